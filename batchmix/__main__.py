@@ -1,0 +1,6 @@
+"""`python -m batchmix`."""
+
+from batchmix.cli import main
+
+if __name__ == "__main__":
+    main()

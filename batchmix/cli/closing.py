@@ -1,0 +1,62 @@
+"""The table at the end of a run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from batchmix.records import Board
+from batchmix.store.view import View
+
+
+def closing_lines(view: View, board: Board, elapsed_s: float) -> list[str]:
+    """Return what a person wants to know at the end."""
+    totals = view.totals
+    lines = [f"{view.run.name}: {_headline(view)}"]
+    for status in ("ok", "failed", "rejected"):
+        count = getattr(totals, status)
+        if count or status == "ok":
+            lines.append(_line("answered" if status == "ok" else status, f"{count:,} of {view.run.results:,}"))
+    if view.unanswered:
+        lines.append(_line("unanswered", f"{view.unanswered:,}"))
+    for kind, example in sorted(totals.failures.items(), key=lambda item: -item[1].count):
+        lines.append(_line("", f"{example.count:,} {kind}, such as row {example.row}: {_short(example.message)}"))
+    lines.append(_line("tokens", f"{totals.prompt_tokens:,} in, {totals.completion_tokens:,} out"))
+    if totals.cost_usd is not None:
+        unpriced = f" ({totals.unpriced:,} answers have no price)" if totals.unpriced else ""
+        lines.append(_line("cost", f"${totals.cost_usd:,.4f}{unpriced}"))
+    if totals.maybe_billed:
+        lines.append(
+            _line("maybe billed", f"{totals.maybe_billed:,} attempts were sent and their end never heard (batchmix status)")
+        )
+    answers = sum(lane.answers for lane in board.lanes)
+    rate = f", {answers / elapsed_s:,.0f} answers/s" if answers and elapsed_s > 0 else ""
+    lines.append(_line("time", f"{elapsed_s:.1f} s{rate}"))
+    return lines + _where(view)
+
+
+def _headline(view: View) -> str:
+    if view.unanswered:
+        return "not finished"
+    return "finished" if view.totals.ok == view.run.results else "finished, some rows have no answer"
+
+
+def _where(view: View) -> list[str]:
+    data = _relative(view.layout.data)
+    if not any(view.layout.data.glob("*.parquet")):
+        return [_line("export", f"batchmix export {_relative(view.layout.root)} answers.parquet")]
+    return [_line("data", data), _line("read it", f'python -c "import pyarrow.parquet as pq; print(pq.read_table({data!r}))"')]
+
+
+def _relative(path: Path) -> str:
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(str(path)) else str(path)
+
+
+def _line(label: str, text: str) -> str:
+    return f"  {label:<12} {text}"
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= 160 else text[:157] + "…"  # noqa: PLR2004

@@ -1,0 +1,33 @@
+"""`batchmix export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from batchmix.cli.options import verbose_option
+from batchmix.cli.output import complain, log_to_stderr, say
+
+
+@click.command("export")
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@verbose_option
+def command(folder: Path, file: Path, *, verbose: int) -> int:
+    """Write a run's results into one file: .parquet, .jsonl or .csv.
+
+    Works on a run that is not finished too: rows without a result are left out.
+
+    \b
+    Example:
+      batchmix export runs/quickstart answers.csv
+    """
+    log_to_stderr(verbose)
+    from batchmix import pipeline
+
+    rows, warnings = pipeline.export(folder, file)
+    for warning in warnings:
+        complain(warning)
+    say(f"{file}: {rows:,} rows")
+    return 0

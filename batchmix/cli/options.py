@@ -1,0 +1,68 @@
+"""The options that `run` and `plan` share, and the job that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from batchmix.job import Job, merge_settings, parse_setting, read_job
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_JOB_OPTIONS = [
+    click.argument("source", metavar="JOB.toml|INPUT"),
+    click.option("--model", help="The model's id."),
+    click.option("--prompt", help="A template such as 'Translate: {{ text }}'."),
+    click.option("--base-url", help="The API's address; 'rehearsal:' for the stand-in provider."),
+    click.option("--out", metavar="DIR", help="The run folder.  [default: runs/{name}]"),
+    click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the input's first N rows."),
+    click.option("--rpm", type=float, help="The provider's limit of requests per minute."),
+    click.option("--tpm", type=float, help="The provider's limit of tokens per minute."),
+    click.option("--concurrency", type=int, help="The most requests in flight.  [default: 512]"),
+    click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override any setting of the job."),
+    click.option("--bad-rows", type=click.Choice(["refuse", "reject"]), default="refuse", show_default=True,
+                 help="Refuse a file with bad rows, or give each of them a result of its own."),
+]  # fmt: skip
+_FLAGS = {
+    "model": "model",
+    "prompt": "input.prompt",
+    "base_url": "provider.base_url",
+    "out": "output.path",
+    "rpm": "limits.requests_per_minute",
+    "tpm": "limits.tokens_per_minute",
+    "concurrency": "limits.concurrency",
+}
+
+
+def job_options(command: Command) -> Command:
+    """Add the options that describe a job."""
+    for option in reversed(_JOB_OPTIONS):
+        command = option(command)
+    return command
+
+
+def verbose_option(command: Command) -> Command:
+    """Add -v and -vv."""
+    return click.option("-v", "--verbose", count=True, help="Log what happens; -vv logs every detail.")(command)
+
+
+def job_from(source: str, settings: tuple[str, ...], flags: dict[str, Any]) -> Job:
+    """Return the job that a call describes. Raises `JobError`."""
+    is_job = source.endswith(".toml")
+    given: list[dict[str, Any]] = [] if is_job else [{"input": {"path": source}}]
+    given += [parse_setting(setting) for setting in settings]
+    for flag, key in _FLAGS.items():
+        if flags[flag] is not None:
+            given.append(_nested(key, flags[flag]))
+    path = Path(source)
+    return read_job(path if is_job else None, merge_settings(given))
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    for name in reversed(key.split(".")):
+        value = {name: value}
+    nested: dict[str, Any] = value
+    return nested

@@ -1,0 +1,49 @@
+"""What goes to a terminal: without secrets, and without control codes from rows or answers."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+
+import click
+
+from batchmix.redact import Secrets
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+_secrets = Secrets()
+
+
+def keep_secret(secrets: Secrets) -> None:
+    """Let nothing that is printed or logged from now on show these."""
+    global _secrets  # noqa: PLW0603 - one process, one run, one set of secrets
+    _secrets = secrets
+
+
+def shield(text: str) -> str:
+    """Return text as it may be shown."""
+    text = _secrets.redacted_text(text)
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text).encode("utf-8", "replace").decode()
+
+
+def say(text: str = "") -> None:
+    """Print to stdout."""
+    click.echo(shield(text))
+
+
+def complain(text: str) -> None:
+    """Print to stderr."""
+    click.echo(f"batchmix: {shield(text)}", err=True)
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return shield(super().format(record))
+
+
+def log_to_stderr(verbosity: int) -> None:
+    """Log warnings, with 1 what happens, with 2 every detail."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    level = {0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG)
+    logging.basicConfig(level=level, handlers=[handler], force=True)

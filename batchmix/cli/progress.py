@@ -1,0 +1,111 @@
+"""The bar, and the line every 30 s where there is no terminal."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+from tqdm import tqdm
+
+from batchmix.cli.output import shield
+from batchmix.records import Board
+
+_BAR_S = 0.2
+_LINE_S = 30.0
+_SPAN_S = 10.0
+"""Rates are those of the last ten seconds."""
+
+
+@contextlib.contextmanager
+def shown(board: Board, mode: str) -> Iterator[None]:
+    """Show how a run gets on while the block runs: `auto`, `bar`, `log` or `none`."""
+    if mode == "auto":
+        mode = "bar" if sys.stderr.isatty() else "log"
+    if mode == "none":
+        yield
+        return
+    over = threading.Event()
+    show = _bar if mode == "bar" else _lines
+    thread = threading.Thread(target=show, args=(board, over), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+class _Rates:
+    """Answers and tokens per second over the last seconds."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._seen: collections.deque[tuple[float, int, int]] = collections.deque()
+
+    def now(self) -> tuple[float, float]:
+        lanes = self._board.lanes
+        self._seen.append((time.monotonic(), sum(lane.answers for lane in lanes), sum(lane.tokens for lane in lanes)))
+        while len(self._seen) > 2 and self._seen[-1][0] - self._seen[0][0] > _SPAN_S:  # noqa: PLR2004
+            self._seen.popleft()
+        (then, answers, tokens), (at, answers_now, tokens_now) = self._seen[0], self._seen[-1]
+        span = max(at - then, 1e-9)
+        return (answers_now - answers) / span, (tokens_now - tokens) / span
+
+
+def summary_line(board: Board, rates: tuple[float, float]) -> str:
+    """Return what a person wants to know while it runs, but for the rows."""
+    if board.phase == "scanning":
+        return f"scanning the input: {board.scanned:,} rows"
+    lanes = board.lanes
+    failures = board.failed + board.rejected
+    parts = [
+        f"{rates[0]:,.1f} answers/s",
+        f"{rates[1]:,.0f} tokens/s",
+        f"{sum(lane.in_flight for lane in lanes):,} in flight",
+        f"{failures:,} failed",
+    ]
+    retrying = sum(lane.retrying for lane in lanes)
+    if retrying:
+        parts.append(f"{retrying:,} waiting to retry")
+    limits = sorted({limit for lane in lanes if (limit := _limit(board, lane.limited_by, lane.in_flight, lane.workers))})
+    if limits:
+        parts.append(f"limited by {', '.join(limits)}")
+    return ", ".join(parts)
+
+
+def _limit(board: Board, limited_by: str, in_flight: int, workers: int) -> str:
+    if board.phase == "sealing":
+        return "disk"
+    return "concurrency" if not limited_by and in_flight >= workers > 0 else limited_by
+
+
+def _ended(board: Board) -> int:
+    return board.ok + board.failed + board.rejected
+
+
+def _bar(board: Board, over: threading.Event) -> None:
+    rates = _Rates(board)
+    with tqdm(
+        total=None, unit="row", file=sys.stderr, dynamic_ncols=True, mininterval=0, smoothing=0,
+        bar_format="{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} {desc}",
+    ) as bar:  # fmt: skip
+        last = False
+        while not last:
+            last = over.wait(_BAR_S)
+            bar.total = board.results or None
+            bar.n = _ended(board)
+            bar.bar_format = "{percentage:3.0f}% |{bar}| {n:,}/{total:,} {desc}" if board.results else "{desc}"
+            bar.set_description_str(shield(summary_line(board, rates.now())), refresh=True)
+
+
+def _lines(board: Board, over: threading.Event) -> None:
+    rates = _Rates(board)
+    rates.now()
+    while not over.wait(_LINE_S):
+        line = f"{_ended(board):,}/{board.results:,} rows, {summary_line(board, rates.now())}"
+        sys.stderr.write(shield(line) + "\n")
+        sys.stderr.flush()

@@ -1,0 +1,92 @@
+"""`batchmix run`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batchmix.cli.options import job_from, job_options, verbose_option
+from batchmix.cli.output import complain, keep_secret, log_to_stderr, say
+from batchmix.errors import BatchmixError, UsageError
+from batchmix.records import Board
+from batchmix.redact import read_secrets
+
+
+@click.command("run")
+@job_options
+@click.option("--update", is_flag=True, help="Ask again, or drop answers, where the job or its input has changed.")
+@click.option("--retry-rejected", is_flag=True, help="Ask again for rows that the provider rejected.")
+@click.option("--keep-going", is_flag=True, help="Go on although the first rows are all refused for the same reason.")
+@click.option("--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", show_default=True,
+              help="A bar, a line every 30 s, or nothing.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@verbose_option
+def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
+    """Run a job, or go on with it.
+
+    The same command resumes a run that was stopped or killed: what has an answer is never asked again.
+
+    \b
+    Examples:
+      batchmix run jobs/quickstart.toml
+      batchmix run prompts.jsonl --model gpt-4o-mini --out runs/first
+      batchmix run job.toml --limit 100 --set params.temperature=0.5
+
+    Exit codes: 0 all answered, 1 some rows failed, 2 nothing was sent, 3 stopped early (the same command resumes),
+    130 and 143 interrupted (the same command resumes).
+    """
+    log_to_stderr(options["verbose"])
+    job = job_from(source, settings, options)
+    secrets = read_secrets(job.provider, os.environ)
+    keep_secret(secrets)
+    _warn_of_plain_http(job.provider.base_url)
+    from batchmix import pipeline
+    from batchmix.cli.closing import closing_lines
+    from batchmix.cli.progress import shown
+
+    board = Board()
+    began = time.monotonic()
+    stopped: BatchmixError | None = None
+    asked = pipeline.Options(
+        limit=options["limit"],
+        update=options["update"],
+        retry_rejected=options["retry_rejected"],
+        reject_bad_rows=options["bad_rows"] == "reject",
+        keep_going=options["keep_going"],
+    )
+    with shown(board, options["progress"]):
+        try:
+            view = pipeline.run(job, secrets, asked, board)
+        except UsageError:
+            raise
+        except BatchmixError as error:
+            stopped = error
+            view = pipeline.look(Path(job.output.path))
+    for warning in board.warnings:
+        complain(warning)
+    if options["as_json"]:
+        click.echo(json.dumps(view.summary(), indent=1, ensure_ascii=False))
+    else:
+        for line in closing_lines(view, board, time.monotonic() - began):
+            say(line)
+    if stopped is None:
+        return pipeline.exit_code(view)
+    complain(f"{stopped}\nTo go on, give the same command again: {_same_command()}")
+    return stopped.exit_code
+
+
+def _same_command() -> str:
+    return shlex.join(["batchmix", *sys.argv[1:]])
+
+
+def _warn_of_plain_http(url: str) -> None:
+    host = url.removeprefix("http://").partition("/")[0].rpartition(":")[0] or url.removeprefix("http://").partition("/")[0]
+    if url.startswith("http://") and host not in {"localhost", "[::1]"} and not host.startswith("127."):
+        complain("warning: the API key and all rows travel unencrypted: provider.base_url is plain http")

@@ -1,0 +1,59 @@
+"""`batchmix status`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batchmix.cli.options import verbose_option
+from batchmix.cli.output import log_to_stderr, say
+
+
+@click.command("status")
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@verbose_option
+def command(folder: Path, *, as_json: bool, verbose: int) -> int:
+    """Show how a run stands, also while it runs.
+
+    Names the requests that may have been billed twice: those that were sent and whose end was never heard.
+
+    \b
+    Example:
+      batchmix status runs/quickstart
+    """
+    log_to_stderr(verbose)
+    from batchmix import pipeline
+
+    view = pipeline.look(folder)
+    start = view.run.starts[-1] if view.run.starts else None
+    if as_json:
+        click.echo(json.dumps(_record(view), indent=1, ensure_ascii=False))
+        return 0
+    from batchmix.cli.closing import state_lines
+
+    for line in state_lines(view, start):
+        say(line)
+    return 0
+
+
+def _record(view: Any) -> dict[str, Any]:
+    starts = view.run.starts
+    return {
+        **view.summary(),
+        "running": view.holder is not None,
+        "holder": view.holder,
+        "in_flight": [_named(key) for key in view.in_flight],
+        "maybe_billed_requests": [_named(key) for key in view.maybe_billed],
+        "damage": view.damage,
+        "starts": len(starts),
+        "last_exit_code": starts[-1].exit_code if starts else None,
+        "last_reason": starts[-1].reason if starts else "",
+    }
+
+
+def _named(key: tuple[int, str, int]) -> dict[str, Any]:
+    return {"row": key[0], "model": key[1], "sample": key[2]}

@@ -1,0 +1,88 @@
+"""All errors, grouped by what happens next.
+
+What concerns one row is data (`records.Failure`), and `Next` says what follows from it. What concerns the
+run is raised:
+
+    BatchmixError
+    ├── UsageError            exit 2: the call, the job or the input is wrong; nothing was sent
+    │   ├── JobError          the job file or a setting
+    │   ├── InputError        the input data
+    │   ├── RunError          the run folder: of another job, of another version, not a run at all
+    │   └── RunLocked         another process works on it
+    ├── Stopped               exit 3: stopped early; nothing that was answered is lost; the same command resumes
+    │   ├── ProviderStopped   key, balance, model or the same rejection for every row
+    │   ├── InputChanged      the input is no longer what was scanned
+    │   └── NoSpace           the disk is full
+    └── Interrupted           exit 130 or 143, after draining; the same command resumes
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class Next(enum.Enum):
+    """What happens after a request has failed."""
+
+    REJECT = "reject"
+    """The row ends: asking again would give the same."""
+    RETRY = "retry"
+    """The row is asked again; it costs one of its attempts."""
+    PAUSE = "pause"
+    """The whole lane waits; the row is asked again at no cost of an attempt."""
+    STOP_MODEL = "stop_model"
+    """Nothing more is asked of this model."""
+    STOP_RUN = "stop_run"
+    """Nothing more is asked at all."""
+
+
+class BatchmixError(Exception):
+    """Something that a person should read; never shown with a traceback."""
+
+    exit_code = 2
+
+
+class UsageError(BatchmixError):
+    """The call, the job or the input is wrong; nothing was sent."""
+
+
+class JobError(UsageError):
+    """A setting is missing, unknown, or has the wrong type or value."""
+
+
+class InputError(UsageError):
+    """The input can't be read, or rows in it can't be asked."""
+
+
+class RunError(UsageError):
+    """The run folder is not one that this job may continue."""
+
+
+class RunLocked(UsageError):
+    """Another process works on the run folder."""
+
+
+class Stopped(BatchmixError):
+    """The run ended early and can be resumed."""
+
+    exit_code = 3
+
+
+class ProviderStopped(Stopped):
+    """The provider refuses in a way that more requests would not change."""
+
+
+class InputChanged(Stopped):
+    """The input is no longer what was scanned at the start."""
+
+
+class NoSpace(Stopped):
+    """The disk is full; all that was answered is kept."""
+
+
+class Interrupted(BatchmixError):
+    """SIGINT, SIGTERM or SIGHUP, after what was in flight had its time to end."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number

@@ -1,0 +1,101 @@
+"""One lane for each model: its pass over the rows joins load, send and store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from batchmix.errors import Next, ProviderStopped
+from batchmix.job import Model
+from batchmix.load import Dataset
+from batchmix.records import Board, Failure, Progress, Request, Unsendable
+from batchmix.send.governor import Governor
+from batchmix.send.pool import Halt, Pool, Post, Rules
+from batchmix.store.open_shards import LaneLog, OpenShards
+
+
+class Course(msgspec.Struct, frozen=True):
+    """What all lanes of a run share."""
+
+    post: Post
+    dataset: Dataset
+    open_shards: OpenShards
+    shards: list[int]
+    """Those that have work left, in order."""
+    shard_rows: int
+    halt: Halt
+    rules: Rules
+    retry_rejected: bool
+    board: Board
+
+
+class Lane:
+    """One model's way through the input."""
+
+    def __init__(self, number: int, model: Model, course: Course) -> None:
+        self.stopped: Failure | None = None
+        """Why the model was stopped, if it was."""
+        self.model = model
+        self._course = course
+        self._log = LaneLog(
+            course.open_shards, number, course.shard_rows, course.board, retry_rejected=course.retry_rejected
+        )
+        self.progress = Progress(model.name)
+        course.board.lanes.append(self.progress)
+
+    async def run(self, most: int) -> None:
+        """Ask for all that has no answer, `most` requests if all goes well."""
+        governor = Governor(self.model.limits, asyncio.get_running_loop().time())
+        pool = Pool(self._course.post, governor, self._log, self._course.halt, self.progress, self._course.rules)
+        self.progress.workers = max(1, min(self.model.limits.concurrency, most))
+        await pool.run(self._needed(), self.progress.workers)
+        self.stopped = pool.stopped
+
+    async def _needed(self) -> AsyncIterator[list[Request]]:
+        """Yield what has no answer yet, in input order."""
+        for index in self._course.shards:
+            await self._log.open(index)
+            async for batch in self._asked(index):
+                needed = self._log.needed(index, batch)
+                if needed:
+                    yield needed
+            self._log.fed(index)
+
+    async def _asked(self, index: int) -> AsyncIterator[list[Request | Unsendable]]:
+        """Yield all requests of a shard; reading and rendering are done in a thread, one batch ahead."""
+        batches = self._course.dataset.requests(index, self.model)
+        ahead = asyncio.create_task(asyncio.to_thread(next, batches, None))
+        try:
+            while (batch := await ahead) is not None:
+                ahead = asyncio.create_task(asyncio.to_thread(next, batches, None))
+                yield batch
+        finally:
+            ahead.cancel()
+
+    async def fail_the_rest(self) -> None:
+        """End all rows that this stopped model leaves behind, so that their shards can be sealed."""
+        assert self.stopped is not None
+        failure = Failure(Next.RETRY, "model_stopped", self.stopped.message, self.stopped.code)
+        for index in self._course.shards:
+            if await self._log.reopen(index):
+                async for batch in self._asked(index):
+                    self._log.fail(index, batch, failure)
+                self._log.fed(index)
+
+
+async def run_lanes(lanes: list[Lane], most: int, halt: Halt) -> None:
+    """Run all lanes to their ends. `halt` has a reason afterwards if there is work left or a model was stopped.
+
+    A stopped model does not hold up the others. If none is left, its rows stay unanswered.
+    """
+    await asyncio.gather(*(lane.run(most) for lane in lanes))
+    stopped = [lane for lane in lanes if lane.stopped]
+    if halt.reason or not stopped:
+        return
+    if len(stopped) < len(lanes):
+        for lane in stopped:
+            await lane.fail_the_rest()
+    reasons = {f"{lane.model.name}: {lane.stopped.message}" for lane in stopped if lane.stopped}
+    halt.stop(ProviderStopped("; ".join(sorted(reasons))))

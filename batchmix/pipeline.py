@@ -1,0 +1,201 @@
+"""One job from end to end: load → send → store. Read this first."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+
+import msgspec
+
+from batchmix.errors import BatchmixError, Interrupted, JobError, NoSpace
+from batchmix.job import REHEARSAL, Job
+from batchmix.lanes import Course, Lane, run_lanes
+from batchmix.load import Dataset, open_dataset
+from batchmix.records import Board
+from batchmix.redact import Secrets
+from batchmix.rehearsal import Behaviour, Rehearsal
+from batchmix.resume import Resume, Work, check_same_run, drop_stale, known_scan
+from batchmix.send.classify import judge
+from batchmix.send.client import Client
+from batchmix.send.pool import Halt, Rules
+from batchmix.send.prices import Prices
+from batchmix.store.open_shards import Blueprint, OpenShards
+from batchmix.store.rundir import Layout, RunFile, Start, locked_folder, now_text
+from batchmix.store.schema import RESULT_COLUMNS, part_schema
+from batchmix.store.view import View, read_view
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How this start is to go; nothing of it makes another request."""
+
+    limit: int | None = None
+    update: bool = False
+    retry_rejected: bool = False
+    reject_bad_rows: bool = False
+    keep_going: bool = False
+
+
+def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
+    """Bring a run as far as it goes, and return what stands in its folder then.
+
+    Raises `UsageError` where nothing was sent, `Stopped` and `Interrupted` where the same call resumes.
+    """
+    rehearsal_behaviour(job)  # a mistake in it is found before anything is made
+    with locked_folder(Path(job.output.path)) as layout:
+        known = layout.read_run()
+        if known is not None:
+            check_same_run(job, known, layout.root)
+        board.phase = "scanning"
+        dataset = open_input(job, layout.input, known, options, board)
+        try:
+            work = Resume(job, dataset, layout, judge).work(
+                known, update=options.update, retry_rejected=options.retry_rejected
+            )
+        except BatchmixError:
+            dataset.discard()
+            raise
+        prices = Prices(job.prices, work.models)
+        with _recorded(work, layout, prices):
+            dataset.drop_stale_spools()
+            drop_stale(layout, work.stale)
+            if work.shards:
+                _run_loop(_send(job, secrets, options, layout, dataset, work, board))
+        return read_view(layout.root, judge, prices)
+
+
+def open_input(job: Job, spool: Path, known: RunFile | None, options: Options, board: Board) -> Dataset:
+    """Return the scanned input. Raises `InputError` or `JobError`."""
+
+    def progress(rows: int) -> None:
+        board.scanned = rows
+
+    return open_dataset(
+        job,
+        spool=spool,
+        shard_rows=known.shard_rows if known else job.output.shard_rows,
+        known=known_scan(known),
+        limit=options.limit,
+        reject_bad_rows=options.reject_bad_rows,
+        reserved=RESULT_COLUMNS,
+        on_progress=progress,
+    )
+
+
+def rehearsal_behaviour(job: Job) -> Behaviour | None:
+    """Return how the stand-in provider is to behave, or None where a real one answers. Raises `JobError`."""
+    if not job.provider.rehearsal:
+        return None
+    try:
+        return Behaviour.parse(job.provider.base_url.removeprefix(REHEARSAL).lstrip("?"))
+    except ValueError as error:
+        raise JobError(f"provider.base_url: {error}") from error
+
+
+async def _send(job: Job, secrets: Secrets, options: Options, layout: Layout, dataset: Dataset, work: Work, board: Board) -> None:
+    halt = Halt(job.timeouts.drain_s)
+    board.results = work.run.results
+    for footer in work.done:
+        board.ok, board.rejected = board.ok + footer.totals.ok, board.rejected + footer.totals.rejected
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(_interrupts(halt))
+        behaviour = rehearsal_behaviour(job)
+        url = await stack.enter_async_context(Rehearsal(behaviour)) if behaviour else job.provider.base_url
+        concurrency = sum(model.limits.concurrency for model in work.models)
+        client = await stack.enter_async_context(Client(url, secrets, job.timeouts, concurrency))
+        shards = OpenShards(layout, _blueprint(job, dataset, work), len(work.models), halt.stop)
+        await stack.enter_async_context(shards)
+        most = work.run.results - board.ok - board.rejected
+        shards.hold(min(concurrency, most))
+        course = Course(
+            client, dataset, shards, work.shards, work.run.shard_rows, halt,
+            Rules(job.retry.attempts, options.keep_going), options.retry_rejected, board,
+        )  # fmt: skip
+        board.phase = "sending"
+        await run_lanes([Lane(number, model, course) for number, model in enumerate(work.models)], most, halt)
+        board.phase = "sealing"
+    board.warnings.extend(shards.damage)
+    if halt.reason:
+        raise halt.reason
+
+
+def _blueprint(job: Job, dataset: Dataset, work: Work) -> Blueprint:
+    return Blueprint(
+        schema=part_schema(dataset.carried_schema, job.name),
+        shard_rows=work.run.shard_rows,
+        rows=work.run.rows,
+        models=tuple(model.name for model in work.models),
+        digest=work.digests.shard,
+        columns=work.digests.columns,
+        carried=dataset.carried,
+        judge=judge,
+        price=Prices(job.prices, work.models),
+        raw=job.output.raw,
+    )
+
+
+@contextlib.contextmanager
+def _recorded(work: Work, layout: Layout, prices: Prices) -> Iterator[None]:
+    """Write this start into `run.json`, and its end, with the summary, however it ends."""
+    start = Start(now_text(), os.getpid(), socket.gethostname())
+    work.run.starts.append(start)
+    layout.write_run(work.run)
+    code, reason = 0, ""
+    try:
+        yield
+    except BatchmixError as error:
+        code, reason = error.exit_code, str(error)
+        raise
+    except BaseException as error:
+        code, reason = 1, type(error).__name__
+        raise
+    finally:
+        with contextlib.suppress(NoSpace):
+            view = read_view(layout.root, judge, prices)
+            start.ended_at, start.reason = now_text(), reason
+            start.exit_code = code or exit_code(view)
+            layout.write_run(work.run)
+            layout.write_summary(view.summary())
+
+
+def exit_code(view: View) -> int:
+    """Return the exit code of a run that went to its end."""
+    return 0 if view.totals.ok == view.run.results else 1
+
+
+@contextlib.contextmanager
+def _interrupts(halt: Halt) -> Iterator[None]:
+    """Let the first SIGINT, SIGTERM or SIGHUP drain, and the second cut."""
+    loop = asyncio.get_running_loop()
+
+    def interrupted(number: int) -> None:
+        if halt.stopping.is_set():
+            halt.cutting.set()
+        halt.stop(Interrupted(f"interrupted by {signal.Signals(number).name}", number))
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in signals}
+    for number in signals:
+        loop.add_signal_handler(number, interrupted, number)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+            signal.signal(number, before[number])
+
+
+def _run_loop(work: Coroutine[None, None, None]) -> None:
+    # The event loop and the thread that seals share one interpreter lock; the default of 5 ms would starve the loop.
+    sys.setswitchinterval(0.0005)
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(work)
+    else:
+        uvloop.run(work)

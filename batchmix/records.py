@@ -1,0 +1,153 @@
+"""The values that pass between the rooms: Row → Request → Exchange → Completion or Failure.
+
+A (row, model, sample) is the key of a result. Rows count from 0 in input order; `model` is the name
+of the job's model entry; samples count from 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from batchmix.errors import Next
+
+Key = tuple[int, str, int]
+"""(row, model, sample): what every request, journal line and result row belongs to."""
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """One row of the input, as it was read."""
+
+    index: int
+    """Position in the input, from 0; blank lines do not count."""
+    values: dict[str, Any]
+    place: str
+    """Where a person finds it: `prompts.jsonl:12`, or `prompts.parquet, row 12`."""
+
+
+class Request(msgspec.Struct, frozen=True, gc=False):
+    """One call that has an answer to get: everything that goes over the wire, but for host and key."""
+
+    row: int
+    model: str
+    sample: int
+    hash: str
+    """The request hash: canonical body without the streaming keys, and the URL path."""
+    path: str
+    """URL path behind the API's root, such as `/chat/completions`."""
+    body: bytes
+    prompt_tokens: int
+    """An estimate, for pacing before `usage` is known."""
+    max_tokens: int | None
+    """The most that the answer may have, over all its choices; None when the request does not say."""
+
+    @property
+    def key(self) -> Key:
+        """The (row, model, sample) that this asks for."""
+        return (self.row, self.model, self.sample)
+
+
+class Failure(msgspec.Struct, frozen=True, gc=False):
+    """Why there is no answer, and what follows from that."""
+
+    next: Next
+    type: str
+    """The kind, as in the result column `error_type`: `throttled`, `timeout`, `rejected`, `bad_row`, …"""
+    message: str
+    code: str | None = None
+    """The provider's own code, where it gave one."""
+
+
+class Unsendable(msgspec.Struct, frozen=True, gc=False):
+    """A row for which no request can be made; it becomes a `rejected` result."""
+
+    row: int
+    model: str
+    sample: int
+    failure: Failure
+
+    @property
+    def key(self) -> Key:
+        """The (row, model, sample) that will not be asked."""
+        return (self.row, self.model, self.sample)
+
+
+class Exchange(msgspec.Struct, frozen=True, gc=False):
+    """One attempt as the wire saw it, before anybody has judged it."""
+
+    sent_at_ms: int
+    """Unix time, UTC."""
+    finished_at_ms: int
+    latency_s: float
+    status: int | None = None
+    """The HTTP status; None when none was heard."""
+    body: bytes = b""
+    """The body as it came, decompressed; the key's bytes are taken out."""
+    content_type: str = ""
+    request_id: str | None = None
+    """The provider's trace id."""
+    served_model: str | None = None
+    """The model that the gateway says it billed."""
+    retry_after_s: float | None = None
+    """How long the provider asked to wait; None when it did not."""
+    fault: str | None = None
+    """How the exchange broke: `timeout`, `connection`, `cut_off`, `too_large`; None when it was heard to its end."""
+    fault_message: str = ""
+    maybe_billed: bool = False
+    """The request may have been served although its end was never heard."""
+
+
+class Usage(msgspec.Struct, frozen=True, gc=False):
+    """Tokens as the provider counted them; None where it did not say."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+class Completion(msgspec.Struct, frozen=True, gc=False):
+    """An answer, with its parts told apart."""
+
+    response: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: str | None = None
+    """The tool calls as JSON text."""
+    finish_reason: str | None = None
+    served_model: str | None = None
+    usage: Usage = Usage()
+
+
+class Progress(msgspec.Struct):
+    """How one lane gets on, in this start; written by the lane, read by whoever shows it."""
+
+    model: str
+    workers: int = 0
+    """The most that may be in flight."""
+    in_flight: int = 0
+    retrying: int = 0
+    answers: int = 0
+    tokens: int = 0
+    throttled: int = 0
+    limited_by: str = ""
+    """What keeps the next request from leaving; empty: nothing."""
+
+
+class Board(msgspec.Struct):
+    """How a run gets on; written by the pipeline, read by whoever shows it."""
+
+    phase: str = "starting"
+    scanned: int = 0
+    """Input rows seen by the scan so far."""
+    results: int = 0
+    """How many there will be."""
+    ok: int = 0
+    failed: int = 0
+    rejected: int = 0
+    failures: dict[str, int] = {}
+    """By kind, in this start."""
+    lanes: list[Progress] = []
+    warnings: list[str] = []

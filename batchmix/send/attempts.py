@@ -1,0 +1,82 @@
+"""Whether and when a request is asked again. Its first attempt has failed before anything here is called."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import tenacity
+
+from batchmix.errors import Next
+from batchmix.records import Completion, Failure
+
+Outcome = Completion | Failure
+_FIRST_WAIT_S = 0.5
+_LONGEST_WAIT_S = 60.0
+_LONGEST_THROTTLE_S = 3600.0
+"""A row that was throttled for this long in all is given up."""
+
+_backoff = tenacity.wait_random_exponential(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S, min=_FIRST_WAIT_S / 2)
+
+
+class Tries:
+    """What the attempts of one row have cost so far, in this start."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.costly = 0
+        self.throttled_s = 0.0
+        self.retry_after_s: float | None = None
+        """What the provider asked for with the last failure."""
+
+    def note(self, failure: Failure, retry_after_s: float | None) -> None:
+        """Count a failed attempt."""
+        self.retry_after_s = retry_after_s
+        if failure.next is Next.RETRY:
+            self.costly += 1
+
+    def used_up(self) -> bool:
+        """Return whether no further attempt is allowed."""
+        return self.costly >= self._limit or self.throttled_s >= _LONGEST_THROTTLE_S
+
+
+async def retried(
+    first: Failure, again: Callable[[], Awaitable[Outcome]], tries: Tries, sleep: Callable[[float], Awaitable[None]]
+) -> Outcome:
+    """Return the outcome of the last attempt: an answer, an end, or the failure that used up the tries.
+
+    `again` makes an attempt and notes its failure in `tries`. Waits are random and grow exponentially, and are never
+    shorter than what the provider asked for. Throttled attempts cost nothing but time.
+    """
+    made = False
+
+    async def attempt() -> Outcome:
+        nonlocal made
+        if not made:  # tenacity starts with a call; that attempt is already behind us
+            made = True
+            return first
+        return await again()
+
+    def wait_s(state: tenacity.RetryCallState) -> float:
+        asked = tries.retry_after_s or 0.0
+        wait = asked if _is(state, Next.PAUSE) and asked else max(asked, _backoff(state))
+        if _is(state, Next.PAUSE):
+            tries.throttled_s += wait
+        return wait
+
+    # A new object for each row: tenacity keeps state in it that tasks would mix up.
+    retrying = tenacity.AsyncRetrying(
+        sleep=sleep,
+        wait=wait_s,
+        stop=lambda _: tries.used_up(),
+        retry=tenacity.retry_if_result(lambda outcome: isinstance(outcome, Failure) and outcome.next in _PASSING),
+        retry_error_callback=lambda state: state.outcome.result() if state.outcome else first,
+    )
+    return await retrying(attempt)
+
+
+_PASSING = (Next.RETRY, Next.PAUSE)
+
+
+def _is(state: tenacity.RetryCallState, following: Next) -> bool:
+    outcome = state.outcome.result() if state.outcome else None
+    return isinstance(outcome, Failure) and outcome.next is following

@@ -1,0 +1,53 @@
+"""The rule that stops a broken job early: the first requests all end with the same rejection."""
+
+from __future__ import annotations
+
+import re
+
+from batchmix.records import Failure, Request
+
+_OF_THE_ROW = frozenset({"content_filter", "context_length"})
+"""Rejections that sorted inputs have in rows; they say nothing about the job."""
+_VARYING = re.compile(r"[0-9a-f]{8,}|\d+", re.IGNORECASE)
+
+
+class Streak:
+    """Holds rejections back for as long as all that ended was the same rejection.
+
+    What is held has no end yet: if the job is stopped because the streak is full, the rows are asked again by the
+    next start, when the cause may be mended.
+    """
+
+    LENGTH = 20
+
+    def __init__(self) -> None:
+        self._held: list[tuple[Request, Failure]] = []
+        self._over = False
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the job should be stopped."""
+        return len(self._held) >= self.LENGTH
+
+    def holds(self, request: Request, failure: Failure) -> bool:
+        """Take a rejection if it continues the streak; return whether it did."""
+        if self._over or failure.type in _OF_THE_ROW:
+            return False
+        if self._held and _signature(self._held[0][1]) != _signature(failure):
+            return False
+        self._held.append((request, failure))
+        return True
+
+    def broken(self) -> list[tuple[Request, Failure]]:
+        """End the streak; return what was held."""
+        self._over = True
+        held, self._held = self._held, []
+        return held
+
+
+def _signature(failure: Failure) -> tuple[str, str | None, str]:
+    """What makes rejections the same: all but trace ids and numbers."""
+    return failure.type, failure.code, _VARYING.sub("#", failure.message)

@@ -1,0 +1,270 @@
+"""The journal: append-only JSON lines with a CRC each, written to the kernel before anything is counted.
+
+A line is an event with its checksum as the last key, so that `jq` reads it:
+
+    {"e":"sent","row":7,"model":"m","sample":0,"attempt":1,"hash":"…","at":1790000000000,"crc":"89abcdef"}
+    {"e":"heard","row":7,…,"status":200,"body":"{\"id\":…}","crc":"…"}
+    {"e":"ended","row":8,…,"status":"rejected","type":"bad_row","message":"…","crc":"…"}
+
+The CRC is zlib's crc32 of all bytes before `,"crc"`. A kill leaves at most one torn line at the end; a damaged line
+costs only itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from batchmix.errors import NoSpace
+from batchmix.records import Exchange, Key
+from batchmix.store.files import NO_SPACE
+
+# Inside a JSON string each quote is escaped, so neither pattern can match in one: not even in an answer that quotes us.
+_START = re.compile(rb'\{"e":"(?:sent|heard|ended)",')
+_TRAILER = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
+_TRAILER_BYTES = len(b',"crc":"01234567"}')
+
+
+class _Event(msgspec.Struct, frozen=True, tag_field="e", omit_defaults=True, gc=False):
+    row: int
+    model: str
+    sample: int
+    attempt: int
+    """Absolute: counts on over all starts; 0 where nothing was ever sent."""
+    hash: str
+
+    @property
+    def key(self) -> Key:
+        return (self.row, self.model, self.sample)
+
+
+class Sent(_Event, tag="sent", frozen=True, gc=False):
+    """The intent: this attempt is about to leave."""
+
+    at: int
+    """Unix time in ms."""
+
+
+class Heard(_Event, tag="heard", frozen=True, gc=False):
+    """The end of an attempt, as the wire saw it; the fields are those of `records.Exchange`."""
+
+    at: int
+    done: int
+    latency: float
+    path: str
+    status: int | None = None
+    type: str = ""
+    request_id: str | None = None
+    served_model: str | None = None
+    fault: str | None = None
+    fault_message: str = ""
+    maybe_billed: bool = False
+    body: str = ""
+    base64: bool = False
+    """The body was not UTF-8 and stands here in base64."""
+
+    def exchange(self) -> Exchange:
+        """Return what was heard as it was given to `heard`."""
+        return Exchange(
+            sent_at_ms=self.at,
+            finished_at_ms=self.done,
+            latency_s=self.latency,
+            status=self.status,
+            body=base64.b64decode(self.body) if self.base64 else self.body.encode(),
+            content_type=self.type,
+            request_id=self.request_id,
+            served_model=self.served_model,
+            fault=self.fault,
+            fault_message=self.fault_message,
+            maybe_billed=self.maybe_billed,
+        )
+
+
+class Ended(_Event, tag="ended", frozen=True, gc=False):
+    """A row ended without an answer."""
+
+    status: str
+    """`failed` or `rejected`."""
+    type: str
+    message: str
+    code: str | None = None
+
+
+Event = Sent | Heard | Ended
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+
+
+def heard(key: Key, attempt: int, request_hash: str, path: str, exchange: Exchange) -> Heard:
+    """Return the event that records an exchange; the body is kept byte for byte."""
+    try:
+        body, encoded = exchange.body.decode(), False
+    except UnicodeDecodeError:
+        body, encoded = base64.b64encode(exchange.body).decode(), True
+    return Heard(
+        key[0],
+        key[1],
+        key[2],
+        attempt,
+        request_hash,
+        exchange.sent_at_ms,
+        exchange.finished_at_ms,
+        exchange.latency_s,
+        path,
+        exchange.status,
+        exchange.content_type,
+        exchange.request_id,
+        exchange.served_model,
+        exchange.fault,
+        exchange.fault_message,
+        exchange.maybe_billed,
+        body,
+        encoded,
+    )
+
+
+def encode_line(event: Event) -> bytes:
+    """Return an event as a line of the journal."""
+    text = _encoder.encode(event)[:-1]
+    return b'%b,"crc":"%08x"}\n' % (text, zlib.crc32(text))
+
+
+def decode_line(line: bytes) -> Event | None:
+    """Return the event on a line (its newline may be missing), or None if the line is damaged."""
+    line = line.rstrip(b"\n")
+    trailer = _TRAILER.fullmatch(line, max(0, len(line) - _TRAILER_BYTES))
+    if trailer is None or zlib.crc32(memoryview(line)[: trailer.start()]) != int(trailer[1], 16):
+        return None
+    try:
+        return _decoder.decode(line)
+    except msgspec.DecodeError:  # a whole line of another version
+        return None
+
+
+class Line(msgspec.Struct, frozen=True, gc=False):
+    """An event and where it stands in its file."""
+
+    offset: int
+    length: int
+    event: Event
+
+
+class Damage(msgspec.Struct, frozen=True, gc=False):
+    """Bytes in the middle of a journal that are no event."""
+
+    offset: int
+    length: int
+
+
+def read_lines(file: BinaryIO) -> Iterator[Line | Damage]:
+    """Yield all that a journal holds, in order; a torn tail, which every kill may leave, is passed over in silence."""
+    offset = 0
+    for line in file:
+        event = decode_line(line)
+        if event is not None:
+            yield Line(offset, len(line.rstrip(b"\n")), event)
+        else:
+            yield from _salvaged(line, offset)
+        offset += len(line)
+
+
+def _salvaged(line: bytes, offset: int) -> Iterator[Line | Damage]:
+    """Find whole events in bytes that are damaged, as where the newline between two lines was hit."""
+    end = 0
+    for start in _START.finditer(line):
+        trailer = _TRAILER.search(line, start.end())
+        if start.start() < end or trailer is None:
+            continue
+        event = decode_line(line[start.start() : trailer.end()])
+        if event is None:
+            continue
+        if start.start() > end:
+            yield Damage(offset + end, start.start() - end)
+        end = trailer.end()
+        yield Line(offset + start.start(), end - start.start(), event)
+    if len(line) > end and line.endswith(b"\n"):
+        yield Damage(offset + end, len(line) - end)
+
+
+class Journal:
+    """One file that is being appended to, by one thread; `sync` may be called from another.
+
+    Opening cuts off a torn tail, so that what is appended starts on a line of its own. `on_no_space` is called
+    when the disk is full, and frees the reserve if there still is one: it returns whether another try makes sense.
+    """
+
+    def __init__(self, path: Path, on_no_space: Callable[[], bool]) -> None:
+        self.path = path
+        self._on_no_space = on_no_space
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._lock = threading.Lock()
+        self._dirty = False
+        self._end = _cut_torn_tail(self._fd)
+
+    def append(self, event: Event) -> tuple[int, int]:
+        """Write an event to the kernel; return offset and length of its line. Raises `NoSpace`."""
+        line = encode_line(event)
+        offset = self._end
+        while True:
+            try:
+                written = os.write(self._fd, line)
+            except OSError as error:
+                if error.errno not in NO_SPACE:
+                    raise
+                written = 0
+            if written == len(line):
+                self._end = offset + written
+                self._dirty = True
+                return offset, written - 1
+            os.ftruncate(self._fd, offset)  # a short write leaves no half line behind
+            if not self._on_no_space():
+                raise NoSpace(f"no space left for {self.path}; make room and start the same command again")
+
+    def sync(self) -> None:
+        """Bring what was appended to the disk, if anything was."""
+        with self._lock:
+            if self._dirty and self._fd >= 0:
+                self._dirty = False
+                os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        """Sync and close."""
+        self.sync()
+        with self._lock:
+            if self._fd >= 0:
+                os.close(self._fd)
+            self._fd = -1
+
+
+def _cut_torn_tail(fd: int) -> int:
+    """Leave the file ending with the newline of its last whole event; return its length."""
+    end = os.fstat(fd).st_size
+    start = end
+    tail = b""
+    while start > 0 and b"\n" not in tail:
+        step = min(start, 1 << 20)
+        start -= step
+        tail = os.pread(fd, step, start) + tail
+    torn = tail[tail.rfind(b"\n") + 1 :]
+    if not torn:
+        return end
+    whole = [found for found in _salvaged(torn, end - len(torn)) if isinstance(found, Line)]
+    if not whole:
+        os.ftruncate(fd, end - len(torn))
+        return end - len(torn)
+    end = whole[-1].offset + whole[-1].length
+    os.ftruncate(fd, end)
+    try:
+        return end + os.write(fd, b"\n")
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        raise NoSpace("no space left for the journal; make room and start the same command again") from error

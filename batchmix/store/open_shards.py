@@ -1,0 +1,251 @@
+"""The shards that a run has open: opened when the first lane gets there, sealed when the last one is through."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from types import TracebackType
+
+import msgspec
+import pyarrow as pa
+
+from batchmix.errors import Next, NoSpace
+from batchmix.records import Board, Completion, Exchange, Failure, Key, Request, Unsendable
+from batchmix.store.parts import part_path, seal_part
+from batchmix.store.results import Price, Results
+from batchmix.store.rundir import Layout, Reserve
+from batchmix.store.schema import PartFooter
+from batchmix.store.shard import Judge, Shard
+
+_SYNC_S = 0.04
+"""How often journals are brought to the disk: a power loss costs less than 50 ms of answers."""
+_SEALS_BEHIND = 3
+"""So many shards may wait to be sealed before no new one is opened."""
+_PACE_S = 0.004
+"""How long the sealing thread lets the event loop have Python for itself after each millisecond or so of work."""
+
+
+class Blueprint(msgspec.Struct, frozen=True):
+    """What sealing must know of the run."""
+
+    schema: pa.Schema
+    shard_rows: int
+    rows: int
+    models: tuple[str, ...]
+    digest: Callable[[int], str]
+    """Of a shard: its input bytes and the request-making part of the job."""
+    columns: str
+    carried: Callable[[int], Iterator[pa.RecordBatch]]
+    """The carried columns of a shard, one record per input row; raises `InputChanged`."""
+    judge: Judge
+    price: Price
+    raw: bool
+
+
+class OpenShards:
+    """An async context: journals are synced and shards sealed while it is open; leaving it finishes both.
+
+    `lanes` is the number of lanes that must be through with a shard before it is sealed. What goes wrong in the
+    background is given to `on_error`.
+    """
+
+    def __init__(self, layout: Layout, blueprint: Blueprint, lanes: int, on_error: Callable[[Exception], None]) -> None:
+        self.damage: list[str] = []
+        """Damage found in journals, in words."""
+        self._layout = layout
+        self._blueprint = blueprint
+        self._lanes = lanes
+        self._on_error = on_error
+        self._reserve = Reserve(layout)
+        self._journals = layout.journals()
+        self._open: dict[int, Shard] = {}
+        self._opening = asyncio.Lock()
+        self._through: dict[int, int] = {}
+        self._hurry = threading.Event()
+        self._full: asyncio.Queue[Shard] = asyncio.Queue()
+        self._sealed = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> OpenShards:
+        self._tasks = [asyncio.create_task(self._sync_often()), asyncio.create_task(self._seal_all())]
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._hurry.set()
+        await self._full.join()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for shard in self._open.values():
+            shard.close()
+        self._reserve.release()
+
+    def hold(self, in_flight: int) -> None:
+        """Reserve disk space so that this many answers can be kept on a full disk. Raises `NoSpace`."""
+        self._reserve.hold(max(8 << 20, in_flight * (64 << 10)))
+
+    async def open(self, index: int) -> Shard:
+        """Return a shard, with all that is known of it."""
+        async with self._opening:
+            shard = self._open.get(index)
+            if shard is None:
+                while self._full.qsize() >= _SEALS_BEHIND:
+                    self._sealed.clear()
+                    await self._sealed.wait()
+                shard = await asyncio.to_thread(self._read, index)
+                shard.on_no_space = self._on_no_space
+                self.damage.extend(shard.damage)
+                self._open[index] = shard
+            return shard
+
+    def _read(self, index: int) -> Shard:
+        journals = {lane: self._layout.journal_path(index, lane) for lane in range(self._lanes)}
+        journals |= self._journals.get(index, {})
+        return Shard(index, journals, part_path(self._layout.data, index), self._blueprint.judge)
+
+    def _on_no_space(self) -> bool:
+        freed = self._reserve.release()
+        self._on_error(NoSpace(f"no space left for {self._layout.journal}; make room and start the same command again"))
+        return freed
+
+    def lane_is_through(self, index: int) -> None:
+        """Take note that one lane needs nothing more of a shard; with the last one it is sealed."""
+        self._through[index] = self._through.get(index, 0) + 1
+        if self._through[index] == self._lanes:
+            self._full.put_nowait(self._open[index])
+
+    async def _sync_often(self) -> None:
+        while True:
+            await asyncio.sleep(_SYNC_S)
+            shards = list(self._open.values())
+            try:
+                await asyncio.to_thread(lambda: [shard.sync() for shard in shards])  # noqa: B023 - awaited at once
+            except OSError as error:
+                self._on_error(error)
+
+    async def _seal_all(self) -> None:
+        while True:
+            shard = await self._full.get()
+            try:
+                await asyncio.to_thread(self._seal, shard)
+                del self._open[shard.index]
+            except Exception as error:  # noqa: BLE001 - it stops the run
+                self._on_error(error)
+            finally:
+                self._full.task_done()
+                self._sealed.set()
+
+    def _seal(self, shard: Shard) -> None:
+        plan = self._blueprint
+        first = shard.index * plan.shard_rows
+        stop = min(first + plan.shard_rows, plan.rows)
+        results = Results(shard, plan.judge, plan.price, raw=plan.raw)
+        batches = results.batches(plan.schema, plan.carried(shard.index), first, wanted_keys(shard, plan.models))
+        seal_part(
+            part_path(self._layout.data, shard.index),
+            self._layout.journal / f"{shard.index:05}.parquet.tmp",
+            plan.schema,
+            batches,
+            lambda: PartFooter(shard.index, first, stop, plan.digest(shard.index), plan.columns, results.totals),
+            lambda: self._hurry.wait(_PACE_S) and None,
+        )
+        shard.remove_journals()
+
+
+def wanted_keys(shard: Shard, models: tuple[str, ...]) -> dict[int, list[Key]]:
+    """Return the keys that the job wants, by input row, in the order of the job's models and samples."""
+    order = {model: position for position, model in enumerate(models)}
+    keys: dict[int, list[Key]] = {}
+    for key, entry in shard.entries.items():
+        if entry.wanted:
+            keys.setdefault(key[0], []).append(key)
+    for same_row in keys.values():
+        same_row.sort(key=lambda key: (order[key[1]], key[2]))
+    return keys
+
+
+class LaneLog:
+    """One lane's way into the open shards; tells them when it is through with each."""
+
+    def __init__(self, shards: OpenShards, lane: int, shard_rows: int, board: Board, *, retry_rejected: bool) -> None:
+        self._shards = shards
+        self._lane = lane
+        self._shard_rows = shard_rows
+        self._board = board
+        self._retry_rejected = retry_rejected
+        self._mine: dict[int, Shard] = {}
+        self._left: dict[int, int] = {}
+        self._done: set[int] = set()
+
+    async def open(self, index: int) -> None:
+        """Begin with a shard."""
+        self._mine[index] = await self._shards.open(index)
+        self._left[index] = 1  # until `fed`
+
+    async def reopen(self, index: int) -> bool:
+        """Begin again with a shard that was left in the middle; return False where the lane was through with it."""
+        if index in self._done:
+            return False
+        self._mine[index] = await self._shards.open(index)
+        self._left[index] = 1
+        return True
+
+    def fail(self, index: int, asked: list[Request | Unsendable], failure: Failure) -> None:
+        """End those of a shard's requests that have work left."""
+        shard = self._mine[index]
+        for request in asked:
+            if shard.needs(request, retry_rejected=False):
+                shard.ended(self._lane, request, "failed", failure)
+                self._count("failed", failure.type)
+
+    def needed(self, index: int, asked: list[Request | Unsendable]) -> list[Request]:
+        """Return the requests that have work left; rows that can't be asked are ended here."""
+        shard = self._mine[index]
+        needed = []
+        for request in asked:
+            if not shard.needs(request, retry_rejected=self._retry_rejected):
+                self._count(shard.entries[request.key].status)
+            elif isinstance(request, Request):
+                needed.append(request)
+            else:
+                shard.ended(self._lane, request, "rejected", request.failure)
+                self._count("rejected", request.failure.type)
+        self._left[index] += len(needed)
+        return needed
+
+    def fed(self, index: int) -> None:
+        """Take note that all requests of a shard have been handed out."""
+        self._one_less(index)
+
+    def sent(self, request: Request, at_ms: int) -> None:
+        """Record that a request is about to leave."""
+        self._mine[request.row // self._shard_rows].sent(self._lane, request, at_ms)
+
+    def heard(self, request: Request, exchange: Exchange) -> Completion | Failure:
+        """Record what came back, then return what it is."""
+        return self._mine[request.row // self._shard_rows].heard(self._lane, request, exchange)
+
+    def ended(self, request: Request, failure: Failure | None) -> None:
+        """Record the end of a row."""
+        index = request.row // self._shard_rows
+        if failure is None:
+            self._count("ok")
+        else:
+            status = "rejected" if failure.next is Next.REJECT else "failed"
+            self._mine[index].ended(self._lane, request, status, failure)
+            self._count(status, failure.type)
+        self._one_less(index)
+
+    def _count(self, status: str, kind: str | None = None) -> None:
+        setattr(self._board, status, getattr(self._board, status) + 1)
+        if kind is not None:
+            self._board.failures[kind] = self._board.failures.get(kind, 0) + 1
+
+    def _one_less(self, index: int) -> None:
+        self._left[index] -= 1
+        if self._left[index] == 0:
+            del self._left[index]
+            self._done.add(index)
+            self._mine.pop(index).close(self._lane)
+            self._shards.lane_is_through(index)

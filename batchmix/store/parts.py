@@ -1,0 +1,106 @@
+"""Sealed shards: `data/part-00042.parquet`, made under a temporary name and put in place by a rename."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batchmix.errors import NoSpace, RunError
+from batchmix.store.files import NO_SPACE, sync_file, sync_folder
+from batchmix.store.schema import PartFooter, footer_metadata, read_footer
+
+_GROUP_BYTES = 32 * 2**20
+"""A row group is written when this much is waiting: large enough to scan fast, small enough to keep memory flat."""
+_GROUP_ROWS = 50_000
+_NAME = re.compile(r"part-(\d{5,})\.parquet")
+
+
+def part_path(data: Path, shard: int) -> Path:
+    """Return where a shard's part stands."""
+    return data / f"part-{shard:05}.parquet"
+
+
+def list_parts(data: Path) -> dict[int, Path]:
+    """Return the parts that are there, by shard."""
+    found = ((int(match[1]), path) for path in data.glob("part-*.parquet") if (match := _NAME.fullmatch(path.name)))
+    return dict(sorted(found))
+
+
+def read_part_footer(path: Path) -> PartFooter:
+    """Return what a part says of itself. Raises `RunError` if it is not a part of this version."""
+    try:
+        footer = read_footer(pq.read_metadata(path).metadata)
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(f"{path}: can't be read as Parquet: {error}") from error
+    if footer is None:
+        raise RunError(f"{path}: is not a part that this version of batchmix wrote")
+    return footer
+
+
+def read_part_schema(path: Path) -> pa.Schema:
+    """Return a part's Arrow schema."""
+    return pq.read_schema(path)
+
+
+def write_rows(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch], pace: Callable[[], None]) -> None:
+    """Write batches to a Parquet file in row groups of a good size. `pace` is called between the batches."""
+    with _writer(path, schema) as writer:
+        _write(writer, schema, batches, pace)
+
+
+def seal_part(
+    path: Path,
+    temporary: Path,
+    schema: pa.Schema,
+    batches: Iterator[pa.RecordBatch],
+    finish: Callable[[], PartFooter],
+    pace: Callable[[], None],
+) -> PartFooter:
+    """Write a part under a temporary name, bring it to the disk, and put it in place.
+
+    `finish` is called after the last batch and returns the footer. Repeatable from any point: what a crash leaves
+    behind is the temporary file, which the next try replaces. Raises `NoSpace`.
+    """
+    try:
+        with _writer(temporary, schema) as writer:
+            _write(writer, schema, batches, pace)
+            footer = finish()
+            writer.add_key_value_metadata(footer_metadata(footer))
+        sync_file(temporary)
+        temporary.rename(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise NoSpace(f"no space left for {path}; make room and start the same command again") from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+    return footer
+
+
+def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    path.unlink(missing_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    return pq.ParquetWriter(path, schema, compression="zstd", compression_level=1)
+
+
+def _write(
+    writer: pq.ParquetWriter, schema: pa.Schema, batches: Iterator[pa.RecordBatch], pace: Callable[[], None]
+) -> None:
+    waiting: list[pa.RecordBatch] = []
+    size = rows = 0
+    for batch in batches:
+        waiting.append(batch)
+        size += batch.nbytes
+        rows += batch.num_rows
+        if size >= _GROUP_BYTES or rows >= _GROUP_ROWS:
+            writer.write_table(pa.Table.from_batches(waiting, schema), row_group_size=_GROUP_ROWS)
+            waiting, size, rows = [], 0, 0
+        pace()
+    if waiting:
+        writer.write_table(pa.Table.from_batches(waiting, schema), row_group_size=_GROUP_ROWS)

@@ -1,0 +1,201 @@
+"""From a shard's state to result rows: the one place that knows what stands in each column."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batchmix.records import Completion, Exchange, Key
+from batchmix.store.journal import Ended, Event, Heard
+from batchmix.store.schema import RESULT_SCHEMA
+from batchmix.store.shard import Entry, Judge, Shard
+from batchmix.store.totals import Totals
+
+Price = Callable[[str, Completion], float | None]
+"""Returns the cost in USD of a model's answer, or None where no price is known."""
+
+SLICE_ROWS = 128
+"""Rows that are made at a time: about a millisecond of Python, so that the event loop never waits long for its turn."""
+_OURS = [name for name in RESULT_SCHEMA.names if name != "custom_id"]
+_TYPES = [RESULT_SCHEMA.field(name).type for name in _OURS]
+_AT = {name: position for position, name in enumerate(_OURS)}
+_TIMES = [pa.int64() if pa.types.is_timestamp(kind) else kind for kind in _TYPES]
+
+ResultRow = tuple[Any, ...]
+"""The values of a result row in the order of the schema, but for `custom_id` and the carried columns."""
+
+
+class Results:
+    """Makes the result rows of one shard.
+
+    Rows of which the journals say nothing new are taken from the old part. Totals of all rows made so far stand in
+    `totals`.
+    """
+
+    def __init__(self, shard: Shard, judge: Judge, price: Price, *, raw: bool) -> None:
+        self.totals = Totals()
+        self._shard = shard
+        self._old = _OldRows(shard.part)
+        self._judge = judge
+        self._price = price
+        self._raw = raw
+
+    def batches(
+        self, schema: pa.Schema, carried: Iterator[pa.RecordBatch], first: int, keys: dict[int, list[Key]]
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of `keys` (by input row, each in order) joined with the carried columns, in small batches.
+
+        `carried` gives one record per input row from `first` on.
+        """
+        for block in carried:
+            for start in range(0, block.num_rows, SLICE_ROWS):
+                piece = block.slice(start, SLICE_ROWS)
+                picked = [(i, key) for i in range(piece.num_rows) for key in keys.get(first + i, ())]
+                rows = [self.row(key) for _, key in picked]
+                yield _batch(schema, piece.take(pa.array([i for i, _ in picked], pa.int64())), rows)
+                first += piece.num_rows
+
+    def row(self, key: Key) -> ResultRow:
+        """Return the row of a key that has a result. To be called in the order of the input's rows."""
+        entry = self._shard.entries[key]
+        if entry.result is None:
+            row = _updated(self._old.row(key), entry)
+        else:
+            event = self._shard.event(entry.result)
+            if isinstance(event, Heard):
+                row = self._answer(key, entry, event)
+            else:
+                last = self._shard.event(entry.last_heard) if entry.last_heard else None
+                row = self._failure(key, entry, event, last)
+        _count(self.totals, row)
+        return row
+
+    def _answer(self, key: Key, entry: Entry, event: Heard) -> ResultRow:
+        exchange = event.exchange()
+        answer = self._judge(exchange, event.path)
+        if not isinstance(answer, Completion):
+            raise TypeError(f"row {key[0]}: the judge changed its mind about a recorded answer")
+        usage = answer.usage
+        return (
+            *key,
+            "ok",
+            answer.response,
+            answer.reasoning,
+            answer.refusal,
+            answer.tool_calls,
+            answer.finish_reason,
+            answer.served_model,
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            usage.total_tokens,
+            usage.cached_tokens,
+            usage.reasoning_tokens,
+            self._price(key[1], answer),
+            entry.attempts,
+            entry.maybe_billed,
+            None,
+            event.latency,
+            event.at,
+            event.done,
+            event.status,
+            None,
+            None,
+            None,
+            event.request_id,
+            event.hash,
+            _text(exchange, event) if self._raw else None,
+        )
+
+    def _failure(self, key: Key, entry: Entry, event: Event, last: Event | None) -> ResultRow:
+        if not isinstance(event, Ended):
+            raise TypeError(f"row {key[0]}: a journal line is not what it was")
+        heard = last if isinstance(last, Heard) and last.hash == event.hash else None
+        raw = _text(heard.exchange(), heard) if heard and self._raw and heard.body else None
+        return (
+            *key,
+            event.status,
+            *(None,) * 12,
+            entry.attempts,
+            entry.maybe_billed,
+            None,
+            heard.latency if heard else None,
+            heard.at if heard else None,
+            heard.done if heard else None,
+            heard.status if heard else None,
+            event.type,
+            event.code,
+            event.message,
+            heard.request_id if heard else None,
+            event.hash,
+            raw,
+        )
+
+
+def _text(exchange: Exchange, event: Heard) -> str:
+    return exchange.body.decode("utf-8", "replace") if event.base64 else event.body
+
+
+def _updated(row: ResultRow, entry: Entry) -> ResultRow:
+    """Return a row of the old part, with the attempts that were made since."""
+    start = _AT["attempts"]
+    return (*row[:start], entry.attempts, entry.maybe_billed, *row[start + 2 :])
+
+
+def _count(totals: Totals, row: ResultRow) -> None:
+    status = row[_AT["status"]]
+    setattr(totals, status, getattr(totals, status) + 1)
+    totals.count(row[_AT["model"]], status)
+    for name in ("attempts", "maybe_billed", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens",
+                 "reasoning_tokens"):  # fmt: skip
+        value = row[_AT[name]]
+        if value:
+            setattr(totals, name, getattr(totals, name) + value)
+    cost = row[_AT["cost_usd"]]
+    if cost is not None:
+        totals.cost_usd = (totals.cost_usd or 0.0) + cost
+    elif status == "ok":
+        totals.unpriced += 1
+    sent, finished = row[_AT["sent_at"]], row[_AT["finished_at"]]
+    if sent is not None:
+        totals.first_sent_ms = sent if totals.first_sent_ms is None else min(totals.first_sent_ms, sent)
+        totals.last_finished_ms = finished if totals.last_finished_ms is None else max(totals.last_finished_ms, finished)
+    if status != "ok":
+        totals.fail(row[_AT["error_type"]], row[0], row[_AT["error_message"]])
+
+
+def _batch(schema: pa.Schema, carried: pa.RecordBatch, rows: list[ResultRow]) -> pa.RecordBatch:
+    columns = zip(*rows, strict=True) if rows else [()] * len(_OURS)
+    arrays = {name: pa.array(values, kind) for name, kind, values in zip(_OURS, _TYPES, columns, strict=True)}
+    for name, array in zip(carried.schema.names, carried.columns, strict=True):
+        arrays[name] = array
+    return pa.RecordBatch.from_arrays([arrays[field.name] for field in schema], schema=schema)
+
+
+class _OldRows:
+    """The rows of an old part, taken in the order of their input rows."""
+
+    def __init__(self, part: Path | None) -> None:
+        self._rows: dict[Key, ResultRow] = {}
+        self._ahead = _old_rows(part) if part else iter(())
+        self._last = -1
+
+    def row(self, key: Key) -> ResultRow:
+        if key[0] > self._last:
+            self._rows = {}
+        while key not in self._rows:
+            row = next(self._ahead)
+            self._last = row[0]
+            if row[0] >= key[0]:
+                self._rows[row[0], row[1], row[2]] = row
+        return self._rows[key]
+
+
+def _old_rows(part: Path) -> Iterator[ResultRow]:
+    with pq.ParquetFile(part) as file:
+        for batch in file.iter_batches(SLICE_ROWS, columns=_OURS):
+            columns = [batch.column(name).cast(kind).to_pylist() for name, kind in zip(_OURS, _TIMES, strict=True)]
+            yield from zip(*columns, strict=True)

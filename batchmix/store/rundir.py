@@ -1,0 +1,263 @@
+"""The run folder: its layout, its lock, `run.json`, and the space that is held back for a full disk."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from batchmix import __version__
+from batchmix.errors import NoSpace, RunError, RunLocked
+from batchmix.store.files import NO_SPACE, sync_file, sync_folder
+
+_VERSION = 1
+_JOURNAL_NAME = re.compile(r"(\d{5,})-(\d{3,})\.jsonl")
+_OURS = {"data", "journal", "input", "run.json", "summary.json", "lock", "evaluation", "report.html", "run.json.tmp", "summary.json.tmp"}
+
+
+class Start(msgspec.Struct):
+    """One start of a run, and how it ended."""
+
+    at: str
+    pid: int
+    host: str
+    ended_at: str | None = None
+    """None while it runs, and for ever after a kill."""
+    exit_code: int | None = None
+    reason: str = ""
+
+
+class RunFile(msgspec.Struct):
+    """`run.json`: what was asked."""
+
+    name: str
+    rehearsal: bool
+    shard_rows: int
+    job: dict[str, Any]
+    requests: str
+    """Digest of the request-making part of the job."""
+    accepted: str
+    """Digest of that, the input and the columns: what this run has agreed to be about."""
+    columns: str
+    """Digest of the carried columns."""
+    carried: str
+    """The carried columns' Arrow schema, in base64."""
+    models: list[str]
+    rows: int
+    results: int
+    """How many results there will be: one for each row, model and sample."""
+    scan: dict[str, Any]
+    starts: list[Start]
+    version: int = _VERSION
+    batchmix: str = __version__
+
+
+class Layout:
+    """Where things stand in a run folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.data = root / "data"
+        self.journal = root / "journal"
+        self.input = root / "input"
+        self.lock = root / "lock"
+        self.run_json = root / "run.json"
+        self.summary_json = root / "summary.json"
+
+    def journal_path(self, shard: int, lane: int) -> Path:
+        """Return where a lane's journal of a shard stands."""
+        return self.journal / f"{shard:05}-{lane:03}.jsonl"
+
+    def journals(self) -> dict[int, dict[int, Path]]:
+        """Return the journals that are there, by shard and lane."""
+        found: dict[int, dict[int, Path]] = {}
+        for path in sorted(self.journal.glob("*.jsonl")):
+            if match := _JOURNAL_NAME.fullmatch(path.name):
+                found.setdefault(int(match[1]), {})[int(match[2])] = path
+        return found
+
+    def read_run(self) -> RunFile | None:
+        """Return `run.json`, or None where there is none. Raises `RunError` if it is not ours."""
+        try:
+            run = msgspec.json.decode(self.run_json.read_bytes(), type=RunFile)
+        except FileNotFoundError:
+            return None
+        except NotADirectoryError:
+            raise RunError(f"{self.root}: is a file; the output is a folder") from None
+        except (OSError, msgspec.DecodeError) as error:
+            raise RunError(f"{self.run_json}: can't be read: {error}") from error
+        if run.version != _VERSION:
+            raise RunError(f"{self.run_json}: was written by another version of batchmix ({run.batchmix})")
+        return run
+
+    def write_run(self, run: RunFile) -> None:
+        """Replace `run.json`. Raises `NoSpace`."""
+        self._replace(self.run_json, msgspec.to_builtins(run))
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Replace `summary.json`. Raises `NoSpace`."""
+        self._replace(self.summary_json, summary)
+
+    def _replace(self, path: Path, value: dict[str, Any]) -> None:
+        temporary = path.with_name(path.name + ".tmp")
+        try:
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with open(fd, "w", encoding="utf-8") as file:  # noqa: PTH123 - opened with its mode above
+                json.dump(value, file, indent=1, ensure_ascii=False)
+                file.write("\n")
+            sync_file(temporary)
+            temporary.replace(path)
+            sync_folder(self.root)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            if error.errno in NO_SPACE:
+                raise NoSpace(f"no space left for {path}; make room and start the same command again") from error
+            raise
+
+
+@contextlib.contextmanager
+def locked_folder(root: Path) -> Iterator[Layout]:
+    """Hold a run folder, which is made if need be; nobody else can hold it until the block ends.
+
+    A folder that was made here and that came to nothing is taken away again. Raises `RunError` where the folder is
+    not one for a run, and `RunLocked`, with the holder's name, where another process works on it.
+    """
+    layout = Layout(root)
+    _make_folder(root)
+    lock = _lock(layout.lock)
+    try:
+        strange = sorted(path.name for path in root.iterdir() if path.name not in _OURS)
+        if strange and not layout.run_json.exists():
+            raise RunError(f"{root}: is no run folder, it holds {strange[0]!r}; choose another with --out")
+        for folder in (layout.data, layout.journal):
+            folder.mkdir(0o700, exist_ok=True)
+        yield layout
+    finally:
+        if not layout.run_json.exists():
+            _take_away(layout)
+        os.close(lock)
+
+
+def _make_folder(root: Path) -> None:
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        root.mkdir(0o700, exist_ok=True)
+    except FileExistsError:
+        raise RunError(f"{root}: is a file; the output is a folder") from None
+    except OSError as error:
+        raise RunError(f"{root}: can't be made: {error.strerror}") from error
+
+
+def _take_away(layout: Layout) -> None:
+    """Remove what was made for a run that never began; what holds anything stays."""
+    for folder in (layout.data, layout.journal, layout.input):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+    with contextlib.suppress(OSError):
+        if [path.name for path in layout.root.iterdir()] == ["lock"]:
+            layout.lock.unlink()
+            layout.root.rmdir()
+
+
+def _lock(path: Path) -> int:
+    for _ in range(20):
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise RunError(f"{path}: can't be opened: {error.strerror}") from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            time.sleep(0.02)  # `holder` takes the lock for a moment to see whether it is free
+            continue
+        if _is_still(path, fd):
+            _sign(fd)
+            return fd
+        os.close(fd)  # its folder was taken away between open and lock
+        _make_folder(path.parent)
+    raise RunLocked(f"{path.parent}: another batchmix works on it ({_signature(path)}); wait for it or end it")
+
+
+def _is_still(path: Path, fd: int) -> bool:
+    try:
+        return path.stat().st_ino == os.fstat(fd).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def _sign(fd: int) -> None:
+    since = time.strftime("%Y-%m-%d %H:%M:%S %z")
+    with contextlib.suppress(OSError):  # the text only informs
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode(), 0)
+
+
+def _signature(path: Path) -> str:
+    try:
+        text = path.read_text(errors="replace").strip()
+    except OSError:
+        return "unknown process"
+    return "".join(char for char in text if char.isprintable())[:200] or "unknown process"
+
+
+def holder(layout: Layout) -> str | None:
+    """Return who works on a run folder just now, or None."""
+    try:
+        fd = os.open(layout.lock, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _signature(layout.lock)
+    finally:
+        os.close(fd)
+    return None
+
+
+class Reserve:
+    """Disk space that is let go when there is no more, so that what is in flight can still be kept."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._path = layout.journal / "reserve"
+
+    def hold(self, size: int) -> None:
+        """Take the space. Raises `NoSpace` where there is not that much."""
+        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(fd, 0, size)
+            else:
+                for _ in range(0, size, 1 << 20):
+                    os.write(fd, bytes(1 << 20))
+        except OSError as error:
+            self._path.unlink()
+            if error.errno in NO_SPACE:
+                message = f"no space left: {self._path.parent} needs {size >> 20} MB free to keep what is in flight safe"
+                raise NoSpace(f"{message}; make room and start the same command again") from error
+            raise
+        finally:
+            os.close(fd)
+
+    def release(self) -> bool:
+        """Give the space back; return whether there was any."""
+        try:
+            self._path.unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+
+def now_text() -> str:
+    """Return the time as `run.json` writes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,91 @@
+"""The result columns, version 1, and what stands in the footer of each part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from batchmix import __version__
+from batchmix.store.totals import Totals
+
+VERSION = "1"
+_SCHEMA_KEY = b"batchmix.schema"
+_PART_KEY = b"batchmix.part"
+
+_BEFORE = (
+    pa.field("row", pa.int64()),  # 0-based position in the input
+    pa.field("custom_id", pa.string()),
+    pa.field("model", pa.string()),  # the name of the job's entry
+    pa.field("sample", pa.int32()),
+)
+_AFTER = (
+    pa.field("status", pa.string()),  # ok, failed, rejected
+    pa.field("response", pa.string()),
+    pa.field("reasoning", pa.string()),
+    pa.field("refusal", pa.string()),
+    pa.field("tool_calls", pa.string()),  # JSON
+    pa.field("finish_reason", pa.string()),
+    pa.field("served_model", pa.string()),
+    pa.field("prompt_tokens", pa.int64()),
+    pa.field("completion_tokens", pa.int64()),
+    pa.field("total_tokens", pa.int64()),
+    pa.field("cached_tokens", pa.int64()),
+    pa.field("reasoning_tokens", pa.int64()),
+    pa.field("cost_usd", pa.float64()),  # null: no price is known
+    pa.field("attempts", pa.int32()),
+    pa.field("maybe_billed", pa.int32()),  # attempts sent whose end was never heard
+    pa.field("reused_from", pa.string()),
+    pa.field("latency_s", pa.float64()),  # of the attempt that counted
+    pa.field("sent_at", pa.timestamp("ms", tz="UTC")),
+    pa.field("finished_at", pa.timestamp("ms", tz="UTC")),
+    pa.field("http_status", pa.int32()),
+    pa.field("error_type", pa.string()),
+    pa.field("error_code", pa.string()),
+    pa.field("error_message", pa.string()),
+    pa.field("request_id", pa.string()),  # the provider's trace id
+    pa.field("request_hash", pa.string()),
+    pa.field("raw", pa.string()),  # the provider's JSON as it came
+)
+RESULT_SCHEMA = pa.schema([*_BEFORE, *_AFTER])
+"""The columns of version 1 in their order; carried input columns stand between `sample` and `status`."""
+RESULT_COLUMNS = frozenset(RESULT_SCHEMA.names)
+
+
+class PartFooter(msgspec.Struct, frozen=True):
+    """What a part says of itself, so that a resume need not read its rows."""
+
+    shard: int
+    first: int
+    stop: int
+    """The part holds the results of input rows [first, stop)."""
+    digest: str
+    """Of the shard's input bytes and the request-making part of the job."""
+    columns: str
+    """Digest of the carried columns: names, sources, types."""
+    totals: Totals
+
+
+def part_schema(carried: pa.Schema, job_name: str) -> pa.Schema:
+    """Return the schema of every part of a run; `carried` starts with `custom_id`."""
+    fields = [*_BEFORE, *(carried.field(i) for i in range(1, len(carried.names))), *_AFTER]
+    metadata = {
+        _SCHEMA_KEY: VERSION.encode(),
+        b"batchmix.job": job_name.encode("utf-8", "replace"),
+        b"batchmix.version": __version__.encode(),
+    }
+    return pa.schema(fields, metadata=metadata)
+
+
+def footer_metadata(footer: PartFooter) -> dict[bytes, bytes]:
+    """Return the key-value pair that carries a footer."""
+    return {_PART_KEY: msgspec.json.encode(footer)}
+
+
+def read_footer(metadata: dict[bytes, bytes] | None) -> PartFooter | None:
+    """Return the footer in a Parquet file's metadata, or None where this is not one of our parts."""
+    found: Any = (metadata or {}).get(_PART_KEY)
+    if found is None or (metadata or {}).get(_SCHEMA_KEY) != VERSION.encode():
+        return None
+    return msgspec.json.decode(found, type=PartFooter)

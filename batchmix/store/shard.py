@@ -1,0 +1,231 @@
+"""A shard's state: the fold of its part, then its journals.
+
+The fold is the same while a run goes on (`Shard.sent`, `heard`, `ended`) and when it is opened again from the disk.
+Folding twice changes nothing, and an answer is never replaced by a non-answer of the same request hash.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+import pyarrow.parquet as pq
+
+from batchmix.records import Completion, Exchange, Failure, Key, Request, Unsendable
+from batchmix.store.files import sync_folder
+from batchmix.store.journal import Damage, Ended, Event, Heard, Journal, Line, Sent, decode_line, heard, read_lines
+
+Judge = Callable[[Exchange, str], Completion | Failure]
+"""Tells from an exchange and its URL path whether it is an answer; must depend on nothing else."""
+
+class Place(msgspec.Struct, frozen=True, gc=False):
+    """Where an event's line stands."""
+
+    lane: int
+    offset: int
+    length: int
+
+
+class Entry(msgspec.Struct, gc=False):
+    """What is known of one (row, model, sample)."""
+
+    status: str = ""
+    """`ok`, `failed`, `rejected`, or empty while there is no result."""
+    hash: str = ""
+    """Of the request that the result belongs to."""
+    result: Place | None = None
+    """The `Heard` of an answer, the `Ended` of a failure; None: in the part."""
+    last_heard: Place | None = None
+    """The last exchange in the journals, whatever it was."""
+    attempts: int = 0
+    in_flight: int = 0
+    """The attempt that was sent and whose end is not known yet; 0 where there is none."""
+    unheard: int = 0
+    """Attempts whose end was never heard, without the one in flight."""
+    wanted: bool = False
+    """The job asks for this key now."""
+
+    @property
+    def maybe_billed(self) -> int:
+        """Attempts that may have been billed for nothing, if nothing is in flight any more."""
+        return self.unheard + (1 if self.in_flight else 0)
+
+
+def read_entries(part: Path) -> dict[Key, Entry]:
+    """Return what a part knows of each key."""
+    columns = ["row", "model", "sample", "status", "request_hash", "attempts", "maybe_billed"]
+    entries: dict[Key, Entry] = {}
+    with pq.ParquetFile(part) as file:
+        for batch in file.iter_batches(8192, columns=columns):
+            rows = zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
+            for row, model, sample, status, hash_, attempts, maybe_billed in rows:
+                entries[row, model, sample] = Entry(status, hash_, attempts=attempts, unheard=maybe_billed)
+    return entries
+
+
+def fold(entries: dict[Key, Entry], line: Line, lane: int, *, answered: bool) -> None:
+    """Fold one event into the entries; `answered` says whether a `Heard` is an answer."""
+    event = line.event
+    entry = entries.get(event.key)
+    if entry is None:
+        entry = entries[event.key] = Entry()
+    if isinstance(event, Sent):
+        _fold_sent(entry, event.attempt)
+    elif isinstance(event, Heard):
+        _fold_heard(entry, event, Place(lane, line.offset, line.length), answered=answered)
+    elif not (entry.status == "ok" and entry.hash == event.hash):
+        entry.status, entry.hash = event.status, event.hash
+        entry.result = Place(lane, line.offset, line.length)
+
+
+def _fold_sent(entry: Entry, attempt: int) -> None:
+    if attempt <= entry.attempts:  # folded before, in the part
+        return
+    if entry.in_flight:
+        entry.unheard += 1
+    entry.in_flight = entry.attempts = attempt
+
+
+def _fold_heard(entry: Entry, event: Heard, place: Place, *, answered: bool) -> None:
+    if entry.in_flight == event.attempt:
+        entry.in_flight = 0
+        entry.unheard += event.maybe_billed
+    elif event.attempt > entry.attempts:  # the line of its intent was damaged
+        entry.attempts = event.attempt
+        entry.unheard += event.maybe_billed
+    entry.last_heard = place
+    if answered:
+        entry.status, entry.hash, entry.result = "ok", event.hash, place
+
+
+class Shard:
+    """One open shard. Not thread-safe: while lanes work on it only the event loop touches it.
+
+    `journals` names the file of each lane; a file is made when its lane first has something to record, and files
+    that are there are folded at once. They are opened before `part` is read, so that a reader who takes no lock sees
+    a shard that is sealed meanwhile either in its journals or in its part.
+    """
+
+    def __init__(self, index: int, journals: dict[int, Path], part: Path, judge: Judge) -> None:
+        self.index = index
+        self.damage: list[str] = []
+        """Where the journals are damaged, in words."""
+        self.on_no_space: Callable[[], bool] = lambda: False
+        """Called on a full disk; returns whether another try makes sense."""
+        self._journals = journals
+        self._judge = judge
+        self._writing: dict[int, Journal] = {}
+        self._reading: dict[int, BinaryIO] = {}
+        for lane in sorted(journals):
+            with contextlib.suppress(FileNotFoundError):
+                self._file(lane)
+        self.part = part if part.exists() else None
+        self.entries = read_entries(part) if self.part else {}
+        for lane, file in self._reading.items():
+            self._fold_file(file, self._journals[lane].name, lane)
+
+    @property
+    def has_journals(self) -> bool:
+        """Whether anything was recorded that may not be in the part."""
+        return bool(self._reading or self._writing)
+
+    def _fold_file(self, file: BinaryIO, name: str, lane: int) -> None:
+        for found in read_lines(file):
+            if isinstance(found, Damage):
+                self.damage.append(f"{name}: {found.length} bytes at {found.offset} are damaged and were skipped")
+            else:
+                fold(self.entries, found, lane, answered=_is_answer(found.event, self._judge))
+
+    def _file(self, lane: int) -> BinaryIO:
+        file = self._reading.get(lane)
+        if file is None:
+            file = self._reading[lane] = self._journals[lane].open("rb")
+        return file
+
+    def event(self, place: Place) -> Event:
+        """Return the event at a place in a journal."""
+        event = decode_line(os.pread(self._file(place.lane).fileno(), place.length, place.offset))
+        if event is None:
+            raise OSError(f"{self._journals[place.lane]}: the line at {place.offset} can no longer be read")
+        return event
+
+    def needs(self, request: Request | Unsendable, *, retry_rejected: bool) -> bool:
+        """Return whether a request has work left, and note that the job wants its result."""
+        wanted_hash = request_hash(request)
+        entry = self.entries.get(request.key)
+        if entry is None:
+            entry = self.entries[request.key] = Entry()
+        entry.wanted = True
+        if entry.status == "ok":
+            return entry.hash != wanted_hash
+        if entry.status == "rejected":
+            return entry.hash != wanted_hash or (retry_rejected and wanted_hash != "")
+        return True
+
+    def sent(self, lane: int, request: Request, at_ms: int) -> None:
+        """Record that a request is about to leave. Raises `NoSpace`; then it must not leave."""
+        entry = self.entries[request.key]
+        attempt = entry.attempts + 1
+        self._journal(lane).append(Sent(request.row, request.model, request.sample, attempt, request.hash, at_ms))
+        _fold_sent(entry, attempt)
+
+    def heard(self, lane: int, request: Request, exchange: Exchange) -> Completion | Failure:
+        """Record what came back, before anybody looks into it; then return what it is. Raises `NoSpace`."""
+        entry = self.entries[request.key]
+        event = heard(request.key, entry.attempts, request.hash, request.path, exchange)
+        place = Place(lane, *self._journal(lane).append(event))
+        outcome = self._judge(exchange, request.path)
+        _fold_heard(entry, event, place, answered=isinstance(outcome, Completion))
+        return outcome
+
+    def ended(self, lane: int, request: Request | Unsendable, status: str, failure: Failure) -> None:
+        """Record that a row ended without an answer. Raises `NoSpace`."""
+        attempts = self.entries[request.key].attempts
+        message = failure.message.encode("utf-8", "replace").decode()
+        event = Ended(*request.key, attempts, request_hash(request), status, failure.type, message, failure.code)
+        offset, length = self._journal(lane).append(event)
+        fold(self.entries, Line(offset, length, event), lane, answered=False)
+
+    def sync(self) -> None:
+        """Bring the journals to the disk; may be called from another thread."""
+        for journal in list(self._writing.values()):
+            journal.sync()
+
+    def close(self, lane: int | None = None) -> None:
+        """Close a lane's journal for writing, or all files; what is needed later is opened again."""
+        if lane is not None:
+            if lane in self._writing:
+                self._writing.pop(lane).close()
+            return
+        for journal in self._writing.values():
+            journal.close()
+        for file in self._reading.values():
+            file.close()
+        self._writing, self._reading = {}, {}
+
+    def remove_journals(self) -> None:
+        """Take the journals away: all that they hold stands in the part."""
+        self.close()
+        for path in self._journals.values():
+            path.unlink(missing_ok=True)
+            folder = path.parent
+        sync_folder(folder)
+
+    def _journal(self, lane: int) -> Journal:
+        journal = self._writing.get(lane)
+        if journal is None:
+            journal = self._writing[lane] = Journal(self._journals[lane], self.on_no_space)
+        return journal
+
+
+def request_hash(request: Request | Unsendable) -> str:
+    """Return the hash that a result is filed under; empty for a row that can't be asked."""
+    return request.hash if isinstance(request, Request) else ""
+
+
+def _is_answer(event: Event, judge: Judge) -> bool:
+    return isinstance(event, Heard) and isinstance(judge(event.exchange(), event.path), Completion)

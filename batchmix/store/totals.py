@@ -1,0 +1,82 @@
+"""Totals of results: what a part's footer, `status` and `summary.json` add up."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Kind(msgspec.Struct):
+    """One kind of failure: how often, and one example to read."""
+
+    count: int
+    row: int
+    message: str
+
+
+class Totals(msgspec.Struct):
+    """Sums over result rows. Token sums leave out rows whose usage the provider did not tell."""
+
+    ok: int = 0
+    failed: int = 0
+    rejected: int = 0
+    attempts: int = 0
+    maybe_billed: int = 0
+    """Attempts that were sent and whose end was never heard."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_usd: float | None = None
+    """None: no answer has a price."""
+    unpriced: int = 0
+    """Answers without a price."""
+    first_sent_ms: int | None = None
+    last_finished_ms: int | None = None
+    failures: dict[str, Kind] = {}
+    models: dict[str, dict[str, int]] = {}
+    """Rows by status for each model."""
+
+    @property
+    def ended(self) -> int:
+        """Results of any status."""
+        return self.ok + self.failed + self.rejected
+
+    def add(self, other: Totals) -> None:
+        """Add another part of the run."""
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        if other.cost_usd is not None:
+            self.cost_usd = (self.cost_usd or 0.0) + other.cost_usd
+        self.first_sent_ms = min(_known(self.first_sent_ms, other.first_sent_ms), default=None)
+        self.last_finished_ms = max(_known(self.last_finished_ms, other.last_finished_ms), default=None)
+        for kind, failures in other.failures.items():
+            self.fail(kind, failures.row, failures.message, failures.count)
+        for model, counts in other.models.items():
+            for status, count in counts.items():
+                self.count(model, status, count)
+
+    def count(self, model: str, status: str, number: int = 1) -> None:
+        """Count results of a model (not in the sums of the whole)."""
+        counts = self.models.setdefault(model, {})
+        counts[status] = counts.get(status, 0) + number
+
+    def fail(self, kind: str, row: int, message: str, number: int = 1) -> None:
+        """Count failures of a kind; the first row of each kind is its example."""
+        known = self.failures.get(kind)
+        if known is None:
+            self.failures[kind] = Kind(number, row, message)
+            return
+        known.count += number
+        if row < known.row:
+            known.row, known.message = row, message
+
+
+_SUMS = (
+    "ok", "failed", "rejected", "attempts", "maybe_billed", "prompt_tokens", "completion_tokens", "total_tokens",
+    "cached_tokens", "reasoning_tokens", "unpriced",
+)  # fmt: skip
+
+
+def _known(*values: int | None) -> list[int]:
+    return [value for value in values if value is not None]

@@ -1,0 +1,123 @@
+"""A run as a reader sees it: totals, what is in flight, what may have been billed twice. Takes no lock."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow.parquet as pq
+
+from batchmix import __version__
+from batchmix.errors import RunError
+from batchmix.records import Key
+from batchmix.store.parts import list_parts, part_path, read_part_footer
+from batchmix.store.results import Price, Results
+from batchmix.store.rundir import Layout, RunFile, holder
+from batchmix.store.shard import Judge, Shard
+from batchmix.store.totals import Totals
+
+
+class View(msgspec.Struct):
+    """A run folder at one moment."""
+
+    layout: Layout
+    run: RunFile
+    holder: str | None
+    """The process that works on it now."""
+    totals: Totals
+    """Of all results, sealed or not; while nobody works on it, what was in flight counts as maybe billed."""
+    open_shards: list[int]
+    in_flight: list[Key]
+    """Requests under way; empty while nobody works on the run."""
+    maybe_billed: list[Key]
+    """Requests of which an attempt was sent and its end never heard."""
+    damage: list[str]
+
+    @property
+    def unanswered(self) -> int:
+        """Results that are still missing."""
+        return max(0, self.run.results - self.totals.ended)
+
+    def summary(self) -> dict[str, Any]:
+        """Return `summary.json`: the totals of the whole run."""
+        totals = self.totals
+        return {
+            "version": 1,
+            "batchmix": __version__,
+            "name": self.run.name,
+            "complete": self.unanswered == 0,
+            "rows": self.run.rows,
+            "results": self.run.results,
+            "ok": totals.ok,
+            "failed": totals.failed,
+            "rejected": totals.rejected,
+            "unanswered": self.unanswered,
+            "attempts": totals.attempts,
+            "maybe_billed": totals.maybe_billed,
+            "prompt_tokens": totals.prompt_tokens,
+            "completion_tokens": totals.completion_tokens,
+            "total_tokens": totals.total_tokens,
+            "cached_tokens": totals.cached_tokens,
+            "reasoning_tokens": totals.reasoning_tokens,
+            "cost_usd": totals.cost_usd,
+            "unpriced": totals.unpriced,
+            "first_sent_at": _iso(totals.first_sent_ms),
+            "last_finished_at": _iso(totals.last_finished_ms),
+            "failures": {kind: msgspec.to_builtins(value) for kind, value in sorted(totals.failures.items())},
+            "models": totals.models,
+        }
+
+
+def _iso(ms: int | None) -> str | None:
+    return None if ms is None else time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ms // 1000)) + f".{ms % 1000:03}Z"
+
+
+def read_view(root: Path, judge: Judge, price: Price) -> View:
+    """Return what stands in a run folder, also while another process works on it. Raises `RunError`."""
+    layout = Layout(root)
+    run = layout.read_run()
+    if run is None:
+        raise RunError(f"{root}: is no run folder, it has no run.json")
+    view = View(layout, run, holder(layout), Totals(), [], [], [], [])
+    journals = layout.journals()
+    for index in sorted(journals.keys() | list_parts(layout.data).keys()):
+        part = part_path(layout.data, index)
+        if index in journals:
+            with contextlib.closing(Shard(index, journals[index], part, judge)) as shard:
+                if shard.has_journals:
+                    _add_open(view, shard, Results(shard, judge, price, raw=False))
+                    continue
+        footer = read_part_footer(part)
+        view.totals.add(footer.totals)
+        view.maybe_billed.extend(_billed_keys(part) if footer.totals.maybe_billed else ())
+    return view
+
+
+def _add_open(view: View, shard: Shard, results: Results) -> None:
+    """Add a shard that has journals."""
+    view.open_shards.append(shard.index)
+    view.damage.extend(shard.damage)
+    attempts = billed = 0
+    for key, entry in sorted(shard.entries.items()):
+        if entry.status:
+            results.row(key)
+        attempts += entry.attempts
+        under_way = bool(entry.in_flight) and view.holder is not None
+        if under_way:
+            view.in_flight.append(key)
+        lost = entry.unheard if under_way else entry.maybe_billed
+        if lost:
+            view.maybe_billed.append(key)
+        billed += lost
+    results.totals.attempts, results.totals.maybe_billed = attempts, billed
+    view.totals.add(results.totals)
+
+
+def _billed_keys(part: Path) -> list[Key]:
+    columns = ["row", "model", "sample", "maybe_billed"]
+    table = pq.read_table(part, columns=columns)
+    rows = zip(*(table.column(name).to_pylist() for name in columns), strict=True)
+    return [(row, model, sample) for row, model, sample, lost in rows if lost]
