@@ -24,9 +24,9 @@ def command(folder: Path, file: Path, *, verbose: int) -> int:
       batchmix export runs/quickstart answers.csv
     """
     log_to_stderr(verbose)
-    from batchmix import pipeline
+    from batchmix import reading
 
-    rows, warnings = pipeline.export(folder, file)
+    rows, warnings = reading.export(folder, file)
     for warning in warnings:
         complain(warning)
     say(f"{file}: {rows:,} rows")

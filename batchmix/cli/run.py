@@ -47,7 +47,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     secrets = read_secrets(job.provider, os.environ)
     keep_secret(secrets)
     _warn_of_plain_http(job.provider.base_url)
-    from batchmix import pipeline
+    from batchmix import pipeline, reading
     from batchmix.cli.closing import closing_lines
     from batchmix.cli.progress import shown
 
@@ -68,7 +68,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
             raise
         except BatchmixError as error:
             stopped = error
-            view = pipeline.look(Path(job.output.path))
+            view = reading.look(Path(job.output.path))
     for warning in board.warnings:
         complain(warning)
     if options["as_json"]:

@@ -26,9 +26,9 @@ def command(folder: Path, *, as_json: bool, verbose: int) -> int:
       batchmix status runs/quickstart
     """
     log_to_stderr(verbose)
-    from batchmix import pipeline
+    from batchmix import reading
 
-    view = pipeline.look(folder)
+    view = reading.look(folder)
     start = view.run.starts[-1] if view.run.starts else None
     if as_json:
         click.echo(json.dumps(_record(view), indent=1, ensure_ascii=False))

@@ -1,0 +1,6 @@
+"""load: file → rows → requests. Lazy, and can start at any shard."""
+
+from batchmix.load.dataset import Dataset, open_dataset
+from batchmix.load.scan import Scan, Span
+
+__all__ = ["Dataset", "Scan", "Span", "open_dataset"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import json
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 
 from batchmix import __version__
 from batchmix.errors import NoSpace, RunError, RunLocked
@@ -59,6 +61,10 @@ class RunFile(msgspec.Struct):
     starts: list[Start]
     version: int = _VERSION
     batchmix: str = __version__
+
+    def carried_schema(self) -> pa.Schema:
+        """Return the carried columns' schema."""
+        return pa.ipc.read_schema(pa.BufferReader(base64.b64decode(self.carried)))
 
 
 class Layout:

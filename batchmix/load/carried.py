@@ -1,0 +1,126 @@
+"""The input's columns that stand in the output."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batchmix.errors import InputError
+from batchmix.job import Column, Job
+from batchmix.load.kinds import json_text, settled_type, utf8
+from batchmix.load.parquet import ParquetInput
+from batchmix.load.requests import BATCH_KEYS
+from batchmix.load.scan import Scan
+
+_RUN_MARKS = frozenset({"row", "model", "sample", "status", "response", "request_hash"})
+"""An input with all of these columns is itself a run's output."""
+
+
+class Carried:
+    """Makes the carried columns from input rows. `sources` are the input columns that are needed for it."""
+
+    def __init__(self, id_column: str | None, columns: list[Column], types: dict[str, Any]) -> None:
+        self._id = id_column
+        self._columns = columns
+        self._fit: dict[str, Callable[[Any], Any]] = {}
+        fields = [pa.field("custom_id", pa.string())]
+        for column in columns:
+            kind = types[column.source]
+            arrow, fit = kind if isinstance(kind, tuple) else (kind, _same)
+            self._fit[column.source] = fit
+            fields.append(pa.field(column.name, arrow))
+        self.schema = pa.schema(fields)
+        self.sources = list(dict.fromkeys([*([id_column] if id_column else []), *(column.source for column in columns)]))
+
+    def from_json(self, rows: list[tuple[int, dict[str, Any]]]) -> pa.RecordBatch:
+        """Return the columns for rows that were read from JSON, with their indexes."""
+        arrays = [pa.array([self._custom_id(index, row) for index, row in rows], pa.string())]
+        for column, field in zip(self._columns, list(self.schema)[1:], strict=True):
+            fit, source = self._fit[column.source], column.source
+            arrays.append(pa.array([fit(row.get(source)) for _, row in rows], field.type))
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+    def from_arrow(self, first: int, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the columns for rows that were read from Parquet, from row `first` on."""
+        numbers = pa.array([str(index) for index in range(first, first + batch.num_rows)], pa.string())
+        ids = numbers
+        if self._id is not None:
+            column = batch.column(self._id)
+            text = pa.array([_id_text(value) for value in column.to_pylist()], pa.string())
+            ids = pc.coalesce(text, numbers)
+        arrays = [ids, *(batch.column(column.source) for column in self._columns)]
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+    def _custom_id(self, index: int, row: dict[str, Any]) -> str:
+        found = _id_text(row.get(self._id)) if self._id is not None else None
+        return str(index) if found is None else found
+
+
+def _id_text(value: Any) -> str | None:
+    return utf8(value) if isinstance(value, str) else None if value is None else _other_id(value)
+
+
+def _other_id(value: Any) -> str | None:
+    try:
+        return json_text(value)
+    except (TypeError, ValueError):
+        return str(value)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def carried_columns(job: Job, scan: Scan, parquet: ParquetInput | None, reserved: frozenset[str]) -> Carried:
+    """Return what a job carries. Raises `InputError` for unknown columns and names that collide."""
+    types: dict[str, Any]
+    if parquet is not None:
+        types = {field.name: field.type for field in parquet.schema}
+        types = {name: pa.string() if pa.types.is_null(kind) else kind for name, kind in types.items()}
+    else:
+        types = {name: settled_type(kinds) for name, kinds in scan.kinds.items()}
+    id_column = job.input.id
+    if id_column is None:
+        id_column = next((name for name in ("custom_id", "id") if name in types), None)
+    elif id_column not in types:
+        raise InputError(f"input.id: there is no column {id_column!r}{_hint(id_column, types)}")
+    if job.input.columns is None:
+        is_a_run = parquet.is_a_run if parquet else False
+        columns = _default_columns(types, id_column, scan.mode, reserved, is_a_run=is_a_run or types.keys() >= _RUN_MARKS)
+    else:
+        columns = [column if isinstance(column, Column) else Column(column, column) for column in job.input.columns]
+    _check_names(columns, types, reserved)
+    return Carried(id_column, columns, types)
+
+
+def _default_columns(
+    types: Iterable[str], id_column: str | None, mode: str, reserved: frozenset[str], *, is_a_run: bool
+) -> list[Column]:
+    left_out = {id_column} | (BATCH_KEYS if mode == "batch" else frozenset()) | (reserved if is_a_run else frozenset())
+    return [Column(name, name) for name in types if name not in left_out]
+
+
+def _check_names(columns: list[Column], types: dict[str, Any], reserved: frozenset[str]) -> None:
+    names = [column.name for column in columns]
+    for column in columns:
+        if column.source not in types:
+            raise InputError(f"input.columns: there is no column {column.source!r}{_hint(column.source, types)}")
+        if column.name in reserved:
+            raise InputError(
+                f"the input's column {column.source!r} would stand in the output as {column.name!r}, which is a result"
+                f' column; rename it: columns = [{{from = "{column.source}", to = "input_{column.name}"}}] under [input]'
+                f" (together with the other columns you want), or leave it out"
+            )
+        if names.count(column.name) > 1:
+            raise InputError(f'input.columns: two columns are named {column.name!r}; rename one: {{from = "…", to = "…"}}')
+
+
+def _hint(name: str, types: Iterable[str]) -> str:
+    known = list(types)
+    near = difflib.get_close_matches(name, known, n=1)
+    listed = ", ".join(ascii(column) for column in known[:30]) or "none"
+    return f"; did you mean {near[0]!r}? There are: {listed}" if near else f"; there are: {listed}"

@@ -1,0 +1,75 @@
+"""A run folder for those who only read it: takes no lock, and works while another process writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+
+from batchmix.errors import BatchmixError, RunError
+from batchmix.job import Job
+from batchmix.load import open_dataset
+from batchmix.resume import known_scan
+from batchmix.send.classify import judge
+from batchmix.send.prices import Prices
+from batchmix.store.export import Export
+from batchmix.store.rundir import Layout, RunFile
+from batchmix.store.schema import RESULT_COLUMNS, part_schema
+from batchmix.store.view import View, read_view
+
+
+def look(folder: Path) -> View:
+    """Return what stands in a run folder. Raises `RunError`."""
+    run = _run_file(folder)
+    return read_view(folder, judge, Prices(_job(run).prices, _job(run).models))
+
+
+def export(folder: Path, file: Path) -> tuple[int, list[str]]:
+    """Write a run's results into one file; return how many rows, and warnings. Raises `UsageError`."""
+    run = _run_file(folder)
+    job = _job(run)
+    schema = run.carried_schema()
+    exporting = Export(Layout(folder), run, part_schema(schema, run.name), judge, Prices(job.prices, job.models))
+    warnings: list[str] = []
+
+    def carried(index: int) -> Iterator[pa.RecordBatch]:
+        """Yield a shard's carried columns, or nulls where the input is not what it was."""
+        try:
+            yield from _carried(run, job, folder, index)
+        except BatchmixError as error:
+            warnings.append(f"shard {index}: the input's columns are left empty: {error}")
+            first = index * run.shard_rows
+            rows = min(run.shard_rows, run.rows - first)
+            empty = [pa.nulls(rows, field.type) for field in schema]
+            yield pa.RecordBatch.from_arrays(empty, schema=schema)
+
+    exporting.write(file, carried)
+    return exporting.rows, warnings
+
+
+def _carried(run: RunFile, job: Job, folder: Path, index: int) -> list[pa.RecordBatch]:
+    dataset = open_dataset(
+        job,
+        spool=Layout(folder).input,
+        shard_rows=run.shard_rows,
+        known=known_scan(run),
+        limit=run.scan.get("limit"),
+        reserved=RESULT_COLUMNS,
+    )
+    return list(dataset.carried(index))
+
+
+def _run_file(folder: Path) -> RunFile:
+    run = Layout(folder).read_run()
+    if run is None:
+        raise RunError(f"{folder}: is no run folder, it has no run.json")
+    return run
+
+
+def _job(run: RunFile) -> Job:
+    try:
+        return msgspec.convert(run.job, Job)
+    except msgspec.ValidationError as error:
+        raise RunError(f"run.json: its job can't be read by this version of batchmix: {error}") from error

@@ -1,0 +1,208 @@
+"""From the bytes of an answer to a `Completion`: typed decoding first, tolerant extraction where that refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+import msgspec
+
+from batchmix.records import Completion, Usage
+
+_INT64 = 2**63
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: msgspec.Raw | None = None
+    reasoning_details: msgspec.Raw | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _PromptDetails(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+
+
+class _CompletionDetails(msgspec.Struct, gc=False):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+    claude_cache_tokens_details: msgspec.Raw | None = None
+    prompt_cache_hit_tokens: msgspec.Raw | None = None
+
+
+class _Chat(msgspec.Struct, gc=False):
+    choices: list[_Choice]
+    usage: _Usage
+    model: str | None = None
+    error: msgspec.Raw | None = None
+
+
+_decoder = msgspec.json.Decoder(_Chat)
+
+
+def read_answer(body: bytes, path: str, served_model: str | None) -> Completion | str:
+    """Return the answer in a body, or in words what it lacks ("is empty", "has no choices"). Never raises."""
+    if path.endswith("/chat/completions"):
+        try:
+            return _ordinary(_decoder.decode(body), served_model)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError, _Unusual):
+            pass
+    return _tolerant(body, path, served_model)
+
+
+class _Unusual(Exception):
+    """Something that the typed structs do not cover."""
+
+
+def _ordinary(chat: _Chat, served_model: str | None) -> Completion:
+    usage = chat.usage
+    if chat.error is not None or not chat.choices or usage.claude_cache_tokens_details or usage.prompt_cache_hit_tokens:
+        raise _Unusual
+    choice = chat.choices[0]
+    message = choice.message
+    if message.reasoning_details is not None or not 0 <= usage.total_tokens < _INT64:
+        raise _Unusual
+    prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
+    return Completion(
+        message.content,
+        message.reasoning_content or message.reasoning,
+        message.refusal,
+        _raw_text(message.tool_calls),
+        choice.finish_reason,
+        served_model or chat.model,
+        Usage(
+            count(usage.prompt_tokens),
+            count(usage.completion_tokens),
+            usage.total_tokens,
+            count(prompt.cached_tokens) if prompt else None,
+            count(completion.reasoning_tokens) if completion else None,
+        ),
+    )
+
+
+def _raw_text(raw: msgspec.Raw | None) -> str | None:
+    text = bytes(raw).decode() if raw is not None else None
+    return None if text in (None, "null", "[]") else text
+
+
+def read_json(body: bytes) -> Any:
+    """Return the JSON value in a body, however strange, or None where there is none. Never raises."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        pass
+    try:  # lone surrogates, NaN, a BOM, bytes that are not UTF-8
+        return json.loads(body.decode("utf-8", "replace").lstrip("\ufeff"), strict=False)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _tolerant(body: bytes, path: str, served_model: str | None) -> Completion | str:
+    if not body.strip():
+        return "is empty"
+    found = read_json(body)
+    if found is None:
+        return "is no JSON, or was cut off"
+    if not isinstance(found, dict):
+        return "is no JSON object"
+    if found.get("error") not in (None, "", {}, False):
+        return "is an error"
+    served_model = served_model or _text(found.get("model"))
+    usage = _usage(found.get("usage"))
+    if not path.endswith("/completions"):
+        return Completion(response=_output_text(found), served_model=served_model, usage=usage)
+    choices = found.get("choices")
+    if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
+        return "has no choices"
+    choice = choices[0]
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        if not isinstance(choice.get("text"), str):
+            return "has a choice without a message"
+        message = {"content": choice["text"]}
+    return Completion(
+        response=_content(message.get("content")),
+        reasoning=_content(message.get("reasoning_content")) or _content(message.get("reasoning"))
+        or _content(message.get("reasoning_details")),
+        refusal=_text(message.get("refusal")),
+        tool_calls=_json_text(message.get("tool_calls")),
+        finish_reason=_text(choice.get("finish_reason")),
+        served_model=served_model,
+        usage=usage,
+    )  # fmt: skip
+
+
+def _text(value: Any) -> str | None:
+    """Return a string that Parquet takes: lone surrogates become U+FFFD."""
+    if not isinstance(value, str):
+        return None
+    return re.sub("[\ud800-\udfff]", "\ufffd", value)
+
+
+def _content(value: Any) -> str | None:
+    """Return the text of a content, which may come as a list of parts."""
+    if isinstance(value, list):
+        texts = [part.get("text") or part.get("summary") for part in value if isinstance(part, dict)]
+        found = [text for text in texts if isinstance(text, str)]
+        return _text("".join(found)) if found else None
+    return _text(value)
+
+
+def _json_text(value: Any) -> str | None:
+    if not value:
+        return None
+    try:
+        return msgspec.json.encode(value).decode()
+    except (ValueError, TypeError, RecursionError):
+        return _text(json.dumps(value, ensure_ascii=True))
+
+
+def _output_text(found: dict[str, Any]) -> str | None:
+    """Return the text of an answer of the Responses API; other endpoints have none."""
+    output = found.get("output")
+    if not isinstance(output, list):
+        return None
+    texts = [_content(item.get("content")) for item in output if isinstance(item, dict)]
+    return "".join(text for text in texts if text) or None
+
+
+def _usage(found: Any) -> Usage:
+    if not isinstance(found, dict):
+        return Usage()
+    prompt, completion = found.get("prompt_tokens_details"), found.get("completion_tokens_details")
+    claude = found.get("claude_cache_tokens_details")
+    cached = count(prompt.get("cached_tokens")) if isinstance(prompt, dict) else None
+    if cached is None and isinstance(claude, dict):
+        cached = count(claude.get("cache_read_input_tokens", claude.get("cached_tokens")))
+    if cached is None:
+        cached = count(found.get("prompt_cache_hit_tokens"))
+    return Usage(
+        count(found.get("prompt_tokens", found.get("input_tokens"))),
+        count(found.get("completion_tokens", found.get("output_tokens"))),
+        count(found.get("total_tokens")),
+        cached,
+        count(completion.get("reasoning_tokens")) if isinstance(completion, dict) else None,
+    )
+
+
+def count(value: Any) -> int | None:
+    """Return a number of tokens as the provider gave it (`150.0` counts); None for what can't be one."""
+    if isinstance(value, float) and math.isfinite(value) and value == int(value):
+        value = int(value)
+    return value if type(value) is int and 0 <= value < _INT64 else None

@@ -1,0 +1,135 @@
+"""A run's results in one file."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from batchmix.errors import RunError, UsageError
+from batchmix.records import Key
+from batchmix.store.files import sync_file
+from batchmix.store.parts import list_parts, part_path, write_rows
+from batchmix.store.results import Price, Results
+from batchmix.store.rundir import Layout, RunFile
+from batchmix.store.shard import Judge, Shard
+
+Carried = Callable[[int], Iterator[pa.RecordBatch]]
+
+
+class Export:
+    """Reads the results of a run, sealed or not, in order; takes no lock.
+
+    `carried` gives the carried columns of a shard that is not sealed.
+    """
+
+    def __init__(self, layout: Layout, run: RunFile, schema: pa.Schema, judge: Judge, price: Price) -> None:
+        self.rows = 0
+        self._layout = layout
+        self._run = run
+        self._schema = schema
+        self._judge = judge
+        self._price = price
+
+    def write(self, path: Path, carried: Carried) -> None:
+        """Write all results to a file whose name ends in .parquet, .jsonl or .csv; it appears when it is whole."""
+        writers = {".parquet": _write_parquet, ".jsonl": _write_jsonl, ".csv": _write_csv}
+        write = writers.get(path.suffix)
+        if write is None:
+            raise UsageError(f"{path}: the name must end in {', '.join(writers)}")
+        if path.is_dir():
+            raise UsageError(f"{path}: is a folder; name a file")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            write(temporary, self._schema, self._batches(carried))
+            sync_file(temporary)
+            temporary.replace(path)
+        except OSError as error:
+            raise RunError(f"{path}: can't be written: {error.strerror or error}") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _batches(self, carried: Carried) -> Iterator[pa.RecordBatch]:
+        journals = self._layout.journals()
+        for index in sorted(journals.keys() | list_parts(self._layout.data).keys()):
+            for batch in self._shard(index, journals.get(index, {}), carried):
+                self.rows += batch.num_rows
+                yield batch
+
+    def _shard(self, index: int, journals: dict[int, Path], carried: Carried) -> Iterator[pa.RecordBatch]:
+        part = part_path(self._layout.data, index)
+        shard = Shard(index, journals, part, self._judge) if journals else None
+        if shard is None or not shard.has_journals:
+            with pq.ParquetFile(part) as file:
+                yield from (batch.cast(self._schema) for batch in file.iter_batches(4096))
+            return
+        try:
+            results = Results(shard, self._judge, self._price, raw=True)
+            first = index * self._run.shard_rows
+            yield from results.batches(self._schema, carried(index), first, self._ended_keys(shard))
+        finally:
+            shard.close()
+
+    def _ended_keys(self, shard: Shard) -> dict[int, list[Key]]:
+        order = {model: position for position, model in enumerate(self._run.models)}
+        keys: dict[int, list[Key]] = {}
+        for key, entry in shard.entries.items():
+            if entry.status and key[1] in order:
+                keys.setdefault(key[0], []).append(key)
+        for same_row in keys.values():
+            same_row.sort(key=lambda key: (order[key[1]], key[2]))
+        return keys
+
+
+def _write_parquet(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
+    write_rows(path, schema, batches, lambda: None)
+
+
+def _write_jsonl(path: Path, _: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for batch in batches:
+            for row in batch.to_pylist():
+                file.write(json.dumps(row, ensure_ascii=False, default=_plain))
+                file.write("\n")
+
+
+def _write_csv(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
+    flat = pa.schema([pa.field(field.name, _flat(field.type)) for field in schema])
+    with pa_csv.CSVWriter(path, flat) as writer:
+        for batch in batches:
+            columns = [
+                column if kind == column.type else pa.array(map(_json, column.to_pylist()), kind)
+                for column, kind in zip(batch.columns, flat.types, strict=True)
+            ]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=flat))
+
+
+def _flat(kind: pa.DataType) -> pa.DataType:
+    """Return the type that a column has in CSV; what has no place in a cell becomes JSON text."""
+    nested = pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    return pa.string() if nested or pa.types.is_dictionary(kind) or pa.types.is_fixed_size_binary(kind) else kind
+
+
+def _json(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON has no type for as text."""
+    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, decimal.Decimal | datetime.timedelta):
+        return str(value)
+    return repr(value)
