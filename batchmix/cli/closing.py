@@ -6,13 +6,22 @@ import os
 from pathlib import Path
 
 from batchmix.records import Board
+from batchmix.store.rundir import Start
 from batchmix.store.view import View
 
 
 def closing_lines(view: View, board: Board, elapsed_s: float) -> list[str]:
     """Return what a person wants to know at the end."""
+    lines = [f"{view.run.name}: {_headline(view)}", *_totals_lines(view)]
+    answers = sum(lane.answers for lane in board.lanes)
+    rate = f", {answers / elapsed_s:,.0f} answers/s" if answers and elapsed_s > 0 else ""
+    lines.append(_line("time", f"{elapsed_s:.1f} s{rate}"))
+    return lines + _where(view)
+
+
+def _totals_lines(view: View) -> list[str]:
     totals = view.totals
-    lines = [f"{view.run.name}: {_headline(view)}"]
+    lines = []
     for status in ("ok", "failed", "rejected"):
         count = getattr(totals, status)
         if count or status == "ok":
@@ -29,10 +38,35 @@ def closing_lines(view: View, board: Board, elapsed_s: float) -> list[str]:
         lines.append(
             _line("maybe billed", f"{totals.maybe_billed:,} attempts were sent and their end never heard (batchmix status)")
         )
-    answers = sum(lane.answers for lane in board.lanes)
-    rate = f", {answers / elapsed_s:,.0f} answers/s" if answers and elapsed_s > 0 else ""
-    lines.append(_line("time", f"{elapsed_s:.1f} s{rate}"))
+    return lines
+
+
+def state_lines(view: View, start: Start | None) -> list[str]:
+    """Return how a run stands, for `status`."""
+    lines = [f"{view.run.name}: {_state(view, start)}", *_totals_lines(view)]
+    if view.in_flight:
+        lines.append(_line("in flight", f"{len(view.in_flight):,}"))
+    if view.maybe_billed:
+        lines.append("Maybe billed twice, or for nothing (sent, and their end never heard):")
+        several = len(view.run.models) > 1
+        by_model: dict[str, list[int]] = {}
+        for row, model, _ in view.maybe_billed:
+            by_model.setdefault(model, []).append(row)
+        for model, rows in by_model.items():
+            lines.append(f"  {model + ': ' if several else ''}{'row' if len(rows) == 1 else 'rows'} {', '.join(map(str, rows))}")
+    lines += [f"  {damage}" for damage in view.damage]
     return lines + _where(view)
+
+
+def _state(view: View, start: Start | None) -> str:
+    if view.holder is not None:
+        return f"running ({view.holder})"
+    if not view.unanswered:
+        return _headline(view)
+    if start is None or start.ended_at is None:
+        return "not finished; the last process was killed; the command that started it goes on with it"
+    reason = f": {start.reason}" if start.reason else ""
+    return f"not finished; stopped at {start.ended_at}{reason}"
 
 
 def _headline(view: View) -> str:

@@ -44,6 +44,10 @@ def prompt_tokens(body: Json) -> int:
     return -(-len(json.dumps(asked, ensure_ascii=False).encode("utf-8", "replace")) // 4)
 
 
+def _digest(body: Json) -> str:
+    return hashlib.blake2b(json.dumps(body, sort_keys=True).encode("utf-8", "replace"), digest_size=12).hexdigest()
+
+
 def words(body: Json, behaviour: Behaviour, choice: int) -> list[str]:
     """Return the words of an answer: a pure function of prompt, model, seed and choice."""
     asked = json.dumps([body.get("messages", body.get("prompt", body.get("input"))), body.get("model"), choice], sort_keys=True)
@@ -65,9 +69,9 @@ def completion(body: Json, behaviour: Behaviour, kind: str, *, path: str) -> Jso
         choices.append(_choice(number, " ".join(said), reason, kind, chat=path.endswith("/chat/completions")))
     prompt = prompt_tokens(body)
     return {
-        "id": f"chatcmpl-{next(_numbers):012d}",
+        "id": f"chatcmpl-{_digest(body)}",
         "object": "chat.completion" if path.endswith("/chat/completions") else "text_completion",
-        "created": int(time.time()),
+        "created": 1_700_000_000,  # whole answers are the same each time
         "model": body.get("model"),
         "choices": choices,
         "system_fingerprint": "fp_rehearsal",

@@ -122,6 +122,10 @@ class Rehearsal:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopped.wait(), delay)
             return await self._act(request, body or {}, record)
+        except ConnectionError:  # the client is gone
+            record.answered = False
+            _abort(request)
+            return web.Response()
         finally:
             self._in_flight -= 1
             self.totals[record.kind] += 1

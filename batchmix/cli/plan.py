@@ -1,0 +1,72 @@
+"""`batchmix plan`."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import click
+
+from batchmix.cli.options import job_from, job_options, verbose_option
+from batchmix.cli.output import keep_secret, log_to_stderr, say
+from batchmix.errors import JobError
+from batchmix.redact import read_secrets
+
+
+@click.command("plan")
+@job_options
+@click.option("--update", is_flag=True, help="Plan for a run with --update.")
+@click.option("--retry-rejected", is_flag=True, help="Plan for a run with --retry-rejected.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+@verbose_option
+def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
+    """Say what a run would send; sends nothing, and needs no key.
+
+    Counts rows and requests, estimates tokens, says what is done already, and shows the first request as it would be
+    sent.
+
+    \b
+    Example:
+      batchmix plan jobs/quickstart.toml
+    """
+    log_to_stderr(options["verbose"])
+    job = job_from(source, settings, options)
+    try:
+        keep_secret(read_secrets(job.provider, os.environ))
+    except JobError:
+        pass  # nothing is sent, so nothing is missing
+    from batchmix import pipeline
+    from batchmix.planning import plan
+
+    asked = pipeline.Options(
+        limit=options["limit"],
+        update=options["update"],
+        retry_rejected=options["retry_rejected"],
+        reject_bad_rows=options["bad_rows"] == "reject",
+    )
+    found = plan(job, asked)
+    if options["as_json"]:
+        click.echo(json.dumps(found.as_json(), indent=1, ensure_ascii=False))
+        return 0
+    for line in _lines(found):
+        say(line)
+    return 0
+
+
+def _lines(found: Any) -> list[str]:
+    lines = [f"{found.name}: {found.rows:,} rows, {found.results:,} requests in all"]
+    if found.done:
+        lines.append(f"  done already {found.done:,}")
+    lines.append(f"  to send      {found.requests:,}")
+    if found.rejected:
+        lines.append(f"  rejected     {found.rejected:,} rows can't be asked, such as {found.rejected_example}")
+    lines.append(f"  tokens       about {found.prompt_tokens:,} in, {found.most_tokens_text} out")
+    if found.least_s is not None:
+        lines.append(f"  time         at least {found.least_s:,.0f} s by the limits that are set")
+    lines.append(f"  folder       {found.folder}")
+    if found.first is not None:
+        lines += ["", f"The first request: POST {found.url}"]
+        lines += [f"  {name}: {value}" for name, value in found.headers.items()]
+        lines += [f"  {line}" for line in json.dumps(found.first, indent=2, ensure_ascii=False).splitlines()]
+    return lines

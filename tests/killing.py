@@ -1,0 +1,146 @@
+"""Kill a run again and again, and hold its result and the provider's ledger against what was promised."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+GRACE_S = 0.025
+"""An answer whose last byte left this long before a kill must never be asked for again."""
+VARYING = ["sent_at", "finished_at", "latency_s", "attempts", "maybe_billed", "request_id"]
+
+
+@contextlib.contextmanager
+def provider(behaviour: str) -> Iterator[str]:
+    """Run the stand-in as a process of its own; give its base URL."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "batchmix.rehearsal", behaviour], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.wait()
+        process.stdout.close()
+
+
+def fetch(url: str, what: str, data: str | None = None) -> Any:
+    """Ask the stand-in for its ledger or totals."""
+    request = urllib.request.Request(url.removesuffix("/v1") + f"/rehearsal/{what}", data=data.encode() if data is not None else None)
+    with urllib.request.urlopen(request) as response:
+        return json.load(response)
+
+
+def write_rows(path: Path, count: int, first: int = 0) -> None:
+    """Write rows whose prompts are all different; more rows are appended."""
+    with path.open("a" if first else "w") as file:
+        for number in range(first, first + count):
+            file.write(json.dumps({"id": f"r{number}", "text": f"question {number}", "n": number}) + "\n")
+
+
+def command(url: str, source: Path, out: Path, *more: str) -> list[str]:
+    """Return the call that starts or resumes the run."""
+    settings = ["--model", "m", "--prompt", "Say {{ text }}", "--base-url", url, "--out", str(out), "--progress", "none"]
+    return [sys.executable, "-m", "batchmix", "run", str(source), *settings, "--set", "provider.api_key_env=", *more]
+
+
+def status(out: Path) -> dict[str, Any]:
+    """Return `batchmix status --json`."""
+    found = subprocess.run(
+        [sys.executable, "-m", "batchmix", "status", str(out), "--json"], capture_output=True, text=True, check=True
+    )
+    record: dict[str, Any] = json.loads(found.stdout)
+    return record
+
+
+def results(out: Path) -> pa.Table:
+    """Return a run's results without what varies from run to run."""
+    table = pq.read_table(out / "data")
+    return table.drop_columns(VARYING)
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What a series of kills came to."""
+
+    kills: int = 0
+    late: int = 0
+    """Answers asked for again whose last byte left within the grace before a kill."""
+    again: list[str] = dataclasses.field(default_factory=list)
+    """Answers asked for again although they left well before it."""
+    unnamed: list[int] = dataclasses.field(default_factory=list)
+    """Rows that were under way at a kill and that `status` did not name."""
+    named: int = 0
+
+
+def kill_until_done(
+    calls: list[list[str]], url: str, out: Path, seed: int, *, number: int = signal.SIGKILL, wait: tuple[float, float] = (0.6, 1.6)
+) -> Outcome:
+    """Give each call again and again, ending it each time after a random while, until it ends by itself with 0."""
+    rng = random.Random(seed)
+    outcome = Outcome()
+    kills: list[float] = []
+    for call in calls:
+        while True:
+            process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                code = process.wait(rng.uniform(*wait))
+            except subprocess.TimeoutExpired:
+                os.kill(process.pid, number)
+                kills.append(time.monotonic())
+                code = process.wait()
+                if code not in (-number, 128 + number, 0):
+                    raise AssertionError(f"exit code {code} after signal {number}") from None
+                if number == signal.SIGKILL:
+                    _compare_status(outcome, url, out, kills[-1])
+                if code == 0:
+                    break
+                continue
+            assert code == 0, f"exit code {code}"
+            break
+    outcome.kills = len(kills)
+    _compare_ledger(outcome, url, kills)
+    return outcome
+
+
+def _compare_status(outcome: Outcome, url: str, out: Path, killed_at: float) -> None:
+    if not (out / "run.json").exists():
+        return
+    named = {entry["row"] for entry in status(out)["maybe_billed_requests"]}
+    outcome.named += len(named)
+    for record in fetch(url, "ledger"):
+        under_way = record["begun"] < killed_at and (record["finished"] is None or record["finished"] > killed_at)
+        row = int(record["prompt"].rsplit(" ", 1)[1])
+        if under_way and row not in named:
+            outcome.unnamed.append(row)
+
+
+def _compare_ledger(outcome: Outcome, url: str, kills: list[float]) -> None:
+    asked: dict[str, list[dict[str, Any]]] = {}
+    for record in fetch(url, "ledger"):
+        asked.setdefault(record["digest"], []).append(record)
+    for records in asked.values():
+        for record in records[:-1]:
+            if not record["answered"] or record["finished"] is None:
+                continue
+            next_kill = min((at for at in kills if at >= record["begun"]), default=None)  # it ended whoever asked
+            if next_kill is None or next_kill - record["finished"] >= GRACE_S:
+                late = "no kill" if next_kill is None else f"{(next_kill - record['finished']) * 1000:.1f} ms"
+                outcome.again.append(f"{record['prompt']} ({late})")
+            else:
+                outcome.late += next_kill >= record["finished"]
