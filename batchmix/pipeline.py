@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from batchmix.arrow import leave_pandas_out
 from batchmix.errors import BatchmixError, Interrupted, JobError, NoSpace
 from batchmix.job import REHEARSAL, Job
 from batchmix.lanes import Course, Lane, run_lanes
@@ -46,6 +48,7 @@ def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
 
     Raises `UsageError` where nothing was sent, `Stopped` and `Interrupted` where the same call resumes.
     """
+    leave_pandas_out()
     rehearsal_behaviour(job)  # a mistake in it is found before anything is made
     with locked_folder(Path(job.output.path)) as layout:
         known = layout.read_run()
@@ -191,8 +194,13 @@ def _interrupts(halt: Halt) -> Iterator[None]:
 
 
 def _run_loop(work: Coroutine[None, None, None]) -> None:
-    # The event loop and the thread that seals share one interpreter lock; the default of 5 ms would starve the loop.
-    sys.setswitchinterval(0.0005)
+    # The event loop shares the interpreter's lock with the threads that read and seal, and gives it up at each system
+    # call; with the default of 5 ms it would wait that long for it each time, and answers would lie unread.
+    sys.setswitchinterval(0.00005)
+    # What was imported never becomes garbage: looking through it would stop the loop for tens of milliseconds.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
     try:
         import uvloop
     except ImportError:

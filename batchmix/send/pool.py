@@ -27,6 +27,8 @@ from batchmix.send.streak import Streak
 
 _FEW = 1000
 """This many rows may always wait for a retry before no new ones are sent."""
+_AT_ONCE = 16
+"""So many idle workers are set off in one turn of the event loop."""
 _AHEAD = 512
 """Requests that are read ahead."""
 
@@ -201,11 +203,15 @@ class Pool:
         return await future
 
     def _pump(self) -> None:
-        """Give idle workers what may leave."""
+        """Give idle workers what may leave, a few at a time: many connections made at once would stop the loop."""
         idle, self._idle = self._idle, collections.deque()
-        while idle and (item := self._next()):
+        given = 0
+        while idle and given < _AT_ONCE and (item := self._next()):
             idle.popleft().set_result(item)
+            given += 1
         self._idle = idle
+        if idle and given == _AT_ONCE:
+            self._loop.call_soon(self._pump)
 
     def _pump_in(self, wait_s: float) -> None:
         if self._timer:

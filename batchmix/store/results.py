@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from batchmix.store.totals import Totals
 Price = Callable[[str, Completion], float | None]
 """Returns the cost in USD of a model's answer, or None where no price is known."""
 
-SLICE_ROWS = 128
+SLICE_ROWS = 64
 """Rows that are made at a time: about a millisecond of Python, so that the event loop never waits long for its turn."""
 _OURS = [name for name in RESULT_SCHEMA.names if name != "custom_id"]
 _TYPES = [RESULT_SCHEMA.field(name).type for name in _OURS]
@@ -32,8 +33,8 @@ ResultRow = tuple[Any, ...]
 class Results:
     """Makes the result rows of one shard.
 
-    Rows of which the journals say nothing new are taken from the old part. Totals of all rows made so far stand in
-    `totals`.
+    Rows of which the journals say nothing new are taken from the old part. Totals of all batches made so far stand
+    in `totals`.
     """
 
     def __init__(self, shard: Shard, judge: Judge, price: Price, *, raw: bool) -> None:
@@ -56,6 +57,7 @@ class Results:
                 piece = block.slice(start, SLICE_ROWS)
                 picked = [(i, key) for i in range(piece.num_rows) for key in keys.get(first + i, ())]
                 rows = [self.row(key) for _, key in picked]
+                add_rows(self.totals, rows)
                 yield _batch(schema, piece.take(pa.array([i for i, _ in picked], pa.int64())), rows)
                 first += piece.num_rows
 
@@ -71,7 +73,6 @@ class Results:
             else:
                 last = self._shard.event(entry.last_heard) if entry.last_heard else None
                 row = self._failure(key, entry, event, last)
-        _count(self.totals, row)
         return row
 
     def _answer(self, key: Key, entry: Entry, event: Heard) -> ResultRow:
@@ -145,26 +146,28 @@ def _updated(row: ResultRow, entry: Entry) -> ResultRow:
     return (*row[:start], entry.attempts, entry.maybe_billed, *row[start + 2 :])
 
 
-def _count(totals: Totals, row: ResultRow) -> None:
-    status = row[_AT["status"]]
-    setattr(totals, status, getattr(totals, status) + 1)
-    totals.count(row[_AT["model"]], status)
+def add_rows(totals: Totals, rows: list[ResultRow]) -> None:
+    """Add result rows to totals."""
+    if not rows:
+        return
+    columns = dict(zip(_OURS, zip(*rows, strict=True), strict=True))
     for name in ("attempts", "maybe_billed", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens",
                  "reasoning_tokens"):  # fmt: skip
-        value = row[_AT[name]]
-        if value:
-            setattr(totals, name, getattr(totals, name) + value)
-    cost = row[_AT["cost_usd"]]
-    if cost is not None:
-        totals.cost_usd = (totals.cost_usd or 0.0) + cost
-    elif status == "ok":
-        totals.unpriced += 1
-    sent, finished = row[_AT["sent_at"]], row[_AT["finished_at"]]
-    if sent is not None:
-        totals.first_sent_ms = sent if totals.first_sent_ms is None else min(totals.first_sent_ms, sent)
-        totals.last_finished_ms = finished if totals.last_finished_ms is None else max(totals.last_finished_ms, finished)
-    if status != "ok":
-        totals.fail(row[_AT["error_type"]], row[0], row[_AT["error_message"]])
+        setattr(totals, name, getattr(totals, name) + sum(filter(None, columns[name])))
+    for (model, status), count in collections.Counter(zip(columns["model"], columns["status"], strict=True)).items():
+        setattr(totals, status, getattr(totals, status) + count)
+        totals.count(model, status, count)
+    costs = [cost for cost in columns["cost_usd"] if cost is not None]
+    if costs:
+        totals.cost_usd = (totals.cost_usd or 0.0) + sum(costs)
+    totals.unpriced += columns["status"].count("ok") - len(costs)
+    totals.add_times(columns["sent_at"], columns["finished_at"])
+    for row, status, kind, message in zip(*(columns[name] for name in _FAILURE), strict=True):
+        if status != "ok":
+            totals.fail(kind, row, message)
+
+
+_FAILURE = ("row", "status", "error_type", "error_message")
 
 
 def _batch(schema: pa.Schema, carried: pa.RecordBatch, rows: list[ResultRow]) -> pa.RecordBatch:

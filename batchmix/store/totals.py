@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 
@@ -48,13 +50,17 @@ class Totals(msgspec.Struct):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         if other.cost_usd is not None:
             self.cost_usd = (self.cost_usd or 0.0) + other.cost_usd
-        self.first_sent_ms = min(_known(self.first_sent_ms, other.first_sent_ms), default=None)
-        self.last_finished_ms = max(_known(self.last_finished_ms, other.last_finished_ms), default=None)
+        self.add_times((other.first_sent_ms,), (other.last_finished_ms,))
         for kind, failures in other.failures.items():
             self.fail(kind, failures.row, failures.message, failures.count)
         for model, counts in other.models.items():
             for status, count in counts.items():
                 self.count(model, status, count)
+
+    def add_times(self, sent_ms: Iterable[int | None], finished_ms: Iterable[int | None]) -> None:
+        """Widen the span from the first request sent to the last answer."""
+        self.first_sent_ms = min(_known(self.first_sent_ms, *sent_ms), default=None)
+        self.last_finished_ms = max(_known(self.last_finished_ms, *finished_ms), default=None)
 
     def count(self, model: str, status: str, number: int = 1) -> None:
         """Count results of a model (not in the sums of the whole)."""

@@ -14,7 +14,7 @@ from batchmix import __version__
 from batchmix.errors import RunError
 from batchmix.records import Key
 from batchmix.store.parts import list_parts, part_path, read_part_footer
-from batchmix.store.results import Price, Results
+from batchmix.store.results import SLICE_ROWS, Price, Results, add_rows
 from batchmix.store.rundir import Layout, RunFile, holder
 from batchmix.store.shard import Judge, Shard
 from batchmix.store.totals import Totals
@@ -101,9 +101,13 @@ def _add_open(view: View, shard: Shard, results: Results) -> None:
     view.open_shards.append(shard.index)
     view.damage.extend(shard.damage)
     attempts = billed = 0
+    rows = []
     for key, entry in sorted(shard.entries.items()):
         if entry.status:
-            results.row(key)
+            rows.append(results.row(key))
+        if len(rows) == SLICE_ROWS:
+            add_rows(results.totals, rows)
+            rows = []
         attempts += entry.attempts
         under_way = bool(entry.in_flight) and view.holder is not None
         if under_way:
@@ -112,6 +116,7 @@ def _add_open(view: View, shard: Shard, results: Results) -> None:
         if lost:
             view.maybe_billed.append(key)
         billed += lost
+    add_rows(results.totals, rows)
     results.totals.attempts, results.totals.maybe_billed = attempts, billed
     view.totals.add(results.totals)
 
