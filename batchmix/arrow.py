@@ -12,7 +12,9 @@ import pyarrow as pa
 
 
 class _NoPandas(MetaPathFinder):
-    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if fullname == "pandas":
             raise ImportError("left out while pyarrow looks for it")
         return None

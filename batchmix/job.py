@@ -264,7 +264,7 @@ def _check_table(raw: Mapping[str, Any]) -> None:
         if isinstance(raw.get(name), Mapping):
             _check_keys(raw[name], table, f"{name}.")
     prices = raw.get("prices")
-    for model, price in (prices.items() if isinstance(prices, Mapping) else ()):
+    for model, price in prices.items() if isinstance(prices, Mapping) else ():
         if isinstance(price, Mapping):
             _check_keys(price, Price, f'prices."{model}".')
     models = raw.get("models")
@@ -366,7 +366,9 @@ def _check_params(params: Mapping[str, Any]) -> None:
 
 def _checked_input(source: Input) -> Input:
     if "://" in source.path:
-        raise JobError(f"input.path: {source.path.partition('://')[0]}:// is not supported yet; copy the file here first")
+        raise JobError(
+            f"input.path: {source.path.partition('://')[0]}:// is not supported yet; copy the file here first"
+        )
     if source.messages is not None and (source.prompt is not None or source.system is not None):
         raise JobError("input: give either messages, or prompt and system, not both")
     if source.messages is not None and not source.messages:

@@ -100,7 +100,9 @@ def rehearsal_behaviour(job: Job) -> Behaviour | None:
         raise JobError(f"provider.base_url: {error}") from error
 
 
-async def _send(job: Job, secrets: Secrets, options: Options, layout: Layout, dataset: Dataset, work: Work, board: Board) -> None:
+async def _send(
+    job: Job, secrets: Secrets, options: Options, layout: Layout, dataset: Dataset, work: Work, board: Board
+) -> None:
     halt = Halt(job.timeouts.drain_s)
     board.results = work.run.results
     for footer in work.done:

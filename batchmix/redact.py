@@ -50,7 +50,13 @@ class Secrets:
 
 
 def _forms(value: str) -> set[str]:
-    return {value, json.dumps(value)[1:-1], json.dumps(value)[1:-1].replace("/", "\\/"), quote(value), quote(value, safe="")}
+    return {
+        value,
+        json.dumps(value)[1:-1],
+        json.dumps(value)[1:-1].replace("/", "\\/"),
+        quote(value),
+        quote(value, safe=""),
+    }
 
 
 def read_secrets(provider: Provider, environ: Mapping[str, str]) -> Secrets:
@@ -74,7 +80,7 @@ def _variable(name: str, setting: str, environ: Mapping[str, str]) -> str:
     value = environ.get(name, "").strip()
     if not value:
         # A name in lower case may be a key that was pasted in the wrong place.
-        shown = name if name.isupper() and len(name) < 40 else f"that {setting} names"  # noqa: PLR2004
+        shown = name if name.isupper() and len(name) < 40 else f"that {setting} names"
         raise JobError(
             f'the environment variable {shown} is not set; set it to your key, or set provider.api_key_env = "" where'
             " the server wants none"

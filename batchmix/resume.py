@@ -162,7 +162,9 @@ def lane_models(job: Job, scan: Scan) -> tuple[Model, ...]:
 def check_same_run(job: Job, known: RunFile, root: Path) -> None:
     """Raise `RunError` where a folder can't be this job's at all."""
     if known.name != job.name:
-        raise RunError(f"{root}: is the run of another job, {known.name!r}; this one is {job.name!r}; choose another --out")
+        raise RunError(
+            f"{root}: is the run of another job, {known.name!r}; this one is {job.name!r}; choose another --out"
+        )
     if known.rehearsal != job.provider.rehearsal:
         raise RunError(
             f"{root}: was filled {'by rehearsal' if known.rehearsal else 'by a real provider'}, and rehearsed answers never"

@@ -41,7 +41,9 @@ def provider(behaviour: str) -> Iterator[str]:
 
 def fetch(url: str, what: str, data: str | None = None) -> Any:
     """Ask the stand-in for its ledger or totals."""
-    request = urllib.request.Request(url.removesuffix("/v1") + f"/rehearsal/{what}", data=data.encode() if data is not None else None)
+    request = urllib.request.Request(
+        url.removesuffix("/v1") + f"/rehearsal/{what}", data=data.encode() if data is not None else None
+    )
     with urllib.request.urlopen(request) as response:
         return json.load(response)
 
@@ -55,7 +57,18 @@ def write_rows(path: Path, count: int, first: int = 0) -> None:
 
 def command(url: str, source: Path, out: Path, *more: str) -> list[str]:
     """Return the call that starts or resumes the run."""
-    settings = ["--model", "m", "--prompt", "Say {{ text }}", "--base-url", url, "--out", str(out), "--progress", "none"]
+    settings = [
+        "--model",
+        "m",
+        "--prompt",
+        "Say {{ text }}",
+        "--base-url",
+        url,
+        "--out",
+        str(out),
+        "--progress",
+        "none",
+    ]
     return [sys.executable, "-m", "batchmix", "run", str(source), *settings, "--set", "provider.api_key_env=", *more]
 
 
@@ -89,7 +102,13 @@ class Outcome:
 
 
 def kill_until_done(
-    calls: list[list[str]], url: str, out: Path, seed: int, *, number: int = signal.SIGKILL, wait: tuple[float, float] = (0.6, 1.6)
+    calls: list[list[str]],
+    url: str,
+    out: Path,
+    seed: int,
+    *,
+    number: int = signal.SIGKILL,
+    wait: tuple[float, float] = (0.6, 1.6),
 ) -> Outcome:
     """Give each call again and again, ending it each time after a random while, until it ends by itself with 0."""
     rng = random.Random(seed)

@@ -36,7 +36,10 @@ def _totals_lines(view: View) -> list[str]:
         lines.append(_line("cost", f"${totals.cost_usd:,.4f}{unpriced}"))
     if totals.maybe_billed:
         lines.append(
-            _line("maybe billed", f"{totals.maybe_billed:,} attempts were sent and their end never heard (batchmix status)")
+            _line(
+                "maybe billed",
+                f"{totals.maybe_billed:,} attempts were sent and their end never heard (batchmix status)",
+            )
         )
     return lines
 
@@ -53,7 +56,9 @@ def state_lines(view: View, start: Start | None) -> list[str]:
         for row, model, _ in view.maybe_billed:
             by_model.setdefault(model, []).append(row)
         for model, rows in by_model.items():
-            lines.append(f"  {model + ': ' if several else ''}{'row' if len(rows) == 1 else 'rows'} {', '.join(map(str, rows))}")
+            lines.append(
+                f"  {model + ': ' if several else ''}{'row' if len(rows) == 1 else 'rows'} {', '.join(map(str, rows))}"
+            )
     lines += [f"  {damage}" for damage in view.damage]
     return lines + _where(view)
 
@@ -79,7 +84,10 @@ def _where(view: View) -> list[str]:
     data = _relative(view.layout.data)
     if not any(view.layout.data.glob("*.parquet")):
         return [_line("export", f"batchmix export {_relative(view.layout.root)} answers.parquet")]
-    return [_line("data", data), _line("read it", f'python -c "import pyarrow.parquet as pq; print(pq.read_table({data!r}))"')]
+    return [
+        _line("data", data),
+        _line("read it", f'python -c "import pyarrow.parquet as pq; print(pq.read_table({data!r}))"'),
+    ]
 
 
 def _relative(path: Path) -> str:
@@ -93,4 +101,4 @@ def _line(label: str, text: str) -> str:
 
 def _short(text: str) -> str:
     text = " ".join(text.split())
-    return text if len(text) <= 160 else text[:157] + "…"  # noqa: PLR2004
+    return text if len(text) <= 160 else text[:157] + "…"

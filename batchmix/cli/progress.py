@@ -49,7 +49,7 @@ class _Rates:
     def now(self) -> tuple[float, float]:
         lanes = self._board.lanes
         self._seen.append((time.monotonic(), sum(lane.answers for lane in lanes), sum(lane.tokens for lane in lanes)))
-        while len(self._seen) > 2 and self._seen[-1][0] - self._seen[0][0] > _SPAN_S:  # noqa: PLR2004
+        while len(self._seen) > 2 and self._seen[-1][0] - self._seen[0][0] > _SPAN_S:
             self._seen.popleft()
         (then, answers, tokens), (at, answers_now, tokens_now) = self._seen[0], self._seen[-1]
         span = max(at - then, 1e-9)
@@ -71,7 +71,9 @@ def summary_line(board: Board, rates: tuple[float, float]) -> str:
     retrying = sum(lane.retrying for lane in lanes)
     if retrying:
         parts.append(f"{retrying:,} waiting to retry")
-    limits = sorted({limit for lane in lanes if (limit := _limit(board, lane.limited_by, lane.in_flight, lane.workers))})
+    limits = sorted(
+        {limit for lane in lanes if (limit := _limit(board, lane.limited_by, lane.in_flight, lane.workers))}
+    )
     if limits:
         parts.append(f"limited by {', '.join(limits)}")
     return ", ".join(parts)

@@ -87,6 +87,9 @@ def _same_command() -> str:
 
 
 def _warn_of_plain_http(url: str) -> None:
-    host = url.removeprefix("http://").partition("/")[0].rpartition(":")[0] or url.removeprefix("http://").partition("/")[0]
+    host = (
+        url.removeprefix("http://").partition("/")[0].rpartition(":")[0]
+        or url.removeprefix("http://").partition("/")[0]
+    )
     if url.startswith("http://") and host not in {"localhost", "[::1]"} and not host.startswith("127."):
         complain("warning: the API key and all rows travel unencrypted: provider.base_url is plain http")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,10 +10,12 @@ import pyarrow.compute as pc
 
 from batchmix.errors import InputError
 from batchmix.job import Column, Job
+from batchmix.load.arrow_rows import values
+from batchmix.load.asking import BATCH_KEYS
 from batchmix.load.kinds import json_text, settled_type, utf8
-from batchmix.load.parquet import ParquetInput
-from batchmix.load.requests import BATCH_KEYS
+from batchmix.load.parquet import ParquetInput, fitted
 from batchmix.load.scan import Scan
+from batchmix.load.words import clean, quoted, unknown_column
 
 _RUN_MARKS = frozenset({"row", "model", "sample", "status", "response", "request_hash"})
 """An input with all of these columns is itself a run's output."""
@@ -34,7 +35,9 @@ class Carried:
             self._fit[column.source] = fit
             fields.append(pa.field(column.name, arrow))
         self.schema = pa.schema(fields)
-        self.sources = list(dict.fromkeys([*([id_column] if id_column else []), *(column.source for column in columns)]))
+        self.sources = list(
+            dict.fromkeys([*([id_column] if id_column else []), *(column.source for column in columns)])
+        )
 
     def from_json(self, rows: list[tuple[int, dict[str, Any]]]) -> pa.RecordBatch:
         """Return the columns for rows that were read from JSON, with their indexes."""
@@ -46,14 +49,12 @@ class Carried:
 
     def from_arrow(self, first: int, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return the columns for rows that were read from Parquet, from row `first` on."""
-        numbers = pa.array([str(index) for index in range(first, first + batch.num_rows)], pa.string())
-        ids = numbers
+        ids = pa.array([str(index) for index in range(first, first + batch.num_rows)], pa.string())
         if self._id is not None:
-            column = batch.column(self._id)
-            text = pa.array([_id_text(value) for value in column.to_pylist()], pa.string())
-            ids = pc.coalesce(text, numbers)
+            text = pa.array([_id_text(value) for value in values(batch.column(self._id))], pa.string())
+            ids = pc.coalesce(text, ids)
         arrays = [ids, *(batch.column(column.source) for column in self._columns)]
-        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        return fitted(pa.RecordBatch.from_arrays(arrays, names=self.schema.names), self.schema)
 
     def _custom_id(self, index: int, row: dict[str, Any]) -> str:
         found = _id_text(row.get(self._id)) if self._id is not None else None
@@ -87,10 +88,12 @@ def carried_columns(job: Job, scan: Scan, parquet: ParquetInput | None, reserved
     if id_column is None:
         id_column = next((name for name in ("custom_id", "id") if name in types), None)
     elif id_column not in types:
-        raise InputError(f"input.id: there is no column {id_column!r}{_hint(id_column, types)}")
+        raise InputError(f"input.id: {unknown_column(id_column, types)}")
     if job.input.columns is None:
         is_a_run = parquet.is_a_run if parquet else False
-        columns = _default_columns(types, id_column, scan.mode, reserved, is_a_run=is_a_run or types.keys() >= _RUN_MARKS)
+        columns = _default_columns(
+            types, id_column, scan.mode, reserved, is_a_run=is_a_run or types.keys() >= _RUN_MARKS
+        )
     else:
         columns = [column if isinstance(column, Column) else Column(column, column) for column in job.input.columns]
     _check_names(columns, types, reserved)
@@ -105,22 +108,23 @@ def _default_columns(
 
 
 def _check_names(columns: list[Column], types: dict[str, Any], reserved: frozenset[str]) -> None:
-    names = [column.name for column in columns]
+    seen: set[str] = set()
     for column in columns:
         if column.source not in types:
-            raise InputError(f"input.columns: there is no column {column.source!r}{_hint(column.source, types)}")
-        if column.name in reserved:
+            raise InputError(f"input.columns: {unknown_column(column.source, types)}")
+        if column.name in reserved or column.name == "custom_id":
             raise InputError(
-                f"the input's column {column.source!r} would stand in the output as {column.name!r}, which is a result"
-                f' column; rename it: columns = [{{from = "{column.source}", to = "input_{column.name}"}}] under [input]'
-                f" (together with the other columns you want), or leave it out"
+                f"the input's column {quoted(column.source)} would stand in the output as {quoted(column.name)}, which"
+                f" is a result column; {_renaming(column)}, or leave it out"
             )
-        if names.count(column.name) > 1:
-            raise InputError(f'input.columns: two columns are named {column.name!r}; rename one: {{from = "…", to = "…"}}')
+        if column.name in seen:
+            raise InputError(f"input.columns: two columns would be named {quoted(column.name)}; {_renaming(column)}")
+        seen.add(column.name)
 
 
-def _hint(name: str, types: Iterable[str]) -> str:
-    known = list(types)
-    near = difflib.get_close_matches(name, known, n=1)
-    listed = ", ".join(ascii(column) for column in known[:30]) or "none"
-    return f"; did you mean {near[0]!r}? There are: {listed}" if near else f"; there are: {listed}"
+def _renaming(column: Column) -> str:
+    source, name = clean(column.source, 60), clean(column.name, 60)
+    return (
+        f'rename it under [input]: columns = [{{from = "{source}", to = "input_{name}"}}], together with the other'
+        " columns that you want"
+    )

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from batchmix.errors import InputChanged
+from batchmix.errors import InputChanged, InputError
 from batchmix.job import Job, Model
-from batchmix.load.carried import Carried, carried_columns
-from batchmix.load.files import Source
-from batchmix.load.jsonl import BadLineError, decode_row, read_lines, segments_digest, stripped
-from batchmix.load.kinds import json_text, utf8
-from batchmix.load.opening import Opening, asking_for
-from batchmix.load.parquet import Cursor, ParquetInput, plain_values
+from batchmix.load.arrow_rows import row_dicts
+from batchmix.load.asking import asking_for
+from batchmix.load.carried import carried_columns
+from batchmix.load.files import STDIN, stamp
+from batchmix.load.jsonl import BadLineError, decode_row, digest_text, read_lines, segments_digest, stripped
+from batchmix.load.opening import Opening
+from batchmix.load.parquet import Cursor, ParquetInput
+from batchmix.load.parquet_scan import columns_read
 from batchmix.load.requests import Maker
 from batchmix.load.scan import Scan, Span
-from batchmix.load.spool import drop_others
+from batchmix.load.spool import drop_others, piped
 from batchmix.records import Request, Unsendable
 
 _BATCH_REQUESTS = 128
 _CARRIED_ROWS = 256
 
+_Line = tuple[int, int] | None
+"""Number of the file and of the line in it; None for Parquet."""
+_Row = tuple[int, dict[str, Any] | str, _Line]
+"""A row's index, its values or what is wrong with it, and where it stands."""
+
 
 class Dataset:
     """A scanned input.
 
-    Each of `requests` and `carried` may be read from one thread at a time; they don't disturb each other.
+    Each pass over `requests` or `carried` may be read from one thread at a time; passes don't disturb each other.
     """
 
     def __init__(self, job: Job, scan: Scan, spool: Path, new_spool: Path | None, reserved: frozenset[str]) -> None:
@@ -39,7 +49,7 @@ class Dataset:
         self._parquet = ParquetInput(list(scan.paths)) if scan.format == "parquet" else None
         self._asking = asking_for(job, scan.mode)
         self._carried = carried_columns(job, scan, self._parquet, reserved)
-        self._cursors: dict[str, Cursor] = {}
+        self._parked: dict[tuple[str, str], Cursor] = {}
 
     @property
     def carried_schema(self) -> pa.Schema:
@@ -54,37 +64,51 @@ class Dataset:
     def requests(self, shard: int, model: Model) -> Iterator[list[Request | Unsendable]]:
         """Yield a shard's requests to a model in row order, in lists of some hundred.
 
-        Where rows name their models, only those of this one. Raises `InputChanged`.
+        Where rows name their models, only those of this one; rows too bad to name one go to the first model. Raises
+        `InputChanged`.
         """
         maker = Maker(self._asking, model, self._job.samples, self._job.provider.path)
+        takes_bad = self._job.models or not self.scan.models or self.scan.models[0] == model.name
         made: list[Request | Unsendable] = []
-        for index, row in self._rows(self.scan.spans[shard], model.name):
-            if isinstance(row, str):
-                made += maker.unsendable(index, row)
-            else:
-                made += maker.requests(index, row)
-            if len(made) >= _BATCH_REQUESTS:
-                yield made
-                made = []
+        with self._reading():
+            for index, row in self._rows(self.scan.spans[shard], model.name):
+                if not isinstance(row, str):
+                    made += maker.requests(index, row)
+                elif takes_bad:
+                    made += maker.unsendable(index, row)
+                if len(made) >= _BATCH_REQUESTS:
+                    yield made
+                    made = []
         if made:
             yield made
 
     def carried(self, shard: int) -> Iterator[pa.RecordBatch]:
         """Yield the carried columns of a shard, one record for each row, in order. Raises `InputChanged`."""
         span = self.scan.spans[shard]
-        if self._parquet is not None:
-            for first, batch in self._parquet_batches(span, self._carried.sources, "carried"):
-                yield self._carried.from_arrow(first, batch)
-        else:
-            waiting: list[tuple[int, dict[str, Any]]] = []
-            for index, row in self._json_rows(span):
+        with self._reading():
+            if self._parquet is not None:
+                for first, batch in self._parquet_batches(span, self._carried.sources, ("carried", "")):
+                    yield self._carried.from_arrow(first, batch)
+                self._check(span)
+            else:
+                yield from self._carried_json(span)
+
+    def _carried_json(self, span: Span) -> Iterator[pa.RecordBatch]:
+        digest = hashlib.sha256()
+        waiting: list[tuple[int, dict[str, Any]]] = []
+        try:
+            for index, row, _ in self._json_rows(span, digest):
                 waiting.append((index, {} if isinstance(row, str) else row))
                 if len(waiting) == _CARRIED_ROWS:
                     yield self._carried.from_json(waiting)
                     waiting = []
             if waiting:
                 yield self._carried.from_json(waiting)
-        self._check(span)
+        except (pa.ArrowException, OverflowError, ValueError, TypeError, AttributeError):
+            self._check(span)  # values of other types than the scan's
+            raise
+        if digest_text(digest) != span.digest:
+            raise _changed(span)
 
     def drop_stale_spools(self) -> None:
         """Remove what was spooled for earlier inputs, now that this one was accepted."""
@@ -94,95 +118,99 @@ class Dataset:
     def discard(self) -> None:
         """Remove what was spooled for this input, which was not accepted."""
         if self._new_spool is not None:
-            drop_others(self._spool, set(self._spool.iterdir()) - {self._new_spool})
+            shutil.rmtree(self._new_spool, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Tell errors of a file that the scan could read as what they are: changes."""
+        try:
+            yield
+        except InputError as error:
+            raise InputChanged(f"{error}; what was answered is kept; give the same command again") from error
 
     def _check(self, span: Span) -> None:
         """Raise `InputChanged` if the bytes of a shard are no longer those of the scan."""
-        if self._parquet is not None:
-            digest = span_digests(self._parquet, [(span.first, span.stop)])[0]
-        else:
-            digest = segments_digest(list(self.scan.paths), span.segments)
-        if digest != span.digest:
-            raise InputChanged(
-                f"the input changed while it was being worked on (rows {span.first} to {span.stop - 1});"
-                " what was answered is kept; give the same command again"
-            )
-
-    def _rows(self, span: Span, purpose: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
-        """Yield (index, row, or what is wrong with it) with the columns that requests are made from."""
         if self._parquet is None:
-            checked = self.scan.bad_rows > 0
-            for index, row in self._json_rows(span):
-                problem = self._asking.problem(row) if checked and not isinstance(row, str) else None
-                yield index, row if problem is None else problem
+            digest = segments_digest(list(self.scan.paths), span.segments)
+        elif all(self._is_unchanged(file) for file in self._parquet.files_of(span.first, span.stop)):
             return
-        names = self._parquet.schema.names
-        columns = [name for name in names if self._asking.reads is None or name in self._asking.reads]
-        for first, batch in self._parquet_batches(span, columns, purpose):
-            for offset, values in enumerate(batch.to_pylist()):
-                row = parquet_row(values, self.scan.mode)
-                yield first + offset, self._asking.problem(row) or row
+        else:
+            digest = self._parquet.digests([(span.first, span.stop)])[0]
+        if digest != span.digest:
+            raise _changed(span)
 
-    def _parquet_batches(self, span: Span, columns: list[str], purpose: str) -> Iterator[tuple[int, pa.RecordBatch]]:
+    def _is_unchanged(self, file: int) -> bool:
+        then = self.scan.stamps[file]
+        return then is not None and then.proves(stamp(self.scan.paths[file]))
+
+    def _rows(self, span: Span, model: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+        """Yield the rows of a shard (index, and values or what is wrong), with the columns that requests need."""
+        rows = self._json_rows(span) if self._parquet is None else self._parquet_rows(span, model)
+        for index, row, where in rows:
+            problem = row if isinstance(row, str) else self._asking.problem(row)
+            if problem is None:
+                yield index, row
+                continue
+            if not self.scan.bad_rows:
+                self._check(span)
+            yield index, f"{self._place(index, where)}: {problem}"
+
+    def _place(self, index: int, where: _Line) -> str:
+        if where is None:
+            assert self._parquet is not None
+            return self._parquet.place(index)
+        file, number = where
+        return f"{self.scan.sources[file].name}:{number}"
+
+    def _parquet_rows(self, span: Span, model: str) -> Iterator[_Row]:
         assert self._parquet is not None
-        cursor = self._cursors.get(purpose)
-        if cursor is None:
-            cursor = self._cursors[purpose] = Cursor(self._parquet, columns)
+        columns = columns_read(self._parquet, self._asking)
+        for first, batch in self._parquet_batches(span, columns, ("requests", model)):
+            for index, row in enumerate(row_dicts(batch, self.scan.mode), first):
+                yield index, row, None
+
+    def _parquet_batches(
+        self, span: Span, columns: list[str], purpose: tuple[str, str]
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        assert self._parquet is not None
+        # A pass takes the cursor that the last pass of its kind has left; two at once each have their own.
+        cursor = self._parked.pop(purpose, None) or Cursor(self._parquet, columns)
         first = span.first
         for batch in cursor.read(span.first, span.stop):
             yield first, batch
             first += batch.num_rows
+        self._parked[purpose] = cursor
 
-    def _json_rows(self, span: Span) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    def _json_rows(self, span: Span, digest: Any = None) -> Iterator[_Row]:
+        """Yield a shard's rows; all bytes that are read go into `digest`."""
         index = span.first
         for segment in span.segments:
             for number, raw in read_lines(self.scan.paths[segment.file], segment):
+                if digest is not None:
+                    digest.update(raw)
                 line = stripped(number, raw)
                 if not line:
                     continue
-                if index >= span.stop:
+                if index == span.stop:
                     break
                 try:
-                    yield index, decode_row(line)
+                    row: dict[str, Any] | str = decode_row(line)
                 except BadLineError as error:
-                    if not self.scan.bad_rows:
-                        self._check(span)
-                    yield index, f"line {number} {error}"
+                    row = str(error)
+                yield index, row, (segment.file, number)
                 index += 1
         if index != span.stop:
             self._check(span)
 
 
-def parquet_row(values: dict[str, Any], mode: str) -> dict[str, Any]:
-    """Return a Parquet row as JSON would have given it: `messages` and `body` may come as structs or as JSON text."""
-    if mode == "template":
-        return values
-    row = dict(values)
-    for name in ("messages", "body"):
-        value = row.get(name)
-        if isinstance(value, str):
-            try:
-                row[name] = decode_row(b'{"v":%b}' % value.encode())["v"]
-            except (BadLineError, UnicodeEncodeError):
-                continue
-        elif value is not None:
-            row[name] = plain_values(value)
-    return row
+def _changed(span: Span) -> InputChanged:
+    return InputChanged(
+        f"the input changed while it was being worked on (rows {span.first} to {span.stop - 1}); what was answered is"
+        " kept; give the same command again"
+    )
 
 
-def span_digests(source: ParquetInput, ranges: list[tuple[int, int]]) -> list[str]:
-    """Return the digest of each range of rows: of the bytes of the row groups that hold them."""
-    import hashlib
-
-    groups = source.digests()
-    found = []
-    for first, stop in ranges:
-        here = [(max(first, a) - a, min(stop, b) - a, digest) for a, b, digest in groups if a < stop and b > first]
-        found.append(hashlib.sha256(repr(here).encode()).hexdigest()[:32])
-    return found
-
-
-def open_dataset(
+def open_dataset(  # noqa: PLR0913 - the room's face; all but the job and two are options
     job: Job,
     *,
     spool: Path,
@@ -192,21 +220,24 @@ def open_dataset(
     reject_bad_rows: bool = False,
     reserved: frozenset[str] = frozenset(),
     stdin: BinaryIO | None = None,
-    on_progress: Callable[[int], None] = lambda _: None,
+    on_progress: Callable[[int], None] | None = None,
 ) -> Dataset:
     """Return the job's input, scanned; `known` is an earlier scan, which is trusted where nothing has changed.
 
-    `reserved` are names that no carried column may have. Raises `InputError` and `JobError` before anything is sent,
-    and `NoSpace` where compressed input can't be spooled.
+    `reserved` are names that no carried column may have; `stdin` stands in for the real one; `on_progress` is given
+    the rows scanned so far. Raises `InputError` and `JobError` before anything is sent, and `NoSpace` where compressed
+    input can't be spooled.
     """
     opening = Opening(job, spool, shard_rows, limit, reject=reject_bad_rows)
-    scan, new_spool = opening.scan(known, stdin, on_progress)
+    stream = piped(stdin) if job.input.path == STDIN else None
+    scan, new_spool = opening.scan(known, stream, on_progress or _ignore)
     try:
         return Dataset(job, scan, spool, new_spool, reserved)
     except BaseException:
         if new_spool is not None:
-            drop_others(spool, set(spool.iterdir()) - {new_spool})
+            shutil.rmtree(new_spool, ignore_errors=True)
         raise
 
 
-__all__ = ["Carried", "Dataset", "Source", "json_text", "open_dataset", "utf8"]
+def _ignore(_: int) -> None:
+    pass

@@ -11,12 +11,14 @@ from pathlib import Path
 import msgspec
 
 from batchmix.errors import InputError
+from batchmix.load.words import clean
 
 JSONL = "jsonl"
 PARQUET = "parquet"
+STDIN = "-"
 _FORMATS = {".jsonl": JSONL, ".ndjson": JSONL, ".parquet": PARQUET, ".pq": PARQUET}
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
-_KNOWN = ".jsonl or .ndjson (also with .gz or .zst), .parquet"
+_KNOWN = ".jsonl and .ndjson (also with .gz or .zst) and .parquet"
 _RACY_NS = 2_000_000_000
 """A file that was changed so shortly before it was read may have been changed again within the clock's grain."""
 
@@ -31,7 +33,17 @@ class Source(msgspec.Struct, frozen=True):
     @property
     def label(self) -> str:
         """How messages call it."""
-        return shown(self.path)
+        return "stdin" if self.path == STDIN else shown(self.path)
+
+    @property
+    def name(self) -> str:
+        """The file's name without its folder, which is the same wherever batchmix is started."""
+        return "stdin" if self.path == STDIN else clean(os.path.basename(self.path), 200)  # noqa: PTH119
+
+    @property
+    def spooled(self) -> bool:
+        """Whether it is written out once before it is read."""
+        return self.path == STDIN or self.compression is not None
 
 
 class Stamp(msgspec.Struct, frozen=True):
@@ -44,31 +56,69 @@ class Stamp(msgspec.Struct, frozen=True):
     settled: bool
     """The last change was long enough before the file was read."""
 
+    def proves(self, now: Stamp) -> bool:
+        """Return whether a file with the stamp `now` must have the contents that were read under this one."""
+        return self.settled and msgspec.structs.replace(now, settled=True) == self
+
 
 def shown(path: str) -> str:
     """Return a path as a person would write it here."""
     relative = os.path.relpath(path)
-    text = relative if len(relative) < len(path) else path
-    return text.encode("utf-8", "replace").decode()
+    return clean(relative if len(relative) < len(path) else path, 1000)
 
 
 def find_sources(path: str) -> tuple[Source, ...]:
     """Return the files that a path, a folder or a glob means, in name order. Raises `InputError`."""
-    if os.path.isdir(path):  # noqa: PTH112 - a path may hold a glob, which Path would take apart
-        found = sorted(entry.path for entry in os.scandir(path) if entry.is_file() and _format(entry.path)[0])
+    if path == STDIN:
+        return (Source(STDIN, JSONL),)
+    try:
+        found = _found(path)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except ValueError:
+        raise InputError(f"{shown(path)}: is no path to a file") from None
+    sources = tuple(map(_source, found))
+    for source in sources:
+        if source.format != sources[0].format:
+            raise InputError(
+                f"{sources[0].label} and {source.label}: JSONL and Parquet can't be one input; give a glob such as"
+                " *.jsonl that matches only one of them"
+            )
+    return sources
+
+
+def _found(path: str) -> list[str]:
+    try:
+        os.stat(path)  # noqa: PTH116 - unlike exists, it tells a forbidden file from a missing one
+    except (FileNotFoundError, NotADirectoryError):
+        if not glob.has_magic(path):
+            raise InputError(f"{shown(path)}: no such file{_near(path)}") from None
+        found = sorted(name for name in glob.glob(path) if not Path(name).is_dir())  # noqa: PTH207 - any kind of path
         if not found:
-            data = Path(path, "data")
-            hint = f"; did you mean {shown(str(data))}?" if any(data.glob("*.parquet")) else ""
-            raise InputError(f"{shown(path)}: the folder holds no {_KNOWN} files{hint}")
-    elif os.path.exists(path):  # noqa: PTH110
-        found = [path]
-    elif glob.has_magic(path):
-        found = sorted(glob.glob(path))
-        if not found:
-            raise InputError(f"{shown(path)}: no file matches")
-    else:
-        raise InputError(f"{shown(path)}: no such file")
-    return tuple(_source(name) for name in found)
+            raise InputError(f"{shown(path)}: no file matches") from None
+        return found
+    return _in_folder(path) if os.path.isdir(path) else [path]  # noqa: PTH112 - Path would normalise it
+
+
+def _in_folder(path: str) -> list[str]:
+    with os.scandir(path) as entries:
+        found = sorted(e.path for e in entries if not e.name.startswith(".") and _format(e.path)[0] and e.is_file())
+    if not found:
+        data = Path(path, "data")
+        hint = f"; did you mean {shown(str(data))}?" if any(data.glob("*.parquet")) else ""
+        raise InputError(f"{shown(path)}: nothing to read in this folder; batchmix reads {_KNOWN}{hint}")
+    return found
+
+
+def _near(path: str) -> str:
+    """Return a hint where the same file stands there with another known suffix."""
+    folder, name = os.path.split(path)
+    stem = name.partition(".")[0]
+    try:
+        near = [other for other in sorted(os.listdir(folder)) if other.partition(".")[0] == stem and _format(other)[0]]  # noqa: PTH208
+    except OSError:
+        near = []
+    return f"; did you mean {shown(os.path.join(folder, near[0]))}?" if stem and near else ""  # noqa: PTH118
 
 
 def _format(path: str) -> tuple[str | None, str | None]:
@@ -82,18 +132,11 @@ def _source(path: str) -> Source:
     kind, compression = _format(path)
     if kind is None:
         raise InputError(f"{shown(path)}: is of no known format; batchmix reads {_KNOWN}")
-    if os.path.isdir(path):  # noqa: PTH112
-        raise InputError(f"{shown(path)}: is a folder; a glob must match files")
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{shown(path)}: the name is not UTF-8; rename the file") from None
     return Source(path, kind, compression)
-
-
-def one_format(sources: tuple[Source, ...]) -> str:
-    """Return the format of all sources. Raises `InputError` where they differ."""
-    first = sources[0]
-    for source in sources:
-        if source.format != first.format:
-            raise InputError(f"{first.label} and {source.label}: JSONL and Parquet can't be one input")
-    return first.format
 
 
 def stamp(path: str) -> Stamp:
@@ -104,6 +147,14 @@ def stamp(path: str) -> Stamp:
         raise unreadable(path, error) from error
     settled = time.time_ns() - max(status.st_ctime_ns, status.st_mtime_ns) > _RACY_NS
     return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, settled)
+
+
+def has_size(path: str, size: int) -> bool:
+    """Return whether a file is there, with this size."""
+    try:
+        return os.stat(path).st_size == size  # noqa: PTH116
+    except OSError:
+        return False
 
 
 def file_digest(path: str) -> str:
@@ -117,4 +168,9 @@ def file_digest(path: str) -> str:
 
 def unreadable(path: str, error: OSError) -> InputError:
     """Return the error for a file that can't be read."""
-    return InputError(f"{shown(path)}: can't be read: {error.strerror or error}")
+    reasons = {
+        PermissionError: "permission denied; make it readable, or give another file",
+        FileNotFoundError: "is gone",
+    }
+    reason = reasons.get(type(error)) or clean(error.strerror or str(error))
+    return InputError(f"{shown(path)}: can't be read: {reason}")

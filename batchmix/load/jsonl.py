@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from batchmix.load.files import unreadable
+from batchmix.load.words import clean, kind_of
 
 _decoder = msgspec.json.Decoder()
 _BOM = b"\xef\xbb\xbf"
@@ -27,6 +28,10 @@ class Segment(msgspec.Struct, frozen=True, array_like=True):
     start: int
     end: int
     line: int
+
+
+WHOLE_FILE = 1 << 62
+"""An `end` behind that of any file."""
 
 
 def read_lines(path: str, segment: Segment) -> Iterator[tuple[int, bytes]]:
@@ -53,16 +58,33 @@ def stripped(number: int, raw: bytes) -> bytes:
     return raw.strip()
 
 
+def first_row(paths: list[str]) -> dict[str, Any]:
+    """Return the first row that can be read, which says what kind of rows these are; empty if there is none."""
+    for path in paths:
+        for number, raw in read_lines(path, Segment(0, 0, WHOLE_FILE, 1)):
+            line = stripped(number, raw)
+            if line:
+                try:
+                    return decode_row(line)
+                except BadLineError:
+                    continue
+    return {}
+
+
 def decode_row(line: bytes) -> dict[str, Any]:
     """Return the object on a line. Raises `BadLineError`."""
-    try:
-        row = _decoder.decode(line)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        row = _tolerant(line)
+    row = decode_value(line)
     if type(row) is not dict:
-        kind = {list: "a list", str: "text", bool: "true or false", type(None): "null"}.get(type(row), "a number")
-        raise BadLineError(f"is {kind}, not an object")
+        raise BadLineError(f"is {kind_of(row)}, not an object")
     return row
+
+
+def decode_value(text: bytes) -> Any:
+    """Return a JSON value. Raises `BadLineError`."""
+    try:
+        return _decoder.decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return _tolerant(text)
 
 
 def _tolerant(line: bytes) -> Any:
@@ -72,9 +94,11 @@ def _tolerant(line: bytes) -> Any:
     except UnicodeDecodeError:
         raise BadLineError("is not UTF-8") from None
     except json.JSONDecodeError as error:
-        raise BadLineError(f"is not JSON: {error.msg} at column {error.colno}") from None
-    except (ValueError, RecursionError) as error:
-        raise BadLineError(f"can't be read as JSON: {type(error).__name__}") from None
+        raise BadLineError(f"is not JSON: {clean(error.msg)} at column {error.colno}") from None
+    except ValueError:
+        raise BadLineError("holds a number with too many digits") from None
+    except RecursionError:
+        raise BadLineError("is nested too deeply") from None
 
 
 def segments_digest(paths: list[str], segments: tuple[Segment, ...]) -> str:
@@ -90,4 +114,10 @@ def segments_digest(paths: list[str], segments: tuple[Segment, ...]) -> str:
                     left -= len(block)
         except OSError as error:
             raise unreadable(paths[segment.file], error) from error
-    return digest.hexdigest()[:32]
+    return digest_text(digest)
+
+
+def digest_text(digest: Any) -> str:
+    """Return a shard's digest as it is kept."""
+    text: str = digest.hexdigest()[:32]
+    return text

@@ -65,4 +65,7 @@ def json_text(value: Any) -> str | None:
             return msgspec.json.encode(value).decode()
         except (ValueError, TypeError, RecursionError):
             pass
-    return utf8(json.dumps(value, ensure_ascii=True))
+    try:
+        return utf8(json.dumps(value, ensure_ascii=True))
+    except RecursionError:
+        return None  # it could be read, but so deep in the stack that it can't be written

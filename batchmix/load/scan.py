@@ -1,4 +1,4 @@
-"""The pass over the input before anything is spent: rows, bad rows, column kinds, and where each shard begins."""
+"""The pass over JSONL before anything is spent: rows, bad rows, column kinds, and where each shard begins."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import Any
 import msgspec
 
 from batchmix.errors import InputError
+from batchmix.load.asking import Asking
 from batchmix.load.files import Source, Stamp
-from batchmix.load.jsonl import BadLineError, Segment, decode_row, read_lines, stripped
+from batchmix.load.jsonl import WHOLE_FILE, BadLineError, Segment, decode_row, digest_text, read_lines, stripped
 from batchmix.load.kinds import Kinds, note_kinds
 
 _MOST_BAD_ROWS = 20
 _MOST_MODELS = 100
 _REPORT_EVERY = 10_000
+
+Progress = Callable[[int], None]
 
 
 class Span(msgspec.Struct, frozen=True, array_like=True):
@@ -56,100 +59,109 @@ class Scan(msgspec.Struct, frozen=True):
     bad_rows: int = 0
 
 
-class BadRows:
-    """Collects what is wrong with rows, or counts them where they are to be rejected one by one."""
+class Findings:
+    """What is found out about the rows one by one: what is wrong with them, and which models they name."""
 
-    def __init__(self, *, reject: bool) -> None:
-        self.count = 0
+    def __init__(self, asking: Asking, *, reject: bool, collect_models: bool) -> None:
+        self.bad_rows = 0
+        self._asking = asking
         self._reject = reject
+        self._collect_models = collect_models
+        self._models: dict[str, None] = {}
         self._messages: list[str] = []
+        self._reasons: set[str] = set()
+        self._rows = 0
 
-    def add(self, place: str, reason: str) -> None:
-        """Note a bad row. Raises `InputError` when there are enough to show."""
-        self.count += 1
-        if not self._reject:
-            self._messages.append(f"{place}: {reason}")
-            if len(self._messages) >= _MOST_BAD_ROWS:
-                self._refuse("; these are the first ones, there may be more")
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that good Batch lines name."""
+        return tuple(self._models)
 
-    def refuse_any(self) -> None:
-        """Raise `InputError` if there were any that can't be let through."""
+    def note(self, row: Mapping[str, Any], place: Callable[[], str]) -> None:
+        """Look at a row. Raises `InputError` for what can't be let through."""
+        self._rows += 1
+        try:
+            problem = self._asking.problem(row)
+        except InputError as error:
+            raise InputError(f"{place()}: {error}") from None
+        if problem is not None:
+            self._bad(place(), problem)
+        elif self._collect_models:
+            self._models[row["body"]["model"]] = None
+            if len(self._models) > _MOST_MODELS:
+                raise InputError(
+                    f"the lines name more than {_MOST_MODELS} models; split the file, or set model in the job"
+                )
+
+    def note_unreadable(self, place: str, reason: str) -> None:
+        """Take down a row that is no row at all. Raises `InputError` when there are enough to show."""
+        self._rows += 1
+        self._bad(place, reason)
+
+    def finish(self) -> None:
+        """Raise `InputError` if something was found that can't be let through."""
         if self._messages:
             self._refuse("")
+        if self._collect_models and not self._models:
+            raise InputError("no line names a model in its body; mend them, or set model in the job")
+
+    def _bad(self, place: str, reason: str) -> None:
+        self.bad_rows += 1
+        if not self._reject:
+            self._messages.append(f"{place}: {reason}")
+            self._reasons.add(reason)
+            if len(self._messages) >= _MOST_BAD_ROWS:
+                self._refuse(", and there may be more")
 
     def _refuse(self, more: str) -> None:
+        count = len(self._messages)
+        if 1 < count == self._rows and len(self._reasons) == 1:
+            raise InputError(f"{self._messages[0]}\nEvery row so far ({count}) is like that; nothing was sent.")
         shown = "".join(f"\n  {message}" for message in self._messages)
         raise InputError(
-            f"{len(self._messages)} bad rows, nothing was sent{more}:{shown}\n"
+            f"{count} bad row{'s' * (count > 1)}{more}; nothing was sent:{shown}\n"
             "Mend them, or give --bad-rows reject to have them as rejected rows in the output."
         )
 
 
-class Models:
-    """The models that rows name, in order of appearance."""
-
-    def __init__(self, *, collect: bool) -> None:
-        self._collect = collect
-        self._found: dict[str, None] = {}
-
-    def note(self, row: Mapping[str, Any]) -> None:
-        """Note the model of a good Batch line. Raises `InputError` when there are too many."""
-        if self._collect:
-            self._found[row["body"]["model"]] = None
-            if len(self._found) > _MOST_MODELS:
-                raise InputError(f"the lines name more than {_MOST_MODELS} models; split the file, or set model in the job")
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All of them."""
-        return tuple(self._found)
-
-
 class JsonlScan:
-    """Reads JSONL files through once. `problem` says what is wrong with a row, or None."""
+    """Reads JSONL files through once."""
 
-    def __init__(
-        self, paths: list[str], labels: list[str], problem: Callable[[Mapping[str, Any]], str | None],
-        bad: BadRows, models: Models,
-    ) -> None:  # fmt: skip
+    def __init__(self, paths: list[str], labels: list[str], findings: Findings, on_progress: Progress) -> None:
         self.kinds: Kinds = {}
         self.spans: list[Span] = []
         self.rows = 0
         self._paths = paths
         self._labels = labels
-        self._problem = problem
-        self._bad = bad
-        self._models = models
+        self._findings = findings
+        self._on_progress = on_progress
         self._first = 0
         self._segments: list[Segment] = []
         self._digest = hashlib.sha256()
 
-    def run(self, shard_rows: int, limit: int | None, on_progress: Callable[[int], None]) -> None:
+    def run(self, shard_rows: int, limit: int | None) -> None:
         """Fill `rows`, `spans` and `kinds`. Raises `InputError`."""
-        for number, path in enumerate(self._paths):
-            self._file(number, path, shard_rows, limit, on_progress)
+        for number in range(len(self._paths)):
+            self._file(number, shard_rows, limit)
         self._cut()
-        on_progress(self.rows)
+        self._on_progress(self.rows)
 
-    def _file(self, file: int, path: str, shard_rows: int, limit: int | None, on_progress: Callable[[int], None]) -> None:
+    def _file(self, file: int, shard_rows: int, limit: int | None) -> None:
         start = end = offset = 0
         first_line = 1
-        blanks = b""  # they belong to the row that follows
-        for number, raw in read_lines(path, Segment(file, 0, 1 << 62, 1)):
-            if limit is not None and self.rows >= limit:
+        blanks: list[bytes] = []  # they belong to the row that follows
+        for number, raw in read_lines(self._paths[file], Segment(file, 0, WHOLE_FILE, 1)):
+            if self.rows == limit:
                 break
             offset += len(raw)
             line = stripped(number, raw)
             if not line:
-                blanks += raw
+                blanks.append(raw)
                 continue
-            self._digest.update(blanks + raw if blanks else raw)
-            blanks = b""
-            self._row(self._labels[file], number, line)
+            self._digest.update(b"".join([*blanks, raw]) if blanks else raw)
+            blanks.clear()
+            self._row(file, number, line)
             end = offset
-            self.rows += 1
-            if self.rows % _REPORT_EVERY == 0:
-                on_progress(self.rows)
             if self.rows - self._first == shard_rows:
                 self._segments.append(Segment(file, start, end, first_line))
                 self._cut()
@@ -157,24 +169,23 @@ class JsonlScan:
         if end > start:
             self._segments.append(Segment(file, start, end, first_line))
 
+    def _row(self, file: int, number: int, line: bytes) -> None:
+        self.rows += 1
+        try:
+            row = decode_row(line)
+        except BadLineError as error:
+            self._findings.note_unreadable(f"{self._labels[file]}:{number}", str(error))
+            return
+        note_kinds(self.kinds, row)
+        self._findings.note(row, lambda: f"{self._labels[file]}:{number}")
+        if self.rows % _REPORT_EVERY == 0:
+            self._on_progress(self.rows)
+
     def _cut(self) -> None:
         """End the shard; what was not yet cut is the last one."""
         if self.rows > self._first:
-            span = Span(self._first, self.rows, self._digest.hexdigest()[:32], tuple(self._segments))
+            span = Span(self._first, self.rows, digest_text(self._digest), tuple(self._segments))
             self.spans.append(span)
         self._first = self.rows
         self._segments = []
         self._digest = hashlib.sha256()
-
-    def _row(self, label: str, number: int, line: bytes) -> None:
-        try:
-            row = decode_row(line)
-        except BadLineError as error:
-            self._bad.add(f"{label}:{number}", str(error))
-            return
-        note_kinds(self.kinds, row)
-        problem = self._problem(row)
-        if problem is not None:
-            self._bad.add(f"{label}:{number}", problem)
-        else:
-            self._models.note(row)

@@ -8,55 +8,74 @@ import hashlib
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
 
 from batchmix.errors import InputError, NoSpace
 from batchmix.load.files import Source, shown, unreadable
+from batchmix.load.words import clean
 
-STDIN = "-"
 _BLOCK_BYTES = 1 << 20
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class Readable(Protocol):
+    """What gives bytes."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return some bytes; none at the end."""
 
 
 class Spool:
-    """One spooling: a folder of its own below `root`, which appears when it is whole."""
+    """One spooling: a folder of its own below `root`, which appears there when it is whole."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        taken = [int(path.name) for path in root.glob("*") if path.name.isdigit()] if root.is_dir() else []
+        taken = [int(path.stem) for path in root.glob("*") if path.stem.isdigit()] if root.is_dir() else []
         self.folder = root / f"{max(taken, default=0) + 1:06}"
-        self._making = root / f"{self.folder.name}.tmp"
+        self._making = self.folder.with_suffix(".tmp")
 
-    def add(self, number: int, source: Source, stream: BinaryIO | None) -> tuple[str, str]:
+    def add(self, number: int, source: Source, stream: Readable | None) -> tuple[str, str]:
         """Spool one source (from `stream` where it is stdin); return the path it will have, and its digest.
 
-        Raises `InputError` for what can't be read and `NoSpace`.
+        Raises `InputError` for what can't be read and `NoSpace`; nothing is left behind then.
         """
-        self._make_folder()
         name = f"{number:05}.jsonl"
         try:
             with contextlib.ExitStack() as stack:
-                reading = _decompressed(stream) if stream else stack.enter_context(_opened(source))
-                fd = os.open(self._making / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-                writing = stack.enter_context(open(fd, "wb"))  # noqa: PTH123 - opened with its mode above
-                digest = _copied(reading, writing, source)
+                reading = _decompressed(stream) if stream is not None else stack.enter_context(_opened(source))
+                with _writing(self._root):
+                    if not self._making.exists():
+                        self._root.mkdir(0o700, parents=True, exist_ok=True)
+                        self._making.mkdir(0o700)
+                    fd = os.open(self._making / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+                stack.callback(os.close, fd)
+                digest = self._copied(reading, fd, source)
         except BaseException:
             self.discard()
             raise
         return str(self.folder / name), digest
 
-    def _make_folder(self) -> None:
-        if not self._making.exists():
-            self._root.mkdir(0o700, parents=True, exist_ok=True)
-            shutil.rmtree(self._making, ignore_errors=True)
-            self._making.mkdir(0o700)
+    def _copied(self, reading: Readable, fd: int, source: Source) -> str:
+        digest = hashlib.sha256()
+        while block := _block(reading, source):
+            digest.update(block)
+            with _writing(self._root):
+                _write_all(fd, block)
+        with _writing(self._root):
+            os.fsync(fd)
+        return digest.hexdigest()
 
     def finish(self) -> None:
-        """Put the folder in place."""
-        self._making.rename(self.folder)
+        """Put the folder in place. Raises `NoSpace`."""
+        with _writing(self._root):
+            _sync(self._making)
+            self._making.rename(self.folder)
+            _sync(self._root)
 
     def discard(self) -> None:
         """Take away all that was spooled here."""
@@ -71,30 +90,38 @@ def drop_others(root: Path, keep: set[Path]) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-class _Blocks:
-    """A stream whose first block has been looked at."""
+def here(path: str, root: Path) -> str:
+    """Return where a spooled file is: below `root` if it is there, for a run folder may have been moved."""
+    moved = root.joinpath(*Path(path).parts[-2:])
+    return str(moved) if moved.exists() else path
 
-    def __init__(self, first: bytes, rest: BinaryIO) -> None:
+
+class _Blocks:
+    """A stream whose first block has been taken from it already."""
+
+    closed = False
+
+    def __init__(self, first: bytes, rest: Readable) -> None:
         self._first = first
         self._rest = rest
 
-    def read(self, size: int) -> bytes:
-        first, self._first = self._first[:size], self._first[size:]
-        return first or self._rest.read(size)
+    def read(self, size: int = _BLOCK_BYTES) -> bytes:
+        wanted = size if size > 0 else _BLOCK_BYTES
+        first, self._first = self._first[:wanted], self._first[wanted:]
+        return first or self._rest.read(wanted)
+
+    def close(self) -> None:
+        self.closed = True
 
 
-def first_block(stream: BinaryIO) -> bytes:
-    """Return the start of a stream; empty where it is at its end."""
-    return stream.read(_BLOCK_BYTES)
+def piped(stdin: BinaryIO | None) -> Readable | None:
+    """Return stdin (or what is given for it), or None where nothing comes from it: empty, closed, a terminal."""
+    stream = stdin if stdin is not None else _standard_input()
+    first = stream.read(_BLOCK_BYTES) if stream is not None else b""
+    return _Blocks(first, stream) if stream is not None and first else None
 
 
-def with_first(first: bytes, stream: BinaryIO) -> Any:
-    """Return a stream that begins with a block that was taken from it."""
-    return _Blocks(first, stream)
-
-
-def standard_input() -> BinaryIO | None:
-    """Return stdin, or None where it is a terminal or closed."""
+def _standard_input() -> BinaryIO | None:
     if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
         return None
     return sys.stdin.buffer
@@ -107,58 +134,45 @@ def _opened(source: Source) -> Any:
         raise unreadable(source.path, error) from error
 
 
-def _decompressed(stream: Any) -> Any:
+def _decompressed(stream: Readable) -> Readable:
     """Return a stream of plain bytes; gzip and zstd are known by how they begin."""
     first = stream.read(_BLOCK_BYTES)
     if first[:4] == b"PAR1":
         raise InputError("stdin: Parquet can't be piped in; give the file's path")
     kind = next((kind for magic, kind in _MAGIC.items() if first.startswith(magic)), None)
     blocks = _Blocks(first, stream)
-    return blocks if kind is None else pa.CompressedInputStream(pa.PythonFile(_Readable(blocks), mode="r"), kind)
+    plain: Readable = blocks if kind is None else pa.CompressedInputStream(pa.PythonFile(blocks, mode="r"), kind)
+    return plain
 
 
-class _Readable:
-    """What pyarrow wants of a Python file."""
-
-    closed = False
-
-    def __init__(self, blocks: _Blocks) -> None:
-        self._blocks = blocks
-
-    def read(self, size: int = -1) -> bytes:
-        return self._blocks.read(size if size > 0 else _BLOCK_BYTES)
-
-    def close(self) -> None:
-        self.closed = True
-
-
-def _copied(reading: Any, writing: BinaryIO, source: Source) -> str:
-    digest = hashlib.sha256()
-    while True:
-        try:
-            block = reading.read(_BLOCK_BYTES)
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(f"{_label(source)}: can't be decompressed: {str(error).splitlines()[0]}") from error
-        if not block:
-            break
-        digest.update(block)
-        try:
-            writing.write(block)
-        except OSError as error:
-            raise _no_space(error) from error
+def _block(reading: Readable, source: Source) -> bytes:
     try:
-        writing.flush()
-        os.fsync(writing.fileno())
+        return reading.read(_BLOCK_BYTES)
+    except (OSError, pa.ArrowException) as error:
+        reason = clean(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        raise InputError(f"{source.label}: can't be decompressed, it is cut off or damaged: {reason}") from error
+
+
+def _write_all(fd: int, block: bytes) -> None:
+    view = memoryview(block)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _sync(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def _writing(root: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise _no_space(error) from error
-    return digest.hexdigest()
-
-
-def _label(source: Source) -> str:
-    return "stdin" if source.path == STDIN else shown(source.path)
-
-
-def _no_space(error: OSError) -> Exception:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        return NoSpace("no space left to spool the input; make room and start the same command again")
-    return error
+        if error.errno in _FULL:
+            raise NoSpace("no space left to spool the input; make room and start the same command again") from error
+        reason = clean(error.strerror or str(error))
+        raise InputError(f"{shown(str(root))}: the input can't be spooled there: {reason}") from error

@@ -1,119 +1,157 @@
-"""Templates: minijinja, strict, with bounded work, and without a way to Python."""
+"""Templates: minijinja, strict, with bounded work; only text, numbers, lists and objects are given to it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import minijinja
 
 from batchmix.errors import JobError
 from batchmix.job import Input
+from batchmix.load.words import clean, quoted
 
 _FUEL = 1_000_000
-_SCALARS = (str, int, float, bool)
+_WIDEST_INT = 127
+"""Bits; minijinja turns wider ones into floating point."""
+_UNKNOWN = {"UnknownFilter", "UnknownTest", "UnknownFunction"}
+_HOLE = re.compile(r"\{[{%#]")
 
 
 class BadRowError(Exception):
     """A row that can't be asked; its text says why."""
 
 
-class Template:
-    """The job's messages with templates in them. `used` are the columns that they name. Raises `JobError`."""
-
-    def __init__(self, asked: Input) -> None:
-        self._plain = _environment(None)
-        self._checking = _environment(_refuse_null)
-        self._count = 0
-        used: set[str] = set()
-        if asked.messages is not None:
-            self._messages = self._compiled(asked.messages, "input.messages", used)
-        else:
-            texts = {"system": asked.system, "user": asked.prompt}
-            settings = {"system": "input.system", "user": "input.prompt"}
-            self._messages = [
-                {"role": role, "content": self._compiled(text, settings[role], used)}
-                for role, text in texts.items()
-                if text is not None
-            ]
-        self.used = frozenset(used)
-
-    def _compiled(self, value: Any, setting: str, used: set[str]) -> Any:
-        """Return the messages with each text that is a template replaced by a `_Text`."""
-        if isinstance(value, list | tuple):
-            return [self._compiled(item, f"{setting}[{i}]", used) for i, item in enumerate(value)]
-        if isinstance(value, dict):
-            return {key: self._compiled(item, f"{setting}.{key}", used) for key, item in value.items()}
-        if not isinstance(value, str) or not re.search(r"\{[{%#]", value):
-            return value
-        name = f"t{self._count}"
-        self._count += 1
-        try:
-            self._plain.add_template(name, value)
-            self._checking.add_template(name, value)
-            used |= self._plain.undeclared_variables_in_template(name)
-        except minijinja.TemplateError as error:
-            raise JobError(f"{setting}: the template has an error: {_first_line(error)}") from None
-        return _Text(name, setting)
-
-    def render(self, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the messages for a row. Raises `BadRowError`."""
-        given = {name: values[name] for name in self.used if name in values}
-        # The check for nulls costs a second rendering; plain values can be seen to have none.
-        check = any(not isinstance(value, _SCALARS) for value in given.values())
-        messages: list[dict[str, Any]] = self._rendered(self._messages, given, check=check)
-        return messages
-
-    def _rendered(self, value: Any, given: dict[str, Any], *, check: bool) -> Any:
-        if type(value) is _Text:
-            return self._text(value, given, check=check)
-        if type(value) is dict:
-            return {key: self._rendered(item, given, check=check) for key, item in value.items()}
-        if type(value) is list:
-            return [self._rendered(item, given, check=check) for item in value]
-        return value
-
-    def _text(self, text: _Text, given: dict[str, Any], *, check: bool) -> str:
-        try:
-            if check:
-                self._checking.render_template(text.name, **given)
-            return self._plain.render_template(text.name, **given)
-        except _NullError:
-            nulls = [name for name, value in given.items() if value is None]
-            what = f"column {nulls[0]!r} is null" if nulls else "a value inside a column is null"
-            raise BadRowError(f"{text.setting}: {what}") from None
-        except minijinja.TemplateError as error:
-            raise BadRowError(f"{text.setting}: {_first_line(error)}") from None
-
-
-class _Text:
-    def __init__(self, name: str, setting: str) -> None:
-        self.name = name
-        self.setting = setting
+class UndefinedError(BadRowError):
+    """A template names what the row does not have."""
 
 
 class _NullError(Exception):
     pass
 
 
-def _environment(finalizer: Any) -> minijinja.Environment:
-    return minijinja.Environment(
-        undefined_behavior="strict",
-        keep_trailing_newline=True,
-        auto_escape_callback=lambda _: False,
-        fuel=_FUEL,
-        finalizer=finalizer,
-        debug=False,
-    )
+class _CallableError(Exception):
+    pass
 
 
-def _refuse_null(value: Any) -> Any:
+class Template:
+    """The job's messages with templates in them. Raises `JobError` for one that can't be right."""
+
+    def __init__(self, asked: Input) -> None:
+        self._environment = minijinja.Environment(
+            undefined_behavior="strict",
+            keep_trailing_newline=True,
+            auto_escape_callback=lambda _: False,
+            fuel=_FUEL,
+            finalizer=_printed,
+            debug=False,
+        )
+        self._count = 0
+        used: set[str] = set()
+        if asked.messages is not None:
+            built = self._compiled(list(asked.messages), "input.messages", used)
+        else:
+            texts = [("system", asked.system, "input.system"), ("user", asked.prompt, "input.prompt")]
+            built = _list(
+                [
+                    _dict({"role": role, "content": self._compiled(text, setting, used)})
+                    for role, text, setting in texts
+                    if text is not None
+                ]
+            )
+        self._built = built
+        self.reads = frozenset(used)
+        """The columns that the templates name."""
+        self.used = self.reads - self._environment.globals.keys()
+        """Those without which they can't be rendered."""
+        self._names = tuple(sorted(used))
+
+    def render(self, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the messages for a row; parts without templates are shared between rows. Raises `BadRowError`."""
+        given = {}
+        for name in self._names:
+            if name in values:
+                value = given[name] = values[name]
+                if type(value) is int and value.bit_length() > _WIDEST_INT:
+                    given[name] = str(value)
+        messages: list[dict[str, Any]] = self._built(given) if callable(self._built) else self._built
+        return messages
+
+    def _compiled(self, value: Any, setting: str, used: set[str]) -> Any:
+        """Return what makes the value for a row, or the value itself where there is no template in it."""
+        if isinstance(value, list | tuple):
+            return _list([self._compiled(item, f"{setting}[{i}]", used) for i, item in enumerate(value)])
+        if isinstance(value, dict):
+            return _dict({key: self._compiled(item, f"{setting}.{key}", used) for key, item in value.items()})
+        if not isinstance(value, str) or not _HOLE.search(value):
+            return value
+        return self._text(value, setting, used)
+
+    def _text(self, text: str, setting: str, used: set[str]) -> Callable[[dict[str, Any]], str]:
+        self._count += 1
+        name = f"t{self._count}"
+        try:
+            self._environment.add_template(name, text)
+            columns = self._environment.undeclared_variables_in_template(name)
+        except minijinja.TemplateError as error:
+            raise JobError(f"{setting}: the template has an error: {_reason(error)}") from None
+        used |= columns
+        self._check_names(name, text, setting)
+        render = self._environment.render_template
+
+        def rendered(given: dict[str, Any]) -> str:
+            try:
+                return render(name, **given)
+            except _NullError:
+                nulls = sorted(column for column in columns if given.get(column, 0) is None)
+                what = f"column {quoted(nulls[0])} is null" if nulls else "a value in it is null"
+                raise BadRowError(f"{setting}: {what}") from None
+            except _CallableError:
+                raise BadRowError(f"{setting}: would print a function; is a key missing?") from None
+            except minijinja.TemplateError as error:
+                kind = UndefinedError if error.kind == "UndefinedError" else BadRowError
+                raise kind(f"{setting}: {_reason(error)}") from None
+            except (ValueError, TypeError, RecursionError, LookupError, AttributeError) as error:
+                raise BadRowError(f"{setting}: {clean(str(error) or type(error).__name__)}") from None
+
+        return rendered
+
+    def _check_names(self, name: str, text: str, setting: str) -> None:
+        """Raise `JobError` for an unknown filter, test or function, which would end every row."""
+        lenient = minijinja.Environment(undefined_behavior="chainable", fuel=_FUEL, debug=False)
+        lenient.add_template(name, text)
+        try:
+            lenient.render_template(name)
+        except minijinja.TemplateError as error:
+            if error.kind in _UNKNOWN:
+                raise JobError(f"{setting}: the template has an error: {_reason(error)}") from None
+        except (ValueError, TypeError, RecursionError, LookupError, AttributeError):
+            pass  # for want of values; each row will tell
+
+
+def _list(items: list[Any]) -> Any:
+    if not any(map(callable, items)):
+        return items
+    return lambda given: [item(given) if callable(item) else item for item in items]
+
+
+def _dict(items: dict[str, Any]) -> Any:
+    if not any(map(callable, items.values())):
+        return items
+    pairs = [(key, item, callable(item)) for key, item in items.items()]
+    return lambda given: {key: item(given) if made else item for key, item, made in pairs}
+
+
+def _printed(value: Any) -> Any:
+    """Refuse what a prompt can't mean; all else is printed as minijinja does it."""
     if value is None:
         raise _NullError
-    return value
+    if callable(value):
+        raise _CallableError
+    return NotImplemented
 
 
-def _first_line(error: minijinja.TemplateError) -> str:
-    line = str(error).splitlines()[0]
-    return re.sub(r" \(in t\d+:(\d+)\)", r" (line \1 of the template)", line)
+def _reason(error: minijinja.TemplateError) -> str:
+    text = re.sub(r" \(in t\d+:\d+\)$", "", str(error).splitlines()[0])
+    return clean(text) + (f" (line {error.line} of the template)" if error.line else "")

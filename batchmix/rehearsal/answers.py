@@ -11,10 +11,7 @@ from typing import Any
 from batchmix.rehearsal.behaviour import Behaviour
 
 Json = dict[str, Any]
-_WORDS = (
-    "river stone quiet amber window north garden signal paper cloud seven harbor early copper meadow drift lantern"
-    " orbit maple field silver under bright engine valley cotton winter letter bridge salt morning velvet anchor"
-).split()
+_WORDS = ["river", "stone", "quiet", "amber", "window", "north", "garden", "signal", "paper", "cloud", "seven", "harbor", "early", "copper", "meadow", "drift", "lantern", "orbit", "maple", "field", "silver", "under", "bright", "engine", "valley", "cotton", "winter", "letter", "bridge", "salt", "morning", "velvet", "anchor"]
 _numbers = itertools.count(1)
 
 
@@ -25,13 +22,19 @@ def trace_id() -> str:
 
 def error(message: str, kind: str, code: str | int | None, tid: str) -> bytes:
     """Return an error in the gateway's envelope."""
-    return json.dumps({"error": {"message": f"{message} (tid: {tid})", "type": kind, "param": "", "code": code}}).encode()
+    return json.dumps(
+        {"error": {"message": f"{message} (tid: {tid})", "type": kind, "param": "", "code": code}}
+    ).encode()
 
 
 def last_text(body: Json) -> str:
     """Return the text of the last message, the prompt, or the input."""
     messages = body.get("messages")
-    found = messages[-1].get("content") if isinstance(messages, list) and messages and isinstance(messages[-1], dict) else None
+    found = (
+        messages[-1].get("content")
+        if isinstance(messages, list) and messages and isinstance(messages[-1], dict)
+        else None
+    )
     if isinstance(found, list):
         found = "".join(part.get("text", "") for part in found if isinstance(part, dict))
     found = found if found is not None else body.get("prompt", body.get("input"))
@@ -50,7 +53,9 @@ def _digest(body: Json) -> str:
 
 def words(body: Json, behaviour: Behaviour, choice: int) -> list[str]:
     """Return the words of an answer: a pure function of prompt, model, seed and choice."""
-    asked = json.dumps([body.get("messages", body.get("prompt", body.get("input"))), body.get("model"), choice], sort_keys=True)
+    asked = json.dumps(
+        [body.get("messages", body.get("prompt", body.get("input"))), body.get("model"), choice], sort_keys=True
+    )
     bits = hashlib.blake2b(asked.encode("utf-8", "replace"), key=str(behaviour.seed).encode()).digest()
     count = 1 + int(bits[0] / 128 * max(0, behaviour.words - 1))
     return [_WORDS[(bits[i % 60 + 2] * 7 + i * bits[1]) % len(_WORDS)] for i in range(count)]
@@ -98,7 +103,11 @@ def _choice(number: int, text: str, reason: str, kind: str, *, chat: bool) -> Js
     elif kind == "reasoning":
         message["reasoning_content"] = f"Let me think about {text}."
     elif kind == "tools":
-        call = {"id": f"call_{number}", "type": "function", "function": {"name": "look_up", "arguments": json.dumps({"word": text})}}
+        call = {
+            "id": f"call_{number}",
+            "type": "function",
+            "function": {"name": "look_up", "arguments": json.dumps({"word": text})},
+        }
         message.update(content=None, tool_calls=[call])
         reason = "tool_calls"
     return {"index": number, "message": message, "finish_reason": reason}
@@ -113,4 +122,9 @@ def embedding(body: Json, behaviour: Behaviour) -> Json:
         for i, text in enumerate(texts)
     ]
     used = prompt_tokens(body)
-    return {"object": "list", "data": data, "model": body.get("model"), "usage": {"prompt_tokens": used, "total_tokens": used}}
+    return {
+        "object": "list",
+        "data": data,
+        "model": body.get("model"),
+        "usage": {"prompt_tokens": used, "total_tokens": used},
+    }

@@ -71,7 +71,9 @@ class Rehearsal:
     async def __aenter__(self) -> str:
         return await self.start()
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
         await self.stop()
 
     async def start(self) -> str:
@@ -102,7 +104,9 @@ class Rehearsal:
             return web.json_response({"object": "list", "data": data})
         if request.method != "POST" or path not in {"/v1/chat/completions", "/v1/completions", "/v1/embeddings"}:
             tid = answers.trace_id()
-            return _reply(404, answers.error(f"Invalid URL ({request.method} {path})", "invalid_request_error", None, tid), tid)
+            return _reply(
+                404, answers.error(f"Invalid URL ({request.method} {path})", "invalid_request_error", None, tid), tid
+            )
         return await self._serve(request, await _read(request))
 
     async def _serve(self, request: web.BaseRequest, raw: bytes) -> web.StreamResponse:
@@ -173,7 +177,7 @@ class Rehearsal:
             self.totals["answered"] += 1
             return response
         status, error = self._error(kind, request, body, tid)
-        if status == 429 and self.behaviour.rate_headers:  # noqa: PLR2004
+        if status == 429 and self.behaviour.rate_headers:
             wait_s = self._wait_s if kind == "throttled" else 1.0
             headers |= {"Retry-After": str(math.ceil(wait_s)), "retry-after-ms": str(math.ceil(wait_s * 1000))}
         return await _send(request, _reply(status, error, tid, headers), record)
@@ -185,12 +189,16 @@ class Rehearsal:
 
     def _error(self, kind: str, request: web.BaseRequest, body: answers.Json, tid: str) -> tuple[int, bytes]:
         if kind == "malformed":
-            return 400, answers.error("The body must be a JSON object with messages", "invalid_request_error", None, tid)
+            return 400, answers.error(
+                "The body must be a JSON object with messages", "invalid_request_error", None, tid
+            )
         if kind == "unknown":
             message = f"Incorrect model ID. Please request to view the available models: {body.get('model')}"
             return 503, answers.error(message, "aihubmix_error", None, tid)
-        status, message, group, code = _ERRORS["429" if kind in {"throttled", "busy"} else kind if kind in _ERRORS else "500"]
-        if status == 401:  # noqa: PLR2004 - the real gateway repeats the key
+        status, message, group, code = _ERRORS[
+            "429" if kind in {"throttled", "busy"} else kind if kind in _ERRORS else "500"
+        ]
+        if status == 401:
             message = f"{message}: {request.headers.get('Authorization', '').removeprefix('Bearer ')}"
         return status, answers.error(message, group, code, tid)
 
@@ -228,7 +236,10 @@ def _object(raw: bytes) -> answers.Json | None:
 
 def _reply(status: int, body: bytes, tid: str, headers: dict[str, str] | None = None) -> web.Response:
     return web.Response(
-        body=body, status=status, content_type="application/json", headers={"x-aihubmix-request-id": tid, **(headers or {})}
+        body=body,
+        status=status,
+        content_type="application/json",
+        headers={"x-aihubmix-request-id": tid, **(headers or {})},
     )
 
 

@@ -41,9 +41,7 @@ class _Rule(msgspec.Struct, frozen=True):
         return code in self.codes or (self.words is not None and self.words.search(message) is not None)
 
 
-def _rule(
-    kind: str, following: Next, *statuses: int, codes: str = "", words: str = "", advice: str = ""
-) -> _Rule:
+def _rule(kind: str, following: Next, *statuses: int, codes: str = "", words: str = "", advice: str = "") -> _Rule:
     pattern = re.compile(words, re.IGNORECASE) if words else None
     return _Rule(kind, following, frozenset(statuses), frozenset(codes.split()), pattern, advice)
 
@@ -98,7 +96,9 @@ _RULES = (
     _rule("rejected", Next.REJECT, _OK, codes="400 413 422 invalid_request_error"),
 )  # fmt: skip
 _FAULTS_THAT_END = {"too_large"}
-_UNFUNDED = re.compile(r"accounts that have not been recharged can only try|未充值.{0,20}(?:账户|账号|用户).{0,20}次", re.IGNORECASE)
+_UNFUNDED = re.compile(
+    r"accounts that have not been recharged can only try|未充值.{0,20}(?:账户|账号|用户).{0,20}次", re.IGNORECASE
+)
 _LONGEST_TRAP = 600
 
 
@@ -139,14 +139,14 @@ def _broken(exchange: Exchange, problem: str) -> Failure:
 
 def _refused(exchange: Exchange) -> Failure:
     status = exchange.status or 0
-    if 300 <= status < 400:  # noqa: PLR2004
+    if 300 <= status < 400:
         where = exchange.fault_message or "elsewhere"
         return Failure(Next.STOP_RUN, "redirect", f"base_url redirects to {where}; put the right address into the job")
     code, message = _error_in(read_json(exchange.body)) or ("", _text_of(exchange))
     message = message or f"HTTP {status} without a message"
     failure = _by_rules(status, code, message)
     if failure is None:
-        client_error = 400 <= status < 500  # noqa: PLR2004
+        client_error = 400 <= status < 500
         kind, following = ("rejected", Next.REJECT) if client_error else ("server_error", Next.RETRY)
         failure = Failure(following, kind, message, code or None)
     return failure

@@ -75,7 +75,9 @@ class Client:
         )
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
         await self._session.close()
 
     async def post(self, request: Request) -> Exchange:
@@ -91,7 +93,7 @@ class Client:
         try:
             async with self._session.post(url, data=request.body, allow_redirects=False, proxy=self._proxy) as response:
                 body = await self._body(response)
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError, _TooLarge) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError, _TooLarge) as error:
             fault = self._fault(error, heard=response is not None)
         latency_s = time.perf_counter() - began
         return self._exchange(sent_at_ms, latency_s, response, body, fault)
@@ -122,7 +124,7 @@ class Client:
         headers = response.headers
         status = response.status
         body = self._secrets.redacted(body)
-        if 300 <= status < 400:  # noqa: PLR2004
+        if 300 <= status < 400:
             message = self._shown(headers.get("Location", ""))
         return Exchange(
             sent_at_ms,
@@ -132,8 +134,9 @@ class Client:
             body,
             self._shown(headers.get("Content-Type", "")),
             self._request_id(status, headers, body),
-            self._shown(headers.get("X-Aihubmix-Model") or headers.get("X-Aihubmix-Router-Resolved-Model") or "") or None,
-            retry_after_s(status, headers, time.time()) if status != 200 else None,  # noqa: PLR2004
+            self._shown(headers.get("X-Aihubmix-Model") or headers.get("X-Aihubmix-Router-Resolved-Model") or "")
+            or None,
+            retry_after_s(status, headers, time.time()) if status != 200 else None,
             kind,
             message,
             maybe_billed,
@@ -141,14 +144,14 @@ class Client:
 
     def _request_id(self, status: int, headers: Mapping[str, str], body: bytes) -> str | None:
         found = headers.get("x-aihubmix-request-id")
-        if found is None and status != 200:  # noqa: PLR2004
+        if found is None and status != 200:
             match = _TRACE_ID.search(body[:20_000].decode("utf-8", "replace"))
             found = match[1] if match else None
         return self._shown(found or headers.get("X-Request-Id") or "") or None
 
     def _shown(self, value: str) -> str:
         """Return a header's value as it may be kept."""
-        if value.isascii() and value.isprintable() and len(value) <= 200:  # noqa: PLR2004
+        if value.isascii() and value.isprintable() and len(value) <= 200:
             return self._secrets.redacted_text(value)
         return self._secrets.redacted_text("".join(char if char.isprintable() else "?" for char in value))[:200]
 
@@ -166,7 +169,9 @@ class Client:
             return "timeout", f"no whole answer from {host} within {self._total_s:g} s", True
         if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | ssl.SSLError):
             return "connection", f"no secure connection to {host}: {_reason(error)}", False
-        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientProxyConnectionError | aiohttp.ClientHttpProxyError):
+        if isinstance(
+            error, aiohttp.ClientConnectorError | aiohttp.ClientProxyConnectionError | aiohttp.ClientHttpProxyError
+        ):
             return "connection", f"can't connect to {host}: {_reason(error)}", False
         if isinstance(error, aiohttp.InvalidURL):
             return "connection", f"{host} is no address", False
@@ -230,7 +235,7 @@ def _seconds(value: str | None, unit: float = 1.0) -> float | None:
         seconds = float(value or "") * unit
     except ValueError:
         return None
-    return seconds if 0 <= seconds and math.isfinite(seconds) else None
+    return seconds if seconds >= 0 and math.isfinite(seconds) else None
 
 
 def _until(value: str, now: float) -> float | None:

@@ -10,6 +10,15 @@ NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """The ways in which a system says that nothing more can be written."""
 
 
+def allocate(fd: int, start: int, stop: int) -> None:
+    """Make a file have room on the disk for its bytes [start, stop). Raises `OSError` where there is none."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, start, stop - start)
+        return
+    while start < stop:
+        start += os.pwrite(fd, bytes(min(stop - start, 1 << 20)), start)
+
+
 def sync_file(path: Path) -> None:
     """Bring a file to the disk."""
     _sync(path, os.O_RDONLY)

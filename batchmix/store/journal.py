@@ -1,4 +1,4 @@
-"""The journal: append-only JSON lines with a CRC each, written to the kernel before anything is counted.
+"""The journal: append-only JSON lines with a CRC each, with the kernel before anything is counted.
 
 A line is an event with its checksum as the last key, so that `jq` reads it:
 
@@ -13,6 +13,7 @@ costs only itself.
 from __future__ import annotations
 
 import base64
+import mmap
 import os
 import re
 import threading
@@ -25,11 +26,13 @@ import msgspec
 
 from batchmix.errors import NoSpace
 from batchmix.records import Exchange, Key
-from batchmix.store.files import NO_SPACE
+from batchmix.store.files import NO_SPACE, allocate
 
 # Inside a JSON string each quote is escaped, so neither pattern can match in one: not even in an answer that quotes us.
 _START = re.compile(rb'\{"e":"(?:sent|heard|ended)",')
 _TRAILER = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
+_CHUNK_BYTES = 1 << 19
+"""So much of a journal is allocated and mapped at a time."""
 _TRAILER_BYTES = len(b',"crc":"01234567"}')
 
 
@@ -167,12 +170,21 @@ class Damage(msgspec.Struct, frozen=True, gc=False):
 def read_lines(file: BinaryIO) -> Iterator[Line | Damage]:
     """Yield all that a journal holds, in order; a torn tail, which every kill may leave, is passed over in silence."""
     offset = 0
+    damage: list[Damage] = []  # told only when something whole follows
     for line in file:
-        event = decode_line(line)
+        event = decode_line(line) if line != b"\n" else None
         if event is not None:
+            yield from damage
+            damage = []
             yield Line(offset, len(line.rstrip(b"\n")), event)
-        else:
-            yield from _salvaged(line, offset)
+        elif line != b"\n":
+            for found in _salvaged(line, offset):
+                if isinstance(found, Damage):
+                    damage.append(found)
+                else:
+                    yield from damage
+                    damage = []
+                    yield found
         offset += len(line)
 
 
@@ -190,43 +202,67 @@ def _salvaged(line: bytes, offset: int) -> Iterator[Line | Damage]:
             yield Damage(offset + end, start.start() - end)
         end = trailer.end()
         yield Line(offset + start.start(), end - start.start(), event)
-    if len(line) > end and line.endswith(b"\n"):
+    if len(line.rstrip(b"\n\0")) > end:
         yield Damage(offset + end, len(line) - end)
 
 
 class Journal:
     """One file that is being appended to, by one thread; `sync` may be called from another.
 
-    Opening cuts off a torn tail, so that what is appended starts on a line of its own. `on_no_space` is called
-    when the disk is full, and frees the reserve if there still is one: it returns whether another try makes sense.
+    Lines are copied into a shared mapping of the file: what is there survives the process as if it had been written,
+    and costs no system call (two `write`s a request took a quarter of the time that a whole request takes). Space is
+    allocated ahead of the mapping, so that a full disk is an error and not a signal, and filled with newlines, so that
+    the file is JSON lines at any moment.
+
+    Opening cuts off what follows the last whole line. `on_no_space` is called when the disk is full, and frees the
+    reserve if there still is one: it returns whether another try makes sense.
     """
 
     def __init__(self, path: Path, on_no_space: Callable[[], bool]) -> None:
         self.path = path
         self._on_no_space = on_no_space
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._lock = threading.Lock()
         self._dirty = False
-        self._end = _cut_torn_tail(self._fd)
+        whole = _whole_bytes(self._fd)
+        os.ftruncate(self._fd, whole)
+        self._end = whole + 1 if whole else 0  # behind the newline that the first mapping puts there
+        self._base, self._size = 0, whole
+        self._map: mmap.mmap | None = None
 
     def append(self, event: Event) -> tuple[int, int]:
-        """Write an event to the kernel; return offset and length of its line. Raises `NoSpace`."""
+        """Record an event; return offset and length of its line. Raises `NoSpace`."""
         line = encode_line(event)
         offset = self._end
+        end = offset + len(line)
+        if end > self._size:
+            self._grow(end)
+        assert self._map is not None
+        self._map[offset - self._base : end - self._base] = line
+        self._end = end
+        self._dirty = True
+        return offset, len(line) - 1
+
+    def _grow(self, end: int) -> None:
+        """Map a stretch of the file that holds the byte before `end`. Raises `NoSpace`."""
+        base = self._size - self._size % mmap.ALLOCATIONGRANULARITY
+        base = min(base, self._end - self._end % mmap.ALLOCATIONGRANULARITY)
+        size = max(end, base + _CHUNK_BYTES)
         while True:
             try:
-                written = os.write(self._fd, line)
+                allocate(self._fd, self._size, size)
+                break
             except OSError as error:
+                os.ftruncate(self._fd, self._size)
                 if error.errno not in NO_SPACE:
                     raise
-                written = 0
-            if written == len(line):
-                self._end = offset + written
-                self._dirty = True
-                return offset, written - 1
-            os.ftruncate(self._fd, offset)  # a short write leaves no half line behind
-            if not self._on_no_space():
-                raise NoSpace(f"no space left for {self.path}; make room and start the same command again")
+                if not self._on_no_space():
+                    raise NoSpace(f"no space left for {self.path}; make room and start the same command again") from error
+        if self._map is not None:
+            self._map.close()
+        self._map = mmap.mmap(self._fd, size - base, offset=base)
+        self._map[self._size - base :] = b"\n" * (size - self._size)
+        self._base, self._size = base, size
 
     def sync(self) -> None:
         """Bring what was appended to the disk, if anything was."""
@@ -236,7 +272,11 @@ class Journal:
                 os.fdatasync(self._fd)
 
     def close(self) -> None:
-        """Sync and close."""
+        """Cut what was allocated ahead, sync and close."""
+        if self._map is not None:
+            self._map.close()
+            self._map = None
+            os.ftruncate(self._fd, self._end)
         self.sync()
         with self._lock:
             if self._fd >= 0:
@@ -244,27 +284,19 @@ class Journal:
             self._fd = -1
 
 
-def _cut_torn_tail(fd: int) -> int:
-    """Leave the file ending with the newline of its last whole event; return its length."""
-    end = os.fstat(fd).st_size
-    start = end
+def _whole_bytes(fd: int) -> int:
+    """Return where the last whole event of a file ends; what follows is a torn line, or space that was not used."""
+    start = os.fstat(fd).st_size
     tail = b""
-    while start > 0 and b"\n" not in tail:
-        step = min(start, 1 << 20)
-        start -= step
-        tail = os.pread(fd, step, start) + tail
-    torn = tail[tail.rfind(b"\n") + 1 :]
-    if not torn:
-        return end
-    whole = [found for found in _salvaged(torn, end - len(torn)) if isinstance(found, Line)]
-    if not whole:
-        os.ftruncate(fd, end - len(torn))
-        return end - len(torn)
-    end = whole[-1].offset + whole[-1].length
-    os.ftruncate(fd, end)
-    try:
-        return end + os.write(fd, b"\n")
-    except OSError as error:
-        if error.errno not in NO_SPACE:
-            raise
-        raise NoSpace("no space left for the journal; make room and start the same command again") from error
+    while start > 0 or tail:
+        if start > 0 and b"\n" not in tail:
+            step = min(start, 1 << 16)
+            start -= step
+            tail = (os.pread(fd, step, start) + tail).rstrip(b"\n\0")
+            continue
+        newline = tail.rfind(b"\n")
+        whole = [found for found in _salvaged(tail[newline + 1 :], start + newline + 1) if isinstance(found, Line)]
+        if whole:
+            return whole[-1].offset + whole[-1].length
+        tail = tail[: newline + 1].rstrip(b"\n\0")
+    return 0

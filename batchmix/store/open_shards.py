@@ -71,7 +71,9 @@ class OpenShards:
         self._tasks = [asyncio.create_task(self._sync_often()), asyncio.create_task(self._seal_all())]
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
         self._hurry.set()
         await self._full.join()
         for task in self._tasks:

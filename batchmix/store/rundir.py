@@ -19,11 +19,22 @@ import pyarrow as pa
 
 from batchmix import __version__
 from batchmix.errors import NoSpace, RunError, RunLocked
-from batchmix.store.files import NO_SPACE, sync_file, sync_folder
+from batchmix.store.files import NO_SPACE, allocate, sync_file, sync_folder
 
 _VERSION = 1
 _JOURNAL_NAME = re.compile(r"(\d{5,})-(\d{3,})\.jsonl")
-_OURS = {"data", "journal", "input", "run.json", "summary.json", "lock", "evaluation", "report.html", "run.json.tmp", "summary.json.tmp"}
+_OURS = {
+    "data",
+    "journal",
+    "input",
+    "run.json",
+    "summary.json",
+    "lock",
+    "evaluation",
+    "report.html",
+    "run.json.tmp",
+    "summary.json.tmp",
+}
 
 
 class Start(msgspec.Struct):
@@ -241,15 +252,13 @@ class Reserve:
         """Take the space. Raises `NoSpace` where there is not that much."""
         fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(fd, 0, size)
-            else:
-                for _ in range(0, size, 1 << 20):
-                    os.write(fd, bytes(1 << 20))
+            allocate(fd, 0, size)
         except OSError as error:
             self._path.unlink()
             if error.errno in NO_SPACE:
-                message = f"no space left: {self._path.parent} needs {size >> 20} MB free to keep what is in flight safe"
+                message = (
+                    f"no space left: {self._path.parent} needs {size >> 20} MB free to keep what is in flight safe"
+                )
                 raise NoSpace(f"{message}; make room and start the same command again") from error
             raise
         finally:

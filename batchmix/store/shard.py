@@ -22,6 +22,7 @@ from batchmix.store.journal import Damage, Ended, Event, Heard, Journal, Line, S
 Judge = Callable[[Exchange, str], Completion | Failure]
 """Tells from an exchange and its URL path whether it is an answer; must depend on nothing else."""
 
+
 class Place(msgspec.Struct, frozen=True, gc=False):
     """Where an event's line stands."""
 

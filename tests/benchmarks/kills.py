@@ -21,7 +21,9 @@ def main() -> None:
         root = Path(folder)
         write_rows(root / "rows.jsonl", asked.rows)
         more = ["--concurrency", "200", "--set", "output.shard_rows=1000", "--set", "name=kills"]
-        reference = kill_until_done([command(url, root / "rows.jsonl", root / "whole", *more)], url, root / "whole", 0, wait=(600, 600))
+        reference = kill_until_done(
+            [command(url, root / "rows.jsonl", root / "whole", *more)], url, root / "whole", 0, wait=(600, 600)
+        )
         assert not reference.kills
         expected = results(root / "whole")
         total, seed = 0, 0
@@ -32,14 +34,18 @@ def main() -> None:
                 seed += 1
                 fetch(url, "reset", "")
                 out = root / f"run-{seed}"
-                outcome = kill_until_done([command(url, root / "rows.jsonl", out, *more)], url, out, seed, number=number)
+                outcome = kill_until_done(
+                    [command(url, root / "rows.jsonl", out, *more)], url, out, seed, number=number
+                )
                 assert results(out).equals(expected), f"seed {seed}: the results differ"
                 total += outcome.kills
                 late, again, unnamed = late + outcome.late, again + len(outcome.again), unnamed + len(outcome.unnamed)
                 print(f"{signal.Signals(number).name} seed {seed}: {outcome}", flush=True)
                 if number != signal.SIGKILL:
                     assert outcome.late == 0, "a drained run asked again"
-        print(f"asked again: {again} answers that left 25 ms or more before a kill, {late} later ones; not named: {unnamed}")
+        print(
+            f"asked again: {again} answers that left 25 ms or more before a kill, {late} later ones; not named: {unnamed}"
+        )
 
 
 if __name__ == "__main__":

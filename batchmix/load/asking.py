@@ -1,0 +1,196 @@
+"""How rows become what is asked: by the job's template, by their own messages, or as OpenAI Batch lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from batchmix.errors import InputError, JobError
+from batchmix.job import Job, Model
+from batchmix.load.template import BadRowError, Template, UndefinedError
+from batchmix.load.words import column_list, kind_of, quoted
+
+CHAT = "/chat/completions"
+BATCH_KEYS = frozenset({"custom_id", "method", "url", "body"})
+SYSTEM_CLASH = (
+    "input.system goes before a row's prompt, but the rows bring their own messages; take input.system out of the job,"
+    " or make the messages there: messages = [{role = …, content = …}, …]"
+)
+
+
+class Asking(Protocol):
+    """How rows become requests, in one of three modes."""
+
+    used: frozenset[str]
+    """Columns that every row must have."""
+    reads: frozenset[str]
+    """All columns that are looked at."""
+    own_params: bool
+    """Whether each row brings its own parameters, and not the job."""
+
+    def problem(self, row: Mapping[str, Any]) -> str | None:
+        """Return why a row can't be asked, as the scan sees it; None where nothing is wrong so far.
+
+        Raises `InputError` where it is the job and the file that don't fit.
+        """
+
+    def asked(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
+        """Return URL path and body for a row without a problem, or None where it is not for this model.
+
+        Raises `BadRowError`.
+        """
+
+
+def templated(job: Job) -> bool:
+    """Return whether the job's template makes the requests."""
+    return job.input.prompt is not None or job.input.messages is not None
+
+
+def mode_of(job: Job, first: Mapping[str, Any]) -> str:
+    """Return the mode for an input whose first row is given."""
+    if templated(job):
+        return "template"
+    return "batch" if "body" in first and first.keys() & {"custom_id", "method", "url"} else "plain"
+
+
+def asking_for(job: Job, mode: str) -> Asking:
+    """Return how rows become requests in a mode. Raises `JobError`."""
+    modes: dict[str, Callable[[Job], Asking]] = {"template": TemplateAsking, "plain": PlainAsking, "batch": BatchAsking}
+    return modes[mode](job)
+
+
+class TemplateAsking:
+    """The job's template makes the messages."""
+
+    own_params = False
+
+    def __init__(self, job: Job) -> None:
+        self._template = Template(job.input)
+        self.used, self.reads = self._template.used, self._template.reads
+
+    def problem(self, row: Mapping[str, Any]) -> str | None:
+        """Return which column is missing, unless the template can do without."""
+        return None if self.used <= row.keys() else _missing_column(self._template, row)
+
+    def asked(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
+        """Return the body with the rendered messages."""
+        return CHAT, {"model": model.id, "messages": self._template.render(row), **model.params}
+
+
+class PlainAsking:
+    """Rows bring `messages`, or a `prompt`."""
+
+    own_params = False
+
+    def __init__(self, job: Job) -> None:
+        self._system = Template(job.input) if job.input.system is not None else None
+        self.used = self._system.used if self._system else frozenset()
+        self.reads = frozenset({"messages", "prompt"}) | (self._system.reads if self._system else frozenset())
+
+    def problem(self, row: Mapping[str, Any]) -> str | None:
+        """Return what is wrong with `messages` or `prompt`, or which column `input.system` misses."""
+        messages = row.get("messages")
+        if messages is not None:
+            if self._system is not None:
+                raise InputError(SYSTEM_CLASH)
+            return messages_problem(messages)
+        prompt = row.get("prompt")
+        if prompt is None and "prompt" not in row and "messages" not in row:
+            return (
+                f"has neither messages nor prompt; it has {column_list(row)}. Name columns in a template, such as"
+                ' prompt = "{{ question }}"'
+            )
+        if prompt is not None and not isinstance(prompt, str):
+            return f"prompt is {kind_of(prompt)}; it must be text"
+        return None if self._system is None or self.used <= row.keys() else _missing_column(self._system, row)
+
+    def asked(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
+        """Return the body with the row's messages."""
+        messages = row.get("messages")
+        if messages is None:
+            prompt = row.get("prompt")
+            if prompt is None:
+                raise BadRowError(f"column {'prompt' if 'prompt' in row else 'messages'!r} is null")
+            messages = [*(self._system.render(row) if self._system else ()), {"role": "user", "content": prompt}]
+        return CHAT, {"model": model.id, "messages": messages, **model.params}
+
+
+class BatchAsking:
+    """Rows are lines of an OpenAI Batch file."""
+
+    own_params = True
+
+    def __init__(self, job: Job) -> None:
+        if job.params or any(model.params for model in job.models):
+            raise JobError("params: the lines of an OpenAI Batch file bring their own; take params out of the job")
+        if job.input.system is not None:
+            raise JobError("input.system: the lines of an OpenAI Batch file bring their own messages; take it out")
+        self.used = frozenset({"body"})
+        self.reads = BATCH_KEYS
+        self._own_model = not job.models
+
+    def problem(self, row: Mapping[str, Any]) -> str | None:
+        """Return what is wrong with the line."""
+        body = row.get("body")
+        if not isinstance(body, dict):
+            return f"is no Batch line: body is {kind_of(body) if 'body' in row else 'missing'}; it must be an object"
+        if row.get("method") not in (None, "POST"):
+            return "can't be sent: method must be POST"
+        if _path_of(row.get("url")) is None:
+            return "can't be sent: url must be a path such as /v1/chat/completions"
+        model = body.get("model")
+        if self._own_model and not (isinstance(model, str) and model.strip()):
+            what = "names no model" if model in (None, "") else "names a model that is no text"
+            return f"{what} in its body; mend it, or set model in the job"
+        return None
+
+    def asked(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
+        """Return the line's body as it is; a model of the job replaces the line's."""
+        body = row["body"]
+        path = _path_of(row.get("url")) or CHAT
+        if self._own_model:
+            return (path, body) if body["model"] == model.name else None
+        return path, {**body, "model": model.id}
+
+
+def messages_problem(messages: Any) -> str | None:
+    """Return what is wrong with a row's `messages`."""
+    if not isinstance(messages, list):
+        return f"messages is {kind_of(messages)}; it must be a list of objects, each with a text as role"
+    if not messages:
+        return "messages is empty"
+    for message in messages:
+        if not isinstance(message, dict):
+            return f"messages holds {kind_of(message)}; it must be a list of objects, each with a text as role"
+        if not isinstance(message.get("role"), str):
+            return "messages holds a message without a text as role"
+    return None
+
+
+def _missing_column(template: Template, row: Mapping[str, Any]) -> str | None:
+    """Return which column is missing; None where the template can be rendered without, as with `is defined`."""
+    try:
+        template.render(row)
+    except UndefinedError:
+        missing = min(template.used - row.keys())
+        return f"has no column {quoted(missing)}, which the template names; it has {column_list(row)}"
+    except BadRowError:
+        return None  # a matter of this row alone, which ends as rejected
+    return None
+
+
+def _path_of(url: Any) -> str | None:
+    """Return the URL path behind `/v1`, or None for what is no such URL."""
+    return CHAT if url is None else _path(url) if isinstance(url, str) else None
+
+
+@lru_cache(maxsize=64)
+def _path(url: str) -> str | None:
+    try:
+        path = urlsplit(url).path
+    except ValueError:
+        return None
+    plain = len(path) > len("/v1/") and path.startswith("/v1/") and ".." not in path
+    return path[3:] if plain and path.isascii() and path.isprintable() and " " not in path else None

@@ -1,0 +1,79 @@
+"""The pass over Parquet before anything is spent: rows and types from the footer, the prompt columns read through."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pyarrow as pa
+
+from batchmix.errors import InputError
+from batchmix.load.arrow_rows import is_text, row_dicts
+from batchmix.load.asking import Asking
+from batchmix.load.files import shown
+from batchmix.load.parquet import Cursor, ParquetInput
+from batchmix.load.scan import Findings, Progress, Span
+from batchmix.load.words import column_list
+
+_MESSAGES = "must be a list of structs, each with a text as role, or the same as JSON text"
+
+
+def columns_read(source: ParquetInput, asking: Asking) -> list[str]:
+    """Return the columns that requests are made from."""
+    return [name for name in source.schema.names if name in asking.reads]
+
+
+def scan_rows(
+    source: ParquetInput, asking: Asking, mode: str, findings: Findings, rows: int, on_progress: Progress
+) -> None:
+    """Look at the first `rows` rows. Raises `InputError`."""
+    if mode == "plain" and rows:
+        _check_types(source)
+    columns = columns_read(source, asking)
+    each = _needs_each_row(source, asking, mode)
+    if not columns and not each:
+        return
+    seen = 0
+    for batch in Cursor(source, columns).read(0, rows):
+        for row in row_dicts(batch, mode) if each else ():
+            findings.note(row, partial(source.place, seen))
+            seen += 1
+        seen = seen if each else seen + batch.num_rows
+        on_progress(seen)
+
+
+def _needs_each_row(source: ParquetInput, asking: Asking, mode: str) -> bool:
+    """Return whether a row may be wrong although the columns are right."""
+    names = source.schema.names
+    return mode == "batch" or (mode == "plain" and "messages" in names) or not asking.used <= set(names)
+
+
+def spans_of(source: ParquetInput, rows: int, shard_rows: int) -> tuple[Span, ...]:
+    """Return the shards of the first `rows` rows."""
+    ranges = [(first, min(first + shard_rows, rows)) for first in range(0, rows, shard_rows)]
+    digests = source.digests(ranges)
+    return tuple(Span(first, stop, digest) for (first, stop), digest in zip(ranges, digests, strict=True))
+
+
+def _check_types(source: ParquetInput) -> None:
+    schema, path = source.schema, shown(source.paths[0])
+    if "messages" not in schema.names and "prompt" not in schema.names:
+        raise InputError(
+            f"{path}: has neither a messages nor a prompt column; it has {column_list(schema.names)}. Name columns in"
+            ' a template, such as prompt = "{{ question }}"'
+        )
+    for name, is_right, should in (("messages", _may_be_messages, _MESSAGES), ("prompt", _may_be_text, "must be text")):
+        if name in schema.names:
+            kind = schema.field(name).type
+            if not is_right(kind):
+                raise InputError(f"{path}: the column {name} has the type {str(kind)[:80]}; it {should}")
+            if name == "messages" and not pa.types.is_null(kind):
+                return  # then prompt is for rows whose messages are null, and each row is looked at
+
+
+def _may_be_text(kind: pa.DataType) -> bool:
+    return is_text(kind) or pa.types.is_null(kind)
+
+
+def _may_be_messages(kind: pa.DataType) -> bool:
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return _may_be_text(kind) or (is_list and pa.types.is_struct(kind.value_type))

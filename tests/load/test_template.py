@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchmix.errors import InputError, JobError
+from batchmix.load.template import BadRowError, Template
+from tests.load.conftest import make_job, open_rows, prompts_of
+
+
+def _render(template: str, row: dict[str, Any]) -> Any:
+    return Template(make_job("-", prompt=template).input).render(row)[-1]["content"]
+
+
+@pytest.mark.parametrize(
+    ("source", "row", "text"),
+    [
+        ("What of {{ c }}?\n", {"c": "<b> & é"}, "What of <b> & é?\n"),
+        ("{{ a }} {{ b }} {{ c }}", {"a": 1.0, "b": True, "c": 12345678901234567890}, "1.0 True 12345678901234567890"),
+        ("{{ n }}", {"n": 10**50}, str(10**50)),
+        ("{{ a.b }}{% for x in a.l %},{{ x }}{% endfor %}", {"a": {"b": 1, "l": [2, 3]}}, "1,2,3"),
+        ("{% if x is defined %}{{ x }}{% else %}none{% endif %}", {}, "none"),
+        ("{{ x|default('d') }}", {}, "d"),
+        ("{{ name }}{{ source }}{{ template_name }}", {"name": "a", "source": "b", "template_name": "c"}, "abc"),
+        ("{{ dict }}{{ range }}", {"dict": "a", "range": "b"}, "ab"),
+        ("no template", {"a": 1}, "no template"),
+        ("{% raw %}{{ a }}{% endraw %}{# gone #}", {}, "{{ a }}"),
+    ],
+)
+def test_a_template_says_what_it_says(source: str, row: dict[str, Any], text: str) -> None:
+    """Nothing is escaped, no line break is lost, numbers keep their form."""
+    assert _render(source, row) == text
+
+
+@pytest.mark.parametrize(
+    ("source", "row", "reason"),
+    [
+        ("{{ a }}", {"a": None}, "input.prompt: column 'a' is null"),
+        ("{{ a.b }}", {"a": {"b": None}}, "input.prompt: a value in it is null"),
+        ("{% for x in a %}{{ x }}{% endfor %}", {"a": [1, None]}, "a value in it is null"),
+        ("{{ none }}", {}, "a value in it is null"),
+        ("{{ a.b }}", {"a": {}}, "undefined value .line 1"),
+        ("x\n{{ a.b.c }}", {"a": {}}, "undefined value .line 2"),
+        ("{{ a.items }}", {"a": {}}, "would print a function"),
+        ("{{ 1 / a }}", {"a": 0}, "1 / 0"),
+        ("{% for x in range(9999) %}{% for y in range(9999) %}.{% endfor %}{% endfor %}", {}, "out of fuel"),
+        ("{{ a.__class__ }}", {"a": {"b": 1}}, "undefined value"),
+        ("{{ a.pop('x') }}", {"a": {}}, "x"),
+    ],
+)
+def test_what_cannot_be_printed_ends_its_row_only(source: str, row: dict[str, Any], reason: str) -> None:
+    """A null, a missing key, an error or endless work names the setting."""
+    with pytest.raises(BadRowError, match=reason):
+        _render(source, row)
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ({"prompt": "a\n{{ b"}, "input.prompt: .*syntax error.*line 2"),
+        ({"prompt": "x", "system": "{% if %}"}, "input.system: .*line 1"),
+        ({"prompt": "{{ a|nofilter }}"}, "input.prompt: .*nofilter"),
+        ({"prompt": "{% if a is notest %}{% endif %}"}, "input.prompt: .*notest"),
+        ({"prompt": "{{ nofunction(a) }}"}, "input.prompt: .*nofunction"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "{{"}]}]}, r"messages\[0\].content\[0\].text"),
+    ],
+)
+def test_a_template_that_cannot_be_right_is_refused_by_its_setting(
+    asked: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    """Before the data is touched: there is no such file."""
+    with pytest.raises(JobError, match=reason):
+        open_rows(make_job(tmp_path / "missing.jsonl", **asked), tmp_path)
+
+
+def test_every_text_in_messages_is_a_template() -> None:
+    """At any depth; all else stays as it is."""
+    messages = [
+        {"role": "system", "content": "fixed"},
+        {"role": "{{ r }}", "content": [{"type": "image_url", "image_url": {"url": "{{ u }}", "n": 1}}, {"text": "t"}]},
+    ]
+    template = Template(make_job("-", messages=messages).input)
+    assert template.used == {"r", "u"}
+    assert template.render({"r": "user", "u": "http://x/"}) == [
+        {"role": "system", "content": "fixed"},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x/", "n": 1}}, {"text": "t"}]},
+    ]
+
+
+def test_a_missing_column_is_found_by_the_scan(rows_file: Any, spool: Path) -> None:
+    """With line, column and those that there are; a row that can do without is fine."""
+    path = rows_file([{"a": "x", "b": "y"}, {"a": "z"}])
+    with pytest.raises(InputError, match=r"rows\.jsonl:2: has no column 'b', which the template names; it has 'a'"):
+        open_rows(make_job(path, prompt="{{ a }}{{ b }}"), spool)
+    job = make_job(path, prompt="{{ a }}{% if b is defined %}{{ b }}{% endif %}")
+    assert prompts_of(open_rows(job, spool), job) == ["xy", "z"]
+
+
+def test_a_column_that_no_row_has_is_said_once(rows_file: Any, spool: Path) -> None:
+    """Not twenty times."""
+    with pytest.raises(InputError) as caught:
+        open_rows(make_job(rows_file([{"a": "x"}] * 50), prompt="{{ b }}"), spool)
+    assert str(caught.value).count("has no column") == 1
+    assert "Every row so far" in str(caught.value)
+
+
+def test_a_null_is_a_matter_of_its_row(rows_file: Any, spool: Path) -> None:
+    """The others are asked, and the scan lets it pass."""
+    job = make_job(rows_file([{"a": "x"}, {"a": None}, {"a": "z"}]), prompt="{{ a }}")
+    dataset = open_rows(job, spool)
+    assert prompts_of(dataset, job) == ["x", "input.prompt: column 'a' is null", "z"]
+    assert dataset.rejected_rows == 0
