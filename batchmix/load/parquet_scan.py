@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pyarrow as pa
 
 from batchmix.errors import InputError
@@ -35,8 +33,10 @@ def scan_rows(
     seen = 0
     for batch in Cursor(source, columns).read(0, rows):
         for row in row_dicts(batch, mode) if each else ():
-            findings.note(row, partial(source.place, seen))
             seen += 1
+            problem = findings.problem(row)
+            if problem is not None:
+                findings.bad(source.place(seen - 1), problem, seen)
         seen = seen if each else seen + batch.num_rows
         on_progress(seen)
 

@@ -12,7 +12,7 @@ from batchmix.errors import InputError
 from batchmix.load.asking import Asking
 from batchmix.load.files import Source, Stamp
 from batchmix.load.jsonl import WHOLE_FILE, BadLineError, Segment, decode_row, digest_text, read_lines, stripped
-from batchmix.load.kinds import Kinds, note_kinds
+from batchmix.load.kinds import KindNotes, Kinds
 
 _MOST_BAD_ROWS = 20
 _MOST_MODELS = 100
@@ -64,7 +64,7 @@ class Findings:
 
     def __init__(self, asking: Asking, *, reject: bool, collect_models: bool) -> None:
         self.bad_rows = 0
-        self._asking = asking
+        self._problem = asking.problem
         self._reject = reject
         self._collect_models = collect_models
         self._models: dict[str, None] = {}
@@ -77,26 +77,26 @@ class Findings:
         """The models that good Batch lines name."""
         return tuple(self._models)
 
-    def note(self, row: Mapping[str, Any], place: Callable[[], str]) -> None:
-        """Look at a row. Raises `InputError` for what can't be let through."""
-        self._rows += 1
-        try:
-            problem = self._asking.problem(row)
-        except InputError as error:
-            raise InputError(f"{place()}: {error}") from None
-        if problem is not None:
-            self._bad(place(), problem)
-        elif self._collect_models:
+    def problem(self, row: Mapping[str, Any]) -> str | None:
+        """Return what is wrong with a row, if anything. Raises `InputError` for what can't be let through at all."""
+        problem = self._problem(row)
+        if problem is None and self._collect_models:
             self._models[row["body"]["model"]] = None
             if len(self._models) > _MOST_MODELS:
                 raise InputError(
                     f"the lines name more than {_MOST_MODELS} models; split the file, or set model in the job"
                 )
+        return problem
 
-    def note_unreadable(self, place: str, reason: str) -> None:
-        """Take down a row that is no row at all. Raises `InputError` when there are enough to show."""
-        self._rows += 1
-        self._bad(place, reason)
+    def bad(self, place: str, reason: str, rows: int) -> None:
+        """Take down a bad row, the last of `rows`. Raises `InputError` when there are enough to show."""
+        self.bad_rows += 1
+        self._rows = rows
+        if not self._reject:
+            self._messages.append(f"{place}: {reason}")
+            self._reasons.add(reason)
+            if len(self._messages) >= _MOST_BAD_ROWS:
+                self._refuse(", and there may be more")
 
     def finish(self) -> None:
         """Raise `InputError` if something was found that can't be let through."""
@@ -104,14 +104,6 @@ class Findings:
             self._refuse("")
         if self._collect_models and not self._models:
             raise InputError("no line names a model in its body; mend them, or set model in the job")
-
-    def _bad(self, place: str, reason: str) -> None:
-        self.bad_rows += 1
-        if not self._reject:
-            self._messages.append(f"{place}: {reason}")
-            self._reasons.add(reason)
-            if len(self._messages) >= _MOST_BAD_ROWS:
-                self._refuse(", and there may be more")
 
     def _refuse(self, more: str) -> None:
         count = len(self._messages)
@@ -128,16 +120,22 @@ class JsonlScan:
     """Reads JSONL files through once."""
 
     def __init__(self, paths: list[str], labels: list[str], findings: Findings, on_progress: Progress) -> None:
-        self.kinds: Kinds = {}
         self.spans: list[Span] = []
         self.rows = 0
         self._paths = paths
         self._labels = labels
         self._findings = findings
+        self._problem = findings.problem
         self._on_progress = on_progress
         self._first = 0
+        self._notes = KindNotes()
         self._segments: list[Segment] = []
         self._digest = hashlib.sha256()
+
+    @property
+    def kinds(self) -> Kinds:
+        """The kinds of each column's values."""
+        return self._notes.kinds
 
     def run(self, shard_rows: int, limit: int | None) -> None:
         """Fill `rows`, `spans` and `kinds`. Raises `InputError`."""
@@ -173,11 +171,14 @@ class JsonlScan:
         self.rows += 1
         try:
             row = decode_row(line)
+            self._notes.note(row)
+            problem = self._problem(row)
         except BadLineError as error:
-            self._findings.note_unreadable(f"{self._labels[file]}:{number}", str(error))
-            return
-        note_kinds(self.kinds, row)
-        self._findings.note(row, lambda: f"{self._labels[file]}:{number}")
+            problem = str(error)
+        except InputError as error:
+            raise InputError(f"{self._labels[file]}:{number}: {error}") from None
+        if problem is not None:
+            self._findings.bad(f"{self._labels[file]}:{number}", problem, self.rows)
         if self.rows % _REPORT_EVERY == 0:
             self._on_progress(self.rows)
 

@@ -16,7 +16,9 @@ from batchmix.load import Dataset, Scan, open_dataset
 MODEL = "gpt-4o-mini"
 
 
-def make_job(path: str | Path, *, settings: dict[str, Any] | None = None, model: str | None = MODEL, **asked: Any) -> Job:
+def make_job(
+    path: str | Path, *, settings: dict[str, Any] | None = None, model: str | None = MODEL, **asked: Any
+) -> Job:
     """Return a job over an input; `asked` are settings of [input]."""
     base: dict[str, Any] = {"input": {"path": str(path), **asked}, **(settings or {})}
     if model is not None:

@@ -64,7 +64,7 @@ def test_what_cannot_be_printed_ends_its_row_only(source: str, row: dict[str, An
         ({"prompt": "{{ a|nofilter }}"}, "input.prompt: .*nofilter"),
         ({"prompt": "{% if a is notest %}{% endif %}"}, "input.prompt: .*notest"),
         ({"prompt": "{{ nofunction(a) }}"}, "input.prompt: .*nofunction"),
-        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "{{"}]}]}, r"messages\[0\].content\[0\].text"),
+        ({"messages": [{"role": "user", "content": [{"text": "{{"}]}]}, r"messages\[0\].content\[0\].text"),
     ],
 )
 def test_a_template_that_cannot_be_right_is_refused_by_its_setting(

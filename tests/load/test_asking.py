@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchmix.errors import InputError, JobError
+from batchmix.job import Limits, Model
+from tests.load.conftest import MODEL, all_requests, make_job, open_rows, prompts_of
+
+
+def _bodies(dataset: Any, job: Any) -> list[Any]:
+    return [json.loads(r.body) for r in all_requests(dataset, job)]
+
+
+def test_rows_bring_messages_or_a_prompt(rows_file: Any, spool: Path) -> None:
+    """Messages go first where they are not null; keys of messages and params keep their order."""
+    messages = [{"role": "user", "name": "x", "content": "m"}]
+    path = rows_file([{"prompt": "p"}, {"messages": messages, "prompt": "p"}, {"messages": None, "prompt": "q"}])
+    job = make_job(path, settings={"params": {"top_p": 1, "max_tokens": 9}})
+    first, second, third = all_requests(open_rows(job, spool), job)
+    start, end = f'{{"model":"{MODEL}","messages":[', '],"top_p":1,"max_tokens":9}'
+    assert first.body.decode() == f'{start}{{"role":"user","content":"p"}}{end}'
+    assert second.body.decode() == f'{start}{{"role":"user","name":"x","content":"m"}}{end}'
+    assert third.body.decode() == f'{start}{{"role":"user","content":"q"}}{end}'
+    assert (first.path, first.max_tokens, first.prompt_tokens) == ("/chat/completions", 9, len(first.body) // 4)
+
+
+def test_a_system_text_goes_before_a_rows_prompt(rows_file: Any, spool: Path) -> None:
+    """It is a template too, whose columns the scan looks for."""
+    job = make_job(rows_file([{"prompt": "p", "lang": "fr"}]), system="Speak {{ lang }}")
+    assert _bodies(open_rows(job, spool), job)[0]["messages"] == [
+        {"role": "system", "content": "Speak fr"},
+        {"role": "user", "content": "p"},
+    ]
+    with pytest.raises(InputError, match=r":1: has no column 'tone'"):
+        open_rows(make_job(job.input.path, system="{{ tone }}"), spool)
+
+
+@pytest.mark.parametrize("reject", [False, True])
+def test_a_system_text_does_not_go_with_rows_that_bring_messages(rows_file: Any, spool: Path, reject: bool) -> None:
+    """It is the file and the job that don't fit, so no row is rejected for it."""
+    path = rows_file([{"messages": [{"role": "user", "content": "x"}]}])
+    with pytest.raises(InputError, match=r"rows\.jsonl:1: input\.system goes before a row's prompt"):
+        open_rows(make_job(path, system="s"), spool, reject_bad_rows=reject)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"question": "x", "id": 1}, "has neither messages nor prompt; it has 'question', 'id'"),
+        ({"prompt": 5}, "prompt is a number; it must be text"),
+        ({"prompt": ["x"]}, "prompt is a list; it must be text"),
+        ({"prompt": True}, "prompt is true or false; it must be text"),
+        ({"messages": "hi"}, "messages is text; it must be a list of objects"),
+        ({"messages": []}, "messages is empty"),
+        ({"messages": ["hi"]}, "messages holds text"),
+        ({"messages": [{"content": "hi"}]}, "messages holds a message without a text as role"),
+    ],
+)
+def test_a_row_without_a_right_prompt_is_bad(row: Any, reason: str, rows_file: Any, spool: Path) -> None:
+    """With line and reason; when bad rows are to be rejected, only that row is."""
+    path = rows_file([{"prompt": "ok"}, row])
+    with pytest.raises(InputError, match=rf"rows\.jsonl:2: {reason}"):
+        open_rows(make_job(path), spool)
+    job = make_job(path)
+    dataset = open_rows(job, spool, reject_bad_rows=True)
+    found = prompts_of(dataset, job)
+    assert found[0] == "ok"
+    assert found[1].startswith("rows.jsonl:2: ")
+    assert dataset.rejected_rows == 1
+
+
+def test_a_null_prompt_ends_its_row_only(rows_file: Any, spool: Path) -> None:
+    """It passes the scan."""
+    job = make_job(rows_file([{"prompt": None}, {"messages": None}, {"prompt": "x"}]))
+    assert prompts_of(open_rows(job, spool), job) == ["column 'prompt' is null", "column 'messages' is null", "x"]
+
+
+def test_batch_lines_are_sent_as_they_are(rows_file: Any, spool: Path) -> None:
+    """All keys in their order; the URL's path behind /v1; the model of the line."""
+    lines = [
+        {"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {"input": "x", "model": "e", "u": None}},
+        {"custom_id": "a", "url": "https://h/v1/chat/completions", "body": {"model": "m", "n": 2, "max_tokens": 7}},
+        {"custom_id": None, "body": {"model": "e"}},
+    ]
+    job = make_job(rows_file(lines), model=None)
+    dataset = open_rows(job, spool)
+    assert dataset.scan.models == ("e", "m")
+    lanes = {name: Model(name, name, {}, Limits()) for name in dataset.scan.models}
+    first, third = all_requests(dataset, job, lanes["e"])
+    (second,) = all_requests(dataset, job, lanes["m"])
+    assert first.body == b'{"input":"x","model":"e","u":null}'
+    assert [r.path for r in (first, second, third)] == ["/embeddings", "/chat/completions", "/chat/completions"]
+    assert [r.row for r in (first, second, third)] == [0, 1, 2]
+    assert [r.max_tokens for r in (first, second, third)] == [None, 14, None]
+
+
+def test_the_jobs_models_replace_those_of_batch_lines(rows_file: Any, spool: Path) -> None:
+    """Then lines need not name one."""
+    lines = [{"custom_id": "a", "body": {"model": "x", "n": 1}}, {"custom_id": "b", "body": {"n": 1}}]
+    job = make_job(rows_file(lines))
+    dataset = open_rows(job, spool)
+    assert dataset.scan.models == ()
+    assert [r.body for r in all_requests(dataset, job)] == [
+        b'{"model":"gpt-4o-mini","n":1}',
+        b'{"n":1,"model":"gpt-4o-mini"}',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ({"body": "x"}, "body is text; it must be an object"),
+        ({}, "body is missing"),
+        ({"body": {}}, "names no model in its body"),
+        ({"body": {"model": 5}}, "names a model that is no text"),
+        ({"body": {"model": "m"}, "method": "GET"}, "method must be POST"),
+        ({"body": {"model": "m"}, "url": "/v2/x"}, "url must be a path such as /v1/chat/completions"),
+        ({"body": {"model": "m"}, "url": "/v1/../admin"}, "url must be a path"),
+        ({"body": {"model": "m"}, "url": ["/v1/x"]}, "url must be a path"),
+        ({"body": {"model": "m"}, "url": "http://[/v1/x"}, "url must be a path"),
+    ],
+)
+def test_a_wrong_batch_line_is_bad(line: Any, reason: str, rows_file: Any, spool: Path) -> None:
+    """Rejected rows of lines that name no model end exactly once, with the first model."""
+    good = [{"custom_id": "g", "body": {"model": name}} for name in ("one", "two")]
+    path = rows_file([*good, {"custom_id": "b", **line}])
+    with pytest.raises(InputError, match=rf"rows\.jsonl:3: .*{reason}"):
+        open_rows(make_job(path, model=None), spool)
+    job = make_job(path, model=None)
+    dataset = open_rows(job, spool, reject_bad_rows=True)
+    found = [r for n in dataset.scan.models for r in all_requests(dataset, job, Model(n, n, {}, Limits()))]
+    assert sorted(r.key for r in found) == [(0, "one", 0), (1, "two", 0), (2, "one", 0)]
+
+
+def test_batch_lines_and_settings_that_do_not_fit(rows_file: Any, spool: Path) -> None:
+    """Params and a system text have no place; a hundred models are enough."""
+    path = rows_file([{"custom_id": "a", "body": {"model": "x"}}])
+    with pytest.raises(JobError, match="params"):
+        open_rows(make_job(path, settings={"params": {"n": 1}}), spool)
+    with pytest.raises(JobError, match=r"input\.system"):
+        open_rows(make_job(path, system="s"), spool)
+    many = rows_file([{"custom_id": "a", "body": {"model": f"m{i}"}} for i in range(101)], "many.jsonl")
+    with pytest.raises(InputError, match="more than 100 models"):
+        open_rows(make_job(many, model=None), spool)
+    none = rows_file([{"custom_id": "a", "body": {}}], "none.jsonl")
+    with pytest.raises(InputError, match="no line names a model"):
+        open_rows(make_job(none, model=None), spool, reject_bad_rows=True)

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from batchmix.errors import InputChanged, InputError
+from tests.load.conftest import all_requests, carried_rows, jsonl, make_job, open_rows, requests_of
+
+ROWS = [{"prompt": f"p{i}", "n": i} for i in range(9)]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        jsonl(ROWS).replace(b"p4", b"P4"),
+        jsonl(ROWS).replace(b'"n": 4', b'"n":"4'),
+        jsonl(ROWS).replace(b'"n": 4', b'"n":[]'),
+        jsonl(ROWS)[:100],
+        b"",
+        b"\n" * len(jsonl(ROWS)),
+        jsonl([{"prompt": "one more"}]) + jsonl(ROWS),
+        None,
+    ],
+)
+def test_a_change_while_running_is_seen(changed: bytes | None, rows_file: Any, spool: Path) -> None:
+    """At the latest at the end of the shard's carried columns."""
+    path = rows_file(ROWS)
+    dataset = open_rows(make_job(path), spool)
+    path.unlink() if changed is None else path.write_bytes(changed)
+    with pytest.raises(InputChanged, match="what was answered is kept; give the same command again"):
+        list(dataset.carried(1))
+
+
+def test_a_row_that_can_no_longer_be_read_is_a_change(rows_file: Any, spool: Path) -> None:
+    """Not a bad row, and not a crash."""
+    path = rows_file(ROWS)
+    job = make_job(path)
+    dataset = open_rows(job, spool)
+    path.write_bytes(jsonl(ROWS).replace(b'{"prompt": "p4"', b'{"prompt": 1234'))
+    with pytest.raises(InputChanged):
+        requests_of(dataset, job, 1)
+    assert len(requests_of(dataset, job, 0)) == 3
+    path.write_bytes(jsonl(ROWS).replace(b'{"prompt": "p4"', b'{]prompt": "p4"'))
+    with pytest.raises(InputChanged):
+        requests_of(dataset, job, 1)
+    path.unlink()
+    with pytest.raises(InputChanged):
+        requests_of(dataset, job, 0)
+
+
+@pytest.mark.parametrize("how", ["values", "rows", "gone", "rubbish"])
+def test_a_changed_parquet_file_is_seen(how: str, tmp_path: Path, spool: Path) -> None:
+    """A rewritten one that has the same rows is fine."""
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.Table.from_pylist(ROWS), path)
+    job = make_job(path)
+    dataset = open_rows(job, spool)
+    pq.write_table(pa.Table.from_pylist(ROWS), path)
+    assert [row["n"] for row in carried_rows(dataset)] == list(range(9))
+    if how == "values":
+        pq.write_table(pa.Table.from_pylist([{**row, "n": 7} for row in ROWS]), path)
+    elif how == "rows":
+        pq.write_table(pa.Table.from_pylist(ROWS[:2]), path)
+    elif how == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(b"PAR1")
+    with pytest.raises(InputChanged):
+        list(dataset.carried(0))
+
+
+def test_a_shard_may_span_files(tmp_path: Path, spool: Path) -> None:
+    """And is entered in the middle of one."""
+    for number in range(3):
+        (tmp_path / f"{number}.jsonl").write_bytes(jsonl(ROWS[number * 3 : number * 3 + 3]))
+    job = make_job(tmp_path)
+    dataset = open_rows(job, spool, shard_rows=4)
+    assert [[r.row for r in requests_of(dataset, job, s)] for s in range(3)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8]]
+    assert [row["n"] for row in carried_rows(dataset)] == list(range(9))
+
+
+def test_no_more_than_the_first_bad_rows_are_listed(rows_file: Any, spool: Path) -> None:
+    """Twenty, and that there may be more; a single one is not plural."""
+    rows = [{"prompt": "ok"}, *({"prompt": i} for i in range(50))]
+    with pytest.raises(InputError) as caught:
+        open_rows(make_job(rows_file(rows)), spool)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "20 bad rows, and there may be more; nothing was sent:"
+    assert [line.partition("rows.jsonl:")[2].partition(":")[0] for line in lines[1:21]] == [
+        str(number) for number in range(2, 22)
+    ]
+    assert "--bad-rows reject" in lines[21]
+
+
+def test_the_limit_ends_the_scan(rows_file: Any, spool: Path) -> None:
+    """What lies behind it is not looked at."""
+    path = rows_file(jsonl(ROWS[:5]) + b"not json\n")
+    seen: list[int] = []
+    job = make_job(path)
+    dataset = open_rows(job, spool, limit=5, on_progress=seen.append)
+    assert [r.row for r in all_requests(dataset, job)] == [0, 1, 2, 3, 4]
+    assert seen == [5]
+
+
+def test_passes_from_several_threads_do_not_disturb_each_other(tmp_path: Path, spool: Path) -> None:
+    """Each has its own place in the file."""
+    rows = [{"prompt": str(i)} for i in range(3000)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    (tmp_path / "rows.jsonl").write_bytes(jsonl(rows))
+    for name in ("rows.parquet", "rows.jsonl"):
+        job = make_job(tmp_path / name)
+        dataset = open_rows(job, spool, shard_rows=500)
+        found: list[Any] = []
+
+        def asks(job: Any = job, dataset: Any = dataset, found: Any = found) -> None:
+            found.append([r.row for r in all_requests(dataset, job)])
+
+        def carries(dataset: Any = dataset, found: Any = found) -> None:
+            found.append([int(row["custom_id"]) for row in carried_rows(dataset)])
+
+        threads = [threading.Thread(target=target) for target in (asks, asks, asks, carries, carries)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert found == [list(range(3000))] * 5

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import resource
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from batchmix.errors import InputError, NoSpace
+from tests.load.conftest import jsonl, make_job, open_rows, prompts_of, stored
+
+ROWS = [{"prompt": f"p{i}"} for i in range(7)]
+TEXTS = [row["prompt"] for row in ROWS]
+
+
+def _zstd(data: bytes) -> bytes:
+    return zstandard.ZstdCompressor().compress(data)
+
+
+@pytest.mark.parametrize(("suffix", "compress"), [("gz", gzip.compress), ("zst", _zstd)])
+def test_compressed_files_are_read_to_their_last_member(
+    suffix: str, compress: Any, rows_file: Any, spool: Path
+) -> None:
+    """Concatenated gzip members and zstd frames are one file, at any shard."""
+    data = b"".join(compress(jsonl([row])) for row in ROWS)
+    job = make_job(rows_file(data, f"rows.jsonl.{suffix}"))
+    dataset = open_rows(job, spool)
+    assert prompts_of(dataset, job) == TEXTS
+    (folder,) = spool.iterdir()
+    assert stat.S_IMODE(spool.stat().st_mode) == stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert [stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()] == [0o600]
+
+
+@pytest.mark.parametrize(("suffix", "compress"), [("gz", gzip.compress), ("zst", _zstd)])
+@pytest.mark.parametrize("cut", [3, 9, -1, -5])
+def test_a_cut_off_file_is_refused(suffix: str, compress: Any, cut: int, rows_file: Any, spool: Path) -> None:
+    """Wherever it was cut, and nothing stays in the spool."""
+    path = rows_file(compress(jsonl(ROWS))[:cut], f"rows.jsonl.{suffix}")
+    with pytest.raises(InputError, match=rf"rows\.jsonl\.{suffix}: can't be decompressed, it is cut off or damaged"):
+        open_rows(make_job(path), spool)
+    assert list(spool.iterdir()) == []
+
+
+def test_a_file_that_is_not_what_its_name_says_is_refused(rows_file: Any, spool: Path) -> None:
+    """Plain text called .gz."""
+    with pytest.raises(InputError, match="can't be decompressed"):
+        open_rows(make_job(rows_file(ROWS, "rows.jsonl.gz")), spool)
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, _zstd])
+def test_stdin_may_be_compressed(compress: Any, spool: Path) -> None:
+    """It is known by its first bytes."""
+    job = make_job("-")
+    assert prompts_of(open_rows(job, spool, stdin=io.BytesIO(compress(jsonl(ROWS)))), job) == TEXTS
+
+
+def test_messages_name_the_original(rows_file: Any, spool: Path) -> None:
+    """`stdin:3`, and the compressed file, not what was spooled of them."""
+    data = jsonl(ROWS[:1]) + b"\n[]\n"
+    with pytest.raises(InputError, match=r"^1 bad row; nothing was sent:\n  stdin:3: is a list"):
+        open_rows(make_job("-"), spool, stdin=io.BytesIO(data))
+    with pytest.raises(InputError, match=r"rows\.jsonl\.gz:3: is a list"):
+        open_rows(make_job(rows_file(gzip.compress(data), "rows.jsonl.gz")), spool)
+    assert list(spool.iterdir()) == []
+
+
+def test_empty_stdin_without_a_spool_is_refused(spool: Path) -> None:
+    """With what to do."""
+    with pytest.raises(InputError, match="stdin is empty; pipe the rows in"):
+        open_rows(make_job("-"), spool, stdin=io.BytesIO())
+    with pytest.raises(InputError, match="stdin: there are no rows in it"):
+        open_rows(make_job("-"), spool, stdin=io.BytesIO(b"\n"))
+    with pytest.raises(InputError, match="Parquet can't be piped in"):
+        open_rows(make_job("-"), spool, stdin=io.BytesIO(b"PAR1" + bytes(100)))
+
+
+def test_empty_stdin_resumes(spool: Path) -> None:
+    """From the spool, also after the run folder was moved, and when the job asks something else of the rows."""
+    job = make_job("-")
+    scan = stored(open_rows(job, spool, stdin=io.BytesIO(jsonl(ROWS))).scan)
+    dataset = open_rows(job, spool, known=scan, stdin=io.BytesIO())
+    assert dataset.scan == scan
+    moved = spool.parent.rename(spool.parent.with_name("moved")) / "input"
+    assert prompts_of(open_rows(job, moved, known=scan, stdin=io.BytesIO()), job) == TEXTS
+    job = make_job("-", prompt="Say {{ prompt }}")
+    dataset = open_rows(job, moved, known=scan, stdin=io.BytesIO(), limit=2)
+    assert prompts_of(dataset, job) == ["Say p0", "Say p1"]
+    assert len(list(moved.iterdir())) == 1
+    for path in moved.rglob("*.jsonl"):
+        path.unlink()
+    with pytest.raises(InputError, match="what was spooled of stdin is gone; pipe the rows in again"):
+        open_rows(job, moved, known=scan, stdin=io.BytesIO())
+
+
+def test_the_same_stdin_keeps_the_known_spool(spool: Path) -> None:
+    """Other rows make a new one, beside the known one until that is dropped."""
+    job = make_job("-")
+    scan = stored(open_rows(job, spool, stdin=io.BytesIO(jsonl(ROWS))).scan)
+    assert open_rows(job, spool, known=scan, stdin=io.BytesIO(jsonl(ROWS))).scan == scan
+    assert [path.name for path in spool.iterdir()] == ["000001"]
+    refused = open_rows(job, spool, known=scan, stdin=io.BytesIO(jsonl(ROWS[:4])))
+    assert sorted(path.name for path in spool.iterdir()) == ["000001", "000002"]
+    refused.discard()
+    assert [path.name for path in spool.iterdir()] == ["000001"]
+    accepted = open_rows(job, spool, known=scan, stdin=io.BytesIO(jsonl(ROWS[:4])))
+    accepted.drop_stale_spools()
+    accepted.discard()
+    assert [path.name for path in spool.iterdir()] == ["000002"]
+    assert prompts_of(accepted, job) == TEXTS[:4]
+
+
+def test_what_a_kill_left_is_no_spool(spool: Path) -> None:
+    """A spooling that was not finished is not taken for one, and goes with the stale ones."""
+    (spool / "000007.tmp").mkdir(parents=True)
+    job = make_job("-")
+    dataset = open_rows(job, spool, stdin=io.BytesIO(jsonl(ROWS)))
+    assert prompts_of(dataset, job) == TEXTS
+    dataset.drop_stale_spools()
+    assert [path.name for path in spool.iterdir()] == ["000008"]
+
+
+def test_an_unchanged_compressed_file_is_not_spooled_again(rows_file: Any, spool: Path) -> None:
+    """Nor one that was only touched; a changed one is."""
+    path = rows_file(gzip.compress(jsonl(ROWS), mtime=0), "rows.jsonl.gz")
+    job = make_job(path)
+    scan = stored(open_rows(job, spool).scan)
+    os.utime(path, (1, 1))
+    assert open_rows(job, spool, known=scan).scan.paths == scan.paths
+    assert len(list(spool.iterdir())) == 1
+    path.write_bytes(gzip.compress(jsonl(ROWS[:5])))
+    assert prompts_of(open_rows(job, spool, known=scan), job) == TEXTS[:5]
+
+
+def test_no_space_left_leaves_no_spool(rows_file: Any, spool: Path) -> None:
+    """The limit on file sizes stands in for a full disk."""
+    path = rows_file(gzip.compress(jsonl([{"prompt": "x" * 1000}] * 3000)), "rows.jsonl.gz")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, hard))
+    try:
+        with pytest.raises(NoSpace, match="no space left to spool the input"):
+            open_rows(make_job(path), spool)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(spool.iterdir()) == []
