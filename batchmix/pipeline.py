@@ -68,7 +68,7 @@ def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
             dataset.drop_stale_spools()
             drop_stale(layout, work.stale)
             if work.shards:
-                _run_loop(_send(job, secrets, options, layout, dataset, work, board))
+                _run_loop(_send(_Call(job, secrets, options), layout, dataset, work, board))
         return read_view(layout.root, judge, prices)
 
 
@@ -100,9 +100,14 @@ def rehearsal_behaviour(job: Job) -> Behaviour | None:
         raise JobError(f"provider.base_url: {error}") from error
 
 
-async def _send(
-    job: Job, secrets: Secrets, options: Options, layout: Layout, dataset: Dataset, work: Work, board: Board
-) -> None:
+class _Call(msgspec.Struct, frozen=True):
+    job: Job
+    secrets: Secrets
+    options: Options
+
+
+async def _send(call: _Call, layout: Layout, dataset: Dataset, work: Work, board: Board) -> None:
+    job, options = call.job, call.options
     halt = Halt(job.timeouts.drain_s)
     board.results = work.run.results
     for footer in work.done:
@@ -112,7 +117,7 @@ async def _send(
         behaviour = rehearsal_behaviour(job)
         url = await stack.enter_async_context(Rehearsal(behaviour)) if behaviour else job.provider.base_url
         concurrency = sum(model.limits.concurrency for model in work.models)
-        client = await stack.enter_async_context(Client(url, secrets, job.timeouts, concurrency))
+        client = await stack.enter_async_context(Client(url, call.secrets, job.timeouts, concurrency))
         shards = OpenShards(layout, _blueprint(job, dataset, work), len(work.models), halt.stop)
         await stack.enter_async_context(shards)
         most = work.run.results - board.ok - board.rejected

@@ -167,8 +167,8 @@ def check_same_run(job: Job, known: RunFile, root: Path) -> None:
         )
     if known.rehearsal != job.provider.rehearsal:
         raise RunError(
-            f"{root}: was filled {'by rehearsal' if known.rehearsal else 'by a real provider'}, and rehearsed answers never"
-            " mix with real ones; choose another folder with --out"
+            f"{root}: was filled {'by rehearsal' if known.rehearsal else 'by a real provider'}, and rehearsed answers"
+            " never mix with real ones; choose another folder with --out"
         )
 
 

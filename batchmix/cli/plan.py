@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import Any
@@ -32,10 +33,8 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     """
     log_to_stderr(options["verbose"])
     job = job_from(source, settings, options)
-    try:
+    with contextlib.suppress(JobError):  # nothing is sent, so no key is missing
         keep_secret(read_secrets(job.provider, os.environ))
-    except JobError:
-        pass  # nothing is sent, so nothing is missing
     from batchmix import pipeline
     from batchmix.planning import plan
 

@@ -112,7 +112,7 @@ class Opening:
             stamps=stamps,
             digests=digests,
             paths=paths,
-            sizes=tuple(Path(path).stat().st_size for path in paths),
+            sizes=tuple(stamp(path).size for path in paths),
             rows=rows,
             shard_rows=self._shard_rows,
             spans=spans,

@@ -17,7 +17,7 @@ from batchmix.load.words import clean, quoted
 
 _BATCH_ROWS = 1024
 _BATCH_BYTES = 1 << 22
-_BUFFER_BYTES = 1 << 20
+_BUFFER_BYTES = 1 << 16
 _RUN_MARK = b"batchmix.schema"
 """The key that stands in the metadata of a run's own output."""
 
@@ -160,7 +160,9 @@ def _file_batches(path: str, metadata: Any, start: int, schema: pa.Schema) -> It
     try:
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
             here = [name for name in schema.names if name in file.schema_arrow.names]
-            for batch in file.iter_batches(_batch_rows(metadata, groups), row_groups=groups, columns=here):
+            # Each thread that decodes would keep memory of its own; one is fast enough.
+            options = {"row_groups": groups, "columns": here, "use_threads": False}
+            for batch in file.iter_batches(_batch_rows(metadata, groups), **options):
                 if start >= batch.num_rows:
                     start -= batch.num_rows
                     continue

@@ -1,12 +1,25 @@
 """`python -m batchmix.rehearsal 'latency=0.05-0.2&seed=1' [--port N]` prints its address once it listens."""
 
+from __future__ import annotations
+
 import argparse
 
 from batchmix.rehearsal import Behaviour, run_server
 
-parser = argparse.ArgumentParser(prog="python -m batchmix.rehearsal", description=__doc__)
-parser.add_argument("behaviour", nargs="?", default="", help="such as latency=0.05-0.2&rpm=600")
-parser.add_argument("--host", default="127.0.0.1")
-parser.add_argument("--port", type=int, default=0)
-given = parser.parse_args()
-run_server(Behaviour.parse(given.behaviour), given.host, given.port, lambda url: print(url, flush=True))  # noqa: T201
+
+def main() -> None:
+    """Serve until SIGINT or SIGTERM; a mistake in the behaviour ends it with 2 and a message."""
+    parser = argparse.ArgumentParser(prog="python -m batchmix.rehearsal", description=__doc__)
+    parser.add_argument("behaviour", nargs="?", default="", help="such as latency=0.05-0.2&rpm=600")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    given = parser.parse_args()
+    try:
+        behaviour = Behaviour.parse(given.behaviour)
+    except ValueError as error:
+        parser.error(str(error))
+    run_server(behaviour, given.host, given.port, lambda url: print(url, flush=True))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -4,80 +4,79 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
+import secrets
 import time
-from typing import Any
 
+import msgspec
+
+from batchmix.rehearsal.asking import Asked, Json
 from batchmix.rehearsal.behaviour import Behaviour
+from batchmix.rehearsal.kinds import KINDS
 
-Json = dict[str, Any]
-_WORDS = ["river", "stone", "quiet", "amber", "window", "north", "garden", "signal", "paper", "cloud", "seven", "harbor", "early", "copper", "meadow", "drift", "lantern", "orbit", "maple", "field", "silver", "under", "bright", "engine", "valley", "cotton", "winter", "letter", "bridge", "salt", "morning", "velvet", "anchor"]
+WEB_PAGE = b"<!doctype html><html><head><title>A gateway</title></head><body>Welcome</body></html>"
+_STABLE_CREATED = 1_700_000_000
+_WORDS = (
+    "river", "stone", "quiet", "amber", "window", "north", "garden", "signal", "paper", "cloud", "seven",
+    "harbor", "early", "copper", "meadow", "drift", "lantern", "orbit", "maple", "field", "silver", "under",
+    "bright", "engine", "valley", "cotton", "winter", "letter", "bridge", "salt", "morning", "velvet", "anchor",
+)  # fmt: skip
+_encode = msgspec.json.Encoder().encode
 _numbers = itertools.count(1)
+_process = secrets.token_hex(3)
 
 
 def trace_id() -> str:
-    """Return a new request id."""
-    return f"{time.strftime('%Y%m%d%H%M%S')}{next(_numbers):08d}"
+    """Return a new request id, unlike those of all processes."""
+    return f"{time.strftime('%Y%m%d%H%M%S')}{_process}{next(_numbers):08d}"
 
 
-def error(message: str, kind: str, code: str | int | None, tid: str) -> bytes:
+def error(message: str, kind: str, code: str | None, tid: str) -> bytes:
     """Return an error in the gateway's envelope."""
-    return json.dumps(
-        {"error": {"message": f"{message} (tid: {tid})", "type": kind, "param": "", "code": code}}
-    ).encode()
+    return _encode({"error": {"message": f"{message} (tid: {tid})", "type": kind, "param": "", "code": code}})
 
 
-def last_text(body: Json) -> str:
-    """Return the text of the last message, the prompt, or the input."""
-    messages = body.get("messages")
-    found = (
-        messages[-1].get("content")
-        if isinstance(messages, list) and messages and isinstance(messages[-1], dict)
-        else None
-    )
-    if isinstance(found, list):
-        found = "".join(part.get("text", "") for part in found if isinstance(part, dict))
-    found = found if found is not None else body.get("prompt", body.get("input"))
-    return found if isinstance(found, str) else json.dumps(found)
+def models(names: tuple[str, ...]) -> bytes:
+    """Return the list of models."""
+    data = [{"id": name, "object": "model", "created": _STABLE_CREATED, "owned_by": "rehearsal"} for name in names]
+    return _encode({"object": "list", "data": data})
 
 
-def prompt_tokens(body: Json) -> int:
-    """Return how many tokens a prompt counts."""
-    asked = body.get("messages", body.get("prompt", body.get("input")))
-    return -(-len(json.dumps(asked, ensure_ascii=False).encode("utf-8", "replace")) // 4)
+def answer(asked: Asked, behaviour: Behaviour, kind: str, tid: str) -> bytes:
+    """Return an answer of a kind, for any endpoint."""
+    if asked.endpoint == "/v1/embeddings":
+        return _encode(_embedding(asked, behaviour))
+    return _encode(_completion(asked, behaviour, kind, tid))
 
 
-def _digest(body: Json) -> str:
-    return hashlib.blake2b(json.dumps(body, sort_keys=True).encode("utf-8", "replace"), digest_size=12).hexdigest()
-
-
-def words(body: Json, behaviour: Behaviour, choice: int) -> list[str]:
+def words(asked: Asked, behaviour: Behaviour, choice: int) -> list[str]:
     """Return the words of an answer: a pure function of prompt, model, seed and choice."""
-    asked = json.dumps(
-        [body.get("messages", body.get("prompt", body.get("input"))), body.get("model"), choice], sort_keys=True
-    )
-    bits = hashlib.blake2b(asked.encode("utf-8", "replace"), key=str(behaviour.seed).encode()).digest()
-    count = 1 + int(bits[0] / 128 * max(0, behaviour.words - 1))
+    source = b"\0".join((asked.canonical, asked.model.encode(), str(behaviour.seed).encode(), str(choice).encode()))
+    bits = hashlib.blake2b(source).digest()
+    count = 1 + bits[0] * 2 * (behaviour.words - 1) // 255
     return [_WORDS[(bits[i % 60 + 2] * 7 + i * bits[1]) % len(_WORDS)] for i in range(count)]
 
 
-def completion(body: Json, behaviour: Behaviour, kind: str, *, path: str) -> Json:
-    """Return an answer; `kind` says what is special about it."""
-    most = body.get("max_completion_tokens", body.get("max_tokens"))
-    choices, used = [], 0
-    for number in range(body.get("n") or 1):
-        said = [last_text(body)] if kind == "echo" else words(body, behaviour, number)
-        reason = "stop"
-        if isinstance(most, int) and kind != "echo" and len(said) > most:
-            said, reason = said[:most], "length"
-        used += len(said)
-        choices.append(_choice(number, " ".join(said), reason, kind, chat=path.endswith("/chat/completions")))
-    prompt = prompt_tokens(body)
+def _completion(asked: Asked, behaviour: Behaviour, kind: str, tid: str) -> Json:
+    chat = asked.endpoint == "/v1/chat/completions"
+    choices, used, thought = [], 0, 0
+    for index in range(asked.n):
+        text, count, reason = _said(asked, behaviour, kind, index)
+        used += count
+        choice: Json = {"index": index, "finish_reason": reason}
+        if chat:
+            message, instead = _message(kind, text, index)
+            choice = {"index": index, "message": message, "finish_reason": instead or reason}
+            thought += len(message.get("reasoning_content", "").split())
+        else:
+            choice["text"] = text
+        choices.append(choice)
+    name = hashlib.blake2b(asked.canonical + asked.model.encode(), digest_size=12).hexdigest()
+    prompt, used = asked.prompt_tokens, used + thought
     return {
-        "id": f"chatcmpl-{_digest(body)}",
-        "object": "chat.completion" if path.endswith("/chat/completions") else "text_completion",
-        "created": 1_700_000_000,  # whole answers are the same each time
-        "model": body.get("model"),
+        "id": f"chatcmpl-{name if behaviour.stable else tid}",
+        "object": "chat.completion" if chat else "text_completion",
+        "created": _STABLE_CREATED if behaviour.stable else int(time.time()),
+        "model": asked.model,
         "choices": choices,
         "system_fingerprint": "fp_rehearsal",
         "usage": {
@@ -85,46 +84,33 @@ def completion(body: Json, behaviour: Behaviour, kind: str, *, path: str) -> Jso
             "completion_tokens": used,
             "total_tokens": prompt + used,
             "prompt_tokens_details": {"cached_tokens": 0},
-            "completion_tokens_details": {"reasoning_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": thought},
         },
     }
 
 
-def _choice(number: int, text: str, reason: str, kind: str, *, chat: bool) -> Json:
-    if not chat:
-        return {"index": number, "text": text, "finish_reason": reason}
-    message: Json = {"role": "assistant", "content": text}
-    if kind == "filter":
-        reason = "content_filter"
-    elif kind == "null":
-        message["content"] = None
-    elif kind == "refusal":
-        message.update(content=None, refusal="I can't help with that.")
-    elif kind == "reasoning":
-        message["reasoning_content"] = f"Let me think about {text}."
-    elif kind == "tools":
-        call = {
-            "id": f"call_{number}",
-            "type": "function",
-            "function": {"name": "look_up", "arguments": json.dumps({"word": text})},
-        }
-        message.update(content=None, tool_calls=[call])
-        reason = "tool_calls"
-    return {"index": number, "message": message, "finish_reason": reason}
+def _said(asked: Asked, behaviour: Behaviour, kind: str, index: int) -> tuple[str, int, str]:
+    """Return a choice's text, how many words it has, and why it ends."""
+    said = asked.prompt.split() if kind == "echo" else words(asked, behaviour, index)
+    if asked.most is not None and len(said) > asked.most:
+        return " ".join(said[: asked.most]), asked.most, "length"
+    return asked.prompt if kind == "echo" else " ".join(said), len(said), "stop"
 
 
-def embedding(body: Json, behaviour: Behaviour) -> Json:
-    """Return eight numbers for each input."""
-    asked = body.get("input")
-    texts = asked if isinstance(asked, list) else [asked]
+def _message(kind: str, text: str, index: int) -> tuple[Json, str | None]:
+    shape = KINDS[kind].shape
+    if shape is None:
+        return {"role": "assistant", "content": text}, None
+    message, reason = shape(text, index)
+    return {"role": "assistant", **message}, reason
+
+
+def _embedding(asked: Asked, behaviour: Behaviour) -> Json:
+    texts = asked.asked if isinstance(asked.asked, list) else [asked.asked]
     data = [
         {"object": "embedding", "index": i, "embedding": [round(behaviour.draw(text, place), 6) for place in range(8)]}
         for i, text in enumerate(texts)
     ]
-    used = prompt_tokens(body)
-    return {
-        "object": "list",
-        "data": data,
-        "model": body.get("model"),
-        "usage": {"prompt_tokens": used, "total_tokens": used},
-    }
+    used = asked.prompt_tokens
+    usage = {"prompt_tokens": used, "total_tokens": used}
+    return {"object": "list", "data": data, "model": asked.model, "usage": usage}

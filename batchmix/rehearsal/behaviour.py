@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import hashlib
+import math
 import re
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
-_MARKER = re.compile(r"\[\[rehearsal:([a-z0-9]+?)(?:x(\d+))?\]\]")
+from batchmix.rehearsal.kinds import SHARES
+
+_MARKER = re.compile(r"\[\[rehearsal:([a-z0-9_]+?)(?:x(\d+))?\]\]")
+_RANGE = re.compile(r"([\d.]+(?:e[+-]?\d+)?)(?:-([\d.]+(?:e[+-]?\d+)?))?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,12 +23,12 @@ class Behaviour:
     """All that can be asked of it. Shares are from 0 to 1, of the requests that come in.
 
     What happens to a request follows from `seed`, its body and how often that body came before, so that a test can
-    be run again. A marker in the last message goes before the shares: `[[rehearsal:500]]`, or `[[rehearsal:500x2]]`
-    for the first two times only. Markers are named as the shares are, or by what an answer is to be:
-    `filter`, `null`, `refusal`, `tools`, `reasoning`, `echo`.
+    be run again. A marker in the prompt goes before the shares: `[[rehearsal:500]]`, or `[[rehearsal:500x2]]` for the
+    first two attempts only; of several, the first that still applies. `kinds.KINDS` has the names.
     """
 
     seed: int = 0
+    """Other seeds give other answers, faults and latencies."""
     latency: tuple[float, float] = (0.0, 0.0)
     """Seconds, or a range of them such as `0.05-0.2`."""
     words: int = 12
@@ -30,7 +36,7 @@ class Behaviour:
     rpm: float = 0.0
     """Requests per minute; 0: no limit."""
     tpm: float = 0.0
-    """Tokens per minute, of the prompt and `max_tokens` (or the answer); 0: no limit."""
+    """Tokens per minute, of the prompt and `max_tokens` (or `words`); 0: no limit."""
     burst_s: float = 60.0
     """How many seconds' worth the limits save up; they start full."""
     rate_headers: bool = True
@@ -38,24 +44,27 @@ class Behaviour:
     concurrency: int = 0
     """Requests at once; more get a 429. 0: no limit."""
     e429: float = 0.0
+    """Share of 429."""
     e500: float = 0.0
+    """Share of 500."""
     e502: float = 0.0
+    """Share of 502."""
     e503: float = 0.0
-    """A 503 that means throttled."""
+    """Share of 503 that mean throttled."""
     hang: float = 0.0
-    """Never answered."""
+    """Share that is never answered."""
     cut: float = 0.0
-    """Cut in the middle of the body."""
+    """Share that is cut in the middle of the body."""
     drop: float = 0.0
-    """Closed without an answer."""
+    """Share whose connection is closed without an answer."""
     html: float = 0.0
-    """200 with a web page."""
+    """Share of 200 with a web page."""
     empty: float = 0.0
-    """200 with nothing."""
+    """Share of 200 with nothing."""
     max_faults: int = 3
-    """The most faults, by shares, for the same body."""
+    """The most faults, by these shares, for the same body."""
     reject: float = 0.0
-    """400, for the same prompts each time."""
+    """Share of prompts that get a 400, each time."""
     key: str = ""
     """The only key that is accepted; empty: any or none."""
     models: tuple[str, ...] = ()
@@ -64,13 +73,27 @@ class Behaviour:
     """After so many answers the money is gone; -1: never."""
     ledger: bool = True
     """Whether each request is written down."""
+    stable: bool = False
+    """Whether `id` and `created` too follow from the request, so that whole bodies can be compared."""
+
+    def __post_init__(self) -> None:
+        for name in (*SHARES, "reject"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"rehearsal's {name} is a share, from 0 to 1")
+        if sum(share for share, _ in self._shares) > 1 + 1e-9:
+            raise ValueError("rehearsal's shares come to more than 1")
+        for name, least in {"rpm": 0, "tpm": 0, "burst_s": 0, "concurrency": 0, "max_faults": 0, "words": 1}.items():
+            if not least <= getattr(self, name) < math.inf:
+                raise ValueError(f"rehearsal's {name} must be {least} or more")
+        if not 0 <= self.latency[0] <= self.latency[1] < math.inf:
+            raise ValueError("rehearsal's latency is a number of seconds or a range, such as 0.05-0.2")
 
     @classmethod
     def parse(cls, text: str) -> Behaviour:
         """Return what a query such as `latency=0.05-0.2&rpm=600` asks for. Raises `ValueError`."""
         fields = {field.name: field for field in dataclasses.fields(cls)}
         given: dict[str, Any] = {}
-        for name, value in parse_qsl(text, keep_blank_values=True):
+        for name, value in parse_qsl(text.strip(), keep_blank_values=True):
             if name not in fields:
                 near = difflib.get_close_matches(name, fields, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(fields)}"
@@ -81,41 +104,44 @@ class Behaviour:
                 raise ValueError(f"rehearsal can't take {value!r} for {name}") from None
         return cls(**given)
 
-    def fault(self, digest: str, attempt: int, text: str) -> str:
-        """Return what is to happen to the n-th request with a body: the name of a kind, or `answer`."""
-        marker = _MARKER.search(text)
-        if marker and (marker[2] is None or attempt <= int(marker[2])):
-            return marker[1]
-        if self.reject and self.draw(digest, "reject") < self.reject:
-            return "400"
-        earlier = sum(self._drawn(digest, before) != "answer" for before in range(1, attempt)) if attempt > 1 else 0
-        return "answer" if earlier >= self.max_faults else self._drawn(digest, attempt)
+    def marked(self, text: str, attempt: int) -> str | None:
+        """Return the name in the first marker that applies to the n-th attempt, whether it is a kind or not."""
+        for marker in _MARKER.finditer(text) if "[[rehearsal:" in text else ():
+            if marker[2] is None or attempt <= int(marker[2]):
+                return marker[1]
+        return None
 
-    def _drawn(self, digest: str, attempt: int) -> str:
+    def drawn(self, digest: str, attempt: int) -> str | None:
+        """Return the fault that the shares give to the n-th attempt of a body, or None."""
+        if not self._shares:
+            return None
         point = self.draw(digest, "fault", attempt)
-        for kind in _SHARES:
-            point -= getattr(self, kind)
+        for share, kind in self._shares:
+            point -= share
             if point < 0:
-                return kind.removeprefix("e") if kind[1:].isdigit() else kind
-        return "answer"
+                return kind
+        return None
 
     def latency_s(self, digest: str, attempt: int) -> float:
-        """Return how long the n-th request with a body takes."""
+        """Return how long the n-th attempt of a body takes."""
         low, high = self.latency
         return low if low == high else low + (high - low) * self.draw(digest, "latency", attempt)
 
     def draw(self, *of: object) -> float:
         """Return a number in [0, 1) that follows from the seed and what is given."""
         text = "|".join(map(str, (self.seed, *of)))
-        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest()) / 2**56
+        return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=6).digest()) / 2**48
 
-
-_SHARES = ("e429", "e500", "e502", "e503", "hang", "cut", "drop", "html", "empty")
+    @functools.cached_property
+    def _shares(self) -> list[tuple[float, str]]:
+        return [(getattr(self, option), kind) for option, kind in SHARES.items() if getattr(self, option)]
 
 
 def _range(text: str) -> tuple[float, float]:
-    low, _, high = text.partition("-")
-    return float(low), float(high or low)
+    found = _RANGE.fullmatch(text)
+    if not found:
+        raise ValueError(text)
+    return float(found[1]), float(found[2] or found[1])
 
 
 def _flag(text: str) -> bool:
@@ -124,7 +150,7 @@ def _flag(text: str) -> bool:
     return text.lower() in {"true", "1"}
 
 
-_READ: dict[str, Any] = {
+_READ: dict[str, Callable[[str], Any]] = {
     "int": int,
     "float": float,
     "bool": _flag,
@@ -132,3 +158,4 @@ _READ: dict[str, Any] = {
     "tuple[float, float]": _range,
     "tuple[str, ...]": lambda text: tuple(name for name in text.split(",") if name),
 }
+"""How an option is read, by its annotation."""

@@ -18,29 +18,46 @@ class Limits:
         self._at = now
 
     def admit(self, tokens: int, now: float) -> float:
-        """Take a request's share; return 0, or the seconds until there would be enough, and then take nothing."""
+        """Take a request's share; return 0, or the seconds until there would be enough, and then take nothing.
+
+        What is larger than a whole bucket is let in by a full one.
+        """
+        if not self._per_s:
+            return 0.0
         self._refill(now)
-        asked = {name: 1.0 if name == "requests" else float(tokens) for name in self._per_s}
-        waits = [(asked[name] - self._level[name]) / rate for name, rate in self._per_s.items()]
-        wait_s = max(waits, default=0.0)
-        if wait_s > 0:
+        asked = {"requests": 1.0, "tokens": float(tokens)}
+        taken = {name: min(asked[name], self._room[name]) for name in self._per_s}
+        wait_s = max((taken[name] - self._level[name]) / rate for name, rate in self._per_s.items())
+        if wait_s > 1e-9:  # less is rounding
             return wait_s
-        for name, amount in asked.items():
+        for name, amount in taken.items():
             self._level[name] -= amount
         return 0.0
 
-    def headers(self, now: float) -> dict[str, str]:
+    def headers(self, now: float) -> list[tuple[str, str]]:
         """Return the x-ratelimit headers."""
+        if not self._per_s:
+            return []
         self._refill(now)
-        found = {}
+        found = []
         for name, rate in self._per_s.items():
             full_s = (self._room[name] - self._level[name]) / rate
-            found[f"x-ratelimit-limit-{name}"] = str(round(rate * 60))
-            found[f"x-ratelimit-remaining-{name}"] = str(max(0, math.floor(self._level[name])))
-            found[f"x-ratelimit-reset-{name}"] = f"{math.ceil(full_s * 1000)}ms"
+            found.append((f"x-ratelimit-limit-{name}", str(round(rate * 60))))
+            found.append((f"x-ratelimit-remaining-{name}", str(max(0, math.floor(self._level[name] + 1e-9)))))
+            found.append((f"x-ratelimit-reset-{name}", duration(full_s)))
         return found
 
     def _refill(self, now: float) -> None:
         for name, rate in self._per_s.items():
             self._level[name] = min(self._room[name], self._level[name] + (now - self._at) * rate)
         self._at = now
+
+
+def duration(seconds: float) -> str:
+    """Return a time as Go writes it, to the millisecond: `12ms`, `1.5s`, `6m0s`."""
+    ms = math.ceil(seconds * 1000 - 1e-6)
+    if ms < 1000:
+        return f"{ms}ms"
+    minutes, rest = divmod(ms, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + f"{rest / 1000:g}s"

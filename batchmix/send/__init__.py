@@ -1,0 +1,1 @@
+"""send: requests → results, as fast as the provider allows."""

@@ -1,0 +1,1 @@
+"""store: results → Parquet, by way of a journal that survives anything."""

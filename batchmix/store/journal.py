@@ -257,7 +257,9 @@ class Journal:
                 if error.errno not in NO_SPACE:
                     raise
                 if not self._on_no_space():
-                    raise NoSpace(f"no space left for {self.path}; make room and start the same command again") from error
+                    raise NoSpace(
+                        f"no space left for {self.path}; make room and start the same command again"
+                    ) from error
         if self._map is not None:
             self._map.close()
         self._map = mmap.mmap(self._fd, size - base, offset=base)

@@ -122,7 +122,7 @@ class OpenShards:
             await asyncio.sleep(_SYNC_S)
             shards = list(self._open.values())
             try:
-                await asyncio.to_thread(lambda: [shard.sync() for shard in shards])  # noqa: B023 - awaited at once
+                await asyncio.to_thread(_sync_each, shards)
             except OSError as error:
                 self._on_error(error)
 
@@ -138,6 +138,10 @@ class OpenShards:
                 self._full.task_done()
                 self._sealed.set()
 
+    def _pace(self) -> None:
+        """Leave Python to the event loop for a while, unless that is all there is left to do."""
+        self._hurry.wait(_PACE_S)
+
     def _seal(self, shard: Shard) -> None:
         plan = self._blueprint
         first = shard.index * plan.shard_rows
@@ -150,9 +154,14 @@ class OpenShards:
             plan.schema,
             batches,
             lambda: PartFooter(shard.index, first, stop, plan.digest(shard.index), plan.columns, results.totals),
-            lambda: self._hurry.wait(_PACE_S) and None,
+            self._pace,
         )
         shard.remove_journals()
+
+
+def _sync_each(shards: list[Shard]) -> None:
+    for shard in shards:
+        shard.sync()
 
 
 def wanted_keys(shard: Shard, models: tuple[str, ...]) -> dict[int, list[Key]]:

@@ -43,9 +43,7 @@ def main() -> None:
                 print(f"{signal.Signals(number).name} seed {seed}: {outcome}", flush=True)
                 if number != signal.SIGKILL:
                     assert outcome.late == 0, "a drained run asked again"
-        print(
-            f"asked again: {again} answers that left 25 ms or more before a kill, {late} later ones; not named: {unnamed}"
-        )
+        print(f"asked again: {again} that left 25 ms or more before a kill, {late} later ones; not named: {unnamed}")
 
 
 if __name__ == "__main__":

@@ -93,7 +93,8 @@ def run_bare(url: str, rows: int, workers: int) -> None:
     import uvloop
 
     bodies = [
-        msgspec.json.encode({"model": "m", "messages": [{"role": "user", "content": f"Say question {i}"}]}) for i in range(rows)
+        msgspec.json.encode({"model": "m", "messages": [{"role": "user", "content": f"Say question {i}"}]})
+        for i in range(rows)
     ]
     print(uvloop.run(bare_loop(url, bodies, workers)))
 
@@ -111,7 +112,20 @@ def batchmix_seconds(url: str, source: Path, root: Path, workers: int, *more: st
     """Return how long a whole run takes."""
     out = root / "out"
     shutil.rmtree(out, ignore_errors=True)
-    call = ["-m", "batchmix", "run", str(source), "--model", "m", "--prompt", "Say {{ text }}", "--base-url", url, "--out", str(out)]
+    call = [
+        "-m",
+        "batchmix",
+        "run",
+        str(source),
+        "--model",
+        "m",
+        "--prompt",
+        "Say {{ text }}",
+        "--base-url",
+        url,
+        "--out",
+        str(out),
+    ]
     call += ["--progress", "none", "--concurrency", str(workers), "--set", "provider.api_key_env=", *more]
     return pinned(*call)[0]
 
@@ -124,12 +138,23 @@ def compare(url: str, root: Path, rows: int, workers: int, rounds: int) -> None:
     one.write_text(json.dumps({"id": 0, "text": "question"}) + "\n")
     bare, whole = [], []
     for _ in range(rounds):
-        bare.append(rows / float(pinned("-m", "tests.benchmarks.speed", "--bare", url, "--rows", str(rows), "--in-flight", str(workers))[1]))
+        bare.append(
+            rows
+            / float(
+                pinned("-m", "tests.benchmarks.speed", "--bare", url, "--rows", str(rows), "--in-flight", str(workers))[
+                    1
+                ]
+            )
+        )
         start = batchmix_seconds(url, one, root, workers)
         whole.append(rows / (batchmix_seconds(url, source, root, workers) - start))
     ratio = statistics.median(mine / theirs for mine, theirs in zip(whole, bare, strict=True))
     a, b = statistics.median(bare), statistics.median(whole)
-    print(f"{workers:>5} in flight: bare {a:8,.0f}/s ({1e6 / a:5.1f} µs)   batchmix {b:8,.0f}/s ({1e6 / b:5.1f} µs)   ratio {ratio:.2f}", flush=True)
+    print(
+        f"{workers:>5} in flight: bare {a:8,.0f}/s ({1e6 / a:5.1f} µs)"
+        f"   batchmix {b:8,.0f}/s ({1e6 / b:5.1f} µs)   ratio {ratio:.2f}",
+        flush=True,
+    )
 
 
 def main() -> None:

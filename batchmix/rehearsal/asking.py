@@ -1,0 +1,80 @@
+"""What a request asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+Json = dict[str, Any]
+ENDPOINTS = {"/v1/chat/completions": "messages", "/v1/completions": "prompt", "/v1/embeddings": "input"}
+"""What is served, and the key that each must have."""
+_MOST_CHOICES = 128
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A request's body as far as an answer depends on it."""
+
+    endpoint: str
+    model: str
+    prompt: str
+    """The last user message's text, or the text of the prompt or the input."""
+    asked: Any
+    """The messages, the prompt or the input."""
+    canonical: bytes
+    """That as JSON, the same for the same values."""
+    n: int
+    most: int | None
+    """`max_completion_tokens` or `max_tokens`."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """How many tokens the prompt counts."""
+        return -(-len(self.canonical) // 4)
+
+
+def read(endpoint: str, raw: bytes) -> Asked | str:
+    """Return what a body asks for, or in words what is wrong with it."""
+    try:
+        body = msgspec.json.decode(raw)
+    except (ValueError, RecursionError):
+        return "We could not parse the JSON body of your request"
+    key = ENDPOINTS[endpoint]
+    if not isinstance(body, dict) or body.get(key) is None:
+        return f"Missing required parameter: '{key}'"
+    asked = body[key]
+    if key == "messages" and not (isinstance(asked, list) and asked and all(isinstance(one, dict) for one in asked)):
+        return "Invalid value for 'messages': it must be a list of messages, and not empty"
+    most = body.get("max_completion_tokens", body.get("max_tokens"))
+    n = body.get("n")
+    for name, value, limit in (("n", n, _MOST_CHOICES), ("max_tokens", most, None)):
+        if value is not None and not _is_count(value, limit):
+            return f"Invalid value for '{name}'"
+    model = body.get("model")
+    return Asked(
+        endpoint=endpoint,
+        model=model if isinstance(model, str) else "",
+        prompt=_prompt(asked) if key == "messages" else _text(asked),
+        asked=asked,
+        canonical=_encoder.encode(asked),
+        n=1 if n is None else n,
+        most=most,
+    )
+
+
+def _is_count(value: object, limit: int | None) -> bool:
+    return type(value) is int and value >= 1 and (limit is None or value <= limit)
+
+
+def _prompt(messages: list[Json]) -> str:
+    users = [message for message in messages if message.get("role") == "user"]
+    return _text((users or messages)[-1].get("content"))
+
+
+def _text(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list) and content and all(isinstance(part, dict) for part in content):
+        return "".join(part["text"] for part in content if isinstance(part.get("text"), str))
+    return _encoder.encode(content).decode()

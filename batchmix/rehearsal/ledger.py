@@ -1,0 +1,74 @@
+"""What the stand-in writes down."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+
+from batchmix.rehearsal.kinds import KINDS
+
+_ANSWERS = frozenset(name for name, kind in KINDS.items() if kind.how == "answer")
+
+
+class Record(msgspec.Struct):
+    """One request. Times are `time.monotonic()`, which all processes of a machine share."""
+
+    prompt: str
+    """The last user message's text; the body where there is none."""
+    digest: str
+    """SHA-256 of the body's bytes."""
+    attempt: int
+    """How often this body has come, with this time, from 1."""
+    begun: float
+    """When it had been read."""
+    finished: float | None = None
+    """When the last byte of the reply was with the kernel; None if that never happened."""
+    status: int | None = None
+    """The status that was sent; None if none was."""
+    kind: str = ""
+    """`answer`, or another name in `kinds.KINDS`."""
+    answered: bool = False
+    """A whole 200 answer was sent."""
+
+
+class Ledger:
+    """The records of all requests, their totals, and how often each body came."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.totals: Counter[str] = Counter()
+        """Requests, how many were answered, and how many there were of each kind."""
+        self._attempts: dict[str, int] = {}
+        self._faults: dict[str, int] = {}
+
+    def open(self, prompt: str, digest: str, begun: float, *, keep: bool) -> Record:
+        """Count a request and return its record, which stays here if it is to be kept."""
+        attempt = self._attempts.get(digest, 0) + 1
+        self._attempts[digest] = attempt
+        self.totals["requests"] += 1
+        record = Record(prompt, digest, attempt, begun)
+        if keep:
+            self.records.append(record)
+        return record
+
+    def close(self, record: Record, now: float) -> None:
+        """Note that the whole reply to a request is with the kernel."""
+        record.finished = now
+        record.answered = record.status == 200 and record.kind in _ANSWERS
+        self.totals["answered"] += record.answered
+
+    def may_fault(self, digest: str, most: int) -> bool:
+        """Return whether a body has had fewer than the most faults by shares."""
+        return self._faults.get(digest, 0) < most
+
+    def fault(self, digest: str) -> None:
+        """Count a fault by shares."""
+        self._faults[digest] = self._faults.get(digest, 0) + 1
+
+    def clear(self) -> None:
+        """Forget all."""
+        self.records.clear()
+        self.totals.clear()
+        self._attempts.clear()
+        self._faults.clear()

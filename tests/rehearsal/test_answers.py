@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import math
+import re
+import time
+
+import pytest
+
+
+async def test_shape(calling):
+    async with calling() as caller:
+        heard = await caller.ask()
+    body = heard.body
+    assert heard.status == 200
+    assert set(body) == {"id", "object", "created", "model", "choices", "system_fingerprint", "usage"}
+    assert body["object"] == "chat.completion"
+    assert body["model"] == "m" == heard.headers["X-Aihubmix-Model"]
+    assert abs(body["created"] - time.time()) < 5
+    (choice,) = body["choices"]
+    assert choice["index"] == 0
+    assert choice["finish_reason"] == "stop"
+    assert choice["message"] == {"role": "assistant", "content": heard.content}
+    usage = body["usage"]
+    assert usage["prompt_tokens"] == math.ceil(len('[{"role":"user","content":"Hello"}]') / 4)
+    assert usage["completion_tokens"] == len(heard.content.split())
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+
+
+async def test_content_follows_from_messages_model_seed_and_choice(calling):
+    async with calling("seed=1") as caller:
+        first, again = await caller.ask(), await caller.ask(temperature=0.5, n=2)
+        other, model = await caller.ask("Hi"), await caller.ask(model="m2")
+        swapped = await caller.ask(messages=[{"content": "Hello", "role": "user"}])
+    async with calling("seed=2") as caller:
+        seed = await caller.ask()
+    texts = [choice["message"]["content"] for choice in again.body["choices"]]
+    assert first.content == texts[0] == swapped.content
+    assert len({first.content, texts[1], other.content, model.content, seed.content}) == 5
+    assert len({heard.body["id"] for heard in (first, again, other)}) == 3
+    assert len({heard.headers["x-aihubmix-request-id"] for heard in (first, again, other)}) == 3
+
+
+async def test_stable_bodies_are_the_same_to_the_byte(calling):
+    async with calling("stable=true") as caller:
+        assert (await caller.ask()).raw == (await caller.ask()).raw
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+async def test_cap(calling, name):
+    async with calling("words=40") as caller:
+        whole, cut = await caller.ask("Hello"), await caller.ask("Hello", **{name: 1})
+    assert cut.content == whole.content.split()[0]
+    assert cut.body["choices"][0]["finish_reason"] == "length"
+    assert cut.body["usage"]["completion_tokens"] == 1
+
+
+async def test_words_are_around_what_is_asked(calling):
+    async with calling("words=30") as caller:
+        counts = [len((await caller.ask(str(number))).content.split()) for number in range(40)]
+    assert 20 < sum(counts) / len(counts) < 40
+    assert len(set(counts)) > 5
+
+
+async def test_other_endpoints(calling):
+    async with calling("models=a,b/c") as caller:
+        text = (await caller.ask(path="/completions", model="a", messages=None, prompt="Hello")).body
+        vectors = (await caller.ask(path="/embeddings", model="a", messages=None, input=["x", "y", "x"])).body
+        models = (await caller.fetch("GET", "/models?page=1")).body
+    assert text["object"] == "text_completion"
+    assert text["choices"][0]["text"]
+    one, two, three = (entry["embedding"] for entry in vectors["data"])
+    assert one == three != two
+    assert [entry["id"] for entry in models["data"]] == ["a", "b/c"]
+
+
+async def test_other_paths(calling):
+    async with calling() as caller:
+        unknown = await caller.fetch("GET", "/batches")
+        api = await caller.fetch("GET", caller.url.removesuffix("/v1") + "/api/none")
+        page = await caller.fetch("POST", caller.url.removesuffix("/v1") + "/chat/completions", data="{}")
+        head = await caller.fetch("HEAD", "/models")
+    assert unknown.status == api.status == 404
+    assert "Invalid URL" in unknown.error["message"]
+    assert (page.status, page.headers["Content-Type"]) == (200, "text/html")
+    assert page.raw.startswith(b"<!doctype html>")
+    assert (head.status, head.raw) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"{", b"\xff", b"[]", b"null", b"{}", b'{"messages":[]}', b'{"messages":"hi"}', b'{"messages":[1]}',
+        b'{"messages":[{"role":"user"}],"n":0}', b'{"messages":[{"role":"user"}],"n":129}',
+        b'{"messages":[{"role":"user"}],"max_tokens":true}', b"[" * 100_000,
+    ],
+)  # fmt: skip
+async def test_malformed(calling, data):
+    async with calling() as caller:
+        heard = await caller.ask(data=data)
+        (record,) = caller.rehearsal.ledger
+    assert heard.status == 400
+    assert set(heard.error) == {"message", "type", "param", "code"}
+    assert (record.kind, record.status, record.answered) == ("malformed", 400, False)
+
+
+async def test_odd_messages_are_answered(calling):
+    async with calling() as caller:
+        parts = [{"type": "text", "text": "[[rehearsal:echo]] a"}, {"type": "image_url"}, {"type": "text", "text": "b"}]
+        heard = await caller.ask(parts)
+        assert heard.content == "[[rehearsal:echo]] ab"
+        assert (await caller.ask(None)).status == 200
+        assert (await caller.ask(model="m\r\nX: y\u2028")).headers.get("X") is None
+
+
+async def test_wrong_key_is_repeated(calling):
+    async with calling("key=right") as caller:
+        wrong, right = await caller.ask(key="sk-wrong"), await caller.ask(key="right")
+    assert (wrong.status, right.status) == (401, 200)
+    assert "sk-wrong" in wrong.error["message"]
+    tid = re.search(r"\((?:tid|request id):\s*([\w-]+)\)", wrong.error["message"])
+    assert tid is not None
+    assert tid[1] == wrong.headers["x-aihubmix-request-id"]
+
+
+async def test_unknown_model(calling):
+    async with calling("models=a,b") as caller:
+        heard = await caller.ask(model="c")
+        assert (await caller.ask(model="b")).status == 200
+    assert heard.status == 503
+    assert heard.error["message"].startswith("Incorrect model ID")
+
+
+async def test_large_bodies_pass(calling):
+    async with calling() as caller:
+        text = "[[rehearsal:echo]]" + "x" * 5_000_000
+        assert (await caller.ask(text)).content == text
+        (record,) = caller.rehearsal.ledger
+        assert record.answered

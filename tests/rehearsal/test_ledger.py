@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import time
+
+import pytest
+
+from batchmix.rehearsal import Behaviour
+
+
+async def test_records(calling):
+    async with calling("latency=0.02") as caller:
+        before = time.monotonic()
+        data = b'{"model":"m","messages":[{"role":"system","content":"s"},{"role":"user","content":"Hi"}]}'
+        for _ in range(2):
+            await caller.ask(data=data)
+        await caller.ask("[[rehearsal:500]]")
+        after = time.monotonic()
+        records = await caller.control("ledger")
+    assert [record["prompt"] for record in records] == ["Hi", "Hi", "[[rehearsal:500]]"]
+    assert records[0]["digest"] == records[1]["digest"] == hashlib.sha256(data).hexdigest()
+    assert [record["attempt"] for record in records] == [1, 2, 1]
+    assert [record["status"] for record in records] == [200, 200, 500]
+    assert [record["kind"] for record in records] == ["answer", "answer", "500"]
+    assert [record["answered"] for record in records] == [True, True, False]
+    times = [at for record in records for at in (record["begun"], record["finished"])]
+    assert times == sorted(times)
+    assert before <= times[0]
+    assert times[-1] <= after
+    assert all(record["finished"] - record["begun"] >= 0.019 for record in records)
+
+
+async def test_the_prompt_of_a_malformed_request_is_its_body(calling):
+    async with calling() as caller:
+        await caller.ask(data=b"{oops")
+        assert caller.rehearsal.ledger[0].prompt == "{oops"
+
+
+async def test_totals_reset_and_behaviour(calling):
+    async with calling("seed=4&balance=1") as caller:
+        assert [(await caller.ask(p)).status for p in ("a", "[[rehearsal:500]]", "a")] == [200, 403, 403]
+        assert await caller.control("totals") == {"requests": 3, "answered": 1, "answer": 1, "403": 2}
+        assert await caller.control("reset", "") == {}
+        assert await caller.control("ledger") == []
+        assert (await caller.ask("a")).status == 200
+        assert caller.rehearsal.ledger[0].attempt == 1
+        await caller.control("behaviour", "e502=1")
+        assert caller.rehearsal.behaviour == Behaviour(e502=1.0)
+        assert (await caller.ask("a")).status == 502
+        assert "did you mean" in (await caller.control("behaviour", "latncy=1"))["error"]["message"]
+        assert caller.rehearsal.behaviour == Behaviour(e502=1.0)
+        assert "not found" in (await caller.control("nothing"))["error"]["message"]
+
+
+async def test_no_ledger(calling):
+    async with calling("ledger=false&e500=1&max_faults=1") as caller:
+        assert [(await caller.ask()).status for _ in range(2)] == [500, 200]
+        assert await caller.control("ledger") == []
+        assert (await caller.control("totals"))["requests"] == 2
+
+
+async def test_an_answer_that_the_client_does_not_wait_for_is_not_answered(calling):
+    async with calling("latency=30") as caller:
+        asking = asyncio.create_task(caller.ask())
+        while not caller.rehearsal.ledger:
+            await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.wait([asking])
+    (record,) = caller.rehearsal.ledger
+    assert (record.kind, record.status, record.finished, record.answered) == ("answer", None, None, False)
+
+
+async def test_an_answer_that_is_not_read_is_not_finished(calling):
+    async with calling() as caller:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(caller.url.split(":")[2][:-3]), limit=1024)
+        text = "[[rehearsal:echo]]" + "x" * 20_000_000  # more than the kernel's buffers take
+        body = b'{"model":"m","messages":[{"role":"user","content":"%s"}]}' % text.encode()
+        writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        await reader.readline()
+        (record,) = caller.rehearsal.ledger
+        assert (record.status, record.finished, record.answered) == (200, None, False)
+        async with asyncio.timeout(5):
+            while not record.answered:
+                await reader.read(1 << 20)
+        assert record.finished is not None
+        writer.close()
+        await writer.wait_closed()
+
+
+def test_latency_follows_from_seed_body_and_attempt():
+    behaviour = Behaviour.parse("latency=0.05-0.2&seed=1")
+    drawn = [behaviour.latency_s(str(body), attempt) for body, attempt in itertools.product(range(100), (1, 2))]
+    assert len(set(drawn)) == 200
+    assert all(0.05 <= at <= 0.2 for at in drawn)
+    assert sum(drawn) / 200 == pytest.approx(0.125, abs=0.01)
+    assert behaviour.latency_s("0", 1) == drawn[0]

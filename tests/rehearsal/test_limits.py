@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from batchmix.rehearsal import Behaviour
+from batchmix.rehearsal.limits import Limits, duration
+
+
+def test_requests_bucket():
+    limits = Limits(Behaviour(rpm=60, burst_s=3), 0.0)
+    assert [limits.admit(1, 0.0) for _ in range(3)] == [0.0, 0.0, 0.0]
+    assert limits.admit(1, 0.25) == pytest.approx(0.75)
+    assert limits.admit(1, 1.0) == 0.0
+    assert limits.admit(1, 1.0) == pytest.approx(1.0)
+    assert [limits.admit(1, 100.0) == 0.0 for _ in range(4)] == [True, True, True, False]
+
+
+def test_tokens_bucket_and_what_is_refused_takes_nothing():
+    limits = Limits(Behaviour(rpm=600, tpm=6000, burst_s=1), 0.0)
+    assert limits.admit(80, 0.0) == 0.0
+    assert limits.admit(50, 0.0) == pytest.approx(0.3)
+    assert dict(limits.headers(0.0))["x-ratelimit-remaining-requests"] == "9"
+    assert limits.admit(20, 0.0) == 0.0
+
+
+def test_more_than_a_whole_bucket_waits_for_a_full_one():
+    limits = Limits(Behaviour(tpm=6000, burst_s=1), 0.0)
+    assert limits.admit(10, 0.0) == 0.0
+    assert limits.admit(5000, 0.0) == pytest.approx(0.1)
+    assert limits.admit(5000, 0.1) == 0.0
+
+
+def test_no_limits():
+    limits = Limits(Behaviour(), 0.0)
+    assert limits.admit(10**9, 0.0) == 0.0
+    assert limits.headers(0.0) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0ms"), (0.012, "12ms"), (1, "1s"), (1.5, "1.5s"), (360, "6m0s"), (3661, "1h1m1s")]
+)
+def test_durations_are_as_go_writes_them(seconds, text):
+    assert duration(seconds) == text
+
+
+async def test_throttled(calling):
+    async with calling("rpm=6&burst_s=20") as caller:
+        heard = [await caller.ask() for _ in range(3)]
+        kinds = [record.kind for record in caller.rehearsal.ledger]
+    assert [one.status for one in heard] == [200, 200, 429]
+    assert kinds == ["answer", "answer", "throttled"]
+    headers = heard[2].headers
+    assert headers["Retry-After"] == "10"
+    assert 9000 < int(headers["retry-after-ms"]) <= 10_000
+    assert headers["x-ratelimit-limit-requests"] == "6"
+    assert headers["x-ratelimit-remaining-requests"] == "0"
+    assert heard[0].headers["x-ratelimit-remaining-requests"] == "1"
+    assert heard[2].error["message"].startswith("Too many requests")
+
+
+async def test_tpm_charges_prompt_and_cap_or_words(calling):
+    async with calling("tpm=100&burst_s=60&words=11") as caller:
+        await caller.ask("Hello", max_tokens=50)
+        first = (await caller.ask("Hello")).headers["x-ratelimit-remaining-tokens"]
+    assert first == str(100 - 9 - 50 - 9 - 11)
+
+
+async def test_rate_headers_may_be_left_out(calling):
+    async with calling("rpm=1&burst_s=60&rate_headers=false") as caller:
+        heard = [await caller.ask() for _ in range(2)]
+    assert heard[1].status == 429
+    assert not [name for one in heard for name in one.headers if "ratelimit" in name.lower() or "retry" in name.lower()]
+
+
+async def test_concurrency(calling):
+    async with calling("concurrency=3&latency=0.2") as caller:
+        heard = await asyncio.gather(*(caller.ask(str(number)) for number in range(5)))
+        assert sorted(one.status for one in heard) == [200, 200, 200, 429, 429]
+        assert (await caller.ask()).status == 200
+
+
+async def test_balance(calling):
+    async with calling("balance=2&e500=1&max_faults=1") as caller:
+        assert [(await caller.ask()).status for _ in range(4)] == [500, 200, 200, 403]
+        assert (await caller.ask()).error["code"] == "insufficient_user_quota"

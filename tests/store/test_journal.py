@@ -1,0 +1,171 @@
+"""The journal keeps every whole line, wherever it is cut or damaged."""
+
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batchmix.errors import NoSpace
+from batchmix.records import Exchange
+from batchmix.store.journal import Damage, Ended, Event, Journal, Line, Sent, decode_line, encode_line, heard, read_lines
+
+bodies = st.one_of(st.binary(max_size=60), st.sampled_from([b'{"e":"sent","crc":"00000000"}', b"\n\n", "é\u2028".encode()]))
+
+
+def events_of(made: list[tuple[int, bytes]]) -> list[Event]:
+    """Events of each kind, with bodies that look like lines themselves."""
+    events: list[Event] = []
+    for row, body in made:
+        events.append(Sent(row, "m", 0, 1, "h", 17))
+        exchange = Exchange(17, 18, 0.5, 200, body, "application/json", "rid")
+        events.append(heard((row, "m", 0), 1, "h", "/chat/completions", exchange))
+        events.append(Ended(row, "m", 0, 1, "h", "failed", "timeout", "text with \"quotes\" and \n lines"))
+    return events
+
+
+several = st.lists(st.tuples(st.integers(0, 9), bodies), min_size=1, max_size=4).map(events_of)
+
+
+def found_in(data: bytes) -> list[Event]:
+    return [found.event for found in read_lines(io.BytesIO(data)) if isinstance(found, Line)]
+
+
+def appended(path: Path, event: Event) -> None:
+    journal = Journal(path, lambda: False)
+    journal.append(event)
+    journal.close()
+
+
+@given(several)
+def test_an_event_comes_back_as_it_was(events: list[Event]) -> None:
+    for event in events:
+        assert decode_line(encode_line(event)) == event
+
+
+@given(st.binary(max_size=200))
+def test_a_body_is_kept_byte_for_byte(body: bytes) -> None:
+    exchange = Exchange(17, 18, 0.5, 200, body, "text/plain", None, "served", None, "cut_off", "broke off", True)
+    event = heard((1, "m", 2), 3, "h", "/p", exchange)
+    again = decode_line(encode_line(event))
+    assert again == event
+    assert again.exchange() == exchange  # type: ignore[union-attr]
+
+
+@given(several)
+def test_lines_are_json_that_jq_reads(events: list[Event]) -> None:
+    for event in events:
+        line = encode_line(event)
+        assert line.count(b"\n") == 1
+        assert json.loads(line)["row"] == event.row
+
+
+@settings(max_examples=300)
+@given(several, st.data())
+def test_a_journal_cut_anywhere_keeps_every_whole_line_and_takes_new_ones(
+    tmp_path_factory: pytest.TempPathFactory, events: list[Event], data: st.DataObject
+) -> None:
+    lines = [encode_line(event) for event in events]
+    whole = b"".join(lines)
+    cut = data.draw(st.integers(0, len(whole)))
+    padding = data.draw(st.sampled_from([b"", b"\n" * 50, b"\0" * 50, b"\n" * 5 + b"\0" * 9]))
+    path = tmp_path_factory.mktemp("journal") / "j.jsonl"
+    path.write_bytes(whole[:cut] + padding)
+    kept, length = [], 0
+    for event, line in zip(events, lines, strict=True):
+        length += len(line)
+        if length - 1 <= cut:
+            kept.append(event)
+    assert found_in(path.read_bytes()) == kept
+    new = Ended(99, "m", 0, 1, "h", "rejected", "bad_row", "new")
+    appended(path, new)
+    appended(path, new)
+    assert found_in(path.read_bytes()) == [*kept, new, new]
+
+
+@settings(max_examples=400)
+@given(several, st.data())
+def test_a_damaged_byte_costs_only_the_line_it_is_in(
+    tmp_path_factory: pytest.TempPathFactory, events: list[Event], data: st.DataObject
+) -> None:
+    lines = [encode_line(event) for event in events]
+    whole = bytearray(b"".join(lines))
+    at = data.draw(st.integers(0, len(whole) - 1))
+    old = whole[at]
+    whole[at] = data.draw(st.integers(0, 255).filter(lambda value: value != old))
+    hit, start = 0, 0
+    for number, line in enumerate(lines):
+        if start <= at < start + len(line):
+            hit = number
+        start += len(line)
+    is_newline = at == sum(map(len, lines[: hit + 1])) - 1
+    expected = events if is_newline else [event for number, event in enumerate(events) if number != hit]
+    path = tmp_path_factory.mktemp("journal") / "j.jsonl"
+    path.write_bytes(bytes(whole))
+    assert found_in(bytes(whole)) == expected
+    new = Sent(99, "m", 0, 1, "h", 17)
+    appended(path, new)
+    assert found_in(path.read_bytes()) == [*expected, new]
+
+
+def test_damage_in_the_middle_is_told_and_a_torn_tail_is_not(tmp_path: Path) -> None:
+    line = encode_line(Sent(1, "m", 0, 1, "h", 17))
+    torn = list(read_lines(io.BytesIO(line + line[:20])))
+    assert [type(found) for found in torn] == [Line]
+    damaged = list(read_lines(io.BytesIO(line + b"rubbish\n" + line)))
+    assert [type(found) for found in damaged] == [Line, Damage, Line]
+    assert damaged[1] == Damage(len(line), 8)
+
+
+def test_offsets_lead_back_to_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    events = events_of([(number, b"x" * 5000) for number in range(400)])  # several stretches of the mapping
+    journal = Journal(path, lambda: False)
+    places = [journal.append(event) for event in events]
+    with path.open("rb") as file:  # also before it is closed
+        for event, (offset, length) in zip(events, places, strict=True):
+            assert decode_line(os.pread(file.fileno(), length, offset)) == event
+    journal.close()
+    assert found_in(path.read_bytes()) == events
+    assert path.read_bytes().endswith(b"}\n")
+
+
+def test_an_event_larger_than_a_stretch_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    exchange = Exchange(1, 2, 0.1, 200, b'"' * 3_000_000)
+    event = heard((1, "m", 0), 1, "h", "/p", exchange)
+    journal = Journal(path, lambda: False)
+    journal.append(Sent(1, "m", 0, 1, "h", 1))
+    journal.append(event)
+    journal.append(Sent(2, "m", 0, 1, "h", 1))
+    journal.close()
+    assert [type(found).__name__ for found in found_in(path.read_bytes())] == ["Sent", "Heard", "Sent"]
+
+
+def test_a_full_disk_frees_the_reserve_once_and_then_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "j.jsonl"
+    asked = []
+
+    def full(fd: int, start: int, stop: int) -> None:
+        os.ftruncate(fd, stop)  # as a real one may leave it
+        raise OSError(28, "No space left on device")
+
+    journal = Journal(path, lambda: bool(asked.append(1)) or len(asked) < 3)
+    journal.append(Sent(1, "m", 0, 1, "h", 17))
+    monkeypatch.setattr("batchmix.store.journal.allocate", full)
+    with pytest.raises(NoSpace):
+        journal.append(heard((1, "m", 0), 1, "h", "/p", Exchange(1, 2, 0.1, 200, b"x" * (1 << 20))))
+    assert len(asked) == 3
+    monkeypatch.undo()
+    journal.append(Sent(2, "m", 0, 1, "h", 17))
+    journal.close()
+    assert [event.row for event in found_in(path.read_bytes())] == [1, 2]
+
+
+def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    appended(path, Sent(1, "m", 0, 1, "h", 17))
+    assert path.stat().st_mode & 0o777 == 0o600
