@@ -1,0 +1,100 @@
+"""Fixtures for all rooms."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from batchmix import pipeline
+from batchmix.job import read_job
+from batchmix.records import Board
+from batchmix.redact import Secrets
+from batchmix.store.view import View
+from tests.killing import fetch, provider
+
+
+@pytest.fixture(scope="session")
+def _provider_process() -> Iterator[str]:
+    with provider("") as url:
+        yield url
+
+
+@dataclasses.dataclass
+class Provider:
+    """The stand-in provider, in a process of its own."""
+
+    url: str
+
+    def behave(self, text: str = "") -> None:
+        """Change how it behaves."""
+        fetch(self.url, "behaviour", text)
+
+    def asked(self) -> int:
+        """Return how many requests came since the test began."""
+        return int(fetch(self.url, "totals").get("requests", 0))
+
+    def prompts(self) -> list[str]:
+        """Return what was asked, in order."""
+        return [record["prompt"] for record in fetch(self.url, "ledger")]
+
+
+@pytest.fixture
+def standin(_provider_process: str) -> Provider:
+    """The stand-in provider, well behaved and with an empty ledger."""
+    found = Provider(_provider_process)
+    found.behave()
+    fetch(found.url, "reset", "")
+    return found
+
+
+class Bench:
+    """One input and one run folder, to be run again and again with what changes between."""
+
+    def __init__(self, root: Path, standin: Provider) -> None:
+        self.root = root
+        self.source = root / "rows.jsonl"
+        self.out = root / "run"
+        self.standin = standin
+        self.settings: dict[str, Any] = {
+            "name": "bench",
+            "model": "m",
+            "input": {"path": str(self.source), "prompt": "Say {{ text }}"},
+            "provider": {"base_url": standin.url, "api_key_env": ""},
+            "output": {"path": str(self.out), "shard_rows": 10},
+            "limits": {"concurrency": 8},
+        }
+        self.board = Board()
+
+    def write(self, count: int, first: int = 0, text: str = "word {}") -> None:
+        """Write rows, or append them where `first` is not 0."""
+        with self.source.open("a" if first else "w") as file:
+            for number in range(first, first + count):
+                file.write(json.dumps({"id": f"r{number}", "text": text.format(number), "n": number}) + "\n")
+
+    def run(self, **options: Any) -> View:
+        """Run the job as far as it goes."""
+        self.board = Board()
+        key = options.pop("key", "")
+        job = read_job(None, self.settings, {})
+        return pipeline.run(job, Secrets(key), pipeline.Options(**options), self.board)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the result rows of the sealed parts."""
+        rows: list[dict[str, Any]] = pq.read_table(self.out / "data").to_pylist()
+        return rows
+
+    def start(self) -> dict[str, Any]:
+        """Return the last start in run.json."""
+        found: dict[str, Any] = json.loads((self.out / "run.json").read_text())["starts"][-1]
+        return found
+
+
+@pytest.fixture
+def bench(tmp_path: Path, standin: Provider) -> Bench:
+    return Bench(tmp_path, standin)
