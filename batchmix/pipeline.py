@@ -51,6 +51,7 @@ def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
     leave_pandas_out()
     rehearsal_behaviour(job)  # a mistake in it is found before anything is made
     with locked_folder(Path(job.output.path)) as layout:
+        layout.redacted = secrets.redacted
         known = layout.read_run()
         if known is not None:
             check_same_run(job, known, layout.root)

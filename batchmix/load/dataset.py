@@ -192,7 +192,7 @@ class Dataset:
                 if not line:
                     continue
                 if index == span.stop:
-                    break
+                    raise _changed(span)
                 try:
                     row: dict[str, Any] | str = decode_row(line)
                 except BadLineError as error:
@@ -200,7 +200,7 @@ class Dataset:
                 yield index, row, (segment.file, number)
                 index += 1
         if index != span.stop:
-            self._check(span)
+            raise _changed(span)
 
 
 def _changed(span: Span) -> InputChanged:

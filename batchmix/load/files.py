@@ -57,8 +57,8 @@ class Stamp(msgspec.Struct, frozen=True):
     """The last change was long enough before the file was read."""
 
     def proves(self, now: Stamp) -> bool:
-        """Return whether a file with the stamp `now` must have the contents that were read under this one."""
-        return self.settled and msgspec.structs.replace(now, settled=True) == self
+        """Return whether a file with the stamp `now` must have the contents read under this one, which is settled."""
+        return msgspec.structs.replace(now, settled=True) == self
 
 
 def shown(path: str) -> str:

@@ -42,22 +42,18 @@ class Spool:
     def add(self, number: int, source: Source, stream: Readable | None) -> tuple[str, str]:
         """Spool one source (from `stream` where it is stdin); return the path it will have, and its digest.
 
-        Raises `InputError` for what can't be read and `NoSpace`; nothing is left behind then.
+        Raises `InputError` for what can't be read and `NoSpace`; the caller discards it then.
         """
         name = f"{number:05}.jsonl"
-        try:
-            with contextlib.ExitStack() as stack:
-                reading = _decompressed(stream) if stream is not None else stack.enter_context(_opened(source))
-                with _writing(self._root):
-                    if not self._making.exists():
-                        self._root.mkdir(0o700, parents=True, exist_ok=True)
-                        self._making.mkdir(0o700)
-                    fd = os.open(self._making / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-                stack.callback(os.close, fd)
-                digest = self._copied(reading, fd, source)
-        except BaseException:
-            self.discard()
-            raise
+        with contextlib.ExitStack() as stack:
+            reading = _decompressed(stream) if stream is not None else stack.enter_context(_opened(source))
+            with _writing(self._root):
+                if not self._making.exists():
+                    self._root.mkdir(0o700, parents=True, exist_ok=True)
+                    self._making.mkdir(0o700)
+                fd = os.open(self._making / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            stack.callback(os.close, fd)
+            digest = self._copied(reading, fd, source)
         return str(self.folder / name), digest
 
     def _copied(self, reading: Readable, fd: int, source: Source) -> str:

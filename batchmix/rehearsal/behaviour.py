@@ -73,7 +73,7 @@ class Behaviour:
     """After so many answers the money is gone; -1: never."""
     ledger: bool = True
     """Whether each request is written down."""
-    stable: bool = False
+    stable: bool = True
     """Whether `id` and `created` too follow from the request, so that whole bodies can be compared."""
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from batchmix.errors import NoSpace, RunError, RunLocked
 from batchmix.store.files import NO_SPACE, allocate, sync_file, sync_folder
 
 _VERSION = 1
+_RESERVE = "reserve"
 _JOURNAL_NAME = re.compile(r"(\d{5,})-(\d{3,})\.jsonl")
 _OURS = {
     "data",
@@ -89,6 +90,8 @@ class Layout:
         self.lock = root / "lock"
         self.run_json = root / "run.json"
         self.summary_json = root / "summary.json"
+        self.redacted: Callable[[bytes], bytes] = bytes
+        """Takes the secrets out of what is written."""
 
     def journal_path(self, shard: int, lane: int) -> Path:
         """Return where a lane's journal of a shard stands."""
@@ -128,9 +131,8 @@ class Layout:
         temporary = path.with_name(path.name + ".tmp")
         try:
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with open(fd, "w", encoding="utf-8") as file:  # noqa: PTH123 - opened with its mode above
-                json.dump(value, file, indent=1, ensure_ascii=False)
-                file.write("\n")
+            with open(fd, "wb") as file:  # noqa: PTH123 - opened with its mode above
+                file.write(self.redacted(json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n"))
             sync_file(temporary)
             temporary.replace(path)
             sync_folder(self.root)
@@ -157,6 +159,8 @@ def locked_folder(root: Path) -> Iterator[Layout]:
             raise RunError(f"{root}: is no run folder, it holds {strange[0]!r}; choose another with --out")
         for folder in (layout.data, layout.journal):
             folder.mkdir(0o700, exist_ok=True)
+        for left in [layout.journal / _RESERVE, *layout.journal.glob("*.tmp"), *root.glob("*.json.tmp")]:
+            left.unlink(missing_ok=True)  # by a kill
         yield layout
     finally:
         if not layout.run_json.exists():
@@ -246,7 +250,7 @@ class Reserve:
     """Disk space that is let go when there is no more, so that what is in flight can still be kept."""
 
     def __init__(self, layout: Layout) -> None:
-        self._path = layout.journal / "reserve"
+        self._path = layout.journal / _RESERVE
 
     def hold(self, size: int) -> None:
         """Take the space. Raises `NoSpace` where there is not that much."""

@@ -98,6 +98,19 @@ def test_a_change_of_the_same_size_is_seen(known: tuple[Path, Scan], spool: Path
     assert [new.digest == old.digest for new, old in pairs] == [True, False, True]
 
 
+@pytest.mark.usefixtures("settled")
+def test_times_that_were_set_back_hide_nothing(rows_file: Any, spool: Path) -> None:
+    """The time of the status change can't be set."""
+    path = rows_file(ROWS)
+    scan = stored(open_rows(make_job(path), spool).scan)
+    status = path.stat()
+    with path.open("r+b") as file:
+        file.write(path.read_bytes().replace(b"p3", b"P3"))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    dataset = open_rows(make_job(path), spool, known=scan)
+    assert prompts_of(dataset, make_job(path))[3] == "P3"
+
+
 def test_appended_rows_leave_earlier_shards_as_they_are(rows_file: Any, spool: Path) -> None:
     """Whole shards keep their digests, those that grew don't."""
     path = rows_file(ROWS)

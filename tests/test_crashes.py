@@ -1,0 +1,117 @@
+"""A kill at each step that changes a file leaves a run that the same command completes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Provider
+from tests.killing import command, fetch, results, write_rows
+
+
+def killed_at(call: list[str], number: int) -> bool:
+    """Run a call that is killed at its n-th change of a file; return whether it got that far."""
+    crashing = [call[0], "-m", "tests.crashing", str(number), *call[3:]]
+    done = subprocess.run(crashing, capture_output=True, check=False)
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return done.returncode != 0
+
+
+@dataclasses.dataclass
+class Scene:
+    """What comes before the call that is killed, and the call."""
+
+    prepare: Callable[[Path, str], None]
+    source: str = "rows.jsonl"
+    more: tuple[str, ...] = ()
+
+
+SETTINGS = ("--set", "output.shard_rows=10", "--concurrency", "8", "--set", "name=crash", "--set", "retry.attempts=1")
+
+
+def fresh(root: Path, url: str) -> None:
+    write_rows(root / "rows.jsonl", 25)
+
+
+def begun(root: Path, url: str, *more: str) -> None:
+    fresh(root, url)
+    subprocess.run(command(url, root / "rows.jsonl", root / "run", *SETTINGS, *more), check=False, capture_output=True)
+
+
+def appended(root: Path, url: str) -> None:
+    begun(root, url)
+    write_rows(root / "rows.jsonl", 7, first=25)
+
+
+def failed(root: Path, url: str) -> None:
+    fetch(url, "behaviour", "e500=0.4&max_faults=1&seed=3")
+    begun(root, url)
+    fetch(url, "behaviour", "")
+
+
+def limited(root: Path, url: str) -> None:
+    begun(root, url, "--limit", "13")
+
+
+SCENES = {
+    "a first run": Scene(fresh),
+    "appended rows": Scene(appended),
+    "failed rows": Scene(failed),
+    "a limit that is lifted": Scene(limited),
+    "a changed model": Scene(begun, more=("--model", "other", "--update")),
+    "a changed prompt": Scene(begun, more=("--prompt", "Tell {{ text }}", "--update")),
+    "changed columns": Scene(begun, more=("--set", 'input.columns=["n"]', "--update")),
+}
+
+
+def crash_everywhere(scene: Scene, tmp_path: Path, standin: Provider, steps: range) -> int:
+    """Kill a call at each of some steps and complete it; return the last step that it has."""
+    expected = None
+    last = 0
+    for step in [0, *steps]:  # 0: undisturbed
+        standin.behave()
+        fetch(standin.url, "reset", "")
+        root = tmp_path / f"step-{step}"
+        root.mkdir()
+        scene.prepare(root, standin.url)
+        call = command(standin.url, root / scene.source, root / "run", *SETTINGS, *scene.more)
+        if step and not killed_at(call, step):
+            break
+        # What was accepted is written down: the same command goes on, with --update or, once it is, without.
+        again = [word for word in call if word != "--update"] if _accepted(root / "run", scene) else call
+        done = subprocess.run(again, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"step {step}: {done.stderr}"
+        table = results(root / "run")
+        expected = table if expected is None else expected
+        assert table.equals(expected), f"step {step}: the results differ"
+        assert not list((root / "run" / "journal").iterdir())
+        last = step
+        shutil.rmtree(root)
+    return last
+
+
+def _accepted(out: Path, scene: Scene) -> bool:
+    """Return whether the killed call had already written down that it may go on."""
+    if "--update" not in scene.more or not (out / "run.json").exists():
+        return False
+    run = json.loads((out / "run.json").read_text())
+    return len(run["starts"]) > 1
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_a_kill_at_some_changes_of_a_file_is_survived(name: str, tmp_path: Path, standin: Provider) -> None:
+    crash_everywhere(SCENES[name], tmp_path, standin, range(17, 75, 23))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCENES)
+def test_a_kill_at_every_change_of_a_file_is_survived(name: str, tmp_path: Path, standin: Provider) -> None:
+    steps = crash_everywhere(SCENES[name], tmp_path, standin, range(1, 10_000))
+    assert steps > 10
