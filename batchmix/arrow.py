@@ -1,4 +1,4 @@
-"""pyarrow without what it would bring along."""
+"""pyarrow as it is used here: without what it would bring along, and giving memory back."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ class _NoPandas(MetaPathFinder):
         return None
 
 
-def leave_pandas_out() -> None:
-    """Keep pyarrow from importing pandas, which it does with the first array it makes of a list.
+def set_up_arrow() -> None:
+    """Let pyarrow take memory from the system, and keep it from importing pandas.
 
-    Where pandas is installed that import takes half a second, in which no answer is read, and 60 MB; nothing here uses
+    Its own pool keeps what it once took, so that memory would grow with the input. And with the first array that it
+    makes of a list it imports pandas: where that is installed it takes half a second, in which no answer is read, and 60 MB; nothing here uses
     it. pyarrow remembers that it was not there; everybody else can still import it.
     """
+    pa.set_memory_pool(pa.system_memory_pool())
     if "pandas" in sys.modules:
         return
     finder = _NoPandas()

@@ -10,11 +10,12 @@ import signal
 import socket
 import sys
 from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 
-from batchmix.arrow import leave_pandas_out
+from batchmix.arrow import set_up_arrow
 from batchmix.errors import BatchmixError, Interrupted, JobError, NoSpace
 from batchmix.job import REHEARSAL, Job
 from batchmix.lanes import Course, Lane, run_lanes
@@ -48,7 +49,7 @@ def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
 
     Raises `UsageError` where nothing was sent, `Stopped` and `Interrupted` where the same call resumes.
     """
-    leave_pandas_out()
+    set_up_arrow()
     rehearsal_behaviour(job)  # a mistake in it is found before anything is made
     with locked_folder(Path(job.output.path)) as layout:
         layout.redacted = secrets.redacted
@@ -109,6 +110,8 @@ class _Call(msgspec.Struct, frozen=True):
 
 async def _send(call: _Call, layout: Layout, dataset: Dataset, work: Work, board: Board) -> None:
     job, options = call.job, call.options
+    # One thread seals while the other reads and syncs; each more would keep memory of its own.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
     halt = Halt(job.timeouts.drain_s)
     board.results = work.run.results
     for footer in work.done:

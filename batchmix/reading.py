@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pyarrow as pa
 
-from batchmix.errors import BatchmixError, RunError
+from batchmix.errors import BatchmixError, InputError, RunError
 from batchmix.job import Job
 from batchmix.load import open_dataset
 from batchmix.resume import known_scan
@@ -50,14 +51,20 @@ def export(folder: Path, file: Path) -> tuple[int, list[str]]:
 
 
 def _carried(run: RunFile, job: Job, folder: Path, index: int) -> list[pa.RecordBatch]:
+    known = known_scan(run)
     dataset = open_dataset(
         job,
         spool=Layout(folder).input,
         shard_rows=run.shard_rows,
-        known=known_scan(run),
+        known=known,
         limit=run.scan.get("limit"),
         reserved=RESULT_COLUMNS,
+        reject_bad_rows=True,
+        stdin=io.BytesIO(),  # what was piped in is in the spool
     )
+    if known is None or dataset.scan.spans[index] != known.spans[index]:
+        dataset.discard()
+        raise InputError("the input has changed")
     return list(dataset.carried(index))
 
 

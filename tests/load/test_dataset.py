@@ -53,18 +53,18 @@ def test_a_row_that_can_no_longer_be_read_is_a_change(rows_file: Any, spool: Pat
         requests_of(dataset, job, 0)
 
 
-@pytest.mark.parametrize(
-    "changed", [jsonl(ROWS[:4]), jsonl(ROWS[:3]), jsonl(ROWS[:3]) + b'{"prompt":""}\n' * 9, b"\n" * 5000]
-)
-def test_more_or_fewer_rows_in_a_shard_are_a_change(changed: bytes, rows_file: Any, spool: Path) -> None:
+@pytest.mark.parametrize("later", [[], [{"prompt": "one"}], [{"prompt": "short"}] * 400])
+def test_more_or_fewer_rows_in_a_shard_are_a_change(later: list[Any], rows_file: Any, spool: Path) -> None:
     """And none beyond its range is asked."""
-    path = rows_file(ROWS)
-    job = make_job(path)
+    rows = [{"prompt": "x" * 3000}] * 6
+    job = make_job(rows_file(rows))
     dataset = open_rows(job, spool)
-    path.write_bytes(changed)
-    asked = dataset.requests(1, job.models[0])
+    rows_file([*rows[:3], *later])
+    asked: list[int] = []
+    batches = dataset.requests(1, job.models[0])
     with pytest.raises(InputChanged):
-        assert all(3 <= request.row < 6 for batch in asked for request in batch)
+        asked.extend(request.row for batch in batches for request in batch)
+    assert set(asked) <= {3, 4, 5}
 
 
 @pytest.mark.parametrize("how", ["values", "rows", "gone", "rubbish"])

@@ -107,8 +107,8 @@ def test_times_that_were_set_back_hide_nothing(rows_file: Any, spool: Path) -> N
     with path.open("r+b") as file:
         file.write(path.read_bytes().replace(b"p3", b"P3"))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    dataset = open_rows(make_job(path), spool, known=scan)
-    assert prompts_of(dataset, make_job(path))[3] == "P3"
+    again = open_rows(make_job(path), spool, known=scan).scan
+    assert [new.digest == old.digest for new, old in zip(again.spans, scan.spans, strict=True)] == [True, False, True]
 
 
 def test_appended_rows_leave_earlier_shards_as_they_are(rows_file: Any, spool: Path) -> None:

@@ -58,6 +58,15 @@ def test_a_cursor_gives_any_ranges_in_any_order(tmp_path_factory: Any, files: An
             assert found == list(range(first, stop))
 
 
+def test_a_range_that_was_not_read_to_its_end_can_be_read_again(table_file: Any, monkeypatch: Any) -> None:
+    """From its beginning."""
+    monkeypatch.setattr(parquet, "_BATCH_ROWS", 2)
+    cursor = Cursor(ParquetInput([str(table_file({"n": list(range(10))}))]), ["n"])
+    for first in (0, 4):
+        next(cursor.read(first, 9))
+        assert [n for part in cursor.read(first, 9) for n in part.column("n").to_pylist()] == list(range(first, 9))
+
+
 def test_reading_all_shards_decodes_a_row_group_once(table_file: Any, spool: Path, monkeypatch: Any) -> None:
     """Also when some shards are passed over; two passes at once each have their own cursor."""
     path = table_file({"prompt": [str(i) for i in range(100)]})

@@ -1,0 +1,99 @@
+"""Independent judges: other people's servers answer, other people's readers read."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import Bench
+from tests.killing import command, write_rows
+
+
+@contextlib.contextmanager
+def serving(call: list[str], pattern: str) -> Iterator[str]:
+    """Run a server; give the address that it prints."""
+    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                found = re.search(pattern, line)
+                if found:
+                    yield found[1]
+                    return
+            raise AssertionError("the server did not start")
+        finally:
+            process.terminate()
+            process.communicate()
+
+
+@pytest.fixture
+def llmock() -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = shutil.which("llmock") or str(Path(sys.executable).with_name("llmock"))
+    call = [program, "serve", "--host", "127.0.0.1", "--port", str(port), "--error-rate", "503=0.05"]
+    with serving(call, r"Uvicorn running on (http://[\d.:]+)") as url:
+        yield url
+
+
+def test_a_run_against_llmock_answers_every_row(llmock: str, tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.jsonl", 200)
+    done = subprocess.run(command(f"{llmock}/v1", tmp_path / "rows.jsonl", tmp_path / "run"), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = pq.read_table(tmp_path / "run" / "data").to_pylist()
+    assert [row["row"] for row in rows] == list(range(200))
+    assert all(row["response"] for row in rows)
+    for row in rows:
+        assert_usage_is_the_servers(row)
+    verdict = subprocess.run([shutil.which("llmock") or str(Path(sys.executable).with_name("llmock")), "report", "--url", llmock], capture_output=True, text=True, check=False)
+    assert verdict.returncode == 0, verdict.stdout + verdict.stderr
+
+
+def test_a_run_against_llama_cpp_answers_every_row(tmp_path: Path) -> None:
+    with serving([sys.executable, "-m", "tests.tiny_model", str(tmp_path / "tiny.gguf")], r"listening on (http://[\d.:]+)$") as url:
+        write_rows(tmp_path / "rows.jsonl", 40)
+        call = command(f"{url}/v1", tmp_path / "rows.jsonl", tmp_path / "run", "--set", "params.max_tokens=12", "--concurrency", "4")
+        done = subprocess.run(call, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        rows = pq.read_table(tmp_path / "run" / "data").to_pylist()
+        assert [(row["row"], row["status"]) for row in rows] == [(n, "ok") for n in range(40)]
+        for row in rows:
+            assert_usage_is_the_servers(row)
+        body = {"model": "m", "messages": [{"role": "user", "content": "Say question 7"}], "max_tokens": 12}
+        request = urllib.request.Request(f"{url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as response:
+            assert json.load(response)["usage"]["prompt_tokens"] == rows[7]["prompt_tokens"]
+
+
+def assert_usage_is_the_servers(row: dict[str, object]) -> None:
+    usage = json.loads(str(row["raw"]))["usage"]
+    for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+        assert row[name] == usage[name]
+
+
+ONE_LINERS = {
+    "duckdb": "import duckdb; print(duckdb.sql(\"select count(*) from 'DATA/*.parquet' where status = 'ok'\").fetchall()[0][0])",
+    "polars": "import polars; print(len(polars.read_parquet('DATA')))",
+    "pandas": "import pandas; print(pandas.read_parquet('DATA').response.notna().sum())",
+}
+
+
+@pytest.mark.parametrize("reader", ONE_LINERS)
+def test_others_read_a_run_in_one_line(reader: str, bench: Bench) -> None:
+    bench.write(25)
+    bench.run()
+    line = ONE_LINERS[reader].replace("DATA", str(bench.out / "data"))
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "25"
