@@ -24,8 +24,8 @@ def set_up_arrow() -> None:
     """Let pyarrow take memory from the system, and keep it from importing pandas.
 
     Its own pool keeps what it once took, so that memory would grow with the input. And with the first array that it
-    makes of a list it imports pandas: where that is installed it takes half a second, in which no answer is read, and 60 MB; nothing here uses
-    it. pyarrow remembers that it was not there; everybody else can still import it.
+    makes of a list it imports pandas: where that is installed it takes half a second, in which no answer is read, and
+    60 MB; nothing here uses it. pyarrow remembers that it was not there; everybody else can still import it.
     """
     pa.set_memory_pool(pa.system_memory_pool())
     if "pandas" in sys.modules:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pyarrow as pa
 
 from batchmix.errors import RunError
 from batchmix.job import Job, Model
@@ -39,8 +38,7 @@ class Digests:
                 "path": job.provider.path,
             }
         )
-        schema: pa.Schema = dataset.carried_schema
-        self.columns = _digest([str(schema.remove_metadata()), asked.id, asked.columns])
+        self.columns = _digest([str(dataset.carried_schema.remove_metadata()), asked.id, asked.columns])
         self._spans = [span.digest for span in dataset.scan.spans]
         self.accepted = _digest([self.requests, self.columns, self._spans])
 

@@ -15,7 +15,18 @@ import pyarrow.parquet as pq
 
 from batchmix.cli import main
 
-CHANGES = ["mkdir", "rename", "replace", "unlink", "rmdir", "ftruncate", "posix_fallocate", "fsync", "fdatasync", "pwrite"]
+CHANGES = [
+    "mkdir",
+    "rename",
+    "replace",
+    "unlink",
+    "rmdir",
+    "ftruncate",
+    "posix_fallocate",
+    "fsync",
+    "fdatasync",
+    "pwrite",
+]
 
 
 class Countdown:

@@ -45,7 +45,13 @@ def test_passing_trouble_is_retried_and_throttling_costs_no_attempt(bench: Bench
     bench.source.write_text(
         "\n".join(
             json.dumps({"text": text})
-            for text in ["[[rehearsal:500x2]]", "[[rehearsal:dropx1]]", "[[rehearsal:cutx1]]", "[[rehearsal:429x4]]", "plain"]
+            for text in [
+                "[[rehearsal:500x2]]",
+                "[[rehearsal:dropx1]]",
+                "[[rehearsal:cutx1]]",
+                "[[rehearsal:429x4]]",
+                "plain",
+            ]
         )
     )
     bench.run()
@@ -295,19 +301,30 @@ def test_a_folder_with_other_things_in_it_is_left_alone(bench: Bench) -> None:
 
 
 def test_batch_lines_are_sent_as_they_are(bench: Bench) -> None:
-    bodies = [{"model": "one", "messages": [{"role": "user", "content": "a"}], "top_p": 0.5}, {"model": "two", "messages": [{"role": "user", "content": "b"}]}]
-    lines = [{"custom_id": f"c{n}", "method": "POST", "url": "/v1/chat/completions", "body": body} for n, body in enumerate(bodies)]
+    bodies = [
+        {"model": "one", "messages": [{"role": "user", "content": "a"}], "top_p": 0.5},
+        {"model": "two", "messages": [{"role": "user", "content": "b"}]},
+    ]
+    lines = [
+        {"custom_id": f"c{n}", "method": "POST", "url": "/v1/chat/completions", "body": body}
+        for n, body in enumerate(bodies)
+    ]
     bench.source.write_text("\n".join(map(json.dumps, lines)))
     del bench.settings["model"]
     del bench.settings["input"]["prompt"]
     bench.run()
-    assert [(row["custom_id"], row["model"], row["status"]) for row in bench.rows()] == [("c0", "one", "ok"), ("c1", "two", "ok")]
+    assert [(row["custom_id"], row["model"], row["status"]) for row in bench.rows()] == [
+        ("c0", "one", "ok"),
+        ("c1", "two", "ok"),
+    ]
 
 
 def test_an_input_that_changes_while_it_is_worked_on_stops_the_run(bench: Bench) -> None:
     bench.write(30)
     bench.standin.behave("latency=0.2")
-    change = threading.Timer(0.35, lambda: bench.source.write_text(bench.source.read_text().replace("word 3", "ward 3")))
+    change = threading.Timer(
+        0.35, lambda: bench.source.write_text(bench.source.read_text().replace("word 3", "ward 3"))
+    )
     change.start()
     with pytest.raises(InputChanged):
         bench.run()

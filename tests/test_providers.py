@@ -50,21 +50,38 @@ def llmock() -> Iterator[str]:
 
 def test_a_run_against_llmock_answers_every_row(llmock: str, tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", 200)
-    done = subprocess.run(command(f"{llmock}/v1", tmp_path / "rows.jsonl", tmp_path / "run"), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command(f"{llmock}/v1", tmp_path / "rows.jsonl", tmp_path / "run"), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     rows = pq.read_table(tmp_path / "run" / "data").to_pylist()
     assert [row["row"] for row in rows] == list(range(200))
     assert all(row["response"] for row in rows)
     for row in rows:
         assert_usage_is_the_servers(row)
-    verdict = subprocess.run([shutil.which("llmock") or str(Path(sys.executable).with_name("llmock")), "report", "--url", llmock], capture_output=True, text=True, check=False)
+    verdict = subprocess.run(
+        [shutil.which("llmock") or str(Path(sys.executable).with_name("llmock")), "report", "--url", llmock],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert verdict.returncode == 0, verdict.stdout + verdict.stderr
 
 
 def test_a_run_against_llama_cpp_answers_every_row(tmp_path: Path) -> None:
-    with serving([sys.executable, "-m", "tests.tiny_model", str(tmp_path / "tiny.gguf")], r"listening on (http://[\d.:]+)$") as url:
+    with serving(
+        [sys.executable, "-m", "tests.tiny_model", str(tmp_path / "tiny.gguf")], r"listening on (http://[\d.:]+)$"
+    ) as url:
         write_rows(tmp_path / "rows.jsonl", 40)
-        call = command(f"{url}/v1", tmp_path / "rows.jsonl", tmp_path / "run", "--set", "params.max_tokens=12", "--concurrency", "4")
+        call = command(
+            f"{url}/v1",
+            tmp_path / "rows.jsonl",
+            tmp_path / "run",
+            "--set",
+            "params.max_tokens=12",
+            "--concurrency",
+            "4",
+        )
         done = subprocess.run(call, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         rows = pq.read_table(tmp_path / "run" / "data").to_pylist()
@@ -72,7 +89,9 @@ def test_a_run_against_llama_cpp_answers_every_row(tmp_path: Path) -> None:
         for row in rows:
             assert_usage_is_the_servers(row)
         body = {"model": "m", "messages": [{"role": "user", "content": "Say question 7"}], "max_tokens": 12}
-        request = urllib.request.Request(f"{url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            f"{url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
         with urllib.request.urlopen(request) as response:
             assert json.load(response)["usage"]["prompt_tokens"] == rows[7]["prompt_tokens"]
 

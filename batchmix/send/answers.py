@@ -14,13 +14,17 @@ from batchmix.records import Completion, Usage
 _INT64 = 2**63
 
 
+_ABSENT = msgspec.Raw()
+_NOTHING = (b"", b"null", b"[]", b"{}", b'""', b"false", b"0")
+
+
 class _Message(msgspec.Struct, gc=False):
     content: str | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
-    tool_calls: msgspec.Raw | None = None
-    reasoning_details: msgspec.Raw | None = None
+    tool_calls: msgspec.Raw = _ABSENT
+    reasoning_details: msgspec.Raw = _ABSENT
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -42,15 +46,15 @@ class _Usage(msgspec.Struct, gc=False):
     total_tokens: int
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
-    claude_cache_tokens_details: msgspec.Raw | None = None
-    prompt_cache_hit_tokens: msgspec.Raw | None = None
+    claude_cache_tokens_details: msgspec.Raw = _ABSENT
+    prompt_cache_hit_tokens: msgspec.Raw = _ABSENT
 
 
 class _Chat(msgspec.Struct, gc=False):
     choices: list[_Choice]
     usage: _Usage
     model: str | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = _ABSENT
 
 
 _decoder = msgspec.json.Decoder(_Chat)
@@ -72,11 +76,13 @@ class _Unusual(Exception):
 
 def _ordinary(chat: _Chat, served_model: str | None) -> Completion:
     usage = chat.usage
-    if chat.error is not None or not chat.choices or usage.claude_cache_tokens_details or usage.prompt_cache_hit_tokens:
+    if not chat.choices or any(
+        map(_is_there, (chat.error, usage.claude_cache_tokens_details, usage.prompt_cache_hit_tokens))
+    ):
         raise _Unusual
     choice = chat.choices[0]
     message = choice.message
-    if message.reasoning_details is not None or not 0 <= usage.total_tokens < _INT64:
+    if _is_there(message.reasoning_details) or not 0 <= usage.total_tokens < _INT64:
         raise _Unusual
     prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
     return Completion(
@@ -96,9 +102,12 @@ def _ordinary(chat: _Chat, served_model: str | None) -> Completion:
     )
 
 
-def _raw_text(raw: msgspec.Raw | None) -> str | None:
-    text = bytes(raw).decode() if raw is not None else None
-    return None if text in (None, "null", "[]") else text
+def _is_there(raw: msgspec.Raw) -> bool:
+    return raw is not _ABSENT and bytes(raw) not in _NOTHING
+
+
+def _raw_text(raw: msgspec.Raw) -> str | None:
+    return bytes(raw).decode() if _is_there(raw) else None
 
 
 def read_json(body: bytes) -> Any:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import email.utils
 import math
+import os
 import re
 import resource
 import ssl
@@ -183,11 +184,15 @@ class Client:
 
 
 def _reason(error: Exception) -> str:
-    cause = getattr(error, "os_error", None) or getattr(error, "certificate_error", None) or error
-    text = getattr(cause, "strerror", None) or getattr(cause, "reason", None) or getattr(cause, "verify_message", None)
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        text = f"the proxy answered {error.status}"
-    return str(text or type(cause).__name__)
+        return f"the proxy answered {error.status}"
+    cause = getattr(error, "os_error", None) or getattr(error, "certificate_error", None) or error
+    if isinstance(cause, OSError) and (cause.errno or 0) > 0:
+        return os.strerror(cause.errno or 0)
+    for name in ("verify_message", "strerror", "reason"):
+        if getattr(cause, name, None):
+            return str(getattr(cause, name))
+    return type(cause).__name__
 
 
 def _proxy(base_url: str) -> str | None:

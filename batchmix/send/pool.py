@@ -174,7 +174,7 @@ class Pool:
 
     def _next(self) -> _Item | None:
         """Return the next request if it may leave at once; what is due again goes first."""
-        if self._closed or self._idle:
+        if self._closed or self._idle or self._halt.stopping.is_set():
             return None
         queue = self._due or self._buffer
         if not queue or (queue is self._buffer and len(self._retries) >= max(_FEW, 2 * self._governor.window)):

@@ -132,7 +132,9 @@ class Layout:
         try:
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             with open(fd, "wb") as file:  # noqa: PTH123 - opened with its mode above
-                file.write(self.redacted(json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n"))
+                file.write(
+                    self.redacted(json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+                )
             sync_file(temporary)
             temporary.replace(path)
             sync_folder(self.root)

@@ -19,7 +19,9 @@ from tests.killing import fetch, status, write_rows
 MARKER = "sk-MARKER-9f8e7d6c5b4a"
 
 
-def batchmix(*call: str, stdin: str | None = None, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+def batchmix(
+    *call: str, stdin: str | None = None, cwd: Path | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
     """Run the program; its environment has no key unless one is given."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AIHUBMIX")}
     return subprocess.run(
@@ -128,7 +130,10 @@ def test_the_key_is_in_no_file_and_no_output(job: Path, standin: Provider) -> No
     outputs.append(
         subprocess.run(
             [sys.executable, "-c", _CRASH, "run", str(job), "-vv", "--set", "name=d"],
-            capture_output=True, text=True, check=False, env=os.environ | {"NIGHT_KEY": MARKER},
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"NIGHT_KEY": MARKER},
         )  # fmt: skip
     )
     assert outputs[-1].returncode == 3
@@ -163,7 +168,14 @@ def test_a_job_file_runs_and_says_where_the_data_is(job: Path) -> None:
 def test_the_last_line_of_a_run_reads_its_data(job: Path) -> None:
     done = batchmix("run", str(job), NIGHT_KEY="none", cwd=job.parent)
     line = next(line for line in done.stdout.splitlines() if "read it" in line).split(maxsplit=2)[2]
-    shown = subprocess.run(line.replace("python", sys.executable, 1), shell=True, capture_output=True, text=True, cwd=job.parent, check=True)
+    shown = subprocess.run(
+        line.replace("python", sys.executable, 1),
+        shell=True,
+        capture_output=True,
+        text=True,
+        cwd=job.parent,
+        check=True,
+    )
     assert "request_hash" in shown.stdout
 
 
@@ -180,7 +192,18 @@ def test_plan_sends_nothing_and_writes_nothing(job: Path, standin: Provider) -> 
 
 
 def test_rows_can_be_piped_in_and_an_empty_pipe_resumes(tmp_path: Path, standin: Provider) -> None:
-    call = ("run", "-", "--model", "m", "--base-url", standin.url, "--out", str(tmp_path / "out"), "--set", "provider.api_key_env=")
+    call = (
+        "run",
+        "-",
+        "--model",
+        "m",
+        "--base-url",
+        standin.url,
+        "--out",
+        str(tmp_path / "out"),
+        "--set",
+        "provider.api_key_env=",
+    )
     assert batchmix(*call, stdin='{"prompt": "a"}\n{"prompt": "b"}\n').returncode == 0
     assert batchmix(*call, stdin="").returncode == 0
     assert standin.asked() == 2
@@ -252,7 +275,10 @@ def test_status_shows_a_run_while_it_runs_and_a_second_start_is_told_who_has_it(
 def test_export_writes_one_file_also_of_an_unfinished_run(suffix: str, job: Path, standin: Provider) -> None:
     write_rows(job.parent / "rows.jsonl", 30)
     standin.behave("balance=17")
-    assert batchmix("run", str(job), "--set", "output.shard_rows=10", "--concurrency", "1", NIGHT_KEY="none").returncode == 3
+    assert (
+        batchmix("run", str(job), "--set", "output.shard_rows=10", "--concurrency", "1", NIGHT_KEY="none").returncode
+        == 3
+    )
     file = job.parent / f"answers{suffix}"
     done = batchmix("export", str(job.parent / "runs" / "night"), str(file))
     assert done.returncode == 0

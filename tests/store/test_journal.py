@@ -11,9 +11,22 @@ from hypothesis import strategies as st
 
 from batchmix.errors import NoSpace
 from batchmix.records import Exchange
-from batchmix.store.journal import Damage, Ended, Event, Journal, Line, Sent, decode_line, encode_line, heard, read_lines
+from batchmix.store.journal import (
+    Damage,
+    Ended,
+    Event,
+    Journal,
+    Line,
+    Sent,
+    decode_line,
+    encode_line,
+    heard,
+    read_lines,
+)
 
-bodies = st.one_of(st.binary(max_size=60), st.sampled_from([b'{"e":"sent","crc":"00000000"}', b"\n\n", "é\u2028".encode()]))
+bodies = st.one_of(
+    st.binary(max_size=60), st.sampled_from([b'{"e":"sent","crc":"00000000"}', b"\n\n", "é\u2028".encode()])
+)
 
 
 def events_of(made: list[tuple[int, bytes]]) -> list[Event]:
@@ -23,7 +36,7 @@ def events_of(made: list[tuple[int, bytes]]) -> list[Event]:
         events.append(Sent(row, "m", 0, 1, "h", 17))
         exchange = Exchange(17, 18, 0.5, 200, body, "application/json", "rid")
         events.append(heard((row, "m", 0), 1, "h", "/chat/completions", exchange))
-        events.append(Ended(row, "m", 0, 1, "h", "failed", "timeout", "text with \"quotes\" and \n lines"))
+        events.append(Ended(row, "m", 0, 1, "h", "failed", "timeout", 'text with "quotes" and \n lines'))
     return events
 
 
@@ -145,7 +158,9 @@ def test_an_event_larger_than_a_stretch_is_kept(tmp_path: Path) -> None:
     assert [type(found).__name__ for found in found_in(path.read_bytes())] == ["Sent", "Heard", "Sent"]
 
 
-def test_a_full_disk_frees_the_reserve_once_and_then_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_frees_the_reserve_once_and_then_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "j.jsonl"
     asked = []
 

@@ -1,0 +1,111 @@
+"""The governor on a clock that is moved by hand."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchmix.job import Limits
+from batchmix.send.governor import Governor, Limit
+
+
+def drive(governor: Governor, seconds: float, tokens: float, hold_s: float = 0.5) -> list[float]:
+    """Send as fast as the governor allows; each request ends after a while. Return when they left."""
+    now, left, ends = 0.0, [], []
+    while now < seconds:
+        while ends and ends[0] <= now:
+            ends.pop(0)
+            governor.settle(tokens, tokens)
+        wait = governor.wait_s(now, tokens)
+        if wait == 0:
+            governor.admit(tokens)
+            left.append(now)
+            ends.append(now + hold_s)
+        else:
+            now = min([now + wait, *ends[:1]]) + 1e-9
+    return left
+
+
+def test_requests_never_pass_what_was_told_in_any_minute_beyond_the_first() -> None:
+    left = drive(Governor(Limits(requests_per_minute=600), 0.0), 300, 10)
+    assert 600 * 5 * 0.98 <= len(left) <= 600 * 6
+    later = [at for at in left if at >= 60]
+    for start in range(60, 240):
+        assert sum(start <= at < start + 60 for at in later) <= 601
+
+
+@given(st.floats(60, 6000), st.floats(6000, 600_000), st.floats(1, 500))
+def test_requests_and_tokens_are_kept_jointly(requests: float, per_minute: float, tokens: float) -> None:
+    governor = Governor(Limits(requests_per_minute=requests, tokens_per_minute=per_minute), 0.0)
+    left = drive(governor, 30, tokens)
+    assert len(left) <= requests * 1.5 + 1
+    assert len(left) * tokens <= per_minute * 1.5 + tokens
+
+
+def test_what_was_not_used_is_given_back() -> None:
+    governor = Governor(Limits(tokens_per_minute=1000), 0.0)
+    governor.admit(1000)
+    assert governor.wait_s(0.0, 100) > 5
+    governor.settle(1000, 0.0)
+    assert governor.wait_s(0.0, 100) == 0
+
+
+def test_a_request_larger_than_the_budget_still_leaves_in_the_end() -> None:
+    governor = Governor(Limits(tokens_per_minute=1000), 0.0)
+    assert governor.wait_s(0.0, 5000) == 0
+    governor.admit(5000)
+    assert 0 < governor.wait_s(0.0, 10) < math.inf
+
+
+def test_the_window_bounds_what_is_in_flight() -> None:
+    governor = Governor(Limits(concurrency=3), 0.0)
+    for _ in range(3):
+        assert governor.wait_s(0.0, 1) == 0
+        governor.admit(1)
+    assert governor.wait_s(0.0, 1) == math.inf
+    assert governor.limited_by is Limit.WINDOW
+    governor.settle(1, 1)
+    assert governor.wait_s(0.0, 1) == 0
+
+
+def test_a_throttle_pauses_all_for_as_long_as_was_asked_and_no_longer() -> None:
+    governor = Governor(Limits(), 0.0)
+    governor.admit(1)
+    governor.throttled(10.0, 9.0, 2.5)
+    assert governor.wait_s(10.0, 1) == 2.5
+    assert governor.limited_by is Limit.PAUSE
+    governor.settle(1, 0)
+    assert governor.wait_s(12.5, 1) == 0
+
+
+def test_a_throttle_without_a_word_pauses_a_little_longer_each_time() -> None:
+    governor = Governor(Limits(), 0.0)
+    now, pauses = 0.0, []
+    for _ in range(8):
+        governor.throttled(now, now, None)
+        pauses.append(governor.wait_s(now, 1))
+        now += pauses[-1] + 0.01
+    assert pauses[0] <= 1.0
+    assert 15 <= pauses[-1] <= 60
+    governor.answered(10, 10, 10)
+    governor.throttled(now, now, None)
+    assert governor.wait_s(now, 1) <= 1.0
+
+
+def test_throttles_of_one_round_trip_cut_the_window_once() -> None:
+    governor = Governor(Limits(concurrency=100), 0.0)
+    for _ in range(100):
+        governor.admit(1)
+    for _ in range(50):
+        governor.throttled(1.0, 0.0, 0.5)
+    assert 60 <= governor.window <= 75
+
+
+def test_the_estimate_follows_the_usage() -> None:
+    governor = Governor(Limits(), 0.0)
+    for _ in range(200):
+        governor.answered(100, 150, 40)
+    assert 180 <= governor.estimate(100, None) <= 200
+    assert governor.estimate(100, 10) <= 165

@@ -1,0 +1,215 @@
+"""The pool ends every request once, retries first, and stops in one place. A provider in memory stands in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from batchmix.errors import Interrupted, Next
+from batchmix.job import Limits
+from batchmix.records import Completion, Exchange, Failure, Progress, Request
+from batchmix.send.attempts import Outcome
+from batchmix.send.governor import Governor
+from batchmix.send.pool import Halt, Pool, Rules
+from batchmix.send.streak import Streak
+
+RETRY = Failure(Next.RETRY, "server_error", "again")
+PAUSE = Failure(Next.PAUSE, "throttled", "slower")
+REJECT = Failure(Next.REJECT, "rejected", "no")
+
+
+class Scene:
+    """A pool, and what a request is answered, by its row and how often it was asked."""
+
+    def __init__(self, answer: Callable[[int, int], Outcome], *, concurrency: int = 4, rules: Rules = Rules(3)) -> None:
+        self.answer = answer
+        self.asked: Counter[int] = Counter()
+        self.order: list[int] = []
+        self.ends: dict[int, Failure | None] = {}
+        self.in_flight = self.most_in_flight = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.halt = Halt(5.0)
+        self.progress = Progress("m")
+        self._outcomes: dict[int, Outcome] = {}
+        governor = Governor(Limits(concurrency=concurrency), asyncio.get_running_loop().time())
+        self.pool = Pool(self, governor, self, self.halt, self.progress, rules)
+
+    async def post(self, request: Request) -> Exchange:
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            await asyncio.sleep(0)
+            await self.gate.wait()
+        finally:
+            self.in_flight -= 1
+        self._outcomes[request.row] = self.answer(request.row, self.asked[request.row])
+        return Exchange(0, 0, 0.01, 200, retry_after_s=0.0)
+
+    def sent(self, request: Request, at_ms: int) -> None:
+        self.asked[request.row] += 1
+        self.order.append(request.row)
+
+    def heard(self, request: Request, exchange: Exchange) -> Outcome:
+        return self._outcomes[request.row]
+
+    def ended(self, request: Request, failure: Failure | None) -> None:
+        assert request.row not in self.ends, "a row ended twice"
+        self.ends[request.row] = failure
+
+    async def feed(self, rows: int) -> AsyncIterator[list[Request]]:
+        for first in range(0, rows, 7):
+            yield [Request(row, "m", 0, "h", "/p", b"", 1, None) for row in range(first, min(first + 7, rows))]
+
+    async def run(self, rows: int, workers: int = 4) -> None:
+        await self.pool.run(self.feed(rows), workers)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let tenacity's waits pass at once."""
+    real = asyncio.sleep
+
+    async def at_once(_: float) -> None:
+        await real(0)
+
+    monkeypatch.setattr("batchmix.send.pool.asyncio.sleep", at_once)
+
+
+async def test_each_request_ends_once_and_no_more_are_in_flight_than_workers() -> None:
+    scene = Scene(lambda row, time: Completion("a"))
+    await scene.run(500)
+    assert scene.ends == dict.fromkeys(range(500))
+    assert scene.most_in_flight == 4
+    assert scene.progress.answers == 500
+    assert scene.progress.in_flight == 0
+
+
+async def test_no_rows_are_no_trouble() -> None:
+    await Scene(lambda row, time: Completion("a")).run(0)
+
+
+async def test_passing_trouble_costs_attempts_and_then_the_row() -> None:
+    scene = Scene(lambda row, time: RETRY if row == 3 or (row == 5 and time < 3) else Completion("a"))
+    await scene.run(20)
+    assert scene.asked[3] == 3
+    assert scene.ends[3] == RETRY
+    assert scene.asked[5] == 3
+    assert scene.ends[5] is None
+    assert len(scene.ends) == 20
+
+
+async def test_throttling_costs_no_attempt() -> None:
+    scene = Scene(lambda row, time: PAUSE if time < 15 and row == 2 else Completion("a"))
+    await scene.run(5)
+    assert scene.asked[2] == 15
+    assert scene.ends == dict.fromkeys(range(5))
+
+
+async def test_retries_go_ahead_of_new_rows() -> None:
+    scene = Scene(lambda row, time: RETRY if row == 0 and time == 1 else Completion("a"), concurrency=1)
+    await scene.run(100, workers=1)
+    again = [place for place, row in enumerate(scene.order) if row == 0][1]
+    assert again < 10
+
+
+async def test_a_stop_lets_what_is_in_flight_end_and_nothing_more_leave() -> None:
+    def answer(row: int, time: int) -> Outcome:
+        return Failure(Next.STOP_RUN, "invalid_key", "the key") if row == 10 else Completion("a")
+
+    scene = Scene(answer)
+    await scene.run(500)
+    assert "the key" in str(scene.halt.reason)
+    assert sum(scene.asked.values()) <= 10 + 4 + 1
+    assert 10 not in scene.ends
+
+
+async def test_a_stopped_model_stops_its_lane_only() -> None:
+    scene = Scene(lambda row, time: Failure(Next.STOP_MODEL, "model_retired", "gone"))
+    await scene.run(100)
+    assert scene.pool.stopped is not None
+    assert scene.halt.reason is None
+    assert not scene.ends
+
+
+async def test_an_interrupt_drains_and_a_second_one_cuts() -> None:
+    scene = Scene(lambda row, time: Completion("a"))
+    scene.gate.clear()
+    running = asyncio.create_task(scene.run(100))
+    while scene.in_flight < 4:
+        await asyncio.sleep(0)
+    scene.halt.stop(Interrupted("x", 2))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not running.done()
+    scene.halt.cutting.set()
+    await running
+    assert not scene.ends
+    assert sum(scene.asked.values()) == 4
+
+
+async def test_rows_that_wait_for_a_retry_are_left_open_by_a_stop() -> None:
+    scene = Scene(
+        lambda row, time: (
+            RETRY if row == 0 else Failure(Next.STOP_RUN, "no_balance", "x") if row > 5 else Completion("a")
+        ),
+        rules=Rules(10_000),
+    )
+    await scene.run(100)
+    assert 0 not in scene.ends
+
+
+async def test_an_error_in_the_log_stops_the_run_and_is_kept() -> None:
+    scene = Scene(lambda row, time: Completion("a"))
+
+    def broken(request: Request, exchange: Exchange) -> Outcome:
+        raise OSError("the disk")
+
+    scene.heard = broken  # type: ignore[method-assign]
+    await scene.run(100)
+    assert isinstance(scene.halt.reason, OSError)
+
+
+async def test_the_same_rejection_for_the_first_rows_stops_and_leaves_them_open() -> None:
+    scene = Scene(lambda row, time: REJECT)
+    await scene.run(500)
+    assert scene.pool.stopped is not None
+    assert "first 20" in scene.pool.stopped.message
+    assert sum(scene.asked.values()) <= Streak.LENGTH + 4
+    assert not scene.ends
+
+
+async def test_rejections_of_fewer_rows_are_their_ends() -> None:
+    scene = Scene(lambda row, time: REJECT)
+    await scene.run(Streak.LENGTH - 1)
+    assert scene.ends == dict.fromkeys(range(Streak.LENGTH - 1), REJECT)
+
+
+@pytest.mark.parametrize("kind", ["content_filter", "context_length"])
+async def test_rejections_that_rows_bring_on_themselves_never_stop(kind: str) -> None:
+    refusal = Failure(Next.REJECT, kind, "no")
+    scene = Scene(lambda row, time: refusal)
+    await scene.run(100)
+    assert len(scene.ends) == 100
+
+
+async def test_one_good_answer_ends_the_suspicion() -> None:
+    scene = Scene(lambda row, time: Completion("a") if row == 12 else REJECT, concurrency=1)
+    await scene.run(100, workers=1)
+    assert len(scene.ends) == 100
+    assert scene.ends[12] is None
+
+
+async def test_rejections_with_other_numbers_in_them_are_the_same() -> None:
+    scene = Scene(lambda row, time: Failure(Next.REJECT, "rejected", f"no (tid: 2026{row:08d})"))
+    await scene.run(500)
+    assert scene.pool.stopped is not None
+
+
+async def test_keep_going_goes_on() -> None:
+    scene = Scene(lambda row, time: REJECT, rules=Rules(3, keep_going=True))
+    await scene.run(100)
+    assert len(scene.ends) == 100

@@ -1,0 +1,80 @@
+"""Imports point down only, and each library has its owner."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "batchmix"
+MAY = {
+    "cli": {"cli", "pipeline", "reading", "planning", "rehearsal", "store", "records", "errors", "job", "redact", ""},
+    "pipeline": {
+        "arrow",
+        "lanes",
+        "load",
+        "send",
+        "store",
+        "resume",
+        "rehearsal",
+        "records",
+        "errors",
+        "job",
+        "redact",
+    },
+    "planning": {"pipeline", "load", "send", "store", "resume", "records", "errors", "job"},
+    "reading": {"arrow", "load", "send", "store", "resume", "records", "errors", "job"},
+    "lanes": {"load", "send", "store", "records", "errors", "job"},
+    "resume": {"load", "store", "records", "errors", "job"},
+    "load": {"load", "records", "errors", "job"},
+    "send": {"send", "records", "errors", "job", "redact", ""},
+    "store": {"store", "records", "errors", "job", ""},
+    "rehearsal": {"rehearsal"},
+    "redact": {"job", "errors"},
+    "job": {"errors"},
+    "records": {"errors"},
+    "errors": set(),
+    "arrow": set(),
+    "__main__": {"cli"},
+    "": set(),
+}
+OWNERS = {
+    "aiohttp": {"send/client.py", "rehearsal/"},
+    "tenacity": {"send/attempts.py"},
+    "pyarrow": {"load/", "store/", "arrow.py", "reading.py"},
+    "tqdm": {"cli/"},
+    "click": {"cli/"},
+    "minijinja": {"load/template.py"},
+}
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            if node.module == "batchmix":
+                yield from (
+                    f"batchmix.{alias.name}"
+                    for alias in node.names
+                    if (ROOT / f"{alias.name}.py").exists() or (ROOT / alias.name).is_dir()
+                )
+            else:
+                yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_down_and_each_library_has_its_owner(path: Path) -> None:
+    inside = path.relative_to(ROOT)
+    room = inside.parts[0] if len(inside.parts) > 1 else inside.stem.replace("__init__", "")
+    for module in imported(path):
+        top, _, rest = module.partition(".")
+        if top == "batchmix":
+            assert rest.partition(".")[0] in MAY[room], f"{inside} imports {module}"
+        if top in OWNERS:
+            assert any(str(inside).startswith(owner) for owner in OWNERS[top]), f"{inside} imports {module}"
