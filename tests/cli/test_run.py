@@ -134,7 +134,7 @@ def test_the_key_is_in_no_file_and_no_output(job: Path, standin: Provider) -> No
             text=True,
             check=False,
             env=os.environ | {"NIGHT_KEY": MARKER},
-        )  # fmt: skip
+        )
     )
     assert outputs[-1].returncode == 3
     assert "Traceback" in outputs[-1].stderr

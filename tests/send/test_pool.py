@@ -16,6 +16,7 @@ from batchmix.send.governor import Governor
 from batchmix.send.pool import Halt, Pool, Rules
 from batchmix.send.streak import Streak
 
+THREE = Rules(3)
 RETRY = Failure(Next.RETRY, "server_error", "again")
 PAUSE = Failure(Next.PAUSE, "throttled", "slower")
 REJECT = Failure(Next.REJECT, "rejected", "no")
@@ -24,7 +25,7 @@ REJECT = Failure(Next.REJECT, "rejected", "no")
 class Scene:
     """A pool, and what a request is answered, by its row and how often it was asked."""
 
-    def __init__(self, answer: Callable[[int, int], Outcome], *, concurrency: int = 4, rules: Rules = Rules(3)) -> None:
+    def __init__(self, answer: Callable[[int, int], Outcome], *, concurrency: int = 4, rules: Rules = THREE) -> None:
         self.answer = answer
         self.asked: Counter[int] = Counter()
         self.order: list[int] = []
