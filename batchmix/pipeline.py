@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import signal
 import socket
@@ -32,6 +33,9 @@ from batchmix.store.open_shards import Blueprint, OpenShards
 from batchmix.store.rundir import Layout, RunFile, Start, locked_folder, now_text
 from batchmix.store.schema import RESULT_COLUMNS, part_schema
 from batchmix.store.view import View, read_view
+
+
+_logger = logging.getLogger(__name__)
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -117,7 +121,7 @@ async def _send(call: _Call, layout: Layout, dataset: Dataset, work: Work, board
     for footer in work.done:
         board.ok, board.rejected = board.ok + footer.totals.ok, board.rejected + footer.totals.rejected
     async with contextlib.AsyncExitStack() as stack:
-        stack.enter_context(_interrupts(halt))
+        stack.enter_context(_interrupts(halt, board))
         behaviour = rehearsal_behaviour(job)
         url = await stack.enter_async_context(Rehearsal(behaviour)) if behaviour else job.provider.base_url
         concurrency = sum(model.limits.concurrency for model in work.models)
@@ -131,6 +135,7 @@ async def _send(call: _Call, layout: Layout, dataset: Dataset, work: Work, board
             Rules(job.retry.attempts, options.keep_going), options.retry_rejected, board,
         )  # fmt: skip
         board.phase = "sending"
+        _logger.info("%d of %d shards have work left", len(work.shards), len(dataset.scan.spans))
         await run_lanes([Lane(number, model, course) for number, model in enumerate(work.models)], most, halt)
         board.phase = "sealing"
     board.warnings.extend(shards.damage)
@@ -183,13 +188,14 @@ def exit_code(view: View) -> int:
 
 
 @contextlib.contextmanager
-def _interrupts(halt: Halt) -> Iterator[None]:
+def _interrupts(halt: Halt, board: Board) -> Iterator[None]:
     """Let the first SIGINT, SIGTERM or SIGHUP drain, and the second cut."""
     loop = asyncio.get_running_loop()
 
     def interrupted(number: int) -> None:
         if halt.stopping.is_set():
             halt.cutting.set()
+        board.phase = "draining"
         halt.stop(Interrupted(f"interrupted by {signal.Signals(number).name}", number))
 
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -74,7 +74,9 @@ def summary_line(board: Board, rates: tuple[float, float]) -> str:
     limits = sorted(
         {limit for lane in lanes if (limit := _limit(board, lane.limited_by, lane.in_flight, lane.workers))}
     )
-    if limits:
+    if board.phase == "draining":
+        parts.append("draining: nothing more is sent (interrupt again to cut)")
+    elif limits:
         parts.append(f"limited by {', '.join(limits)}")
     return ", ".join(parts)
 

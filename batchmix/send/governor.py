@@ -8,11 +8,13 @@ multiplicatively and grown additively (AIMD: Chiu and Jain 1989), at most once p
 from __future__ import annotations
 
 import enum
+import logging
 import math
 import random
 
 from batchmix.job import Limits
 
+_logger = logging.getLogger(__name__)
 _UNKNOWN_COMPLETION = 256
 """Tokens to expect of an answer when nothing is known yet."""
 _LONGEST_PAUSE_S = 60.0
@@ -141,6 +143,7 @@ class Governor:
         if sent_at < self._cut_at:  # it left before the last cut: no news
             return
         self._cut_at = now
+        _logger.info("throttled: nothing leaves for %.1f s", self._pause_until - now)
         for bucket in (self._requests, self._tokens):
             if bucket:
                 bucket.drain(now)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import logging
 import math
 import time
 from collections.abc import AsyncIterator, Coroutine
@@ -25,6 +26,7 @@ from batchmix.send.classify import WEB_PAGE
 from batchmix.send.governor import Governor
 from batchmix.send.streak import Streak
 
+_logger = logging.getLogger(__name__)
 _FEW = 1000
 """This many rows may always wait for a retry before no new ones are sent."""
 _AT_ONCE = 16
@@ -242,6 +244,7 @@ class Pool:
             self._progress.answers += 1
             self._progress.tokens += usage.total_tokens or 0
             return usage.total_tokens
+        _logger.debug("row %d of %s: %s: %s", item.request.row, item.request.model, outcome.type, outcome.message)
         if outcome.next is Next.PAUSE:
             self._governor.throttled(self._loop.time(), sent_at, exchange.retry_after_s)
             self._progress.throttled += 1
@@ -326,6 +329,7 @@ class Pool:
     def _stop_lane(self, failure: Failure) -> None:
         if self.stopped is None:
             self.stopped = failure
+            _logger.warning("%s is stopped: %s", self._progress.model, failure.message)
         self._close()
 
     def _close(self) -> None:

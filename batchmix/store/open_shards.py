@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -18,6 +19,7 @@ from batchmix.store.rundir import Layout, Reserve
 from batchmix.store.schema import PartFooter
 from batchmix.store.shard import Judge, Shard
 
+_logger = logging.getLogger(__name__)
 _SYNC_S = 0.04
 """How often journals are brought to the disk: a power loss costs less than 50 ms of answers."""
 _SEALS_BEHIND = 3
@@ -131,6 +133,7 @@ class OpenShards:
             shard = await self._full.get()
             try:
                 await asyncio.to_thread(self._seal, shard)
+                _logger.info("sealed shard %d", shard.index)
                 del self._open[shard.index]
             except Exception as error:  # noqa: BLE001 - it stops the run
                 self._on_error(error)
