@@ -34,7 +34,6 @@ from batchmix.store.rundir import Layout, RunFile, Start, locked_folder, now_tex
 from batchmix.store.schema import RESULT_COLUMNS, part_schema
 from batchmix.store.view import View, read_view
 
-
 _logger = logging.getLogger(__name__)
 
 

@@ -4,32 +4,50 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import email.utils
+import functools
+import io
 import math
 import os
 import re
 import resource
 import ssl
 import time
-import urllib.request
 from collections.abc import Mapping
 from types import TracebackType
 from urllib.parse import urlsplit
 
 import aiohttp
+from multidict import istr
 from yarl import URL
 
 from batchmix import __version__
 from batchmix.job import Timeouts
 from batchmix.records import Exchange, Request
 from batchmix.redact import Secrets
+from batchmix.send.deadlines import Deadlines
+from batchmix.send.proxies import proxy_for
+from batchmix.send.waits import retry_after_s
 
 _MOST_ANSWER_BYTES = 64 * 2**20
-_TRACE_ID = re.compile(r"\((?:tid|request id):\s*([\w-]+)\)")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_MOST_HEADER_BYTES = 2**17
+"""A header line above aiohttp's 8 kB must not cost an answer that was paid for."""
+_IN_ONE_WRITE_BYTES = 2**20
+"""aiohttp hands bytes to the socket at once, and warns above this size."""
 _DESCRIPTORS_BESIDE = 64
 """File descriptors that the process needs besides its connections."""
+_TRACE_ID = re.compile(r"\((?:tid|request id):\s*([\w-]+)\)")
+_LONGEST_HEADER = 200
+
+# Made once: looking up a plain string would fold its case each time.
+_CONTENT_TYPE = istr("Content-Type")
+_TRACE = istr("x-aihubmix-request-id")
+_REQUEST_ID = istr("X-Request-Id")
+_MODEL = istr("X-Aihubmix-Model")
+_ROUTED_MODEL = istr("X-Aihubmix-Router-Resolved-Model")
+
+_Fault = tuple[str, str, bool]
+"""Kind and message of what went wrong, and whether the request may have been billed."""
+_NO_FAULT: tuple[None, str, bool] = (None, "", False)
 
 
 class _TooLarge(Exception):
@@ -40,7 +58,8 @@ class Client:
     """An async context that holds the connections to one API.
 
     `post` never raises for what the network or the server does; only a cancellation passes through. aiohttp itself
-    sends a POST once only: it repeats nothing but idempotent methods.
+    repeats nothing but idempotent methods, so a POST leaves once only. The proxy is the environment's; netrc is never
+    looked at.
     """
 
     def __init__(
@@ -48,22 +67,28 @@ class Client:
         *, most_answer_bytes: int = _MOST_ANSWER_BYTES,
     ) -> None:  # fmt: skip
         self._base_url = base_url
-        self._host = urlsplit(base_url).netloc
+        self._host = urlsplit(base_url).netloc.rpartition("@")[2]
         self._secrets = secrets
         self._total_s = timeouts.total_s
-        self._connect_s = timeouts.connect_s
+        # Shorter than the total: whatever then takes too long has been sent, and may have been billed.
+        self._connect_s = min(timeouts.connect_s, 0.9 * timeouts.total_s)
         self._concurrency = concurrency
         self._most_answer_bytes = most_answer_bytes
         self._urls: dict[str, URL] = {}
-        self._proxy = _proxy(base_url)
+        self._proxy = proxy_for(base_url)
+        self._shown_again = functools.lru_cache(maxsize=256)(self._shown)
         self._session: aiohttp.ClientSession
+        self._deadlines: Deadlines
 
     async def __aenter__(self) -> Client:
         _raise_descriptor_limit(self._concurrency + _DESCRIPTORS_BESIDE)
+        self._deadlines = Deadlines(self._total_s)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=30),
-            # Answers are not streamed, so the first byte may come as late as the last one.
-            timeout=aiohttp.ClientTimeout(total=self._total_s, sock_connect=self._connect_s, sock_read=None),
+            connector=aiohttp.TCPConnector(
+                limit=0, ttl_dns_cache=300, keepalive_timeout=50, ssl=_tls() if self._base_url[:5] == "https" else True
+            ),
+            # `Deadlines` keeps the total. Answers are not streamed: their first byte may come as late as the last.
+            timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_s, sock_read=None, ceil_threshold=math.inf),
             headers={
                 "Content-Type": "application/json",
                 "Accept": "application/json",
@@ -73,12 +98,15 @@ class Client:
             },
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,  # it would take netrc too, which then collides with our Authorization header
+            max_line_size=_MOST_HEADER_BYTES,
+            max_field_size=_MOST_HEADER_BYTES,
         )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
+        self._deadlines.close()
         await self._session.close()
 
     async def post(self, request: Request) -> Exchange:
@@ -86,57 +114,85 @@ class Client:
         url = self._urls.get(request.path)
         if url is None:
             url = self._urls[request.path] = URL(self._base_url + request.path)
+        task = asyncio.current_task()
+        assert task is not None
+        cancels = task.cancelling()
         sent_at_ms = time.time_ns() // 1_000_000
         began = time.perf_counter()
         response: aiohttp.ClientResponse | None = None
-        body = b""
-        fault: tuple[str, str, bool] | None = None
+        pieces: list[bytes] = []
+        fault: _Fault | tuple[None, str, bool] = _NO_FAULT
+        self._deadlines.start(task)
         try:
-            async with self._session.post(url, data=request.body, allow_redirects=False, proxy=self._proxy) as response:
-                body = await self._body(response)
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError, _TooLarge) as error:
-            fault = self._fault(error, heard=response is not None)
+            response = await self._ask(url, request.body)
+            await self._read(response, pieces)
+        except (aiohttp.ClientError, OSError, ValueError, _TooLarge) as error:
+            fault = self._fault(error, response)
+        except asyncio.CancelledError:
+            if not self._deadlines.is_late(task) or task.uncancel() > cancels:
+                raise
+            fault = "timeout", f"no whole answer from {self._host} within {self._total_s:g} s", True
+        finally:
+            self._deadlines.stop(task)
+            if response is not None and not response.closed:  # not read to its end
+                response.close()
         latency_s = time.perf_counter() - began
-        return self._exchange(sent_at_ms, latency_s, response, body, fault)
-
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
-        """Return the whole body, or raise `_TooLarge`; a small body of known length costs one await."""
-        length = response.content_length
-        if length is not None and length <= self._most_answer_bytes and "Content-Encoding" not in response.headers:
-            return await response.read()
-        pieces, size = [], 0
-        async for piece in response.content.iter_any():
-            pieces.append(piece)
-            size += len(piece)
-            if size > self._most_answer_bytes:
-                raise _TooLarge
-        return b"".join(pieces)
-
-    def _exchange(
-        self, sent_at_ms: int, latency_s: float, response: aiohttp.ClientResponse | None, body: bytes,
-        fault: tuple[str, str, bool] | None,
-    ) -> Exchange:  # fmt: skip
-        kind, message, maybe_billed = fault or (None, "", False)
         finished_at_ms = sent_at_ms + round(latency_s * 1000)
         if response is None:
+            kind, message, maybe_billed = fault
             return Exchange(
                 sent_at_ms, finished_at_ms, latency_s, fault=kind, fault_message=message, maybe_billed=maybe_billed
             )
+        return self._exchange((sent_at_ms, finished_at_ms, latency_s), response, b"".join(pieces), fault)
+
+    async def _ask(self, url: URL, body: bytes) -> aiohttp.ClientResponse:
+        """Send a request and return what is heard up to the end of the headers."""
+        if len(body) > _IN_ONE_WRITE_BYTES:
+            return await self._session.post(url, data=io.BytesIO(body), allow_redirects=False, proxy=self._proxy)
+        try:
+            return await self._session.post(url, data=body, allow_redirects=False, proxy=self._proxy)
+        except aiohttp.ClientOSError as error:
+            if not _is_unsent(error):
+                raise
+        # The server had closed the connection since its last answer, and that was seen before a byte left.
+        return await self._session.post(url, data=body, allow_redirects=False, proxy=self._proxy)
+
+    async def _read(self, response: aiohttp.ClientResponse, pieces: list[bytes]) -> None:
+        """Put the body into `pieces`, as far as it comes; raise `_TooLarge` at the limit.
+
+        Not `response.read()`, which throws away what it has when the connection breaks. The connection goes back to
+        its pool by itself when the end has come.
+        """
+        content = response.content
+        size = 0
+        while True:
+            piece = await content.readany()
+            pieces.append(piece)
+            size += len(piece)
+            if size > self._most_answer_bytes:
+                pieces.clear()
+                raise _TooLarge
+            if content.at_eof():
+                return
+
+    def _exchange(
+        self, when: tuple[int, int, float], response: aiohttp.ClientResponse, body: bytes,
+        fault: _Fault | tuple[None, str, bool],
+    ) -> Exchange:  # fmt: skip
+        kind, message, maybe_billed = fault
         headers = response.headers
         status = response.status
         body = self._secrets.redacted(body)
-        if 300 <= status < 400:
+        if 300 <= status < 400 and kind is None:
             message = self._shown(headers.get("Location", ""))
+        served = headers.get(_MODEL) or headers.get(_ROUTED_MODEL)
         return Exchange(
-            sent_at_ms,
-            finished_at_ms,
-            latency_s,
+            *when,
             status,
             body,
-            self._shown(headers.get("Content-Type", "")),
+            self._shown_again(headers.get(_CONTENT_TYPE, "")),
             self._request_id(status, headers, body),
-            self._shown(headers.get("X-Aihubmix-Model") or headers.get("X-Aihubmix-Router-Resolved-Model") or "")
-            or None,
+            self._shown_again(served) if served else None,
             retry_after_s(status, headers, time.time()) if status != 200 else None,
             kind,
             message,
@@ -144,117 +200,79 @@ class Client:
         )
 
     def _request_id(self, status: int, headers: Mapping[str, str], body: bytes) -> str | None:
-        found = headers.get("x-aihubmix-request-id")
-        if found is None and status != 200:
+        found = headers.get(_TRACE)
+        if not found and (status != 200 or body.startswith(b'{"error"')):
             match = _TRACE_ID.search(body[:20_000].decode("utf-8", "replace"))
             found = match[1] if match else None
-        return self._shown(found or headers.get("X-Request-Id") or "") or None
+        found = found or headers.get(_REQUEST_ID)
+        return self._shown(found) if found else None
 
     def _shown(self, value: str) -> str:
         """Return a header's value as it may be kept."""
-        if value.isascii() and value.isprintable() and len(value) <= 200:
-            return self._secrets.redacted_text(value)
-        return self._secrets.redacted_text("".join(char if char.isprintable() else "?" for char in value))[:200]
+        if not (value.isascii() and value.isprintable()):
+            value = "".join(char if char.isprintable() else "?" for char in value)
+        return self._secrets.redacted_text(value)[:_LONGEST_HEADER]
 
-    def _fault(self, error: Exception, *, heard: bool) -> tuple[str, str, bool]:
-        """Return kind and message of what went wrong, and whether the request may have been billed.
+    def _fault(self, error: Exception, response: aiohttp.ClientResponse | None) -> _Fault:
+        """Return what went wrong, in words.
 
         Never from the error's `repr`: aiohttp puts the request's headers, and so the key, into it.
         """
         host = self._host
         if isinstance(error, _TooLarge):
-            return "too_large", f"the answer is larger than {self._most_answer_bytes >> 20} MB", True
+            return "too_large", f"the answer from {host} is larger than {_size(self._most_answer_bytes)}", True
         if isinstance(error, aiohttp.ConnectionTimeoutError):
             return "timeout", f"no connection to {host} within {self._connect_s:g} s", False
-        if isinstance(error, asyncio.TimeoutError):
-            return "timeout", f"no whole answer from {host} within {self._total_s:g} s", True
-        if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | ssl.SSLError):
+        if isinstance(error, aiohttp.ClientSSLError):
             return "connection", f"no secure connection to {host}: {_reason(error)}", False
-        if isinstance(
-            error, aiohttp.ClientConnectorError | aiohttp.ClientProxyConnectionError | aiohttp.ClientHttpProxyError
-        ):
+        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError):
             return "connection", f"can't connect to {host}: {_reason(error)}", False
         if isinstance(error, aiohttp.InvalidURL):
             return "connection", f"{host} is no address", False
-        if heard or isinstance(error, aiohttp.ClientPayloadError):
-            return "cut_off", f"{host} broke off in the middle of its answer", True
+        if response is not None:  # a refusal is not billed, whole or not
+            return "cut_off", f"{host} broke off in the middle of its answer", not 400 <= response.status < 500
         if isinstance(error, aiohttp.ClientResponseError):
             return "bad_answer", f"{host} answered something that is not HTTP", True
-        return "connection", f"{host} closed the connection without an answer", True
+        return "connection", f"{host} closed the connection without an answer", not _is_unsent(error)
+
+
+def _is_unsent(error: Exception) -> bool:
+    """Return whether aiohttp refused to write to a closing connection, so that no byte has left.
+
+    aiohttp has no exception of its own for this; should its words change, the request counts as sent. Headers and
+    body leave in one write; a body that does not is not asked about here.
+    """
+    cause = error.__cause__
+    return isinstance(cause, aiohttp.ClientConnectionResetError) and "closing transport" in str(cause)
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"the proxy answered {error.status}"
-    cause = getattr(error, "os_error", None) or getattr(error, "certificate_error", None) or error
+    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"{cause.verify_message}; if you trust it, name its authority's file in SSL_CERT_FILE"
+    if isinstance(cause, ssl.SSLError):
+        return (cause.reason or type(cause).__name__).replace("_", " ").lower()
     if isinstance(cause, OSError) and (cause.errno or 0) > 0:
         return os.strerror(cause.errno or 0)
-    for name in ("verify_message", "strerror", "reason"):
-        if getattr(cause, name, None):
-            return str(getattr(cause, name))
-    return type(cause).__name__
+    return str(getattr(cause, "strerror", None) or type(cause).__name__)
 
 
-def _proxy(base_url: str) -> str | None:
-    """Return the environment's proxy for this address; netrc is never looked at."""
-    parts = urlsplit(base_url)
-    if not parts.hostname or urllib.request.proxy_bypass(parts.hostname):
-        return None
-    proxies = urllib.request.getproxies()
-    return proxies.get(parts.scheme) or proxies.get("all")
+def _size(count: int) -> str:
+    return f"{count >> 20} MB" if count >= 2**20 else f"{count} bytes"
+
+
+def _tls() -> ssl.SSLContext:
+    """Return the system's defaults, `SSL_CERT_FILE` and `SSL_CERT_DIR` among them."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def _raise_descriptor_limit(needed: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < needed:
-        wanted = needed if hard == resource.RLIM_INFINITY else min(hard, max(needed, soft))
+        wanted = needed if hard == resource.RLIM_INFINITY else hard
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def retry_after_s(status: int, headers: Mapping[str, str], now: float) -> float | None:
-    """Return how long the provider asks to wait, or None where it does not say; `now` is Unix time.
-
-    `retry-after-ms`, `Retry-After` as seconds or date (RFC 9110, 10.2.3), LiteLLM's `llm_provider-retry-after`; on a
-    429 or 503 also `x-ratelimit-reset-*` of a budget with nothing remaining: Go durations, or Azure's whole seconds.
-    """
-    found = _seconds(headers.get("retry-after-ms"), 0.001)
-    for name in ("Retry-After", "llm_provider-retry-after"):
-        value = headers.get(name)
-        if found is None and value is not None:
-            found = _seconds(value)
-            if found is None:
-                found = _until(value, now)
-    if found is None and status in {429, 503}:
-        resets = [
-            _go_duration(headers.get(f"x-ratelimit-reset-{budget}"))
-            for budget in ("requests", "tokens")
-            if headers.get(f"x-ratelimit-remaining-{budget}") == "0"
-        ]
-        found = max((reset for reset in resets if reset is not None), default=None)
-    return found
-
-
-def _seconds(value: str | None, unit: float = 1.0) -> float | None:
-    try:
-        seconds = float(value or "") * unit
-    except ValueError:
-        return None
-    return seconds if seconds >= 0 and math.isfinite(seconds) else None
-
-
-def _until(value: str, now: float) -> float | None:
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - now)
-    except (ValueError, TypeError, OverflowError):
-        return None
-
-
-def _go_duration(value: str | None) -> float | None:
-    plain = _seconds(value)
-    if plain is not None or value is None:
-        return plain
-    pieces = _DURATION.findall(value)
-    if not pieces or "".join(number + unit for number, unit in pieces) != value:
-        return None
-    return sum(float(number) * _UNITS[unit] for number, unit in pieces)

@@ -1,0 +1,80 @@
+"""What a provider says is wrong, found in whatever shape its error comes, as text that a person can be shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from batchmix.records import Exchange
+from batchmix.send.answers import json_text, read_json
+
+_LONGEST_MESSAGE = 500
+_LONGEST_CODE = 100
+
+
+class Complaint(msgspec.Struct, frozen=True):
+    """An error as the provider put it."""
+
+    message: str
+    """One printable line."""
+    code: str = ""
+    """Its code as text, else its type; empty where it gave none."""
+    codes: frozenset[str] = frozenset()
+    """All that may be one, in lower case."""
+
+
+def find_complaint(body: bytes) -> Complaint | None:
+    """Return the error in a body, or None where there is none. Never raises.
+
+    OpenAI's `{"error": {"message", "type", "code"}}`, with only `message` sure; `{"error": "text"}`; Gemini's list
+    around it; FastAPI's and vLLM's `{"detail": …}` and `{"message": …}`; `{"code", "msg"}`.
+    """
+    found = read_json(body)
+    if isinstance(found, list) and found:
+        found = found[0]
+    if not isinstance(found, dict):
+        return None
+    error = found.get("error") or found.get("errors")
+    if not error:
+        if "choices" in found or not any(found.get(name) for name in _MESSAGES):
+            return None
+        error = found
+    if isinstance(error, list):
+        error = error[0]
+    if not isinstance(error, dict):
+        return Complaint(one_line(_as_text(error)))
+    codes = [
+        one_line(_as_text(value))[:_LONGEST_CODE]
+        for value in (error.get("code"), error.get("type"), error.get("status"), found.get("code"))
+        if isinstance(value, str | int) and not isinstance(value, bool) and value != ""
+    ]
+    message = next((error[name] for name in _MESSAGES if error.get(name)), error)
+    return Complaint(one_line(_as_text(message)), next(iter(codes), ""), frozenset(code.lower() for code in codes))
+
+
+_MESSAGES = ("message", "detail", "msg", "error_msg")
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json_text(value) or "null"
+
+
+def plain_text(exchange: Exchange) -> str:
+    """Return what an error without an envelope says."""
+    if is_web_page(exchange):
+        return f"HTTP {exchange.status} with a web page"
+    return one_line(exchange.body[: 4 * _LONGEST_MESSAGE].decode("utf-8", "replace"))
+
+
+def is_web_page(exchange: Exchange) -> bool:
+    """Return whether a body is HTML, judged by itself and then by its type."""
+    start = exchange.body[:200].lstrip(b"\xef\xbb\xbf \t\r\n")
+    return start.startswith(b"<") or ("html" in exchange.content_type.lower() and not start.startswith((b"{", b"[")))
+
+
+def one_line(text: str) -> str:
+    """Return text as one printable line of bounded length."""
+    text = " ".join(text[: 4 * _LONGEST_MESSAGE].encode("utf-8", "replace").decode().split())
+    text = "".join(char for char in text if char.isprintable())
+    return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 1] + "…"

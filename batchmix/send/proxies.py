@@ -1,0 +1,47 @@
+"""The environment's proxy for an address."""
+
+from __future__ import annotations
+
+import ipaddress
+import urllib.request
+from urllib.parse import urlsplit
+
+from yarl import URL
+
+from batchmix.errors import JobError
+
+
+def proxy_for(base_url: str) -> URL | None:
+    """Return the proxy that `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` name for an address, if any.
+
+    This machine itself is never asked through a proxy. Raises `JobError` for a proxy that does not speak HTTP.
+    """
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    if not host or _is_loopback(host) or urllib.request.proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    proxies = urllib.request.getproxies()
+    found = proxies.get(parts.scheme) or proxies.get("all")
+    if not found:
+        return None
+    scheme, separator, _ = found.partition("://")
+    if not separator:
+        found = f"http://{found}"
+    elif scheme.lower() not in {"http", "https"}:
+        raise JobError(
+            f"the environment names a {scheme} proxy for {parts.scheme} addresses; batchmix speaks with http proxies"
+            f" only: set {parts.scheme}_proxy to one, or put {host} into no_proxy"
+        )
+    try:
+        return URL(found)
+    except ValueError:
+        raise JobError(f"the environment's proxy for {parts.scheme} addresses is no URL") from None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
