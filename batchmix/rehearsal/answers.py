@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import secrets
 import time
+from collections.abc import Iterator
 
 import msgspec
 
@@ -45,15 +46,33 @@ def answer(asked: Asked, behaviour: Behaviour, kind: str, tid: str) -> bytes:
     """Return an answer of a kind, for any endpoint."""
     if asked.endpoint == "/v1/embeddings":
         return _encode(_embedding(asked, behaviour))
+    if asked.endpoint == "/v1/responses":
+        return _encode(_response(asked, behaviour, kind, tid))
     return _encode(_completion(asked, behaviour, kind, tid))
 
 
 def words(asked: Asked, behaviour: Behaviour, choice: int) -> list[str]:
     """Return the words of an answer: a pure function of prompt, model, seed and choice."""
+    bits = _bits(asked, behaviour, choice)
+    return [_WORDS[(bits[i % 60 + 2] * 7 + i * bits[1]) % len(_WORDS)] for i in range(_count(bits, behaviour))]
+
+
+def charge(asked: Asked, behaviour: Behaviour) -> int:
+    """Return the tokens that a request is charged: its prompt's and, for each choice, its cap or else its words."""
+    if asked.endpoint == "/v1/embeddings":
+        return asked.prompt_tokens
+    if asked.most is not None:
+        return asked.prompt_tokens + asked.most * asked.n
+    return asked.prompt_tokens + sum(_count(_bits(asked, behaviour, choice), behaviour) for choice in range(asked.n))
+
+
+def _bits(asked: Asked, behaviour: Behaviour, choice: int) -> bytes:
     source = b"\0".join((asked.canonical, asked.model.encode(), str(behaviour.seed).encode(), str(choice).encode()))
-    bits = hashlib.blake2b(source).digest()
-    count = 1 + bits[0] * 2 * (behaviour.words - 1) // 255
-    return [_WORDS[(bits[i % 60 + 2] * 7 + i * bits[1]) % len(_WORDS)] for i in range(count)]
+    return hashlib.blake2b(source).digest()
+
+
+def _count(bits: bytes, behaviour: Behaviour) -> int:
+    return 1 + bits[0] * 2 * (behaviour.words - 1) // 255
 
 
 def _completion(asked: Asked, behaviour: Behaviour, kind: str, tid: str) -> Json:
@@ -103,6 +122,46 @@ def _message(kind: str, text: str, index: int) -> tuple[Json, str | None]:
         return {"role": "assistant", "content": text}, None
     message, reason = shape(text, index)
     return {"role": "assistant", **message}, reason
+
+
+def _response(asked: Asked, behaviour: Behaviour, kind: str, tid: str) -> Json:
+    text, said, reason = _said(asked, behaviour, kind, 0)
+    message, instead = _message(kind, text, 0)
+    thought = len(message.get("reasoning_content", "").split())
+    why = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(instead or reason)
+    name = hashlib.blake2b(asked.canonical + asked.model.encode(), digest_size=12).hexdigest()
+    return {
+        "id": f"resp_{name if behaviour.stable else tid}",
+        "object": "response",
+        "created_at": _STABLE_CREATED if behaviour.stable else int(time.time()),
+        "status": "incomplete" if why else "completed",
+        "incomplete_details": {"reason": why} if why else None,
+        "model": asked.model,
+        "output": list(_items(message, "incomplete" if why else "completed")),
+        "usage": {
+            "input_tokens": asked.prompt_tokens,
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens": said + thought,
+            "output_tokens_details": {"reasoning_tokens": thought},
+            "total_tokens": asked.prompt_tokens + said + thought,
+        },
+    }
+
+
+def _items(message: Json, status: str) -> Iterator[Json]:
+    """Say a chat message as the output items of a response."""
+    if "reasoning_content" in message:
+        summary = [{"type": "summary_text", "text": message["reasoning_content"]}]
+        yield {"type": "reasoning", "id": "rs_0", "summary": summary}
+    for call in message.get("tool_calls", ()):
+        yield {"type": "function_call", "id": "fc_0", "call_id": call["id"], "status": status, **call["function"]}
+    content: list[Json] = []
+    if message.get("content") is not None:
+        content.append({"type": "output_text", "text": message["content"], "annotations": []})
+    if "refusal" in message:
+        content.append({"type": "refusal", "refusal": message["refusal"]})
+    if content:
+        yield {"type": "message", "id": "msg_0", "role": "assistant", "status": status, "content": content}
 
 
 def _embedding(asked: Asked, behaviour: Behaviour) -> Json:

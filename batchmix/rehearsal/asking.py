@@ -7,8 +7,14 @@ from typing import Any
 import msgspec
 
 Json = dict[str, Any]
-ENDPOINTS = {"/v1/chat/completions": "messages", "/v1/completions": "prompt", "/v1/embeddings": "input"}
+ENDPOINTS = {
+    "/v1/chat/completions": "messages",
+    "/v1/completions": "prompt",
+    "/v1/embeddings": "input",
+    "/v1/responses": "input",
+}
 """What is served, and the key that each must have."""
+_CAPS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _MOST_CHOICES = 128
 _encoder = msgspec.json.Encoder(order="sorted")
 
@@ -26,7 +32,7 @@ class Asked(msgspec.Struct, frozen=True):
     """That as JSON, the same for the same values."""
     n: int
     most: int | None
-    """`max_completion_tokens` or `max_tokens`."""
+    """`max_completion_tokens`, `max_tokens` or `max_output_tokens`."""
 
     @property
     def prompt_tokens(self) -> int:
@@ -44,9 +50,10 @@ def read(endpoint: str, raw: bytes) -> Asked | str:
     if not isinstance(body, dict) or body.get(key) is None:
         return f"Missing required parameter: '{key}'"
     asked = body[key]
-    if key == "messages" and not (isinstance(asked, list) and asked and all(isinstance(one, dict) for one in asked)):
+    spoken = endpoint != "/v1/embeddings" and _is_messages(asked)
+    if key == "messages" and not spoken:
         return "Invalid value for 'messages': it must be a list of messages, and not empty"
-    most = body.get("max_completion_tokens", body.get("max_tokens"))
+    most = next((body[name] for name in _CAPS if body.get(name) is not None), None)
     n = body.get("n")
     for name, value, limit in (("n", n, _MOST_CHOICES), ("max_tokens", most, None)):
         if value is not None and not _is_count(value, limit):
@@ -55,12 +62,16 @@ def read(endpoint: str, raw: bytes) -> Asked | str:
     return Asked(
         endpoint=endpoint,
         model=model if isinstance(model, str) else "",
-        prompt=_prompt(asked) if key == "messages" else _text(asked),
+        prompt=_prompt(asked) if spoken else _text(asked),
         asked=asked,
         canonical=_encoder.encode(asked),
         n=1 if n is None else n,
         most=most,
     )
+
+
+def _is_messages(asked: object) -> bool:
+    return isinstance(asked, list) and bool(asked) and all(isinstance(one, dict) for one in asked)
 
 
 def _is_count(value: object, limit: int | None) -> bool:

@@ -36,7 +36,7 @@ class Behaviour:
     rpm: float = 0.0
     """Requests per minute; 0: no limit."""
     tpm: float = 0.0
-    """Tokens per minute, of the prompt and `max_tokens` (or `words`); 0: no limit."""
+    """Tokens per minute, of the prompt and, for each choice, `max_tokens` or what is said; 0: no limit."""
     burst_s: float = 60.0
     """How many seconds' worth the limits save up; they start full."""
     rate_headers: bool = True
@@ -73,6 +73,8 @@ class Behaviour:
     """After so many answers the money is gone; -1: never."""
     ledger: bool = True
     """Whether each request is written down."""
+    gzip: bool = False
+    """Whether bodies over 1 KB are compressed for clients that take it."""
     stable: bool = True
     """Whether `id` and `created` too follow from the request, so that whole bodies can be compared."""
 

@@ -70,9 +70,12 @@ KINDS: dict[str, Kind] = {
     "402": Kind("error", 402, "Your balance is insufficient", "billing_error"),
     "403": Kind("error", 403, "Your balance is insufficient", "aihubmix_error", "insufficient_user_quota"),
     "504": Kind("error", 504, "The upstream took too long", "server_error"),
-    "reject": Kind("error", 400, "The content was refused", "invalid_request_error", "invalid_prompt"),
+    "reject": Kind("error", 400, "Invalid value in the request", "invalid_request_error", "invalid_value"),
     "malformed": Kind("error", 400, "{detail}", "invalid_request_error", late=False),
     "unknown_marker": Kind("error", 400, "{detail}", "invalid_request_error", "unknown_marker", late=False),
+    "incorrect_model": Kind(
+        "error", 400, "Incorrect model ID. Please request to view the available models", "aihubmix_error",
+    ),
     "unknown_model": Kind(
         "error", 503, "Incorrect model ID. Please request to view the available models: {detail}", "aihubmix_error",
         late=False,

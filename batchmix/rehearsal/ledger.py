@@ -11,13 +11,15 @@ from batchmix.rehearsal.kinds import KINDS
 _ANSWERS = frozenset(name for name, kind in KINDS.items() if kind.how == "answer")
 
 
-class Record(msgspec.Struct):
+class Record(msgspec.Struct, gc=False):
     """One request. Times are `time.monotonic()`, which all processes of a machine share."""
 
     prompt: str
     """The last user message's text; the body where there is none."""
     digest: str
     """SHA-256 of the body's bytes."""
+    model: str
+    """As the body names it; empty where it can't be read."""
     attempt: int
     """How often this body has come, with this time, from 1."""
     begun: float
@@ -42,12 +44,12 @@ class Ledger:
         self._attempts: dict[str, int] = {}
         self._faults: dict[str, int] = {}
 
-    def open(self, prompt: str, digest: str, begun: float, *, keep: bool) -> Record:
+    def open(self, prompt: str, digest: str, model: str, begun: float, *, keep: bool) -> Record:
         """Count a request and return its record, which stays here if it is to be kept."""
         attempt = self._attempts.get(digest, 0) + 1
         self._attempts[digest] = attempt
         self.totals["requests"] += 1
-        record = Record(prompt, digest, attempt, begun)
+        record = Record(prompt, digest, model, attempt, begun)
         if keep:
             self.records.append(record)
         return record

@@ -70,7 +70,7 @@ class Provider:
         asked, detail = (found, "") if isinstance(found, Asked) else (None, found)
         prompt = asked.prompt if asked else raw.decode("utf-8", "replace")
         digest = hashlib.sha256(raw).hexdigest()
-        record = self.ledger.open(prompt, digest, now, keep=self.behaviour.ledger)
+        record = self.ledger.open(prompt, digest, asked.model if asked else "", now, keep=self.behaviour.ledger)
         turn = Turn(record, KINDS["malformed"], asked, key, detail, 1.0, 0.0)
         record.kind = self._refused(turn, now) or self._fate(turn)
         turn.kind = KINDS[record.kind]
@@ -94,8 +94,7 @@ class Provider:
             return "403"
         if behaviour.concurrency and self.in_flight >= behaviour.concurrency:
             return "busy"
-        charged = asked.prompt_tokens + (behaviour.words if asked.most is None else asked.most)
-        wait_s = self.limits.admit(charged, now)
+        wait_s = self.limits.admit(answers.charge(asked, behaviour) if behaviour.tpm else 0, now)
         if wait_s:
             turn.wait_s = wait_s
             return "throttled"

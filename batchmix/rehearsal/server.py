@@ -6,6 +6,7 @@ import asyncio
 import http
 import signal
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
@@ -23,6 +24,7 @@ from batchmix.rehearsal.provider import Provider, Reply
 
 _REASONS = {status.value: status.phrase for status in http.HTTPStatus}
 _BEARER = "Bearer "
+_WORTH_PACKING_BYTES = 1024
 
 
 class _Written(web.StreamResponse):
@@ -123,31 +125,23 @@ class Rehearsal:
             turn.record.status = reply.status
             if turn.kind.how == "cut":
                 return self._cut(request, reply)
-            return self._write(request, reply, turn.record)
+            if provider.behaviour.gzip and "gzip" in request.headers.get("Accept-Encoding", ""):
+                _pack(reply)
+            written = self._write(request, reply)
+            if await _is_sent(request):
+                provider.ledger.close(turn.record, time.monotonic())
+            return written
         finally:
             provider.in_flight -= 1
 
-    def _write(self, request: web.BaseRequest, reply: Reply, record: Record | None = None) -> web.StreamResponse:
+    def _write(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
         transport = request.transport
         if transport is None or transport.is_closing():
             return self._close
         keep = request.keep_alive
         head = _head(reply, keep=keep)
         transport.write(head if request.method == "HEAD" else head + reply.body)
-        if record is not None:
-            self._note(transport, record)
         return self._keep if keep else self._close
-
-    def _note(self, transport: asyncio.WriteTransport, record: Record, wait_s: float = 0.0) -> None:
-        """Close a record as soon as the last byte is with the kernel."""
-        if not transport.get_write_buffer_size():
-            self._provider.ledger.close(record, time.monotonic())
-            return
-        loop = asyncio.get_running_loop()
-        if wait_s == 0.0:  # uvloop writes at the end of this turn of the loop
-            loop.call_soon(self._note, transport, record, 0.001)
-        elif not transport.is_closing():
-            loop.call_later(wait_s, self._note, transport, record, wait_s)
 
     def _cut(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
         """Send the first half of an answer, then end the connection."""
@@ -191,6 +185,32 @@ class Rehearsal:
             case _:
                 return _json({"error": {"message": f"not found: {method} /rehearsal/{what}"}}, 404)
         return _json(dict(self.totals))
+
+
+async def _is_sent(request: web.BaseRequest) -> bool:
+    """Wait until the last byte written is with the kernel; return False if the connection broke before.
+
+    A broken connection's buffer is empty too, so an empty one proves nothing by itself.
+    """
+    transport = request.transport
+    if transport is None:
+        return False
+    if transport.get_write_buffer_size():
+        await asyncio.sleep(0)  # uvloop writes at the end of this turn of the loop
+    if transport.get_write_buffer_size():
+        transport.set_write_buffer_limits(0)  # from here on, drained means empty
+        try:
+            await request.writer.drain()
+        except ConnectionError:
+            return False
+    return not transport.is_closing()
+
+
+def _pack(reply: Reply) -> None:
+    """Compress a reply's body, if that is worth it."""
+    if len(reply.body) > _WORTH_PACKING_BYTES:
+        reply.body = zlib.compress(reply.body, 1, wbits=31)
+        reply.headers.append(("Content-Encoding", "gzip"))
 
 
 def _head(reply: Reply, *, keep: bool) -> bytes:

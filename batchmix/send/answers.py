@@ -12,7 +12,8 @@ import msgspec
 from batchmix.records import Completion, Usage
 
 _INT64 = 2**63
-
+_LONGEST_INT = 4000
+"""Digits; Python refuses to read more than 4,300."""
 
 _ABSENT = msgspec.Raw()
 _NOTHING = (b"", b"null", b"[]", b"{}", b'""', b"false", b"0")
@@ -117,9 +118,14 @@ def read_json(body: bytes) -> Any:
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         pass
     try:  # lone surrogates, NaN, a BOM, bytes that are not UTF-8
-        return json.loads(body.decode("utf-8", "replace").lstrip("\ufeff"), strict=False)
+        text = body.decode("utf-8", "replace").lstrip("\ufeff")
+        return json.loads(text, strict=False, parse_int=_whole)
     except (ValueError, RecursionError):
         return None
+
+
+def _whole(digits: str) -> int | float:
+    return int(digits) if len(digits) < _LONGEST_INT else math.inf
 
 
 def _tolerant(body: bytes, path: str, served_model: str | None) -> Completion | str:
@@ -130,7 +136,7 @@ def _tolerant(body: bytes, path: str, served_model: str | None) -> Completion | 
         return "is no JSON, or was cut off"
     if not isinstance(found, dict):
         return "is no JSON object"
-    if found.get("error") not in (None, "", {}, False):
+    if found.get("error"):
         return "is an error"
     served_model = served_model or _text(found.get("model"))
     usage = _usage(found.get("usage"))
@@ -142,15 +148,15 @@ def _tolerant(body: bytes, path: str, served_model: str | None) -> Completion | 
     choice = choices[0]
     message = choice.get("message")
     if not isinstance(message, dict):
-        if not isinstance(choice.get("text"), str):
-            return "has a choice without a message"
-        message = {"content": choice["text"]}
+        message = {"content": choice.get("text")}
+        if not isinstance(choice.get("text"), str) and not _text(choice.get("finish_reason")):
+            return "has a choice with nothing in it"
     return Completion(
         response=_content(message.get("content")),
         reasoning=_content(message.get("reasoning_content")) or _content(message.get("reasoning"))
         or _content(message.get("reasoning_details")),
         refusal=_text(message.get("refusal")),
-        tool_calls=_json_text(message.get("tool_calls")),
+        tool_calls=json_text(message.get("tool_calls")),
         finish_reason=_text(choice.get("finish_reason")),
         served_model=served_model,
         usage=usage,
@@ -167,19 +173,20 @@ def _text(value: Any) -> str | None:
 def _content(value: Any) -> str | None:
     """Return the text of a content, which may come as a list of parts."""
     if isinstance(value, list):
-        texts = [part.get("text") or part.get("summary") for part in value if isinstance(part, dict)]
+        texts = [part.get("text") or part.get("summary") if isinstance(part, dict) else part for part in value]
         found = [text for text in texts if isinstance(text, str)]
         return _text("".join(found)) if found else None
     return _text(value)
 
 
-def _json_text(value: Any) -> str | None:
+def json_text(value: Any) -> str | None:
+    """Return a value out of JSON as JSON again, or None for an empty one. Never raises."""
     if not value:
         return None
     try:
-        return msgspec.json.encode(value).decode()
-    except (ValueError, TypeError, RecursionError):
-        return _text(json.dumps(value, ensure_ascii=True))
+        return json.dumps(value)  # ASCII: lone surrogates stay escaped, and integers may be of any size
+    except (ValueError, RecursionError):
+        return None
 
 
 def _output_text(found: dict[str, Any]) -> str | None:
@@ -187,27 +194,35 @@ def _output_text(found: dict[str, Any]) -> str | None:
     output = found.get("output")
     if not isinstance(output, list):
         return None
-    texts = [_content(item.get("content")) for item in output if isinstance(item, dict)]
+    texts = [
+        _content(item.get("content"))
+        for item in output
+        if isinstance(item, dict) and item.get("type", "message") == "message"
+    ]
     return "".join(text for text in texts if text) or None
 
 
 def _usage(found: Any) -> Usage:
     if not isinstance(found, dict):
         return Usage()
-    prompt, completion = found.get("prompt_tokens_details"), found.get("completion_tokens_details")
-    claude = found.get("claude_cache_tokens_details")
-    cached = count(prompt.get("cached_tokens")) if isinstance(prompt, dict) else None
-    if cached is None and isinstance(claude, dict):
-        cached = count(claude.get("cache_read_input_tokens", claude.get("cached_tokens")))
-    if cached is None:
-        cached = count(found.get("prompt_cache_hit_tokens"))
+    completion = found.get("completion_tokens_details")
     return Usage(
         count(found.get("prompt_tokens", found.get("input_tokens"))),
         count(found.get("completion_tokens", found.get("output_tokens"))),
         count(found.get("total_tokens")),
-        cached,
+        _cached(found),
         count(completion.get("reasoning_tokens")) if isinstance(completion, dict) else None,
     )
+
+
+def _cached(usage: dict[str, Any]) -> int | None:
+    """Return the cached tokens, which OpenAI, Claude and DeepSeek each put elsewhere; a gateway may put a 0 first."""
+    counts = [count(usage.get("prompt_cache_hit_tokens"))]
+    for place in ("claude_cache_tokens_details", "prompt_tokens_details", "input_tokens_details"):
+        details = usage.get(place)
+        if isinstance(details, dict):
+            counts += [count(value) for name, value in details.items() if "read" in name or name == "cached_tokens"]
+    return max((found for found in counts if found is not None), default=None)
 
 
 def count(value: Any) -> int | None:

@@ -52,14 +52,16 @@ _RULES = (
     _rule("no_balance", Next.STOP_RUN, 402, advice=_TOP_UP),
     _rule(
         "no_balance", Next.STOP_RUN, 400, 401, 403, 429, 500, 503,
-        codes="insufficient_user_quota insufficient_quota credit_balance_exhausted billing_hard_limit_reached 402"
-              " billing_not_active pre_consume_token_quota_failed insufficient_balance quota_exceeded",
+        codes="insufficient_user_quota insufficient_quota credit_balance_exhausted billing_hard_limit_reached"
+              " billing_not_active pre_consume_token_quota_failed insufficient_balance",
         advice=_TOP_UP,
     ),
     # Gemini says "you exceeded your current quota, please retry in 7 s" when it throttles.
     _rule("throttled", Next.PAUSE, 429, words=r"retry (?:in|after) ~?\d|(?:requests|tokens) per (?:min|day|sec|hour)"),
+    # Errors under 400 and 5xx may quote a prompt, so less is believed there.
+    _rule("no_balance", Next.STOP_RUN, 400, 500, 503, words=r"your (?:credit |account )?balance is (?:insufficient|too low)|(?:用户|令牌)(?:余额|额度)不足|额度已用尽|预扣费额度失败", advice=_TOP_UP),
     _rule(
-        "no_balance", Next.STOP_RUN, 400, 401, 403, 429, 500, 503,
+        "no_balance", Next.STOP_RUN, 401, 403, 429,
         words=r"balance is (?:insufficient|too low|not enough|exhausted)|insufficient (?:account |user )?(?:balance|credits?|funds|quota)"
               r"|exceeded your current quota|spend(?:ing)? (?:limit|cap)|quota (?:is )?(?:not enough|insufficient|exhausted|used up)"
               r"|not enough (?:credits?|balance)|余额不足|额度不足|(?:额度|余额)已?(?:用尽|用完|耗尽)|预扣费额度失败|欠费",
@@ -82,17 +84,17 @@ _RULES = (
         "model_not_found", Next.STOP_MODEL, 400, 403, 404, 500, 503,
         codes="no_available_channel model_not_found model_not_exist invalid_model model_not_supported",
         words=r"incorrect model id|no available channels?\b|no such model|unknown model\b|is not a valid model"
-              r"|\bmodel:? ?\S{1,120},? (?:is |was )?(?:not found|does not exist|not exist)|无可用渠道|模型.{0,60}不存在|不存在.{0,10}模型",
+              r"|\bmodel(?::? ?\S{1,120},?)? (?:is |was )?(?:not found|does not exist|not exist)|无可用渠道|模型.{0,60}不存在|不存在.{0,10}模型",
         advice="copy the model's id from the catalogue; capital letters count",
     ),
     # Who asks, and from where.
     _rule(
         "account_blocked", Next.STOP_RUN, 401, 403, codes="account_deactivated unsupported_country_region_territory ip_not_authorized",
-        words=r"\b(?:account|user|organization|project|key|token)\b.{0,60}\b(?:suspended|banned|blocked|disabled|deactivated|terminated)\b|suspend"
-              r"|\bip\b.{0,60}\bnot (?:allowed|authorized|permitted|in)\b|(?:country|region).{0,40}not supported|not in .{0,20}whitelist"
-              r"|封禁|禁用|白名单|\bIP.{0,30}不在",
+        words=r"\b(?:account|user|organization|project|key|token)\b.{0,60}\b(?:is|was|been) (?:suspended|banned|disabled|deactivated|terminated)\b"
+              r"|account (?:suspended|banned|blocked|disabled|deactivated)|\bip\b.{0,60}\b(?:blocked|not (?:allowed|authorized|permitted|in)\b)"
+              r"|(?:country|region).{0,40}not supported|not in .{0,20}whitelist|封禁|禁用|白名单|\bip.{0,30}不在",
     ),
-    _rule("invalid_key", Next.STOP_RUN, 401, codes="401", advice=_SET_KEY),
+    _rule("invalid_key", Next.STOP_RUN, 401, advice=_SET_KEY),
     _rule("invalid_key", Next.STOP_RUN, 400, 403, codes="invalid_api_key authentication_error api_key_invalid",
           words=r"(?:invalid|incorrect|expired) api.?key|api.?key (?:is )?(?:not valid|invalid|expired)|invalid token \(|无效的令牌|令牌.{0,12}(?:过期|不可用|无效)", advice=_SET_KEY),
     _rule("proxy", Next.STOP_RUN, 407, advice="the proxy of the environment wants a user name and a password in its URL"),
@@ -106,19 +108,19 @@ _RULES = (
     ),
     _rule("content_filter", Next.REJECT, 451),
     _rule(
-        "context_length", Next.REJECT, 400, 413, 422, codes="context_length_exceeded string_above_max_length context_window_exceeded",
+        "context_length", Next.REJECT, 400, 413, 422, codes="context_length_exceeded string_above_max_length context_window_exceeded exceed_context_size_error",
         words=r"context (?:length|window|size)|maximum (?:context|input|prompt)|too many (?:input |prompt )?tokens|(?:prompt|input|message)s? (?:is|are) too long"
-              r"|input (?:token|length).{0,60}(?:exceed|limit|range)|reduce the length|上下文(?:长度|窗口)|输入.{0,12}(?:过长|超出|超过)",
+              r"|input (?:token|length).{0,60}(?:exceed|limit|range)|range of input length|reduce the length|上下文(?:长度|窗口)|输入.{0,12}(?:过长|超出|超过)",
     ),
-    _rule("rejected", Next.REJECT, 400, 413, 422, codes="400 413 422 invalid_request_error"),
+    _rule("rejected", Next.REJECT, 400, 413, 422, codes="invalid_request_error"),
     # Too fast.
     _rule("throttled", Next.PAUSE, 429),
-    _rule("throttled", Next.PAUSE, 429, 503, codes="429 server_is_overloaded slow_down rate_limit_exceeded rate_limit_error",
+    _rule("throttled", Next.PAUSE, 429, 503, codes="server_is_overloaded slow_down rate_limit_exceeded rate_limit_error",
           words=r"rate.?limit|too many requests|overloaded|slow down|请求过于频繁|请求过多|负载已饱和|限流"),
     # Nothing more to be had here.
-    _rule("not_offered", Next.STOP_RUN, 501, codes="501", advice="this endpoint is not offered; look at provider.base_url"),
+    _rule("not_offered", Next.STOP_RUN, 501, advice="this endpoint is not offered; look at provider.base_url"),
     # Passing trouble.
-    _rule("overloaded", Next.RETRY, 529, codes="529 overloaded_error"),
+    _rule("overloaded", Next.RETRY, 529),
     _rule("server_error", Next.RETRY, 408, 409, 425, 500, 502, 503, 504, *range(520, 529), 530),
 )  # fmt: skip
 _UNFUNDED = re.compile(
@@ -163,9 +165,8 @@ def _broken(exchange: Exchange, problem: str) -> Failure:
     complaint = find_complaint(exchange.body)
     if complaint is None:
         return Failure(Next.RETRY, "bad_answer" if exchange.body.strip() else "empty", f"the answer {problem}")
-    return _by_rules(None, complaint) or Failure(
-        Next.RETRY, "server_error", complaint.message, complaint.code or None
-    )
+    statuses = [int(code) for code in complaint.codes if re.fullmatch("[45][0-9][0-9]", code)]
+    return _by_rules(max(statuses, default=None), complaint)
 
 
 def _refused(exchange: Exchange, status: int) -> Failure:
@@ -178,16 +179,15 @@ def _refused(exchange: Exchange, status: int) -> Failure:
     complaint = find_complaint(exchange.body) or Complaint(plain_text(exchange))
     if not complaint.message:
         complaint = msgspec.structs.replace(complaint, message=f"HTTP {status} without a message")
-    failure = _by_rules(status, complaint)
-    if failure is None:
-        kind, following = ("rejected", Next.REJECT) if 400 <= status < 500 else ("server_error", Next.RETRY)
-        failure = Failure(following, kind, complaint.message, complaint.code or None)
-    return failure
+    return _by_rules(status, complaint)
 
 
-def _by_rules(status: int | None, complaint: Complaint) -> Failure | None:
+def _by_rules(status: int | None, complaint: Complaint) -> Failure:
+    code = complaint.code or None
     for rule in _RULES:
         if rule.fits(status, complaint):
             advice = f"; {rule.advice}" if rule.advice else ""
-            return Failure(rule.next, rule.type, f"{complaint.message}{advice}", complaint.code or None)
-    return None
+            return Failure(rule.next, rule.type, f"{complaint.message}{advice}", code)
+    if status is not None and 400 <= status < 500:
+        return Failure(Next.REJECT, "rejected", complaint.message, code)
+    return Failure(Next.RETRY, "server_error", complaint.message, code)

@@ -11,6 +11,7 @@ from batchmix.send.answers import json_text, read_json
 
 _LONGEST_MESSAGE = 500
 _LONGEST_CODE = 100
+_MESSAGES = ("message", "detail", "msg", "error_msg")
 
 
 class Complaint(msgspec.Struct, frozen=True):
@@ -37,7 +38,7 @@ def find_complaint(body: bytes) -> Complaint | None:
         return None
     error = found.get("error") or found.get("errors")
     if not error:
-        if "choices" in found or not any(found.get(name) for name in _MESSAGES):
+        if not any(isinstance(found.get(name), str | list) and found[name] for name in _MESSAGES):
             return None
         error = found
     if isinstance(error, list):
@@ -51,9 +52,6 @@ def find_complaint(body: bytes) -> Complaint | None:
     ]
     message = next((error[name] for name in _MESSAGES if error.get(name)), error)
     return Complaint(one_line(_as_text(message)), next(iter(codes), ""), frozenset(code.lower() for code in codes))
-
-
-_MESSAGES = ("message", "detail", "msg", "error_msg")
 
 
 def _as_text(value: Any) -> str:

@@ -41,15 +41,15 @@ class Caller:
     async def ask(
         self, prompt: Any = "Hello", /, path: str = "/chat/completions", key: str = "k", **more: Any
     ) -> Heard:
-        """Ask; `data` sends bytes as they are."""
-        data = more.pop("data", None)
+        """Ask; `data` sends bytes as they are, `encoding` is what is accepted."""
+        data, encoding = more.pop("data", None), more.pop("encoding", "gzip")
         body = {"model": "m", "messages": [{"role": "user", "content": prompt}]} | more
         data = json.dumps({name: value for name, value in body.items() if value is not None}) if data is None else data
         return await self.fetch(
             "POST",
             path,
             data=io.BytesIO(data.encode() if isinstance(data, str) else data),
-            headers={"Authorization": f"Bearer {key}"},
+            headers={"Authorization": f"Bearer {key}", "Accept-Encoding": encoding},
         )
 
     async def fetch(self, method: str, path: str, **more: Any) -> Heard:

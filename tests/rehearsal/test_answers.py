@@ -4,6 +4,7 @@ import math
 import re
 import time
 
+import aiohttp
 import pytest
 
 
@@ -128,6 +129,74 @@ async def test_unknown_model(calling):
         assert (await caller.ask(model="b")).status == 200
     assert heard.status == 503
     assert heard.error["message"].startswith("Incorrect model ID")
+
+
+async def test_unknown_model_may_also_be_a_400(calling):
+    async with calling() as caller:
+        heard = await caller.ask("[[rehearsal:incorrect_model]]")
+    assert heard.status == 400
+    assert heard.error["message"].startswith("Incorrect model ID")
+
+
+async def test_responses(calling):
+    async with calling("words=20") as caller:
+        chat = await caller.ask("Hello")
+        whole = (await caller.ask(path="/responses", messages=None, input="Hello")).body
+        cut = (await caller.ask(path="/responses", messages=None, input="Hello", max_output_tokens=1)).body
+        listed = await caller.ask(path="/responses", messages=None, input=[{"role": "user", "content": "Hello"}])
+        failed = await caller.ask(
+            path="/responses", messages=None, input=[{"role": "user", "content": "[[rehearsal:500]]"}]
+        )
+    (message,) = whole["output"]
+    (part,) = message["content"]
+    assert (whole["object"], whole["status"], message["role"], part["type"]) == (
+        "response",
+        "completed",
+        "assistant",
+        "output_text",
+    )
+    assert (cut["status"], cut["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
+    assert cut["output"][0]["content"][0]["text"] == part["text"].split()[0]
+    usage = whole["usage"]
+    assert usage["output_tokens"] == len(part["text"].split())
+    assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
+    assert listed.body["output"][0]["content"][0]["text"] == chat.content
+    assert failed.status == 500
+
+
+@pytest.mark.parametrize(
+    ("kind", "types", "status"),
+    [
+        ("tools", ["function_call"], "completed"),
+        ("reasoning", ["reasoning", "message"], "completed"),
+        ("refusal", ["message"], "completed"),
+        ("null", [], "completed"),
+        ("filter", ["message"], "incomplete"),
+    ],
+)
+async def test_responses_of_other_kinds(calling, kind, types, status):
+    async with calling() as caller:
+        body = (await caller.ask(path="/responses", messages=None, input=f"[[rehearsal:{kind}]]")).body
+    assert ([item["type"] for item in body["output"]], body["status"]) == (types, status)
+
+
+async def test_gzip_where_it_is_asked_for_and_taken(calling):
+    async with calling("gzip=true&words=2000") as caller:
+        packed = await caller.ask()
+        short = await caller.ask(max_tokens=2)
+        plain = await caller.ask(encoding="identity")
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await caller.ask("[[rehearsal:cut]]")
+    async with calling("words=2000") as caller:
+        unasked = await caller.ask()
+    assert [one.headers.get("Content-Encoding") for one in (packed, short, plain, unasked)] == [
+        "gzip",
+        None,
+        None,
+        None,
+    ]
+    assert packed.raw == plain.raw == unasked.raw
+    assert int(packed.headers["Content-Length"]) < len(packed.raw) / 2
 
 
 async def test_large_bodies_pass(calling):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import itertools
 import time
@@ -22,6 +23,7 @@ async def test_records(calling):
     assert [record["prompt"] for record in records] == ["Hi", "Hi", "[[rehearsal:500]]"]
     assert records[0]["digest"] == records[1]["digest"] == hashlib.sha256(data).hexdigest()
     assert [record["attempt"] for record in records] == [1, 2, 1]
+    assert [record["model"] for record in records] == ["m", "m", "m"]
     assert [record["status"] for record in records] == [200, 200, 500]
     assert [record["kind"] for record in records] == ["answer", "answer", "500"]
     assert [record["answered"] for record in records] == [True, True, False]
@@ -36,6 +38,7 @@ async def test_the_prompt_of_a_malformed_request_is_its_body(calling):
     async with calling() as caller:
         await caller.ask(data=b"{oops")
         assert caller.rehearsal.ledger[0].prompt == "{oops"
+        assert caller.rehearsal.ledger[0].model == ""
 
 
 async def test_totals_reset_and_behaviour(calling):
@@ -72,21 +75,42 @@ async def test_an_answer_that_the_client_does_not_wait_for_is_not_answered(calli
     assert (record.kind, record.status, record.finished, record.answered) == ("answer", None, None, False)
 
 
-async def test_an_answer_that_is_not_read_is_not_finished(calling):
-    async with calling() as caller:
-        reader, writer = await asyncio.open_connection("127.0.0.1", int(caller.url.split(":")[2][:-3]), limit=1024)
-        text = "[[rehearsal:echo]]" + "x" * 20_000_000  # more than the kernel's buffers take
-        body = b'{"model":"m","messages":[{"role":"user","content":"%s"}]}' % text.encode()
-        writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-        await reader.readline()
+@contextlib.asynccontextmanager
+async def _asked_for_more_than_the_kernel_takes(url, header=b""):
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.split(":")[2][:-3]), limit=1024)
+    text = b"[[rehearsal:echo]]" + b"x" * 20_000_000
+    body = b'{"model":"m","messages":[{"role":"user","content":"%s"}]}' % text
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n" % (header, len(body))
+    writer.write(head + body)
+    await reader.readline()
+    yield reader, writer
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+@pytest.mark.parametrize("header", [b"", b"Connection: close\r\n"])
+async def test_an_answer_is_finished_once_it_has_been_read(calling, header):
+    async with calling() as caller, _asked_for_more_than_the_kernel_takes(caller.url, header) as (reader, _):
         (record,) = caller.rehearsal.ledger
         assert (record.status, record.finished, record.answered) == (200, None, False)
         async with asyncio.timeout(5):
             while not record.answered:
-                await reader.read(1 << 20)
+                assert await reader.read(1 << 20) or record.answered
         assert record.finished is not None
-        writer.close()
-        await writer.wait_closed()
+
+
+async def test_an_answer_that_is_lost_halfway_is_never_finished(calling, caplog):
+    async with calling("concurrency=1") as caller:
+        async with _asked_for_more_than_the_kernel_takes(caller.url) as (_, writer):
+            writer.transport.abort()
+        async with asyncio.timeout(5):
+            while (await caller.ask()).status == 429:  # until the server has seen it leave
+                pass
+        record = caller.rehearsal.ledger[0]
+        assert (record.status, record.finished, record.answered) == (200, None, False)
+        assert caller.rehearsal.totals["answered"] == 1
+    assert caplog.records == []
 
 
 def test_latency_follows_from_seed_body_and_attempt():

@@ -60,11 +60,16 @@ async def test_throttled(calling):
     assert heard[2].error["message"].startswith("Too many requests")
 
 
-async def test_tpm_charges_prompt_and_cap_or_words(calling):
-    async with calling("tpm=100&burst_s=60&words=11") as caller:
-        await caller.ask("Hello", max_tokens=50)
-        first = (await caller.ask("Hello")).headers["x-ratelimit-remaining-tokens"]
-    assert first == str(100 - 9 - 50 - 9 - 11)
+@pytest.mark.parametrize("n", [1, 3])
+async def test_tpm_charges_prompt_and_cap_or_what_is_said_for_each_choice(calling, n):
+    async with calling("tpm=1&burst_s=60000&words=40") as caller:  # room for 1,000, and no refill to speak of
+        capped = await caller.ask("Hello", max_tokens=200, n=n)
+        said = await caller.ask("Hello", n=n)
+        vectors = await caller.ask(path="/embeddings", messages=None, input="x")
+    left = [int(heard.headers["x-ratelimit-remaining-tokens"]) for heard in (capped, said, vectors)]
+    assert left[0] == 1000 - 9 - 200 * n
+    assert left[1] == left[0] - said.body["usage"]["total_tokens"]
+    assert left[2] == left[1] - vectors.body["usage"]["total_tokens"]
 
 
 async def test_rate_headers_may_be_left_out(calling):
