@@ -197,7 +197,9 @@ def _interrupts(halt: Halt, board: Board) -> Iterator[None]:
         board.phase = "draining"
         halt.stop(Interrupted(f"interrupted by {signal.Signals(number).name}", number))
 
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else nohup wants it to live on
+        signals.append(signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in signals}
     for number in signals:
         loop.add_signal_handler(number, interrupted, number)

@@ -63,8 +63,9 @@ def main() -> None:
 
 
 def _main() -> int:
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else nohup wants it to live on
+        signal.signal(signal.SIGHUP, _interrupt)
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Exit as error:

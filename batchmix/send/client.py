@@ -76,6 +76,16 @@ class Client:
         self._most_answer_bytes = most_answer_bytes
         self._urls: dict[str, URL] = {}
         self._proxy = proxy_for(base_url)
+        self._headers = {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip, deflate",
+            "User-Agent": f"batchmix/{__version__}",
+            **secrets.headers,
+        }
+        # With each request only where there is a proxy, because it costs time: aiohttp puts a session's Authorization
+        # into what it says to the proxy, and the key is none of the proxy's business.
+        self._headers_beside = self._headers if self._proxy else None
         self._shown_again = functools.lru_cache(maxsize=256)(self._shown)
         self._session: aiohttp.ClientSession
         self._deadlines: Deadlines
@@ -89,13 +99,7 @@ class Client:
             ),
             # `Deadlines` keeps the total. Answers are not streamed: their first byte may come as late as the last.
             timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_s, sock_read=None, ceil_threshold=math.inf),
-            headers={
-                "Content-Type": "application/json",
-                "Accept": "application/json",
-                "Accept-Encoding": "gzip, deflate",
-                "User-Agent": f"batchmix/{__version__}",
-                **self._secrets.headers,
-            },
+            headers=None if self._proxy else self._headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,  # it would take netrc too, which then collides with our Authorization header
             max_line_size=_MOST_HEADER_BYTES,
@@ -147,15 +151,15 @@ class Client:
 
     async def _ask(self, url: URL, body: bytes) -> aiohttp.ClientResponse:
         """Send a request and return what is heard up to the end of the headers."""
-        if len(body) > _IN_ONE_WRITE_BYTES:
-            return await self._session.post(url, data=io.BytesIO(body), allow_redirects=False, proxy=self._proxy)
+        data = body if len(body) <= _IN_ONE_WRITE_BYTES else io.BytesIO(body)
+        post, headers, proxy = self._session.post, self._headers_beside, self._proxy
         try:
-            return await self._session.post(url, data=body, allow_redirects=False, proxy=self._proxy)
+            return await post(url, data=data, headers=headers, allow_redirects=False, proxy=proxy)
         except aiohttp.ClientOSError as error:
-            if not _is_unsent(error):
+            if data is not body or not _is_unsent(error):
                 raise
         # The server had closed the connection since its last answer, and that was seen before a byte left.
-        return await self._session.post(url, data=body, allow_redirects=False, proxy=self._proxy)
+        return await post(url, data=data, headers=headers, allow_redirects=False, proxy=proxy)
 
     async def _read(self, response: aiohttp.ClientResponse, pieces: list[bytes]) -> None:
         """Put the body into `pieces`, as far as it comes; raise `_TooLarge` at the limit.
@@ -227,7 +231,7 @@ class Client:
             return "connection", f"no secure connection to {host}: {_reason(error)}", False
         if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError):
             return "connection", f"can't connect to {host}: {_reason(error)}", False
-        if isinstance(error, aiohttp.InvalidURL):
+        if isinstance(error, aiohttp.InvalidURL | UnicodeError):
             return "connection", f"{host} is no address", False
         if response is not None:  # a refusal is not billed, whole or not
             return "cut_off", f"{host} broke off in the middle of its answer", not 400 <= response.status < 500

@@ -247,6 +247,16 @@ def test_an_interrupt_drains_and_the_same_command_asks_nothing_twice(number: int
     assert standin.asked() == 300
 
 
+def test_a_run_under_nohup_outlives_its_terminal(job: Path, standin: Provider) -> None:
+    standin.behave("latency=0.5")
+    call = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", sys.executable, "-m", "batchmix", "run", str(job)]
+    with subprocess.Popen(call, stdout=subprocess.DEVNULL, env=os.environ | {"NIGHT_KEY": "none"}) as process:
+        while standin.asked() < 5:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGHUP)
+    assert process.returncode == 0
+
+
 def test_status_shows_a_run_while_it_runs_and_a_second_start_is_told_who_has_it(job: Path, standin: Provider) -> None:
     standin.behave("latency=30")
     call = [sys.executable, "-m", "batchmix", "run", str(job), "--set", "timeouts.drain_s=0"]
