@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import logging
 import os
@@ -122,6 +123,8 @@ async def _send(call: _Call, layout: Layout, dataset: Dataset, work: Work, board
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(_interrupts(halt, board))
         behaviour = rehearsal_behaviour(job)
+        if behaviour:  # nobody reads its ledger here, and memory is to stay flat
+            behaviour = dataclasses.replace(behaviour, ledger=False)
         url = await stack.enter_async_context(Rehearsal(behaviour)) if behaviour else job.provider.base_url
         concurrency = sum(model.limits.concurrency for model in work.models)
         client = await stack.enter_async_context(Client(url, call.secrets, job.timeouts, concurrency))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 
 import msgspec
@@ -49,7 +50,7 @@ class Ledger:
         attempt = self._attempts.get(digest, 0) + 1
         self._attempts[digest] = attempt
         self.totals["requests"] += 1
-        record = Record(prompt, digest, model, attempt, begun)
+        record = Record(prompt, digest, sys.intern(model), attempt, begun)  # a million records, a few models
         if keep:
             self.records.append(record)
         return record

@@ -304,8 +304,8 @@ class Shop:
 
     def end(self) -> None:
         self._close.set()
-        with socket.create_connection(self.listener.getsockname()):
-            self._thread.join(5)
+        socket.create_connection(self.listener.getsockname()).close()  # for an accept that still waits
+        self._thread.join()
         self.listener.close()
 
 
