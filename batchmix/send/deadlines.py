@@ -23,7 +23,7 @@ class Deadlines:
         """Begin to watch a task."""
         self._due[task] = due = self._loop.time() + self._after_s
         if self._timer is None:
-            pass
+            self._timer = self._loop.call_at(due, self._cancel_late)
 
     def is_late(self, task: asyncio.Task[Any]) -> bool:
         """Return whether this has cancelled the task, which then has to `uncancel` itself."""
@@ -43,7 +43,7 @@ class Deadlines:
         now = self._loop.time()
         for task, due in list(self._due.items()):
             if due > now:
-                pass
+                self._timer = self._loop.call_at(due, self._cancel_late)
                 return
             del self._due[task]
             task.cancel()

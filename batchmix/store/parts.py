@@ -17,6 +17,7 @@ from batchmix.store.schema import PartFooter, footer_metadata, read_footer
 _GROUP_BYTES = 8 * 2**20
 """A row group is written when this much is waiting: large enough to scan fast, small enough to keep memory flat."""
 _GROUP_ROWS = 50_000
+_UNIQUE = frozenset({"row", "custom_id", "response", "reasoning", "request_id", "request_hash", "raw"})
 _NAME = re.compile(r"part-(\d{5,})\.parquet")
 
 
@@ -86,7 +87,9 @@ def seal_part(
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     path.unlink(missing_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-    return pq.ParquetWriter(path, schema, compression="zstd", compression_level=1)
+    # Columns in which hardly two values are the same: a dictionary of them costs time and saves nothing.
+    repeating = [name for name in schema.names if name not in _UNIQUE]
+    return pq.ParquetWriter(path, schema, compression="zstd", compression_level=1, use_dictionary=repeating)
 
 
 def _write(
