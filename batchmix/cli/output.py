@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
+from typing import Any
 
 import click
 
@@ -29,6 +31,11 @@ def shield(text: str) -> str:
 def say(text: str = "") -> None:
     """Print to stdout."""
     click.echo(shield(text))
+
+
+def say_json(value: Any) -> None:
+    """Print JSON for a script; in ASCII, so that no text in it can reach a terminal raw."""
+    click.echo(_secrets.redacted_text(json.dumps(value, indent=1)))
 
 
 def complain(text: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from batchmix.cli.options import job_from, job_options, verbose_option
-from batchmix.cli.output import keep_secret, log_to_stderr, say
+from batchmix.cli.output import keep_secret, log_to_stderr, say, say_json
 from batchmix.errors import JobError
 from batchmix.redact import read_secrets
 
@@ -46,7 +46,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     )
     found = plan(job, asked)
     if options["as_json"]:
-        click.echo(json.dumps(found.as_json(), indent=1, ensure_ascii=False))
+        say_json(found.as_json())
         return 0
     for line in _lines(found):
         say(line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 import click
 
 from batchmix.cli.options import job_from, job_options, verbose_option
-from batchmix.cli.output import complain, keep_secret, log_to_stderr, say
+from batchmix.cli.output import complain, keep_secret, log_to_stderr, say, say_json
 from batchmix.errors import BatchmixError, UsageError
 from batchmix.records import Board
 from batchmix.redact import read_secrets
@@ -72,7 +71,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     for warning in board.warnings:
         complain(warning)
     if options["as_json"]:
-        click.echo(json.dumps(view.summary(), indent=1, ensure_ascii=False))
+        say_json(view.summary())
     else:
         for line in closing_lines(view, board, time.monotonic() - began):
             say(line)

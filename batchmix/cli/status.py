@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from batchmix.cli.options import verbose_option
-from batchmix.cli.output import log_to_stderr, say
+from batchmix.cli.output import log_to_stderr, say, say_json
 
 
 @click.command("status")
@@ -31,7 +30,7 @@ def command(folder: Path, *, as_json: bool, verbose: int) -> int:
     view = reading.look(folder)
     start = view.run.starts[-1] if view.run.starts else None
     if as_json:
-        click.echo(json.dumps(_record(view), indent=1, ensure_ascii=False))
+        say_json(_record(view))
         return 0
     from batchmix.cli.closing import state_lines
 

@@ -102,7 +102,6 @@ class Client:
             headers=None if self._proxy else self._headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,  # it would take netrc too, which then collides with our Authorization header
-            max_line_size=_MOST_HEADER_BYTES,
             max_field_size=_MOST_HEADER_BYTES,
         )
         return self
