@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pyarrow.parquet as pq
 import pytest
 
@@ -17,6 +18,10 @@ from batchmix.records import Board
 from batchmix.redact import Secrets
 from batchmix.store.view import View
 from tests.killing import fetch, provider
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("batchmix", deadline=None)
+hypothesis.settings.load_profile("batchmix")
 
 
 @pytest.fixture(scope="session")
