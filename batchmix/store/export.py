@@ -15,12 +15,11 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from batchmix.errors import RunError, UsageError
-from batchmix.records import Key
 from batchmix.store.files import sync_file
 from batchmix.store.parts import list_parts, part_path, write_rows
 from batchmix.store.results import Price, Results
 from batchmix.store.rundir import Layout, RunFile
-from batchmix.store.shard import Judge, Shard
+from batchmix.store.shard import Judge, Shard, by_row
 
 Carried = Callable[[int], Iterator[pa.RecordBatch]]
 
@@ -74,19 +73,10 @@ class Export:
         try:
             results = Results(shard, self._judge, self._price, raw=True)
             first = index * self._run.shard_rows
-            yield from results.batches(self._schema, carried(index), first, self._ended_keys(shard))
+            ended = by_row((key for key, entry in shard.entries.items() if entry.status), self._run.models)
+            yield from results.batches(self._schema, carried(index), first, ended)
         finally:
             shard.close()
-
-    def _ended_keys(self, shard: Shard) -> dict[int, list[Key]]:
-        order = {model: position for position, model in enumerate(self._run.models)}
-        keys: dict[int, list[Key]] = {}
-        for key, entry in shard.entries.items():
-            if entry.status and key[1] in order:
-                keys.setdefault(key[0], []).append(key)
-        for same_row in keys.values():
-            same_row.sort(key=lambda key: (order[key[1]], key[2]))
-        return keys
 
 
 def _write_parquet(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:

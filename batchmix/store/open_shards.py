@@ -12,12 +12,12 @@ import msgspec
 import pyarrow as pa
 
 from batchmix.errors import Next, NoSpace
-from batchmix.records import Board, Completion, Exchange, Failure, Key, Request, Unsendable
+from batchmix.records import Board, Completion, Exchange, Failure, Request, Unsendable
 from batchmix.store.parts import part_path, seal_part
 from batchmix.store.results import Price, Results
 from batchmix.store.rundir import Layout, Reserve
 from batchmix.store.schema import PartFooter
-from batchmix.store.shard import Judge, Shard
+from batchmix.store.shard import Judge, Shard, by_row
 
 _logger = logging.getLogger(__name__)
 _SYNC_S = 0.04
@@ -150,7 +150,8 @@ class OpenShards:
         first = shard.index * plan.shard_rows
         stop = min(first + plan.shard_rows, plan.rows)
         results = Results(shard, plan.judge, plan.price, raw=plan.raw)
-        batches = results.batches(plan.schema, plan.carried(shard.index), first, wanted_keys(shard, plan.models))
+        wanted = (key for key, entry in shard.entries.items() if entry.wanted)
+        batches = results.batches(plan.schema, plan.carried(shard.index), first, by_row(wanted, plan.models))
         seal_part(
             part_path(self._layout.data, shard.index),
             self._layout.journal / f"{shard.index:05}.parquet.tmp",
@@ -165,18 +166,6 @@ class OpenShards:
 def _sync_each(shards: list[Shard]) -> None:
     for shard in shards:
         shard.sync()
-
-
-def wanted_keys(shard: Shard, models: tuple[str, ...]) -> dict[int, list[Key]]:
-    """Return the keys that the job wants, by input row, in the order of the job's models and samples."""
-    order = {model: position for position, model in enumerate(models)}
-    keys: dict[int, list[Key]] = {}
-    for key, entry in shard.entries.items():
-        if entry.wanted:
-            keys.setdefault(key[0], []).append(key)
-    for same_row in keys.values():
-        same_row.sort(key=lambda key: (order[key[1]], key[2]))
-    return keys
 
 
 class LaneLog:

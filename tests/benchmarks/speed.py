@@ -26,6 +26,8 @@ from pathlib import Path
 import aiohttp
 import msgspec
 
+from tests.killing import command
+
 ANSWER = {
     "id": "chatcmpl-benchmark",
     "object": "chat.completion",
@@ -112,22 +114,8 @@ def batchmix_seconds(url: str, source: Path, root: Path, workers: int, *more: st
     """Return how long a whole run takes."""
     out = root / "out"
     shutil.rmtree(out, ignore_errors=True)
-    call = [
-        "-m",
-        "batchmix",
-        "run",
-        str(source),
-        "--model",
-        "m",
-        "--prompt",
-        "Say {{ text }}",
-        "--base-url",
-        url,
-        "--out",
-        str(out),
-    ]
-    call += ["--progress", "none", "--concurrency", str(workers), "--set", "provider.api_key_env=", *more]
-    return pinned(*call)[0]
+    call = command(url, source, out, "--concurrency", str(workers), *more)
+    return pinned(*call[1:])[0]
 
 
 def compare(url: str, root: Path, rows: int, workers: int, rounds: int) -> None:
