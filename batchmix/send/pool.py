@@ -23,7 +23,7 @@ from batchmix.errors import Next, ProviderStopped
 from batchmix.records import Completion, Exchange, Failure, Progress, Request
 from batchmix.send.attempts import Outcome, Tries, retried
 from batchmix.send.classify import WEB_PAGE
-from batchmix.send.governor import Governor
+from batchmix.send.governor import Governor, Ticket
 from batchmix.send.streak import Streak
 
 _logger = logging.getLogger(__name__)
@@ -86,11 +86,11 @@ class Halt:
 class _Item:
     """A request on its way."""
 
-    __slots__ = ("outcome", "request", "reserved", "tries")
+    __slots__ = ("outcome", "request", "ticket", "tries")
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.reserved = 0.0
+        self.ticket: Ticket | None = None
         self.tries: Tries | None = None
         self.outcome: asyncio.Future[Outcome] | None = None
         """Set while tenacity waits for the outcome of the next attempt."""
@@ -184,15 +184,15 @@ class Pool:
             return None
         request = queue[0].request
         tokens = self._governor.estimate(request.prompt_tokens, request.max_tokens)
-        wait_s = self._governor.wait_s(self._loop.time(), tokens)
+        now = self._loop.time()
+        wait_s = self._governor.wait_s(now, tokens)
         if wait_s > 0:
             self._progress.limited_by = self._governor.limited_by.value
             self._pump_in(wait_s)
             return None
         self._progress.limited_by = ""
-        self._governor.admit(tokens)
         item = queue.popleft()
-        item.reserved = tokens
+        item.ticket = self._governor.admit(now, tokens)
         if len(self._buffer) < _AHEAD // 2:
             self._more.set()
         return item
@@ -221,8 +221,8 @@ class Pool:
         self._timer = self._loop.call_later(wait_s, self._pump) if wait_s < math.inf else None
 
     async def _attempt(self, item: _Item) -> Outcome:
-        request = item.request
-        sent_at = self._loop.time()
+        request, ticket = item.request, item.ticket
+        assert ticket is not None
         progress = self._progress
         progress.in_flight += 1
         used: float | None = None
@@ -230,24 +230,26 @@ class Pool:
             self._log.sent(request, time.time_ns() // 1_000_000)
             exchange = await self._post.post(request)
             outcome = self._log.heard(request, exchange)
-            used = self._learn(item, exchange, outcome, sent_at)
+            used = self._learn(item, ticket, exchange, outcome)
         finally:
             progress.in_flight -= 1
-            self._governor.settle(item.reserved, used)
+            self._governor.settle(ticket, used)
         return outcome
 
-    def _learn(self, item: _Item, exchange: Exchange, outcome: Outcome, sent_at: float) -> float | None:
+    def _learn(self, item: _Item, ticket: Ticket, exchange: Exchange, outcome: Outcome) -> float | None:
         """Tell governor and progress what came back; return the tokens that it was charged, if that is known."""
         if isinstance(outcome, Completion):
             usage = outcome.usage
-            self._governor.answered(item.request.prompt_tokens, usage.prompt_tokens, usage.completion_tokens)
+            self._governor.answered(self._loop.time(), ticket, item.request.prompt_tokens, usage)
             self._progress.answers += 1
             self._progress.tokens += usage.total_tokens or 0
             return usage.total_tokens
         _logger.debug("row %d of %s: %s: %s", item.request.row, item.request.model, outcome.type, outcome.message)
         if outcome.next is Next.PAUSE:
-            self._governor.throttled(self._loop.time(), sent_at, exchange.retry_after_s)
+            self._governor.throttled(self._loop.time(), ticket, exchange.retry_after_s)
             self._progress.throttled += 1
+        elif outcome.next is Next.RETRY:
+            self._governor.troubled(self._loop.time())
         if item.tries is None:
             item.tries = Tries(self._rules.attempts)
         item.tries.note(outcome, exchange.retry_after_s)

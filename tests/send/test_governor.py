@@ -8,24 +8,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchmix.job import Limits
-from batchmix.send.governor import Governor, Limit
+from batchmix.records import Usage
+from batchmix.send.governor import Governor, Limit, Ticket
 
 
 def drive(governor: Governor, seconds: float, tokens: float, hold_s: float = 0.5) -> list[float]:
     """Send as fast as the governor allows; each request ends after a while. Return when they left."""
-    now, left, ends = 0.0, [], []
+    now = 0.0
+    left: list[float] = []
+    ends: list[tuple[float, Ticket]] = []
     while now < seconds:
-        while ends and ends[0] <= now:
-            ends.pop(0)
-            governor.settle(tokens, tokens)
+        while ends and ends[0][0] <= now:
+            governor.settle(ends.pop(0)[1], tokens)
         wait = governor.wait_s(now, tokens)
         if wait == 0:
-            governor.admit(tokens)
+            ends.append((now + hold_s, governor.admit(now, tokens)))
             left.append(now)
-            ends.append(now + hold_s)
         else:
-            now = min([now + wait, *ends[:1]]) + 1e-9
+            now = min([now + wait, *(end for end, _ in ends[:1])]) + 1e-9
     return left
+
+
+def admitted(governor: Governor, now: float, count: int = 1, tokens: float = 1) -> list[Ticket]:
+    return [governor.admit(now, tokens) for _ in range(count)]
 
 
 def test_requests_never_pass_what_was_told_in_any_minute_beyond_the_first() -> None:
@@ -46,66 +51,92 @@ def test_requests_and_tokens_are_kept_jointly(requests: float, per_minute: float
 
 def test_what_was_not_used_is_given_back() -> None:
     governor = Governor(Limits(tokens_per_minute=1000), 0.0)
-    governor.admit(1000)
+    (ticket,) = admitted(governor, 0.0, tokens=1000)
     assert governor.wait_s(0.0, 100) > 5
-    governor.settle(1000, 0.0)
+    governor.settle(ticket, 0.0)
     assert governor.wait_s(0.0, 100) == 0
 
 
 def test_a_request_larger_than_the_budget_still_leaves_in_the_end() -> None:
     governor = Governor(Limits(tokens_per_minute=1000), 0.0)
     assert governor.wait_s(0.0, 5000) == 0
-    governor.admit(5000)
-    assert 0 < governor.wait_s(0.0, 10) < math.inf
+    admitted(governor, 0.0, tokens=5000)
+    assert 240 < governor.wait_s(0.0, 10) < math.inf
 
 
 def test_the_window_bounds_what_is_in_flight() -> None:
     governor = Governor(Limits(concurrency=3), 0.0)
-    for _ in range(3):
-        assert governor.wait_s(0.0, 1) == 0
-        governor.admit(1)
+    tickets = admitted(governor, 0.0, 3)
     assert governor.wait_s(0.0, 1) == math.inf
     assert governor.limited_by is Limit.WINDOW
-    governor.settle(1, 1)
+    governor.settle(tickets[0], 1)
     assert governor.wait_s(0.0, 1) == 0
 
 
 def test_a_throttle_pauses_all_for_as_long_as_was_asked_and_no_longer() -> None:
     governor = Governor(Limits(), 0.0)
-    governor.admit(1)
-    governor.throttled(10.0, 9.0, 2.5)
+    (ticket,) = admitted(governor, 9.0)
+    governor.throttled(10.0, ticket, 2.5)
+    governor.settle(ticket, 0)
     assert governor.wait_s(10.0, 1) == 2.5
     assert governor.limited_by is Limit.PAUSE
-    governor.settle(1, 0)
     assert governor.wait_s(12.5, 1) == 0
 
 
 def test_a_throttle_without_a_word_pauses_a_little_longer_each_time() -> None:
     governor = Governor(Limits(), 0.0)
     now, pauses = 0.0, []
-    for _ in range(8):
-        governor.throttled(now, now, None)
+    for _ in range(9):
+        (ticket,) = admitted(governor, now)
+        governor.throttled(now, ticket, None)
+        governor.settle(ticket, 0)
         pauses.append(governor.wait_s(now, 1))
         now += pauses[-1] + 0.01
-    assert pauses[0] <= 1.0
+    assert pauses[0] <= 0.5
     assert 15 <= pauses[-1] <= 60
-    governor.answered(10, 10, 10)
-    governor.throttled(now, now, None)
+    (ticket,) = admitted(governor, now)
+    governor.answered(now, ticket, 10, Usage(10, 10))
+    governor.settle(ticket, 20)
+    (ticket,) = admitted(governor, now)
+    governor.throttled(now, ticket, None)
+    governor.settle(ticket, 0)
     assert governor.wait_s(now, 1) <= 1.0
 
 
-def test_throttles_of_one_round_trip_cut_the_window_once() -> None:
+def test_throttles_of_one_round_trip_cut_once_to_what_was_let_in() -> None:
     governor = Governor(Limits(concurrency=100), 0.0)
-    for _ in range(100):
-        governor.admit(1)
-    for _ in range(50):
-        governor.throttled(1.0, 0.0, 0.5)
-    assert 60 <= governor.window <= 75
+    tickets = admitted(governor, 0.0, 100)
+    for ticket in tickets[60:]:
+        governor.throttled(1.0, ticket, 0.5)
+        governor.settle(ticket, 0)
+    assert 60 <= governor.window < 61
+
+
+def test_trouble_cuts_nothing() -> None:
+    governor = Governor(Limits(requests_per_minute=600, concurrency=100), 0.0)
+    tickets = admitted(governor, 0.0, 50)
+    before = (governor.window, governor.wait_s(0.0, 1))
+    for ticket in tickets:
+        governor.troubled(1.0)
+        governor.settle(ticket, None)
+    assert (governor.window, governor.wait_s(1.0, 1)) == before
+
+
+def test_the_window_grows_only_while_it_is_what_limits() -> None:
+    governor = Governor(Limits(concurrency=2000), 0.0)
+    start = governor.window
+    for number in range(1000):
+        (ticket,) = admitted(governor, float(number))
+        governor.answered(number + 0.5, ticket, 10, Usage(10, 10))
+        governor.settle(ticket, 20)
+    assert governor.window == start
 
 
 def test_the_estimate_follows_the_usage() -> None:
     governor = Governor(Limits(), 0.0)
     for _ in range(200):
-        governor.answered(100, 150, 40)
+        (ticket,) = admitted(governor, 0.0)
+        governor.answered(0.0, ticket, 100, Usage(150, 40))
+        governor.settle(ticket, 190)
     assert 180 <= governor.estimate(100, None) <= 200
     assert governor.estimate(100, 10) <= 165

@@ -1,0 +1,79 @@
+"""Providers of many kinds, simulated: how much of their limits is used, how soon, and how often they refuse."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tests.send.simulation import Profile, Simulation
+
+MINUTES = 10
+PROFILES = [
+    Profile("600 requests", rpm=600),
+    Profile("1200 requests", rpm=1200),
+    Profile("1200 requests, a second saved up", rpm=1200, burst_s=1),
+    Profile("1200 requests, a second saved up, to the millisecond", rpm=1200, burst_s=1, retry_after="ms"),
+    Profile("6000 requests, no word", rpm=6000, retry_after="none"),
+    Profile("6000 requests, ten seconds saved up, fast", rpm=6000, burst_s=10, latency_s=0.1),
+    Profile("3000 requests, a second saved up", rpm=3000, burst_s=1),
+    Profile("600 requests, slow", rpm=600, latency_s=20),
+    Profile("120 requests, slow", rpm=120, latency_s=5),
+    Profile("60k tokens", tpm=60_000),
+    Profile("200k tokens, uneven", tpm=200_000, sizes=0.8),
+    Profile("1M tokens, a second saved up, uneven", tpm=1_000_000, burst_s=1, sizes=0.8, retry_after="ms"),
+    Profile("1200 requests and 400k tokens, uneven", rpm=1200, tpm=400_000, sizes=0.8),
+    Profile("1200 requests in a fixed minute", rpm=1200, window="fixed"),
+    Profile("1200 requests in a sliding minute", rpm=1200, window="sliding"),
+    Profile("64 slots that share a machine", slots=64, latency_s=2),
+    Profile("50 at once, no word", concurrency=50, latency_s=2, retry_after="none"),
+]
+CHANGES = [
+    Profile("halved", rpm=1200, change=0.5, change_at_s=300),
+    Profile("doubled", rpm=1200, change=2, change_at_s=300),
+    Profile("halved, a second saved up", rpm=3000, burst_s=1, change=0.5, change_at_s=300),
+    Profile("doubled, a second saved up", rpm=3000, burst_s=1, change=2, change_at_s=300),
+    Profile("doubled, no word", rpm=1200, change=2, change_at_s=300, retry_after="none"),
+]
+
+
+def by_name(profile: Profile) -> str:
+    return profile.name
+
+
+def simulated(profile: Profile) -> Simulation:
+    simulation = Simulation(profile, seed=7)
+    simulation.run(MINUTES * 60)
+    return simulation
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=by_name)
+def test_limits_that_nobody_told_are_found_and_used(profile: Profile) -> None:
+    simulation = simulated(profile)
+    assert simulation.used(60, MINUTES * 60) >= 0.93
+    assert simulation.throttled(60, MINUTES * 60) <= 0.03
+    assert simulation.reached_s(0) <= max(30, 8 * profile.latency_s)
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=by_name)
+def test_limits_that_were_told_are_used_and_kept(profile: Profile) -> None:
+    simulation = simulated(dataclasses.replace(profile, told=True))
+    assert simulation.used(60, MINUTES * 60) >= 0.98
+    assert simulation.throttled(60, MINUTES * 60) <= 0.01
+    assert simulation.reached_s(0) <= max(5, 2 * profile.latency_s)
+
+
+@pytest.mark.parametrize("profile", CHANGES, ids=by_name)
+def test_limits_that_change_are_found_again(profile: Profile) -> None:
+    simulation = simulated(profile)
+    assert simulation.reached_s(profile.change_at_s) <= 30
+    assert simulation.throttled(60, MINUTES * 60) <= 0.03
+
+
+def test_two_who_share_a_limit_share_it_fairly() -> None:
+    simulation = Simulation(Profile("shared", rpm=1200), seed=3, clients=2)
+    simulation.run(600)
+    both = simulation.used(60, 600)
+    assert both >= 0.93
+    for client in range(2):
+        assert simulation.used(60, 600, client) / both >= 0.35
