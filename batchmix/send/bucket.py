@@ -13,6 +13,9 @@ _TOLD_ROOM_S = 60.0
 """Providers count by the minute, and begin with a full one."""
 _ROOM_S = 1.0
 """What may be saved up where that is not so: `Retry-After` is rounded up to whole seconds."""
+_LEAST_ROOM_S = 0.05
+_FADING = 0.97
+_SPACED = 25
 _COUNTED = 20
 """Requests that make an estimate of a rate."""
 _DEEPEST_CUT = 0.7
@@ -44,9 +47,14 @@ class Bucket:
         self._at = now
         self._requests = 0
         self._amount = 0.0
-        self._empties: collections.deque[_Empty] = collections.deque([_Empty(now, 0, 0.0)], maxlen=32)
+        self._empties: collections.deque[_Empty] = collections.deque(maxlen=32)
+        self._began_at = now
+        self._still = False
         self._before = math.inf
-        self._guessed = False
+        self._rest_s = 0.0
+        self._each = 1.0
+        self._hits = 0
+        self._peak = 0.0  # the most that was found lately
         self._slack = 1.0
         self._lost_s = 0.0  # of pauses in which the provider saved nothing up
 
@@ -62,8 +70,10 @@ class Bucket:
             return 0.0
         return missing / self.per_s
 
-    def take(self, amount: float) -> None:
+    def take(self, now: float, amount: float) -> None:
         """Take a request's share from it, below zero if need be."""
+        if not self._amount:
+            self._began_at = now
         self._level -= amount
         self._requests += 1
         self._amount += amount
@@ -81,52 +91,69 @@ class Bucket:
         if not used:
             self._requests -= 1
 
-    def hit(self, now: float, rest_s: float, slack: float) -> None:
-        """Note that the provider's is empty; `rest_s` is how long nothing leaves after that, at least."""
-        clock_s = now - self._lost_s
-        self._lost_s += max(0.0, min(rest_s, _ROOM_S) - self._room_s)
-        self._slack = slack
-        self._empties.append(_Empty(clock_s, self._requests - 1, self._amount))
-        self._guessed = self._before == math.inf and self.per_s < self._told
-        self._before = self.per_s
+    @property
+    def explains(self) -> bool:
+        """Whether it is told, and was used up: then a refusal is no riddle."""
+        return self._told < math.inf and self._level < self.per_s * 0.5
+
+    def hit(self, now: float, amount: float, rest_s: float, slack: float) -> None:
+        """Note that the provider refused `amount`: its bucket is empty. Nothing leaves for `rest_s` now.
+
+        `slack` says how much more to try than what is found.
+        """
         saved_s = self._level / self.per_s
-        if saved_s > 0.05 and not self._guessed:  # it saves up less than we thought
-            self._room_s = min(_ROOM_S, max(0.05, (self._room_s - saved_s) / 2))
         self._level = 0.0
         self._at = max(self._at, now)
-        self._estimate(rest_s)
+        let_in = self._requests - 1
+        self._still = bool(self._empties) and let_in <= self._empties[-1].requests
+        if self._still:  # nothing was let in meanwhile: that says nothing of the rate
+            return
+        clock_s = now - self._lost_s
+        self._lost_s += max(0.0, min(rest_s, _ROOM_S) - self._room_s)
+        self._each, self._rest_s, self._slack, self._before = amount, rest_s, slack, self.per_s
+        if saved_s > _LEAST_ROOM_S and len(self._empties) > 1:  # it saves up less than we thought
+            self._room_s = min(_ROOM_S, max(_LEAST_ROOM_S, (self._room_s - saved_s) / 2))
+        self._empties.append(_Empty(clock_s, let_in, self._amount - amount))
+        self._estimate()
 
-    def hit_before(self, amount: float, rest_s: float) -> None:
-        """Note a refusal that was on its way when the last one came."""
+    def hit_before(self, amount: float) -> None:
+        """Note a refusal that was on its way when the last one came: so much less had been let in."""
+        if self._still:
+            return
         last = self._empties[-1]
         last.requests -= 1
         last.amount -= amount
-        self._estimate(rest_s)
+        self._estimate()
 
-    def _estimate(self, rest_s: float) -> None:
+    def _estimate(self) -> None:
         last = self._empties[-1]
-        first = self._empties[0]
+        each = self._each
+        if len(self._empties) == 1:  # it began with nobody knows how much: guess, and find out quickly
+            if self._told == math.inf:
+                passed = last.clock_s - self._began_at + self._rest_s
+                self._try(0.5 * max(last.amount, each) / max(passed, 0.01), 1.0)
+            return
+        found = self._slack * self._let_in_per_s()
+        if len(self._empties) == 2 and self._told == math.inf:
+            self._try(min(self._before, max(found, 0.1 * self._before)), 2.0)
+        else:
+            found = min(self._before, max(found, self._before * _DEEPEST_CUT))
+            self._hits = min(self._hits + 1, 20)
+            self._peak = max(found, self._peak * _FADING)
+            if found < _AS_TOLD * self._told:
+                share = found / self._peak
+                rare = min(_SPACED * each / found, 2.0 * 1.3**self._hits)
+                self._try(found, max(2.0, share * max(4.0, rare, 5 * self._rest_s)))
+
+    def _let_in_per_s(self) -> float:
+        """Return the rate between two moments when it was empty: the last, and the newest that has enough between."""
+        last, first = self._empties[-1], self._empties[0]
         for empty in reversed(self._empties):
             if last.requests - empty.requests >= _COUNTED:
                 first = empty
                 break
-        passed = last.clock_s - first.clock_s
-        per_request = last.amount / max(1, last.requests)
-        found = max(last.amount - first.amount, per_request) / max(passed, 0.01)
-        before = self._before
-        if before == math.inf:  # it began full, nobody knows how full: guess, and find out quickly
-            found = 0.5 * max(last.amount, per_request) / max(0.01, last.clock_s - self._empties[0].clock_s + rest_s)
-            self._probe.hit(found, 1.0)
-        else:
-            found = min(before, self._slack * (found if self._guessed else max(found, before * _DEEPEST_CUT)))
-            if found >= _AS_TOLD * self._told:
-                return
-            self._probe.hit(
-                found, max(2.0 if self._guessed else 4.0, 25 * per_request / found, 5 * rest_s * (not self._guessed))
-            )
-        self.per_s = min(self._told, self._probe.value)
+        return (last.amount - first.amount) / max(last.clock_s - first.clock_s, 0.01)
 
-    @property
-    def explains(self) -> bool:
-        """Whether it is told, and was used up."""
-        return self._told < math.inf and self._level < self.per_s * 0.5
+    def _try(self, base: float, period_s: float) -> None:
+        self._probe.hit(base, period_s)
+        self.per_s = min(self._told, self._probe.value)

@@ -23,6 +23,8 @@ _UNKNOWN_COMPLETION = 256
 """Tokens to expect of an answer when nothing is known yet."""
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 60.0
+_GAP_S = 2.0
+"""A longer time between two requests says nothing about limits, unless they made us wait that long."""
 _TROUBLE_S = 2.0
 _SLACK = 1.5
 """Budgets are found loosely where it seems to be the requests in flight that are counted."""
@@ -57,10 +59,10 @@ class Governor:
         self._requests = Bucket(limits.requests_per_minute, now)
         self._tokens = Bucket(limits.tokens_per_minute, now)
         self._pause_until = -math.inf
-        self._rest_s = 0.0
         self._unsaid = 0
         self._troubled_until = -math.inf
         self._paced = False  # the budgets held the next request back
+        self._waited_s = 0.0
         self._admitted_at = now
         self._hit: Sequence[Bucket] = ()
         self._cut_at = -math.inf
@@ -89,8 +91,9 @@ class Governor:
         by_requests, by_tokens = self._requests.wait_s(now, 1), self._tokens.wait_s(now, tokens)
         if by_requests or by_tokens:
             self._paced = True
+            self._waited_s = max(by_requests, by_tokens)
             self.limited_by = Limit.TOKENS if by_tokens > by_requests else Limit.REQUESTS
-            return max(by_requests, by_tokens)
+            return self._waited_s
         self.limited_by = Limit.NONE
         return 0.0
 
@@ -98,13 +101,13 @@ class Governor:
         """Reserve what a request needs."""
         grow = now >= self._troubled_until
         if self._paced and grow:
-            seconds = min(now - self._admitted_at, 2.0)
+            seconds = min(now - self._admitted_at, max(_GAP_S, self._waited_s))
             self._requests.grow(seconds)
             self._tokens.grow(seconds)
         self._paced = False
         self._admitted_at = now
-        self._requests.take(1)
-        self._tokens.take(tokens)
+        self._requests.take(now, 1)
+        self._tokens.take(now, tokens)
         return Ticket(now, tokens, self._window.enter(now, grow=grow))
 
     def settle(self, ticket: Ticket, used: float | None) -> None:
@@ -146,14 +149,14 @@ class Governor:
         self._pause_until = max(self._pause_until, now + retry_after_s)
         if news:
             self._cut_at = now
-            self._rest_s = rest_s = self._pause_until - now
+            rest_s = self._pause_until - now
             slack = _SLACK if self._window.hit(now, ticket.in_flight) else 1.0
             buckets = (self._requests, self._tokens)
             self._hit = [bucket for bucket in buckets if bucket.explains] or buckets
             for bucket in self._hit:
-                bucket.hit(now, rest_s, slack)
+                bucket.hit(now, 1 if bucket is self._requests else ticket.tokens, rest_s, slack)
             _logger.info("throttled: nothing leaves for %.1f s", rest_s)
         else:
             self._window.hit_before()
             for bucket in self._hit:
-                bucket.hit_before(1 if bucket is self._requests else ticket.tokens, self._rest_s)
+                bucket.hit_before(1 if bucket is self._requests else ticket.tokens)

@@ -304,12 +304,12 @@ class Simulation:
         self.provider.change()
         self.allowed.append((self.now, self.provider.allowed_per_s()))
 
-    def run(self, seconds: float) -> None:
-        """Let so much time pass."""
+    def run(self, seconds: float, apart_s: float = 0.01) -> None:
+        """Let so much time pass; one client begins so long after the other."""
         if self.profile.change_at_s < math.inf:
             self.at(self.profile.change_at_s, self._change)
         for number, client in enumerate(self.clients):
-            self.at(0.01 * number, client.pump)
+            self.at(apart_s * number, client.pump)
         while self._events and self._events[0][0] <= seconds:
             self.now, _, call, args = heapq.heappop(self._events)
             call(*args)
