@@ -143,7 +143,7 @@ class Bucket:
             if found < _AS_TOLD * self._told:
                 share = found / self._peak
                 rare = min(_SPACED * each / found, 2.0 * 1.3**self._hits)
-                self._try(found, max(2.0, share * max(4.0, rare, 5 * self._rest_s)))
+                self._try(found, max(2.0, share * max(4.0, rare, 4 * self._rest_s)))
 
     def _let_in_per_s(self) -> float:
         """Return the rate between two moments when it was empty: the last, and the newest that has enough between."""

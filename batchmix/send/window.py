@@ -8,7 +8,7 @@ import math
 from batchmix.send.probe import Probe
 
 _START = 128
-_PERIOD_S = 10.0
+_PERIOD_S = 7.0
 _RECENT_S = 10.0
 _RECENT = 256
 _FASTER = 1.1
