@@ -73,6 +73,15 @@ class Unsendable(msgspec.Struct, frozen=True, gc=False):
         return (self.row, self.model, self.sample)
 
 
+class Quota(msgspec.Struct, frozen=True, gc=False):
+    """What a provider says of one of its budgets."""
+
+    limit: float
+    remaining: float
+    reset_s: float
+    """Until it is full again."""
+
+
 class Exchange(msgspec.Struct, frozen=True, gc=False):
     """One attempt as the wire saw it, before anybody has judged it."""
 
@@ -91,6 +100,8 @@ class Exchange(msgspec.Struct, frozen=True, gc=False):
     """The model that the gateway says it billed."""
     retry_after_s: float | None = None
     """How long the provider asked to wait; None when it did not."""
+    quotas: tuple[Quota | None, Quota | None] = (None, None)
+    """What it said of its budgets of requests and of tokens."""
     fault: str | None = None
     """How the exchange broke: `timeout`, `connection`, `cut_off`, `too_large`; None when it was heard to its end."""
     fault_message: str = ""

@@ -7,6 +7,7 @@ import math
 
 import msgspec
 
+from batchmix.records import Quota
 from batchmix.send.probe import Probe
 
 _TOLD_ROOM_S = 60.0
@@ -15,6 +16,10 @@ _ROOM_S = 1.0
 """What may be saved up where that is not so: `Retry-After` is rounded up to whole seconds."""
 _LEAST_ROOM_S = 0.05
 _FADING = 0.97
+_BELIEVED_S, _BELIEVED_SHARE = 5.0, 0.15
+"""For so long, or over such a share of the budget, what is said must agree before it is believed."""
+_MARGIN_S = 2.0
+"""So much is left in a bucket that is seen: what is on its way may come in another order."""
 _SPACED = 25
 _COUNTED = 20
 """Requests that make an estimate of a rate."""
@@ -40,7 +45,12 @@ class Bucket:
     def __init__(self, per_minute: float | None, now: float) -> None:
         self.per_s = math.inf if per_minute is None else per_minute / 60
         """Refill now; infinite where nothing limits."""
+        self.gross = 0.0
+        """All that was ever taken, whatever was given back."""
+        self._by_job = self.per_s
         self._told = self.per_s
+        self._agreed: tuple[float, float] | None = None
+        self._believed = False
         self._probe = Probe()
         self._room_s = _ROOM_S if per_minute is None else _TOLD_ROOM_S
         self._level = self.per_s * self._room_s if per_minute else 0.0
@@ -77,6 +87,31 @@ class Bucket:
         self._level -= amount
         self._requests += 1
         self._amount += amount
+        self.gross += amount
+
+    def hear(self, now: float, quota: Quota, sent_at: float, gross: float) -> None:
+        """Follow what an answer said of the provider's own bucket, at about the time its request was sent.
+
+        `gross` is what had been taken by then. It is believed where it agrees with a bucket that holds a minute's
+        worth: `limit - remaining` is refilled in the time until it is full. Other kinds of windows do not.
+        """
+        per_s = quota.limit / 60
+        used = quota.limit - quota.remaining
+        if not self._believed:
+            agrees = used > 0.02 * quota.limit and abs(used - per_s * quota.reset_s) < max(0.1 * used, per_s)
+            if not agrees:
+                self._agreed = None
+                return
+            since_s, from_used = self._agreed = self._agreed or (now, used)
+            if now - since_s < _BELIEVED_S and abs(used - from_used) < _BELIEVED_SHARE * quota.limit:
+                return
+            self._believed = True
+        self._told = min(self._by_job, per_s)
+        self._room_s = _TOLD_ROOM_S
+        self.per_s = min(self._told, self._probe.value)
+        since = self.per_s * (now - sent_at) - (self.gross - gross)
+        self._level = min(quota.remaining + since, self.per_s * _TOLD_ROOM_S) - self.per_s * _MARGIN_S
+        self._at = now
 
     def grow(self, seconds: float) -> None:
         """Try a little more; for so long the budgets were what held requests back."""

@@ -26,7 +26,7 @@ from batchmix.records import Exchange, Request
 from batchmix.redact import Secrets
 from batchmix.send.deadlines import Deadlines
 from batchmix.send.proxies import proxy_for
-from batchmix.send.waits import retry_after_s
+from batchmix.send.waits import quotas, retry_after_s
 
 _MOST_ANSWER_BYTES = 64 * 2**20
 _MOST_HEADER_BYTES = 2**17
@@ -197,6 +197,7 @@ class Client:
             self._request_id(status, headers, body),
             self._shown_again(served) if served else None,
             retry_after_s(status, headers, time.time()) if status != 200 else None,
+            quotas(headers),
             kind,
             message,
             maybe_billed,

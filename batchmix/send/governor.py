@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import msgspec
 
 from batchmix.job import Limits
-from batchmix.records import Usage
+from batchmix.records import Quota, Usage
 from batchmix.send.bucket import Bucket
 from batchmix.send.window import Window
 
@@ -48,6 +48,8 @@ class Ticket(msgspec.Struct, gc=False):
     """What was reserved."""
     in_flight: int
     """With this one."""
+    gross: tuple[float, float]
+    """What had been taken from the budgets, with this one."""
 
 
 class Governor:
@@ -108,7 +110,8 @@ class Governor:
         self._admitted_at = now
         self._requests.take(now, 1)
         self._tokens.take(now, tokens)
-        return Ticket(now, tokens, self._window.enter(now, grow=grow))
+        gross = (self._requests.gross, self._tokens.gross)
+        return Ticket(now, tokens, self._window.enter(now, grow=grow), gross)
 
     def settle(self, ticket: Ticket, used: float | None) -> None:
         """Take note that a request ended; `used` tokens, None where nobody knows, 0 where it was refused."""
@@ -135,6 +138,12 @@ class Governor:
             self._prompt_ratio += gain * (prompt_tokens / prompt_estimate - self._prompt_ratio)
         if completion_tokens is not None:
             self._completion += gain * (completion_tokens - self._completion)
+
+    def heard(self, now: float, ticket: Ticket, quotas: tuple[Quota | None, Quota | None]) -> None:
+        """Learn from what any answer said of the provider's budgets of requests and of tokens."""
+        for bucket, quota, gross in zip((self._requests, self._tokens), quotas, ticket.gross, strict=True):
+            if quota:
+                bucket.hear(now, quota, ticket.sent_at, gross)
 
     def throttled(self, now: float, ticket: Ticket, retry_after_s: float | None) -> None:
         """Pause for as long as the provider asked, or a little longer each time where it did not say."""

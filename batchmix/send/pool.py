@@ -26,6 +26,7 @@ from batchmix.send.classify import WEB_PAGE
 from batchmix.send.governor import Governor, Ticket
 from batchmix.send.streak import Streak
 
+_UNSAID = (None, None)
 _logger = logging.getLogger(__name__)
 _FEW = 1000
 """This many rows may always wait for a retry before no new ones are sent."""
@@ -238,6 +239,8 @@ class Pool:
 
     def _learn(self, item: _Item, ticket: Ticket, exchange: Exchange, outcome: Outcome) -> float | None:
         """Tell governor and progress what came back; return the tokens that it was charged, if that is known."""
+        if exchange.quotas != _UNSAID:
+            self._governor.heard(self._loop.time(), ticket, exchange.quotas)
         if isinstance(outcome, Completion):
             usage = outcome.usage
             self._governor.answered(self._loop.time(), ticket, item.request.prompt_tokens, usage)

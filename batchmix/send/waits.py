@@ -1,4 +1,4 @@
-"""How long a provider asks to wait, from the headers of its refusals."""
+"""What a provider says of its limits: how long to wait, and what is left of its budgets."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ import email.utils
 import re
 from collections.abc import Mapping
 
+from multidict import istr
+
+from batchmix.records import Quota
+
 _DURATION = re.compile(r"(\d{1,15}(?:\.\d+)?)(ms|µs|us|ns|h|m|s)", re.ASCII)
 _NUMBER = re.compile(r"\d{1,15}(?:\.\d*)?|\.\d+", re.ASCII)
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _LONGEST_S = 7 * 86_400.0
 """Nothing waits longer; a timer set centuries ahead would overflow."""
+_REQUESTS = tuple(istr(f"x-ratelimit-{what}-requests") for what in ("remaining", "limit", "reset"))
+_TOKENS = tuple(istr(f"x-ratelimit-{what}-tokens") for what in ("remaining", "limit", "reset"))
 _BUDGETS = (("x-ratelimit", "-requests"), ("x-ratelimit", "-tokens"), ("ratelimit", ""))
 
 
@@ -35,6 +41,21 @@ def retry_after_s(status: int, headers: Mapping[str, str], now: float) -> float 
         ]
         found = max((reset for reset in resets if reset is not None), default=None)
     return found if found is None else min(found, _LONGEST_S)
+
+
+def quotas(headers: Mapping[str, str]) -> tuple[Quota | None, Quota | None]:
+    """Return what the answer says of the budgets of requests and of tokens (OpenAI's `x-ratelimit-*`)."""
+    return _quota(headers, *_REQUESTS), _quota(headers, *_TOKENS)
+
+
+def _quota(headers: Mapping[str, str], remaining_name: str, limit_name: str, reset_name: str) -> Quota | None:
+    found = headers.get(remaining_name)
+    remaining = None if found is None else _seconds(found)
+    if remaining is None:
+        return None
+    limit = _seconds(headers.get(limit_name))
+    reset_s = _go_duration(headers.get(reset_name))
+    return None if not limit or reset_s is None else Quota(limit, remaining, reset_s)
 
 
 def _seconds(value: str | None, unit: float = 1.0) -> float | None:

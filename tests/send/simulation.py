@@ -18,7 +18,7 @@ import statistics
 from typing import Any
 
 from batchmix.job import Limits
-from batchmix.records import Usage
+from batchmix.records import Quota, Usage
 from batchmix.send.governor import Governor
 
 
@@ -123,11 +123,11 @@ class Budget:
             else self.level + (self.room - before if self.kind != "bucket" else 0)
         )
 
-    def headers(self, now: float) -> tuple[float, float, float]:
-        """Return limit, what remains, and the seconds until it is full again."""
+    def quota(self, now: float) -> Quota:
+        """Return what answers say of it."""
         self.wait_s(now, 0)
         reset = 60 - now % 60 if self.kind == "fixed" else (self.room - self.level) / self.per_s
-        return round(self.room), math.floor(max(0.0, self.level)), reset
+        return Quota(round(self.room), math.floor(max(0.0, self.level)), reset)
 
 
 class Provider:
@@ -232,7 +232,7 @@ class Client:
         self.governor.answered(self.sim.now, ticket, row.estimate, Usage(row.prompt, row.completion))
         self.governor.settle(ticket, row.prompt + row.completion)
         if headers:
-            self.governor.told(self.sim.now, ticket, headers)
+            self.governor.heard(self.sim.now, ticket, headers)
         self.pump()
 
     def refuse(self, row: Row, ticket: Any, retry_after_s: float | None, headers: Any) -> None:
@@ -243,7 +243,7 @@ class Client:
         self.governor.throttled(sim.now, ticket, retry_after_s)
         self.governor.settle(ticket, 0)
         if headers:
-            self.governor.told(sim.now, ticket, headers)
+            self.governor.heard(sim.now, ticket, headers)
         wait_s = retry_after_s if retry_after_s else sim.rng.uniform(0.25, 0.5 * 2 ** min(row.throttled, 6))
         self.waiting += 1
         sim.at(sim.now + wait_s, self.again, row)
@@ -284,8 +284,8 @@ class Simulation:
         headers = None
         if profile.headers:
             headers = (
-                provider.requests.headers(self.now) if profile.rpm < math.inf else None,
-                provider.tokens.headers(self.now) if profile.tpm < math.inf else None,
+                provider.requests.quota(self.now) if profile.rpm < math.inf else None,
+                provider.tokens.quota(self.now) if profile.tpm < math.inf else None,
             )
         back = self.now + self.rng.uniform(0.002, 0.02)
         if wait_s:

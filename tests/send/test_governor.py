@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchmix.job import Limits
-from batchmix.records import Usage
+from batchmix.records import Quota, Usage
 from batchmix.send.governor import Governor, Limit, Ticket
 
 
@@ -140,3 +140,26 @@ def test_the_estimate_follows_the_usage() -> None:
         governor.settle(ticket, 190)
     assert 180 <= governor.estimate(100, None) <= 200
     assert governor.estimate(100, 10) <= 165
+
+
+def test_what_answers_say_of_a_budget_is_kept_without_a_refusal() -> None:
+    governor = Governor(Limits(), 0.0)
+    for used in range(600):
+        assert governor.wait_s(0.0, 1) == 0
+        (ticket,) = admitted(governor, 0.0)
+        governor.heard(0.0, ticket, (Quota(1200, 1200 - 2 * used, used / 10), None))
+        governor.settle(ticket, 1)
+        if used > 570:
+            break
+    governor.heard(0.0, ticket, (Quota(1200, 20, 59.0), None))
+    assert governor.wait_s(0.0, 1) > 0
+    assert governor.limited_by is Limit.REQUESTS
+
+
+def test_a_daily_budget_is_not_taken_for_one_of_a_minute() -> None:
+    governor = Governor(Limits(), 0.0)
+    for used in range(1, 190):
+        (ticket,) = admitted(governor, float(used))
+        governor.heard(float(used), ticket, (Quota(200, 200 - used, 432.0 * used), None))
+        governor.settle(ticket, 1)
+    assert governor.wait_s(190.0, 1) == 0

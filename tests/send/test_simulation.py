@@ -24,6 +24,11 @@ PROFILES = [
     Profile("200k tokens, uneven", tpm=200_000, sizes=0.8),
     Profile("1M tokens, a second saved up, uneven", tpm=1_000_000, burst_s=1, sizes=0.8, retry_after="ms"),
     Profile("1200 requests and 400k tokens, uneven", rpm=1200, tpm=400_000, sizes=0.8),
+    Profile("1200 requests, said", rpm=1200, headers=True),
+    Profile("60k reserved tokens, said", tpm=60_000, charge="reserved", headers=True),
+    Profile("1200 requests and 400k tokens, uneven, said", rpm=1200, tpm=400_000, sizes=0.8, headers=True),
+    Profile("1200 requests, slow, said", rpm=1200, latency_s=20, headers=True),
+    Profile("1200 requests in a fixed minute, said", rpm=1200, window="fixed", headers=True),
     Profile("1200 requests in a fixed minute", rpm=1200, window="fixed"),
     Profile("1200 requests in a sliding minute", rpm=1200, window="sliding"),
     Profile("64 slots that share a machine", slots=64, latency_s=2),
@@ -34,6 +39,8 @@ CHANGES = [
     Profile("doubled", rpm=1200, change=2, change_at_s=300),
     Profile("halved, a second saved up", rpm=3000, burst_s=1, change=0.5, change_at_s=300),
     Profile("doubled, a second saved up", rpm=3000, burst_s=1, change=2, change_at_s=300),
+    Profile("halved, said", rpm=1200, change=0.5, change_at_s=300, headers=True),
+    Profile("doubled, said", rpm=1200, change=2, change_at_s=300, headers=True),
     Profile("doubled, no word", rpm=1200, change=2, change_at_s=300, retry_after="none"),
 ]
 
