@@ -18,8 +18,9 @@ _LEAST_ROOM_S = 0.05
 _FADING = 0.97
 _BELIEVED_S, _BELIEVED_SHARE = 5.0, 0.15
 """For so long, or over such a share of the budget, what is said must agree before it is believed."""
-_MARGIN_S = 2.0
-"""So much is left in a bucket that is seen: what is on its way may come in another order."""
+_MARGIN_S, _MOST_MARGIN_S = 0.5, 6.0
+"""So much is left in a bucket that is seen: what is on its way may come in another order, and count for more."""
+_MARGIN_WIDENED_S = 5.0
 _SPACED = 25
 _COUNTED = 20
 """Requests that make an estimate of a rate."""
@@ -51,6 +52,9 @@ class Bucket:
         self._told = self.per_s
         self._agreed: tuple[float, float] | None = None
         self._believed = False
+        self._seen_at = now
+        self._margin_s = _MARGIN_S
+        self._widened_at = now
         self._probe = Probe()
         self._room_s = _ROOM_S if per_minute is None else _TOLD_ROOM_S
         self._level = self.per_s * self._room_s if per_minute else 0.0
@@ -106,11 +110,14 @@ class Bucket:
             if now - since_s < _BELIEVED_S and abs(used - from_used) < _BELIEVED_SHARE * quota.limit:
                 return
             self._believed = True
+        if sent_at < self._seen_at:  # another answer has told of later
+            return
+        self._seen_at = sent_at
         self._told = min(self._by_job, per_s)
         self._room_s = _TOLD_ROOM_S
         self.per_s = min(self._told, self._probe.value)
         since = self.per_s * (now - sent_at) - (self.gross - gross)
-        self._level = min(quota.remaining + since, self.per_s * _TOLD_ROOM_S) - self.per_s * _MARGIN_S
+        self._level = min(quota.remaining + since, self.per_s * _TOLD_ROOM_S) - self.per_s * self._margin_s
         self._at = now
 
     def grow(self, seconds: float) -> None:
@@ -136,6 +143,9 @@ class Bucket:
 
         `slack` says how much more to try than what is found.
         """
+        if self._believed and now >= self._widened_at + _MARGIN_WIDENED_S:
+            self._margin_s = min(_MOST_MARGIN_S, 1.5 * self._margin_s)
+            self._widened_at = now
         saved_s = self._level / self.per_s
         self._level = 0.0
         self._at = max(self._at, now)

@@ -14,7 +14,6 @@ import heapq
 import itertools
 import math
 import random
-import statistics
 from typing import Any
 
 from batchmix.job import Limits
@@ -149,11 +148,15 @@ class Provider:
         self.concurrency *= self.profile.change
         self.slots *= self.profile.change
 
+    def charge(self, row: Row) -> float:
+        """Return the tokens that a request counts for."""
+        return row.prompt + (row.completion if self.profile.charge == "usage" else self.profile.max_tokens)
+
     def arrive(self, now: float, row: Row) -> tuple[float, str]:
         """Return how long to wait, and for what, and take nothing; or (0, "") and take its share."""
         if self.in_flight >= self.concurrency:
             return self.profile.latency_s / 4, "concurrency"
-        charge = row.prompt + (row.completion if self.profile.charge == "usage" else self.profile.max_tokens)
+        charge = self.charge(row)
         by_requests, by_tokens = self.requests.wait_s(now, 1), self.tokens.wait_s(now, charge)
         if by_requests or by_tokens:
             return max(by_requests, by_tokens), "requests" if by_requests > by_tokens else "tokens"
@@ -188,6 +191,7 @@ class Client:
         self.waiting = 0
         self.next = self._new()
         self.accepted: list[float] = []
+        self.charges: list[float] = []
         self.refused: list[float] = []
         self.most_throttled = 0
         self.windows: list[tuple[float, float]] = []
@@ -293,6 +297,7 @@ class Simulation:
             self.at(back + 0.03, client.refuse, row, ticket, asked[profile.retry_after], headers)
         else:
             client.accepted.append(self.now)
+            client.charges.append(provider.charge(row))
             latency_s = provider.latency_s()
             self.at(self.now + latency_s, self.leave)
             self.at(back + latency_s, client.answer, row, ticket, headers)
@@ -319,7 +324,14 @@ class Simulation:
         """Return what was accepted between two times as a share of what was allowed."""
         clients = self.clients if client is None else [self.clients[client]]
         accepted = sum(start <= at < end for c in clients for at in c.accepted)
-        return accepted / self._allowance(start, end)
+        by_requests = accepted / self._allowance(start, end)
+        if self.profile.tpm == math.inf or self.profile.change != 1:
+            return by_requests
+        tokens = sum(
+            charge for c in clients for at, charge in zip(c.accepted, c.charges, strict=True) if start <= at < end
+        )
+        by_tokens = tokens / (self.provider.tokens.per_s * (end - start))
+        return max(by_tokens, accepted / (self.provider.requests.per_s * (end - start)))
 
     def _allowance(self, start: float, end: float) -> float:
         total = 0.0
@@ -342,11 +354,3 @@ class Simulation:
             if count / max(last - first, 1e-9) >= share * per_s:
                 return first
         return math.inf
-
-
-def median_latency_s(profile: Profile) -> float:
-    """Return the median latency without load."""
-    return profile.latency_s
-
-
-__all__ = ["Profile", "Simulation", "median_latency_s", "statistics"]

@@ -151,7 +151,7 @@ def test_what_answers_say_of_a_budget_is_kept_without_a_refusal() -> None:
         governor.settle(ticket, 1)
         if used > 570:
             break
-    governor.heard(0.0, ticket, (Quota(1200, 20, 59.0), None))
+    governor.heard(0.0, ticket, (Quota(1200, 5, 59.75), None))
     assert governor.wait_s(0.0, 1) > 0
     assert governor.limited_by is Limit.REQUESTS
 

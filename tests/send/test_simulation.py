@@ -25,7 +25,7 @@ PROFILES = [
     Profile("1M tokens, a second saved up, uneven", tpm=1_000_000, burst_s=1, sizes=0.8, retry_after="ms"),
     Profile("1200 requests and 400k tokens, uneven", rpm=1200, tpm=400_000, sizes=0.8),
     Profile("1200 requests, said", rpm=1200, headers=True),
-    Profile("60k reserved tokens, said", tpm=60_000, charge="reserved", headers=True),
+    Profile("200k reserved tokens, uneven, said", tpm=200_000, charge="reserved", sizes=0.8, headers=True),
     Profile("1200 requests and 400k tokens, uneven, said", rpm=1200, tpm=400_000, sizes=0.8, headers=True),
     Profile("1200 requests, slow, said", rpm=1200, latency_s=20, headers=True),
     Profile("1200 requests in a fixed minute, said", rpm=1200, window="fixed", headers=True),
