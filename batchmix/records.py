@@ -100,13 +100,13 @@ class Exchange(msgspec.Struct, frozen=True, gc=False):
     """The model that the gateway says it billed."""
     retry_after_s: float | None = None
     """How long the provider asked to wait; None when it did not."""
-    quotas: tuple[Quota | None, Quota | None] = (None, None)
-    """What it said of its budgets of requests and of tokens."""
     fault: str | None = None
     """How the exchange broke: `timeout`, `connection`, `cut_off`, `too_large`; None when it was heard to its end."""
     fault_message: str = ""
     maybe_billed: bool = False
     """The request may have been served although its end was never heard."""
+    quotas: tuple[Quota | None, Quota | None] = (None, None)
+    """What it said of its budgets of requests and of tokens."""
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):

@@ -197,10 +197,10 @@ class Client:
             self._request_id(status, headers, body),
             self._shown_again(served) if served else None,
             retry_after_s(status, headers, time.time()) if status != 200 else None,
-            quotas(headers),
             kind,
             message,
             maybe_billed,
+            quotas(headers),
         )
 
     def _request_id(self, status: int, headers: Mapping[str, str], body: bytes) -> str | None:
