@@ -14,10 +14,10 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 GRACE_S = 0.025
 """An answer whose last byte left this long before a kill must never be asked for again."""
@@ -83,6 +83,8 @@ def status(out: Path) -> dict[str, Any]:
 
 def results(out: Path) -> pa.Table:
     """Return a run's results without what varies from run to run."""
+    import pyarrow.parquet as pq  # here: a child's peak memory begins with what its parent had loaded
+
     table = pq.read_table(out / "data")
     return table.drop_columns(VARYING)
 

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.benchmarks.speed import nginx
+from tests.benchmarks.servers import nginx
 from tests.killing import command, fetch, provider
 
 
@@ -45,16 +45,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, nginx() as url:
+    with tempfile.TemporaryDirectory() as folder, nginx() as server:
         root = Path(folder)
         small, big = root / "small.jsonl", root / "big.jsonl"
         write(small, 10_000)
         write(big, asked.rows)
         more = ["--concurrency", "64", "--set", "name=memory"]
-        little = peak_mb(command(url, small, root / "small", *more), root / "small")
+        little = peak_mb(command(server.url, small, root / "small", *more), root / "small")
         print(f"    10,000 rows: {little:.0f} MB", flush=True)
         parts = asked.rows // 10_000
-        much = peak_mb(command(url, big, root / "big", *more), root / "big", stop_at_parts=parts * 99 // 100)
+        much = peak_mb(command(server.url, big, root / "big", *more), root / "big", stop_at_parts=parts * 99 // 100)
         print(f"{asked.rows:>10,} rows: {much:.0f} MB ({much - little:+.0f})", flush=True)
         with provider("") as standin:
             began = time.monotonic()

@@ -1,164 +1,137 @@
-"""The whole of `batchmix run` beside a bare aiohttp loop, as a ratio: python -m tests.benchmarks.speed.
+"""The whole of `batchmix run` beside a bare aiohttp loop and the openai package, in requests per second.
 
-nginx answers a fixed completion of 1 KB with no latency on core 0; the clients take turns on core 1. The bare loop has
-fixed workers, one session, bodies as bytes, and parses the JSON. Of batchmix the time that a one-row run takes is
-taken off.
+Each has the clients' core to itself while it runs; they take turns. Of batchmix the time that a run of one row takes
+is taken off, since of the others only the loop is timed.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import contextlib
-import json
+import dataclasses
+import importlib.util
 import os
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import aiohttp
-import msgspec
+from tests.benchmarks.servers import CORES, Server, nginx, waiting
+from tests.benchmarks.table import Bound, Line
+from tests.killing import command, write_rows
 
-from tests.killing import command
-
-ANSWER = {
-    "id": "chatcmpl-benchmark",
-    "object": "chat.completion",
-    "created": 1700000000,
-    "model": "gpt-4o-mini",
-    "choices": [{"index": 0, "message": {"role": "assistant", "content": "word " * 130}, "finish_reason": "stop"}],
-    "usage": {"prompt_tokens": 20, "completion_tokens": 130, "total_tokens": 150},
-}
-CONF = """
-daemon off; pid {root}/nginx.pid; error_log {root}/error.log; worker_processes 1;
-events {{ worker_connections 4096; }}
-http {{
-  access_log off; keepalive_requests 100000000; client_body_buffer_size 64k; client_body_temp_path {root};
-  proxy_temp_path {root}; fastcgi_temp_path {root}; uwsgi_temp_path {root}; scgi_temp_path {root};
-  server {{ listen 127.0.0.1:{port} backlog=4096;
-    location / {{ default_type application/json; return 200 '{answer}'; }} }}
-}}
-"""
+PEAK = Bound("≤", 150, " MB")
+BUSY = Bound("≤", 60, " %")
+"""Above it a server might be what is measured."""
 
 
-@contextlib.contextmanager
-def nginx() -> Iterator[str]:
-    """Run nginx on core 0; give the base URL."""
-    program = shutil.which("nginx") or "/usr/sbin/nginx"
-    if not Path(program).exists():
-        sys.exit("nginx is missing; on Debian: apt-get install nginx-light")
-    with tempfile.TemporaryDirectory() as root, socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
-        Path(root, "nginx.conf").write_text(CONF.format(root=root, port=port, answer=json.dumps(ANSWER)))
-        process = subprocess.Popen(["taskset", "-c", "0", program, "-c", f"{root}/nginx.conf", "-p", root])
-        url = f"http://127.0.0.1:{port}/v1"
-        try:
-            for _ in range(200):
-                with contextlib.suppress(OSError):
-                    urllib.request.urlopen(url).close()
-                    break
-                time.sleep(0.02)
-            yield url
-        finally:
-            process.terminate()
-            process.wait()
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """What is asked of a client, and how often."""
+
+    latency: str
+    """`LOW-HIGH` in seconds, or nothing for answers at once."""
+    workers: int
+    rows: int
+    openai_rows: int
+    """Fewer, as it takes twenty times as long."""
+    rounds: int
+    bound: Bound
+
+    @property
+    def name(self) -> str:
+        after = "no latency"
+        if self.latency:
+            after = f"{'–'.join(f'{float(end) * 1000:.0f}' for end in self.latency.split('-'))} ms"
+        return f"{self.workers:,} in flight, {after}"
 
 
-async def bare_loop(url: str, bodies: list[bytes], workers: int) -> float:
-    """Send all bodies; return the seconds."""
-    rest = iter(bodies)
-    connector = aiohttp.TCPConnector(limit=0)
-    headers = {"Content-Type": "application/json", "Authorization": "Bearer none"}
-    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
-
-        async def work() -> None:
-            for body in rest:
-                async with session.post(f"{url}/chat/completions", data=body) as response:
-                    msgspec.json.decode(await response.read())
-
-        began = time.perf_counter()
-        await asyncio.gather(*(work() for _ in range(workers)))
-        return time.perf_counter() - began
+def loads(*, quick: bool) -> tuple[list[Load], list[Load]]:
+    """Return the loads without and with latency."""
+    rows, openai_rows, rounds = (10_000, 500, 2) if quick else (30_000, 1_500, 5)
+    at_once = [Load("", workers, rows, openai_rows, rounds, Bound("≥", 0.8)) for workers in (64, 256)]
+    late = Load("0.1-0.3", 2_000, 20_000, 2_000 if quick else 4_000, 1 if quick else 3, Bound("≥", 0.85))
+    return at_once, [late]
 
 
-def run_bare(url: str, rows: int, workers: int) -> None:
-    """Be the bare loop's process; print the seconds."""
-    import uvloop
+def measure(load: Load) -> Iterator[Line]:
+    """Measure a load; give what it came to."""
+    serving = waiting(load.latency) if load.latency else nginx()
+    with serving as server, waiting("0") as prompt, tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as root:
+        rounds = [_round(server, prompt, load, Path(root)) for _ in range(load.rounds)]
+    mine = statistics.median(each.batchmix for each in rounds)
+    bare = statistics.median(each.aiohttp for each in rounds)
+    ratio = statistics.median(each.batchmix / each.aiohttp for each in rounds)
+    yield Line(load.name, mine, "/s", "bare aiohttp", bare, ratio, load.bound)
+    if rounds[0].openai is not None:
+        rates = [each.openai for each in rounds if each.openai is not None]
+        ratio = statistics.median(each.batchmix / each.openai for each in rounds if each.openai is not None)
+        yield Line(load.name, mine, "/s", "openai", statistics.median(rates), ratio)
+    if load.latency:
+        yield Line("its peak memory", max(each.peak_mb for each in rounds), " MB", bound=PEAK)
+    yield Line("server busy, under the bare loop", max(each.busy for each in rounds) * 100, " %", bound=BUSY)
 
-    bodies = [
-        msgspec.json.encode({"model": "m", "messages": [{"role": "user", "content": f"Say question {i}"}]})
-        for i in range(rows)
-    ]
-    print(uvloop.run(bare_loop(url, bodies, workers)))
+
+@dataclasses.dataclass(frozen=True)
+class Round:
+    """One turn of each: requests per second."""
+
+    aiohttp: float
+    batchmix: float
+    openai: float | None
+    """None where it is not installed."""
+    peak_mb: float
+    """Of batchmix."""
+    busy: float
+    """The share of its core that the server took while the bare loop ran."""
 
 
-def pinned(*call: str) -> tuple[float, str]:
-    """Run a call on core 1; return its seconds and what it printed."""
-    began = time.perf_counter()
-    done = subprocess.run(["taskset", "-c", "1", sys.executable, *call], capture_output=True, text=True, check=False)
+def _round(server: Server, prompt: Server, load: Load, root: Path) -> Round:
+    """Let each take its turn; `prompt` answers at once, so that a start is measured and no latency."""
+    whole, one = root / "rows.jsonl", root / "one.jsonl"
+    if not one.exists():
+        write_rows(whole, load.rows)
+        write_rows(one, 1)
+    before = server.cpu_s()
+    bare_s = client_s("aiohttp", server, load.rows, load.workers)
+    busy = (server.cpu_s() - before) / bare_s
+    openai = None
+    if importlib.util.find_spec("openai"):
+        openai = load.openai_rows / client_s("openai", server, load.openai_rows, load.workers)
+    start_s, _ = batchmix(prompt.url, one, root / "out", load.workers)
+    whole_s, peak_mb = batchmix(server.url, whole, root / "out", load.workers)
+    return Round(load.rows / bare_s, load.rows / (whole_s - start_s), openai, peak_mb, busy)
+
+
+def client_s(name: str, server: Server, rows: int, workers: int) -> float:
+    """Return the seconds that another client takes, by its own account."""
+    call = [sys.executable, "-m", "tests.benchmarks.clients", name, server.url, str(rows), str(workers)]
+    done = subprocess.run([*on_core(), *call], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(done.stderr + done.stdout)
-    return time.perf_counter() - began, done.stdout
+        sys.exit(done.stderr)
+    return float(done.stdout)
 
 
-def batchmix_seconds(url: str, source: Path, root: Path, workers: int, *more: str) -> float:
-    """Return how long a whole run takes."""
-    out = root / "out"
-    shutil.rmtree(out, ignore_errors=True)
-    call = command(url, source, out, "--concurrency", str(workers), *more)
-    return pinned(*call[1:])[0]
+def batchmix(url: str, source: Path, out: Path, workers: int) -> tuple[float, float]:
+    """Run a job from nothing to its end; return its seconds and its peak memory in MB."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(out)
+    call = [*on_core(), *command(url, source, out, "--concurrency", str(workers))]
+    with tempfile.TemporaryFile("w+") as said:
+        began = time.perf_counter()
+        process = subprocess.Popen(call, stdout=said, stderr=said)
+        _, code, usage = os.wait4(process.pid, 0)  # not of all children: the peak of this one
+        seconds = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(code)
+        if process.returncode:
+            said.seek(0)
+            sys.exit(said.read())
+    return seconds, usage.ru_maxrss / 1024
 
 
-def compare(url: str, root: Path, rows: int, workers: int, rounds: int) -> None:
-    """Print both rates and their ratio, as medians of interleaved rounds."""
-    source, one = root / "rows.jsonl", root / "one.jsonl"
-    with source.open("w") as file:
-        file.writelines(json.dumps({"id": i, "text": f"question {i}"}) + "\n" for i in range(rows))
-    one.write_text(json.dumps({"id": 0, "text": "question"}) + "\n")
-    bare, whole = [], []
-    for _ in range(rounds):
-        bare.append(
-            rows
-            / float(
-                pinned("-m", "tests.benchmarks.speed", "--bare", url, "--rows", str(rows), "--in-flight", str(workers))[
-                    1
-                ]
-            )
-        )
-        start = batchmix_seconds(url, one, root, workers)
-        whole.append(rows / (batchmix_seconds(url, source, root, workers) - start))
-    ratio = statistics.median(mine / theirs for mine, theirs in zip(whole, bare, strict=True))
-    a, b = statistics.median(bare), statistics.median(whole)
-    print(
-        f"{workers:>5} in flight: bare {a:8,.0f}/s ({1e6 / a:5.1f} µs)"
-        f"   batchmix {b:8,.0f}/s ({1e6 / b:5.1f} µs)   ratio {ratio:.2f}",
-        flush=True,
-    )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=30_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--in-flight", type=int, nargs="*", default=[64, 256])
-    parser.add_argument("--bare", metavar="URL", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.bare:
-        run_bare(asked.bare, asked.rows, asked.in_flight[0])
-        return
-    with nginx() as url, tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as root:
-        for workers in asked.in_flight:
-            compare(url, Path(root), asked.rows, workers, asked.rounds)
-
-
-if __name__ == "__main__":
-    main()
+def on_core() -> list[str]:
+    """Return what goes before a client's call, to keep it on the clients' core."""
+    return ["taskset", "-c", str(CORES[1])]

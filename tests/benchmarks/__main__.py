@@ -1,0 +1,60 @@
+"""Measure what batchmix promises of its speed: python -m tests.benchmarks [--quick] [--markdown FILE].
+
+nginx, and for answers that take a while a stand-in, run on core 0, the clients on core 1. The rows are batchmix beside
+a bare aiohttp loop under uvloop (fixed workers, bodies ready as bytes, answers parsed), beside the openai package where it is
+installed (pip install -e '.[bench]'), and its start beside the imports that it can't do without. It takes about five
+minutes, with --quick one and a half; the ratios are what to look at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.benchmarks import servers, speed, start
+from tests.benchmarks.table import COLUMNS, Line, conditions, in_columns, markdown
+
+PARTS = ("throughput", "latency", "start")
+
+
+def measure(part: str, *, quick: bool) -> Iterator[Line]:
+    """Measure one part of all this."""
+    if part == "start":
+        yield from start.measure(7 if quick else 11)
+        return
+    for load in speed.loads(quick=quick)[PARTS.index(part)]:
+        yield from speed.measure(load)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"some of {', '.join(PARTS)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="fewer rows and rounds")
+    parser.add_argument(
+        "--markdown", metavar="FILE", help="also write the table as Markdown; - for stdout, in its place"
+    )
+    asked = parser.parse_args()
+    if unknown := set(asked.parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    servers.check()
+    os.sched_setaffinity(0, {servers.CORES[0]})  # what measures must not disturb what is measured
+    shown = sys.stderr if asked.markdown == "-" else sys.stdout
+    print(in_columns(COLUMNS), file=shown, flush=True)
+    lines: list[Line] = []
+    for part in asked.parts or PARTS:
+        for line in measure(part, quick=asked.quick):
+            lines.append(line)
+            print(in_columns(line.cells()), file=shown, flush=True)
+    how = "medians of interleaved rounds, the server on core 0 and the client on core 1"
+    written = markdown(lines, conditions(f"{how}, --quick" if asked.quick else how))
+    if asked.markdown == "-":
+        print(written, end="")
+    elif asked.markdown:
+        Path(asked.markdown).write_text(written)
+
+
+if __name__ == "__main__":
+    main()
