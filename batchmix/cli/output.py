@@ -6,14 +6,15 @@ import json
 import logging
 import re
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchmix.redact import Secrets
+if TYPE_CHECKING:  # what it imports would make `batchmix --help` take half as long again
+    from batchmix.redact import Secrets
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
-_secrets = Secrets()
+_secrets: Secrets | None = None
 
 
 def keep_secret(secrets: Secrets) -> None:
@@ -24,8 +25,11 @@ def keep_secret(secrets: Secrets) -> None:
 
 def shield(text: str) -> str:
     """Return text as it may be shown."""
-    text = _secrets.redacted_text(text)
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text).encode("utf-8", "replace").decode()
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", _redacted(text)).encode("utf-8", "replace").decode()
+
+
+def _redacted(text: str) -> str:
+    return text if _secrets is None else _secrets.redacted_text(text)
 
 
 def say(text: str = "") -> None:
@@ -35,7 +39,7 @@ def say(text: str = "") -> None:
 
 def say_json(value: Any) -> None:
     """Print JSON for a script; in ASCII, so that no text in it can reach a terminal raw."""
-    click.echo(_secrets.redacted_text(json.dumps(value, indent=1)))
+    click.echo(_redacted(json.dumps(value, indent=1)))
 
 
 def complain(text: str) -> None:

@@ -9,8 +9,6 @@ import threading
 import time
 from collections.abc import Iterator
 
-from tqdm import tqdm
-
 from batchmix.cli.output import shield
 from batchmix.records import Board
 
@@ -92,6 +90,8 @@ def _ended(board: Board) -> int:
 
 
 def _bar(board: Board, over: threading.Event) -> None:
+    from tqdm import tqdm
+
     rates = _Rates(board)
     with tqdm(
         total=None, unit="row", file=sys.stderr, dynamic_ncols=True, mininterval=0, smoothing=0,

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.benchmarks.servers import CORES, Server, nginx, waiting
@@ -115,14 +115,16 @@ def client_s(name: str, server: Server, rows: int, workers: int) -> float:
     return float(done.stdout)
 
 
-def batchmix(url: str, source: Path, out: Path, workers: int) -> tuple[float, float]:
+def batchmix(
+    url: str, source: Path, out: Path, workers: int, environ: Mapping[str, str] | None = None
+) -> tuple[float, float]:
     """Run a job from nothing to its end; return its seconds and its peak memory in MB."""
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(out)
     call = [*on_core(), *command(url, source, out, "--concurrency", str(workers))]
     with tempfile.TemporaryFile("w+") as said:
         began = time.perf_counter()
-        process = subprocess.Popen(call, stdout=said, stderr=said)
+        process = subprocess.Popen(call, stdout=said, stderr=said, env=environ)
         _, code, usage = os.wait4(process.pid, 0)  # not of all children: the peak of this one
         seconds = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(code)
