@@ -1,9 +1,10 @@
 """Measure what batchmix promises of its speed: python -m tests.benchmarks [--quick] [--markdown FILE].
 
 nginx, and for answers that take a while a stand-in, run on core 0, the clients on core 1. The rows are batchmix beside
-a bare aiohttp loop under uvloop (fixed workers, bodies ready as bytes, answers parsed), beside the openai package where it is
-installed (pip install -e '.[bench]'), and its start beside the imports that it can't do without. It takes about five
-minutes, with --quick one and a half; the ratios are what to look at.
+a bare aiohttp loop under uvloop (fixed workers, bodies ready as bytes, answers parsed), as it comes and with the garbage
+collector set as batchmix sets it; beside the openai package where it is installed (pip install -e '.[bench]'); and its
+start beside the imports that it can't do without. It takes about five minutes, with --quick one and a half; the ratios
+are what to look at.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 COLUMNS = ("what", "batchmix", "beside it", "ratio", "bound", "")
-WIDTHS = (35, 9, 31, 5, 8, 4)
+WIDTHS = (35, 9, 33, 5, 8, 4)
 
 
 @dataclasses.dataclass(frozen=True)
