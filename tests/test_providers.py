@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import re
-import shutil
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -18,33 +14,12 @@ import pytest
 
 from tests.conftest import Bench
 from tests.killing import command, write_rows
-
-
-@contextlib.contextmanager
-def serving(call: list[str], pattern: str) -> Iterator[str]:
-    """Run a server; give the address that it prints."""
-    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                found = re.search(pattern, line)
-                if found:
-                    yield found[1]
-                    return
-            raise AssertionError("the server did not start")
-        finally:
-            process.terminate()
-            process.communicate()
+from tests.serving import llmock_report, llmock_serving, serving
 
 
 @pytest.fixture
 def llmock() -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    program = shutil.which("llmock") or str(Path(sys.executable).with_name("llmock"))
-    call = [program, "serve", "--host", "127.0.0.1", "--port", str(port), "--error-rate", "503=0.05"]
-    with serving(call, r"Uvicorn running on (http://[\d.:]+)") as url:
+    with llmock_serving("--error-rate", "503=0.05") as url:
         yield url
 
 
@@ -59,12 +34,7 @@ def test_a_run_against_llmock_answers_every_row(llmock: str, tmp_path: Path) -> 
     assert all(row["response"] for row in rows)
     for row in rows:
         assert_usage_is_the_servers(row)
-    verdict = subprocess.run(
-        [shutil.which("llmock") or str(Path(sys.executable).with_name("llmock")), "report", "--url", llmock],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    verdict = llmock_report(llmock)
     assert verdict.returncode == 0, verdict.stdout + verdict.stderr
 
 

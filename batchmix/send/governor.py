@@ -26,6 +26,7 @@ _LONGEST_PAUSE_S = 60.0
 _GAP_S = 2.0
 """A longer time between two requests says nothing about limits, unless they made us wait that long."""
 _TROUBLE_S = 2.0
+"""So long after an error of the provider's nothing more is tried."""
 _SLACK = 1.5
 """Budgets are found loosely where it seems to be the requests in flight that are counted."""
 
@@ -45,7 +46,7 @@ class Ticket(msgspec.Struct, gc=False):
 
     sent_at: float
     tokens: float
-    """What was reserved."""
+    """What is reserved; nothing once it was throttled."""
     in_flight: int
     """With this one."""
     gross: tuple[float, float]
@@ -84,7 +85,7 @@ class Governor:
 
     def wait_s(self, now: float, tokens: float) -> float:
         """Return how long the next request has to wait: 0 not at all, infinity until one in flight has ended."""
-        if self._window.full:
+        if self._window.holds_back():
             self.limited_by = Limit.WINDOW
             return math.inf
         if now < self._pause_until:
@@ -114,12 +115,10 @@ class Governor:
         return Ticket(now, tokens, self._window.enter(now, grow=grow), gross)
 
     def settle(self, ticket: Ticket, used: float | None) -> None:
-        """Take note that a request ended; `used` tokens, None where nobody knows, 0 where it was refused."""
+        """Take note that a request ended; `used` tokens, None where nobody knows."""
         self._window.leave()
         if used is not None:
-            self._tokens.settle(ticket.tokens, used)
-            if not used:
-                self._requests.settle(1, 0)
+            self._tokens.correct(used - ticket.tokens)
 
     def troubled(self, now: float) -> None:
         """Try no more for a while: the provider is in trouble. What is tried already goes on."""
@@ -146,7 +145,10 @@ class Governor:
                 bucket.hear(now, quota, ticket.sent_at, gross)
 
     def throttled(self, now: float, ticket: Ticket, retry_after_s: float | None) -> None:
-        """Pause for as long as the provider asked, or a little longer each time where it did not say."""
+        """Pause for as long as the provider asked, or a little longer each time where it did not say.
+
+        What the request had reserved is given back; it has still to be settled.
+        """
         news = ticket.sent_at >= self._cut_at  # else it left before the last cut
         if retry_after_s is None:
             if now >= self._pause_until:
@@ -156,16 +158,22 @@ class Governor:
             else:
                 retry_after_s = 0.0
         self._pause_until = max(self._pause_until, now + retry_after_s)
+        shares = ((self._requests, 1.0), (self._tokens, ticket.tokens))
+        if news:
+            self._hit = [bucket for bucket, _ in shares if bucket.explains] or [self._requests, self._tokens]
+        for bucket, amount in shares:
+            bucket.give_back(amount)
+        ticket.tokens = 0.0
         if news:
             self._cut_at = now
             rest_s = self._pause_until - now
             slack = _SLACK if self._window.hit(now, ticket.in_flight) else 1.0
-            buckets = (self._requests, self._tokens)
-            self._hit = [bucket for bucket in buckets if bucket.explains] or buckets
-            for bucket in self._hit:
-                bucket.hit(now, 1 if bucket is self._requests else ticket.tokens, rest_s, slack)
+            for bucket, amount in shares:
+                if bucket in self._hit:
+                    bucket.hit(now, amount, rest_s, slack)
             _logger.info("throttled: nothing leaves for %.1f s", rest_s)
         else:
             self._window.hit_before()
-            for bucket in self._hit:
-                bucket.hit_before(1 if bucket is self._requests else ticket.tokens)
+            for bucket, amount in shares:
+                if bucket in self._hit:
+                    bucket.hit_before(amount)

@@ -9,13 +9,15 @@ from batchmix.send.probe import Probe
 
 _START = 128
 _PERIOD_S = 7.0
-_RECENT_S = 10.0
-_RECENT = 256
+"""How soon more is tried after the provider refused by the number in flight."""
+_RECENT_S, _RECENT = 10.0, 256
+"""The answers that speak for or against that."""
 _FASTER = 1.1
 """A goodput that much higher is a gain."""
 _FOR_NOTHING = 1.5
 """A window that much larger without a gain was grown for nothing."""
 _HELD_S = 30.0
+"""Then it is tried again whether more would be a gain."""
 
 
 class Window:
@@ -37,9 +39,8 @@ class Window:
         self._entered_at = now
         self._goodput = Goodput(self.size, now)
 
-    @property
-    def full(self) -> bool:
-        """Whether no more may leave before one has ended."""
+    def holds_back(self) -> bool:
+        """Return whether no more may leave before one has ended; if so, this is what limits."""
         if self.in_flight < int(self.size):
             return False
         self._bound = True

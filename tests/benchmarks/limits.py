@@ -3,69 +3,36 @@
 llmock allows 1,200 requests and 60,000 tokens a minute, and charges floor(body bytes / 4) + max_tokens for what it
 lets in. 1,000 prompts of 200 characters with max_tokens 50 can't be asked in less than T = max((S - 60,000) / 1,000,
 (R - 1,200) / 20) seconds, for S tokens and R requests. Its own report must find nothing to blame.
+
+Then two runs share the stand-in's limit, which nobody told them; the second starts five seconds after the first. What
+each is given is counted over the second minute. All in all it takes four and a half minutes.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import shutil
-import socket
 import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from tests.killing import command
+from tests.killing import command, provider, status, write_rows
+from tests.serving import llmock_report, llmock_serving
 
 RPM, TPM, PROMPTS, MAX_TOKENS = 1200, 60_000, 1000, 50
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=1)
-    rounds = parser.parse_args().rounds
-    for _ in range(rounds):
-        for told in (True, False):
-            measure(told=told)
+    for told in (True, False):
+        with llmock_serving("--rpm", str(RPM), "--tpm", str(TPM)) as url, tempfile.TemporaryDirectory() as root:
+            run(url, Path(root), told=told)
+    with tempfile.TemporaryDirectory() as root:
+        share(Path(root))
 
 
-def measure(*, told: bool) -> None:
-    """Print one run beside the least possible time."""
-    program = shutil.which("llmock") or str(Path(sys.executable).with_name("llmock"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    call = [program, "serve", "--host", "127.0.0.1", "--port", str(port), "--rpm", str(RPM), "--tpm", str(TPM)]
-    server = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_for(url)
-        with tempfile.TemporaryDirectory() as root:
-            run(url, Path(root), [program, "report", "--url", url], told=told)
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def wait_for(url: str) -> None:
-    """Return when somebody listens."""
-    for _ in range(300):
-        try:
-            urllib.request.urlopen(url).close()
-        except urllib.error.HTTPError:
-            return
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-
-
-def run(url: str, root: Path, report: list[str], *, told: bool) -> None:
+def run(url: str, root: Path, *, told: bool) -> None:
     """Ask the prompts; print what came of it."""
     prompts, out = root / "prompts.jsonl", root / "out"
     with prompts.open("w") as file:
@@ -80,7 +47,7 @@ def run(url: str, root: Path, report: list[str], *, told: bool) -> None:
     charged = PROMPTS * (len(json.dumps(body, separators=(",", ":"))) // 4 + MAX_TOKENS)
     least = max((charged - TPM) / (TPM / 60), (PROMPTS - RPM) / (RPM / 60))
     throttled = sum(row["attempts"] - 1 for row in rows)
-    verdict = subprocess.run(report, capture_output=True, text=True, check=False)
+    verdict = llmock_report(url)
     print(
         f"{'told' if told else 'not told':9} {answered}/{PROMPTS} answered, exit {done.returncode}, {passed:.1f} s,"
         f" T {least:.1f} s: {passed / least - 1:+.1%}, {throttled} throttled, most attempts"
@@ -89,6 +56,31 @@ def run(url: str, root: Path, report: list[str], *, told: bool) -> None:
     )
     if verdict.returncode:
         print(verdict.stdout[-2000:])
+
+
+def share(root: Path) -> None:
+    """Print what each of two runs was given of a limit."""
+    write_rows(root / "rows.jsonl", 20_000)
+    outs = [root / "first", root / "second"]
+    with provider(f"latency=0.5-1.5&rpm={RPM}&burst_s=5") as url:
+        running = []
+        try:
+            for out in outs:
+                running.append(subprocess.Popen(command(url, root / "rows.jsonl", out), stderr=subprocess.DEVNULL))
+                time.sleep(5)
+            time.sleep(55)
+            before, began = [status(out)["ok"] for out in outs], time.monotonic()
+            time.sleep(60)
+            after, passed = [status(out)["ok"] for out in outs], time.monotonic() - began
+        finally:
+            for process in running:
+                process.terminate()
+            for process in running:
+                process.wait()
+    given = [late - early for early, late in zip(before, after, strict=True)]
+    used = sum(given) / (RPM / 60 * passed)
+    shares = " and ".join(f"{each / sum(given):.0%}" for each in given)
+    print(f"shared    {shares} of what was answered, {used:.0%} of the limit used", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """A provider, and a pool that sends to it, on a simulated clock: an hour of both in seconds.
 
 The provider counts requests and tokens in buckets with a burst, in fixed windows or in sliding ones; caps what is in
-flight; slows down under load; changes its limits in the middle; gives a part of them to somebody else; and says with
-a refusal when to come back, or does not. The pool does what `batchmix.send.pool` does, without sockets: it asks the
+flight; slows down under load; changes its limits in the middle; may have two clients on one key; and says with a
+refusal when to come back, or does not. The pool does what `batchmix.send.pool` does, without sockets: it asks the
 governor, sends, learns, and lets throttled rows wait as long as they were told.
 """
 
@@ -54,8 +54,6 @@ class Profile:
     change: float = 1.0
     """What the limits are multiplied with from then on."""
     told: bool = False
-    told_factor: float = 1.0
-    """What is told, as a share of what is true."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -65,7 +63,6 @@ class Row:
     estimate: int
     prompt: int
     completion: int
-    attempts: int = 0
     throttled: int = 0
 
 
@@ -116,11 +113,8 @@ class Budget:
     def scale(self, factor: float) -> None:
         before = self.room
         self.per_s *= factor
-        self.level = (
-            min(self.level, self.room)
-            if factor < 1
-            else self.level + (self.room - before if self.kind != "bucket" else 0)
-        )
+        more = 0.0 if self.kind == "bucket" else max(0.0, self.room - before)
+        self.level = min(self.level + more, self.room)
 
     def quota(self, now: float) -> Quota:
         """Return what answers say of it."""
@@ -152,18 +146,18 @@ class Provider:
         """Return the tokens that a request counts for."""
         return row.prompt + (row.completion if self.profile.charge == "usage" else self.profile.max_tokens)
 
-    def arrive(self, now: float, row: Row) -> tuple[float, str]:
-        """Return how long to wait, and for what, and take nothing; or (0, "") and take its share."""
+    def arrive(self, now: float, row: Row) -> float:
+        """Return how long to wait, and take nothing; or 0, and take its share."""
         if self.in_flight >= self.concurrency:
-            return self.profile.latency_s / 4, "concurrency"
+            return self.profile.latency_s / 4
         charge = self.charge(row)
-        by_requests, by_tokens = self.requests.wait_s(now, 1), self.tokens.wait_s(now, charge)
-        if by_requests or by_tokens:
-            return max(by_requests, by_tokens), "requests" if by_requests > by_tokens else "tokens"
+        wait_s = max(self.requests.wait_s(now, 1), self.tokens.wait_s(now, charge))
+        if wait_s:
+            return wait_s
         self.requests.take(now, 1)
         self.tokens.take(now, charge)
         self.in_flight += 1
-        return 0.0, ""
+        return 0.0
 
     def latency_s(self) -> float:
         profile = self.profile
@@ -194,7 +188,6 @@ class Client:
         self.charges: list[float] = []
         self.refused: list[float] = []
         self.most_throttled = 0
-        self.windows: list[tuple[float, float]] = []
         self._wake = 0
 
     def _new(self) -> Row:
@@ -224,7 +217,6 @@ class Client:
                 self.due.popleft()
             else:
                 self.next = self._new()
-            row.attempts += 1
             ticket = governor.admit(sim.now, tokens)
             sim.at(sim.now + sim.rng.uniform(0.002, 0.02), sim.arrive, self, row, ticket)
 
@@ -273,8 +265,8 @@ class Simulation:
         limits = Limits(concurrency=concurrency)
         if profile.told:
             limits = Limits(
-                requests_per_minute=profile.rpm * profile.told_factor if profile.rpm < math.inf else None,
-                tokens_per_minute=profile.tpm * profile.told_factor if profile.tpm < math.inf else None,
+                requests_per_minute=profile.rpm if profile.rpm < math.inf else None,
+                tokens_per_minute=profile.tpm if profile.tpm < math.inf else None,
                 concurrency=int(min(concurrency, profile.concurrency)),
             )
         self.clients = [Client(self, limits) for _ in range(clients)]
@@ -284,7 +276,7 @@ class Simulation:
 
     def arrive(self, client: Client, row: Row, ticket: Any) -> None:
         provider, profile = self.provider, self.profile
-        wait_s, _ = provider.arrive(self.now, row)
+        wait_s = provider.arrive(self.now, row)
         headers = None
         if profile.headers:
             headers = (

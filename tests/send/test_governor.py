@@ -163,3 +163,37 @@ def test_a_daily_budget_is_not_taken_for_one_of_a_minute() -> None:
         governor.heard(float(used), ticket, (Quota(200, 200 - used, 432.0 * used), None))
         governor.settle(ticket, 1)
     assert governor.wait_s(190.0, 1) == 0
+
+
+def test_a_request_that_failed_for_another_reason_than_a_throttle_still_counts() -> None:
+    governor = Governor(Limits(requests_per_minute=60), 0.0)
+    sent = 0
+    while governor.wait_s(0.0, 10) == 0 and sent < 100:
+        (ticket,) = admitted(governor, 0.0, tokens=10)
+        governor.settle(ticket, 0.0)
+        sent += 1
+    assert sent == 60
+
+
+def test_a_throttled_request_is_given_back_whole() -> None:
+    governor = Governor(Limits(requests_per_minute=60, tokens_per_minute=600), 0.0)
+    tickets = admitted(governor, 0.0, 60, tokens=10)
+    assert governor.wait_s(0.0, 10) > 0
+    for ticket in tickets:
+        governor.throttled(0.0, ticket, 0.001)
+        governor.settle(ticket, 0.0)
+    assert governor.wait_s(0.002, 10) <= 1.0
+
+
+def test_a_limit_that_was_told_is_kept_where_the_provider_allows_more() -> None:
+    governor, now, left = Governor(Limits(requests_per_minute=600), 0.0), 0.0, 0
+    while now < 60:
+        wait = governor.wait_s(now, 10)
+        if wait:
+            now += wait
+            continue
+        (ticket,) = admitted(governor, now, tokens=10)
+        left += 1
+        governor.heard(now, ticket, (Quota(6000, 6000 - left, left / 100), None))
+        governor.settle(ticket, 10)
+    assert left <= 1200 + 1

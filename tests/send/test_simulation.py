@@ -61,6 +61,7 @@ def test_limits_that_nobody_told_are_found_and_used(profile: Profile) -> None:
     assert simulation.used(60, MINUTES * 60) >= 0.93
     assert simulation.throttled(60, MINUTES * 60) <= 0.03
     assert simulation.reached_s(0) <= max(30, 8 * profile.latency_s)
+    assert simulation.clients[0].most_throttled < 10
 
 
 TOLD = [profile for profile in PROFILES if min(profile.rpm, profile.tpm) < math.inf and profile.window != "sliding"]
@@ -81,10 +82,12 @@ def test_limits_that_change_are_found_again(profile: Profile) -> None:
     assert simulation.throttled(60, MINUTES * 60) <= 0.03
 
 
-def test_two_who_share_a_limit_share_it_fairly() -> None:
-    simulation = Simulation(Profile("shared", rpm=1200), seed=3, clients=2)
-    simulation.run(600)
-    both = simulation.used(60, 600)
+@pytest.mark.parametrize("apart_s", [0.0, 5.0, 60.0])
+def test_two_who_share_a_limit_share_it_fairly(apart_s: float) -> None:
+    simulation = Simulation(Profile("shared", rpm=1200, burst_s=5), seed=3, clients=2)
+    simulation.run(600, apart_s)
+    both = simulation.used(120, 600)
     assert both >= 0.93
+    assert simulation.throttled(120, 600) <= 0.03
     for client in range(2):
-        assert simulation.used(60, 600, client) / both >= 0.35
+        assert simulation.used(120, 600, client) / both >= 0.35
