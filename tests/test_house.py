@@ -41,7 +41,7 @@ MAY = {
     "": set(),
 }
 OWNERS = {
-    "aiohttp": {"send/client.py", "rehearsal/"},
+    "aiohttp": {"send/client.py", "send/connections.py", "rehearsal/"},
     "tenacity": {"send/attempts.py"},
     "pyarrow": {"load/", "store/", "arrow.py", "reading.py"},
     "tqdm": {"cli/"},

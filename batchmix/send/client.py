@@ -1,12 +1,10 @@
-"""The wire: one request out, one `Exchange` back, whatever happened. The only owner of aiohttp's client."""
+"""The wire: one request out, one `Exchange` back, whatever happened."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import functools
-import io
-import math
 import os
 import re
 import resource
@@ -18,21 +16,17 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from multidict import istr
-from yarl import URL
 
 from batchmix import __version__
 from batchmix.job import Timeouts
 from batchmix.records import Exchange, Request
 from batchmix.redact import Secrets
+from batchmix.send.connections import Connections, NotHttp, Reply
 from batchmix.send.deadlines import Deadlines
 from batchmix.send.proxies import proxy_for
 from batchmix.send.waits import quotas, retry_after_s
 
 _MOST_ANSWER_BYTES = 64 * 2**20
-_MOST_HEADER_BYTES = 2**17
-"""A header line above aiohttp's 8 kB must not cost an answer that was paid for."""
-_IN_ONE_WRITE_BYTES = 2**20
-"""aiohttp hands bytes to the socket at once, and warns above this size."""
 _DESCRIPTORS_BESIDE = 64
 """File descriptors that the process needs besides its connections."""
 _TRACE_ID = re.compile(r"\((?:tid|request id):\s*([\w-]+)\)")
@@ -57,8 +51,8 @@ class _TooLarge(Exception):
 class Client:
     """An async context that holds the connections to one API.
 
-    `post` never raises for what the network or the server does; only a cancellation passes through. aiohttp itself
-    repeats nothing but idempotent methods, so a POST leaves once only. The proxy is the environment's; netrc is never
+    `post` never raises for what the network or the server does; only a cancellation passes through. A request leaves
+    once only. The proxy is the environment's; netrc is never
     looked at.
     """
 
@@ -74,99 +68,66 @@ class Client:
         self._connect_s = min(timeouts.connect_s, 0.9 * timeouts.total_s)
         self._concurrency = concurrency
         self._most_answer_bytes = most_answer_bytes
-        self._urls: dict[str, URL] = {}
-        self._proxy = proxy_for(base_url)
-        self._headers = {
+        headers = {
             "Content-Type": "application/json",
             "Accept": "application/json",
             "Accept-Encoding": "gzip, deflate",
             "User-Agent": f"batchmix/{__version__}",
             **secrets.headers,
         }
-        # With each request only where there is a proxy, because it costs time: aiohttp puts a session's Authorization
-        # into what it says to the proxy, and the key is none of the proxy's business.
-        self._headers_beside = self._headers if self._proxy else None
+        tls = _tls() if base_url.startswith("https") else None
+        self._connections = Connections(headers, proxy=proxy_for(base_url), tls=tls, connect_s=self._connect_s)
         self._shown_again = functools.lru_cache(maxsize=256)(self._shown)
-        self._session: aiohttp.ClientSession
         self._deadlines: Deadlines
 
     async def __aenter__(self) -> Client:
         _raise_descriptor_limit(self._concurrency + _DESCRIPTORS_BESIDE)
         self._deadlines = Deadlines(self._total_s)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0, ttl_dns_cache=300, keepalive_timeout=50, ssl=_tls() if self._base_url[:5] == "https" else True
-            ),
-            # `Deadlines` keeps the total. Answers are not streamed: their first byte may come as late as the last.
-            timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_s, sock_read=None, ceil_threshold=math.inf),
-            headers=None if self._proxy else self._headers,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,  # it would take netrc too, which then collides with our Authorization header
-            max_field_size=_MOST_HEADER_BYTES,
-        )
+        await self._connections.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         self._deadlines.close()
-        await self._session.close()
+        await self._connections.__aexit__(kind, error, at)
 
     async def post(self, request: Request) -> Exchange:
         """Send a request and return what came of it."""
-        url = self._urls.get(request.path)
-        if url is None:
-            url = self._urls[request.path] = URL(self._base_url + request.path)
         task = asyncio.current_task()
         assert task is not None
         cancels = task.cancelling()
         sent_at_ms = time.time_ns() // 1_000_000
         began = time.perf_counter()
-        response: aiohttp.ClientResponse | None = None
+        reply: Reply | None = None
         pieces: list[bytes] = []
         fault: _Fault | tuple[None, str, bool] = _NO_FAULT
         self._deadlines.start(task)
         try:
-            response = await self._ask(url, request.body)
-            await self._read(response, pieces)
-        except (aiohttp.ClientError, OSError, ValueError, _TooLarge) as error:
-            fault = self._fault(error, response)
+            reply = await self._connections.post(self._base_url + request.path, request.body)
+            await self._read(reply, pieces)
+        except (aiohttp.ClientError, NotHttp, OSError, ValueError, _TooLarge) as error:
+            fault = self._fault(error, reply)
         except asyncio.CancelledError:
             if not self._deadlines.is_late(task) or task.uncancel() > cancels:
                 raise
             fault = "timeout", f"no whole answer from {self._host} within {self._total_s:g} s", True
         finally:
             self._deadlines.stop(task)
-            if response is not None and not response.closed:  # not read to its end
-                response.close()
+            if reply is not None:
+                reply.finish()
         latency_s = time.perf_counter() - began
         finished_at_ms = sent_at_ms + round(latency_s * 1000)
-        if response is None:
+        if reply is None:
             kind, message, maybe_billed = fault
             return Exchange(
                 sent_at_ms, finished_at_ms, latency_s, fault=kind, fault_message=message, maybe_billed=maybe_billed
             )
-        return self._exchange((sent_at_ms, finished_at_ms, latency_s), response, b"".join(pieces), fault)
+        return self._exchange((sent_at_ms, finished_at_ms, latency_s), reply, b"".join(pieces), fault)
 
-    async def _ask(self, url: URL, body: bytes) -> aiohttp.ClientResponse:
-        """Send a request and return what is heard up to the end of the headers."""
-        data = body if len(body) <= _IN_ONE_WRITE_BYTES else io.BytesIO(body)
-        post, headers, proxy = self._session.post, self._headers_beside, self._proxy
-        try:
-            return await post(url, data=data, headers=headers, allow_redirects=False, proxy=proxy)
-        except aiohttp.ClientOSError as error:
-            if data is not body or not _is_unsent(error):
-                raise
-        # The server had closed the connection since its last answer, and that was seen before a byte left.
-        return await post(url, data=data, headers=headers, allow_redirects=False, proxy=proxy)
-
-    async def _read(self, response: aiohttp.ClientResponse, pieces: list[bytes]) -> None:
-        """Put the body into `pieces`, as far as it comes; raise `_TooLarge` at the limit.
-
-        Not `response.read()`, which throws away what it has when the connection breaks. The connection goes back to
-        its pool by itself when the end has come.
-        """
-        content = response.content
+    async def _read(self, reply: Reply, pieces: list[bytes]) -> None:
+        """Put the body into `pieces`, as far as it comes; raise `_TooLarge` at the limit."""
+        content = reply.content
         size = 0
         while True:
             piece = await content.readany()
@@ -179,12 +140,12 @@ class Client:
                 return
 
     def _exchange(
-        self, when: tuple[int, int, float], response: aiohttp.ClientResponse, body: bytes,
+        self, when: tuple[int, int, float], reply: Reply, body: bytes,
         fault: _Fault | tuple[None, str, bool],
     ) -> Exchange:  # fmt: skip
         kind, message, maybe_billed = fault
-        headers = response.headers
-        status = response.status
+        headers = reply.headers
+        status = reply.status
         body = self._secrets.redacted(body)
         if 300 <= status < 400 and kind is None:
             message = self._shown(headers.get("Location", ""))
@@ -217,7 +178,7 @@ class Client:
             value = "".join(char if char.isprintable() else "?" for char in value)
         return self._secrets.redacted_text(value)[:_LONGEST_HEADER]
 
-    def _fault(self, error: Exception, response: aiohttp.ClientResponse | None) -> _Fault:
+    def _fault(self, error: Exception, reply: Reply | None) -> _Fault:
         """Return what went wrong, in words.
 
         Never from the error's `repr`: aiohttp puts the request's headers, and so the key, into it.
@@ -233,21 +194,11 @@ class Client:
             return "connection", f"can't connect to {host}: {_reason(error)}", False
         if isinstance(error, aiohttp.InvalidURL | UnicodeError):
             return "connection", f"{host} is no address", False
-        if response is not None:  # a refusal is not billed, whole or not
-            return "cut_off", f"{host} broke off in the middle of its answer", not 400 <= response.status < 500
-        if isinstance(error, aiohttp.ClientResponseError):
+        if reply is not None:  # a refusal is not billed, whole or not
+            return "cut_off", f"{host} broke off in the middle of its answer", not 400 <= reply.status < 500
+        if isinstance(error, NotHttp):
             return "bad_answer", f"{host} answered something that is not HTTP", True
-        return "connection", f"{host} closed the connection without an answer", not _is_unsent(error)
-
-
-def _is_unsent(error: Exception) -> bool:
-    """Return whether aiohttp refused to write to a closing connection, so that no byte has left.
-
-    aiohttp has no exception of its own for this; should its words change, the request counts as sent. Headers and
-    body leave in one write; a body that does not is not asked about here.
-    """
-    cause = error.__cause__
-    return isinstance(cause, aiohttp.ClientConnectionResetError) and "closing transport" in str(cause)
+        return "connection", f"{host} closed the connection without an answer", True
 
 
 def _reason(error: Exception) -> str:
