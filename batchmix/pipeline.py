@@ -14,6 +14,7 @@ import sys
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -24,7 +25,6 @@ from batchmix.lanes import Course, Lane, run_lanes
 from batchmix.load import Dataset, open_dataset
 from batchmix.records import Board
 from batchmix.redact import Secrets
-from batchmix.rehearsal import Behaviour, Rehearsal
 from batchmix.resume import Resume, Work, check_same_run, drop_stale, known_scan
 from batchmix.send.classify import judge
 from batchmix.send.client import Client
@@ -34,6 +34,9 @@ from batchmix.store.open_shards import Blueprint, OpenShards
 from batchmix.store.rundir import Layout, RunFile, Start, locked_folder, now_text
 from batchmix.store.schema import RESULT_COLUMNS, part_schema
 from batchmix.store.view import View, read_view
+
+if TYPE_CHECKING:
+    from batchmix.rehearsal import Behaviour, Rehearsal
 
 _logger = logging.getLogger(__name__)
 
@@ -100,6 +103,8 @@ def rehearsal_behaviour(job: Job) -> Behaviour | None:
     """Return how the stand-in provider is to behave, or None where a real one answers. Raises `JobError`."""
     if not job.provider.rehearsal:
         return None
+    from batchmix.rehearsal import Behaviour  # a web server is heavy, and seldom needed
+
     try:
         return Behaviour.parse(job.provider.base_url.removeprefix(REHEARSAL).lstrip("?"))
     except ValueError as error:
@@ -123,9 +128,7 @@ async def _send(call: _Call, layout: Layout, dataset: Dataset, work: Work, board
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(_interrupts(halt, board))
         behaviour = rehearsal_behaviour(job)
-        if behaviour:  # nobody reads its ledger here, and memory is to stay flat
-            behaviour = dataclasses.replace(behaviour, ledger=False)
-        url = await stack.enter_async_context(Rehearsal(behaviour)) if behaviour else job.provider.base_url
+        url = await stack.enter_async_context(_stand_in(behaviour)) if behaviour else job.provider.base_url
         concurrency = sum(model.limits.concurrency for model in work.models)
         client = await stack.enter_async_context(Client(url, call.secrets, job.timeouts, concurrency))
         shards = OpenShards(layout, _blueprint(job, dataset, work), len(work.models), halt.stop)
@@ -143,6 +146,13 @@ async def _send(call: _Call, layout: Layout, dataset: Dataset, work: Work, board
     board.warnings.extend(shards.damage)
     if halt.reason:
         raise halt.reason
+
+
+def _stand_in(behaviour: Behaviour) -> Rehearsal:
+    from batchmix.rehearsal import Rehearsal
+
+    # Nobody reads its ledger here, and memory is to stay flat.
+    return Rehearsal(dataclasses.replace(behaviour, ledger=False))
 
 
 def _blueprint(job: Job, dataset: Dataset, work: Work) -> Blueprint:

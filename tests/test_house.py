@@ -10,7 +10,20 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "batchmix"
 MAY = {
-    "cli": {"cli", "pipeline", "reading", "planning", "rehearsal", "store", "records", "errors", "job", "redact", ""},
+    "cli": {
+        "memory",
+        "cli",
+        "pipeline",
+        "reading",
+        "planning",
+        "rehearsal",
+        "store",
+        "records",
+        "errors",
+        "job",
+        "redact",
+        "",
+    },
     "pipeline": {
         "arrow",
         "lanes",

@@ -35,6 +35,9 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
+        from batchmix.memory import spare_memory  # not for --help, which is there at once
+
+        spare_memory()
         command: click.Command = importlib.import_module(f"batchmix.cli.{cmd_name}").command
         return command
 

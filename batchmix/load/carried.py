@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from batchmix.errors import InputError
 from batchmix.job import Column, Job
@@ -49,10 +48,8 @@ class Carried:
 
     def from_arrow(self, first: int, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return the columns for rows that were read from Parquet, from row `first` on."""
-        ids = pa.array([str(index) for index in range(first, first + batch.num_rows)], pa.string())
-        if self._id is not None:
-            text = pa.array([_id_text(value) for value in values(batch.column(self._id))], pa.string())
-            ids = pc.coalesce(text, ids)
+        texts = [None] * batch.num_rows if self._id is None else map(_id_text, values(batch.column(self._id)))
+        ids = pa.array([str(first + i) if text is None else text for i, text in enumerate(texts)], pa.string())
         arrays = [ids, *(batch.column(column.source) for column in self._columns)]
         return fitted(pa.RecordBatch.from_arrays(arrays, names=self.schema.names), self.schema)
 
