@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -12,6 +13,9 @@ from batchmix.send.answers import json_text, read_json
 _LONGEST_MESSAGE = 500
 _LONGEST_CODE = 100
 _MESSAGES = ("message", "detail", "msg", "error_msg")
+_SENT = ("input", "ctx", "url")
+_QUOTED = re.compile(r"""(?<!\w)(['"`])((?:(?!\1(?!\w)).)*)(?:\1|$)""")
+_LABEL = re.compile(r"(?:error|message|msg|detail)['\"]?\s*[:=]\s*$", re.IGNORECASE)
 
 
 class Complaint(msgspec.Struct, frozen=True):
@@ -23,17 +27,35 @@ class Complaint(msgspec.Struct, frozen=True):
     """Its code as text, else its type; empty where it gave none."""
     codes: frozenset[str] = frozenset()
     """All that may be one, in lower case."""
+    param: str = ""
+    """The key of the request that it is about; empty where it named none."""
+
+
+def unquoted(message: str) -> str:
+    """Return a message without the sentences that it quotes: they may come out of a prompt, and mean nothing.
+
+    A word in quotation marks stays, and so does an error that is wrapped in another one.
+    """
+    return _QUOTED.sub(_unquoted, message)
+
+
+def _unquoted(match: re.Match[str]) -> str:
+    if " " not in match[2] or _LABEL.search(match.string, 0, match.start()):
+        return match[0]
+    return f"{match[1]}…{match[1]}"
 
 
 def find_complaint(body: bytes) -> Complaint | None:
     """Return the error in a body, or None where there is none. Never raises.
 
     OpenAI's `{"error": {"message", "type", "code"}}`, with only `message` sure; `{"error": "text"}`; Gemini's list
-    around it; FastAPI's and vLLM's `{"detail": …}` and `{"message": …}`; `{"code", "msg"}`.
+    around it; FastAPI's and vLLM's `{"detail": …}` and `{"message": …}`; `{"code", "msg"}`; a text alone.
     """
     found = read_json(body)
     if isinstance(found, list) and found:
         found = found[0]
+    if isinstance(found, str):
+        return Complaint(one_line(found))
     if not isinstance(found, dict):
         return None
     error = found.get("error") or found.get("errors")
@@ -44,14 +66,32 @@ def find_complaint(body: bytes) -> Complaint | None:
     if isinstance(error, list):
         error = error[0]
     if not isinstance(error, dict):
-        return Complaint(one_line(_as_text(error)))
+        error = {"message": error}
     codes = [
-        one_line(_as_text(value))[:_LONGEST_CODE]
+        one_line(str(value))[:_LONGEST_CODE]
         for value in (error.get("code"), error.get("type"), error.get("status"), found.get("code"))
         if isinstance(value, str | int) and not isinstance(value, bool) and value != ""
     ]
+    param = error.get("param")
+    return Complaint(
+        one_line(_message(error)),
+        next(iter(codes), ""),
+        frozenset(code.lower() for code in codes),
+        param if isinstance(param, str) else "",
+    )
+
+
+def _message(error: dict[str, Any]) -> str:
+    """Return the message, with what OpenRouter's provider said behind it; of FastAPI's list not what was sent."""
     message = next((error[name] for name in _MESSAGES if error.get(name)), error)
-    return Complaint(one_line(_as_text(message)), next(iter(codes), ""), frozenset(code.lower() for code in codes))
+    if isinstance(message, list):
+        message = [
+            {name: value for name, value in part.items() if name not in _SENT} if isinstance(part, dict) else part
+            for part in message
+        ]
+    metadata = error.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    return f"{_as_text(message)}: {raw}" if isinstance(raw, str) else _as_text(message)
 
 
 def _as_text(value: Any) -> str:

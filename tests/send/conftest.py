@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from batchmix.job import Timeouts
-from batchmix.records import Exchange, Request
+from batchmix.records import Exchange, Failure, Request
 from batchmix.redact import Secrets
 from batchmix.send.client import Client
 
@@ -28,6 +28,7 @@ GOOD: dict[str, Any] = {
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "Paris"}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6},
 }
+PAGE = b"<!DOCTYPE html>\n<html><head><title>AiHubMix</title></head></html>"
 # Of this test only: made with `openssl ca -startdate 20200101000000Z -enddate 21200101000000Z`, for 127.0.0.1.
 CERTIFICATE = """\
 -----BEGIN PRIVATE KEY-----
@@ -58,6 +59,17 @@ def reply(status: int, body: object = b"", *headers: str, kind: str = "applicati
 def error(message: str, code: object = None, **more: object) -> dict[str, object]:
     """Return AiHubMix's envelope."""
     return {"error": {"message": f"{message} (tid: 2026112300000001)", "param": "", "code": code, **more}}
+
+
+def page(status: int) -> bytes:
+    """Return a web page."""
+    return reply(status, PAGE, kind="text/html; charset=utf-8")
+
+
+def follows(failure: Failure) -> str:
+    """Return what follows from a failure, in a word or two: `retry 3, at first stop_run`."""
+    text = failure.next.value + (f" {failure.attempts}" if failure.attempts else "")
+    return f"{text}, at first {failure.at_first.value}" if failure.at_first else text
 
 
 @dataclass(frozen=True)
