@@ -33,6 +33,11 @@ _MOST_HEADER_BYTES = 2**17
 """A header line above aiohttp's 8 kB must not cost an answer that was paid for."""
 _IN_ONE_WRITE_BYTES = 2**20
 """aiohttp hands bytes to the socket at once, and warns above this size."""
+_KEPT_S = 4.0
+"""How long an idle connection is kept. Many servers close theirs after 5 s (uvicorn, Node, Apache), and a request that
+leaves just then is lost, and may have been billed; so this side is first."""
+_MOST_CLOSED = 3
+"""So many connections may turn out closed, one after the other, before a byte of a request has left."""
 _DESCRIPTORS_BESIDE = 64
 """File descriptors that the process needs besides its connections."""
 _TRACE_ID = re.compile(r"\((?:tid|request id):\s*([\w-]+)\)")
@@ -95,7 +100,10 @@ class Client:
         self._deadlines = Deadlines(self._total_s)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=0, ttl_dns_cache=300, keepalive_timeout=50, ssl=_tls() if self._base_url[:5] == "https" else True
+                limit=0,
+                ttl_dns_cache=300,
+                keepalive_timeout=_KEPT_S,
+                ssl=_tls() if self._base_url[:5] == "https" else True,
             ),
             # `Deadlines` keeps the total. Answers are not streamed: their first byte may come as late as the last.
             timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_s, sock_read=None, ceil_threshold=math.inf),
@@ -152,12 +160,13 @@ class Client:
         """Send a request and return what is heard up to the end of the headers."""
         data = body if len(body) <= _IN_ONE_WRITE_BYTES else io.BytesIO(body)
         post, headers, proxy = self._session.post, self._headers_beside, self._proxy
-        try:
-            return await post(url, data=data, headers=headers, allow_redirects=False, proxy=proxy)
-        except aiohttp.ClientOSError as error:
-            if data is not body or not _is_unsent(error):
-                raise
-        # The server had closed the connection since its last answer, and that was seen before a byte left.
+        for _ in range(_MOST_CLOSED):
+            try:
+                return await post(url, data=data, headers=headers, allow_redirects=False, proxy=proxy)
+            except aiohttp.ClientOSError as error:
+                # Else the server had closed the connection since its last answer, and that was seen before a byte left.
+                if data is not body or not _is_unsent(error):
+                    raise
         return await post(url, data=data, headers=headers, allow_redirects=False, proxy=proxy)
 
     async def _read(self, response: aiohttp.ClientResponse, pieces: list[bytes]) -> None:

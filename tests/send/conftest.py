@@ -93,6 +93,7 @@ class Wire:
         self.connections = 0
         self.address = ""
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
 
     @property
     def url(self) -> str:
@@ -115,12 +116,14 @@ class Wire:
         assert task
         self._tasks.add(task)
         self.connections += 1
+        self._writers.add(writer)
         try:
             while await self._answer(reader, writer):
                 pass
         except (asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
             pass
         finally:
+            self._writers.discard(writer)
             writer.transport.abort() if task.cancelling() else writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
@@ -138,6 +141,11 @@ class Wire:
             linger = struct.pack("ii", 1, 0)
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         return not isinstance(found, Closing)
+
+    def hang_up(self) -> None:
+        """Close all connections."""
+        for writer in self._writers:
+            writer.close()
 
     def client(self, *, most_answer_bytes: int = 100_000, **timeouts: float) -> Client:
         return Client(self.url, Secrets(KEY), Timeouts(**timeouts), 4, most_answer_bytes=most_answer_bytes)

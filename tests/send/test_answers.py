@@ -30,6 +30,8 @@ ANSWERS: list[tuple[str, bytes, Completion]] = [
     ("no content left by the cap", json.dumps({**GOOD, "choices": [{"message": {"content": ""}, "finish_reason": "length"}]}).encode(), Completion("", finish_reason="length", usage=USAGE)),
     ("filtered away", json.dumps({**GOOD, "choices": [{"index": 0, "finish_reason": "content_filter"}]}).encode(), Completion(None, finish_reason="content_filter", usage=USAGE)),
     ("parts", good(content=[{"type": "text", "text": "a"}, {"text": "b"}, "c", 4]), Completion("abc", finish_reason="stop", usage=USAGE)),
+    ("parts with what was thought", good(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "h"}, {"type": "text", "text": "m"}]}, {"type": "thinking", "thinking": "!"}, {"type": "text", "text": "a"}]), Completion("a", "hm!", finish_reason="stop", usage=USAGE)),
+    ("nested parts", good(content=[["a", [{"text": "b"}]], None]), Completion("ab", finish_reason="stop", usage=USAGE)),
     ("reasoning_content", good(content=None, reasoning_content="hm"), Completion(None, "hm", finish_reason="stop", usage=USAGE)),
     ("reasoning", good(content="x", reasoning="hm"), Completion("x", "hm", finish_reason="stop", usage=USAGE)),
     ("reasoning_details", good(content="x", reasoning_details=[{"type": "reasoning.text", "text": "h"}, {"summary": "m"}]), Completion("x", "hm", finish_reason="stop", usage=USAGE)),
@@ -40,6 +42,10 @@ ANSWERS: list[tuple[str, bytes, Completion]] = [
     ("a pair of surrogates", b'{"model":"gpt-4o-mini-2024","choices":[{"message":{"content":"\\ud83d\\ude00"}}]}', Completion("😀")),
     ("a NUL", b'{"model":"gpt-4o-mini-2024","choices":[{"message":{"content":"a\\u0000b"}}]}', Completion("a\0b")),
     ("not UTF-8", b'{"model":"gpt-4o-mini-2024","choices":[{"message":{"content":"caf\xe9"}}]}', Completion("caf\ufffd")),
+    ("no usage", json.dumps({name: value for name, value in GOOD.items() if name != "usage"}).encode(), Completion("Paris", finish_reason="stop")),
+    ("reasoning in two places", good(content="x", reasoning_content="hm", reasoning="no"), Completion("x", "hm", finish_reason="stop", usage=USAGE)),
+    ("escapes that end a line or a file", good(content="a\r\n\x1a\u2028\x7f\x1b[2Jb"), Completion("a\r\n\x1a\u2028\x7f\x1b[2Jb", finish_reason="stop", usage=USAGE)),
+    ("deep", json.dumps(GOOD)[:-1].encode() + b',"a":' + b"[" * 400 + b"]" * 400 + b"}", Completion("Paris", finish_reason="stop", usage=USAGE)),
     ("of the wrong types", json.dumps({"model": "gpt-4o-mini-2024", "choices": [{"message": {"content": 7, "refusal": [], "reasoning": {}}, "finish_reason": 1}], "usage": "none"}).encode(), Completion()),
 ]  # fmt: skip
 
@@ -76,23 +82,23 @@ def test_other_endpoints_are_answered_by_their_own_shapes(path: str, body: objec
     assert refused.type == "no_balance"
 
 
-@pytest.mark.parametrize(
-    ("usage", "expected"),
-    [
-        (None, Usage()),
-        ({}, Usage()),
-        ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, Usage(0, 0, 0)),
-        ({"prompt_tokens": 150.0, "completion_tokens": 2, "total_tokens": 152}, Usage(150, 2, 152)),
-        ({"prompt_tokens": 2**70, "completion_tokens": -1, "total_tokens": "9"}, Usage()),
-        ({"prompt_tokens": 1.5, "completion_tokens": True, "total_tokens": 1e400}, Usage()),
-        ({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11, "prompt_tokens_details": {"cached_tokens": 3}, "completion_tokens_details": {"reasoning_tokens": 2}}, Usage(5, 6, 11, 3, 2)),
-        ({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11, "prompt_tokens_details": None, "completion_tokens_details": {}}, Usage(5, 6, 11)),
-        ({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11, "prompt_tokens_details": {"cached_tokens": 0}, "claude_cache_tokens_details": {"cache_creation_input_tokens": 4, "cache_read_input_tokens": 3}}, Usage(5, 6, 11, 3)),
-        ({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11, "prompt_cache_hit_tokens": 4, "prompt_cache_miss_tokens": 1}, Usage(5, 6, 11, 4)),
-        ({"input_tokens": 5, "output_tokens": 6, "total_tokens": 11}, Usage(5, 6, 11)),
-    ],
-)  # fmt: skip
-def test_usage_is_what_the_provider_said_or_null(usage: object, expected: Usage) -> None:
-    outcome = judge(Exchange(0, 0, 0.0, 200, json.dumps({**GOOD, "usage": usage}).encode()))
+USAGES: list[tuple[object, Usage]] = [
+    (None, Usage()),
+    ({}, Usage()),
+    ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, Usage(0, 0, 0)),
+    ({"prompt_tokens": 150.0, "completion_tokens": 2, "total_tokens": 152}, Usage(150, 2, 152)),
+    ({"prompt_tokens": 2**70, "completion_tokens": -1, "total_tokens": "9"}, Usage()),
+    ({"prompt_tokens": 1.5, "completion_tokens": True, "total_tokens": 1e400}, Usage()),
+    ({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11, "prompt_tokens_details": {"cached_tokens": 3}, "completion_tokens_details": {"reasoning_tokens": 2}}, Usage(5, 6, 11, 3, 2)),
+    ({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11, "prompt_tokens_details": None, "completion_tokens_details": {}}, Usage(5, 6, 11)),
+    ({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11, "prompt_tokens_details": {"cached_tokens": 0}, "claude_cache_tokens_details": {"cache_creation_input_tokens": 4, "cache_read_input_tokens": 3}}, Usage(5, 6, 11, 3)),
+    ({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11, "prompt_cache_hit_tokens": 4, "prompt_cache_miss_tokens": 1}, Usage(5, 6, 11, 4)),
+    ({"input_tokens": 5, "output_tokens": 6, "total_tokens": 11}, Usage(5, 6, 11)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("usage", "expected"), USAGES)
+async def test_usage_is_what_the_provider_said_or_null(wire: Wire, usage: object, expected: Usage) -> None:
+    outcome = judge(await wire.exchange(reply(200, {**GOOD, "usage": usage})))
     assert isinstance(outcome, Completion)
     assert outcome.usage == expected

@@ -9,6 +9,7 @@ import resource
 import socket
 import ssl
 import threading
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -270,11 +271,33 @@ async def test_connections_that_the_server_closes_between_requests_cost_no_failu
     wire.replies = [Closing(reply(200, BODY))]
     async with wire.client() as client:
         for _ in range(10):
-            assert (await client.post(REQUEST)).status == 200
+            heard = await asyncio.gather(*(client.post(REQUEST) for _ in range(20)))
+            assert {(found.status, found.fault, found.maybe_billed) for found in heard} == {(200, None, False)}
             _, writer = await asyncio.open_connection(*wire.address.split(":"))  # the end is heard meanwhile
             writer.close()
             await writer.wait_closed()
-    assert len(wire.requests) == 10
+    assert len(wire.requests) == 200
+
+
+async def test_many_connections_that_are_closed_at_once_cost_no_failures(wire: Wire) -> None:
+    """All of them are idle, all are closed, and all are wanted before the loop has heard of each end."""
+    async with wire.client() as client:
+        await asyncio.gather(*(client.post(REQUEST) for _ in range(50)))
+        wire.hang_up()
+        await asyncio.sleep(0)
+        heard = await asyncio.gather(*(client.post(REQUEST) for _ in range(50)))
+    assert {(found.status, found.fault, found.maybe_billed) for found in heard} == {(200, None, False)}
+    assert len(wire.requests) == 100
+
+
+async def test_a_connection_is_let_go_before_the_server_does_it(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers keep idle connections for 5 s and more."""
+    started = time.monotonic()
+    async with wire.client() as client:
+        for at_s, connections in [(0.0, 1), (3.9, 1), (8.0, 2)]:
+            monkeypatch.setattr("aiohttp.connector.monotonic", lambda now=started + at_s: now)
+            assert (await client.post(REQUEST)).fault is None
+            assert wire.connections == connections
 
 
 class Shop:
