@@ -13,7 +13,6 @@ from batchmix.send.answers import json_text, read_json
 _LONGEST_MESSAGE = 500
 _LONGEST_CODE = 100
 _MESSAGES = ("message", "detail", "msg", "error_msg")
-_SENT = ("input", "ctx", "url")
 _QUOTED = re.compile(r"""(?<!\w)(['"`])((?:(?!\1(?!\w)).)*)(?:\1|$)""")
 _LABEL = re.compile(r"(?:error|message|msg|detail)['\"]?\s*[:=]\s*$", re.IGNORECASE)
 
@@ -60,7 +59,7 @@ def find_complaint(body: bytes) -> Complaint | None:
         return None
     error = found.get("error") or found.get("errors")
     if not error:
-        if not any(isinstance(found.get(name), str | list) and found[name] for name in _MESSAGES):
+        if not any(isinstance(found.get(name), str | list | dict) and found[name] for name in _MESSAGES):
             return None
         error = found
     if isinstance(error, list):
@@ -82,16 +81,24 @@ def find_complaint(body: bytes) -> Complaint | None:
 
 
 def _message(error: dict[str, Any]) -> str:
-    """Return the message, with what OpenRouter's provider said behind it; of FastAPI's list not what was sent."""
+    """Return the message, and what OpenRouter's provider said behind it."""
     message = next((error[name] for name in _MESSAGES if error.get(name)), error)
+    if isinstance(message, dict) and isinstance(message.get("detail"), list):  # Mistral
+        message = message["detail"]
     if isinstance(message, list):
-        message = [
-            {name: value for name, value in part.items() if name not in _SENT} if isinstance(part, dict) else part
-            for part in message
-        ]
+        message = "; ".join(map(_finding, message))
     metadata = error.get("metadata")
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
     return f"{_as_text(message)}: {raw}" if isinstance(raw, str) else _as_text(message)
+
+
+def _finding(part: Any) -> str:
+    """Return what FastAPI found, and where; not what was sent, which stands beside it."""
+    if not isinstance(part, dict) or not isinstance(part.get("msg"), str):
+        return _as_text(part)
+    place = part.get("loc")
+    steps = [str(step) for step in place if step != "body"] if isinstance(place, list) else []
+    return ": ".join(filter(None, [".".join(steps), part["msg"]]))
 
 
 def _as_text(value: Any) -> str:

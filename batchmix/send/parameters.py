@@ -7,14 +7,16 @@ import re
 from batchmix.send.complaints import Complaint
 
 _NAME = r"['\"`\[]*([A-Za-z]\w*(?:\.\w+)*)"
+_BOUND = r"\d+ > \d+|\(\d+\) exceeds|must be (?:less|at most|between)"
 _INSTEAD = re.compile(rf"use {_NAME}['\"`]? instead", re.IGNORECASE)
 _REFUSED = (
     re.compile(rf"(?:parameters?|value|argument supplied|name|field|model)['\"]?: {_NAME}", re.IGNORECASE),
-    re.compile(rf"^\W*{_NAME}['\"`]?:? (?:is too large|extra inputs|\d+ > \d+)", re.IGNORECASE),
+    re.compile(rf"^\W*{_NAME}['\"`]?:? (?:is too large|is deprecated|{_BOUND}|extra inputs)", re.IGNORECASE),
     re.compile(rf"invalid {_NAME}: only", re.IGNORECASE),
+    re.compile(r"['\"`](\w+)['\"`] (?:is|has been) (?:deprecated|not|no longer|unsupported)", re.IGNORECASE),
 )
 _VALUE = re.compile(
-    r"unsupported value|only .{1,40} (?:is|are) (?:supported|allowed)|too large|\d+ > \d+", re.IGNORECASE
+    rf"unsupported value|only .{{1,40}} (?:is|are) (?:supported|allowed)|too large|{_BOUND}", re.IGNORECASE
 )
 _LONGEST = 60
 _OTHER_NAMES = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}

@@ -82,12 +82,16 @@ _PASSED_MONEY_WORDS = _words(
     r"your account is in good standing", r"(?:用户|令牌)(?:余额|额度)不足|额度已用尽|预扣费额度失败",
 )  # fmt: skip
 
+_PAID_MODEL_WORDS = _words("selected model requires paid balance")
+
 _PARAMETER_CODES = _codes("unsupported_parameter unsupported_value unknown_parameter")
 _PARAMETER_WORDS = _words(
     r"unsupported (?:parameter|value)", r"(?:un|not )recognized request argument", r"does not support parameters?\b",
     r"argument not supported", r"^\W*[\w.]+: extra inputs are not permitted", r"only \S{1,20} is allowed for this model",
     r"(?:unknown|unexpected) (?:parameter|name|field|argument)\b", r"cannot both be specified",
-    r"^\W*max_(?:completion_)?tokens\b.{0,60}(?:too large|maximum)",
+    r"(?:is|been) (?:deprecated|not supported|unsupported) (?:for|with|by|on) this model",
+    r"(?:parameter|field|argument|option) \S{1,60} (?:is|has been) (?:deprecated|not|no longer|unsupported)",
+    r"^\W*max_(?:completion_)?tokens\b.{0,60}(?:too large|maximum)", r"^\W*\w+\W? (?:is deprecated|must be (?:less|at most|between))",
 )  # fmt: skip
 
 _DENIED_CODES = _codes("""
@@ -130,7 +134,7 @@ _BLOCKED_WORDS = _words(
 _KEY_CODES = _codes("invalid_api_key authentication_error api_key_invalid invalidapikey")
 _KEY_WORDS = _words(
     r"(?:invalid|incorrect|expired) api.?key", r"api.?key (?:is )?(?:not valid|invalid|expired)", r"^key error\b",
-    r"invalid (?:proxy server )?token\b", r"无效的令牌|令牌.{0,12}(?:过期|不可用|无效)",
+    r"^invalid token(?: \(|$)", r"无效的令牌|令牌.{0,12}(?:过期|不可用|无效)",
 )  # fmt: skip
 
 _FILTER_CODES = _codes("""
@@ -186,6 +190,7 @@ RULES = (
     Rule("throttled", _PAUSE, (429,), words=_RATE_WORDS),
     Rule("no_balance", _STOP_RUN, (402,), advice=_TOP_UP_OR_LESS),
     Rule("no_balance", _STOP_RUN, codes=_OWN_MONEY_CODES, advice=_TOP_UP_OR_LESS),
+    Rule("no_balance", _STOP_MODEL, (403,), words=_PAID_MODEL_WORDS, advice=_TOP_UP_THERE),
     Rule("no_balance", _STOP_RUN, (401, 403, 412, 429), _MONEY_CODES, _MONEY_WORDS, TOP_UP),
     Rule("no_balance", _STOP_MODEL, (400, 500, 503), _MONEY_CODES, _PASSED_MONEY_WORDS, _TOP_UP_THERE),
     # The key is fine, the parameters or the model are not.

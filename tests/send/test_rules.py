@@ -91,6 +91,7 @@ SAID: list[tuple[str, int, object, str, str]] = [
     ("OpenAI", 400, openai("Invalid prompt: your prompt was flagged as potentially violating our usage policy.", "invalid_prompt"), "reject", "content_filter"),
     ("OpenAI", 503, openai("That model is currently overloaded with other requests.", None, "server_error"), "pause", "throttled"),
     ("OpenAI", 400, openai("max_tokens is too large: 100000. This model supports at most 16384 completion tokens"), "reject", "rejected"),
+    ("OpenAI", 400, openai("Invalid token: expected value at line 1"), "reject", "rejected"),
     ("OpenAI", 400, openai("We could not parse the JSON body of your request."), "reject", "rejected"),
     # Azure, learn.microsoft.com/azure/ai-services/openai
     ("Azure", 429, {"error": {"code": "429", "message": "Requests to the ChatCompletions_Create Operation under Azure OpenAI API version 2024-05-01-preview have exceeded token rate limit of your current OpenAI S0 pricing tier. Please retry after 7 seconds."}}, "pause", "throttled"),
@@ -150,6 +151,18 @@ SAID: list[tuple[str, int, object, str, str]] = [
     # xAI, docs.x.ai/docs/key-information/debugging; continuedev/continue issue 10373
     ("xAI", 429, {"code": "Some resource has been exhausted", "error": "Your team 1 has either used all available credits or reached its monthly spending limit."}, "stop_run", "no_balance"),
     ("xAI", 400, {"code": "Client specified an invalid argument", "error": "Incorrect API key provided: xx. You can obtain an API key from https://console.x.ai."}, "stop_model", "invalid_key"),
+    # SiliconFlow, docs.siliconflow.cn/en/faqs/error-code; FoundationAgents/OpenManus issue 438
+    ("SiliconFlow", 403, {"code": 30011, "message": "The selected model requires paid balance. Your paid balance is insufficient. Please top up and try again.", "data": None}, "stop_model", "no_balance"),
+    ("SiliconFlow", 403, {"code": 30001, "message": "Sorry, your account balance is insufficient", "data": None}, "stop_run", "no_balance"),
+    ("SiliconFlow", 400, {"code": 20012, "message": "Model does not exist. Please check it carefully.", "data": None}, "stop_model", "model_not_found"),
+    ("SiliconFlow", 503, {"code": 50505, "message": "Model service overloaded. Please try again later.", "data": None}, "pause", "throttled"),
+    # Groq, console.groq.com/docs/errors; HunorLaczko/ha-groq-cloud-api issue 27
+    ("Groq", 413, openai("Request too large for model llama-3.1-8b-instant in organization org_1 service tier on_demand on tokens per minute (TPM): Limit 6000, Requested 12328", "rate_limit_exceeded", "tokens"), "reject", "context_length"),
+    ("Groq", 400, openai("The model `x` has been decommissioned and is no longer supported.", "model_decommissioned"), "stop_model", "model_retired"),
+    # Mistral, docs.mistral.ai; editor-code-assistant/eca issue 231
+    ("Mistral", 401, {"detail": "Unauthorized"}, "stop_run", "invalid_key"),
+    ("Mistral", 400, {"object": "error", "message": "Invalid model: mistral-x", "type": "invalid_model", "param": None, "code": "1500"}, "stop_model", "model_not_found"),
+    ("Mistral", 429, {"object": "error", "message": "Service tier capacity exceeded for this model.", "type": "invalid_request_error", "param": None, "code": "3505"}, "pause", "throttled"),
     # Fireworks, amd/gaia issue 3766
     ("Fireworks", 412, openai("Account me is suspended, possibly due to reaching the monthly spending limit or failure to pay past invoices.", "PRECONDITION_FAILED", "error"), "stop_run", "no_balance"),
     # vLLM, vllm-project/vllm issue 4667; harbor-framework/harbor pull request 996
@@ -201,10 +214,10 @@ async def test_words_out_of_a_prompt_mean_nothing(wire: Wire, status: int, promp
 async def test_what_was_sent_is_not_taken_for_what_is_said(wire: Wire) -> None:
     """FastAPI and pydantic repeat the input beside their words."""
     part = {"type": "string_type", "loc": ["body", "messages"], "msg": "Input should be a list", "input": "no such model", "url": "https://errors.pydantic.dev"}  # fmt: skip
-    outcome = judge(await wire.exchange(reply(422, {"detail": [part]})))
+    outcome = judge(await wire.exchange(reply(422, {"detail": [part, "x"]})))
     assert isinstance(outcome, Failure)
     assert (follows(outcome), outcome.type) == ("reject", "rejected")
-    assert outcome.message == '[{"type": "string_type", "loc": ["body", "messages"], "msg": "Input should be a list"}]'
+    assert outcome.message == "messages: Input should be a list; x"
 
 
 PARAMETERS: list[tuple[str, str | None, str]] = [
@@ -220,6 +233,13 @@ PARAMETERS: list[tuple[str, str | None, str]] = [
     ("Unsupported value: 'reasoning.summary'", "reasoning.summary", "change reasoning.summary or leave it out for this model"),
     ("max_tokens is too large: 100000. This model supports at most 16384 completion tokens", "max_tokens", "change max_tokens or leave it out for this model"),
     ("max_tokens: 200000 > 64000, which is the maximum allowed number of output tokens", None, "change max_tokens or leave it out for this model"),
+    ("temperature is deprecated for this model.", None, "leave out temperature for this model"),
+    ("max_tokens (384000) exceeds model's maximum output tokens (65536) for model x", None, "change max_tokens or leave it out for this model"),
+    ("`max_tokens` must be less than or equal to `16384`, the maximum value for `max_tokens`", None, "change max_tokens or leave it out for this model"),
+    ("`temperature` is deprecated for this model.", None, "leave out temperature for this model"),
+    ("With this model the parameter 'functions' has been deprecated", None, "leave out functions for this model"),
+    ("`temperature` and `top_p` cannot both be specified for this model. Please use only one.", None, ""),
+    ("Streaming is not supported with this model", None, ""),
     ("Invalid type for 'messages[0].content'", "messages[0].content", ""),
     ("Invalid value: 'sytem'", "messages", ""),
     ("something else", None, ""),
@@ -236,6 +256,18 @@ async def test_a_refused_parameter_is_named_as_the_key_of_the_job_to_change(
     assert isinstance(outcome, Failure)
     assert follows(outcome) == "reject"
     assert outcome.message == message + (f"; in [params], {advice}" if advice else "")
+
+
+async def test_a_refused_parameter_is_named_out_of_a_list_of_findings(wire: Wire) -> None:
+    """As Mistral puts it."""
+    part = {"type": "extra_forbidden", "loc": ["body", "max_completion_tokens"], "msg": "Extra inputs are not permitted", "input": 32000}  # fmt: skip
+    body = {"object": "error", "message": {"detail": [part]}, "type": "invalid_request_error", "param": None}
+    outcome = judge(await wire.exchange(reply(422, body)))
+    assert isinstance(outcome, Failure)
+    assert outcome.message == (
+        "max_completion_tokens: Extra inputs are not permitted;"
+        " in [params], use max_tokens instead of max_completion_tokens for this model"
+    )
 
 
 async def test_a_key_that_is_repeated_in_advice_is_stars(wire: Wire) -> None:
