@@ -15,7 +15,7 @@ from batchmix.records import Completion, Exchange, Failure
 from batchmix.send import parameters
 from batchmix.send.answers import read_answer
 from batchmix.send.complaints import Complaint, find_complaint, is_web_page, one_line, plain_text
-from batchmix.send.rules import TOP_UP, rule_for
+from batchmix.send.rules import REFUSED_PARAMETER, TOP_UP, rule_for
 
 _UNFUNDED = re.compile(
     r"accounts that have not been recharged can only try|未充值.{0,20}(?:账户|账号|用户).{0,20}次", re.IGNORECASE
@@ -83,7 +83,7 @@ def _wrong_address(kind: str, message: str) -> Failure:
 
 def _by_rules(status: int | None, complaint: Complaint) -> Failure:
     rule = rule_for(status, complaint)
-    advice = rule.advice or (parameters.advice(complaint) if rule.type == "rejected" else "")
+    advice = rule.advice or (parameters.advice(complaint) if rule.type == REFUSED_PARAMETER else "")
     message = f"{complaint.message}; {advice}" if advice else complaint.message
     return Failure(
         rule.next, rule.type, message, complaint.code or None, at_first=rule.at_first, attempts=rule.attempts

@@ -13,7 +13,7 @@ from batchmix.send.answers import json_text, read_json
 _LONGEST_MESSAGE = 500
 _LONGEST_CODE = 100
 _MESSAGES = ("message", "detail", "msg", "error_msg")
-_QUOTED = re.compile(r"""(?<!\w)(['"`])((?:(?!\1(?!\w)).)*)(?:\1|$)""")
+_QUOTED = re.compile(r"""(?<!\w)(['"`])((?:(?!\1(?!\w)).)*)(?:\1|$)""", re.ASCII)
 _LABEL = re.compile(r"(?:error|message|msg|detail)['\"]?\s*[:=]\s*$", re.IGNORECASE)
 
 
@@ -33,13 +33,14 @@ class Complaint(msgspec.Struct, frozen=True):
 def unquoted(message: str) -> str:
     """Return a message without the sentences that it quotes: they may come out of a prompt, and mean nothing.
 
-    A word in quotation marks stays, and so does an error that is wrapped in another one.
+    A name in quotation marks stays, and so does an error that is wrapped in another one.
     """
     return _QUOTED.sub(_unquoted, message)
 
 
 def _unquoted(match: re.Match[str]) -> str:
-    if " " not in match[2] or _LABEL.search(match.string, 0, match.start()):
+    is_name = match[2].isascii() and " " not in match[2]
+    if is_name or _LABEL.search(match.string, 0, match.start()):
         return match[0]
     return f"{match[1]}…{match[1]}"
 

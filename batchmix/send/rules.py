@@ -16,6 +16,8 @@ import msgspec
 from batchmix.errors import Next
 from batchmix.send.complaints import Complaint, unquoted
 
+REFUSED_PARAMETER = "refused_parameter"
+"""The type of a failure whose advice names the parameter."""
 FEW = 3
 """So often is a row asked whose error nobody knows."""
 
@@ -194,7 +196,7 @@ RULES = (
     Rule("no_balance", _STOP_RUN, (401, 403, 412, 429), _MONEY_CODES, _MONEY_WORDS, TOP_UP),
     Rule("no_balance", _STOP_MODEL, (400, 500, 503), _MONEY_CODES, _PASSED_MONEY_WORDS, _TOP_UP_THERE),
     # The key is fine, the parameters or the model are not.
-    Rule("rejected", _REJECT, (400, 422), _PARAMETER_CODES, _PARAMETER_WORDS),
+    Rule(REFUSED_PARAMETER, _REJECT, (400, 422), _PARAMETER_CODES, _PARAMETER_WORDS),
     Rule("model_denied", _STOP_MODEL, (400, 401, 403, 404, 429), _DENIED_CODES, _DENIED_WORDS, _OTHER_MODEL),
     Rule("model_retired", _STOP_MODEL, (400, 403, 404, 410), _RETIRED_CODES, _RETIRED_WORDS, _SUCCESSOR),
     Rule("model_retired", _STOP_MODEL, (410,), advice=_SUCCESSOR),

@@ -27,7 +27,7 @@ def trap(**message: object) -> bytes:
 
 TABLE: list[Row] = [
     # 400: a parameter the model refuses; bad content; "Incorrect model ID…"; no_available_channel
-    ("400 refused parameter", reply(400, error("Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.", "unsupported_parameter", param="max_tokens")), "reject", "rejected", "unsupported_parameter"),
+    ("400 refused parameter", reply(400, error("Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.", "unsupported_parameter", param="max_tokens")), "reject", "refused_parameter", "unsupported_parameter"),
     ("400 bad content", reply(400, error("Invalid value: 'sytem'. Supported values are: 'system', 'user'", "invalid_value")), "reject", "rejected", "invalid_value"),
     ("400 without a code", reply(400, {"error": {"message": "Invalid 'messages[0].content'"}}), "reject", "rejected", None),
     ("400 code null", reply(400, error("bad")), "reject", "rejected", None),

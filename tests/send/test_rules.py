@@ -71,7 +71,7 @@ SAID: list[tuple[str, int, object, str, str]] = [
     ("LiteLLM", 401, openai("litellm.AuthenticationError: OpenAIException - Incorrect API key provided: sk-x. Received Model Group=a"), "stop_model", "model_denied"),
     ("LiteLLM", 401, openai("Authentication Error, Invalid proxy server token passed", "401", "auth_error"), "stop_run", "invalid_key"),
     ("LiteLLM", 429, openai("No deployments available for selected model, Try again in 60 seconds.", "429"), "pause", "throttled"),
-    ("LiteLLM", 400, openai("litellm.UnsupportedParamsError: openai does not support parameters: ['temperature'], for model=o1", "400"), "reject", "rejected"),
+    ("LiteLLM", 400, openai("litellm.UnsupportedParamsError: openai does not support parameters: ['temperature'], for model=o1", "400"), "reject", "refused_parameter"),
     # OpenRouter, openrouter.ai/docs/api/reference/errors-and-debugging
     ("OpenRouter", 402, {"error": {"code": 402, "message": "This request requires more credits, or fewer max_tokens. You requested up to 64000 tokens, but can only afford 2666"}}, "stop_run", "no_balance"),
     ("OpenRouter", 401, {"error": {"code": 401, "message": "Provider returned error", "metadata": {"raw": '{"error":{"message":"invalid x-api-key"}}', "provider_name": "Anthropic"}}}, "retry", "server_error"),
@@ -90,7 +90,7 @@ SAID: list[tuple[str, int, object, str, str]] = [
     ("OpenAI", 403, openai("Country, region, or territory not supported", "unsupported_country_region_territory"), "stop_run", "account_blocked"),
     ("OpenAI", 400, openai("Invalid prompt: your prompt was flagged as potentially violating our usage policy.", "invalid_prompt"), "reject", "content_filter"),
     ("OpenAI", 503, openai("That model is currently overloaded with other requests.", None, "server_error"), "pause", "throttled"),
-    ("OpenAI", 400, openai("max_tokens is too large: 100000. This model supports at most 16384 completion tokens"), "reject", "rejected"),
+    ("OpenAI", 400, openai("max_tokens is too large: 100000. This model supports at most 16384 completion tokens"), "reject", "refused_parameter"),
     ("OpenAI", 400, openai("Invalid token: expected value at line 1"), "reject", "rejected"),
     ("OpenAI", 400, openai("We could not parse the JSON body of your request."), "reject", "rejected"),
     # Azure, learn.microsoft.com/azure/ai-services/openai
@@ -109,7 +109,7 @@ SAID: list[tuple[str, int, object, str, str]] = [
     ("Claude", 400, claude("Your credit balance is too low to access the Anthropic API.", "invalid_request_error"), "stop_model", "no_balance"),
     ("Claude", 400, claude("You have reached your specified API usage limits. You will regain access on 2026-12-01.", "invalid_request_error"), "stop_model", "no_balance"),
     ("Claude", 400, claude("prompt is too long: 210000 tokens > 200000 maximum", "invalid_request_error"), "reject", "context_length"),
-    ("Claude", 400, claude("max_tokens: 200000 > 64000, which is the maximum allowed number of output tokens", "invalid_request_error"), "reject", "rejected"),
+    ("Claude", 400, claude("max_tokens: 200000 > 64000, which is the maximum allowed number of output tokens", "invalid_request_error"), "reject", "refused_parameter"),
     ("Claude", 401, claude("invalid x-api-key", "authentication_error"), "stop_run", "invalid_key"),
     ("Claude", 404, claude("model: claude-x", "not_found_error"), "stop_model", "model_not_found"),
     ("Claude", 413, claude("Request exceeds the maximum size", "request_too_large"), "reject", "rejected"),
@@ -188,7 +188,7 @@ async def test_what_is_known_to_be_said_is_understood(
     assert (follows(outcome), outcome.type) == (following, kind), outcome.message
 
 
-TROUBLES = ["Insufficient account balance", "your account has been suspended", "no such model", "invalid api key", "rate limit: too many requests", "the model has been deprecated", "模型不存在 了", "用户余额不足 了"]  # fmt: skip
+TROUBLES = ["Insufficient account balance", "your account has been suspended", "no such model", "invalid api key", "rate limit: too many requests", "the model has been deprecated", "模型不存在", "用户余额不足"]  # fmt: skip
 
 
 @pytest.mark.parametrize("status", [400, 403, 422, 500, 200])
@@ -200,6 +200,7 @@ TROUBLES = ["Insufficient account balance", "your account has been suspended", "
         "messages.0.content: Input should be a valid list [input_value='It says {} again', input_type=str]",
         "Could not use `the words {} here` as a role",
         "Could not use 'a text that never ends: {} and so on",
+        '不能用"标题：{}"作答',
     ],
 )
 async def test_words_out_of_a_prompt_mean_nothing(wire: Wire, status: int, prompt: str, around: str) -> None:
@@ -242,6 +243,8 @@ PARAMETERS: list[tuple[str, str | None, str]] = [
     ("Streaming is not supported with this model", None, ""),
     ("Invalid type for 'messages[0].content'", "messages[0].content", ""),
     ("Invalid value: 'sytem'", "messages", ""),
+    ("Invalid schema for response_format 'x'", "response_format", ""),
+    ("Invalid 'top_p': decimal above maximum value", "top_p", ""),
     ("something else", None, ""),
     ("Unsupported parameter: x", "x" * 5000, "leave out x for this model"),
     ("No", "\x1b[31m", ""),
