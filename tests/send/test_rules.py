@@ -132,6 +132,8 @@ SAID: list[tuple[str, int, object, str, str]] = [
     ("Zhipu", 429, {"error": {"code": "1113", "message": "余额不足或无可用资源包,请充值。"}}, "stop_run", "no_balance"),
     ("Zhipu", 429, {"error": {"code": "1113", "message": "Insufficient balance or no resource package. Please recharge."}}, "stop_run", "no_balance"),
     ("Zhipu", 429, {"error": {"code": "1302", "message": "您当前使用该API的并发数过高，请降低并发，或联系客服增加限额。"}}, "pause", "throttled"),
+    ("Zhipu", 429, {"error": {"code": "1113", "message": "Your account is in arrears, please recharge and try again"}}, "stop_run", "no_balance"),
+    ("Zhipu", 429, {"error": {"code": "1113", "message": "您的账户已欠费，请充值后重试"}}, "stop_run", "no_balance"),
     ("Zhipu", 400, {"error": {"code": "1211", "message": "模型不存在，请检查模型代码。"}}, "stop_model", "model_not_found"),
     ("Zhipu", 400, {"error": {"code": "1301", "message": "系统检测到输入或生成内容可能包含不安全或敏感内容，请您避免输入易产生敏感内容的提示语"}}, "reject", "content_filter"),
     # Moonshot, platform.moonshot.ai/docs; kimi.com/code/docs/en/kimi-code/error-reference.html
@@ -186,6 +188,42 @@ async def test_what_is_known_to_be_said_is_understood(
     outcome = judge(await wire.exchange(reply(status, body)))
     assert isinstance(outcome, Failure), who
     assert (follows(outcome), outcome.type) == (following, kind), outcome.message
+
+
+CODES: list[tuple[int, str, str, str]] = [
+    (401, "retry", "server_error", "do_request_failed get_channel_failed read_response_body_failed bad_response bad_response_body empty_response query_data_error update_data_error token_concurrency_unavailable channel:no_available_key channel:invalid_key channel:model_mapped_error channel:aws_client_error channel:response_time_exceeded channel:param_override_invalid channel:header_override_invalid upstream_error"),
+    (400, "stop_run", "no_balance", "insufficient_user_quota pre_consume_token_quota_failed budget_exceeded"),
+    (429, "stop_run", "no_balance", "insufficient_quota insufficient_balance credit_balance_exhausted billing_hard_limit_reached billing_not_active exceeded_current_quota_error Arrearage AccountOverdueError OperationDenied.ServiceOverdue"),
+    (400, "stop_model", "no_balance", "insufficient_quota insufficient_balance credit_balance_exhausted billing_hard_limit_reached billing_not_active exceeded_current_quota_error Arrearage AccountOverdueError OperationDenied.ServiceOverdue"),
+    (400, "reject", "refused_parameter", "unsupported_parameter unsupported_value unknown_parameter"),
+    (403, "stop_model", "model_denied", "model_access_denied key_model_access_denied team_model_access_denied ModelNotOpen AccessDenied.Unpurchased AllocationQuota.FreeTierOnly"),
+    (429, "stop_model", "model_denied", "SetLimitExceeded"),
+    (404, "stop_model", "model_retired", "model_retired model_deprecated model_decommissioned"),
+    (404, "stop_model", "model_not_found", "no_available_channel model_not_found model_not_exist invalid_model model_not_supported ModelNotFound DeploymentNotFound model_not_available InvalidEndpointOrModel.NotFound"),
+    (503, AGAIN, "model_not_found", "no_available_channel model_not_found model_not_exist model_price_error"),
+    (403, "stop_run", "account_blocked", "account_deactivated unsupported_country_region_territory ip_not_authorized"),
+    (403, "stop_run", "invalid_key", "invalid_api_key authentication_error API_KEY_INVALID InvalidApiKey"),
+    (400, "stop_model", "invalid_key", "invalid_api_key authentication_error API_KEY_INVALID InvalidApiKey"),
+    (403, "reject", "content_filter", "content_filter content_policy_violation data_inspection_failed DataInspectionFailed sensitive_words_detected prompt_blocked ResponsibleAIPolicyViolation prohibited_content invalid_prompt violation_fee.grok.csam SensitiveContentDetected"),
+    (500, "reject", "content_filter", "content_filter sensitive_words_detected prompt_blocked"),
+    (400, "reject", "context_length", "context_length_exceeded string_above_max_length context_window_exceeded exceed_context_size_error prompt_too_long text_too_long"),
+    (500, "reject", "rejected", "invalid_request bad_request_body"),
+    (200, "reject", "rejected", "invalid_request_error"),
+    (503, "pause", "throttled", "server_is_overloaded slow_down rate_limit_exceeded rate_limit_error ServerOverloaded"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "following", "kind"),
+    [(code, status, following, kind) for status, following, kind, codes in CODES for code in codes.split()],
+)
+async def test_a_code_is_understood_without_its_words(
+    wire: Wire, code: str, status: int, following: str, kind: str
+) -> None:
+    for body in ({"error": {"message": "x", "code": code}}, {"error": {"message": "x", "type": code}}):
+        outcome = judge(await wire.exchange(reply(status, body)))
+        assert isinstance(outcome, Failure)
+        assert (follows(outcome), outcome.type, outcome.code) == (following, kind, code)
 
 
 TROUBLES = ["Insufficient account balance", "your account has been suspended", "no such model", "invalid api key", "rate limit: too many requests", "the model has been deprecated", "模型不存在", "用户余额不足"]  # fmt: skip
