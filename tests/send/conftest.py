@@ -80,7 +80,14 @@ class Closing:
     reset: bool = False
 
 
-Reply = bytes | Closing | None
+@dataclass(frozen=True)
+class Early:
+    """Bytes that are sent before the body of the request is read; then the connection is closed."""
+
+    data: bytes
+
+
+Reply = bytes | Closing | Early | None
 """What a request is answered; None: nothing, for ever."""
 
 
@@ -129,12 +136,17 @@ class Wire:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = await reader.readuntil(b"\r\n\r\n")
         fields = dict(line.split(b": ", 1) for line in head.lower().split(b"\r\n")[1:] if line)
+        if isinstance(early := self.replies[0], Early):
+            writer.write(early.data)
+            writer.write_eof()
+            await reader.read()
+            return False
         body = await reader.readexactly(int(fields.get(b"content-length", b"0")))
         self.requests.append(head + body)
         found = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
         if found is None:
             await asyncio.Event().wait()
-        assert found is not None
+        assert isinstance(found, bytes | Closing)
         writer.write(found.data if isinstance(found, Closing) else found)
         await writer.drain()
         if isinstance(found, Closing) and found.reset:

@@ -25,7 +25,7 @@ from batchmix.records import Completion, Exchange, Failure, Request
 from batchmix.redact import Secrets
 from batchmix.send.classify import judge
 from batchmix.send.client import Client, retry_after_s
-from tests.send.conftest import GOOD, KEY, REQUEST, Closing, Reply, Wire, error, reply
+from tests.send.conftest import GOOD, KEY, REQUEST, Closing, Early, Reply, Wire, error, reply
 
 BODY = json.dumps(GOOD).encode()
 
@@ -173,8 +173,8 @@ async def test_the_model_that_was_billed_is_the_header_or_the_routers(wire: Wire
 @pytest.mark.parametrize(
     ("answer", "timeouts", "fault", "billed", "status", "body"),
     [
-        (None, {"total_s": 0.05}, "timeout", True, None, b""),
-        (reply(200, BODY)[:-20], {"total_s": 0.05}, "timeout", True, 200, BODY[:-20]),
+        (None, {"total_s": 0.3}, "timeout", True, None, b""),
+        (reply(200, BODY)[:-20], {"total_s": 0.3}, "timeout", True, 200, BODY[:-20]),
         (Closing(b""), {}, "connection", True, None, b""),
         (Closing(b"", reset=True), {}, "connection", True, None, b""),
         (Closing(reply(200, BODY)[:20]), {}, "connection", True, None, b""),
@@ -224,6 +224,14 @@ async def test_after_a_break_the_next_request_has_a_connection_of_its_own(wire: 
     async with wire.client(total_s=0.5) as client:
         assert [(await client.post(REQUEST)).fault for _ in range(3)] == ["too_large", None, "timeout"]
     assert wire.connections == 2
+
+
+async def test_a_refusal_that_comes_before_all_was_sent_is_heard(wire: Wire) -> None:
+    wire.replies = [Early(reply(413, error("Request too large"), "Connection: close"))]
+    large = Request(0, "m", 0, "h", "/chat/completions", b"x" * 20_000_000, 3, None)
+    async with wire.client() as client:
+        heard = await client.post(large)
+    assert (heard.status, heard.fault, heard.maybe_billed) == (413, None, False)
 
 
 def free_port() -> int:

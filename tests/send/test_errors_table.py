@@ -158,7 +158,7 @@ TO_DO = ("top up", "set the key", "choose", "copy the model's id", "ask the prov
 async def test_each_line_of_the_error_table(
     wire: Wire, name: str, answered: Reply, following: str, kind: str, code: str | None
 ) -> None:
-    heard = await wire.exchange(answered, total_s=0.05 if "time-out" in name else 30)
+    heard = await wire.exchange(answered, total_s=0.3 if "time-out" in name else 30)
     outcome = judge(heard)
     assert isinstance(outcome, Failure), outcome
     assert (follows(outcome), outcome.type, outcome.code) == (following, kind, code)
@@ -187,7 +187,7 @@ async def test_an_answer_that_only_speaks_of_the_trap_is_an_answer(wire: Wire, t
 async def test_a_body_that_can_be_read_whole_is_an_answer_however_its_connection_ended(
     wire: Wire, longer: bytes, hangs: bool
 ) -> None:
-    heard = await wire.exchange(longer if hangs else Closing(longer), total_s=0.1 if hangs else 30)
+    heard = await wire.exchange(longer if hangs else Closing(longer), total_s=0.3 if hangs else 30)
     assert heard.fault == ("timeout" if hangs else "cut_off")
     outcome = judge(heard)
     assert isinstance(outcome, Completion)
