@@ -57,6 +57,10 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
     message: str
     code: str | None = None
     """The provider's own code, where it gave one."""
+    at_first: Next | None = None
+    """What follows instead as long as this model has given no good answer in this start."""
+    attempts: int | None = None
+    """The most that a row may cost with this failure, where that is less than the job allows."""
 
 
 class Unsendable(msgspec.Struct, frozen=True, gc=False):

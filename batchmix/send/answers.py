@@ -154,7 +154,7 @@ def _tolerant(body: bytes, path: str, served_model: str | None) -> Completion | 
     return Completion(
         response=_content(message.get("content")),
         reasoning=_content(message.get("reasoning_content")) or _content(message.get("reasoning"))
-        or _content(message.get("reasoning_details")),
+        or _content(message.get("reasoning_details")) or _thinking(message.get("content")),
         refusal=_text(message.get("refusal")),
         tool_calls=json_text(message.get("tool_calls")),
         finish_reason=_text(choice.get("finish_reason")),
@@ -173,10 +173,20 @@ def _text(value: Any) -> str | None:
 def _content(value: Any) -> str | None:
     """Return the text of a content, which may come as a list of parts."""
     if isinstance(value, list):
-        texts = [part.get("text") or part.get("summary") if isinstance(part, dict) else part for part in value]
+        texts = [
+            part.get("text") or part.get("summary") if isinstance(part, dict)
+            else _content(part) if isinstance(part, list) else part
+            for part in value
+        ]  # fmt: skip
         found = [text for text in texts if isinstance(text, str)]
         return _text("".join(found)) if found else None
     return _text(value)
+
+
+def _thinking(content: Any) -> str | None:
+    """Return what was thought where that stands among the parts of the content, as Mistral has it."""
+    parts = content if isinstance(content, list) else []
+    return _content([part["thinking"] for part in parts if isinstance(part, dict) and "thinking" in part])
 
 
 def json_text(value: Any) -> str | None:

@@ -22,7 +22,7 @@ class Tries:
     """What the attempts of one row have cost so far, in this start."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self._limit = self._most = limit
         self.costly = 0
         self.throttled_s = 0.0
         self.retry_after_s: float | None = None
@@ -31,12 +31,13 @@ class Tries:
     def note(self, failure: Failure, retry_after_s: float | None) -> None:
         """Count a failed attempt."""
         self.retry_after_s = retry_after_s
+        self._most = min(self._limit, failure.attempts or self._limit)
         if failure.next is Next.RETRY:
             self.costly += 1
 
     def used_up(self) -> bool:
         """Return whether no further attempt is allowed."""
-        return self.costly >= self._limit or self.throttled_s >= _LONGEST_THROTTLE_S
+        return self.costly >= self._most or self.throttled_s >= _LONGEST_THROTTLE_S
 
 
 async def retried(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -12,6 +13,8 @@ from batchmix.send.answers import json_text, read_json
 _LONGEST_MESSAGE = 500
 _LONGEST_CODE = 100
 _MESSAGES = ("message", "detail", "msg", "error_msg")
+_QUOTED = re.compile(r"""(?<!\w)(['"`])((?:(?!\1(?!\w)).)*)(?:\1|$)""", re.ASCII)
+_LABEL = re.compile(r"(?:error|message|msg|detail)['\"]?\s*[:=]\s*$", re.IGNORECASE)
 
 
 class Complaint(msgspec.Struct, frozen=True):
@@ -23,35 +26,80 @@ class Complaint(msgspec.Struct, frozen=True):
     """Its code as text, else its type; empty where it gave none."""
     codes: frozenset[str] = frozenset()
     """All that may be one, in lower case."""
+    param: str = ""
+    """The key of the request that it is about; empty where it named none."""
+
+
+def unquoted(message: str) -> str:
+    """Return a message without the sentences that it quotes: they may come out of a prompt, and mean nothing.
+
+    A name in quotation marks stays, and so does an error that is wrapped in another one.
+    """
+    return _QUOTED.sub(_unquoted, message)
+
+
+def _unquoted(match: re.Match[str]) -> str:
+    is_name = match[2].isascii() and " " not in match[2]
+    if is_name or _LABEL.search(match.string, 0, match.start()):
+        return match[0]
+    return f"{match[1]}…{match[1]}"
 
 
 def find_complaint(body: bytes) -> Complaint | None:
     """Return the error in a body, or None where there is none. Never raises.
 
     OpenAI's `{"error": {"message", "type", "code"}}`, with only `message` sure; `{"error": "text"}`; Gemini's list
-    around it; FastAPI's and vLLM's `{"detail": …}` and `{"message": …}`; `{"code", "msg"}`.
+    around it; FastAPI's and vLLM's `{"detail": …}` and `{"message": …}`; `{"code", "msg"}`; a text alone.
     """
     found = read_json(body)
     if isinstance(found, list) and found:
         found = found[0]
+    if isinstance(found, str):
+        return Complaint(one_line(found))
     if not isinstance(found, dict):
         return None
     error = found.get("error") or found.get("errors")
     if not error:
-        if not any(isinstance(found.get(name), str | list) and found[name] for name in _MESSAGES):
+        if not any(isinstance(found.get(name), str | list | dict) and found[name] for name in _MESSAGES):
             return None
         error = found
     if isinstance(error, list):
         error = error[0]
     if not isinstance(error, dict):
-        return Complaint(one_line(_as_text(error)))
+        error = {"message": error}
     codes = [
-        one_line(_as_text(value))[:_LONGEST_CODE]
+        one_line(str(value))[:_LONGEST_CODE]
         for value in (error.get("code"), error.get("type"), error.get("status"), found.get("code"))
         if isinstance(value, str | int) and not isinstance(value, bool) and value != ""
     ]
+    param = error.get("param")
+    return Complaint(
+        one_line(_message(error)),
+        next(iter(codes), ""),
+        frozenset(code.lower() for code in codes),
+        param if isinstance(param, str) else "",
+    )
+
+
+def _message(error: dict[str, Any]) -> str:
+    """Return the message, and what OpenRouter's provider said behind it."""
     message = next((error[name] for name in _MESSAGES if error.get(name)), error)
-    return Complaint(one_line(_as_text(message)), next(iter(codes), ""), frozenset(code.lower() for code in codes))
+    if isinstance(message, dict) and isinstance(message.get("detail"), list):  # Mistral
+        message = message["detail"]
+    if isinstance(message, list):
+        message = "; ".join(map(_finding, message))
+    metadata = error.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    return f"{_as_text(message)}: {raw}" if isinstance(raw, str) else _as_text(message)
+
+
+def _finding(part: Any) -> str:
+    """Return what FastAPI found, and where; not what was sent, which stands beside it."""
+    if not isinstance(part, dict) or not isinstance(part.get("msg"), str):
+        return _as_text(part)
+    place = part.get("loc")
+    steps = [str(step) for step in place if step != "body"] if isinstance(place, list) else []
+    return ": ".join(filter(None, [".".join(steps), part["msg"]]))
 
 
 def _as_text(value: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import select
 import ssl
 from collections.abc import Mapping
 
@@ -23,8 +24,12 @@ from yarl import URL
 
 _MOST_HEADER_BYTES = 2**17
 """A header line above aiohttp's 8 kB must not cost an answer that was paid for."""
-_KEPT_S = 50
-"""Servers close idle connections after a minute or more."""
+_KEPT_S = 4.0
+"""How long an idle connection is kept. Many servers close theirs after 5 s (uvicorn, Node, Apache), and a request that
+leaves just then is lost, and may have been billed; so this side is first."""
+_MOST_CLOSED = 3
+"""So many connections may turn out closed, one after the other, before a byte of a request has left."""
+_CLOSED = getattr(select, "POLLRDHUP", select.POLLHUP)
 
 
 class NotHttp(Exception):
@@ -96,23 +101,35 @@ class Connections:
         Raises `ClientError`, `OSError`, `ValueError` (the URL is none) and `NotHttp`.
         """
         target = self._targets.get(url) or self._target(url)
-        try:
-            connection = await self._connector.connect(target.request, [], self._timeout)
-        except TimeoutError as error:
-            raise aiohttp.ConnectionTimeoutError from error
+        connection = await self._open(target)
         try:
             protocol = connection.protocol
             assert protocol is not None
+            assert protocol.transport is not None
             protocol.set_response_params(
                 read_until_eof=True, max_line_size=_MOST_HEADER_BYTES, max_field_size=_MOST_HEADER_BYTES
             )
-            # The connector gives no connection that is closing, and nothing was awaited since.
-            assert protocol.transport is not None
             protocol.transport.write(target.message(body))
             return await _reply(protocol, connection)
         except BaseException:
             connection.close()
             raise
+
+    async def _open(self, target: _Target) -> Connection:
+        """Return a connection, if possible one whose other end is open; nothing may be awaited before it is used."""
+        for _ in range(_MOST_CLOSED):
+            connection = await self._connect(target)
+            if not _is_closed(connection):
+                return connection
+            connection.close()
+            await asyncio.sleep(0)  # the loop reads the ends of the others
+        return await self._connect(target)
+
+    async def _connect(self, target: _Target) -> Connection:
+        try:
+            return await self._connector.connect(target.request, [], self._timeout)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError from error
 
     def _target(self, url: str) -> _Target:
         request = aiohttp.ClientRequest(
@@ -120,6 +137,16 @@ class Connections:
         )
         target = self._targets[url] = _Target(request)
         return target
+
+
+def _is_closed(connection: Connection) -> bool:
+    """Return whether the other end has closed: the kernel may know it before the event loop has looked."""
+    transport = connection.transport
+    if transport is None or transport.is_closing():
+        return True
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket"), _CLOSED)
+    return bool(poll.poll(0))
 
 
 async def _reply(protocol: ResponseHandler, connection: Connection) -> Reply:

@@ -22,7 +22,6 @@ import msgspec
 from batchmix.errors import Next, ProviderStopped
 from batchmix.records import Completion, Exchange, Failure, Progress, Request
 from batchmix.send.attempts import Outcome, Tries, retried
-from batchmix.send.classify import WEB_PAGE
 from batchmix.send.governor import Governor, Ticket
 from batchmix.send.streak import Streak
 
@@ -263,7 +262,7 @@ class Pool:
             waiting, item.outcome = item.outcome, None
             if not waiting.done():
                 waiting.set_result(outcome)
-        elif _passing(outcome) and not self._hopeless(outcome):
+        elif _passing(outcome) and self._next_step(outcome) is outcome.next:
             if not self._closed:  # else the row is left as it is, for the next start
                 self._retry_later(item, outcome)
         else:
@@ -297,11 +296,11 @@ class Pool:
             self._good_answers += 1
             self._settle_streak()
             self._close_row(request, None)
-        elif outcome.next is Next.STOP_RUN or self._hopeless(outcome):
+        elif self._next_step(outcome) is Next.STOP_RUN:
             self._halt.stop(ProviderStopped(outcome.message))
-        elif outcome.next is Next.STOP_MODEL:
+        elif self._next_step(outcome) is Next.STOP_MODEL:
             self._stop_lane(outcome)
-        elif outcome.next is Next.REJECT and not self._rules.keep_going and self._streak.holds(request, outcome):
+        elif self._may_be_the_jobs(outcome) and self._streak.holds(request, outcome):
             if self._streak.is_full:
                 message = f"the first {self._streak.LENGTH} requests were all refused: {outcome.message}"
                 self._stop_lane(Failure(Next.STOP_MODEL, outcome.type, message, outcome.code))
@@ -310,9 +309,13 @@ class Pool:
             self._settle_streak()
             self._close_row(request, outcome)
 
-    def _hopeless(self, outcome: Outcome) -> bool:
-        """Return whether a web page came where no good answer ever has: then the address is wrong."""
-        return isinstance(outcome, Failure) and outcome.type == WEB_PAGE and not self._good_answers
+    def _next_step(self, failure: Failure) -> Next:
+        """Return what follows from a failure, which may be worse while no good answer has come."""
+        return failure.next if self._good_answers or failure.at_first is None else failure.at_first
+
+    def _may_be_the_jobs(self, failure: Failure) -> bool:
+        """Return whether a failure is held back until it is seen that not all rows end with it."""
+        return not self._rules.keep_going and (failure.next is Next.REJECT or failure.attempts is not None)
 
     def _settle_streak(self) -> None:
         for request, failure in self._streak.broken():

@@ -1,4 +1,4 @@
-"""The rule that stops a broken job early: the first requests all end with the same rejection."""
+"""The rule that stops a broken job early: the first requests all end with the same rejection, or unknown error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _VARYING = re.compile(r"[0-9a-f]{8,}|\d+", re.IGNORECASE)
 
 
 class Streak:
-    """Holds rejections back for as long as all that ended was the same rejection.
+    """Holds failures back for as long as all that ended was the same failure.
 
     What is held has no end yet: if the job is stopped because the streak is full, the rows are asked again by the
     next start, when the cause may be mended.
@@ -33,7 +33,7 @@ class Streak:
         return len(self._held) >= self.LENGTH
 
     def holds(self, request: Request, failure: Failure) -> bool:
-        """Take a rejection if it continues the streak; return whether it did."""
+        """Take a failure if it continues the streak; return whether it did."""
         if self._over or failure.type in _OF_THE_ROW:
             return False
         if self._held and _signature(self._held[0][1]) != _signature(failure):

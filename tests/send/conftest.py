@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from batchmix.job import Timeouts
-from batchmix.records import Exchange, Request
+from batchmix.records import Exchange, Failure, Request
 from batchmix.redact import Secrets
 from batchmix.send.client import Client
 
@@ -28,6 +28,7 @@ GOOD: dict[str, Any] = {
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "Paris"}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6},
 }
+PAGE = b"<!DOCTYPE html>\n<html><head><title>AiHubMix</title></head></html>"
 # Of this test only: made with `openssl ca -startdate 20200101000000Z -enddate 21200101000000Z`, for 127.0.0.1.
 CERTIFICATE = """\
 -----BEGIN PRIVATE KEY-----
@@ -60,6 +61,17 @@ def error(message: str, code: object = None, **more: object) -> dict[str, object
     return {"error": {"message": f"{message} (tid: 2026112300000001)", "param": "", "code": code, **more}}
 
 
+def page(status: int) -> bytes:
+    """Return a web page."""
+    return reply(status, PAGE, kind="text/html; charset=utf-8")
+
+
+def follows(failure: Failure) -> str:
+    """Return what follows from a failure, in a word or two: `retry 3, at first stop_run`."""
+    text = failure.next.value + (f" {failure.attempts}" if failure.attempts else "")
+    return f"{text}, at first {failure.at_first.value}" if failure.at_first else text
+
+
 @dataclass(frozen=True)
 class Closing:
     """Bytes, after which the connection is closed; with `reset`, by an RST."""
@@ -68,7 +80,14 @@ class Closing:
     reset: bool = False
 
 
-Reply = bytes | Closing | None
+@dataclass(frozen=True)
+class Early:
+    """Bytes that are sent before the body of the request is read; then the connection is closed."""
+
+    data: bytes
+
+
+Reply = bytes | Closing | Early | None
 """What a request is answered; None: nothing, for ever."""
 
 
@@ -81,6 +100,7 @@ class Wire:
         self.connections = 0
         self.address = ""
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
 
     @property
     def url(self) -> str:
@@ -103,29 +123,41 @@ class Wire:
         assert task
         self._tasks.add(task)
         self.connections += 1
+        self._writers.add(writer)
         try:
             while await self._answer(reader, writer):
                 pass
         except (asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
             pass
         finally:
+            self._writers.discard(writer)
             writer.transport.abort() if task.cancelling() else writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = await reader.readuntil(b"\r\n\r\n")
         fields = dict(line.split(b": ", 1) for line in head.lower().split(b"\r\n")[1:] if line)
+        if isinstance(early := self.replies[0], Early):
+            writer.write(early.data)
+            writer.write_eof()
+            await reader.read()
+            return False
         body = await reader.readexactly(int(fields.get(b"content-length", b"0")))
         self.requests.append(head + body)
         found = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
         if found is None:
             await asyncio.Event().wait()
-        assert found is not None
+        assert isinstance(found, bytes | Closing)
         writer.write(found.data if isinstance(found, Closing) else found)
         await writer.drain()
         if isinstance(found, Closing) and found.reset:
             linger = struct.pack("ii", 1, 0)
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         return not isinstance(found, Closing)
+
+    def hang_up(self) -> None:
+        """Close all connections."""
+        for writer in self._writers:
+            writer.close()
 
     def client(self, *, most_answer_bytes: int = 100_000, **timeouts: float) -> Client:
         return Client(self.url, Secrets(KEY), Timeouts(**timeouts), 4, most_answer_bytes=most_answer_bytes)

@@ -9,6 +9,7 @@ import resource
 import socket
 import ssl
 import threading
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from batchmix.records import Completion, Exchange, Failure, Request
 from batchmix.redact import Secrets
 from batchmix.send.classify import judge
 from batchmix.send.client import Client, retry_after_s
-from tests.send.conftest import GOOD, KEY, REQUEST, Closing, Reply, Wire, error, reply
+from tests.send.conftest import GOOD, KEY, REQUEST, Closing, Early, Reply, Wire, error, reply
 
 BODY = json.dumps(GOOD).encode()
 
@@ -172,8 +173,8 @@ async def test_the_model_that_was_billed_is_the_header_or_the_routers(wire: Wire
 @pytest.mark.parametrize(
     ("answer", "timeouts", "fault", "billed", "status", "body"),
     [
-        (None, {"total_s": 0.05}, "timeout", True, None, b""),
-        (reply(200, BODY)[:-20], {"total_s": 0.05}, "timeout", True, 200, BODY[:-20]),
+        (None, {"total_s": 0.3}, "timeout", True, None, b""),
+        (reply(200, BODY)[:-20], {"total_s": 0.3}, "timeout", True, 200, BODY[:-20]),
         (Closing(b""), {}, "connection", True, None, b""),
         (Closing(b"", reset=True), {}, "connection", True, None, b""),
         (Closing(reply(200, BODY)[:20]), {}, "connection", True, None, b""),
@@ -225,6 +226,14 @@ async def test_after_a_break_the_next_request_has_a_connection_of_its_own(wire: 
     assert wire.connections == 2
 
 
+async def test_a_refusal_that_comes_before_all_was_sent_is_heard(wire: Wire) -> None:
+    wire.replies = [Early(reply(413, error("Request too large"), "Connection: close"))]
+    large = Request(0, "m", 0, "h", "/chat/completions", b"x" * 20_000_000, 3, None)
+    async with wire.client() as client:
+        heard = await client.post(large)
+    assert (heard.status, heard.fault, heard.maybe_billed) == (413, None, False)
+
+
 def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -270,11 +279,33 @@ async def test_connections_that_the_server_closes_between_requests_cost_no_failu
     wire.replies = [Closing(reply(200, BODY))]
     async with wire.client() as client:
         for _ in range(10):
-            assert (await client.post(REQUEST)).status == 200
+            heard = await asyncio.gather(*(client.post(REQUEST) for _ in range(20)))
+            assert {(found.status, found.fault, found.maybe_billed) for found in heard} == {(200, None, False)}
             _, writer = await asyncio.open_connection(*wire.address.split(":"))  # the end is heard meanwhile
             writer.close()
             await writer.wait_closed()
-    assert len(wire.requests) == 10
+    assert len(wire.requests) == 200
+
+
+async def test_many_connections_that_are_closed_at_once_cost_no_failures(wire: Wire) -> None:
+    """All of them are idle, all are closed, and all are wanted before the loop has heard of each end."""
+    async with wire.client() as client:
+        await asyncio.gather(*(client.post(REQUEST) for _ in range(50)))
+        wire.hang_up()
+        await asyncio.sleep(0)
+        heard = await asyncio.gather(*(client.post(REQUEST) for _ in range(50)))
+    assert {(found.status, found.fault, found.maybe_billed) for found in heard} == {(200, None, False)}
+    assert len(wire.requests) == 100
+
+
+async def test_a_connection_is_let_go_before_the_server_does_it(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers keep idle connections for 5 s and more."""
+    started = time.monotonic()
+    async with wire.client() as client:
+        for at_s, connections in [(0.0, 1), (3.9, 1), (8.0, 2)]:
+            monkeypatch.setattr("aiohttp.connector.monotonic", lambda now=started + at_s: now)
+            assert (await client.post(REQUEST)).fault is None
+            assert wire.connections == connections
 
 
 class Shop:
@@ -310,8 +341,8 @@ class Shop:
 
 
 @pytest.mark.parametrize("seen", [True, False])
-async def test_a_request_is_repeated_only_where_no_byte_had_left(seen: bool) -> None:
-    """The server's end waits in the kernel; the loop hears of it just before the request leaves, or just after."""
+async def test_a_connection_that_was_closed_since_costs_nothing(seen: bool) -> None:
+    """The server's end waits in the kernel; the loop hears of it before the request is made, or has not looked yet."""
     shop = Shop()
     async with Client(shop.url, Secrets(), Timeouts(), 4) as client:
         assert (await client.post(REQUEST)).status == 200
@@ -320,10 +351,7 @@ async def test_a_request_is_repeated_only_where_no_byte_had_left(seen: bool) -> 
             await asyncio.sleep(0)
         heard = await client.post(REQUEST)
     shop.end()
-    if seen:
-        assert (heard.status, heard.fault, heard.maybe_billed, shop.requests) == (200, None, False, 2)
-    else:
-        assert (heard.status, heard.fault, heard.maybe_billed, shop.requests) == (None, "connection", True, 1)
+    assert (heard.status, heard.fault, heard.maybe_billed, shop.requests) == (200, None, False, 2)
 
 
 async def test_a_cancellation_passes_and_spoils_no_connection(wire: Wire) -> None:

@@ -214,3 +214,42 @@ async def test_keep_going_goes_on() -> None:
     scene = Scene(lambda row, time: REJECT, rules=Rules(3, keep_going=True))
     await scene.run(100)
     assert len(scene.ends) == 100
+
+
+UNKNOWN = Failure(Next.RETRY, "unknown", "what?", attempts=2)
+
+
+async def test_an_error_that_nobody_knows_costs_fewer_attempts_and_then_the_row() -> None:
+    scene = Scene(lambda row, time: UNKNOWN if row == 5 else Completion("a"), rules=Rules(6))
+    await scene.run(30)
+    assert scene.asked[5] == 2
+    assert scene.ends == {**dict.fromkeys(range(30)), 5: UNKNOWN}
+
+
+async def test_a_known_error_after_an_unknown_one_has_all_its_attempts() -> None:
+    scene = Scene(lambda row, time: UNKNOWN if row == 5 and time == 1 else RETRY if row == 5 else Completion("a"))
+    await scene.run(30)
+    assert (scene.asked[5], scene.ends[5]) == (3, RETRY)
+
+
+async def test_the_same_unknown_error_for_the_first_rows_stops_and_leaves_them_open() -> None:
+    scene = Scene(lambda row, time: UNKNOWN)
+    await scene.run(500)
+    assert scene.pool.stopped is not None
+    assert "what?" in scene.pool.stopped.message
+    assert not scene.ends
+
+
+@pytest.mark.parametrize("worse", [Next.STOP_MODEL, Next.STOP_RUN])
+@pytest.mark.parametrize("good", [0, 3])
+async def test_what_stops_at_first_is_passing_trouble_after_a_good_answer(worse: Next, good: int) -> None:
+    trouble = Failure(Next.RETRY, "web_page", "wrong address", at_first=worse)
+    scene = Scene(lambda row, time: Completion("a") if row < good or time > 1 else trouble, concurrency=1)
+    await scene.run(20, workers=1)
+    if good:
+        assert scene.ends == dict.fromkeys(range(20))
+    else:
+        assert scene.asked == {0: 1}
+        assert not scene.ends
+        assert (scene.pool.stopped is None) == (worse is Next.STOP_RUN)
+        assert (scene.halt.reason is None) == (worse is Next.STOP_MODEL)

@@ -1,0 +1,104 @@
+"""What an answer looks like, however oddly it comes: nothing of it is lost."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from batchmix.records import Completion, Exchange, Failure, Usage
+from batchmix.send.classify import judge
+from tests.send.conftest import GOOD, Wire, reply
+
+USAGE = Usage(5, 1, 6)
+
+
+def good(**message: object) -> bytes:
+    return json.dumps({**GOOD, "choices": [{"message": message, "finish_reason": "stop"}]}).encode()
+
+
+ANSWERS: list[tuple[str, bytes, Completion]] = [
+    ("ordinary", json.dumps(GOOD).encode(), Completion("Paris", finish_reason="stop", usage=USAGE)),
+    ("pretty-printed", json.dumps(GOOD, indent=4).encode(), Completion("Paris", finish_reason="stop", usage=USAGE)),
+    ("after a BOM", b"\xef\xbb\xbf" + json.dumps(GOOD).encode(), Completion("Paris", finish_reason="stop", usage=USAGE)),
+    ("with NaN", json.dumps({**GOOD, "logprob": float("nan")}).encode(), Completion("Paris", finish_reason="stop", usage=USAGE)),
+    ("with an integer of 200 bits", json.dumps({**GOOD, "created": 2**200}).encode(), Completion("Paris", finish_reason="stop", usage=USAGE)),
+    ("with an integer of 5,000 digits and a lone surrogate", json.dumps(GOOD)[:-1].encode() + b',"a":' + b"9" * 5000 + b',"b":"\\ud800"}', Completion("Paris", finish_reason="stop", usage=USAGE)),
+    ("a null error", json.dumps({**GOOD, "error": None}).encode(), Completion("Paris", finish_reason="stop", usage=USAGE)),
+    ("null content", good(content=None, refusal="I can't"), Completion(None, refusal="I can't", finish_reason="stop", usage=USAGE)),
+    ("missing content", good(role="assistant"), Completion(None, finish_reason="stop", usage=USAGE)),
+    ("no content left by the cap", json.dumps({**GOOD, "choices": [{"message": {"content": ""}, "finish_reason": "length"}]}).encode(), Completion("", finish_reason="length", usage=USAGE)),
+    ("filtered away", json.dumps({**GOOD, "choices": [{"index": 0, "finish_reason": "content_filter"}]}).encode(), Completion(None, finish_reason="content_filter", usage=USAGE)),
+    ("parts", good(content=[{"type": "text", "text": "a"}, {"text": "b"}, "c", 4]), Completion("abc", finish_reason="stop", usage=USAGE)),
+    ("parts with what was thought", good(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "h"}, {"type": "text", "text": "m"}]}, {"type": "thinking", "thinking": "!"}, {"type": "text", "text": "a"}]), Completion("a", "hm!", finish_reason="stop", usage=USAGE)),
+    ("nested parts", good(content=[["a", [{"text": "b"}]], None]), Completion("ab", finish_reason="stop", usage=USAGE)),
+    ("reasoning_content", good(content=None, reasoning_content="hm"), Completion(None, "hm", finish_reason="stop", usage=USAGE)),
+    ("reasoning", good(content="x", reasoning="hm"), Completion("x", "hm", finish_reason="stop", usage=USAGE)),
+    ("reasoning_details", good(content="x", reasoning_details=[{"type": "reasoning.text", "text": "h"}, {"summary": "m"}]), Completion("x", "hm", finish_reason="stop", usage=USAGE)),
+    ("tool calls as they came", good(content=None, tool_calls=[{"id": 1, "n": 2**70}]), Completion(tool_calls=json.dumps([{"id": 1, "n": 2**70}]), finish_reason="stop", usage=USAGE)),
+    ("no tool calls", good(content="x", tool_calls=[]), Completion("x", finish_reason="stop", usage=USAGE)),
+    ("several choices", json.dumps({**GOOD, "choices": [*GOOD["choices"], {"message": {"content": "Rome"}}]}).encode(), Completion("Paris", finish_reason="stop", usage=USAGE)),
+    ("a lone surrogate", b'{"model":"gpt-4o-mini-2024","choices":[{"message":{"content":"a\\ud800b","tool_calls":["\\udfff"]}}]}', Completion("a\ufffdb", tool_calls='["\\udfff"]')),
+    ("a pair of surrogates", b'{"model":"gpt-4o-mini-2024","choices":[{"message":{"content":"\\ud83d\\ude00"}}]}', Completion("😀")),
+    ("a NUL", b'{"model":"gpt-4o-mini-2024","choices":[{"message":{"content":"a\\u0000b"}}]}', Completion("a\0b")),
+    ("not UTF-8", b'{"model":"gpt-4o-mini-2024","choices":[{"message":{"content":"caf\xe9"}}]}', Completion("caf\ufffd")),
+    ("no usage", json.dumps({name: value for name, value in GOOD.items() if name != "usage"}).encode(), Completion("Paris", finish_reason="stop")),
+    ("reasoning in two places", good(content="x", reasoning_content="hm", reasoning="no"), Completion("x", "hm", finish_reason="stop", usage=USAGE)),
+    ("escapes that end a line or a file", good(content="a\r\n\x1a\u2028\x7f\x1b[2Jb"), Completion("a\r\n\x1a\u2028\x7f\x1b[2Jb", finish_reason="stop", usage=USAGE)),
+    ("deep", json.dumps(GOOD)[:-1].encode() + b',"a":' + b"[" * 400 + b"]" * 400 + b"}", Completion("Paris", finish_reason="stop", usage=USAGE)),
+    ("of the wrong types", json.dumps({"model": "gpt-4o-mini-2024", "choices": [{"message": {"content": 7, "refusal": [], "reasoning": {}}, "finish_reason": 1}], "usage": "none"}).encode(), Completion()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "body", "expected"), ANSWERS, ids=[row[0] for row in ANSWERS])
+async def test_an_odd_answer_is_taken_apart_and_kept_whole(
+    wire: Wire, name: str, body: bytes, expected: Completion
+) -> None:
+    outcome = judge(await wire.exchange(reply(200, body, "X-Aihubmix-Model: billed")))
+    assert isinstance(outcome, Completion), outcome
+    assert outcome.served_model == "billed"
+    named = judge(Exchange(0, 0, 0.0, 200, body))
+    assert isinstance(named, Completion)
+    assert named.served_model == "gpt-4o-mini-2024"
+    fields = ("response", "reasoning", "refusal", "tool_calls", "finish_reason", "usage")
+    assert [getattr(outcome, field) for field in fields] == [getattr(expected, field) for field in fields]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "response"),
+    [
+        ("/completions", {"choices": [{"text": "Paris", "finish_reason": "stop"}]}, "Paris"),
+        ("/responses", {"output": [{"type": "reasoning", "content": [{"text": "hm"}]}, {"type": "message", "content": [{"type": "output_text", "text": "Pa"}, {"text": "ris"}]}]}, "Paris"),
+        ("/embeddings", {"data": [{"embedding": [0.1]}]}, None),
+        ("/rerank", {"results": []}, None),
+    ],
+)  # fmt: skip
+def test_other_endpoints_are_answered_by_their_own_shapes(path: str, body: object, response: str | None) -> None:
+    outcome = judge(Exchange(0, 0, 0.0, 200, json.dumps(body).encode()), path)
+    assert isinstance(outcome, Completion)
+    assert outcome.response == response
+    refused = judge(Exchange(0, 0, 0.0, 200, b'{"error":{"message":"x","code":"insufficient_quota"}}'), path)
+    assert isinstance(refused, Failure)
+    assert refused.type == "no_balance"
+
+
+USAGES: list[tuple[object, Usage]] = [
+    (None, Usage()),
+    ({}, Usage()),
+    ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, Usage(0, 0, 0)),
+    ({"prompt_tokens": 150.0, "completion_tokens": 2, "total_tokens": 152}, Usage(150, 2, 152)),
+    ({"prompt_tokens": 2**70, "completion_tokens": -1, "total_tokens": "9"}, Usage()),
+    ({"prompt_tokens": 1.5, "completion_tokens": True, "total_tokens": 1e400}, Usage()),
+    ({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11, "prompt_tokens_details": {"cached_tokens": 3}, "completion_tokens_details": {"reasoning_tokens": 2}}, Usage(5, 6, 11, 3, 2)),
+    ({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11, "prompt_tokens_details": None, "completion_tokens_details": {}}, Usage(5, 6, 11)),
+    ({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11, "prompt_tokens_details": {"cached_tokens": 0}, "claude_cache_tokens_details": {"cache_creation_input_tokens": 4, "cache_read_input_tokens": 3}}, Usage(5, 6, 11, 3)),
+    ({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11, "prompt_cache_hit_tokens": 4, "prompt_cache_miss_tokens": 1}, Usage(5, 6, 11, 4)),
+    ({"input_tokens": 5, "output_tokens": 6, "total_tokens": 11}, Usage(5, 6, 11)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("usage", "expected"), USAGES)
+async def test_usage_is_what_the_provider_said_or_null(wire: Wire, usage: object, expected: Usage) -> None:
+    outcome = judge(await wire.exchange(reply(200, {**GOOD, "usage": usage})))
+    assert isinstance(outcome, Completion)
+    assert outcome.usage == expected

@@ -1,0 +1,180 @@
+"""Whole runs against a server that sends the bytes it is told to: what comes on the socket, and the row that it makes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from batchmix.errors import ProviderStopped
+from batchmix.records import Completion, Usage
+from tests.conftest import Bench
+from tests.send.conftest import GOOD, error, page, reply
+from tests.send.test_answers import ANSWERS, USAGES
+
+Answer = Callable[[int, int, int], bytes | None]
+"""From the row, how often it was asked, and how often its connection; None: the connection is closed."""
+
+
+class Provider(socketserver.ThreadingTCPServer):
+    """Answers each row as it is told to."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Connection)
+        self.answer: Answer = lambda row, asked, kept: reply(200, GOOD)
+        self.closes = False
+        """After each answer."""
+        self.asked: list[int] = []
+
+
+class _Connection(socketserver.StreamRequestHandler):
+    server: Provider
+
+    def handle(self) -> None:
+        for kept in itertools.count(1):
+            head = b""
+            while (line := self.rfile.readline()) not in {b"\r\n", b""}:
+                head += line.lower()
+            length = re.search(rb"content-length: (\d+)", head)
+            if not length:
+                return
+            row = re.search(r"row (\d+)", self.rfile.read(int(length[1])).decode())
+            assert row
+            self.server.asked.append(int(row[1]))
+            answer = self.server.answer(int(row[1]), self.server.asked.count(int(row[1])), kept)
+            if answer is None:
+                return
+            self.wfile.write(answer)
+            if self.server.closes:
+                return
+
+
+@pytest.fixture
+def provider(bench: Bench) -> Iterator[Provider]:
+    with Provider() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        bench.settings["provider"]["base_url"] = "http://127.0.0.1:{1}/v1".format(*server.server_address)
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+# Answers
+
+LONG = "long " * 1_000_000
+BODIES = [
+    *((body, answer) for _, body, answer in ANSWERS),
+    *((json.dumps({**GOOD, "usage": said}).encode(), Completion("Paris", finish_reason="stop", usage=usage)) for said, usage in USAGES),
+    (json.dumps(GOOD).replace("Paris", LONG).encode(), Completion(LONG, finish_reason="stop", usage=Usage(5, 1, 6))),
+]  # fmt: skip
+
+
+def test_every_odd_answer_is_a_row_with_all_that_was_said(bench: Bench, provider: Provider) -> None:
+    provider.answer = lambda row, asked, kept: reply(200, BODIES[row][0])
+    bench.write(len(BODIES), text="row {}")
+    bench.run()
+    rows = bench.rows()
+    assert [(row["row"], row["status"], row["attempts"], row["error_type"]) for row in rows] == [
+        (n, "ok", 1, None) for n in range(len(BODIES))
+    ]
+    for row, (body, answer) in zip(rows, BODIES, strict=True):
+        usage = answer.usage
+        assert [row[name] for name in ("response", "reasoning", "refusal", "tool_calls", "finish_reason")] == [
+            answer.response, answer.reasoning, answer.refusal, answer.tool_calls, answer.finish_reason
+        ]  # fmt: skip
+        assert [row[name] for name in usage.__struct_fields__] == [getattr(usage, n) for n in usage.__struct_fields__]
+        assert row["raw"] == body.decode("utf-8", "replace")
+        assert row["served_model"] == "gpt-4o-mini-2024"
+
+
+# Connections
+
+
+def test_a_server_that_closes_each_connection_at_once_costs_no_row(bench: Bench, provider: Provider) -> None:
+    provider.closes = True
+    bench.write(200, text="row {}")
+    assert bench.run().totals.ok == 200
+    assert len(provider.asked) == 200
+    assert all(row["maybe_billed"] == row["attempts"] - 1 for row in bench.rows())
+
+
+def test_what_is_lost_on_a_closing_connection_is_asked_again_and_counted(bench: Bench, provider: Provider) -> None:
+    """The server closes kept connections just as a request has left: nobody can know whether it was served."""
+    lost: list[int] = []
+
+    def answer(row: int, asked: int, kept: int) -> bytes | None:
+        if kept == 1 or len(lost) == 10:
+            return reply(200, GOOD)
+        lost.append(row)
+        return None
+
+    provider.answer = answer
+    bench.settings["limits"]["concurrency"] = 1
+    bench.write(40, text="row {}")
+    assert bench.run().totals.ok == 40
+    assert len(lost) == 10
+    assert {row["row"]: row["maybe_billed"] for row in bench.rows() if row["maybe_billed"]} == {
+        row: lost.count(row) for row in lost
+    }
+    assert all(row["attempts"] == 1 + row["maybe_billed"] for row in bench.rows())
+
+
+# Errors
+
+
+def test_an_error_that_nobody_knows_is_retried_a_little_and_shown(bench: Bench, provider: Provider) -> None:
+    provider.answer = lambda row, asked, kept: reply(418, error("the teapot", "t")) if row == 3 else reply(200, GOOD)
+    bench.write(10, text="row {}")
+    bench.run()
+    row = bench.rows()[3]
+    shown = {name: row[name] for name in ("status", "attempts", "http_status", "error_type", "error_code")}
+    assert shown == {
+        "status": "failed", "attempts": 3, "http_status": 418, "error_type": "unknown", "error_code": "t"
+    }  # fmt: skip
+    assert row["error_message"] == "the teapot (tid: 2026112300000001)"
+    assert provider.asked.count(3) == 3
+
+
+PASSING = [
+    page(200),
+    reply(302, b"", "Location: https://maintenance.example/"),
+    reply(503, error("No available channel for model m under group default")),
+]
+
+
+@pytest.mark.parametrize("trouble", PASSING, ids=["web page", "redirect", "no channel"])
+def test_what_stops_at_the_start_is_passing_trouble_in_the_middle(
+    bench: Bench, provider: Provider, trouble: bytes
+) -> None:
+    bench.settings["limits"]["concurrency"] = 1
+    bench.write(10, text="row {}")
+    provider.answer = lambda row, asked, kept: trouble
+    with pytest.raises(ProviderStopped):
+        bench.run()
+    assert provider.asked == [0]
+    provider.asked.clear()
+    provider.answer = lambda row, asked, kept: trouble if row == 5 and asked == 1 else reply(200, GOOD)
+    assert bench.run().totals.ok == 10
+    assert sorted(provider.asked) == sorted([*range(10), 5])
+
+
+def test_a_parameter_that_the_model_refuses_stops_and_is_named(bench: Bench, provider: Provider) -> None:
+    refusal = error("Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.", "unsupported_parameter", param="max_tokens")  # fmt: skip
+    provider.answer = lambda row, asked, kept: reply(400, refusal)
+    bench.settings["params"] = {"max_tokens": 9}
+    bench.write(200, text="row {}")
+    with pytest.raises(ProviderStopped, match=r"in \[params\], use max_completion_tokens instead of max_tokens"):
+        bench.run()
+    assert len(provider.asked) <= 20 + 8
+    bench.settings["params"] = {"max_completion_tokens": 9}
+    provider.answer = lambda row, asked, kept: reply(200, GOOD)
+    assert bench.run().totals.ok == 200
