@@ -78,12 +78,11 @@ class Deltas:
 
     def _encoded(self, told: Callable[[_Node], _Node], kind: Any) -> bytes | None:
         try:
-            body = {
-                **self._rest,
-                "object": kind,
-                "choices": [told(_built(choice)) for _, choice in sorted(self._choices.items())],
-                "usage": self._usage,
-            }
+            choices = [told(_built(choice)) for _, choice in sorted(self._choices.items())]
+        except RecursionError:
+            return None
+        body = {**self._rest, "object": kind, "choices": choices, "usage": self._usage}
+        try:
             return msgspec.json.encode(body)
         except (ValueError, TypeError, OverflowError, RecursionError):  # lone surrogates, whole numbers of any size
             text = json_text(body)
