@@ -63,8 +63,8 @@ class Deltas:
 
     @property
     def is_whole(self) -> bool:
-        """Whether as many choices as were asked for have begun, and all have their finish reasons."""
-        return len(self._choices) >= self._asked and self.is_ended
+        """Whether all choices that were asked for have begun, and all that have begun have their finish reasons."""
+        return all(index in self._choices for index in range(self._asked)) and self.is_ended
 
     def answer(self) -> bytes | None:
         """Return the ordinary JSON body; None where it is nested too deeply to be written."""

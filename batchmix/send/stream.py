@@ -24,7 +24,7 @@ class Streamed(msgspec.Struct, frozen=True):
     """A whole answer as an ordinary body; an error as it came; what was no stream as it came; of an answer that is not
     whole a list with all its chunks put together, which nobody takes for an answer."""
     fault: str | None = None
-    """As in `Exchange`: `cut_off`, `bad_answer`, `too_large`."""
+    """As in `Exchange`: `cut_off`, `timeout`, `bad_answer`, `too_large`."""
     fault_message: str = ""
     is_settled: bool = False
     """Whether that is all there is to know, even if the connection broke or went silent afterwards."""
@@ -50,6 +50,8 @@ class AnswerStream:
         self._error: bytes | None = None
         self._unreadable = False
         self._is_over = False
+        self.silent_s: float | None = None
+        """For how long nothing came before it was given up; None where it was not."""
         self.is_too_large = False
         """Whether more came than is held; nothing is held then."""
 
@@ -77,6 +79,8 @@ class AnswerStream:
         if self.is_too_large:
             return Streamed(b"", "too_large", f"the answer is larger than {self._most_bytes} bytes")
         if self._plain is not None:
+            if self.silent_s is not None:
+                return Streamed(bytes(self._plain), "timeout", _silent(self.silent_s))
             return Streamed(bytes(self._plain))
         rest = self._events.rest()
         if isinstance(read_json(rest), dict) or rest.strip() == _DONE:
@@ -90,6 +94,8 @@ class AnswerStream:
         so_far = b"[%b]" % chunk if chunk else b""
         if is_whole or self._unreadable:
             return Streamed(so_far, "bad_answer", _UNREADABLE)
+        if self.silent_s is not None:
+            return Streamed(so_far, "timeout", _silent(self.silent_s))
         return Streamed(so_far, "cut_off", _CUT_OFF)
 
     def _undecided(self, piece: bytes) -> bytes:
@@ -121,3 +127,7 @@ class AnswerStream:
                 self._deltas.add(chunk, len(data))
             except RecursionError:
                 self._unreadable = True
+
+
+def _silent(silent_s: float) -> str:
+    return f"nothing more came of the answer for {silent_s:g} s"

@@ -105,6 +105,7 @@ def test_each_choice_has_its_own_pieces_and_end() -> None:
 def test_choices_are_whole_when_all_that_were_asked_for_have_ended() -> None:
     assert not deltas(*said("a")).is_ended
     assert not deltas(usage()).is_ended
+    assert not deltas(chunk({"content": "a"}, "stop", index=1)).is_whole
     one = deltas(chunk({"content": "a"}, "stop"), choices=2)
     assert (one.is_ended, one.is_whole) == (True, False)
     assert not deltas(chunk({"content": "a"}, "stop"), *said("b", index=1)).is_ended
