@@ -42,11 +42,12 @@ class Deltas:
         self._choices: dict[int, _Node] = {}
         self._usage: _Node | None = None
         self._rest: _Node = {}
-        self._event_bytes = 0
+        self._brings_more = False
+        """Whether the chunk that is being added brings more to hold than text."""
 
     def add(self, chunk: _Node, event_bytes: int) -> None:
         """Take the next chunk, of so many bytes. Raises `RecursionError` where it is nested too deeply."""
-        self._event_bytes = event_bytes
+        self._brings_more = False
         choices = chunk.get("choices")
         for place, choice in enumerate(choices if isinstance(choices, list) else ()):
             if isinstance(choice, dict):
@@ -55,6 +56,8 @@ class Deltas:
         for key, value in chunk.items():
             if key not in ("choices", "usage"):
                 self._replace(self._rest, key, value)
+        if self._brings_more:
+            self.size += event_bytes
 
     @property
     def is_ended(self) -> bool:
@@ -91,7 +94,10 @@ class Deltas:
     def _add_choice(self, place: int, choice: _Node) -> None:
         index = choice.get("index")
         index = index if type(index) is int else place
-        kept = self._choices.setdefault(index, {"index": index})
+        if index not in self._choices:
+            self._choices[index] = {"index": index}
+            self._brings_more = True
+        kept = self._choices[index]
         for key, value in choice.items():
             if key == "usage":
                 self._note_usage(value)
@@ -108,13 +114,15 @@ class Deltas:
             self.has_usage = self.is_whole
 
     def _replace(self, node: _Node, key: str, value: Any) -> None:
-        if value and (key not in node or isinstance(value, str | dict | list)):
-            self.size += len(value) if key in node and isinstance(value, str) else self._event_bytes
+        if key not in node or (value and isinstance(value, dict | list)):
+            self._brings_more = True
+        elif isinstance(value, str):
+            self.size += len(value)
         node[key] = value or node.get(key, value)
 
     def _keep(self, node: _Node, key: str, value: Any) -> None:
         if key not in node:
-            self.size += self._event_bytes
+            self._brings_more = True
         node[key] = self._joined(node.get(key), value, key)
 
     def _joined(self, old: Any, value: Any, key: str) -> Any:
@@ -146,7 +154,7 @@ class Deltas:
     def _add_item(self, items: _Items, item: Any) -> None:
         """Append an item to a list, or go on with the one that it belongs to."""
         if not isinstance(item, dict) or not ("function" in item or type(item.get("index")) is int):
-            self.size += self._event_bytes
+            self._brings_more = True
             items.append(item)
             return
         place = items.place(item)

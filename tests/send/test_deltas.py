@@ -209,5 +209,7 @@ def test_what_is_held_is_counted_by_what_it_holds() -> None:
     assert 5000 <= text <= 5000 + 1000 * len("c-1chat.completion.chunkgpt-4o-mini-2024")
     details = [chunk({"annotations": [{"a": 1}]}) for _ in range(1000)]
     assert deltas(*said("x"), *details).size - begun >= 1000 * len('{"a": 1}')
+    choices = [{"choices": [{"index": at}]} for at in range(1000)]
+    assert deltas(*choices).size >= 1000 * len('{"index": 1}')
     calls = [chunk({"tool_calls": [{"index": at}]}) for at in range(1000)]
     assert deltas(*said("x"), *calls).size - begun >= 1000 * len('{"index": 1}')
