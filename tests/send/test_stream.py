@@ -176,10 +176,13 @@ def test_what_json_codecs_disagree_about_is_read_all_the_same() -> None:
 
 @pytest.mark.parametrize("depth", [300, 900, 5000, 100_000])
 def test_no_depth_breaks_it(depth: int) -> None:
-    deep = b'{"choices":[{"delta":{"a":' + b"[" * depth + b"]" * depth + b'},"finish_reason":"stop"}]}'
-    found = stream(events(deep)).end()
-    assert found.fault in {None, "bad_answer"}
-    outcome(found)
+    for left, right in ((b"[", b"]"), (b'{"a":', b"}"), (b'[{"a":', b"}]")):
+        nested = left * depth + b"1" + right * depth
+        for value in (nested, b"[%b]" % nested):
+            deep = b'{"choices":[{"delta":{"a":' + value + b'},"finish_reason":"stop"}]}'
+            found = stream(events(deep, *PARIS)).end()
+            assert found.fault in {None, "bad_answer"}
+            outcome(found)
 
 
 def test_the_end_needs_no_empty_line() -> None:
@@ -204,6 +207,17 @@ def test_too_large_is_told_and_holds_nothing() -> None:
         assert outcome(found.end()) == judge(
             Exchange(0, 0, 0.0, 200, b"", fault="too_large", fault_message="the answer is larger than 1000 bytes")
         )
+
+
+def test_what_was_too_large_is_let_go() -> None:
+    found = AnswerStream(1, 1_000_000)
+    tracemalloc.start()
+    for _ in range(12):
+        found.feed(b"x" * 100_000)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.is_too_large
+    assert held < 200_000
 
 
 def test_memory_follows_the_answer_and_not_its_chunks() -> None:
