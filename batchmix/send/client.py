@@ -25,7 +25,9 @@ from batchmix.job import Timeouts
 from batchmix.records import Exchange, Request
 from batchmix.redact import Secrets
 from batchmix.send.deadlines import Deadlines
+from batchmix.send.listening import Fault, ended, listen
 from batchmix.send.proxies import proxy_for
+from batchmix.send.stream import AnswerStream
 from batchmix.send.waits import quotas, retry_after_s
 
 _MOST_ANSWER_BYTES = 64 * 2**20
@@ -45,9 +47,7 @@ _REQUEST_ID = istr("X-Request-Id")
 _MODEL = istr("X-Aihubmix-Model")
 _ROUTED_MODEL = istr("X-Aihubmix-Router-Resolved-Model")
 
-_Fault = tuple[str, str, bool]
-"""Kind and message of what went wrong, and whether the request may have been billed."""
-_NO_FAULT: tuple[None, str, bool] = (None, "", False)
+_NO_FAULT: Fault = (None, "", False)
 
 
 class _TooLarge(Exception):
@@ -70,6 +70,7 @@ class Client:
         self._host = urlsplit(base_url).netloc.rpartition("@")[2]
         self._secrets = secrets
         self._total_s = timeouts.total_s
+        self._idle_s = timeouts.idle_s
         # Shorter than the total: whatever then takes too long has been sent, and may have been billed.
         self._connect_s = min(timeouts.connect_s, 0.9 * timeouts.total_s)
         self._concurrency = concurrency
@@ -124,11 +125,14 @@ class Client:
         began = time.perf_counter()
         response: aiohttp.ClientResponse | None = None
         pieces: list[bytes] = []
-        fault: _Fault | tuple[None, str, bool] = _NO_FAULT
+        stream: AnswerStream | None = None
+        fault: Fault = _NO_FAULT
         self._deadlines.start(task)
         try:
             response = await self._ask(url, request.body)
-            await self._read(response, pieces)
+            if request.streamed_choices and response.status == 200:
+                stream = AnswerStream(request.streamed_choices, self._most_answer_bytes)
+            await (listen(response.content, stream, self._idle_s) if stream else self._read(response, pieces))
         except (aiohttp.ClientError, OSError, ValueError, _TooLarge) as error:
             fault = self._fault(error, response)
         except asyncio.CancelledError:
@@ -146,6 +150,8 @@ class Client:
             return Exchange(
                 sent_at_ms, finished_at_ms, latency_s, fault=kind, fault_message=message, maybe_billed=maybe_billed
             )
+        if stream is not None:
+            pieces, fault = ended(stream, fault)
         return self._exchange((sent_at_ms, finished_at_ms, latency_s), response, b"".join(pieces), fault)
 
     async def _ask(self, url: URL, body: bytes) -> aiohttp.ClientResponse:
@@ -180,7 +186,7 @@ class Client:
 
     def _exchange(
         self, when: tuple[int, int, float], response: aiohttp.ClientResponse, body: bytes,
-        fault: _Fault | tuple[None, str, bool],
+        fault: Fault,
     ) -> Exchange:  # fmt: skip
         kind, message, maybe_billed = fault
         headers = response.headers
@@ -217,7 +223,7 @@ class Client:
             value = "".join(char if char.isprintable() else "?" for char in value)
         return self._secrets.redacted_text(value)[:_LONGEST_HEADER]
 
-    def _fault(self, error: Exception, response: aiohttp.ClientResponse | None) -> _Fault:
+    def _fault(self, error: Exception, response: aiohttp.ClientResponse | None) -> Fault:
         """Return what went wrong, in words.
 
         Never from the error's `repr`: aiohttp puts the request's headers, and so the key, into it.
