@@ -106,6 +106,8 @@ class Timeouts(msgspec.Struct, frozen=True):
     """Bounds in seconds."""
 
     total_s: Positive = 600.0
+    idle_s: Positive = 120.0
+    """How long a streamed answer may be silent once it has begun."""
     connect_s: Positive = 30.0
     drain_s: Annotated[float, msgspec.Meta(ge=0)] = 60.0
 
@@ -356,8 +358,8 @@ def _check_params(params: Mapping[str, Any]) -> None:
     for key, instead in {"model": "set model", "messages": "set input.messages"}.items():
         if key in params:
             raise JobError(f"params.{key}: does not belong here; {instead} instead")
-    if params.get("stream"):
-        raise JobError("params.stream: this version of batchmix does not stream; leave it out")
+    if not isinstance(params.get("stream", False), bool):
+        raise JobError("params.stream: must be true or false")
     try:
         msgspec.json.encode(params)
     except (TypeError, ValueError) as error:

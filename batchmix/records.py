@@ -41,6 +41,8 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     """An estimate, for pacing before `usage` is known."""
     max_tokens: int | None
     """The most that the answer may have, over all its choices; None when the request does not say."""
+    streamed_choices: int = 0
+    """How many choices the answer streams; 0 when it is to come as one body."""
 
     @property
     def key(self) -> Key:

@@ -16,6 +16,7 @@ import msgspec
 from batchmix.errors import RunError
 from batchmix.job import Job, Model
 from batchmix.load import Dataset, Scan
+from batchmix.load.streaming import STREAMING
 from batchmix.store.files import sync_folder
 from batchmix.store.parts import list_parts, part_path, read_part_footer
 from batchmix.store.rundir import Layout, RunFile
@@ -33,7 +34,7 @@ class Digests:
                 "prompt": asked.prompt,
                 "system": asked.system,
                 "messages": asked.messages,
-                "models": [(model.name, model.id, model.params) for model in models],
+                "models": [(model.name, model.id, _asking(model.params)) for model in models],
                 "samples": job.samples,
                 "path": job.provider.path,
             }
@@ -190,6 +191,11 @@ def known_scan(known: RunFile | None) -> Scan | None:
         return msgspec.convert(known.scan, Scan)
     except msgspec.ValidationError:
         return None
+
+
+def _asking(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters that make another request; how its answer comes is not among them."""
+    return {name: value for name, value in params.items() if name not in STREAMING}
 
 
 def _digest(value: Any) -> str:

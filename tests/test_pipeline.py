@@ -12,6 +12,7 @@ from batchmix.errors import InputChanged, InputError, JobError, ProviderStopped,
 from batchmix.store.rundir import locked_folder
 from batchmix.store.schema import RESULT_SCHEMA
 from tests.conftest import Bench
+from tests.killing import VARYING
 
 
 def test_each_row_becomes_one_row_in_order(bench: Bench) -> None:
@@ -362,3 +363,67 @@ def test_the_raw_answer_can_be_left_out(bench: Bench, tmp_path: Path) -> None:
     bench.settings["output"]["raw"] = False
     bench.run()
     assert {row["raw"] for row in bench.rows()} == {None}
+
+
+STREAMED_ROWS = [
+    "plain", "é 😀", "[[rehearsal:tools]]", "[[rehearsal:refusal]]", "[[rehearsal:reasoning]]", "[[rehearsal:null]]",
+    "[[rehearsal:filter]]", "[[rehearsal:400]]", "[[rehearsal:500x1]]", "[[rehearsal:echo]] a  b\n c ",
+]  # fmt: skip
+
+
+def test_the_same_job_streamed_gives_the_same_data(bench: Bench) -> None:
+    """But for what no two runs share, and the raw bodies; those say the same."""
+    bench.source.write_text("\n".join(json.dumps({"text": text}) for text in STREAMED_ROWS))
+    bench.settings |= {"samples": 2, "prices": {"m": {"input": 1, "output": 2}}}
+    found = []
+    for name, params in (("plain", {"n": 2}), ("streamed", {"n": 2, "stream": True})):
+        bench.out = bench.root / name
+        bench.settings |= {"params": params, "output": {"path": str(bench.out), "shard_rows": 10}}
+        bench.run()
+        found.append(bench.rows())
+    plain, streamed = found
+    for rows in found:
+        for row in rows:
+            raw = json.loads(row.pop("raw"))
+            row["said"] = raw.get("choices") or raw["error"]["type"]
+            row["error_message"] = (row["error_message"] or "").partition(" (tid")[0]
+            for varying in VARYING:
+                del row[varying]
+    assert streamed == plain
+    assert [row["status"] for row in plain].count("ok") == 18
+
+
+def test_a_run_goes_on_streamed_or_not(bench: Bench) -> None:
+    bench.write(12)
+    bench.run(limit=7)
+    bench.settings["params"] = {"stream": True}
+    bench.run()
+    before = {path: path.stat().st_ino for path in (bench.out / "data").iterdir()}
+    bench.settings["params"] = {}
+    bench.run()
+    assert {path: path.stat().st_ino for path in (bench.out / "data").iterdir()} == before
+    assert bench.standin.asked() == 12
+    assert [row["status"] for row in bench.rows()] == ["ok"] * 12
+
+
+def test_batch_lines_and_long_answers_are_streamed(bench: Bench) -> None:
+    message = [{"role": "user", "content": "x"}]
+    bodies = [{"stream": True}, {}, {"max_tokens": 9000}, {"max_tokens": 9000, "stream": False}]
+    lines = [
+        {"custom_id": str(at), "body": {"model": "m", "messages": message, **body}} for at, body in enumerate(bodies)
+    ]
+    bench.source.write_text("\n".join(map(json.dumps, lines)))
+    del bench.settings["model"], bench.settings["input"]["prompt"]
+    bench.run()
+    rows = bench.rows()
+    assert [row["status"] for row in rows] == ["ok"] * 4
+    assert len({row["response"] for row in rows}) == 1
+    assert len({row["total_tokens"] for row in rows}) == 1
+
+
+def test_a_stream_that_is_cut_off_is_asked_again(bench: Bench) -> None:
+    bench.source.write_text(json.dumps({"text": "[[rehearsal:cutx2]]"}))
+    bench.settings["params"] = {"stream": True}
+    bench.run()
+    (row,) = bench.rows()
+    assert (row["status"], row["attempts"], row["maybe_billed"]) == ("ok", 3, 2)

@@ -23,11 +23,11 @@ def llmock() -> Iterator[str]:
         yield url
 
 
-def test_a_run_against_llmock_answers_every_row(llmock: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stream", ["false", "true"])
+def test_a_run_against_llmock_answers_every_row(llmock: str, tmp_path: Path, stream: str) -> None:
     write_rows(tmp_path / "rows.jsonl", 200)
-    done = subprocess.run(
-        command(f"{llmock}/v1", tmp_path / "rows.jsonl", tmp_path / "run"), capture_output=True, text=True, check=False
-    )
+    call = command(f"{llmock}/v1", tmp_path / "rows.jsonl", tmp_path / "run", "--set", f"params.stream={stream}")
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     rows = pq.read_table(tmp_path / "run" / "data").to_pylist()
     assert [row["row"] for row in rows] == list(range(200))
@@ -38,7 +38,8 @@ def test_a_run_against_llmock_answers_every_row(llmock: str, tmp_path: Path) -> 
     assert verdict.returncode == 0, verdict.stdout + verdict.stderr
 
 
-def test_a_run_against_llama_cpp_answers_every_row(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stream", ["false", "true"])
+def test_a_run_against_llama_cpp_answers_every_row(tmp_path: Path, stream: str) -> None:
     with serving(
         [sys.executable, "-m", "tests.tiny_model", str(tmp_path / "tiny.gguf")], r"listening on (http://[\d.:]+)$"
     ) as url:
@@ -49,6 +50,8 @@ def test_a_run_against_llama_cpp_answers_every_row(tmp_path: Path) -> None:
             tmp_path / "run",
             "--set",
             "params.max_tokens=12",
+            "--set",
+            f"params.stream={stream}",
             "--concurrency",
             "4",
         )

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from batchmix.errors import InputError, JobError
 from batchmix.job import Job, Model
+from batchmix.load.streaming import streaming_problem
 from batchmix.load.template import BadRowError, Template, UndefinedError
 from batchmix.load.words import column_list, kind_of, quoted
 
@@ -138,13 +139,14 @@ class BatchAsking:
             return f"is no Batch line: body is {kind_of(body) if 'body' in row else 'missing'}; it must be an object"
         if row.get("method") not in (None, "POST"):
             return "can't be sent: method must be POST"
-        if _path_of(row.get("url")) is None:
+        path = _path_of(row.get("url"))
+        if path is None:
             return "can't be sent: url must be a path such as /v1/chat/completions"
         model = body.get("model")
         if self._own_model and not (isinstance(model, str) and model.strip()):
             what = "names no model" if model in (None, "") else "names a model that is no text"
             return f"{what} in its body; mend it, or set model in the job"
-        return None
+        return streaming_problem(path, body)
 
     def asked(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
         """Return the line's body as it is; a model of the job replaces the line's."""

@@ -12,12 +12,12 @@ import msgspec
 
 from batchmix.errors import Next
 from batchmix.job import Model
-from batchmix.load.asking import Asking
+from batchmix.load.asking import CHAT, Asking
+from batchmix.load.streaming import STREAMING, as_stream, streamed_choices
 from batchmix.load.template import BadRowError
 from batchmix.load.words import clean
 from batchmix.records import Failure, Request, Unsendable
 
-_STREAMING = ("stream", "stream_options")
 _MOST_TOKENS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _BYTES_PER_TOKEN = 4
 _encoder = msgspec.json.Encoder()
@@ -33,6 +33,7 @@ class Maker:
         self._samples = range(samples)
         self._root_path = root_path
         self._most = None if asking.own_params else most_tokens(model.params)
+        self._streamed = 0 if asking.own_params else streamed_choices(CHAT, model.params)
 
     def requests(self, index: int, row: Mapping[str, Any]) -> list[Request | Unsendable]:
         """Return a row's requests, one for each sample; none where the row is not for this model."""
@@ -42,13 +43,16 @@ class Maker:
             if asked is None:
                 return []
             path, body = asked
-            sent = encode_body(body)
+            streamed = streamed_choices(path, body) if asking.own_params else self._streamed
+            sent = encode_body(as_stream(body) if streamed else body)
             hash_ = request_hash(self._root_path + path, body)
         except BadRowError as error:
             return self.unsendable(index, str(error))
         most = most_tokens(body) if asking.own_params else self._most
         tokens = max(1, len(sent) // _BYTES_PER_TOKEN)
-        return [Request(index, model.name, sample, hash_, path, sent, tokens, most) for sample in self._samples]
+        return [
+            Request(index, model.name, sample, hash_, path, sent, tokens, most, streamed) for sample in self._samples
+        ]
 
     def unsendable(self, index: int, reason: str) -> list[Request | Unsendable]:
         """Return the results of a row that can't be asked."""
@@ -83,8 +87,8 @@ def _has_odd_float(value: Any) -> bool:
 
 def request_hash(path: str, body: dict[str, Any]) -> str:
     """Return the hash of URL path and canonical body: keys sorted, no streaming keys; host and key are not in it."""
-    if _STREAMING[0] in body or _STREAMING[1] in body:
-        body = {key: value for key, value in body.items() if key not in _STREAMING}
+    if STREAMING[0] in body or STREAMING[1] in body:
+        body = {key: value for key, value in body.items() if key not in STREAMING}
     try:
         canonical = _sorted_encoder.encode(body)
     except (ValueError, RecursionError, TypeError):

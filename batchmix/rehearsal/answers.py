@@ -13,6 +13,7 @@ import msgspec
 from batchmix.rehearsal.asking import Asked, Json
 from batchmix.rehearsal.behaviour import Behaviour
 from batchmix.rehearsal.kinds import KINDS
+from batchmix.rehearsal.streaming import events
 
 WEB_PAGE = b"<!doctype html><html><head><title>A gateway</title></head><body>Welcome</body></html>"
 _STABLE_CREATED = 1_700_000_000
@@ -43,12 +44,13 @@ def models(names: tuple[str, ...]) -> bytes:
 
 
 def answer(asked: Asked, behaviour: Behaviour, kind: str, tid: str) -> bytes:
-    """Return an answer of a kind, for any endpoint."""
+    """Return an answer of a kind, for any endpoint, as a body or as events."""
     if asked.endpoint == "/v1/embeddings":
         return _encode(_embedding(asked, behaviour))
     if asked.endpoint == "/v1/responses":
         return _encode(_response(asked, behaviour, kind, tid))
-    return _encode(_completion(asked, behaviour, kind, tid))
+    completion = _completion(asked, behaviour, kind, tid)
+    return events(completion, usage=asked.stream_usage) if asked.stream else _encode(completion)
 
 
 def words(asked: Asked, behaviour: Behaviour, choice: int) -> list[str]:

@@ -33,6 +33,10 @@ class Asked(msgspec.Struct, frozen=True):
     n: int
     most: int | None
     """`max_completion_tokens`, `max_tokens` or `max_output_tokens`."""
+    stream: bool = False
+    """Whether the answer is to come as events; only completions do."""
+    stream_usage: bool = False
+    """Whether the last of them is to tell the usage."""
 
     @property
     def prompt_tokens(self) -> int:
@@ -58,7 +62,7 @@ def read(endpoint: str, raw: bytes) -> Asked | str:
     for name, value, limit in (("n", n, _MOST_CHOICES), ("max_tokens", most, None)):
         if value is not None and not _is_count(value, limit):
             return f"Invalid value for '{name}'"
-    model = body.get("model")
+    model, options = body.get("model"), body.get("stream_options")
     return Asked(
         endpoint=endpoint,
         model=model if isinstance(model, str) else "",
@@ -67,6 +71,8 @@ def read(endpoint: str, raw: bytes) -> Asked | str:
         canonical=_encoder.encode(asked),
         n=1 if n is None else n,
         most=most,
+        stream=body.get("stream") is True and endpoint.endswith("/completions"),
+        stream_usage=isinstance(options, dict) and options.get("include_usage") is True,
     )
 
 

@@ -15,6 +15,7 @@ from batchmix.rehearsal.ledger import Ledger, Record
 from batchmix.rehearsal.limits import Limits
 
 JSON = "application/json"
+EVENTS = "text/event-stream"
 
 
 @dataclasses.dataclass(slots=True)
@@ -129,7 +130,8 @@ class Provider:
         assert turn.asked is not None  # whatever can't be read is an error
         headers.append(("X-Aihubmix-Model", turn.asked.model))
         name = turn.record.kind if kind.how == "answer" else "answer"
-        return Reply(200, answers.answer(turn.asked, self.behaviour, name, tid), headers=headers)
+        body = answers.answer(turn.asked, self.behaviour, name, tid)
+        return Reply(200, body, EVENTS if turn.asked.stream else JSON, headers)
 
     def _error(self, turn: Turn, headers: list[tuple[str, str]], tid: str) -> Reply:
         kind = turn.kind

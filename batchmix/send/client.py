@@ -23,7 +23,9 @@ from batchmix.records import Exchange, Request
 from batchmix.redact import Secrets
 from batchmix.send.connections import Connections, NotHttp, Reply
 from batchmix.send.deadlines import Deadlines
+from batchmix.send.listening import Fault, ended, listen
 from batchmix.send.proxies import proxy_for
+from batchmix.send.stream import AnswerStream
 from batchmix.send.waits import quotas, retry_after_s
 
 _MOST_ANSWER_BYTES = 64 * 2**20
@@ -39,9 +41,7 @@ _REQUEST_ID = istr("X-Request-Id")
 _MODEL = istr("X-Aihubmix-Model")
 _ROUTED_MODEL = istr("X-Aihubmix-Router-Resolved-Model")
 
-_Fault = tuple[str, str, bool]
-"""Kind and message of what went wrong, and whether the request may have been billed."""
-_NO_FAULT: tuple[None, str, bool] = (None, "", False)
+_NO_FAULT: Fault = (None, "", False)
 
 
 class _TooLarge(Exception):
@@ -64,6 +64,7 @@ class Client:
         self._host = urlsplit(base_url).netloc.rpartition("@")[2]
         self._secrets = secrets
         self._total_s = timeouts.total_s
+        self._idle_s = timeouts.idle_s
         # Shorter than the total: whatever then takes too long has been sent, and may have been billed.
         self._connect_s = min(timeouts.connect_s, 0.9 * timeouts.total_s)
         self._concurrency = concurrency
@@ -101,11 +102,14 @@ class Client:
         began = time.perf_counter()
         reply: Reply | None = None
         pieces: list[bytes] = []
-        fault: _Fault | tuple[None, str, bool] = _NO_FAULT
+        stream: AnswerStream | None = None
+        fault: Fault = _NO_FAULT
         self._deadlines.start(task)
         try:
             reply = await self._connections.post(self._base_url + request.path, request.body)
-            await self._read(reply, pieces)
+            if request.streamed_choices and reply.status == 200:
+                stream = AnswerStream(request.streamed_choices, self._most_answer_bytes)
+            await (listen(reply.content, stream, self._idle_s) if stream else self._read(reply, pieces))
         except (aiohttp.ClientError, NotHttp, OSError, ValueError, _TooLarge) as error:
             fault = self._fault(error, reply)
         except asyncio.CancelledError:
@@ -123,6 +127,8 @@ class Client:
             return Exchange(
                 sent_at_ms, finished_at_ms, latency_s, fault=kind, fault_message=message, maybe_billed=maybe_billed
             )
+        if stream is not None:
+            pieces, fault = ended(stream, fault)
         return self._exchange((sent_at_ms, finished_at_ms, latency_s), reply, b"".join(pieces), fault)
 
     async def _read(self, reply: Reply, pieces: list[bytes]) -> None:
@@ -141,7 +147,7 @@ class Client:
 
     def _exchange(
         self, when: tuple[int, int, float], reply: Reply, body: bytes,
-        fault: _Fault | tuple[None, str, bool],
+        fault: Fault,
     ) -> Exchange:  # fmt: skip
         kind, message, maybe_billed = fault
         headers = reply.headers
@@ -178,7 +184,7 @@ class Client:
             value = "".join(char if char.isprintable() else "?" for char in value)
         return self._secrets.redacted_text(value)[:_LONGEST_HEADER]
 
-    def _fault(self, error: Exception, reply: Reply | None) -> _Fault:
+    def _fault(self, error: Exception, reply: Reply | None) -> Fault:
         """Return what went wrong, in words.
 
         Never from the error's `repr`: aiohttp puts the request's headers, and so the key, into it.

@@ -122,6 +122,9 @@ def test_the_jobs_models_replace_those_of_batch_lines(rows_file: Any, spool: Pat
         ({"body": {"model": "m"}, "url": "/v1/../admin"}, "url must be a path"),
         ({"body": {"model": "m"}, "url": ["/v1/x"]}, "url must be a path"),
         ({"body": {"model": "m"}, "url": "http://[/v1/x"}, "url must be a path"),
+        ({"body": {"model": "m", "stream": True}, "url": "/v1/responses"}, "asks /responses for a stream"),
+        ({"body": {"model": "m", "stream": True}, "url": "/v1/embeddings"}, "take stream out of its body"),
+        ({"body": {"model": "m", "stream": 1}}, "stream must be true or false"),
     ],
 )
 def test_a_wrong_batch_line_is_bad(line: Any, reason: str, rows_file: Any, spool: Path) -> None:

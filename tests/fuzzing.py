@@ -1,0 +1,179 @@
+"""Bodies and streams that no provider should send, and what has to come of each of them all the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from typing import Any
+
+import msgspec
+
+from batchmix.records import Completion, Exchange, Failure
+from batchmix.send.classify import judge
+from batchmix.send.stream import AnswerStream
+from tests.send.streaming import PARIS, USAGE, chunk, events, said, usage
+
+_MOST_BYTES = 100_000
+_CALL = {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": '{"word": "é"}'}}
+_CHOICES: list[Any] = [
+    {"index": 0, "message": {"role": "assistant", "content": "Paris 😀"}, "finish_reason": "stop"},
+    {"index": 1, "message": {"role": "assistant", "content": None, "tool_calls": [_CALL]}, "finish_reason": "tool_calls"},
+    {"index": 0, "message": {"content": "", "reasoning_content": "hm", "refusal": None}, "finish_reason": "length", "logprobs": None},
+    {"index": 0, "message": {"content": [{"type": "text", "text": "a"}], "reasoning_details": [{"summary": "b"}]}},
+    {"index": 0, "text": "Paris", "finish_reason": "stop"},
+]  # fmt: skip
+_CHUNKS: list[Any] = [
+    *PARIS, usage({"prompt_tokens": 0}), b"ping", chunk(finish="length", index=1),
+    *said("two", index=1), chunk({"tool_calls": [{"index": 0, **_CALL}]}), chunk({"function_call": _CALL["function"]}),
+    chunk({"reasoning_details": [{"type": "reasoning.text", "text": "h", "index": 0}]}), chunk({"refusal": "no"}),
+    {"choices": [{"index": 0, "text": "Par", "logprobs": {"tokens": ["Par"]}, "finish_reason": None}]},
+    {"error": {"message": "Upstream broke", "code": 502}}, {"object": "error", "message": "x", "code": 400},
+]  # fmt: skip
+ANSWERS: list[Any] = [
+    {"id": "x", "object": "chat.completion", "model": "m", "choices": _CHOICES[:2], "usage": {**USAGE, "prompt_tokens_details": {"cached_tokens": 1}}},
+    *({"model": "m", "choices": [choice], "usage": USAGE} for choice in _CHOICES),
+    {"model": "m", "output": [{"type": "message", "content": [{"type": "output_text", "text": "Paris"}]}], "usage": {"input_tokens": 1}},
+    {"object": "list", "data": [{"embedding": [0.1, -1e9]}], "usage": {"prompt_tokens": 1, "total_tokens": 1}},
+    {"error": {"message": "Too many requests (tid: 2026)", "type": "rate_limit_error", "param": "", "code": 429}},
+    {"error": "text"}, {"detail": [{"loc": ["body"], "msg": "field required"}]}, {"code": "c", "msg": "x"},
+    [{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "Please retry in 7.3s."}}],
+]  # fmt: skip
+"""As they really come, in all shapes that are read."""
+_NAMES = sorted({name for answer in (*ANSWERS, *_CHUNKS) if isinstance(answer, dict) for name in answer} | {"index", "delta", "message", "content", "finish_reason", "tool_calls", "function", "arguments", "prompt_tokens", "total_tokens", "cached_tokens", "completion_tokens_details", "text", "logprobs"})  # fmt: skip
+_TOKENS = [b"{", b"}", b"[", b"]", b'"', b",", b":", b"null", b"NaN", b"-Infinity", b"1e400", b"9" * 5000, b"\\ud800", b"\\u0000", b"\xff", b"\xef\xbb\xbf", b"\r", b"\n", b"\r\n\r\n", b"data: ", b"data: [DONE]\n\n", b": x\n", b"<html>", b'{"error":', b"\x1b[2J"]  # fmt: skip
+_ODD = [None, True, False, 0, -1, 2**63, 2**200, 1.5, float("nan"), float("inf"), "", "x", "\ud800", "\x00\x1b[31m", "stop", "null", [], {}]  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One answer: its bytes, and how they come."""
+
+    kind: str
+    data: bytes
+    status: int
+    path: str
+    fault: str | None
+    pieces: tuple[bytes, ...] | None
+    """None where it is heard as one body."""
+    choices: int
+
+
+def cases(count: int, seed: int) -> list[Case]:
+    """Return cases, the same for the same seed."""
+    dice = random.Random(seed)
+    return [_case(dice) for _ in range(count)]
+
+
+def outcome_of(case: Case) -> str:
+    """Return what a case comes to, as its kind. Raises `AssertionError` where that is neither answer nor failure."""
+    body, fault, message = case.data, case.fault, "it broke" if case.fault else ""
+    if case.pieces is not None:
+        streams = [AnswerStream(case.choices, _MOST_BYTES) for _ in range(2)]
+        for piece in case.pieces:
+            streams[0].feed(piece)
+        streams[1].feed(case.data)
+        assert isinstance(streams[0].is_done, bool)
+        ends = [stream.end() for stream in streams]
+        assert ends[0] == ends[1] or any(stream.is_too_large for stream in streams), "the cuts made a difference"
+        body, fault, message = ends[0].body, ends[0].fault, ends[0].fault_message
+    outcome = judge(Exchange(0, 0, 0.0, case.status, body, fault=fault, fault_message=message), case.path)
+    if isinstance(outcome, Failure):
+        assert outcome.message.isprintable(), "the message can't be shown"
+        assert outcome.type.isidentifier()
+        return outcome.type
+    assert isinstance(outcome, Completion)
+    assert 200 <= case.status < 300, "a refusal is no answer"
+    assert fault in {None, "cut_off"}, "a fault is no answer"
+    for text in (outcome.response, outcome.reasoning, outcome.refusal, outcome.tool_calls, outcome.finish_reason):
+        assert text is None or text.encode() is not None
+    assert all(number is None or 0 <= number < 2**63 for number in msgspec.structs.astuple(outcome.usage))
+    return "answer"
+
+
+def _case(dice: random.Random) -> Case:
+    kind = dice.choice(["bytes", "json", "answer", "mutated", "stream", "mutated stream"])
+    path = dice.choice(["/chat/completions", "/chat/completions", "/completions", "/embeddings", "/responses"])
+    status = dice.choice([200, 200, 200, 200, 201, 302, 400, 401, 403, 404, 429, 500, 503, 599])
+    fault = dice.choice([None, None, None, "cut_off", "timeout", "too_large"])
+    data = _data(dice, kind)
+    if "stream" not in kind and dice.random() < 0.7:
+        return Case(kind, data, status, path, fault, None, 1)
+    path = dice.choice(["/chat/completions", "/completions"])
+    return Case(kind, data, 200, path, None, _pieces(dice, data), dice.randint(1, 2))
+
+
+def _data(dice: random.Random, kind: str) -> bytes:
+    match kind:
+        case "bytes":
+            return _noise(dice)
+        case "json":
+            return _written(_value(dice, 5))
+        case "answer":
+            return _written(dice.choice(ANSWERS))
+        case "mutated":
+            return _mutated(dice, _written(_changed(dice, dice.choice(ANSWERS))))
+        case "stream":
+            return _stream(dice)
+        case _:
+            return _mutated(dice, _stream(dice))
+
+
+def _noise(dice: random.Random) -> bytes:
+    return b"".join(
+        dice.choice([dice.choice(_TOKENS), dice.randbytes(dice.randint(0, 9))]) for _ in range(dice.randint(0, 12))
+    )
+
+
+def _value(dice: random.Random, depth: int) -> Any:
+    """Return a JSON value whose names are those that are looked for."""
+    kind = dice.random() if depth else 0.0
+    if kind < 0.5:
+        return dice.choice(_ODD)
+    if kind < 0.65:
+        return [_value(dice, depth - 1) for _ in range(dice.randint(0, 3))]
+    return {dice.choice(_NAMES): _value(dice, depth - 1) for _ in range(dice.randint(0, 5))}
+
+
+def _changed(dice: random.Random, value: Any) -> Any:
+    """Return a value of which one part is another, more often than not."""
+    if dice.random() < 0.15:
+        return _value(dice, 3)
+    if isinstance(value, dict) and value:
+        name = dice.choice(list(value))
+        return {**value, name: _changed(dice, value[name])}
+    if isinstance(value, list) and value:
+        at = dice.randrange(len(value))
+        return [*value[:at], _changed(dice, value[at]), *value[at + 1 :]]
+    return value
+
+
+def _stream(dice: random.Random) -> bytes:
+    found = [dice.choice(_CHUNKS) for _ in range(dice.randint(0, 8))] + dice.choice([PARIS, PARIS[-3:], PARIS[-2:], []])
+    found = [one if isinstance(one, bytes) else _written(_changed(dice, one)) for one in found]
+    return events(*found).replace(b"\n", dice.choice([b"\n", b"\r", b"\r\n"]))
+
+
+def _mutated(dice: random.Random, data: bytes) -> bytes:
+    """Return data with bytes changed, taken out, doubled or put in, or without its end."""
+    for _ in range(dice.randint(1, 3)):
+        first, last = sorted((dice.randint(0, len(data)), dice.randint(0, len(data))))
+        last = min(last, first + 200)
+        data = dice.choice([
+            data[:first] + dice.choice(_TOKENS) + data[first:],
+            data[:first] + dice.choice(_TOKENS) + data[first + 1 :],
+            data[:first] + data[last:],
+            data[:last] + data[first:],
+            data[:first],
+            data[:first] + b"[" * dice.choice([50, 900, 20_000]) + data[first:],
+        ])  # fmt: skip
+    return data
+
+
+def _pieces(dice: random.Random, data: bytes) -> tuple[bytes, ...]:
+    at = sorted(dice.randint(0, len(data)) for _ in range(dice.randint(0, 6)))
+    return tuple(data[first:last] for first, last in zip([0, *at], [*at, len(data)], strict=True))
+
+
+def _written(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=True).encode()
