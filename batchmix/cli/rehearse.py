@@ -19,7 +19,7 @@ def command(behaviour: tuple[str, ...], host: str, port: int) -> int:
 
     \b
     Example:
-      batchmix rehearse latency=0.1-0.5 rpm=600 e500=0.02
+      batchmix rehearse latency=0.1-0.5 rpm=600 500=0.02
       batchmix run prompts.jsonl --model any --base-url http://127.0.0.1:8787/v1
     """
     from batchmix.rehearsal import Behaviour, run_server

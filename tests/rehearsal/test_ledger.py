@@ -49,16 +49,16 @@ async def test_totals_reset_and_behaviour(calling):
         assert await caller.control("ledger") == []
         assert (await caller.ask("a")).status == 200
         assert caller.rehearsal.ledger[0].attempt == 1
-        await caller.control("behaviour", "e502=1")
-        assert caller.rehearsal.behaviour == Behaviour(e502=1.0)
+        await caller.control("behaviour", "502=1")
+        assert caller.rehearsal.behaviour == Behaviour(faults={"502": 1.0})
         assert (await caller.ask("a")).status == 502
         assert "did you mean" in (await caller.control("behaviour", "latncy=1"))["error"]["message"]
-        assert caller.rehearsal.behaviour == Behaviour(e502=1.0)
+        assert caller.rehearsal.behaviour == Behaviour(faults={"502": 1.0})
         assert "not found" in (await caller.control("nothing"))["error"]["message"]
 
 
 async def test_no_ledger(calling):
-    async with calling("ledger=false&e500=1&max_faults=1") as caller:
+    async with calling("ledger=false&500=1&max_faults=1") as caller:
         assert [(await caller.ask()).status for _ in range(2)] == [500, 200]
         assert await caller.control("ledger") == []
         assert (await caller.control("totals"))["requests"] == 2

@@ -87,6 +87,6 @@ async def test_concurrency(calling):
 
 
 async def test_balance(calling):
-    async with calling("balance=2&e500=1&max_faults=1") as caller:
+    async with calling("balance=2&500=1&max_faults=1") as caller:
         assert [(await caller.ask()).status for _ in range(4)] == [500, 200, 200, 403]
         assert (await caller.ask()).error["code"] == "insufficient_user_quota"
