@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import secrets
@@ -20,6 +21,7 @@ _WORDS = (
     "harbor", "early", "copper", "meadow", "drift", "lantern", "orbit", "maple", "field", "silver", "under",
     "bright", "engine", "valley", "cotton", "winter", "letter", "bridge", "salt", "morning", "velvet", "anchor",
 )  # fmt: skip
+_KNOWN = len(_WORDS)
 _encode = msgspec.json.Encoder().encode
 _numbers = itertools.count(1)
 _process = secrets.token_hex(3)
@@ -27,7 +29,12 @@ _process = secrets.token_hex(3)
 
 def trace_id() -> str:
     """Return a new request id, unlike those of all processes."""
-    return f"{time.strftime('%Y%m%d%H%M%S')}{_process}{next(_numbers):08d}"
+    return f"{_stamp(int(time.time()))}{_process}{next(_numbers):08d}"
+
+
+@functools.lru_cache(maxsize=1)
+def _stamp(second: int) -> str:
+    return time.strftime("%Y%m%d%H%M%S", time.localtime(second))
 
 
 def error(error: Error, message: str, tid: str) -> bytes:
@@ -51,7 +58,8 @@ def answer(asked: Asked, behaviour: Behaviour, kind: Kind, tid: str) -> Json:
 def words(asked: Asked, behaviour: Behaviour, choice: int) -> list[str]:
     """Return the words of an answer: a pure function of prompt, model, seed and choice."""
     bits = _bits(asked, behaviour, choice)
-    return [_WORDS[(bits[i % 60 + 2] * 7 + i * bits[1]) % len(_WORDS)] for i in range(_count(bits, behaviour))]
+    step, places = bits[1], zip(range(_count(bits, behaviour)), itertools.cycle(bits[2:62]), strict=False)
+    return [_WORDS[(bit * 7 + at * step) % _KNOWN] for at, bit in places]
 
 
 def length(asked: Asked, behaviour: Behaviour) -> int:

@@ -72,6 +72,7 @@ def read(endpoint: str, raw: bytes) -> Asked | str:
         if value is not None and not _is_count(value, limit):
             return f"Invalid value for '{name}'"
     model = body.get("model")
+    streams = body.get("stream") is True and endpoint in _WITH_CHOICES
     return Asked(
         endpoint=endpoint,
         model=model if isinstance(model, str) else "",
@@ -81,8 +82,8 @@ def read(endpoint: str, raw: bytes) -> Asked | str:
         n=1 if n is None else n,
         most=most,
         cap=cap,
-        streams=body.get("stream") is True and endpoint in _WITH_CHOICES,
-        wants_usage=_wants_usage(body.get("stream_options")),
+        streams=streams,
+        wants_usage=streams and _wants_usage(body.get("stream_options")),
     )
 
 

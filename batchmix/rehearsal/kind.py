@@ -35,9 +35,8 @@ class Group(enum.Enum):
 
 
 class Wire(enum.Enum):
-    """How the bytes leave."""
+    """How the bytes leave where they don't leave whole and at once."""
 
-    WHOLE = enum.auto()
     CUT = enum.auto()
     """The first half, then the connection is closed."""
     STALL = enum.auto()
@@ -93,7 +92,7 @@ class Kind(msgspec.Struct, frozen=True):
     """Whether the answer is a stream where one was asked for."""
     endless_bytes: int = 0
     """Where this is not 0, the content is made this large, and made only while it is sent."""
-    wire: Wire = Wire.WHOLE
+    wire: Wire | None = None
     answer: bool = False
     """Whether its sending is an answer, which was paid for."""
     content_type: str = JSON

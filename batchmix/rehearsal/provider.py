@@ -105,10 +105,10 @@ class Provider:
             return "503_model"
         if self.purse.is_empty:
             return behaviour.broke
-        gate = turn.gate
-        if gate.behaviour.concurrency and gate.in_flight >= gate.behaviour.concurrency:
+        gate, own = turn.gate, turn.gate.behaviour
+        if own.concurrency and gate.in_flight >= own.concurrency:
             return "busy"
-        wait_s = gate.limits.admit(answers.charge(asked, gate.behaviour) if gate.behaviour.tpm else 0, now)
+        wait_s = gate.limits.admit(answers.charge(asked, own) if own.tpm else 0, now)
         if wait_s:
             turn.wait_s = wait_s
             return "throttled"
@@ -170,7 +170,7 @@ class Provider:
         reply = Reply(200, b"", kind.content_type, headers)
         if behaviour.speed:
             reply.takes_s = answers.length(asked, behaviour) / behaviour.speed
-        if kind.wire is Wire.DRIP:
+        if kind.wire is not None and kind.wire is Wire.DRIP:  # looking up an enum's member takes its time
             reply.takes_s += behaviour.slow_s
         if kind.reshape is not None:
             body = kind.reshape(body, asked)

@@ -21,7 +21,7 @@ from batchmix.rehearsal.ledger import Record
 from batchmix.rehearsal.listener import Listener
 from batchmix.rehearsal.lookups import look_up
 from batchmix.rehearsal.provider import Provider
-from batchmix.rehearsal.wire import CLOSE, Reply, abort, forever, is_sent, pack, play, write
+from batchmix.rehearsal.wire import CLOSE, Reply, is_sent, pack, play, say_nothing, write
 
 _BEARER = "Bearer "
 
@@ -107,30 +107,29 @@ class Rehearsal:
     async def _serve(self, request: web.BaseRequest, path: str, raw: bytes) -> web.StreamResponse:
         provider = self._provider
         turn = provider.turn(path, raw, _key(request))
-        gate, wire = turn.gate, turn.kind.wire
-        gate.in_flight += 1
+        turn.gate.in_flight += 1
         try:
             if turn.delay_s:
                 await asyncio.sleep(turn.delay_s)
-            if wire is Wire.HANG:
-                await forever()
-            if wire is Wire.DROP:
-                return abort(request)
+            if turn.kind.status is None:
+                return await say_nothing(request, turn.kind.wire)
             reply = provider.reply(turn)
             turn.record.status = reply.status
-            if reply.pieces is not None or wire is not Wire.WHOLE:
-                written = await play(request, reply, wire)
-            else:
-                if reply.takes_s:
-                    await asyncio.sleep(reply.takes_s)
-                if gate.behaviour.gzip and "gzip" in request.headers.get("Accept-Encoding", ""):
-                    pack(reply)
-                written = write(request, reply)
-            if wire is not Wire.CUT and await is_sent(request):
+            written = await self._send(request, turn.kind.wire, reply)
+            if await is_sent(request):
                 provider.ledger.close(turn.record, time.monotonic())
             return written
         finally:
-            gate.in_flight -= 1
+            turn.gate.in_flight -= 1
+
+    async def _send(self, request: web.BaseRequest, wire: Wire | None, reply: Reply) -> web.StreamResponse:
+        if wire is not None or reply.pieces is not None:
+            return await play(request, reply, wire)
+        if reply.takes_s:
+            await asyncio.sleep(reply.takes_s)
+        if self.behaviour.gzip and "gzip" in request.headers.get("Accept-Encoding", ""):
+            pack(reply)
+        return write(request, reply)
 
     def _other(self, request: web.BaseRequest, path: str, raw: bytes) -> Reply:
         """Return the reply to whatever asks for no answer."""

@@ -65,7 +65,7 @@ def write(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
     return KEEP if keep else CLOSE
 
 
-async def play(request: web.BaseRequest, reply: Reply, wire: Wire) -> web.StreamResponse:
+async def play(request: web.BaseRequest, reply: Reply, wire: Wire | None) -> web.StreamResponse:
     """Send a reply bit by bit, or as much of it as the wire lets through."""
     transport = request.transport
     if transport is None or transport.is_closing():
@@ -74,7 +74,7 @@ async def play(request: web.BaseRequest, reply: Reply, wire: Wire) -> web.Stream
     parts = _parts(reply, whole=wire not in {Wire.CUT, Wire.STALL})
     await _send(request, parts, reply)
     if wire is Wire.STALL:
-        await forever()
+        await _forever()
     if wire is Wire.CUT:
         transport.close()
         return CLOSE
@@ -98,16 +98,18 @@ async def _send(request: web.BaseRequest, parts: Iterable[bytes], reply: Reply) 
             return
 
 
-async def forever() -> None:
-    """Wait until the connection ends, which cancels this."""
-    await asyncio.get_running_loop().create_future()
-
-
-def abort(request: web.BaseRequest) -> web.StreamResponse:
-    """Close a connection without a word."""
+async def say_nothing(request: web.BaseRequest, wire: Wire | None) -> web.StreamResponse:
+    """Close a connection without a word, or keep it so until the client leaves."""
+    if wire is Wire.HANG:
+        await _forever()
     if request.transport is not None:
         request.transport.abort()
     return CLOSE
+
+
+async def _forever() -> None:
+    """Wait until the connection ends, which cancels this."""
+    await asyncio.get_running_loop().create_future()
 
 
 async def is_sent(request: web.BaseRequest) -> bool:
@@ -137,13 +139,10 @@ def pack(reply: Reply) -> None:
 
 
 def head(reply: Reply, *, keep: bool) -> bytes:
-    """Return the status line and the headers."""
-    lines = [f"HTTP/1.1 {reply.status} {_REASONS.get(reply.status, '')}", f"Content-Type: {reply.content_type}"]
-    if reply.pieces is None:
-        lines.append(f"Content-Length: {len(reply.body)}")
-    else:
-        lines.append("Transfer-Encoding: chunked")
-    lines += [f"{name}: {' '.join(value.split())}" for name, value in reply.headers]  # a line break would end it
+    """Return the status line and the headers, none of which a line break can end."""
+    length = "Transfer-Encoding: chunked" if reply.pieces is not None else f"Content-Length: {len(reply.body)}"
+    lines = [f"HTTP/1.1 {reply.status} {_REASONS.get(reply.status, '')}", f"Content-Type: {reply.content_type}", length]
+    lines += [f"{name}: {value if value.isprintable() else ' '.join(value.split())}" for name, value in reply.headers]
     if not keep:
         lines.append("Connection: close")
     return "\r\n".join((*lines, "", "")).encode("latin-1", "replace")
