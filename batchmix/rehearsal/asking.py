@@ -92,7 +92,7 @@ def _wants_usage(options: object) -> bool:
 
 
 def _is_messages(asked: object) -> bool:
-    return isinstance(asked, list) and bool(asked) and all(isinstance(one, dict) for one in asked)
+    return isinstance(asked, list) and set(map(type, asked)) == {dict}
 
 
 def _is_count(value: object, limit: int | None) -> bool:

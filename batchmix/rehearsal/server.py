@@ -64,7 +64,7 @@ class Rehearsal:
         served = web.Server(self._handle, handler_cancellation=True, access_log=None)
         self._listener = Listener(served, self._host, self._port)
         address = await self._listener.open()
-        self._behaved()
+        self._plan_outages()
         return f"http://{address}/v1"
 
     async def stop(self) -> None:
@@ -75,14 +75,16 @@ class Rehearsal:
             await asyncio.wait([outages])
         await self._listener.close()
 
-    def _behaved(self) -> None:
-        """Plan the outages of a behaviour that was taken on just now."""
-        if self._outages is not None:
-            self._outages.cancel()
+    def _plan_outages(self) -> None:
+        """Plan when connections are refused, by a behaviour that was taken on just now."""
         refused = sorted((one.start_s, one.length_s) for one in self.behaviour.outage if one.how == REFUSED)
-        self._outages = asyncio.create_task(self._refuse(refused)) if refused else None
+        before = self._outages
+        if before is not None:
+            before.cancel()
+        self._outages = asyncio.create_task(self._refuse(refused)) if refused or before else None
 
     async def _refuse(self, outages: list[tuple[float, float]]) -> None:
+        await self._listener.open()  # an outage may have been called off as it began
         for start_s, length_s in outages:
             await self._sleep_until(start_s)
             await self._listener.refuse()
@@ -136,9 +138,10 @@ class Rehearsal:
         method = request.method
         top = path.split("/", 2)[1] if path.startswith("/") else ""
         if top == "rehearsal":
+            before = self._provider.begun
             reply = control(self._provider, method, path.removeprefix("/rehearsal/"), raw)
-            if method == "POST":
-                self._behaved()
+            if self._provider.begun != before:
+                self._plan_outages()
             return reply
         if top not in {"v1", "api"}:
             return Reply(200, WEB_PAGE, "text/html")

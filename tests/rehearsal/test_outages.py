@@ -33,6 +33,12 @@ async def test_in_an_outage_everything_fails_and_then_nothing(calling):
         assert (await caller.ask(key="wrong")).status == 401
 
 
+async def test_what_cannot_be_read_is_refused_in_an_outage_too(calling):
+    async with calling("outage=0:60:half") as caller:
+        assert (await caller.ask(data=b"{")).status == 400
+        assert (await caller.ask(path="/embeddings", messages=None, input="x")).body["data"]
+
+
 async def _until(caller, *, refused):
     async with asyncio.timeout(5):
         while True:
