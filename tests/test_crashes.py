@@ -51,7 +51,7 @@ def appended(root: Path, url: str) -> None:
 
 
 def failed(root: Path, url: str) -> None:
-    fetch(url, "behaviour", "e500=0.4&max_faults=1&seed=3")
+    fetch(url, "behaviour", "500=0.4&max_faults=1&seed=3")
     begun(root, url)
     fetch(url, "behaviour", "")
 

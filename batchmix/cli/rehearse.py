@@ -8,24 +8,49 @@ from batchmix.cli.output import say
 from batchmix.errors import JobError
 
 
-@click.command("rehearse")
+class _Rehearse(click.Command):
+    """Lists at the end of its help what it can play."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each kind with its line, from the one table of them."""
+        from batchmix.rehearsal.kinds import by_group
+
+        for group, kinds in by_group().items():
+            with formatter.section(group.value.replace("`", "")):
+                formatter.write_dl([(name, doc.replace("`", "")) for name, doc in kinds.items()])
+
+
+@click.command("rehearse", cls=_Rehearse)
 @click.argument("behaviour", metavar="[KEY=VALUE]...", nargs=-1)
+@click.option("--fault", "faults", multiple=True, metavar="KIND=SHARE", help="Play a kind in a share of the requests.")
+@click.option(
+    "--outage",
+    "outages",
+    multiple=True,
+    metavar="START_S:LENGTH_S[:HOW]",
+    help="Fail for a while: with 503, or with a kind such as hang, or with refused connections (refused).",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8787, show_default=True, help="The port to listen on; 0 takes a free one.")
-def command(behaviour: tuple[str, ...], host: str, port: int) -> int:
+def command(behaviour: tuple[str, ...], faults: tuple[str, ...], outages: tuple[str, ...], host: str, port: int) -> int:
     """Start a stand-in provider on this machine, which behaves as it is told.
 
-    It answers like AiHubMix, costs nothing, and can be slow, limited or broken. It runs until it is interrupted.
+    It answers like AiHubMix, costs nothing, and can be slow, limited or broken. It runs until it is interrupted. What
+    it was asked and what it answered is at /rehearsal/account, /rehearsal/bodies and /rehearsal/ledger.
 
     \b
     Example:
-      batchmix rehearse latency=0.1-0.5 rpm=600 e500=0.02
+      batchmix rehearse latency=0.1-0.5 rpm=600 --fault 500=0.02 --outage 60:30
       batchmix run prompts.jsonl --model any --base-url http://127.0.0.1:8787/v1
+
+    A row can ask for a kind itself, with [[rehearsal:KIND]] in its prompt, or [[rehearsal:KINDx2]] for its first two
+    attempts.
     """
     from batchmix.rehearsal import Behaviour, run_server
 
+    given = [*behaviour, *faults, *([f"outage={','.join(outages)}"] if outages else [])]
     try:
-        behave = Behaviour.parse("&".join(behaviour))
+        behave = Behaviour.parse("&".join(given))
     except ValueError as error:
         raise JobError(str(error)) from error
     run_server(behave, host, port, lambda url: say(f"listening on {url}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import secrets
@@ -12,16 +13,15 @@ import msgspec
 
 from batchmix.rehearsal.asking import Asked, Json
 from batchmix.rehearsal.behaviour import Behaviour
-from batchmix.rehearsal.kinds import KINDS
-from batchmix.rehearsal.streaming import events
+from batchmix.rehearsal.kind import Error, Kind
 
-WEB_PAGE = b"<!doctype html><html><head><title>A gateway</title></head><body>Welcome</body></html>"
 _STABLE_CREATED = 1_700_000_000
 _WORDS = (
     "river", "stone", "quiet", "amber", "window", "north", "garden", "signal", "paper", "cloud", "seven",
     "harbor", "early", "copper", "meadow", "drift", "lantern", "orbit", "maple", "field", "silver", "under",
     "bright", "engine", "valley", "cotton", "winter", "letter", "bridge", "salt", "morning", "velvet", "anchor",
 )  # fmt: skip
+_KNOWN = len(_WORDS)
 _encode = msgspec.json.Encoder().encode
 _numbers = itertools.count(1)
 _process = secrets.token_hex(3)
@@ -29,34 +29,43 @@ _process = secrets.token_hex(3)
 
 def trace_id() -> str:
     """Return a new request id, unlike those of all processes."""
-    return f"{time.strftime('%Y%m%d%H%M%S')}{_process}{next(_numbers):08d}"
+    return f"{_stamp(int(time.time()))}{_process}{next(_numbers):08d}"
 
 
-def error(message: str, kind: str, code: str | None, tid: str) -> bytes:
-    """Return an error in the gateway's envelope."""
-    return _encode({"error": {"message": f"{message} (tid: {tid})", "type": kind, "param": "", "code": code}})
+@functools.lru_cache(maxsize=1)
+def _stamp(second: int) -> str:
+    return time.strftime("%Y%m%d%H%M%S", time.localtime(second))
 
 
-def models(names: tuple[str, ...]) -> bytes:
-    """Return the list of models."""
-    data = [{"id": name, "object": "model", "created": _STABLE_CREATED, "owned_by": "rehearsal"} for name in names]
-    return _encode({"object": "list", "data": data})
+def error(error: Error, message: str, tid: str) -> bytes:
+    """Return an error in the gateway's envelope, with its message filled in."""
+    if error.trace:
+        message = f"{message} ({error.trace}: {tid})"
+    if error.bare:
+        return _encode({"error": {"message": message}})
+    return _encode({"error": {"message": message, "type": error.type, "param": "", "code": error.code}})
 
 
-def answer(asked: Asked, behaviour: Behaviour, kind: str, tid: str) -> bytes:
-    """Return an answer of a kind, for any endpoint, as a body or as events."""
+def answer(asked: Asked, behaviour: Behaviour, kind: Kind, tid: str) -> Json:
+    """Return an answer, for any endpoint, with its messages in the kind's shape."""
     if asked.endpoint == "/v1/embeddings":
-        return _encode(_embedding(asked, behaviour))
+        return _embedding(asked, behaviour)
     if asked.endpoint == "/v1/responses":
-        return _encode(_response(asked, behaviour, kind, tid))
-    completion = _completion(asked, behaviour, kind, tid)
-    return events(completion, usage=asked.stream_usage) if asked.stream else _encode(completion)
+        return _response(asked, behaviour, kind, tid)
+    return _completion(asked, behaviour, kind, tid)
 
 
 def words(asked: Asked, behaviour: Behaviour, choice: int) -> list[str]:
     """Return the words of an answer: a pure function of prompt, model, seed and choice."""
     bits = _bits(asked, behaviour, choice)
-    return [_WORDS[(bits[i % 60 + 2] * 7 + i * bits[1]) % len(_WORDS)] for i in range(_count(bits, behaviour))]
+    step, places = bits[1], zip(range(_count(bits, behaviour)), itertools.cycle(bits[2:62]), strict=False)
+    return [_WORDS[(bit * 7 + at * step) % _KNOWN] for at, bit in places]
+
+
+def length(asked: Asked, behaviour: Behaviour) -> int:
+    """Return how many words an answer has."""
+    said = _count(_bits(asked, behaviour, 0), behaviour)
+    return said if asked.most is None else min(said, asked.most)
 
 
 def charge(asked: Asked, behaviour: Behaviour) -> int:
@@ -77,7 +86,7 @@ def _count(bits: bytes, behaviour: Behaviour) -> int:
     return 1 + bits[0] * 2 * (behaviour.words - 1) // 255
 
 
-def _completion(asked: Asked, behaviour: Behaviour, kind: str, tid: str) -> Json:
+def _completion(asked: Asked, behaviour: Behaviour, kind: Kind, tid: str) -> Json:
     chat = asked.endpoint == "/v1/chat/completions"
     choices, used, thought = [], 0, 0
     for index in range(asked.n):
@@ -110,23 +119,23 @@ def _completion(asked: Asked, behaviour: Behaviour, kind: str, tid: str) -> Json
     }
 
 
-def _said(asked: Asked, behaviour: Behaviour, kind: str, index: int) -> tuple[str, int, str]:
+def _said(asked: Asked, behaviour: Behaviour, kind: Kind, index: int) -> tuple[str, int, str]:
     """Return a choice's text, how many words it has, and why it ends."""
-    said = asked.prompt.split() if kind == "echo" else words(asked, behaviour, index)
+    said = asked.prompt.split() if kind.echoes else words(asked, behaviour, index)
     if asked.most is not None and len(said) > asked.most:
         return " ".join(said[: asked.most]), asked.most, "length"
-    return asked.prompt if kind == "echo" else " ".join(said), len(said), "stop"
+    return asked.prompt if kind.echoes else " ".join(said), len(said), "stop"
 
 
-def _message(kind: str, text: str, index: int) -> tuple[Json, str | None]:
-    shape = KINDS[kind].shape
+def _message(kind: Kind, text: str, index: int) -> tuple[Json, str | None]:
+    shape = kind.shape
     if shape is None:
         return {"role": "assistant", "content": text}, None
     message, reason = shape(text, index)
     return {"role": "assistant", **message}, reason
 
 
-def _response(asked: Asked, behaviour: Behaviour, kind: str, tid: str) -> Json:
+def _response(asked: Asked, behaviour: Behaviour, kind: Kind, tid: str) -> Json:
     text, said, reason = _said(asked, behaviour, kind, 0)
     message, instead = _message(kind, text, 0)
     thought = len(message.get("reasoning_content", "").split())

@@ -14,6 +14,7 @@ ENDPOINTS = {
     "/v1/responses": "input",
 }
 """What is served, and the key that each must have."""
+_WITH_CHOICES = frozenset({"/v1/chat/completions", "/v1/completions"})
 _CAPS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _MOST_CHOICES = 128
 _encoder = msgspec.json.Encoder(order="sorted")
@@ -32,11 +33,18 @@ class Asked(msgspec.Struct, frozen=True):
     """That as JSON, the same for the same values."""
     n: int
     most: int | None
-    """`max_completion_tokens`, `max_tokens` or `max_output_tokens`."""
-    stream: bool = False
-    """Whether the answer is to come as events; only completions do."""
-    stream_usage: bool = False
-    """Whether the last of them is to tell the usage."""
+    """What `cap` says."""
+    cap: str | None = None
+    """`max_completion_tokens`, `max_tokens` or `max_output_tokens`, whichever is there."""
+    streams: bool = False
+    """Whether a stream is asked for, where there are any."""
+    wants_usage: bool = False
+    """Whether the stream is to end with the usage."""
+
+    @property
+    def has_choices(self) -> bool:
+        """Whether the answer to it has `choices`."""
+        return self.endpoint in _WITH_CHOICES
 
     @property
     def prompt_tokens(self) -> int:
@@ -57,12 +65,14 @@ def read(endpoint: str, raw: bytes) -> Asked | str:
     spoken = endpoint != "/v1/embeddings" and _is_messages(asked)
     if key == "messages" and not spoken:
         return "Invalid value for 'messages': it must be a list of messages, and not empty"
-    most = next((body[name] for name in _CAPS if body.get(name) is not None), None)
+    cap = next((name for name in _CAPS if body.get(name) is not None), None)
+    most = None if cap is None else body[cap]
     n = body.get("n")
     for name, value, limit in (("n", n, _MOST_CHOICES), ("max_tokens", most, None)):
         if value is not None and not _is_count(value, limit):
             return f"Invalid value for '{name}'"
-    model, options = body.get("model"), body.get("stream_options")
+    model = body.get("model")
+    streams = body.get("stream") is True and endpoint in _WITH_CHOICES
     return Asked(
         endpoint=endpoint,
         model=model if isinstance(model, str) else "",
@@ -71,13 +81,18 @@ def read(endpoint: str, raw: bytes) -> Asked | str:
         canonical=_encoder.encode(asked),
         n=1 if n is None else n,
         most=most,
-        stream=body.get("stream") is True and endpoint.endswith("/completions"),
-        stream_usage=isinstance(options, dict) and options.get("include_usage") is True,
+        cap=cap,
+        streams=streams,
+        wants_usage=streams and _wants_usage(body.get("stream_options")),
     )
 
 
+def _wants_usage(options: object) -> bool:
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
 def _is_messages(asked: object) -> bool:
-    return isinstance(asked, list) and bool(asked) and all(isinstance(one, dict) for one in asked)
+    return isinstance(asked, list) and set(map(type, asked)) == {dict}
 
 
 def _is_count(value: object, limit: int | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import Counter
 
@@ -9,7 +10,7 @@ import msgspec
 
 from batchmix.rehearsal.kinds import KINDS
 
-_ANSWERS = frozenset(name for name, kind in KINDS.items() if kind.how == "answer")
+_ANSWERS = frozenset(name for name, kind in KINDS.items() if kind.answer)
 
 
 class Record(msgspec.Struct, gc=False):
@@ -32,7 +33,39 @@ class Record(msgspec.Struct, gc=False):
     kind: str = ""
     """`answer`, or another name in `kinds.KINDS`."""
     answered: bool = False
-    """A whole 200 answer was sent."""
+    """A whole answer was sent, which should not be asked for again."""
+
+
+class Tally(msgspec.Struct):
+    """What became of one body."""
+
+    prompt: str
+    digest: str
+    model: str
+    asked: int = 0
+    """How often it came."""
+    answered: int = 0
+    """How often it was answered whole."""
+    again: int = 0
+    """How often it came although it had been answered whole before."""
+    faults: dict[str, int] = {}
+    """How often it got a kind that is no answer."""
+
+
+class Account(msgspec.Struct):
+    """What became of all requests that were written down."""
+
+    requests: int
+    bodies: int
+    """How many different ones."""
+    answered: int
+    """How many requests were answered whole."""
+    again: int
+    """How many came although their body had been answered whole before. Of samples, all but the first may."""
+    retries: int
+    """How many came although their body had come before, and had not been answered whole."""
+    faults: dict[str, int]
+    """How many got a kind that is no answer."""
 
 
 class Ledger:
@@ -60,6 +93,38 @@ class Ledger:
         record.finished = now
         record.answered = record.status == 200 and record.kind in _ANSWERS
         self.totals["answered"] += record.answered
+
+    def tallies(self) -> list[Tally]:
+        """Return what became of each body, in the order in which they first came."""
+        found: dict[str, Tally] = {}
+        answered_at: dict[str, float] = {}
+        for record in self.records:
+            digest = record.digest
+            tally = found.get(digest) or found.setdefault(digest, Tally(record.prompt, digest, record.model))
+            tally.asked += 1
+            tally.again += record.begun > answered_at.get(digest, math.inf)
+            if record.answered and record.finished is not None:
+                tally.answered += 1
+                answered_at[digest] = min(record.finished, answered_at.get(digest, math.inf))
+            elif record.kind not in _ANSWERS:
+                tally.faults[record.kind] = tally.faults.get(record.kind, 0) + 1
+        return list(found.values())
+
+    def account(self) -> Account:
+        """Return the sum of the tallies."""
+        tallies = self.tallies()
+        faults: Counter[str] = Counter()
+        for tally in tallies:
+            faults.update(tally.faults)
+        again = sum(tally.again for tally in tallies)
+        return Account(
+            requests=len(self.records),
+            bodies=len(tallies),
+            answered=sum(tally.answered for tally in tallies),
+            again=again,
+            retries=len(self.records) - len(tallies) - again,
+            faults=dict(faults),
+        )
 
     def may_fault(self, digest: str, most: int) -> bool:
         """Return whether a body has had fewer than the most faults by shares."""

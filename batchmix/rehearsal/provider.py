@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
+import email.utils
 import hashlib
 import math
 import time
+from collections.abc import Iterator
 
-from batchmix.rehearsal import answers
-from batchmix.rehearsal.asking import Asked, read
-from batchmix.rehearsal.behaviour import Behaviour
-from batchmix.rehearsal.kinds import KINDS, Kind
+import msgspec
+
+from batchmix.rehearsal import answers, streams
+from batchmix.rehearsal.asking import Asked, Json, read
+from batchmix.rehearsal.behaviour import REFUSED, Behaviour
+from batchmix.rehearsal.kind import Error, Kind, Retry, Wire
+from batchmix.rehearsal.kinds import KINDS
 from batchmix.rehearsal.ledger import Ledger, Record
 from batchmix.rehearsal.limits import Limits
+from batchmix.rehearsal.purse import Purse
+from batchmix.rehearsal.wire import Reply
 
-JSON = "application/json"
-EVENTS = "text/event-stream"
+_PIECE = b"river stone quiet amber window north garden signal " * 1000
+_PLAIN = KINDS["answer"]
+_encode = msgspec.json.Encoder().encode
 
 
-@dataclasses.dataclass(slots=True)
-class Reply:
-    """What goes over the wire."""
+class Gate:
+    """How requests are let in: one for each model with a behaviour of its own, and one for all others."""
 
-    status: int
-    body: bytes
-    content_type: str = JSON
-    headers: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    def __init__(self, behaviour: Behaviour, now: float) -> None:
+        self.behaviour = behaviour
+        self.limits = Limits(behaviour, now)
+        self.in_flight = 0
+        """Requests that have been read and not replied to; whoever serves counts them."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -33,6 +41,7 @@ class Turn:
     """One request, and what is to become of it."""
 
     record: Record
+    gate: Gate
     kind: Kind
     asked: Asked | None
     key: str
@@ -45,19 +54,19 @@ class Turn:
 
 
 class Provider:
-    """Everything that the stand-in knows: its behaviour, its limits and its ledger."""
+    """Everything that the stand-in knows: its behaviour, its limits, its money and its ledger."""
 
     def __init__(self, behaviour: Behaviour) -> None:
         self.ledger = Ledger()
-        self.in_flight = 0
-        """Requests that have been read and not replied to; whoever serves counts them."""
         self.behave(behaviour)
 
     def behave(self, behaviour: Behaviour) -> None:
-        """Take on a behaviour, with its limits full and all its balance there."""
+        """Take on a behaviour, with its limits full, all its balance there, and its outages to come."""
         self.behaviour = behaviour
-        self.limits = Limits(behaviour, time.monotonic())
-        self._sold = 0
+        self.begun = time.monotonic()
+        self.purse = Purse(behaviour)
+        self._gate = Gate(behaviour, self.begun)
+        self._gates = {model: Gate(own, self.begun) for model, own in behaviour.own.items()}
 
     def reset(self) -> None:
         """Be as at the start, with the behaviour of now."""
@@ -72,72 +81,141 @@ class Provider:
         prompt = asked.prompt if asked else raw.decode("utf-8", "replace")
         digest = hashlib.sha256(raw).hexdigest()
         record = self.ledger.open(prompt, digest, asked.model if asked else "", now, keep=self.behaviour.ledger)
-        turn = Turn(record, KINDS["malformed"], asked, key, detail, 1.0, 0.0)
-        record.kind = self._refused(turn, now) or self._fate(turn)
+        gate = self._gates.get(record.model, self._gate)
+        turn = Turn(record, gate, KINDS["malformed"], asked, key, detail, 1.0, 0.0)
+        record.kind = self._refused(turn, now) or self._fate(turn) or "answer"
+        if asked and record.kind != "answer" and not KINDS[record.kind].plays(asked):
+            record.kind = "answer"
         turn.kind = KINDS[record.kind]
         self.ledger.totals[record.kind] += 1
-        self._sold += turn.kind.how == "answer"
+        if turn.kind.answer:
+            self.purse.sell()
         if turn.kind.late:
-            turn.delay_s = self.behaviour.latency_s(digest, record.attempt)
+            turn.delay_s = gate.behaviour.latency_s(digest, record.attempt)
         return turn
 
     def _refused(self, turn: Turn, now: float) -> str | None:
         """Return why a request is not let in, or None."""
         behaviour, asked = self.behaviour, turn.asked
+        outage = behaviour.outage_at(now - self.begun) if behaviour.outage and asked else None
+        if outage is not None and outage != REFUSED:
+            return outage
         if behaviour.key and turn.key != behaviour.key:
             return "401"
         if asked is None:
             return "malformed"
         if behaviour.models and asked.model not in behaviour.models:
-            turn.detail = asked.model
-            return "unknown_model"
-        if 0 <= behaviour.balance <= self._sold:
-            return "403"
-        if behaviour.concurrency and self.in_flight >= behaviour.concurrency:
+            return "503_model"
+        if self.purse.is_empty:
+            return behaviour.broke
+        gate, own = turn.gate, turn.gate.behaviour
+        if own.concurrency and gate.in_flight >= own.concurrency:
             return "busy"
-        wait_s = self.limits.admit(answers.charge(asked, behaviour) if behaviour.tpm else 0, now)
+        wait_s = gate.limits.admit(answers.charge(asked, own) if own.tpm else 0, now)
         if wait_s:
             turn.wait_s = wait_s
             return "throttled"
         return None
 
-    def _fate(self, turn: Turn) -> str:
-        """Return the kind that markers and shares give to a request that was let in."""
-        behaviour, record, asked = self.behaviour, turn.record, turn.asked
-        marked = behaviour.marked(record.prompt, record.attempt)
-        if marked is not None:
-            turn.detail = f"The rehearsal has no kind {marked!r}; it has {', '.join(KINDS)}"
-            return marked if marked in KINDS else "unknown_marker"
-        if behaviour.reject and asked and behaviour.draw(asked.canonical, "reject") < behaviour.reject:
+    def _fate(self, turn: Turn) -> str | None:
+        """Return the kind that markers and shares give to a request that was let in, if they give it any."""
+        behaviour, record, asked = turn.gate.behaviour, turn.record, turn.asked
+        assert asked is not None  # whatever can't be read is refused
+        kind = behaviour.marked(record.prompt, record.attempt)
+        if kind is not None and kind not in KINDS:
+            turn.detail = f"The rehearsal has no kind {kind!r}; it has {', '.join(KINDS)}"
+            return "unknown_marker"
+        if kind is None and behaviour.reject and behaviour.draw(asked.canonical, "reject") < behaviour.reject:
             return "reject"
-        drawn = behaviour.drawn(record.digest, record.attempt)
-        if drawn is None or not self.ledger.may_fault(record.digest, behaviour.max_faults):
-            return "answer"
-        self.ledger.fault(record.digest)
-        return drawn
+        if kind is None:
+            kind = self._drawn(turn, behaviour)
+        return kind
+
+    def _drawn(self, turn: Turn, behaviour: Behaviour) -> str | None:
+        digest = turn.record.digest
+        kind = behaviour.drawn(digest, turn.record.attempt)
+        if kind is None or not KINDS[kind].passing:
+            return kind
+        if not self.ledger.may_fault(digest, behaviour.max_faults):
+            return None
+        self.ledger.fault(digest)
+        return kind
 
     def reply(self, turn: Turn) -> Reply:
         """Return the reply to a request; for one that is to be cut, the whole of it."""
         kind = turn.kind
-        if kind.how in {"page", "empty"}:
-            return Reply(200, answers.WEB_PAGE if kind.how == "page" else b"", "text/html")
         tid = answers.trace_id()
-        headers = [("x-aihubmix-request-id", tid)]
-        if self.behaviour.rate_headers:
-            headers += self.limits.headers(time.monotonic())
-        if kind.how == "error":
-            return self._error(turn, headers, tid)
+        headers = [(kind.trace, tid), *kind.headers] if kind.trace else list(kind.headers)
+        if isinstance(kind.body, bytes):
+            return Reply(kind.status or 200, kind.body, kind.content_type, headers)
+        if turn.gate.behaviour.rate_headers:
+            headers += turn.gate.limits.headers(time.monotonic())
+        if isinstance(kind.body, Error):
+            return self._error(turn, kind.body, headers, tid)
         assert turn.asked is not None  # whatever can't be read is an error
         headers.append(("X-Aihubmix-Model", turn.asked.model))
-        name = turn.record.kind if kind.how == "answer" else "answer"
-        body = answers.answer(turn.asked, self.behaviour, name, tid)
-        return Reply(200, body, EVENTS if turn.asked.stream else JSON, headers)
+        return self._answer(turn, turn.asked, headers, tid)
 
-    def _error(self, turn: Turn, headers: list[tuple[str, str]], tid: str) -> Reply:
-        kind = turn.kind
-        status = kind.status or 500
-        if status == 429 and self.behaviour.rate_headers:
-            headers.append(("Retry-After", str(math.ceil(turn.wait_s))))
-            headers.append(("retry-after-ms", str(math.ceil(turn.wait_s * 1000))))
-        message = kind.message.replace("{key}", turn.key).replace("{detail}", turn.detail or "as asked")
-        return Reply(status, answers.error(message, kind.type, kind.code, tid), headers=headers)
+    def _error(self, turn: Turn, error: Error, headers: list[tuple[str, str]], tid: str) -> Reply:
+        kind, behaviour = turn.kind, turn.gate.behaviour
+        if behaviour.rate_headers:
+            headers += _waits(kind.retry, turn.wait_s)
+        message = error.message
+        if "{" in message:
+            message = message.replace("{key}", turn.key).replace("{detail}", turn.detail or "as asked")
+            message = message.replace("{model}", turn.record.model).replace("{successor}", behaviour.successor)
+        return Reply(kind.status or 500, answers.error(error, message, tid), kind.content_type, headers)
+
+    def _answer(self, turn: Turn, asked: Asked, headers: list[tuple[str, str]], tid: str) -> Reply:
+        kind, behaviour = turn.kind, turn.gate.behaviour
+        body = answers.answer(asked, behaviour, kind, tid)
+        self.purse.bill(body["usage"], behaviour)
+        if kind is _PLAIN and not asked.streams and not behaviour.speed:  # nearly all, and benchmarks live on it
+            return Reply(200, _encode(body), kind.content_type, headers)
+        if kind.reshape is not None:
+            body = kind.reshape(body, asked)
+        reply = Reply(200, b"", kind.content_type, headers)
+        if behaviour.speed:
+            reply.takes_s = answers.length(asked, behaviour) / behaviour.speed
+        if kind.wire is Wire.DRIP:
+            reply.takes_s += behaviour.slow_s
+        if kind.endless_bytes:
+            reply.pieces = _endless(body, kind.endless_bytes)
+        elif asked.streams and kind.streams and kind.recode is None:
+            reply.pieces, reply.content_type = streams.pieces(body, asked, kind), streams.CONTENT_TYPE
+        else:
+            reply.body = _encode(body) if kind.recode is None else kind.recode(body)
+        return reply
+
+
+def _waits(retry: Retry, wait_s: float) -> list[tuple[str, str]]:
+    """Return the headers that tell how long to wait."""
+    seconds, ms = str(math.ceil(wait_s)), str(math.ceil(wait_s * 1000))
+    match retry:
+        case Retry.USUAL:
+            return [("Retry-After", seconds), ("retry-after-ms", ms)]
+        case Retry.SECONDS:
+            return [("Retry-After", seconds)]
+        case Retry.DATE:
+            return [("Retry-After", email.utils.formatdate(math.ceil(time.time() + wait_s), usegmt=True))]
+        case Retry.MS:
+            return [("retry-after-ms", ms)]
+        case Retry.LITELLM:
+            return [("llm_provider-retry-after", seconds)]
+        case Retry.NONE:
+            return []
+
+
+def _endless(body: Json, size: int) -> Iterator[bytes]:
+    """Make a body whose content is this large, piece by piece."""
+    mark = "the content stands here"
+    choice = body["choices"][0]
+    if "message" in choice:
+        choice["message"]["content"] = mark
+    else:
+        choice["text"] = mark
+    before, _, after = _encode(body).partition(mark.encode())
+    yield before
+    for at in range(0, size, len(_PIECE)):
+        yield _PIECE[: size - at]
+    yield after

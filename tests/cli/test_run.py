@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from batchmix.rehearsal.kinds import KINDS
 from tests.conftest import Provider
 from tests.killing import fetch, status, write_rows
 
@@ -305,6 +306,14 @@ def test_every_command_has_help_with_an_example() -> None:
         done = batchmix(name, "--help")
         assert done.returncode == 0
         assert f"batchmix {name}" in done.stdout
+
+
+def test_rehearse_names_its_kinds_and_refuses_what_it_cannot_play() -> None:
+    help_text = " ".join(batchmix("rehearse", "--help").stdout.split())
+    for name, kind in KINDS.items():
+        assert f" {name} {kind.doc.replace('`', '')}" in help_text
+    refused(batchmix("rehearse", "--fault", "fivehundred=0.1"), "fivehundred")
+    refused(batchmix("rehearse", "--outage", "10"), "outage")
 
 
 def test_a_mistyped_option_is_exit_2() -> None:

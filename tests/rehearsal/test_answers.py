@@ -133,7 +133,7 @@ async def test_unknown_model(calling):
 
 async def test_unknown_model_may_also_be_a_400(calling):
     async with calling() as caller:
-        heard = await caller.ask("[[rehearsal:incorrect_model]]")
+        heard = await caller.ask("[[rehearsal:400_model]]")
     assert heard.status == 400
     assert heard.error["message"].startswith("Incorrect model ID")
 

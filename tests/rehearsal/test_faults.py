@@ -8,7 +8,7 @@ import pytest
 
 from batchmix.rehearsal import Behaviour
 
-ERRORS = {"e429": 429, "e500": 500, "e502": 502, "e503": 503}
+ERRORS = {"429": 429, "500": 500, "502": 502, "503": 503}
 
 
 @pytest.mark.parametrize(("share", "status"), ERRORS.items())
@@ -23,7 +23,7 @@ async def test_error_shares(calling, share, status):
 
 
 async def test_e503_means_throttled(calling):
-    async with calling("e503=1") as caller:
+    async with calling("503=1") as caller:
         assert (await caller.ask()).error["message"].startswith("Rate limited by provider")
 
 
@@ -95,15 +95,15 @@ async def test_faults_follow_from_seed_body_and_attempt(calling):
         async with calling(behaviour) as caller:
             return [(await caller.ask(str(number))).status for number in [*range(20), *range(20)]]
 
-    first = await statuses("e500=0.3&e429=0.2&seed=1")
-    assert first == await statuses("e500=0.3&e429=0.2&seed=1")
-    assert first != await statuses("e500=0.3&e429=0.2&seed=2")
+    first = await statuses("500=0.3&429=0.2&seed=1")
+    assert first == await statuses("500=0.3&429=0.2&seed=1")
+    assert first != await statuses("500=0.3&429=0.2&seed=2")
     assert first[:20] != first[20:]
     assert set(first) == {200, 429, 500}
 
 
 def test_shares_come_out_as_asked():
-    behaviour = Behaviour(e500=0.1, hang=0.05)
+    behaviour = Behaviour(faults={"500": 0.1, "hang": 0.05})
     drawn = [behaviour.drawn(str(number), 1) for number in range(4000)]
     assert 0.08 < drawn.count("500") / 4000 < 0.12
     assert 0.035 < drawn.count("hang") / 4000 < 0.065
@@ -149,7 +149,7 @@ async def test_tools_and_reasoning(calling):
 
 
 async def test_of_several_markers_the_first_that_applies(calling):
-    async with calling("e502=1") as caller:
+    async with calling("502=1") as caller:
         heard = [await caller.ask("[[rehearsal:500x1]] [[rehearsal:429x2]] [[rehearsal:echo]]") for _ in range(3)]
     assert [one.status for one in heard] == [500, 429, 200]
 

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import time
 
+import aiohttp
 import pytest
 
 from batchmix.rehearsal import Behaviour
@@ -49,16 +50,43 @@ async def test_totals_reset_and_behaviour(calling):
         assert await caller.control("ledger") == []
         assert (await caller.ask("a")).status == 200
         assert caller.rehearsal.ledger[0].attempt == 1
-        await caller.control("behaviour", "e502=1")
-        assert caller.rehearsal.behaviour == Behaviour(e502=1.0)
+        await caller.control("behaviour", "502=1")
+        assert caller.rehearsal.behaviour == Behaviour(faults={"502": 1.0})
         assert (await caller.ask("a")).status == 502
         assert "did you mean" in (await caller.control("behaviour", "latncy=1"))["error"]["message"]
-        assert caller.rehearsal.behaviour == Behaviour(e502=1.0)
+        assert caller.rehearsal.behaviour == Behaviour(faults={"502": 1.0})
         assert "not found" in (await caller.control("nothing"))["error"]["message"]
 
 
+async def test_the_account_says_what_was_asked_again_and_what_was_played(calling):
+    async with calling() as caller:
+        for prompt in ["[[rehearsal:500x1]] [[rehearsal:dropx2]]"] * 3 + ["[[rehearsal:400]]"] + ["a"] * 3:
+            with contextlib.suppress(aiohttp.ClientConnectionError):
+                await caller.ask(prompt)
+        account = await caller.control("account")
+        bodies = await caller.control("bodies")
+    assert account == {
+        "requests": 7, "bodies": 3, "answered": 4, "again": 2, "retries": 2, "faults": {"500": 1, "drop": 1, "400": 1},
+    }  # fmt: skip
+    assert [(body["asked"], body["answered"], body["again"], body["faults"]) for body in bodies] == [
+        (3, 1, 0, {"500": 1, "drop": 1}),
+        (1, 0, 0, {"400": 1}),
+        (3, 3, 2, {}),
+    ]
+    assert bodies[2]["prompt"] == "a"
+    assert bodies[2]["model"] == "m"
+    assert len(bodies[2]["digest"]) == 64
+
+
+async def test_requests_under_way_together_are_not_asked_again(calling):
+    async with calling("latency=0.05") as caller:
+        await asyncio.gather(*(caller.ask() for _ in range(3)))
+        account = await caller.control("account")
+    assert (account["answered"], account["again"], account["retries"]) == (3, 0, 2)
+
+
 async def test_no_ledger(calling):
-    async with calling("ledger=false&e500=1&max_faults=1") as caller:
+    async with calling("ledger=false&500=1&max_faults=1") as caller:
         assert [(await caller.ask()).status for _ in range(2)] == [500, 200]
         assert await caller.control("ledger") == []
         assert (await caller.control("totals"))["requests"] == 2

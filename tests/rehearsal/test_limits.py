@@ -87,6 +87,15 @@ async def test_concurrency(calling):
 
 
 async def test_balance(calling):
-    async with calling("balance=2&e500=1&max_faults=1") as caller:
+    async with calling("balance=2&500=1&max_faults=1") as caller:
         assert [(await caller.ask()).status for _ in range(4)] == [500, 200, 200, 403]
         assert (await caller.ask()).error["code"] == "insufficient_user_quota"
+
+
+async def test_a_balance_may_end_in_any_refusal(calling):
+    async with calling("balance=1&broke=unfunded") as caller:
+        heard = [await caller.ask() for _ in range(3)]
+        records = caller.rehearsal.ledger
+    assert [one.status for one in heard] == [200, 200, 200]
+    assert ["recharged" in one.content for one in heard] == [False, True, True]
+    assert [record.answered for record in records] == [True, False, False]

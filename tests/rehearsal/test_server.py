@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 
 import aiohttp
@@ -121,4 +122,27 @@ def test_process_ends_at_once_while_a_request_hangs():
             process.send_signal(signal.SIGTERM)
             _, complaints = process.communicate(timeout=5)
             assert time.monotonic() - begun < 2
+    assert (process.returncode, complaints) == (0, "")
+
+
+def test_process_refuses_connections_for_a_while():
+    call = [sys.executable, "-W", "error", "-m", "batchmix.rehearsal", "outage=0:0.5:refused"]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip() + "/models"
+        refused = 0
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            try:
+                with urllib.request.urlopen(url, timeout=5) as response:
+                    response.read()
+                    if refused:
+                        break
+            except urllib.error.URLError as error:
+                refused += isinstance(error.reason, ConnectionRefusedError)
+            except ConnectionError:
+                pass
+        assert refused
+        process.send_signal(signal.SIGTERM)
+        _, complaints = process.communicate(timeout=5)
     assert (process.returncode, complaints) == (0, "")

@@ -1,0 +1,117 @@
+"""An answer as a stream of server-sent events, and how such a stream goes wrong.
+
+The shapes are OpenAI's: https://platform.openai.com/docs/api-reference/chat-streaming.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from batchmix.rehearsal.asking import Asked, Json
+from batchmix.rehearsal.kind import Event, Kind
+
+CONTENT_TYPE = "text/event-stream"
+DONE = "data: [DONE]"
+_BROKEN: Json = {"error": {"message": "The upstream broke off", "type": "server_error", "param": None, "code": None}}
+_NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+_WORD = re.compile(r"\s*\S+\s*")
+_WORDS_AT_ONCE = 1000
+_encode = msgspec.json.Encoder().encode
+
+
+def pieces(body: Json, asked: Asked, kind: Kind) -> list[bytes]:
+    """Return the events of an answer's stream as bytes, as the kind has them told."""
+    events: list[Event] = [*_chunks(body, asked), DONE]
+    if kind.retell is not None:
+        events = kind.retell(events)
+    return [
+        event.encode() + b"\n\n" if isinstance(event, str) else b"data: " + _encode(event) + b"\n\n" for event in events
+    ]
+
+
+def _chunks(body: Json, asked: Asked) -> Iterator[Json]:
+    chat = asked.endpoint == "/v1/chat/completions"
+    frame = {name: value for name, value in body.items() if name not in {"choices", "usage"}}
+    if chat:
+        frame["object"] = "chat.completion.chunk"
+    if asked.wants_usage:
+        frame["usage"] = None
+    for choice in body.get("choices", ()):
+        deltas = _deltas(choice["message"]) if chat else [{"text": text} for text in _cut(choice["text"])]
+        for delta in deltas:
+            said = {"delta": delta} if chat else delta
+            yield {**frame, "choices": [{"index": choice["index"], **said, "finish_reason": None}]}
+        said = {"delta": {}} if chat else {"text": ""}
+        yield {**frame, "choices": [{"index": choice["index"], **said, "finish_reason": choice["finish_reason"]}]}
+    if asked.wants_usage and "usage" in body:
+        yield {**frame, "choices": [], "usage": body["usage"]}
+
+
+def _deltas(message: Json) -> Iterator[Json]:
+    """Say a message bit by bit: its role, then each text by words, and what is no text at once."""
+    yield {"role": message["role"], "content": "" if message.get("content") is not None else None}
+    for name in ("reasoning_content", "content", "refusal"):
+        value = message.get(name)
+        yield from ({name: text} for text in (_cut(value) if isinstance(value, str) else filter(None, [value])))
+    if "reasoning_details" in message:
+        yield {"reasoning_details": message["reasoning_details"]}
+    if "tool_calls" in message:
+        yield {"tool_calls": [{"index": at, **call} for at, call in enumerate(message["tool_calls"])]}
+
+
+def _cut(text: str) -> list[str]:
+    """Cut a text into words, and a long one into larger pieces."""
+    words = _WORD.findall(text) or [text]
+    step = -(-len(words) // _WORDS_AT_ONCE)
+    return ["".join(words[at : at + step]) for at in range(0, len(words), step)]
+
+
+def ends(events: list[Event]) -> list[Event]:
+    """End properly, but in the middle."""
+    return events[: len(events) // 2]
+
+
+def no_finish(events: list[Event]) -> list[Event]:
+    """Leave out why the choices end."""
+    return [event for event in events if isinstance(event, str) or not _finishes(event)]
+
+
+def _finishes(event: Json) -> bool:
+    return any(choice["finish_reason"] for choice in event["choices"])
+
+
+def no_done(events: list[Event]) -> list[Event]:
+    """Leave out the mark of the end."""
+    return [event for event in events if event != DONE]
+
+
+def zero_usage(events: list[Event]) -> list[Event]:
+    """Put a usage of zeros beside each choice, as Gemini does."""
+    return [
+        {**event, "usage": _NO_USAGE} if isinstance(event, dict) and event["choices"] else event for event in events
+    ]
+
+
+def changing_ids(events: list[Event]) -> list[Event]:
+    """Give each chunk an id of its own."""
+    return [
+        {**event, "id": f"{event['id']}-{at}"} if isinstance(event, dict) else event for at, event in enumerate(events)
+    ]
+
+
+def comments(events: list[Event]) -> list[Event]:
+    """Put a comment before each event, as gateways do to keep the connection."""
+    return [line for event in events for line in (": keep-alive", event)]
+
+
+def error_first(events: list[Event]) -> list[Event]:
+    """Say an error instead of an answer."""
+    return [_BROKEN, DONE]
+
+
+def error_later(events: list[Event]) -> list[Event]:
+    """Say an error in the middle of the answer."""
+    return [*ends(events), _BROKEN, DONE]
