@@ -379,7 +379,7 @@ def _checked_input(source: Input) -> Input:
 def _checked_provider(table: _ProviderTable, environ: Mapping[str, str]) -> Provider:
     url = table.base_url or environ.get("AIHUBMIX_BASE_URL") or DEFAULT_BASE_URL
     if not url.startswith(REHEARSAL):
-        url = _checked_url(url)
+        url = checked_url(url)
     if table.api_key_env and not _VARIABLE.fullmatch(table.api_key_env):
         raise JobError(
             "provider.api_key_env: must be the name of an environment variable, such as AIHUBMIX_API_KEY, never the"
@@ -391,7 +391,8 @@ def _checked_provider(table: _ProviderTable, environ: Mapping[str, str]) -> Prov
     return Provider(url, table.api_key_env, table.headers)
 
 
-def _checked_url(url: str) -> str:
+def checked_url(url: str) -> str:
+    """Return an API's address in its one form, with `/v1` where no path is given. Raises `JobError`."""
     try:
         parts = urlsplit(url.strip())
         _ = parts.port

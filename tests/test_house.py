@@ -10,7 +10,20 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "batchmix"
 MAY = {
-    "cli": {"cli", "pipeline", "reading", "planning", "rehearsal", "store", "records", "errors", "job", "redact", ""},
+    "cli": {
+        "cli",
+        "pipeline",
+        "reading",
+        "planning",
+        "rehearsal",
+        "send",
+        "store",
+        "records",
+        "errors",
+        "job",
+        "redact",
+        "",
+    },
     "pipeline": {
         "arrow",
         "lanes",
@@ -41,7 +54,7 @@ MAY = {
     "": set(),
 }
 OWNERS = {
-    "aiohttp": {"send/client.py", "rehearsal/"},
+    "aiohttp": {"send/client.py", "send/fetch.py", "rehearsal/"},
     "tenacity": {"send/attempts.py"},
     "pyarrow": {"load/", "store/", "arrow.py", "reading.py"},
     "tqdm": {"cli/"},
