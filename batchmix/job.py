@@ -76,6 +76,8 @@ class Model(msgspec.Struct, frozen=True):
     """What the result column `model` calls it; unique in the job."""
     params: dict[str, Any]
     limits: Limits
+    price: Price | None = None
+    """What this entry's answers cost, where the entry says so."""
 
 
 class Provider(msgspec.Struct, frozen=True):
@@ -149,6 +151,7 @@ class _ModelEntry(msgspec.Struct, frozen=True):
     name: str | None = None
     params: dict[str, Any] = {}
     limits: Limits | None = None
+    prices: Price | None = None
 
 
 class _ProviderTable(msgspec.Struct, frozen=True):
@@ -271,8 +274,9 @@ def _check_table(raw: Mapping[str, Any]) -> None:
     for entry in models if isinstance(models, list) else ():
         if isinstance(entry, Mapping):
             _check_keys(entry, _ModelEntry, "models.")
-            if isinstance(entry.get("limits"), Mapping):
-                _check_keys(entry["limits"], Limits, "models.limits.")
+            for key, inner in {"limits": Limits, "prices": Price}.items():
+                if isinstance(entry.get(key), Mapping):
+                    _check_keys(entry[key], inner, f"models.{key}.")
 
 
 def _check_keys(raw: Mapping[str, Any], table: type, prefix: str, also: set[str] = frozenset()) -> None:  # type: ignore[assignment]
@@ -343,7 +347,7 @@ def _models(table: _JobTable) -> tuple[Model, ...]:
         _check_params(params)
         if not entry.id.strip() or not (entry.name is None or entry.name.strip()):
             raise JobError("model: is empty; give the model's id, such as gpt-4o-mini")
-        models.append(Model(entry.id, entry.name or entry.id, params, entry.limits or table.limits))
+        models.append(Model(entry.id, entry.name or entry.id, params, entry.limits or table.limits, entry.prices))
     names = [model.name for model in models]
     for name in names:
         if names.count(name) > 1:

@@ -22,6 +22,7 @@ from batchmix.errors import BatchmixError, Interrupted, JobError, NoSpace
 from batchmix.job import REHEARSAL, Job
 from batchmix.lanes import Course, Lane, run_lanes
 from batchmix.load import Dataset, open_dataset
+from batchmix.pricing import Quotes
 from batchmix.records import Board
 from batchmix.redact import Secrets
 from batchmix.rehearsal import Behaviour, Rehearsal
@@ -60,16 +61,18 @@ def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
         known = layout.read_run()
         if known is not None:
             check_same_run(job, known, layout.root)
+        quotes = Quotes(job, known)
         board.phase = "scanning"
         dataset = open_input(job, layout.input, known, options, board)
         try:
             work = Resume(job, dataset, layout, judge).work(
                 known, update=options.update, retry_rejected=options.retry_rejected
             )
+            work.run.prices = quotes.settled(work.models)
         except BatchmixError:
             dataset.discard()
             raise
-        prices = Prices(job.prices, work.models)
+        prices = Prices(work.run.prices, work.models)
         with _recorded(work, layout, prices):
             dataset.drop_stale_spools()
             drop_stale(layout, work.stale)
@@ -155,7 +158,7 @@ def _blueprint(job: Job, dataset: Dataset, work: Work) -> Blueprint:
         columns=work.digests.columns,
         carried=dataset.carried,
         judge=judge,
-        price=Prices(job.prices, work.models),
+        price=Prices(work.run.prices, work.models),
         raw=job.output.raw,
     )
 

@@ -24,7 +24,7 @@ from batchmix.store.view import View, read_view
 def look(folder: Path) -> View:
     """Return what stands in a run folder. Raises `RunError`."""
     run = _run_file(folder)
-    return read_view(folder, judge, Prices(_job(run).prices, _job(run).models))
+    return read_view(folder, judge, Prices(run.prices, _job(run).models))
 
 
 def export(folder: Path, file: Path) -> tuple[int, list[str]]:
@@ -32,7 +32,7 @@ def export(folder: Path, file: Path) -> tuple[int, list[str]]:
     run = _run_file(folder)
     job = _job(run)
     schema = run.carried_schema()
-    exporting = Export(Layout(folder), run, part_schema(schema, run.name), judge, Prices(job.prices, job.models))
+    exporting = Export(Layout(folder), run, part_schema(schema, run.name), judge, Prices(run.prices, job.models))
     warnings: list[str] = []
 
     def carried(index: int) -> Iterator[pa.RecordBatch]:

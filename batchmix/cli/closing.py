@@ -7,6 +7,7 @@ from pathlib import Path
 
 from batchmix.records import Board
 from batchmix.store.rundir import Start
+from batchmix.store.totals import Totals
 from batchmix.store.view import View
 
 
@@ -31,9 +32,7 @@ def _totals_lines(view: View) -> list[str]:
     for kind, example in sorted(totals.failures.items(), key=lambda item: -item[1].count):
         lines.append(_line("", f"{example.count:,} {kind}, such as row {example.row}: {_short(example.message)}"))
     lines.append(_line("tokens", f"{totals.prompt_tokens:,} in, {totals.completion_tokens:,} out"))
-    if totals.cost_usd is not None:
-        unpriced = f" ({totals.unpriced:,} answers have no price)" if totals.unpriced else ""
-        lines.append(_line("cost", f"${totals.cost_usd:,.4f}{unpriced}"))
+    lines += _cost_lines(totals)
     if totals.maybe_billed:
         lines.append(
             _line(
@@ -42,6 +41,25 @@ def _totals_lines(view: View) -> list[str]:
             )
         )
     return lines
+
+
+def _cost_lines(totals: Totals) -> list[str]:
+    """Return what the answers cost, by model where there are several, and apart from that what else may be billed."""
+    if totals.cost_usd is None:
+        return []
+    unpriced = f" ({totals.unpriced:,} answers have no price)" if totals.unpriced else ""
+    lines = [_line("cost", f"{usd(totals.cost_usd)}{unpriced}")]
+    if len(totals.models) > 1:
+        shares = [(model, cost.usd) for model, cost in totals.costs.items() if cost.priced]
+        lines += [_line("", f"{usd(share)} {model}") for model, share in sorted(shares, key=lambda share: -share[1])]
+    if totals.maybe_billed_usd:
+        lines.append(_line("", f"perhaps {usd(totals.maybe_billed_usd)} more, for attempts whose end was never heard"))
+    return lines
+
+
+def usd(amount: float) -> str:
+    """Return an amount as a person reads it."""
+    return f"${amount:,.2f}" if amount >= 100 else f"${amount:,.4f}"
 
 
 def state_lines(view: View, start: Start | None) -> list[str]:

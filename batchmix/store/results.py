@@ -10,14 +10,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchmix.records import Completion, Exchange, Key
+from batchmix.records import Completion, Exchange, Key, Usage
 from batchmix.store.journal import Ended, Event, Heard
 from batchmix.store.schema import RESULT_SCHEMA
 from batchmix.store.shard import Entry, Judge, Shard
 from batchmix.store.totals import Totals
 
-Price = Callable[[str, Completion], float | None]
-"""Returns the cost in USD of a model's answer, or None where no price is known."""
+Price = Callable[[str, str | None, Usage], float | None]
+"""Takes a model's entry, the model that was billed (None: not said) and an answer's usage; returns its cost in USD, or
+None where no price is known."""
 
 SLICE_ROWS = 128
 """Rows that are made at a time: about a millisecond of Python, so that the event loop never waits long for its turn."""
@@ -97,7 +98,7 @@ class Results:
             usage.total_tokens,
             usage.cached_tokens,
             usage.reasoning_tokens,
-            self._price(key[1], answer),
+            self._price(key[1], event.served_model, usage),
             entry.attempts,
             entry.maybe_billed,
             None,
@@ -163,6 +164,9 @@ def add_rows(totals: Totals, rows: list[ResultRow]) -> None:
     if costs:
         totals.cost_usd = (totals.cost_usd or 0.0) + sum(costs)
     totals.unpriced += columns["status"].count("ok") - len(costs)
+    for model, usd, lost in zip(columns["model"], columns["cost_usd"], columns["maybe_billed"], strict=True):
+        if usd is not None or lost:
+            totals.cost(model).row(usd, lost)
     totals.add_times(columns["sent_at"], columns["finished_at"])
     for row, status, kind, message in zip(*(columns[name] for name in _FAILURE), strict=True):
         if status != "ok":

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from batchmix import __version__
 from batchmix.errors import NoSpace, RunError, RunLocked
+from batchmix.job import Price
 from batchmix.store.files import NO_SPACE, allocate, sync_file, sync_folder
 
 _VERSION = 1
@@ -71,6 +72,8 @@ class RunFile(msgspec.Struct):
     """How many results there will be: one for each row, model and sample."""
     scan: dict[str, Any]
     starts: list[Start]
+    prices: dict[str, Price] = {}
+    """What it counts with, by entry or model id, so that a later start counts alike."""
     version: int = _VERSION
     batchmix: str = __version__
 

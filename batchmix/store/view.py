@@ -63,7 +63,12 @@ class View(msgspec.Struct):
             "cached_tokens": totals.cached_tokens,
             "reasoning_tokens": totals.reasoning_tokens,
             "cost_usd": totals.cost_usd,
+            "maybe_billed_usd": totals.maybe_billed_usd,
             "unpriced": totals.unpriced,
+            "costs": {
+                model: {"cost_usd": cost.usd if cost.priced else None, "maybe_billed_usd": cost.maybe_billed_usd}
+                for model, cost in sorted(totals.costs.items())
+            },
             "first_sent_at": _iso(totals.first_sent_ms),
             "last_finished_at": _iso(totals.last_finished_ms),
             "failures": {kind: msgspec.to_builtins(value) for kind, value in sorted(totals.failures.items())},
@@ -115,6 +120,8 @@ def _add_open(view: View, shard: Shard, results: Results) -> None:
         lost = entry.unheard if under_way else entry.maybe_billed
         if lost:
             view.maybe_billed.append(key)
+            if not entry.status:
+                results.totals.cost(key[1]).row(None, lost)
         billed += lost
     add_rows(results.totals, rows)
     results.totals.attempts, results.totals.maybe_billed = attempts, billed

@@ -24,6 +24,7 @@ def batchmix(
 ) -> subprocess.CompletedProcess[str]:
     """Run the program; its environment has no key unless one is given."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AIHUBMIX")}
+    clean |= {"https_proxy": "http://127.0.0.1:9"}  # nothing leaves this machine
     return subprocess.run(
         [sys.executable, "-m", "batchmix", *call],
         capture_output=True, text=True, input=stdin if stdin is not None else "", cwd=cwd, env=clean | env, check=False,
