@@ -23,7 +23,7 @@ from batchmix.errors import JobError
 DEFAULT_BASE_URL = "https://aihubmix.com/v1"
 REHEARSAL = "rehearsal:"
 """A base URL with this scheme starts the stand-in provider; its options stand behind a `?`."""
-_LATER = {"budget", "eval", "schedule", "reuse"}
+_LATER = {"eval", "schedule", "reuse"}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -112,6 +112,14 @@ class Timeouts(msgspec.Struct, frozen=True):
     drain_s: Annotated[float, msgspec.Meta(ge=0)] = 60.0
 
 
+class Budget(msgspec.Struct, frozen=True):
+    """What the whole run may use, over all its starts."""
+
+    max_usd: Positive | None = None
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Of prompts and answers."""
+
+
 class Output(msgspec.Struct, frozen=True):
     """The run folder, and how its parts are cut."""
 
@@ -137,6 +145,7 @@ class Job(msgspec.Struct, frozen=True):
     """For each model that has no entry of its own."""
     retry: Retry = Retry()
     timeouts: Timeouts = Timeouts()
+    budget: Budget = Budget()
     prices: dict[str, Price] = {}
 
     def public(self) -> dict[str, Any]:
@@ -179,6 +188,7 @@ class _JobTable(msgspec.Struct, frozen=True):
     limits: Limits = Limits()
     retry: Retry = Retry()
     timeouts: Timeouts = Timeouts()
+    budget: Budget = Budget()
     prices: dict[str, Price] = {}
     output: _OutputTable = _OutputTable()
 
@@ -255,6 +265,7 @@ _TABLES: dict[str, type] = {
     "limits": Limits,
     "retry": Retry,
     "timeouts": Timeouts,
+    "budget": Budget,
     "output": _OutputTable,
 }
 
@@ -325,6 +336,7 @@ def _checked(table: _JobTable, path: Path | None, environ: Mapping[str, str]) ->
         provider=_checked_provider(table.provider, environ),
         retry=table.retry,
         timeouts=table.timeouts,
+        budget=table.budget,
         prices=table.prices,
         output=Output(_output_path(table.output.path, name), table.output.shard_rows, table.output.raw),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
@@ -11,6 +11,7 @@ from batchmix.errors import Next, ProviderStopped
 from batchmix.job import Model
 from batchmix.load import Dataset
 from batchmix.records import Board, Failure, Progress, Request, Unsendable
+from batchmix.send.budget import LanePurse
 from batchmix.send.governor import Governor
 from batchmix.send.pool import Halt, Pool, Post, Rules
 from batchmix.store.open_shards import LaneLog, OpenShards
@@ -29,6 +30,8 @@ class Course(msgspec.Struct, frozen=True):
     rules: Rules
     retry_rejected: bool
     board: Board
+    purse: Callable[[str], LanePurse] | None
+    """A lane's hand in the purse, by its name; None: there is no cap."""
 
 
 class Lane:
@@ -48,7 +51,10 @@ class Lane:
     async def run(self, most: int) -> None:
         """Ask for all that has no answer, `most` requests if all goes well."""
         governor = Governor(self.model.limits, asyncio.get_running_loop().time())
-        pool = Pool(self._course.post, governor, self._log, self._course.halt, self.progress, self._course.rules)
+        rules = self._course.rules
+        if self._course.purse:
+            rules = msgspec.structs.replace(rules, purse=self._course.purse(self.model.name))
+        pool = Pool(self._course.post, governor, self._log, self._course.halt, self.progress, rules)
         self.progress.workers = max(1, min(self.model.limits.concurrency, most))
         await pool.run(self._needed(), self.progress.workers)
         self.stopped = pool.stopped

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,14 +19,15 @@ import msgspec
 
 from batchmix.arrow import set_up_arrow
 from batchmix.errors import BatchmixError, Interrupted, JobError, NoSpace
-from batchmix.job import REHEARSAL, Job
+from batchmix.job import REHEARSAL, Budget, Job
 from batchmix.lanes import Course, Lane, run_lanes
 from batchmix.load import Dataset, open_dataset
-from batchmix.pricing import Quotes
+from batchmix.pricing import Quotes, spent
 from batchmix.records import Board
 from batchmix.redact import Secrets
 from batchmix.rehearsal import Behaviour, Rehearsal
 from batchmix.resume import Resume, Work, check_same_run, drop_stale, known_scan
+from batchmix.send.budget import LanePurse, Purse
 from batchmix.send.classify import judge
 from batchmix.send.client import Client
 from batchmix.send.pool import Halt, Rules
@@ -138,6 +139,7 @@ async def _send(call: _Call, layout: Layout, dataset: Dataset, work: Work, board
         course = Course(
             client, dataset, shards, work.shards, work.run.shard_rows, halt,
             Rules(job.retry.attempts, options.keep_going), options.retry_rejected, board,
+            _purse(job, layout, work, halt),
         )  # fmt: skip
         board.phase = "sending"
         _logger.info("%d of %d shards have work left", len(work.shards), len(dataset.scan.spans))
@@ -146,6 +148,14 @@ async def _send(call: _Call, layout: Layout, dataset: Dataset, work: Work, board
     board.warnings.extend(shards.damage)
     if halt.reason:
         raise halt.reason
+
+
+def _purse(job: Job, layout: Layout, work: Work, halt: Halt) -> Callable[[str], LanePurse] | None:
+    if job.budget == Budget():
+        return None
+    prices = Prices(work.run.prices, work.models)
+    purse = Purse(job.budget, spent(read_view(layout.root, judge, prices)), halt.stop)
+    return lambda model: LanePurse(purse, model, prices)
 
 
 def _blueprint(job: Job, dataset: Dataset, work: Work) -> Blueprint:

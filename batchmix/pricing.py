@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from threading import Thread
 
+from batchmix.errors import JobError
 from batchmix.job import Job, Model, Price
 from batchmix.send.catalogue import Catalogue, get_catalogue, has_catalogue
 from batchmix.send.price_list import listed_price
+from batchmix.send.prices import Prices
 from batchmix.store.rundir import RunFile
+from batchmix.store.view import View
 
 
 class Quotes:
@@ -20,6 +23,7 @@ class Quotes:
 
     def __init__(self, job: Job, known: RunFile | None) -> None:
         self._base_url = job.provider.base_url
+        self._budget = job.budget
         self._rehearsal = job.provider.rehearsal
         self._told = (known.prices if known else {}) | job.prices
         self._told |= {model.name: model.price for model in job.models if model.price}
@@ -30,7 +34,21 @@ class Quotes:
             self._asking.start()
 
     def settled(self, models: tuple[Model, ...]) -> dict[str, Price]:
-        """Return the prices that are known, by entry or model id. Raises `JobError` for a model that there is not."""
+        """Return the prices that are known, by entry or model id.
+
+        Raises `JobError` for a model that there is not, and for one without a price where USD are capped.
+        """
+        prices = self._found(models)
+        known = Prices(prices, models)
+        unpriced = [model.name for model in models if known.of(model.name) is None]
+        if unpriced and self._budget.max_usd is not None:
+            raise JobError(
+                f"budget.max_usd: no price is known for {unpriced[0]}; give one under [prices], or cap tokens with"
+                " budget.max_tokens"
+            )
+        return prices
+
+    def _found(self, models: tuple[Model, ...]) -> dict[str, Price]:
         unpriced = [model.id for model in models if not {model.name, model.id} & self._told.keys()]
         if not unpriced:
             return self._told
@@ -48,3 +66,14 @@ class Quotes:
 
     def _listed(self, model: str) -> Price | None:
         return listed_price(model, self._base_url)
+
+
+def spent(view: View) -> tuple[float, float]:
+    """Return the USD and tokens that a run has used; what nobody knows counts as an average answer."""
+    totals = view.totals
+    usd = totals.cost_usd or 0.0
+    lost = len(view.in_flight)  # this process has sent nothing yet: they are those of one that was killed
+    each_usd = usd / max(1, totals.ok - totals.unpriced)
+    each_tokens = totals.total_tokens / max(1, totals.ok)
+    maybe_usd = (totals.maybe_billed_usd or 0.0) + (lost + totals.unpriced) * each_usd
+    return usd + maybe_usd, totals.total_tokens + (totals.maybe_billed + lost) * each_tokens

@@ -39,7 +39,7 @@ MAY = {
         "redact",
     },
     "planning": {"pipeline", "pricing", "load", "send", "store", "resume", "records", "errors", "job"},
-    "pricing": {"send", "store", "job"},
+    "pricing": {"send", "store", "job", "errors"},
     "reading": {"arrow", "load", "send", "store", "resume", "records", "errors", "job"},
     "lanes": {"load", "send", "store", "records", "errors", "job"},
     "resume": {"load", "store", "records", "errors", "job"},

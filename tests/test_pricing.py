@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from batchmix import reading
-from batchmix.errors import JobError
+from batchmix.errors import BudgetSpent, JobError
 from batchmix.job import Price, read_job
 from batchmix.pricing import Quotes
 from tests.conftest import Bench
@@ -138,3 +138,32 @@ def test_lost_attempts_of_rows_without_an_answer_count_as_average_answers(bench:
     bench.settings["prices"] = {"m": {"input": 1, "output": 1}}
     view = bench.run()
     assert view.totals.maybe_billed_usd == pytest.approx(view.totals.cost_usd)
+
+
+def test_a_run_stops_at_its_cap_and_goes_on_with_a_higher_one(bench: Bench) -> None:
+    bench.write(60)
+    bench.standin.behave("latency=0.001")
+    bench.settings["params"] = {"max_tokens": 40}
+    bench.settings["budget"] = {"max_tokens": 600}
+    with pytest.raises(BudgetSpent, match=r"budget\.max_tokens"):
+        bench.run()
+    view = reading.look(bench.out)
+    assert 0 < view.totals.ok < 60
+    assert 0.8 * 600 < view.totals.total_tokens <= 600 + 8 * 40
+    assert bench.start()["exit_code"] == 3
+    with pytest.raises(BudgetSpent):
+        bench.run()
+    assert bench.standin.asked() == view.totals.ok
+    bench.settings["budget"] = {"max_tokens": 100_000}
+    assert bench.run().totals.ok == 60
+    assert bench.standin.asked() == 60
+
+
+def test_a_cap_in_usd_needs_prices(bench: Bench) -> None:
+    bench.write(3)
+    bench.settings["budget"] = {"max_usd": 1.0}
+    with pytest.raises(JobError, match=r"no price is known for m"):
+        bench.run()
+    assert not bench.out.exists()
+    bench.settings["prices"] = {"m": {"input": 1, "output": 1}}
+    assert bench.run().totals.ok == 3
