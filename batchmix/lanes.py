@@ -10,7 +10,7 @@ import msgspec
 from batchmix.errors import Next, ProviderStopped
 from batchmix.job import Model
 from batchmix.load import Dataset
-from batchmix.records import Board, Failure, Progress, Request, Unsendable
+from batchmix.records import Board, Draw, Failure, Progress, Request, Unsendable
 from batchmix.send.budget import LanePurse
 from batchmix.send.governor import Governor
 from batchmix.send.pool import Halt, Pool, Post, Rules
@@ -32,6 +32,8 @@ class Course(msgspec.Struct, frozen=True):
     board: Board
     purse: Callable[[str], LanePurse] | None
     """A lane's hand in the purse, by its name; None: there is no cap."""
+    draws: dict[str, Draw]
+    """Where not empty, only these rows are asked about, and the shards stay unfinished."""
 
 
 class Lane:
@@ -42,6 +44,8 @@ class Lane:
         """Why the model was stopped, if it was."""
         self.model = model
         self._course = course
+        draw = course.draws.get(model.name)
+        self._rows = frozenset(row for row, _ in draw.picks) if draw else None
         self._log = LaneLog(
             course.open_shards, number, course.shard_rows, course.board, retry_rejected=course.retry_rejected
         )
@@ -67,11 +71,11 @@ class Lane:
                 needed = self._log.needed(index, batch)
                 if needed:
                     yield needed
-            self._log.fed(index)
+            self._log.fed(index, unfinished=self._rows is not None)
 
     async def _asked(self, index: int) -> AsyncIterator[list[Request | Unsendable]]:
         """Yield all requests of a shard; reading and rendering are done in a thread, one batch ahead."""
-        batches = self._course.dataset.requests(index, self.model)
+        batches = self._course.dataset.requests(index, self.model, self._rows)
         ahead = asyncio.create_task(asyncio.to_thread(next, batches, None))
         try:
             while (batch := await ahead) is not None:
@@ -88,7 +92,7 @@ class Lane:
             if await self._log.reopen(index):
                 async for batch in self._asked(index):
                     self._log.fail(index, batch, failure)
-                self._log.fed(index)
+                self._log.fed(index, unfinished=self._rows is not None)
 
 
 async def run_lanes(lanes: list[Lane], most: int, halt: Halt) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from batchmix.arrow import set_up_arrow
+from batchmix.canary import draw_canary
 from batchmix.errors import BatchmixError, Interrupted, JobError, NoSpace
 from batchmix.job import REHEARSAL, Budget, Job
 from batchmix.lanes import Course, Lane, run_lanes
@@ -48,6 +49,8 @@ class Options(msgspec.Struct, frozen=True):
     retry_rejected: bool = False
     reject_bad_rows: bool = False
     keep_going: bool = False
+    canary: int | None = None
+    """Only so many rows, drawn from all of the input; the others are left for another start."""
 
 
 def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
@@ -74,7 +77,9 @@ def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
             dataset.discard()
             raise
         prices = Prices(work.run.prices, work.models)
-        with _recorded(work, layout, prices):
+        if options.canary:
+            draw_canary(dataset, work, job.samples, options.canary)
+        with _recorded(work, layout, prices, canary=bool(options.canary)):
             dataset.drop_stale_spools()
             drop_stale(layout, work.stale)
             if work.shards:
@@ -121,9 +126,13 @@ async def _send(call: _Call, layout: Layout, dataset: Dataset, work: Work, board
     # One thread seals while the other reads and syncs; each more would keep memory of its own.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
     halt = Halt(job.timeouts.drain_s)
-    board.results = work.run.results
-    for footer in work.done:
-        board.ok, board.rejected = board.ok + footer.totals.ok, board.rejected + footer.totals.rejected
+    draws = work.run.canary if options.canary else {}
+    if draws:
+        board.results = job.samples * sum(len(draw.picks) for draw in draws.values())
+    else:
+        board.results = work.run.results
+        for footer in work.done:
+            board.ok, board.rejected = board.ok + footer.totals.ok, board.rejected + footer.totals.rejected
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(_interrupts(halt, board))
         behaviour = rehearsal_behaviour(job)
@@ -134,12 +143,12 @@ async def _send(call: _Call, layout: Layout, dataset: Dataset, work: Work, board
         client = await stack.enter_async_context(Client(url, call.secrets, job.timeouts, concurrency))
         shards = OpenShards(layout, _blueprint(job, dataset, work), len(work.models), halt.stop)
         await stack.enter_async_context(shards)
-        most = work.run.results - board.ok - board.rejected
+        most = board.results - board.ok - board.rejected
         shards.hold(min(concurrency, most))
         course = Course(
             client, dataset, shards, work.shards, work.run.shard_rows, halt,
             Rules(job.retry.attempts, options.keep_going), options.retry_rejected, board,
-            _purse(job, layout, work, halt),
+            _purse(job, layout, work, halt), draws,
         )  # fmt: skip
         board.phase = "sending"
         _logger.info("%d of %d shards have work left", len(work.shards), len(dataset.scan.spans))
@@ -174,12 +183,12 @@ def _blueprint(job: Job, dataset: Dataset, work: Work) -> Blueprint:
 
 
 @contextlib.contextmanager
-def _recorded(work: Work, layout: Layout, prices: Prices) -> Iterator[None]:
+def _recorded(work: Work, layout: Layout, prices: Prices, *, canary: bool) -> Iterator[None]:
     """Write this start into `run.json`, and its end, with the summary, however it ends."""
     start = Start(now_text(), os.getpid(), socket.gethostname())
     work.run.starts.append(start)
     layout.write_run(work.run)
-    code, reason = 0, ""
+    code, reason = 0, "only the canary was sent" if canary else ""
     try:
         yield
     except BatchmixError as error:
@@ -192,7 +201,7 @@ def _recorded(work: Work, layout: Layout, prices: Prices) -> Iterator[None]:
         with contextlib.suppress(NoSpace):
             view = read_view(layout.root, judge, prices)
             start.ended_at, start.reason = now_text(), reason
-            start.exit_code = code or exit_code(view)
+            start.exit_code = code if code or canary else exit_code(view)
             layout.write_run(work.run)
             layout.write_summary(view.summary())
 

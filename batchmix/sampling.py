@@ -57,27 +57,25 @@ def drawn(sizes: Sequence[int], count: int, seed: str) -> list[int]:
 def total(known: Sequence[float], measured: Sequence[float], all_known: float, count: int) -> Bounds | None:
     """Return the total of a quantity over `count` rows, from rows drawn by `drawn`; None from fewer than ten.
 
-    `known` is what is known of each row before (0 where it says nothing), `all_known` its total over all rows: what
-    is in proportion to it is counted, only the rest is extrapolated (the difference estimator: Särndal, Swensson and
-    Wretman, Model Assisted Survey Sampling, 6.3). The interval allows for skewness by Hall's transformation (P. Hall,
-    On the Removal of Skewness by Transformation, JRSS B 54, 1992).
+    `known` is the part of each row's quantity that is known before, `all_known` the same over all rows: it is counted,
+    and only what is beside it is extrapolated (the difference estimator: Särndal, Swensson and Wretman, Model Assisted
+    Survey Sampling, 6.3). The interval allows for skewness by Hall's transformation (P. Hall, On the Removal of
+    Skewness by Transformation, JRSS B 54, 1992).
     """
     size = len(measured)
     if size < 2 * _STRATA:
         return None
-    ratio = sum(measured) / sum(known) if sum(known) and all_known else 0.0
-    rest = [value - ratio * part for value, part in zip(measured, known, strict=True)]
-    mean = math.fsum(rest) / size
+    rest = [value - part for value, part in zip(measured, known, strict=True)]
     cuts = [size * stratum // _STRATA for stratum in range(_STRATA + 1)]
     residuals = list(
         itertools.chain.from_iterable(_residuals(rest[low:high]) for low, high in itertools.pairwise(cuts))
     )
     spread = math.sqrt(math.fsum(value**2 for value in residuals) / size * max(0.0, 1 - size / count))
-    counted = ratio * all_known
-    low, high = (spread * shift for shift in _shifts(residuals))
+    down, up = _shifts(residuals)
+    whole = all_known + count * math.fsum(rest) / size
     least = math.fsum(measured)  # what was drawn is a part of the whole
-    whole = counted + count * mean
-    return Bounds(max(whole, least), max(whole - count * low, least), max(whole + count * high, least))
+    bounds = (whole, whole - count * spread * down, whole + count * spread * up)
+    return Bounds(*(max(least, bound) for bound in bounds))
 
 
 def _residuals(stratum: list[float]) -> Iterable[float]:

@@ -11,6 +11,8 @@ import pytest
 ROOT = Path(__file__).parent.parent / "batchmix"
 MAY = {
     "cli": {
+        "canary",
+        "sampling",
         "cli",
         "pipeline",
         "reading",
@@ -26,6 +28,7 @@ MAY = {
     },
     "pipeline": {
         "arrow",
+        "canary",
         "lanes",
         "load",
         "pricing",
@@ -39,6 +42,8 @@ MAY = {
         "redact",
     },
     "planning": {"pipeline", "pricing", "load", "send", "store", "resume", "records", "errors", "job"},
+    "canary": {"load", "send", "store", "resume", "sampling", "records", "job"},
+    "sampling": set(),
     "pricing": {"send", "store", "job", "errors"},
     "reading": {"arrow", "load", "send", "store", "resume", "records", "errors", "job"},
     "lanes": {"load", "send", "store", "records", "errors", "job"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from batchmix.canary import Forecast
 from batchmix.records import Board
 from batchmix.store.rundir import Start
 from batchmix.store.totals import Totals
@@ -120,3 +121,20 @@ def _line(label: str, text: str) -> str:
 def _short(text: str) -> str:
     text = " ".join(text.split())
     return text if len(text) <= 160 else text[:157] + "…"
+
+
+def forecast_lines(found: Forecast) -> list[str]:
+    """Return what a canary says of the rest."""
+    spent = "an unknown amount" if found.spent_usd is None else usd(found.spent_usd)
+    lines = [f"The canary: {found.answered:,} of {found.rows:,} rows answered; spent so far: {spent}"]
+    tokens, cost = found.completion_tokens, found.cost_usd
+    if tokens is None:
+        return [*lines, "  These are too few to say what the rest will cost."]
+    lines.append(f"The rest: {found.requests:,} requests (in brackets what 95 of 100 such forecasts hold)")
+    lines.append(_line("answers", f"{tokens.estimate:,.0f} tokens ({tokens.low:,.0f} to {tokens.high:,.0f})"))
+    known = cost and f"{usd(cost.estimate)} ({usd(cost.low)} to {usd(cost.high)})"
+    return [
+        *lines,
+        _line("cost", known or "unknown: there is no price"),
+        _line("time", f"at least {found.least_s:,.0f} s"),
+    ]

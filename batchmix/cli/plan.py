@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 import click
+import msgspec
 
 from batchmix.cli.options import job_from, job_options, verbose_option
 from batchmix.cli.output import keep_secret, log_to_stderr, say, say_json
@@ -19,10 +20,13 @@ from batchmix.redact import read_secrets
 @job_options
 @click.option("--update", is_flag=True, help="Plan for a run with --update.")
 @click.option("--retry-rejected", is_flag=True, help="Plan for a run with --retry-rejected.")
+@click.option(
+    "--canary", type=click.IntRange(min=1), metavar="N", help="Send N rows, as a part of the run, and learn from them."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 @verbose_option
 def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
-    """Say what a run would send; sends nothing, and needs no key.
+    """Say what a run would send; sends nothing, and needs no key, but with --canary.
 
     Counts rows and requests, estimates tokens, says what is done already, and shows the first request as it would be
     sent.
@@ -30,12 +34,14 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     \b
     Example:
       batchmix plan jobs/quickstart.toml
+      batchmix plan jobs/quickstart.toml --canary 20
     """
     log_to_stderr(options["verbose"])
     job = job_from(source, settings, options)
     with contextlib.suppress(JobError):  # nothing is sent, so no key is missing
         keep_secret(read_secrets(job.provider, os.environ))
     from batchmix import pipeline
+    from batchmix.cli.canary import say_forecast, send_canary
     from batchmix.planning import plan
 
     asked = pipeline.Options(
@@ -44,12 +50,16 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
         retry_rejected=options["retry_rejected"],
         reject_bad_rows=options["bad_rows"] == "reject",
     )
+    forecast = send_canary(job, asked, options["canary"], "auto") if options["canary"] else None
     found = plan(job, asked)
     if options["as_json"]:
-        say_json(found.as_json())
+        say_json(found.as_json() | ({"canary": msgspec.to_builtins(forecast)} if forecast else {}))
         return 0
     for line in _lines(found):
         say(line)
+    if forecast:
+        say()
+        say_forecast(forecast)
     return 0
 
 

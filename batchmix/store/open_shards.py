@@ -64,6 +64,7 @@ class OpenShards:
         self._open: dict[int, Shard] = {}
         self._opening = asyncio.Lock()
         self._through: dict[int, int] = {}
+        self._unfinished: set[int] = set()
         self._hurry = threading.Event()
         self._full: asyncio.Queue[Shard] = asyncio.Queue()
         self._sealed = asyncio.Event()
@@ -113,10 +114,19 @@ class OpenShards:
         self._on_error(NoSpace(f"no space left for {self._layout.journal}; make room and start the same command again"))
         return freed
 
-    def lane_is_through(self, index: int) -> None:
-        """Take note that one lane needs nothing more of a shard; with the last one it is sealed."""
+    def lane_is_through(self, index: int, *, unfinished: bool) -> None:
+        """Take note that one lane needs nothing more of a shard; with the last one it is sealed.
+
+        Where a lane leaves it `unfinished` it stays in its journals, for another start.
+        """
         self._through[index] = self._through.get(index, 0) + 1
-        if self._through[index] == self._lanes:
+        if unfinished:
+            self._unfinished.add(index)
+        if self._through[index] < self._lanes:
+            return
+        if index in self._unfinished:
+            self._open.pop(index).close()
+        else:
             self._full.put_nowait(self._open[index])
 
     async def _sync_often(self) -> None:
@@ -180,6 +190,7 @@ class LaneLog:
         self._mine: dict[int, Shard] = {}
         self._left: dict[int, int] = {}
         self._done: set[int] = set()
+        self._unfinished: set[int] = set()
 
     async def open(self, index: int) -> None:
         """Begin with a shard."""
@@ -217,8 +228,10 @@ class LaneLog:
         self._left[index] += len(needed)
         return needed
 
-    def fed(self, index: int) -> None:
-        """Take note that all requests of a shard have been handed out."""
+    def fed(self, index: int, *, unfinished: bool = False) -> None:
+        """Take note that all requests of a shard have been handed out, or that the others are for another start."""
+        if unfinished:
+            self._unfinished.add(index)
         self._one_less(index)
 
     def sent(self, request: Request, at_ms: int) -> None:
@@ -251,4 +264,4 @@ class LaneLog:
             del self._left[index]
             self._done.add(index)
             self._mine.pop(index).close(self._lane)
-            self._shards.lane_is_through(index)
+            self._shards.lane_is_through(index, unfinished=index in self._unfinished)

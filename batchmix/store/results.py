@@ -149,6 +149,11 @@ def _updated(row: ResultRow, entry: Entry) -> ResultRow:
     return (*row[:start], entry.attempts, entry.maybe_billed, *row[start + 2 :])
 
 
+def named(row: ResultRow) -> dict[str, Any]:
+    """Return a result row's values by column."""
+    return dict(zip(_OURS, row, strict=True))
+
+
 def add_rows(totals: Totals, rows: list[ResultRow]) -> None:
     """Add result rows to totals."""
     if not rows:

@@ -20,6 +20,7 @@ import pyarrow as pa
 from batchmix import __version__
 from batchmix.errors import NoSpace, RunError, RunLocked
 from batchmix.job import Price
+from batchmix.records import Draw
 from batchmix.store.files import NO_SPACE, allocate, sync_file, sync_folder
 
 _VERSION = 1
@@ -74,6 +75,8 @@ class RunFile(msgspec.Struct):
     starts: list[Start]
     prices: dict[str, Price] = {}
     """What it counts with, by entry or model id, so that a later start counts alike."""
+    canary: dict[str, Draw] = {}
+    """The rows that were drawn last to go first, by model."""
     version: int = _VERSION
     batchmix: str = __version__
 
