@@ -63,6 +63,26 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     return 0
 
 
+def _cost_lines(found: Any) -> list[str]:
+    """Return what the rest may cost, by model where there are several."""
+    lanes = [lane for lane in found.lanes if lane.requests]
+    shown = [(found.least_usd, found.most_usd, "")] if found.least_usd is not None else []
+    if len(lanes) > 1 or not shown:
+        shown += [(lane.least_usd, lane.most_usd, f" {lane.model}") for lane in lanes]
+    texts = [f"{_range(least, most)}{model}" for least, most, model in shown]
+    return [f"  {'cost' if number == 0 else '':<12} {text}" for number, text in enumerate(texts)]
+
+
+def _range(least: float | None, most: float | None) -> str:
+    from batchmix.cli.closing import usd
+
+    if least is None:
+        return "unknown: there is no price for"
+    if most is None:
+        return f"{usd(least)} and more: the requests set no max_tokens (--canary 50 tells)"
+    return f"{usd(least)} to {usd(most)}"
+
+
 def _lines(found: Any) -> list[str]:
     lines = [f"{found.name}: {found.rows:,} rows, {found.results:,} requests in all"]
     if found.done:
@@ -70,7 +90,9 @@ def _lines(found: Any) -> list[str]:
     lines.append(f"  to send      {found.requests:,}")
     if found.rejected:
         lines.append(f"  rejected     {found.rejected:,} rows can't be asked, such as {found.rejected_example}")
-    lines.append(f"  tokens       about {found.prompt_tokens:,} in, {found.most_tokens_text} out")
+    most = "with no bound" if found.max_tokens is None else f"at most {found.max_tokens:,}"
+    lines.append(f"  tokens       about {found.prompt_tokens:,} in, out {most}")
+    lines += _cost_lines(found)
     if found.least_s is not None:
         lines.append(f"  time         at least {found.least_s:,.0f} s by the limits that are set")
     lines.append(f"  folder       {found.folder}")

@@ -94,7 +94,9 @@ def test_bad_input_is_refused_with_the_place_and_nothing_is_sent(case: str, tmp_
         ("nonsense", ["KEY=VALUE"]),
         ("provider.base_url=aihubmix.com", ["provider.base_url", "https://"]),
         ("output.path=job.toml", ["is a file"]),
-        ("budget.max_usd=1", ["budget", "not part of this version"]),
+        ("budget.max_usd=1", ["budget.max_usd", "no price"]),
+        ("budget.max_dollars=1", ["budget.max_dollars", "budget.max_usd"]),
+        ("reuse.from=[]", ["reuse", "not part of this version"]),
     ],
 )
 def test_a_wrong_setting_is_named(setting: str, words: list[str], job: Path, standin: Provider) -> None:
@@ -302,7 +304,7 @@ def test_export_writes_one_file_also_of_an_unfinished_run(suffix: str, job: Path
 
 
 def test_every_command_has_help_with_an_example() -> None:
-    for name in ("run", "plan", "status", "export", "rehearse"):
+    for name in ("run", "plan", "status", "export", "models", "rehearse"):
         done = batchmix(name, "--help")
         assert done.returncode == 0
         assert f"batchmix {name}" in done.stdout
