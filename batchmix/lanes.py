@@ -49,6 +49,10 @@ class Lane:
         self._log = LaneLog(
             course.open_shards, number, course.shard_rows, course.board, retry_rejected=course.retry_rejected
         )
+        self.followers: list[Lane] = []
+        """Lanes that are to pass by the shards that this one has been through."""
+        self.behind: asyncio.Queue[int | None] = asyncio.Queue()
+        """The shards that this lane is to pass by; None ends them."""
         self.progress = Progress(model.name)
         course.board.lanes.append(self.progress)
 
@@ -72,6 +76,29 @@ class Lane:
                 if needed:
                     yield needed
             self._log.fed(index, unfinished=self._rows is not None)
+            for lane in self.followers:
+                lane.behind.put_nowait(index)
+
+    async def follow(self) -> None:
+        """Send nothing, and only see which of the shards `behind` have nothing left, so that these can be sealed.
+
+        What goes wrong stops the run.
+        """
+        seen: set[int] = set()
+        try:
+            while (index := await self.behind.get()) is not None:
+                if index not in seen:
+                    seen.add(index)
+                    await self._pass_by(index)
+        except Exception as error:  # noqa: BLE001 - it is raised again by whoever reads the reason
+            self._course.halt.stop(error)
+
+    async def _pass_by(self, index: int) -> None:
+        await self._log.open(index)
+        left = False
+        async for batch in self._asked(index):
+            left |= self._log.pass_by(index, batch)
+        self._log.fed(index, unfinished=left)
 
     async def _asked(self, index: int) -> AsyncIterator[list[Request | Unsendable]]:
         """Yield all requests of a shard; reading and rendering are done in a thread, one batch ahead."""
@@ -95,12 +122,20 @@ class Lane:
                 self._log.fed(index, unfinished=self._rows is not None)
 
 
-async def run_lanes(lanes: list[Lane], most: int, halt: Halt) -> None:
-    """Run all lanes to their ends. `halt` has a reason afterwards if there is work left or a model was stopped.
+async def run_lanes(lanes: list[Lane], others: list[Lane], most: int, halt: Halt) -> None:
+    """Run lanes to their ends, and let `others` follow. `halt` has a reason afterwards if a model was stopped.
 
     A stopped model does not hold up the others. If none is left, its rows stay unanswered.
     """
-    await asyncio.gather(*(lane.run(most) for lane in lanes))
+
+    async def lead() -> None:
+        await asyncio.gather(*(lane.run(most) for lane in lanes))
+        for lane in others:
+            lane.behind.put_nowait(None)
+
+    for lane in lanes:
+        lane.followers = others
+    await asyncio.gather(lead(), *(lane.follow() for lane in others))
     stopped = [lane for lane in lanes if lane.stopped]
     if halt.reason or not stopped:
         return

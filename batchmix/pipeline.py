@@ -51,6 +51,8 @@ class Options(msgspec.Struct, frozen=True):
     keep_going: bool = False
     canary: int | None = None
     """Only so many rows, drawn from all of the input; the others are left for another start."""
+    models: tuple[str, ...] = ()
+    """Only these, by the names of their entries; empty: all."""
 
 
 def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
@@ -72,6 +74,7 @@ def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
             work = Resume(job, dataset, layout, judge).work(
                 known, update=options.update, retry_rejected=options.retry_rejected
             )
+            _check_models(options.models, [model.name for model in work.models])
             work.run.prices = quotes.settled(work.models)
         except BatchmixError:
             dataset.discard()
@@ -85,6 +88,12 @@ def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
             if work.shards:
                 _run_loop(_send(_Call(job, secrets, options), layout, dataset, work, board))
         return read_view(layout.root, judge, prices)
+
+
+def _check_models(chosen: tuple[str, ...], names: list[str]) -> None:
+    for name in chosen:
+        if name not in names:
+            raise JobError(f"--models: the job has no {name!r}; it has {', '.join(names)}")
 
 
 def open_input(job: Job, spool: Path, known: RunFile | None, options: Options, board: Board) -> Dataset:
@@ -152,7 +161,9 @@ async def _send(call: _Call, layout: Layout, dataset: Dataset, work: Work, board
         )  # fmt: skip
         board.phase = "sending"
         _logger.info("%d of %d shards have work left", len(work.shards), len(dataset.scan.spans))
-        await run_lanes([Lane(number, model, course) for number, model in enumerate(work.models)], most, halt)
+        lanes = [Lane(number, model, course) for number, model in enumerate(work.models)]
+        chosen = [lane for lane in lanes if not options.models or lane.model.name in options.models]
+        await run_lanes(chosen, [lane for lane in lanes if lane not in chosen], most, halt)
         board.phase = "sealing"
     board.warnings.extend(shards.damage)
     if halt.reason:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 @job_options
 @click.option("--update", is_flag=True, help="Ask again, or drop answers, where the job or its input has changed.")
 @click.option("--retry-rejected", is_flag=True, help="Ask again for rows that the provider rejected.")
+@click.option(
+    "--models", metavar="NAME,…", default="", help="Ask only these models of the job, such as one that was stopped."
+)
 @click.option("--keep-going", is_flag=True, help="Go on although the first rows are all refused for the same reason.")
 @click.option(
     "--canary", type=click.IntRange(min=1), metavar="N", help="Send N rows first, and say what the rest will cost."
@@ -66,6 +69,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
         retry_rejected=options["retry_rejected"],
         reject_bad_rows=options["bad_rows"] == "reject",
         keep_going=options["keep_going"],
+        models=tuple(name.strip() for name in options["models"].split(",") if name.strip()),
     )
     if options["canary"] and not _canary_goes_on(job, asked, options):
         return Stopped.exit_code

@@ -228,6 +228,17 @@ class LaneLog:
         self._left[index] += len(needed)
         return needed
 
+    def pass_by(self, index: int, asked: list[Request | Unsendable]) -> bool:
+        """Return whether any of a shard's requests has work left, which is left to another start."""
+        shard = self._mine[index]
+        left = False
+        for request in asked:
+            if shard.needs(request, retry_rejected=False):
+                left = True
+            else:
+                self._count(shard.entries[request.key].status)
+        return left
+
     def fed(self, index: int, *, unfinished: bool = False) -> None:
         """Take note that all requests of a shard have been handed out, or that the others are for another start."""
         if unfinished:

@@ -95,7 +95,7 @@ def test_bad_input_is_refused_with_the_place_and_nothing_is_sent(case: str, tmp_
         ("provider.base_url=aihubmix.com", ["provider.base_url", "https://"]),
         ("output.path=job.toml", ["is a file"]),
         ("budget.max_usd=1", ["budget.max_usd", "no price"]),
-        ("budget.max_dollars=1", ["budget.max_dollars", "budget.max_usd"]),
+        ("budget.max_us=1", ["budget.max_us", "budget.max_usd"]),
         ("reuse.from=[]", ["reuse", "not part of this version"]),
     ],
 )
