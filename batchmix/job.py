@@ -23,7 +23,7 @@ from batchmix.errors import JobError
 DEFAULT_BASE_URL = "https://aihubmix.com/v1"
 REHEARSAL = "rehearsal:"
 """A base URL with this scheme starts the stand-in provider; its options stand behind a `?`."""
-_LATER = {"eval", "schedule", "reuse"}
+_LATER = {"eval", "schedule"}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -120,6 +120,13 @@ class Budget(msgspec.Struct, frozen=True):
     """Of prompts and answers."""
 
 
+class Reuse(msgspec.Struct, frozen=True, rename={"folders": "from"}):
+    """Where answers may be taken from instead of being asked for."""
+
+    folders: tuple[str, ...] = ()
+    """Run folders, relative to the working directory as the output is."""
+
+
 class Output(msgspec.Struct, frozen=True):
     """The run folder, and how its parts are cut."""
 
@@ -146,6 +153,7 @@ class Job(msgspec.Struct, frozen=True):
     retry: Retry = Retry()
     timeouts: Timeouts = Timeouts()
     budget: Budget = Budget()
+    reuse: Reuse = Reuse()
     prices: dict[str, Price] = {}
 
     def public(self) -> dict[str, Any]:
@@ -189,6 +197,7 @@ class _JobTable(msgspec.Struct, frozen=True):
     retry: Retry = Retry()
     timeouts: Timeouts = Timeouts()
     budget: Budget = Budget()
+    reuse: Reuse = Reuse()
     prices: dict[str, Price] = {}
     output: _OutputTable = _OutputTable()
 
@@ -266,6 +275,7 @@ _TABLES: dict[str, type] = {
     "retry": Retry,
     "timeouts": Timeouts,
     "budget": Budget,
+    "reuse": Reuse,
     "output": _OutputTable,
 }
 
@@ -337,6 +347,7 @@ def _checked(table: _JobTable, path: Path | None, environ: Mapping[str, str]) ->
         retry=table.retry,
         timeouts=table.timeouts,
         budget=table.budget,
+        reuse=table.reuse,
         prices=table.prices,
         output=Output(_output_path(table.output.path, name), table.output.shard_rows, table.output.raw),
     )

@@ -15,6 +15,7 @@ from batchmix.send.budget import LanePurse
 from batchmix.send.governor import Governor
 from batchmix.send.pool import Halt, Pool, Post, Rules
 from batchmix.store.open_shards import LaneLog, OpenShards
+from batchmix.store.reuse import Reusable
 
 
 class Course(msgspec.Struct, frozen=True):
@@ -32,6 +33,8 @@ class Course(msgspec.Struct, frozen=True):
     board: Board
     purse: Callable[[str], LanePurse] | None
     """A lane's hand in the purse, by its name; None: there is no cap."""
+    reusable: Reusable | None
+    """Other runs' answers."""
     draws: dict[str, Draw]
     """Where not empty, only these rows are asked about, and the shards stay unfinished."""
 
@@ -72,12 +75,19 @@ class Lane:
         for index in self._course.shards:
             await self._log.open(index)
             async for batch in self._asked(index):
-                needed = self._log.needed(index, batch)
+                needed = await self._unpaid(self._log.needed(index, batch))
                 if needed:
                     yield needed
             self._log.fed(index, unfinished=self._rows is not None)
             for lane in self.followers:
                 lane.behind.put_nowait(index)
+
+    async def _unpaid(self, needed: list[Request]) -> list[Request]:
+        """Return the requests that no other run has an answer to; the others are ended with that."""
+        if self._course.reusable is None or not needed:
+            return needed
+        found = await asyncio.to_thread(self._course.reusable.answers, needed)
+        return [request for request in needed if not self._log.reuse(request, found.get(request.key))]
 
     async def follow(self) -> None:
         """Send nothing, and only see which of the shards `behind` have nothing left, so that these can be sealed.

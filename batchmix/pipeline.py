@@ -34,6 +34,7 @@ from batchmix.send.client import Client
 from batchmix.send.pool import Halt, Rules
 from batchmix.send.prices import Prices
 from batchmix.store.open_shards import Blueprint, OpenShards
+from batchmix.store.reuse import Reusable
 from batchmix.store.rundir import Layout, RunFile, Start, locked_folder, now_text
 from batchmix.store.schema import RESULT_COLUMNS, part_schema
 from batchmix.store.view import View, read_view
@@ -76,6 +77,7 @@ def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
             )
             _check_models(options.models, [model.name for model in work.models])
             work.run.prices = quotes.settled(work.models)
+            reusable = open_reusable(job)
         except BatchmixError:
             dataset.discard()
             raise
@@ -86,8 +88,17 @@ def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
             dataset.drop_stale_spools()
             drop_stale(layout, work.stale)
             if work.shards:
-                _run_loop(_send(_Call(job, secrets, options), layout, dataset, work, board))
+                _run_loop(_send(_Call(job, secrets, options, reusable), layout, dataset, work, board))
         return read_view(layout.root, judge, prices)
+
+
+def open_reusable(job: Job) -> Reusable | None:
+    """Return the answers of the runs that the job names. Raises `JobError`."""
+    if not job.reuse.folders:
+        return None
+    if any(Path(folder).resolve() == Path(job.output.path).resolve() for folder in job.reuse.folders):
+        raise JobError("reuse.from: names the run itself")
+    return Reusable(job.reuse.folders, rehearsal=job.provider.rehearsal)
 
 
 def _check_models(chosen: tuple[str, ...], names: list[str]) -> None:
@@ -128,6 +139,7 @@ class _Call(msgspec.Struct, frozen=True):
     job: Job
     secrets: Secrets
     options: Options
+    reusable: Reusable | None
 
 
 async def _send(call: _Call, layout: Layout, dataset: Dataset, work: Work, board: Board) -> None:
@@ -157,7 +169,7 @@ async def _send(call: _Call, layout: Layout, dataset: Dataset, work: Work, board
         course = Course(
             client, dataset, shards, work.shards, work.run.shard_rows, halt,
             Rules(job.retry.attempts, options.keep_going), options.retry_rejected, board,
-            _purse(job, layout, work, halt), draws,
+            _purse(job, layout, work, halt), call.reusable, draws,
         )  # fmt: skip
         board.phase = "sending"
         _logger.info("%d of %d shards have work left", len(work.shards), len(dataset.scan.spans))

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from batchmix.job import Job, Limits, Price
-from batchmix.pipeline import Options, open_input, rehearsal_behaviour
+from batchmix.load import Dataset
+from batchmix.pipeline import Options, open_input, open_reusable, rehearsal_behaviour
 from batchmix.pricing import Quotes
 from batchmix.records import Board, Request, Unsendable
 from batchmix.resume import Resume, Work, check_same_run
@@ -18,6 +19,7 @@ from batchmix.send.answers import read_json
 from batchmix.send.classify import judge
 from batchmix.send.prices import Prices
 from batchmix.store.parts import part_path
+from batchmix.store.reuse import Reusable
 from batchmix.store.rundir import Layout
 from batchmix.store.shard import Shard
 
@@ -76,6 +78,10 @@ class Plan(msgspec.Struct):
     requests: int = 0
     """Still to be sent."""
     done: int = 0
+    reused: int = 0
+    """Answers that other runs have."""
+    same_draws: bool = False
+    """The model would answer otherwise each time; what is reused is drawn no more."""
     rejected: int = 0
     """Rows that can't be asked."""
     rejected_example: str = ""
@@ -140,15 +146,26 @@ def plan(job: Job, options: Options) -> Plan:
             found.headers["Authorization"] = "Bearer ***"
         found.done = sum(footer.totals.ended for footer in work.done)
         prices = Prices(quotes.settled(work.models), work.models)
+        reusable = open_reusable(job)
         found.lanes = [LanePlan(model.name) for model in work.models]
         for index in work.shards:
-            _count_shard(found, index, layout, dataset, work, retry_rejected=options.retry_rejected)
+            _count_shard(found, index, layout, dataset, work, reusable, retry_rejected=options.retry_rejected)
+    found.same_draws = found.reused > 0 and any(model.params.get("temperature") != 0 for model in work.models)
     for lane, model in zip(found.lanes, work.models, strict=True):
         lane.finish(prices.of(model.name), model.limits)
     return found
 
 
-def _count_shard(found: Plan, index: int, layout: Layout, dataset: Any, work: Work, *, retry_rejected: bool) -> None:
+def _count_shard(  # noqa: PLR0913 - what a lane has around it, in one place
+    found: Plan,
+    index: int,
+    layout: Layout,
+    dataset: Dataset,
+    work: Work,
+    reusable: Reusable | None,
+    *,
+    retry_rejected: bool,
+) -> None:
     shard = Shard(index, layout.journals().get(index, {}), part_path(layout.data, index), judge)
     shard.close()
     for model, lane in zip(work.models, found.lanes, strict=True):
@@ -160,15 +177,14 @@ def _count_shard(found: Plan, index: int, layout: Layout, dataset: Any, work: Wo
                     found.rejected += 1
                     found.rejected_example = found.rejected_example or f"row {request.row}: {request.failure.message}"
                 else:
-                    _show_first(found, request)
-                    lane.count(request)
-                    found.requests += 1
-
-
-def _show_first(found: Plan, request: Request) -> None:
-    if found.first is None:
-        found.first = read_json(request.body)
-        found.url += request.path
+                    if found.first is None:
+                        found.first = read_json(request.body)
+                        found.url += request.path
+                    if reusable and reusable.holds(request):
+                        found.reused += 1
+                    else:
+                        lane.count(request)
+                        found.requests += 1
 
 
 def _sum(parts: Sequence[Number | None]) -> Number | None:

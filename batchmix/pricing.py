@@ -73,7 +73,8 @@ def spent(view: View) -> tuple[float, float]:
     totals = view.totals
     usd = totals.cost_usd or 0.0
     lost = len(view.in_flight)  # this process has sent nothing yet: they are those of one that was killed
-    each_usd = usd / max(1, totals.ok - totals.unpriced)
-    each_tokens = totals.total_tokens / max(1, totals.ok)
+    answers = totals.ok - totals.reused
+    each_usd = usd / max(1, answers - totals.unpriced)
+    each_tokens = totals.total_tokens / max(1, answers)
     maybe_usd = (totals.maybe_billed_usd or 0.0) + (lost + totals.unpriced) * each_usd
     return usd + maybe_usd, totals.total_tokens + (totals.maybe_billed + lost) * each_tokens

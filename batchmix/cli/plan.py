@@ -87,6 +87,10 @@ def _lines(found: Any) -> list[str]:
     lines = [f"{found.name}: {found.rows:,} rows, {found.results:,} requests in all"]
     if found.done:
         lines.append(f"  done already {found.done:,}")
+    if found.reused:
+        lines.append(f"  reused       {found.reused:,} answers of other runs, at no cost")
+        if found.same_draws:
+            lines.append("               (temperature is not 0: these are the same draws once more, not new ones)")
     lines.append(f"  to send      {found.requests:,}")
     if found.rejected:
         lines.append(f"  rejected     {found.rejected:,} rows can't be asked, such as {found.rejected_example}")

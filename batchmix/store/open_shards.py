@@ -15,6 +15,7 @@ from batchmix.errors import Next, NoSpace
 from batchmix.records import Board, Completion, Exchange, Failure, Request, Unsendable
 from batchmix.store.parts import part_path, seal_part
 from batchmix.store.results import Price, Results
+from batchmix.store.reuse import Found
 from batchmix.store.rundir import Layout, Reserve
 from batchmix.store.schema import PartFooter
 from batchmix.store.shard import Judge, Shard, by_row
@@ -227,6 +228,15 @@ class LaneLog:
                 self._count("rejected", request.failure.type)
         self._left[index] += len(needed)
         return needed
+
+    def reuse(self, request: Request, found: Found | None) -> bool:
+        """End a request with another run's answer; return whether there is one."""
+        index = request.row // self._shard_rows
+        if found is None or not self._mine[index].reused(self._lane, request, found.exchange, found.run):
+            return False
+        self._count("ok")
+        self._one_less(index)
+        return True
 
     def pass_by(self, index: int, asked: list[Request | Unsendable]) -> bool:
         """Return whether any of a shard's requests has work left, which is left to another start."""

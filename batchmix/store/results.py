@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -98,10 +99,10 @@ class Results:
             usage.total_tokens,
             usage.cached_tokens,
             usage.reasoning_tokens,
-            self._price(key[1], event.served_model, usage),
+            0.0 if event.reused_from else self._price(key[1], event.served_model, usage),
             entry.attempts,
             entry.maybe_billed,
-            None,
+            event.reused_from,
             event.latency,
             event.at,
             event.done,
@@ -159,9 +160,11 @@ def add_rows(totals: Totals, rows: list[ResultRow]) -> None:
     if not rows:
         return
     columns = dict(zip(_OURS, zip(*rows, strict=True), strict=True))
+    paid = [run is None for run in columns["reused_from"]]
+    totals.reused += paid.count(False)
     for name in ("attempts", "maybe_billed", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens",
                  "reasoning_tokens"):  # fmt: skip
-        setattr(totals, name, getattr(totals, name) + sum(filter(None, columns[name])))
+        setattr(totals, name, getattr(totals, name) + sum(filter(None, itertools.compress(columns[name], paid))))
     for (model, status), count in collections.Counter(zip(columns["model"], columns["status"], strict=True)).items():
         setattr(totals, status, getattr(totals, status) + count)
         totals.count(model, status, count)
@@ -169,7 +172,8 @@ def add_rows(totals: Totals, rows: list[ResultRow]) -> None:
     if costs:
         totals.cost_usd = (totals.cost_usd or 0.0) + sum(costs)
     totals.unpriced += columns["status"].count("ok") - len(costs)
-    for model, usd, lost in zip(columns["model"], columns["cost_usd"], columns["maybe_billed"], strict=True):
+    costly = zip(columns["model"], columns["cost_usd"], columns["maybe_billed"], strict=True)
+    for model, usd, lost in itertools.compress(costly, paid):
         if usd is not None or lost:
             totals.cost(model).row(usd, lost)
     totals.add_times(columns["sent_at"], columns["finished_at"])

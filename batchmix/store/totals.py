@@ -55,6 +55,8 @@ class Totals(msgspec.Struct):
     ok: int = 0
     failed: int = 0
     rejected: int = 0
+    reused: int = 0
+    """Answers that were taken from other runs; their tokens are in no sum here."""
     attempts: int = 0
     maybe_billed: int = 0
     """Attempts that were sent and whose end was never heard."""
@@ -127,7 +129,7 @@ class Totals(msgspec.Struct):
 
 
 _SUMS = (
-    "ok", "failed", "rejected", "attempts", "maybe_billed", "prompt_tokens", "completion_tokens", "total_tokens",
+    "ok", "failed", "rejected", "reused", "attempts", "maybe_billed", "prompt_tokens", "completion_tokens", "total_tokens",
     "cached_tokens", "reasoning_tokens", "unpriced",
 )  # fmt: skip
 

@@ -57,6 +57,7 @@ class View(msgspec.Struct):
             "failed": totals.failed,
             "rejected": totals.rejected,
             "unanswered": self.unanswered,
+            "reused": totals.reused,
             "attempts": totals.attempts,
             "maybe_billed": totals.maybe_billed,
             "prompt_tokens": totals.prompt_tokens,
