@@ -129,8 +129,8 @@ class Totals(msgspec.Struct):
 
 
 _SUMS = (
-    "ok", "failed", "rejected", "reused", "attempts", "maybe_billed", "prompt_tokens", "completion_tokens", "total_tokens",
-    "cached_tokens", "reasoning_tokens", "unpriced",
+    "ok", "failed", "rejected", "reused", "attempts", "maybe_billed", "prompt_tokens", "completion_tokens",
+    "total_tokens", "cached_tokens", "reasoning_tokens", "unpriced",
 )  # fmt: skip
 
 
