@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -108,6 +110,19 @@ def test_a_local_server_is_not_priced_by_a_famous_name() -> None:
     settings = {"model": "gpt-4o-mini", "provider": {"base_url": "http://127.0.0.1:8000/v1"}}
     assert price_of(settings) == {}
     assert price_of({"model": "gpt-4o-mini", "provider": {"base_url": "rehearsal:"}}) == {}
+
+
+def test_a_local_servers_start_waits_for_no_package(bench: Bench) -> None:
+    bench.write(2)
+    code = (
+        "import sys; from pathlib import Path; from batchmix import pipeline; from batchmix.job import read_job;"
+        "from batchmix.planning import plan; plan(read_job(None, eval(sys.argv[1]), {}), pipeline.Options());"
+        "print('genai_prices' in sys.modules, 'httpx' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, repr(bench.settings)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "False"]
 
 
 def test_entries_of_one_model_may_have_prices_of_their_own(bench: Bench) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from batchmix.job import Price
 from batchmix.send.catalogue import has_catalogue
+from batchmix.send.proxies import is_loopback
 
 
 def listed_price(model: str, base_url: str) -> Price | None:
@@ -14,6 +16,8 @@ def listed_price(model: str, base_url: str) -> Price | None:
     A gateway that resells sells by the model's name alone; elsewhere the address must be one that the package knows:
     a local server's model of the same name costs nothing of the kind.
     """
+    if is_loopback(urlsplit(base_url).hostname or ""):
+        return None
     try:
         from genai_prices import Usage, calc_price
     except ImportError:

@@ -93,6 +93,17 @@ def test_answers_without_their_raw_body_are_asked_again(yesterday: Bench) -> Non
     assert yesterday.run().totals.reused == 0
 
 
+def test_a_run_without_answers_gives_none(bench: Bench) -> None:
+    bench.write(3)
+    bench.standin.behave("reject=1")
+    bench.run()
+    bench.standin.behave("")
+    bench.settings["reuse"] = {"from": [str(bench.out)]}
+    bench.settings["output"] = {"path": str(bench.root / "today")}
+    view = bench.run()
+    assert (view.totals.ok, view.totals.reused) == (3, 0)
+
+
 def test_a_plan_counts_what_it_need_not_send(yesterday: Bench) -> None:
     yesterday.write(5, first=25)
     found = plan(read_job(None, yesterday.settings, {}), Options())
