@@ -11,6 +11,7 @@ run is raised:
     │   └── RunLocked         another process works on it
     ├── Stopped               exit 3: stopped early; nothing that was answered is lost; the same command resumes
     │   ├── ProviderStopped   key, balance, model or the same rejection for every row
+    │   ├── BudgetSpent       nothing more fits under the job's own cap
     │   ├── InputChanged      the input is no longer what was scanned
     │   └── NoSpace           the disk is full
     └── Interrupted           exit 130 or 143, after draining; the same command resumes
@@ -70,6 +71,10 @@ class Stopped(BatchmixError):
 
 class ProviderStopped(Stopped):
     """The provider refuses in a way that more requests would not change."""
+
+
+class BudgetSpent(Stopped):
+    """Nothing more fits under the cap that the job sets itself."""
 
 
 class InputChanged(Stopped):

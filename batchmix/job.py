@@ -23,7 +23,7 @@ from batchmix.errors import JobError
 DEFAULT_BASE_URL = "https://aihubmix.com/v1"
 REHEARSAL = "rehearsal:"
 """A base URL with this scheme starts the stand-in provider; its options stand behind a `?`."""
-_LATER = {"budget", "eval", "schedule", "reuse"}
+_LATER = {"eval", "schedule"}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -76,6 +76,8 @@ class Model(msgspec.Struct, frozen=True):
     """What the result column `model` calls it; unique in the job."""
     params: dict[str, Any]
     limits: Limits
+    price: Price | None = None
+    """What this entry's answers cost, where the entry says so."""
 
 
 class Provider(msgspec.Struct, frozen=True):
@@ -112,6 +114,21 @@ class Timeouts(msgspec.Struct, frozen=True):
     drain_s: Annotated[float, msgspec.Meta(ge=0)] = 60.0
 
 
+class Budget(msgspec.Struct, frozen=True):
+    """What the whole run may use, over all its starts."""
+
+    max_usd: Positive | None = None
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Of prompts and answers."""
+
+
+class Reuse(msgspec.Struct, frozen=True, rename={"folders": "from"}):
+    """Where answers may be taken from instead of being asked for."""
+
+    folders: tuple[str, ...] = ()
+    """Run folders, relative to the working directory as the output is."""
+
+
 class Output(msgspec.Struct, frozen=True):
     """The run folder, and how its parts are cut."""
 
@@ -137,6 +154,8 @@ class Job(msgspec.Struct, frozen=True):
     """For each model that has no entry of its own."""
     retry: Retry = Retry()
     timeouts: Timeouts = Timeouts()
+    budget: Budget = Budget()
+    reuse: Reuse = Reuse()
     prices: dict[str, Price] = {}
 
     def public(self) -> dict[str, Any]:
@@ -151,6 +170,7 @@ class _ModelEntry(msgspec.Struct, frozen=True):
     name: str | None = None
     params: dict[str, Any] = {}
     limits: Limits | None = None
+    prices: Price | None = None
 
 
 class _ProviderTable(msgspec.Struct, frozen=True):
@@ -178,6 +198,8 @@ class _JobTable(msgspec.Struct, frozen=True):
     limits: Limits = Limits()
     retry: Retry = Retry()
     timeouts: Timeouts = Timeouts()
+    budget: Budget = Budget()
+    reuse: Reuse = Reuse()
     prices: dict[str, Price] = {}
     output: _OutputTable = _OutputTable()
 
@@ -254,6 +276,8 @@ _TABLES: dict[str, type] = {
     "limits": Limits,
     "retry": Retry,
     "timeouts": Timeouts,
+    "budget": Budget,
+    "reuse": Reuse,
     "output": _OutputTable,
 }
 
@@ -273,8 +297,9 @@ def _check_table(raw: Mapping[str, Any]) -> None:
     for entry in models if isinstance(models, list) else ():
         if isinstance(entry, Mapping):
             _check_keys(entry, _ModelEntry, "models.")
-            if isinstance(entry.get("limits"), Mapping):
-                _check_keys(entry["limits"], Limits, "models.limits.")
+            for key, inner in {"limits": Limits, "prices": Price}.items():
+                if isinstance(entry.get(key), Mapping):
+                    _check_keys(entry[key], inner, f"models.{key}.")
 
 
 def _check_keys(raw: Mapping[str, Any], table: type, prefix: str, also: set[str] = frozenset()) -> None:  # type: ignore[assignment]
@@ -323,6 +348,8 @@ def _checked(table: _JobTable, path: Path | None, environ: Mapping[str, str]) ->
         provider=_checked_provider(table.provider, environ),
         retry=table.retry,
         timeouts=table.timeouts,
+        budget=table.budget,
+        reuse=table.reuse,
         prices=table.prices,
         output=Output(_output_path(table.output.path, name), table.output.shard_rows, table.output.raw),
     )
@@ -345,7 +372,7 @@ def _models(table: _JobTable) -> tuple[Model, ...]:
         _check_params(params)
         if not entry.id.strip() or not (entry.name is None or entry.name.strip()):
             raise JobError("model: is empty; give the model's id, such as gpt-4o-mini")
-        models.append(Model(entry.id, entry.name or entry.id, params, entry.limits or table.limits))
+        models.append(Model(entry.id, entry.name or entry.id, params, entry.limits or table.limits, entry.prices))
     names = [model.name for model in models]
     for name in names:
         if names.count(name) > 1:
@@ -381,7 +408,7 @@ def _checked_input(source: Input) -> Input:
 def _checked_provider(table: _ProviderTable, environ: Mapping[str, str]) -> Provider:
     url = table.base_url or environ.get("AIHUBMIX_BASE_URL") or DEFAULT_BASE_URL
     if not url.startswith(REHEARSAL):
-        url = _checked_url(url)
+        url = checked_url(url)
     if table.api_key_env and not _VARIABLE.fullmatch(table.api_key_env):
         raise JobError(
             "provider.api_key_env: must be the name of an environment variable, such as AIHUBMIX_API_KEY, never the"
@@ -393,7 +420,8 @@ def _checked_provider(table: _ProviderTable, environ: Mapping[str, str]) -> Prov
     return Provider(url, table.api_key_env, table.headers)
 
 
-def _checked_url(url: str) -> str:
+def checked_url(url: str) -> str:
+    """Return an API's address in its one form, with `/v1` where no path is given. Raises `JobError`."""
     try:
         parts = urlsplit(url.strip())
         _ = parts.port

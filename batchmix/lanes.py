@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
 from batchmix.errors import Next, ProviderStopped
 from batchmix.job import Model
 from batchmix.load import Dataset
-from batchmix.records import Board, Failure, Progress, Request, Unsendable
+from batchmix.records import Board, Draw, Failure, Progress, Request, Unsendable
+from batchmix.send.budget import LanePurse
 from batchmix.send.governor import Governor
 from batchmix.send.pool import Halt, Pool, Post, Rules
 from batchmix.store.open_shards import LaneLog, OpenShards
+from batchmix.store.reuse import Reusable
 
 
 class Course(msgspec.Struct, frozen=True):
@@ -29,6 +31,12 @@ class Course(msgspec.Struct, frozen=True):
     rules: Rules
     retry_rejected: bool
     board: Board
+    purse: Callable[[str], LanePurse] | None
+    """A lane's hand in the purse, by its name; None: there is no cap."""
+    reusable: Reusable | None
+    """Other runs' answers."""
+    draws: dict[str, Draw]
+    """Where not empty, only these rows are asked about, and the shards stay unfinished."""
 
 
 class Lane:
@@ -39,16 +47,25 @@ class Lane:
         """Why the model was stopped, if it was."""
         self.model = model
         self._course = course
+        draw = course.draws.get(model.name)
+        self._rows = frozenset(row for row, _ in draw.picks) if draw else None
         self._log = LaneLog(
             course.open_shards, number, course.shard_rows, course.board, retry_rejected=course.retry_rejected
         )
+        self.followers: list[Lane] = []
+        """Lanes that are to pass by the shards that this one has been through."""
+        self.behind: asyncio.Queue[int | None] = asyncio.Queue()
+        """The shards that this lane is to pass by; None ends them."""
         self.progress = Progress(model.name)
         course.board.lanes.append(self.progress)
 
     async def run(self, most: int) -> None:
         """Ask for all that has no answer, `most` requests if all goes well."""
         governor = Governor(self.model.limits, asyncio.get_running_loop().time())
-        pool = Pool(self._course.post, governor, self._log, self._course.halt, self.progress, self._course.rules)
+        rules = self._course.rules
+        if self._course.purse:
+            rules = msgspec.structs.replace(rules, purse=self._course.purse(self.model.name))
+        pool = Pool(self._course.post, governor, self._log, self._course.halt, self.progress, rules)
         self.progress.workers = max(1, min(self.model.limits.concurrency, most))
         await pool.run(self._needed(), self.progress.workers)
         self.stopped = pool.stopped
@@ -58,14 +75,44 @@ class Lane:
         for index in self._course.shards:
             await self._log.open(index)
             async for batch in self._asked(index):
-                needed = self._log.needed(index, batch)
+                needed = await self._unpaid(self._log.needed(index, batch))
                 if needed:
                     yield needed
-            self._log.fed(index)
+            self._log.fed(index, unfinished=self._rows is not None)
+            for lane in self.followers:
+                lane.behind.put_nowait(index)
+
+    async def _unpaid(self, needed: list[Request]) -> list[Request]:
+        """Return the requests that no other run has an answer to; the others are ended with that."""
+        if self._course.reusable is None or not needed:
+            return needed
+        found = await asyncio.to_thread(self._course.reusable.answers, needed)
+        return [request for request in needed if not self._log.reuse(request, found.get(request.key))]
+
+    async def follow(self) -> None:
+        """Send nothing, and only see which of the shards `behind` have nothing left, so that these can be sealed.
+
+        What goes wrong stops the run.
+        """
+        seen: set[int] = set()
+        try:
+            while (index := await self.behind.get()) is not None:
+                if index not in seen:
+                    seen.add(index)
+                    await self._pass_by(index)
+        except Exception as error:  # noqa: BLE001 - it is raised again by whoever reads the reason
+            self._course.halt.stop(error)
+
+    async def _pass_by(self, index: int) -> None:
+        await self._log.open(index)
+        left = False
+        async for batch in self._asked(index):
+            left |= self._log.pass_by(index, batch)
+        self._log.fed(index, unfinished=left)
 
     async def _asked(self, index: int) -> AsyncIterator[list[Request | Unsendable]]:
         """Yield all requests of a shard; reading and rendering are done in a thread, one batch ahead."""
-        batches = self._course.dataset.requests(index, self.model)
+        batches = self._course.dataset.requests(index, self.model, self._rows)
         ahead = asyncio.create_task(asyncio.to_thread(next, batches, None))
         try:
             while (batch := await ahead) is not None:
@@ -82,15 +129,23 @@ class Lane:
             if await self._log.reopen(index):
                 async for batch in self._asked(index):
                     self._log.fail(index, batch, failure)
-                self._log.fed(index)
+                self._log.fed(index, unfinished=self._rows is not None)
 
 
-async def run_lanes(lanes: list[Lane], most: int, halt: Halt) -> None:
-    """Run all lanes to their ends. `halt` has a reason afterwards if there is work left or a model was stopped.
+async def run_lanes(lanes: list[Lane], others: list[Lane], most: int, halt: Halt) -> None:
+    """Run lanes to their ends, and let `others` follow. `halt` has a reason afterwards if a model was stopped.
 
     A stopped model does not hold up the others. If none is left, its rows stay unanswered.
     """
-    await asyncio.gather(*(lane.run(most) for lane in lanes))
+
+    async def lead() -> None:
+        await asyncio.gather(*(lane.run(most) for lane in lanes))
+        for lane in others:
+            lane.behind.put_nowait(None)
+
+    for lane in lanes:
+        lane.followers = others
+    await asyncio.gather(lead(), *(lane.follow() for lane in others))
     stopped = [lane for lane in lanes if lane.stopped]
     if halt.reason or not stopped:
         return

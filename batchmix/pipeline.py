@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,18 +19,22 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from batchmix.arrow import set_up_arrow
+from batchmix.canary import draw_canary
 from batchmix.errors import BatchmixError, Interrupted, JobError, NoSpace
-from batchmix.job import REHEARSAL, Job
+from batchmix.job import REHEARSAL, Budget, Job
 from batchmix.lanes import Course, Lane, run_lanes
 from batchmix.load import Dataset, open_dataset
+from batchmix.pricing import Quotes, spent
 from batchmix.records import Board
 from batchmix.redact import Secrets
 from batchmix.resume import Resume, Work, check_same_run, drop_stale, known_scan
+from batchmix.send.budget import LanePurse, Purse
 from batchmix.send.classify import judge
 from batchmix.send.client import Client
 from batchmix.send.pool import Halt, Rules
 from batchmix.send.prices import Prices
 from batchmix.store.open_shards import Blueprint, OpenShards
+from batchmix.store.reuse import Reusable
 from batchmix.store.rundir import Layout, RunFile, Start, locked_folder, now_text
 from batchmix.store.schema import RESULT_COLUMNS, part_schema
 from batchmix.store.view import View, read_view
@@ -49,6 +53,10 @@ class Options(msgspec.Struct, frozen=True):
     retry_rejected: bool = False
     reject_bad_rows: bool = False
     keep_going: bool = False
+    canary: int | None = None
+    """Only so many rows, drawn from all of the input; the others are left for another start."""
+    models: tuple[str, ...] = ()
+    """Only these, by the names of their entries; empty: all."""
 
 
 def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
@@ -63,22 +71,43 @@ def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
         known = layout.read_run()
         if known is not None:
             check_same_run(job, known, layout.root)
+        quotes = Quotes(job, known)
         board.phase = "scanning"
         dataset = open_input(job, layout.input, known, options, board)
         try:
             work = Resume(job, dataset, layout, judge).work(
                 known, update=options.update, retry_rejected=options.retry_rejected
             )
+            _check_models(options.models, [model.name for model in work.models])
+            work.run.prices = quotes.settled(work.models)
+            reusable = open_reusable(job)
         except BatchmixError:
             dataset.discard()
             raise
-        prices = Prices(job.prices, work.models)
-        with _recorded(work, layout, prices):
+        prices = Prices(work.run.prices, work.models)
+        if options.canary:
+            draw_canary(dataset, work, job.samples, options.canary)
+        with _recorded(work, layout, prices, canary=bool(options.canary)):
             dataset.drop_stale_spools()
             drop_stale(layout, work.stale)
             if work.shards:
-                _run_loop(_send(_Call(job, secrets, options), layout, dataset, work, board))
+                _run_loop(_send(_Call(job, secrets, options, reusable), layout, dataset, work, board))
         return read_view(layout.root, judge, prices)
+
+
+def open_reusable(job: Job) -> Reusable | None:
+    """Return the answers of the runs that the job names. Raises `JobError`."""
+    if not job.reuse.folders:
+        return None
+    if any(Path(folder).resolve() == Path(job.output.path).resolve() for folder in job.reuse.folders):
+        raise JobError("reuse.from: names the run itself")
+    return Reusable(job.reuse.folders, rehearsal=job.provider.rehearsal)
+
+
+def _check_models(chosen: tuple[str, ...], names: list[str]) -> None:
+    for name in chosen:
+        if name not in names:
+            raise JobError(f"--models: the job has no {name!r}; it has {', '.join(names)}")
 
 
 def open_input(job: Job, spool: Path, known: RunFile | None, options: Options, board: Board) -> Dataset:
@@ -115,6 +144,7 @@ class _Call(msgspec.Struct, frozen=True):
     job: Job
     secrets: Secrets
     options: Options
+    reusable: Reusable | None
 
 
 async def _send(call: _Call, layout: Layout, dataset: Dataset, work: Work, board: Board) -> None:
@@ -122,9 +152,13 @@ async def _send(call: _Call, layout: Layout, dataset: Dataset, work: Work, board
     # One thread seals while the other reads and syncs; each more would keep memory of its own.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
     halt = Halt(job.timeouts.drain_s)
-    board.results = work.run.results
-    for footer in work.done:
-        board.ok, board.rejected = board.ok + footer.totals.ok, board.rejected + footer.totals.rejected
+    draws = work.run.canary if options.canary else {}
+    if draws:
+        board.results = job.samples * sum(len(draw.picks) for draw in draws.values())
+    else:
+        board.results = work.run.results
+        for footer in work.done:
+            board.ok, board.rejected = board.ok + footer.totals.ok, board.rejected + footer.totals.rejected
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(_interrupts(halt, board))
         behaviour = rehearsal_behaviour(job)
@@ -133,15 +167,18 @@ async def _send(call: _Call, layout: Layout, dataset: Dataset, work: Work, board
         client = await stack.enter_async_context(Client(url, call.secrets, job.timeouts, concurrency))
         shards = OpenShards(layout, _blueprint(job, dataset, work), len(work.models), halt.stop)
         await stack.enter_async_context(shards)
-        most = work.run.results - board.ok - board.rejected
+        most = board.results - board.ok - board.rejected
         shards.hold(min(concurrency, most))
         course = Course(
             client, dataset, shards, work.shards, work.run.shard_rows, halt,
             Rules(job.retry.attempts, options.keep_going), options.retry_rejected, board,
+            _purse(job, layout, work, halt), call.reusable, draws,
         )  # fmt: skip
         board.phase = "sending"
         _logger.info("%d of %d shards have work left", len(work.shards), len(dataset.scan.spans))
-        await run_lanes([Lane(number, model, course) for number, model in enumerate(work.models)], most, halt)
+        lanes = [Lane(number, model, course) for number, model in enumerate(work.models)]
+        chosen = [lane for lane in lanes if not options.models or lane.model.name in options.models]
+        await run_lanes(chosen, [lane for lane in lanes if lane not in chosen], most, halt)
         board.phase = "sealing"
     board.warnings.extend(shards.damage)
     if halt.reason:
@@ -155,6 +192,14 @@ def _stand_in(behaviour: Behaviour) -> Rehearsal:
     return Rehearsal(dataclasses.replace(behaviour, ledger=False))
 
 
+def _purse(job: Job, layout: Layout, work: Work, halt: Halt) -> Callable[[str], LanePurse] | None:
+    if job.budget == Budget():
+        return None
+    prices = Prices(work.run.prices, work.models)
+    purse = Purse(job.budget, spent(read_view(layout.root, judge, prices)), halt.stop)
+    return lambda model: LanePurse(purse, model, prices)
+
+
 def _blueprint(job: Job, dataset: Dataset, work: Work) -> Blueprint:
     return Blueprint(
         schema=part_schema(dataset.carried_schema, job.name),
@@ -165,18 +210,18 @@ def _blueprint(job: Job, dataset: Dataset, work: Work) -> Blueprint:
         columns=work.digests.columns,
         carried=dataset.carried,
         judge=judge,
-        price=Prices(job.prices, work.models),
+        price=Prices(work.run.prices, work.models),
         raw=job.output.raw,
     )
 
 
 @contextlib.contextmanager
-def _recorded(work: Work, layout: Layout, prices: Prices) -> Iterator[None]:
+def _recorded(work: Work, layout: Layout, prices: Prices, *, canary: bool) -> Iterator[None]:
     """Write this start into `run.json`, and its end, with the summary, however it ends."""
     start = Start(now_text(), os.getpid(), socket.gethostname())
     work.run.starts.append(start)
     layout.write_run(work.run)
-    code, reason = 0, ""
+    code, reason = 0, "only the canary was sent" if canary else ""
     try:
         yield
     except BatchmixError as error:
@@ -189,7 +234,7 @@ def _recorded(work: Work, layout: Layout, prices: Prices) -> Iterator[None]:
         with contextlib.suppress(NoSpace):
             view = read_view(layout.root, judge, prices)
             start.ended_at, start.reason = now_text(), reason
-            start.exit_code = code or exit_code(view)
+            start.exit_code = code if code or canary else exit_code(view)
             layout.write_run(work.run)
             layout.write_summary(view.summary())
 

@@ -3,20 +3,67 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from batchmix.job import Job
-from batchmix.pipeline import Options, open_input, rehearsal_behaviour
+from batchmix.job import Job, Limits, Price
+from batchmix.load import Dataset
+from batchmix.pipeline import Options, open_input, open_reusable, rehearsal_behaviour
+from batchmix.pricing import Quotes
 from batchmix.records import Board, Request, Unsendable
 from batchmix.resume import Resume, Work, check_same_run
 from batchmix.send.answers import read_json
 from batchmix.send.classify import judge
+from batchmix.send.prices import Prices
 from batchmix.store.parts import part_path
+from batchmix.store.reuse import Reusable
 from batchmix.store.rundir import Layout
 from batchmix.store.shard import Shard
+
+Number = TypeVar("Number", int, float)
+_PROMPTS = (0.5, 1.5)
+"""Prompt tokens are estimated from bytes: what languages make of that lies between these shares."""
+
+
+class LanePlan(msgspec.Struct):
+    """What a run would send to one model."""
+
+    model: str
+    requests: int = 0
+    prompt_tokens: int = 0
+    """An estimate."""
+    max_tokens: int | None = 0
+    """The most that answers may have; None where a request does not say."""
+    least_usd: float | None = None
+    """With short prompts and answers of a token; None: no price is known."""
+    most_usd: float | None = None
+    """With long prompts and the longest answers; None too where those have no bound."""
+    least_s: float | None = None
+    """The least time that the job's own limits allow; None without limits."""
+
+    def count(self, request: Request) -> None:
+        """Add a request."""
+        self.requests += 1
+        self.prompt_tokens += request.prompt_tokens
+        if self.max_tokens is not None:
+            self.max_tokens = None if request.max_tokens is None else self.max_tokens + request.max_tokens
+
+    def finish(self, price: Price | None, limits: Limits) -> None:
+        """Set what follows from the counts."""
+        short, long = (self.prompt_tokens * share for share in _PROMPTS)
+        if price:
+            self.least_usd = (short * price.input + self.requests * price.output) / 1e6
+            if self.max_tokens is not None:
+                self.most_usd = (long * price.input + self.max_tokens * price.output) / 1e6
+        times = []
+        if limits.requests_per_minute:
+            times.append(self.requests / limits.requests_per_minute * 60)
+        if limits.tokens_per_minute:
+            times.append((short + self.requests) / limits.tokens_per_minute * 60)
+        self.least_s = max(times, default=None)
 
 
 class Plan(msgspec.Struct):
@@ -31,27 +78,48 @@ class Plan(msgspec.Struct):
     requests: int = 0
     """Still to be sent."""
     done: int = 0
+    reused: int = 0
+    """Answers that other runs have."""
+    same_draws: bool = False
+    """The model would answer otherwise each time; what is reused is drawn no more."""
     rejected: int = 0
     """Rows that can't be asked."""
     rejected_example: str = ""
-    prompt_tokens: int = 0
-    """An estimate, of what is still to be sent."""
-    max_tokens: int | None = 0
-    """The most that answers may have; None where a request does not say."""
-    least_s: float | None = None
-    """The least time that the job's own limits allow; None without limits."""
+    lanes: list[LanePlan] = []
+    """For each model, what is still to be sent."""
     first: Any = None
     """The body of the first request."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        """An estimate, of what is still to be sent."""
+        return sum(lane.prompt_tokens for lane in self.lanes)
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The most that answers may have; None where a request does not say."""
+        return _sum([lane.max_tokens for lane in self.lanes])
+
+    @property
+    def least_usd(self) -> float | None:
+        """The least that it costs; None where a model has no price."""
+        return _sum([lane.least_usd for lane in self.lanes])
+
+    @property
+    def most_usd(self) -> float | None:
+        """The most that it costs if nothing is billed twice; None where that has no bound or no price."""
+        return _sum([lane.most_usd for lane in self.lanes])
+
+    @property
+    def least_s(self) -> float | None:
+        """The least time that the job's own limits allow; None without limits. Lanes run beside each other."""
+        return max((lane.least_s for lane in self.lanes if lane.least_s is not None), default=None)
 
     def as_json(self) -> dict[str, Any]:
         """Return the plan for `--json`."""
         found: dict[str, Any] = msgspec.to_builtins(self)
-        return found
-
-    @property
-    def most_tokens_text(self) -> str:
-        """The bound on answers in words."""
-        return "an unknown number" if self.max_tokens is None else f"at most {self.max_tokens:,}"
+        whole = ("prompt_tokens", "max_tokens", "least_usd", "most_usd", "least_s")
+        return found | {name: getattr(self, name) for name in whole}
 
 
 def plan(job: Job, options: Options) -> Plan:
@@ -62,6 +130,7 @@ def plan(job: Job, options: Options) -> Plan:
     if known is not None:
         check_same_run(job, known, layout.root)
     with tempfile.TemporaryDirectory(prefix="batchmix-plan-") as spool:
+        quotes = Quotes(job, known)
         dataset = open_input(job, Path(spool), known, options, Board())
         resume = Resume(job, dataset, layout, judge)
         work = resume.work(known, update=options.update, retry_rejected=options.retry_rejected)
@@ -76,16 +145,30 @@ def plan(job: Job, options: Options) -> Plan:
         if job.provider.api_key_env and not job.provider.rehearsal:
             found.headers["Authorization"] = "Bearer ***"
         found.done = sum(footer.totals.ended for footer in work.done)
+        prices = Prices(quotes.settled(work.models), work.models)
+        reusable = open_reusable(job)
+        found.lanes = [LanePlan(model.name) for model in work.models]
         for index in work.shards:
-            _count_shard(found, index, layout, dataset, work, retry_rejected=options.retry_rejected)
-    found.least_s = _least_s(job, found)
+            _count_shard(found, index, layout, dataset, work, reusable, retry_rejected=options.retry_rejected)
+    found.same_draws = found.reused > 0 and any(model.params.get("temperature") != 0 for model in work.models)
+    for lane, model in zip(found.lanes, work.models, strict=True):
+        lane.finish(prices.of(model.name), model.limits)
     return found
 
 
-def _count_shard(found: Plan, index: int, layout: Layout, dataset: Any, work: Work, *, retry_rejected: bool) -> None:
+def _count_shard(  # noqa: PLR0913 - what a lane has around it, in one place
+    found: Plan,
+    index: int,
+    layout: Layout,
+    dataset: Dataset,
+    work: Work,
+    reusable: Reusable | None,
+    *,
+    retry_rejected: bool,
+) -> None:
     shard = Shard(index, layout.journals().get(index, {}), part_path(layout.data, index), judge)
     shard.close()
-    for model in work.models:
+    for model, lane in zip(work.models, found.lanes, strict=True):
         for batch in dataset.requests(index, model):
             for request in batch:
                 if not shard.needs(request, retry_rejected=retry_rejected):
@@ -94,25 +177,17 @@ def _count_shard(found: Plan, index: int, layout: Layout, dataset: Any, work: Wo
                     found.rejected += 1
                     found.rejected_example = found.rejected_example or f"row {request.row}: {request.failure.message}"
                 else:
-                    _count(found, request)
+                    if found.first is None:
+                        found.first = read_json(request.body)
+                        found.url += request.path
+                    if reusable and reusable.holds(request):
+                        found.reused += 1
+                    else:
+                        lane.count(request)
+                        found.requests += 1
 
 
-def _count(found: Plan, request: Request) -> None:
-    if found.first is None:
-        found.first = read_json(request.body)
-        found.url += request.path
-    found.requests += 1
-    found.prompt_tokens += request.prompt_tokens
-    if found.max_tokens is not None:
-        found.max_tokens = None if request.max_tokens is None else found.max_tokens + request.max_tokens
-
-
-def _least_s(job: Job, found: Plan) -> float | None:
-    limits = job.models[0].limits if job.models else job.limits
-    lanes = max(1, len(job.models))
-    times = []
-    if limits.requests_per_minute:
-        times.append(found.requests / lanes / limits.requests_per_minute * 60)
-    if limits.tokens_per_minute:
-        times.append((found.prompt_tokens + (found.max_tokens or 0)) / lanes / limits.tokens_per_minute * 60)
-    return max(times, default=None)
+def _sum(parts: Sequence[Number | None]) -> Number | None:
+    """Return a sum, or None where a part is not known."""
+    known = [part for part in parts if part is not None]
+    return sum(known[1:], start=known[0]) if known and len(known) == len(parts) else None

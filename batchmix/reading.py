@@ -15,6 +15,7 @@ from batchmix.load import open_dataset
 from batchmix.resume import known_scan
 from batchmix.send.classify import judge
 from batchmix.send.prices import Prices
+from batchmix.store.batch_files import write_batch_files
 from batchmix.store.export import Export
 from batchmix.store.rundir import Layout, RunFile
 from batchmix.store.schema import RESULT_COLUMNS, part_schema
@@ -24,15 +25,18 @@ from batchmix.store.view import View, read_view
 def look(folder: Path) -> View:
     """Return what stands in a run folder. Raises `RunError`."""
     run = _run_file(folder)
-    return read_view(folder, judge, Prices(_job(run).prices, _job(run).models))
+    return read_view(folder, judge, Prices(run.prices, _job(run).models))
 
 
-def export(folder: Path, file: Path) -> tuple[int, list[str]]:
-    """Write a run's results into one file; return how many rows, and warnings. Raises `UsageError`."""
+def export(folder: Path, file: Path, *, openai_batch: bool = False) -> tuple[int, list[str]]:
+    """Write a run's results into one file, or into the two of an OpenAI batch; return how many rows, and warnings.
+
+    Raises `UsageError`.
+    """
     run = _run_file(folder)
     job = _job(run)
     schema = run.carried_schema()
-    exporting = Export(Layout(folder), run, part_schema(schema, run.name), judge, Prices(job.prices, job.models))
+    exporting = Export(Layout(folder), run, part_schema(schema, run.name), judge, Prices(run.prices, job.models))
     warnings: list[str] = []
 
     def carried(index: int) -> Iterator[pa.RecordBatch]:
@@ -46,7 +50,10 @@ def export(folder: Path, file: Path) -> tuple[int, list[str]]:
             empty = [pa.nulls(rows, field.type) for field in schema]
             yield pa.RecordBatch.from_arrays(empty, schema=schema)
 
-    exporting.write(file, carried)
+    if openai_batch:
+        write_batch_files(file, exporting.batches(carried), several=run.results > run.rows)
+    else:
+        exporting.write(file, carried)
     return exporting.rows, warnings
 
 

@@ -138,6 +138,17 @@ class Completion(msgspec.Struct, frozen=True, gc=False):
     usage: Usage = Usage()
 
 
+class Draw(msgspec.Struct, frozen=True):
+    """Rows drawn from the input for one model, to learn from their answers what all of it will cost."""
+
+    rows: int
+    """How many the model is asked about in all."""
+    prompt_tokens: int
+    """An estimate, of all these rows with all samples."""
+    picks: tuple[tuple[int, int], ...]
+    """Row and estimated prompt tokens of each that was drawn, ordered by these."""
+
+
 class Progress(msgspec.Struct):
     """How one lane gets on, in this start; written by the lane, read by whoever shows it."""
 

@@ -103,6 +103,7 @@ class Resume:
             results=scan.rows * asked_of_each * self._job.samples,
             scan=msgspec.to_builtins(scan),
             starts=known.starts if known else [],
+            canary=known.canary if known else {},
         )
 
     def _has_work(self, index: int, *, retry_rejected: bool) -> bool:

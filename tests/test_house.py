@@ -12,11 +12,14 @@ ROOT = Path(__file__).parent.parent / "batchmix"
 MAY = {
     "cli": {
         "memory",
+        "canary",
+        "sampling",
         "cli",
         "pipeline",
         "reading",
         "planning",
         "rehearsal",
+        "send",
         "store",
         "records",
         "errors",
@@ -26,8 +29,10 @@ MAY = {
     },
     "pipeline": {
         "arrow",
+        "canary",
         "lanes",
         "load",
+        "pricing",
         "send",
         "store",
         "resume",
@@ -37,7 +42,10 @@ MAY = {
         "job",
         "redact",
     },
-    "planning": {"pipeline", "load", "send", "store", "resume", "records", "errors", "job"},
+    "planning": {"pipeline", "pricing", "load", "send", "store", "resume", "records", "errors", "job"},
+    "canary": {"load", "send", "store", "resume", "sampling", "records", "job"},
+    "sampling": set(),
+    "pricing": {"send", "store", "job", "errors"},
     "reading": {"arrow", "load", "send", "store", "resume", "records", "errors", "job"},
     "lanes": {"load", "send", "store", "records", "errors", "job"},
     "resume": {"load", "store", "records", "errors", "job"},
@@ -54,7 +62,7 @@ MAY = {
     "": set(),
 }
 OWNERS = {
-    "aiohttp": {"send/client.py", "send/connections.py", "rehearsal/"},
+    "aiohttp": {"send/client.py", "send/connections.py", "send/fetch.py", "rehearsal/"},
     "tenacity": {"send/attempts.py"},
     "pyarrow": {"load/", "store/", "arrow.py", "reading.py"},
     "tqdm": {"cli/"},

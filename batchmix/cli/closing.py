@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from batchmix.canary import Forecast
 from batchmix.records import Board
 from batchmix.store.rundir import Start
+from batchmix.store.totals import Totals
 from batchmix.store.view import View
 
 
@@ -26,14 +28,14 @@ def _totals_lines(view: View) -> list[str]:
         count = getattr(totals, status)
         if count or status == "ok":
             lines.append(_line("answered" if status == "ok" else status, f"{count:,} of {view.run.results:,}"))
+    if totals.reused:
+        lines.append(_line("reused", f"{totals.reused:,} answers of other runs, at no cost"))
     if view.unanswered:
         lines.append(_line("unanswered", f"{view.unanswered:,}"))
     for kind, example in sorted(totals.failures.items(), key=lambda item: -item[1].count):
         lines.append(_line("", f"{example.count:,} {kind}, such as row {example.row}: {_short(example.message)}"))
     lines.append(_line("tokens", f"{totals.prompt_tokens:,} in, {totals.completion_tokens:,} out"))
-    if totals.cost_usd is not None:
-        unpriced = f" ({totals.unpriced:,} answers have no price)" if totals.unpriced else ""
-        lines.append(_line("cost", f"${totals.cost_usd:,.4f}{unpriced}"))
+    lines += _cost_lines(totals)
     if totals.maybe_billed:
         lines.append(
             _line(
@@ -42,6 +44,25 @@ def _totals_lines(view: View) -> list[str]:
             )
         )
     return lines
+
+
+def _cost_lines(totals: Totals) -> list[str]:
+    """Return what the answers cost, by model where there are several, and apart from that what else may be billed."""
+    if totals.cost_usd is None:
+        return []
+    unpriced = f" ({totals.unpriced:,} answers have no price)" if totals.unpriced else ""
+    lines = [_line("cost", f"{usd(totals.cost_usd)}{unpriced}")]
+    if len(totals.models) > 1:
+        shares = [(model, cost.usd) for model, cost in totals.costs.items() if cost.priced]
+        lines += [_line("", f"{usd(share)} {model}") for model, share in sorted(shares, key=lambda share: -share[1])]
+    if totals.maybe_billed_usd:
+        lines.append(_line("", f"perhaps {usd(totals.maybe_billed_usd)} more, for attempts whose end was never heard"))
+    return lines
+
+
+def usd(amount: float) -> str:
+    """Return an amount as a person reads it."""
+    return f"${amount:,.2f}" if amount >= 100 else f"${amount:,.4f}"
 
 
 def state_lines(view: View, start: Start | None) -> list[str]:
@@ -102,3 +123,20 @@ def _line(label: str, text: str) -> str:
 def _short(text: str) -> str:
     text = " ".join(text.split())
     return text if len(text) <= 160 else text[:157] + "…"
+
+
+def forecast_lines(found: Forecast) -> list[str]:
+    """Return what a canary says of the rest."""
+    spent = "an unknown amount" if found.spent_usd is None else usd(found.spent_usd)
+    lines = [f"The canary: {found.answered:,} of {found.rows:,} rows answered; spent so far: {spent}"]
+    tokens, cost = found.completion_tokens, found.cost_usd
+    if tokens is None:
+        return [*lines, "  These are too few to say what the rest will cost."]
+    lines.append(f"The rest: {found.requests:,} requests (in brackets what 95 of 100 such forecasts hold)")
+    lines.append(_line("answers", f"{tokens.estimate:,.0f} tokens ({tokens.low:,.0f} to {tokens.high:,.0f})"))
+    known = cost and f"{usd(cost.estimate)} ({usd(cost.low)} to {usd(cost.high)})"
+    return [
+        *lines,
+        _line("cost", known or "unknown: there is no price"),
+        _line("time", f"at least {found.least_s:,.0f} s"),
+    ]

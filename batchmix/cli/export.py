@@ -13,20 +13,29 @@ from batchmix.cli.output import complain, log_to_stderr, say
 @click.command("export")
 @click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["name", "openai-batch"]),
+    default="name",
+    show_default=True,
+    help="As the file's name says, or as the output and error files of an OpenAI batch.",
+)
 @verbose_option
-def command(folder: Path, file: Path, *, verbose: int) -> int:
-    """Write a run's results into one file: .parquet, .jsonl or .csv.
+def command(folder: Path, file: Path, *, form: str, verbose: int) -> int:
+    """Write a run's results into one file: .parquet, .jsonl or .csv; or into the two files of an OpenAI batch.
 
     Works on a run that is not finished too: rows without a result are left out.
 
     \b
     Example:
       batchmix export runs/quickstart answers.csv
+      batchmix export runs/quickstart output.jsonl --format openai-batch
     """
     log_to_stderr(verbose)
     from batchmix import reading
 
-    rows, warnings = reading.export(folder, file)
+    rows, warnings = reading.export(folder, file, openai_batch=form == "openai-batch")
     for warning in warnings:
         complain(warning)
     say(f"{file}: {rows:,} rows")

@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 import click
+import msgspec
 
 from batchmix.cli.options import job_from, job_options, verbose_option
 from batchmix.cli.output import keep_secret, log_to_stderr, say, say_json
@@ -19,10 +20,13 @@ from batchmix.redact import read_secrets
 @job_options
 @click.option("--update", is_flag=True, help="Plan for a run with --update.")
 @click.option("--retry-rejected", is_flag=True, help="Plan for a run with --retry-rejected.")
+@click.option(
+    "--canary", type=click.IntRange(min=1), metavar="N", help="Send N rows, as a part of the run, and learn from them."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 @verbose_option
 def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
-    """Say what a run would send; sends nothing, and needs no key.
+    """Say what a run would send; sends nothing, and needs no key, but with --canary.
 
     Counts rows and requests, estimates tokens, says what is done already, and shows the first request as it would be
     sent.
@@ -30,12 +34,14 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     \b
     Example:
       batchmix plan jobs/quickstart.toml
+      batchmix plan jobs/quickstart.toml --canary 20
     """
     log_to_stderr(options["verbose"])
     job = job_from(source, settings, options)
     with contextlib.suppress(JobError):  # nothing is sent, so no key is missing
         keep_secret(read_secrets(job.provider, os.environ))
     from batchmix import pipeline
+    from batchmix.cli.canary import say_forecast, send_canary
     from batchmix.planning import plan
 
     asked = pipeline.Options(
@@ -44,23 +50,53 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
         retry_rejected=options["retry_rejected"],
         reject_bad_rows=options["bad_rows"] == "reject",
     )
+    forecast = send_canary(job, asked, options["canary"], "auto") if options["canary"] else None
     found = plan(job, asked)
     if options["as_json"]:
-        say_json(found.as_json())
+        say_json(found.as_json() | ({"canary": msgspec.to_builtins(forecast)} if forecast else {}))
         return 0
     for line in _lines(found):
         say(line)
+    if forecast:
+        say()
+        say_forecast(forecast)
     return 0
+
+
+def _cost_lines(found: Any) -> list[str]:
+    """Return what the rest may cost, by model where there are several."""
+    lanes = [lane for lane in found.lanes if lane.requests]
+    shown = [(found.least_usd, found.most_usd, "")] if found.least_usd is not None else []
+    if len(lanes) > 1 or not shown:
+        shown += [(lane.least_usd, lane.most_usd, f" {lane.model}") for lane in lanes]
+    texts = [f"{_range(least, most)}{model}" for least, most, model in shown]
+    return [f"  {'cost' if number == 0 else '':<12} {text}" for number, text in enumerate(texts)]
+
+
+def _range(least: float | None, most: float | None) -> str:
+    from batchmix.cli.closing import usd
+
+    if least is None:
+        return "unknown: there is no price for"
+    if most is None:
+        return f"{usd(least)} and more: the requests set no max_tokens (--canary 50 tells)"
+    return f"{usd(least)} to {usd(most)}"
 
 
 def _lines(found: Any) -> list[str]:
     lines = [f"{found.name}: {found.rows:,} rows, {found.results:,} requests in all"]
     if found.done:
         lines.append(f"  done already {found.done:,}")
+    if found.reused:
+        lines.append(f"  reused       {found.reused:,} answers of other runs, at no cost")
+        if found.same_draws:
+            lines.append("               (temperature is not 0: these are the same draws once more, not new ones)")
     lines.append(f"  to send      {found.requests:,}")
     if found.rejected:
         lines.append(f"  rejected     {found.rejected:,} rows can't be asked, such as {found.rejected_example}")
-    lines.append(f"  tokens       about {found.prompt_tokens:,} in, {found.most_tokens_text} out")
+    most = "with no bound" if found.max_tokens is None else f"at most {found.max_tokens:,}"
+    lines.append(f"  tokens       about {found.prompt_tokens:,} in, out {most}")
+    lines += _cost_lines(found)
     if found.least_s is not None:
         lines.append(f"  time         at least {found.least_s:,.0f} s by the limits that are set")
     lines.append(f"  folder       {found.folder}")

@@ -7,22 +7,33 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from batchmix.cli.options import job_from, job_options, verbose_option
 from batchmix.cli.output import complain, keep_secret, log_to_stderr, say, say_json
-from batchmix.errors import BatchmixError, UsageError
+from batchmix.errors import BatchmixError, Stopped, UsageError
+from batchmix.job import Job
 from batchmix.records import Board
 from batchmix.redact import read_secrets
+
+if TYPE_CHECKING:
+    from batchmix import pipeline
 
 
 @click.command("run")
 @job_options
 @click.option("--update", is_flag=True, help="Ask again, or drop answers, where the job or its input has changed.")
 @click.option("--retry-rejected", is_flag=True, help="Ask again for rows that the provider rejected.")
+@click.option(
+    "--models", metavar="NAME,…", default="", help="Ask only these models of the job, such as one that was stopped."
+)
 @click.option("--keep-going", is_flag=True, help="Go on although the first rows are all refused for the same reason.")
+@click.option(
+    "--canary", type=click.IntRange(min=1), metavar="N", help="Send N rows first, and say what the rest will cost."
+)
+@click.option("--yes", is_flag=True, help="Go on after the canary without being asked.")
 @click.option("--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", show_default=True,
               help="A bar, a line every 30 s, or nothing.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -37,6 +48,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
       batchmix run jobs/quickstart.toml
       batchmix run prompts.jsonl --model gpt-4o-mini --out runs/first
       batchmix run job.toml --limit 100 --set params.temperature=0.5
+      batchmix run job.toml --canary 50
 
     Exit codes: 0 all answered, 1 some rows failed, 2 nothing was sent, 3 stopped early (the same command resumes),
     130 and 143 interrupted (the same command resumes).
@@ -50,8 +62,6 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     from batchmix.cli.closing import closing_lines
     from batchmix.cli.progress import shown
 
-    board = Board()
-    began = time.monotonic()
     stopped: BatchmixError | None = None
     asked = pipeline.Options(
         limit=options["limit"],
@@ -59,7 +69,12 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
         retry_rejected=options["retry_rejected"],
         reject_bad_rows=options["bad_rows"] == "reject",
         keep_going=options["keep_going"],
+        models=tuple(name.strip() for name in options["models"].split(",") if name.strip()),
     )
+    if options["canary"] and not _canary_goes_on(job, asked, options):
+        return Stopped.exit_code
+    board = Board()
+    began = time.monotonic()
     with shown(board, options["progress"]):
         try:
             view = pipeline.run(job, secrets, asked, board)
@@ -79,6 +94,21 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
         return pipeline.exit_code(view)
     complain(f"{stopped}\nTo go on, give the same command again: {_same_command()}")
     return stopped.exit_code
+
+
+def _canary_goes_on(job: Job, asked: pipeline.Options, options: dict[str, Any]) -> bool:
+    """Send the canary, say what it says, and return whether the rest is to be sent too."""
+    from batchmix.cli.canary import say_forecast, send_canary
+
+    found = send_canary(job, asked, options["canary"], options["progress"])
+    if not options["as_json"]:
+        say_forecast(found)
+    if options["yes"] or not found.requests:
+        return True
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        return click.confirm("Send the rest?", err=True)
+    complain("the rest was not sent; to go on, give the same command with --yes, or without --canary")
+    return False
 
 
 def _same_command() -> str:

@@ -61,8 +61,10 @@ class Dataset:
         """Bad rows that were let through to be rejected one by one."""
         return self.scan.bad_rows
 
-    def requests(self, shard: int, model: Model) -> Iterator[list[Request | Unsendable]]:
-        """Yield a shard's requests to a model in row order, in lists of some hundred.
+    def requests(
+        self, shard: int, model: Model, rows: frozenset[int] | None = None
+    ) -> Iterator[list[Request | Unsendable]]:
+        """Yield a shard's requests to a model in row order, in lists of some hundred; of `rows` only, if given.
 
         Where rows name their models, only those of this one; rows too bad to name one go to the first model. Raises
         `InputChanged`.
@@ -72,6 +74,8 @@ class Dataset:
         made: list[Request | Unsendable] = []
         with self._reading():
             for index, row in self._rows(self.scan.spans[shard], model.name):
+                if rows is not None and index not in rows:
+                    continue
                 if not isinstance(row, str):
                     made += maker.requests(index, row)
                 elif takes_bad:

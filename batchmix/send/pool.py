@@ -22,6 +22,7 @@ import msgspec
 from batchmix.errors import Next, ProviderStopped
 from batchmix.records import Completion, Exchange, Failure, Progress, Request
 from batchmix.send.attempts import Outcome, Tries, retried
+from batchmix.send.budget import LanePurse
 from batchmix.send.governor import Governor, Ticket
 from batchmix.send.streak import Streak
 
@@ -62,6 +63,8 @@ class Rules(msgspec.Struct, frozen=True):
     """How many a row may cost in this start."""
     keep_going: bool = False
     """Go on although the first requests are all refused for the same reason."""
+    purse: LanePurse | None = None
+    """What a request must fit into; None: there is no cap."""
 
 
 class Halt:
@@ -108,6 +111,7 @@ class Pool:
         self._halt = halt
         self._progress = progress
         self._rules = rules
+        self._purse = rules.purse
         self._loop = asyncio.get_running_loop()
         self._streak = Streak()
         self._buffer: collections.deque[_Item] = collections.deque()
@@ -190,6 +194,9 @@ class Pool:
             self._progress.limited_by = self._governor.limited_by.value
             self._pump_in(wait_s)
             return None
+        if self._purse is not None and not self._purse.admits(request, self._pump):
+            self._progress.limited_by = "budget"
+            return None
         self._progress.limited_by = ""
         item = queue.popleft()
         item.ticket = self._governor.admit(now, tokens)
@@ -226,6 +233,8 @@ class Pool:
         progress = self._progress
         progress.in_flight += 1
         used: float | None = None
+        exchange: Exchange | None = None
+        outcome: Outcome | None = None
         try:
             self._log.sent(request, time.time_ns() // 1_000_000)
             exchange = await self._post.post(request)
@@ -234,6 +243,8 @@ class Pool:
         finally:
             progress.in_flight -= 1
             self._governor.settle(ticket, used)
+            if self._purse is not None:
+                self._purse.settle(request, exchange, outcome)
         return outcome
 
     def _learn(self, item: _Item, ticket: Ticket, exchange: Exchange, outcome: Outcome) -> float | None:

@@ -5,28 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from batchmix.job import Model, Price
-from batchmix.records import Completion, Usage
+from batchmix.records import Usage
 
 
 class Prices:
-    """The job's prices; calling it returns the cost of an answer in USD, or None where no price is known.
+    """A run's prices, by the names of its entries and the ids of models.
 
-    The model that answered decides (AiHubMix bills by its header `X-Aihubmix-Model`), else the one that was asked.
+    The model that the gateway says it billed (the header `X-Aihubmix-Model`) decides where it is priced, else the one
+    that was asked; the name in the body changes from answer to answer and decides nothing.
     """
 
     def __init__(self, prices: Mapping[str, Price], models: tuple[Model, ...]) -> None:
         self._prices = prices
         self._ids = {model.name: model.id for model in models}
 
-    def __call__(self, model: str, answer: Completion) -> float | None:
-        """Return the cost of an answer of the entry named `model`."""
-        if not self._prices:
-            return None
-        for name in (answer.served_model, self._ids.get(model), model):
-            price = self._prices.get(name) if name else None
-            if price is not None:
-                return cost_usd(price, answer.usage)
-        return None
+    def of(self, model: str, billed: str | None = None) -> Price | None:
+        """Return the price of the entry named `model`, or of what was billed instead; None where none is known."""
+        asked = self._ids.get(model, model)
+        if billed and billed != asked and billed in self._prices:
+            return self._prices[billed]
+        return self._prices.get(model) or self._prices.get(asked)
+
+    def __call__(self, model: str, billed: str | None, usage: Usage) -> float | None:
+        """Return the cost of an answer in USD, or None where no price is known."""
+        price = self.of(model, billed) if self._prices else None
+        return cost_usd(price, usage) if price else None
 
 
 def cost_usd(price: Price, usage: Usage) -> float | None:

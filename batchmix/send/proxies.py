@@ -18,7 +18,7 @@ def proxy_for(base_url: str) -> URL | None:
     """
     parts = urlsplit(base_url)
     host = parts.hostname or ""
-    if not host or _is_loopback(host) or urllib.request.proxy_bypass(parts.netloc.rpartition("@")[2]):
+    if not host or is_loopback(host) or urllib.request.proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
     proxies = urllib.request.getproxies()
     found = proxies.get(parts.scheme) or proxies.get("all")
@@ -38,7 +38,8 @@ def proxy_for(base_url: str) -> URL | None:
         raise JobError(f"the environment's proxy for {parts.scheme} addresses is no URL") from None
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine itself."""
     if host == "localhost":
         return True
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import decimal
 import json
@@ -44,19 +45,11 @@ class Export:
         write = writers.get(path.suffix)
         if write is None:
             raise UsageError(f"{path}: the name must end in {', '.join(writers)}")
-        if path.is_dir():
-            raise UsageError(f"{path}: is a folder; name a file")
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            write(temporary, self._schema, self._batches(carried))
-            sync_file(temporary)
-            temporary.replace(path)
-        except OSError as error:
-            raise RunError(f"{path}: can't be written: {error.strerror or error}") from error
-        finally:
-            temporary.unlink(missing_ok=True)
+        with appearing(path) as temporary:
+            write(temporary, self._schema, self.batches(carried))
 
-    def _batches(self, carried: Carried) -> Iterator[pa.RecordBatch]:
+    def batches(self, carried: Carried) -> Iterator[pa.RecordBatch]:
+        """Yield all results in order."""
         journals = self._layout.journals()
         for index in sorted(journals.keys() | list_parts(self._layout.data).keys()):
             for batch in self._shard(index, journals.get(index, {}), carried):
@@ -77,6 +70,22 @@ class Export:
             yield from results.batches(self._schema, carried(index), first, ended)
         finally:
             shard.close()
+
+
+@contextlib.contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """Give a temporary name; what stands there takes the place of `path` when the block has ended well."""
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder; name a file")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        sync_file(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise RunError(f"{path}: can't be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _write_parquet(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:

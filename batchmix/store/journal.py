@@ -73,6 +73,8 @@ class Heard(_Event, tag="heard", frozen=True, gc=False):
     body: str = ""
     base64: bool = False
     """The body was not UTF-8 and stands here in base64."""
+    reused_from: str | None = None
+    """The run that this answer was taken from; nothing was sent, and `attempt` is 0."""
 
     def exchange(self) -> Exchange:
         """Return what was heard as it was given to `heard`."""

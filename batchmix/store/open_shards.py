@@ -15,6 +15,7 @@ from batchmix.errors import Next, NoSpace
 from batchmix.records import Board, Completion, Exchange, Failure, Request, Unsendable
 from batchmix.store.parts import part_path, seal_part
 from batchmix.store.results import Price, Results
+from batchmix.store.reuse import Found
 from batchmix.store.rundir import Layout, Reserve
 from batchmix.store.schema import PartFooter
 from batchmix.store.shard import Judge, Shard, by_row
@@ -64,6 +65,7 @@ class OpenShards:
         self._open: dict[int, Shard] = {}
         self._opening = asyncio.Lock()
         self._through: dict[int, int] = {}
+        self._unfinished: set[int] = set()
         self._hurry = threading.Event()
         self._full: asyncio.Queue[Shard] = asyncio.Queue()
         self._sealed = asyncio.Event()
@@ -113,10 +115,19 @@ class OpenShards:
         self._on_error(NoSpace(f"no space left for {self._layout.journal}; make room and start the same command again"))
         return freed
 
-    def lane_is_through(self, index: int) -> None:
-        """Take note that one lane needs nothing more of a shard; with the last one it is sealed."""
+    def lane_is_through(self, index: int, *, unfinished: bool) -> None:
+        """Take note that one lane needs nothing more of a shard; with the last one it is sealed.
+
+        Where a lane leaves it `unfinished` it stays in its journals, for another start.
+        """
         self._through[index] = self._through.get(index, 0) + 1
-        if self._through[index] == self._lanes:
+        if unfinished:
+            self._unfinished.add(index)
+        if self._through[index] < self._lanes:
+            return
+        if index in self._unfinished:
+            self._open.pop(index).close()
+        else:
             self._full.put_nowait(self._open[index])
 
     async def _sync_often(self) -> None:
@@ -180,6 +191,7 @@ class LaneLog:
         self._mine: dict[int, Shard] = {}
         self._left: dict[int, int] = {}
         self._done: set[int] = set()
+        self._unfinished: set[int] = set()
 
     async def open(self, index: int) -> None:
         """Begin with a shard."""
@@ -217,8 +229,30 @@ class LaneLog:
         self._left[index] += len(needed)
         return needed
 
-    def fed(self, index: int) -> None:
-        """Take note that all requests of a shard have been handed out."""
+    def reuse(self, request: Request, found: Found | None) -> bool:
+        """End a request with another run's answer; return whether there is one."""
+        index = request.row // self._shard_rows
+        if found is None or not self._mine[index].reused(self._lane, request, found.exchange, found.run):
+            return False
+        self._count("ok")
+        self._one_less(index)
+        return True
+
+    def pass_by(self, index: int, asked: list[Request | Unsendable]) -> bool:
+        """Return whether any of a shard's requests has work left, which is left to another start."""
+        shard = self._mine[index]
+        left = False
+        for request in asked:
+            if shard.needs(request, retry_rejected=False):
+                left = True
+            else:
+                self._count(shard.entries[request.key].status)
+        return left
+
+    def fed(self, index: int, *, unfinished: bool = False) -> None:
+        """Take note that all requests of a shard have been handed out, or that the others are for another start."""
+        if unfinished:
+            self._unfinished.add(index)
         self._one_less(index)
 
     def sent(self, request: Request, at_ms: int) -> None:
@@ -251,4 +285,4 @@ class LaneLog:
             del self._left[index]
             self._done.add(index)
             self._mine.pop(index).close(self._lane)
-            self._shards.lane_is_through(index)
+            self._shards.lane_is_through(index, unfinished=index in self._unfinished)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchmix.records import Completion, Exchange, Key
+from batchmix.records import Completion, Exchange, Key, Usage
 from batchmix.store.journal import Ended, Event, Heard
 from batchmix.store.schema import RESULT_SCHEMA
 from batchmix.store.shard import Entry, Judge, Shard
 from batchmix.store.totals import Totals
 
-Price = Callable[[str, Completion], float | None]
-"""Returns the cost in USD of a model's answer, or None where no price is known."""
+Price = Callable[[str, str | None, Usage], float | None]
+"""Takes a model's entry, the model that was billed (None: not said) and an answer's usage; returns its cost in USD, or
+None where no price is known."""
 
 SLICE_ROWS = 128
 """Rows that are made at a time: about a millisecond of Python, so that the event loop never waits long for its turn."""
@@ -97,10 +99,10 @@ class Results:
             usage.total_tokens,
             usage.cached_tokens,
             usage.reasoning_tokens,
-            self._price(key[1], answer),
+            0.0 if event.reused_from else self._price(key[1], event.served_model, usage),
             entry.attempts,
             entry.maybe_billed,
-            None,
+            event.reused_from,
             event.latency,
             event.at,
             event.done,
@@ -148,14 +150,21 @@ def _updated(row: ResultRow, entry: Entry) -> ResultRow:
     return (*row[:start], entry.attempts, entry.maybe_billed, *row[start + 2 :])
 
 
+def named(row: ResultRow) -> dict[str, Any]:
+    """Return a result row's values by column."""
+    return dict(zip(_OURS, row, strict=True))
+
+
 def add_rows(totals: Totals, rows: list[ResultRow]) -> None:
     """Add result rows to totals."""
     if not rows:
         return
     columns = dict(zip(_OURS, zip(*rows, strict=True), strict=True))
+    paid = [run is None for run in columns["reused_from"]]
+    totals.reused += paid.count(False)
     for name in ("attempts", "maybe_billed", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens",
                  "reasoning_tokens"):  # fmt: skip
-        setattr(totals, name, getattr(totals, name) + sum(filter(None, columns[name])))
+        setattr(totals, name, getattr(totals, name) + sum(filter(None, itertools.compress(columns[name], paid))))
     for (model, status), count in collections.Counter(zip(columns["model"], columns["status"], strict=True)).items():
         setattr(totals, status, getattr(totals, status) + count)
         totals.count(model, status, count)
@@ -163,6 +172,10 @@ def add_rows(totals: Totals, rows: list[ResultRow]) -> None:
     if costs:
         totals.cost_usd = (totals.cost_usd or 0.0) + sum(costs)
     totals.unpriced += columns["status"].count("ok") - len(costs)
+    costly = zip(columns["model"], columns["cost_usd"], columns["maybe_billed"], strict=True)
+    for model, usd, lost in itertools.compress(costly, paid):
+        if usd is not None or lost:
+            totals.cost(model).row(usd, lost)
     totals.add_times(columns["sent_at"], columns["finished_at"])
     for row, status, kind, message in zip(*(columns[name] for name in _FAILURE), strict=True):
         if status != "ok":

@@ -19,6 +19,8 @@ import pyarrow as pa
 
 from batchmix import __version__
 from batchmix.errors import NoSpace, RunError, RunLocked
+from batchmix.job import Price
+from batchmix.records import Draw
 from batchmix.store.files import NO_SPACE, allocate, sync_file, sync_folder
 
 _VERSION = 1
@@ -71,6 +73,10 @@ class RunFile(msgspec.Struct):
     """How many results there will be: one for each row, model and sample."""
     scan: dict[str, Any]
     starts: list[Start]
+    prices: dict[str, Price] = {}
+    """What it counts with, by entry or model id, so that a later start counts alike."""
+    canary: dict[str, Draw] = {}
+    """The rows that were drawn last to go first, by model."""
     version: int = _VERSION
     batchmix: str = __version__
 

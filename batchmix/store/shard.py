@@ -183,6 +183,16 @@ class Shard:
         _fold_heard(entry, event, place, answered=isinstance(outcome, Completion))
         return outcome
 
+    def reused(self, lane: int, request: Request, exchange: Exchange, run: str) -> bool:
+        """Record an answer that another run has paid for, if it is one. Raises `NoSpace`."""
+        if not isinstance(self._judge(exchange, request.path), Completion):
+            return False
+        event = heard(request.key, 0, request.hash, request.path, exchange)
+        event = msgspec.structs.replace(event, reused_from=run)
+        place = Place(lane, *self._journal(lane).append(event))
+        _fold_heard(self.entries[request.key], event, place, answered=True)
+        return True
+
     def ended(self, lane: int, request: Request | Unsendable, status: str, failure: Failure) -> None:
         """Record that a row ended without an answer. Raises `NoSpace`."""
         attempts = self.entries[request.key].attempts

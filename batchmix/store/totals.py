@@ -15,12 +15,48 @@ class Kind(msgspec.Struct):
     message: str
 
 
+class Cost(msgspec.Struct):
+    """What one model's results cost."""
+
+    usd: float = 0.0
+    """Of the answers that have a price."""
+    priced: int = 0
+    """How many these are."""
+    maybe_usd: float = 0.0
+    """Of attempts that may have been billed beside the answers, at what their rows' answers cost."""
+    maybe_unpriced: int = 0
+    """Such attempts of rows that have no priced answer."""
+
+    @property
+    def maybe_billed_usd(self) -> float | None:
+        """What may have been billed beside the answers; what nobody knows is taken for an average answer."""
+        if not self.priced:
+            return None
+        return self.maybe_usd + self.maybe_unpriced * self.usd / self.priced
+
+    def add(self, other: Cost) -> None:
+        """Add another part of the run."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def row(self, usd: float | None, maybe_billed: int) -> None:
+        """Add a result row, or what is known of one so far."""
+        if usd is not None:
+            self.usd += usd
+            self.priced += 1
+            self.maybe_usd += usd * maybe_billed
+        else:
+            self.maybe_unpriced += maybe_billed
+
+
 class Totals(msgspec.Struct):
     """Sums over result rows. Token sums leave out rows whose usage the provider did not tell."""
 
     ok: int = 0
     failed: int = 0
     rejected: int = 0
+    reused: int = 0
+    """Answers that were taken from other runs; their tokens are in no sum here."""
     attempts: int = 0
     maybe_billed: int = 0
     """Attempts that were sent and whose end was never heard."""
@@ -38,11 +74,23 @@ class Totals(msgspec.Struct):
     failures: dict[str, Kind] = {}
     models: dict[str, dict[str, int]] = {}
     """Rows by status for each model."""
+    costs: dict[str, Cost] = {}
+    """For each model."""
 
     @property
     def ended(self) -> int:
         """Results of any status."""
         return self.ok + self.failed + self.rejected
+
+    @property
+    def maybe_billed_usd(self) -> float | None:
+        """What may have been billed beside the answers; None: no model has a price."""
+        known = [usd for cost in self.costs.values() if (usd := cost.maybe_billed_usd) is not None]
+        return sum(known) if known else None
+
+    def cost(self, model: str) -> Cost:
+        """Return what stands for a model, to be added to."""
+        return self.costs.setdefault(model, Cost())
 
     def add(self, other: Totals) -> None:
         """Add another part of the run."""
@@ -56,6 +104,8 @@ class Totals(msgspec.Struct):
         for model, counts in other.models.items():
             for status, count in counts.items():
                 self.count(model, status, count)
+        for model, cost in other.costs.items():
+            self.cost(model).add(cost)
 
     def add_times(self, sent_ms: Iterable[int | None], finished_ms: Iterable[int | None]) -> None:
         """Widen the span from the first request sent to the last answer."""
@@ -79,8 +129,8 @@ class Totals(msgspec.Struct):
 
 
 _SUMS = (
-    "ok", "failed", "rejected", "attempts", "maybe_billed", "prompt_tokens", "completion_tokens", "total_tokens",
-    "cached_tokens", "reasoning_tokens", "unpriced",
+    "ok", "failed", "rejected", "reused", "attempts", "maybe_billed", "prompt_tokens", "completion_tokens",
+    "total_tokens", "cached_tokens", "reasoning_tokens", "unpriced",
 )  # fmt: skip
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from batchmix import __version__
 from batchmix.errors import RunError
 from batchmix.records import Key
 from batchmix.store.parts import list_parts, part_path, read_part_footer
-from batchmix.store.results import SLICE_ROWS, Price, Results, add_rows
+from batchmix.store.results import SLICE_ROWS, Price, Results, add_rows, named
 from batchmix.store.rundir import Layout, RunFile, holder
 from batchmix.store.shard import Judge, Shard
 from batchmix.store.totals import Totals
@@ -55,6 +57,7 @@ class View(msgspec.Struct):
             "failed": totals.failed,
             "rejected": totals.rejected,
             "unanswered": self.unanswered,
+            "reused": totals.reused,
             "attempts": totals.attempts,
             "maybe_billed": totals.maybe_billed,
             "prompt_tokens": totals.prompt_tokens,
@@ -63,7 +66,12 @@ class View(msgspec.Struct):
             "cached_tokens": totals.cached_tokens,
             "reasoning_tokens": totals.reasoning_tokens,
             "cost_usd": totals.cost_usd,
+            "maybe_billed_usd": totals.maybe_billed_usd,
             "unpriced": totals.unpriced,
+            "costs": {
+                model: {"cost_usd": cost.usd if cost.priced else None, "maybe_billed_usd": cost.maybe_billed_usd}
+                for model, cost in sorted(totals.costs.items())
+            },
             "first_sent_at": _iso(totals.first_sent_ms),
             "last_finished_at": _iso(totals.last_finished_ms),
             "failures": {kind: msgspec.to_builtins(value) for kind, value in sorted(totals.failures.items())},
@@ -115,6 +123,8 @@ def _add_open(view: View, shard: Shard, results: Results) -> None:
         lost = entry.unheard if under_way else entry.maybe_billed
         if lost:
             view.maybe_billed.append(key)
+            if not entry.status:
+                results.totals.cost(key[1]).row(None, lost)
         billed += lost
     add_rows(results.totals, rows)
     results.totals.attempts, results.totals.maybe_billed = attempts, billed
@@ -126,3 +136,15 @@ def _billed_keys(part: Path) -> list[Key]:
     table = pq.read_table(part, columns=columns)
     rows = zip(*(table.column(name).to_pylist() for name in columns), strict=True)
     return [(row, model, sample) for row, model, sample, lost in rows if lost]
+
+
+def read_rows(view: View, rows: list[int], judge: Judge, price: Price) -> Iterator[dict[str, Any]]:
+    """Yield what stands in a run of some input rows (ascending), in input order; carried columns are left out."""
+    journals, first = view.layout.journals(), view.run.shard_rows
+    for index, some in itertools.groupby(rows, key=lambda row: row // first):
+        wanted = set(some)
+        part = part_path(view.layout.data, index)
+        with contextlib.closing(Shard(index, journals.get(index, {}), part, judge)) as shard:
+            results = Results(shard, judge, price, raw=False)
+            for key in sorted(key for key, entry in shard.entries.items() if key[0] in wanted and entry.status):
+                yield named(results.row(key))

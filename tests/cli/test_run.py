@@ -25,6 +25,7 @@ def batchmix(
 ) -> subprocess.CompletedProcess[str]:
     """Run the program; its environment has no key unless one is given."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AIHUBMIX")}
+    clean |= {"https_proxy": "http://127.0.0.1:9"}  # nothing leaves this machine
     return subprocess.run(
         [sys.executable, "-m", "batchmix", *call],
         capture_output=True, text=True, input=stdin if stdin is not None else "", cwd=cwd, env=clean | env, check=False,
@@ -94,7 +95,9 @@ def test_bad_input_is_refused_with_the_place_and_nothing_is_sent(case: str, tmp_
         ("nonsense", ["KEY=VALUE"]),
         ("provider.base_url=aihubmix.com", ["provider.base_url", "https://"]),
         ("output.path=job.toml", ["is a file"]),
-        ("budget.max_usd=1", ["budget", "not part of this version"]),
+        ("budget.max_usd=1", ["budget.max_usd", "no price"]),
+        ("budget.max_us=1", ["budget.max_us", "budget.max_usd"]),
+        ("eval.x=1", ["eval", "not part of this version"]),
     ],
 )
 def test_a_wrong_setting_is_named(setting: str, words: list[str], job: Path, standin: Provider) -> None:
@@ -302,7 +305,7 @@ def test_export_writes_one_file_also_of_an_unfinished_run(suffix: str, job: Path
 
 
 def test_every_command_has_help_with_an_example() -> None:
-    for name in ("run", "plan", "status", "export", "rehearse"):
+    for name in ("run", "plan", "status", "export", "models", "rehearse"):
         done = batchmix(name, "--help")
         assert done.returncode == 0
         assert f"batchmix {name}" in done.stdout

@@ -1,0 +1,34 @@
+"""`--canary`: a few rows first, then what they say of the rest."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from batchmix import pipeline
+from batchmix.canary import Forecast, forecast
+from batchmix.cli.closing import forecast_lines
+from batchmix.cli.output import complain, keep_secret, say
+from batchmix.cli.progress import shown
+from batchmix.job import Job
+from batchmix.records import Board
+from batchmix.redact import read_secrets
+
+
+def send_canary(job: Job, asked: pipeline.Options, count: int, progress: str) -> Forecast:
+    """Send a few rows of a job, as a part of its run, and return what the rest will cost. Raises `BatchmixError`."""
+    secrets = read_secrets(job.provider, os.environ)
+    keep_secret(secrets)
+    board = Board()
+    with shown(board, progress):
+        view = pipeline.run(job, secrets, msgspec.structs.replace(asked, canary=count), board)
+    for warning in board.warnings:
+        complain(warning)
+    return forecast(view, job)
+
+
+def say_forecast(found: Forecast) -> None:
+    """Print what a canary says of the rest."""
+    for line in forecast_lines(found):
+        say(line)

@@ -1,0 +1,37 @@
+"""Prices that batchmix carries with it: the package genai-prices, where it is installed (the extra `prices`)."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from batchmix.job import Price
+from batchmix.send.catalogue import has_catalogue
+from batchmix.send.proxies import is_loopback
+
+
+def listed_price(model: str, base_url: str) -> Price | None:
+    """Return a model's price at an API, or None where the package is not there or does not know it.
+
+    A gateway that resells sells by the model's name alone; elsewhere the address must be one that the package knows:
+    a local server's model of the same name costs nothing of the kind.
+    """
+    if is_loopback(urlsplit(base_url).hostname or ""):
+        return None
+    try:
+        from genai_prices import Usage, calc_price
+    except ImportError:
+        return None
+    address = None if has_catalogue(base_url) else base_url
+    try:
+        found = calc_price(Usage(input_tokens=1), model, provider_api_url=address).model_price
+    except LookupError:
+        return None
+    asked, said = _usd(found.input_mtok), _usd(found.output_mtok)
+    return None if asked is None or said is None else Price(asked, said, _usd(found.cache_read_mtok))
+
+
+def _usd(value: Any) -> float | None:
+    """Return USD per 1M tokens; of a price that rises with the prompt's length, where it begins."""
+    value = getattr(value, "base", value)
+    return None if value is None else float(value)

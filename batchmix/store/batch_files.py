@@ -1,0 +1,88 @@
+"""Results as the two files of an OpenAI batch: what was answered, and what was not.
+
+A line is `{"id", "custom_id", "response": {"status_code", "request_id", "body"} | null, "error": {"code", "message"} |
+null}`. Of several models or samples the `custom_id` has `/model/sample` behind it, since it must be unique.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from batchmix.store.export import appearing
+
+_COLUMNS = (
+    "row", "custom_id", "model", "sample", "status", "response", "reasoning", "refusal", "tool_calls", "finish_reason",
+    "served_model", "prompt_tokens", "completion_tokens", "total_tokens", "finished_at", "http_status", "error_type",
+    "error_code", "error_message", "request_id", "raw",
+)  # fmt: skip
+
+
+def errors_path(path: Path) -> Path:
+    """Return where the lines without an answer go."""
+    return path.with_name(f"{path.stem}-errors{path.suffix}")
+
+
+def write_batch_files(path: Path, batches: Iterator[pa.RecordBatch], *, several: bool) -> None:
+    """Write answers to `path`, all else to `errors_path`; both appear when they are whole.
+
+    `several`: there is more than one result for each row.
+    """
+    with appearing(path) as answers, appearing(errors_path(path)) as errors, contextlib.ExitStack() as stack:
+        good = stack.enter_context(answers.open("w", encoding="utf-8"))
+        bad = stack.enter_context(errors.open("w", encoding="utf-8"))
+        for batch in batches:
+            for row in batch.select(_COLUMNS).to_pylist():
+                file = good if row["status"] == "ok" else bad
+                file.write(json.dumps(_line(row, several=several), ensure_ascii=False) + "\n")
+
+
+def _line(row: dict[str, Any], *, several: bool) -> dict[str, Any]:
+    key = f"{row['row']}-{row['model']}-{row['sample']}"
+    custom_id = row["custom_id"]
+    return {
+        "id": f"batch_req_{key}",
+        "custom_id": f"{custom_id}/{row['model']}/{row['sample']}" if several else custom_id,
+        "response": _response(row),
+        "error": None if row["status"] == "ok" else {
+            "code": row["error_code"] or row["error_type"], "message": row["error_message"],
+        },
+    }  # fmt: skip
+
+
+def _response(row: dict[str, Any]) -> dict[str, Any] | None:
+    body = _body(row["raw"]) or (_completion(row) if row["status"] == "ok" else None)
+    if body is None or row["http_status"] is None:
+        return None
+    return {"status_code": row["http_status"], "request_id": row["request_id"] or "", "body": body}
+
+
+def _body(raw: str | None) -> dict[str, Any] | None:
+    try:
+        found = json.loads(raw, strict=False) if raw else None
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _completion(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a completion made of the columns, for runs that keep no raw answers."""
+    message = {"role": "assistant", "content": row["response"], "refusal": row["refusal"]}
+    if row["reasoning"] is not None:
+        message["reasoning_content"] = row["reasoning"]
+    if row["tool_calls"] is not None:
+        message["tool_calls"] = json.loads(row["tool_calls"])
+    counts = {name: row[name] or 0 for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    return {
+        "id": row["request_id"] or "",
+        "object": "chat.completion",
+        "created": int(row["finished_at"].timestamp()),
+        "model": row["served_model"] or row["model"],
+        "choices": [{"index": 0, "message": message, "finish_reason": row["finish_reason"], "logprobs": None}],
+        "usage": counts,
+    }

@@ -1,0 +1,140 @@
+"""Whole answers of other runs, found by request hash."""
+
+from __future__ import annotations
+
+import bisect
+import threading
+import time
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from batchmix.errors import JobError
+from batchmix.records import Exchange, Key, Request
+from batchmix.store.parts import list_parts
+from batchmix.store.rundir import Layout
+
+_WHOLE = {"stop", "tool_calls", "function_call", None}
+"""Answers that were cut short or filtered are asked again."""
+_COLUMNS = ["request_hash", "sample", "raw", "http_status", "request_id", "served_model"]
+_ROW_BITS = 32
+
+
+class Found(msgspec.Struct, frozen=True):
+    """An answer that another run has paid for."""
+
+    run: str
+    """Its folder, as the job names it."""
+    exchange: Exchange
+
+
+class Reusable:
+    """The whole answers in the sealed parts of some runs; costs 16 bytes of memory for each.
+
+    Of several answers to the same request that of the first run counts; the n-th sample of a row takes only an n-th
+    sample. `answers` may be called from any thread. Raises `JobError` where a folder is no run, or rehearsed answers
+    would mix with real ones.
+    """
+
+    def __init__(self, folders: tuple[str, ...], *, rehearsal: bool) -> None:
+        self._parts: list[tuple[str, Path]] = []
+        self._lock = threading.Lock()
+        self._at = (Path(), 0)  # the part and the first row of what is kept
+        self._rows: list[dict[str, Any]] = []
+        marks, places = array("Q"), array("Q")
+        for folder in folders:
+            run = Layout(Path(folder)).read_run()
+            if run is None:
+                raise JobError(f"reuse.from: {folder} is no run folder")
+            if run.rehearsal != rehearsal:
+                raise JobError(f"reuse.from: {folder}: rehearsed answers never mix with real ones")
+            for path in list_parts(Layout(Path(folder)).data).values():
+                self._parts.append((folder, path))
+                _read_marks(path, len(self._parts) - 1, marks, places)
+        order = pc.sort_indices(_arrow(marks))
+        self._marks, self._places = _sorted(marks, order), _sorted(places, order)
+
+    def holds(self, request: Request) -> bool:
+        """Return whether there is an answer, as far as can be told without reading it."""
+        return next(self._candidates(request), None) is not None
+
+    def answers(self, requests: list[Request]) -> dict[Key, Found]:
+        """Return the answers that there are."""
+        with self._lock:
+            found = ((request.key, self._answer(request)) for request in requests)
+            return {key: answer for key, answer in found if answer}
+
+    def _candidates(self, request: Request) -> Iterator[int]:
+        mark = _mark(request.hash, request.sample)
+        position = bisect.bisect_left(self._marks, mark)
+        while position < len(self._marks) and self._marks[position] == mark:
+            yield self._places[position]
+            position += 1
+
+    def _answer(self, request: Request) -> Found | None:
+        for place in self._candidates(request):
+            folder, path = self._parts[place >> _ROW_BITS]
+            row = self._row(path, place & ((1 << _ROW_BITS) - 1))
+            if row["request_hash"] == request.hash and row["sample"] == request.sample and row["raw"] is not None:
+                return Found(folder, _exchange(row))
+        return None
+
+    def _row(self, path: Path, number: int) -> dict[str, Any]:
+        """Return a row of a part. Runs over the same input ask for them in order: one row group is kept."""
+        if self._at[0] != path or not 0 <= number - self._at[1] < len(self._rows):
+            with pq.ParquetFile(path) as file:
+                group = first = 0
+                while number >= first + (rows := file.metadata.row_group(group).num_rows):
+                    group, first = group + 1, first + rows
+                self._rows = file.read_row_group(group, columns=_COLUMNS).to_pylist()
+                self._at = (path, first)
+        return self._rows[number - self._at[1]]
+
+
+def _read_marks(path: Path, part: int, marks: array[int], places: array[int]) -> None:
+    """Add the whole answers of a part."""
+    number = part << _ROW_BITS
+    columns = ["status", "finish_reason", "request_hash", "sample"]
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(8192, columns=columns):
+            for status, reason, hash_, sample in zip(
+                *(batch.column(name).to_pylist() for name in columns), strict=True
+            ):
+                if status == "ok" and reason in _WHOLE:
+                    marks.append(_mark(hash_, sample))
+                    places.append(number)
+                number += 1
+
+
+def _mark(hash_: str, sample: int) -> int:
+    """Return what an answer is looked for by; the whole hash is compared when it is read."""
+    return (int(hash_[:16], 16) + sample) & (2**64 - 1)
+
+
+def _arrow(values: array[int]) -> pa.Array:
+    return pa.Array.from_buffers(pa.uint64(), len(values), [None, pa.py_buffer(values)])
+
+
+def _sorted(values: array[int], order: pa.Array) -> array[int]:
+    found = array("Q")
+    found.frombytes(pc.take(_arrow(values), order).buffers()[1] or b"")
+    return found
+
+
+def _exchange(row: dict[str, Any]) -> Exchange:
+    now = time.time_ns() // 1_000_000
+    return Exchange(
+        sent_at_ms=now,
+        finished_at_ms=now,
+        latency_s=0.0,
+        status=row["http_status"],
+        body=row["raw"].encode(),
+        request_id=row["request_id"],
+        served_model=row["served_model"],
+    )

@@ -1,0 +1,96 @@
+"""A server that has the gateway's catalogue, and stands in as a proxy for the gateway's own address."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+ADDRESS = "http://aihubmix.com/v1"
+"""Asked through the proxy that `serving` gives, so that nothing leaves this machine."""
+
+
+def model(name: str, **fields: Any) -> dict[str, Any]:
+    """Return one model as the catalogue writes it."""
+    return {
+        "model_id": name,
+        "context_length": 128000,
+        "max_output": 16384,
+        "pricing": {"input": 0.15, "output": 0.6, "cache_read": 0.075},
+        "retire_stage": None,
+        "successor_model": None,
+        **fields,
+    }
+
+
+class Gateway:
+    """What is served, and what was asked."""
+
+    def __init__(self) -> None:
+        self.body = b""
+        self.status = 200
+        self.etag = '"one"'
+        self.asked: list[tuple[str, str | None]] = []
+        """Address and `If-None-Match` of each request."""
+        self.posts: list[bytes] = []
+        self.billed: str | None = None
+        self.url = ""
+        self.offer(model("gpt-4o-mini"), model("gpt-4o", pricing={"input": 2.5, "output": 10}))
+
+    def offer(self, *models: dict[str, Any]) -> None:
+        self.body = json.dumps({"data": models, "message": "", "success": True}).encode()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    gateway: Gateway
+
+    def do_GET(self) -> None:
+        gateway = self.gateway
+        seen = self.headers["If-None-Match"]
+        gateway.asked.append((self.path, seen))
+        if seen == gateway.etag and gateway.status == 200:
+            self._reply(304, b"")
+        else:
+            self._reply(gateway.status, gateway.body, ETag=gateway.etag)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.gateway.posts.append(body)
+        answer = {
+            "model": "some-name-that-changes",
+            "choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100},
+        }
+        billed = {"X-Aihubmix-Model": self.gateway.billed} if self.gateway.billed else {}
+        self._reply(200, json.dumps(answer).encode(), **billed)
+
+    def _reply(self, status: int, body: bytes, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[Gateway]:
+    """Serve a gateway on loopback; `url` is its address."""
+    gateway = Gateway()
+    handler = type("Handler", (_Handler,), {"gateway": gateway})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        gateway.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield gateway
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,58 @@
+"""What is exported as an OpenAI batch is read by whoever reads those, and by the openai package's types."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchmix import reading
+from tests.conftest import Bench
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def mixed(bench: Bench) -> Bench:
+    texts = ["plain", "[[rehearsal:400]]", "[[rehearsal:tools]]", "[[rehearsal:cut]]", "[[rehearsal:refusal]]"]
+    bench.source.write_text("".join(json.dumps({"id": f"c{n}", "text": text}) + "\n" for n, text in enumerate(texts)))
+    bench.settings["retry"] = {"attempts": 1}
+    return bench
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_answers_and_errors_stand_in_files_of_their_own(mixed: Bench, tmp_path: Path, raw: bool) -> None:
+    types = pytest.importorskip("openai.types.chat")
+    mixed.settings["output"]["raw"] = raw
+    mixed.run()
+    rows, warnings = reading.export(mixed.out, tmp_path / "output.jsonl", openai_batch=True)
+    assert (rows, warnings) == (5, [])
+    good, bad = lines(tmp_path / "output.jsonl"), lines(tmp_path / "output-errors.jsonl")
+    assert [line["custom_id"] for line in good] == ["c0", "c2", "c4"]
+    expected = {row["custom_id"]: row for row in mixed.rows()}
+    for line in good:
+        assert set(line) == {"id", "custom_id", "response", "error"}
+        assert (line["error"], line["response"]["status_code"]) == (None, 200)
+        row = expected[line["custom_id"]]
+        completion = types.ChatCompletion.model_validate(line["response"]["body"], strict=True)
+        assert completion.choices[0].message.content == row["response"]
+        assert completion.choices[0].message.refusal == row["refusal"]
+        assert bool(completion.choices[0].message.tool_calls) == (row["tool_calls"] is not None)
+        assert completion.usage.total_tokens == row["total_tokens"]
+    assert [line["custom_id"] for line in bad] == ["c1", "c3"]
+    assert all(line["error"]["code"] and line["error"]["message"] for line in bad)
+    assert (bad[0]["response"] or {}).get("status_code") == (400 if raw else None)
+    assert bad[1]["response"] is None
+
+
+def test_ids_are_unique_where_rows_have_several_results(mixed: Bench, tmp_path: Path) -> None:
+    mixed.settings["samples"] = 2
+    mixed.run()
+    reading.export(mixed.out, tmp_path / "output.jsonl", openai_batch=True)
+    ids = [line["custom_id"] for name in ("output", "output-errors") for line in lines(tmp_path / f"{name}.jsonl")]
+    assert len(ids) == len(set(ids)) == 10
+    assert "c0/m/1" in ids

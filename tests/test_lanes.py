@@ -1,0 +1,46 @@
+"""Some of a job's models can be asked alone; the others keep what they have."""
+
+from __future__ import annotations
+
+import pytest
+
+from batchmix.errors import JobError, ProviderStopped
+from tests.conftest import Bench
+
+
+@pytest.fixture
+def two(bench: Bench) -> Bench:
+    del bench.settings["model"]
+    bench.settings["models"] = [{"id": "one"}, {"id": "two"}]
+    bench.write(35)
+    return bench
+
+
+def test_a_stopped_model_is_resumed_alone_and_its_shards_are_sealed(two: Bench) -> None:
+    two.standin.behave("models=one")
+    with pytest.raises(ProviderStopped, match="two"):
+        two.run()
+    two.standin.behave("")
+    asked = two.standin.asked()
+    view = two.run(models=("two",))
+    assert view.totals.ok == 70
+    assert two.standin.asked() == asked + 35
+    assert [(row["row"], row["model"]) for row in two.rows()] == [
+        (n, name) for n in range(35) for name in ("one", "two")
+    ]
+    assert not list((two.out / "journal").iterdir())
+
+
+def test_what_the_others_lack_is_left_to_another_start(two: Bench) -> None:
+    view = two.run(models=("one",))
+    assert (view.totals.ok, view.unanswered) == (35, 35)
+    assert not list((two.out / "data").iterdir())
+    assert two.run().totals.ok == 70
+    assert two.standin.asked() == 70
+    assert len(two.rows()) == 70
+
+
+def test_a_model_that_the_job_does_not_have_is_refused(two: Bench) -> None:
+    with pytest.raises(JobError, match="it has one, two"):
+        two.run(models=("three",))
+    assert not two.out.exists()

@@ -1,0 +1,184 @@
+"""Prices come from the job, the run, the catalogue or the package, in that order, and stay what they were."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchmix import reading
+from batchmix.errors import BudgetSpent, JobError
+from batchmix.job import Price, read_job
+from batchmix.pricing import Quotes
+from tests.conftest import Bench
+from tests.gateway import ADDRESS, Gateway, model, serving
+
+
+@pytest.fixture
+def gateway(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Gateway]:
+    """The gateway's own address leads to a server on this machine."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with serving() as found:
+        monkeypatch.setenv("http_proxy", found.url)
+        yield found
+
+
+@pytest.fixture
+def paid(bench: Bench, gateway: Gateway) -> Bench:
+    bench.settings["provider"] = {"base_url": ADDRESS, "api_key_env": ""}
+    bench.settings["model"] = "gpt-4o-mini"
+    bench.write(3)
+    return bench
+
+
+def price_of(settings: dict[str, Any]) -> dict[str, Price]:
+    job = read_job(None, {"input": {"path": "x.jsonl"}, **settings}, {})
+    return Quotes(job, None).settled(job.models)
+
+
+def test_the_catalogues_prices_fill_the_cost(paid: Bench) -> None:
+    view = paid.run()
+    each = (1000 * 0.15 + 100 * 0.6) / 1e6
+    assert [row["cost_usd"] for row in paid.rows()] == [pytest.approx(each)] * 3
+    assert view.summary()["costs"] == {
+        "gpt-4o-mini": {"cost_usd": pytest.approx(3 * each), "maybe_billed_usd": 0.0}
+    }  # fmt: skip
+
+
+def test_the_model_that_was_billed_decides_and_the_bodys_name_does_not(paid: Bench, gateway: Gateway) -> None:
+    paid.settings["prices"] = {"some-name-that-changes": {"input": 1000, "output": 1000}}
+    gateway.billed = "gpt-4o"
+    paid.run()
+    assert paid.rows()[0]["cost_usd"] == pytest.approx((1000 * 2.5 + 100 * 10) / 1e6)
+
+
+def test_a_billed_model_without_a_price_costs_what_was_asked(paid: Bench, gateway: Gateway) -> None:
+    gateway.billed = "unheard-of"
+    paid.run()
+    assert paid.rows()[0]["cost_usd"] == pytest.approx((1000 * 0.15 + 100 * 0.6) / 1e6)
+
+
+def test_a_resume_and_status_count_as_the_start_did(paid: Bench, gateway: Gateway) -> None:
+    first = paid.run()
+    gateway.offer(model("gpt-4o-mini", pricing={"input": 99, "output": 99}))
+    gateway.etag = '"two"'
+    asked = len(gateway.asked)
+    paid.write(3, first=3)
+    again = paid.run()
+    assert len(gateway.asked) == asked
+    assert again.totals.cost_usd == pytest.approx(2 * (first.totals.cost_usd or 0))
+    assert reading.look(paid.out).summary() == again.summary()
+    assert json.loads((paid.out / "run.json").read_text())["prices"]["gpt-4o-mini"]["input"] == 0.15
+
+
+def test_a_mistyped_model_is_refused_before_anything_is_sent(paid: Bench, gateway: Gateway) -> None:
+    paid.settings["model"] = "gpt-40-mini"
+    with pytest.raises(JobError, match=r"did you mean gpt-4o-mini"):
+        paid.run()
+    assert not gateway.posts
+    assert not paid.out.exists()
+
+
+def test_prices_in_the_job_ask_for_no_catalogue(paid: Bench, gateway: Gateway) -> None:
+    paid.settings["prices"] = {"gpt-4o-mini": {"input": 1, "output": 2}}
+    paid.run()
+    assert not gateway.asked
+    assert paid.rows()[0]["cost_usd"] == pytest.approx((1000 + 200) / 1e6)
+
+
+def test_a_catalogue_that_is_out_of_reach_stops_nobody(paid: Bench, gateway: Gateway) -> None:
+    gateway.status = 503
+    paid.settings["model"] = "known-to-nobody"
+    assert paid.run().totals.ok == 3
+    assert [row["cost_usd"] for row in paid.rows()] == [None] * 3
+
+
+def test_the_package_knows_what_the_catalogue_does_not_tell(gateway: Gateway) -> None:
+    gateway.status = 503
+    settings = {"model": "gpt-4o-mini", "provider": {"base_url": ADDRESS}}
+    assert price_of(settings) == {"gpt-4o-mini": Price(0.15, 0.6, 0.075)}
+
+
+def test_a_local_server_is_not_priced_by_a_famous_name() -> None:
+    settings = {"model": "gpt-4o-mini", "provider": {"base_url": "http://127.0.0.1:8000/v1"}}
+    assert price_of(settings) == {}
+    assert price_of({"model": "gpt-4o-mini", "provider": {"base_url": "rehearsal:"}}) == {}
+
+
+def test_a_local_servers_start_waits_for_no_package(bench: Bench) -> None:
+    bench.write(2)
+    code = (
+        "import sys; from pathlib import Path; from batchmix import pipeline; from batchmix.job import read_job;"
+        "from batchmix.planning import plan; plan(read_job(None, eval(sys.argv[1]), {}), pipeline.Options());"
+        "print('genai_prices' in sys.modules, 'httpx' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, repr(bench.settings)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_entries_of_one_model_may_have_prices_of_their_own(bench: Bench) -> None:
+    bench.write(2)
+    del bench.settings["model"]
+    bench.settings["models"] = [
+        {"id": "m", "name": "day", "prices": {"input": 1e6, "output": 0}},
+        {"id": "m", "name": "night", "prices": {"input": 1e3, "output": 0}},
+    ]
+    view = bench.run()
+    costs = {name: cost.usd for name, cost in view.totals.costs.items()}
+    assert costs["day"] == pytest.approx(1000 * costs["night"])
+    assert view.totals.cost_usd == pytest.approx(sum(costs.values()))
+
+
+def test_attempts_that_may_have_been_billed_are_in_the_account(bench: Bench) -> None:
+    bench.source.write_text('{"text": "[[rehearsal:cutx2]]"}\n{"text": "plain"}\n')
+    bench.settings["prices"] = {"m": {"input": 1, "output": 1}}
+    view = bench.run()
+    lost = {row["maybe_billed"]: row["cost_usd"] for row in bench.rows()}
+    assert set(lost) == {0, 2}
+    assert view.totals.maybe_billed_usd == pytest.approx(2 * lost[2])
+
+
+def test_lost_attempts_of_rows_without_an_answer_count_as_average_answers(bench: Bench) -> None:
+    bench.settings["retry"] = {"attempts": 1}
+    bench.source.write_text('{"text": "[[rehearsal:cut]]"}\n{"text": "plain"}\n')
+    bench.settings["prices"] = {"m": {"input": 1, "output": 1}}
+    view = bench.run()
+    assert view.totals.maybe_billed_usd == pytest.approx(view.totals.cost_usd)
+
+
+def test_a_run_stops_at_its_cap_and_goes_on_with_a_higher_one(bench: Bench) -> None:
+    bench.write(60)
+    bench.standin.behave("latency=0.001")
+    bench.settings["params"] = {"max_tokens": 40}
+    bench.settings["budget"] = {"max_tokens": 600}
+    with pytest.raises(BudgetSpent, match=r"budget\.max_tokens"):
+        bench.run()
+    view = reading.look(bench.out)
+    assert 0 < view.totals.ok < 60
+    assert 0.8 * 600 < view.totals.total_tokens <= 600 + 8 * 40
+    assert bench.start()["exit_code"] == 3
+    with pytest.raises(BudgetSpent):
+        bench.run()
+    assert bench.standin.asked() == view.totals.ok
+    bench.settings["budget"] = {"max_tokens": 100_000}
+    assert bench.run().totals.ok == 60
+    assert bench.standin.asked() == 60
+
+
+def test_a_cap_in_usd_needs_prices(bench: Bench) -> None:
+    bench.write(3)
+    bench.settings["budget"] = {"max_usd": 1.0}
+    with pytest.raises(JobError, match=r"no price is known for m"):
+        bench.run()
+    assert not bench.out.exists()
+    bench.settings["prices"] = {"m": {"input": 1, "output": 1}}
+    assert bench.run().totals.ok == 3
