@@ -33,7 +33,8 @@ MAY = {
     "store": {"store", "records", "errors", "job", ""},
     "rehearsal": {"rehearsal"},
     "redact": {"job", "errors"},
-    "job": {"errors"},
+    "job": {"cron", "errors"},
+    "cron": {"errors"},
     "records": {"errors"},
     "errors": set(),
     "arrow": set(),
@@ -47,6 +48,7 @@ OWNERS = {
     "tqdm": {"cli/"},
     "click": {"cli/"},
     "minijinja": {"load/template.py"},
+    "cronsim": {"cron.py"},
 }
 
 
