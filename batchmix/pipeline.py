@@ -46,6 +46,8 @@ class Options(msgspec.Struct, frozen=True):
     retry_rejected: bool = False
     reject_bad_rows: bool = False
     keep_going: bool = False
+    wait: bool = False
+    """Wait for whoever works on the folder, rather than raise `RunLocked`."""
 
 
 def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
@@ -55,7 +57,7 @@ def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
     """
     set_up_arrow()
     rehearsal_behaviour(job)  # a mistake in it is found before anything is made
-    with locked_folder(Path(job.output.path)) as layout:
+    with locked_folder(Path(job.output.path), wait=options.wait) as layout:
         layout.redacted = secrets.redacted
         known = layout.read_run()
         if known is not None:

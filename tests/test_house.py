@@ -10,7 +10,20 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "batchmix"
 MAY = {
-    "cli": {"cli", "pipeline", "reading", "planning", "rehearsal", "store", "records", "errors", "job", "redact", ""},
+    "cli": {
+        "cli",
+        "schedule",
+        "pipeline",
+        "reading",
+        "planning",
+        "rehearsal",
+        "store",
+        "records",
+        "errors",
+        "job",
+        "redact",
+        "",
+    },
     "pipeline": {
         "arrow",
         "lanes",
@@ -24,6 +37,7 @@ MAY = {
         "job",
         "redact",
     },
+    "schedule": {"schedule", "store", "records", "errors", "job", "cron", "redact"},
     "planning": {"pipeline", "load", "send", "store", "resume", "records", "errors", "job"},
     "reading": {"arrow", "load", "send", "store", "resume", "records", "errors", "job"},
     "lanes": {"load", "send", "store", "records", "errors", "job"},

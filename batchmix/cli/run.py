@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from batchmix.redact import read_secrets
 @click.option("--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", show_default=True,
               help="A bar, a line every 30 s, or nothing.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.option("--scheduled", is_flag=True, hidden=True)
 @verbose_option
 def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     """Run a job, or go on with it.
@@ -42,6 +45,8 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     130 and 143 interrupted (the same command resumes).
     """
     log_to_stderr(options["verbose"])
+    if options["scheduled"]:
+        _drain_when_stdin_ends()
     job = job_from(source, settings, options)
     secrets = read_secrets(job.provider, os.environ)
     keep_secret(secrets)
@@ -59,6 +64,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
         retry_rejected=options["retry_rejected"],
         reject_bad_rows=options["bad_rows"] == "reject",
         keep_going=options["keep_going"],
+        wait=options["scheduled"],
     )
     with shown(board, options["progress"]):
         try:
@@ -79,6 +85,17 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
         return pipeline.exit_code(view)
     complain(f"{stopped}\nTo go on, give the same command again: {_same_command()}")
     return stopped.exit_code
+
+
+def _drain_when_stdin_ends() -> None:
+    """Take the end of standard input, which `batchmix schedule` holds open, for a SIGTERM: it was killed."""
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _same_command() -> str:
