@@ -169,7 +169,7 @@ class _Keeper:
             self._run = None
 
     async def _tell_of_last(self) -> None:
-        """Tell of the last night if it is over and nobody was told, perhaps since the scheduler was killed just then."""
+        """Tell of the last night if it is over and nobody was told; the scheduler may have been killed just then."""
         nights = self._book.history.nights
         if not nights or nights[-1].ended_at is None or nights[-1].on_finish is not None:
             return
