@@ -22,6 +22,19 @@ _DAY = datetime.timedelta(days=1)
 _MINUTE = datetime.timedelta(minutes=1)
 
 
+class Fields(msgspec.Struct, frozen=True):
+    """A cron expression as plain numbers, in order; what is None matches all."""
+
+    minutes: tuple[int, ...] | None
+    hours: tuple[int, ...] | None
+    days: tuple[int, ...] | None
+    months: tuple[int, ...] | None
+    weekdays: tuple[int, ...] | None
+    """0 is Sunday."""
+    either_day: bool
+    """Whether a date that matches only `days` or only `weekdays`, where both are given, is enough."""
+
+
 class Schedule(msgspec.Struct, frozen=True):
     """The job file's `[schedule]`."""
 
@@ -67,6 +80,33 @@ class Schedule(msgspec.Struct, frozen=True):
         *_, latest = None, *itertools.takewhile(lambda due: _instant(due) <= _instant(moment), nights)
         return latest
 
+    @property
+    def fields(self) -> Fields | None:
+        """The expression in plain numbers; None where it has a form that no number stands for: `L`, `MON#1`."""
+        parsed = CronSim(self.cron, datetime.datetime.now(datetime.UTC))
+        if not all(isinstance(day, int) and day >= 0 for day in (*parsed.days, *parsed.weekdays)):
+            return None
+        weekdays = {day % 7 for day in parsed.weekdays if isinstance(day, int)}
+        return Fields(
+            _listed(parsed.minutes, 60),
+            _listed(parsed.hours, 24),
+            _listed(parsed.days, 31),
+            _listed(parsed.months, 12),
+            _listed(weekdays, 7),
+            not parsed.day_and,
+        )
+
+    def meets_a_skipped_hour(self, since: datetime.datetime) -> bool:
+        """Return whether daylight saving skips the time of a night within two years, so that it is due later."""
+        fields, due = self.fields, self.following(since)
+        if fields is None or fields.hours is None:
+            return False
+        while due is not None and _instant(due) < _instant(since) + 730 * _DAY:
+            if due.hour not in fields.hours or (fields.minutes is not None and due.minute not in fields.minutes):
+                return True
+            due = self.following(due)
+        return False
+
     def _nights(self, moment: datetime.datetime, *, reverse: bool = False) -> Iterator[datetime.datetime]:
         return CronSim(self.cron, moment.astimezone(self.zone), reverse=reverse)
 
@@ -75,6 +115,10 @@ def nominal_date(schedule: Schedule | None, now: datetime.datetime) -> datetime.
     """Return what `{date}` is: that of the night most recently due, or today in UTC where nothing is scheduled."""
     night = schedule.latest(now) if schedule else None
     return (night or now.astimezone(schedule.zone if schedule else datetime.UTC)).date()
+
+
+def _listed(numbers: set[int], count: int) -> tuple[int, ...] | None:
+    return tuple(sorted(numbers)) if len(numbers) < count else None
 
 
 def _instant(moment: datetime.datetime) -> datetime.datetime:

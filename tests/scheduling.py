@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 import sys
 from pathlib import Path
 
@@ -16,7 +15,7 @@ if __name__ == "__main__":
     shift = datetime.datetime.fromisoformat(moment) - utc_now()
     way = Way(Path(state), once=mode == "once", now=lambda: utc_now() + shift)
     try:
-        sys.exit(keep(scheduled_jobs([Path(path) for path in paths], os.environ), way))
+        sys.exit(keep(scheduled_jobs([Path(path) for path in paths]), way))
     except BatchmixError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)

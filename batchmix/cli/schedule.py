@@ -11,6 +11,8 @@ import click
 
 from batchmix.cli.options import verbose_option
 from batchmix.cli.output import complain, log_to_stderr
+from batchmix.redact import read_secrets
+from batchmix.schedule.units import Kind
 
 
 @click.command("schedule")
@@ -18,6 +20,8 @@ from batchmix.cli.output import complain, log_to_stderr
 @click.option("--once", is_flag=True, help="Run what is due, then end.")
 @click.option("--state", type=click.Path(path_type=Path), metavar="DIR", default=Path("runs/schedule"),
               show_default=True, help="The folder that says what ran when, a file for each job.")  # fmt: skip
+@click.option("--print", "printed", type=click.Choice([kind.value for kind in Kind]),
+              help="Print what another scheduler needs to call it, and run nothing.")  # fmt: skip
 @verbose_option
 def command(paths: tuple[Path, ...], **options: Any) -> int:
     """Run jobs by themselves, by the [schedule] of each.
@@ -29,18 +33,28 @@ def command(paths: tuple[Path, ...], **options: Any) -> int:
     Examples:
       batchmix schedule jobs/nightly/*.toml
       batchmix schedule jobs/nightly/capitals.toml --once
+      batchmix schedule jobs/nightly/capitals.toml --print systemd
 
     Exit codes: 130 and 143 interrupted, after draining; with --once the highest of its runs (see batchmix run).
     """
     log_to_stderr(options["verbose"])
     from batchmix.schedule.jobs import scheduled_jobs
     from batchmix.schedule.runner import Way, keep
+    from batchmix.schedule.units import Place, unit
 
-    jobs = scheduled_jobs(list(paths), os.environ)
+    state = options["state"].absolute()
+    if options["printed"]:
+        place = Place(Path.cwd(), state)
+        units = [unit(Kind(options["printed"]), job, place) for job in scheduled_jobs(list(paths))]
+        click.echo("\n".join(units), nl=False)
+        return 0
+    jobs = scheduled_jobs(list(paths))
+    for scheduled in jobs:
+        read_secrets(scheduled.job.provider, os.environ)
     for scheduled in jobs:
         if not scheduled.folder_for_each_night:
             complain(f"{scheduled.path}: output.path has no {{date}}: each night only asks what is new since the last")
-    return keep(jobs, Way(options["state"].absolute(), once=options["once"], say=_say))
+    return keep(jobs, Way(state, once=options["once"], say=_say))
 
 
 def _say(text: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -11,7 +10,6 @@ import msgspec
 from batchmix.cron import Schedule
 from batchmix.errors import JobError
 from batchmix.job import Job, read_job
-from batchmix.redact import read_secrets
 
 
 class ScheduledJob(msgspec.Struct, frozen=True):
@@ -28,9 +26,9 @@ class ScheduledJob(msgspec.Struct, frozen=True):
         return read_job(self.path, {}, night=datetime.date.min).output.path != self.job.output.path
 
 
-def scheduled_jobs(paths: list[Path], environ: Mapping[str, str]) -> list[ScheduledJob]:
+def scheduled_jobs(paths: list[Path]) -> list[ScheduledJob]:
     """Return the jobs of these files. Raises `JobError` where one could not run by itself."""
-    jobs = [_scheduled_job(path.absolute(), environ) for path in paths]
+    jobs = [_scheduled_job(path.absolute()) for path in paths]
     names = [scheduled.job.name for scheduled in jobs]
     for name in names:
         if names.count(name) > 1:
@@ -38,14 +36,10 @@ def scheduled_jobs(paths: list[Path], environ: Mapping[str, str]) -> list[Schedu
     return jobs
 
 
-def _scheduled_job(path: Path, environ: Mapping[str, str]) -> ScheduledJob:
-    job = read_job(path, {}, environ)
+def _scheduled_job(path: Path) -> ScheduledJob:
+    job = read_job(path, {})
     if job.schedule is None:
         raise JobError(f'{path}: has no [schedule]; add one, with cron = "30 2 * * *" and timezone = "Europe/Berlin"')
     if job.input.path == "-":
         raise JobError(f"{path}: input.path: a job that runs by itself can't read standard input")
-    try:
-        read_secrets(job.provider, environ)
-    except JobError as error:
-        raise JobError(f"{path}: {error}") from error
     return ScheduledJob(path, job, job.schedule)

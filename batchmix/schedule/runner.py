@@ -146,7 +146,7 @@ class _Keeper:
         over = "is over" if night.ended_at else "is not over"
         self._way.say(f"{self._name}: the night of {night.night} {over}: exit code {night.exit_code}")
         await self._tell_of_last()
-        return night.exit_code or 0
+        return (night.exit_code or 0) if night.ended_at else 0
 
     async def _run_to_end(self, night: Night) -> int:
         call = [sys.executable, "-P", "-m", "batchmix", "run", str(self._job.path), "--date", night.night.isoformat()]
