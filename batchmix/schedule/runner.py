@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -96,6 +97,18 @@ def _signals(keepers: list[_Keeper]) -> Iterator[list[signal.Signals]]:
             loop.remove_signal_handler(number)
 
 
+@contextlib.contextmanager
+def _pipe() -> Iterator[int]:
+    """Give the read end of a pipe that ends when the block does, or this process."""
+    # asyncio's own pipe would do, but there a process counts as ended only when its pipes do, too.
+    read, write = os.pipe()
+    try:
+        yield read
+    finally:
+        os.close(read)
+        os.close(write)
+
+
 class _Keeper:
     """Keeps the schedule of one job."""
 
@@ -106,6 +119,7 @@ class _Keeper:
         self._name = job.job.name
         self._stopping = asyncio.Event()
         self._run: asyncio.subprocess.Process | None = None
+        self._awaited: datetime.datetime | None = None
 
     def stop(self, number: signal.Signals) -> None:
         """Let the run under way drain, or be cut by a second signal, and begin no other."""
@@ -131,6 +145,9 @@ class _Keeper:
     async def _wait(self) -> None:
         now = self._way.now()
         following = self._book.history.following(self._job.schedule, now)
+        if following != self._awaited:
+            self._awaited = following
+            self._way.say(f"{self._name}: the next night is due at {following or 'no time'}")
         left_s = (following - now).total_seconds() if following else _LONGEST_WAIT_S
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), max(0.0, min(left_s, _LONGEST_WAIT_S)))
@@ -150,23 +167,24 @@ class _Keeper:
 
     async def _run_to_end(self, night: Night) -> int:
         call = [sys.executable, "-P", "-m", "batchmix", "run", str(self._job.path), "--date", night.night.isoformat()]
-        try:
-            # A session of its own: a Ctrl-C at the terminal comes once, from here, since a second one cuts.
-            self._run = await asyncio.create_subprocess_exec(
-                *call, "--scheduled", "--progress", "log", stdin=asyncio.subprocess.PIPE, start_new_session=True
-            )
-        except OSError as error:
-            self._way.say(f"{self._name}: the run can't be started: {error.strerror}")
-            return _NOT_STARTED
-        try:
-            if self._stopping.is_set():  # while it was started
-                self.stop(signal.SIGTERM)
-            return await self._run.wait()
-        finally:
-            if self._run.returncode is None:
-                self.stop(signal.SIGTERM)
-                await self._run.wait()
-            self._run = None
+        with _pipe() as stdin:
+            try:
+                # A session of its own: a Ctrl-C at the terminal comes once, from here, since a second one cuts.
+                self._run = await asyncio.create_subprocess_exec(
+                    *call, "--scheduled", "--progress", "log", stdin=stdin, start_new_session=True
+                )
+            except OSError as error:
+                self._way.say(f"{self._name}: the run can't be started: {error.strerror}")
+                return _NOT_STARTED
+            try:
+                if self._stopping.is_set():  # while it was started
+                    self.stop(signal.SIGTERM)
+                return await self._run.wait()
+            finally:
+                if self._run.returncode is None:
+                    self.stop(signal.SIGTERM)
+                    await self._run.wait()
+                self._run = None
 
     async def _tell_of_last(self) -> None:
         """Tell of the last night if it is over and nobody was told; the scheduler may have been killed just then."""

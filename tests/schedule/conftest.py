@@ -38,7 +38,7 @@ class Nightly:
 
     def call(self, now: str, *jobs: Path, mode: str = "once") -> list[str]:
         """Return the call of a scheduler that takes it to be `now`."""
-        return [sys.executable, "-m", "tests.scheduling", now, str(self.state), mode, *map(str, jobs)]
+        return [sys.executable, "-u", "-m", "tests.scheduling", now, str(self.state), mode, *map(str, jobs)]
 
     def once(self, now: str, *jobs: Path) -> subprocess.CompletedProcess[str]:
         """Run what is due."""

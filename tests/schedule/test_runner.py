@@ -48,7 +48,7 @@ def test_killed_at_random_no_night_is_lost_none_runs_twice_and_nothing_is_paid_a
         while True:
             process = subprocess.Popen(nightly.call(f"2026-03-{day}T06:00:00Z", job), stdout=subprocess.DEVNULL)
             try:
-                assert process.wait(rng.uniform(0.2, 1.8)) == 0
+                assert process.wait(rng.uniform(0.2, 1.8) + kills / 20) == 0
                 break
             except subprocess.TimeoutExpired:
                 process.kill()
@@ -64,7 +64,9 @@ def test_killed_at_random_no_night_is_lost_none_runs_twice_and_nothing_is_paid_a
 def test_a_signal_drains_the_run_and_the_next_start_goes_on(number: signal.Signals, nightly: Nightly) -> None:
     job = nightly.write()
     nightly.standin.behave("latency=0.2")
-    process = subprocess.Popen(nightly.call("2026-03-10T06:00:00Z", job, mode="once"), stdout=subprocess.DEVNULL)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
+    process = subprocess.Popen(nightly.call("2026-03-10T06:00:00Z", job), stdout=subprocess.DEVNULL)
+    signal.signal(signal.SIGHUP, before)
     _sending(nightly)
     process.send_signal(number)
     assert process.wait() == 128 + number
@@ -113,13 +115,14 @@ def test_it_stays_and_waits_and_a_signal_ends_it(nightly: Nightly) -> None:
 
 
 def test_a_first_start_waits_for_its_first_night(nightly: Nightly) -> None:
-    job = nightly.write()
-    process = subprocess.Popen(nightly.call("2026-03-10T06:00:00Z", job, mode="on"), stdout=subprocess.DEVNULL)
-    waiting = subprocess.run(nightly.call("2026-03-10T06:00:00Z", job), capture_output=True, text=True, check=False)
-    while "works on it" not in waiting.stderr:  # not up yet
-        waiting = subprocess.run(nightly.call("2026-03-10T06:00:00Z", job), capture_output=True, text=True, check=False)
-    process.terminate()
-    process.wait()
+    call = nightly.call("2026-03-10T06:00:00Z", nightly.write(), mode="on")
+    with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "nightly: the next night is due at 2026-03-11 02:30:00+01:00\n"
+        process.terminate()
+        assert process.wait() == 143
+    assert nightly.nights() == []
+    assert nightly.standin.asked() == 0
 
 
 def test_a_second_scheduler_is_told_who_keeps_the_job(nightly: Nightly) -> None:
