@@ -99,7 +99,7 @@ def _drain_when_stdin_ends() -> None:
 
 
 def _same_command() -> str:
-    return shlex.join(["batchmix", *sys.argv[1:]])
+    return shlex.join(["batchmix", *(word for word in sys.argv[1:] if word != "--scheduled")])
 
 
 def _warn_of_plain_http(url: str) -> None:
