@@ -18,12 +18,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from batchmix.cron import Schedule, nominal_date
 from batchmix.errors import JobError
 
 DEFAULT_BASE_URL = "https://aihubmix.com/v1"
 REHEARSAL = "rehearsal:"
 """A base URL with this scheme starts the stand-in provider; its options stand behind a `?`."""
-_LATER = {"eval", "schedule"}
+_LATER = {"eval"}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -157,11 +158,14 @@ class Job(msgspec.Struct, frozen=True):
     budget: Budget = Budget()
     reuse: Reuse = Reuse()
     prices: dict[str, Price] = {}
+    schedule: Schedule | None = None
 
     def public(self) -> dict[str, Any]:
-        """The job as JSON-able values, fit for a file: header values, which may be secret, are left out."""
+        """The job as JSON-able values, fit for a file: what may hold secrets (headers, `on_finish`) is left out."""
         record: dict[str, Any] = msgspec.to_builtins(self)
         record["provider"]["headers"] = dict.fromkeys(self.provider.headers, "***")
+        if self.schedule:
+            record["schedule"]["on_finish"] = []
         return record
 
 
@@ -202,13 +206,19 @@ class _JobTable(msgspec.Struct, frozen=True):
     reuse: Reuse = Reuse()
     prices: dict[str, Price] = {}
     output: _OutputTable = _OutputTable()
+    schedule: Schedule | None = None
 
 
-def read_job(path: Path | None, settings: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Job:
+def read_job(
+    path: Path | None,
+    settings: Mapping[str, Any],
+    environ: Mapping[str, str] = os.environ,
+    night: datetime.date | None = None,
+) -> Job:
     """Return the job that a file and the command line's settings describe; settings go before the file.
 
     `settings` is nested like the file. Paths in the file's input are relative to the file, all others to the
-    working directory. Raises `JobError`.
+    working directory. `night` is what `{date}` stands for; None: the night most recently due. Raises `JobError`.
     """
     try:
         raw = _read_toml(path) if path else {}
@@ -218,7 +228,7 @@ def read_job(path: Path | None, settings: Mapping[str, Any], environ: Mapping[st
         raw = _merged(raw, settings)
         _check_table(raw)
         table = _converted(raw)
-        return _checked(table, path, environ)
+        return _checked(table, path, environ, night)
     except JobError as error:
         raise JobError(f"{path}: {error}" if path else str(error)) from error.__cause__
 
@@ -279,6 +289,7 @@ _TABLES: dict[str, type] = {
     "budget": Budget,
     "reuse": Reuse,
     "output": _OutputTable,
+    "schedule": Schedule,
 }
 
 
@@ -334,10 +345,13 @@ def _plain(reason: str) -> str:
     return reason[:1].lower() + reason[1:]
 
 
-def _checked(table: _JobTable, path: Path | None, environ: Mapping[str, str]) -> Job:
+def _checked(table: _JobTable, path: Path | None, environ: Mapping[str, str], night: datetime.date | None) -> Job:
     name = table.name if table.name is not None else _default_name(path, table.input.path)
     if not re.fullmatch(r"[^/\x00-\x1f\x7f]{1,200}", name) or name in {".", ".."}:
         raise JobError("name: must be a plain name of 1 to 200 characters without / in it")
+    if table.schedule:
+        table.schedule.check()
+    date = night or nominal_date(table.schedule, datetime.datetime.now(datetime.UTC))
     return Job(
         name=name,
         models=_models(table),
@@ -351,7 +365,8 @@ def _checked(table: _JobTable, path: Path | None, environ: Mapping[str, str]) ->
         budget=table.budget,
         reuse=table.reuse,
         prices=table.prices,
-        output=Output(_output_path(table.output.path, name), table.output.shard_rows, table.output.raw),
+        schedule=table.schedule,
+        output=Output(_output_path(table.output.path, name, date), table.output.shard_rows, table.output.raw),
     )
 
 
@@ -436,9 +451,8 @@ def checked_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/') or '/v1'}"
 
 
-def _output_path(template: str, name: str) -> str:
-    today = datetime.datetime.now().astimezone().date().isoformat()
-    known = {"name": name, "date": today}
+def _output_path(template: str, name: str, date: datetime.date) -> str:
+    known = {"name": name, "date": date.isoformat()}
 
     def value(found: re.Match[str]) -> str:
         if found[1] not in known:

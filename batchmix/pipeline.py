@@ -57,6 +57,8 @@ class Options(msgspec.Struct, frozen=True):
     """Only so many rows, drawn from all of the input; the others are left for another start."""
     models: tuple[str, ...] = ()
     """Only these, by the names of their entries; empty: all."""
+    wait: bool = False
+    """Wait for whoever works on the folder, rather than raise `RunLocked`."""
 
 
 def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
@@ -66,7 +68,7 @@ def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
     """
     set_up_arrow()
     rehearsal_behaviour(job)  # a mistake in it is found before anything is made
-    with locked_folder(Path(job.output.path)) as layout:
+    with locked_folder(Path(job.output.path), wait=options.wait) as layout:
         layout.redacted = secrets.redacted
         known = layout.read_run()
         if known is not None:

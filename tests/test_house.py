@@ -15,6 +15,7 @@ MAY = {
         "canary",
         "sampling",
         "cli",
+        "schedule",
         "pipeline",
         "reading",
         "planning",
@@ -46,6 +47,7 @@ MAY = {
     "canary": {"load", "send", "store", "resume", "sampling", "records", "job"},
     "sampling": set(),
     "pricing": {"send", "store", "job", "errors"},
+    "schedule": {"schedule", "store", "records", "errors", "job", "cron", ""},
     "reading": {"arrow", "load", "send", "store", "resume", "records", "errors", "job"},
     "lanes": {"load", "send", "store", "records", "errors", "job"},
     "resume": {"load", "store", "records", "errors", "job"},
@@ -54,7 +56,8 @@ MAY = {
     "store": {"store", "records", "errors", "job", ""},
     "rehearsal": {"rehearsal"},
     "redact": {"job", "errors"},
-    "job": {"errors"},
+    "job": {"cron", "errors"},
+    "cron": {"errors"},
     "records": {"errors"},
     "errors": set(),
     "arrow": set(),
@@ -68,6 +71,7 @@ OWNERS = {
     "tqdm": {"cli/"},
     "click": {"cli/"},
     "minijinja": {"load/template.py"},
+    "cronsim": {"cron.py"},
 }
 
 

@@ -23,6 +23,7 @@ _COMMANDS = {
     "status": "Show how a run stands, also while it runs.",
     "export": "Write a run's results into one file.",
     "models": "List the gateway's models and their prices.",
+    "schedule": "Run jobs by themselves, at night.",
     "rehearse": "Start a stand-in provider on this machine.",
 }
 

@@ -18,6 +18,8 @@ _JOB_OPTIONS = [
     click.option("--prompt", help="A template such as 'Translate: {{ text }}'."),
     click.option("--base-url", help="The API's address; 'rehearsal:' for the stand-in provider."),
     click.option("--out", metavar="DIR", help="The run folder.  [default: runs/{name}]"),
+    click.option("--date", type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD",
+                 help="What {date} in the output's path stands for.  [default: the night last due, or today]"),
     click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the input's first N rows."),
     click.option("--rpm", type=float, help="The provider's limit of requests per minute."),
     click.option("--tpm", type=float, help="The provider's limit of tokens per minute."),
@@ -58,7 +60,8 @@ def job_from(source: str, settings: tuple[str, ...], flags: dict[str, Any]) -> J
         if flags[flag] is not None:
             given.append(_nested(key, flags[flag]))
     path = Path(source)
-    return read_job(path if is_job else None, merge_settings(given))
+    night = flags["date"].date() if flags["date"] else None
+    return read_job(path if is_job else None, merge_settings(given), night=night)
 
 
 def _nested(key: str, value: Any) -> dict[str, Any]:

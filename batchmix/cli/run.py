@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 @click.option("--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", show_default=True,
               help="A bar, a line every 30 s, or nothing.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.option("--scheduled", is_flag=True, hidden=True)
 @verbose_option
 def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     """Run a job, or go on with it.
@@ -54,6 +57,8 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     130 and 143 interrupted (the same command resumes).
     """
     log_to_stderr(options["verbose"])
+    if options["scheduled"]:
+        _drain_when_stdin_ends()
     job = job_from(source, settings, options)
     secrets = read_secrets(job.provider, os.environ)
     keep_secret(secrets)
@@ -70,6 +75,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
         reject_bad_rows=options["bad_rows"] == "reject",
         keep_going=options["keep_going"],
         models=tuple(name.strip() for name in options["models"].split(",") if name.strip()),
+        wait=options["scheduled"],
     )
     if options["canary"] and not _canary_goes_on(job, asked, options):
         return Stopped.exit_code
@@ -111,8 +117,19 @@ def _canary_goes_on(job: Job, asked: pipeline.Options, options: dict[str, Any]) 
     return False
 
 
+def _drain_when_stdin_ends() -> None:
+    """Take the end of standard input, which `batchmix schedule` holds open, for a SIGTERM: it was killed."""
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _same_command() -> str:
-    return shlex.join(["batchmix", *sys.argv[1:]])
+    return shlex.join(["batchmix", *(word for word in sys.argv[1:] if word != "--scheduled")])
 
 
 def _warn_of_plain_http(url: str) -> None:

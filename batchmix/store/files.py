@@ -6,6 +6,8 @@ import errno
 import os
 from pathlib import Path
 
+from batchmix.errors import NoSpace
+
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """The ways in which a system says that nothing more can be written."""
 
@@ -17,6 +19,23 @@ def allocate(fd: int, start: int, stop: int) -> None:
         return
     while start < stop:
         start += os.pwrite(fd, bytes(min(stop - start, 1 << 20)), start)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Give a file new content, all at once and durably, readable by its owner only. Raises `NoSpace`."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb") as file:  # noqa: PTH123 - opened with its mode above
+            file.write(data)
+        sync_file(temporary)
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno in NO_SPACE:
+            raise NoSpace(f"no space left for {path}; make room and start the same command again") from error
+        raise
 
 
 def sync_file(path: Path) -> None:

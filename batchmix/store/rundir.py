@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import fcntl
 import json
 import os
 import re
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,10 +16,11 @@ import msgspec
 import pyarrow as pa
 
 from batchmix import __version__
-from batchmix.errors import NoSpace, RunError, RunLocked
+from batchmix.errors import NoSpace, RunError
 from batchmix.job import Price
 from batchmix.records import Draw
-from batchmix.store.files import NO_SPACE, allocate, sync_file, sync_folder
+from batchmix.store.files import NO_SPACE, allocate, replace_file
+from batchmix.store.lock import lock_holder, take_lock
 
 _VERSION = 1
 _RESERVE = "reserve"
@@ -134,33 +133,20 @@ class Layout:
         self._replace(self.summary_json, summary)
 
     def _replace(self, path: Path, value: dict[str, Any]) -> None:
-        temporary = path.with_name(path.name + ".tmp")
-        try:
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with open(fd, "wb") as file:  # noqa: PTH123 - opened with its mode above
-                file.write(
-                    self.redacted(json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
-                )
-            sync_file(temporary)
-            temporary.replace(path)
-            sync_folder(self.root)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            if error.errno in NO_SPACE:
-                raise NoSpace(f"no space left for {path}; make room and start the same command again") from error
-            raise
+        text = json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        replace_file(path, self.redacted(text))
 
 
 @contextlib.contextmanager
-def locked_folder(root: Path) -> Iterator[Layout]:
+def locked_folder(root: Path, *, wait: bool = False) -> Iterator[Layout]:
     """Hold a run folder, which is made if need be; nobody else can hold it until the block ends.
 
     A folder that was made here and that came to nothing is taken away again. Raises `RunError` where the folder is
-    not one for a run, and `RunLocked`, with the holder's name, where another process works on it.
+    not one for a run, and `RunLocked`, with the holder's name, where another process works on it and `wait` is not set.
     """
     layout = Layout(root)
     _make_folder(root)
-    lock = _lock(layout.lock)
+    lock = take_lock(layout.lock, str(root), wait=wait)
     try:
         strange = sorted(path.name for path in root.iterdir() if path.name not in _OURS)
         if strange and not layout.run_json.exists():
@@ -197,61 +183,9 @@ def _take_away(layout: Layout) -> None:
             layout.root.rmdir()
 
 
-def _lock(path: Path) -> int:
-    for _ in range(20):
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise RunError(f"{path}: can't be opened: {error.strerror}") from error
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            time.sleep(0.02)  # `holder` takes the lock for a moment to see whether it is free
-            continue
-        if _is_still(path, fd):
-            _sign(fd)
-            return fd
-        os.close(fd)  # its folder was taken away between open and lock
-        _make_folder(path.parent)
-    raise RunLocked(f"{path.parent}: another batchmix works on it ({_signature(path)}); wait for it or end it")
-
-
-def _is_still(path: Path, fd: int) -> bool:
-    try:
-        return path.stat().st_ino == os.fstat(fd).st_ino
-    except FileNotFoundError:
-        return False
-
-
-def _sign(fd: int) -> None:
-    since = time.strftime("%Y-%m-%d %H:%M:%S %z")
-    with contextlib.suppress(OSError):  # the text only informs
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode(), 0)
-
-
-def _signature(path: Path) -> str:
-    try:
-        text = path.read_text(errors="replace").strip()
-    except OSError:
-        return "unknown process"
-    return "".join(char for char in text if char.isprintable())[:200] or "unknown process"
-
-
 def holder(layout: Layout) -> str | None:
     """Return who works on a run folder just now, or None."""
-    try:
-        fd = os.open(layout.lock, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _signature(layout.lock)
-    finally:
-        os.close(fd)
-    return None
+    return lock_holder(layout.lock)
 
 
 class Reserve:

@@ -1,0 +1,135 @@
+"""When a job is due: its cron expression in its time zone, right across daylight saving.
+
+A *night* is a moment at which a job is due, as a `datetime` in the job's time zone; its date names the night. As in
+Debian's cron, a fixed time that daylight saving skips is due when the clocks have gone forward, and one that comes
+twice is due the first time (https://github.com/cuu508/cronsim).
+"""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+import itertools
+import zoneinfo
+from collections.abc import Iterator
+
+import msgspec
+from cronsim import CronSim, CronSimError
+
+from batchmix.errors import JobError
+
+_DAY = datetime.timedelta(days=1)
+_MINUTE = datetime.timedelta(minutes=1)
+
+
+class Fields(msgspec.Struct, frozen=True):
+    """A cron expression as plain numbers, in order; what is None matches all."""
+
+    minutes: tuple[int, ...] | None
+    hours: tuple[int, ...] | None
+    days: tuple[int, ...] | None
+    months: tuple[int, ...] | None
+    weekdays: tuple[int, ...] | None
+    """0 is Sunday."""
+    either_day: bool
+    """Whether a date that matches only `days` or only `weekdays`, where both are given, is enough."""
+
+
+class Schedule(msgspec.Struct, frozen=True):
+    """The job file's `[schedule]`."""
+
+    cron: str
+    """Minute, hour, day of the month, month, day of the week."""
+    timezone: str = "UTC"
+    on_finish: tuple[str, ...] = ()
+    """A command and its arguments, told of each night on its standard input; empty: nobody is told."""
+
+    @property
+    def zone(self) -> zoneinfo.ZoneInfo:
+        """The time zone in which `cron` is meant."""
+        return zoneinfo.ZoneInfo(self.timezone)
+
+    def check(self) -> None:
+        """Raise `JobError`, which names the setting, where the schedule can't be kept."""
+        _check_timezone(self.timezone)
+        shown = f"schedule.cron: {self.cron!r}"
+        if len(self.cron.split()) != 5:
+            raise JobError(f'{shown} must have five fields: minute hour day month weekday, such as "30 2 * * *"')
+        try:
+            due = self.following(datetime.datetime.now(datetime.UTC))
+        except (CronSimError, ValueError) as error:
+            raise JobError(f"{shown}: {str(error).lower()}") from None
+        if due is None:
+            raise JobError(f"{shown} never comes")
+        if self.on_finish and not self.on_finish[0].strip():
+            raise JobError(
+                'schedule.on_finish: is a list of arguments, the command first, such as ["notify", "--quiet"]'
+            )
+
+    def following(self, moment: datetime.datetime) -> datetime.datetime | None:
+        """Return the first night after a moment; None where there is none in fifty years."""
+        return next((due for due in self._nights(moment) if _instant(due) > _instant(moment)), None)
+
+    def latest(self, moment: datetime.datetime) -> datetime.datetime | None:
+        """Return the last night that was due by a moment; None where there was none in fifty years."""
+        # cronsim is slow and not always right when it goes back; it goes back once, to where it may go forward from.
+        before = next(self._nights(moment - _DAY, reverse=True), None)
+        if before is None:
+            return None
+        nights = self._nights(_instant(before) - _MINUTE)
+        *_, latest = None, *itertools.takewhile(lambda due: _instant(due) <= _instant(moment), nights)
+        return latest
+
+    @property
+    def fields(self) -> Fields | None:
+        """The expression in plain numbers; None where it has a form that no number stands for: `L`, `MON#1`."""
+        parsed = CronSim(self.cron, datetime.datetime.now(datetime.UTC))
+        if not all(isinstance(day, int) and day >= 0 for day in (*parsed.days, *parsed.weekdays)):
+            return None
+        weekdays = {day % 7 for day in parsed.weekdays if isinstance(day, int)}
+        return Fields(
+            _listed(parsed.minutes, 60),
+            _listed(parsed.hours, 24),
+            _listed(parsed.days, 31),
+            _listed(parsed.months, 12),
+            _listed(weekdays, 7),
+            not parsed.day_and,
+        )
+
+    def meets_a_skipped_hour(self, since: datetime.datetime) -> bool:
+        """Return whether daylight saving skips the time of a night within two years, so that it is due later."""
+        fields, due = self.fields, self.following(since)
+        if fields is None or fields.hours is None:
+            return False
+        while due is not None and _instant(due) < _instant(since) + 730 * _DAY:
+            if due.hour not in fields.hours or (fields.minutes is not None and due.minute not in fields.minutes):
+                return True
+            due = self.following(due)
+        return False
+
+    def _nights(self, moment: datetime.datetime, *, reverse: bool = False) -> Iterator[datetime.datetime]:
+        return CronSim(self.cron, moment.astimezone(self.zone), reverse=reverse)
+
+
+def nominal_date(schedule: Schedule | None, now: datetime.datetime) -> datetime.date:
+    """Return what `{date}` is: that of the night most recently due, or today in UTC where nothing is scheduled."""
+    night = schedule.latest(now) if schedule else None
+    return (night or now.astimezone(schedule.zone if schedule else datetime.UTC)).date()
+
+
+def _listed(numbers: set[int], count: int) -> tuple[int, ...] | None:
+    return tuple(sorted(numbers)) if len(numbers) < count else None
+
+
+def _instant(moment: datetime.datetime) -> datetime.datetime:
+    # Python compares two times of one zone by their wall clock, which goes back once a year.
+    return moment.astimezone(datetime.UTC)
+
+
+def _check_timezone(name: str) -> None:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        near = difflib.get_close_matches(name, zoneinfo.available_timezones(), n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else "give a name such as Europe/Berlin"
+        raise JobError(f"schedule.timezone: {name!r} is no time zone: {hint}") from None

@@ -1,0 +1,241 @@
+"""A job's schedule for those who have a scheduler: systemd's units, a line for cron, a CronJob of Kubernetes.
+
+Each of them calls `batchmix schedule --once`, which runs what is due and nothing else: called too often it does
+nothing, and a night whose run was killed is gone on with. systemd and Kubernetes skip a time that daylight saving
+skips; for such a job they call once more an hour later.
+"""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import hashlib
+import json
+import re
+import shlex
+import sys
+import zoneinfo
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from batchmix import __version__
+from batchmix.cron import Fields
+from batchmix.errors import JobError
+from batchmix.schedule.jobs import ScheduledJob
+
+_DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
+_SPARE_S = 30
+
+
+class Kind(enum.Enum):
+    """Whose unit."""
+
+    SYSTEMD = "systemd"
+    CRON = "cron"
+    KUBERNETES = "kubernetes"
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where the calls are to run: absolute paths of the working directory and of the state's folder."""
+
+    folder: Path
+    state: Path
+    localtime: Path = Path("/etc/localtime")
+    """What a cron daemon takes the time zone from."""
+
+
+def unit(kind: Kind, job: ScheduledJob, place: Place) -> str:
+    """Return what the other scheduler reads. Raises `JobError` where it would not keep this schedule."""
+    for path in (place.folder, place.state, job.path):
+        if re.search(r"[\x00-\x1f\x7f\\]", str(path)):
+            raise JobError(f"{str(path)!r}: a path with control characters or backslashes can't stand in a unit")
+    write: dict[Kind, Callable[[ScheduledJob, Place], str]] = {
+        Kind.SYSTEMD: _systemd,
+        Kind.CRON: _crontab,
+        Kind.KUBERNETES: _kubernetes,
+    }
+    return write[kind](job, place)
+
+
+def unit_name(name: str) -> str:
+    """Return a job's name as all of them take it; other characters are replaced, and a digest keeps it unique."""
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:30].rstrip("-")
+    digest = "" if plain == name else "-" + hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:6]
+    return f"batchmix-{plain}{digest}"
+
+
+def _call(job: ScheduledJob, place: Place) -> list[str]:
+    call = [sys.executable, "-P", "-m", "batchmix", "schedule", str(job.path)]
+    return [*call, "--once", "--state", str(place.state)]
+
+
+def _fields(job: ScheduledJob, kind: Kind) -> Fields:
+    """Return the expression in numbers, with the hours after those that daylight saving may skip."""
+    fields = job.schedule.fields
+    if fields is None:
+        raise JobError(f"schedule.cron: {kind.value} has nothing like {job.schedule.cron!r}; use batchmix schedule")
+    if kind is Kind.CRON or not job.schedule.meets_a_skipped_hour(datetime.datetime.now(datetime.UTC)):
+        return fields
+    hours = set(fields.hours or ())
+    if 23 in hours:
+        raise JobError(f"schedule.cron: {kind.value} would leave out the night whose hour daylight saving skips")
+    return msgspec.structs.replace(fields, hours=tuple(sorted(hours | {hour + 1 for hour in hours})))
+
+
+def _variables(job: ScheduledJob) -> list[str]:
+    """Return the names of the environment variables that the job reads its secrets from."""
+    provider = job.job.provider
+    names = [provider.api_key_env] if provider.api_key_env and not provider.rehearsal else []
+    return names + [value[4:] for value in provider.headers.values() if value.startswith("env:")]
+
+
+def _systemd(job: ScheduledJob, place: Place) -> str:
+    name, fields = unit_name(job.job.name), _fields(job, Kind.SYSTEMD)
+    calendar = "\n".join(f"OnCalendar={line} {job.schedule.timezone}" for line in _calendar(fields))
+    secrets = "".join(f"# {variable}=… stands in the EnvironmentFile, mode 0600\n" for variable in _variables(job))
+    return f"""\
+# {name}.service
+[Unit]
+Description=batchmix: {_specifiers(_one_line(job.job.name))}
+
+[Service]
+Type=oneshot
+WorkingDirectory={_specifiers(str(place.folder))}
+{secrets}EnvironmentFile=-%E/batchmix/env
+ExecStart={" ".join(_systemd_word(word) for word in _call(job, place))}
+KillMode=mixed
+TimeoutStopSec={job.job.timeouts.drain_s + _SPARE_S:g}
+Restart=on-abnormal
+
+# {name}.timer
+[Unit]
+Description=batchmix: {_specifiers(_one_line(job.job.name))}, {job.schedule.cron} {job.schedule.timezone}
+
+[Timer]
+{calendar}
+Persistent=true
+AccuracySec=1s
+
+[Install]
+WantedBy=timers.target
+"""
+
+
+def _calendar(fields: Fields) -> list[str]:
+    """Return `OnCalendar` expressions, whose days and weekdays must both match (systemd.time(7))."""
+    time = f"{_joined(fields.hours)}:{_joined(fields.minutes)}:00"
+    month, day = _joined(fields.months), _joined(fields.days)
+    weekdays = ",".join(_DAYS[number] for number in fields.weekdays) + " " if fields.weekdays else ""
+    if fields.either_day and fields.days and fields.weekdays:
+        return [f"{weekdays}*-{month}-* {time}", f"*-{month}-{day} {time}"]
+    return [f"{weekdays}*-{month}-{day} {time}"]
+
+
+def _joined(numbers: tuple[int, ...] | None) -> str:
+    return "*" if numbers is None else ",".join(map(str, numbers))
+
+
+def _one_line(text: str) -> str:
+    return "".join(char if char.isprintable() and char != "\\" else " " for char in text)
+
+
+def _specifiers(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def _systemd_word(word: str) -> str:
+    quoted = word.replace('"', '\\"').replace("$", "$$")
+    return _specifiers(f'"{quoted}"')
+
+
+def _crontab(job: ScheduledJob, place: Place) -> str:
+    _check_host_zone(job, place.localtime)
+    fields = _fields(job, Kind.CRON)
+    numbers = (fields.minutes, fields.hours, fields.days, fields.months, fields.weekdays)
+    # A star at the beginning has a meaning of its own, for days and for daylight saving; lists of names have none.
+    when = [
+        text if text.startswith("*") else _joined(listed)
+        for text, listed in zip(job.schedule.cron.split(), numbers, strict=True)
+    ]
+    command = f"cd {shlex.quote(str(place.folder))} && {shlex.join(_call(job, place))}"
+    secrets = "".join(
+        f"# {variable}=… must stand above: cron knows nothing of your shell\n" for variable in _variables(job)
+    )
+    return f"# {_one_line(job.job.name)}\n{secrets}{' '.join(when)} {command}".replace("%", "\\%") + "\n"
+
+
+def _check_host_zone(job: ScheduledJob, localtime: Path) -> None:
+    """Raise `JobError` unless this machine's clock is the job's for the next two years, hour by hour."""
+    host: datetime.tzinfo = datetime.UTC  # as in libc, where there is no such file
+    if localtime.exists():
+        with localtime.open("rb") as file:
+            host = zoneinfo.ZoneInfo.from_file(file)
+    now = datetime.datetime.now(datetime.UTC)
+    for hour in range(2 * 366 * 24):
+        moment = now + datetime.timedelta(hours=hour)
+        if moment.astimezone(host).utcoffset() != moment.astimezone(job.schedule.zone).utcoffset():
+            raise JobError(
+                f"schedule.timezone: cron keeps this machine's time, which is not {job.schedule.timezone}'s; use"
+                " batchmix schedule or --print systemd"
+            )
+
+
+def _kubernetes(job: ScheduledJob, place: Place) -> str:
+    """Return a CronJob as JSON, which kubectl takes as it takes YAML, and which needs no quoting of its own."""
+    fields = _fields(job, Kind.KUBERNETES)
+    if fields.days and fields.weekdays and not fields.either_day:
+        raise JobError(
+            "schedule.cron: Kubernetes would run where the day or the weekday matches, not only where both do"
+        )
+    for path in (job.path, place.state):
+        if not path.is_relative_to(place.folder):
+            raise JobError(f"{path}: must be below the working directory, which stands for the volume at /work")
+    numbers = (fields.minutes, fields.hours, fields.days, fields.months, fields.weekdays)
+    manifest = {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": unit_name(job.job.name)},
+        "spec": {
+            "schedule": " ".join(map(_joined, numbers)),
+            "timeZone": job.schedule.timezone,
+            "concurrencyPolicy": "Forbid",
+            "jobTemplate": {"spec": _pod_job(job, place)},
+        },
+    }
+    return json.dumps(manifest, indent=2) + "\n"
+
+
+def _pod_job(job: ScheduledJob, place: Place) -> dict[str, object]:
+    """Return a Job that is tried again where its pod was killed, and not where the run ended by itself."""
+    relative = [str(path.relative_to(place.folder)) for path in (job.path, place.state)]
+    container = {
+        "name": "batchmix",
+        "image": f"batchmix:{__version__}",
+        "workingDir": "/work",
+        # Kubernetes puts variables in where $(NAME) stands.
+        "command": ["batchmix", "schedule"],
+        "args": [word.replace("$(", "$$(") for word in (relative[0], "--once", "--state", relative[1])],
+        "env": [
+            {"name": name, "valueFrom": {"secretKeyRef": {"name": "batchmix", "key": name}}} for name in _variables(job)
+        ],
+        "volumeMounts": [{"name": "work", "mountPath": "/work"}],
+    }
+    return {
+        "backoffLimit": 3,
+        "podFailurePolicy": {
+            "rules": [
+                {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]},
+                {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [1, 2, 3]}},
+            ]
+        },
+        "template": {
+            "spec": {
+                "restartPolicy": "Never",
+                "terminationGracePeriodSeconds": int(job.job.timeouts.drain_s) + _SPARE_S,
+                "containers": [container],
+                "volumes": [{"name": "work", "persistentVolumeClaim": {"claimName": "batchmix"}}],
+            }
+        },
+    }

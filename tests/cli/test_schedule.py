@@ -1,0 +1,91 @@
+"""`batchmix schedule`: what it refuses, what it prints, and a night of the example as it stands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_run import MARKER, batchmix, refused
+
+EXAMPLE = Path(__file__).parent.parent.parent / "jobs/nightly/capitals.toml"
+SCHEDULE = '[schedule]\ncron = "30 2 * * *"\ntimezone = "Europe/Berlin"\n'
+REHEARSED = '[provider]\nbase_url = "rehearsal:"\n'
+
+
+def write(root: Path, text: str = "", name: str = "job") -> Path:
+    (root / "rows.jsonl").write_text('{"prompt": "hello"}\n')
+    path = root / f"{name}.toml"
+    path.write_text(f'model = "m"\n[input]\npath = "rows.jsonl"\n{text}')
+    return path
+
+
+def test_the_example_makes_up_its_last_night_once(tmp_path: Path) -> None:
+    done = batchmix("schedule", str(EXAMPLE), "--once", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "answered     40 of 40" in done.stdout
+    assert "is over: exit code 0" in done.stderr
+    [night] = json.loads((tmp_path / "runs/schedule/nightly-capitals.json").read_text())["nights"]
+    assert night["folder"] == str(tmp_path / "runs/nightly-capitals" / night["night"])
+    again = batchmix("schedule", str(EXAMPLE), "--once", cwd=tmp_path)
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+
+
+def test_an_ordinary_run_of_it_goes_into_the_folder_of_its_night(tmp_path: Path) -> None:
+    batchmix("schedule", str(EXAMPLE), "--once", cwd=tmp_path)
+    [folder] = (tmp_path / "runs/nightly-capitals").iterdir()
+    done = batchmix("run", str(EXAMPLE), "--date", folder.name, "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["attempts"] == 40
+    assert list((tmp_path / "runs/nightly-capitals").iterdir()) == [folder]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ["has no [schedule]", "cron ="]),
+        (SCHEDULE.replace("cron", "corn"), ["schedule.corn", "did you mean schedule.cron"]),
+        (SCHEDULE, ["AIHUBMIX_API_KEY", "not set"]),
+    ],
+)
+def test_a_job_that_could_not_run_by_itself_is_refused_at_once(text: str, words: list[str], tmp_path: Path) -> None:
+    refused(
+        batchmix("schedule", str(write(tmp_path, text)), cwd=tmp_path), "job.toml" if "corn" in text else "", *words
+    )
+    assert not (tmp_path / "runs").exists()
+
+
+def test_two_jobs_of_one_name_and_a_job_that_reads_standard_input_are_refused(tmp_path: Path) -> None:
+    one, two = (write(tmp_path, f"{REHEARSED}{SCHEDULE}", name) for name in ("one", "two"))
+    two.write_text('name = "one"\n' + two.read_text())
+    refused(batchmix("schedule", str(one), str(two), cwd=tmp_path), "'one'", "two jobs")
+    two.write_text(two.read_text().replace('"rows.jsonl"', '"-"'))
+    refused(batchmix("schedule", str(two), cwd=tmp_path), "two.toml", "standard input")
+
+
+def test_a_job_whose_nights_share_a_folder_is_said_to(tmp_path: Path) -> None:
+    done = batchmix("schedule", str(write(tmp_path, REHEARSED + SCHEDULE)), "--once", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "no {date}" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["systemd", "cron", "kubernetes"])
+def test_units_are_printed_without_the_key_and_run_nothing(kind: str, tmp_path: Path) -> None:
+    job = write(tmp_path, SCHEDULE.replace("Europe/Berlin", "UTC") if kind == "cron" else SCHEDULE)
+    done = batchmix("schedule", str(job), "--print", kind, cwd=tmp_path, AIHUBMIX_API_KEY=MARKER)
+    if done.returncode == 2:  # where this machine does not keep UTC
+        refused(done, "schedule.timezone")
+        return
+    assert "AIHUBMIX_API_KEY" in done.stdout
+    assert "--once" in done.stdout
+    assert MARKER not in done.stdout + done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_state_that_is_not_ours_is_refused(tmp_path: Path) -> None:
+    job, state = write(tmp_path, REHEARSED + SCHEDULE), tmp_path / "state"
+    state.mkdir()
+    (state / "job.json").write_text('{"since": 3}')
+    refused(batchmix("schedule", str(job), "--once", "--state", str(state)), "job.json", "can't be read")
+    (state / "job.json").write_text('{"since": "2026-01-01T00:00:00Z", "version": 9}')
+    refused(batchmix("schedule", str(job), "--once", "--state", str(state)), "another version")

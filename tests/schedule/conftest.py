@@ -1,0 +1,70 @@
+"""A nightly job against the stand-in provider, and the scheduler as a process at any time."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Provider
+from tests.killing import write_rows
+
+
+@dataclasses.dataclass
+class Nightly:
+    """One job, due at half past two in Berlin, and what its scheduler leaves behind."""
+
+    root: Path
+    standin: Provider
+    rows: int = 30
+
+    def write(self, name: str = "nightly", on_finish: list[str] | None = None, more: str = "") -> Path:
+        """Write the job file."""
+        write_rows(self.root / "rows.jsonl", self.rows)
+        path = self.root / f"{name}.toml"
+        path.write_text(
+            f'model = "m"\n[input]\npath = "rows.jsonl"\nprompt = "Say {{{{ text }}}}"\n'
+            f'[provider]\nbase_url = "{self.standin.url}"\napi_key_env = ""\n[limits]\nconcurrency = 4\n'
+            f'[output]\npath = "{self.root}/runs/{{name}}/{{date}}"\n'
+            f'[schedule]\ncron = "30 2 * * *"\ntimezone = "Europe/Berlin"\non_finish = {json.dumps(on_finish or [])}\n'
+            f"{more}"
+        )
+        return path
+
+    def call(self, now: str, *jobs: Path, mode: str = "once") -> list[str]:
+        """Return the call of a scheduler that takes it to be `now`."""
+        return [sys.executable, "-u", "-m", "tests.scheduling", now, str(self.state), mode, *map(str, jobs)]
+
+    def once(self, now: str, *jobs: Path) -> subprocess.CompletedProcess[str]:
+        """Run what is due."""
+        return subprocess.run(self.call(now, *jobs), capture_output=True, text=True, check=False)
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state"
+
+    def nights(self, name: str = "nightly") -> list[dict[str, Any]]:
+        """Return what the state file tells."""
+        found: list[dict[str, Any]] = json.loads((self.state / f"{name}.json").read_text())["nights"]
+        return found
+
+    def ends(self, name: str = "nightly") -> list[tuple[str, int]]:
+        """Return the nights that are over, with their exit codes."""
+        return [(night["night"], night["exit_code"]) for night in self.nights(name) if night["ended_at"]]
+
+    def run_json(self, night: str, name: str = "nightly") -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.root / "runs" / name / night / "run.json").read_text())
+        return found
+
+    def prompts(self) -> list[str]:
+        return [f"Say question {number}" for number in range(self.rows)]
+
+
+@pytest.fixture
+def nightly(tmp_path: Path, standin: Provider) -> Nightly:
+    return Nightly(tmp_path, standin)

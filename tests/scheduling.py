@@ -1,0 +1,21 @@
+"""`python -m tests.scheduling NOW STATE once|on JOB…` keeps the schedule as `batchmix schedule` does, at another time."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from pathlib import Path
+
+from batchmix.errors import BatchmixError
+from batchmix.schedule.jobs import scheduled_jobs
+from batchmix.schedule.runner import Way, keep, utc_now
+
+if __name__ == "__main__":
+    moment, state, mode, *paths = sys.argv[1:]
+    shift = datetime.datetime.fromisoformat(moment) - utc_now()
+    way = Way(Path(state), once=mode == "once", now=lambda: utc_now() + shift)
+    try:
+        sys.exit(keep(scheduled_jobs([Path(path) for path in paths]), way))
+    except BatchmixError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
