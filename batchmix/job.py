@@ -19,11 +19,12 @@ from urllib.parse import urlsplit
 import msgspec
 
 from batchmix.errors import JobError
+from batchmix.eval_table import Eval, checked_eval, tables_in
 
 DEFAULT_BASE_URL = "https://aihubmix.com/v1"
 REHEARSAL = "rehearsal:"
 """A base URL with this scheme starts the stand-in provider; its options stand behind a `?`."""
-_LATER = {"budget", "eval", "schedule", "reuse"}
+_LATER = {"budget", "schedule", "reuse"}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -136,6 +137,8 @@ class Job(msgspec.Struct, frozen=True):
     retry: Retry = Retry()
     timeouts: Timeouts = Timeouts()
     prices: dict[str, Price] = {}
+    eval: Eval | None = None
+    """None: the answers are not judged."""
 
     def public(self) -> dict[str, Any]:
         """The job as JSON-able values, fit for a file: header values, which may be secret, are left out."""
@@ -178,6 +181,7 @@ class _JobTable(msgspec.Struct, frozen=True):
     timeouts: Timeouts = Timeouts()
     prices: dict[str, Price] = {}
     output: _OutputTable = _OutputTable()
+    eval: Eval | None = None
 
 
 def read_job(path: Path | None, settings: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Job:
@@ -263,6 +267,8 @@ def _check_table(raw: Mapping[str, Any]) -> None:
     for name, table in _TABLES.items():
         if isinstance(raw.get(name), Mapping):
             _check_keys(raw[name], table, f"{name}.")
+    for prefix, entry, kind in tables_in(raw.get("eval")):
+        _check_keys(entry, kind, prefix)
     prices = raw.get("prices")
     for model, price in prices.items() if isinstance(prices, Mapping) else ():
         if isinstance(price, Mapping):
@@ -311,9 +317,10 @@ def _checked(table: _JobTable, path: Path | None, environ: Mapping[str, str]) ->
     name = table.name if table.name is not None else _default_name(path, table.input.path)
     if not re.fullmatch(r"[^/\x00-\x1f\x7f]{1,200}", name) or name in {".", ".."}:
         raise JobError("name: must be a plain name of 1 to 200 characters without / in it")
+    models = _models(table)
     return Job(
         name=name,
-        models=_models(table),
+        models=models,
         samples=table.samples,
         params=table.params,
         limits=table.limits,
@@ -323,6 +330,7 @@ def _checked(table: _JobTable, path: Path | None, environ: Mapping[str, str]) ->
         timeouts=table.timeouts,
         prices=table.prices,
         output=Output(_output_path(table.output.path, name), table.output.shard_rows, table.output.raw),
+        eval=checked_eval(table.eval, tuple(model.name for model in models)) if table.eval else None,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import msgspec
@@ -15,7 +15,7 @@ from batchmix.load import open_dataset
 from batchmix.resume import known_scan
 from batchmix.send.classify import judge
 from batchmix.send.prices import Prices
-from batchmix.store.export import Export
+from batchmix.store.export import Carried, Export
 from batchmix.store.rundir import Layout, RunFile
 from batchmix.store.schema import RESULT_COLUMNS, part_schema
 from batchmix.store.view import View, read_view
@@ -24,16 +24,37 @@ from batchmix.store.view import View, read_view
 def look(folder: Path) -> View:
     """Return what stands in a run folder. Raises `RunError`."""
     run = _run_file(folder)
-    return read_view(folder, judge, Prices(_job(run).prices, _job(run).models))
+    return read_view(folder, judge, _prices(run))
 
 
 def export(folder: Path, file: Path) -> tuple[int, list[str]]:
     """Write a run's results into one file; return how many rows, and warnings. Raises `UsageError`."""
     run = _run_file(folder)
-    job = _job(run)
-    schema = run.carried_schema()
-    exporting = Export(Layout(folder), run, part_schema(schema, run.name), judge, Prices(job.prices, job.models))
+    exporting = Export(Layout(folder), run, part_schema(run.carried_schema(), run.name), judge, _prices(run))
     warnings: list[str] = []
+    exporting.write(file, _carried_or_empty(run, folder, warnings))
+    return exporting.rows, warnings
+
+
+def results(folder: Path, columns: Collection[str]) -> Iterator[pa.RecordBatch]:
+    """Yield some columns of the results that a run has so far, in order and in the order of a part's columns.
+
+    Columns that the run does not have are left out. Raises `RunError`.
+    """
+    run = _run_file(folder)
+    whole = part_schema(run.carried_schema(), run.name)
+    schema = pa.schema([field for field in whole if field.name in columns])
+    exporting = Export(Layout(folder), run, schema, judge, _prices(run))
+    yield from exporting.batches(_carried_or_empty(run, folder, []))
+
+
+def job_of(folder: Path) -> Job:
+    """Return the job that a run folder was made by. Raises `RunError`."""
+    return _job(_run_file(folder))
+
+
+def _carried_or_empty(run: RunFile, folder: Path, warnings: list[str]) -> Carried:
+    job, schema = _job(run), run.carried_schema()
 
     def carried(index: int) -> Iterator[pa.RecordBatch]:
         """Yield a shard's carried columns, or nulls where the input is not what it was."""
@@ -46,8 +67,7 @@ def export(folder: Path, file: Path) -> tuple[int, list[str]]:
             empty = [pa.nulls(rows, field.type) for field in schema]
             yield pa.RecordBatch.from_arrays(empty, schema=schema)
 
-    exporting.write(file, carried)
-    return exporting.rows, warnings
+    return carried
 
 
 def _carried(run: RunFile, job: Job, folder: Path, index: int) -> list[pa.RecordBatch]:
@@ -66,6 +86,11 @@ def _carried(run: RunFile, job: Job, folder: Path, index: int) -> list[pa.Record
         dataset.discard()
         raise InputError("the input has changed")
     return list(dataset.carried(index))
+
+
+def _prices(run: RunFile) -> Prices:
+    job = _job(run)
+    return Prices(job.prices, job.models)
 
 
 def _run_file(folder: Path) -> RunFile:

@@ -22,6 +22,7 @@ _COMMANDS = {
     "plan": "Say what a run would send; sends nothing.",
     "status": "Show how a run stands, also while it runs.",
     "export": "Write a run's results into one file.",
+    "eval": "Score the answers of a run, and show the metrics.",
     "rehearse": "Start a stand-in provider on this machine.",
 }
 

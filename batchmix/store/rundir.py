@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from batchmix import __version__
 from batchmix.errors import NoSpace, RunError, RunLocked
-from batchmix.store.files import NO_SPACE, allocate, sync_file, sync_folder
+from batchmix.store.files import NO_SPACE, allocate, replace_file
 
 _VERSION = 1
 _RESERVE = "reserve"
@@ -90,6 +90,7 @@ class Layout:
         self.lock = root / "lock"
         self.run_json = root / "run.json"
         self.summary_json = root / "summary.json"
+        self.evaluation = root / "evaluation"
         self.redacted: Callable[[bytes], bytes] = bytes
         """Takes the secrets out of what is written."""
 
@@ -128,18 +129,10 @@ class Layout:
         self._replace(self.summary_json, summary)
 
     def _replace(self, path: Path, value: dict[str, Any]) -> None:
-        temporary = path.with_name(path.name + ".tmp")
+        text = json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
         try:
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with open(fd, "wb") as file:  # noqa: PTH123 - opened with its mode above
-                file.write(
-                    self.redacted(json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
-                )
-            sync_file(temporary)
-            temporary.replace(path)
-            sync_folder(self.root)
+            replace_file(path, self.redacted(text))
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             if error.errno in NO_SPACE:
                 raise NoSpace(f"no space left for {path}; make room and start the same command again") from error
             raise

@@ -1,0 +1,205 @@
+"""A run's metrics, per model and scorer, and per group: `evaluation/metrics.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from batchmix import __version__, reading
+from batchmix.errors import RunError
+from batchmix.eval_table import Eval
+from batchmix.evaluate.metrics import Estimate, Floats, estimate, pass_at, percentiles
+from batchmix.evaluate.scoring import scores_path
+from batchmix.store.files import replace_file
+from batchmix.store.rundir import Layout, now_text
+
+_COLUMNS = [
+    "row", "model", "sample", "status", "refusal", "finish_reason", "prompt_tokens", "completion_tokens",
+    "reasoning_tokens", "cost_usd", "latency_s",
+]  # fmt: skip
+_MOST_GROUPS = 1_000
+
+
+class ModelMetrics(msgspec.Struct, frozen=True):
+    """What one model did, whatever the scorers say. Shares are of its results."""
+
+    model: str
+    results: int
+    answered: float
+    failed: float
+    """`failed` and `rejected` results."""
+    refused: float
+    """Answers with a refusal, or cut by the provider's content filter."""
+    prompt_tokens: int
+    completion_tokens: int
+    reasoning_tokens: int
+    cost_usd: float | None
+    """None: no answer has a price."""
+    latency_s: dict[str, float] | None
+    """Percentiles `p50`, `p90`, `p99` of the answers."""
+
+
+class ScoreMetrics(msgspec.Struct, frozen=True):
+    """What one scorer gives one model, over all rows or over a group of them."""
+
+    model: str
+    scorer: str
+    group: dict[str, str | None]
+    """Column and value; empty: all rows."""
+    score: Estimate
+    unscored: int
+    """Results that could be given no score; they are in no mean."""
+    no_answer: int
+    """Results without an answer; they count as wrong."""
+    pass_at: dict[int, float] = {}
+
+
+class Metrics(msgspec.Struct, frozen=True):
+    """`evaluation/metrics.json`."""
+
+    name: str
+    started_at: str
+    evaluated_at: str
+    complete: bool
+    results: int
+    models: tuple[ModelMetrics, ...]
+    scores: tuple[ScoreMetrics, ...]
+    version: int = 1
+    batchmix: str = __version__
+
+
+def metrics_path(layout: Layout) -> Path:
+    """Return where a run's metrics stand."""
+    return layout.evaluation / "metrics.json"
+
+
+def read_metrics(layout: Layout) -> Metrics:
+    """Return a run's metrics. Raises `RunError` where it has none."""
+    path = metrics_path(layout)
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Metrics)
+    except FileNotFoundError:
+        raise RunError(f"{layout.root}: has not been evaluated; batchmix eval {layout.root} does it") from None
+    except (OSError, msgspec.DecodeError) as error:
+        raise RunError(f"{path}: can't be read: {error}") from error
+
+
+def write_metrics(layout: Layout, asked: Eval) -> Metrics:
+    """Measure a run whose scores are written, and keep the metrics beside them."""
+    results = read_results(layout.root, [*_COLUMNS, *asked.group_by])
+    scores = pq.read_table(scores_path(layout), columns=["scorer", "score"], read_dictionary=["scorer"])
+    run = layout.read_run()
+    if run is None:
+        raise RunError(f"{layout.root}: is no run folder, it has no run.json")
+    found = Metrics(
+        name=run.name,
+        started_at=run.starts[0].at if run.starts else "",
+        evaluated_at=now_text(),
+        complete=results.num_rows == run.results,
+        results=results.num_rows,
+        models=tuple(_model_metrics(name, _of(results, name)) for name in run.models),
+        scores=tuple(_score_metrics(run.models, asked, results, scores)),
+    )
+    text = json.dumps(msgspec.to_builtins(found, str_keys=True), indent=1, ensure_ascii=False)
+    replace_file(metrics_path(layout), text.encode("utf-8", "replace") + b"\n")
+    return found
+
+
+def read_results(folder: Path, columns: list[str]) -> pa.Table:
+    """Return some columns of a run's results; texts that repeat take no room."""
+    batches = []
+    for batch in reading.results(folder, columns):
+        kept = {}
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            kept[name] = column.is_valid() if name == "refusal" else column
+            if pa.types.is_string(kept[name].type):
+                kept[name] = column.dictionary_encode()
+        batches.append(pa.table(kept))
+    if not batches:
+        raise RunError(f"{folder}: has no results yet")
+    return pa.concat_tables(batches).unify_dictionaries().combine_chunks()
+
+
+def refused(results: pa.Table) -> pa.Array:
+    """Return which results are refusals, from their `refusal` (whether there is one) and `finish_reason`."""
+    filtered = pc.fill_null(pc.equal(results["finish_reason"].cast(pa.string()), "content_filter"), False)  # noqa: FBT003
+    return pc.or_(results["refusal"], filtered)
+
+
+def _of(results: pa.Table, model: str) -> pa.Table:
+    return results.filter(pc.equal(results["model"].cast(pa.string()), model))
+
+
+def _model_metrics(model: str, results: pa.Table) -> ModelMetrics:
+    count = max(1, results.num_rows)
+    answered = pc.equal(results["status"].cast(pa.string()), "ok")
+    priced = pc.sum(results["cost_usd"]).as_py()
+    right = pc.sum(answered).as_py() or 0
+    return ModelMetrics(
+        model=model,
+        results=results.num_rows,
+        answered=right / count,
+        failed=(results.num_rows - right) / count,
+        refused=(pc.sum(refused(results)).as_py() or 0) / count,
+        prompt_tokens=pc.sum(results["prompt_tokens"]).as_py() or 0,
+        completion_tokens=pc.sum(results["completion_tokens"]).as_py() or 0,
+        reasoning_tokens=pc.sum(results["reasoning_tokens"]).as_py() or 0,
+        cost_usd=priced,
+        latency_s=percentiles(_floats(results["latency_s"].filter(answered).drop_null())),
+    )
+
+
+def _score_metrics(models: list[str], asked: Eval, results: pa.Table, scores: pa.Table) -> Iterator[ScoreMetrics]:
+    for number, scorer in enumerate(asked.scorers):
+        # Each result has one score of each scorer, in the job's order.
+        given = _floats(scores["score"])[number :: len(asked.scorers)]
+        for model in models:
+            chosen = _indices(pc.equal(results["model"].cast(pa.string()), model))
+            mine = results.take(pa.array(chosen))
+            yield _score(model, scorer.name, {}, mine, given[chosen])
+            for column in asked.group_by:
+                for value, inside in _groups(mine[column]):
+                    yield _score(
+                        model, scorer.name, {column: value}, mine.take(pa.array(inside)), given[chosen][inside]
+                    )
+
+
+def _score(model: str, scorer: str, group: dict[str, str | None], results: pa.Table, given: Floats) -> ScoreMetrics:
+    scored = ~np.isnan(given)
+    rows = results["row"].to_numpy()[scored]
+    no_answer = pc.sum(pc.not_equal(results["status"].cast(pa.string()), "ok")).as_py() or 0
+    return ScoreMetrics(
+        model=model,
+        scorer=scorer,
+        group=group,
+        score=estimate(given[scored], rows),
+        unscored=int((~scored).sum()),
+        no_answer=no_answer,
+        pass_at=pass_at(given[scored], rows),
+    )
+
+
+def _groups(column: pa.ChunkedArray) -> Iterator[tuple[str | None, Any]]:
+    """Yield each value of a column as text, in order, and where it stands."""
+    texts = column.cast(pa.string()).combine_chunks().dictionary_encode(null_encoding="encode")
+    values = texts.dictionary.to_pylist()
+    codes = texts.indices.to_numpy()
+    for value in sorted(values, key=lambda value: (value is None, value))[:_MOST_GROUPS]:
+        yield value, np.flatnonzero(codes == values.index(value))
+
+
+def _indices(mask: Any) -> Any:
+    return np.flatnonzero(mask.to_numpy(zero_copy_only=False) if isinstance(mask, pa.Array) else mask.to_numpy())
+
+
+def _floats(column: Any) -> Floats:
+    found: Floats = np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)  # nulls become NaN
+    return found
