@@ -23,6 +23,7 @@ _COMMANDS = {
     "status": "Show how a run stands, also while it runs.",
     "export": "Write a run's results into one file.",
     "eval": "Score the answers of a run, and show the metrics.",
+    "diff": "Compare two evaluated runs.",
     "rehearse": "Start a stand-in provider on this machine.",
 }
 

@@ -7,15 +7,20 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from batchmix.cli.options import job_from, job_options, verbose_option
 from batchmix.cli.output import complain, keep_secret, log_to_stderr, say, say_json
 from batchmix.errors import BatchmixError, UsageError
+from batchmix.job import Job
 from batchmix.records import Board
 from batchmix.redact import read_secrets
+
+if TYPE_CHECKING:
+    from batchmix.cli.eval import Conclusion
+    from batchmix.evaluate.scoring import Asked
 
 
 @click.command("run")
@@ -38,8 +43,8 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
       batchmix run prompts.jsonl --model gpt-4o-mini --out runs/first
       batchmix run job.toml --limit 100 --set params.temperature=0.5
 
-    Exit codes: 0 all answered, 1 some rows failed, 2 nothing was sent, 3 stopped early (the same command resumes),
-    130 and 143 interrupted (the same command resumes).
+    Exit codes: 0 all answered, 1 some rows failed or the evaluation did, 2 nothing was sent, 3 stopped early (the same
+    command resumes), 130 and 143 interrupted (the same command resumes).
     """
     log_to_stderr(options["verbose"])
     job = job_from(source, settings, options)
@@ -50,6 +55,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     from batchmix.cli.closing import closing_lines
     from batchmix.cli.progress import shown
 
+    scorers = _scorers(job, source)
     board = Board()
     began = time.monotonic()
     stopped: BatchmixError | None = None
@@ -70,15 +76,38 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
             view = reading.look(Path(job.output.path))
     for warning in board.warnings:
         complain(warning)
-    if options["as_json"]:
-        say_json(view.summary())
-    else:
+    if not options["as_json"]:
         for line in closing_lines(view, board, time.monotonic() - began):
             say(line)
+    conclusion = _evaluated(job, scorers) if stopped is None else None
+    if options["as_json"]:
+        say_json(view.summary() | ({"evaluation": conclusion.record} if conclusion else {}))
+    elif conclusion:
+        for line in ["", *conclusion.lines]:
+            say(line)
     if stopped is None:
-        return pipeline.exit_code(view)
+        return max(pipeline.exit_code(view), conclusion.exit_code if conclusion else 0)
     complain(f"{stopped}\nTo go on, give the same command again: {_same_command()}")
     return stopped.exit_code
+
+
+def _scorers(job: Job, source: str) -> list[Asked]:
+    """Return what will score the answers; a mistake in it is found before anything is sent."""
+    if job.eval is None:
+        return []
+    from batchmix.evaluate.evaluation import prepared
+
+    return prepared(job, Path(source).parent if source.endswith(".toml") else None)
+
+
+def _evaluated(job: Job, scorers: list[Asked]) -> Conclusion | None:
+    if job.eval is None:
+        return None
+    from batchmix.cli.eval import concluded
+    from batchmix.evaluate.evaluation import evaluate
+
+    root = Path(job.output.path)
+    return concluded(root, job, evaluate(root, job, scorers))
 
 
 def _same_command() -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from batchmix.arrow import set_up_arrow
 from batchmix.errors import JobError
 from batchmix.eval_table import Eval, Judge, Scorer
+from batchmix.evaluate.history import previous
 from batchmix.evaluate.measure import Metrics, write_metrics
 from batchmix.evaluate.scorers import Score, scorer_of
 from batchmix.evaluate.scoring import Asked, write_scores
@@ -33,6 +34,13 @@ def evaluate(root: Path, job: Job, scorers: list[Asked]) -> Metrics:
     asked = job.eval or Eval()
     write_scores(layout, asked, scorers, _no_judge)
     return write_metrics(layout, asked)
+
+
+def against(root: Path, job: Job) -> Path | None:
+    """Return the run that a job wants its runs compared with; None: there is none (yet)."""
+    if job.eval is None or job.eval.against is None:
+        return None
+    return previous(root) if job.eval.against == "previous" else Path(job.eval.against)
 
 
 def _no_judge(scorer: Scorer) -> Iterator[Score]:

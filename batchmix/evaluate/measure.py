@@ -21,9 +21,9 @@ from batchmix.evaluate.scoring import scores_path
 from batchmix.store.files import replace_file
 from batchmix.store.rundir import Layout, now_text
 
-_COLUMNS = [
+RESULT_COLUMNS = [
     "row", "model", "sample", "status", "refusal", "finish_reason", "prompt_tokens", "completion_tokens",
-    "reasoning_tokens", "cost_usd", "latency_s",
+    "reasoning_tokens", "cost_usd", "latency_s", "response",
 ]  # fmt: skip
 _MOST_GROUPS = 1_000
 
@@ -44,7 +44,9 @@ class ModelMetrics(msgspec.Struct, frozen=True):
     cost_usd: float | None
     """None: no answer has a price."""
     latency_s: dict[str, float] | None
-    """Percentiles `p50`, `p90`, `p99` of the answers."""
+    """`mean` and the percentiles `p50`, `p90`, `p99` of the answers."""
+    response_chars: float | None
+    """Mean length of the answers' text."""
 
 
 class ScoreMetrics(msgspec.Struct, frozen=True):
@@ -70,6 +72,8 @@ class Metrics(msgspec.Struct, frozen=True):
     evaluated_at: str
     complete: bool
     results: int
+    asked: Eval
+    """How it was evaluated."""
     models: tuple[ModelMetrics, ...]
     scores: tuple[ScoreMetrics, ...]
     version: int = 1
@@ -94,7 +98,7 @@ def read_metrics(layout: Layout) -> Metrics:
 
 def write_metrics(layout: Layout, asked: Eval) -> Metrics:
     """Measure a run whose scores are written, and keep the metrics beside them."""
-    results = read_results(layout.root, [*_COLUMNS, *asked.group_by])
+    results = read_results(layout.root, [*RESULT_COLUMNS, *asked.group_by])
     scores = pq.read_table(scores_path(layout), columns=["scorer", "score"], read_dictionary=["scorer"])
     run = layout.read_run()
     if run is None:
@@ -105,6 +109,7 @@ def write_metrics(layout: Layout, asked: Eval) -> Metrics:
         evaluated_at=now_text(),
         complete=results.num_rows == run.results,
         results=results.num_rows,
+        asked=asked,
         models=tuple(_model_metrics(name, _of(results, name)) for name in run.models),
         scores=tuple(_score_metrics(run.models, asked, results, scores)),
     )
@@ -114,18 +119,23 @@ def write_metrics(layout: Layout, asked: Eval) -> Metrics:
 
 
 def read_results(folder: Path, columns: list[str]) -> pa.Table:
-    """Return some columns of a run's results; texts that repeat take no room."""
+    """Return some columns of a run's results: of `refusal` whether there is one, of `response` how long it is.
+
+    Texts that repeat take no room.
+    """
     batches = []
     for batch in reading.results(folder, columns):
-        kept = {}
-        for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            kept[name] = column.is_valid() if name == "refusal" else column
-            if pa.types.is_string(kept[name].type):
-                kept[name] = column.dictionary_encode()
-        batches.append(pa.table(kept))
+        kept = zip(batch.schema.names, batch.columns, strict=True)
+        batches.append(pa.table({name: _kept(name, column) for name, column in kept}))
     if not batches:
         raise RunError(f"{folder}: has no results yet")
     return pa.concat_tables(batches).unify_dictionaries().combine_chunks()
+
+
+def _kept(name: str, column: pa.Array) -> pa.Array:
+    if name in {"refusal", "response"}:
+        return column.is_valid() if name == "refusal" else pc.utf8_length(column)
+    return column.dictionary_encode() if pa.types.is_string(column.type) else column
 
 
 def refused(results: pa.Table) -> pa.Array:
@@ -153,14 +163,15 @@ def _model_metrics(model: str, results: pa.Table) -> ModelMetrics:
         completion_tokens=pc.sum(results["completion_tokens"]).as_py() or 0,
         reasoning_tokens=pc.sum(results["reasoning_tokens"]).as_py() or 0,
         cost_usd=priced,
-        latency_s=percentiles(_floats(results["latency_s"].filter(answered).drop_null())),
+        latency_s=percentiles(floats(results["latency_s"].filter(answered).drop_null())),
+        response_chars=pc.mean(results["response"]).as_py(),
     )
 
 
 def _score_metrics(models: list[str], asked: Eval, results: pa.Table, scores: pa.Table) -> Iterator[ScoreMetrics]:
     for number, scorer in enumerate(asked.scorers):
         # Each result has one score of each scorer, in the job's order.
-        given = _floats(scores["score"])[number :: len(asked.scorers)]
+        given = floats(scores["score"])[number :: len(asked.scorers)]
         for model in models:
             chosen = _indices(pc.equal(results["model"].cast(pa.string()), model))
             mine = results.take(pa.array(chosen))
@@ -200,6 +211,7 @@ def _indices(mask: Any) -> Any:
     return np.flatnonzero(mask.to_numpy(zero_copy_only=False) if isinstance(mask, pa.Array) else mask.to_numpy())
 
 
-def _floats(column: Any) -> Floats:
-    found: Floats = np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)  # nulls become NaN
+def floats(column: Any) -> Floats:
+    """Return a column as float64; nulls become NaN."""
+    found: Floats = np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
     return found

@@ -122,8 +122,9 @@ def _pass_at(n: int, c: int, k: int) -> float:
 
 
 def percentiles(values: Floats, points: tuple[int, ...] = (50, 90, 99)) -> dict[str, float] | None:
-    """Return percentiles as `p50` and so on, with linear interpolation; None for no values."""
+    """Return `mean`, and percentiles as `p50` and so on, with linear interpolation; None for no values."""
     if not len(values):
         return None
     found = np.percentile(values, points)
-    return {f"p{point}": float(value) for point, value in zip(points, found, strict=True)}
+    named = {f"p{point}": float(value) for point, value in zip(points, found, strict=True)}
+    return {"mean": float(values.mean()), **named}

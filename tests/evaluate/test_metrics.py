@@ -83,5 +83,7 @@ def test_pass_at_k_of_many_samples_does_not_overflow() -> None:
 def test_percentiles_interpolate() -> None:
     values = RNG.exponential(size=999)
     found = percentiles(values)
+    assert found is not None
+    assert found.pop("mean") == pytest.approx(np.mean(values))
     assert found == {f"p{p}": pytest.approx(stats.scoreatpercentile(values, p)) for p in (50, 90, 99)}
     assert percentiles(np.array([])) is None
