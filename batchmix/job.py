@@ -318,6 +318,8 @@ def _checked(table: _JobTable, path: Path | None, environ: Mapping[str, str]) ->
     if not re.fullmatch(r"[^/\x00-\x1f\x7f]{1,200}", name) or name in {".", ".."}:
         raise JobError("name: must be a plain name of 1 to 200 characters without / in it")
     models = _models(table)
+    for scorer in table.eval.scorers if table.eval else ():
+        _check_params(getattr(scorer, "params", {}))
     return Job(
         name=name,
         models=models,

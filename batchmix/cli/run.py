@@ -16,7 +16,7 @@ from batchmix.cli.output import complain, keep_secret, log_to_stderr, say, say_j
 from batchmix.errors import BatchmixError, UsageError
 from batchmix.job import Job
 from batchmix.records import Board
-from batchmix.redact import read_secrets
+from batchmix.redact import Secrets, read_secrets
 
 if TYPE_CHECKING:
     from batchmix.cli.eval import Conclusion
@@ -79,7 +79,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     if not options["as_json"]:
         for line in closing_lines(view, board, time.monotonic() - began):
             say(line)
-    conclusion = _evaluated(job, scorers) if stopped is None else None
+    conclusion = _evaluated(job, secrets, scorers, options["progress"]) if stopped is None else None
     if options["as_json"]:
         say_json(view.summary() | ({"evaluation": conclusion.record} if conclusion else {}))
     elif conclusion:
@@ -100,14 +100,13 @@ def _scorers(job: Job, source: str) -> list[Asked]:
     return prepared(job, Path(source).parent if source.endswith(".toml") else None)
 
 
-def _evaluated(job: Job, scorers: list[Asked]) -> Conclusion | None:
+def _evaluated(job: Job, secrets: Secrets, scorers: list[Asked], progress: str) -> Conclusion | None:
     if job.eval is None:
         return None
-    from batchmix.cli.eval import concluded
-    from batchmix.evaluate.evaluation import evaluate
+    from batchmix.cli.eval import evaluated
+    from batchmix.evaluate.judge import Asking
 
-    root = Path(job.output.path)
-    return concluded(root, job, evaluate(root, job, scorers))
+    return evaluated(Path(job.output.path), Asking(job, secrets, Board()), scorers, progress)
 
 
 def _same_command() -> str:

@@ -63,6 +63,10 @@ def _model_cells(found: ModelMetrics) -> tuple[str, ...]:
 
 
 def _notes(metrics: Metrics) -> Iterator[str]:
+    for judged in metrics.judges:
+        cost = "" if judged.cost_usd is None else f", ${judged.cost_usd:,.4f}"
+        tokens = f"{judged.prompt_tokens:,} tokens in, {judged.completion_tokens:,} out{cost}"
+        yield f"{judged.scorer}: {cell(judged.model)} has judged {judged.ok:,} answers, {tokens}"
     for found in metrics.scores:
         if found.unscored and not found.group:
             what = f"{found.scorer} gives no score to {found.unscored:,} results"

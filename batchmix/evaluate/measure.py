@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from batchmix import __version__, reading
 from batchmix.errors import RunError
 from batchmix.eval_table import Eval
+from batchmix.evaluate.judge import Judged
 from batchmix.evaluate.metrics import Estimate, Floats, estimate, pass_at, percentiles
 from batchmix.evaluate.scoring import scores_path
 from batchmix.store.files import replace_file
@@ -76,6 +77,7 @@ class Metrics(msgspec.Struct, frozen=True):
     """How it was evaluated."""
     models: tuple[ModelMetrics, ...]
     scores: tuple[ScoreMetrics, ...]
+    judges: tuple[Judged, ...] = ()
     version: int = 1
     batchmix: str = __version__
 
@@ -96,7 +98,7 @@ def read_metrics(layout: Layout) -> Metrics:
         raise RunError(f"{path}: can't be read: {error}") from error
 
 
-def write_metrics(layout: Layout, asked: Eval) -> Metrics:
+def write_metrics(layout: Layout, asked: Eval, judged: tuple[Judged, ...]) -> Metrics:
     """Measure a run whose scores are written, and keep the metrics beside them."""
     results = read_results(layout.root, [*RESULT_COLUMNS, *asked.group_by])
     scores = pq.read_table(scores_path(layout), columns=["scorer", "score"], read_dictionary=["scorer"])
@@ -112,9 +114,10 @@ def write_metrics(layout: Layout, asked: Eval) -> Metrics:
         asked=asked,
         models=tuple(_model_metrics(name, _of(results, name)) for name in run.models),
         scores=tuple(_score_metrics(run.models, asked, results, scores)),
+        judges=judged,
     )
     text = json.dumps(msgspec.to_builtins(found, str_keys=True), indent=1, ensure_ascii=False)
-    replace_file(metrics_path(layout), text.encode("utf-8", "replace") + b"\n")
+    replace_file(metrics_path(layout), layout.redacted(text.encode("utf-8", "replace") + b"\n"))
     return found
 
 

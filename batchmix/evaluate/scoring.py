@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 
 from batchmix import reading
 from batchmix.eval_table import Eval, Scorer
+from batchmix.evaluate.judge import Slots, Verdicts
 from batchmix.evaluate.scorers import Score, Score1, text_of
+from batchmix.job import Job
 from batchmix.store.files import sync_file
 from batchmix.store.parts import write_rows
 from batchmix.store.rundir import Layout
@@ -35,8 +38,6 @@ _LONGEST = 4_000
 
 Asked = tuple[Scorer, Score1 | None]
 """A scorer of the job and what scores single answers; None for a judge."""
-Verdicts = Callable[[Scorer], Iterator[Score]]
-"""Yields a judge's score for each result of the run, in order."""
 
 
 def scores_path(layout: Layout) -> Path:
@@ -44,49 +45,43 @@ def scores_path(layout: Layout) -> Path:
     return layout.evaluation / "scores.parquet"
 
 
-def write_scores(layout: Layout, asked: Eval, scorers: list[Asked], verdicts: Verdicts) -> int:
-    """Score the answers that a run has, and return how many results there were.
+def write_scores(layout: Layout, job: Job, scorers: list[Asked], verdicts: Mapping[str, Verdicts]) -> None:
+    """Score the answers that a run has; `verdicts` are those of the judges, by the scorer's name.
 
     The file appears when it is whole. Raises `JobError` where a column that is named is not there.
     """
     layout.evaluation.mkdir(0o700, exist_ok=True)
     path = scores_path(layout)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    counted = [0]
     try:
-        write_rows(temporary, SCORES_SCHEMA, _batches(layout, asked, scorers, verdicts, counted), lambda: None)
+        write_rows(temporary, SCORES_SCHEMA, _batches(layout, job, scorers, verdicts), lambda: None)
         sync_file(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    return counted[0]
 
 
 def _batches(
-    layout: Layout, asked: Eval, scorers: list[Asked], verdicts: Verdicts, counted: list[int]
+    layout: Layout, job: Job, scorers: list[Asked], verdicts: Mapping[str, Verdicts]
 ) -> Iterator[pa.RecordBatch]:
-    judged = {scorer.name: verdicts(scorer) for scorer, score in scorers if score is None}
-    for batch in reading.results(layout.root, [*RESULT_COLUMNS, *_carried(layout)]):
+    asked, run = job.eval or Eval(), layout.read_run()
+    if run is None:
+        return
+    slots = Slots(job, run.models)
+    for batch in reading.results(layout.root, [*RESULT_COLUMNS, *run.carried_schema().names]):
         asked.check_columns(batch.schema.names)
-        counted[0] += batch.num_rows
         rows = []
         for result in batch.to_pylist():
             for scorer, score in scorers:
                 target = asked.target_of(scorer)
                 wanted = None if target is None else result[target]
-                # A judge's verdicts come one for each result: the next one is taken whatever comes of it.
-                given = next(judged[scorer.name]) if score is None else None
                 found = _without_answer(result, wanted, needed=target is not None)
-                if found is None:
-                    found = given or _scored(score, result, wanted)
-                rows.append(_row(result, scorer.name, found))
+                if found is None and score is None:
+                    given = verdicts[scorer.name].at(slots.of(result))
+                    found = msgspec.structs.replace(given, target=None if wanted is None else text_of(wanted))
+                rows.append(_row(result, scorer.name, found or _scored(score, result, wanted)))
         if rows:
             yield _record(rows)
-
-
-def _carried(layout: Layout) -> list[str]:
-    run = layout.read_run()
-    return run.carried_schema().names if run else []
 
 
 def _without_answer(result: dict[str, Any], wanted: Any, *, needed: bool) -> Score | None:

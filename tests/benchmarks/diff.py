@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from batchmix import pipeline
 from batchmix.evaluate.diff import diff
 from batchmix.evaluate.evaluation import evaluate, prepared
+from batchmix.evaluate.judge import Asking
 from batchmix.job import read_job
 from batchmix.records import Board
 from batchmix.redact import Secrets
@@ -44,7 +45,7 @@ def night(root: Path, name: str) -> Path:
     }
     job = read_job(None, settings, {})
     pipeline.run(job, Secrets(), pipeline.Options(), Board())
-    evaluate(root / name, job, prepared(job, None))
+    evaluate(root / name, Asking(job, Secrets(), Board()), prepared(job, None))
     return root / name
 
 
