@@ -77,7 +77,7 @@ OWNERS = {
     "rapidfuzz": {"evaluate/scorers.py"},
     "tqdm": {"cli/"},
     "click": {"cli/"},
-    "minijinja": {"load/template.py"},
+    "minijinja": {"load/template.py", "evaluate/report.py"},
 }
 
 

@@ -100,12 +100,19 @@ def read_metrics(layout: Layout) -> Metrics:
 
 def write_metrics(layout: Layout, asked: Eval, judged: tuple[Judged, ...]) -> Metrics:
     """Measure a run whose scores are written, and keep the metrics beside them."""
-    results = read_results(layout.root, [*RESULT_COLUMNS, *asked.group_by])
-    scores = pq.read_table(scores_path(layout), columns=["scorer", "score"], read_dictionary=["scorer"])
+    found = measure(layout, asked, judged)
+    text = json.dumps(msgspec.to_builtins(found, str_keys=True), indent=1, ensure_ascii=False)
+    replace_file(metrics_path(layout), layout.redacted(text.encode("utf-8", "replace") + b"\n"))
+    return found
+
+
+def measure(layout: Layout, asked: Eval, judged: tuple[Judged, ...]) -> Metrics:
+    """Return a run's metrics; where there are scorers, their scores must be written. Raises `RunError`."""
     run = layout.read_run()
     if run is None:
         raise RunError(f"{layout.root}: is no run folder, it has no run.json")
-    found = Metrics(
+    results = read_results(layout.root, [*RESULT_COLUMNS, *asked.group_by])
+    return Metrics(
         name=run.name,
         started_at=run.starts[0].at if run.starts else "",
         evaluated_at=now_text(),
@@ -113,12 +120,9 @@ def write_metrics(layout: Layout, asked: Eval, judged: tuple[Judged, ...]) -> Me
         results=results.num_rows,
         asked=asked,
         models=tuple(_model_metrics(name, _of(results, name)) for name in run.models),
-        scores=tuple(_score_metrics(run.models, asked, results, scores)),
+        scores=tuple(_score_metrics(run.models, asked, results, layout)) if asked.scorers else (),
         judges=judged,
     )
-    text = json.dumps(msgspec.to_builtins(found, str_keys=True), indent=1, ensure_ascii=False)
-    replace_file(metrics_path(layout), layout.redacted(text.encode("utf-8", "replace") + b"\n"))
-    return found
 
 
 def read_results(folder: Path, columns: list[str]) -> pa.Table:
@@ -171,7 +175,8 @@ def _model_metrics(model: str, results: pa.Table) -> ModelMetrics:
     )
 
 
-def _score_metrics(models: list[str], asked: Eval, results: pa.Table, scores: pa.Table) -> Iterator[ScoreMetrics]:
+def _score_metrics(models: list[str], asked: Eval, results: pa.Table, layout: Layout) -> Iterator[ScoreMetrics]:
+    scores = pq.read_table(scores_path(layout), columns=["score"])
     for number, scorer in enumerate(asked.scorers):
         # Each result has one score of each scorer, in the job's order.
         given = floats(scores["score"])[number :: len(asked.scorers)]
