@@ -13,6 +13,7 @@ MAY = {
     "cli": {
         "cli",
         "evaluate",
+        "eval_table",
         "pipeline",
         "reading",
         "planning",

@@ -10,7 +10,9 @@ import click
 import msgspec
 
 from batchmix.cli.options import verbose_option
-from batchmix.cli.output import keep_secret, log_to_stderr, say, say_json
+from batchmix.cli.output import complain, keep_secret, log_to_stderr, say, say_json
+from batchmix.errors import Interrupted, JobError, Stopped
+from batchmix.eval_table import Eval, Judge
 from batchmix.job import Job, merge_settings, parse_setting, read_job
 from batchmix.records import Board
 from batchmix.redact import Secrets, read_secrets
@@ -83,7 +85,11 @@ def evaluated(root: Path, asking: Asking, scorers: list[Asked], progress: str) -
 
     judged = any(score is None for _, score in scorers)
     with shown(asking.board, progress if judged else "none"):
-        metrics = evaluate(root, asking, scorers)
+        try:
+            metrics = evaluate(root, asking, scorers)
+        except (Stopped, Interrupted):
+            complain("the run itself is whole; the same command goes on with its evaluation")
+            raise
     return _concluded(root, asking.job, metrics)
 
 
@@ -110,4 +116,10 @@ def _concluded(root: Path, job: Job, metrics: Metrics) -> Conclusion:
 
 
 def _asked(made_by: Job, given: Job | None) -> Job:
-    return made_by if given is None else msgspec.structs.replace(made_by, eval=given.eval, provider=given.provider)
+    """Return the job of a run, evaluated as another job file says."""
+    if given is None:
+        if made_by.provider.headers and any(isinstance(scorer, Judge) for scorer in (made_by.eval or Eval()).scorers):
+            raise JobError("the job sends headers of its own, which no run folder keeps; give the job file")
+        return made_by
+    taken = {name: getattr(given, name) for name in ("eval", "provider", "limits", "retry", "timeouts", "prices")}
+    return msgspec.structs.replace(made_by, **taken)

@@ -16,7 +16,7 @@ from batchmix.arrow import set_up_arrow
 from batchmix.errors import RunError
 from batchmix.eval_table import LESS_IS_BETTER, Guard
 from batchmix.evaluate.guards import guarded, missed
-from batchmix.evaluate.measure import Metrics, floats, read_metrics, read_results, refused
+from batchmix.evaluate.measure import Metrics, equals, floats, read_metrics, read_results, refused
 from batchmix.evaluate.metrics import Floats, Ints
 from batchmix.evaluate.paired import Paired, compare, holm
 from batchmix.evaluate.scoring import scores_path
@@ -90,7 +90,7 @@ class _Side(msgspec.Struct):
 
     def of(self, model: str) -> Any:
         """Return where a model's results stand, in the order of row and sample."""
-        return np.flatnonzero(pc.equal(self.results["model"].cast(pa.string()), model).to_numpy())
+        return np.flatnonzero(equals(self.results["model"], model))
 
     def keys(self, chosen: Any) -> Ints:
         """Return one number for each row and sample."""
@@ -248,7 +248,7 @@ def _compared(model: str, metric: str, scorer: str, values: tuple[Floats, Floats
 def _values(side: _Side, metric: str, chosen: Any) -> Floats:
     picked = side.results.take(pa.array(chosen))
     if metric == "answered":
-        return floats(pc.equal(picked["status"].cast(pa.string()), "ok").cast(pa.int8()))
+        return equals(picked["status"], "ok").astype(np.float64)
     if metric == "refused":
         return floats(refused(picked).cast(pa.int8()))
     return floats(picked["response" if metric == "response_chars" else metric])

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -17,16 +18,17 @@ from batchmix import __version__, reading
 from batchmix.errors import RunError
 from batchmix.eval_table import Eval
 from batchmix.evaluate.judge import Judged
-from batchmix.evaluate.metrics import Estimate, Floats, estimate, pass_at, percentiles
+from batchmix.evaluate.metrics import Estimate, Floats, Ints, estimate, pass_at, percentiles
 from batchmix.evaluate.scoring import scores_path
 from batchmix.store.files import replace_file
 from batchmix.store.rundir import Layout, now_text
 
 RESULT_COLUMNS = [
-    "row", "model", "sample", "status", "refusal", "finish_reason", "prompt_tokens", "completion_tokens",
-    "reasoning_tokens", "cost_usd", "latency_s", "response",
+    "row", "model", "status", "refusal", "finish_reason", "prompt_tokens", "completion_tokens", "reasoning_tokens",
+    "cost_usd", "latency_s", "response",
 ]  # fmt: skip
 _MOST_GROUPS = 1_000
+"""Values of a column that are given a group of their own: the first, in order."""
 
 
 class ModelMetrics(msgspec.Struct, frozen=True):
@@ -140,24 +142,35 @@ def read_results(folder: Path, columns: list[str]) -> pa.Table:
 
 
 def _kept(name: str, column: pa.Array) -> pa.Array:
-    if name in {"refusal", "response"}:
-        return column.is_valid() if name == "refusal" else pc.utf8_length(column)
+    if name == "refusal":
+        return column.is_valid()
+    if name == "response":
+        return pc.utf8_length(column)
     return column.dictionary_encode() if pa.types.is_string(column.type) else column
 
 
 def refused(results: pa.Table) -> pa.Array:
     """Return which results are refusals, from their `refusal` (whether there is one) and `finish_reason`."""
-    filtered = pc.fill_null(pc.equal(results["finish_reason"].cast(pa.string()), "content_filter"), False)  # noqa: FBT003
-    return pc.or_(results["refusal"], filtered)
+    return pc.or_(results["refusal"], pa.chunked_array([pa.array(equals(results["finish_reason"], "content_filter"))]))
+
+
+def equals(column: pa.ChunkedArray, value: str) -> npt.NDArray[np.bool_]:
+    """Return where a column of texts, as `read_results` keeps them, has a value."""
+    texts = column.combine_chunks()
+    texts = texts.dictionary_encode() if pa.types.is_string(texts.type) else texts
+    values = texts.dictionary.to_pylist()
+    code = values.index(value) if value in values else -2
+    found: npt.NDArray[np.bool_] = pc.fill_null(texts.indices, -1).to_numpy(zero_copy_only=False) == code
+    return found
 
 
 def _of(results: pa.Table, model: str) -> pa.Table:
-    return results.filter(pc.equal(results["model"].cast(pa.string()), model))
+    return results.filter(pa.array(equals(results["model"], model)))
 
 
 def _model_metrics(model: str, results: pa.Table) -> ModelMetrics:
     count = max(1, results.num_rows)
-    answered = pc.equal(results["status"].cast(pa.string()), "ok")
+    answered = pa.chunked_array([pa.array(equals(results["status"], "ok"))])
     priced = pc.sum(results["cost_usd"]).as_py()
     right = pc.sum(answered).as_py() or 0
     return ModelMetrics(
@@ -176,33 +189,37 @@ def _model_metrics(model: str, results: pa.Table) -> ModelMetrics:
 
 
 def _score_metrics(models: list[str], asked: Eval, results: pa.Table, layout: Layout) -> Iterator[ScoreMetrics]:
-    scores = pq.read_table(scores_path(layout), columns=["score"])
+    scores = floats(pq.read_table(scores_path(layout), columns=["score"])["score"])
+    rows = results["row"].to_numpy()
+    answered = equals(results["status"], "ok")
+    of_model = {model: np.flatnonzero(equals(results["model"], model)) for model in models}
+    groups = {column: list(_groups(results[column])) for column in asked.group_by}
     for number, scorer in enumerate(asked.scorers):
         # Each result has one score of each scorer, in the job's order.
-        given = floats(scores["score"])[number :: len(asked.scorers)]
-        for model in models:
-            chosen = _indices(pc.equal(results["model"].cast(pa.string()), model))
-            mine = results.take(pa.array(chosen))
-            yield _score(model, scorer.name, {}, mine, given[chosen])
-            for column in asked.group_by:
-                for value, inside in _groups(mine[column]):
-                    yield _score(
-                        model, scorer.name, {column: value}, mine.take(pa.array(inside)), given[chosen][inside]
-                    )
+        given = scores[number :: len(asked.scorers)]
+        for model, chosen in of_model.items():
+            yield _score(model, scorer.name, {}, (given[chosen], rows[chosen], answered[chosen]))
+            for column, values in groups.items():
+                for value, inside in values:
+                    both = np.intersect1d(chosen, inside, assume_unique=True)
+                    if len(both):
+                        yield _score(model, scorer.name, {column: value}, (given[both], rows[both], answered[both]))
 
 
-def _score(model: str, scorer: str, group: dict[str, str | None], results: pa.Table, given: Floats) -> ScoreMetrics:
+def _score(
+    model: str, scorer: str, group: dict[str, str | None], results: tuple[Floats, Ints, npt.NDArray[np.bool_]]
+) -> ScoreMetrics:
+    """Return the metrics of some results: of their scores, their rows, and whether they were answered."""
+    given, rows, answered = results
     scored = ~np.isnan(given)
-    rows = results["row"].to_numpy()[scored]
-    no_answer = pc.sum(pc.not_equal(results["status"].cast(pa.string()), "ok")).as_py() or 0
     return ScoreMetrics(
         model=model,
         scorer=scorer,
         group=group,
-        score=estimate(given[scored], rows),
+        score=estimate(given[scored], rows[scored]),
         unscored=int((~scored).sum()),
-        no_answer=no_answer,
-        pass_at=pass_at(given[scored], rows),
+        no_answer=int((~answered).sum()),
+        pass_at=pass_at(given[scored], rows[scored]),
     )
 
 
@@ -213,10 +230,6 @@ def _groups(column: pa.ChunkedArray) -> Iterator[tuple[str | None, Any]]:
     codes = texts.indices.to_numpy()
     for value in sorted(values, key=lambda value: (value is None, value))[:_MOST_GROUPS]:
         yield value, np.flatnonzero(codes == values.index(value))
-
-
-def _indices(mask: Any) -> Any:
-    return np.flatnonzero(mask.to_numpy(zero_copy_only=False) if isinstance(mask, pa.Array) else mask.to_numpy())
 
 
 def floats(column: Any) -> Floats:

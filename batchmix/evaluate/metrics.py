@@ -8,7 +8,6 @@ same row are not independent, so standard errors are clustered by row, as in Mil
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -105,16 +104,15 @@ def pass_at(scores: Floats, rows: Ints) -> dict[int, float]:
     most = int(samples.max())
     if most < 2:
         return {}
-    asked = sorted({k for k in _PASS_AT if k <= most} | {most})
-    found = {}
-    for k in asked:
-        enough = samples >= k
-        found[k] = float(np.mean([_pass_at(int(n), int(c), k) for n, c in _pairs(samples[enough], right[enough])]))
-    return found
+    kinds, counts = np.unique(np.stack([samples, right]), axis=1, return_counts=True)
+    rows_of = [(int(n), int(c), int(count)) for (n, c), count in zip(kinds.T, counts, strict=True)]
+    return {k: _mean_pass_at(rows_of, k) for k in sorted({k for k in _PASS_AT if k <= most} | {most})}
 
 
-def _pairs(samples: Any, right: Any) -> Any:
-    return zip(samples, right, strict=True)
+def _mean_pass_at(rows_of: list[tuple[int, int, int]], k: int) -> float:
+    """Return pass@k from how many rows have c of n samples right, as (n, c, rows)."""
+    enough = [(n, c, count) for n, c, count in rows_of if n >= k]
+    return sum(_pass_at(n, c, k) * count for n, c, count in enough) / sum(count for _, _, count in enough)
 
 
 def _pass_at(n: int, c: int, k: int) -> float:

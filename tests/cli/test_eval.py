@@ -114,3 +114,32 @@ def worsen(run: Path) -> None:
     table = pq.read_table(path)
     scores = pa.array([0.0] * 10 + [1.0] * 10)
     pq.write_table(table.set_column(5, "score", scores), path)
+
+
+JUDGE = 'eval.scorers=[{kind="judge", model="j", rubric="[[rehearsal:echo]] {{ response }} score: 1"}]'
+
+
+def test_a_judge_that_is_stopped_goes_on_with_the_same_command(job: Path, standin: Provider) -> None:
+    batchmix("run", str(job))
+    standin.behave("balance=8")
+    stopped = batchmix("run", str(job), "--set", JUDGE, "--set", "limits.concurrency=1")
+    assert stopped.returncode == 3
+    assert "the same command goes on with its evaluation" in stopped.stderr
+    standin.behave()
+    asked = standin.asked()
+    done = batchmix("run", str(job), "--set", JUDGE, "--json")
+    assert done.returncode == 0, done.stderr
+    judged = json.loads(done.stdout)["evaluation"]["judges"][0]
+    assert judged["ok"] == 20
+    assert standin.asked() - asked == 12
+
+
+def test_headers_that_no_run_folder_keeps_are_not_sent_as_stars(job: Path) -> None:
+    text = job.read_text().replace('api_key_env = ""', 'api_key_env = ""\nheaders = {"X-Own" = "something-secret"}')
+    job.write_text(text.replace('kind = "includes"', 'kind = "judge"\nmodel = "j"\nrubric = "{{ response }}"'))
+    batchmix("run", str(job))
+    run = str(job.parent / "runs" / "night")
+    refused(batchmix("eval", run), "give the job file")
+    assert batchmix("eval", run, str(job)).returncode == 0
+    for path in (job.parent / "runs").rglob("*"):
+        assert path.is_dir() or b"something-secret" not in path.read_bytes()
