@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from batchmix.errors import JobError
+from batchmix.errors import JobError, ProviderStopped
 from batchmix.evaluate.judge import verdict
 from tests.conftest import Provider
 from tests.evaluate.conftest import EvalBench
@@ -71,6 +71,26 @@ def test_what_has_no_answer_is_not_judged_and_keeps_its_place_for_when_it_has(ju
     assert [row["score"] for row in judged.scores()] == [1, 1, 1, 1]
     prompts = [prompt for prompt in judged.standin.prompts() if "I say" in prompt]
     assert len(prompts) == len(set(prompts)) == 4
+
+
+def test_an_answer_that_comes_later_between_others_moves_no_verdict(judged: EvalBench) -> None:
+    del judged.settings["model"]
+    judged.settings["models"] = [{"id": "fast"}, {"id": "slow", "limits": {"concurrency": 1}}]
+    judged.settings["eval"]["scorers"][0]["rubric"] = (
+        "[[rehearsal:echo]] {{ model }} {{ response }} score: {{ points }}"
+    )
+    judged.standin.behave("latency=0.1&balance=6")
+    with pytest.raises(ProviderStopped):
+        judged.run()
+    judged.standin.behave()
+    part = judged.evaluate()
+    assert [found.score.n for found in part.scores] == sorted((found.score.n for found in part.scores), reverse=True)
+    assert 0 < part.results < 16
+    judged.run()
+    judged.evaluate()
+    assert [row["score"] for row in judged.scores()] == [n % 5 / 4 for n in range(8) for _ in range(2)]
+    prompts = [prompt for prompt in judged.standin.prompts() if "score" in prompt]
+    assert len(prompts) == len(set(prompts)) == 16
 
 
 def test_samples_and_models_are_judged_each_for_itself(judged: EvalBench) -> None:
