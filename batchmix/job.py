@@ -20,11 +20,11 @@ import msgspec
 
 from batchmix.cron import Schedule, nominal_date
 from batchmix.errors import JobError
+from batchmix.eval_table import Eval, checked_eval, tables_in
 
 DEFAULT_BASE_URL = "https://aihubmix.com/v1"
 REHEARSAL = "rehearsal:"
 """A base URL with this scheme starts the stand-in provider; its options stand behind a `?`."""
-_LATER = {"eval"}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -159,6 +159,8 @@ class Job(msgspec.Struct, frozen=True):
     reuse: Reuse = Reuse()
     prices: dict[str, Price] = {}
     schedule: Schedule | None = None
+    eval: Eval | None = None
+    """None: the answers are not judged."""
 
     def public(self) -> dict[str, Any]:
         """The job as JSON-able values, fit for a file: what may hold secrets (headers, `on_finish`) is left out."""
@@ -207,6 +209,7 @@ class _JobTable(msgspec.Struct, frozen=True):
     prices: dict[str, Price] = {}
     output: _OutputTable = _OutputTable()
     schedule: Schedule | None = None
+    eval: Eval | None = None
 
 
 def read_job(
@@ -294,12 +297,12 @@ _TABLES: dict[str, type] = {
 
 
 def _check_table(raw: Mapping[str, Any]) -> None:
-    _check_keys(raw, _JobTable, "", also=_LATER)
-    for name in _LATER & raw.keys():
-        raise JobError(f"[{name}] is not part of this version of batchmix yet; take it out of the job")
+    _check_keys(raw, _JobTable, "")
     for name, table in _TABLES.items():
         if isinstance(raw.get(name), Mapping):
             _check_keys(raw[name], table, f"{name}.")
+    for prefix, entry, kind in tables_in(raw.get("eval")):
+        _check_keys(entry, kind, prefix)
     prices = raw.get("prices")
     for model, price in prices.items() if isinstance(prices, Mapping) else ():
         if isinstance(price, Mapping):
@@ -313,10 +316,10 @@ def _check_table(raw: Mapping[str, Any]) -> None:
                     _check_keys(entry[key], inner, f"models.{key}.")
 
 
-def _check_keys(raw: Mapping[str, Any], table: type, prefix: str, also: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+def _check_keys(raw: Mapping[str, Any], table: type, prefix: str) -> None:
     known = {field.encode_name for field in msgspec.structs.fields(table)}
     for key in raw:
-        if key not in known | also:
+        if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             hint = f"did you mean {prefix}{near[0]}?" if near else f"known are {', '.join(sorted(known))}"
             raise JobError(f"unknown setting {prefix}{key}: {hint}")
@@ -352,9 +355,12 @@ def _checked(table: _JobTable, path: Path | None, environ: Mapping[str, str], ni
     if table.schedule:
         table.schedule.check()
     date = night or nominal_date(table.schedule, datetime.datetime.now(datetime.UTC))
+    models = _models(table)
+    for scorer in table.eval.scorers if table.eval else ():
+        _check_params(getattr(scorer, "params", {}))
     return Job(
         name=name,
-        models=_models(table),
+        models=models,
         samples=table.samples,
         params=table.params,
         limits=table.limits,
@@ -367,6 +373,7 @@ def _checked(table: _JobTable, path: Path | None, environ: Mapping[str, str], ni
         prices=table.prices,
         schedule=table.schedule,
         output=Output(_output_path(table.output.path, name, date), table.output.shard_rows, table.output.raw),
+        eval=checked_eval(table.eval, tuple(model.name for model in models)) if table.eval else None,
     )
 
 

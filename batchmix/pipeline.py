@@ -118,7 +118,7 @@ def open_input(job: Job, spool: Path, known: RunFile | None, options: Options, b
     def progress(rows: int) -> None:
         board.scanned = rows
 
-    return open_dataset(
+    dataset = open_dataset(
         job,
         spool=spool,
         shard_rows=known.shard_rows if known else job.output.shard_rows,
@@ -128,6 +128,9 @@ def open_input(job: Job, spool: Path, known: RunFile | None, options: Options, b
         reserved=RESULT_COLUMNS,
         on_progress=progress,
     )
+    if job.eval:
+        job.eval.check_columns(dataset.carried_schema.names)
+    return dataset
 
 
 def rehearsal_behaviour(job: Job) -> Behaviour | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import msgspec
@@ -16,7 +16,7 @@ from batchmix.resume import known_scan
 from batchmix.send.classify import judge
 from batchmix.send.prices import Prices
 from batchmix.store.batch_files import write_batch_files
-from batchmix.store.export import Export
+from batchmix.store.export import Carried, Export
 from batchmix.store.rundir import Layout, RunFile
 from batchmix.store.schema import RESULT_COLUMNS, part_schema
 from batchmix.store.view import View, read_view
@@ -25,7 +25,7 @@ from batchmix.store.view import View, read_view
 def look(folder: Path) -> View:
     """Return what stands in a run folder. Raises `RunError`."""
     run = _run_file(folder)
-    return read_view(folder, judge, Prices(run.prices, _job(run).models))
+    return read_view(folder, judge, _prices(run))
 
 
 def export(folder: Path, file: Path, *, openai_batch: bool = False) -> tuple[int, list[str]]:
@@ -34,10 +34,35 @@ def export(folder: Path, file: Path, *, openai_batch: bool = False) -> tuple[int
     Raises `UsageError`.
     """
     run = _run_file(folder)
-    job = _job(run)
-    schema = run.carried_schema()
-    exporting = Export(Layout(folder), run, part_schema(schema, run.name), judge, Prices(run.prices, job.models))
+    exporting = Export(Layout(folder), run, part_schema(run.carried_schema(), run.name), judge, _prices(run))
     warnings: list[str] = []
+    carried = _carried_or_empty(run, folder, warnings)
+    if openai_batch:
+        write_batch_files(file, exporting.batches(carried), several=run.results > run.rows)
+    else:
+        exporting.write(file, carried)
+    return exporting.rows, warnings
+
+
+def results(folder: Path, columns: Collection[str]) -> Iterator[pa.RecordBatch]:
+    """Yield some columns of the results that a run has so far, in order and in the order of a part's columns.
+
+    Columns that the run does not have are left out. Raises `RunError`.
+    """
+    run = _run_file(folder)
+    whole = part_schema(run.carried_schema(), run.name)
+    schema = pa.schema([field for field in whole if field.name in columns])
+    exporting = Export(Layout(folder), run, schema, judge, _prices(run))
+    yield from exporting.batches(_carried_or_empty(run, folder, []))
+
+
+def job_of(folder: Path) -> Job:
+    """Return the job that a run folder was made by. Raises `RunError`."""
+    return _job(_run_file(folder))
+
+
+def _carried_or_empty(run: RunFile, folder: Path, warnings: list[str]) -> Carried:
+    job, schema = _job(run), run.carried_schema()
 
     def carried(index: int) -> Iterator[pa.RecordBatch]:
         """Yield a shard's carried columns, or nulls where the input is not what it was."""
@@ -50,11 +75,7 @@ def export(folder: Path, file: Path, *, openai_batch: bool = False) -> tuple[int
             empty = [pa.nulls(rows, field.type) for field in schema]
             yield pa.RecordBatch.from_arrays(empty, schema=schema)
 
-    if openai_batch:
-        write_batch_files(file, exporting.batches(carried), several=run.results > run.rows)
-    else:
-        exporting.write(file, carried)
-    return exporting.rows, warnings
+    return carried
 
 
 def _carried(run: RunFile, job: Job, folder: Path, index: int) -> list[pa.RecordBatch]:
@@ -73,6 +94,10 @@ def _carried(run: RunFile, job: Job, folder: Path, index: int) -> list[pa.Record
         dataset.discard()
         raise InputError("the input has changed")
     return list(dataset.carried(index))
+
+
+def _prices(run: RunFile) -> Prices:
+    return Prices(run.prices, _job(run).models)
 
 
 def _run_file(folder: Path) -> RunFile:

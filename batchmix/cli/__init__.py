@@ -24,6 +24,9 @@ _COMMANDS = {
     "export": "Write a run's results into one file.",
     "models": "List the gateway's models and their prices.",
     "schedule": "Run jobs by themselves, at night.",
+    "eval": "Score the answers of a run, and show the metrics.",
+    "diff": "Compare two evaluated runs.",
+    "report": "Write a run's report, one HTML page.",
     "rehearse": "Start a stand-in provider on this machine.",
 }
 

@@ -18,10 +18,12 @@ from batchmix.cli.output import complain, keep_secret, log_to_stderr, say, say_j
 from batchmix.errors import BatchmixError, Stopped, UsageError
 from batchmix.job import Job
 from batchmix.records import Board
-from batchmix.redact import read_secrets
+from batchmix.redact import Secrets, read_secrets
 
 if TYPE_CHECKING:
     from batchmix import pipeline
+    from batchmix.cli.eval import Conclusion
+    from batchmix.evaluate.scoring import Asked
 
 
 @click.command("run")
@@ -53,8 +55,8 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
       batchmix run job.toml --limit 100 --set params.temperature=0.5
       batchmix run job.toml --canary 50
 
-    Exit codes: 0 all answered, 1 some rows failed, 2 nothing was sent, 3 stopped early (the same command resumes),
-    130 and 143 interrupted (the same command resumes).
+    Exit codes: 0 all answered, 1 some rows failed or the evaluation did, 2 nothing was sent, 3 stopped early (the same
+    command resumes), 130 and 143 interrupted (the same command resumes).
     """
     log_to_stderr(options["verbose"])
     if options["scheduled"]:
@@ -67,6 +69,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     from batchmix.cli.closing import closing_lines
     from batchmix.cli.progress import shown
 
+    scorers = _scorers(job, source)
     stopped: BatchmixError | None = None
     asked = pipeline.Options(
         limit=options["limit"],
@@ -91,13 +94,17 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
             view = reading.look(Path(job.output.path))
     for warning in board.warnings:
         complain(warning)
-    if options["as_json"]:
-        say_json(view.summary())
-    else:
+    if not options["as_json"]:
         for line in closing_lines(view, board, time.monotonic() - began):
             say(line)
+    conclusion = _evaluated(job, secrets, scorers, options["progress"]) if stopped is None else None
+    if options["as_json"]:
+        say_json(view.summary() | ({"evaluation": conclusion.record} if conclusion else {}))
+    elif conclusion:
+        for line in ["", *conclusion.lines]:
+            say(line)
     if stopped is None:
-        return pipeline.exit_code(view)
+        return max(pipeline.exit_code(view), conclusion.exit_code if conclusion else 0)
     complain(f"{stopped}\nTo go on, give the same command again: {_same_command()}")
     return stopped.exit_code
 
@@ -126,6 +133,24 @@ def _drain_when_stdin_ends() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _scorers(job: Job, source: str) -> list[Asked]:
+    """Return what will score the answers; a mistake in it is found before anything is sent."""
+    if job.eval is None:
+        return []
+    from batchmix.evaluate.evaluation import prepared
+
+    return prepared(job, Path(source).parent if source.endswith(".toml") else None)
+
+
+def _evaluated(job: Job, secrets: Secrets, scorers: list[Asked], progress: str) -> Conclusion | None:
+    if job.eval is None:
+        return None
+    from batchmix.cli.eval import evaluated
+    from batchmix.evaluate.judge import Asking
+
+    return evaluated(Path(job.output.path), Asking(job, secrets, Board()), scorers, progress)
 
 
 def _same_command() -> str:

@@ -12,19 +12,30 @@ from batchmix.cli.output import log_to_stderr, say, say_json
 
 
 @click.command("status")
-@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="RUN|NAME", type=click.Path(path_type=Path))
+@click.option(
+    "--root",
+    default="runs",
+    show_default=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Where the runs of the job NAME are looked for.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @verbose_option
-def command(folder: Path, *, as_json: bool, verbose: int) -> int:
-    """Show how a run stands, also while it runs.
+def command(folder: Path, *, root: Path, as_json: bool, verbose: int) -> int:
+    """Show how a run stands, also while it runs; or, by a job's name, its past runs and how their scores went.
 
     Names the requests that may have been billed twice: those that were sent and whose end was never heard.
 
     \b
-    Example:
+    Examples:
       batchmix status runs/quickstart
+      batchmix status nightly --root runs
     """
     log_to_stderr(verbose)
+    if not folder.exists() and _past(str(folder), root, as_json=as_json):
+        return 0
     from batchmix import reading
 
     view = reading.look(folder)
@@ -37,6 +48,20 @@ def command(folder: Path, *, as_json: bool, verbose: int) -> int:
     for line in state_lines(view, start):
         say(line)
     return 0
+
+
+def _past(name: str, root: Path, *, as_json: bool) -> bool:
+    """Show the past runs of a job; return whether there are any."""
+    from batchmix.cli.past import past_lines, past_record
+    from batchmix.evaluate.history import past_runs
+
+    found = past_runs(root, name)
+    if found and as_json:
+        say_json(past_record(found))
+    elif found:
+        for line in past_lines(found):
+            say(line)
+    return bool(found)
 
 
 def _record(view: Any) -> dict[str, Any]:

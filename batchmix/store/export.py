@@ -28,7 +28,8 @@ Carried = Callable[[int], Iterator[pa.RecordBatch]]
 class Export:
     """Reads the results of a run, sealed or not, in order; takes no lock.
 
-    `carried` gives the carried columns of a shard that is not sealed.
+    `carried` gives the carried columns of a shard that is not sealed. With fewer columns in `schema`, which keep the
+    order of a part, only those are read.
     """
 
     def __init__(self, layout: Layout, run: RunFile, schema: pa.Schema, judge: Judge, price: Price) -> None:
@@ -61,10 +62,12 @@ class Export:
         shard = Shard(index, journals, part, self._judge) if journals else None
         if shard is None or not shard.has_journals:
             with pq.ParquetFile(part) as file:
-                yield from (batch.cast(self._schema) for batch in file.iter_batches(4096))
+                names = self._schema.names  # selected twice: a name can be the beginning of another's path
+                batches = file.iter_batches(4096, columns=names)
+                yield from (batch.select(names).cast(self._schema) for batch in batches)
             return
         try:
-            results = Results(shard, self._judge, self._price, raw=True)
+            results = Results(shard, self._judge, self._price, raw="raw" in self._schema.names)
             first = index * self._run.shard_rows
             ended = by_row((key for key, entry in shard.entries.items() if entry.status), self._run.models)
             yield from results.batches(self._schema, carried(index), first, ended)

@@ -95,6 +95,7 @@ class Layout:
         self.lock = root / "lock"
         self.run_json = root / "run.json"
         self.summary_json = root / "summary.json"
+        self.evaluation = root / "evaluation"
         self.redacted: Callable[[bytes], bytes] = bytes
         """Takes the secrets out of what is written."""
 

@@ -97,7 +97,7 @@ def test_bad_input_is_refused_with_the_place_and_nothing_is_sent(case: str, tmp_
         ("output.path=job.toml", ["is a file"]),
         ("budget.max_usd=1", ["budget.max_usd", "no price"]),
         ("budget.max_us=1", ["budget.max_us", "budget.max_usd"]),
-        ("eval.x=1", ["eval", "not part of this version"]),
+        ("eval.targt=x", ["eval.targt", "eval.target?"]),
     ],
 )
 def test_a_wrong_setting_is_named(setting: str, words: list[str], job: Path, standin: Provider) -> None:

@@ -1,0 +1,59 @@
+"""`batchmix diff`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from batchmix.cli.options import verbose_option
+from batchmix.cli.output import log_to_stderr, say, say_json
+
+if TYPE_CHECKING:
+    from batchmix.evaluate.diff import Diff
+
+
+@click.command("diff")
+@click.argument("before", metavar="RUN_A", type=click.Path(path_type=Path))
+@click.argument("after", metavar="RUN_B", type=click.Path(path_type=Path))
+@click.option("--show", default=5, show_default=True, metavar="N", type=click.IntRange(min=0),
+              help="How many answers that got worse, and better, to show of each model and scorer.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the diff as JSON.")
+@verbose_option
+def command(before: Path, after: Path, *, show: int, as_json: bool, verbose: int) -> int:
+    """Compare two evaluated runs, paired by row and sample.
+
+    Exits with 1 where a guarded metric ([[eval.guards]] of RUN_B; without them every score) is significantly worse, or
+    misses its threshold. The level of 0.05 holds for all guarded metrics together.
+
+    \b
+    Example:
+      batchmix diff runs/nightly-2026-11-22 runs/nightly-2026-11-23
+    """
+    log_to_stderr(verbose)
+    from batchmix.evaluate.diff import diff
+
+    return shown(diff(before, after), show, as_json=as_json)
+
+
+def shown(found: Diff, show: int, *, as_json: bool) -> int:
+    """Print a diff, and return the exit code."""
+    from batchmix.cli.differences import diff_lines
+    from batchmix.evaluate.examples import examples
+
+    chosen = examples(found, show)
+    if as_json:
+        say_json(record(found) | {"examples": msgspec.to_builtins(chosen)})
+    else:
+        for line in diff_lines(found, chosen):
+            say(line)
+    return 1 if found.worse or found.missed else 0
+
+
+def record(found: Diff) -> dict[str, Any]:
+    """Return a diff for `--json`: counts of what moved, not each result."""
+    whole: dict[str, Any] = msgspec.to_builtins(found)
+    whole["moved"] = len(found.moved)
+    return whole

@@ -1,0 +1,83 @@
+"""The past runs of a job, for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from batchmix.cli.tables import cell, in_columns, number
+
+if TYPE_CHECKING:
+    from batchmix.evaluate.history import Past
+    from batchmix.evaluate.measure import ScoreMetrics
+
+_BARS = "▁▂▃▄▅▆▇█"
+_HEAD = ("run", "started", "state", "model", "scorer", "score", "95 %")
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """Return values as a line of bars from the least to the greatest; a blank where there is none."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    least, span = min(known), max(known) - min(known)
+    steps = len(_BARS) - 1
+    return "".join(
+        " " if value is None else _BARS[round((value - least) / span * steps) if span else steps // 2]
+        for value in values
+    )
+
+
+def past_lines(past: list[Past]) -> list[str]:
+    """Return runs as a table, the oldest first, and how each score went over them."""
+    lines = in_columns([_HEAD, *(row for one in past for row in _rows(one))])
+    pairs = dict.fromkeys((found.model, found.scorer) for one in past for found in _scores(one))
+    trends = [("model", "scorer", "over these runs", "first", "last")]
+    for model, scorer in pairs:
+        values = [_value(one, model, scorer) for one in past]
+        known = [value for value in values if value is not None]
+        if known:
+            trends.append((cell(model), scorer, sparkline(values), number(known[0]), number(known[-1])))
+    return [*lines, "", *in_columns(trends)] if len(trends) > 1 else lines
+
+
+def past_record(past: list[Past]) -> list[dict[str, Any]]:
+    """Return runs for `--json`."""
+    return [
+        {
+            "run": str(one.folder),
+            "started_at": one.started_at,
+            "exit_code": one.run.starts[-1].exit_code if one.run.starts else None,
+            "scores": [
+                {"model": found.model, "scorer": found.scorer, "mean": found.score.mean, "stderr": found.score.stderr}
+                for found in _scores(one)
+            ],
+        }
+        for one in past
+    ]
+
+
+def _rows(one: Past) -> list[tuple[str, ...]]:
+    start = (cell(str(one.folder), 60), one.started_at, _state(one))
+    rows: list[tuple[str, ...]] = []
+    for found in _scores(one):
+        score = found.score
+        interval = "" if score.low is None or score.high is None else f"{score.low:.3f}–{score.high:.3f}"
+        rows.append((*start, cell(found.model), found.scorer, number(score.mean), interval))
+        start = ("", "", "")
+    return rows or [(*start, "", "", "", "")]
+
+
+def _state(one: Past) -> str:
+    code = one.run.starts[-1].exit_code if one.run.starts else None
+    if one.metrics is None:
+        return "not evaluated" if code in {0, 1} else "not finished"
+    return "whole" if one.metrics.complete else "part"
+
+
+def _scores(one: Past) -> list[ScoreMetrics]:
+    return [found for found in one.metrics.scores if not found.group] if one.metrics else []
+
+
+def _value(one: Past, model: str, scorer: str) -> float | None:
+    return next((found.score.mean for found in _scores(one) if (found.model, found.scorer) == (model, scorer)), None)

@@ -1,0 +1,28 @@
+"""`batchmix report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from batchmix.cli.options import verbose_option
+from batchmix.cli.output import log_to_stderr, say
+
+
+@click.command("report")
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--against", metavar="RUN", type=click.Path(path_type=Path), help="A run to compare it with.")
+@verbose_option
+def command(folder: Path, *, against: Path | None, verbose: int) -> int:
+    """Write RUN/report.html: one page with scores, models, and how they went; it needs no other file and no script.
+
+    \b
+    Example:
+      batchmix report runs/nightly-2026-11-23 --against runs/nightly-2026-11-22
+    """
+    log_to_stderr(verbose)
+    from batchmix.evaluate.report import write_report
+
+    say(str(write_report(folder, against)))
+    return 0

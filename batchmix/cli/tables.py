@@ -1,0 +1,78 @@
+"""Tables of an evaluation, for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from batchmix.evaluate.measure import Metrics, ModelMetrics, ScoreMetrics
+
+
+def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as lines whose cells stand below each other; the first row is the head."""
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def cell(text: str | None, most: int = 40) -> str:
+    """Return text from a row or an answer as it fits into a cell."""
+    words = " ".join((text or "").split())
+    return words if len(words) <= most else words[: most - 1] + "…"
+
+
+def metrics_lines(metrics: Metrics) -> list[str]:
+    """Return an evaluation as tables."""
+    lines = [f"{cell(metrics.name)}: {metrics.results:,} results{'' if metrics.complete else ', not finished'}"]
+    lines += ["", *in_columns([_SCORE_HEAD, *map(_score_cells, metrics.scores)])]
+    lines += ["", *in_columns([_MODEL_HEAD, *map(_model_cells, metrics.models)])]
+    return lines + list(_notes(metrics))
+
+
+_SCORE_HEAD = ("model", "scorer", "rows of", "score", "± s.e.", "95 %", "n", "no answer", "pass@k")
+_MODEL_HEAD = ("model", "answered", "failed", "refused", "tokens in", "out", "cost", "p50", "p90", "p99")
+
+
+def _score_cells(found: ScoreMetrics) -> tuple[str, ...]:
+    score = found.score
+    group = ", ".join(f"{name}={cell(value, 24)}" for name, value in found.group.items()) or "all"
+    interval = "" if score.low is None or score.high is None else f"{score.low:.3f}–{score.high:.3f}"
+    return (
+        cell(found.model),
+        found.scorer,
+        group,
+        number(score.mean),
+        number(score.stderr, 4),
+        interval,
+        f"{score.n:,}",
+        f"{found.no_answer:,}",
+        " ".join(f"{k}: {value:.3f}" for k, value in found.pass_at.items()),
+    )
+
+
+def _model_cells(found: ModelMetrics) -> tuple[str, ...]:
+    latency = found.latency_s or {}
+    return (
+        cell(found.model),
+        *(f"{share:.1%}" for share in (found.answered, found.failed, found.refused)),
+        f"{found.prompt_tokens:,}",
+        f"{found.completion_tokens:,}",
+        "" if found.cost_usd is None else f"${found.cost_usd:,.4f}",
+        *(f"{latency[point]:.2f} s" if point in latency else "" for point in ("p50", "p90", "p99")),
+    )
+
+
+def _notes(metrics: Metrics) -> Iterator[str]:
+    for judged in metrics.judges:
+        cost = "" if judged.cost_usd is None else f", ${judged.cost_usd:,.4f}"
+        tokens = f"{judged.prompt_tokens:,} tokens in, {judged.completion_tokens:,} out{cost}"
+        yield f"{judged.scorer}: {cell(judged.model)} has judged {judged.ok:,} answers, {tokens}"
+    for found in metrics.scores:
+        if found.unscored and not found.group:
+            what = f"{found.scorer} gives no score to {found.unscored:,} results"
+            yield f"{cell(found.model)}: {what} (evaluation/scores.parquet says why)"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number for a cell; nothing for None."""
+    return "" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,221 @@
+"""The job file's `[eval]`: which scorers judge the answers, against what, and what must hold."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from batchmix.errors import JobError
+
+Share = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class _Scorer(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
+    """What all scorers share."""
+
+    name: str = ""
+    """What the scores are called; unique in the job; default: the kind."""
+    target: str | None = None
+    """The carried column with the right answer; default: `eval.target`."""
+
+    @property
+    def kind(self) -> str:
+        """The word in the job file."""
+        return str(self.__struct_config__.tag)
+
+    @property
+    def title(self) -> str:
+        """The name, or the kind where it has none."""
+        return self.name or self.kind
+
+
+class Exact(_Scorer, frozen=True, kw_only=True, tag="exact"):
+    """1 where the answer is the target."""
+
+    strip: bool = True
+    casefold: bool = False
+
+
+class Includes(_Scorer, frozen=True, kw_only=True, tag="includes"):
+    """1 where the target stands somewhere in the answer."""
+
+    casefold: bool = True
+
+
+class Regex(_Scorer, frozen=True, kw_only=True, tag="regex"):
+    """1 where the pattern is found and, with a target, its first group (or all of it) is the target."""
+
+    pattern: str
+    casefold: bool = False
+
+
+class Number(_Scorer, frozen=True, kw_only=True, tag="number"):
+    """1 where a number in the answer is the target's."""
+
+    take: Literal["first", "last"] = "last"
+    tolerance: Share = 0.0
+    """How far it may be away."""
+    relative: Share = 0.0
+    """The same, as a share of the larger of the two."""
+
+
+class Choice(_Scorer, frozen=True, kw_only=True, tag="choice"):
+    """1 where the letter that the answer chooses is the target's."""
+
+    letters: str = "ABCD"
+
+
+class Json(_Scorer, frozen=True, kw_only=True, tag="json"):
+    """The share of the target's fields that the answer's JSON has right."""
+
+    fields: tuple[str, ...] = ()
+    """Only these; empty: all that the target has."""
+    casefold: bool = False
+
+
+class Similarity(_Scorer, frozen=True, kw_only=True, tag="similarity"):
+    """How alike the answer and the target are, from 0 to 1."""
+
+    casefold: bool = False
+
+
+class Own(_Scorer, frozen=True, kw_only=True, tag="own"):
+    """A function of your own, from a module beside the job file or one that is installed."""
+
+    python: str
+    """`module:function`, called as function(response, target, row)."""
+
+
+class Judge(_Scorer, frozen=True, kw_only=True, tag="judge"):
+    """Another model reads the answer and gives it a number on a scale, which becomes a score from 0 to 1."""
+
+    model: str
+    rubric: str
+    """A template over the carried columns, `response` and `target`."""
+    scale: tuple[float, float] = (0.0, 1.0)
+    """The worst and the best number."""
+    params: dict[str, Any] = {}
+    requests_per_minute: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    tokens_per_minute: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
+    """Limits that are None are the job's."""
+
+
+Scorer = Exact | Includes | Regex | Number | Choice | Json | Similarity | Own | Judge
+KINDS: dict[str, type] = {
+    str(kind.__struct_config__.tag): kind
+    for kind in (Exact, Includes, Regex, Number, Choice, Json, Similarity, Own, Judge)
+}
+Metric = Literal["score", "answered", "refused", "cost_usd", "latency_s", "response_chars"]
+LESS_IS_BETTER = frozenset({"refused", "cost_usd", "latency_s", "response_chars"})
+
+
+class Guard(msgspec.Struct, frozen=True):
+    """What must hold of a metric: a threshold in each run, and no significant worsening from one to the next."""
+
+    metric: Metric = "score"
+    scorer: str | None = None
+    """None: each scorer; only for the metric `score`."""
+    model: str | None = None
+    """None: each model."""
+    min: float | None = None
+    max: float | None = None
+    no_worse_by: Share = 0.0
+    """A diff lets a worsening up to this pass, significant or not."""
+
+
+class Eval(msgspec.Struct, frozen=True):
+    """How the answers of a job are judged."""
+
+    scorers: tuple[Scorer, ...] = ()
+    target: str | None = None
+    """The carried column with the right answers."""
+    group_by: tuple[str, ...] = ()
+    """Carried columns: the scores are also given for each of their values."""
+    against: str | None = None
+    """`previous`, or a run folder: what each run is compared with."""
+    guards: tuple[Guard, ...] = ()
+
+    def target_of(self, scorer: Scorer) -> str | None:
+        """Return the column with a scorer's targets."""
+        return scorer.target if scorer.target is not None else self.target
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The carried columns that must be there."""
+        named = [column for scorer in self.scorers if (column := self.target_of(scorer)) is not None]
+        return tuple(dict.fromkeys([*named, *self.group_by]))
+
+    def check_columns(self, names: Collection[str]) -> None:
+        """Raise `JobError` where a column that is named is not among the carried ones."""
+        for column in self.columns:
+            if column not in names:
+                raise JobError(
+                    f"eval: there is no column {column!r} in the output; targets and groups are carried columns (see"
+                    " input.columns)"
+                )
+
+
+def tables_in(raw: Any) -> Iterator[tuple[str, Mapping[str, Any], type]]:
+    """Yield the tables of a raw `[eval]`: the words before their keys, the table, and what it may hold."""
+    if not isinstance(raw, Mapping):
+        return
+    yield "eval.", raw, Eval
+    for entry in _tables(raw.get("scorers")):
+        kind = entry.get("kind")
+        if kind not in KINDS:
+            near = difflib.get_close_matches(str(kind), KINDS, n=1)
+            meant = f"did you mean {near[0]}?" if near else f"known are {', '.join(KINDS)}"
+            raise JobError(f"eval.scorers.kind: {kind!r} is no kind of scorer; {meant}")
+        yield "eval.scorers.", {key: value for key, value in entry.items() if key != "kind"}, KINDS[kind]
+    for entry in _tables(raw.get("guards")):
+        yield "eval.guards.", entry, Guard
+
+
+def _tables(raw: Any) -> list[Mapping[str, Any]]:
+    return [entry for entry in raw if isinstance(entry, Mapping)] if isinstance(raw, list) else []
+
+
+def checked_eval(table: Eval, models: tuple[str, ...]) -> Eval:
+    """Return `[eval]` as it is used, each scorer with its name. Raises `JobError`.
+
+    `models` are the job's names for its models; empty where its rows name them.
+    """
+    if not table.scorers:
+        raise JobError("eval.scorers: at least one [[eval.scorers]] is needed")
+    scorers = tuple(msgspec.structs.replace(scorer, name=scorer.title) for scorer in table.scorers)
+    names = [scorer.name for scorer in scorers]
+    for scorer in scorers:
+        if not re.fullmatch(r"[\w.-]{1,100}", scorer.name):
+            raise JobError(f"eval.scorers.name: {scorer.name!r} must be made of letters, digits, -, _ and .")
+        if names.count(scorer.name) > 1:
+            raise JobError(f"eval.scorers: {scorer.name!r} stands twice; give each a name of its own")
+        if table.target_of(scorer) is None and not isinstance(scorer, Regex | Own | Judge):
+            raise JobError(f"eval.scorers: {scorer.name} needs a target, the column with the right answers")
+        _check_judge(scorer)
+    for guard in table.guards:
+        _check_guard(guard, names, models)
+    return msgspec.structs.replace(table, scorers=scorers)
+
+
+def _check_judge(scorer: Scorer) -> None:
+    if isinstance(scorer, Judge):
+        if not scorer.scale[0] < scorer.scale[1]:
+            raise JobError("eval.scorers.scale: the worst number comes first, then the best")
+        if "response" not in scorer.rubric:
+            raise JobError("eval.scorers.rubric: must show the answer, {{ response }}")
+        if not scorer.model.strip():
+            raise JobError("eval.scorers.model: is empty; give the judge's id, such as gpt-4o")
+
+
+def _check_guard(guard: Guard, scorers: list[str], models: tuple[str, ...]) -> None:
+    if guard.scorer is not None and guard.scorer not in scorers:
+        raise JobError(f"eval.guards.scorer: there is no scorer {guard.scorer!r}; there are {', '.join(scorers)}")
+    if guard.scorer is not None and guard.metric != "score":
+        raise JobError(f"eval.guards.scorer: {guard.metric} does not come from a scorer; take it out")
+    if guard.model is not None and models and guard.model not in models:
+        raise JobError(f"eval.guards.model: there is no model {guard.model!r}; there are {', '.join(models)}")

@@ -1,0 +1,63 @@
+"""One evaluation from end to end: score → measure → hold against what must be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from batchmix.arrow import set_up_arrow
+from batchmix.errors import JobError, NoSpace, RunError
+from batchmix.eval_table import Eval, Judge
+from batchmix.evaluate.history import previous
+from batchmix.evaluate.judge import Asking, ask, rubric
+from batchmix.evaluate.measure import Metrics, write_metrics
+from batchmix.evaluate.scorers import scorer_of
+from batchmix.evaluate.scoring import Asked, write_scores
+from batchmix.job import Job
+from batchmix.store.files import NO_SPACE
+from batchmix.store.rundir import Layout
+
+
+def prepared(job: Job, folder: Path | None) -> list[Asked]:
+    """Return a job's scorers, ready to score; what is wrong with them is found here, before anything is sent.
+
+    `folder` is where the job file stands, from which scorers of your own are taken; None: there is none. Raises
+    `JobError`.
+    """
+    if job.eval is None:
+        raise JobError("the job has no [eval]; give a job file that has one")
+    scorers: list[Asked] = []
+    for scorer in job.eval.scorers:
+        if isinstance(scorer, Judge):
+            rubric(scorer)
+            scorers.append((scorer, None))
+        else:
+            scorers.append((scorer, scorer_of(scorer, folder)))
+    return scorers
+
+
+def evaluate(root: Path, asking: Asking, scorers: list[Asked]) -> Metrics:
+    """Score and measure the answers that a run has; judges are asked for what they have not seen.
+
+    Raises `RunError` and `JobError`; `Stopped` and `Interrupted` where the same call goes on.
+    """
+    set_up_arrow()
+    layout = Layout(root)
+    layout.redacted = asking.secrets.redacted
+    try:
+        layout.evaluation.mkdir(0o700, exist_ok=True)
+        judged = {scorer.name: ask(layout, scorer, asking) for scorer, _ in scorers if isinstance(scorer, Judge)}
+        write_scores(layout, asking.job, scorers, {name: verdicts for name, (verdicts, _) in judged.items()})
+        return write_metrics(layout, asking.job.eval or Eval(), tuple(what for _, what in judged.values()))
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise NoSpace(
+                f"no space left for {layout.evaluation}; make room and start the same command again"
+            ) from error
+        raise RunError(f"{layout.evaluation}: can't be written: {error.strerror or error}") from error
+
+
+def against(root: Path, job: Job) -> Path | None:
+    """Return the run that a job wants its runs compared with; None: there is none (yet)."""
+    if job.eval is None or job.eval.against is None:
+        return None
+    return previous(root) if job.eval.against == "previous" else Path(job.eval.against)

@@ -1,0 +1,139 @@
+"""The past runs of a job: found by its name under the output root, and kept together in `history.parquet`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from batchmix.errors import RunError
+from batchmix.evaluate.guards import model_value
+from batchmix.evaluate.measure import Metrics, ModelMetrics, read_metrics
+from batchmix.store.parts import write_rows
+from batchmix.store.rundir import Layout, RunFile
+
+HISTORY_SCHEMA = pa.schema(
+    [
+        pa.field("name", pa.string()),  # of the job
+        pa.field("run", pa.string()),  # the folder, from the output root
+        pa.field("started_at", pa.string()),
+        pa.field("complete", pa.bool_()),
+        pa.field("model", pa.string()),
+        pa.field("scorer", pa.string()),
+        pa.field("group", pa.string()),  # `column=value`; empty: all rows
+        pa.field("n", pa.int64()),
+        pa.field("score", pa.float64()),
+        pa.field("stderr", pa.float64()),
+        pa.field("low", pa.float64()),  # of the 95 % interval
+        pa.field("high", pa.float64()),
+        pa.field("answered", pa.float64()),  # shares of the model's results
+        pa.field("refused", pa.float64()),
+        pa.field("cost_usd", pa.float64()),  # of the model in all
+        pa.field("latency_s", pa.float64()),  # mean
+    ]
+)
+FILE = "history.parquet"
+
+
+class Past(msgspec.Struct, frozen=True):
+    """One run of a job."""
+
+    folder: Path
+    run: RunFile
+    metrics: Metrics | None
+    """None: it was not evaluated."""
+
+    @property
+    def started_at(self) -> str:
+        """When it first was started."""
+        return self.run.starts[0].at if self.run.starts else ""
+
+
+def past_runs(root: Path, name: str | None = None) -> list[Past]:
+    """Return the runs under an output root, those of one job or all, the oldest first.
+
+    Runs are looked for in the root's folders and in theirs, so that `{name}/{date}` is found as well as
+    `{name}-{date}`; what can't be read is passed over.
+    """
+    found = []
+    for path in sorted({*root.glob("*/run.json"), *root.glob("*/*/run.json")}):
+        layout = Layout(path.parent)
+        try:
+            run = layout.read_run()
+        except RunError:
+            continue
+        if run is not None and name in {None, run.name}:
+            found.append(Past(path.parent, run, _metrics(layout)))
+    return sorted(found, key=lambda past: (past.started_at, str(past.folder)))
+
+
+def _metrics(layout: Layout) -> Metrics | None:
+    try:
+        return read_metrics(layout)
+    except RunError:
+        return None
+
+
+def previous(folder: Path) -> Path | None:
+    """Return the last whole, evaluated run of the same job before this one, beside it under its output root."""
+    this = Layout(folder).read_run()
+    if this is None or not this.starts:
+        return None
+    before = [
+        past.folder
+        for past in past_runs(folder.resolve().parent, this.name)
+        if past.started_at < this.starts[0].at
+        and past.run.rehearsal == this.rehearsal
+        and past.metrics is not None
+        and past.metrics.complete
+    ]
+    return before[-1] if before else None
+
+
+def write_history(root: Path) -> Path:
+    """Write the metrics of all evaluated runs under an output root into its `history.parquet`, and return where."""
+    path = root / FILE
+    temporary = path.with_name(f".{FILE}.{os.getpid()}.tmp")
+    rows = [row for past in past_runs(root) if past.metrics for row in _rows(root, past, past.metrics)]
+    columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in HISTORY_SCHEMA]
+    arrays = [pa.array(values, kind) for values, kind in zip(columns, HISTORY_SCHEMA.types, strict=True)]
+    try:
+        write_rows(
+            temporary,
+            HISTORY_SCHEMA,
+            iter([pa.RecordBatch.from_arrays(arrays, schema=HISTORY_SCHEMA)]),
+            lambda: None,
+        )
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _rows(root: Path, past: Past, metrics: Metrics) -> Iterator[tuple[Any, ...]]:
+    models: dict[str, ModelMetrics] = {found.model: found for found in metrics.models}
+    folder = str(past.folder.relative_to(root))
+    for found in metrics.scores:
+        score, model = found.score, models[found.model]
+        yield (
+            metrics.name,
+            folder,
+            past.started_at,
+            metrics.complete,
+            found.model,
+            found.scorer,
+            ", ".join(f"{column}={value}" for column, value in found.group.items()),
+            score.n,
+            score.mean,
+            score.stderr,
+            score.low,
+            score.high,
+            model.answered,
+            model.refused,
+            model.cost_usd,
+            model_value(model, "latency_s"),
+        )

@@ -1,0 +1,195 @@
+"""Another model as a scorer: its questions are the input of an ordinary job, with a run folder of its own.
+
+So it has a journal, limits and a cost of its own, and killed in the middle it goes on and pays for nothing twice.
+Each result of the judged run has a fixed place among the questions, whether it has an answer yet or not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from batchmix import pipeline, reading
+from batchmix.errors import JobError
+from batchmix.eval_table import Eval, Judge
+from batchmix.evaluate.scorers import Score, text_of
+from batchmix.job import Input, Job, Limits, Model, Output
+from batchmix.load.template import Template
+from batchmix.records import Board
+from batchmix.redact import Secrets
+from batchmix.store.files import sync_file
+from batchmix.store.rundir import Layout
+
+_ANSWER = ("row", "custom_id", "model", "sample", "status", "response")
+_VERDICT = re.compile(
+    r"\b(?:score|rating|grade|verdict)\b[\"'*`\s]{0,5}(?:is|of)?[\s:=*\"']{0,5}(-?\d{1,9}(?:\.\d{1,9})?)", re.IGNORECASE
+)
+
+
+class Asking(msgspec.Struct, frozen=True):
+    """What it takes to ask judges: the judged run's job, what to send, and where to show how it gets on."""
+
+    job: Job
+    secrets: Secrets
+    board: Board
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """What a judge was asked, and what it cost."""
+
+    scorer: str
+    model: str
+    ok: int
+    failed: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+
+
+class Slots:
+    """The places of a run's results among all that it asks for."""
+
+    def __init__(self, job: Job, models: list[str]) -> None:
+        lanes = models if job.models else []
+        self._lane = {model: number for number, model in enumerate(lanes)}
+        self._lanes = max(1, len(lanes))
+        self._samples = job.samples
+
+    def of(self, result: dict[str, Any]) -> int:
+        """Return the place of a result; they rise in the order of the results."""
+        lane = self._lane.get(result["model"], 0)
+        place: int = (result["row"] * self._lanes + lane) * self._samples + result["sample"]
+        return place
+
+
+class Verdicts:
+    """A judge's verdicts, to be taken in the order of the places."""
+
+    def __init__(self, run: Path, asked: Judge) -> None:
+        self._asked = asked
+        self._ahead = _answers(run)
+        self._next: dict[str, Any] | None = next(self._ahead, None)
+
+    def at(self, slot: int) -> Score:
+        """Return the verdict on the result at a place."""
+        while self._next is not None and self._next["row"] < slot:
+            self._next = next(self._ahead, None)
+        if self._next is None or self._next["row"] != slot or self._next["status"] != "ok":
+            why = self._next["error_message"] if self._next and self._next["row"] == slot else "not asked"
+            return Score(None, None, None, f"the judge gave no answer: {why}")
+        return verdict(self._next["response"] or "", self._asked.scale)
+
+
+def verdict(text: str, scale: tuple[float, float]) -> Score:
+    """Return the score in a judge's answer: the last number that it calls a score, or all that it says."""
+    found = _VERDICT.findall(text) or re.findall(r"\A\s*(-?\d{1,9}(?:\.\d{1,9})?)\s*\Z", text)
+    if not found:
+        return Score(None, None, None, f"no verdict in the judge's answer: {text}")
+    number, (worst, best) = float(found[-1]), scale
+    if not worst <= number <= best:
+        return Score(None, None, found[-1], f"{number:g} is not on the scale from {worst:g} to {best:g}: {text}")
+    return Score((number - worst) / (best - worst), None, found[-1], text)
+
+
+def rubric(asked: Judge) -> Template:
+    """Return a judge's rubric as a template. Raises `JobError` for one that can't be right."""
+    try:
+        return Template(Input(path="", prompt=asked.rubric))
+    except JobError as error:
+        raise JobError(f"eval.scorers: {asked.name}: {error}") from error
+
+
+def ask(layout: Layout, asked: Judge, asking: Asking) -> tuple[Verdicts, Judged]:
+    """Have a judge read the answers of a run, as far as it has not yet.
+
+    Raises `Stopped` and `Interrupted` where the same call goes on.
+    """
+    folder = layout.evaluation / f"judge-{asked.name}"
+    folder.mkdir(0o700, parents=True, exist_ok=True)
+    _write_questions(layout, asked, asking.job, folder / "questions.jsonl")
+    job = _job(asking.job, asked, folder)
+    # A changed answer, or a changed rubric, is a changed question: its old verdict is of no use.
+    options = pipeline.Options(update=True, reject_bad_rows=True)
+    view = pipeline.run(job, asking.secrets, options, asking.board)
+    totals = view.totals
+    judged = Judged(
+        asked.name,
+        asked.model,
+        totals.ok,
+        totals.failed,
+        totals.prompt_tokens,
+        totals.completion_tokens,
+        totals.cost_usd,
+    )
+    return Verdicts(folder / "run", asked), judged
+
+
+def _job(job: Job, asked: Judge, folder: Path) -> Job:
+    limits = Limits(
+        asked.requests_per_minute or job.limits.requests_per_minute,
+        asked.tokens_per_minute or job.limits.tokens_per_minute,
+        asked.concurrency or job.limits.concurrency,
+    )
+    return msgspec.structs.replace(
+        job,
+        name=f"{job.name}-{asked.name}",
+        models=(Model(asked.model, asked.model, asked.params, limits),),
+        input=Input(path=str((folder / "questions.jsonl").resolve()), prompt=asked.rubric, columns=()),
+        output=Output(str((folder / "run").resolve())),
+        samples=1,
+        params={},
+        eval=None,
+    )
+
+
+def _write_questions(layout: Layout, asked: Judge, job: Job, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(fd, "w", encoding="utf-8") as file:  # noqa: PTH123 - opened with its mode above
+            for question in _questions(layout, asked, job):
+                file.write(json.dumps(question, default=str) + "\n")
+        sync_file(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _questions(layout: Layout, asked: Judge, job: Job) -> Iterator[dict[str, Any]]:
+    """Yield a question for each place up to the last result; where there is no answer it can't be asked."""
+    run = layout.read_run()
+    if run is None:
+        return
+    target = (job.eval or Eval()).target_of(asked)
+    reads = rubric(asked).used - {"response"} - ({"target"} if target is not None else set())
+    known = [*run.carried_schema().names, *_ANSWER]
+    for name in sorted(reads):
+        if name not in known:
+            raise JobError(f"eval.scorers: {asked.name}: the rubric names {name!r}, and there is no such column")
+    slots, next_slot = Slots(job, run.models), 0
+    columns = [*_ANSWER, *reads, *([target] if target is not None else [])]
+    for batch in reading.results(layout.root, columns):
+        for result in batch.to_pylist():
+            slot = slots.of(result)
+            yield from ({"custom_id": None, "response": None} for _ in range(next_slot, slot))
+            next_slot = slot + 1
+            yield _question(result, reads, target)
+
+
+def _question(result: dict[str, Any], reads: frozenset[str] | set[str], target: str | None) -> dict[str, Any]:
+    values = {name: result[name] for name in reads}
+    if target is not None:
+        values["target"] = None if result[target] is None else text_of(result[target])
+    answered = result["status"] == "ok"
+    return values | {"custom_id": result["custom_id"], "response": result["response"] if answered else None}
+
+
+def _answers(run: Path) -> Iterator[dict[str, Any]]:
+    for batch in reading.results(run, ["row", "status", "response", "error_message"]):
+        yield from batch.to_pylist()

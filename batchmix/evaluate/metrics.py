@@ -1,0 +1,128 @@
+"""Metrics as pure functions on arrays.
+
+`scores` are float64, one for each result, without NaN; `rows` are the input rows that they belong to. Results of the
+same row are not independent, so standard errors are clustered by row, as in Miller, "Adding Error Bars to Evals"
+(2024), section 2.2.
+"""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Z95 = 1.959963984540054
+"""The normal distribution's 97.5 % point."""
+_PASS_AT = (1, 2, 5, 10, 20, 50, 100)
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """A mean and how sure it is."""
+
+    n: int
+    """How many scores."""
+    rows: int
+    """How many input rows they belong to."""
+    mean: float | None
+    stderr: float | None
+    """None with fewer than two rows."""
+    low: float | None
+    high: float | None
+    """The 95 % interval."""
+
+
+def estimate(scores: Floats, rows: Ints) -> Estimate:
+    """Return the mean of scores with its standard error and its 95 % interval.
+
+    The interval is the normal one, as Miller has it; for scores that are all 0 or 1 it is Wilson's (1927), which
+    stays inside [0, 1] and is not empty where all are right, with as many scores as independent ones would be needed
+    for the same standard error.
+    """
+    if not len(scores):
+        return Estimate(0, 0, None, None, None, None)
+    mean = float(scores.mean())
+    clusters, error = clustered_stderr(scores, rows)
+    if error is None:
+        return Estimate(len(scores), clusters, mean, None, None, None)
+    if is_binary(scores):
+        low, high = _wilson(mean, _effective(scores, mean, clusters, error))
+    else:
+        low, high = mean - Z95 * error, mean + Z95 * error
+    return Estimate(len(scores), clusters, mean, error, low, high)
+
+
+def clustered_stderr(scores: Floats, rows: Ints) -> tuple[int, float | None]:
+    """Return the number of clusters, and the standard error of the mean; None with fewer than two clusters.
+
+    Miller (2024), equation 4, with the usual correction G / (G - 1) for few clusters (Cameron and Miller 2015,
+    equation 11); where each row has one score that is the standard error of the mean.
+    """
+    _, cluster = np.unique(rows, return_inverse=True)
+    sums = np.bincount(cluster, weights=scores - scores.mean())
+    clusters = len(sums)
+    if clusters < 2:
+        return clusters, None
+    return clusters, math.sqrt(clusters / (clusters - 1) * float(sums @ sums)) / len(scores)
+
+
+def is_binary(scores: Floats) -> bool:
+    """Return whether all scores are 0 or 1."""
+    return bool(np.all((scores == 0) | (scores == 1)))
+
+
+def _effective(scores: Floats, mean: float, clusters: int, error: float) -> float:
+    """Return how many independent scores of 0 or 1 would have this standard error."""
+    n = len(scores)
+    if clusters == n or error == 0:
+        return clusters
+    return min(float(n), n * (mean * (1 - mean) / (n - 1)) / error**2)
+
+
+def _wilson(mean: float, n: float) -> tuple[float, float]:
+    z2 = Z95**2
+    middle = (mean + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 / (1 + z2 / n) * math.sqrt(mean * (1 - mean) / n + z2 / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def pass_at(scores: Floats, rows: Ints) -> dict[int, float]:
+    """Return pass@k for each usual k up to the number of samples; nothing for one sample or scores between 0 and 1.
+
+    The unbiased estimate of Chen et al., "Evaluating Large Language Models Trained on Code" (2021), equation 1:
+    the mean over rows of 1 - C(n - c, k) / C(n, k), for c of n samples that are right. Rows that have fewer than k
+    samples are left out of pass@k.
+    """
+    if not len(scores) or not is_binary(scores):
+        return {}
+    _, cluster = np.unique(rows, return_inverse=True)
+    samples = np.bincount(cluster)
+    right = np.bincount(cluster, weights=scores).astype(np.int64)
+    most = int(samples.max())
+    if most < 2:
+        return {}
+    kinds, counts = np.unique(np.stack([samples, right]), axis=1, return_counts=True)
+    rows_of = [(int(n), int(c), int(count)) for (n, c), count in zip(kinds.T, counts, strict=True)]
+    return {k: _mean_pass_at(rows_of, k) for k in sorted({k for k in _PASS_AT if k <= most} | {most})}
+
+
+def _mean_pass_at(rows_of: list[tuple[int, int, int]], k: int) -> float:
+    """Return pass@k from how many rows have c of n samples right, as (n, c, rows)."""
+    enough = [(n, c, count) for n, c, count in rows_of if n >= k]
+    return sum(_pass_at(n, c, k) * count for n, c, count in enough) / sum(count for _, _, count in enough)
+
+
+def _pass_at(n: int, c: int, k: int) -> float:
+    return 1 - math.comb(n - c, k) / math.comb(n, k)
+
+
+def percentiles(values: Floats, points: tuple[int, ...] = (50, 90, 99)) -> dict[str, float] | None:
+    """Return `mean`, and percentiles as `p50` and so on, with linear interpolation; None for no values."""
+    if not len(values):
+        return None
+    found = np.percentile(values, points)
+    named = {f"p{point}": float(value) for point, value in zip(points, found, strict=True)}
+    return {"mean": float(values.mean()), **named}

@@ -1,0 +1,111 @@
+"""Two sets of scores of the same rows, compared in pairs; pure functions on arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from batchmix.evaluate.metrics import Z95, Floats, Ints, clustered_stderr
+
+_EXACT = 1_000
+"""With more rows that differ, the normal limit is as good as can be told."""
+_DRAWS = 10_000
+_CHUNK = 500
+
+
+class Paired(msgspec.Struct, frozen=True):
+    """How one metric went from one run to another, over the results that both have."""
+
+    n: int
+    rows: int
+    before: float
+    after: float
+    difference: float
+    """After minus before."""
+    low: float | None
+    high: float | None
+    """The 95 % interval of the difference; None with fewer than two rows."""
+    p: float
+    """Two-sided: how often chance alone gives a difference as large."""
+    p_fall: float
+    """How often chance alone lets it fall as far (or not rise further)."""
+    p_rise: float
+    """How often chance alone lets it rise as far (or not fall further)."""
+    wins: int
+    losses: int
+    ties: int
+    """Results of which the number rose, fell, or stayed."""
+
+
+def compare(before: Floats, after: Floats, rows: Ints) -> Paired | None:
+    """Return the difference of paired values with its interval and p-value; None where there are none.
+
+    The interval is the normal one of Miller, "Adding Error Bars to Evals" (2024), section 4.2: the standard error of
+    the paired differences, clustered by row. The p-values are those of Fisher's sign-flip test on the rows' differences
+    (see `sign_flip_p`).
+    """
+    if not len(rows):
+        return None
+    differences = after - before
+    _, cluster = np.unique(rows, return_inverse=True)
+    clusters, error = clustered_stderr(differences, rows)
+    mean = float(differences.mean())
+    sums = np.bincount(cluster, weights=differences).astype(np.float64)
+    fall, rise = sign_flip_p(sums), sign_flip_p(-sums)
+    margin = None if error is None else Z95 * error
+    return Paired(
+        n=len(rows),
+        rows=clusters,
+        before=float(before.mean()),
+        after=float(after.mean()),
+        difference=mean,
+        low=None if margin is None else mean - margin,
+        high=None if margin is None else mean + margin,
+        p=min(1.0, 2 * min(fall, rise)),
+        p_fall=fall,
+        p_rise=rise,
+        wins=int((differences > 0).sum()),
+        losses=int((differences < 0).sum()),
+        ties=int((differences == 0).sum()),
+    )
+
+
+def sign_flip_p(differences: Floats) -> float:
+    """Return how often independent differences fall as far in all if each of their signs is left to chance.
+
+    Fisher (1935). For differences of one size, as of scores of 0 and 1, this is the exact test of McNemar (1947):
+    binomial on the rows that differ. Else 10,000 flips are drawn, always the same ones, and the observed one counts
+    among them (Phipson and Smyth 2010). Beyond 1,000 rows that differ it is the normal limit of both.
+    """
+    moved = differences[np.abs(differences) > 1e-12]
+    count = len(moved)
+    if not count:
+        return 1.0
+    total, size = float(moved.sum()), float(np.abs(moved).max())
+    equal = bool(np.all(np.abs(np.abs(moved) - size) <= 1e-9 * size))
+    if count > _EXACT:
+        step = size if equal else 0.0  # the total moves in steps of two sizes
+        return math.erfc(-(total + step) / math.sqrt(2 * float(moved @ moved))) / 2
+    if equal:
+        rises = int((moved > 0).sum())
+        return float(sum(math.comb(count, k) for k in range(rises + 1)) / 2**count)
+    draw = np.random.default_rng(0)
+    as_far = 0
+    for _ in range(0, _DRAWS, _CHUNK):
+        signs = draw.integers(0, 2, size=(_CHUNK, count), dtype=np.int8) * 2.0 - 1.0
+        as_far += int((signs @ np.abs(moved) <= total + 1e-9 * size).sum())
+    return (as_far + 1) / (_DRAWS + 1)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values such that those of at most 0.05 are wrong together at most 5 % of the time (Holm 1979)."""
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted = [1.0] * len(p_values)
+    least = 0.0
+    for rank, at in enumerate(order):
+        least = max(least, min(1.0, p_values[at] * (len(p_values) - rank)))
+        adjusted[at] = least
+    return adjusted

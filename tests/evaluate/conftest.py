@@ -1,0 +1,46 @@
+"""Runs with answers that are known: the stand-in repeats what it is asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from batchmix.evaluate.evaluation import evaluate, prepared
+from batchmix.evaluate.judge import Asking
+from batchmix.evaluate.measure import Metrics
+from batchmix.job import read_job
+from batchmix.records import Board
+from batchmix.redact import Secrets
+from tests.conftest import Bench, Provider
+
+
+class EvalBench(Bench):
+    """A bench whose model says what the column `said` says."""
+
+    def __init__(self, root: Path, standin: Provider) -> None:
+        super().__init__(root, standin)
+        self.settings["input"]["prompt"] = "[[rehearsal:echo]] {{ said }}"
+        self.settings["eval"] = {"target": "answer", "scorers": [{"kind": "includes"}]}
+
+    def write_said(self, rows: list[dict[str, Any]]) -> None:
+        """Write rows, each with `said`, `answer` and what else is given."""
+        self.source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def evaluate(self) -> Metrics:
+        """Evaluate the run as it stands."""
+        job = read_job(None, self.settings, {})
+        return evaluate(self.out, Asking(job, Secrets(), Board()), prepared(job, self.root))
+
+    def scores(self) -> list[dict[str, Any]]:
+        """Return the rows of scores.parquet."""
+        found: list[dict[str, Any]] = pq.read_table(self.out / "evaluation" / "scores.parquet").to_pylist()
+        return found
+
+
+@pytest.fixture
+def evaluated(tmp_path: Path, standin: Provider) -> EvalBench:
+    return EvalBench(tmp_path, standin)

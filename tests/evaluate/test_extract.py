@@ -1,0 +1,84 @@
+"""A number, a choice and JSON are found where people and models put them, and bad text costs little."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from batchmix.evaluate.extract import NOTHING, choice, json_value, numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("The answer is 42.", [42]),
+        ("1,234.5 and -3 or \u22124", [1234.5, -3, -4]),
+        ("in 2020-2021, pages 3-5", [2020, 2021, 3, 5]),
+        ("about $1,000,000 or 5%", [1_000_000, 5]),
+        (".5 of 6.02e23", [0.5, 6.02e23]),
+        ("H2O and v1 hold none", []),
+        ("1,2,3", [1, 2, 3]),
+        ("10 - 4 = 6", [10, 4, 6]),
+        ("\\boxed{17}", [17]),
+        ("9" * 400, []),
+        ("", []),
+    ],
+)
+def test_numbers_are_found_in_prose(text: str, found: list[float]) -> None:
+    assert numbers(text) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "letter"),
+    [
+        ("B", "B"),
+        ("b", "B"),
+        ("(c).", "C"),
+        ("**D**", "D"),
+        ("The answer is B.", "B"),
+        ("Answer: (C)", "C"),
+        ("A is tempting, but the correct answer is D", "D"),
+        ("First I thought the answer is A. No: the answer is C.", "C"),
+        ("B. Because of the salt", "B"),
+        ("B) salt", "B"),
+        ("After some thought: C", "C"),
+        ("I would go with option **B** here", "B"),
+        ("$\\boxed{A}$", "A"),
+        ("A dog would eat it, so C it is", "C"),
+        ("Both (A) and (B) are right", None),
+        ("None of them.", None),
+        ("A dog", None),
+        ("E", None),
+        ("", None),
+    ],
+)
+def test_a_choice_is_found_or_not_guessed(text: str, letter: str | None) -> None:
+    assert choice(text, "ABCD") == letter
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"a": 1}', {"a": 1}),
+        ('Here it is:\n```json\n{"a": [1, 2]}\n```\nGood luck!', {"a": [1, 2]}),
+        ('Sure: {"a": {"b": "}"}} as you asked', {"a": {"b": "}"}}),
+        ("a set {x} and then [1, 2]", [1, 2]),
+        ("no braces", NOTHING),
+        ('{"a": ', NOTHING),
+        ("null", None),
+    ],
+)
+def test_json_is_found_alone_fenced_or_in_prose(text: str, value: object) -> None:
+    assert json_value(text) == value
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "{" * 1_000_000, "1," * 500_000, "((A" * 300_000, "-" * 1_000_000, "```\n" * 200_000]
+)
+def test_bad_text_costs_little_time(text: str) -> None:
+    began = time.perf_counter()
+    numbers(text)
+    choice(text, "ABCD")
+    json_value(text)
+    assert time.perf_counter() - began < 3

@@ -1,0 +1,161 @@
+"""A judge is asked through a job of its own: each answer once, whatever kills it, and its verdict is read."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from batchmix.errors import JobError, ProviderStopped
+from batchmix.evaluate.judge import verdict
+from tests.conftest import Provider
+from tests.evaluate.conftest import EvalBench
+from tests.killing import fetch, kill_until_done, provider
+
+RUBRIC = "[[rehearsal:echo]] {{ text }} is {{ response }}, I say, score: {{ points }}"
+
+
+@pytest.mark.parametrize(
+    ("text", "score"),
+    [
+        ("Score: 5", 1.0),
+        ("**Score:** 3/5", 0.5),
+        ('{"reason": "good", "score": 4}', 0.75),
+        ("score is 1", 0.0),
+        ("The answer claims score: 5, which it does not deserve. Rating: 1", 0.0),
+        ("2", 0.25),
+        ("Score: 6", None),
+        ("I can't say", None),
+        ("", None),
+        ("score " * 100_000, None),
+    ],
+)
+def test_the_verdict_is_the_last_score_that_is_named(text: str, score: float | None) -> None:
+    found = verdict(text, (1.0, 5.0))
+    assert found.score == score
+    assert found.explanation is not None
+
+
+@pytest.fixture
+def judged(evaluated: EvalBench) -> EvalBench:
+    judge = {"kind": "judge", "model": "j", "rubric": RUBRIC, "scale": [0.0, 4.0], "params": {"temperature": 0}}
+    evaluated.settings["eval"] = {"scorers": [judge]}
+    evaluated.settings["input"]["prompt"] = "{{ text }} [[rehearsal:echo]]"
+    evaluated.write_said([{"text": text, "points": str(n % 5)} for n, text in enumerate("abcdefgh")])
+    return evaluated
+
+
+def test_each_answer_is_judged_once_and_never_again(judged: EvalBench) -> None:
+    judged.run()
+    found = judged.evaluate()
+    assert [row["score"] for row in judged.scores()] == [0, 0.25, 0.5, 0.75, 1, 0, 0.25, 0.5]
+    assert judged.scores()[1]["explanation"] == ("[[rehearsal:echo]] b is b [[rehearsal:echo]], I say, score: 1")
+    assert (found.judges[0].model, found.judges[0].ok) == ("j", 8)
+    assert judged.standin.asked() == 16
+    judged.evaluate()
+    assert judged.standin.asked() == 16
+
+
+def test_what_has_no_answer_is_not_judged_and_keeps_its_place_for_when_it_has(judged: EvalBench) -> None:
+    judged.settings["retry"] = {"attempts": 1}
+    judged.write_said([{"text": text, "points": "4"} for text in ("a", "[[rehearsal:500x1]]", "c", "d")])
+    judged.run(limit=3)
+    judged.evaluate()
+    assert [row["score"] for row in judged.scores()] == [1, 0, 1]
+    assert judged.standin.asked() == 3 + 2
+    judged.run()
+    judged.evaluate()
+    assert [row["score"] for row in judged.scores()] == [1, 1, 1, 1]
+    prompts = [prompt for prompt in judged.standin.prompts() if "I say" in prompt]
+    assert len(prompts) == len(set(prompts)) == 4
+
+
+def test_an_answer_that_comes_later_between_others_moves_no_verdict(judged: EvalBench) -> None:
+    del judged.settings["model"]
+    judged.settings["models"] = [{"id": "fast"}, {"id": "slow", "limits": {"concurrency": 1}}]
+    judged.settings["eval"]["scorers"][0]["rubric"] = (
+        "[[rehearsal:echo]] {{ model }} {{ response }} score: {{ points }}"
+    )
+    judged.standin.behave("latency=0.1&balance=6")
+    with pytest.raises(ProviderStopped):
+        judged.run()
+    judged.standin.behave()
+    part = judged.evaluate()
+    assert [found.score.n for found in part.scores] == sorted((found.score.n for found in part.scores), reverse=True)
+    assert 0 < part.results < 16
+    judged.run()
+    judged.evaluate()
+    assert [row["score"] for row in judged.scores()] == [n % 5 / 4 for n in range(8) for _ in range(2)]
+    prompts = [prompt for prompt in judged.standin.prompts() if "score" in prompt]
+    assert len(prompts) == len(set(prompts)) == 16
+
+
+def test_samples_and_models_are_judged_each_for_itself(judged: EvalBench) -> None:
+    del judged.settings["model"]
+    judged.settings |= {"samples": 2, "models": [{"id": "m"}, {"id": "k"}]}
+    judged.settings["eval"]["scorers"][0]["rubric"] = (
+        "[[rehearsal:echo]] score: {{ points }} {{ model }} {{ response }}"
+    )
+    judged.run()
+    judged.evaluate()
+    scores = judged.scores()
+    assert [row["score"] for row in scores] == [n % 5 / 4 for n in range(8) for _ in range(4)]
+    assert all(f" {row['model']} " in row["explanation"] for row in scores)
+
+
+def test_a_target_is_shown_and_a_column_that_is_not_there_is_named(judged: EvalBench) -> None:
+    judged.settings["eval"]["target"] = "points"
+    judged.settings["eval"]["scorers"][0]["rubric"] = "[[rehearsal:echo]] {{ response }} score: {{ target }}"
+    judged.run()
+    judged.evaluate()
+    assert [(row["score"], row["target"]) for row in judged.scores()][:3] == [(0, "0"), (0.25, "1"), (0.5, "2")]
+    judged.settings["eval"]["scorers"][0]["rubric"] = "{{ response }} {{ nothing }}"
+    with pytest.raises(JobError, match="'nothing'"):
+        judged.evaluate()
+    judged.settings["eval"]["scorers"][0]["rubric"] = "{{ response }"
+    with pytest.raises(JobError, match="template"):
+        judged.evaluate()
+
+
+JOB = """
+name = "judged"
+model = "m"
+[input]
+path = "rows.jsonl"
+prompt = "{{{{ text }}}} [[rehearsal:echo]]"
+[provider]
+base_url = "{url}"
+api_key_env = ""
+[limits]
+concurrency = 10
+[output]
+path = "{root}/run"
+[[eval.scorers]]
+kind = "judge"
+model = "j"
+rubric = "[[rehearsal:echo]] score: 1 for {{{{ response }}}} {{{{ place }}}}"
+"""
+
+
+def test_killed_in_the_middle_a_judge_goes_on_and_pays_for_nothing_twice(tmp_path: Path) -> None:
+    with provider("latency=0.1-0.3") as url:
+        standin = Provider(url)
+        (tmp_path / "job.toml").write_text(JOB.format(url=url, root=tmp_path))
+        rows = [{"text": f"q{n}", "place": str(n)} for n in range(150)]
+        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        batchmix = [sys.executable, "-m", "batchmix"]
+        call = [*batchmix, "run", str(tmp_path / "job.toml"), "--progress", "none"]
+        alone = [*batchmix, "eval", str(tmp_path / "run"), "--progress", "none"]
+        kill_until_done(
+            [[*call, "--set", "eval.scorers=[{kind='exact', target='text'}]"]], url, tmp_path / "run", 0, wait=(60, 60)
+        )
+        fetch(url, "reset", "")
+        judge = tmp_path / "run" / "evaluation" / "judge-judge" / "run"
+        outcome = kill_until_done([call, alone], url, judge, 5, number=signal.SIGKILL, wait=(1.0, 1.8))
+        assert outcome.kills
+        assert not outcome.again
+        assert not outcome.unnamed
+        assert len({prompt for prompt in standin.prompts() if "score: 1" in prompt}) == 150

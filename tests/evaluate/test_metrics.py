@@ -1,0 +1,89 @@
+"""The metrics agree with scipy, with the published formulas, and with a published table."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from batchmix.evaluate.metrics import estimate, pass_at, percentiles
+
+RNG = np.random.default_rng(7)
+
+
+@pytest.mark.parametrize("n", [2, 3, 50, 2000])
+def test_one_score_per_row_has_the_standard_error_of_the_mean(n: int) -> None:
+    scores = RNG.normal(0.4, 0.3, n)
+    found = estimate(scores, np.arange(n))
+    assert found.stderr == pytest.approx(stats.sem(scores), rel=1e-12)
+    assert found.mean == pytest.approx(scores.mean(), rel=1e-12)
+    low, high = stats.norm.interval(0.95, scores.mean(), stats.sem(scores))
+    assert (found.low, found.high) == (pytest.approx(low, rel=1e-12), pytest.approx(high, rel=1e-12))
+
+
+def test_several_samples_of_a_row_are_one_cluster() -> None:
+    scores = RNG.normal(size=(300, 8)) + RNG.normal(size=(300, 1))
+    found = estimate(scores.ravel(), np.repeat(np.arange(300), 8))
+    assert found.stderr == pytest.approx(stats.sem(scores.mean(axis=1)), rel=1e-12)
+    assert (found.n, found.rows) == (2400, 300)
+    uneven = np.array([1.0, 0.0, 1.0, 1.0, 0.5, 0.0])
+    rows = np.array([4, 4, 4, 9, 9, 1])
+    centred = uneven - uneven.mean()
+    by_hand = math.sqrt(3 / 2 * sum(centred[rows == row].sum() ** 2 for row in (1, 4, 9))) / 6
+    assert estimate(uneven, rows).stderr == pytest.approx(by_hand, rel=1e-12)
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 10), (10, 10), (3, 10), (1234, 2000), (1, 2)])
+def test_scores_of_0_and_1_have_wilsons_interval(right: int, n: int) -> None:
+    found = estimate(np.array([1.0] * right + [0.0] * (n - right)), np.arange(n))
+    wilson = stats.binomtest(right, n).proportion_ci(method="wilson")
+    assert (found.low, found.high) == (pytest.approx(wilson.low, abs=1e-12), pytest.approx(wilson.high, abs=1e-12))
+
+
+def test_the_interval_holds_the_truth_in_95_of_100_even_for_samples_that_hang_together() -> None:
+    inside = 0
+    for _ in range(1000):
+        chance = RNG.beta(2, 1, size=200)
+        found = estimate(RNG.binomial(1, np.repeat(chance, 4)).astype(float), np.repeat(np.arange(200), 4))
+        assert found.low is not None
+        assert found.high is not None
+        inside += found.low <= 2 / 3 <= found.high
+    assert 930 <= inside <= 970
+
+
+def test_without_scores_there_is_nothing_to_say() -> None:
+    nothing = estimate(np.array([]), np.array([], dtype=np.int64))
+    assert (nothing.n, nothing.mean, nothing.stderr) == (0, None, None)
+    assert estimate(np.array([1.0, 0.0]), np.array([3, 3])).stderr is None
+
+
+@given(st.lists(st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=6), min_size=1, max_size=4))
+def test_pass_at_k_is_the_share_of_all_choices_of_k_that_hold_a_right_one(rows: list[list[float]]) -> None:
+    scores = np.array([score for row in rows for score in row])
+    numbers = np.array([number for number, row in enumerate(rows) for _ in row])
+    for k, value in pass_at(scores, numbers).items():
+        shares = [np.mean([max(chosen) for chosen in itertools.combinations(row, k)]) for row in rows if len(row) >= k]
+        assert value == pytest.approx(np.mean(shares))
+
+
+def test_pass_at_k_of_many_samples_does_not_overflow() -> None:
+    scores = np.array([1.0] * 50 + [0.0] * 150)
+    found = pass_at(scores, np.zeros(200, dtype=np.int64))
+    # 1 - C(150, k) / C(200, k), as the numerically stable script of Chen et al. (2021), figure 3, has it
+    for k in (1, 10, 100):
+        assert found[k] == pytest.approx(1 - np.prod(1 - k / np.arange(151, 201)), rel=1e-9)
+    assert list(found) == [1, 2, 5, 10, 20, 50, 100, 200]
+
+
+def test_percentiles_interpolate() -> None:
+    values = RNG.exponential(size=999)
+    found = percentiles(values)
+    assert found is not None
+    assert found.pop("mean") == pytest.approx(np.mean(values))
+    assert found == {f"p{p}": pytest.approx(stats.scoreatpercentile(values, p)) for p in (50, 90, 99)}
+    assert percentiles(np.array([])) is None

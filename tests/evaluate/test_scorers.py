@@ -1,0 +1,127 @@
+"""Each scorer gives what a person would, says why it gives none, and is stopped by nothing in an answer."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from batchmix.errors import JobError
+from batchmix.eval_table import Choice, Exact, Includes, Json, Number, Own, Regex, Scorer, Similarity
+from batchmix.evaluate.scorers import Score, scorer_of
+
+
+def scored(asked: Scorer, response: str, target: Any = None, folder: Path | None = None) -> Score:
+    return scorer_of(msgspec.structs.replace(asked, name=asked.title), folder)(response, target, {"row": 0})
+
+
+@pytest.mark.parametrize(
+    ("asked", "response", "target", "score"),
+    [
+        (Exact(), " Paris\n", "Paris", 1),
+        (Exact(), "paris", "Paris", 0),
+        (Exact(casefold=True), "paris", "Paris", 1),
+        (Exact(strip=False), " Paris", "Paris", 0),
+        (Exact(), "7", 7.0, 1),
+        (Exact(), "true", True, 1),
+        (Includes(), "It is PARIS, of course", "Paris", 1),
+        (Includes(casefold=False), "It is PARIS", "Paris", 0),
+        (Regex(pattern=r"answer: (\w+)"), "so the answer: Paris.", "Paris", 1),
+        (Regex(pattern=r"answer: (\w+)"), "so the answer: Rome.", "Paris", 0),
+        (Regex(pattern=r"\d{4}"), "in 1999", None, 1),
+        (Regex(pattern=r"\d{4}"), "in MCMXCIX", None, 0),
+        (Number(), "2 + 2 is 4", 4.0, 1),
+        (Number(take="first"), "2 + 2 is 4", 4.0, 0),
+        (Number(tolerance=0.01), "3.14", "3.1416", 1),
+        (Number(relative=0.01), "995", 1000.0, 1),
+        (Number(), "995", 1000.0, 0),
+        (Number(), "none", 4.0, 0),
+        (Choice(), "The answer is (B)", "B", 1),
+        (Choice(letters="ABCDE"), "E", "E", 1),
+        (Choice(), "not sure", "B", 0),
+        (Json(), '```json\n{"name": "Ann ", "age": 3.0}\n```', '{"name": "Ann", "age": 3}', 1),
+        (Json(), '{"name": "Bob", "age": 3, "more": 1}', '{"name": "Ann", "age": 3}', 0.5),
+        (Json(fields=("age",)), '{"name": "Bob", "age": 3}', '{"name": "Ann", "age": 3}', 1),
+        (Json(), '{"ok": 1}', '{"ok": true}', 0),
+        (Json(), "[1, 2]", "[1, 2]", 1),
+        (Json(), "no", '{"a": 1}', 0),
+        (Similarity(), "kitten", "kitten", 1),
+        (Similarity(), "abcd", "abxy", 0.5),
+    ],
+)  # fmt: skip
+def test_an_answer_gets_its_score(asked: Scorer, response: str, target: Any, score: float) -> None:
+    assert scored(asked, response, target).score == score
+
+
+def test_what_was_compared_and_what_was_wrong_are_told() -> None:
+    found = scored(Json(), 'x {"a": 1, "c": 2}', '{"a": 1, "b": 2, "c": 3}')
+    assert found == Score(1 / 3, '{"a": 1, "b": 2, "c": 3}', '{"a": 1, "c": 2}', "wrong: b, c")
+    assert scored(Number(), "it is 1,000", 1000.0) == Score(1.0, "1000", "1000", None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "target"), [(Number(), "none"), (Number(), "1 or 2"), (Choice(), "F"), (Json(), "{")]
+)
+def test_a_target_that_is_none_gives_no_score_and_says_so(asked: Scorer, target: str) -> None:
+    found = scored(asked, "1", target)
+    assert found.score is None
+    assert "target" in (found.explanation or "")
+
+
+def test_a_pattern_that_would_take_for_ever_is_cut_off_and_later_ones_sooner() -> None:
+    score = scorer_of(Regex(name="r", pattern=r"(a|aa)+$"), None)
+    evil = "a" * 5000 + "b"
+    began = time.process_time()
+    first = score(evil, None, {})
+    assert first.score is None
+    assert "longer" in (first.explanation or "")
+    for _ in range(9):
+        score(evil, None, {})
+    late = time.process_time()
+    for _ in range(50):
+        score(evil, None, {})
+    assert time.process_time() - late < 3
+    assert late - began < 15
+    assert score("aa", None, {}).score == 1
+
+
+def test_a_pattern_with_an_error_is_refused() -> None:
+    with pytest.raises(JobError, match="pattern has an error"):
+        scored(Regex(pattern="("), "x")
+
+
+OWN = """
+def polite(response, target, row):
+    return "please" in response, f"row {row['row']}"
+
+def length(response, target, row):
+    return len(response)
+
+def broken(response, target, row):
+    raise KeyError(response)
+
+def nothing(response, target, row):
+    return float("nan")
+
+number = 3
+"""
+
+
+def test_a_function_of_your_own_is_asked_and_what_it_raises_is_the_rows(tmp_path: Path) -> None:
+    (tmp_path / "own_scorers.py").write_text(OWN)
+    assert scored(Own(python="own_scorers:polite"), "please", None, tmp_path) == Score(1.0, None, None, "row 0")
+    assert scored(Own(python="own_scorers:length"), "four", "x", tmp_path) == Score(4.0, "x")
+    broken = scored(Own(python="own_scorers:broken"), "x", None, tmp_path)
+    assert (broken.score, broken.explanation) == (None, "own_scorers:broken: KeyError: 'x'")
+    assert scored(Own(python="own_scorers:nothing"), "x", None, tmp_path).score is None
+    for wrong in ("own_scorers", "own_scorers:number", "own_scorers:missing", "no_such_module:f"):
+        with pytest.raises(JobError, match="own"):
+            scored(Own(python=wrong), "x", None, tmp_path)
+
+
+def test_no_code_is_taken_from_a_run_folder() -> None:
+    with pytest.raises(JobError, match="give the job file"):
+        scored(Own(python="os:getcwd"), "x")
