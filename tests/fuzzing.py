@@ -84,7 +84,6 @@ def outcome_of(case: Case) -> str:
         return outcome.type
     assert isinstance(outcome, Completion)
     assert 200 <= case.status < 300, "a refusal is no answer"
-    assert fault in {None, "cut_off"}, "a fault is no answer"
     for text in (outcome.response, outcome.reasoning, outcome.refusal, outcome.tool_calls, outcome.finish_reason):
         assert text is None or text.encode() is not None
     assert all(number is None or 0 <= number < 2**63 for number in msgspec.structs.astuple(outcome.usage))
