@@ -103,6 +103,8 @@ class Retry(msgspec.Struct, frozen=True):
     """How hard to try, for each row and start."""
 
     attempts: Count = 6
+    outage_s: Positive = 600.0
+    """How long to wait for a provider that is down before the run stops."""
 
 
 class Timeouts(msgspec.Struct, frozen=True):
@@ -112,6 +114,10 @@ class Timeouts(msgspec.Struct, frozen=True):
     idle_s: Positive = 120.0
     """How long a streamed answer may be silent once it has begun."""
     connect_s: Positive = 30.0
+    row_s: Positive | None = None
+    """How long after its first attempt a row may be asked again; None: as long as it has attempts."""
+    job_s: Positive | None = None
+    """How long one start of the run may take."""
     drain_s: Annotated[float, msgspec.Meta(ge=0)] = 60.0
 
 

@@ -7,10 +7,12 @@ import contextlib
 import dataclasses
 import gc
 import logging
+import math
 import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +22,7 @@ import msgspec
 
 from batchmix.arrow import set_up_arrow
 from batchmix.canary import draw_canary
-from batchmix.errors import BatchmixError, Interrupted, JobError, NoSpace
+from batchmix.errors import BatchmixError, Interrupted, JobError, NoSpace, Stopped
 from batchmix.job import REHEARSAL, Budget, Job
 from batchmix.lanes import Course, Lane, run_lanes
 from batchmix.load import Dataset, open_dataset
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from batchmix.rehearsal import Behaviour, Rehearsal
 
 _logger = logging.getLogger(__name__)
+_DRAIN_SHARE = 0.1
+"""Of the time to a deadline, at the most, is for what is in flight to end."""
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -66,6 +70,7 @@ def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
 
     Raises `UsageError` where nothing was sent, `Stopped` and `Interrupted` where the same call resumes.
     """
+    began = time.monotonic()
     set_up_arrow()
     rehearsal_behaviour(job)  # a mistake in it is found before anything is made
     with locked_folder(Path(job.output.path), wait=options.wait) as layout:
@@ -93,7 +98,7 @@ def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
             dataset.drop_stale_spools()
             drop_stale(layout, work.stale)
             if work.shards:
-                _run_loop(_send(_Call(job, secrets, options, reusable), layout, dataset, work, board))
+                _run_loop(_send(_Call(job, secrets, options, reusable, began), layout, dataset, work, board))
         return read_view(layout.root, judge, prices)
 
 
@@ -150,6 +155,8 @@ class _Call(msgspec.Struct, frozen=True):
     secrets: Secrets
     options: Options
     reusable: Reusable | None
+    began: float
+    """On the monotonic clock."""
 
 
 async def _send(call: _Call, layout: Layout, dataset: Dataset, work: Work, board: Board) -> None:
@@ -166,6 +173,7 @@ async def _send(call: _Call, layout: Layout, dataset: Dataset, work: Work, board
             board.ok, board.rejected = board.ok + footer.totals.ok, board.rejected + footer.totals.rejected
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(_interrupts(halt, board))
+        stack.enter_context(_deadline(call, halt, board))
         behaviour = rehearsal_behaviour(job)
         url = await stack.enter_async_context(_stand_in(behaviour)) if behaviour else job.provider.base_url
         concurrency = sum(model.limits.concurrency for model in work.models)
@@ -176,7 +184,7 @@ async def _send(call: _Call, layout: Layout, dataset: Dataset, work: Work, board
         shards.hold(min(concurrency, most))
         course = Course(
             client, dataset, shards, work.shards, work.run.shard_rows, halt,
-            Rules(job.retry.attempts, options.keep_going), options.retry_rejected, board,
+            _rules(job, options), options.retry_rejected, board,
             _purse(job, layout, work, halt), call.reusable, draws,
         )  # fmt: skip
         board.phase = "sending"
@@ -188,6 +196,33 @@ async def _send(call: _Call, layout: Layout, dataset: Dataset, work: Work, board
     board.warnings.extend(shards.damage)
     if halt.reason:
         raise halt.reason
+
+
+def _rules(job: Job, options: Options) -> Rules:
+    retry, row_s = job.retry, job.timeouts.row_s
+    return Rules(retry.attempts, options.keep_going, outage_s=retry.outage_s, row_s=row_s or math.inf)
+
+
+@contextlib.contextmanager
+def _deadline(call: _Call, halt: Halt, board: Board) -> Iterator[None]:
+    """Stop in time for the job's deadline: first nothing more leaves, then what is in flight is cut."""
+    job_s = call.job.timeouts.job_s
+    if job_s is None:
+        yield
+        return
+
+    def stop() -> None:
+        board.phase = "draining"
+        halt.stop(Stopped(f"the deadline of {job_s:g} s (timeouts.job_s) has come"), drain_s)
+
+    loop = asyncio.get_running_loop()
+    left_s = call.began + job_s - time.monotonic()
+    drain_s = min(call.job.timeouts.drain_s, _DRAIN_SHARE * job_s)
+    timer = loop.call_later(max(0.0, left_s - drain_s), stop)
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _stand_in(behaviour: Behaviour) -> Rehearsal:

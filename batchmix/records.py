@@ -162,6 +162,12 @@ class Progress(msgspec.Struct):
     throttled: int = 0
     limited_by: str = ""
     """What keeps the next request from leaving; empty: nothing."""
+    tail: int | None = None
+    """How many wait to be asked again when all others are in flight or have ended; None: there is more to send."""
+    retrying_after: str = ""
+    """At the tail: what those failed with that wait, such as `503, timeout`."""
+    oldest_sent_at: float | None = None
+    """At the tail: when the oldest request in flight was sent, on the event loop's clock (monotonic)."""
 
 
 class Board(msgspec.Struct):

@@ -24,6 +24,7 @@ _JOB_OPTIONS = [
     click.option("--rpm", type=float, help="The provider's limit of requests per minute."),
     click.option("--tpm", type=float, help="The provider's limit of tokens per minute."),
     click.option("--concurrency", type=int, help="The most requests in flight.  [default: 512]"),
+    click.option("--deadline", type=float, metavar="S", help="Stop after so many seconds; what has no answer is left."),
     click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override any setting of the job."),
     click.option("--bad-rows", type=click.Choice(["refuse", "reject"]), default="refuse", show_default=True,
                  help="Refuse a file with bad rows, or give each of them a result of its own."),
@@ -36,6 +37,7 @@ _FLAGS = {
     "rpm": "limits.requests_per_minute",
     "tpm": "limits.tokens_per_minute",
     "concurrency": "limits.concurrency",
+    "deadline": "timeouts.job_s",
 }
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 
 from batchmix.cli.output import shield
-from batchmix.records import Board
+from batchmix.records import Board, Progress
 
 _BAR_S = 0.2
 _LINE_S = 30.0
@@ -67,7 +67,9 @@ def summary_line(board: Board, rates: tuple[float, float]) -> str:
         f"{failures:,} failed",
     ]
     retrying = sum(lane.retrying for lane in lanes)
-    if retrying:
+    if lanes and all(lane.tail is not None for lane in lanes):
+        parts.append(_tail(lanes, time.monotonic()))
+    elif retrying:
         parts.append(f"{retrying:,} waiting to retry")
     limits = sorted(
         {limit for lane in lanes if (limit := _limit(board, lane.limited_by, lane.in_flight, lane.workers))}
@@ -77,6 +79,20 @@ def summary_line(board: Board, rates: tuple[float, float]) -> str:
     elif limits:
         parts.append(f"limited by {', '.join(limits)}")
     return ", ".join(parts)
+
+
+def _tail(lanes: list[Progress], now: float) -> str:
+    """Return what the last rows wait for."""
+    retrying, in_flight = sum(lane.tail or 0 for lane in lanes), sum(lane.in_flight for lane in lanes)
+    parts = []
+    if retrying:
+        after = ", ".join(sorted({lane.retrying_after for lane in lanes if lane.retrying_after}))
+        parts.append(f"{retrying:,} retrying" + (f" after {after}" if after else ""))
+    if in_flight:
+        oldest = min((lane.oldest_sent_at for lane in lanes if lane.oldest_sent_at is not None), default=now)
+        parts.append(f"{in_flight:,} in flight for {max(0.0, now - oldest):.0f} s")
+    rows = retrying + in_flight
+    return f"waiting for {rows:,} row{'s' * (rows != 1)}: {', '.join(parts)}" if parts else "waiting for nothing more"
 
 
 def _limit(board: Board, limited_by: str, in_flight: int, workers: int) -> str:

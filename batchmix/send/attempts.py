@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Awaitable, Callable
 
 import tenacity
 
 from batchmix.errors import Next
-from batchmix.records import Completion, Failure
+from batchmix.records import Completion, Exchange, Failure
 
 Outcome = Completion | Failure
 _FIRST_WAIT_S = 0.5
@@ -21,23 +23,30 @@ _backoff = tenacity.wait_random_exponential(multiplier=_FIRST_WAIT_S, max=_LONGE
 class Tries:
     """What the attempts of one row have cost so far, in this start."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, until: float = math.inf) -> None:
+        """Allow `limit` attempts; none after `until`."""
         self._limit = self._most = limit
+        self._until = until
         self.costly = 0
         self.throttled_s = 0.0
         self.retry_after_s: float | None = None
         """What the provider asked for with the last failure."""
+        self.last: Failure | None = None
+        self.after = ""
+        """What the last failure was, in a word: its HTTP status, or its type."""
 
-    def note(self, failure: Failure, retry_after_s: float | None) -> None:
+    def note(self, failure: Failure, exchange: Exchange) -> None:
         """Count a failed attempt."""
-        self.retry_after_s = retry_after_s
+        self.last = failure
+        self.after = str(exchange.status) if (exchange.status or 0) >= 400 else failure.type
+        self.retry_after_s = exchange.retry_after_s
         self._most = min(self._limit, failure.attempts or self._limit)
         if failure.next is Next.RETRY:
             self.costly += 1
 
-    def used_up(self) -> bool:
+    def used_up(self, now: float) -> bool:
         """Return whether no further attempt is allowed."""
-        return self.costly >= self._most or self.throttled_s >= _LONGEST_THROTTLE_S
+        return self.costly >= self._most or self.throttled_s >= _LONGEST_THROTTLE_S or now >= self._until
 
 
 async def retried(
@@ -68,7 +77,7 @@ async def retried(
     retrying = tenacity.AsyncRetrying(
         sleep=sleep,
         wait=wait_s,
-        stop=lambda _: tries.used_up(),
+        stop=lambda _: tries.used_up(asyncio.get_running_loop().time()),
         retry=tenacity.retry_if_result(lambda outcome: isinstance(outcome, Failure) and outcome.next in _PASSING),
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else first,
     )

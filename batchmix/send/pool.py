@@ -22,6 +22,7 @@ import msgspec
 from batchmix.errors import Next, ProviderStopped
 from batchmix.records import Completion, Exchange, Failure, Progress, Request
 from batchmix.send.attempts import Outcome, Tries, retried
+from batchmix.send.breaker import Breaker, RetryBudget
 from batchmix.send.budget import LanePurse
 from batchmix.send.governor import Governor, Ticket
 from batchmix.send.streak import Streak
@@ -63,6 +64,10 @@ class Rules(msgspec.Struct, frozen=True):
     """How many a row may cost in this start."""
     keep_going: bool = False
     """Go on although the first requests are all refused for the same reason."""
+    outage_s: float = math.inf
+    """How long to wait for a provider that is down."""
+    row_s: float = math.inf
+    """How long after its first attempt a row may be asked again."""
     purse: LanePurse | None = None
     """What a request must fit into; None: there is no cap."""
 
@@ -78,12 +83,13 @@ class Halt:
         """What is in flight is given up."""
         self._drain_s = drain_s
 
-    def stop(self, reason: BaseException) -> None:
-        """Let nothing more leave."""
+    def stop(self, reason: BaseException, drain_s: float | None = None) -> None:
+        """Let nothing more leave; what is in flight may have its own time to end."""
         if self.reason is None:
             self.reason = reason
             self.stopping.set()
-            asyncio.get_running_loop().call_later(self._drain_s, self.cutting.set)
+            wait_s = self._drain_s if drain_s is None else drain_s
+            asyncio.get_running_loop().call_later(wait_s, self.cutting.set)
 
 
 class _Item:
@@ -113,12 +119,15 @@ class Pool:
         self._rules = rules
         self._purse = rules.purse
         self._loop = asyncio.get_running_loop()
+        self._breaker = Breaker(rules.outage_s)
+        self._retry_budget = RetryBudget(self._loop.time())
         self._streak = Streak()
         self._buffer: collections.deque[_Item] = collections.deque()
         self._due: collections.deque[_Item] = collections.deque()
         self._idle: collections.deque[asyncio.Future[_Item | None]] = collections.deque()
         self._more = asyncio.Event()
-        self._retries: set[asyncio.Task[None]] = set()
+        self._retries: dict[asyncio.Task[None], _Item] = {}
+        self._flying: dict[_Item, None] = {}  # in the order in which they left
         self._good_answers = 0
         self._open = 0  # requests taken from the feed that have not ended
         self._fed = False
@@ -186,6 +195,8 @@ class Pool:
         if not queue or (queue is self._buffer and len(self._retries) >= max(_FEW, 2 * self._governor.window)):
             self._progress.limited_by = "input" if not queue else "retries"
             return None
+        if self._breaker.is_open and not self._may_try():
+            return None
         request = queue[0].request
         tokens = self._governor.estimate(request.prompt_tokens, request.max_tokens)
         now = self._loop.time()
@@ -198,11 +209,19 @@ class Pool:
             self._progress.limited_by = "budget"
             return None
         self._progress.limited_by = ""
+        self._breaker.leaves()
         item = queue.popleft()
         item.ticket = self._governor.admit(now, tokens)
         if len(self._buffer) < _AHEAD // 2:
             self._more.set()
         return item
+
+    def _may_try(self) -> bool:
+        wait_s = self._breaker.wait_s(self._loop.time())
+        if wait_s > 0:
+            self._progress.limited_by = "outage"
+            self._pump_in(wait_s)
+        return wait_s == 0
 
     async def _given(self) -> _Item | None:
         if self._closed or (self._fed and self._open == 0):
@@ -232,6 +251,9 @@ class Pool:
         assert ticket is not None
         progress = self._progress
         progress.in_flight += 1
+        self._flying[item] = None
+        if progress.tail is not None:
+            self._show_tail()
         used: float | None = None
         exchange: Exchange | None = None
         outcome: Outcome | None = None
@@ -242,6 +264,7 @@ class Pool:
             used = self._learn(item, ticket, exchange, outcome)
         finally:
             progress.in_flight -= 1
+            del self._flying[item]
             self._governor.settle(ticket, used)
             if self._purse is not None:
                 self._purse.settle(request, exchange, outcome)
@@ -251,7 +274,10 @@ class Pool:
         """Tell governor and progress what came back; return the tokens that it was charged, if that is known."""
         if exchange.quotas != _UNSAID:
             self._governor.heard(self._loop.time(), ticket, exchange.quotas)
+        if item.tries is None:
+            self._retry_budget.sent()
         if isinstance(outcome, Completion):
+            self._breaker.good()
             usage = outcome.usage
             self._governor.answered(self._loop.time(), ticket, item.request.prompt_tokens, usage)
             self._progress.answers += 1
@@ -259,13 +285,17 @@ class Pool:
             return usage.total_tokens
         _logger.debug("row %d of %s: %s: %s", item.request.row, item.request.model, outcome.type, outcome.message)
         if outcome.next is Next.PAUSE:
+            self._breaker.unknown()
             self._governor.throttled(self._loop.time(), ticket, exchange.retry_after_s)
             self._progress.throttled += 1
         elif outcome.next is Next.RETRY:
+            self._breaker.bad(self._loop.time(), ticket.sent_at, outcome)
             self._governor.troubled(self._loop.time())
+        else:
+            self._breaker.good()
         if item.tries is None:
-            item.tries = Tries(self._rules.attempts)
-        item.tries.note(outcome, exchange.retry_after_s)
+            item.tries = Tries(self._rules.attempts, ticket.sent_at + self._rules.row_s)
+        item.tries.note(outcome, exchange)
         return None if exchange.maybe_billed else 0.0
 
     def _finish(self, item: _Item, outcome: Outcome) -> None:
@@ -278,28 +308,51 @@ class Pool:
                 self._retry_later(item, outcome)
         else:
             self._end(item.request, outcome)
+        if self._breaker.given_up:
+            self._give_up(self._breaker.given_up)
         if self._idle:
             self._pump()
+        if self._fed and not self._buffer:
+            self._show_tail()
+
+    def _give_up(self, last: Failure) -> None:
+        message = f"no answer came for too long (retry.outage_s), at last: {last.message}"
+        self._stop_lane(Failure(Next.STOP_MODEL, last.type, message, last.code))
+
+    def _show_tail(self) -> None:
+        """Tell what the last rows wait for."""
+        progress = self._progress
+        waiting = [item.tries for item in self._retries.values() if item.outcome is None]
+        progress.tail = len(waiting) + len(self._due)
+        oldest = next(iter(self._flying), None)
+        progress.oldest_sent_at = oldest.ticket.sent_at if oldest and oldest.ticket else None
+        progress.retrying_after = ", ".join(sorted({tries.after for tries in waiting if tries}))
 
     def _retry_later(self, item: _Item, first: Failure) -> None:
         task = self._loop.create_task(self._guarded(self._retry(item, first)))
-        self._retries.add(task)
+        self._retries[task] = item
         self._progress.retrying = len(self._retries)
         task.add_done_callback(self._forget_retry)
 
     def _forget_retry(self, task: asyncio.Task[None]) -> None:
-        self._retries.discard(task)
+        del self._retries[task]
         self._progress.retrying = len(self._retries)
 
     async def _retry(self, item: _Item, first: Failure) -> None:
+        tries = item.tries
+        assert tries is not None
+
         async def again() -> Outcome:
             item.outcome = self._loop.create_future()
             self._due.append(item)
             self._pump()
             return await item.outcome
 
-        assert item.tries is not None
-        self._end(item.request, await retried(first, again, item.tries, asyncio.sleep))
+        async def sleep(seconds: float) -> None:
+            troubled = tries.last is not None and tries.last.next is Next.RETRY
+            await asyncio.sleep(max(seconds, self._retry_budget.wait_s(self._loop.time())) if troubled else seconds)
+
+        self._end(item.request, await retried(first, again, tries, sleep))
 
     def _end(self, request: Request, outcome: Outcome) -> None:
         """End a row, or stop what its failure says must be stopped."""
