@@ -13,6 +13,8 @@ _TOLD_ROOM_S = 60.0
 _LEAST_ROOM_S = 0.05
 _WINDOWED_S = 10.0
 """Who asks for a longer pause counts by fixed minutes, or by the last one."""
+_SUSTAINED = 0.9
+"""A rate that much below the highest that was found is no news to the provider."""
 _AS_TOLD = 0.97
 """What is found that near to what was told is the same."""
 _MARGIN_S, _MOST_MARGIN_S = 0.5, 6.0
@@ -39,6 +41,7 @@ class Bucket:
         self._refill = Refill(now)
         self._before = math.inf  # the rate at the last refusal
         self._slack = 1.0
+        self._certain = True
         self._said = _Said()
         self._heard_at = now
         self._margin_s = _MARGIN_S
@@ -79,7 +82,12 @@ class Bucket:
         """Whether it is told, and used up: then a refusal is no riddle."""
         return self._told < math.inf and self._level < self.per_s * 0.5
 
-    def hit(self, now: float, amount: float, rest_s: float, slack: float) -> None:
+    @property
+    def is_surprised(self) -> bool:
+        """Whether it knows of nothing that a refusal now would speak of: no rate was found, or it is far below it."""
+        return self._refill.peak == 0 or self.per_s < _SUSTAINED * self._refill.peak
+
+    def hit(self, now: float, amount: float, rest_s: float, slack: float, *, certain: bool) -> None:
         """Note that the provider refused `amount`, already given back: its bucket is empty. Now is a pause of `rest_s`.
 
         `slack` says how many times what is found may be tried.
@@ -97,7 +105,7 @@ class Bucket:
             self._room_s = min(self._room_s, ROUNDING_S)
         elif saved_s > _LEAST_ROOM_S and known:  # it saves up less than we thought
             self._room_s = min(ROUNDING_S, max(_LEAST_ROOM_S, (self._room_s - saved_s) / 2))
-        self._before, self._slack = self.per_s, slack
+        self._before, self._slack, self._certain = self.per_s, slack, certain
         self._try()
 
     def hit_before(self, amount: float) -> None:
@@ -131,8 +139,8 @@ class Bucket:
                 return
             following = self._refill.guess()
         else:
-            following = self._refill.next_try(self._before, self._slack)
-            if following.per_s >= _AS_TOLD * self._told:
+            following = self._refill.next_try(self._before, self._slack, certain=self._certain)
+            if following.per_s >= _AS_TOLD * self._told or (self._told < math.inf and not self._certain):
                 return
         self._probe.hit(following.per_s, following.period_s)
         self.per_s = min(self._told, self._probe.value)

@@ -5,6 +5,7 @@ Pure logic on a clock that is handed in as `now` (seconds, monotonic); it never 
 
 from __future__ import annotations
 
+import collections
 import enum
 import logging
 import math
@@ -27,6 +28,8 @@ _GAP_S = 2.0
 """A longer time between two requests says nothing about limits, unless they made us wait that long."""
 _TROUBLE_S = 2.0
 """So long after an error of the provider's nothing more is tried."""
+_LATELY, _STRAY = 50, 0.12
+"""Fewer than that share refused of the last so many requests may be strays: whoever refuses them has more to give."""
 _SLACK = 1.5
 """Budgets are found loosely where it seems to be the requests in flight that are counted."""
 
@@ -68,7 +71,8 @@ class Governor:
         self._waited_s = 0.0
         self._admitted_at = now
         self._hit: Sequence[Bucket] = ()
-        self._cut_at = -math.inf
+        self._ends: collections.deque[bool] = collections.deque(maxlen=_LATELY)  # whether they were refused
+        self._cut_at = self._cut_before = -math.inf
         self._answers = 0
         self._completion = float(_UNKNOWN_COMPLETION)
         self._prompt_ratio = 1.0
@@ -127,7 +131,8 @@ class Governor:
     def answered(self, now: float, ticket: Ticket, prompt_estimate: int, usage: Usage) -> None:
         """Learn from the usage of an answer."""
         prompt_tokens, completion_tokens = usage.prompt_tokens, usage.completion_tokens
-        if ticket.sent_at >= self._cut_at:
+        self._ends.append(False)
+        if ticket.sent_at > self._cut_before:
             self._unsaid = 0
         tokens = (prompt_tokens or 0) + (completion_tokens or 0)
         self._window.answered(now, ticket.in_flight, tokens, grow=now >= self._troubled_until)
@@ -150,30 +155,38 @@ class Governor:
         What the request had reserved is given back; it has still to be settled.
         """
         news = ticket.sent_at >= self._cut_at  # else it left before the last cut
+        is_stray = self._is_stray()
+        shares = ((self._requests, 1.0), (self._tokens, ticket.tokens))
+        if news or (not self._hit and not is_stray):
+            self._hit = [bucket for bucket, _ in shares if bucket.explains] or [
+                bucket for bucket, _ in shares if not (is_stray and bucket.is_surprised)
+            ]
+            news = True
         if retry_after_s is None:
-            if now >= self._pause_until:
+            retry_after_s = 0.0
+            if now >= self._pause_until and self._hit:
                 self._unsaid += news
                 longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** max(0, self._unsaid - 1))
                 retry_after_s = random.uniform(longest / 2, longest)
-            else:
-                retry_after_s = 0.0
         self._pause_until = max(self._pause_until, now + retry_after_s)
-        shares = ((self._requests, 1.0), (self._tokens, ticket.tokens))
-        if news:
-            self._hit = [bucket for bucket, _ in shares if bucket.explains] or [self._requests, self._tokens]
         for bucket, amount in shares:
             bucket.give_back(amount)
         ticket.tokens = 0.0
         if news:
-            self._cut_at = now
+            self._cut_before, self._cut_at = self._cut_at, now
             rest_s = self._pause_until - now
-            slack = _SLACK if self._window.hit(now, ticket.in_flight) else 1.0
+            slack = _SLACK if self._window.hit(now, ticket.in_flight, certain=not is_stray) else 1.0
             for bucket, amount in shares:
                 if bucket in self._hit:
-                    bucket.hit(now, amount, rest_s, slack)
+                    bucket.hit(now, amount, rest_s, slack, certain=not is_stray)
             _logger.info("throttled: nothing leaves for %.1f s", rest_s)
         else:
             self._window.hit_before()
             for bucket, amount in shares:
                 if bucket in self._hit:
                     bucket.hit_before(amount)
+
+    def _is_stray(self) -> bool:
+        """Note a refusal, and return whether it is one of few; those in flight are held to be let in."""
+        self._ends.append(True)
+        return sum(self._ends) < _STRAY * min(_LATELY, len(self._ends) + self._window.in_flight)

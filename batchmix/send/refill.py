@@ -18,8 +18,10 @@ _SPACED = 25
 """So many requests at least are let in for one that is refused in trying for more."""
 _GUESSED = 0.5
 """Before the first refusal a bucket lets in what it had saved up, too: the rate is less than that."""
-_DEEPEST_CUT = 0.7
-_FADING = 0.97
+_DEEPEST_CUT, _SHALLOW_CUT = 0.7, 0.85
+_LESS = 0.8
+"""So much less than the highest rate that was found is another rate."""
+_FADING = 0.98
 """How much of the highest rate found is remembered at each refusal."""
 
 
@@ -52,7 +54,8 @@ class Refill:
         self._each = 1.0
         self._rest_s = 0.0
         self._lost_s = 0.0  # of pauses in which the provider saved nothing up
-        self._peak = 0.0
+        self.peak = 0.0
+        """The highest rate that was found, of late."""
 
     @property
     def known(self) -> bool:
@@ -105,16 +108,19 @@ class Refill:
         passed_s = last.clock_s - self._began_at + self._rest_s
         return Try(_GUESSED * max(last.amount, self._each) / max(passed_s, 0.01), 1.0)
 
-    def next_try(self, before_per_s: float, slack: float) -> Try:
-        """Return what to try after a refusal at `before_per_s`, `slack` times what is found."""
+    def next_try(self, before_per_s: float, slack: float, *, certain: bool) -> Try:
+        """Return what to try after a refusal at `before_per_s`, `slack` times what is found.
+
+        Where it is not `certain` that the bucket was empty, it will not be much less.
+        """
         found = slack * self._per_s()
         if self._guessed and len(self._empties) == 2:
             return Try(min(before_per_s, max(found, 0.1 * before_per_s)), 2.0)
-        found = min(before_per_s, max(found, before_per_s * _DEEPEST_CUT))
-        self._peak = max(found, self._peak * _FADING)
+        found = min(before_per_s, max(found, before_per_s * (_DEEPEST_CUT if certain else _SHALLOW_CUT)))
+        self.peak = found if certain and found < _LESS * self.peak else max(found, self.peak * _FADING)
         # Early, and far below what it was lately (somebody else may have it), more is tried sooner.
         spaced_s = min(_SPACED * self._each / found, 2.0 * 1.3 ** len(self._empties))
-        return Try(found, max(2.0, found / self._peak * max(4.0, spaced_s, 4 * self._rest_s)))
+        return Try(found, max(2.0, found / self.peak * max(4.0, spaced_s, 4 * self._rest_s)))
 
     def _per_s(self) -> float:
         """Return the rate between two moments when it was empty: the last, and the newest that has enough between."""

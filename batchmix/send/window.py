@@ -16,6 +16,8 @@ _FASTER = 1.1
 """A goodput that much higher is a gain."""
 _FOR_NOTHING = 1.5
 """A window that much larger without a gain was grown for nothing."""
+_SUSTAINED = 0.9
+"""A window that much smaller than what is let in is none that is refused."""
 _HELD_S = 30.0
 """Then it is tried again whether more would be a gain."""
 
@@ -72,11 +74,14 @@ class Window:
         elif grow and self.in_flight >= self.size - 1 and now >= self._goodput.held_until:
             self.size = min(self._ceiling, self.size + 1)
 
-    def hit(self, now: float, in_flight: int) -> bool:
+    def hit(self, now: float, in_flight: int, *, certain: bool) -> bool:
         """Return whether the provider, which has just refused a request, seems to count those in flight.
 
-        It does not where it has let others in that left when there were as many.
+        It does not where it has let others in that left when there were as many. Where it is not `certain` that it
+        refuses for a reason of ours, only what is known already is held to be it.
         """
+        if not certain and (not self._probe.found or in_flight < _SUSTAINED * self.size):
+            return False
         recent = [others for at, others in self._accepted if at >= now - _RECENT_S]
         against = sum(others >= in_flight for others in recent)
         if against > 0.3 * len(recent) and against >= 3:

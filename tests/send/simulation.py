@@ -54,6 +54,8 @@ class Profile:
     change: float = 1.0
     """What the limits are multiplied with from then on."""
     told: bool = False
+    strays: float = 0.0
+    """The share of requests that it refuses for no reason of ours."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -257,6 +259,7 @@ class Simulation:
     def __init__(self, profile: Profile, seed: int = 0, clients: int = 1, concurrency: int = 2000) -> None:
         self.profile = profile
         self.rng = random.Random(seed)
+        random.seed(seed)  # the governor's own
         self.now = 0.0
         self._events: list[tuple[float, int, Any, tuple[Any, ...]]] = []
         self._count = itertools.count()
@@ -276,7 +279,8 @@ class Simulation:
 
     def arrive(self, client: Client, row: Row, ticket: Any) -> None:
         provider, profile = self.provider, self.profile
-        wait_s = provider.arrive(self.now, row)
+        stray = profile.strays and self.rng.random() < profile.strays
+        wait_s = 0.001 if stray else provider.arrive(self.now, row)
         headers = None
         if profile.headers:
             headers = (

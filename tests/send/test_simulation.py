@@ -91,3 +91,11 @@ def test_two_who_share_a_limit_share_it_fairly(apart_s: float) -> None:
     assert simulation.throttled(120, 600) <= 0.03
     for client in range(2):
         assert simulation.used(120, 600, client) / both >= 0.35
+
+
+@pytest.mark.parametrize("latency_s", [0.25, 3.0])
+def test_refusals_for_no_reason_of_ours_do_not_bring_it_to_a_standstill(latency_s: float) -> None:
+    profile = Profile("strays", slots=200, latency_s=latency_s, strays=0.02, retry_after="none")
+    simulation = Simulation(profile, seed=1)
+    simulation.run(120)
+    assert simulation.used(0, 120) >= 0.3
