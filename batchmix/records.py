@@ -163,7 +163,7 @@ class Progress(msgspec.Struct):
     limited_by: str = ""
     """What keeps the next request from leaving; empty: nothing."""
     tail: int | None = None
-    """How many wait to be asked again when all others are in flight or have ended; None: there is more to send."""
+    """Of the last rows, how many wait to be asked again; None: it is not yet about the last."""
     retrying_after: str = ""
     """At the tail: what those failed with that wait, such as `503, timeout`."""
     oldest_sent_at: float | None = None

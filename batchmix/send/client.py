@@ -52,8 +52,7 @@ class Client:
     """An async context that holds the connections to one API.
 
     `post` never raises for what the network or the server does; only a cancellation passes through. A request leaves
-    once only. The proxy is the environment's; netrc is never
-    looked at.
+    once only. The proxy is the environment's; netrc is never looked at.
     """
 
     def __init__(

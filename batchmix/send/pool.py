@@ -33,6 +33,8 @@ _FEW = 1000
 """This many rows may always wait for a retry before no new ones are sent."""
 _AT_ONCE = 16
 """So many idle workers are set off in one turn of the event loop."""
+_LAST = 100
+"""Of so few rows it is told what they wait for; of more it would cost too much each time."""
 _AHEAD = 512
 """Requests that are read ahead."""
 
@@ -312,7 +314,7 @@ class Pool:
             self._give_up(self._breaker.given_up)
         if self._idle:
             self._pump()
-        if self._fed and not self._buffer:
+        if self._fed and self._open <= _LAST:
             self._show_tail()
 
     def _give_up(self, last: Failure) -> None:

@@ -1,8 +1,9 @@
 """What batchmix is measured beside: python -m tests.benchmarks.clients aiohttp|aiohttp-tuned|openai URL ROWS WORKERS.
 
 Each sends ROWS different prompts with fixed workers and prints the seconds from the first request to the last answer;
-starting Python, and importing, is not counted. Nothing is read from a file, nothing kept. `aiohttp-tuned` sets the garbage collector as batchmix does, which is
-much of the time with thousands in flight, so that what batchmix adds itself can be told.
+starting Python, and importing, is not counted. Nothing is read from a file, nothing kept. `aiohttp-tuned` sets the garbage
+collector as batchmix does, which is much of the time with thousands in flight, so that what batchmix adds itself can be
+told.
 """
 
 from __future__ import annotations
