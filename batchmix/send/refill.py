@@ -172,8 +172,7 @@ class Refill:
         if before_per_s < math.inf:
             cut = _OVERLOADED_CUT if overloaded else _DEEPEST_CUT
             found = min(before_per_s, max(found, before_per_s * cut ** max(1.0, requests / _MANY)))
-        peak = self.peak(now)
-        # Where little was counted, and far below what it was lately (somebody else may have it), more is tried sooner.
+        # Where little was counted, more is tried sooner.
         spaced_s = min(_SPACED, max(_FEW, 2 * requests)) * self._each / found
         waits_s = max(2 * self._rest_s, _COST * self._lost_s)
         return Try(
