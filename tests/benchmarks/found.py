@@ -68,7 +68,8 @@ async def play(scene: Scene, root: Path) -> str:
     write_rows(root / "rows.jsonl", ROWS)
     with provider(scene.behaviour) as url:
         call = command(url, root / "rows.jsonl", root / "out", *scene.told)
-        running = await asyncio.create_subprocess_exec(*call, stderr=asyncio.subprocess.DEVNULL)
+        quiet = asyncio.subprocess.DEVNULL
+        running = await asyncio.create_subprocess_exec(*call, stdout=quiet, stderr=quiet)
         try:
             seen = await watched(url, scene)
         finally:
