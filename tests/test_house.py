@@ -72,7 +72,7 @@ MAY = {
     "store": {"store", "records", "errors", "job", ""},
     "rehearsal": {"rehearsal"},
     "redact": {"job", "errors"},
-    "job": {"cron", "errors", "eval_table"},
+    "job": {"job", "cron", "errors", "eval_table"},
     "cron": {"errors"},
     "eval_table": {"errors"},
     "records": {"errors"},
