@@ -10,16 +10,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from batchmix.job import Job, Limits, Price
-from batchmix.load import Dataset
-from batchmix.pipeline import Options, open_input, open_reusable, rehearsal_behaviour
-from batchmix.pricing import Quotes
+from batchmix.preparing import Options, Ready, prepare
 from batchmix.records import Board, Request, Unsendable
-from batchmix.resume import Resume, Work, check_same_run
 from batchmix.send.answers import read_json
 from batchmix.send.classify import judge
-from batchmix.send.prices import Prices
 from batchmix.store.parts import part_path
-from batchmix.store.reuse import Reusable
 from batchmix.store.rundir import Layout
 from batchmix.store.shard import Shard
 
@@ -124,16 +119,10 @@ class Plan(msgspec.Struct):
 
 def plan(job: Job, options: Options) -> Plan:
     """Return what a run would send. Raises `UsageError` for all that a run would refuse."""
-    rehearsal_behaviour(job)
     layout = Layout(Path(job.output.path))
-    known = layout.read_run()
-    if known is not None:
-        check_same_run(job, known, layout.root)
     with tempfile.TemporaryDirectory(prefix="batchmix-plan-") as spool:
-        quotes = Quotes(job, known)
-        dataset = open_input(job, Path(spool), known, options, Board())
-        resume = Resume(job, dataset, layout, judge)
-        work = resume.work(known, update=options.update, retry_rejected=options.retry_rejected)
+        ready = prepare(job, layout, Path(spool), options, Board())
+        work = ready.work
         found = Plan(
             name=job.name,
             folder=job.output.path,
@@ -145,46 +134,47 @@ def plan(job: Job, options: Options) -> Plan:
         if job.provider.api_key_env and not job.provider.rehearsal:
             found.headers["Authorization"] = "Bearer ***"
         found.done = sum(footer.totals.ended for footer in work.done)
-        prices = Prices(quotes.settled(work.models), work.models)
-        reusable = open_reusable(job)
         found.lanes = [LanePlan(model.name) for model in work.models]
+        counting = _Counting(found, ready, retry_rejected=options.retry_rejected)
         for index in work.shards:
-            _count_shard(found, index, layout, dataset, work, reusable, retry_rejected=options.retry_rejected)
+            counting.count(Shard(index, layout.journals().get(index, {}), part_path(layout.data, index), judge))
     found.same_draws = found.reused > 0 and any(model.params.get("temperature") != 0 for model in work.models)
     for lane, model in zip(found.lanes, work.models, strict=True):
-        lane.finish(prices.of(model.name), model.limits)
+        lane.finish(ready.prices.of(model.name), model.limits)
     return found
 
 
-def _count_shard(  # noqa: PLR0913 - what a lane has around it, in one place
-    found: Plan,
-    index: int,
-    layout: Layout,
-    dataset: Dataset,
-    work: Work,
-    reusable: Reusable | None,
-    *,
-    retry_rejected: bool,
-) -> None:
-    shard = Shard(index, layout.journals().get(index, {}), part_path(layout.data, index), judge)
-    shard.close()
-    for model, lane in zip(work.models, found.lanes, strict=True):
-        for batch in dataset.requests(index, model):
-            for request in batch:
-                if not shard.needs(request, retry_rejected=retry_rejected):
-                    found.done += 1
-                elif isinstance(request, Unsendable):
-                    found.rejected += 1
-                    found.rejected_example = found.rejected_example or f"row {request.row}: {request.failure.message}"
-                else:
-                    if found.first is None:
-                        found.first = read_json(request.body)
-                        found.url += request.path
-                    if reusable and reusable.holds(request):
-                        found.reused += 1
-                    else:
-                        lane.count(request)
-                        found.requests += 1
+class _Counting:
+    """Counts what shards have left into a plan."""
+
+    def __init__(self, plan: Plan, ready: Ready, *, retry_rejected: bool) -> None:
+        self._plan = plan
+        self._ready = ready
+        self._retry_rejected = retry_rejected
+
+    def count(self, shard: Shard) -> None:
+        shard.close()
+        for model, lane in zip(self._ready.work.models, self._plan.lanes, strict=True):
+            for batch in self._ready.dataset.requests(shard.index, model):
+                for request in batch:
+                    self._count(request, lane, needed=shard.needs(request, retry_rejected=self._retry_rejected))
+
+    def _count(self, request: Request | Unsendable, lane: LanePlan, *, needed: bool) -> None:
+        plan, reusable = self._plan, self._ready.reusable
+        if not needed:
+            plan.done += 1
+        elif isinstance(request, Unsendable):
+            plan.rejected += 1
+            plan.rejected_example = plan.rejected_example or f"row {request.row}: {request.failure.message}"
+        else:
+            if plan.first is None:
+                plan.first = read_json(request.body)
+                plan.url += request.path
+            if reusable and reusable.holds(request):
+                plan.reused += 1
+            else:
+                lane.count(request)
+                plan.requests += 1
 
 
 def _sum(parts: Sequence[Number | None]) -> Number | None:

@@ -12,7 +12,7 @@ from batchmix.load.asking import asking_for, templated
 from batchmix.load.files import PARQUET, STDIN, Source, Stamp, file_digest, has_size
 from batchmix.load.jsonl import segments_digest
 from batchmix.load.parquet import ParquetInput
-from batchmix.load.scan import Scan
+from batchmix.load.scan import Cut, Scan
 from batchmix.load.spool import here
 
 
@@ -23,9 +23,9 @@ def localised(known: Scan, spool: Path) -> Scan:
     return msgspec.structs.replace(known, paths=paths)
 
 
-def fits(known: Scan, job: Job, shard_rows: int, limit: int | None, *, reject: bool) -> bool:
+def fits(known: Scan, job: Job, cut: Cut) -> bool:
     """Return whether a scan found out what this job needs to know. Raises `JobError`."""
-    if (known.limit, known.shard_rows) != (limit, shard_rows) or (known.bad_rows > 0 and not reject):
+    if (known.limit, known.shard_rows) != (cut.limit, cut.shard_rows) or (known.bad_rows > 0 and not cut.reject):
         return False
     if (known.mode == "template") != templated(job):
         return False

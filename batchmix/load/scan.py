@@ -21,6 +21,16 @@ _REPORT_EVERY = 10_000
 Progress = Callable[[int], None]
 
 
+class Cut(msgspec.Struct, frozen=True):
+    """How much of an input is taken, and into what it is cut."""
+
+    shard_rows: int
+    limit: int | None = None
+    """Only so many rows from the beginning."""
+    reject: bool = False
+    """Let bad rows through, to be rejected one by one, rather than refuse the input."""
+
+
 class Span(msgspec.Struct, frozen=True, array_like=True):
     """One shard: rows [first, stop)."""
 
