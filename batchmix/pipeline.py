@@ -9,12 +9,15 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 
 from batchmix.arrow import set_up_arrow
+from batchmix.balance import Balance, shortage
 from batchmix.canary import draw_canary
 from batchmix.job import Job
+from batchmix.planning import estimated_usd
 from batchmix.preparing import Options, prepare
 from batchmix.records import Board
 from batchmix.redact import Secrets
@@ -25,6 +28,7 @@ from batchmix.starts import exit_code, recorded
 from batchmix.store.rundir import locked_folder
 from batchmix.store.view import View, read_view
 
+_logger = logging.getLogger(__name__)
 __all__ = ["Options", "exit_code", "run"]
 
 
@@ -35,11 +39,15 @@ def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
     """
     began = time.monotonic()
     set_up_arrow()
+    balance = Balance(job, secrets)
     with locked_folder(Path(job.output.path), wait=options.wait) as layout:
         layout.redacted = secrets.redacted
         ready = prepare(job, layout, layout.input, options, board)
+        usd = balance.left()
+        if usd is not None and (warning := shortage(usd, estimated_usd(ready), job.budget.max_usd)):
+            _logger.warning("%s", warning)
         if options.canary:
-            draw_canary(ready.dataset, ready.work, job.samples, options.canary)
+            draw_canary(ready.dataset, ready.work, job, options.canary)
         with recorded(ready.work, layout, ready.prices, canary=bool(options.canary)):
             ready.dataset.drop_stale_spools()
             drop_stale(layout, ready.work.stale)

@@ -118,6 +118,7 @@ class _Sending:
             board=self._board,
             purse=self._purse(halt),
             reusable=self._ready.reusable,
+            dedupe=self._job.name if self._job.reuse.dedupe else "",
             draws=self._draws,
         )
 

@@ -29,7 +29,7 @@ def _totals_lines(view: View) -> list[str]:
         if count or status == "ok":
             lines.append(_line("answered" if status == "ok" else status, f"{count:,} of {view.run.results:,}"))
     if totals.reused:
-        lines.append(_line("reused", f"{totals.reused:,} answers of other runs, at no cost"))
+        lines.append(_line("reused", f"{totals.reused:,} answers that were there, at no cost"))
     if view.unanswered:
         lines.append(_line("unanswered", f"{view.unanswered:,}"))
     for kind, example in sorted(totals.failures.items(), key=lambda item: -item[1].count):

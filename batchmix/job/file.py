@@ -100,6 +100,8 @@ def _checked(table: JobTable, path: Path | None, environ: Mapping[str, str], nig
     if table.schedule:
         table.schedule.check()
     date = night or nominal_date(table.schedule, datetime.datetime.now(datetime.UTC))
+    if table.reuse.dedupe and not table.output.raw:
+        raise JobError("reuse.dedupe: takes answers from the column raw, which output.raw = false leaves out")
     models = _models(table)
     for scorer in table.eval.scorers if table.eval else ():
         _check_params(getattr(scorer, "params", {}))

@@ -121,6 +121,8 @@ class Reuse(msgspec.Struct, frozen=True, rename={"folders": "from"}):
 
     folders: tuple[str, ...] = ()
     """Run folders, relative to the working directory as the output is."""
+    dedupe: bool = False
+    """Ask once for all rows of the job with the same request."""
 
 
 class Output(msgspec.Struct, frozen=True):
