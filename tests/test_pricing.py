@@ -147,6 +147,26 @@ def test_attempts_that_may_have_been_billed_are_in_the_account(bench: Bench) -> 
     assert view.totals.maybe_billed_usd == pytest.approx(2 * lost[2])
 
 
+@pytest.mark.parametrize("kind", ["no_choices", "empty_choices"])
+def test_an_answer_with_nothing_in_it_may_have_been_billed(bench: Bench, kind: str) -> None:
+    bench.source.write_text(f'{{"text": "[[rehearsal:{kind}x2]]"}}\n{{"text": "[[rehearsal:500x2]]"}}\n')
+    bench.settings["prices"] = {"m": {"input": 1, "output": 1}}
+    view = bench.run()
+    rows = bench.rows()
+    assert [row["maybe_billed"] for row in rows] == [2, 0]
+    assert view.totals.maybe_billed_usd == pytest.approx(2 * rows[0]["cost_usd"])
+    assert json.loads((bench.out / "summary.json").read_text())["maybe_billed_usd"] == view.totals.maybe_billed_usd
+
+
+def test_what_was_reused_makes_no_cost_known(bench: Bench) -> None:
+    """Where nothing that was paid has a price, the cost is not known, and is not that of the reused answers."""
+    bench.settings["reuse"] = {"dedupe": True}
+    bench.write(5, text="same")
+    view = bench.run()
+    assert (view.totals.reused, view.totals.unpriced) == (4, 1)
+    assert view.summary()["cost_usd"] is None
+
+
 def test_lost_attempts_of_rows_without_an_answer_count_as_average_answers(bench: Bench) -> None:
     bench.settings["retry"] = {"attempts": 1}
     bench.source.write_text('{"text": "[[rehearsal:cut]]"}\n{"text": "plain"}\n')
