@@ -13,6 +13,7 @@ from batchmix.load import Cut, Dataset, open_dataset
 from batchmix.pricing import Quotes
 from batchmix.records import Board
 from batchmix.resume import Resume, Work, check_same_run, known_scan
+from batchmix.send.catalogue import Catalogue, read_catalogue
 from batchmix.send.classify import judge
 from batchmix.send.prices import Prices
 from batchmix.store.reuse import Reusable
@@ -54,11 +55,11 @@ def prepare(job: Job, layout: Layout, spool: Path, options: Options, board: Boar
 
     Raises `UsageError` for all that must be mended before anything is sent.
     """
-    rehearsal_behaviour(job)  # a mistake in it is found before anything else is done
+    behaviour = rehearsal_behaviour(job)  # a mistake in it is found before anything else is done
     known = layout.read_run()
     if known is not None:
         check_same_run(job, known, layout.root)
-    quotes = Quotes(job, known)
+    quotes = Quotes(job, known, _own_catalogue(behaviour) if behaviour else None)
     board.phase = "scanning"
     dataset = _input(job, spool, known, options, board)
     try:
@@ -106,6 +107,17 @@ def _check_models(chosen: tuple[str, ...], names: list[str]) -> None:
     for name in chosen:
         if name not in names:
             raise JobError(f"--models: the job has no {name!r}; it has {', '.join(names)}")
+
+
+def _own_catalogue(behaviour: Behaviour) -> Catalogue:
+    """Return what the stand-in would say of its models, before it is there to be asked.
+
+    Where it was not told which models there are it has any, and no id is wrong.
+    """
+    from batchmix.rehearsal.catalogue import catalogue
+
+    offers = read_catalogue(msgspec.json.encode(catalogue(behaviour)))
+    return Catalogue(offers, fresh=bool(behaviour.models))
 
 
 def rehearsal_behaviour(job: Job) -> Behaviour | None:

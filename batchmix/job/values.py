@@ -53,6 +53,8 @@ class Price(msgspec.Struct, frozen=True):
     output: Annotated[float, msgspec.Meta(ge=0)]
     cache_read: Annotated[float, msgspec.Meta(ge=0)] | None = None
     """None: cached tokens cost what others do."""
+    up_to: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Prompt tokens up to which this is the price; what a longer prompt costs is not known. None: all."""
 
 
 class Model(msgspec.Struct, frozen=True):
