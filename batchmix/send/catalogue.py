@@ -1,8 +1,8 @@
 """The gateway's public list of models: what there is, what it costs, what has been retired.
 
-AiHubMix answers `GET /api/v1/models` with `{"data": [{"model_id", "context_length", "max_output", "pricing": {"input",
-"output", "cache_read"?, "tiers"?}, "retire_stage", "successor_model", …}]}`, prices in USD per 1M tokens, and an ETag. It
-is asked again each time, and kept under the user's cache folder for when it can't be reached.
+AiHubMix answers `GET /api/v1/models` with an ETag and `{"data": [{"model_id", "context_length", "max_output",
+"pricing": {"input", "output", "cache_read"?, "tiers"?}, "retire_stage", "successor_model", …}]}`, prices in USD per 1M
+tokens. It is asked again each time, and kept under the user's cache folder for when it can't be reached.
 """
 
 from __future__ import annotations
