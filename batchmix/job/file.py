@@ -103,6 +103,8 @@ def _checked(table: JobTable, path: Path | None, environ: Mapping[str, str], nig
     if table.reuse.dedupe and not table.output.raw:
         raise JobError("reuse.dedupe: takes answers from the column raw, which output.raw = false leaves out")
     models = _models(table)
+    if models and table.input.model is not None:
+        raise JobError("input.model: the rows name their models there; take model and [[models]] out, or input.model")
     for scorer in table.eval.scorers if table.eval else ():
         _check_params(getattr(scorer, "params", {}))
     return Job(

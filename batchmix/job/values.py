@@ -34,6 +34,10 @@ class Input(msgspec.Struct, frozen=True):
     system: str | None = None
     messages: tuple[dict[str, Any], ...] | None = None
     id: str | None = None
+    model: str | None = None
+    """The column that names each row's model, instead of the job."""
+    params: str | None = None
+    """The column with an object of parameters of each row's own, which go before the job's."""
     columns: tuple[str | Column, ...] | None = None
     """None carries all but the id, the Batch keys and an input run's result columns."""
 

@@ -32,7 +32,7 @@ def fits(known: Scan, job: Job, cut: Cut) -> bool:
     asking = asking_for(job, known.mode)
     if known.mode == "plain" and job.input.system is not None and "messages" in known.kinds:
         return False
-    if known.mode == "batch" and not job.models and not known.models:
+    if known.model_column != job.input.model or (asking.own_model and not known.models):
         return False
     return asking.used <= set(known.used)
 

@@ -89,8 +89,7 @@ class Opening:
         parquet = ParquetInput(list(paths)) if sources[0].format == PARQUET else None
         mode = mode_of(self._job, first_row(list(paths)) if parquet is None else dict.fromkeys(parquet.schema.names))
         asking = asking_for(self._job, mode)
-        collect = mode == "batch" and not self._job.models
-        findings = Findings(asking, reject=self._cut.reject, collect_models=collect)
+        findings = Findings(asking, reject=self._cut.reject)
         if parquet is None:
             scanning = JsonlScan(list(paths), [source.label for source in sources], findings, on_progress)
             scanning.run(self._cut.shard_rows, self._cut.limit)
@@ -118,6 +117,7 @@ class Opening:
             models=findings.models,
             used=tuple(sorted(asking.used)),
             bad_rows=findings.bad_rows,
+            model_column=self._job.input.model,
         )
 
 
