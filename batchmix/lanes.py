@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
+from batchmix.dedupe import Repeats
 from batchmix.errors import Next, ProviderStopped
 from batchmix.job import Model
 from batchmix.load import Dataset
@@ -35,6 +36,8 @@ class Course(msgspec.Struct, frozen=True):
     """A lane's hand in the purse, by its name; None: there is no cap."""
     reusable: Reusable | None
     """Other runs' answers."""
+    dedupe: str
+    """What `reused_from` says where rows take the answer to the same request; empty: each row is asked."""
     draws: dict[str, Draw]
     """Where not empty, only these rows are asked about, and the shards stay unfinished."""
 
@@ -57,6 +60,7 @@ class Lane:
         self.behind: asyncio.Queue[int | None] = asyncio.Queue()
         """The shards that this lane is to pass by; None ends them."""
         self.progress = Progress(model.name)
+        self._repeats: Repeats | None = None
         course.board.lanes.append(self.progress)
 
     async def run(self, most: int) -> None:
@@ -65,19 +69,37 @@ class Lane:
         rules = self._course.rules
         if self._course.purse:
             rules = msgspec.structs.replace(rules, purse=self._course.purse(self.model.name))
-        pool = Pool(self._course.post, governor, self._log, self._course.halt, self.progress, rules)
+        repeats = self._repeats = await self._open_repeats()
+        pool = Pool(self._course.post, governor, repeats or self._log, self._course.halt, self.progress, rules)
         self.progress.workers = max(1, min(self.model.limits.concurrency, most))
-        await pool.run(self._needed(), self.progress.workers)
+        await pool.run(self._needed(pool), self.progress.workers)
+        if repeats:
+            await repeats.finish()
         self.stopped = pool.stopped
 
-    async def _needed(self) -> AsyncIterator[list[Request]]:
-        """Yield what has no answer yet, in input order."""
+    async def _open_repeats(self) -> Repeats | None:
+        course = self._course
+        if not course.dedupe:
+            return None
+        repeats = Repeats(self._log, course.open_shards, course.dedupe, course.halt.stop)
+        await repeats.open(self.model.name)
+        return repeats
+
+    async def _needed(self, pool: Pool) -> AsyncIterator[list[Request]]:
+        """Yield what has no answer yet and is to be sent, in input order."""
+        repeats = self._repeats
         for index in self._course.shards:
             await self._log.open(index)
             async for batch in self._asked(index):
                 needed = await self._unpaid(self._log.needed(index, batch))
+                if repeats:
+                    needed = repeats.firsts(batch, needed) + await repeats.late()
                 if needed:
                     yield needed
+                if repeats:
+                    await repeats.room(pool)
+            if repeats and (needed := await repeats.late(at_least=1)):
+                yield needed
             self._log.fed(index, unfinished=self._rows is not None)
             for lane in self.followers:
                 lane.behind.put_nowait(index)

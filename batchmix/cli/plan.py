@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from batchmix.cli.options import job_from, job_options, verbose_option
-from batchmix.cli.output import keep_secret, log_to_stderr, say, say_json
+from batchmix.cli.output import complain, keep_secret, log_to_stderr, say, say_json
 from batchmix.errors import JobError
 from batchmix.redact import read_secrets
 
@@ -38,8 +38,10 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     """
     log_to_stderr(options["verbose"])
     job = job_from(source, settings, options)
+    secrets = None
     with contextlib.suppress(JobError):  # nothing is sent, so no key is missing
-        keep_secret(read_secrets(job.provider, os.environ))
+        secrets = read_secrets(job.provider, os.environ)
+        keep_secret(secrets)
     from batchmix import pipeline
     from batchmix.cli.canary import say_forecast, send_canary
     from batchmix.planning import plan
@@ -51,7 +53,9 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
         reject_bad_rows=options["bad_rows"] == "reject",
     )
     forecast = send_canary(job, asked, options["canary"], "auto") if options["canary"] else None
-    found = plan(job, asked)
+    found = plan(job, asked, secrets)
+    if found.shortage:
+        complain(f"warning: {found.shortage}")
     if options["as_json"]:
         say_json(found.as_json() | ({"canary": msgspec.to_builtins(forecast)} if forecast else {}))
         return 0
@@ -84,19 +88,27 @@ def _range(least: float | None, most: float | None) -> str:
 
 
 def _lines(found: Any) -> list[str]:
+    from batchmix.cli.closing import usd
+
     lines = [f"{found.name}: {found.rows:,} rows, {found.results:,} requests in all"]
     if found.done:
         lines.append(f"  done already {found.done:,}")
     if found.reused:
         lines.append(f"  reused       {found.reused:,} answers of other runs, at no cost")
-        if found.same_draws:
-            lines.append("               (temperature is not 0: these are the same draws once more, not new ones)")
+    if found.repeated:
+        lines.append(f"  repeated     {found.repeated:,} take the answer of an earlier row with the same request")
+    if found.same_draws:
+        lines.append("               (temperature is not 0: these are the same draws once more, not new ones)")
+    if found.samples > 1 and found.reused + found.repeated:
+        lines.append("               (samples: the n-th answer of a row is taken for the n-th of another)")
     lines.append(f"  to send      {found.requests:,}")
     if found.rejected:
         lines.append(f"  rejected     {found.rejected:,} rows can't be asked, such as {found.rejected_example}")
     most = "with no bound" if found.max_tokens is None else f"at most {found.max_tokens:,}"
     lines.append(f"  tokens       about {found.prompt_tokens:,} in, out {most}")
     lines += _cost_lines(found)
+    if found.balance_usd is not None:
+        lines.append(f"  balance      {usd(found.balance_usd)}")
     if found.least_s is not None:
         lines.append(f"  time         at least {found.least_s:,.0f} s by the limits that are set")
     lines.append(f"  folder       {found.folder}")

@@ -118,8 +118,8 @@ def _canary_goes_on(job: Job, asked: pipeline.Options, options: dict[str, Any]) 
         say_forecast(found)
     if options["yes"] or not found.requests:
         return True
-    if sys.stdin.isatty() and sys.stderr.isatty():
-        return click.confirm("Send the rest?", err=True)
+    if sys.stdin.isatty() and sys.stderr.isatty() and click.confirm("Send the rest?", err=True):
+        return True
     complain("the rest was not sent; to go on, give the same command with --yes, or without --canary")
     return False
 

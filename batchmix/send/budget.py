@@ -109,7 +109,8 @@ class LanePurse:
         if isinstance(outcome, Completion) and exchange is not None:
             spent = self._spent(request, exchange, outcome, held)
         else:
-            spent = held if exchange is None or exchange.maybe_billed else _NOTHING
+            billed = isinstance(outcome, Failure) and outcome.maybe_billed
+            spent = held if exchange is None or exchange.maybe_billed or billed else _NOTHING
         self._purse.settle(held, spent)
 
     def _spent(self, request: Request, exchange: Exchange, answer: Completion, held: Amount) -> Amount:

@@ -128,6 +128,7 @@ class Pool:
         self._due: collections.deque[_Item] = collections.deque()
         self._idle: collections.deque[asyncio.Future[_Item | None]] = collections.deque()
         self._more = asyncio.Event()
+        self._eased = asyncio.Event()
         self._retries: dict[asyncio.Task[None], _Item] = {}
         self._flying: dict[_Item, None] = {}  # in the order in which they left
         self._good_answers = 0
@@ -157,6 +158,14 @@ class Pool:
             for task in others:
                 task.cancel()
             await asyncio.gather(*others, return_exceptions=True)
+
+    async def eased(self) -> bool:
+        """Return True once a request has ended; False at once where all that are open are held back, so none will."""
+        if self._open <= len(self._streak):
+            return False
+        self._eased.clear()
+        await self._eased.wait()
+        return True
 
     async def _watch(self, working: asyncio.Future[list[None]]) -> None:
         await self._halt.stopping.wait()
@@ -393,6 +402,7 @@ class Pool:
         self._end_if_done()
 
     def _end_if_done(self) -> None:
+        self._eased.set()
         if not self._fed or self._open > len(self._streak):
             return
         if self._open and not self._closed:  # all that is left are rejections that no other outcome will break

@@ -35,7 +35,7 @@ class View(msgspec.Struct):
     in_flight: list[Key]
     """Requests under way; empty while nobody works on the run."""
     maybe_billed: list[Key]
-    """Requests of which an attempt was sent and its end never heard."""
+    """Requests of which an attempt may have been billed for nothing."""
     damage: list[str]
 
     @property

@@ -322,3 +322,11 @@ def test_rehearse_names_its_kinds_and_refuses_what_it_cannot_play() -> None:
 def test_a_mistyped_option_is_exit_2() -> None:
     refused(batchmix("run", "x.jsonl", "--modle", "m"), "--model")
     refused(batchmix("status", "/nonexistent"), "run.json")
+
+
+def test_a_job_without_a_model_is_refused(rows: Path, tmp_path: Path) -> None:
+    done = batchmix(
+        "run", str(rows), "--prompt", "{{ text }}", "--base-url", "rehearsal:", "--out", str(tmp_path / "run")
+    )
+    refused(done, "model: is missing", "--model")
+    assert not (tmp_path / "run").exists()

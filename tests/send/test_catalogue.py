@@ -48,6 +48,14 @@ def test_what_is_odd_is_left_out_and_no_price_is_never_zero() -> None:
     assert set(offers) == {"a", "b", "c"}
 
 
+def test_a_price_with_tiers_is_shown_and_prices_nothing() -> None:
+    """No price is better than a wrong one, and what a tier looks like is not told."""
+    pricing = {"input": 1.25, "output": 10, "tiers": [{"anything": 200000}]}
+    offers = read_catalogue(json.dumps({"data": [model("long", pricing=pricing), model("plain")]}).encode())
+    assert (offers["long"].price, offers["long"].tiered) == (Price(1.25, 10), True)
+    assert set(Catalogue(offers, fresh=True).prices) == {"plain"}
+
+
 @given(values)
 def test_any_json_is_read_or_refused_in_words(found: object) -> None:
     try:
