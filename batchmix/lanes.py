@@ -12,8 +12,10 @@ from batchmix.job import Model
 from batchmix.load import Dataset
 from batchmix.records import Board, Draw, Failure, Progress, Request, Unsendable
 from batchmix.send.budget import LanePurse
+from batchmix.send.ends import Rules
 from batchmix.send.governor import Governor
-from batchmix.send.pool import Halt, Pool, Post, Rules
+from batchmix.send.halt import Halt
+from batchmix.send.pool import Pool, Post
 from batchmix.store.open_shards import LaneLog, OpenShards
 from batchmix.store.reuse import Reusable
 

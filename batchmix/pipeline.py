@@ -33,7 +33,8 @@ from batchmix.resume import Resume, Work, check_same_run, drop_stale, known_scan
 from batchmix.send.budget import LanePurse, Purse
 from batchmix.send.classify import judge
 from batchmix.send.client import Client
-from batchmix.send.pool import Halt, Rules
+from batchmix.send.ends import Rules
+from batchmix.send.halt import Halt
 from batchmix.send.prices import Prices
 from batchmix.store.open_shards import Blueprint, OpenShards
 from batchmix.store.reuse import Reusable

@@ -12,8 +12,10 @@ from batchmix.errors import Interrupted, Next
 from batchmix.job import Limits
 from batchmix.records import Completion, Exchange, Failure, Progress, Request
 from batchmix.send.attempts import Outcome
+from batchmix.send.ends import Rules
 from batchmix.send.governor import Governor
-from batchmix.send.pool import Halt, Pool, Rules
+from batchmix.send.halt import Halt
+from batchmix.send.pool import Pool
 from batchmix.send.streak import Streak
 
 THREE = Rules(3)
@@ -77,7 +79,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     async def at_once(_: float) -> None:
         await real(0)
 
-    monkeypatch.setattr("batchmix.send.pool.asyncio.sleep", at_once)
+    monkeypatch.setattr("batchmix.send.retries.asyncio.sleep", at_once)
 
 
 async def test_each_request_ends_once_and_no_more_are_in_flight_than_workers() -> None:

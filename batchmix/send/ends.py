@@ -1,0 +1,102 @@
+"""How the requests of one lane end: each for itself, or all of them where a failure means that the lane must stop."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Protocol
+
+import msgspec
+
+from batchmix.errors import Next, ProviderStopped
+from batchmix.records import Completion, Failure, Request
+from batchmix.send.attempts import Outcome
+from batchmix.send.budget import LanePurse
+from batchmix.send.halt import Halt
+from batchmix.send.streak import Streak
+
+_logger = logging.getLogger(__name__)
+
+
+class EndLog(Protocol):
+    """Records how a request has ended."""
+
+    def ended(self, request: Request, failure: Failure | None) -> None:
+        """Record that it has its answer (None), or ended without one."""
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """When a lane gives up."""
+
+    attempts: int
+    """How many a row may cost in this start."""
+    keep_going: bool = False
+    """Go on although the first requests are all refused for the same reason."""
+    outage_s: float = math.inf
+    """How long to wait for a provider that is down."""
+    row_s: float = math.inf
+    """How long after its first attempt a row may be asked again."""
+    purse: LanePurse | None = None
+    """What a request must fit into; None: there is no cap."""
+
+
+class Ends:
+    """Ends requests, and knows how many have no end yet."""
+
+    def __init__(self, log: EndLog, halt: Halt, model: str, rules: Rules) -> None:
+        self.stopped: Failure | None = None
+        """Why the lane must stop, if the others may go on."""
+        self.open = 0
+        """Requests that were begun and have no end."""
+        self._log = log
+        self._halt = halt
+        self._model = model
+        self._keep_going = rules.keep_going
+        self._good_answers = 0
+        self._streak = Streak()
+
+    @property
+    def all_in(self) -> bool:
+        """Whether nothing is awaited any more; what the streak holds may still have no end."""
+        return self.open <= len(self._streak)
+
+    def take(self, request: Request, outcome: Outcome) -> None:
+        """End a request, or stop what its failure says must be stopped: then it has no end."""
+        if isinstance(outcome, Completion):
+            self._good_answers += 1
+            self.settle()
+            self._close(request, None)
+        elif self.next_step(outcome) is Next.STOP_RUN:
+            self._halt.stop(ProviderStopped(outcome.message))
+        elif self.next_step(outcome) is Next.STOP_MODEL:
+            self.stop(outcome)
+        elif self._may_be_the_jobs(outcome) and self._streak.holds(request, outcome):
+            if self._streak.is_full:
+                message = f"the first {self._streak.LENGTH} requests were all refused: {outcome.message}"
+                self.stop(Failure(Next.STOP_MODEL, outcome.type, message, outcome.code))
+        else:
+            self.settle()
+            self._close(request, outcome)
+
+    def next_step(self, failure: Failure) -> Next:
+        """Return what follows from a failure, which may be worse while no good answer has come."""
+        return failure.next if self._good_answers or failure.at_first is None else failure.at_first
+
+    def settle(self) -> None:
+        """End what the streak has held back."""
+        for request, failure in self._streak.broken():
+            self._close(request, failure)
+
+    def stop(self, failure: Failure) -> None:
+        """Stop the lane. The first reason counts."""
+        if self.stopped is None:
+            self.stopped = failure
+            _logger.warning("%s is stopped: %s", self._model, failure.message)
+
+    def _may_be_the_jobs(self, failure: Failure) -> bool:
+        """Return whether a failure is held back until it is seen that not all rows end with it."""
+        return not self._keep_going and (failure.next is Next.REJECT or failure.attempts is not None)
+
+    def _close(self, request: Request, failure: Failure | None) -> None:
+        self._log.ended(request, failure)
+        self.open -= 1
