@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 
 import msgspec
@@ -18,6 +19,8 @@ from batchmix.send.halt import Halt
 from batchmix.send.pool import Pool, Post
 from batchmix.store.open_shards import LaneLog, OpenShards
 from batchmix.store.reuse import Reusable
+
+_logger = logging.getLogger(__name__)
 
 
 class Course(msgspec.Struct, frozen=True):
@@ -71,6 +74,8 @@ class Lane:
         self.progress.workers = max(1, min(self.model.limits.concurrency, most))
         await pool.run(self._needed(), self.progress.workers)
         self.stopped = pool.stopped
+        if self.stopped and len(self._course.board.lanes) > 1:
+            _logger.warning("%s is stopped: %s", self.model.name, self.stopped.message)
 
     async def _needed(self) -> AsyncIterator[list[Request]]:
         """Yield what has no answer yet, in input order."""

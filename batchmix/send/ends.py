@@ -15,6 +15,7 @@ from batchmix.send.budget import LanePurse
 from batchmix.send.halt import Halt
 from batchmix.send.streak import Streak
 
+_ADVICE = "; mend the job, or let the rest be asked all the same with --keep-going"
 _logger = logging.getLogger(__name__)
 
 
@@ -60,6 +61,11 @@ class Ends:
         """Whether nothing is awaited any more; what the streak holds may still have no end."""
         return self.open <= len(self._streak)
 
+    def decided_by(self, in_flight: int) -> bool:
+        """Return whether what is in flight will show if all requests are refused, so that no more need to leave."""
+        held = len(self._streak)
+        return held > 0 and held + in_flight >= self._streak.length
+
     def take(self, request: Request, outcome: Outcome) -> None:
         """End a request, or stop what its failure says must be stopped: then it has no end."""
         if isinstance(outcome, Completion):
@@ -67,12 +73,13 @@ class Ends:
             self.settle()
             self._close(request, None)
         elif self.next_step(outcome) is Next.STOP_RUN:
-            self._halt.stop(ProviderStopped(outcome.message))
+            self._halt.stop(ProviderStopped(self._dated(outcome.message)))
         elif self.next_step(outcome) is Next.STOP_MODEL:
-            self.stop(outcome)
+            self.stop(msgspec.structs.replace(outcome, message=self._dated(outcome.message)))
         elif self._may_be_the_jobs(outcome) and self._streak.holds(request, outcome):
             if self._streak.is_full:
-                message = f"the first {self._streak.LENGTH} requests were all refused: {outcome.message}"
+                which = "first" if self._streak.length == Streak.FIRST else "last"
+                message = f"the {which} {len(self._streak)} requests were all refused: {outcome.message}{_ADVICE}"
                 self.stop(Failure(Next.STOP_MODEL, outcome.type, message, outcome.code))
         else:
             self.settle()
@@ -91,7 +98,11 @@ class Ends:
         """Stop the lane. The first reason counts."""
         if self.stopped is None:
             self.stopped = failure
-            _logger.warning("%s is stopped: %s", self._model, failure.message)
+            _logger.info("%s is stopped: %s", self._model, failure.message)
+
+    def _dated(self, message: str) -> str:
+        """Return why all is stopped, and how much went well before: it tells a wrong key from one that was used up."""
+        return f"after {self._good_answers:,} answers: {message}" if self._good_answers else message
 
     def _may_be_the_jobs(self, failure: Failure) -> bool:
         """Return whether a failure is held back until it is seen that not all rows end with it."""

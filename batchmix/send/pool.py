@@ -138,6 +138,9 @@ class Pool:
             return None
         if self._breaker.is_open and not self._may_try():
             return None
+        if self._ends.decided_by(self._progress.in_flight):
+            self._progress.limited_by = "refusals"
+            return None
         request = queue[0].request
         tokens = self._governor.estimate(request.prompt_tokens, request.max_tokens)
         now = self._loop.time()

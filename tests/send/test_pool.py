@@ -181,14 +181,14 @@ async def test_the_same_rejection_for_the_first_rows_stops_and_leaves_them_open(
     await scene.run(500)
     assert scene.pool.stopped is not None
     assert "first 20" in scene.pool.stopped.message
-    assert sum(scene.asked.values()) <= Streak.LENGTH + 4
+    assert sum(scene.asked.values()) == Streak.FIRST
     assert not scene.ends
 
 
 async def test_rejections_of_fewer_rows_are_their_ends() -> None:
     scene = Scene(lambda row, time: REJECT)
-    await scene.run(Streak.LENGTH - 1)
-    assert scene.ends == dict.fromkeys(range(Streak.LENGTH - 1), REJECT)
+    await scene.run(Streak.FIRST - 1)
+    assert scene.ends == dict.fromkeys(range(Streak.FIRST - 1), REJECT)
 
 
 @pytest.mark.parametrize("kind", ["content_filter", "context_length"])
@@ -204,6 +204,29 @@ async def test_one_good_answer_ends_the_suspicion() -> None:
     await scene.run(100, workers=1)
     assert len(scene.ends) == 100
     assert scene.ends[12] is None
+
+
+async def test_the_same_rejection_for_all_that_is_left_stops_and_leaves_it_open() -> None:
+    scene = Scene(lambda row, time: Completion("a") if row < 50 else REJECT)
+    await scene.run(2000)
+    assert scene.pool.stopped is not None
+    assert f"the last {Streak.LATER} requests were all refused: no" in scene.pool.stopped.message
+    assert sum(scene.asked.values()) <= 50 + Streak.LATER + 4
+    assert scene.ends == dict.fromkeys(range(50))
+
+
+async def test_rejected_rows_that_stand_together_are_their_own_ends() -> None:
+    scene = Scene(lambda row, time: REJECT if 50 <= row < 50 + Streak.LATER - 10 else Completion("a"))
+    await scene.run(2000)
+    assert len(scene.ends) == 2000
+    assert sum(failure is REJECT for failure in scene.ends.values()) == Streak.LATER - 10
+
+
+async def test_a_stop_says_how_much_went_well_before() -> None:
+    stop = Failure(Next.STOP_RUN, "invalid_key", "the key")
+    scene = Scene(lambda row, time: stop if row == 30 else Completion("a"), concurrency=1)
+    await scene.run(100, workers=1)
+    assert str(scene.halt.reason) == "after 30 answers: the key"
 
 
 async def test_rejections_with_other_numbers_in_them_are_the_same() -> None:
