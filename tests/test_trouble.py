@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import socket
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from batchmix.errors import ProviderStopped, Stopped
@@ -15,7 +18,7 @@ from batchmix.send import attempts
 from batchmix.send.streak import Streak
 from tests.cli.test_run import batchmix
 from tests.conftest import Bench, Provider
-from tests.killing import fetch, status, write_rows
+from tests.killing import fetch, results, status, write_rows
 
 
 def account(standin: Provider) -> dict[str, Any]:
@@ -152,3 +155,45 @@ def test_a_deadline_cuts_what_hangs_and_counts_it(bench: Bench, standin: Provide
     bench.settings["timeouts"] = {}
     assert bench.run().totals.ok == 12
     assert [row["maybe_billed"] for row in bench.rows()] == [0] * 10 + [1] * 2
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+def test_what_timed_out_or_broke_off_is_counted_as_maybe_billed_everywhere(
+    tmp_path: Path, standin: Provider, streamed: bool
+) -> None:
+    """Only what had left can have been billed: a refusal, a throttle or a 500 was not."""
+    kinds = ["hang", "stall", "drop", "cut", "500", "429_ms", "answer"]
+    rows = [json.dumps({"text": f"{kind} [[rehearsal:{kind}x2]]"}) for kind in kinds]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
+    more = ("params.stream=true", "timeouts.idle_s=0.3") if streamed else ("timeouts.total_s=0.3",)
+    began = time.monotonic()
+    done = batchmix(
+        "run", str(tmp_path / "rows.jsonl"), "--model", "m", "--prompt", "{{ text }}", "--base-url", standin.url, "--out",
+        str(tmp_path / "out"), "--set", "provider.api_key_env=", *(part for one in more for part in ("--set", one)),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - began < 20, "each silence ends after 0.3 s, not after ten minutes"
+    assert results(tmp_path / "out")["status"].to_pylist() == ["ok"] * len(kinds)
+    columns = pq.read_table(tmp_path / "out/data", columns=["attempts", "maybe_billed"]).to_pydict()
+    assert columns == {"attempts": [3, 3, 3, 3, 3, 3, 1], "maybe_billed": [2, 2, 2, 2, 0, 0, 0]}
+    assert json.loads((tmp_path / "out/summary.json").read_text())["maybe_billed"] == 8
+    assert "maybe billed 8 attempts were sent and their end never heard" in done.stdout
+
+
+def test_a_connection_that_is_never_made_was_not_billed(bench: Bench) -> None:
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        others = [socket.socket() for _ in range(3)]
+        for other in others:
+            other.setblocking(False)
+            other.connect_ex(full.getsockname())
+        bench.settings["provider"]["base_url"] = "http://127.0.0.1:{1}/v1".format(*full.getsockname())
+        bench.settings |= {"timeouts": {"connect_s": 0.2}, "retry": {"attempts": 2}}
+        bench.write(3)
+        assert bench.run().totals.failed == 3
+        for other in others:
+            other.close()
+    for row in bench.rows():
+        assert (row["error_type"], row["attempts"], row["maybe_billed"]) == ("timeout", 2, 0)
+        assert "no connection to 127.0.0.1" in row["error_message"]
