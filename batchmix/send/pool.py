@@ -256,8 +256,7 @@ class Pool:
             self._give_up(self._breaker.given_up)
         if self._idle:
             self._pump()
-        if self._fed and self._ends.open <= _LAST:
-            self._show_tail()
+        self._show_tail()
 
     def _give_up(self, last: Failure) -> None:
         message = f"no answer came for too long (retry.outage_s), at last: {last.message}"
@@ -265,7 +264,9 @@ class Pool:
         self._close()
 
     def _show_tail(self) -> None:
-        """Tell what the last rows wait for."""
+        """Tell what the last rows wait for, if it is about them."""
+        if not self._fed or self._ends.open > _LAST:
+            return
         progress = self._progress
         waiting = self._retries.waiting()
         progress.tail = len(waiting) + len(self._retries.due)
@@ -277,6 +278,7 @@ class Pool:
         self._ends.take(request, outcome)
         if self._ends.stopped:
             self._close()
+        self._show_tail()
         self._end_if_done()
 
     def _end_if_done(self) -> None:

@@ -71,7 +71,7 @@ class Retries:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
-        del self._tasks[task]
+        self._tasks.pop(task, None)
         self._progress.retrying = len(self._tasks)
 
     async def _retry(self, item: Item, first: Failure) -> None:
@@ -88,4 +88,7 @@ class Retries:
             troubled = tries.last is not None and tries.last.next is Next.RETRY
             await asyncio.sleep(max(seconds, self._budget.wait_s(self._loop.time())) if troubled else seconds)
 
-        self._on_end(item.request, await retried(first, again, tries, sleep))
+        outcome = await retried(first, again, tries, sleep)
+        if task := asyncio.current_task():
+            self._forget(task)  # before its end, so that it does not count as waiting
+        self._on_end(item.request, outcome)

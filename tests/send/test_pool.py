@@ -119,6 +119,22 @@ async def test_retries_go_ahead_of_new_rows() -> None:
     assert again < 10
 
 
+async def test_at_the_end_it_is_told_what_the_last_rows_wait_for() -> None:
+    told: list[tuple[int, int | None, str]] = []
+
+    def answer(row: int, time: int) -> Outcome:
+        progress = scene.progress
+        told.append((len(scene.ends), progress.tail, progress.retrying_after))
+        return RETRY if row == 5 and time < 3 else Completion("a")
+
+    scene = Scene(answer, concurrency=1)
+    await scene.run(7, workers=1)
+    assert scene.progress.tail == 0
+    assert told[-1] == (6, 0, "")
+    assert max(tail or 0 for _, tail, _ in told) <= 1
+    assert all(ended + (tail or 0) <= 7 for ended, tail, _ in told)
+
+
 async def test_a_stop_lets_what_is_in_flight_end_and_nothing_more_leave() -> None:
     def answer(row: int, time: int) -> Outcome:
         return Failure(Next.STOP_RUN, "invalid_key", "the key") if row == 10 else Completion("a")
