@@ -53,7 +53,7 @@ class Ends:
         self._halt = halt
         self._model = model
         self._keep_going = rules.keep_going
-        self._good_answers = 0
+        self.good_answers = 0
         self._streak = Streak()
 
     @property
@@ -69,7 +69,7 @@ class Ends:
     def take(self, request: Request, outcome: Outcome) -> None:
         """End a request, or stop what its failure says must be stopped: then it has no end."""
         if isinstance(outcome, Completion):
-            self._good_answers += 1
+            self.good_answers += 1
             self.settle()
             self._close(request, None)
         elif self.next_step(outcome) is Next.STOP_RUN:
@@ -87,7 +87,7 @@ class Ends:
 
     def next_step(self, failure: Failure) -> Next:
         """Return what follows from a failure, which may be worse while no good answer has come."""
-        return failure.next if self._good_answers or failure.at_first is None else failure.at_first
+        return failure.next if self.good_answers or failure.at_first is None else failure.at_first
 
     def settle(self) -> None:
         """End what the streak has held back."""
@@ -102,7 +102,7 @@ class Ends:
 
     def _dated(self, message: str) -> str:
         """Return why all is stopped, and how much went well before: it tells a wrong key from one that was used up."""
-        return f"after {self._good_answers:,} answers: {message}" if self._good_answers else message
+        return f"after {self.good_answers:,} answers: {message}" if self.good_answers else message
 
     def _may_be_the_jobs(self, failure: Failure) -> bool:
         """Return whether a failure is held back until it is seen that not all rows end with it."""

@@ -25,11 +25,12 @@ from batchmix.send.ends import EndLog, Ends, Rules
 from batchmix.send.governor import Governor, Ticket
 from batchmix.send.halt import Halt
 from batchmix.send.retries import Item, Retries
+from batchmix.send.streak import Streak
 
 _UNSAID = (None, None)
 _logger = logging.getLogger(__name__)
 _FEW = 1000
-"""This many rows may always wait for a retry before no new ones are sent."""
+"""This many rows may always wait for a retry once there was a good answer."""
 _AT_ONCE = 16
 """So many idle workers are set off in one turn of the event loop."""
 _LAST = 100
@@ -133,7 +134,7 @@ class Pool:
         if self._closed or self._idle or self._halt.stopping.is_set():
             return None
         queue = self._retries.due or self._buffer
-        if not queue or (queue is self._buffer and len(self._retries) >= max(_FEW, 2 * self._governor.window)):
+        if not queue or (queue is self._buffer and len(self._retries) >= self._most_waiting()):
             self._progress.limited_by = "input" if not queue else "retries"
             return None
         if self._breaker.is_open and not self._may_try():
@@ -159,6 +160,10 @@ class Pool:
         if len(self._buffer) < _AHEAD // 2:
             self._more.set()
         return item
+
+    def _most_waiting(self) -> float:
+        """Return how many rows may wait for a retry before no new ones are sent; few while nothing good has come."""
+        return max(_FEW, 2 * self._governor.window) if self._ends.good_answers else Streak.FIRST
 
     def _may_try(self) -> bool:
         wait_s = self._breaker.wait_s(self._loop.time())
@@ -233,7 +238,9 @@ class Pool:
             self._governor.throttled(self._loop.time(), ticket, exchange.retry_after_s)
             self._progress.throttled += 1
         elif outcome.next is Next.RETRY:
-            self._breaker.bad(self._loop.time(), ticket.sent_at, outcome)
+            # Errors that nobody knows may be the job's own, at first: no outage to be waited out.
+            if outcome.attempts is None or self._ends.good_answers or self._breaker.is_open:
+                self._breaker.bad(self._loop.time(), ticket.sent_at, outcome)
             self._governor.troubled(self._loop.time())
         else:
             self._breaker.good()

@@ -60,6 +60,18 @@ def test_a_broken_job_stops_in_seconds_and_goes_on_once_it_is_mended(
     assert set(results(tmp_path / "out")["status"].to_pylist()) == {"ok"}
 
 
+def test_a_wrong_path_is_tried_a_little_and_stops_in_seconds(tmp_path: Path, standin: Provider) -> None:
+    """A 404 may pass; where it is all that ever comes, it is the job's."""
+    asked = call(standin.url, tmp_path, "--model", "m", "--json")
+    began = time.monotonic()
+    done = batchmix(*asked, "--base-url", f"{standin.url}/elsewhere", AIHUBMIX_API_KEY=KEY)
+    assert time.monotonic() - began < 15
+    assert done.returncode == 3
+    assert "the first 20 requests were all refused" in done.stderr
+    assert "look at provider.base_url" in done.stderr
+    assert batchmix(*asked, AIHUBMIX_API_KEY=KEY).returncode == 0
+
+
 def test_of_two_models_only_the_wrong_one_stops_and_goes_on_once_it_is_there(tmp_path: Path, standin: Provider) -> None:
     standin.behave("latency=0.1&models=good")
     asked = call(standin.url, tmp_path, "--set", 'models=[{id="good"},{id="bad"}]')
