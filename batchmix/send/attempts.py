@@ -15,6 +15,8 @@ from batchmix.records import Completion, Exchange, Failure
 Outcome = Completion | Failure
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 60.0
+_LONGEST_UNASKED_S = 5.0
+"""A row that was throttled with no word on how long: the lane's pause holds it back, and is not to be outlasted."""
 _LONGEST_THROTTLE_S = 3600.0
 """A row that was throttled for this long in all is given up."""
 
@@ -70,9 +72,10 @@ async def retried(
 
     def wait_s(state: tenacity.RetryCallState) -> float:
         asked = tries.retry_after_s or 0.0
-        wait = asked if _is(state, Next.PAUSE) and asked else max(asked, _backoff(state))
-        if _is(state, Next.PAUSE):
-            tries.throttled_s += wait
+        if not _is(state, Next.PAUSE):
+            return max(asked, _backoff(state))
+        wait = asked or min(_backoff(state), _LONGEST_UNASKED_S)
+        tries.throttled_s += wait
         return wait
 
     # A new object for each row: tenacity keeps state in it that tasks would mix up.
