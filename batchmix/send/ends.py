@@ -49,6 +49,8 @@ class Ends:
         """Why the lane must stop, if the others may go on."""
         self.open = 0
         """Requests that were begun and have no end."""
+        self.held = 0
+        """Of these, how many are held back until it is seen that not all end alike."""
         self._log = log
         self._halt = halt
         self._model = model
@@ -59,27 +61,28 @@ class Ends:
     @property
     def all_in(self) -> bool:
         """Whether nothing is awaited any more; what the streak holds may still have no end."""
-        return self.open <= len(self._streak)
+        return self.open <= self.held
 
     def decided_by(self, in_flight: int) -> bool:
         """Return whether what is in flight will show if all requests are refused, so that no more need to leave."""
-        held = len(self._streak)
-        return held > 0 and held + in_flight >= self._streak.length
+        return not self.good_answers and self.held > 0 and self.held + in_flight >= self._streak.length
 
     def take(self, request: Request, outcome: Outcome) -> None:
         """End a request, or stop what its failure says must be stopped: then it has no end."""
         if isinstance(outcome, Completion):
             self.good_answers += 1
-            self.settle()
+            if self.held or self.good_answers == 1:
+                self.settle()
             self._close(request, None)
         elif self.next_step(outcome) is Next.STOP_RUN:
             self._halt.stop(ProviderStopped(self._dated(outcome.message)))
         elif self.next_step(outcome) is Next.STOP_MODEL:
             self.stop(msgspec.structs.replace(outcome, message=self._dated(outcome.message)))
         elif self._may_be_the_jobs(outcome) and self._streak.holds(request, outcome):
+            self.held += 1
             if self._streak.is_full:
                 which = "first" if self._streak.length == Streak.FIRST else "last"
-                message = f"the {which} {len(self._streak)} requests were all refused: {outcome.message}{_ADVICE}"
+                message = f"the {which} {self.held} requests were all refused: {outcome.message}{_ADVICE}"
                 self.stop(Failure(Next.STOP_MODEL, outcome.type, message, outcome.code))
         else:
             self.settle()
@@ -91,6 +94,7 @@ class Ends:
 
     def settle(self) -> None:
         """End what the streak has held back."""
+        self.held = 0
         for request, failure in self._streak.broken():
             self._close(request, failure)
 

@@ -134,12 +134,12 @@ class Pool:
         if self._closed or self._idle or self._halt.stopping.is_set():
             return None
         queue = self._retries.due or self._buffer
-        if not queue or (queue is self._buffer and len(self._retries) >= self._most_waiting()):
+        if not queue or (queue is self._buffer and self._progress.retrying >= self._most_waiting()):
             self._progress.limited_by = "input" if not queue else "retries"
             return None
         if self._breaker.is_open and not self._may_try():
             return None
-        if self._ends.decided_by(self._progress.in_flight):
+        if self._ends.held and self._ends.decided_by(self._progress.in_flight):
             self._progress.limited_by = "refusals"
             return None
         request = queue[0].request
@@ -263,7 +263,8 @@ class Pool:
             self._give_up(self._breaker.given_up)
         if self._idle:
             self._pump()
-        self._show_tail()
+        if self._fed:
+            self._show_tail()
 
     def _give_up(self, last: Failure) -> None:
         message = f"no answer came for too long (retry.outage_s), at last: {last.message}"
@@ -271,8 +272,8 @@ class Pool:
         self._close()
 
     def _show_tail(self) -> None:
-        """Tell what the last rows wait for, if it is about them."""
-        if not self._fed or self._ends.open > _LAST:
+        """Tell what the last rows wait for, once all have been read and few are left."""
+        if self._ends.open > _LAST:
             return
         progress = self._progress
         waiting = self._retries.waiting()
@@ -285,11 +286,12 @@ class Pool:
         self._ends.take(request, outcome)
         if self._ends.stopped:
             self._close()
-        self._show_tail()
-        self._end_if_done()
+        if self._fed:
+            self._show_tail()
+            self._end_if_done()
 
     def _end_if_done(self) -> None:
-        if self._fed and self._ends.all_in:
+        if self._ends.all_in:
             if not self._closed:  # all that is left are rejections that no other outcome will break
                 self._ends.settle()
             self._wake()

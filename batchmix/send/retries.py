@@ -43,9 +43,6 @@ class Retries:
         self._budget = RetryBudget(self._loop.time())
         self._tasks: dict[asyncio.Task[None], Item] = {}
 
-    def __len__(self) -> int:
-        return len(self._tasks)
-
     def waiting(self) -> list[Tries]:
         """Return the tries of those that are not due yet."""
         return [item.tries for item in self._tasks.values() if item.outcome is None and item.tries]

@@ -26,9 +26,6 @@ class Streak:
         """So many make it full."""
         self._held: list[tuple[Request, Failure]] = []
 
-    def __len__(self) -> int:
-        return len(self._held)
-
     @property
     def is_full(self) -> bool:
         """Whether the job should be stopped."""
