@@ -51,11 +51,12 @@ class Ends:
         """Requests that were begun and have no end."""
         self.held = 0
         """Of these, how many are held back until it is seen that not all end alike."""
+        self.good_answers = 0
+        """In this start."""
         self._log = log
         self._halt = halt
         self._model = model
         self._keep_going = rules.keep_going
-        self.good_answers = 0
         self._streak = Streak()
 
     @property
