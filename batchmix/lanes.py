@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 
 import msgspec
@@ -13,10 +14,14 @@ from batchmix.job import Model
 from batchmix.load import Dataset
 from batchmix.records import Board, Draw, Failure, Progress, Request, Unsendable
 from batchmix.send.budget import LanePurse
+from batchmix.send.ends import Rules
 from batchmix.send.governor import Governor
-from batchmix.send.pool import Halt, Pool, Post, Rules
+from batchmix.send.halt import Halt
+from batchmix.send.pool import Pool, Post
 from batchmix.store.open_shards import LaneLog, OpenShards
 from batchmix.store.reuse import Reusable
+
+_logger = logging.getLogger(__name__)
 
 
 class Course(msgspec.Struct, frozen=True):
@@ -76,6 +81,8 @@ class Lane:
         if repeats:
             await repeats.finish()
         self.stopped = pool.stopped
+        if self.stopped and len(self._course.board.lanes) > 1:
+            _logger.warning("%s is stopped: %s", self.model.name, self.stopped.message)
 
     async def _open_repeats(self) -> Repeats | None:
         course = self._course

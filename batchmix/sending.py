@@ -24,7 +24,8 @@ from batchmix.redact import Secrets
 from batchmix.send.budget import LanePurse, Purse
 from batchmix.send.classify import judge
 from batchmix.send.client import Client
-from batchmix.send.pool import Halt, Rules
+from batchmix.send.ends import Rules
+from batchmix.send.halt import Halt
 from batchmix.stopping import deadline, interrupts
 from batchmix.store.open_shards import Blueprint, OpenShards
 from batchmix.store.rundir import Layout

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from batchmix.errors import Interrupted, Stopped
 from batchmix.job import Timeouts
 from batchmix.records import Board
-from batchmix.send.pool import Halt
+from batchmix.send.halt import Halt
 
 _DRAIN_SHARE = 0.1
 """Of the time to a deadline, at the most, is for what is in flight to end."""

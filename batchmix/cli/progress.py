@@ -59,18 +59,18 @@ def summary_line(board: Board, rates: tuple[float, float]) -> str:
     if board.phase == "scanning":
         return f"scanning the input: {board.scanned:,} rows"
     lanes = board.lanes
-    failures = board.failed + board.rejected
-    parts = [
-        f"{rates[0]:,.1f} answers/s",
-        f"{rates[1]:,.0f} tokens/s",
-        f"{sum(lane.in_flight for lane in lanes):,} in flight",
-        f"{failures:,} failed",
-    ]
-    retrying = sum(lane.retrying for lane in lanes)
+    failed = f"{board.failed + board.rejected:,} failed"
     if lanes and all(lane.tail is not None for lane in lanes):
-        parts.append(_tail(lanes, time.monotonic()))
-    elif retrying:
-        parts.append(f"{retrying:,} waiting to retry")
+        parts = [_tail(lanes, time.monotonic()), failed]  # rates say nothing any more, and a narrow line ends soon
+    else:
+        parts = [
+            f"{rates[0]:,.1f} answers/s",
+            f"{rates[1]:,.0f} tokens/s",
+            f"{sum(lane.in_flight for lane in lanes):,} in flight",
+            failed,
+        ]
+        if retrying := sum(lane.retrying for lane in lanes):
+            parts.append(f"{retrying:,} waiting to retry")
     limits = sorted(
         {limit for lane in lanes if (limit := _limit(board, lane.limited_by, lane.in_flight, lane.workers))}
     )

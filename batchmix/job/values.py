@@ -105,7 +105,7 @@ class Timeouts(msgspec.Struct, frozen=True):
 
     total_s: Positive = 600.0
     idle_s: Positive = 120.0
-    """How long a streamed answer may be silent once it has begun."""
+    """How long a streamed answer may be silent, before its first byte too."""
     connect_s: Positive = 30.0
     row_s: Positive | None = None
     """How long after its first attempt a row may be asked again; None: as long as it has attempts."""
