@@ -26,6 +26,7 @@ from batchmix.errors import BatchmixError, Interrupted, JobError, NoSpace, Stopp
 from batchmix.job import REHEARSAL, Budget, Job
 from batchmix.lanes import Course, Lane, run_lanes
 from batchmix.load import Dataset, open_dataset
+from batchmix.pace import noted
 from batchmix.pricing import Quotes, spent
 from batchmix.records import Board
 from batchmix.redact import Secrets
@@ -174,6 +175,7 @@ async def _send(call: _Call, layout: Layout, dataset: Dataset, work: Work, board
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(_interrupts(halt, board))
         stack.enter_context(_deadline(call, halt, board))
+        await stack.enter_async_context(noted(board, work.run.starts[-1]))
         behaviour = rehearsal_behaviour(job)
         url = await stack.enter_async_context(_stand_in(behaviour)) if behaviour else job.provider.base_url
         concurrency = sum(model.limits.concurrency for model in work.models)
