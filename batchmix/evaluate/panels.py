@@ -6,21 +6,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-import pyarrow.compute as pc
+import numpy as np
 
 from batchmix.evaluate.charts import Bar, Box, Range, Series, Speed, bars, boxes, courses, ranges, speeds, tone
 from batchmix.evaluate.diff import Comparison, Diff
 from batchmix.evaluate.drawing import Drawing
 from batchmix.evaluate.history import Past
-from batchmix.evaluate.measure import Metrics, equals, floats, read_results
+from batchmix.evaluate.measure import Metrics
 from batchmix.evaluate.metrics import Floats, percentiles
+from batchmix.evaluate.results import gathered
 from batchmix.evaluate.timeline import Timeline, timeline
 from batchmix.evaluate.wording import LIMITS, metric_value
 from batchmix.store.rundir import RunFile
 from batchmix.store.totals import Totals
 
 _MOST_NIGHTS = 60
-_TIMES = ("model", "status", "latency_s", "sent_at", "finished_at")
+_TIMES = ("ok", "latency_s", "sent_ms", "finished_ms")
 _POINTS = (10, 25, 50, 75, 90, 99)
 
 
@@ -34,15 +35,17 @@ class Times(msgspec.Struct, frozen=True):
 
 def read_times(folder: Path, run: RunFile) -> Times:
     """Return when a run's answers came. Raises `RunError`."""
-    results = read_results(folder, list(_TIMES))
+    results = gathered(folder, _TIMES)
     latencies, spans = {}, {}
     for model in run.models:
-        mine = results.filter(pc.and_(equals(results["model"], model), equals(results["status"], "ok")))
-        latencies[model] = floats(mine["latency_s"].drop_null())
-        known = mine.filter(pc.and_(mine["sent_at"].is_valid(), mine["finished_at"].is_valid()))
-        if known.num_rows:
-            sent, finished = (known[name].cast("int64").to_numpy() for name in ("sent_at", "finished_at"))
-            spans[model] = (sent, finished)
+        mine = results.of(model)
+        mine = mine[results.fields["ok"][mine]]
+        taken = results.fields["latency_s"][mine]
+        latencies[model] = taken[~np.isnan(taken)]
+        sent, finished = results.fields["sent_ms"][mine], results.fields["finished_ms"][mine]
+        known = (sent >= 0) & (finished >= 0)
+        if known.any():
+            spans[model] = (sent[known], finished[known])
     return Times(latencies, timeline(run, spans))
 
 
