@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from batchmix import pipeline, reading
 from batchmix.errors import JobError
 from batchmix.eval_table import Eval, Judge
 from batchmix.evaluate.scorers import Score, text_of
+from batchmix.evaluate.verdict import verdict_in
 from batchmix.job import Input, Job, Limits, Model, Output
 from batchmix.load.template import Template
 from batchmix.records import Board
@@ -27,9 +27,6 @@ from batchmix.store.files import sync_file
 from batchmix.store.rundir import Layout
 
 _ANSWER = ("row", "custom_id", "model", "sample", "status", "response")
-_VERDICT = re.compile(
-    r"\b(?:score|rating|grade|verdict)\b[\"'*`\s]{0,5}(?:is|of)?[\s:=*\"']{0,5}(-?\d{1,9}(?:\.\d{1,9})?)", re.IGNORECASE
-)
 
 
 class Asking(msgspec.Struct, frozen=True):
@@ -83,18 +80,19 @@ class Verdicts:
         if self._next is None or self._next["row"] != slot or self._next["status"] != "ok":
             why = self._next["error_message"] if self._next and self._next["row"] == slot else "not asked"
             return Score(None, None, None, f"the judge gave no answer: {why}")
+        if self._next["finish_reason"] == "length":  # what it was quoting just then may look like a verdict
+            return Score(None, None, None, "the judge's answer was cut off; allow it more max_tokens")
         return verdict(self._next["response"] or "", self._asked.scale)
 
 
 def verdict(text: str, scale: tuple[float, float]) -> Score:
-    """Return the score in a judge's answer: the last number that it calls a score, or all that it says."""
-    found = _VERDICT.findall(text) or re.findall(r"\A\s*(-?\d{1,9}(?:\.\d{1,9})?)\s*\Z", text)
-    if not found:
-        return Score(None, None, None, f"no verdict in the judge's answer: {text}")
-    number, (worst, best) = float(found[-1]), scale
+    """Return the score in a judge's answer."""
+    number, (worst, best) = verdict_in(text), scale
+    if number is None:
+        return Score(None, None, None, f"no clear verdict in the judge's answer: {text}")
     if not worst <= number <= best:
-        return Score(None, None, found[-1], f"{number:g} is not on the scale from {worst:g} to {best:g}: {text}")
-    return Score((number - worst) / (best - worst), None, found[-1], text)
+        return Score(None, None, f"{number:g}", f"{number:g} is not on the scale from {worst:g} to {best:g}: {text}")
+    return Score((number - worst) / (best - worst), None, f"{number:g}", text)
 
 
 def rubric(asked: Judge) -> Template:
@@ -191,5 +189,5 @@ def _question(result: dict[str, Any], reads: frozenset[str] | set[str], target: 
 
 
 def _answers(run: Path) -> Iterator[dict[str, Any]]:
-    for batch in reading.results(run, ["row", "status", "response", "error_message"]):
+    for batch in reading.results(run, ["row", "status", "response", "finish_reason", "error_message"]):
         yield from batch.to_pylist()
