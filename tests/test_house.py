@@ -33,7 +33,10 @@ MAY = {
     },
     "evaluate": {
         "evaluate",
+        "planning",
+        "send",
         "pipeline",
+        "pricing",
         "reading",
         "arrow",
         "load",

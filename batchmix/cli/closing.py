@@ -35,7 +35,7 @@ def _totals_lines(view: View) -> list[str]:
     for kind, example in sorted(totals.failures.items(), key=lambda item: -item[1].count):
         lines.append(_line("", f"{example.count:,} {kind}, such as row {example.row}: {_short(example.message)}"))
     lines.append(_line("tokens", f"{totals.prompt_tokens:,} in, {totals.completion_tokens:,} out"))
-    lines += _cost_lines(totals)
+    lines += [*_cost_lines(totals), *_judge_lines(view)]
     if totals.maybe_billed:
         lines.append(
             _line(
@@ -58,6 +58,12 @@ def _cost_lines(totals: Totals) -> list[str]:
     if totals.maybe_billed_usd:
         lines.append(_line("", f"perhaps {usd(totals.maybe_billed_usd)} more, for attempts whose end was never heard"))
     return lines
+
+
+def _judge_lines(view: View) -> list[str]:
+    """Return what judges have cost so far."""
+    costs = [(name, judge["cost_usd"]) for name, judge in view.judges.items() if judge["cost_usd"] is not None]
+    return [_line("judging", f"{usd(cost)} {name}") for name, cost in costs]
 
 
 def usd(amount: float) -> str:

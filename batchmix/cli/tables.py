@@ -67,6 +67,10 @@ def _notes(metrics: Metrics) -> Iterator[str]:
         cost = "" if judged.cost_usd is None else f", ${judged.cost_usd:,.4f}"
         tokens = f"{judged.prompt_tokens:,} tokens in, {judged.completion_tokens:,} out{cost}"
         yield f"{judged.scorer}: {cell(judged.model)} has judged {judged.ok:,} answers, {tokens}"
+    judging = [judged.cost_usd for judged in metrics.judges if judged.cost_usd is not None]
+    if judging:
+        answers = [found.cost_usd for found in metrics.models if found.cost_usd is not None]
+        yield f"cost in all: ${sum(answers) + sum(judging):,.4f}, of it ${sum(judging):,.4f} for judging"
     for found in metrics.scores:
         if found.unscored and not found.group:
             what = f"{found.scorer} gives no score to {found.unscored:,} results"
