@@ -88,6 +88,8 @@ class Own(_Scorer, frozen=True, kw_only=True, tag="own"):
 
     python: str
     """`module:function`, called as function(response, target, row)."""
+    timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+    """For one answer."""
 
 
 class Judge(_Scorer, frozen=True, kw_only=True, tag="judge"):
