@@ -8,7 +8,7 @@ import msgspec
 
 from batchmix.evaluate.drawing import COLOURS, LEFT, RIGHT, Drawing, Scale, fitted, ticks, width_of
 
-_ROW = 40
+_ROW = 42
 
 Form = Callable[[float], str]
 """How a number is written."""
@@ -37,8 +37,8 @@ def ranges(title: str, rows: Sequence[Range], form: Form, *, zero: bool = False)
     if zero:
         drawing.line("zero", (x.at(0), x.at(0)), (0, bottom))
     for number, row in enumerate(rows):
-        y = number * _ROW + 28
-        drawing.labelled(y - 14, row.label, row.text)
+        y = number * _ROW + 30
+        drawing.labelled(y - 16, row.label, row.text)
         if row.low is not None and row.high is not None:
             drawing.line(f"span {row.tone}", (x.at(row.low), x.at(row.high)), (y, y))
             for end in (row.low, row.high):
@@ -130,7 +130,7 @@ def courses(title: str, series: Sequence[Series], steps: Sequence[str], form: Fo
 
 def _step_labels(drawing: Drawing, x: Scale, steps: Sequence[str], bottom: float) -> None:
     """Write the first and the last step, and between them as many as there is room for."""
-    width = max(width_of(step) for step in steps) + 10
+    width = max(width_of(step) for step in steps) + 8
     every = max(1, -(-len(steps) * width // (x.stop - x.start + width)))
     shown = [at for at in range(len(steps)) if (len(steps) - 1 - at) % every == 0]
     for at in shown:
@@ -186,21 +186,26 @@ def speeds(title: str, rows: Sequence[Speed], span_s: float, restarts: Sequence[
     bottom = len(rows) * each
     for tick in ticks(0.0, x.high):
         if tick <= x.high * 1.001:
-            drawing.text("scale", (x.at(tick), bottom + 14), f"{tick:,.6g}", "middle" if tick else "start")
+            _tick(drawing, (x.at(tick), bottom + 14), f"{tick:,.6g}")
     drawing.caption = f"Answers per second over the {unit} that the run was at work."
     return drawing
 
 
 def _x_axis(drawing: Drawing, x: Scale, marked: Sequence[float], bottom: float, form: Form) -> None:
     for tick in marked:
-        place, anchor = x.at(tick), "middle"
-        half = width_of(form(tick)) / 2
-        if place + half > RIGHT:
-            place, anchor = RIGHT, "end"
-        elif place - half < LEFT:
-            place, anchor = LEFT, "start"
         drawing.line("grid", (x.at(tick), x.at(tick)), (0, bottom))
-        drawing.text("scale", (place, bottom + 18), form(tick), anchor)
+        _tick(drawing, (x.at(tick), bottom + 18), form(tick))
+
+
+def _tick(drawing: Drawing, at: tuple[float, float], text: str) -> None:
+    """Write what a tick stands for, in the drawing even at its edges."""
+    place, half = at[0], width_of(text) / 2
+    if place + half > RIGHT:
+        drawing.text("scale", (RIGHT, at[1]), text, "end")
+    elif place - half < LEFT:
+        drawing.text("scale", (LEFT, at[1]), text, "start")
+    else:
+        drawing.text("scale", at, text, "middle")
 
 
 def tone(number: int) -> str:

@@ -11,7 +11,7 @@ import msgspec
 from batchmix.load.words import clean
 
 WIDTH = 460
-"""Of every drawing; its text is 13 units high, so that two stand beside each other and one fits a phone."""
+"""Of every drawing; its text is 13 units high, on a phone 15.5, so that two stand side by side and one fits a phone."""
 LEFT, RIGHT = 8, WIDTH - 8
 COLOURS = 6
 """Classes `c0` to `c5` tell series apart."""
@@ -94,9 +94,8 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 def width_of(text: str) -> int:
     """Return how wide text is at the most, in units of the drawing."""
-    return sum(
-        14 if unicodedata.east_asian_width(letter) in _WIDE else 13 if letter in _BROAD else 8 for letter in text
-    )
+    broad = (letter in _BROAD or unicodedata.east_asian_width(letter) in _WIDE for letter in text)
+    return sum(16 if wide else 10 for wide in broad)
 
 
 def fitted(text: str, room: float) -> str:
@@ -104,7 +103,7 @@ def fitted(text: str, room: float) -> str:
     shown = clean(text, 200)
     if width_of(shown) <= room:
         return shown
-    while shown and width_of(shown) + 13 > room:
+    while shown and width_of(shown) + 16 > room:
         shown = shown[:-1]
     return shown + "…"
 

@@ -110,6 +110,8 @@ def measure(layout: Layout, asked: Eval, judged: tuple[Judged, ...]) -> Metrics:
     if run is None:
         raise RunError(f"{layout.root}: is no run folder, it has no run.json")
     results = gathered(layout.root, _FIELDS, asked.group_by, _SUMS)
+    models = tuple(_model_metrics(name, results) for name in run.models)
+    del results.fields["latency_s"], results.fields["refused"]  # scores take as much room
     return Metrics(
         name=run.name,
         started_at=run.starts[0].at if run.starts else "",
@@ -117,7 +119,7 @@ def measure(layout: Layout, asked: Eval, judged: tuple[Judged, ...]) -> Metrics:
         complete=results.count == run.results,
         results=results.count,
         asked=asked,
-        models=tuple(_model_metrics(name, results) for name in run.models),
+        models=models,
         scores=tuple(_score_metrics(asked, results, layout)) if asked.scorers else (),
         judges=judged,
     )

@@ -39,7 +39,7 @@ def test_ticks_cover_the_span_and_are_few(one: float, other: float) -> None:
 @hypothesis.given(st.text(), st.integers(0, 500))
 def test_a_label_is_no_wider_than_there_is_room(text: str, room: int) -> None:
     shown = fitted(text, room)
-    assert width_of(shown) <= max(room, 13)
+    assert width_of(shown) <= max(room, 16)
     assert shown.isprintable()
 
 
