@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from threading import Thread
 
+from batchmix.amounts import usd
 from batchmix.job import Job
 from batchmix.preparing import rehearsal_behaviour
 from batchmix.redact import Secrets
@@ -37,17 +38,17 @@ class Balance:
         return self._usd
 
 
-def shortage(usd: float, bounds: tuple[float | None, float | None], cap: float | None) -> str:
+def shortage(left_usd: float, bounds: tuple[float | None, float | None], cap: float | None) -> str:
     """Return what to say where what is left to send may cost more than there is; nothing where there is enough.
 
-    `bounds` are those of its cost, where they are known; `cap` is the job's own.
+    `bounds` are those of its cost, where they are known; `left_usd` is what there is; `cap` is the job's own.
     """
     known = [bound if cap is None else min(bound, cap) for bound in bounds if bound is not None]
-    if not known or max(known) <= usd:
+    if not known or max(known) <= left_usd:
         return ""
-    span = " to ".join(f"${bound:,.4f}" for bound in dict.fromkeys(known))
+    span = " to ".join(map(usd, dict.fromkeys(known)))
     more = " and more" if bounds[1] is None else ""
     return (
-        f"the balance is ${usd:,.4f}, and what is left to send costs about {span}{more}; the run will stop when the"
+        f"the balance is {usd(left_usd)}, and what is left to send costs about {span}{more}; the run will stop when the"
         " money is gone, and go on from there when there is more"
     )

@@ -17,6 +17,7 @@ import msgspec
 
 from batchmix.job import Budget, Job
 from batchmix.lanes import Course, Lane, run_lanes
+from batchmix.pace import noted
 from batchmix.preparing import Options, Ready, rehearsal_behaviour
 from batchmix.pricing import spent
 from batchmix.records import Board
@@ -78,6 +79,7 @@ class _Sending:
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(interrupts(halt, board))
             stack.enter_context(deadline(self._job.timeouts, self._call.began, halt, board))
+            await stack.enter_async_context(noted(board, work.run.starts[-1]))
             concurrency = sum(model.limits.concurrency for model in work.models)
             client = await self._client(stack, concurrency)
             shards = OpenShards(self._layout, self._blueprint(), len(work.models), halt.stop)

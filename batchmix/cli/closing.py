@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from batchmix.amounts import usd
 from batchmix.canary import Forecast
 from batchmix.records import Board
 from batchmix.store.rundir import Start
@@ -35,7 +36,7 @@ def _totals_lines(view: View) -> list[str]:
     for kind, example in sorted(totals.failures.items(), key=lambda item: -item[1].count):
         lines.append(_line("", f"{example.count:,} {kind}, such as row {example.row}: {_short(example.message)}"))
     lines.append(_line("tokens", f"{totals.prompt_tokens:,} in, {totals.completion_tokens:,} out"))
-    lines += _cost_lines(totals)
+    lines += [*_cost_lines(totals), *_judge_lines(view)]
     if totals.maybe_billed:
         lines.append(
             _line(
@@ -65,9 +66,10 @@ def _cost_lines(totals: Totals) -> list[str]:
     return lines
 
 
-def usd(amount: float) -> str:
-    """Return an amount as a person reads it."""
-    return f"${amount:,.2f}" if amount >= 100 else f"${amount:,.4f}"
+def _judge_lines(view: View) -> list[str]:
+    """Return what judges have cost so far."""
+    costs = [(name, judge["cost_usd"]) for name, judge in view.judges.items() if judge["cost_usd"] is not None]
+    return [_line("judging", f"{usd(cost)} {name}") for name, cost in costs]
 
 
 def state_lines(view: View, start: Start | None) -> list[str]:
