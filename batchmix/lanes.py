@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 
 from batchmix.dedupe import Repeats
-from batchmix.errors import Next, ProviderStopped
+from batchmix.errors import Next
 from batchmix.job import Model
 from batchmix.load import Dataset
 from batchmix.records import Board, Draw, Failure, Progress, Request, Unsendable
 from batchmix.send.budget import LanePurse
-from batchmix.send.ends import Rules
+from batchmix.send.ends import Rules, provider_stopped
 from batchmix.send.governor import Governor
 from batchmix.send.halt import Halt
 from batchmix.send.pool import Pool, Post
@@ -175,11 +175,11 @@ async def run_lanes(lanes: list[Lane], others: list[Lane], most: int, halt: Halt
     for lane in lanes:
         lane.followers = others
     await asyncio.gather(lead(), *(lane.follow() for lane in others))
-    stopped = [lane for lane in lanes if lane.stopped]
+    stopped = {lane: lane.stopped for lane in lanes if lane.stopped}
     if halt.reason or not stopped:
         return
     if len(stopped) < len(lanes):
         for lane in stopped:
             await lane.fail_the_rest()
-    reasons = {f"{lane.model.name}: {lane.stopped.message}" for lane in stopped if lane.stopped}
-    halt.stop(ProviderStopped("; ".join(sorted(reasons))))
+    reasons = {f"{lane.model.name}: {failure.message}" for lane, failure in stopped.items()}
+    halt.stop(provider_stopped("; ".join(sorted(reasons)), stopped.values()))

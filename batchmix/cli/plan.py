@@ -137,5 +137,5 @@ def _lines(found: Any, judging: list[str]) -> list[str]:
     if found.first is not None:
         lines += ["", f"The first request: POST {found.url}"]
         lines += [f"  {name}: {value}" for name, value in found.headers.items()]
-        lines += [f"  {line}" for line in json.dumps(found.first, indent=2, ensure_ascii=False).splitlines()]
+        lines += [f"  {line}" for line in json.dumps(found.first, indent=2, ensure_ascii=False).split("\n")]
     return lines

@@ -24,6 +24,7 @@ LIMITS = {
     "budget": "the budget",
     "disk": "the disk",
     "last rows": "the last rows",
+    "refusals": "waiting to see whether all are refused",
 }
 """What limits a run's speed, in words."""
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterable
 from typing import Protocol
 
 import msgspec
 
-from batchmix.errors import Next, ProviderStopped
+from batchmix.errors import JobRefused, Next, ProviderStopped
 from batchmix.records import Completion, Failure, Request
 from batchmix.send.attempts import Outcome
 from batchmix.send.budget import LanePurse
 from batchmix.send.halt import Halt
+from batchmix.send.rules import OF_THE_JOB
 from batchmix.send.streak import Streak
 
 _ADVICE = "; mend the job, or let the rest be asked all the same with --keep-going"
@@ -39,6 +41,12 @@ class Rules(msgspec.Struct, frozen=True):
     """How long after its first attempt a row may be asked again."""
     purse: LanePurse | None = None
     """What a request must fit into; None: there is no cap."""
+
+
+def provider_stopped(message: str, failures: Iterable[Failure]) -> ProviderStopped:
+    """Return what stops a run because of these failures, by whether the job must change before it goes on."""
+    refused = any(failure.type in OF_THE_JOB for failure in failures)
+    return JobRefused(message) if refused else ProviderStopped(message)
 
 
 class Ends:
@@ -76,7 +84,7 @@ class Ends:
                 self.settle()
             self._close(request, None)
         elif self.next_step(outcome) is Next.STOP_RUN:
-            self._halt.stop(ProviderStopped(self._dated(outcome.message)))
+            self._halt.stop(provider_stopped(self._dated(outcome.message), [outcome]))
         elif self.next_step(outcome) is Next.STOP_MODEL:
             self.stop(msgspec.structs.replace(outcome, message=self._dated(outcome.message)))
         elif self._may_be_the_jobs(outcome) and self._streak.holds(request, outcome):

@@ -129,6 +129,7 @@ class Pool:
                 self._more.clear()
                 await self._more.wait()
         self._fed = True
+        self._pump()
         self._end_if_done()
 
     async def _work(self) -> None:
@@ -144,7 +145,7 @@ class Pool:
             return None
         queue = self._retries.due or self._buffer
         if not queue or (queue is self._buffer and self._progress.retrying >= self._most_waiting()):
-            self._progress.limited_by = "input" if not queue else "retries"
+            self._progress.limited_by = "retries" if queue else "" if self._fed else "input"
             return None
         if self._breaker.is_open and not self._may_try():
             return None

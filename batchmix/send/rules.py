@@ -237,6 +237,10 @@ RULES = (
     Rule("rejected", _REJECT, _REQUEST),
     Rule("not_found", _RETRY, (404, 405), advice=_LOOK_AT_URL, attempts=FEW),
 )  # fmt: skip
+OF_THE_JOB = _codes("""
+    model_denied model_retired model_not_found wrong_endpoint not_offered redirect web_page not_found refused_parameter
+    rejected content_filter context_length unknown""")
+"""Types of failures that, where they stop a model, go away only when the job changes, or the command."""
 UNKNOWN = Rule("unknown", Next.RETRY, attempts=FEW)
 """Where no rule fits."""
 

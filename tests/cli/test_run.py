@@ -195,6 +195,11 @@ def test_plan_sends_nothing_and_writes_nothing(job: Path, standin: Provider) -> 
     assert (planned["done"], planned["requests"]) == (2, 3)
 
 
+def test_plan_shows_what_other_programs_take_for_an_end_of_line_within_its_line(job: Path) -> None:
+    (job.parent / "rows.jsonl").write_text('{"id": "a", "text": "a\\u2028b\\u0085c"}\n')
+    assert '"content": "Say a\\x2028b\\x85c"' in batchmix("plan", str(job)).stdout
+
+
 def test_rows_can_be_piped_in_and_an_empty_pipe_resumes(tmp_path: Path, standin: Provider) -> None:
     call = (
         "run",

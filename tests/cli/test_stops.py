@@ -34,6 +34,7 @@ CAUSES = {
     "everything is 400": ("reject=1", "", KEY, ["the first 20 requests were all refused: Invalid", "--keep-going"]),
     "a web page": ("html=1", "", KEY, ["web page", "did you leave out /v1?"]),
 }
+OF_THE_JOB = {"wrong model id", "everything is 400", "a web page"}
 
 
 @pytest.mark.parametrize("cause", CAUSES)
@@ -47,7 +48,8 @@ def test_a_broken_job_stops_in_seconds_and_goes_on_once_it_is_mended(
     done = batchmix(*asked, AIHUBMIX_API_KEY=key)
     assert time.monotonic() - began < 5
     assert done.returncode == 3
-    for word in (*words, "To go on, give the same command again: "):
+    go_on = "change that in the job or in this command" if cause in OF_THE_JOB else "give the same command again"
+    for word in (*words, f"To go on, {go_on}"):
         assert word in done.stderr
     assert "Traceback" not in done.stderr
     assert key not in done.stdout + done.stderr
@@ -69,6 +71,7 @@ def test_a_wrong_path_is_tried_a_little_and_stops_in_seconds(tmp_path: Path, sta
     assert done.returncode == 3
     assert "the first 20 requests were all refused" in done.stderr
     assert "look at provider.base_url" in done.stderr
+    assert "To go on, change that in the job or in this command" in done.stderr
     assert batchmix(*asked, AIHUBMIX_API_KEY=KEY).returncode == 0
 
 

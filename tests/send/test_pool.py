@@ -82,6 +82,18 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batchmix.send.retries.asyncio.sleep", at_once)
 
 
+async def test_input_that_has_come_to_its_end_limits_nothing() -> None:
+    scene = Scene(lambda row, time: Completion("a"))
+    scene.gate.clear()
+    running = asyncio.create_task(scene.run(3, workers=4))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert scene.in_flight == 3
+    assert scene.progress.limited_by == ""
+    scene.gate.set()
+    await running
+
+
 async def test_each_request_ends_once_and_no_more_are_in_flight_than_workers() -> None:
     scene = Scene(lambda row, time: Completion("a"))
     await scene.run(500)
