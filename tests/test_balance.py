@@ -6,7 +6,6 @@ import contextlib
 import json
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,15 +16,10 @@ import pytest
 from batchmix.balance import shortage
 from batchmix.redact import Secrets
 from batchmix.send.balance import get_balance
-from tests.gateway import ADDRESS, Gateway, serving
+from tests.calling import batchmix
+from tests.gateway import ADDRESS, Gateway
 
 KEY = "sk-balance-marker-1234567890"
-
-
-@pytest.fixture
-def gateway() -> Iterator[Gateway]:
-    with serving() as found:
-        yield found
 
 
 def call(gateway: Gateway, tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -34,14 +28,9 @@ def call(gateway: Gateway, tmp_path: Path, *words: str) -> subprocess.CompletedP
     source.write_text("".join(json.dumps({"prompt": f"{number} " * 400}) + "\n" for number in range(10)))
     settings = ["--model", "gpt-4o-mini", "--base-url", ADDRESS, "--out", str(tmp_path / "run")]
     settings += ["--set", "params.max_tokens=100"]
-    environ = {
-        "PATH": "",
-        "XDG_CACHE_HOME": str(tmp_path / "cache"),
-        "AIHUBMIX_API_KEY": KEY,
-        "http_proxy": gateway.url,
-    }
-    command = [sys.executable, "-m", "batchmix", *words[:1], str(source), *settings, *words[1:]]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+    environ = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "AIHUBMIX_API_KEY": KEY, "http_proxy": gateway.url}
+    environ |= {"no_proxy": "", "NO_PROXY": ""}
+    return batchmix(*words[:1], str(source), *settings, *words[1:], **environ)
 
 
 @pytest.mark.parametrize("words", [("run", "--progress", "none"), ("plan",)], ids=lambda words: words[0])

@@ -13,7 +13,7 @@ import pytest
 
 from batchmix.errors import ProviderStopped
 from batchmix.records import Completion, Usage
-from tests.cli.test_run import batchmix
+from tests.calling import batchmix
 from tests.conftest import Bench
 from tests.send.conftest import GOOD, error, page, reply
 from tests.send.test_answers import ANSWERS, USAGES

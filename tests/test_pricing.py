@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +19,17 @@ from batchmix.records import Usage
 from batchmix.send.price_list import listed_price
 from batchmix.send.prices import cost_usd
 from tests.conftest import Bench
-from tests.gateway import ADDRESS, Gateway, model, serving
+from tests.gateway import ADDRESS, Gateway, model
 
 
 @pytest.fixture
-def gateway(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Gateway]:
+def gateway(gateway: Gateway, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Gateway:
     """The gateway's own address leads to a server on this machine."""
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    with serving() as found:
-        monkeypatch.setenv("http_proxy", found.url)
-        yield found
+    monkeypatch.setenv("http_proxy", gateway.url)
+    return gateway
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 from batchmix.errors import ProviderStopped, Stopped
 from batchmix.send import attempts
 from batchmix.send.streak import Streak
-from tests.cli.test_run import batchmix
+from tests.calling import batchmix
 from tests.conftest import Bench, Provider
 from tests.killing import fetch, results, status, write_rows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.cli.test_run import batchmix
+from tests.calling import batchmix
 from tests.gateway import model, serving
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_run import batchmix
+from tests.calling import batchmix
 from tests.conftest import Provider
 from tests.killing import fetch, results, status, write_rows
 

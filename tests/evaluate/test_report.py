@@ -10,7 +10,7 @@ import pytest
 
 from batchmix.errors import RunError
 from batchmix.evaluate.report import write_report
-from tests.cli.test_run import batchmix
+from tests.calling import batchmix
 from tests.evaluate.conftest import EvalBench
 from tests.evaluate.test_diff import night, put_scores, rows
 

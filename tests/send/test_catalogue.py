@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,18 +13,12 @@ from hypothesis import strategies as st
 from batchmix.errors import JobError
 from batchmix.job import Price
 from batchmix.send.catalogue import Catalogue, Offer, get_catalogue, has_catalogue, read_catalogue
-from tests.gateway import Gateway, model, serving
+from tests.gateway import Gateway, model
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["model_id", "pricing", "input", "data"]), inner),
 )
-
-
-@pytest.fixture
-def gateway() -> Iterator[Gateway]:
-    with serving() as found:
-        yield found
 
 
 def test_a_model_is_read_with_its_prices_and_bounds(gateway: Gateway) -> None:
