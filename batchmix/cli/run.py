@@ -93,8 +93,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     if options["as_json"]:
         say_json(view.summary() | ({"evaluation": conclusion.record} if conclusion else {}))
     elif conclusion:
-        for line in ["", *conclusion.lines]:
-            say(line)
+        say("\n".join(["", *conclusion.lines]))
     if stopped is None:
         return max(pipeline.exit_code(view), conclusion.exit_code if conclusion else 0)
     complain(f"{stopped}\n{_how_to_go_on(stopped)}: {_same_command()}")
