@@ -205,7 +205,7 @@ def test_killed_in_the_middle_a_judge_goes_on_and_pays_for_nothing_twice(tmp_pat
     with provider("latency=0.1-0.3") as url:
         standin = Provider(url)
         (tmp_path / "job.toml").write_text(JOB.format(url=url, root=tmp_path))
-        rows = [{"text": f"q{n}", "place": str(n)} for n in range(150)]
+        rows = [{"text": f"q{n}", "place": str(n)} for n in range(100)]
         (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         batchmix = [sys.executable, "-m", "batchmix"]
         call = [*batchmix, "run", str(tmp_path / "job.toml"), "--progress", "none"]
@@ -219,4 +219,4 @@ def test_killed_in_the_middle_a_judge_goes_on_and_pays_for_nothing_twice(tmp_pat
         assert outcome.kills
         assert not outcome.again
         assert not outcome.unnamed
-        assert len({prompt for prompt in standin.prompts() if "score: 1" in prompt}) == 150
+        assert len({prompt for prompt in standin.prompts() if "score: 1" in prompt}) == 100

@@ -71,7 +71,8 @@ def test_a_target_that_is_none_gives_no_score_and_says_so(asked: Scorer, target:
     assert "target" in (found.explanation or "")
 
 
-def test_a_pattern_that_would_take_for_ever_is_cut_off_and_later_ones_sooner() -> None:
+def test_a_pattern_that_would_take_for_ever_is_cut_off_and_later_ones_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batchmix.evaluate.scorers._REGEX_S", 0.1)
     score = scorer_of(Regex(name="r", pattern=r"(a|aa)+$"), None)
     evil = "a" * 5000 + "b"
     began = time.process_time()
@@ -84,7 +85,7 @@ def test_a_pattern_that_would_take_for_ever_is_cut_off_and_later_ones_sooner() -
     for _ in range(50):
         score(evil, None, {})
     assert time.process_time() - late < 3
-    assert late - began < 15
+    assert late - began < 3
     assert score("aa", None, {}).score == 1
 
 
