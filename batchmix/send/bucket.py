@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 
 from batchmix.records import Quota
-from batchmix.send.probe import Probe
+from batchmix.send.probe import Curve
 from batchmix.send.refill import ROUNDING_S, Refill
 
 _TOLD_ROOM_S = 60.0
 """Providers count by the minute, and begin with a full one."""
 _LEAST_ROOM_S = 0.05
+_BURST_S = 0.1
+"""What is refused so soon after a pause, is more than it had saved up."""
 _WINDOWED_S = 10.0
 """Who asks for a longer pause counts by fixed minutes, or by the last one."""
-_SUSTAINED = 0.9
-"""A rate that much below the highest that was found is no news to the provider."""
-_AS_TOLD = 0.97
+_FAR = 0.85
+"""A rate that much below the highest that was found lately is no news to the provider."""
+_FAR_LEVEL_S = 5.0
+"""And so much saved up of what was told."""
+_AS_TOLD = 0.9
 """What is found that near to what was told is the same."""
 _MARGIN_S, _MOST_MARGIN_S = 0.5, 6.0
 """So much is left in a bucket that is seen: what is on its way may come in another order, and count for more."""
@@ -37,11 +41,14 @@ class Bucket:
         self._room_s = ROUNDING_S if per_minute is None else _TOLD_ROOM_S
         self._level = self.per_s * self._room_s if per_minute else 0.0
         self._at = now
-        self._probe = Probe()
+        self._probe = Curve()
         self._refill = Refill(now)
         self._before = math.inf  # the rate at the last refusal
-        self._slack = 1.0
-        self._certain = True
+        self._resumed_at = math.inf  # after it
+        self._is_early = False  # it came right after a pause
+        self._sure = False
+        self._held = False  # a request back, since the last one left
+        self._news = False
         self._said = _Said()
         self._heard_at = now
         self._margin_s = _MARGIN_S
@@ -53,7 +60,10 @@ class Bucket:
             return 0.0
         self._fill(now)
         missing = min(amount, self.per_s * self._room_s) - self._level
-        return missing / self.per_s if missing > 1e-9 * amount else 0.0
+        if missing <= 1e-9 * amount:
+            return 0.0
+        self._held = True
+        return missing / self.per_s
 
     def take(self, now: float, amount: float) -> None:
         """Take a request's share from it, below zero if need be."""
@@ -72,8 +82,9 @@ class Bucket:
         self._refill.refused(amount)
 
     def grow(self, seconds: float) -> None:
-        """Try a little more; for so long the budgets were what held requests back."""
-        if self._probe.found:
+        """Try a little more, if this was what held requests back for so long, or would have soon."""
+        held, self._held = self._held, False
+        if held and self._probe.found:
             self._probe.grow(seconds)
             self.per_s = min(self._told, self._probe.value)
 
@@ -82,36 +93,59 @@ class Bucket:
         """Whether it is told, and used up: then a refusal is no riddle."""
         return self._told < math.inf and self._level < self.per_s * 0.5
 
+    def is_far(self, now: float) -> bool | None:
+        """Whether it is far from being used up, by what was found or told; None where nothing is known."""
+        if self._said.believed:
+            return None  # what is on its way counts for more there than here
+        if self.per_s == self._told < math.inf:
+            return self._level > max(_FAR_LEVEL_S * self.per_s, 3.0)
+        if not self._refill.known:
+            return None
+        if self._sure and self._probe.is_below:
+            return True
+        return self._refill.per_s_lately(now) < _FAR * self._refill.peak(now)
+
+    def hit(self, now: float, sent_at: float, amount: float, rest_s: float) -> None:
+        """Note that the provider refused `amount`, already given back: its bucket may be empty. Now is a pause."""
+        self._is_early = self._resumed_at <= sent_at < self._resumed_at + _BURST_S
+        self._resumed_at = now + rest_s
+        self._news = self._refill.empty(now, amount, rest_s, self._room_s)
+        if self.per_s < math.inf:
+            self._before = self.per_s
+
     @property
-    def is_surprised(self) -> bool:
-        """Whether it knows of nothing that a refusal now would speak of: no rate was found, or it is far below it."""
-        return self._refill.peak == 0 or self.per_s < _SUSTAINED * self._refill.peak
+    def spread(self) -> float:
+        """How much the rates found at the last refusals differ: hardly, where it is what the provider counts."""
+        return self._refill.spread
 
-    def hit(self, now: float, amount: float, rest_s: float, slack: float, *, certain: bool) -> None:
-        """Note that the provider refused `amount`, already given back: its bucket is empty. Now is a pause of `rest_s`.
-
-        `slack` says how many times what is found may be tried.
-        """
+    def cut(self, now: float, rest_s: float, *, anew: bool) -> None:
+        """Take it for empty, and try what was found at the last refusal; `anew`: what was found before is no more."""
+        if anew:
+            self._refill.forget_peak()
         if self._said.believed and now >= self._widened_at + _WIDENED_S:
             self._margin_s = min(_MOST_MARGIN_S, 1.5 * self._margin_s)
             self._widened_at = now
-        saved_s = (self._level - amount) / self.per_s
         self._level = 0.0
         self._at = now
-        known = self._refill.known
-        if not self._refill.empty(now, amount, rest_s, self._room_s):
+        if not self._news:
             return
         if rest_s > _WINDOWED_S:  # a bucket that refills would have let it in sooner: spread out what may be sent
             self._room_s = min(self._room_s, ROUNDING_S)
-        elif saved_s > _LEAST_ROOM_S and known:  # it saves up less than we thought
-            self._room_s = min(ROUNDING_S, max(_LEAST_ROOM_S, (self._room_s - saved_s) / 2))
-        self._before, self._slack, self._certain = self.per_s, slack, certain
+            if self._told < math.inf:
+                self._refill.count_anew()
+        elif self._is_early:  # it saves up less in a pause than we thought
+            self._room_s = max(_LEAST_ROOM_S, min(ROUNDING_S, self._room_s) / 2)
         self._try()
 
     def hit_before(self, amount: float) -> None:
         """Note a refusal that was on its way when the last one came."""
         if self._refill.refused_before(amount):
             self._try()
+
+    def free(self) -> None:
+        """It is not what the provider counts."""
+        self._probe.forget()
+        self.per_s = self._told
 
     def hear(self, now: float, quota: Quota, sent_at: float, gross: float) -> None:
         """Follow what an answer said of the provider's own bucket, at about the time its request was sent.
@@ -134,14 +168,15 @@ class Bucket:
         self._at = now
 
     def _try(self) -> None:
+        if self._told < math.inf and not self._refill.counted:
+            return
         if not self._refill.known:
-            if self._told < math.inf:
-                return
             following = self._refill.guess()
         else:
-            following = self._refill.next_try(self._before, self._slack, certain=self._certain)
-            if following.per_s >= _AS_TOLD * self._told or (self._told < math.inf and not self._certain):
+            following = self._refill.next_try(self._at, self._before)
+            if following.per_s >= _AS_TOLD * self._told:
                 return
+        self._sure = following.sure
         self._probe.hit(following.per_s, following.period_s)
         self.per_s = min(self._told, self._probe.value)
 

@@ -5,7 +5,6 @@ Pure logic on a clock that is handed in as `now` (seconds, monotonic); it never 
 
 from __future__ import annotations
 
-import collections
 import enum
 import logging
 import math
@@ -17,21 +16,22 @@ import msgspec
 from batchmix.job import Limits
 from batchmix.records import Quota, Usage
 from batchmix.send.bucket import Bucket
+from batchmix.send.strays import Share, Strays
 from batchmix.send.window import Window
 
 _logger = logging.getLogger(__name__)
 _UNKNOWN_COMPLETION = 256
 """Tokens to expect of an answer when nothing is known yet."""
 _FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 60.0
+_LONGEST_PAUSE_S = 15.0
 _GAP_S = 2.0
 """A longer time between two requests says nothing about limits, unless they made us wait that long."""
 _TROUBLE_S = 2.0
 """So long after an error of the provider's nothing more is tried."""
-_LATELY, _STRAY = 50, 0.12
-"""Fewer than that share refused of the last so many requests may be strays: whoever refuses them has more to give."""
-_SLACK = 1.5
-"""Budgets are found loosely where it seems to be the requests in flight that are counted."""
+_LITTLE = 0.1
+"""A share of requests in trouble that is no sign of load."""
+_ALIKE = 0.3
+"""What differs by less may be the same."""
 
 
 class Limit(enum.Enum):
@@ -54,6 +54,10 @@ class Ticket(msgspec.Struct, gc=False):
     """With this one."""
     gross: tuple[float, float]
     """What had been taken from the budgets, with this one."""
+    number: int
+    """Among all that were sent."""
+    far: bool
+    """Whether no limit was near when it left."""
 
 
 class Governor:
@@ -70,8 +74,10 @@ class Governor:
         self._paced = False  # the budgets held the next request back
         self._waited_s = 0.0
         self._admitted_at = now
-        self._hit: Sequence[Bucket] = ()
-        self._ends: collections.deque[bool] = collections.deque(maxlen=_LATELY)  # whether they were refused
+        self._hit: Sequence[Bucket] = ()  # what the last refusal was taken to come from
+        self._by_window = False
+        self._strays = Strays()
+        self._trouble = Share(100)
         self._cut_at = self._cut_before = -math.inf
         self._answers = 0
         self._completion = float(_UNKNOWN_COMPLETION)
@@ -98,8 +104,8 @@ class Governor:
         by_requests, by_tokens = self._requests.wait_s(now, 1), self._tokens.wait_s(now, tokens)
         if by_requests or by_tokens:
             self._paced = True
-            self._waited_s = max(by_requests, by_tokens)
             self.limited_by = Limit.TOKENS if by_tokens > by_requests else Limit.REQUESTS
+            self._waited_s = max(by_requests, by_tokens)
             return self._waited_s
         self.limited_by = Limit.NONE
         return 0.0
@@ -113,10 +119,14 @@ class Governor:
             self._tokens.grow(seconds)
         self._paced = False
         self._admitted_at = now
+        self._trouble.sent()
         self._requests.take(now, 1)
         self._tokens.take(now, tokens)
         gross = (self._requests.gross, self._tokens.gross)
-        return Ticket(now, tokens, self._window.enter(now, grow=grow), gross)
+        limits = (self._window.is_far, self._requests.is_far(now), self._tokens.is_far(now))
+        far = True in limits and False not in limits
+        in_flight = self._window.enter(now, grow=grow)
+        return Ticket(now, tokens, in_flight, gross, self._strays.sent(far=far), far)
 
     def settle(self, ticket: Ticket, used: float | None) -> None:
         """Take note that a request ended; `used` tokens, None where nobody knows."""
@@ -125,13 +135,17 @@ class Governor:
             self._tokens.correct(used - ticket.tokens)
 
     def troubled(self, now: float) -> None:
-        """Try no more for a while: the provider is in trouble. What is tried already goes on."""
-        self._troubled_until = now + _TROUBLE_S
+        """Try no more for a while, unless it is little trouble: then it is always there, and no sign of load.
+
+        What is tried already goes on.
+        """
+        self._trouble.happened()
+        if self._trouble.value > _LITTLE:
+            self._troubled_until = now + _TROUBLE_S
 
     def answered(self, now: float, ticket: Ticket, prompt_estimate: int, usage: Usage) -> None:
         """Learn from the usage of an answer."""
         prompt_tokens, completion_tokens = usage.prompt_tokens, usage.completion_tokens
-        self._ends.append(False)
         if ticket.sent_at > self._cut_before:
             self._unsaid = 0
         tokens = (prompt_tokens or 0) + (completion_tokens or 0)
@@ -152,41 +166,59 @@ class Governor:
     def throttled(self, now: float, ticket: Ticket, retry_after_s: float | None) -> None:
         """Pause for as long as the provider asked, or a little longer each time where it did not say.
 
-        What the request had reserved is given back; it has still to be settled.
+        Where refusals come at random, a pause for all would gain nothing: only the refused row waits. What the request
+        had reserved is given back; it has still to be settled.
         """
+        shares = [(self._requests, 1.0), (self._tokens, ticket.tokens)]
+        for bucket, amount in shares:
+            bucket.give_back(amount)
+        ticket.tokens = 0.0
+        if self._strays.explains(ticket.number, far=ticket.far):
+            return
         news = ticket.sent_at >= self._cut_at  # else it left before the last cut
-        is_stray = self._is_stray()
-        shares = ((self._requests, 1.0), (self._tokens, ticket.tokens))
-        if news or (not self._hit and not is_stray):
-            self._hit = [bucket for bucket, _ in shares if bucket.explains] or [
-                bucket for bucket, _ in shares if not (is_stray and bucket.is_surprised)
-            ]
-            news = True
         if retry_after_s is None:
             retry_after_s = 0.0
-            if now >= self._pause_until and self._hit:
+            if now >= self._pause_until:
                 self._unsaid += news
                 longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** max(0, self._unsaid - 1))
                 retry_after_s = random.uniform(longest / 2, longest)
         self._pause_until = max(self._pause_until, now + retry_after_s)
-        for bucket, amount in shares:
-            bucket.give_back(amount)
-        ticket.tokens = 0.0
         if news:
             self._cut_before, self._cut_at = self._cut_at, now
-            rest_s = self._pause_until - now
-            slack = _SLACK if self._window.hit(now, ticket.in_flight, certain=not is_stray) else 1.0
-            for bucket, amount in shares:
-                if bucket in self._hit:
-                    bucket.hit(now, amount, rest_s, slack, certain=not is_stray)
-            _logger.info("throttled: nothing leaves for %.1f s", rest_s)
+            self._hit_by(now, ticket, shares)
+            _logger.info("throttled: nothing leaves for %.1f s", self._pause_until - now)
         else:
             self._window.hit_before()
+            if self._by_window:
+                self._window.cut()
             for bucket, amount in shares:
                 if bucket in self._hit:
                     bucket.hit_before(amount)
 
-    def _is_stray(self) -> bool:
-        """Note a refusal, and return whether it is one of few; those in flight are held to be let in."""
-        self._ends.append(True)
-        return sum(self._ends) < _STRAY * min(_LATELY, len(self._ends) + self._window.in_flight)
+    def _is_window(self, others: float) -> bool:
+        """Return whether the provider counts those in flight: they were alike where it refused, and rates were not."""
+        if self._by_window:
+            return not self._window.is_refuted and self._window.spread < 2 * others
+        return self._window.spread < min(_ALIKE, others) / 2
+
+    def _hit_by(self, now: float, ticket: Ticket, shares: Sequence[tuple[Bucket, float]]) -> None:
+        """Cut what the refusal seems to come from: budgets, or the requests in flight."""
+        rest_s = self._pause_until - now
+        explaining = [bucket for bucket, _ in shares if bucket.explains]
+        self._hit = explaining or [bucket for bucket, _ in shares]
+        for bucket, amount in shares:
+            if bucket in self._hit:
+                bucket.hit(now, ticket.sent_at, amount, rest_s)
+        self._window.hit(ticket.in_flight, rest_s)
+        self._by_window = not explaining and self._is_window(min(bucket.spread for bucket in self._hit))
+        anew = self._strays.overloaded
+        self._strays.restart()
+        if self._by_window:
+            self._window.cut()
+            for bucket in self._hit:
+                bucket.free()
+            self._hit = ()
+        else:
+            self._window.forget()
+            for bucket in self._hit:
+                bucket.cut(now, rest_s, anew=anew)

@@ -5,19 +5,29 @@ from __future__ import annotations
 import collections
 import math
 
-from batchmix.send.probe import Probe
+from batchmix.send.probe import Climb, spread
 
 _START = 128
-_PERIOD_S = 7.0
-"""How soon more is tried after the provider refused by the number in flight."""
+_LEAST_HOLD_S, _MOST_HOLD_S = 7.0, 20.0
+"""How soon more is tried after the provider refused by the number in flight: sooner where a refusal costs little."""
+_COST = 20
+"""So many times the pause that a refusal costs."""
+_SPACED = 40
+"""So many requests at least are let in for one that is refused in trying for more."""
+_HITS = _REFUTED = 3
+"""Refusals that are compared."""
 _RECENT_S, _RECENT = 10.0, 256
 """The answers that speak for or against that."""
-_FASTER = 1.1
-"""A goodput that much higher is a gain."""
+_FAR = 0.85
+_FADING = 0.98
+"""How much of the largest window that was refused is remembered at each refusal."""
+_UNDER = 0.99
+_NOISE = 1.05
+"""What is in flight here and what the provider counts differ by what is on the way."""
 _FOR_NOTHING = 1.5
 """A window that much larger without a gain was grown for nothing."""
-_SUSTAINED = 0.9
-"""A window that much smaller than what is let in is none that is refused."""
+_FASTER = 1.1
+"""A goodput that much higher is a gain."""
 _HELD_S = 30.0
 """Then it is tried again whether more would be a gain."""
 
@@ -34,12 +44,20 @@ class Window:
         self.in_flight = 0
         self.size = float(min(ceiling, _START))
         self._ceiling = float(ceiling)
-        self._probe = Probe()
-        self._let_in = math.inf
+        self._cap = Climb()
+        self._hits: collections.deque[int] = collections.deque(maxlen=_HITS)
+        self._early = 0
+        self._most = 0.0
+        self._rest_s = 0.0
         self._accepted: collections.deque[tuple[float, int]] = collections.deque(maxlen=_RECENT)
         self._bound = False
         self._entered_at = now
         self._goodput = Goodput(self.size, now)
+
+    @property
+    def is_far(self) -> bool | None:
+        """Whether many more were in flight when they were last counted; None where they never were."""
+        return self.in_flight < _FAR * self._most if self._cap.found else None
 
     def holds_back(self) -> bool:
         """Return whether no more may leave before one has ended; if so, this is what limits."""
@@ -53,9 +71,9 @@ class Window:
         self.in_flight += 1
         if self._bound:
             self._bound = False
-            if grow and self._probe.found:
-                self._probe.grow(min(1.0, now - self._entered_at))
-                self.size = min(self._ceiling, max(1.0, self._probe.value))
+            if grow and self._cap.found:
+                self._cap.grow(min(1.0, now - self._entered_at))
+                self.size = min(self._ceiling, max(1.0, self._cap.value))
         self._entered_at = now
         return self.in_flight
 
@@ -66,7 +84,7 @@ class Window:
     def answered(self, now: float, in_flight: int, tokens: int, *, grow: bool) -> None:
         """Note an answer to a request that left as one of so many; grow, if this is what limits."""
         self._accepted.append((now, in_flight))
-        if self._probe.found:
+        if self._cap.found:
             return
         enough = self._goodput.enough(now, tokens, self.size)
         if enough is not None:
@@ -74,32 +92,54 @@ class Window:
         elif grow and self.in_flight >= self.size - 1 and now >= self._goodput.held_until:
             self.size = min(self._ceiling, self.size + 1)
 
-    def hit(self, now: float, in_flight: int, *, certain: bool) -> bool:
-        """Return whether the provider, which has just refused a request, seems to count those in flight.
+    def hit(self, in_flight: int, rest_s: float) -> None:
+        """Note that the provider refused a request that left as one of so many; now is a pause of `rest_s`."""
+        if self._let_in_more(in_flight):
+            self._hits.clear()
+        self._early = self._early + 1 if self._cap.is_held else 0
+        self._hits.append(self.in_flight - 1)
+        self._rest_s = rest_s
 
-        It does not where it has let others in that left when there were as many. Where it is not `certain` that it
-        refuses for a reason of ours, only what is known already is held to be it.
-        """
-        if not certain and (not self._probe.found or in_flight < _SUSTAINED * self.size):
-            return False
-        recent = [others for at, others in self._accepted if at >= now - _RECENT_S]
-        against = sum(others >= in_flight for others in recent)
-        if against > 0.3 * len(recent) and against >= 3:
-            self._probe.forget()
-            return False
-        self._let_in = self.in_flight - 1
-        self._cut()
-        return True
+    @property
+    def spread(self) -> float:
+        """How much what was in flight at the last refusals differed: hardly, where it is what the provider counts."""
+        if len(self._hits) < _HITS or not self._hits[-1]:
+            return math.inf
+        return spread(self._hits, 0.15)
+
+    @property
+    def is_refuted(self) -> bool:
+        """Whether it was refused again and again although no more were in flight than had been let in."""
+        return self._early >= _REFUTED
+
+    def cut(self) -> None:
+        """Stay for a while at what was let in at the last refusal."""
+        hold_s = max(_LEAST_HOLD_S, min(_COST * self._rest_s, _MOST_HOLD_S), _SPACED / self._answers_per_s())
+        self._cap.hit(max(1, round(_UNDER * self._hits[-1])), hold_s)
+        self._most = max(self._cap.base, _FADING * self._most)
+        self.size = min(self._ceiling, self._cap.value)
 
     def hit_before(self) -> None:
         """Note a refusal that was on its way when the last one came: one less had been let in."""
-        if self._probe.found:
-            self._let_in -= 1
-            self._cut()
+        self._hits[-1] = max(0, self._hits[-1] - 1)
 
-    def _cut(self) -> None:
-        self._probe.hit(max(1.0, self._let_in) + 0.9, _PERIOD_S, under=False)
-        self.size = min(self._ceiling, self._probe.value)
+    def forget(self) -> None:
+        """It is not what the provider counts."""
+        if self._cap.found:
+            self._cap.forget()
+            self._hits = collections.deque([self._hits[-1]], maxlen=_HITS)
+
+    def _let_in_more(self, in_flight: int) -> bool:
+        if not self._accepted:
+            return False
+        since = self._accepted[-1][0] - _RECENT_S  # not from now: in a long pause nothing is learned
+        more = [at for at, others in self._accepted if at >= since and others > _NOISE * in_flight + 1]
+        return len(more) > 1
+
+    def _answers_per_s(self) -> float:
+        if len(self._accepted) < 2:
+            return math.inf
+        return (len(self._accepted) - 1) / max(self._accepted[-1][0] - self._accepted[0][0], 0.01)
 
 
 class Goodput:

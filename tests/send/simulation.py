@@ -242,7 +242,7 @@ class Client:
         self.governor.settle(ticket, 0)
         if headers:
             self.governor.heard(sim.now, ticket, headers)
-        wait_s = retry_after_s if retry_after_s else sim.rng.uniform(0.25, 0.5 * 2 ** min(row.throttled, 6))
+        wait_s = retry_after_s if retry_after_s else sim.rng.uniform(0.25, min(5.0, 0.5 * 2**row.throttled))
         self.waiting += 1
         sim.at(sim.now + wait_s, self.again, row)
         self.pump()
