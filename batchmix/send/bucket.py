@@ -49,6 +49,7 @@ class Bucket:
         self._sure = False
         self._held = False  # a request back, since the last one left
         self._news = False
+        self._overloaded = False
         self._said = _Said()
         self._heard_at = now
         self._margin_s = _MARGIN_S
@@ -76,9 +77,10 @@ class Bucket:
         self._level -= by
         self._refill.correct(by)
 
-    def give_back(self, amount: float) -> None:
-        """Put back the share of a request that was refused."""
-        self._level += amount
+    def give_back(self, amount: float, *, emptied: bool) -> None:
+        """Put back the share of a request that was refused, unless the bucket was found to be `emptied` since."""
+        if not emptied:
+            self._level += amount
         self._refill.refused(amount)
 
     def grow(self, seconds: float) -> None:
@@ -118,9 +120,10 @@ class Bucket:
         """How much the rates found at the last refusals differ: hardly, where it is what the provider counts."""
         return self._refill.spread
 
-    def cut(self, now: float, rest_s: float, *, anew: bool) -> None:
-        """Take it for empty, and try what was found at the last refusal; `anew`: what was found before is no more."""
-        if anew:
+    def cut(self, now: float, rest_s: float, *, overloaded: bool) -> None:
+        """Take it for empty, and try what was found at the last refusal; `overloaded`: most is refused."""
+        self._overloaded = overloaded
+        if overloaded:
             self._refill.forget_peak()
         if self._said.believed and now >= self._widened_at + _WIDENED_S:
             self._margin_s = min(_MOST_MARGIN_S, 1.5 * self._margin_s)
@@ -173,7 +176,7 @@ class Bucket:
         if not self._refill.known:
             following = self._refill.guess()
         else:
-            following = self._refill.next_try(self._at, self._before)
+            following = self._refill.next_try(self._at, self._before, overloaded=self._overloaded)
             if following.per_s >= _AS_TOLD * self._told:
                 return
         self._sure = following.sure

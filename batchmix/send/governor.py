@@ -170,12 +170,12 @@ class Governor:
         had reserved is given back; it has still to be settled.
         """
         shares = [(self._requests, 1.0), (self._tokens, ticket.tokens)]
+        news = ticket.sent_at >= self._cut_at  # else it left before the last cut
         for bucket, amount in shares:
-            bucket.give_back(amount)
+            bucket.give_back(amount, emptied=not news and bucket in self._hit)
         ticket.tokens = 0.0
         if self._strays.explains(ticket.number, far=ticket.far):
             return
-        news = ticket.sent_at >= self._cut_at  # else it left before the last cut
         if retry_after_s is None:
             retry_after_s = 0.0
             if now >= self._pause_until:
@@ -211,7 +211,7 @@ class Governor:
                 bucket.hit(now, ticket.sent_at, amount, rest_s)
         self._window.hit(ticket.in_flight, rest_s)
         self._by_window = not explaining and self._is_window(min(bucket.spread for bucket in self._hit))
-        anew = self._strays.overloaded
+        overloaded = self._strays.overloaded
         self._strays.restart()
         if self._by_window:
             self._window.cut()
@@ -221,4 +221,4 @@ class Governor:
         else:
             self._window.forget()
             for bucket in self._hit:
-                bucket.cut(now, rest_s, anew=anew)
+                bucket.cut(now, rest_s, overloaded=overloaded)

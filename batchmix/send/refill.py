@@ -25,7 +25,7 @@ _FEW = 12
 """So many of them even where little was counted."""
 _GUESSED = 0.5
 """Before the first refusal a bucket lets in what it had saved up, too: the rate is less than that."""
-_DEEPEST_CUT = 0.7
+_DEEPEST_CUT, _OVERLOADED_CUT = 0.7, 0.3
 _HALF_LIFE_S, _HALF_LIFE = 60.0, 300
 """Half of the highest rate found is remembered so long, and for so many requests."""
 _LATELY_S = 2.0
@@ -161,8 +161,8 @@ class Refill:
         """Whether enough was let in between two moments when it was empty."""
         return self.known and self._per_s()[1] >= _COUNTED
 
-    def next_try(self, now: float, before_per_s: float) -> Try:
-        """Return what to try after a refusal at `before_per_s`."""
+    def next_try(self, now: float, before_per_s: float, *, overloaded: bool) -> Try:
+        """Return what to try after a refusal at `before_per_s`; much less where most is refused."""
         found, requests = self._per_s()
         if self._guessed and len(self._empties) == 2:
             return Try(min(before_per_s, max(found, 0.1 * before_per_s)), 2.0)
@@ -170,14 +170,14 @@ class Refill:
         if requests >= _COUNTED:
             self._peak = (max(found, self.peak(now)), now, self._requests)
         if before_per_s < math.inf:
-            found = min(before_per_s, max(found, before_per_s * _DEEPEST_CUT ** max(1.0, requests / _MANY)))
-        peak = self.peak(now)
-        # Where little was counted, and far below what it was lately (somebody else may have it), more is tried sooner.
+            cut = _OVERLOADED_CUT if overloaded else _DEEPEST_CUT
+            found = min(before_per_s, max(found, before_per_s * cut ** max(1.0, requests / _MANY)))
+        # Where little was counted, more is tried sooner.
         spaced_s = min(_SPACED, max(_FEW, 2 * requests)) * self._each / found
-        waits_s = max(4 * self._rest_s, _COST * self._lost_s)
+        waits_s = max(2 * self._rest_s, _COST * self._lost_s)
         return Try(
             found,
-            max(2.0, found / max(found, peak) * max(4.0, spaced_s, waits_s)),
+            max(4.0, spaced_s, waits_s),
             requests >= _COUNTED and found <= 1.02 * measured,
         )
 

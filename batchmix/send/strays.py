@@ -12,7 +12,7 @@ _REMEMBERED, _OVERALL = 1000.0, 1000.0
 _FEWEST = 3
 _OVERLOAD, _OVERLOAD_LATELY = 0.3, 40
 """That share refused of the last so many is a limit, whatever was seen before."""
-_SIGMAS = 3.0
+_SIGMAS = 4.0
 
 
 class Strays:
