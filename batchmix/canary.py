@@ -14,6 +14,7 @@ from batchmix.resume import Work
 from batchmix.sampling import Bounds, drawn, total
 from batchmix.send.classify import judge
 from batchmix.send.prices import Prices
+from batchmix.store.firsts import Firsts
 from batchmix.store.view import View, read_rows
 
 
@@ -35,24 +36,36 @@ class Forecast(msgspec.Struct, frozen=True):
     """The least time that the rest takes, by the limits that are set and by how long answers took."""
 
 
-def draw_canary(dataset: Dataset, work: Work, samples: int, count: int) -> None:
-    """Draw `count` rows for each model, and let `work` be about the shards that hold them."""
+def draw_canary(dataset: Dataset, work: Work, job: Job, count: int) -> None:
+    """Draw `count` rows for each model, and let `work` be about the shards that hold them.
+
+    Where rows with the same request are asked once, only the first of them is drawn from, and counted.
+    """
     seed = work.run.accepted
-    work.run.canary = {model.name: _draw(dataset, model, samples, count, seed) for model in work.models}
+    work.run.canary = {model.name: _draw(_Sizes(dataset, model, job), count, seed) for model in work.models}
     held = {row // work.run.shard_rows for draw in work.run.canary.values() for row, _ in draw.picks}
     work.shards = [index for index in work.shards if index in held]
 
 
-def _draw(dataset: Dataset, model: Model, samples: int, count: int, seed: str) -> Draw:
-    rows, sizes = array("q"), array("q")
-    for index in range(len(dataset.scan.spans)):
-        for batch in dataset.requests(index, model):
-            for request in batch:
-                if isinstance(request, Request) and request.sample == 0:
-                    rows.append(request.row)
-                    sizes.append(request.prompt_tokens * samples)
-    picks = tuple((rows[position], sizes[position]) for position in drawn(sizes, count, seed))
-    return Draw(len(rows), sum(sizes), picks)
+class _Sizes:
+    """The rows that one model is asked about, and their estimated prompt tokens over all samples."""
+
+    def __init__(self, dataset: Dataset, model: Model, job: Job) -> None:
+        self.rows, self.tokens = array("q"), array("q")
+        firsts = Firsts() if job.reuse.dedupe else None
+        for index in range(len(dataset.scan.spans)):
+            for batch in dataset.requests(index, model):
+                for request in batch:
+                    if not isinstance(request, Request) or request.sample:
+                        continue
+                    if firsts is None or firsts.first(request.hash, request.row) == request.row:
+                        self.rows.append(request.row)
+                        self.tokens.append(request.prompt_tokens * job.samples)
+
+
+def _draw(sizes: _Sizes, count: int, seed: str) -> Draw:
+    picks = tuple((sizes.rows[at], sizes.tokens[at]) for at in drawn(sizes.tokens, count, seed))
+    return Draw(len(sizes.rows), sum(sizes.tokens), picks)
 
 
 def forecast(view: View, job: Job) -> Forecast:

@@ -10,7 +10,8 @@ run is raised:
     │   ├── RunError          the run folder: of another job, of another version, not a run at all
     │   └── RunLocked         another process works on it
     ├── Stopped               exit 3: stopped early; nothing that was answered is lost; the same command resumes
-    │   ├── ProviderStopped   key, balance, model or the same rejection for every row
+    │   ├── ProviderStopped   key, balance or an outage: the same command resumes once that is mended
+    │   │   └── JobRefused    model, parameters or address: the job must change, or the command
     │   ├── BudgetSpent       nothing more fits under the job's own cap
     │   ├── InputChanged      the input is no longer what was scanned
     │   └── NoSpace           the disk is full
@@ -71,6 +72,10 @@ class Stopped(BatchmixError):
 
 class ProviderStopped(Stopped):
     """The provider refuses in a way that more requests would not change."""
+
+
+class JobRefused(ProviderStopped):
+    """It is the job that the provider refuses: its model, its parameters or its address, or every row."""
 
 
 class BudgetSpent(Stopped):

@@ -88,6 +88,8 @@ class Own(_Scorer, frozen=True, kw_only=True, tag="own"):
 
     python: str
     """`module:function`, called as function(response, target, row)."""
+    timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+    """For one answer."""
 
 
 class Judge(_Scorer, frozen=True, kw_only=True, tag="judge"):
@@ -103,6 +105,8 @@ class Judge(_Scorer, frozen=True, kw_only=True, tag="judge"):
     tokens_per_minute: Annotated[float, msgspec.Meta(gt=0)] | None = None
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
     """Limits that are None are the job's."""
+    max_usd: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """What the judging of a run may cost; None: what the run itself leaves of the job's budget."""
 
 
 Scorer = Exact | Includes | Regex | Number | Choice | Json | Similarity | Own | Judge

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
-from batchmix.errors import Next, ProviderStopped
+from batchmix.dedupe import Repeats
+from batchmix.errors import Next
 from batchmix.job import Model
 from batchmix.load import Dataset
 from batchmix.records import Board, Draw, Failure, Progress, Request, Unsendable
 from batchmix.send.budget import LanePurse
+from batchmix.send.ends import Rules, provider_stopped
 from batchmix.send.governor import Governor
-from batchmix.send.pool import Halt, Pool, Post, Rules
+from batchmix.send.halt import Halt
+from batchmix.send.pool import Pool, Post
 from batchmix.store.open_shards import LaneLog, OpenShards
 from batchmix.store.reuse import Reusable
+
+_logger = logging.getLogger(__name__)
 
 
 class Course(msgspec.Struct, frozen=True):
@@ -35,6 +41,8 @@ class Course(msgspec.Struct, frozen=True):
     """A lane's hand in the purse, by its name; None: there is no cap."""
     reusable: Reusable | None
     """Other runs' answers."""
+    dedupe: str
+    """What `reused_from` says where rows take the answer to the same request; empty: each row is asked."""
     draws: dict[str, Draw]
     """Where not empty, only these rows are asked about, and the shards stay unfinished."""
 
@@ -57,6 +65,7 @@ class Lane:
         self.behind: asyncio.Queue[int | None] = asyncio.Queue()
         """The shards that this lane is to pass by; None ends them."""
         self.progress = Progress(model.name)
+        self._repeats: Repeats | None = None
         course.board.lanes.append(self.progress)
 
     async def run(self, most: int) -> None:
@@ -65,19 +74,39 @@ class Lane:
         rules = self._course.rules
         if self._course.purse:
             rules = msgspec.structs.replace(rules, purse=self._course.purse(self.model.name))
-        pool = Pool(self._course.post, governor, self._log, self._course.halt, self.progress, rules)
+        repeats = self._repeats = await self._open_repeats()
+        pool = Pool(self._course.post, governor, repeats or self._log, self._course.halt, self.progress, rules)
         self.progress.workers = max(1, min(self.model.limits.concurrency, most))
-        await pool.run(self._needed(), self.progress.workers)
+        await pool.run(self._needed(pool), self.progress.workers)
+        if repeats:
+            await repeats.finish()
         self.stopped = pool.stopped
+        if self.stopped and len(self._course.board.lanes) > 1:
+            _logger.warning("%s is stopped: %s", self.model.name, self.stopped.message)
 
-    async def _needed(self) -> AsyncIterator[list[Request]]:
-        """Yield what has no answer yet, in input order."""
+    async def _open_repeats(self) -> Repeats | None:
+        course = self._course
+        if not course.dedupe:
+            return None
+        repeats = Repeats(self._log, course.open_shards, course.dedupe, course.halt.stop)
+        await repeats.open(self.model.name)
+        return repeats
+
+    async def _needed(self, pool: Pool) -> AsyncIterator[list[Request]]:
+        """Yield what has no answer yet and is to be sent, in input order."""
+        repeats = self._repeats
         for index in self._course.shards:
             await self._log.open(index)
             async for batch in self._asked(index):
                 needed = await self._unpaid(self._log.needed(index, batch))
+                if repeats:
+                    needed = repeats.firsts(batch, needed) + await repeats.late()
                 if needed:
                     yield needed
+                if repeats:
+                    await repeats.room(pool)
+            if repeats and (needed := await repeats.late(at_least=1)):
+                yield needed
             self._log.fed(index, unfinished=self._rows is not None)
             for lane in self.followers:
                 lane.behind.put_nowait(index)
@@ -146,11 +175,11 @@ async def run_lanes(lanes: list[Lane], others: list[Lane], most: int, halt: Halt
     for lane in lanes:
         lane.followers = others
     await asyncio.gather(lead(), *(lane.follow() for lane in others))
-    stopped = [lane for lane in lanes if lane.stopped]
+    stopped = {lane: lane.stopped for lane in lanes if lane.stopped}
     if halt.reason or not stopped:
         return
     if len(stopped) < len(lanes):
         for lane in stopped:
             await lane.fail_the_rest()
-    reasons = {f"{lane.model.name}: {lane.stopped.message}" for lane in stopped if lane.stopped}
-    halt.stop(ProviderStopped("; ".join(sorted(reasons))))
+    reasons = {f"{lane.model.name}: {failure.message}" for lane, failure in stopped.items()}
+    halt.stop(provider_stopped("; ".join(sorted(reasons)), stopped.values()))

@@ -9,21 +9,20 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from batchmix.balance import Balance, shortage
 from batchmix.job import Job, Limits, Price
-from batchmix.load import Dataset
-from batchmix.pipeline import Options, open_input, open_reusable, rehearsal_behaviour
-from batchmix.pricing import Quotes
+from batchmix.preparing import Options, Ready, prepare
 from batchmix.records import Board, Request, Unsendable
-from batchmix.resume import Resume, Work, check_same_run
+from batchmix.redact import Secrets
 from batchmix.send.answers import read_json
 from batchmix.send.classify import judge
-from batchmix.send.prices import Prices
-from batchmix.store.parts import part_path
-from batchmix.store.reuse import Reusable
+from batchmix.store.firsts import Firsts, firsts_in
+from batchmix.store.parts import list_parts, part_path
 from batchmix.store.rundir import Layout
 from batchmix.store.shard import Shard
 
 Number = TypeVar("Number", int, float)
+_FEW = 256
 _PROMPTS = (0.5, 1.5)
 """Prompt tokens are estimated from bytes: what languages make of that lies between these shares."""
 
@@ -73,6 +72,8 @@ class Plan(msgspec.Struct):
     folder: str
     rows: int
     results: int
+    samples: int
+    """Answers for each row and model."""
     url: str
     headers: dict[str, str]
     requests: int = 0
@@ -80,13 +81,19 @@ class Plan(msgspec.Struct):
     done: int = 0
     reused: int = 0
     """Answers that other runs have."""
+    repeated: int = 0
+    """Rows whose request an earlier row asks too, and which take its answer."""
     same_draws: bool = False
-    """The model would answer otherwise each time; what is reused is drawn no more."""
+    """The model would answer otherwise each time; what is reused or repeated is drawn no more."""
     rejected: int = 0
     """Rows that can't be asked."""
     rejected_example: str = ""
     lanes: list[LanePlan] = []
     """For each model, what is still to be sent."""
+    balance_usd: float | None = None
+    """What is left of the account; None where nobody tells."""
+    shortage: str = ""
+    """What to say where that may not do."""
     first: Any = None
     """The body of the first request."""
 
@@ -122,69 +129,105 @@ class Plan(msgspec.Struct):
         return found | {name: getattr(self, name) for name in whole}
 
 
-def plan(job: Job, options: Options) -> Plan:
-    """Return what a run would send. Raises `UsageError` for all that a run would refuse."""
-    rehearsal_behaviour(job)
+def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
+    """Return what a run would send; with `secrets`, what is left of the account too.
+
+    Raises `UsageError` for all that a run would refuse.
+    """
+    balance = Balance(job, secrets or Secrets())
     layout = Layout(Path(job.output.path))
-    known = layout.read_run()
-    if known is not None:
-        check_same_run(job, known, layout.root)
     with tempfile.TemporaryDirectory(prefix="batchmix-plan-") as spool:
-        quotes = Quotes(job, known)
-        dataset = open_input(job, Path(spool), known, options, Board())
-        resume = Resume(job, dataset, layout, judge)
-        work = resume.work(known, update=options.update, retry_rejected=options.retry_rejected)
+        ready = prepare(job, layout, Path(spool), options, Board())
+        work = ready.work
         found = Plan(
             name=job.name,
             folder=job.output.path,
             rows=work.run.rows,
             results=work.run.results,
+            samples=job.samples,
             url=job.provider.base_url,
             headers={"Content-Type": "application/json", **dict.fromkeys(job.provider.headers, "***")},
         )
         if job.provider.api_key_env and not job.provider.rehearsal:
             found.headers["Authorization"] = "Bearer ***"
         found.done = sum(footer.totals.ended for footer in work.done)
-        prices = Prices(quotes.settled(work.models), work.models)
-        reusable = open_reusable(job)
         found.lanes = [LanePlan(model.name) for model in work.models]
+        firsts: dict[str, Firsts] = {}
+        if job.reuse.dedupe:
+            parts = list_parts(layout.data).values()
+            firsts = {model.name: firsts_in(parts, model.name) for model in work.models}
+        counting = _Counting(found, ready, firsts, retry_rejected=options.retry_rejected)
         for index in work.shards:
-            _count_shard(found, index, layout, dataset, work, reusable, retry_rejected=options.retry_rejected)
-    found.same_draws = found.reused > 0 and any(model.params.get("temperature") != 0 for model in work.models)
+            counting.count(Shard(index, layout.journals().get(index, {}), part_path(layout.data, index), judge))
+    varying = any(model.params.get("temperature") != 0 for model in work.models)
+    found.same_draws = varying and found.reused + found.repeated > 0
     for lane, model in zip(found.lanes, work.models, strict=True):
-        lane.finish(prices.of(model.name), model.limits)
+        lane.finish(ready.prices.of(model.name), model.limits)
+    found.balance_usd = balance.left()
+    if found.balance_usd is not None:
+        found.shortage = shortage(found.balance_usd, (found.least_usd, found.most_usd), job.budget.max_usd)
     return found
 
 
-def _count_shard(  # noqa: PLR0913 - what a lane has around it, in one place
-    found: Plan,
-    index: int,
-    layout: Layout,
-    dataset: Dataset,
-    work: Work,
-    reusable: Reusable | None,
-    *,
-    retry_rejected: bool,
-) -> None:
-    shard = Shard(index, layout.journals().get(index, {}), part_path(layout.data, index), judge)
-    shard.close()
-    for model, lane in zip(work.models, found.lanes, strict=True):
-        for batch in dataset.requests(index, model):
+def estimated_usd(ready: Ready) -> tuple[float | None, float | None]:
+    """Return between what bounds the rest will cost, by its first few requests."""
+    work, lanes = ready.work, [LanePlan(model.name) for model in ready.work.models]
+    left = work.run.results - sum(footer.totals.ended for footer in work.done)
+    for model, lane in zip(work.models, lanes, strict=True):
+        for batch in ready.dataset.requests(work.shards[0], model) if work.shards else ():
             for request in batch:
-                if not shard.needs(request, retry_rejected=retry_rejected):
-                    found.done += 1
-                elif isinstance(request, Unsendable):
-                    found.rejected += 1
-                    found.rejected_example = found.rejected_example or f"row {request.row}: {request.failure.message}"
-                else:
-                    if found.first is None:
-                        found.first = read_json(request.body)
-                        found.url += request.path
-                    if reusable and reusable.holds(request):
-                        found.reused += 1
-                    else:
-                        lane.count(request)
-                        found.requests += 1
+                if isinstance(request, Request):
+                    lane.count(request)
+            if lane.requests >= _FEW:
+                break
+        lane.finish(ready.prices.of(model.name), model.limits)
+    share = left / max(1, sum(lane.requests for lane in lanes))
+    least, most = _sum([lane.least_usd for lane in lanes]), _sum([lane.most_usd for lane in lanes])
+    return least and least * share, most and most * share
+
+
+class _Counting:
+    """Counts what shards have left into a plan."""
+
+    def __init__(self, plan: Plan, ready: Ready, firsts: dict[str, Firsts], *, retry_rejected: bool) -> None:
+        self._plan = plan
+        self._ready = ready
+        self._firsts = firsts
+        self._retry_rejected = retry_rejected
+
+    def count(self, shard: Shard) -> None:
+        shard.close()
+        for model, lane in zip(self._ready.work.models, self._plan.lanes, strict=True):
+            for batch in self._ready.dataset.requests(shard.index, model):
+                for request in batch:
+                    self._count(request, lane, needed=shard.needs(request, retry_rejected=self._retry_rejected))
+
+    def _count(self, request: Request | Unsendable, lane: LanePlan, *, needed: bool) -> None:
+        plan, reusable = self._plan, self._ready.reusable
+        if not needed:
+            plan.done += 1
+            self._repeats(request)
+        elif isinstance(request, Unsendable):
+            plan.rejected += 1
+            plan.rejected_example = plan.rejected_example or f"row {request.row}: {request.failure.message}"
+        else:
+            if plan.first is None:
+                plan.first = read_json(request.body)
+                plan.url += request.path
+            if reusable and reusable.holds(request):
+                plan.reused += 1
+            elif self._repeats(request):
+                plan.repeated += 1
+            else:
+                lane.count(request)
+                plan.requests += 1
+
+    def _repeats(self, request: Request | Unsendable) -> bool:
+        """Return whether the job asks once for all rows with a request, and an earlier row has this one."""
+        firsts = self._firsts.get(request.model)
+        if firsts is None or isinstance(request, Unsendable):
+            return False
+        return firsts.first(request.hash, request.row) != request.row
 
 
 def _sum(parts: Sequence[Number | None]) -> Number | None:

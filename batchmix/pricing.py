@@ -18,17 +18,17 @@ class Quotes:
 
     The job's own go before those of the run's first start (so that a resume counts as the start did), those before
     the gateway's catalogue, and that before the package genai-prices. The catalogue is asked only where a model has
-    no price yet.
+    no price yet. A stand-in gives its `own` catalogue, as the gateway would.
     """
 
-    def __init__(self, job: Job, known: RunFile | None) -> None:
+    def __init__(self, job: Job, known: RunFile | None, own: Catalogue | None = None) -> None:
         self._base_url = job.provider.base_url
         self._budget = job.budget
         self._rehearsal = job.provider.rehearsal
         self._told = (known.prices if known else {}) | job.prices
         self._told |= {model.name: model.price for model in job.models if model.price}
         ids = [model.id for model in job.models] or (known.models if known else [])
-        self._catalogue: Catalogue | None = None
+        self._catalogue = own
         self._asking = Thread(target=self._ask, daemon=True)  # an input that is refused does not wait for it
         if has_catalogue(self._base_url) and (not ids or any(name not in self._told for name in ids)):
             self._asking.start()

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from batchmix.errors import BatchmixError, InputError, RunError
 from batchmix.job import Job
-from batchmix.load import open_dataset
+from batchmix.load import Cut, open_dataset
 from batchmix.resume import known_scan
 from batchmix.send.classify import judge
 from batchmix.send.prices import Prices
@@ -82,12 +82,10 @@ def _carried(run: RunFile, job: Job, folder: Path, index: int) -> list[pa.Record
     known = known_scan(run)
     dataset = open_dataset(
         job,
+        Cut(run.shard_rows, run.scan.get("limit"), reject=True),
         spool=Layout(folder).input,
-        shard_rows=run.shard_rows,
         known=known,
-        limit=run.scan.get("limit"),
         reserved=RESULT_COLUMNS,
-        reject_bad_rows=True,
         stdin=io.BytesIO(),  # what was piped in is in the spool
     )
     if known is None or dataset.scan.spans[index] != known.spans[index]:

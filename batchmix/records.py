@@ -63,6 +63,8 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
     """What follows instead as long as this model has given no good answer in this start."""
     attempts: int | None = None
     """The most that a row may cost with this failure, where that is less than the job allows."""
+    maybe_billed: bool = False
+    """The provider was done, and may have billed it, although what it sent is no answer."""
 
 
 class Unsendable(msgspec.Struct, frozen=True, gc=False):

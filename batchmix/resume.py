@@ -37,6 +37,7 @@ class Digests:
                 "models": [(model.name, model.id, _asking(model.params)) for model in models],
                 "samples": job.samples,
                 "path": job.provider.path,
+                **{key: column for key in ("model", "params") if (column := getattr(asked, key)) is not None},
             }
         )
         self.columns = _digest([str(dataset.carried_schema.remove_metadata()), asked.id, asked.columns])
@@ -156,7 +157,7 @@ class Resume:
 
 def lane_models(job: Job, scan: Scan) -> tuple[Model, ...]:
     """Return the job's models, or those that its rows name."""
-    return job.models or tuple(Model(name, name, {}, job.limits) for name in scan.models)
+    return job.models or tuple(Model(name, name, job.params, job.limits) for name in scan.models)
 
 
 def check_same_run(job: Job, known: RunFile, root: Path) -> None:

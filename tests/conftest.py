@@ -17,6 +17,7 @@ from batchmix.job import read_job
 from batchmix.records import Board
 from batchmix.redact import Secrets
 from batchmix.store.view import View
+from tests.gateway import Gateway, serving
 from tests.killing import fetch, provider
 
 # How long an example takes says more of the machine than of the code.
@@ -103,3 +104,10 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path, standin: Provider) -> Bench:
     return Bench(tmp_path, standin)
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    """What answers in the place of AiHubMix where a test asks it for prices or a balance."""
+    with serving() as found:
+        yield found

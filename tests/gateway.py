@@ -38,6 +38,10 @@ class Gateway:
         self.posts: list[bytes] = []
         self.billed: str | None = None
         self.url = ""
+        self.limit_usd: float | None = None
+        """What the account ever had; None: it tells nothing."""
+        self.keys: set[str | None] = set()
+        """What came as `Authorization` with questions for the balance."""
         self.offer(model("gpt-4o-mini"), model("gpt-4o", pricing={"input": 2.5, "output": 10}))
 
     def offer(self, *models: dict[str, Any]) -> None:
@@ -50,6 +54,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         gateway = self.gateway
+        if "/dashboard/billing/" in self.path:
+            gateway.keys.add(self.headers["Authorization"])
+            told = {"hard_limit_usd": gateway.limit_usd} if "subscription" in self.path else {"total_usage": 150.0}
+            self._reply(404 if gateway.limit_usd is None else 200, json.dumps(told).encode())
+            return
         seen = self.headers["If-None-Match"]
         gateway.asked.append((self.path, seen))
         if seen == gateway.etag and gateway.status == 200:

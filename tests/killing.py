@@ -135,7 +135,7 @@ def kill_until_done(
             assert code == 0, f"exit code {code}"
             break
     outcome.kills = len(kills)
-    _compare_ledger(outcome, url, kills)
+    compare_ledger(outcome, url, kills)
     return outcome
 
 
@@ -151,7 +151,8 @@ def _compare_status(outcome: Outcome, url: str, out: Path, killed_at: float) -> 
             outcome.unnamed.append(row)
 
 
-def _compare_ledger(outcome: Outcome, url: str, kills: list[float]) -> None:
+def compare_ledger(outcome: Outcome, url: str, kills: list[float]) -> None:
+    """Note which answers were asked for again, and whether they had left too late before a kill to be known of."""
     asked: dict[str, list[dict[str, Any]]] = {}
     for record in fetch(url, "ledger"):
         asked.setdefault(record["digest"], []).append(record)

@@ -9,7 +9,7 @@ import pytest
 from batchmix.canary import forecast
 from batchmix.errors import ProviderStopped
 from batchmix.job import read_job
-from tests.cli.test_run import batchmix
+from tests.calling import batchmix
 from tests.conftest import Bench
 
 

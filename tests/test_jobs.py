@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_run import batchmix
+from tests.calling import batchmix
 
 ROOT = Path(__file__).parent.parent / "jobs"
 JOBS = sorted(ROOT.rglob("*.toml"))

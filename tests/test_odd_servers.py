@@ -13,6 +13,7 @@ import pytest
 
 from batchmix.errors import ProviderStopped
 from batchmix.records import Completion, Usage
+from tests.calling import batchmix
 from tests.conftest import Bench
 from tests.send.conftest import GOOD, error, page, reply
 from tests.send.test_answers import ANSWERS, USAGES
@@ -129,6 +130,46 @@ def test_what_is_lost_on_a_closing_connection_is_asked_again_and_counted(bench: 
 
 
 # Errors
+
+
+NASTY = "\x1b]0;title\x07\x1b[31mred\x9b2J\u202eevil\u2028\x85\b"
+SAYS = [
+    reply(
+        200, {**GOOD, "id": NASTY, "model": NASTY, "choices": [{"message": {"content": NASTY}, "finish_reason": NASTY}]}
+    ),
+    reply(400, error(f"bad {NASTY}", NASTY, type=NASTY, param=NASTY)),
+    reply(400, error(f"Unsupported parameter: '{NASTY}'", "unsupported_parameter", param=NASTY)),
+    reply(500, f"plain {NASTY}".encode(), kind="text/plain\x1b[31m"),
+    reply(418, {"detail": [{"loc": ["body", NASTY], "msg": NASTY}]}),
+    reply(302, b"", "Location: http://x/\x1b[31m"),
+    reply(200, b"{}", "X-Request-Id: a\x1b[31m", "X-Aihubmix-Model: m\x1b[31m"),
+    b"SSH-2.0 \x1b[31m\r\n\r\n",
+]
+
+
+def test_nothing_that_is_said_reaches_the_terminal_raw(bench: Bench, provider: Provider) -> None:
+    """Neither from the provider nor from names and rows, in any output; only the bar moves its own cursor."""
+    provider.answer = lambda row, asked, kept: SAYS[row % len(SAYS)]
+    url = str(bench.settings["provider"]["base_url"])
+    source, out = bench.root / "rows\x9b\u202e.jsonl", bench.root / "run\x9b\u202e"
+    source.write_text("".join(json.dumps({"id": NASTY, "text": f"row {n}{NASTY}", f"a{NASTY}": NASTY}) + "\n" for n in range(16)))  # fmt: skip
+    settings = ("--model", "m\x9b\u202e", "--prompt", "{{ text }}", "--base-url", url, "--set", "provider.api_key_env=")
+    more = ("--keep-going", "--set", "retry.attempts=1", "--progress", "bar", "-vv")
+    shown = ""
+    for call in (
+        ("plan", str(source), *settings),
+        ("run", str(source), *settings, "--out", str(out), *more),
+        ("status", str(out)),
+        ("status", str(out), "--json"),
+        ("report", str(out)),
+        ("run", str(source), *settings, "--out", str(out), "--set", f"params.x{NASTY}=1"),
+    ):
+        done = batchmix(*call)
+        assert "Traceback" not in done.stderr
+        shown += done.stdout + done.stderr
+    assert "evil" in shown
+    raw = re.findall(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e]", shown.replace("\x1b[A", ""))
+    assert not raw
 
 
 def test_an_error_that_nobody_knows_is_retried_a_little_and_shown(bench: Bench, provider: Provider) -> None:

@@ -8,7 +8,7 @@ from batchmix.errors import JobError
 from batchmix.job import read_job
 from batchmix.pipeline import Options
 from batchmix.planning import Plan, plan
-from tests.cli.test_run import batchmix
+from tests.calling import batchmix
 from tests.conftest import Bench
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,21 @@ from batchmix import reading
 from batchmix.errors import BudgetSpent, JobError
 from batchmix.job import Price, read_job
 from batchmix.pricing import Quotes
+from batchmix.records import Usage
+from batchmix.send.price_list import listed_price
+from batchmix.send.prices import cost_usd
 from tests.conftest import Bench
-from tests.gateway import ADDRESS, Gateway, model, serving
+from tests.gateway import ADDRESS, Gateway, model
 
 
 @pytest.fixture
-def gateway(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Gateway]:
+def gateway(gateway: Gateway, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Gateway:
     """The gateway's own address leads to a server on this machine."""
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    with serving() as found:
-        monkeypatch.setenv("http_proxy", found.url)
-        yield found
+    monkeypatch.setenv("http_proxy", gateway.url)
+    return gateway
 
 
 @pytest.fixture
@@ -86,6 +88,28 @@ def test_a_mistyped_model_is_refused_before_anything_is_sent(paid: Bench, gatewa
     assert not paid.out.exists()
 
 
+def test_a_rehearsal_has_the_catalogue_of_the_models_that_it_was_told_to_have(bench: Bench) -> None:
+    url = "rehearsal:?models=gpt-4o-mini,old&price=1-2&price[gpt-4o-mini]=3-4&404_retired[old]=1&successor=gpt-4o-mini"
+    bench.settings |= {"provider": {"base_url": url}, "model": "gpt-4o-mini"}
+    bench.write(3)
+    bench.run()
+    row = bench.rows()[0]
+    assert row["cost_usd"] == pytest.approx((row["prompt_tokens"] * 3 + row["completion_tokens"] * 4) / 1e6)
+    for model_id, said in {"gpt4o-mini": "did you mean gpt-4o-mini?", "old": "its successor is gpt-4o-mini"}.items():
+        bench.settings |= {"model": model_id, "output": {"path": str(bench.root / model_id)}}
+        with pytest.raises(JobError, match=re.escape(said)):
+            bench.run()
+        assert not (bench.root / model_id).exists()
+
+
+def test_a_rehearsal_that_has_any_model_refuses_none(bench: Bench) -> None:
+    bench.settings |= {"provider": {"base_url": "rehearsal:?price[m]=3-4"}, "models": [{"id": "m"}, {"id": "other"}]}
+    del bench.settings["model"]
+    bench.write(3)
+    bench.run()
+    assert {row["model"]: row["cost_usd"] is not None for row in bench.rows()} == {"m": True, "other": False}
+
+
 def test_prices_in_the_job_ask_for_no_catalogue(paid: Bench, gateway: Gateway) -> None:
     paid.settings["prices"] = {"gpt-4o-mini": {"input": 1, "output": 2}}
     paid.run()
@@ -104,6 +128,17 @@ def test_the_package_knows_what_the_catalogue_does_not_tell(gateway: Gateway) ->
     gateway.status = 503
     settings = {"model": "gpt-4o-mini", "provider": {"base_url": ADDRESS}}
     assert price_of(settings) == {"gpt-4o-mini": Price(0.15, 0.6, 0.075)}
+
+
+def test_a_prompt_too_long_for_a_price_has_none() -> None:
+    """Where the package knows tiers, its price is that of the first; beyond it the cost is not known."""
+    price = listed_price("gemini-2.5-pro", ADDRESS)
+    assert price is not None
+    assert price.up_to is not None
+    assert cost_usd(price, Usage(price.up_to, 10)) == pytest.approx(
+        (price.up_to * price.input + 10 * price.output) / 1e6
+    )
+    assert cost_usd(price, Usage(price.up_to + 1, 10)) is None
 
 
 def test_a_local_server_is_not_priced_by_a_famous_name() -> None:
@@ -145,6 +180,26 @@ def test_attempts_that_may_have_been_billed_are_in_the_account(bench: Bench) -> 
     lost = {row["maybe_billed"]: row["cost_usd"] for row in bench.rows()}
     assert set(lost) == {0, 2}
     assert view.totals.maybe_billed_usd == pytest.approx(2 * lost[2])
+
+
+@pytest.mark.parametrize("kind", ["no_choices", "empty_choices"])
+def test_an_answer_with_nothing_in_it_may_have_been_billed(bench: Bench, kind: str) -> None:
+    bench.source.write_text(f'{{"text": "[[rehearsal:{kind}x2]]"}}\n{{"text": "[[rehearsal:500x2]]"}}\n')
+    bench.settings["prices"] = {"m": {"input": 1, "output": 1}}
+    view = bench.run()
+    rows = bench.rows()
+    assert [row["maybe_billed"] for row in rows] == [2, 0]
+    assert view.totals.maybe_billed_usd == pytest.approx(2 * rows[0]["cost_usd"])
+    assert json.loads((bench.out / "summary.json").read_text())["maybe_billed_usd"] == view.totals.maybe_billed_usd
+
+
+def test_what_was_reused_makes_no_cost_known(bench: Bench) -> None:
+    """Where nothing that was paid has a price, the cost is not known, and is not that of the reused answers."""
+    bench.settings["reuse"] = {"dedupe": True}
+    bench.write(5, text="same")
+    view = bench.run()
+    assert (view.totals.reused, view.totals.unpriced) == (4, 1)
+    assert view.summary()["cost_usd"] is None
 
 
 def test_lost_attempts_of_rows_without_an_answer_count_as_average_answers(bench: Bench) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from batchmix.amounts import usd
 from batchmix.canary import Forecast
 from batchmix.records import Board
 from batchmix.store.rundir import Start
@@ -29,18 +30,18 @@ def _totals_lines(view: View) -> list[str]:
         if count or status == "ok":
             lines.append(_line("answered" if status == "ok" else status, f"{count:,} of {view.run.results:,}"))
     if totals.reused:
-        lines.append(_line("reused", f"{totals.reused:,} answers of other runs, at no cost"))
+        lines.append(_line("reused", f"{totals.reused:,} answers that were there, at no cost"))
     if view.unanswered:
         lines.append(_line("unanswered", f"{view.unanswered:,}"))
     for kind, example in sorted(totals.failures.items(), key=lambda item: -item[1].count):
         lines.append(_line("", f"{example.count:,} {kind}, such as row {example.row}: {_short(example.message)}"))
     lines.append(_line("tokens", f"{totals.prompt_tokens:,} in, {totals.completion_tokens:,} out"))
-    lines += _cost_lines(totals)
+    lines += [*_cost_lines(totals), *_judge_lines(view)]
     if totals.maybe_billed:
         lines.append(
             _line(
                 "maybe billed",
-                f"{totals.maybe_billed:,} attempts were sent and their end never heard (batchmix status)",
+                f"{totals.maybe_billed:,} attempts that brought no answer, retried or lost (batchmix status)",
             )
         )
     return lines
@@ -56,13 +57,19 @@ def _cost_lines(totals: Totals) -> list[str]:
         shares = [(model, cost.usd) for model, cost in totals.costs.items() if cost.priced]
         lines += [_line("", f"{usd(share)} {model}") for model, share in sorted(shares, key=lambda share: -share[1])]
     if totals.maybe_billed_usd:
-        lines.append(_line("", f"perhaps {usd(totals.maybe_billed_usd)} more, for attempts whose end was never heard"))
+        lines.append(
+            _line(
+                "",
+                f"perhaps {usd(totals.maybe_billed_usd)} more, for retries and lost answers that may be billed",
+            )
+        )
     return lines
 
 
-def usd(amount: float) -> str:
-    """Return an amount as a person reads it."""
-    return f"${amount:,.2f}" if amount >= 100 else f"${amount:,.4f}"
+def _judge_lines(view: View) -> list[str]:
+    """Return what judges have cost so far."""
+    costs = [(name, judge["cost_usd"]) for name, judge in view.judges.items() if judge["cost_usd"] is not None]
+    return [_line("judging", f"{usd(cost)} {name}") for name, cost in costs]
 
 
 def state_lines(view: View, start: Start | None) -> list[str]:
@@ -71,7 +78,7 @@ def state_lines(view: View, start: Start | None) -> list[str]:
     if view.in_flight:
         lines.append(_line("in flight", f"{len(view.in_flight):,}"))
     if view.maybe_billed:
-        lines.append("Maybe billed twice, or for nothing (sent, and their end never heard):")
+        lines.append("Maybe billed twice, or for nothing (sent; their end was never heard, or held no answer):")
         several = len(view.run.models) > 1
         by_model: dict[str, list[int]] = {}
         for row, model, _ in view.maybe_billed:

@@ -33,18 +33,18 @@ def diff_lines(diff: Diff, examples: list[Example]) -> list[str]:
 
 
 def _cells(one: Comparison) -> tuple[str, ...]:
+    from batchmix.evaluate.wording import interval, metric_name, metric_value, p_value
+
     paired = one.paired
-    interval = "" if paired.low is None or paired.high is None else f"{paired.low:+.4g} to {paired.high:+.4g}"
-    p = f"{paired.p:.2g}" if one.adjusted_p is None else f"{one.adjusted_p:.2g} (worse)"
     return (
         one.verdict,
         cell(one.model),
-        one.scorer or one.metric,
-        f"{paired.before:.4g}",
-        f"{paired.after:.4g}",
-        f"{paired.difference:+.4g}",
-        interval,
-        p,
+        metric_name(one),
+        metric_value(one.metric, paired.before),
+        metric_value(one.metric, paired.after),
+        metric_value(one.metric, paired.difference, signed=True),
+        interval(one.metric, paired.low, paired.high),
+        p_value(paired.p) if one.adjusted_p is None else f"{p_value(one.adjusted_p)} (worse)",
         f"{paired.wins:,}",
         f"{paired.losses:,}",
         f"{paired.ties:,}",
@@ -52,8 +52,11 @@ def _cells(one: Comparison) -> tuple[str, ...]:
 
 
 def _verdict_lines(diff: Diff) -> Iterator[str]:
+    from batchmix.evaluate.wording import metric_name, metric_value
+
     for one in diff.worse:
-        yield f"WORSE: {cell(one.model)}: {one.scorer or one.metric} {one.paired.difference:+.4g}"
+        difference = metric_value(one.metric, one.paired.difference, signed=True)
+        yield f"WORSE: {cell(one.model)}: {metric_name(one)} {difference}"
     yield from missed_lines(diff.missed)
     if not diff.worse and not diff.missed:
         yield "no guarded metric is significantly worse"

@@ -53,6 +53,7 @@ def _line(offer: Any, width: int) -> str:
     cells += [f"{_usd(value):>8}" for value in usd]
     note = f"  {offer.retire_stage}" if offer.retire_stage else ""
     note += f"  → {offer.successor}" if offer.successor else ""
+    note += "  and more for long prompts: give its price in the job" if offer.tiered else ""
     return f"{offer.id:<{width}}  {'  '.join(cells)}{note}"
 
 
@@ -73,6 +74,7 @@ def _record(offer: Any) -> dict[str, Any]:
         "input": price and price.input,
         "output": price and price.output,
         "cache_read": price and price.cache_read,
+        "tiered": offer.tiered,
         "retire_stage": offer.retire_stage or None,
         "successor": offer.successor or None,
     }

@@ -13,7 +13,7 @@ import click
 if TYPE_CHECKING:  # what it imports would make `batchmix --help` take half as long again
     from batchmix.redact import Secrets
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 _secrets: Secrets | None = None
 
 

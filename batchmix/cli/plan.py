@@ -5,15 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
+from batchmix.amounts import usd
 from batchmix.cli.options import job_from, job_options, verbose_option
-from batchmix.cli.output import keep_secret, log_to_stderr, say, say_json
+from batchmix.cli.output import complain, keep_secret, log_to_stderr, say, say_json
 from batchmix.errors import JobError
 from batchmix.redact import read_secrets
+
+if TYPE_CHECKING:
+    from batchmix.evaluate.judge_plan import JudgePlan
+    from batchmix.job import Job
+    from batchmix.planning import Plan
 
 
 @click.command("plan")
@@ -38,8 +44,10 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     """
     log_to_stderr(options["verbose"])
     job = job_from(source, settings, options)
+    secrets = None
     with contextlib.suppress(JobError):  # nothing is sent, so no key is missing
-        keep_secret(read_secrets(job.provider, os.environ))
+        secrets = read_secrets(job.provider, os.environ)
+        keep_secret(secrets)
     from batchmix import pipeline
     from batchmix.cli.canary import say_forecast, send_canary
     from batchmix.planning import plan
@@ -51,11 +59,18 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
         reject_bad_rows=options["bad_rows"] == "reject",
     )
     forecast = send_canary(job, asked, options["canary"], "auto") if options["canary"] else None
-    found = plan(job, asked)
+    found = plan(job, asked, secrets)
+    if found.shortage:
+        complain(f"warning: {found.shortage}")
+    judges = _judges(job, found)
     if options["as_json"]:
-        say_json(found.as_json() | ({"canary": msgspec.to_builtins(forecast)} if forecast else {}))
+        say_json(
+            found.as_json()
+            | {"judges": msgspec.to_builtins(judges)}
+            | ({"canary": msgspec.to_builtins(forecast)} if forecast else {})
+        )
         return 0
-    for line in _lines(found):
+    for line in _lines(found, [_judge_line(judge) for judge in judges]):
         say(line)
     if forecast:
         say()
@@ -74,8 +89,6 @@ def _cost_lines(found: Any) -> list[str]:
 
 
 def _range(least: float | None, most: float | None) -> str:
-    from batchmix.cli.closing import usd
-
     if least is None:
         return "unknown: there is no price for"
     if most is None:
@@ -83,25 +96,46 @@ def _range(least: float | None, most: float | None) -> str:
     return f"{usd(least)} to {usd(most)}"
 
 
-def _lines(found: Any) -> list[str]:
+def _judges(job: Job, found: Plan) -> list[JudgePlan]:
+    if job.eval is None:
+        return []
+    from batchmix.evaluate.judge_plan import judge_plans
+
+    return judge_plans(job, found)
+
+
+def _judge_line(judge: JudgePlan) -> str:
+    least, most = judge.least_usd, judge.most_usd
+    cost = f"about {usd(least)} " if least is not None else "no price is known"
+    cost += "" if least is None else "and more" if most is None else f"to {usd(most)}"
+    return f"  judging      at most {judge.requests:,} requests to {judge.model} ({judge.scorer}), {cost}"
+
+
+def _lines(found: Any, judging: list[str]) -> list[str]:
     lines = [f"{found.name}: {found.rows:,} rows, {found.results:,} requests in all"]
     if found.done:
         lines.append(f"  done already {found.done:,}")
     if found.reused:
         lines.append(f"  reused       {found.reused:,} answers of other runs, at no cost")
-        if found.same_draws:
-            lines.append("               (temperature is not 0: these are the same draws once more, not new ones)")
+    if found.repeated:
+        lines.append(f"  repeated     {found.repeated:,} take the answer of an earlier row with the same request")
+    if found.same_draws:
+        lines.append("               (temperature is not 0: these are the same draws once more, not new ones)")
+    if found.samples > 1 and found.reused + found.repeated:
+        lines.append("               (samples: the n-th answer of a row is taken for the n-th of another)")
     lines.append(f"  to send      {found.requests:,}")
     if found.rejected:
         lines.append(f"  rejected     {found.rejected:,} rows can't be asked, such as {found.rejected_example}")
     most = "with no bound" if found.max_tokens is None else f"at most {found.max_tokens:,}"
     lines.append(f"  tokens       about {found.prompt_tokens:,} in, out {most}")
-    lines += _cost_lines(found)
+    lines += [*_cost_lines(found), *judging]
+    if found.balance_usd is not None:
+        lines.append(f"  balance      {usd(found.balance_usd)}")
     if found.least_s is not None:
         lines.append(f"  time         at least {found.least_s:,.0f} s by the limits that are set")
     lines.append(f"  folder       {found.folder}")
     if found.first is not None:
         lines += ["", f"The first request: POST {found.url}"]
         lines += [f"  {name}: {value}" for name, value in found.headers.items()]
-        lines += [f"  {line}" for line in json.dumps(found.first, indent=2, ensure_ascii=False).splitlines()]
+        lines += [f"  {line}" for line in json.dumps(found.first, indent=2, ensure_ascii=False).split("\n")]
     return lines

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 
 from batchmix.cli.output import shield
+from batchmix.pace import LAST_ROWS, limit
 from batchmix.records import Board, Progress
 
 _BAR_S = 0.2
@@ -59,21 +60,19 @@ def summary_line(board: Board, rates: tuple[float, float]) -> str:
     if board.phase == "scanning":
         return f"scanning the input: {board.scanned:,} rows"
     lanes = board.lanes
-    failures = board.failed + board.rejected
-    parts = [
-        f"{rates[0]:,.1f} answers/s",
-        f"{rates[1]:,.0f} tokens/s",
-        f"{sum(lane.in_flight for lane in lanes):,} in flight",
-        f"{failures:,} failed",
-    ]
-    retrying = sum(lane.retrying for lane in lanes)
+    failed = f"{board.failed + board.rejected:,} failed"
     if lanes and all(lane.tail is not None for lane in lanes):
-        parts.append(_tail(lanes, time.monotonic()))
-    elif retrying:
-        parts.append(f"{retrying:,} waiting to retry")
-    limits = sorted(
-        {limit for lane in lanes if (limit := _limit(board, lane.limited_by, lane.in_flight, lane.workers))}
-    )
+        parts = [_tail(lanes, time.monotonic()), failed]  # rates say nothing any more, and a narrow line ends soon
+    else:
+        parts = [
+            f"{rates[0]:,.1f} answers/s",
+            f"{rates[1]:,.0f} tokens/s",
+            f"{sum(lane.in_flight for lane in lanes):,} in flight",
+            failed,
+        ]
+        if retrying := sum(lane.retrying for lane in lanes):
+            parts.append(f"{retrying:,} waiting to retry")
+    limits = sorted({limit(board, lane) for lane in lanes} - {"", LAST_ROWS})
     if board.phase == "draining":
         parts.append("draining: nothing more is sent (interrupt again to cut)")
     elif limits:
@@ -93,12 +92,6 @@ def _tail(lanes: list[Progress], now: float) -> str:
         parts.append(f"{in_flight:,} in flight for {max(0.0, now - oldest):.0f} s")
     rows = retrying + in_flight
     return f"waiting for {rows:,} row{'s' * (rows != 1)}: {', '.join(parts)}" if parts else "waiting for nothing more"
-
-
-def _limit(board: Board, limited_by: str, in_flight: int, workers: int) -> str:
-    if board.phase == "sealing":
-        return "disk"
-    return "concurrency" if not limited_by and in_flight >= workers > 0 else limited_by
 
 
 def _ended(board: Board) -> int:

@@ -15,7 +15,7 @@ import click
 
 from batchmix.cli.options import job_from, job_options, verbose_option
 from batchmix.cli.output import complain, keep_secret, log_to_stderr, say, say_json
-from batchmix.errors import BatchmixError, Stopped, UsageError
+from batchmix.errors import BatchmixError, BudgetSpent, JobRefused, Stopped, UsageError
 from batchmix.job import Job
 from batchmix.records import Board
 from batchmix.redact import Secrets, read_secrets
@@ -56,7 +56,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
       batchmix run job.toml --canary 50
 
     Exit codes: 0 all answered, 1 some rows failed or the evaluation did, 2 nothing was sent, 3 stopped early (the same
-    command resumes), 130 and 143 interrupted (the same command resumes).
+    command resumes, once the cause is mended), 130 and 143 interrupted (the same command resumes).
     """
     log_to_stderr(options["verbose"])
     if options["scheduled"]:
@@ -71,15 +71,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
 
     scorers = _scorers(job, source)
     stopped: BatchmixError | None = None
-    asked = pipeline.Options(
-        limit=options["limit"],
-        update=options["update"],
-        retry_rejected=options["retry_rejected"],
-        reject_bad_rows=options["bad_rows"] == "reject",
-        keep_going=options["keep_going"],
-        models=tuple(name.strip() for name in options["models"].split(",") if name.strip()),
-        wait=options["scheduled"],
-    )
+    asked = _asked(options)
     if options["canary"] and not _canary_goes_on(job, asked, options):
         return Stopped.exit_code
     board = Board()
@@ -101,12 +93,25 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     if options["as_json"]:
         say_json(view.summary() | ({"evaluation": conclusion.record} if conclusion else {}))
     elif conclusion:
-        for line in ["", *conclusion.lines]:
-            say(line)
+        say("\n".join(["", *conclusion.lines]))
     if stopped is None:
         return max(pipeline.exit_code(view), conclusion.exit_code if conclusion else 0)
-    complain(f"{stopped}\nTo go on, give the same command again: {_same_command()}")
+    complain(f"{stopped}\n{_how_to_go_on(stopped)}: {_same_command()}")
     return stopped.exit_code
+
+
+def _asked(options: dict[str, Any]) -> pipeline.Options:
+    from batchmix import pipeline
+
+    return pipeline.Options(
+        limit=options["limit"],
+        update=options["update"],
+        retry_rejected=options["retry_rejected"],
+        reject_bad_rows=options["bad_rows"] == "reject",
+        keep_going=options["keep_going"],
+        models=tuple(name.strip() for name in options["models"].split(",") if name.strip()),
+        wait=options["scheduled"],
+    )
 
 
 def _canary_goes_on(job: Job, asked: pipeline.Options, options: dict[str, Any]) -> bool:
@@ -118,8 +123,8 @@ def _canary_goes_on(job: Job, asked: pipeline.Options, options: dict[str, Any]) 
         say_forecast(found)
     if options["yes"] or not found.requests:
         return True
-    if sys.stdin.isatty() and sys.stderr.isatty():
-        return click.confirm("Send the rest?", err=True)
+    if sys.stdin.isatty() and sys.stderr.isatty() and click.confirm("Send the rest?", err=True):
+        return True
     complain("the rest was not sent; to go on, give the same command with --yes, or without --canary")
     return False
 
@@ -151,6 +156,12 @@ def _evaluated(job: Job, secrets: Secrets, scorers: list[Asked], progress: str) 
     from batchmix.evaluate.judge import Asking
 
     return evaluated(Path(job.output.path), Asking(job, secrets, Board()), scorers, progress)
+
+
+def _how_to_go_on(stopped: BatchmixError) -> str:
+    if isinstance(stopped, JobRefused | BudgetSpent):
+        return "To go on, change that in the job or in this command, then give it again"
+    return "To go on, give the same command again"
 
 
 def _same_command() -> str:

@@ -26,7 +26,8 @@ from batchmix.cli.output import log_to_stderr, say, say_json
 def command(folder: Path, *, root: Path, as_json: bool, verbose: int) -> int:
     """Show how a run stands, also while it runs; or, by a job's name, its past runs and how their scores went.
 
-    Names the requests that may have been billed twice: those that were sent and whose end was never heard.
+    Names the requests that may have been billed twice: sent, and their end never heard or
+    without an answer.
 
     \b
     Examples:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from batchmix.amounts import usd
+
 if TYPE_CHECKING:
     from batchmix.evaluate.measure import Metrics, ModelMetrics, ScoreMetrics
 
@@ -57,16 +59,20 @@ def _model_cells(found: ModelMetrics) -> tuple[str, ...]:
         *(f"{share:.1%}" for share in (found.answered, found.failed, found.refused)),
         f"{found.prompt_tokens:,}",
         f"{found.completion_tokens:,}",
-        "" if found.cost_usd is None else f"${found.cost_usd:,.4f}",
+        "" if found.cost_usd is None else usd(found.cost_usd),
         *(f"{latency[point]:.2f} s" if point in latency else "" for point in ("p50", "p90", "p99")),
     )
 
 
 def _notes(metrics: Metrics) -> Iterator[str]:
     for judged in metrics.judges:
-        cost = "" if judged.cost_usd is None else f", ${judged.cost_usd:,.4f}"
+        cost = "" if judged.cost_usd is None else f", {usd(judged.cost_usd)}"
         tokens = f"{judged.prompt_tokens:,} tokens in, {judged.completion_tokens:,} out{cost}"
         yield f"{judged.scorer}: {cell(judged.model)} has judged {judged.ok:,} answers, {tokens}"
+    judging = [judged.cost_usd for judged in metrics.judges if judged.cost_usd is not None]
+    if judging:
+        answers = [found.cost_usd for found in metrics.models if found.cost_usd is not None]
+        yield f"cost in all: {usd(sum(answers) + sum(judging))}, of it {usd(sum(judging))} for judging"
     for found in metrics.scores:
         if found.unscored and not found.group:
             what = f"{found.scorer} gives no score to {found.unscored:,} results"

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from batchmix.arrow import set_up_arrow
-from batchmix.errors import RunError
 from batchmix.eval_table import LESS_IS_BETTER, Guard
 from batchmix.evaluate.guards import guarded, missed
-from batchmix.evaluate.measure import Metrics, equals, floats, read_metrics, read_results, refused
+from batchmix.evaluate.measure import Metrics, read_metrics, read_scores, read_targets
 from batchmix.evaluate.metrics import Floats, Ints
 from batchmix.evaluate.paired import Paired, compare, holm
-from batchmix.evaluate.scoring import scores_path
+from batchmix.evaluate.results import Results, gathered
 from batchmix.store.rundir import Layout
 
 LEVEL = 0.05
 """How often, at most, a diff finds anything in its guarded metrics where nothing has changed."""
 DRIFTS = ("answered", "refused", "response_chars", "cost_usd", "latency_s")
-_COLUMNS = [
-    "row", "model", "sample", "status", "response", "refusal", "finish_reason", "cost_usd", "latency_s", "request_hash",
-]  # fmt: skip
+_FIELDS = ("row", "sample", "ok", "request", *DRIFTS[1:])
 _DEFAULT_GUARDS = (Guard(),)
 
 
@@ -84,26 +77,23 @@ class Diff(msgspec.Struct, frozen=True):
 class _Side(msgspec.Struct):
     """One run, as it is compared."""
 
+    layout: Layout
     metrics: Metrics
-    results: pa.Table
-    scores: pa.Table
+    results: Results
 
-    def of(self, model: str) -> Any:
-        """Return where a model's results stand, in the order of row and sample."""
-        return np.flatnonzero(equals(self.results["model"], model))
-
-    def keys(self, chosen: Any) -> Ints:
+    def keys(self, chosen: Ints) -> Ints:
         """Return one number for each row and sample."""
-        columns = (self.results[name].to_numpy().astype(np.int64)[chosen] for name in ("row", "sample"))
-        row, sample = columns
-        keys: Ints = row * 10_000 + sample  # a job has at most 10,000 samples
+        row, sample = (self.results.fields[name][chosen] for name in ("row", "sample"))
+        keys: Ints = row.astype(np.int64) * 10_000 + sample  # a job has at most 10,000 samples
         return keys
 
-    def score(self, scorer: str, chosen: Any) -> tuple[Floats, Any]:
-        """Return a scorer's scores and targets of some results."""
-        names = [asked.name for asked in self.metrics.asked.scorers]
-        at = chosen * len(names) + names.index(scorer)
-        return floats(self.scores["score"])[at], self.scores["target"].take(pa.array(at))
+    def scores(self, scorer: str) -> Floats:
+        """Return a scorer's scores."""
+        return read_scores(self.layout, self.metrics.asked, scorer, self.results.count)
+
+    def targets(self, scorer: str) -> Ints:
+        """Return a number for each of a scorer's targets, the same in both runs."""
+        return read_targets(self.layout, self.metrics.asked, scorer, self.results.count)
 
 
 def diff(before: Path, after: Path) -> Diff:
@@ -112,16 +102,23 @@ def diff(before: Path, after: Path) -> Diff:
     old, new = _side(before), _side(after)
     scorers, models, left_out = _common(old.metrics, new.metrics)
     counted = _Counted()
-    comparisons: list[Comparison] = []
+    same_targets = {scorer: (old.targets(scorer), new.targets(scorer)) for scorer in scorers}
+    pairs = {model: _pairs(old, new, model, list(same_targets.values()), counted) for model in models}
+    del same_targets
+    scored: dict[tuple[str, str], list[Comparison]] = {}
     moved: list[Moved] = []
-    for model in models:
-        pairs = _pairs(old, new, model, scorers, counted)
-        for scorer in scorers:
-            comparisons += _compared(model, "score", scorer, pairs.scores[scorer], pairs.rows)
-            moved += _moved(model, scorer, pairs)
+    for scorer in scorers:
+        given = old.scores(scorer), new.scores(scorer)
+        for model, pair in pairs.items():
+            values = given[0][pair.old], given[1][pair.new]
+            scored[model, scorer] = list(_compared(model, "score", scorer, values, pair.rows(new)))
+            moved += _moved(model, scorer, values, new.keys(pair.new))
+    comparisons: list[Comparison] = []
+    for model, pair in pairs.items():
+        comparisons += [one for scorer in scorers for one in scored[model, scorer]]
         for metric in DRIFTS:
-            values = (_values(old, metric, pairs.old), _values(new, metric, pairs.new))
-            comparisons += _compared(model, metric, "", values, pairs.rows)
+            values = _values(old, metric, pair.old), _values(new, metric, pair.new)
+            comparisons += _compared(model, metric, "", values, pair.rows(new))
     return Diff(
         before=str(before),
         after=str(after),
@@ -166,11 +163,7 @@ def _p(one: Comparison, *, worse: bool) -> float:
 def _side(folder: Path) -> _Side:
     layout = Layout(folder)
     metrics = read_metrics(layout)
-    scores = pq.read_table(scores_path(layout), columns=["score", "target"])
-    results = read_results(folder, _COLUMNS)
-    if scores.num_rows != results.num_rows * len(metrics.asked.scorers):
-        raise RunError(f"{folder}: has gone on since it was evaluated; batchmix eval {folder} scores it anew")
-    return _Side(metrics, results, scores)
+    return _Side(layout, metrics, gathered(folder, _FIELDS))
 
 
 def _common(old: Metrics, new: Metrics) -> tuple[list[str], list[str], list[str]]:
@@ -199,42 +192,29 @@ class _Counted(msgspec.Struct):
 class _Pairs(msgspec.Struct):
     """The results of one model that can be compared: where they stand in each run."""
 
-    old: Any
-    new: Any
-    rows: Ints
-    samples: Ints
-    scores: dict[str, tuple[Floats, Floats]]
+    old: Ints
+    new: Ints
+
+    def rows(self, side: _Side) -> Ints:
+        """Return the row of each pair."""
+        found: Ints = side.results.fields["row"][self.new]
+        return found
 
 
-def _pairs(old: _Side, new: _Side, model: str, scorers: list[str], counted: _Counted) -> _Pairs:
-    mine, theirs = new.of(model), old.of(model)
-    _, at_old, at_new = np.intersect1d(old.keys(theirs), new.keys(mine), assume_unique=True, return_indices=True)
-    counted.unpaired += len(mine) + len(theirs) - 2 * len(at_new)
-    in_old, in_new = theirs[at_old], mine[at_new]
-    same = _same(old.results["request_hash"].take(pa.array(in_old)), new.results["request_hash"].take(pa.array(in_new)))
-    scores = {}
-    for scorer in scorers:
-        (before, wanted_then), (after, wanted) = old.score(scorer, in_old), new.score(scorer, in_new)
-        same &= _same(wanted_then, wanted)
-        scores[scorer] = (before, after)
+def _pairs(old: _Side, new: _Side, model: str, targets: list[tuple[Ints, Ints]], counted: _Counted) -> _Pairs:
+    theirs, mine = old.results.of(model), new.results.of(model)
+    in_old, in_new = theirs, mine
+    keys = old.keys(theirs), new.keys(mine)
+    if not np.array_equal(*keys):
+        _, at_old, at_new = np.intersect1d(*keys, assume_unique=True, return_indices=True)
+        in_old, in_new = theirs[at_old], mine[at_new]
+    counted.unpaired += len(mine) + len(theirs) - 2 * len(in_new)
+    same = old.results.fields["request"][in_old] == new.results.fields["request"][in_new]
+    for before, after in targets:
+        same &= before[in_old] == after[in_new]
     counted.changed += int((~same).sum())
     counted.paired += int(same.sum())
-    keys = new.keys(in_new)[same]
-    return _Pairs(
-        old=in_old[same],
-        new=in_new[same],
-        rows=keys // 10_000,
-        samples=keys % 10_000,
-        scores={scorer: (before[same], after[same]) for scorer, (before, after) in scores.items()},
-    )
-
-
-def _same(one: Any, other: Any) -> Any:
-    """Return where two columns of text are the same; nulls are."""
-    texts = [column.cast(pa.string()).combine_chunks() for column in (one, other)]
-    nulls = pc.and_(texts[0].is_null(), texts[1].is_null())
-    equal = pc.fill_null(pc.equal(*texts), False)  # noqa: FBT003
-    return pc.or_(nulls, equal).to_numpy(zero_copy_only=False)
+    return _Pairs(in_old[same], in_new[same])
 
 
 def _compared(model: str, metric: str, scorer: str, values: tuple[Floats, Floats], rows: Ints) -> Iterator[Comparison]:
@@ -245,16 +225,12 @@ def _compared(model: str, metric: str, scorer: str, values: tuple[Floats, Floats
         yield Comparison(model, metric, scorer, paired)
 
 
-def _values(side: _Side, metric: str, chosen: Any) -> Floats:
-    picked = side.results.take(pa.array(chosen))
-    if metric == "answered":
-        return equals(picked["status"], "ok").astype(np.float64)
-    if metric == "refused":
-        return floats(refused(picked).cast(pa.int8()))
-    return floats(picked["response" if metric == "response_chars" else metric])
+def _values(side: _Side, metric: str, chosen: Ints) -> Floats:
+    return side.results.fields["ok" if metric == "answered" else metric][chosen].astype(np.float64)
 
 
-def _moved(model: str, scorer: str, pairs: _Pairs) -> Iterator[Moved]:
-    before, after = pairs.scores[scorer]
+def _moved(model: str, scorer: str, values: tuple[Floats, Floats], keys: Ints) -> Iterator[Moved]:
+    before, after = values
     for at in np.flatnonzero(np.abs(after - before) > 0):  # NaN is not
-        yield Moved(model, scorer, int(pairs.rows[at]), int(pairs.samples[at]), float(before[at]), float(after[at]))
+        row, sample = divmod(int(keys[at]), 10_000)
+        yield Moved(model, scorer, row, sample, float(before[at]), float(after[at]))

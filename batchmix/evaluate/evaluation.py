@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from batchmix import reading
 from batchmix.arrow import set_up_arrow
 from batchmix.errors import JobError, NoSpace, RunError
 from batchmix.eval_table import Eval, Judge
 from batchmix.evaluate.history import previous
-from batchmix.evaluate.judge import Asking, ask, rubric
+from batchmix.evaluate.judge import Asking, Judged, Verdicts, ask, rubric
+from batchmix.evaluate.judge_plan import judge_price
 from batchmix.evaluate.measure import Metrics, write_metrics
 from batchmix.evaluate.scorers import scorer_of
 from batchmix.evaluate.scoring import Asked, write_scores
@@ -29,6 +31,7 @@ def prepared(job: Job, folder: Path | None) -> list[Asked]:
     for scorer in job.eval.scorers:
         if isinstance(scorer, Judge):
             rubric(scorer)
+            judge_price(job, scorer)
             scorers.append((scorer, None))
         else:
             scorers.append((scorer, scorer_of(scorer, folder)))
@@ -45,7 +48,7 @@ def evaluate(root: Path, asking: Asking, scorers: list[Asked]) -> Metrics:
     layout.redacted = asking.secrets.redacted
     try:
         layout.evaluation.mkdir(0o700, exist_ok=True)
-        judged = {scorer.name: ask(layout, scorer, asking) for scorer, _ in scorers if isinstance(scorer, Judge)}
+        judged = _judged(layout, asking, [scorer for scorer, _ in scorers if isinstance(scorer, Judge)])
         write_scores(layout, asking.job, scorers, {name: verdicts for name, (verdicts, _) in judged.items()})
         return write_metrics(layout, asking.job.eval or Eval(), tuple(what for _, what in judged.values()))
     except OSError as error:
@@ -54,6 +57,16 @@ def evaluate(root: Path, asking: Asking, scorers: list[Asked]) -> Metrics:
                 f"no space left for {layout.evaluation}; make room and start the same command again"
             ) from error
         raise RunError(f"{layout.evaluation}: can't be written: {error.strerror or error}") from error
+
+
+def _judged(layout: Layout, asking: Asking, judges: list[Judge]) -> dict[str, tuple[Verdicts, Judged]]:
+    """Ask the judges, and bring what they cost into the run's summary, however it ends."""
+    if not judges:
+        return {}
+    try:
+        return {judge.name: ask(layout, judge, asking) for judge in judges}
+    finally:
+        layout.write_summary(reading.look(layout.root).summary())
 
 
 def against(root: Path, job: Job) -> Path | None:

@@ -1,18 +1,35 @@
-"""Answers that got worse or better, with both texts."""
+"""Answers to read: those that got worse or better, with both texts, and those that scored worst."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from batchmix import reading
+from batchmix.errors import RunError
 from batchmix.evaluate.diff import Diff, Moved
+from batchmix.evaluate.scoring import scores_path
 from batchmix.records import Key
+from batchmix.store.rundir import Layout
 
-_COLUMNS = ["row", "custom_id", "model", "sample", "response", "refusal", "error_message"]
+_TEXTS = ("response", "refusal", "error_message")
+_MOST_COLUMNS = 6
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What was said of a row, and what the row holds."""
+
+    custom_id: str | None = None
+    text: str = ""
+    columns: dict[str, Any] = {}
+    """The first carried columns."""
 
 
 class Example(msgspec.Struct, frozen=True):
@@ -22,38 +39,89 @@ class Example(msgspec.Struct, frozen=True):
     custom_id: str | None
     before: str
     after: str
+    columns: dict[str, Any]
+    """The first carried columns, as they are."""
+
+
+class Worst(msgspec.Struct, frozen=True):
+    """A result that scored less than others."""
+
+    model: str
+    scorer: str
+    row: int
+    sample: int
+    score: float
+    target: str | None
+    extracted: str | None
+    explanation: str | None
+    answer: Answer
 
 
 def examples(diff: Diff, most: int) -> list[Example]:
-    """Return, for each model and scorer, the results that lost most, then those that gained most."""
+    """Return, for each model and scorer, the results that lost most, then that gained most; worse ones first."""
+    moved: dict[tuple[str, str], list[Moved]] = {
+        (one.model, one.scorer): []
+        for one in sorted(diff.comparisons, key=lambda one: one.verdict != "worse")
+        if one.scorer
+    }
+    for one in diff.moved:
+        moved[one.model, one.scorer].append(one)
     chosen: list[Moved] = []
-    for pair in dict.fromkeys((one.model, one.scorer) for one in diff.moved):
-        mine = [one for one in diff.moved if (one.model, one.scorer) == pair]
+    for mine in moved.values():
         chosen += [one for one in mine if one.after < one.before][:most]
-        chosen += [one for one in reversed(mine) if one.after > one.before][:most]
+        gained = (one for one in mine if one.after > one.before)
+        chosen += sorted(gained, key=lambda one: (one.before - one.after, one.row))[:most]
     keys = {(one.row, one.model, one.sample) for one in chosen}
-    before, after = (_texts(Path(folder), keys) for folder in (diff.before, diff.after))
-    nothing = (None, "")
+    before, after = (answers(Path(folder), keys) for folder in (diff.before, diff.after))
     return [
-        Example(one, after.get(key, nothing)[0], before.get(key, nothing)[1], after.get(key, nothing)[1])
+        Example(one, now.custom_id, then.text, now.text, now.columns)
         for one in chosen
         for key in [(one.row, one.model, one.sample)]
+        for then, now in [(before.get(key, Answer()), after.get(key, Answer()))]
     ]
 
 
-def _texts(folder: Path, keys: Collection[Key]) -> dict[Key, tuple[str | None, str]]:
-    """Return the custom id and the text of some results."""
-    found: dict[Key, tuple[str | None, str]] = {}
+def worst(folder: Path, most: int) -> list[Worst]:
+    """Return, for each model and scorer, the results with the lowest scores below 1; of equal ones the first rows."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    with pq.ParquetFile(scores_path(Layout(folder))) as file:
+        for batch in file.iter_batches(16_384):
+            for pair, lost in _lowest(batch, most):
+                found[pair] = sorted([*found.get(pair, []), *lost], key=lambda one: one["score"])[:most]
+    chosen = [one for pair in sorted(found) for one in found[pair]]
+    said = answers(folder, {(one["row"], one["model"], one["sample"]) for one in chosen})
+    names = [name for name in Worst.__struct_fields__ if name != "answer"]
+    return [
+        Worst(
+            **{name: one[name] for name in names}, answer=said.get((one["row"], one["model"], one["sample"]), Answer())
+        )
+        for one in chosen
+    ]
+
+
+def _lowest(batch: pa.RecordBatch, most: int) -> Iterator[tuple[tuple[str, str], list[dict[str, Any]]]]:
+    lost = batch.filter(pc.less(batch["score"], 1.0))
+    pairs = {(one["model"], one["scorer"]) for one in lost.select(["model", "scorer"]).to_pylist()}
+    for model, scorer in pairs:
+        mine = lost.filter(pc.and_(pc.equal(lost["model"], model), pc.equal(lost["scorer"], scorer)))
+        order = np.argsort(mine["score"].to_numpy(), kind="stable")[:most]
+        yield (model, scorer), mine.take(pa.array(order)).to_pylist()
+
+
+def answers(folder: Path, keys: Collection[Key]) -> dict[Key, Answer]:
+    """Return what some results say. Raises `RunError`."""
+    found: dict[Key, Answer] = {}
     if not keys:
         return found
-    for batch in reading.results(folder, _COLUMNS):
-        named = [batch.column(name).to_pylist() for name in ("row", "model", "sample")]
-        for at, key in enumerate(zip(*named, strict=True)):
+    run = Layout(folder).read_run()
+    if run is None:
+        raise RunError(f"{folder}: is no run folder, it has no run.json")
+    carried = run.carried_schema().names[1 : 1 + _MOST_COLUMNS]
+    rows = pa.array(sorted({row for row, _, _ in keys}), pa.int64())
+    for batch in reading.results(folder, ["row", "custom_id", "model", "sample", *carried, *_TEXTS]):
+        for result in batch.filter(pc.is_in(batch["row"], value_set=rows)).to_pylist():
+            key = (result["row"], result["model"], result["sample"])
             if key in keys:
-                found[key] = _text({name: batch.column(name)[at].as_py() for name in _COLUMNS})
+                text = next((result[name] for name in _TEXTS if result[name]), "")
+                found[key] = Answer(result["custom_id"], text, {name: result[name] for name in carried})
     return found
-
-
-def _text(result: dict[str, Any]) -> tuple[str | None, str]:
-    texts = (result[name] for name in ("response", "refusal", "error_message"))
-    return result["custom_id"], next((text for text in texts if text), "")

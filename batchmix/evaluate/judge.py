@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,18 @@ from batchmix import pipeline, reading
 from batchmix.errors import JobError
 from batchmix.eval_table import Eval, Judge
 from batchmix.evaluate.scorers import Score, text_of
-from batchmix.job import Input, Job, Limits, Model, Output
+from batchmix.evaluate.verdict import verdict_in
+from batchmix.job import Budget, Input, Job, Limits, Model, Output, Reuse
 from batchmix.load.template import Template
+from batchmix.pricing import spent
 from batchmix.records import Board
 from batchmix.redact import Secrets
 from batchmix.store.files import sync_file
 from batchmix.store.rundir import Layout
 
 _ANSWER = ("row", "custom_id", "model", "sample", "status", "response")
-_VERDICT = re.compile(
-    r"\b(?:score|rating|grade|verdict)\b[\"'*`\s]{0,5}(?:is|of)?[\s:=*\"']{0,5}(-?\d{1,9}(?:\.\d{1,9})?)", re.IGNORECASE
-)
+_LEAST = 1e-9
+"""USD: less than any request; a cap of nothing would be none."""
 
 
 class Asking(msgspec.Struct, frozen=True):
@@ -83,18 +83,19 @@ class Verdicts:
         if self._next is None or self._next["row"] != slot or self._next["status"] != "ok":
             why = self._next["error_message"] if self._next and self._next["row"] == slot else "not asked"
             return Score(None, None, None, f"the judge gave no answer: {why}")
+        if self._next["finish_reason"] == "length":  # what it was quoting just then may look like a verdict
+            return Score(None, None, None, "the judge's answer was cut off; allow it more max_tokens")
         return verdict(self._next["response"] or "", self._asked.scale)
 
 
 def verdict(text: str, scale: tuple[float, float]) -> Score:
-    """Return the score in a judge's answer: the last number that it calls a score, or all that it says."""
-    found = _VERDICT.findall(text) or re.findall(r"\A\s*(-?\d{1,9}(?:\.\d{1,9})?)\s*\Z", text)
-    if not found:
-        return Score(None, None, None, f"no verdict in the judge's answer: {text}")
-    number, (worst, best) = float(found[-1]), scale
+    """Return the score in a judge's answer."""
+    number, (worst, best) = verdict_in(text), scale
+    if number is None:
+        return Score(None, None, None, f"no clear verdict in the judge's answer: {text}")
     if not worst <= number <= best:
-        return Score(None, None, found[-1], f"{number:g} is not on the scale from {worst:g} to {best:g}: {text}")
-    return Score((number - worst) / (best - worst), None, found[-1], text)
+        return Score(None, None, f"{number:g}", f"{number:g} is not on the scale from {worst:g} to {best:g}: {text}")
+    return Score((number - worst) / (best - worst), None, f"{number:g}", text)
 
 
 def rubric(asked: Judge) -> Template:
@@ -113,7 +114,9 @@ def ask(layout: Layout, asked: Judge, asking: Asking) -> tuple[Verdicts, Judged]
     folder = layout.evaluation / f"judge-{asked.name}"
     folder.mkdir(0o700, parents=True, exist_ok=True)
     _write_questions(layout, asked, asking.job, folder / "questions.jsonl")
-    job = _job(asking.job, asked, folder)
+    job = msgspec.structs.replace(
+        judge_job(asking.job, asked, folder), budget=_left(asking.job.budget, asked, layout, folder)
+    )
     # A changed answer, or a changed rubric, is a changed question: its old verdict is of no use.
     options = pipeline.Options(update=True, reject_bad_rows=True)
     view = pipeline.run(job, asking.secrets, options, asking.board)
@@ -130,7 +133,24 @@ def ask(layout: Layout, asked: Judge, asking: Asking) -> tuple[Verdicts, Judged]
     return Verdicts(folder / "run", asked), judged
 
 
-def _job(job: Job, asked: Judge, folder: Path) -> Job:
+def _left(budget: Budget, asked: Judge, layout: Layout, folder: Path) -> Budget:
+    """Return what a judge may spend: what the run and the other judges leave of the job's budget, or its own cap."""
+    if budget == Budget():
+        return Budget(asked.max_usd)
+    others = [path for path in layout.evaluation.glob("judge-*/run") if path.parent != folder]
+    usd, tokens = (sum(each) for each in zip(*map(_spent, [layout.root, *others]), strict=True))
+    caps = [cap for cap in (asked.max_usd, budget.max_usd and max(_LEAST, budget.max_usd - usd)) if cap is not None]
+    return Budget(
+        min(caps, default=None), None if budget.max_tokens is None else max(1, int(budget.max_tokens - tokens))
+    )
+
+
+def _spent(folder: Path) -> tuple[float, float]:
+    return spent(reading.look(folder)) if (folder / "run.json").exists() else (0.0, 0.0)
+
+
+def judge_job(job: Job, asked: Judge, folder: Path) -> Job:
+    """Return the job in which a judge is asked, from the questions in a folder."""
     limits = Limits(
         asked.requests_per_minute or job.limits.requests_per_minute,
         asked.tokens_per_minute or job.limits.tokens_per_minute,
@@ -144,7 +164,10 @@ def _job(job: Job, asked: Judge, folder: Path) -> Job:
         output=Output(str((folder / "run").resolve())),
         samples=1,
         params={},
+        budget=Budget(asked.max_usd),
+        reuse=Reuse(),
         eval=None,
+        schedule=None,
     )
 
 
@@ -191,5 +214,5 @@ def _question(result: dict[str, Any], reads: frozenset[str] | set[str], target: 
 
 
 def _answers(run: Path) -> Iterator[dict[str, Any]]:
-    for batch in reading.results(run, ["row", "status", "response", "error_message"]):
+    for batch in reading.results(run, ["row", "status", "response", "finish_reason", "error_message"]):
         yield from batch.to_pylist()

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from batchmix import __version__, reading
+from batchmix import __version__
 from batchmix.errors import RunError
 from batchmix.eval_table import Eval
 from batchmix.evaluate.judge import Judged
 from batchmix.evaluate.metrics import Estimate, Floats, Ints, estimate, pass_at, percentiles
+from batchmix.evaluate.results import Array, Results, floats, gathered, hashes
 from batchmix.evaluate.scoring import scores_path
 from batchmix.store.files import replace_file
 from batchmix.store.rundir import Layout, now_text
 
-RESULT_COLUMNS = [
-    "row", "model", "status", "refusal", "finish_reason", "prompt_tokens", "completion_tokens", "reasoning_tokens",
-    "cost_usd", "latency_s", "response",
-]  # fmt: skip
+_FIELDS = ("row", "ok", "refused", "latency_s")
+_SUMS = ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cost_usd", "response_chars")
 _MOST_GROUPS = 1_000
 """Values of a column that are given a group of their own: the first, in order."""
 
@@ -113,126 +109,112 @@ def measure(layout: Layout, asked: Eval, judged: tuple[Judged, ...]) -> Metrics:
     run = layout.read_run()
     if run is None:
         raise RunError(f"{layout.root}: is no run folder, it has no run.json")
-    results = read_results(layout.root, [*RESULT_COLUMNS, *asked.group_by])
+    results = gathered(layout.root, _FIELDS, asked.group_by, _SUMS)
+    models = tuple(_model_metrics(name, results) for name in run.models)
+    del results.fields["latency_s"], results.fields["refused"]  # scores take as much room
     return Metrics(
         name=run.name,
         started_at=run.starts[0].at if run.starts else "",
         evaluated_at=now_text(),
-        complete=results.num_rows == run.results,
-        results=results.num_rows,
+        complete=results.count == run.results,
+        results=results.count,
         asked=asked,
-        models=tuple(_model_metrics(name, _of(results, name)) for name in run.models),
-        scores=tuple(_score_metrics(run.models, asked, results, layout)) if asked.scorers else (),
+        models=models,
+        scores=tuple(_score_metrics(asked, results, layout)) if asked.scorers else (),
         judges=judged,
     )
 
 
-def read_results(folder: Path, columns: list[str]) -> pa.Table:
-    """Return some columns of a run's results: of `refusal` whether there is one, of `response` how long it is.
-
-    Texts that repeat take no room.
-    """
-    batches = []
-    for batch in reading.results(folder, columns):
-        kept = zip(batch.schema.names, batch.columns, strict=True)
-        batches.append(pa.table({name: _kept(name, column) for name, column in kept}))
-    if not batches:
-        raise RunError(f"{folder}: has no results yet")
-    return pa.concat_tables(batches).unify_dictionaries().combine_chunks()
-
-
-def _kept(name: str, column: pa.Array) -> pa.Array:
-    if name == "refusal":
-        return column.is_valid()
-    if name == "response":
-        return pc.utf8_length(column)
-    return column.dictionary_encode() if pa.types.is_string(column.type) else column
-
-
-def refused(results: pa.Table) -> pa.Array:
-    """Return which results are refusals, from their `refusal` (whether there is one) and `finish_reason`."""
-    return pc.or_(results["refusal"], pa.chunked_array([pa.array(equals(results["finish_reason"], "content_filter"))]))
-
-
-def equals(column: pa.ChunkedArray, value: str) -> npt.NDArray[np.bool_]:
-    """Return where a column of texts, as `read_results` keeps them, has a value."""
-    texts = column.combine_chunks()
-    texts = texts.dictionary_encode() if pa.types.is_string(texts.type) else texts
-    values = texts.dictionary.to_pylist()
-    code = values.index(value) if value in values else -2
-    found: npt.NDArray[np.bool_] = pc.fill_null(texts.indices, -1).to_numpy(zero_copy_only=False) == code
-    return found
-
-
-def _of(results: pa.Table, model: str) -> pa.Table:
-    return results.filter(pa.array(equals(results["model"], model)))
-
-
-def _model_metrics(model: str, results: pa.Table) -> ModelMetrics:
-    count = max(1, results.num_rows)
-    answered = pa.chunked_array([pa.array(equals(results["status"], "ok"))])
-    priced = pc.sum(results["cost_usd"]).as_py()
-    right = pc.sum(answered).as_py() or 0
+def _model_metrics(model: str, results: Results) -> ModelMetrics:
+    mine, at = results.of(model), results.run.models.index(model)
+    count, answered = max(1, len(mine)), results.fields["ok"][mine]
+    latencies = results.fields["latency_s"][mine][answered]
+    sums = {name: float(values[at]) for name, values in results.sums.items()}
+    known = {name: int(values[at]) for name, values in results.known.items()}
     return ModelMetrics(
         model=model,
-        results=results.num_rows,
-        answered=right / count,
-        failed=(results.num_rows - right) / count,
-        refused=(pc.sum(refused(results)).as_py() or 0) / count,
-        prompt_tokens=pc.sum(results["prompt_tokens"]).as_py() or 0,
-        completion_tokens=pc.sum(results["completion_tokens"]).as_py() or 0,
-        reasoning_tokens=pc.sum(results["reasoning_tokens"]).as_py() or 0,
-        cost_usd=priced,
-        latency_s=percentiles(floats(results["latency_s"].filter(answered).drop_null())),
-        response_chars=pc.mean(results["response"]).as_py(),
+        results=len(mine),
+        answered=int(answered.sum()) / count,
+        failed=int((~answered).sum()) / count,
+        refused=int(results.fields["refused"][mine].sum()) / count,
+        prompt_tokens=int(sums["prompt_tokens"]),
+        completion_tokens=int(sums["completion_tokens"]),
+        reasoning_tokens=int(sums["reasoning_tokens"]),
+        cost_usd=sums["cost_usd"] if known["cost_usd"] else None,
+        latency_s=percentiles(latencies[~np.isnan(latencies)]),
+        response_chars=sums["response_chars"] / known["response_chars"] if known["response_chars"] else None,
     )
 
 
-def _score_metrics(models: list[str], asked: Eval, results: pa.Table, layout: Layout) -> Iterator[ScoreMetrics]:
-    scores = floats(pq.read_table(scores_path(layout), columns=["score"])["score"])
-    rows = results["row"].to_numpy()
-    answered = equals(results["status"], "ok")
-    of_model = {model: np.flatnonzero(equals(results["model"], model)) for model in models}
-    groups = {column: list(_groups(results[column])) for column in asked.group_by}
-    for number, scorer in enumerate(asked.scorers):
-        # Each result has one score of each scorer, in the job's order.
-        given = scores[number :: len(asked.scorers)]
+def _score_metrics(asked: Eval, results: Results, layout: Layout) -> Iterator[ScoreMetrics]:
+    of_model = {model: results.of(model) for model in results.run.models}
+    groups = {column: list(_groups(results.texts[column][1])) for column in asked.group_by}
+    for scorer in asked.scorers:
+        given = read_scores(layout, asked, scorer.name, results.count)
         for model, chosen in of_model.items():
-            yield _score(model, scorer.name, {}, (given[chosen], rows[chosen], answered[chosen]))
+            yield _score(model, scorer.name, {}, given, results, chosen)
             for column, values in groups.items():
-                for value, inside in values:
-                    both = np.intersect1d(chosen, inside, assume_unique=True)
-                    if len(both):
-                        yield _score(model, scorer.name, {column: value}, (given[both], rows[both], answered[both]))
+                for value, inside in _by_value(results.texts[column][0][chosen], values):
+                    yield _score(model, scorer.name, {column: value}, given, results, chosen[inside])
+
+
+def _by_value(codes: Array, values: list[tuple[str | None, int]]) -> Iterator[tuple[str | None, Ints]]:
+    """Yield each value that is there, and where it stands, in order."""
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes, minlength=len(values)))
+    for value, code in values:
+        inside = order[ends[code - 1] if code else 0 : ends[code]]
+        if len(inside):
+            yield value, inside
+
+
+def read_scores(layout: Layout, asked: Eval, scorer: str, count: int) -> Floats:
+    """Return a scorer's scores in the order of so many results; NaN where there is none. Raises `RunError`."""
+    return _of_scorer(layout, asked, scorer, np.empty(count), lambda batch: floats(batch["score"]))
+
+
+def read_targets(layout: Layout, asked: Eval, scorer: str, count: int) -> Ints:
+    """Return a scorer's targets as numbers (see `hashes`), in the order of so many results. Raises `RunError`."""
+    return _of_scorer(layout, asked, scorer, np.empty(count, np.int64), lambda batch: hashes(batch["target"]))
+
+
+def _of_scorer(
+    layout: Layout, asked: Eval, scorer: str, array: Array, made: Callable[[pa.RecordBatch], Array]
+) -> Array:
+    """Fill an array with what each result has of a scorer; there is one row for each, in the job's order of scorers."""
+    first, at = [one.name for one in asked.scorers].index(scorer), 0
+    step = len(asked.scorers)
+    with pq.ParquetFile(scores_path(layout)) as file:
+        if file.metadata.num_rows != len(array) * step:
+            raise RunError(
+                f"{layout.root}: has gone on since it was evaluated; batchmix eval {layout.root} scores it anew"
+            )
+        for batch in file.iter_batches(16_384 * step, columns=["score", "target"]):
+            mine = made(batch)[first::step]
+            array[at : at + len(mine)] = mine
+            at += len(mine)
+    return array
 
 
 def _score(
-    model: str, scorer: str, group: dict[str, str | None], results: tuple[Floats, Ints, npt.NDArray[np.bool_]]
+    model: str, scorer: str, group: dict[str, str | None], given: Floats, results: Results, chosen: Ints
 ) -> ScoreMetrics:
-    """Return the metrics of some results: of their scores, their rows, and whether they were answered."""
-    given, rows, answered = results
-    scored = ~np.isnan(given)
+    """Return the metrics of some results, by where they stand."""
+    scores = given[chosen]
+    scored = ~np.isnan(scores)
+    scores, rows = scores[scored], results.fields["row"][chosen[scored]]
     return ScoreMetrics(
         model=model,
         scorer=scorer,
         group=group,
-        score=estimate(given[scored], rows[scored]),
+        score=estimate(scores, rows),
         unscored=int((~scored).sum()),
-        no_answer=int((~answered).sum()),
-        pass_at=pass_at(given[scored], rows[scored]),
+        no_answer=int((~results.fields["ok"][chosen]).sum()),
+        pass_at=pass_at(scores, rows),
     )
 
 
-def _groups(column: pa.ChunkedArray) -> Iterator[tuple[str | None, Any]]:
-    """Yield each value of a column as text, in order, and where it stands."""
-    texts = column.cast(pa.string()).combine_chunks().dictionary_encode(null_encoding="encode")
-    values = texts.dictionary.to_pylist()
-    codes = texts.indices.to_numpy()
-    for value in sorted(values, key=lambda value: (value is None, value))[:_MOST_GROUPS]:
-        yield value, np.flatnonzero(codes == values.index(value))
-
-
-def floats(column: Any) -> Floats:
-    """Return a column as float64; nulls become NaN."""
-    found: Floats = np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
-    return found
+def _groups(values: list[str | None]) -> Iterator[tuple[str | None, int]]:
+    """Yield the values of a column, in order, with their numbers."""
+    order = sorted(range(len(values)), key=lambda code: (values[code] is None, values[code]))
+    yield from ((values[code], code) for code in order[:_MOST_GROUPS])

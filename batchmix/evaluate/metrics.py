@@ -1,8 +1,8 @@
 """Metrics as pure functions on arrays.
 
-`scores` are float64, one for each result, without NaN; `rows` are the input rows that they belong to. Results of the
-same row are not independent, so standard errors are clustered by row, as in Miller, "Adding Error Bars to Evals"
-(2024), section 2.2.
+`scores` are float64, one for each result, without NaN; `rows` are the input rows that they belong to, and never fall.
+Results of the same row are not independent, so standard errors are clustered by row, as in Miller, "Adding Error Bars
+to Evals" (2024), section 2.2.
 """
 
 from __future__ import annotations
@@ -61,12 +61,22 @@ def clustered_stderr(scores: Floats, rows: Ints) -> tuple[int, float | None]:
     Miller (2024), equation 4, with the usual correction G / (G - 1) for few clusters (Cameron and Miller 2015,
     equation 11); where each row has one score that is the standard error of the mean.
     """
-    _, cluster = np.unique(rows, return_inverse=True)
-    sums = np.bincount(cluster, weights=scores - scores.mean())
+    sums = row_sums(scores - scores.mean(), rows)
     clusters = len(sums)
     if clusters < 2:
         return clusters, None
     return clusters, math.sqrt(clusters / (clusters - 1) * float(sums @ sums)) / len(scores)
+
+
+def row_sums(scores: Floats, rows: Ints) -> Floats:
+    """Return the sum of each row's scores."""
+    firsts = _firsts(rows)
+    return scores if len(firsts) == len(rows) else np.add.reduceat(scores, firsts)
+
+
+def _firsts(rows: Ints) -> Ints:
+    """Return where each row begins."""
+    return np.flatnonzero(np.diff(rows, prepend=-1))
 
 
 def is_binary(scores: Floats) -> bool:
@@ -98,12 +108,11 @@ def pass_at(scores: Floats, rows: Ints) -> dict[int, float]:
     """
     if not len(scores) or not is_binary(scores):
         return {}
-    _, cluster = np.unique(rows, return_inverse=True)
-    samples = np.bincount(cluster)
-    right = np.bincount(cluster, weights=scores).astype(np.int64)
+    samples = np.diff(np.append(_firsts(rows), len(rows)))
     most = int(samples.max())
     if most < 2:
         return {}
+    right = row_sums(scores, rows).astype(np.int64)
     kinds, counts = np.unique(np.stack([samples, right]), axis=1, return_counts=True)
     rows_of = [(int(n), int(c), int(count)) for (n, c), count in zip(kinds.T, counts, strict=True)]
     return {k: _mean_pass_at(rows_of, k) for k in sorted({k for k in _PASS_AT if k <= most} | {most})}

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from batchmix.evaluate.metrics import Z95, Floats, Ints, clustered_stderr
+from batchmix.evaluate.metrics import Z95, Floats, Ints, clustered_stderr, row_sums
 
 _EXACT = 1_000
 """With more rows that differ, the normal limit is as good as can be told."""
@@ -50,10 +50,9 @@ def compare(before: Floats, after: Floats, rows: Ints) -> Paired | None:
     if not len(rows):
         return None
     differences = after - before
-    _, cluster = np.unique(rows, return_inverse=True)
     clusters, error = clustered_stderr(differences, rows)
     mean = float(differences.mean())
-    sums = np.bincount(cluster, weights=differences).astype(np.float64)
+    sums = row_sums(differences, rows)
     fall, rise = sign_flip_p(sums), sign_flip_p(-sums)
     margin = None if error is None else Z95 * error
     return Paired(

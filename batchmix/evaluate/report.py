@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -9,48 +10,40 @@ from typing import Any
 
 import minijinja
 import msgspec
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from batchmix import reading
+from batchmix.amounts import usd
 from batchmix.arrow import set_up_arrow
 from batchmix.errors import RunError
 from batchmix.eval_table import Eval
+from batchmix.evaluate import panels
 from batchmix.evaluate.diff import Comparison, Diff, diff
-from batchmix.evaluate.examples import Example, examples
+from batchmix.evaluate.drawing import Drawing
+from batchmix.evaluate.examples import Answer, Example, Worst, examples, worst
 from batchmix.evaluate.guards import missed
 from batchmix.evaluate.history import past_runs
 from batchmix.evaluate.measure import Metrics, ModelMetrics, ScoreMetrics, measure, read_metrics
 from batchmix.evaluate.scoring import scores_path
+from batchmix.evaluate.wording import interval, metric_name, metric_value, p_value
 from batchmix.load.words import clean
 from batchmix.store.files import replace_file
 from batchmix.store.rundir import Layout
+from batchmix.store.view import View
 
-_LEFT, _RIGHT, _STEP = 260, 680, 24
-"""The plot's edges and the height of a row, in the units of the drawing."""
-_EXAMPLES = 3
-_WRONG = 20
+_EXAMPLES = 30
+"""How many results of each kind there are to read, at most about."""
+_GROUPS = 50
+_TEXT_CHARS = 1_500
 
 
 def write_report(folder: Path, against: Path | None) -> Path:
     """Write a run's `report.html` and return where it stands. Raises `RunError`."""
     set_up_arrow()
     layout = Layout(folder)
-    evaluated = scores_path(layout).exists()
-    metrics = read_metrics(layout) if evaluated else measure(layout, Eval(), ())
-    compared = diff(against, folder) if against else None
-    values: dict[str, Any] = {
-        "metrics": {**msgspec.to_builtins(metrics, str_keys=True), "name": clean(metrics.name)},
-        "missed": [clean(line) for line in missed(metrics)],
-        "chart": _chart(metrics),
-        "scores": [_score(found) for found in metrics.scores],
-        "models": [_model(found) for found in metrics.models],
-        "trends": list(_trends(folder, metrics)),
-        "wrong": list(_wrong(layout)) if evaluated else [],
-        **(_differences(compared) if compared else {"diff": None}),
-    }
     path = folder / "report.html"
+    page = _page(_values(folder, against)).encode("utf-8", "replace")
     try:
-        replace_file(path, layout.redacted(_page(values).encode("utf-8", "replace")))
+        replace_file(path, layout.redacted(page))
     except OSError as error:
         raise RunError(f"{path}: can't be written: {error.strerror or error}") from error
     return path
@@ -62,99 +55,136 @@ def _page(values: dict[str, Any]) -> str:
     return environment.render_template("report.html", **values)
 
 
-def _chart(metrics: Metrics) -> dict[str, Any]:
-    """Return where each score stands in the drawing."""
-    shown = [found for found in metrics.scores if found.score.mean is not None and not found.group]
-    ends = [end for found in shown for end in (found.score.mean, found.score.low, found.score.high) if end is not None]
-    least, most = min([0.0, *ends]), max([1.0, *ends])
-
-    def x(value: float | None) -> float | None:
-        return None if value is None else round(_LEFT + (value - least) / (most - least) * (_RIGHT - _LEFT), 1)
-
-    rows = [
-        {
-            "y": 16 + number * _STEP,
-            "label": clean(f"{found.model} · {found.scorer}", 40),
-            "x": x(found.score.mean),
-            "low": x(found.score.low),
-            "high": x(found.score.high),
-            "text": _number(found.score.mean),
-        }
-        for number, found in enumerate(shown)
-    ]
-    ticks = [least + (most - least) * share / 4 for share in range(5)]
+def _values(folder: Path, against: Path | None) -> dict[str, Any]:
+    """Return what the page is made of, all of it text that is fit to be shown."""
+    view, layout = reading.look(folder), Layout(folder)
+    evaluated = scores_path(layout).exists()
+    metrics = read_metrics(layout) if evaluated else measure(layout, Eval(), ())
+    compared = diff(against, folder) if against else None
+    times = panels.read_times(folder, view.run)
+    past = [one for one in past_runs(folder.resolve().parent, metrics.name) if one.started_at <= metrics.started_at]
+    pairs = max(1, len(metrics.models) * len(metrics.asked.scorers))
+    each = max(1, min(3, _EXAMPLES // pairs))
     return {
-        "rows": rows,
-        "height": 16 + len(rows) * _STEP + 28,
-        "ticks": [{"x": x(tick), "text": f"{tick:.2f}"} for tick in ticks],
-    }
+        "name": clean(metrics.name, 100),
+        "started": metrics.started_at.replace("T", " ").replace("Z", " UTC"),
+        "folder": clean(str(folder), 200),
+        "complete": metrics.complete,
+        "batchmix": metrics.batchmix,
+        "missed": [clean(line) for line in missed(metrics)],
+        "tiles": list(_tiles(view, metrics, times, compared)),
+        "scores": _drawn([*panels.score_charts(metrics, compared), *panels.history_charts(past, metrics)]),
+        "score_rows": [_score(found) for found in metrics.scores if not found.group],
+        "groups": [_group(table) for table in panels.group_tables(metrics, _GROUPS)],
+        "ways": _drawn(
+            [
+                *panels.speed_chart(times, view.run.models),
+                *panels.latency_chart(times),
+                *panels.cost_chart(view.totals, metrics),
+                *panels.failure_chart(view.totals),
+            ]
+        ),
+        "models": [_model(found) for found in metrics.models],
+        "failures": [
+            {"kind": kind, "count": f"{failed.count:,}", "row": f"{failed.row}", "message": clean(failed.message, 300)}
+            for kind, failed in sorted(view.totals.failures.items(), key=lambda item: -item[1].count)
+        ],
+        "worst": [_worst(one) for one in worst(folder, each)] if evaluated else [],
+        "diff": _difference(compared, each) if compared else None,
+    }  # fmt: skip
+
+
+def _drawn(drawings: list[Drawing]) -> list[dict[str, Any]]:
+    return [
+        {**msgspec.to_builtins(drawing), "title": clean(drawing.title, 120), "caption": clean(drawing.caption)}
+        for drawing in drawings
+    ]
+
+
+def _tiles(view: View, metrics: Metrics, times: panels.Times, compared: Diff | None) -> Iterator[dict[str, str]]:
+    """Yield the headline figures."""
+    totals, course = view.totals, times.course
+    if compared:
+        guarded = sum(bool(one.verdict) for one in compared.comparisons)
+        tone = "bad" if compared.worse else "good"
+        yield _tile("Worse", f"{len(compared.worse)}", f"of {guarded:,} guarded metrics", tone)
+    lost = totals.failed + totals.rejected
+    yield _tile("Answered", f"{totals.ok:,}", f"of {view.run.results:,}; {lost:,} without an answer")
+    judged = [one.cost_usd for one in metrics.judges if one.cost_usd is not None]
+    if totals.cost_usd is not None or judged:
+        spent = sum([totals.cost_usd or 0.0, *judged])
+        note = f"of it {usd(sum(judged))} for judging" if judged else "all answers"
+        yield _tile("Cost", usd(spent), f"{totals.unpriced:,} without a price" if totals.unpriced else note)
+    yield _tile("Tokens", _short(totals.prompt_tokens + totals.completion_tokens),
+                f"{totals.prompt_tokens:,} in, {totals.completion_tokens:,} out")  # fmt: skip
+    if course:
+        yield _tile("At work", _duration(course.span_s), f"{totals.ok / course.span_s:,.4g} answers a second")
+
+
+def _tile(name: str, value: str, note: str, tone: str = "") -> dict[str, str]:
+    return {"name": name, "value": value, "note": note, "tone": tone}
+
+
+def _short(count: int) -> str:
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.3g} {letter}"
+    return f"{count}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def _score(found: ScoreMetrics) -> dict[str, str]:
     score = found.score
+    known = score.low is not None and score.high is not None
     return {
-        "model": clean(found.model),
+        "model": clean(found.model, 60),
         "scorer": found.scorer,
-        "group": ", ".join(f"{clean(name)}={clean(str(value), 60)}" for name, value in found.group.items()) or "all",
         "mean": _number(score.mean),
         "stderr": _number(score.stderr, 4),
-        "interval": _interval(score.low, score.high, ".3f"),
+        "interval": f"{score.low:.3f} to {score.high:.3f}" if known else "",
         "n": f"{score.n:,}",
+        "unscored": f"{found.unscored:,}",
         "no_answer": f"{found.no_answer:,}",
         "pass_at": ", ".join(f"{k}: {value:.3f}" for k, value in found.pass_at.items()),
     }
 
 
+def _group(table: Any) -> dict[str, Any]:
+    rows = [{**row, "value": "null" if row["value"] is None else clean(row["value"], 60)} for row in table["rows"]]
+    models = [clean(model, 40) for model in table["models"]]
+    return {**table, "column": clean(table["column"], 60), "models": models, "rows": rows}
+
+
 def _model(found: ModelMetrics) -> dict[str, str]:
     latency = found.latency_s or {}
     return {
-        "model": clean(found.model),
+        "model": clean(found.model, 60),
+        "results": f"{found.results:,}",
         **{name: f"{getattr(found, name):.1%}" for name in ("answered", "failed", "refused")},
         **{name: f"{getattr(found, name):,}" for name in ("prompt_tokens", "completion_tokens")},
-        "cost": "" if found.cost_usd is None else f"${found.cost_usd:,.4f}",
-        **{point: f"{latency[point]:.2f} s" if latency else "" for point in ("p50", "p99")},
+        "cost": "" if found.cost_usd is None else usd(found.cost_usd),
+        **{point: f"{latency[point]:.2f} s" if latency else "" for point in ("p50", "p90", "p99")},
+        "chars": "" if found.response_chars is None else f"{found.response_chars:,.0f}",
     }
 
 
-def _trends(folder: Path, metrics: Metrics) -> Iterator[dict[str, Any]]:
-    """Yield how each score went over the runs of the job beside this one, up to this one."""
-    past = [one for one in past_runs(folder.resolve().parent, metrics.name) if one.started_at <= metrics.started_at]
-    pairs = dict.fromkeys((found.model, found.scorer) for found in metrics.scores)
-    for model, scorer in pairs:
-        values = [
-            found.score.mean
-            for one in past
-            for found in (one.metrics.scores if one.metrics else ())
-            if (found.model, found.scorer) == (model, scorer) and not found.group and found.score.mean is not None
-        ]
-        if len(values) > 1:
-            yield _trend(f"{model} · {scorer}", values)
-
-
-def _trend(label: str, values: list[float]) -> dict[str, Any]:
-    least, span = min(values), (max(values) - min(values)) or 1.0
-    step = (_RIGHT - _LEFT) / (len(values) - 1)
-    points = [f"{_LEFT + at * step:.1f},{50 - (value - least) / span * 40:.1f}" for at, value in enumerate(values)]
+def _difference(found: Diff, each: int) -> dict[str, Any]:
     return {
-        "label": clean(label, 40),
-        "points": " ".join(points),
-        "count": len(values),
-        "first": _number(values[0]),
-        "last": _number(values[-1]),
-    }
-
-
-def _differences(found: Diff) -> dict[str, Any]:
-    return {
-        "diff": {
-            "before": clean(found.before),
-            "paired": f"{found.paired:,}",
-            "changed": f"{found.changed:,}",
-            "unpaired": f"{found.unpaired:,}",
-        },
-        "comparisons": [_comparison(one) for one in found.comparisons],
+        "before": clean(found.before, 200),
+        "paired": f"{found.paired:,}",
+        "changed": f"{found.changed:,}",
+        "unpaired": f"{found.unpaired:,}",
+        "left_out": [clean(line) for line in found.left_out],
+        "charts": _drawn(list(panels.difference_charts(found))),
+        "rows": [_comparison(one) for one in found.comparisons],
         "worse": [_comparison(one) for one in found.worse],
-        "examples": [_example(one) for one in examples(found, _EXAMPLES)],
+        "examples": [_example(one) for one in examples(found, each)],
     }
 
 
@@ -163,55 +193,60 @@ def _comparison(one: Comparison) -> dict[str, str]:
     return {
         "verdict": one.verdict,
         "tone": {"worse": "bad", "better": "good"}.get(one.verdict, "faint"),
-        "model": clean(one.model),
-        "what": one.scorer or one.metric,
-        "before": f"{paired.before:.4g}",
-        "after": f"{paired.after:.4g}",
-        "difference": f"{paired.difference:+.4g}",
-        "interval": _interval(paired.low, paired.high, "+.3g"),
-        "p": f"{paired.p if one.adjusted_p is None else one.adjusted_p:.2g}",
+        "model": clean(one.model, 60),
+        "what": metric_name(one),
+        "before": metric_value(one.metric, paired.before),
+        "after": metric_value(one.metric, paired.after),
+        "difference": metric_value(one.metric, paired.difference, signed=True),
+        "interval": interval(one.metric, paired.low, paired.high),
+        "p": p_value(paired.p if one.adjusted_p is None else one.adjusted_p),
+        "moves": f"{paired.wins:,} / {paired.losses:,} / {paired.ties:,}",
     }
 
 
-def _example(one: Example) -> dict[str, str]:
+def _example(one: Example) -> dict[str, Any]:
     moved = one.moved
-    name = f" ({clean(one.custom_id, 60)})" if one.custom_id else ""
-    where = f"{clean(moved.model)} · {moved.scorer} · row {moved.row}{name}"
     return {
-        "title": f"{where}: {moved.before:.3g} → {moved.after:.3g}",
+        "title": _title(moved.model, moved.scorer, moved.row, one.custom_id),
+        "score": f"{moved.before:.3g} → {moved.after:.3g}",
+        "tone": "bad" if moved.after < moved.before else "good",
+        "columns": _columns(Answer(columns=one.columns)),
         "before": _text(one.before),
         "after": _text(one.after),
     }
 
 
-def _wrong(layout: Layout) -> Iterator[dict[str, str]]:
-    """Yield the first results that have less than the full score."""
-    with pq.ParquetFile(scores_path(layout)) as file:
-        left = _WRONG
-        for batch in file.iter_batches(4096):
-            lost = batch.filter(pc.less(batch["score"], 1.0))
-            for one in lost.slice(0, left).to_pylist():
-                left -= 1
-                texts = {name: _text(one[name] or "", 300) for name in ("target", "extracted", "explanation")}
-                yield {
-                    "model": clean(one["model"]),
-                    "scorer": one["scorer"],
-                    "row": f"{one['row']}",
-                    "score": _number(one["score"]),
-                    **texts,
-                }
-            if not left:
-                return
+def _worst(one: Worst) -> dict[str, Any]:
+    return {
+        "title": _title(one.model, one.scorer, one.row, one.answer.custom_id),
+        "score": _number(one.score),
+        "columns": _columns(one.answer),
+        "text": _text(one.answer.text),
+        **{name: _text(getattr(one, name) or "", 300) for name in ("target", "extracted", "explanation")},
+    }
 
 
-def _text(text: str, most: int = 1_500) -> str:
+def _title(model: str, scorer: str, row: int, custom_id: str | None) -> str:
+    name = f" ({clean(custom_id, 60)})" if custom_id else ""
+    return f"{clean(model, 60)} · {scorer} · row {row}{name}"
+
+
+def _columns(answer: Answer) -> list[dict[str, str]]:
+    shown = ((name, value) for name, value in answer.columns.items() if value is not None)
+    return [
+        {
+            "name": clean(name, 60),
+            "value": _text(value if isinstance(value, str) else json.dumps(value, default=str), 400),
+        }
+        for name, value in shown
+    ]
+
+
+def _text(text: str, most: int = _TEXT_CHARS) -> str:
     """Return text from a row with its lines, shortened, and with everything escaped that is not printable."""
-    return "\n".join(clean(line, most) for line in text[:most].splitlines())
+    more = "…" if len(text) > most else ""
+    return "\n".join(clean(line, most) for line in text[:most].splitlines()) + more
 
 
 def _number(value: float | None, digits: int = 3) -> str:
     return "" if value is None else f"{value:.{digits}f}"
-
-
-def _interval(low: float | None, high: float | None, form: str) -> str:
-    return "" if low is None or high is None else f"{low:{form}} to {high:{form}}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import math
+import signal
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,8 @@ _REGEX_S = 0.5
 _LATE_REGEX_S = 0.01
 _SLOW_MATCHES = 10
 """After so many that were cut off, a pattern gets the shorter time."""
+_SLOW_CALLS = 10
+"""After so many that were cut off, a function of your own is called no more."""
 
 
 class Score(msgspec.Struct, frozen=True, gc=False):
@@ -188,20 +193,51 @@ def _own(asked: Own, folder: Path | None) -> Score1:
             f"eval.scorers: {asked.name} is a function of your own; give the job file, since a run folder names no code"
         )
     function = _imported(asked, folder)
+    slow = 0
 
     def score(response: str, target: Any, row: Row) -> Score:
+        nonlocal slow
         wanted = None if target is None else text_of(target)
+        if slow == _SLOW_CALLS:
+            return Score(None, wanted, None, f"{asked.python}: was cut off {slow} times, and is called no more")
         try:
-            given = function(response, target, dict(row))
+            with _cut_off(asked.timeout_s):
+                given = function(response, target, dict(row))
             value, explanation = given if isinstance(given, tuple) else (given, None)
             number = None if value is None else float(value)
-        except Exception as error:  # noqa: BLE001 - anybody's code; what it does with one answer hurts only that one
+        except _TooLongError:
+            slow += 1
+            return Score(None, wanted, None, f"{asked.python}: took longer than {asked.timeout_s:g} s")
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - anybody's code hurts only the one answer
             return Score(None, wanted, None, f"{asked.python}: {type(error).__name__}: {error}")
         if number is not None and not math.isfinite(number):
             return Score(None, wanted, None, f"{asked.python}: {number} is no score")
         return Score(number, wanted, None, None if explanation is None else str(explanation))
 
     return score
+
+
+class _TooLongError(BaseException):
+    """Not an `Exception`, which anybody's code may well catch."""
+
+
+@contextlib.contextmanager
+def _cut_off(seconds: float) -> Iterator[None]:
+    """End what takes longer, by a signal; elsewhere than in the main thread, where none comes, nothing is ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: object) -> None:
+        raise _TooLongError
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _imported(asked: Own, folder: Path) -> Callable[..., Any]:

@@ -20,7 +20,7 @@ def row_dicts(batch: pa.RecordBatch, mode: str) -> list[dict[str, Any]]:
     columns = [values(batch.column(number)) for number in range(len(names))]
     if mode != "template":
         columns = [
-            [_asked_value(value) for value in column] if name in ("messages", "body") else column
+            [asked_value(value) for value in column] if name in ("messages", "body") else column
             for name, column in zip(names, columns, strict=True)
         ]
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
@@ -65,7 +65,7 @@ def _plain(value: Any) -> Any:
         return str(value)
 
 
-def _asked_value(value: Any) -> Any:
+def asked_value(value: Any) -> Any:
     """Return `messages` or `body`, which may come as structs or as JSON text."""
     if isinstance(value, str):
         try:

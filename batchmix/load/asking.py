@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from batchmix.errors import InputError, JobError
 from batchmix.job import Job, Model
+from batchmix.load.arrow_rows import asked_value
 from batchmix.load.streaming import streaming_problem
 from batchmix.load.template import BadRowError, Template, UndefinedError
 from batchmix.load.words import column_list, kind_of, quoted
@@ -30,6 +31,8 @@ class Asking(Protocol):
     """All columns that are looked at."""
     own_params: bool
     """Whether each row brings its own parameters, and not the job."""
+    own_model: bool
+    """Whether each row names its model, and not the job."""
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
         """Return why a row can't be asked, as the scan sees it; None where nothing is wrong so far.
@@ -42,6 +45,9 @@ class Asking(Protocol):
 
         Raises `BadRowError`.
         """
+
+    def model_of(self, row: Mapping[str, Any]) -> str:
+        """Return the model that a row without a problem names, where rows do."""
 
 
 def templated(job: Job) -> bool:
@@ -59,13 +65,68 @@ def mode_of(job: Job, first: Mapping[str, Any]) -> str:
 def asking_for(job: Job, mode: str) -> Asking:
     """Return how rows become requests in a mode. Raises `JobError`."""
     modes: dict[str, Callable[[Job], Asking]] = {"template": TemplateAsking, "plain": PlainAsking, "batch": BatchAsking}
-    return modes[mode](job)
+    asking = modes[mode](job)
+    if job.input.model is not None or job.input.params is not None:
+        if mode == "batch":
+            raise JobError("input.model, input.params: the lines of an OpenAI Batch file bring theirs; take them out")
+        asking = ColumnAsking(asking, job)
+    if not job.models and not asking.own_model:
+        raise JobError("model: is missing; name one, such as --model gpt-4o-mini, or in input.model the rows' column")
+    return asking
+
+
+class ColumnAsking:
+    """Another way of asking, with a model or parameters out of columns of each row."""
+
+    def __init__(self, asking: Asking, job: Job) -> None:
+        self._asking = asking
+        self._model = job.input.model
+        self._params = job.input.params
+        columns = {name for name in (self._model, self._params) if name is not None}
+        self.used, self.reads = asking.used | columns, asking.reads | columns
+        self.own_params = self._params is not None
+        self.own_model = self._model is not None
+
+    def problem(self, row: Mapping[str, Any]) -> str | None:
+        """Return what is wrong with the row's model or parameters, or else with it."""
+        for name in (self._model, self._params):
+            if name is not None and name not in row:
+                return f"has no column {quoted(name)}; it has {column_list(row)}"
+        if self._model is not None:
+            model = row[self._model]
+            if not (isinstance(model, str) and model.strip()):
+                return f"column {quoted(self._model)} is {kind_of(model)}; it must be the id of a model"
+        return self._params_problem(row) or self._asking.problem(row)
+
+    def _params_problem(self, row: Mapping[str, Any]) -> str | None:
+        params = self._own(row)
+        if not isinstance(params, dict):
+            return f"column {quoted(str(self._params))} is {kind_of(params)}; it must be an object"
+        if params.keys() & {"model", "messages"}:
+            return f"column {quoted(str(self._params))} holds model or messages, which don't belong there"
+        return streaming_problem(CHAT, params)
+
+    def _own(self, row: Mapping[str, Any]) -> Any:
+        found = asked_value(row[self._params]) if self._params is not None else None
+        return {} if found is None else found
+
+    def asked(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
+        """Return the body, with the row's parameters before the job's."""
+        if self._model is not None and row[self._model] != model.name:
+            return None
+        asked = self._asking.asked(row, model)
+        return (asked[0], {**asked[1], **self._own(row)}) if asked else None
+
+    def model_of(self, row: Mapping[str, Any]) -> str:
+        """Return what the row's column says."""
+        return str(row[self._model or ""])
 
 
 class TemplateAsking:
     """The job's template makes the messages."""
 
     own_params = False
+    own_model = False
 
     def __init__(self, job: Job) -> None:
         self._template = Template(job.input)
@@ -79,11 +140,16 @@ class TemplateAsking:
         """Return the body with the rendered messages."""
         return CHAT, {"model": model.id, "messages": self._template.render(row), **model.params}
 
+    def model_of(self, row: Mapping[str, Any]) -> str:
+        """Return nothing: the job names the model."""
+        return ""
+
 
 class PlainAsking:
     """Rows bring `messages`, or a `prompt`."""
 
     own_params = False
+    own_model = False
 
     def __init__(self, job: Job) -> None:
         self._system = Template(job.input) if job.input.system is not None else None
@@ -117,6 +183,10 @@ class PlainAsking:
             messages = [*(self._system.render(row) if self._system else ()), {"role": "user", "content": prompt}]
         return CHAT, {"model": model.id, "messages": messages, **model.params}
 
+    def model_of(self, row: Mapping[str, Any]) -> str:
+        """Return nothing: the job names the model."""
+        return ""
+
 
 class BatchAsking:
     """Rows are lines of an OpenAI Batch file."""
@@ -130,7 +200,7 @@ class BatchAsking:
             raise JobError("input.system: the lines of an OpenAI Batch file bring their own messages; take it out")
         self.used = frozenset({"body"})
         self.reads = BATCH_KEYS
-        self._own_model = not job.models
+        self.own_model = not job.models
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
         """Return what is wrong with the line."""
@@ -143,7 +213,7 @@ class BatchAsking:
         if path is None:
             return "can't be sent: url must be a path such as /v1/chat/completions"
         model = body.get("model")
-        if self._own_model and not (isinstance(model, str) and model.strip()):
+        if self.own_model and not (isinstance(model, str) and model.strip()):
             what = "names no model" if model in (None, "") else "names a model that is no text"
             return f"{what} in its body; mend it, or set model in the job"
         return streaming_problem(path, body)
@@ -152,9 +222,13 @@ class BatchAsking:
         """Return the line's body as it is; a model of the job replaces the line's."""
         body = row["body"]
         path = _path_of(row.get("url")) or CHAT
-        if self._own_model:
+        if self.own_model:
             return (path, body) if body["model"] == model.name else None
         return path, {**body, "model": model.id}
+
+    def model_of(self, row: Mapping[str, Any]) -> str:
+        """Return what the line's body says."""
+        return str(row["body"]["model"])
 
 
 def messages_problem(messages: Any) -> str | None:

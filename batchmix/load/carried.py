@@ -89,7 +89,7 @@ def carried_columns(job: Job, scan: Scan, parquet: ParquetInput | None, reserved
     if job.input.columns is None:
         is_a_run = parquet.is_a_run if parquet else False
         columns = _default_columns(
-            types, id_column, scan.mode, reserved, is_a_run=is_a_run or types.keys() >= _RUN_MARKS
+            types, {id_column, job.input.model}, scan.mode, reserved, is_a_run=is_a_run or types.keys() >= _RUN_MARKS
         )
     else:
         columns = [column if isinstance(column, Column) else Column(column, column) for column in job.input.columns]
@@ -98,9 +98,9 @@ def carried_columns(job: Job, scan: Scan, parquet: ParquetInput | None, reserved
 
 
 def _default_columns(
-    types: Iterable[str], id_column: str | None, mode: str, reserved: frozenset[str], *, is_a_run: bool
+    types: Iterable[str], used: set[str | None], mode: str, reserved: frozenset[str], *, is_a_run: bool
 ) -> list[Column]:
-    left_out = {id_column} | (BATCH_KEYS if mode == "batch" else frozenset()) | (reserved if is_a_run else frozenset())
+    left_out = used | (BATCH_KEYS if mode == "batch" else frozenset()) | (reserved if is_a_run else frozenset())
     return [Column(name, name) for name in types if name not in left_out]
 
 

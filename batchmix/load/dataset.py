@@ -22,7 +22,7 @@ from batchmix.load.opening import Opening
 from batchmix.load.parquet import Cursor, ParquetInput
 from batchmix.load.parquet_scan import columns_read
 from batchmix.load.requests import Maker
-from batchmix.load.scan import Scan, Span
+from batchmix.load.scan import Cut, Scan, Span
 from batchmix.load.spool import drop_others, piped
 from batchmix.records import Request, Unsendable
 
@@ -214,14 +214,12 @@ def _changed(span: Span) -> InputChanged:
     )
 
 
-def open_dataset(  # noqa: PLR0913 - the room's face; all but the job and two are options
+def open_dataset(  # noqa: PLR0913 - the room's face; all but three are options
     job: Job,
+    cut: Cut,
     *,
     spool: Path,
-    shard_rows: int,
     known: Scan | None = None,
-    limit: int | None = None,
-    reject_bad_rows: bool = False,
     reserved: frozenset[str] = frozenset(),
     stdin: BinaryIO | None = None,
     on_progress: Callable[[int], None] | None = None,
@@ -232,7 +230,7 @@ def open_dataset(  # noqa: PLR0913 - the room's face; all but the job and two ar
     the rows scanned so far. Raises `InputError` and `JobError` before anything is sent, and `NoSpace` where compressed
     input can't be spooled.
     """
-    opening = Opening(job, spool, shard_rows, limit, reject=reject_bad_rows)
+    opening = Opening(job, cut, spool)
     stream = piped(stdin) if job.input.path == STDIN else None
     scan, new_spool = opening.scan(known, stream, on_progress or _ignore)
     try:

@@ -12,7 +12,7 @@ from batchmix.load.asking import asking_for, templated
 from batchmix.load.files import PARQUET, STDIN, Source, Stamp, file_digest, has_size
 from batchmix.load.jsonl import segments_digest
 from batchmix.load.parquet import ParquetInput
-from batchmix.load.scan import Scan
+from batchmix.load.scan import Cut, Scan
 from batchmix.load.spool import here
 
 
@@ -23,16 +23,16 @@ def localised(known: Scan, spool: Path) -> Scan:
     return msgspec.structs.replace(known, paths=paths)
 
 
-def fits(known: Scan, job: Job, shard_rows: int, limit: int | None, *, reject: bool) -> bool:
+def fits(known: Scan, job: Job, cut: Cut) -> bool:
     """Return whether a scan found out what this job needs to know. Raises `JobError`."""
-    if (known.limit, known.shard_rows) != (limit, shard_rows) or (known.bad_rows > 0 and not reject):
+    if (known.limit, known.shard_rows) != (cut.limit, cut.shard_rows) or (known.bad_rows > 0 and not cut.reject):
         return False
     if (known.mode == "template") != templated(job):
         return False
     asking = asking_for(job, known.mode)
     if known.mode == "plain" and job.input.system is not None and "messages" in known.kinds:
         return False
-    if known.mode == "batch" and not job.models and not known.models:
+    if known.model_column != job.input.model or (asking.own_model and not known.models):
         return False
     return asking.used <= set(known.used)
 

@@ -14,7 +14,7 @@ from batchmix.load.jsonl import first_row
 from batchmix.load.known import fits, localised, refreshed, same_rows
 from batchmix.load.parquet import ParquetInput
 from batchmix.load.parquet_scan import scan_rows, spans_of
-from batchmix.load.scan import Findings, JsonlScan, Progress, Scan
+from batchmix.load.scan import Cut, Findings, JsonlScan, Progress, Scan
 from batchmix.load.spool import Readable, Spool
 
 Stamps = tuple[Stamp | None, ...]
@@ -23,12 +23,10 @@ Stamps = tuple[Stamp | None, ...]
 class Opening:
     """One opening of a job's input. `spool` is the folder that holds what is spooled."""
 
-    def __init__(self, job: Job, spool: Path, shard_rows: int, limit: int | None, *, reject: bool) -> None:
+    def __init__(self, job: Job, cut: Cut, spool: Path) -> None:
         self._job = job
         self._root = spool
-        self._shard_rows = shard_rows
-        self._limit = limit
-        self._reject = reject
+        self._cut = cut
         self._spool: Spool | None = None
 
     def scan(self, known: Scan | None, stream: Readable | None, on_progress: Progress) -> tuple[Scan, Path | None]:
@@ -45,7 +43,7 @@ class Opening:
         same = None
         if known is not None:
             known = localised(known, self._root)
-            fit = fits(known, self._job, self._shard_rows, self._limit, reject=self._reject)
+            fit = fits(known, self._job, self._cut)
             if stream is None and (fit or any(source.spooled for source in sources)):
                 same = refreshed(known, sources, stamps)
             if same is not None and fit:
@@ -91,35 +89,35 @@ class Opening:
         parquet = ParquetInput(list(paths)) if sources[0].format == PARQUET else None
         mode = mode_of(self._job, first_row(list(paths)) if parquet is None else dict.fromkeys(parquet.schema.names))
         asking = asking_for(self._job, mode)
-        collect = mode == "batch" and not self._job.models
-        findings = Findings(asking, reject=self._reject, collect_models=collect)
+        findings = Findings(asking, reject=self._cut.reject)
         if parquet is None:
             scanning = JsonlScan(list(paths), [source.label for source in sources], findings, on_progress)
-            scanning.run(self._shard_rows, self._limit)
+            scanning.run(self._cut.shard_rows, self._cut.limit)
             rows, spans, kinds = scanning.rows, tuple(scanning.spans), scanning.kinds
         else:
-            rows = parquet.rows if self._limit is None else min(self._limit, parquet.rows)
+            rows = parquet.rows if self._cut.limit is None else min(self._cut.limit, parquet.rows)
             scan_rows(parquet, asking, mode, findings, rows, on_progress)
-            spans, kinds = spans_of(parquet, rows, self._shard_rows), dict.fromkeys(parquet.schema.names, 0)
+            spans, kinds = spans_of(parquet, rows, self._cut.shard_rows), dict.fromkeys(parquet.schema.names, 0)
         if rows == 0:
             raise InputError(f"{_shown_input(self._job.input.path)}: there are no rows in it")
         findings.finish()
         return Scan(
             format=sources[0].format,
             mode=mode,
-            limit=self._limit,
+            limit=self._cut.limit,
             sources=sources,
             stamps=stamps,
             digests=digests,
             paths=paths,
             sizes=tuple(stamp(path).size for path in paths),
             rows=rows,
-            shard_rows=self._shard_rows,
+            shard_rows=self._cut.shard_rows,
             spans=spans,
             kinds=kinds,
             models=findings.models,
             used=tuple(sorted(asking.used)),
             bad_rows=findings.bad_rows,
+            model_column=self._job.input.model,
         )
 
 

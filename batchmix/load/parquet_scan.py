@@ -44,7 +44,9 @@ def scan_rows(
 def _needs_each_row(source: ParquetInput, asking: Asking, mode: str) -> bool:
     """Return whether a row may be wrong although the columns are right."""
     names = source.schema.names
-    return mode == "batch" or (mode == "plain" and "messages" in names) or not asking.used <= set(names)
+    if asking.own_model or asking.own_params:
+        return True
+    return (mode == "plain" and "messages" in names) or not asking.used <= set(names)
 
 
 def spans_of(source: ParquetInput, rows: int, shard_rows: int) -> tuple[Span, ...]:

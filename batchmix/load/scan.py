@@ -21,6 +21,16 @@ _REPORT_EVERY = 10_000
 Progress = Callable[[int], None]
 
 
+class Cut(msgspec.Struct, frozen=True):
+    """How much of an input is taken, and into what it is cut."""
+
+    shard_rows: int
+    limit: int | None = None
+    """Only so many rows from the beginning."""
+    reject: bool = False
+    """Let bad rows through, to be rejected one by one, rather than refuse the input."""
+
+
 class Span(msgspec.Struct, frozen=True, array_like=True):
     """One shard: rows [first, stop)."""
 
@@ -53,20 +63,23 @@ class Scan(msgspec.Struct, frozen=True):
     kinds: dict[str, int]
     """The kinds of values in each column; for Parquet only the columns' names."""
     models: tuple[str, ...]
-    """The models that Batch lines name where the job names none, in order of appearance."""
+    """The models that rows name where the job names none, in order of appearance."""
     used: tuple[str, ...]
     """Columns that were checked in each row."""
     bad_rows: int = 0
+    model_column: str | None = None
+    """Where rows name their models in a column."""
 
 
 class Findings:
     """What is found out about the rows one by one: what is wrong with them, and which models they name."""
 
-    def __init__(self, asking: Asking, *, reject: bool, collect_models: bool) -> None:
+    def __init__(self, asking: Asking, *, reject: bool) -> None:
         self.bad_rows = 0
         self._problem = asking.problem
         self._reject = reject
-        self._collect_models = collect_models
+        self._collect_models = asking.own_model
+        self._model_of = asking.model_of
         self._models: dict[str, None] = {}
         self._messages: list[str] = []
         self._reasons: set[str] = set()
@@ -74,17 +87,17 @@ class Findings:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The models that good Batch lines name."""
+        """The models that good rows name, where the job names none."""
         return tuple(self._models)
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
         """Return what is wrong with a row, if anything. Raises `InputError` for what can't be let through at all."""
         problem = self._problem(row)
         if problem is None and self._collect_models:
-            self._models[row["body"]["model"]] = None
+            self._models[self._model_of(row)] = None
             if len(self._models) > _MOST_MODELS:
                 raise InputError(
-                    f"the lines name more than {_MOST_MODELS} models; split the file, or set model in the job"
+                    f"the rows name more than {_MOST_MODELS} models; split the file, or set model in the job"
                 )
         return problem
 
@@ -103,7 +116,7 @@ class Findings:
         if self._messages:
             self._refuse("")
         if self._collect_models and not self._models:
-            raise InputError("no line names a model in its body; mend them, or set model in the job")
+            raise InputError("no row names a model; mend them, or set model in the job")
 
     def _refuse(self, more: str) -> None:
         count = len(self._messages)

@@ -1,4 +1,8 @@
-"""Templates: minijinja, strict, with bounded work; only text, numbers, lists and objects are given to it."""
+"""Templates: minijinja, strict, with bounded work.
+
+They are given text, numbers, and lists and objects that they can read but not change. What minijinja's fuel does not
+bound is refused: `.format()` and `tojson` would fill any width with spaces.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,10 @@ _WIDEST_INT = 127
 """Bits; minijinja turns wider ones into floating point."""
 _UNKNOWN = {"UnknownFilter", "UnknownTest", "UnknownFunction"}
 _HOLE = re.compile(r"\{[{%#]")
+_FORMAT_CALL = re.compile(r"\{[{%](?:(?![%}]\}).)*\.\s*format\s*\(", re.DOTALL)
+_WIDEST_INDENT = 16
+_METHODS = frozenset({"items", "keys", "values", "get", "index", "count"})
+"""What may be called of a row's lists and objects; everything else would change them, or copy them without end."""
 
 
 class BadRowError(Exception):
@@ -35,6 +43,33 @@ class _CallableError(Exception):
     pass
 
 
+class _Shielded:
+    """A list or an object of a row, of which a template reaches no more than it may."""
+
+    __slots__ = ()
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _METHODS or name.startswith("__"):  # minijinja itself lets no template near the latter
+            return super().__getattribute__(name)
+        raise AttributeError(f"a template can't reach {name!r}")
+
+
+class _List(_Shielded, list[Any]):
+    __slots__ = ()
+
+
+class _Dict(_Shielded, dict[str, Any]):
+    __slots__ = ()
+
+
+def _shielded(value: Any) -> Any:
+    if type(value) is list:
+        return _List([_shielded(item) for item in value])
+    if type(value) is dict:
+        return _Dict({key: _shielded(item) for key, item in value.items()})
+    return value
+
+
 class Template:
     """The job's messages with templates in them. Raises `JobError` for one that can't be right."""
 
@@ -47,6 +82,7 @@ class Template:
             finalizer=_printed,
             debug=False,
         )
+        self._environment.add_filter("tojson", _json)
         self._count = 0
         used: set[str] = set()
         if asked.messages is not None:
@@ -73,8 +109,11 @@ class Template:
         for name in self._names:
             if name in values:
                 value = given[name] = values[name]
-                if type(value) is int and value.bit_length() > _WIDEST_INT:
-                    given[name] = str(value)
+                if type(value) is int:
+                    if value.bit_length() > _WIDEST_INT:
+                        given[name] = str(value)
+                elif type(value) is list or type(value) is dict:
+                    given[name] = _nested(name, value)
         messages: list[dict[str, Any]] = self._built(given) if callable(self._built) else self._built
         return messages
 
@@ -96,6 +135,10 @@ class Template:
             columns = self._environment.undeclared_variables_in_template(name)
         except minijinja.TemplateError as error:
             raise JobError(f"{setting}: the template has an error: {_reason(error)}") from None
+        if _FORMAT_CALL.search(text):
+            raise JobError(
+                f"{setting}: a template has no .format(); the filter does it: {{{{ '%5.2f'|format(price) }}}}"
+            )
         used |= columns
         self._check_names(name, text, setting)
         render = self._environment.render_template
@@ -130,6 +173,13 @@ class Template:
             pass  # for want of values; each row will tell
 
 
+def _nested(name: str, value: Any) -> Any:
+    try:
+        return _shielded(value)
+    except RecursionError:
+        raise BadRowError(f"column {quoted(name)} is nested too deeply") from None
+
+
 def _list(items: list[Any]) -> Any:
     if not any(map(callable, items)):
         return items
@@ -150,6 +200,17 @@ def _printed(value: Any) -> Any:
     if callable(value):
         raise _CallableError
     return NotImplemented
+
+
+_plain = minijinja.Environment(fuel=_FUEL, debug=False)
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    """Do what the filter of that name does, which by itself would indent by any number of spaces."""
+    if indent is not None and not 0 <= indent <= _WIDEST_INDENT:
+        raise ValueError(f"tojson can't indent by more than {_WIDEST_INDENT}")
+    text: str = _plain.eval_expr("value|tojson(indent)", value=value, indent=indent)
+    return text
 
 
 def _reason(error: minijinja.TemplateError) -> str:

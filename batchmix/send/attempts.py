@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
+from typing import TypeGuard
 
 import tenacity
 
@@ -14,9 +15,12 @@ from batchmix.records import Completion, Exchange, Failure
 Outcome = Completion | Failure
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 60.0
+_LONGEST_UNASKED_S = 5.0
+"""A row that was throttled with no word on how long: the lane's pause holds it back, and is not to be outlasted."""
 _LONGEST_THROTTLE_S = 3600.0
 """A row that was throttled for this long in all is given up."""
 
+_PASSING = (Next.RETRY, Next.PAUSE)
 _backoff = tenacity.wait_random_exponential(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S, min=_FIRST_WAIT_S / 2)
 
 
@@ -68,9 +72,10 @@ async def retried(
 
     def wait_s(state: tenacity.RetryCallState) -> float:
         asked = tries.retry_after_s or 0.0
-        wait = asked if _is(state, Next.PAUSE) and asked else max(asked, _backoff(state))
-        if _is(state, Next.PAUSE):
-            tries.throttled_s += wait
+        if not _is(state, Next.PAUSE):
+            return max(asked, _backoff(state))
+        wait = asked or min(_backoff(state), _LONGEST_UNASKED_S)
+        tries.throttled_s += wait
         return wait
 
     # A new object for each row: tenacity keeps state in it that tasks would mix up.
@@ -78,13 +83,15 @@ async def retried(
         sleep=sleep,
         wait=wait_s,
         stop=lambda _: tries.used_up(asyncio.get_running_loop().time()),
-        retry=tenacity.retry_if_result(lambda outcome: isinstance(outcome, Failure) and outcome.next in _PASSING),
+        retry=tenacity.retry_if_result(is_passing),
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else first,
     )
     return await retrying(attempt)
 
 
-_PASSING = (Next.RETRY, Next.PAUSE)
+def is_passing(outcome: Outcome) -> TypeGuard[Failure]:
+    """Return whether it helps to ask again."""
+    return isinstance(outcome, Failure) and outcome.next in _PASSING
 
 
 def _is(state: tenacity.RetryCallState, following: Next) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from batchmix.amounts import usd
 from batchmix.errors import BudgetSpent
 from batchmix.job import Budget
 from batchmix.records import Completion, Exchange, Failure, Key, Request
@@ -63,8 +64,8 @@ class Purse:
             wake()
 
     def _message(self) -> str:
-        (usd, tokens), (most_usd, most_tokens) = self.spent, self._caps
-        parts = [f"${usd:,.4f} of ${most_usd:,.4f} (budget.max_usd)"] * (most_usd < math.inf)
+        (spent_usd, tokens), (most_usd, most_tokens) = self.spent, self._caps
+        parts = [f"{usd(spent_usd)} of {usd(most_usd)} (budget.max_usd)"] * (most_usd < math.inf)
         parts += [f"{tokens:,.0f} of {most_tokens:,.0f} tokens (budget.max_tokens)"] * (most_tokens < math.inf)
         return f"the budget has no room for another request: {' and '.join(parts)}; raise it to go on"
 
@@ -109,7 +110,8 @@ class LanePurse:
         if isinstance(outcome, Completion) and exchange is not None:
             spent = self._spent(request, exchange, outcome, held)
         else:
-            spent = held if exchange is None or exchange.maybe_billed else _NOTHING
+            billed = isinstance(outcome, Failure) and outcome.maybe_billed
+            spent = held if exchange is None or exchange.maybe_billed or billed else _NOTHING
         self._purse.settle(held, spent)
 
     def _spent(self, request: Request, exchange: Exchange, answer: Completion, held: Amount) -> Amount:

@@ -1,8 +1,8 @@
 """The gateway's public list of models: what there is, what it costs, what has been retired.
 
-AiHubMix answers `GET /api/v1/models` with `{"data": [{"model_id", "context_length", "max_output", "pricing": {"input",
-"output", "cache_read"?}, "retire_stage", "successor_model", …}]}`, prices in USD per 1M tokens, and an ETag. It is
-asked again each time, and kept under the user's cache folder for when it can't be reached.
+AiHubMix answers `GET /api/v1/models` with an ETag and `{"data": [{"model_id", "context_length", "max_output",
+"pricing": {"input", "output", "cache_read"?, "tiers"?}, "retire_stage", "successor_model", …}]}`, prices in USD per 1M
+tokens. It is asked again each time, and kept under the user's cache folder for when it can't be reached.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ class Offer(msgspec.Struct, frozen=True):
     """In the gateway's words; empty: nothing is said."""
     successor: str
     """The model to take instead; empty: none is named."""
+    tiered: bool = False
+    """The price is where tiers begin that change with the prompt's length, and no answer can be priced by it."""
 
     @property
     def retired(self) -> bool:
@@ -63,8 +65,8 @@ class Catalogue(msgspec.Struct, frozen=True):
 
     @property
     def prices(self) -> dict[str, Price]:
-        """The prices that are known, by id."""
-        return {offer.id: offer.price for offer in self.offers.values() if offer.price}
+        """The prices that are known, by id; no price is better than a wrong one, so those with tiers are left out."""
+        return {offer.id: offer.price for offer in self.offers.values() if offer.price and not offer.tiered}
 
     def check(self, ids: Iterable[str]) -> None:
         """Raise `JobError` for a model that is not there any more, or never was, naming what to take instead.
@@ -116,6 +118,7 @@ def _offer(entry: dict[str, Any]) -> Offer:
         max_output=_count(entry.get("max_output")),
         retire_stage="" if stage.lower() in {"none", "active", "normal", "0"} else stage,
         successor=_text(entry.get("successor_model")),
+        tiered=isinstance(entry.get("pricing"), Mapping) and bool(entry["pricing"].get("tiers")),
     )
 
 

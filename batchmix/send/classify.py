@@ -58,7 +58,8 @@ def _broken(exchange: Exchange, problem: str) -> Failure:
         return _wrong_address("web_page", "this base_url answers a web page; did you leave out /v1?")
     complaint = find_complaint(exchange.body)
     if complaint is None:
-        return Failure(Next.RETRY, "bad_answer" if exchange.body.strip() else "empty", f"the answer {problem}")
+        kind = "bad_answer" if exchange.body.strip() else "empty"
+        return Failure(Next.RETRY, kind, f"the answer {problem}", maybe_billed=True)
     statuses = [int(code) for code in complaint.codes if re.fullmatch("[45][0-9][0-9]", code)]
     return _by_rules(max(statuses, default=None), complaint)
 

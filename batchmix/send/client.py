@@ -21,7 +21,7 @@ from batchmix import __version__
 from batchmix.job import Timeouts
 from batchmix.records import Exchange, Request
 from batchmix.redact import Secrets
-from batchmix.send.connections import Connections, NotHttp, Reply
+from batchmix.send.connections import Connections, NotHttp, Reply, Silent
 from batchmix.send.deadlines import Deadlines
 from batchmix.send.listening import Fault, ended, listen
 from batchmix.send.proxies import proxy_for
@@ -105,11 +105,13 @@ class Client:
         fault: Fault = _NO_FAULT
         self._deadlines.start(task)
         try:
-            reply = await self._connections.post(self._base_url + request.path, request.body)
+            # What is not streamed says nothing until it is whole, so that its first byte has all the time there is.
+            first_byte_s = self._idle_s if request.streamed_choices else None
+            reply = await self._connections.post(self._base_url + request.path, request.body, first_byte_s)
             if request.streamed_choices and reply.status == 200:
                 stream = AnswerStream(request.streamed_choices, self._most_answer_bytes)
             await (listen(reply.content, stream, self._idle_s) if stream else self._read(reply, pieces))
-        except (aiohttp.ClientError, NotHttp, OSError, ValueError, _TooLarge) as error:
+        except (aiohttp.ClientError, NotHttp, Silent, OSError, ValueError, _TooLarge) as error:
             fault = self._fault(error, reply)
         except asyncio.CancelledError:
             if not self._deadlines.is_late(task) or task.uncancel() > cancels:
@@ -191,6 +193,8 @@ class Client:
         host = self._host
         if isinstance(error, _TooLarge):
             return "too_large", f"the answer from {host} is larger than {_size(self._most_answer_bytes)}", True
+        if isinstance(error, Silent):
+            return "timeout", f"nothing came from {host} for {self._idle_s:g} s", True
         if isinstance(error, aiohttp.ConnectionTimeoutError):
             return "timeout", f"no connection to {host} within {self._connect_s:g} s", False
         if isinstance(error, aiohttp.ClientSSLError):

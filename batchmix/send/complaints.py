@@ -12,7 +12,7 @@ from batchmix.send.answers import json_text, read_json
 
 _LONGEST_MESSAGE = 500
 _LONGEST_CODE = 100
-_MESSAGES = ("message", "detail", "msg", "error_msg")
+_MESSAGES = ("message", "detail", "msg", "error_msg", "status_msg")
 _QUOTED = re.compile(r"""(?<!\w)(['"`])((?:(?!\1(?!\w)).)*)(?:\1|$)""", re.ASCII)
 _LABEL = re.compile(r"(?:error|message|msg|detail)['\"]?\s*[:=]\s*$", re.IGNORECASE)
 
@@ -49,7 +49,8 @@ def find_complaint(body: bytes) -> Complaint | None:
     """Return the error in a body, or None where there is none. Never raises.
 
     OpenAI's `{"error": {"message", "type", "code"}}`, with only `message` sure; `{"error": "text"}`; Gemini's list
-    around it; FastAPI's and vLLM's `{"detail": …}` and `{"message": …}`; `{"code", "msg"}`; a text alone.
+    around it; FastAPI's and vLLM's `{"detail": …}` and `{"message": …}`; `{"code", "msg"}`; MiniMax's `base_resp`; a
+    text alone.
     """
     found = read_json(body)
     if isinstance(found, list) and found:
@@ -58,7 +59,7 @@ def find_complaint(body: bytes) -> Complaint | None:
         return Complaint(one_line(found))
     if not isinstance(found, dict):
         return None
-    error = found.get("error") or found.get("errors")
+    error = found.get("error") or found.get("errors") or found.get("base_resp")
     if not error:
         if not any(isinstance(found.get(name), str | list | dict) and found[name] for name in _MESSAGES):
             return None

@@ -36,6 +36,10 @@ class NotHttp(Exception):
     """What came is no HTTP."""
 
 
+class Silent(Exception):
+    """Nothing came in the time that a first byte has."""
+
+
 class Reply:
     """An answer up to the end of its headers; `finish` has to be called when no more is wanted of it."""
 
@@ -95,10 +99,10 @@ class Connections:
     async def __aexit__(self, *_: object) -> None:
         await self._connector.close()
 
-    async def post(self, url: str, body: bytes) -> Reply:
+    async def post(self, url: str, body: bytes, first_byte_s: float | None = None) -> Reply:
         """Send a request and return what is heard up to the end of the headers.
 
-        Raises `ClientError`, `OSError`, `ValueError` (the URL is none) and `NotHttp`.
+        Raises `ClientError`, `OSError`, `ValueError` (the URL is none), `NotHttp`, and `Silent` after `first_byte_s`.
         """
         target = self._targets.get(url) or self._target(url)
         connection = await self._open(target)
@@ -110,7 +114,9 @@ class Connections:
                 read_until_eof=True, max_line_size=_MOST_HEADER_BYTES, max_field_size=_MOST_HEADER_BYTES
             )
             protocol.transport.write(target.message(body))
-            return await _reply(protocol, connection)
+            if first_byte_s is None:
+                return await _reply(protocol, connection)
+            return await _reply_within(first_byte_s, protocol, connection)
         except BaseException:
             connection.close()
             raise
@@ -157,3 +163,13 @@ async def _reply(protocol: ResponseHandler, connection: Connection) -> Reply:
             raise NotHttp from error
         if not 100 <= message.code < 200:  # "continue" and the like go before an answer
             return Reply(message.code, message.headers, content, connection)
+
+
+async def _reply_within(first_byte_s: float, protocol: ResponseHandler, connection: Connection) -> Reply:
+    try:
+        async with asyncio.timeout(first_byte_s) as limit:
+            return await _reply(protocol, connection)
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise Silent from error

@@ -1,6 +1,8 @@
-"""One small GET without a key: what a gateway tells everybody."""
+"""One small GET: what a gateway tells everybody, or with a key the key's owner."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import aiohttp
 
@@ -14,12 +16,16 @@ class FetchError(Exception):
     """Nothing of use came back; says why, in words that can be shown."""
 
 
-async def fetch(url: str, etag: str, timeout_s: float) -> tuple[str, bytes] | None:
+async def fetch(
+    url: str, etag: str, timeout_s: float, more: Mapping[str, str] | None = None
+) -> tuple[str, bytes] | None:
     """Return ETag (perhaps empty) and body of what stands at an address; None where it is still what `etag` names.
+
+    `more` are headers, which are sent to no other address: redirections are not followed.
 
     Raises `FetchError`, and `JobError` for a proxy that can't be used.
     """
-    headers = {"Accept": "application/json", "User-Agent": f"batchmix/{__version__}"}
+    headers = {"Accept": "application/json", "User-Agent": f"batchmix/{__version__}", **(more or {})}
     if etag:
         headers["If-None-Match"] = etag
     timeout = aiohttp.ClientTimeout(total=timeout_s)

@@ -27,11 +27,13 @@ def listed_price(model: str, base_url: str) -> Price | None:
         found = calc_price(Usage(input_tokens=1), model, provider_api_url=address).model_price
     except LookupError:
         return None
-    asked, said = _usd(found.input_mtok), _usd(found.output_mtok)
-    return None if asked is None or said is None else Price(asked, said, _usd(found.cache_read_mtok))
+    parts = (found.input_mtok, found.output_mtok, found.cache_read_mtok)
+    asked, said, cached = map(_usd, parts)
+    tiers = [tier.start for part in parts for tier in getattr(part, "tiers", ())]
+    return None if asked is None or said is None else Price(asked, said, cached, min(tiers, default=None))
 
 
 def _usd(value: Any) -> float | None:
-    """Return USD per 1M tokens; of a price that rises with the prompt's length, where it begins."""
+    """Return USD per 1M tokens; of a price that changes with the prompt's length, where it begins."""
     value = getattr(value, "base", value)
     return None if value is None else float(value)

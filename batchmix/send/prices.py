@@ -33,12 +33,14 @@ class Prices:
 
 
 def cost_usd(price: Price, usage: Usage) -> float | None:
-    """Return the cost of some usage; None where the provider did not tell it.
+    """Return the cost of some usage; None where the provider did not tell it, or the prompt is too long for the price.
 
     ((prompt - cached) · input + cached · cache_read + completion · output) / 1e6, as AiHubMix counts; reasoning
     tokens are inside completion tokens.
     """
     if usage.prompt_tokens is None or usage.completion_tokens is None:
+        return None
+    if price.up_to is not None and usage.prompt_tokens > price.up_to:
         return None
     cached = min(usage.cached_tokens or 0, usage.prompt_tokens)
     cache_read = price.input if price.cache_read is None else price.cache_read

@@ -75,7 +75,7 @@ _MONEY_WORDS = _words(
     r"balance is (?:insufficient|too low|not enough|exhausted|overdue)", r"overdue balance", r"is in arrears",
     r"insufficient (?:account |user )?(?:balance|credits?|funds|quota)", r"used all available credits",
     r"exceeded your current quota", r"not enough (?:credits?|balance)", r"budget has been exceeded|exceededbudget",
-    r"spend(?:ing)? (?:limit|cap)", r"reached .{0,30}usage limits?\b", r"quota (?:is )?(?:not enough|insufficient|exhausted|used up)",
+    r"spend(?:ing)? (?:limit|cap)", r"out of call volume quota", r"reached .{0,30}usage limits?\b", r"quota (?:is )?(?:not enough|insufficient|exhausted|used up)",
     r"余额不足|额度不足|(?:额度|余额)已?(?:用尽|用完|耗尽)|预扣费额度失败|欠费",
 )  # fmt: skip
 # Under 400, 500 and 503 a gateway hands through what its own provider said to it, and words may come out of a prompt.
@@ -104,7 +104,8 @@ _DENIED_WORDS = _words(
     r"not (?:authorized|allowed) to (?:access|use|sample from) (?:(?:the|this) )?(?:requested )?models?\b",
     r"not have (?:access|permission) to (?:use )?(?:(?:the|this) )?model", r"no access to (?:model|any model)",
     r"must be verified to (?:use|stream) (?:the|this) model", r"has not activated the model",
-    r"not found the model .{0,120} or permission denied", r"received model group=",
+    r"not found the model .{0,120} or permission denied", r"n['’]t have access to the model\b", r"^model (?:is )?disabled\b",
+    r"not have permission to use the specified resource", r"received model group=",
     r"无权(?:使用|访问).{0,20}模型",
 )  # fmt: skip
 _RETIRED_CODES = _codes("model_retired model_deprecated model_decommissioned")
@@ -119,20 +120,25 @@ _NO_CHANNEL = r"incorrect model id|no available channels?\b|无可用渠道"
 _NO_CHANNEL_WORDS = _words(_NO_CHANNEL)
 _NO_MODEL_WORDS = _words(
     _NO_CHANNEL, r"no such model", r"unknown model\b(?! error)", r"is not a valid model", r"^\W*model: \S+(?: \(|$)",
-    r"invalid model(?: name| id)?(?::| passed| specified|$)", r"\bmodels/\S{1,120} is not found", r"no endpoints found",
+    r"model identifier is invalid", r"invalid model(?: name| id)?(?::| passed| specified|$)", r"\bmodels/\S{1,120} is not found", r"no endpoints found",
     r"api deployment for this resource does not exist",
     r"\bmodel(?::? ?\S{1,120},?)? (?:is |was )?(?:not found|does not exist|not exist)",
     r"模型.{0,60}不存在|不存在.{0,10}模型",
 )  # fmt: skip
 
+_ELSEWHERE_WORDS = _words(
+    r"\bnot a chat model\b", r"only supported in v1/", r"not supported in the v1/", r"with on-demand throughput isn['’]t supported",
+)  # fmt: skip
+
 _BLOCKED_CODES = _codes("account_deactivated unsupported_country_region_territory ip_not_authorized")
 _BLOCKED_WORDS = _words(
-    r"\b(?:account|user|organization|project|key|token)\b.{0,60}\b(?:is|was|been) (?:suspended|banned|disabled|deactivated|locked|terminated)\b",
-    r"account (?:suspended|banned|blocked|disabled|deactivated)", r"\bip ranges?\b",
+    r"\b(?:account|user|organization|project|consumer|key|token)\b.{0,60}\b(?:is|was|been) (?:suspended|banned|disabled|deactivated|locked|terminated)\b",
+    r"account (?:suspended|banned|blocked|disabled|deactivated)", r"\bip ranges?\b", r"virtual network|firewall rules",
     r"\bip\b.{0,60}\b(?:blocked|not (?:allowed|authorized|permitted|in)\b)",
     r"(?:country|region).{0,40}not supported|not in .{0,20}whitelist",
     r"(?:用户|账户|账号|令牌|密钥).{0,12}(?:封禁|禁用|冻结)|白名单|网段|\bip.{0,30}不在|无权访问.{0,40}分组|分组.{0,40}已被弃用",
 )  # fmt: skip
+_PLACE_WORDS = _words(r"location is not supported", r"(?:country|region).{0,40}not supported")
 _KEY_CODES = _codes("invalid_api_key authentication_error api_key_invalid invalidapikey")
 _KEY_WORDS = _words(
     r"(?:invalid|incorrect|expired) api.?key", r"api.?key (?:is )?(?:not valid|invalid|expired)", r"^key error\b",
@@ -155,6 +161,7 @@ _LENGTH_WORDS = _words(
     r"context (?:length|window|size)", r"maximum (?:context|input|prompt)", r"too many (?:input |prompt )?tokens",
     r"(?:prompt|input|message)s? (?:is|are) too long", r"input (?:token|length).{0,60}(?:exceed|limit|range)",
     r"range of input length", r"reduce the length", r"exceeded model token limit", r"prompt contains \d+ tokens",
+    r"`inputs` tokens", r"prompt ?超长",
     r"上下文(?:长度|窗口)|输入.{0,12}(?:过长|超出|超过)",
 )  # fmt: skip
 _NEVER_FITS_WORDS = _words(r"request too large for", r"tokens must be reduced")
@@ -166,18 +173,19 @@ _RATE_WORDS = _words(
 )  # fmt: skip
 _SLOW_CODES = _codes("server_is_overloaded slow_down rate_limit_exceeded rate_limit_error serveroverloaded")
 _SLOW_WORDS = _words(
-    r"rate.?limit", r"too many requests", r"overloaded", r"slow down", r"load is saturated",
+    r"rate.?limit", r"too many requests", r"overloaded", r"slow down", r"load is saturated", r"request limit reached",
     r"请求过于频繁|请求过多|负载已饱和|限流|限速|并发数过高",
 )  # fmt: skip
 
 _AGAIN = "then give the same command again"
 TOP_UP = f"top up the account, {_AGAIN}"
 _TOP_UP_OR_LESS = f"top up the account, or lower max_tokens or limits.concurrency, {_AGAIN}"
-_SET_KEY = f"set the key in the environment variable, {_AGAIN}"
+_SET_KEY = f"set the right key in the environment variable that provider.api_key_env names, {_AGAIN}"
 _TOP_UP_THERE = "the account that pays for this model is empty: top it up, or choose another model"
 _OTHER_MODEL = "choose a model that the key may use"
 _COPY_ID = "copy the model's id from the catalogue; capital letters count"
 _SUCCESSOR = "choose its successor"
+_OTHER_ENDPOINT = "choose another model, or the endpoint that this one has"
 _LOOK_AT_URL = "look at provider.base_url, and at the model's id"
 _REJECT, _RETRY, _PAUSE, _STOP_MODEL, _STOP_RUN = Next.REJECT, Next.RETRY, Next.PAUSE, Next.STOP_MODEL, Next.STOP_RUN
 _REQUEST = (400, 406, 411, 413, 414, 415, 417, 422, 431)
@@ -202,7 +210,9 @@ RULES = (
     Rule("model_retired", _STOP_MODEL, (410,), advice=_SUCCESSOR),
     Rule("model_not_found", _STOP_MODEL, (400, 403, 404, 422), _NO_MODEL_CODES, _NO_MODEL_WORDS, _COPY_ID),
     Rule("model_not_found", _RETRY, (500, 503), _NO_MODEL_CODES, _NO_CHANNEL_WORDS, _COPY_ID, at_first=_STOP_MODEL),
+    Rule("wrong_endpoint", _STOP_MODEL, (400, 404), words=_ELSEWHERE_WORDS, advice=_OTHER_ENDPOINT),
     # Who asks, and from where.
+    Rule("server_error", _RETRY, (400,), words=_PLACE_WORDS, attempts=FEW),
     Rule("account_blocked", _STOP_RUN, (401, 403, 412), _BLOCKED_CODES, _BLOCKED_WORDS, f"ask the provider, {_AGAIN}"),
     Rule("invalid_key", _STOP_RUN, (401,), advice=_SET_KEY),
     Rule("invalid_key", _STOP_RUN, (403,), _KEY_CODES, _KEY_WORDS, _SET_KEY),
@@ -227,6 +237,10 @@ RULES = (
     Rule("rejected", _REJECT, _REQUEST),
     Rule("not_found", _RETRY, (404, 405), advice=_LOOK_AT_URL, attempts=FEW),
 )  # fmt: skip
+OF_THE_JOB = _codes("""
+    model_denied model_retired model_not_found wrong_endpoint not_offered redirect web_page not_found refused_parameter
+    rejected content_filter context_length unknown""")
+"""Types of failures that, where they stop a model, go away only when the job changes, or the command."""
 UNKNOWN = Rule("unknown", Next.RETRY, attempts=FEW)
 """Where no rule fits."""
 

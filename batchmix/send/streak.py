@@ -1,4 +1,4 @@
-"""The rule that stops a broken job early: the first requests all end with the same rejection, or unknown error."""
+"""The rule that stops a broken job early: requests that all end with the same rejection, or unknown error."""
 
 from __future__ import annotations
 
@@ -15,26 +15,25 @@ class Streak:
     """Holds failures back for as long as all that ended was the same failure.
 
     What is held has no end yet: if the job is stopped because the streak is full, the rows are asked again by the
-    next start, when the cause may be mended.
+    next start, when the cause may be mended. Once anything else has come it takes many more, since in a sorted input
+    rows that are refused may stand together.
     """
 
-    LENGTH = 20
+    FIRST, LATER = 20, 500
 
     def __init__(self) -> None:
+        self.length = self.FIRST
+        """So many make it full."""
         self._held: list[tuple[Request, Failure]] = []
-        self._over = False
-
-    def __len__(self) -> int:
-        return len(self._held)
 
     @property
     def is_full(self) -> bool:
         """Whether the job should be stopped."""
-        return len(self._held) >= self.LENGTH
+        return len(self._held) >= self.length
 
     def holds(self, request: Request, failure: Failure) -> bool:
         """Take a failure if it continues the streak; return whether it did."""
-        if self._over or failure.type in _OF_THE_ROW:
+        if failure.type in _OF_THE_ROW:
             return False
         if self._held and _signature(self._held[0][1]) != _signature(failure):
             return False
@@ -43,7 +42,7 @@ class Streak:
 
     def broken(self) -> list[tuple[Request, Failure]]:
         """End the streak; return what was held."""
-        self._over = True
+        self.length = self.LATER
         held, self._held = self._held, []
         return held
 

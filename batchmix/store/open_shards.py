@@ -12,8 +12,9 @@ import msgspec
 import pyarrow as pa
 
 from batchmix.errors import Next, NoSpace
-from batchmix.records import Board, Completion, Exchange, Failure, Request, Unsendable
-from batchmix.store.parts import part_path, seal_part
+from batchmix.records import Board, Completion, Exchange, Failure, Key, Request, Unsendable
+from batchmix.store.firsts import Firsts, PartAnswers, firsts_in
+from batchmix.store.parts import list_parts, part_path, seal_part
 from batchmix.store.results import Price, Results
 from batchmix.store.reuse import Found
 from batchmix.store.rundir import Layout, Reserve
@@ -129,6 +130,19 @@ class OpenShards:
             self._open.pop(index).close()
         else:
             self._full.put_nowait(self._open[index])
+
+    def answer(self, key: Key, hash_: str, parts: PartAnswers) -> Exchange | None:
+        """Return the answer that the run has to a request, or None; reads files, and may be called from any thread."""
+        index = key[0] // self._blueprint.shard_rows
+        shard = self._open.get(index)
+        event = shard.answer(key) if shard else None
+        if event is not None:
+            return event.exchange() if event.hash == hash_ else None
+        return parts.answer(part_path(self._layout.data, index), key, hash_)
+
+    def firsts(self, model: str) -> Firsts:
+        """Return the rows in which a model's answers stand in sealed parts; reads them all."""
+        return firsts_in(list_parts(self._layout.data).values(), model)
 
     async def _sync_often(self) -> None:
         while True:

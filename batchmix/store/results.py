@@ -168,10 +168,10 @@ def add_rows(totals: Totals, rows: list[ResultRow]) -> None:
     for (model, status), count in collections.Counter(zip(columns["model"], columns["status"], strict=True)).items():
         setattr(totals, status, getattr(totals, status) + count)
         totals.count(model, status, count)
-    costs = [cost for cost in columns["cost_usd"] if cost is not None]
+    costs = [cost for cost in itertools.compress(columns["cost_usd"], paid) if cost is not None]
     if costs:
         totals.cost_usd = (totals.cost_usd or 0.0) + sum(costs)
-    totals.unpriced += columns["status"].count("ok") - len(costs)
+    totals.unpriced += columns["status"].count("ok") - paid.count(False) - len(costs)
     costly = zip(columns["model"], columns["cost_usd"], columns["maybe_billed"], strict=True)
     for model, usd, lost in itertools.compress(costly, paid):
         if usd is not None or lost:

@@ -22,7 +22,7 @@ from batchmix.store.rundir import Layout
 
 _WHOLE = {"stop", "tool_calls", "function_call", None}
 """Answers that were cut short or filtered are asked again."""
-_COLUMNS = ["request_hash", "sample", "raw", "http_status", "request_id", "served_model"]
+EXCHANGE_COLUMNS = ["request_hash", "sample", "raw", "http_status", "request_id", "served_model"]
 _ROW_BITS = 32
 
 
@@ -82,7 +82,7 @@ class Reusable:
             folder, path = self._parts[place >> _ROW_BITS]
             row = self._row(path, place & ((1 << _ROW_BITS) - 1))
             if row["request_hash"] == request.hash and row["sample"] == request.sample and row["raw"] is not None:
-                return Found(folder, _exchange(row))
+                return Found(folder, exchange_of(row))
         return None
 
     def _row(self, path: Path, number: int) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class Reusable:
                 group = first = 0
                 while number >= first + (rows := file.metadata.row_group(group).num_rows):
                     group, first = group + 1, first + rows
-                self._rows = file.read_row_group(group, columns=_COLUMNS).to_pylist()
+                self._rows = file.read_row_group(group, columns=EXCHANGE_COLUMNS).to_pylist()
                 self._at = (path, first)
         return self._rows[number - self._at[1]]
 
@@ -127,7 +127,8 @@ def _sorted(values: array[int], order: pa.Array) -> array[int]:
     return found
 
 
-def _exchange(row: dict[str, Any]) -> Exchange:
+def exchange_of(row: dict[str, Any]) -> Exchange:
+    """Return an answer as the wire saw it from `EXCHANGE_COLUMNS` of its result row, as of now."""
     now = time.time_ns() // 1_000_000
     return Exchange(
         sent_at_ms=now,

@@ -49,6 +49,8 @@ class Start(msgspec.Struct):
     """None while it runs, and for ever after a kill."""
     exit_code: int | None = None
     reason: str = ""
+    limited_by: dict[str, list[tuple[float, str]]] = {}
+    """By model: from which second on what kept it from being faster; empty text: nothing but the answers themselves."""
 
 
 class RunFile(msgspec.Struct):

@@ -46,7 +46,7 @@ class Entry(msgspec.Struct, gc=False):
     in_flight: int = 0
     """The attempt that was sent and whose end is not known yet; 0 where there is none."""
     unheard: int = 0
-    """Attempts whose end was never heard, without the one in flight."""
+    """Attempts that may have been billed for nothing, without the one in flight."""
     wanted: bool = False
     """The job asks for this key now."""
 
@@ -68,8 +68,8 @@ def read_entries(part: Path) -> dict[Key, Entry]:
     return entries
 
 
-def fold(entries: dict[Key, Entry], line: Line, lane: int, *, answered: bool) -> None:
-    """Fold one event into the entries; `answered` says whether a `Heard` is an answer."""
+def fold(entries: dict[Key, Entry], line: Line, lane: int, outcome: Completion | Failure | None) -> None:
+    """Fold one event into the entries; `outcome` says what a `Heard` is."""
     event = line.event
     entry = entries.get(event.key)
     if entry is None:
@@ -77,7 +77,7 @@ def fold(entries: dict[Key, Entry], line: Line, lane: int, *, answered: bool) ->
     if isinstance(event, Sent):
         _fold_sent(entry, event.attempt)
     elif isinstance(event, Heard):
-        _fold_heard(entry, event, Place(lane, line.offset, line.length), answered=answered)
+        _fold_heard(entry, event, Place(lane, line.offset, line.length), outcome)
     elif not (entry.status == "ok" and entry.hash == event.hash):
         entry.status, entry.hash = event.status, event.hash
         entry.result = Place(lane, line.offset, line.length)
@@ -91,15 +91,16 @@ def _fold_sent(entry: Entry, attempt: int) -> None:
     entry.in_flight = entry.attempts = attempt
 
 
-def _fold_heard(entry: Entry, event: Heard, place: Place, *, answered: bool) -> None:
+def _fold_heard(entry: Entry, event: Heard, place: Place, outcome: Completion | Failure | None) -> None:
+    billed = event.maybe_billed or (isinstance(outcome, Failure) and outcome.maybe_billed)
     if entry.in_flight == event.attempt:
         entry.in_flight = 0
-        entry.unheard += event.maybe_billed
+        entry.unheard += billed
     elif event.attempt > entry.attempts:  # the line of its intent was damaged
         entry.attempts = event.attempt
-        entry.unheard += event.maybe_billed
+        entry.unheard += billed
     entry.last_heard = place
-    if answered:
+    if isinstance(outcome, Completion):
         entry.status, entry.hash, entry.result = "ok", event.hash, place
 
 
@@ -139,7 +140,7 @@ class Shard:
             if isinstance(found, Damage):
                 self.damage.append(f"{name}: {found.length} bytes at {found.offset} are damaged and were skipped")
             else:
-                fold(self.entries, found, lane, answered=_is_answer(found.event, self._judge))
+                fold(self.entries, found, lane, _outcome(found.event, self._judge))
 
     def _file(self, lane: int) -> BinaryIO:
         file = self._reading.get(lane)
@@ -153,6 +154,18 @@ class Shard:
         if event is None:
             raise OSError(f"{self._journals[place.lane]}: the line at {place.offset} can no longer be read")
         return event
+
+    def answer(self, key: Key) -> Heard | None:
+        """Return the answer that the journals have to a key, or None; may be called from any thread."""
+        entry = self.entries.get(key)
+        if entry is None or entry.status != "ok" or entry.result is None:
+            return None
+        place = entry.result
+        # By a file of its own: the sealing thread closes the others, and takes the journals away.
+        with contextlib.suppress(FileNotFoundError), self._journals[place.lane].open("rb") as file:
+            event = decode_line(os.pread(file.fileno(), place.length, place.offset))
+            return event if isinstance(event, Heard) else None
+        return None
 
     def needs(self, request: Request | Unsendable, *, retry_rejected: bool) -> bool:
         """Return whether a request has work left, and note that the job wants its result."""
@@ -180,17 +193,18 @@ class Shard:
         event = heard(request.key, entry.attempts, request.hash, request.path, exchange)
         place = Place(lane, *self._journal(lane).append(event))
         outcome = self._judge(exchange, request.path)
-        _fold_heard(entry, event, place, answered=isinstance(outcome, Completion))
+        _fold_heard(entry, event, place, outcome)
         return outcome
 
     def reused(self, lane: int, request: Request, exchange: Exchange, run: str) -> bool:
         """Record an answer that another run has paid for, if it is one. Raises `NoSpace`."""
-        if not isinstance(self._judge(exchange, request.path), Completion):
+        outcome = self._judge(exchange, request.path)
+        if not isinstance(outcome, Completion):
             return False
         event = heard(request.key, 0, request.hash, request.path, exchange)
         event = msgspec.structs.replace(event, reused_from=run)
         place = Place(lane, *self._journal(lane).append(event))
-        _fold_heard(self.entries[request.key], event, place, answered=True)
+        _fold_heard(self.entries[request.key], event, place, outcome)
         return True
 
     def ended(self, lane: int, request: Request | Unsendable, status: str, failure: Failure) -> None:
@@ -199,7 +213,7 @@ class Shard:
         message = failure.message.encode("utf-8", "replace").decode()
         event = Ended(*request.key, attempts, request_hash(request), status, failure.type, message, failure.code)
         offset, length = self._journal(lane).append(event)
-        fold(self.entries, Line(offset, length, event), lane, answered=False)
+        fold(self.entries, Line(offset, length, event), lane, None)
 
     def sync(self) -> None:
         """Bring the journals to the disk; may be called from another thread."""
@@ -250,5 +264,5 @@ def request_hash(request: Request | Unsendable) -> str:
     return request.hash if isinstance(request, Request) else ""
 
 
-def _is_answer(event: Event, judge: Judge) -> bool:
-    return isinstance(event, Heard) and isinstance(judge(event.exchange(), event.path), Completion)
+def _outcome(event: Event, judge: Judge) -> Completion | Failure | None:
+    return judge(event.exchange(), event.path) if isinstance(event, Heard) else None

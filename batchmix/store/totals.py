@@ -59,7 +59,7 @@ class Totals(msgspec.Struct):
     """Answers that were taken from other runs; their tokens are in no sum here."""
     attempts: int = 0
     maybe_billed: int = 0
-    """Attempts that were sent and whose end was never heard."""
+    """Attempts that were sent and whose end was never heard, or held no answer under a 200."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     total_tokens: int = 0

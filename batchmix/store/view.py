@@ -35,7 +35,7 @@ class View(msgspec.Struct):
     in_flight: list[Key]
     """Requests under way; empty while nobody works on the run."""
     maybe_billed: list[Key]
-    """Requests of which an attempt was sent and its end never heard."""
+    """Requests of which an attempt may have been billed for nothing."""
     damage: list[str]
 
     @property
@@ -76,7 +76,26 @@ class View(msgspec.Struct):
             "last_finished_at": _iso(totals.last_finished_ms),
             "failures": {kind: msgspec.to_builtins(value) for kind, value in sorted(totals.failures.items())},
             "models": totals.models,
+            "judges": self.judges,
         }
+
+    @property
+    def judges(self) -> dict[str, dict[str, Any]]:
+        """What each judge has done and cost, by its name, as its own summary says; in no sum of this run's."""
+        return judges_in(self.layout.evaluation)
+
+
+def judges_in(evaluation: Path) -> dict[str, dict[str, Any]]:
+    """Return what the judges in a run's folder of evaluation have done and cost."""
+    found = {}
+    for path in sorted(evaluation.glob("judge-*/run/summary.json")):
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            summary = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+            found[path.parts[-3].removeprefix("judge-")] = {name: summary.get(name) for name in _OF_JUDGES}
+    return found
+
+
+_OF_JUDGES = ("ok", "failed", "prompt_tokens", "completion_tokens", "cost_usd", "maybe_billed_usd")
 
 
 def _iso(ms: int | None) -> str | None:

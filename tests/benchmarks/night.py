@@ -9,6 +9,7 @@ most 1.2 times the faults, and the run ends within 10 s of its last answer. It t
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import subprocess
@@ -20,11 +21,13 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tests.killing import command, fetch, provider, write_rows
+from tests.killing import Outcome, command, compare_ledger, fetch, provider, write_rows
 
 FAULTS = "500=0.03&503=0.02&cut=0.01&hang=0.005&html=0.005"
 KILLED_AFTER_S, DOWN_AFTER_S = 8.0, 14
 HANGS_S = 5
+CONCURRENCY = 200
+MAYBE_BILLED = ("hang", "cut", "stream_ends")
 
 
 def main() -> None:
@@ -39,7 +42,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, provider(behaviour) as url:
         rows, out = Path(folder) / "rows.jsonl", Path(folder) / "out"
         write_rows(rows, asked.rows)
-        more = ["--concurrency", "200", "--set", f"timeouts.total_s={HANGS_S}", "--set", "output.shard_rows=2000"]
+        more = [
+            "--concurrency",
+            str(CONCURRENCY),
+            "--set",
+            f"timeouts.total_s={HANGS_S}",
+            "--set",
+            "output.shard_rows=2000",
+        ]
         more += ["--set", "params.stream=true"] if asked.stream else []
         call = command(url, rows, out, *more)
         began = time.monotonic()
@@ -49,29 +59,46 @@ def main() -> None:
             sys.exit("the run was over before it could be killed")
         except subprocess.TimeoutExpired:
             os.kill(process.pid, signal.SIGKILL)
+            killed_at = time.monotonic()
             process.wait()
         done = subprocess.run(call, capture_output=True, text=True, check=False)
-        ended_ms = time.time() * 1000
-        report(url, out, asked.rows, ended_ms)
-        print(f"exit {done.returncode} after {time.monotonic() - began:.0f} s")
-        if done.returncode:
-            print(done.stderr)
+        took_s, ended_ms = time.monotonic() - began, time.time() * 1000
+        print(f"exit {done.returncode} after {took_s:.0f} s {done.stderr}".rstrip())
+        checks = report(url, out, asked.rows, killed_at, ended_ms)
+    checks["it ends with 0"] = done.returncode == 0
+    for promise, kept in checks.items():
+        print(f"{'kept' if kept else 'BROKEN'}: {promise}")
+    sys.exit(not all(checks.values()))
 
 
-def report(url: str, out: Path, rows: int, ended_ms: float) -> None:
-    """Print what the night came to."""
+def report(url: str, out: Path, rows: int, killed_at: float, ended_ms: float) -> dict[str, bool]:
+    """Print what the night came to, by the provider's own account, and return which promises were kept."""
     account = fetch(url, "account")
-    table = pq.read_table(out / "data", columns=["status", "attempts", "maybe_billed", "finished_at"])
+    table = pq.read_table(out / "data", columns=["row", "status", "attempts", "maybe_billed", "finished_at"])
     answered = pc.sum(pc.equal(table["status"], "ok")).as_py()
-    last_ms = pc.max(table["finished_at"]).as_py().timestamp() * 1000
+    end_s = (ended_ms - pc.max(table["finished_at"]).as_py().timestamp() * 1000) / 1000
     faults = sum(account["faults"].values())
+    retries = account["retries"]
+    kills = Outcome()
+    compare_ledger(kills, url, [killed_at])
+    billed = sum(account["faults"].get(kind, 0) for kind in MAYBE_BILLED)
+    counted = pc.sum(table["maybe_billed"]).as_py()
+    summary = json.loads((out / "summary.json").read_text())["maybe_billed"]
     print(f"{answered:,} of {rows:,} rows answered, {table.num_rows:,} rows in the result")
     print(f"{account['requests']:,} requests, {faults:,} faults: {account['faults']}")
-    retries = account["requests"] - rows
-    print(f"retries {retries:,}: {retries / faults:.2f} times the faults (and what the kill cut off)")
-    print(f"asked for again although answered whole: {account['again']}")
-    print(f"maybe billed for nothing: {pc.sum(table['maybe_billed']).as_py()}")
-    print(f"from the last answer to the end: {(ended_ms - last_ms) / 1000:.1f} s")
+    print(f"{retries:,} requests for what had come before without an answer: {retries / faults:.2f} times the faults")
+    print(f"answers asked for again: {len(kills.again)} {kills.again[:5]}; {kills.late} that left as the kill came")
+    print(
+        f"maybe billed: {counted:,} in the rows, {summary:,} in the summary; {billed:,} hung or were cut, the rest was killed"
+    )
+    print(f"from the last answer to the end: {end_s:.1f} s")
+    return {
+        "every row has its answer, in order": answered == rows and table["row"].to_pylist() == list(range(rows)),
+        "no answer is asked for twice": not kills.again,
+        "retries are at most 1.2 times the faults": retries <= 1.2 * faults,
+        "what may have been billed is counted": billed <= counted == summary <= billed + CONCURRENCY,
+        "it ends within 10 s of its last answer": end_s <= 10,
+    }
 
 
 if __name__ == "__main__":

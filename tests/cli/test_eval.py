@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_run import batchmix, refused
+from tests.calling import batchmix, refused
 from tests.conftest import Provider
 
 JOB = """

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from batchmix.cli.past import sparkline
+from tests.calling import batchmix, refused
 from tests.cli.test_eval import JOB, write
-from tests.cli.test_run import batchmix, refused
 from tests.conftest import Provider
 
 

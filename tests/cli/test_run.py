@@ -14,30 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchmix.rehearsal.kinds import KINDS
+from tests.calling import MARKER, batchmix, refused
 from tests.conftest import Provider
 from tests.killing import fetch, status, write_rows
-
-MARKER = "sk-MARKER-9f8e7d6c5b4a"
-
-
-def batchmix(
-    *call: str, stdin: str | None = None, cwd: Path | None = None, **env: str
-) -> subprocess.CompletedProcess[str]:
-    """Run the program; its environment has no key unless one is given."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("AIHUBMIX")}
-    clean |= {"https_proxy": "http://127.0.0.1:9"}  # nothing leaves this machine
-    return subprocess.run(
-        [sys.executable, "-m", "batchmix", *call],
-        capture_output=True, text=True, input=stdin if stdin is not None else "", cwd=cwd, env=clean | env, check=False,
-    )  # fmt: skip
-
-
-def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
-    """Hold a call to a clear message and exit code 2."""
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    for word in words:
-        assert word in done.stderr
 
 
 @pytest.fixture
@@ -195,6 +174,11 @@ def test_plan_sends_nothing_and_writes_nothing(job: Path, standin: Provider) -> 
     assert (planned["done"], planned["requests"]) == (2, 3)
 
 
+def test_plan_shows_what_other_programs_take_for_an_end_of_line_within_its_line(job: Path) -> None:
+    (job.parent / "rows.jsonl").write_text('{"id": "a", "text": "a\\u2028b\\u0085c"}\n')
+    assert '"content": "Say a\\x2028b\\x85c"' in batchmix("plan", str(job)).stdout
+
+
 def test_rows_can_be_piped_in_and_an_empty_pipe_resumes(tmp_path: Path, standin: Provider) -> None:
     call = (
         "run",
@@ -322,3 +306,11 @@ def test_rehearse_names_its_kinds_and_refuses_what_it_cannot_play() -> None:
 def test_a_mistyped_option_is_exit_2() -> None:
     refused(batchmix("run", "x.jsonl", "--modle", "m"), "--model")
     refused(batchmix("status", "/nonexistent"), "run.json")
+
+
+def test_a_job_without_a_model_is_refused(rows: Path, tmp_path: Path) -> None:
+    done = batchmix(
+        "run", str(rows), "--prompt", "{{ text }}", "--base-url", "rehearsal:", "--out", str(tmp_path / "run")
+    )
+    refused(done, "model: is missing", "--model")
+    assert not (tmp_path / "run").exists()

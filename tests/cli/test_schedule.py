@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_run import MARKER, batchmix, refused
+from tests.calling import MARKER, batchmix, refused
 
 EXAMPLE = Path(__file__).parent.parent.parent / "jobs/nightly/capitals.toml"
 SCHEDULE = '[schedule]\ncron = "30 2 * * *"\ntimezone = "Europe/Berlin"\n'

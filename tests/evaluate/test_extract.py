@@ -23,6 +23,16 @@ from batchmix.evaluate.extract import NOTHING, choice, json_value, numbers
         ("\\boxed{17}", [17]),
         ("9" * 400, []),
         ("", []),
+        ("-.5e3", [-500]),
+        ("50%", [50]),
+        ("1.234,5 Euro, nicht 1.000.000", [1234.5, 1_000_000]),
+        ("0,5 oder 12,34", [0.5, 12.34]),
+        ("1,234 and 1.234", [1234, 1.234]),
+        ("1\u202f234,5", [1234.5]),
+        ("3/4, or 2 1/2, or -\\frac{1}{8}", [0.75, 2.5, -0.125]),
+        ("on 1/2/2024", [1, 2, 2024]),
+        ("1/0", []),
+        ("version 2.0.1 of 3.5", [2.0, 3.5]),
     ],
 )
 def test_numbers_are_found_in_prose(text: str, found: list[float]) -> None:
@@ -49,6 +59,16 @@ def test_numbers_are_found_in_prose(text: str, found: list[float]) -> None:
         ("Both (A) and (B) are right", None),
         ("None of them.", None),
         ("A dog", None),
+        ("(c) is right", "C"),
+        ("Answer: b", "B"),
+        ("Answer: a dog", None),
+        ("Both A and B", None),
+        ("It is A or B", None),
+        ("not B", None),
+        ("I think it's B, because the others are wrong", "B"),
+        ("正确答案：C。", "C"),
+        ("答案是B", "B"),
+        ("Die Antwort ist D.", "D"),
         ("E", None),
         ("", None),
     ],
@@ -74,7 +94,19 @@ def test_json_is_found_alone_fenced_or_in_prose(text: str, value: object) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 100_000, "{" * 1_000_000, "1," * 500_000, "((A" * 300_000, "-" * 1_000_000, "```\n" * 200_000]
+    "text",
+    [
+        "[" * 100_000,
+        "{" * 1_000_000,
+        "1," * 500_000,
+        "((A" * 300_000,
+        "-" * 1_000_000,
+        "```\n" * 200_000,
+        "1.234," * 200_000,
+        "1/" * 400_000,
+        "1 " * 400_000,
+        "answer is " * 100_000,
+    ],
 )
 def test_bad_text_costs_little_time(text: str) -> None:
     began = time.perf_counter()

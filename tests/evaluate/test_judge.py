@@ -9,8 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from batchmix.errors import JobError, ProviderStopped
+from batchmix import reading
+from batchmix.cli.closing import state_lines
+from batchmix.errors import BudgetSpent, JobError, ProviderStopped
+from batchmix.evaluate.evaluation import prepared
 from batchmix.evaluate.judge import verdict
+from batchmix.evaluate.judge_plan import judge_plans
+from batchmix.job import read_job
+from batchmix.pipeline import Options
+from batchmix.planning import plan
 from tests.conftest import Provider
 from tests.evaluate.conftest import EvalBench
 from tests.killing import fetch, kill_until_done, provider
@@ -120,6 +127,60 @@ def test_a_target_is_shown_and_a_column_that_is_not_there_is_named(judged: EvalB
         judged.evaluate()
 
 
+def test_what_judging_costs_is_in_the_plan_before_and_in_the_summary_after(judged: EvalBench) -> None:
+    judged.settings["prices"] = {"m": {"input": 1.0, "output": 2.0}, "j": {"input": 10.0, "output": 20.0}}
+    judged.settings["params"] = {"max_tokens": 40}
+    judged.settings["eval"]["scorers"][0]["params"]["max_tokens"] = 60
+    job = read_job(None, judged.settings, {})
+    [before] = judge_plans(job, plan(job, Options()))
+    assert (before.scorer, before.model, before.requests) == ("judge", "j", 8)
+    judged.run()
+    judged.evaluate()
+    summary = json.loads((judged.out / "summary.json").read_text())
+    found = summary["judges"]["judge"]
+    assert found["ok"] == 8
+    assert found["cost_usd"] == pytest.approx((10 * found["prompt_tokens"] + 20 * found["completion_tokens"]) / 1e6)
+    assert (before.least_usd or 9) < found["cost_usd"] < (before.most_usd or 0)
+    [after] = judge_plans(job, plan(job, Options()))
+    assert (after.requests, after.least_usd) == (0, 0)
+    assert any("judging" in line and "judge" in line for line in state_lines(reading.look(judged.out), None))
+
+
+def test_a_judge_may_spend_what_the_run_leaves_of_the_budget(judged: EvalBench) -> None:
+    judged.settings["prices"] = {name: {"input": 10.0, "output": 10.0} for name in "mj"}
+    judged.settings["budget"] = {"max_usd": 100.0}
+    view = judged.run()
+    spent = view.totals.cost_usd or 0
+    judged.settings["budget"] = {"max_usd": spent + 0.002}
+    judged.settings["limits"] = {"concurrency": 1}
+    judged.settings["eval"]["scorers"][0]["params"]["max_tokens"] = 60
+    with pytest.raises(BudgetSpent):
+        judged.evaluate()
+    summary = json.loads((judged.out / "summary.json").read_text())
+    assert 0 < summary["judges"]["judge"]["cost_usd"] <= 0.002
+    judged.settings["budget"] = {"max_usd": spent + 1}
+    judged.evaluate()
+    assert len(judged.scores()) == 8
+    assert len({prompt for prompt in judged.standin.prompts() if "I say" in prompt}) == judged.standin.asked() - 8
+
+
+def test_a_judge_without_a_price_that_a_cap_needs_is_found_before_anything_is_sent(judged: EvalBench) -> None:
+    judged.settings["eval"]["scorers"][0]["max_usd"] = 1.0
+    with pytest.raises(JobError, match="no price is known for j"):
+        prepared(read_job(None, judged.settings, {}), None)
+
+
+def test_a_verdict_that_was_cut_off_is_none(judged: EvalBench) -> None:
+    judged.write_said([{"text": "a", "points": "4"}])
+    judged.settings["eval"]["scorers"][0]["rubric"] = "[[rehearsal:only_reasoning]] {{ response }} score: {{ points }}"
+    judged.settings["input"]["prompt"] = "{{ text }}"
+    judged.run()
+    judged.evaluate()
+    [score] = judged.scores()
+    assert score["score"] is None
+    assert "cut off" in score["explanation"]
+
+
 JOB = """
 name = "judged"
 model = "m"
@@ -144,7 +205,7 @@ def test_killed_in_the_middle_a_judge_goes_on_and_pays_for_nothing_twice(tmp_pat
     with provider("latency=0.1-0.3") as url:
         standin = Provider(url)
         (tmp_path / "job.toml").write_text(JOB.format(url=url, root=tmp_path))
-        rows = [{"text": f"q{n}", "place": str(n)} for n in range(150)]
+        rows = [{"text": f"q{n}", "place": str(n)} for n in range(100)]
         (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         batchmix = [sys.executable, "-m", "batchmix"]
         call = [*batchmix, "run", str(tmp_path / "job.toml"), "--progress", "none"]
@@ -158,4 +219,4 @@ def test_killed_in_the_middle_a_judge_goes_on_and_pays_for_nothing_twice(tmp_pat
         assert outcome.kills
         assert not outcome.again
         assert not outcome.unnamed
-        assert len({prompt for prompt in standin.prompts() if "score: 1" in prompt}) == 150
+        assert len({prompt for prompt in standin.prompts() if "score: 1" in prompt}) == 100

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from batchmix.job import Job, Model, read_job
-from batchmix.load import Dataset, Scan, open_dataset
+from batchmix.load import Cut, Dataset, Scan, open_dataset
 
 MODEL = "gpt-4o-mini"
 
@@ -31,9 +31,17 @@ def jsonl(rows: Iterable[Any]) -> bytes:
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
-def open_rows(job: Job, spool: Path, **options: Any) -> Dataset:
+def open_rows(
+    job: Job,
+    spool: Path,
+    *,
+    shard_rows: int = 3,
+    limit: int | None = None,
+    reject_bad_rows: bool = False,
+    **options: Any,
+) -> Dataset:
     """Open a dataset with small shards, unless told otherwise."""
-    return open_dataset(job, spool=spool, **{"shard_rows": 3, **options})
+    return open_dataset(job, Cut(shard_rows, limit, reject=reject_bad_rows), spool=spool, **options)
 
 
 def requests_of(dataset: Dataset, job: Job, shard: int, model: Model | None = None) -> list[Any]:

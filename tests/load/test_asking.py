@@ -150,5 +150,5 @@ def test_batch_lines_and_settings_that_do_not_fit(rows_file: Any, spool: Path) -
     with pytest.raises(InputError, match="more than 100 models"):
         open_rows(make_job(many, model=None), spool)
     none = rows_file([{"custom_id": "a", "body": {}}], "none.jsonl")
-    with pytest.raises(InputError, match="no line names a model"):
+    with pytest.raises(InputError, match="no row names a model"):
         open_rows(make_job(none, model=None), spool, reject_bad_rows=True)

@@ -27,6 +27,15 @@ def _render(template: str, row: dict[str, Any]) -> Any:
         ("{{ dict }}{{ range }}", {"dict": "a", "range": "b"}, "ab"),
         ("no template", {"a": 1}, "no template"),
         ("{% raw %}{{ a }}{% endraw %}{# gone #}", {}, "{{ a }}"),
+        ("{% for k, v in a.items() %}{{ k }}={{ v }} {% endfor %}", {"a": {"x": 1, "y": [2]}}, "x=1 y=[2] "),
+        ("{{ a.get('x', 5) }}{{ b.index(3) }}{{ a['y'] }}{{ b[-1] }}", {"a": {"y": 6}, "b": [1, 3]}, "5163"),
+        (
+            "{{ a }} {{ b }} {{ b + [c] }}",
+            {"a": {"x": [1]}, "b": [{}, None], "c": 2},
+            "{'x': [1]} [{}, None] [{}, None, 2]",
+        ),
+        ("{{ a|tojson }}{{ a|tojson(indent=1) }}", {"a": {"x": ['é"']}}, '{"x": ["é\\""]}{\n "x": [\n  "é\\""\n ]\n}'),
+        ("{{ a.upper() }} {{ '%5.1f'|format(b) }}; s.format(x)", {"a": "x", "b": 1}, "X   1.0; s.format(x)"),
     ],
 )
 def test_a_template_says_what_it_says(source: str, row: dict[str, Any], text: str) -> None:
@@ -47,7 +56,26 @@ def test_a_template_says_what_it_says(source: str, row: dict[str, Any], text: st
         ("{{ 1 / a }}", {"a": 0}, "1 / 0"),
         ("{% for x in range(9999) %}{% for y in range(9999) %}.{% endfor %}{% endfor %}", {}, "out of fuel"),
         ("{{ a.__class__ }}", {"a": {"b": 1}}, "undefined value"),
-        ("{{ a.pop('x') }}", {"a": {}}, "x"),
+        ("{{ a.pop('x') }}", {"a": {"x": 1}}, "a template can't reach 'pop'"),
+        ("{{ a.b.update({'x': 1}) }}", {"a": {"b": {}}}, "a template can't reach 'update'"),
+        ("{{ a.append(1) }}", {"a": [1]}, "a template can't reach 'append'"),
+        ("{{ a.b.copy() }}", {"a": {"b": [1]}}, "a template can't reach 'copy'"),
+        ("{{ a.items().mapping.copy() }}", {"a": {"x": 1}}, "can't reach 'copy'"),
+        ("{{ a.format.__globals__ }}{{ a.__class__ }}", {"a": "x"}, "undefined value"),
+        ("{{ 'a' * 999999999 }}", {}, "out of fuel"),
+        ("{{ [1] * 999999999 }}", {}, "too large"),
+        ("{{ range(10 ** 12)|list }}", {}, "too many elements"),
+        ("{{ '%0999999999d'|format(1) }}", {}, "out of fuel"),
+        ("{{ a|indent(10 ** 12) }}", {"a": "x"}, "out of fuel"),
+        ("{{ a|tojson(indent=10 ** 12) }}", {"a": [1]}, "tojson can't indent by more than 16"),
+        ("{{ a|replace('', a) }}", {"a": "x" * 9999}, "out of fuel"),
+        ("{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}", {}, "recursion limit"),
+        ("{% for x in a recursive %}{{ loop(a) }}{% endfor %}", {"a": [1]}, "recursion limit"),
+        (
+            "{% set ns = namespace(t='x') %}{% for x in range(99) %}{% set ns.t = ns.t ~ ns.t %}{% endfor %}",
+            {},
+            "out of fuel",
+        ),
     ],
 )
 def test_what_cannot_be_printed_ends_its_row_only(source: str, row: dict[str, Any], reason: str) -> None:
@@ -64,6 +92,7 @@ def test_what_cannot_be_printed_ends_its_row_only(source: str, row: dict[str, An
         ({"prompt": "{{ a|nofilter }}"}, "input.prompt: .*nofilter"),
         ({"prompt": "{% if a is notest %}{% endif %}"}, "input.prompt: .*notest"),
         ({"prompt": "{{ nofunction(a) }}"}, "input.prompt: .*nofunction"),
+        ({"prompt": "{{ '{:>999999999999}'.format(a) }}"}, r"input.prompt: a template has no .format\(\)"),
         ({"messages": [{"role": "user", "content": [{"text": "{{"}]}]}, r"messages\[0\].content\[0\].text"),
     ],
 )

@@ -15,8 +15,10 @@ from batchmix.job import Budget, Limits, Price
 from batchmix.records import Completion, Exchange, Failure, Progress, Request, Usage
 from batchmix.send.attempts import Outcome
 from batchmix.send.budget import LanePurse, Purse
+from batchmix.send.ends import Rules
 from batchmix.send.governor import Governor
-from batchmix.send.pool import Halt, Pool, Rules
+from batchmix.send.halt import Halt
+from batchmix.send.pool import Pool
 from batchmix.send.prices import Prices
 
 PRICES = Prices({"m": Price(1.0, 4.0)}, ())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,18 +13,12 @@ from hypothesis import strategies as st
 from batchmix.errors import JobError
 from batchmix.job import Price
 from batchmix.send.catalogue import Catalogue, Offer, get_catalogue, has_catalogue, read_catalogue
-from tests.gateway import Gateway, model, serving
+from tests.gateway import Gateway, model
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["model_id", "pricing", "input", "data"]), inner),
 )
-
-
-@pytest.fixture
-def gateway() -> Iterator[Gateway]:
-    with serving() as found:
-        yield found
 
 
 def test_a_model_is_read_with_its_prices_and_bounds(gateway: Gateway) -> None:
@@ -46,6 +39,14 @@ def test_what_is_odd_is_left_out_and_no_price_is_never_zero() -> None:
     assert offers["b"].price == Price(0.5, 1.0)
     assert offers["c"].price is None
     assert set(offers) == {"a", "b", "c"}
+
+
+def test_a_price_with_tiers_is_shown_and_prices_nothing() -> None:
+    """No price is better than a wrong one, and what a tier looks like is not told."""
+    pricing = {"input": 1.25, "output": 10, "tiers": [{"anything": 200000}]}
+    offers = read_catalogue(json.dumps({"data": [model("long", pricing=pricing), model("plain")]}).encode())
+    assert (offers["long"].price, offers["long"].tiered) == (Price(1.25, 10), True)
+    assert set(Catalogue(offers, fresh=True).prices) == {"plain"}
 
 
 @given(values)

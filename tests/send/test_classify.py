@@ -14,7 +14,7 @@ from batchmix.send.classify import judge
 from tests.send.conftest import GOOD, PAGE, Wire, error, page, reply
 
 MESSAGES: list[tuple[bytes, str, str | None]] = [
-    (reply(401, error("bad\n key\x1b[31m")), "bad key[31m (tid: 2026112300000001); set the key in the environment variable, then give the same command again", None),
+    (reply(401, error("bad\n key\x1b[31m")), "bad key[31m (tid: 2026112300000001); set the right key in the environment variable that provider.api_key_env names, then give the same command again", None),
     (reply(500, error("x" * 5000, "c" * 5000)), "x" * 499 + "…", "c" * 100),
     (reply(500, error("x", 1234)), "x (tid: 2026112300000001)", "1234"),
     (reply(500, {"error": {"message": "x", "type": "kind"}}), "x", "kind"),

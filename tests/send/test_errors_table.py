@@ -151,7 +151,7 @@ TABLE: list[Row] = [
     ("451", reply(451, error("no")), "reject", "content_filter", None),
     ("999", reply(999, error("x")), "retry 3", "unknown", None),
 ]  # fmt: skip
-TO_DO = ("top up", "set the key", "choose", "copy the model's id", "ask the provider", "look at", "put the right address", "did you leave out /v1", "wants a user name")  # fmt: skip
+TO_DO = ("top up", "set the right key", "choose", "copy the model's id", "ask the provider", "look at", "put the right address", "did you leave out /v1", "wants a user name")  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "answered", "following", "kind", "code"), TABLE, ids=[row[0] for row in TABLE])

@@ -83,6 +83,14 @@ async def test_each_way_to_break_off_may_be_billed_and_is_no_answer(
     assert outcome.message
 
 
+async def test_a_stream_that_does_not_begin_is_given_up_as_silent(wire: Wire) -> None:
+    heard = await exchange(wire, None, idle_s=0.05)
+    assert (heard.fault, heard.maybe_billed, heard.status) == ("timeout", True, None)
+    assert heard.fault_message == f"nothing came from {wire.address} for 0.05 s"
+    heard = await exchange(wire, streaming(*FINISHED), idle_s=5)
+    assert isinstance(judge(heard), Completion)
+
+
 @pytest.mark.parametrize(
     ("answer", "timeouts"),
     [

@@ -12,8 +12,10 @@ from batchmix.errors import Interrupted, Next
 from batchmix.job import Limits
 from batchmix.records import Completion, Exchange, Failure, Progress, Request
 from batchmix.send.attempts import Outcome
+from batchmix.send.ends import Rules
 from batchmix.send.governor import Governor
-from batchmix.send.pool import Halt, Pool, Rules
+from batchmix.send.halt import Halt
+from batchmix.send.pool import Pool
 from batchmix.send.streak import Streak
 
 THREE = Rules(3)
@@ -77,7 +79,19 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     async def at_once(_: float) -> None:
         await real(0)
 
-    monkeypatch.setattr("batchmix.send.pool.asyncio.sleep", at_once)
+    monkeypatch.setattr("batchmix.send.retries.asyncio.sleep", at_once)
+
+
+async def test_input_that_has_come_to_its_end_limits_nothing() -> None:
+    scene = Scene(lambda row, time: Completion("a"))
+    scene.gate.clear()
+    running = asyncio.create_task(scene.run(3, workers=4))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert scene.in_flight == 3
+    assert scene.progress.limited_by == ""
+    scene.gate.set()
+    await running
 
 
 async def test_each_request_ends_once_and_no_more_are_in_flight_than_workers() -> None:
@@ -115,6 +129,22 @@ async def test_retries_go_ahead_of_new_rows() -> None:
     await scene.run(100, workers=1)
     again = [place for place, row in enumerate(scene.order) if row == 0][1]
     assert again < 10
+
+
+async def test_at_the_end_it_is_told_what_the_last_rows_wait_for() -> None:
+    told: list[tuple[int, int | None, str]] = []
+
+    def answer(row: int, time: int) -> Outcome:
+        progress = scene.progress
+        told.append((len(scene.ends), progress.tail, progress.retrying_after))
+        return RETRY if row == 5 and time < 3 else Completion("a")
+
+    scene = Scene(answer, concurrency=1)
+    await scene.run(7, workers=1)
+    assert scene.progress.tail == 0
+    assert told[-1] == (6, 0, "")
+    assert max(tail or 0 for _, tail, _ in told) <= 1
+    assert all(ended + (tail or 0) <= 7 for ended, tail, _ in told)
 
 
 async def test_a_stop_lets_what_is_in_flight_end_and_nothing_more_leave() -> None:
@@ -179,14 +209,14 @@ async def test_the_same_rejection_for_the_first_rows_stops_and_leaves_them_open(
     await scene.run(500)
     assert scene.pool.stopped is not None
     assert "first 20" in scene.pool.stopped.message
-    assert sum(scene.asked.values()) <= Streak.LENGTH + 4
+    assert sum(scene.asked.values()) == Streak.FIRST
     assert not scene.ends
 
 
 async def test_rejections_of_fewer_rows_are_their_ends() -> None:
     scene = Scene(lambda row, time: REJECT)
-    await scene.run(Streak.LENGTH - 1)
-    assert scene.ends == dict.fromkeys(range(Streak.LENGTH - 1), REJECT)
+    await scene.run(Streak.FIRST - 1)
+    assert scene.ends == dict.fromkeys(range(Streak.FIRST - 1), REJECT)
 
 
 @pytest.mark.parametrize("kind", ["content_filter", "context_length"])
@@ -202,6 +232,29 @@ async def test_one_good_answer_ends_the_suspicion() -> None:
     await scene.run(100, workers=1)
     assert len(scene.ends) == 100
     assert scene.ends[12] is None
+
+
+async def test_the_same_rejection_for_all_that_is_left_stops_and_leaves_it_open() -> None:
+    scene = Scene(lambda row, time: Completion("a") if row < 50 else REJECT)
+    await scene.run(2000)
+    assert scene.pool.stopped is not None
+    assert f"the last {Streak.LATER} requests were all refused: no" in scene.pool.stopped.message
+    assert sum(scene.asked.values()) <= 50 + Streak.LATER + 4
+    assert scene.ends == dict.fromkeys(range(50))
+
+
+async def test_rejected_rows_that_stand_together_are_their_own_ends() -> None:
+    scene = Scene(lambda row, time: REJECT if 50 <= row < 50 + Streak.LATER - 10 else Completion("a"))
+    await scene.run(2000)
+    assert len(scene.ends) == 2000
+    assert sum(failure is REJECT for failure in scene.ends.values()) == Streak.LATER - 10
+
+
+async def test_a_stop_says_how_much_went_well_before() -> None:
+    stop = Failure(Next.STOP_RUN, "invalid_key", "the key")
+    scene = Scene(lambda row, time: stop if row == 30 else Completion("a"), concurrency=1)
+    await scene.run(100, workers=1)
+    assert str(scene.halt.reason) == "after 30 answers: the key"
 
 
 async def test_rejections_with_other_numbers_in_them_are_the_same() -> None:

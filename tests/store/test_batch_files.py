@@ -56,3 +56,32 @@ def test_ids_are_unique_where_rows_have_several_results(mixed: Bench, tmp_path: 
     ids = [line["custom_id"] for name in ("output", "output-errors") for line in lines(tmp_path / f"{name}.jsonl")]
     assert len(ids) == len(set(ids)) == 10
     assert "c0/m/1" in ids
+
+
+def test_a_batch_file_with_several_models_runs_as_it_is_and_comes_back_as_one(bench: Bench, tmp_path: Path) -> None:
+    """Each line's model, parameters and url are what is asked; a job names nothing."""
+    types = pytest.importorskip("openai.types.chat")
+    bodies = [
+        {"model": ("gpt-4o-mini", "claude-x", "gpt-4o-mini")[number % 3], "max_tokens": 5 + number % 4, "seed": number,
+         "messages": [{"role": "user", "content": f"q{number}" if number != 7 else "[[rehearsal:400]]"}]}
+        for number in range(30)
+    ]  # fmt: skip
+    asked = [
+        {"custom_id": f"c{number}", "method": "POST", "url": "/v1/chat/completions", "body": body}
+        for number, body in enumerate(bodies)
+    ]
+    bench.source.write_text("".join(json.dumps(line) + "\n" for line in asked))
+    del bench.settings["model"], bench.settings["input"]["prompt"]
+    bench.run()
+    reading.export(bench.out, tmp_path / "out.jsonl", openai_batch=True)
+    good, bad = lines(tmp_path / "out.jsonl"), lines(tmp_path / "out-errors.jsonl")
+    assert [line["custom_id"] for line in bad] == ["c7"]
+    found = {
+        line["custom_id"]: types.ChatCompletion.model_validate(line["response"]["body"], strict=True) for line in good
+    }
+    assert set(found) == {f"c{number}" for number in range(30)} - {"c7"}
+    for number, body in enumerate(bodies):
+        if number != 7:
+            assert found[f"c{number}"].model == body["model"]
+            assert found[f"c{number}"].usage.completion_tokens <= body["max_tokens"]
+    assert {row["model"] for row in bench.rows()} == {"gpt-4o-mini", "claude-x"}

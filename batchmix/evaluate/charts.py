@@ -1,0 +1,213 @@
+"""The report's charts: from numbers to drawings, whatever they are about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from batchmix.evaluate.drawing import COLOURS, LEFT, RIGHT, Drawing, Scale, fitted, ticks, width_of
+
+_ROW = 42
+
+Form = Callable[[float], str]
+"""How a number is written."""
+
+
+class Range(msgspec.Struct, frozen=True):
+    """A number with a span about it, and perhaps what it was before."""
+
+    label: str
+    value: float
+    low: float | None
+    high: float | None
+    text: str
+    before: float | None = None
+    tone: str = "c0"
+
+
+def ranges(title: str, rows: Sequence[Range], form: Form, *, zero: bool = False) -> Drawing:
+    """Draw each number as a dot on a line from its low to its high, one below the other; `zero` marks the zero line."""
+    ends = [end for row in rows for end in (row.value, row.low, row.high, row.before) if end is not None]
+    marked = ticks(min([*ends, 0.0] if zero else ends), max([*ends, 0.0] if zero else ends))
+    x = Scale(marked[0], marked[-1], LEFT + 12, RIGHT - 12)
+    drawing = Drawing(title, height=len(rows) * _ROW + 26)
+    bottom = len(rows) * _ROW + 4
+    _x_axis(drawing, x, marked, bottom, form)
+    if zero:
+        drawing.line("zero", (x.at(0), x.at(0)), (0, bottom))
+    for number, row in enumerate(rows):
+        y = number * _ROW + 30
+        drawing.labelled(y - 16, row.label, row.text)
+        if row.low is not None and row.high is not None:
+            drawing.line(f"span {row.tone}", (x.at(row.low), x.at(row.high)), (y, y))
+            for end in (row.low, row.high):
+                drawing.line(f"span {row.tone}", (x.at(end), x.at(end)), (y - 4, y + 4))
+        if row.before is not None:
+            drawing.dot("before", (x.at(row.before), y), f"before: {form(row.before)}", 4.5)
+        drawing.dot(f"fill {row.tone}", (x.at(row.value), y), row.text, 5)
+    return drawing
+
+
+class Box(msgspec.Struct, frozen=True):
+    """How values are spread: from 10 % over the middle half to 90 %, and 99 %."""
+
+    label: str
+    points: dict[str, float]
+    """`p10`, `p25`, `p50`, `p75`, `p90`, `p99`."""
+    text: str
+    tone: str
+
+
+def boxes(title: str, rows: Sequence[Box], form: Form) -> Drawing:
+    """Draw how values are spread, one below the other."""
+    marked = ticks(0.0, max(row.points["p99"] for row in rows))
+    x = Scale(marked[0], marked[-1], LEFT + 12, RIGHT - 12)
+    drawing = Drawing(title, height=len(rows) * _ROW + 26)
+    bottom = len(rows) * _ROW + 4
+    _x_axis(drawing, x, marked, bottom, form)
+    for number, row in enumerate(rows):
+        y = number * _ROW + 30
+        at = {name: x.at(value) for name, value in row.points.items()}
+        drawing.labelled(y - 16, row.label, row.text)
+        drawing.line(f"span {row.tone}", (at["p10"], at["p90"]), (y, y))
+        drawing.box(f"half {row.tone}", (at["p25"], at["p75"]), (y - 6, y + 6))
+        drawing.line("median", (at["p50"], at["p50"]), (y - 7, y + 7))
+        drawing.dot(f"ring {row.tone}", (at["p99"], y), f"99 %: {form(row.points['p99'])}", 3.5)
+    return drawing
+
+
+class Bar(msgspec.Struct, frozen=True):
+    """A number as a bar."""
+
+    label: str
+    value: float
+    text: str
+    tone: str = "c0"
+
+
+def bars(title: str, rows: Sequence[Bar]) -> Drawing:
+    """Draw bars from zero, one below the other, each with its number."""
+    x = Scale(0.0, max(row.value for row in rows) or 1.0, LEFT, RIGHT)
+    drawing = Drawing(title, height=len(rows) * 34 + 4)
+    for number, row in enumerate(rows):
+        y = number * 34 + 14
+        drawing.labelled(y, row.label, row.text)
+        drawing.box("track", (LEFT, RIGHT), (y + 5, y + 13))
+        drawing.box(f"fill {row.tone}", (LEFT, x.at(row.value)), (y + 5, y + 13))
+    return drawing
+
+
+class Series(msgspec.Struct, frozen=True):
+    """Values over the same steps as those of other series; None where there is none."""
+
+    label: str
+    values: Sequence[float | None]
+    tone: str
+
+
+def courses(title: str, series: Sequence[Series], steps: Sequence[str], form: Form) -> Drawing:
+    """Draw how values went from step to step, several in one drawing."""
+    known = [value for one in series for value in one.values if value is not None]
+    marked = ticks(min(known), max(known))
+    left, bottom = 52, 170
+    y = Scale(marked[0], marked[-1], bottom, 12)
+    x = Scale(0, max(1, len(steps) - 1), left + 8, RIGHT - 12)
+    drawing = Drawing(title, height=bottom + 24, legend=[(one.tone, fitted(one.label, RIGHT - LEFT)) for one in series])
+    for tick in marked:
+        drawing.line("grid", (left, RIGHT), (y.at(tick), y.at(tick)))
+        drawing.text("scale", (left - 6, y.at(tick) + 4), form(tick), "end")
+    _step_labels(drawing, x, steps, bottom)
+    for one in series:
+        points = [(x.at(at), y.at(value)) for at, value in enumerate(one.values) if value is not None]
+        if len(points) > 1:
+            drawing.path(f"course {one.tone}", points)
+        for at, value in enumerate(one.values):
+            if value is not None:
+                drawing.dot(f"fill {one.tone}", (x.at(at), y.at(value)), f"{steps[at]}: {form(value)}", 3)
+    return drawing
+
+
+def _step_labels(drawing: Drawing, x: Scale, steps: Sequence[str], bottom: float) -> None:
+    """Write the first and the last step, and between them as many as there is room for."""
+    width = max(width_of(step) for step in steps) + 8
+    every = max(1, -(-len(steps) * width // (x.stop - x.start + width)))
+    shown = [at for at in range(len(steps)) if (len(steps) - 1 - at) % every == 0]
+    for at in shown:
+        anchor = "end" if at == len(steps) - 1 and len(steps) > 1 else "start" if at == 0 else "middle"
+        place = x.at(at) + (8 if anchor == "end" else -8 if anchor == "start" else 0)
+        drawing.text("scale", (place, bottom + 18), steps[at], anchor)
+
+
+_UNITS = (("hours", 3600), ("minutes", 60), ("seconds", 1))
+
+
+class Speed(msgspec.Struct, frozen=True):
+    """How fast one model answered over the time of a run."""
+
+    label: str
+    rates: Sequence[float]
+    """Answers per second, in equal slots."""
+    limits: Sequence[tuple[float, float, str, str]]
+    """What limited it: from and to (as shares of all time), the class of its colour, and what it was."""
+    tone: str
+
+
+def speeds(title: str, rows: Sequence[Speed], span_s: float, restarts: Sequence[float]) -> Drawing:
+    """Draw how fast each model answered, one below the other, above a band that says what limited it.
+
+    `restarts` are where another start began, as shares of all time.
+    """
+    each, left = 112, 52
+    drawing = Drawing(title, height=len(rows) * each + 22)
+    unit, unit_s = next(each for each in _UNITS if span_s >= 3 * each[1] or each[1] == 1)
+    x = Scale(0.0, span_s / unit_s, left, RIGHT)
+    for number, row in enumerate(rows):
+        top, bottom = number * each + 22, number * each + 84
+        marked = ticks(0.0, max(row.rates) or 1.0, 3)
+        y = Scale(0.0, marked[-1], bottom, top)
+        drawing.labelled(top - 8, row.label, "", left)
+        for tick in marked:
+            drawing.line("grid", (left, RIGHT), (y.at(tick), y.at(tick)))
+            drawing.text("scale", (left - 6, y.at(tick) + 4), f"{tick:,.6g}", "end")
+        slot = (RIGHT - left) / len(row.rates)
+        tops = [
+            place
+            for at, rate in enumerate(row.rates)
+            for place in ((left + at * slot, y.at(rate)), (left + (at + 1) * slot, y.at(rate)))
+        ]
+        drawing.path(f"area {row.tone}", [(left, bottom), *tops, (RIGHT, bottom)], closed=True)
+        for begin, end, tone, what in row.limits:
+            place = (left + begin * (RIGHT - left), left + end * (RIGHT - left))
+            drawing.box(f"limit {tone}", place, (bottom + 4, bottom + 14), what)
+        for restart in restarts:
+            at = left + restart * (RIGHT - left)
+            drawing.line("restart", (at, at), (top, bottom + 14))
+    bottom = len(rows) * each
+    for tick in ticks(0.0, x.high):
+        if tick <= x.high * 1.001:
+            _tick(drawing, (x.at(tick), bottom + 14), f"{tick:,.6g}")
+    drawing.caption = f"Answers per second over the {unit} that the run was at work."
+    return drawing
+
+
+def _x_axis(drawing: Drawing, x: Scale, marked: Sequence[float], bottom: float, form: Form) -> None:
+    for tick in marked:
+        drawing.line("grid", (x.at(tick), x.at(tick)), (0, bottom))
+        _tick(drawing, (x.at(tick), bottom + 18), form(tick))
+
+
+def _tick(drawing: Drawing, at: tuple[float, float], text: str) -> None:
+    """Write what a tick stands for, in the drawing even at its edges."""
+    place, half = at[0], width_of(text) / 2
+    if place + half > RIGHT:
+        drawing.text("scale", (RIGHT, at[1]), text, "end")
+    elif place - half < LEFT:
+        drawing.text("scale", (LEFT, at[1]), text, "start")
+    else:
+        drawing.text("scale", at, text, "middle")
+
+
+def tone(number: int) -> str:
+    """Return the class of the n-th colour."""
+    return f"c{number % COLOURS}"

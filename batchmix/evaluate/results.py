@@ -1,0 +1,160 @@
+"""A run's results as arrays: of each column only what metrics need, in as little room as it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from batchmix import reading
+from batchmix.errors import RunError
+from batchmix.evaluate.metrics import Floats, Ints
+from batchmix.store.rundir import Layout, RunFile
+
+Array = npt.NDArray[Any]
+
+
+class Field(msgspec.Struct, frozen=True):
+    """An array that is kept of the results."""
+
+    reads: tuple[str, ...]
+    """The columns it is made of."""
+    kind: Any
+    made: Callable[[pa.RecordBatch], Array]
+
+
+def floats(column: Any) -> Floats:
+    """Return a column as float64; nulls become NaN."""
+    found: Floats = np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+    return found
+
+
+def _refused(batch: pa.RecordBatch) -> Array:
+    filtered = pc.fill_null(pc.equal(batch["finish_reason"], "content_filter"), False)  # noqa: FBT003
+    return _bools(pc.or_(batch["refusal"].is_valid(), filtered))
+
+
+def _bools(column: Any) -> Array:
+    found: Array = pc.fill_null(column, False).to_numpy(zero_copy_only=False)  # noqa: FBT003
+    return found
+
+
+def hashes(column: Any) -> Array:
+    """Return a number for each text of a column, the same for the same text as long as this process lives."""
+    return np.fromiter((hash(text) for text in column.to_pylist()), np.int64, len(column))
+
+
+def _ms(name: str) -> Callable[[pa.RecordBatch], Array]:
+    """Return a time in milliseconds; -1 for none."""
+    return lambda batch: np.asarray(pc.fill_null(batch[name].cast(pa.int64()), -1))
+
+
+def _number(name: str) -> Field:
+    return Field((name,), np.float64, lambda batch: floats(batch[name]))
+
+
+FIELDS = {
+    "row": Field(("row",), np.int32, lambda batch: np.asarray(batch["row"])),
+    "sample": Field(("sample",), np.int16, lambda batch: np.asarray(batch["sample"])),
+    "ok": Field(("status",), np.bool_, lambda batch: _bools(pc.equal(batch["status"], "ok"))),
+    "refused": Field(("refusal", "finish_reason"), np.bool_, _refused),
+    "response_chars": Field(("response",), np.float32, lambda batch: floats(pc.utf8_length(batch["response"]))),
+    "request": Field(("request_hash",), np.int64, lambda batch: hashes(batch["request_hash"])),
+    "sent_ms": Field(("sent_at",), np.int64, _ms("sent_at")),
+    "finished_ms": Field(("finished_at",), np.int64, _ms("finished_at")),
+    **{
+        name: _number(name)
+        for name in ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cost_usd", "latency_s")
+    },
+}
+"""Numbers are NaN where there is none."""
+
+
+class Results(msgspec.Struct):
+    """Some of what a run's results hold, in their order: by row, model and sample."""
+
+    run: RunFile
+    count: int
+    fields: dict[str, Array]
+    model: npt.NDArray[np.int16]
+    """A number into the run's models."""
+    texts: dict[str, tuple[npt.NDArray[np.int32], list[str | None]]]
+    """Of each column of texts a number for each result, and what the numbers stand for."""
+    sums: dict[str, Floats]
+    """By model."""
+    known: dict[str, Ints]
+    """By model: how many values a sum is of."""
+
+    def of(self, model: str) -> Ints:
+        """Return where a model's results stand."""
+        found: Ints = np.flatnonzero(self.model == self.run.models.index(model))
+        return found
+
+
+def gathered(folder: Path, fields: Sequence[str], texts: Sequence[str] = (), sums: Sequence[str] = ()) -> Results:
+    """Return some of `FIELDS`, columns as texts, and sums of `FIELDS` by model.
+
+    Raises `RunError` where there are no results.
+    """
+    run = Layout(folder).read_run()
+    if run is None:
+        raise RunError(f"{folder}: is no run folder, it has no run.json")
+    columns = {"model", *texts, *(name for field in (*fields, *sums) for name in FIELDS[field].reads)}
+    found = _empty(run, fields, texts, sums)
+    values: dict[str, dict[str | None, int]] = {name: {} for name in texts}
+    for batch in reading.results(folder, columns):
+        _add(found, batch, values)
+    if not found.count:
+        raise RunError(f"{folder}: has no results yet")
+    return Results(
+        run,
+        found.count,
+        {name: array[: found.count] for name, array in found.fields.items()},
+        found.model[: found.count],
+        {name: (codes[: found.count], list(values[name])) for name, (codes, _) in found.texts.items()},
+        found.sums,
+        found.known,
+    )
+
+
+def _empty(run: RunFile, fields: Sequence[str], texts: Sequence[str], sums: Sequence[str]) -> Results:
+    room, models = run.results, len(run.models)
+    return Results(
+        run,
+        0,
+        {name: np.empty(room, FIELDS[name].kind) for name in fields},
+        np.empty(room, np.int16),
+        {name: (np.empty(room, np.int32), []) for name in texts},
+        {name: np.zeros(models) for name in sums},
+        {name: np.zeros(models, np.int64) for name in sums},
+    )
+
+
+def _add(found: Results, batch: pa.RecordBatch, values: Mapping[str, dict[str | None, int]]) -> None:
+    here = slice(found.count, found.count + batch.num_rows)
+    model = np.asarray(pc.index_in(batch["model"], value_set=pa.array(found.run.models, pa.string())))
+    found.model[here] = model
+    for name, array in found.fields.items():
+        array[here] = FIELDS[name].made(batch)
+    for name, (codes, _) in found.texts.items():
+        codes[here] = _codes(batch[name], values[name])
+    for name in found.sums:
+        numbers = FIELDS[name].made(batch)
+        there = ~np.isnan(numbers)
+        found.sums[name] += np.bincount(model[there], numbers[there], len(found.run.models))
+        found.known[name] += np.bincount(model[there], minlength=len(found.run.models))
+    found.count += batch.num_rows
+
+
+def _codes(column: pa.Array, values: dict[str | None, int]) -> Array:
+    """Return a column's values as numbers; new ones are added to `values`."""
+    words = column.cast(pa.string()).dictionary_encode(null_encoding="encode")
+    numbers = [values.setdefault(value, len(values)) for value in words.dictionary.to_pylist()]
+    found: Array = np.array(numbers, np.int32)[np.asarray(words.indices)]
+    return found

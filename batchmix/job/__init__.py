@@ -1,0 +1,44 @@
+"""The job: what a run is asked to do.
+
+`read_job` is the only way in: it takes a TOML file, settings from the command line, or both, and either returns a
+`Job` in which everything is known to be of its type, or raises `JobError` in words that name the setting.
+"""
+
+from batchmix.job.file import checked_url, merge_settings, parse_setting, read_job
+from batchmix.job.values import (
+    DEFAULT_BASE_URL,
+    REHEARSAL,
+    Budget,
+    Column,
+    Input,
+    Job,
+    Limits,
+    Model,
+    Output,
+    Price,
+    Provider,
+    Retry,
+    Reuse,
+    Timeouts,
+)
+
+__all__ = [
+    "DEFAULT_BASE_URL",
+    "REHEARSAL",
+    "Budget",
+    "Column",
+    "Input",
+    "Job",
+    "Limits",
+    "Model",
+    "Output",
+    "Price",
+    "Provider",
+    "Retry",
+    "Reuse",
+    "Timeouts",
+    "checked_url",
+    "merge_settings",
+    "parse_setting",
+    "read_job",
+]

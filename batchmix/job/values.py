@@ -1,0 +1,172 @@
+"""A job as checked, immutable values."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from batchmix.cron import Schedule
+from batchmix.eval_table import Eval
+
+DEFAULT_BASE_URL = "https://aihubmix.com/v1"
+REHEARSAL = "rehearsal:"
+"""A base URL with this scheme starts the stand-in provider; its options stand behind a `?`."""
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
+
+
+class Column(msgspec.Struct, frozen=True, rename={"source": "from", "name": "to"}):
+    """An input column that is carried into the output, perhaps under another name."""
+
+    source: str
+    name: str
+
+
+class Input(msgspec.Struct, frozen=True):
+    """Where the rows come from, and what is asked about each."""
+
+    path: str
+    """Absolute, or `-` for stdin; may be a file, a folder or a glob."""
+    prompt: str | None = None
+    system: str | None = None
+    messages: tuple[dict[str, Any], ...] | None = None
+    id: str | None = None
+    model: str | None = None
+    """The column that names each row's model, instead of the job."""
+    params: str | None = None
+    """The column with an object of parameters of each row's own, which go before the job's."""
+    columns: tuple[str | Column, ...] | None = None
+    """None carries all but the id, the Batch keys and an input run's result columns."""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What the provider allows; what is None is not known."""
+
+    requests_per_minute: Positive | None = None
+    tokens_per_minute: Positive | None = None
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 512
+
+
+class Price(msgspec.Struct, frozen=True):
+    """USD per 1M tokens."""
+
+    input: Annotated[float, msgspec.Meta(ge=0)]
+    output: Annotated[float, msgspec.Meta(ge=0)]
+    cache_read: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    """None: cached tokens cost what others do."""
+    up_to: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Prompt tokens up to which this is the price; what a longer prompt costs is not known. None: all."""
+
+
+class Model(msgspec.Struct, frozen=True):
+    """One lane of a job: a model with its own parameters and limits."""
+
+    id: str
+    """What the provider calls it."""
+    name: str
+    """What the result column `model` calls it; unique in the job."""
+    params: dict[str, Any]
+    limits: Limits
+    price: Price | None = None
+    """What this entry's answers cost, where the entry says so."""
+
+
+class Provider(msgspec.Struct, frozen=True):
+    """The API's address, and where its secrets are found."""
+
+    base_url: str
+    api_key_env: str = "AIHUBMIX_API_KEY"
+    headers: dict[str, str] = {}
+
+    @property
+    def rehearsal(self) -> bool:
+        """Whether the stand-in provider answers."""
+        return self.base_url.startswith(REHEARSAL)
+
+    @property
+    def path(self) -> str:
+        """The URL path of the API's root, such as `/v1`."""
+        return "/v1" if self.rehearsal else urlsplit(self.base_url).path
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """How hard to try, for each row and start."""
+
+    attempts: Count = 6
+    outage_s: Positive = 600.0
+    """How long to wait for a provider that is down before the run stops."""
+
+
+class Timeouts(msgspec.Struct, frozen=True):
+    """Bounds in seconds."""
+
+    total_s: Positive = 600.0
+    idle_s: Positive = 120.0
+    """How long a streamed answer may be silent, before its first byte too."""
+    connect_s: Positive = 30.0
+    row_s: Positive | None = None
+    """How long after its first attempt a row may be asked again; None: as long as it has attempts."""
+    job_s: Positive | None = None
+    """How long one start of the run may take."""
+    drain_s: Annotated[float, msgspec.Meta(ge=0)] = 60.0
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """What the whole run may use, over all its starts."""
+
+    max_usd: Positive | None = None
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Of prompts and answers."""
+
+
+class Reuse(msgspec.Struct, frozen=True, rename={"folders": "from"}):
+    """Where answers may be taken from instead of being asked for."""
+
+    folders: tuple[str, ...] = ()
+    """Run folders, relative to the working directory as the output is."""
+    dedupe: bool = False
+    """Ask once for all rows of the job with the same request."""
+
+
+class Output(msgspec.Struct, frozen=True):
+    """The run folder, and how its parts are cut."""
+
+    path: str
+    """Absolute."""
+    shard_rows: Count = 10_000
+    raw: bool = True
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What a run is asked to do."""
+
+    name: str
+    models: tuple[Model, ...]
+    """Empty where each row (an OpenAI Batch line) names its own."""
+    input: Input
+    provider: Provider
+    output: Output
+    samples: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
+    params: dict[str, Any] = {}
+    """For models that have no entry of their own, because the rows name them."""
+    limits: Limits = Limits()
+    """For each model that has no entry of its own."""
+    retry: Retry = Retry()
+    timeouts: Timeouts = Timeouts()
+    budget: Budget = Budget()
+    reuse: Reuse = Reuse()
+    prices: dict[str, Price] = {}
+    schedule: Schedule | None = None
+    eval: Eval | None = None
+    """None: the answers are not judged."""
+
+    def public(self) -> dict[str, Any]:
+        """The job as JSON-able values, fit for a file: what may hold secrets (headers, `on_finish`) is left out."""
+        record: dict[str, Any] = msgspec.to_builtins(self)
+        record["provider"]["headers"] = dict.fromkeys(self.provider.headers, "***")
+        if self.schedule:
+            record["schedule"]["on_finish"] = []
+        return record

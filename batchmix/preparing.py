@@ -1,0 +1,132 @@
+"""What comes before anything is sent: the input scanned, the work found, the models priced, other runs opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from batchmix.errors import BatchmixError, JobError
+from batchmix.job import REHEARSAL, Job
+from batchmix.load import Cut, Dataset, open_dataset
+from batchmix.pricing import Quotes
+from batchmix.records import Board
+from batchmix.resume import Resume, Work, check_same_run, known_scan
+from batchmix.send.catalogue import Catalogue, read_catalogue
+from batchmix.send.classify import judge
+from batchmix.send.prices import Prices
+from batchmix.store.reuse import Reusable
+from batchmix.store.rundir import Layout, RunFile
+from batchmix.store.schema import RESULT_COLUMNS
+
+if TYPE_CHECKING:
+    from batchmix.rehearsal import Behaviour
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How this start is to go; nothing of it makes another request."""
+
+    limit: int | None = None
+    update: bool = False
+    retry_rejected: bool = False
+    reject_bad_rows: bool = False
+    keep_going: bool = False
+    canary: int | None = None
+    """Only so many rows, drawn from all of the input; the others are left for another start."""
+    models: tuple[str, ...] = ()
+    """Only these, by the names of their entries; empty: all."""
+    wait: bool = False
+    """Wait for whoever works on the folder, rather than raise `RunLocked`."""
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """What a start knows before it sends."""
+
+    dataset: Dataset
+    work: Work
+    prices: Prices
+    reusable: Reusable | None
+    """Other runs' answers; None: the job names no other run."""
+
+
+def prepare(job: Job, layout: Layout, spool: Path, options: Options, board: Board) -> Ready:
+    """Hold a job against its input and its folder; what is spooled of an input that is refused is taken away.
+
+    Raises `UsageError` for all that must be mended before anything is sent.
+    """
+    behaviour = rehearsal_behaviour(job)  # a mistake in it is found before anything else is done
+    known = layout.read_run()
+    if known is not None:
+        check_same_run(job, known, layout.root)
+    quotes = Quotes(job, known, _own_catalogue(behaviour) if behaviour else None)
+    board.phase = "scanning"
+    dataset = _input(job, spool, known, options, board)
+    try:
+        work = Resume(job, dataset, layout, judge).work(
+            known, update=options.update, retry_rejected=options.retry_rejected
+        )
+        _check_models(options.models, [model.name for model in work.models])
+        work.run.prices = quotes.settled(work.models)
+        reusable = _reusable(job)
+    except BatchmixError:
+        dataset.discard()
+        raise
+    return Ready(dataset, work, Prices(work.run.prices, work.models), reusable)
+
+
+def _input(job: Job, spool: Path, known: RunFile | None, options: Options, board: Board) -> Dataset:
+    """Return the scanned input. Raises `InputError` or `JobError`."""
+
+    def progress(rows: int) -> None:
+        board.scanned = rows
+
+    dataset = open_dataset(
+        job,
+        Cut(known.shard_rows if known else job.output.shard_rows, options.limit, reject=options.reject_bad_rows),
+        spool=spool,
+        known=known_scan(known),
+        reserved=RESULT_COLUMNS,
+        on_progress=progress,
+    )
+    if job.eval:
+        job.eval.check_columns(dataset.carried_schema.names)
+    return dataset
+
+
+def _reusable(job: Job) -> Reusable | None:
+    """Return the answers of the runs that the job names. Raises `JobError`."""
+    if not job.reuse.folders:
+        return None
+    if any(Path(folder).resolve() == Path(job.output.path).resolve() for folder in job.reuse.folders):
+        raise JobError("reuse.from: names the run itself")
+    return Reusable(job.reuse.folders, rehearsal=job.provider.rehearsal)
+
+
+def _check_models(chosen: tuple[str, ...], names: list[str]) -> None:
+    for name in chosen:
+        if name not in names:
+            raise JobError(f"--models: the job has no {name!r}; it has {', '.join(names)}")
+
+
+def _own_catalogue(behaviour: Behaviour) -> Catalogue:
+    """Return what the stand-in would say of its models, before it is there to be asked.
+
+    Where it was not told which models there are it has any, and no id is wrong.
+    """
+    from batchmix.rehearsal.catalogue import catalogue
+
+    offers = read_catalogue(msgspec.json.encode(catalogue(behaviour)))
+    return Catalogue(offers, fresh=bool(behaviour.models))
+
+
+def rehearsal_behaviour(job: Job) -> Behaviour | None:
+    """Return how the stand-in provider is to behave, or None where a real one answers. Raises `JobError`."""
+    if not job.provider.rehearsal:
+        return None
+    from batchmix.rehearsal import Behaviour  # a web server is heavy, and seldom needed
+
+    try:
+        return Behaviour.parse(job.provider.base_url.removeprefix(REHEARSAL).lstrip("?"))
+    except ValueError as error:
+        raise JobError(f"provider.base_url: {error}") from error

@@ -1,0 +1,182 @@
+"""The part of a run in which requests leave: client, shards and lanes on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import gc
+import logging
+import math
+import sys
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from batchmix.job import Budget, Job
+from batchmix.lanes import Course, Lane, run_lanes
+from batchmix.pace import noted
+from batchmix.preparing import Options, Ready, rehearsal_behaviour
+from batchmix.pricing import spent
+from batchmix.records import Board
+from batchmix.redact import Secrets
+from batchmix.send.budget import LanePurse, Purse
+from batchmix.send.classify import judge
+from batchmix.send.client import Client
+from batchmix.send.ends import Rules
+from batchmix.send.halt import Halt
+from batchmix.stopping import deadline, interrupts
+from batchmix.store.open_shards import Blueprint, OpenShards
+from batchmix.store.rundir import Layout
+from batchmix.store.schema import part_schema
+from batchmix.store.view import read_view
+
+if TYPE_CHECKING:
+    from batchmix.rehearsal import Behaviour, Rehearsal
+
+_logger = logging.getLogger(__name__)
+
+
+class Call(msgspec.Struct, frozen=True):
+    """What a person asked for, and where it is shown how that gets on."""
+
+    job: Job
+    secrets: Secrets
+    options: Options
+    board: Board
+    began: float
+    """On the monotonic clock."""
+
+
+def send(call: Call, layout: Layout, ready: Ready) -> None:
+    """Ask for all that has no answer, and seal the shards that are finished.
+
+    Raises `Stopped` and `Interrupted`, with all that was answered kept.
+    """
+    _run_loop(_Sending(call, layout, ready).run())
+
+
+class _Sending:
+    """One start, from its first request to its last."""
+
+    def __init__(self, call: Call, layout: Layout, ready: Ready) -> None:
+        self._call = call
+        self._job = call.job
+        self._board = call.board
+        self._layout = layout
+        self._ready = ready
+        self._work = ready.work
+        self._draws = ready.work.run.canary if call.options.canary else {}
+
+    async def run(self) -> None:
+        # One thread seals while the other reads and syncs; each more would keep memory of its own.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
+        board, work = self._board, self._work
+        halt = Halt(self._job.timeouts.drain_s)
+        self._count_what_is_there()
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(interrupts(halt, board))
+            stack.enter_context(deadline(self._job.timeouts, self._call.began, halt, board))
+            await stack.enter_async_context(noted(board, work.run.starts[-1]))
+            concurrency = sum(model.limits.concurrency for model in work.models)
+            client = await self._client(stack, concurrency)
+            shards = OpenShards(self._layout, self._blueprint(), len(work.models), halt.stop)
+            await stack.enter_async_context(shards)
+            most = board.results - board.ok - board.rejected
+            shards.hold(min(concurrency, most))
+            board.phase = "sending"
+            _logger.info("%d of %d shards have work left", len(work.shards), len(self._ready.dataset.scan.spans))
+            await self._run_lanes(self._course(client, shards, halt), most)
+            board.phase = "sealing"
+        board.warnings.extend(shards.damage)
+        if halt.reason:
+            raise halt.reason
+
+    def _count_what_is_there(self) -> None:
+        board, work = self._board, self._work
+        if self._draws:
+            board.results = self._job.samples * sum(len(draw.picks) for draw in self._draws.values())
+            return
+        board.results = work.run.results
+        for footer in work.done:
+            board.ok, board.rejected = board.ok + footer.totals.ok, board.rejected + footer.totals.rejected
+
+    async def _client(self, stack: contextlib.AsyncExitStack, concurrency: int) -> Client:
+        behaviour = rehearsal_behaviour(self._job)
+        url = await stack.enter_async_context(_stand_in(behaviour)) if behaviour else self._job.provider.base_url
+        return await stack.enter_async_context(Client(url, self._call.secrets, self._job.timeouts, concurrency))
+
+    def _course(self, client: Client, shards: OpenShards, halt: Halt) -> Course:
+        return Course(
+            post=client,
+            dataset=self._ready.dataset,
+            open_shards=shards,
+            shards=self._work.shards,
+            shard_rows=self._work.run.shard_rows,
+            halt=halt,
+            rules=self._rules(),
+            retry_rejected=self._call.options.retry_rejected,
+            board=self._board,
+            purse=self._purse(halt),
+            reusable=self._ready.reusable,
+            dedupe=self._job.name if self._job.reuse.dedupe else "",
+            draws=self._draws,
+        )
+
+    async def _run_lanes(self, course: Course, most: int) -> None:
+        chosen = self._call.options.models
+        lanes = [Lane(number, model, course) for number, model in enumerate(self._work.models)]
+        asked = [lane for lane in lanes if not chosen or lane.model.name in chosen]
+        await run_lanes(asked, [lane for lane in lanes if lane not in asked], most, course.halt)
+
+    def _rules(self) -> Rules:
+        retry, row_s = self._job.retry, self._job.timeouts.row_s
+        keep_going = self._call.options.keep_going
+        return Rules(retry.attempts, keep_going, outage_s=retry.outage_s, row_s=row_s or math.inf)
+
+    def _purse(self, halt: Halt) -> Callable[[str], LanePurse] | None:
+        if self._job.budget == Budget():
+            return None
+        prices = self._ready.prices
+        purse = Purse(self._job.budget, spent(read_view(self._layout.root, judge, prices)), halt.stop)
+        return lambda model: LanePurse(purse, model, prices)
+
+    def _blueprint(self) -> Blueprint:
+        work, dataset = self._work, self._ready.dataset
+        return Blueprint(
+            schema=part_schema(dataset.carried_schema, self._job.name),
+            shard_rows=work.run.shard_rows,
+            rows=work.run.rows,
+            models=tuple(model.name for model in work.models),
+            digest=work.digests.shard,
+            columns=work.digests.columns,
+            carried=dataset.carried,
+            judge=judge,
+            price=self._ready.prices,
+            raw=self._job.output.raw,
+        )
+
+
+def _stand_in(behaviour: Behaviour) -> Rehearsal:
+    from batchmix.rehearsal import Rehearsal
+
+    # Nobody reads its ledger here, and memory is to stay flat.
+    return Rehearsal(dataclasses.replace(behaviour, ledger=False))
+
+
+def _run_loop(work: Coroutine[None, None, None]) -> None:
+    # The event loop shares the interpreter's lock with the threads that read and seal, and gives it up at each system
+    # call; with the default of 5 ms it would wait that long for it each time, and answers would lie unread.
+    sys.setswitchinterval(0.00005)
+    # What was imported never becomes garbage: looking through it would stop the loop for tens of milliseconds.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(work)
+    else:
+        uvloop.run(work)

@@ -1,0 +1,105 @@
+"""A broken job stops in seconds with a message to act on, and the same command goes on once the cause is mended."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.calling import batchmix
+from tests.conftest import Provider
+from tests.killing import fetch, results, status, write_rows
+
+KEY = "sk-right-0123456789"
+ROWS, IN_FLIGHT = 600, 200
+
+
+def call(url: str, folder: Path, *more: str) -> tuple[str, ...]:
+    """Return a call whose provider is yet to be mended."""
+    if not (folder / "rows.jsonl").exists():
+        write_rows(folder / "rows.jsonl", ROWS)
+    return (
+        "run", str(folder / "rows.jsonl"), "--prompt", "Say {{ text }}", "--base-url", url, "--out", str(folder / "out"),
+        "--progress", "none", "--concurrency", str(IN_FLIGHT), *more,
+    )  # fmt: skip
+
+
+CAUSES = {
+    "wrong key": (f"key={KEY}", f"key={KEY}", "sk-wrong-0123456789", ["Invalid API key: ***", "set the right key"]),
+    "empty balance": ("balance=0", "", KEY, ["Your balance is insufficient", "top up the account"]),
+    "empty balance, as 429": ("balance=0&broke=429_quota", "", KEY, ["exceeded your current quota", "top up"]),
+    "an account that never paid": ("unfunded=1", "", KEY, ["have not been recharged", "top up the account"]),
+    "wrong model id": ("models=another", "models=m", KEY, ["Incorrect model ID", "copy the model's id"]),
+    "everything is 400": ("reject=1", "", KEY, ["the first 20 requests were all refused: Invalid", "--keep-going"]),
+    "a web page": ("html=1", "", KEY, ["web page", "did you leave out /v1?"]),
+}
+OF_THE_JOB = {"wrong model id", "everything is 400", "a web page"}
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_a_broken_job_stops_in_seconds_and_goes_on_once_it_is_mended(
+    cause: str, tmp_path: Path, standin: Provider
+) -> None:
+    behaviour, mended, key, words = CAUSES[cause]
+    standin.behave(f"latency=0.1&{behaviour}")
+    asked = call(standin.url, tmp_path, "--model", "m")
+    began = time.monotonic()
+    done = batchmix(*asked, AIHUBMIX_API_KEY=key)
+    assert time.monotonic() - began < 5
+    assert done.returncode == 3
+    go_on = "change that in the job or in this command" if cause in OF_THE_JOB else "give the same command again"
+    for word in (*words, f"To go on, {go_on}"):
+        assert word in done.stderr
+    assert "Traceback" not in done.stderr
+    assert key not in done.stdout + done.stderr
+    assert standin.asked() <= IN_FLIGHT + 20
+    standin.behave(f"latency=0.01&{mended}")
+    fetch(standin.url, "reset", "")
+    done = batchmix(*asked, AIHUBMIX_API_KEY=KEY)
+    assert done.returncode == 0, done.stderr
+    assert standin.asked() == ROWS
+    assert set(results(tmp_path / "out")["status"].to_pylist()) == {"ok"}
+
+
+def test_a_wrong_path_is_tried_a_little_and_stops_in_seconds(tmp_path: Path, standin: Provider) -> None:
+    """A 404 may pass; where it is all that ever comes, it is the job's."""
+    asked = call(standin.url, tmp_path, "--model", "m", "--json")
+    began = time.monotonic()
+    done = batchmix(*asked, "--base-url", f"{standin.url}/elsewhere", AIHUBMIX_API_KEY=KEY)
+    assert time.monotonic() - began < 15
+    assert done.returncode == 3
+    assert "the first 20 requests were all refused" in done.stderr
+    assert "look at provider.base_url" in done.stderr
+    assert "To go on, change that in the job or in this command" in done.stderr
+    assert batchmix(*asked, AIHUBMIX_API_KEY=KEY).returncode == 0
+
+
+def test_of_two_models_only_the_wrong_one_stops_and_goes_on_once_it_is_there(tmp_path: Path, standin: Provider) -> None:
+    standin.behave("latency=0.1&models=good")
+    asked = call(standin.url, tmp_path, "--set", 'models=[{id="good"},{id="bad"}]')
+    done = batchmix(*asked, AIHUBMIX_API_KEY=KEY)
+    assert done.returncode == 3
+    assert "bad: Incorrect model ID" in done.stderr
+    assert "copy the model's id" in done.stderr
+    assert standin.asked() <= ROWS + IN_FLIGHT + 20
+    record = status(tmp_path / "out")
+    assert (record["ok"], record["failed"], record["unanswered"]) == (ROWS, ROWS, 0)
+    standin.behave("models=good,bad")
+    fetch(standin.url, "reset", "")
+    assert batchmix(*asked, AIHUBMIX_API_KEY=KEY).returncode == 0
+    assert standin.asked() == ROWS
+
+
+def test_a_key_that_is_refused_after_many_answers_stops_the_run_and_says_how_many(
+    tmp_path: Path, standin: Provider
+) -> None:
+    """Whatever the cause, more requests would not change it; how much went well tells one that was withdrawn."""
+    rows = [f'{{"text": "{number}{" [[rehearsal:401]]" if number == 400 else ""}"}}' for number in range(ROWS)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
+    asked = call(standin.url, tmp_path, "--model", "m")
+    done = batchmix(*asked, AIHUBMIX_API_KEY=KEY)
+    assert done.returncode == 3
+    assert " answers: " in done.stderr
+    assert "set the right key" in done.stderr
+    assert status(tmp_path / "out")["unanswered"] > 0

@@ -1,0 +1,199 @@
+"""What passes and what does not: outages, retries, time and deadlines, seen on the wire by the provider's own account."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import socket
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from batchmix.errors import ProviderStopped, Stopped
+from batchmix.send import attempts
+from batchmix.send.streak import Streak
+from tests.calling import batchmix
+from tests.conftest import Bench, Provider
+from tests.killing import fetch, results, status, write_rows
+
+
+def account(standin: Provider) -> dict[str, Any]:
+    found: dict[str, Any] = fetch(standin.url, "account")
+    return found
+
+
+@pytest.mark.parametrize("how", ["503_down", "refused"])
+def test_an_outage_is_waited_out_with_few_requests(bench: Bench, standin: Provider, how: str) -> None:
+    bench.settings["limits"]["concurrency"] = 20
+    bench.write(400)
+    standin.behave(f"latency=0.05&outage=0.4:2.2:{how}")
+    assert bench.run().totals.ok == 400
+    found = account(standin)
+    assert found["answered"] == 400
+    assert found["again"] == 0
+    if how == "503_down":
+        assert 20 <= found["faults"]["503_down"] <= 20 + 20 + 4
+        down = [record for record in fetch(standin.url, "ledger") if record["kind"] == "503_down"]
+        times = sorted(record["begun"] for record in down)
+        tried = [at for at in times if at - times[0] > 0.5]
+        assert 1 <= len(tried) <= 4, "while it is down, one request is tried now and then"
+        assert all(after - before > 0.9 for before, after in itertools.pairwise(tried))
+
+
+def test_an_outage_that_lasts_stops_the_run_and_the_next_start_goes_on(bench: Bench, standin: Provider) -> None:
+    bench.settings["retry"] = {"outage_s": 2}
+    bench.write(200)
+    standin.behave("latency=0.02&outage=0.3:60")
+    with pytest.raises(ProviderStopped, match=r"retry.outage_s.*at last"):
+        bench.run()
+    assert bench.start()["exit_code"] == 3
+    before = account(standin)
+    assert before["faults"]["503_down"] <= 8 + 20 + 3
+    standin.behave()
+    assert bench.run().totals.ok == 200
+    assert account(standin)["again"] == 0
+
+
+def test_retries_are_a_share_of_all_requests(bench: Bench, standin: Provider) -> None:
+    """Half of the rows fail once, all at about the same time: a storm, if each were asked again as soon as it may be."""
+    bench.settings["limits"]["concurrency"] = 64
+    bench.source.write_text(
+        "\n".join(json.dumps({"text": f"{n}{' [[rehearsal:500x1]]' if n % 2 else ''}"}) for n in range(500))
+    )
+    assert bench.run().totals.ok == 500
+    ledger = fetch(standin.url, "ledger")
+    began = ledger[0]["begun"]
+    firsts = retries = 0
+    for record in sorted(ledger, key=lambda record: record["begun"]):
+        firsts += record["attempt"] == 1
+        retries += record["attempt"] > 1
+        assert retries <= 100 + 0.25 * firsts + 10 * (record["begun"] - began + 0.1) + 1
+    assert (firsts, retries) == (500, 250)
+
+
+def test_a_row_is_not_asked_again_after_its_time(bench: Bench, standin: Provider) -> None:
+    bench.settings |= {"retry": {"attempts": 1000}, "timeouts": {"row_s": 1}}
+    bench.write(20)
+    bench.write(1, first=20, text="word {} [[rehearsal:500]]")
+    assert bench.run().totals.ok == 20
+    row = bench.rows()[20]
+    assert (row["status"], row["error_type"], row["http_status"]) == ("failed", "server_error", 500)
+    times = [record["begun"] for record in fetch(standin.url, "ledger") if "[[" in record["prompt"]]
+    assert len(times) == row["attempts"] > 1
+    assert times[-2] - times[0] < 1
+
+
+def test_the_same_trouble_of_a_row_fails_it_after_its_attempts_and_throttling_costs_none(
+    bench: Bench, standin: Provider
+) -> None:
+    bench.settings["retry"] = {"attempts": 2}
+    bench.write(10)
+    bench.write(1, first=10, text="word {} [[rehearsal:502]]")
+    bench.write(1, first=11, text="word {} [[rehearsal:429_msx2]]")
+    assert bench.run().totals.ok == 11
+    asked = Counter(record["kind"] for record in fetch(standin.url, "ledger"))
+    assert asked == {"answer": 11, "502": 2, "429_ms": 2}
+    assert [(row["status"], row["attempts"]) for row in bench.rows()[10:]] == [("failed", 2), ("ok", 3)]
+
+
+def test_throttling_costs_no_attempt_but_not_endless_time(
+    bench: Bench, standin: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "_LONGEST_THROTTLE_S", 1.5)
+    bench.settings["retry"] = {"attempts": 1}
+    bench.write(10)
+    bench.write(1, first=10, text="word {} [[rehearsal:429_ms]]")
+    assert bench.run().totals.ok == 10
+    row = bench.rows()[10]
+    assert (row["status"], row["error_type"]) == ("failed", "throttled")
+    assert row["attempts"] == 2
+
+
+def test_when_all_that_is_left_is_refused_alike_it_stops(
+    bench: Bench, standin: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Streak, "LATER", 30)
+    bench.write(100)
+    bench.write(500, first=100, text="word {} [[rehearsal:400]]")
+    with pytest.raises(ProviderStopped, match="the last 30 requests were all refused: Invalid"):
+        bench.run()
+    assert standin.asked() <= 100 + 30 + 8
+    assert status(bench.out)["unanswered"] == 500
+
+
+def test_at_its_deadline_a_run_leaves_the_rest_and_the_next_start_goes_on(tmp_path: Path, standin: Provider) -> None:
+    write_rows(tmp_path / "rows.jsonl", 150)
+    standin.behave("latency=0.1-0.2")
+    call = (
+        "run", str(tmp_path / "rows.jsonl"), "--model", "m", "--prompt", "Say {{ text }}", "--base-url", standin.url,
+        "--out", str(tmp_path / "out"), "--concurrency", "8", "--progress", "none", "--set", "provider.api_key_env=",
+    )  # fmt: skip
+    done = batchmix(*call, "--deadline", "2")
+    assert done.returncode == 3
+    assert "the deadline of 2 s (timeouts.job_s) has come" in done.stderr
+    record = status(tmp_path / "out")
+    assert record["ok"] > 0
+    assert record["failed"] == record["rejected"] == 0
+    assert record["ok"] + record["unanswered"] == 150
+    assert batchmix(*call).returncode == 0
+    assert account(standin)["again"] == 0
+
+
+def test_a_deadline_cuts_what_hangs_and_counts_it(bench: Bench, standin: Provider) -> None:
+    bench.settings["timeouts"] = {"job_s": 1}
+    bench.write(10)
+    bench.write(2, first=10, text="word {} [[rehearsal:hangx1]]")
+    with pytest.raises(Stopped, match="deadline"):
+        bench.run()
+    record = status(bench.out)
+    assert (record["ok"], record["unanswered"], record["maybe_billed"]) == (10, 2, 2)
+    assert [entry["row"] for entry in record["maybe_billed_requests"]] == [10, 11]
+    bench.settings["timeouts"] = {}
+    assert bench.run().totals.ok == 12
+    assert [row["maybe_billed"] for row in bench.rows()] == [0] * 10 + [1] * 2
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+def test_what_timed_out_or_broke_off_is_counted_as_maybe_billed_everywhere(
+    tmp_path: Path, standin: Provider, streamed: bool
+) -> None:
+    """Only what had left can have been billed: a refusal, a throttle or a 500 was not."""
+    kinds = ["hang", "stall", "drop", "cut", "500", "429_ms", "answer"]
+    rows = [json.dumps({"text": f"{kind} [[rehearsal:{kind}x1]]"}) for kind in kinds]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
+    more = ("params.stream=true", "timeouts.idle_s=0.3") if streamed else ("timeouts.total_s=0.3",)
+    began = time.monotonic()
+    done = batchmix(
+        "run", str(tmp_path / "rows.jsonl"), "--model", "m", "--prompt", "{{ text }}", "--base-url", standin.url, "--out",
+        str(tmp_path / "out"), "--set", "provider.api_key_env=", *(part for one in more for part in ("--set", one)),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - began < 20, "each silence ends after 0.3 s, not after ten minutes"
+    assert results(tmp_path / "out")["status"].to_pylist() == ["ok"] * len(kinds)
+    columns = pq.read_table(tmp_path / "out/data", columns=["attempts", "maybe_billed"]).to_pydict()
+    assert columns == {"attempts": [2, 2, 2, 2, 2, 2, 1], "maybe_billed": [1, 1, 1, 1, 0, 0, 0]}
+    assert json.loads((tmp_path / "out/summary.json").read_text())["maybe_billed"] == 4
+    assert "maybe billed 4 attempts that brought no answer" in done.stdout
+
+
+def test_a_connection_that_is_never_made_was_not_billed(bench: Bench) -> None:
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        others = [socket.socket() for _ in range(3)]
+        for other in others:
+            other.setblocking(False)
+            other.connect_ex(full.getsockname())
+        bench.settings["provider"]["base_url"] = "http://127.0.0.1:{1}/v1".format(*full.getsockname())
+        bench.settings |= {"timeouts": {"connect_s": 0.2}, "retry": {"attempts": 2}}
+        bench.write(3)
+        assert bench.run().totals.failed == 3
+        for other in others:
+            other.close()
+    for row in bench.rows():
+        assert (row["error_type"], row["attempts"], row["maybe_billed"]) == ("timeout", 2, 0)
+        assert "no connection to 127.0.0.1" in row["error_message"]
