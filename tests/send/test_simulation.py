@@ -54,12 +54,12 @@ CHANGES = [
     Profile("double tokens", tpm=400_000, change=2, change_at_s=300),
 ]
 STRAYS = [
-    Profile("no limit", slots=200, latency_s=0.25, strays=0.02, retry_after="none"),
+    Profile("no limit", slots=60, latency_s=0.25, strays=0.02, retry_after="none"),
     Profile("no limit, slow", slots=200, latency_s=3, strays=0.02, retry_after="none"),
-    Profile("6000 requests", rpm=6000, strays=0.02),
+    Profile("3000 requests", rpm=3000, strays=0.02),
     Profile("6000 requests, no word", rpm=6000, strays=0.02, retry_after="none"),
-    Profile("6000 requests, told", rpm=6000, strays=0.02, told=True),
-    Profile("often", slots=400, strays=0.05, retry_after="none"),
+    Profile("3000 requests, told", rpm=3000, strays=0.02, told=True),
+    Profile("often", slots=150, strays=0.05, retry_after="none"),
 ]
 
 
