@@ -145,6 +145,12 @@ class Bucket:
         if self._refill.refused_before(amount):
             self._try()
 
+    def doubt(self) -> None:
+        """The last refusal was no sign of it; what was found before stands."""
+        if not self._refill.known:
+            self._refill.count_anew()
+            self.free()
+
     def free(self) -> None:
         """It is not what the provider counts."""
         self._probe.forget()

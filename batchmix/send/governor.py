@@ -148,6 +148,8 @@ class Governor:
         prompt_tokens, completion_tokens = usage.prompt_tokens, usage.completion_tokens
         if ticket.sent_at > self._cut_before:
             self._unsaid = 0
+        if self._strays.witness(ticket.number, ticket.sent_at, refused=False):
+            self._doubt(now)
         tokens = (prompt_tokens or 0) + (completion_tokens or 0)
         self._window.answered(now, ticket.in_flight, tokens, grow=now >= self._troubled_until)
         self._answers += 1
@@ -174,6 +176,7 @@ class Governor:
         for bucket, amount in shares:
             bucket.give_back(amount, emptied=not news and bucket in self._hit)
         ticket.tokens = 0.0
+        self._strays.witness(ticket.number, ticket.sent_at, refused=True)
         if self._strays.explains(ticket.number, far=ticket.far):
             return
         if retry_after_s is None:
@@ -195,6 +198,13 @@ class Governor:
                 if bucket in self._hit:
                     bucket.hit_before(amount)
 
+    def _doubt(self, now: float) -> None:
+        """Take back what came of the last refusal: it was none of a limit's."""
+        self._pause_until = now
+        for bucket in self._hit:
+            bucket.doubt()
+        self._hit = ()
+
     def _is_window(self, others: float) -> bool:
         """Return whether the provider counts those in flight: they were alike where it refused, and rates were not."""
         if self._by_window:
@@ -212,7 +222,7 @@ class Governor:
         self._window.hit(ticket.in_flight, rest_s)
         self._by_window = not explaining and self._is_window(min(bucket.spread for bucket in self._hit))
         overloaded = self._strays.overloaded
-        self._strays.restart()
+        self._strays.restart(ticket.number, ticket.sent_at)
         if self._by_window:
             self._window.cut()
             for bucket in self._hit:

@@ -13,6 +13,10 @@ _FEWEST = 3
 _OVERLOAD, _OVERLOAD_LATELY = 0.3, 40
 """That share refused of the last so many is a limit, whatever was seen before."""
 _SIGMAS = 4.0
+_AT_ONCE_S, _WITNESSES, _MOST_REFUSED = 0.05, 20, 0.3
+"""Where most of so many requests that left so soon after a refused one were let in, it was no limit that refused it: to
+let them in so quickly it would have had to be far from used up.
+"""
 
 
 class Strays:
@@ -26,6 +30,9 @@ class Strays:
         self._sent = 0
         self._since = 0  # the request after which the present count begins
         self._refused: collections.deque[int] = collections.deque()
+        self._suspect: tuple[int, float] | None = None
+        self._seen = [0, 0]  # of the witnesses: let in, refused
+        self._lifted_at = 0
         self._far = Share(_REMEMBERED)
         self._all = Share(_OVERALL)
 
@@ -59,10 +66,27 @@ class Strays:
         late = sum(number > self._sent - _OVERLOAD_LATELY for number in self._refused)
         return late > _OVERLOAD * min(_OVERLOAD_LATELY, max(self._sent, 20))
 
-    def restart(self) -> None:
-        """Count anew: what was refused so far has been acted upon."""
+    def restart(self, number: int, sent_at: float) -> None:
+        """Count anew from a refusal: what was refused so far has been acted upon."""
+        if self._lifted_at and self.overloaded and self._sent < self._lifted_at + _LATELY:
+            self._lifted_at = -1  # witnesses are no use here: what arrives at once comes in any order
+        self._suspect = (number, sent_at) if self._lifted_at >= 0 else None
+        self._seen = [0, 0]
         self._since = self._sent
         self._refused.clear()
+
+    def witness(self, number: int, sent_at: float, *, refused: bool) -> bool:
+        """Hear how another request ended; return whether now it is clear that the last refusal was a stray."""
+        if self._suspect is None or number <= self._suspect[0] or sent_at > self._suspect[1] + _AT_ONCE_S:
+            return False
+        self._seen[refused] += 1
+        heard = sum(self._seen)
+        if heard < _WITNESSES or self._seen[True] > _MOST_REFUSED * heard:
+            return False
+        self._far.add(heard + 1, self._seen[True] + 1)
+        self._suspect = None
+        self._lifted_at = self._sent
+        return True
 
 
 class Share:
@@ -82,6 +106,11 @@ class Share:
     def happened(self) -> None:
         """Count one of them."""
         self.count += 1
+
+    def add(self, sent: int, happened: int) -> None:
+        """Count many."""
+        self._sent += sent
+        self.count += happened
 
     @property
     def value(self) -> float:
