@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
-_DEPTH = 0.1
-"""How far below the place where it was hit the curve begins, as a share."""
+_DEPTH = 0.15
+"""How far below the place where it was hit the curve begins, as a share: the deeper, the sooner two share a limit."""
 _BELOW = 0.6
 """For that share of a period what is tried is clearly less than what was refused."""
-_LEFT = 1.0
-"""So many periods after the curve came back to that place, 10 % above it, it is left for good."""
+_LEFT = 0.9
+"""So many periods after the curve came back to that place, a tenth above it, it is left for good."""
 _DOUBLING_S, _QUICKLY = 3.0, 3
 """It is doubled quickly three times; then what had been saved up may hide that the limit is still there."""
 _STEP_S = 0.7
