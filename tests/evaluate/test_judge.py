@@ -122,6 +122,11 @@ def test_a_target_is_shown_and_a_column_that_is_not_there_is_named(judged: EvalB
     judged.settings["eval"]["scorers"][0]["rubric"] = "{{ response }} {{ nothing }}"
     with pytest.raises(JobError, match="'nothing'"):
         judged.evaluate()
+    judged.out = judged.root / "another"
+    judged.settings["output"]["path"] = str(judged.out)
+    with pytest.raises(JobError, match="'nothing'"):  # before anything is sent
+        judged.run()
+    assert not judged.out.exists()
     judged.settings["eval"]["scorers"][0]["rubric"] = "{{ response }"
     with pytest.raises(JobError, match="template"):
         judged.evaluate()
