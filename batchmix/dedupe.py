@@ -74,12 +74,13 @@ class Repeats:
         """Return which of the requests that have work left are to be sent now."""
         for request in asked:
             if isinstance(request, Request) and self._log.has_answer(request):
-                self._firsts.put(request.hash, request.row)  # the last one with an answer is the nearest to read
+                # The last one with an answer is the nearest to read.
+                self._firsts.put(request.hash, request.row, request.sample)
         return [request for request in needed if self._is_first(request)]
 
     def _is_first(self, request: Request, *, again: int | None = None) -> bool:
         """Return whether a request is to be sent; `again` is a first that turned out to have no answer."""
-        row = self._firsts.first(request.hash, request.row)
+        row = self._firsts.first(request.hash, request.row, request.sample)
         under_way = self._under_way.get((row, request.model, request.sample))
         if under_way and under_way.hash == request.hash:  # else the row had this request once, and has another now
             under_way.rows.append(request.row)
@@ -87,7 +88,7 @@ class Repeats:
             return False
         if row == again:
             row = request.row
-            self._firsts.put(request.hash, row)
+            self._firsts.put(request.hash, row, request.sample)
         if row != request.row:
             self._late.append((row, request))
             return False
