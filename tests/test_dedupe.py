@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchmix import dedupe
-from batchmix.errors import BatchmixError, JobError
+from batchmix.errors import BatchmixError, JobError, ProviderStopped
 from batchmix.job import read_job
 from batchmix.pipeline import Options
 from batchmix.planning import plan
@@ -280,3 +280,17 @@ def test_a_row_whose_first_was_rejected_takes_the_answer_that_there_is(twice: Be
     twice.run()
     assert [twice.rows()[row]["status"] for row in (0, 1, 302)] == ["rejected", "ok", "ok"]
     assert twice.standin.asked() == len(texts)
+
+
+def test_an_answer_in_a_shard_that_is_not_reached_yet_is_found(twice: Bench) -> None:
+    text = "[[rehearsal:500x1]] same"
+    texts = [text, *(f"word {number}" for number in range(9)), text, "more", "[[rehearsal:401x1]] stop", "rest"]
+    twice.settings |= {"retry": {"attempts": 1}, "limits": {"concurrency": 1}, "reuse": {"dedupe": False}}
+    write(twice, texts)
+    with pytest.raises(ProviderStopped):
+        twice.run()
+    assert len(list((twice.out / "data").iterdir())) == 1
+    twice.settings["reuse"] = {"dedupe": True}
+    twice.run()
+    assert {row["status"] for row in twice.rows()} == {"ok"}
+    assert twice.standin.prompts().count(f"Say {text}") == 2

@@ -16,7 +16,7 @@ from batchmix.store.reuse import EXCHANGE_COLUMNS, exchange_of
 
 _EMPTY = -1
 _HALF = 64
-_ALL = 2 ** (2 * _HALF)
+_ALL = 1 << 2 * _HALF
 
 
 class Firsts:

@@ -67,7 +67,7 @@ class OpenShards:
         self._opening = asyncio.Lock()
         self._through: dict[int, int] = {}
         self._unfinished: set[int] = set()
-        self._left: dict[int, Shard] = {}  # the one that is left to another start and was last read again
+        self._unsealed: dict[tuple[int, bool], Shard] = {}  # the one that was last read beside its lanes
         self._reading = threading.Lock()
         self._hurry = threading.Event()
         self._full: asyncio.Queue[Shard] = asyncio.Queue()
@@ -136,26 +136,33 @@ class OpenShards:
     def answer(self, key: Key, hash_: str, parts: PartAnswers) -> Exchange | None:
         """Return the answer that the run has to a request, or None; reads files, and may be called from any thread."""
         index = key[0] // self._blueprint.shard_rows
-        shard = self._open.get(index) or self._left_to_another_start(index)
+        shard = self._open.get(index) or self._beside_lanes(index)
         event = shard.answer(key) if shard else None
         if event is not None:
             return event.exchange() if event.hash == hash_ else None
         return parts.answer(part_path(self._layout.data, index), key, hash_)
 
-    def _left_to_another_start(self, index: int) -> Shard | None:
-        """Return a shard that all lanes are through with, but that stays in its journals; None where it was sealed."""
-        if index not in self._unfinished:
+    def _beside_lanes(self, index: int) -> Shard | None:
+        """Return a shard that has journals, but that no lane has open: not yet, or no more in this start."""
+        left = index in self._unfinished
+        if not left and not any(path.exists() for path in self._journals.get(index, {}).values()):
             return None
         with self._reading:
-            if index not in self._left:
-                self._left = {}  # before another is read, so that there is never more than one
-                self._left = {index: self._read(index)}
-                self._left[index].close()
-            return self._left[index]
+            if (index, left) not in self._unsealed:
+                self._unsealed = {}  # before another is read, so that there is never more than one
+                shard = self._unsealed[index, left] = self._read(index)
+                shard.close()
+            return self._unsealed[index, left]
 
     def firsts(self, model: str) -> Firsts:
-        """Return the rows in which a model's answers stand in sealed parts; reads them all."""
-        return firsts_in(list_parts(self._layout.data).values(), model)
+        """Return the rows in which a model's answers stand, in sealed parts and in journals; reads them all."""
+        found = firsts_in(list_parts(self._layout.data).values(), model)
+        for index in self._journals:
+            shard = self._beside_lanes(index)
+            for key, entry in shard.entries.items() if shard else ():
+                if key[1] == model and entry.status == "ok":
+                    found.put(entry.hash, key[0], key[2])
+        return found
 
     async def _sync_often(self) -> None:
         while True:
