@@ -72,34 +72,38 @@ class Repeats:
 
     def firsts(self, asked: list[Request | Unsendable], needed: list[Request]) -> list[Request]:
         """Return which of the requests that have work left are to be sent now."""
-        rows = {request.row for request in needed}
         for request in asked:
-            if isinstance(request, Request) and request.row not in rows:
-                self._firsts.put(request.hash, request.row)  # the last one with an answer is the nearest to read
+            if isinstance(request, Request) and self._log.has_answer(request):
+                # The last one with an answer is the nearest to read.
+                self._firsts.put(request.hash, request.row, request.sample)
         return [request for request in needed if self._is_first(request)]
 
     def _is_first(self, request: Request, *, again: int | None = None) -> bool:
         """Return whether a request is to be sent; `again` is a first that turned out to have no answer."""
-        row = self._firsts.first(request.hash, request.row)
-        if row == again:
-            row = request.row
-            self._firsts.put(request.hash, row)
-        first = (row, request.model, request.sample)
-        if row == request.row:
-            self._under_way[first] = _Waiting(request.hash)
-            return True
-        under_way = self._under_way.get(first)
+        row = self._firsts.first(request.hash, request.row, request.sample)
+        under_way = self._under_way.get((row, request.model, request.sample))
         if under_way and under_way.hash == request.hash:  # else the row had this request once, and has another now
             under_way.rows.append(request.row)
             self._waiting += 1
-        else:
+            return False
+        if row == again:
+            row = request.row
+            self._firsts.put(request.hash, row, request.sample)
+        if row != request.row:
             self._late.append((row, request))
-        return False
+            return False
+        self._under_way[request.key] = _Waiting(request.hash)
+        return True
 
     async def late(self, *, at_least: int = _MOST_LATE) -> list[Request]:
         """End the rows whose firsts have ended, if there are so many; return those that are to be sent after all."""
-        if len(self._late) < at_least:
-            return []
+        asked: list[Request] = []
+        while len(self._late) >= at_least:  # once more where a row has another first by now
+            asked += [request for row, request in await self._unanswered() if self._is_first(request, again=row)]
+        return asked
+
+    async def _unanswered(self) -> list[tuple[int, Request]]:
+        """End the late rows whose firsts have an answer; return the others."""
         late, self._late = self._late, []
         late.sort(key=lambda one: one[0])  # parts are read in order
         unanswered = []
@@ -109,7 +113,7 @@ class Repeats:
                 if not (exchange and self._log.reuse(request, Found(self._run, exchange))):
                     unanswered.append((row, request))
             late = late[len(found) :]
-        return [request for row, request in unanswered if self._is_first(request, again=row)]
+        return unanswered
 
     def _answers(self, late: list[tuple[int, Request]]) -> list[Exchange | None]:
         """Return the answers to some of the first of these, for a short while: others need the thread too."""

@@ -168,7 +168,7 @@ async def run_lanes(lanes: list[Lane], others: list[Lane], most: int, halt: Halt
     """
 
     async def lead() -> None:
-        await asyncio.gather(*(lane.run(most) for lane in lanes))
+        await asyncio.gather(*(halt.guarded(lane.run(most)) for lane in lanes))
         for lane in others:
             lane.behind.put_nowait(None)
 

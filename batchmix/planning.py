@@ -227,7 +227,7 @@ class _Counting:
         firsts = self._firsts.get(request.model)
         if firsts is None or isinstance(request, Unsendable):
             return False
-        return firsts.first(request.hash, request.row) != request.row
+        return firsts.first(request.hash, request.row, request.sample) != request.row
 
 
 def _sum(parts: Sequence[Number | None]) -> Number | None:

@@ -13,6 +13,7 @@ from batchmix.load import Cut, Dataset, open_dataset
 from batchmix.pricing import Quotes
 from batchmix.records import Board
 from batchmix.resume import Resume, Work, check_same_run, known_scan
+from batchmix.rubrics import check_rubrics
 from batchmix.send.catalogue import Catalogue, read_catalogue
 from batchmix.send.classify import judge
 from batchmix.send.prices import Prices
@@ -63,6 +64,9 @@ def prepare(job: Job, layout: Layout, spool: Path, options: Options, board: Boar
     board.phase = "scanning"
     dataset = _input(job, spool, known, options, board)
     try:
+        if job.eval:
+            job.eval.check_columns(dataset.carried_schema.names)
+            check_rubrics(job.eval, dataset.carried_schema.names)
         work = Resume(job, dataset, layout, judge).work(
             known, update=options.update, retry_rejected=options.retry_rejected
         )
@@ -81,7 +85,7 @@ def _input(job: Job, spool: Path, known: RunFile | None, options: Options, board
     def progress(rows: int) -> None:
         board.scanned = rows
 
-    dataset = open_dataset(
+    return open_dataset(
         job,
         Cut(known.shard_rows if known else job.output.shard_rows, options.limit, reject=options.reject_bad_rows),
         spool=spool,
@@ -89,9 +93,6 @@ def _input(job: Job, spool: Path, known: RunFile | None, options: Options, board
         reserved=RESULT_COLUMNS,
         on_progress=progress,
     )
-    if job.eval:
-        job.eval.check_columns(dataset.carried_schema.names)
-    return dataset
 
 
 def _reusable(job: Job) -> Reusable | None:

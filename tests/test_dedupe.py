@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchmix import dedupe
-from batchmix.errors import BatchmixError, JobError
+from batchmix.errors import BatchmixError, JobError, ProviderStopped
 from batchmix.job import read_job
 from batchmix.pipeline import Options
 from batchmix.planning import plan
@@ -243,3 +243,54 @@ def test_firsts_are_those_of_a_dictionary(asked: list[tuple[int, int]]) -> None:
         assert found.first(hash_, row) == known.setdefault(hash_, row)
     for hash_, row in known.items():
         assert found.first(hash_, -7) == row
+
+
+def test_with_some_models_only_a_request_is_asked_once_too(twice: Bench) -> None:
+    """Shards in which other models have work left stay unsealed, and their answers are found all the same."""
+    del twice.settings["model"]
+    twice.settings["models"] = [{"id": "m"}, {"id": "n"}]
+    write(twice, ["same"] * 10)
+    twice.run(models=("m",))
+    write(twice, ["same"] * 400)
+    twice.run(models=("m",))
+    assert twice.standin.asked() == 1
+
+
+def test_of_rows_that_failed_together_in_one_sample_one_is_asked_again(twice: Bench) -> None:
+    twice.settings |= {"samples": 2, "retry": {"attempts": 1}, "limits": {"concurrency": 1}}
+    write(twice, ["[[rehearsal:500x1]] same"] * 6)
+    twice.standin.behave("latency=0.2")
+    twice.run()
+    assert Counter((row["sample"], row["status"]) for row in twice.rows()) == {(0, "failed"): 6, (1, "ok"): 6}
+    twice.run()
+    assert {row["status"] for row in twice.rows()} == {"ok"}
+    assert twice.standin.asked() == 3
+
+
+def test_a_row_whose_first_was_rejected_takes_the_answer_that_there_is(twice: Bench) -> None:
+    """Two rows with the same request ended without an answer before a third had one, when all were asked."""
+    text = "[[rehearsal:rejectx1]] [[rehearsal:500x2]] same"
+    texts = [text, text, *(f"word {number}" for number in range(300)), text]
+    twice.settings |= {"retry": {"attempts": 1}, "limits": {"concurrency": 1}, "reuse": {"dedupe": False}}
+    twice.settings["output"]["shard_rows"] = 1000
+    write(twice, texts)
+    twice.run()
+    assert [twice.rows()[row]["status"] for row in (0, 1, 302)] == ["rejected", "failed", "ok"]
+    twice.settings["reuse"] = {"dedupe": True}
+    twice.run()
+    assert [twice.rows()[row]["status"] for row in (0, 1, 302)] == ["rejected", "ok", "ok"]
+    assert twice.standin.asked() == len(texts)
+
+
+def test_an_answer_in_a_shard_that_is_not_reached_yet_is_found(twice: Bench) -> None:
+    text = "[[rehearsal:500x1]] same"
+    texts = [text, *(f"word {number}" for number in range(9)), text, "more", "[[rehearsal:401x1]] stop", "rest"]
+    twice.settings |= {"retry": {"attempts": 1}, "limits": {"concurrency": 1}, "reuse": {"dedupe": False}}
+    write(twice, texts)
+    with pytest.raises(ProviderStopped):
+        twice.run()
+    assert len(list((twice.out / "data").iterdir())) == 1
+    twice.settings["reuse"] = {"dedupe": True}
+    twice.run()
+    assert {row["status"] for row in twice.rows()} == {"ok"}
+    assert twice.standin.prompts().count(f"Say {text}") == 2

@@ -137,3 +137,16 @@ def test_a_refused_parameter_names_the_line_to_change(tmp_path: Path) -> None:
         ended = run(tmp_path, "job.toml", "--base-url", url, "--out", "run", "--models", "newer")
     assert ended.returncode == 3
     assert "use max_completion_tokens instead of max_tokens for this model" in ended.stderr
+
+
+def test_rows_that_failed_before_their_model_was_stopped_keep_their_reason(tmp_path: Path) -> None:
+    texts = ["[[rehearsal:500]]", "fine", "fine too", *(f"word {number}" for number in range(20))]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    more = ("--prompt", "Say {{ text }}", "--out", "run", "--set", 'models=[{id="a"},{id="b"}]')
+    more += ("--set", "retry.attempts=1", "--concurrency", "1")
+    with killing.provider("401_model[b]=0.5&seed=3") as url:
+        ended = run(tmp_path, "rows.jsonl", *more, "--base-url", url)
+    assert ended.returncode == 3
+    rows = pq.read_table(tmp_path / "run" / "data").to_pylist()
+    assert [row["error_type"] for row in rows if row["row"] == 0] == ["server_error", "server_error"]
+    assert "model_stopped" in {row["error_type"] for row in rows if row["model"] == "b"}

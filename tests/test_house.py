@@ -40,6 +40,7 @@ MAY = {
         "pipeline",
         "pricing",
         "reading",
+        "rubrics",
         "arrow",
         "load",
         "store",
@@ -65,7 +66,8 @@ MAY = {
         "job",
         "redact",
     },
-    "preparing": {"load", "pricing", "resume", "rehearsal", "send", "store", "records", "errors", "job"},
+    "preparing": {"load", "pricing", "resume", "rehearsal", "rubrics", "send", "store", "records", "errors", "job"},
+    "rubrics": {"load", "job", "eval_table", "errors"},
     "sending": {
         "lanes",
         "pace",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from batchmix.errors import JobError, ProviderStopped
+from batchmix import reading
+from batchmix.dedupe import Repeats
+from batchmix.errors import JobError, NoSpace, ProviderStopped
 from tests.conftest import Bench
 
 
@@ -44,3 +46,24 @@ def test_a_model_that_the_job_does_not_have_is_refused(two: Bench) -> None:
     with pytest.raises(JobError, match="it has one, two"):
         two.run(models=("three",))
     assert not two.out.exists()
+
+
+def test_what_goes_wrong_in_one_lane_lets_the_others_end_what_is_in_flight(
+    two: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two.settings["reuse"] = {"dedupe": True}
+    finish, done = Repeats.finish, []
+
+    async def fails(self: Repeats) -> None:
+        await finish(self)
+        done.append(self)
+        if len(done) == 1:
+            raise NoSpace("no space left")
+
+    monkeypatch.setattr(Repeats, "finish", fails)
+    two.standin.behave("latency[two]=0.5")
+    with pytest.raises(NoSpace):
+        two.run()
+    view = reading.look(two.out)
+    assert view.totals.ok > 35
+    assert (view.totals.maybe_billed, view.totals.failed) == (0, 0)

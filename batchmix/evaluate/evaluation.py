@@ -9,12 +9,13 @@ from batchmix.arrow import set_up_arrow
 from batchmix.errors import JobError, NoSpace, RunError
 from batchmix.eval_table import Eval, Judge
 from batchmix.evaluate.history import previous
-from batchmix.evaluate.judge import Asking, Judged, Verdicts, ask, rubric
+from batchmix.evaluate.judge import Asking, Judged, Verdicts, ask
 from batchmix.evaluate.judge_plan import judge_price
 from batchmix.evaluate.measure import Metrics, write_metrics
 from batchmix.evaluate.scorers import scorer_of
 from batchmix.evaluate.scoring import Asked, write_scores
 from batchmix.job import Job
+from batchmix.rubrics import rubric
 from batchmix.store.files import NO_SPACE
 from batchmix.store.rundir import Layout
 

@@ -15,19 +15,17 @@ from typing import Any
 import msgspec
 
 from batchmix import pipeline, reading
-from batchmix.errors import JobError
 from batchmix.eval_table import Eval, Judge
 from batchmix.evaluate.scorers import Score, text_of
 from batchmix.evaluate.verdict import verdict_in
 from batchmix.job import Budget, Input, Job, Limits, Model, Output, Reuse
-from batchmix.load.template import Template
 from batchmix.pricing import spent
 from batchmix.records import Board
 from batchmix.redact import Secrets
+from batchmix.rubrics import RESULT, columns_shown
 from batchmix.store.files import sync_file
 from batchmix.store.rundir import Layout
 
-_ANSWER = ("row", "custom_id", "model", "sample", "status", "response")
 _LEAST = 1e-9
 """USD: less than any request; a cap of nothing would be none."""
 
@@ -96,14 +94,6 @@ def verdict(text: str, scale: tuple[float, float]) -> Score:
     if not worst <= number <= best:
         return Score(None, None, f"{number:g}", f"{number:g} is not on the scale from {worst:g} to {best:g}: {text}")
     return Score((number - worst) / (best - worst), None, f"{number:g}", text)
-
-
-def rubric(asked: Judge) -> Template:
-    """Return a judge's rubric as a template. Raises `JobError` for one that can't be right."""
-    try:
-        return Template(Input(path="", prompt=asked.rubric))
-    except JobError as error:
-        raise JobError(f"eval.scorers: {asked.name}: {error}") from error
 
 
 def ask(layout: Layout, asked: Judge, asking: Asking) -> tuple[Verdicts, Judged]:
@@ -190,13 +180,9 @@ def _questions(layout: Layout, asked: Judge, job: Job) -> Iterator[dict[str, Any
     if run is None:
         return
     target = (job.eval or Eval()).target_of(asked)
-    reads = rubric(asked).used - {"response"} - ({"target"} if target is not None else set())
-    known = [*run.carried_schema().names, *_ANSWER]
-    for name in sorted(reads):
-        if name not in known:
-            raise JobError(f"eval.scorers: {asked.name}: the rubric names {name!r}, and there is no such column")
+    reads = columns_shown(asked, target, run.carried_schema().names)
     slots, next_slot = Slots(job, run.models), 0
-    columns = [*_ANSWER, *reads, *([target] if target is not None else [])]
+    columns = [*RESULT, *reads, *([target] if target is not None else [])]
     for batch in reading.results(layout.root, columns):
         for result in batch.to_pylist():
             slot = slots.of(result)
@@ -205,7 +191,7 @@ def _questions(layout: Layout, asked: Judge, job: Job) -> Iterator[dict[str, Any
             yield _question(result, reads, target)
 
 
-def _question(result: dict[str, Any], reads: frozenset[str] | set[str], target: str | None) -> dict[str, Any]:
+def _question(result: dict[str, Any], reads: frozenset[str], target: str | None) -> dict[str, Any]:
     values = {name: result[name] for name in reads}
     if target is not None:
         values["target"] = None if result[target] is None else text_of(result[target])

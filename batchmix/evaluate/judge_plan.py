@@ -33,8 +33,13 @@ class JudgePlan(msgspec.Struct, frozen=True):
 
 
 def judge_price(job: Job, asked: Judge) -> Price | None:
-    """Return what a judge's model costs; None: no price is known. Raises `JobError` where there is no such model."""
+    """Return what a judge's model costs; None: no price is known.
+
+    Raises `JobError` where there is no such model, and for one without a price where USD are capped.
+    """
     judging = judge_job(job, asked, Path())
+    if judging.budget.max_usd is None:
+        judging = msgspec.structs.replace(judging, budget=job.budget)
     return Prices(Quotes(judging, None).settled(judging.models), judging.models).of(asked.model)
 
 
@@ -42,7 +47,7 @@ def judge_plans(job: Job, found: Plan) -> list[JudgePlan]:
     """Return what each judge will be asked for the results that a plan ends with. Raises `JobError`."""
     done = judges_in(Path(job.output.path) / "evaluation")
     judges = [scorer for scorer in (job.eval or Eval()).scorers if isinstance(scorer, Judge)]
-    return [_plan(job, judge, found, found.results - done.get(judge.name, {}).get("ok", 0)) for judge in judges]
+    return [_plan(job, judge, found, max(0, found.results - done.get(judge.name, {}).get("ok", 0))) for judge in judges]
 
 
 def _plan(job: Job, asked: Judge, found: Plan, requests: int) -> JudgePlan:

@@ -16,7 +16,7 @@ import msgspec
 from batchmix.cron import nominal_date
 from batchmix.errors import JobError
 from batchmix.eval_table import checked_eval
-from batchmix.job.table import JobTable, ModelEntry, ProviderTable, check_keys, converted
+from batchmix.job.table import JobTable, ModelEntry, ProviderTable, check_finite, check_keys, converted
 from batchmix.job.values import DEFAULT_BASE_URL, REHEARSAL, Input, Job, Model, Output, Provider
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -40,6 +40,7 @@ def read_job(
             raw["input"]["path"] = _absolute(raw["input"]["path"], path.parent)
         raw = _merged(raw, settings)
         check_keys(raw)
+        check_finite(raw, "")
         table = converted(raw)
         return _checked(table, path, environ, night)
     except JobError as error:

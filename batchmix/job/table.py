@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -102,6 +103,18 @@ def _check(raw: Mapping[str, Any], table: type, prefix: str) -> None:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             hint = f"did you mean {prefix}{near[0]}?" if near else f"known are {', '.join(sorted(known))}"
             raise JobError(f"unknown setting {prefix}{key}: {hint}")
+
+
+def check_finite(value: Any, place: str) -> None:
+    """Raise `JobError` for `inf` and `nan`, which TOML has and JSON does not, anywhere in the file."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise JobError(f"{place}: {value} is no number to count with; where nothing is to bound it, leave it out")
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            check_finite(inner, f"{place}.{key}" if place else key)
+    elif isinstance(value, list):
+        for inner in value:
+            check_finite(inner, place)
 
 
 def converted(raw: Mapping[str, Any]) -> JobTable:

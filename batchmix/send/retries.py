@@ -53,7 +53,7 @@ class Retries:
 
     def later(self, item: Item, first: Failure) -> None:
         """Let an item wait that has failed for the first time."""
-        task = self._loop.create_task(self._halt.guarded(self._retry(item, first)))
+        task = self._loop.create_task(self._guarded(item, first))
         self._tasks[task] = item
         self._progress.retrying = len(self._tasks)
         task.add_done_callback(self._forget)
@@ -70,6 +70,10 @@ class Retries:
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task, None)
         self._progress.retrying = len(self._tasks)
+
+    async def _guarded(self, item: Item, first: Failure) -> None:
+        # Made only once the task runs: one that is cancelled before would leave it behind, with a warning.
+        await self._halt.guarded(self._retry(item, first))
 
     async def _retry(self, item: Item, first: Failure) -> None:
         tries = item.tries
@@ -89,3 +93,4 @@ class Retries:
         if task := asyncio.current_task():
             self._forget(task)  # before its end, so that it does not count as waiting
         self._on_end(item.request, outcome)
+        self._on_due()  # or what may leave now that one less waits

@@ -16,12 +16,13 @@ from batchmix.store.reuse import EXCHANGE_COLUMNS, exchange_of
 
 _EMPTY = -1
 _HALF = 64
+_ALL = 1 << 2 * _HALF
 
 
 class Firsts:
-    """One model's first row with each request: an open-addressing table, 40 to 75 bytes for each different request.
+    """One model's first row with each request and sample: an open-addressing table, 40 to 75 bytes for each.
 
-    Whole hashes are kept, so that no two requests are ever taken for the same.
+    Whole hashes are kept, with the number of the sample added, so that no two requests are ever taken for the same.
     """
 
     def __init__(self) -> None:
@@ -33,40 +34,41 @@ class Firsts:
         self._high, self._low = array("Q", bytes(8 * slots)), array("Q", bytes(8 * slots))
         self._rows = array("q", [_EMPTY]) * slots
 
-    def first(self, hash_: str, row: int) -> int:
+    def first(self, hash_: str, row: int, sample: int = 0) -> int:
         """Return the first row with a request hash; that is `row` itself where none was named before."""
-        slot = self._slot(hash_)
+        number = _number(hash_, sample)
+        slot = self._slot(number)
         if self._rows[slot] == _EMPTY:
-            self._put(slot, hash_, row)
+            self._put(slot, number, row)
             return row
         known: int = self._rows[slot]
         return known
 
-    def put(self, hash_: str, row: int) -> None:
+    def put(self, hash_: str, row: int, sample: int = 0) -> None:
         """Let a row be the first with a request hash."""
-        self._put(self._slot(hash_), hash_, row)
+        number = _number(hash_, sample)
+        self._put(self._slot(number), number, row)
 
     def add_part(self, path: Path, model: str) -> None:
         """Take note of the answers in a part."""
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(8192, columns=["row", "model", "status", "request_hash"]):
+            for batch in file.iter_batches(8192, columns=["row", "model", "sample", "status", "request_hash"]):
                 mine = pc.and_(pc.equal(batch["model"], model), pc.equal(batch["status"], "ok"))
                 found = batch.filter(mine)
-                for row, hash_ in zip(found["row"].to_pylist(), found["request_hash"].to_pylist(), strict=True):
-                    self.put(hash_, row)
+                columns = (found[name].to_pylist() for name in ("request_hash", "row", "sample"))
+                for hash_, row, sample in zip(*columns, strict=True):
+                    self.put(hash_, row, sample)
 
-    def _slot(self, hash_: str) -> int:
-        """Return where a hash stands, or would."""
-        number = int(hash_, 16)
+    def _slot(self, number: int) -> int:
+        """Return where a number stands, or would."""
         high, low = number >> _HALF, number & (2**_HALF - 1)
         slot: int = low & self._mask
         while self._rows[slot] != _EMPTY and (self._low[slot] != low or self._high[slot] != high):
             slot = (slot + 1) & self._mask
         return slot
 
-    def _put(self, slot: int, hash_: str, row: int) -> None:
+    def _put(self, slot: int, number: int, row: int) -> None:
         self._count += self._rows[slot] == _EMPTY
-        number = int(hash_, 16)
         self._high[slot], self._low[slot], self._rows[slot] = number >> _HALF, number & (2**_HALF - 1), row
         if 3 * self._count > 2 * len(self._rows):
             self._grow()
@@ -80,6 +82,10 @@ class Firsts:
                 while self._rows[slot] != _EMPTY:
                     slot = (slot + 1) & self._mask
                 self._high[slot], self._low[slot], self._rows[slot] = high, low, row
+
+
+def _number(hash_: str, sample: int) -> int:
+    return (int(hash_, 16) + sample) % _ALL
 
 
 def firsts_in(parts: Iterable[Path], model: str) -> Firsts:

@@ -67,6 +67,8 @@ class OpenShards:
         self._opening = asyncio.Lock()
         self._through: dict[int, int] = {}
         self._unfinished: set[int] = set()
+        self._unsealed: dict[tuple[int, bool], Shard] = {}  # the one that was last read beside its lanes
+        self._reading = threading.Lock()
         self._hurry = threading.Event()
         self._full: asyncio.Queue[Shard] = asyncio.Queue()
         self._sealed = asyncio.Event()
@@ -134,15 +136,33 @@ class OpenShards:
     def answer(self, key: Key, hash_: str, parts: PartAnswers) -> Exchange | None:
         """Return the answer that the run has to a request, or None; reads files, and may be called from any thread."""
         index = key[0] // self._blueprint.shard_rows
-        shard = self._open.get(index)
+        shard = self._open.get(index) or self._beside_lanes(index)
         event = shard.answer(key) if shard else None
         if event is not None:
             return event.exchange() if event.hash == hash_ else None
         return parts.answer(part_path(self._layout.data, index), key, hash_)
 
+    def _beside_lanes(self, index: int) -> Shard | None:
+        """Return a shard that has journals, but that no lane has open: not yet, or no more in this start."""
+        left = index in self._unfinished
+        if not left and not any(path.exists() for path in self._journals.get(index, {}).values()):
+            return None
+        with self._reading:
+            if (index, left) not in self._unsealed:
+                self._unsealed = {}  # before another is read, so that there is never more than one
+                shard = self._unsealed[index, left] = self._read(index)
+                shard.close()
+            return self._unsealed[index, left]
+
     def firsts(self, model: str) -> Firsts:
-        """Return the rows in which a model's answers stand in sealed parts; reads them all."""
-        return firsts_in(list_parts(self._layout.data).values(), model)
+        """Return the rows in which a model's answers stand, in sealed parts and in journals; reads them all."""
+        found = firsts_in(list_parts(self._layout.data).values(), model)
+        for index in self._journals:
+            shard = self._beside_lanes(index)
+            for key, entry in shard.entries.items() if shard else ():
+                if key[1] == model and entry.status == "ok":
+                    found.put(entry.hash, key[0], key[2])
+        return found
 
     async def _sync_often(self) -> None:
         while True:
@@ -206,6 +226,7 @@ class LaneLog:
         self._left: dict[int, int] = {}
         self._done: set[int] = set()
         self._unfinished: set[int] = set()
+        self._failed: dict[int, set[Key]] = {}  # in this start
 
     async def open(self, index: int) -> None:
         """Begin with a shard."""
@@ -221,10 +242,10 @@ class LaneLog:
         return True
 
     def fail(self, index: int, asked: list[Request | Unsendable], failure: Failure) -> None:
-        """End those of a shard's requests that have work left."""
-        shard = self._mine[index]
+        """End those of a shard's requests that have work left and have not failed by themselves in this start."""
+        shard, failed = self._mine[index], self._failed.get(index, ())
         for request in asked:
-            if shard.needs(request, retry_rejected=False):
+            if request.key not in failed and shard.needs(request, retry_rejected=False):
                 shard.ended(self._lane, request, "failed", failure)
                 self._count("failed", failure.type)
 
@@ -242,6 +263,11 @@ class LaneLog:
                 self._count("rejected", request.failure.type)
         self._left[index] += len(needed)
         return needed
+
+    def has_answer(self, request: Request) -> bool:
+        """Return whether a request of a shard that is begun has its answer; to be called after `needed`."""
+        entry = self._mine[request.row // self._shard_rows].entries[request.key]
+        return entry.status == "ok" and entry.hash == request.hash
 
     def reuse(self, request: Request, found: Found | None) -> bool:
         """End a request with another run's answer; return whether there is one."""
@@ -286,6 +312,7 @@ class LaneLog:
             status = "rejected" if failure.next is Next.REJECT else "failed"
             self._mine[index].ended(self._lane, request, status, failure)
             self._count(status, failure.type)
+            self._failed.setdefault(index, set()).add(request.key)
         self._one_less(index)
 
     def _count(self, status: str, kind: str | None = None) -> None:
@@ -298,5 +325,6 @@ class LaneLog:
         if self._left[index] == 0:
             del self._left[index]
             self._done.add(index)
+            self._failed.pop(index, None)
             self._mine.pop(index).close(self._lane)
             self._shards.lane_is_through(index, unfinished=index in self._unfinished)

@@ -162,8 +162,9 @@ def add_rows(totals: Totals, rows: list[ResultRow]) -> None:
     columns = dict(zip(_OURS, zip(*rows, strict=True), strict=True))
     paid = [run is None for run in columns["reused_from"]]
     totals.reused += paid.count(False)
-    for name in ("attempts", "maybe_billed", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens",
-                 "reasoning_tokens"):  # fmt: skip
+    totals.attempts += sum(columns["attempts"])  # also those of rows whose answer was taken from elsewhere then
+    totals.maybe_billed += sum(columns["maybe_billed"])
+    for name in ("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "reasoning_tokens"):
         setattr(totals, name, getattr(totals, name) + sum(filter(None, itertools.compress(columns[name], paid))))
     for (model, status), count in collections.Counter(zip(columns["model"], columns["status"], strict=True)).items():
         setattr(totals, status, getattr(totals, status) + count)
@@ -172,10 +173,10 @@ def add_rows(totals: Totals, rows: list[ResultRow]) -> None:
     if costs:
         totals.cost_usd = (totals.cost_usd or 0.0) + sum(costs)
     totals.unpriced += columns["status"].count("ok") - paid.count(False) - len(costs)
-    costly = zip(columns["model"], columns["cost_usd"], columns["maybe_billed"], strict=True)
-    for model, usd, lost in itertools.compress(costly, paid):
-        if usd is not None or lost:
-            totals.cost(model).row(usd, lost)
+    costly = zip(columns["model"], columns["cost_usd"], columns["maybe_billed"], paid, strict=True)
+    for model, usd, lost, mine in costly:
+        if (mine and usd is not None) or lost:
+            totals.cost(model).row(usd if mine else None, lost)
     totals.add_times(columns["sent_at"], columns["finished_at"])
     for row, status, kind, message in zip(*(columns[name] for name in _FAILURE), strict=True):
         if status != "ok":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -125,3 +126,13 @@ def test_lone_surrogates_and_deep_nesting_hurt_only_their_row(evaluated: EvalBen
     evaluated.evaluate()
     assert [row["score"] for row in evaluated.scores()][::2] == [0.0, 1.0]
     json.loads((evaluated.out / "evaluation" / "metrics.json").read_text())
+
+
+def test_of_a_job_whose_target_is_not_there_nothing_is_left(evaluated: EvalBench) -> None:
+    evaluated.source = evaluated.root / "rows.jsonl.gz"
+    evaluated.source.write_bytes(gzip.compress(b'{"said": "a", "answer": "a"}\n'))
+    evaluated.settings["input"]["path"] = str(evaluated.source)
+    evaluated.settings["eval"]["target"] = "anser"
+    with pytest.raises(JobError, match="'anser'"):
+        evaluated.run()
+    assert not evaluated.out.exists()

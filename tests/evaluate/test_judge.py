@@ -122,6 +122,11 @@ def test_a_target_is_shown_and_a_column_that_is_not_there_is_named(judged: EvalB
     judged.settings["eval"]["scorers"][0]["rubric"] = "{{ response }} {{ nothing }}"
     with pytest.raises(JobError, match="'nothing'"):
         judged.evaluate()
+    judged.out = judged.root / "another"
+    judged.settings["output"]["path"] = str(judged.out)
+    with pytest.raises(JobError, match="'nothing'"):  # before anything is sent
+        judged.run()
+    assert not judged.out.exists()
     judged.settings["eval"]["scorers"][0]["rubric"] = "{{ response }"
     with pytest.raises(JobError, match="template"):
         judged.evaluate()
@@ -220,3 +225,10 @@ def test_killed_in_the_middle_a_judge_goes_on_and_pays_for_nothing_twice(tmp_pat
         assert not outcome.again
         assert not outcome.unnamed
         assert len({prompt for prompt in standin.prompts() if "score: 1" in prompt}) == 100
+
+
+def test_a_judge_without_a_price_is_refused_under_a_cap_before_anything_is_sent(judged: EvalBench) -> None:
+    judged.settings["prices"] = {"m": {"input": 10.0, "output": 10.0}}
+    judged.settings["budget"] = {"max_usd": 100.0}
+    with pytest.raises(JobError, match="no price is known for j"):
+        prepared(read_job(None, judged.settings, {}), None)

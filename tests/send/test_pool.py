@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 
@@ -306,3 +307,50 @@ async def test_what_stops_at_first_is_passing_trouble_after_a_good_answer(worse:
         assert not scene.ends
         assert (scene.pool.stopped is None) == (worse is Next.STOP_RUN)
         assert (scene.halt.reason is None) == (worse is Next.STOP_MODEL)
+
+
+async def test_rows_that_wait_and_all_end_at_once_let_the_others_leave() -> None:
+    """No new row may leave while twenty wait to be asked again and nothing good has come; then all twenty end."""
+    first = Streak.FIRST
+    rules = Rules(3, row_s=0.05)
+    scene = Scene(lambda row, time: PAUSE if row < first else Completion("a"), concurrency=64, rules=rules)
+    scene.gate.clear()
+    more = asyncio.Event()
+
+    async def feed() -> AsyncIterator[list[Request]]:
+        yield [Request(row, "m", 0, "h", "/p", b"", 1, None) for row in range(first)]
+        await more.wait()
+        yield [Request(row, "m", 0, "h", "/p", b"", 1, None) for row in range(first, first + 10)]
+
+    running = asyncio.create_task(scene.pool.run(feed(), first))
+    await until(lambda: scene.in_flight == first)
+    scene.gate.set()
+    await until(lambda: len(scene.order) > first)
+    scene.gate.clear()
+    await until(lambda: scene.in_flight == first)
+    more.set()
+    late = asyncio.get_running_loop().time() + 2 * rules.row_s
+    await until(lambda: asyncio.get_running_loop().time() > late)
+    scene.gate.set()
+    await asyncio.wait_for(running, 10)
+    assert len(scene.ends) == first + 10
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():
+            await asyncio.sleep(0)
+
+
+async def test_a_stop_in_the_turn_in_which_a_retry_began_leaves_nothing_behind(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    scene = Scene(lambda row, time: RETRY if row == 0 else Failure(Next.STOP_MODEL, "no_model", "gone"))
+    scene.gate.clear()
+    running = asyncio.create_task(scene.run(2))
+    await until(lambda: scene.in_flight == 2)
+    scene.gate.set()
+    await running
+    assert scene.pool.stopped
+    gc.collect()
+    assert not recwarn.list

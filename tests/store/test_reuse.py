@@ -123,3 +123,15 @@ def test_rehearsed_answers_are_not_taken_for_real_ones(yesterday: Bench) -> None
     yesterday.settings["provider"] = {"base_url": "rehearsal:"}
     with pytest.raises(JobError, match="never mix"):
         yesterday.run()
+
+
+def test_what_may_have_been_billed_before_stays_in_the_account(yesterday: Bench) -> None:
+    reuse = yesterday.settings.pop("reuse")
+    yesterday.settings["retry"] = {"attempts": 1}
+    yesterday.standin.behave("drop=1")
+    before = yesterday.run(limit=3).totals
+    assert (before.failed, before.maybe_billed, before.attempts) == (3, 3, 3)
+    yesterday.standin.behave()
+    yesterday.settings["reuse"] = reuse
+    after = yesterday.run(limit=3).totals
+    assert (after.reused, after.maybe_billed, after.attempts) == (3, 3, 3)
