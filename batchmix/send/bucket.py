@@ -10,6 +10,8 @@ from batchmix.send.refill import ROUNDING_S, Refill
 
 _TOLD_ROOM_S = 60.0
 """Providers count by the minute, and begin with a full one."""
+_MOST_DEBT_S = 600.0
+"""More is not waited for, whatever an answer says that it has used."""
 _LEAST_ROOM_S = 0.05
 _BURST_S = 0.1
 """What is refused so soon after a pause, is more than it had saved up."""
@@ -74,7 +76,7 @@ class Bucket:
 
     def correct(self, by: float) -> None:
         """Take so much more for a request, or less, now that it is known what it was charged."""
-        self._level -= by
+        self._level = max(self._level - by, min(self._level, -_MOST_DEBT_S * self.per_s))
         self._refill.correct(by)
 
     def give_back(self, amount: float, *, emptied: bool) -> None:

@@ -64,6 +64,13 @@ def test_a_request_larger_than_the_budget_still_leaves_in_the_end() -> None:
     assert 240 < governor.wait_s(0.0, 10) < math.inf
 
 
+def test_a_usage_that_cannot_be_makes_nobody_wait_for_days() -> None:
+    governor = Governor(Limits(tokens_per_minute=60_000), 0.0)
+    (ticket,) = admitted(governor, 0.0, tokens=100)
+    governor.settle(ticket, 1e12)
+    assert governor.wait_s(0.0, 100) <= 601
+
+
 def test_the_window_bounds_what_is_in_flight() -> None:
     governor = Governor(Limits(concurrency=3), 0.0)
     tickets = admitted(governor, 0.0, 3)
