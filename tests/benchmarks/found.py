@@ -36,7 +36,6 @@ class Scene:
     changed_per_s: float = math.nan
 
 
-WORDS = 12.0  # of an answer, on average; a prompt has some eight tokens
 QUICK, SAID = "latency=0.5-1.5&burst_s=5", "&rate_headers=true"
 QUIET = "&rate_headers=false"
 SCENES = [
