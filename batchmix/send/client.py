@@ -21,7 +21,7 @@ from batchmix import __version__
 from batchmix.job import Timeouts
 from batchmix.records import Exchange, Request
 from batchmix.redact import Secrets
-from batchmix.send.connections import Connections, NotHttp, Reply, Silent
+from batchmix.send.connections import CancelledUnsent, Connections, NotHttp, Reply, Silent
 from batchmix.send.deadlines import Deadlines
 from batchmix.send.listening import Fault, ended, listen
 from batchmix.send.proxies import proxy_for
@@ -64,8 +64,7 @@ class Client:
         self._secrets = secrets
         self._total_s = timeouts.total_s
         self._idle_s = timeouts.idle_s
-        # Shorter than the total: whatever then takes too long has been sent, and may have been billed.
-        self._connect_s = min(timeouts.connect_s, 0.9 * timeouts.total_s)
+        self._connect_s = timeouts.connect_s
         self._concurrency = concurrency
         self._most_answer_bytes = most_answer_bytes
         headers = {
@@ -113,10 +112,12 @@ class Client:
             await (listen(reply.content, stream, self._idle_s) if stream else self._read(reply, pieces))
         except (aiohttp.ClientError, NotHttp, Silent, OSError, ValueError, _TooLarge) as error:
             fault = self._fault(error, reply)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if not self._deadlines.is_late(task) or task.uncancel() > cancels:
                 raise
-            fault = "timeout", f"no whole answer from {self._host} within {self._total_s:g} s", True
+            is_sent = not isinstance(error, CancelledUnsent)
+            missing = "whole answer from" if is_sent else "connection to"
+            fault = "timeout", f"no {missing} {self._host} within {self._total_s:g} s", is_sent
         finally:
             self._deadlines.stop(task)
             if reply is not None:

@@ -40,6 +40,10 @@ class Silent(Exception):
     """Nothing came in the time that a first byte has."""
 
 
+class CancelledUnsent(asyncio.CancelledError):
+    """Cancelled before a byte of the request left."""
+
+
 class Reply:
     """An answer up to the end of its headers; `finish` has to be called when no more is wanted of it."""
 
@@ -102,10 +106,14 @@ class Connections:
     async def post(self, url: str, body: bytes, first_byte_s: float | None = None) -> Reply:
         """Send a request and return what is heard up to the end of the headers.
 
-        Raises `ClientError`, `OSError`, `ValueError` (the URL is none), `NotHttp`, and `Silent` after `first_byte_s`.
+        Raises `ClientError`, `OSError`, `ValueError` (the URL is none), `NotHttp`, `Silent` after `first_byte_s`, and
+        `CancelledUnsent` where it is cancelled in time.
         """
         target = self._targets.get(url) or self._target(url)
-        connection = await self._open(target)
+        try:
+            connection = await self._open(target)
+        except asyncio.CancelledError as error:
+            raise CancelledUnsent from error
         try:
             protocol = connection.protocol
             assert protocol is not None
