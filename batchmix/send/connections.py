@@ -12,14 +12,13 @@ import math
 import select
 import ssl
 from collections.abc import Mapping
+from time import monotonic
 
 import aiohttp
 from aiohttp import hdrs
-from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
-from aiohttp.http import HttpProcessingError
+from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.streams import StreamReader
-from multidict import CIMultiDictProxy
 from yarl import URL
 
 _MOST_HEADER_BYTES = 2**17
@@ -27,8 +26,6 @@ _MOST_HEADER_BYTES = 2**17
 _KEPT_S = 4.0
 """How long an idle connection is kept. Many servers close theirs after 5 s (uvicorn, Node, Apache), and a request that
 leaves just then is lost, and may have been billed; so this side is first."""
-_MOST_CLOSED = 3
-"""So many connections may turn out closed, one after the other, before a byte of a request has left."""
 _CLOSED = getattr(select, "POLLRDHUP", select.POLLHUP)
 
 
@@ -47,19 +44,56 @@ class CancelledUnsent(asyncio.CancelledError):
 class Reply:
     """An answer up to the end of its headers; `finish` has to be called when no more is wanted of it."""
 
-    __slots__ = ("_connection", "content", "headers", "status")
+    __slots__ = ("_idle", "_line", "content", "headers", "status")
 
-    def __init__(
-        self, status: int, headers: CIMultiDictProxy[str], content: StreamReader, connection: Connection
-    ) -> None:
-        self.status = status
-        self.headers = headers
+    def __init__(self, message: RawResponseMessage, content: StreamReader, line: _Line, idle: list[_Line]) -> None:
+        self.status = message.code
+        self.headers = message.headers
         self.content = content
-        self._connection = connection
+        self._line = line
+        self._idle = idle
 
     def finish(self) -> None:
         """Let go of the connection: it is used again if the answer was read to its end, and closed if not."""
-        self._connection.release()
+        if self.content.at_eof():
+            self._line.rest()
+            self._idle.append(self._line)
+        else:
+            self._line.close()
+
+
+class _Line:
+    """A connection from its making to its end, with one parser for all answers that come over it."""
+
+    __slots__ = ("_connection", "_poll", "_since", "protocol", "transport")
+
+    def __init__(self, connection: Connection) -> None:
+        assert connection.protocol is not None
+        assert connection.transport is not None
+        self._connection = connection
+        self._since = 0.0
+        self.protocol = connection.protocol
+        self.transport = connection.transport
+        self._poll = select.poll()
+        self._poll.register(self.transport.get_extra_info("socket"), _CLOSED)
+        self.protocol.set_response_params(
+            read_until_eof=True, max_line_size=_MOST_HEADER_BYTES, max_field_size=_MOST_HEADER_BYTES
+        )
+
+    def rest(self) -> None:
+        """Take note that it is idle from now on."""
+        self._since = monotonic()
+
+    def is_fit(self) -> bool:
+        """Return whether it may be used again: nothing came that was not asked for, and the other end is open.
+
+        The kernel may know of the other end before the event loop has looked.
+        """
+        is_stale = monotonic() - self._since > _KEPT_S
+        return not (self.protocol.should_close or is_stale or self._poll.poll(0))
+
+    def close(self) -> None:
+        self._connection.close()
 
 
 class _Target:
@@ -93,14 +127,17 @@ class Connections:
         self._tls = tls
         self._timeout = aiohttp.ClientTimeout(connect=connect_s, ceil_threshold=math.inf)
         self._targets: dict[str, _Target] = {}
+        self._idle: list[_Line] = []
         self._connector: aiohttp.TCPConnector
 
     async def __aenter__(self) -> Connections:
         self._loop = asyncio.get_running_loop()
-        self._connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=_KEPT_S)
+        self._connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300)
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        while self._idle:
+            self._idle.pop().close()
         await self._connector.close()
 
     async def post(self, url: str, body: bytes, first_byte_s: float | None = None) -> Reply:
@@ -111,39 +148,51 @@ class Connections:
         """
         target = self._targets.get(url) or self._target(url)
         try:
-            connection = await self._open(target)
+            line = self._kept() or await self._connect(target)
         except asyncio.CancelledError as error:
             raise CancelledUnsent from error
         try:
-            protocol = connection.protocol
-            assert protocol is not None
-            assert protocol.transport is not None
-            protocol.set_response_params(
-                read_until_eof=True, max_line_size=_MOST_HEADER_BYTES, max_field_size=_MOST_HEADER_BYTES
-            )
-            protocol.transport.write(target.message(body))
+            line.transport.write(target.message(body))
             if first_byte_s is None:
-                return await _reply(protocol, connection)
-            return await _reply_within(first_byte_s, protocol, connection)
+                return await self._reply(line)
+            return await self._reply_within(first_byte_s, line)
         except BaseException:
-            connection.close()
+            line.close()
             raise
 
-    async def _open(self, target: _Target) -> Connection:
-        """Return a connection, if possible one whose other end is open; nothing may be awaited before it is used."""
-        for _ in range(_MOST_CLOSED):
-            connection = await self._connect(target)
-            if not _is_closed(connection):
-                return connection
-            connection.close()
-            await asyncio.sleep(0)  # the loop reads the ends of the others
-        return await self._connect(target)
+    def _kept(self) -> _Line | None:
+        """Return the connection that was used last; nothing may be awaited before it is used again."""
+        while self._idle:
+            line = self._idle.pop()
+            if line.is_fit():
+                return line
+            line.close()
+        return None
 
-    async def _connect(self, target: _Target) -> Connection:
+    async def _connect(self, target: _Target) -> _Line:
         try:
-            return await self._connector.connect(target.request, [], self._timeout)
+            connection = await self._connector.connect(target.request, [], self._timeout)
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError from error
+        return _Line(connection)
+
+    async def _reply(self, line: _Line) -> Reply:
+        while True:
+            try:
+                message, content = await line.protocol.read()
+            except HttpProcessingError as error:
+                raise NotHttp from error
+            if not 100 <= message.code < 200:  # "continue" and the like go before an answer
+                return Reply(message, content, line, self._idle)
+
+    async def _reply_within(self, first_byte_s: float, line: _Line) -> Reply:
+        try:
+            async with asyncio.timeout(first_byte_s) as limit:
+                return await self._reply(line)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise Silent from error
 
     def _target(self, url: str) -> _Target:
         request = aiohttp.ClientRequest(
@@ -151,33 +200,3 @@ class Connections:
         )
         target = self._targets[url] = _Target(request)
         return target
-
-
-def _is_closed(connection: Connection) -> bool:
-    """Return whether the other end has closed: the kernel may know it before the event loop has looked."""
-    transport = connection.transport
-    if transport is None or transport.is_closing():
-        return True
-    poll = select.poll()
-    poll.register(transport.get_extra_info("socket"), _CLOSED)
-    return bool(poll.poll(0))
-
-
-async def _reply(protocol: ResponseHandler, connection: Connection) -> Reply:
-    while True:
-        try:
-            message, content = await protocol.read()
-        except HttpProcessingError as error:
-            raise NotHttp from error
-        if not 100 <= message.code < 200:  # "continue" and the like go before an answer
-            return Reply(message.code, message.headers, content, connection)
-
-
-async def _reply_within(first_byte_s: float, protocol: ResponseHandler, connection: Connection) -> Reply:
-    try:
-        async with asyncio.timeout(first_byte_s) as limit:
-            return await _reply(protocol, connection)
-    except TimeoutError as error:
-        if not limit.expired():
-            raise
-        raise Silent from error

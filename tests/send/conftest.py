@@ -154,6 +154,11 @@ class Wire:
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         return not isinstance(found, Closing)
 
+    def say(self, unasked: bytes) -> None:
+        """Send something over each connection."""
+        for writer in self._writers:
+            writer.write(unasked)
+
     def hang_up(self) -> None:
         """Close all connections."""
         for writer in self._writers:

@@ -303,7 +303,7 @@ async def test_a_connection_is_let_go_before_the_server_does_it(wire: Wire, monk
     started = time.monotonic()
     async with wire.client() as client:
         for at_s, connections in [(0.0, 1), (3.9, 1), (8.0, 2)]:
-            monkeypatch.setattr("aiohttp.connector.monotonic", lambda now=started + at_s: now)
+            monkeypatch.setattr("batchmix.send.connections.monotonic", lambda now=started + at_s: now)
             assert (await client.post(REQUEST)).fault is None
             assert wire.connections == connections
 
@@ -352,6 +352,45 @@ async def test_a_connection_that_was_closed_since_costs_nothing(seen: bool) -> N
         heard = await client.post(REQUEST)
     shop.end()
     assert (heard.status, heard.fault, heard.maybe_billed, shop.requests) == (200, None, False, 2)
+
+
+async def test_one_connection_carries_answers_of_every_form(wire: Wire) -> None:
+    """One parser reads them all: what one answer is like must not colour the next."""
+    chunked = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
+    pieces = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (BODY[:7], BODY[7:])) + b"0\r\n\r\n"
+    zipped = gzip.compress(BODY)
+    sent_zipped = chunked + b"Content-Encoding: gzip\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(zipped), zipped)
+    forms = [
+        (reply(200, zipped, "Content-Encoding: gzip"), 200, BODY),
+        (reply(200, BODY), 200, BODY),
+        (chunked + b"\r\n" + pieces, 200, BODY),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + reply(429, b"later"), 429, b"later"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b""),
+        (sent_zipped, 200, BODY),
+        (reply(500), 500, b""),
+        (reply(200, BODY * 50), 200, BODY * 50),
+    ]
+    forms *= 3
+    wire.replies = [form[0] for form in forms]
+    async with wire.client() as client:
+        for _, status, body in forms:
+            heard = await client.post(REQUEST)
+            assert (heard.status, heard.body, heard.fault) == (status, body, None)
+    assert wire.connections == 1
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_what_nobody_asked_for_is_no_answer_to_the_next_request(wire: Wire, late: bool) -> None:
+    """Some servers end an idle connection with a 408, whether it is in use by then or not."""
+    unasked = reply(408, b"too slow")
+    wire.replies = [reply(200, BODY) + (b"" if late else unasked), reply(200, BODY)]
+    async with wire.client() as client:
+        assert (await client.post(REQUEST)).body == BODY
+        if late:
+            wire.say(unasked)
+            await asyncio.sleep(0.05)
+        assert (await client.post(REQUEST)).body == BODY
+    assert wire.connections == 2
 
 
 async def test_a_cancellation_passes_and_spoils_no_connection(wire: Wire) -> None:
