@@ -16,6 +16,7 @@ _LONGEST_INT = 4000
 """Digits; Python refuses to read more than 4,300."""
 
 _ABSENT = msgspec.Raw()
+_NONE_OF_THEM = (_ABSENT,) * 4
 _NOTHING = (b"", b"null", b"[]", b"{}", b'""', b"false", b"0")
 
 
@@ -77,20 +78,21 @@ class _Unusual(Exception):
 
 def _ordinary(chat: _Chat, served_model: str | None) -> Completion:
     usage = chat.usage
-    if not chat.choices or any(
-        map(_is_there, (chat.error, usage.claude_cache_tokens_details, usage.prompt_cache_hit_tokens))
-    ):
+    if not chat.choices:
         raise _Unusual
     choice = chat.choices[0]
     message = choice.message
-    if _is_there(message.reasoning_details) or not 0 <= usage.total_tokens < _INT64:
+    rare = (chat.error, message.reasoning_details, usage.claude_cache_tokens_details, usage.prompt_cache_hit_tokens)
+    if rare != _NONE_OF_THEM and any(map(_is_there, rare)):
+        raise _Unusual
+    if not 0 <= usage.total_tokens < _INT64:
         raise _Unusual
     prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
     return Completion(
         message.content,
         message.reasoning_content or message.reasoning,
         message.refusal,
-        _raw_text(message.tool_calls),
+        _raw_text(message.tool_calls) if message.tool_calls is not _ABSENT else None,
         choice.finish_reason,
         served_model or chat.model,
         Usage(

@@ -86,7 +86,8 @@ class RetryBudget:
 
     def sent(self) -> None:
         """Take note of a request's first attempt."""
-        self._left = min(self._left + _RETRY_SHARE, _RETRIES_AT_ONCE)
+        if self._left < _RETRIES_AT_ONCE:
+            self._left = min(self._left + _RETRY_SHARE, _RETRIES_AT_ONCE)
 
     def wait_s(self, now: float) -> float:
         """Take a retry, and return how long it has to wait."""

@@ -77,6 +77,7 @@ class Governor:
         self._hit: Sequence[Bucket] = ()  # what the last refusal was taken to come from
         self._by_window = False
         self._strays = Strays()
+        self._knows_limits = limits.requests_per_minute is not None or limits.tokens_per_minute is not None
         self._trouble = Share(100)
         self._cut_at = self._cut_before = -math.inf
         self._answers = 0
@@ -123,10 +124,13 @@ class Governor:
         self._requests.take(now, 1)
         self._tokens.take(now, tokens)
         gross = (self._requests.gross, self._tokens.gross)
-        limits = (self._window.is_far, self._requests.is_far(now), self._tokens.is_far(now))
-        far = True in limits and False not in limits
+        far = self._knows_limits and self._is_far(now)
         in_flight = self._window.enter(now, grow=grow)
         return Ticket(now, tokens, in_flight, gross, self._strays.sent(far=far), far)
+
+    def _is_far(self, now: float) -> bool:
+        limits = (self._window.is_far, self._requests.is_far(now), self._tokens.is_far(now))
+        return True in limits and False not in limits
 
     def settle(self, ticket: Ticket, used: float | None) -> None:
         """Take note that a request ended; `used` tokens, None where nobody knows."""
@@ -163,6 +167,7 @@ class Governor:
         """Learn from what any answer said of the provider's budgets of requests and of tokens."""
         for bucket, quota, gross in zip((self._requests, self._tokens), quotas, ticket.gross, strict=True):
             if quota:
+                self._knows_limits = True
                 bucket.hear(now, quota, ticket.sent_at, gross)
 
     def throttled(self, now: float, ticket: Ticket, retry_after_s: float | None) -> None:
@@ -171,6 +176,7 @@ class Governor:
         Where refusals come at random, a pause for all would gain nothing: only the refused row waits. What the request
         had reserved is given back; it has still to be settled.
         """
+        self._knows_limits = True
         shares = [(self._requests, 1.0), (self._tokens, ticket.tokens)]
         news = ticket.sent_at >= self._cut_at  # else it left before the last cut
         for bucket, amount in shares:

@@ -144,7 +144,7 @@ class Pool:
         if self._closed or self._idle or self._halt.stopping.is_set():
             return None
         queue = self._retries.due or self._buffer
-        if not queue or (queue is self._buffer and self._progress.retrying >= self._most_waiting()):
+        if not queue or (queue is self._buffer and self._progress.retrying and self._too_many_wait()):
             self._progress.limited_by = "retries" if queue else "" if self._fed else "input"
             return None
         if self._breaker.is_open and not self._may_try():
@@ -171,9 +171,10 @@ class Pool:
             self._more.set()
         return item
 
-    def _most_waiting(self) -> float:
-        """Return how many rows may wait for a retry before no new ones are sent; few while nothing good has come."""
-        return max(_FEW, 2 * self._governor.window) if self._ends.good_answers else Streak.FIRST
+    def _too_many_wait(self) -> bool:
+        """Return whether so many rows wait for a retry that no new ones are sent; few while nothing good has come."""
+        most = max(_FEW, 2 * self._governor.window) if self._ends.good_answers else Streak.FIRST
+        return self._progress.retrying >= most
 
     def _may_try(self) -> bool:
         wait_s = self._breaker.wait_s(self._loop.time())

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchmix.records import Completion, Exchange, Key, Usage
+from batchmix.records import Completion, Key, Usage
 from batchmix.store.journal import Ended, Event, Heard
 from batchmix.store.schema import RESULT_SCHEMA
 from batchmix.store.shard import Entry, Judge, Shard
@@ -68,22 +68,27 @@ class Results:
     def row(self, key: Key) -> ResultRow:
         """Return the row of a key that has a result. To be called in the order of the input's rows."""
         entry = self._shard.entries[key]
-        if entry.result is None:
+        if entry.kept is not None:
+            row = self._answer(key, entry, *entry.kept)
+            entry.kept = None
+        elif entry.result is None:
             row = _updated(self._old.row(key), entry)
         else:
             event = self._shard.event(entry.result)
             if isinstance(event, Heard):
-                row = self._answer(key, entry, event)
+                row = self._answer(key, entry, event, self._judged(key, event))
             else:
                 last = self._shard.event(entry.last_heard) if entry.last_heard else None
                 row = self._failure(key, entry, event, last)
         return row
 
-    def _answer(self, key: Key, entry: Entry, event: Heard) -> ResultRow:
-        exchange = event.exchange()
-        answer = self._judge(exchange, event.path)
+    def _judged(self, key: Key, event: Heard) -> Completion:
+        answer = self._judge(event.exchange(), event.path)
         if not isinstance(answer, Completion):
             raise TypeError(f"row {key[0]}: the judge changed its mind about a recorded answer")
+        return answer
+
+    def _answer(self, key: Key, entry: Entry, event: Heard, answer: Completion) -> ResultRow:
         usage = answer.usage
         return (
             *key,
@@ -112,14 +117,14 @@ class Results:
             None,
             event.request_id,
             event.hash,
-            _text(exchange, event) if self._raw else None,
+            _text(event) if self._raw else None,
         )
 
     def _failure(self, key: Key, entry: Entry, event: Event, last: Event | None) -> ResultRow:
         if not isinstance(event, Ended):
             raise TypeError(f"row {key[0]}: a journal line is not what it was")
         heard = last if isinstance(last, Heard) and last.hash == event.hash else None
-        raw = _text(heard.exchange(), heard) if heard and self._raw and heard.body else None
+        raw = _text(heard) if heard and self._raw and heard.body else None
         return (
             *key,
             event.status,
@@ -140,8 +145,8 @@ class Results:
         )
 
 
-def _text(exchange: Exchange, event: Heard) -> str:
-    return exchange.body.decode("utf-8", "replace") if event.base64 else event.body
+def _text(event: Heard) -> str:
+    return event.exchange().body.decode("utf-8", "replace") if event.base64 else event.body
 
 
 def _updated(row: ResultRow, entry: Entry) -> ResultRow:

@@ -7,6 +7,7 @@ Folding twice changes nothing, and an answer is never replaced by a non-answer o
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -18,6 +19,11 @@ import pyarrow.parquet as pq
 from batchmix.records import Completion, Exchange, Failure, Key, Request, Unsendable
 from batchmix.store.files import sync_folder
 from batchmix.store.journal import Damage, Ended, Event, Heard, Journal, Line, Sent, decode_line, heard, read_lines
+
+_MOST_KEPT_BYTES = 8 << 20
+"""So much of what a shard has heard is kept until it is sealed: to read a line again takes as long as all the rest."""
+_KEPT_BYTES = 1000
+"""What an answer takes besides its text."""
 
 Judge = Callable[[Exchange, str], Completion | Failure]
 """Tells from an exchange and its URL path whether it is an answer; must depend on nothing else."""
@@ -49,6 +55,8 @@ class Entry(msgspec.Struct, gc=False):
     """Attempts that may have been billed for nothing, without the one in flight."""
     wanted: bool = False
     """The job asks for this key now."""
+    kept: tuple[Heard, Completion] | None = None
+    """What stands at `result`, if it came in this start and there was room to keep it."""
 
     @property
     def maybe_billed(self) -> int:
@@ -79,7 +87,7 @@ def fold(entries: dict[Key, Entry], line: Line, lane: int, outcome: Completion |
     elif isinstance(event, Heard):
         _fold_heard(entry, event, Place(lane, line.offset, line.length), outcome)
     elif not (entry.status == "ok" and entry.hash == event.hash):
-        entry.status, entry.hash = event.status, event.hash
+        entry.status, entry.hash, entry.kept = event.status, event.hash, None
         entry.result = Place(lane, line.offset, line.length)
 
 
@@ -101,7 +109,7 @@ def _fold_heard(entry: Entry, event: Heard, place: Place, outcome: Completion | 
         entry.unheard += billed
     entry.last_heard = place
     if isinstance(outcome, Completion):
-        entry.status, entry.hash, entry.result = "ok", event.hash, place
+        entry.status, entry.hash, entry.result, entry.kept = "ok", event.hash, place, None
 
 
 class Shard:
@@ -122,6 +130,8 @@ class Shard:
         self._judge = judge
         self._writing: dict[int, Journal] = {}
         self._reading: dict[int, BinaryIO] = {}
+        self._texts: dict[int, mmap.mmap] = {}
+        self._room = _MOST_KEPT_BYTES
         for lane in sorted(journals):
             with contextlib.suppress(FileNotFoundError):
                 self._file(lane)
@@ -148,9 +158,16 @@ class Shard:
             file = self._reading[lane] = self._journals[lane].open("rb")
         return file
 
+    def _text(self, lane: int) -> mmap.mmap:
+        """Return a journal as it is by now. Mapped: a `read` for each line would hand Python to another thread."""
+        text = self._texts.get(lane)
+        if text is None:
+            text = self._texts[lane] = mmap.mmap(self._file(lane).fileno(), 0, prot=mmap.PROT_READ)
+        return text
+
     def event(self, place: Place) -> Event:
         """Return the event at a place in a journal."""
-        event = decode_line(os.pread(self._file(place.lane).fileno(), place.length, place.offset))
+        event = decode_line(self._text(place.lane)[place.offset : place.offset + place.length])
         if event is None:
             raise OSError(f"{self._journals[place.lane]}: the line at {place.offset} can no longer be read")
         return event
@@ -194,6 +211,9 @@ class Shard:
         place = Place(lane, *self._journal(lane).append(event))
         outcome = self._judge(exchange, request.path)
         _fold_heard(entry, event, place, outcome)
+        if isinstance(outcome, Completion) and self._room > 0:
+            self._room -= len(event.body) + _KEPT_BYTES
+            entry.kept = event, outcome
         return outcome
 
     def reused(self, lane: int, request: Request, exchange: Exchange, run: str) -> bool:
@@ -228,9 +248,11 @@ class Shard:
             return
         for journal in self._writing.values():
             journal.close()
+        for text in self._texts.values():
+            text.close()
         for file in self._reading.values():
             file.close()
-        self._writing, self._reading = {}, {}
+        self._writing, self._reading, self._texts = {}, {}, {}
 
     def remove_journals(self) -> None:
         """Take the journals away: all that they hold stands in the part."""
