@@ -45,6 +45,8 @@ def retry_after_s(status: int, headers: Mapping[str, str], now: float) -> float 
 
 def quotas(headers: Mapping[str, str]) -> tuple[Quota | None, Quota | None]:
     """Return what the answer says of the budgets of requests and of tokens (OpenAI's `x-ratelimit-*`)."""
+    if _REQUESTS[0] not in headers and _TOKENS[0] not in headers:
+        return None, None
     return _quota(headers, *_REQUESTS), _quota(headers, *_TOKENS)
 
 

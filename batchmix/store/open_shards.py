@@ -19,13 +19,15 @@ from batchmix.store.results import Price, Results
 from batchmix.store.reuse import Found
 from batchmix.store.rundir import Layout, Reserve
 from batchmix.store.schema import PartFooter
-from batchmix.store.shard import Judge, Shard, by_row
+from batchmix.store.shard import Judge, Room, Shard, by_row
 
 _logger = logging.getLogger(__name__)
 _SYNC_S = 0.04
 """How often journals are brought to the disk: a power loss costs less than 50 ms of answers."""
 _SEALS_BEHIND = 3
 """So many shards may wait to be sealed before no new one is opened."""
+_MOST_BYTES, _BYTES_IN_FLIGHT = 16 << 20, 8 << 10
+"""Memory for answers, and what of it each request in flight takes, with its connection."""
 _PACE_S = 0.004
 """How long the sealing thread lets the event loop have Python for itself after each millisecond or so of work."""
 
@@ -62,6 +64,7 @@ class OpenShards:
         self._lanes = lanes
         self._on_error = on_error
         self._reserve = Reserve(layout)
+        self._room = Room()
         self._journals = layout.journals()
         self._open: dict[int, Shard] = {}
         self._opening = asyncio.Lock()
@@ -91,7 +94,11 @@ class OpenShards:
         self._reserve.release()
 
     def hold(self, in_flight: int) -> None:
-        """Reserve disk space so that this many answers can be kept on a full disk. Raises `NoSpace`."""
+        """Reserve disk space so that this many answers can be kept on a full disk. Raises `NoSpace`.
+
+        They need memory, too, and what they leave of it is for answers that wait for their shard to be sealed.
+        """
+        self._room.left = max(0, _MOST_BYTES - in_flight * _BYTES_IN_FLIGHT)
         self._reserve.hold(max(8 << 20, in_flight * (64 << 10)))
 
     async def open(self, index: int) -> Shard:
@@ -111,7 +118,7 @@ class OpenShards:
     def _read(self, index: int) -> Shard:
         journals = {lane: self._layout.journal_path(index, lane) for lane in range(self._lanes)}
         journals |= self._journals.get(index, {})
-        return Shard(index, journals, part_path(self._layout.data, index), self._blueprint.judge)
+        return Shard(index, journals, part_path(self._layout.data, index), self._blueprint.judge, self._room)
 
     def _on_no_space(self) -> bool:
         freed = self._reserve.release()
@@ -129,7 +136,9 @@ class OpenShards:
         if self._through[index] < self._lanes:
             return
         if index in self._unfinished:
-            self._open.pop(index).close()
+            shard = self._open.pop(index)
+            shard.close()
+            self._room.left += shard.kept_bytes
         else:
             self._full.put_nowait(self._open[index])
 
@@ -180,6 +189,7 @@ class OpenShards:
                 await asyncio.to_thread(self._seal, shard)
                 _logger.info("sealed shard %d", shard.index)
                 del self._open[shard.index]
+                self._room.left += shard.kept_bytes
             except Exception as error:  # noqa: BLE001 - it stops the run
                 self._on_error(error)
             finally:
@@ -307,7 +317,7 @@ class LaneLog:
         """Record the end of a row."""
         index = request.row // self._shard_rows
         if failure is None:
-            self._count("ok")
+            self._board.ok += 1
         else:
             status = "rejected" if failure.next is Next.REJECT else "failed"
             self._mine[index].ended(self._lane, request, status, failure)

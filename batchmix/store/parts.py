@@ -14,7 +14,7 @@ from batchmix.errors import NoSpace, RunError
 from batchmix.store.files import NO_SPACE, sync_file, sync_folder
 from batchmix.store.schema import PartFooter, footer_metadata, read_footer
 
-_GROUP_BYTES = 8 * 2**20
+_GROUP_BYTES = 4 * 2**20
 """A row group is written when this much is waiting: large enough to scan fast, small enough to keep memory flat."""
 _GROUP_ROWS = 50_000
 _UNIQUE = frozenset({"row", "custom_id", "response", "reasoning", "request_id", "request_hash", "raw"})

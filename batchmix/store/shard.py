@@ -7,7 +7,6 @@ Folding twice changes nothing, and an answer is never replaced by a non-answer o
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -20,10 +19,8 @@ from batchmix.records import Completion, Exchange, Failure, Key, Request, Unsend
 from batchmix.store.files import sync_folder
 from batchmix.store.journal import Damage, Ended, Event, Heard, Journal, Line, Sent, decode_line, heard, read_lines
 
-_MOST_KEPT_BYTES = 8 << 20
-"""So much of what a shard has heard is kept until it is sealed: to read a line again takes as long as all the rest."""
-_KEPT_BYTES = 1000
-"""What an answer takes besides its text."""
+_KEPT_BYTES = 700
+"""What an answer takes in memory besides its text."""
 
 Judge = Callable[[Exchange, str], Completion | Failure]
 """Tells from an exchange and its URL path whether it is an answer; must depend on nothing else."""
@@ -35,6 +32,14 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     lane: int
     offset: int
     length: int
+
+
+class Room:
+    """Memory for answers that shards keep until they are sealed: to read one again costs as much as all the rest."""
+
+    def __init__(self) -> None:
+        self.left = 0
+        """In bytes."""
 
 
 class Entry(msgspec.Struct, gc=False):
@@ -120,7 +125,9 @@ class Shard:
     a shard that is sealed meanwhile either in its journals or in its part.
     """
 
-    def __init__(self, index: int, journals: dict[int, Path], part: Path, judge: Judge) -> None:
+    def __init__(
+        self, index: int, journals: dict[int, Path], part: Path, judge: Judge, room: Room | None = None
+    ) -> None:  # fmt: skip
         self.index = index
         self.damage: list[str] = []
         """Where the journals are damaged, in words."""
@@ -130,8 +137,9 @@ class Shard:
         self._judge = judge
         self._writing: dict[int, Journal] = {}
         self._reading: dict[int, BinaryIO] = {}
-        self._texts: dict[int, mmap.mmap] = {}
-        self._room = _MOST_KEPT_BYTES
+        self._room = room or Room()
+        self.kept_bytes = 0
+        """What it has taken of the room; to be given back once it is sealed."""
         for lane in sorted(journals):
             with contextlib.suppress(FileNotFoundError):
                 self._file(lane)
@@ -158,16 +166,9 @@ class Shard:
             file = self._reading[lane] = self._journals[lane].open("rb")
         return file
 
-    def _text(self, lane: int) -> mmap.mmap:
-        """Return a journal as it is by now. Mapped: a `read` for each line would hand Python to another thread."""
-        text = self._texts.get(lane)
-        if text is None:
-            text = self._texts[lane] = mmap.mmap(self._file(lane).fileno(), 0, prot=mmap.PROT_READ)
-        return text
-
     def event(self, place: Place) -> Event:
         """Return the event at a place in a journal."""
-        event = decode_line(self._text(place.lane)[place.offset : place.offset + place.length])
+        event = decode_line(os.pread(self._file(place.lane).fileno(), place.length, place.offset))
         if event is None:
             raise OSError(f"{self._journals[place.lane]}: the line at {place.offset} can no longer be read")
         return event
@@ -211,8 +212,10 @@ class Shard:
         place = Place(lane, *self._journal(lane).append(event))
         outcome = self._judge(exchange, request.path)
         _fold_heard(entry, event, place, outcome)
-        if isinstance(outcome, Completion) and self._room > 0:
-            self._room -= len(event.body) + _KEPT_BYTES
+        if isinstance(outcome, Completion) and self._room.left > 0:
+            size = len(event.body) + _KEPT_BYTES
+            self._room.left -= size
+            self.kept_bytes += size
             entry.kept = event, outcome
         return outcome
 
@@ -248,11 +251,9 @@ class Shard:
             return
         for journal in self._writing.values():
             journal.close()
-        for text in self._texts.values():
-            text.close()
         for file in self._reading.values():
             file.close()
-        self._writing, self._reading, self._texts = {}, {}, {}
+        self._writing, self._reading = {}, {}
 
     def remove_journals(self) -> None:
         """Take the journals away: all that they hold stands in the part."""
