@@ -18,7 +18,8 @@ import msgspec
 from batchmix.records import Completion, Exchange, Failure, Key, Request, Unsendable
 from batchmix.send.pool import Pool
 from batchmix.store.firsts import Firsts, PartAnswers
-from batchmix.store.open_shards import LaneLog, OpenShards
+from batchmix.store.lane_log import LaneLog
+from batchmix.store.open_shards import OpenShards
 from batchmix.store.reuse import Found
 
 _AT_ONCE = 64

@@ -18,7 +18,8 @@ from batchmix.send.ends import Rules, provider_stopped
 from batchmix.send.governor import Governor
 from batchmix.send.halt import Halt
 from batchmix.send.pool import Pool, Post
-from batchmix.store.open_shards import LaneLog, OpenShards
+from batchmix.store.lane_log import LaneLog
+from batchmix.store.open_shards import OpenShards
 from batchmix.store.reuse import Reusable
 
 _logger = logging.getLogger(__name__)

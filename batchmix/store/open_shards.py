@@ -11,12 +11,11 @@ from types import TracebackType
 import msgspec
 import pyarrow as pa
 
-from batchmix.errors import Next, NoSpace
-from batchmix.records import Board, Completion, Exchange, Failure, Key, Request, Unsendable
+from batchmix.errors import NoSpace
+from batchmix.records import Exchange, Key
 from batchmix.store.firsts import Firsts, PartAnswers, firsts_in
 from batchmix.store.parts import list_parts, part_path, seal_part
 from batchmix.store.results import Price, Results
-from batchmix.store.reuse import Found
 from batchmix.store.rundir import Layout, Reserve
 from batchmix.store.schema import PartFooter
 from batchmix.store.shard import Judge, Room, Shard, by_row
@@ -221,120 +220,3 @@ class OpenShards:
 def _sync_each(shards: list[Shard]) -> None:
     for shard in shards:
         shard.sync()
-
-
-class LaneLog:
-    """One lane's way into the open shards; tells them when it is through with each."""
-
-    def __init__(self, shards: OpenShards, lane: int, shard_rows: int, board: Board, *, retry_rejected: bool) -> None:
-        self._shards = shards
-        self._lane = lane
-        self._shard_rows = shard_rows
-        self._board = board
-        self._retry_rejected = retry_rejected
-        self._mine: dict[int, Shard] = {}
-        self._left: dict[int, int] = {}
-        self._done: set[int] = set()
-        self._unfinished: set[int] = set()
-        self._failed: dict[int, set[Key]] = {}  # in this start
-
-    async def open(self, index: int) -> None:
-        """Begin with a shard."""
-        self._mine[index] = await self._shards.open(index)
-        self._left[index] = 1  # until `fed`
-
-    async def reopen(self, index: int) -> bool:
-        """Begin again with a shard that was left in the middle; return False where the lane was through with it."""
-        if index in self._done:
-            return False
-        self._mine[index] = await self._shards.open(index)
-        self._left[index] = 1
-        return True
-
-    def fail(self, index: int, asked: list[Request | Unsendable], failure: Failure) -> None:
-        """End those of a shard's requests that have work left and have not failed by themselves in this start."""
-        shard, failed = self._mine[index], self._failed.get(index, ())
-        for request in asked:
-            if request.key not in failed and shard.needs(request, retry_rejected=False):
-                shard.ended(self._lane, request, "failed", failure)
-                self._count("failed", failure.type)
-
-    def needed(self, index: int, asked: list[Request | Unsendable]) -> list[Request]:
-        """Return the requests that have work left; rows that can't be asked are ended here."""
-        shard = self._mine[index]
-        needed = []
-        for request in asked:
-            if not shard.needs(request, retry_rejected=self._retry_rejected):
-                self._count(shard.entries[request.key].status)
-            elif isinstance(request, Request):
-                needed.append(request)
-            else:
-                shard.ended(self._lane, request, "rejected", request.failure)
-                self._count("rejected", request.failure.type)
-        self._left[index] += len(needed)
-        return needed
-
-    def has_answer(self, request: Request) -> bool:
-        """Return whether a request of a shard that is begun has its answer; to be called after `needed`."""
-        entry = self._mine[request.row // self._shard_rows].entries[request.key]
-        return entry.status == "ok" and entry.hash == request.hash
-
-    def reuse(self, request: Request, found: Found | None) -> bool:
-        """End a request with another run's answer; return whether there is one."""
-        index = request.row // self._shard_rows
-        if found is None or not self._mine[index].reused(self._lane, request, found.exchange, found.run):
-            return False
-        self._count("ok")
-        self._one_less(index)
-        return True
-
-    def pass_by(self, index: int, asked: list[Request | Unsendable]) -> bool:
-        """Return whether any of a shard's requests has work left, which is left to another start."""
-        shard = self._mine[index]
-        left = False
-        for request in asked:
-            if shard.needs(request, retry_rejected=False):
-                left = True
-            else:
-                self._count(shard.entries[request.key].status)
-        return left
-
-    def fed(self, index: int, *, unfinished: bool = False) -> None:
-        """Take note that all requests of a shard have been handed out, or that the others are for another start."""
-        if unfinished:
-            self._unfinished.add(index)
-        self._one_less(index)
-
-    def sent(self, request: Request, at_ms: int) -> None:
-        """Record that a request is about to leave."""
-        self._mine[request.row // self._shard_rows].sent(self._lane, request, at_ms)
-
-    def heard(self, request: Request, exchange: Exchange) -> Completion | Failure:
-        """Record what came back, then return what it is."""
-        return self._mine[request.row // self._shard_rows].heard(self._lane, request, exchange)
-
-    def ended(self, request: Request, failure: Failure | None) -> None:
-        """Record the end of a row."""
-        index = request.row // self._shard_rows
-        if failure is None:
-            self._board.ok += 1
-        else:
-            status = "rejected" if failure.next is Next.REJECT else "failed"
-            self._mine[index].ended(self._lane, request, status, failure)
-            self._count(status, failure.type)
-            self._failed.setdefault(index, set()).add(request.key)
-        self._one_less(index)
-
-    def _count(self, status: str, kind: str | None = None) -> None:
-        setattr(self._board, status, getattr(self._board, status) + 1)
-        if kind is not None:
-            self._board.failures[kind] = self._board.failures.get(kind, 0) + 1
-
-    def _one_less(self, index: int) -> None:
-        self._left[index] -= 1
-        if self._left[index] == 0:
-            del self._left[index]
-            self._done.add(index)
-            self._failed.pop(index, None)
-            self._mine.pop(index).close(self._lane)
-            self._shards.lane_is_through(index, unfinished=index in self._unfinished)
