@@ -65,6 +65,7 @@ KINDS: dict[str, Kind] = {
     "drip": _answer("the bytes come slowly, within `slow_s`", wire=Wire.DRIP),
     "408": _passing("request timeout", status=408, body=Error("Request timeout", "timeout")),
     "409": _passing("conflict", status=409, body=Error("The request conflicts with another", "conflict")),
+    "418": _passing("an error that nobody knows", status=418, body=Error("The flux is out of phase", code="flux_phase")),
     "429": _passing("throttled, with Retry-After and retry-after-ms", status=429, body=_THROTTLED, retry=Retry.USUAL),
     "429_seconds": _passing("throttled, with Retry-After in seconds", status=429, body=_THROTTLED, retry=Retry.SECONDS),
     "429_date": _passing("throttled, with Retry-After as a date", status=429, body=_THROTTLED, retry=Retry.DATE),
