@@ -118,6 +118,11 @@ class Bucket:
             self._before = self.per_s
 
     @property
+    def is_lowered(self) -> bool:
+        """Whether the limit is far below what it was, as the last refusals have shown."""
+        return self._refill.is_lowered
+
+    @property
     def spread(self) -> float:
         """How much the rates found at the last refusals differ: hardly, where it is what the provider counts."""
         return self._refill.spread
@@ -125,7 +130,7 @@ class Bucket:
     def cut(self, now: float, rest_s: float, *, overloaded: bool) -> None:
         """Take it for empty, and try what was found at the last refusal; `overloaded`: most is refused."""
         self._overloaded = overloaded
-        if overloaded:
+        if overloaded or self._refill.is_lowered:
             self._refill.forget_peak()
         if self._said.believed and now >= self._widened_at + _WIDENED_S:
             self._margin_s = min(_MOST_MARGIN_S, 1.5 * self._margin_s)

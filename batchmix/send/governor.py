@@ -229,6 +229,8 @@ class Governor:
         self._by_window = not explaining and self._is_window(min(bucket.spread for bucket in self._hit))
         overloaded = self._strays.overloaded
         self._strays.restart(ticket.number, ticket.sent_at)
+        if any(bucket.is_lowered for bucket in self._hit):
+            self._strays.unlearn()
         if self._by_window:
             self._window.cut()
             for bucket in self._hit:

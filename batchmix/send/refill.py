@@ -30,6 +30,7 @@ _HALF_LIFE_S, _HALF_LIFE = 60.0, 300
 """Half of the highest rate found is remembered so long, and for so many requests."""
 _LATELY_S = 2.0
 """Twice to three times as long, and as many requests, are looked at to see how fast they leave."""
+_AGREE, _LOWERED = 0.3, 0.8
 _COMPARED = 3
 """Rates that are compared."""
 
@@ -68,6 +69,7 @@ class Refill:
         self._lost_all_s = 0.0
         self._lost_at = now
         self._peak = (0.0, now, 0)
+        self._sure_peak = False  # the rates found then agreed
         self._found: collections.deque[tuple[float, int]] = collections.deque(maxlen=_COMPARED)
         self._marks = collections.deque([_Empty(now, 0, 0.0)] * 3, maxlen=3)
 
@@ -147,6 +149,14 @@ class Refill:
             return math.inf
         return spread([found for found, _ in self._found], 0.0) + 1 / max(1, min(count for _, count in self._found))
 
+    @property
+    def is_lowered(self) -> bool:
+        """Whether the last rates found agree, and are far below one that was as sure: the limit is not what it was."""
+        return self._sure_peak and self.spread < _AGREE and self._highest_found() < _LOWERED * self._peak[0]
+
+    def _highest_found(self) -> float:
+        return max(found for found, _ in self._found)
+
     def count_anew(self) -> None:
         """The pause now is longer than it takes to refill: rates across it would say nothing."""
         self._empties.clear()
@@ -154,7 +164,7 @@ class Refill:
 
     def forget_peak(self) -> None:
         """What was found before counts no more."""
-        self._peak = (0.0, self._began_at, 0)
+        self._peak, self._sure_peak = (0.0, self._began_at, 0), False
 
     @property
     def counted(self) -> bool:
@@ -169,6 +179,7 @@ class Refill:
         measured = found
         if requests >= _COUNTED:
             self._peak = (max(found, self.peak(now)), now, self._requests)
+            self._sure_peak |= self.spread < _AGREE and self._highest_found() > _LOWERED * self._peak[0]
         if before_per_s < math.inf:
             cut = _OVERLOADED_CUT if overloaded else _DEEPEST_CUT
             found = min(before_per_s, max(found, before_per_s * cut ** max(1.0, requests / _MANY)))

@@ -53,7 +53,7 @@ class Strays:
         while self._refused and self._refused[0] <= self._sent - _LATELY:
             self._refused.popleft()
         if self.overloaded:
-            self._far = Share(_REMEMBERED)
+            self.unlearn()
             return False
         if self._far.count < _FEWEST:
             return False
@@ -74,6 +74,10 @@ class Strays:
         self._seen = [0, 0]
         self._since = self._sent
         self._refused.clear()
+
+    def unlearn(self) -> None:
+        """Forget what share was refused: it was by a limit that was nearer than it seemed."""
+        self._far = Share(_REMEMBERED)
 
     def witness(self, number: int, sent_at: float, *, refused: bool) -> bool:
         """Hear how another request ended; return whether now it is clear that the last refusal was a stray."""

@@ -107,6 +107,17 @@ def test_limits_that_change_are_found_again(profile: Profile) -> None:
     assert simulation.throttled(60, MINUTES * 60) <= 0.03
 
 
+@pytest.mark.parametrize("seed", [0, 7, 8])
+def test_what_a_lowered_limit_refuses_is_not_taken_for_chance(seed: int) -> None:
+    """Below the old limit it looks as if nothing could refuse."""
+    halved = Profile("halved", rpm=1200, burst_s=5, change_at_s=75, change=0.5)
+    simulation = Simulation(halved, seed=seed)
+    simulation.run(400)
+    assert simulation.throttled(105, 150) <= 0.03
+    assert simulation.throttled(150, 400) <= 0.015
+    assert simulation.used(105, 400) >= 0.98
+
+
 @pytest.mark.parametrize("retry_after", ["seconds", "ms"])
 @pytest.mark.parametrize("apart_s", [0.0, 5.0, 60.0])
 def test_two_who_share_a_limit_share_it_fairly(apart_s: float, retry_after: str) -> None:
