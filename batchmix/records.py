@@ -43,6 +43,8 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     """The most that the answer may have, over all its choices; None when the request does not say."""
     streamed_choices: int = 0
     """How many choices the answer streams; 0 when it is to come as one body."""
+    line: tuple[int, int] | None = None
+    """Where the row stands: the number of the file, and of the line in it; None for Parquet."""
 
     @property
     def key(self) -> Key:
@@ -65,6 +67,8 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
     """The most that a row may cost with this failure, where that is less than the job allows."""
     maybe_billed: bool = False
     """The provider was done, and may have billed it, although what it sent is no answer."""
+    parameter: str = ""
+    """The parameter of the request that the provider refuses, where the message advises what to do about it."""
 
 
 class Unsendable(msgspec.Struct, frozen=True, gc=False):

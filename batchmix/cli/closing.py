@@ -12,6 +12,8 @@ from batchmix.store.rundir import Start
 from batchmix.store.totals import Totals
 from batchmix.store.view import View
 
+_WIDEST = 240
+
 
 def closing_lines(view: View, board: Board, elapsed_s: float) -> list[str]:
     """Return what a person wants to know at the end."""
@@ -128,8 +130,9 @@ def _line(label: str, text: str) -> str:
 
 
 def _short(text: str) -> str:
+    """Return text on one line, without its middle if it is long: what to do stands at its end."""
     text = " ".join(text.split())
-    return text if len(text) <= 160 else text[:157] + "…"
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST // 3]} … {text[-_WIDEST * 2 // 3 :]}"
 
 
 def forecast_lines(found: Forecast) -> list[str]:

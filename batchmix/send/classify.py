@@ -84,8 +84,13 @@ def _wrong_address(kind: str, message: str) -> Failure:
 
 def _by_rules(status: int | None, complaint: Complaint) -> Failure:
     rule = rule_for(status, complaint)
-    advice = rule.advice or (parameters.advice(complaint) if rule.type == REFUSED_PARAMETER else "")
-    message = f"{complaint.message}; {advice}" if advice else complaint.message
+    parameter, advice = parameters.advice(complaint) if rule.type == REFUSED_PARAMETER else ("", rule.advice)
     return Failure(
-        rule.next, rule.type, message, complaint.code or None, at_first=rule.at_first, attempts=rule.attempts
+        rule.next,
+        rule.type,
+        f"{complaint.message}; {advice}" if advice else complaint.message,
+        complaint.code or None,
+        at_first=rule.at_first,
+        attempts=rule.attempts,
+        parameter=parameter,
     )
