@@ -39,6 +39,8 @@ def command(folder: Path, *, root: Path, as_json: bool, verbose: int) -> int:
         return 0
     from batchmix import reading
 
+    if not folder.exists():
+        raise reading.no_run(folder, root)
     view = reading.look(folder)
     start = view.run.starts[-1] if view.run.starts else None
     if as_json:
