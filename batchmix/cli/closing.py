@@ -39,18 +39,22 @@ def _totals_lines(view: View) -> list[str]:
         lines.append(_line("", f"{example.count:,} {kind}, such as row {example.row}: {_short(example.message)}"))
     lines.append(_line("tokens", f"{totals.prompt_tokens:,} in, {totals.completion_tokens:,} out"))
     lines += [*_cost_lines(totals), *_judge_lines(view)]
+    if totals.billed_retries:
+        cost = _after(totals.billed_retries_usd)
+        lines.append(_line("retries", f"{totals.billed_retries:,} attempts billed for no answer, by their usage{cost}"))
     if totals.maybe_billed:
-        lines.append(
-            _line(
-                "maybe billed",
-                f"{totals.maybe_billed:,} attempts that brought no answer, retried or lost (batchmix status)",
-            )
-        )
+        cost = _after(totals.maybe_billed_usd)
+        what = "attempts never heard of again, or with nothing in them (batchmix status)"
+        lines.append(_line("maybe billed", f"{totals.maybe_billed:,} {what}{cost}"))
     return lines
 
 
+def _after(cost_usd: float | None) -> str:
+    return "" if cost_usd is None else f": {usd(cost_usd)} more"
+
+
 def _cost_lines(totals: Totals) -> list[str]:
-    """Return what the answers cost, by model where there are several, and apart from that what else may be billed."""
+    """Return what the answers cost, by model where there are several."""
     if totals.cost_usd is None:
         return []
     unpriced = f" ({totals.unpriced:,} answers have no price)" if totals.unpriced else ""
@@ -58,13 +62,6 @@ def _cost_lines(totals: Totals) -> list[str]:
     if len(totals.models) > 1:
         shares = [(model, cost.usd) for model, cost in totals.costs.items() if cost.priced]
         lines += [_line("", f"{usd(share)} {model}") for model, share in sorted(shares, key=lambda share: -share[1])]
-    if totals.maybe_billed_usd:
-        lines.append(
-            _line(
-                "",
-                f"perhaps {usd(totals.maybe_billed_usd)} more, for retries and lost answers that may be billed",
-            )
-        )
     return lines
 
 
@@ -80,7 +77,7 @@ def state_lines(view: View, start: Start | None) -> list[str]:
     if view.in_flight:
         lines.append(_line("in flight", f"{len(view.in_flight):,}"))
     if view.maybe_billed:
-        lines.append("Maybe billed twice, or for nothing (sent; their end was never heard, or held no answer):")
+        lines.append("Maybe billed twice, or for nothing (sent; their end was never heard, or held nothing):")
         several = len(view.run.models) > 1
         by_model: dict[str, list[int]] = {}
         for row, model, _ in view.maybe_billed:
