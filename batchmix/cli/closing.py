@@ -40,17 +40,17 @@ def _totals_lines(view: View) -> list[str]:
     lines.append(_line("tokens", f"{totals.prompt_tokens:,} in, {totals.completion_tokens:,} out"))
     lines += [*_cost_lines(totals), *_judge_lines(view)]
     if totals.billed_retries:
-        cost = _after(totals.billed_retries_usd)
+        cost = _after("", totals.billed_retries_usd)
         lines.append(_line("retries", f"{totals.billed_retries:,} attempts billed for no answer, by their usage{cost}"))
     if totals.maybe_billed:
-        cost = _after(totals.maybe_billed_usd)
+        cost = _after("perhaps ", totals.maybe_billed_usd)
         what = "attempts never heard of again, or with nothing in them (batchmix status)"
         lines.append(_line("maybe billed", f"{totals.maybe_billed:,} {what}{cost}"))
     return lines
 
 
-def _after(cost_usd: float | None) -> str:
-    return "" if cost_usd is None else f": {usd(cost_usd)} more"
+def _after(certainty: str, cost_usd: float | None) -> str:
+    return "" if cost_usd is None else f": {certainty}{usd(cost_usd)} more"
 
 
 def _cost_lines(totals: Totals) -> list[str]:
