@@ -72,7 +72,7 @@ class Lane:
     async def run(self, most: int) -> None:
         """Ask for all that has no answer, `most` requests if all goes well."""
         governor = Governor(self.model.limits, asyncio.get_running_loop().time())
-        rules = self._course.rules
+        rules = msgspec.structs.replace(self._course.rules, place=self._place)
         if self._course.purse:
             rules = msgspec.structs.replace(rules, purse=self._course.purse(self.model.name))
         repeats = self._repeats = await self._open_repeats()
@@ -84,6 +84,9 @@ class Lane:
         self.stopped = pool.stopped
         if self.stopped and len(self._course.board.lanes) > 1:
             _logger.warning("%s is stopped: %s", self.model.name, self.stopped.message)
+
+    def _place(self, request: Request, parameter: str) -> str:
+        return self._course.dataset.place_of(request, self.model, parameter)
 
     async def _open_repeats(self) -> Repeats | None:
         course = self._course

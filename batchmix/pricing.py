@@ -76,5 +76,7 @@ def spent(view: View) -> tuple[float, float]:
     answers = totals.ok - totals.reused
     each_usd = usd / max(1, answers - totals.unpriced)
     each_tokens = totals.total_tokens / max(1, answers)
-    maybe_usd = (totals.maybe_billed_usd or 0.0) + (lost + totals.unpriced) * each_usd
-    return usd + maybe_usd, totals.total_tokens + (totals.maybe_billed + lost) * each_tokens
+    unpriced = lost + totals.unpriced + sum(cost.retries_unpriced for cost in totals.costs.values())
+    retries_tokens = sum(cost.retries_tokens for cost in totals.costs.values())
+    usd += (totals.billed_retries_usd or 0.0) + (totals.maybe_billed_usd or 0.0) + unpriced * each_usd
+    return usd, totals.total_tokens + retries_tokens + (totals.maybe_billed + lost) * each_tokens

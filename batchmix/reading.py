@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -17,9 +18,12 @@ from batchmix.send.classify import judge
 from batchmix.send.prices import Prices
 from batchmix.store.batch_files import write_batch_files
 from batchmix.store.export import Carried, Export
-from batchmix.store.rundir import Layout, RunFile
+from batchmix.store.rundir import Layout, RunFile, run_folders
 from batchmix.store.schema import RESULT_COLUMNS, part_schema
 from batchmix.store.view import View, read_view
+
+_SHOWN = 5
+"""So many runs are named where none is like what was asked for."""
 
 
 def look(folder: Path) -> View:
@@ -101,8 +105,37 @@ def _prices(run: RunFile) -> Prices:
 def _run_file(folder: Path) -> RunFile:
     run = Layout(folder).read_run()
     if run is None:
-        raise RunError(f"{folder}: is no run folder, it has no run.json")
+        raise no_run(folder)
     return run
+
+
+def no_run(folder: Path, root: Path | None = None) -> RunError:
+    """Return the error for what is no run folder, which says what runs there are in it or beside it.
+
+    `root` is given where the name of a job would do too: its runs are looked for there.
+    """
+    inside = run_folders(folder)
+    places = (root, folder.parent) if root else (folder.parent,)
+    found = inside or list(dict.fromkeys(path for place in places for path in run_folders(place)))
+    known = {path.name: str(path) for path in found}
+    known |= {name: name for path in found if root and (name := _job_name(path))}
+    near = [] if inside else difflib.get_close_matches(folder.name, known, n=1)
+    if near:
+        hint = f"; did you mean {known[near[0]]}?"
+    elif found:
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        hint = f"; there are the runs {', '.join(map(str, found[:_SHOWN]))}{more}"
+    else:
+        hint = f"; there are no runs under {root}" if root else ""
+    return RunError(f"{folder}: is no run folder, it has no run.json{hint}")
+
+
+def _job_name(folder: Path) -> str:
+    try:
+        run = Layout(folder).read_run()
+    except RunError:
+        return ""
+    return run.name if run else ""
 
 
 def _job(run: RunFile) -> Job:

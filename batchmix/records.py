@@ -43,11 +43,23 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     """The most that the answer may have, over all its choices; None when the request does not say."""
     streamed_choices: int = 0
     """How many choices the answer streams; 0 when it is to come as one body."""
+    line: tuple[int, int] | None = None
+    """Where the row stands: the number of the file, and of the line in it; None for Parquet."""
 
     @property
     def key(self) -> Key:
         """The (row, model, sample) that this asks for."""
         return (self.row, self.model, self.sample)
+
+
+class Usage(msgspec.Struct, frozen=True, gc=False):
+    """Tokens as the provider counted them; None where it did not say."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False):
@@ -64,7 +76,11 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
     attempts: int | None = None
     """The most that a row may cost with this failure, where that is less than the job allows."""
     maybe_billed: bool = False
-    """The provider was done, and may have billed it, although what it sent is no answer."""
+    """The provider was done, and may have billed it, although what it sent is neither an answer nor its usage."""
+    usage: Usage | None = None
+    """What it says it has billed, although what it sent is no answer; None: it does not say."""
+    parameter: str = ""
+    """The parameter of the request that the provider refuses, where the message advises what to do about it."""
 
 
 class Unsendable(msgspec.Struct, frozen=True, gc=False):
@@ -115,16 +131,6 @@ class Exchange(msgspec.Struct, frozen=True, gc=False):
     """The request may have been served although its end was never heard."""
     quotas: tuple[Quota | None, Quota | None] = (None, None)
     """What it said of its budgets of requests and of tokens."""
-
-
-class Usage(msgspec.Struct, frozen=True, gc=False):
-    """Tokens as the provider counted them; None where it did not say."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
 
 
 class Completion(msgspec.Struct, frozen=True, gc=False):

@@ -157,7 +157,7 @@ class Resume:
 
 def lane_models(job: Job, scan: Scan) -> tuple[Model, ...]:
     """Return the job's models, or those that its rows name."""
-    return job.models or tuple(Model(name, name, job.params, job.limits) for name in scan.models)
+    return job.models or tuple(Model(name, name, job.params, job.limits, places=job.places) for name in scan.models)
 
 
 def check_same_run(job: Job, known: RunFile, root: Path) -> None:

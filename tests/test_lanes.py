@@ -33,6 +33,18 @@ def test_a_stopped_model_is_resumed_alone_and_its_shards_are_sealed(two: Bench) 
     assert not list((two.out / "journal").iterdir())
 
 
+def test_rows_that_cant_be_asked_keep_their_own_reason_where_a_stopped_model_leaves_them(two: Bench) -> None:
+    two.standin.behave("models=one")
+    two.write(25)
+    with two.source.open("a") as file:
+        file.write('{"id": "null", "text": null, "n": 25}\n')
+    with pytest.raises(ProviderStopped, match="two"):
+        two.run()
+    ends = {(row["row"], row["model"]): (row["status"], row["error_type"]) for row in two.rows()}
+    assert {end for (row, _), end in ends.items() if row == 25} == {("rejected", "bad_row")}
+    assert {end for (row, model), end in ends.items() if row < 25 and model == "two"} == {("failed", "model_stopped")}
+
+
 def test_what_the_others_lack_is_left_to_another_start(two: Bench) -> None:
     view = two.run(models=("one",))
     assert (view.totals.ok, view.unanswered) == (35, 35)

@@ -213,7 +213,10 @@ def test_a_parameter_that_the_model_refuses_stops_and_is_named(bench: Bench, pro
     provider.answer = lambda row, asked, kept: reply(400, refusal)
     bench.settings["params"] = {"max_tokens": 9}
     bench.write(200, text="row {}")
-    with pytest.raises(ProviderStopped, match=r"in \[params\], use max_completion_tokens instead of max_tokens"):
+    with pytest.raises(
+        ProviderStopped,
+        match=r"use max_completion_tokens instead of max_tokens for this model \(--set params.max_tokens\)",
+    ):
         bench.run()
     assert len(provider.asked) <= 20 + 8
     bench.settings["params"] = {"max_completion_tokens": 9}

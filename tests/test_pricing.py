@@ -14,10 +14,11 @@ import pytest
 from batchmix import reading
 from batchmix.errors import BudgetSpent, JobError
 from batchmix.job import Price, read_job
-from batchmix.pricing import Quotes
+from batchmix.pricing import Quotes, spent
 from batchmix.records import Usage
 from batchmix.send.price_list import listed_price
 from batchmix.send.prices import cost_usd
+from batchmix.store.shard import Shard
 from tests.conftest import Bench
 from tests.gateway import ADDRESS, Gateway, model
 
@@ -50,7 +51,7 @@ def test_the_catalogues_prices_fill_the_cost(paid: Bench) -> None:
     each = (1000 * 0.15 + 100 * 0.6) / 1e6
     assert [row["cost_usd"] for row in paid.rows()] == [pytest.approx(each)] * 3
     assert view.summary()["costs"] == {
-        "gpt-4o-mini": {"cost_usd": pytest.approx(3 * each), "maybe_billed_usd": 0.0}
+        "gpt-4o-mini": {"cost_usd": pytest.approx(3 * each), "billed_retries_usd": 0.0, "maybe_billed_usd": 0.0}
     }  # fmt: skip
 
 
@@ -182,15 +183,62 @@ def test_attempts_that_may_have_been_billed_are_in_the_account(bench: Bench) -> 
     assert view.totals.maybe_billed_usd == pytest.approx(2 * lost[2])
 
 
-@pytest.mark.parametrize("kind", ["no_choices", "empty_choices"])
-def test_an_answer_with_nothing_in_it_may_have_been_billed(bench: Bench, kind: str) -> None:
-    bench.source.write_text(f'{{"text": "[[rehearsal:{kind}x2]]"}}\n{{"text": "[[rehearsal:500x2]]"}}\n')
+def test_an_answer_with_nothing_in_it_may_have_been_billed(bench: Bench) -> None:
+    bench.source.write_text('{"text": "[[rehearsal:halfx2]]"}\n{"text": "[[rehearsal:500x2]]"}\n')
     bench.settings["prices"] = {"m": {"input": 1, "output": 1}}
     view = bench.run()
     rows = bench.rows()
     assert [row["maybe_billed"] for row in rows] == [2, 0]
     assert view.totals.maybe_billed_usd == pytest.approx(2 * rows[0]["cost_usd"])
+    assert view.totals.billed_retries_usd == 0
     assert json.loads((bench.out / "summary.json").read_text())["maybe_billed_usd"] == view.totals.maybe_billed_usd
+
+
+@pytest.mark.parametrize("kind", ["no_choices", "empty_choices"])
+def test_a_retry_that_came_with_its_usage_is_billed_and_stands_apart(bench: Bench, kind: str) -> None:
+    bench.source.write_text(f'{{"text": "[[rehearsal:{kind}x2]]"}}\n{{"text": "[[rehearsal:cutx2]]"}}\n')
+    bench.settings["prices"] = {"m": {"input": 1, "output": 2}}
+    view = bench.run()
+    first, second = bench.rows()
+    assert [(row["attempts"], row["maybe_billed"]) for row in (first, second)] == [(3, 0), (3, 2)]
+    found = json.loads((bench.out / "summary.json").read_text())
+    assert (found["billed_retries"], found["maybe_billed"]) == (2, 2)
+    assert found["billed_retries_usd"] == pytest.approx(2 * first["cost_usd"])
+    assert found["maybe_billed_usd"] == pytest.approx(2 * second["cost_usd"])
+    assert found["costs"]["m"]["billed_retries_usd"] == found["billed_retries_usd"]
+    each = first["total_tokens"] + second["total_tokens"]
+    assert spent(view)[1] == pytest.approx(each + 2 * first["total_tokens"] + 2 * each / 2)
+    assert spent(view)[0] == pytest.approx(
+        sum(found[f"{name}_usd"] for name in ("cost", "billed_retries", "maybe_billed"))
+    )
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["", "killed before its journals were taken away"])
+def test_billed_retries_stay_in_the_account_whatever_becomes_of_their_rows(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    """They stand in no row: a part that is opened again hands them on, once."""
+    journals: dict[Path, bytes] = {}
+    remove = Shard.remove_journals
+
+    def removing(shard: Shard) -> None:
+        journals.update({path: path.read_bytes() for path in (bench.out / "journal").glob("*.jsonl")})
+        remove(shard)
+
+    monkeypatch.setattr(Shard, "remove_journals", removing)
+    bench.settings |= {"prices": {"m": {"input": 1, "output": 2}}, "retry": {"attempts": 2}}
+    bench.source.write_text('{"text": "[[rehearsal:no_choicesx3]]"}\n{"text": "plain"}\n')
+    first = bench.run()
+    assert (first.totals.failed, first.totals.billed_retries) == (1, 2)
+    assert not list((bench.out / "journal").iterdir())
+    assert journals
+    for path, text in journals.items() if killed else ():
+        path.write_bytes(text)
+    assert reading.look(bench.out).summary() == first.summary()
+    again = bench.run()
+    assert (again.totals.ok, again.totals.billed_retries, again.totals.maybe_billed) == (2, 3, 0)
+    assert again.totals.billed_retries_usd == pytest.approx(1.5 * (first.totals.billed_retries_usd or 0))
+    assert reading.look(bench.out).summary() == again.summary()
 
 
 def test_what_was_reused_makes_no_cost_known(bench: Bench) -> None:

@@ -121,7 +121,7 @@ def test_when_all_that_is_left_is_refused_alike_it_stops(
     bench.write(500, first=100, text="word {} [[rehearsal:400]]")
     with pytest.raises(ProviderStopped, match="the last 30 requests were all refused: Invalid"):
         bench.run()
-    assert standin.asked() <= 100 + 30 + 8
+    assert standin.asked() <= 100 + 8 + 30 + 8, "those beside the last answers break the streak once more"
     assert status(bench.out)["unanswered"] == 500
 
 
@@ -177,7 +177,7 @@ def test_what_timed_out_or_broke_off_is_counted_as_maybe_billed_everywhere(
     columns = pq.read_table(tmp_path / "out/data", columns=["attempts", "maybe_billed"]).to_pydict()
     assert columns == {"attempts": [2, 2, 2, 2, 2, 2, 1], "maybe_billed": [1, 1, 1, 1, 0, 0, 0]}
     assert json.loads((tmp_path / "out/summary.json").read_text())["maybe_billed"] == 4
-    assert "maybe billed 4 attempts that brought no answer" in done.stdout
+    assert "maybe billed 4 attempts never heard of again" in done.stdout
 
 
 def test_a_connection_that_is_never_made_was_not_billed(bench: Bench) -> None:

@@ -12,6 +12,8 @@ from batchmix.store.rundir import Start
 from batchmix.store.totals import Totals
 from batchmix.store.view import View
 
+_WIDEST = 240
+
 
 def closing_lines(view: View, board: Board, elapsed_s: float) -> list[str]:
     """Return what a person wants to know at the end."""
@@ -37,18 +39,22 @@ def _totals_lines(view: View) -> list[str]:
         lines.append(_line("", f"{example.count:,} {kind}, such as row {example.row}: {_short(example.message)}"))
     lines.append(_line("tokens", f"{totals.prompt_tokens:,} in, {totals.completion_tokens:,} out"))
     lines += [*_cost_lines(totals), *_judge_lines(view)]
+    if totals.billed_retries:
+        cost = _after("", totals.billed_retries_usd)
+        lines.append(_line("retries", f"{totals.billed_retries:,} attempts billed for no answer, by their usage{cost}"))
     if totals.maybe_billed:
-        lines.append(
-            _line(
-                "maybe billed",
-                f"{totals.maybe_billed:,} attempts that brought no answer, retried or lost (batchmix status)",
-            )
-        )
+        cost = _after("perhaps ", totals.maybe_billed_usd)
+        what = "attempts never heard of again, or with nothing in them (batchmix status)"
+        lines.append(_line("maybe billed", f"{totals.maybe_billed:,} {what}{cost}"))
     return lines
 
 
+def _after(certainty: str, cost_usd: float | None) -> str:
+    return "" if cost_usd is None else f": {certainty}{usd(cost_usd)} more"
+
+
 def _cost_lines(totals: Totals) -> list[str]:
-    """Return what the answers cost, by model where there are several, and apart from that what else may be billed."""
+    """Return what the answers cost, by model where there are several."""
     if totals.cost_usd is None:
         return []
     unpriced = f" ({totals.unpriced:,} answers have no price)" if totals.unpriced else ""
@@ -56,13 +62,6 @@ def _cost_lines(totals: Totals) -> list[str]:
     if len(totals.models) > 1:
         shares = [(model, cost.usd) for model, cost in totals.costs.items() if cost.priced]
         lines += [_line("", f"{usd(share)} {model}") for model, share in sorted(shares, key=lambda share: -share[1])]
-    if totals.maybe_billed_usd:
-        lines.append(
-            _line(
-                "",
-                f"perhaps {usd(totals.maybe_billed_usd)} more, for retries and lost answers that may be billed",
-            )
-        )
     return lines
 
 
@@ -78,7 +77,7 @@ def state_lines(view: View, start: Start | None) -> list[str]:
     if view.in_flight:
         lines.append(_line("in flight", f"{len(view.in_flight):,}"))
     if view.maybe_billed:
-        lines.append("Maybe billed twice, or for nothing (sent; their end was never heard, or held no answer):")
+        lines.append("Maybe billed twice, or for nothing (sent; their end was never heard, or held nothing):")
         several = len(view.run.models) > 1
         by_model: dict[str, list[int]] = {}
         for row, model, _ in view.maybe_billed:
@@ -128,8 +127,9 @@ def _line(label: str, text: str) -> str:
 
 
 def _short(text: str) -> str:
+    """Return text on one line, without its middle if it is long: what to do stands at its end."""
     text = " ".join(text.split())
-    return text if len(text) <= 160 else text[:157] + "…"
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST // 3]} … {text[-_WIDEST * 2 // 3 :]}"
 
 
 def forecast_lines(found: Forecast) -> list[str]:

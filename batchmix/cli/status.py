@@ -26,8 +26,8 @@ from batchmix.cli.output import log_to_stderr, say, say_json
 def command(folder: Path, *, root: Path, as_json: bool, verbose: int) -> int:
     """Show how a run stands, also while it runs; or, by a job's name, its past runs and how their scores went.
 
-    Names the requests that may have been billed twice: sent, and their end never heard or
-    without an answer.
+    Names the requests that may have been billed twice: sent, and their end never heard, or
+    with neither an answer nor its usage in it.
 
     \b
     Examples:
@@ -39,6 +39,8 @@ def command(folder: Path, *, root: Path, as_json: bool, verbose: int) -> int:
         return 0
     from batchmix import reading
 
+    if not folder.exists():
+        raise reading.no_run(folder, root)
     view = reading.look(folder)
     start = view.run.starts[-1] if view.run.starts else None
     if as_json:

@@ -14,7 +14,7 @@ from batchmix.errors import RunError
 from batchmix.evaluate.guards import model_value
 from batchmix.evaluate.measure import Metrics, ModelMetrics, read_metrics
 from batchmix.store.parts import write_rows
-from batchmix.store.rundir import Layout, RunFile
+from batchmix.store.rundir import Layout, RunFile, run_folders
 
 HISTORY_SCHEMA = pa.schema(
     [
@@ -56,18 +56,17 @@ class Past(msgspec.Struct, frozen=True):
 def past_runs(root: Path, name: str | None = None) -> list[Past]:
     """Return the runs under an output root, those of one job or all, the oldest first.
 
-    Runs are looked for in the root's folders and in theirs, so that `{name}/{date}` is found as well as
-    `{name}-{date}`; what can't be read is passed over.
+    What can't be read is passed over.
     """
     found = []
-    for path in sorted({*root.glob("*/run.json"), *root.glob("*/*/run.json")}):
-        layout = Layout(path.parent)
+    for folder in run_folders(root):
+        layout = Layout(folder)
         try:
             run = layout.read_run()
         except RunError:
             continue
         if run is not None and name in {None, run.name}:
-            found.append(Past(path.parent, run, _metrics(layout)))
+            found.append(Past(folder, run, _metrics(layout)))
     return sorted(found, key=lambda past: (past.started_at, str(past.folder)))
 
 

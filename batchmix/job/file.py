@@ -16,6 +16,7 @@ import msgspec
 from batchmix.cron import nominal_date
 from batchmix.errors import JobError
 from batchmix.eval_table import checked_eval
+from batchmix.job.places import Places
 from batchmix.job.table import JobTable, ModelEntry, ProviderTable, check_finite, check_keys, converted
 from batchmix.job.values import DEFAULT_BASE_URL, REHEARSAL, Input, Job, Model, Output, Provider
 
@@ -34,7 +35,8 @@ def read_job(
     working directory. `night` is what `{date}` stands for; None: the night most recently due. Raises `JobError`.
     """
     try:
-        raw = _read_toml(path) if path else {}
+        text = _read_text(path) if path else ""
+        raw = _parsed(text)
         check_keys(raw)
         if path and isinstance(raw.get("input"), dict) and isinstance(raw["input"].get("path"), str):
             raw["input"]["path"] = _absolute(raw["input"]["path"], path.parent)
@@ -42,7 +44,8 @@ def read_job(
         check_keys(raw)
         check_finite(raw, "")
         table = converted(raw)
-        return _checked(table, path, environ, night)
+        job = _checked(table, path, environ, night)
+        return _placed(job, Places(path, text, settings))
     except JobError as error:
         raise JobError(f"{path}: {error}" if path else str(error)) from error.__cause__
 
@@ -69,17 +72,32 @@ def merge_settings(settings: list[dict[str, Any]]) -> dict[str, Any]:
     return merged
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _read_text(path: Path) -> str:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise JobError("no such job file") from None
     except OSError as error:
         raise JobError(f"can't read the job file: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise JobError("the job file is not UTF-8 text") from error
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise JobError(f"not valid TOML: {error}") from error
+
+
+def _placed(job: Job, places: Places) -> Job:
+    """Return the job with the places of its parameters."""
+    of_job = places.of_job()
+    models = tuple(
+        msgspec.structs.replace(model, places=of_job | places.of_entry(number))
+        for number, model in enumerate(job.models)
+    )
+    return msgspec.structs.replace(job, models=models, places=of_job)
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -72,6 +72,8 @@ class Model(msgspec.Struct, frozen=True):
     limits: Limits
     price: Price | None = None
     """What this entry's answers cost, where the entry says so."""
+    places: dict[str, str] = {}
+    """Where each of `params` was given: `job.toml:12`, or the option."""
 
 
 class Provider(msgspec.Struct, frozen=True):
@@ -152,6 +154,8 @@ class Job(msgspec.Struct, frozen=True):
     samples: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
     params: dict[str, Any] = {}
     """For models that have no entry of their own, because the rows name them."""
+    places: dict[str, str] = {}
+    """Where each of these was given."""
     limits: Limits = Limits()
     """For each model that has no entry of its own."""
     retry: Retry = Retry()
@@ -164,8 +168,13 @@ class Job(msgspec.Struct, frozen=True):
     """None: the answers are not judged."""
 
     def public(self) -> dict[str, Any]:
-        """The job as JSON-able values, fit for a file: what may hold secrets (headers, `on_finish`) is left out."""
+        """The job as JSON-able values, fit for a file.
+
+        What may hold secrets (headers, `on_finish`) is left out, and what is of this call alone (`places`).
+        """
         record: dict[str, Any] = msgspec.to_builtins(self)
+        for params in (record, *record["models"]):
+            del params["places"]
         record["provider"]["headers"] = dict.fromkeys(self.provider.headers, "***")
         if self.schedule:
             record["schedule"]["on_finish"] = []

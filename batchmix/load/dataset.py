@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from batchmix.load.parquet_scan import columns_read
 from batchmix.load.requests import Maker
 from batchmix.load.scan import Cut, Scan, Span
 from batchmix.load.spool import drop_others, piped
+from batchmix.load.streaming import STREAMING
 from batchmix.records import Request, Unsendable
 
 _BATCH_REQUESTS = 128
@@ -73,11 +75,11 @@ class Dataset:
         takes_bad = self._job.models or not self.scan.models or self.scan.models[0] == model.name
         made: list[Request | Unsendable] = []
         with self._reading():
-            for index, row in self._rows(self.scan.spans[shard], model.name):
+            for index, row, line in self._rows(self.scan.spans[shard], model.name):
                 if rows is not None and index not in rows:
                     continue
                 if not isinstance(row, str):
-                    made += maker.requests(index, row)
+                    made += maker.requests(index, row, line)
                 elif takes_bad:
                     made += maker.unsendable(index, row)
                 if len(made) >= _BATCH_REQUESTS:
@@ -114,6 +116,15 @@ class Dataset:
         if digest_text(digest) != span.digest:
             raise _changed(span)
 
+    def place_of(self, request: Request, model: Model, parameter: str) -> str:
+        """Return where a person finds a parameter of a request: in the job, or in the row that brings its own."""
+        name = parameter.partition(".")[0]
+        own = self._asking.own_params and name not in STREAMING  # a body may be streamed without having said so
+        body = json.loads(request.body) if own else {}
+        if name in body and (name not in model.params or body[name] != model.params[name]):
+            return self._place(request.row, request.line)
+        return model.places.get(name, "[params]")
+
     def drop_stale_spools(self) -> None:
         """Remove what was spooled for earlier inputs, now that this one was accepted."""
         drop_others(self._spool, {Path(path).parent for path in self.scan.paths})
@@ -147,17 +158,17 @@ class Dataset:
         then = self.scan.stamps[file]
         return then is not None and then.proves(stamp(self.scan.paths[file]))
 
-    def _rows(self, span: Span, model: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
-        """Yield the rows of a shard (index, and values or what is wrong), with the columns that requests need."""
+    def _rows(self, span: Span, model: str) -> Iterator[_Row]:
+        """Yield the rows of a shard, with the columns that requests need."""
         rows = self._json_rows(span) if self._parquet is None else self._parquet_rows(span, model)
         for index, row, where in rows:
             problem = row if isinstance(row, str) else self._asking.problem(row)
             if problem is None:
-                yield index, row
+                yield index, row, where
                 continue
             if not self.scan.bad_rows:
                 self._check(span)
-            yield index, f"{self._place(index, where)}: {problem}"
+            yield index, f"{self._place(index, where)}: {problem}", where
 
     def _place(self, index: int, where: _Line) -> str:
         if where is None:

@@ -35,7 +35,7 @@ class Maker:
         self._most = None if asking.own_params else most_tokens(model.params)
         self._streamed = 0 if asking.own_params else streamed_choices(CHAT, model.params)
 
-    def requests(self, index: int, row: Mapping[str, Any]) -> list[Request | Unsendable]:
+    def requests(self, index: int, row: Mapping[str, Any], line: tuple[int, int] | None) -> list[Request | Unsendable]:
         """Return a row's requests, one for each sample; none where the row is not for this model."""
         asking, model = self._asking, self._model
         try:
@@ -51,7 +51,8 @@ class Maker:
         most = most_tokens(body) if asking.own_params else self._most
         tokens = max(1, len(sent) // _BYTES_PER_TOKEN)
         return [
-            Request(index, model.name, sample, hash_, path, sent, tokens, most, streamed) for sample in self._samples
+            Request(index, model.name, sample, hash_, path, sent, tokens, most, streamed, line)
+            for sample in self._samples
         ]
 
     def unsendable(self, index: int, reason: str) -> list[Request | Unsendable]:

@@ -72,6 +72,13 @@ def read_answer(body: bytes, path: str, served_model: str | None) -> Completion 
     return _tolerant(body, path, served_model)
 
 
+def billed_usage(body: bytes) -> Usage | None:
+    """Return the usage in a body that holds no answer, or None where it tells none. Never raises."""
+    found = read_json(body)
+    usage = _usage(found.get("usage")) if isinstance(found, dict) else Usage()
+    return usage if usage.prompt_tokens and usage.completion_tokens is not None else None
+
+
 class _Unusual(Exception):
     """Something that the typed structs do not cover."""
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from batchmix.amounts import usd
 from batchmix.errors import BudgetSpent
 from batchmix.job import Budget
-from batchmix.records import Completion, Exchange, Failure, Key, Request
+from batchmix.records import Completion, Exchange, Failure, Key, Request, Usage
 from batchmix.send.prices import Prices
 
 _UNKNOWN_COMPLETION = 1000
@@ -107,21 +107,27 @@ class LanePurse:
     def settle(self, request: Request, exchange: Exchange | None, outcome: Completion | Failure | None) -> None:
         """Count what came of a request; both are None where that was never heard."""
         held = self._held.pop(request.key)
-        if isinstance(outcome, Completion) and exchange is not None:
-            spent = self._spent(request, exchange, outcome, held)
+        if exchange is None or outcome is None:
+            spent = held
+        elif outcome.usage is not None:
+            spent = self._spent(exchange, outcome.usage, held)
         else:
-            billed = isinstance(outcome, Failure) and outcome.maybe_billed
-            spent = held if exchange is None or exchange.maybe_billed or billed else _NOTHING
+            spent = held if exchange.maybe_billed or outcome.maybe_billed else _NOTHING
+        if isinstance(outcome, Completion):
+            self._learn(request, outcome.usage)
         self._purse.settle(held, spent)
 
-    def _spent(self, request: Request, exchange: Exchange, answer: Completion, held: Amount) -> Amount:
-        usage = answer.usage
+    def _learn(self, request: Request, usage: Usage) -> None:
         if usage.prompt_tokens is None or usage.completion_tokens is None:
-            return held
+            return
         self._answers += 1
         self._completion_tokens += usage.completion_tokens
         self._prompt_tokens += usage.prompt_tokens
         self._prompt_estimates += request.prompt_tokens
+
+    def _spent(self, exchange: Exchange, usage: Usage, held: Amount) -> Amount:
+        if usage.prompt_tokens is None or usage.completion_tokens is None:
+            return held
         usd = self._prices(self._model, exchange.served_model, usage)
         return (held[0] if usd is None else usd), float(usage.prompt_tokens + usage.completion_tokens)
 

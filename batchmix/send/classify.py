@@ -13,7 +13,7 @@ import msgspec
 from batchmix.errors import Next
 from batchmix.records import Completion, Exchange, Failure
 from batchmix.send import parameters
-from batchmix.send.answers import read_answer
+from batchmix.send.answers import billed_usage, read_answer
 from batchmix.send.complaints import Complaint, find_complaint, is_web_page, one_line, plain_text
 from batchmix.send.rules import REFUSED_PARAMETER, TOP_UP, rule_for
 
@@ -59,7 +59,8 @@ def _broken(exchange: Exchange, problem: str) -> Failure:
     complaint = find_complaint(exchange.body)
     if complaint is None:
         kind = "bad_answer" if exchange.body.strip() else "empty"
-        return Failure(Next.RETRY, kind, f"the answer {problem}", maybe_billed=True)
+        usage = billed_usage(exchange.body)
+        return Failure(Next.RETRY, kind, f"the answer {problem}", maybe_billed=usage is None, usage=usage)
     statuses = [int(code) for code in complaint.codes if re.fullmatch("[45][0-9][0-9]", code)]
     return _by_rules(max(statuses, default=None), complaint)
 
@@ -84,8 +85,13 @@ def _wrong_address(kind: str, message: str) -> Failure:
 
 def _by_rules(status: int | None, complaint: Complaint) -> Failure:
     rule = rule_for(status, complaint)
-    advice = rule.advice or (parameters.advice(complaint) if rule.type == REFUSED_PARAMETER else "")
-    message = f"{complaint.message}; {advice}" if advice else complaint.message
+    parameter, advice = parameters.advice(complaint) if rule.type == REFUSED_PARAMETER else ("", rule.advice)
     return Failure(
-        rule.next, rule.type, message, complaint.code or None, at_first=rule.at_first, attempts=rule.attempts
+        rule.next,
+        rule.type,
+        f"{complaint.message}; {advice}" if advice else complaint.message,
+        complaint.code or None,
+        at_first=rule.at_first,
+        attempts=rule.attempts,
+        parameter=parameter,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import msgspec
@@ -41,6 +41,8 @@ class Rules(msgspec.Struct, frozen=True):
     """How long after its first attempt a row may be asked again."""
     purse: LanePurse | None = None
     """What a request must fit into; None: there is no cap."""
+    place: Callable[[Request, str], str] | None = None
+    """Says where a parameter of a request is to be changed."""
 
 
 def provider_stopped(message: str, failures: Iterable[Failure]) -> ProviderStopped:
@@ -65,6 +67,7 @@ class Ends:
         self._halt = halt
         self._model = model
         self._keep_going = rules.keep_going
+        self._place = rules.place
         self._streak = Streak()
 
     @property
@@ -91,7 +94,8 @@ class Ends:
             self.held += 1
             if self._streak.is_full:
                 which = "first" if self._streak.length == Streak.FIRST else "last"
-                message = f"the {which} {self.held} requests were all refused: {outcome.message}{_ADVICE}"
+                said = self._placed(request, outcome).message
+                message = f"the {which} {self.held} requests were all refused: {said}{_ADVICE}"
                 self.stop(Failure(Next.STOP_MODEL, outcome.type, message, outcome.code))
         else:
             self.settle()
@@ -121,6 +125,13 @@ class Ends:
         """Return whether a failure is held back until it is seen that not all rows end with it."""
         return not self._keep_going and (failure.next is Next.REJECT or failure.attempts is not None)
 
+    def _placed(self, request: Request, failure: Failure) -> Failure:
+        """Return a failure whose message says where a refused parameter stands."""
+        if self._place is None or not failure.parameter:
+            return failure
+        where = self._place(request, failure.parameter)
+        return msgspec.structs.replace(failure, message=f"{failure.message} ({where})")
+
     def _close(self, request: Request, failure: Failure | None) -> None:
-        self._log.ended(request, failure)
+        self._log.ended(request, failure and self._placed(request, failure))
         self.open -= 1

@@ -1,4 +1,4 @@
-"""Which key of the job's `[params]` to change, where a model refuses one."""
+"""Which parameter to change, where a model refuses one."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _OTHER_NAMES = {"max_tokens": "max_completion_tokens", "max_completion_tokens": 
 _NOT_IN_PARAMS = ("messages", "model", "input", "prompt")
 
 
-def advice(complaint: Complaint) -> str:
-    """Return what to change in `[params]`, or nothing where the refusal is about something else."""
+def advice(complaint: Complaint) -> tuple[str, str]:
+    """Return the parameter that is refused, and what to do; both empty where the refusal is about something else."""
     named = [complaint.param, *(match[1] for pattern in _REFUSED if (match := pattern.search(complaint.message)))]
     refused = next((name for name in named if re.fullmatch(r"[A-Za-z][\w.]*", name) and len(name) <= _LONGEST), "")
     if not refused or refused.partition(".")[0] in _NOT_IN_PARAMS:
-        return ""
+        return "", ""
     if _VALUE.search(complaint.message):
-        return f"in [params], change {refused} or leave it out for this model"
+        return refused, f"change {refused} or leave it out for this model"
     instead = _INSTEAD.search(complaint.message)
     other = instead[1] if instead else _OTHER_NAMES.get(refused)
     if other:
-        return f"in [params], use {other} instead of {refused} for this model"
-    return f"in [params], leave out {refused} for this model"
+        return refused, f"use {other} instead of {refused} for this model"
+    return refused, f"leave out {refused} for this model"

@@ -38,10 +38,17 @@ class LaneLog:
         return True
 
     def fail(self, index: int, asked: list[Request | Unsendable], failure: Failure) -> None:
-        """End those of a shard's requests that have work left and have not failed by themselves in this start."""
+        """End those of a shard's requests that have work left and have not failed by themselves in this start.
+
+        Rows that can't be asked keep their own reason.
+        """
         shard, failed = self._mine[index], self._failed.get(index, ())
         for request in asked:
-            if request.key not in failed and shard.needs(request, retry_rejected=False):
+            if request.key in failed or not shard.needs(request, retry_rejected=False):
+                continue
+            if isinstance(request, Unsendable):
+                self._reject(shard, request)
+            else:
                 shard.ended(self._lane, request, "failed", failure)
                 self._count("failed", failure.type)
 
@@ -55,8 +62,7 @@ class LaneLog:
             elif isinstance(request, Request):
                 needed.append(request)
             else:
-                shard.ended(self._lane, request, "rejected", request.failure)
-                self._count("rejected", request.failure.type)
+                self._reject(shard, request)
         self._left[index] += len(needed)
         return needed
 
@@ -110,6 +116,10 @@ class LaneLog:
             self._count(status, failure.type)
             self._failed.setdefault(index, set()).add(request.key)
         self._one_less(index)
+
+    def _reject(self, shard: Shard, row: Unsendable) -> None:
+        shard.ended(self._lane, row, "rejected", row.failure)
+        self._count("rejected", row.failure.type)
 
     def _count(self, status: str, kind: str | None = None) -> None:
         setattr(self._board, status, getattr(self._board, status) + 1)

@@ -41,11 +41,21 @@ class Results:
 
     def __init__(self, shard: Shard, judge: Judge, price: Price, *, raw: bool) -> None:
         self.totals = Totals()
+        self._add_retries(shard, price)
         self._shard = shard
         self._old = _OldRows(shard.part)
         self._judge = judge
         self._price = price
         self._raw = raw
+
+    def _add_retries(self, shard: Shard, price: Price) -> None:
+        """Add what was billed for no answer, which stands in no row: by the old part, and since."""
+        for model, cost in shard.before.costs.items():
+            if cost.retries:
+                self.totals.cost(model).add(cost.of_retries)
+        for (_, model, _), entry in shard.entries.items():
+            for billed, usage in entry.retried:
+                self.totals.cost(model).retry(price(model, billed, usage), usage)
 
     def batches(
         self, schema: pa.Schema, carried: Iterator[pa.RecordBatch], first: int, keys: dict[int, list[Key]]

@@ -140,6 +140,11 @@ class Layout:
         replace_file(path, self.redacted(text))
 
 
+def run_folders(root: Path) -> list[Path]:
+    """Return the run folders in a folder and in its folders, so that `{name}/{date}` is found as well as `{name}`."""
+    return sorted(path.parent for pattern in ("*/run.json", "*/*/run.json") for path in root.glob(pattern))
+
+
 @contextlib.contextmanager
 def locked_folder(root: Path, *, wait: bool = False) -> Iterator[Layout]:
     """Hold a run folder, which is made if need be; nobody else can hold it until the block ends.

@@ -35,7 +35,7 @@ _AFTER = (
     pa.field("reasoning_tokens", pa.int64()),
     pa.field("cost_usd", pa.float64()),  # null: no price is known
     pa.field("attempts", pa.int32()),
-    pa.field("maybe_billed", pa.int32()),  # attempts sent whose end was never heard, or held no answer
+    pa.field("maybe_billed", pa.int32()),  # attempts sent whose end was never heard, or held nothing
     pa.field("reused_from", pa.string()),
     pa.field("latency_s", pa.float64()),  # of the attempt that counted
     pa.field("sent_at", pa.timestamp("ms", tz="UTC")),

@@ -15,9 +15,11 @@ from typing import BinaryIO
 import msgspec
 import pyarrow.parquet as pq
 
-from batchmix.records import Completion, Exchange, Failure, Key, Request, Unsendable
+from batchmix.records import Completion, Exchange, Failure, Key, Request, Unsendable, Usage
 from batchmix.store.files import sync_folder
 from batchmix.store.journal import Damage, Ended, Event, Heard, Journal, Line, Sent, decode_line, heard, read_lines
+from batchmix.store.schema import read_footer
+from batchmix.store.totals import Totals
 
 _KEPT_BYTES = 700
 """What an answer takes in memory besides its text."""
@@ -58,6 +60,8 @@ class Entry(msgspec.Struct, gc=False):
     """The attempt that was sent and whose end is not known yet; 0 where there is none."""
     unheard: int = 0
     """Attempts that may have been billed for nothing, without the one in flight."""
+    retried: tuple[tuple[str | None, Usage], ...] = ()
+    """Of attempts in the journals that were billed and brought no answer: the billed model, and the usage."""
     wanted: bool = False
     """The job asks for this key now."""
     kept: tuple[Heard, Completion] | None = None
@@ -69,8 +73,8 @@ class Entry(msgspec.Struct, gc=False):
         return self.unheard + (1 if self.in_flight else 0)
 
 
-def read_entries(part: Path) -> dict[Key, Entry]:
-    """Return what a part knows of each key."""
+def read_part(part: Path) -> tuple[dict[Key, Entry], Totals]:
+    """Return what a part knows of each key, and its totals."""
     columns = ["row", "model", "sample", "status", "request_hash", "attempts", "maybe_billed"]
     entries: dict[Key, Entry] = {}
     with pq.ParquetFile(part) as file:
@@ -78,7 +82,8 @@ def read_entries(part: Path) -> dict[Key, Entry]:
             rows = zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
             for row, model, sample, status, hash_, attempts, maybe_billed in rows:
                 entries[row, model, sample] = Entry(status, hash_, attempts=attempts, unheard=maybe_billed)
-    return entries
+        footer = read_footer(file.metadata.metadata)
+    return entries, footer.totals if footer else Totals()
 
 
 def fold(entries: dict[Key, Entry], line: Line, lane: int, outcome: Completion | Failure | None) -> None:
@@ -105,16 +110,22 @@ def _fold_sent(entry: Entry, attempt: int) -> None:
 
 
 def _fold_heard(entry: Entry, event: Heard, place: Place, outcome: Completion | Failure | None) -> None:
-    billed = event.maybe_billed or (isinstance(outcome, Failure) and outcome.maybe_billed)
     if entry.in_flight == event.attempt:
         entry.in_flight = 0
-        entry.unheard += billed
+        _fold_bill(entry, event, outcome)
     elif event.attempt > entry.attempts:  # the line of its intent was damaged
         entry.attempts = event.attempt
-        entry.unheard += billed
+        _fold_bill(entry, event, outcome)
     entry.last_heard = place
     if isinstance(outcome, Completion):
         entry.status, entry.hash, entry.result, entry.kept = "ok", event.hash, place, None
+
+
+def _fold_bill(entry: Entry, event: Heard, outcome: Completion | Failure | None) -> None:
+    if isinstance(outcome, Failure) and outcome.usage is not None:
+        entry.retried += ((event.served_model, outcome.usage),)
+    elif event.maybe_billed or (isinstance(outcome, Failure) and outcome.maybe_billed):
+        entry.unheard += 1
 
 
 class Shard:
@@ -144,7 +155,8 @@ class Shard:
             with contextlib.suppress(FileNotFoundError):
                 self._file(lane)
         self.part = part if part.exists() else None
-        self.entries = read_entries(part) if self.part else {}
+        self.entries, self.before = read_part(part) if self.part else ({}, Totals())
+        """What is known of each key, and the totals of the part."""
         for lane, file in self._reading.items():
             self._fold_file(file, self._journals[lane].name, lane)
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from batchmix.records import Usage
+
 
 class Kind(msgspec.Struct):
     """One kind of failure: how often, and one example to read."""
@@ -26,6 +28,29 @@ class Cost(msgspec.Struct):
     """Of attempts that may have been billed beside the answers, at what their rows' answers cost."""
     maybe_unpriced: int = 0
     """Such attempts of rows that have no priced answer."""
+    retries: int = 0
+    """Attempts that were billed, by the usage they came with, although they held no answer."""
+    retries_usd: float = 0.0
+    """Of these, as far as there is a price."""
+    retries_unpriced: int = 0
+    """Of these, how many have none."""
+    retries_tokens: int = 0
+    """Of these, prompts and answers."""
+
+    @property
+    def billed_retries_usd(self) -> float | None:
+        """What was billed for attempts that held no answer; None: the model has no price, as far as is seen."""
+        return self.retries_usd if self.priced or self.retries > self.retries_unpriced else None
+
+    @property
+    def of_retries(self) -> Cost:
+        """The part of this that stands in no result row."""
+        return Cost(
+            retries=self.retries,
+            retries_usd=self.retries_usd,
+            retries_unpriced=self.retries_unpriced,
+            retries_tokens=self.retries_tokens,
+        )
 
     @property
     def maybe_billed_usd(self) -> float | None:
@@ -38,6 +63,13 @@ class Cost(msgspec.Struct):
         """Add another part of the run."""
         for name in self.__struct_fields__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def retry(self, usd: float | None, usage: Usage) -> None:
+        """Add an attempt that was billed although it held no answer."""
+        self.retries += 1
+        self.retries_usd += usd or 0.0
+        self.retries_unpriced += usd is None
+        self.retries_tokens += (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
 
     def row(self, usd: float | None, maybe_billed: int) -> None:
         """Add a result row, or what is known of one so far."""
@@ -59,7 +91,7 @@ class Totals(msgspec.Struct):
     """Answers that were taken from other runs; their tokens are in no sum here."""
     attempts: int = 0
     maybe_billed: int = 0
-    """Attempts that were sent and whose end was never heard, or held no answer under a 200."""
+    """Attempts that were sent and whose end was never heard, or held under a 200 neither an answer nor its usage."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     total_tokens: int = 0
@@ -86,6 +118,17 @@ class Totals(msgspec.Struct):
     def maybe_billed_usd(self) -> float | None:
         """What may have been billed beside the answers; None: no model has a price."""
         known = [usd for cost in self.costs.values() if (usd := cost.maybe_billed_usd) is not None]
+        return sum(known) if known else None
+
+    @property
+    def billed_retries(self) -> int:
+        """Attempts that were billed, by the usage they came with, although they held no answer."""
+        return sum(cost.retries for cost in self.costs.values())
+
+    @property
+    def billed_retries_usd(self) -> float | None:
+        """What these cost; None: no model has a price."""
+        known = [usd for cost in self.costs.values() if (usd := cost.billed_retries_usd) is not None]
         return sum(known) if known else None
 
     def cost(self, model: str) -> Cost:

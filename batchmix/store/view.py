@@ -59,6 +59,7 @@ class View(msgspec.Struct):
             "unanswered": self.unanswered,
             "reused": totals.reused,
             "attempts": totals.attempts,
+            "billed_retries": totals.billed_retries,
             "maybe_billed": totals.maybe_billed,
             "prompt_tokens": totals.prompt_tokens,
             "completion_tokens": totals.completion_tokens,
@@ -66,10 +67,15 @@ class View(msgspec.Struct):
             "cached_tokens": totals.cached_tokens,
             "reasoning_tokens": totals.reasoning_tokens,
             "cost_usd": totals.cost_usd,
+            "billed_retries_usd": totals.billed_retries_usd,
             "maybe_billed_usd": totals.maybe_billed_usd,
             "unpriced": totals.unpriced,
             "costs": {
-                model: {"cost_usd": cost.usd if cost.priced else None, "maybe_billed_usd": cost.maybe_billed_usd}
+                model: {
+                    "cost_usd": cost.usd if cost.priced else None,
+                    "billed_retries_usd": cost.billed_retries_usd,
+                    "maybe_billed_usd": cost.maybe_billed_usd,
+                }
                 for model, cost in sorted(totals.costs.items())
             },
             "first_sent_at": _iso(totals.first_sent_ms),
@@ -95,7 +101,15 @@ def judges_in(evaluation: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-_OF_JUDGES = ("ok", "failed", "prompt_tokens", "completion_tokens", "cost_usd", "maybe_billed_usd")
+_OF_JUDGES = (
+    "ok",
+    "failed",
+    "prompt_tokens",
+    "completion_tokens",
+    "cost_usd",
+    "billed_retries_usd",
+    "maybe_billed_usd",
+)
 
 
 def _iso(ms: int | None) -> str | None:

@@ -57,7 +57,7 @@ def measure(seed: int, kills: int, root: Path) -> bool:
         with urllib.request.urlopen(f"{url}/dashboard/billing/usage") as response:
             billed = json.load(response)["total_usage"] / 100
     summary = json.loads((root / "run" / "summary.json").read_text())
-    used = summary["cost_usd"] + summary["maybe_billed_usd"]
+    used = sum(summary[name] for name in ("cost_usd", "billed_retries_usd", "maybe_billed_usd"))
     costs = [cost for batch in results(root / "run", ["sent_at", "cost_usd"]) for cost in costs_of(batch)]
     mean = sum(cost for _, cost in costs) / max(1, len(costs))
     last = [cost for _, cost in sorted(costs)[-IN_FLIGHT:]]

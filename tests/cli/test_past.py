@@ -43,5 +43,27 @@ def test_status_finds_past_runs_by_the_jobs_name(tmp_path: Path, standin: Provid
         ("runs/night-1", 0.5),
         ("runs/part", 1.0),
     ]
-    refused(batchmix("status", "no-such-job", cwd=tmp_path), "no run folder")
+    refused(
+        batchmix("status", "nihgt", cwd=tmp_path), "nihgt: is no run folder, it has no run.json", "did you mean night?"
+    )
     assert (tmp_path / "runs" / "history.parquet").exists()
+
+
+def test_a_run_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "hello"}\n')
+    refused(batchmix("status", "one", cwd=tmp_path), "there are no runs under runs")
+    for name in ("alpha", "beta", "old/2025-01-01"):
+        asked = ("rows.jsonl", "--model", "m", "--base-url", "rehearsal:", "--out", f"runs/{name}")
+        assert batchmix("run", *asked, cwd=tmp_path).returncode == 0
+    there = "there are the runs runs/alpha, runs/beta, runs/old/2025-01-01"
+    refused(batchmix("status", "xyz", cwd=tmp_path), f"xyz: is no run folder, it has no run.json; {there}")
+    refused(batchmix("status", "runs", cwd=tmp_path), f"runs: is no run folder, it has no run.json; {there}")
+    refused(batchmix("status", "runs/alhpa", cwd=tmp_path), "did you mean runs/alpha?")
+    refused(
+        batchmix("status", "runs/old/2025-01-02", "--root", "elsewhere", cwd=tmp_path),
+        "did you mean runs/old/2025-01-01?",
+    )
+    refused(batchmix("export", "runs/alhpa", "out.csv", cwd=tmp_path), "did you mean runs/alpha?")
+    refused(batchmix("status", "alhpa", "--json", cwd=tmp_path), "did you mean runs/alpha?")
+    shown = batchmix("status", "rows", cwd=tmp_path)
+    assert (shown.returncode, shown.stdout.count("runs/")) == (0, 3)

@@ -92,15 +92,16 @@ def test_a_cap_in_tokens_is_used_and_kept(seed: int) -> None:
     assert 0.9 * 2e6 <= purse.spent[1] <= 2e6 + under_tokens + 1e-6
 
 
-def test_what_may_have_been_billed_counts_at_its_estimate_and_a_refusal_at_nothing() -> None:
+def test_what_may_have_been_billed_counts_at_its_estimate_a_usage_at_its_price_and_a_refusal_at_nothing() -> None:
     purse = Purse(Budget(max_usd=1.0), (0.0, 0.0), Stops())
     lane = LanePurse(purse, "m", PRICES)
     lost = msgspec.structs.replace(HEARD, status=None, maybe_billed=True)
     trouble = Failure(Next.RETRY, "timeout", "x")
-    for row, (exchange, outcome) in enumerate([(lost, trouble), (None, None), (HEARD, trouble)]):
+    said = Failure(Next.RETRY, "bad_answer", "x", usage=Usage(50, 5))
+    for row, (exchange, outcome) in enumerate([(lost, trouble), (None, None), (HEARD, trouble), (HEARD, said)]):
         lane.admits(request(row, 100, 10), lambda: None)
         lane.settle(request(row, 100, 10), exchange, outcome)
-    assert purse.spent == pytest.approx((2 * 140e-6, 2 * 110.0))
+    assert purse.spent == pytest.approx((2 * 140e-6 + 70e-6, 2 * 110.0 + 55.0))
     assert purse.held == (0.0, 0.0)
 
 

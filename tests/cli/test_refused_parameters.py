@@ -1,0 +1,84 @@
+"""Where a model refuses a parameter, what is shown and kept names the line to change."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.calling import batchmix
+from tests.conftest import Provider
+from tests.killing import results, write_rows
+
+ADVICE = "use max_completion_tokens instead of max_tokens for this model"
+JOB = """\
+model = "m"
+[input]
+path = "rows.jsonl"
+prompt = "Say {{ text }}"
+
+[params]
+temperature = 0
+max_tokens = 9
+[provider]
+base_url = "%s"
+api_key_env = ""
+"""
+
+
+@pytest.fixture
+def url(tmp_path: Path, standin: Provider) -> str:
+    write_rows(tmp_path / "rows.jsonl", 30)
+    standin.behave("400_max_tokens[m]=1")
+    return standin.url
+
+
+def test_the_line_of_the_job(tmp_path: Path, url: str) -> None:
+    (tmp_path / "job.toml").write_text(JOB % url)
+    done = batchmix("run", "job.toml", cwd=tmp_path)
+    assert done.returncode == 3
+    assert f"{ADVICE} (job.toml:8)" in done.stderr
+    assert f"{ADVICE} (job.toml:8)" in batchmix("status", "runs/job", cwd=tmp_path).stdout
+
+
+def test_the_option_of_the_command(tmp_path: Path, url: str) -> None:
+    (tmp_path / "job.toml").write_text(JOB % url)
+    done = batchmix("run", "job.toml", "--set", "params.max_tokens=7", cwd=tmp_path)
+    assert f"{ADVICE} (--set params.max_tokens)" in done.stderr
+
+
+def test_the_entry_of_one_of_several_models(tmp_path: Path, url: str) -> None:
+    """Its rows end as failed; the table shows the whole advice, however long the provider's own words."""
+    entries = '[[models]]\nid = "m"\nparams.max_tokens = 5\n[[models]]\nid = "other"\n'
+    (tmp_path / "job.toml").write_text(
+        (JOB % url).replace('model = "m"\n', "").replace("max_tokens = 9\n", "") + entries
+    )
+    done = batchmix("run", "job.toml", cwd=tmp_path)
+    assert done.returncode == 3
+    assert f"{ADVICE} (job.toml:12)" in done.stderr
+    assert f"{ADVICE} (job.toml:12)" in done.stdout
+    rows = results(tmp_path / "runs/job").to_pylist()
+    assert {row["status"] for row in rows if row["model"] == "other"} == {"ok"}
+
+
+def test_the_line_of_a_row_that_brings_its_own_parameters(tmp_path: Path, url: str) -> None:
+    lines = [{"text": "a", "with": {"max_tokens": 5}}, {"text": "b", "with": {}}]
+    (tmp_path / "rows.jsonl").write_text("\n".join(["", *map(json.dumps, lines)]))
+    (tmp_path / "job.toml").write_text((JOB % url).replace("[params]", 'params = "with"\n[params]'))
+    batchmix("run", "job.toml", "--keep-going", cwd=tmp_path)
+    said = [row["error_message"].rpartition(" (")[2] for row in results(tmp_path / "runs/job").to_pylist()]
+    assert said == ["rows.jsonl:2)", "job.toml:9)"]
+
+
+def test_the_line_of_a_batch_file(tmp_path: Path, url: str) -> None:
+    asked = {"model": "m", "messages": [{"role": "user", "content": "a"}]}
+    lines = [
+        {"custom_id": str(n), "method": "POST", "url": "/v1/chat/completions", "body": asked | more}
+        for n, more in enumerate(({}, {"max_tokens": 5}))
+    ]
+    (tmp_path / "batch.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    batchmix("run", "batch.jsonl", "--base-url", url, "--out", "out", cwd=tmp_path, AIHUBMIX_API_KEY="sk-some-key")
+    rows = results(tmp_path / "out").to_pylist()
+    assert [row["status"] for row in rows] == ["ok", "rejected"]
+    assert rows[1]["error_message"].endswith(f"{ADVICE} (batch.jsonl:2)")
