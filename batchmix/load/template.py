@@ -1,12 +1,15 @@
 """Templates: minijinja, strict, with bounded work.
 
 They are given text, numbers, and lists and objects that they can read but not change. What minijinja's fuel does not
-bound is refused: `.format()` and `tojson` would fill any width with spaces.
+bound is refused: `.format()` and `tojson` would fill any width with spaces, and a list that is added to itself again and
+again never comes to an end.
 """
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,6 +26,21 @@ _UNKNOWN = {"UnknownFilter", "UnknownTest", "UnknownFunction"}
 _HOLE = re.compile(r"\{[{%#]")
 _FORMAT_CALL = re.compile(r"\{[{%](?:(?![%}]\}).)*\.\s*format\s*\(", re.DOTALL)
 _WIDEST_INDENT = 16
+_GROWING = re.compile(r"\{%.*\+|\+(?:.*\+){20}", re.DOTALL)
+"""What might add lists to themselves: fuel counts one step for it, whatever their length."""
+_TRIAL_S = 10.0
+_TRIAL = f"""
+import minijinja, resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
+trial = minijinja.Environment(undefined_behavior="chainable", fuel={_FUEL})
+trial.add_template("t", sys.stdin.buffer.read().decode())
+names = trial.undeclared_variables_in_template("t") - trial.globals.keys()
+for value in ([1], 99, "x"):
+    try:
+        trial.render_template("t", **dict.fromkeys(names, value))
+    except Exception:
+        pass
+"""
 _METHODS = frozenset({"items", "keys", "values", "get", "index", "count"})
 """What may be called of a row's lists and objects; everything else would change them, or copy them without end."""
 
@@ -162,6 +180,8 @@ class Template:
 
     def _check_names(self, name: str, text: str, setting: str) -> None:
         """Raise `JobError` for an unknown filter, test or function, which would end every row."""
+        if _GROWING.search(text) and not _ends(text):
+            raise JobError(f"{setting}: the template comes to no end; does it add a list to itself again and again?")
         lenient = minijinja.Environment(undefined_behavior="chainable", fuel=_FUEL, debug=False)
         lenient.add_template(name, text)
         try:
@@ -171,6 +191,18 @@ class Template:
                 raise JobError(f"{setting}: the template has an error: {_reason(error)}") from None
         except (ValueError, TypeError, RecursionError, LookupError, AttributeError):
             pass  # for want of values; each row will tell
+
+
+def _ends(text: str) -> bool:
+    """Try a template in a process of its own, where it can be stopped, with values of several kinds."""
+    try:
+        call = [sys.executable, "-I", "-c", _TRIAL]
+        done = subprocess.run(  # noqa: S603 - Python, and a program of our own
+            call, input=text.encode(), timeout=_TRIAL_S, capture_output=True, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode >= 0
 
 
 def _nested(name: str, value: Any) -> Any:

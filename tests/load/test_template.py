@@ -104,6 +104,29 @@ def test_a_template_that_cannot_be_right_is_refused_by_its_setting(
         open_rows(make_job(tmp_path / "missing.jsonl", **asked), tmp_path)
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% set ns = namespace(l=[1]) %}{% for x in range(60) %}{% set ns.l = ns.l + ns.l %}{% endfor %}",
+        "{% set ns = namespace(l=a) %}{% for x in range(60) %}{% set ns.l = ns.l + ns.l %}{% endfor %}",
+        "{% set ns = namespace(l=[1]) %}{% for x in range(n) %}{% set ns.l = ns.l + ns.l %}{% endfor %}",
+        "{% macro f(l, n) %}{{ f(l + l, n - 1) if n else 'x' }}{% endmacro %}{{ f([1], 60) }}",
+        "{% set l = [1] %}" + "{% set l = l + l %}" * 60,
+    ],
+    ids=["its own", "the row's", "as often as the row says", "by recursion", "literally"],
+)
+def test_a_template_that_doubles_a_list_for_ever_is_refused(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fuel counts a step for it, however long the list is."""
+    monkeypatch.setattr("batchmix.load.template._TRIAL_S", 1.0)
+    with pytest.raises(JobError, match=r"input\.prompt: the template comes to no end"):
+        _render(source, {"a": [1], "n": 60})
+
+
+def test_a_template_may_add() -> None:
+    source = "{% set ns = namespace(n=0, l=[]) %}{% for x in a %}{% set ns.n = ns.n + x %}{% set ns.l = ns.l + [x] %}{% endfor %}"
+    assert _render(source + "{{ ns.n + 1 }} {{ ns.l|join('+') }}", {"a": [1, 2]}) == "4 1+2"
+
+
 def test_every_text_in_messages_is_a_template() -> None:
     """At any depth; all else stays as it is."""
     messages = [
