@@ -1,8 +1,8 @@
 """Templates: minijinja, strict, with bounded work.
 
 They are given text, numbers, and lists and objects that they can read but not change. What minijinja's fuel does not
-bound is refused: `.format()` and `tojson` would fill any width with spaces, and a list that is added to itself again and
-again never comes to an end.
+bound is refused: `.format()` and `tojson` would fill any width with spaces, and a list that is added to itself again
+and again never comes to an end.
 """
 
 from __future__ import annotations
