@@ -26,8 +26,6 @@ _UNKNOWN = {"UnknownFilter", "UnknownTest", "UnknownFunction"}
 _HOLE = re.compile(r"\{[{%#]")
 _FORMAT_CALL = re.compile(r"\{[{%](?:(?![%}]\}).)*\.\s*format\s*\(", re.DOTALL)
 _WIDEST_INDENT = 16
-_GROWING = re.compile(r"\{%.*\+|\+(?:.*\+){20}", re.DOTALL)
-"""What might add lists to themselves: fuel counts one step for it, whatever their length."""
 _TRIAL_S = 10.0
 _TRIAL = f"""
 import minijinja, resource, sys
@@ -180,7 +178,8 @@ class Template:
 
     def _check_names(self, name: str, text: str, setting: str) -> None:
         """Raise `JobError` for an unknown filter, test or function, which would end every row."""
-        if _GROWING.search(text) and not _ends(text):
+        # What adds a list to itself needs a statement for that; fuel counts one step for it, whatever the length.
+        if "{%" in text and "+" in text and not _ends(text):
             raise JobError(f"{setting}: the template comes to no end; does it add a list to itself again and again?")
         lenient = minijinja.Environment(undefined_behavior="chainable", fuel=_FUEL, debug=False)
         lenient.add_template(name, text)

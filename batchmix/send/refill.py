@@ -31,6 +31,7 @@ _HALF_LIFE_S, _HALF_LIFE = 60.0, 300
 _LATELY_S = 2.0
 """Twice to three times as long, and as many requests, are looked at to see how fast they leave."""
 _AGREE, _LOWERED = 0.3, 0.8
+"""Rates that differ by no larger share agree, and a limit below that share of what it was is another."""
 _COMPARED = 3
 """Rates that are compared."""
 

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from batchmix.errors import RunError, UsageError
 from batchmix.store.files import sync_file
 from batchmix.store.parts import list_parts, part_path, write_rows
-from batchmix.store.results import Price, Results
+from batchmix.store.results import Price, Results, by_row
 from batchmix.store.rundir import Layout, RunFile
-from batchmix.store.shard import Judge, Shard, by_row
+from batchmix.store.shard import Judge, Shard
 
 Carried = Callable[[int], Iterator[pa.RecordBatch]]
 

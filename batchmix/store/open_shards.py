@@ -15,10 +15,10 @@ from batchmix.errors import NoSpace
 from batchmix.records import Exchange, Key
 from batchmix.store.firsts import Firsts, PartAnswers, firsts_in
 from batchmix.store.parts import list_parts, part_path, seal_part
-from batchmix.store.results import Price, Results
+from batchmix.store.results import Price, Results, by_row
 from batchmix.store.rundir import Layout, Reserve
 from batchmix.store.schema import PartFooter
-from batchmix.store.shard import Judge, Room, Shard, by_row
+from batchmix.store.shard import Judge, Room, Shard
 
 _logger = logging.getLogger(__name__)
 _SYNC_S = 0.04

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +163,18 @@ def _updated(row: ResultRow, entry: Entry) -> ResultRow:
     """Return a row of the old part, with the attempts that were made since."""
     start = _AT["attempts"]
     return (*row[:start], entry.attempts, entry.maybe_billed, *row[start + 2 :])
+
+
+def by_row(keys: Iterable[Key], models: Sequence[str]) -> dict[int, list[Key]]:
+    """Return keys by input row, in the order of the models and samples; keys of other models are left out."""
+    order = {model: position for position, model in enumerate(models)}
+    found: dict[int, list[Key]] = {}
+    for key in keys:
+        if key[1] in order:
+            found.setdefault(key[0], []).append(key)
+    for same_row in found.values():
+        same_row.sort(key=lambda key: (order[key[1]], key[2]))
+    return found
 
 
 def named(row: ResultRow) -> dict[str, Any]:

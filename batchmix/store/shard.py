@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -280,18 +280,6 @@ class Shard:
         if journal is None:
             journal = self._writing[lane] = Journal(self._journals[lane], self.on_no_space)
         return journal
-
-
-def by_row(keys: Iterable[Key], models: Sequence[str]) -> dict[int, list[Key]]:
-    """Return keys by input row, in the order of the models and samples; keys of other models are left out."""
-    order = {model: position for position, model in enumerate(models)}
-    found: dict[int, list[Key]] = {}
-    for key in keys:
-        if key[1] in order:
-            found.setdefault(key[0], []).append(key)
-    for same_row in found.values():
-        same_row.sort(key=lambda key: (order[key[1]], key[2]))
-    return found
 
 
 def request_hash(request: Request | Unsendable) -> str:

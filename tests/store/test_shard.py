@@ -9,7 +9,8 @@ import pytest
 
 from batchmix.errors import Next
 from batchmix.records import Completion, Exchange, Failure, Request, Unsendable
-from batchmix.store.shard import Shard
+from batchmix.store.results import Results
+from batchmix.store.shard import Room, Shard
 
 REJECTED = Failure(Next.REJECT, "rejected", "no")
 
@@ -67,6 +68,31 @@ def test_an_answer_is_never_needed_again(opened) -> None:
     again = reopened(shard, opened)
     assert not needs(again, request(1))
     assert needs(again, request(1, "another hash"))
+
+
+def test_what_is_kept_in_memory_is_what_the_journals_say(opened, tmp_path: Path) -> None:
+    """Kept as far as there is room; never what another answer or failure has replaced."""
+    room = Room()
+    room.left = 3000
+    journals = {0: tmp_path / "00000-000.jsonl"}
+    with contextlib.closing(Shard(0, journals, tmp_path / "part", judge, room)) as shard:
+        for row, hash_, text in [
+            (1, "h", "one"),
+            (2, "h", "old"),
+            (2, "new", "two"),
+            (3, "h", "gone"),
+            (4, "h", "late"),
+        ]:
+            needs(shard, request(row, hash_))
+            shard.sent(0, request(row, hash_), 5)
+            shard.heard(0, request(row, hash_), good(text))
+        shard.ended(0, request(3, "new"), "failed", REJECTED)
+        assert room.left < 0
+        keys = sorted(shard.entries)
+        assert [key[0] for key in keys if shard.entries[key].kept] == [1, 2, 4]
+        kept = Results(shard, judge, lambda *_: 0.5, raw=True)
+        read = Results(opened(), judge, lambda *_: 0.5, raw=True)
+        assert [kept.row(key) for key in keys] == [read.row(key) for key in keys]
 
 
 def test_what_was_in_flight_is_named_and_asked_again_with_the_next_number(opened) -> None:
