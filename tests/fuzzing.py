@@ -105,55 +105,55 @@ def _case(dice: random.Random) -> Case:
 def _data(dice: random.Random, kind: str) -> bytes:
     match kind:
         case "bytes":
-            return _noise(dice)
+            return noise(dice)
         case "json":
-            return _written(_value(dice, 5))
+            return written(odd_value(dice, 5))
         case "answer":
-            return _written(dice.choice(ANSWERS))
+            return written(dice.choice(ANSWERS))
         case "mutated":
-            return _mutated(dice, _written(_changed(dice, dice.choice(ANSWERS))))
+            return mutated(dice, written(changed(dice, dice.choice(ANSWERS))))
         case "stream":
             return _stream(dice)
         case _:
-            return _mutated(dice, _stream(dice))
+            return mutated(dice, _stream(dice))
 
 
-def _noise(dice: random.Random) -> bytes:
+def noise(dice: random.Random) -> bytes:
     return b"".join(
         dice.choice([dice.choice(_TOKENS), dice.randbytes(dice.randint(0, 9))]) for _ in range(dice.randint(0, 12))
     )
 
 
-def _value(dice: random.Random, depth: int) -> Any:
+def odd_value(dice: random.Random, depth: int) -> Any:
     """Return a JSON value whose names are those that are looked for."""
     kind = dice.random() if depth else 0.0
     if kind < 0.5:
         return dice.choice(_ODD)
     if kind < 0.65:
-        return [_value(dice, depth - 1) for _ in range(dice.randint(0, 3))]
-    return {dice.choice(_NAMES): _value(dice, depth - 1) for _ in range(dice.randint(0, 5))}
+        return [odd_value(dice, depth - 1) for _ in range(dice.randint(0, 3))]
+    return {dice.choice(_NAMES): odd_value(dice, depth - 1) for _ in range(dice.randint(0, 5))}
 
 
-def _changed(dice: random.Random, value: Any) -> Any:
+def changed(dice: random.Random, value: Any) -> Any:
     """Return a value of which one part is another, more often than not."""
     if dice.random() < 0.15:
-        return _value(dice, 3)
+        return odd_value(dice, 3)
     if isinstance(value, dict) and value:
         name = dice.choice(list(value))
-        return {**value, name: _changed(dice, value[name])}
+        return {**value, name: changed(dice, value[name])}
     if isinstance(value, list) and value:
         at = dice.randrange(len(value))
-        return [*value[:at], _changed(dice, value[at]), *value[at + 1 :]]
+        return [*value[:at], changed(dice, value[at]), *value[at + 1 :]]
     return value
 
 
 def _stream(dice: random.Random) -> bytes:
     found = [dice.choice(_CHUNKS) for _ in range(dice.randint(0, 8))] + dice.choice([PARIS, PARIS[-3:], PARIS[-2:], []])
-    found = [one if isinstance(one, bytes) else _written(_changed(dice, one)) for one in found]
+    found = [one if isinstance(one, bytes) else written(changed(dice, one)) for one in found]
     return events(*found).replace(b"\n", dice.choice([b"\n", b"\r", b"\r\n"]))
 
 
-def _mutated(dice: random.Random, data: bytes) -> bytes:
+def mutated(dice: random.Random, data: bytes) -> bytes:
     """Return data with bytes changed, taken out, doubled or put in, or without its end."""
     for _ in range(dice.randint(1, 3)):
         first, last = sorted((dice.randint(0, len(data)), dice.randint(0, len(data))))
@@ -174,5 +174,5 @@ def _pieces(dice: random.Random, data: bytes) -> tuple[bytes, ...]:
     return tuple(data[first:last] for first, last in zip([0, *at], [*at, len(data)], strict=True))
 
 
-def _written(value: Any) -> bytes:
+def written(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=True).encode()

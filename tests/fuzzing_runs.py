@@ -1,0 +1,329 @@
+"""Whole runs over inputs that went wrong, and over answers that no provider should send.
+
+Each case is one input file, or one answer. Whatever it is, the program ends in words and never with a traceback, each
+row of an input that is taken stands in the output once, and the same command goes on from where it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import gzip
+import io
+import json
+import random
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pyarrow.parquet as pq
+
+from batchmix.cli import _main
+from batchmix.errors import Next
+from batchmix.records import Exchange, Failure
+from batchmix.send.classify import judge
+from tests.fuzzing import changed, mutated, noise, odd_value, written
+from tests.odd_tables import odd_table
+
+SETTINGS = ("--model", "m", "--progress", "none", "--set", "provider.api_key_env=", "--set", "name=fuzz",
+            "--set", "output.shard_rows=7", "--set", "timeouts.total_s=20")  # fmt: skip
+_PROMPTS = [*["Say {{ text }}"] * 6, "{{ n }} {{ text }}", '{{ row["a b"] }} {{ text }}', "{% for x in many %}{{ x }}{% endfor %}{{ text }}", "{{ text | upper }}{{ text.k }}"]  # fmt: skip
+
+
+class Broken(AssertionError):
+    """What was promised does not hold; the message says what, and shows the program's words."""
+
+
+@dataclasses.dataclass
+class Ended:
+    """How a call of the program ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def call(*words: str) -> Ended:
+    """Call the program as a person would, in this process. Raises `Broken` for a traceback or an unknown exit code."""
+    out, err = io.StringIO(), io.StringIO()
+    with mock.patch("sys.argv", ["batchmix", *words]), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = _main()
+    ended = Ended(code, out.getvalue(), err.getvalue())
+    hold("Traceback" not in ended.err + ended.out and code in range(4), f"{words[0]} ends with {code}", ended)
+    hold("\x1b" not in ended.err + ended.out, f"{words[0]} prints control characters", ended)
+    return ended
+
+
+def hold(is_so: bool, otherwise: str, ended: Ended | None = None) -> None:
+    """Raise `Broken` where something is not so."""
+    if not is_so:
+        raise Broken(otherwise if ended is None else f"{otherwise}: {ended.err[-3000:]}")
+
+
+def try_input(seed: int, folder: Path, url: str, asked: Callable[[], int]) -> str:
+    """Run one input that may be odd, to its end and once more; return what came of it. Raises `Broken`."""
+    dice = random.Random(seed)
+    source, settings = write_input(dice, folder)
+    out = folder / "run"
+    before = asked()
+    words = ["run", str(source), *SETTINGS, *settings, "--base-url", url, "--out", str(out)]
+    if dice.random() < 0.3:
+        first = call(*words, "--canary", "2")
+        hold(first.code in {0, 1, 2, 3}, f"the canary ends with {first.code}", first)
+    ended = call(*words)
+    if ended.code == 2:
+        hold(not out.exists() or "--canary" in ended.err, "something was left of a run that was refused", ended)
+        hold(asked() == before, "something was sent for an input that was refused", ended)
+        return "refused"
+    hold(ended.code in {0, 1}, f"a whole run ends with {ended.code}", ended)
+    counts = check_results(out, ended)
+    hold(not counts["failed"], "rows have failed", ended)
+    hold((ended.code == 0) == (not counts["rejected"]), "the exit code is wrong", ended)
+    sent = asked()
+    hold(call(*words).code == ended.code, "it does not end alike a second time", ended)
+    hold(asked() == sent, "it asked again for what has an answer")
+    check_exports(out, folder, counts.total())
+    return "rejected rows" if counts["rejected"] else "answered"
+
+
+def check_results(out: Path, ended: Ended) -> Counter[str]:
+    """Hold a run's parts against its number of rows; return how many there are of each status."""
+    rows = json.loads((out / "run.json").read_text())["results"]
+    found: list[tuple[int, str]] = []
+    for part in sorted((out / "data").iterdir()):
+        table = pq.read_table(part, columns=["row", "status"])
+        found += zip(table["row"].to_pylist(), table["status"].to_pylist(), strict=True)
+    hold(
+        [row for row, _ in found] == list(range(rows)),
+        f"of {rows} rows it has {len(found)}, or in another order",
+        ended,
+    )
+    return Counter(status for _, status in found)
+
+
+def check_exports(out: Path, folder: Path, rows: int) -> None:
+    """Hold what a reader is given to the number of rows, and its JSON to the standard."""
+    hold(json.loads(call("status", str(out), "--json").out)["results"] == rows, "status counts otherwise")
+    for name in ("all.jsonl", "all.csv", "all.parquet"):
+        ended = call("export", str(out), str(folder / name))
+        hold(ended.code == 0, f"export to {name} ends with {ended.code}", ended)
+    lines = (folder / "all.jsonl").read_text().splitlines()
+    hold(len([json.loads(line, parse_constant=_no_json) for line in lines]) == rows, "an export lacks rows")
+    hold(pq.read_metadata(folder / "all.parquet").num_rows == rows, "an export lacks rows")
+
+
+def _no_json(word: str) -> None:
+    raise Broken(f"{word} is no JSON")
+
+
+def write_input(dice: random.Random, folder: Path) -> tuple[Path, list[str]]:
+    """Write an input, more often than not with something wrong; return it with the settings that go with it."""
+    kind = dice.choice(["jsonl", "jsonl", "batch", "messages", "parquet", "parquet", "csv"])
+    settings = ["--bad-rows", dice.choice(["reject", "fail"])] if dice.random() < 0.8 else []
+    if kind in {"jsonl", "parquet", "csv"}:
+        settings += ["--prompt", dice.choice(_PROMPTS)]
+    suffix = ".parquet" if kind == "parquet" else ".csv" if kind == "csv" else ".jsonl"
+    if dice.random() < 0.2:  # several files, which need not agree
+        source = folder / "input"
+        source.mkdir()
+        for number in range(dice.randint(2, 3)):
+            (source / f"{number}{suffix}").write_bytes(_content(dice, kind))
+        return source, settings
+    data = _content(dice, kind)
+    if kind != "parquet" and dice.random() < 0.1:
+        data, suffix = gzip.compress(data) + bytes(dice.choice([0, 0, 100])), suffix + ".gz"
+        data = data[: dice.randint(0, len(data))] if dice.random() < 0.2 else data
+    source = folder / f"rows{suffix}"
+    source.write_bytes(data)
+    return source, settings
+
+
+def _content(dice: random.Random, kind: str) -> bytes:
+    rows = dice.randint(1, 20)
+    match kind:
+        case "parquet":
+            return _parquet(dice, rows)
+        case "csv":
+            data = b"text,n,a b\n" + b"".join(_cells(dice) for _ in range(rows))
+        case "batch":
+            data = b"".join(written(_batch_line(dice, number)) + b"\n" for number in range(rows))
+        case "messages":
+            data = b"".join(written(_shaken(dice, _messages(number))) + b"\n" for number in range(rows))
+        case _:
+            data = b"".join(written(_shaken(dice, _plain(dice, number))) + b"\n" for number in range(rows))
+    return mutated(dice, data) if dice.random() < 0.3 else data
+
+
+def _shaken(dice: random.Random, row: dict[str, Any]) -> Any:
+    return changed(dice, row) if dice.random() < 0.1 else row
+
+
+def _plain(dice: random.Random, number: int) -> dict[str, Any]:
+    row = {"id": f"r{number}", "text": f"word {number}", "n": number, "a b": "x", "many": [1, "two"]}
+    if dice.random() < 0.3:
+        row[dice.choice(["n", "extra", "a b", "many"])] = odd_value(dice, 3)
+    return row
+
+
+def _messages(number: int) -> dict[str, Any]:
+    return {
+        "messages": [{"role": "system", "content": "s"}, {"role": "user", "content": f"word {number}"}],
+        "n": number,
+    }
+
+
+def _batch_line(dice: random.Random, number: int) -> Any:
+    body = {"model": "m", **_messages(number), "max_tokens": 5}
+    del body["n"]
+    url = dice.choice(["/v1/chat/completions"] * 5 + ["/chat/completions", "/v1/odd", ""])
+    return _shaken(dice, {"custom_id": f"c{number}", "method": "POST", "url": url, "body": body})
+
+
+def _cells(dice: random.Random) -> bytes:
+    cells = [dice.choice(["a", "1", "", '"x, y"', '"two\nlines"', "é", "NaN", '"']) for _ in range(3)]
+    return ",".join(cells).encode() + dice.choice([b"\n"] * 9 + [b",more\n"])
+
+
+def _parquet(dice: random.Random, rows: int) -> bytes:
+    file = io.BytesIO()
+    table = odd_table(dice, rows)
+    compression = dice.choice(["none", "snappy", "zstd", "gzip"])
+    sliced = "view" not in str(table.schema)  # pyarrow can't slice these as it writes
+    pq.write_table(table, file, row_group_size=dice.choice([1, 5, 1000]) if sliced else 1000, compression=compression)
+    data = file.getvalue()
+    if dice.random() < 0.3:
+        at = dice.randrange(len(data))
+        data = dice.choice([
+            data[:at] + dice.randbytes(dice.randint(1, 4)) + data[at + 1 :], data[:at], mutated(dice, data),
+        ])  # fmt: skip
+    return data
+
+
+class OddServer:
+    """A provider that answers each row once as it was told, and well whenever it is asked again.
+
+    An answer comes with its length, in chunks, or until the connection closes, in as many segments as it likes.
+    """
+
+    def __init__(self, seed: int, bodies: list[bytes]) -> None:
+        self.bodies = bodies
+        self.asked: Counter[int] = Counter()
+        self._dice = random.Random(seed)
+        self._ready = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self.url = ""
+
+    def __enter__(self) -> OddServer:
+        self._thread.start()
+        self._ready.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        server = self._loop.run_until_complete(asyncio.start_server(self._talk, "127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        self._ready.set()
+        self._loop.run_forever()
+        server.close()
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.close()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            while await self._answer(reader, writer):
+                pass
+        writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head.lower())
+        body = await reader.readexactly(int(length[1]) if length else 0)
+        found = re.search(rb"row (\d+)", body)
+        row = int(found[1]) if found else 0
+        self.asked[row] += 1
+        data = self.bodies[row] if self.asked[row] == 1 else good_answer(row)
+        kind = self._dice.choice(["length", "length", "length", "chunked", "close"]) if data else "length"
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")
+        if kind == "length":
+            writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(data), data))
+        elif kind == "chunked":
+            writer.write(b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(data), data))
+        else:
+            writer.write(b"Connection: close\r\n\r\n" + data)
+        await writer.drain()
+        return kind != "close"
+
+
+def good_answer(row: int) -> bytes:
+    """Return an answer that says whose it is."""
+    message = {"role": "assistant", "content": f"answer {row}"}
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    return written({"id": "x", "object": "chat.completion", "model": "m", "choices": [choice], "usage": usage})
+
+
+def try_answers(seed: int, folder: Path, bodies: list[bytes]) -> Counter[str]:
+    """Run a row for each answer, and go on until each has its end; return the statuses. Raises `Broken`."""
+    source, out = folder / "rows.jsonl", folder / "run"
+    source.write_text("".join(f'{{"text": "row {row}"}}\n' for row in range(len(bodies))))
+    with OddServer(seed, bodies) as server:
+        more = ["--prompt", "{{ text }}", "--base-url", server.url, "--out", str(out), "--keep-going", "--concurrency", "8",
+                "--set", "output.shard_rows=50", "--set", "retry.attempts=1"]  # fmt: skip
+        words = ["run", str(source), *SETTINGS, *more]
+        for _ in range(len(bodies)):
+            ended = call(*words)
+            hold(ended.code in {0, 1, 3}, f"a run ends with {ended.code}", ended)
+            hold(call("status", str(out), "--json").code == 0, "status fails")
+            if ended.code == 0 or (ended.code == 1 and not check_results(out, ended)["failed"]):
+                break
+        counts = check_results(out, ended)
+        hold(not counts["failed"], "a row never gets an answer", ended)
+        check_exports(out, folder, len(bodies))
+        _check_whose(out, server, bodies)
+    return counts
+
+
+def _check_whose(out: Path, server: OddServer, bodies: list[bytes]) -> None:
+    """Hold each answer to its row, and each row to have been asked again only where its answer was none."""
+    table = pq.read_table(out / "data", columns=["row", "status", "response", "attempts"])
+    for row, status, response, attempts in zip(*(column.to_pylist() for column in table.columns), strict=True):
+        hold(attempts <= server.asked[row], f"row {row} counts more attempts than were heard")
+        if server.asked[row] > 1 and status == "ok":
+            hold(response == f"answer {row}", f"row {row} has {response!r:.80}")
+        if bodies[row] == good_answer(row):
+            hold(status == "ok" and server.asked[row] == 1, f"row {row} was asked {server.asked[row]} times")
+
+
+def odd_bodies(dice: random.Random, count: int, answers: list[Any]) -> list[bytes]:
+    """Return bodies of which every third or so is as it should be for its row; none asks to wait."""
+    return [good_answer(row) if _asks_to_wait(body) else body for row, body in enumerate(_bodies(dice, count, answers))]
+
+
+def _bodies(dice: random.Random, count: int, answers: list[Any]) -> Iterator[bytes]:
+    for row in range(count):
+        kind = dice.random()
+        if kind < 0.35:
+            yield good_answer(row)
+        elif kind < 0.4:
+            yield noise(dice)
+        elif kind < 0.7:
+            yield written(changed(dice, dice.choice(answers)))
+        else:
+            yield mutated(dice, dice.choice([good_answer(row), written(changed(dice, dice.choice(answers)))]))
+
+
+def _asks_to_wait(body: bytes) -> bool:
+    outcome = judge(Exchange(0, 0, 0.0, 200, body))
+    return isinstance(outcome, Failure) and outcome.next is Next.PAUSE
