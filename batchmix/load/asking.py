@@ -16,6 +16,8 @@ from batchmix.load.words import column_list, kind_of, quoted
 
 CHAT = "/chat/completions"
 BATCH_KEYS = frozenset({"custom_id", "method", "url", "body"})
+_ENDPOINTS = (CHAT, "/completions", "/embeddings", "/responses")
+"""What a Batch line's `url` may end with, whatever stands before it."""
 SYSTEM_CLASH = (
     "input.system goes before a row's prompt, but the rows bring their own messages; take input.system out of the job,"
     " or make the messages there: messages = [{role = …, content = …}, …]"
@@ -211,7 +213,7 @@ class BatchAsking:
             return "can't be sent: method must be POST"
         path = _path_of(row.get("url"))
         if path is None:
-            return "can't be sent: url must be a path such as /v1/chat/completions"
+            return "can't be sent: url must be an API's path such as /v1/chat/completions"
         model = body.get("model")
         if self.own_model and not (isinstance(model, str) and model.strip()):
             what = "names no model" if model in (None, "") else "names a model that is no text"
@@ -258,15 +260,19 @@ def _missing_column(template: Template, row: Mapping[str, Any]) -> str | None:
 
 
 def _path_of(url: Any) -> str | None:
-    """Return the URL path behind `/v1`, or None for what is no such URL."""
+    """Return the path below the API's root that a Batch line's `url` means, or None for what is no such URL."""
     return CHAT if url is None else _path(url) if isinstance(url, str) else None
 
 
 @lru_cache(maxsize=64)
 def _path(url: str) -> str | None:
     try:
-        path = urlsplit(url).path
+        path = urlsplit(url.strip()).path
     except ValueError:
         return None
-    plain = len(path) > len("/v1/") and path.startswith("/v1/") and ".." not in path
-    return path[3:] if plain and path.isascii() and path.isprintable() and " " not in path else None
+    if not (path.isascii() and path.isprintable()) or ".." in path or " " in path:
+        return None
+    path = "/" + path.strip("/")
+    # The file may have been written for another root: Azure's deployments, a gateway's /api/v1, Gemini's /v1beta.
+    known = next((end for end in _ENDPOINTS if path.endswith(end)), None)
+    return known or (path[3:] if path.startswith("/v1/") else None)

@@ -98,6 +98,28 @@ def test_batch_lines_are_sent_as_they_are(rows_file: Any, spool: Path) -> None:
     assert [r.max_tokens for r in (first, second, third)] == [None, 14, None]
 
 
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("/chat/completions", "/chat/completions"),
+        ("/v1/chat/completions/", "/chat/completions"),
+        ("v1/chat/completions", "/chat/completions"),
+        ("https://api.openai.com/v1/chat/completions", "/chat/completions"),
+        ("https://openrouter.ai/api/v1/chat/completions", "/chat/completions"),
+        ("/openai/deployments/my-4o/chat/completions?api-version=2024-10-21", "/chat/completions"),
+        ("https://x.openai.azure.com/openai/deployments/e/embeddings?api-version=1", "/embeddings"),
+        ("https://generativelanguage.googleapis.com/v1beta/openai/chat/completions", "/chat/completions"),
+        ("/completions", "/completions"),
+        ("/v1/responses", "/responses"),
+        ("/v1/rerank", "/rerank"),
+    ],
+)
+def test_a_batch_lines_url_may_be_of_any_root(url: str, path: str, rows_file: Any, spool: Path) -> None:
+    """Sent is what stands below the root, to the job's own."""
+    job = make_job(rows_file([{"custom_id": "a", "url": url, "body": {"model": "m"}}]))
+    assert [request.path for request in all_requests(open_rows(job, spool), job)] == [path]
+
+
 def test_the_jobs_models_replace_those_of_batch_lines(rows_file: Any, spool: Path) -> None:
     """Then lines need not name one."""
     lines = [{"custom_id": "a", "body": {"model": "x", "n": 1}}, {"custom_id": "b", "body": {"n": 1}}]
@@ -118,10 +140,11 @@ def test_the_jobs_models_replace_those_of_batch_lines(rows_file: Any, spool: Pat
         ({"body": {}}, "names no model in its body"),
         ({"body": {"model": 5}}, "names a model that is no text"),
         ({"body": {"model": "m"}, "method": "GET"}, "method must be POST"),
-        ({"body": {"model": "m"}, "url": "/v2/x"}, "url must be a path such as /v1/chat/completions"),
-        ({"body": {"model": "m"}, "url": "/v1/../admin"}, "url must be a path"),
-        ({"body": {"model": "m"}, "url": ["/v1/x"]}, "url must be a path"),
-        ({"body": {"model": "m"}, "url": "http://[/v1/x"}, "url must be a path"),
+        ({"body": {"model": "m"}, "url": "/v2/x"}, "url must be an API's path such as /v1/chat/completions"),
+        ({"body": {"model": "m"}, "url": "/chat"}, "url must be an API's path"),
+        ({"body": {"model": "m"}, "url": "/v1/../chat/completions"}, "url must be an API's path"),
+        ({"body": {"model": "m"}, "url": ["/v1/x"]}, "url must be an API's path"),
+        ({"body": {"model": "m"}, "url": "http://[/v1/x"}, "url must be an API's path"),
         ({"body": {"model": "m", "stream": True}, "url": "/v1/responses"}, "asks /responses for a stream"),
         ({"body": {"model": "m", "stream": True}, "url": "/v1/embeddings"}, "take stream out of its body"),
         ({"body": {"model": "m", "stream": 1}}, "stream must be true or false"),
