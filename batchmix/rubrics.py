@@ -26,10 +26,12 @@ def columns_shown(asked: Judge, target: str | None, carried: Collection[str]) ->
 
     `target` is the column with the targets, if there is one. Raises `JobError` for a column that there is not.
     """
-    shown = rubric(asked).used - {"response"} - ({"target"} if target is not None else set())
-    for name in sorted(shown.difference(carried, RESULT)):
+    template = rubric(asked)
+    given = {"response"} | ({"target"} if target is not None else set())
+    named = (template.used if template.reads is None else template.used | template.reads & {"row"}) - given
+    for name in sorted(named.difference(carried, RESULT)):
         raise JobError(f"eval.scorers: {asked.name}: the rubric names {name!r}, and there is no such column")
-    return shown
+    return named if template.reads is not None else named.union(carried, {"row"}) - given
 
 
 def check_rubrics(asked: Eval, carried: Collection[str]) -> None:

@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 from batchmix.errors import InputError, JobError
 from batchmix.job import Job, Model
 from batchmix.load.arrow_rows import asked_value
+from batchmix.load.naming import spelt
 from batchmix.load.streaming import streaming_problem
 from batchmix.load.template import BadRowError, Template, UndefinedError
-from batchmix.load.words import column_list, kind_of, quoted
+from batchmix.load.words import clean, column_list, kind_of, quoted
 
 CHAT = "/chat/completions"
 BATCH_KEYS = frozenset({"custom_id", "method", "url", "body"})
@@ -29,8 +30,8 @@ class Asking(Protocol):
 
     used: frozenset[str]
     """Columns that every row must have."""
-    reads: frozenset[str]
-    """All columns that are looked at."""
+    reads: frozenset[str] | None
+    """All columns that are looked at; None: any."""
     own_params: bool
     """Whether each row brings its own parameters, and not the job."""
     own_model: bool
@@ -85,7 +86,8 @@ class ColumnAsking:
         self._model = job.input.model
         self._params = job.input.params
         columns = {name for name in (self._model, self._params) if name is not None}
-        self.used, self.reads = asking.used | columns, asking.reads | columns
+        self.used = asking.used | columns
+        self.reads = None if asking.reads is None else asking.reads | columns
         self.own_params = self._params is not None
         self.own_model = self._model is not None
 
@@ -156,7 +158,8 @@ class PlainAsking:
     def __init__(self, job: Job) -> None:
         self._system = Template(job.input) if job.input.system is not None else None
         self.used = self._system.used if self._system else frozenset()
-        self.reads = frozenset({"messages", "prompt"}) | (self._system.reads if self._system else frozenset())
+        also = self._system.reads if self._system else frozenset()
+        self.reads = None if also is None else also | {"messages", "prompt"}
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
         """Return what is wrong with `messages` or `prompt`, or which column `input.system` misses."""
@@ -201,7 +204,7 @@ class BatchAsking:
         if job.input.system is not None:
             raise JobError("input.system: the lines of an OpenAI Batch file bring their own messages; take it out")
         self.used = frozenset({"body"})
-        self.reads = BATCH_KEYS
+        self.reads: frozenset[str] | None = BATCH_KEYS
         self.own_model = not job.models
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
@@ -252,8 +255,9 @@ def _missing_column(template: Template, row: Mapping[str, Any]) -> str | None:
     try:
         template.render(row)
     except UndefinedError:
-        missing = min(template.used - row.keys())
-        return f"has no column {quoted(missing)}, which the template names; it has {column_list(row)}"
+        missing, meant = min(template.used - row.keys()), template.misspelt(row)
+        hint = f"; for {quoted(meant)} write {clean(spelt(meant), 100)}" if meant is not None else ""
+        return f"has no column {quoted(missing)}, which the template names; it has {column_list(row)}{hint}"
     except BadRowError:
         return None  # a matter of this row alone, which ends as rejected
     return None

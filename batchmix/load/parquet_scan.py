@@ -17,7 +17,7 @@ _MESSAGES = "must be a list of structs, each with a text as role, or the same as
 
 def columns_read(source: ParquetInput, asking: Asking) -> list[str]:
     """Return the columns that requests are made from."""
-    return [name for name in source.schema.names if name in asking.reads]
+    return [name for name in source.schema.names if asking.reads is None or name in asking.reads]
 
 
 def scan_rows(

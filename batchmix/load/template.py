@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import minijinja
 
 from batchmix.errors import JobError
 from batchmix.job import Input
+from batchmix.load.naming import ROW, Looks, looks_in, misspelt, wrong_hole
 from batchmix.load.words import clean, quoted
 
 _FUEL = 1_000_000
@@ -25,6 +26,7 @@ _WIDEST_INT = 127
 _UNKNOWN = {"UnknownFilter", "UnknownTest", "UnknownFunction"}
 _HOLE = re.compile(r"\{[{%#]")
 _FORMAT_CALL = re.compile(r"\{[{%](?:(?![%}]\}).)*\.\s*format\s*\(", re.DOTALL)
+_OF_UNDEFINED = re.compile(r"unsupported types [\w ]*\bundefined\b")
 _WIDEST_INDENT = 16
 _TRIAL_S = 10.0
 _TRIAL = f"""
@@ -99,7 +101,8 @@ class Template:
             debug=False,
         )
         self._environment.add_filter("tojson", _json)
-        self._count = 0
+        self._texts: list[str] = []
+        self._looks = Looks()
         used: set[str] = set()
         if asked.messages is not None:
             built = self._compiled(list(asked.messages), "input.messages", used)
@@ -113,25 +116,38 @@ class Template:
                 ]
             )
         self._built = built
-        self.reads = frozenset(used)
-        """The columns that the templates name."""
-        self.used = self.reads - self._environment.globals.keys()
+        looks = self._looks
+        words = used - {ROW}
+        self.reads = None if looks.whole else frozenset(used | looks.names)
+        """The columns that the templates may look at; None: all."""
+        self.used = frozenset(words - self._environment.globals.keys() | looks.names)
         """Those without which they can't be rendered."""
-        self._names = tuple(sorted(used))
+        self._names = tuple(sorted(words))
+        self._sees_row = ROW in used
 
     def render(self, values: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the messages for a row; parts without templates are shared between rows. Raises `BadRowError`."""
         given = {}
         for name in self._names:
             if name in values:
-                value = given[name] = values[name]
-                if type(value) is int:
-                    if value.bit_length() > _WIDEST_INT:
-                        given[name] = str(value)
-                elif type(value) is list or type(value) is dict:
-                    given[name] = _nested(name, value)
+                value = values[name]
+                given[name] = value if type(value) is str else _fit(name, value)
+        if self._sees_row:
+            given[ROW] = self._row(values)
         messages: list[dict[str, Any]] = self._built(given) if callable(self._built) else self._built
         return messages
+
+    def _row(self, values: Mapping[str, Any]) -> Any:
+        """Return the column `row`, or the whole row where there is none, or one that can't be looked into."""
+        looks = self._looks
+        if ROW in values and (looks.bare or isinstance(values[ROW], list | dict)):
+            return _fit(ROW, values[ROW])
+        names = values if looks.whole else looks.names & values.keys()
+        return _Dict({name: _fit(name, values[name]) for name in names})
+
+    def misspelt(self, columns: Iterable[str]) -> str | None:
+        """Return which of some columns the templates name as if its name were a word."""
+        return misspelt(self._texts, columns)
 
     def _compiled(self, value: Any, setting: str, used: set[str]) -> Any:
         """Return what makes the value for a row, or the value itself where there is no template in it."""
@@ -144,18 +160,22 @@ class Template:
         return self._text(value, setting, used)
 
     def _text(self, text: str, setting: str, used: set[str]) -> Callable[[dict[str, Any]], str]:
-        self._count += 1
-        name = f"t{self._count}"
+        self._texts.append(text)
+        name = f"t{len(self._texts)}"
         try:
             self._environment.add_template(name, text)
             columns = self._environment.undeclared_variables_in_template(name)
         except minijinja.TemplateError as error:
-            raise JobError(f"{setting}: the template has an error: {_reason(error)}") from None
+            right = wrong_hole(text, _compiles)
+            hint = f"; a column whose name is no single word is written {clean(right, 100)}" if right else ""
+            raise JobError(f"{setting}: the template has an error: {_reason(error)}{hint}") from None
         if _FORMAT_CALL.search(text):
             raise JobError(
                 f"{setting}: a template has no .format(); the filter does it: {{{{ '%5.2f'|format(price) }}}}"
             )
         used |= columns
+        looks = looks_in(text) if ROW in columns else Looks()
+        self._looks |= looks
         self._check_names(name, text, setting)
         render = self._environment.render_template
 
@@ -163,13 +183,12 @@ class Template:
             try:
                 return render(name, **given)
             except _NullError:
-                nulls = sorted(column for column in columns if given.get(column, 0) is None)
-                what = f"column {quoted(nulls[0])} is null" if nulls else "a value in it is null"
-                raise BadRowError(f"{setting}: {what}") from None
+                raise _null_error(setting, given, columns, looks) from None
             except _CallableError:
                 raise BadRowError(f"{setting}: would print a function; is a key missing?") from None
             except minijinja.TemplateError as error:
-                kind = UndefinedError if error.kind == "UndefinedError" else BadRowError
+                is_undefined = error.kind == "UndefinedError" or _OF_UNDEFINED.search(str(error))
+                kind = UndefinedError if is_undefined else BadRowError
                 raise kind(f"{setting}: {_reason(error)}") from None
             except (ValueError, TypeError, RecursionError, LookupError, AttributeError) as error:
                 raise BadRowError(f"{setting}: {clean(str(error) or type(error).__name__)}") from None
@@ -202,6 +221,34 @@ def _ends(text: str) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return done.returncode >= 0
+
+
+def _compiles(text: str) -> bool:
+    try:
+        minijinja.Environment().add_template("t", text)
+    except minijinja.TemplateError:
+        return False
+    return True
+
+
+def _null_error(setting: str, given: dict[str, Any], columns: set[str], looks: Looks) -> BadRowError:
+    """Return what to say of a null that would be printed: which column it is, if that is plain."""
+    row = given.get(ROW)
+    row = row if isinstance(row, _Dict) else {}
+    nulls = sorted(column for column in columns if given.get(column, 0) is None)
+    nulls += sorted(column for column in looks.names if row.get(column, 0) is None)
+    if not nulls and not looks.gets <= row.keys():
+        return UndefinedError(f"{setting}: undefined value")  # row.get("x") of a column that there is not
+    what = f"column {quoted(nulls[0])} is null" if nulls else "a value in it is null"
+    return BadRowError(f"{setting}: {what}")
+
+
+def _fit(name: str, value: Any) -> Any:
+    """Return a column's value as a template is given it."""
+    kind = type(value)
+    if kind is int and value.bit_length() > _WIDEST_INT:
+        return str(value)
+    return _nested(name, value) if kind is list or kind is dict else value
 
 
 def _nested(name: str, value: Any) -> Any:

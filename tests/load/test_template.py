@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from batchmix.errors import InputError, JobError
+from batchmix.load.asking import asking_for
 from batchmix.load.template import BadRowError, Template
-from tests.load.conftest import make_job, open_rows, prompts_of
+from tests.load.conftest import all_requests, make_job, open_rows, prompts_of
 
 
 def _render(template: str, row: dict[str, Any]) -> Any:
@@ -164,3 +168,83 @@ def test_a_null_is_a_matter_of_its_row(rows_file: Any, spool: Path) -> None:
     dataset = open_rows(job, spool)
     assert prompts_of(dataset, job) == ["x", "input.prompt: column 'a' is null", "z"]
     assert dataset.rejected_rows == 0
+
+
+ODD = {
+    "Review Text": "hi", "a.b": "d", "first-name": "F", "2nd": "G", "größe": "E", "true": "T", 'q"t': "Q", "class": "A",
+    "n": 10**50, "o": {"k": [1]}, "nul": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ('{{ row["Review Text"] }}{{ row[\'a.b\'] }}{{ row["first-name"] }}{{ row["2nd"] }}', "hidFG"),
+        ('{{ größe }}{{ row["größe"] }}{{ row["true"] }}{{ row["q\\"t"] }}{{ row.class }}{{ class }}', "EETQAA"),
+        ('{{ row["n"] }} {{ row.o.k[0] }} {{ row["o"]["k"] }}', f"{10**50} 1 [1]"),
+        ('{{ row.get("2nd") }}{{ row.get("zz", "-") }}{% if row.get("zz") %}no{% endif %}', "G-"),
+        ("{% set v = '2nd' %}{{ row[v] }}{% for k, v in row.items() %}{{ k if v == 'd' else '' }}{% endfor %}", "Ga.b"),
+        ('{{ row["zz"]|default("q") }}{{ "row.zz" }}', "qrow.zz"),
+        ("{% for row in o.k %}{{ row }}{% endfor %}", "1"),
+    ],
+)
+def test_any_column_can_be_named_through_the_row(source: str, text: str, rows_file: Any, spool: Path) -> None:
+    """`row` is the whole row, and the scan lets pass what renders."""
+    job = make_job(rows_file([ODD]), prompt=source)
+    assert prompts_of(open_rows(job, spool), job) == [text]
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ('{{ row["zz"] }}', "has no column 'zz'"),
+        ("{{ row.zz }}", "has no column 'zz'"),
+        ('{{ row.get("zz") }}', "has no column 'zz'"),
+        ("{{ first-name }}", "has no column 'first', .*; for 'first-name' write {{ row\\[\"first-name\"\\] }}"),
+        ("{{ a.b }}", "has no column 'a', .*; for 'a.b' write {{ row\\[\"a.b\"\\] }}"),
+        ("{{ 2nd }}", 'no single word is written {{ row\\["2nd"\\] }}'),
+        ("{{ Review Text|trim }}", 'no single word is written {{ row\\["Review Text"\\] }}'),
+    ],
+)
+def test_a_column_that_is_not_there_is_the_files_error_however_it_is_named(
+    source: str, reason: str, rows_file: Any, spool: Path
+) -> None:
+    """And where a name is no single word, the message has the spelling that is right."""
+    with pytest.raises((InputError, JobError), match=reason):
+        open_rows(make_job(rows_file([ODD]), prompt=source), spool)
+
+
+@pytest.mark.parametrize(
+    ("source", "row", "text"),
+    [
+        ("{{ row }} {{ row + 1 }}", {"row": 5}, "5 6"),
+        ("{{ row.x }}", {"row": {"x": 7}, "x": 1}, "7"),
+        ('{{ row.x }}{{ row["a b"] }}', {"row": 5, "x": 1, "a b": 2}, "12"),
+        ("{{ row }}", {"x": 1}, "{'x': 1}"),
+    ],
+)
+def test_a_column_called_row_goes_first_unless_there_is_nothing_to_look_into(
+    source: str, row: dict[str, Any], text: str
+) -> None:
+    assert _render(source, row) == text
+
+
+def test_a_null_that_is_named_through_the_row_says_which() -> None:
+    with pytest.raises(BadRowError, match=r"input\.prompt: column 'nul' is null"):
+        _render("{{ row.nul }}", ODD)
+
+
+def test_system_texts_messages_and_parquet_know_the_row_too(tmp_path: Path, spool: Path) -> None:
+    """And no other column is read for it, unless any might be meant."""
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"a.b": ["x"], "big one": ["y"], "prompt": ["p"]}), path)
+    job = make_job(path, system='{{ row["a.b"] }}')
+    asking = asking_for(job, "plain")
+    assert asking.reads == {"row", "a.b", "messages", "prompt"}
+    (request,) = all_requests(open_rows(job, spool), job)
+    assert json.loads(request.body)["messages"][0]["content"] == "x"
+    job = make_job(path, messages=[{"role": "user", "content": '{{ row[["big", "one"]|join(" ")] }}'}])
+    assert asking_for(job, "template").reads is None
+    assert prompts_of(open_rows(job, spool), job) == ["y"]
+    with pytest.raises(InputError, match=r"a\.parquet, row 0: has no column 'zz'"):
+        open_rows(make_job(path, prompt='{{ row["zz"] }}'), spool)
