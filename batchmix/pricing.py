@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from threading import Thread
 
 from batchmix.errors import JobError
@@ -10,6 +11,7 @@ from batchmix.send.catalogue import Catalogue, get_catalogue, has_catalogue
 from batchmix.send.price_list import listed_price
 from batchmix.send.prices import Prices
 from batchmix.store.rundir import RunFile
+from batchmix.store.totals import Cost
 from batchmix.store.view import View
 
 
@@ -68,15 +70,37 @@ class Quotes:
         return listed_price(model, self._base_url)
 
 
-def spent(view: View) -> tuple[float, float]:
-    """Return the USD and tokens that a run has used; what nobody knows counts as an average answer."""
+def spent(view: View, prices: Prices) -> tuple[float, float]:
+    """Return the USD and tokens that a run has used, by the account in its folder.
+
+    Answers and attempts whose usage nobody told are taken for what the purse took them for when they came; of what
+    was never heard of again, each counts as an average answer, or by its request where there is no answer to go by.
+    """
     totals = view.totals
-    usd = totals.cost_usd or 0.0
-    lost = len(view.in_flight)  # this process has sent nothing yet: they are those of one that was killed
+    lost = Counter(model for _, model, _ in view.in_flight)  # of a process that was killed: this one has sent nothing
+    usd = tokens = 0.0
+    for model, cost in totals.costs.items():
+        usd += cost.usd + cost.retries_usd + _dearest(prices.of(model), cost)
+        unknown = cost.untold.tokens + cost.unpriced.tokens
+        usd += prices.taken_for(model, unknown.prompt, unknown.completion)
+        usd += _lost_usd(cost, lost[model], prices.taken_for(model, cost.lost.prompt, cost.lost.completion))
+        tokens += cost.retries_tokens + cost.untold.beside
     answers = totals.ok - totals.reused
-    each_usd = usd / max(1, answers - totals.unpriced)
-    each_tokens = totals.total_tokens / max(1, answers)
-    unpriced = lost + totals.unpriced + sum(cost.retries_unpriced for cost in totals.costs.values())
-    retries_tokens = sum(cost.retries_tokens for cost in totals.costs.values())
-    usd += (totals.billed_retries_usd or 0.0) + (totals.maybe_billed_usd or 0.0) + unpriced * each_usd
-    return usd, totals.total_tokens + retries_tokens + (totals.maybe_billed + lost) * each_tokens
+    each_tokens = totals.total_tokens / answers if answers else 0.0
+    unheard = (totals.maybe_billed + len(view.in_flight)) * each_tokens
+    asked = sum(cost.lost.prompt + cost.lost.completion for cost in totals.costs.values())
+    counted = sum(cost.untold.answers + cost.unpriced.answers for cost in totals.costs.values())
+    usd += max(0, totals.unpriced - counted) * (totals.cost_usd or 0.0) / max(1, answers - totals.unpriced)
+    return usd, totals.total_tokens + tokens + (unheard or asked)
+
+
+def _lost_usd(cost: Cost, in_flight: int, by_requests: float) -> float:
+    known = cost.maybe_billed_usd
+    return by_requests if known is None else known + in_flight * cost.usd / cost.priced
+
+
+def _dearest(price: Price | None, cost: Cost) -> float:
+    """Return the most that retries cost of which the tokens are known and not the price."""
+    if price is None or not cost.retries_unpriced:
+        return 0.0
+    return cost.retries_tokens / cost.retries * cost.retries_unpriced * max(price.input, price.output) / 1e6

@@ -29,7 +29,7 @@ _SHOWN = 5
 def look(folder: Path) -> View:
     """Return what stands in a run folder. Raises `RunError`."""
     run = _run_file(folder)
-    return read_view(folder, judge, _prices(run))
+    return read_view(folder, judge, prices_of(run))
 
 
 def export(folder: Path, file: Path, *, openai_batch: bool = False) -> tuple[int, list[str]]:
@@ -38,7 +38,7 @@ def export(folder: Path, file: Path, *, openai_batch: bool = False) -> tuple[int
     Raises `UsageError`.
     """
     run = _run_file(folder)
-    exporting = Export(Layout(folder), run, part_schema(run.carried_schema(), run.name), judge, _prices(run))
+    exporting = Export(Layout(folder), run, part_schema(run.carried_schema(), run.name), judge, prices_of(run))
     warnings: list[str] = []
     carried = _carried_or_empty(run, folder, warnings)
     if openai_batch:
@@ -56,7 +56,7 @@ def results(folder: Path, columns: Collection[str]) -> Iterator[pa.RecordBatch]:
     run = _run_file(folder)
     whole = part_schema(run.carried_schema(), run.name)
     schema = pa.schema([field for field in whole if field.name in columns])
-    exporting = Export(Layout(folder), run, schema, judge, _prices(run))
+    exporting = Export(Layout(folder), run, schema, judge, prices_of(run))
     yield from exporting.batches(_carried_or_empty(run, folder, []))
 
 
@@ -98,7 +98,8 @@ def _carried(run: RunFile, job: Job, folder: Path, index: int) -> list[pa.Record
     return list(dataset.carried(index))
 
 
-def _prices(run: RunFile) -> Prices:
+def prices_of(run: RunFile) -> Prices:
+    """Return what a run counts with. Raises `RunError`."""
     return Prices(run.prices, _job(run).models)
 
 

@@ -60,6 +60,29 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     total_tokens: int | None = None
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    """Of the prompt's, as `cached_tokens` are."""
+
+
+class Tokens(msgspec.Struct, frozen=True, gc=False):
+    """Tokens that something is taken for; they are added up like numbers."""
+
+    prompt: int = 0
+    completion: int = 0
+
+    def __add__(self, other: Tokens) -> Tokens:
+        """Return a sum."""
+        return Tokens(self.prompt + other.prompt, self.completion + other.completion)
+
+
+UNKNOWN_COMPLETION = 1000
+"""Tokens to expect of an answer when nothing is known and the request names no most."""
+BYTES_PER_TOKEN = 4
+"""Of text, in UTF-8; what languages make of that lies between half and one and a half times of it."""
+
+
+WRITES_NOTHING = ("/embeddings", "/rerank", "/moderations")
+"""Endpoints whose answers have no tokens of their own."""
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False):
@@ -144,6 +167,26 @@ class Completion(msgspec.Struct, frozen=True, gc=False):
     finish_reason: str | None = None
     served_model: str | None = None
     usage: Usage = Usage()
+
+    @property
+    def untold(self) -> bool:
+        """Whether the provider did not tell what it counted, or not all of it."""
+        return self.usage.prompt_tokens is None or self.usage.completion_tokens is None
+
+    def tokens(self, prompt_tokens: int) -> Tokens:
+        """Return what the answer is taken to have used, by an estimate of its prompt where that is not told."""
+        usage = self.usage
+        if usage.prompt_tokens is not None and usage.completion_tokens is not None:
+            return Tokens(usage.prompt_tokens, usage.completion_tokens)
+        prompt = prompt_tokens if usage.prompt_tokens is None else usage.prompt_tokens
+        if usage.total_tokens is not None:
+            prompt = min(prompt, usage.total_tokens)
+            return Tokens(prompt, usage.total_tokens - prompt)
+        if usage.completion_tokens is not None:
+            return Tokens(prompt, usage.completion_tokens)
+        said = (self.response, self.reasoning, self.refusal, self.tool_calls)
+        size = sum(len(text.encode("utf-8", "replace")) for text in said if text)
+        return Tokens(prompt, -(-size // BYTES_PER_TOKEN))
 
 
 class Draw(msgspec.Struct, frozen=True):

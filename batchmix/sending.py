@@ -140,7 +140,7 @@ class _Sending:
         if self._job.budget == Budget():
             return None
         prices = self._ready.prices
-        purse = Purse(self._job.budget, spent(read_view(self._layout.root, judge, prices)), halt.stop)
+        purse = Purse(self._job.budget, spent(read_view(self._layout.root, judge, prices), prices), halt.stop)
         return lambda model: LanePurse(purse, model, prices)
 
     def _blueprint(self) -> Blueprint:

@@ -36,6 +36,8 @@ class Gateway:
         self.asked: list[tuple[str, str | None]] = []
         """Address and `If-None-Match` of each request."""
         self.posts: list[bytes] = []
+        self.message: dict[str, Any] = {"content": "yes"}
+        self.usage: Any = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
         self.billed: str | None = None
         self.url = ""
         self.limit_usd: float | None = None
@@ -71,10 +73,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.gateway.posts.append(body)
         answer = {
             "model": "some-name-that-changes",
-            "choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}],
-            "usage": {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100},
+            "choices": [{"message": self.gateway.message, "finish_reason": "stop"}],
+            "usage": self.gateway.usage,
         }
         billed = {"X-Aihubmix-Model": self.gateway.billed} if self.gateway.billed else {}
+        if self.path.endswith("/embeddings"):
+            answer |= {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}]}
         self._reply(200, json.dumps(answer).encode(), **billed)
 
     def _reply(self, status: int, body: bytes, **headers: str) -> None:

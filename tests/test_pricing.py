@@ -207,10 +207,9 @@ def test_a_retry_that_came_with_its_usage_is_billed_and_stands_apart(bench: Benc
     assert found["maybe_billed_usd"] == pytest.approx(2 * second["cost_usd"])
     assert found["costs"]["m"]["billed_retries_usd"] == found["billed_retries_usd"]
     each = first["total_tokens"] + second["total_tokens"]
-    assert spent(view)[1] == pytest.approx(each + 2 * first["total_tokens"] + 2 * each / 2)
-    assert spent(view)[0] == pytest.approx(
-        sum(found[f"{name}_usd"] for name in ("cost", "billed_retries", "maybe_billed"))
-    )
+    account = spent(view, reading.prices_of(view.run))
+    assert account[1] == pytest.approx(each + 2 * first["total_tokens"] + 2 * each / 2)
+    assert account[0] == pytest.approx(sum(found[f"{name}_usd"] for name in ("cost", "billed_retries", "maybe_billed")))
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["", "killed before its journals were taken away"])

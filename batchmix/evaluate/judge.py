@@ -136,7 +136,10 @@ def _left(budget: Budget, asked: Judge, layout: Layout, folder: Path) -> Budget:
 
 
 def _spent(folder: Path) -> tuple[float, float]:
-    return spent(reading.look(folder)) if (folder / "run.json").exists() else (0.0, 0.0)
+    if not (folder / "run.json").exists():
+        return 0.0, 0.0
+    view = reading.look(folder)
+    return spent(view, reading.prices_of(view.run))
 
 
 def judge_job(job: Job, asked: Judge, folder: Path) -> Job:

@@ -11,10 +11,10 @@ from batchmix.evaluate.judge import judge_job
 from batchmix.job import Job, Price
 from batchmix.planning import Plan
 from batchmix.pricing import Quotes
+from batchmix.records import BYTES_PER_TOKEN
 from batchmix.send.prices import Prices
 from batchmix.store.view import judges_in
 
-_BYTES_A_TOKEN = 4
 _SHARES = (0.5, 1.5)
 """What languages make of an estimate by bytes lies between these shares."""
 
@@ -53,7 +53,7 @@ def judge_plans(job: Job, found: Plan) -> list[JudgePlan]:
 def _plan(job: Job, asked: Judge, found: Plan, requests: int) -> JudgePlan:
     price, least, most = judge_price(job, asked), None, None
     if price:
-        rubric = len(asked.rubric.encode()) / _BYTES_A_TOKEN
+        rubric = len(asked.rubric.encode()) / BYTES_PER_TOKEN
         least = requests * (_SHARES[0] * rubric * price.input + price.output) / 1e6
         bound = asked.params.get("max_tokens", asked.params.get("max_completion_tokens"))
         if isinstance(bound, int) and found.max_tokens is not None and found.requests:

@@ -16,10 +16,9 @@ from batchmix.load.asking import CHAT, Asking
 from batchmix.load.streaming import STREAMING, as_stream, streamed_choices
 from batchmix.load.template import BadRowError
 from batchmix.load.words import clean
-from batchmix.records import Failure, Request, Unsendable
+from batchmix.records import BYTES_PER_TOKEN, WRITES_NOTHING, Failure, Request, Unsendable
 
 _MOST_TOKENS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-_BYTES_PER_TOKEN = 4
 _encoder = msgspec.json.Encoder()
 _sorted_encoder = msgspec.json.Encoder(order="sorted")
 
@@ -48,8 +47,8 @@ class Maker:
             hash_ = request_hash(self._root_path + path, body)
         except BadRowError as error:
             return self.unsendable(index, str(error))
-        most = most_tokens(body) if asking.own_params else self._most
-        tokens = max(1, len(sent) // _BYTES_PER_TOKEN)
+        most = 0 if path.endswith(WRITES_NOTHING) else most_tokens(body) if asking.own_params else self._most
+        tokens = max(1, len(sent) // BYTES_PER_TOKEN)
         return [
             Request(index, model.name, sample, hash_, path, sent, tokens, most, streamed, line)
             for sample in self._samples

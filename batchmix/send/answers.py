@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 
 from batchmix.records import Completion, Usage
+from batchmix.send.usage import count, read_usage
 
-_INT64 = 2**63
 _LONGEST_INT = 4000
 """Digits; Python refuses to read more than 4,300."""
 
 _ABSENT = msgspec.Raw()
-_NONE_OF_THEM = (_ABSENT,) * 4
+_NONE_OF_THEM = (_ABSENT,) * 7
 _NOTHING = (b"", b"null", b"[]", b"{}", b'""', b"false", b"0")
 
 
@@ -36,6 +36,14 @@ class _Choice(msgspec.Struct, gc=False):
 
 class _PromptDetails(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_creation_tokens: int | None = None
+    cached_creation_tokens: int | None = None
+
+    def unusual(self, prompt_tokens: int) -> bool:
+        """Return whether anything was written to a cache, or a count can't be one of a prompt's own tokens."""
+        written = self.cache_write_tokens or self.cache_creation_tokens or self.cached_creation_tokens
+        return bool(written) or not 0 <= (self.cached_tokens or 0) <= prompt_tokens
 
 
 class _CompletionDetails(msgspec.Struct, gc=False):
@@ -50,6 +58,9 @@ class _Usage(msgspec.Struct, gc=False):
     completion_tokens_details: _CompletionDetails | None = None
     claude_cache_tokens_details: msgspec.Raw = _ABSENT
     prompt_cache_hit_tokens: msgspec.Raw = _ABSENT
+    cache_read_input_tokens: msgspec.Raw = _ABSENT
+    cache_creation_input_tokens: msgspec.Raw = _ABSENT
+    cache_creation: msgspec.Raw = _ABSENT
 
 
 class _Chat(msgspec.Struct, gc=False):
@@ -72,10 +83,10 @@ def read_answer(body: bytes, path: str, served_model: str | None) -> Completion 
     return _tolerant(body, path, served_model)
 
 
-def billed_usage(body: bytes) -> Usage | None:
+def billed_usage(body: bytes, path: str) -> Usage | None:
     """Return the usage in a body that holds no answer, or None where it tells none. Never raises."""
     found = read_json(body)
-    usage = _usage(found.get("usage")) if isinstance(found, dict) else Usage()
+    usage = read_usage(found.get("usage"), path, said_something=False) if isinstance(found, dict) else Usage()
     return usage if usage.prompt_tokens and usage.completion_tokens is not None else None
 
 
@@ -89,12 +100,19 @@ def _ordinary(chat: _Chat, served_model: str | None) -> Completion:
         raise _Unusual
     choice = chat.choices[0]
     message = choice.message
-    rare = (chat.error, message.reasoning_details, usage.claude_cache_tokens_details, usage.prompt_cache_hit_tokens)
+    rare = (
+        chat.error, message.reasoning_details, usage.claude_cache_tokens_details, usage.prompt_cache_hit_tokens,
+        usage.cache_read_input_tokens, usage.cache_creation_input_tokens, usage.cache_creation,
+    )  # fmt: skip
     if rare != _NONE_OF_THEM and any(map(_is_there, rare)):
         raise _Unusual
-    if not 0 <= usage.total_tokens < _INT64:
-        raise _Unusual
     prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
+    if usage.prompt_tokens <= 0 or usage.completion_tokens < (1 if message.content else 0):
+        raise _Unusual
+    if not usage.prompt_tokens + usage.completion_tokens <= usage.total_tokens < 2**63:
+        raise _Unusual
+    if prompt and prompt.unusual(usage.prompt_tokens):
+        raise _Unusual
     return Completion(
         message.content,
         message.reasoning_content or message.reasoning,
@@ -103,10 +121,10 @@ def _ordinary(chat: _Chat, served_model: str | None) -> Completion:
         choice.finish_reason,
         served_model or chat.model,
         Usage(
-            count(usage.prompt_tokens),
-            count(usage.completion_tokens),
+            usage.prompt_tokens,
+            usage.completion_tokens,
             usage.total_tokens,
-            count(prompt.cached_tokens) if prompt else None,
+            prompt.cached_tokens if prompt else None,
             count(completion.reasoning_tokens) if completion else None,
         ),
     )
@@ -148,9 +166,8 @@ def _tolerant(body: bytes, path: str, served_model: str | None) -> Completion | 
     if found.get("error"):
         return "is an error"
     served_model = served_model or _text(found.get("model"))
-    usage = _usage(found.get("usage"))
     if not path.endswith("/completions"):
-        return Completion(response=_output_text(found), served_model=served_model, usage=usage)
+        return _counted(Completion(response=_output_text(found), served_model=served_model), found, path)
     choices = found.get("choices")
     if not isinstance(choices, list) or not choices or not all(isinstance(choice, dict) for choice in choices):
         return "has no choices"
@@ -160,7 +177,7 @@ def _tolerant(body: bytes, path: str, served_model: str | None) -> Completion | 
         message = {"content": choice.get("text")}
         if not isinstance(choice.get("text"), str) and not _text(choice.get("finish_reason")):
             return "has a choice with nothing in it"
-    return Completion(
+    answer = Completion(
         response=_content(message.get("content")),
         reasoning=_content(message.get("reasoning_content")) or _content(message.get("reasoning"))
         or _content(message.get("reasoning_details")) or _thinking(message.get("content")),
@@ -168,8 +185,14 @@ def _tolerant(body: bytes, path: str, served_model: str | None) -> Completion | 
         tool_calls=json_text(message.get("tool_calls")),
         finish_reason=_text(choice.get("finish_reason")),
         served_model=served_model,
-        usage=usage,
     )  # fmt: skip
+    return _counted(answer, found, path)
+
+
+def _counted(answer: Completion, found: dict[str, Any], path: str) -> Completion:
+    """Return an answer with the usage that its body tells."""
+    said = bool(answer.response or answer.reasoning or answer.refusal or answer.tool_calls)
+    return msgspec.structs.replace(answer, usage=read_usage(found.get("usage"), path, said_something=said))
 
 
 def _text(value: Any) -> str | None:
@@ -219,33 +242,3 @@ def _output_text(found: dict[str, Any]) -> str | None:
         if isinstance(item, dict) and item.get("type", "message") == "message"
     ]
     return "".join(text for text in texts if text) or None
-
-
-def _usage(found: Any) -> Usage:
-    if not isinstance(found, dict):
-        return Usage()
-    completion = found.get("completion_tokens_details")
-    return Usage(
-        count(found.get("prompt_tokens", found.get("input_tokens"))),
-        count(found.get("completion_tokens", found.get("output_tokens"))),
-        count(found.get("total_tokens")),
-        _cached(found),
-        count(completion.get("reasoning_tokens")) if isinstance(completion, dict) else None,
-    )
-
-
-def _cached(usage: dict[str, Any]) -> int | None:
-    """Return the cached tokens, which OpenAI, Claude and DeepSeek each put elsewhere; a gateway may put a 0 first."""
-    counts = [count(usage.get("prompt_cache_hit_tokens"))]
-    for place in ("claude_cache_tokens_details", "prompt_tokens_details", "input_tokens_details"):
-        details = usage.get(place)
-        if isinstance(details, dict):
-            counts += [count(value) for name, value in details.items() if "read" in name or name == "cached_tokens"]
-    return max((found for found in counts if found is not None), default=None)
-
-
-def count(value: Any) -> int | None:
-    """Return a number of tokens as the provider gave it (`150.0` counts); None for what can't be one."""
-    if isinstance(value, float) and math.isfinite(value) and value == int(value):
-        value = int(value)
-    return value if type(value) is int and 0 <= value < _INT64 else None

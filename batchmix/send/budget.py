@@ -13,11 +13,9 @@ from collections.abc import Callable
 from batchmix.amounts import usd
 from batchmix.errors import BudgetSpent
 from batchmix.job import Budget
-from batchmix.records import Completion, Exchange, Failure, Key, Request, Usage
+from batchmix.records import UNKNOWN_COMPLETION, Completion, Exchange, Failure, Key, Request
 from batchmix.send.prices import Prices
 
-_UNKNOWN_COMPLETION = 1000
-"""Tokens to expect of an answer when nothing is known and the request names no most."""
 _PRIOR = 8
 """So many answers weigh as much as what was expected before."""
 
@@ -77,7 +75,6 @@ class LanePurse:
         self._purse = purse
         self._model = model
         self._prices = prices
-        self._price = prices.of(model)
         self._held: dict[Key, Amount] = {}
         self._answers = 0
         self._completion_tokens = 0
@@ -95,14 +92,12 @@ class LanePurse:
     def estimate(self, request: Request) -> Amount:
         """Return what a request will probably cost, by what answers have taught so far."""
         most = math.inf if request.max_tokens is None else request.max_tokens
-        before = _UNKNOWN_COMPLETION if request.max_tokens is None else request.max_tokens
+        before = UNKNOWN_COMPLETION if request.max_tokens is None else request.max_tokens
         completion = (_PRIOR * before + self._completion_tokens) / (_PRIOR + self._answers)
         ratio = self._prompt_tokens / self._prompt_estimates if self._prompt_estimates else 1.0
         prompt = request.prompt_tokens * ratio
         completion = min(completion, most)
-        price = self._price
-        usd = (prompt * price.input + completion * price.output) / 1e6 if price else 0.0
-        return usd, prompt + completion
+        return self._prices.taken_for(self._model, prompt, completion), prompt + completion
 
     def settle(self, request: Request, exchange: Exchange | None, outcome: Completion | Failure | None) -> None:
         """Count what came of a request; both are None where that was never heard."""
@@ -110,26 +105,20 @@ class LanePurse:
         if exchange is None or outcome is None:
             spent = held
         elif outcome.usage is not None:
-            spent = self._spent(exchange, outcome.usage, held)
+            answer = outcome if isinstance(outcome, Completion) else Completion(usage=outcome.usage)
+            spent = self._prices.counted(self._model, exchange.served_model, answer, request.prompt_tokens)
         else:
             spent = held if exchange.maybe_billed or outcome.maybe_billed else _NOTHING
         if isinstance(outcome, Completion):
-            self._learn(request, outcome.usage)
+            self._learn(request, outcome)
         self._purse.settle(held, spent)
 
-    def _learn(self, request: Request, usage: Usage) -> None:
-        if usage.prompt_tokens is None or usage.completion_tokens is None:
-            return
+    def _learn(self, request: Request, answer: Completion) -> None:
+        tokens = answer.tokens(request.prompt_tokens)
         self._answers += 1
-        self._completion_tokens += usage.completion_tokens
-        self._prompt_tokens += usage.prompt_tokens
+        self._completion_tokens += tokens.completion
+        self._prompt_tokens += tokens.prompt
         self._prompt_estimates += request.prompt_tokens
-
-    def _spent(self, exchange: Exchange, usage: Usage, held: Amount) -> Amount:
-        if usage.prompt_tokens is None or usage.completion_tokens is None:
-            return held
-        usd = self._prices(self._model, exchange.served_model, usage)
-        return (held[0] if usd is None else usd), float(usage.prompt_tokens + usage.completion_tokens)
 
 
 def _sum(one: Amount, other: Amount) -> Amount:

@@ -35,7 +35,7 @@ def judge(exchange: Exchange, path: str = "/chat/completions") -> Completion | F
             if isinstance(answer, Completion):
                 return _unless_unfunded(answer)
             if fault is None:
-                return _broken(exchange, answer)
+                return _broken(exchange, path, answer)
         elif fault is None or 400 <= status < 500:
             return _refused(exchange, status)
     kind = fault or "connection"
@@ -52,14 +52,14 @@ def _unless_unfunded(answer: Completion) -> Completion | Failure:
     return Failure(Next.STOP_RUN, "no_balance", f"{one_line(text)}; {TOP_UP}")
 
 
-def _broken(exchange: Exchange, problem: str) -> Failure:
+def _broken(exchange: Exchange, path: str, problem: str) -> Failure:
     """Judge a 200 that holds no answer; `problem` says what it lacks."""
     if is_web_page(exchange):
         return _wrong_address("web_page", "this base_url answers a web page; did you leave out /v1?")
     complaint = find_complaint(exchange.body)
     if complaint is None:
         kind = "bad_answer" if exchange.body.strip() else "empty"
-        usage = billed_usage(exchange.body)
+        usage = billed_usage(exchange.body, path)
         return Failure(Next.RETRY, kind, f"the answer {problem}", maybe_billed=usage is None, usage=usage)
     statuses = [int(code) for code in complaint.codes if re.fullmatch("[45][0-9][0-9]", code)]
     return _by_rules(max(statuses, default=None), complaint)

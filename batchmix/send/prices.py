@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from batchmix.job import Model, Price
-from batchmix.records import Usage
+from batchmix.records import Completion, Usage
 
 
 class Prices:
@@ -30,6 +30,22 @@ class Prices:
         """Return the cost of an answer in USD, or None where no price is known."""
         price = self.of(model, billed) if self._prices else None
         return cost_usd(price, usage) if price else None
+
+    def counted(self, model: str, billed: str | None, answer: Completion, prompt_tokens: int) -> tuple[float, float]:
+        """Return the USD and tokens that an answer is taken for where a cap is to be kept.
+
+        By its usage, as far as that is told, else by an estimate of its prompt and by how much it says: so that each
+        start comes to the same.
+        """
+        usd = None if answer.untold else self(model, billed, answer.usage)
+        tokens = answer.tokens(prompt_tokens)
+        used = max(answer.usage.total_tokens or 0, tokens.prompt + tokens.completion)
+        return self.taken_for(model, tokens.prompt, tokens.completion) if usd is None else usd, float(used)
+
+    def taken_for(self, model: str, prompt: float, completion: float) -> float:
+        """Return what tokens of an entry are taken to cost in USD; 0 where no price is known."""
+        price = self.of(model)
+        return (prompt * price.input + completion * price.output) / 1e6 if price else 0.0
 
 
 def cost_usd(price: Price, usage: Usage) -> float | None:

@@ -54,6 +54,10 @@ class Sent(_Event, tag="sent", frozen=True, gc=False):
 
     at: int
     """Unix time in ms."""
+    prompt: int = 0
+    """Its tokens, by an estimate."""
+    most: int | None = None
+    """The most that its answer may have; None: it does not say."""
 
 
 class Heard(_Event, tag="heard", frozen=True, gc=False):

@@ -11,11 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchmix.records import Completion, Key, Usage
+from batchmix.records import Completion, Key, Tokens, Usage
 from batchmix.store.journal import Ended, Event, Heard
 from batchmix.store.schema import RESULT_SCHEMA
 from batchmix.store.shard import Entry, Judge, Shard
-from batchmix.store.totals import Totals
+from batchmix.store.totals import Totals, Untold
 
 Price = Callable[[str, str | None, Usage], float | None]
 """Takes a model's entry, the model that was billed (None: not said) and an answer's usage; returns its cost in USD, or
@@ -41,21 +41,24 @@ class Results:
 
     def __init__(self, shard: Shard, judge: Judge, price: Price, *, raw: bool) -> None:
         self.totals = Totals()
-        self._add_retries(shard, price)
+        self._add_what_is_in_no_row(shard, price)
         self._shard = shard
         self._old = _OldRows(shard.part)
         self._judge = judge
         self._price = price
         self._raw = raw
 
-    def _add_retries(self, shard: Shard, price: Price) -> None:
-        """Add what was billed for no answer, which stands in no row: by the old part, and since."""
+    def _add_what_is_in_no_row(self, shard: Shard, price: Price) -> None:
+        """Add what was billed for no answer, or by no usage: by the old part, and since."""
         for model, cost in shard.before.costs.items():
-            if cost.retries:
-                self.totals.cost(model).add(cost.of_retries)
+            self.totals.cost(model).add(cost.beside_rows)
         for (_, model, _), entry in shard.entries.items():
-            for billed, usage in entry.retried:
-                self.totals.cost(model).retry(price(model, billed, usage), usage)
+            if entry.retried or entry.untold.answers or entry.unheard or entry.in_flight:
+                cost = self.totals.cost(model)
+                cost.untold += entry.untold
+                cost.lost += entry.all_lost
+                for billed, usage in entry.retried:
+                    cost.retry(price(model, billed, usage), usage)
 
     def batches(
         self, schema: pa.Schema, carried: Iterator[pa.RecordBatch], first: int, keys: dict[int, list[Key]]
@@ -199,7 +202,10 @@ def add_rows(totals: Totals, rows: list[ResultRow]) -> None:
     costs = [cost for cost in itertools.compress(columns["cost_usd"], paid) if cost is not None]
     if costs:
         totals.cost_usd = (totals.cost_usd or 0.0) + sum(costs)
-    totals.unpriced += columns["status"].count("ok") - paid.count(False) - len(costs)
+    unpriced = columns["status"].count("ok") - paid.count(False) - len(costs)
+    if unpriced:
+        totals.unpriced += unpriced
+        _add_unpriced(totals, columns)
     costly = zip(columns["model"], columns["cost_usd"], columns["maybe_billed"], paid, strict=True)
     for model, usd, lost, mine in costly:
         if (mine and usd is not None) or lost:
@@ -208,6 +214,14 @@ def add_rows(totals: Totals, rows: list[ResultRow]) -> None:
     for row, status, kind, message in zip(*(columns[name] for name in _FAILURE), strict=True):
         if status != "ok":
             totals.fail(kind, row, message)
+
+
+def _add_unpriced(totals: Totals, columns: dict[str, tuple[Any, ...]]) -> None:
+    """Add answers whose usage is told and that no price is known for."""
+    names = ("model", "status", "reused_from", "cost_usd", "prompt_tokens", "completion_tokens")
+    for model, status, run, usd, prompt, completion in zip(*(columns[name] for name in names), strict=True):
+        if status == "ok" and run is None and usd is None and None not in (prompt, completion):
+            totals.cost(model).unpriced += Untold(1, Tokens(prompt, completion))
 
 
 _FAILURE = ("row", "status", "error_type", "error_message")

@@ -15,11 +15,21 @@ from typing import BinaryIO
 import msgspec
 import pyarrow.parquet as pq
 
-from batchmix.records import Completion, Exchange, Failure, Key, Request, Unsendable, Usage
+from batchmix.records import (
+    UNKNOWN_COMPLETION,
+    Completion,
+    Exchange,
+    Failure,
+    Key,
+    Request,
+    Tokens,
+    Unsendable,
+    Usage,
+)
 from batchmix.store.files import sync_folder
 from batchmix.store.journal import Damage, Ended, Event, Heard, Journal, Line, Sent, decode_line, heard, read_lines
 from batchmix.store.schema import read_footer
-from batchmix.store.totals import Totals
+from batchmix.store.totals import Totals, Untold
 
 _KEPT_BYTES = 700
 """What an answer takes in memory besides its text."""
@@ -60,6 +70,14 @@ class Entry(msgspec.Struct, gc=False):
     """The attempt that was sent and whose end is not known yet; 0 where there is none."""
     unheard: int = 0
     """Attempts that may have been billed for nothing, without the one in flight."""
+    prompt: int = 0
+    """Tokens of the last prompt in the journals that is not in the part, by an estimate."""
+    most: int | None = None
+    """The most that its answer may have; None: it does not say."""
+    lost: Tokens = Tokens()
+    """What the unheard attempts in the journals are taken for, by an estimate."""
+    untold: Untold = Untold()
+    """Of answers in the journals that came without a whole usage."""
     retried: tuple[tuple[str | None, Usage], ...] = ()
     """Of attempts in the journals that were billed and brought no answer: the billed model, and the usage."""
     wanted: bool = False
@@ -71,6 +89,20 @@ class Entry(msgspec.Struct, gc=False):
     def maybe_billed(self) -> int:
         """Attempts that may have been billed for nothing, if nothing is in flight any more."""
         return self.unheard + (1 if self.in_flight else 0)
+
+    @property
+    def all_lost(self) -> Tokens:
+        """What unheard attempts are taken for, with the one in flight."""
+        return self.lost + self._asked if self.in_flight else self.lost
+
+    def lose(self) -> None:
+        """Count the last attempt as one that may have been billed for nothing."""
+        self.unheard += 1
+        self.lost += self._asked
+
+    @property
+    def _asked(self) -> Tokens:
+        return Tokens(self.prompt, UNKNOWN_COMPLETION if self.most is None else self.most)
 
 
 def read_part(part: Path) -> tuple[dict[Key, Entry], Totals]:
@@ -93,7 +125,7 @@ def fold(entries: dict[Key, Entry], line: Line, lane: int, outcome: Completion |
     if entry is None:
         entry = entries[event.key] = Entry()
     if isinstance(event, Sent):
-        _fold_sent(entry, event.attempt)
+        _fold_sent(entry, event.attempt, event.prompt, event.most)
     elif isinstance(event, Heard):
         _fold_heard(entry, event, Place(lane, line.offset, line.length), outcome)
     elif not (entry.status == "ok" and entry.hash == event.hash):
@@ -101,12 +133,13 @@ def fold(entries: dict[Key, Entry], line: Line, lane: int, outcome: Completion |
         entry.result = Place(lane, line.offset, line.length)
 
 
-def _fold_sent(entry: Entry, attempt: int) -> None:
+def _fold_sent(entry: Entry, attempt: int, prompt: int, most: int | None) -> None:
     if attempt <= entry.attempts:  # folded before, in the part
         return
     if entry.in_flight:
-        entry.unheard += 1
+        entry.lose()
     entry.in_flight = entry.attempts = attempt
+    entry.prompt, entry.most = prompt, most
 
 
 def _fold_heard(entry: Entry, event: Heard, place: Place, outcome: Completion | Failure | None) -> None:
@@ -125,7 +158,9 @@ def _fold_bill(entry: Entry, event: Heard, outcome: Completion | Failure | None)
     if isinstance(outcome, Failure) and outcome.usage is not None:
         entry.retried += ((event.served_model, outcome.usage),)
     elif event.maybe_billed or (isinstance(outcome, Failure) and outcome.maybe_billed):
-        entry.unheard += 1
+        entry.lose()
+    elif isinstance(outcome, Completion) and outcome.untold and event.reused_from is None:
+        entry.untold += Untold.of(outcome, entry.prompt)
 
 
 class Shard:
@@ -213,9 +248,10 @@ class Shard:
     def sent(self, lane: int, request: Request, at_ms: int) -> None:
         """Record that a request is about to leave. Raises `NoSpace`; then it must not leave."""
         entry = self.entries[request.key]
-        attempt = entry.attempts + 1
-        self._journal(lane).append(Sent(request.row, request.model, request.sample, attempt, request.hash, at_ms))
-        _fold_sent(entry, attempt)
+        attempt, prompt, most = entry.attempts + 1, request.prompt_tokens, request.max_tokens
+        event = Sent(request.row, request.model, request.sample, attempt, request.hash, at_ms, prompt, most)
+        self._journal(lane).append(event)
+        _fold_sent(entry, attempt, prompt, most)
 
     def heard(self, lane: int, request: Request, exchange: Exchange) -> Completion | Failure:
         """Record what came back, before anybody looks into it; then return what it is. Raises `NoSpace`."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from batchmix.records import Usage
+from batchmix.records import Completion, Tokens, Usage
 
 
 class Kind(msgspec.Struct):
@@ -15,6 +15,25 @@ class Kind(msgspec.Struct):
     count: int
     row: int
     message: str
+
+
+class Untold(msgspec.Struct, frozen=True, gc=False):
+    """What answers are taken for that have no cost of their own; added up like numbers."""
+
+    answers: int = 0
+    tokens: Tokens = Tokens()
+    beside: int = 0
+    """Of the tokens, how many stand in no `total_tokens`."""
+
+    @staticmethod
+    def of(answer: Completion, prompt_tokens: int) -> Untold:
+        """Return what an answer without a whole usage is taken for, by an estimate of its prompt."""
+        tokens = answer.tokens(prompt_tokens)
+        return Untold(1, tokens, tokens.prompt + tokens.completion - (answer.usage.total_tokens or 0))
+
+    def __add__(self, other: Untold) -> Untold:
+        """Return a sum."""
+        return Untold(self.answers + other.answers, self.tokens + other.tokens, self.beside + other.beside)
 
 
 class Cost(msgspec.Struct):
@@ -36,6 +55,12 @@ class Cost(msgspec.Struct):
     """Of these, how many have none."""
     retries_tokens: int = 0
     """Of these, prompts and answers."""
+    untold: Untold = Untold()
+    """Of answers without a whole usage, by estimates."""
+    unpriced: Untold = Untold()
+    """Of answers with a whole usage that no price is known for."""
+    lost: Tokens = Tokens()
+    """Of attempts that may have been billed beside the answers, by estimates of their requests."""
 
     @property
     def billed_retries_usd(self) -> float | None:
@@ -43,13 +68,15 @@ class Cost(msgspec.Struct):
         return self.retries_usd if self.priced or self.retries > self.retries_unpriced else None
 
     @property
-    def of_retries(self) -> Cost:
+    def beside_rows(self) -> Cost:
         """The part of this that stands in no result row."""
         return Cost(
             retries=self.retries,
             retries_usd=self.retries_usd,
             retries_unpriced=self.retries_unpriced,
             retries_tokens=self.retries_tokens,
+            untold=self.untold,
+            lost=self.lost,
         )
 
     @property

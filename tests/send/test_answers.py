@@ -84,16 +84,39 @@ def test_other_endpoints_are_answered_by_their_own_shapes(path: str, body: objec
 
 USAGES: list[tuple[object, Usage]] = [
     (None, Usage()),
+    ([], Usage()),
+    ("12", Usage()),
     ({}, Usage()),
-    ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, Usage(0, 0, 0)),
+    # What is not told stands there as 0.
+    ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, Usage()),
+    ({"prompt_tokens": 5, "completion_tokens": 0, "total_tokens": 5}, Usage(5, None, 5)),
     ({"prompt_tokens": 150.0, "completion_tokens": 2, "total_tokens": 152}, Usage(150, 2, 152)),
-    ({"prompt_tokens": 2**70, "completion_tokens": -1, "total_tokens": "9"}, Usage()),
+    ({"prompt_tokens": "150", "completion_tokens": " 2 ", "total_tokens": "152"}, Usage(150, 2, 152)),
+    ({"prompt_tokens": 2**70, "completion_tokens": -1, "total_tokens": "x"}, Usage()),
     ({"prompt_tokens": 1.5, "completion_tokens": True, "total_tokens": 1e400}, Usage()),
+    ({"prompt_tokens": "9" * 5000, "completion_tokens": "1e3", "total_tokens": {}}, Usage()),
+    # What follows from the rest.
+    ({"total_tokens": 9}, Usage(None, None, 9)),
+    ({"prompt_tokens": 5, "total_tokens": 11}, Usage(5, 6, 11)),
+    ({"prompt_tokens": None, "completion_tokens": 6, "total_tokens": 11}, Usage(5, 6, 11)),
+    ({"prompt_tokens": 5, "completion_tokens": 6}, Usage(5, 6, 11)),
+    ({"prompt_tokens": 5}, Usage(5)),
+    ({"completion_tokens": 6, "total_tokens": None}, Usage(None, 6)),
+    ({"prompt_tokens": 0, "input_tokens": 5, "completion_tokens": None, "output_tokens": 6}, Usage(5, 6, 11)),
+    ({"input_tokens": 5, "output_tokens": 6, "total_tokens": 11, "output_tokens_details": {"reasoning_tokens": 2}}, Usage(5, 6, 11, None, 2)),
+    # Caches: within the prompt, ...
     ({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11, "prompt_tokens_details": {"cached_tokens": 3}, "completion_tokens_details": {"reasoning_tokens": 2}}, Usage(5, 6, 11, 3, 2)),
     ({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11, "prompt_tokens_details": None, "completion_tokens_details": {}}, Usage(5, 6, 11)),
-    ({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11, "prompt_tokens_details": {"cached_tokens": 0}, "claude_cache_tokens_details": {"cache_creation_input_tokens": 4, "cache_read_input_tokens": 3}}, Usage(5, 6, 11, 3)),
+    ({"prompt_tokens": 50, "completion_tokens": 6, "total_tokens": 56, "prompt_tokens_details": {"cached_tokens": 0}, "claude_cache_tokens_details": {"cache_creation_input_tokens": 4, "cache_read_input_tokens": 3}}, Usage(50, 6, 56, 3, None, 4)),
     ({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11, "prompt_cache_hit_tokens": 4, "prompt_cache_miss_tokens": 1}, Usage(5, 6, 11, 4)),
-    ({"input_tokens": 5, "output_tokens": 6, "total_tokens": 11}, Usage(5, 6, 11)),
+    ({"prompt_tokens": 194, "completion_tokens": 2, "total_tokens": 196, "prompt_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 100}}, Usage(194, 2, 196, 0, None, 100)),
+    ({"prompt_tokens": 194, "completion_tokens": 2, "total_tokens": 196, "prompt_tokens_details": {"cached_creation_tokens": 100}}, Usage(194, 2, 196, None, None, 100)),
+    ({"prompt_tokens": 194, "completion_tokens": 2, "total_tokens": 196, "prompt_tokens_details": {"cached_tokens": 90, "cache_creation_tokens": 100}, "cache_creation_input_tokens": 100, "cache_read_input_tokens": 90}, Usage(194, 2, 196, 90, None, 100)),
+    # ... and beside it.
+    ({"input_tokens": 5, "output_tokens": 6, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 2}, Usage(10, 6, 16, 3, None, 2)),
+    ({"input_tokens": 5, "output_tokens": 6, "cache_creation_input_tokens": 7, "cache_creation": {"ephemeral_5m_input_tokens": 4, "ephemeral_1h_input_tokens": 3}}, Usage(12, 6, 18, None, None, 7)),
+    ({"input_tokens": 0, "output_tokens": 6, "cache_read_input_tokens": 300}, Usage(300, 6, 306, 300)),
+    ({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11, "prompt_tokens_details": {"cached_tokens": 90}}, Usage(95, 6, 101, 90)),
 ]  # fmt: skip
 
 
@@ -102,3 +125,11 @@ async def test_usage_is_what_the_provider_said_or_null(wire: Wire, usage: object
     outcome = judge(await wire.exchange(reply(200, {**GOOD, "usage": usage})))
     assert isinstance(outcome, Completion)
     assert outcome.usage == expected
+
+
+@pytest.mark.parametrize("usage", [{"prompt_tokens": 7, "total_tokens": 7}, {"total_tokens": 7}, {"prompt_tokens": 7}])
+def test_an_endpoint_that_writes_nothing_has_no_tokens_to_count_for_it(usage: object) -> None:
+    body = json.dumps({"object": "list", "data": [{"index": 0, "embedding": [0.1]}], "usage": usage}).encode()
+    outcome = judge(Exchange(0, 0, 0.0, 200, body), "/embeddings")
+    assert isinstance(outcome, Completion)
+    assert outcome.usage == Usage(7, 0, 7)

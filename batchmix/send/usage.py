@@ -1,0 +1,100 @@
+"""The tokens that a provider says it has counted: many names for the same things, and zeros for what it has not.
+
+Cached tokens stand *inside* the prompt's for OpenAI, LiteLLM, OpenRouter and AiHubMix (`prompt_tokens_details`, with
+`cached_tokens` and `cache_write_tokens`, `cache_creation_tokens` or `cached_creation_tokens`; AiHubMix's
+`claude_cache_tokens_details`), and *beside* them for Anthropic (`input_tokens`, `cache_read_input_tokens`,
+`cache_creation_input_tokens`) and for gateways that only rename its counts. Here they are always inside.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from batchmix.records import WRITES_NOTHING, Usage
+
+_INT64 = 2**63
+_DIGITS = re.compile(r"[0-9]{1,19}")
+_DETAILS = ("prompt_tokens_details", "input_tokens_details", "claude_cache_tokens_details")
+_READ = ("cached_tokens", "cache_read_tokens", "cache_read_input_tokens", "prompt_cache_hit_tokens")
+_WRITTEN = (
+    "cache_write_tokens", "cache_creation_tokens", "cached_creation_tokens", "cache_creation_input_tokens",
+)  # fmt: skip
+_BESIDE = ("cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation")
+"""Anthropic's names: where there is no `prompt_tokens`, these are not among `input_tokens`."""
+
+
+def read_usage(found: Any, path: str, *, said_something: bool) -> Usage:
+    """Return the usage in a body, its cached tokens inside its prompt's; None where it is not told. Never raises.
+
+    What follows from the other counts is filled in. A prompt of no tokens, or none for an answer with text in it
+    (`said_something`), is not told either.
+    """
+    if not isinstance(found, dict):
+        return Usage()
+    read, written = _cached(found), _written(found)
+    prompt = _first(found, ("prompt_tokens", "input_tokens"))
+    prompt = None if prompt is None else _whole_prompt(found, prompt, (read or 0) + (written or 0)) or None
+    completion = _first(found, ("completion_tokens", "output_tokens"))
+    total = count(found.get("total_tokens")) or None
+    if path.endswith(WRITES_NOTHING):
+        completion = completion or 0
+    elif not completion and (said_something or prompt is None):
+        completion = None
+    if prompt is None and completion is not None and total and total > completion:
+        prompt = total - completion
+    if completion is None and prompt is not None and total and total > prompt:
+        completion = total - prompt
+    if prompt is not None and completion is not None:
+        total = min(max(total or 0, prompt + completion), _INT64 - 1)
+    if prompt is not None and written:
+        written = min(written, max(0, prompt - (read or 0)))
+    return Usage(prompt, completion, total, read, _reasoning(found), written)
+
+
+def count(value: Any) -> int | None:
+    """Return a number of tokens as the provider gave it (`150.0` and `"150"` count); None for what can't be one."""
+    if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
+        value = int(value)
+    if isinstance(value, float) and math.isfinite(value) and value == int(value):
+        value = int(value)
+    return value if type(value) is int and 0 <= value < _INT64 else None
+
+
+def _first(found: dict[str, Any], names: Iterable[str]) -> int | None:
+    """Return the first count that there is; a gateway may put a 0 before it under another name."""
+    counts = [number for name in names if (number := count(found.get(name))) is not None]
+    return next((number for number in counts if number), counts[0] if counts else None)
+
+
+def _whole_prompt(found: dict[str, Any], prompt: int, cached: int) -> int:
+    """Return the prompt's tokens with those of caches, which may stand beside them: they do where they are more."""
+    named_so = not count(found.get("prompt_tokens")) and any(found.get(name) for name in _BESIDE)
+    return min(prompt + cached, _INT64 - 1) if named_so or cached > prompt else prompt
+
+
+def _cached(found: dict[str, Any]) -> int | None:
+    return max(_counts(found, _READ), default=None)
+
+
+def _written(found: dict[str, Any]) -> int | None:
+    """Return the tokens written to a cache; for how long they stay there is told apart by Anthropic alone."""
+    lasting = found.get("cache_creation")
+    counts = [number for value in lasting.values() if (number := count(value))] if isinstance(lasting, dict) else []
+    return max([*_counts(found, _WRITTEN), *([sum(counts)] if counts else [])], default=None)
+
+
+def _counts(found: dict[str, Any], names: Iterable[str]) -> list[int]:
+    """Return what stands under these names, in the usage itself and in its details."""
+    places = [found, *(details for name in _DETAILS if isinstance(details := found.get(name), dict))]
+    return [number for place in places for name in names if (number := count(place.get(name))) is not None]
+
+
+def _reasoning(found: dict[str, Any]) -> int | None:
+    for name in ("completion_tokens_details", "output_tokens_details"):
+        details = found.get(name)
+        if isinstance(details, dict) and (number := count(details.get("reasoning_tokens"))) is not None:
+            return number
+    return None

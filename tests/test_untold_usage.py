@@ -1,0 +1,147 @@
+"""What a provider does not tell of its usage has no cost, and counts all the same where a cap is to be kept."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from batchmix import reading
+from batchmix.errors import BudgetSpent
+from batchmix.pricing import spent
+from batchmix.store.view import View
+from tests.conftest import Bench
+from tests.gateway import Gateway
+
+TOLD = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
+ANSWER = "x" * 4000
+"""A thousand tokens, where four bytes are one."""
+EACH_USD = (35 * 1 + 1000 * 2) / 1e6
+"""Of a request of 140 bytes, where its usage is not told."""
+
+
+@pytest.fixture
+def job(bench: Bench, gateway: Gateway) -> Bench:
+    """Rows that cost some $0.002 each at the gateway, a few at a time."""
+    bench.settings["provider"] = {"base_url": f"{gateway.url}/v1", "api_key_env": ""}
+    bench.settings |= {"prices": {"m": {"input": 1, "output": 2}}, "limits": {"concurrency": 4}}
+    bench.write(100, text="w" * 80 + "{:02}")
+    gateway.message = {"content": ANSWER}
+    return bench
+
+
+def account(bench: Bench) -> tuple[View, float, float]:
+    view = reading.look(bench.out)
+    return view, *spent(view, reading.prices_of(view.run))
+
+
+USAGES: list[Any] = [
+    None, [], {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("usage", USAGES, ids=str)
+def test_a_cap_holds_over_five_starts_though_no_usage_is_told(job: Bench, gateway: Gateway, usage: Any) -> None:
+    """Each start may go up to the same cap, and counts what all before it have let through."""
+    gateway.usage = usage
+    job.settings["budget"] = {"max_usd": 0.03}
+    let_through = []
+    for _ in range(5):
+        with pytest.raises(BudgetSpent):
+            job.run()
+        let_through.append(len(gateway.posts))
+    assert 0.7 * 0.03 < let_through[-1] * EACH_USD <= 0.03
+    assert len(set(let_through[1:])) == 1, let_through
+    view, usd, tokens = account(job)
+    assert usd == pytest.approx(view.totals.ok * EACH_USD)
+    assert tokens == pytest.approx(view.totals.ok * 1035)
+    assert view.summary()["cost_usd"] is None
+    assert view.totals.unpriced == view.totals.ok == len(gateway.posts)
+
+
+def test_a_cap_holds_whatever_kills_the_starts(job: Bench, gateway: Gateway) -> None:
+    """What was in flight counts too: by the answers that there are, or by its request where there are none."""
+    gateway.usage = None
+    job.settings["budget"] = {"max_usd": 0.03}
+    job.settings["params"] = {"max_tokens": 1000}
+    code = (
+        "import os, sys\n"
+        "from batchmix import pipeline\n"
+        "from batchmix.job import read_job\n"
+        "from batchmix.records import Board\n"
+        "from batchmix.redact import Secrets\n"
+        "from batchmix.send.client import Client\n"
+        "post, left = Client.post, [int(sys.argv[2])]\n"
+        "async def dying(self, request):\n"
+        "    exchange = await post(self, request)\n"
+        "    left[0] -= 1\n"
+        "    return exchange if left[0] else os._exit(9)\n"
+        "Client.post = dying\n"
+        "pipeline.run(read_job(None, eval(sys.argv[1]), {}), Secrets(), pipeline.Options(), Board())\n"
+    )
+    for answers in (1, 3):
+        done = subprocess.run([sys.executable, "-c", code, repr(job.settings), str(answers)], check=False)
+        assert done.returncode == 9
+    assert account(job)[1] >= len(gateway.posts) * EACH_USD
+    for _ in range(2):
+        with pytest.raises(BudgetSpent):
+            job.run()
+        assert 0.7 * 0.03 <= len(gateway.posts) * EACH_USD <= 0.03
+
+
+def test_a_cap_counts_attempts_that_nobody_heard_of_again_over_restarts(bench: Bench) -> None:
+    """Without one answer to go by, each counts as its request lets it."""
+    bench.write(40)
+    bench.standin.behave("cut=1")
+    bench.settings |= {"prices": {"m": {"input": 1, "output": 2}}, "limits": {"concurrency": 4}}
+    bench.settings |= {"params": {"max_tokens": 1000}, "budget": {"max_usd": 0.03}, "retry": {"attempts": 2}}
+    for _ in range(4):
+        with pytest.raises(BudgetSpent):
+            bench.run()
+    assert 10 <= bench.standin.asked() * 0.002 / 0.03 * 10 + 2 <= 12
+
+
+def test_the_account_is_the_same_before_and_after_its_shards_are_sealed(job: Bench, gateway: Gateway) -> None:
+    gateway.usage = {"total_tokens": 900}
+    job.write(12)
+    job.settings["output"]["shard_rows"] = 5
+    job.run(limit=7)
+    _, usd, tokens = account(job)
+    prompt = round(900 * 2 - usd * 1e6 / 7)  # at $1 and $2 the less of it, the more is prompt
+    assert 10 <= prompt <= 20
+    assert tokens == 7 * 900
+    job.run()  # the part that was cut short is written again, with what it holds
+    _, whole, tokens = account(job)
+    assert whole == pytest.approx(usd / 7 * 12, rel=0.01)
+    assert tokens == 12 * 900
+
+
+def test_a_prompt_too_long_for_its_price_counts_in_the_next_start_too(job: Bench, gateway: Gateway) -> None:
+    gateway.usage = TOLD
+    job.settings["prices"]["m"]["up_to"] = 999
+    job.settings["budget"] = {"max_usd": 0.03}
+    for _ in range(3):
+        with pytest.raises(BudgetSpent):
+            job.run()
+    assert 0.8 * 0.03 < len(gateway.posts) * 0.0012 <= 0.03
+    assert account(job)[1] == pytest.approx(len(gateway.posts) * 0.0012)
+
+
+def test_embeddings_are_priced_by_their_prompt(bench: Bench, gateway: Gateway) -> None:
+    bench.settings["provider"] = {"base_url": f"{gateway.url}/v1", "api_key_env": ""}
+    bench.settings |= {"prices": {"m": {"input": 20, "output": 0}}, "input": {"path": str(bench.source)}}
+    bench.settings["budget"] = {"max_usd": 0.05}
+    gateway.usage = {"prompt_tokens": 50, "total_tokens": 50}
+    lines = [{"custom_id": f"r{n}", "url": "/v1/embeddings", "body": {"input": "hi"}} for n in range(60)]
+    bench.source.write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(BudgetSpent):
+        bench.run()
+    view = reading.look(bench.out)
+    assert view.totals.ok in {49, 50}
+    assert view.totals.cost_usd == pytest.approx(view.totals.ok * 0.001)
+    bench.settings["budget"] = {}
+    assert bench.run().totals.ok == 60
+    assert {(row["cost_usd"], row["completion_tokens"]) for row in bench.rows()} == {(0.001, 0)}
