@@ -66,7 +66,15 @@ def test_the_stand_in_tells_it_where_it_has_one(tmp_path: Path, gateway: Gateway
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[]", b"<html>", b'{"hard_limit_usd": "much"}', b'{"hard_limit_usd": 1e999}', b'{"hard_limit_usd": NaN}'],
+    [
+        b"",
+        b"[]",
+        b"<html>",
+        b'{"hard_limit_usd": "much"}',
+        b'{"hard_limit_usd": 1e999}',
+        b'{"hard_limit_usd": NaN}',
+        b'{"hard_limit_usd": 1%b}' % (b"0" * 400),
+    ],
 )
 def test_odd_answers_are_no_balance(body: bytes) -> None:
     with _saying(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(body), body)) as url:

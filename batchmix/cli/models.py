@@ -74,6 +74,7 @@ def _record(offer: Any) -> dict[str, Any]:
         "input": price and price.input,
         "output": price and price.output,
         "cache_read": price and price.cache_read,
+        "cache_write": price and price.cache_write,
         "tiered": offer.tiered,
         "retire_stage": offer.retire_stage or None,
         "successor": offer.successor or None,

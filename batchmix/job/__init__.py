@@ -7,6 +7,7 @@
 from batchmix.job.file import checked_url, merge_settings, parse_setting, read_job
 from batchmix.job.values import (
     DEFAULT_BASE_URL,
+    MOST_USD,
     REHEARSAL,
     Budget,
     Column,
@@ -24,6 +25,7 @@ from batchmix.job.values import (
 
 __all__ = [
     "DEFAULT_BASE_URL",
+    "MOST_USD",
     "REHEARSAL",
     "Budget",
     "Column",

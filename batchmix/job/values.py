@@ -50,15 +50,22 @@ class Limits(msgspec.Struct, frozen=True):
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 512
 
 
+MOST_USD = 1e9
+"""No price is higher; sums of what is priced stay numbers."""
+_Usd = Annotated[float, msgspec.Meta(ge=0, le=MOST_USD)]
+
+
 class Price(msgspec.Struct, frozen=True):
     """USD per 1M tokens."""
 
-    input: Annotated[float, msgspec.Meta(ge=0)]
-    output: Annotated[float, msgspec.Meta(ge=0)]
-    cache_read: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    input: _Usd
+    output: _Usd
+    cache_read: _Usd | None = None
     """None: cached tokens cost what others do."""
     up_to: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """Prompt tokens up to which this is the price; what a longer prompt costs is not known. None: all."""
+    cache_write: _Usd | None = None
+    """None: tokens that are written to a cache cost what others do."""
 
 
 class Model(msgspec.Struct, frozen=True):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from typing import Any
 
 import msgspec
@@ -18,6 +17,7 @@ from batchmix.redact import Secrets
 from batchmix.send.fetch import FetchError, fetch
 
 _UNLIMITED_USD = 100_000_000
+_NO_AMOUNT = 1e15
 _logger = logging.getLogger(__name__)
 
 
@@ -42,6 +42,6 @@ async def _ask(url: str, secrets: Secrets, timeout_s: float) -> tuple[float, flo
 
 def _number(found: Any, name: str) -> float:
     value = found.get(name) if isinstance(found, dict) else None
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < _NO_AMOUNT:
         raise ValueError(f"there is no {name} in it")
     return float(value)

@@ -1,8 +1,9 @@
 """The gateway's public list of models: what there is, what it costs, what has been retired.
 
 AiHubMix answers `GET /api/v1/models` with an ETag and `{"data": [{"model_id", "context_length", "max_output",
-"pricing": {"input", "output", "cache_read"?, "tiers"?}, "retire_stage", "successor_model", …}]}`, prices in USD per 1M
-tokens. It is asked again each time, and kept under the user's cache folder for when it can't be reached.
+"pricing": {"input", "output", "cache_read"?, "cache_write"?, "tiers"?}, "retire_stage", "successor_model", …}]}`,
+prices in USD per 1M tokens. It is asked again each time, and kept under the user's cache folder for when it can't be
+reached.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import contextlib
 import difflib
 import hashlib
 import logging
-import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from batchmix.errors import JobError
-from batchmix.job import Price
+from batchmix.job import MOST_USD, Price
 from batchmix.send.fetch import FetchError, fetch
 
 _logger = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ _TIMEOUT_S = 5.0
 _HOSTS = ("aihubmix.com", "inferera.com")
 """These, and what is below them, have such a list."""
 _LONGEST_TEXT = 200
+_WRITING_NOTHING = ("embedding", "rerank")
 _RETIRED = ("retired", "removed", "offline")
 _INT64 = 2**63
 
@@ -113,7 +114,7 @@ def _offer(entry: dict[str, Any]) -> Offer:
     stage = _text(entry.get("retire_stage"))
     return Offer(
         id=_text(entry.get("model_id")),
-        price=_price(entry.get("pricing")),
+        price=_price(entry.get("pricing"), writes_nothing=_text(entry.get("types")) in _WRITING_NOTHING),
         context_length=_count(entry.get("context_length")),
         max_output=_count(entry.get("max_output")),
         retire_stage="" if stage.lower() in {"none", "active", "normal", "0"} else stage,
@@ -122,11 +123,14 @@ def _offer(entry: dict[str, Any]) -> Offer:
     )
 
 
-def _price(pricing: Any) -> Price | None:
+def _price(pricing: Any, *, writes_nothing: bool) -> Price | None:
     if not isinstance(pricing, Mapping):
         return None
-    asked, said = _usd(pricing.get("input")), _usd(pricing.get("output"))
-    return None if asked is None or said is None else Price(asked, said, _usd(pricing.get("cache_read")))
+    asked, said = _usd(pricing.get("input")), 0.0 if writes_nothing else _usd(pricing.get("output"))
+    if asked is None or said is None:
+        return None
+    cached, written = (_usd(pricing.get(name)) for name in ("cache_read", "cache_write"))
+    return Price(asked, said, cached, cache_write=written)
 
 
 def _usd(value: Any) -> float | None:
@@ -134,7 +138,7 @@ def _usd(value: Any) -> float | None:
         with contextlib.suppress(ValueError):
             value = float(value)
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if number and 0 <= value < math.inf else None
+    return float(value) if number and 0 <= value <= MOST_USD else None
 
 
 def _count(value: Any) -> int | None:

@@ -27,10 +27,11 @@ def listed_price(model: str, base_url: str) -> Price | None:
         found = calc_price(Usage(input_tokens=1), model, provider_api_url=address).model_price
     except LookupError:
         return None
-    parts = (found.input_mtok, found.output_mtok, found.cache_read_mtok)
-    asked, said, cached = map(_usd, parts)
+    parts = (found.input_mtok, found.output_mtok, found.cache_read_mtok, found.cache_write_mtok)
+    asked, said, cached, written = map(_usd, parts)
     tiers = [tier.start for part in parts for tier in getattr(part, "tiers", ())]
-    return None if asked is None or said is None else Price(asked, said, cached, min(tiers, default=None))
+    # What has no price for answers, such as a model for embeddings, writes none.
+    return None if asked is None else Price(asked, said or 0.0, cached, min(tiers, default=None), written)
 
 
 def _usd(value: Any) -> float | None:

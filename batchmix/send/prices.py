@@ -51,14 +51,16 @@ class Prices:
 def cost_usd(price: Price, usage: Usage) -> float | None:
     """Return the cost of some usage; None where the provider did not tell it, or the prompt is too long for the price.
 
-    ((prompt - cached) · input + cached · cache_read + completion · output) / 1e6, as AiHubMix counts; reasoning
-    tokens are inside completion tokens.
+    ((prompt - cached - written) · input + cached · cache_read + written · cache_write + completion · output) / 1e6,
+    as AiHubMix counts; reasoning tokens are inside completion tokens.
     """
     if usage.prompt_tokens is None or usage.completion_tokens is None:
         return None
     if price.up_to is not None and usage.prompt_tokens > price.up_to:
         return None
     cached = min(usage.cached_tokens or 0, usage.prompt_tokens)
+    written = min(usage.cache_write_tokens or 0, usage.prompt_tokens - cached)
     cache_read = price.input if price.cache_read is None else price.cache_read
-    fresh = usage.prompt_tokens - cached
-    return (fresh * price.input + cached * cache_read + usage.completion_tokens * price.output) / 1e6
+    cache_write = price.input if price.cache_write is None else price.cache_write
+    prompt = (usage.prompt_tokens - cached - written) * price.input + cached * cache_read + written * cache_write
+    return (prompt + usage.completion_tokens * price.output) / 1e6

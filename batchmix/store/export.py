@@ -20,6 +20,7 @@ from batchmix.store.files import sync_file
 from batchmix.store.parts import list_parts, part_path, write_rows
 from batchmix.store.results import Price, Results, by_row
 from batchmix.store.rundir import Layout, RunFile
+from batchmix.store.schema import columns_of
 from batchmix.store.shard import Judge, Shard
 
 Carried = Callable[[int], Iterator[pa.RecordBatch]]
@@ -64,7 +65,8 @@ class Export:
             with pq.ParquetFile(part) as file:
                 names = self._schema.names  # selected twice: a name can be the beginning of another's path
                 batches = file.iter_batches(4096, columns=names)
-                yield from (batch.select(names).cast(self._schema) for batch in batches)
+                for batch in batches:
+                    yield pa.RecordBatch.from_arrays(columns_of(batch, self._schema), schema=self._schema)
             return
         try:
             results = Results(shard, self._judge, self._price, raw="raw" in self._schema.names)

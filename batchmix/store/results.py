@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from batchmix.records import Completion, Key, Tokens, Usage
 from batchmix.store.journal import Ended, Event, Heard
-from batchmix.store.schema import RESULT_SCHEMA
+from batchmix.store.schema import RESULT_SCHEMA, columns_of
 from batchmix.store.shard import Entry, Judge, Shard
-from batchmix.store.totals import Totals, Untold
+from batchmix.store.totals import COUNTS, Totals, Untold
 
 Price = Callable[[str, str | None, Usage], float | None]
 """Takes a model's entry, the model that was billed (None: not said) and an answer's usage; returns its cost in USD, or
@@ -26,7 +26,10 @@ SLICE_ROWS = 128
 _OURS = [name for name in RESULT_SCHEMA.names if name != "custom_id"]
 _TYPES = [RESULT_SCHEMA.field(name).type for name in _OURS]
 _AT = {name: position for position, name in enumerate(_OURS)}
-_TIMES = [pa.int64() if pa.types.is_timestamp(kind) else kind for kind in _TYPES]
+_PLAIN = pa.schema(
+    (name, pa.int64() if pa.types.is_timestamp(kind) else kind) for name, kind in zip(_OURS, _TYPES, strict=True)
+)
+"""The same columns, with times as numbers."""
 
 ResultRow = tuple[Any, ...]
 """The values of a result row in the order of the schema, but for `custom_id` and the carried columns."""
@@ -116,6 +119,7 @@ class Results:
             usage.completion_tokens,
             usage.total_tokens,
             usage.cached_tokens,
+            usage.cache_write_tokens,
             usage.reasoning_tokens,
             0.0 if event.reused_from else self._price(key[1], event.served_model, usage),
             entry.attempts,
@@ -141,7 +145,7 @@ class Results:
         return (
             *key,
             event.status,
-            *(None,) * 12,
+            *(None,) * 13,
             entry.attempts,
             entry.maybe_billed,
             None,
@@ -194,7 +198,7 @@ def add_rows(totals: Totals, rows: list[ResultRow]) -> None:
     totals.reused += paid.count(False)
     totals.attempts += sum(columns["attempts"])  # also those of rows whose answer was taken from elsewhere then
     totals.maybe_billed += sum(columns["maybe_billed"])
-    for name in ("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "reasoning_tokens"):
+    for name in COUNTS:
         setattr(totals, name, getattr(totals, name) + sum(filter(None, itertools.compress(columns[name], paid))))
     for (model, status), count in collections.Counter(zip(columns["model"], columns["status"], strict=True)).items():
         setattr(totals, status, getattr(totals, status) + count)
@@ -261,5 +265,4 @@ class _OldRows:
 def _old_rows(part: Path) -> Iterator[ResultRow]:
     with pq.ParquetFile(part) as file:
         for batch in file.iter_batches(SLICE_ROWS, columns=_OURS):
-            columns = [batch.column(name).cast(kind).to_pylist() for name, kind in zip(_OURS, _TIMES, strict=True)]
-            yield from zip(*columns, strict=True)
+            yield from zip(*(column.to_pylist() for column in columns_of(batch, _PLAIN)), strict=True)

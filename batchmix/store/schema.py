@@ -1,4 +1,4 @@
-"""The result columns, version 1, and what stands in the footer of each part."""
+"""The result columns, version 2, and what stands in the footer of each part."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import pyarrow as pa
 from batchmix import __version__
 from batchmix.store.totals import Totals
 
-VERSION = "1"
+VERSION = "2"
+_READABLE = (b"1", b"2")
+_ADDED = frozenset({"cache_write_tokens"})
+"""Columns that parts of version 1 do not have. They are left as they are until there is work in them."""
 _SCHEMA_KEY = b"batchmix.schema"
 _PART_KEY = b"batchmix.part"
 
@@ -31,7 +34,8 @@ _AFTER = (
     pa.field("prompt_tokens", pa.int64()),
     pa.field("completion_tokens", pa.int64()),
     pa.field("total_tokens", pa.int64()),
-    pa.field("cached_tokens", pa.int64()),
+    pa.field("cached_tokens", pa.int64()),  # of the prompt's: read from a cache
+    pa.field("cache_write_tokens", pa.int64()),  # of the prompt's: written to one
     pa.field("reasoning_tokens", pa.int64()),
     pa.field("cost_usd", pa.float64()),  # null: no price is known
     pa.field("attempts", pa.int32()),
@@ -49,7 +53,7 @@ _AFTER = (
     pa.field("raw", pa.string()),  # the provider's JSON as it came
 )
 RESULT_SCHEMA = pa.schema([*_BEFORE, *_AFTER])
-"""The columns of version 1 in their order; carried input columns stand between `sample` and `status`."""
+"""The columns of version 2 in their order; carried input columns stand between `sample` and `status`."""
 RESULT_COLUMNS = frozenset(RESULT_SCHEMA.names)
 
 
@@ -86,6 +90,17 @@ def footer_metadata(footer: PartFooter) -> dict[bytes, bytes]:
 def read_footer(metadata: dict[bytes, bytes] | None) -> PartFooter | None:
     """Return the footer in a Parquet file's metadata, or None where this is not one of our parts."""
     found: Any = (metadata or {}).get(_PART_KEY)
-    if found is None or (metadata or {}).get(_SCHEMA_KEY) != VERSION.encode():
+    if found is None or (metadata or {}).get(_SCHEMA_KEY) not in _READABLE:
         return None
     return msgspec.json.decode(found, type=PartFooter)
+
+
+def columns_of(batch: pa.RecordBatch, schema: pa.Schema) -> list[pa.Array]:
+    """Return the columns of a part's batch, of their types; those that its version did not have yet are null."""
+    there = set(batch.schema.names)
+    return [
+        pa.nulls(batch.num_rows, field.type)
+        if field.name in _ADDED and field.name not in there
+        else batch.column(field.name).cast(field.type)
+        for field in schema
+    ]

@@ -123,6 +123,7 @@ class Totals(msgspec.Struct):
     completion_tokens: int = 0
     total_tokens: int = 0
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     cost_usd: float | None = None
     """None: no answer has a price."""
@@ -198,10 +199,11 @@ class Totals(msgspec.Struct):
             known.row, known.message = row, message
 
 
-_SUMS = (
-    "ok", "failed", "rejected", "reused", "attempts", "maybe_billed", "prompt_tokens", "completion_tokens",
-    "total_tokens", "cached_tokens", "reasoning_tokens", "unpriced",
+COUNTS = (
+    "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens",
 )  # fmt: skip
+"""Of tokens, as result columns have them too."""
+_SUMS = ("ok", "failed", "rejected", "reused", "attempts", "maybe_billed", "unpriced", *COUNTS)
 
 
 def _known(*values: int | None) -> list[int]:

@@ -19,7 +19,7 @@ from batchmix.store.parts import list_parts, part_path, read_part_footer
 from batchmix.store.results import SLICE_ROWS, Price, Results, add_rows, named
 from batchmix.store.rundir import Layout, RunFile, holder
 from batchmix.store.shard import Judge, Shard
-from batchmix.store.totals import Totals
+from batchmix.store.totals import COUNTS, Totals
 
 
 class View(msgspec.Struct):
@@ -61,11 +61,7 @@ class View(msgspec.Struct):
             "attempts": totals.attempts,
             "billed_retries": totals.billed_retries,
             "maybe_billed": totals.maybe_billed,
-            "prompt_tokens": totals.prompt_tokens,
-            "completion_tokens": totals.completion_tokens,
-            "total_tokens": totals.total_tokens,
-            "cached_tokens": totals.cached_tokens,
-            "reasoning_tokens": totals.reasoning_tokens,
+            **{name: getattr(totals, name) for name in COUNTS},
             "cost_usd": totals.cost_usd,
             "billed_retries_usd": totals.billed_retries_usd,
             "maybe_billed_usd": totals.maybe_billed_usd,

@@ -32,13 +32,19 @@ def test_what_is_odd_is_left_out_and_no_price_is_never_zero() -> None:
         model("a", pricing=None, context_length="many", max_output=-1),
         model("b", pricing={"input": "0.5", "output": 1, "cache_read": -2}),
         model("c", pricing={"input": 1, "output": float("1e400")}) | {"pricing": {"input": 1}},
+        model("d", pricing={"input": 10**400, "output": 1}),
+        model("e", pricing={"input": 1, "output": "1e300"}),
+        model("f", pricing={"input": 3, "output": 15, "cache_read": 0.3, "cache_write": 3.75}),
+        model("g", pricing={"input": 0.02}, types="embedding"),
         {"no": "id"}, 7, None,
     ]  # fmt: skip
     offers = read_catalogue(json.dumps({"data": odd}).encode())
     assert offers["a"] == Offer("a", None, None, None, "", "")
     assert offers["b"].price == Price(0.5, 1.0)
-    assert offers["c"].price is None
-    assert set(offers) == {"a", "b", "c"}
+    assert (offers["c"].price, offers["d"].price, offers["e"].price) == (None, None, None)
+    assert offers["f"].price == Price(3, 15, 0.3, cache_write=3.75)
+    assert offers["g"].price == Price(0.02, 0.0)
+    assert set(offers) == set("abcdefg")
 
 
 def test_a_price_with_tiers_is_shown_and_prices_nothing() -> None:

@@ -1,0 +1,85 @@
+"""Parts of version 1 are read wherever parts are, beside those of version 2."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet as pq
+import pytest
+
+from batchmix import reading
+from batchmix.job import Price
+from batchmix.records import Usage
+from batchmix.send.prices import cost_usd
+from tests.conftest import Bench
+from tests.gateway import Gateway
+
+WRITTEN = {
+    "prompt_tokens": 1000,
+    "completion_tokens": 100,
+    "total_tokens": 1100,
+    "prompt_tokens_details": {"cached_tokens": 200, "cache_write_tokens": 500},
+}
+
+
+def as_version_1(part: Path) -> None:
+    """Write a part as the version before did: without the column, and without what its footer did not say."""
+    table = pq.read_table(part)
+    kept = {key: value for key, value in (table.schema.metadata or {}).items() if key != b"batchmix.part"}
+    table = table.drop_columns(["cache_write_tokens"]).replace_schema_metadata(kept | {b"batchmix.schema": b"1"})
+    footer = json.loads(pq.read_metadata(part).metadata[b"batchmix.part"])
+    del footer["totals"]["cache_write_tokens"]
+    for cost in footer["totals"]["costs"].values():
+        for name in ("untold", "unpriced", "lost"):
+            del cost[name]
+    with pq.ParquetWriter(part, table.schema) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({b"batchmix.part": json.dumps(footer).encode()})
+
+
+@pytest.fixture
+def caching(bench: Bench, gateway: Gateway) -> Bench:
+    gateway.usage = WRITTEN
+    bench.settings["provider"] = {"base_url": f"{gateway.url}/v1", "api_key_env": ""}
+    bench.settings["prices"] = {"m": {"input": 1, "output": 2, "cache_read": 0.1, "cache_write": 10}}
+    return bench
+
+
+def test_what_is_written_to_a_cache_has_its_price(caching: Bench) -> None:
+    caching.write(2)
+    view = caching.run()
+    row = caching.rows()[0]
+    assert (row["cached_tokens"], row["cache_write_tokens"]) == (200, 500)
+    assert row["cost_usd"] == pytest.approx((300 * 1 + 200 * 0.1 + 500 * 10 + 100 * 2) / 1e6)
+    assert view.summary()["cache_write_tokens"] == 1000
+    assert cost_usd(Price(1, 2), Usage(1000, 100, 1100, 200, None, 500)) == pytest.approx(1200 / 1e6)
+
+
+def test_a_run_goes_on_over_parts_of_version_1(caching: Bench) -> None:
+    """Those with nothing left stay as they are; those with work left are written as version 2."""
+    caching.write(25)
+    caching.run()
+    parts = sorted((caching.out / "data").iterdir())
+    for part in parts:
+        as_version_1(part)
+    before = parts[0].read_bytes()
+    assert reading.look(caching.out).totals.ok == 25
+    caching.write(3, first=25)
+    view = caching.run()
+    assert (view.totals.ok, view.totals.cached_tokens, view.totals.cache_write_tokens) == (28, 5600, 1500)
+    assert view.totals.cost_usd == pytest.approx(28 * (300 * 1 + 200 * 0.1 + 500 * 10 + 100 * 2) / 1e6)
+    assert parts[0].read_bytes() == before
+    assert [pq.read_schema(part).metadata[b"batchmix.schema"] for part in parts] == [b"1", b"1", b"2"]
+    union = pa.concat_tables([pq.read_table(part) for part in parts], promote_options="default")
+    assert union["cache_write_tokens"].null_count == 25
+    assert union.num_rows == 28
+    for name in ("all.parquet", "all.jsonl", "all.csv"):
+        assert reading.export(caching.out, caching.root / name)[0] == 28
+    exported = pq.read_table(caching.root / "all.parquet")
+    assert exported.column_names == pq.read_schema(parts[2]).names
+    assert exported["cache_write_tokens"].to_pylist() == [None] * 25 + [500] * 3
+    caching.settings |= {"output": {"path": str(caching.root / "other")}, "reuse": {"from": [str(caching.out)]}}
+    assert caching.run().totals.reused == 28
