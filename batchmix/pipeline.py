@@ -16,6 +16,7 @@ from pathlib import Path
 from batchmix.arrow import set_up_arrow
 from batchmix.balance import Balance, shortage
 from batchmix.canary import draw_canary
+from batchmix.holding import locked_folder
 from batchmix.job import Job
 from batchmix.planning import estimated_usd
 from batchmix.preparing import Options, prepare
@@ -25,7 +26,6 @@ from batchmix.resume import drop_stale
 from batchmix.send.classify import judge
 from batchmix.sending import Call, send
 from batchmix.starts import exit_code, recorded
-from batchmix.store.rundir import locked_folder
 from batchmix.store.view import View, read_view
 
 _logger = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
         if options.canary:
             draw_canary(ready.dataset, ready.work, job, options.canary)
         with recorded(ready.work, layout, ready.prices, canary=bool(options.canary)):
+            layout.make_folders()
             ready.dataset.drop_stale_spools()
             drop_stale(layout, ready.work.stale)
             if ready.work.shards:

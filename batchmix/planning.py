@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from batchmix.balance import Balance, shortage
+from batchmix.holding import check_ours
 from batchmix.job import Job, Limits, Price
 from batchmix.preparing import Options, Ready, prepare
 from batchmix.records import Board, Request, Unsendable
@@ -136,6 +137,7 @@ def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
     """
     balance = Balance(job, secrets or Secrets())
     layout = Layout(Path(job.output.path))
+    check_ours(layout)
     with tempfile.TemporaryDirectory(prefix="batchmix-plan-") as spool:
         ready = prepare(job, layout, Path(spool), options, Board())
         work = ready.work

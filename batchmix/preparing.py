@@ -10,6 +10,7 @@ import msgspec
 from batchmix.errors import BatchmixError, JobError
 from batchmix.job import REHEARSAL, Job
 from batchmix.load import Cut, Dataset, open_dataset
+from batchmix.load.files import STDIN, find_sources
 from batchmix.pricing import Quotes
 from batchmix.records import Board
 from batchmix.resume import Resume, Work, check_same_run, known_scan
@@ -60,6 +61,7 @@ def prepare(job: Job, layout: Layout, spool: Path, options: Options, board: Boar
     known = layout.read_run()
     if known is not None:
         check_same_run(job, known, layout.root)
+    _refuse_own_files(job, layout)
     quotes = Quotes(job, known, _own_catalogue(behaviour) if behaviour else None)
     board.phase = "scanning"
     dataset = _input(job, spool, known, options, board)
@@ -77,6 +79,14 @@ def prepare(job: Job, layout: Layout, spool: Path, options: Options, board: Boar
         dataset.discard()
         raise
     return Ready(dataset, work, Prices(work.run.prices, work.models), reusable)
+
+
+def _refuse_own_files(job: Job, layout: Layout) -> None:
+    """Raise `JobError` where a run would read what it writes."""
+    own = [folder.resolve() for folder in (layout.data, layout.journal, layout.input, layout.evaluation)]
+    for source in find_sources(job.input.path):
+        if source.path != STDIN and any(Path(source.path).resolve().is_relative_to(folder) for folder in own):
+            raise JobError(f"input.path: {source.label} lies in the run's own folder; choose another with --out")
 
 
 def _input(job: Job, spool: Path, known: RunFile | None, options: Options, board: Board) -> Dataset:

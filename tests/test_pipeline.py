@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from batchmix.errors import InputChanged, InputError, JobError, ProviderStopped, RunError, RunLocked
-from batchmix.store.rundir import locked_folder
+from batchmix.holding import locked_folder
 from batchmix.store.schema import RESULT_SCHEMA
 from tests.conftest import Bench
 from tests.killing import VARYING

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,7 +23,7 @@ from batchmix.load.parquet import Cursor, ParquetInput
 from batchmix.load.parquet_scan import columns_read
 from batchmix.load.requests import Maker
 from batchmix.load.scan import Cut, Scan, Span
-from batchmix.load.spool import drop_others, piped
+from batchmix.load.spool import drop_others, piped, remove_spool
 from batchmix.load.streaming import STREAMING
 from batchmix.records import Request, Unsendable
 
@@ -133,7 +132,7 @@ class Dataset:
     def discard(self) -> None:
         """Remove what was spooled for this input, which was not accepted."""
         if self._new_spool is not None:
-            shutil.rmtree(self._new_spool, ignore_errors=True)
+            remove_spool(self._new_spool)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
@@ -248,7 +247,7 @@ def open_dataset(  # noqa: PLR0913 - the room's face; all but three are options
         return Dataset(job, scan, spool, new_spool, reserved)
     except BaseException:
         if new_spool is not None:
-            shutil.rmtree(new_spool, ignore_errors=True)
+            remove_spool(new_spool)
         raise
 
 

@@ -6,7 +6,8 @@ import contextlib
 import errno
 import hashlib
 import os
-import shutil
+import re
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,12 +31,16 @@ class Readable(Protocol):
         """Return some bytes; none at the end."""
 
 
+_FOLDER = re.compile(r"[0-9]{6,}(\.tmp)?")
+_FILE = re.compile(r"[0-9]{5,}\.jsonl")
+
+
 class Spool:
     """One spooling: a folder of its own below `root`, which appears there when it is whole."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        taken = [int(path.stem) for path in root.glob("*") if path.stem.isdigit()] if root.is_dir() else []
+        taken = [int(path.stem) for path in root.iterdir() if _FOLDER.fullmatch(path.name)] if root.is_dir() else []
         self.folder = root / f"{max(taken, default=0) + 1:06}"
         self._making = self.folder.with_suffix(".tmp")
 
@@ -51,7 +56,7 @@ class Spool:
                 if not self._making.exists():
                     self._root.mkdir(0o700, parents=True, exist_ok=True)
                     self._making.mkdir(0o700)
-                fd = os.open(self._making / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+                fd = os.open(self._making / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             stack.callback(os.close, fd)
             digest = self._copied(reading, fd, source)
         return str(self.folder / name), digest
@@ -75,15 +80,35 @@ class Spool:
 
     def discard(self) -> None:
         """Take away all that was spooled here."""
-        shutil.rmtree(self._making, ignore_errors=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_spool(self._making)
+        remove_spool(self.folder)
+
+
+def is_spool(path: Path) -> bool:
+    """Return whether a path is a folder that input was spooled into, and that holds nothing else."""
+    with contextlib.suppress(OSError):
+        return (
+            _FOLDER.fullmatch(path.name) is not None
+            and stat.S_ISDIR(path.lstat().st_mode)
+            and all(_FILE.fullmatch(file.name) and stat.S_ISREG(file.lstat().st_mode) for file in path.iterdir())
+        )
+    return False
+
+
+def remove_spool(path: Path) -> None:
+    """Remove a folder that input was spooled into, as far as it can be; anything else stays."""
+    with contextlib.suppress(OSError):
+        if is_spool(path):
+            for file in path.iterdir():
+                file.unlink()
+            path.rmdir()
 
 
 def drop_others(root: Path, keep: set[Path]) -> None:
     """Remove all spools but some."""
     for path in root.iterdir() if root.is_dir() else ():
         if path not in keep:
-            shutil.rmtree(path, ignore_errors=True)
+            remove_spool(path)
 
 
 def here(path: str, root: Path) -> str:

@@ -1,15 +1,25 @@
-"""What the room does with files in more than one place."""
+"""What the room does with files in more than one place.
+
+A file of ours is opened where it stands, never through a link; one that appears is made under a name that nobody has.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import secrets
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
-from batchmix.errors import NoSpace
+from batchmix.errors import NoSpace, RunError
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """The ways in which a system says that nothing more can be written."""
+PRIVATE = 0o600
+TEMPORARY = r"\.{}\.[0-9a-f]{{16}}\.tmp"
+"""A pattern of the names under which a file is written before it appears; its own name stands in the middle."""
 
 
 def allocate(fd: int, start: int, stop: int) -> None:
@@ -21,18 +31,65 @@ def allocate(fd: int, start: int, stop: int) -> None:
         start += os.pwrite(fd, bytes(min(stop - start, 1 << 20)), start)
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Give a file new content, all at once and durably, readable by its owner only. Raises `NoSpace`."""
-    temporary = path.with_name(path.name + ".tmp")
+def open_plain(path: Path, flags: int, mode: int = PRIVATE) -> int:
+    """Open a file of ours and return its descriptor; does not wait for the other end of a pipe.
+
+    Raises `RunError` for a link and for what is no plain file, else `OSError`.
+    """
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb") as file:  # noqa: PTH123 - opened with its mode above
-            file.write(data)
+        fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+    except OSError as error:
+        if not plain_or_absent(path):
+            raise not_plain(path) from error
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise not_plain(path)
+    return fd
+
+
+def plain_or_absent(path: Path) -> bool:
+    """Return whether a path is a plain file and no link, or nothing at all."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return True
+
+
+def not_plain(path: Path) -> RunError:
+    """Return the error for what stands where a file of ours should."""
+    what = f"a link to {path.readlink()}" if path.is_symlink() else "no plain file"
+    return RunError(f"{path}: is {what}; batchmix takes only files that it wrote there itself: move it away")
+
+
+@contextlib.contextmanager
+def appearing(path: Path, mode: int = PRIVATE, *, made_in: Path | None = None) -> Iterator[Path]:
+    """Give the name of a new, empty file; what is written there takes the place of `path` when the block ends well.
+
+    It is brought to the disk first. It is made beside `path`, or in another folder of the same disk. Raises `RunError`
+    where `path` is a link or no plain file, else `OSError`.
+    """
+    if not plain_or_absent(path):
+        raise not_plain(path)
+    temporary = (made_in or path.parent) / f".{path.name}.{secrets.token_hex(8)}.tmp"
+    os.close(open_plain(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+    try:
+        yield temporary
         sync_file(temporary)
         temporary.replace(path)
-        sync_folder(path.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the reason is what counts
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Give a file new content, all at once and durably, readable by its owner only. Raises `NoSpace`."""
+    try:
+        with appearing(path) as temporary:
+            temporary.write_bytes(data)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         if error.errno in NO_SPACE:
             raise NoSpace(f"no space left for {path}; make room and start the same command again") from error
         raise

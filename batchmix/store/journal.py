@@ -26,7 +26,7 @@ import msgspec
 
 from batchmix.errors import NoSpace
 from batchmix.records import Exchange, Key
-from batchmix.store.files import NO_SPACE, allocate
+from batchmix.store.files import NO_SPACE, allocate, open_plain
 
 # Inside a JSON string each quote is escaped, so neither pattern can match in one: not even in an answer that quotes us.
 _START = re.compile(rb'\{"e":"(?:sent|heard|ended)",')
@@ -212,6 +212,31 @@ def _salvaged(line: bytes, offset: int) -> Iterator[Line | Damage]:
         yield Damage(offset + end, len(line) - end)
 
 
+def has_event(path: Path) -> bool:
+    """Return whether a file is a journal of ours with anything in it. Raises `RunError` for a link."""
+    try:
+        with open_journal(path) as file:
+            return any(isinstance(found, Line) for found in read_lines(file))
+    except FileNotFoundError:
+        return False
+
+
+def is_foreign(path: Path) -> bool:
+    """Return whether a file holds things, and neither an event nor the beginning of one. Raises `RunError`."""
+    begin = b'{"e":"'
+    try:
+        with open_journal(path) as file:
+            head = next((line for line in file if line.strip(b"\0\n")), b"").strip(b"\0\n")[: len(begin)]
+    except FileNotFoundError:
+        return False
+    return not begin.startswith(head) and not has_event(path)
+
+
+def open_journal(path: Path) -> BinaryIO:
+    """Open a journal for reading. Raises `RunError` where it is a link or no plain file."""
+    return open(open_plain(path, os.O_RDONLY), "rb")  # noqa: PTH123 - no link is followed
+
+
 class Journal:
     """One file that is being appended to, by one thread; `sync` may be called from another.
 
@@ -227,7 +252,7 @@ class Journal:
     def __init__(self, path: Path, on_no_space: Callable[[], bool]) -> None:
         self.path = path
         self._on_no_space = on_no_space
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fd = open_plain(path, os.O_RDWR | os.O_CREAT)
         self._lock = threading.Lock()
         self._dirty = False
         whole = _whole_bytes(self._fd)

@@ -5,32 +5,38 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import socket
 import time
 from pathlib import Path
 
 from batchmix.errors import RunError, RunLocked
+from batchmix.store.files import open_plain
+
+_SIGNATURE = re.compile(rb"process [0-9]+ on [^\n]* since [^\n]*\n")
+_LONGEST = 1_000
 
 
 def take_lock(path: Path, what: str, *, wait: bool = False) -> int:
     """Lock a file, which is made with its folder if need be, until the returned descriptor is closed.
 
     Raises `RunLocked`, which says that another process works on `what`, unless `wait` is set; `RunError` where the
-    file can't be made.
+    file can't be made, or is not one of ours.
     """
     for _ in range(20):
         try:
             path.parent.mkdir(0o700, parents=True, exist_ok=True)
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = open_plain(path, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise RunError(f"{path}: can't be opened: {error.strerror}") from error
         try:
+            _check_ours(path, fd)
             fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
             time.sleep(0.02)  # `lock_holder` takes the lock for a moment to see whether it is free
             continue
-        except BaseException:  # a signal while it waited
+        except BaseException:  # not ours, or a signal while it waited
             os.close(fd)
             raise
         if _is_still(path, fd):
@@ -43,8 +49,8 @@ def take_lock(path: Path, what: str, *, wait: bool = False) -> int:
 def lock_holder(path: Path) -> str | None:
     """Return who holds a lock just now, or None."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+        fd = open_plain(path, os.O_RDONLY)
+    except (OSError, RunError):
         return None
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -55,23 +61,50 @@ def lock_holder(path: Path) -> str | None:
     return None
 
 
+def is_signed(path: Path) -> bool:
+    """Return whether there is a lock that a process of ours has held. Raises `RunError` for any other file there."""
+    try:
+        fd = open_plain(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return _check_ours(path, fd)
+    finally:
+        os.close(fd)
+
+
+def _check_ours(path: Path, fd: int) -> bool:
+    """Return whether a lock is signed. Raises `RunError` where it says other things than a lock of ours."""
+    text = os.pread(fd, _LONGEST, 0)
+    if _SIGNATURE.match(text) and len(text) < _LONGEST:
+        return True
+    if text or os.fstat(fd).st_nlink > 1:
+        raise RunError(f"{path}: is no lock that batchmix made; move it away, or choose another folder")
+    return False  # killed before it was signed
+
+
 def _is_still(path: Path, fd: int) -> bool:
     try:
-        return path.stat().st_ino == os.fstat(fd).st_ino
+        return path.lstat().st_ino == os.fstat(fd).st_ino
     except FileNotFoundError:
         return False
 
 
 def _sign(fd: int) -> None:
     since = time.strftime("%Y-%m-%d %H:%M:%S %z")
-    with contextlib.suppress(OSError):  # the text only informs
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode(), 0)
+    text = f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode()
+    with contextlib.suppress(OSError):  # it only informs; cut last, so that a lock is never without a signature again
+        os.pwrite(fd, text, 0)
+        os.ftruncate(fd, len(text))
 
 
 def _signature(path: Path) -> str:
     try:
-        text = path.read_text(errors="replace").strip()
-    except OSError:
+        fd = open_plain(path, os.O_RDONLY)
+    except (OSError, RunError):
         return "unknown process"
+    try:
+        text = os.pread(fd, _LONGEST, 0).decode(errors="replace").strip()
+    finally:
+        os.close(fd)
     return "".join(char for char in text if char.isprintable())[:200] or "unknown process"

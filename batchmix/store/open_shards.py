@@ -15,8 +15,9 @@ from batchmix.errors import NoSpace
 from batchmix.records import Exchange, Key
 from batchmix.store.firsts import Firsts, PartAnswers, firsts_in
 from batchmix.store.parts import list_parts, part_path, seal_part
+from batchmix.store.reserve import Reserve
 from batchmix.store.results import Price, Results, by_row
-from batchmix.store.rundir import Layout, Reserve
+from batchmix.store.rundir import Layout
 from batchmix.store.schema import PartFooter
 from batchmix.store.shard import Judge, Room, Shard
 
@@ -62,7 +63,7 @@ class OpenShards:
         self._blueprint = blueprint
         self._lanes = lanes
         self._on_error = on_error
-        self._reserve = Reserve(layout)
+        self._reserve = Reserve(layout.journal)
         self._room = Room()
         self._journals = layout.journals()
         self._open: dict[int, Shard] = {}
@@ -208,7 +209,7 @@ class OpenShards:
         batches = results.batches(plan.schema, plan.carried(shard.index), first, by_row(wanted, plan.models))
         seal_part(
             part_path(self._layout.data, shard.index),
-            self._layout.journal / f"{shard.index:05}.parquet.tmp",
+            self._layout.journal,
             plan.schema,
             batches,
             lambda: PartFooter(shard.index, first, stop, plan.digest(shard.index), plan.columns, results.totals),

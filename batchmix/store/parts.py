@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,14 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchmix.errors import NoSpace, RunError
-from batchmix.store.files import NO_SPACE, sync_file, sync_folder
+from batchmix.store.files import NO_SPACE, appearing, not_plain, plain_or_absent
 from batchmix.store.schema import PartFooter, footer_metadata, read_footer
 
 _GROUP_BYTES = 4 * 2**20
 """A row group is written when this much is waiting: large enough to scan fast, small enough to keep memory flat."""
 _GROUP_ROWS = 50_000
 _UNIQUE = frozenset({"row", "custom_id", "response", "reasoning", "request_id", "request_hash", "raw"})
-_NAME = re.compile(r"part-(\d{5,})\.parquet")
+_NAME = re.compile(r"part-([0-9]{5,})\.parquet")
 
 
 def part_path(data: Path, shard: int) -> Path:
@@ -27,9 +26,13 @@ def part_path(data: Path, shard: int) -> Path:
 
 
 def list_parts(data: Path) -> dict[int, Path]:
-    """Return the parts that are there, by shard."""
-    found = ((int(match[1]), path) for path in data.glob("part-*.parquet") if (match := _NAME.fullmatch(path.name)))
-    return dict(sorted(found))
+    """Return the parts that are there, by shard. Raises `RunError` where one is a link or no plain file."""
+    named = ((int(match[1]), path) for path in data.glob("part-*.parquet") if (match := _NAME.fullmatch(path.name)))
+    found = {shard: path for shard, path in sorted(named) if path == part_path(data, shard)}
+    for path in found.values():
+        if not plain_or_absent(path):
+            raise not_plain(path)
+    return found
 
 
 def read_part_footer(path: Path) -> PartFooter:
@@ -49,44 +52,37 @@ def read_part_schema(path: Path) -> pa.Schema:
 
 
 def write_rows(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch], pace: Callable[[], None]) -> None:
-    """Write batches to a Parquet file in row groups of a good size. `pace` is called between the batches."""
+    """Write batches to a Parquet file, which is there, in row groups of a good size; `pace` is called between them."""
     with _writer(path, schema) as writer:
         _write(writer, schema, batches, pace)
 
 
 def seal_part(
     path: Path,
-    temporary: Path,
+    made_in: Path,
     schema: pa.Schema,
     batches: Iterator[pa.RecordBatch],
     finish: Callable[[], PartFooter],
     pace: Callable[[], None],
 ) -> PartFooter:
-    """Write a part under a temporary name, bring it to the disk, and put it in place.
+    """Write a part in another folder, bring it to the disk, and put it in place.
 
     `finish` is called after the last batch and returns the footer. Repeatable from any point: what a crash leaves
-    behind is the temporary file, which the next try replaces. Raises `NoSpace`.
+    behind is a temporary file. Raises `NoSpace`.
     """
     try:
-        with _writer(temporary, schema) as writer:
+        with appearing(path, made_in=made_in) as temporary, _writer(temporary, schema) as writer:
             _write(writer, schema, batches, pace)
             footer = finish()
             writer.add_key_value_metadata(footer_metadata(footer))
-        sync_file(temporary)
-        temporary.rename(path)
-        sync_folder(path.parent)
     except OSError as error:
         if error.errno in NO_SPACE:
             raise NoSpace(f"no space left for {path}; make room and start the same command again") from error
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
     return footer
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    path.unlink(missing_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     # Columns in which hardly two values are the same: a dictionary of them costs time and saves nothing.
     repeating = [name for name in schema.names if name not in _UNIQUE]
     return pq.ParquetWriter(path, schema, compression="zstd", compression_level=1, use_dictionary=repeating)

@@ -1,14 +1,13 @@
-"""The run folder: its layout, its lock, `run.json`, and the space that is held back for a full disk."""
+"""The run folder: its layout, and `run.json`."""
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +15,14 @@ import msgspec
 import pyarrow as pa
 
 from batchmix import __version__
-from batchmix.errors import NoSpace, RunError
+from batchmix.errors import RunError
 from batchmix.job import Price
 from batchmix.records import Draw
-from batchmix.store.files import NO_SPACE, allocate, replace_file
-from batchmix.store.lock import lock_holder, take_lock
+from batchmix.store.files import open_plain, replace_file
+from batchmix.store.lock import lock_holder
 
 _VERSION = 1
-_RESERVE = "reserve"
-_JOURNAL_NAME = re.compile(r"(\d{5,})-(\d{3,})\.jsonl")
-_OURS = {
-    "data",
-    "journal",
-    "input",
-    "run.json",
-    "summary.json",
-    "lock",
-    "evaluation",
-    "report.html",
-    "run.json.tmp",
-    "summary.json.tmp",
-}
+_JOURNAL_NAME = re.compile(r"([0-9]{5,})-([0-9]{3,})\.jsonl")
 
 
 class Start(msgspec.Struct):
@@ -109,14 +95,33 @@ class Layout:
         """Return the journals that are there, by shard and lane."""
         found: dict[int, dict[int, Path]] = {}
         for path in sorted(self.journal.glob("*.jsonl")):
-            if match := _JOURNAL_NAME.fullmatch(path.name):
+            match = _JOURNAL_NAME.fullmatch(path.name)
+            if match and path == self.journal_path(int(match[1]), int(match[2])):
                 found.setdefault(int(match[1]), {})[int(match[2])] = path
         return found
+
+    def make_folders(self) -> None:
+        """Make the folders that a run writes into, once it has begun."""
+        for folder in (self.data, self.journal):
+            folder.mkdir(0o700, exist_ok=True)
+
+    def check_folders(self) -> None:
+        """Raise `RunError` where one of a run's folders is a link, or a file: what it holds would not be the run's."""
+        for folder in (self.data, self.journal, self.input, self.evaluation):
+            if folder.is_symlink():
+                raise RunError(
+                    f"{folder}: is a link to {folder.readlink()}; a run keeps its files in its own folder, which may"
+                    " itself be a link: move it there as a whole"
+                )
+            if folder.exists() and not folder.is_dir():
+                raise RunError(f"{folder}: is a file, where a run has a folder; move it away")
 
     def read_run(self) -> RunFile | None:
         """Return `run.json`, or None where there is none. Raises `RunError` if it is not ours."""
         try:
-            run = msgspec.json.decode(self.run_json.read_bytes(), type=RunFile)
+            self.check_folders()
+            with open(open_plain(self.run_json, os.O_RDONLY), "rb") as file:  # noqa: PTH123 - no link is followed
+                run = msgspec.json.decode(file.read(), type=RunFile)
         except FileNotFoundError:
             return None
         except NotADirectoryError:
@@ -145,86 +150,9 @@ def run_folders(root: Path) -> list[Path]:
     return sorted(path.parent for pattern in ("*/run.json", "*/*/run.json") for path in root.glob(pattern))
 
 
-@contextlib.contextmanager
-def locked_folder(root: Path, *, wait: bool = False) -> Iterator[Layout]:
-    """Hold a run folder, which is made if need be; nobody else can hold it until the block ends.
-
-    A folder that was made here and that came to nothing is taken away again. Raises `RunError` where the folder is
-    not one for a run, and `RunLocked`, with the holder's name, where another process works on it and `wait` is not set.
-    """
-    layout = Layout(root)
-    _make_folder(root)
-    lock = take_lock(layout.lock, str(root), wait=wait)
-    try:
-        strange = sorted(path.name for path in root.iterdir() if path.name not in _OURS)
-        if strange and not layout.run_json.exists():
-            raise RunError(f"{root}: is no run folder, it holds {strange[0]!r}; choose another with --out")
-        for folder in (layout.data, layout.journal):
-            folder.mkdir(0o700, exist_ok=True)
-        for left in [layout.journal / _RESERVE, *layout.journal.glob("*.tmp"), *root.glob("*.json.tmp")]:
-            left.unlink(missing_ok=True)  # by a kill
-        yield layout
-    finally:
-        if not layout.run_json.exists():
-            _take_away(layout)
-        os.close(lock)
-
-
-def _make_folder(root: Path) -> None:
-    try:
-        root.parent.mkdir(parents=True, exist_ok=True)
-        root.mkdir(0o700, exist_ok=True)
-    except FileExistsError:
-        raise RunError(f"{root}: is a file; the output is a folder") from None
-    except OSError as error:
-        raise RunError(f"{root}: can't be made: {error.strerror}") from error
-
-
-def _take_away(layout: Layout) -> None:
-    """Remove what was made for a run that never began; what holds anything stays."""
-    for folder in (layout.data, layout.journal, layout.input):
-        with contextlib.suppress(OSError):
-            folder.rmdir()
-    with contextlib.suppress(OSError):
-        if [path.name for path in layout.root.iterdir()] == ["lock"]:
-            layout.lock.unlink()
-            layout.root.rmdir()
-
-
 def holder(layout: Layout) -> str | None:
     """Return who works on a run folder just now, or None."""
     return lock_holder(layout.lock)
-
-
-class Reserve:
-    """Disk space that is let go when there is no more, so that what is in flight can still be kept."""
-
-    def __init__(self, layout: Layout) -> None:
-        self._path = layout.journal / _RESERVE
-
-    def hold(self, size: int) -> None:
-        """Take the space. Raises `NoSpace` where there is not that much."""
-        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            allocate(fd, 0, size)
-        except OSError as error:
-            self._path.unlink()
-            if error.errno in NO_SPACE:
-                message = (
-                    f"no space left: {self._path.parent} needs {size >> 20} MB free to keep what is in flight safe"
-                )
-                raise NoSpace(f"{message}; make room and start the same command again") from error
-            raise
-        finally:
-            os.close(fd)
-
-    def release(self) -> bool:
-        """Give the space back; return whether there was any."""
-        try:
-            self._path.unlink()
-        except FileNotFoundError:
-            return False
-        return True
 
 
 def now_text() -> str:

@@ -27,7 +27,19 @@ from batchmix.records import (
     Usage,
 )
 from batchmix.store.files import sync_folder
-from batchmix.store.journal import Damage, Ended, Event, Heard, Journal, Line, Sent, decode_line, heard, read_lines
+from batchmix.store.journal import (
+    Damage,
+    Ended,
+    Event,
+    Heard,
+    Journal,
+    Line,
+    Sent,
+    decode_line,
+    heard,
+    open_journal,
+    read_lines,
+)
 from batchmix.store.schema import read_footer
 from batchmix.store.totals import Totals, Untold
 
@@ -210,7 +222,7 @@ class Shard:
     def _file(self, lane: int) -> BinaryIO:
         file = self._reading.get(lane)
         if file is None:
-            file = self._reading[lane] = self._journals[lane].open("rb")
+            file = self._reading[lane] = open_journal(self._journals[lane])
         return file
 
     def event(self, place: Place) -> Event:
@@ -227,7 +239,7 @@ class Shard:
             return None
         place = entry.result
         # By a file of its own: the sealing thread closes the others, and takes the journals away.
-        with contextlib.suppress(FileNotFoundError), self._journals[place.lane].open("rb") as file:
+        with contextlib.suppress(FileNotFoundError), open_journal(self._journals[place.lane]) as file:
             event = decode_line(os.pread(file.fileno(), place.length, place.offset))
             return event if isinstance(event, Heard) else None
         return None
