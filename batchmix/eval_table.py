@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -110,10 +109,6 @@ class Judge(_Scorer, frozen=True, kw_only=True, tag="judge"):
 
 
 Scorer = Exact | Includes | Regex | Number | Choice | Json | Similarity | Own | Judge
-KINDS: dict[str, type] = {
-    str(kind.__struct_config__.tag): kind
-    for kind in (Exact, Includes, Regex, Number, Choice, Json, Similarity, Own, Judge)
-}
 Metric = Literal["score", "answered", "refused", "cost_usd", "latency_s", "response_chars"]
 LESS_IS_BETTER = frozenset({"refused", "cost_usd", "latency_s", "response_chars"})
 
@@ -162,26 +157,6 @@ class Eval(msgspec.Struct, frozen=True):
                     f"eval: there is no column {column!r} in the output; targets and groups are carried columns (see"
                     " input.columns)"
                 )
-
-
-def tables_in(raw: Any) -> Iterator[tuple[str, Mapping[str, Any], type]]:
-    """Yield the tables of a raw `[eval]`: the words before their keys, the table, and what it may hold."""
-    if not isinstance(raw, Mapping):
-        return
-    yield "eval.", raw, Eval
-    for entry in _tables(raw.get("scorers")):
-        kind = entry.get("kind")
-        if kind not in KINDS:
-            near = difflib.get_close_matches(str(kind), KINDS, n=1)
-            meant = f"did you mean {near[0]}?" if near else f"known are {', '.join(KINDS)}"
-            raise JobError(f"eval.scorers.kind: {kind!r} is no kind of scorer; {meant}")
-        yield "eval.scorers.", {key: value for key, value in entry.items() if key != "kind"}, KINDS[kind]
-    for entry in _tables(raw.get("guards")):
-        yield "eval.guards.", entry, Guard
-
-
-def _tables(raw: Any) -> list[Mapping[str, Any]]:
-    return [entry for entry in raw if isinstance(entry, Mapping)] if isinstance(raw, list) else []
 
 
 def checked_eval(table: Eval, models: tuple[str, ...]) -> Eval:

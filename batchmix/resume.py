@@ -126,7 +126,7 @@ class Resume:
             parts = [f"ask again for {again} answers that are there"] * bool(again)
             parts += [f"drop {gone} answers of rows or models that it no longer asks for"] * bool(gone)
             raise RunError(
-                f"{folder}: the job or its input has changed since; going on would {' and '.join(parts)}."
+                f"{folder}: {self._what_changed(known)}; going on would {' and '.join(parts)}."
                 " Add --update to do that, or choose another folder with --out"
             )
         if self._footers and known.columns != self._digests.columns:
@@ -135,6 +135,13 @@ class Resume:
                 " --update to write the finished parts again with them (nothing is asked again), or choose another"
                 " folder with --out"
             )
+
+    def _what_changed(self, known: RunFile) -> str:
+        limit = self._dataset.scan.limit
+        same = (known.requests, known.columns) == (self._digests.requests, self._digests.columns)
+        if limit is None or limit >= known.rows or not same:
+            return "the job or its input has changed since"
+        return f"--limit {limit} is another than before: this run is about {known.rows:,} rows (--limit {known.rows})"
 
     def _same_requests(self, index: int) -> bool:
         known = index < len(self._dataset.scan.spans)

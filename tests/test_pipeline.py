@@ -98,9 +98,19 @@ def test_a_limit_is_the_beginning_of_the_whole(bench: Bench) -> None:
     bench.run()
     assert [row["row"] for row in bench.rows()] == list(range(25))
     assert bench.standin.asked() == 25
-    with pytest.raises(RunError, match=r"drop 12 answers"):
+    with pytest.raises(RunError, match=r"drop 12 answers") as refused:
         bench.run(limit=13)
+    assert "--limit 13 is another than before: this run is about 25 rows" in str(refused.value)
+    assert "changed" not in str(refused.value)
     assert len(bench.rows()) == 25
+    bench.settings["params"] = {"temperature": 0}
+    with pytest.raises(RunError, match="the job or its input has changed"):
+        bench.run(limit=13)
+    del bench.settings["params"]
+    bench.run(limit=30)
+    assert bench.standin.asked() == 25
+    bench.run(limit=13, update=True)
+    assert len(bench.rows()) == 13
 
 
 def test_a_changed_request_is_refused_with_the_count_until_update(bench: Bench) -> None:

@@ -9,6 +9,7 @@ import importlib
 import signal
 import sys
 import traceback
+from pathlib import Path
 from types import FrameType
 
 import click
@@ -46,6 +47,14 @@ class _Commands(click.Group):
         command: click.Command = importlib.import_module(f"batchmix.cli.{cmd_name}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name in _COMMANDS or name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        raise click.UsageError(f"there is no command {name!r}{_meant(name)}", ctx)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
@@ -75,9 +84,12 @@ def _main() -> int:
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else nohup wants it to live on
         signal.signal(signal.SIGHUP, _interrupt)
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(sys.argv[1:] or ["--help"], standalone_mode=False)
     except click.exceptions.Exit as error:
         return error.exit_code
+    except click.NoSuchOption as error:
+        complain(_unknown_option(error))
+        return 2
     except click.ClickException as error:
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "batchmix"
         complain(f"{error.format_message()}\nTry {where} --help.")
@@ -95,6 +107,31 @@ def _main() -> int:
         complain(f"this is a fault of batchmix; what was answered is kept\n{shield(traceback.format_exc())}")
         return 3
     return code if isinstance(code, int) else 0
+
+
+def _meant(name: str) -> str:
+    """Return which command may be meant: people leave out `run`, too."""
+    from batchmix.job import meant
+
+    near = meant(name, _COMMANDS)
+    if near:
+        return f"; did you mean batchmix {near}?"
+    if Path(name).suffix or Path(name).exists():
+        return f"; did you mean batchmix run {name}?"
+    return f"; there are {', '.join(_COMMANDS)}"
+
+
+def _unknown_option(error: click.NoSuchOption) -> str:
+    """Return what is wrong with an option, which may only stand in the wrong place."""
+    ctx = error.ctx
+    if ctx and ctx.command is cli:
+        called = [word for word in sys.argv[1:] if word in _COMMANDS]
+        for name in called[:1] or _COMMANDS:
+            command = cli.get_command(ctx, name)
+            if command and any(error.option_name in option.opts for option in command.params):
+                return f"{error.option_name} stands after the command: batchmix {name} … {error.option_name} …"
+    where = ctx.command_path if ctx else "batchmix"
+    return f"{error.format_message()}\nTry {where} --help."
 
 
 def _interrupt(number: int, _: FrameType | None) -> None:

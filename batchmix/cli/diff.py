@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from batchmix.cli.options import verbose_option
+from batchmix.cli.options import LocalPath, verbose_option
 from batchmix.cli.output import log_to_stderr, say, say_json
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 @click.command("diff")
-@click.argument("before", metavar="RUN_A", type=click.Path(path_type=Path))
-@click.argument("after", metavar="RUN_B", type=click.Path(path_type=Path))
+@click.argument("before", metavar="RUN_A", type=LocalPath())
+@click.argument("after", metavar="RUN_B", type=LocalPath())
 @click.option("--show", default=5, show_default=True, metavar="N", type=click.IntRange(min=0),
               help="How many answers that got worse, and better, to show of each model and scorer.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the diff as JSON.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from batchmix.cli.options import verbose_option
+from batchmix.cli.options import Choice, LocalPath, verbose_option
 from batchmix.cli.output import complain, keep_secret, log_to_stderr, say, say_json
 from batchmix.errors import Interrupted, JobError, Stopped
 from batchmix.eval_table import Eval, Judge
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 @click.command("eval")
-@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
-@click.argument("job_file", metavar="[JOB.toml]", required=False, type=click.Path(path_type=Path))
+@click.argument("folder", metavar="RUN", type=LocalPath())
+@click.argument("job_file", metavar="[JOB.toml]", required=False, type=LocalPath())
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override any setting of the job file.")
 @click.option(
     "--progress",
-    type=click.Choice(["auto", "bar", "log", "none"]),
+    type=Choice(["auto", "bar", "log", "none"]),
     default="auto",
     show_default=True,
     help="How to show that a judge is asked: a bar, a line every 30 s, or nothing.",

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import click
 
-from batchmix.cli.options import verbose_option
+from batchmix.cli.options import Choice, LocalPath, verbose_option
 from batchmix.cli.output import complain, log_to_stderr, say
 
 
 @click.command("export")
-@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="RUN", type=LocalPath())
+@click.argument("file", metavar="FILE", type=LocalPath())
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["name", "openai-batch"]),
+    type=Choice(["name", "openai-batch"]),
     default="name",
     show_default=True,
     help="As the file's name says, or as the output and error files of an OpenAI batch.",

@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from batchmix.job import Job, merge_settings, parse_setting, read_job
+from batchmix.job import Job, checked_local, meant, merge_settings, parse_setting, read_job
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class LocalPath(click.Path):
+    """A path of this machine, as a `Path`; an address such as s3:// is refused, since it would become a folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path. Raises `JobError`."""
+        what = param.human_readable_name if param else "path"
+        here = checked_local(os.fspath(value), what, "give a path on this machine, and copy from it or to it")
+        return super().convert(here, param, ctx)
+
+
+class Choice(click.Choice[str]):
+    """One of a few words; a wrong one is told with the nearest that is right."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the word. Raises `click.BadParameter`."""
+        near = meant(str(value), self.choices)
+        if near and near != value:
+            self.fail(f"{value!r} is none of {', '.join(self.choices)}; did you mean {near}?", param, ctx)
+        return super().convert(value, param, ctx)
+
 
 _JOB_OPTIONS = [
     click.argument("source", metavar="JOB.toml|INPUT"),
@@ -26,7 +52,7 @@ _JOB_OPTIONS = [
     click.option("--concurrency", type=int, help="The most requests in flight.  [default: 512]"),
     click.option("--deadline", type=float, metavar="S", help="Stop after so many seconds; what has no answer is left."),
     click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override any setting of the job."),
-    click.option("--bad-rows", type=click.Choice(["refuse", "reject"]), default="refuse", show_default=True,
+    click.option("--bad-rows", type=Choice(["refuse", "reject"]), default="refuse", show_default=True,
                  help="Refuse a file with bad rows, or give each of them a result of its own."),
 ]  # fmt: skip
 _FLAGS = {
@@ -61,7 +87,7 @@ def job_from(source: str, settings: tuple[str, ...], flags: dict[str, Any]) -> J
     for flag, key in _FLAGS.items():
         if flags[flag] is not None:
             given.append(_nested(key, flags[flag]))
-    path = Path(source)
+    path = Path(checked_local(source, "JOB.toml", "copy the job file here first") if is_job else source)
     night = flags["date"].date() if flags["date"] else None
     return read_job(path if is_job else None, merge_settings(given), night=night)
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from batchmix.cli.options import verbose_option
+from batchmix.cli.options import LocalPath, verbose_option
 from batchmix.cli.output import log_to_stderr, say
 
 
 @click.command("report")
-@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--against", metavar="RUN", type=click.Path(path_type=Path), help="A run to compare it with.")
+@click.argument("folder", metavar="RUN", type=LocalPath())
+@click.option("--against", metavar="RUN", type=LocalPath(), help="A run to compare it with.")
 @verbose_option
 def command(folder: Path, *, against: Path | None, verbose: int) -> int:
     """Write RUN/report.html: one page with scores, models, and how they went; it needs no other file and no script.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from batchmix.cli.options import job_from, job_options, verbose_option
+from batchmix.cli.options import Choice, job_from, job_options, verbose_option
 from batchmix.cli.output import complain, keep_secret, log_to_stderr, say, say_json
 from batchmix.errors import BatchmixError, BudgetSpent, JobRefused, Stopped, UsageError
 from batchmix.job import Job
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     "--canary", type=click.IntRange(min=1), metavar="N", help="Send N rows first, and say what the rest will cost."
 )
 @click.option("--yes", is_flag=True, help="Go on after the canary without being asked.")
-@click.option("--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", show_default=True,
+@click.option("--progress", type=Choice(["auto", "bar", "log", "none"]), default="auto", show_default=True,
               help="A bar, a line every 30 s, or nothing.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--scheduled", is_flag=True, hidden=True)

@@ -9,18 +9,18 @@ from typing import Any
 
 import click
 
-from batchmix.cli.options import verbose_option
+from batchmix.cli.options import Choice, LocalPath, verbose_option
 from batchmix.cli.output import complain, log_to_stderr
 from batchmix.redact import read_secrets
 from batchmix.schedule.units import Kind
 
 
 @click.command("schedule")
-@click.argument("paths", metavar="JOB.toml...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", metavar="JOB.toml...", nargs=-1, required=True, type=LocalPath())
 @click.option("--once", is_flag=True, help="Run what is due, then end.")
-@click.option("--state", type=click.Path(path_type=Path), metavar="DIR", default=Path("runs/schedule"),
+@click.option("--state", type=LocalPath(), metavar="DIR", default=Path("runs/schedule"),
               show_default=True, help="The folder that says what ran when, a file for each job.")  # fmt: skip
-@click.option("--print", "printed", type=click.Choice([kind.value for kind in Kind]),
+@click.option("--print", "printed", type=Choice([kind.value for kind in Kind]),
               help="Print what another scheduler needs to call it, and run nothing.")  # fmt: skip
 @verbose_option
 def command(paths: tuple[Path, ...], **options: Any) -> int:

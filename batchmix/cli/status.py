@@ -7,18 +7,18 @@ from typing import Any
 
 import click
 
-from batchmix.cli.options import verbose_option
+from batchmix.cli.options import LocalPath, verbose_option
 from batchmix.cli.output import log_to_stderr, say, say_json
 
 
 @click.command("status")
-@click.argument("folder", metavar="RUN|NAME", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="RUN|NAME", type=LocalPath())
 @click.option(
     "--root",
     default="runs",
     show_default=True,
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     help="Where the runs of the job NAME are looked for.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")

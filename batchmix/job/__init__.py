@@ -4,7 +4,10 @@
 `Job` in which everything is known to be of its type, or raises `JobError` in words that name the setting.
 """
 
-from batchmix.job.file import checked_url, merge_settings, parse_setting, read_job
+from batchmix.job.file import checked_url, read_job
+from batchmix.job.nearest import meant, meant_file
+from batchmix.job.paths import checked_local
+from batchmix.job.settings import merge_settings, parse_setting
 from batchmix.job.values import (
     DEFAULT_BASE_URL,
     MOST_USD,
@@ -39,7 +42,10 @@ __all__ = [
     "Retry",
     "Reuse",
     "Timeouts",
+    "checked_local",
     "checked_url",
+    "meant",
+    "meant_file",
     "merge_settings",
     "parse_setting",
     "read_job",

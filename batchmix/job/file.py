@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import datetime
 import os
 import re
@@ -16,10 +17,23 @@ import msgspec
 from batchmix.cron import nominal_date
 from batchmix.errors import JobError
 from batchmix.eval_table import checked_eval
+from batchmix.job.mistakes import Mistake, mistakes_in
+from batchmix.job.nearest import meant_file
+from batchmix.job.paths import absolute, checked_local
 from batchmix.job.places import Places
-from batchmix.job.table import JobTable, ModelEntry, ProviderTable, check_finite, check_keys, converted
+from batchmix.job.settings import merged
+from batchmix.job.table import JobTable, ModelEntry, ProviderTable
 from batchmix.job.values import DEFAULT_BASE_URL, REHEARSAL, Input, Job, Model, Output, Provider
 
+_BEFORE, _SHOWN = 50, 72
+"""So many characters of a line with an error are shown, and so many of them before the error."""
+_MAY_BE_A_KEY = re.compile(r"(?=[^\s\"']*\d)[\w-]{12,}")
+_MOST = 30
+"""So many mistakes are shown."""
+_TOML_HINTS = {
+    "Invalid value": "; a text stands in quotes",
+    "Illegal character '\\n'": "; is a closing quote missing?",
+}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
@@ -37,57 +51,74 @@ def read_job(
     try:
         text = _read_text(path) if path else ""
         raw = _parsed(text)
-        check_keys(raw)
-        if path and isinstance(raw.get("input"), dict) and isinstance(raw["input"].get("path"), str):
-            raw["input"]["path"] = _absolute(raw["input"]["path"], path.parent)
-        raw = _merged(raw, settings)
-        check_keys(raw)
-        check_finite(raw, "")
-        table = converted(raw)
-        job = _checked(table, path, environ, night)
-        return _placed(job, Places(path, text, settings))
     except JobError as error:
-        raise JobError(f"{path}: {error}" if path else str(error)) from error.__cause__
+        raise JobError(f"{path}{error}") from error.__cause__
+    places = Places(path, text, settings)
+    raw = merged(raw, settings)
+    _check(raw, places)
+    try:
+        table = msgspec.convert(raw, JobTable)
+        source = _checked_input(table.input, _folder(path, settings))
+        return _placed(_checked(table, source, path, environ, night), places)
+    except JobError as error:
+        setting = str(error).partition(":")[0].split(".")
+        raise JobError(f"{places.of(tuple(setting))}{error}") from error.__cause__
 
 
-def parse_setting(text: str) -> dict[str, Any]:
-    """Return `limits.concurrency=64` as `{"limits": {"concurrency": 64}}`; what is no TOML value is a string."""
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise JobError("--set takes KEY=VALUE, such as --set limits.concurrency=64")
-    quoted = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    for candidate in (value, quoted):
-        try:
-            return tomllib.loads(f"{key.strip()} = {candidate}")
-        except tomllib.TOMLDecodeError:
-            continue
-    raise JobError("--set takes KEY=VALUE with a dotted key, such as --set limits.concurrency=64")
-
-
-def merge_settings(settings: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return nested settings as one; later ones go before earlier ones."""
-    merged: dict[str, Any] = {}
-    for setting in settings:
-        merged = _merged(merged, setting)
-    return merged
+def _check(raw: Mapping[str, Any], places: Places) -> None:
+    """Raise `JobError` with all that is wrong with the settings, each with its line."""
+    found = mistakes_in(raw)
+    if "model" in raw and "models" in raw:
+        found.append(Mistake(("models",), "give either model or [[models]], not both"))
+    texts = [f"{places.of(mistake.at)}{mistake.text}" for mistake in found]
+    if len(texts) == 1:
+        raise JobError(texts[0])
+    if texts:
+        more = [f"and {len(texts) - _MOST} more"] if len(texts) > _MOST else []
+        raise JobError("\n  ".join([f"{len(texts)} settings of the job are wrong:", *texts[:_MOST], *more]))
 
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
     except FileNotFoundError:
-        raise JobError("no such job file") from None
-    except OSError as error:
-        raise JobError(f"can't read the job file: {error.strerror}") from error
+        raise JobError(f": no such job file{meant_file(path, '.toml')}") from None
+    except IsADirectoryError:
+        raise JobError(": is a folder; a job is a file that ends in .toml") from None
+    except (OSError, ValueError) as error:
+        raise JobError(f": can't read the job file: {getattr(error, 'strerror', None) or error}") from error
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise JobError(": is UTF-16 text; save it as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise JobError("the job file is not UTF-8 text") from error
+        line = data.count(b"\n", 0, error.start) + 1
+        raise JobError(f":{line}: is not UTF-8 text") from error
+    return text.replace("\r\n", "\n")
 
 
 def _parsed(text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise JobError(f"not valid TOML: {error}") from error
+        raise JobError(_shown(str(error), text)) from error
+    except RecursionError as error:
+        raise JobError(": is nested too deeply") from error
+
+
+def _shown(reason: str, text: str) -> str:
+    """Return what is wrong with a TOML text, and the place in its line, in which no secret shows."""
+    what, at, place = reason.partition(" (at ")
+    found = re.fullmatch(r"line (\d+), column (\d+)\)", place)
+    lines = text.split("\n")
+    number, column = (int(found[1]), int(found[2])) if found else (len(lines), len(lines[-1]) + 1)
+    if not at:
+        return f": is not valid TOML: {reason}"
+    line = lines[number - 1] if number <= len(lines) else ""
+    begin = max(0, min(column - 1, len(line)) - _BEFORE)
+    piece = _MAY_BE_A_KEY.sub(lambda run: "*" * len(run[0]), line.replace("\t", " "))[begin : begin + _SHOWN]
+    hint = _TOML_HINTS.get(what, "")
+    return f":{number}: is not valid TOML: {what}{hint}\n  {piece}\n  {' ' * (column - 1 - begin)}^"
 
 
 def _placed(job: Job, places: Places) -> Job:
@@ -100,19 +131,9 @@ def _placed(job: Job, places: Places) -> Job:
     return msgspec.structs.replace(job, models=models, places=of_job)
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        old = merged.get(key)
-        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
-    return merged
-
-
-def _absolute(path: str, folder: Path) -> str:
-    return path if path == "-" or "://" in path else os.path.abspath(folder / Path(path).expanduser())  # noqa: PTH100 - keeps globs and links as they are
-
-
-def _checked(table: JobTable, path: Path | None, environ: Mapping[str, str], night: datetime.date | None) -> Job:
+def _checked(
+    table: JobTable, source: Input, path: Path | None, environ: Mapping[str, str], night: datetime.date | None
+) -> Job:
     name = table.name if table.name is not None else _default_name(path, table.input.path)
     if not re.fullmatch(r"[^/\x00-\x1f\x7f]{1,200}", name) or name in {".", ".."}:
         raise JobError("name: must be a plain name of 1 to 200 characters without / in it")
@@ -121,6 +142,10 @@ def _checked(table: JobTable, path: Path | None, environ: Mapping[str, str], nig
     date = night or nominal_date(table.schedule, datetime.datetime.now(datetime.UTC))
     if table.reuse.dedupe and not table.output.raw:
         raise JobError("reuse.dedupe: takes answers from the column raw, which output.raw = false leaves out")
+    for folder in table.reuse.folders:
+        checked_local(folder, "reuse.from", "copy that run here first")
+    if table.eval and table.eval.against:
+        checked_local(table.eval.against, "eval.against", "copy that run here first")
     models = _models(table)
     if models and table.input.model is not None:
         raise JobError("input.model: the rows name their models there; take model and [[models]] out, or input.model")
@@ -132,7 +157,7 @@ def _checked(table: JobTable, path: Path | None, environ: Mapping[str, str], nig
         samples=table.samples,
         params=table.params,
         limits=table.limits,
-        input=_checked_input(table.input),
+        input=source,
         provider=_checked_provider(table.provider, environ),
         retry=table.retry,
         timeouts=table.timeouts,
@@ -183,16 +208,21 @@ def _check_params(params: Mapping[str, Any]) -> None:
         raise JobError(f"params: {error}") from error
 
 
-def _checked_input(source: Input) -> Input:
-    if "://" in source.path:
-        raise JobError(
-            f"input.path: {source.path.partition('://')[0]}:// is not supported yet; copy the file here first"
-        )
+def _folder(path: Path | None, settings: Mapping[str, Any]) -> Path:
+    """Return where the input's path begins: at the job file that says it, else at the working directory."""
+    given = settings.get("input")
+    return Path.cwd() if path is None or (isinstance(given, Mapping) and "path" in given) else path.parent
+
+
+def _checked_input(source: Input, folder: Path) -> Input:
     if source.messages is not None and (source.prompt is not None or source.system is not None):
         raise JobError("input: give either messages, or prompt and system, not both")
     if source.messages is not None and not source.messages:
         raise JobError("input.messages: is empty")
-    return msgspec.structs.replace(source, path=_absolute(source.path, Path.cwd()))
+    if source.path == "-":
+        return source
+    path = absolute(checked_local(source.path, "input.path", "copy the file here first"), folder, "input.path")
+    return msgspec.structs.replace(source, path=path)
 
 
 def _checked_provider(table: ProviderTable, environ: Mapping[str, str]) -> Provider:
@@ -236,4 +266,4 @@ def _output_path(template: str, name: str, date: datetime.date) -> str:
 
     if not template.strip():
         raise JobError("output.path: is empty")
-    return _absolute(re.sub(r"\{(\w*)\}", value, template), Path.cwd())
+    return absolute(checked_local(re.sub(r"\{(\w*)\}", value, template), "output.path"), Path.cwd(), "output.path")

@@ -22,6 +22,18 @@ class Places:
         self._lines = lines_of(text)
         self._settings = settings
 
+    def of(self, at: KeyPath) -> str:
+        """Return where a setting was given, as a message begins with it: `job.toml:12: `; empty for one of a call."""
+        given: Any = self._settings
+        for key in at:
+            given = given.get(key) if isinstance(given, Mapping) else None
+        within = [line for path, line in self._lines.items() if path[: len(at)] == at]
+        above = [self._lines[at[:end]] for end in range(len(at) - 1, 0, -1) if at[:end] in self._lines]
+        line = next(iter(within + above), None)
+        if given is not None or self._file is None:
+            return ""
+        return f"{self._file}: " if line is None else f"{self._file}:{line}: "
+
     def of_job(self) -> dict[str, str]:
         """Return the places of what stands in `[params]`."""
         return self._in_file("params") | {key: f"--set params.{key}" for key in self._settings.get("params", {})}

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-import math
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
 
 from batchmix.cron import Schedule
-from batchmix.errors import JobError
-from batchmix.eval_table import Eval, tables_in
+from batchmix.eval_table import Eval
 from batchmix.job.values import Budget, Count, Input, Limits, Price, Retry, Reuse, Timeouts
 
 
@@ -60,82 +56,3 @@ class JobTable(msgspec.Struct, frozen=True):
     output: OutputTable = OutputTable()
     schedule: Schedule | None = None
     eval: Eval | None = None
-
-
-_TABLES: dict[str, type] = {
-    "input": Input,
-    "provider": ProviderTable,
-    "limits": Limits,
-    "retry": Retry,
-    "timeouts": Timeouts,
-    "budget": Budget,
-    "reuse": Reuse,
-    "output": OutputTable,
-    "schedule": Schedule,
-}
-
-
-def check_keys(raw: Mapping[str, Any]) -> None:
-    """Raise `JobError` for a key that there is not, and name the nearest that there is."""
-    _check(raw, JobTable, "")
-    for name, table in _TABLES.items():
-        if isinstance(raw.get(name), Mapping):
-            _check(raw[name], table, f"{name}.")
-    for prefix, entry, kind in tables_in(raw.get("eval")):
-        _check(entry, kind, prefix)
-    prices = raw.get("prices")
-    for model, price in prices.items() if isinstance(prices, Mapping) else ():
-        if isinstance(price, Mapping):
-            _check(price, Price, f'prices."{model}".')
-    models = raw.get("models")
-    for entry in models if isinstance(models, list) else ():
-        if isinstance(entry, Mapping):
-            _check(entry, ModelEntry, "models.")
-            for key, inner in {"limits": Limits, "prices": Price}.items():
-                if isinstance(entry.get(key), Mapping):
-                    _check(entry[key], inner, f"models.{key}.")
-
-
-def _check(raw: Mapping[str, Any], table: type, prefix: str) -> None:
-    known = {field.encode_name for field in msgspec.structs.fields(table)}
-    for key in raw:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f"did you mean {prefix}{near[0]}?" if near else f"known are {', '.join(sorted(known))}"
-            raise JobError(f"unknown setting {prefix}{key}: {hint}")
-
-
-def check_finite(value: Any, place: str) -> None:
-    """Raise `JobError` for `inf` and `nan`, which TOML has and JSON does not, anywhere in the file."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise JobError(f"{place}: {value} is no number to count with; where nothing is to bound it, leave it out")
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            check_finite(inner, f"{place}.{key}" if place else key)
-    elif isinstance(value, list):
-        for inner in value:
-            check_finite(inner, place)
-
-
-def converted(raw: Mapping[str, Any]) -> JobTable:
-    """Return the table with all values of their types. Raises `JobError`."""
-    if "input" not in raw or (isinstance(raw["input"], Mapping) and "path" not in raw["input"]):
-        raise JobError("input.path is missing: the JSONL or Parquet file with the rows")
-    if "model" in raw and "models" in raw:
-        raise JobError("give either model or [[models]], not both")
-    try:
-        return msgspec.convert(dict(raw), JobTable)
-    except msgspec.ValidationError as error:
-        reason, _, where = str(error).partition(" - at `$")
-        setting = where.strip("`").lstrip(".") or "the job"
-        raise JobError(f"{setting}: {_plain(reason)}") from None
-
-
-def _plain(reason: str) -> str:
-    words = {
-        "`str`": "text", "`int`": "a whole number", "`float`": "a number", "`bool`": "true or false",
-        "`object`": "a table", "`array`": "a list", "`null`": "nothing", " | nothing": "",
-    }  # fmt: skip
-    for word, plain in words.items():
-        reason = reason.replace(word, plain)
-    return reason[:1].lower() + reason[1:]

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from batchmix.errors import InputError
+from batchmix.job import meant_file
 from batchmix.load.words import clean
 
 JSONL = "jsonl"
@@ -111,14 +112,16 @@ def _in_folder(path: str) -> list[str]:
 
 
 def _near(path: str) -> str:
-    """Return a hint where the same file stands there with another known suffix."""
+    """Return a hint where the same file stands there with another known suffix, or one with nearly the same name."""
     folder, name = os.path.split(path)
     stem = name.partition(".")[0]
     try:
         near = [other for other in sorted(os.listdir(folder)) if other.partition(".")[0] == stem and _format(other)[0]]  # noqa: PTH208
     except OSError:
         near = []
-    return f"; did you mean {shown(os.path.join(folder, near[0]))}?" if stem and near else ""  # noqa: PTH118
+    if not stem or not near:
+        return meant_file(Path(shown(path)))
+    return f"; did you mean {shown(os.path.join(folder, near[0]))}?"  # noqa: PTH118
 
 
 def _format(path: str) -> tuple[str | None, str | None]:

@@ -68,7 +68,7 @@ def test_bad_input_is_refused_with_the_place_and_nothing_is_sent(case: str, tmp_
         ("limits.concurency=3", ["limits.concurency", "did you mean limits.concurrency"]),
         ("limits.concurrency=many", ["limits.concurrency", "whole number"]),
         ("input.prompt={{ text", ["input.prompt", "template"]),
-        ("input.path=3", ["input.path", "text"]),
+        ("input.columns=3", ["input.columns", "list"]),
         ("input=rows.jsonl", ["input", "table"]),
         ("output.path={nme}", ["output.path", "{nme}"]),
         ("nonsense", ["KEY=VALUE"]),

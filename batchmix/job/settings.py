@@ -1,0 +1,91 @@
+"""Settings as the command line gives them: `--set KEY=VALUE`, and how they go before one another."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+from batchmix.errors import JobError
+from batchmix.job.places import KeyPath
+from batchmix.job.shapes import kind_of, name_of
+
+_TEXTS = (str, str | None)
+_FORM = "--set takes KEY=VALUE with a dotted key, such as --set limits.concurrency=64"
+
+
+def parse_setting(text: str) -> dict[str, Any]:
+    """Return `limits.concurrency=64` as `{"limits": {"concurrency": 64}}`. Raises `JobError`.
+
+    A setting that is a text takes the value as it stands; all others take a TOML value, or an object or a list in
+    JSON. What is none of these is a text too.
+    """
+    key, equals, value = text.partition("=")
+    at = _key(key) if equals else ()
+    if not at:
+        raise JobError(_FORM)
+    nested = _value(at, value)
+    for name in reversed(at):
+        nested = {name: nested}
+    given: dict[str, Any] = nested
+    return given
+
+
+def merge_settings(settings: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return nested settings as one; later ones go before earlier ones."""
+    together: dict[str, Any] = {}
+    for setting in settings:
+        together = merged(together, setting)
+    return together
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested settings with others that go before them."""
+    together = dict(below)
+    for key, value in above.items():
+        old = together.get(key)
+        together[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
+    return together
+
+
+def _key(text: str) -> tuple[str, ...]:
+    try:
+        table = tomllib.loads(f"{text.strip()} = 0")
+    except tomllib.TOMLDecodeError:
+        return ()
+    path: list[str] = []
+    inside: Any = table
+    while isinstance(inside, dict) and len(inside) == 1:
+        path += inside
+        inside = inside[path[-1]]
+    return tuple(path) if inside == 0 else ()
+
+
+def _value(at: KeyPath, text: str) -> Any:
+    found = _toml(text)
+    if kind_of(at) in _TEXTS:
+        return found if isinstance(found, str) else text
+    if found is None and text.lstrip()[:1] in {"{", "["}:
+        found = _json(at, text)
+    return text if found is None else found
+
+
+def _toml(text: str) -> Any:
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return None
+    return table["value"] if len(table) == 1 else None
+
+
+def _json(at: KeyPath, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if '"' not in text:
+            return None
+        raise JobError(
+            f"--set {name_of(at)}: is neither JSON nor TOML: {error}; a text that begins like that stands in"
+            f" quotes: --set {name_of(at)}='\"[…\"'"
+        ) from None

@@ -1,0 +1,63 @@
+"""A call that is wrong is told with the right one, exits with 2 and leaves nothing behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.calling import called, refused
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ("rum job.toml", ["'rum'", "did you mean batchmix run?"]),
+        ("job.toml", ["did you mean batchmix run job.toml?"]),
+        ("prompts.jsonl --model m", ["did you mean batchmix run prompts.jsonl?"]),
+        ("nonsense", ["run, plan, status"]),
+        ("--model m run rows.jsonl", ["--model stands after the command: batchmix run … --model"]),
+        ("--json status runs/x", ["batchmix status … --json"]),
+        ("--limit 3", ["--limit stands after the command"]),
+        ("--modle m run rows.jsonl", ["--modle"]),
+        ("run rows.jsonl --modle m", ["--modle", "--model"]),
+        ("run rows.jsonl --progress baar", ["did you mean bar?"]),
+        ("export runs/x a.jsonl --format openai-bach", ["did you mean openai-batch?"]),
+        ("run quikstart.toml", ["did you mean quickstart.toml?"]),
+        ("run quikstart", ["did you mean quickstart.toml?"]),
+        ("run row.jsonl --model m", ["did you mean rows.jsonl?"]),
+        ("run rows.jsonl --model m --rpm nan", ["limits.requests_per_minute", "leave it out"]),
+        ("run rows.jsonl --model m --out s3://b/x", ["output.path: s3://", "write to a folder here, then copy"]),
+        ("plan rows.jsonl --model m --out gs://b/x", ["output.path: gs://"]),
+        ("run s3://b/rows.jsonl --model m", ["input.path: s3://", "copy the file here first"]),
+        ("run s3://b/job.toml", ["s3://", "copy the job file here first"]),
+        ("export runs/x s3://b/x.jsonl", ["FILE: s3://"]),
+        ("export s3://b/x x.jsonl", ["RUN: s3://"]),
+        ("status s3://b/x", ["s3://"]),
+        ("status x --root s3://b", ["s3://"]),
+        ("report s3://b/x", ["s3://"]),
+        ("report x --against s3://b/x", ["s3://"]),
+        ("eval s3://b/x", ["s3://"]),
+        ("diff s3://b/x y", ["s3://"]),
+        ("schedule s3://b/x.toml", ["s3://"]),
+        ("schedule x.toml --state s3://b", ["s3://"]),
+    ],
+)
+def test_a_wrong_call_is_told_with_the_right_one(
+    call: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AIHUBMIX_API_KEY", "none")
+    monkeypatch.setenv("AIHUBMIX_BASE_URL", "rehearsal:")
+    there = ["quickstart.toml", "rows.jsonl", "t.toml"]
+    for name in there:
+        (tmp_path / name).write_text('{"prompt": "x"}\n' if name.endswith("l") and "rows" in name else "")
+    refused(called(monkeypatch, *call.split()), *words)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "runs") == there
+
+
+def test_without_a_word_it_shows_its_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = called(monkeypatch)
+    assert done.returncode == 0
+    assert done.stdout.startswith("Usage: ")
+    assert done.stderr == ""
