@@ -82,6 +82,7 @@ class _Sending:
             await stack.enter_async_context(noted(board, work.run.starts[-1]))
             concurrency = sum(model.limits.concurrency for model in work.models)
             client = await self._client(stack, concurrency)
+            stack.callback(self._note, client)
             shards = OpenShards(self._layout, self._blueprint(), len(work.models), halt.stop)
             await stack.enter_async_context(shards)
             most = board.results - board.ok - board.rejected
@@ -102,6 +103,10 @@ class _Sending:
         board.results = work.run.results
         for footer in work.done:
             board.ok, board.rejected = board.ok + footer.totals.ok, board.rejected + footer.totals.rejected
+
+    def _note(self, client: Client) -> None:
+        """Leave with this start what the connections have seen."""
+        self._work.run.starts[-1].surplus_answers = client.surplus_answers
 
     async def _client(self, stack: contextlib.AsyncExitStack, concurrency: int) -> Client:
         behaviour = rehearsal_behaviour(self._job)

@@ -36,6 +36,7 @@ def recorded(work: Work, layout: Layout, prices: Prices, *, canary: bool) -> Ite
             start.ended_at, start.reason = now_text(), reason
             start.exit_code = code if code or canary else exit_code(view)
             layout.write_run(work.run)
+            view.run = work.run
             layout.write_summary(view.summary())
 
 

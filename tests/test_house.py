@@ -112,7 +112,7 @@ MAY = {
     "": set(),
 }
 OWNERS = {
-    "aiohttp": {"send/client.py", "send/connections.py", "send/fetch.py", "rehearsal/"},
+    "aiohttp": {"send/client.py", "send/connections.py", "send/parsing.py", "send/fetch.py", "rehearsal/"},
     "tenacity": {"send/attempts.py"},
     "pyarrow": {"load/", "store/", "evaluate/", "arrow.py", "reading.py"},
     "numpy": {"evaluate/"},

@@ -8,11 +8,13 @@ import re
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+from batchmix.cli.closing import closing_lines
 from batchmix.errors import ProviderStopped
-from batchmix.records import Completion, Usage
+from batchmix.records import Board, Completion, Usage
 from tests.calling import batchmix
 from tests.conftest import Bench
 from tests.send.conftest import GOOD, error, page, reply
@@ -127,6 +129,45 @@ def test_what_is_lost_on_a_closing_connection_is_asked_again_and_counted(bench: 
         row: lost.count(row) for row in lost
     }
     assert all(row["attempts"] == 1 + row["maybe_billed"] for row in bench.rows())
+
+
+def named(row: int) -> dict[str, Any]:
+    return {**GOOD, "choices": [{"index": 0, "message": {"content": f"of {row}"}, "finish_reason": "stop"}]}
+
+
+def test_an_answer_is_its_rows_whatever_comes_behind_it(bench: Bench, provider: Provider) -> None:
+    """Another answer, whole or cut anywhere, or rubbish: no row is given it, none is asked twice, and it is told."""
+
+    def answer(row: int, asked: int, kept: int) -> bytes:
+        other = reply(200, named(1000 + row))
+        behind = (b"", other, other[: 5 * row], b"rubbish\r\n\r\n")[row % 4]
+        return reply(200, named(row)) + behind
+
+    provider.answer = answer
+    bench.write(60, text="row {}")
+    bench.settings["prices"] = {"m": {"input": 1.0, "output": 2.0}}
+    view = bench.run()
+    assert [(row["response"], row["attempts"], row["maybe_billed"]) for row in bench.rows()] == [
+        (f"of {row}", 1, 0) for row in range(60)
+    ]
+    assert sorted(provider.asked) == list(range(60))
+    assert view.surplus_answers == bench.start()["surplus_answers"] == 45
+    bench.write(4, first=60, text="row {}")
+    provider.answer = lambda row, asked, kept: reply(200, named(row)) + b"HTTP/1."
+    assert bench.run().surplus_answers == 49
+    summary = json.loads((bench.out / "summary.json").read_text())
+    assert (summary["surplus_answers"], summary["maybe_billed"]) == (49, 0)
+    assert any("49 times something came" in line for line in closing_lines(bench.run(), Board(), 1.0))
+
+
+def test_a_whole_answer_of_a_length_that_was_never_sent_is_billed_once(bench: Bench, provider: Provider) -> None:
+    provider.answer = lambda row, asked, kept: reply(200, GOOD).replace(b"Content-Length: ", b"Content-Length: 1")
+    provider.closes = True
+    bench.write(3, text="row {}")
+    bench.settings["prices"] = {"m": {"input": 1.0, "output": 2.0}}
+    totals = bench.run().totals
+    assert (totals.ok, totals.attempts, totals.maybe_billed, totals.cost_usd) == (3, 3, 0, pytest.approx(3 * 7e-6))
+    assert [row["maybe_billed"] for row in bench.rows()] == [0, 0, 0]
 
 
 # Errors

@@ -42,6 +42,9 @@ def _totals_lines(view: View) -> list[str]:
     if totals.billed_retries:
         cost = _after("", totals.billed_retries_usd)
         lines.append(_line("retries", f"{totals.billed_retries:,} attempts billed for no answer, by their usage{cost}"))
+    if view.surplus_answers:
+        what = "times something came that nobody had asked for; no row was given it"
+        lines.append(_line("surplus", f"{view.surplus_answers:,} {what}"))
     if totals.maybe_billed:
         cost = _after("perhaps ", totals.maybe_billed_usd)
         what = "attempts never heard of again, or with nothing in them (batchmix status)"

@@ -15,15 +15,17 @@ from types import TracebackType
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.http import HttpProcessingError
 from multidict import istr
 
 from batchmix import __version__
 from batchmix.job import Timeouts
 from batchmix.records import Exchange, Request
 from batchmix.redact import Secrets
-from batchmix.send.connections import CancelledUnsent, Connections, NotHttp, Reply, Silent
+from batchmix.send.connections import CancelledUnsent, Connections, NotHttp, Reply, Silent, Unasked
 from batchmix.send.deadlines import Deadlines
 from batchmix.send.listening import Fault, ended, listen
+from batchmix.send.parsing import first_object
 from batchmix.send.proxies import proxy_for
 from batchmix.send.stream import AnswerStream
 from batchmix.send.waits import quotas, retry_after_s
@@ -41,6 +43,7 @@ _REQUEST_ID = istr("X-Request-Id")
 _MODEL = istr("X-Aihubmix-Model")
 _ROUTED_MODEL = istr("X-Aihubmix-Router-Resolved-Model")
 
+_BREAKS = (aiohttp.ClientError, HttpProcessingError, NotHttp, Silent, Unasked, OSError, ValueError)
 _NO_FAULT: Fault = (None, "", False)
 
 
@@ -91,6 +94,11 @@ class Client:
         self._deadlines.close()
         await self._connections.__aexit__(kind, error, at)
 
+    @property
+    def surplus_answers(self) -> int:
+        """How often something came that nobody had asked for; no request was given it."""
+        return self._connections.surplus_answers
+
     async def post(self, request: Request) -> Exchange:
         """Send a request and return what came of it."""
         task = asyncio.current_task()
@@ -110,7 +118,7 @@ class Client:
             if request.streamed_choices and reply.status == 200:
                 stream = AnswerStream(request.streamed_choices, self._most_answer_bytes)
             await (listen(reply.content, stream, self._idle_s) if stream else self._read(reply, pieces))
-        except (aiohttp.ClientError, NotHttp, Silent, OSError, ValueError, _TooLarge) as error:
+        except (*_BREAKS, _TooLarge) as error:
             fault = self._fault(error, reply)
         except asyncio.CancelledError as error:
             if not self._deadlines.is_late(task) or task.uncancel() > cancels:
@@ -131,7 +139,8 @@ class Client:
             )
         if stream is not None:
             pieces, fault = ended(stream, fault)
-        return self._exchange((sent_at_ms, finished_at_ms, latency_s), reply, b"".join(pieces), fault)
+        body = b"".join(pieces) if reply.is_framed else first_object(b"".join(pieces))
+        return self._exchange((sent_at_ms, finished_at_ms, latency_s), reply, body, fault)
 
     async def _read(self, reply: Reply, pieces: list[bytes]) -> None:
         """Put the body into `pieces`, as far as it comes; raise `_TooLarge` at the limit."""
@@ -196,6 +205,8 @@ class Client:
             return "too_large", f"the answer from {host} is larger than {_size(self._most_answer_bytes)}", True
         if isinstance(error, Silent):
             return "timeout", f"nothing came from {host} for {self._idle_s:g} s", True
+        if isinstance(error, Unasked):
+            return "connection", f"{host} hung up, or spoke, before anything was asked of it", False
         if isinstance(error, aiohttp.ConnectionTimeoutError):
             return "timeout", f"no connection to {host} within {self._connect_s:g} s", False
         if isinstance(error, aiohttp.ClientSSLError):

@@ -8,10 +8,12 @@ what a request costs. Connections, proxies, TLS and parsing are aiohttp's.
 from __future__ import annotations
 
 import asyncio
+import collections
+import logging
 import math
 import select
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
 
 import aiohttp
@@ -21,12 +23,15 @@ from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.streams import StreamReader
 from yarl import URL
 
-_MOST_HEADER_BYTES = 2**17
-"""A header line above aiohttp's 8 kB must not cost an answer that was paid for."""
+from batchmix.send.parsing import Parser
+
 _KEPT_S = 4.0
 """How long an idle connection is kept. Many servers close theirs after 5 s (uvicorn, Node, Apache), and a request that
 leaves just then is lost, and may have been billed; so this side is first."""
-_CLOSED = getattr(select, "POLLRDHUP", select.POLLHUP)
+_NEWS = select.POLLIN | getattr(select, "POLLRDHUP", select.POLLHUP)
+_LAST_WORDS_S = 0.1
+"""So long a connection is listened to that is not fit: the loop may not have read what makes it so."""
+_logger = logging.getLogger(__name__)
 
 
 class NotHttp(Exception):
@@ -37,6 +42,10 @@ class Silent(Exception):
     """Nothing came in the time that a first byte has."""
 
 
+class Unasked(Exception):
+    """A connection that was just made was closed, or brought something, before anything was asked."""
+
+
 class CancelledUnsent(asyncio.CancelledError):
     """Cancelled before a byte of the request left."""
 
@@ -44,30 +53,40 @@ class CancelledUnsent(asyncio.CancelledError):
 class Reply:
     """An answer up to the end of its headers; `finish` has to be called when no more is wanted of it."""
 
-    __slots__ = ("_idle", "_line", "content", "headers", "status")
+    __slots__ = ("_keep", "_line", "content", "headers", "status")
 
-    def __init__(self, message: RawResponseMessage, content: StreamReader, line: _Line, idle: list[_Line]) -> None:
+    def __init__(
+        self, message: RawResponseMessage, content: StreamReader, line: _Line, keep: Callable[[_Line], None]
+    ) -> None:
         self.status = message.code
         self.headers = message.headers
         self.content = content
         self._line = line
-        self._idle = idle
+        self._keep = keep
+
+    @property
+    def is_framed(self) -> bool:
+        """Whether it says where its body ends; else that ends with the connection."""
+        return hdrs.CONTENT_LENGTH in self.headers or hdrs.TRANSFER_ENCODING in self.headers
 
     def finish(self) -> None:
-        """Let go of the connection: it is used again if the answer was read to its end, and closed if not."""
-        if self.content.at_eof():
-            self._line.rest()
-            self._idle.append(self._line)
+        """Let go of the connection: it is used again if the answer was read to its end and nothing followed it."""
+        line = self._line
+        if not (self.content.at_eof() and line.rest()):
+            line.close()
+        elif line.parser.was_paused:  # TLS may hold more, unseen by the kernel: the loop reads that first
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._keep, line)
         else:
-            self._line.close()
+            self._keep(line)
 
 
 class _Line:
     """A connection from its making to its end, with one parser for all answers that come over it."""
 
-    __slots__ = ("_connection", "_poll", "_since", "protocol", "transport")
+    __slots__ = ("_connection", "_poll", "_since", "parser", "protocol", "transport")
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, on_surplus: Callable[[], None]) -> None:
         assert connection.protocol is not None
         assert connection.transport is not None
         self._connection = connection
@@ -75,19 +94,26 @@ class _Line:
         self.protocol = connection.protocol
         self.transport = connection.transport
         self._poll = select.poll()
-        self._poll.register(self.transport.get_extra_info("socket"), _CLOSED)
-        self.protocol.set_response_params(
-            read_until_eof=True, max_line_size=_MOST_HEADER_BYTES, max_field_size=_MOST_HEADER_BYTES
-        )
+        self._poll.register(self.transport.get_extra_info("socket"), _NEWS)
+        self.parser = Parser(self.protocol, on_surplus)
+        self.protocol._parser = self.parser  # type: ignore[assignment]
 
-    def rest(self) -> None:
-        """Take note that it is idle from now on."""
+    async def is_silent(self) -> bool:
+        """Return whether nothing has come over it since it was made; the loop is let read what may be there."""
+        if self._poll.poll(0):
+            for _ in range(2):
+                await asyncio.sleep(0)
+        return not self.protocol.should_close
+
+    def rest(self) -> bool:
+        """Take note that it is idle from now on; return whether it may be used again."""
         self._since = monotonic()
+        return self.parser.rest()
 
     def is_fit(self) -> bool:
         """Return whether it may be used again: nothing came that was not asked for, and the other end is open.
 
-        The kernel may know of the other end before the event loop has looked.
+        The kernel may know of either before the event loop has looked.
         """
         is_stale = monotonic() - self._since > _KEPT_S
         return not (self.protocol.should_close or is_stale or self._poll.poll(0))
@@ -122,12 +148,16 @@ class Connections:
     def __init__(
         self, headers: Mapping[str, str], *, proxy: URL | None, tls: ssl.SSLContext | None, connect_s: float
     ) -> None:
+        self.surplus_answers = 0
+        """How often something came that nobody had asked for; no request was given it."""
         self._headers = headers
         self._proxy = proxy
         self._tls = tls
         self._timeout = aiohttp.ClientTimeout(connect=connect_s, ceil_threshold=math.inf)
         self._targets: dict[str, _Target] = {}
         self._idle: list[_Line] = []
+        self._is_closed = False
+        self._leaving: collections.deque[_Line] = collections.deque()
         self._connector: aiohttp.TCPConnector
 
     async def __aenter__(self) -> Connections:
@@ -136,15 +166,18 @@ class Connections:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        while self._idle:
-            self._idle.pop().close()
+        self._is_closed = True
+        for line in (*self._idle, *self._leaving):
+            line.close()
+        self._idle.clear()
+        self._leaving.clear()
         await self._connector.close()
 
     async def post(self, url: str, body: bytes, first_byte_s: float | None = None) -> Reply:
         """Send a request and return what is heard up to the end of the headers.
 
-        Raises `ClientError`, `OSError`, `ValueError` (the URL is none), `NotHttp`, `Silent` after `first_byte_s`, and
-        `CancelledUnsent` where it is cancelled in time.
+        Raises `ClientError`, `OSError`, `ValueError` (the URL is none), `NotHttp`, `Unasked`, `Silent` after
+        `first_byte_s`, and `CancelledUnsent` where it is cancelled in time.
         """
         target = self._targets.get(url) or self._target(url)
         try:
@@ -152,6 +185,7 @@ class Connections:
         except asyncio.CancelledError as error:
             raise CancelledUnsent from error
         try:
+            line.parser.ask()
             line.transport.write(target.message(body))
             if first_byte_s is None:
                 return await self._reply(line)
@@ -166,15 +200,41 @@ class Connections:
             line = self._idle.pop()
             if line.is_fit():
                 return line
-            line.close()
+            self._leaving.append(line)
+            self._loop.call_later(_LAST_WORDS_S, self._close_oldest)
         return None
+
+    def _keep(self, line: _Line) -> None:
+        if self._is_closed:
+            line.close()
+        else:
+            self._idle.append(line)
+
+    def _close_oldest(self) -> None:
+        if self._leaving:
+            self._leaving.popleft().close()
+
+    def _note_surplus(self) -> None:
+        self.surplus_answers += 1
+        if self.surplus_answers == 1:
+            _logger.warning(
+                "something came that nobody had asked for, behind an answer or over an idle connection: no row is given"
+                " it, and the connection is closed"
+            )
 
     async def _connect(self, target: _Target) -> _Line:
         try:
             connection = await self._connector.connect(target.request, [], self._timeout)
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError from error
-        return _Line(connection)
+        line = _Line(connection, self._note_surplus)
+        try:
+            if not await line.is_silent():
+                raise Unasked
+        except BaseException:
+            line.close()
+            raise
+        return line
 
     async def _reply(self, line: _Line) -> Reply:
         while True:
@@ -182,8 +242,10 @@ class Connections:
                 message, content = await line.protocol.read()
             except HttpProcessingError as error:
                 raise NotHttp from error
+            if message.code == 101:  # to a protocol that nobody has asked for
+                raise NotHttp
             if not 100 <= message.code < 200:  # "continue" and the like go before an answer
-                return Reply(message, content, line, self._idle)
+                return Reply(message, content, line, self._keep)
 
     async def _reply_within(self, first_byte_s: float, line: _Line) -> Reply:
         try:

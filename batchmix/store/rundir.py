@@ -37,6 +37,8 @@ class Start(msgspec.Struct):
     reason: str = ""
     limited_by: dict[str, list[tuple[float, str]]] = {}
     """By model: from which second on what kept it from being faster; empty text: nothing but the answers themselves."""
+    surplus_answers: int = 0
+    """How often the provider sent something that nobody had asked for; no row was given it."""
 
 
 class RunFile(msgspec.Struct):

@@ -167,12 +167,13 @@ def _fold_heard(entry: Entry, event: Heard, place: Place, outcome: Completion | 
 
 
 def _fold_bill(entry: Entry, event: Heard, outcome: Completion | Failure | None) -> None:
-    if isinstance(outcome, Failure) and outcome.usage is not None:
+    if isinstance(outcome, Completion):  # billed once, however its connection ended
+        if outcome.untold and event.reused_from is None:
+            entry.untold += Untold.of(outcome, entry.prompt)
+    elif outcome is not None and outcome.usage is not None:
         entry.retried += ((event.served_model, outcome.usage),)
-    elif event.maybe_billed or (isinstance(outcome, Failure) and outcome.maybe_billed):
+    elif event.maybe_billed or (outcome is not None and outcome.maybe_billed):
         entry.lose()
-    elif isinstance(outcome, Completion) and outcome.untold and event.reused_from is None:
-        entry.untold += Untold.of(outcome, entry.prompt)
 
 
 class Shard:

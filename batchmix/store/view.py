@@ -43,6 +43,11 @@ class View(msgspec.Struct):
         """Results that are still missing."""
         return max(0, self.run.results - self.totals.ended)
 
+    @property
+    def surplus_answers(self) -> int:
+        """How often the provider sent something that nobody had asked for, in all starts."""
+        return sum(start.surplus_answers for start in self.run.starts)
+
     def summary(self) -> dict[str, Any]:
         """Return `summary.json`: the totals of the whole run."""
         totals = self.totals
@@ -66,6 +71,7 @@ class View(msgspec.Struct):
             "billed_retries_usd": totals.billed_retries_usd,
             "maybe_billed_usd": totals.maybe_billed_usd,
             "unpriced": totals.unpriced,
+            "surplus_answers": self.surplus_answers,
             "costs": {
                 model: {
                     "cost_usd": cost.usd if cost.priced else None,

@@ -1,0 +1,170 @@
+"""aiohttp's parser, held to one answer at a time: what comes behind it, or unasked, is nobody's.
+
+The parser itself takes whatever comes: the beginning of another answer would lie in it unseen, and become the answer
+to the next request; and bytes that are no HTTP, behind a whole answer in one piece, would take that answer with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import aiohttp
+import msgspec
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import HttpResponseParser, RawResponseMessage
+from aiohttp.streams import StreamReader
+
+_MOST_HEADER_BYTES = 2**17
+"""A header line above aiohttp's 8 kB must not cost an answer that was paid for."""
+_READ_AHEAD_BYTES = 2**18
+_WORD = "between-answers"
+_BETWEEN = f"HTTP/1.1 100 {_WORD}\r\n\r\n".encode()
+"""It is read as what it is, by a parser that expects an answer to begin; in the middle of one it is something else."""
+_GOODBYE = re.compile(rb"\s*HTTP/1\.[01] 408\b")
+"""Said by HAProxy, nginx and others over an idle connection, before they close it."""
+_UP_TO_EMPTY_LINE = re.compile(rb".*?\n\r?\n|.+", re.DOTALL)
+_decoder = json.JSONDecoder(strict=False, parse_int=len)
+
+Parsed = tuple[Sequence[tuple[RawResponseMessage, StreamReader]], bool, bytes]
+_NOTHING: Parsed = ((), False, b"")
+
+
+class Parser:
+    """Stands in a protocol in the place of aiohttp's parser; an answer is let in between `ask` and `rest` only.
+
+    `on_surplus` is called when anything came that nobody asked for, after which the connection is to be closed.
+    """
+
+    __slots__ = ("_asked", "_before", "_feed", "_has_head", "_inner", "_on_surplus", "_protocol", "was_paused")
+
+    def __init__(self, protocol: ResponseHandler, on_surplus: Callable[[], None]) -> None:
+        self._protocol = protocol
+        self._on_surplus = on_surplus
+        self._inner = _new_parser(protocol)
+        self._feed: Callable[[bytes], Parsed] = self._inner.feed_data
+        self._asked = False
+        self._has_head = False  # of the answer that was asked for
+        self._before = b""  # that came of its head so far, where that was cut
+        self.was_paused = False
+        """Whether more came of this answer, for a while, than was read."""
+
+    def ask(self) -> None:
+        """Let an answer in."""
+        self._asked = True
+        self._has_head = self.was_paused = False
+
+    def rest(self) -> bool:
+        """Let nothing more in; return whether not one byte followed the answer, which was read to its end."""
+        self._asked = False
+        if self._protocol._buffer:
+            if not all(message.code == 408 for (message, _), _ in self._protocol._buffer):
+                self._on_surplus()
+            return False
+        if self._protocol.should_close:
+            return False
+        try:
+            messages = self._feed(_BETWEEN)[0]
+            if len(messages) == 1 and messages[0][0].reason == _WORD:
+                return True
+        except Exception:  # noqa: BLE001, S110 - whatever it is, it is not what was fed
+            pass
+        self._on_surplus()
+        return False
+
+    def feed_data(self, data: bytes) -> Parsed:
+        """Parse what has come; raise what aiohttp's parser raises where an answer can't be read."""
+        if not self._asked:
+            return self._unasked(data)
+        try:
+            found = self._feed(data)
+        except Exception as error:  # noqa: BLE001 - of many kinds; it is raised again where it matters
+            return self._broken(data, error)
+        if not self._has_head:
+            if found[0] and found[0][-1][0].code >= 200:
+                self._has_head, self._before = True, b""
+            else:
+                self._before += data
+        return found
+
+    def feed_eof(self) -> Any:
+        """Take note that nothing more will come."""
+        return self._inner.feed_eof()
+
+    def pause_reading(self) -> None:
+        """Let the rest of what has come lie until it is wanted."""
+        self.was_paused = True
+        self._inner.pause_reading()
+
+    def _unasked(self, data: bytes) -> Parsed:
+        if data:
+            if not (self._protocol.should_close or _GOODBYE.match(data)):
+                self._on_surplus()
+            self._protocol.force_close()
+            if self._protocol.transport is not None:
+                self._protocol.transport.close()
+        return _NOTHING
+
+    def _broken(self, data: bytes, error: Exception) -> Parsed:
+        """Keep an answer that was whole before something came that can't be read."""
+        if self._has_head:
+            self._end(self._protocol._payload)
+            return _NOTHING
+        self._inner = _new_parser(self._protocol)
+        for piece in _UP_TO_EMPTY_LINE.findall(self._before + data):
+            try:
+                messages = self._inner.feed_data(piece)[0]
+            except Exception:  # noqa: BLE001 - as above
+                break
+            for message, payload in messages:
+                if message.code >= 200 and not self._has_head:
+                    self._has_head, found = True, (message, payload)
+        if not self._has_head:
+            raise error
+        self._end(found[1])
+        return (found,), False, b""
+
+    def _end(self, payload: StreamReader | None) -> None:
+        """Read nothing more; the answer is whole, or will never be."""
+        self._protocol.force_close()
+        self._feed = _nothing
+        if payload is None or payload.is_eof():
+            self._on_surplus()
+        elif payload.exception() is None:
+            payload.set_exception(aiohttp.ClientPayloadError("it can't be read any further"))
+
+
+def first_object(body: bytes) -> bytes:
+    """Return the JSON object that a body begins with; all of it where it is one, or begins with none.
+
+    For bodies that end with their connection: whatever else was sent before that has become a part of them.
+    """
+    try:
+        msgspec.json.decode(body, type=msgspec.Raw)
+    except msgspec.MsgspecError:
+        text = body.decode("utf-8", "surrogateescape")
+        begin = len(text) - len(text.lstrip("\ufeff \t\r\n"))
+        with contextlib.suppress(ValueError, RecursionError):
+            found, end = _decoder.raw_decode(text, begin)
+            return text[:end].encode("utf-8", "surrogateescape") if isinstance(found, dict) else body
+    return body
+
+
+def _nothing(_: bytes) -> Parsed:
+    return _NOTHING
+
+
+def _new_parser(protocol: ResponseHandler) -> HttpResponseParser:
+    return HttpResponseParser(
+        protocol,
+        asyncio.get_running_loop(),
+        _READ_AHEAD_BYTES,
+        payload_exception=aiohttp.ClientPayloadError,
+        read_until_eof=True,
+        max_line_size=_MOST_HEADER_BYTES,
+        max_field_size=_MOST_HEADER_BYTES,
+    )
