@@ -12,10 +12,10 @@ import msgspec
 from batchmix.balance import Balance, shortage
 from batchmix.holding import check_ours
 from batchmix.job import Job, Limits, Price
+from batchmix.loose_json import read_json
 from batchmix.preparing import Options, Ready, prepare
 from batchmix.records import Board, Request, Unsendable
 from batchmix.redact import Secrets
-from batchmix.send.answers import read_json
 from batchmix.send.classify import judge
 from batchmix.store.firsts import Firsts, firsts_in
 from batchmix.store.parts import list_parts, part_path

@@ -111,7 +111,7 @@ def _reusable(job: Job) -> Reusable | None:
         return None
     if any(Path(folder).resolve() == Path(job.output.path).resolve() for folder in job.reuse.folders):
         raise JobError("reuse.from: names the run itself")
-    return Reusable(job.reuse.folders, rehearsal=job.provider.rehearsal)
+    return Reusable(job.reuse.folders, judge, rehearsal=job.provider.rehearsal)
 
 
 def _check_models(chosen: tuple[str, ...], names: list[str]) -> None:

@@ -45,6 +45,8 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     """How many choices the answer streams; 0 when it is to come as one body."""
     line: tuple[int, int] | None = None
     """Where the row stands: the number of the file, and of the line in it; None for Parquet."""
+    inputs: int = 0
+    """How many embeddings it asks for; 0 where it asks for something else."""
 
     @property
     def key(self) -> Key:
@@ -154,6 +156,8 @@ class Exchange(msgspec.Struct, frozen=True, gc=False):
     """The request may have been served although its end was never heard."""
     quotas: tuple[Quota | None, Quota | None] = (None, None)
     """What it said of its budgets of requests and of tokens."""
+    inputs: int = 0
+    """How many embeddings were asked for; 0: none, or that is not known."""
 
 
 class Completion(msgspec.Struct, frozen=True, gc=False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from batchmix.job import read_job
 from batchmix.records import Board
 from batchmix.redact import Secrets
 from batchmix.store.view import View
+from tests import odd_provider
 from tests.gateway import Gateway, serving
-from tests.killing import fetch, provider
+from tests.killing import fetch
+from tests.killing import provider as provider_process
 
 # How long an example takes says more of the machine than of the code.
 hypothesis.settings.register_profile("batchmix", deadline=None)
@@ -27,7 +30,7 @@ hypothesis.settings.load_profile("batchmix")
 
 @pytest.fixture(scope="session")
 def _provider_process() -> Iterator[str]:
-    with provider("") as url:
+    with provider_process("") as url:
         yield url
 
 
@@ -111,3 +114,15 @@ def gateway() -> Iterator[Gateway]:
     """What answers in the place of AiHubMix where a test asks it for prices or a balance."""
     with serving() as found:
         yield found
+
+
+@pytest.fixture
+def provider(bench: Bench) -> Iterator[odd_provider.Provider]:
+    """What answers a bench's rows with the bytes that a test gives it."""
+    with odd_provider.Provider() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        bench.settings["provider"]["base_url"] = "http://127.0.0.1:{1}/v1".format(*server.server_address)
+        yield server
+        server.shutdown()
+        thread.join()

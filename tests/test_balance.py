@@ -73,7 +73,9 @@ def test_the_stand_in_tells_it_where_it_has_one(tmp_path: Path, gateway: Gateway
         b'{"hard_limit_usd": "much"}',
         b'{"hard_limit_usd": 1e999}',
         b'{"hard_limit_usd": NaN}',
-        b'{"hard_limit_usd": 1%b}' % (b"0" * 400),
+        b'{"hard_limit_usd": %b}' % (b"9" * 400),
+        b'{"hard_limit_usd": %b}' % (b"9" * 5000),
+        b"[" * 20_000,
     ],
 )
 def test_odd_answers_are_no_balance(body: bytes) -> None:

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent / "batchmix"
 MAY = {
     "cli": {
         "amounts",
+        "loose_json",
         "memory",
         "canary",
         "sampling",
@@ -34,6 +35,7 @@ MAY = {
     },
     "evaluate": {
         "amounts",
+        "loose_json",
         "evaluate",
         "planning",
         "send",
@@ -86,7 +88,7 @@ MAY = {
     "starts": {"resume", "send", "store", "errors"},
     "balance": {"amounts", "preparing", "send", "job", "redact"},
     "holding": {"load", "store", "errors"},
-    "planning": {"balance", "holding", "preparing", "redact", "send", "store", "records", "job"},
+    "planning": {"balance", "holding", "loose_json", "preparing", "redact", "send", "store", "records", "job"},
     "canary": {"load", "send", "store", "resume", "sampling", "records", "job"},
     "pace": {"store", "records"},
     "sampling": set(),
@@ -96,9 +98,9 @@ MAY = {
     "lanes": {"dedupe", "load", "send", "store", "records", "errors", "job"},
     "dedupe": {"send", "store", "records"},
     "resume": {"load", "store", "records", "errors", "job"},
-    "load": {"load", "records", "errors", "job"},
-    "send": {"amounts", "send", "records", "errors", "job", "redact", ""},
-    "store": {"store", "records", "errors", "job", ""},
+    "load": {"endpoints", "load", "records", "errors", "job"},
+    "send": {"amounts", "endpoints", "loose_json", "send", "records", "errors", "job", "redact", ""},
+    "store": {"loose_json", "store", "records", "errors", "job", ""},
     "rehearsal": {"rehearsal"},
     "redact": {"job", "errors"},
     "job": {"job", "cron", "errors", "eval_table"},
@@ -108,6 +110,8 @@ MAY = {
     "errors": set(),
     "amounts": set(),
     "arrow": set(),
+    "endpoints": set(),
+    "loose_json": set(),
     "__main__": {"cli"},
     "": set(),
 }

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
-import socketserver
-import threading
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -17,59 +13,9 @@ from batchmix.errors import ProviderStopped
 from batchmix.records import Board, Completion, Usage
 from tests.calling import batchmix
 from tests.conftest import Bench
+from tests.odd_provider import Provider
 from tests.send.conftest import GOOD, error, page, reply
 from tests.send.test_answers import ANSWERS, USAGES
-
-Answer = Callable[[int, int, int], bytes | None]
-"""From the row, how often it was asked, and how often its connection; None: the connection is closed."""
-
-
-class Provider(socketserver.ThreadingTCPServer):
-    """Answers each row as it is told to."""
-
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Connection)
-        self.answer: Answer = lambda row, asked, kept: reply(200, GOOD)
-        self.closes = False
-        """After each answer."""
-        self.asked: list[int] = []
-
-
-class _Connection(socketserver.StreamRequestHandler):
-    server: Provider
-
-    def handle(self) -> None:
-        for kept in itertools.count(1):
-            head = b""
-            while (line := self.rfile.readline()) not in {b"\r\n", b""}:
-                head += line.lower()
-            length = re.search(rb"content-length: (\d+)", head)
-            if not length:
-                return
-            row = re.search(r"row (\d+)", self.rfile.read(int(length[1])).decode())
-            assert row
-            self.server.asked.append(int(row[1]))
-            answer = self.server.answer(int(row[1]), self.server.asked.count(int(row[1])), kept)
-            if answer is None:
-                return
-            self.wfile.write(answer)
-            if self.server.closes:
-                return
-
-
-@pytest.fixture
-def provider(bench: Bench) -> Iterator[Provider]:
-    with Provider() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        bench.settings["provider"]["base_url"] = "http://127.0.0.1:{1}/v1".format(*server.server_address)
-        yield server
-        server.shutdown()
-        thread.join()
-
 
 # Answers
 

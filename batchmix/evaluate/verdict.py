@@ -15,6 +15,8 @@ from typing import Any
 _LABELS = ("score", "rating", "grade", "verdict")
 _LONGEST = 20_000
 """Characters from the end that are looked through."""
+_MOST = 1e300
+"""No verdict is larger, or not a number."""
 _NUMBER = r"(-?\d{1,9}(?:\.\d{1,9})?)(?![\d.]*\d)"
 _NAMED = rf"(?:{'|'.join(_LABELS)})"
 _LINE = re.compile(
@@ -60,7 +62,11 @@ def _in_json(text: str) -> float | None:
         return None
     named = {str(key).casefold(): number for key, number in value.items()}
     found = (named[label] for label in _LABELS if label in named)
-    return next((float(one) for one in found if isinstance(one, int | float) and not isinstance(one, bool)), None)
+    return next((float(one) for one in found if _is_number(one)), None)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MOST
 
 
 def _in_prose(text: str) -> float | None:

@@ -10,9 +10,8 @@ import asyncio
 import logging
 from typing import Any
 
-import msgspec
-
 from batchmix.errors import JobError
+from batchmix.loose_json import read_json
 from batchmix.redact import Secrets
 from batchmix.send.fetch import FetchError, fetch
 
@@ -29,14 +28,14 @@ def get_balance(base_url: str, secrets: Secrets, timeout_s: float) -> float | No
     try:
         limit, used = asyncio.run(_ask(f"{base_url}/dashboard/billing/", secrets, timeout_s))
         return None if limit >= _UNLIMITED_USD else limit - used / 100
-    except (FetchError, JobError, ValueError, msgspec.MsgspecError) as error:
+    except (FetchError, JobError, ValueError) as error:
         _logger.info("no balance: %s", secrets.redacted_text(str(error)))
         return None
 
 
 async def _ask(url: str, secrets: Secrets, timeout_s: float) -> tuple[float, float]:
     bodies = (fetch(url + what, "", timeout_s, secrets.headers) for what in ("subscription", "usage"))
-    subscription, usage = (msgspec.json.decode(found[1]) if found else {} for found in await asyncio.gather(*bodies))
+    subscription, usage = (read_json(found[1]) if found else None for found in await asyncio.gather(*bodies))
     return _number(subscription, "hard_limit_usd"), _number(usage, "total_usage")
 
 

@@ -23,6 +23,7 @@ import msgspec
 
 from batchmix.errors import JobError
 from batchmix.job import MOST_USD, Price
+from batchmix.loose_json import read_json
 from batchmix.send.fetch import FetchError, fetch
 
 _logger = logging.getLogger(__name__)
@@ -99,10 +100,9 @@ def has_catalogue(base_url: str) -> bool:
 
 def read_catalogue(body: bytes) -> dict[str, Offer]:
     """Return the models in a catalogue; what is odd is left out. Raises `ValueError` where it is none at all."""
-    try:
-        found: Any = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise ValueError("it is no JSON") from error
+    found = read_json(body)
+    if found is None:
+        raise ValueError("it is no JSON")
     data = found.get("data") if isinstance(found, dict) else None
     if not isinstance(data, list):
         raise ValueError("it has no list of models")
@@ -134,11 +134,13 @@ def _price(pricing: Any, *, writes_nothing: bool) -> Price | None:
 
 
 def _usd(value: Any) -> float | None:
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            value = float(value)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if number and 0 <= value <= MOST_USD else None
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if 0 <= number <= MOST_USD else None
 
 
 def _count(value: Any) -> int | None:
@@ -189,7 +191,7 @@ def cache_folder() -> Path:
 def _kept(path: Path) -> _Kept | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=_Kept)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError, RecursionError):
         return None
 
 

@@ -6,6 +6,7 @@ a crash. What an error means stands in `rules.RULES`.
 
 from __future__ import annotations
 
+import logging
 import re
 
 import msgspec
@@ -16,7 +17,9 @@ from batchmix.send import parameters
 from batchmix.send.answers import billed_usage, read_answer
 from batchmix.send.complaints import Complaint, find_complaint, is_web_page, one_line, plain_text
 from batchmix.send.rules import REFUSED_PARAMETER, TOP_UP, rule_for
+from batchmix.send.unasked import ordinary_body
 
+_logger = logging.getLogger(__name__)
 _UNFUNDED = re.compile(
     r"accounts that have not been recharged can only try|未充值.{0,20}(?:账户|账号|用户).{0,20}次", re.IGNORECASE
 )
@@ -28,18 +31,37 @@ def judge(exchange: Exchange, path: str = "/chat/completions") -> Completion | F
 
     A body that broke off is read all the same: a whole answer is an answer, and a refusal is known by its status.
     """
+    try:
+        return _judged(exchange, path)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a journaled body that raises would lock its whole folder
+        _logger.warning("an answer of %s can't be judged: %s", path, type(error).__name__)
+        return Failure(Next.RETRY, "bad_answer", "the answer can't be read", maybe_billed=True)
+
+
+def _judged(exchange: Exchange, path: str) -> Completion | Failure:
     fault, status = exchange.fault, exchange.status
     if status is not None:
         if 200 <= status < 300:
-            answer = read_answer(exchange.body, path, exchange.served_model)
-            if isinstance(answer, Completion):
-                return _unless_unfunded(answer)
-            if fault is None:
-                return _broken(exchange, path, answer)
+            outcome = _heard(exchange, path)
+            if fault is None or isinstance(outcome, Completion):
+                return outcome
         elif fault is None or 400 <= status < 500:
             return _refused(exchange, status)
     kind = fault or "connection"
     return Failure(Next.REJECT if kind == "too_large" else Next.RETRY, kind, exchange.fault_message)
+
+
+def _heard(exchange: Exchange, path: str) -> Completion | Failure:
+    """Judge a 200, which may be a stream that nobody asked for."""
+    answer = read_answer(exchange.body, path, exchange.served_model, exchange.inputs)
+    if isinstance(answer, str):
+        body = ordinary_body(exchange.body, path)
+        if body is not exchange.body:
+            exchange = msgspec.structs.replace(exchange, body=body)
+            answer = read_answer(body, path, exchange.served_model, exchange.inputs)
+    return _broken(exchange, path, answer) if isinstance(answer, str) else _unless_unfunded(answer)
 
 
 def _unless_unfunded(answer: Completion) -> Completion | Failure:
@@ -56,13 +78,12 @@ def _broken(exchange: Exchange, path: str, problem: str) -> Failure:
     """Judge a 200 that holds no answer; `problem` says what it lacks."""
     if is_web_page(exchange):
         return _wrong_address("web_page", "this base_url answers a web page; did you leave out /v1?")
-    complaint = find_complaint(exchange.body)
+    complaint, usage = find_complaint(exchange.body), billed_usage(exchange.body, path)
     if complaint is None:
         kind = "bad_answer" if exchange.body.strip() else "empty"
-        usage = billed_usage(exchange.body, path)
         return Failure(Next.RETRY, kind, f"the answer {problem}", maybe_billed=usage is None, usage=usage)
     statuses = [int(code) for code in complaint.codes if re.fullmatch("[45][0-9][0-9]", code)]
-    return _by_rules(max(statuses, default=None), complaint)
+    return msgspec.structs.replace(_by_rules(max(statuses, default=None), complaint), usage=usage)
 
 
 def _refused(exchange: Exchange, status: int) -> Failure:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
+from batchmix.loose_json import json_text, read_json
 from batchmix.records import Exchange
-from batchmix.send.answers import json_text, read_json
+from batchmix.send.choices import says_anything
 
 _LONGEST_MESSAGE = 500
 _LONGEST_CODE = 100
 _MESSAGES = ("message", "detail", "msg", "error_msg", "status_msg")
+_BLOCKED = "prompt_blocked"
 _QUOTED = re.compile(r"""(?<!\w)(['"`])((?:(?!\1(?!\w)).)*)(?:\1|$)""", re.ASCII)
 _LABEL = re.compile(r"(?:error|message|msg|detail)['\"]?\s*[:=]\s*$", re.IGNORECASE)
 
@@ -49,8 +52,8 @@ def find_complaint(body: bytes) -> Complaint | None:
     """Return the error in a body, or None where there is none. Never raises.
 
     OpenAI's `{"error": {"message", "type", "code"}}`, with only `message` sure; `{"error": "text"}`; Gemini's list
-    around it; FastAPI's and vLLM's `{"detail": …}` and `{"message": …}`; `{"code", "msg"}`; MiniMax's `base_resp`; a
-    text alone.
+    around it; OpenRouter's in a choice; FastAPI's and vLLM's `{"detail": …}` and `{"message": …}`; `{"code", "msg"}`;
+    MiniMax's `base_resp`; a text alone; and what Gemini and Azure say of a prompt that they have blocked.
     """
     found = read_json(body)
     if isinstance(found, list) and found:
@@ -59,10 +62,12 @@ def find_complaint(body: bytes) -> Complaint | None:
         return Complaint(one_line(found))
     if not isinstance(found, dict):
         return None
-    error = found.get("error") or found.get("errors") or found.get("base_resp")
-    if not error:
-        if not any(isinstance(found.get(name), str | list | dict) and found[name] for name in _MESSAGES):
-            return None
+    places = (found.get("error"), found.get("errors"), *_of_choices(found), found.get("base_resp"))
+    error = next(filter(says_anything, places), None)
+    if error is None:
+        blocked = _blocked(found)
+        if blocked or not any(isinstance(found.get(name), str | list | dict) and found[name] for name in _MESSAGES):
+            return blocked
         error = found
     if isinstance(error, list):
         error = error[0]
@@ -80,6 +85,41 @@ def find_complaint(body: bytes) -> Complaint | None:
         frozenset(code.lower() for code in codes),
         param if isinstance(param, str) else "",
     )
+
+
+def _of_choices(found: dict[str, Any]) -> Iterator[Any]:
+    choices = found.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict):
+            yield choice.get("error")
+
+
+def _blocked(found: dict[str, Any]) -> Complaint | None:
+    """Return that a prompt was blocked, where that is all that came: `promptFeedback`, `prompt_filter_results`."""
+    feedback = found.get("promptFeedback") or found.get("prompt_feedback")
+    if isinstance(feedback, dict):
+        reason = feedback.get("blockReason") or feedback.get("block_reason")
+        if isinstance(reason, str | int) and reason:
+            said = feedback.get("blockReasonMessage") or feedback.get("block_reason_message")
+            why = one_line(": ".join(text for text in (str(reason), said) if isinstance(text, str)))
+            return Complaint(f"the prompt was blocked: {why}", _BLOCKED, frozenset({_BLOCKED}))
+    results = found.get("prompt_filter_results") or found.get("prompt_annotations")
+    filters = sorted(set(_filtered(results)))
+    if filters:
+        return Complaint(f"the prompt was blocked: {one_line(', '.join(filters))}", _BLOCKED, frozenset({_BLOCKED}))
+    return None
+
+
+def _filtered(value: Any) -> Iterator[str]:
+    """Yield the names of Azure's filters that have caught something."""
+    if isinstance(value, list):
+        for part in value:
+            yield from _filtered(part)
+    elif isinstance(value, dict):
+        for name, part in value.items():
+            if isinstance(part, dict) and part.get("filtered") is True:
+                yield name
+            yield from _filtered(part)
 
 
 def _message(error: dict[str, Any]) -> str:

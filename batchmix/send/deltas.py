@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from batchmix.send.answers import json_text
+from batchmix.loose_json import json_text
 
 _JOINED = frozenset(
     {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from batchmix.send.answers import read_json
+from batchmix.loose_json import read_json
 from batchmix.send.complaints import find_complaint
 from batchmix.send.deltas import Deltas
 from batchmix.send.events import Events

@@ -7,13 +7,13 @@ null}`. Of several models or samples the `custom_id` has `/model/sample` behind 
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from batchmix.loose_json import json_text, read_json
 from batchmix.store.export import appearing
 
 _COLUMNS = (
@@ -39,7 +39,7 @@ def write_batch_files(path: Path, batches: Iterator[pa.RecordBatch], *, several:
         for batch in batches:
             for row in batch.select(_COLUMNS).to_pylist():
                 file = good if row["status"] == "ok" else bad
-                file.write(json.dumps(_line(row, several=several), ensure_ascii=False) + "\n")
+                file.write(f"{json_text(_line(row, several=several), readable=True)}\n")
 
 
 def _line(row: dict[str, Any], *, several: bool) -> dict[str, Any]:
@@ -63,10 +63,7 @@ def _response(row: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _body(raw: str | None) -> dict[str, Any] | None:
-    try:
-        found = json.loads(raw, strict=False) if raw else None
-    except (ValueError, RecursionError):
-        return None
+    found = read_json(raw.encode("utf-8", "replace")) if raw else None
     return found if isinstance(found, dict) else None
 
 
@@ -76,7 +73,7 @@ def _completion(row: dict[str, Any]) -> dict[str, Any]:
     if row["reasoning"] is not None:
         message["reasoning_content"] = row["reasoning"]
     if row["tool_calls"] is not None:
-        message["tool_calls"] = json.loads(row["tool_calls"])
+        message["tool_calls"] = read_json(row["tool_calls"].encode())
     counts = {name: row[name] or 0 for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
     return {
         "id": row["request_id"] or "",

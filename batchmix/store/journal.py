@@ -13,6 +13,7 @@ costs only itself.
 from __future__ import annotations
 
 import base64
+import contextlib
 import mmap
 import os
 import re
@@ -20,7 +21,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 
 import msgspec
 
@@ -36,11 +37,17 @@ _CHUNK_BYTES = 1 << 19
 _TRAILER_BYTES = len(b',"crc":"01234567"}')
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+_Row = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Time = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800_000)]
+"""Unix time in ms, before the year 10000. A line whose numbers fit into no column is as good as damaged."""
+
+
 class _Event(msgspec.Struct, frozen=True, tag_field="e", omit_defaults=True, gc=False):
-    row: int
+    row: _Row
     model: str
-    sample: int
-    attempt: int
+    sample: _Count
+    attempt: _Count
     """Absolute: counts on over all starts; 0 where nothing was ever sent."""
     hash: str
 
@@ -52,8 +59,7 @@ class _Event(msgspec.Struct, frozen=True, tag_field="e", omit_defaults=True, gc=
 class Sent(_Event, tag="sent", frozen=True, gc=False):
     """The intent: this attempt is about to leave."""
 
-    at: int
-    """Unix time in ms."""
+    at: _Time
     prompt: int = 0
     """Its tokens, by an estimate."""
     most: int | None = None
@@ -63,11 +69,11 @@ class Sent(_Event, tag="sent", frozen=True, gc=False):
 class Heard(_Event, tag="heard", frozen=True, gc=False):
     """The end of an attempt, as the wire saw it; the fields are those of `records.Exchange`."""
 
-    at: int
-    done: int
+    at: _Time
+    done: _Time
     latency: float
     path: str
-    status: int | None = None
+    status: _Count | None = None
     type: str = ""
     request_id: str | None = None
     served_model: str | None = None
@@ -79,6 +85,7 @@ class Heard(_Event, tag="heard", frozen=True, gc=False):
     """The body was not UTF-8 and stands here in base64."""
     reused_from: str | None = None
     """The run that this answer was taken from; nothing was sent, and `attempt` is 0."""
+    inputs: int = 0
 
     def exchange(self) -> Exchange:
         """Return what was heard as it was given to `heard`."""
@@ -87,14 +94,21 @@ class Heard(_Event, tag="heard", frozen=True, gc=False):
             finished_at_ms=self.done,
             latency_s=self.latency,
             status=self.status,
-            body=base64.b64decode(self.body) if self.base64 else self.body.encode(),
+            body=self._bytes(),
             content_type=self.type,
             request_id=self.request_id,
             served_model=self.served_model,
             fault=self.fault,
             fault_message=self.fault_message,
             maybe_billed=self.maybe_billed,
+            inputs=self.inputs,
         )
+
+    def _bytes(self) -> bytes:
+        if self.base64:
+            with contextlib.suppress(ValueError):  # else it is what stands there
+                return base64.b64decode(self.body)
+        return self.body.encode()
 
 
 class Ended(_Event, tag="ended", frozen=True, gc=False):
@@ -137,6 +151,7 @@ def heard(key: Key, attempt: int, request_hash: str, path: str, exchange: Exchan
         exchange.maybe_billed,
         body,
         encoded,
+        inputs=exchange.inputs,
     )
 
 

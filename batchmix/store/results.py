@@ -92,17 +92,19 @@ class Results:
         else:
             event = self._shard.event(entry.result)
             if isinstance(event, Heard):
-                row = self._answer(key, entry, event, self._judged(key, event))
+                row = self._heard(key, entry, event)
             else:
                 last = self._shard.event(entry.last_heard) if entry.last_heard else None
                 row = self._failure(key, entry, event, last)
         return row
 
-    def _judged(self, key: Key, event: Heard) -> Completion:
-        answer = self._judge(event.exchange(), event.path)
-        if not isinstance(answer, Completion):
-            raise TypeError(f"row {key[0]}: the judge changed its mind about a recorded answer")
-        return answer
+    def _heard(self, key: Key, entry: Entry, event: Heard) -> ResultRow:
+        """Return the row of an answer, judged once more; it fails where it is none any more."""
+        outcome = self._judge(event.exchange(), event.path)
+        if isinstance(outcome, Completion):
+            return self._answer(key, entry, event, outcome)
+        what = (outcome.type, outcome.message, outcome.code)
+        return self._failure(key, entry, Ended(*key, entry.attempts, event.hash, "failed", *what), event)
 
     def _answer(self, key: Key, entry: Entry, event: Heard, answer: Completion) -> ResultRow:
         usage = answer.usage

@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batchmix.errors import JobError
-from batchmix.records import Exchange, Key, Request
+from batchmix.records import Completion, Exchange, Key, Request
 from batchmix.store.parts import list_parts
 from batchmix.store.rundir import Layout
+from batchmix.store.shard import Judge, told
 
 _WHOLE = {"stop", "tool_calls", "function_call", None}
 """Answers that were cut short or filtered are asked again."""
@@ -42,7 +43,8 @@ class Reusable:
     would mix with real ones.
     """
 
-    def __init__(self, folders: tuple[str, ...], *, rehearsal: bool) -> None:
+    def __init__(self, folders: tuple[str, ...], judge: Judge, *, rehearsal: bool) -> None:
+        self._judge = judge
         self._parts: list[tuple[str, Path]] = []
         self._lock = threading.Lock()
         self._at = (Path(), 0)  # the part and the first row of what is kept
@@ -82,8 +84,15 @@ class Reusable:
             folder, path = self._parts[place >> _ROW_BITS]
             row = self._row(path, place & ((1 << _ROW_BITS) - 1))
             if row["request_hash"] == request.hash and row["sample"] == request.sample and row["raw"] is not None:
-                return Found(folder, exchange_of(row))
+                exchange = told(exchange_of(row), request)
+                if self._is_whole(exchange, request.path):
+                    return Found(folder, exchange)
         return None
+
+    def _is_whole(self, exchange: Exchange, path: str) -> bool:
+        """Return whether an answer is one as it is read now: what wrote it may have taken less for whole."""
+        outcome = self._judge(exchange, path)
+        return isinstance(outcome, Completion) and outcome.finish_reason in _WHOLE
 
     def _row(self, path: Path, number: int) -> dict[str, Any]:
         """Return a row of a part. Runs over the same input ask for them in order: one row group is kept."""

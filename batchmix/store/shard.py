@@ -269,6 +269,7 @@ class Shard:
     def heard(self, lane: int, request: Request, exchange: Exchange) -> Completion | Failure:
         """Record what came back, before anybody looks into it; then return what it is. Raises `NoSpace`."""
         entry = self.entries[request.key]
+        exchange = told(exchange, request)
         event = heard(request.key, entry.attempts, request.hash, request.path, exchange)
         place = Place(lane, *self._journal(lane).append(event))
         outcome = self._judge(exchange, request.path)
@@ -282,6 +283,7 @@ class Shard:
 
     def reused(self, lane: int, request: Request, exchange: Exchange, run: str) -> bool:
         """Record an answer that another run has paid for, if it is one. Raises `NoSpace`."""
+        exchange = told(exchange, request)
         outcome = self._judge(exchange, request.path)
         if not isinstance(outcome, Completion):
             return False
@@ -334,6 +336,11 @@ class Shard:
 def request_hash(request: Request | Unsendable) -> str:
     """Return the hash that a result is filed under; empty for a row that can't be asked."""
     return request.hash if isinstance(request, Request) else ""
+
+
+def told(exchange: Exchange, request: Request) -> Exchange:
+    """Return an exchange that says what of its request its answer is judged by."""
+    return msgspec.structs.replace(exchange, inputs=request.inputs) if request.inputs else exchange
 
 
 def _outcome(event: Event, judge: Judge) -> Completion | Failure | None:

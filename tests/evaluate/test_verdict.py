@@ -34,6 +34,9 @@ from batchmix.evaluate.verdict import verdict_in
         ("", None),
         ("score: high", None),
         ("score " * 100_000, None),
+        (f'{{"score": {"9" * 400}}}', None),
+        (f'{{"score": {"9" * 5000}}}', None),
+        ('{"score": 1e400, "rating": NaN}', None),
     ],
 )
 def test_a_verdict_is_read_in_the_ways_that_judges_give_it(text: str, number: float | None) -> None:

@@ -46,7 +46,7 @@ ANSWERS: list[tuple[str, bytes, Completion]] = [
     ("reasoning in two places", good(content="x", reasoning_content="hm", reasoning="no"), Completion("x", "hm", finish_reason="stop", usage=USAGE)),
     ("escapes that end a line or a file", good(content="a\r\n\x1a\u2028\x7f\x1b[2Jb"), Completion("a\r\n\x1a\u2028\x7f\x1b[2Jb", finish_reason="stop", usage=USAGE)),
     ("deep", json.dumps(GOOD)[:-1].encode() + b',"a":' + b"[" * 400 + b"]" * 400 + b"}", Completion("Paris", finish_reason="stop", usage=USAGE)),
-    ("of the wrong types", json.dumps({"model": "gpt-4o-mini-2024", "choices": [{"message": {"content": 7, "refusal": [], "reasoning": {}}, "finish_reason": 1}], "usage": "none"}).encode(), Completion()),
+    ("of the wrong types", json.dumps({"model": "gpt-4o-mini-2024", "choices": [{"message": {"content": 7, "refusal": [], "reasoning": {}}, "finish_reason": 1}], "usage": "none"}).encode(), Completion("7")),
 ]  # fmt: skip
 
 
@@ -69,7 +69,7 @@ async def test_an_odd_answer_is_taken_apart_and_kept_whole(
     [
         ("/completions", {"choices": [{"text": "Paris", "finish_reason": "stop"}]}, "Paris"),
         ("/responses", {"output": [{"type": "reasoning", "content": [{"text": "hm"}]}, {"type": "message", "content": [{"type": "output_text", "text": "Pa"}, {"text": "ris"}]}]}, "Paris"),
-        ("/embeddings", {"data": [{"embedding": [0.1]}]}, None),
+        ("/embeddings", {"data": [{"embedding": [0.1]}]}, "[[0.1]]"),
         ("/rerank", {"results": []}, None),
     ],
 )  # fmt: skip

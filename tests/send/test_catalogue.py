@@ -47,6 +47,16 @@ def test_what_is_odd_is_left_out_and_no_price_is_never_zero() -> None:
     assert set(offers) == set("abcdefg")
 
 
+@pytest.mark.parametrize(
+    "number", ["9" * 400, "9" * 5000, '"1e999"', "1e400", "NaN", "-Infinity", "[" * 500 + "]" * 500]
+)
+def test_one_number_that_nothing_can_hold_costs_no_other_model_its_price(number: str) -> None:
+    pricing = f'{{"input":{number},"output":1,"cache_read":{number},"tiers":{number}}}'
+    odd = f'{{"model_id":"a","pricing":{pricing},"context_length":{number},"max_output":{number}}}'
+    offers = read_catalogue(f'{{"data":[{odd},{json.dumps(model("b"))}],"x":{number}}}'.encode())
+    assert (offers["a"].price, offers["b"].price) == (None, Price(0.15, 0.6, 0.075))
+
+
 def test_a_price_with_tiers_is_shown_and_prices_nothing() -> None:
     """No price is better than a wrong one, and what a tier looks like is not told."""
     pricing = {"input": 1.25, "output": 10, "tiers": [{"anything": 200000}]}

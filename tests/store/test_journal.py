@@ -3,8 +3,11 @@
 import io
 import json
 import os
+import re
+import zlib
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -184,3 +187,16 @@ def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
     appended(path, Sent(1, "m", 0, 1, "h", 17))
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("field", ['"latency":1e400', '"at":1e30', f'"at":{10**20}', '"done":-1', f'"status":{2**40}', f'"row":{2**70}', '"latency":NaN'])  # fmt: skip
+def test_a_line_whose_numbers_fit_into_no_column_counts_as_damaged(field: str) -> None:
+    line = encode_line(heard((1, "m", 0), 1, "h", "/p", Exchange(1, 2, 0.1, 200, b"x")))
+    name = field.partition(":")[0]
+    text = re.sub(rf"{name}:[^,]+", field, line.decode().partition(',"crc"')[0]).encode()
+    assert decode_line(b'%b,"crc":"%08x"}' % (text, zlib.crc32(text))) is None
+
+
+def test_a_body_that_is_not_the_base64_it_says_is_taken_as_it_stands() -> None:
+    event = heard((1, "m", 0), 1, "h", "/p", Exchange(1, 2, 0.1, 200, b"\xff"))
+    assert msgspec.structs.replace(event, body="abcde").exchange().body == b"abcde"

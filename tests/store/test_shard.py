@@ -9,7 +9,7 @@ import pytest
 
 from batchmix.errors import Next
 from batchmix.records import Completion, Exchange, Failure, Request, Unsendable
-from batchmix.store.results import Results
+from batchmix.store.results import Results, named
 from batchmix.store.shard import Room, Shard
 
 REJECTED = Failure(Next.REJECT, "rejected", "no")
@@ -170,3 +170,16 @@ def test_folding_twice_changes_nothing(opened, tmp_path: Path) -> None:
     assert [(e.status, e.attempts, e.maybe_billed) for e in twice.entries.values()] == [
         (e.status, e.attempts, e.maybe_billed) for e in once.entries.values()
     ]
+
+
+def test_an_answer_that_is_none_any_more_when_it_is_sealed_is_a_failure(opened) -> None:
+    """A part says what is so when it is written; a folder is never locked by an answer."""
+    shard = opened()
+    shard.needs(request(1), retry_rejected=False)
+    shard.sent(0, request(1), 1)
+    shard.heard(0, request(1), good())
+    results = Results(shard, lambda *_: Failure(Next.RETRY, "bad_answer", "no"), lambda *_: None, raw=True)
+    row = named(results.row((1, "m", 0)))
+    assert (row["status"], row["error_type"], row["error_message"], row["raw"], row["latency_s"]) == (
+        "failed", "bad_answer", "no", "answer", 0.1
+    )  # fmt: skip

@@ -1,0 +1,106 @@
+"""JSON from outside: read however strange it is, cut where it is nested too deeply, and written again.
+
+Whatever is read here is nested so little that nobody who walks through it runs out of stack, wherever he is called.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+import msgspec
+
+DEEPEST = 100
+"""Levels of lists and objects that are read; what lies deeper is a null."""
+_LONGEST_INT = 4000
+"""Digits; Python refuses to read more than 4,300."""
+_STRINGS_AND_BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]+|[\]}]+', re.DOTALL)
+
+
+def read_json(body: bytes) -> Any:
+    """Return the JSON value in a body, however strange, or None where there is none. Never raises."""
+    body = shallow(body)
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        pass
+    try:  # lone surrogates, NaN, a BOM, bytes that are not UTF-8
+        text = body.decode("utf-8", "replace").lstrip("\ufeff")
+        return json.loads(text, strict=False, parse_int=_whole)
+    except (ValueError, RecursionError):
+        return None
+
+
+def shallow(body: bytes) -> bytes:
+    """Return JSON in which whatever is nested more deeply than `DEEPEST` is a null."""
+    if not may_be_deep(body):
+        return body
+    kept, start, depth = [], 0, 0
+    for found in _STRINGS_AND_BRACKETS.finditer(body):
+        run = found[0]
+        if run[0] in b"[{":
+            if depth <= DEEPEST < depth + len(run):
+                kept.append(body[start : found.start() + DEEPEST - depth])
+            depth += len(run)
+        elif run[0] in b"]}":
+            if depth > DEEPEST >= depth - len(run):
+                start = found.start() + depth - DEEPEST
+                kept.append(b"null")
+            depth -= len(run)
+    if depth <= DEEPEST:
+        kept.append(body[start:])
+    return b"".join(kept)
+
+
+def may_be_deep(body: bytes) -> bool:
+    """Return whether JSON has so many brackets that it could be nested too deeply."""
+    return body.count(b"[") + body.count(b"{") > DEEPEST
+
+
+def _whole(digits: str) -> int | float:
+    try:
+        return int(digits) if len(digits) < _LONGEST_INT else math.inf
+    except ValueError:  # a lower limit in the environment
+        return math.inf
+
+
+def json_text(value: Any, *, readable: bool = False) -> str | None:
+    """Return a value out of JSON as JSON again, or None for an empty one. Never raises.
+
+    It is ASCII, in which lone surrogates stay escaped, or `readable`. What JSON has no word for is a null.
+    """
+    if not value:
+        return None
+    try:
+        return _dumped(value, readable=readable)
+    except RecursionError:
+        return None
+    except ValueError:
+        pass
+    try:
+        return _dumped(_finite(value), readable=readable)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _dumped(value: Any, *, readable: bool) -> str:
+    text = json.dumps(value, allow_nan=False, ensure_ascii=not readable)  # integers may be of any size
+    return (plain_text(text) or "") if readable else text
+
+
+def _finite(value: Any) -> Any:
+    """Return a value with a null for each number that JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def plain_text(value: Any) -> str | None:
+    """Return a string that Parquet takes, with U+FFFD for lone surrogates; None for what is no string."""
+    if not isinstance(value, str):
+        return None
+    return re.sub("[\ud800-\udfff]", "\ufffd", value)

@@ -1,0 +1,58 @@
+"""The vectors in an answer of the embeddings endpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from batchmix.loose_json import json_text, shallow
+from batchmix.records import Completion
+
+
+class _Vector(msgspec.Struct, gc=False):
+    embedding: msgspec.Raw
+
+
+class _Vectors(msgspec.Struct, gc=False):
+    data: list[_Vector]
+
+
+_decoder = msgspec.json.Decoder(_Vectors)
+
+
+def read_embeddings(found: dict[str, Any], body: bytes, inputs: int) -> Completion | str:
+    """Return the vectors as a JSON list in the order of the inputs, or in words what is missing.
+
+    Each is as it came, a list of numbers or base64. `inputs` is how many there must be; 0: that is not known.
+    """
+    data = found.get("data")
+    if not isinstance(data, list) or not data:
+        return "has no embeddings"
+    if not all(isinstance(item, dict) and _is_vector(item.get("embedding")) for item in data):
+        return "has an embedding with nothing in it"
+    order = [_index(item, place) for place, item in enumerate(data)]
+    wanted = inputs or len(data)
+    if len(data) != wanted:
+        return f"has {len(data)} embeddings where {wanted} were asked for"
+    if sorted(order) != list(range(wanted)):
+        return "has embeddings whose indexes are not those of the inputs"
+    texts = _as_they_came(body) or [json_text(item["embedding"]) or "null" for item in data]
+    return Completion(f"[{','.join(text for _, text in sorted(zip(order, texts, strict=True)))}]")
+
+
+def _is_vector(value: Any) -> bool:
+    return isinstance(value, list | str | dict) and bool(value)
+
+
+def _index(item: dict[str, Any], place: int) -> int:
+    index = item.get("index")
+    return index if type(index) is int else place
+
+
+def _as_they_came(body: bytes) -> list[str]:
+    """Return the vectors' own JSON, or nothing where it is odd."""
+    try:
+        return [bytes(item.embedding).decode() for item in _decoder.decode(shallow(body)).data]
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return []

@@ -1,0 +1,65 @@
+"""The answer in a response of the Responses API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from batchmix.loose_json import json_text, plain_text
+from batchmix.records import Completion
+from batchmix.send.choices import refused, said
+
+_NO_ANSWER = {
+    "failed": "says that it failed",
+    "cancelled": "says that it was cancelled",
+    "canceled": "says that it was cancelled",
+    "expired": "says that it has expired",
+    "queued": "is still queued",
+    "in_progress": "is still in progress",
+}
+_REASONS = {"max_output_tokens": "length", "max_tokens": "length"}
+"""Why a response is incomplete, in the words of chat completions; others stay as they are."""
+_CALLS = frozenset(
+    {"function_call", "custom_tool_call", "computer_call", "local_shell_call", "shell_call", "mcp_approval_request"}
+)
+"""Items that ask the caller to do something; what the provider did itself is none of them."""
+
+
+def read_response(found: dict[str, Any]) -> Completion | str:
+    """Return the answer of a response, or in words why there is none.
+
+    `finish_reason` is `stop` or `tool_calls` where it is complete, and why it is not where it is not.
+    """
+    status = found.get("status")
+    if isinstance(status, str) and status in _NO_ANSWER:
+        return _NO_ANSWER[status]
+    output = found.get("output")
+    items = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
+    whole = said(found.get("output_text"))
+    if not items and not whole and status != "incomplete":
+        return "has no output"
+    parts = [item.get("content") for item in items if item.get("type", "message") == "message"]
+    calls = [item for item in items if item.get("type") in _CALLS]
+    texts, refusals = [said(part) for part in parts], [refused(part) for part in parts]
+    return Completion(
+        response="".join(filter(None, texts)) or whole,
+        reasoning="".join(filter(None, map(_thought, items))) or None,
+        refusal="".join(filter(None, refusals)) or None,
+        tool_calls=json_text(calls),
+        finish_reason=_reason(status, found.get("incomplete_details"), calls),
+    )
+
+
+def _thought(item: dict[str, Any]) -> str | None:
+    """Return what was thought, where an item holds that: whole if it is there, else in short."""
+    if item.get("type") != "reasoning":
+        return None
+    return said(item.get("content")) or said(item.get("summary"))
+
+
+def _reason(status: Any, details: Any, calls: list[dict[str, Any]]) -> str | None:
+    if status == "incomplete":
+        reason = plain_text(details.get("reason")) if isinstance(details, dict) else None
+        return _REASONS.get(reason, reason) if reason else "incomplete"
+    if not isinstance(status, str):
+        return None
+    return "tool_calls" if calls else "stop"
