@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from batchmix.cli.asking import says_yes
 from batchmix.cli.options import Choice, job_from, job_options, verbose_option
 from batchmix.cli.output import complain, keep_secret, log_to_stderr, say, say_json
 from batchmix.errors import BatchmixError, BudgetSpent, JobRefused, Stopped, UsageError
@@ -123,9 +124,9 @@ def _canary_goes_on(job: Job, asked: pipeline.Options, options: dict[str, Any]) 
         say_forecast(found)
     if options["yes"] or not found.requests:
         return True
-    if sys.stdin.isatty() and sys.stderr.isatty() and click.confirm("Send the rest?", err=True):
+    if says_yes("Send the rest?"):
         return True
-    complain("the rest was not sent; to go on, give the same command with --yes, or without --canary")
+    complain(f"the rest was not sent; to go on: {_same_command()} --yes")
     return False
 
 
