@@ -35,6 +35,9 @@ _TOML_HINTS = {
     "Illegal character '\\n'": "; is a closing quote missing?",
 }
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_STDIN = frozenset({"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
+_PIPES = ("/dev/fd/", "/proc/self/fd/")
+"""Where a shell's `<(…)` is found, under a number that may be another one each time."""
 
 
 def read_job(
@@ -173,7 +176,7 @@ def _checked(
 def _default_name(path: Path | None, source: str) -> str:
     if path:
         return path.stem
-    if source == "-":
+    if source in _STDIN or source.startswith(_PIPES):
         return "stdin"
     stem = Path(source).name.partition(".")[0]
     return re.sub(r"[*?\[\]]+", "", stem) or "batch"
@@ -219,8 +222,8 @@ def _checked_input(source: Input, folder: Path) -> Input:
         raise JobError("input: give either messages, or prompt and system, not both")
     if source.messages is not None and not source.messages:
         raise JobError("input.messages: is empty")
-    if source.path == "-":
-        return source
+    if source.path in _STDIN:
+        return msgspec.structs.replace(source, path="-")
     path = absolute(checked_local(source.path, "input.path", "copy the file here first"), folder, "input.path")
     return msgspec.structs.replace(source, path=path)
 

@@ -16,14 +16,15 @@ from batchmix.job import Job, Model
 from batchmix.load.arrow_rows import row_dicts
 from batchmix.load.asking import asking_for
 from batchmix.load.carried import carried_columns
-from batchmix.load.files import STDIN, stamp
+from batchmix.load.files import stamp
 from batchmix.load.jsonl import BadLineError, decode_row, digest_text, read_lines, segments_digest, stripped
 from batchmix.load.opening import Opening
 from batchmix.load.parquet import Cursor, ParquetInput
 from batchmix.load.parquet_scan import columns_read
+from batchmix.load.plain import piped
 from batchmix.load.requests import Maker
 from batchmix.load.scan import Cut, Scan, Span
-from batchmix.load.spool import drop_others, piped, remove_spool
+from batchmix.load.spool import drop_others, remove_spool
 from batchmix.load.streaming import STREAMING
 from batchmix.records import Request, Unsendable
 
@@ -241,8 +242,8 @@ def open_dataset(  # noqa: PLR0913 - the room's face; all but three are options
     input can't be spooled.
     """
     opening = Opening(job, cut, spool)
-    stream = piped(stdin) if job.input.path == STDIN else None
-    scan, new_spool = opening.scan(known, stream, on_progress or _ignore)
+    with piped(stdin, job.input.path) as stream:
+        scan, new_spool = opening.scan(known, stream, on_progress or _ignore)
     try:
         return Dataset(job, scan, spool, new_spool, reserved)
     except BaseException:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import shlex
+import stat
 import time
 from pathlib import Path
 
@@ -17,9 +19,20 @@ from batchmix.load.words import clean
 JSONL = "jsonl"
 PARQUET = "parquet"
 STDIN = "-"
+GZIP = "gzip"
+ZSTD = "zstd"
+MAGIC = {GZIP: b"\x1f\x8b", ZSTD: b"\x28\xb5\x2f\xfd"}
+"""How compressed files begin."""
 _FORMATS = {".jsonl": JSONL, ".ndjson": JSONL, ".parquet": PARQUET, ".pq": PARQUET}
-_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+_COMPRESSIONS = {".gz": GZIP, ".zst": ZSTD}
 _KNOWN = ".jsonl and .ndjson (also with .gz or .zst) and .parquet"
+_HEAD_BYTES = 1 << 16
+_SPECIAL = {
+    stat.S_IFIFO: "is a named pipe, which can be read only once; pipe it in: batchmix run - … < {path}",
+    stat.S_IFSOCK: "is a socket, not a file",
+    stat.S_IFCHR: "is a device, not a file",
+    stat.S_IFBLK: "is a device, not a file",
+}
 _RACY_NS = 2_000_000_000
 """A file that was changed so shortly before it was read may have been changed again within the clock's grain."""
 
@@ -132,14 +145,46 @@ def _format(path: str) -> tuple[str | None, str | None]:
 
 
 def _source(path: str) -> Source:
+    _check_kind(path)
     kind, compression = _format(path)
     if kind is None:
-        raise InputError(f"{shown(path)}: is of no known format; batchmix reads {_KNOWN}")
+        from batchmix.load.foreign import unknown_suffix  # looks into files, and needs to know what they are here
+
+        raise InputError(f"{shown(path)}: is of no known format; batchmix reads {_KNOWN}{unknown_suffix(path)}")
+    if kind != PARQUET:
+        compression = compression_of(head_of(path, 4), compression)
     try:
         path.encode()
     except UnicodeEncodeError:
         raise InputError(f"{shown(path)}: the name is not UTF-8; rename the file") from None
     return Source(path, kind, compression)
+
+
+def _check_kind(path: str) -> None:
+    """Raise `InputError` for what is there and is no file, and would be waited for without end."""
+    try:
+        reason = _SPECIAL.get(stat.S_IFMT(os.stat(path).st_mode))  # noqa: PTH116
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if reason:
+        raise InputError(f"{shown(path)}: {reason.format(path=shlex.quote(shown(path)))}")
+
+
+def compression_of(head: bytes, named: str | None) -> str | None:
+    """Return how a file that begins with `head` is compressed; one that is cut off so soon is what its name says."""
+    found = next((kind for kind, magic in MAGIC.items() if head.startswith(magic)), None)
+    if head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5:  # a frame of zstd that is to be skipped
+        return ZSTD
+    return found or (named if named and head and MAGIC[named].startswith(head) else None)
+
+
+def head_of(path: str, size: int = _HEAD_BYTES) -> bytes:
+    """Return the first bytes of a file. Raises `InputError`."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            return file.read(size)
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def stamp(path: str) -> Stamp:

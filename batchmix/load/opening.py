@@ -9,13 +9,15 @@ import msgspec
 from batchmix.errors import InputError
 from batchmix.job import Job
 from batchmix.load.asking import asking_for, mode_of, templated
-from batchmix.load.files import PARQUET, STDIN, Source, Stamp, file_digest, find_sources, shown, stamp
+from batchmix.load.files import PARQUET, STDIN, Source, Stamp, file_digest, find_sources, head_of, shown, stamp
+from batchmix.load.foreign import what_it_is
 from batchmix.load.jsonl import first_row
 from batchmix.load.known import fits, localised, refreshed, same_rows
 from batchmix.load.parquet import ParquetInput
 from batchmix.load.parquet_scan import scan_rows, spans_of
+from batchmix.load.plain import Readable, is_pipe
 from batchmix.load.scan import Cut, Findings, JsonlScan, Progress, Scan
-from batchmix.load.spool import Readable, Spool
+from batchmix.load.spool import Spool
 
 Stamps = tuple[Stamp | None, ...]
 
@@ -36,7 +38,8 @@ class Opening:
         """
         if templated(self._job):
             asking_for(self._job, "template")  # an error in a template is found before the data is touched
-        sources = find_sources(self._job.input.path)
+        path = self._job.input.path
+        sources = find_sources(STDIN if is_pipe(path) else path)
         stamps = tuple(None if source.path == STDIN else stamp(source.path) for source in sources)
         if sources[0].path == STDIN and stream is None and (known is None or known.sources != sources):
             raise InputError("stdin is empty; pipe the rows in, as in: batchmix run - … < prompts.jsonl")
@@ -75,9 +78,11 @@ class Opening:
             path, digest = source.path, ""
             if source.spooled:
                 if self._spool is None:
-                    self._spool = Spool(self._root)
+                    self._spool = Spool(self._root, asks_rows=not templated(self._job))
                 path, digest = self._spool.add(number, source, stream if source.path == STDIN else None)
                 digest = digest if source.path == STDIN else file_digest(source.path)
+            elif found := what_it_is(source, head_of(path), asks_rows=not templated(self._job)):
+                raise InputError(f"{source.label}: {found}")
             paths.append(path)
             digests.append(digest)
         return _Files(tuple(paths), tuple(digests))

@@ -8,27 +8,16 @@ import hashlib
 import os
 import re
 import stat
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
-
-import pyarrow as pa
 
 from batchmix.errors import InputError, NoSpace
-from batchmix.load.files import Source, shown, unreadable
+from batchmix.load.files import Source, shown
+from batchmix.load.foreign import what_it_is
+from batchmix.load.plain import Readable, block, opened, plain
 from batchmix.load.words import clean
 
-_BLOCK_BYTES = 1 << 20
-_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-
-class Readable(Protocol):
-    """What gives bytes."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return some bytes; none at the end."""
 
 
 _FOLDER = re.compile(r"[0-9]{6,}(\.tmp)?")
@@ -38,8 +27,9 @@ _FILE = re.compile(r"[0-9]{5,}\.jsonl")
 class Spool:
     """One spooling: a folder of its own below `root`, which appears there when it is whole."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, asks_rows: bool) -> None:
         self._root = root
+        self._asks_rows = asks_rows
         taken = [int(path.stem) for path in root.iterdir() if _FOLDER.fullmatch(path.name)] if root.is_dir() else []
         self.folder = root / f"{max(taken, default=0) + 1:06}"
         self._making = self.folder.with_suffix(".tmp")
@@ -51,22 +41,27 @@ class Spool:
         """
         name = f"{number:05}.jsonl"
         with contextlib.ExitStack() as stack:
-            reading = _decompressed(stream) if stream is not None else stack.enter_context(_opened(source))
+            reading = plain(stream, source) if stream is not None else stack.enter_context(opened(source))
+            first = block(reading, source)
+            if found := what_it_is(source, first, asks_rows=self._asks_rows):
+                raise InputError(f"{source.label}: {found}")
             with _writing(self._root):
                 if not self._making.exists():
                     self._root.mkdir(0o700, parents=True, exist_ok=True)
                     self._making.mkdir(0o700)
                 fd = os.open(self._making / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             stack.callback(os.close, fd)
-            digest = self._copied(reading, fd, source)
+            digest = self._copied(first, reading, fd, source)
         return str(self.folder / name), digest
 
-    def _copied(self, reading: Readable, fd: int, source: Source) -> str:
+    def _copied(self, first: bytes, reading: Readable, fd: int, source: Source) -> str:
         digest = hashlib.sha256()
-        while block := _block(reading, source):
-            digest.update(block)
+        some = first
+        while some:
+            digest.update(some)
             with _writing(self._root):
-                _write_all(fd, block)
+                _write_all(fd, some)
+            some = block(reading, source)
         with _writing(self._root):
             os.fsync(fd)
         return digest.hexdigest()
@@ -115,63 +110,6 @@ def here(path: str, root: Path) -> str:
     """Return where a spooled file is: below `root` if it is there, for a run folder may have been moved."""
     moved = root.joinpath(*Path(path).parts[-2:])
     return str(moved) if moved.exists() else path
-
-
-class _Blocks:
-    """A stream whose first block has been taken from it already."""
-
-    closed = False
-
-    def __init__(self, first: bytes, rest: Readable) -> None:
-        self._first = first
-        self._rest = rest
-
-    def read(self, size: int = _BLOCK_BYTES) -> bytes:
-        wanted = size if size > 0 else _BLOCK_BYTES
-        first, self._first = self._first[:wanted], self._first[wanted:]
-        return first or self._rest.read(wanted)
-
-    def close(self) -> None:
-        self.closed = True
-
-
-def piped(stdin: BinaryIO | None) -> Readable | None:
-    """Return stdin (or what is given for it), or None where nothing comes from it: empty, closed, a terminal."""
-    stream = stdin if stdin is not None else _standard_input()
-    first = stream.read(_BLOCK_BYTES) if stream is not None else b""
-    return _Blocks(first, stream) if stream is not None and first else None
-
-
-def _standard_input() -> BinaryIO | None:
-    if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
-        return None
-    return sys.stdin.buffer
-
-
-def _opened(source: Source) -> Any:
-    try:
-        return pa.input_stream(source.path, compression=source.compression)
-    except OSError as error:
-        raise unreadable(source.path, error) from error
-
-
-def _decompressed(stream: Readable) -> Readable:
-    """Return a stream of plain bytes; gzip and zstd are known by how they begin."""
-    first = stream.read(_BLOCK_BYTES)
-    if first[:4] == b"PAR1":
-        raise InputError("stdin: Parquet can't be piped in; give the file's path")
-    kind = next((kind for magic, kind in _MAGIC.items() if first.startswith(magic)), None)
-    blocks = _Blocks(first, stream)
-    plain: Readable = blocks if kind is None else pa.CompressedInputStream(pa.PythonFile(blocks, mode="r"), kind)
-    return plain
-
-
-def _block(reading: Readable, source: Source) -> bytes:
-    try:
-        return reading.read(_BLOCK_BYTES)
-    except (OSError, pa.ArrowException) as error:
-        reason = clean(str(error).splitlines()[0] if str(error) else type(error).__name__)
-        raise InputError(f"{source.label}: can't be decompressed, it is cut off or damaged: {reason}") from error
 
 
 def _write_all(fd: int, block: bytes) -> None:

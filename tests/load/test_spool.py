@@ -43,13 +43,39 @@ def test_a_cut_off_file_is_refused(suffix: str, compress: Any, cut: int, rows_fi
     path = rows_file(compress(jsonl(ROWS))[:cut], f"rows.jsonl.{suffix}")
     with pytest.raises(InputError, match=rf"rows\.jsonl\.{suffix}: can't be decompressed, it is cut off or damaged"):
         open_rows(make_job(path), spool)
-    assert list(spool.iterdir()) == []
+    assert list(spool.glob("*")) == []
 
 
-def test_a_file_that_is_not_what_its_name_says_is_refused(rows_file: Any, spool: Path) -> None:
-    """Plain text called .gz."""
-    with pytest.raises(InputError, match="can't be decompressed"):
-        open_rows(make_job(rows_file(ROWS, "rows.jsonl.gz")), spool)
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (gzip.compress(jsonl(ROWS)) + bytes(1000), "padded.jsonl.gz"),
+        (gzip.compress(jsonl(ROWS[:3])) + bytes(3) + gzip.compress(jsonl(ROWS[3:])), "filled.jsonl.gz"),
+        (gzip.compress(jsonl(ROWS)), "no_suffix.jsonl"),
+        (_zstd(jsonl(ROWS)), "no_suffix.ndjson"),
+        (gzip.compress(jsonl(ROWS)), "another.jsonl.zst"),
+        (jsonl(ROWS), "plain.jsonl.gz"),
+        (b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc" + _zstd(jsonl(ROWS)), "skippable.jsonl.zst"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_compressed_files_are_known_by_their_content(data: bytes, name: str, rows_file: Any, spool: Path) -> None:
+    """Filled up with zeros as tape and object stores do it, or under a name that says otherwise."""
+    job = make_job(rows_file(data, name))
+    assert prompts_of(open_rows(job, spool), job) == TEXTS
+
+
+def test_what_follows_a_gzip_file_is_left_out_and_told(
+    rows_file: Any, spool: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As gzip does; but what begins as another member must be whole."""
+    whole = gzip.compress(jsonl(ROWS))
+    job = make_job(rows_file(whole + b"garbage", "rows.jsonl.gz"))
+    assert prompts_of(open_rows(job, spool), job) == TEXTS
+    assert "rows.jsonl.gz: what follows the end of its gzip data is no gzip" in caplog.text
+    for number, damaged in enumerate((whole + whole[:-9], whole + whole[:20] + b"x" * 20, whole[:-8] + bytes(8))):
+        with pytest.raises(InputError, match="can't be decompressed, it is cut off or damaged"):
+            open_rows(make_job(rows_file(damaged, f"damaged{number}.jsonl.gz")), spool)
 
 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress, _zstd])
