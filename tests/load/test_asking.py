@@ -95,7 +95,7 @@ def test_batch_lines_are_sent_as_they_are(rows_file: Any, spool: Path) -> None:
     assert first.body == b'{"input":"x","model":"e","u":null}'
     assert [r.path for r in (first, second, third)] == ["/embeddings", "/chat/completions", "/chat/completions"]
     assert [r.row for r in (first, second, third)] == [0, 1, 2]
-    assert [r.max_tokens for r in (first, second, third)] == [None, 14, None]
+    assert [r.max_tokens for r in (first, second, third)] == [0, 14, None]
 
 
 @pytest.mark.parametrize(
