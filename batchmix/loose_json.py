@@ -80,7 +80,7 @@ def json_text(value: Any, *, readable: bool = False) -> str | None:
     except ValueError:
         pass
     try:
-        return _dumped(_finite(value), readable=readable)
+        return _dumped(finite(value), readable=readable)
     except (ValueError, RecursionError):
         return None
 
@@ -90,12 +90,12 @@ def _dumped(value: Any, *, readable: bool) -> str:
     return (plain_text(text) or "") if readable else text
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Return a value with a null for each number that JSON has no word for."""
     if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
+        return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -23,6 +23,9 @@ from batchmix.store.rundir import Layout, RunFile
 from batchmix.store.schema import PartFooter
 from batchmix.store.shard import Judge, Shard, request_hash
 
+_READING = 2
+"""How values become texts in a prompt. Where that changes, answers to what was asked otherwise are counted once."""
+
 
 class Digests:
     """What tells whether a part still belongs to the job and the input."""
@@ -42,7 +45,7 @@ class Digests:
         )
         self.columns = _digest([str(dataset.carried_schema.remove_metadata()), asked.id, asked.columns])
         self._spans = [span.digest for span in dataset.scan.spans]
-        self.accepted = _digest([self.requests, self.columns, self._spans])
+        self.accepted = _digest([_READING, self.requests, self.columns, self._spans])
 
     def shard(self, index: int) -> str:
         """Return the digest of a shard: its input bytes and the request-making part of the job."""
@@ -118,7 +121,7 @@ class Resume:
     def _refuse_lost_answers(self, known: RunFile) -> None:
         again = gone = 0
         for index in sorted(self._footers.keys() | self._journals.keys()):
-            if index in self._journals or not self._same_requests(index):
+            if index in self._journals or not self._same_requests(index) or self._footers[index].totals.failed:
                 asked, dropped = self._lost_answers(index)
                 again, gone = again + asked, gone + dropped
         folder = self._layout.root

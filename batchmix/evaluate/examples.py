@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from batchmix import reading
+from batchmix.arrow_values import row_values
 from batchmix.errors import RunError
 from batchmix.evaluate.diff import Diff, Moved
 from batchmix.evaluate.scoring import scores_path
@@ -119,7 +120,7 @@ def answers(folder: Path, keys: Collection[Key]) -> dict[Key, Answer]:
     carried = run.carried_schema().names[1 : 1 + _MOST_COLUMNS]
     rows = pa.array(sorted({row for row, _, _ in keys}), pa.int64())
     for batch in reading.results(folder, ["row", "custom_id", "model", "sample", *carried, *_TEXTS]):
-        for result in batch.filter(pc.is_in(batch["row"], value_set=rows)).to_pylist():
+        for result in row_values(batch.filter(pc.is_in(batch["row"], value_set=rows))):
             key = (result["row"], result["model"], result["sample"])
             if key in keys:
                 text = next((result[name] for name in _TEXTS if result[name]), "")

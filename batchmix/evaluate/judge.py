@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from batchmix import pipeline, reading
+from batchmix.arrow_values import row_values
 from batchmix.eval_table import Eval, Judge
 from batchmix.evaluate.scorers import Score, text_of
 from batchmix.evaluate.verdict import verdict_in
@@ -170,7 +171,7 @@ def _write_questions(layout: Layout, asked: Judge, job: Job, path: Path) -> None
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with open(fd, "w", encoding="utf-8") as file:  # noqa: PTH123 - opened with its mode above
             for question in _questions(layout, asked, job):
-                file.write(json.dumps(question, default=str) + "\n")
+                file.write(json.dumps(question) + "\n")
         sync_file(temporary)
         temporary.replace(path)
     finally:
@@ -187,7 +188,7 @@ def _questions(layout: Layout, asked: Judge, job: Job) -> Iterator[dict[str, Any
     slots, next_slot = Slots(job, run.models), 0
     columns = [*RESULT, *reads, *([target] if target is not None else [])]
     for batch in reading.results(layout.root, columns):
-        for result in batch.to_pylist():
+        for result in row_values(batch):
             slot = slots.of(result)
             yield from ({"custom_id": None, "response": None} for _ in range(next_slot, slot))
             next_slot = slot + 1

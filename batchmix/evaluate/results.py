@@ -13,9 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from batchmix import reading
+from batchmix.arrow_values import is_text, values
 from batchmix.errors import RunError
 from batchmix.evaluate.metrics import Floats, Ints
 from batchmix.store.rundir import Layout, RunFile
+from batchmix.texts import text_of
 
 Array = npt.NDArray[Any]
 
@@ -154,7 +156,14 @@ def _add(found: Results, batch: pa.RecordBatch, values: Mapping[str, dict[str | 
 
 def _codes(column: pa.Array, values: dict[str | None, int]) -> Array:
     """Return a column's values as numbers; new ones are added to `values`."""
-    words = column.cast(pa.string()).dictionary_encode(null_encoding="encode")
+    words = _words(column).dictionary_encode(null_encoding="encode")
     numbers = [values.setdefault(value, len(values)) for value in words.dictionary.to_pylist()]
     found: Array = np.array(numbers, np.int32)[np.asarray(words.indices)]
     return found
+
+
+def _words(column: pa.Array) -> pa.Array:
+    """Return a column as texts, as a person would write its values."""
+    if is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
+        return column.cast(pa.string())
+    return pa.array([None if value is None else text_of(value) for value in values(column)], pa.string())

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from batchmix import texts
 from batchmix.errors import JobError
 from batchmix.eval_table import Choice, Exact, Includes, Json, Judge, Number, Own, Regex, Scorer, Similarity
 from batchmix.evaluate.extract import NOTHING, choice, json_value, numbers
@@ -68,14 +69,10 @@ def scorer_of(asked: Scorer, folder: Path | None) -> Score1:
 
 
 def text_of(value: Any) -> str:
-    """Return a target as text; whole numbers, which are carried as doubles, without their `.0`."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return str(int(value))
+    """Return a target as text; whole numbers, which may be carried as doubles, without their `.0`."""
     if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return str(value)
+        return json.dumps(value, ensure_ascii=False)
+    return texts.text_of(value)
 
 
 def _exact(asked: Exact, response: str, target: str, _: Row) -> Score:

@@ -11,6 +11,7 @@ import msgspec
 import pyarrow as pa
 
 from batchmix import reading
+from batchmix.arrow_values import row_values
 from batchmix.eval_table import Eval, Scorer
 from batchmix.evaluate.judge import Slots, Verdicts
 from batchmix.evaluate.scorers import Score, Score1, text_of
@@ -71,7 +72,7 @@ def _batches(
     for batch in reading.results(layout.root, [*RESULT_COLUMNS, *run.carried_schema().names]):
         asked.check_columns(batch.schema.names)
         rows = []
-        for result in batch.to_pylist():
+        for result in row_values(batch):
             for scorer, score in scorers:
                 target = asked.target_of(scorer)
                 wanted = None if target is None else result[target]

@@ -17,13 +17,14 @@ import msgspec
 from batchmix.cron import nominal_date
 from batchmix.errors import JobError
 from batchmix.eval_table import checked_eval
+from batchmix.job.columns import checked_type
 from batchmix.job.mistakes import Mistake, mistakes_in
 from batchmix.job.nearest import meant_file
 from batchmix.job.paths import absolute, checked_local
 from batchmix.job.places import Places
 from batchmix.job.settings import merged
 from batchmix.job.table import JobTable, ModelEntry, ProviderTable
-from batchmix.job.values import DEFAULT_BASE_URL, REHEARSAL, Input, Job, Model, Output, Provider
+from batchmix.job.values import DEFAULT_BASE_URL, REHEARSAL, Column, Input, Job, Model, Output, Provider
 
 _BEFORE, _SHOWN = 50, 72
 """So many characters of a line with an error are shown, and so many of them before the error."""
@@ -222,10 +223,18 @@ def _checked_input(source: Input, folder: Path) -> Input:
         raise JobError("input: give either messages, or prompt and system, not both")
     if source.messages is not None and not source.messages:
         raise JobError("input.messages: is empty")
+    columns = None if source.columns is None else tuple(map(_checked_column, source.columns))
     if source.path in _STDIN:
-        return msgspec.structs.replace(source, path="-")
+        return msgspec.structs.replace(source, path="-", columns=columns)
     path = absolute(checked_local(source.path, "input.path", "copy the file here first"), folder, "input.path")
-    return msgspec.structs.replace(source, path=path)
+    return msgspec.structs.replace(source, path=path, columns=columns)
+
+
+def _checked_column(column: str | Column) -> str | Column:
+    if isinstance(column, str):
+        return column
+    kind = None if column.type is None else checked_type(column.type)
+    return Column(column.source, column.name or column.source, kind)
 
 
 def _checked_provider(table: ProviderTable, environ: Mapping[str, str]) -> Provider:

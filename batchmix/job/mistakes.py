@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import types
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -56,6 +57,7 @@ def _in_table(raw: Mapping[str, Any], table: type, at: KeyPath) -> Iterator[Mist
 
 
 def _in_value(value: Any, kind: Any, at: KeyPath) -> Iterator[Mistake]:
+    kind = _there(kind)
     known, items = list(tables(kind)), inner(kind)
     if known and isinstance(value, Mapping):
         yield from _in_one_of(value, known, at)
@@ -67,6 +69,12 @@ def _in_value(value: Any, kind: Any, at: KeyPath) -> Iterator[Mistake]:
             yield from _in_value(item, items, (*at, number))
     else:
         yield from _in_leaf(value, kind, at)
+
+
+def _there(kind: Any) -> Any:
+    """Return what a setting is where it is there: of what may be left out, that without the nothing."""
+    kinds = [one for one in typing.get_args(kind) if one is not type(None)]
+    return kinds[0] if isinstance(kind, types.UnionType) and len(kinds) == 1 else kind
 
 
 def _in_one_of(value: Mapping[str, Any], known: list[type], at: KeyPath) -> Iterator[Mistake]:

@@ -18,11 +18,14 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 
 
-class Column(msgspec.Struct, frozen=True, rename={"source": "from", "name": "to"}):
-    """An input column that is carried into the output, perhaps under another name."""
+class Column(msgspec.Struct, frozen=True, rename={"source": "from", "name": "to"}, omit_defaults=True):
+    """An input column that is carried into the output, perhaps under another name, or as a type that is told."""
 
     source: str
-    name: str
+    name: str = ""
+    """A checked job has one: default: as in the input."""
+    type: str | None = None
+    """As `checked_type` returns it; None: what the values make of it, or the file says."""
 
 
 class Input(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from batchmix.load.arrow_rows import asked_value
 from batchmix.load.naming import spelt
 from batchmix.load.streaming import streaming_problem
 from batchmix.load.template import BadRowError, Template, UndefinedError
+from batchmix.load.told import Told, told_columns, told_problem
 from batchmix.load.words import clean, column_list, kind_of, quoted
 
 CHAT = "/chat/completions"
@@ -36,6 +37,8 @@ class Asking(Protocol):
     """Whether each row brings its own parameters, and not the job."""
     own_model: bool
     """Whether each row names its model, and not the job."""
+    told: bool
+    """Whether values must be of types that the job tells."""
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
         """Return why a row can't be asked, as the scan sees it; None where nothing is wrong so far.
@@ -73,13 +76,34 @@ def asking_for(job: Job, mode: str) -> Asking:
         if mode == "batch":
             raise JobError("input.model, input.params: the lines of an OpenAI Batch file bring theirs; take them out")
         asking = ColumnAsking(asking, job)
+    if told := told_columns(job):
+        asking = ToldAsking(asking, told)
     if not job.models and not asking.own_model:
         raise JobError("model: is missing; name one, such as --model gpt-4o-mini, or in input.model the rows' column")
     return asking
 
 
+class ToldAsking:
+    """Another way of asking, of rows whose columns are to be of types that the job tells."""
+
+    told = True
+
+    def __init__(self, asking: Asking, told: Mapping[str, Told]) -> None:
+        self._kinds = told
+        self.used, self.reads = asking.used, None if asking.reads is None else asking.reads | told.keys()
+        self.own_params, self.own_model = asking.own_params, asking.own_model
+        self.asked, self.model_of = asking.asked, asking.model_of
+        self._problem = asking.problem
+
+    def problem(self, row: Mapping[str, Any]) -> str | None:
+        """Return which value is not of its column's type, or else what is wrong with the row."""
+        return told_problem(self._kinds, row) or self._problem(row)
+
+
 class ColumnAsking:
     """Another way of asking, with a model or parameters out of columns of each row."""
+
+    told = False
 
     def __init__(self, asking: Asking, job: Job) -> None:
         self._asking = asking
@@ -131,6 +155,7 @@ class TemplateAsking:
 
     own_params = False
     own_model = False
+    told = False
 
     def __init__(self, job: Job) -> None:
         self._template = Template(job.input)
@@ -154,6 +179,7 @@ class PlainAsking:
 
     own_params = False
     own_model = False
+    told = False
 
     def __init__(self, job: Job) -> None:
         self._system = Template(job.input) if job.input.system is not None else None
@@ -197,6 +223,7 @@ class BatchAsking:
     """Rows are lines of an OpenAI Batch file."""
 
     own_params = True
+    told = False
 
     def __init__(self, job: Job) -> None:
         if job.params or any(model.params for model in job.models):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
 import pyarrow as pa
 
 from batchmix.errors import InputChanged, InputError
@@ -63,6 +64,12 @@ class Dataset:
         """Bad rows that were let through to be rejected one by one."""
         return self.scan.bad_rows
 
+    def prove(self) -> None:
+        """Make sure that the carried columns can be made of each row, as far as no scan did. Raises `InputError`."""
+        if self._parquet is not None:
+            proven = self._carried.prove(self._parquet, self.scan.rows, self.scan.proven)
+            self.scan = msgspec.structs.replace(self.scan, proven=proven)
+
     def requests(
         self, shard: int, model: Model, rows: frozenset[int] | None = None
     ) -> Iterator[list[Request | Unsendable]]:
@@ -92,27 +99,27 @@ class Dataset:
         """Yield the carried columns of a shard, one record for each row, in order. Raises `InputChanged`."""
         span = self.scan.spans[shard]
         with self._reading():
-            if self._parquet is not None:
-                for first, batch in self._parquet_batches(span, self._carried.sources, ("carried", "")):
-                    yield self._carried.from_arrow(first, batch)
-                self._check(span)
-            else:
-                yield from self._carried_json(span)
+            try:
+                yield from self._carried_json(span) if self._parquet is None else self._carried_parquet(span)
+            except (pa.ArrowException, OverflowError, ValueError, TypeError, AttributeError):
+                self._check(span)  # values of other types than the scan's
+                raise
+
+    def _carried_parquet(self, span: Span) -> Iterator[pa.RecordBatch]:
+        for first, batch in self._parquet_batches(span, self._carried.sources, ("carried", "")):
+            yield self._carried.from_arrow(first, batch)
+        self._check(span)
 
     def _carried_json(self, span: Span) -> Iterator[pa.RecordBatch]:
         digest = hashlib.sha256()
         waiting: list[tuple[int, dict[str, Any]]] = []
-        try:
-            for index, row, _ in self._json_rows(span, digest):
-                waiting.append((index, {} if isinstance(row, str) else row))
-                if len(waiting) == _CARRIED_ROWS:
-                    yield self._carried.from_json(waiting)
-                    waiting = []
-            if waiting:
+        for index, row, _ in self._json_rows(span, digest):
+            waiting.append((index, {} if isinstance(row, str) else row))
+            if len(waiting) == _CARRIED_ROWS:
                 yield self._carried.from_json(waiting)
-        except (pa.ArrowException, OverflowError, ValueError, TypeError, AttributeError):
-            self._check(span)  # values of other types than the scan's
-            raise
+                waiting = []
+        if waiting:
+            yield self._carried.from_json(waiting)
         if digest_text(digest) != span.digest:
             raise _changed(span)
 
@@ -245,11 +252,13 @@ def open_dataset(  # noqa: PLR0913 - the room's face; all but three are options
     with piped(stdin, job.input.path) as stream:
         scan, new_spool = opening.scan(known, stream, on_progress or _ignore)
     try:
-        return Dataset(job, scan, spool, new_spool, reserved)
+        dataset = Dataset(job, scan, spool, new_spool, reserved)
+        dataset.prove()
     except BaseException:
         if new_spool is not None:
             remove_spool(new_spool)
         raise
+    return dataset
 
 
 def _ignore(_: int) -> None:

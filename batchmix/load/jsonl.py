@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,8 @@ from batchmix.load.files import unreadable
 from batchmix.load.words import clean, kind_of
 
 _decoder = msgspec.json.Decoder()
+_tolerant_decoder = json.JSONDecoder(parse_constant={"NaN": None, "Infinity": math.inf, "-Infinity": -math.inf}.get)
+"""pandas writes NaN for null."""
 _BOM = b"\xef\xbb\xbf"
 _BUFFER_BYTES = 1 << 18
 
@@ -90,7 +93,7 @@ def decode_value(text: bytes) -> Any:
 def _tolerant(line: bytes) -> Any:
     """Decode what msgspec refuses and Python writes: lone surrogates, NaN, numbers out of range."""
     try:
-        return json.loads(line.decode())
+        return _tolerant_decoder.decode(line.decode())
     except UnicodeDecodeError:
         raise BadLineError("is not UTF-8") from None
     except json.JSONDecodeError as error:

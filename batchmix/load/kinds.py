@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 
-_TEXT, _INT, _FLOAT, _BOOL, _OTHER = 1, 2, 4, 8, 16
+from batchmix.texts import EXACT, json_text, utf8
+
+_TEXT, _INT, _FLOAT, _BOOL, _OTHER, _LONG = 1, 2, 4, 8, 16, 32
+"""Kinds of values; `_LONG` are whole numbers that floating point can't tell apart."""
 _BY_TYPE = {str: _TEXT, int: _INT, float: _FLOAT, bool: _BOOL, type(None): 0}
 _MOST_SHAPES = 1000
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
@@ -38,22 +38,26 @@ class KindNotes:
             self._note_all(row)
         else:
             for name in numbers:
-                if not _INT64_MIN <= row[name] <= _INT64_MAX:
-                    self.kinds[name] |= _OTHER
+                if not -EXACT <= row[name] <= EXACT:
+                    self.kinds[name] |= _kind_of(row[name])
 
     def _note_all(self, row: dict[str, Any]) -> None:
         for name, value in row.items():
-            kind = _BY_TYPE.get(type(value), _OTHER)
-            if kind == _INT and not _INT64_MIN <= value <= _INT64_MAX:
-                kind = _OTHER
-            self.kinds[name] = self.kinds.get(name, 0) | kind
+            self.kinds[name] = self.kinds.get(name, 0) | _kind_of(value)
+
+
+def _kind_of(value: Any) -> int:
+    kind = _BY_TYPE.get(type(value), _OTHER)
+    if kind != _INT or -EXACT <= value <= EXACT:
+        return kind
+    return _INT | _LONG if _INT64_MIN <= value <= _INT64_MAX else _OTHER
 
 
 def settled_type(kinds: int) -> tuple[pa.DataType, Callable[[Any], Any]]:
     """Return the Arrow type for these kinds, and what makes a value fit to it."""
     if kinds in (0, _TEXT):
         return pa.string(), utf8
-    if kinds == _INT:
+    if kinds in (_INT, _INT | _LONG):
         return pa.int64(), _same
     if kinds == _BOOL:
         return pa.bool_(), _same
@@ -68,22 +72,3 @@ def _same(value: Any) -> Any:
 
 def _double(value: Any) -> float | None:
     return None if value is None else float(value)
-
-
-def utf8(value: str | None) -> str | None:
-    """Return text that Arrow takes: lone surrogates become U+FFFD."""
-    if value is None or value.isascii():
-        return value
-    return re.sub("[\ud800-\udfff]", "\ufffd", value)
-
-
-def json_text(value: Any) -> str | None:
-    """Return a value as JSON text, with null for what JSON can't say; null itself stays null."""
-    if value is None:
-        return None
-    try:
-        return msgspec.json.encode(value).decode()
-    except (ValueError, TypeError):  # lone surrogates
-        return utf8(json.dumps(value, ensure_ascii=True))
-    except RecursionError:
-        return None  # it could be read, but so deep in the stack that it can't be written

@@ -14,6 +14,7 @@ from batchmix.load.jsonl import segments_digest
 from batchmix.load.parquet import ParquetInput
 from batchmix.load.scan import Cut, Scan
 from batchmix.load.spool import here
+from batchmix.load.told import told_types
 
 
 def localised(known: Scan, spool: Path) -> Scan:
@@ -34,7 +35,7 @@ def fits(known: Scan, job: Job, cut: Cut) -> bool:
         return False
     if known.model_column != job.input.model or (asking.own_model and not known.models):
         return False
-    return asking.used <= set(known.used)
+    return asking.used <= set(known.used) and told_types(job).items() <= known.told.items()
 
 
 def refreshed(known: Scan, sources: tuple[Source, ...], stamps: tuple[Stamp | None, ...]) -> Scan | None:
@@ -71,7 +72,7 @@ def _same_bytes(known: Scan) -> bool:
             source = ParquetInput(list(known.paths))
         except InputError:
             return False
-        if source.rows < known.rows or source.schema.names != list(known.kinds):
+        if source.rows < known.rows or source.names != list(known.kinds):
             return False
         ranges = [(span.first, span.stop) for span in known.spans]
         return source.digests(ranges) == [span.digest for span in known.spans]
@@ -80,6 +81,19 @@ def _same_bytes(known: Scan) -> bool:
 
 def same_rows(known: Scan, scan: Scan) -> bool:
     """Return whether two scans saw the same rows in the same places, and the spool of the first is still whole."""
-    names = ("format", "mode", "limit", "sources", "rows", "shard_rows", "spans", "kinds", "models", "used", "bad_rows")
+    names = (
+        "format",
+        "mode",
+        "limit",
+        "sources",
+        "rows",
+        "shard_rows",
+        "spans",
+        "kinds",
+        "models",
+        "used",
+        "bad_rows",
+        "told",
+    )
     whole = all(has_size(*pair) for pair in zip(known.paths, known.sizes, strict=True))
     return whole and all(getattr(known, name) == getattr(scan, name) for name in names)

@@ -18,6 +18,7 @@ from batchmix.load.parquet_scan import scan_rows, spans_of
 from batchmix.load.plain import Readable, is_pipe
 from batchmix.load.scan import Cut, Findings, JsonlScan, Progress, Scan
 from batchmix.load.spool import Spool
+from batchmix.load.told import told_types
 
 Stamps = tuple[Stamp | None, ...]
 
@@ -92,7 +93,7 @@ class Opening:
         on_progress: Progress,
     ) -> Scan:  # fmt: skip
         parquet = ParquetInput(list(paths)) if sources[0].format == PARQUET else None
-        mode = mode_of(self._job, first_row(list(paths)) if parquet is None else dict.fromkeys(parquet.schema.names))
+        mode = mode_of(self._job, first_row(list(paths)) if parquet is None else dict.fromkeys(parquet.names))
         asking = asking_for(self._job, mode)
         findings = Findings(asking, reject=self._cut.reject)
         if parquet is None:
@@ -102,7 +103,7 @@ class Opening:
         else:
             rows = parquet.rows if self._cut.limit is None else min(self._cut.limit, parquet.rows)
             scan_rows(parquet, asking, mode, findings, rows, on_progress)
-            spans, kinds = spans_of(parquet, rows, self._cut.shard_rows), dict.fromkeys(parquet.schema.names, 0)
+            spans, kinds = spans_of(parquet, rows, self._cut.shard_rows), dict.fromkeys(parquet.names, 0)
         if rows == 0:
             raise InputError(f"{_shown_input(self._job.input.path)}: there are no rows in it")
         findings.finish()
@@ -123,6 +124,7 @@ class Opening:
             used=tuple(sorted(asking.used)),
             bad_rows=findings.bad_rows,
             model_column=self._job.input.model,
+            told=told_types(self._job),
         )
 
 

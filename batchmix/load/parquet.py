@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batchmix.arrow_fit import fitted, storable
 from batchmix.errors import InputError
 from batchmix.load.files import Stamp, shown, stamp, unreadable
+from batchmix.load.unify import shown_type, spelt, telling, unified
 from batchmix.load.words import clean, quoted
 
 _BATCH_ROWS = 1024
@@ -37,20 +39,54 @@ class ParquetInput:
 
     def __init__(self, paths: list[str]) -> None:
         self.paths = paths
-        self._metadata = [_metadata(path) for path in paths]
+        opened = [_opened(path) for path in paths]
+        self._metadata = [metadata for metadata, _ in opened]
         self.rows = sum(metadata.num_rows for metadata in self._metadata)
-        schemas = [metadata.schema.to_arrow_schema() for metadata in self._metadata]
-        self.is_a_run = any(_RUN_MARK in (schema.metadata or {}) for schema in schemas)
-        for path, schema in zip(paths, schemas, strict=True):
+        self.is_a_run = any(_RUN_MARK in (schema.metadata or {}) for _, schema in opened)
+        # What a file without a row says of its columns was made of no value: a program had nothing to write.
+        self._schemas = {
+            path: spelt(schema, metadata.schema)
+            for path, (metadata, schema) in zip(paths, opened, strict=True)
+            if metadata.num_rows or not self.rows
+        }
+        for path, schema in self._schemas.items():
             for name in {name for name in schema.names if schema.names.count(name) > 1}:
                 raise InputError(f"{shown(path)}: has two columns named {quoted(name)}")
-        try:
-            unified = pa.unify_schemas([_bare(schema) for schema in schemas], promote_options="permissive")
-        except pa.ArrowException as error:
-            raise InputError(f"the columns of the Parquet files don't fit together: {clean(str(error))}") from error
-        self.schema: pa.Schema = unified
+        self.names = list(dict.fromkeys(name for schema in self._schemas.values() for name in schema.names))
+        """All columns, in order of appearance."""
         self._groups = self._all_groups()
         self._digests: dict[Group, tuple[Stamp, str]] = {}
+
+    def types_of(self, name: str) -> dict[str, pa.DataType]:
+        """Return the types of a column in the files that have it, by path."""
+        schemas = self._schemas.items()
+        return {path: schema.field(name).type for path, schema in schemas if name in schema.names}
+
+    def types_shown(self, name: str) -> str:
+        """Return which types a column has in the files, in words: the first of each."""
+        first = {kind: path for path, kind in reversed(self.types_of(name).items())}
+        return " and ".join(f"{shown(path)} has ({shown_type(kind)})" for kind, path in reversed(first.items()))
+
+    def everywhere(self, names: Collection[str]) -> bool:
+        """Return whether each file with rows has all of these columns."""
+        return all(set(names) <= set(schema.names) for schema in self._schemas.values())
+
+    def column_type(self, name: str) -> pa.DataType:
+        """Return the type that a column's values are carried as; whether each goes into it, the values must tell.
+
+        Raises `InputError` where the files' types have none in common.
+        """
+        types = list(self.types_of(name).items())
+        first, found = types[0]
+        for path, kind in types[1:]:
+            both = unified(found, kind)
+            if both is None:
+                raise InputError(
+                    f"the files don't fit together: the column {quoted(name)} is {shown_type(found)} in {shown(first)}"
+                    f" and {shown_type(kind)} in {shown(path)}. {telling(name)}"
+                )
+            first, found = (first if both == found else path), both
+        return storable(found)
 
     def _all_groups(self) -> list[Group]:
         groups, first = [], 0
@@ -67,6 +103,11 @@ class ParquetInput:
         group = self._groups[self.group_index(row)]
         before = sum(metadata.num_rows for metadata in self._metadata[: group.file])
         return f"{shown(self.paths[group.file])}, row {row - before}"
+
+    def names_at(self, row: int) -> list[str]:
+        """Return the columns of the file that holds a row."""
+        names: list[str] = self._schemas[self.paths[self._groups[self.group_index(row)].file]].names
+        return names
 
     def group_index(self, row: int) -> int:
         """Return which of all row groups holds a row."""
@@ -110,23 +151,25 @@ class ParquetInput:
         return digest
 
     def batches(self, start: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        """Yield all rows from `start` on, in small batches of these columns. Raises `InputError`."""
-        schema = pa.schema([self.schema.field(name) for name in columns])
+        """Yield all rows from `start` on, in small batches of these columns, as far as their file has them.
+
+        They are of the types that they have there. Raises `InputError`.
+        """
         for path, metadata in zip(self.paths, self._metadata, strict=True):
             if start >= metadata.num_rows:
                 start -= metadata.num_rows
                 continue
-            yield from _file_batches(path, metadata, start, schema)
+            schema = self._schemas[path]
+            here = pa.schema([schema.field(name) for name in columns if name in schema.names])
+            yield from _file_batches(path, metadata, start, here)
             start = 0
 
 
-def _bare(schema: pa.Schema) -> pa.Schema:
-    return pa.schema([pa.field(field.name, field.type) for field in schema])
-
-
-def _metadata(path: str) -> Any:
+def _opened(path: str) -> tuple[Any, pa.Schema]:
+    """Return a file's metadata, and the schema with which it is read."""
     try:
-        return pq.read_metadata(path)
+        with pq.ParquetFile(path) as file:
+            return file.metadata, file.schema_arrow
     except PermissionError as error:
         raise unreadable(path, error) from error
     except (OSError, pa.ArrowException) as error:
@@ -159,9 +202,8 @@ def _file_batches(path: str, metadata: Any, start: int, schema: pa.Schema) -> It
     groups = list(range(group, metadata.num_row_groups))
     try:
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
-            here = [name for name in schema.names if name in file.schema_arrow.names]
             # Each thread that decodes would keep memory of its own; one is fast enough.
-            options = {"row_groups": groups, "columns": here, "use_threads": False}
+            options = {"row_groups": groups, "columns": schema.names, "use_threads": False}
             for batch in file.iter_batches(_batch_rows(metadata, groups), **options):
                 if start >= batch.num_rows:
                     start -= batch.num_rows
@@ -178,18 +220,6 @@ def _batch_rows(metadata: Any, groups: list[int]) -> int:
     """Return how many rows to decode at once, so that long prompts take no more memory than short ones."""
     weight = max(metadata.row_group(g).total_byte_size / max(1, metadata.row_group(g).num_rows) for g in groups)
     return int(min(_BATCH_ROWS, max(16, _BATCH_BYTES / max(1, weight))))
-
-
-def fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Return a batch with the columns of a schema: missing ones null, others cast."""
-    columns = []
-    for field in schema:
-        if field.name not in batch.schema.names:
-            columns.append(pa.nulls(batch.num_rows, field.type))
-        else:
-            column = batch.column(field.name)
-            columns.append(column if column.type == field.type else column.cast(field.type))
-    return pa.RecordBatch.from_arrays(columns, schema=schema) if columns else batch
 
 
 class Cursor:

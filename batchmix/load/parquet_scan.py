@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from batchmix.arrow_values import is_extension, is_list, is_text
 from batchmix.errors import InputError
-from batchmix.load.arrow_rows import is_text, row_dicts
+from batchmix.load.arrow_rows import row_dicts
 from batchmix.load.asking import Asking
 from batchmix.load.files import shown
 from batchmix.load.parquet import Cursor, ParquetInput
 from batchmix.load.scan import Findings, Progress, Span
+from batchmix.load.unify import shown_type
 from batchmix.load.words import column_list
 
 _MESSAGES = "must be a list of structs, each with a text as role, or the same as JSON text"
@@ -17,7 +19,7 @@ _MESSAGES = "must be a list of structs, each with a text as role, or the same as
 
 def columns_read(source: ParquetInput, asking: Asking) -> list[str]:
     """Return the columns that requests are made from."""
-    return [name for name in source.schema.names if asking.reads is None or name in asking.reads]
+    return [name for name in source.names if asking.reads is None or name in asking.reads]
 
 
 def scan_rows(
@@ -36,6 +38,8 @@ def scan_rows(
             seen += 1
             problem = findings.problem(row)
             if problem is not None:
+                whole = dict.fromkeys(source.names_at(seen - 1)) | row  # to tell which columns there are
+                problem = asking.problem(whole) or problem
                 findings.bad(source.place(seen - 1), problem, seen)
         seen = seen if each else seen + batch.num_rows
         on_progress(seen)
@@ -43,10 +47,11 @@ def scan_rows(
 
 def _needs_each_row(source: ParquetInput, asking: Asking, mode: str) -> bool:
     """Return whether a row may be wrong although the columns are right."""
-    names = source.schema.names
-    if asking.own_model or asking.own_params:
+    if asking.own_model or asking.own_params or asking.told:
         return True
-    return (mode == "plain" and "messages" in names) or not asking.used <= set(names)
+    if mode != "plain":
+        return not source.everywhere(asking.used)
+    return "messages" in source.names or not source.everywhere(asking.used | {"prompt"})
 
 
 def spans_of(source: ParquetInput, rows: int, shard_rows: int) -> tuple[Span, ...]:
@@ -57,19 +62,18 @@ def spans_of(source: ParquetInput, rows: int, shard_rows: int) -> tuple[Span, ..
 
 
 def _check_types(source: ParquetInput) -> None:
-    schema, path = source.schema, shown(source.paths[0])
-    if "messages" not in schema.names and "prompt" not in schema.names:
+    if "messages" not in source.names and "prompt" not in source.names:
         raise InputError(
-            f"{path}: has neither a messages nor a prompt column; it has {column_list(schema.names)}. Name columns in"
-            ' a template, such as prompt = "{{ question }}"'
+            f"{shown(source.paths[0])}: has neither a messages nor a prompt column; it has {column_list(source.names)}."
+            ' Name columns in a template, such as prompt = "{{ question }}"'
         )
     for name, is_right, should in (("messages", _may_be_messages, _MESSAGES), ("prompt", _may_be_text, "must be text")):
-        if name in schema.names:
-            kind = schema.field(name).type
+        types = source.types_of(name)
+        for path, kind in types.items():
             if not is_right(kind):
-                raise InputError(f"{path}: the column {name} has the type {str(kind)[:80]}; it {should}")
-            if name == "messages" and not pa.types.is_null(kind):
-                return  # then prompt is for rows whose messages are null, and each row is looked at
+                raise InputError(f"{shown(path)}: the column {name} has the type {shown_type(kind)}; it {should}")
+        if name == "messages" and not all(map(pa.types.is_null, types.values())):
+            return  # then prompt is for rows whose messages are null, and each row is looked at
 
 
 def _may_be_text(kind: pa.DataType) -> bool:
@@ -77,5 +81,5 @@ def _may_be_text(kind: pa.DataType) -> bool:
 
 
 def _may_be_messages(kind: pa.DataType) -> bool:
-    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    return _may_be_text(kind) or (is_list and pa.types.is_struct(kind.value_type))
+    is_json = is_extension(kind) and kind.extension_name == "arrow.json"
+    return is_json or _may_be_text(kind) or (is_list(kind) and pa.types.is_struct(kind.value_type))

@@ -69,6 +69,10 @@ class Scan(msgspec.Struct, frozen=True):
     bad_rows: int = 0
     model_column: str | None = None
     """Where rows name their models in a column."""
+    told: dict[str, str] = {}
+    """The types that values were checked to be of, by column."""
+    proven: dict[str, str] = {}
+    """Columns of Parquet that were read through, and what was made of them."""
 
 
 class Findings:

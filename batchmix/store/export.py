@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
-import decimal
-import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from batchmix.arrow_values import row_values, values
 from batchmix.errors import RunError, UsageError
 from batchmix.store.files import sync_file
 from batchmix.store.parts import list_parts, part_path, write_rows
@@ -22,6 +20,7 @@ from batchmix.store.results import Price, Results, by_row
 from batchmix.store.rundir import Layout, RunFile
 from batchmix.store.schema import columns_of
 from batchmix.store.shard import Judge, Shard
+from batchmix.texts import json_text
 
 Carried = Callable[[int], Iterator[pa.RecordBatch]]
 
@@ -100,8 +99,8 @@ def _write_parquet(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBat
 def _write_jsonl(path: Path, _: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
     with path.open("w", encoding="utf-8") as file:
         for batch in batches:
-            for row in batch.to_pylist():
-                file.write(json.dumps(row, ensure_ascii=False, default=_plain))
+            for row in row_values(batch):
+                file.write(json_text(row) or "")
                 file.write("\n")
 
 
@@ -110,30 +109,17 @@ def _write_csv(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch])
     with pa_csv.CSVWriter(path, flat) as writer:
         for batch in batches:
             columns = [
-                column if kind == column.type else pa.array(map(_json, column.to_pylist()), kind)
+                column if kind == column.type else pa.array(map(_cell, values(column)), kind)
                 for column, kind in zip(batch.columns, flat.types, strict=True)
             ]
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=flat))
 
 
 def _flat(kind: pa.DataType) -> pa.DataType:
-    """Return the type that a column has in CSV; what has no place in a cell becomes JSON text."""
-    nested = pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-    return pa.string() if nested or pa.types.is_dictionary(kind) or pa.types.is_fixed_size_binary(kind) else kind
+    """Return the type that a column has in CSV: numbers and texts have their own, all others become text."""
+    is_number = pa.types.is_integer(kind) or pa.types.is_float32(kind) or pa.types.is_float64(kind)
+    return kind if is_number or pa.types.is_boolean(kind) or pa.types.is_string(kind) else pa.string()
 
 
-def _json(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False, default=_plain)
-
-
-def _plain(value: Any) -> Any:
-    """Return what JSON has no type for as text."""
-    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, decimal.Decimal | datetime.timedelta):
-        return str(value)
-    return repr(value)
+def _cell(value: Any) -> str | None:
+    return value if isinstance(value, str) else json_text(value)

@@ -8,6 +8,7 @@ import msgspec
 import pyarrow as pa
 
 from batchmix import __version__
+from batchmix.arrow_fit import fit
 from batchmix.store.totals import Totals
 
 VERSION = "2"
@@ -101,6 +102,6 @@ def columns_of(batch: pa.RecordBatch, schema: pa.Schema) -> list[pa.Array]:
     return [
         pa.nulls(batch.num_rows, field.type)
         if field.name in _ADDED and field.name not in there
-        else batch.column(field.name).cast(field.type)
+        else fit(batch.column(field.name), field.type)
         for field in schema
     ]

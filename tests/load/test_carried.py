@@ -16,6 +16,13 @@ from tests.load.conftest import carried_rows, jsonl, make_job, open_rows
         ([1, None, 2**63 - 1], pa.int64(), [1, None, 2**63 - 1]),
         ([1, 2.5, None], pa.float64(), [1.0, 2.5, None]),
         ([float("inf"), 1], pa.float64(), [float("inf"), 1.0]),
+        ([2**53, 0.5], pa.float64(), [2.0**53, 0.5]),
+        ([2**53 + 1, 0.5], pa.string(), ["9007199254740993", "0.5"]),
+        ([1523456789012345679, float("nan")], pa.int64(), [1523456789012345679, None]),
+        ([float("nan"), "a"], pa.string(), [None, "a"]),
+        ([float("nan"), True], pa.bool_(), [None, True]),
+        ([float("nan"), {"a": float("nan")}], pa.string(), [None, '{"a":null}']),
+        ([float("nan")], pa.string(), [None]),
         ([True, None], pa.bool_(), [True, None]),
         (["a", None, "é\ud800"], pa.string(), ["a", None, "é\ufffd"]),
         ([None, None], pa.string(), [None, None]),
@@ -47,10 +54,10 @@ def test_all_columns_but_the_id_are_carried(rows_file: Any, spool: Path) -> None
 
 def test_the_id_is_text_whatever_it_was(rows_file: Any, spool: Path) -> None:
     """Null or missing is the row number."""
-    values = ["a", 7, True, None, 1.5, [1], 2**70]
+    values = ["a", 7, True, None, 1.5, [1], 2**70, 2.0, float("nan")]
     path = rows_file([{"prompt": "p", "key": v, "id": "no"} for v in values] + [{"prompt": "p"}])
     dataset = open_rows(make_job(path, id="key", columns=[]), spool)
-    ids = ["a", "7", "true", "3", "1.5", "[1]", str(2**70), "7"]
+    ids = ["a", "7", "true", "3", "1.5", "[1]", str(2**70), "2", "8", "9"]
     assert [row["custom_id"] for row in carried_rows(dataset)] == ids
 
 

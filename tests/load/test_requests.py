@@ -66,7 +66,7 @@ def test_numbers_that_json_cannot_say_end_their_row(odd: Any) -> None:
 
 def test_odd_numbers_in_a_batch_line_end_their_row_with_its_model(rows_file: Any, spool: Path) -> None:
     """Each sample of it."""
-    path = rows_file(b'{"custom_id":"a","body":{"model":"x","temperature":NaN}}\n')
+    path = rows_file(b'{"custom_id":"a","body":{"model":"x","temperature":-Infinity}}\n')
     job = make_job(path, settings={"samples": 2})
     found = all_requests(open_rows(job, spool), job)
     assert [(r.key, r.failure.type) for r in found] == [((0, MODEL, 0), "bad_row"), ((0, MODEL, 1), "bad_row")]

@@ -1,0 +1,103 @@
+"""Dates and times as ISO 8601 has them, from whole numbers: for years and fractions of which Python has none."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import zoneinfo
+from collections.abc import Callable
+from functools import lru_cache
+
+PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+"""How many of a unit make a second."""
+_DAY_S = 86_400
+_ERA_DAYS = 146_097
+"""In 400 years."""
+_FROM_MARCH_0000 = 719_468
+"""Days to 1970-01-01."""
+_PYTHON_S = (-62_135_510_400, 253_402_214_400)
+"""The seconds for which Python has a date in any time zone."""
+_OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)")
+
+
+def date_text(days: int) -> str:
+    """Return a day since 1970-01-01; years beyond four digits, and those before 0, have a sign."""
+    # Howard Hinnant, chrono-Compatible Low-Level Date Algorithms: civil_from_days.
+    era, day = divmod(days + _FROM_MARCH_0000, _ERA_DAYS)
+    year = (day - day // 1460 + day // 36_524 - day // 146_096) // 365
+    day -= 365 * year + year // 4 - year // 100
+    month = (5 * day + 2) // 153
+    year += era * 400 + (month >= 10)
+    shown = f"{year:04}" if 0 <= year <= 9999 else f"{year:+05}"
+    return f"{shown}-{(month + 2) % 12 + 1:02}-{day - (153 * month + 2) // 5 + 1:02}"
+
+
+def days_of(year: int, month: int, day: int) -> int:
+    """Return the days from 1970-01-01 to a date, which must be one."""
+    year -= month <= 2
+    era, of_era = divmod(year, 400)
+    of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
+    return era * _ERA_DAYS + of_era * 365 + of_era // 4 - of_era // 100 + of_year - _FROM_MARCH_0000
+
+
+def time_text(count: int, unit: str) -> str:
+    """Return a time of day."""
+    seconds, rest = divmod(count, PER_SECOND[unit])
+    minutes, second = divmod(seconds, 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{hour:02}:{minute:02}:{second:02}{_fraction(rest, unit)}"
+
+
+def timestamp_text(count: int, unit: str, offset_of: Callable[[int], int] | None) -> str:
+    """Return a moment; `offset_of` is what `offsets` returns for its zone, None: it has none."""
+    seconds, rest = divmod(count, PER_SECOND[unit])
+    offset = offset_of(seconds) if offset_of else 0
+    days, second = divmod(seconds + offset, _DAY_S)
+    text = f"{date_text(days)}T{time_text(second, 's')}{_fraction(rest, unit)}"
+    if offset_of is None:
+        return text
+    return text + (f"{'-' if offset < 0 else '+'}{time_text(abs(offset), 's')[:5]}" if offset else "Z")
+
+
+def duration_text(count: int, unit: str) -> str:
+    """Return a duration in days and seconds, such as `P1DT3600.5S`."""
+    seconds, rest = divmod(abs(count), PER_SECOND[unit])
+    days, second = divmod(seconds, _DAY_S)
+    time = f"T{second}{_fraction(rest, unit).rstrip('0')}S" if second or rest else ""
+    return f"{'-' if count < 0 else ''}P{f'{days}D' if days or not time else ''}{time}"
+
+
+def interval_text(months: int, days: int, nanoseconds: int) -> str:
+    """Return an interval whose parts don't make one another, such as `P1M-2DT0.5S`."""
+    seconds, rest = divmod(abs(nanoseconds), PER_SECOND["ns"])
+    time = f"T{'-' if nanoseconds < 0 else ''}{seconds}{_fraction(rest, 'ns').rstrip('0')}S" if nanoseconds else ""
+    return f"P{f'{months}M' if months else ''}{f'{days}D' if days or not (months or time) else ''}{time}"
+
+
+def _fraction(rest: int, unit: str) -> str:
+    """Return a fraction of a second: nothing, in microseconds, or in nanoseconds."""
+    if not rest:
+        return ""
+    micros, nanos = divmod(rest * PER_SECOND["ns"] // PER_SECOND[unit], 1000)
+    return f".{micros:06}{nanos:03}" if nanos else f".{micros:06}"
+
+
+@lru_cache(maxsize=64)
+def offsets(zone: str) -> Callable[[int], int]:
+    """Return what tells a zone's offset from UTC at a second; 0 where it has none in minutes, or nobody knows it."""
+    if match := _OFFSET.fullmatch(zone):
+        fixed = (int(match[2]) * 60 + int(match[3])) * (-60 if match[1] == "-" else 60)
+        return lambda _: fixed
+    try:
+        known = zoneinfo.ZoneInfo(zone)
+    except (OSError, ValueError, LookupError):
+        return lambda _: 0
+
+    def offset_of(second: int) -> int:
+        if not _PYTHON_S[0] <= second <= _PYTHON_S[1]:
+            return 0
+        found = datetime.datetime.fromtimestamp(second, known).utcoffset() or datetime.timedelta()
+        whole = int(found.total_seconds())
+        return 0 if whole % 60 else whole
+
+    return offset_of
