@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from batchmix.distinct import Distinct, few
 from batchmix.job import Job, Model, Price
 from batchmix.load import Dataset
 from batchmix.records import Draw, Request
@@ -34,6 +35,10 @@ class Forecast(msgspec.Struct, frozen=True):
     """By all answers that are there."""
     least_s: float
     """The least time that the rest takes, by the limits that are set and by how long answers took."""
+    different: int = 0
+    """How many requests over all rows and models are different, apart from their samples."""
+    sameness: str = ""
+    """What to say where suspiciously few are."""
 
 
 def draw_canary(dataset: Dataset, work: Work, job: Job, count: int) -> None:
@@ -52,6 +57,7 @@ class _Sizes:
 
     def __init__(self, dataset: Dataset, model: Model, job: Job) -> None:
         self.rows, self.tokens = array("q"), array("q")
+        self.hashes = Distinct()
         firsts = Firsts() if job.reuse.dedupe else None
         for index in range(len(dataset.scan.spans)):
             for batch in dataset.requests(index, model):
@@ -60,12 +66,13 @@ class _Sizes:
                         continue
                     if firsts is None or firsts.first(request.hash, request.row) == request.row:
                         self.rows.append(request.row)
+                        self.hashes.add(request.hash)
                         self.tokens.append(request.prompt_tokens * job.samples)
 
 
 def _draw(sizes: _Sizes, count: int, seed: str) -> Draw:
     picks = tuple((sizes.rows[at], sizes.tokens[at]) for at in drawn(sizes.tokens, count, seed))
-    return Draw(len(sizes.rows), sum(sizes.tokens), picks)
+    return Draw(len(sizes.rows), sum(sizes.tokens), picks, len(sizes.hashes))
 
 
 def forecast(view: View, job: Job) -> Forecast:
@@ -84,14 +91,18 @@ def forecast(view: View, job: Job) -> Forecast:
             (size, found) for row, size in draw.picks if len(found := answers.get((model.name, row), [])) == job.samples
         ]
         lanes.append(_Lane(draw, whole, model, prices.of(model.name)))
+    draws = view.run.canary.values()
+    different = sum(draw.rows if draw.different is None else draw.different for draw in draws)
     return Forecast(
-        rows=sum(len(draw.picks) for draw in view.run.canary.values()),
+        rows=sum(len(draw.picks) for draw in draws),
         answered=sum(len(lane.answers) for lane in lanes),
         requests=view.unanswered,
         completion_tokens=_sum([lane.completion_tokens() for lane in lanes]),
         cost_usd=_sum([lane.cost_usd() for lane in lanes]),
         spent_usd=view.totals.cost_usd,
         least_s=max((lane.least_s(job.samples) for lane in lanes), default=0.0),
+        different=different,
+        sameness=few(different, sum(draw.rows for draw in draws)),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from batchmix.balance import Balance, shortage
+from batchmix.distinct import Distinct, few
 from batchmix.holding import check_ours
 from batchmix.job import Job, Limits, Price
 from batchmix.loose_json import read_json
@@ -79,6 +80,8 @@ class Plan(msgspec.Struct):
     headers: dict[str, str]
     requests: int = 0
     """Still to be sent."""
+    different: int = 0
+    """How many of these are different, apart from their samples; beyond 65,536 an estimate."""
     done: int = 0
     reused: int = 0
     """Answers that other runs have."""
@@ -97,6 +100,11 @@ class Plan(msgspec.Struct):
     """What to say where that may not do."""
     first: Any = None
     """The body of the first request."""
+
+    @property
+    def sameness(self) -> str:
+        """What to say where suspiciously few requests are different."""
+        return few(self.different, self.requests // self.samples)
 
     @property
     def prompt_tokens(self) -> int:
@@ -161,6 +169,7 @@ def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
         counting = _Counting(found, ready, firsts, retry_rejected=options.retry_rejected)
         for index in work.shards:
             counting.count(Shard(index, layout.journals().get(index, {}), part_path(layout.data, index), judge))
+        found.different = counting.different
     varying = any(model.params.get("temperature") != 0 for model in work.models)
     found.same_draws = varying and found.reused + found.repeated > 0
     for lane, model in zip(found.lanes, work.models, strict=True):
@@ -196,6 +205,11 @@ class _Counting:
         self._ready = ready
         self._firsts = firsts
         self._retry_rejected = retry_rejected
+        self._hashes = Distinct()
+
+    @property
+    def different(self) -> int:
+        return len(self._hashes)
 
     def count(self, shard: Shard) -> None:
         shard.close()
@@ -223,6 +237,7 @@ class _Counting:
             else:
                 lane.count(request)
                 plan.requests += 1
+                self._hashes.add(request.hash)
 
     def _repeats(self, request: Request | Unsendable) -> bool:
         """Return whether the job asks once for all rows with a request, and an earlier row has this one."""

@@ -202,6 +202,8 @@ class Draw(msgspec.Struct, frozen=True):
     """An estimate, of all these rows with all samples."""
     picks: tuple[tuple[int, int], ...]
     """Row and estimated prompt tokens of each that was drawn, ordered by these."""
+    different: int | None = None
+    """How many of all these rows ask something different; None: not counted."""
 
 
 class Progress(msgspec.Struct):

@@ -27,6 +27,8 @@ def columns_shown(asked: Judge, target: str | None, carried: Collection[str]) ->
     `target` is the column with the targets, if there is one. Raises `JobError` for a column that there is not.
     """
     template = rubric(asked)
+    if template.reads is not None and not template.reads:
+        raise JobError(f"eval.scorers: {asked.name}: the rubric shows no answer; {{{{ response|tojson }}}} does it")
     given = {"response"} | ({"target"} if target is not None else set())
     named = (template.used if template.reads is None else template.used | template.reads & {"row"}) - given
     for name in sorted(named.difference(carried, RESULT)):

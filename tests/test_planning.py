@@ -84,3 +84,17 @@ def test_the_cost_is_shown(bench: Bench) -> None:
     assert "cost         $" in batchmix(*call, "--set", "params.max_tokens=10").stdout
     assert "and more: the requests set no max_tokens" in batchmix(*call).stdout
     assert "no price for m" in batchmix(*call[:-2]).stdout
+
+
+def test_few_different_requests_are_told(bench: Bench) -> None:
+    """In the plan and by the canary; samples are no repetition, and many that are alike are warned of."""
+    bench.write(40, text="the same")
+    call = ["plan", str(bench.source), "--model", "m", "--prompt", "Say {{ text }}", "--base-url", bench.standin.url,
+            "--set", "provider.api_key_env=", "--set", "samples=2", "--out", str(bench.root / "other")]  # fmt: skip
+    done = batchmix(*call)
+    assert "to send      80, 1 of them different" in done.stdout
+    assert "only 1 of 40 requests is different" in done.stderr
+    assert "different    1 requests over all rows" in batchmix(*call, "--canary", "4").stdout
+    bench.write(40)
+    found = planned(bench)
+    assert (found.different, found.sameness) == (40, "")

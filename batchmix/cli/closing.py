@@ -139,6 +139,8 @@ def forecast_lines(found: Forecast) -> list[str]:
     """Return what a canary says of the rest."""
     spent = "an unknown amount" if found.spent_usd is None else usd(found.spent_usd)
     lines = [f"The canary: {found.answered:,} of {found.rows:,} rows answered; spent so far: {spent}"]
+    lines.append(_line("different", f"{found.different:,} requests over all rows"))
+    lines += [f"  warning: {found.sameness}"] if found.sameness else []
     tokens, cost = found.completion_tokens, found.cost_usd
     if tokens is None:
         return [*lines, "  These are too few to say what the rest will cost."]

@@ -62,6 +62,8 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     found = plan(job, asked, secrets)
     if found.shortage:
         complain(f"warning: {found.shortage}")
+    if found.sameness:
+        complain(f"warning: {found.sameness}")
     judges = _judges(job, found)
     if options["as_json"]:
         say_json(
@@ -123,7 +125,8 @@ def _lines(found: Any, judging: list[str]) -> list[str]:
         lines.append("               (temperature is not 0: these are the same draws once more, not new ones)")
     if found.samples > 1 and found.reused + found.repeated:
         lines.append("               (samples: the n-th answer of a row is taken for the n-th of another)")
-    lines.append(f"  to send      {found.requests:,}")
+    different = f", {found.different:,} of them different" if found.requests > 1 else ""
+    lines.append(f"  to send      {found.requests:,}{different}")
     if found.rejected:
         lines.append(f"  rejected     {found.rejected:,} rows can't be asked, such as {found.rejected_example}")
     most = "with no bound" if found.max_tokens is None else f"at most {found.max_tokens:,}"

@@ -24,6 +24,7 @@ from batchmix.load.parquet import Cursor, ParquetInput
 from batchmix.load.parquet_scan import columns_read
 from batchmix.load.plain import piped
 from batchmix.load.requests import Maker
+from batchmix.load.sameness import check_reads
 from batchmix.load.scan import Cut, Scan, Span
 from batchmix.load.spool import drop_others, remove_spool
 from batchmix.load.streaming import STREAMING
@@ -51,6 +52,7 @@ class Dataset:
         self._new_spool = new_spool
         self._parquet = ParquetInput(list(scan.paths)) if scan.format == "parquet" else None
         self._asking = asking_for(job, scan.mode)
+        check_reads(job, scan, self._asking.reads)
         self._carried = carried_columns(job, scan, self._parquet, reserved)
         self._parked: dict[tuple[str, str], Cursor] = {}
 

@@ -1,0 +1,101 @@
+"""A template that reads no column would ask, and pay for, the same again and again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from batchmix.errors import InputError
+from tests.load.conftest import all_requests, make_job, open_rows, prompts_of
+
+ROWS = [{"text": f"t{n}", "Review Text": "r", "n": n} for n in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "hint"),
+    [
+        ("Translate: {text}", "where {text} stands, write {{ text }}"),
+        ("Translate: { text }", "where { text } stands, write {{ text }}"),
+        ("Translate: {Text}", "where {Text} stands, write {{ text }}"),
+        ("Translate: {text!r:>10}", "write {{ text }}"),
+        ("Translate: {row['text']}", "where {row['text']} stands, write {{ text }}"),
+        ("Translate: {row.text}", "write {{ text }}"),
+        ("Translate: $text", "where $text stands, write {{ text }}"),
+        ("Translate: ${text}", "where ${text} stands, write {{ text }}"),
+        ("Translate: %(text)s", "where %(text)s stands, write {{ text }}"),
+        ("Translate: <text>", "where <text> stands, write {{ text }}"),
+        ("Translate: [text]", "where [text] stands, write {{ text }}"),
+        ("Translate: {Review Text}", 'where {Review Text} stands, write {{ row["Review Text"] }}'),
+        ("Translate: ", "name one, such as {{ text }}; there are 'text', 'Review Text', 'n'. In a shell, put"),
+        ("{% set x = 1 %}{{ x }}", "name one"),
+        ("{{ txt|default('') }}", "name one"),
+        ("{# {{ text }} #}", "name one"),
+    ],
+)
+def test_a_template_that_reads_no_column_is_refused(prompt: str, hint: str, rows_file: Any, spool: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        open_rows(make_job(rows_file(ROWS), prompt=prompt), spool)
+    message = str(caught.value)
+    assert message.startswith("the template reads no column, so that all 4 rows would be asked the same; ")
+    assert hint in message
+
+
+def test_parquet_compressed_rows_messages_and_systems_are_looked_at_alike(tmp_path: Path, spool: Path) -> None:
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "a.parquet")
+    for asked in (
+        {"prompt": "Translate: {text}"},
+        {"prompt": "Translate:", "system": "{text}"},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "{text}"}]}]},
+    ):
+        with pytest.raises(InputError, match=r"where {text} stands"):
+            open_rows(make_job(tmp_path / "a.parquet", **asked), spool)
+
+
+def test_what_is_meant_is_sent(rows_file: Any, spool: Path) -> None:
+    """One row with many samples, a column in another message, parameters or models of each row."""
+    path = rows_file(ROWS)
+    one = make_job(path, prompt="Say it", settings={"samples": 3})
+    assert len(all_requests(open_rows(one, spool, limit=1), one)) == 3
+    system = make_job(path, prompt="Say it", system="In {{ text }}")
+    assert prompts_of(open_rows(system, spool), system) == ["Say it"] * 4
+    own = rows_file([{"p": {"seed": n}, "m": "a"} for n in range(3)], "own.jsonl")
+    job = make_job(own, prompt="Say it", params="p")
+    assert len({request.hash for request in all_requests(open_rows(job, spool), job)}) == 3
+    assert open_rows(
+        make_job(
+            own, prompt="Say it", model=None, settings={"input": {"path": str(own), "prompt": "Say it", "model": "m"}}
+        ),
+        spool,
+    ).scan.models == ("a",)
+    whole = make_job(path, prompt="{{ row }}")
+    assert len(set(prompts_of(open_rows(whole, spool), whole))) == 4
+
+
+def test_a_file_or_nothing_is_no_prompt(
+    rows_file: Any, spool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also for one row."""
+    path = rows_file(ROWS[:1])
+    monkeypatch.chdir(tmp_path)
+    Path("prompt.txt").write_text("Translate {{ text }}")
+    with pytest.raises(
+        InputError, match=r'is the name of a file; give what stands in it: --prompt "\$\(cat prompt.txt\)"'
+    ):
+        open_rows(make_job(path, prompt="prompt.txt"), spool)
+    with pytest.raises(InputError, match=r"input\.prompt: is empty"):
+        open_rows(make_job(path, prompt=" "), spool)
+
+
+def test_a_column_that_stands_there_in_other_braces_is_warned_of(
+    rows_file: Any, spool: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where another is read, it may be meant; what is often something else is no warning."""
+    path = rows_file(ROWS)
+    open_rows(make_job(path, prompt="<n>{{ n }}</n> {{ text }} [n] @n"), spool)
+    assert caplog.text == ""
+    open_rows(make_job(path, prompt="{{ n }}: {text}"), spool)
+    assert "the template holds {text} as it stands; where the column is meant, write {{ text }}" in caplog.text
