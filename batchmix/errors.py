@@ -8,12 +8,14 @@ run is raised:
     │   ├── JobError          the job file or a setting
     │   ├── InputError        the input data
     │   ├── RunError          the run folder: of another job, of another version, not a run at all
+    │   │   └── RunUnreadable   its run.json is there and can't be read
     │   └── RunLocked         another process works on it
     ├── Stopped               exit 3: stopped early; nothing that was answered is lost; the same command resumes
     │   ├── ProviderStopped   key, balance or an outage: the same command resumes once that is mended
     │   │   └── JobRefused    model, parameters or address: the job must change, or the command
     │   ├── BudgetSpent       nothing more fits under the job's own cap
     │   ├── InputChanged      the input is no longer what was scanned
+    │   ├── PartDamaged       a finished part can no longer be read
     │   └── NoSpace           the disk is full
     └── Interrupted           exit 130 or 143, after draining; the same command resumes
 """
@@ -60,6 +62,10 @@ class RunError(UsageError):
     """The run folder is not one that this job may continue."""
 
 
+class RunUnreadable(RunError):
+    """The run folder's `run.json` is cut off or damaged; what it said may still be told from what lies there."""
+
+
 class RunLocked(UsageError):
     """Another process works on the run folder."""
 
@@ -84,6 +90,17 @@ class BudgetSpent(Stopped):
 
 class InputChanged(Stopped):
     """The input is no longer what was scanned at the start."""
+
+
+class PartDamaged(Stopped):
+    """A finished part can no longer be read; `--update` asks again for the rows that are lost."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(
+            f"{words}; put a good copy of it back, or give the run's command with --update, which asks again for what"
+            " can't be read"
+        )
+        self.words = words
 
 
 class NoSpace(Stopped):

@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from batchmix.errors import RunError
+from batchmix.errors import PartDamaged, RunError
 from batchmix.load.spool import is_spool, remove_spool
 from batchmix.store.files import TEMPORARY, not_plain, plain_or_absent
 from batchmix.store.journal import has_event, is_foreign
 from batchmix.store.lock import is_signed, take_lock
-from batchmix.store.parts import list_parts, read_part_footer
+from batchmix.store.parts import list_parts, read_part
 from batchmix.store.rundir import Layout
 
 # The latter of each pair are the names of earlier versions.
@@ -82,8 +82,8 @@ def holds_run(layout: Layout) -> bool:
 
 
 def _is_part(path: Path) -> bool:
-    with contextlib.suppress(RunError):
-        read_part_footer(path)
+    with contextlib.suppress(RunError, PartDamaged):
+        read_part(path)
         return True
     return False
 
@@ -94,7 +94,7 @@ def _check_files(layout: Layout) -> None:
     is_signed(layout.lock)
     journals = [path for lanes in layout.journals().values() for path in lanes.values()]
     list_parts(layout.data)
-    for path in (layout.run_json, layout.summary_json, *journals):
+    for path in (layout.run_json, layout.summary_json, layout.ledger.path, *journals):
         if not plain_or_absent(path):
             raise not_plain(path)
     for path in journals:

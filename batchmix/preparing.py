@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from batchmix.errors import BatchmixError, JobError
+from batchmix.errors import BatchmixError, JobError, PartDamaged, RunUnreadable
 from batchmix.job import REHEARSAL, Job
 from batchmix.load import Cut, Dataset, open_dataset
 from batchmix.load.files import STDIN, find_sources
+from batchmix.missing import check_same_run
 from batchmix.pricing import Quotes
 from batchmix.records import Board
-from batchmix.resume import Resume, Work, check_same_run, known_scan
+from batchmix.resume import Resume, Work, known_scan
 from batchmix.rubrics import check_rubrics
 from batchmix.send.catalogue import Catalogue, read_catalogue
 from batchmix.send.classify import judge
 from batchmix.send.prices import Prices
+from batchmix.store.held import Held
 from batchmix.store.reuse import Reusable
 from batchmix.store.rundir import Layout, RunFile
 from batchmix.store.schema import RESULT_COLUMNS
 
 if TYPE_CHECKING:
     from batchmix.rehearsal import Behaviour
+
+
+_logger = logging.getLogger(__name__)
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -58,18 +64,20 @@ def prepare(job: Job, layout: Layout, spool: Path, options: Options, board: Boar
     Raises `UsageError` for all that must be mended before anything is sent.
     """
     behaviour = rehearsal_behaviour(job)  # a mistake in it is found before anything else is done
-    known = layout.read_run()
-    if known is not None:
-        check_same_run(job, known, layout.root)
+    held = Held(layout, whole=options.update)
+    known = _known(layout, held)
+    check_same_run(job, known, held)
     _refuse_own_files(job, layout)
     quotes = Quotes(job, known, _own_catalogue(behaviour) if behaviour else None)
     board.phase = "scanning"
-    dataset = _input(job, spool, known, options, board)
+    shard_rows = (known.shard_rows if known else held.shard_rows) or job.output.shard_rows
+    cut = Cut(shard_rows, options.limit, reject=options.reject_bad_rows)
+    dataset = _input(job, spool, known, cut, board)
     try:
         if job.eval:
             job.eval.check_columns(dataset.carried_schema.names)
             check_rubrics(job.eval, dataset.carried_schema.names)
-        work = Resume(job, dataset, layout, judge).work(
+        work = Resume(job, dataset, held, judge).work(
             known, update=options.update, retry_rejected=options.retry_rejected
         )
         _check_models(options.models, [model.name for model in work.models])
@@ -89,7 +97,22 @@ def _refuse_own_files(job: Job, layout: Layout) -> None:
             raise JobError(f"input.path: {source.label} lies in the run's own folder; choose another with --out")
 
 
-def _input(job: Job, spool: Path, known: RunFile | None, options: Options, board: Board) -> Dataset:
+def _known(layout: Layout, held: Held) -> RunFile | None:
+    """Return `run.json`, or None where there is none, or where what lies in the folder must do without it."""
+    try:
+        known = layout.read_run()
+    except RunUnreadable as error:
+        if not held.holds_any:
+            raise
+        known, why = None, str(error)
+    else:
+        why = f"{layout.run_json}: is missing"
+    if known is None and held.holds_any:
+        _logger.warning("%s; it is written anew from the job and the answers that are there", why)
+    return known
+
+
+def _input(job: Job, spool: Path, known: RunFile | None, cut: Cut, board: Board) -> Dataset:
     """Return the scanned input. Raises `InputError` or `JobError`."""
 
     def progress(rows: int) -> None:
@@ -97,7 +120,7 @@ def _input(job: Job, spool: Path, known: RunFile | None, options: Options, board
 
     return open_dataset(
         job,
-        Cut(known.shard_rows if known else job.output.shard_rows, options.limit, reject=options.reject_bad_rows),
+        cut,
         spool=spool,
         known=known_scan(known),
         reserved=RESULT_COLUMNS,
@@ -111,7 +134,10 @@ def _reusable(job: Job) -> Reusable | None:
         return None
     if any(Path(folder).resolve() == Path(job.output.path).resolve() for folder in job.reuse.folders):
         raise JobError("reuse.from: names the run itself")
-    return Reusable(job.reuse.folders, judge, rehearsal=job.provider.rehearsal)
+    try:
+        return Reusable(job.reuse.folders, judge, rehearsal=job.provider.rehearsal)
+    except PartDamaged as error:
+        raise JobError(f"reuse.from: {error}") from error
 
 
 def _check_models(chosen: tuple[str, ...], names: list[str]) -> None:

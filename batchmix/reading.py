@@ -18,6 +18,7 @@ from batchmix.send.classify import judge
 from batchmix.send.prices import Prices
 from batchmix.store.batch_files import write_batch_files
 from batchmix.store.export import Carried, Export
+from batchmix.store.held import Held
 from batchmix.store.rundir import Layout, RunFile, run_folders
 from batchmix.store.schema import RESULT_COLUMNS, part_schema
 from batchmix.store.view import View, read_view
@@ -32,10 +33,12 @@ def look(folder: Path) -> View:
     return read_view(folder, judge, prices_of(run))
 
 
-def export(folder: Path, file: Path, *, openai_batch: bool = False) -> tuple[int, list[str]]:
+def export(
+    folder: Path, file: Path, *, openai_batch: bool = False, lost: list[str] | None = None
+) -> tuple[int, list[str]]:
     """Write a run's results into one file, or into the two of an OpenAI batch; return how many rows, and warnings.
 
-    Raises `UsageError`.
+    What can't be read of its parts is left out, and told by a warning, which `lost` gets too. Raises `UsageError`.
     """
     run = _run_file(folder)
     exporting = Export(Layout(folder), run, part_schema(run.carried_schema(), run.name), judge, prices_of(run))
@@ -45,19 +48,28 @@ def export(folder: Path, file: Path, *, openai_batch: bool = False) -> tuple[int
         write_batch_files(file, exporting.batches(carried), several=run.results > run.rows)
     else:
         exporting.write(file, carried)
-    return exporting.rows, warnings
+    if lost is not None:
+        lost.extend(exporting.lost)
+    return exporting.rows, warnings + exporting.lost
 
 
 def results(folder: Path, columns: Collection[str]) -> Iterator[pa.RecordBatch]:
     """Yield some columns of the results that a run has so far, in order and in the order of a part's columns.
 
-    Columns that the run does not have are left out. Raises `RunError`.
+    Columns that the run does not have are left out, and so is what can't be read of its parts, see `torn_parts`.
+    Raises `RunError`.
     """
     run = _run_file(folder)
     whole = part_schema(run.carried_schema(), run.name)
     schema = pa.schema([field for field in whole if field.name in columns])
     exporting = Export(Layout(folder), run, schema, judge, prices_of(run))
     yield from exporting.batches(_carried_or_empty(run, folder, []))
+
+
+def torn_parts(folder: Path) -> list[str]:
+    """Return which parts of a run can't be read as they were written, in words; reads them all. Raises `RunError`."""
+    _run_file(folder)
+    return list(Held(Layout(folder), whole=True).torn.values())
 
 
 def job_of(folder: Path) -> Job:

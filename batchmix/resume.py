@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,8 +16,11 @@ from batchmix.errors import RunError
 from batchmix.job import Job, Model
 from batchmix.load import Dataset, Scan
 from batchmix.load.streaming import STREAMING
+from batchmix.missing import Missing, refuse_missing
 from batchmix.store.files import sync_folder
-from batchmix.store.parts import list_parts, part_path, read_part_footer
+from batchmix.store.held import Held
+from batchmix.store.ledger import Dropped, Left, Sealed
+from batchmix.store.parts import part_path
 from batchmix.store.rundir import Layout, RunFile
 from batchmix.store.schema import PartFooter
 from batchmix.store.shard import Judge, Shard, request_hash
@@ -64,30 +66,53 @@ class Work(msgspec.Struct):
     """Of the parts that are left as they are."""
     stale: list[int]
     """Shards beyond the end of the input, whose parts and journals are to go."""
+    torn: frozenset[int]
+    """Shards whose parts are not whole, and that are made whole again."""
+    news: list[Sealed | Left]
+    """For the ledger, before anything changes."""
 
 
 class Resume:
     """Holds a job and its input against what stands in the run folder."""
 
-    def __init__(self, job: Job, dataset: Dataset, layout: Layout, judge: Judge) -> None:
+    def __init__(self, job: Job, dataset: Dataset, held: Held, judge: Judge) -> None:
         self._job = job
         self._dataset = dataset
-        self._layout = layout
+        self._held = held
+        self._layout = held.layout
         self._judge = judge
         self.models = lane_models(job, dataset.scan)
         self._digests = Digests(job, self.models, dataset)
-        self._journals = layout.journals()
-        self._footers = {index: read_part_footer(path) for index, path in list_parts(layout.data).items()}
+        self._journals = held.journals
+        self._footers = held.parts
 
     def work(self, known: RunFile | None, *, update: bool, retry_rejected: bool) -> Work:
         """Return what is to be done. Raises `RunError` where answers would be lost or asked for again."""
-        if known is not None and known.accepted != self._digests.accepted and not update:
+        news = [*self._held.news(), *self._left_by_others(update=update)]
+        if not update and self._is_other(known):
             self._refuse_lost_answers(known)
         spans = self._dataset.scan.spans
         left = [index for index in range(len(spans)) if self._has_work(index, retry_rejected=retry_rejected)]
         done = [self._footers[index] for index in range(len(spans)) if index not in set(left)]
         stale = sorted(index for index in self._footers.keys() | self._journals.keys() if index >= len(spans))
-        return Work(self._run_file(known), self.models, self._digests, left, done, stale)
+        return Work(
+            self._run_file(known), self.models, self._digests, left, done, stale, frozenset(self._held.torn), news
+        )
+
+    def _is_other(self, known: RunFile | None) -> bool:
+        """Return whether this is not what the folder was last about, as far as that is known."""
+        return self._held.holds_any if known is None else known.accepted != self._digests.accepted
+
+    def _left_by_others(self, *, update: bool) -> list[Left]:
+        """Return how shards are left that are not as they were left. Raises `RunError` where answers are missing."""
+        spans = len(self._dataset.scan.spans)
+        troubles = {index: words for index in range(spans) if (words := self._held.trouble(index))}
+        found = [self._missing(index, words) for index, words in troubles.items()]
+        if not self._held.known and (summary := self._layout.read_summary()):
+            found = self._by_summary(int(summary.get("ok", 0)), found)
+        if not update:
+            refuse_missing(found, self._layout.root)
+        return [one.left for one in found if one.left]
 
     def _run_file(self, known: RunFile | None) -> RunFile:
         scan = self._dataset.scan
@@ -118,11 +143,11 @@ class Resume:
             return True
         return retry_rejected and footer.totals.rejected > 0
 
-    def _refuse_lost_answers(self, known: RunFile) -> None:
+    def _refuse_lost_answers(self, known: RunFile | None) -> None:
         again = gone = 0
         for index in sorted(self._footers.keys() | self._journals.keys()):
             if index in self._journals or not self._same_requests(index) or self._footers[index].totals.failed:
-                asked, dropped = self._lost_answers(index)
+                _, asked, dropped = self._compared(index)
                 again, gone = again + asked, gone + dropped
         folder = self._layout.root
         if again or gone:
@@ -132,14 +157,16 @@ class Resume:
                 f"{folder}: {self._what_changed(known)}; going on would {' and '.join(parts)}."
                 " Add --update to do that, or choose another folder with --out"
             )
-        if self._footers and known.columns != self._digests.columns:
+        if any(footer.columns != self._digests.columns for footer in self._footers.values()):
             raise RunError(
                 f"{folder}: the carried columns (input.columns, input.id, or a column's type) have changed since; add"
                 " --update to write the finished parts again with them (nothing is asked again), or choose another"
                 " folder with --out"
             )
 
-    def _what_changed(self, known: RunFile) -> str:
+    def _what_changed(self, known: RunFile | None) -> str:
+        if known is None:
+            return "what lies there is not what the job asks for"
         limit = self._dataset.scan.limit
         same = (known.requests, known.columns) == (self._digests.requests, self._digests.columns)
         if limit is None or limit >= known.rows or not same:
@@ -150,11 +177,49 @@ class Resume:
         known = index < len(self._dataset.scan.spans)
         return known and self._footers[index].digest == self._digests.shard(index)
 
-    def _lost_answers(self, index: int) -> tuple[int, int]:
-        """Return how many answers of a shard would be asked for again, and how many would go."""
+    def _shard(self, index: int) -> Shard:
         part = part_path(self._layout.data, index)
         shard = Shard(index, self._journals.get(index, {}), part, self._judge)
         shard.close()
+        return shard
+
+    def _missing(self, index: int, words: list[str]) -> Missing:
+        """Return what is missing of a shard that is not as it was last known."""
+        held, known = self._held, self._held.of(index)
+        shard, again, gone = self._compared(index)
+        there = fitting = shard.answers
+        if known.sealed and not known.open and known.sealed.digest == self._digests.shard(index):
+            fitting -= again + gone  # all that the part had were answers to what the job asks
+        missing = max(0, known.answers - fitting)
+        room, more = self._results(index) - there - missing, 0
+        if known.exact:
+            pass
+        elif held.journals_are_short(index) or (index in held.torn and not known.sealed):
+            more = room
+        else:
+            more = min(room, sum(hole.answer for hole in shard.holes[known.holes :]))
+        left = Left(index, there, held.whole_bytes(index), len(shard.holes), torn=index in held.torn)
+        return Missing(missing, more, words, left)
+
+    def _results(self, index: int) -> int:
+        rows = min(self._dataset.scan.shard_rows, self._dataset.scan.rows - index * self._dataset.scan.shard_rows)
+        return rows * len(self.models) * self._job.samples
+
+    def _by_summary(self, known: int, found: list[Missing]) -> list[Missing]:
+        """Return what is missing where nothing is known of shards, but how many answers the last summary counted."""
+        footers, held = self._footers, self._held
+        if known <= sum(footer.totals.ok for footer in footers.values()):
+            return [msgspec.structs.replace(one, more=0) for one in found]
+        looked = held.journals.keys() | held.torn.keys()
+        there = sum(footer.totals.ok for index, footer in footers.items() if index not in looked)
+        there += sum(self._shard(index).answers for index in looked)
+        words = f"{self._layout.summary_json} knows of {known}, and {there} are there"
+        lost = Missing(max(0, known - there), 0, [*(word for one in found for word in one.words), words], None)
+        return [lost, *(msgspec.structs.replace(one, answers=0, more=0) for one in found)]
+
+    def _compared(self, index: int) -> tuple[Shard, int, int]:
+        """Return a shard, how many of its answers would be asked for again, and how many would go."""
+        shard = self._shard(index)
         answers = {key: entry.hash for key, entry in shard.entries.items() if entry.status == "ok"}
         again = 0
         for model in self.models if index < len(self._dataset.scan.spans) else ():
@@ -162,7 +227,7 @@ class Resume:
                 for request in batch:
                     known = answers.pop(request.key, None)
                     again += known is not None and known != request_hash(request)
-        return again, len(answers)
+        return shard, again, len(answers)
 
 
 def lane_models(job: Job, scan: Scan) -> tuple[Model, ...]:
@@ -170,22 +235,10 @@ def lane_models(job: Job, scan: Scan) -> tuple[Model, ...]:
     return job.models or tuple(Model(name, name, job.params, job.limits, places=job.places) for name in scan.models)
 
 
-def check_same_run(job: Job, known: RunFile, root: Path) -> None:
-    """Raise `RunError` where a folder can't be this job's at all."""
-    if known.name != job.name:
-        raise RunError(
-            f"{root}: is the run of another job, {known.name!r}; this one is {job.name!r}; choose another --out"
-        )
-    if known.rehearsal != job.provider.rehearsal:
-        raise RunError(
-            f"{root}: was filled {'by rehearsal' if known.rehearsal else 'by a real provider'}, and rehearsed answers"
-            " never mix with real ones; choose another folder with --out"
-        )
-
-
 def drop_stale(layout: Layout, stale: list[int]) -> None:
     """Remove parts and journals of shards that the input no longer has."""
     journals = layout.journals()
+    layout.ledger.append(*map(Dropped, stale))
     for index in stale:
         part_path(layout.data, index).unlink(missing_ok=True)
         for path in journals.get(index, {}).values():

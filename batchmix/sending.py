@@ -28,6 +28,7 @@ from batchmix.send.client import Client
 from batchmix.send.ends import Rules
 from batchmix.send.halt import Halt
 from batchmix.stopping import deadline, interrupts
+from batchmix.store.events import Begun
 from batchmix.store.open_shards import Blueprint, OpenShards
 from batchmix.store.rundir import Layout
 from batchmix.store.schema import part_schema
@@ -161,6 +162,8 @@ class _Sending:
             judge=judge,
             price=self._ready.prices,
             raw=self._job.output.raw,
+            origin=Begun(self._job.name, self._job.provider.rehearsal, work.run.shard_rows, 0, 0),
+            torn=work.torn,
         )
 
 

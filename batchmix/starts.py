@@ -20,6 +20,7 @@ def recorded(work: Work, layout: Layout, prices: Prices, *, canary: bool) -> Ite
     """Write this start into `run.json`, and its end, with the summary, however it ends."""
     start = Start(now_text(), os.getpid(), socket.gethostname())
     work.run.starts.append(start)
+    layout.ledger.append(*work.news)  # first: what was agreed to is not asked about again
     layout.write_run(work.run)
     code, reason = 0, "only the canary was sent" if canary else ""
     try:
@@ -35,6 +36,7 @@ def recorded(work: Work, layout: Layout, prices: Prices, *, canary: bool) -> Ite
             view = read_view(layout.root, judge, prices)
             start.ended_at, start.reason = now_text(), reason
             start.exit_code = code if code or canary else exit_code(view)
+            layout.ledger.append(*view.left)
             layout.write_run(work.run)
             view.run = work.run
             layout.write_summary(view.summary())

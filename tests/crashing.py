@@ -26,6 +26,7 @@ CHANGES = [
     "fsync",
     "fdatasync",
     "pwrite",
+    "write",
 ]
 
 

@@ -135,8 +135,8 @@ def test_what_a_killed_first_start_left_is_ours_and_goes(kind: str, bench: Bench
     LEFT[kind](bench.out)
     bench.run()
     assert sorted(path.name for path in bench.out.iterdir()) in (
-        ["data", "journal", "lock", "run.json", "summary.json"],
-        ["data", "input", "journal", "lock", "run.json", "summary.json"],  # emptied
+        ["data", "journal", "ledger.jsonl", "lock", "run.json", "summary.json"],
+        ["data", "input", "journal", "ledger.jsonl", "lock", "run.json", "summary.json"],  # emptied
     )
     assert len(bench.rows()) == 2
 

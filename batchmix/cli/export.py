@@ -25,7 +25,8 @@ from batchmix.cli.output import complain, log_to_stderr, say
 def command(folder: Path, file: Path, *, form: str, verbose: int) -> int:
     """Write a run's results into one file: .parquet, .jsonl or .csv; or into the two files of an OpenAI batch.
 
-    Works on a run that is not finished too: rows without a result are left out.
+    Works on a run that is not finished too: rows without a result are left out. So are those that can't be read where
+    a part is damaged; that is told, and the exit code is 1.
 
     \b
     Example:
@@ -35,8 +36,9 @@ def command(folder: Path, file: Path, *, form: str, verbose: int) -> int:
     log_to_stderr(verbose)
     from batchmix import reading
 
-    rows, warnings = reading.export(folder, file, openai_batch=form == "openai-batch")
+    lost: list[str] = []
+    rows, warnings = reading.export(folder, file, openai_batch=form == "openai-batch", lost=lost)
     for warning in warnings:
         complain(warning)
     say(f"{file}: {rows:,} rows")
-    return 0
+    return 1 if lost else 0

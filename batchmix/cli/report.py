@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from batchmix.cli.options import LocalPath, verbose_option
-from batchmix.cli.output import log_to_stderr, say
+from batchmix.cli.output import complain, log_to_stderr, say
 
 
 @click.command("report")
@@ -22,7 +22,11 @@ def command(folder: Path, *, against: Path | None, verbose: int) -> int:
       batchmix report runs/nightly-2026-11-23 --against runs/nightly-2026-11-22
     """
     log_to_stderr(verbose)
+    from batchmix import reading
     from batchmix.evaluate.report import write_report
 
+    torn = reading.torn_parts(folder)
+    for words in torn:
+        complain(f"{words}; the page is made of the others")
     say(str(write_report(folder, against)))
-    return 0
+    return 1 if torn else 0

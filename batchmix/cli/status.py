@@ -27,7 +27,7 @@ def command(folder: Path, *, root: Path, as_json: bool, verbose: int) -> int:
     """Show how a run stands, also while it runs; or, by a job's name, its past runs and how their scores went.
 
     Names the requests that may have been billed twice: sent, and their end never heard, or
-    with neither an answer nor its usage in it.
+    with neither an answer nor its usage in it. Exit code 1: parts are damaged or missing.
 
     \b
     Examples:
@@ -45,12 +45,12 @@ def command(folder: Path, *, root: Path, as_json: bool, verbose: int) -> int:
     start = view.run.starts[-1] if view.run.starts else None
     if as_json:
         say_json(_record(view))
-        return 0
+        return 1 if view.lost else 0
     from batchmix.cli.closing import state_lines
 
     for line in state_lines(view, start):
         say(line)
-    return 0
+    return 1 if view.lost else 0
 
 
 def _past(name: str, root: Path, *, as_json: bool) -> bool:

@@ -47,6 +47,8 @@ def evaluate(root: Path, asking: Asking, scorers: list[Asked]) -> Metrics:
     set_up_arrow()
     layout = Layout(root)
     layout.redacted = asking.secrets.redacted
+    if torn := reading.torn_parts(root):
+        raise RunError(f"{torn[0]}; scores of the rest would mislead: put a good copy back, or run it with --update")
     try:
         layout.evaluation.mkdir(0o700, exist_ok=True)
         judged = _judged(layout, asking, [scorer for scorer, _ in scorers if isinstance(scorer, Judge)])

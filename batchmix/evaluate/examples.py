@@ -10,13 +10,12 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from batchmix import reading
 from batchmix.arrow_values import row_values
 from batchmix.errors import RunError
 from batchmix.evaluate.diff import Diff, Moved
-from batchmix.evaluate.scoring import scores_path
+from batchmix.evaluate.scoring import open_scores
 from batchmix.records import Key
 from batchmix.store.rundir import Layout
 
@@ -85,7 +84,7 @@ def examples(diff: Diff, most: int) -> list[Example]:
 def worst(folder: Path, most: int) -> list[Worst]:
     """Return, for each model and scorer, the results with the lowest scores below 1; of equal ones the first rows."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    with pq.ParquetFile(scores_path(Layout(folder))) as file:
+    with open_scores(Layout(folder)) as file:
         for batch in file.iter_batches(16_384):
             for pair, lost in _lowest(batch, most):
                 found[pair] = sorted([*found.get(pair, []), *lost], key=lambda one: one["score"])[:most]

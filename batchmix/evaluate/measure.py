@@ -9,7 +9,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from batchmix import __version__
 from batchmix.errors import RunError
@@ -17,7 +16,7 @@ from batchmix.eval_table import Eval
 from batchmix.evaluate.judge import Judged
 from batchmix.evaluate.metrics import Estimate, Floats, Ints, estimate, pass_at, percentiles
 from batchmix.evaluate.results import Array, Results, floats, gathered, hashes
-from batchmix.evaluate.scoring import scores_path
+from batchmix.evaluate.scoring import open_scores
 from batchmix.store.files import replace_file
 from batchmix.store.rundir import Layout, now_text
 
@@ -184,7 +183,7 @@ def _of_scorer(
     """Fill an array with what each result has of a scorer; there is one row for each, in the job's order of scorers."""
     first, at = [one.name for one in asked.scorers].index(scorer), 0
     step = len(asked.scorers)
-    with pq.ParquetFile(scores_path(layout)) as file:
+    with open_scores(layout) as file:
         if file.metadata.num_rows != len(array) * step:
             raise RunError(
                 f"{layout.root}: has gone on since it was evaluated; batchmix eval {layout.root} scores it anew"

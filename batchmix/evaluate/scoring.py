@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from batchmix import reading
 from batchmix.arrow_values import row_values
+from batchmix.errors import RunError
 from batchmix.eval_table import Eval, Scorer
 from batchmix.evaluate.judge import Slots, Verdicts
 from batchmix.evaluate.scorers import Score, Score1, text_of
@@ -44,6 +47,17 @@ Asked = tuple[Scorer, Score1 | None]
 def scores_path(layout: Layout) -> Path:
     """Return where a run's scores stand."""
     return layout.evaluation / "scores.parquet"
+
+
+@contextlib.contextmanager
+def open_scores(layout: Layout) -> Iterator[pq.ParquetFile]:
+    """Give a run's scores for reading. Raises `RunError`, also where a page is not as it was written."""
+    path = scores_path(layout)
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            yield file
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(f"{path}: can't be read ({error}); batchmix eval {layout.root} scores it anew") from error
 
 
 def write_scores(layout: Layout, job: Job, scorers: list[Asked], verdicts: Mapping[str, Verdicts]) -> None:

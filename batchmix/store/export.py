@@ -10,12 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from batchmix.arrow_values import row_values, values
-from batchmix.errors import RunError, UsageError
+from batchmix.errors import PartDamaged, RunError, UsageError
 from batchmix.store.files import sync_file
-from batchmix.store.parts import list_parts, part_path, write_rows
+from batchmix.store.parts import check_place, list_parts, part_path, whole_groups, write_rows
 from batchmix.store.results import Price, Results, by_row
 from batchmix.store.rundir import Layout, RunFile
 from batchmix.store.schema import columns_of
@@ -34,6 +33,8 @@ class Export:
 
     def __init__(self, layout: Layout, run: RunFile, schema: pa.Schema, judge: Judge, price: Price) -> None:
         self.rows = 0
+        self.lost: list[str] = []
+        """Parts of which rows can't be read, in words; they are left out."""
         self._layout = layout
         self._run = run
         self._schema = schema
@@ -51,22 +52,25 @@ class Export:
 
     def batches(self, carried: Carried) -> Iterator[pa.RecordBatch]:
         """Yield all results in order."""
-        journals = self._layout.journals()
-        for index in sorted(journals.keys() | list_parts(self._layout.data).keys()):
-            for batch in self._shard(index, journals.get(index, {}), carried):
-                self.rows += batch.num_rows
-                yield batch
+        sealed = self._layout.ledger.sealed()  # before what it knows of
+        journals, parts = self._layout.journals(), list_parts(self._layout.data)
+        for index in sorted(sealed | journals.keys() | parts.keys()):
+            try:
+                for batch in self._shard(index, journals.get(index, {}), carried):
+                    self.rows += batch.num_rows
+                    yield batch
+            except FileNotFoundError:
+                self.lost.append(f"{part_path(self._layout.data, index)}: is missing")
+            except PartDamaged as error:
+                self.lost.append(error.words)
 
     def _shard(self, index: int, journals: dict[int, Path], carried: Carried) -> Iterator[pa.RecordBatch]:
         part = part_path(self._layout.data, index)
         shard = Shard(index, journals, part, self._judge) if journals else None
         if shard is None or not shard.has_journals:
-            with pq.ParquetFile(part) as file:
-                names = self._schema.names  # selected twice: a name can be the beginning of another's path
-                batches = file.iter_batches(4096, columns=names)
-                for batch in batches:
-                    yield pa.RecordBatch.from_arrays(columns_of(batch, self._schema), schema=self._schema)
+            yield from self._sealed(index, part)
             return
+        self.lost += shard.part_damage
         try:
             results = Results(shard, self._judge, self._price, raw="raw" in self._schema.names)
             first = index * self._run.shard_rows
@@ -74,6 +78,13 @@ class Export:
             yield from results.batches(self._schema, carried(index), first, ended)
         finally:
             shard.close()
+
+    def _sealed(self, index: int, part: Path) -> Iterator[pa.RecordBatch]:
+        check_place(part, index)
+        names = self._schema.names  # selected twice: a name can be the beginning of another's path
+        for group in whole_groups(part, names, self.lost):
+            for batch in group.to_batches(4096):
+                yield pa.RecordBatch.from_arrays(columns_of(batch, self._schema), schema=self._schema)
 
 
 @contextlib.contextmanager

@@ -9,9 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from batchmix.records import Exchange, Key
+from batchmix.store.parts import open_part
 from batchmix.store.reuse import EXCHANGE_COLUMNS, exchange_of
 
 _EMPTY = -1
@@ -51,7 +51,7 @@ class Firsts:
 
     def add_part(self, path: Path, model: str) -> None:
         """Take note of the answers in a part."""
-        with pq.ParquetFile(path) as file:
+        with open_part(path) as file:
             for batch in file.iter_batches(8192, columns=["row", "model", "sample", "status", "request_hash"]):
                 mine = pc.and_(pc.equal(batch["model"], model), pc.equal(batch["status"], "ok"))
                 found = batch.filter(mine)
@@ -120,7 +120,7 @@ class PartAnswers:
 
     def _read(self, part: tuple[Path, int], key: Key) -> None:
         """Keep the answers of the row group in which a key stands."""
-        with pq.ParquetFile(part[0]) as file:
+        with open_part(part[0]) as file:
             for group in _groups(file.metadata, key[0]):
                 table = file.read_row_group(group, columns=["row", "model", "status", *EXCHANGE_COLUMNS])
                 self._group, self._part = table.filter(pc.equal(table["status"], "ok")).combine_chunks(), part

@@ -1,176 +1,31 @@
-"""The journal: append-only JSON lines with a CRC each, with the kernel before anything is counted.
+"""The journal: append-only lines with a CRC each (see `events`), with the kernel before anything is counted.
 
-A line is an event with its checksum as the last key, so that `jq` reads it:
-
-    {"e":"sent","row":7,"model":"m","sample":0,"attempt":1,"hash":"…","at":1790000000000,"crc":"89abcdef"}
-    {"e":"heard","row":7,…,"status":200,"body":"{\"id\":…}","crc":"…"}
-    {"e":"ended","row":8,…,"status":"rejected","type":"bad_row","message":"…","crc":"…"}
-
-The CRC is zlib's crc32 of all bytes before `,"crc"`. A kill leaves at most one torn line at the end; a damaged line
-costs only itself.
+A kill leaves at most one torn line at the end; a damaged line costs only itself. The first line says whose the file is;
+what stands behind another's is not taken for ours.
 """
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import mmap
 import os
 import re
 import threading
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 
 from batchmix.errors import NoSpace
-from batchmix.records import Exchange, Key
+from batchmix.store.events import Begun, Event, decode_line, encode_line
 from batchmix.store.files import NO_SPACE, allocate, open_plain
 
 # Inside a JSON string each quote is escaped, so neither pattern can match in one: not even in an answer that quotes us.
-_START = re.compile(rb'\{"e":"(?:sent|heard|ended)",')
+_START = re.compile(rb'\{"e":"(?:begun|sent|heard|ended)",')
 _TRAILER = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
+_NO_ANSWERS = (b'{"e":"begun",', b'{"e":"sent",', b'{"e":"ended",')
 _CHUNK_BYTES = 1 << 19
 """So much of a journal is allocated and mapped at a time."""
-_TRAILER_BYTES = len(b',"crc":"01234567"}')
-
-
-_Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
-_Row = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-_Time = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800_000)]
-"""Unix time in ms, before the year 10000. A line whose numbers fit into no column is as good as damaged."""
-
-
-class _Event(msgspec.Struct, frozen=True, tag_field="e", omit_defaults=True, gc=False):
-    row: _Row
-    model: str
-    sample: _Count
-    attempt: _Count
-    """Absolute: counts on over all starts; 0 where nothing was ever sent."""
-    hash: str
-
-    @property
-    def key(self) -> Key:
-        return (self.row, self.model, self.sample)
-
-
-class Sent(_Event, tag="sent", frozen=True, gc=False):
-    """The intent: this attempt is about to leave."""
-
-    at: _Time
-    prompt: int = 0
-    """Its tokens, by an estimate."""
-    most: int | None = None
-    """The most that its answer may have; None: it does not say."""
-
-
-class Heard(_Event, tag="heard", frozen=True, gc=False):
-    """The end of an attempt, as the wire saw it; the fields are those of `records.Exchange`."""
-
-    at: _Time
-    done: _Time
-    latency: float
-    path: str
-    status: _Count | None = None
-    type: str = ""
-    request_id: str | None = None
-    served_model: str | None = None
-    fault: str | None = None
-    fault_message: str = ""
-    maybe_billed: bool = False
-    body: str = ""
-    base64: bool = False
-    """The body was not UTF-8 and stands here in base64."""
-    reused_from: str | None = None
-    """The run that this answer was taken from; nothing was sent, and `attempt` is 0."""
-    inputs: int = 0
-
-    def exchange(self) -> Exchange:
-        """Return what was heard as it was given to `heard`."""
-        return Exchange(
-            sent_at_ms=self.at,
-            finished_at_ms=self.done,
-            latency_s=self.latency,
-            status=self.status,
-            body=self._bytes(),
-            content_type=self.type,
-            request_id=self.request_id,
-            served_model=self.served_model,
-            fault=self.fault,
-            fault_message=self.fault_message,
-            maybe_billed=self.maybe_billed,
-            inputs=self.inputs,
-        )
-
-    def _bytes(self) -> bytes:
-        if self.base64:
-            with contextlib.suppress(ValueError):  # else it is what stands there
-                return base64.b64decode(self.body)
-        return self.body.encode()
-
-
-class Ended(_Event, tag="ended", frozen=True, gc=False):
-    """A row ended without an answer."""
-
-    status: str
-    """`failed` or `rejected`."""
-    type: str
-    message: str
-    code: str | None = None
-
-
-Event = Sent | Heard | Ended
-_encoder = msgspec.json.Encoder()
-_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
-
-
-def heard(key: Key, attempt: int, request_hash: str, path: str, exchange: Exchange) -> Heard:
-    """Return the event that records an exchange; the body is kept byte for byte."""
-    try:
-        body, encoded = exchange.body.decode(), False
-    except UnicodeDecodeError:
-        body, encoded = base64.b64encode(exchange.body).decode(), True
-    return Heard(
-        key[0],
-        key[1],
-        key[2],
-        attempt,
-        request_hash,
-        exchange.sent_at_ms,
-        exchange.finished_at_ms,
-        exchange.latency_s,
-        path,
-        exchange.status,
-        exchange.content_type,
-        exchange.request_id,
-        exchange.served_model,
-        exchange.fault,
-        exchange.fault_message,
-        exchange.maybe_billed,
-        body,
-        encoded,
-        inputs=exchange.inputs,
-    )
-
-
-def encode_line(event: Event) -> bytes:
-    """Return an event as a line of the journal."""
-    text = _encoder.encode(event)[:-1]
-    return b'%b,"crc":"%08x"}\n' % (text, zlib.crc32(text))
-
-
-def decode_line(line: bytes) -> Event | None:
-    """Return the event on a line (its newline may be missing), or None if the line is damaged."""
-    line = line.rstrip(b"\n")
-    text, trailer = line[:-_TRAILER_BYTES], line[-_TRAILER_BYTES:]
-    if trailer != b',"crc":"%08x"}' % zlib.crc32(text):
-        return None
-    try:
-        return _decoder.decode(line)
-    except msgspec.DecodeError:  # a whole line of another version
-        return None
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
@@ -178,14 +33,23 @@ class Line(msgspec.Struct, frozen=True, gc=False):
 
     offset: int
     length: int
-    event: Event
+    event: Event | Begun
 
 
 class Damage(msgspec.Struct, frozen=True, gc=False):
-    """Bytes in the middle of a journal that are no event."""
+    """Bytes in the middle of a journal that are no event, or another's."""
 
     offset: int
     length: int
+    answer: bool = True
+    """It may have held what a provider answered."""
+    other: bool = False
+    """It is another shard's or lane's: a journal that was copied over this one."""
+
+    def words(self, name: str) -> str:
+        """Return what a person is told of it."""
+        what = "another shard's" if self.other else "damaged"
+        return f"{name}: {self.length} bytes at {self.offset} are {what} and were skipped"
 
 
 def read_lines(file: BinaryIO) -> Iterator[Line | Damage]:
@@ -220,11 +84,31 @@ def _salvaged(line: bytes, offset: int) -> Iterator[Line | Damage]:
         if event is None:
             continue
         if start.start() > end:
-            yield Damage(offset + end, start.start() - end)
+            yield _damage(line[end : start.start()], offset + end)
         end = trailer.end()
         yield Line(offset + start.start(), end - start.start(), event)
     if len(line.rstrip(b"\n\0")) > end:
-        yield Damage(offset + end, len(line) - end)
+        yield _damage(line[end:], offset + end)
+
+
+def _damage(found: bytes, offset: int) -> Damage:
+    # A power loss leaves zeros where a page never came to the disk.
+    return Damage(offset, len(found), answer=b"\0" not in found and not found.startswith(_NO_ANSWERS))
+
+
+def read_own_lines(file: BinaryIO, shard: int, lane: int) -> Iterator[Line | Damage]:
+    """Yield the events of a shard and lane that a journal holds; what another's first line begins is damage."""
+    other: int | None = None
+    for found in read_lines(file):
+        if isinstance(found, Line) and isinstance(found.event, Begun):
+            mine = (found.event.shard, found.event.lane) == (shard, lane)
+            if other is not None and mine:
+                yield Damage(other, found.offset - other, other=True)
+            other = None if mine else found.offset if other is None else other
+        elif other is None:
+            yield found
+    if other is not None:
+        yield Damage(other, file.tell() - other, other=True)
 
 
 def has_event(path: Path) -> bool:
@@ -276,7 +160,12 @@ class Journal:
         self._base, self._size = 0, whole
         self._map: mmap.mmap | None = None
 
-    def append(self, event: Event) -> tuple[int, int]:
+    @property
+    def is_new(self) -> bool:
+        """Whether it holds nothing."""
+        return self._end == 0
+
+    def append(self, event: Event | Begun) -> tuple[int, int]:
         """Record an event; return offset and length of its line. Raises `NoSpace`."""
         line = encode_line(event)
         offset = self._end

@@ -11,14 +11,16 @@ from types import TracebackType
 import msgspec
 import pyarrow as pa
 
-from batchmix.errors import NoSpace
+from batchmix.errors import NoSpace, PartDamaged
 from batchmix.records import Exchange, Key
+from batchmix.store.events import Begun
 from batchmix.store.firsts import Firsts, PartAnswers, firsts_in
-from batchmix.store.parts import list_parts, part_path, seal_part
+from batchmix.store.ledger import Left, sealed
+from batchmix.store.parts import Sealing, list_parts, part_path, seal_part
 from batchmix.store.reserve import Reserve
 from batchmix.store.results import Price, Results, by_row
 from batchmix.store.rundir import Layout
-from batchmix.store.schema import PartFooter
+from batchmix.store.schema import PartFooter, Seal
 from batchmix.store.shard import Judge, Room, Shard
 
 _logger = logging.getLogger(__name__)
@@ -47,6 +49,10 @@ class Blueprint(msgspec.Struct, frozen=True):
     judge: Judge
     price: Price
     raw: bool
+    origin: Begun
+    """What journals say of themselves, but for their shard and lane; parts say the same."""
+    torn: frozenset[int]
+    """Shards whose parts are known not to be whole: what can be read of them is kept, the rest is asked again."""
 
 
 class OpenShards:
@@ -111,6 +117,11 @@ class OpenShards:
                     await self._sealed.wait()
                 shard = await asyncio.to_thread(self._read, index)
                 shard.on_no_space = self._on_no_space
+                shard.on_begun = self._on_begun
+                shard.origin = self._blueprint.origin
+                if shard.part_damage and index not in self._blueprint.torn:
+                    shard.close()
+                    raise PartDamaged("; ".join(shard.part_damage))
                 self.damage.extend(shard.damage)
                 self._open[index] = shard
             return shard
@@ -119,6 +130,9 @@ class OpenShards:
         journals = {lane: self._layout.journal_path(index, lane) for lane in range(self._lanes)}
         journals |= self._journals.get(index, {})
         return Shard(index, journals, part_path(self._layout.data, index), self._blueprint.judge, self._room)
+
+    def _on_begun(self, index: int) -> None:
+        self._layout.ledger.append(Left(index), sync=False)
 
     def _on_no_space(self) -> bool:
         freed = self._reserve.release()
@@ -203,7 +217,6 @@ class OpenShards:
     def _seal(self, shard: Shard) -> None:
         plan = self._blueprint
         first = shard.index * plan.shard_rows
-        stop = min(first + plan.shard_rows, plan.rows)
         results = Results(shard, plan.judge, plan.price, raw=plan.raw)
         wanted = (key for key, entry in shard.entries.items() if entry.wanted)
         batches = results.batches(plan.schema, plan.carried(shard.index), first, by_row(wanted, plan.models))
@@ -212,10 +225,28 @@ class OpenShards:
             self._layout.journal,
             plan.schema,
             batches,
-            lambda: PartFooter(shard.index, first, stop, plan.digest(shard.index), plan.columns, results.totals),
-            self._pace,
+            Sealing(self._pace, lambda: self._footer(shard.index, results), self._note),
         )
         shard.remove_journals()
+
+    def _footer(self, index: int, results: Results) -> PartFooter:
+        plan = self._blueprint
+        first = index * plan.shard_rows
+        stop = min(first + plan.shard_rows, plan.rows)
+        origin = plan.origin
+        return PartFooter(
+            index,
+            first,
+            stop,
+            plan.digest(index),
+            plan.columns,
+            results.totals,
+            rehearsal=origin.rehearsal,
+            shard_rows=origin.shard_rows,
+        )
+
+    def _note(self, footer: PartFooter, seal: Seal) -> None:
+        self._layout.ledger.append(sealed(footer, seal))
 
 
 def _sync_each(shards: list[Shard]) -> None:

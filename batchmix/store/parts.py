@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchmix.errors import NoSpace, RunError
-from batchmix.store.files import NO_SPACE, appearing, not_plain, plain_or_absent
-from batchmix.store.schema import PartFooter, footer_metadata, read_footer
+from batchmix.errors import NoSpace, PartDamaged, RunError
+from batchmix.store.files import NO_SPACE, appearing, not_plain, open_plain, plain_or_absent, sync_file
+from batchmix.store.schema import CHECKSUM_KEY, PartFooter, Seal, footer_metadata, read_footer
 
 _GROUP_BYTES = 4 * 2**20
 """A row group is written when this much is waiting: large enough to scan fast, small enough to keep memory flat."""
 _GROUP_ROWS = 50_000
+_COMPRESSED: Any = {"compression": "zstd", "compression_level": 1}
 _UNIQUE = frozenset({"row", "custom_id", "response", "reasoning", "request_id", "request_hash", "raw"})
 _NAME = re.compile(r"part-([0-9]{5,})\.parquet")
+_CHECKSUM = re.compile(re.escape(CHECKSUM_KEY) + rb"\x18\x08([0-9a-f]{8})")
+"""The checksum's key and value as Thrift's compact protocol writes them."""
+_NO_CHECKSUM = b"0" * 8
+_END = b"\0\0\0\0PAR1"
+"""How a Parquet file ends: the length of its footer, and its magic."""
+
+
+class Sealing(msgspec.Struct, frozen=True):
+    """What happens while a part is made."""
+
+    pace: Callable[[], None]
+    """Called between the batches."""
+    finish: Callable[[], PartFooter]
+    """Called after the last batch; returns the footer."""
+    note: Callable[[PartFooter, Seal], None]
+    """Called when the part is on the disk, before it is put in place."""
 
 
 def part_path(data: Path, shard: int) -> Path:
@@ -35,20 +57,115 @@ def list_parts(data: Path) -> dict[int, Path]:
     return found
 
 
-def read_part_footer(path: Path) -> PartFooter:
-    """Return what a part says of itself. Raises `RunError` if it is not a part of this version."""
-    try:
-        footer = read_footer(pq.read_metadata(path).metadata)
-    except (OSError, pa.ArrowException) as error:
-        raise RunError(f"{path}: can't be read as Parquet: {error}") from error
-    if footer is None:
-        raise RunError(f"{path}: is not a part that this version of batchmix wrote")
+def read_part(path: Path) -> tuple[PartFooter, Seal]:
+    """Return what a part says of itself, and what proves that it is this one.
+
+    Raises `PartDamaged`, and `RunError` if it is not a part that this version reads.
+    """
+    with _source(path) as file:
+        return _read_footer(path, file)
+
+
+def check_place(path: Path, shard: int) -> PartFooter:
+    """Return what a part says of itself. Raises `PartDamaged` also where it is the part of another shard."""
+    footer, _ = read_part(path)
+    if footer.shard != shard:
+        raise PartDamaged(f"{path}: holds the rows of shard {footer.shard}")
     return footer
 
 
-def read_part_schema(path: Path) -> pa.Schema:
-    """Return a part's Arrow schema."""
-    return pq.read_schema(path)
+@contextlib.contextmanager
+def open_part(path: Path) -> Iterator[pq.ParquetFile]:
+    """Give a part for reading; each page that is read is held against its checksum.
+
+    Raises `PartDamaged`, also for what is read in the block.
+    """
+    with _source(path) as file:
+        _read_footer(path, file)
+        try:
+            with pq.ParquetFile(file, page_checksum_verification=True) as part:
+                yield part
+        except (OSError, pa.ArrowException) as error:
+            raise _damaged(path, str(error)) from error
+
+
+def whole_groups(path: Path, columns: list[str] | None, damage: list[str]) -> Iterator[pa.Table]:
+    """Yield a part's row groups. Those that can't be read as they were written are left out, and told.
+
+    Raises `PartDamaged` where nothing of it can be read.
+    """
+    with open_part(path) as part:
+        for group in range(part.num_row_groups):
+            try:
+                found = part.read_row_group(group, columns=columns)
+            except (OSError, pa.ArrowException):
+                rows = part.metadata.row_group(group).num_rows
+                damage.append(f"{path}: is damaged, {rows} of its {part.metadata.num_rows} rows can't be read")
+            else:
+                yield found
+
+
+@contextlib.contextmanager
+def _source(path: Path) -> Iterator[pa.NativeFile]:
+    try:
+        file = pa.OSFile(str(path), "rb")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _damaged(path, error.strerror or str(error)) from error
+    with file:
+        yield file
+
+
+def _read_footer(path: Path, file: pa.NativeFile) -> tuple[PartFooter, Seal]:
+    try:
+        tail, size = _tail(file), file.size()
+        found = _CHECKSUM.search(tail)
+        seal = Seal(zlib.crc32(_unsigned(tail, found)), size)
+        if found and int(found[1], 16) != seal.crc:
+            raise _damaged(path, "the checksum of its footer does not hold")
+        footer = read_footer(pq.read_metadata(file).metadata)
+    except (OSError, pa.ArrowException, msgspec.DecodeError) as error:
+        raise _damaged(path, str(error)) from error
+    if footer is None:
+        raise RunError(f"{path}: is not a part that this version of batchmix wrote")
+    return footer, seal
+
+
+def _tail(file: pa.NativeFile) -> bytes:
+    """Return a Parquet file's footer, to the end of the file. Raises `OSError` where there is none."""
+    size = file.size()
+    file.seek(max(0, size - len(_END)))
+    end = file.read()
+    length = int.from_bytes(end[:4], "little") + len(_END)
+    if end[4:] != _END[4:] or length > size:
+        raise OSError("it is cut off, or no Parquet file")
+    file.seek(size - length)
+    tail: bytes = file.read()
+    return tail
+
+
+def _unsigned(tail: bytes, found: re.Match[bytes] | None) -> bytes:
+    return tail[: found.start(1)] + _NO_CHECKSUM + tail[found.end(1) :] if found else tail
+
+
+def _sign(path: Path) -> Seal:
+    """Write the checksum of a part's footer, which pages have and a footer has not, into its place there."""
+    with pa.OSFile(str(path), "rb") as file:
+        tail, size = _tail(file), file.size()
+    found = _CHECKSUM.search(tail)
+    assert found is not None
+    crc = zlib.crc32(_unsigned(tail, found))
+    fd = open_plain(path, os.O_WRONLY)
+    try:
+        os.pwrite(fd, b"%08x" % crc, size - len(tail) + found.start(1))
+    finally:
+        os.close(fd)
+    return Seal(crc, size)
+
+
+def _damaged(path: Path, why: str) -> PartDamaged:
+    return PartDamaged(f"{path}: is damaged ({why})")
 
 
 def write_rows(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch], pace: Callable[[], None]) -> None:
@@ -58,34 +175,31 @@ def write_rows(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch],
 
 
 def seal_part(
-    path: Path,
-    made_in: Path,
-    schema: pa.Schema,
-    batches: Iterator[pa.RecordBatch],
-    finish: Callable[[], PartFooter],
-    pace: Callable[[], None],
-) -> PartFooter:
+    path: Path, made_in: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch], sealing: Sealing
+) -> None:
     """Write a part in another folder, bring it to the disk, and put it in place.
 
-    `finish` is called after the last batch and returns the footer. Repeatable from any point: what a crash leaves
-    behind is a temporary file. Raises `NoSpace`.
+    Repeatable from any point: what a crash leaves behind is a temporary file. Raises `NoSpace`.
     """
     try:
-        with appearing(path, made_in=made_in) as temporary, _writer(temporary, schema) as writer:
-            _write(writer, schema, batches, pace)
-            footer = finish()
-            writer.add_key_value_metadata(footer_metadata(footer))
+        with appearing(path, made_in=made_in) as temporary:
+            with _writer(temporary, schema) as writer:
+                _write(writer, schema, batches, sealing.pace)
+                footer = sealing.finish()
+                writer.add_key_value_metadata({**footer_metadata(footer), CHECKSUM_KEY: _NO_CHECKSUM})
+            seal = _sign(temporary)
+            sync_file(temporary)
+            sealing.note(footer, seal)
     except OSError as error:
         if error.errno in NO_SPACE:
             raise NoSpace(f"no space left for {path}; make room and start the same command again") from error
         raise
-    return footer
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     # Columns in which hardly two values are the same: a dictionary of them costs time and saves nothing.
     repeating = [name for name in schema.names if name not in _UNIQUE]
-    return pq.ParquetWriter(path, schema, compression="zstd", compression_level=1, use_dictionary=repeating)
+    return pq.ParquetWriter(path, schema, **_COMPRESSED, use_dictionary=repeating, write_page_checksum=True)
 
 
 def _write(

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from batchmix.records import Completion, Key, Tokens, Usage
-from batchmix.store.journal import Ended, Event, Heard
+from batchmix.store.events import Ended, Event, Heard
+from batchmix.store.fold import Entry
+from batchmix.store.parts import whole_groups
 from batchmix.store.schema import RESULT_SCHEMA, columns_of
-from batchmix.store.shard import Entry, Judge, Shard
+from batchmix.store.shard import Judge, Shard
 from batchmix.store.totals import COUNTS, Totals, Untold
 
 Price = Callable[[str, str | None, Usage], float | None]
@@ -265,6 +266,6 @@ class _OldRows:
 
 
 def _old_rows(part: Path) -> Iterator[ResultRow]:
-    with pq.ParquetFile(part) as file:
-        for batch in file.iter_batches(SLICE_ROWS, columns=_OURS):
+    for group in whole_groups(part, _OURS, []):  # what is damaged was told when the shard was opened
+        for batch in group.to_batches(SLICE_ROWS):
             yield from zip(*(column.to_pylist() for column in columns_of(batch, _PLAIN)), strict=True)

@@ -13,11 +13,10 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from batchmix.errors import JobError
 from batchmix.records import Completion, Exchange, Key, Request
-from batchmix.store.parts import list_parts
+from batchmix.store.parts import list_parts, open_part
 from batchmix.store.rundir import Layout
 from batchmix.store.shard import Judge, told
 
@@ -97,7 +96,7 @@ class Reusable:
     def _row(self, path: Path, number: int) -> dict[str, Any]:
         """Return a row of a part. Runs over the same input ask for them in order: one row group is kept."""
         if self._at[0] != path or not 0 <= number - self._at[1] < len(self._rows):
-            with pq.ParquetFile(path) as file:
+            with open_part(path) as file:
                 group = first = 0
                 while number >= first + (rows := file.metadata.row_group(group).num_rows):
                     group, first = group + 1, first + rows
@@ -110,7 +109,7 @@ def _read_marks(path: Path, part: int, marks: array[int], places: array[int]) ->
     """Add the whole answers of a part."""
     number = part << _ROW_BITS
     columns = ["status", "finish_reason", "request_hash", "sample"]
-    with pq.ParquetFile(path) as file:
+    with open_part(path) as file:
         for batch in file.iter_batches(8192, columns=columns):
             for status, reason, hash_, sample in zip(
                 *(batch.column(name).to_pylist() for name in columns), strict=True

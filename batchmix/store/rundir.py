@@ -15,10 +15,11 @@ import msgspec
 import pyarrow as pa
 
 from batchmix import __version__
-from batchmix.errors import RunError
+from batchmix.errors import RunError, RunUnreadable
 from batchmix.job import Price
 from batchmix.records import Draw
 from batchmix.store.files import open_plain, replace_file
+from batchmix.store.ledger import Ledger
 from batchmix.store.lock import lock_holder
 
 _VERSION = 1
@@ -86,6 +87,7 @@ class Layout:
         self.run_json = root / "run.json"
         self.summary_json = root / "summary.json"
         self.evaluation = root / "evaluation"
+        self.ledger = Ledger(root / "ledger.jsonl")
         self.redacted: Callable[[bytes], bytes] = bytes
         """Takes the secrets out of what is written."""
 
@@ -128,11 +130,18 @@ class Layout:
             return None
         except NotADirectoryError:
             raise RunError(f"{self.root}: is a file; the output is a folder") from None
-        except (OSError, msgspec.DecodeError) as error:
-            raise RunError(f"{self.run_json}: can't be read: {error}") from error
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise RunUnreadable(f"{self.run_json}: can't be read: {error}") from error
         if run.version != _VERSION:
             raise RunError(f"{self.run_json}: was written by another version of batchmix ({run.batchmix})")
         return run
+
+    def read_summary(self) -> dict[str, Any]:
+        """Return `summary.json`; nothing where there is none that can be read."""
+        try:
+            return msgspec.json.decode(self.summary_json.read_bytes(), type=dict[str, Any])
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            return {}
 
     def write_run(self, run: RunFile) -> None:
         """Replace `run.json`. Raises `NoSpace`."""

@@ -17,6 +17,9 @@ _ADDED = frozenset({"cache_write_tokens"})
 """Columns that parts of version 1 do not have. They are left as they are until there is work in them."""
 _SCHEMA_KEY = b"batchmix.schema"
 _PART_KEY = b"batchmix.part"
+_JOB_KEY = b"batchmix.job"
+CHECKSUM_KEY = b"batchmix.crc"
+"""Of the footer itself."""
 
 _BEFORE = (
     pa.field("row", pa.int64()),  # 0-based position in the input
@@ -70,6 +73,21 @@ class PartFooter(msgspec.Struct, frozen=True):
     columns: str
     """Digest of the carried columns: names, sources, types."""
     totals: Totals
+    rehearsal: bool | None = None
+    """Whether the stand-in provider answered; None: a part of before does not say."""
+    shard_rows: int = 0
+    """Of the run; 0: a part of before does not say."""
+    job: str = ""
+    """The job's name, which stands in the schema's metadata."""
+
+
+class Seal(msgspec.Struct, frozen=True):
+    """What proves that a part is the one that was sealed: no other has its footer, in which sizes and times stand."""
+
+    crc: int
+    """Of the footer."""
+    size: int
+    """In bytes."""
 
 
 def part_schema(carried: pa.Schema, job_name: str) -> pa.Schema:
@@ -77,7 +95,7 @@ def part_schema(carried: pa.Schema, job_name: str) -> pa.Schema:
     fields = [*_BEFORE, *(carried.field(i) for i in range(1, len(carried.names))), *_AFTER]
     metadata = {
         _SCHEMA_KEY: VERSION.encode(),
-        b"batchmix.job": job_name.encode("utf-8", "replace"),
+        _JOB_KEY: job_name.encode("utf-8", "replace"),
         b"batchmix.version": __version__.encode(),
     }
     return pa.schema(fields, metadata=metadata)
@@ -93,7 +111,9 @@ def read_footer(metadata: dict[bytes, bytes] | None) -> PartFooter | None:
     found: Any = (metadata or {}).get(_PART_KEY)
     if found is None or (metadata or {}).get(_SCHEMA_KEY) not in _READABLE:
         return None
-    return msgspec.json.decode(found, type=PartFooter)
+    footer = msgspec.json.decode(found, type=PartFooter)
+    job = (metadata or {}).get(_JOB_KEY, b"").decode("utf-8", "replace")
+    return msgspec.structs.replace(footer, job=job)
 
 
 def columns_of(batch: pa.RecordBatch, schema: pa.Schema) -> list[pa.Array]:

@@ -1,7 +1,6 @@
 """A shard's state: the fold of its part, then its journals.
 
 The fold is the same while a run goes on (`Shard.sent`, `heard`, `ended`) and when it is opened again from the disk.
-Folding twice changes nothing, and an answer is never replaced by a non-answer of the same request hash.
 """
 
 from __future__ import annotations
@@ -13,49 +12,21 @@ from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
-import pyarrow.parquet as pq
 
-from batchmix.records import (
-    UNKNOWN_COMPLETION,
-    Completion,
-    Exchange,
-    Failure,
-    Key,
-    Request,
-    Tokens,
-    Unsendable,
-    Usage,
-)
+from batchmix.errors import PartDamaged
+from batchmix.records import Completion, Exchange, Failure, Key, Request, Unsendable
+from batchmix.store.events import Begun, Ended, Event, Heard, Sent, decode_line, heard
 from batchmix.store.files import sync_folder
-from batchmix.store.journal import (
-    Damage,
-    Ended,
-    Event,
-    Heard,
-    Journal,
-    Line,
-    Sent,
-    decode_line,
-    heard,
-    open_journal,
-    read_lines,
-)
-from batchmix.store.schema import read_footer
-from batchmix.store.totals import Totals, Untold
+from batchmix.store.fold import Entry, Place, fold, fold_heard, fold_sent
+from batchmix.store.journal import Damage, Journal, Line, open_journal, read_own_lines
+from batchmix.store.parts import check_place, whole_groups
+from batchmix.store.totals import Totals
 
 _KEPT_BYTES = 700
 """What an answer takes in memory besides its text."""
 
 Judge = Callable[[Exchange, str], Completion | Failure]
 """Tells from an exchange and its URL path whether it is an answer; must depend on nothing else."""
-
-
-class Place(msgspec.Struct, frozen=True, gc=False):
-    """Where an event's line stands."""
-
-    lane: int
-    offset: int
-    length: int
 
 
 class Room:
@@ -66,114 +37,15 @@ class Room:
         """In bytes."""
 
 
-class Entry(msgspec.Struct, gc=False):
-    """What is known of one (row, model, sample)."""
-
-    status: str = ""
-    """`ok`, `failed`, `rejected`, or empty while there is no result."""
-    hash: str = ""
-    """Of the request that the result belongs to."""
-    result: Place | None = None
-    """The `Heard` of an answer, the `Ended` of a failure; None: in the part."""
-    last_heard: Place | None = None
-    """The last exchange in the journals, whatever it was."""
-    attempts: int = 0
-    in_flight: int = 0
-    """The attempt that was sent and whose end is not known yet; 0 where there is none."""
-    unheard: int = 0
-    """Attempts that may have been billed for nothing, without the one in flight."""
-    prompt: int = 0
-    """Tokens of the last prompt in the journals that is not in the part, by an estimate."""
-    most: int | None = None
-    """The most that its answer may have; None: it does not say."""
-    lost: Tokens = Tokens()
-    """What the unheard attempts in the journals are taken for, by an estimate."""
-    untold: Untold = Untold()
-    """Of answers in the journals that came without a whole usage."""
-    retried: tuple[tuple[str | None, Usage], ...] = ()
-    """Of attempts in the journals that were billed and brought no answer: the billed model, and the usage."""
-    wanted: bool = False
-    """The job asks for this key now."""
-    kept: tuple[Heard, Completion] | None = None
-    """What stands at `result`, if it came in this start and there was room to keep it."""
-
-    @property
-    def maybe_billed(self) -> int:
-        """Attempts that may have been billed for nothing, if nothing is in flight any more."""
-        return self.unheard + (1 if self.in_flight else 0)
-
-    @property
-    def all_lost(self) -> Tokens:
-        """What unheard attempts are taken for, with the one in flight."""
-        return self.lost + self._asked if self.in_flight else self.lost
-
-    def lose(self) -> None:
-        """Count the last attempt as one that may have been billed for nothing."""
-        self.unheard += 1
-        self.lost += self._asked
-
-    @property
-    def _asked(self) -> Tokens:
-        return Tokens(self.prompt, UNKNOWN_COMPLETION if self.most is None else self.most)
-
-
-def read_part(part: Path) -> tuple[dict[Key, Entry], Totals]:
-    """Return what a part knows of each key, and its totals."""
+def _read_entries(part: Path, damage: list[str]) -> dict[Key, Entry]:
+    """Return what a part knows of each key; all of a row must be whole, since it may be written again."""
     columns = ["row", "model", "sample", "status", "request_hash", "attempts", "maybe_billed"]
     entries: dict[Key, Entry] = {}
-    with pq.ParquetFile(part) as file:
-        for batch in file.iter_batches(8192, columns=columns):
-            rows = zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
-            for row, model, sample, status, hash_, attempts, maybe_billed in rows:
-                entries[row, model, sample] = Entry(status, hash_, attempts=attempts, unheard=maybe_billed)
-        footer = read_footer(file.metadata.metadata)
-    return entries, footer.totals if footer else Totals()
-
-
-def fold(entries: dict[Key, Entry], line: Line, lane: int, outcome: Completion | Failure | None) -> None:
-    """Fold one event into the entries; `outcome` says what a `Heard` is."""
-    event = line.event
-    entry = entries.get(event.key)
-    if entry is None:
-        entry = entries[event.key] = Entry()
-    if isinstance(event, Sent):
-        _fold_sent(entry, event.attempt, event.prompt, event.most)
-    elif isinstance(event, Heard):
-        _fold_heard(entry, event, Place(lane, line.offset, line.length), outcome)
-    elif not (entry.status == "ok" and entry.hash == event.hash):
-        entry.status, entry.hash, entry.kept = event.status, event.hash, None
-        entry.result = Place(lane, line.offset, line.length)
-
-
-def _fold_sent(entry: Entry, attempt: int, prompt: int, most: int | None) -> None:
-    if attempt <= entry.attempts:  # folded before, in the part
-        return
-    if entry.in_flight:
-        entry.lose()
-    entry.in_flight = entry.attempts = attempt
-    entry.prompt, entry.most = prompt, most
-
-
-def _fold_heard(entry: Entry, event: Heard, place: Place, outcome: Completion | Failure | None) -> None:
-    if entry.in_flight == event.attempt:
-        entry.in_flight = 0
-        _fold_bill(entry, event, outcome)
-    elif event.attempt > entry.attempts:  # the line of its intent was damaged
-        entry.attempts = event.attempt
-        _fold_bill(entry, event, outcome)
-    entry.last_heard = place
-    if isinstance(outcome, Completion):
-        entry.status, entry.hash, entry.result, entry.kept = "ok", event.hash, place, None
-
-
-def _fold_bill(entry: Entry, event: Heard, outcome: Completion | Failure | None) -> None:
-    if isinstance(outcome, Completion):  # billed once, however its connection ended
-        if outcome.untold and event.reused_from is None:
-            entry.untold += Untold.of(outcome, entry.prompt)
-    elif outcome is not None and outcome.usage is not None:
-        entry.retried += ((event.served_model, outcome.usage),)
-    elif event.maybe_billed or (outcome is not None and outcome.maybe_billed):
-        entry.lose()
+    for group in whole_groups(part, None, damage):
+        rows = zip(*(group.column(name).to_pylist() for name in columns), strict=True)
+        for row, model, sample, status, hash_, attempts, maybe_billed in rows:
+            entries[row, model, sample] = Entry(status, hash_, attempts=attempts, unheard=maybe_billed)
+    return entries
 
 
 class Shard:
@@ -190,10 +62,22 @@ class Shard:
         self.index = index
         self.damage: list[str] = []
         """Where the journals are damaged, in words."""
+        self.part_damage: list[str] = []
+        """Where the part is damaged, in words; its rows that can't be read are not known of."""
+        self.holes: list[Damage] = []
+        """Where the journals are damaged."""
+        self.whole_bytes = 0
+        """Of the journals when they were opened, to the end of the last whole line of each."""
+        self.origin: Begun | None = None
+        """What the journals say of themselves, whatever their shard and lane."""
+        self.on_begun: Callable[[int], None] = lambda _: None
+        """Called with the shard's number when a journal was made where there was none."""
         self.on_no_space: Callable[[], bool] = lambda: False
         """Called on a full disk; returns whether another try makes sense."""
         self._journals = journals
         self._judge = judge
+        self._others: set[int] = set()
+        """Lanes whose journals end with what is another's."""
         self._writing: dict[int, Journal] = {}
         self._reading: dict[int, BinaryIO] = {}
         self._room = room or Room()
@@ -202,9 +86,12 @@ class Shard:
         for lane in sorted(journals):
             with contextlib.suppress(FileNotFoundError):
                 self._file(lane)
-        self.part = part if part.exists() else None
-        self.entries, self.before = read_part(part) if self.part else ({}, Totals())
-        """What is known of each key, and the totals of the part."""
+        self.part: Path | None = None
+        self.entries: dict[Key, Entry] = {}
+        """What is known of each key."""
+        self.before = Totals()
+        """Of the part."""
+        self._read_part(part)
         for lane, file in self._reading.items():
             self._fold_file(file, self._journals[lane].name, lane)
 
@@ -213,12 +100,35 @@ class Shard:
         """Whether anything was recorded that may not be in the part."""
         return bool(self._reading or self._writing)
 
+    @property
+    def answers(self) -> int:
+        """How many there are."""
+        return sum(entry.status == "ok" for entry in self.entries.values())
+
+    def _read_part(self, part: Path) -> None:
+        try:
+            self.before = check_place(part, self.index).totals
+            self.part = part
+            self.entries = _read_entries(part, self.part_damage)
+        except FileNotFoundError:
+            return
+        except PartDamaged as error:
+            self.part_damage.append(error.words)
+
     def _fold_file(self, file: BinaryIO, name: str, lane: int) -> None:
-        for found in read_lines(file):
+        end = 0
+        found: Line | Damage | None = None
+        for found in read_own_lines(file, self.index, lane):
             if isinstance(found, Damage):
-                self.damage.append(f"{name}: {found.length} bytes at {found.offset} are damaged and were skipped")
-            else:
-                fold(self.entries, found, lane, _outcome(found.event, self._judge))
+                self.holes.append(found)
+                self.damage.append(found.words(name))
+            elif not isinstance(found.event, Begun):
+                end = found.offset + found.length
+                place = Place(lane, found.offset, found.length)
+                fold(self.entries, found.event, place, _outcome(found.event, self._judge))
+        self.whole_bytes += end
+        if isinstance(found, Damage):
+            self._others.add(lane)
 
     def _file(self, lane: int) -> BinaryIO:
         file = self._reading.get(lane)
@@ -229,7 +139,7 @@ class Shard:
     def event(self, place: Place) -> Event:
         """Return the event at a place in a journal."""
         event = decode_line(os.pread(self._file(place.lane).fileno(), place.length, place.offset))
-        if event is None:
+        if event is None or isinstance(event, Begun):
             raise OSError(f"{self._journals[place.lane]}: the line at {place.offset} can no longer be read")
         return event
 
@@ -264,7 +174,7 @@ class Shard:
         attempt, prompt, most = entry.attempts + 1, request.prompt_tokens, request.max_tokens
         event = Sent(request.row, request.model, request.sample, attempt, request.hash, at_ms, prompt, most)
         self._journal(lane).append(event)
-        _fold_sent(entry, attempt, prompt, most)
+        fold_sent(entry, attempt, prompt, most)
 
     def heard(self, lane: int, request: Request, exchange: Exchange) -> Completion | Failure:
         """Record what came back, before anybody looks into it; then return what it is. Raises `NoSpace`."""
@@ -273,7 +183,7 @@ class Shard:
         event = heard(request.key, entry.attempts, request.hash, request.path, exchange)
         place = Place(lane, *self._journal(lane).append(event))
         outcome = self._judge(exchange, request.path)
-        _fold_heard(entry, event, place, outcome)
+        fold_heard(entry, event, place, outcome)
         if isinstance(outcome, Completion) and self._room.left > 0:
             size = len(event.body) + _KEPT_BYTES
             self._room.left -= size
@@ -290,7 +200,7 @@ class Shard:
         event = heard(request.key, 0, request.hash, request.path, exchange)
         event = msgspec.structs.replace(event, reused_from=run)
         place = Place(lane, *self._journal(lane).append(event))
-        _fold_heard(self.entries[request.key], event, place, outcome)
+        fold_heard(self.entries[request.key], event, place, outcome)
         return True
 
     def ended(self, lane: int, request: Request | Unsendable, status: str, failure: Failure) -> None:
@@ -298,8 +208,7 @@ class Shard:
         attempts = self.entries[request.key].attempts
         message = failure.message.encode("utf-8", "replace").decode()
         event = Ended(*request.key, attempts, request_hash(request), status, failure.type, message, failure.code)
-        offset, length = self._journal(lane).append(event)
-        fold(self.entries, Line(offset, length, event), lane, None)
+        fold(self.entries, event, Place(lane, *self._journal(lane).append(event)), None)
 
     def sync(self) -> None:
         """Bring the journals to the disk; may be called from another thread."""
@@ -329,7 +238,13 @@ class Shard:
     def _journal(self, lane: int) -> Journal:
         journal = self._writing.get(lane)
         if journal is None:
+            first = not self.has_journals
             journal = self._writing[lane] = Journal(self._journals[lane], self.on_no_space)
+            if self.origin and (journal.is_new or lane in self._others):
+                journal.append(msgspec.structs.replace(self.origin, shard=self.index, lane=lane))
+                self._others.discard(lane)
+            if first:
+                self.on_begun(self.index)
         return journal
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pyarrow.parquet as pq
 
 from batchmix import __version__
-from batchmix.errors import RunError
+from batchmix.errors import PartDamaged, RunError
 from batchmix.records import Key
-from batchmix.store.parts import list_parts, part_path, read_part_footer
+from batchmix.store.ledger import Left
+from batchmix.store.parts import check_place, list_parts, open_part, part_path
 from batchmix.store.results import SLICE_ROWS, Price, Results, add_rows, named
 from batchmix.store.rundir import Layout, RunFile, holder
 from batchmix.store.shard import Judge, Shard
@@ -37,6 +37,11 @@ class View(msgspec.Struct):
     maybe_billed: list[Key]
     """Requests of which an attempt may have been billed for nothing."""
     damage: list[str]
+    """Where journals and parts are damaged, or missing, in words."""
+    left: list[Left]
+    """How the shards stand that have journals, for the ledger."""
+    lost: bool = False
+    """Parts can't be read."""
 
     @property
     def unanswered(self) -> int:
@@ -47,6 +52,11 @@ class View(msgspec.Struct):
     def surplus_answers(self) -> int:
         """How often the provider sent something that nobody had asked for, in all starts."""
         return sum(start.surplus_answers for start in self.run.starts)
+
+    def lose(self, words: str) -> None:
+        """Take note of a part that can't be read."""
+        self.damage.append(words)
+        self.lost = True
 
     def summary(self) -> dict[str, Any]:
         """Return `summary.json`: the totals of the whole run."""
@@ -124,25 +134,41 @@ def read_view(root: Path, judge: Judge, price: Price) -> View:
     run = layout.read_run()
     if run is None:
         raise RunError(f"{root}: is no run folder, it has no run.json")
-    view = View(layout, run, holder(layout), Totals(), [], [], [], [])
-    journals = layout.journals()
-    for index in sorted(journals.keys() | list_parts(layout.data).keys()):
+    view = View(layout, run, holder(layout), Totals(), [], [], [], [], [])
+    sealed = layout.ledger.sealed()  # before what it knows of
+    journals, parts = layout.journals(), list_parts(layout.data)
+    for index in sorted(journals.keys() | parts.keys()):
         part = part_path(layout.data, index)
         if index in journals:
             with contextlib.closing(Shard(index, journals[index], part, judge)) as shard:
                 if shard.has_journals:
                     _add_open(view, shard, Results(shard, judge, price, raw=False))
                     continue
-        footer = read_part_footer(part)
-        view.totals.add(footer.totals)
-        view.maybe_billed.extend(_billed_keys(part) if footer.totals.maybe_billed else ())
+        try:
+            _add_part(view, index, part)
+        except PartDamaged as error:
+            view.lose(error.words)
+    for index in sorted(sealed - journals.keys() - parts.keys()):
+        view.lose(f"{part_path(layout.data, index)}: is missing")
     return view
+
+
+def _add_part(view: View, index: int, part: Path) -> None:
+    """Add a shard that is sealed. Raises `PartDamaged`."""
+    footer = check_place(part, index)
+    view.totals.add(footer.totals)
+    view.maybe_billed.extend(_billed_keys(part) if footer.totals.maybe_billed else ())
 
 
 def _add_open(view: View, shard: Shard, results: Results) -> None:
     """Add a shard that has journals."""
     view.open_shards.append(shard.index)
     view.damage.extend(shard.damage)
+    for words in shard.part_damage:
+        view.lose(words)
+    view.left.append(
+        Left(shard.index, shard.answers, shard.whole_bytes, len(shard.holes), torn=bool(shard.part_damage))
+    )
     attempts = billed = 0
     rows = []
     for key, entry in sorted(shard.entries.items()):
@@ -168,7 +194,8 @@ def _add_open(view: View, shard: Shard, results: Results) -> None:
 
 def _billed_keys(part: Path) -> list[Key]:
     columns = ["row", "model", "sample", "maybe_billed"]
-    table = pq.read_table(part, columns=columns)
+    with open_part(part) as file:
+        table = file.read(columns=columns)
     rows = zip(*(table.column(name).to_pylist() for name in columns), strict=True)
     return [(row, model, sample) for row, model, sample, lost in rows if lost]
 

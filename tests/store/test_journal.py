@@ -14,18 +14,8 @@ from hypothesis import strategies as st
 
 from batchmix.errors import NoSpace
 from batchmix.records import Exchange
-from batchmix.store.journal import (
-    Damage,
-    Ended,
-    Event,
-    Journal,
-    Line,
-    Sent,
-    decode_line,
-    encode_line,
-    heard,
-    read_lines,
-)
+from batchmix.store.events import Ended, Event, Sent, decode_line, encode_line, heard
+from batchmix.store.journal import Damage, Journal, Line, read_lines
 
 bodies = st.one_of(
     st.binary(max_size=60), st.sampled_from([b'{"e":"sent","crc":"00000000"}', b"\n\n", "é\u2028".encode()])

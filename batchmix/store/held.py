@@ -1,0 +1,140 @@
+"""What lies in a run folder, held against its own names and against what was last known of it.
+
+Looks at footers and checksums, and at no row, so that a resume is at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from batchmix.errors import PartDamaged
+from batchmix.store.events import Begun
+from batchmix.store.journal import Damage, Line, read_lines, read_own_lines
+from batchmix.store.ledger import Known, Left, Sealed, sealed
+from batchmix.store.parts import list_parts, part_path, read_part, whole_groups
+from batchmix.store.rundir import Layout
+from batchmix.store.schema import PartFooter, Seal
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """What a file says of the run that it belongs to."""
+
+    path: Path
+    job: str
+    rehearsal: bool | None
+    """None: it does not say."""
+    shard_rows: int
+    """0: it does not say."""
+
+
+class Held:
+    """The parts and journals of a run folder that somebody holds.
+
+    With `whole` each part is read through, else only what an earlier start has found torn.
+    """
+
+    def __init__(self, layout: Layout, *, whole: bool = False) -> None:
+        self.layout = layout
+        self.known = layout.ledger.known()
+        self.origins: list[Origin] = []
+        self.parts: dict[int, PartFooter] = {}
+        """The footers of those that can be taken for what their names say."""
+        self.torn: dict[int, str] = {}
+        """Why others can't, in words."""
+        self.journals = layout.journals()
+        self.holes: dict[int, list[Damage]] = {}
+        """Where the journals of a shard are damaged."""
+        self._seals: dict[int, Seal] = {}
+        self._whole_bytes: dict[int, int] = {}
+        for index, path in list_parts(layout.data).items():
+            self._look_at_part(index, path, whole=whole or self.of(index).torn)
+        for index, lanes in self.journals.items():
+            for lane, path in lanes.items():
+                self._look_at_journal(index, lane, path)
+
+    def of(self, index: int) -> Known:
+        """Return what was last known of a shard."""
+        return self.known.get(index) or Known()
+
+    def _look_at_part(self, index: int, path: Path, *, whole: bool) -> None:
+        damage: list[str] = []
+        try:
+            footer, seal = read_part(path)
+            self.origins.append(Origin(path, footer.job, footer.rehearsal, footer.shard_rows or _shard_rows(footer)))
+            if footer.shard != index:
+                damage.append(f"{path}: holds the rows of shard {footer.shard}")
+            for _ in whole_groups(path, None, damage) if whole else ():
+                pass
+        except PartDamaged as error:
+            damage.append(error.words)
+        if damage:
+            self.torn[index] = "; ".join(damage)
+        else:
+            self.parts[index], self._seals[index] = footer, seal
+
+    def _look_at_journal(self, index: int, lane: int, path: Path) -> None:
+        holes = self.holes.setdefault(index, [])
+        end = 0
+        with path.open("rb") as file:
+            for found in read_own_lines(file, index, lane):
+                if isinstance(found, Damage):
+                    holes.append(found)
+                elif not isinstance(found.event, Begun):
+                    end = found.offset + found.length
+            file.seek(0)
+            first = next(read_lines(file), None)
+        if isinstance(first, Line) and isinstance(first.event, Begun):
+            self.origins.append(Origin(path, first.event.job, first.event.rehearsal, first.event.shard_rows))
+        self._whole_bytes[index] = self._whole_bytes.get(index, 0) + end
+
+    @property
+    def shard_rows(self) -> int | None:
+        """How many rows the run's shards have, as far as its files say."""
+        return next((origin.shard_rows for origin in self.origins if origin.shard_rows), None)
+
+    @property
+    def holds_any(self) -> bool:
+        """Whether there are parts or journals."""
+        return bool(self.parts or self.torn or self.journals)
+
+    def trouble(self, index: int) -> list[str]:
+        """Return what is not as it was last known of a shard, in words; empty: all is."""
+        known, found = self.of(index), []
+        part = part_path(self.layout.data, index)
+        if index in self.torn:
+            found.append(self.torn[index])
+        elif known.sealed and index not in self.parts:
+            found.append(f"{part}: is missing")
+        elif known.sealed and self._seals[index] != known.sealed.seal:
+            found.append(f"{part}: is not the one that was finished last")
+        if self.journals_are_short(index):
+            found.append(f"{self.layout.journal_path(index, 0)}: is missing, or has lost its end")
+        holes = self.holes.get(index, [])
+        if len(holes) > known.holes:
+            found += [hole.words(str(self.layout.journal_path(index, 0))) for hole in holes]
+        return found
+
+    def journals_are_short(self, index: int) -> bool:
+        """Return whether a shard's journals are not all there."""
+        known = self.of(index)
+        gone = index not in self.journals or any(hole.other for hole in self.holes[index])
+        return (gone and known.open and not known.counted) or self.whole_bytes(index) < known.whole_bytes
+
+    def whole_bytes(self, index: int) -> int:
+        """Return the bytes of a shard's journals, to the end of the last whole line of each."""
+        return self._whole_bytes.get(index, 0)
+
+    def news(self) -> Iterator[Sealed | Left]:
+        """Yield the lines of parts that the ledger does not know, or knows another in the place of."""
+        for index, footer in self.parts.items():
+            line = sealed(footer, self._seals[index])
+            if self.of(index).sealed != line:
+                yield line
+                yield from [Left(index)] * (index in self.journals)
+
+
+def _shard_rows(footer: PartFooter) -> int:
+    return footer.first // footer.shard if footer.shard else 0

@@ -1,0 +1,295 @@
+"""Nothing that was paid for is asked for again in silence: what is missing of what was last known is told first."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from batchmix.cli import cli
+from batchmix.errors import PartDamaged, RunError
+from tests.conftest import Bench
+
+
+@pytest.fixture
+def run(bench: Bench) -> Bench:
+    """A finished run of three shards."""
+    bench.write(25)
+    bench.run()
+    return bench
+
+
+def interrupted(bench: Bench, rows: int = 25) -> None:
+    """Leave a run with answers in its journals, as a canary does."""
+    bench.write(rows)
+    bench.run(canary=12)
+
+
+def part(bench: Bench, shard: int) -> Path:
+    return bench.out / "data" / f"part-{shard:05}.parquet"
+
+
+def journals(bench: Bench) -> list[Path]:
+    return sorted((bench.out / "journal").iterdir())
+
+
+def answered(bench: Bench) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in bench.out.glob("*/*") if path.suffix in {".parquet", ".jsonl"}}
+
+
+def ids(bench: Bench) -> list[str]:
+    return [row["custom_id"] for row in bench.rows()]
+
+
+def flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def damage_page(path: Path, column: str) -> None:
+    """Flip a bit of a column's last page, at its end."""
+    with pq.ParquetFile(path) as file:
+        found = file.metadata.row_group(0).column(file.schema_arrow.names.index(column))
+    start = found.dictionary_page_offset or found.data_page_offset
+    flip(path, start + found.total_compressed_size - 3)
+
+
+def refused(bench: Bench, *words: str, **options: Any) -> str:
+    """Hold that a start is refused before anything is sent, and with which words."""
+    asked = bench.standin.asked()
+    with pytest.raises(RunError) as found:
+        bench.run(**options)
+    assert bench.standin.asked() == asked
+    for word in words:
+        assert word in str(found.value)
+    return str(found.value)
+
+
+def swap(one: Path, other: Path) -> None:
+    kept = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(kept)
+
+
+LOSSES: dict[str, tuple[Callable[[Bench], object], int, list[str]]] = {
+    "a part is deleted": (lambda b: part(b, 1).unlink(), 10, ["part-00001.parquet: is missing"]),
+    "all parts are deleted": (lambda b: shutil.rmtree(b.out / "data"), 25, ["part-00002.parquet: is missing"]),
+    "two parts are swapped": (lambda b: swap(part(b, 0), part(b, 2)), 15, ["part-00000.parquet: holds the rows of shard 2"]),
+    "a part is copied over another": (lambda b: shutil.copy(part(b, 0), part(b, 1)), 10, ["holds the rows of shard 0"]),
+    "a part is cut": (lambda b: part(b, 1).write_bytes(part(b, 1).read_bytes()[:-9]), 10, ["part-00001.parquet: is damaged"]),
+    "a part is emptied": (lambda b: part(b, 1).write_bytes(b""), 10, ["part-00001.parquet: is damaged"]),
+    "a footer is damaged": (lambda b: flip(part(b, 1), -100), 10, ["part-00001.parquet: is damaged"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_answers_that_are_missing_are_asked_again_on_request_only(name: str, run: Bench) -> None:
+    lose, count, words = LOSSES[name]
+    lose(run)
+    before = run.standin.asked()
+    refused(run, f"{count} answers that were there are missing", "--update", "--out", *words)
+    view = run.run(update=True)
+    assert view.totals.ok == 25
+    assert run.standin.asked() == before + count
+    assert ids(run) == [f"r{number}" for number in range(25)]
+    run.run()
+    assert run.standin.asked() == before + count
+
+
+def test_an_older_part_with_fewer_answers_is_not_taken_for_the_last_one(bench: Bench) -> None:
+    bench.write(8)
+    bench.settings["retry"] = {"attempts": 1}
+    bench.standin.behave("500=0.5&max_faults=1&seed=5")
+    first = bench.run().totals.ok
+    assert 0 < first < 8
+    older = part(bench, 0).read_bytes()
+    bench.standin.behave()
+    assert bench.run().totals.ok == 8
+    part(bench, 0).write_bytes(older)
+    refused(bench, f"{8 - first} answers that were there are missing", "is not the one that was finished last")
+    assert bench.run(update=True).totals.ok == 8
+
+
+def test_a_part_of_another_run_of_the_same_name_is_not_taken_for_ours(run: Bench, tmp_path: Path) -> None:
+    mine = run.out
+    run.settings["output"] = {"path": str(tmp_path / "other"), "shard_rows": 10}
+    run.write(25, text="another {}")
+    run.run()
+    shutil.copy(tmp_path / "other" / "data" / part(run, 1).name, part(run, 1))
+    run.settings["output"] = {"path": str(mine), "shard_rows": 10}
+    run.write(25)
+    refused(run, "10 answers that were there are missing", "is not the one that was finished last")
+    assert run.run(update=True).totals.ok == 25
+
+
+JOURNAL_LOSSES: dict[str, Callable[[Bench], object]] = {
+    "deleted": lambda b: [path.unlink() for path in journals(b)],
+    "emptied": lambda b: [path.write_bytes(b"") for path in journals(b)],
+    "cut at the end": lambda b: [path.write_bytes(path.read_bytes()[:-30]) for path in journals(b)[:1]],
+    "a bit flipped in an answer": lambda b: flip(journals(b)[0], journals(b)[0].read_bytes().rindex(b"chatcmpl")),
+    "copied over another": lambda b: shutil.copy(journals(b)[0], journals(b)[1]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", JOURNAL_LOSSES)
+def test_answers_that_are_missing_in_journals_are_asked_again_on_request_only(how: str, bench: Bench) -> None:
+    interrupted(bench)
+    assert len(journals(bench)) > 1
+    JOURNAL_LOSSES[how](bench)
+    refused(bench, "answers that were there are missing", "journal/")
+    bench.run(update=True, canary=1)  # agreed to, and not finished
+    bench.run()
+    assert ids(bench) == [f"r{number}" for number in range(25)]
+
+
+def test_what_was_lost_after_a_kill_is_told_as_far_as_anybody_can_know(bench: Bench) -> None:
+    """No end of a start was written: at least the journals are known to have been there."""
+    interrupted(bench)
+    ledger = bench.out / "ledger.jsonl"
+    ledger.write_bytes(b"".join(line for line in ledger.read_bytes().splitlines(True) if b"answers" not in line))
+    kept = [path.read_bytes() for path in journals(bench)]
+    path = journals(bench)[0]
+    flip(path, path.read_bytes().index(b"chatcmpl"))
+    refused(bench, "up to 1 answers that were there are missing", path.name)
+    path.write_bytes(kept[0])
+    path.unlink()
+    refused(bench, "up to 10 answers", "is missing")
+    path.write_bytes(kept[0])
+    assert bench.run().totals.ok == 25
+
+
+def test_a_damaged_page_is_found_by_whoever_reads_it(run: Bench) -> None:
+    damage_page(part(run, 1), "raw")
+    asked = run.standin.asked()
+    assert run.run().totals.ok == 25  # nobody reads its rows
+    run.write(1, first=25)
+    run.run()
+    run.settings["input"]["columns"] = ["n"]
+    with pytest.raises(RunError, match="carried columns"):
+        run.run()
+    view = run.run(update=True)
+    assert view.totals.ok == 26
+    assert run.standin.asked() == asked + 1 + 10
+    assert ids(run) == [f"r{number}" for number in range(26)]
+
+
+def test_a_damaged_part_that_is_to_be_written_again_stops_the_run_and_an_update_mends_it(bench: Bench) -> None:
+    bench.write(8)
+    bench.settings["retry"] = {"attempts": 1}
+    bench.standin.behave("500=0.5&max_faults=1&seed=5")
+    bench.run()
+    damage_page(part(bench, 0), "n")
+    bench.standin.behave()
+    asked = bench.standin.asked()
+    with pytest.raises(PartDamaged, match=r"part-00000\.parquet: is damaged, 8 of its 8 rows"):
+        bench.run()
+    assert bench.standin.asked() == asked
+    assert bench.run(update=True).totals.ok == 8
+    assert bench.standin.asked() == asked + 8
+
+
+OTHERS: dict[str, tuple[dict[str, Any], str]] = {
+    "another job": ({"name": "other"}, "of the run of another job, 'bench'"),
+    "a rehearsal": ({"provider": {"base_url": "rehearsal:?latency=0"}}, "filled by a real provider"),
+}
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "empty"])
+@pytest.mark.parametrize("left", ["parts", "journals"])
+def test_the_guards_hang_on_what_lies_there(damage: str, left: str, bench: Bench) -> None:
+    if left == "parts":
+        bench.write(25)
+        bench.run()
+    else:
+        interrupted(bench)
+    path = bench.out / "run.json"
+    whole = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"")
+    kept = answered(bench)
+    mine = dict(bench.settings)
+    for settings, words in OTHERS.values():
+        bench.settings = mine | settings
+        refused(bench, words)
+        refused(bench, words, update=True)
+    bench.settings = mine | {"input": mine["input"] | {"prompt": "Tell {{ text }}"}}
+    refused(bench, "ask again for", "answers that are there")
+    assert answered(bench) == kept
+    asked = bench.standin.asked()
+    bench.settings = mine
+    assert bench.run().totals.ok == 25
+    assert bench.standin.asked() == asked + (0 if left == "parts" else 13)
+    assert json.loads(path.read_bytes())["name"] == "bench"
+
+
+def test_shards_keep_their_size_without_a_run_json(run: Bench) -> None:
+    (run.out / "run.json").unlink()
+    run.settings["output"] = {"path": str(run.out), "shard_rows": 7}
+    asked = run.standin.asked()
+    assert run.run().totals.ok == 25
+    assert run.standin.asked() == asked
+
+
+def test_a_folder_of_before_is_held_against_its_summary(run: Bench) -> None:
+    (run.out / "ledger.jsonl").unlink()
+    kept = part(run, 1).read_bytes()
+    part(run, 1).unlink()
+    refused(run, "10 answers that were there are missing", "summary.json knows of 25, and 15 are there")
+    part(run, 1).write_bytes(kept)
+    asked = run.standin.asked()
+    assert run.run().totals.ok == 25
+    assert run.standin.asked() == asked
+    part(run, 1).unlink()  # from now on it is known
+    refused(run, "part-00001.parquet: is missing")
+
+
+def test_a_folder_that_is_copied_moved_or_packed_stays_a_run(bench: Bench, tmp_path: Path) -> None:
+    interrupted(bench)
+    archive = shutil.make_archive(str(tmp_path / "packed"), "tar", bench.out)
+    shutil.rmtree(bench.out)
+    bench.out = tmp_path / "moved"
+    bench.settings["output"] = {"path": str(bench.out), "shard_rows": 10}
+    shutil.unpack_archive(archive, bench.out)
+    asked = bench.standin.asked()
+    assert bench.run().totals.ok == 25
+    assert bench.standin.asked() == asked + 13
+
+
+def test_a_damaged_ledger_is_no_reason_to_stop_where_nothing_is_missing(run: Bench) -> None:
+    for damage in (lambda data: data[: len(data) // 2], lambda data: b"\0" + data[1:], lambda _: b""):
+        ledger = run.out / "ledger.jsonl"
+        ledger.write_bytes(damage(ledger.read_bytes()))
+        assert run.run().totals.ok == 25
+    part(run, 2).unlink()
+    refused(run, "5 answers that were there are missing")
+
+
+def test_readers_name_what_they_cannot_read(run: Bench, tmp_path: Path) -> None:
+    def call(*words: str) -> tuple[int, str, str]:
+        done = CliRunner().invoke(cli, words, standalone_mode=False)
+        return done.return_value, done.stdout, done.stderr
+
+    part(run, 1).write_bytes(part(run, 1).read_bytes()[:-9])
+    part(run, 2).unlink()
+    with contextlib.chdir(tmp_path):
+        code, out, _ = call("status", str(run.out))
+        assert (code, "part-00001.parquet: is damaged" in out, "part-00002.parquet: is missing" in out) == (
+            1,
+            True,
+            True,
+        )
+        code, out, err = call("export", str(run.out), "all.jsonl")
+        assert (code, "10 rows" in out) == (1, True)
+        assert "part-00001.parquet: is damaged" in err
+        assert "part-00002.parquet: is missing" in err
+        assert len((tmp_path / "all.jsonl").read_text().splitlines()) == 10
