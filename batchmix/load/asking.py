@@ -189,7 +189,7 @@ class PlainAsking:
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
         """Return what is wrong with `messages` or `prompt`, or which column `input.system` misses."""
-        messages = row.get("messages")
+        messages = _given(row, "messages")
         if messages is not None:
             if self._system is not None:
                 raise InputError(SYSTEM_CLASH)
@@ -206,7 +206,7 @@ class PlainAsking:
 
     def asked(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
         """Return the body with the row's messages."""
-        messages = row.get("messages")
+        messages = _given(row, "messages")
         if messages is None:
             prompt = row.get("prompt")
             if prompt is None:
@@ -236,7 +236,7 @@ class BatchAsking:
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
         """Return what is wrong with the line."""
-        body = row.get("body")
+        body = _given(row, "body")
         if not isinstance(body, dict):
             return f"is no Batch line: body is {kind_of(body) if 'body' in row else 'missing'}; it must be an object"
         if row.get("method") not in (None, "POST"):
@@ -252,7 +252,7 @@ class BatchAsking:
 
     def asked(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
         """Return the line's body as it is; a model of the job replaces the line's."""
-        body = row["body"]
+        body = _given(row, "body")
         path = _path_of(row.get("url")) or CHAT
         if self.own_model:
             return (path, body) if body["model"] == model.name else None
@@ -260,7 +260,7 @@ class BatchAsking:
 
     def model_of(self, row: Mapping[str, Any]) -> str:
         """Return what the line's body says."""
-        return str(row["body"]["model"])
+        return str(_given(row, "body")["model"])
 
 
 def messages_problem(messages: Any) -> str | None:
@@ -275,6 +275,12 @@ def messages_problem(messages: Any) -> str | None:
         if not isinstance(message.get("role"), str):
             return "messages holds a message without a text as role"
     return None
+
+
+def _given(row: Mapping[str, Any], name: str) -> Any:
+    """Return `messages` or `body`, which may be JSON text, as in a table's cell."""
+    value = row.get(name)
+    return asked_value(value) if isinstance(value, str) else value
 
 
 def _missing_column(template: Template, row: Mapping[str, Any]) -> str | None:

@@ -17,8 +17,9 @@ from batchmix.job import Job, Model
 from batchmix.load.arrow_rows import row_dicts
 from batchmix.load.asking import asking_for
 from batchmix.load.carried import carried_columns
+from batchmix.load.csv_lines import decoder_of
 from batchmix.load.files import stamp
-from batchmix.load.jsonl import BadLineError, decode_row, digest_text, read_lines, segments_digest, stripped
+from batchmix.load.jsonl import BadLineError, digest_text, read_lines, segments_digest, stripped
 from batchmix.load.opening import Opening
 from batchmix.load.parquet import Cursor, ParquetInput
 from batchmix.load.parquet_scan import columns_read
@@ -51,6 +52,7 @@ class Dataset:
         self._spool = spool
         self._new_spool = new_spool
         self._parquet = ParquetInput(list(scan.paths)) if scan.format == "parquet" else None
+        self._decode = decoder_of(scan.format)
         self._asking = asking_for(job, scan.mode)
         check_reads(job, scan, self._asking.reads)
         self._carried = carried_columns(job, scan, self._parquet, reserved)
@@ -218,7 +220,7 @@ class Dataset:
                 if index == span.stop:
                     raise _changed(span)
                 try:
-                    row: dict[str, Any] | str = decode_row(line)
+                    row: dict[str, Any] | str = self._decode(line)
                 except BadLineError as error:
                     row = str(error)
                 yield index, row, (segment.file, number)

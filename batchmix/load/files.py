@@ -18,15 +18,19 @@ from batchmix.load.words import clean
 
 JSONL = "jsonl"
 PARQUET = "parquet"
+CSV = "csv"
+TSV = "tsv"
+MARKS = {CSV: ",", TSV: "\t"}
+"""What stands between two cells."""
 STDIN = "-"
 GZIP = "gzip"
 ZSTD = "zstd"
 MAGIC = {GZIP: b"\x1f\x8b", ZSTD: b"\x28\xb5\x2f\xfd"}
 """How compressed files begin."""
-_FORMATS = {".jsonl": JSONL, ".ndjson": JSONL, ".parquet": PARQUET, ".pq": PARQUET}
+_FORMATS = {".jsonl": JSONL, ".ndjson": JSONL, ".parquet": PARQUET, ".pq": PARQUET, ".csv": CSV, ".tsv": TSV}
 _COMPRESSIONS = {".gz": GZIP, ".zst": ZSTD}
-_KNOWN = ".jsonl and .ndjson (also with .gz or .zst) and .parquet"
-_HEAD_BYTES = 1 << 16
+_KNOWN = ".jsonl, .ndjson, .csv and .tsv (also with .gz or .zst) and .parquet"
+HEAD_BYTES = 1 << 16
 _SPECIAL = {
     stat.S_IFIFO: "is a named pipe, which can be read only once; pipe it in: batchmix run - … < {path}",
     stat.S_IFSOCK: "is a socket, not a file",
@@ -57,7 +61,7 @@ class Source(msgspec.Struct, frozen=True):
     @property
     def spooled(self) -> bool:
         """Whether it is written out once before it is read."""
-        return self.path == STDIN or self.compression is not None
+        return self.path == STDIN or self.compression is not None or self.format in MARKS
 
 
 class Stamp(msgspec.Struct, frozen=True):
@@ -95,7 +99,7 @@ def find_sources(path: str) -> tuple[Source, ...]:
     for source in sources:
         if source.format != sources[0].format:
             raise InputError(
-                f"{sources[0].label} and {source.label}: JSONL and Parquet can't be one input; give a glob such as"
+                f"{sources[0].label} and {source.label}: JSONL, CSV and Parquet can't be one input; give a glob such as"
                 " *.jsonl that matches only one of them"
             )
     return sources
@@ -178,7 +182,7 @@ def compression_of(head: bytes, named: str | None) -> str | None:
     return found or (named if named and head and MAGIC[named].startswith(head) else None)
 
 
-def head_of(path: str, size: int = _HEAD_BYTES) -> bytes:
+def head_of(path: str, size: int = HEAD_BYTES) -> bytes:
     """Return the first bytes of a file. Raises `InputError`."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123

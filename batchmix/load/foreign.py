@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import codecs
 import csv
 import json
 import re
@@ -15,8 +16,6 @@ from batchmix.load.jsonl import BadLineError, decode_row
 from batchmix.load.shapes import EACH, shape
 
 _BOM = b"\xef\xbb\xbf"
-_CUT = 3
-"""A character of UTF-8 may be cut off at the end of what was read, by so many bytes."""
 _LINES = 20
 _ENCODINGS = (
     (b"\xff\xfe\x00\x00", "UTF-32"), (b"\x00\x00\xfe\xff", "UTF-32"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"),
@@ -38,9 +37,9 @@ _MAGIC = (
      " c = sqlite3.connect(\"{name}\"); c.row_factory = sqlite3.Row; t = c.execute(\"select name from sqlite_master"
      " where type = ?\", [\"table\"]).fetchone()[0]; [print(json.dumps(dict(r))) for r in"
      " c.execute(\"select * from [\" + t + \"]\")]' > {jsonl}"),
-    (b"BZh", "compressed by bzip2; unpack it: bzip2 -dc {file} > {jsonl}"),
-    (b"\xfd7zXZ\x00", "compressed by xz; unpack it: xz -dc {file} > {jsonl}"),
-    (b"\x04\x22\x4d\x18", "compressed by lz4; unpack it: lz4 -dc {file} > {jsonl}"),
+    (b"BZh", "compressed by bzip2; unpack it: bzip2 -dc {file} > {same}"),
+    (b"\xfd7zXZ\x00", "compressed by xz; unpack it: xz -dc {file} > {same}"),
+    (b"\x04\x22\x4d\x18", "compressed by lz4; unpack it: lz4 -dc {file} > {same}"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it, and give a file of it: 7z x {file}"),
     (b"Rar!", "a RAR archive; unpack it, and give a file of it: unrar x {file}"),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", _EXCEL),
@@ -89,10 +88,19 @@ def what_it_is(source: Source, head: bytes, *, asks_rows: bool) -> str | None:
             return "Parquet can't be piped in; give the file's path"
         return "is Parquet: " + _told("mv {file} {parquet}", source.path)
     if source.format != JSONL:
-        found = _bytes_kind(head)
+        found = _table_kind(head)
         return f"is {_told(found, source.path)}" if found else None
     found = (_shaped(head) if asks_rows else _wrapped(head)) if _is_row(head) else _kind(head)
     return f"is {_told(found, source.path)}" if found else None
+
+
+def _table_kind(head: bytes) -> str | None:
+    """Return what bytes are that are no table of cells."""
+    if _is_row(head):
+        return "JSON lines: mv {file} {jsonl}"
+    found = _bytes_kind(head)
+    text = _decoded(head)
+    return found or (_text_kind(text) if text.startswith(("<", "[{", "{")) else None)
 
 
 def _is_row(head: bytes) -> bool:
@@ -151,7 +159,7 @@ def _bytes_kind(head: bytes) -> str | None:
     if b"\x00" in head:
         return _with_zeros(head)
     try:
-        head[: len(head) - _CUT].decode()
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # a character may be cut off at the end
     except UnicodeDecodeError:
         if not _is_row(head):
             return _in_encoding("WINDOWS-1252")
@@ -169,7 +177,7 @@ def _with_zeros(head: bytes) -> str | None:
 
 
 def _in_encoding(name: str) -> str:
-    return f"text in {name}, not in UTF-8: iconv -f {name} -t UTF-8 {{file}} > {{jsonl}}"
+    return f"text in {name}, not in UTF-8: iconv -f {name} -t UTF-8 {{file}} > {{same}}"
 
 
 def _decoded(head: bytes) -> str:
@@ -271,6 +279,8 @@ def _told(sentence: str, path: str) -> str:
     for suffix in ("jsonl", "csv", "tsv", "parquet"):
         new = str(folder / f"{stem}.{suffix}")
         names[suffix] = shlex.quote(str(folder / f"{stem}-new.{suffix}") if new == name else new)
+    kept = next((suffix for suffix in Path(name).suffixes[::-1] if suffix in (".csv", ".tsv", ".parquet")), ".jsonl")
+    names["same"] = names[kept[1:]]
     python = shlex.quote(sys.executable or "python3")
     names |= {"python": f"{python} -c", "module": f"{python} -m"}
     return re.sub(r"\{(\w+)\}", lambda hole: names.get(hole[1], hole[0]), sentence)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -33,6 +33,10 @@ class Segment(msgspec.Struct, frozen=True, array_like=True):
     line: int
 
 
+Decode = Callable[[bytes], dict[str, Any]]
+"""What makes a row of a line. Raises `BadLineError`."""
+NOT_UTF8 = "is not UTF-8"
+"""What is said of such a line."""
 WHOLE_FILE = 1 << 62
 """An `end` behind that of any file."""
 
@@ -95,7 +99,7 @@ def _tolerant(line: bytes) -> Any:
     try:
         return _tolerant_decoder.decode(line.decode())
     except UnicodeDecodeError:
-        raise BadLineError("is not UTF-8") from None
+        raise BadLineError(NOT_UTF8) from None
     except json.JSONDecodeError as error:
         raise BadLineError(f"is not JSON: {clean(error.msg)} at column {error.colno}") from None
     except ValueError:

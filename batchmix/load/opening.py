@@ -9,6 +9,7 @@ import msgspec
 from batchmix.errors import InputError
 from batchmix.job import Job
 from batchmix.load.asking import asking_for, mode_of, templated
+from batchmix.load.csv_lines import decoder_of
 from batchmix.load.files import PARQUET, STDIN, Source, Stamp, file_digest, find_sources, head_of, shown, stamp
 from batchmix.load.foreign import what_it_is
 from batchmix.load.jsonl import first_row
@@ -97,7 +98,8 @@ class Opening:
         asking = asking_for(self._job, mode)
         findings = Findings(asking, reject=self._cut.reject)
         if parquet is None:
-            scanning = JsonlScan(list(paths), [source.label for source in sources], findings, on_progress)
+            labels, decode = [source.label for source in sources], decoder_of(sources[0].format)
+            scanning = JsonlScan(list(paths), labels, findings, on_progress, decode)
             scanning.run(self._cut.shard_rows, self._cut.limit)
             rows, spans, kinds = scanning.rows, tuple(scanning.spans), scanning.kinds
         else:

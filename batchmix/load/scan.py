@@ -11,7 +11,17 @@ import msgspec
 from batchmix.errors import InputError
 from batchmix.load.asking import Asking
 from batchmix.load.files import Source, Stamp
-from batchmix.load.jsonl import WHOLE_FILE, BadLineError, Segment, decode_row, digest_text, read_lines, stripped
+from batchmix.load.jsonl import (
+    NOT_UTF8,
+    WHOLE_FILE,
+    BadLineError,
+    Decode,
+    Segment,
+    decode_row,
+    digest_text,
+    read_lines,
+    stripped,
+)
 from batchmix.load.kinds import KindNotes, Kinds
 
 _MOST_BAD_ROWS = 20
@@ -127,6 +137,8 @@ class Findings:
         if 1 < count == self._rows and len(self._reasons) == 1:
             raise InputError(f"{self._messages[0]}\nEvery row so far ({count}) is like that; nothing was sent.")
         shown = "".join(f"\n  {message}" for message in self._messages)
+        if NOT_UTF8 in self._reasons:
+            shown += "\nWhere the whole file is in Windows-1252 or Latin-1: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
         raise InputError(
             f"{count} bad row{'s' * (count > 1)}{more}; nothing was sent:{shown}\n"
             "Mend them, or give --bad-rows reject to have them as rejected rows in the output."
@@ -136,7 +148,14 @@ class Findings:
 class JsonlScan:
     """Reads JSONL files through once."""
 
-    def __init__(self, paths: list[str], labels: list[str], findings: Findings, on_progress: Progress) -> None:
+    def __init__(
+        self,
+        paths: list[str],
+        labels: list[str],
+        findings: Findings,
+        on_progress: Progress,
+        decode: Decode = decode_row,
+    ) -> None:
         self.spans: list[Span] = []
         self.rows = 0
         self._paths = paths
@@ -144,6 +163,7 @@ class JsonlScan:
         self._findings = findings
         self._problem = findings.problem
         self._on_progress = on_progress
+        self._decode = decode
         self._first = 0
         self._notes = KindNotes()
         self._segments: list[Segment] = []
@@ -187,7 +207,7 @@ class JsonlScan:
     def _row(self, file: int, number: int, line: bytes) -> None:
         self.rows += 1
         try:
-            row = decode_row(line)
+            row = self._decode(line)
             self._notes.note(row)
             problem = self._problem(row)
         except BadLineError as error:

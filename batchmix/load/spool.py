@@ -1,4 +1,4 @@
-"""Compressed files and stdin, written out once as plain JSONL, so that any shard of them can be entered."""
+"""CSV, compressed files and stdin, written out once as plain JSONL, so that any shard of them can be entered."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from batchmix.errors import InputError, NoSpace
-from batchmix.load.files import Source, shown
+from batchmix.load.csv_lines import json_lines
+from batchmix.load.files import HEAD_BYTES, MARKS, Source, shown
 from batchmix.load.foreign import what_it_is
 from batchmix.load.plain import Readable, block, opened, plain
 from batchmix.load.words import clean
@@ -43,7 +44,7 @@ class Spool:
         with contextlib.ExitStack() as stack:
             reading = plain(stream, source) if stream is not None else stack.enter_context(opened(source))
             first = block(reading, source)
-            if found := what_it_is(source, first, asks_rows=self._asks_rows):
+            if found := what_it_is(source, first[:HEAD_BYTES], asks_rows=self._asks_rows):
                 raise InputError(f"{source.label}: {found}")
             with _writing(self._root):
                 if not self._making.exists():
@@ -51,17 +52,16 @@ class Spool:
                     self._making.mkdir(0o700)
                 fd = os.open(self._making / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             stack.callback(os.close, fd)
-            digest = self._copied(first, reading, fd, source)
+            blocks = _blocks(first, reading, source)
+            digest = self._copied(json_lines(blocks, source) if source.format in MARKS else blocks, fd)
         return str(self.folder / name), digest
 
-    def _copied(self, first: bytes, reading: Readable, fd: int, source: Source) -> str:
+    def _copied(self, blocks: Iterator[bytes], fd: int) -> str:
         digest = hashlib.sha256()
-        some = first
-        while some:
+        for some in blocks:
             digest.update(some)
             with _writing(self._root):
                 _write_all(fd, some)
-            some = block(reading, source)
         with _writing(self._root):
             os.fsync(fd)
         return digest.hexdigest()
@@ -110,6 +110,13 @@ def here(path: str, root: Path) -> str:
     """Return where a spooled file is: below `root` if it is there, for a run folder may have been moved."""
     moved = root.joinpath(*Path(path).parts[-2:])
     return str(moved) if moved.exists() else path
+
+
+def _blocks(first: bytes, reading: Readable, source: Source) -> Iterator[bytes]:
+    some = first
+    while some:
+        yield some
+        some = block(reading, source)
 
 
 def _write_all(fd: int, block: bytes) -> None:
