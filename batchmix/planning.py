@@ -12,7 +12,7 @@ import msgspec
 from batchmix.balance import Balance, shortage
 from batchmix.distinct import Distinct, few
 from batchmix.holding import check_ours
-from batchmix.job import Job, Limits, Price
+from batchmix.job import MASK, Job, Limits, Price, masked, masked_url
 from batchmix.loose_json import read_json
 from batchmix.preparing import Options, Ready, prepare
 from batchmix.records import Board, Request, Unsendable
@@ -155,11 +155,11 @@ def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
             rows=work.run.rows,
             results=work.run.results,
             samples=job.samples,
-            url=job.provider.base_url,
-            headers={"Content-Type": "application/json", **dict.fromkeys(job.provider.headers, "***")},
+            url=masked_url(job.provider.base_url),
+            headers={"Content-Type": "application/json", **dict.fromkeys(job.provider.headers, MASK)},
         )
         if job.provider.api_key_env and not job.provider.rehearsal:
-            found.headers["Authorization"] = "Bearer ***"
+            found.headers["Authorization"] = f"Bearer {MASK}"
         found.done = sum(footer.totals.ended for footer in work.done)
         found.lanes = [LanePlan(model.name) for model in work.models]
         firsts: dict[str, Firsts] = {}
@@ -228,7 +228,7 @@ class _Counting:
             plan.rejected_example = plan.rejected_example or f"row {request.row}: {request.failure.message}"
         else:
             if plan.first is None:
-                plan.first = read_json(request.body)
+                plan.first = masked(read_json(request.body))
                 plan.url += request.path
             if reusable and reusable.holds(request):
                 plan.reused += 1

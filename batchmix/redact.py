@@ -1,62 +1,189 @@
-"""The run's secrets, and the one way to take them out of whatever is kept, logged or shown."""
+"""The run's secrets, and the one way to take them out of whatever is kept, logged or shown.
+
+A secret is taken out however it is written: each of its characters may be escaped for JSON (`\\u0073`, `\\/`, and once
+more where JSON stands in JSON) or for a URL (`%73`), and what a gateway leaves to be seen of a key that it has masked
+(`sk-ab****wxyz`, `…abc123`) goes with the mask. Nearly all texts hold nothing of the kind; that takes a few searches,
+for the secrets' last characters and for escapes.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from urllib.parse import quote
+import functools
+import re
+import shlex
+from collections.abc import Iterable, Mapping
 
 from batchmix.errors import JobError
-from batchmix.job import Provider
+from batchmix.job import MASK, SECRET_NAME, Provider, masked_url
 
-STARS = "***"
 _SHORTEST = 8
 """Shorter values (`x`, `EMPTY`, `none` for a local server) are no secrets, and replacing them would spoil answers."""
+_TAIL = 4
+"""So many characters of a secret's end tell that it may be there, or a part of it behind a mask."""
+_BARE_TAIL = 6
+"""So many are looked for in answers, and may stand in a refusal without a mask."""
+_SCHEME = re.compile(r"^(?:bearer|basic|token|key|apikey)\s+", re.IGNORECASE)
+_LONGEST_SHOWN = 24
+"""Of a key that is masked, no more is shown of its beginning or end."""
+_PERCENT = re.compile(rb"%[2-7][0-9A-Fa-f]")
+# Bytes are looked through as Latin-1, where a bullet and an ellipsis in UTF-8 are three characters.
+_STARS = r"(?:\*{2,}|\.{3,}|[•…]+|(?:\xe2\x80[\xa2\xa6])+|(?:\\+u20(?:22|26))+)"
+_END_OF = r"(\b(?:ends?|ending|last|suffix|tail)\b[^\n]{0,24}?)(?<![A-Za-z0-9])"
+_NO_MORE = r"(?![A-Za-z0-9])"
+_UNESCAPED = r"(?<!\\)((?:\\\\)*)"
+"""In JSON a backslash makes another character of what follows, so that the rest only looks like a secret."""
 
 
 class Secrets:
     """The API key and the header values of a run; prints as stars.
 
     `headers` is what to send; `redacted` and `redacted_text` return their argument with every secret replaced by
-    `***`, also where it stands escaped for JSON or for a URL.
+    `***`, and the same object where there is none in it. JSON stays JSON. A `refusal` may show a key's last characters
+    alone, and these go too.
     """
 
     def __init__(self, key: str = "", headers: Mapping[str, str] | None = None) -> None:
         self.headers = dict(headers or {})
         if key:
             self.headers["Authorization"] = f"Bearer {key}"
-        values = {key, *(headers or {}).values()}
-        values |= {value.removeprefix("Bearer ").strip() for value in values}
-        forms = {form for value in values for form in _forms(value) if len(value) >= _SHORTEST}
-        self._texts = sorted(forms, key=len, reverse=True)
-        self._bytes = [form.encode() for form in self._texts]
+        words = {word for value in (key, *(headers or {}).values()) for word in (value, _SCHEME.sub("", value))}
+        self._values = sorted((word for word in words if len(word) >= _SHORTEST), key=len, reverse=True)
+        self._tails = sorted({value[-_TAIL:].replace("\\", "") for value in self._values})
+        chars = set("".join(self._values))  # of what can stand in a header, the last two may have a backslash before
+        self._ends = [value[-_BARE_TAIL:].replace("\\", "").encode() for value in self._values]
+        self._escapes = (b"\\u00", *[b"\\/"] * ("/" in chars), *[b"\\"] * bool(chars & {'"', "\\"}))
+        codes = "|".join(sorted({_hex(char) for char in chars}))
+        self._escaped = [re.compile(f"{start}({codes})") for start in (r"\\u00", "%")]
 
     def __repr__(self) -> str:
-        return f"Secrets({STARS})"
+        return f"Secrets({MASK})"
 
-    def redacted(self, data: bytes) -> bytes:
-        """Return `data` without any secret; the same object where there is none in it."""
-        for secret in self._bytes:
-            if secret in data:
-                data = data.replace(secret, STARS.encode())
-        return data
+    def redacted(self, data: bytes, *, refusal: bool = False) -> bytes:
+        """Return `data` without any secret."""
+        if not self._may_hold(data) and not (refusal and any(tail.encode() in data for tail in self._tails)):
+            return data
+        text = data.decode("latin-1")
+        clean = self._without(text, self._in_json, refusal=refusal)
+        return data if clean == text else clean.encode("latin-1")
 
-    def redacted_text(self, text: str) -> str:
+    def redacted_text(self, text: str, *, refusal: bool = False) -> str:
         """Return `text` without any secret."""
-        for secret in self._texts:
-            if secret in text:
-                text = text.replace(secret, STARS)
+        if not any(tail in text for tail in self._tails) and not self._may_hold(text.encode("utf-8", "surrogatepass")):
+            return text
+        clean = self._without(text, self._in_text, refusal=refusal)
+        return text if clean == text else clean
+
+    def ends_in(self, data: bytes) -> bool:
+        """Return whether the end of a secret stands in data as it is: a search, for what hardly ever holds one."""
+        return any([end in data for end in self._ends])  # noqa: C419 - a generator would cost more than it saves
+
+    def _may_hold(self, data: bytes) -> bool:
+        """Return whether a secret's end is there, or an escaped one's."""
+        if not self._ends or self.ends_in(data):
+            return bool(self._ends)
+        # A search for one byte is by far the fastest.
+        if not (
+            (b"\\" in data and any(escape in data for escape in self._escapes))
+            or (b"%" in data and _PERCENT.search(data))
+            or b"\0" in data
+        ):
+            return False
+        text = data.decode("latin-1")
+        for escaped in self._escaped:
+            text = escaped.sub(_unescaped, text)
+        return self.ends_in(text.replace("\\", "").replace("\0", "").encode("latin-1"))
+
+    @functools.cached_property
+    def _in_json(self) -> list[re.Pattern[str]]:
+        return [re.compile(_UNESCAPED + _written(value)) for value in self._values]
+
+    @functools.cached_property
+    def _in_text(self) -> list[re.Pattern[str]]:
+        return [re.compile("()" + _written(value)) for value in self._values]
+
+    @functools.cached_property
+    def _shown(self) -> list[re.Pattern[str]]:
+        return [pattern for value in self._values for pattern in _masked_forms(value)]
+
+    @functools.cached_property
+    def _bare(self) -> list[re.Pattern[str]]:
+        tails = {value[-_BARE_TAIL:] for value in self._values}
+        # What has no digit in it may be a word.
+        return [
+            re.compile(f"()(?<![A-Za-z0-9]){re.escape(tail)}{_NO_MORE}")
+            for tail in tails
+            if re.search("[0-9]", tail) and re.search("[A-Za-z]", tail)
+        ]
+
+    def _without(self, text: str, whole: list[re.Pattern[str]], *, refusal: bool) -> str:
+        for pattern in (*whole, *self._shown, *(self._bare if refusal else ())):
+            text = pattern.sub(rf"\g<1>{MASK}", text)
         return text
 
 
-def _forms(value: str) -> set[str]:
-    return {
-        value,
-        json.dumps(value)[1:-1],
-        json.dumps(value)[1:-1].replace("/", "\\/"),
-        quote(value),
-        quote(value, safe=""),
-    }
+def _unescaped(found: re.Match[str]) -> str:
+    return chr(int(found[1], 16))
+
+
+def _hex(char: str) -> str:
+    return "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in f"{ord(char):02x}")
+
+
+def _written(secret: str) -> str:
+    """Return a pattern for a secret of which any character may be escaped, or be in UTF-16."""
+    return "\0*".join(map(_character, secret))
+
+
+def _character(char: str) -> str:
+    plain = re.escape(char)
+    escaped = rf"|\\+{plain}" if char in '"\\/' else ""
+    return rf"(?:{plain}|\\+u00{_hex(char)}|%{_hex(char)}{escaped})"
+
+
+def _masked_forms(secret: str) -> Iterable[re.Pattern[str]]:
+    """Yield patterns for what is shown of a secret in the place of the whole."""
+    head = tail = ""
+    for char in reversed(secret[:-_TAIL][:_LONGEST_SHOWN]):
+        head = f"(?:{re.escape(char)}{head})?"
+    for char in secret[1:-_TAIL][-_LONGEST_SHOWN:]:
+        tail = f"(?:{tail}{re.escape(char)})?"
+    tail += re.escape(secret[-_TAIL:]) + _NO_MORE
+    yield re.compile(f"(){head}{_STARS}{tail}")
+    yield re.compile(f"{_END_OF}{tail}", re.IGNORECASE)
+
+
+def shown_call(words: Iterable[str]) -> str:
+    """Return a command as it may be shown and logged: without the values of headers, and of what is named a secret."""
+    shown: list[str] = []
+    setting = False
+    for word in words:
+        option, equals, value = word.partition("=")
+        if setting:
+            shown.append(_shown_setting(word))
+        elif option == "--set" and equals:
+            shown.append(f"--set={_shown_setting(value)}")
+        else:
+            shown.append(masked_url(word))
+        setting = word == "--set"
+    return shlex.join(shown)
+
+
+def _shown_setting(setting: str) -> str:
+    key, equals, value = setting.partition("=")
+    names = [name.strip().strip("\"'") for name in key.split(".")]
+    of_headers = names[0] == "provider" and names[1:2] in ([], ["headers"])
+    if (of_headers and not value.startswith("env:")) or any(map(SECRET_NAME.fullmatch, names)):
+        return f"{key}{equals}{MASK}"
+    return f"{key}{equals}{masked_url(_INLINE.sub(_shown_inline, value))}"
+
+
+_INLINE = re.compile(r"""(["']?)([\w.-]+)\1(\s*[=:]\s*)("(?:[^"\\]|\\.)*"|'[^']*')""")
+"""A text in an inline table, or in a JSON object."""
+
+
+def _shown_inline(found: re.Match[str]) -> str:
+    quote, name, between, _ = found.groups()
+    return f'{quote}{name}{quote}{between}"{MASK}"' if SECRET_NAME.fullmatch(name) else found[0]
 
 
 def read_secrets(provider: Provider, environ: Mapping[str, str]) -> Secrets:

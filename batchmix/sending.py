@@ -23,7 +23,7 @@ from batchmix.pricing import spent
 from batchmix.records import Board
 from batchmix.redact import Secrets
 from batchmix.send.budget import LanePurse, Purse
-from batchmix.send.classify import judge
+from batchmix.send.classify import judge, judging
 from batchmix.send.client import Client
 from batchmix.send.ends import Rules
 from batchmix.send.halt import Halt
@@ -159,7 +159,7 @@ class _Sending:
             digest=work.digests.shard,
             columns=work.digests.columns,
             carried=dataset.carried,
-            judge=judge,
+            judge=judging(self._call.secrets),
             price=self._ready.prices,
             raw=self._job.output.raw,
             origin=Begun(self._job.name, self._job.provider.rehearsal, work.run.shard_rows, 0, 0),

@@ -36,6 +36,8 @@ class Gateway:
         self.asked: list[tuple[str, str | None]] = []
         """Address and `If-None-Match` of each request."""
         self.posts: list[bytes] = []
+        self.raw: list[bytes] = []
+        """The next answers as they are, each once; then they are made of the following."""
         self.message: dict[str, Any] = {"content": "yes"}
         self.usage: Any = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
         self.billed: str | None = None
@@ -71,6 +73,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.gateway.posts.append(body)
+        if self.gateway.raw:
+            found = self.gateway.raw.pop(0)
+            self._reply(400 if found.startswith(b'{"error"') else 200, found)
+            return
         answer = {
             "model": "some-name-that-changes",
             "choices": [{"message": self.gateway.message, "finish_reason": "stop"}],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import sys
 import threading
@@ -19,7 +18,7 @@ from batchmix.cli.output import complain, keep_secret, log_to_stderr, say, say_j
 from batchmix.errors import BatchmixError, BudgetSpent, JobRefused, Stopped, UsageError
 from batchmix.job import Job
 from batchmix.records import Board
-from batchmix.redact import Secrets, read_secrets
+from batchmix.redact import Secrets, read_secrets, shown_call
 
 if TYPE_CHECKING:
     from batchmix import pipeline
@@ -166,7 +165,7 @@ def _how_to_go_on(stopped: BatchmixError) -> str:
 
 
 def _same_command() -> str:
-    return shlex.join(["batchmix", *(word for word in sys.argv[1:] if word != "--scheduled")])
+    return shown_call(["batchmix", *(word for word in sys.argv[1:] if word != "--scheduled")])
 
 
 def _warn_of_plain_http(url: str) -> None:

@@ -5,6 +5,7 @@
 """
 
 from batchmix.job.file import checked_url, read_job
+from batchmix.job.masking import MASK, SECRET_NAME, masked, masked_url
 from batchmix.job.nearest import meant, meant_file
 from batchmix.job.paths import checked_local
 from batchmix.job.settings import merge_settings, parse_setting
@@ -28,8 +29,10 @@ from batchmix.job.values import (
 
 __all__ = [
     "DEFAULT_BASE_URL",
+    "MASK",
     "MOST_USD",
     "REHEARSAL",
+    "SECRET_NAME",
     "Budget",
     "Column",
     "Input",
@@ -44,6 +47,8 @@ __all__ = [
     "Timeouts",
     "checked_local",
     "checked_url",
+    "masked",
+    "masked_url",
     "meant",
     "meant_file",
     "merge_settings",

@@ -257,8 +257,8 @@ def checked_url(url: str) -> str:
     try:
         parts = urlsplit(url.strip())
         _ = parts.port
-    except ValueError as error:
-        raise JobError(f"provider.base_url: {error}") from None
+    except ValueError:  # which would quote what may be a key
+        raise JobError("provider.base_url: is no URL, or its port is no number") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise JobError("provider.base_url: must be an http or https URL such as https://aihubmix.com/v1")
     if parts.username or parts.password:

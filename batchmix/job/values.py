@@ -9,6 +9,7 @@ import msgspec
 
 from batchmix.cron import Schedule
 from batchmix.eval_table import Eval
+from batchmix.job.masking import MASK, masked, masked_url
 
 DEFAULT_BASE_URL = "https://aihubmix.com/v1"
 REHEARSAL = "rehearsal:"
@@ -180,12 +181,14 @@ class Job(msgspec.Struct, frozen=True):
     def public(self) -> dict[str, Any]:
         """The job as JSON-able values, fit for a file.
 
-        What may hold secrets (headers, `on_finish`) is left out, and what is of this call alone (`places`).
+        What may hold secrets (headers, `on_finish`, what is named so) is left out, and what is of this call alone
+        (`places`).
         """
-        record: dict[str, Any] = msgspec.to_builtins(self)
+        record: dict[str, Any] = masked(msgspec.to_builtins(self))
         for params in (record, *record["models"]):
             del params["places"]
-        record["provider"]["headers"] = dict.fromkeys(self.provider.headers, "***")
+        record["provider"]["headers"] = dict.fromkeys(self.provider.headers, MASK)
+        record["provider"]["base_url"] = masked_url(self.provider.base_url)
         if self.schedule:
             record["schedule"]["on_finish"] = []
         return record

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 
 import msgspec
 
 from batchmix.errors import Next
 from batchmix.records import Completion, Exchange, Failure
+from batchmix.redact import Secrets
 from batchmix.send import parameters
 from batchmix.send.answers import billed_usage, read_answer
 from batchmix.send.complaints import Complaint, find_complaint, is_web_page, one_line, plain_text
@@ -62,6 +64,26 @@ def _heard(exchange: Exchange, path: str) -> Completion | Failure:
             exchange = msgspec.structs.replace(exchange, body=body)
             answer = read_answer(body, path, exchange.served_model, exchange.inputs)
     return _broken(exchange, path, answer) if isinstance(answer, str) else _unless_unfunded(answer)
+
+
+def judging(secrets: Secrets) -> Callable[[Exchange, str], Completion | Failure]:
+    """Return `judge` without secrets in what it says: where parts are put together, more may be seen than in each."""
+
+    def judged(exchange: Exchange, path: str) -> Completion | Failure:
+        outcome = judge(exchange, path)
+        if isinstance(outcome, Failure):
+            message = secrets.redacted_text(outcome.message, refusal=True)
+            code = outcome.code and secrets.redacted_text(outcome.code)
+            return msgspec.structs.replace(outcome, message=message, code=code)
+        texts = outcome.response, outcome.reasoning, outcome.refusal, outcome.tool_calls
+        if not secrets.ends_in("".join(filter(None, texts)).encode("utf-8", "replace")):
+            return outcome
+        response, reasoning, refusal, calls = (text and secrets.redacted_text(text) for text in texts)
+        return msgspec.structs.replace(
+            outcome, response=response, reasoning=reasoning, refusal=refusal, tool_calls=calls
+        )
+
+    return judged
 
 
 def _unless_unfunded(answer: Completion) -> Completion | Failure:

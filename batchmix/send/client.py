@@ -35,6 +35,8 @@ _DESCRIPTORS_BESIDE = 64
 """File descriptors that the process needs besides its connections."""
 _TRACE_ID = re.compile(r"\((?:tid|request id):\s*([\w-]+)\)")
 _LONGEST_HEADER = 200
+_CHOICES_WITHIN = 400
+"""So many bytes tell whether an answer may be a refusal instead."""
 
 # Made once: looking up a plain string would fold its case each time.
 _CONTENT_TYPE = istr("Content-Type")
@@ -163,7 +165,8 @@ class Client:
         kind, message, maybe_billed = fault
         headers = reply.headers
         status = reply.status
-        body = self._secrets.redacted(body)
+        refusal = status != 200 or body.find(b'"choices"', 0, _CHOICES_WITHIN) < 0
+        body = self._secrets.redacted(body, refusal=refusal)
         if 300 <= status < 400 and kind is None:
             message = self._shown(headers.get("Location", ""))
         served = headers.get(_MODEL) or headers.get(_ROUTED_MODEL)

@@ -107,10 +107,15 @@ def test_the_key_is_in_no_file_and_no_output(job: Path, standin: Provider) -> No
     calls = [("run", str(job), "-vv"), ("run", str(job), "-vv", "--set", "name=b"), ("plan", str(job))]
     outputs += [batchmix(*call, NIGHT_KEY=MARKER) for call in calls]
     standin.behave("key=sk-some-other-key")
-    stopped = batchmix("run", str(job), "-vv", "--set", "name=c", "--set", f"params.user={MARKER}x", NIGHT_KEY=MARKER)
+    small = ["--set", "provider.headers.X-Small=q7z", "--set", "params.api_key=q8z"]
+    stopped = batchmix(
+        "run", str(job), "-vv", "--set", "name=c", "--set", f"params.user={MARKER}x", *small, NIGHT_KEY=MARKER
+    )
     assert stopped.returncode == 3
     assert "Invalid API key" in stopped.stderr
+    assert "provider.headers.X-Small=***" in stopped.stderr
     outputs += [stopped, batchmix("status", str(job.parent / "runs" / "c"), NIGHT_KEY=MARKER)]
+    outputs.append(batchmix("plan", str(job), "--set", "name=e", *small, NIGHT_KEY=MARKER))
     standin.behave("")
     outputs.append(
         subprocess.run(
@@ -124,10 +129,11 @@ def test_the_key_is_in_no_file_and_no_output(job: Path, standin: Provider) -> No
     assert outputs[-1].returncode == 3
     assert "Traceback" in outputs[-1].stderr
     for done in outputs:
-        assert MARKER not in done.stdout + done.stderr
+        for secret in (MARKER, "q7z", "q8z"):
+            assert secret not in done.stdout + done.stderr
     for path in (job.parent / "runs").rglob("*"):
-        if path.is_file():
-            assert MARKER.encode() not in path.read_bytes(), path
+        for secret in (MARKER, "q7z", "q8z") if path.is_file() else ():
+            assert secret.encode() not in path.read_bytes(), path
 
 
 _CRASH = """
