@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
+from click.testing import CliRunner
 
+from batchmix.cli import cli
 from batchmix.errors import Next, ProviderStopped
 from batchmix.loose_json import DEEPEST
 from batchmix.records import Completion, Exchange, Failure
 from batchmix.send.classify import judge
 from tests.conftest import Bench
-from tests.fuzzing_runs import call
 from tests.odd_provider import Provider
 from tests.send.conftest import GOOD, error, reply
 
 USAGE = GOOD["usage"]
 Body = Callable[[str], str]
 """Takes some JSON; returns a body in which that stands at one place."""
+
+
+def code_of(*words: str) -> int:
+    """Give a command, and return its exit code."""
+    done = CliRunner().invoke(cli, words, catch_exceptions=False, standalone_mode=False)
+    return int(done.return_value or 0)
 
 
 def chat(message: str, *, more: str = "") -> str:
@@ -111,10 +120,10 @@ def test_a_folder_that_holds_such_answers_is_read_and_goes_on(bench: Bench, prov
     with pytest.raises(ProviderStopped):
         bench.run(keep_going=True)
     for command in ("status", "report"):
-        assert call(command, str(bench.out)).code == 0
+        assert code_of(command, str(bench.out)) == 0
     for file in ("a.jsonl", "a.csv", "a.parquet"):
-        assert call("export", str(bench.out), str(bench.root / file)).code == 0
-    assert call("export", str(bench.out), str(bench.root / "b.jsonl"), "--format", "openai-batch").code == 0
+        assert code_of("export", str(bench.out), str(bench.root / file)) == 0
+    assert code_of("export", str(bench.out), str(bench.root / "b.jsonl"), "--format", "openai-batch") == 0
     for line in (bench.root / "b.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=float.fromhex)
     provider.asked.clear()
@@ -125,7 +134,7 @@ def test_a_folder_that_holds_such_answers_is_read_and_goes_on(bench: Bench, prov
     assert len(again) > 50
     assert Counter(provider.asked) == Counter([*again, len(odd)])
     assert (view.totals.failed, view.totals.ended) == (0, len(odd) + 1)
-    assert call("status", str(bench.out)).code in {0, 1}
+    assert code_of("status", str(bench.out)) == 0
 
 
 def test_what_lies_deeper_than_is_read_is_left_out_and_the_rest_is_kept() -> None:
@@ -135,3 +144,149 @@ def test_what_lies_deeper_than_is_read_is_left_out_and_the_rest_is_kept() -> Non
     assert (outcome.response, outcome.finish_reason) == ("Paris", "stop")
     called: Any = judge(Exchange(0, 0, 0.0, 200, PLACES["tool_calls"](f'[{{"id":"a","x":{deep}}}]').encode()))
     assert json.loads(called.tool_calls)[0]["id"] == "a"
+
+
+# Other endpoints
+
+
+def response(status: str | None = "completed", *output: Any, **more: Any) -> dict[str, Any]:
+    usage = {
+        "input_tokens": 9, "input_tokens_details": {"cached_tokens": 4},
+        "output_tokens": 8, "output_tokens_details": {"reasoning_tokens": 5}, "total_tokens": 17,
+    }  # fmt: skip
+    told = {} if status is None else {"status": status}
+    return {"object": "response", "model": "m-1", **told, "output": [*output], "error": None, "usage": usage, **more}
+
+
+def spoken(*parts: Any) -> dict[str, Any]:
+    return {"type": "message", "role": "assistant", "content": [*parts]}
+
+
+CALL = {"type": "function_call", "call_id": "c", "name": "look_up", "arguments": '{"a": 1}'}
+PARTS = [{"type": "output_text", "text": "Pa", "annotations": []}, {"type": "output_text", "text": "ris"}]
+THOUGHT = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]}
+WHOLE = response("completed", spoken(*PARTS))
+SAYS = ("response", "reasoning", "refusal", "tool_calls", "finish_reason")
+RESPONSES: dict[str, tuple[Any, tuple[str | None, ...]]] = {
+    "whole": (WHOLE, ("Paris", None, None, None, "stop")),
+    "no status": (response(None, spoken(*PARTS)), ("Paris", None, None, None, None)),
+    "thought": (response("completed", THOUGHT, spoken(*PARTS)), ("Paris", "hm", None, None, "stop")),
+    "thought aloud": (response("completed", {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "so"}]}, spoken(*PARTS)), ("Paris", "so", None, None, "stop")),
+    "refused": (response("completed", spoken({"type": "refusal", "refusal": "I can't"})), (None, None, "I can't", None, "stop")),
+    "called": (response("completed", CALL), (None, None, None, json.dumps([CALL]), "tool_calls")),
+    "searched": (response("completed", {"type": "web_search_call", "status": "completed"}, spoken(*PARTS)), ("Paris", None, None, None, "stop")),
+    "cut": (response("incomplete", spoken(*PARTS), incomplete_details={"reason": "max_output_tokens"}), ("Paris", None, None, None, "length")),
+    "cut while it thought": (response("incomplete", THOUGHT, incomplete_details={"reason": "max_output_tokens"}), (None, "hm", None, None, "length")),
+    "cut before all": (response("incomplete", incomplete_details={"reason": "max_output_tokens"}), (None, None, None, None, "length")),
+    "filtered": (response("incomplete", spoken(*PARTS), incomplete_details={"reason": "content_filter"}), ("Paris", None, None, None, "content_filter")),
+    "cut for another reason": (response("incomplete", spoken(*PARTS), incomplete_details={"reason": "pause"}), ("Paris", None, None, None, "pause")),
+    "cut for no reason": (response("incomplete", spoken(*PARTS), incomplete_details=None), ("Paris", None, None, None, "incomplete")),
+    "text alone": (response("completed", output_text="Paris"), ("Paris", None, None, None, "stop")),
+}  # fmt: skip
+NO_RESPONSES: dict[str, tuple[Any, str]] = {
+    "failed": (response("failed", error={"code": "server_error", "message": "Broke"}), "server_error"),
+    "failed for no reason": (response("failed"), "bad_answer"),
+    "failed by a limit": (response("failed", error={"code": "rate_limit_exceeded", "message": "Too fast"}), "throttled"),
+    "queued": (response("queued", usage=None), "bad_answer"),
+    "in progress": (response("in_progress", usage=None), "bad_answer"),
+    "cancelled": (response("cancelled"), "bad_answer"),
+    "nothing": (response("completed"), "bad_answer"),
+    "a chat's answer": (GOOD, "bad_answer"),
+    "FastAPI": ({"detail": "no"}, "unknown"),
+    "a status": ({"message": "Service Unavailable", "code": 503}, "server_error"),
+    "an empty object": ({}, "bad_answer"),
+    "a list": ([], "bad_answer"),
+}  # fmt: skip
+
+
+def vectors(*data: Any, **more: Any) -> dict[str, Any]:
+    return {"object": "list", "model": "e-1", "data": [*data], "usage": {"prompt_tokens": 3, "total_tokens": 3}, **more}
+
+
+def vector(index: int | None, embedding: Any) -> dict[str, Any]:
+    return {"object": "embedding", **({} if index is None else {"index": index}), "embedding": embedding}
+
+
+VECTORS: dict[str, tuple[Any, str]] = {
+    "in order": (vectors(vector(0, [0.1, -2.0]), vector(1, [1])), "[[0.1, -2.0],[1]]"),
+    "out of order": (vectors(vector(1, [1]), vector(0, [0.10])), "[[0.1],[1]]"),
+    "without indexes": (vectors(vector(None, [1]), vector(None, [2])), "[[1],[2]]"),
+    "base64": (vectors(vector(0, "AACAPw=="), vector(1, "AAAAQA==")), '["AACAPw==","AAAAQA=="]'),
+}
+NO_VECTORS: dict[str, tuple[Any, str]] = {
+    "none": (vectors(), "bad_answer"),
+    "null": (vectors() | {"data": None}, "bad_answer"),
+    "too few": (vectors(vector(0, [1])), "bad_answer"),
+    "too many": (vectors(vector(0, [1]), vector(1, [1]), vector(2, [1])), "bad_answer"),
+    "the same twice": (vectors(vector(0, [1]), vector(0, [1])), "bad_answer"),
+    "a gap": (vectors(vector(0, [1]), vector(2, [1])), "bad_answer"),
+    "an empty one": (vectors(vector(0, [1]), vector(1, [])), "bad_answer"),
+    "a null one": (vectors(vector(0, [1]), vector(1, None)), "bad_answer"),
+    "FastAPI": ({"detail": [{"loc": ["x"], "msg": "y"}]}, "unknown"),
+    "a status": ({"message": "Service Unavailable", "code": 503}, "server_error"),
+    "vLLM's error": ({"object": "error", "message": "too long", "type": "BadRequestError", "code": 400}, "rejected"),
+    "an error beside them": (vectors(vector(0, [1]), vector(1, [1]), error={"message": "half of it"}), "unknown"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+def test_a_response_is_read_by_its_own_shape(name: str) -> None:
+    body, said = RESPONSES[name]
+    for came in (json.dumps(body), f"event: response.completed\ndata: {json.dumps({'type': 'response.completed', 'response': body})}\n\n"):  # fmt: skip
+        outcome = judge(Exchange(0, 0, 0.0, 200, came.encode()), "/responses")
+        assert isinstance(outcome, Completion), outcome
+        assert tuple(getattr(outcome, field) for field in SAYS) == said
+        usage = outcome.usage
+        assert (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens) == (9, 8, 4, 5)  # fmt: skip
+
+
+def test_what_is_no_answer_of_another_endpoint_is_asked_again(bench: Bench, provider: Provider) -> None:
+    """Queued, failed, empty and short ones too; what is whole is asked once, and what was refused not again."""
+    azure = "/openai/deployments/e/embeddings?api-version=1"
+    bad = [*(("/v1/responses", *one) for one in NO_RESPONSES.values()), *((azure, *one) for one in NO_VECTORS.values())]
+    good = [*(("/v1/responses", *one) for one in RESPONSES.values()), *((azure, *one) for one in VECTORS.values())]
+    asked = [one for pair in itertools.zip_longest(bad, good) for one in pair if one]
+    texts = [["row {}", "x"] if "embeddings" in url else "row {}" for url, _, _ in asked]
+    bodies = [{"model": "m", "input": json.loads(json.dumps(text).replace("{}", str(row)))} for row, text in enumerate(texts)]  # fmt: skip
+    lines = [{"custom_id": str(row), "url": asked[row][0], "body": body} for row, body in enumerate(bodies)]
+    bench.source.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    bench.settings["input"] = {"path": str(bench.source)}
+    whole = {"/v1/responses": WHOLE, azure: VECTORS["out of order"][0]}
+    provider.answer = lambda row, times, kept: reply(200, asked[row][1] if times == 1 else whole[asked[row][0]])
+    bench.run(keep_going=True)
+    for row, (url, body, told) in zip(bench.rows(), asked, strict=True):
+        case = json.dumps(body)
+        if (url, body, told) in good:
+            said = told if isinstance(told, tuple) else (told, None, None, None, None)
+            assert (tuple(row[name] for name in SAYS), row["attempts"]) == (said, 1), case
+            continue
+        outcome = judge(Exchange(0, 0, 0.0, 200, case.encode(), inputs=2), url.partition("?")[0])
+        assert isinstance(outcome, Failure), case
+        assert outcome.type == told, case
+        again = outcome.next is not Next.REJECT
+        assert (row["status"], row["attempts"]) == (("ok", 2) if again else ("rejected", 1)), case
+
+
+def test_no_run_takes_from_another_what_is_read_as_less_than_whole_now(
+    bench: Bench, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of an earlier version says what that took for whole; what it holds is judged again."""
+    texts = ["cut", "whole", "queued", "filtered"]
+    lines = [{"url": "/v1/responses", "body": {"model": "m", "input": f"row {row}"}} for row in range(len(texts))]
+    bench.source.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    bench.settings["input"] = {"path": str(bench.source)}
+    provider.answer = lambda row, times, kept: reply(200, {**WHOLE, "model": texts[row]})
+    bench.run()
+
+    def stricter(exchange: Exchange, path: str) -> Completion | Failure:
+        name = json.loads(exchange.body)["model"]
+        body = json.dumps((RESPONSES | NO_RESPONSES)[name][0]).encode()
+        return judge(msgspec.structs.replace(exchange, body=body), path)
+
+    monkeypatch.setattr("batchmix.preparing.judge", stricter)
+    bench.settings["reuse"] = {"from": [str(bench.out)]}
+    bench.out = bench.root / "today"
+    bench.settings["output"] = {"path": str(bench.out)}
+    provider.asked.clear()
+    assert bench.run().totals.reused == 1
+    assert sorted(provider.asked) == [0, 2, 3]

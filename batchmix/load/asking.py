@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from batchmix.endpoints import CHAT, READ, RESPONSES, endpoint_of
 from batchmix.errors import InputError, JobError
 from batchmix.job import Job, Model
 from batchmix.load.arrow_rows import asked_value
@@ -16,10 +17,8 @@ from batchmix.load.template import BadRowError, Template, UndefinedError
 from batchmix.load.told import Told, told_columns, told_problem
 from batchmix.load.words import clean, column_list, kind_of, quoted
 
-CHAT = "/chat/completions"
 BATCH_KEYS = frozenset({"custom_id", "method", "url", "body"})
-_ENDPOINTS = (CHAT, "/completions", "/embeddings", "/responses")
-"""What a Batch line's `url` may end with, whatever stands before it."""
+_NO_PATH = "can't be sent: url must be an API's path such as /v1/chat/completions"
 SYSTEM_CLASH = (
     "input.system goes before a row's prompt, but the rows bring their own messages; take input.system out of the job,"
     " or make the messages there: messages = [{role = …, content = …}, …]"
@@ -242,8 +241,10 @@ class BatchAsking:
         if row.get("method") not in (None, "POST"):
             return "can't be sent: method must be POST"
         path = _path_of(row.get("url"))
-        if path is None:
-            return "can't be sent: url must be an API's path such as /v1/chat/completions"
+        if path is None or endpoint_of(path) is None:
+            return _NO_PATH if path is None else _unread(path)
+        if path == RESPONSES and body.get("background"):
+            return "asks for a response in the background, which nobody waits for; take background out of its body"
         model = body.get("model")
         if self.own_model and not (isinstance(model, str) and model.strip()):
             what = "names no model" if model in (None, "") else "names a model that is no text"
@@ -311,5 +312,9 @@ def _path(url: str) -> str | None:
         return None
     path = "/" + path.strip("/")
     # The file may have been written for another root: Azure's deployments, a gateway's /api/v1, Gemini's /v1beta.
-    known = next((end for end in _ENDPOINTS if path.endswith(end)), None)
-    return known or (path[3:] if path.startswith("/v1/") else None)
+    return endpoint_of(path) or (path[3:] if path.startswith("/v1/") else None)
+
+
+def _unread(path: str) -> str:
+    read = ", ".join(READ[:-1])
+    return f"can't be sent: answers of {clean(path, 60)} are not read yet; those of {read} and {READ[-1]} are"

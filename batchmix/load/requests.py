@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
+from batchmix.endpoints import CHAT, EMBEDDINGS
 from batchmix.errors import Next
 from batchmix.job import Model
-from batchmix.load.asking import CHAT, Asking
+from batchmix.load.asking import Asking
 from batchmix.load.streaming import STREAMING, as_stream, streamed_choices
 from batchmix.load.template import BadRowError
 from batchmix.load.words import clean
@@ -49,8 +50,9 @@ class Maker:
             return self.unsendable(index, str(error))
         most = 0 if path.endswith(WRITES_NOTHING) else most_tokens(body) if asking.own_params else self._most
         tokens = max(1, len(sent) // BYTES_PER_TOKEN)
+        inputs = inputs_of(body) if path == EMBEDDINGS else 0
         return [
-            Request(index, model.name, sample, hash_, path, sent, tokens, most, streamed, line)
+            Request(index, model.name, sample, hash_, path, sent, tokens, most, streamed, line, inputs)
             for sample in self._samples
         ]
 
@@ -102,3 +104,11 @@ def most_tokens(body: Mapping[str, Any]) -> int | None:
     choices = body.get("n")
     choices = 1 if choices is None else choices
     return most * max(1, choices) if type(most) is int and type(choices) is int and most > 0 else None
+
+
+def inputs_of(body: Mapping[str, Any]) -> int:
+    """Return how many embeddings a body asks for; 0 where it does not say."""
+    asked = body.get("input")
+    if isinstance(asked, list) and not all(type(one) is int for one in asked):  # of numbers it is one text, in tokens
+        return len(asked)
+    return 1 if asked else 0

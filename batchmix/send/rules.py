@@ -154,6 +154,11 @@ _FILTER_WORDS = _words(
     r"sensitive (?:words|content|information)", r"usage polic(?:y|ies)", r"inappropriate content", r"responsible ai",
     r"considered high risk", r"input (?:was )?flagged", r"requires moderation", r"敏感(?:词|内容)|内容(?:安全|审核|违规)",
 )  # fmt: skip
+# llama.cpp says 500 for what it can't do with a row.
+_NOT_HERE_WORDS = _words(
+    r"\b(?:is|are) not (?:currently |yet )?supported\b", r"^\W*unsupported (?:param|content)",
+    r"^failed to (?:parse|load) (?:messages|tools|grammar|image|audio)", r"\bparam requires\b",
+)  # fmt: skip
 _LENGTH_CODES = _codes("""
     context_length_exceeded string_above_max_length context_window_exceeded exceed_context_size_error
     prompt_too_long text_too_long""")
@@ -171,7 +176,13 @@ _RATE_WORDS = _words(
     r"(?:retry|try again) (?:in|after) ~?\d", r"(?:requests|tokens) per (?:min|day|sec|hour)", r"\b[RT]P[MD]\b",
     r"(?:aliyun|alibabacloud)\.com",
 )  # fmt: skip
-_SLOW_CODES = _codes("server_is_overloaded slow_down rate_limit_exceeded rate_limit_error serveroverloaded")
+_RATE_CODES = _codes("rate_limit_exceeded rate_limit_error rate_limited ratelimitexceeded too_many_requests")
+_SLOW_CODES = _RATE_CODES | _codes("server_is_overloaded slow_down serveroverloaded")
+_TOO_FAST_WORDS = _words(r"rate.?limit", r"too many requests", r"请求过于频繁|请求过多|限流|限速")
+_THROTTLING_CODES = _codes("throttlingexception toomanyrequestsexception throttling throttling.ratequota")
+_THROTTLING_WORDS = _words(
+    r"throttling ?exception|toomanyrequestsexception", r"too many (?:tokens|requests), please wait before trying again",
+)  # fmt: skip
 _SLOW_WORDS = _words(
     r"rate.?limit", r"too many requests", r"overloaded", r"slow down", r"load is saturated", r"request limit reached",
     r"请求过于频繁|请求过多|负载已饱和|限流|限速|并发数过高",
@@ -188,6 +199,9 @@ _SUCCESSOR = "choose its successor"
 _OTHER_ENDPOINT = "choose another model, or the endpoint that this one has"
 _LOOK_AT_URL = "look at provider.base_url, and at the model's id"
 _REJECT, _RETRY, _PAUSE, _STOP_MODEL, _STOP_RUN = Next.REJECT, Next.RETRY, Next.PAUSE, Next.STOP_MODEL, Next.STOP_RUN
+_SERVER_CODES = _codes("""
+    server_error internal_server_error internal_error internalservererror api_error service_unavailable unavailable
+    overloaded_error bad_gateway upstream_error timeout gateway_timeout""")
 _REQUEST = (400, 406, 411, 413, 414, 415, 417, 422, 431)
 _PASSING = (408, 409, 421, 423, 424, 425, 499, 500, 502, 503, 504, *range(520, 529), 530)
 
@@ -195,6 +209,8 @@ RULES = (
     # The gateway's own trouble, and that of its accounts elsewhere, is none of this key's.
     Rule("server_error", _RETRY, codes=_GATEWAY_CODES, words=_GATEWAY_WORDS),
     Rule("server_error", _RETRY, (401, 402, 403, 404), _codes("upstream_error"), _PROVIDER_WORDS),
+    # Bedrock's too many tokens are those of a minute, under whatever status a gateway hands that through.
+    Rule("throttled", _PAUSE, codes=_THROTTLING_CODES, words=_THROTTLING_WORDS),
     # No money, under whatever status: before 401, 403 and 429 mean anything else.
     Rule("context_length", _REJECT, (413, 429), words=_NEVER_FITS_WORDS),
     Rule("throttled", _PAUSE, (429,), words=_RATE_WORDS),
@@ -224,14 +240,16 @@ RULES = (
     Rule("content_filter", _REJECT, (500,), _FILTER_CODES),
     Rule("context_length", _REJECT, (400, 413, 422), _LENGTH_CODES, _LENGTH_WORDS),
     Rule("rejected", _REJECT, _REQUEST, _codes("invalid_request_error")),
-    Rule("rejected", _REJECT, (500,), _codes("invalid_request bad_request_body")),
+    Rule("rejected", _REJECT, (500,), _codes("invalid_request bad_request_body"), _NOT_HERE_WORDS),
     # Too fast.
     Rule("throttled", _PAUSE, (429,)),
     Rule("throttled", _PAUSE, (403, 429, 503), _SLOW_CODES, _SLOW_WORDS),
+    Rule("throttled", _PAUSE, (400, 408, 500, 502, 504, 529), _RATE_CODES, _TOO_FAST_WORDS),
     # Nothing more to be had here.
     Rule("not_offered", _STOP_RUN, (501,), advice="this endpoint is not offered; look at provider.base_url"),
     # Passing trouble.
     Rule("overloaded", _RETRY, (529,)),
+    Rule("server_error", _RETRY, _PASSING, _SERVER_CODES),
     Rule("server_error", _RETRY, _PASSING),
     # What is left.
     Rule("rejected", _REJECT, _REQUEST),

@@ -9,6 +9,7 @@ import pytest
 from batchmix.records import Completion, Exchange, Failure, Usage
 from batchmix.send.classify import judge
 from tests.send.conftest import GOOD, Wire, reply
+from tests.send.streaming import PARIS, events, usage
 
 USAGE = Usage(5, 1, 6)
 
@@ -46,6 +47,28 @@ ANSWERS: list[tuple[str, bytes, Completion]] = [
     ("reasoning in two places", good(content="x", reasoning_content="hm", reasoning="no"), Completion("x", "hm", finish_reason="stop", usage=USAGE)),
     ("escapes that end a line or a file", good(content="a\r\n\x1a\u2028\x7f\x1b[2Jb"), Completion("a\r\n\x1a\u2028\x7f\x1b[2Jb", finish_reason="stop", usage=USAGE)),
     ("deep", json.dumps(GOOD)[:-1].encode() + b',"a":' + b"[" * 400 + b"]" * 400 + b"}", Completion("Paris", finish_reason="stop", usage=USAGE)),
+    ("choices out of order", json.dumps({**GOOD, "choices": [{"index": 1, "message": {"content": "Rome"}, "finish_reason": "length"}, {"index": 0, **GOOD["choices"][0]}]}).encode(), Completion("Paris", finish_reason="stop", usage=USAGE)),
+    ("a null among the choices", json.dumps({**GOOD, "choices": [None, *GOOD["choices"]]}).encode(), Completion("Paris", finish_reason="stop", usage=USAGE)),
+    ("an object as content", good(content={"city": "Zürich", "text": "x", "n": [1, None]}), Completion('{"city": "Zürich", "text": "x", "n": [1, null]}', finish_reason="stop", usage=USAGE)),
+    ("an empty object as content", good(content={}), Completion("{}", finish_reason="stop", usage=USAGE)),
+    ("a part as content", good(content={"type": "text", "text": "a"}), Completion("a", finish_reason="stop", usage=USAGE)),
+    ("a number as content", good(content=4.5), Completion("4.5", finish_reason="stop", usage=USAGE)),
+    ("false as content", good(content=False), Completion("false", finish_reason="stop", usage=USAGE)),
+    ("parts of another kind", good(content=[{"type": "json", "json": {"a": 1}}]), Completion('[{"type": "json", "json": {"a": 1}}]', finish_reason="stop", usage=USAGE)),
+    ("text beside parts of another kind", good(content=[{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "x"}}, {"type": "text", "text": {"value": "b"}}]), Completion("ab", finish_reason="stop", usage=USAGE)),
+    ("a refusal among the parts", good(content=[{"type": "refusal", "refusal": "No"}]), Completion(refusal="No", finish_reason="stop", usage=USAGE)),
+    ("a call among the parts", good(content=[{"type": "text", "text": "a"}, {"type": "tool_use", "id": "t", "name": "f", "input": {}}]), Completion("a", tool_calls='[{"type": "tool_use", "id": "t", "name": "f", "input": {}}]', finish_reason="stop", usage=USAGE)),
+    ("a function call", good(content=None, function_call={"name": "f", "arguments": "{}"}), Completion(tool_calls='[{"type": "function", "function": {"name": "f", "arguments": "{}"}}]', finish_reason="stop", usage=USAGE)),
+    ("speech", good(content=None, audio={"id": "a", "data": "UklGRg==", "transcript": "Paris"}), Completion("Paris", finish_reason="stop", usage=USAGE)),
+    ("text beside a message with nothing in it", json.dumps({**GOOD, "choices": [{"message": {"role": "assistant", "content": None}, "text": "Paris", "finish_reason": "stop"}]}).encode(), Completion("Paris", finish_reason="stop", usage=USAGE)),
+    ("text beside a message", json.dumps({**GOOD, "choices": [{"message": {"content": "Paris"}, "text": "Rome", "finish_reason": "stop"}]}).encode(), Completion("Paris", finish_reason="stop", usage=USAGE)),
+    ("a delta for a message", json.dumps({**GOOD, "choices": [{"delta": {"content": "Paris"}, "finish_reason": "stop"}]}).encode(), Completion("Paris", finish_reason="stop", usage=USAGE)),
+    *((f"an error of nothing: {nothing}", json.dumps({**GOOD, "error": nothing}).encode(), Completion("Paris", finish_reason="stop", usage=USAGE)) for nothing in ({}, "", [], False, {"message": None, "type": "", "code": None, "param": {}})),
+    ("an error of nothing in the choice", json.dumps({**GOOD, "choices": [{**GOOD["choices"][0], "error": {"message": ""}}]}).encode(), Completion("Paris", finish_reason="stop", usage=USAGE)),
+    ("a stream that nobody asked for", events(*PARIS[:-1], {**usage({"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}), "model": GOOD["model"]}, b"[DONE]"), Completion("Paris", finish_reason="stop", usage=USAGE)),
+    ("a stream whose events nothing ends", events(*PARIS[:-1], {**usage({"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}), "model": GOOD["model"]}, b"[DONE]").replace(b"\n\n", b"\n"), Completion("Paris", finish_reason="stop", usage=USAGE)),
+    ("one event that is all", b"event: x\ndata: " + json.dumps(GOOD).encode() + b"\n\n", Completion("Paris", finish_reason="stop", usage=USAGE)),
+    ("a comment, and then a stream", b": hello\n\ndata: " + json.dumps(GOOD).encode() + b"\n\n", Completion("Paris", finish_reason="stop", usage=USAGE)),
     ("of the wrong types", json.dumps({"model": "gpt-4o-mini-2024", "choices": [{"message": {"content": 7, "refusal": [], "reasoning": {}}, "finish_reason": 1}], "usage": "none"}).encode(), Completion("7")),
 ]  # fmt: skip
 

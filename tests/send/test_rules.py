@@ -204,6 +204,24 @@ SAID: list[tuple[str, int, object, str, str]] = [
     ("Baidu", 200, {"error_code": 18, "error_msg": "Open api qps request limit reached"}, "pause", "throttled"),
     ("SiliconFlow", 403, {"code": 30003, "message": "Model disabled.", "data": None}, "stop_model", "model_denied"),
     ("SiliconFlow", 403, {"code": 30001, "message": "Sorry, your account balance is insufficient", "data": None}, "stop_run", "no_balance"),
+    # llama.cpp, ggml-org/llama.cpp: tools/server/utils.hpp, common/chat.cpp; issues 13566, 15377, 12947
+    ("llama.cpp", 500, {"error": {"code": 500, "message": "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj", "type": "server_error"}}, "reject", "rejected"),
+    ("llama.cpp", 500, {"error": {"code": 500, "message": "audio input is not supported by this server", "type": "server_error"}}, "reject", "rejected"),
+    ("llama.cpp", 500, {"error": {"code": 500, "message": "Failed to parse messages: Unsupported content part type: \"image_url\"; messages = [{\"role\": \"user\"}]", "type": "server_error"}}, "reject", "rejected"),
+    ("llama.cpp", 500, {"error": {"code": 500, "message": "tools param requires --jinja flag", "type": "server_error"}}, "reject", "rejected"),
+    ("llama.cpp", 500, {"error": {"code": 500, "message": "Compute error.", "type": "server_error"}}, "retry", "server_error"),
+    ("llama.cpp", 400, {"error": {"code": 400, "message": "the request exceeds the available context size. try increasing the context size or enable context shift", "type": "exceed_context_size_error"}}, "reject", "context_length"),
+    # Bedrock, by itself and as LiteLLM hands it through; BerriAI/litellm 589, anthropics/claude-code 236 and 1466
+    ("Bedrock", 400, {"__type": "ThrottlingException", "message": "Too many tokens, please wait before trying again."}, "pause", "throttled"),
+    ("Bedrock", 503, {"message": "An error occurred (ThrottlingException) when calling the InvokeModel operation (reached max retries: 4): Too many requests, please wait before trying again."}, "pause", "throttled"),
+    ("LiteLLM", 500, openai("litellm.APIConnectionError: BedrockException: An error occurred (throttlingException) when calling the Converse operation: Too many tokens, please wait before trying again.", "500", None), "pause", "throttled"),
+    ("LiteLLM", 400, openai('litellm.BadRequestError: BedrockException - {"message":"Too many tokens, please wait before trying again."}', "400", None), "pause", "throttled"),
+    ("LiteLLM", 200, openai("BedrockException - ThrottlingException: Too many tokens per day", None, None), "pause", "throttled"),
+    ("LiteLLM", 500, openai("litellm.RateLimitError: RateLimitError: OpenAIException - Rate limit reached", "500", None), "pause", "throttled"),
+    ("AWS", 400, {"code": "TooManyRequestsException", "message": "x"}, "pause", "throttled"),
+    # Gemini's quota, as other services than its own say it
+    ("Vertex", 429, google(429, "Resource exhausted. Please try again later. Please refer to https://cloud.google.com/vertex-ai/generative-ai/docs/error-code-429 for more details.", "RESOURCE_EXHAUSTED"), "pause", "throttled"),
+    ("Groq", 429, openai("Rate limit reached for model `llama3-70b-8192` in organization `org_1` on tokens per minute (TPM): Limit 7000, Used 0, Requested ~12903. Please try again in 50.597142857s.", "rate_limit_exceeded", "tokens"), "pause", "throttled"),
     # in front of them
     ("nginx", 502, b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>", "retry", "server_error"),
     ("nginx", 504, b"<html>\r\n<head><title>504 Gateway Time-out</title></head>\r\n<body>", "retry", "server_error"),
