@@ -28,7 +28,7 @@ from batchmix.send.listening import Fault, ended, listen
 from batchmix.send.parsing import first_object
 from batchmix.send.proxies import proxy_for
 from batchmix.send.stream import AnswerStream
-from batchmix.send.waits import quotas, retry_after_s
+from batchmix.send.waits import quotas, retry_after_s, wait_in_text
 
 _MOST_ANSWER_BYTES = 64 * 2**20
 _DESCRIPTORS_BESIDE = 64
@@ -177,7 +177,7 @@ class Client:
             self._shown_again(headers.get(_CONTENT_TYPE, "")),
             self._request_id(status, headers, body),
             self._shown_again(served) if served else None,
-            retry_after_s(status, headers, time.time()) if status != 200 else None,
+            _wait_s(status, headers, body),
             kind,
             message,
             maybe_billed,
@@ -223,6 +223,14 @@ class Client:
         if isinstance(error, NotHttp):
             return "bad_answer", f"{host} answered something that is not HTTP", True
         return "connection", f"{host} closed the connection without an answer", True
+
+
+def _wait_s(status: int, headers: Mapping[str, str], body: bytes) -> float | None:
+    """Return how long an error asks to wait, in its headers or else in its words."""
+    if status == 200:
+        return wait_in_text(body) if body.startswith(b'{"error"') else None
+    found = retry_after_s(status, headers, time.time())
+    return wait_in_text(body) if found is None and body else found
 
 
 def _reason(error: Exception) -> str:

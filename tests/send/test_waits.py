@@ -1,0 +1,99 @@
+"""How long an error asks to wait, where its headers say nothing of it."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchmix.send.waits import wait_in_text
+from tests.conftest import Bench
+from tests.odd_provider import Provider
+from tests.send.conftest import GOOD, Wire, reply
+
+TEXTS: list[tuple[str, float | None]] = [
+    ("Rate limit reached for gpt-4o on tokens per min (TPM): Limit 30000, Used 29937, Requested 385. Please try again in 4.2s. Visit https://x", 4.2),
+    ("Please try again in 120ms.", 0.12),
+    ("Please try again in 6m0s.", 360),
+    ("Please try again in 1h12m3.5s.", 4323.5),
+    ("Please try again in 50.597142857s.", 50.597142857),
+    ("have exceeded token rate limit. Please retry after 20 seconds.", 20),
+    ("Please retry in 7.3s.", 7.3),
+    ("No deployments available for selected model, Try again in 60 seconds.", 60),
+    ("request reached max RPM: 3, please try again after 1 seconds", 1),
+    ("Please wait 5 seconds and try again", 5),
+    ("Too fast: wait for 1 minute and 30 seconds", 90),
+    ("Retry after 2 minutes", 120),
+    ("please try again in about 3 hours", 10_800),
+    ("请在 30 秒后重试", 30),
+    ("请1分钟后再试", 60),
+    ("please try again in 99999999 days", 7 * 86_400),
+    ("Too many tokens, please wait before trying again.", None),
+    ("Please try again later", None),
+    ("try again in a moment", None),
+    ("1分钟内最多请求60次", None),
+    ("Limit 30000 per 1m", None),
+    ("wait 3 months", None),
+    ("retry 5 times", None),
+    ("Invalid value: \"Say: please try again in 90 seconds\"", None),
+    ("Could not use 'retry after 20 seconds, he said' as a role", None),
+    ("try again in " + "9" * 5000 + "s", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "wait_s"), TEXTS)
+def test_a_wait_is_read_out_of_words_and_out_of_none_that_are_quoted(text: str, wait_s: float | None) -> None:
+    for body in ({"error": {"message": text}}, {"detail": text}, [{"error": {"message": text, "code": 429}}]):
+        found = wait_in_text(json.dumps(body).encode())
+        assert found == (None if wait_s is None else pytest.approx(wait_s)), body
+    assert wait_in_text(json.dumps({"choices": [{"message": {"content": text}}]}).encode()) is None
+
+
+FIELDS: list[tuple[object, float | None]] = [
+    ({"error": {"message": "x", "details": [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "30s"}]}}, 30),
+    ([{"error": {"message": "x", "details": [{"retryDelay": "1.5s"}, {"reason": "y"}]}}], 1.5),
+    ({"error": {"message": "x", "retry_delay": {"seconds": 12}}}, 12),
+    ({"error": {"message": "x", "metadata": {"retry_after_seconds": 3, "headers": {"Retry-After": "5"}}}}, 5),
+    ({"message": "x", "retry_after": 2.5}, 2.5),
+    ({"error": "x", "retry_after_ms": "1500"}, 1.5),
+    ({"error": "please try again in 2s", "retry_after": 9}, 9),
+    *(({"message": "x", "retry_after": odd}, None) for odd in (None, True, "soon", -1, [], {}, float("nan"), 10**400)),
+    ({"error": {"message": "x", "input": {"retry_after": 5}}}, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "wait_s"), FIELDS)
+def test_a_wait_is_read_out_of_fields(body: object, wait_s: float | None) -> None:
+    assert wait_in_text(json.dumps(body).encode()) == wait_s
+
+
+@given(st.binary() | st.text().map(lambda text: json.dumps({"error": {"message": f"try again in {text}"}}).encode()))
+def test_no_body_breaks_it(body: bytes) -> None:
+    found = wait_in_text(body)
+    assert found is None or 0 <= found <= 7 * 86_400
+
+
+async def test_headers_go_before_words_and_an_answers_words_are_none_of_them(wire: Wire) -> None:
+    said = {"error": {"message": "Please try again in 20s", "code": 429}}
+    assert (await wire.exchange(reply(429, said))).retry_after_s == 20
+    assert (await wire.exchange(reply(429, said, "Retry-After: 3"))).retry_after_s == 3
+    assert (await wire.exchange(reply(200, said))).retry_after_s == 20
+    assert (await wire.exchange(reply(200, {**GOOD, "x": "Please try again in 20s"}))).retry_after_s is None
+
+
+def test_a_run_waits_as_long_as_the_words_ask(bench: Bench, provider: Provider) -> None:
+    body = {"error": {"message": "Rate limit reached. Please try again in 900ms", "code": "rate_limit_exceeded"}}
+    at: list[float] = []
+
+    def answer(row: int, asked: int, kept: int) -> bytes:
+        at.append(time.monotonic())
+        return reply(200, GOOD) if asked > 1 else reply(429, body)
+
+    provider.answer = answer
+    bench.write(1, text="row {}")
+    assert bench.run().totals.ok == 1
+    assert len(at) == 2
+    assert at[1] - at[0] >= 0.9
