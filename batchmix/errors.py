@@ -65,6 +65,13 @@ class RunError(UsageError):
 class RunUnreadable(RunError):
     """The run folder's `run.json` is cut off or damaged; what it said may still be told from what lies there."""
 
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(
+            f"{path}: {reason}; put a good copy of it back, or give the run's command again: where the answers that lie"
+            " there fit the job, it goes on and writes a new one"
+        )
+        self.reason = reason
+
 
 class RunLocked(UsageError):
     """Another process works on the run folder."""

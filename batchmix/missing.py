@@ -26,7 +26,9 @@ def check_same_run(job: Job, known: RunFile | None, held: Held) -> None:
                 f"{origin.path}: is of the run of another job, {origin.job!r}; this one is {job.name!r}; choose another"
                 " --out"
             )
-        if origin.rehearsal not in {None, job.provider.rehearsal}:
+        # Answers of before don't say where they came from; without a run.json a rehearsal is kept away from them.
+        unknown = origin.rehearsal is None and known is None and job.provider.rehearsal
+        if unknown or origin.rehearsal not in {None, job.provider.rehearsal}:
             who = "by rehearsal" if origin.rehearsal else "by a real provider"
             raise RunError(
                 f"{origin.path}: was filled {who}, and rehearsed answers never mix with real ones; choose another"
@@ -54,7 +56,8 @@ def refuse_missing(found: list[Missing], root: Path) -> None:
     words = [word for one in found if one.answers or one.more for word in one.words]
     count = f"{least}" if least == most else f"{least} to {most}" if least else f"up to {most}"
     more = f"; and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
+    said = "answer that was there is" if most == 1 else "answers that were there are"
     raise RunError(
-        f"{root}: {count} answers that were there are missing: {'; '.join(words[:_SHOWN])}{more}. Put the files back;"
+        f"{root}: {count} {said} missing: {'; '.join(words[:_SHOWN])}{more}. Put the files back;"
         " or add --update to ask for these answers again, or choose another folder with --out"
     )

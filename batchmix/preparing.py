@@ -100,15 +100,15 @@ def _refuse_own_files(job: Job, layout: Layout) -> None:
 def _known(layout: Layout, held: Held) -> RunFile | None:
     """Return `run.json`, or None where there is none, or where what lies in the folder must do without it."""
     try:
-        known = layout.read_run()
+        known, why = layout.read_run(), "is missing"
+        if known is not None and not layout.run_is_whole():
+            known, why = None, "was damaged or changed, its checksum does not hold"
     except RunUnreadable as error:
         if not held.holds_any:
             raise
-        known, why = None, str(error)
-    else:
-        why = f"{layout.run_json}: is missing"
-    if known is None and held.holds_any:
-        _logger.warning("%s; it is written anew from the job and the answers that are there", why)
+        known, why = None, error.reason
+    if known is None and (held.holds_any or layout.run_json.exists()):
+        _logger.warning("%s: %s; it is written anew from the job and the answers that are there", layout.run_json, why)
     return known
 
 

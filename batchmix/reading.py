@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import logging
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -19,10 +20,12 @@ from batchmix.send.prices import Prices
 from batchmix.store.batch_files import write_batch_files
 from batchmix.store.export import Carried, Export
 from batchmix.store.held import Held
+from batchmix.store.parts import list_parts
 from batchmix.store.rundir import Layout, RunFile, run_folders
 from batchmix.store.schema import RESULT_COLUMNS, part_schema
 from batchmix.store.view import View, read_view
 
+_logger = logging.getLogger(__name__)
 _SHOWN = 5
 """So many runs are named where none is like what was asked for."""
 
@@ -116,9 +119,12 @@ def prices_of(run: RunFile) -> Prices:
 
 
 def _run_file(folder: Path) -> RunFile:
-    run = Layout(folder).read_run()
+    layout = Layout(folder)
+    run = layout.read_run()
     if run is None:
         raise no_run(folder)
+    if not layout.run_is_whole():
+        _logger.warning("%s: was damaged or changed, its checksum does not hold", layout.run_json)
     return run
 
 
@@ -127,6 +133,11 @@ def no_run(folder: Path, root: Path | None = None) -> RunError:
 
     `root` is given where the name of a job would do too: its runs are looked for there.
     """
+    if list_parts(Layout(folder).data) or Layout(folder).journals():
+        return RunError(
+            f"{folder}: has no run.json, but answers lie there; the command that made the run goes on with them, and"
+            " writes it anew"
+        )
     inside = run_folders(folder)
     places = (root, folder.parent) if root else (folder.parent,)
     found = inside or list(dict.fromkeys(path for place in places for path in run_folders(place)))

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from batchmix.cli import cli
-from batchmix.errors import PartDamaged, RunError
+from batchmix.errors import BatchmixError, JobError, PartDamaged, RunError
 from tests.conftest import Bench
 
 
@@ -144,7 +144,7 @@ def test_answers_that_are_missing_in_journals_are_asked_again_on_request_only(ho
     interrupted(bench)
     assert len(journals(bench)) > 1
     JOURNAL_LOSSES[how](bench)
-    refused(bench, "answers that were there are missing", "journal/")
+    refused(bench, "missing: ", "journal/", "--update")
     bench.run(update=True, canary=1)  # agreed to, and not finished
     bench.run()
     assert ids(bench) == [f"r{number}" for number in range(25)]
@@ -158,7 +158,7 @@ def test_what_was_lost_after_a_kill_is_told_as_far_as_anybody_can_know(bench: Be
     kept = [path.read_bytes() for path in journals(bench)]
     path = journals(bench)[0]
     flip(path, path.read_bytes().index(b"chatcmpl"))
-    refused(bench, "up to 1 answers that were there are missing", path.name)
+    refused(bench, "up to 1 answer that was there is missing", path.name)
     path.write_bytes(kept[0])
     path.unlink()
     refused(bench, "up to 10 answers", "is missing")
@@ -202,7 +202,14 @@ OTHERS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut", "empty"])
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda text: text[: len(text) // 2],
+    "empty": lambda _: b"",
+    "changed": lambda text: text.replace(b'"rehearsal": false', b'"rehearsal": true'),
+}
+
+
+@pytest.mark.parametrize("damage", ["missing", *DAMAGES])
 @pytest.mark.parametrize("left", ["parts", "journals"])
 def test_the_guards_hang_on_what_lies_there(damage: str, left: str, bench: Bench) -> None:
     if left == "parts":
@@ -215,7 +222,7 @@ def test_the_guards_hang_on_what_lies_there(damage: str, left: str, bench: Bench
     if damage == "missing":
         path.unlink()
     else:
-        path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"")
+        path.write_bytes(DAMAGES[damage](whole))
     kept = answered(bench)
     mine = dict(bench.settings)
     for settings, words in OTHERS.values():
@@ -274,22 +281,86 @@ def test_a_damaged_ledger_is_no_reason_to_stop_where_nothing_is_missing(run: Ben
     refused(run, "5 answers that were there are missing")
 
 
-def test_readers_name_what_they_cannot_read(run: Bench, tmp_path: Path) -> None:
-    def call(*words: str) -> tuple[int, str, str]:
+def call(*words: str) -> tuple[int | None, str]:
+    """Give a command in this process; return its exit code, None for an error, and all that it says."""
+    with contextlib.chdir(Path(words[1]).parent):
         done = CliRunner().invoke(cli, words, standalone_mode=False)
-        return done.return_value, done.stdout, done.stderr
+    assert done.exception is None or isinstance(done.exception, BatchmixError), done.exception
+    return done.return_value if done.exception is None else None, f"{done.output} {done.exception}"
 
+
+def test_readers_name_what_they_cannot_read_and_give_the_rest(run: Bench) -> None:
+    run.settings["eval"] = {"target": "n", "scorers": [{"kind": "includes"}]}
+    run.run()
+    damage_page(part(run, 0), "raw")
     part(run, 1).write_bytes(part(run, 1).read_bytes()[:-9])
     part(run, 2).unlink()
-    with contextlib.chdir(tmp_path):
-        code, out, _ = call("status", str(run.out))
-        assert (code, "part-00001.parquet: is damaged" in out, "part-00002.parquet: is missing" in out) == (
-            1,
-            True,
-            True,
-        )
-        code, out, err = call("export", str(run.out), "all.jsonl")
-        assert (code, "10 rows" in out) == (1, True)
-        assert "part-00001.parquet: is damaged" in err
-        assert "part-00002.parquet: is missing" in err
-        assert len((tmp_path / "all.jsonl").read_text().splitlines()) == 10
+    out, file = str(run.out), run.root / "all.jsonl"
+    damaged, missing = "part-00001.parquet: is damaged", "part-00002.parquet: is missing"
+    code, said = call("status", out)
+    assert (code, damaged in said, missing in said) == (1, True, True)
+    code, said = call("export", out, str(file))
+    assert (code, "part-00000.parquet: is damaged, 10 of its 10" in said, damaged in said, missing in said) == (
+        1,
+        True,
+        True,
+        True,
+    )
+    assert file.read_text() == ""
+    code, said = call("eval", out)
+    assert (code, "scores of the rest would mislead" in said) == (None, True)
+    run.run(update=True)
+    part(run, 1).write_bytes(part(run, 0).read_bytes())
+    code, said = call("export", out, str(file))
+    assert (code, "part-00001.parquet: holds the rows of shard 0" in said) == (1, True)
+    assert [json.loads(line)["row"] for line in file.read_text().splitlines()] == [*range(10), *range(20, 25)]
+    code, said = call("report", out)
+    assert (code, "part-00001.parquet: holds the rows of shard 0" in said) == (1, True)
+    assert (run.out / "report.html").exists()
+
+
+@pytest.mark.parametrize("damage", ["missing", *DAMAGES])
+def test_readers_say_in_a_sentence_what_is_wrong_with_a_run_json(damage: str, run: Bench) -> None:
+    run.settings["eval"] = {"target": "n", "scorers": [{"kind": "includes"}]}
+    run.run()
+    path = run.out / "run.json"
+    whole = path.read_bytes()
+    path.unlink() if damage == "missing" else path.write_bytes(DAMAGES[damage](whole))
+    for words in (("status",), ("export",), ("eval",), ("report",)):
+        code, said = call(*words, str(run.out), *[str(run.root / "out.csv")] * (words == ("export",)))
+        if damage == "changed":
+            assert code == 0
+        else:
+            assert code is None
+            assert "run.json" in said
+            assert "command" in said
+
+
+def test_other_runs_damaged_answers_are_not_reused(run: Bench, tmp_path: Path) -> None:
+    damage_page(part(run, 1), "request_hash")
+    run.settings |= {"reuse": {"from": [str(run.out)]}, "output": {"path": str(tmp_path / "next"), "shard_rows": 10}}
+    asked = run.standin.asked()
+    with pytest.raises(JobError, match=r"reuse.from: .*part-00001\.parquet: is damaged"):
+        run.run()
+    assert run.standin.asked() == asked
+
+
+def test_a_rehearsal_is_kept_away_from_answers_that_do_not_say_who_gave_them(run: Bench) -> None:
+    """As parts of before don't."""
+    for path in (run.out / "data").iterdir():
+        table, footer = pq.read_table(path), json.loads(pq.read_metadata(path).metadata[b"batchmix.part"])
+        for name in ("rehearsal", "shard_rows", "job"):
+            del footer[name]
+        kept = {key: value for key, value in (table.schema.metadata or {}).items() if key != b"batchmix.part"}
+        with pq.ParquetWriter(path, table.schema.with_metadata(kept)) as writer:
+            writer.write_table(table)
+            writer.add_key_value_metadata({b"batchmix.part": json.dumps(footer).encode()})
+    for name in ("ledger.jsonl", "run.json", "summary.json"):
+        (run.out / name).unlink()
+    asked = run.standin.asked()
+    mine = run.settings["provider"]
+    run.settings["provider"] = {"base_url": "rehearsal:?latency=0"}
+    refused(run, "rehearsed answers never mix with real ones")
+    run.settings["provider"] = mine
+    assert run.run().totals.ok == 25
+    assert run.standin.asked() == asked

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from batchmix.store.ledger import Ledger
 from batchmix.store.lock import lock_holder
 
 _VERSION = 1
+_CHECKSUM = b',\n "crc": "'
 _JOURNAL_NAME = re.compile(r"([0-9]{5,})-([0-9]{3,})\.jsonl")
 
 
@@ -131,7 +133,7 @@ class Layout:
         except NotADirectoryError:
             raise RunError(f"{self.root}: is a file; the output is a folder") from None
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise RunUnreadable(f"{self.run_json}: can't be read: {error}") from error
+            raise RunUnreadable(self.run_json, f"can't be read: {error}") from error
         if run.version != _VERSION:
             raise RunError(f"{self.run_json}: was written by another version of batchmix ({run.batchmix})")
         return run
@@ -143,17 +145,23 @@ class Layout:
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return {}
 
+    def run_is_whole(self) -> bool:
+        """Return whether `run.json`, which can be read, is as it was written, as far as it says."""
+        text, found, crc = self.run_json.read_bytes().rpartition(_CHECKSUM)
+        return not found or crc[:8] == b"%08x" % zlib.crc32(text)
+
     def write_run(self, run: RunFile) -> None:
-        """Replace `run.json`. Raises `NoSpace`."""
-        self._replace(self.run_json, msgspec.to_builtins(run))
+        """Replace `run.json`; its last key is a checksum of what stands before it. Raises `NoSpace`."""
+        text = self._text(msgspec.to_builtins(run)).removesuffix(b"\n}\n")
+        replace_file(self.run_json, text + _CHECKSUM + b'%08x"\n}\n' % zlib.crc32(text))
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Replace `summary.json`. Raises `NoSpace`."""
-        self._replace(self.summary_json, summary)
+        replace_file(self.summary_json, self._text(summary))
 
-    def _replace(self, path: Path, value: dict[str, Any]) -> None:
+    def _text(self, value: dict[str, Any]) -> bytes:
         text = json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-        replace_file(path, self.redacted(text))
+        return self.redacted(text)
 
 
 def run_folders(root: Path) -> list[Path]:

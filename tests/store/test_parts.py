@@ -1,0 +1,99 @@
+"""A part is read as it was written, or not at all."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from batchmix.errors import PartDamaged
+from batchmix.store.parts import Sealing, list_parts, open_part, read_part, seal_part, whole_groups
+from batchmix.store.schema import RESULT_SCHEMA, PartFooter, Seal, part_schema
+from batchmix.store.totals import Totals
+
+ROWS = 40
+
+
+def rows(first: int, count: int) -> pa.RecordBatch:
+    found = [
+        {"row": row, "custom_id": f"r{row}", "model": "m", "sample": 0, "status": "ok", "response": f"answer {row}",
+         "prompt_tokens": row, "attempts": 1, "maybe_billed": 0, "request_hash": f"{row:032x}", "raw": f'{{"id":{row}}}'}
+        for row in range(first, first + count)
+    ]  # fmt: skip
+    return pa.RecordBatch.from_pylist(found, schema=RESULT_SCHEMA)
+
+
+@pytest.fixture
+def part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A part of two row groups."""
+    monkeypatch.setattr("batchmix.store.parts._GROUP_ROWS", ROWS // 2)
+    path, noted = tmp_path / "part-00003.parquet", []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        yield rows(0, ROWS // 2)
+        yield rows(ROWS // 2, ROWS // 2)
+
+    footer = PartFooter(3, 0, ROWS, "digest", "columns", Totals(ok=ROWS), rehearsal=False, shard_rows=ROWS)
+    schema = part_schema(pa.schema([pa.field("custom_id", pa.string())]), "job")
+
+    def note(said: PartFooter, seal: Seal) -> None:
+        assert not path.exists()  # told before it is there
+        noted.append((said, seal))
+
+    seal_part(path, tmp_path, schema, batches(), Sealing(lambda: None, lambda: footer, note))
+    found, seal = read_part(path)
+    assert noted == [(footer, seal)]
+    assert (found.job, found.shard, seal.size) == ("job", 3, path.stat().st_size)
+    assert list_parts(tmp_path) == {3: path}
+    return path
+
+
+def test_no_flipped_bit_is_read_as_other_data(part: Path) -> None:
+    whole, footer = pa.concat_tables(whole_groups(part, None, [])), read_part(part)
+    data = part.read_bytes()
+    random_, seen = random.Random(1), {"refused": 0, "left out": 0, "same": 0}
+    for _ in range(300):
+        at = random_.randrange(len(data) * 8)
+        flipped = bytearray(data)
+        flipped[at // 8] ^= 1 << at % 8
+        part.write_bytes(flipped)
+        damage: list[str] = []
+        try:
+            read = pa.concat_tables([*whole_groups(part, None, damage), whole.slice(0, 0)])
+            said = read_part(part)[0]
+        except PartDamaged:
+            seen["refused"] += 1
+            continue
+        assert said == footer[0]
+        seen["left out" if damage else "same"] += 1
+        kept = read["row"].to_pylist()
+        assert read.equals(whole.filter(pa.compute.is_in(whole["row"], pa.array(kept))))
+        assert damage or len(kept) == ROWS, at
+    assert seen["refused"] > 50
+    assert seen["left out"] > 25
+
+
+def test_row_groups_that_are_whole_are_kept(part: Path) -> None:
+    with pq.ParquetFile(part) as file:
+        column = file.metadata.row_group(0).column(RESULT_SCHEMA.names.index("raw"))
+    data = bytearray(part.read_bytes())
+    data[(column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size - 3] ^= 1
+    part.write_bytes(data)
+    damage: list[str] = []
+    kept = pa.concat_tables(whole_groups(part, None, damage))
+    assert kept["row"].to_pylist() == list(range(ROWS // 2, ROWS))
+    assert damage == [f"{part}: is damaged, {ROWS // 2} of its {ROWS} rows can't be read"]
+    assert sum(group.num_rows for group in whole_groups(part, ["row"], [])) == ROWS  # nobody asked for what is damaged
+    with pytest.raises(PartDamaged, match="is damaged"), open_part(part) as file:
+        file.read()
+
+
+@pytest.mark.parametrize("length", [0, 3, 11, 12, 200, -1, -8, -500])
+def test_a_part_that_is_cut_off_is_named(length: int, part: Path) -> None:
+    part.write_bytes(part.read_bytes()[:length])
+    with pytest.raises(PartDamaged, match=r"part-00003\.parquet: is damaged"):
+        read_part(part)
