@@ -120,31 +120,37 @@ def _map(column: pa.Array, kind: pa.DataType, leaf: _Leaf) -> pa.Array:
 
 
 def storable(kind: pa.DataType) -> pa.DataType:
-    """Return the type under which Parquet keeps a column and everything reads it: no views, and none of nulls alone."""
-    return pa.string() if Types.is_null(kind) else _without_views(kind)
+    """Return the type under which Parquet keeps a column so that everything reads it.
+
+    That is one without views; without dictionaries inside of lists and structs, of which pyarrow can't read two row
+    groups at once; and not one of nulls alone.
+    """
+    if Types.is_null(kind):
+        return pa.string()
+    return kind if Types.is_dictionary(kind) else _plain(kind)
 
 
-def _without_views(kind: pa.DataType) -> pa.DataType:
+def _plain(kind: pa.DataType) -> pa.DataType:
     if Types.is_string_view(kind):
         return pa.string()
     if Types.is_binary_view(kind):
         return pa.binary()
-    if Types.is_run_end_encoded(kind):
-        return _without_views(kind.value_type)
+    if Types.is_run_end_encoded(kind) or Types.is_dictionary(kind):
+        return _plain(kind.value_type)
     if Types.is_struct(kind):
-        made = pa.struct([field.with_type(_without_views(field.type)) for field in kind])
+        made = pa.struct([field.with_type(_plain(field.type)) for field in kind])
     elif Types.is_map(kind):
-        key, item = (field.with_type(_without_views(field.type)) for field in (kind.key_field, kind.item_field))
+        key, item = (field.with_type(_plain(field.type)) for field in (kind.key_field, kind.item_field))
         made = pa.map_(key, item, kind.keys_sorted)
     elif is_list(kind):
-        made = _list_without_views(kind)
+        made = _plain_list(kind)
     else:
         return kind
     return kind if made == kind else made
 
 
-def _list_without_views(kind: pa.DataType) -> pa.DataType:
-    item = kind.value_field.with_type(_without_views(kind.value_type))
+def _plain_list(kind: pa.DataType) -> pa.DataType:
+    item = kind.value_field.with_type(_plain(kind.value_type))
     if Types.is_fixed_size_list(kind):
         return pa.list_(item, kind.list_size)
     is_large = Types.is_large_list(kind) or Types.is_large_list_view(kind)

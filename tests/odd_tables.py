@@ -27,7 +27,7 @@ class OddTables:
         return pa.table({f"c{number}": self.column(self._dice.randint(0, 3), rows) for number in range(columns)})
 
     def column(self, depth: int, rows: int) -> pa.Array:
-        """Return a column, nested at most so deep."""
+        """Return a column, nested just so deep."""
         made = self._dice.choice([self._leaf] if depth == 0 else [self._struct, self._list, self._map, self._fixed])
         return made(rows) if made == self._leaf else made(depth, rows)
 

@@ -69,7 +69,9 @@ def test_views_and_nulls_are_stored_as_what_everything_reads() -> None:
     plain = pa.struct([("v", pa.string()), ("l", pa.list_(pa.binary()))])
     assert storable(pa.map_(pa.string_view(), inner)) == pa.map_(pa.string(), plain)
     assert storable(pa.null()) == pa.string()
-    for kind in (pa.dictionary(pa.int8(), pa.string()), pa.list_(pa.int8(), 2), _STRUCT, pa.decimal256(50, 1)):
+    words = pa.dictionary(pa.int8(), pa.string())
+    assert storable(pa.struct([("d", pa.list_(words))])) == pa.struct([("d", pa.list_(pa.string()))])
+    for kind in (words, pa.list_(pa.int8(), 2), _STRUCT, pa.decimal256(50, 1)):
         assert storable(kind) is kind
 
 

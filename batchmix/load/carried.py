@@ -141,8 +141,7 @@ def _from_values(told: Told | None, kinds: int) -> tuple[Any, Make]:
 def _from_column(told: Told | None, source: ParquetInput, name: str) -> tuple[Any, Make]:
     kind = source.column_type(name) if told is None else told.type
     try:
-        empty = pa.table({"c": pa.array([], kind)})
-        pq.write_table(empty.take(pa.array([], pa.int64())), io.BytesIO())
+        pq.write_table(pa.table({"c": pa.nulls(1, kind)}).take(pa.array([0])), io.BytesIO())
     except pa.ArrowException:
         raise InputError(
             f"the column {quoted(name)} is {shown_type(kind)}, which can't be written to Parquet. {telling(name)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_right
 from collections.abc import Collection, Iterator
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -203,8 +204,11 @@ def _file_batches(path: str, metadata: Any, start: int, schema: pa.Schema) -> It
     try:
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
             # Each thread that decodes would keep memory of its own; one is fast enough.
-            options = {"row_groups": groups, "columns": schema.names, "use_threads": False}
-            for batch in file.iter_batches(_batch_rows(metadata, groups), **options):
+            options = {"columns": schema.names, "use_threads": False}
+            rows = _batch_rows(metadata, groups)
+            # pyarrow can't join dictionaries inside of lists and structs, as those of two row groups are.
+            runs = [groups] if all(storable(kind) is kind for kind in schema.types) else [[one] for one in groups]
+            for batch in chain.from_iterable(file.iter_batches(rows, row_groups=run, **options) for run in runs):
                 if start >= batch.num_rows:
                     start -= batch.num_rows
                     continue
