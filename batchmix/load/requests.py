@@ -14,10 +14,11 @@ from batchmix.endpoints import CHAT, EMBEDDINGS
 from batchmix.errors import Next
 from batchmix.job import Model
 from batchmix.load.asking import Asking
+from batchmix.load.media import prompt_tokens
 from batchmix.load.streaming import STREAMING, as_stream, streamed_choices
 from batchmix.load.template import BadRowError
 from batchmix.load.words import clean
-from batchmix.records import BYTES_PER_TOKEN, WRITES_NOTHING, Failure, Request, Unsendable
+from batchmix.records import WRITES_NOTHING, Failure, Request, Unsendable
 
 _MOST_TOKENS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _encoder = msgspec.json.Encoder()
@@ -49,7 +50,7 @@ class Maker:
         except BadRowError as error:
             return self.unsendable(index, str(error))
         most = 0 if path.endswith(WRITES_NOTHING) else most_tokens(body) if asking.own_params else self._most
-        tokens = max(1, len(sent) // BYTES_PER_TOKEN)
+        tokens = prompt_tokens(body, len(sent))
         inputs = inputs_of(body) if path == EMBEDDINGS else 0
         return [
             Request(index, model.name, sample, hash_, path, sent, tokens, most, streamed, line, inputs)

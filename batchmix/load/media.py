@@ -1,0 +1,158 @@
+"""How many tokens a request's prompt may have: text by its bytes, pictures, sound and files by what they are.
+
+Pictures follow OpenAI's published rule (platform.openai.com/docs/guides/images-vision, "Calculating costs"): 85 tokens,
+and 170 for each tile of 512 pixels of the picture, scaled into 2048 by 2048 and then to 768 on its shorter side. Sound
+is ten tokens a second there; a page of a PDF is some 2,000 with its picture (docs.anthropic.com, "PDF support"). Other
+models count otherwise: what answers tell of their usage corrects all estimates as they come.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from batchmix.records import BYTES_PER_TOKEN
+
+_BASE, _TILE = 85, 170
+_UNSEEN = (1024, 1024)
+"""Of a picture whose size is not to be had: it stands behind an address, or in a format of its own."""
+_HEAD = 1 << 18
+"""So many bytes of a picture are looked at: in a JPEG other data may stand before its size."""
+_AUDIO_PER_S, _AUDIO_BYTES_PER_S = 10, 16_000
+"""Of MP3 and the like, at 128 kbit/s."""
+_PAGE, _PAGE_BYTES = 2000, 50_000
+"""Of a file whose pages can't be counted."""
+_FILM_BYTES_PER_TOKEN = 1000
+_PAGES = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
+_DATA_URL = re.compile(r"data:([^;,]{0,100})[^,]{0,200},", re.IGNORECASE)
+_HOLDERS = ("image_url", "input_audio", "audio_url", "video_url", "file", "source")
+"""Keys of a part under which what it holds may stand."""
+_KEYS = ("url", "data", "file_data", "image_url", "audio_url", "video_url", "file_url", "text")
+_KINDS = ("image", "audio", "video", "file", "document")
+_encoder = msgspec.json.Encoder()
+
+
+def prompt_tokens(body: dict[str, Any], size: int) -> int:
+    """Return an estimate for a body that is `size` bytes long as it is sent."""
+    asked = body.get("messages") or body.get("input") or body.get("prompt")
+    if type(asked) is list:
+        if type(asked[0]) is int or (type(asked[0]) is list and asked[0] and type(asked[0][0]) is int):
+            return _ids(asked) + max(0, size - len(_encoder.encode(asked))) // BYTES_PER_TOKEN
+        for message in asked:
+            if type(message) is dict and type(message.get("content")) is list:
+                return _with_parts(asked, size)
+    return max(1, size // BYTES_PER_TOKEN)
+
+
+def _ids(asked: list[Any]) -> int:
+    """Return how many token ids there are, in one list or several."""
+    return sum(len(each) if type(each) is list else 1 for each in asked)
+
+
+def _with_parts(asked: list[Any], size: int) -> int:
+    tokens = 0
+    for part in _parts(asked):
+        held = [part, *(inner for name in _HOLDERS if type(inner := part.get(name)) is dict)]
+        texts = [text for inner in held for name in _KEYS if type(text := inner.get(name)) is str]
+        data = max(texts, key=len, default="")
+        size -= len(data.encode("utf-8", "replace"))
+        found = _DATA_URL.match(data)
+        elsewhere = not found and ("://" in data[:20] or len(data) < 100)
+        named = " ".join(str(inner.get(name, "")) for inner in held for name in ("media_type", "format", "filename"))
+        kind = (found[1] if found else named).lower() + str(part["type"])
+        data = "" if elsewhere else data[found.end() :] if found else data
+        tokens += _media_tokens(kind, data, low=any(inner.get("detail") == "low" for inner in held))
+    return max(1, max(0, size) // BYTES_PER_TOKEN + tokens)
+
+
+def _parts(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield the parts that are no text, wherever they stand in messages."""
+    if type(value) is list:
+        for inner in value:
+            yield from _parts(inner)
+    elif type(value) is dict:
+        kind = value.get("type")
+        if type(kind) is str and any(name in kind for name in _KINDS) and "content" not in value:
+            yield value
+        elif type(value.get("content")) is list:
+            yield from _parts(value["content"])
+
+
+def _media_tokens(kind: str, data: str, *, low: bool) -> int:
+    """Return what a part may count; `data` is in base64 (or text), empty where it stands elsewhere."""
+    size = len(data) * 3 // 4
+    if "image" in kind:
+        return _BASE if low else _picture(*(_pixels(_decoded(data[: _HEAD * 4 // 3])) or _UNSEEN))
+    if "audio" in kind:
+        return math.ceil(_seconds(_decoded(data[:64]), size) * _AUDIO_PER_S)
+    if "video" in kind:
+        return size // _FILM_BYTES_PER_TOKEN
+    if "text/" in kind or "plain" in kind:
+        return size // BYTES_PER_TOKEN
+    pages = len(_PAGES.findall(_decoded(data))) if "pdf" in kind or data.startswith("JVBERi") else 0
+    return _PAGE * (pages or max(1, math.ceil(size / _PAGE_BYTES)))
+
+
+def _decoded(data: str) -> bytes:
+    try:
+        return base64.b64decode(data[: len(data) // 4 * 4])
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _picture(width: int, height: int) -> int:
+    shrunk = min(1.0, 2048 / max(width, height))
+    shrunk *= min(1.0, 768 / (min(width, height) * shrunk))
+    tiles = math.ceil(width * shrunk / 512) * math.ceil(height * shrunk / 512)
+    return _BASE + _TILE * max(1, tiles)
+
+
+def _pixels(head: bytes) -> tuple[int, int] | None:
+    """Return width and height by the beginning of a PNG, JPEG, GIF or WebP file; None for what can't be one."""
+    found = (0, 0)
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        found = _number(head[16:20]), _number(head[20:24])
+    elif head.startswith((b"GIF87a", b"GIF89a")):
+        found = _number(head[7:5:-1]), _number(head[9:7:-1])
+    elif head.startswith(b"\xff\xd8"):
+        found = _jpeg(head)
+    elif head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        found = _webp(head)
+    return found if all(found) else None
+
+
+def _jpeg(head: bytes) -> tuple[int, int]:
+    """Return what stands in the frame header (ITU T.81, B.2.2), behind however many other segments."""
+    at = 2
+    while at + 9 <= len(head) and head[at] == 0xFF:
+        marker = head[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return _number(head[at + 7 : at + 9]), _number(head[at + 5 : at + 7])
+        at += 1 if marker == 0xFF else 2 + max(2, _number(head[at + 2 : at + 4]))
+    return 0, 0
+
+
+def _webp(head: bytes) -> tuple[int, int]:
+    """Return what stands in the first chunk (RFC 9649): lossy, lossless or extended."""
+    if head[12:16] == b"VP8X":
+        return 1 + _number(head[26:23:-1]), 1 + _number(head[29:26:-1])
+    if head[12:16] == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    return _number(head[27:25:-1]) & 0x3FFF, _number(head[29:27:-1]) & 0x3FFF
+
+
+def _number(data: bytes) -> int:
+    return int.from_bytes(data, "big")
+
+
+def _seconds(head: bytes, size: int) -> float:
+    """Return how long a sound is: a WAV file says how many bytes are a second."""
+    rate = int.from_bytes(head[28:32], "little") if head[:4] == b"RIFF" and head[8:12] == b"WAVE" else 0
+    return size / (rate or _AUDIO_BYTES_PER_S)
