@@ -290,3 +290,29 @@ def test_no_run_takes_from_another_what_is_read_as_less_than_whole_now(
     provider.asked.clear()
     assert bench.run().totals.reused == 1
     assert sorted(provider.asked) == [0, 2, 3]
+
+
+KINDS = {
+    "/v1/chat/completions": "choice_error null_choice detail 200_code 429_words object empty_error unasked",
+    "/v1/responses": "failed queued no_output incomplete",
+    "/v1/embeddings": "few_vectors turned_vectors",
+}  # fmt: skip
+ONCE = {"object", "empty_error", "unasked", "incomplete", "turned_vectors"}
+"""They are answers."""
+
+
+def test_the_stand_in_plays_them(bench: Bench) -> None:
+    """Each once, and then it answers plainly; what it blocks or can't do is the row's own."""
+    kinds = [(url, kind) for url, names in KINDS.items() for kind in names.split()]
+    kinds += [("/v1/chat/completions", kind) for kind in ("blocked", "500_row")]
+    asked = [{"messages": [{"role": "user", "content": f"[[rehearsal:{kind}x1]]"}]} if "chat" in url else {"input": [f"[[rehearsal:{kind}x1]]", "b"] if "embed" in url else f"[[rehearsal:{kind}x1]]"} for url, kind in kinds]  # fmt: skip
+    lines = [{"url": url, "body": {"model": "m", **body}} for (url, _), body in zip(kinds, asked, strict=True)]
+    bench.source.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    bench.settings["input"] = {"path": str(bench.source)}
+    bench.run(keep_going=True)
+    found = {kind: (row["status"], row["attempts"]) for (_, kind), row in zip(kinds, bench.rows(), strict=True)}
+    assert found == {
+        kind: ("rejected", 1) if kind in {"blocked", "500_row"} else ("ok", 1 if kind in ONCE else 2)
+        for _, kind in kinds
+    }
+    assert bench.rows()[[kind for _, kind in kinds].index("object")]["response"] == '{"city": "Zürich"}'

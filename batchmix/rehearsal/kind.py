@@ -102,6 +102,8 @@ class Kind(msgspec.Struct, frozen=True):
     retry: Retry = Retry.NONE
     refuses: str = ""
     """The cap's parameter that this refuses; a request with another gets a plain answer."""
+    endpoint: str = ""
+    """The only one that plays it; empty: whichever can."""
     late: bool = True
     """Whether it takes the latency; refusals at the door do not."""
 
@@ -112,6 +114,8 @@ class Kind(msgspec.Struct, frozen=True):
 
     def plays(self, asked: Asked) -> bool:
         """Whether a request can get this; one that can't gets a plain answer."""
+        if self.endpoint:
+            return asked.endpoint == self.endpoint
         if self.group is Group.STREAMS:
             return asked.streams
         if self.reshape or self.recode or self.endless_bytes:

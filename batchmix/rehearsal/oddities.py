@@ -93,6 +93,32 @@ def one_choice(body: Json, asked: Asked) -> Json:
     return {**body, "choices": body["choices"][:1]}
 
 
+def ended_by_error(body: Json, asked: Asked) -> Json:
+    """End each choice with an error, as OpenRouter does."""
+    error = {"code": 502, "message": "Upstream error"}
+    return {**body, "choices": [{**choice, "finish_reason": "error", "error": error} for choice in body["choices"]]}
+
+
+def incomplete(body: Json, asked: Asked) -> Json:
+    """Say of a response that its cap was reached."""
+    return {**body, "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
+
+
+def turned(name: str) -> Reshape:
+    """Return a reshape that turns a list round."""
+    return lambda body, asked: {**body, name: body[name][::-1]}
+
+
+def shorter(name: str) -> Reshape:
+    """Return a reshape that takes the last item from a list."""
+    return lambda body, asked: {**body, name: body[name][:-1]}
+
+
+def only(**fields: object) -> Reshape:
+    """Return a reshape that puts other fields in the place of all."""
+    return lambda body, asked: fields
+
+
 def dated_model(body: Json, asked: Asked) -> Json:
     """Name another model than was asked for."""
     return {**body, "model": f"{asked.model}-2026-03-05"}
@@ -121,6 +147,11 @@ def claude_usage(body: Json, asked: Asked) -> Json:
 
 def _plain_usage(body: Json) -> Json:
     return {name: body["usage"][name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+
+
+def streamed(body: Json) -> bytes:
+    """Write it as the one event of a stream."""
+    return b"data: " + _encode(body) + b"\n\ndata: [DONE]\n\n"
 
 
 def huge(body: Json) -> bytes:
