@@ -16,13 +16,15 @@ run is raised:
     │   ├── BudgetSpent       nothing more fits under the job's own cap
     │   ├── InputChanged      the input is no longer what was scanned
     │   ├── PartDamaged       a finished part can no longer be read
-    │   └── NoSpace           the disk is full
+    │   ├── NoSpace           the disk is full
+    │   └── DiskError         a file can't be read or written
     └── Interrupted           exit 130 or 143, after draining; the same command resumes
 """
 
 from __future__ import annotations
 
 import enum
+import errno
 
 
 class Next(enum.Enum):
@@ -112,6 +114,26 @@ class PartDamaged(Stopped):
 
 class NoSpace(Stopped):
     """The disk is full; all that was answered is kept."""
+
+
+class DiskError(Stopped):
+    """The system refuses to read or write a file of the run; all that was answered is kept."""
+
+
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""The ways in which a system says that nothing more can be written."""
+
+
+def disk_error(error: OSError, path: object = None) -> Stopped:
+    """Return what a system says of a file as an error for a person: which file, why, and what to do."""
+    place = path or error.filename
+    where = f"{place}: " if place else ""
+    if error.errno in NO_SPACE:
+        return NoSpace(
+            f"no space left for {place or 'what is to be written'}; make room and start the same command again"
+        )
+    reason = error.strerror or str(error) or type(error).__name__
+    return DiskError(f"{where}can't be read or written: {reason}; mend that and start the same command again")
 
 
 class Interrupted(BatchmixError):

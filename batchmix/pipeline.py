@@ -13,6 +13,7 @@ import logging
 import time
 from pathlib import Path
 
+from batchmix import signals
 from batchmix.arrow import set_up_arrow
 from batchmix.balance import Balance, shortage
 from batchmix.canary import draw_canary
@@ -32,6 +33,7 @@ _logger = logging.getLogger(__name__)
 __all__ = ["Options", "exit_code", "run"]
 
 
+@signals.named()
 def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
     """Bring a run as far as it goes, and return what stands in its folder then.
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from batchmix.errors import BatchmixError, JobError, PartDamaged, RunUnreadable
+from batchmix.errors import JobError, PartDamaged, RunUnreadable
 from batchmix.job import REHEARSAL, Job
 from batchmix.load import Cut, Dataset, open_dataset
 from batchmix.load.files import STDIN, find_sources
@@ -20,6 +21,7 @@ from batchmix.rubrics import check_rubrics
 from batchmix.send.catalogue import Catalogue, read_catalogue
 from batchmix.send.classify import judge
 from batchmix.send.prices import Prices
+from batchmix.stopping import check_deadline
 from batchmix.store.held import Held
 from batchmix.store.reuse import Reusable
 from batchmix.store.rundir import Layout, RunFile
@@ -83,7 +85,7 @@ def prepare(job: Job, layout: Layout, spool: Path, options: Options, board: Boar
         _check_models(options.models, [model.name for model in work.models])
         work.run.prices = quotes.settled(work.models)
         reusable = _reusable(job)
-    except BatchmixError:
+    except BaseException:
         dataset.discard()
         raise
     return Ready(dataset, work, Prices(work.run.prices, work.models), reusable)
@@ -115,8 +117,11 @@ def _known(layout: Layout, held: Held) -> RunFile | None:
 def _input(job: Job, spool: Path, known: RunFile | None, cut: Cut, board: Board) -> Dataset:
     """Return the scanned input. Raises `InputError` or `JobError`."""
 
+    began = time.monotonic()
+
     def progress(rows: int) -> None:
         board.scanned = rows
+        check_deadline(job.timeouts, began)
 
     return open_dataset(
         job,

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
-from batchmix.errors import BatchmixError, InputError, RunError
+from batchmix.errors import InputError, RunError, Stopped, UsageError
 from batchmix.job import Job
 from batchmix.load import Cut, open_dataset
 from batchmix.resume import known_scan
@@ -87,7 +87,7 @@ def _carried_or_empty(run: RunFile, folder: Path, warnings: list[str]) -> Carrie
         """Yield a shard's carried columns, or nulls where the input is not what it was."""
         try:
             yield from _carried(run, job, folder, index)
-        except BatchmixError as error:
+        except (UsageError, Stopped) as error:
             warnings.append(f"shard {index}: the input's columns are left empty: {error}")
             first = index * run.shard_rows
             rows = min(run.shard_rows, run.rows - first)

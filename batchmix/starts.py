@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import signal
 import socket
 from collections.abc import Iterator
 
@@ -11,8 +13,11 @@ from batchmix.errors import BatchmixError, NoSpace
 from batchmix.resume import Work
 from batchmix.send.classify import judge
 from batchmix.send.prices import Prices
+from batchmix.signals import SignalExit
 from batchmix.store.rundir import Layout, Start, now_text
 from batchmix.store.view import View, read_view
+
+_logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -22,24 +27,35 @@ def recorded(work: Work, layout: Layout, prices: Prices, *, canary: bool) -> Ite
     work.run.starts.append(start)
     layout.ledger.append(*work.news)  # first: what was agreed to is not asked about again
     layout.write_run(work.run)
-    code, reason = 0, "only the canary was sent" if canary else ""
+
+    def end(code: int | None, reason: str) -> None:
+        view = read_view(layout.root, judge, prices)
+        start.ended_at, start.reason = now_text(), reason
+        start.exit_code = exit_code(view) if code is None else code
+        layout.ledger.append(*view.left)
+        layout.write_run(work.run)
+        view.run = work.run
+        layout.write_summary(view.summary())
+
     try:
         yield
-    except BatchmixError as error:
-        code, reason = error.exit_code, str(error)
-        raise
     except BaseException as error:
-        code, reason = 1, type(error).__name__
+        try:
+            end(*_outcome(error))
+        except Exception as another:  # noqa: BLE001 - why the run ended is what counts
+            _logger.warning("how this start ended could not be written down: %s", another)
         raise
-    finally:
-        with contextlib.suppress(NoSpace):
-            view = read_view(layout.root, judge, prices)
-            start.ended_at, start.reason = now_text(), reason
-            start.exit_code = code if code or canary else exit_code(view)
-            layout.ledger.append(*view.left)
-            layout.write_run(work.run)
-            view.run = work.run
-            layout.write_summary(view.summary())
+    with contextlib.suppress(NoSpace):
+        end(0 if canary else None, "only the canary was sent" if canary else "")
+
+
+def _outcome(error: BaseException) -> tuple[int, str]:
+    """Return exit code and reason of what ended a start."""
+    if isinstance(error, SignalExit):
+        error = error.named()
+    if isinstance(error, BatchmixError):
+        return error.exit_code, str(error)
+    return 128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1, type(error).__name__
 
 
 def exit_code(view: View) -> int:

@@ -12,6 +12,7 @@ from batchmix.errors import Interrupted, Stopped
 from batchmix.job import Timeouts
 from batchmix.records import Board
 from batchmix.send.halt import Halt
+from batchmix.signals import taken
 
 _DRAIN_SHARE = 0.1
 """Of the time to a deadline, at the most, is for what is in flight to end."""
@@ -20,26 +21,15 @@ _DRAIN_SHARE = 0.1
 @contextlib.contextmanager
 def interrupts(halt: Halt, board: Board) -> Iterator[None]:
     """Let the first SIGINT, SIGTERM or SIGHUP drain, and the second cut."""
-    loop = asyncio.get_running_loop()
 
-    def interrupted(number: int) -> None:
+    def interrupted(number: signal.Signals) -> None:
         if halt.stopping.is_set():
             halt.cutting.set()
         board.phase = "draining"
-        halt.stop(Interrupted(f"interrupted by {signal.Signals(number).name}", number))
+        halt.stop(Interrupted(f"interrupted by {number.name}", number))
 
-    signals = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else nohup wants it to live on
-        signals.append(signal.SIGHUP)
-    before = {number: signal.getsignal(number) for number in signals}
-    for number in signals:
-        loop.add_signal_handler(number, interrupted, number)
-    try:
+    with taken(interrupted):
         yield
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
-            signal.signal(number, before[number])
 
 
 @contextlib.contextmanager
@@ -55,7 +45,7 @@ def deadline(timeouts: Timeouts, began: float, halt: Halt, board: Board) -> Iter
 
     def stop() -> None:
         board.phase = "draining"
-        halt.stop(Stopped(f"the deadline of {job_s:g} s (timeouts.job_s) has come"), drain_s)
+        halt.stop(_has_come(job_s), drain_s)
 
     loop = asyncio.get_running_loop()
     left_s = began + job_s - time.monotonic()
@@ -65,3 +55,13 @@ def deadline(timeouts: Timeouts, began: float, halt: Halt, board: Board) -> Iter
         yield
     finally:
         timer.cancel()
+
+
+def check_deadline(timeouts: Timeouts, began: float) -> None:
+    """Raise `Stopped` where the job's deadline has come before anything could be sent."""
+    if timeouts.job_s is not None and time.monotonic() - began > timeouts.job_s:
+        raise _has_come(timeouts.job_s)
+
+
+def _has_come(job_s: float) -> Stopped:
+    return Stopped(f"the deadline of {job_s:g} s (timeouts.job_s) has come")

@@ -10,13 +10,12 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from types import FrameType
 
 import click
 
-from batchmix import __version__
-from batchmix.cli.output import complain, shield
-from batchmix.errors import BatchmixError, Interrupted
+from batchmix import __version__, signals
+from batchmix.cli.output import complain, lost_output, make_total, shield
+from batchmix.errors import BatchmixError, disk_error
 
 _COMMANDS = {
     "run": "Run a job, or go on with it.",
@@ -76,13 +75,16 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    sys.exit(_main())
+    with signals.raised():
+        make_total()
+        try:
+            code = _main()
+        except signals.SignalExit as error:  # while it was said how it ended
+            code = error.named().exit_code
+        sys.exit(code or lost_output())
 
 
 def _main() -> int:
-    signal.signal(signal.SIGTERM, _interrupt)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else nohup wants it to live on
-        signal.signal(signal.SIGHUP, _interrupt)
     try:
         code = cli.main(sys.argv[1:] or ["--help"], standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -94,15 +96,19 @@ def _main() -> int:
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "batchmix"
         complain(f"{error.format_message()}\nTry {where} --help.")
         return 2
+    except signals.SignalExit as error:
+        complain(str(error.named()))
+        return error.named().exit_code
     except BatchmixError as error:
         complain(str(error))
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except click.Abort:
         complain("interrupted")
         return 128 + signal.SIGINT
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 128 + signal.SIGPIPE
+    except OSError as error:
+        found = disk_error(error)
+        complain(str(found))
+        return found.exit_code
     except Exception:  # noqa: BLE001 - the last resort, so that a traceback can't show a secret
         complain(f"this is a fault of batchmix; what was answered is kept\n{shield(traceback.format_exc())}")
         return 3
@@ -132,7 +138,3 @@ def _unknown_option(error: click.NoSuchOption) -> str:
                 return f"{error.option_name} stands after the command: batchmix {name} … {error.option_name} …"
     where = ctx.command_path if ctx else "batchmix"
     return f"{error.format_message()}\nTry {where} --help."
-
-
-def _interrupt(number: int, _: FrameType | None) -> None:
-    raise Interrupted(f"interrupted by {signal.Signals(number).name}", number)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from pathlib import Path
 
 from batchmix.amounts import usd
 from batchmix.canary import Forecast
 from batchmix.records import Board
+from batchmix.store.parts import list_parts
 from batchmix.store.rundir import Start
 from batchmix.store.totals import Totals
 from batchmix.store.view import View
@@ -112,16 +115,20 @@ def _headline(view: View) -> str:
 
 def _where(view: View) -> list[str]:
     data = _relative(view.layout.data)
-    if not any(view.layout.data.glob("*.parquet")):
-        return [_line("export", f"batchmix export {_relative(view.layout.root)} answers.parquet")]
+    if not list_parts(view.layout.data):
+        return [_line("export", shlex.join(["batchmix", "export", _relative(view.layout.root), "answers.parquet"]))]
+    code = f"import pyarrow.parquet as pq; print(pq.read_table({data!r}))"
     return [
         _line("data", data),
-        _line("read it", f'python -c "import pyarrow.parquet as pq; print(pq.read_table({data!r}))"'),
+        _line("read it", shlex.join([sys.executable or "python", "-c", code])),
     ]
 
 
 def _relative(path: Path) -> str:
-    relative = os.path.relpath(path)
+    try:
+        relative = os.path.relpath(path)
+    except OSError:  # the working directory is gone
+        return str(path)
     return relative if len(relative) < len(str(path)) else str(path)
 
 

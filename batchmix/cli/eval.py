@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from batchmix import signals
 from batchmix.cli.options import Choice, LocalPath, verbose_option
 from batchmix.cli.output import complain, keep_secret, log_to_stderr, say, say_json
 from batchmix.errors import Interrupted, JobError, Stopped
@@ -86,7 +87,8 @@ def evaluated(root: Path, asking: Asking, scorers: list[Asked], progress: str) -
     judged = any(score is None for _, score in scorers)
     with shown(asking.board, progress if judged else "none"):
         try:
-            metrics = evaluate(root, asking, scorers)
+            with signals.named():
+                metrics = evaluate(root, asking, scorers)
         except (Stopped, Interrupted):
             complain("the run itself is whole; the same command goes on with its evaluation")
             raise

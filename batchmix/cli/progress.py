@@ -29,7 +29,12 @@ def shown(board: Board, mode: str) -> Iterator[None]:
         return
     over = threading.Event()
     show = _bar if mode == "bar" else _lines
-    thread = threading.Thread(target=show, args=(board, over), daemon=True)
+
+    def watch() -> None:
+        with contextlib.suppress(OSError, ValueError):  # the terminal is gone
+            show(board, over)
+
+    thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
         yield

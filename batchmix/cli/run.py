@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from batchmix import pipeline
     from batchmix.cli.eval import Conclusion
     from batchmix.evaluate.scoring import Asked
+    from batchmix.store.view import View
 
 
 @click.command("run")
@@ -65,8 +67,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     secrets = read_secrets(job.provider, os.environ)
     keep_secret(secrets)
     _warn_of_plain_http(job.provider.base_url)
-    from batchmix import pipeline, reading
-    from batchmix.cli.closing import closing_lines
+    from batchmix import pipeline
     from batchmix.cli.progress import shown
 
     scorers = _scorers(job, source)
@@ -76,28 +77,44 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
         return Stopped.exit_code
     board = Board()
     began = time.monotonic()
+    view: View | None
     with shown(board, options["progress"]):
         try:
             view = pipeline.run(job, secrets, asked, board)
         except UsageError:
             raise
         except BatchmixError as error:
-            stopped = error
-            view = reading.look(Path(job.output.path))
+            stopped, view = error, _what_is_there(Path(job.output.path))
     for warning in board.warnings:
         complain(warning)
     if not options["as_json"]:
-        for line in closing_lines(view, board, time.monotonic() - began):
-            say(line)
+        _say_how_it_stands(view, board, time.monotonic() - began)
     conclusion = _evaluated(job, secrets, scorers, options["progress"]) if stopped is None else None
-    if options["as_json"]:
+    if options["as_json"] and view is not None:
         say_json(view.summary() | ({"evaluation": conclusion.record} if conclusion else {}))
     elif conclusion:
         say("\n".join(["", *conclusion.lines]))
-    if stopped is None:
+    if stopped is None and view is not None:
         return max(pipeline.exit_code(view), conclusion.exit_code if conclusion else 0)
+    assert stopped is not None
     complain(f"{stopped}\n{_how_to_go_on(stopped)}: {_same_command()}")
     return stopped.exit_code
+
+
+def _what_is_there(folder: Path) -> View | None:
+    """Return how a run stands that was stopped, or None where it had not begun."""
+    from batchmix import reading
+
+    with contextlib.suppress(BatchmixError, OSError):  # why it was stopped is what counts
+        return reading.look(folder)
+    return None
+
+
+def _say_how_it_stands(view: View | None, board: Board, elapsed_s: float) -> None:
+    from batchmix.cli.closing import closing_lines
+
+    for line in closing_lines(view, board, elapsed_s) if view else ():
+        say(line)
 
 
 def _asked(options: dict[str, Any]) -> pipeline.Options:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from batchmix.cli.options import Choice, LocalPath, verbose_option
-from batchmix.cli.output import complain, log_to_stderr
+from batchmix.cli.output import complain, log_to_stderr, say_exactly
 from batchmix.redact import read_secrets
 from batchmix.schedule.units import Kind
 
@@ -46,7 +46,7 @@ def command(paths: tuple[Path, ...], **options: Any) -> int:
     if options["printed"]:
         place = Place(Path.cwd(), state)
         units = [unit(Kind(options["printed"]), job, place) for job in scheduled_jobs(list(paths))]
-        click.echo("\n".join(units), nl=False)
+        say_exactly("\n".join(units))
         return 0
     jobs = scheduled_jobs(list(paths))
     for scheduled in jobs:

@@ -278,4 +278,11 @@ def _output_path(template: str, name: str, date: datetime.date) -> str:
 
     if not template.strip():
         raise JobError("output.path: is empty")
-    return absolute(checked_local(re.sub(r"\{(\w*)\}", value, template), "output.path"), Path.cwd(), "output.path")
+    path = absolute(checked_local(re.sub(r"\{(\w*)\}", value, template), "output.path"), Path.cwd(), "output.path")
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise JobError("output.path: is not UTF-8; choose another folder with --out") from None
+    if "\0" in path:
+        raise JobError("output.path: holds a NUL character; choose another folder with --out")
+    return path

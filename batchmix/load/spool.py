@@ -139,6 +139,8 @@ def _writing(root: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise NoSpace("no space left to spool the input; make room and start the same command again") from error
+            raise NoSpace(
+                f"no space left to spool the input in {shown(str(root))}; make room and start the same command again"
+            ) from error
         reason = clean(error.strerror or str(error))
         raise InputError(f"{shown(str(root))}: the input can't be spooled there: {reason}") from error

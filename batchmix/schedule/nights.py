@@ -1,7 +1,8 @@
 """Which night of a job is to be run now: pure logic between what has been and the time.
 
 A night that was begun is ended before another begins. Of nights that were missed, only the latest is made up. A night
-is over when its run ended by itself, or died three times without anyone's doing.
+is over when its run ended by itself, or died three times without anyone's doing. A run that was stopped before it had
+begun, as by a full disk, is tried again until it has, or the next night is due.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from batchmix.cron import Schedule
 VERSION = 1
 _FINAL = frozenset({0, 1, 2, 3})
 """Exit codes of a run that ended by itself; those above 127, and below 0, are of a signal."""
+STOPPED = 3
+"""The exit code of a run that was stopped early."""
 _MOST_DEATHS = 3
 _KEPT = 1_000
 
@@ -76,9 +79,14 @@ class History(msgspec.Struct):
         return max(_utc(self.since), _utc(self.nights[-1].due)) if self.nights else _utc(self.since)
 
 
-def end(night: Night, code: int, now: datetime.datetime, *, stopping: bool) -> None:
-    """Note how a start of a night ended, by its return code as `subprocess` gives it."""
+def end(night: Night, code: int, now: datetime.datetime, *, stopping: bool, again: bool = False) -> None:
+    """Note how a start of a night ended, by its return code as `subprocess` gives it.
+
+    `again`: there is no run yet, and time to try again.
+    """
     night.exit_code = code if code >= 0 else 128 - code
+    if night.exit_code == STOPPED and again:
+        return
     if night.exit_code not in _FINAL and not stopping:
         night.deaths += 1
     if night.exit_code in _FINAL or night.deaths >= _MOST_DEATHS:

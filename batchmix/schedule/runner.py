@@ -21,8 +21,9 @@ from batchmix.errors import Interrupted, JobError
 from batchmix.job import read_job
 from batchmix.schedule.book import Book, opened_book
 from batchmix.schedule.jobs import ScheduledJob
-from batchmix.schedule.nights import Night, end
+from batchmix.schedule.nights import STOPPED, Night, end
 from batchmix.schedule.telling import message, tell
+from batchmix.signals import taken
 
 _LONGEST_WAIT_S = 60.0
 """A machine that slept, or whose clock was set, is noticed within this."""
@@ -84,17 +85,8 @@ def _signals(keepers: list[_Keeper]) -> Iterator[list[signal.Signals]]:
         for keeper in keepers:
             keeper.stop(number)
 
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else nohup wants it to live on
-        numbers.append(signal.SIGHUP)
-    loop = asyncio.get_running_loop()
-    for number in numbers:
-        loop.add_signal_handler(number, pass_on, number)
-    try:
+    with taken(pass_on):
         yield received
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
 
 
 @contextlib.contextmanager
@@ -136,6 +128,10 @@ class _Keeper:
             due = self._book.history.due(self._job.schedule, self._way.now())
             if due is not None:
                 worst = max(worst, await self._night(due))
+                if self._not_begun and self._way.once:
+                    break
+                if self._not_begun:
+                    await self._wait()
             elif self._way.once:
                 break
             else:
@@ -144,8 +140,8 @@ class _Keeper:
 
     async def _wait(self) -> None:
         now = self._way.now()
-        following = self._book.history.following(self._job.schedule, now)
-        if following != self._awaited:
+        following = None if self._not_begun else self._book.history.following(self._job.schedule, now)
+        if following != self._awaited and not self._not_begun:
             self._awaited = following
             self._way.say(f"{self._name}: the next night is due at {following or 'no time'}")
         left_s = (following - now).total_seconds() if following else _LONGEST_WAIT_S
@@ -155,15 +151,26 @@ class _Keeper:
     async def _night(self, due: datetime.datetime) -> int:
         night = self._book.history.begin(due, self._folder(due.date()), self._way.now())
         self._book.save()
-        again = f", start {night.starts}" if night.starts > 1 else ""
-        self._way.say(f"{self._name}: the night of {night.night} begins{again}: {night.folder}")
+        start = f", start {night.starts}" if night.starts > 1 else ""
+        self._way.say(f"{self._name}: the night of {night.night} begins{start}: {night.folder}")
         code = await self._run_to_end(night)
-        end(night, code, self._way.now(), stopping=self._stopping.is_set())
+        end(night, code, self._way.now(), stopping=self._stopping.is_set(), again=self._may_begin(night))
         self._book.save()
         over = "is over" if night.ended_at else "is not over"
         self._way.say(f"{self._name}: the night of {night.night} {over}: exit code {night.exit_code}")
         await self._tell_of_last()
-        return (night.exit_code or 0) if night.ended_at else 0
+        return (night.exit_code or 0) if night.ended_at or self._not_begun else 0
+
+    def _may_begin(self, night: Night) -> bool:
+        """Return whether a night has no run yet, and no later one is due."""
+        latest = self._job.schedule.latest(self._way.now())
+        return not Path(night.folder, "run.json").exists() and (latest is None or latest <= night.due)
+
+    @property
+    def _not_begun(self) -> bool:
+        """Whether the open night's run was stopped before it had begun; it is tried again after a while."""
+        night = self._book.history.open
+        return night is not None and night.exit_code == STOPPED
 
     async def _run_to_end(self, night: Night) -> int:
         call = [sys.executable, "-P", "-m", "batchmix", "run", str(self._job.path), "--date", night.night.isoformat()]

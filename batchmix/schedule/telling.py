@@ -34,10 +34,10 @@ def message(name: str, night: Night) -> bytes:
 
 def _summary(folder: str) -> dict[str, Any]:
     try:
-        summary: dict[str, Any] = json.loads(Layout(Path(folder)).summary_json.read_bytes()) if folder else {}
-    except (OSError, ValueError):
+        summary = json.loads(Layout(Path(folder)).summary_json.read_bytes()) if folder else {}
+    except (OSError, ValueError, RecursionError):
         return {}
-    return summary
+    return summary if isinstance(summary, dict) else {}
 
 
 async def tell(command: tuple[str, ...], told: bytes, most_s: float = TELLING_S) -> str:

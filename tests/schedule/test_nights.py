@@ -137,3 +137,13 @@ def test_a_history_keeps_its_last_thousand_nights() -> None:
         end(history.begin(now, "", now), 0, now, stopping=False)
     assert len(history.nights) == 1_000
     assert history.nights[-1].due == now
+
+
+def test_a_run_that_was_stopped_before_it_had_begun_is_tried_again() -> None:
+    """Until it has begun, or the next night is due."""
+    history = History(START)
+    night = history.begin(START, "runs/a", START)
+    end(night, 3, START + HOUR, stopping=False, again=True)
+    assert (history.open, night.exit_code, night.deaths) == (night, 3, 0)
+    end(night, 3, START + 24 * HOUR, stopping=False)
+    assert history.open is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -101,6 +102,24 @@ def test_a_run_that_is_killed_is_gone_on_with_at_once(nightly: Nightly) -> None:
     assert process.wait() == 0
     [night] = nightly.nights()
     assert (night["exit_code"], night["starts"], night["deaths"]) == (0, 2, 1)
+
+
+def test_a_night_whose_run_could_not_begin_goes_on_when_it_can(nightly: Nightly) -> None:
+    """The limit on file sizes stands in for a full disk."""
+    nightly.rows = 3
+    job = nightly.write()
+    rows = b"".join(json.dumps({"text": f"question {n}", "more": "x" * 1_000_000}).encode() + b"\n" for n in range(3))
+    (nightly.root / "rows.jsonl.gz").write_bytes(gzip.compress(rows))
+    job.write_text(job.read_text().replace("rows.jsonl", "rows.jsonl.gz"))
+    call = nightly.call("2026-03-10T06:00:00Z", job)
+    limited = ["sh", "-c", 'ulimit -f 1024; exec "$@"', "sh", *call]
+    assert subprocess.run(limited, check=False, capture_output=True).returncode == 3
+    [night] = nightly.nights()
+    assert (night["ended_at"], night["exit_code"], night["on_finish"]) == (None, 3, None)
+    assert not (nightly.root / "runs").exists()
+    assert nightly.once("2026-03-10T07:00:00Z", job).returncode == 0
+    assert nightly.ends() == [("2026-03-10", 0)]
+    assert nightly.standin.asked() == 3
 
 
 def test_it_stays_and_waits_and_a_signal_ends_it(nightly: Nightly) -> None:
