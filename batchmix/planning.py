@@ -78,6 +78,8 @@ class Plan(msgspec.Struct):
     """Answers for each row and model."""
     url: str
     headers: dict[str, str]
+    own_params: tuple[str, ...] = ()
+    """Columns that are sent as parameters of the rows' own."""
     requests: int = 0
     """Still to be sent."""
     different: int = 0
@@ -156,6 +158,7 @@ def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
             results=work.run.results,
             samples=job.samples,
             url=masked_url(job.provider.base_url),
+            own_params=ready.dataset.own_params,
             headers={"Content-Type": "application/json", **dict.fromkeys(job.provider.headers, MASK)},
         )
         if job.provider.api_key_env and not job.provider.rehearsal:

@@ -43,6 +43,7 @@ class Digests:
                 "samples": job.samples,
                 "path": job.provider.path,
                 **{key: column for key in ("model", "params") if (column := getattr(asked, key)) is not None},
+                **({"own": dataset.own_params} if dataset.own_params else {}),
             }
         )
         self.columns = _digest([str(dataset.carried_schema.remove_metadata()), asked.id, asked.columns])

@@ -127,6 +127,10 @@ def _lines(found: Any, judging: list[str]) -> list[str]:
         lines.append("               (samples: the n-th answer of a row is taken for the n-th of another)")
     different = f", {found.different:,} of them different" if found.requests > 1 else ""
     lines.append(f"  to send      {found.requests:,}{different}")
+    if found.own_params:
+        lines.append(
+            f"  own params   {', '.join(found.own_params)}, of each row (--set input.params='' leaves them out)"
+        )
     if found.rejected:
         lines.append(f"  rejected     {found.rejected:,} rows can't be asked, such as {found.rejected_example}")
     most = "with no bound" if found.max_tokens is None else f"at most {found.max_tokens:,}"

@@ -41,7 +41,10 @@ class Input(msgspec.Struct, frozen=True):
     model: str | None = None
     """The column that names each row's model, instead of the job."""
     params: str | None = None
-    """The column with an object of parameters of each row's own, which go before the job's."""
+    """The column with an object of parameters of each row's own, which go before the job's.
+
+    None: the columns beside `messages` that are called like parameters; empty: none.
+    """
     columns: tuple[str | Column, ...] | None = None
     """None carries all but the id, the Batch keys and an input run's result columns."""
 

@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from batchmix.endpoints import CHAT, READ, RESPONSES, endpoint_of
-from batchmix.errors import InputError, JobError
+from batchmix.errors import JobError
 from batchmix.job import Job, Model
 from batchmix.load.arrow_rows import asked_value
-from batchmix.load.naming import spelt
+from batchmix.load.conversations import BodyAsking, PlainAsking, given, missing_column
 from batchmix.load.streaming import streaming_problem
-from batchmix.load.template import BadRowError, Template, UndefinedError
+from batchmix.load.template import Template
 from batchmix.load.told import Told, told_columns, told_problem
 from batchmix.load.words import clean, column_list, kind_of, quoted
 
 BATCH_KEYS = frozenset({"custom_id", "method", "url", "body"})
 _NO_PATH = "can't be sent: url must be an API's path such as /v1/chat/completions"
-SYSTEM_CLASH = (
-    "input.system goes before a row's prompt, but the rows bring their own messages; take input.system out of the job,"
-    " or make the messages there: messages = [{role = …, content = …}, …]"
-)
 
 
 class Asking(Protocol):
-    """How rows become requests, in one of three modes."""
+    """How rows become requests, in one of four modes."""
 
     used: frozenset[str]
     """Columns that every row must have."""
     reads: frozenset[str] | None
     """All columns that are looked at; None: any."""
+    own: frozenset[str]
+    """Columns that are parameters of the row's own, beside its messages."""
     own_params: bool
     """Whether each row brings its own parameters, and not the job."""
     own_model: bool
@@ -64,14 +62,29 @@ def mode_of(job: Job, first: Mapping[str, Any]) -> str:
     """Return the mode for an input whose first row is given."""
     if templated(job):
         return "template"
-    return "batch" if "body" in first and first.keys() & {"custom_id", "method", "url"} else "plain"
+    if "body" in first and first.keys() & {"custom_id", "method", "url"}:
+        return "batch"
+    return "bodies" if names_models(job) and first.keys() >= {"model", "messages"} else "plain"
 
 
-def asking_for(job: Job, mode: str) -> Asking:
-    """Return how rows become requests in a mode. Raises `JobError`."""
-    modes: dict[str, Callable[[Job], Asking]] = {"template": TemplateAsking, "plain": PlainAsking, "batch": BatchAsking}
-    asking = modes[mode](job)
-    if job.input.model is not None or job.input.params is not None:
+def names_models(job: Job) -> bool:
+    """Return whether nothing but the rows can name the models."""
+    return not job.models and job.input.model is None
+
+
+def asking_for(job: Job, mode: str, columns: Collection[str] | None = None) -> Asking:
+    """Return how rows become requests in a mode; `columns` are those that there are, if it is known yet.
+
+    Raises `JobError`.
+    """
+    asking: Asking
+    if mode == "template":
+        asking = TemplateAsking(job)
+    elif mode == "batch":
+        asking = BatchAsking(job)
+    else:
+        asking = BodyAsking(job, columns) if mode == "bodies" else PlainAsking(job, columns)
+    if job.input.model is not None or job.input.params:
         if mode == "batch":
             raise JobError("input.model, input.params: the lines of an OpenAI Batch file bring theirs; take them out")
         asking = ColumnAsking(asking, job)
@@ -90,7 +103,7 @@ class ToldAsking:
     def __init__(self, asking: Asking, told: Mapping[str, Told]) -> None:
         self._kinds = told
         self.used, self.reads = asking.used, None if asking.reads is None else asking.reads | told.keys()
-        self.own_params, self.own_model = asking.own_params, asking.own_model
+        self.own, self.own_params, self.own_model = asking.own, asking.own_params, asking.own_model
         self.asked, self.model_of = asking.asked, asking.model_of
         self._problem = asking.problem
 
@@ -107,11 +120,11 @@ class ColumnAsking:
     def __init__(self, asking: Asking, job: Job) -> None:
         self._asking = asking
         self._model = job.input.model
-        self._params = job.input.params
+        self._params = job.input.params or None
         columns = {name for name in (self._model, self._params) if name is not None}
         self.used = asking.used | columns
         self.reads = None if asking.reads is None else asking.reads | columns
-        self.own_params = self._params is not None
+        self.own, self.own_params = asking.own, asking.own_params or self._params is not None
         self.own_model = self._model is not None
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
@@ -152,6 +165,7 @@ class ColumnAsking:
 class TemplateAsking:
     """The job's template makes the messages."""
 
+    own: frozenset[str] = frozenset()
     own_params = False
     own_model = False
     told = False
@@ -162,7 +176,7 @@ class TemplateAsking:
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
         """Return which column is missing, unless the template can do without."""
-        return None if self.used <= row.keys() else _missing_column(self._template, row)
+        return None if self.used <= row.keys() else missing_column(self._template, row)
 
     def asked(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
         """Return the body with the rendered messages."""
@@ -173,54 +187,10 @@ class TemplateAsking:
         return ""
 
 
-class PlainAsking:
-    """Rows bring `messages`, or a `prompt`."""
-
-    own_params = False
-    own_model = False
-    told = False
-
-    def __init__(self, job: Job) -> None:
-        self._system = Template(job.input) if job.input.system is not None else None
-        self.used = self._system.used if self._system else frozenset()
-        also = self._system.reads if self._system else frozenset()
-        self.reads = None if also is None else also | {"messages", "prompt"}
-
-    def problem(self, row: Mapping[str, Any]) -> str | None:
-        """Return what is wrong with `messages` or `prompt`, or which column `input.system` misses."""
-        messages = _given(row, "messages")
-        if messages is not None:
-            if self._system is not None:
-                raise InputError(SYSTEM_CLASH)
-            return messages_problem(messages)
-        prompt = row.get("prompt")
-        if prompt is None and "prompt" not in row and "messages" not in row:
-            return (
-                f"has neither messages nor prompt; it has {column_list(row)}. Name columns in a template, such as"
-                ' prompt = "{{ question }}"'
-            )
-        if prompt is not None and not isinstance(prompt, str):
-            return f"prompt is {kind_of(prompt)}; it must be text"
-        return None if self._system is None or self.used <= row.keys() else _missing_column(self._system, row)
-
-    def asked(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
-        """Return the body with the row's messages."""
-        messages = _given(row, "messages")
-        if messages is None:
-            prompt = row.get("prompt")
-            if prompt is None:
-                raise BadRowError(f"column {'prompt' if 'prompt' in row else 'messages'!r} is null")
-            messages = [*(self._system.render(row) if self._system else ()), {"role": "user", "content": prompt}]
-        return CHAT, {"model": model.id, "messages": messages, **model.params}
-
-    def model_of(self, row: Mapping[str, Any]) -> str:
-        """Return nothing: the job names the model."""
-        return ""
-
-
 class BatchAsking:
     """Rows are lines of an OpenAI Batch file."""
 
+    own: frozenset[str] = frozenset()
     own_params = True
     told = False
 
@@ -235,7 +205,7 @@ class BatchAsking:
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
         """Return what is wrong with the line."""
-        body = _given(row, "body")
+        body = given(row, "body")
         if not isinstance(body, dict):
             return f"is no Batch line: body is {kind_of(body) if 'body' in row else 'missing'}; it must be an object"
         if row.get("method") not in (None, "POST"):
@@ -253,7 +223,7 @@ class BatchAsking:
 
     def asked(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
         """Return the line's body as it is; a model of the job replaces the line's."""
-        body = _given(row, "body")
+        body = given(row, "body")
         path = _path_of(row.get("url")) or CHAT
         if self.own_model:
             return (path, body) if body["model"] == model.name else None
@@ -261,40 +231,7 @@ class BatchAsking:
 
     def model_of(self, row: Mapping[str, Any]) -> str:
         """Return what the line's body says."""
-        return str(_given(row, "body")["model"])
-
-
-def messages_problem(messages: Any) -> str | None:
-    """Return what is wrong with a row's `messages`."""
-    if not isinstance(messages, list):
-        return f"messages is {kind_of(messages)}; it must be a list of objects, each with a text as role"
-    if not messages:
-        return "messages is empty"
-    for message in messages:
-        if not isinstance(message, dict):
-            return f"messages holds {kind_of(message)}; it must be a list of objects, each with a text as role"
-        if not isinstance(message.get("role"), str):
-            return "messages holds a message without a text as role"
-    return None
-
-
-def _given(row: Mapping[str, Any], name: str) -> Any:
-    """Return `messages` or `body`, which may be JSON text, as in a table's cell."""
-    value = row.get(name)
-    return asked_value(value) if isinstance(value, str) else value
-
-
-def _missing_column(template: Template, row: Mapping[str, Any]) -> str | None:
-    """Return which column is missing; None where the template can be rendered without, as with `is defined`."""
-    try:
-        template.render(row)
-    except UndefinedError:
-        missing, meant = min(template.used - row.keys()), template.misspelt(row)
-        hint = f"; for {quoted(meant)} write {clean(spelt(meant), 100)}" if meant is not None else ""
-        return f"has no column {quoted(missing)}, which the template names; it has {column_list(row)}{hint}"
-    except BadRowError:
-        return None  # a matter of this row alone, which ends as rejected
-    return None
+        return str(given(row, "body")["model"])
 
 
 def _path_of(url: Any) -> str | None:

@@ -16,6 +16,7 @@ from batchmix.errors import InputError
 from batchmix.job import Column, Job
 from batchmix.load.asking import BATCH_KEYS
 from batchmix.load.kinds import settled_type
+from batchmix.load.own_params import LABELS, PARAMETERS
 from batchmix.load.parquet import Cursor, ParquetInput
 from batchmix.load.scan import Scan
 from batchmix.load.told import Told, told_columns
@@ -156,9 +157,13 @@ def _carried(told: Told | None, kind: pa.DataType, column: pa.Array) -> pa.Array
 
 
 def _default_columns(
-    names: Iterable[str], used: set[str | None], mode: str, reserved: frozenset[str], *, is_a_run: bool
+    names: list[str], used: set[str | None], mode: str, reserved: frozenset[str], *, is_a_run: bool
 ) -> list[Column]:
     left_out = used | (BATCH_KEYS if mode == "batch" else frozenset()) | (reserved if is_a_run else frozenset())
+    if mode == "bodies":
+        left_out |= {"model", "messages"} | PARAMETERS.keys() | LABELS.keys()
+    if mode == "plain" and "messages" in names:
+        left_out |= {"model"} & reserved  # of a request whose model the job replaces
     return [Column(name, name) for name in names if name not in left_out]
 
 

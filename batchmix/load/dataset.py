@@ -53,7 +53,7 @@ class Dataset:
         self._new_spool = new_spool
         self._parquet = ParquetInput(list(scan.paths)) if scan.format == "parquet" else None
         self._decode = decoder_of(scan.format)
-        self._asking = asking_for(job, scan.mode)
+        self._asking = asking_for(job, scan.mode, scan.kinds)
         check_reads(job, scan, self._asking.reads)
         self._carried = carried_columns(job, scan, self._parquet, reserved)
         self._parked: dict[tuple[str, str], Cursor] = {}
@@ -67,6 +67,11 @@ class Dataset:
     def rejected_rows(self) -> int:
         """Bad rows that were let through to be rejected one by one."""
         return self.scan.bad_rows
+
+    @property
+    def own_params(self) -> tuple[str, ...]:
+        """Columns that are sent as parameters of the rows' own."""
+        return tuple(sorted(self._asking.own))
 
     def prove(self) -> None:
         """Make sure that the carried columns can be made of each row, as far as no scan did. Raises `InputError`."""

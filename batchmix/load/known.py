@@ -8,7 +8,7 @@ import msgspec
 
 from batchmix.errors import InputError
 from batchmix.job import Job
-from batchmix.load.asking import asking_for, templated
+from batchmix.load.asking import asking_for, names_models, templated
 from batchmix.load.files import PARQUET, STDIN, Source, Stamp, file_digest, has_size
 from batchmix.load.jsonl import segments_digest
 from batchmix.load.parquet import ParquetInput
@@ -30,12 +30,18 @@ def fits(known: Scan, job: Job, cut: Cut) -> bool:
         return False
     if (known.mode == "template") != templated(job):
         return False
-    asking = asking_for(job, known.mode)
+    if known.mode in ("plain", "bodies") and (known.mode == "bodies") != names_models(job):
+        return False
+    asking = asking_for(job, known.mode, known.kinds)
     if known.mode == "plain" and job.input.system is not None and "messages" in known.kinds:
         return False
     if known.model_column != job.input.model or (asking.own_model and not known.models):
         return False
-    return asking.used <= set(known.used) and told_types(job).items() <= known.told.items()
+    return (
+        asking.used <= set(known.used)
+        and asking.own <= set(known.own)
+        and told_types(job).items() <= known.told.items()
+    )
 
 
 def refreshed(known: Scan, sources: tuple[Source, ...], stamps: tuple[Stamp | None, ...]) -> Scan | None:

@@ -95,7 +95,7 @@ class Opening:
     ) -> Scan:  # fmt: skip
         parquet = ParquetInput(list(paths)) if sources[0].format == PARQUET else None
         mode = mode_of(self._job, first_row(list(paths)) if parquet is None else dict.fromkeys(parquet.names))
-        asking = asking_for(self._job, mode)
+        asking = asking_for(self._job, mode, parquet.names if parquet is not None else None)
         findings = Findings(asking, reject=self._cut.reject)
         if parquet is None:
             labels, decode = [source.label for source in sources], decoder_of(sources[0].format)
@@ -127,6 +127,7 @@ class Opening:
             bad_rows=findings.bad_rows,
             model_column=self._job.input.model,
             told=told_types(self._job),
+            own=tuple(sorted(asking.own & kinds.keys())),
         )
 
 

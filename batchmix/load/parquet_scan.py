@@ -26,7 +26,7 @@ def scan_rows(
     source: ParquetInput, asking: Asking, mode: str, findings: Findings, rows: int, on_progress: Progress
 ) -> None:
     """Look at the first `rows` rows. Raises `InputError`."""
-    if mode == "plain" and rows:
+    if mode in ("plain", "bodies") and rows:
         _check_types(source)
     columns = columns_read(source, asking)
     each = _needs_each_row(source, asking, mode)

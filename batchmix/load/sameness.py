@@ -41,7 +41,7 @@ def check_reads(job: Job, scan: Scan, reads: frozenset[str] | None) -> None:
         if found := _meant(texts, scan.kinds, _BRACED):
             _logger.warning("the template holds %s as it stands; where the column is meant, write %s", *found)
         return
-    if scan.rows == 1 or job.input.model is not None or job.input.params is not None:
+    if scan.rows == 1 or job.input.model is not None or job.input.params:
         return
     found = _meant(texts, scan.kinds, _LOOSE)
     if found:

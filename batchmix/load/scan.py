@@ -57,7 +57,7 @@ class Scan(msgspec.Struct, frozen=True):
 
     format: str
     mode: str
-    """How rows become requests: `template`, `plain` or `batch`."""
+    """How rows become requests: `template`, `plain`, `bodies` or `batch`."""
     limit: int | None
     sources: tuple[Source, ...]
     """The files as they were given; a source with the path `-` is stdin."""
@@ -81,6 +81,8 @@ class Scan(msgspec.Struct, frozen=True):
     """Where rows name their models in a column."""
     told: dict[str, str] = {}
     """The types that values were checked to be of, by column."""
+    own: tuple[str, ...] = ()
+    """Columns that are parameters of the rows' own, and were checked in each."""
     proven: dict[str, str] = {}
     """Columns of Parquet that were read through, and what was made of them."""
 

@@ -239,7 +239,7 @@ def test_system_texts_messages_and_parquet_know_the_row_too(tmp_path: Path, spoo
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"a.b": ["x"], "big one": ["y"], "prompt": ["p"]}), path)
     job = make_job(path, system='{{ row["a.b"] }}')
-    asking = asking_for(job, "plain")
+    asking = asking_for(job, "plain", ["a.b", "big one", "prompt"])
     assert asking.reads == {"row", "a.b", "messages", "prompt"}
     (request,) = all_requests(open_rows(job, spool), job)
     assert json.loads(request.body)["messages"][0]["content"] == "x"

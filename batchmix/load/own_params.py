@@ -1,0 +1,109 @@
+"""The parameters that a row brings beside its messages, as in request bodies and in files for fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from batchmix.load.arrow_rows import asked_value
+from batchmix.load.jsonl import BadLineError, decode_value
+from batchmix.load.words import kind_of
+
+_TEXT, _LIST, _OBJECT, _NUMBER, _WHOLE, _SWITCH = (
+    "text",
+    "a list",
+    "an object",
+    "a number",
+    "a whole number",
+    "true or false",
+)
+PARAMETERS: Mapping[str, tuple[str, ...]] = {
+    "audio": (_OBJECT,),
+    "frequency_penalty": (_NUMBER,),
+    "function_call": (_TEXT, _OBJECT),
+    "functions": (_LIST,),
+    "logit_bias": (_OBJECT,),
+    "logprobs": (_SWITCH,),
+    "max_completion_tokens": (_WHOLE,),
+    "max_tokens": (_WHOLE,),
+    "modalities": (_LIST,),
+    "n": (_WHOLE,),
+    "parallel_tool_calls": (_SWITCH,),
+    "prediction": (_OBJECT,),
+    "presence_penalty": (_NUMBER,),
+    "reasoning_effort": (_TEXT,),
+    "response_format": (_OBJECT,),
+    "seed": (_WHOLE,),
+    "service_tier": (_TEXT,),
+    "stop": (_TEXT, _LIST),
+    "stream": (_SWITCH,),
+    "stream_options": (_OBJECT,),
+    "temperature": (_NUMBER,),
+    "tool_choice": (_TEXT, _OBJECT),
+    "tools": (_LIST,),
+    "top_logprobs": (_WHOLE,),
+    "top_p": (_NUMBER,),
+    "verbosity": (_TEXT,),
+    "web_search_options": (_OBJECT,),
+}
+"""What OpenAI's API takes in a chat request, and of what kinds (CreateChatCompletionRequest in its openapi.yaml).
+
+What only labels a request is not among them: a dataset's `user` or `metadata` is seldom meant for a provider.
+"""
+LABELS: Mapping[str, tuple[str, ...]] = {
+    "metadata": (_OBJECT,),
+    "prompt_cache_key": (_TEXT,),
+    "prompt_cache_retention": (_TEXT,),
+    "safety_identifier": (_TEXT,),
+    "store": (_SWITCH,),
+    "user": (_TEXT,),
+}
+"""The others, which are sent where rows are whole requests that name their models."""
+_KINDS = {**PARAMETERS, **LABELS}
+_CAPS = ("max_tokens", "max_completion_tokens")
+
+
+def own_problem(row: Mapping[str, Any], names: frozenset[str]) -> str | None:
+    """Return which of a row's own parameters is not what it should be."""
+    for name in sorted(names & row.keys()):
+        value = _value(name, row[name])
+        if value is not None and not any(_is(kind, value) for kind in _KINDS[name]):
+            return (
+                f"{name} is {kind_of(value)}; it goes with the row's messages as OpenAI's parameter of that name, which"
+                f" is {' or '.join(_KINDS[name])}. Where something else is meant: --set input.params='' leaves all out"
+            )
+    return None
+
+
+def with_own(params: Mapping[str, Any], row: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    """Return the job's parameters with a row's own before them."""
+    own = {name: value for name in row if name in names and (value := _value(name, row[name])) is not None}
+    if len(own.keys() & set(_CAPS)) == 1:  # the two say the same
+        params = {name: value for name, value in params.items() if name not in _CAPS}
+    return {**params, **own}
+
+
+def _value(name: str, value: Any) -> Any:
+    """Return a parameter out of a column: of text where a table's cells are, of a float where pandas made it one."""
+    kinds = _KINDS[name]
+    if isinstance(value, float) and _WHOLE in kinds and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and _TEXT not in kinds:
+        return _parsed(value.lower() if _SWITCH in kinds else value)
+    if isinstance(value, str):
+        return asked_value(value) if value.startswith(("{", "[")) else value
+    return asked_value(value)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return decode_value(text.encode())
+    except (BadLineError, UnicodeEncodeError):
+        return text
+
+
+def _is(kind: str, value: Any) -> bool:
+    is_a = {
+        _TEXT: str, _LIST: list, _OBJECT: dict, _NUMBER: int | float, _WHOLE: int, _SWITCH: bool,
+    }[kind]  # fmt: skip
+    return isinstance(value, is_a) and (kind == _SWITCH or not isinstance(value, bool))
