@@ -10,11 +10,13 @@ from typing import Any
 import msgspec
 
 from batchmix.records import Completion, Exchange, Failure
-from batchmix.send.classify import judge
+from batchmix.send.classify import UNREADABLE, judge
 from batchmix.send.stream import AnswerStream
+from batchmix.send.waits import wait_in_text
 from tests.send.streaming import PARIS, USAGE, chunk, events, said, usage
 
 _MOST_BYTES = 100_000
+_LEVELS = 300
 _CALL = {"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": '{"word": "é"}'}}
 _CHOICES: list[Any] = [
     {"index": 0, "message": {"role": "assistant", "content": "Paris 😀"}, "finish_reason": "stop"},
@@ -22,6 +24,13 @@ _CHOICES: list[Any] = [
     {"index": 0, "message": {"content": "", "reasoning_content": "hm", "refusal": None}, "finish_reason": "length", "logprobs": None},
     {"index": 0, "message": {"content": [{"type": "text", "text": "a"}], "reasoning_details": [{"summary": "b"}]}},
     {"index": 0, "text": "Paris", "finish_reason": "stop"},
+    {"index": 1, "message": None, "finish_reason": "content_filter"}, {"index": 0, "delta": {"content": {"a": 1}}, "finish_reason": "stop"},
+    {"index": 0, "message": {"content": "Par", "audio": {"transcript": "x"}, "function_call": _CALL["function"]}, "finish_reason": "error", "error": {"code": 502, "message": "x"}},
+]  # fmt: skip
+_OUTPUT: list[Any] = [
+    {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}], "content": [{"type": "reasoning_text", "text": "so"}]},
+    {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Paris"}, {"type": "refusal", "refusal": "no"}]},
+    {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
 ]  # fmt: skip
 _CHUNKS: list[Any] = [
     *PARIS, usage({"prompt_tokens": 0}), b"ping", chunk(finish="length", index=1),
@@ -34,14 +43,19 @@ ANSWERS: list[Any] = [
     {"id": "x", "object": "chat.completion", "model": "m", "choices": _CHOICES[:2], "usage": {**USAGE, "prompt_tokens_details": {"cached_tokens": 1}}},
     *({"model": "m", "choices": [choice], "usage": USAGE} for choice in _CHOICES),
     {"model": "m", "output": [{"type": "message", "content": [{"type": "output_text", "text": "Paris"}]}], "usage": {"input_tokens": 1}},
+    *({"model": "m", "status": status, "output": _OUTPUT, "error": None, "incomplete_details": {"reason": "max_output_tokens"}, "usage": {"input_tokens": 1, "output_tokens": 2, "output_tokens_details": {"reasoning_tokens": 1}}} for status in ("completed", "incomplete", "failed", "queued")),
+    {"model": "m", "choices": [], "usage": USAGE, "promptFeedback": {"blockReason": "SAFETY"}, "prompt_filter_results": [{"content_filter_results": {"hate": {"filtered": True}}}]},
+    {"message": "Service Unavailable", "code": 503, "error": {"message": "", "code": None}, "retry_after": 3},
+    {"object": "list", "data": [{"index": 1, "embedding": [0.1]}, {"index": 0, "embedding": "AACAPw=="}], "usage": {"prompt_tokens": 1}},
     {"object": "list", "data": [{"embedding": [0.1, -1e9]}], "usage": {"prompt_tokens": 1, "total_tokens": 1}},
     {"error": {"message": "Too many requests (tid: 2026)", "type": "rate_limit_error", "param": "", "code": 429}},
     {"error": "text"}, {"detail": [{"loc": ["body"], "msg": "field required"}]}, {"code": "c", "msg": "x"},
-    [{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "Please retry in 7.3s."}}],
+    [{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "Please retry in 7.3s.", "details": [{"retryDelay": "30s"}]}}],
 ]  # fmt: skip
 """As they really come, in all shapes that are read."""
-_NAMES = sorted({name for answer in (*ANSWERS, *_CHUNKS) if isinstance(answer, dict) for name in answer} | {"index", "delta", "message", "content", "finish_reason", "tool_calls", "function", "arguments", "prompt_tokens", "total_tokens", "cached_tokens", "completion_tokens_details", "text", "logprobs"})  # fmt: skip
+_NAMES = sorted({name for answer in (*ANSWERS, *_CHUNKS) if isinstance(answer, dict) for name in answer} | {"index", "delta", "message", "content", "finish_reason", "tool_calls", "function", "arguments", "prompt_tokens", "total_tokens", "cached_tokens", "completion_tokens_details", "text", "logprobs", "status", "reason", "type", "summary", "refusal", "audio", "function_call", "embedding", "blockReason", "retryDelay", "retry_after"})  # fmt: skip
 _TOKENS = [b"{", b"}", b"[", b"]", b'"', b",", b":", b"null", b"NaN", b"-Infinity", b"1e400", b"9" * 5000, b"\\ud800", b"\\u0000", b"\xff", b"\xef\xbb\xbf", b"\r", b"\n", b"\r\n\r\n", b"data: ", b"data: [DONE]\n\n", b": x\n", b"<html>", b'{"error":', b"\x1b[2J"]  # fmt: skip
+_NESTS = [(b"[", b"]"), (b'{"text":', b"}"), (b'[{"content":', b"}]"), (b'[0,"[",', b"]")]
 _ODD = [None, True, False, 0, -1, 2**63, 2**200, 1.5, float("nan"), float("inf"), "", "x", "\ud800", "\x00\x1b[31m", "stop", "null", [], {}]  # fmt: skip
 
 
@@ -77,9 +91,14 @@ def outcome_of(case: Case) -> str:
         ends = [stream.end() for stream in streams]
         assert ends[0] == ends[1] or any(stream.is_too_large for stream in streams), "the cuts made a difference"
         body, fault, message = ends[0].body, ends[0].fault, ends[0].fault_message
-    outcome = judge(Exchange(0, 0, 0.0, case.status, body, fault=fault, fault_message=message), case.path)
+    heard = Exchange(0, 0, 0.0, case.status, body, fault=fault, fault_message=message, inputs=case.choices)
+    outcome = judge(heard, case.path)
+    assert _deeper(_LEVELS, heard, case.path) == outcome, "it is judged otherwise from elsewhere"
+    wait_s = wait_in_text(body)
+    assert wait_s is None or 0 <= wait_s < 1e6
     if isinstance(outcome, Failure):
         assert outcome.message.isprintable(), "the message can't be shown"
+        assert outcome.message != UNREADABLE, "the judge has raised"
         assert outcome.type.isidentifier()
         return outcome.type
     assert isinstance(outcome, Completion)
@@ -88,6 +107,11 @@ def outcome_of(case: Case) -> str:
         assert text is None or text.encode() is not None
     assert all(number is None or 0 <= number < 2**63 for number in msgspec.structs.astuple(outcome.usage))
     return "answer"
+
+
+def _deeper(levels: int, heard: Exchange, path: str) -> Completion | Failure:
+    """Judge with so much less of the stack left."""
+    return _deeper(levels - 1, heard, path) if levels else judge(heard, path)
 
 
 def _case(dice: random.Random) -> Case:
@@ -165,8 +189,13 @@ def mutated(dice: random.Random, data: bytes) -> bytes:
             data[:last] + data[first:],
             data[:first],
             data[:first] + b"[" * dice.choice([50, 900, 20_000]) + data[first:],
+            data[:first] + _nested(dice.choice([50, 99, 101, 900]), dice.choice(_NESTS), data[first:last]) + data[last:],
         ])  # fmt: skip
     return data
+
+
+def _nested(levels: int, around: tuple[bytes, bytes], inner: bytes) -> bytes:
+    return around[0] * levels + (inner or b"0") + around[1] * levels
 
 
 def _pieces(dice: random.Random, data: bytes) -> tuple[bytes, ...]:

@@ -26,6 +26,8 @@ _UNFUNDED = re.compile(
     r"accounts that have not been recharged can only try|未充值.{0,20}(?:账户|账号|用户).{0,20}次", re.IGNORECASE
 )
 _LONGEST_TRAP = 600
+UNREADABLE = "the answer can't be read"
+"""What is said where the judge itself has raised."""
 
 
 def judge(exchange: Exchange, path: str = "/chat/completions") -> Completion | Failure:
@@ -39,7 +41,7 @@ def judge(exchange: Exchange, path: str = "/chat/completions") -> Completion | F
         raise
     except Exception as error:  # noqa: BLE001 - a journaled body that raises would lock its whole folder
         _logger.warning("an answer of %s can't be judged: %s", path, type(error).__name__)
-        return Failure(Next.RETRY, "bad_answer", "the answer can't be read", maybe_billed=True)
+        return Failure(Next.RETRY, "bad_answer", UNREADABLE, maybe_billed=True)
 
 
 def _judged(exchange: Exchange, path: str) -> Completion | Failure:
