@@ -1,4 +1,9 @@
-"""The answer in the `choices` of a completion, however oddly it is put."""
+"""The answer in the `choices` of a completion, however oddly it is put.
+
+The `openai` package hands out what stands in the first choice of the list, of whatever type. Here the choice with index
+0 counts, since lists come in other orders too; a content is always text, since it is a column; and what is said in
+parts, in a `delta`, as speech or in `text` beside an empty message is said all the same.
+"""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from batchmix.loose_json import read_json
+from batchmix.send.choices import says_anything
 from batchmix.send.complaints import find_complaint
 from batchmix.send.deltas import Deltas
 from batchmix.send.events import Events
@@ -119,7 +120,7 @@ class AnswerStream:
         chunk = read_json(data) if data.startswith(b"{") else None
         if not isinstance(chunk, dict):  # a plain word keeps a connection alive; a chunk that can't be read is a gap
             self._unreadable |= data.startswith(b"{") and not self._deltas.is_whole
-        elif chunk.get("error") or ("choices" not in chunk and find_complaint(data)):
+        elif says_anything(chunk.get("error")) or ("choices" not in chunk and find_complaint(data)):
             if not self._deltas.is_whole:  # what is whole was paid for, and nothing takes it back
                 self._error = data
         else:

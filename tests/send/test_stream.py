@@ -67,6 +67,7 @@ def test_a_whole_answer_is_an_ordinary_body() -> None:
         ([*said("x"), chunk(finish="stop"), usage(), ERROR], USAGE),
         ([*said("x"), chunk(finish="stop"), usage(), b'{"cut'], USAGE),
         ([b"ping", *said("x"), b"keep-alive", chunk(finish="stop"), usage(), DONE], USAGE),
+        ([*said("x"), chunk(error={"message": "", "code": None}), chunk(finish="stop"), usage(), DONE], USAGE),
     ],
     ids=[
         "no usage",
@@ -76,6 +77,7 @@ def test_a_whole_answer_is_an_ordinary_body() -> None:
         "an error after it",
         "nonsense after it",
         "plain words between",
+        "an error of nothing",
     ],
 )
 def test_finish_reasons_make_an_answer_whole_whatever_follows(chunks: list[object], expected: object) -> None:
