@@ -26,9 +26,12 @@ def check_same_run(job: Job, known: RunFile | None, held: Held) -> None:
                 f"{origin.path}: is of the run of another job, {origin.job!r}; this one is {job.name!r}; choose another"
                 " --out"
             )
-        # Answers of before don't say where they came from; without a run.json a rehearsal is kept away from them.
-        unknown = origin.rehearsal is None and known is None and job.provider.rehearsal
-        if unknown or origin.rehearsal not in {None, job.provider.rehearsal}:
+        if origin.rehearsal is None and known is None and job.provider.rehearsal:
+            raise RunError(
+                f"{origin.path}: does not say whether these answers were rehearsed, and rehearsed ones never mix with"
+                " real ones; put run.json back, or choose another folder with --out"
+            )
+        if origin.rehearsal not in {None, job.provider.rehearsal}:
             who = "by rehearsal" if origin.rehearsal else "by a real provider"
             raise RunError(
                 f"{origin.path}: was filled {who}, and rehearsed answers never mix with real ones; choose another"

@@ -214,8 +214,11 @@ class Resume:
         looked = held.journals.keys() | held.torn.keys()
         there = sum(footer.totals.ok for index, footer in footers.items() if index not in looked)
         there += sum(self._shard(index).answers for index in looked)
-        words = f"{self._layout.summary_json} knows of {known}, and {there} are there"
-        lost = Missing(max(0, known - there), 0, [*(word for one in found for word in one.words), words], None)
+        words = [f"{self._layout.summary_json} knows of {known}, and {there} are there"]
+        words += [word for one in found for word in one.words]
+        absent = set(range(len(self._dataset.scan.spans))) - footers.keys() - looked
+        words += [f"{part_path(self._layout.data, index)}: is missing" for index in sorted(absent)]
+        lost = Missing(max(0, known - there), 0, words, None)
         return [lost, *(msgspec.structs.replace(one, answers=0, more=0) for one in found)]
 
     def _compared(self, index: int) -> tuple[Shard, int, int]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Provider
+from tests.damaging import damage_page
 from tests.killing import command, fetch, results, write_rows
 
 
@@ -60,6 +61,14 @@ def limited(root: Path, url: str) -> None:
     begun(root, url, "--limit", "13")
 
 
+def bereft(root: Path, url: str) -> None:
+    """One part is gone, and a page of another damaged."""
+    begun(root, url)
+    data = root / "run" / "data"
+    (data / "part-00001.parquet").unlink()
+    damage_page(data / "part-00000.parquet", "raw")
+
+
 SCENES = {
     "a first run": Scene(fresh),
     "appended rows": Scene(appended),
@@ -67,6 +76,7 @@ SCENES = {
     "a limit that is lifted": Scene(limited),
     "a changed model": Scene(begun, more=("--model", "other", "--update")),
     "a changed prompt": Scene(begun, more=("--prompt", "Tell {{ text }}", "--update")),
+    "answers that are lost": Scene(bereft, more=("--update",)),
     "changed columns": Scene(begun, more=("--set", 'input.columns=["n"]', "--update")),
 }
 

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from batchmix.cli import cli
 from batchmix.errors import BatchmixError, JobError, PartDamaged, RunError
 from tests.conftest import Bench
+from tests.damaging import damage_page, flip
 
 
 @pytest.fixture
@@ -46,20 +47,6 @@ def answered(bench: Bench) -> dict[Path, bytes]:
 
 def ids(bench: Bench) -> list[str]:
     return [row["custom_id"] for row in bench.rows()]
-
-
-def flip(path: Path, at: int) -> None:
-    data = bytearray(path.read_bytes())
-    data[at] ^= 1
-    path.write_bytes(data)
-
-
-def damage_page(path: Path, column: str) -> None:
-    """Flip a bit of a column's last page, at its end."""
-    with pq.ParquetFile(path) as file:
-        found = file.metadata.row_group(0).column(file.schema_arrow.names.index(column))
-    start = found.dictionary_page_offset or found.data_page_offset
-    flip(path, start + found.total_compressed_size - 3)
 
 
 def refused(bench: Bench, *words: str, **options: Any) -> str:
@@ -251,7 +238,9 @@ def test_a_folder_of_before_is_held_against_its_summary(run: Bench) -> None:
     (run.out / "ledger.jsonl").unlink()
     kept = part(run, 1).read_bytes()
     part(run, 1).unlink()
-    refused(run, "10 answers that were there are missing", "summary.json knows of 25, and 15 are there")
+    refused(
+        run, "10 answers that were there are missing", "summary.json knows of 25, and 15 are there", "00001.parquet"
+    )
     part(run, 1).write_bytes(kept)
     asked = run.standin.asked()
     assert run.run().totals.ok == 25
@@ -360,7 +349,7 @@ def test_a_rehearsal_is_kept_away_from_answers_that_do_not_say_who_gave_them(run
     asked = run.standin.asked()
     mine = run.settings["provider"]
     run.settings["provider"] = {"base_url": "rehearsal:?latency=0"}
-    refused(run, "rehearsed answers never mix with real ones")
+    refused(run, "does not say whether these answers were rehearsed")
     run.settings["provider"] = mine
     assert run.run().totals.ok == 25
     assert run.standin.asked() == asked

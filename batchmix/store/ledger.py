@@ -19,9 +19,9 @@ from pathlib import Path
 
 import msgspec
 
-from batchmix.errors import NoSpace
+from batchmix.errors import NoSpace, RunError
 from batchmix.store.events import decode_with, encode_line
-from batchmix.store.files import NO_SPACE
+from batchmix.store.files import NO_SPACE, open_plain
 from batchmix.store.schema import PartFooter, Seal
 
 
@@ -104,7 +104,10 @@ class Ledger:
         self._lock = threading.Lock()
 
     def known(self) -> dict[int, Known]:
-        """Return what was last known of each shard. Damaged lines are passed over: what they said is not known."""
+        """Return what was last known of each shard. Damaged lines are passed over: what they said is not known.
+
+        Raises `RunError`.
+        """
         found: dict[int, Known] = {}
         for line in self._read().splitlines():
             entry = decode_with(_decoder, line)
@@ -122,9 +125,12 @@ class Ledger:
 
     def _read(self) -> bytes:
         try:
-            return self.path.read_bytes()
+            with open(open_plain(self.path, os.O_RDONLY), "rb") as file:  # noqa: PTH123 - no link is followed
+                return file.read()
         except FileNotFoundError:
             return b""
+        except OSError as error:
+            raise RunError(f"{self.path}: can't be read: {error.strerror}") from error
 
     def append(self, *entries: Entry, sync: bool = True) -> None:
         """Add lines, and bring them to the disk at once or with the next. Raises `NoSpace`."""
@@ -132,7 +138,7 @@ class Ledger:
             return
         lines = b"".join(map(encode_line, entries))
         with self._lock:
-            fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            fd = open_plain(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
             try:
                 _append(fd, lines)
                 if sync:

@@ -95,9 +95,12 @@ def whole_groups(path: Path, columns: list[str] | None, damage: list[str]) -> It
     Raises `PartDamaged` where nothing of it can be read.
     """
     with open_part(path) as part:
+        signed = CHECKSUM_KEY in (part.metadata.metadata or {})
         for group in range(part.num_row_groups):
             try:
                 found = part.read_row_group(group, columns=columns)
+                if not signed:  # by a version before: no checksum tells whether its texts still are any
+                    found.validate(full=True)
             except (OSError, pa.ArrowException):
                 rows = part.metadata.row_group(group).num_rows
                 damage.append(f"{path}: is damaged, {rows} of its {part.metadata.num_rows} rows can't be read")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,26 @@ def test_no_flipped_bit_is_read_as_other_data(part: Path) -> None:
         assert damage or len(kept) == ROWS, at
     assert seen["refused"] > 50
     assert seen["left out"] > 25
+
+
+def test_a_part_of_before_without_checksums_breaks_nobody_who_reads_it(part: Path) -> None:
+    table, footer = pq.read_table(part), pq.read_metadata(part).metadata[b"batchmix.part"]
+    with pq.ParquetWriter(part, table.schema, compression="none") as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({b"batchmix.part": footer})
+    assert pa.concat_tables(whole_groups(part, None, [])).equals(table)
+    data = part.read_bytes()
+    pages = len(data) - int.from_bytes(data[-8:-4], "little")
+    random_, damage = random.Random(2), []
+    for _ in range(200):
+        at = random_.randrange(pages * 8)
+        flipped = bytearray(data)
+        flipped[at // 8] ^= 1 << at % 8
+        part.write_bytes(flipped)
+        with contextlib.suppress(PartDamaged):
+            for group in whole_groups(part, None, damage):
+                group.to_pylist()
+    assert damage
 
 
 def test_row_groups_that_are_whole_are_kept(part: Path) -> None:

@@ -1,0 +1,22 @@
+"""Damage files as a bad disk does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+
+def flip(path: Path, at: int) -> None:
+    """Flip a bit of a byte."""
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def damage_page(path: Path, column: str) -> None:
+    """Flip a bit of a column's last page, at its end."""
+    with pq.ParquetFile(path) as file:
+        found = file.metadata.row_group(0).column(file.schema_arrow.names.index(column))
+    start = found.dictionary_page_offset or found.data_page_offset
+    flip(path, start + found.total_compressed_size - 3)
