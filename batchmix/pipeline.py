@@ -56,4 +56,4 @@ def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
             drop_stale(layout, ready.work.stale)
             if ready.work.shards:
                 send(Call(job, secrets, options, board, began), layout, ready)
-        return read_view(layout.root, judge, ready.prices)
+        return read_view(layout.root, judge, ready.prices, idle=True)

@@ -56,7 +56,8 @@ class LanePlan(msgspec.Struct):
         """Set what follows from the counts."""
         short, long = (self.prompt_tokens * share for share in _PROMPTS)
         if price:
-            self.least_usd = (short * price.input + self.requests * price.output) / 1e6
+            said = self.requests if self.max_tokens is None else min(self.requests, self.max_tokens)
+            self.least_usd = (short * price.input + said * price.output) / 1e6
             if self.max_tokens is not None:
                 self.most_usd = (long * price.input + self.max_tokens * price.output) / 1e6
         times = []

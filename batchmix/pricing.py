@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from threading import Thread
 
 from batchmix.errors import JobError
@@ -75,28 +74,24 @@ def spent(view: View, prices: Prices) -> tuple[float, float]:
 
     Answers and attempts whose usage nobody told are taken for what the purse took them for when they came; of what
     was never heard of again, each counts as an average answer, or by its request where there is no answer to go by.
+    It is never less than an earlier start came to: answers that have been replaced since were paid for too.
     """
     totals = view.totals
-    lost = Counter(model for _, model, _ in view.in_flight)  # of a process that was killed: this one has sent nothing
     usd = tokens = 0.0
     for model, cost in totals.costs.items():
         usd += cost.usd + cost.retries_usd + _dearest(prices.of(model), cost)
         unknown = cost.untold.tokens + cost.unpriced.tokens
         usd += prices.taken_for(model, unknown.prompt, unknown.completion)
-        usd += _lost_usd(cost, lost[model], prices.taken_for(model, cost.lost.prompt, cost.lost.completion))
+        known = cost.maybe_billed_usd
+        usd += prices.taken_for(model, cost.lost.prompt, cost.lost.completion) if known is None else known
         tokens += cost.retries_tokens + cost.untold.beside
     answers = totals.ok - totals.reused
-    each_tokens = totals.total_tokens / answers if answers else 0.0
-    unheard = (totals.maybe_billed + len(view.in_flight)) * each_tokens
+    unheard = totals.maybe_billed * totals.total_tokens / answers if answers else 0.0
     asked = sum(cost.lost.prompt + cost.lost.completion for cost in totals.costs.values())
     counted = sum(cost.untold.answers + cost.unpriced.answers for cost in totals.costs.values())
     usd += max(0, totals.unpriced - counted) * (totals.cost_usd or 0.0) / max(1, answers - totals.unpriced)
-    return usd, totals.total_tokens + tokens + (unheard or asked)
-
-
-def _lost_usd(cost: Cost, in_flight: int, by_requests: float) -> float:
-    known = cost.maybe_billed_usd
-    return by_requests if known is None else known + in_flight * cost.usd / cost.priced
+    tokens += totals.total_tokens + (unheard or asked)
+    return tuple(map(max, (usd, tokens), *(start.spent for start in view.run.starts)))
 
 
 def _dearest(price: Price | None, cost: Cost) -> float:

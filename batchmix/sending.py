@@ -70,6 +70,7 @@ class _Sending:
         self._ready = ready
         self._work = ready.work
         self._draws = ready.work.run.canary if call.options.canary else {}
+        self._cap: Purse | None = None
 
     async def run(self) -> None:
         # One thread seals while the other reads and syncs; each more would keep memory of its own.
@@ -92,6 +93,8 @@ class _Sending:
             _logger.info("%d of %d shards have work left", len(work.shards), len(self._ready.dataset.scan.spans))
             await self._run_lanes(self._course(client, shards, halt), most)
             board.phase = "sealing"
+        if self._cap is not None:
+            work.run.starts[-1].spent = self._cap.spent
         board.warnings.extend(shards.damage)
         if halt.reason:
             raise halt.reason
@@ -146,7 +149,8 @@ class _Sending:
         if self._job.budget == Budget():
             return None
         prices = self._ready.prices
-        purse = Purse(self._job.budget, spent(read_view(self._layout.root, judge, prices), prices), halt.stop)
+        before = spent(read_view(self._layout.root, judge, prices, idle=True), prices)
+        purse = self._cap = Purse(self._job.budget, before, halt.stop)
         return lambda model: LanePurse(purse, model, prices)
 
     def _blueprint(self) -> Blueprint:

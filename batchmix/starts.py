@@ -29,7 +29,7 @@ def recorded(work: Work, layout: Layout, prices: Prices, *, canary: bool) -> Ite
     layout.write_run(work.run)
 
     def end(code: int | None, reason: str) -> None:
-        view = read_view(layout.root, judge, prices)
+        view = read_view(layout.root, judge, prices, idle=True)
         start.ended_at, start.reason = now_text(), reason
         start.exit_code = exit_code(view) if code is None else code
         layout.ledger.append(*view.left)

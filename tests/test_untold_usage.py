@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 
 from batchmix import reading
-from batchmix.errors import BudgetSpent
+from batchmix.cli.closing import state_lines
+from batchmix.errors import BudgetSpent, Stopped
 from batchmix.pricing import spent
 from batchmix.store.view import View
 from tests.conftest import Bench
@@ -145,3 +147,40 @@ def test_embeddings_are_priced_by_their_prompt(bench: Bench, gateway: Gateway) -
     bench.settings["budget"] = {}
     assert bench.run().totals.ok == 60
     assert {(row["cost_usd"], row["completion_tokens"]) for row in bench.rows()} == {(0.001, 0)}
+
+
+def test_a_cap_counts_answers_that_were_replaced(job: Bench, gateway: Gateway) -> None:
+    gateway.usage = TOLD
+    job.write(10)
+    job.settings["budget"] = {"max_usd": 0.03}
+    job.run()
+    for number in range(3):
+        job.settings["input"]["prompt"] = f"Say {number} {{{{ text }}}}"
+        with contextlib.suppress(BudgetSpent):
+            job.run(update=True)
+    assert 0.8 * 0.03 < len(gateway.posts) * 0.0012 <= 0.03
+    assert account(job)[1] == pytest.approx(len(gateway.posts) * 0.0012)
+
+
+def test_what_was_cut_is_told_alike_by_the_summary_and_by_status(bench: Bench) -> None:
+    bench.write(6)
+    bench.standin.behave("latency=30")
+    bench.settings |= {"timeouts": {"job_s": 0.3, "drain_s": 0}, "prices": {"m": {"input": 1, "output": 2}}}
+    with pytest.raises(Stopped):
+        bench.run()
+    summary = json.loads((bench.out / "summary.json").read_text())
+    assert summary["maybe_billed"] == 6
+    assert reading.look(bench.out).summary() == summary
+
+
+def test_the_table_says_why_a_cost_is_not_known(job: Bench, gateway: Gateway) -> None:
+    gateway.usage = None
+    job.write(3)
+    job.run()
+    lines = "\n".join(state_lines(reading.look(job.out), None))
+    assert "unknown: 3 answers came without their usage" in lines
+    gateway.usage = TOLD
+    job.write(2, first=3)
+    job.run()
+    lines = "\n".join(state_lines(reading.look(job.out), None))
+    assert "$0.0024 (3 answers have no price, 3 of them for want of their usage)" in lines

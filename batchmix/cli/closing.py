@@ -61,9 +61,11 @@ def _after(certainty: str, cost_usd: float | None) -> str:
 
 def _cost_lines(totals: Totals) -> list[str]:
     """Return what the answers cost, by model where there are several."""
+    untold = sum(cost.untold.answers for cost in totals.costs.values())
     if totals.cost_usd is None:
-        return []
-    unpriced = f" ({totals.unpriced:,} answers have no price)" if totals.unpriced else ""
+        return [_line("cost", f"unknown: {untold:,} answers came without their usage")] if untold else []
+    why = f" have no price, {untold:,} of them for want of their usage" if untold else " have no price"
+    unpriced = f" ({totals.unpriced:,} answers{why})" if totals.unpriced else ""
     lines = [_line("cost", f"{usd(totals.cost_usd)}{unpriced}")]
     if len(totals.models) > 1:
         shares = [(model, cost.usd) for model, cost in totals.costs.items() if cost.priced]
@@ -150,7 +152,7 @@ def forecast_lines(found: Forecast) -> list[str]:
     lines += [f"  warning: {found.sameness}"] if found.sameness else []
     tokens, cost = found.completion_tokens, found.cost_usd
     if tokens is None:
-        return [*lines, "  These are too few to say what the rest will cost."]
+        return [*lines, "  Too few of them came with their usage to say what the rest will cost."]
     lines.append(f"The rest: {found.requests:,} requests (in brackets what 95 of 100 such forecasts hold)")
     lines.append(_line("answers", f"{tokens.estimate:,.0f} tokens ({tokens.low:,.0f} to {tokens.high:,.0f})"))
     known = cost and f"{usd(cost.estimate)} ({usd(cost.low)} to {usd(cost.high)})"

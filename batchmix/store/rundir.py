@@ -38,6 +38,8 @@ class Start(msgspec.Struct):
     """None while it runs, and for ever after a kill."""
     exit_code: int | None = None
     reason: str = ""
+    spent: tuple[float, float] = (0.0, 0.0)
+    """USD and tokens that a cap has counted up to its end, in all starts; nothing where there is no cap."""
     limited_by: dict[str, list[tuple[float, str]]] = {}
     """By model: from which second on what kept it from being faster; empty text: nothing but the answers themselves."""
     surplus_answers: int = 0

@@ -128,13 +128,16 @@ def _iso(ms: int | None) -> str | None:
     return None if ms is None else time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ms // 1000)) + f".{ms % 1000:03}Z"
 
 
-def read_view(root: Path, judge: Judge, price: Price) -> View:
-    """Return what stands in a run folder, also while another process works on it. Raises `RunError`."""
+def read_view(root: Path, judge: Judge, price: Price, *, idle: bool = False) -> View:
+    """Return what stands in a run folder, also while another process works on it. Raises `RunError`.
+
+    `idle` says that whoever holds it has nothing under way: requests without an end are lost.
+    """
     layout = Layout(root)
     run = layout.read_run()
     if run is None:
         raise RunError(f"{root}: is no run folder, it has no run.json")
-    view = View(layout, run, holder(layout), Totals(), [], [], [], [], [])
+    view = View(layout, run, None if idle else holder(layout), Totals(), [], [], [], [], [])
     sealed = layout.ledger.sealed()  # before what it knows of
     journals, parts = layout.journals(), list_parts(layout.data)
     for index in sorted(journals.keys() | parts.keys()):
