@@ -171,6 +171,8 @@ class Completion(msgspec.Struct, frozen=True, gc=False):
     finish_reason: str | None = None
     served_model: str | None = None
     usage: Usage = Usage()
+    choices: int = 1
+    """How many there were where the usage is not told; the others are in no column but `raw`."""
 
     @property
     def untold(self) -> bool:
@@ -190,7 +192,7 @@ class Completion(msgspec.Struct, frozen=True, gc=False):
             return Tokens(prompt, usage.completion_tokens)
         said = (self.response, self.reasoning, self.refusal, self.tool_calls)
         size = sum(len(text.encode("utf-8", "replace")) for text in said if text)
-        return Tokens(prompt, -(-size // BYTES_PER_TOKEN))
+        return Tokens(prompt, -(-size // BYTES_PER_TOKEN) * self.choices)
 
 
 class Draw(msgspec.Struct, frozen=True):

@@ -135,7 +135,7 @@ def test_a_prompt_too_long_for_its_price_counts_in_the_next_start_too(job: Bench
 def test_embeddings_are_priced_by_their_prompt(bench: Bench, gateway: Gateway) -> None:
     bench.settings["provider"] = {"base_url": f"{gateway.url}/v1", "api_key_env": ""}
     bench.settings |= {"prices": {"m": {"input": 20, "output": 0}}, "input": {"path": str(bench.source)}}
-    bench.settings["budget"] = {"max_usd": 0.05}
+    bench.settings |= {"budget": {"max_usd": 0.05}, "limits": {"concurrency": 1}}
     gateway.usage = {"prompt_tokens": 50, "total_tokens": 50}
     lines = [{"custom_id": f"r{n}", "url": "/v1/embeddings", "body": {"input": "hi"}} for n in range(60)]
     bench.source.write_text("\n".join(map(json.dumps, lines)))

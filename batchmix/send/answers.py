@@ -102,7 +102,10 @@ def read_answer(body: bytes, path: str, served_model: str | None, inputs: int = 
         return answer
     said = bool(answer.response or answer.reasoning or answer.refusal or answer.tool_calls)
     usage = read_usage(found.get("usage"), path, said_something=said)
-    return msgspec.structs.replace(answer, served_model=served_model or plain_text(found.get("model")), usage=usage)
+    served_model = served_model or plain_text(found.get("model"))
+    answer = msgspec.structs.replace(answer, served_model=served_model, usage=usage)
+    choices = found.get("choices") if answer.untold else None
+    return msgspec.structs.replace(answer, choices=len(choices)) if isinstance(choices, list) and choices else answer
 
 
 def _answer(found: dict[str, Any], endpoint: str | None, body: bytes, inputs: int) -> Completion | str:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from batchmix.records import Completion, Exchange, Failure, Usage
+from batchmix.records import Completion, Exchange, Failure, Tokens, Usage
 from batchmix.send.classify import judge
 from tests.send.conftest import GOOD, Wire, reply
 from tests.send.streaming import PARIS, events, usage
@@ -156,3 +156,10 @@ def test_an_endpoint_that_writes_nothing_has_no_tokens_to_count_for_it(usage: ob
     outcome = judge(Exchange(0, 0, 0.0, 200, body), "/embeddings")
     assert isinstance(outcome, Completion)
     assert outcome.usage == Usage(7, 0, 7)
+
+
+def test_an_answer_of_several_choices_is_taken_for_as_many_where_its_usage_is_not_told() -> None:
+    choices = [{"index": n, "message": {"content": "four" * 25}, "finish_reason": "stop"} for n in range(3)]
+    outcome = judge(Exchange(0, 0, 0.0, 200, json.dumps({"choices": choices}).encode()))
+    assert isinstance(outcome, Completion)
+    assert outcome.tokens(10) == Tokens(10, 75)
