@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import re
 import shlex
 import stat
 import time
@@ -31,6 +32,7 @@ _FORMATS = {".jsonl": JSONL, ".ndjson": JSONL, ".parquet": PARQUET, ".pq": PARQU
 _COMPRESSIONS = {".gz": GZIP, ".zst": ZSTD}
 _KNOWN = ".jsonl, .ndjson, .csv and .tsv (also with .gz or .zst) and .parquet"
 HEAD_BYTES = 1 << 16
+_PIPES = re.compile(r"/dev/fd/\d+|/proc/(self|thread-self|\d+)/fd/\d+")
 _SPECIAL = {
     stat.S_IFIFO: "is a named pipe, which can be read only once; pipe it in: batchmix run - … < {path}",
     stat.S_IFSOCK: "is a socket, not a file",
@@ -79,6 +81,16 @@ class Stamp(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(now, settled=True) == self
 
 
+def is_pipe(path: str) -> bool:
+    """Return whether a path is one of this process's open pipes, as a shell's `<(…)` gives it."""
+    if not _PIPES.fullmatch(path):
+        return False
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116
+    except OSError:
+        return False
+
+
 def shown(path: str) -> str:
     """Return a path as a person would write it here."""
     relative = os.path.relpath(path)
@@ -87,7 +99,7 @@ def shown(path: str) -> str:
 
 def find_sources(path: str) -> tuple[Source, ...]:
     """Return the files that a path, a folder or a glob means, in name order. Raises `InputError`."""
-    if path == STDIN:
+    if path == STDIN or is_pipe(path):
         return (Source(STDIN, JSONL),)
     try:
         found = _found(path)

@@ -16,7 +16,7 @@ from batchmix.load.jsonl import first_row
 from batchmix.load.known import fits, localised, refreshed, same_rows
 from batchmix.load.parquet import ParquetInput
 from batchmix.load.parquet_scan import scan_rows, spans_of
-from batchmix.load.plain import Readable, is_pipe
+from batchmix.load.plain import Readable
 from batchmix.load.scan import Cut, Findings, JsonlScan, Progress, Scan
 from batchmix.load.spool import Spool
 from batchmix.load.told import told_types
@@ -40,8 +40,7 @@ class Opening:
         """
         if templated(self._job):
             asking_for(self._job, "template")  # an error in a template is found before the data is touched
-        path = self._job.input.path
-        sources = find_sources(STDIN if is_pipe(path) else path)
+        sources = find_sources(self._job.input.path)
         stamps = tuple(None if source.path == STDIN else stamp(source.path) for source in sources)
         if sources[0].path == STDIN and stream is None and (known is None or known.sources != sources):
             raise InputError("stdin is empty; pipe the rows in, as in: batchmix run - … < prompts.jsonl")

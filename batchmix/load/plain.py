@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import re
-import stat
 import sys
 import zlib
 from collections.abc import Iterator
@@ -15,13 +12,12 @@ from typing import BinaryIO, Protocol
 import pyarrow as pa
 
 from batchmix.errors import InputError
-from batchmix.load.files import GZIP, MAGIC, STDIN, Source, compression_of, unreadable
+from batchmix.load.files import GZIP, MAGIC, STDIN, Source, compression_of, is_pipe, unreadable
 from batchmix.load.words import clean
 
 BLOCK_BYTES = 1 << 20
 _PACKED_BYTES = 1 << 16
 """So many at once are unpacked; no more than a thousand times as many come out."""
-_PIPES = re.compile(r"/dev/fd/\d+|/proc/(self|thread-self|\d+)/fd/\d+")
 _logger = logging.getLogger(__name__)
 
 
@@ -105,16 +101,6 @@ def _open(path: str) -> BinaryIO:
         return open(path, "rb")  # noqa: PTH123
     except OSError as error:
         raise unreadable(path, error) from error
-
-
-def is_pipe(path: str) -> bool:
-    """Return whether a path is one of this process's open pipes, as a shell's `<(…)` gives it."""
-    if not _PIPES.fullmatch(path):
-        return False
-    try:
-        return not stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116
-    except OSError:
-        return False
 
 
 @contextlib.contextmanager

@@ -69,7 +69,7 @@ def test_custom_id_goes_before_id(rows_file: Any, spool: Path) -> None:
 
 def test_of_batch_lines_only_other_columns_are_carried(rows_file: Any, spool: Path) -> None:
     """The Batch keys are what is sent."""
-    line = {"custom_id": "c", "method": "POST", "url": "/v1/x", "body": {"model": "m"}, "topic": "t"}
+    line = {"custom_id": "c", "method": "POST", "url": "/v1/embeddings", "body": {"model": "m"}, "topic": "t"}
     assert carried_rows(open_rows(make_job(rows_file([line])), spool)) == [{"custom_id": "c", "topic": "t"}]
 
 

@@ -25,6 +25,7 @@ import pytest
 
 from batchmix.errors import InputError
 from batchmix.load.plain import piped
+from tests.conftest import Bench
 from tests.load.conftest import jsonl, make_job, open_rows, prompts_of
 
 ROWS = [{"prompt": "héllo", "n": 1}, {"prompt": "b", "n": 2}]
@@ -231,18 +232,19 @@ def test_pipes_devices_and_sockets_are_no_files(tmp_path: Path, spool: Path, mon
     assert prompts_of(open_rows(job, spool), job) == ["héllo", "b"]
 
 
-def test_a_shells_substitution_is_read_as_stdin_is(spool: Path) -> None:
+def test_a_shells_substitution_is_read_as_stdin_is(bench: Bench) -> None:
     """Once; the next start finds it spooled, and its name says nothing of its number."""
     reading, writing = os.pipe()
     feeding = threading.Thread(target=lambda: (os.write(writing, LINES.encode()), os.close(writing)))
     feeding.start()
-    job = make_job(f"/dev/fd/{reading}")
-    dataset = open_rows(job, spool)
+    bench.settings["input"] = {"path": f"/dev/fd/{reading}"}
+    bench.run()
     feeding.join()
-    assert (job.name, prompts_of(dataset, job)) == ("stdin", ["héllo", "b"])
-    again = open_rows(job, spool, known=dataset.scan)
-    assert prompts_of(again, job) == ["héllo", "b"]
+    assert [row["custom_id"] for row in bench.rows()] == ["0", "1"]
+    bench.run()
+    assert bench.standin.asked() == 2
     os.close(reading)
     with piped(None, f"/dev/fd/{reading}") as gone:
         assert gone is None
+    assert make_job("/dev/fd/9").name == make_job("/dev/stdin").name == "stdin"
     assert make_job("/dev/stdin").input.path == "-"
