@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import json
 import math
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,7 @@ from batchmix import texts
 from batchmix.errors import JobError
 from batchmix.eval_table import Choice, Exact, Includes, Json, Judge, Number, Own, Regex, Scorer, Similarity
 from batchmix.evaluate.extract import NOTHING, choice, json_value, numbers
+from batchmix.evaluate.own import Call, OwnFunction
 
 _LONGEST = 50_000
 """Characters of a text that are compared by likeness, which takes time by their product."""
@@ -27,8 +24,6 @@ _REGEX_S = 0.5
 _LATE_REGEX_S = 0.01
 _SLOW_MATCHES = 10
 """After so many that were cut off, a pattern gets the shorter time."""
-_SLOW_CALLS = 10
-"""After so many that were cut off, a function of your own is called no more."""
 
 
 class Score(msgspec.Struct, frozen=True, gc=False):
@@ -55,7 +50,7 @@ def scorer_of(asked: Scorer, folder: Path | None) -> Score1:
     code is named by a person's job file, never by data that may come from elsewhere. Raises `JobError`.
     """
     if isinstance(asked, Own):
-        return _own(asked, folder)
+        return OwnScorer(asked, folder)
     if isinstance(asked, Regex):
         return _regex(asked)
     if isinstance(asked, Judge):
@@ -184,71 +179,27 @@ def _regex(asked: Regex) -> Score1:
     return score
 
 
-def _own(asked: Own, folder: Path | None) -> Score1:
-    if folder is None:
-        raise JobError(
-            f"eval.scorers: {asked.name} is a function of your own; give the job file, since a run folder names no code"
-        )
-    function = _imported(asked, folder)
-    slow = 0
+class OwnScorer:
+    """A function of a person's own; scores many answers at once, which saves the way to its process and back."""
 
-    def score(response: str, target: Any, row: Row) -> Score:
-        nonlocal slow
-        wanted = None if target is None else text_of(target)
-        if slow == _SLOW_CALLS:
-            return Score(None, wanted, None, f"{asked.python}: was cut off {slow} times, and is called no more")
-        try:
-            with _cut_off(asked.timeout_s):
-                given = function(response, target, dict(row))
-            value, explanation = given if isinstance(given, tuple) else (given, None)
-            number = None if value is None else float(value)
-        except _TooLongError:
-            slow += 1
-            return Score(None, wanted, None, f"{asked.python}: took longer than {asked.timeout_s:g} s")
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - anybody's code hurts only the one answer
-            return Score(None, wanted, None, f"{asked.python}: {type(error).__name__}: {error}")
-        if number is not None and not math.isfinite(number):
-            return Score(None, wanted, None, f"{asked.python}: {number} is no score")
-        return Score(number, wanted, None, None if explanation is None else str(explanation))
+    def __init__(self, asked: Own, folder: Path | None) -> None:
+        if folder is None:
+            raise JobError(
+                f"eval.scorers: {asked.name} is a function of your own; give the job file, since a run folder names no"
+                " code"
+            )
+        if not re.fullmatch(r"[^:]+:[^:]+", asked.python):
+            raise JobError(f"eval.scorers: {asked.name}: python must be module:function")
+        self._function = OwnFunction(asked, folder)
 
-    return score
+    def __call__(self, response: str, target: Any, row: Row) -> Score:
+        """Score one answer."""
+        return self.scores([(response, target, row)])[0]
 
-
-class _TooLongError(BaseException):
-    """Not an `Exception`, which anybody's code may well catch."""
-
-
-@contextlib.contextmanager
-def _cut_off(seconds: float) -> Iterator[None]:
-    """End what takes longer, by a signal; elsewhere than in the main thread, where none comes, nothing is ended."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(*_: object) -> None:
-        raise _TooLongError
-
-    before = signal.signal(signal.SIGALRM, end)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def _imported(asked: Own, folder: Path) -> Callable[..., Any]:
-    module, colon, name = asked.python.partition(":")
-    if not colon or not module or not name:
-        raise JobError(f"eval.scorers: {asked.name}: python must be module:function")
-    sys.path.insert(0, str(folder.resolve()))
-    try:
-        function = getattr(importlib.import_module(module), name)
-    except Exception as error:  # anybody's code
-        raise JobError(f"eval.scorers: {asked.name}: can't import {asked.python}: {error}") from error
-    finally:
-        sys.path.pop(0)
-    if not callable(function):
-        raise JobError(f"eval.scorers: {asked.name}: {asked.python} is no function")
-    made: Callable[..., Any] = function
-    return made
+    def scores(self, calls: Sequence[Call]) -> list[Score]:
+        """Score answers, each with its target and its row."""
+        given = self._function.scores(calls)
+        return [
+            Score(number, None if target is None else text_of(target), None, words)
+            for (number, words), (_, target, _) in zip(given, calls, strict=True)
+        ]

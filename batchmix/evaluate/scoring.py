@@ -17,7 +17,7 @@ from batchmix.arrow_values import row_values
 from batchmix.errors import RunError
 from batchmix.eval_table import Eval, Scorer
 from batchmix.evaluate.judge import Slots, Verdicts
-from batchmix.evaluate.scorers import Score, Score1, text_of
+from batchmix.evaluate.scorers import OwnScorer, Score, Score1, text_of
 from batchmix.job import Job
 from batchmix.store.files import sync_file
 from batchmix.store.parts import write_rows
@@ -85,9 +85,10 @@ def _batches(
     slots = Slots(job, run.models)
     for batch in reading.results(layout.root, [*RESULT_COLUMNS, *run.carried_schema().names]):
         asked.check_columns(batch.schema.names)
-        rows = []
-        for result in row_values(batch):
-            for scorer, score in scorers:
+        rows, results = [], list(row_values(batch))
+        ahead = [(scorer, _ahead(score, asked.target_of(scorer), results)) for scorer, score in scorers]
+        for result in results:
+            for scorer, score in ahead:
                 target = asked.target_of(scorer)
                 wanted = None if target is None else result[target]
                 found = _without_answer(result, wanted, needed=target is not None)
@@ -97,6 +98,20 @@ def _batches(
                 rows.append(_row(result, scorer.name, found or _scored(score, result, wanted)))
         if rows:
             yield _record(rows)
+
+
+def _ahead(score: Score1 | None, target: str | None, results: list[dict[str, Any]]) -> Score1 | None:
+    """Return a scorer for these results in their order: one of a person's own is asked about all of them at once."""
+    if not isinstance(score, OwnScorer):
+        return score
+    wanted = [None if target is None else result[target] for result in results]
+    calls = [
+        (result["response"], value, result)
+        for result, value in zip(results, wanted, strict=True)
+        if _without_answer(result, value, needed=target is not None) is None
+    ]
+    given = iter(score.scores(calls))
+    return lambda *_: next(given)
 
 
 def _without_answer(result: dict[str, Any], wanted: Any, *, needed: bool) -> Score | None:

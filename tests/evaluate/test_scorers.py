@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ import pytest
 
 from batchmix.errors import JobError
 from batchmix.eval_table import Choice, Exact, Includes, Json, Number, Own, Regex, Scorer, Similarity
-from batchmix.evaluate.scorers import Score, scorer_of
+from batchmix.evaluate.scorers import OwnScorer, Score, scorer_of
 
 
 def scored(asked: Scorer, response: str, target: Any = None, folder: Path | None = None) -> Score:
@@ -95,6 +98,8 @@ def test_a_pattern_with_an_error_is_refused() -> None:
 
 
 OWN = """
+import ctypes, os, signal, sys, time
+
 def polite(response, target, row):
     return "please" in response, f"row {row['row']}"
 
@@ -118,8 +123,44 @@ def hangs(response, target, row):
         try:
             while True:
                 pass
-        except Exception:
+        except BaseException:
             pass
+
+def once(response, target, row):
+    return {"hang": hangs, "exit": ends, "fork": forks}.get(response, length)(response, target, row)
+
+def ends(response, target, row):
+    os._exit(3)
+
+def in_c(response, target, row):
+    ctypes.PyDLL(None).pause()  # holds the interpreter's lock
+
+def kills(response, target, row):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def forks(response, target, row):
+    if os.fork() == 0:
+        time.sleep(600)
+    return 1
+
+def floods(response, target, row):
+    print("\\x1b]0;title\\x07" + response * 100_000)
+    sys.stdout.flush()
+    return 1
+
+def closes(response, target, row):
+    os.closerange(3, 100)
+    return 1
+
+def eats(response, target, row):
+    return len(bytearray(2**50))
+
+def beside(response, target, row):
+    import own_constants
+    return own_constants.ONE
+
+def seen(response, target, row):
+    return len(row), repr([row[name] for name in sorted(row)])
 
 number = 3
 """
@@ -145,15 +186,102 @@ def test_what_is_no_score_is_none_and_says_why(name: str, tmp_path: Path) -> Non
     assert f"own_scorers:{name}: " in (found.explanation or "")
 
 
-def test_a_function_that_hangs_is_cut_off_and_in_the_end_called_no_more(tmp_path: Path) -> None:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
     (tmp_path / "own_scorers.py").write_text(OWN)
-    score = scorer_of(Own(name="own", python="own_scorers:hangs", timeout_s=0.05), tmp_path)
-    began = time.perf_counter()
-    found = [score("x", None, {}) for _ in range(1_000)]
-    assert time.perf_counter() - began < 5
+    (tmp_path / "own_constants.py").write_text("ONE = 1")
+    return tmp_path
+
+
+def own(name: str, folder: Path, timeout_s: float = 10.0) -> OwnScorer:
+    return OwnScorer(Own(name="own", python=f"own_scorers:{name}", timeout_s=timeout_s), folder)
+
+
+def test_a_function_that_hangs_is_cut_off_and_in_the_end_called_no_more(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    score = own("hangs", folder, 0.05)
+    found = score.scores([("x", None, {})] * 1_000)
     assert "longer than 0.05 s" in (found[0].explanation or "")
     assert "called no more" in (found[-1].explanation or "")
     assert {one.score for one in found} == {None}
+    assert [record.message for record in caplog.records] == [
+        "own_scorers:hangs: was cut off 10 times, and is called no more"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("ends", "ended with exit code 3"),
+        ("in_c", "took longer than 0.3 s"),
+        ("kills", "was killed by SIGKILL"),
+        ("closes", "ended"),
+        ("eats", "MemoryError"),
+    ],
+)
+def test_whatever_a_function_does_costs_it_that_answer(name: str, words: str, folder: Path) -> None:
+    found = own(name, folder, 0.3)("x", None, {})
+    assert found.score is None
+    assert words in (found.explanation or "")
+
+
+def test_the_answers_around_one_that_ends_the_process_have_their_scores(folder: Path) -> None:
+    found = own("once", folder, 1.0).scores([(text, None, {}) for text in ["a", "exit", "ab", "hang", "fork", "abc"]])
+    assert [one.score for one in found] == [1, None, 2, None, 1, 3]
+
+
+def test_what_it_prints_reaches_no_terminal_and_no_answer(
+    folder: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    score = own("floods", folder)
+    assert [one.score for one in score.scores([("x", None, {})] * 20)] == [1.0] * 20
+    del score
+    assert capfd.readouterr() == ("", "")
+
+
+def test_it_imports_what_lies_beside_the_job_also_when_it_is_called(folder: Path) -> None:
+    assert own("beside", folder)("x", None, {}).score == 1
+
+
+def test_values_come_as_they_are(folder: Path) -> None:
+    row = {"f": 2**64 - 1, "g": -1, "h": 1.5, "i": None, "j": "\u2028é", "k": [{"x": [1, None]}], "m": True}
+    assert own("seen", folder)("x", 1.5, row) == Score(len(row), "1.5", None, repr(list(row.values())))
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from batchmix.eval_table import Own
+from batchmix.evaluate.scorers import OwnScorer
+score = OwnScorer(Own(name="own", python="own_scorers:" + sys.argv[2], timeout_s=600), Path(sys.argv[1]))
+score("x", None, {}) if sys.argv[2] == "forks" else None
+print(score._function._process.group, flush=True)
+score("x", None, {})
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("name", ["in_c", "forks"])
+def test_nothing_is_left_of_it_when_we_are_killed(name: str, folder: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(folder), name], stdout=subprocess.PIPE, text=True) as us:
+        assert us.stdout is not None
+        group = int(us.stdout.readline())
+        os.killpg(group, 0)
+        us.kill()
+    until = time.monotonic() + 10
+    while _is_there(group) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not _is_there(group)
+
+
+def _is_there(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_no_code_is_taken_from_a_run_folder() -> None:
