@@ -17,7 +17,7 @@ from batchmix.load import Cut, open_dataset
 from batchmix.resume import known_scan
 from batchmix.send.classify import judge
 from batchmix.send.prices import Prices
-from batchmix.store.batch_files import write_batch_files
+from batchmix.store.batch_files import errors_path, write_batch_files
 from batchmix.store.export import Carried, Export
 from batchmix.store.held import Held
 from batchmix.store.parts import list_parts
@@ -44,6 +44,11 @@ def export(
     What can't be read of its parts is left out, and told by a warning, which `lost` gets too. Raises `UsageError`.
     """
     run = _run_file(folder)
+    scan = known_scan(run)
+    for source in scan.sources if scan else ():
+        for path in (file, errors_path(file)):
+            if path.exists() and Path(source.path).exists() and path.samefile(source.path):
+                raise UsageError(f"{path}: is the run's input; name another file")
     exporting = Export(Layout(folder), run, part_schema(run.carried_schema(), run.name), judge, prices_of(run))
     warnings: list[str] = []
     carried = _carried_or_empty(run, folder, warnings)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+
+import pyarrow.parquet as pq
 
 from batchmix import reading
 from batchmix.arrow import set_up_arrow
@@ -11,12 +14,12 @@ from batchmix.eval_table import Eval, Judge
 from batchmix.evaluate.history import previous
 from batchmix.evaluate.judge import Asking, Judged, Verdicts, ask
 from batchmix.evaluate.judge_plan import judge_price
-from batchmix.evaluate.measure import Metrics, write_metrics
+from batchmix.evaluate.measure import Metrics, metrics_path, write_metrics
 from batchmix.evaluate.scorers import scorer_of
-from batchmix.evaluate.scoring import Asked, write_scores
+from batchmix.evaluate.scoring import SCORES_SCHEMA, Asked, scores_path, write_scores
 from batchmix.job import Job
 from batchmix.rubrics import rubric
-from batchmix.store.files import NO_SPACE
+from batchmix.store.files import NO_SPACE, is_ours
 from batchmix.store.rundir import Layout
 
 
@@ -49,6 +52,10 @@ def evaluate(root: Path, asking: Asking, scorers: list[Asked]) -> Metrics:
     layout.redacted = asking.secrets.redacted
     if torn := reading.torn_parts(root):
         raise RunError(f"{torn[0]}; scores of the rest would mislead: put a good copy back, or run it with --update")
+    layout.check_folders()
+    for path, told_by in ((scores_path(layout), _are_scores), (metrics_path(layout), _are_metrics)):
+        if not is_ours(path, told_by):
+            raise RunError(f"{path}: is not batchmix's; move it away")
     try:
         layout.evaluation.mkdir(0o700, exist_ok=True)
         judged = _judged(layout, asking, [scorer for scorer, _ in scorers if isinstance(scorer, Judge)])
@@ -60,6 +67,16 @@ def evaluate(root: Path, asking: Asking, scorers: list[Asked]) -> Metrics:
                 f"no space left for {layout.evaluation}; make room and start the same command again"
             ) from error
         raise RunError(f"{layout.evaluation}: can't be written: {error.strerror or error}") from error
+
+
+def _are_scores(path: Path) -> bool:
+    names: list[str] = pq.read_schema(path).names
+    return names[:5] == list[str](SCORES_SCHEMA.names[:5])
+
+
+def _are_metrics(path: Path) -> bool:
+    found = json.loads(path.read_bytes())
+    return isinstance(found, dict) and "batchmix" in found
 
 
 def _judged(layout: Layout, asking: Asking, judges: list[Judge]) -> dict[str, tuple[Verdicts, Judged]]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from batchmix.errors import RunError
 from batchmix.evaluate.guards import model_value
 from batchmix.evaluate.measure import Metrics, ModelMetrics, read_metrics
+from batchmix.store.files import appearing, is_ours
 from batchmix.store.parts import write_rows
 from batchmix.store.rundir import Layout, RunFile, run_folders
 
@@ -37,6 +39,7 @@ HISTORY_SCHEMA = pa.schema(
     ]
 )
 FILE = "history.parquet"
+_logger = logging.getLogger(__name__)
 
 
 class Past(msgspec.Struct, frozen=True):
@@ -96,21 +99,21 @@ def previous(folder: Path) -> Path | None:
 def write_history(root: Path) -> Path:
     """Write the metrics of all evaluated runs under an output root into its `history.parquet`, and return where."""
     path = root / FILE
-    temporary = path.with_name(f".{FILE}.{os.getpid()}.tmp")
+    if not is_ours(path, _is_history):
+        _logger.warning("%s: is not batchmix's, and is left as it is; the history is not kept", path)
+        return path
     rows = [row for past in past_runs(root) if past.metrics for row in _rows(root, past, past.metrics)]
     columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in HISTORY_SCHEMA]
     arrays = [pa.array(values, kind) for values, kind in zip(columns, HISTORY_SCHEMA.types, strict=True)]
-    try:
-        write_rows(
-            temporary,
-            HISTORY_SCHEMA,
-            iter([pa.RecordBatch.from_arrays(arrays, schema=HISTORY_SCHEMA)]),
-            lambda: None,
-        )
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    record = pa.RecordBatch.from_arrays(arrays, schema=HISTORY_SCHEMA)
+    with appearing(path) as temporary:
+        write_rows(temporary, HISTORY_SCHEMA, iter([record]), lambda: None)
     return path
+
+
+def _is_history(path: Path) -> bool:
+    names: list[str] = pq.read_schema(path).names
+    return names[:5] == list[str](HISTORY_SCHEMA.names[:5])
 
 
 def _rows(root: Path, past: Past, metrics: Metrics) -> Iterator[tuple[Any, ...]]:

@@ -7,7 +7,6 @@ Each result of the judged run has a fixed place among the questions, whether it 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from batchmix.pricing import spent
 from batchmix.records import Board
 from batchmix.redact import Secrets
 from batchmix.rubrics import RESULT, columns_shown
-from batchmix.store.files import sync_file
+from batchmix.store.files import appearing
 from batchmix.store.rundir import Layout
 
 _LEAST = 1e-9
@@ -166,16 +165,9 @@ def judge_job(job: Job, asked: Judge, folder: Path) -> Job:
 
 
 def _write_questions(layout: Layout, asked: Judge, job: Job, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(fd, "w", encoding="utf-8") as file:  # noqa: PTH123 - opened with its mode above
-            for question in _questions(layout, asked, job):
-                file.write(json.dumps(question) + "\n")
-        sync_file(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with appearing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for question in _questions(layout, asked, job):
+            file.write(json.dumps(question) + "\n")
 
 
 def _questions(layout: Layout, asked: Judge, job: Job) -> Iterator[dict[str, Any]]:

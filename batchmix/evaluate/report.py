@@ -26,7 +26,7 @@ from batchmix.evaluate.measure import Metrics, ModelMetrics, ScoreMetrics, measu
 from batchmix.evaluate.scoring import scores_path
 from batchmix.evaluate.wording import interval, metric_name, metric_value, p_value
 from batchmix.load.words import clean
-from batchmix.store.files import replace_file
+from batchmix.store.files import is_ours, replace_file
 from batchmix.store.rundir import Layout
 from batchmix.store.view import View
 
@@ -41,6 +41,8 @@ def write_report(folder: Path, against: Path | None) -> Path:
     set_up_arrow()
     layout = Layout(folder)
     path = folder / "report.html"
+    if not is_ours(path, lambda path: b"batchmix" in path.read_bytes()):
+        raise RunError(f"{path}: is not batchmix's; move it away")
     page = _page(_values(folder, against)).encode("utf-8", "replace")
     try:
         replace_file(path, layout.redacted(page))

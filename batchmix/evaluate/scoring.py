@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from batchmix.eval_table import Eval, Scorer
 from batchmix.evaluate.judge import Slots, Verdicts
 from batchmix.evaluate.scorers import OwnScorer, Score, Score1, text_of
 from batchmix.job import Job
-from batchmix.store.files import sync_file
+from batchmix.store.files import appearing
 from batchmix.store.parts import write_rows
 from batchmix.store.rundir import Layout
 
@@ -66,14 +65,8 @@ def write_scores(layout: Layout, job: Job, scorers: list[Asked], verdicts: Mappi
     The file appears when it is whole. Raises `JobError` where a column that is named is not there.
     """
     layout.evaluation.mkdir(0o700, exist_ok=True)
-    path = scores_path(layout)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with appearing(scores_path(layout)) as temporary:
         write_rows(temporary, SCORES_SCHEMA, _batches(layout, job, scorers, verdicts), lambda: None)
-        sync_file(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _batches(

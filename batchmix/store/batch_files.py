@@ -13,8 +13,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from batchmix.errors import UsageError
 from batchmix.loose_json import json_text, read_json
-from batchmix.store.export import appearing
+from batchmix.store.export import exported
 
 _COLUMNS = (
     "row", "custom_id", "model", "sample", "status", "response", "reasoning", "refusal", "tool_calls", "finish_reason",
@@ -33,13 +34,29 @@ def write_batch_files(path: Path, batches: Iterator[pa.RecordBatch], *, several:
 
     `several`: there is more than one result for each row.
     """
-    with appearing(path) as answers, appearing(errors_path(path)) as errors, contextlib.ExitStack() as stack:
+    _check_errors_file(errors_path(path))
+    with exported(path) as answers, exported(errors_path(path)) as errors, contextlib.ExitStack() as stack:
         good = stack.enter_context(answers.open("w", encoding="utf-8"))
         bad = stack.enter_context(errors.open("w", encoding="utf-8"))
         for batch in batches:
             for row in batch.select(_COLUMNS).to_pylist():
                 file = good if row["status"] == "ok" else bad
                 file.write(f"{json_text(_line(row, several=several), readable=True)}\n")
+
+
+def _check_errors_file(path: Path) -> None:
+    """Raise `UsageError` where a file stands that nobody has named, and that is not the errors file of a batch."""
+    try:
+        first = _head(path) if path.is_file() else b""
+    except OSError as error:
+        raise UsageError(f"{path}: can't be read: {error.strerror}") from error
+    if first and not first.replace(b" ", b"").startswith(b'{"id":"batch_'):
+        raise UsageError(f"{path}: is there, and no errors file of a batch; move it away, or name another file")
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(16)
 
 
 def _line(row: dict[str, Any], *, several: bool) -> dict[str, Any]:

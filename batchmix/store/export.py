@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,15 +14,16 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from batchmix.arrow_values import row_values, values
-from batchmix.errors import PartDamaged, RunError, UsageError
-from batchmix.store.files import sync_file
+from batchmix.errors import NO_SPACE, PartDamaged, RunError, UsageError, disk_error
+from batchmix.store.files import appearing, plain_or_absent
 from batchmix.store.parts import check_place, list_parts, part_path, whole_groups, write_rows
 from batchmix.store.results import Price, Results, by_row
-from batchmix.store.rundir import Layout, RunFile
+from batchmix.store.rundir import OWN_NAMES, Layout, RunFile
 from batchmix.store.schema import columns_of
 from batchmix.store.shard import Judge, Shard
 from batchmix.texts import json_text
 
+_FAILING = NO_SPACE | {errno.EIO, errno.ESTALE}
 Carried = Callable[[int], Iterator[pa.RecordBatch]]
 
 
@@ -47,7 +50,7 @@ class Export:
         write = writers.get(path.suffix)
         if write is None:
             raise UsageError(f"{path}: the name must end in {', '.join(writers)}")
-        with appearing(path) as temporary:
+        with exported(path) as temporary:
             write(temporary, self._schema, self.batches(carried))
 
     def batches(self, carried: Carried) -> Iterator[pa.RecordBatch]:
@@ -88,19 +91,31 @@ class Export:
 
 
 @contextlib.contextmanager
-def appearing(path: Path) -> Iterator[Path]:
-    """Give a temporary name; what stands there takes the place of `path` when the block has ended well."""
-    if path.is_dir():
+def exported(path: Path) -> Iterator[Path]:
+    """Give the name of a new file, which takes the place of `path`, or of what that is a link to, once it is whole.
+
+    Raises `UsageError` where a file of a run stands there, or nothing that a file can take the place of.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
         raise UsageError(f"{path}: is a folder; name a file")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if not plain_or_absent(target):
+        raise UsageError(f"{path}: is no plain file; name another")
+    refuse_own_file(path, target)
     try:
-        yield temporary
-        sync_file(temporary)
-        temporary.replace(path)
+        with appearing(target, stat.S_IMODE(target.stat().st_mode) if target.exists() else None) as temporary:
+            yield temporary
     except OSError as error:
+        if error.errno in _FAILING:
+            raise disk_error(error, path) from error
         raise RunError(f"{path}: can't be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def refuse_own_file(path: Path, target: Path) -> None:
+    """Raise `UsageError` where a path is that of a file which belongs to a run."""
+    for folder in target.parents:
+        if (folder / "run.json").exists() and target.relative_to(folder).parts[0] in OWN_NAMES:
+            raise UsageError(f"{path}: is in the place of a file of the run {folder}; name another file")
 
 
 def _write_parquet(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:

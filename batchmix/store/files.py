@@ -10,7 +10,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from batchmix.errors import NoSpace, RunError
@@ -63,17 +63,19 @@ def not_plain(path: Path) -> RunError:
 
 
 @contextlib.contextmanager
-def appearing(path: Path, mode: int = PRIVATE, *, made_in: Path | None = None) -> Iterator[Path]:
+def appearing(path: Path, mode: int | None = PRIVATE, *, made_in: Path | None = None) -> Iterator[Path]:
     """Give the name of a new, empty file; what is written there takes the place of `path` when the block ends well.
 
-    It is brought to the disk first. It is made beside `path`, or in another folder of the same disk. Raises `RunError`
-    where `path` is a link or no plain file, else `OSError`.
+    It is brought to the disk first. With a `mode` of None it is readable as the user's umask says. It is made beside
+    `path`, or in another folder of the same disk. Raises `RunError` where `path` is a link or no plain file, else
+    `OSError`.
     """
     if not plain_or_absent(path):
         raise not_plain(path)
     temporary = (made_in or path.parent) / f".{path.name}.{secrets.token_hex(8)}.tmp"
-    os.close(open_plain(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+    os.close(open_plain(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else PRIVATE))
     try:
+        set_mode(temporary, mode)
         yield temporary
         sync_file(temporary)
         temporary.replace(path)
@@ -93,6 +95,30 @@ def replace_file(path: Path, data: bytes) -> None:
         if error.errno in NO_SPACE:
             raise NoSpace(f"no space left for {path}; make room and start the same command again") from error
         raise
+
+
+def set_mode(path: Path, mode: int | None) -> None:
+    """Let a file or a folder be read and written by whom `mode` says; a folder can be entered where it can be read.
+
+    None leaves it as it is, and so does a file system that knows no permissions.
+    """
+    if mode is None:
+        return
+    now = path.stat().st_mode
+    wanted = mode | (mode & 0o444) >> 2 | now & 0o7000 if stat.S_ISDIR(now) else mode
+    if stat.S_IMODE(now) != wanted:
+        with contextlib.suppress(PermissionError):
+            path.chmod(wanted)
+
+
+def is_ours(path: Path, told_by: Callable[[Path], bool]) -> bool:
+    """Return whether there is nothing at a path, or a plain file that is ours as `told_by` its content."""
+    if not path.exists() and not path.is_symlink():
+        return True
+    try:
+        return plain_or_absent(path) and told_by(path)
+    except (OSError, ValueError):
+        return False
 
 
 def sync_file(path: Path) -> None:
