@@ -13,6 +13,8 @@ from typing import Any
 from batchmix.loose_json import json_text, plain_text
 from batchmix.records import Completion
 
+BROKEN_OFF = frozenset({"error", "abort", "aborted", "cancelled", "network_error", "insufficient_system_resource"})
+"""Finish reasons that tell of trouble: OpenRouter's, vLLM's, Zhipu's and DeepSeek's; what came so far is no answer."""
 _NOT_SAID = frozenset({"thinking", "redacted_thinking", "reasoning", "refusal", "tool_use", "tool_call"})
 """Parts of a content that are no part of the response."""
 _TEXTS = ("text", "output_text")
@@ -28,7 +30,7 @@ def read_choices(found: dict[str, Any]) -> Completion | str:
         return "has no choices"
     choice = min(known, key=_index)
     reason = plain_text(choice.get("finish_reason"))
-    if reason == "error" or says_anything(choice.get("error")):
+    if reason in BROKEN_OFF or says_anything(choice.get("error")):
         return "ended with an error"
     message: dict[str, Any] | None = next(
         (choice[name] for name in ("message", "delta") if isinstance(choice.get(name), dict)), None
