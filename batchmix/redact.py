@@ -27,11 +27,15 @@ _LONGEST_SHOWN = 24
 """Of a key that is masked, no more is shown of its beginning or end."""
 _PERCENT = re.compile(rb"%[2-7][0-9A-Fa-f]")
 # Bytes are looked through as Latin-1, where a bullet and an ellipsis in UTF-8 are three characters.
-_STARS = r"(?:\*{2,}|\.{3,}|[•…]+|(?:\xe2\x80[\xa2\xa6])+|(?:\\+u20(?:22|26))+)"
+# Nothing here is looked for again from each character of a long run: a hostile body must not take for ever.
+_STARS = (
+    r"(?:(?<!\*)\*{2,}|(?<!\.)\.{3,}|(?<![•…])[•…]+|(?<!\xe2\x80[\xa2\xa6])(?:\xe2\x80[\xa2\xa6])+"
+    r"|(?:\\{1,4}u20(?:22|26)){1,12})"
+)
 _END_OF = r"(\b(?:ends?|ending|last|suffix|tail)\b[^\n]{0,24}?)(?<![A-Za-z0-9])"
 _NO_MORE = r"(?![A-Za-z0-9])"
-_UNESCAPED = r"(?<!\\)((?:\\\\)*)"
-"""In JSON a backslash makes another character of what follows, so that the rest only looks like a secret."""
+_AFTER_BACKSLASH = frozenset('"\\/bfnrtu')
+"""In JSON a backslash makes another character of these, so that what follows it only looks like a secret."""
 
 
 class Secrets:
@@ -63,14 +67,14 @@ class Secrets:
         if not self._may_hold(data) and not (refusal and any(tail.encode() in data for tail in self._tails)):
             return data
         text = data.decode("latin-1")
-        clean = self._without(text, self._in_json, refusal=refusal)
+        clean = self._without(text, json=True, refusal=refusal)
         return data if clean == text else clean.encode("latin-1")
 
     def redacted_text(self, text: str, *, refusal: bool = False) -> str:
         """Return `text` without any secret."""
         if not any(tail in text for tail in self._tails) and not self._may_hold(text.encode("utf-8", "surrogatepass")):
             return text
-        clean = self._without(text, self._in_text, refusal=refusal)
+        clean = self._without(text, json=False, refusal=refusal)
         return text if clean == text else clean
 
     def ends_in(self, data: bytes) -> bool:
@@ -94,12 +98,8 @@ class Secrets:
         return self.ends_in(text.replace("\\", "").replace("\0", "").encode("latin-1"))
 
     @functools.cached_property
-    def _in_json(self) -> list[re.Pattern[str]]:
-        return [re.compile(_UNESCAPED + _written(value)) for value in self._values]
-
-    @functools.cached_property
-    def _in_text(self) -> list[re.Pattern[str]]:
-        return [re.compile("()" + _written(value)) for value in self._values]
+    def _whole(self) -> list[re.Pattern[str]]:
+        return [re.compile("\0*".join(map(_character, value))) for value in self._values]
 
     @functools.cached_property
     def _shown(self) -> list[re.Pattern[str]]:
@@ -115,10 +115,21 @@ class Secrets:
             if re.search("[0-9]", tail) and re.search("[A-Za-z]", tail)
         ]
 
-    def _without(self, text: str, whole: list[re.Pattern[str]], *, refusal: bool) -> str:
-        for pattern in (*whole, *self._shown, *(self._bare if refusal else ())):
+    def _without(self, text: str, *, json: bool, refusal: bool) -> str:
+        for pattern in self._whole:
+            text = pattern.sub(_unless_escaped if json else MASK, text)
+        for pattern in (*self._shown, *(self._bare if refusal else ())):
             text = pattern.sub(rf"\g<1>{MASK}", text)
         return text
+
+
+def _unless_escaped(found: re.Match[str]) -> str:
+    """Return what stands in JSON instead of a secret; the same where its first character belongs to an escape."""
+    first = found.start()
+    if found[0][0] not in _AFTER_BACKSLASH or found[0][0] == "\\":
+        return MASK
+    before = first - len(found.string[:first].rstrip("\\")) if found.string[first - 1 : first] == "\\" else 0
+    return found[0] if before % 2 else MASK
 
 
 def _unescaped(found: re.Match[str]) -> str:
@@ -129,15 +140,10 @@ def _hex(char: str) -> str:
     return "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in f"{ord(char):02x}")
 
 
-def _written(secret: str) -> str:
-    """Return a pattern for a secret of which any character may be escaped, or be in UTF-16."""
-    return "\0*".join(map(_character, secret))
-
-
 def _character(char: str) -> str:
     plain = re.escape(char)
-    escaped = rf"|\\+{plain}" if char in '"\\/' else ""
-    return rf"(?:{plain}|\\+u00{_hex(char)}|%{_hex(char)}{escaped})"
+    escaped = rf"|\\{{1,8}}{plain}" if char in '"\\/' else ""
+    return rf"(?:{plain}|\\{{1,8}}u00{_hex(char)}|%{_hex(char)}{escaped})"
 
 
 def _masked_forms(secret: str) -> Iterable[re.Pattern[str]]:
