@@ -6,6 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from batchmix import reading
 from batchmix.cli.closing import state_lines
 from batchmix.errors import BudgetSpent, Stopped
 from batchmix.pricing import spent
+from batchmix.store.shard import Shard
 from batchmix.store.view import View
 from tests.conftest import Bench
 from tests.gateway import Gateway
@@ -184,3 +186,29 @@ def test_the_table_says_why_a_cost_is_not_known(job: Bench, gateway: Gateway) ->
     job.run()
     lines = "\n".join(state_lines(reading.look(job.out), None))
     assert "$0.0024 (3 answers have no price, 3 of them for want of their usage)" in lines
+
+
+def test_an_account_counts_once_what_stands_in_part_and_journal(
+    job: Bench, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a kill leaves it between the part's rename and the end of its journals; `dedupe` adds answers at no cost."""
+    journals: dict[Path, bytes] = {}
+    remove = Shard.remove_journals
+
+    def removing(shard: Shard) -> None:
+        journals.update({path: path.read_bytes() for path in (job.out / "journal").glob("*.jsonl")})
+        remove(shard)
+
+    monkeypatch.setattr(Shard, "remove_journals", removing)
+    gateway.usage = None
+    job.settings["reuse"] = {"dedupe": True}
+    job.write(8, text="w" * 82)
+    job.run()
+    assert len(gateway.posts) == 1
+    assert account(job)[1:] == pytest.approx((EACH_USD, 1035))
+    for path, text in journals.items():
+        path.write_bytes(text)
+    assert account(job)[1:] == pytest.approx((EACH_USD, 1035))
+    job.write(1, first=8, text="other")
+    job.run()
+    assert account(job)[2] == pytest.approx(2 * 1035, abs=25)
