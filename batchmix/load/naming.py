@@ -13,7 +13,7 @@ ROW = "row"
 _HOLE = re.compile(r"\{\{(.*?)\}\}|\{%(.*?)%\}", re.DOTALL)
 _TEXT = r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
 _LOOK = re.compile(
-    rf"""(?<![\w.])row\b(?:
+    rf"""(\bin\s+)?(?<![\w.])row\b(?:
     \s*\[\s*{_TEXT}\s*\]                # row["x"]
     |\s*\.\s*get\s*\(\s*{_TEXT}\s*[,)]  # row.get("x")
     |\s*\.\s*(\w+)(?!\w|\s*\()          # row.x
@@ -48,14 +48,14 @@ def looks_in(text: str) -> Looks:
     names, gets = set(), set()
     whole = bare = False
     for hole in _HOLE.finditer(text):
-        for named, got, attribute, looked in _LOOK.findall(hole[1] or hole[2] or ""):
+        for looped, named, got, attribute, looked in _LOOK.findall(hole[1] or hole[2] or ""):
             if named or got:
                 names.add(_unquoted(named or got))
                 gets |= {_unquoted(got)} if got else set()
             elif attribute:
                 names.add(attribute)
             else:
-                whole, bare = True, bare or not looked
+                whole, bare = True, bare or not (looked or looped)
     return Looks(frozenset(names), frozenset(gets), whole, bare)
 
 

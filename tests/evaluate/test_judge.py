@@ -12,12 +12,14 @@ import pytest
 from batchmix import reading
 from batchmix.cli.closing import state_lines
 from batchmix.errors import BudgetSpent, JobError, ProviderStopped
+from batchmix.eval_table import Judge
 from batchmix.evaluate.evaluation import prepared
 from batchmix.evaluate.judge import verdict
 from batchmix.evaluate.judge_plan import judge_plans
 from batchmix.job import read_job
 from batchmix.pipeline import Options
 from batchmix.planning import plan
+from batchmix.rubrics import columns_shown
 from tests.conftest import Provider
 from tests.evaluate.conftest import EvalBench
 from tests.killing import fetch, kill_until_done, provider
@@ -232,3 +234,18 @@ def test_a_judge_without_a_price_is_refused_under_a_cap_before_anything_is_sent(
     judged.settings["budget"] = {"max_usd": 100.0}
     with pytest.raises(JobError, match="no price is known for j"):
         prepared(read_job(None, judged.settings, {}), None)
+
+
+def test_a_rubric_names_any_column_and_shows_the_answer() -> None:
+    """As templates do; what it may look for at large is all shown."""
+
+    def shown(rubric: str) -> frozenset[str]:
+        return columns_shown(Judge(model="j", name="j", rubric=rubric), None, ["Review Text", "n"])
+
+    assert shown('{{ row["Review Text"] }} {{ response }}') >= {"Review Text"}
+    assert shown("{{ row[response] }}") >= {"Review Text", "n"}
+    assert shown("{{ row }} {{ response }}") >= {"row"}
+    with pytest.raises(JobError, match="names 'zz', and there is no such column"):
+        shown('{{ row["zz"] }}')
+    with pytest.raises(JobError, match="j: the rubric shows no answer"):
+        shown("Is it polite? score: 1")

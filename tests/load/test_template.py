@@ -220,6 +220,7 @@ def test_a_column_that_is_not_there_is_the_files_error_however_it_is_named(
         ("{{ row }} {{ row + 1 }}", {"row": 5}, "5 6"),
         ("{{ row.x }}", {"row": {"x": 7}, "x": 1}, "7"),
         ('{{ row.x }}{{ row["a b"] }}', {"row": 5, "x": 1, "a b": 2}, "12"),
+        ("{% for k in row %}{{ k }}{% endfor %}{{ row.get('x') }}", {"row": 5, "x": 1}, "rowx1"),
         ("{{ row }}", {"x": 1}, "{'x': 1}"),
     ],
 )
