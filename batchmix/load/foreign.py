@@ -9,6 +9,7 @@ import json
 import re
 import shlex
 import sys
+import warnings
 from pathlib import Path
 
 from batchmix.load.files import JSONL, PARQUET, STDIN, Source, head_of, shown
@@ -218,8 +219,9 @@ def _object_kind(first: str) -> str | None:
 
 def _python_kind(first: str) -> str | None:
     try:
-        is_dict = isinstance(ast.literal_eval(first), dict)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        with warnings.catch_warnings(action="ignore"):  # of a backslash that Python would write otherwise
+            is_dict = isinstance(ast.literal_eval(first), dict)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return None
     rows = "[ast.literal_eval(l) for l in sys.stdin if l.strip()]"
     command = _each("r", rows).replace("import json", "import ast, json")

@@ -207,6 +207,15 @@ def test_stdin_is_told_what_it_is_before_it_is_written_down(data: bytes, words: 
     assert not spool.exists()
 
 
+@pytest.mark.parametrize(
+    "data", ["{[1]}", "{'a\\d': 1}", "{" * 9999, "[" * 9999, "{'a':" * 9999, "'", '"', "[{", "\ufeff"]
+)
+def test_whatever_stands_there_no_looking_fails(data: str, rows_file: Any, spool: Path) -> None:
+    for name in ("a.jsonl", "a.csv", "a.txt", "a.parquet"):
+        with pytest.raises(InputError):
+            open_rows(make_job(rows_file(data.encode(), name)), spool)
+
+
 def test_a_first_row_that_is_bad_is_one_bad_row(rows_file: Any, spool: Path) -> None:
     path = rows_file(b"nope, nope\n" + jsonl(ROWS))
     with pytest.raises(InputError, match=r"1 bad row; nothing was sent:\n.*rows\.jsonl:1: is not JSON"):
