@@ -9,12 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 from batchmix.cli import cli
 from batchmix.errors import BatchmixError, JobError, PartDamaged, RunError
+from batchmix.store.rundir import Layout
+from batchmix.store.schema import Seal
 from tests.conftest import Bench
 from tests.damaging import damage_page, flip
 
@@ -103,6 +106,18 @@ def test_an_older_part_with_fewer_answers_is_not_taken_for_the_last_one(bench: B
     part(bench, 0).write_bytes(older)
     refused(bench, f"{8 - first} answers that were there are missing", "is not the one that was finished last")
     assert bench.run(update=True).totals.ok == 8
+
+
+def test_a_part_that_is_not_the_last_one_is_read_through(run: Bench) -> None:
+    """As where a kill came between the ledger's line for the next one and its rename."""
+    ledger = Layout(run.out).ledger
+    last = ledger.known()[0].sealed
+    assert last is not None
+    ledger.append(msgspec.structs.replace(last, seal=Seal(1, 2)))
+    assert run.run().totals.ok == 25  # all that is to be there is
+    ledger.append(msgspec.structs.replace(last, seal=Seal(1, 2)))
+    damage_page(part(run, 0), "raw")
+    refused(run, "10 answers that were there are missing", "part-00000.parquet: is damaged")
 
 
 def test_a_part_of_another_run_of_the_same_name_is_not_taken_for_ours(run: Bench, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import click
 from batchmix.cli.asking import says_yes
 from batchmix.cli.options import Choice, job_from, job_options, verbose_option
 from batchmix.cli.output import complain, keep_secret, log_to_stderr, say, say_json
-from batchmix.errors import BatchmixError, BudgetSpent, JobRefused, Stopped, UsageError
+from batchmix.errors import BatchmixError, BudgetSpent, JobRefused, PartDamaged, Stopped, UsageError
 from batchmix.job import Job
 from batchmix.records import Board
 from batchmix.redact import Secrets, read_secrets, shown_call
@@ -178,6 +178,8 @@ def _evaluated(job: Job, secrets: Secrets, scorers: list[Asked], progress: str) 
 def _how_to_go_on(stopped: BatchmixError) -> str:
     if isinstance(stopped, JobRefused | BudgetSpent):
         return "To go on, change that in the job or in this command, then give it again"
+    if isinstance(stopped, PartDamaged):
+        return "To go on, put a good copy back, or add --update to the command"
     return "To go on, give the same command again"
 
 

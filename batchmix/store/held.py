@@ -33,7 +33,8 @@ class Origin(msgspec.Struct, frozen=True):
 class Held:
     """The parts and journals of a run folder that somebody holds.
 
-    With `whole` each part is read through, else only what an earlier start has found torn.
+    With `whole` each part is read through, else only one that an earlier start has found torn, or that is not the
+    one that was sealed last.
     """
 
     def __init__(self, layout: Layout, *, whole: bool = False) -> None:
@@ -50,7 +51,7 @@ class Held:
         self._seals: dict[int, Seal] = {}
         self._whole_bytes: dict[int, int] = {}
         for index, path in list_parts(layout.data).items():
-            self._look_at_part(index, path, whole=whole or self.of(index).torn)
+            self._look_at_part(index, path, whole=whole)
         for index, lanes in self.journals.items():
             for lane, path in lanes.items():
                 self._look_at_journal(index, lane, path)
@@ -66,7 +67,9 @@ class Held:
             self.origins.append(Origin(path, footer.job, footer.rehearsal, footer.shard_rows or _shard_rows(footer)))
             if footer.shard != index:
                 damage.append(f"{path}: holds the rows of shard {footer.shard}")
-            for _ in whole_groups(path, None, damage) if whole else ():
+            known = self.of(index)
+            other = known.sealed is not None and known.sealed.seal != seal
+            for _ in whole_groups(path, None, damage) if whole or known.torn or other else ():
                 pass
         except PartDamaged as error:
             damage.append(error.words)
