@@ -218,6 +218,10 @@ class Progress(msgspec.Struct):
     retrying: int = 0
     answers: int = 0
     tokens: int = 0
+    completion_tokens: int = 0
+    """Of these."""
+    usd_per_token: tuple[float, float] | None = None
+    """What a token of a prompt and one of an answer cost; None: that is not known."""
     throttled: int = 0
     limited_by: str = ""
     """What keeps the next request from leaving; empty: nothing."""
@@ -243,4 +247,17 @@ class Board(msgspec.Struct):
     failures: dict[str, int] = {}
     """By kind, in this start."""
     lanes: list[Progress] = []
+    spent_usd: float = 0.0
+    """What the parts cost that were finished before."""
     warnings: list[str] = []
+
+    @property
+    def cost_usd(self) -> float | None:
+        """About what the answers have cost so far, by their tokens; None where there is no price."""
+        priced = [(lane, lane.usd_per_token) for lane in self.lanes if lane.usd_per_token]
+        if not priced:
+            return None
+        return self.spent_usd + sum(
+            (lane.tokens - lane.completion_tokens) * prompt + lane.completion_tokens * completion
+            for lane, (prompt, completion) in priced
+        )

@@ -107,6 +107,7 @@ class _Sending:
         board.results = work.run.results
         for footer in work.done:
             board.ok, board.rejected = board.ok + footer.totals.ok, board.rejected + footer.totals.rejected
+            board.spent_usd += footer.totals.cost_usd or 0.0
 
     def _note(self, client: Client) -> None:
         """Leave with this start what the connections have seen."""
@@ -137,6 +138,9 @@ class _Sending:
     async def _run_lanes(self, course: Course, most: int) -> None:
         chosen = self._call.options.models
         lanes = [Lane(number, model, course) for number, model in enumerate(self._work.models)]
+        for lane in lanes:
+            price = self._ready.prices.of(lane.model.name)
+            lane.progress.usd_per_token = (price.input / 1e6, price.output / 1e6) if price else None
         asked = [lane for lane in lanes if not chosen or lane.model.name in chosen]
         await run_lanes(asked, [lane for lane in lanes if lane not in asked], most, course.halt)
 

@@ -242,6 +242,7 @@ class Pool:
             self._governor.answered(self._loop.time(), ticket, item.request.prompt_tokens, usage)
             self._progress.answers += 1
             self._progress.tokens += usage.total_tokens or 0
+            self._progress.completion_tokens += usage.completion_tokens or 0
             return usage.total_tokens
         _logger.debug("row %d of %s: %s: %s", item.request.row, item.request.model, outcome.type, outcome.message)
         if outcome.next is Next.PAUSE:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 
-from batchmix.cli.progress import summary_line
+import pytest
+
+from batchmix.cli.progress import bar_line, last_line, span_text, summary_line
 from batchmix.records import Board, Progress
 
 
@@ -24,3 +26,44 @@ def test_before_that_it_says_how_many_wait_to_retry() -> None:
     line = summary_line(Board(phase="sending", lanes=[Progress("m", retrying=7)]), (0.0, 0.0))
     assert "7 waiting to retry" in line
     assert "waiting for" not in line
+
+
+def busy(**more: object) -> Board:
+    lane = Progress(
+        "m", in_flight=64, answers=400, tokens=80_000, completion_tokens=40_000, usd_per_token=(1e-6, 1e-5),
+        limited_by="tokens", workers=512, retrying=3,
+    )  # fmt: skip
+    return Board(phase="sending", results=100_000, ok=12_345, failed=2, lanes=[lane], spent_usd=0.1, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("width", [40, 59, 79, 120, 199])
+def test_however_narrow_it_shows_rows_time_left_cost_and_what_limits(width: int) -> None:
+    line = bar_line(busy(), (40.0, 8000.0), width)
+    assert len(line) <= width
+    wanted = [" 12%", "12,347/100,000", "37 min left", "$0.54", "limited by tokens", "40.0 answers/s"]
+    fits = {40: 3, 59: 5}.get(width, 6)
+    assert all(words in line for words in wanted[:fits]), line
+    assert ("█" in line) == (width > 120)
+
+
+def test_a_time_is_said_as_a_person_says_it() -> None:
+    assert [span_text(s) for s in (7.4, 99, 100, 5_400, 11_100, 190_000)] == [
+        "7 s", "99 s", "2 min", "90 min", "3 h 05 min", "2 d 4 h",
+    ]  # fmt: skip
+
+
+def test_before_the_first_answer_and_without_a_price_nothing_is_made_up() -> None:
+    board = Board(phase="sending", results=10, lanes=[Progress("m")])
+    line = bar_line(board, (0.0, 0.0), 79)
+    assert "left" not in line
+    assert "$" not in line
+    assert bar_line(Board(phase="scanning", scanned=5), (0.0, 0.0), 79) == "scanning the input: 5 rows"
+
+
+def test_no_control_character_of_a_models_trouble_reaches_the_terminal() -> None:
+    board = Board(phase="sending", results=1, lanes=[Progress("m", tail=1, retrying=1, retrying_after="\x1b[2J503")])
+    assert "\x1b" not in bar_line(board, (0.0, 0.0), 79)
+
+
+def test_its_last_words_say_how_far_it_came_and_no_time_or_rate() -> None:
+    assert last_line(busy(), 79) == " 12% 12,347/100,000, $0.5400, 2 failed"
