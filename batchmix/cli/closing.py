@@ -9,6 +9,7 @@ from pathlib import Path
 
 from batchmix.amounts import usd
 from batchmix.canary import Forecast
+from batchmix.cli.progress import span_text
 from batchmix.records import Board
 from batchmix.store.parts import list_parts
 from batchmix.store.rundir import Start
@@ -82,6 +83,9 @@ def _judge_lines(view: View) -> list[str]:
 def state_lines(view: View, start: Start | None) -> list[str]:
     """Return how a run stands, for `status`."""
     lines = [f"{view.run.name}: {_state(view, start)}", *_totals_lines(view)]
+    if (per_s := view.answers_per_s) is not None:
+        left = f", {span_text(view.unanswered / per_s)} left" if per_s and view.unanswered else ""
+        lines.append(_line("speed", f"{per_s:,.1f} answers/s within the last minute{left}"))
     if view.in_flight:
         lines.append(_line("in flight", f"{len(view.in_flight):,}"))
     if view.maybe_billed:

@@ -73,6 +73,7 @@ def _record(view: Any) -> dict[str, Any]:
         **view.summary(),
         "running": view.holder is not None,
         "holder": view.holder,
+        "answers_per_s": view.answers_per_s,
         "in_flight": [_named(key) for key in view.in_flight],
         "maybe_billed_requests": [_named(key) for key in view.maybe_billed],
         "damage": view.damage,

@@ -192,6 +192,11 @@ def named(row: ResultRow) -> dict[str, Any]:
     return dict(zip(_OURS, row, strict=True))
 
 
+def ended_since(rows: list[ResultRow], ms: int) -> int:
+    """Return how many of the rows ended at a time or later, in ms of Unix time."""
+    return sum((row[_AT["finished_at"]] or 0) >= ms for row in rows)
+
+
 def add_rows(totals: Totals, rows: list[ResultRow]) -> None:
     """Add result rows to totals."""
     if not rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import contextlib
 import itertools
 import time
@@ -16,10 +17,12 @@ from batchmix.errors import PartDamaged, RunError
 from batchmix.records import Key
 from batchmix.store.ledger import Left
 from batchmix.store.parts import check_place, list_parts, open_part, part_path
-from batchmix.store.results import SLICE_ROWS, Price, Results, add_rows, named
+from batchmix.store.results import SLICE_ROWS, Price, Results, add_rows, ended_since, named
 from batchmix.store.rundir import Layout, RunFile, holder
 from batchmix.store.shard import Judge, Shard
 from batchmix.store.totals import COUNTS, Totals
+
+RECENT_S = 60
 
 
 class View(msgspec.Struct):
@@ -42,6 +45,8 @@ class View(msgspec.Struct):
     """How the shards stand that have journals, for the ledger."""
     lost: bool = False
     """Parts can't be read."""
+    recent: int = 0
+    """Results that have ended within the last minute, about."""
 
     @property
     def unanswered(self) -> int:
@@ -52,6 +57,14 @@ class View(msgspec.Struct):
     def surplus_answers(self) -> int:
         """How often the provider sent something that nobody had asked for, in all starts."""
         return sum(start.surplus_answers for start in self.run.starts)
+
+    @property
+    def answers_per_s(self) -> float | None:
+        """How fast it was within the last minute, or since it started; None while nobody works on it."""
+        if self.holder is None or not self.run.starts:
+            return None
+        began = calendar.timegm(time.strptime(self.run.starts[-1].at, "%Y-%m-%dT%H:%M:%SZ"))
+        return self.recent / max(1.0, min(RECENT_S, time.time() - began))
 
     def lose(self, words: str) -> None:
         """Take note of a part that can't be read."""
@@ -160,7 +173,21 @@ def _add_part(view: View, index: int, part: Path) -> None:
     """Add a shard that is sealed. Raises `PartDamaged`."""
     footer = check_place(part, index)
     view.totals.add(footer.totals)
+    view.recent += _recent(footer.totals)
     view.maybe_billed.extend(_billed_keys(part) if footer.totals.maybe_billed else ())
+
+
+def _since_ms() -> int:
+    return int((time.time() - RECENT_S) * 1000)
+
+
+def _recent(totals: Totals) -> int:
+    """Return about how many results of a part have ended within the last minute, as if they had come evenly."""
+    last, since = totals.last_finished_ms, _since_ms()
+    if last is None or last <= since:
+        return 0
+    first = last if totals.first_sent_ms is None else totals.first_sent_ms
+    return round(totals.ended * min(1.0, (last - since) / max(1, last - first)))
 
 
 def _add_open(view: View, shard: Shard, results: Results) -> None:
@@ -173,11 +200,13 @@ def _add_open(view: View, shard: Shard, results: Results) -> None:
         Left(shard.index, shard.answers, shard.whole_bytes, len(shard.holes), torn=bool(shard.part_damage))
     )
     attempts = billed = 0
+    since_ms = _since_ms()
     rows = []
     for key, entry in sorted(shard.entries.items()):
         if entry.status:
             rows.append(results.row(key))
         if len(rows) == SLICE_ROWS:
+            view.recent += ended_since(rows, since_ms)
             add_rows(results.totals, rows)
             rows = []
         attempts += entry.attempts
@@ -190,6 +219,7 @@ def _add_open(view: View, shard: Shard, results: Results) -> None:
             if not entry.status:
                 results.totals.cost(key[1]).row(None, lost)
         billed += lost
+    view.recent += ended_since(rows, since_ms)
     add_rows(results.totals, rows)
     results.totals.attempts, results.totals.maybe_billed = attempts, billed
     view.totals.add(results.totals)

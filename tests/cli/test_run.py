@@ -263,6 +263,7 @@ def test_status_shows_a_run_while_it_runs_and_a_second_start_is_told_who_has_it(
         found = status(job.parent / "runs" / "night")
         assert found["running"]
         assert len(found["in_flight"]) == 5
+        assert found["answers_per_s"] == 0
         assert found["maybe_billed"] == 0
         refused(batchmix("run", str(job), NIGHT_KEY="none"), f"process {process.pid}")
         process.send_signal(signal.SIGINT)
