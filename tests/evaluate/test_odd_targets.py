@@ -1,0 +1,69 @@
+"""Targets and groups of any type: what can't be compared has no score, and nothing breaks."""
+
+from __future__ import annotations
+
+import decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from batchmix.evaluate.diff import diff
+from tests.evaluate.conftest import EvalBench
+
+_D = decimal.Decimal
+_UUID = "00010203-0405-0607-0809-0a0b0c0d0e0f"
+COLUMNS: dict[str, tuple[Any, list[str], list[float | None]]] = {
+    "nan": (pa.array([1.5, float("nan"), 2.0]), ["it is 1.5", "x", "2"], [1.0, None, 1.0]),
+    "ns": (
+        pa.array([1_700_000_000_000_000_001, None, 0], pa.timestamp("ns", "UTC")),
+        ["2023-11-14T22:13:20.000000001Z", "x", "1970"],
+        [1.0, None, 0.0],
+    ),
+    "decimal": (pa.array([_D("1.20"), None, _D("3.00")], pa.decimal256(60, 2)), ["1.20", "x", "3"], [1.0, None, 0.0]),
+    "map": (pa.array([[("k", 1)], None, []], pa.map_(pa.string(), pa.int8())), ['{"k": 1}', "x", "{}"], [1.0, None, 1.0]),
+    "year": (pa.array([2**31 - 1, None, 0], pa.int32()).view(pa.date32()), ["+5881580-07-11", "x", "?"], [1.0, None, 0.0]),
+    "word": (pa.array(["a", None, "b"]).dictionary_encode(), ["a", "x", "c"], [1.0, None, 0.0]),
+}  # fmt: skip
+
+
+def ran(bench: EvalBench, out: Path) -> None:
+    """Run all columns as targets and groups of their own answers."""
+    said = [" | ".join(texts[number] for _, texts, _ in COLUMNS.values()) for number in range(3)]
+    path = bench.root / "rows.parquet"
+    columns = {name: column for name, (column, _, _) in COLUMNS.items()}
+    pq.write_table(pa.table({"said": said, **columns}), path)
+    bench.settings["input"]["path"] = str(path)
+    bench.settings["output"]["path"] = str(out)
+    bench.out = out
+    scorers = [{"kind": "includes", "name": name, "target": name} for name in columns]
+    bench.settings["eval"] = {"scorers": scorers, "group_by": list(columns)}
+    bench.run()
+    metrics = bench.evaluate()
+    groups = {(column, value) for score in metrics.scores for column, value in score.group.items()}
+    assert {("nan", "1.5"), ("nan", None), ("nan", "2"), ("ns", "2023-11-14T22:13:20.000000001Z")} <= groups
+    assert {("map", '{"k":1}'), ("decimal", "3.00"), ("year", "+5881580-07-11"), ("word", None)} <= groups
+
+
+@pytest.fixture
+def odd(evaluated: EvalBench) -> EvalBench:
+    ran(evaluated, evaluated.root / "one")
+    return evaluated
+
+
+def test_what_a_target_says_is_compared_as_a_prompt_would_say_it(odd: EvalBench) -> None:
+    scores = [(row["scorer"], row["score"], row["explanation"]) for row in odd.scores()]
+    for name, (_, _, wanted) in COLUMNS.items():
+        mine = [(score, why) for scorer, score, why in scores if scorer == name]
+        assert [score for score, _ in mine] == wanted, name
+        assert mine[1] == (None, "the row has no target")
+
+
+def test_two_runs_over_such_columns_are_compared(odd: EvalBench) -> None:
+    """All rows are the same in both, NaN and all."""
+    ran(odd, odd.root / "two")
+    found = diff(odd.root / "one", odd.root / "two")
+    assert found.changed == 0
+    assert found.paired == 3
