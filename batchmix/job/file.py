@@ -223,11 +223,21 @@ def _checked_input(source: Input, folder: Path) -> Input:
         raise JobError("input: give either messages, or prompt and system, not both")
     if source.messages is not None and not source.messages:
         raise JobError("input.messages: is empty")
-    columns = None if source.columns is None else tuple(map(_checked_column, source.columns))
+    columns = None if source.columns is None else _checked_columns(source.columns)
     if source.path in _STDIN:
         return msgspec.structs.replace(source, path="-", columns=columns)
     path = absolute(checked_local(source.path, "input.path", "copy the file here first"), folder, "input.path")
     return msgspec.structs.replace(source, path=path, columns=columns)
+
+
+def _checked_columns(columns: tuple[str | Column, ...]) -> tuple[str | Column, ...]:
+    checked = tuple(map(_checked_column, columns))
+    types = {(column.source, column.type) if isinstance(column, Column) else (column, None) for column in checked}
+    sources = [source for source, _ in types]
+    for source in sources:
+        if sources.count(source) > 1:
+            raise JobError(f"input.columns: {source!r} stands there with two types; a column has one, wherever it goes")
+    return checked
 
 
 def _checked_column(column: str | Column) -> str | Column:
