@@ -119,6 +119,13 @@ def _map(column: pa.Array, kind: pa.DataType, leaf: _Leaf) -> pa.Array:
     return pa.MapArray.from_arrays(pa.array([*starts, len(pairs)], pa.int32()), keys, items, type=kind)
 
 
+def nullable(kind: pa.DataType) -> pa.DataType:
+    """Return a type of which nulls can be made: one whose structs have no field that must be there."""
+    if not Types.is_struct(kind):
+        return kind
+    return pa.struct([field.with_type(nullable(field.type)).with_nullable(True) for field in kind])  # noqa: FBT003
+
+
 def storable(kind: pa.DataType) -> pa.DataType:
     """Return the type under which Parquet keeps a column so that everything reads it.
 

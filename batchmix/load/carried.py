@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchmix.arrow_fit import fit, sound
+from batchmix.arrow_fit import fit, nullable, sound
 from batchmix.arrow_values import values
 from batchmix.errors import InputError
 from batchmix.job import Column, Job
@@ -142,7 +142,7 @@ def _from_values(told: Told | None, kinds: int) -> tuple[Any, Make]:
 def _from_column(told: Told | None, source: ParquetInput, name: str) -> tuple[Any, Make]:
     kind = source.column_type(name) if told is None else told.type
     try:
-        pq.write_table(pa.table({"c": pa.nulls(1, kind)}).take(pa.array([0])), io.BytesIO())
+        pq.write_table(pa.table({"c": pa.nulls(1, nullable(kind))}).take(pa.array([0])), io.BytesIO())
     except pa.ArrowException:
         raise InputError(
             f"the column {quoted(name)} is {shown_type(kind)}, which can't be written to Parquet. {telling(name)}"

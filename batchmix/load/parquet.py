@@ -12,7 +12,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchmix.arrow_fit import fitted, storable
+from batchmix.arrow_fit import fitted, nullable, storable
 from batchmix.errors import InputError
 from batchmix.load.files import Stamp, shown, stamp, unreadable
 from batchmix.load.unify import shown_type, spelt, telling, unified
@@ -87,7 +87,7 @@ class ParquetInput:
                     f" and {shown_type(kind)} in {shown(path)}. {telling(name)}"
                 )
             first, found = (first if both == found else path), both
-        return storable(found)
+        return storable(found if self.everywhere([name]) else nullable(found))
 
     def _all_groups(self) -> list[Group]:
         groups, first = [], 0

@@ -151,3 +151,20 @@ def test_parquet_whose_values_do_not_fit_is_refused_or_its_rows_are(tmp_path: Pa
     assert [row["c"] for row in carried_rows(dataset)] == [None, 1]
     bodies = [json.loads(request.body) for request in all_requests(dataset, job) if hasattr(request, "body")]
     assert [body["messages"][0]["content"] for body in bodies] == ["b"]
+
+
+def test_csv_has_the_types_that_are_told(tmp_path: Path, spool: Path) -> None:
+    """Its cells are text otherwise; an empty one is null, and a wrong one stands on its line."""
+    path = tmp_path / "rows.csv"
+    path.write_text('id,prompt,score,facts,day\n1,a,1.5,"{""a"": 1}",2026-01-31\n2,"b\nc",,,\n')
+    told = {"score": "double", "facts": "json", "day": "date"}
+    columns = [{"from": name, "type": kind} for name, kind in told.items()]
+    job = make_job(path, columns=columns)
+    assert carried_rows(open_rows(job, spool)) == [
+        {"custom_id": "1", "score": 1.5, "facts": '{"a": 1}', "day": datetime.date(2026, 1, 31)},
+        {"custom_id": "2", "score": None, "facts": None, "day": None},
+    ]
+    with path.open("a") as file:
+        file.write("3,d,1;5,,\n")
+    with pytest.raises(InputError, match=r"rows.csv:5: column 'score' is '1;5', which is no double"):
+        open_rows(job, spool)

@@ -134,6 +134,21 @@ def test_a_column_that_some_files_lack_is_null_there(tmp_path: Path, spool: Path
     ]
 
 
+def test_fields_that_must_be_there_are_carried_where_their_struct_is_null(tmp_path: Path, spool: Path) -> None:
+    """As Spark and Avro write them; in a file that lacks the column too."""
+    kind = pa.struct([pa.field("a", pa.struct([pa.field("b", pa.int64(), nullable=False)]), nullable=False)])
+    fields = [pa.StructArray.from_arrays([pa.array([1, 0])], fields=list(kind.field("a").type))]
+    column = pa.StructArray.from_arrays(fields, fields=list(kind), mask=pa.array([False, True]))
+    folder = folder_of(tmp_path, column)
+    dataset = open_rows(make_job(folder), spool)
+    assert dataset.carried_schema.field("c").type == kind
+    assert [row["c"] for row in carried_rows(dataset)] == [{"a": {"b": 1}}, None]
+    pq.write_table(pa.table({"prompt": ["q"]}), folder / "1.parquet")
+    dataset = open_rows(make_job(folder), spool)
+    assert [row["c"] for row in carried_rows(dataset)] == [{"a": {"b": 1}}, None, None]
+    pq.write_table(pa.Table.from_batches(list(dataset.carried(0))), tmp_path / "written.parquet")
+
+
 def test_a_file_without_a_column_that_is_asked_with_is_refused(tmp_path: Path, spool: Path) -> None:
     """By its name, as a line of JSONL is; a template that can do without can do without."""
     folder = folder_of(tmp_path, pa.array([1]))
