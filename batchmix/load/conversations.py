@@ -19,6 +19,7 @@ SYSTEM_CLASH = (
     "input.system goes before a row's prompt, but the rows bring their own messages; take input.system out of the job,"
     " or make the messages there: messages = [{role = …, content = …}, …]"
 )
+_IDS = ("id", "custom_id")
 _TUNING = "weight"
 """What files for fine-tuning say of a message, and no provider takes."""
 
@@ -33,7 +34,9 @@ class PlainAsking:
         self._system = Template(job.input) if job.input.system is not None else None
         self.used = self._system.used if self._system else frozenset()
         names = frozenset() if job.input.params is not None else frozenset(self._parameters())
-        self.own = names if columns is None else names.intersection(columns)
+        if columns is not None:
+            names = names.intersection(columns) if "messages" in columns else frozenset()
+        self.own = names
         self.own_params = bool(self.own)
         also = self._system.reads if self._system else frozenset()
         self.reads = None if also is None else also | {"messages", "prompt"} | self.own
@@ -50,12 +53,14 @@ class PlainAsking:
             return messages_problem(messages) or self._own_problem(row)
         prompt = row.get("prompt")
         if prompt is None and "prompt" not in row and "messages" not in row:
+            example = clean(spelt(next((name for name in row if name not in _IDS), "question")), 100)
             return (
                 f"has neither messages nor prompt; it has {column_list(row)}. Name columns in a template, such as"
-                ' prompt = "{{ question }}"'
+                f" --prompt '{example}'"
             )
         if prompt is not None and not isinstance(prompt, str):
-            return f"prompt is {kind_of(prompt)}; it must be text"
+            messages = isinstance(prompt, list) and messages_problem(prompt) is None
+            return f"prompt is {kind_of(prompt)}; it must be text{'; call a list of messages messages' * messages}"
         return None if self._system is None or self.used <= row.keys() else missing_column(self._system, row)
 
     def _own_problem(self, row: Mapping[str, Any]) -> str | None:

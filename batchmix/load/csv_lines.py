@@ -16,7 +16,7 @@ import msgspec
 
 from batchmix.errors import InputError
 from batchmix.load.files import MARKS, Source
-from batchmix.load.foreign import separated_by
+from batchmix.load.foreign import ends_in_cr, separated_by
 from batchmix.load.jsonl import NOT_UTF8, BadLineError, Decode, decode_row, decode_value
 from batchmix.load.words import quoted
 
@@ -119,6 +119,8 @@ def _header(reader: Iterator[list[str]], lines: _Lines, source: Source) -> list[
         while not names:
             names = next(reader, ["end"])
     except csv.Error as error:
+        if re.search(r"\r[^\n]", "".join(lines.taken)):
+            raise InputError(f"{source.label}: {ends_in_cr(source.path)}") from None
         raise InputError(f"{source.label}:1: can't be read as {source.format.upper()}: {error}") from None
     if not lines.taken:
         return []

@@ -38,6 +38,8 @@ _MAGIC = (
      " c = sqlite3.connect(\"{name}\"); c.row_factory = sqlite3.Row; t = c.execute(\"select name from sqlite_master"
      " where type = ?\", [\"table\"]).fetchone()[0]; [print(json.dumps(dict(r))) for r in"
      " c.execute(\"select * from [\" + t + \"]\")]' > {jsonl}"),
+    (b"\x1f\x8b", "compressed by gzip; unpack it: gzip -dc {file} > {same}"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd; unpack it: zstd -dc {file} > {same}"),
     (b"BZh", "compressed by bzip2; unpack it: bzip2 -dc {file} > {same}"),
     (b"\xfd7zXZ\x00", "compressed by xz; unpack it: xz -dc {file} > {same}"),
     (b"\x04\x22\x4d\x18", "compressed by lz4; unpack it: lz4 -dc {file} > {same}"),
@@ -252,6 +254,11 @@ def _commas(mark: str) -> str:
 def separated_by(path: str, mark: str) -> str:
     """Return how a table whose cells are separated by something else than commas is made one that is read."""
     return _told(_commas(mark), path)
+
+
+def ends_in_cr(path: str) -> str:
+    """Return how a table whose lines end as they did on old machines is made one that is read."""
+    return _told("its lines end in CR alone: tr '\\r' '\\n' < {file} > {csv}", path)
 
 
 def _prose_kind(lines: list[str]) -> str | None:

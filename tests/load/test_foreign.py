@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import gzip
 import io
 import json
 import lzma
@@ -88,6 +89,7 @@ GO_ON: dict[str, tuple[str, Any, str]] = {
     "an Arrow stream": ("a.arrow", _stream(), "is an Arrow stream"),
     "ORC": ("a.orc", _written(orc.write_table, TABLE), "is an ORC file"),
     "SQLite": ("a.db", _database, "is an SQLite database"),
+    "gzip under no name": ("a.json.gz", gzip.compress(LINES.encode()), "is compressed by gzip"),
     "bzip2": ("a.jsonl.bz2", bz2.compress(LINES.encode()), "is compressed by bzip2"),
     "xz": ("a.jsonl.xz", lzma.compress(LINES.encode()), "is compressed by xz"),
     "Parquet under another name": ("a.jsonl", _written(pq.write_table, TABLE), "is Parquet"),
@@ -136,7 +138,7 @@ def test_the_command_that_is_told_makes_it_rows(case: str, tmp_path: Path, monke
     monkeypatch.chdir(folder)
     name, data, words = GO_ON[case]
     command = re.split(
-        r": (?=\S*(?:iconv|mv|bzip2|xz|sed|tr|python\S*) )", _refused(name, data, words, folder), maxsplit=1
+        r": (?=\S*(?:iconv|mv|gzip|bzip2|xz|sed|tr|python\S*) )", _refused(name, data, words, folder), maxsplit=1
     )[1]
     subprocess.run(["bash", "-c", command], check=True, timeout=60)
     (made,) = [path for path in folder.iterdir() if path.name not in {name, "made.db"}]

@@ -51,6 +51,7 @@ def test_columns_that_are_called_like_parameters_stay_columns_elsewhere(how: str
     asked = {"a template": {"prompt": "{{ n }}"}, "a prompt": {}, "none wanted": {"params": ""}}[how]
     job = make_job(rows_file([row]), **asked)
     assert _bodies(job, spool)[0].keys() == {"model", "messages"}
+    assert open_rows(job, spool).own_params == ()
 
 
 @pytest.mark.parametrize(
