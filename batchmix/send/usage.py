@@ -17,10 +17,14 @@ from batchmix.records import WRITES_NOTHING, Usage
 
 _INT64 = 2**63
 _DIGITS = re.compile(r"[0-9]{1,19}")
-_DETAILS = ("prompt_tokens_details", "input_tokens_details", "claude_cache_tokens_details")
+_DETAILS = ("prompt_tokens_details", "input_tokens_details", "claude_cache_tokens_details", "cache_creation")
 _READ = ("cached_tokens", "cache_read_tokens", "cache_read_input_tokens", "prompt_cache_hit_tokens")
 _WRITTEN = (
     "cache_write_tokens", "cache_creation_tokens", "cached_creation_tokens", "cache_creation_input_tokens",
+)  # fmt: skip
+_WRITTEN_FOR = (
+    "cache_creation_5_m_tokens", "cache_creation_1_h_tokens", "claude_cache_creation_5_m_tokens",
+    "claude_cache_creation_1_h_tokens", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens",
 )  # fmt: skip
 _BESIDE = ("cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation")
 """Anthropic's names: where there is no `prompt_tokens`, these are not among `input_tokens`."""
@@ -80,16 +84,19 @@ def _cached(found: dict[str, Any]) -> int | None:
 
 
 def _written(found: dict[str, Any]) -> int | None:
-    """Return the tokens written to a cache; for how long they stay there is told apart by Anthropic alone."""
-    lasting = found.get("cache_creation")
-    counts = [number for value in lasting.values() if (number := count(value))] if isinstance(lasting, dict) else []
-    return max([*_counts(found, _WRITTEN), *([sum(counts)] if counts else [])], default=None)
+    """Return the tokens written to a cache, in all or by how long they stay there."""
+    places = _places(found)
+    by_time = [[number for name in _WRITTEN_FOR if (number := count(place.get(name))) is not None] for place in places]
+    return max([*_counts(found, _WRITTEN), *(sum(counts) for counts in by_time if counts)], default=None)
+
+
+def _places(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the usage itself and its details."""
+    return [found, *(details for name in _DETAILS if isinstance(details := found.get(name), dict))]
 
 
 def _counts(found: dict[str, Any], names: Iterable[str]) -> list[int]:
-    """Return what stands under these names, in the usage itself and in its details."""
-    places = [found, *(details for name in _DETAILS if isinstance(details := found.get(name), dict))]
-    return [number for place in places for name in names if (number := count(place.get(name))) is not None]
+    return [number for place in _places(found) for name in names if (number := count(place.get(name))) is not None]
 
 
 def _reasoning(found: dict[str, Any]) -> int | None:

@@ -21,7 +21,7 @@ def test_models_are_listed_searched_and_given_as_json(tmp_path: Path) -> None:
     assert "retired  → ?[1mnew" in shown.stdout
     assert json.loads(found.stdout) == [
         {"id": "gpt-4o-mini", "context_length": 128000, "max_output": 16384, "input": 0.15, "output": 0.6,
-         "cache_read": 0.075, "tiered": False, "retire_stage": None, "successor": None}
+         "cache_read": 0.075, "cache_write": None, "tiered": False, "retire_stage": None, "successor": None}
     ]  # fmt: skip
 
 
