@@ -5,6 +5,7 @@ Looks at footers and checksums, and at no row, so that a resume is at once.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import msgspec
 
 from batchmix.errors import PartDamaged
 from batchmix.store.events import Begun
-from batchmix.store.journal import Damage, Line, read_lines, read_own_lines
+from batchmix.store.journal import Damage, Line, open_journal, read_lines, read_own_lines
 from batchmix.store.ledger import Known, Left, Sealed, sealed
 from batchmix.store.parts import list_parts, part_path, read_part, whole_groups
 from batchmix.store.rundir import Layout
@@ -54,7 +55,8 @@ class Held:
             self._look_at_part(index, path, whole=whole)
         for index, lanes in self.journals.items():
             for lane, path in lanes.items():
-                self._look_at_journal(index, lane, path)
+                with contextlib.suppress(FileNotFoundError):  # sealed meanwhile, where nobody holds the folder
+                    self._look_at_journal(index, lane, path)
 
     def of(self, index: int) -> Known:
         """Return what was last known of a shard."""
@@ -81,7 +83,7 @@ class Held:
     def _look_at_journal(self, index: int, lane: int, path: Path) -> None:
         holes = self.holes.setdefault(index, [])
         end = 0
-        with path.open("rb") as file:
+        with open_journal(path) as file:
             for found in read_own_lines(file, index, lane):
                 if isinstance(found, Damage):
                     holes.append(found)
