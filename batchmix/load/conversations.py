@@ -77,8 +77,10 @@ class PlainAsking:
                 raise BadRowError(f"column {'prompt' if 'prompt' in row else 'messages'!r} is null")
             messages = [*(self._system.render(row) if self._system else ()), {"role": "user", "content": prompt}]
         else:
-            if any(_TUNING in message for message in messages):
-                messages = [{key: value for key, value in one.items() if key != _TUNING} for one in messages]
+            for message in messages:
+                if _TUNING in message:
+                    messages = [{key: value for key, value in one.items() if key != _TUNING} for one in messages]
+                    break
             if self.own:
                 params = with_own(params, row, self.own)
         return CHAT, {"model": model.id, "messages": messages, **params}
