@@ -15,7 +15,7 @@ from batchmix.send.responses import read_response
 from batchmix.send.usage import count, read_usage
 
 _ABSENT = msgspec.Raw()
-_NONE_OF_THEM = (_ABSENT,) * 11
+_NONE_OF_THEM = (_ABSENT,) * 14
 _NOTHING = (b"", b"null", b"[]", b"{}", b'""', b"false", b"0")
 
 
@@ -65,6 +65,9 @@ class _Usage(msgspec.Struct, gc=False):
     cache_read_input_tokens: msgspec.Raw = _ABSENT
     cache_creation_input_tokens: msgspec.Raw = _ABSENT
     cache_creation: msgspec.Raw = _ABSENT
+    cached_tokens: msgspec.Raw = _ABSENT
+    claude_cache_creation_5_m_tokens: msgspec.Raw = _ABSENT
+    claude_cache_creation_1_h_tokens: msgspec.Raw = _ABSENT
 
 
 class _Chat(msgspec.Struct, gc=False):
@@ -136,7 +139,8 @@ def _ordinary(chat: _Chat, served_model: str | None) -> Completion:
     rare = (
         chat.error, choice.error, choice.text, message.reasoning_details, message.function_call, message.audio,
         usage.claude_cache_tokens_details, usage.prompt_cache_hit_tokens, usage.cache_read_input_tokens,
-        usage.cache_creation_input_tokens, usage.cache_creation,
+        usage.cache_creation_input_tokens, usage.cache_creation, usage.cached_tokens,
+        usage.claude_cache_creation_5_m_tokens, usage.claude_cache_creation_1_h_tokens,
     )  # fmt: skip
     if rare != _NONE_OF_THEM and any(map(_is_there, rare)):
         raise _Unusual
