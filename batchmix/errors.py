@@ -23,8 +23,10 @@ run is raised:
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import errno
+from collections.abc import Iterator
 
 
 class Next(enum.Enum):
@@ -134,6 +136,15 @@ def disk_error(error: OSError, path: object = None) -> Stopped:
         )
     reason = error.strerror or str(error) or type(error).__name__
     return DiskError(f"{where}can't be read or written: {reason}; mend that and start the same command again")
+
+
+@contextlib.contextmanager
+def disk_errors(path: object = None) -> Iterator[None]:
+    """Raise `NoSpace` or `DiskError` for what the system refuses in the block; `path` is the file, if it is known."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error, path) from error
 
 
 class Interrupted(BatchmixError):

@@ -17,6 +17,7 @@ from batchmix import signals
 from batchmix.arrow import set_up_arrow
 from batchmix.balance import Balance, shortage
 from batchmix.canary import draw_canary
+from batchmix.errors import disk_errors
 from batchmix.holding import locked_folder
 from batchmix.job import Job
 from batchmix.planning import estimated_usd
@@ -34,6 +35,7 @@ __all__ = ["Options", "exit_code", "run"]
 
 
 @signals.named()
+@disk_errors()
 def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
     """Bring a run as far as it goes, and return what stands in its folder then.
 

@@ -70,6 +70,7 @@ MAY = {
         "store",
         "resume",
         "records",
+        "errors",
         "job",
         "redact",
     },

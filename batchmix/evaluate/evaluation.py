@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from batchmix import reading
 from batchmix.arrow import set_up_arrow
-from batchmix.errors import JobError, NoSpace, RunError
+from batchmix.errors import JobError, RunError, disk_errors
 from batchmix.eval_table import Eval, Judge
 from batchmix.evaluate.history import previous
 from batchmix.evaluate.judge import Asking, Judged, Verdicts, ask
@@ -19,7 +19,7 @@ from batchmix.evaluate.scorers import scorer_of
 from batchmix.evaluate.scoring import SCORES_SCHEMA, Asked, scores_path, write_scores
 from batchmix.job import Job
 from batchmix.rubrics import rubric
-from batchmix.store.files import NO_SPACE, is_ours
+from batchmix.store.files import is_ours
 from batchmix.store.rundir import Layout
 
 
@@ -56,17 +56,11 @@ def evaluate(root: Path, asking: Asking, scorers: list[Asked]) -> Metrics:
     for path, told_by in ((scores_path(layout), _are_scores), (metrics_path(layout), _are_metrics)):
         if not is_ours(path, told_by):
             raise RunError(f"{path}: is not batchmix's; move it away")
-    try:
+    with disk_errors(layout.evaluation):
         layout.evaluation.mkdir(0o700, exist_ok=True)
         judged = _judged(layout, asking, [scorer for scorer, _ in scorers if isinstance(scorer, Judge)])
         write_scores(layout, asking.job, scorers, {name: verdicts for name, (verdicts, _) in judged.items()})
         return write_metrics(layout, asking.job.eval or Eval(), tuple(what for _, what in judged.values()))
-    except OSError as error:
-        if error.errno in NO_SPACE:
-            raise NoSpace(
-                f"no space left for {layout.evaluation}; make room and start the same command again"
-            ) from error
-        raise RunError(f"{layout.evaluation}: can't be written: {error.strerror or error}") from error
 
 
 def _are_scores(path: Path) -> bool:

@@ -6,17 +6,14 @@ A file of ours is opened where it stands, never through a link; one that appears
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from batchmix.errors import NoSpace, RunError
+from batchmix.errors import RunError, disk_errors
 
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""The ways in which a system says that nothing more can be written."""
 PRIVATE = 0o600
 TEMPORARY = r"\.{}\.[0-9a-f]{{16}}\.tmp"
 """A pattern of the names under which a file is written before it appears; its own name stands in the middle."""
@@ -87,14 +84,9 @@ def appearing(path: Path, mode: int | None = PRIVATE, *, made_in: Path | None = 
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Give a file new content, all at once and durably, readable by its owner only. Raises `NoSpace`."""
-    try:
-        with appearing(path) as temporary:
-            temporary.write_bytes(data)
-    except OSError as error:
-        if error.errno in NO_SPACE:
-            raise NoSpace(f"no space left for {path}; make room and start the same command again") from error
-        raise
+    """Give a file new content, all at once and durably, for its owner only. Raises `NoSpace` and `DiskError`."""
+    with disk_errors(path), appearing(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def set_mode(path: Path, mode: int | None) -> None:

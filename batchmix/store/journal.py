@@ -6,6 +6,8 @@ what stands behind another's is not taken for ours.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import mmap
 import os
 import re
@@ -16,9 +18,9 @@ from typing import BinaryIO
 
 import msgspec
 
-from batchmix.errors import NoSpace
+from batchmix.errors import NO_SPACE, disk_error, disk_errors
 from batchmix.store.events import Begun, Event, decode_line, encode_line
-from batchmix.store.files import NO_SPACE, allocate, open_plain
+from batchmix.store.files import allocate, open_plain
 
 # Inside a JSON string each quote is escaped, so neither pattern can match in one: not even in an answer that quotes us.
 _START = re.compile(rb'\{"e":"(?:begun|sent|heard|ended)",')
@@ -151,11 +153,12 @@ class Journal:
     def __init__(self, path: Path, on_no_space: Callable[[], bool]) -> None:
         self.path = path
         self._on_no_space = on_no_space
-        self._fd = open_plain(path, os.O_RDWR | os.O_CREAT)
         self._lock = threading.Lock()
         self._dirty = False
-        whole = _whole_bytes(self._fd)
-        os.ftruncate(self._fd, whole)
+        with disk_errors(path):
+            self._fd = open_plain(path, os.O_RDWR | os.O_CREAT)
+            whole = _whole_bytes(self._fd)
+            os.ftruncate(self._fd, whole)
         self._end = whole + 1 if whole else 0  # behind the newline that the first mapping puts there
         self._base, self._size = 0, whole
         self._map: mmap.mmap | None = None
@@ -179,7 +182,7 @@ class Journal:
         return offset, len(line) - 1
 
     def _grow(self, end: int) -> None:
-        """Map a stretch of the file that holds the byte before `end`. Raises `NoSpace`."""
+        """Map a stretch of the file that holds the byte before `end`. Raises `NoSpace` and `DiskError`."""
         base = self._size - self._size % mmap.ALLOCATIONGRANULARITY
         base = min(base, self._end - self._end % mmap.ALLOCATIONGRANULARITY)
         size = max(end, base + _CHUNK_BYTES)
@@ -188,37 +191,48 @@ class Journal:
                 allocate(self._fd, self._size, size)
                 break
             except OSError as error:
-                os.ftruncate(self._fd, self._size)
-                if error.errno not in NO_SPACE:
-                    raise
-                if not self._on_no_space():
-                    raise NoSpace(
-                        f"no space left for {self.path}; make room and start the same command again"
-                    ) from error
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._fd, self._size)
+                if error.errno not in NO_SPACE or not self._on_no_space():
+                    raise disk_error(error, self.path) from error
         if self._map is not None:
             self._map.close()
-        self._map = mmap.mmap(self._fd, size - base, offset=base)
+        with disk_errors(self.path):
+            self._map = mmap.mmap(self._fd, size - base, offset=base)
         self._map[self._size - base :] = b"\n" * (size - self._size)
         self._base, self._size = base, size
 
     def sync(self) -> None:
-        """Bring what was appended to the disk, if anything was."""
-        with self._lock:
+        """Bring what was appended to the disk, if anything was. Raises `NoSpace` and `DiskError`."""
+        with self._lock, disk_errors(self.path):
             if self._dirty and self._fd >= 0:
                 self._dirty = False
+                self._keep_whole()
                 os.fdatasync(self._fd)
 
+    def _keep_whole(self) -> None:
+        """Raise `OSError` where another program has cut the file off, and make room again for what is yet to come.
+
+        A line that is appended before this was seen meets no file under the mapping, and ends the process (SIGBUS).
+        """
+        if self._map is not None and (size := os.fstat(self._fd).st_size) < self._size:
+            allocate(self._fd, size, self._size)
+            raise OSError(errno.ESTALE, "another program has cut it off")
+
     def close(self) -> None:
-        """Cut what was allocated ahead, sync and close."""
-        if self._map is not None:
-            self._map.close()
-            self._map = None
-            os.ftruncate(self._fd, self._end)
-        self.sync()
-        with self._lock:
-            if self._fd >= 0:
-                os.close(self._fd)
-            self._fd = -1
+        """Cut what was allocated ahead, sync and close, whatever goes wrong. Raises `NoSpace` and `DiskError`."""
+        try:
+            with self._lock, disk_errors(self.path):
+                if self._map is not None:
+                    self._map.close()
+                    self._map = None
+                    os.ftruncate(self._fd, self._end)
+            self.sync()
+        finally:
+            with self._lock:
+                if self._fd >= 0:
+                    os.close(self._fd)
+                self._fd = -1
 
 
 def _whole_bytes(fd: int) -> int:

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import msgspec
 
-from batchmix.errors import NoSpace, RunError
+from batchmix.errors import RunError, disk_errors
 from batchmix.store.events import decode_with, encode_line
-from batchmix.store.files import NO_SPACE, open_plain
+from batchmix.store.files import open_plain
 from batchmix.store.schema import PartFooter, Seal
 
 
@@ -133,22 +133,16 @@ class Ledger:
             raise RunError(f"{self.path}: can't be read: {error.strerror}") from error
 
     def append(self, *entries: Entry, sync: bool = True) -> None:
-        """Add lines, and bring them to the disk at once or with the next. Raises `NoSpace`."""
+        """Add lines, and bring them to the disk at once or with the next. Raises `NoSpace` and `DiskError`."""
         if not entries:
             return
         lines = b"".join(map(encode_line, entries))
-        with self._lock:
+        with self._lock, disk_errors(self.path):
             fd = open_plain(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
             try:
                 _append(fd, lines)
                 if sync:
                     os.fdatasync(fd)
-            except OSError as error:
-                if error.errno in NO_SPACE:
-                    raise NoSpace(
-                        f"no space left for {self.path}; make room and start the same command again"
-                    ) from error
-                raise
             finally:
                 os.close(fd)
 

@@ -11,7 +11,7 @@ from types import TracebackType
 import msgspec
 import pyarrow as pa
 
-from batchmix.errors import NoSpace, PartDamaged
+from batchmix.errors import BatchmixError, NoSpace, PartDamaged
 from batchmix.records import Exchange, Key
 from batchmix.store.events import Begun
 from batchmix.store.firsts import Firsts, PartAnswers, firsts_in
@@ -96,7 +96,10 @@ class OpenShards:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for shard in self._open.values():
-            shard.close()
+            try:
+                shard.close()
+            except BatchmixError as broken:
+                self._on_error(broken)
         self._reserve.release()
 
     def hold(self, in_flight: int) -> None:
@@ -193,7 +196,7 @@ class OpenShards:
             shards = list(self._open.values())
             try:
                 await asyncio.to_thread(_sync_each, shards)
-            except OSError as error:
+            except (OSError, BatchmixError) as error:
                 self._on_error(error)
 
     async def _seal_all(self) -> None:

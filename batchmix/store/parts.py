@@ -14,8 +14,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchmix.errors import NoSpace, PartDamaged, RunError
-from batchmix.store.files import NO_SPACE, appearing, not_plain, open_plain, plain_or_absent, sync_file
+from batchmix.errors import PartDamaged, RunError, disk_errors
+from batchmix.store.files import appearing, not_plain, open_plain, plain_or_absent, sync_file
 from batchmix.store.schema import CHECKSUM_KEY, PartFooter, Seal, footer_metadata, read_footer
 
 _GROUP_BYTES = 4 * 2**20
@@ -182,21 +182,16 @@ def seal_part(
 ) -> None:
     """Write a part in another folder, bring it to the disk, and put it in place.
 
-    Repeatable from any point: what a crash leaves behind is a temporary file. Raises `NoSpace`.
+    Repeatable from any point: what a crash leaves behind is a temporary file. Raises `NoSpace` and `DiskError`.
     """
-    try:
-        with appearing(path, made_in=made_in) as temporary:
-            with _writer(temporary, schema) as writer:
-                _write(writer, schema, batches, sealing.pace)
-                footer = sealing.finish()
-                writer.add_key_value_metadata({**footer_metadata(footer), CHECKSUM_KEY: _NO_CHECKSUM})
-            seal = _sign(temporary)
-            sync_file(temporary)
-            sealing.note(footer, seal)
-    except OSError as error:
-        if error.errno in NO_SPACE:
-            raise NoSpace(f"no space left for {path}; make room and start the same command again") from error
-        raise
+    with disk_errors(path), appearing(path, made_in=made_in) as temporary:
+        with _writer(temporary, schema) as writer:
+            _write(writer, schema, batches, sealing.pace)
+            footer = sealing.finish()
+            writer.add_key_value_metadata({**footer_metadata(footer), CHECKSUM_KEY: _NO_CHECKSUM})
+        seal = _sign(temporary)
+        sync_file(temporary)
+        sealing.note(footer, seal)
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:

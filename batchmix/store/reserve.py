@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
-from batchmix.errors import NoSpace
-from batchmix.store.files import NO_SPACE, allocate
+from batchmix.errors import NO_SPACE, NoSpace, disk_error
+from batchmix.store.files import allocate
 
 
 class Reserve:
@@ -27,7 +27,7 @@ class Reserve:
             if error.errno in NO_SPACE:
                 message = f"no space left: {self._folder} needs {size >> 20} MB free to keep what is in flight safe"
                 raise NoSpace(f"{message}; make room and start the same command again") from error
-            raise
+            raise disk_error(error, self._folder) from error
 
     def release(self) -> bool:
         """Give the space back; return whether there was any."""

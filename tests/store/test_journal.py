@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchmix.errors import NoSpace
+from batchmix.errors import DiskError, NoSpace
 from batchmix.records import Exchange
 from batchmix.store.events import Ended, Event, Sent, decode_line, encode_line, heard
 from batchmix.store.journal import Damage, Journal, Line, read_lines
@@ -190,3 +190,15 @@ def test_a_line_whose_numbers_fit_into_no_column_counts_as_damaged(field: str) -
 def test_a_body_that_is_not_the_base64_it_says_is_taken_as_it_stands() -> None:
     event = heard((1, "m", 0), 1, "h", "/p", Exchange(1, 2, 0.1, 200, b"\xff"))
     assert msgspec.structs.replace(event, body="abcde").exchange().body == b"abcde"
+
+
+def test_a_journal_that_another_program_cuts_off_is_told_and_can_still_be_written_to(tmp_path: Path) -> None:
+    """Without its room under the mapping, the next line would end the process."""
+    path = tmp_path / "00000-000.jsonl"
+    journal = Journal(path, lambda: False)
+    journal.append(Sent(1, "m", 0, 1, "h", 17))
+    os.truncate(path, 0)
+    with pytest.raises(DiskError, match="another program has cut it off"):
+        journal.sync()
+    journal.append(Sent(1, "m", 0, 1, "h", 17))
+    journal.close()

@@ -1,0 +1,62 @@
+"""What the system refuses ends a run with exit code 3, in words, with all kept that was answered."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from batchmix.errors import DiskError
+from tests.conftest import Bench
+
+FAULTS: dict[str, tuple[str, int, int]] = {
+    "a sync of a journal": ("fdatasync", errno.EIO, 1),
+    "a sync of a part": ("fsync", errno.EIO, 4),
+    "the growth of a journal": ("posix_fallocate", errno.EIO, 2),
+    "a read-only disk": ("replace", errno.EROFS, 1),
+    "a name that is taken away": ("replace", errno.ESTALE, 3),
+    "no more descriptors": ("open", errno.EMFILE, 12),
+    "what goes when a shard is sealed": ("unlink", errno.EACCES, 1),
+    "a journal's end": ("ftruncate", errno.EIO, 3),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_what_the_system_refuses_is_told_in_words_and_the_same_command_goes_on(
+    kind: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From some call on, every one fails; where it fails before anything was sent, nothing was."""
+    name, number, first = FAULTS[kind]
+    bench.write(25)
+    real: Callable[..., Any] = getattr(os, name)
+    calls = 0
+
+    def fails(*args: Any, **more: Any) -> Any:
+        nonlocal calls
+        calls += str(bench.out) in _path(args)
+        if calls >= first and str(bench.out) in _path(args):
+            raise OSError(number, os.strerror(number), *([_path(args)] if not isinstance(args[0], int) else []))
+        return real(*args, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, name, fails)
+        with pytest.raises(DiskError) as told:
+            bench.run()
+    assert os.strerror(number) in str(told.value)
+    assert str(bench.out) in str(told.value)
+    assert told.value.exit_code == 3
+    asked = bench.standin.asked()
+    view = bench.run()
+    assert (view.totals.ok, len(bench.rows())) == (25, 25)
+    assert bench.standin.asked() - asked <= 25
+    if kind not in {"a sync of a journal"}:
+        assert bench.standin.asked() <= 25 + 8
+
+
+def _path(args: tuple[Any, ...]) -> str:
+    if isinstance(args[0], int):
+        return os.readlink(f"/proc/self/fd/{args[0]}")  # noqa: PTH115
+    return os.fspath(args[0])
