@@ -75,8 +75,7 @@ def summary_line(board: Board, rates: tuple[float, float], width: int = 1_000) -
         return f"scanning the input: {board.scanned:,} rows"
     lanes = board.lanes
     failed = f"{board.failed + board.rejected:,} failed"
-    limits = sorted({limit(board, lane) for lane in lanes} - {"", LAST_ROWS})
-    limited = f"limited by {', '.join(limits)}" if limits else ""
+    limited = _limited(board)
     if board.phase == "draining":
         limited = "draining: nothing more is sent (interrupt again to cut)"
     if lanes and all(lane.tail is not None for lane in lanes):
@@ -93,7 +92,18 @@ def summary_line(board: Board, rates: tuple[float, float], width: int = 1_000) -
         f"{retrying:,} waiting to retry" if retrying else "",
         limited,
     ]
-    return _fitting(parts, (3, 4, 6, 5, 2), width)
+    return _fitting(parts, (3, 4, 6, 5, 2, 7), width)
+
+
+def _limited(board: Board) -> str:
+    """Return what limits the lanes, by the model's name where these differ."""
+    limits = {lane.model: limit(board, lane) for lane in board.lanes}
+    limits = {model: what for model, what in limits.items() if what not in {"", LAST_ROWS}}
+    if not limits:
+        return ""
+    if len(set(limits.values())) == 1:
+        return f"limited by {next(iter(limits.values()))}"
+    return f"limited by {', '.join(f'{what} ({model})' for model, what in limits.items())}"
 
 
 def _fitting(parts: list[str], least_wanted: tuple[int, ...], width: int) -> str:

@@ -67,3 +67,15 @@ def test_no_control_character_of_a_models_trouble_reaches_the_terminal() -> None
 
 def test_its_last_words_say_how_far_it_came_and_no_time_or_rate() -> None:
     assert last_line(busy(), 79) == " 12% 12,347/100,000, $0.5400, 2 failed"
+
+
+def test_of_several_models_it_says_which_is_limited_by_what() -> None:
+    lanes = [Progress("a", limited_by="tokens"), Progress("b", limited_by="requests"), Progress("c")]
+    board = Board(phase="sending", results=9, lanes=lanes)
+    assert bar_line(board, (0.0, 0.0), 199).endswith("limited by tokens (a), requests (b)")
+    lanes[1].limited_by = "tokens"
+    assert bar_line(board, (0.0, 0.0), 199).endswith("limited by tokens")
+
+
+def test_where_it_is_too_narrow_for_all_no_word_is_torn() -> None:
+    assert bar_line(busy(), (40.0, 8000.0), 48) == " 12% 12,347/100,000 37 min left, $0.5400"
