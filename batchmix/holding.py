@@ -24,14 +24,15 @@ _RESERVE = "reserve"
 
 
 @contextlib.contextmanager
-def locked_folder(root: Path, *, wait: bool = False) -> Iterator[Layout]:
+def locked_folder(root: Path, *, wait: bool = False, mode: int | None = None) -> Iterator[Layout]:
     """Hold a run folder, which is made if need be; nobody else can hold it until the block ends.
 
-    What a kill left in it is removed, and all that was only made for a run that came to nothing. Raises `RunError`,
-    before anything is touched, where the folder is not one for a run, and `RunLocked`, with the holder's name, where
-    another process works on it and `wait` is not set.
+    Its files get the permissions `mode`, where that is given. What a kill left in it is removed, and all that was only
+    made for a run that came to nothing. Raises `RunError`, before anything is touched, where the folder is not one for
+    a run, and `RunLocked`, with the holder's name, where another process works on it and `wait` is not set.
     """
     layout = Layout(root)
+    layout.mode = mode
     check_ours(layout)
     made = _make_folders(root)
     lock = None

@@ -44,7 +44,7 @@ def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
     began = time.monotonic()
     set_up_arrow()
     balance = Balance(job, secrets)
-    with locked_folder(Path(job.output.path), wait=options.wait) as layout:
+    with locked_folder(Path(job.output.path), wait=options.wait, mode=job.output.permissions) as layout:
         layout.redacted = secrets.redacted
         ready = prepare(job, layout, layout.input, options, board)
         usd = balance.left()

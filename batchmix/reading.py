@@ -51,11 +51,12 @@ def export(
                 raise UsageError(f"{path}: is the run's input; name another file")
     exporting = Export(Layout(folder), run, part_schema(run.carried_schema(), run.name), judge, prices_of(run))
     warnings: list[str] = []
+    mode = _job(run).output.permissions
     carried = _carried_or_empty(run, folder, warnings)
     if openai_batch:
-        write_batch_files(file, exporting.batches(carried), several=run.results > run.rows)
+        write_batch_files(file, exporting.batches(carried), several=run.results > run.rows, mode=mode)
     else:
-        exporting.write(file, carried)
+        exporting.write(file, carried, mode)
     if lost is not None:
         lost.extend(exporting.lost)
     return exporting.rows, warnings + exporting.lost

@@ -8,8 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from batchmix import reading
 from batchmix.errors import InputChanged, InputError, JobError, ProviderStopped, RunError, RunLocked
+from batchmix.evaluate.evaluation import evaluate, prepared
+from batchmix.evaluate.judge import Asking
+from batchmix.evaluate.report import write_report
 from batchmix.holding import locked_folder
+from batchmix.job import read_job
+from batchmix.redact import Secrets
 from batchmix.store.schema import RESULT_SCHEMA
 from tests.conftest import Bench
 from tests.killing import VARYING
@@ -366,6 +372,32 @@ def test_files_are_for_their_owner_only(bench: Bench) -> None:
     assert bench.out.stat().st_mode & 0o777 == 0o700
     for path in bench.out.rglob("*"):
         assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_a_job_may_say_who_else_may_read_its_files(bench: Bench) -> None:
+    """All of them, whatever the umask is, and those that were there before too; folders can be entered by the same."""
+    bench.write(25)
+    bench.settings["eval"] = {"scorers": [{"kind": "regex", "pattern": "."}]}
+    bench.standin.behave("balance=15")
+    for mode in (None, "0640"):
+        if mode:
+            bench.settings["output"]["mode"] = mode
+        with pytest.raises(ProviderStopped):
+            bench.run()
+    assert {path.stat().st_mode & 0o777 for path in bench.out.rglob("*") if path.is_file()} == {0o640}
+    bench.standin.behave("")
+    bench.run()
+    job = read_job(None, bench.settings, {})
+    evaluate(bench.out, Asking(job, Secrets(), bench.board), prepared(job, None))
+    write_report(bench.out, None)
+    modes = {path.stat().st_mode & 0o777 for path in bench.out.rglob("*") if path.is_file()}
+    assert (modes, len(list(bench.out.rglob("*"))) > 9) == ({0o640}, True)
+    assert {path.stat().st_mode & 0o777 for path in (bench.out, *bench.out.rglob("*")) if path.is_dir()} == {0o750}
+    reading.export(bench.out, bench.root / "a.csv")
+    assert (bench.root / "a.csv").stat().st_mode & 0o777 == 0o640
+    for wrong in ("0755", "rw-", "0440", "0640 "):
+        with pytest.raises(JobError, match=r"output\.mode"):
+            read_job(None, bench.settings | {"output": {"mode": wrong}}, {})
 
 
 def test_the_raw_answer_can_be_left_out(bench: Bench, tmp_path: Path) -> None:

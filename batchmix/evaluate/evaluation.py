@@ -50,6 +50,7 @@ def evaluate(root: Path, asking: Asking, scorers: list[Asked]) -> Metrics:
     set_up_arrow()
     layout = Layout(root)
     layout.redacted = asking.secrets.redacted
+    layout.mode = asking.job.output.permissions
     if torn := reading.torn_parts(root):
         raise RunError(f"{torn[0]}; scores of the rest would mislead: put a good copy back, or run it with --update")
     layout.check_folders()
@@ -57,7 +58,7 @@ def evaluate(root: Path, asking: Asking, scorers: list[Asked]) -> Metrics:
         if not is_ours(path, told_by):
             raise RunError(f"{path}: is not batchmix's; move it away")
     with disk_errors(layout.evaluation):
-        layout.evaluation.mkdir(0o700, exist_ok=True)
+        layout.make_folder(layout.evaluation)
         judged = _judged(layout, asking, [scorer for scorer, _ in scorers if isinstance(scorer, Judge)])
         write_scores(layout, asking.job, scorers, {name: verdicts for name, (verdicts, _) in judged.items()})
         return write_metrics(layout, asking.job.eval or Eval(), tuple(what for _, what in judged.values()))

@@ -102,7 +102,7 @@ def ask(layout: Layout, asked: Judge, asking: Asking) -> tuple[Verdicts, Judged]
     Raises `Stopped` and `Interrupted` where the same call goes on.
     """
     folder = layout.evaluation / f"judge-{asked.name}"
-    folder.mkdir(0o700, parents=True, exist_ok=True)
+    layout.make_folder(folder)
     _write_questions(layout, asked, asking.job, folder / "questions.jsonl")
     job = msgspec.structs.replace(
         judge_job(asking.job, asked, folder), budget=_left(asking.job.budget, asked, layout, folder)
@@ -154,7 +154,7 @@ def judge_job(job: Job, asked: Judge, folder: Path) -> Job:
         name=f"{job.name}-{asked.name}",
         models=(Model(asked.model, asked.model, asked.params, limits),),
         input=Input(path=str((folder / "questions.jsonl").resolve()), prompt=asked.rubric, columns=()),
-        output=Output(str((folder / "run").resolve())),
+        output=Output(str((folder / "run").resolve()), mode=job.output.mode),
         samples=1,
         params={},
         budget=Budget(asked.max_usd),
@@ -165,7 +165,7 @@ def judge_job(job: Job, asked: Judge, folder: Path) -> Job:
 
 
 def _write_questions(layout: Layout, asked: Judge, job: Job, path: Path) -> None:
-    with appearing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with appearing(path, layout.file_mode) as temporary, temporary.open("w", encoding="utf-8") as file:
         for question in _questions(layout, asked, job):
             file.write(json.dumps(question) + "\n")
 

@@ -99,7 +99,7 @@ def write_metrics(layout: Layout, asked: Eval, judged: tuple[Judged, ...]) -> Me
     """Measure a run whose scores are written, and keep the metrics beside them."""
     found = measure(layout, asked, judged)
     text = json.dumps(msgspec.to_builtins(found, str_keys=True), indent=1, ensure_ascii=False)
-    replace_file(metrics_path(layout), layout.redacted(text.encode("utf-8", "replace") + b"\n"))
+    replace_file(metrics_path(layout), layout.redacted(text.encode("utf-8", "replace") + b"\n"), layout.file_mode)
     return found
 
 

@@ -64,8 +64,8 @@ def write_scores(layout: Layout, job: Job, scorers: list[Asked], verdicts: Mappi
 
     The file appears when it is whole. Raises `JobError` where a column that is named is not there.
     """
-    layout.evaluation.mkdir(0o700, exist_ok=True)
-    with appearing(scores_path(layout)) as temporary:
+    layout.make_folder(layout.evaluation)
+    with appearing(scores_path(layout), layout.file_mode) as temporary:
         write_rows(temporary, SCORES_SCHEMA, _batches(layout, job, scorers, verdicts), lambda: None)
 
 

@@ -23,7 +23,7 @@ from batchmix.job.nearest import meant_file
 from batchmix.job.paths import absolute, checked_local
 from batchmix.job.places import Places
 from batchmix.job.settings import merged
-from batchmix.job.table import JobTable, ModelEntry, ProviderTable
+from batchmix.job.table import JobTable, ModelEntry, OutputTable, ProviderTable
 from batchmix.job.values import DEFAULT_BASE_URL, REHEARSAL, Column, Input, Job, Model, Output, Provider
 
 _BEFORE, _SHOWN = 50, 72
@@ -169,7 +169,7 @@ def _checked(
         reuse=table.reuse,
         prices=table.prices,
         schedule=table.schedule,
-        output=Output(_output_path(table.output.path, name, date), table.output.shard_rows, table.output.raw),
+        output=_checked_output(table.output, name, date),
         eval=checked_eval(table.eval, tuple(model.name for model in models)) if table.eval else None,
     )
 
@@ -276,6 +276,14 @@ def checked_url(url: str) -> str:
     if parts.query or parts.fragment:
         raise JobError("provider.base_url: must end with the path, such as /v1")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/') or '/v1'}"
+
+
+def _checked_output(table: OutputTable, name: str, date: datetime.date) -> Output:
+    if table.mode is not None and not re.fullmatch(r"0?[67][0-7]{2}", table.mode):
+        raise JobError('output.mode: must be permissions such as "0640", with 6 for the owner')
+    if table.mode is not None and int(table.mode, 8) & 0o111:
+        raise JobError("output.mode: is that of files, which can't be executed; folders can be entered where r is")
+    return Output(_output_path(table.path, name, date), table.shard_rows, table.raw, table.mode)
 
 
 def _output_path(template: str, name: str, date: datetime.date) -> str:

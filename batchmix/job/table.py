@@ -35,6 +35,7 @@ class OutputTable(msgspec.Struct, frozen=True):
     path: str = "runs/{name}"
     shard_rows: Count = 10_000
     raw: bool = True
+    mode: str | None = None
 
 
 class JobTable(msgspec.Struct, frozen=True):

@@ -154,6 +154,13 @@ class Output(msgspec.Struct, frozen=True):
     """Absolute."""
     shard_rows: Count = 10_000
     raw: bool = True
+    mode: str | None = None
+    """The permissions of its files, such as `0640`; None: they are for their owner only."""
+
+    @property
+    def permissions(self) -> int | None:
+        """The mode as a number."""
+        return None if self.mode is None else int(self.mode, 8)
 
 
 class Job(msgspec.Struct, frozen=True):

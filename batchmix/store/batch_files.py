@@ -29,13 +29,13 @@ def errors_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}-errors{path.suffix}")
 
 
-def write_batch_files(path: Path, batches: Iterator[pa.RecordBatch], *, several: bool) -> None:
+def write_batch_files(path: Path, batches: Iterator[pa.RecordBatch], *, several: bool, mode: int | None = None) -> None:
     """Write answers to `path`, all else to `errors_path`; both appear when they are whole.
 
     `several`: there is more than one result for each row.
     """
     _check_errors_file(errors_path(path))
-    with exported(path) as answers, exported(errors_path(path)) as errors, contextlib.ExitStack() as stack:
+    with exported(path, mode) as answers, exported(errors_path(path), mode) as errors, contextlib.ExitStack() as stack:
         good = stack.enter_context(answers.open("w", encoding="utf-8"))
         bad = stack.enter_context(errors.open("w", encoding="utf-8"))
         for batch in batches:

@@ -44,13 +44,13 @@ class Export:
         self._judge = judge
         self._price = price
 
-    def write(self, path: Path, carried: Carried) -> None:
+    def write(self, path: Path, carried: Carried, mode: int | None = None) -> None:
         """Write all results to a file whose name ends in .parquet, .jsonl or .csv; it appears when it is whole."""
         writers = {".parquet": _write_parquet, ".jsonl": _write_jsonl, ".csv": _write_csv}
         write = writers.get(path.suffix)
         if write is None:
             raise UsageError(f"{path}: the name must end in {', '.join(writers)}")
-        with exported(path) as temporary:
+        with exported(path, mode) as temporary:
             write(temporary, self._schema, self.batches(carried))
 
     def batches(self, carried: Carried) -> Iterator[pa.RecordBatch]:
@@ -91,10 +91,11 @@ class Export:
 
 
 @contextlib.contextmanager
-def exported(path: Path) -> Iterator[Path]:
+def exported(path: Path, mode: int | None = None) -> Iterator[Path]:
     """Give the name of a new file, which takes the place of `path`, or of what that is a link to, once it is whole.
 
-    Raises `UsageError` where a file of a run stands there, or nothing that a file can take the place of.
+    It has the permissions `mode`, else those of what it replaces, else those that the umask says. Raises `UsageError`
+    where a file of a run stands there, or nothing that a file can take the place of.
     """
     target = Path(os.path.realpath(path))
     if target.is_dir():
@@ -103,7 +104,9 @@ def exported(path: Path) -> Iterator[Path]:
         raise UsageError(f"{path}: is no plain file; name another")
     refuse_own_file(path, target)
     try:
-        with appearing(target, stat.S_IMODE(target.stat().st_mode) if target.exists() else None) as temporary:
+        if mode is None and target.exists():
+            mode = stat.S_IMODE(target.stat().st_mode)
+        with appearing(target, mode) as temporary:
             yield temporary
     except OSError as error:
         if error.errno in _FAILING:

@@ -83,9 +83,9 @@ def appearing(path: Path, mode: int | None = PRIVATE, *, made_in: Path | None = 
     sync_folder(path.parent)
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Give a file new content, all at once and durably, for its owner only. Raises `NoSpace` and `DiskError`."""
-    with disk_errors(path), appearing(path) as temporary:
+def replace_file(path: Path, data: bytes, mode: int = PRIVATE) -> None:
+    """Give a file new content, all at once and durably, with some permissions. Raises `NoSpace` and `DiskError`."""
+    with disk_errors(path), appearing(path, mode) as temporary:
         temporary.write_bytes(data)
 
 

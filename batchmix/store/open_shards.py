@@ -120,6 +120,7 @@ class OpenShards:
                     await self._sealed.wait()
                 shard = await asyncio.to_thread(self._read, index)
                 shard.on_no_space = self._on_no_space
+                shard.mode = self._layout.mode
                 shard.on_begun = self._on_begun
                 shard.origin = self._blueprint.origin
                 if shard.part_damage and index not in self._blueprint.torn:
@@ -228,7 +229,7 @@ class OpenShards:
             self._layout.journal,
             plan.schema,
             batches,
-            Sealing(self._pace, lambda: self._footer(shard.index, results), self._note),
+            Sealing(self._pace, lambda: self._footer(shard.index, results), self._note, self._layout.file_mode),
         )
         shard.remove_journals()
 

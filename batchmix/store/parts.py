@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchmix.errors import PartDamaged, RunError, disk_errors
-from batchmix.store.files import appearing, not_plain, open_plain, plain_or_absent, sync_file
+from batchmix.store.files import PRIVATE, appearing, not_plain, open_plain, plain_or_absent, sync_file
 from batchmix.store.schema import CHECKSUM_KEY, PartFooter, Seal, footer_metadata, read_footer
 
 _GROUP_BYTES = 4 * 2**20
@@ -40,6 +40,8 @@ class Sealing(msgspec.Struct, frozen=True):
     """Called after the last batch; returns the footer."""
     note: Callable[[PartFooter, Seal], None]
     """Called when the part is on the disk, before it is put in place."""
+    mode: int = PRIVATE
+    """Its permissions."""
 
 
 def part_path(data: Path, shard: int) -> Path:
@@ -184,7 +186,7 @@ def seal_part(
 
     Repeatable from any point: what a crash leaves behind is a temporary file. Raises `NoSpace` and `DiskError`.
     """
-    with disk_errors(path), appearing(path, made_in=made_in) as temporary:
+    with disk_errors(path), appearing(path, sealing.mode, made_in=made_in) as temporary:
         with _writer(temporary, schema) as writer:
             _write(writer, schema, batches, sealing.pace)
             footer = sealing.finish()

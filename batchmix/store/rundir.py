@@ -19,7 +19,7 @@ from batchmix import __version__
 from batchmix.errors import RunError, RunUnreadable
 from batchmix.job import Price
 from batchmix.records import Draw
-from batchmix.store.files import open_plain, replace_file
+from batchmix.store.files import PRIVATE, open_plain, replace_file, set_mode
 from batchmix.store.ledger import Ledger
 from batchmix.store.lock import lock_holder
 
@@ -98,8 +98,15 @@ class Layout:
         self.summary_json = root / "summary.json"
         self.evaluation = root / "evaluation"
         self.ledger = Ledger(root / "ledger.jsonl")
+        self.mode: int | None = None
+        """The permissions of its files, where the job says so; else they are for their owner only."""
         self.redacted: Callable[[bytes], bytes] = bytes
         """Takes the secrets out of what is written."""
+
+    @property
+    def file_mode(self) -> int:
+        """The permissions of a new file."""
+        return PRIVATE if self.mode is None else self.mode
 
     def journal_path(self, shard: int, lane: int) -> Path:
         """Return where a lane's journal of a shard stands."""
@@ -118,6 +125,23 @@ class Layout:
         """Make the folders that a run writes into, once it has begun."""
         for folder in (self.data, self.journal):
             folder.mkdir(0o700, exist_ok=True)
+        if self.mode is not None:
+            self._set_modes(self.mode)
+
+    def make_folder(self, folder: Path) -> None:
+        """Make another folder in it, if need be."""
+        folder.mkdir(0o700, parents=True, exist_ok=True)
+        set_mode(folder, self.mode)
+
+    def _set_modes(self, mode: int) -> None:
+        """Give all that is there the permissions that the job says."""
+        spools = [path for pattern in ("[0-9]*", "[0-9]*/*.jsonl") for path in self.input.glob(pattern)]
+        parts = self.data.glob("part-*.parquet")
+        for path in (self.root, self.data, self.journal, self.lock, *parts, *self.journal.glob("*.jsonl")):
+            set_mode(path, mode)
+        for path in (self.input, self.ledger.path, *spools):
+            if path.exists() and not path.is_symlink():
+                set_mode(path, mode)
 
     def check_folders(self) -> None:
         """Raise `RunError` where one of a run's folders is a link, or a file: what it holds would not be the run's."""
@@ -161,11 +185,11 @@ class Layout:
     def write_run(self, run: RunFile) -> None:
         """Replace `run.json`; its last key is a checksum of what stands before it. Raises `NoSpace`."""
         text = self._text(msgspec.to_builtins(run)).removesuffix(b"\n}\n")
-        replace_file(self.run_json, text + _CHECKSUM + b'%08x"\n}\n' % zlib.crc32(text))
+        replace_file(self.run_json, text + _CHECKSUM + b'%08x"\n}\n' % zlib.crc32(text), self.file_mode)
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Replace `summary.json`. Raises `NoSpace`."""
-        replace_file(self.summary_json, self._text(summary))
+        replace_file(self.summary_json, self._text(summary), self.file_mode)
 
     def _text(self, value: dict[str, Any]) -> bytes:
         text = json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n"

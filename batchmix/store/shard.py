@@ -16,7 +16,7 @@ import msgspec
 from batchmix.errors import PartDamaged
 from batchmix.records import Completion, Exchange, Failure, Key, Request, Unsendable
 from batchmix.store.events import Begun, Ended, Event, Heard, Sent, decode_line, heard
-from batchmix.store.files import sync_folder
+from batchmix.store.files import set_mode, sync_folder
 from batchmix.store.fold import Entry, Place, fold, fold_heard, fold_sent
 from batchmix.store.journal import Damage, Journal, Line, open_journal, read_own_lines
 from batchmix.store.parts import check_place, whole_groups
@@ -72,6 +72,8 @@ class Shard:
         """What the journals say of themselves, whatever their shard and lane."""
         self.on_begun: Callable[[int], None] = lambda _: None
         """Called with the shard's number when a journal was made where there was none."""
+        self.mode: int | None = None
+        """The permissions of journals; None: they are for their owner only."""
         self.on_no_space: Callable[[], bool] = lambda: False
         """Called on a full disk; returns whether another try makes sense."""
         self._journals = journals
@@ -240,6 +242,7 @@ class Shard:
         if journal is None:
             first = not self.has_journals
             journal = self._writing[lane] = Journal(self._journals[lane], self.on_no_space)
+            set_mode(journal.path, self.mode)
             if self.origin and (journal.is_new or lane in self._others):
                 journal.append(msgspec.structs.replace(self.origin, shard=self.index, lane=lane))
                 self._others.discard(lane)
