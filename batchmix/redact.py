@@ -200,6 +200,11 @@ def read_secrets(provider: Provider, environ: Mapping[str, str]) -> Secrets:
     key = ""
     if provider.api_key_env and not provider.rehearsal:
         key = _variable(provider.api_key_env, "provider.api_key_env", environ)
+        if set(key) & set(" \t\"'"):
+            raise JobError(
+                "provider.api_key_env: the variable's value holds a blank or a quote, which no key does; set it without"
+                " quotes and without Bearer (the value is not shown in case it is one)"
+            )
     headers = {
         name: _variable(value.removeprefix("env:"), f"provider.headers.{name}", environ)
         if value.startswith("env:")

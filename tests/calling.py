@@ -30,11 +30,13 @@ def batchmix(
     )  # fmt: skip
 
 
-def called(monkeypatch: pytest.MonkeyPatch, *call: str) -> subprocess.CompletedProcess[str]:
+def called(monkeypatch: pytest.MonkeyPatch, *call: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run the program within this process, which is faster; nothing that is said is looked at but by its lines."""
     out, err = io.StringIO(), io.StringIO()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     monkeypatch.setattr(sys, "argv", ["batchmix", *call])
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
             main()

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchmix.rehearsal.kinds import KINDS
-from tests.calling import MARKER, batchmix, refused
+from tests.calling import MARKER, batchmix, called, refused
 from tests.conftest import Provider
 from tests.killing import fetch, status, write_rows
 
@@ -86,9 +86,13 @@ def test_a_wrong_setting_is_named(setting: str, words: list[str], job: Path, sta
     assert standin.asked() == 0
 
 
-def test_a_missing_key_is_named(job: Path, standin: Provider) -> None:
+def test_a_missing_or_spoilt_key_is_named(job: Path, standin: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     refused(batchmix("run", str(job)), "NIGHT_KEY", "not set")
     refused(batchmix("run", str(job), NIGHT_KEY=" "), "NIGHT_KEY", "not set")
+    for wrong in (f'"{MARKER}"', f"Bearer {MARKER}", f"{MARKER} x", f"{MARKER}\nx", f"{MARKER}é"):
+        done = called(monkeypatch, "run", str(job), NIGHT_KEY=wrong)
+        refused(done, "provider.api_key_env: the v")
+        assert MARKER not in done.stdout + done.stderr
     assert standin.asked() == 0
     assert not (job.parent / "runs").exists()
 
