@@ -38,6 +38,8 @@ class Next(enum.Enum):
     """The row is asked again; it costs one of its attempts."""
     PAUSE = "pause"
     """The whole lane waits; the row is asked again at no cost of an attempt."""
+    STOP_PATH = "stop_path"
+    """Nothing more is asked of this model at this path."""
     STOP_MODEL = "stop_model"
     """Nothing more is asked of this model."""
     STOP_RUN = "stop_run"

@@ -44,6 +44,8 @@ class Course(msgspec.Struct, frozen=True):
     """Other runs' answers."""
     dedupe: str
     """What `reused_from` says where rows take the answer to the same request; empty: each row is asked."""
+    unstreamed: set[str]
+    """Models whose streams were found to lack their end; lanes add to it."""
     draws: dict[str, Draw]
     """Where not empty, only these rows are asked about, and the shards stay unfinished."""
 
@@ -72,7 +74,9 @@ class Lane:
     async def run(self, most: int) -> None:
         """Ask for all that has no answer, `most` requests if all goes well."""
         governor = Governor(self.model.limits, asyncio.get_running_loop().time())
-        rules = msgspec.structs.replace(self._course.rules, place=self._place)
+        rules = msgspec.structs.replace(
+            self._course.rules, place=self._place, unstreamed=self.model.name in self._course.unstreamed
+        )
         if self._course.purse:
             rules = msgspec.structs.replace(rules, purse=self._course.purse(self.model.name))
         repeats = self._repeats = await self._open_repeats()
@@ -82,6 +86,8 @@ class Lane:
         if repeats:
             await repeats.finish()
         self.stopped = pool.stopped
+        if pool.is_unstreamed:
+            self._course.unstreamed.add(self.model.name)
         if self.stopped and len(self._course.board.lanes) > 1:
             _logger.warning("%s is stopped: %s", self.model.name, self.stopped.message)
 

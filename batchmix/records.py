@@ -43,6 +43,8 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     """The most that the answer may have, over all its choices; None when the request does not say."""
     streamed_choices: int = 0
     """How many choices the answer streams; 0 when it is to come as one body."""
+    streams_unasked: bool = False
+    """Whether nobody has asked for a stream: it is one because the answer may be long."""
     line: tuple[int, int] | None = None
     """Where the row stands: the number of the file, and of the line in it; None for Parquet."""
     inputs: int = 0
@@ -223,6 +225,8 @@ class Progress(msgspec.Struct):
     usd_per_token: tuple[float, float] | None = None
     """What a token of a prompt and one of an answer cost; None: that is not known."""
     throttled: int = 0
+    paused_until: float = 0.0
+    """Unix time until which the provider has asked to wait, the last time that it was a long one."""
     limited_by: str = ""
     """What keeps the next request from leaving; empty: nothing."""
     tail: int | None = None

@@ -25,6 +25,7 @@ from batchmix.redact import Secrets
 from batchmix.send.budget import LanePurse, Purse
 from batchmix.send.classify import judge, judging
 from batchmix.send.client import Client
+from batchmix.send.doubts import Seen
 from batchmix.send.ends import Rules
 from batchmix.send.halt import Halt
 from batchmix.stopping import deadline, interrupts
@@ -69,6 +70,7 @@ class _Sending:
         self._layout = layout
         self._ready = ready
         self._work = ready.work
+        self._unstreamed = {model for start in ready.work.run.starts for model in start.unstreamed}
         self._draws = ready.work.run.canary if call.options.canary else {}
         self._cap: Purse | None = None
 
@@ -83,15 +85,15 @@ class _Sending:
             stack.enter_context(deadline(self._job.timeouts, self._call.began, halt, board))
             await stack.enter_async_context(noted(board, work.run.starts[-1]))
             concurrency = sum(model.limits.concurrency for model in work.models)
-            client = await self._client(stack, concurrency)
+            most = board.results - board.ok - board.rejected
+            client = await self._client(stack, min(concurrency, max(1, most)))
             stack.callback(self._note, client)
             shards = OpenShards(self._layout, self._blueprint(), len(work.models), halt.stop)
             await stack.enter_async_context(shards)
-            most = board.results - board.ok - board.rejected
             shards.hold(min(concurrency, most))
             board.phase = "sending"
             _logger.info("%d of %d shards have work left", len(work.shards), len(self._ready.dataset.scan.spans))
-            await self._run_lanes(self._course(client, shards, halt), most)
+            await self._run_lanes(self._course(client, shards, halt), most, client.room)
             board.phase = "sealing"
         if self._cap is not None:
             work.run.starts[-1].spent = self._cap.spent
@@ -110,8 +112,10 @@ class _Sending:
             board.spent_usd += footer.totals.cost_usd or 0.0
 
     def _note(self, client: Client) -> None:
-        """Leave with this start what the connections have seen."""
-        self._work.run.starts[-1].surplus_answers = client.surplus_answers
+        """Leave with this start what it has learnt."""
+        start = self._work.run.starts[-1]
+        start.surplus_answers = client.surplus_answers
+        start.unstreamed = sorted(self._unstreamed)
 
     async def _client(self, stack: contextlib.AsyncExitStack, concurrency: int) -> Client:
         behaviour = rehearsal_behaviour(self._job)
@@ -132,22 +136,28 @@ class _Sending:
             purse=self._purse(halt),
             reusable=self._ready.reusable,
             dedupe=self._job.name if self._job.reuse.dedupe else "",
+            unstreamed=self._unstreamed,
             draws=self._draws,
         )
 
-    async def _run_lanes(self, course: Course, most: int) -> None:
+    async def _run_lanes(self, course: Course, most: int, room: int) -> None:
         chosen = self._call.options.models
         lanes = [Lane(number, model, course) for number, model in enumerate(self._work.models)]
         for lane in lanes:
             price = self._ready.prices.of(lane.model.name)
             lane.progress.usd_per_token = (price.input / 1e6, price.output / 1e6) if price else None
         asked = [lane for lane in lanes if not chosen or lane.model.name in chosen]
+        if room < min(most, sum(lane.model.limits.concurrency for lane in asked)):
+            most = max(1, room // len(asked))
         await run_lanes(asked, [lane for lane in lanes if lane not in asked], most, course.halt)
 
     def _rules(self) -> Rules:
         retry, row_s = self._job.retry, self._job.timeouts.row_s
         keep_going = self._call.options.keep_going
-        return Rules(retry.attempts, keep_going, outage_s=retry.outage_s, row_s=row_s or math.inf)
+        return Rules(
+            retry.attempts, keep_going, outage_s=retry.outage_s, row_s=row_s or math.inf,
+            seen=Seen(self._board), has_paths=self._ready.dataset.has_paths,
+        )  # fmt: skip
 
     def _purse(self, halt: Halt) -> Callable[[str], LanePurse] | None:
         if self._job.budget == Budget():

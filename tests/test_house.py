@@ -152,7 +152,14 @@ MAY = {
     "": set(),
 }
 OWNERS = {
-    "aiohttp": {"send/client.py", "send/connections.py", "send/parsing.py", "send/fetch.py", "rehearsal/"},
+    "aiohttp": {
+        "send/client.py",
+        "send/connections.py",
+        "send/parsing.py",
+        "send/faults.py",
+        "send/fetch.py",
+        "rehearsal/",
+    },
     "tenacity": {"send/attempts.py"},
     "pyarrow": {"load/", "store/", "evaluate/", "arrow.py", "arrow_fit.py", "arrow_values.py", "reading.py"},
     "numpy": {"evaluate/"},

@@ -188,7 +188,7 @@ def test_what_stops_at_the_start_is_passing_trouble_in_the_middle(
     provider.answer = lambda row, asked, kept: trouble
     with pytest.raises(ProviderStopped):
         bench.run()
-    assert provider.asked == [0]
+    assert len(provider.asked) == 3
     provider.asked.clear()
     provider.answer = lambda row, asked, kept: trouble if row == 5 and asked == 1 else reply(200, GOOD)
     assert bench.run().totals.ok == 10

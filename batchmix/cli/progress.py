@@ -15,6 +15,7 @@ from batchmix.amounts import usd
 from batchmix.cli.output import shield
 from batchmix.pace import LAST_ROWS, limit
 from batchmix.records import Board, Progress
+from batchmix.send.governor import Limit
 
 _BAR_S = 0.2
 _LINE_S = 30.0
@@ -75,7 +76,7 @@ def summary_line(board: Board, rates: tuple[float, float], width: int = 1_000) -
         return f"scanning the input: {board.scanned:,} rows"
     lanes = board.lanes
     failed = f"{board.failed + board.rejected:,} failed"
-    limited = _limited(board)
+    limited = (_limited(board) + _until(lanes)).strip()
     if board.phase == "draining":
         limited = "draining: nothing more is sent (interrupt again to cut)"
     if lanes and all(lane.tail is not None for lane in lanes):
@@ -134,6 +135,14 @@ def span_text(seconds: float) -> str:
         return f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def _until(lanes: list[Progress]) -> str:
+    """Return until when the provider has asked to wait."""
+    until = max((lane.paused_until for lane in lanes if lane.limited_by == Limit.PAUSE.value), default=0.0)
+    if until <= time.time():
+        return ""
+    return f" (the provider asks to wait until {time.strftime('%H:%M:%S', time.localtime(until))})"
 
 
 def _tail(lanes: list[Progress], now: float) -> str:

@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -20,6 +21,7 @@ from batchmix.errors import BatchmixError, BudgetSpent, JobRefused, PartDamaged,
 from batchmix.job import Job
 from batchmix.records import Board
 from batchmix.redact import Secrets, read_secrets, shown_call
+from batchmix.send.proxies import is_loopback
 
 if TYPE_CHECKING:
     from batchmix import pipeline
@@ -188,9 +190,6 @@ def _same_command() -> str:
 
 
 def _warn_of_plain_http(url: str) -> None:
-    host = (
-        url.removeprefix("http://").partition("/")[0].rpartition(":")[0]
-        or url.removeprefix("http://").partition("/")[0]
-    )
-    if url.startswith("http://") and host not in {"localhost", "[::1]"} and not host.startswith("127."):
+    parts = urlsplit(url)
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         complain("warning: the API key and all rows travel unencrypted: provider.base_url is plain http")

@@ -79,6 +79,11 @@ class Dataset:
             proven = self._carried.prove(self._parquet, self.scan.rows, self.scan.proven)
             self.scan = msgspec.structs.replace(self.scan, proven=proven)
 
+    @property
+    def has_paths(self) -> bool:
+        """Whether rows name the path that they go to, so that there may be several."""
+        return self.scan.mode == "batch"
+
     def requests(
         self, shard: int, model: Model, rows: frozenset[int] | None = None
     ) -> Iterator[list[Request | Unsendable]]:

@@ -45,6 +45,7 @@ class Maker:
                 return []
             path, body = asked
             streamed = streamed_choices(path, body) if asking.own_params else self._streamed
+            unasked = bool(streamed) and body.get("stream") is None
             sent = encode_body(as_stream(body) if streamed else body)
             hash_ = request_hash(self._root_path + path, body)
         except BadRowError as error:
@@ -53,7 +54,7 @@ class Maker:
         tokens = prompt_tokens(body, len(sent))
         inputs = inputs_of(body) if path == EMBEDDINGS else 0
         return [
-            Request(index, model.name, sample, hash_, path, sent, tokens, most, streamed, line, inputs)
+            Request(index, model.name, sample, hash_, path, sent, tokens, most, streamed, unasked, line, inputs)
             for sample in self._samples
         ]
 

@@ -11,6 +11,7 @@ import tenacity
 
 from batchmix.errors import Next
 from batchmix.records import Completion, Exchange, Failure
+from batchmix.send.patience import bounded
 
 Outcome = Completion | Failure
 _FIRST_WAIT_S = 0.5
@@ -19,6 +20,8 @@ _LONGEST_UNASKED_S = 5.0
 """A row that was throttled with no word on how long: the lane's pause holds it back, and is not to be outlasted."""
 _LONGEST_THROTTLE_S = 3600.0
 """A row that was throttled for this long in all is given up."""
+_MOST_PUT_OFF = 2
+"""So often a row may be told to come back at a time that nobody waits for."""
 
 _PASSING = (Next.RETRY, Next.PAUSE)
 _backoff = tenacity.wait_random_exponential(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S, min=_FIRST_WAIT_S / 2)
@@ -27,29 +30,34 @@ _backoff = tenacity.wait_random_exponential(multiplier=_FIRST_WAIT_S, max=_LONGE
 class Tries:
     """What the attempts of one row have cost so far, in this start."""
 
-    def __init__(self, limit: int, until: float = math.inf) -> None:
-        """Allow `limit` attempts; none after `until`."""
+    def __init__(self, limit: int, until: float = math.inf, longest_s: float = math.inf) -> None:
+        """Allow `limit` attempts; none after `until`. `longest_s` is how long a provider may ask to wait."""
         self._limit = self._most = limit
         self._until = until
+        self._longest_s = longest_s
         self.costly = 0
+        self._put_off = 0  # asked to wait for longer than anybody does
         self.throttled_s = 0.0
         self.retry_after_s: float | None = None
-        """What the provider asked for with the last failure."""
+        """What the provider asked for with the last failure, as far as anybody waits for it."""
         self.last: Failure | None = None
         self.after = ""
         """What the last failure was, in a word: its HTTP status, or its type."""
 
-    def note(self, failure: Failure, exchange: Exchange) -> None:
-        """Count a failed attempt."""
+    def note(self, failure: Failure, exchange: Exchange, *, is_free: bool = False) -> None:
+        """Count a failed attempt; one that `is_free` costs nothing."""
         self.last = failure
         self.after = str(exchange.status) if (exchange.status or 0) >= 400 else failure.type
-        self.retry_after_s = exchange.retry_after_s
+        self.retry_after_s = bounded(exchange.retry_after_s, self._longest_s)
+        self._put_off += self.retry_after_s != exchange.retry_after_s
         self._most = min(self._limit, failure.attempts or self._limit)
-        if failure.next is Next.RETRY:
+        if failure.next is Next.RETRY and not is_free:
             self.costly += 1
 
     def used_up(self, now: float) -> bool:
         """Return whether no further attempt is allowed."""
+        if self._put_off >= _MOST_PUT_OFF:
+            return True
         return self.costly >= self._most or self.throttled_s >= _LONGEST_THROTTLE_S or now >= self._until
 
 

@@ -18,7 +18,8 @@ from batchmix.redact import Secrets
 from batchmix.send import parameters
 from batchmix.send.answers import billed_usage, read_answer
 from batchmix.send.complaints import Complaint, find_complaint, is_web_page, one_line, plain_text
-from batchmix.send.rules import REFUSED_PARAMETER, TOP_UP, rule_for
+from batchmix.send.rules import FEW, REFUSED_PARAMETER, TOP_UP, rule_for
+from batchmix.send.stream import UNFINISHED
 from batchmix.send.unasked import ordinary_body
 
 _logger = logging.getLogger(__name__)
@@ -28,6 +29,12 @@ _UNFUNDED = re.compile(
 _LONGEST_TRAP = 600
 UNREADABLE = "the answer can't be read"
 """What is said where the judge itself has raised."""
+_PLAIN_TO_TLS = re.compile(
+    rb"plain HTTP request was sent to HTTPS port|speaking plain HTTP to an SSL-enabled|HTTP request to an HTTPS server",
+    re.IGNORECASE,
+)
+"""Said by nginx, Apache and Go's servers."""
+_LONGEST_PAGE = 4000
 
 
 def judge(exchange: Exchange, path: str = "/chat/completions") -> Completion | Failure:
@@ -46,6 +53,8 @@ def judge(exchange: Exchange, path: str = "/chat/completions") -> Completion | F
 
 def _judged(exchange: Exchange, path: str) -> Completion | Failure:
     fault, status = exchange.fault, exchange.status
+    if fault == "proxy":
+        return Failure(Next.RETRY, fault, exchange.fault_message, at_first=Next.STOP_RUN)
     if status is not None:
         if 200 <= status < 300:
             outcome = _heard(exchange, path)
@@ -53,8 +62,19 @@ def _judged(exchange: Exchange, path: str) -> Completion | Failure:
                 return outcome
         elif fault is None or 400 <= status < 500:
             return _refused(exchange, status)
-    kind = fault or "connection"
-    return Failure(Next.REJECT if kind == "too_large" else Next.RETRY, kind, exchange.fault_message)
+    return _unheard(exchange, path)
+
+
+def _unheard(exchange: Exchange, path: str) -> Failure:
+    """Judge what was not heard to its end, or not at all."""
+    kind, message = exchange.fault or "connection", exchange.fault_message
+    if kind == "too_large":
+        return Failure(Next.REJECT, kind, message)
+    if kind == UNFINISHED:  # what came of the answer stands in a list
+        return Failure(Next.RETRY, kind, message, usage=billed_usage(exchange.body[1:-1], path))
+    if exchange.status is None and (kind != "timeout" or not exchange.maybe_billed):
+        return Failure(Next.RETRY, kind, message, at_first=Next.STOP_RUN)
+    return Failure(Next.RETRY, kind, message)
 
 
 def _heard(exchange: Exchange, path: str) -> Completion | Failure:
@@ -116,7 +136,9 @@ def _refused(exchange: Exchange, status: int) -> Failure:
         return _wrong_address("redirect", f"base_url redirects to {where}; put the right address into the job")
     if status in {404, 405} and is_web_page(exchange):
         message = f"this base_url answers HTTP {status} with a web page; did you leave out /v1?"
-        return _wrong_address("web_page", message)
+        return msgspec.structs.replace(_wrong_address("web_page", message), attempts=FEW)
+    if status == 400 and _PLAIN_TO_TLS.search(exchange.body[:_LONGEST_PAGE]):
+        return _wrong_address("tls", "this base_url speaks TLS: it must begin with https://")
     complaint = find_complaint(exchange.body) or Complaint(plain_text(exchange))
     if not complaint.message:
         complaint = msgspec.structs.replace(complaint, message=f"HTTP {status} without a message")

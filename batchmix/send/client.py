@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
-import os
 import re
-import resource
 import ssl
 import time
 from collections.abc import Mapping
@@ -24,15 +21,15 @@ from batchmix.records import Exchange, Request
 from batchmix.redact import Secrets
 from batchmix.send.connections import CancelledUnsent, Connections, NotHttp, Reply, Silent, Unasked
 from batchmix.send.deadlines import Deadlines
+from batchmix.send.descriptors import connection_room
+from batchmix.send.faults import proxy_said, reason, tls_fault
 from batchmix.send.listening import Fault, ended, listen
-from batchmix.send.parsing import first_object
+from batchmix.send.parsing import SPEAKS_TLS, first_object
 from batchmix.send.proxies import proxy_for
 from batchmix.send.stream import AnswerStream
 from batchmix.send.waits import quotas, retry_after_s, wait_in_text
 
 _MOST_ANSWER_BYTES = 64 * 2**20
-_DESCRIPTORS_BESIDE = 64
-"""File descriptors that the process needs besides its connections."""
 _TRACE_ID = re.compile(r"\((?:tid|request id):\s*([\w-]+)\)")
 _LONGEST_HEADER = 200
 _CHOICES_WITHIN = 400
@@ -79,13 +76,18 @@ class Client:
             "User-Agent": f"batchmix/{__version__}",
             **secrets.headers,
         }
-        tls = _tls() if base_url.startswith("https") else None
-        self._connections = Connections(headers, proxy=proxy_for(base_url), tls=tls, connect_s=self._connect_s)
+        self._tls = _tls() if base_url.startswith("https") else None
+        proxy = proxy_for(base_url)
+        self._proxy = f"{proxy.host}:{proxy.port}" if proxy else ""
+        self._has_heard = False
+        self._connections = Connections(headers, proxy=proxy, tls=self._tls, connect_s=self._connect_s)
         self._shown_again = functools.lru_cache(maxsize=256)(self._shown)
         self._deadlines: Deadlines
+        self.room = concurrency
+        """How many connections there may be at once."""
 
     async def __aenter__(self) -> Client:
-        _raise_descriptor_limit(self._concurrency + _DESCRIPTORS_BESIDE)
+        self.room = connection_room(self._concurrency)
         self._deadlines = Deadlines(self._total_s)
         await self._connections.__aenter__()
         return self
@@ -167,8 +169,12 @@ class Client:
         status = reply.status
         refusal = status != 200 or body.find(b'"choices"', 0, _CHOICES_WITHIN) < 0
         body = self._secrets.redacted(body, refusal=refusal)
-        if 300 <= status < 400 and kind is None:
-            message = self._shown(headers.get("Location", ""))
+        self._has_heard = True
+        if status >= 300 and kind is None:
+            if headers.get("X-Squid-Error"):
+                kind, message = "proxy", self._shown(proxy_said(self._proxy, status, headers))
+            elif status < 400:
+                message = self._shown(headers.get("Location", ""))
         served = headers.get(_MODEL) or headers.get(_ROUTED_MODEL)
         return Exchange(
             *when,
@@ -213,16 +219,23 @@ class Client:
         if isinstance(error, aiohttp.ConnectionTimeoutError):
             return "timeout", f"no connection to {host} within {self._connect_s:g} s", False
         if isinstance(error, aiohttp.ClientSSLError):
-            return "connection", f"no secure connection to {host}: {_reason(error)}", False
-        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError):
-            return "connection", f"can't connect to {host}: {_reason(error)}", False
+            return tls_fault(host, error)
+        if isinstance(error, aiohttp.ClientProxyConnectionError):
+            return "connection", f"can't connect to the proxy {self._proxy}: {reason(error)}", False
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            return "proxy", f"{proxy_said(self._proxy, error.status, error.headers)}, on the way to {host}", False
+        if isinstance(error, aiohttp.ClientConnectorError):
+            return "connection", f"can't connect to {host}: {reason(error)}", False
         if isinstance(error, aiohttp.InvalidURL | UnicodeError):
             return "connection", f"{host} is no address", False
         if reply is not None:  # a refusal is not billed, whole or not
             return "cut_off", f"{host} broke off in the middle of its answer", not 400 <= reply.status < 500
         if isinstance(error, NotHttp):
+            if error.args == (SPEAKS_TLS,):
+                return "tls", f"{host} speaks TLS: base_url must begin with https://", False
             return "bad_answer", f"{host} answered something that is not HTTP", True
-        return "connection", f"{host} closed the connection without an answer", True
+        hint = "" if self._tls or self._has_heard else "; if it speaks TLS, base_url must begin with https://"
+        return "connection", f"{host} closed the connection without an answer{hint}", True
 
 
 def _wait_s(status: int, headers: Mapping[str, str], body: bytes) -> float | None:
@@ -231,19 +244,6 @@ def _wait_s(status: int, headers: Mapping[str, str], body: bytes) -> float | Non
         return wait_in_text(body) if body.startswith(b'{"error"') else None
     found = retry_after_s(status, headers, time.time())
     return wait_in_text(body) if found is None and body else found
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return f"the proxy answered {error.status}"
-    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"{cause.verify_message}; if you trust it, name its authority's file in SSL_CERT_FILE"
-    if isinstance(cause, ssl.SSLError):
-        return (cause.reason or type(cause).__name__).replace("_", " ").lower()
-    if isinstance(cause, OSError) and (cause.errno or 0) > 0:
-        return os.strerror(cause.errno or 0)
-    return str(getattr(cause, "strerror", None) or type(cause).__name__)
 
 
 def _size(count: int) -> str:
@@ -255,11 +255,3 @@ def _tls() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
-
-
-def _raise_descriptor_limit(needed: int) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        wanted = needed if hard == resource.RLIM_INFINITY else hard
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -23,6 +23,7 @@ from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.streams import StreamReader
 from yarl import URL
 
+from batchmix.send.descriptors import OUT_OF_THEM
 from batchmix.send.parsing import Parser
 
 _KEPT_S = 4.0
@@ -31,6 +32,8 @@ leaves just then is lost, and may have been billed; so this side is first."""
 _NEWS = select.POLLIN | getattr(select, "POLLRDHUP", select.POLLHUP)
 _LAST_WORDS_S = 0.1
 """So long a connection is listened to that is not fit: the loop may not have read what makes it so."""
+_DESCRIPTOR_S = 0.1
+"""So often it is looked for a free file descriptor: nobody tells, and another process may have had it."""
 _logger = logging.getLogger(__name__)
 
 
@@ -119,6 +122,7 @@ class _Line:
         return not (self.protocol.should_close or is_stale or self._poll.poll(0))
 
     def close(self) -> None:
+        self.transport.abort()  # nothing is wanted any more: TLS would wait for the other end to say goodbye
         self._connection.close()
 
 
@@ -223,10 +227,18 @@ class Connections:
             )
 
     async def _connect(self, target: _Target) -> _Line:
-        try:
-            connection = await self._connector.connect(target.request, [], self._timeout)
-        except TimeoutError as error:
-            raise aiohttp.ConnectionTimeoutError from error
+        while True:
+            try:
+                connection = await self._connector.connect(target.request, [], self._timeout)
+                break
+            except TimeoutError as error:
+                raise aiohttp.ConnectionTimeoutError from error
+            except aiohttp.ClientConnectorError as error:
+                if error.os_error.errno not in OUT_OF_THEM:
+                    raise
+            await asyncio.sleep(_DESCRIPTOR_S)
+            if line := self._kept():
+                return line
         line = _Line(connection, self._note_surplus)
         try:
             if not await line.is_silent():
@@ -241,7 +253,7 @@ class Connections:
             try:
                 message, content = await line.protocol.read()
             except HttpProcessingError as error:
-                raise NotHttp from error
+                raise NotHttp(error.message) from error
             if message.code == 101:  # to a protocol that nobody has asked for
                 raise NotHttp
             if not 100 <= message.code < 200:  # "continue" and the like go before an answer

@@ -60,6 +60,11 @@ class Deltas:
             self.size += event_bytes
 
     @property
+    def says_anything(self) -> bool:
+        """Whether any of an answer has come: text, or what it has used."""
+        return self.is_begun or self._usage is not None
+
+    @property
     def is_ended(self) -> bool:
         """Whether each choice that has begun has its finish reason, and there is one."""
         return bool(self._choices) and all(choice.get("finish_reason") for choice in self._choices.values())

@@ -13,11 +13,14 @@ from batchmix.errors import JobRefused, Next, ProviderStopped
 from batchmix.records import Completion, Failure, Request
 from batchmix.send.attempts import Outcome
 from batchmix.send.budget import LanePurse
+from batchmix.send.doubts import Seen
 from batchmix.send.halt import Halt
 from batchmix.send.rules import OF_THE_JOB
 from batchmix.send.streak import Streak
 
 _ADVICE = "; mend the job, or let the rest be asked all the same with --keep-going"
+_OF_THE_PATH = frozenset({"not_found", "not_offered", "wrong_endpoint", "web_page"})
+"""Types of failures that say nothing of what the model does at another path."""
 _logger = logging.getLogger(__name__)
 
 
@@ -43,6 +46,12 @@ class Rules(msgspec.Struct, frozen=True):
     """What a request must fit into; None: there is no cap."""
     place: Callable[[Request, str], str] | None = None
     """Says where a parameter of a request is to be changed."""
+    seen: Seen = msgspec.field(default_factory=Seen)
+    """What speaks for the job's address; shared by all lanes."""
+    unstreamed: bool = False
+    """Whether this model's answers are not to be streamed where the job does not ask for it."""
+    has_paths: bool = False
+    """Whether requests of a lane go to several paths of the API; else a path that is not there stops the lane."""
 
 
 def provider_stopped(message: str, failures: Iterable[Failure]) -> ProviderStopped:
@@ -57,58 +66,65 @@ class Ends:
     def __init__(self, log: EndLog, halt: Halt, model: str, rules: Rules) -> None:
         self.stopped: Failure | None = None
         """Why the lane must stop, if the others may go on."""
+        self.stopped_paths: dict[str, Failure] = {}
+        """Why nothing more is asked at a path; its requests end with that."""
         self.open = 0
         """Requests that were begun and have no end."""
         self.held = 0
         """Of these, how many are held back until it is seen that not all end alike."""
         self.good_answers = 0
         """In this start."""
+        self._unheard: list[tuple[Request, Failure]] = []
+        """Of these again, all as long as the provider has not said a word in this start: then none of them is over."""
         self._log = log
         self._halt = halt
         self._model = model
-        self._keep_going = rules.keep_going
-        self._place = rules.place
-        self._streak = Streak()
+        self._rules = rules
+        self._streaks: dict[str, Streak] = {}  # by path
 
     @property
     def all_in(self) -> bool:
-        """Whether nothing is awaited any more; what the streak holds may still have no end."""
-        return self.open <= self.held
+        """Whether nothing is awaited any more; what is held back may still have no end."""
+        return self.open <= self.held + len(self._unheard)
 
     def decided_by(self, in_flight: int) -> bool:
         """Return whether what is in flight will show if all requests are refused, so that no more need to leave."""
-        return not self.good_answers and self.held > 0 and self.held + in_flight >= self._streak.length
+        if self.good_answers or not self.held:
+            return False
+        return any(streak.held and streak.held + in_flight >= streak.length for streak in self._streaks.values())
 
     def take(self, request: Request, outcome: Outcome) -> None:
         """End a request, or stop what its failure says must be stopped: then it has no end."""
         if isinstance(outcome, Completion):
             self.good_answers += 1
             if self.held or self.good_answers == 1:
-                self.settle()
+                self._settle(self._streak(request))
             self._close(request, None)
-        elif self.next_step(outcome) is Next.STOP_RUN:
+        elif outcome.next is Next.STOP_RUN:
             self._halt.stop(provider_stopped(self._dated(outcome.message), [outcome]))
-        elif self.next_step(outcome) is Next.STOP_MODEL:
+        elif outcome.next is Next.STOP_MODEL:
             self.stop(msgspec.structs.replace(outcome, message=self._dated(outcome.message)))
-        elif self._may_be_the_jobs(outcome) and self._streak.holds(request, outcome):
+        elif outcome.next is Next.STOP_PATH:
+            self._stop_path(request, outcome)
+        elif self._may_be_the_jobs(outcome) and self._streak(request).holds(request, outcome):
             self.held += 1
-            if self._streak.is_full:
-                which = "first" if self._streak.length == Streak.FIRST else "last"
-                said = self._placed(request, outcome).message
-                message = f"the {which} {self.held} requests were all refused: {said}{_ADVICE}"
-                self.stop(Failure(Next.STOP_MODEL, outcome.type, message, outcome.code))
+            self._stop_if_full(request, outcome)
+        elif not self._rules.seen.replies:
+            self._unheard.append((request, outcome))
         else:
-            self.settle()
+            self._settle(self._streak(request))
             self._close(request, outcome)
 
-    def next_step(self, failure: Failure) -> Next:
-        """Return what follows from a failure, which may be worse while no good answer has come."""
-        return failure.next if self.good_answers or failure.at_first is None else failure.at_first
-
     def settle(self) -> None:
-        """End what the streak has held back."""
-        self.held = 0
-        for request, failure in self._streak.broken():
+        """End what was held back; where the provider has not said a word, stop the lane instead."""
+        for streak in self._streaks.values():
+            self._settle(streak)
+        if self._unheard and not self._rules.seen.replies:
+            last = self._unheard[-1][1]
+            self.stop(Failure(Next.STOP_MODEL, last.type, f"the provider never answered: {last.message}", last.code))
+            return
+        unheard, self._unheard = self._unheard, []
+        for request, failure in unheard:
             self._close(request, failure)
 
     def stop(self, failure: Failure) -> None:
@@ -117,19 +133,58 @@ class Ends:
             self.stopped = failure
             _logger.info("%s is stopped: %s", self._model, failure.message)
 
+    def finish(self) -> None:
+        """Take note that all requests were heard of: a path that was stopped counts for the lane."""
+        if self.stopped_paths:
+            paths = "; ".join(f"{path}: {failure.message}" for path, failure in sorted(self.stopped_paths.items()))
+            self.stop(msgspec.structs.replace(next(iter(self.stopped_paths.values())), message=paths))
+
+    def _stop_path(self, request: Request, failure: Failure) -> None:
+        """Stop all that is asked at a path: the lane, where it asks at no other."""
+        if not self._rules.has_paths:
+            self.stop(msgspec.structs.replace(failure, next=Next.STOP_MODEL, message=self._dated(failure.message)))
+            return
+        failure = self.stopped_paths.setdefault(request.path, failure)
+        self._settle(self._streak(request))
+        stopped = Failure(Next.RETRY, "model_stopped", failure.message, failure.code)
+        self._close(request, stopped)
+
+    def _stop_if_full(self, request: Request, failure: Failure) -> None:
+        streak = self._streak(request)
+        if not streak.is_full:
+            return
+        which = "first" if streak.length == Streak.FIRST else "last"
+        said = self._placed(request, failure).message
+        message = f"the {which} {streak.held} requests were all refused: {said}{_ADVICE}"
+        stopped = Failure(Next.STOP_MODEL, failure.type, message, failure.code)
+        if failure.type in _OF_THE_PATH and self._rules.has_paths:
+            last, _ = streak.last()
+            self.held -= 1
+            self._stop_path(last, msgspec.structs.replace(stopped, next=Next.STOP_PATH))
+        else:
+            self.stop(stopped)
+
+    def _streak(self, request: Request) -> Streak:
+        return self._streaks.get(request.path) or self._streaks.setdefault(request.path, Streak())
+
+    def _settle(self, streak: Streak) -> None:
+        self.held -= streak.held
+        for request, failure in streak.broken():
+            self._close(request, failure)
+
     def _dated(self, message: str) -> str:
         """Return why all is stopped, and how much went well before: it tells a wrong key from one that was used up."""
         return f"after {self.good_answers:,} answers: {message}" if self.good_answers else message
 
     def _may_be_the_jobs(self, failure: Failure) -> bool:
         """Return whether a failure is held back until it is seen that not all rows end with it."""
-        return not self._keep_going and (failure.next is Next.REJECT or failure.attempts is not None)
+        return not self._rules.keep_going and (failure.next is Next.REJECT or failure.attempts is not None)
 
     def _placed(self, request: Request, failure: Failure) -> Failure:
         """Return a failure whose message says where a refused parameter stands."""
-        if self._place is None or not failure.parameter:
+        if self._rules.place is None or not failure.parameter:
             return failure
-        where = self._place(request, failure.parameter)
+        where = self._rules.place(request, failure.parameter)
         return msgspec.structs.replace(failure, message=f"{failure.message} ({where})")
 
     def _close(self, request: Request, failure: Failure | None) -> None:

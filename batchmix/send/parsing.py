@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import msgspec
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import HttpResponseParser, RawResponseMessage
+from aiohttp.http import HttpProcessingError, HttpResponseParser, RawResponseMessage
 from aiohttp.streams import StreamReader
 
 _MOST_HEADER_BYTES = 2**17
@@ -27,6 +27,9 @@ _BETWEEN = f"HTTP/1.1 100 {_WORD}\r\n\r\n".encode()
 """It is read as what it is, by a parser that expects an answer to begin; in the middle of one it is something else."""
 _GOODBYE = re.compile(rb"\s*HTTP/1\.[01] 408\b")
 """Said by HAProxy, nginx and others over an idle connection, before they close it."""
+_ALERT = b"\x15\x03"
+SPEAKS_TLS = "it speaks TLS"
+"""Said of a server that answers plain HTTP so."""
 _UP_TO_EMPTY_LINE = re.compile(rb".*?\n\r?\n|.+", re.DOTALL)
 _decoder = json.JSONDecoder(strict=False, parse_int=len)
 
@@ -124,7 +127,7 @@ class Parser:
                 if message.code >= 200 and not self._has_head:
                     self._has_head, found = True, (message, payload)
         if not self._has_head:
-            raise error
+            raise HttpProcessingError(message=SPEAKS_TLS) if data.startswith(_ALERT) else error
         self._end(found[1])
         return (found,), False, b""
 

@@ -17,17 +17,17 @@ import time
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from batchmix.errors import Next
-from batchmix.records import Completion, Exchange, Failure, Progress, Request
-from batchmix.send.attempts import Outcome, Tries, is_passing
-from batchmix.send.breaker import Breaker
+from batchmix.records import Exchange, Failure, Progress, Request
+from batchmix.send.attempts import Outcome, is_passing
 from batchmix.send.ends import EndLog, Ends, Rules
-from batchmix.send.governor import Governor, Ticket
+from batchmix.send.governor import Governor
 from batchmix.send.halt import Halt
+from batchmix.send.restraint import Restraint
 from batchmix.send.retries import Item, Retries
 from batchmix.send.streak import Streak
+from batchmix.send.stream import UNFINISHED
+from batchmix.send.unstreamed import unstreamed
 
-_UNSAID = (None, None)
 _logger = logging.getLogger(__name__)
 _FEW = 1000
 """This many rows may always wait for a retry once there was a good answer."""
@@ -61,14 +61,14 @@ class Pool:
 
     def __init__(self, post: Post, governor: Governor, log: Log, halt: Halt, progress: Progress, rules: Rules) -> None:
         self._post = post
-        self._governor = governor
+        self._restraint = Restraint(governor, progress, rules)
         self._log = log
         self._halt = halt
         self._progress = progress
         self._rules = rules
         self._purse = rules.purse
         self._loop = asyncio.get_running_loop()
-        self._breaker = Breaker(rules.outage_s)
+        self._is_unstreamed = rules.unstreamed
         self._ends = Ends(log, halt, progress.model, rules)
         self._retries = Retries(halt, progress, self._pump, self._end)
         self._buffer: collections.deque[Item] = collections.deque()
@@ -84,6 +84,11 @@ class Pool:
     def stopped(self) -> Failure | None:
         """Why this lane was stopped, if the others may go on."""
         return self._ends.stopped
+
+    @property
+    def is_unstreamed(self) -> bool:
+        """Whether answers are no longer streamed where the job does not ask for it: the model's streams lack an end."""
+        return self._is_unstreamed
 
     async def run(self, feed: AsyncIterator[list[Request]], workers: int) -> None:
         """Return when each request of the feed has ended, or when the run or this lane was stopped.
@@ -123,7 +128,10 @@ class Pool:
     async def _feed(self, feed: AsyncIterator[list[Request]]) -> None:
         async for batch in feed:
             self._ends.open += len(batch)
-            self._buffer.extend(map(Item, batch))
+            for request in batch if self._ends.stopped_paths else ():
+                if request.path in self._ends.stopped_paths:
+                    self._ends.take(request, self._ends.stopped_paths[request.path])
+            self._buffer.extend(Item(one) for one in batch if one.path not in self._ends.stopped_paths)
             self._pump()
             while len(self._buffer) >= _AHEAD:
                 self._more.clear()
@@ -147,41 +155,30 @@ class Pool:
         if not queue or (queue is self._buffer and self._progress.retrying and self._too_many_wait()):
             self._progress.limited_by = "retries" if queue else "" if self._fed else "input"
             return None
-        if self._breaker.is_open and not self._may_try():
-            return None
         if self._ends.held and self._ends.decided_by(self._progress.in_flight):
             self._progress.limited_by = "refusals"
             return None
         request = queue[0].request
-        tokens = self._governor.estimate(request.prompt_tokens, request.max_tokens)
         now = self._loop.time()
-        wait_s = self._governor.wait_s(now, tokens)
+        wait_s = self._restraint.wait_s(now, request)
         if wait_s > 0:
-            self._progress.limited_by = self._governor.limited_by.value
             self._pump_in(wait_s)
             return None
         if self._purse is not None and not self._purse.admits(request, self._pump):
             self._progress.limited_by = "budget"
             return None
-        self._progress.limited_by = ""
-        self._breaker.leaves()
         item = queue.popleft()
-        item.ticket = self._governor.admit(now, tokens)
+        if self._is_unstreamed and item.request.streams_unasked:
+            item.request = unstreamed(item.request)
+        item.ticket = self._restraint.leaves(now, item.request)
         if len(self._buffer) < _AHEAD // 2:
             self._more.set()
         return item
 
     def _too_many_wait(self) -> bool:
         """Return whether so many rows wait for a retry that no new ones are sent; few while nothing good has come."""
-        most = max(_FEW, 2 * self._governor.window) if self._ends.good_answers else Streak.FIRST
+        most = max(_FEW, 2 * self._restraint.window) if self._ends.good_answers else Streak.FIRST
         return self._progress.retrying >= most
-
-    def _may_try(self) -> bool:
-        wait_s = self._breaker.wait_s(self._loop.time())
-        if wait_s > 0:
-            self._progress.limited_by = "outage"
-            self._pump_in(wait_s)
-        return wait_s == 0
 
     async def _given(self) -> Item | None:
         if self._closed or (self._fed and self._ends.open == 0):
@@ -221,67 +218,52 @@ class Pool:
             self._log.sent(request, time.time_ns() // 1_000_000)
             exchange = await self._post.post(request)
             outcome = self._log.heard(request, exchange)
-            used = self._learn(item, ticket, exchange, outcome)
+            if item.tries is None:
+                self._retries.sent()
+            used = self._restraint.learn(self._loop.time(), item, exchange, outcome)
+            if isinstance(outcome, Failure):
+                self._look_at(item, outcome)
         finally:
             progress.in_flight -= 1
             del self._flying[item]
-            self._governor.settle(ticket, used)
+            self._restraint.settle(ticket, used)
             if self._purse is not None:
                 self._purse.settle(request, exchange, outcome)
         return outcome
 
-    def _learn(self, item: Item, ticket: Ticket, exchange: Exchange, outcome: Outcome) -> float | None:
-        """Tell governor and progress what came back; return the tokens that it was charged, if that is known."""
-        if exchange.quotas != _UNSAID:
-            self._governor.heard(self._loop.time(), ticket, exchange.quotas)
-        if item.tries is None:
-            self._retries.sent()
-        if isinstance(outcome, Completion):
-            self._breaker.good()
-            usage = outcome.usage
-            self._governor.answered(self._loop.time(), ticket, item.request.prompt_tokens, usage)
-            self._progress.answers += 1
-            self._progress.tokens += usage.total_tokens or 0
-            self._progress.completion_tokens += usage.completion_tokens or 0
-            return usage.total_tokens
-        _logger.debug("row %d of %s: %s: %s", item.request.row, item.request.model, outcome.type, outcome.message)
-        if outcome.next is Next.PAUSE:
-            self._breaker.unknown()
-            self._governor.throttled(self._loop.time(), ticket, exchange.retry_after_s)
-            self._progress.throttled += 1
-        elif outcome.next is Next.RETRY:
-            # Errors that nobody knows may be the job's own, at first: no outage to be waited out.
-            if outcome.attempts is None or self._ends.good_answers or self._breaker.is_open:
-                self._breaker.bad(self._loop.time(), ticket.sent_at, outcome)
-            self._governor.troubled(self._loop.time())
-        else:
-            self._breaker.good()
-        if item.tries is None:
-            item.tries = Tries(self._rules.attempts, ticket.sent_at + self._rules.row_s)
-        item.tries.note(outcome, exchange)
-        return None if exchange.maybe_billed else 0.0
+    def _look_at(self, item: Item, failure: Failure) -> None:
+        row, model = item.request.row, item.request.model
+        _logger.debug("row %d of %s: %s: %s", row, model, failure.type, failure.message)
+        if failure.type == UNFINISHED:
+            self._is_unstreamed = True
+            item.request = unstreamed(item.request)
 
     def _finish(self, item: Item, outcome: Outcome) -> None:
         if item.outcome is not None:  # tenacity decides
             waiting, item.outcome = item.outcome, None
             if not waiting.done():
                 waiting.set_result(outcome)
-        elif is_passing(outcome) and self._ends.next_step(outcome) is outcome.next:
+        elif is_passing(outcome):
             if not self._closed:  # else the row is left as it is, for the next start
                 self._retries.later(item, outcome)
         else:
             self._end(item.request, outcome)
-        if self._breaker.given_up:
-            self._give_up(self._breaker.given_up)
+        if isinstance(outcome, Failure) and (verdict := self._restraint.verdict(self._ends.open)):
+            self._ends.stop(verdict)
+            self._close()
         if self._idle:
             self._pump()
         if self._fed:
             self._show_tail()
 
-    def _give_up(self, last: Failure) -> None:
-        message = f"no answer came for too long (retry.outage_s), at last: {last.message}"
-        self._ends.stop(Failure(Next.STOP_MODEL, last.type, message, last.code))
-        self._close()
+    def _stop_at(self, path: str) -> None:
+        """Send nothing of what was read ahead to a path that was stopped."""
+        ahead, self._buffer = self._buffer, collections.deque()
+        for item in ahead:
+            if item.request.path == path:
+                self._ends.take(item.request, self._ends.stopped_paths[path])
+            else:
+                self._buffer.append(item)
 
     def _show_tail(self) -> None:
         """Tell what the last rows wait for, once all have been read and few are left."""
@@ -295,7 +277,10 @@ class Pool:
         progress.retrying_after = ", ".join(sorted({tries.after for tries in waiting}))
 
     def _end(self, request: Request, outcome: Outcome) -> None:
+        stopped = len(self._ends.stopped_paths)
         self._ends.take(request, outcome)
+        if len(self._ends.stopped_paths) > stopped:
+            self._stop_at(request.path)
         self._eased.set()
         if self._ends.stopped:
             self._close()
@@ -307,6 +292,7 @@ class Pool:
         if self._ends.all_in:
             if not self._closed:  # all that is left are rejections that no other outcome will break
                 self._ends.settle()
+                self._ends.finish()
             self._wake()
 
     def _close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 import urllib.request
 from urllib.parse import urlsplit
 
@@ -39,10 +40,16 @@ def proxy_for(base_url: str) -> URL | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine itself."""
+    """Return whether a host is this machine itself, in any way to write that but through another name's lookup."""
+    host = host.lower().strip("[]").removesuffix(".")
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return False
+        try:  # as the system reads it: 127.1, 0x7f.1
+            address = ipaddress.ip_address(socket.inet_aton(host))
+        except (OSError, ValueError):
+            return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified  # who asks 0.0.0.0 reaches this machine

@@ -198,7 +198,8 @@ _COPY_ID = "copy the model's id from the catalogue; capital letters count"
 _SUCCESSOR = "choose its successor"
 _OTHER_ENDPOINT = "choose another model, or the endpoint that this one has"
 _LOOK_AT_URL = "look at provider.base_url, and at the model's id"
-_REJECT, _RETRY, _PAUSE, _STOP_MODEL, _STOP_RUN = Next.REJECT, Next.RETRY, Next.PAUSE, Next.STOP_MODEL, Next.STOP_RUN
+_REJECT, _RETRY, _PAUSE = Next.REJECT, Next.RETRY, Next.PAUSE
+_STOP_PATH, _STOP_MODEL, _STOP_RUN = Next.STOP_PATH, Next.STOP_MODEL, Next.STOP_RUN
 _SERVER_CODES = _codes("""
     server_error internal_server_error internal_error internalservererror api_error service_unavailable unavailable
     overloaded_error bad_gateway upstream_error timeout gateway_timeout""")
@@ -226,7 +227,7 @@ RULES = (
     Rule("model_retired", _STOP_MODEL, (410,), advice=_SUCCESSOR),
     Rule("model_not_found", _STOP_MODEL, (400, 403, 404, 422), _NO_MODEL_CODES, _NO_MODEL_WORDS, _COPY_ID),
     Rule("model_not_found", _RETRY, (500, 503), _NO_MODEL_CODES, _NO_CHANNEL_WORDS, _COPY_ID, at_first=_STOP_MODEL),
-    Rule("wrong_endpoint", _STOP_MODEL, (400, 404), words=_ELSEWHERE_WORDS, advice=_OTHER_ENDPOINT),
+    Rule("wrong_endpoint", _STOP_PATH, (400, 404), words=_ELSEWHERE_WORDS, advice=_OTHER_ENDPOINT),
     # Who asks, and from where.
     Rule("server_error", _RETRY, (400,), words=_PLACE_WORDS, attempts=FEW),
     Rule("account_blocked", _STOP_RUN, (401, 403, 412), _BLOCKED_CODES, _BLOCKED_WORDS, f"ask the provider, {_AGAIN}"),
@@ -246,7 +247,7 @@ RULES = (
     Rule("throttled", _PAUSE, (403, 429, 503), _SLOW_CODES, _SLOW_WORDS),
     Rule("throttled", _PAUSE, (400, 408, 500, 502, 504, 529), _RATE_CODES, _TOO_FAST_WORDS),
     # Nothing more to be had here.
-    Rule("not_offered", _STOP_RUN, (501,), advice="this endpoint is not offered; look at provider.base_url"),
+    Rule("not_offered", _STOP_PATH, (501,), advice="this endpoint is not offered; look at provider.base_url"),
     # Passing trouble.
     Rule("overloaded", _RETRY, (529,)),
     Rule("server_error", _RETRY, _PASSING, _SERVER_CODES),
@@ -257,7 +258,7 @@ RULES = (
 )  # fmt: skip
 OF_THE_JOB = _codes("""
     model_denied model_retired model_not_found wrong_endpoint not_offered redirect web_page not_found refused_parameter
-    rejected content_filter context_length unknown""")
+    rejected content_filter context_length unknown tls""")
 """Types of failures that, where they stop a model, go away only when the job changes, or the command."""
 UNKNOWN = Rule("unknown", Next.RETRY, attempts=FEW)
 """Where no rule fits."""

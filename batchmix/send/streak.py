@@ -27,6 +27,11 @@ class Streak:
         self._held: list[tuple[Request, Failure]] = []
 
     @property
+    def held(self) -> int:
+        """How many are held."""
+        return len(self._held)
+
+    @property
     def is_full(self) -> bool:
         """Whether the job should be stopped."""
         return len(self._held) >= self.length
@@ -39,6 +44,10 @@ class Streak:
             return False
         self._held.append((request, failure))
         return True
+
+    def last(self) -> tuple[Request, Failure]:
+        """Give up the one that was held last."""
+        return self._held.pop()
 
     def broken(self) -> list[tuple[Request, Failure]]:
         """End the streak; return what was held."""

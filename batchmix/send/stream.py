@@ -14,6 +14,9 @@ _DONE = b"[DONE]"
 _FIELDS = (b"data", b"event", b"id", b"retry")
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 _ENOUGH_TO_TELL = 16
+UNFINISHED = "unfinished"
+"""The fault of a stream that was whole, but for a finish reason: what it lacks, another stream would lack too."""
+_UNFINISHED = "the stream came to its end without a finish_reason for every choice; it is asked for in one piece"
 _CUT_OFF = "the stream ended without a finish_reason for every choice"
 _UNREADABLE = "the stream held an event that is no JSON"
 
@@ -25,7 +28,7 @@ class Streamed(msgspec.Struct, frozen=True):
     """A whole answer as an ordinary body; an error as it came; what was no stream as it came; of an answer that is not
     whole a list with all its chunks put together, which nobody takes for an answer."""
     fault: str | None = None
-    """As in `Exchange`: `cut_off`, `timeout`, `bad_answer`, `too_large`."""
+    """As in `Exchange`: `cut_off`, `unfinished`, `timeout`, `bad_answer`, `too_large`."""
     fault_message: str = ""
     is_settled: bool = False
     """Whether that is all there is to know, even if the connection broke or went silent afterwards."""
@@ -97,6 +100,8 @@ class AnswerStream:
             return Streamed(so_far, "bad_answer", _UNREADABLE)
         if self.silent_s is not None:
             return Streamed(so_far, "timeout", _silent(self.silent_s))
+        if self._is_over and self._deltas.says_anything:
+            return Streamed(so_far, UNFINISHED, _UNFINISHED)
         return Streamed(so_far, "cut_off", _CUT_OFF)
 
     def _undecided(self, piece: bytes) -> bytes:

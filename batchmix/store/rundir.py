@@ -48,6 +48,8 @@ class Start(msgspec.Struct):
     """USD and tokens that a cap has counted up to its end, in all starts; nothing where there is no cap."""
     limited_by: dict[str, list[tuple[float, str]]] = {}
     """By model: from which second on what kept it from being faster; empty text: nothing but the answers themselves."""
+    unstreamed: list[str] = []
+    """Models whose answers are not streamed unasked: a stream of theirs lacked its end."""
     surplus_answers: int = 0
     """How often the provider sent something that nobody had asked for; no row was given it."""
 

@@ -469,7 +469,7 @@ async def test_tls_is_verified_and_the_systems_file_of_authorities_is_honoured(
 
     async with Wire().listening(server_context(certificate)) as wire:
         refused = await ask(wire)
-        assert (refused.fault, refused.maybe_billed, wire.requests) == ("connection", False, [])
+        assert (refused.fault, refused.maybe_billed, wire.requests) == ("tls", False, [])
         assert f"no secure connection to {wire.address}: " in refused.fault_message
         assert "SSL_CERT_FILE" in refused.fault_message
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
@@ -481,7 +481,7 @@ async def test_plain_http_where_tls_was_meant_is_told() -> None:
     async with Client(shop.url.replace("http", "https"), Secrets(KEY), Timeouts(), 4) as client:
         heard = await client.post(REQUEST)
     shop.end()
-    assert (heard.fault, heard.maybe_billed) == ("connection", False)
+    assert (heard.fault, heard.maybe_billed) == ("tls", False)
     assert "no secure connection" in heard.fault_message
     assert "wrong version" in heard.fault_message
 
@@ -518,8 +518,8 @@ async def test_a_proxy_on_the_way_to_tls_does_not_get_the_key(
     assert wire.requests[0].startswith(b"CONNECT provider.invalid:443 HTTP/1.1\r\n")
     assert KEY.encode() not in wire.requests[0]
     assert (b"Proxy-Authorization: Basic dTpw\r\n" in wire.requests[0]) == bool(user)
-    assert (heard.fault, heard.maybe_billed) == ("connection", False)
-    assert "the proxy answered 403" in heard.fault_message
+    assert (heard.fault, heard.maybe_billed) == ("proxy", False)
+    assert f"the proxy {wire.address} answered 403" in heard.fault_message
 
 
 async def test_no_proxy_and_this_machine_go_round_the_proxy(wire: Wire, no_proxies: pytest.MonkeyPatch) -> None:

@@ -77,9 +77,9 @@ TABLE: list[Row] = [
     ("529", reply(529, error("Overloaded", "overloaded_error")), "retry", "overloaded", "overloaded_error"),
     ("500 that speaks of a limit", reply(500, error("rate limit of the upstream")), "pause", "throttled", None),
     ("502 web page", page(502), "retry", "server_error", None),
-    ("dropped before the answer", Closing(b""), "retry", "connection", None),
-    ("reset before the answer", Closing(b"", reset=True), "retry", "connection", None),
-    ("dropped in the headers", Closing(reply(200, GOOD)[:20]), "retry", "connection", None),
+    ("dropped before the answer", Closing(b""), "retry, at first stop_run", "connection", None),
+    ("reset before the answer", Closing(b"", reset=True), "retry, at first stop_run", "connection", None),
+    ("dropped in the headers", Closing(reply(200, GOOD)[:20]), "retry, at first stop_run", "connection", None),
     ("dropped in the answer", Closing(reply(200, GOOD)[:-9]), "retry", "cut_off", None),
     ("dropped in the error", Closing(reply(500, error("x"))[:-9]), "retry", "cut_off", None),
     ("time-out", None, "retry", "timeout", None),
@@ -96,7 +96,7 @@ TABLE: list[Row] = [
     ("429 web page", page(429), "pause", "throttled", None),
     ("429 dropped in the body", Closing(reply(429, error("Too many requests"))[:-9]), "pause", "throttled", None),
     # 501
-    ("501", reply(501, error("API not implemented", "api_not_implemented")), "stop_run", "not_offered", "api_not_implemented"),
+    ("501", reply(501, error("API not implemented", "api_not_implemented")), "stop_path", "not_offered", "api_not_implemented"),
     # 503: throttled, or no such model: read the message
     ("503 throttled", reply(503, error("Rate limited by provider – contact support to request higher concurrency or try again later.")), "pause", "throttled", None),
     ("503 overloaded", reply(503, error("x", "server_is_overloaded")), "pause", "throttled", "server_is_overloaded"),
@@ -110,7 +110,7 @@ TABLE: list[Row] = [
     ("200 web page", page(200), WRONG_ADDRESS, "web_page", None),
     ("200 web page that says it is JSON", reply(200, b"\xef\xbb\xbf\n <html>"), WRONG_ADDRESS, "web_page", None),
     ("200 text that says it is a web page", reply(200, b"ok", kind="text/html"), WRONG_ADDRESS, "web_page", None),
-    ("404 web page", page(404), WRONG_ADDRESS, "web_page", None),
+    ("404 web page", page(404), WRONG_ADDRESS.replace("retry", "retry 3"), "web_page", None),
     # 200 with {"error"}: by its code and message, else passing
     ("200 balance", reply(200, error("x", "insufficient_user_quota")), "stop_run", "no_balance", "insufficient_user_quota"),
     ("200 balance, in Chinese", reply(200, error("用户额度不足")), "stop_run", "no_balance", None),
@@ -168,7 +168,7 @@ TABLE: list[Row] = [
     ("451", reply(451, error("no")), "reject", "content_filter", None),
     ("999", reply(999, error("x")), "retry 3", "unknown", None),
 ]  # fmt: skip
-TO_DO = ("top up", "set the right key", "choose", "copy the model's id", "ask the provider", "look at", "put the right address", "did you leave out /v1", "wants a user name")  # fmt: skip
+TO_DO = ("top up", "set the right key", "choose", "copy the model's id", "ask the provider", "look at", "put the right address", "did you leave out /v1", "wants a user name", "must begin with https://")  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "answered", "following", "kind", "code"), TABLE, ids=[row[0] for row in TABLE])

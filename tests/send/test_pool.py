@@ -11,8 +11,9 @@ import pytest
 
 from batchmix.errors import Interrupted, Next
 from batchmix.job import Limits
-from batchmix.records import Completion, Exchange, Failure, Progress, Request
+from batchmix.records import Board, Completion, Exchange, Failure, Progress, Request
 from batchmix.send.attempts import Outcome
+from batchmix.send.doubts import Seen
 from batchmix.send.ends import Rules
 from batchmix.send.governor import Governor
 from batchmix.send.halt import Halt
@@ -38,6 +39,9 @@ class Scene:
         self.gate.set()
         self.halt = Halt(5.0)
         self.progress = Progress("m")
+        self.status: int | None = 200
+        self.retry_after_s = 0.0
+        self.path: Callable[[int], str] = lambda row: "/p"
         self._outcomes: dict[int, Outcome] = {}
         governor = Governor(Limits(concurrency=concurrency), asyncio.get_running_loop().time())
         self.pool = Pool(self, governor, self, self.halt, self.progress, rules)
@@ -51,7 +55,7 @@ class Scene:
         finally:
             self.in_flight -= 1
         self._outcomes[request.row] = self.answer(request.row, self.asked[request.row])
-        return Exchange(0, 0, 0.01, 200, retry_after_s=0.0)
+        return Exchange(0, 0, 0.01, self.status, retry_after_s=self.retry_after_s)
 
     def sent(self, request: Request, at_ms: int) -> None:
         self.asked[request.row] += 1
@@ -66,7 +70,9 @@ class Scene:
 
     async def feed(self, rows: int) -> AsyncIterator[list[Request]]:
         for first in range(0, rows, 7):
-            yield [Request(row, "m", 0, "h", "/p", b"", 1, None) for row in range(first, min(first + 7, rows))]
+            yield [
+                Request(row, "m", 0, "h", self.path(row), b"", 1, None) for row in range(first, min(first + 7, rows))
+            ]
 
     async def run(self, rows: int, workers: int = 4) -> None:
         await self.pool.run(self.feed(rows), workers)
@@ -294,19 +300,117 @@ async def test_the_same_unknown_error_for_the_first_rows_stops_and_leaves_them_o
     assert not scene.ends
 
 
-@pytest.mark.parametrize("worse", [Next.STOP_MODEL, Next.STOP_RUN])
-@pytest.mark.parametrize("good", [0, 3])
-async def test_what_stops_at_first_is_passing_trouble_after_a_good_answer(worse: Next, good: int) -> None:
-    trouble = Failure(Next.RETRY, "web_page", "wrong address", at_first=worse)
-    scene = Scene(lambda row, time: Completion("a") if row < good or time > 1 else trouble, concurrency=1)
+AT_FIRST = [
+    Failure(Next.RETRY, "web_page", "wrong address", at_first=Next.STOP_RUN),
+    Failure(Next.RETRY, "model_not_found", "no channel", at_first=Next.STOP_MODEL),
+]
+
+
+@pytest.mark.parametrize("trouble", AT_FIRST)
+async def test_what_stops_at_first_is_passing_trouble_after_a_good_answer(trouble: Failure) -> None:
+    scene = Scene(lambda row, time: Completion("a") if row < 3 or time > 1 else trouble, concurrency=1)
     await scene.run(20, workers=1)
-    if good:
-        assert scene.ends == dict.fromkeys(range(20))
-    else:
-        assert scene.asked == {0: 1}
-        assert not scene.ends
-        assert (scene.pool.stopped is None) == (worse is Next.STOP_RUN)
-        assert (scene.halt.reason is None) == (worse is Next.STOP_MODEL)
+    assert scene.ends == dict.fromkeys(range(20))
+
+
+@pytest.mark.parametrize("trouble", AT_FIRST)
+@pytest.mark.parametrize("rows", [1, 20])
+async def test_what_stops_at_first_stops_the_lane_after_a_few_and_leaves_all_rows_open(
+    trouble: Failure, rows: int
+) -> None:
+    scene = Scene(lambda row, time: trouble, concurrency=1)
+    await scene.run(rows, workers=1)
+    assert scene.asked.total() == 3
+    assert not scene.ends
+    assert scene.pool.stopped == trouble
+    assert scene.halt.reason is None
+
+
+async def test_a_few_bad_replies_at_first_decide_nothing_while_others_are_on_their_way() -> None:
+    """Five of the first 64 come from a server behind the address that is broken; the others take longer."""
+    scene = Scene(lambda row, time: AT_FIRST[0] if row < 5 and time == 1 else Completion("a"), concurrency=64)
+    slow = asyncio.Event()
+    post = scene.post
+
+    async def later(request: Request) -> Exchange:
+        if request.row >= 5:
+            await slow.wait()
+        return await post(request)
+
+    scene.post = later  # type: ignore[method-assign]
+    running = asyncio.create_task(scene.run(100, workers=64))
+    await until(lambda: scene.progress.retrying == 5)
+    assert len(scene.order) == 64, "and no more are sent meanwhile"
+    slow.set()
+    await running
+    assert scene.ends == dict.fromkeys(range(100))
+
+
+async def test_answers_of_another_lane_or_an_earlier_start_speak_for_the_address() -> None:
+    rules = Rules(3, seen=Seen(Board(ok=1)))
+    scene = Scene(lambda row, time: AT_FIRST[0] if time < 3 else Completion("a"), rules=rules)
+    await scene.run(20)
+    assert scene.ends == dict.fromkeys(range(20))
+
+
+async def test_where_no_reply_ever_came_nothing_is_over() -> None:
+    silent = Failure(Next.RETRY, "timeout", "nothing came", maybe_billed=True)
+    scene = Scene(lambda row, time: silent, rules=Rules(3))
+    scene.status = None
+    await scene.run(5)
+    assert scene.asked == dict.fromkeys(range(5), 3)
+    assert not scene.ends
+    assert scene.pool.stopped is not None
+    assert scene.pool.stopped.message == "the provider never answered: nothing came"
+
+
+async def test_a_path_that_is_not_there_stops_what_is_asked_at_it_and_nothing_else() -> None:
+    """Every third row goes there; what has left already may come back as it will."""
+    gone = Failure(Next.STOP_PATH, "not_offered", "no such endpoint")
+    missing = Failure(Next.RETRY, "not_found", "404", attempts=1)
+    for failure, most in ((gone, 8), (missing, Streak.FIRST + 8)):
+        scene = Scene(
+            lambda row, time, failure=failure: Completion("a") if row % 3 else failure,  # type: ignore[misc]
+            rules=Rules(3, has_paths=True),
+        )
+        scene.path = lambda row: "/p" if row % 3 else "/gone"
+        await scene.run(900)
+        assert sum(row % 3 == 0 for row in scene.order) <= most
+        assert [row for row, end in scene.ends.items() if end is None] == [row for row in range(900) if row % 3]
+        assert len(scene.ends) == 900
+        assert scene.pool.stopped is not None
+        assert scene.pool.stopped.message.startswith("/gone: ")
+        assert scene.halt.reason is None
+
+
+async def test_a_lane_of_one_path_is_stopped_with_it() -> None:
+    scene = Scene(lambda row, time: Failure(Next.STOP_PATH, "not_offered", "no such endpoint"))
+    await scene.run(900)
+    assert len(scene.order) <= 4
+    assert not scene.ends
+    assert scene.pool.stopped is not None
+
+
+LONG_S = 50_000.0
+
+
+async def test_a_wait_that_nobody_waits_for_is_asked_about_once_more_and_then_stops_the_lane() -> None:
+    scene = Scene(lambda row, time: PAUSE if row >= 20 else Completion("a"), rules=Rules(3, outage_s=0.05))
+    scene.retry_after_s = LONG_S
+    await scene.run(100)
+    assert scene.pool.stopped is not None
+    assert "the provider asks to wait 14 h, until 20" in scene.pool.stopped.message
+    assert len(scene.order) <= 20 + 2 * 4
+    assert len(scene.ends) == 20
+
+
+async def test_one_absurd_wait_holds_nobody_up() -> None:
+    """A single row is told to come back in a year, again and again: it ends, and the others go on."""
+    scene = Scene(lambda row, time: PAUSE if row == 7 else Completion("a"), rules=Rules(3, outage_s=0.05))
+    scene.retry_after_s = 3e7
+    await scene.run(100)
+    assert scene.pool.stopped is None
+    assert [row for row, end in scene.ends.items() if end] == [7]
 
 
 async def test_rows_that_wait_and_all_end_at_once_let_the_others_leave() -> None:

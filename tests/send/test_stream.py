@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from batchmix.records import Completion, Exchange, Failure, Usage
 from batchmix.send.classify import judge
-from batchmix.send.stream import AnswerStream, Streamed
+from batchmix.send.stream import UNFINISHED, AnswerStream, Streamed
 from tests.send.conftest import GOOD
 from tests.send.streaming import DONE, PARIS, USAGE, WHOLE, chunk, events, said, usage
 from tests.send.test_events import cut
@@ -85,10 +85,18 @@ def test_finish_reasons_make_an_answer_whole_whatever_follows(chunks: list[objec
     assert (found["choices"][0]["message"]["content"], found["usage"]) == ("x", expected)
 
 
-@pytest.mark.parametrize("last", [[], [DONE], [usage(), DONE], [chunk(finish=""), DONE]])
+@pytest.mark.parametrize("last", [[], [usage()], [chunk(finish=""), usage()]])
 def test_without_a_finish_reason_an_answer_is_cut_off_whatever_else_came(last: list[object]) -> None:
     (so_far,) = cut_off(heard(*said("Par"), *last))
     assert so_far["choices"][0]["delta"]["content"] == "Par"
+
+
+@pytest.mark.parametrize("last", [[DONE], [usage(), DONE], [chunk(finish=""), DONE]])
+def test_a_stream_that_was_whole_but_for_a_finish_reason_is_known(last: list[object]) -> None:
+    """Another stream would lack it too."""
+    found = heard(*said("Par"), *last)
+    assert (found.fault, found.is_settled) == (UNFINISHED, False)
+    assert json.loads(found.body)[0]["choices"][0]["delta"]["content"] == "Par"
 
 
 def test_nothing_but_the_end_is_cut_off() -> None:
@@ -98,7 +106,7 @@ def test_nothing_but_the_end_is_cut_off() -> None:
 
 def test_each_choice_that_was_asked_for_needs_its_finish_reason() -> None:
     first, second = [*said("a"), chunk(finish="stop")], said("b", index=1)
-    cut_off(heard(*first, *second, DONE, choices=2))
+    assert heard(*first, *second, usage(), DONE, choices=2).fault == UNFINISHED
     cut_off(heard(*first, choices=2))
     assert len(answered(heard(*first, *second, chunk(finish="length", index=1), choices=2))["choices"]) == 2
     assert len(answered(heard(*first, usage(), DONE, choices=2))["choices"]) == 1  # who does not honour n, and says so

@@ -1,0 +1,49 @@
+"""In words, what keeps a connection from being made: whether it is the certificate, the proxy, or the host itself."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping
+
+import aiohttp
+
+from batchmix.send.listening import Fault
+
+_WORDS = {
+    "wrong version number": "it answers without TLS; base_url must begin with http://, if that is meant",
+    "http request": "it answers without TLS; base_url must begin with http://, if that is meant",
+}
+_CREDENTIALS = "; it wants a user name and a password, in the URL that names it: http://USER:PASSWORD@…"
+
+
+def tls_fault(host: str, error: aiohttp.ClientSSLError) -> Fault:
+    """Return why there is no secure connection: the certificate, what the other end speaks, or that it hung up."""
+    cause = _cause(error)
+    kind = "connection" if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError) else "tls"
+    return kind, f"no secure connection to {host}: {reason(error)}", False
+
+
+def proxy_said(proxy: str, status: int, headers: Mapping[str, str] | None) -> str:
+    """Return what a proxy has answered in its own name."""
+    squid = ((headers or {}).get("X-Squid-Error") or "").split(" ")[0]
+    who = f"the proxy {proxy}" if proxy else "a proxy"
+    return f"{who} answered {status}{f' ({squid})' if squid else ''}{_CREDENTIALS if status == 407 else ''}"
+
+
+def reason(error: Exception) -> str:
+    """Return a connection's error in words."""
+    cause = _cause(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        advice = "if you trust it, name its authority's file in SSL_CERT_FILE"
+        return f"its certificate is not accepted: {cause.verify_message}; {advice}"
+    if isinstance(cause, ssl.SSLError):
+        words = (cause.reason or type(cause).__name__).replace("_", " ").lower()
+        return f"{words}: {_WORDS[words]}" if words in _WORDS else words
+    if isinstance(cause, OSError) and (cause.errno or 0) > 0:
+        return os.strerror(cause.errno or 0)
+    return str(getattr(cause, "strerror", None) or type(cause).__name__)
+
+
+def _cause(error: Exception) -> object:
+    return getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error

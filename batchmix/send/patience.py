@@ -1,0 +1,60 @@
+"""How long a provider may ask to wait: as long as one that is down is waited for, and no longer (`retry.outage_s`)."""
+
+from __future__ import annotations
+
+import time
+
+from batchmix.errors import Next
+from batchmix.records import Failure
+
+_AGAIN_S = 5.0
+"""Who asks for more is asked once more after so long: a single header may be wrong."""
+
+
+def bounded(asked_s: float | None, longest_s: float) -> float | None:
+    """Return how long to wait where so much was asked for."""
+    return asked_s if asked_s is None or asked_s <= longest_s else min(_AGAIN_S, longest_s)
+
+
+class Patience:
+    """Bounds the waits that one lane is asked for.
+
+    A quota of a day may come back in fourteen hours, and nobody waits for that in silence. Where an answer has asked
+    for too long, it is asked once more, and given up if all that comes then says the same; not for the sake of one row,
+    or of one header that is wrong.
+    """
+
+    def __init__(self, longest_s: float) -> None:
+        self._longest_s = longest_s
+        self._asked_at: float | None = None
+        self._rows: set[int] = set()
+        self._last: Failure | None = None
+
+    def heard(self, now: float, sent_at: float, row: int, failure: Failure, asked_s: float | None) -> None:
+        """Take note of what was asked for with a row's failure, at a time on the monotonic clock."""
+        if asked_s is None or asked_s <= self._longest_s:
+            return
+        self._rows.add(row)
+        if self._asked_at is None:
+            self._asked_at = now
+        elif sent_at >= self._asked_at:
+            until = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + asked_s))
+            message = f"the provider asks to wait {_span(asked_s)}, until {until}; start again then: {failure.message}"
+            self._last = Failure(Next.STOP_MODEL, failure.type, message, failure.code)
+
+    def good(self, sent_at: float) -> None:
+        """Take note of an answer: whoever asked for more was wrong."""
+        if self._asked_at is not None and sent_at >= self._asked_at:
+            self._asked_at = self._last = None
+            self._rows.clear()
+
+    def given_up(self, in_flight: int, open_rows: int) -> Failure | None:
+        """Return why the lane is given up, once nothing is in flight that could say otherwise."""
+        return self._last if not in_flight and (len(self._rows) > 1 or open_rows == 1) else None
+
+
+def _span(seconds: float) -> str:
+    for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"

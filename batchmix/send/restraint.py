@@ -1,0 +1,114 @@
+"""What holds the requests of one lane back, and what that learns from each exchange."""
+
+from __future__ import annotations
+
+import time
+
+from batchmix.errors import Next
+from batchmix.records import Completion, Exchange, Failure, Progress, Request
+from batchmix.send.attempts import Outcome, Tries
+from batchmix.send.breaker import Breaker
+from batchmix.send.doubts import Doubts
+from batchmix.send.ends import Rules
+from batchmix.send.governor import Governor, Limit, Ticket
+from batchmix.send.patience import Patience
+from batchmix.send.retries import Item
+from batchmix.send.stream import UNFINISHED
+
+_UNSAID = (None, None)
+_NEWS_S = 2.0
+"""A pause that lasts longer is told with its end."""
+
+
+class Restraint:
+    """Joins the governor, which paces, with those who stop: breaker, doubts and patience.
+
+    `wait_s` and `learn` write into `progress` what limits the lane.
+    """
+
+    def __init__(self, governor: Governor, progress: Progress, rules: Rules) -> None:
+        self._governor = governor
+        self._progress = progress
+        self._rules = rules
+        self._breaker = Breaker(rules.outage_s)
+        self._doubts = Doubts(rules.seen)
+        self._patience = Patience(rules.outage_s)
+
+    @property
+    def window(self) -> float:
+        """How many may be in flight."""
+        return self._governor.window
+
+    def wait_s(self, now: float, request: Request) -> float:
+        """Return how long a request has to wait: 0 not at all, infinity until one in flight has ended."""
+        progress = self._progress
+        if self._breaker.is_open and (wait_s := self._breaker.wait_s(now)) > 0:
+            progress.limited_by = "outage"
+            return wait_s
+        if (wait_s := self._doubts.wait_s(now, progress.in_flight)) > 0:
+            progress.limited_by = "refusals"
+            return wait_s
+        tokens = self._governor.estimate(request.prompt_tokens, request.max_tokens)
+        wait_s = self._governor.wait_s(now, tokens)
+        if wait_s > 0:
+            progress.limited_by = self._governor.limited_by.value
+            if self._governor.limited_by is Limit.PAUSE and wait_s > _NEWS_S:
+                progress.paused_until = time.time() + wait_s
+        return wait_s
+
+    def leaves(self, now: float, request: Request) -> Ticket:
+        """Take note that a request leaves."""
+        self._progress.limited_by = ""
+        self._breaker.leaves()
+        return self._governor.admit(now, self._governor.estimate(request.prompt_tokens, request.max_tokens))
+
+    def learn(self, now: float, item: Item, exchange: Exchange, outcome: Outcome) -> float | None:
+        """Take note of what came back; return the tokens that it was charged, if that is known."""
+        ticket = item.ticket
+        assert ticket is not None
+        self._rules.seen.hear(exchange)
+        if exchange.quotas != _UNSAID:
+            self._governor.heard(now, ticket, exchange.quotas)
+        if isinstance(outcome, Completion):
+            self._breaker.good()
+            self._doubts.good()
+            self._patience.good(ticket.sent_at)
+            usage = outcome.usage
+            self._governor.answered(now, ticket, item.request.prompt_tokens, usage)
+            self._progress.answers += 1
+            self._progress.tokens += usage.total_tokens or 0
+            self._progress.completion_tokens += usage.completion_tokens or 0
+            return usage.total_tokens
+        self._learn_of_failure(now, item, ticket, exchange, outcome)
+        return None if exchange.maybe_billed else 0.0
+
+    def settle(self, ticket: Ticket, used: float | None) -> None:
+        """Take note that a request ended; `used` tokens, None where nobody knows."""
+        self._governor.settle(ticket, used)
+
+    def verdict(self, open_rows: int) -> Failure | None:
+        """Return why the lane has to be given up, if it has; `open_rows` have no end yet."""
+        if self._breaker.given_up:
+            last = self._breaker.given_up
+            message = f"no answer came for too long (retry.outage_s), at last: {last.message}"
+            return Failure(Next.STOP_MODEL, last.type, message, last.code)
+        in_flight = self._progress.in_flight
+        return self._patience.given_up(in_flight, open_rows) or self._doubts.decided(in_flight)
+
+    def _learn_of_failure(self, now: float, item: Item, ticket: Ticket, exchange: Exchange, outcome: Failure) -> None:
+        if item.tries is None:
+            item.tries = Tries(self._rules.attempts, ticket.sent_at + self._rules.row_s, self._rules.outage_s)
+        self._patience.heard(now, ticket.sent_at, item.request.row, outcome, exchange.retry_after_s)
+        is_doubtful, is_unfinished = self._doubts.note(now, outcome), outcome.type == UNFINISHED
+        item.tries.note(outcome, exchange, is_free=is_doubtful or is_unfinished)
+        if outcome.next is Next.PAUSE:
+            self._breaker.unknown()
+            self._governor.throttled(now, ticket, item.tries.retry_after_s)
+            self._progress.throttled += 1
+        elif outcome.next is Next.RETRY and not is_unfinished:
+            # What is in doubt, or what nobody knows, may be the job's own at first: no outage to be waited out.
+            if not is_doubtful and (outcome.attempts is None or self._progress.answers or self._breaker.is_open):
+                self._breaker.bad(now, ticket.sent_at, outcome)
+            self._governor.troubled(now)
+        else:
+            self._breaker.good()

@@ -1,0 +1,425 @@
+"""Whole runs against a network that misbehaves: who is to blame is told at once, and nothing stops for a single reply."""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import shlex
+import socket
+import socketserver
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchmix.cli.progress import summary_line
+from batchmix.cli.run import _warn_of_plain_http
+from batchmix.errors import ProviderStopped
+from batchmix.records import Board, Progress
+from batchmix.send import doubts
+from tests.calling import batchmix
+from tests.conftest import Bench
+from tests.send.conftest import CERTIFICATE, GOOD, PAGE, error, page, reply
+from tests.send.streaming import DONE, chunk, events, said, usage
+
+Answer = Callable[[str, dict[str, Any], int], bytes]
+"""From the path, the body, and how often that body's prompt was asked: what is sent back."""
+
+
+class Server(socketserver.ThreadingTCPServer):
+    """Answers as it is told to."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), _Connection)
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        self.address = "127.0.0.1:{1}".format(*self.server_address)
+        self.answer: Answer = lambda path, body, asked: reply(200, GOOD)
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+
+    def handle_error(self, *_: object) -> None:
+        """A client that turns away is no news."""
+
+
+class _Connection(socketserver.StreamRequestHandler):
+    server: Server
+
+    def handle(self) -> None:
+        while True:
+            head = b""
+            if self.rfile.peek(1)[:1] == b"\x16":  # somebody speaks TLS
+                self.wfile.write(reply(400, b"what?"))
+                return
+            while (line := self.rfile.readline()) not in {b"\r\n", b""}:
+                head += line
+            if not head:
+                return
+            length = re.search(rb"content-length: (\d+)", head.lower())
+            text = self.rfile.read(int(length[1]) if length else 0)
+            body = json.loads(text) if text else {}
+            path = head.split(b" ", 2)[1].decode()
+            self.server.asked.append((path, body))
+            times = sum(
+                json.dumps(known.get("messages")) == json.dumps(body.get("messages")) for _, known in self.server.asked
+            )
+            self.wfile.write(self.server.answer(path, body, times))
+
+
+def running(server: Server) -> Iterator[Server]:
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def server(bench: Bench) -> Iterator[Server]:
+    found = Server()
+    bench.settings["provider"]["base_url"] = f"http://{found.address}/v1"
+    yield from running(found)
+
+
+@pytest.fixture
+def secure(bench: Bench, certificate: Path) -> Iterator[Server]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    found = Server(context)
+    bench.settings["provider"]["base_url"] = f"https://{found.address}/v1"
+    yield from running(found)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    path = tmp_path / "certificate.pem"
+    path.write_text(CERTIFICATE)
+    return path
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that answers nobody is given up at once, not after ten seconds."""
+    monkeypatch.setattr(doubts, "_NOBODY_S", 0.1)
+    monkeypatch.setattr(doubts, "_NOBODY_EVERY_S", 0.05)
+
+
+def stopped(bench: Bench) -> str:
+    """Return why a run stops, which asks for little and leaves each row for the next start."""
+    began = time.monotonic()
+    with pytest.raises(ProviderStopped) as found:
+        bench.run()
+    assert time.monotonic() - began < 10
+    assert bench.start()["exit_code"] == 3
+    assert json.loads((bench.out / "summary.json").read_text())["unanswered"] == len(
+        bench.source.read_text().splitlines()
+    )
+    return str(found.value)
+
+
+# Who is to blame
+
+
+def test_a_certificate_that_nobody_trusts_is_told_at_once(bench: Bench, secure: Server) -> None:
+    bench.write(3)
+    assert re.search("certificate is not accepted: self.signed.*SSL_CERT_FILE", stopped(bench))
+
+
+def test_a_certificate_for_another_name_is_told_at_once(
+    bench: Bench, secure: Server, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    bench.write(3)
+    bench.settings["provider"]["base_url"] = f"https://localhost:{secure.server_address[1]}/v1"
+    assert re.search("certificate is not accepted: Hostname mismatch", stopped(bench))
+    bench.settings["provider"]["base_url"] = f"https://{secure.address}/v1"
+    assert bench.run().totals.ok == 3
+
+
+def test_tls_where_plain_http_was_meant_and_the_reverse(
+    bench: Bench, secure: Server, server: Server, hasty: None
+) -> None:
+    bench.write(3)
+    bench.settings["provider"]["base_url"] = f"https://{server.address}/v1"
+    assert "it answers without TLS" in stopped(bench)
+    bench.settings["provider"]["base_url"] = f"http://{secure.address}/v1"
+    assert "must begin with https://" in stopped(bench)
+    bench.settings["provider"]["base_url"] = f"http://{server.address}/v1"
+    said_by = (
+        b"<html><center>The plain HTTP request was sent to HTTPS port</center></html>",
+        b"Client sent an HTTP request to an HTTPS server.\n",
+        b"\x15\x03\x01\x00\x02\x02\x46",
+    )
+    for words in said_by:
+        server.answer = lambda path, body, asked, words=words: (
+            words if words[0] < 32 else reply(400, words, kind="text/html")
+        )  # type: ignore[misc]
+        assert "https://" in stopped(bench)
+
+
+def squid(status: int, name: str) -> bytes:
+    return reply(status, PAGE, f"X-Squid-Error: {name} 0", "Server: squid/6.6", kind="text/html")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxys_own_errors_are_told_by_name(
+    bench: Bench, server: Server, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(f"{scheme}_proxy", f"http://{server.address}")
+    bench.settings["provider"]["base_url"] = f"{scheme}://provider.invalid/v1"
+    bench.write(2)
+    for status, name in ((403, "ERR_ACCESS_DENIED"), (407, "ERR_CACHE_ACCESS_DENIED"), (503, "ERR_DNS_FAIL")):
+        server.answer = lambda path, body, asked, status=status, name=name: squid(status, name)  # type: ignore[misc]
+        why = stopped(bench)
+        assert f"the proxy {server.address} answered {status} ({name})" in why
+        assert ("a user name and a password" in why) == (status == 407)
+    if scheme == "http":  # in the middle it is passing trouble
+        server.answer = lambda path, body, asked: (
+            squid(503, "ERR_CONNECT_FAIL") if asked == 1 and "1" in json.dumps(body["messages"]) else reply(200, GOOD)
+        )
+        bench.settings["limits"]["concurrency"] = 1
+        assert bench.run().totals.ok == 2
+
+
+def test_a_host_that_is_not_there_leaves_few_rows_for_the_next_start(bench: Bench, server: Server, hasty: None) -> None:
+    bench.write(3)
+    bench.settings["retry"] = {"attempts": 2}
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = "127.0.0.1:{1}".format(*taken.getsockname())
+        bench.settings["provider"]["base_url"] = f"http://{address}/v1"
+        assert f"can't connect to {address}: Connection refused" in stopped(bench)
+        bench.settings["provider"]["base_url"] = "http://nowhere.invalid/v1"
+        assert "can't connect to nowhere.invalid" in stopped(bench)
+    bench.settings["provider"]["base_url"] = f"http://{server.address}/v1"
+    assert bench.run().totals.ok == 3
+
+
+def test_rows_that_never_had_any_reply_are_not_over(bench: Bench, server: Server) -> None:
+    """They were sent, and may have been billed; what failed is the provider and not they."""
+    silence = threading.Event()
+
+    def answer(path: str, body: dict[str, Any], asked: int) -> bytes:
+        silence.wait(2)
+        return b""
+
+    server.answer = answer
+    bench.write(2)
+    bench.settings |= {"retry": {"attempts": 2}, "timeouts": {"total_s": 0.1}}
+    assert "the provider never answered: no whole answer from" in stopped(bench)
+    silence.set()
+
+
+def test_a_restart_in_the_middle_is_waited_for(bench: Bench, server: Server, hasty: None) -> None:
+    bench.settings["limits"]["concurrency"] = 1
+    bench.write(6)
+    server.answer = lambda path, body, asked: b"" if len(server.asked) in range(3, 8) else reply(200, GOOD)
+    first = server.answer
+
+    def answer(path: str, body: dict[str, Any], asked: int) -> bytes:
+        if (said := first(path, body, asked)) == b"":
+            raise ConnectionResetError
+        return said
+
+    server.answer = answer
+    assert bench.run().totals.ok == 6
+
+
+# Stops are never wider than what was seen
+
+
+def test_one_web_page_among_the_first_replies_stops_nothing(bench: Bench, server: Server) -> None:
+    server.answer = lambda path, body, asked: page(200) if len(server.asked) < 3 else reply(200, GOOD)
+    bench.settings["limits"]["concurrency"] = 64
+    bench.write(200)
+    assert bench.run().totals.ok == 200
+
+
+def test_answers_of_an_earlier_start_speak_for_the_address(bench: Bench, server: Server) -> None:
+    bench.write(10)
+    assert bench.run().totals.ok == 10
+    bench.write(20, first=10)
+    server.answer = lambda path, body, asked: page(200) if asked == 1 else reply(200, GOOD)
+    assert bench.run().totals.ok == 30
+
+
+def test_answers_of_another_model_speak_for_the_address(bench: Bench, server: Server) -> None:
+    """What is left is trouble of that model's rows, which costs them their attempts."""
+    bench.settings["models"] = [{"id": "good"}, {"id": "bad"}]
+    del bench.settings["model"]
+
+    def answer(path: str, body: dict[str, Any], asked: int) -> bytes:
+        if body["model"] == "good":
+            return reply(200, GOOD)
+        while not bench.board.ok:  # till its answer is counted
+            time.sleep(0.01)
+        return page(200)
+
+    server.answer = answer
+    bench.settings["retry"] = {"attempts": 2}
+    bench.write(4)
+    assert bench.run().totals.models == {"good": {"ok": 4}, "bad": {"failed": 4}}
+
+
+def test_a_path_that_is_not_offered_stops_what_is_asked_there_and_nothing_else(bench: Bench, server: Server) -> None:
+    lines = []
+    for number in range(120):
+        path = "/v1/embeddings" if number % 3 == 0 else "/v1/chat/completions"
+        body = {"model": "m", "messages": [{"role": "user", "content": f"row {number}"}], "input": f"row {number}"}
+        lines.append({"custom_id": f"r{number}", "method": "POST", "url": path, "body": body})
+    bench.source.write_text("\n".join(map(json.dumps, lines)))
+    del bench.settings["model"], bench.settings["input"]["prompt"]
+    server.answer = lambda path, body, asked: (
+        reply(501, error("API not implemented")) if "embeddings" in path else reply(200, GOOD)
+    )
+    with pytest.raises(ProviderStopped, match="/embeddings: API not implemented"):
+        bench.run()
+    assert Counter(path for path, _ in server.asked) == {
+        "/v1/chat/completions": 80,
+        "/v1/embeddings": pytest.approx(8, abs=7),
+    }
+    assert {(row["status"], row["error_type"]) for row in bench.rows()} == {("ok", None), ("failed", "model_stopped")}
+    server.answer = lambda path, body, asked: reply(
+        200, {"data": [{"index": 0, "embedding": [0.5]}], "usage": {"prompt_tokens": 1, "total_tokens": 1}}
+    )
+    assert bench.run().totals.ok == 120
+
+
+# Streams that lack their end
+
+
+def test_a_stream_without_a_finish_reason_is_asked_for_once_more_in_one_piece(bench: Bench, server: Server) -> None:
+    """As some gateways stream n = 2: only the first choice ever gets a finish_reason."""
+    stream = events(*said("a"), *said("b", index=1), chunk(finish="stop"), usage(), DONE)
+
+    def answer(path: str, body: dict[str, Any], asked: int) -> bytes:
+        return reply(200, stream, kind="text/event-stream") if body.get("stream") else reply(200, GOOD)
+
+    server.answer = answer
+    bench.settings |= {"params": {"n": 2, "max_tokens": 9000}, "retry": {"attempts": 1}}
+    bench.settings["limits"]["concurrency"] = 4
+    bench.write(40)
+    totals = bench.run().totals
+    streamed = sum("stream" in body for _, body in server.asked)
+    assert (totals.ok, totals.maybe_billed) == (40, 0)
+    assert 1 <= streamed <= 4, "then that model is no longer streamed unasked"
+    assert totals.billed_retries == streamed
+    assert len(server.asked) == 40 + streamed
+    assert all("stream_options" not in body for _, body in server.asked if "stream" not in body)
+    server.asked.clear()
+    bench.write(5, first=40)
+    assert bench.run().totals.ok == 45
+    assert not any("stream" in body for _, body in server.asked), "nor in the next start"
+    server.asked.clear()
+    bench.write(5, first=45)
+    bench.settings["params"]["stream"] = True
+    assert bench.run().totals.ok == 50
+    assert [body.get("stream") for _, body in server.asked].count(True) == 5, "unless the job asks for it"
+
+
+# Waits and rooms
+
+
+@pytest.mark.parametrize("header", ["Retry-After: 99999999", "Retry-After: Fri, 31 Dec 2099 23:59:59 GMT", "retry-after-ms: 99999999999"])  # fmt: skip
+@pytest.mark.parametrize(("rows", "status"), [(1, 429), (9, 503)])
+def test_a_wait_without_end_stops_and_is_told(
+    bench: Bench, server: Server, header: str, rows: int, status: int
+) -> None:
+    server.answer = lambda path, body, asked: reply(status, error("Too many requests"), header)
+    bench.settings["retry"] = {"outage_s": 0.2}
+    bench.write(rows)
+    assert re.search(
+        r"the provider asks to wait 7 days, until 20\d\d-\d\d-\d\d \d\d:\d\d; start again then", stopped(bench)
+    )
+
+
+def test_the_bar_says_until_when_the_provider_asks_to_wait() -> None:
+    at = time.time() + 500
+    lane = Progress("m", limited_by="pause", paused_until=at)
+    line = summary_line(Board("sending", lanes=[lane]), (0.0, 0.0))
+    assert f"the provider asks to wait until {time.strftime('%H:%M:%S', time.localtime(at))}" in line
+
+
+def test_fewer_files_than_requests_are_a_smaller_pool(bench: Bench, server: Server) -> None:
+    bench.write(300)
+    call = [
+        sys.executable, "-m", "batchmix", "run", str(bench.source), "--model", "m", "--prompt", "{{ text }}", "--base-url",
+        f"http://{server.address}/v1", "--out", str(bench.out), "--set", "provider.api_key_env=", "--progress", "none",
+    ]  # fmt: skip
+    done = subprocess.run(
+        ["sh", "-c", f"ulimit -n 64; exec {shlex.join(call)}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"no more than \d+ requests are sent at once, not 300: .*ulimit -n", done.stderr)
+    assert "Traceback" not in done.stderr
+    assert len(server.asked) == 300
+
+
+def test_no_free_file_in_the_middle_is_waited_for(bench: Bench, server: Server) -> None:
+    """Something else in the process takes all there are, and lets them go again."""
+    hoard: list[socket.socket] = []
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def answer(path: str, body: dict[str, Any], asked: int) -> bytes:
+        if len(server.asked) == 5:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+            threading.Timer(0.3, resource.setrlimit, (resource.RLIMIT_NOFILE, limits)).start()
+        return reply(200, GOOD, "Connection: close")
+
+    server.answer = answer
+    bench.settings |= {"retry": {"attempts": 1}, "output": {**bench.settings["output"], "shard_rows": 1000}}
+    bench.settings["limits"]["concurrency"] = 2
+    bench.write(30)
+    try:
+        assert bench.run().totals.ok == 30
+    finally:
+        hoard.clear()
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+# In clear text
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.evil.invalid", "localhost.evil.com", "127.0.0.1.evil.com", "evil.com", "10.0.0.1", "[::2]", "LOCALHOST.evil.com",
+     "[::ffff:10.0.0.1]", "126.1", "localhost@evil.com", "[fe80::1]"],
+)  # fmt: skip
+def test_a_key_in_clear_text_is_warned_of(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _warn_of_plain_http(f"http://{host}:8000/v1")
+    assert "unencrypted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "127.1", "localhost", "LocalHost", "localhost.", "[::1]", "[0:0:0:0:0:0:0:1]", "[::ffff:127.0.0.1]",
+     "0.0.0.0", "[::]", "127.200.3.4", "0x7f.1"],
+)  # fmt: skip
+def test_what_stays_on_this_machine_is_not_warned_of(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for url in (f"http://{host}:8000/v1", f"http://{host}/v1", f"https://{host}.evil.com/v1"):
+        _warn_of_plain_http(url)
+    assert capsys.readouterr().err == ""
+
+
+def test_plain_http_to_a_name_that_begins_like_this_machine_is_warned_of_by_the_command(bench: Bench) -> None:
+    bench.write(1)
+    call = ("plan", "run")[1:]
+    done = batchmix(
+        *call, str(bench.source), "--model", "m", "--prompt", "{{ text }}", "--base-url", "http://127.evil.invalid/v1",
+        "--out", str(bench.out), "--deadline", "0.5", AIHUBMIX_API_KEY="sk-1234567890",
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert "unencrypted" in done.stderr
