@@ -86,7 +86,7 @@ class Lane:
         if repeats:
             await repeats.finish()
         self.stopped = pool.stopped
-        if pool.is_unstreamed:
+        if pool.streaming.is_off:
             self._course.unstreamed.add(self.model.name)
         if self.stopped and len(self._course.board.lanes) > 1:
             _logger.warning("%s is stopped: %s", self.model.name, self.stopped.message)

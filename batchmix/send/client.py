@@ -173,6 +173,7 @@ class Client:
         if status >= 300 and kind is None:
             if headers.get("X-Squid-Error"):
                 kind, message = "proxy", self._shown(proxy_said(self._proxy, status, headers))
+                maybe_billed = "ERR_READ" in message or "ERR_ZERO" in message  # the request had gone on from there
             elif status < 400:
                 message = self._shown(headers.get("Location", ""))
         served = headers.get(_MODEL) or headers.get(_ROUTED_MODEL)

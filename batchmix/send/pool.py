@@ -26,7 +26,7 @@ from batchmix.send.restraint import Restraint
 from batchmix.send.retries import Item, Retries
 from batchmix.send.streak import Streak
 from batchmix.send.stream import UNFINISHED
-from batchmix.send.unstreamed import unstreamed
+from batchmix.send.unstreamed import Streaming
 
 _logger = logging.getLogger(__name__)
 _FEW = 1000
@@ -65,10 +65,9 @@ class Pool:
         self._log = log
         self._halt = halt
         self._progress = progress
-        self._rules = rules
         self._purse = rules.purse
         self._loop = asyncio.get_running_loop()
-        self._is_unstreamed = rules.unstreamed
+        self.streaming = Streaming(is_off=rules.unstreamed)
         self._ends = Ends(log, halt, progress.model, rules)
         self._retries = Retries(halt, progress, self._pump, self._end)
         self._buffer: collections.deque[Item] = collections.deque()
@@ -84,11 +83,6 @@ class Pool:
     def stopped(self) -> Failure | None:
         """Why this lane was stopped, if the others may go on."""
         return self._ends.stopped
-
-    @property
-    def is_unstreamed(self) -> bool:
-        """Whether answers are no longer streamed where the job does not ask for it: the model's streams lack an end."""
-        return self._is_unstreamed
 
     async def run(self, feed: AsyncIterator[list[Request]], workers: int) -> None:
         """Return when each request of the feed has ended, or when the run or this lane was stopped.
@@ -168,8 +162,7 @@ class Pool:
             self._progress.limited_by = "budget"
             return None
         item = queue.popleft()
-        if self._is_unstreamed and item.request.streams_unasked:
-            item.request = unstreamed(item.request)
+        item.request = self.streaming.leaving(item.request)
         item.ticket = self._restraint.leaves(now, item.request)
         if len(self._buffer) < _AHEAD // 2:
             self._more.set()
@@ -235,8 +228,7 @@ class Pool:
         row, model = item.request.row, item.request.model
         _logger.debug("row %d of %s: %s: %s", row, model, failure.type, failure.message)
         if failure.type == UNFINISHED:
-            self._is_unstreamed = True
-            item.request = unstreamed(item.request)
+            item.request = self.streaming.unfinished(item.request, failure)
 
     def _finish(self, item: Item, outcome: Outcome) -> None:
         if item.outcome is not None:  # tenacity decides

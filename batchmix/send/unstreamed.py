@@ -1,4 +1,4 @@
-"""The same request, with the answer to come as one body."""
+"""Requests whose answers are not to be streamed: the same ones, with the answer to come as one body."""
 
 from __future__ import annotations
 
@@ -7,9 +7,31 @@ import json
 import msgspec
 
 from batchmix.loose_json import read_json
-from batchmix.records import Request
+from batchmix.records import Failure, Request
 
 _STREAMING = ("stream", "stream_options")
+
+
+class Streaming:
+    """Knows whether a lane may stream what nobody asks it to; a model whose streams lack their end is better not."""
+
+    def __init__(self, *, is_off: bool) -> None:
+        self.is_off = is_off
+        """Whether answers are streamed only where the job asks for it."""
+        self._was_unfinished = False
+
+    def leaving(self, request: Request) -> Request:
+        """Return a request as it is to leave."""
+        return unstreamed(request) if self.is_off and request.streams_unasked else request
+
+    def unfinished(self, request: Request, failure: Failure) -> Request:
+        """Take note of a stream that lacked its end; return the request as it is to be asked again.
+
+        Where its usage is not told it may have broken behind the gateway, which may happen once.
+        """
+        self.is_off |= self._was_unfinished or failure.usage is not None
+        self._was_unfinished = True
+        return unstreamed(request)
 
 
 def unstreamed(request: Request) -> Request:
