@@ -20,7 +20,7 @@ from batchmix.eval_table import checked_eval
 from batchmix.job.columns import checked_type
 from batchmix.job.mistakes import Mistake, mistakes_in
 from batchmix.job.nearest import meant_file
-from batchmix.job.paths import absolute, checked_local
+from batchmix.job.paths import absolute, check_mode, checked_local
 from batchmix.job.places import Places
 from batchmix.job.settings import merged
 from batchmix.job.table import JobTable, ModelEntry, OutputTable, ProviderTable
@@ -279,10 +279,7 @@ def checked_url(url: str) -> str:
 
 
 def _checked_output(table: OutputTable, name: str, date: datetime.date) -> Output:
-    if table.mode is not None and not re.fullmatch(r"0?[67][0-7]{2}", table.mode):
-        raise JobError('output.mode: must be permissions such as "0640", with 6 for the owner')
-    if table.mode is not None and int(table.mode, 8) & 0o111:
-        raise JobError("output.mode: is that of files, which can't be executed; folders can be entered where r is")
+    check_mode(table.mode)
     return Output(_output_path(table.path, name, date), table.shard_rows, table.raw, table.mode)
 
 
@@ -297,10 +294,6 @@ def _output_path(template: str, name: str, date: datetime.date) -> str:
     if not template.strip():
         raise JobError("output.path: is empty")
     path = absolute(checked_local(re.sub(r"\{(\w*)\}", value, template), "output.path"), Path.cwd(), "output.path")
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise JobError("output.path: is not UTF-8; choose another folder with --out") from None
-    if "\0" in path:
-        raise JobError("output.path: holds a NUL character; choose another folder with --out")
+    if path.encode(errors="replace").decode() != path:
+        raise JobError("output.path: is not UTF-8; choose another folder with --out")
     return path

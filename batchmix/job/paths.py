@@ -34,3 +34,12 @@ def absolute(path: str, folder: Path, what: str) -> str:
         return os.path.abspath(folder / Path(path).expanduser())  # noqa: PTH100 - keeps globs and links as they are
     except RuntimeError:
         raise JobError(f"{what}: {Path(path).parts[0]}: there is no such user") from None
+
+
+def check_mode(mode: str | None) -> None:
+    """Raise `JobError` for what are no permissions of files that their owner can read and write."""
+    if mode is not None and not re.fullmatch(r"0?6[0246][0246]", mode):
+        raise JobError(
+            'output.mode: must be permissions of files such as "0640", with 6 for the owner; folders can be entered'
+            " where their files can be read"
+        )
