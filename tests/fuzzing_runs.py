@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import gzip
 import io
 import json
 import random
@@ -27,12 +26,11 @@ from batchmix.cli import _main
 from batchmix.errors import Next
 from batchmix.records import Exchange, Failure
 from batchmix.send.classify import judge
-from tests.fuzzing import changed, mutated, noise, odd_value, written
-from tests.odd_tables import odd_table
+from tests.fuzzing import changed, mutated, noise, written
+from tests.fuzzing_inputs import write_input
 
-SETTINGS = ("--model", "m", "--progress", "none", "--set", "provider.api_key_env=", "--set", "name=fuzz",
+SETTINGS = ("--progress", "none", "--set", "provider.api_key_env=", "--set", "name=fuzz",
             "--set", "output.shard_rows=7", "--set", "timeouts.total_s=20")  # fmt: skip
-_PROMPTS = [*["Say {{ text }}"] * 6, "{{ n }} {{ text }}", '{{ row["a b"] }} {{ text }}', "{% for x in many %}{{ x }}{% endfor %}{{ text }}", "{{ text | upper }}{{ text.k }}"]  # fmt: skip
 
 
 class Broken(AssertionError):
@@ -48,10 +46,11 @@ class Ended:
     err: str
 
 
-def call(*words: str) -> Ended:
+def call(*words: str, stdin: bytes = b"") -> Ended:
     """Call the program as a person would, in this process. Raises `Broken` for a traceback or an unknown exit code."""
-    out, err = io.StringIO(), io.StringIO()
-    with mock.patch("sys.argv", ["batchmix", *words]), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    out, err, given = io.StringIO(), io.StringIO(), io.TextIOWrapper(io.BytesIO(stdin))
+    patched = mock.patch.multiple("sys", argv=["batchmix", *words], stdin=given)
+    with patched, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = _main()
     ended = Ended(code, out.getvalue(), err.getvalue())
     hold("Traceback" not in ended.err + ended.out and code in range(4), f"{words[0]} ends with {code}", ended)
@@ -68,14 +67,14 @@ def hold(is_so: bool, otherwise: str, ended: Ended | None = None) -> None:
 def try_input(seed: int, folder: Path, url: str, asked: Callable[[], int]) -> str:
     """Run one input that may be odd, to its end and once more; return what came of it. Raises `Broken`."""
     dice = random.Random(seed)
-    source, settings = write_input(dice, folder)
+    given = write_input(dice, folder)
     out = folder / "run"
     before = asked()
-    words = ["run", str(source), *SETTINGS, *settings, "--base-url", url, "--out", str(out)]
+    words = ["run", given.path, *SETTINGS, *given.settings, "--base-url", url, "--out", str(out)]
     if dice.random() < 0.3:
-        first = call(*words, "--canary", "2")
+        first = call(*words, "--canary", "2", stdin=given.stdin)
         hold(first.code in {0, 1, 2, 3}, f"the canary ends with {first.code}", first)
-    ended = call(*words)
+    ended = call(*words, stdin=given.stdin)
     if ended.code == 2:
         hold(not out.exists() or "--canary" in ended.err, "something was left of a run that was refused", ended)
         hold(asked() == before, "something was sent for an input that was refused", ended)
@@ -85,7 +84,7 @@ def try_input(seed: int, folder: Path, url: str, asked: Callable[[], int]) -> st
     hold(not counts["failed"], "rows have failed", ended)
     hold((ended.code == 0) == (not counts["rejected"]), "the exit code is wrong", ended)
     sent = asked()
-    hold(call(*words).code == ended.code, "it does not end alike a second time", ended)
+    hold(call(*words, stdin=given.stdin).code == ended.code, "it does not end alike a second time", ended)
     hold(asked() == sent, "it asked again for what has an answer")
     check_exports(out, folder, counts.total())
     return "rejected rows" if counts["rejected"] else "answered"
@@ -119,89 +118,6 @@ def check_exports(out: Path, folder: Path, rows: int) -> None:
 
 def _no_json(word: str) -> None:
     raise Broken(f"{word} is no JSON")
-
-
-def write_input(dice: random.Random, folder: Path) -> tuple[Path, list[str]]:
-    """Write an input, more often than not with something wrong; return it with the settings that go with it."""
-    kind = dice.choice(["jsonl", "jsonl", "batch", "messages", "parquet", "parquet", "csv"])
-    settings = ["--bad-rows", dice.choice(["reject", "fail"])] if dice.random() < 0.8 else []
-    if kind in {"jsonl", "parquet", "csv"}:
-        settings += ["--prompt", dice.choice(_PROMPTS)]
-    suffix = ".parquet" if kind == "parquet" else ".csv" if kind == "csv" else ".jsonl"
-    if dice.random() < 0.2:  # several files, which need not agree
-        source = folder / "input"
-        source.mkdir()
-        for number in range(dice.randint(2, 3)):
-            (source / f"{number}{suffix}").write_bytes(_content(dice, kind))
-        return source, settings
-    data = _content(dice, kind)
-    if kind != "parquet" and dice.random() < 0.1:
-        data, suffix = gzip.compress(data) + bytes(dice.choice([0, 0, 100])), suffix + ".gz"
-        data = data[: dice.randint(0, len(data))] if dice.random() < 0.2 else data
-    source = folder / f"rows{suffix}"
-    source.write_bytes(data)
-    return source, settings
-
-
-def _content(dice: random.Random, kind: str) -> bytes:
-    rows = dice.randint(1, 20)
-    match kind:
-        case "parquet":
-            return _parquet(dice, rows)
-        case "csv":
-            data = b"text,n,a b\n" + b"".join(_cells(dice) for _ in range(rows))
-        case "batch":
-            data = b"".join(written(_batch_line(dice, number)) + b"\n" for number in range(rows))
-        case "messages":
-            data = b"".join(written(_shaken(dice, _messages(number))) + b"\n" for number in range(rows))
-        case _:
-            data = b"".join(written(_shaken(dice, _plain(dice, number))) + b"\n" for number in range(rows))
-    return mutated(dice, data) if dice.random() < 0.3 else data
-
-
-def _shaken(dice: random.Random, row: dict[str, Any]) -> Any:
-    return changed(dice, row) if dice.random() < 0.1 else row
-
-
-def _plain(dice: random.Random, number: int) -> dict[str, Any]:
-    row = {"id": f"r{number}", "text": f"word {number}", "n": number, "a b": "x", "many": [1, "two"]}
-    if dice.random() < 0.3:
-        row[dice.choice(["n", "extra", "a b", "many"])] = odd_value(dice, 3)
-    return row
-
-
-def _messages(number: int) -> dict[str, Any]:
-    return {
-        "messages": [{"role": "system", "content": "s"}, {"role": "user", "content": f"word {number}"}],
-        "n": number,
-    }
-
-
-def _batch_line(dice: random.Random, number: int) -> Any:
-    body = {"model": "m", **_messages(number), "max_tokens": 5}
-    del body["n"]
-    url = dice.choice(["/v1/chat/completions"] * 5 + ["/chat/completions", "/v1/odd", ""])
-    return _shaken(dice, {"custom_id": f"c{number}", "method": "POST", "url": url, "body": body})
-
-
-def _cells(dice: random.Random) -> bytes:
-    cells = [dice.choice(["a", "1", "", '"x, y"', '"two\nlines"', "é", "NaN", '"']) for _ in range(3)]
-    return ",".join(cells).encode() + dice.choice([b"\n"] * 9 + [b",more\n"])
-
-
-def _parquet(dice: random.Random, rows: int) -> bytes:
-    file = io.BytesIO()
-    table = odd_table(dice, rows)
-    compression = dice.choice(["none", "snappy", "zstd", "gzip"])
-    sliced = "view" not in str(table.schema)  # pyarrow can't slice these as it writes
-    pq.write_table(table, file, row_group_size=dice.choice([1, 5, 1000]) if sliced else 1000, compression=compression)
-    data = file.getvalue()
-    if dice.random() < 0.3:
-        at = dice.randrange(len(data))
-        data = dice.choice([
-            data[:at] + dice.randbytes(dice.randint(1, 4)) + data[at + 1 :], data[:at], mutated(dice, data),
-        ])  # fmt: skip
-    return data
 
 
 class OddServer:
@@ -281,7 +197,7 @@ def try_answers(seed: int, folder: Path, bodies: list[bytes]) -> Counter[str]:
     with OddServer(seed, bodies) as server:
         more = ["--prompt", "{{ text }}", "--base-url", server.url, "--out", str(out), "--keep-going", "--concurrency", "8",
                 "--set", "output.shard_rows=50", "--set", "retry.attempts=1"]  # fmt: skip
-        words = ["run", str(source), *SETTINGS, *more]
+        words = ["run", str(source), "--model", "m", *SETTINGS, *more]
         for _ in range(len(bodies)):
             ended = call(*words)
             hold(ended.code in {0, 1, 3}, f"a run ends with {ended.code}", ended)

@@ -1,10 +1,13 @@
-"""Whatever a provider sends comes to an answer or to a failure."""
+"""Whatever a provider sends comes to an answer or to a failure, and whatever an input holds to rows or to words."""
 
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 from tests.fuzzing import cases, outcome_of
+from tests.fuzzing_runs import try_input
+from tests.killing import fetch, provider
 
 CASES = 4000
 
@@ -19,3 +22,15 @@ def test_every_answer_and_every_stream_ends_as_answer_or_failure() -> None:
 
 def test_the_same_seed_gives_the_same_cases() -> None:
     assert cases(50, seed=1) == cases(50, seed=1) != cases(50, seed=2)
+
+
+def test_inputs_that_went_wrong_end_in_words_or_go_all_the_way(tmp_path: Path) -> None:
+    """The long run of the same is `python -m tests.benchmarks.fuzz`."""
+    found: Counter[str] = Counter()
+    with provider("") as url:
+        for seed in range(20):
+            folder = tmp_path / str(seed)
+            folder.mkdir()
+            found[try_input(seed, folder, url, lambda: fetch(url, "totals").get("requests", 0))] += 1
+    assert found.total() == 20
+    assert found["refused"] < 20
