@@ -181,11 +181,19 @@ RESPONSES: dict[str, tuple[Any, tuple[str | None, ...]]] = {
     "filtered": (response("incomplete", spoken(*PARTS), incomplete_details={"reason": "content_filter"}), ("Paris", None, None, None, "content_filter")),
     "cut for another reason": (response("incomplete", spoken(*PARTS), incomplete_details={"reason": "pause"}), ("Paris", None, None, None, "pause")),
     "cut for no reason": (response("incomplete", spoken(*PARTS), incomplete_details=None), ("Paris", None, None, None, "incomplete")),
+    "cut, as a message says": (response("completed", spoken(*PARTS) | {"status": "incomplete"}), ("Paris", None, None, None, "incomplete")),
+    "cut, as the details say": (response(None, spoken(*PARTS), incomplete_details={"reason": "max_output_tokens"}), ("Paris", None, None, None, "length")),
+    "in capitals": (response("INCOMPLETE", spoken(*PARTS)), ("Paris", None, None, None, "incomplete")),
+    "a status of no known kind": (response("paused", spoken(*PARTS)), ("Paris", None, None, None, "paused")),
+    "an object for a text": (response("completed", spoken({"type": "output_json", "json": {"a": 1}})), ('[{"type": "output_json", "json": {"a": 1}}]', None, None, None, "stop")),
     "text alone": (response("completed", output_text="Paris"), ("Paris", None, None, None, "stop")),
 }  # fmt: skip
 NO_RESPONSES: dict[str, tuple[Any, str]] = {
     "failed": (response("failed", error={"code": "server_error", "message": "Broke"}), "server_error"),
     "failed for no reason": (response("failed"), "bad_answer"),
+    "failed, in capitals": (response("FAILED", spoken(*PARTS)), "bad_answer"),
+    "an error for a status": (response("error", spoken(*PARTS)), "bad_answer"),
+    "an empty item": (response("completed", {}), "bad_answer"),
     "failed by a limit": (response("failed", error={"code": "rate_limit_exceeded", "message": "Too fast"}), "throttled"),
     "queued": (response("queued", usage=None), "bad_answer"),
     "in progress": (response("in_progress", usage=None), "bad_answer"),
@@ -208,9 +216,14 @@ def vector(index: int | None, embedding: Any) -> dict[str, Any]:
 
 
 VECTORS: dict[str, tuple[Any, str]] = {
-    "in order": (vectors(vector(0, [0.1, -2.0]), vector(1, [1])), "[[0.1, -2.0],[1]]"),
+    "in order": (vectors(vector(0, [0.1, -2.0]), vector(1, [1, 2])), "[[0.1, -2.0],[1, 2]]"),
     "out of order": (vectors(vector(1, [1]), vector(0, [0.10])), "[[0.1],[1]]"),
     "without indexes": (vectors(vector(None, [1]), vector(None, [2])), "[[1],[2]]"),
+    "out of order, their indexes as text": (
+        vectors(vector(0, [1]) | {"index": "1"}, vector(0, [2]) | {"index": "0"}),
+        "[[2],[1]]",
+    ),
+    "for each token": (vectors(vector(0, [[1], [2]]), vector(1, [[3]])), "[[[1], [2]],[[3]]]"),
     "base64": (vectors(vector(0, "AACAPw=="), vector(1, "AAAAQA==")), '["AACAPw==","AAAAQA=="]'),
 }
 NO_VECTORS: dict[str, tuple[Any, str]] = {
@@ -221,6 +234,9 @@ NO_VECTORS: dict[str, tuple[Any, str]] = {
     "the same twice": (vectors(vector(0, [1]), vector(0, [1])), "bad_answer"),
     "a gap": (vectors(vector(0, [1]), vector(2, [1])), "bad_answer"),
     "an empty one": (vectors(vector(0, [1]), vector(1, [])), "bad_answer"),
+    "a null in one": (vectors(vector(0, [1, 2]), vector(1, [1, None])), "bad_answer"),
+    "NaN in one": (vectors(vector(0, [1, 2]), vector(1, [1, float("nan")])), "bad_answer"),
+    "one cut short": (vectors(vector(0, [1, 2]), vector(1, [1])), "bad_answer"),
     "a null one": (vectors(vector(0, [1]), vector(1, None)), "bad_answer"),
     "FastAPI": ({"detail": [{"loc": ["x"], "msg": "y"}]}, "unknown"),
     "a status": ({"message": "Service Unavailable", "code": 503}, "server_error"),

@@ -12,9 +12,14 @@ from typing import Any
 
 from batchmix.loose_json import json_text, plain_text
 from batchmix.records import Completion
+from batchmix.send.usage import count
 
-BROKEN_OFF = frozenset({"error", "abort", "aborted", "cancelled", "network_error", "insufficient_system_resource"})
-"""Finish reasons that tell of trouble: OpenRouter's, vLLM's, Zhipu's and DeepSeek's; what came so far is no answer."""
+_TROUBLES = """
+    error abort aborted cancelled canceled failed timeout network_error insufficient_system_resource model_error
+    malformed_function_call"""
+BROKEN_OFF = frozenset(spelled for word in _TROUBLES.split() for spelled in (word, word.upper(), word.capitalize()))
+"""Finish reasons that tell of trouble: OpenRouter's, vLLM's, Zhipu's, DeepSeek's, Cohere's and Gemini's; what came so
+far is no answer."""
 _NOT_SAID = frozenset({"thinking", "redacted_thinking", "reasoning", "refusal", "tool_use", "tool_call"})
 """Parts of a content that are no part of the response."""
 _TEXTS = ("text", "output_text")
@@ -28,13 +33,11 @@ def read_choices(found: dict[str, Any]) -> Completion | str:
     known = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
     if not known:
         return "has no choices"
-    choice = min(known, key=_index)
+    choice = min(known, key=lambda choice: index_of(choice, 0))
     reason = plain_text(choice.get("finish_reason"))
     if reason in BROKEN_OFF or says_anything(choice.get("error")):
         return "ended with an error"
-    message: dict[str, Any] | None = next(
-        (choice[name] for name in ("message", "delta") if isinstance(choice.get(name), dict)), None
-    )
+    message = next((given for name in ("message", "delta") if (given := _message(choice.get(name))) is not None), None)
     if message is None and not isinstance(choice.get("text"), str) and reason in _SAYS_NOTHING:
         return "has a choice with nothing in it"
     return _completion(message or {}, choice.get("text"), reason)
@@ -44,19 +47,28 @@ def says_anything(error: Any) -> bool:
     """Return whether an `error` holds anything but empty fields."""
     if isinstance(error, dict):
         return any(map(says_anything, error.values()))
-    return any(map(says_anything, error)) if isinstance(error, list) else bool(error)
+    if isinstance(error, list):
+        return any(map(says_anything, error))
+    return bool(error.strip() if isinstance(error, str) else error)
 
 
-def _index(choice: dict[str, Any]) -> int:
-    index = choice.get("index")
-    return index if type(index) is int else 0
+def index_of(item: dict[str, Any], place: int) -> int:
+    """Return where an item of a list belongs by its own index, which may come as text; else its place."""
+    index = count(item.get("index"))
+    return place if index is None else index
+
+
+def _message(found: Any) -> dict[str, Any] | None:
+    if isinstance(found, str):
+        return {"content": found}
+    return found if isinstance(found, dict) else None
 
 
 def _completion(message: dict[str, Any], text: Any, reason: str | None) -> Completion:
     content = message.get("content")
     audio = message.get("audio")
     return Completion(
-        response=_content(content if content not in (None, "", []) or text is None else text)
+        response=content_text(content if content not in (None, "", []) or text is None else text)
         or (plain_text(audio.get("transcript")) if isinstance(audio, dict) else None)
         or ("" if content == "" else None),
         reasoning=said(message.get("reasoning_content")) or said(message.get("reasoning"))
@@ -67,12 +79,12 @@ def _completion(message: dict[str, Any], text: Any, reason: str | None) -> Compl
     )  # fmt: skip
 
 
-def _content(value: Any) -> str | None:
+def content_text(value: Any) -> str | None:
     """Return a content as text: what it says, or what it is in JSON where it says nothing in words."""
     if value is None or isinstance(value, str):
         return plain_text(value)
     if isinstance(value, list):
-        kept = [part for part in value if isinstance(part, dict) and part.get("type") not in _NOT_SAID]
+        kept = [part for part in value if not (isinstance(part, dict) and part.get("type") in _NOT_SAID)]
         return said(value) or json_text(kept, readable=True)
     if isinstance(value, dict) and value.get("type") in _TEXTS:
         return said(value)

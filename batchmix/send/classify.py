@@ -125,7 +125,9 @@ def _broken(exchange: Exchange, path: str, problem: str) -> Failure:
     complaint, usage = find_complaint(exchange.body), billed_usage(exchange.body, path)
     if complaint is None:
         kind = "bad_answer" if exchange.body.strip() else "empty"
-        return Failure(Next.RETRY, kind, f"the answer {problem}", maybe_billed=usage is None, usage=usage)
+        most = None if usage is None else FEW  # what is billed each time is not tried for long
+        said = f"the answer {problem}"
+        return Failure(Next.RETRY, kind, said, attempts=most, maybe_billed=usage is None, usage=usage)
     statuses = [int(code) for code in complaint.codes if re.fullmatch("[45][0-9][0-9]", code)]
     return msgspec.structs.replace(_by_rules(max(statuses, default=None), complaint), usage=usage)
 

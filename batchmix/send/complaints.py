@@ -14,7 +14,8 @@ from batchmix.send.choices import says_anything
 
 _LONGEST_MESSAGE = 500
 _LONGEST_CODE = 100
-_MESSAGES = ("message", "detail", "msg", "error_msg", "status_msg")
+_MESSAGES = ("message", "Message", "detail", "msg", "error_msg", "status_msg")
+_CODES = ("code", "type", "status", "status_code", "statusCode", "error_code")
 _BLOCKED = "prompt_blocked"
 _QUOTED = re.compile(r"""(?<!\w)(['"`])((?:(?!\1(?!\w)).)*)(?:\1|$)""", re.ASCII)
 _LABEL = re.compile(r"(?:error|message|msg|detail)['\"]?\s*[:=]\s*$", re.IGNORECASE)
@@ -75,7 +76,7 @@ def find_complaint(body: bytes) -> Complaint | None:
         error = {"message": error}
     codes = [
         one_line(str(value))[:_LONGEST_CODE]
-        for value in (error.get("code"), error.get("type"), error.get("status"), found.get("code"))
+        for value in (*map(error.get, _CODES), found.get("code"))
         if isinstance(value, str | int) and not isinstance(value, bool) and value != ""
     ]
     param = error.get("param")
@@ -104,7 +105,7 @@ def _blocked(found: dict[str, Any]) -> Complaint | None:
             why = one_line(": ".join(text for text in (str(reason), said) if isinstance(text, str)))
             return Complaint(f"the prompt was blocked: {why}", _BLOCKED, frozenset({_BLOCKED}))
     results = found.get("prompt_filter_results") or found.get("prompt_annotations")
-    filters = sorted(set(_filtered(results)))
+    filters = sorted({*_filtered(results), *_rated(feedback)})
     if filters:
         return Complaint(f"the prompt was blocked: {one_line(', '.join(filters))}", _BLOCKED, frozenset({_BLOCKED}))
     return None
@@ -120,6 +121,14 @@ def _filtered(value: Any) -> Iterator[str]:
             if isinstance(part, dict) and part.get("filtered") is True:
                 yield name
             yield from _filtered(part)
+
+
+def _rated(feedback: Any) -> Iterator[str]:
+    """Yield the categories for which Gemini has blocked a prompt."""
+    ratings = feedback.get("safetyRatings") or feedback.get("safety_ratings") if isinstance(feedback, dict) else None
+    for rating in ratings if isinstance(ratings, list) else ():
+        if isinstance(rating, dict) and rating.get("blocked") is True:
+            yield str(rating.get("category"))
 
 
 def _message(error: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ import msgspec
 
 from batchmix.loose_json import json_text, shallow
 from batchmix.records import Completion
+from batchmix.send.choices import index_of
 
 
 class _Vector(msgspec.Struct, gc=False):
@@ -31,13 +32,17 @@ def read_embeddings(found: dict[str, Any], body: bytes, inputs: int) -> Completi
         return "has no embeddings"
     if not all(isinstance(item, dict) and _is_vector(item.get("embedding")) for item in data):
         return "has an embedding with nothing in it"
-    order = [_index(item, place) for place, item in enumerate(data)]
+    order = [index_of(item, place) for place, item in enumerate(data)]
     wanted = inputs or len(data)
     if len(data) != wanted:
         return f"has {len(data)} embeddings where {wanted} were asked for"
     if sorted(order) != list(range(wanted)):
         return "has embeddings whose indexes are not those of the inputs"
     texts = _as_they_came(body) or [json_text(item["embedding"]) or "null" for item in data]
+    if any(text.startswith("[") and "null" in text for text in texts):
+        return "has an embedding with nothing in it"
+    if len({len(vector) for item in data if _is_plain(vector := item["embedding"])}) > 1:
+        return "has embeddings of different lengths"
     return Completion(f"[{','.join(text for _, text in sorted(zip(order, texts, strict=True)))}]")
 
 
@@ -45,9 +50,9 @@ def _is_vector(value: Any) -> bool:
     return isinstance(value, list | str | dict) and bool(value)
 
 
-def _index(item: dict[str, Any], place: int) -> int:
-    index = item.get("index")
-    return index if type(index) is int else place
+def _is_plain(vector: Any) -> bool:
+    """Return whether a vector is one for all of an input, as long as every other; one for each token is not."""
+    return isinstance(vector, list) and not isinstance(vector[0], list)
 
 
 def _as_they_came(body: bytes) -> list[str]:

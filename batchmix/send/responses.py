@@ -6,16 +6,18 @@ from typing import Any
 
 from batchmix.loose_json import json_text, plain_text
 from batchmix.records import Completion
-from batchmix.send.choices import refused, said
+from batchmix.send.choices import content_text, refused, said
 
 _NO_ANSWER = {
     "failed": "says that it failed",
+    "error": "says that it failed",
     "cancelled": "says that it was cancelled",
     "canceled": "says that it was cancelled",
     "expired": "says that it has expired",
     "queued": "is still queued",
     "in_progress": "is still in progress",
 }
+_CUT = frozenset({"incomplete", "in_progress"})
 _REASONS = {"max_output_tokens": "length", "max_tokens": "length"}
 """Why a response is incomplete, in the words of chat completions; others stay as they are."""
 _CALLS = frozenset(
@@ -29,23 +31,25 @@ def read_response(found: dict[str, Any]) -> Completion | str:
 
     `finish_reason` is `stop` or `tool_calls` where it is complete, and why it is not where it is not.
     """
-    status = found.get("status")
-    if isinstance(status, str) and status in _NO_ANSWER:
+    status = _status(found)
+    if status in _NO_ANSWER:
         return _NO_ANSWER[status]
     output = found.get("output")
-    items = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
+    items = [item for item in output if item and isinstance(item, dict)] if isinstance(output, list) else []
     whole = said(found.get("output_text"))
     if not items and not whole and status != "incomplete":
         return "has no output"
-    parts = [item.get("content") for item in items if item.get("type", "message") == "message"]
+    messages = [item for item in items if item.get("type", "message") == "message"]
+    parts = [message.get("content") for message in messages]
     calls = [item for item in items if item.get("type") in _CALLS]
-    texts, refusals = [said(part) for part in parts], [refused(part) for part in parts]
+    texts, refusals = map(content_text, parts), map(refused, parts)
+    is_cut = any(_status(message) in _CUT for message in messages)
     return Completion(
         response="".join(filter(None, texts)) or whole,
         reasoning="".join(filter(None, map(_thought, items))) or None,
         refusal="".join(filter(None, refusals)) or None,
         tool_calls=json_text(calls),
-        finish_reason=_reason(status, found.get("incomplete_details"), calls),
+        finish_reason=_reason("incomplete" if is_cut else status, found.get("incomplete_details"), calls),
     )
 
 
@@ -56,10 +60,15 @@ def _thought(item: dict[str, Any]) -> str | None:
     return said(item.get("content")) or said(item.get("summary"))
 
 
-def _reason(status: Any, details: Any, calls: list[dict[str, Any]]) -> str | None:
-    if status == "incomplete":
-        reason = plain_text(details.get("reason")) if isinstance(details, dict) else None
+def _status(found: dict[str, Any]) -> str | None:
+    status = plain_text(found.get("status"))
+    return status and status.lower()
+
+
+def _reason(status: str | None, details: Any, calls: list[dict[str, Any]]) -> str | None:
+    reason = plain_text(details.get("reason")) if isinstance(details, dict) else None
+    if reason or status == "incomplete":
         return _REASONS.get(reason, reason) if reason else "incomplete"
-    if not isinstance(status, str):
-        return None
-    return "tool_calls" if calls else "stop"
+    if status == "completed":
+        return "tool_calls" if calls else "stop"
+    return status

@@ -19,7 +19,7 @@ from batchmix.send.complaints import Complaint, unquoted
 REFUSED_PARAMETER = "refused_parameter"
 """The type of a failure whose advice names the parameter."""
 FEW = 3
-"""So often is a row asked whose error nobody knows."""
+"""So often is a row asked whose error nobody knows, or that is billed each time for no answer."""
 
 
 class Rule(msgspec.Struct, frozen=True):
