@@ -106,6 +106,8 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
     """The provider was done, and may have billed it, although what it sent is neither an answer nor its usage."""
     usage: Usage | None = None
     """What it says it has billed, although what it sent is no answer; None: it does not say."""
+    wait_s: float | None = None
+    """How long it asks to wait, in its words; None where it does not."""
     parameter: str = ""
     """The parameter of the request that the provider refuses, where the message advises what to do about it."""
 

@@ -11,7 +11,7 @@ import tenacity
 
 from batchmix.errors import Next
 from batchmix.records import Completion, Exchange, Failure
-from batchmix.send.patience import bounded
+from batchmix.send.patience import asked_s, bounded
 
 Outcome = Completion | Failure
 _FIRST_WAIT_S = 0.5
@@ -48,8 +48,9 @@ class Tries:
         """Count a failed attempt; one that `is_free` costs nothing."""
         self.last = failure
         self.after = str(exchange.status) if (exchange.status or 0) >= 400 else failure.type
-        self.retry_after_s = bounded(exchange.retry_after_s, self._longest_s)
-        self._put_off += self.retry_after_s != exchange.retry_after_s
+        asked = asked_s(failure, exchange)
+        self.retry_after_s = bounded(asked, self._longest_s)
+        self._put_off += self.retry_after_s != asked
         self._most = min(self._limit, failure.attempts or self._limit)
         if failure.next is Next.RETRY and not is_free:
             self.costly += 1

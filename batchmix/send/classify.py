@@ -21,6 +21,7 @@ from batchmix.send.complaints import Complaint, find_complaint, is_web_page, one
 from batchmix.send.rules import FEW, REFUSED_PARAMETER, TOP_UP, rule_for
 from batchmix.send.stream import UNFINISHED
 from batchmix.send.unasked import ordinary_body
+from batchmix.send.waits import wait_in_text
 
 _logger = logging.getLogger(__name__)
 _UNFUNDED = re.compile(
@@ -35,6 +36,8 @@ _PLAIN_TO_TLS = re.compile(
 )
 """Said by nginx, Apache and Go's servers."""
 _LONGEST_PAGE = 4000
+_LONGEST_WAIT_S = 60.0
+"""Where an error is no limit's: its words may be about anything."""
 
 
 def judge(exchange: Exchange, path: str = "/chat/completions") -> Completion | Failure:
@@ -129,7 +132,7 @@ def _broken(exchange: Exchange, path: str, problem: str) -> Failure:
         said = f"the answer {problem}"
         return Failure(Next.RETRY, kind, said, attempts=most, maybe_billed=usage is None, usage=usage)
     statuses = [int(code) for code in complaint.codes if re.fullmatch("[45][0-9][0-9]", code)]
-    return msgspec.structs.replace(_by_rules(max(statuses, default=None), complaint), usage=usage)
+    return msgspec.structs.replace(_by_rules(max(statuses, default=None), complaint, exchange.body), usage=usage)
 
 
 def _refused(exchange: Exchange, status: int) -> Failure:
@@ -144,7 +147,7 @@ def _refused(exchange: Exchange, status: int) -> Failure:
     complaint = find_complaint(exchange.body) or Complaint(plain_text(exchange))
     if not complaint.message:
         complaint = msgspec.structs.replace(complaint, message=f"HTTP {status} without a message")
-    return _by_rules(status, complaint)
+    return _by_rules(status, complaint, exchange.body)
 
 
 def _wrong_address(kind: str, message: str) -> Failure:
@@ -152,7 +155,7 @@ def _wrong_address(kind: str, message: str) -> Failure:
     return Failure(Next.RETRY, kind, message, at_first=Next.STOP_RUN)
 
 
-def _by_rules(status: int | None, complaint: Complaint) -> Failure:
+def _by_rules(status: int | None, complaint: Complaint, body: bytes) -> Failure:
     rule = rule_for(status, complaint)
     parameter, advice = parameters.advice(complaint) if rule.type == REFUSED_PARAMETER else ("", rule.advice)
     return Failure(
@@ -162,5 +165,12 @@ def _by_rules(status: int | None, complaint: Complaint) -> Failure:
         complaint.code or None,
         at_first=rule.at_first,
         attempts=rule.attempts,
+        wait_s=_asked_s(rule.next, body),
         parameter=parameter,
     )
+
+
+def _asked_s(following: Next, body: bytes) -> float | None:
+    """Return how long an error asks to wait in its words: throttling as long as it says, other trouble for a while."""
+    wait_s = wait_in_text(body) if following in (Next.PAUSE, Next.RETRY) else None
+    return wait_s if wait_s is None or following is Next.PAUSE else min(wait_s, _LONGEST_WAIT_S)

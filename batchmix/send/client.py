@@ -27,7 +27,7 @@ from batchmix.send.listening import Fault, ended, listen
 from batchmix.send.parsing import SPEAKS_TLS, first_object
 from batchmix.send.proxies import proxy_for
 from batchmix.send.stream import AnswerStream
-from batchmix.send.waits import quotas, retry_after_s, wait_in_text
+from batchmix.send.waits import quotas, retry_after_s
 
 _MOST_ANSWER_BYTES = 64 * 2**20
 _TRACE_ID = re.compile(r"\((?:tid|request id):\s*([\w-]+)\)")
@@ -184,7 +184,7 @@ class Client:
             self._shown_again(headers.get(_CONTENT_TYPE, "")),
             self._request_id(status, headers, body),
             self._shown_again(served) if served else None,
-            _wait_s(status, headers, body),
+            None if status == 200 else retry_after_s(status, headers, time.time()),
             kind,
             message,
             maybe_billed,
@@ -237,14 +237,6 @@ class Client:
             return "bad_answer", f"{host} answered something that is not HTTP", True
         hint = "" if self._tls or self._has_heard else "; if it speaks TLS, base_url must begin with https://"
         return "connection", f"{host} closed the connection without an answer{hint}", True
-
-
-def _wait_s(status: int, headers: Mapping[str, str], body: bytes) -> float | None:
-    """Return how long an error asks to wait, in its headers or else in its words."""
-    if status == 200:
-        return wait_in_text(body) if body.startswith(b'{"error"') else None
-    found = retry_after_s(status, headers, time.time())
-    return wait_in_text(body) if found is None and body else found
 
 
 def _size(count: int) -> str:

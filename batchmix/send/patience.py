@@ -5,10 +5,17 @@ from __future__ import annotations
 import time
 
 from batchmix.errors import Next
-from batchmix.records import Failure
+from batchmix.records import Exchange, Failure
 
 _AGAIN_S = 5.0
 """Who asks for more is asked once more after so long: a single header may be wrong."""
+
+
+def asked_s(failure: Failure, exchange: Exchange) -> float | None:
+    """Return how long a provider asks to wait before it is asked the same again; None where it does not say."""
+    if failure.next not in (Next.PAUSE, Next.RETRY):  # it will not be
+        return None
+    return failure.wait_s if exchange.retry_after_s is None else exchange.retry_after_s
 
 
 def bounded(asked_s: float | None, longest_s: float) -> float | None:

@@ -11,7 +11,7 @@ from batchmix.send.breaker import Breaker
 from batchmix.send.doubts import Doubts
 from batchmix.send.ends import Rules
 from batchmix.send.governor import Governor, Limit, Ticket
-from batchmix.send.patience import Patience
+from batchmix.send.patience import Patience, asked_s
 from batchmix.send.retries import Item
 from batchmix.send.stream import UNFINISHED
 
@@ -98,7 +98,7 @@ class Restraint:
     def _learn_of_failure(self, now: float, item: Item, ticket: Ticket, exchange: Exchange, outcome: Failure) -> None:
         if item.tries is None:
             item.tries = Tries(self._rules.attempts, ticket.sent_at + self._rules.row_s, self._rules.outage_s)
-        self._patience.heard(now, ticket.sent_at, item.request.row, outcome, exchange.retry_after_s)
+        self._patience.heard(now, ticket.sent_at, item.request.row, outcome, asked_s(outcome, exchange))
         is_doubtful, is_unfinished = self._doubts.note(now, outcome), outcome.type == UNFINISHED
         item.tries.note(outcome, exchange, is_free=is_doubtful or is_unfinished)
         if outcome.next is Next.PAUSE:

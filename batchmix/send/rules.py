@@ -157,7 +157,9 @@ _FILTER_WORDS = _words(
 # llama.cpp says 500 for what it can't do with a row.
 _NOT_HERE_WORDS = _words(
     r"\b(?:is|are) not (?:currently |yet )?supported\b", r"^\W*unsupported (?:param|content)",
-    r"^failed to (?:parse|load) (?:messages|tools|grammar|image|audio)", r"\bparam requires\b",
+    r"^failed to (?:parse|load|initialize) (?:messages|tools|grammar|image|audio|samplers)", r"\bparam requires\b",
+    r"^only (?:one completion choice|no echo)\b", r"^cannot use (?:custom grammar|both)\b", r"^invalid tool_choice\b",
+    r"^(?:missing|expected) '\w+'", r"^(?:'\w+'|\"\w+\") is required\b", r"^top_logprobs requires\b",
 )  # fmt: skip
 _LENGTH_CODES = _codes("""
     context_length_exceeded string_above_max_length context_window_exceeded exceed_context_size_error
@@ -169,6 +171,11 @@ _LENGTH_WORDS = _words(
     r"`inputs` tokens", r"prompt ?超长",
     r"上下文(?:长度|窗口)|输入.{0,12}(?:过长|超出|超过)",
 )  # fmt: skip
+# Said under 500, where "context" may be anything's: by LiteLLM's name for it, and by llama.cpp.
+_TOO_LONG_WORDS = _words(
+    r"contextwindowexceeded", r"maximum context length is \d", r"exceeds the available context size",
+    r"is too large to process",
+)  # fmt: skip
 _NEVER_FITS_WORDS = _words(r"request too large for", r"tokens must be reduced")
 
 # Said of a limit per time, also where the code speaks of a quota, as with Gemini and Qwen (whose link tells it).
@@ -178,10 +185,13 @@ _RATE_WORDS = _words(
 )  # fmt: skip
 _RATE_CODES = _codes("rate_limit_exceeded rate_limit_error rate_limited ratelimitexceeded too_many_requests")
 _SLOW_CODES = _RATE_CODES | _codes("server_is_overloaded slow_down serveroverloaded")
-_TOO_FAST_WORDS = _words(r"rate.?limit", r"too many requests", r"请求过于频繁|请求过多|限流|限速")
+_TOO_FAST_WORDS = _words(
+    r"rate.?limit", r"rate exceeded", r"too many requests", r"resource.?(?:has been )?exhausted",
+    r"请求过于频繁|请求过多|请求频率|负载已饱和|限流|限速",
+)  # fmt: skip
 _THROTTLING_CODES = _codes("throttlingexception toomanyrequestsexception throttling throttling.ratequota")
 _THROTTLING_WORDS = _words(
-    r"throttling ?exception|toomanyrequestsexception", r"too many (?:tokens|requests), please wait before trying again",
+    r"throttling ?exception|toomanyrequestsexception", r"too many (?:tokens|requests)(?: per \w+)?, please wait before trying again",
 )  # fmt: skip
 _SLOW_WORDS = _words(
     r"rate.?limit", r"too many requests", r"overloaded", r"slow down", r"load is saturated", r"request limit reached",
@@ -205,6 +215,8 @@ _SERVER_CODES = _codes("""
     overloaded_error bad_gateway upstream_error timeout gateway_timeout""")
 _REQUEST = (400, 406, 411, 413, 414, 415, 417, 422, 431)
 _PASSING = (408, 409, 421, 423, 424, 425, 499, 500, 502, 503, 504, *range(520, 529), 530)
+_ANY_BUT_WHO = (400, 404, 422, 529, *_PASSING)
+"""Statuses under which gateways hand a limit through; 401 and 403 say who asks, 413 how much."""
 
 RULES = (
     # The gateway's own trouble, and that of its accounts elsewhere, is none of this key's.
@@ -240,12 +252,13 @@ RULES = (
     Rule("content_filter", _REJECT, (451,)),
     Rule("content_filter", _REJECT, (500,), _FILTER_CODES),
     Rule("context_length", _REJECT, (400, 413, 422), _LENGTH_CODES, _LENGTH_WORDS),
+    Rule("context_length", _REJECT, (500,), _codes("exceed_context_size_error"), _TOO_LONG_WORDS),
     Rule("rejected", _REJECT, _REQUEST, _codes("invalid_request_error")),
     Rule("rejected", _REJECT, (500,), _codes("invalid_request bad_request_body"), _NOT_HERE_WORDS),
     # Too fast.
     Rule("throttled", _PAUSE, (429,)),
     Rule("throttled", _PAUSE, (403, 429, 503), _SLOW_CODES, _SLOW_WORDS),
-    Rule("throttled", _PAUSE, (400, 408, 500, 502, 504, 529), _RATE_CODES, _TOO_FAST_WORDS),
+    Rule("throttled", _PAUSE, _ANY_BUT_WHO, _RATE_CODES, _TOO_FAST_WORDS),
     # Nothing more to be had here.
     Rule("not_offered", _STOP_PATH, (501,), advice="this endpoint is not offered; look at provider.base_url"),
     # Passing trouble.

@@ -9,6 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchmix.records import Failure
+from batchmix.send.classify import judge
+from batchmix.send.patience import asked_s
 from batchmix.send.waits import wait_in_text
 from tests.conftest import Bench
 from tests.odd_provider import Provider
@@ -77,11 +80,39 @@ def test_no_body_breaks_it(body: bytes) -> None:
 
 
 async def test_headers_go_before_words_and_an_answers_words_are_none_of_them(wire: Wire) -> None:
-    said = {"error": {"message": "Please try again in 20s", "code": 429}}
-    assert (await wire.exchange(reply(429, said))).retry_after_s == 20
-    assert (await wire.exchange(reply(429, said, "Retry-After: 3"))).retry_after_s == 3
-    assert (await wire.exchange(reply(200, said))).retry_after_s == 20
-    assert (await wire.exchange(reply(200, {**GOOD, "x": "Please try again in 20s"}))).retry_after_s is None
+    async def asked(answered: bytes) -> float | None:
+        heard = await wire.exchange(answered)
+        outcome = judge(heard)
+        return asked_s(outcome, heard) if isinstance(outcome, Failure) else None
+
+    said = {"error": {"message": "Please try again in 200s", "code": 429}}
+    assert await asked(reply(429, said)) == 200
+    assert await asked(reply(429, said, "Retry-After: 3")) == 3
+    for body in (said, [said], {"statusCode": 429, **said["error"]}, b"data: " + json.dumps(said).encode() + b"\n\n"):
+        assert await asked(reply(200, body)) == 200, body
+    assert await asked(reply(200, {**GOOD, "x": "Please try again in 20s"})) is None
+
+
+async def test_only_a_limit_says_how_long_it_takes_other_trouble_is_waited_for_a_while(wire: Wire) -> None:
+    """And what is not asked again asks for nothing, whatever stands in its words: they may be a row's own."""
+    said = {"error": {"message": "Wait 3 days before trying again, retry after 3 days"}}
+    for status, wait_s in ((429, 3 * 86_400), (503, 60), (500, 60), (404, 60), (400, None), (402, None)):
+        heard = await wire.exchange(reply(status, said))
+        outcome = judge(heard)
+        assert isinstance(outcome, Failure)
+        assert asked_s(outcome, heard) == wait_s, status
+    heard = await wire.exchange(reply(400, said, "Retry-After: 99999999"))
+    outcome = judge(heard)
+    assert isinstance(outcome, Failure)
+    assert asked_s(outcome, heard) is None
+
+
+def test_rows_whose_refusals_speak_of_days_stop_nobody(bench: Bench, provider: Provider) -> None:
+    body = {"error": {"message": "Invalid prompt: you have to wait 30 days before trying again"}}
+    provider.answer = lambda row, asked, kept: reply(400, body) if row < 3 else reply(200, GOOD)
+    bench.write(6, text="row {}")
+    totals = bench.run().totals
+    assert (totals.rejected, totals.ok) == (3, 3)
 
 
 def test_a_run_waits_as_long_as_the_words_ask(bench: Bench, provider: Provider) -> None:
