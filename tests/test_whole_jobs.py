@@ -1,0 +1,118 @@
+"""Jobs as people have them, from end to end: JSON lines and Parquet, plain rows and Batch lines, each killed twice."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import Provider
+from tests.killing import Outcome, command, compare_ledger, fetch, results, status
+
+ROWS = 90
+TEMPLATE = "{{ text }} in {{ row['In words'] }} {{ n }}"
+
+
+def plain(number: int) -> dict[str, Any]:
+    return {
+        "id": f"r{number}",
+        "text": f"question {number}",
+        "In words": f"w{number}",
+        "n": number,
+        "score": number / 3,
+    }
+
+
+def batch_line(number: int) -> dict[str, Any]:
+    body = {"model": ("small", "large")[number % 2], "messages": [{"role": "user", "content": f"question {number}"}]}
+    return {"custom_id": f"c{number}", "method": "POST", "url": "/v1/chat/completions", "body": body}
+
+
+def jsonl(folder: Path, row: Callable[[int], dict[str, Any]]) -> Path:
+    """Write two files of JSON lines."""
+    for name, numbers in {"a": range(50), "b": range(50, ROWS)}.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row(number)) + "\n" for number in numbers))
+    return folder
+
+
+def parquet(folder: Path, row: Callable[[int], dict[str, Any]]) -> Path:
+    """Write Parquet in two files, with a column of nanoseconds, one of lists and one with nothing in it."""
+    table = pa.Table.from_pylist([row(number) for number in range(ROWS)])
+    when = pa.array([datetime.datetime(2026, 11, 1) + datetime.timedelta(hours=n) for n in range(ROWS)])
+    table = table.append_column("when", when.cast(pa.timestamp("ns")))
+    table = table.append_column("tags", pa.array([["a", None]] * ROWS)).append_column("none", pa.nulls(ROWS))
+    pq.write_table(table.slice(0, 50), folder / "a.parquet", row_group_size=20)
+    pq.write_table(table.slice(50), folder / "b.parquet")
+    return folder
+
+
+KINDS: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
+    "JSON lines and a template": (lambda folder: jsonl(folder, plain), ("--model", "small", "--prompt", TEMPLATE)),
+    "Parquet and a template": (lambda folder: parquet(folder, plain), ("--model", "small", "--prompt", TEMPLATE)),
+    "Batch lines": (lambda folder: jsonl(folder, batch_line), ()),
+    "Batch lines in Parquet": (lambda folder: parquet(folder, batch_line), ()),
+}
+
+
+def killed_twice(call: list[str], url: str, out: Path) -> Outcome:
+    """Kill a run when a third, and when two thirds of its rows have been asked, and let it end then."""
+    outcome, kills = Outcome(), []
+    for share in (1 / 3, 2 / 3):
+        process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while fetch(url, "totals").get("requests", 0) < share * ROWS:
+            assert process.poll() is None, "it ended too early"
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        kills.append(time.monotonic())
+        process.wait()
+        outcome.named += len(status(out)["maybe_billed_requests"])
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    compare_ledger(outcome, url, kills)
+    return outcome
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [kind if "a t" in kind and "Parquet" in kind else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS],
+)
+def test_a_whole_job_survives_two_kills(kind: str, tmp_path: Path, standin: Provider) -> None:
+    write, settings = KINDS[kind]
+    (tmp_path / "input").mkdir()
+    source = write(tmp_path / "input")
+    standin.behave("latency=0.05-0.15&seed=5&429=0.05&500=0.02&max_faults=1")
+    call = command(standin.url, source, tmp_path / "run", "--concurrency", "6", "--set", "output.shard_rows=20")
+    call = _with(call, settings)
+    outcome = killed_twice(call, standin.url, tmp_path / "run")
+    assert not outcome.again
+    assert outcome.named
+    again = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    found = results(tmp_path / "run")
+    assert found["row"].to_pylist() == list(range(ROWS))
+    standin.behave("seed=5")
+    whole = [str(tmp_path / "whole") if word == str(tmp_path / "run") else word for word in call]
+    done = subprocess.run(whole, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert found.equals(results(tmp_path / "whole"))
+    assert duckdb.sql(f"select count(distinct response) from '{tmp_path}/run/data/*.parquet'").fetchall() == [(ROWS,)]
+
+
+def _with(call: list[str], settings: tuple[str, ...]) -> list[str]:
+    """Return a call whose model and prompt are these."""
+    call = [*call, "--set", "name=whole"]
+    for option in ("--model", "--prompt"):
+        at = call.index(option)
+        del call[at : at + 2]
+    return [*call, *settings]
