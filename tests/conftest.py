@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import dataclasses
 import json
 import threading
@@ -13,6 +14,7 @@ import hypothesis
 import pyarrow.parquet as pq
 import pytest
 
+import batchmix
 from batchmix import pipeline
 from batchmix.job import read_job
 from batchmix.records import Board
@@ -22,6 +24,13 @@ from tests import odd_provider
 from tests.gateway import Gateway, serving
 from tests.killing import fetch
 from tests.killing import provider as provider_process
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the package once: where Python may write no bytecode each process of a test would do it anew."""
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(Path(batchmix.__file__).parent, quiet=2)
+
 
 # How long an example takes says more of the machine than of the code.
 hypothesis.settings.register_profile("batchmix", deadline=None)
