@@ -48,6 +48,8 @@ class Missing(msgspec.Struct, frozen=True):
     words: list[str]
     left: Left | None
     """What the shard is left with, where somebody agrees."""
+    otherwise: bool = False
+    """They are there, but another version has judged them so."""
 
 
 def refuse_missing(found: list[Missing], root: Path) -> None:
@@ -56,11 +58,13 @@ def refuse_missing(found: list[Missing], root: Path) -> None:
     most = least + sum(one.more for one in found)
     if not most:
         return
-    words = [word for one in found if one.answers or one.more for word in one.words]
+    lost = [one for one in found if one.answers or one.more]
+    words = [word for one in lost for word in one.words]
     count = f"{least}" if least == most else f"{least} to {most}" if least else f"up to {most}"
     more = f"; and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
     said = "answer that was there is" if most == 1 else "answers that were there are"
+    back = "Go on with the version that wrote them" if all(one.otherwise for one in lost) else "Put the files back"
     raise RunError(
-        f"{root}: {count} {said} missing: {'; '.join(words[:_SHOWN])}{more}. Put the files back;"
+        f"{root}: {count} {said} missing: {'; '.join(words[:_SHOWN])}{more}. {back};"
         " or add --update to ask for these answers again, or choose another folder with --out"
     )

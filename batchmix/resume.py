@@ -17,6 +17,7 @@ from batchmix.job import Job, Model
 from batchmix.load import Dataset, Scan
 from batchmix.load.streaming import STREAMING
 from batchmix.missing import Missing, refuse_missing
+from batchmix.records import JUDGING
 from batchmix.store.files import sync_folder
 from batchmix.store.held import Held
 from batchmix.store.ledger import Dropped, Left, Sealed
@@ -109,6 +110,8 @@ class Resume:
         spans = len(self._dataset.scan.spans)
         troubles = {index: words for index in range(spans) if (words := self._held.trouble(index))}
         found = [self._missing(index, words) for index, words in troubles.items()]
+        others = {index for index, judgings in self._held.judgings.items() if judgings != {JUDGING}}
+        found += [self._judged_otherwise(index) for index in sorted(others - troubles.keys()) if index < spans]
         if not self._held.known and (summary := self._layout.read_summary()):
             found = self._by_summary(int(summary.get("ok", 0)), found)
         if not update:
@@ -201,6 +204,16 @@ class Resume:
             more = min(room, sum(hole.answer for hole in shard.holes[known.holes :]))
         left = Left(index, there, held.whole_bytes(index), len(shard.holes), torn=index in held.torn)
         return Missing(missing, more, words, left)
+
+    def _judged_otherwise(self, index: int) -> Missing:
+        """Return what is missing of a shard of whose journals another version has told what is an answer."""
+        known, shard = self._held.of(index), self._shard(index)
+        more = 0 if known.exact else shard.doubtful
+        shard.close()
+        journal = self._layout.journal_path(index, min(self._journals[index]))
+        words = [f"{journal}: another version of batchmix took more for an answer than this one does"]
+        left = Left(index, shard.answers, self._held.whole_bytes(index), len(shard.holes))
+        return Missing(max(0, known.answers - shard.answers), more, words, left, otherwise=True)
 
     def _results(self, index: int) -> int:
         rows = min(self._dataset.scan.shard_rows, self._dataset.scan.rows - index * self._dataset.scan.shard_rows)

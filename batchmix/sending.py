@@ -20,7 +20,7 @@ from batchmix.lanes import Course, Lane, run_lanes
 from batchmix.pace import noted
 from batchmix.preparing import Options, Ready, rehearsal_behaviour
 from batchmix.pricing import spent
-from batchmix.records import Board
+from batchmix.records import JUDGING, Board
 from batchmix.redact import Secrets
 from batchmix.send.budget import LanePurse, Purse
 from batchmix.send.classify import judge, judging
@@ -180,7 +180,7 @@ class _Sending:
             judge=judging(self._call.secrets),
             price=self._ready.prices,
             raw=self._job.output.raw,
-            origin=Begun(self._job.name, self._job.provider.rehearsal, work.run.shard_rows, 0, 0),
+            origin=Begun(self._job.name, self._job.provider.rehearsal, work.run.shard_rows, 0, 0, JUDGING),
             torn=work.torn,
         )
 

@@ -15,11 +15,15 @@ import pytest
 from click.testing import CliRunner
 
 from batchmix.cli import cli
-from batchmix.errors import BatchmixError, JobError, PartDamaged, RunError
+from batchmix.errors import BatchmixError, JobError, Next, PartDamaged, ProviderStopped, RunError
+from batchmix.records import JUDGING, Completion, Exchange, Failure
+from batchmix.send.classify import judge
 from batchmix.store.rundir import Layout
 from batchmix.store.schema import Seal
 from tests.conftest import Bench
 from tests.damaging import damage_page, flip
+from tests.odd_provider import Provider
+from tests.send.conftest import GOOD, error, reply
 
 
 @pytest.fixture
@@ -368,3 +372,57 @@ def test_a_rehearsal_is_kept_away_from_answers_that_do_not_say_who_gave_them(run
     run.settings["provider"] = mine
     assert run.run().totals.ok == 25
     assert run.standin.asked() == asked
+
+
+def judged_in_a_new_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be a later version, which takes fewer things for an answer."""
+
+    def stricter(exchange: Exchange, path: str) -> Completion | Failure:
+        if b"ROTTEN" in exchange.body:
+            return Failure(Next.RETRY, "bad_answer", "the answer is rotten", maybe_billed=True)
+        return judge(exchange, path)
+
+    for place in ("preparing", "starts", "reading", "pipeline"):
+        monkeypatch.setattr(f"batchmix.{place}.judge", stricter)
+    monkeypatch.setattr("batchmix.sending.judging", lambda secrets: stricter)
+    for place in ("resume", "sending"):
+        monkeypatch.setattr(f"batchmix.{place}.JUDGING", JUDGING + 1)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_answers_that_are_none_for_a_later_version_are_asked_again_on_request_only(
+    killed: bool, bench: Bench, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They lie in journals; what was sealed stays what it was. After a kill nobody has counted them."""
+
+    def answer(row: int, asked: int, kept: int) -> bytes:
+        if row == 17 and asked == 1:
+            return reply(401, error("Invalid key"))
+        content = "ROTTEN" if row in {3, 12, 14} and asked == 1 else "good"
+        return reply(200, {**GOOD, "choices": [{"message": {"content": content}, "finish_reason": "stop"}]})
+
+    provider.answer = answer
+    bench.settings["limits"] = {"concurrency": 1}
+    bench.write(25, text="row {}")
+    with pytest.raises(ProviderStopped):
+        bench.run()
+    ledger = bench.out / "ledger.jsonl"
+    if killed:
+        lines = ledger.read_bytes().splitlines(keepends=True)
+        ledger.write_bytes(b"".join(line for line in lines if b'"e":"sealed"' in line or b'"answers"' not in line))
+        (bench.out / "summary.json").unlink()
+    judged_in_a_new_way(monkeypatch)
+    provider.asked.clear()
+    count = "up to 2 answers that were there are" if killed else "2 answers that were there are"
+    with pytest.raises(
+        RunError, match=f"{count} missing: .*another version of batchmix.*Go on with the version.*--upd"
+    ):
+        bench.run()
+    assert not provider.asked
+    provider.answer = lambda row, asked, kept: reply(401, error("Invalid key")) if row == 20 else answer(row, 2, kept)
+    with pytest.raises(ProviderStopped):
+        bench.run(update=True)
+    provider.answer = answer
+    assert bench.run().totals.ok == 25  # and what was agreed to is not asked about again
+    assert sorted(provider.asked) == sorted([12, 14, *range(17, 25), 20])
+    assert [row["response"] for row in bench.rows()].count("ROTTEN") == 1

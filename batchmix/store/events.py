@@ -1,6 +1,6 @@
 """What a journal records, each event on a line of JSON with its checksum as the last key, so that `jq` reads it.
 
-    {"e":"begun","job":"capitals","rehearsal":false,"shard_rows":10000,"shard":0,"lane":0,"crc":"…"}
+    {"e":"begun","job":"capitals","rehearsal":false,"shard_rows":10000,"shard":0,"lane":0,"judging":1,…}
     {"e":"sent","row":7,"model":"m","sample":0,"attempt":1,"hash":"…","at":1790000000000,"crc":"89abcdef"}
     {"e":"heard","row":7,…,"status":200,"body":"{\"id\":…}","crc":"…"}
     {"e":"ended","row":8,…,"status":"rejected","type":"bad_row","message":"…","crc":"…"}
@@ -38,6 +38,8 @@ class Begun(msgspec.Struct, frozen=True, tag_field="e", tag="begun", gc=False):
     """Of the run."""
     shard: int
     lane: int
+    judging: int = 0
+    """Which judge has told what of it is an answer; 0: one of before they had numbers."""
 
 
 class _Event(msgspec.Struct, frozen=True, tag_field="e", omit_defaults=True, gc=False):

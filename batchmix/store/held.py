@@ -49,6 +49,8 @@ class Held:
         self.journals = layout.journals()
         self.holes: dict[int, list[Damage]] = {}
         """Where the journals of a shard are damaged."""
+        self.judgings: dict[int, set[int]] = {}
+        """Which judges have told what of the journals of a shard is an answer, see `Begun`."""
         self._seals: dict[int, Seal] = {}
         self._whole_bytes: dict[int, int] = {}
         for index, path in list_parts(layout.data).items():
@@ -91,8 +93,12 @@ class Held:
                     end = found.offset + found.length
             file.seek(0)
             first = next(read_lines(file), None)
-        if isinstance(first, Line) and isinstance(first.event, Begun):
-            self.origins.append(Origin(path, first.event.job, first.event.rehearsal, first.event.shard_rows))
+        if not isinstance(first, Line):
+            return
+        begun = first.event if isinstance(first.event, Begun) else None
+        self.judgings.setdefault(index, set()).add(begun.judging if begun else 0)
+        if begun:
+            self.origins.append(Origin(path, begun.job, begun.rehearsal, begun.shard_rows))
         self._whole_bytes[index] = self._whole_bytes.get(index, 0) + end
 
     @property

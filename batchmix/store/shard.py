@@ -107,6 +107,20 @@ class Shard:
         """How many there are."""
         return sum(entry.status == "ok" for entry in self.entries.values())
 
+    @property
+    def doubtful(self) -> int:
+        """How many keys have a 200 for their last event that is no answer: another judge may have taken it for one."""
+        return sum(map(self._is_doubtful, self.entries.values()))
+
+    def _is_doubtful(self, entry: Entry) -> bool:
+        heard, result = entry.last_heard, entry.result
+        if heard is None or entry.in_flight or entry.status == "ok":
+            return False
+        if result is not None and result.lane == heard.lane and result.offset > heard.offset:
+            return False
+        event = self.event(heard)
+        return isinstance(event, Heard) and event.fault is None and 200 <= (event.status or 0) < 300
+
     def _read_part(self, part: Path) -> None:
         try:
             self.before = check_place(part, self.index).totals
