@@ -26,8 +26,8 @@ from batchmix.store.rundir import Layout, RunFile
 from batchmix.store.schema import PartFooter
 from batchmix.store.shard import Judge, Shard, request_hash
 
-_READING = 2
-"""How values become texts in a prompt. Where that changes, answers to what was asked otherwise are counted once."""
+_READING = 3
+"""How rows become requests. Where that changes, answers to what was asked otherwise are counted once."""
 
 
 class Digests:
@@ -48,12 +48,12 @@ class Digests:
             }
         )
         self.columns = _digest([str(dataset.carried_schema.remove_metadata()), asked.id, asked.columns])
-        self._spans = [span.digest for span in dataset.scan.spans]
-        self.accepted = _digest([_READING, self.requests, self.columns, self._spans])
+        self.spans = [span.digest for span in dataset.scan.spans]
+        self.accepted = _digest([_READING, self.requests, self.columns, self.spans])
 
     def shard(self, index: int) -> str:
         """Return the digest of a shard: its input bytes and the request-making part of the job."""
-        return _digest([self.requests, self._spans[index]])
+        return _digest([self.requests, self.spans[index]])
 
 
 class Work(msgspec.Struct):
@@ -91,10 +91,11 @@ class Resume:
     def work(self, known: RunFile | None, *, update: bool, retry_rejected: bool) -> Work:
         """Return what is to be done. Raises `RunError` where answers would be lost or asked for again."""
         news = [*self._held.news(), *self._left_by_others(update=update)]
-        if not update and self._is_other(known):
-            self._refuse_lost_answers(known)
         spans = self._dataset.scan.spans
         left = [index for index in range(len(spans)) if self._has_work(index, retry_rejected=retry_rejected)]
+        # A part that was left as it is may have been asked for in another way, by which nobody has looked at it yet.
+        if not update and (retry_rejected or self._is_other(known)):
+            self._refuse_lost_answers(known, left)
         done = [self._footers[index] for index in range(len(spans)) if index not in set(left)]
         stale = sorted(index for index in self._footers.keys() | self._journals.keys() if index >= len(spans))
         return Work(
@@ -147,10 +148,10 @@ class Resume:
             return True
         return retry_rejected and footer.totals.rejected > 0
 
-    def _refuse_lost_answers(self, known: RunFile | None) -> None:
+    def _refuse_lost_answers(self, known: RunFile | None, left: list[int]) -> None:
         again = gone = 0
         for index in sorted(self._footers.keys() | self._journals.keys()):
-            if index in self._journals or not self._same_requests(index) or self._footers[index].totals.failed:
+            if index in left or index >= len(self._dataset.scan.spans):
                 _, asked, dropped = self._compared(index)
                 again, gone = again + asked, gone + dropped
         folder = self._layout.root
@@ -173,13 +174,15 @@ class Resume:
             return "what lies there is not what the job asks for"
         limit = self._dataset.scan.limit
         same = (known.requests, known.columns) == (self._digests.requests, self._digests.columns)
+        scan = known_scan(known)
+        if same and scan is not None and [span.digest for span in scan.spans] == self._digests.spans:
+            return (
+                "since it began, batchmix has come to ask some rows otherwise (NaN is null, and the weight of a message"
+                " is not sent)"
+            )
         if limit is None or limit >= known.rows or not same:
             return "the job or its input has changed since"
         return f"--limit {limit} is another than before: this run is about {known.rows:,} rows (--limit {known.rows})"
-
-    def _same_requests(self, index: int) -> bool:
-        known = index < len(self._dataset.scan.spans)
-        return known and self._footers[index].digest == self._digests.shard(index)
 
     def _shard(self, index: int) -> Shard:
         part = part_path(self._layout.data, index)

@@ -469,3 +469,41 @@ def test_a_stream_that_is_cut_off_is_asked_again(bench: Bench) -> None:
     bench.run()
     (row,) = bench.rows()
     assert (row["status"], row["attempts"], row["maybe_billed"]) == ("ok", 3, 2)
+
+
+def _asked_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send the weight of a message, as was done once."""
+    monkeypatch.setattr("batchmix.load.conversations._TUNING", "\x00")
+    monkeypatch.setattr("batchmix.resume._READING", 2)
+
+
+def test_no_answer_is_asked_for_again_in_silence_where_rows_have_come_to_be_asked_otherwise(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in a shard that is open, nor where a part that was whole is opened again."""
+    said = [
+        {"role": "user", "content": f"word {row}{' [[rehearsal:reject]]' * (row == 1)}", "weight": 1}
+        for row in range(12)
+    ]
+    bench.source.write_text("".join(json.dumps({"messages": [one], "n": 1}) + "\n" for one in said))
+    bench.settings["input"] = {"path": str(bench.source)}
+    bench.settings["limits"]["concurrency"] = 1
+    bench.standin.behave("balance=4")
+    with monkeypatch.context() as before:
+        _asked_as_before(before)
+        with pytest.raises(ProviderStopped):
+            bench.run()
+    bench.standin.behave()
+    with pytest.raises(RunError, match=r"come to ask some rows otherwise.*ask again for 4 answers that are there"):
+        bench.run()
+    with monkeypatch.context() as before:
+        _asked_as_before(before)
+        assert bench.run().totals.ok == 11
+    asked = bench.standin.asked()
+    assert bench.run().totals.ok == 11  # nothing is to be done, and nothing is read again
+    with pytest.raises(RunError, match="ask again for 9 answers that are there"):
+        bench.run(retry_rejected=True)
+    bench.settings["input"]["columns"] = ["n"]
+    with pytest.raises(RunError, match="ask again for 11 answers that are there"):
+        bench.run()
+    assert bench.standin.asked() == asked
