@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import msgspec
@@ -13,14 +14,19 @@ EXACT = 2**53
 """Up to here a floating point number tells every whole number from the next."""
 
 
+def is_utf8(value: str) -> bool:
+    """Return whether text has no lone surrogates, which no file takes."""
+    return value.isascii() or plain_text(value) == value
+
+
 def utf8(value: str | None) -> str | None:
     """Return text that Arrow takes: lone surrogates become U+FFFD."""
     return value if value is None or value.isascii() else plain_text(value)
 
 
 def json_text(value: Any) -> str | None:
-    """Return a value as JSON text, with null for what JSON can't say; null itself stays null."""
-    if value is None:
+    """Return a value as JSON text, with null for what JSON can't say; null itself, and what is no number, stay null."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
     try:
         return msgspec.json.encode(value).decode()

@@ -25,7 +25,7 @@ def asked_value(value: Any) -> Any:
     if isinstance(value, str):
         try:
             return decode_value(value.encode())
-        except BadLineError:
+        except (BadLineError, UnicodeEncodeError):
             return value
     return _without_filling(value)
 

@@ -11,7 +11,7 @@ from batchmix.endpoints import CHAT, READ, RESPONSES, endpoint_of
 from batchmix.errors import JobError
 from batchmix.job import Job, Model
 from batchmix.load.arrow_rows import asked_value
-from batchmix.load.conversations import BodyAsking, PlainAsking, given, missing_column
+from batchmix.load.conversations import BodyAsking, PlainAsking, given, is_model, missing_column
 from batchmix.load.streaming import streaming_problem
 from batchmix.load.template import Template
 from batchmix.load.told import Told, told_columns, told_problem
@@ -134,7 +134,7 @@ class ColumnAsking:
                 return f"has no column {quoted(name)}; it has {column_list(row)}"
         if self._model is not None:
             model = row[self._model]
-            if not (isinstance(model, str) and model.strip()):
+            if not is_model(model):
                 return f"column {quoted(self._model)} is {kind_of(model)}; it must be the id of a model"
         return self._params_problem(row) or self._asking.problem(row)
 
@@ -216,7 +216,7 @@ class BatchAsking:
         if path == RESPONSES and body.get("background"):
             return "asks for a response in the background, which nobody waits for; take background out of its body"
         model = body.get("model")
-        if self.own_model and not (isinstance(model, str) and model.strip()):
+        if self.own_model and not is_model(model):
             what = "names no model" if model in (None, "") else "names a model that is no text"
             return f"{what} in its body; mend it, or set model in the job"
         return streaming_problem(path, body)

@@ -14,6 +14,7 @@ from batchmix.load.own_params import LABELS, PARAMETERS, own_problem, with_own
 from batchmix.load.streaming import streaming_problem
 from batchmix.load.template import BadRowError, Template, UndefinedError
 from batchmix.load.words import clean, column_list, kind_of, quoted
+from batchmix.texts import is_utf8
 
 SYSTEM_CLASH = (
     "input.system goes before a row's prompt, but the rows bring their own messages; take input.system out of the job,"
@@ -105,7 +106,7 @@ class BodyAsking(PlainAsking):
     def problem(self, row: Mapping[str, Any]) -> str | None:
         """Return what is wrong with the request."""
         model = row.get("model")
-        if not (isinstance(model, str) and model.strip()):
+        if not is_model(model):
             return (
                 f"{'names no model' if model in (None, '') else 'names a model that is no text'}; set model in the job"
             )
@@ -138,6 +139,11 @@ def given(row: Mapping[str, Any], name: str) -> Any:
     """Return `messages` or `body`, which may be JSON text, as in a table's cell."""
     value = row.get(name)
     return asked_value(value) if isinstance(value, str) else value
+
+
+def is_model(value: Any) -> bool:
+    """Return whether a value can be the id of a model."""
+    return isinstance(value, str) and bool(value.strip()) and is_utf8(value)
 
 
 def missing_column(template: Template, row: Mapping[str, Any]) -> str | None:

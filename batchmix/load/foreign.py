@@ -188,7 +188,7 @@ def _decoded(head: bytes) -> str:
 
 
 def _text_kind(text: str) -> str | None:
-    lines = [line.rstrip("\r") for line in text.split("\n", _LINES)[:_LINES] if line.strip()]
+    lines = [line for line in re.split(r"\r\n?|\n", text, maxsplit=_LINES)[:_LINES] if line.strip()]
     first = lines[0]
     if first.startswith("<"):
         is_html = re.match(r"<(!doctype html|html|head|body)\b", first, re.IGNORECASE)

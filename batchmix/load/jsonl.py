@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from batchmix.load.files import unreadable
-from batchmix.load.words import clean, kind_of
+from batchmix.load.words import clean, kind_of, quoted
+from batchmix.texts import is_utf8
 
 _decoder = msgspec.json.Decoder()
 _tolerant_decoder = json.JSONDecoder(parse_constant={"NaN": None, "Infinity": math.inf, "-Infinity": -math.inf}.get)
@@ -83,6 +84,8 @@ def decode_row(line: bytes) -> dict[str, Any]:
     row = decode_value(line)
     if type(row) is not dict:
         raise BadLineError(f"is {kind_of(row)}, not an object")
+    if b"\\u" in line and (odd := next((name for name in row if not is_utf8(name)), None)) is not None:
+        raise BadLineError(f"has a column whose name can't be written in UTF-8: {quoted(odd)}")
     return row
 
 

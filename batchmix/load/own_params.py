@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from batchmix.load.arrow_rows import asked_value
-from batchmix.load.jsonl import BadLineError, decode_value
 from batchmix.load.words import kind_of
 
 _TEXT, _LIST, _OBJECT, _NUMBER, _WHOLE, _SWITCH = (
@@ -89,17 +88,10 @@ def _value(name: str, value: Any) -> Any:
     if isinstance(value, float) and _WHOLE in kinds and value.is_integer():
         return int(value)
     if isinstance(value, str) and _TEXT not in kinds:
-        return _parsed(value.lower() if _SWITCH in kinds else value)
+        return asked_value(value.lower() if _SWITCH in kinds else value)
     if isinstance(value, str):
         return asked_value(value) if value.startswith(("{", "[")) else value
     return asked_value(value)
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return decode_value(text.encode())
-    except (BadLineError, UnicodeEncodeError):
-        return text
 
 
 def _is(kind: str, value: Any) -> bool:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from batchmix.errors import InputError
 from batchmix.load.jsonl import BadLineError, decode_row
+from tests.conftest import Bench
 from tests.load.conftest import all_requests, carried_rows, make_job, open_rows, requests_of
 
 BOM = b"\xef\xbb\xbf"
@@ -135,3 +136,21 @@ def test_a_million_blank_lines_are_no_trouble(tmp_path: Path, spool: Path) -> No
     path.write_bytes(b"\n" * 300_000 + b'{"prompt": 1}\n')
     with pytest.raises(InputError, match=r"rows\.jsonl:300001: prompt is a number; it must be text"):
         open_rows(make_job(path), spool)
+
+
+def test_lone_surrogates_cost_a_row_wherever_they_stand(bench: Bench) -> None:
+    """JSON can say them, and nothing that is written can: in a name, a model, or in text that should hold JSON."""
+    said = r'"messages": [{"role": "user", "content": "hi"}]'
+    lines = [
+        rf'{{"model": "m", {said}}}',
+        rf'{{"model": "\ud800", {said}}}',
+        rf'{{"model": "m", "\ud800": 1, {said}}}',
+        rf'{{"model": "m", "tools": "\ud800", {said}}}',
+        r'{"model": "m", "messages": "[{\"role\": \"user\", \"content\": \"\ud800\"}]"}',
+    ]
+    path = bench.root / "rows.jsonl"
+    path.write_text("\n".join(lines))
+    bench.settings["input"] = {"path": str(path)}
+    del bench.settings["model"]
+    totals = bench.run(reject_bad_rows=True).totals
+    assert (totals.rejected, totals.ok) == (4, 1)
