@@ -15,10 +15,10 @@ from typing import Any
 import msgspec
 
 from batchmix.errors import InputError
+from batchmix.load.commands import ends_in_cr, separated_by, without_first
 from batchmix.load.files import MARKS, Source
-from batchmix.load.foreign import ends_in_cr, separated_by
 from batchmix.load.jsonl import NOT_UTF8, BadLineError, Decode, decode_row, decode_value
-from batchmix.load.words import quoted
+from batchmix.load.words import clean, quoted
 
 _BOM = b"\xef\xbb\xbf"
 _BLOCK_BYTES = 1 << 20
@@ -124,6 +124,8 @@ def _header(reader: Iterator[list[str]], lines: _Lines, source: Source) -> list[
         raise InputError(f"{source.label}:1: can't be read as {source.format.upper()}: {error}") from None
     if not lines.taken:
         return []
+    if re.fullmatch(r"sep=.?\s*", lines.taken[-1]):
+        raise InputError(f"{source.label}:1: its first line is Excel's, and no header: {without_first(source.path)}")
     names = [name.strip() for name in names] if len(names) > 1 else names
     for mark, name in _OTHER_MARKS.items():
         if len(names) == 1 and mark in names[0]:
@@ -148,7 +150,7 @@ def _records(reader: Iterator[list[str]], lines: _Lines, header: list[str], mark
         except StopIteration:
             return
         except csv.Error as error:
-            made = _encode(f"can't be read as a record: {error}")
+            made = _encode(f"can't be read as a record: {clean(str(error))}; in a quoted cell a quote stands twice")
         else:
             made = b"" if not cells else _ragged(cells, width) or _row(header, cells, lines.taken, mark)
         yield made + b"\n" * lines.last

@@ -8,11 +8,10 @@ import csv
 import json
 import re
 import shlex
-import sys
 import warnings
-from pathlib import Path
 
-from batchmix.load.files import JSONL, PARQUET, STDIN, Source, head_of, shown
+from batchmix.load.commands import commas, told
+from batchmix.load.files import JSONL, PARQUET, STDIN, Source, head_of
 from batchmix.load.jsonl import BadLineError, decode_row
 from batchmix.load.shapes import EACH, shape
 
@@ -55,6 +54,7 @@ _MAGIC = (
 )  # fmt: skip
 _ZIP = "a zip archive; unpack it, and give a file of it: {module} zipfile -e {file} ."
 _TAR = "a tar archive; unpack it, and give a file or a folder of it: tar -xf {file}"
+_PACKED_TAR = re.compile(r"\.(tar\.\w+|t[gbx]z2?|tzst)$")
 _JOINED = (
     "{python} 'import json, re, sys; [print(json.dumps(json.loads(o))) for o in"
     ' re.split(r"(?<=})\\s*(?={)", sys.stdin.read()) if o.strip()]\' < {file} > {jsonl}'
@@ -68,12 +68,14 @@ _WRAPPED = re.compile(
 def unknown_suffix(path: str) -> str:
     """Return what is to be said of a file whose name does not tell its format: what it holds, if that is plain."""
     head = head_of(path)
+    if _PACKED_TAR.search(path.lower()):
+        return f"; it is {told(_TAR, path)}"
     if head[:4] == b"PAR1":
-        return "; it holds Parquet: " + _told("mv {file} {parquet}", path)
+        return "; it holds Parquet: " + told("mv {file} {parquet}", path)
     if _is_row(head):
-        return "; it holds JSON lines: " + _told("mv {file} {jsonl}", path)
+        return "; it holds JSON lines: " + told("mv {file} {jsonl}", path)
     found = _kind(head)
-    return f"; it is {_told(found, path)}" if found else ""
+    return f"; it is {told(found, path)}" if found else ""
 
 
 def what_it_is(source: Source, head: bytes, *, asks_rows: bool) -> str | None:
@@ -81,20 +83,25 @@ def what_it_is(source: Source, head: bytes, *, asks_rows: bool) -> str | None:
 
     `asks_rows`: rows are asked as they are, by no template, so that their columns must be the right ones.
     """
+    found = _found(source, head, asks_rows=asks_rows)
+    if found is None or source.path == STDIN or source.compression is None:
+        return f"is {told(found, source.path)}" if found else None
+    unpacked = told("{same}", source.path)
+    unpacking = told(f"{source.compression} -dc {{file}} > {{same}}", source.path)
+    return f"is, once it is unpacked ({unpacking}), {told(found, shlex.split(unpacked)[0])}"
+
+
+def _found(source: Source, head: bytes, *, asks_rows: bool) -> str | None:
     if source.format == PARQUET:
         if not head or head[:4] == b"PAR1":
             return None
-        found = "JSON lines, not Parquet: mv {file} {jsonl}" if _is_row(head) else _kind(head)
-        return f"is {_told(found, source.path)}" if found else None
+        return "JSON lines, not Parquet: mv {file} {jsonl}" if _is_row(head) else _kind(head)
     if head[:4] == b"PAR1":
-        if source.path == STDIN:
-            return "Parquet can't be piped in; give the file's path"
-        return "is Parquet: " + _told("mv {file} {parquet}", source.path)
+        piped = source.path == STDIN
+        return "Parquet, which can't be piped in; give the file's path" if piped else "Parquet: mv {file} {parquet}"
     if source.format != JSONL:
-        found = _table_kind(head)
-        return f"is {_told(found, source.path)}" if found else None
-    found = (_shaped(head) if asks_rows else _wrapped(head)) if _is_row(head) else _kind(head)
-    return f"is {_told(found, source.path)}" if found else None
+        return _table_kind(head)
+    return (_shaped(head) if asks_rows else _wrapped(head)) if _is_row(head) else _kind(head)
 
 
 def _table_kind(head: bytes) -> str | None:
@@ -107,8 +114,16 @@ def _table_kind(head: bytes) -> str | None:
 
 
 def _is_row(head: bytes) -> bool:
-    """Return whether one of the first lines is a JSON object."""
-    return b"\x00" not in head[:64] and any(_row(line) is not None for line in _lines(head))
+    """Return whether one of the first lines is a JSON object, and none before it begins what has more lines."""
+    lines = [] if b"\x00" in head[:64] else _lines(head)
+    return any(_row(line) is not None for line in lines) and not _goes_on(lines[0].decode(errors="replace").strip())
+
+
+def _goes_on(line: str) -> bool:
+    """Return whether a line is the first of an array or an object over more of them, or an object with a comma."""
+    if line in ("{", "[") or line.endswith("},"):
+        return not _is_json(line)
+    return line.startswith("[") and not _is_json(line)
 
 
 def _lines(head: bytes) -> list[bytes]:
@@ -152,9 +167,9 @@ def _bytes_kind(head: bytes) -> str | None:
     for bom, name in _ENCODINGS:
         if head.startswith(bom):
             return _in_encoding(name)
-    for magic, told in _MAGIC:
+    for magic, found in _MAGIC:
         if head.startswith(magic):
-            return told
+            return found
     if head.startswith(b"PK\x03\x04"):
         return _EXCEL if b"xl/" in head or b"[Content_Types].xml" in head else _ZIP
     if head[257:262] == b"ustar":
@@ -184,7 +199,7 @@ def _in_encoding(name: str) -> str:
 
 
 def _decoded(head: bytes) -> str:
-    return head.removeprefix(_BOM).decode(errors="replace").lstrip()
+    return head.removeprefix(_BOM).decode(errors="replace").lstrip(" \t\r\n")
 
 
 def _text_kind(text: str) -> str | None:
@@ -242,23 +257,8 @@ def _tabular_kind(lines: list[str]) -> str | None:
     for mark, name, suffix in ((",", "CSV", "csv"), ("\t", "TSV", "tsv"), (";", "CSV with semicolons", None)):
         widths = [len(row) for row in csv.reader(lines[:3], delimiter=mark)]
         if widths and min(widths) > 1 and len(set(widths)) == 1 and ": " not in lines[0]:
-            return f"{name}: mv {{file}} {{{suffix}}}" if suffix else f"{name}: {_commas(mark)}"
+            return f"{name}: mv {{file}} {{{suffix}}}" if suffix else f"{name}: {commas(mark)}"
     return None
-
-
-def _commas(mark: str) -> str:
-    command = f'import csv, sys; csv.writer(sys.stdout).writerows(csv.reader(sys.stdin, delimiter="{mark}"))'
-    return "{python} '" + command + "' < {file} > {csv}"
-
-
-def separated_by(path: str, mark: str) -> str:
-    """Return how a table whose cells are separated by something else than commas is made one that is read."""
-    return _told(_commas(mark), path)
-
-
-def ends_in_cr(path: str) -> str:
-    """Return how a table whose lines end as they did on old machines is made one that is read."""
-    return _told("its lines end in CR alone: tr '\\r' '\\n' < {file} > {csv}", path)
 
 
 def _prose_kind(lines: list[str]) -> str | None:
@@ -278,18 +278,3 @@ def _looks_like_json(line: str) -> bool:
 
 def _each(each: str, rows: str) -> str:
     return EACH.replace("{each}", each).replace("{rows}", rows)
-
-
-def _told(sentence: str, path: str) -> str:
-    """Fill a file's names into a sentence."""
-    name = "FILE" if path == STDIN else shown(path)
-    folder, stem = Path(name).parent, Path(name).name.partition(".")[0] or "rows"
-    names = {"file": shlex.quote(name), "name": name.replace('"', '\\"').replace("'", "'\\''")}
-    for suffix in ("jsonl", "csv", "tsv", "parquet"):
-        new = str(folder / f"{stem}.{suffix}")
-        names[suffix] = shlex.quote(str(folder / f"{stem}-new.{suffix}") if new == name else new)
-    kept = next((suffix for suffix in Path(name).suffixes[::-1] if suffix in (".csv", ".tsv", ".parquet")), ".jsonl")
-    names["same"] = names[kept[1:]]
-    python = shlex.quote(sys.executable or "python3")
-    names |= {"python": f"{python} -c", "module": f"{python} -m"}
-    return re.sub(r"\{(\w+)\}", lambda hole: names.get(hole[1], hole[0]), sentence)

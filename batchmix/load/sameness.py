@@ -15,7 +15,7 @@ from batchmix.load.scan import Scan
 from batchmix.load.words import clean, column_list
 
 _BRACED = (
-    r"(?<![{$#])\{\s*(?:\w+[.\[]['\"]?)?COLUMN(?:['\"]?\])?\s*(?:[!:][^{}]*)?\}(?!\})",
+    r"(?<![{$#])\{\s*(?:\w+[.\[]['\"]?)?COLUMN(?:['\"]?\])?\s*(?:[!:.\[][^{}]*)?\}",
     r"[$#]\{COLUMN\}",
     r"\$\(?COLUMN\b\)?",
     r"%\(COLUMN\)[sdrfi]",

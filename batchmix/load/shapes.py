@@ -31,6 +31,8 @@ def shape(row: Mapping[str, Any]) -> str | None:
         return "a line of an Anthropic batch; make it OpenAI's: " + _command(_ANTHROPIC)
     if isinstance(row.get("request"), dict) and "contents" in row["request"]:
         return "a line of a Gemini batch; make it OpenAI's: " + _command(_GEMINI)
+    if isinstance(row.get("contents"), list):
+        return "a request of Gemini's; make it OpenAI's: " + _command(_GEMINI.replace('r["request"]', "r"))
     if isinstance(row.get("modelInput"), dict):
         return "a line of a Bedrock batch; make it OpenAI's: " + _command(_BEDROCK)
     if isinstance(row.get("conversations"), list):

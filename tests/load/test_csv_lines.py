@@ -49,10 +49,10 @@ def test_what_is_wrong_with_a_record_stands_in_its_place() -> None:
         None,
         "has 1 cell, and the header has 2",
         "has 3 cells, and the header has 2",
-        "can't be read as a record: ',' expected after '\"'",
+        "can't be read as a record: ',' expected after '\"'; in a quoted cell a quote stands twice",
         "is not UTF-8",
         {"a": "1", "b": "2"},
-        "can't be read as a record: unexpected end of data",
+        "can't be read as a record: unexpected end of data; in a quoted cell a quote stands twice",
     ]
 
 

@@ -79,10 +79,19 @@ GO_ON: dict[str, tuple[str, Any, str]] = {
     "Windows-1252": ("a.jsonl", LINES.split("\n", maxsplit=1)[0].encode("cp1252"), "is text in WINDOWS-1252"),
     "an array": ("a.jsonl", json.dumps(ROWS), "is a JSON array"),
     "an indented array": ("a.json", json.dumps(ROWS, indent=1), "is a JSON array"),
+    "an array with a row on each line": (
+        "a.jsonl",
+        "[\n" + LINES.strip().replace("\n", ",\n") + "\n]\n",
+        "is a JSON array",
+    ),
+    "a text sequence": ("a.jsonl", "".join(f"\x1e{line}\n" for line in LINES.splitlines()), "is a JSON text sequence"),
+    "an array in gzip": ("a.jsonl.gz", gzip.compress(json.dumps(ROWS).encode()), "once it is unpacked ("),
+    "UTF-16 in gzip under another name": ("a.jsonl", gzip.compress(LINES.encode("utf-16")), "once it is unpacked ("),
     "an array of texts": ("a.jsonl", json.dumps(["héllo", "b"]), "is a JSON array of texts"),
     "indented objects": ("a.jsonl", "\n".join(json.dumps(row, indent=2) for row in ROWS), "is JSON over many lines"),
     "objects on one line": ("a.jsonl", LINES.replace("\n", ""), "is several JSON objects on one line"),
     "objects with commas": ("a.jsonl", LINES.replace("}\n", "},\n"), "is JSON objects with commas"),
+    "objects with commas between": ("a.jsonl", LINES.strip().replace("}\n", "},\n"), "is JSON objects with commas"),
     "Python's notation": ("a.jsonl", "\n".join(map(repr, ROWS)), "is Python's notation"),
     "rows under a key": ("a.jsonl", json.dumps({"data": ROWS}), "one object with the rows under “data”"),
     "an Arrow file": ("a.feather", _written(feather.write_feather, TABLE), "is an Arrow file"),
@@ -102,6 +111,12 @@ TOLD = {
     "Excel": ("a.xlsx", _zipped("xl/workbook.xml"), "is an Excel workbook; save it as “CSV UTF-8”"),
     "old Excel": ("a.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(512), "is an Excel workbook"),
     "zip": ("a.zip", _zipped("rows.jsonl"), "is a zip archive"),
+    "a packed tar": ("a.tar.gz", gzip.compress(_tarred()), "is a tar archive; unpack it, and give a file or a folder"),
+    "Excel's first line": (
+        "a.csv",
+        "sep=;\nprompt;n\na;1\n",
+        "a.csv:1: its first line is Excel's, and no header: tail -n",
+    ),
     "tar": ("a.tar", _tarred(), "is a tar archive"),
     "Avro": ("a.avro", b"Obj\x01\x04\x14", "is an Avro file"),
     "HTML": ("a.jsonl", "<!DOCTYPE html>\n<p>Sign in", "is HTML, perhaps a page that was saved"),
@@ -130,6 +145,10 @@ def _refused(name: str, data: Any, words: str, tmp_path: Path, **asked: Any) -> 
     return message
 
 
+def _unpacked(unpacking: re.Match[str] | None) -> set[str]:
+    return {unpacking[1].rpartition("> ")[2].strip("'")} if unpacking else set()
+
+
 @pytest.mark.parametrize("case", GO_ON)
 def test_the_command_that_is_told_makes_it_rows(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Given in the folder where one is, it leaves a file that is read."""
@@ -137,11 +156,11 @@ def test_the_command_that_is_told_makes_it_rows(case: str, tmp_path: Path, monke
     folder.mkdir()
     monkeypatch.chdir(folder)
     name, data, words = GO_ON[case]
-    command = re.split(
-        r": (?=\S*(?:iconv|mv|gzip|bzip2|xz|sed|tr|python\S*) )", _refused(name, data, words, folder), maxsplit=1
-    )[1]
-    subprocess.run(["bash", "-c", command], check=True, timeout=60)
-    (made,) = [path for path in folder.iterdir() if path.name not in {name, "made.db"}]
+    message = _refused(name, data, words, folder)
+    unpacking = re.search(r"unpacked \((.*?)\)", message)
+    command = re.split(r": (?=\S*(?:iconv|mv|gzip|bzip2|xz|sed|tr|python\S*) )", message, maxsplit=1)[1]
+    subprocess.run(["bash", "-c", f"{unpacking[1]} && {command}" if unpacking else command], check=True, timeout=60)
+    (made,) = [path for path in folder.iterdir() if path.name not in {name, "made.db", *_unpacked(unpacking)}]
     job = make_job(made)
     assert [text.strip() for text in prompts_of(open_rows(job, tmp_path / "spool"), job)][:1] == [
         "héllo, what now" if case == "plain lines" else "héllo"
