@@ -52,6 +52,15 @@ def test_any_mixture_of_escapes_is_found_and_json_stays_json(forms: list[str], a
     assert found == {"content": f"{around}***{around}", "n": 1}
 
 
+@pytest.mark.parametrize("number", range(13))
+@pytest.mark.parametrize("written", [KEY, escaped(KEY, "\\u{:04x}")], ids=["plain", "escaped"])
+def test_backslashes_before_a_secret_leave_json_as_it_was(written: str, number: int) -> None:
+    around = json.dumps("\\" * number)[1:-1]
+    found = json.loads(SECRETS.redacted(f'{{"a": "{around}{written}"}}'.encode()))["a"]
+    assert found.endswith("***")
+    assert found.strip("\\") == "***"
+
+
 @pytest.mark.parametrize(
     "shown",
     ["sk-Ab**********c123", "***abc123", "…abc123", "...abc123", "sk-***abc123", "•••••c123", "sk-Ab/9…+abc123"],

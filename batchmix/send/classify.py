@@ -101,7 +101,10 @@ def judging(secrets: Secrets) -> Callable[[Exchange, str], Completion | Failure]
             code = outcome.code and secrets.redacted_text(outcome.code)
             return msgspec.structs.replace(outcome, message=message, code=code)
         texts = outcome.response, outcome.reasoning, outcome.refusal, outcome.tool_calls
-        if not secrets.ends_in("".join(filter(None, texts)).encode("utf-8", "replace")):
+        for text in texts:
+            if text and secrets.ends_in(text):
+                break
+        else:
             return outcome
         response, reasoning, refusal, calls = (text and secrets.redacted_text(text) for text in texts)
         return msgspec.structs.replace(
