@@ -15,6 +15,7 @@ from typing import Any
 
 import aiohttp
 import msgspec
+from aiohttp import hdrs
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError, HttpResponseParser, RawResponseMessage
 from aiohttp.streams import StreamReader
@@ -43,7 +44,9 @@ class Parser:
     `on_surplus` is called when anything came that nobody asked for, after which the connection is to be closed.
     """
 
-    __slots__ = ("_asked", "_before", "_feed", "_has_head", "_inner", "_on_surplus", "_protocol", "was_paused")
+    __slots__ = (
+        "_asked", "_before", "_feed", "_has_head", "_inner", "_is_all", "_on_surplus", "_protocol", "was_paused",
+    )  # fmt: skip
 
     def __init__(self, protocol: ResponseHandler, on_surplus: Callable[[], None]) -> None:
         self._protocol = protocol
@@ -53,13 +56,14 @@ class Parser:
         self._asked = False
         self._has_head = False  # of the answer that was asked for
         self._before = b""  # that came of its head so far, where that was cut
+        self._is_all = False  # it came in one piece, which by its length ends where the answer does
         self.was_paused = False
         """Whether more came of this answer, for a while, than was read."""
 
     def ask(self) -> None:
         """Let an answer in."""
         self._asked = True
-        self._has_head = self.was_paused = False
+        self._has_head = self._is_all = self.was_paused = False
 
     def rest(self) -> bool:
         """Let nothing more in; return whether not one byte followed the answer, which was read to its end."""
@@ -70,6 +74,8 @@ class Parser:
             return False
         if self._protocol.should_close:
             return False
+        if self._is_all:  # nearly always, and it spares the parser the question
+            return True
         try:
             messages = self._feed(_BETWEEN)[0]
             if len(messages) == 1 and messages[0][0].reason == _WORD:
@@ -87,11 +93,12 @@ class Parser:
             found = self._feed(data)
         except Exception as error:  # noqa: BLE001 - of many kinds; it is raised again where it matters
             return self._broken(data, error)
-        if not self._has_head:
-            if found[0] and found[0][-1][0].code >= 200:
-                self._has_head, self._before = True, b""
-            else:
-                self._before += data
+        if self._has_head:
+            self._is_all = False
+        elif found[0] and found[0][-1][0].code >= 200:
+            self._has_head, self._is_all, self._before = True, not self._before and _is_all(data, found[0]), b""
+        else:
+            self._before += data
         return found
 
     def feed_eof(self) -> Any:
@@ -155,6 +162,15 @@ def first_object(body: bytes) -> bytes:
             found, end = _decoder.raw_decode(text, begin)
             return text[:end].encode("utf-8", "surrogateescape") if isinstance(found, dict) else body
     return body
+
+
+def _is_all(data: bytes, messages: Sequence[tuple[RawResponseMessage, StreamReader]]) -> bool:
+    """Return whether what has come is one ordinary answer and not a byte more, as its Content-Length has it."""
+    message = messages[0][0]
+    if len(messages) > 1 or message.code != 200 or message.chunked:
+        return False
+    length = message.headers.get(hdrs.CONTENT_LENGTH, "")
+    return length.isdigit() and len(data) - data.find(b"\r\n\r\n") - 4 == int(length)
 
 
 def _nothing(_: bytes) -> Parsed:
