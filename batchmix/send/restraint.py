@@ -100,7 +100,7 @@ class Restraint:
             item.tries = Tries(self._rules.attempts, ticket.sent_at + self._rules.row_s, self._rules.outage_s)
         self._patience.heard(now, ticket.sent_at, item.request.row, outcome, asked_s(outcome, exchange))
         is_doubtful, is_unfinished = self._doubts.note(now, outcome), outcome.type == UNFINISHED
-        item.tries.note(outcome, exchange, is_free=is_doubtful or is_unfinished)
+        item.tries.note(outcome, exchange, is_free=(is_doubtful and not exchange.maybe_billed) or is_unfinished)
         if outcome.next is Next.PAUSE:
             self._breaker.unknown()
             self._governor.throttled(now, ticket, item.tries.retry_after_s)
