@@ -54,6 +54,12 @@ def shallow(body: bytes) -> bytes:
     return b"".join(kept)
 
 
+def shallow_text(text: str) -> str:
+    """Return JSON as for `shallow`, of text."""
+    body = text.encode("utf-8", "surrogatepass")
+    return shallow(body).decode("utf-8", "surrogatepass") if may_be_deep(body) else text
+
+
 def may_be_deep(body: bytes) -> bool:
     """Return whether JSON has so many brackets that it could be nested too deeply."""
     return body.count(b"[") + body.count(b"{") > DEEPEST

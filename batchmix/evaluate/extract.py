@@ -7,6 +7,8 @@ import math
 import re
 from typing import Any
 
+from batchmix.loose_json import may_be_deep, shallow_text
+
 _SPACES = "\u00a0\u2009\u202f"
 """No-break and thin spaces, which group digits in some languages."""
 _NUMBER = re.compile(
@@ -23,6 +25,8 @@ _NUMBER = re.compile(
 _FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*?)```", re.DOTALL)
 _MOST_STARTS = 200
 """Places in an answer at which JSON is looked for; bounds the time that a bad answer costs."""
+_MOST_READ_AGAIN = 1_000_000
+"""Characters that are read over and over for it, where nesting must be looked for."""
 _LONGEST = 200_000
 """Characters of an answer that are looked through."""
 _NAMED = (
@@ -90,23 +94,24 @@ def choice(text: str, letters: str) -> str | None:
 def json_value(text: str) -> Any:
     """Return the JSON in an answer, alone, in a code fence or in prose; `NOTHING` where there is none.
 
-    In prose it is the first object or list that is whole.
+    In prose it is the first object or list that is whole. What is nested too deeply is a null.
     """
     text = text[:_LONGEST]
     for candidate in (text, *_FENCE.findall(text)[:_MOST_STARTS]):
         try:
-            return json.loads(candidate)
-        except (ValueError, RecursionError):
+            return json.loads(shallow_text(candidate))
+        except ValueError:
             continue
     decoder = json.JSONDecoder()
     at = -1
-    for _ in range(_MOST_STARTS):
+    deep = may_be_deep(text.encode("utf-8", "replace"))
+    for _ in range(min(_MOST_STARTS, _MOST_READ_AGAIN // len(text)) if deep else _MOST_STARTS):
         starts = [place for sign in "{[" if (place := text.find(sign, at + 1)) >= 0]
         if not starts:
             break
         at = min(starts)
         try:
-            return decoder.raw_decode(text, at)[0]
-        except (ValueError, RecursionError):
+            return decoder.raw_decode(shallow_text(text[at:]))[0] if deep else decoder.raw_decode(text, at)[0]
+        except ValueError:
             continue
     return NOTHING

@@ -122,10 +122,7 @@ def _without_answer(result: dict[str, Any], wanted: Any, *, needed: bool) -> Sco
 def _scored(score: Score1 | None, result: dict[str, Any], wanted: Any) -> Score:
     if score is None:
         raise TypeError("a judge has no verdict on a result")
-    try:
-        return score(result["response"], wanted, result)
-    except RecursionError:  # JSON that is nested too deep
-        return Score(None, text_of(wanted), None, "the answer is nested too deep")
+    return score(result["response"], wanted, result)
 
 
 def _row(result: dict[str, Any], scorer: str, found: Score) -> tuple[Any, ...]:

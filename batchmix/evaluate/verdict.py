@@ -8,9 +8,10 @@ that is for the rubric to prevent.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
+
+from batchmix.loose_json import read_json
 
 _LABELS = ("score", "rating", "grade", "verdict")
 _LONGEST = 20_000
@@ -54,10 +55,7 @@ def verdict_in(text: str) -> float | None:
 
 
 def _in_json(text: str) -> float | None:
-    try:
-        value: Any = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    value = read_json(text.encode("utf-8", "replace"))
     if not isinstance(value, dict):
         return None
     named = {str(key).casefold(): number for key, number in value.items()}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
 
 from batchmix.evaluate.extract import NOTHING, choice, json_value, numbers
+from batchmix.loose_json import DEEPEST
 
 
 @pytest.mark.parametrize(
@@ -114,3 +116,20 @@ def test_bad_text_costs_little_time(text: str) -> None:
     choice(text, "ABCD")
     json_value(text)
     assert time.perf_counter() - began < 3
+
+
+@pytest.mark.parametrize("depth", [150, 600, 990, 5000])
+def test_json_that_is_nested_without_end_is_read_as_far_as_any_and_the_same_from_anywhere(depth: int) -> None:
+    """However deep in the stack it is asked: what is scored twice has the same score twice."""
+
+    def deeper(levels: int, text: str) -> object:
+        return deeper(levels - 1, text) if levels else json_value(text)
+
+    nested = '{"a": 1, "b": ' + "[" * depth + "7" + "]" * depth + "}"
+    for text in (nested, f"```json\n{nested}\n```", f"It is {nested}, I think", "[" * depth + nested):
+        found = json_value(text)
+        assert deeper(400, text) == found
+        if text[0] != "[":
+            assert isinstance(found, dict)
+            assert found["a"] == 1
+            assert json.dumps(found).count("[") == DEEPEST - 1
