@@ -49,7 +49,7 @@ def draw_canary(dataset: Dataset, work: Work, job: Job, count: int) -> None:
     seed = work.run.accepted
     work.run.canary = {model.name: _draw(_Sizes(dataset, model, job), count, seed) for model in work.models}
     held = {row // work.run.shard_rows for draw in work.run.canary.values() for row, _ in draw.picks}
-    work.shards = [index for index in work.shards if index in held]
+    work.shards, work.old = [index for index in work.shards if index in held], []
 
 
 class _Sizes:

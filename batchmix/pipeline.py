@@ -56,6 +56,6 @@ def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
             layout.make_folders()
             ready.dataset.drop_stale_spools()
             drop_stale(layout, ready.work.stale)
-            if ready.work.shards:
+            if ready.work.shards or ready.work.old:
                 send(Call(job, secrets, options, board, began), layout, ready)
         return read_view(layout.root, judge, ready.prices, idle=True)

@@ -23,7 +23,7 @@ from batchmix.store.held import Held
 from batchmix.store.ledger import Dropped, Left, Sealed
 from batchmix.store.parts import part_path
 from batchmix.store.rundir import Layout, RunFile
-from batchmix.store.schema import PartFooter
+from batchmix.store.schema import VERSION, PartFooter
 from batchmix.store.shard import Judge, Shard, request_hash
 
 _READING = 3
@@ -65,7 +65,9 @@ class Work(msgspec.Struct):
     shards: list[int]
     """Those that have work left, in order."""
     done: list[PartFooter]
-    """Of the parts that are left as they are."""
+    """Of the parts that have no work left."""
+    old: list[int]
+    """Of these, the shards of earlier versions; written again after all else, so that all parts have one schema."""
     stale: list[int]
     """Shards beyond the end of the input, whose parts and journals are to go."""
     torn: frozenset[int]
@@ -99,8 +101,14 @@ class Resume:
         done = [self._footers[index] for index in range(len(spans)) if index not in set(left)]
         stale = sorted(index for index in self._footers.keys() | self._journals.keys() if index >= len(spans))
         return Work(
-            self._run_file(known), self.models, self._digests, left, done, stale, frozenset(self._held.torn), news
-        )
+            self._run_file(known), self.models, self._digests, left, done, self._old(done, left), stale,
+            frozenset(self._held.torn), news,
+        )  # fmt: skip
+
+    def _old(self, done: list[PartFooter], left: list[int]) -> list[int]:
+        """Return the shards whose parts are of another version than what this start, or one before, writes."""
+        old = [footer.shard for footer in done if footer.version != VERSION]
+        return old if left or len(old) < len(done) else []
 
     def _is_other(self, known: RunFile | None) -> bool:
         """Return whether this is not what the folder was last about, as far as that is known."""

@@ -108,6 +108,8 @@ class _Sending:
             return
         board.results = work.run.results
         for footer in work.done:
+            if footer.shard in work.old:
+                continue  # its rows are counted as the lanes pass by them
             board.ok, board.rejected = board.ok + footer.totals.ok, board.rejected + footer.totals.rejected
             board.spent_usd += footer.totals.cost_usd or 0.0
 
@@ -127,7 +129,7 @@ class _Sending:
             post=client,
             dataset=self._ready.dataset,
             open_shards=shards,
-            shards=self._work.shards,
+            shards=[*self._work.shards, *self._work.old],
             shard_rows=self._work.run.shard_rows,
             halt=halt,
             rules=self._rules(),

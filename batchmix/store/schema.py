@@ -14,7 +14,7 @@ from batchmix.store.totals import Totals
 VERSION = "2"
 _READABLE = (b"1", b"2")
 _ADDED = frozenset({"cache_write_tokens"})
-"""Columns that parts of version 1 do not have. They are left as they are until there is work in them."""
+"""Columns that parts of version 1 do not have."""
 _SCHEMA_KEY = b"batchmix.schema"
 _PART_KEY = b"batchmix.part"
 _JOB_KEY = b"batchmix.job"
@@ -79,6 +79,8 @@ class PartFooter(msgspec.Struct, frozen=True):
     """Of the run; 0: a part of before does not say."""
     job: str = ""
     """The job's name, which stands in the schema's metadata."""
+    version: str = VERSION
+    """Of the columns, which stands there too."""
 
 
 class Seal(msgspec.Struct, frozen=True):
@@ -113,7 +115,7 @@ def read_footer(metadata: dict[bytes, bytes] | None) -> PartFooter | None:
         return None
     footer = msgspec.json.decode(found, type=PartFooter)
     job = (metadata or {}).get(_JOB_KEY, b"").decode("utf-8", "replace")
-    return msgspec.structs.replace(footer, job=job)
+    return msgspec.structs.replace(footer, job=job, version=(metadata or {})[_SCHEMA_KEY].decode())
 
 
 def columns_of(batch: pa.RecordBatch, schema: pa.Schema) -> list[pa.Array]:
