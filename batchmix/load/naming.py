@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from batchmix.load.words import clean
+
 ROW = "row"
 """What a template calls the whole row, unless a column is called so."""
 _HOLE = re.compile(r"\{\{(.*?)\}\}|\{%(.*?)%\}", re.DOTALL)
@@ -22,7 +24,11 @@ _LOOK = re.compile(
     re.VERBOSE,
 )
 _WORD = re.compile(r"[^\W\d]\w*")
-_NO_NAMES = frozenset({"true", "false", "none", "True", "False", "None", "not", "in", "is", "and", "or", "if", "else"})
+NO_COLUMNS = frozenset({"true", "false", "none", "True", "False", "None", "self"})
+"""Words that mean something else in a template, whatever columns there are."""
+_NO_NAMES = NO_COLUMNS | {"not", "in", "is", "and", "or", "if", "else"}
+_EXPRESSION = re.compile(r"""["{}]|(?<!\w)'|'(?!\w)|\w[\[(]""")
+"""What a column's name seldom has, and what is written wrongly for a value of one often has."""
 
 
 class Looks(msgspec.Struct, frozen=True):
@@ -75,13 +81,23 @@ def spelt(column: str) -> str:
     return f"{{{{ row[{json.dumps(column, ensure_ascii=False)}] }}}}"
 
 
-def wrong_hole(text: str, is_right: Callable[[str], bool]) -> str | None:
-    """Return the right spelling of the first hole in a text that is no expression but may be a column's name."""
+def wrong_hole(text: str, is_right: Callable[[str], bool]) -> str:
+    """Return how the first hole in a text is written that is no expression but may be a column's name."""
     for hole in _HOLE.finditer(text):
         name = (hole[1] or "").strip("-+ \t\n").partition("|")[0].strip()
-        if name and not re.search(r"""["'(){}\[\]]""", name) and not is_right(f"{{{{ {name} }}}}"):
-            return spelt(name)
-    return None
+        if name and not _EXPRESSION.search(name) and not is_right(f"{{{{ {name} }}}}"):
+            return _written(name)
+    return ""
+
+
+def called(text: str, function: str) -> str:
+    """Return how the column is written that a text seems to call as a function, as in `{{ Price (EUR) }}`."""
+    found = re.search(rf"\{{\{{[-+]?\s*({re.escape(function)} \([^\"'{{}}()]*\))\s*[-+]?\}}\}}", text)
+    return _written(found[1]) if found else ""
+
+
+def _written(name: str) -> str:
+    return f"; a column whose name is no single word is written {clean(spelt(name), 100)}"
 
 
 def misspelt(texts: Iterable[str], columns: Iterable[str]) -> str | None:

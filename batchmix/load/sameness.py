@@ -10,7 +10,7 @@ from typing import Any
 
 from batchmix.errors import InputError
 from batchmix.job import Input, Job
-from batchmix.load.naming import spelt
+from batchmix.load.naming import NO_COLUMNS, spelt
 from batchmix.load.scan import Scan
 from batchmix.load.words import clean, column_list
 
@@ -23,6 +23,7 @@ _BRACED = (
 """How others name a column in a text: f-strings and notebooks, shells, Python's oldest way."""
 _LOOSE = (*_BRACED, r"<COLUMN>", r"\[COLUMN\]", r"«COLUMN»", r"%COLUMN%", r"@COLUMN\b")
 """And what is often meant for a name, but is as often something else, as in `<text>{{ text }}</text>`."""
+_HOLE = r"\{\{[-+]?\s*COLUMN\s*(?:\|[^{}]*)?[-+]?\}\}"
 _LONGEST_PATH = 1000
 _logger = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ def check_reads(job: Job, scan: Scan, reads: frozenset[str] | None) -> None:
         return
     _check_prompt(job.input.prompt)
     texts = list(_texts(job.input))
+    if found := _meant(texts, NO_COLUMNS & scan.kinds.keys(), (_HOLE,)):
+        raise InputError(f"{found[0]} is no column in a template; for the column, write {found[1]}")
     if reads is None or reads & scan.kinds.keys():
         if found := _meant(texts, scan.kinds, _BRACED):
             _logger.warning("the template holds %s as it stands; where the column is meant, write %s", *found)

@@ -17,7 +17,7 @@ import minijinja
 
 from batchmix.errors import JobError
 from batchmix.job import Input
-from batchmix.load.naming import ROW, Looks, looks_in, misspelt, wrong_hole
+from batchmix.load.naming import ROW, Looks, called, looks_in, misspelt, wrong_hole
 from batchmix.load.words import clean, quoted
 
 _FUEL = 1_000_000
@@ -166,8 +166,7 @@ class Template:
             self._environment.add_template(name, text)
             columns = self._environment.undeclared_variables_in_template(name)
         except minijinja.TemplateError as error:
-            right = wrong_hole(text, _compiles)
-            hint = f"; a column whose name is no single word is written {clean(right, 100)}" if right else ""
+            hint = wrong_hole(text, _compiles)
             raise JobError(f"{setting}: the template has an error: {_reason(error)}{hint}") from None
         if _FORMAT_CALL.search(text):
             raise JobError(
@@ -206,7 +205,9 @@ class Template:
             lenient.render_template(name)
         except minijinja.TemplateError as error:
             if error.kind in _UNKNOWN:
-                raise JobError(f"{setting}: the template has an error: {_reason(error)}") from None
+                unknown = re.search(r"unknown function: (\w+) is", str(error))
+                hint = called(text, unknown[1]) if unknown else ""
+                raise JobError(f"{setting}: the template has an error: {_reason(error)}{hint}") from None
         except (ValueError, TypeError, RecursionError, LookupError, AttributeError):
             pass  # for want of values; each row will tell
 

@@ -24,6 +24,9 @@ ROWS = [{"text": f"t{n}", "Review Text": "r", "n": n} for n in range(4)]
         ("Translate: {text!r:>10}", "write {{ text }}"),
         ("Translate: {row['text']}", "where {row['text']} stands, write {{ text }}"),
         ("Translate: {row.text}", "write {{ text }}"),
+        ("Translate: {text.strip()}", "where {text.strip()} stands, write {{ text }}"),
+        ("Translate: {text[0]}", "write {{ text }}"),
+        ("Translate: {text}}", "write {{ text }}"),
         ("Translate: $text", "where $text stands, write {{ text }}"),
         ("Translate: ${text}", "where ${text} stands, write {{ text }}"),
         ("Translate: %(text)s", "where %(text)s stands, write {{ text }}"),
@@ -53,6 +56,18 @@ def test_parquet_compressed_rows_messages_and_systems_are_looked_at_alike(tmp_pa
     ):
         with pytest.raises(InputError, match=r"where {text} stands"):
             open_rows(make_job(tmp_path / "a.parquet", **asked), spool)
+
+
+@pytest.mark.parametrize(
+    ("name", "hole"), [("self", "{{ self }}"), ("true", "{{ true|upper }}"), ("None", "{{- none }}")]
+)
+def test_a_column_whose_name_means_something_else_is_told_how_it_is_written(
+    name: str, hole: str, rows_file: Any, spool: Path
+) -> None:
+    path = rows_file([{name: "x", "text": "y"}])
+    with pytest.raises(InputError) as caught:
+        open_rows(make_job(path, prompt=f"{{{{ text }}}} {hole}"), spool)
+    assert str(caught.value) == f'{hole} is no column in a template; for the column, write {{{{ row["{name}"] }}}}'
 
 
 def test_what_is_meant_is_sent(rows_file: Any, spool: Path) -> None:
