@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import itertools
 import logging
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -11,10 +12,12 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
+from batchmix.endpoints import CHAT, endpoint_of
 from batchmix.errors import InputError, RunError, Stopped, UsageError
 from batchmix.job import Job
-from batchmix.load import Cut, open_dataset
-from batchmix.resume import known_scan
+from batchmix.load import Cut, Dataset, open_dataset
+from batchmix.records import Request
+from batchmix.resume import known_scan, lane_models
 from batchmix.send.classify import judge
 from batchmix.send.prices import Prices
 from batchmix.store.batch_files import errors_path, write_batch_files
@@ -54,6 +57,7 @@ def export(
     mode = _job(run).output.permissions
     carried = _carried_or_empty(run, folder, warnings)
     if openai_batch:
+        _check_shapes(run, folder)
         write_batch_files(file, exporting.batches(carried), several=run.results > run.rows, mode=mode)
     else:
         exporting.write(file, carried, mode)
@@ -103,20 +107,44 @@ def _carried_or_empty(run: RunFile, folder: Path, warnings: list[str]) -> Carrie
     return carried
 
 
+def _check_shapes(run: RunFile, folder: Path) -> None:
+    """Raise `UsageError` where answers were not kept as they came, and are not all to be made anew from columns."""
+    job, known = _job(run), known_scan(run)
+    if job.output.raw or known is None or known.mode != "batch":
+        return
+    kept = f"{folder}: keeps no answers as they came (output.raw = false)"
+    try:
+        dataset = _dataset(run, job, folder)
+        shards = itertools.product(range(len(known.spans)), lane_models(job, known))
+        batches = itertools.chain.from_iterable(itertools.starmap(dataset.requests, shards))
+        asked = (request for request in itertools.chain.from_iterable(batches) if isinstance(request, Request))
+        other = next((request for request in asked if endpoint_of(request.path) != CHAT), None)
+    except (UsageError, Stopped) as error:
+        raise UsageError(f"{kept}, and their shapes can't be told without the input: {error}") from error
+    if other is not None:
+        raise UsageError(
+            f"{kept}, and those of {other.path} (row {other.row}) are no chat completions; export to .jsonl or .parquet"
+        )
+
+
 def _carried(run: RunFile, job: Job, folder: Path, index: int) -> list[pa.RecordBatch]:
     known = known_scan(run)
-    dataset = open_dataset(
-        job,
-        Cut(run.shard_rows, run.scan.get("limit"), reject=True),
-        spool=Layout(folder).input,
-        known=known,
-        reserved=RESULT_COLUMNS,
-        stdin=io.BytesIO(),  # what was piped in is in the spool
-    )
+    dataset = _dataset(run, job, folder)
     if known is None or dataset.scan.spans[index] != known.spans[index]:
         dataset.discard()
         raise InputError("the input has changed")
     return list(dataset.carried(index))
+
+
+def _dataset(run: RunFile, job: Job, folder: Path) -> Dataset:
+    return open_dataset(
+        job,
+        Cut(run.shard_rows, run.scan.get("limit"), reject=True),
+        spool=Layout(folder).input,
+        known=known_scan(run),
+        reserved=RESULT_COLUMNS,
+        stdin=io.BytesIO(),  # what was piped in is in the spool
+    )
 
 
 def prices_of(run: RunFile) -> Prices:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from batchmix import reading
+from batchmix.errors import UsageError
 from tests.conftest import Bench
 
 
@@ -85,3 +86,32 @@ def test_a_batch_file_with_several_models_runs_as_it_is_and_comes_back_as_one(be
             assert found[f"c{number}"].model == body["model"]
             assert found[f"c{number}"].usage.completion_tokens <= body["max_tokens"]
     assert {row["model"] for row in bench.rows()} == {"gpt-4o-mini", "claude-x"}
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_answers_of_other_endpoints_are_given_as_they_came_or_not_at_all(
+    bench: Bench, tmp_path: Path, raw: bool
+) -> None:
+    """Where none was kept, they could only be put into the shape of a chat completion, which they are not."""
+    chat = {"custom_id": "a", "url": "/v1/chat/completions", "body": {"messages": [{"role": "user", "content": "x"}]}}
+    others = [{"custom_id": "b", "url": f"/v1/{name}", "body": {"input": "x"}} for name in ("responses", "embeddings")]
+    bench.settings["input"] = {"path": str(bench.source)}
+    bench.settings["output"]["raw"] = raw
+    out = tmp_path / "output.jsonl"
+    bench.source.write_text(json.dumps(chat) + "\n")
+    bench.run()
+    assert reading.export(bench.out, out, openai_batch=True) == (1, [])
+    bench.source.write_text("".join(json.dumps(line) + "\n" for line in (chat, *others)))
+    bench.run()
+    if raw:
+        reading.export(bench.out, out, openai_batch=True)
+        bodies = [line["response"]["body"]["object"] for line in lines(out)]
+        assert bodies == ["chat.completion", "response", "list"]
+        return
+    with pytest.raises(UsageError, match=r"raw = false.*/responses \(row 1\) are no chat completions"):
+        reading.export(bench.out, out, openai_batch=True)
+    assert len(lines(out)) == 1
+    assert reading.export(bench.out, tmp_path / "all.jsonl")[0] == 3
+    bench.source.unlink()
+    with pytest.raises(UsageError, match=r"raw = false.*can't be told without the input"):
+        reading.export(bench.out, out, openai_batch=True)
