@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from batchmix import reading
 from batchmix.cli import cli
 from batchmix.errors import BatchmixError, JobError, Next, PartDamaged, ProviderStopped, RunError
 from batchmix.records import JUDGING, Completion, Exchange, Failure
+from batchmix.resume import drop_stale
 from batchmix.send.classify import judge
 from batchmix.store.rundir import Layout
 from batchmix.store.schema import Seal
@@ -122,6 +126,25 @@ def test_a_part_that_is_not_the_last_one_is_read_through(run: Bench) -> None:
     ledger.append(msgspec.structs.replace(last, seal=Seal(1, 2)))
     damage_page(part(run, 0), "raw")
     refused(run, "10 answers that were there are missing", "part-00000.parquet: is damaged")
+
+
+def test_a_part_that_was_written_to_since_is_read_through(run: Bench, tmp_path: Path) -> None:
+    """Once: a copy without its times is what it was, and known as such from then on."""
+    for path in sorted((run.out / "data").iterdir()):
+        os.utime(path)
+    assert run.run().totals.ok == 25
+    ledger = (run.out / "ledger.jsonl").read_bytes()
+    assert run.run().totals.ok == 25
+    assert (run.out / "ledger.jsonl").read_bytes() == ledger
+    damage_page(part(run, 1), "raw")
+    assert call("status", str(run.out))[0] == 0  # nobody has looked
+    os.utime(part(run, 1))
+    code, said = call("status", str(run.out))
+    assert (code, "part-00001.parquet: is damaged, 10 of its 10 rows can't be read" in said) == (1, True)
+    refused(run, "10 answers that were there are missing: ", "part-00001.parquet: is damaged")
+    asked = run.standin.asked()
+    assert run.run(update=True).totals.ok == 25
+    assert run.standin.asked() == asked + 10
 
 
 def test_a_part_of_another_run_of_the_same_name_is_not_taken_for_ours(run: Bench, tmp_path: Path) -> None:
@@ -325,6 +348,28 @@ def test_readers_name_what_they_cannot_read_and_give_the_rest(run: Bench) -> Non
     code, said = call("report", out)
     assert (code, "part-00001.parquet: holds the rows of shard 0" in said) == (1, True)
     assert (run.out / "report.html").exists()
+
+
+@pytest.mark.parametrize("where", ["view", "export"])
+def test_a_reader_does_not_miss_what_is_let_go_meanwhile(
+    where: str, run: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module(f"batchmix.store.{where}")
+    listed = module.list_parts
+
+    def let_go(data: Path) -> Any:
+        found = listed(data)
+        drop_stale(Layout(run.out), [2])
+        return found
+
+    monkeypatch.setattr(module, "list_parts", let_go)
+    lost: list[str] = []
+    if where == "view":
+        view = reading.look(run.out)
+        assert (view.totals.ok, view.damage) == (20, [])
+    else:
+        assert reading.export(run.out, run.root / "all.jsonl", lost=lost) == (20, [])
+    assert lost == []
 
 
 @pytest.mark.parametrize("damage", ["missing", *DAMAGES])

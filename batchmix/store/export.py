@@ -63,7 +63,8 @@ class Export:
                     self.rows += batch.num_rows
                     yield batch
             except FileNotFoundError:
-                self.lost.append(f"{part_path(self._layout.data, index)}: is missing")
+                if index in self._layout.ledger.sealed():  # not let go meanwhile
+                    self.lost.append(f"{part_path(self._layout.data, index)}: is missing")
             except PartDamaged as error:
                 self.lost.append(error.words)
 

@@ -15,7 +15,7 @@ from batchmix.errors import PartDamaged
 from batchmix.store.events import Begun
 from batchmix.store.journal import Damage, Line, open_journal, read_lines, read_own_lines
 from batchmix.store.ledger import Known, Left, Sealed, sealed
-from batchmix.store.parts import list_parts, part_path, read_part, whole_groups
+from batchmix.store.parts import list_parts, part_path, read_part, read_through
 from batchmix.store.rundir import Layout
 from batchmix.store.schema import PartFooter, Seal
 
@@ -34,8 +34,8 @@ class Origin(msgspec.Struct, frozen=True):
 class Held:
     """The parts and journals of a run folder that somebody holds.
 
-    With `whole` each part is read through, else only one that an earlier start has found torn, or that is not the
-    one that was sealed last.
+    With `whole` each part is read through, else only one that an earlier start has found torn, that is not the one
+    that was sealed last, or that was written to since.
     """
 
     def __init__(self, layout: Layout, *, whole: bool = False) -> None:
@@ -73,8 +73,8 @@ class Held:
                 damage.append(f"{path}: holds the rows of shard {footer.shard}")
             known = self.of(index)
             other = known.sealed is not None and known.sealed.seal != seal
-            for _ in whole_groups(path, None, damage) if whole or known.torn or other else ():
-                pass
+            if whole or known.torn or other:
+                read_through(path, damage)
         except PartDamaged as error:
             damage.append(error.words)
         if damage:
@@ -119,7 +119,7 @@ class Held:
             found.append(self.torn[index])
         elif known.sealed and index not in self.parts:
             found.append(f"{part}: is missing")
-        elif known.sealed and self._seals[index] != known.sealed.seal:
+        elif known.sealed and self._seals[index].proof != known.sealed.seal.proof:
             found.append(f"{part}: is not the one that was finished last")
         if self.journals_are_short(index):
             found.append(f"{self.layout.journal_path(index, 0)}: is missing, or has lost its end")
@@ -141,10 +141,12 @@ class Held:
     def news(self) -> Iterator[Sealed | Left]:
         """Yield the lines of parts that the ledger does not know, or knows another in the place of."""
         for index, footer in self.parts.items():
-            line = sealed(footer, self._seals[index])
-            if self.of(index).sealed != line:
-                yield line
+            known, seal = self.of(index).sealed, self._seals[index]
+            if known is None or known.seal.proof != seal.proof:
+                yield sealed(footer, seal)
                 yield from [Left(index)] * (index in self.journals)
+            elif known.seal != seal and not self.of(index).open:  # it was read through, and is as it was
+                yield sealed(footer, seal)
 
 
 def _shard_rows(footer: PartFooter) -> int:

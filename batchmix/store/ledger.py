@@ -75,6 +75,11 @@ class Known(msgspec.Struct):
     torn: bool = False
 
     @property
+    def has_part(self) -> bool:
+        """Whether its part was made, and is to be there."""
+        return self.sealed is not None and not self.torn
+
+    @property
     def exact(self) -> bool:
         """Whether `answers` is how many there were, and no more."""
         return self.counted and (self.open or self.sealed is not None)
@@ -121,7 +126,7 @@ class Ledger:
 
     def sealed(self) -> set[int]:
         """Return the shards that have parts."""
-        return {index for index, known in self.known().items() if known.sealed and not known.torn}
+        return {index for index, known in self.known().items() if known.has_part}
 
     def _read(self) -> bytes:
         try:

@@ -68,12 +68,12 @@ def read_part(path: Path) -> tuple[PartFooter, Seal]:
         return _read_footer(path, file)
 
 
-def check_place(path: Path, shard: int) -> PartFooter:
-    """Return what a part says of itself. Raises `PartDamaged` also where it is the part of another shard."""
-    footer, _ = read_part(path)
+def check_place(path: Path, shard: int) -> tuple[PartFooter, Seal]:
+    """Return what `read_part` does. Raises `PartDamaged` also where it is the part of another shard."""
+    footer, seal = read_part(path)
     if footer.shard != shard:
         raise PartDamaged(f"{path}: holds the rows of shard {footer.shard}")
-    return footer
+    return footer, seal
 
 
 @contextlib.contextmanager
@@ -110,6 +110,12 @@ def whole_groups(path: Path, columns: list[str] | None, damage: list[str]) -> It
                 yield found
 
 
+def read_through(path: Path, damage: list[str]) -> None:
+    """Read all of a part; tell what of it can't be read. Raises `PartDamaged` where that is nothing."""
+    for _ in whole_groups(path, None, damage):
+        pass
+
+
 @contextlib.contextmanager
 def _source(path: Path) -> Iterator[pa.NativeFile]:
     try:
@@ -126,7 +132,7 @@ def _read_footer(path: Path, file: pa.NativeFile) -> tuple[PartFooter, Seal]:
     try:
         tail, size = _tail(file), file.size()
         found = _CHECKSUM.search(tail)
-        seal = Seal(zlib.crc32(_unsigned(tail, found)), size)
+        seal = Seal(zlib.crc32(_unsigned(tail, found)), size, path.stat().st_mtime_ns)
         if found and int(found[1], 16) != seal.crc:
             raise _damaged(path, "the checksum of its footer does not hold")
         footer = read_footer(pq.read_metadata(file).metadata)
@@ -164,9 +170,9 @@ def _sign(path: Path) -> Seal:
     fd = open_plain(path, os.O_WRONLY)
     try:
         os.pwrite(fd, b"%08x" % crc, size - len(tail) + found.start(1))
+        return Seal(crc, size, os.fstat(fd).st_mtime_ns)
     finally:
         os.close(fd)
-    return Seal(crc, size)
 
 
 def _damaged(path: Path, why: str) -> PartDamaged:

@@ -90,6 +90,13 @@ class Seal(msgspec.Struct, frozen=True):
     """Of the footer."""
     size: int
     """In bytes."""
+    written_ns: int = 0
+    """When the file was last written to; another time alone is no proof of another part."""
+
+    @property
+    def proof(self) -> tuple[int, int]:
+        """What no other part has."""
+        return self.crc, self.size
 
 
 def part_schema(carried: pa.Schema, job_name: str) -> pa.Schema:

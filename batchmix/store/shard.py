@@ -123,7 +123,7 @@ class Shard:
 
     def _read_part(self, part: Path) -> None:
         try:
-            self.before = check_place(part, self.index).totals
+            self.before = check_place(part, self.index)[0].totals
             self.part = part
             self.entries = _read_entries(part, self.part_damage)
         except FileNotFoundError:

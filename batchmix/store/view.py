@@ -15,8 +15,8 @@ import msgspec
 from batchmix import __version__
 from batchmix.errors import PartDamaged, RunError
 from batchmix.records import Key
-from batchmix.store.ledger import Left
-from batchmix.store.parts import check_place, list_parts, open_part, part_path
+from batchmix.store.ledger import Known, Left
+from batchmix.store.parts import check_place, list_parts, open_part, part_path, read_through
 from batchmix.store.results import SLICE_ROWS, Price, Results, add_rows, ended_since, named
 from batchmix.store.rundir import Layout, RunFile, holder
 from batchmix.store.shard import Judge, Shard
@@ -151,9 +151,10 @@ def read_view(root: Path, judge: Judge, price: Price, *, idle: bool = False) -> 
     if run is None:
         raise RunError(f"{root}: is no run folder, it has no run.json")
     view = View(layout, run, None if idle else holder(layout), Totals(), [], [], [], [], [])
-    sealed = layout.ledger.sealed()  # before what it knows of
+    known = layout.ledger.known()  # before what it knows of
     journals, parts = layout.journals(), list_parts(layout.data)
-    for index in sorted(journals.keys() | parts.keys()):
+    sealed = {index for index, shard in known.items() if shard.has_part}
+    for index in sorted(sealed | journals.keys() | parts.keys()):
         part = part_path(layout.data, index)
         if index in journals:
             with contextlib.closing(Shard(index, journals[index], part, judge)) as shard:
@@ -161,17 +162,23 @@ def read_view(root: Path, judge: Judge, price: Price, *, idle: bool = False) -> 
                     _add_open(view, shard, Results(shard, judge, price, raw=False))
                     continue
         try:
-            _add_part(view, index, part)
+            _add_part(view, index, part, known.get(index, Known()))
         except PartDamaged as error:
             view.lose(error.words)
-    for index in sorted(sealed - journals.keys() - parts.keys()):
-        view.lose(f"{part_path(layout.data, index)}: is missing")
+        except FileNotFoundError:
+            if index in layout.ledger.sealed():  # not let go meanwhile
+                view.lose(f"{part}: is missing")
     return view
 
 
-def _add_part(view: View, index: int, part: Path) -> None:
-    """Add a shard that is sealed. Raises `PartDamaged`."""
-    footer = check_place(part, index)
+def _add_part(view: View, index: int, part: Path, known: Known) -> None:
+    """Add a shard that is sealed; its part is read through if it was written to since. Raises `PartDamaged`."""
+    footer, seal = check_place(part, index)
+    if known.sealed and known.sealed.seal != seal:
+        damage: list[str] = []
+        read_through(part, damage)
+        for words in damage:
+            view.lose(words)
     view.totals.add(footer.totals)
     view.recent += _recent(footer.totals)
     view.maybe_billed.extend(_billed_keys(part) if footer.totals.maybe_billed else ())
