@@ -6,6 +6,7 @@ The only room that prints. Commands are loaded when they are called, so that `ba
 from __future__ import annotations
 
 import importlib
+import re
 import signal
 import sys
 import traceback
@@ -29,6 +30,7 @@ _COMMANDS = {
     "report": "Write a run's report, one HTML page.",
     "rehearse": "Start a stand-in provider on this machine.",
 }
+_LIKE_A_KEY = re.compile(r"\bsk-[\w-]{8,}")
 
 
 class _Commands(click.Group):
@@ -94,7 +96,7 @@ def _main() -> int:
         return 2
     except click.ClickException as error:
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "batchmix"
-        complain(f"{error.format_message()}\nTry {where} --help.")
+        complain(f"{_shown(error.format_message())}\nTry {where} --help.")
         return 2
     except signals.SignalExit as error:
         complain(str(error.named()))
@@ -113,6 +115,13 @@ def _main() -> int:
         complain(f"this is a fault of batchmix; what was answered is kept\n{shield(traceback.format_exc())}")
         return 3
     return code if isinstance(code, int) else 0
+
+
+def _shown(said: str) -> str:
+    """Return what click says of a call without what may be a key in it: people paste one into the wrong place."""
+    from batchmix.job import MASK, masked_url
+
+    return _LIKE_A_KEY.sub(MASK, masked_url(said))
 
 
 def _meant(name: str) -> str:
@@ -137,4 +146,4 @@ def _unknown_option(error: click.NoSuchOption) -> str:
             if command and any(error.option_name in option.opts for option in command.params):
                 return f"{error.option_name} stands after the command: batchmix {name} … {error.option_name} …"
     where = ctx.command_path if ctx else "batchmix"
-    return f"{error.format_message()}\nTry {where} --help."
+    return f"{_shown(error.format_message())}\nTry {where} --help."

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.calling import called, refused
+from tests.calling import MARKER, called, refused
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,22 @@ def test_a_wrong_call_is_told_with_the_right_one(
         (tmp_path / name).write_text('{"prompt": "x"}\n' if name.endswith("l") and "rows" in name else "")
     refused(called(monkeypatch, *call.split()), *words)
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "runs") == there
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "{}", "status x {}", "run rows.jsonl --rpm {}", "run rows.jsonl --rpm={}", "run rows.jsonl --limit={}",
+        "run rows.jsonl https://user:{}@host/v1", "run rows.jsonl --progress {}", "run rows.jsonl --api-key={}",
+        "plan rows.jsonl 'https://host/v1?key={}'", "models x {} --json", "schedule t.toml --every={}",
+    ],
+)  # fmt: skip
+def test_a_key_in_the_wrong_place_is_not_said_again(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "x"}\n')
+    done = called(monkeypatch, *call.format(MARKER).split())
+    refused(done)
+    assert MARKER[:9] not in done.stdout + done.stderr
 
 
 def test_without_a_word_it_shows_its_help(monkeypatch: pytest.MonkeyPatch) -> None:
