@@ -21,6 +21,7 @@ from batchmix.load.csv_lines import decoder_of
 from batchmix.load.files import stamp
 from batchmix.load.jsonl import BadLineError, digest_text, read_lines, segments_digest, stripped
 from batchmix.load.opening import Opening
+from batchmix.load.own_params import warn_unsent
 from batchmix.load.parquet import Cursor, ParquetInput
 from batchmix.load.parquet_scan import columns_read
 from batchmix.load.plain import piped
@@ -55,6 +56,7 @@ class Dataset:
         self._decode = decoder_of(scan.format)
         self._asking = asking_for(job, scan.mode, scan.kinds)
         check_reads(job, scan, self._asking.reads)
+        warn_unsent(job, scan.kinds, scan.mode, self._asking.own)
         self._carried = carried_columns(job, scan, self._parquet, reserved)
         self._parked: dict[tuple[str, str], Cursor] = {}
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from batchmix.job import Job
 from batchmix.load.arrow_rows import asked_value
-from batchmix.load.words import kind_of
+from batchmix.load.words import column_list, kind_of
 
 _TEXT, _LIST, _OBJECT, _NUMBER, _WHOLE, _SWITCH = (
     "text",
@@ -50,16 +52,47 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
 What only labels a request is not among them: a dataset's `user` or `metadata` is seldom meant for a provider.
 """
 LABELS: Mapping[str, tuple[str, ...]] = {
+    "chat_template_kwargs": (_OBJECT,),
+    "enable_thinking": (_SWITCH,),
     "metadata": (_OBJECT,),
+    "min_p": (_NUMBER,),
     "prompt_cache_key": (_TEXT,),
     "prompt_cache_retention": (_TEXT,),
+    "reasoning": (_OBJECT,),
+    "repetition_penalty": (_NUMBER,),
     "safety_identifier": (_TEXT,),
     "store": (_SWITCH,),
+    "thinking": (_OBJECT,),
+    "thinking_budget": (_WHOLE,),
+    "top_k": (_WHOLE,),
     "user": (_TEXT,),
 }
-"""The others, which are sent where rows are whole requests that name their models."""
+"""The others, and those of other providers, which are sent where rows are whole requests that name their models."""
+_MEANT = frozenset({
+    "chat_template_kwargs", "enable_thinking", "extra_body", "min_p", "repetition_penalty", "stop_sequences", "system",
+    "thinking_budget", "top_k",
+})  # fmt: skip
+_MEANT_BESIDE_PROMPT = _MEANT | {
+    "max_completion_tokens", "max_tokens", "response_format", "temperature", "tools", "top_p",
+}  # fmt: skip
+"""Columns that are seldom only a dataset's own."""
+_logger = logging.getLogger(__name__)
 _KINDS = {**PARAMETERS, **LABELS}
 _CAPS = ("max_tokens", "max_completion_tokens")
+
+
+def warn_unsent(job: Job, columns: Collection[str], mode: str, own: Collection[str]) -> None:
+    """Warn of columns that rows which bring their messages or prompt seem to bring to be sent, and that are not."""
+    if mode not in ("plain", "bodies") or job.input.params is not None:
+        return
+    meant = _MEANT if "messages" in columns else _MEANT_BESIDE_PROMPT
+    left = sorted(meant.intersection(columns).difference(own, {"system"} if job.input.system is not None else ()))
+    if left:
+        _logger.warning(
+            "only carried and not sent with the rows: %s; what is to be sent stands in the messages, under [params], or"
+            " in an object in the column that input.params names",
+            column_list(left),
+        )
 
 
 def own_problem(row: Mapping[str, Any], names: frozenset[str]) -> str | None:

@@ -11,6 +11,10 @@ _ANTHROPIC = (
     '{"custom_id": r["custom_id"], "messages": [{"role": "system", "content": s} for s in [r["params"].get("system")]'
     ' if s] + r["params"]["messages"], "max_tokens": r["params"].get("max_tokens")}'
 )
+_ANTHROPIC_BODY = (
+    '{**{k: v for k, v in r.items() if k != "system"}, "messages": [{"role": "system", "content": s} for s in'
+    ' [r["system"]] if s] + r["messages"]}'
+)
 _GEMINI = (
     '{"custom_id": r.get("key"), "messages": [{"role": "assistant" if c.get("role") == "model" else "user", "content":'
     ' "".join(p.get("text", "") for p in c["parts"])} for c in r["request"]["contents"]]}'
@@ -25,6 +29,8 @@ _RESPONSES = '{"custom_id": str(n), "method": "POST", "url": "/v1/responses", "b
 
 def shape(row: Mapping[str, Any]) -> str | None:
     """Return what a row without messages or prompt is, and how to go on."""
+    if row.keys() >= {"model", "messages", "system", "max_tokens"} and isinstance(row["messages"], list):
+        return "a request of Anthropic's; make it OpenAI's: " + _command(_ANTHROPIC_BODY)
     if row.keys() & {"messages", "prompt", "body"}:
         return _prompt_shape(row.get("prompt")) if row.get("messages") is None else None
     if isinstance(row.get("params"), dict) and "messages" in row["params"]:

@@ -176,6 +176,9 @@ def test_what_no_command_here_can_read_is_told_too(case: str, tmp_path: Path) ->
 SHAPES = {
     "Anthropic": ({"custom_id": "a", "params": {"system": "s", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}},
                   "a line of an Anthropic batch"),
+    "Anthropic's body": ({"model": "c", "system": "s", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]},
+                         "a request of Anthropic's"),
+    "Gemini's body": ({"contents": [{"role": "user", "parts": [{"text": "x"}]}]}, "a request of Gemini's"),
     "Gemini": ({"key": "a", "request": {"contents": [{"role": "user", "parts": [{"text": "x"}]}]}}, "a Gemini batch"),
     "Bedrock": ({"recordId": "a", "modelInput": {"messages": [{"role": "user", "content": "x"}]}}, "a Bedrock batch"),
     "ShareGPT": ({"conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": "y"}, {"from": "human", "value": "x"}]},

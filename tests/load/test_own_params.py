@@ -118,6 +118,31 @@ def test_request_bodies_are_sent_as_they_stand(rows_file: Any, spool: Path) -> N
         open_rows(make_job(rows_file([{"messages": HI}], "none.jsonl"), model=None), spool)
 
 
+def test_parameters_of_other_providers_are_a_part_of_a_body(rows_file: Any, spool: Path) -> None:
+    more = {"top_k": 5, "thinking": {"type": "enabled"}, "chat_template_kwargs": {"enable_thinking": False}}
+    job = make_job(rows_file([{"model": "a", "messages": HI, **more}]), model=None)
+    (request,) = all_requests(open_rows(job, spool), job, Model("a", "a", {}, Limits()))
+    assert json.loads(request.body) == {"model": "a", "messages": HI, **more}
+
+
+@pytest.mark.parametrize(
+    ("row", "asked", "warned"),
+    [
+        ({"messages": HI, "system": "Be brief", "top_k": 5, "n": 1}, {}, "'system', 'top_k'"),
+        ({"prompt": "hi", "system": "Be brief", "temperature": 0.5}, {}, "'system', 'temperature'"),
+        ({"prompt": "hi", "system": "Be brief"}, {"system": "{{ system }}"}, ""),
+        ({"messages": HI, "top_k": 5}, {"params": ""}, ""),
+        ({"prompt": "hi", "n": 1, "stop": "here", "seed": 5, "reasoning": "long"}, {}, ""),
+        ({"text": "hi", "system": "Be brief"}, {"prompt": "{{ text }}"}, ""),
+    ],
+)
+def test_what_seems_to_be_meant_for_the_model_and_is_not_sent_is_warned_of(
+    row: Any, asked: Any, warned: str, rows_file: Any, spool: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_rows(make_job(rows_file([row]), **asked), spool)
+    assert (f"not sent with the rows: {warned};" in caplog.text) if warned else not caplog.text
+
+
 @pytest.mark.usefixtures("settled")
 def test_a_scan_that_did_not_look_at_parameters_is_not_trusted(rows_file: Any, spool: Path) -> None:
     """As one of before, or of a job that left them out."""
