@@ -234,7 +234,7 @@ class Connections:
             except TimeoutError as error:
                 raise aiohttp.ConnectionTimeoutError from error
             except aiohttp.ClientConnectorError as error:
-                if error.os_error.errno not in OUT_OF_THEM:
+                if error.errno not in OUT_OF_THEM:
                     raise
             await asyncio.sleep(_DESCRIPTOR_S)
             if line := self._kept():
