@@ -11,6 +11,7 @@ elsewhere.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import math
 import os
@@ -28,6 +29,8 @@ import msgspec
 _LENGTH = struct.Struct("<I")
 _MOST_EXPLAINED = 4_000
 """Characters of an explanation that are kept."""
+_PR_SET_PDEATHSIG = 1
+"""Linux's prctl(2): the signal that a process gets when its parent has ended."""
 
 
 def _send(to: int, value: Any) -> None:
@@ -66,7 +69,17 @@ def _guard(worker: int, life: int, answers: int, ended: int) -> None:
             code = os.waitstatus_to_exitcode(status)
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
             _send(answers, ["ended", how])
+    if not done:
+        os.kill(worker, signal.SIGKILL)  # it may have left the group
     os.killpg(0, signal.SIGKILL)
+
+
+def _end_with(guard: int) -> None:
+    """Be killed when the guard is, whatever group or session the function has gone to by then."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != guard:
+            os._exit(0)
 
 
 def _spare_others() -> None:
@@ -117,9 +130,13 @@ def _work(asks: int, answers: int) -> None:
         _send(answers, ["failed", _words(error)])
         return
     _send(answers, ["ready"])
+    us = os.getpid()
     while (calls := _receive(asks)) is not None:
         for call in calls:
-            _send(answers, _scored(function, call))
+            found = _scored(function, call)
+            if os.getpid() != us:
+                return  # a fork that the function made and left; its answer would be taken for the next one's
+            _send(answers, found)
 
 
 def main() -> None:
@@ -129,10 +146,12 @@ def main() -> None:
     os.set_blocking(tell, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(tell)
+    guard = os.getpid()
     worker = os.fork()
     if worker:
         os.close(asks)
         _guard(worker, life, answers, ended)
+    _end_with(guard)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for other in (life, ended, tell):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 import time
@@ -143,6 +144,17 @@ def forks(response, target, row):
         time.sleep(600)
     return 1
 
+def doubles(response, target, row):
+    child = os.fork()
+    if child and response == "a":
+        os.waitpid(child, 0)
+    return len(response)
+
+def leaves_its_group(response, target, row):
+    os.setsid()
+    os.write(os.open(target, os.O_WRONLY), b"x")
+    hangs(response, target, row)
+
 def floods(response, target, row):
     print("\\x1b]0;title\\x07" + response * 100_000)
     sys.stdout.flush()
@@ -229,6 +241,24 @@ def test_whatever_a_function_does_costs_it_that_answer(name: str, words: str, fo
 def test_the_answers_around_one_that_ends_the_process_have_their_scores(folder: Path) -> None:
     found = own("once", folder, 1.0).scores([(text, None, {}) for text in ["a", "exit", "ab", "hang", "fork", "abc"]])
     assert [one.score for one in found] == [1, None, 2, None, 1, 3]
+
+
+def test_a_fork_that_returns_too_gives_no_other_answer_its_score(folder: Path) -> None:
+    found = own("doubles", folder).scores([(text, None, {}) for text in ["a", "ab", "abc", "abcd"]])
+    assert [one.score for one in found] == [1, 2, 3, 4]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_a_function_that_leaves_its_group_is_ended_all_the_same(folder: Path) -> None:
+    fifo = folder / "held"
+    os.mkfifo(fifo)
+    held = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    score = own("leaves_its_group", folder, 0.5)
+    assert score("x", str(fifo), {}).score is None
+    assert os.read(held, 2) == b"x"
+    assert select.select([held], [], [], 10)[0], "it is there, and holds what it opened"
+    assert os.read(held, 2) == b""
+    os.close(held)
 
 
 def test_what_it_prints_reaches_no_terminal_and_no_answer(
