@@ -190,7 +190,7 @@ class Resume:
             )
         if limit is None or limit >= known.rows or not same:
             return "the job or its input has changed since"
-        return f"--limit {limit} is another than before: this run is about {known.rows:,} rows (--limit {known.rows})"
+        return f"--limit {limit} is another than before: this run is about {known.rows:,} rows"
 
     def _shard(self, index: int) -> Shard:
         part = part_path(self._layout.data, index)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,8 @@ from batchmix.job.places import KeyPath
 from batchmix.job.shapes import kind_of, name_of
 
 _TEXTS = (str, str | None)
+_LOOSE = re.compile(r"[+-]?(?:\.\d+|\d+\.)|true|false", re.IGNORECASE)
+"""A number or a truth that TOML would have written otherwise."""
 _FORM = "--set takes KEY=VALUE with a dotted key, such as --set limits.concurrency=64"
 
 
@@ -19,7 +22,7 @@ def parse_setting(text: str) -> dict[str, Any]:
     """Return `limits.concurrency=64` as `{"limits": {"concurrency": 64}}`. Raises `JobError`.
 
     A setting that is a text takes the value as it stands; all others take a TOML value, or an object or a list in
-    JSON. What is none of these is a text too.
+    JSON. What is none of these is a text too, but for numbers and truths as people and Python write them: `.5`, `True`.
     """
     key, equals, value = text.partition("=")
     at = _key(key) if equals else ()
@@ -68,6 +71,8 @@ def _value(at: KeyPath, text: str) -> Any:
         return found if isinstance(found, str) else text
     if found is None and text.lstrip()[:1] in {"{", "["}:
         found = _json(at, text)
+    if found is None and _LOOSE.fullmatch(text):
+        found = float(text) if "." in text else text.lower() == "true"
     return text if found is None else found
 
 
@@ -87,5 +92,5 @@ def _json(at: KeyPath, text: str) -> Any:
             return None
         raise JobError(
             f"--set {name_of(at)}: is neither JSON nor TOML: {error}; a text that begins like that stands in"
-            f" quotes: --set {name_of(at)}='\"[…\"'"
+            f" quotes: --set {name_of(at)}='\"{text.lstrip()[:1]}…\"'"
         ) from None

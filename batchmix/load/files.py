@@ -133,6 +133,8 @@ def _found(path: str) -> list[str]:
 def _in_folder(path: str) -> list[str]:
     with os.scandir(path) as entries:
         found = sorted(e.path for e in entries if not e.name.startswith(".") and _format(e.path)[0] and e.is_file())
+    if Path(path, "run.json").is_file():
+        found = [name for name in found if Path(name).name != "ledger.jsonl"]  # a run's account, which holds no rows
     if not found:
         data = Path(path, "data")
         hint = f"; did you mean {shown(str(data))}?" if any(data.glob("*.parquet")) else ""

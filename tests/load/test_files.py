@@ -65,6 +65,8 @@ def test_a_run_folder_as_input_is_led_to_its_data(tmp_path: Path, spool: Path) -
     """The parts lie one level below."""
     (tmp_path / "data").mkdir()
     pq.write_table(pa.table({"prompt": ["x"]}), tmp_path / "data" / "part-00000.parquet")
+    for name in ("run.json", "ledger.jsonl"):
+        (tmp_path / name).write_text("{}\n")
     assert "did you mean" in (message := _refused(tmp_path, spool))
     assert message.endswith("data?")
 
