@@ -217,7 +217,7 @@ class BatchAsking:
             return "asks for a response in the background, which nobody waits for; take background out of its body"
         model = body.get("model")
         if self.own_model and not is_model(model):
-            what = "names no model" if model in (None, "") else "names a model that is no text"
+            what = "names no model" if model in (None, "") else "names a model that is no plain text"
             return f"{what} in its body; mend it, or set model in the job"
         return streaming_problem(path, body)
 

@@ -14,7 +14,6 @@ from batchmix.load.own_params import LABELS, PARAMETERS, own_problem, with_own
 from batchmix.load.streaming import streaming_problem
 from batchmix.load.template import BadRowError, Template, UndefinedError
 from batchmix.load.words import clean, column_list, kind_of, quoted
-from batchmix.texts import is_utf8
 
 SYSTEM_CLASH = (
     "input.system goes before a row's prompt, but the rows bring their own messages; take input.system out of the job,"
@@ -107,9 +106,8 @@ class BodyAsking(PlainAsking):
         """Return what is wrong with the request."""
         model = row.get("model")
         if not is_model(model):
-            return (
-                f"{'names no model' if model in (None, '') else 'names a model that is no text'}; set model in the job"
-            )
+            what = "names no model" if model in (None, "") else "names a model that is no plain text"
+            return f"{what}; set model in the job"
         return super().problem(row)
 
     def asked(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
@@ -143,7 +141,7 @@ def given(row: Mapping[str, Any], name: str) -> Any:
 
 def is_model(value: Any) -> bool:
     """Return whether a value can be the id of a model."""
-    return isinstance(value, str) and bool(value.strip()) and is_utf8(value)
+    return isinstance(value, str) and bool(value.strip()) and value.isprintable()
 
 
 def missing_column(template: Template, row: Mapping[str, Any]) -> str | None:

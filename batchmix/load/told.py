@@ -229,6 +229,8 @@ def _offset_s(zone: str) -> int:
     if zone in ("", "Z", "UTC"):
         return 0
     hours, minutes = int(zone[1:3]), int(zone[3:].lstrip(":") or 0)
+    if hours > 23 or minutes > 59:
+        raise ValueError("there is no such offset")
     return (hours * 3600 + minutes * 60) * (-1 if zone[0] == "-" else 1)
 
 

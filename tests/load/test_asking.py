@@ -139,7 +139,7 @@ def test_the_jobs_models_replace_those_of_batch_lines(rows_file: Any, spool: Pat
         ({"body": "x"}, "body is text; it must be an object"),
         ({}, "body is missing"),
         ({"body": {}}, "names no model in its body"),
-        ({"body": {"model": 5}}, "names a model that is no text"),
+        ({"body": {"model": 5}}, "names a model that is no plain text"),
         ({"body": {"model": "m"}, "method": "GET"}, "method must be POST"),
         ({"body": {"model": "m"}, "url": "/v2/x"}, "url must be an API's path such as /v1/chat/completions"),
         ({"body": {"model": "m"}, "url": "/chat"}, "url must be an API's path"),

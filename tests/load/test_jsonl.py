@@ -138,12 +138,13 @@ def test_a_million_blank_lines_are_no_trouble(tmp_path: Path, spool: Path) -> No
         open_rows(make_job(path), spool)
 
 
-def test_lone_surrogates_cost_a_row_wherever_they_stand(bench: Bench) -> None:
+def test_what_no_file_or_header_takes_costs_a_row_wherever_it_stands(bench: Bench) -> None:
     """JSON can say them, and nothing that is written can: in a name, a model, or in text that should hold JSON."""
     said = r'"messages": [{"role": "user", "content": "hi"}]'
     lines = [
         rf'{{"model": "m", {said}}}',
         rf'{{"model": "\ud800", {said}}}',
+        rf'{{"model": "m\u001b[31m", {said}}}',
         rf'{{"model": "m", "\ud800": 1, {said}}}',
         rf'{{"model": "m", "tools": "\ud800", {said}}}',
         r'{"model": "m", "messages": "[{\"role\": \"user\", \"content\": \"\ud800\"}]"}',
@@ -153,4 +154,4 @@ def test_lone_surrogates_cost_a_row_wherever_they_stand(bench: Bench) -> None:
     bench.settings["input"] = {"path": str(path)}
     del bench.settings["model"]
     totals = bench.run(reject_bad_rows=True).totals
-    assert (totals.rejected, totals.ok) == (4, 1)
+    assert (totals.rejected, totals.ok) == (5, 1)
