@@ -76,7 +76,7 @@ def write_input(dice: random.Random, folder: Path) -> OddInput:
 
 
 def _settings(dice: random.Random, kind: str) -> list[str]:
-    settings = ["--bad-rows", dice.choice(["reject", "fail"])] if dice.random() < 0.8 else []
+    settings = ["--bad-rows", dice.choice(["reject", "reject", "reject", "fail"])] if dice.random() < 0.8 else []
     if kind in {"jsonl", "parquet", *_MARKS}:
         settings += ["--prompt", dice.choice(_PROMPTS)]
     if kind != "bodies" or dice.random() < 0.3:
@@ -87,7 +87,7 @@ def _settings(dice: random.Random, kind: str) -> list[str]:
         told = [f'{{from = "{name}"{kind}}}' for name, kind in zip(names, types, strict=True)]
         settings += ["--set", f"input.columns=[{', '.join(told)}]"]
     for setting, names in (("id", ["id", "n", "a b"]), ("params", ["many", "extra.x", ""]), ("model", ["text", "n"])):
-        if dice.random() < 0.06:
+        if dice.random() < 0.04:
             settings += ["--set", f"input.{setting}='{dice.choice(names)}'"]
     return settings
 
@@ -115,7 +115,7 @@ def _content(dice: random.Random, kind: str) -> bytes:
     if kind == "parquet":
         return _parquet(dice, rows)
     data = _table(dice, rows, _MARKS[kind]) if kind in _MARKS else _lines(dice, rows, kind)
-    return mutated(dice, data) if dice.random() < 0.3 else data
+    return mutated(dice, data) if dice.random() < 0.2 else data
 
 
 def _lines(dice: random.Random, rows: int, kind: str) -> bytes:
@@ -175,7 +175,7 @@ def _parquet(dice: random.Random, rows: int) -> bytes:
     sliced = "view" not in str(table.schema)  # pyarrow can't slice these as it writes
     pq.write_table(table, file, row_group_size=dice.choice([1, 5, 1000]) if sliced else 1000, compression=compression)
     data = file.getvalue()
-    if dice.random() < 0.3:
+    if dice.random() < 0.2:
         at = dice.randrange(len(data))
         data = dice.choice([
             data[:at] + dice.randbytes(dice.randint(1, 4)) + data[at + 1 :], data[:at], mutated(dice, data),

@@ -53,11 +53,7 @@ class PlainAsking:
             return messages_problem(messages) or self._own_problem(row)
         prompt = row.get("prompt")
         if prompt is None and "prompt" not in row and "messages" not in row:
-            example = clean(spelt(next((name for name in row if name not in _IDS), "question")), 100)
-            return (
-                f"has neither messages nor prompt; it has {column_list(row)}. Name columns in a template, such as"
-                f" --prompt '{example}'"
-            )
+            return neither(row)
         if prompt is not None and not isinstance(prompt, str):
             messages = isinstance(prompt, list) and messages_problem(prompt) is None
             return f"prompt is {kind_of(prompt)}; it must be text{'; call a list of messages messages' * messages}"
@@ -117,6 +113,15 @@ class BodyAsking(PlainAsking):
     def model_of(self, row: Mapping[str, Any]) -> str:
         """Return what the row says."""
         return str(row["model"])
+
+
+def neither(columns: Collection[str]) -> str:
+    """Return what is wrong with a row, or a file, that has no column by which it could be asked."""
+    example = clean(spelt(next((name for name in columns if name not in _IDS), "question")), 100)
+    return (
+        f"has neither messages nor prompt; it has {column_list(columns)}. Name columns in a template, such as"
+        f" --prompt '{example}'"
+    )
 
 
 def messages_problem(messages: Any) -> str | None:

@@ -115,8 +115,10 @@ def _table_kind(head: bytes) -> str | None:
 
 def _is_row(head: bytes) -> bool:
     """Return whether one of the first lines is a JSON object, and none before it begins what has more lines."""
-    lines = [] if b"\x00" in head[:64] else _lines(head)
-    return any(_row(line) is not None for line in lines) and not _goes_on(lines[0].decode(errors="replace").strip())
+    lines = _lines(head)
+    if not lines or b"\x00" in lines[0][:64] or _goes_on(lines[0].decode(errors="replace").strip()):
+        return False
+    return any(_row(line) is not None for line in lines)
 
 
 def _goes_on(line: str) -> bool:

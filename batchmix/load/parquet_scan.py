@@ -8,11 +8,11 @@ from batchmix.arrow_values import is_extension, is_list, is_text
 from batchmix.errors import InputError
 from batchmix.load.arrow_rows import row_dicts
 from batchmix.load.asking import Asking
+from batchmix.load.conversations import neither
 from batchmix.load.files import shown
 from batchmix.load.parquet import Cursor, ParquetInput
 from batchmix.load.scan import Findings, Progress, Span
 from batchmix.load.unify import shown_type
-from batchmix.load.words import column_list
 
 _MESSAGES = "must be a list of structs, each with a text as role, or the same as JSON text"
 
@@ -63,15 +63,13 @@ def spans_of(source: ParquetInput, rows: int, shard_rows: int) -> tuple[Span, ..
 
 def _check_types(source: ParquetInput) -> None:
     if "messages" not in source.names and "prompt" not in source.names:
-        raise InputError(
-            f"{shown(source.paths[0])}: has neither a messages nor a prompt column; it has {column_list(source.names)}."
-            ' Name columns in a template, such as prompt = "{{ question }}"'
-        )
+        raise InputError(f"{shown(source.paths[0])}: {neither(source.names)}")
     for name, is_right, should in (("messages", _may_be_messages, _MESSAGES), ("prompt", _may_be_text, "must be text")):
         types = source.types_of(name)
         for path, kind in types.items():
             if not is_right(kind):
-                raise InputError(f"{shown(path)}: the column {name} has the type {shown_type(kind)}; it {should}")
+                hint = "; call a list of messages messages" if name == "prompt" and _may_be_messages(kind) else ""
+                raise InputError(f"{shown(path)}: the column {name} has the type {shown_type(kind)}; it {should}{hint}")
         if name == "messages" and not all(map(pa.types.is_null, types.values())):
             return  # then prompt is for rows whose messages are null, and each row is looked at
 

@@ -157,9 +157,14 @@ def test_batch_lines_in_parquet(table_file: Any, spool: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "asked", "reason"),
     [
+        ({"prompt": [[{"role": "user", "content": "x"}]]}, {}, "it must be text; call a list of messages messages"),
         ({"prompt": [1, 2]}, {}, "rows.parquet: the column prompt has the type int64; it must be text"),
         ({"messages": [1, 2]}, {}, "the column messages has the type int64; it must be a list of structs"),
-        ({"q": ["x"]}, {}, "rows.parquet: has neither a messages nor a prompt column; it has 'q'"),
+        (
+            {"q": ["x"]},
+            {},
+            "rows.parquet: has neither messages nor prompt; it has 'q'. Name columns in a template, such as --prompt '{{ q }}'",
+        ),
         ({"messages": ["x", "[]"]}, {}, r"rows.parquet, row 0: messages is text(.|\n)*row 1: messages is empty"),
         ({"a": ["x"] * 30}, {"prompt": "{{ b }}"}, "row 0: has no column 'b', which the template names; it has"),
         ({"prompt": []}, {}, "there are no rows in it"),
