@@ -94,7 +94,7 @@ class Parser:
         except Exception as error:  # noqa: BLE001 - of many kinds; it is raised again where it matters
             return self._broken(data, error)
         if self._has_head:
-            self._is_all = False
+            self._is_all = self._is_all and not data  # nothing at all comes where reading is taken up again
         elif found[0] and found[0][-1][0].code >= 200:
             self._has_head, self._is_all, self._before = True, not self._before and _is_all(data, found[0]), b""
         else:
