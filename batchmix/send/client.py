@@ -121,7 +121,9 @@ class Client:
             reply = await self._connections.post(self._base_url + request.path, request.body, first_byte_s)
             if request.streamed_choices and reply.status == 200:
                 stream = AnswerStream(request.streamed_choices, self._most_answer_bytes)
-            await (listen(reply.content, stream, self._idle_s) if stream else self._read(reply, pieces))
+                await listen(reply.content, stream, self._idle_s)
+            else:
+                await self._read(reply, pieces)
         except (*_BREAKS, _TooLarge) as error:
             fault = self._fault(error, reply)
         except asyncio.CancelledError as error:
@@ -149,15 +151,15 @@ class Client:
     async def _read(self, reply: Reply, pieces: list[bytes]) -> None:
         """Put the body into `pieces`, as far as it comes; raise `_TooLarge` at the limit."""
         content = reply.content
+        piece = reply.whole()
         size = 0
         while True:
-            piece = await content.readany()
-            pieces.append(piece)
-            size += len(piece)
+            pieces.append(piece if piece is not None else await content.readany())
+            size += len(pieces[-1])
             if size > self._most_answer_bytes:
                 pieces.clear()
                 raise _TooLarge
-            if content.at_eof():
+            if piece is not None or content.at_eof():
                 return
 
     def _exchange(

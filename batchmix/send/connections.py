@@ -20,7 +20,7 @@ import aiohttp
 from aiohttp import hdrs
 from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError, RawResponseMessage
-from aiohttp.streams import StreamReader
+from aiohttp.streams import EmptyStreamReader, StreamReader
 from yarl import URL
 
 from batchmix.send.descriptors import OUT_OF_THEM
@@ -71,6 +71,21 @@ class Reply:
     def is_framed(self) -> bool:
         """Whether it says where its body ends; else that ends with the connection."""
         return hdrs.CONTENT_LENGTH in self.headers or hdrs.TRANSFER_ENCODING in self.headers
+
+    def whole(self) -> bytes | None:
+        """Return the body where all of it has come and none was read; None where it has to be read.
+
+        That is nearly always, and spares the waiting, and the protocol being told to read on at each piece.
+        """
+        content = self.content
+        if isinstance(content, EmptyStreamReader):
+            return b""
+        if not content.is_eof() or content.exception() is not None or self._line.protocol._reading_paused:
+            return None
+        body = b"".join(content._buffer)
+        content._buffer.clear()
+        content._size = 0
+        return body
 
     def finish(self) -> None:
         """Let go of the connection: it is used again if the answer was read to its end and nothing followed it."""
