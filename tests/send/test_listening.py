@@ -63,7 +63,7 @@ async def test_connections_are_kept_from_one_stream_to_the_next(wire: Wire) -> N
     [
         (Closing(streaming(*said("Par"), end=False)), {}, "cut_off"),
         (Closing(streaming(*said("Par"), end=False), reset=True), {}, "cut_off"),
-        (streaming(*said("Par"), DONE), {}, "cut_off"),
+        (streaming(*said("Par"), DONE), {}, "unfinished"),
         (streaming(*said("Par")), {}, "cut_off"),
         (streaming(*said("Par"), end=False), {"idle_s": 0.05}, "timeout"),
         (streaming(*said("Par"), end=False), {"total_s": 0.05}, "timeout"),
