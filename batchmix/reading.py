@@ -6,6 +6,7 @@ import difflib
 import io
 import itertools
 import logging
+import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from batchmix.errors import InputError, RunError, Stopped, UsageError
 from batchmix.job import Job
 from batchmix.load import Cut, Dataset, open_dataset
 from batchmix.records import Request
+from batchmix.redact import known_secrets
 from batchmix.resume import known_scan, lane_models
-from batchmix.send.classify import judge
+from batchmix.send.classify import judging
 from batchmix.send.prices import Prices
 from batchmix.store.batch_files import errors_path, write_batch_files
 from batchmix.store.export import Carried, Export
@@ -26,6 +28,7 @@ from batchmix.store.held import Held
 from batchmix.store.parts import list_parts
 from batchmix.store.rundir import Layout, RunFile, run_folders
 from batchmix.store.schema import RESULT_COLUMNS, part_schema
+from batchmix.store.shard import Judge
 from batchmix.store.view import View, read_view
 
 _logger = logging.getLogger(__name__)
@@ -36,7 +39,7 @@ _SHOWN = 5
 def look(folder: Path) -> View:
     """Return what stands in a run folder. Raises `RunError`."""
     run = _run_file(folder)
-    return read_view(folder, judge, prices_of(run))
+    return read_view(folder, _judge(run), prices_of(run))
 
 
 def export(
@@ -52,7 +55,7 @@ def export(
         for path in (file, errors_path(file)):
             if path.exists() and Path(source.path).exists() and path.samefile(source.path):
                 raise UsageError(f"{path}: is the run's input; name another file")
-    exporting = Export(Layout(folder), run, part_schema(run.carried_schema(), run.name), judge, prices_of(run))
+    exporting = Export(Layout(folder), run, part_schema(run.carried_schema(), run.name), _judge(run), prices_of(run))
     warnings: list[str] = []
     mode = _job(run).output.permissions
     carried = _carried_or_empty(run, folder, warnings)
@@ -75,7 +78,7 @@ def results(folder: Path, columns: Collection[str]) -> Iterator[pa.RecordBatch]:
     run = _run_file(folder)
     whole = part_schema(run.carried_schema(), run.name)
     schema = pa.schema([field for field in whole if field.name in columns])
-    exporting = Export(Layout(folder), run, schema, judge, prices_of(run))
+    exporting = Export(Layout(folder), run, schema, _judge(run), prices_of(run))
     yield from exporting.batches(_carried_or_empty(run, folder, []))
 
 
@@ -150,6 +153,11 @@ def _dataset(run: RunFile, job: Job, folder: Path) -> Dataset:
 def prices_of(run: RunFile) -> Prices:
     """Return what a run counts with. Raises `RunError`."""
     return Prices(run.prices, _job(run).models)
+
+
+def _judge(run: RunFile) -> Judge:
+    """Return what judges answers that are not sealed yet, as the run itself would: without the key, where it is set."""
+    return judging(known_secrets(_job(run).provider, os.environ))
 
 
 def _run_file(folder: Path) -> RunFile:

@@ -126,7 +126,7 @@ MAY = {
     "distinct": set(),
     "pricing": {"send", "store", "job", "errors"},
     "schedule": {"schedule", "signals", "store", "records", "errors", "job", "cron", ""},
-    "reading": {"endpoints", "arrow", "load", "send", "store", "resume", "records", "errors", "job"},
+    "reading": {"endpoints", "arrow", "redact", "load", "send", "store", "resume", "records", "errors", "job"},
     "lanes": {"dedupe", "load", "send", "store", "records", "errors", "job"},
     "dedupe": {"send", "store", "records"},
     "resume": {"load", "missing", "store", "records", "errors", "job"},

@@ -17,6 +17,7 @@ from batchmix.errors import BudgetSpent, Stopped
 from batchmix.pricing import spent
 from batchmix.store.shard import Shard
 from batchmix.store.view import View
+from tests.calling import MARKER
 from tests.conftest import Bench
 from tests.gateway import Gateway
 
@@ -132,6 +133,22 @@ def test_a_prompt_too_long_for_its_price_counts_in_the_next_start_too(job: Bench
             job.run()
     assert 0.8 * 0.03 < len(gateway.posts) * 0.0012 <= 0.03
     assert account(job)[1] == pytest.approx(len(gateway.posts) * 0.0012)
+
+
+def test_what_is_put_together_of_parts_in_a_journal_shows_no_key(
+    job: Bench, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was stopped has answers in its journals, and whoever reads those puts their parts together."""
+    monkeypatch.setenv("SOME_KEY", MARKER)
+    job.settings["provider"]["api_key_env"] = "SOME_KEY"
+    job.settings["budget"] = {"max_tokens": 5000}
+    gateway.message = {"content": [{"type": "text", "text": part} for part in ("It is ", MARKER[:8], MARKER[8:])]}
+    with pytest.raises(BudgetSpent):
+        job.run()
+    assert list((job.out / "journal").iterdir())
+    reading.export(job.out, job.root / "answers.jsonl")
+    answers = [json.loads(line) for line in (job.root / "answers.jsonl").read_text().splitlines()]
+    assert {answer["response"] for answer in answers} == {"It is ***"}
 
 
 def test_embeddings_are_priced_by_their_prompt(bench: Bench, gateway: Gateway) -> None:
