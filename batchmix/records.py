@@ -69,6 +69,8 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     reasoning_tokens: int | None = None
     cache_write_tokens: int | None = None
     """Of the prompt's, as `cached_tokens` are."""
+    hour_tokens: int | None = None
+    """Of those that were written to a cache: what stays there for an hour, which costs more."""
 
 
 class Tokens(msgspec.Struct, frozen=True, gc=False):

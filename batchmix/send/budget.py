@@ -80,6 +80,7 @@ class LanePurse:
         self._completion_tokens = 0
         self._prompt_tokens = 0
         self._prompt_estimates = 0
+        self._written = float(_PRIOR)
 
     def admits(self, request: Request, wake: Callable[[], None]) -> bool:
         """Hold what a request will probably cost, if that fits; else `wake` is called when that may have changed."""
@@ -97,7 +98,9 @@ class LanePurse:
         ratio = self._prompt_tokens / self._prompt_estimates if self._prompt_estimates else 1.0
         prompt = request.prompt_tokens * ratio
         completion = min(completion, most)
-        return self._prices.taken_for(self._model, prompt, completion), prompt + completion
+        written = prompt * self._written / (_PRIOR + self._answers)
+        usd = self._prices.taken_for(self._model, prompt, completion) + self._prices.surcharge(self._model, written)
+        return usd, prompt + completion
 
     def settle(self, request: Request, exchange: Exchange | None, outcome: Completion | Failure | None) -> None:
         """Count what came of a request; both are None where that was never heard."""
@@ -119,6 +122,7 @@ class LanePurse:
         self._completion_tokens += tokens.completion
         self._prompt_tokens += tokens.prompt
         self._prompt_estimates += request.prompt_tokens
+        self._written += (answer.usage.cache_write_tokens or 0) / max(1, tokens.prompt)
 
 
 def _sum(one: Amount, other: Amount) -> Amount:

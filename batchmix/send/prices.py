@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from batchmix.job import Model, Price
 from batchmix.records import Completion, Usage
 
+_HOUR = 2 / 1.25
+"""Times what is written to a cache for five minutes (docs.anthropic.com, "Prompt caching": 2 and 1.25 times input)."""
+
 
 class Prices:
     """A run's prices, by the names of its entries and the ids of models.
@@ -47,12 +50,18 @@ class Prices:
         price = self.of(model)
         return (prompt * price.input + completion * price.output) / 1e6 if price else 0.0
 
+    def surcharge(self, model: str, written: float) -> float:
+        """Return what tokens of an entry cost more in USD where they are written to a cache."""
+        price = self.of(model)
+        more = price.cache_write - price.input if price and price.cache_write is not None else 0.0
+        return written * max(0.0, more) / 1e6
+
 
 def cost_usd(price: Price, usage: Usage) -> float | None:
     """Return the cost of some usage; None where the provider did not tell it, or the prompt is too long for the price.
 
     ((prompt - cached - written) · input + cached · cache_read + written · cache_write + completion · output) / 1e6,
-    as AiHubMix counts; reasoning tokens are inside completion tokens.
+    as AiHubMix counts; reasoning tokens are inside completion tokens. What is written for an hour costs more than that.
     """
     if usage.prompt_tokens is None or usage.completion_tokens is None:
         return None
@@ -62,5 +71,8 @@ def cost_usd(price: Price, usage: Usage) -> float | None:
     written = min(usage.cache_write_tokens or 0, usage.prompt_tokens - cached)
     cache_read = price.input if price.cache_read is None else price.cache_read
     cache_write = price.input if price.cache_write is None else price.cache_write
-    prompt = (usage.prompt_tokens - cached - written) * price.input + cached * cache_read + written * cache_write
+    hour = min(usage.hour_tokens or 0, written) * (_HOUR - 1) if price.cache_write is not None else 0.0
+    prompt = (
+        (usage.prompt_tokens - cached - written) * price.input + cached * cache_read + (written + hour) * cache_write
+    )
     return (prompt + usage.completion_tokens * price.output) / 1e6

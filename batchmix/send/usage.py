@@ -26,6 +26,7 @@ _WRITTEN_FOR = (
     "cache_creation_5_m_tokens", "cache_creation_1_h_tokens", "claude_cache_creation_5_m_tokens",
     "claude_cache_creation_1_h_tokens", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens",
 )  # fmt: skip
+_HOUR = frozenset(name for name in _WRITTEN_FOR if "1_h" in name or "1h" in name)
 _BESIDE = ("cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation")
 """Anthropic's names: where there is no `prompt_tokens`, these are not among `input_tokens`."""
 
@@ -55,7 +56,8 @@ def read_usage(found: Any, path: str, *, said_something: bool) -> Usage:
         total = min(max(total or 0, prompt + completion), _INT64 - 1)
     if prompt is not None and written:
         written = min(written, max(0, prompt - (read or 0)))
-    return Usage(prompt, completion, total, read, _reasoning(found), written)
+    hour = min(written, max(_counts(found, _HOUR), default=0)) if written else 0
+    return Usage(prompt, completion, total, read, _reasoning(found), written, hour or None)
 
 
 def count(value: Any) -> int | None:

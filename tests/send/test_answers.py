@@ -139,13 +139,13 @@ USAGES: list[tuple[object, Usage]] = [
     ({"prompt_tokens": 194, "completion_tokens": 2, "total_tokens": 196, "prompt_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 100}}, Usage(194, 2, 196, 0, None, 100)),
     ({"prompt_tokens": 194, "completion_tokens": 2, "total_tokens": 196, "prompt_tokens_details": {"cached_creation_tokens": 100}}, Usage(194, 2, 196, None, None, 100)),
     ({"prompt_tokens": 194, "completion_tokens": 2, "total_tokens": 196, "prompt_tokens_details": {"cached_tokens": 90, "cache_creation_tokens": 100}, "cache_creation_input_tokens": 100, "cache_read_input_tokens": 90}, Usage(194, 2, 196, 90, None, 100)),
-    ({"prompt_tokens": 194, "completion_tokens": 2, "total_tokens": 196, "claude_cache_tokens_details": {"cache_read_input_tokens": 90, "cache_creation_5_m_tokens": 60, "cache_creation_1_h_tokens": 40}}, Usage(194, 2, 196, 90, None, 100)),
+    ({"prompt_tokens": 194, "completion_tokens": 2, "total_tokens": 196, "claude_cache_tokens_details": {"cache_read_input_tokens": 90, "cache_creation_5_m_tokens": 60, "cache_creation_1_h_tokens": 40}}, Usage(194, 2, 196, 90, None, 100, 40)),
     ({"prompt_tokens": 194, "completion_tokens": 2, "total_tokens": 196, "prompt_tokens_details": {"cached_tokens": 90, "cached_creation_tokens": 100}, "claude_cache_creation_5_m_tokens": 100, "claude_cache_creation_1_h_tokens": 0}, Usage(194, 2, 196, 90, None, 100)),
     ({"prompt_tokens": 194, "completion_tokens": 2, "total_tokens": 196, "cached_tokens": 90}, Usage(194, 2, 196, 90)),
-    ({"prompt_tokens": 194, "completion_tokens": 2, "total_tokens": 196, "claude_cache_creation_1_h_tokens": 100}, Usage(194, 2, 196, None, None, 100)),
+    ({"prompt_tokens": 194, "completion_tokens": 2, "total_tokens": 196, "claude_cache_creation_1_h_tokens": 100}, Usage(194, 2, 196, None, None, 100, 100)),
     # ... and beside it.
     ({"input_tokens": 5, "output_tokens": 6, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 2}, Usage(10, 6, 16, 3, None, 2)),
-    ({"input_tokens": 5, "output_tokens": 6, "cache_creation_input_tokens": 7, "cache_creation": {"ephemeral_5m_input_tokens": 4, "ephemeral_1h_input_tokens": 3}}, Usage(12, 6, 18, None, None, 7)),
+    ({"input_tokens": 5, "output_tokens": 6, "cache_creation_input_tokens": 7, "cache_creation": {"ephemeral_5m_input_tokens": 4, "ephemeral_1h_input_tokens": 3}}, Usage(12, 6, 18, None, None, 7, 3)),
     ({"input_tokens": 0, "output_tokens": 6, "cache_read_input_tokens": 300}, Usage(300, 6, 306, 300)),
     ({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11, "prompt_tokens_details": {"cached_tokens": 90}}, Usage(95, 6, 101, 90)),
 ]  # fmt: skip

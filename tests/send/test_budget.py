@@ -43,6 +43,17 @@ class Stops:
         self.reason = self.reason or reason
 
 
+def test_what_may_be_written_to_a_cache_is_held_at_its_price_until_answers_tell() -> None:
+    lane = LanePurse(Purse(Budget(), (0.0, 0.0), Stops()), "m", Prices({"m": Price(1, 0, cache_write=1.25)}, ()))
+    asked = request(0, 1000, 10)
+    assert lane.estimate(asked)[0] == pytest.approx(1000 * 1.25 / 1e6)
+    for row in range(200):
+        told = request(row, 1000, 10)
+        assert lane.admits(told, lambda: None)
+        lane.settle(told, HEARD, Completion(usage=Usage(1000, 1, 1001)))
+    assert lane.estimate(asked)[0] == pytest.approx(1000 / 1e6, rel=0.02)
+
+
 def simulate(budget: Budget, seed: int, most: int | None) -> tuple[Purse, float, float]:
     """Send until the budget stops it, 500 at a time.
 

@@ -56,6 +56,9 @@ def test_what_is_written_to_a_cache_has_its_price(caching: Bench) -> None:
     assert row["cost_usd"] == pytest.approx((300 * 1 + 200 * 0.1 + 500 * 10 + 100 * 2) / 1e6)
     assert view.summary()["cache_write_tokens"] == 1000
     assert cost_usd(Price(1, 2), Usage(1000, 100, 1100, 200, None, 500)) == pytest.approx(1200 / 1e6)
+    an_hour = Usage(1000, 100, 1100, 200, None, 500, 300)
+    assert cost_usd(Price(1, 2), an_hour) == pytest.approx(1200 / 1e6)
+    assert cost_usd(Price(1, 2, cache_write=1.25), an_hour) == pytest.approx((500 + 200 * 1.25 + 300 * 2 + 200) / 1e6)
 
 
 def test_a_run_goes_on_over_parts_of_version_1(caching: Bench) -> None:
