@@ -12,7 +12,7 @@ from batchmix.dedupe import Repeats
 from batchmix.errors import Next
 from batchmix.job import Model
 from batchmix.load import Dataset
-from batchmix.records import Board, Draw, Failure, Progress, Request, Unsendable
+from batchmix.records import STOPPED, Board, Draw, Failure, Request, Unsendable
 from batchmix.send.budget import LanePurse
 from batchmix.send.ends import Rules, provider_stopped
 from batchmix.send.governor import Governor
@@ -67,9 +67,8 @@ class Lane:
         """Lanes that are to pass by the shards that this one has been through."""
         self.behind: asyncio.Queue[int | None] = asyncio.Queue()
         """The shards that this lane is to pass by; None ends them."""
-        self.progress = Progress(model.name)
+        self.progress = course.board.lanes[number]
         self._repeats: Repeats | None = None
-        course.board.lanes.append(self.progress)
 
     async def run(self, most: int) -> None:
         """Ask for all that has no answer, `most` requests if all goes well."""
@@ -86,6 +85,7 @@ class Lane:
         if repeats:
             await repeats.finish()
         self.stopped = pool.stopped
+        self.progress.idle = STOPPED if self.stopped else ""
         if pool.streaming.is_off:
             self._course.unstreamed.add(self.model.name)
         if self.stopped and len(self._course.board.lanes) > 1:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
+from batchmix.errors import BatchmixError
 from batchmix.records import Board, Progress
 from batchmix.store.rundir import Start
 
 LAST_ROWS = "last rows"
 """What limits a lane that has sent all it had to send, but for retries."""
 _LOOKS_PER_S = 4
+_FIRST_S, _EVERY_S = 2.0, 10.0
+"""When what limits it just now is written down, and how often."""
 _MOST_SLOTS = 256
 """A long start is told of in longer slots, so that it takes no more room than this."""
 
 
 def limit(board: Board, lane: Progress) -> str:
     """Return what keeps a lane from being faster, in a word or two; empty: nothing but the answers themselves."""
+    if lane.idle:
+        return lane.idle
     if board.phase == "sealing":
         return "disk"
     if lane.tail is not None:
@@ -62,22 +67,36 @@ class Pace:
 
 
 @contextlib.asynccontextmanager
-async def noted(board: Board, start: Start) -> AsyncIterator[None]:
-    """Note what limits each lane while the block runs, and leave it with the start."""
-    loop, pace = asyncio.get_running_loop(), Pace()
-    began = loop.time()
+async def noted(board: Board, start: Start, keep: Callable[[], None]) -> AsyncIterator[None]:
+    """Note what limits each lane while the block runs, and leave it with the start.
 
-    async def look() -> None:
-        while True:
-            for lane in board.lanes:
-                pace.note(loop.time() - began, lane.model, limit(board, lane))
-            await asyncio.sleep(1 / _LOOKS_PER_S)
-
-    task = asyncio.create_task(look())
+    What it is just now is left there too, and `keep`, which is called in a thread, writes it down for other processes:
+    not at once, not often, and only where it has changed.
+    """
+    over = asyncio.Event()
+    task = asyncio.create_task(_look(board, start, keep, over))
     try:
         yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-        start.limited_by = pace.spans()
+        over.set()
+        await task
+
+
+async def _look(board: Board, start: Start, keep: Callable[[], None], over: asyncio.Event) -> None:
+    loop, pace, lately = asyncio.get_running_loop(), Pace(), Pace()
+    began, next_s = loop.time(), _FIRST_S
+    while not over.is_set():
+        at_s = loop.time() - began
+        for lane in board.lanes:
+            pace.note(at_s, lane.model, limit(board, lane))
+            lately.note(0.0, lane.model, limit(board, lane))
+        if at_s >= next_s:
+            now = {model: spans[-1][1] for model, spans in lately.spans().items()}
+            lately, next_s = Pace(), at_s + _EVERY_S
+            if now != start.limited_now:
+                start.limited_now = now
+                with contextlib.suppress(BatchmixError, OSError):  # it only informs
+                    await asyncio.to_thread(keep)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(over.wait(), 1 / _LOOKS_PER_S)
+    start.limited_by, start.limited_now = pace.spans(), {}

@@ -52,7 +52,7 @@ def run(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
             _logger.warning("%s", warning)
         if options.canary:
             draw_canary(ready.dataset, ready.work, job, options.canary)
-        with recorded(ready.work, layout, ready.prices, canary=bool(options.canary)):
+        with recorded(ready.work, layout, ready.prices, board, canary=bool(options.canary)):
             layout.make_folders()
             ready.dataset.drop_stale_spools()
             drop_stale(layout, ready.work.stale)

@@ -6,6 +6,7 @@ of the job's model entry; samples count from 0.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -217,31 +218,69 @@ class Draw(msgspec.Struct, frozen=True):
     """How many of all these rows ask something different; None: not counted."""
 
 
+STOPPED, NOT_ASKED = "stopped", "not asked"
+IDLE = frozenset({STOPPED, NOT_ASKED})
+
+
 class Progress(msgspec.Struct):
     """How one lane gets on, in this start; written by the lane, read by whoever shows it."""
 
     model: str
+    results: int = 0
+    """How many there will be; 0: nobody knows."""
+    ok: int = 0
+    """Of these, with those of earlier starts, as far as the folder has been looked through."""
+    failed: int = 0
+    rejected: int = 0
     workers: int = 0
     """The most that may be in flight."""
     in_flight: int = 0
     retrying: int = 0
     answers: int = 0
     tokens: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
     completion_tokens: int = 0
-    """Of these."""
-    usd_per_token: tuple[float, float] | None = None
-    """What a token of a prompt and one of an answer cost; None: that is not known."""
+    usd_of: Callable[[Usage], float | None] | None = None
+    """Says what such tokens cost; None: that is not known."""
+    before_usd: float | None = None
+    """What answers of earlier starts cost, as far as the folder has been looked through; None: none has a price."""
     throttled: int = 0
     paused_until: float = 0.0
     """Unix time until which the provider has asked to wait, the last time that it was a long one."""
     limited_by: str = ""
     """What keeps the next request from leaving; empty: nothing."""
+    idle: str = ""
+    """Why nothing more is asked of it: one of `IDLE`; empty: it is asked."""
     tail: int | None = None
     """Of the last rows, how many wait to be asked again; None: it is not yet about the last."""
     retrying_after: str = ""
     """At the tail: what those failed with that wait, such as `503, timeout`."""
     oldest_sent_at: float | None = None
     """At the tail: when the oldest request in flight was sent, on the event loop's clock (monotonic)."""
+
+    @property
+    def ended(self) -> int:
+        """Results of any status."""
+        return self.ok + self.failed + self.rejected
+
+    @property
+    def cost_usd(self) -> float | None:
+        """About what the answers have cost so far, by the sums of their tokens; None where there is no price."""
+        if self.usd_of is None:
+            return self.before_usd
+        used = Usage(
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            cached_tokens=self.cached_tokens,
+            cache_write_tokens=self.cache_write_tokens,
+        )
+        return (self.before_usd or 0.0) + (self.usd_of(used) or 0.0)
+
+    def paid_before(self, usd: float) -> None:
+        """Add what answers of earlier starts cost."""
+        self.before_usd = (self.before_usd or 0.0) + usd
 
 
 class Board(msgspec.Struct):
@@ -252,23 +291,34 @@ class Board(msgspec.Struct):
     """Input rows seen by the scan so far."""
     results: int = 0
     """How many there will be."""
-    ok: int = 0
-    failed: int = 0
-    rejected: int = 0
     failures: dict[str, int] = {}
     """By kind, in this start."""
     lanes: list[Progress] = []
-    spent_usd: float = 0.0
-    """What the parts cost that were finished before."""
+    """One for each model, in the job's order."""
     warnings: list[str] = []
 
     @property
+    def ok(self) -> int:
+        """Answers, those of earlier starts too as far as the folder has been looked through."""
+        return sum(lane.ok for lane in self.lanes)
+
+    @property
+    def rejected(self) -> int:
+        """Results that can't be asked, or that the provider rejected."""
+        return sum(lane.rejected for lane in self.lanes)
+
+    @property
+    def failed(self) -> int:
+        """Results that failed in this start."""
+        return sum(lane.failed for lane in self.lanes)
+
+    @property
+    def ended(self) -> int:
+        """Results of any status."""
+        return sum(lane.ended for lane in self.lanes)
+
+    @property
     def cost_usd(self) -> float | None:
-        """About what the answers have cost so far, by their tokens; None where there is no price."""
-        priced = [(lane, lane.usd_per_token) for lane in self.lanes if lane.usd_per_token]
-        if not priced:
-            return None
-        return self.spent_usd + sum(
-            (lane.tokens - lane.completion_tokens) * prompt + lane.completion_tokens * completion
-            for lane, (prompt, completion) in priced
-        )
+        """About what the answers have cost so far; None where there is no price."""
+        known = [usd for lane in self.lanes if (usd := lane.cost_usd) is not None]
+        return sum(known) if known else None

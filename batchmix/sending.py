@@ -20,7 +20,7 @@ from batchmix.lanes import Course, Lane, run_lanes
 from batchmix.pace import noted
 from batchmix.preparing import Options, Ready, rehearsal_behaviour
 from batchmix.pricing import spent
-from batchmix.records import JUDGING, Board
+from batchmix.records import JUDGING, NOT_ASKED, Board, Progress
 from batchmix.redact import Secrets
 from batchmix.send.budget import LanePurse, Purse
 from batchmix.send.classify import judge, judging
@@ -79,11 +79,11 @@ class _Sending:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
         board, work = self._board, self._work
         halt = Halt(self._job.timeouts.drain_s)
-        self._count_what_is_there()
+        self._board.lanes = self._what_is_there()
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(interrupts(halt, board))
             stack.enter_context(deadline(self._job.timeouts, self._call.began, halt, board))
-            await stack.enter_async_context(noted(board, work.run.starts[-1]))
+            await stack.enter_async_context(noted(board, work.run.starts[-1], self._keep))
             concurrency = sum(model.limits.concurrency for model in work.models)
             most = board.results - board.ok - board.rejected
             client = await self._client(stack, min(concurrency, max(1, most)))
@@ -101,17 +101,30 @@ class _Sending:
         if halt.reason:
             raise halt.reason
 
-    def _count_what_is_there(self) -> None:
-        board, work = self._board, self._work
+    def _what_is_there(self) -> list[Progress]:
+        """Return how each lane stands before it begins, and say on the board how many results there will be."""
+        work, samples = self._work, self._job.samples
+        of_each = work.run.rows * samples if self._job.models else 0  # else the rows name their models
+        lanes = [Progress(model.name, of_each, usd_of=self._ready.prices.of_sums(model.name)) for model in work.models]
+        self._board.results = work.run.results
         if self._draws:
-            board.results = self._job.samples * sum(len(draw.picks) for draw in self._draws.values())
-            return
-        board.results = work.run.results
+            for lane in lanes:
+                draw = self._draws.get(lane.model)
+                lane.results = samples * len(draw.picks) if draw else 0
+            self._board.results = sum(lane.results for lane in lanes)
+            return lanes
         for footer in work.done:
             if footer.shard in work.old:
                 continue  # its rows are counted as the lanes pass by them
-            board.ok, board.rejected = board.ok + footer.totals.ok, board.rejected + footer.totals.rejected
-            board.spent_usd += footer.totals.cost_usd or 0.0
+            for lane in lanes:
+                counts = footer.totals.models.get(lane.model, {})
+                lane.ok, lane.rejected = lane.ok + counts.get("ok", 0), lane.rejected + counts.get("rejected", 0)
+                if (cost := footer.totals.costs.get(lane.model)) and cost.priced:
+                    lane.paid_before(cost.usd)
+        return lanes
+
+    def _keep(self) -> None:
+        self._layout.write_run(self._work.run)
 
     def _note(self, client: Client) -> None:
         """Leave with this start what it has learnt."""
@@ -145,13 +158,13 @@ class _Sending:
     async def _run_lanes(self, course: Course, most: int, room: int) -> None:
         chosen = self._call.options.models
         lanes = [Lane(number, model, course) for number, model in enumerate(self._work.models)]
-        for lane in lanes:
-            price = self._ready.prices.of(lane.model.name)
-            lane.progress.usd_per_token = (price.input / 1e6, price.output / 1e6) if price else None
         asked = [lane for lane in lanes if not chosen or lane.model.name in chosen]
+        others = [lane for lane in lanes if lane not in asked]
+        for lane in others:
+            lane.progress.idle = NOT_ASKED
         if room < min(most, sum(lane.model.limits.concurrency for lane in asked)):
             most = max(1, room // len(asked))
-        await run_lanes(asked, [lane for lane in lanes if lane not in asked], most, course.halt)
+        await run_lanes(asked, others, most, course.halt)
 
     def _rules(self) -> Rules:
         retry, row_s = self._job.retry, self._job.timeouts.row_s

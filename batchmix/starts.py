@@ -10,19 +10,24 @@ import socket
 from collections.abc import Iterator
 
 from batchmix.errors import BatchmixError, NoSpace
+from batchmix.records import Board, Progress
 from batchmix.resume import Work
 from batchmix.send.classify import judge
 from batchmix.send.prices import Prices
 from batchmix.signals import SignalExit
 from batchmix.store.rundir import Layout, Start, now_text
+from batchmix.store.totals import Totals
 from batchmix.store.view import View, read_view
 
 _logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def recorded(work: Work, layout: Layout, prices: Prices, *, canary: bool) -> Iterator[None]:
-    """Write this start into `run.json`, and its end, with the summary, however it ends."""
+def recorded(work: Work, layout: Layout, prices: Prices, board: Board, *, canary: bool) -> Iterator[None]:
+    """Write this start into `run.json`, and its end, with the summary, however it ends.
+
+    What the board says last is what the summary says; but for the rows of a canary, which are only some.
+    """
     start = Start(now_text(), os.getpid(), socket.gethostname())
     work.run.starts.append(start)
     layout.ledger.append(*work.news)  # first: what was agreed to is not asked about again
@@ -36,6 +41,8 @@ def recorded(work: Work, layout: Layout, prices: Prices, *, canary: bool) -> Ite
         layout.write_run(work.run)
         view.run = work.run
         layout.write_summary(view.summary())
+        for lane in board.lanes:
+            _settle(lane, view.totals, rows=not canary)
 
     try:
         yield
@@ -47,6 +54,13 @@ def recorded(work: Work, layout: Layout, prices: Prices, *, canary: bool) -> Ite
         raise
     with contextlib.suppress(NoSpace):
         end(0 if canary else None, "only the canary was sent" if canary else "")
+
+
+def _settle(lane: Progress, totals: Totals, *, rows: bool) -> None:
+    cost, counts = totals.costs.get(lane.model), totals.models.get(lane.model, {})
+    lane.usd_of, lane.before_usd = None, cost.usd if cost and cost.priced else None
+    if rows:
+        lane.ok, lane.failed, lane.rejected = (counts.get(status, 0) for status in ("ok", "failed", "rejected"))
 
 
 def _outcome(error: BaseException) -> tuple[int, str]:

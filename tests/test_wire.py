@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from batchmix.cli.progress import summary_line
 from batchmix.cli.run import _warn_of_plain_http
+from batchmix.cli.standing import summary_line
 from batchmix.errors import ProviderStopped
 from batchmix.records import Board, Progress
 from batchmix.send import doubts
@@ -349,7 +349,7 @@ def test_a_wait_without_end_stops_and_is_told(
 def test_the_bar_says_until_when_the_provider_asks_to_wait() -> None:
     at = time.time() + 500
     lane = Progress("m", limited_by="pause", paused_until=at)
-    line = summary_line(Board("sending", lanes=[lane]), (0.0, 0.0))
+    line = summary_line(Board("sending", results=9, lanes=[lane]), [])
     assert f"the provider asks to wait until {time.strftime('%H:%M:%S', time.localtime(at))}" in line
 
 

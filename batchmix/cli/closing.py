@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
 from batchmix.amounts import usd
 from batchmix.canary import Forecast
-from batchmix.cli.progress import span_text
-from batchmix.records import Board
+from batchmix.cli.output import shield
+from batchmix.cli.standing import Standing, left_s, model_lines, span_text
+from batchmix.records import IDLE, Board
 from batchmix.store.parts import list_parts
 from batchmix.store.rundir import Start
 from batchmix.store.totals import Totals
@@ -83,9 +85,7 @@ def _judge_lines(view: View) -> list[str]:
 def state_lines(view: View, start: Start | None) -> list[str]:
     """Return how a run stands, for `status`."""
     lines = [f"{view.run.name}: {_state(view, start)}", *_totals_lines(view)]
-    if (per_s := view.answers_per_s) is not None:
-        left = f", {span_text(view.unanswered / per_s)} left" if per_s and view.unanswered else ""
-        lines.append(_line("speed", f"{per_s:,.1f} answers/s within the last minute{left}"))
+    lines += _pace_lines(view)
     if view.in_flight:
         lines.append(_line("in flight", f"{len(view.in_flight):,}"))
     if view.maybe_billed:
@@ -100,6 +100,55 @@ def state_lines(view: View, start: Start | None) -> list[str]:
             )
     lines += [f"  {damage}" for damage in view.damage]
     return lines + _where(view)
+
+
+def _pace_lines(view: View) -> list[str]:
+    """Return how fast a run that goes on is, how long it takes, and what limits it; of each model too."""
+    if view.answers_per_s is None:
+        return []
+    models = running(view)
+    seconds, limits = time_left(view, models), {model.limited_by for model in models}
+    left = "" if seconds is None else f", {span_text(seconds)} left"
+    limited = f", limited by {limits.pop()}" if len(limits) == 1 and "" not in limits else ""
+    lines = [_line("speed", f"{view.answers_per_s:,.1f} answers/s within the last minute{left}{limited}")]
+    if len(models) > 1:
+        lines += [f"  {line}" for line in model_lines(models, _width(), len(models))]
+    return lines
+
+
+def running(view: View) -> list[Standing]:
+    """Return how far each model of a run is that another process works on."""
+    totals, several, speeds = view.totals, len(view.run.models), view.speeds or {}
+    now = view.run.starts[-1].limited_now if view.run.starts else {}
+    each = view.run.results // several if view.run.job.get("models") and several else 0
+    found = []
+    for model in view.run.models:
+        counts, cost, limited = totals.models.get(model, {}), totals.costs.get(model), now.get(model, "")
+        ended = sum(counts.values())
+        found.append(
+            Standing(
+                shield(model),
+                ended,
+                each,
+                ended - counts.get("ok", 0),
+                speeds.get(model, 0.0),
+                cost.usd if cost and cost.priced else None,
+                limited or ("done" if ended >= each > 0 else ""),
+                limited in IDLE,
+            )
+        )
+    return found
+
+
+def time_left(view: View, models: list[Standing]) -> float | None:
+    """Return how long a run takes to its end at its rate; None where nobody knows."""
+    if all(model.results for model in models):
+        return left_s(models)
+    return view.unanswered / view.answers_per_s if view.answers_per_s and view.unanswered else None
+
+
+def _width() -> int:
+    return max(60, shutil.get_terminal_size((120, 24)).columns) - 3
 
 
 def _state(view: View, start: Start | None) -> str:

@@ -85,13 +85,12 @@ def evaluated(root: Path, asking: Asking, scorers: list[Asked], progress: str) -
     from batchmix.evaluate.evaluation import evaluate
 
     judged = any(score is None for _, score in scorers)
-    with shown(asking.board, progress if judged else "none"):
-        try:
-            with signals.named():
-                metrics = evaluate(root, asking, scorers)
-        except (Stopped, Interrupted):
-            complain("the run itself is whole; the same command goes on with its evaluation")
-            raise
+    try:
+        with shown(asking.board, progress if judged else "none"), signals.named():
+            metrics = evaluate(root, asking, scorers)
+    except (Stopped, Interrupted):
+        complain("the run itself is whole; the same command goes on with its evaluation")
+        raise
     return _concluded(root, asking.job, metrics)
 
 

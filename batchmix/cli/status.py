@@ -68,12 +68,18 @@ def _past(name: str, root: Path, *, as_json: bool) -> bool:
 
 
 def _record(view: Any) -> dict[str, Any]:
-    starts = view.run.starts
+    from batchmix.cli.closing import running, time_left
+
+    starts, models = view.run.starts, running(view)
+    at_work = view.holder is not None
     return {
         **view.summary(),
         "running": view.holder is not None,
         "holder": view.holder,
         "answers_per_s": view.answers_per_s,
+        "left_s": time_left(view, models) if at_work else None,
+        "speeds": view.speeds or {},
+        "limited_by": starts[-1].limited_now if at_work and starts else {},
         "in_flight": [_named(key) for key in view.in_flight],
         "maybe_billed_requests": [_named(key) for key in view.maybe_billed],
         "damage": view.damage,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+
+import msgspec
 
 from batchmix.job import Model, Price
 from batchmix.records import Completion, Usage
@@ -33,6 +35,14 @@ class Prices:
         """Return the cost of an answer in USD, or None where no price is known."""
         price = self.of(model, billed) if self._prices else None
         return cost_usd(price, usage) if price else None
+
+    def of_sums(self, model: str) -> Callable[[Usage], float | None] | None:
+        """Return what says the cost of sums over many answers, by the price of what was asked; None without one."""
+        price = self.of(model)
+        if price is None:
+            return None
+        unbounded = msgspec.structs.replace(price, up_to=None)
+        return lambda usage: cost_usd(unbounded, usage)
 
     def counted(self, model: str, billed: str | None, answer: Completion, prompt_tokens: int) -> tuple[float, float]:
         """Return the USD and tokens that an answer is taken for where a cap is to be kept.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from batchmix.errors import Next
-from batchmix.records import Completion, Exchange, Failure, Progress, Request
+from batchmix.records import Completion, Exchange, Failure, Progress, Request, Usage
 from batchmix.send.attempts import Outcome, Tries
 from batchmix.send.breaker import Breaker
 from batchmix.send.doubts import Doubts
@@ -75,12 +75,21 @@ class Restraint:
             self._patience.good(ticket.sent_at)
             usage = outcome.usage
             self._governor.answered(now, ticket, item.request.prompt_tokens, usage)
-            self._progress.answers += 1
-            self._progress.tokens += usage.total_tokens or 0
-            self._progress.completion_tokens += usage.completion_tokens or 0
+            self._count(usage)
             return usage.total_tokens
         self._learn_of_failure(now, item, ticket, exchange, outcome)
         return None if exchange.maybe_billed else 0.0
+
+    def _count(self, usage: Usage) -> None:
+        progress = self._progress
+        progress.answers += 1
+        progress.tokens += usage.total_tokens or 0
+        if usage.prompt_tokens is not None and usage.completion_tokens is not None:  # else it has no price
+            progress.prompt_tokens += usage.prompt_tokens
+            progress.completion_tokens += usage.completion_tokens
+            if usage.cached_tokens or usage.cache_write_tokens:
+                progress.cached_tokens += usage.cached_tokens or 0
+                progress.cache_write_tokens += usage.cache_write_tokens or 0
 
     def settle(self, ticket: Ticket, used: float | None) -> None:
         """Take note that a request ended; `used` tokens, None where nobody knows."""

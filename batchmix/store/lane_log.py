@@ -17,6 +17,7 @@ class LaneLog:
         self._lane = lane
         self._shard_rows = shard_rows
         self._board = board
+        self._progress = board.lanes[lane]
         self._retry_rejected = retry_rejected
         self._mine: dict[int, Shard] = {}
         self._left: dict[int, int] = {}
@@ -26,8 +27,10 @@ class LaneLog:
 
     async def open(self, index: int) -> None:
         """Begin with a shard."""
-        self._mine[index] = await self._shards.open(index)
+        shard = self._mine[index] = await self._shards.open(index)
         self._left[index] = 1  # until `fed`
+        if (usd := self._shards.paid_before(shard, self._progress.model)) is not None:
+            self._progress.paid_before(usd)
 
     async def reopen(self, index: int) -> bool:
         """Begin again with a shard that was left in the middle; return False where the lane was through with it."""
@@ -109,7 +112,7 @@ class LaneLog:
         """Record the end of a row."""
         index = request.row // self._shard_rows
         if failure is None:
-            self._board.ok += 1
+            self._progress.ok += 1
         else:
             status = "rejected" if failure.next is Next.REJECT else "failed"
             self._mine[index].ended(self._lane, request, status, failure)
@@ -122,7 +125,7 @@ class LaneLog:
         self._count("rejected", row.failure.type)
 
     def _count(self, status: str, kind: str | None = None) -> None:
-        setattr(self._board, status, getattr(self._board, status) + 1)
+        setattr(self._progress, status, getattr(self._progress, status) + 1)
         if kind is not None:
             self._board.failures[kind] = self._board.failures.get(kind, 0) + 1
 

@@ -130,6 +130,14 @@ class OpenShards:
                 self._open[index] = shard
             return shard
 
+    def paid_before(self, shard: Shard, model: str) -> float | None:
+        """Return what the answers of a model cost that a shard had when it was opened; None: none has a price."""
+        part = shard.before.costs.get(model)
+        costs = [part.usd] if part and part.priced else []
+        found = (self._blueprint.price(model, billed, usage) for billed, usage in shard.found.get(model, ()))
+        costs += [usd for usd in found if usd is not None]
+        return sum(costs) if costs else None
+
     def _read(self, index: int) -> Shard:
         journals = {lane: self._layout.journal_path(index, lane) for lane in range(self._lanes)}
         journals |= self._journals.get(index, {})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import collections
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -192,9 +192,9 @@ def named(row: ResultRow) -> dict[str, Any]:
     return dict(zip(_OURS, row, strict=True))
 
 
-def ended_since(rows: list[ResultRow], ms: int) -> int:
-    """Return how many of the rows ended at a time or later, in ms of Unix time."""
-    return sum((row[_AT["finished_at"]] or 0) >= ms for row in rows)
+def ended_since(rows: list[ResultRow], ms: int) -> Counter[str]:
+    """Return how many of the rows of each model ended at a time or later, in ms of Unix time."""
+    return Counter(row[_AT["model"]] for row in rows if (row[_AT["finished_at"]] or 0) >= ms)
 
 
 def add_rows(totals: Totals, rows: list[ResultRow]) -> None:
@@ -208,7 +208,7 @@ def add_rows(totals: Totals, rows: list[ResultRow]) -> None:
     totals.maybe_billed += sum(columns["maybe_billed"])
     for name in COUNTS:
         setattr(totals, name, getattr(totals, name) + sum(filter(None, itertools.compress(columns[name], paid))))
-    for (model, status), count in collections.Counter(zip(columns["model"], columns["status"], strict=True)).items():
+    for (model, status), count in Counter(zip(columns["model"], columns["status"], strict=True)).items():
         setattr(totals, status, getattr(totals, status) + count)
         totals.count(model, status, count)
     costs = [cost for cost in itertools.compress(columns["cost_usd"], paid) if cost is not None]

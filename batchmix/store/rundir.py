@@ -48,6 +48,8 @@ class Start(msgspec.Struct):
     """USD and tokens that a cap has counted up to its end, in all starts; nothing where there is no cap."""
     limited_by: dict[str, list[tuple[float, str]]] = {}
     """By model: from which second on what kept it from being faster; empty text: nothing but the answers themselves."""
+    limited_now: dict[str, str] = {}
+    """By model: what it was in the last seconds, while it runs."""
     unstreamed: list[str] = []
     """Models whose answers are not streamed unasked: a stream of theirs lacked its end."""
     surplus_answers: int = 0

@@ -14,7 +14,7 @@ from typing import BinaryIO
 import msgspec
 
 from batchmix.errors import PartDamaged
-from batchmix.records import Completion, Exchange, Failure, Key, Request, Unsendable
+from batchmix.records import Completion, Exchange, Failure, Key, Request, Unsendable, Usage
 from batchmix.store.events import Begun, Ended, Event, Heard, Sent, decode_line, heard
 from batchmix.store.files import set_mode, sync_folder
 from batchmix.store.fold import Entry, Place, fold, fold_heard, fold_sent
@@ -93,6 +93,8 @@ class Shard:
         """What is known of each key."""
         self.before = Totals()
         """Of the part."""
+        self.found: dict[str, list[tuple[str | None, Usage]]] = {}
+        """Of answers in the journals when they were opened, by model: the billed model, and the usage."""
         self._read_part(part)
         for lane, file in self._reading.items():
             self._fold_file(file, self._journals[lane].name, lane)
@@ -141,7 +143,11 @@ class Shard:
             elif not isinstance(found.event, Begun):
                 end = found.offset + found.length
                 place = Place(lane, found.offset, found.length)
-                fold(self.entries, found.event, place, _outcome(found.event, self._judge))
+                outcome = _outcome(found.event, self._judge)
+                fold(self.entries, found.event, place, outcome)
+                if isinstance(found.event, Heard) and isinstance(outcome, Completion) and not found.event.reused_from:
+                    paid = found.event.served_model, outcome.usage
+                    self.found.setdefault(found.event.model, []).append(paid)
         self.whole_bytes += end
         if isinstance(found, Damage):
             self._others.add(lane)

@@ -6,6 +6,7 @@ import calendar
 import contextlib
 import itertools
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,8 @@ class View(msgspec.Struct):
     """How the shards stand that have journals, for the ledger."""
     lost: bool = False
     """Parts can't be read."""
-    recent: int = 0
-    """Results that have ended within the last minute, about."""
+    recent: Counter[str] = msgspec.field(default_factory=Counter)
+    """Results of each model that have ended within the last minute, about."""
 
     @property
     def unanswered(self) -> int:
@@ -61,10 +62,17 @@ class View(msgspec.Struct):
     @property
     def answers_per_s(self) -> float | None:
         """How fast it was within the last minute, or since it started; None while nobody works on it."""
+        speeds = self.speeds
+        return None if speeds is None else sum(speeds.values())
+
+    @property
+    def speeds(self) -> dict[str, float] | None:
+        """The same of each model."""
         if self.holder is None or not self.run.starts:
             return None
         began = calendar.timegm(time.strptime(self.run.starts[-1].at, "%Y-%m-%dT%H:%M:%SZ"))
-        return self.recent / max(1.0, min(RECENT_S, time.time() - began))
+        span_s = max(1.0, min(RECENT_S, time.time() - began))
+        return {model: self.recent[model] / span_s for model in self.run.models}
 
     def lose(self, words: str) -> None:
         """Take note of a part that can't be read."""
@@ -180,7 +188,7 @@ def _add_part(view: View, index: int, part: Path, known: Known) -> None:
         for words in damage:
             view.lose(words)
     view.totals.add(footer.totals)
-    view.recent += _recent(footer.totals)
+    view.recent.update(_recent(footer.totals))
     view.maybe_billed.extend(_billed_keys(part) if footer.totals.maybe_billed else ())
 
 
@@ -188,13 +196,14 @@ def _since_ms() -> int:
     return int((time.time() - RECENT_S) * 1000)
 
 
-def _recent(totals: Totals) -> int:
-    """Return about how many results of a part have ended within the last minute, as if they had come evenly."""
+def _recent(totals: Totals) -> dict[str, int]:
+    """Return about how many results of each model in a part have ended within the last minute, as if evenly."""
     last, since = totals.last_finished_ms, _since_ms()
     if last is None or last <= since:
-        return 0
+        return {}
     first = last if totals.first_sent_ms is None else totals.first_sent_ms
-    return round(totals.ended * min(1.0, (last - since) / max(1, last - first)))
+    share = min(1.0, (last - since) / max(1, last - first))
+    return {model: round(sum(counts.values()) * share) for model, counts in totals.models.items()}
 
 
 def _add_open(view: View, shard: Shard, results: Results) -> None:
@@ -213,7 +222,7 @@ def _add_open(view: View, shard: Shard, results: Results) -> None:
         if entry.status:
             rows.append(results.row(key))
         if len(rows) == SLICE_ROWS:
-            view.recent += ended_since(rows, since_ms)
+            view.recent.update(ended_since(rows, since_ms))
             add_rows(results.totals, rows)
             rows = []
         attempts += entry.attempts
@@ -226,7 +235,7 @@ def _add_open(view: View, shard: Shard, results: Results) -> None:
             if not entry.status:
                 results.totals.cost(key[1]).row(None, lost)
         billed += lost
-    view.recent += ended_since(rows, since_ms)
+    view.recent.update(ended_since(rows, since_ms))
     add_rows(results.totals, rows)
     results.totals.attempts, results.totals.maybe_billed = attempts, billed
     view.totals.add(results.totals)

@@ -1,47 +1,67 @@
-"""The line of the bar says what a person wants to know."""
+"""The bar, and the line of a log, say what a person wants to know."""
 
 from __future__ import annotations
 
+import io
+import logging
+import re
+import sys
+import threading
 import time
 
 import pytest
 
-from batchmix.cli.progress import bar_line, last_line, span_text, summary_line
-from batchmix.records import Board, Progress
+from batchmix.cli import progress
+from batchmix.cli.progress import bar_lines, shown
+from batchmix.cli.standing import last_line, span_text, summary_line
+from batchmix.job import Price
+from batchmix.records import NOT_ASKED, STOPPED, Board, Progress
+from batchmix.send.prices import Prices
+
+
+def bar_line(board: Board, rates: list[tuple[float, float]], width: int) -> str:
+    (line,) = bar_lines(board, rates, width, 2)
+    return line
 
 
 def test_at_the_end_it_says_what_the_last_rows_wait_for() -> None:
     lane = Progress("m", in_flight=1, tail=2, retrying_after="503", oldest_sent_at=time.monotonic() - 94)
-    line = summary_line(Board(phase="sending", lanes=[lane]), (0.0, 0.0))
+    line = summary_line(Board(phase="sending", results=9, lanes=[lane]), [])
     assert line.startswith("waiting for 3 rows: 2 retrying after 503, 1 in flight for 94 s, 0 failed")
 
 
 def test_at_the_end_what_limits_a_lane_is_not_told_once_more() -> None:
     lane = Progress("m", in_flight=1, tail=0, limited_by="input")
-    assert "limited by" not in summary_line(Board(phase="sending", lanes=[lane]), (0.0, 0.0))
-    assert "limited by disk" in summary_line(Board(phase="sealing", lanes=[lane]), (0.0, 0.0))
+    assert "limited by" not in summary_line(Board(phase="sending", results=9, lanes=[lane]), [])
+    assert "writing" in summary_line(Board(phase="sealing", results=9, lanes=[lane]), [])
 
 
 def test_before_that_it_says_how_many_wait_to_retry() -> None:
-    line = summary_line(Board(phase="sending", lanes=[Progress("m", retrying=7)]), (0.0, 0.0))
+    line = summary_line(Board(phase="sending", results=9, lanes=[Progress("m", retrying=7)]), [])
     assert "7 waiting to retry" in line
     assert "waiting for" not in line
 
 
-def busy(**more: object) -> Board:
-    lane = Progress(
-        "m", in_flight=64, answers=400, tokens=80_000, completion_tokens=40_000, usd_per_token=(1e-6, 1e-5),
-        limited_by="tokens", workers=512, retrying=3,
-    )  # fmt: skip
-    return Board(phase="sending", results=100_000, ok=12_345, failed=2, lanes=[lane], spent_usd=0.1, **more)  # type: ignore[arg-type]
+def lane(model: str = "gpt-4o-mini", **more: object) -> Progress:
+    given: dict[str, object] = {
+        "results": 100_000, "ok": 12_345, "failed": 2, "in_flight": 64, "answers": 400, "tokens": 80_000,
+        "prompt_tokens": 40_000, "completion_tokens": 40_000, "usd_of": Prices({"m": Price(1, 10)}, ()).of_sums("m"),
+        "before_usd": 0.1, "limited_by": "requests per minute", "workers": 512, "retrying": 3,
+    }  # fmt: skip
+    return Progress(model, **(given | more))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("width", [40, 59, 79, 120, 199])
+def busy(*lanes: Progress, phase: str = "sending") -> Board:
+    lanes = lanes or (lane(),)
+    return Board(phase=phase, results=sum(lane.results for lane in lanes), lanes=list(lanes))
+
+
+@pytest.mark.parametrize("width", [48, 59, 79, 120, 199])
 def test_however_narrow_it_shows_rows_time_left_cost_and_what_limits(width: int) -> None:
-    line = bar_line(busy(), (40.0, 8000.0), width)
+    line = bar_line(busy(), [(40.0, 8000.0)], width)
     assert len(line) <= width
-    wanted = [" 12%", "12,347/100,000", "37 min left", "$0.54", "limited by tokens", "40.0 answers/s"]
-    fits = {40: 3, 59: 5}.get(width, 6)
+    wanted = [" 12%", "12,347", "37 min left", "$0.5400", "requests", "/100,000", "limited by requests per minute"]
+    fits = {48: 5, 59: 6}.get(width, 7)
     assert all(words in line for words in wanted[:fits]), line
     assert ("█" in line) == (width > 120)
 
@@ -53,29 +73,126 @@ def test_a_time_is_said_as_a_person_says_it() -> None:
 
 
 def test_before_the_first_answer_and_without_a_price_nothing_is_made_up() -> None:
-    board = Board(phase="sending", results=10, lanes=[Progress("m")])
-    line = bar_line(board, (0.0, 0.0), 79)
+    line = bar_line(busy(Progress("m", results=10)), [(0.0, 0.0)], 79)
     assert "left" not in line
     assert "$" not in line
-    assert bar_line(Board(phase="scanning", scanned=5), (0.0, 0.0), 79) == "scanning the input: 5 rows"
+    assert bar_line(Board(phase="scanning", scanned=5), [], 79) == "scanning the input: 5 rows"
+    assert bar_line(Board(), [], 79) == "starting"
 
 
-def test_no_control_character_of_a_models_trouble_reaches_the_terminal() -> None:
-    board = Board(phase="sending", results=1, lanes=[Progress("m", tail=1, retrying=1, retrying_after="\x1b[2J503")])
-    assert "\x1b" not in bar_line(board, (0.0, 0.0), 79)
+def test_no_control_character_of_a_models_trouble_or_name_reaches_the_terminal() -> None:
+    nasty = Progress("m\x1b[2J", results=1, tail=1, retrying=1, retrying_after="\x1b[2J503")
+    assert "\x1b" not in "".join(bar_lines(busy(nasty, nasty), [], 79, 10))
 
 
 def test_its_last_words_say_how_far_it_came_and_no_time_or_rate() -> None:
     assert last_line(busy(), 79) == " 12% 12,347/100,000, $0.5400, 2 failed"
+    assert last_line(busy(lane(ok=99_997)), 79).startswith(" 99% ")
+
+
+def test_a_drain_promises_no_time() -> None:
+    for width in (59, 79, 199):
+        line = bar_line(busy(phase="draining"), [(40.0, 8000.0)], width)
+        assert "draining" in line
+        assert "64 in flight" in line
+        assert "left" not in line
 
 
 def test_of_several_models_it_says_which_is_limited_by_what() -> None:
     lanes = [Progress("a", limited_by="tokens"), Progress("b", limited_by="requests"), Progress("c")]
     board = Board(phase="sending", results=9, lanes=lanes)
-    assert bar_line(board, (0.0, 0.0), 199).endswith("limited by tokens (a), requests (b)")
+    assert bar_line(board, [], 199).endswith("limited by tokens (a), requests (b)")
     lanes[1].limited_by = "tokens"
-    assert bar_line(board, (0.0, 0.0), 199).endswith("limited by tokens")
+    assert bar_line(board, [], 199).endswith("limited by tokens")
 
 
 def test_where_it_is_too_narrow_for_all_no_word_is_torn() -> None:
-    assert bar_line(busy(), (40.0, 8000.0), 48) == " 12% 12,347/100,000 37 min left, $0.5400"
+    assert bar_line(busy(), [(40.0, 8000.0)], 40) == " 12% 12,347 37 min left, $0.5400"
+
+
+MODELS = (
+    lane(),
+    lane("anthropic/claude-3.5-sonnet-20241022", ok=99_998, limited_by=""),
+    lane("gone", ok=0, failed=100, limited_by="refusals", idle=STOPPED, usd_of=None, before_usd=None),
+    lane("千问", limited_by="pause", paused_until=time.time() + 500),
+)
+
+
+def test_each_of_several_models_has_a_line_at_60_columns_too() -> None:
+    until = time.strftime("%H:%M:%S", time.localtime(MODELS[3].paused_until))
+    lines = bar_lines(busy(*MODELS), [(40.0, 80.0), (0.0, 0.0), (0.0, 0.0), (0.01, 0.0)], 59, 23)
+    assert [re.sub(" +", " ", line) for line in lines[1:]] == [
+        "gpt…mini 12% 12,347 37 min $0.5400 requests/min",
+        "ant…1022 100% 100,000 $0.5400 done",
+        "gone 0% 100 stopped",
+        "千问 12% 12,347 101 d 10 h $0.5400 pause",
+    ]
+    assert lines[0].endswith("124,794/400,000 101 d 10 h left, $1.6200")  # as long as the slowest
+    (wide, *_), (_, first, *_) = ([lines[at] for at in (1, 2)], bar_lines(busy(*MODELS), [(40.0, 80.0)], 150, 23))
+    assert len(wide) <= 59
+    assert bar_lines(busy(*MODELS), [], 79, 23)[4].endswith(f"pause until {until}")
+    assert [words in first for words in ("12,347/100,000", "37 min left", "40.0 answers/s", "2 failed")] == [True] * 4
+
+
+def test_models_that_do_not_fit_are_counted_and_the_busiest_stay() -> None:
+    lanes = [lane(f"m{number}") for number in range(12)]
+    rates = [(float(number % 7), 0.0) for number in range(12)]
+    lines = bar_lines(busy(*lanes), rates, 79, 6)
+    assert [line.split()[0] for line in lines[1:5]] == ["m4", "m5", "m6", "m11"]
+    assert lines[5:] == ["… and 8 more"]
+    assert len(bar_lines(busy(*lanes), rates, 79, 2)) == 1
+    lanes[3].idle = NOT_ASKED
+    assert bar_lines(busy(*lanes), rates, 79, 23)[4].endswith(NOT_ASKED)
+
+
+class Terminal(io.StringIO):
+    """Shows what is written as a terminal does that knows the codes which the bar uses, and no others."""
+
+    encoding = "utf-8"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.painted = threading.Event()
+
+    def flush(self) -> None:
+        self.painted.set()
+
+    def rows(self) -> list[str]:
+        rows, at, column = [""], 0, 0
+        for code, up, char in re.findall("(\x1b\\[(?:2K|J|\\?7[lh]|([0-9]+)A))|([^\x1b])", self.getvalue()):
+            if up:
+                at -= int(up)
+            elif code.endswith("K"):
+                rows[at] = ""
+            elif code.endswith("J"):
+                rows[at:] = [rows[at][:column]]
+            elif char == "\r":
+                column = 0
+            elif char == "\n":
+                at += 1
+                rows += [""] * (at == len(rows))
+            elif char:
+                rows[at] = rows[at][:column].ljust(column) + char + rows[at][column + 1 :]
+                column += 1
+        return [row.rstrip() for row in rows]
+
+
+def test_what_is_logged_meanwhile_stands_above_the_bar_and_nothing_of_it_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal, board = Terminal(), busy(lane("a"), lane("b"))
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(progress, "_BAR_S", 0.01)
+    handler = logging.StreamHandler(terminal)
+    logging.getLogger().addHandler(handler)
+    try:
+        with shown(board, "bar"):
+            while "\nb" not in terminal.getvalue().replace("\x1b[2K", ""):
+                assert terminal.painted.wait(10)
+                terminal.painted.clear()
+            logging.getLogger("x").warning("b is tired")
+            logging.getLogger("x").warning("b sleeps")
+            assert [row.split(" ")[0] for row in terminal.rows()][-3:] == ["", "a", "b"]
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert terminal.rows() == ["b is tired", "b sleeps", " 12% 24,694/200,000, $1.0800, 4 failed", ""]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from batchmix import reading
+from batchmix import pace, reading
 from batchmix.cli.closing import state_lines
 from batchmix.store.lock import take_lock
+from batchmix.store.rundir import Layout, RunFile
+from tests.calling import batchmix
 from tests.conftest import Bench
+from tests.odd_provider import Provider
+from tests.send.conftest import GOOD, reply
 
 
 @pytest.mark.parametrize("sealed", [True, False])
@@ -30,5 +36,53 @@ def test_status_says_how_fast_a_run_is_and_how_long_it_takes(bench: Bench, seale
         assert 20 / 60 <= view.answers_per_s <= 25
         (line,) = [line for line in state_lines(view, view.run.starts[-1]) if "answers/s" in line]
         assert line.endswith(" left")
+    finally:
+        os.close(lock)
+
+
+def test_status_says_what_limits_each_model_what_it_costs_and_how_long_it_takes(
+    bench: Bench, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a process leaves of that while it runs, and what another then says of it."""
+    del bench.settings["model"]
+    bench.settings["models"] = [{"id": "fast"}, {"id": "slow"}]
+    bench.settings["prices"] = {"fast": {"input": 1.0, "output": 1.0}}
+    bench.settings["limits"] = {"concurrency": 1}
+    written = threading.Event()
+    kept: list[dict[str, str]] = []
+    write = Layout.write_run
+
+    def noting(layout: Layout, run: RunFile) -> None:
+        kept.append(dict(run.starts[-1].limited_now))
+        write(layout, run)
+        if kept[-1]:
+            written.set()
+
+    def answer(row: int, asked: int, kept: int) -> bytes:
+        assert written.wait(30)
+        return reply(200, GOOD)
+
+    provider.answer = answer
+    monkeypatch.setattr(Layout, "write_run", noting)
+    monkeypatch.setattr(pace, "_FIRST_S", 0.6)  # after some looks
+    bench.write(8, text="row {}")
+    bench.run()
+    assert kept == [{}, {"fast": "concurrency", "slow": "concurrency"}, {}]
+    lock = take_lock(Path(bench.out, "lock"), "run")
+    try:
+        view = reading.look(bench.out)
+        view.run.results, view.run.starts[-1].limited_now = 400, {"fast": "tokens per minute", "slow": "stopped"}
+        lines = [" ".join(line.split()) for line in state_lines(view, view.run.starts[-1])]
+        assert any(line.startswith("fast 4% 8/200") and line.endswith("tokens per minute") for line in lines)
+        (fast,) = [line for line in lines if line.startswith("fast")]
+        assert " left $" in fast
+        assert any(line.startswith("slow 4% 8/200") and line.endswith("stopped") for line in lines)
+        view.run.starts[-1].limited_now = {"fast": "outage", "slow": "outage"}
+        Layout(bench.out).write_run(view.run)
+        found = json.loads(batchmix("status", str(bench.out), "--json").stdout)
+        assert found["limited_by"] == {"fast": "outage", "slow": "outage"}
+        assert found["left_s"] > 0
+        assert found["speeds"]["fast"] > 0
+        assert "limited by outage" in batchmix("status", str(bench.out)).stdout
     finally:
         os.close(lock)

@@ -347,7 +347,7 @@ async def test_a_few_bad_replies_at_first_decide_nothing_while_others_are_on_the
 
 
 async def test_answers_of_another_lane_or_an_earlier_start_speak_for_the_address() -> None:
-    rules = Rules(3, seen=Seen(Board(ok=1)))
+    rules = Rules(3, seen=Seen(Board(lanes=[Progress("m", ok=1)])))
     scene = Scene(lambda row, time: AT_FIRST[0] if time < 3 else Completion("a"), rules=rules)
     await scene.run(20)
     assert scene.ends == dict.fromkeys(range(20))

@@ -1,0 +1,72 @@
+"""What the bar says of money and rows, while a run goes on and at its end, is what the summary says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from batchmix import starts
+from batchmix.errors import ProviderStopped
+from batchmix.records import Progress
+from tests.conftest import Bench
+from tests.odd_provider import Provider
+from tests.send.conftest import GOOD, error, reply
+
+USAGE = {
+    "prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110, "prompt_tokens_details": {"cached_tokens": 60},
+}  # fmt: skip
+
+
+@pytest.fixture
+def before(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
+    """What the bar said a run had cost, just before it was told what the summary says."""
+    said: list[float | None] = []
+    settle = starts._settle
+
+    def noting(lane: Progress, *args: Any, **more: Any) -> None:
+        said.append(lane.cost_usd)
+        settle(lane, *args, **more)
+
+    monkeypatch.setattr(starts, "_settle", noting)
+    return said
+
+
+def test_cost_counts_the_cache_and_what_stood_in_parts_and_journals_before(
+    bench: Bench, provider: Provider, before: list[float | None]
+) -> None:
+    """25 rows in shards of 10 are stopped in the middle of the second, and go on."""
+    bench.settings["prices"] = {"m": {"input": 1.0, "output": 2.0, "cache_read": 0.1}}
+    bench.settings["limits"] = {"concurrency": 1}
+    good, gone = reply(200, {**GOOD, "usage": USAGE}), reply(401, error("no such key"))
+    provider.answer = lambda row, asked, kept: gone if row >= 15 else good
+    bench.write(25, text="row {}")
+    with pytest.raises(ProviderStopped):
+        bench.run()
+    first = bench.board.cost_usd
+    provider.answer = lambda row, asked, kept: good
+    bench.run()
+    each = (40 * 1.0 + 60 * 0.1 + 10 * 2.0) / 1e6
+    summary = json.loads((bench.out / "summary.json").read_text())
+    assert before == [pytest.approx(15 * each), pytest.approx(25 * each)]
+    assert (first, bench.board.cost_usd) == (pytest.approx(15 * each), pytest.approx(summary["cost_usd"]))
+    assert (bench.board.ok, bench.board.ended, bench.board.results) == (25, 25, 25)
+
+
+def test_rows_of_each_model_are_those_of_the_summary_also_of_one_that_was_stopped(
+    bench: Bench, provider: Provider
+) -> None:
+    del bench.settings["model"]
+    bench.settings["models"] = [{"id": "good"}, {"id": "bad"}]
+    bench.write(12, text="row {}")
+    provider.answer = lambda row, asked, kept: reply(200, GOOD)
+    bench.run(models=("good",))
+    assert [(lane.ok, lane.ended, lane.idle) for lane in bench.board.lanes] == [(12, 12, ""), (0, 0, "not asked")]
+    provider.answer = lambda row, asked, kept: reply(404, error("The model `bad` does not exist", "model_not_found"))
+    with pytest.raises(ProviderStopped):
+        bench.run()
+    summary = json.loads((bench.out / "summary.json").read_text())
+    good, bad = bench.board.lanes
+    assert (good.ok, bad.failed, bad.idle) == (12, summary["failed"], "stopped")
+    assert bench.board.ended == summary["ok"] + summary["failed"]
