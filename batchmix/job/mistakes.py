@@ -40,7 +40,7 @@ def mistakes_in(raw: Mapping[str, Any]) -> list[Mistake]:
     found = list(_in_table(raw, JobTable, ()))
     if not isinstance(raw.get("input", {}), Mapping) or "path" in raw.get("input", {}):
         return found
-    return [*found, Mistake(("input", "path"), "input.path is missing: the JSONL or Parquet file with the rows")]
+    return [*found, Mistake(("input", "path"), "input.path is missing: the file with the rows")]
 
 
 def _in_table(raw: Mapping[str, Any], table: type, at: KeyPath) -> Iterator[Mistake]:
