@@ -395,6 +395,9 @@ def test_a_job_may_say_who_else_may_read_its_files(bench: Bench) -> None:
     assert {path.stat().st_mode & 0o777 for path in (bench.out, *bench.out.rglob("*")) if path.is_dir()} == {0o750}
     reading.export(bench.out, bench.root / "a.csv")
     assert (bench.root / "a.csv").stat().st_mode & 0o777 == 0o640
+    bench.settings["output"]["path"] = str(fresh := bench.root / "fresh")
+    bench.run()
+    assert {path.name for path in fresh.rglob("*") if path.is_file() and path.stat().st_mode & 0o777 != 0o640} == set()
     for wrong in ("0755", "rw-", "0440", "0640 "):
         with pytest.raises(JobError, match=r"output\.mode"):
             read_job(None, bench.settings | {"output": {"mode": wrong}}, {})

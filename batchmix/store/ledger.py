@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from batchmix.errors import RunError, disk_errors
 from batchmix.store.events import decode_with, encode_line
-from batchmix.store.files import open_plain
+from batchmix.store.files import open_plain, set_mode
 from batchmix.store.schema import PartFooter, Seal
 
 
@@ -102,10 +103,11 @@ def sealed(footer: PartFooter, seal: Seal) -> Sealed:
 
 
 class Ledger:
-    """One run's ledger; any thread may append."""
+    """One run's ledger; any thread may append. `mode` gives the permissions of a new one, where the job says so."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mode: Callable[[], int | None]) -> None:
         self.path = path
+        self._mode = mode
         self._lock = threading.Lock()
 
     def known(self) -> dict[int, Known]:
@@ -145,6 +147,8 @@ class Ledger:
         with self._lock, disk_errors(self.path):
             fd = open_plain(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
             try:
+                if not os.fstat(fd).st_size:
+                    set_mode(self.path, self._mode())
                 _append(fd, lines)
                 if sync:
                     os.fdatasync(fd)

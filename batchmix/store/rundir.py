@@ -101,7 +101,7 @@ class Layout:
         self.run_json = root / "run.json"
         self.summary_json = root / "summary.json"
         self.evaluation = root / "evaluation"
-        self.ledger = Ledger(root / "ledger.jsonl")
+        self.ledger = Ledger(root / "ledger.jsonl", lambda: self.mode)
         self.mode: int | None = None
         """The permissions of its files, where the job says so; else they are for their owner only."""
         self.redacted: Callable[[bytes], bytes] = bytes
