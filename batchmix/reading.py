@@ -184,7 +184,7 @@ def no_run(folder: Path, root: Path | None = None) -> RunError:
     places = (root, folder.parent) if root else (folder.parent,)
     found = inside or list(dict.fromkeys(path for place in places for path in run_folders(place)))
     known = {path.name: str(path) for path in found}
-    known |= {name: name for path in found if root and (name := _job_name(path))}
+    known |= {name: name if name != folder.name else str(path) for path in found if root and (name := _job_name(path))}
     near = [] if inside else difflib.get_close_matches(folder.name, known, n=1)
     if near:
         hint = f"; did you mean {known[near[0]]}?"

@@ -66,8 +66,8 @@ class _Commands(click.Group):
 def cli() -> None:
     """Turn a dataset of prompts into a dataset of answers.
 
-    JSONL, CSV or Parquet in, Parquet out, through AiHubMix or any OpenAI-compatible API. Every answer is paid for once: a
-    run that was stopped or killed goes on when the same command is given again.
+    JSONL, CSV or Parquet in, Parquet out, through AiHubMix or any OpenAI-compatible API. Every answer is paid for once:
+    a run that was stopped or killed goes on when the same command is given again.
 
     \b
     Example:

@@ -41,6 +41,11 @@ _ALSO_CALLED = {
     "out": "output.path",
     "output_path": "output.path",
     "file": "input.path",
+    "dir": "output.path",
+    "timeout_s": "timeouts.total_s",
+    "bad_rows": "the command's option --bad-rows",
+    "canary": "the command's option --canary",
+    "limit": "the command's option --limit",
 }
 _NEAR = 0.6
 _HERE = 0.1

@@ -67,3 +67,6 @@ def test_a_run_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) 
     refused(batchmix("status", "alhpa", "--json", cwd=tmp_path), "did you mean runs/alpha?")
     shown = batchmix("status", "rows", cwd=tmp_path)
     assert (shown.returncode, shown.stdout.count("runs/")) == (0, 3)
+    asked = ("rows.jsonl", "--model", "m", "--base-url", "rehearsal:", "--out", "elsewhere", "--set", "name=night")
+    assert batchmix("run", *asked, cwd=tmp_path).returncode == 0
+    refused(batchmix("status", "night", cwd=tmp_path), "night: is no run folder", "did you mean elsewhere?")

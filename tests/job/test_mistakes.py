@@ -77,6 +77,20 @@ def test_all_mistakes_are_told_at_once_each_with_its_line(tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.parametrize(
+    ("table", "name", "words"),
+    [
+        ("input", "bad_rows", "did you mean the command's option --bad-rows?"),
+        ("input", "limit", "did you mean the command's option --limit?"),
+        ("provider", "timeout_s", "did you mean timeouts.total_s?"),
+        ("output", "dir", "did you mean output.path?"),
+    ],
+)
+def test_what_is_called_otherwise_is_told(table: str, name: str, words: str) -> None:
+    given = {"model": "m", "input": {"path": "x"}}
+    assert refusal(None, given | {table: given.get(table, {}) | {name: 3}}).endswith(words)
+
+
 def test_no_more_are_shown_than_one_can_read(tmp_path: Path) -> None:
     (tmp_path / "job.toml").write_text("\n".join(f"nonsense{number} = 1" for number in range(100)))
     lines = refusal(tmp_path / "job.toml", {}).splitlines()

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -120,7 +121,7 @@ def test_templates_get_plain_values_only(table_file: Any, spool: Path) -> None:
             "p": pa.array([decimal.Decimal("1.20")], pa.decimal128(10, 2)),
             "b": pa.array([b"ab"]),
             "s": pa.array([{"t": when}], pa.struct([("t", pa.timestamp("us"))])),
-            "f": pa.array([1.5], pa.float16()),
+            "f": pa.array([np.float16(1.5)], pa.float16()),
         }
     )
     path = table_file(table)
