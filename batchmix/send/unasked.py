@@ -10,6 +10,7 @@ from batchmix.send.events import Events
 from batchmix.send.stream import AnswerStream
 
 _EVENTS = re.compile(rb"[\xef\xbb\xbf\s]*(?:(?:data|event|id|retry)\s?:|:)")
+_COMMENTS = re.compile(rb"(?:\xef\xbb\xbf)?+(?:\s*+:[^\r\n]*+)++\s*+(?=\{)")
 _LINE = re.compile(rb"^(data:.*)$", re.MULTILINE)
 _ENDS = ("response.completed", "response.incomplete", "response.failed", "response.done")
 
@@ -17,11 +18,14 @@ _ENDS = ("response.completed", "response.incomplete", "response.failed", "respon
 def ordinary_body(body: bytes, path: str) -> bytes:
     """Return the body that would have come without streaming, where all of it came; any other body as it is.
 
-    Some servers leave out the empty lines that end the events.
+    Some servers leave out the empty lines that end the events, or send comments before an ordinary body.
     """
     if not _EVENTS.match(body):
         return body
     joined = _response if endpoint_of(path) == RESPONSES else _completion
+    comments = _COMMENTS.match(body)
+    if comments:
+        return body[comments.end() :]
     return joined(body) or joined(_LINE.sub(rb"\1\n", body)) or body
 
 

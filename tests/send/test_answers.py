@@ -72,6 +72,7 @@ ANSWERS: list[tuple[str, bytes, Completion]] = [
     ("a stream that nobody asked for", events(*PARIS[:-1], {**usage({"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}), "model": GOOD["model"]}, b"[DONE]"), Completion("Paris", finish_reason="stop", usage=USAGE)),
     ("a stream whose events nothing ends", events(*PARIS[:-1], {**usage({"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6}), "model": GOOD["model"]}, b"[DONE]").replace(b"\n\n", b"\n"), Completion("Paris", finish_reason="stop", usage=USAGE)),
     ("one event that is all", b"event: x\ndata: " + json.dumps(GOOD).encode() + b"\n\n", Completion("Paris", finish_reason="stop", usage=USAGE)),
+    ("comments, and then a body", b": PROCESSING\n\n: PROCESSING\r\n\r\n" + json.dumps(GOOD, indent=1).encode(), Completion("Paris", finish_reason="stop", usage=USAGE)),
     ("a comment, and then a stream", b": hello\n\ndata: " + json.dumps(GOOD).encode() + b"\n\n", Completion("Paris", finish_reason="stop", usage=USAGE)),
     ("of the wrong types", json.dumps({"model": "gpt-4o-mini-2024", "choices": [{"message": {"content": 7, "refusal": [], "reasoning": {}}, "finish_reason": 1}], "usage": "none"}).encode(), Completion("7")),
 ]  # fmt: skip
