@@ -427,9 +427,10 @@ def judged_in_a_new_way(monkeypatch: pytest.MonkeyPatch) -> None:
             return Failure(Next.RETRY, "bad_answer", "the answer is rotten", maybe_billed=True)
         return judge(exchange, path)
 
-    for place in ("preparing", "starts", "reading", "pipeline"):
+    for place in ("preparing", "starts", "pipeline"):
         monkeypatch.setattr(f"batchmix.{place}.judge", stricter)
-    monkeypatch.setattr("batchmix.sending.judging", lambda secrets: stricter)
+    for place in ("sending", "reading"):
+        monkeypatch.setattr(f"batchmix.{place}.judging", lambda secrets: stricter)
     for place in ("resume", "sending"):
         monkeypatch.setattr(f"batchmix.{place}.JUDGING", JUDGING + 1)
 
