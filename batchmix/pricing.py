@@ -83,14 +83,15 @@ def spent(view: View, prices: Prices) -> tuple[float, float]:
         unknown = cost.untold.tokens + cost.unpriced.tokens
         usd += prices.taken_for(model, unknown.prompt, unknown.completion)
         known = cost.maybe_billed_usd
-        usd += prices.taken_for(model, cost.lost.prompt, cost.lost.completion) if known is None else known
+        asked = prices.taken_for(model, cost.lost.prompt, cost.lost.completion)
+        usd += asked + prices.surcharge(model, cost.lost.prompt) if known is None else known
         tokens += cost.retries_tokens + cost.untold.beside
     answers = totals.ok - totals.reused
     unheard = totals.maybe_billed * totals.total_tokens / answers if answers else 0.0
-    asked = sum(cost.lost.prompt + cost.lost.completion for cost in totals.costs.values())
+    lost = sum(cost.lost.prompt + cost.lost.completion for cost in totals.costs.values())
     counted = sum(cost.untold.answers + cost.unpriced.answers for cost in totals.costs.values())
     usd += max(0, totals.unpriced - counted) * (totals.cost_usd or 0.0) / max(1, answers - totals.unpriced)
-    tokens += totals.total_tokens + (unheard or asked)
+    tokens += totals.total_tokens + (unheard or lost)
     return tuple(map(max, (usd, tokens), *(start.spent for start in view.run.starts)))
 
 
