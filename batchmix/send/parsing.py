@@ -155,7 +155,7 @@ def first_object(body: bytes) -> bytes:
     """
     try:
         msgspec.json.decode(body, type=msgspec.Raw)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         text = body.decode("utf-8", "surrogateescape")
         begin = len(text) - len(text.lstrip("\ufeff \t\r\n"))
         with contextlib.suppress(ValueError, RecursionError):

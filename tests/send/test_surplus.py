@@ -17,6 +17,7 @@ from batchmix.records import Completion
 from batchmix.redact import Secrets
 from batchmix.send.classify import judge
 from batchmix.send.client import Client
+from batchmix.send.parsing import first_object
 from tests.send.conftest import GOOD, KEY, REQUEST, Closing, Wire, reply
 from tests.send.test_client import chunked
 
@@ -191,3 +192,8 @@ async def test_what_was_said_before_anything_was_asked_is_no_answer() -> None:
 async def test_a_switch_of_protocols_is_no_answer(wire: Wire) -> None:
     heard = await wire.exchange(SURPLUS["a switch"], total_s=5)
     assert (heard.fault, heard.status) == ("bad_answer", None)
+
+
+@pytest.mark.parametrize("body", [b"[" * 50_000, b'{"a":' * 50_000, b'{"a":' + b"[" * 2_000 + b"]" * 2_000 + b"}x"])
+def test_a_body_nested_without_end_is_taken_as_it_is(body: bytes) -> None:
+    assert body.startswith(first_object(body))
