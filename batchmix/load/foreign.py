@@ -84,6 +84,8 @@ def what_it_is(source: Source, head: bytes, *, asks_rows: bool) -> str | None:
     `asks_rows`: rows are asked as they are, by no template, so that their columns must be the right ones.
     """
     found = _found(source, head, asks_rows=asks_rows)
+    if found is not None and source.path == STDIN:
+        found = re.sub(r": mv .*", ", which can't be piped in; give the file's path", found)
     if found is None or source.path == STDIN or source.compression is None:
         return f"is {told(found, source.path)}" if found else None
     unpacked = told("{same}", source.path)
@@ -97,8 +99,7 @@ def _found(source: Source, head: bytes, *, asks_rows: bool) -> str | None:
             return None
         return "JSON lines, not Parquet: mv {file} {jsonl}" if _is_row(head) else _kind(head)
     if head[:4] == b"PAR1":
-        piped = source.path == STDIN
-        return "Parquet, which can't be piped in; give the file's path" if piped else "Parquet: mv {file} {parquet}"
+        return "Parquet: mv {file} {parquet}"
     if source.format != JSONL:
         return _table_kind(head)
     return (_shaped(head) if asks_rows else _wrapped(head)) if _is_row(head) else _kind(head)

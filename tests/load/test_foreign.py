@@ -222,7 +222,7 @@ def test_a_template_may_ask_about_any_rows(tmp_path: Path, spool: Path) -> None:
         (LINES.encode("utf-16"), "stdin: is text in UTF-16"),
         (json.dumps(ROWS).encode(), "stdin: is a JSON array"),
         (bytes(1 << 20), "stdin: is binary data"),
-        (b"prompt,n\na,1\nb,2\n", "stdin: is CSV"),
+        (b"prompt,n\na,1\nb,2\n", "stdin: is CSV, which can't be piped in; give the file's path$"),
     ],
 )
 def test_stdin_is_told_what_it_is_before_it_is_written_down(data: bytes, words: str, spool: Path) -> None:

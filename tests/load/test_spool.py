@@ -101,7 +101,7 @@ def test_empty_stdin_without_a_spool_is_refused(spool: Path) -> None:
         open_rows(make_job("-"), spool, stdin=io.BytesIO())
     with pytest.raises(InputError, match="stdin: there are no rows in it"):
         open_rows(make_job("-"), spool, stdin=io.BytesIO(b"\n"))
-    with pytest.raises(InputError, match="Parquet can't be piped in"):
+    with pytest.raises(InputError, match="is Parquet, which can't be piped in; give the file's path"):
         open_rows(make_job("-"), spool, stdin=io.BytesIO(b"PAR1" + bytes(100)))
 
 
