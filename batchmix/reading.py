@@ -69,10 +69,10 @@ def export(
     return exporting.rows, warnings + exporting.lost
 
 
-def results(folder: Path, columns: Collection[str]) -> Iterator[pa.RecordBatch]:
+def results(folder: Path, columns: Collection[str], lost: list[str] | None = None) -> Iterator[pa.RecordBatch]:
     """Yield some columns of the results that a run has so far, in order and in the order of a part's columns.
 
-    Columns that the run does not have are left out, and so is what can't be read of its parts, see `torn_parts`.
+    Columns that the run does not have are left out, and so is what can't be read of its parts, which `lost` is told.
     Raises `RunError`.
     """
     run = _run_file(folder)
@@ -80,6 +80,8 @@ def results(folder: Path, columns: Collection[str]) -> Iterator[pa.RecordBatch]:
     schema = pa.schema([field for field in whole if field.name in columns])
     exporting = Export(Layout(folder), run, schema, _judge(run), prices_of(run))
     yield from exporting.batches(_carried_or_empty(run, folder, []))
+    if lost is not None:
+        lost.extend(exporting.lost)
 
 
 def torn_parts(folder: Path) -> list[str]:

@@ -121,8 +121,8 @@ class Resume:
         found = [self._missing(index, words) for index, words in troubles.items()]
         others = {index for index, judgings in self._held.judgings.items() if judgings != {JUDGING}}
         found += [self._judged_otherwise(index) for index in sorted(others - troubles.keys()) if index < spans]
-        if not self._held.known and (summary := self._layout.read_summary()):
-            found = self._by_summary(int(summary.get("ok", 0)), found)
+        if not self._held.known or (self._held.unknown and not found):
+            found = self._by_summary(self._layout.answers_in_summary(), found)
         if not update:
             refuse_missing(found, self._layout.root)
         return [one.left for one in found if one.left]

@@ -195,6 +195,24 @@ def test_what_was_lost_after_a_kill_is_told_as_far_as_anybody_can_know(bench: Be
     assert bench.run().totals.ok == 25
 
 
+@pytest.mark.parametrize("end", ["killed", "ended"])
+def test_a_flipped_last_line_of_a_journal_is_damage_and_no_torn_tail(end: str, bench: Bench) -> None:
+    interrupted(bench)
+    path = next(path for path in journals(bench) if b'"heard"' in path.read_bytes().splitlines()[-1])
+    ledger = bench.out / "ledger.jsonl"
+    if end == "killed":
+        ledger.write_bytes(b"".join(line for line in ledger.read_bytes().splitlines(True) if b"answers" not in line))
+    kept = path.read_bytes()
+    flip(path, kept.rindex(b"chatcmpl"))
+    refused(bench, "1 answer that was there is missing", path.name)
+    assert call("status", str(bench.out))[1].count("are damaged") == 1
+    path.write_bytes(kept[:-30])  # torn: that is what a kill leaves
+    if end == "killed":
+        assert bench.run().totals.ok == 25
+    else:
+        refused(bench, "missing")
+
+
 def test_a_damaged_page_is_found_by_whoever_reads_it(run: Bench) -> None:
     damage_page(part(run, 1), "raw")
     asked = run.standin.asked()
@@ -312,6 +330,23 @@ def test_a_damaged_ledger_is_no_reason_to_stop_where_nothing_is_missing(run: Ben
     refused(run, "5 answers that were there are missing")
 
 
+def test_a_damaged_line_of_the_ledger_is_told_and_the_summary_asked(
+    run: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = run.out / "ledger.jsonl"
+    for what in (b'"left","shard":1', b'"sealed","shard":1'):
+        flip(ledger, ledger.read_bytes().index(what))
+    kept = part(run, 1).read_bytes()
+    part(run, 1).unlink()
+    refused(run, "10 answers that were there are missing", "summary.json knows of 25", "00001.parquet: is missing")
+    assert "ledger.jsonl: 2 of its lines are damaged" in caplog.text
+    part(run, 1).write_bytes(kept)
+    assert run.run().totals.ok == 25
+    for summary in ('{"ok": null}', '{"ok": "25"}', "[]", ""):
+        (run.out / "summary.json").write_text(summary)
+        assert run.run().totals.ok == 25
+
+
 def call(*words: str) -> tuple[int | None, str]:
     """Give a command in this process; return its exit code, None for an error, and all that it says."""
     with contextlib.chdir(Path(words[1]).parent):
@@ -323,6 +358,7 @@ def call(*words: str) -> tuple[int | None, str]:
 def test_readers_name_what_they_cannot_read_and_give_the_rest(run: Bench) -> None:
     run.settings["eval"] = {"target": "n", "scorers": [{"kind": "includes"}]}
     run.run()
+    call("eval", str(run.out))
     damage_page(part(run, 0), "raw")
     part(run, 1).write_bytes(part(run, 1).read_bytes()[:-9])
     part(run, 2).unlink()
@@ -340,6 +376,8 @@ def test_readers_name_what_they_cannot_read_and_give_the_rest(run: Bench) -> Non
     assert file.read_text() == ""
     code, said = call("eval", out)
     assert (code, "scores of the rest would mislead" in said) == (None, True)
+    code, said = call("diff", out, out)
+    assert (code, "a diff of the rest would mislead" in said) == (None, True)
     run.run(update=True)
     part(run, 1).write_bytes(part(run, 0).read_bytes())
     code, said = call("export", out, str(file))

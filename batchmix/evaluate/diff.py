@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from batchmix.arrow import set_up_arrow
+from batchmix.errors import RunError
 from batchmix.eval_table import LESS_IS_BETTER, Guard
 from batchmix.evaluate.guards import guarded, missed
 from batchmix.evaluate.measure import Metrics, read_metrics, read_scores, read_targets
@@ -163,7 +164,12 @@ def _p(one: Comparison, *, worse: bool) -> float:
 def _side(folder: Path) -> _Side:
     layout = Layout(folder)
     metrics = read_metrics(layout)
-    return _Side(layout, metrics, gathered(folder, _FIELDS))
+    results = gathered(folder, _FIELDS)
+    if results.lost:
+        raise RunError(
+            f"{results.lost[0]}; a diff of the rest would mislead: put a good copy back, or run it with --update"
+        )
+    return _Side(layout, metrics, results)
 
 
 def _common(old: Metrics, new: Metrics) -> tuple[list[str], list[str], list[str]]:

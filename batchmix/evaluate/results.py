@@ -92,6 +92,8 @@ class Results(msgspec.Struct):
     """By model."""
     known: dict[str, Ints]
     """By model: how many values a sum is of."""
+    lost: list[str] = msgspec.field(default_factory=list)
+    """Which parts can't be read, or not all of what was asked for, in words; that is left out."""
 
     def of(self, model: str) -> Ints:
         """Return where a model's results stand."""
@@ -110,10 +112,10 @@ def gathered(folder: Path, fields: Sequence[str], texts: Sequence[str] = (), sum
     columns = {"model", *texts, *(name for field in (*fields, *sums) for name in FIELDS[field].reads)}
     found = _empty(run, fields, texts, sums)
     values: dict[str, dict[str | None, int]] = {name: {} for name in texts}
-    for batch in reading.results(folder, columns):
+    for batch in reading.results(folder, columns, found.lost):
         _add(found, batch, values)
     if not found.count:
-        raise RunError(f"{folder}: has no results yet")
+        raise RunError(found.lost[0] if found.lost else f"{folder}: has no results yet")
     return Results(
         run,
         found.count,
@@ -122,6 +124,7 @@ def gathered(folder: Path, fields: Sequence[str], texts: Sequence[str] = (), sum
         {name: (codes[: found.count], list(values[name])) for name, (codes, _) in found.texts.items()},
         found.sums,
         found.known,
+        found.lost,
     )
 
 

@@ -166,6 +166,12 @@ def decode_line(line: bytes) -> Event | Begun | None:
     return decode_with(_decoder, line)
 
 
+def was_whole(line: bytes) -> bool:
+    """Return whether a line that can't be decoded has both its ends: no kill leaves one, it was damaged since."""
+    end = line.rstrip(b"\n")[-_TRAILER_BYTES:]
+    return line[:1] == b"{" and end[:8] == b',"crc":"' and end[-2:] == b'"}' and b"\0" not in line
+
+
 def decode_with(decoder: msgspec.json.Decoder[Decoded], line: bytes) -> Decoded | None:
     """Return what `encode_line` made a line of, or None if the line is damaged."""
     line = line.rstrip(b"\n")

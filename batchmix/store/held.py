@@ -41,6 +41,8 @@ class Held:
     def __init__(self, layout: Layout, *, whole: bool = False) -> None:
         self.layout = layout
         self.known = layout.ledger.known()
+        self.unknown = layout.ledger.damaged()
+        """So many lines of the ledger are damaged."""
         self.origins: list[Origin] = []
         self.parts: dict[int, PartFooter] = {}
         """The footers of those that can be taken for what their names say."""

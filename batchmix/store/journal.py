@@ -19,7 +19,7 @@ from typing import BinaryIO
 import msgspec
 
 from batchmix.errors import NO_SPACE, disk_error, disk_errors
-from batchmix.store.events import Begun, Event, decode_line, encode_line
+from batchmix.store.events import Begun, Event, decode_line, encode_line, was_whole
 from batchmix.store.files import allocate, open_plain
 
 # Inside a JSON string each quote is escaped, so neither pattern can match in one: not even in an answer that quotes us.
@@ -45,6 +45,8 @@ class Damage(msgspec.Struct, frozen=True, gc=False):
     length: int
     answer: bool = True
     """It may have held what a provider answered."""
+    whole: bool = False
+    """It has both ends of a line."""
     other: bool = False
     """It is another shard's or lane's: a journal that was copied over this one."""
 
@@ -55,7 +57,10 @@ class Damage(msgspec.Struct, frozen=True, gc=False):
 
 
 def read_lines(file: BinaryIO) -> Iterator[Line | Damage]:
-    """Yield all that a journal holds, in order; a torn tail, which every kill may leave, is passed over in silence."""
+    """Yield all that a journal holds, in order; a torn tail, which every kill may leave, is passed over in silence.
+
+    A last line that was whole once is damage.
+    """
     offset = 0
     damage: list[Damage] = []  # told only when something whole follows
     for line in file:
@@ -73,6 +78,7 @@ def read_lines(file: BinaryIO) -> Iterator[Line | Damage]:
                     damage = []
                     yield found
         offset += len(line)
+    yield from (found for found in damage if found.whole)
 
 
 def _salvaged(line: bytes, offset: int) -> Iterator[Line | Damage]:
@@ -95,7 +101,8 @@ def _salvaged(line: bytes, offset: int) -> Iterator[Line | Damage]:
 
 def _damage(found: bytes, offset: int) -> Damage:
     # A power loss leaves zeros where a page never came to the disk.
-    return Damage(offset, len(found), answer=b"\0" not in found and not found.startswith(_NO_ANSWERS))
+    answer = b"\0" not in found and not found.startswith(_NO_ANSWERS)
+    return Damage(offset, len(found), answer=answer, whole=was_whole(found))
 
 
 def read_own_lines(file: BinaryIO, shard: int, lane: int) -> Iterator[Line | Damage]:

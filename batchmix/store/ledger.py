@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from batchmix.errors import RunError, disk_errors
-from batchmix.store.events import decode_with, encode_line
+from batchmix.store.events import decode_with, encode_line, was_whole
 from batchmix.store.files import open_plain, set_mode
 from batchmix.store.schema import PartFooter, Seal
 
@@ -125,6 +125,11 @@ class Ledger:
             elif entry is not None:
                 found.pop(entry.shard, None)
         return found
+
+    def damaged(self) -> int:
+        """Return how many lines are damaged. Raises `RunError`."""
+        lines = self._read().splitlines()
+        return sum(was_whole(line) and decode_with(_decoder, line) is None for line in lines)
 
     def sealed(self) -> set[int]:
         """Return the shards that have parts."""

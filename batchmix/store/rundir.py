@@ -174,12 +174,13 @@ class Layout:
             raise RunError(f"{self.run_json}: was written by another version of batchmix ({run.batchmix})")
         return run
 
-    def read_summary(self) -> dict[str, Any]:
-        """Return `summary.json`; nothing where there is none that can be read."""
+    def answers_in_summary(self) -> int:
+        """Return how many answers `summary.json` knows of, as far as it can be read."""
         try:
-            return msgspec.json.decode(self.summary_json.read_bytes(), type=dict[str, Any])
+            ok = msgspec.json.decode(self.summary_json.read_bytes(), type=dict[str, Any]).get("ok")
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-            return {}
+            return 0
+        return ok if isinstance(ok, int) else 0
 
     def run_is_whole(self) -> bool:
         """Return whether `run.json`, which can be read, is as it was written, as far as it says."""
