@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,17 @@ def test_templates_get_plain_values_only(table_file: Any, spool: Path) -> None:
     assert prompts_of(open_rows(job, spool), job) == [wanted]
     job = make_job(path, prompt="{{ t.year }}")
     assert "undefined" in prompts_of(open_rows(job, spool), job)[0]
+
+
+def test_a_uuid_that_only_parquet_calls_so_is_its_text(tmp_path: Path, spool: Path) -> None:
+    """As DuckDB and Spark write it, with no word of Arrow's in the file."""
+    known = uuid.UUID("903ec350-850c-43e8-a798-5642bdbd8b68")
+    column = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([known.bytes], pa.binary(16)))
+    pq.write_table(pa.table({"id": column}), tmp_path / "x.parquet", store_schema=False)
+    job = make_job(tmp_path / "x.parquet", prompt="{{ id }}")
+    dataset = open_rows(job, spool)
+    assert prompts_of(dataset, job) == [str(known)]
+    assert carried_rows(dataset)[0]["custom_id"] == str(known)
 
 
 def test_messages_may_be_structs_or_json_text(table_file: Any, spool: Path) -> None:
