@@ -78,12 +78,13 @@ class Reply:
         That is nearly always, and spares the waiting, and the protocol being told to read on at each piece.
         """
         content = self.content
-        if isinstance(content, EmptyStreamReader):
-            return b""
         if not content.is_eof() or content.exception() is not None or self._line.protocol._reading_paused:
             return None
-        body = b"".join(content._buffer)
-        content._buffer.clear()
+        if isinstance(content, EmptyStreamReader):
+            return b""
+        pieces = content._buffer
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
         content._size = 0
         return body
 

@@ -122,10 +122,7 @@ class Pool:
     async def _feed(self, feed: AsyncIterator[list[Request]]) -> None:
         async for batch in feed:
             self._ends.open += len(batch)
-            for request in batch if self._ends.stopped_paths else ():
-                if request.path in self._ends.stopped_paths:
-                    self._ends.take(request, self._ends.stopped_paths[request.path])
-            self._buffer.extend(Item(one) for one in batch if one.path not in self._ends.stopped_paths)
+            self._buffer.extend(map(Item, self._not_stopped(batch) if self._ends.stopped_paths else batch))
             self._pump()
             while len(self._buffer) >= _AHEAD:
                 self._more.clear()
@@ -163,7 +160,7 @@ class Pool:
             return None
         item = queue.popleft()
         item.request = self.streaming.leaving(item.request)
-        item.ticket = self._restraint.leaves(now, item.request)
+        item.ticket = self._restraint.leaves(now)
         if len(self._buffer) < _AHEAD // 2:
             self._more.set()
         return item
@@ -247,6 +244,14 @@ class Pool:
             self._pump()
         if self._fed:
             self._show_tail()
+
+    def _not_stopped(self, batch: list[Request]) -> list[Request]:
+        """End those requests of a batch whose path was stopped; return the others."""
+        stopped = self._ends.stopped_paths
+        for request in batch:
+            if request.path in stopped:
+                self._ends.take(request, stopped[request.path])
+        return [request for request in batch if request.path not in stopped]
 
     def _stop_at(self, path: str) -> None:
         """Send nothing of what was read ahead to a path that was stopped."""

@@ -33,6 +33,7 @@ class Restraint:
         self._breaker = Breaker(rules.outage_s)
         self._doubts = Doubts(rules.seen)
         self._patience = Patience(rules.outage_s)
+        self._tokens = 0.0  # that the request which is next is expected to take
 
     @property
     def window(self) -> float:
@@ -48,19 +49,19 @@ class Restraint:
         if (wait_s := self._doubts.wait_s(now, progress.in_flight)) > 0:
             progress.limited_by = "refusals"
             return wait_s
-        tokens = self._governor.estimate(request.prompt_tokens, request.max_tokens)
-        wait_s = self._governor.wait_s(now, tokens)
+        self._tokens = self._governor.estimate(request.prompt_tokens, request.max_tokens)
+        wait_s = self._governor.wait_s(now, self._tokens)
         if wait_s > 0:
             progress.limited_by = self._governor.limited_by.value
             if self._governor.limited_by is Limit.PAUSE and wait_s > _NEWS_S:
                 progress.paused_until = time.time() + wait_s
         return wait_s
 
-    def leaves(self, now: float, request: Request) -> Ticket:
-        """Take note that a request leaves."""
+    def leaves(self, now: float) -> Ticket:
+        """Take note that the request leaves that `wait_s` was asked about last."""
         self._progress.limited_by = ""
         self._breaker.leaves()
-        return self._governor.admit(now, self._governor.estimate(request.prompt_tokens, request.max_tokens))
+        return self._governor.admit(now, self._tokens)
 
     def learn(self, now: float, item: Item, exchange: Exchange, outcome: Outcome) -> float | None:
         """Take note of what came back; return the tokens that it was charged, if that is known."""
