@@ -291,8 +291,6 @@ class Board(msgspec.Struct):
     """Input rows seen by the scan so far."""
     results: int = 0
     """How many there will be."""
-    failures: dict[str, int] = {}
-    """By kind, in this start."""
     lanes: list[Progress] = []
     """One for each model, in the job's order."""
     warnings: list[str] = []

@@ -16,7 +16,6 @@ class LaneLog:
         self._shards = shards
         self._lane = lane
         self._shard_rows = shard_rows
-        self._board = board
         self._progress = board.lanes[lane]
         self._retry_rejected = retry_rejected
         self._mine: dict[int, Shard] = {}
@@ -53,7 +52,7 @@ class LaneLog:
                 self._reject(shard, request)
             else:
                 shard.ended(self._lane, request, "failed", failure)
-                self._count("failed", failure.type)
+                self._count("failed")
 
     def needed(self, index: int, asked: list[Request | Unsendable]) -> list[Request]:
         """Return the requests that have work left; rows that can't be asked are ended here."""
@@ -116,18 +115,16 @@ class LaneLog:
         else:
             status = "rejected" if failure.next is Next.REJECT else "failed"
             self._mine[index].ended(self._lane, request, status, failure)
-            self._count(status, failure.type)
+            self._count(status)
             self._failed.setdefault(index, set()).add(request.key)
         self._one_less(index)
 
     def _reject(self, shard: Shard, row: Unsendable) -> None:
         shard.ended(self._lane, row, "rejected", row.failure)
-        self._count("rejected", row.failure.type)
+        self._count("rejected")
 
-    def _count(self, status: str, kind: str | None = None) -> None:
+    def _count(self, status: str) -> None:
         setattr(self._progress, status, getattr(self._progress, status) + 1)
-        if kind is not None:
-            self._board.failures[kind] = self._board.failures.get(kind, 0) + 1
 
     def _one_less(self, index: int) -> None:
         self._left[index] -= 1
