@@ -53,7 +53,7 @@ class Load:
 def loads(*, quick: bool) -> tuple[list[Load], list[Load]]:
     """Return the loads without and with latency."""
     rows, openai_rows, rounds = (10_000, 500, 2) if quick else (20_000, 1_500, 5)
-    at_once = [Load("", workers, rows, openai_rows, rounds, Bound("≥", 0.8)) for workers in (64, 256)]
+    at_once = [Load("", workers, rows, openai_rows, rounds, Bound("≥", 0.85)) for workers in (64, 256)]
     late = Load("0.1-0.3", 2_000, 20_000, 2_000 if quick else 4_000, 1 if quick else 3, Bound("≥", 0.85))
     return at_once, [late]
 
