@@ -32,6 +32,8 @@ leaves just then is lost, and may have been billed; so this side is first."""
 _NEWS = select.POLLIN | getattr(select, "POLLRDHUP", select.POLLHUP)
 _LAST_WORDS_S = 0.1
 """So long a connection is listened to that is not fit: the loop may not have read what makes it so."""
+_BURST = 64
+"""So many requests leave together at most."""
 _DESCRIPTOR_S = 0.1
 """So often it is looked for a free file descriptor: nobody tells, and another process may have had it."""
 _logger = logging.getLogger(__name__)
@@ -46,7 +48,7 @@ class Silent(Exception):
 
 
 class Unasked(Exception):
-    """A connection that was just made was closed, or brought something, before anything was asked."""
+    """A connection was closed, or brought something, before anything was asked."""
 
 
 class CancelledUnsent(asyncio.CancelledError):
@@ -103,13 +105,15 @@ class Reply:
 class _Line:
     """A connection from its making to its end, with one parser for all answers that come over it."""
 
-    __slots__ = ("_connection", "_poll", "_since", "parser", "protocol", "transport")
+    __slots__ = ("_connection", "_poll", "_since", "message", "parser", "protocol", "transport")
 
     def __init__(self, connection: Connection, on_surplus: Callable[[], None]) -> None:
         assert connection.protocol is not None
         assert connection.transport is not None
         self._connection = connection
-        self._since = 0.0
+        self._since = math.inf
+        self.message = b""
+        """What is to leave over it next."""
         self.protocol = connection.protocol
         self.transport = connection.transport
         self._poll = select.poll()
@@ -129,13 +133,34 @@ class _Line:
         self._since = monotonic()
         return self.parser.rest()
 
-    def is_fit(self) -> bool:
-        """Return whether it may be used again: nothing came that was not asked for, and the other end is open.
+    @property
+    def is_new(self) -> bool:
+        """Whether no answer has come over it yet."""
+        return self._since == math.inf
 
-        The kernel may know of either before the event loop has looked.
+    def is_fresh(self) -> bool:
+        """Return whether it was used just now: else the other end may be about to close it."""
+        return monotonic() - self._since <= _KEPT_S
+
+    def send(self) -> None:
+        """Let its message leave, unless that was cancelled, or something came that nobody had asked for.
+
+        Then the message stays, and who waits for its answer is told `Unasked`. The kernel may know of such a thing, and
+        of an end that was closed, before the event loop has looked.
         """
-        is_stale = monotonic() - self._since > _KEPT_S
-        return not (self.protocol.should_close or is_stale or self._poll.poll(0))
+        waiter = self.protocol._waiter
+        if not self.message or waiter is None or waiter.done():
+            return
+        if self.protocol.should_close or self._poll.poll(0):
+            waiter.set_exception(Unasked())
+        else:
+            self.send_now(self.message)
+            self.message = b""
+
+    def send_now(self, message: bytes) -> None:
+        """Let a message leave, whatever has come."""
+        self.parser.ask()
+        self.transport.write(message)
 
     def close(self) -> None:
         self.transport.abort()  # nothing is wanted any more: TLS would wait for the other end to say goodbye
@@ -176,6 +201,7 @@ class Connections:
         self._timeout = aiohttp.ClientTimeout(connect=connect_s, ceil_threshold=math.inf)
         self._targets: dict[str, _Target] = {}
         self._idle: list[_Line] = []
+        self._ready: list[_Line] = []  # to send, at the end of this turn of the event loop
         self._is_closed = False
         self._leaving: collections.deque[_Line] = collections.deque()
         self._connector: aiohttp.TCPConnector
@@ -200,29 +226,58 @@ class Connections:
         `first_byte_s`, and `CancelledUnsent` where it is cancelled in time.
         """
         target = self._targets.get(url) or self._target(url)
-        try:
-            line = self._kept() or await self._connect(target)
-        except asyncio.CancelledError as error:
-            raise CancelledUnsent from error
-        try:
-            line.parser.ask()
-            line.transport.write(target.message(body))
-            if first_byte_s is None:
-                return await self._reply(line)
-            return await self._reply_within(first_byte_s, line)
-        except BaseException:
-            line.close()
-            raise
+        while True:
+            try:
+                line = self._kept() or await self._connect(target)
+            except asyncio.CancelledError as error:
+                raise CancelledUnsent from error
+            try:
+                self._send(line, target.message(body))
+                if first_byte_s is None:
+                    return await self._reply(line)
+                return await self._reply_within(first_byte_s, line)
+            except BaseException as error:
+                is_sent, line.message = not line.message, b""
+                if is_sent:
+                    line.close()
+                    raise
+                self._leave(line)
+                if isinstance(error, asyncio.CancelledError):
+                    raise CancelledUnsent from error
+
+    def _send(self, line: _Line, message: bytes) -> None:
+        """Let a request leave with the others that are ready in this turn of the event loop.
+
+        Where each leaves by itself, the other end falls asleep between them, and to wake it takes as long again.
+        """
+        if line.is_new:  # and was found silent just now; TLS may yet have something to say, which is no answer
+            line.send_now(message)
+            return
+        if len(self._ready) == _BURST:
+            self._send_all()
+        if not self._ready:
+            self._loop.call_soon(self._send_all)
+        line.message = message
+        self._ready.append(line)
+
+    def _send_all(self) -> None:
+        ready, self._ready = self._ready, []
+        for line in ready:
+            line.send()
 
     def _kept(self) -> _Line | None:
-        """Return the connection that was used last; nothing may be awaited before it is used again."""
+        """Return the connection that was used last."""
         while self._idle:
             line = self._idle.pop()
-            if line.is_fit():
+            if line.is_fresh():
                 return line
-            self._leaving.append(line)
-            self._loop.call_later(_LAST_WORDS_S, self._close_oldest)
+            self._leave(line)
         return None
+
+    def _leave(self, line: _Line) -> None:
+        """Use a connection no more, but listen to it for a little while."""
+        self._leaving.append(line)
+        self._loop.call_later(_LAST_WORDS_S, self._close_oldest)
 
     def _keep(self, line: _Line) -> None:
         if self._is_closed:

@@ -17,6 +17,7 @@ from batchmix.records import Completion
 from batchmix.redact import Secrets
 from batchmix.send.classify import judge
 from batchmix.send.client import Client
+from batchmix.send.connections import CancelledUnsent
 from batchmix.send.parsing import first_object
 from tests.send.conftest import GOOD, KEY, REQUEST, Closing, Wire, reply
 from tests.send.test_client import chunked
@@ -89,6 +90,44 @@ async def test_what_comes_over_an_idle_connection_is_nobodys(wire: Wire, is_read
                 await asyncio.sleep(0)
             assert wire.connections == 1 + number, name
         assert len(wire.requests) == 2 * len(SURPLUS)
+
+
+async def test_what_comes_while_a_request_waits_to_leave_is_no_answer_to_it(wire: Wire) -> None:
+    wire.replies = [reply(200, BODY)]
+    async with wire.client(total_s=5) as client:
+        for number, (name, surplus) in enumerate(SURPLUS.items(), 1):
+            assert (await client.post(REQUEST)).body == BODY, name
+            asked = asyncio.create_task(client.post(REQUEST))
+            await asyncio.sleep(0)  # it has its connection, and leaves in the next turn of the loop
+            wire.say(surplus)
+            assert (await asked).body == BODY, name
+            while client.surplus_answers < number:
+                await asyncio.sleep(0)
+            assert (wire.connections, len(wire.requests)) == (1 + number, 2 * number), name
+
+
+async def test_a_request_that_waits_to_leave_goes_elsewhere_where_its_connection_is_closed(wire: Wire) -> None:
+    wire.replies = [reply(200, BODY)]
+    async with wire.client(total_s=5) as client:
+        await client.post(REQUEST)
+        asked = asyncio.create_task(client.post(REQUEST))
+        await asyncio.sleep(0)
+        wire.hang_up()
+        heard = await asked
+        assert (heard.fault, heard.body, wire.connections, len(wire.requests)) == (None, BODY, 2, 2)
+
+
+async def test_a_request_that_is_cancelled_before_it_left_was_not_sent(wire: Wire) -> None:
+    wire.replies = [reply(200, BODY)]
+    async with wire.client(total_s=5) as client:
+        await client.post(REQUEST)
+        asked = asyncio.create_task(client.post(REQUEST))
+        await asyncio.sleep(0)
+        asked.cancel()
+        with pytest.raises(CancelledUnsent):
+            await asked
+        assert (await client.post(REQUEST)).body == BODY
+        assert (wire.connections, len(wire.requests)) == (2, 2)
 
 
 @pytest.mark.usefixtures("parsers")
