@@ -274,28 +274,85 @@ def test_answers_of_another_model_speak_for_the_address(bench: Bench, server: Se
     assert bench.run().totals.models == {"good": {"ok": 4}, "bad": {"failed": 4}}
 
 
-def test_a_path_that_is_not_offered_stops_what_is_asked_there_and_nothing_else(bench: Bench, server: Server) -> None:
+def two_paths(bench: Bench, rows: int) -> None:
+    """Write Batch lines, each third of them for embeddings."""
     lines = []
-    for number in range(120):
+    for number in range(rows):
         path = "/v1/embeddings" if number % 3 == 0 else "/v1/chat/completions"
         body = {"model": "m", "messages": [{"role": "user", "content": f"row {number}"}], "input": f"row {number}"}
         lines.append({"custom_id": f"r{number}", "method": "POST", "url": path, "body": body})
     bench.source.write_text("\n".join(map(json.dumps, lines)))
-    del bench.settings["model"], bench.settings["input"]["prompt"]
-    server.answer = lambda path, body, asked: (
-        reply(501, error("API not implemented")) if "embeddings" in path else reply(200, GOOD)
-    )
-    with pytest.raises(ProviderStopped, match="/embeddings: API not implemented"):
+    bench.settings.pop("model", None)
+    bench.settings["input"].pop("prompt", None)
+
+
+VECTOR = {"data": [{"index": 0, "embedding": [0.5]}], "usage": {"prompt_tokens": 1, "total_tokens": 1}}
+
+
+@pytest.mark.parametrize(
+    ("refusal", "why"),
+    [
+        (reply(501, error("API not implemented")), "API not implemented"),
+        (reply(404, {"detail": "Not Found"}), "Not Found"),
+        (page(404), "HTTP 404 with a web page"),
+        (page(200), "a web page"),
+        (reply(405, b""), "HTTP 405 without a message"),
+        (reply(308, b"", "Location: /v2/embeddings"), "redirects to /v2/embeddings"),
+    ],
+    ids=["501", "404", "404 page", "200 page", "405", "308"],
+)
+def test_a_path_that_is_not_there_stops_what_is_asked_there_and_nothing_else(
+    bench: Bench, server: Server, refusal: bytes, why: str
+) -> None:
+    two_paths(bench, 60)
+    server.answer = lambda path, body, asked: refusal if "embeddings" in path else reply(200, GOOD)
+    with pytest.raises(ProviderStopped, match=f"/embeddings: .*{why}"):
         bench.run()
-    assert Counter(path for path, _ in server.asked) == {
-        "/v1/chat/completions": 80,
-        "/v1/embeddings": pytest.approx(8, abs=7),
+    asked = Counter(path for path, _ in server.asked)
+    assert asked["/v1/chat/completions"] == 40
+    assert 3 <= asked["/v1/embeddings"] <= 8, "not decided by a single reply, and asked no more once it is"
+    assert Counter((row["status"], row["error_type"]) for row in bench.rows()) == {
+        ("ok", None): 40,
+        ("failed", "model_stopped"): 20,
     }
-    assert {(row["status"], row["error_type"]) for row in bench.rows()} == {("ok", None), ("failed", "model_stopped")}
-    server.answer = lambda path, body, asked: reply(
-        200, {"data": [{"index": 0, "embedding": [0.5]}], "usage": {"prompt_tokens": 1, "total_tokens": 1}}
-    )
-    assert bench.run().totals.ok == 120
+    server.answer = lambda path, body, asked: reply(200, VECTOR)
+    assert bench.run().totals.ok == 60
+
+
+def test_a_path_where_others_were_answered_is_not_stopped_for_one_of_them(bench: Bench, server: Server) -> None:
+    two_paths(bench, 60)
+    bench.settings["limits"]["concurrency"] = 1
+    odd = {"row 30": reply(501, error("no such feature")), "row 33": reply(404, b""), "row 36": page(200)}
+    server.answer = lambda path, body, asked: odd.get(body["input"], reply(200, VECTOR if "embed" in path else GOOD))
+    bench.settings["retry"] = {"attempts": 2}
+    totals = bench.run().totals
+    assert (totals.ok, totals.failed) == (57, 3)
+
+
+def test_a_path_that_is_not_there_is_told_of_few_rows_too(bench: Bench, server: Server) -> None:
+    server.answer = lambda path, body, asked: reply(404, {"detail": "Not Found"})
+    bench.write(2)
+    assert "Not Found; look at provider.base_url" in stopped(bench)
+    assert len(server.asked) == 3
+
+
+def test_one_request_that_hangs_holds_up_no_verdict(
+    bench: Bench, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doubts, "_STUCK_S", 0.2)
+    bench.settings["timeouts"] = {"drain_s": 0.2}
+    hanging = threading.Event()
+
+    def answer(path: str, body: dict[str, Any], asked: int) -> bytes:
+        if "word 0" in json.dumps(body):
+            hanging.wait(20)
+        return page(200)
+
+    server.answer = answer
+    bench.write(12)
+    assert "a web page" in stopped(bench)
+    assert len(server.asked) <= 9
+    hanging.set()
 
 
 # Streams that lack their end

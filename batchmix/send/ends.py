@@ -98,21 +98,24 @@ class Ends:
         if isinstance(outcome, Completion):
             self.good_answers += 1
             if self.held or self.good_answers == 1:
-                self._settle(self._streak(request))
+                self._settle(self._streak(request.path))
             self._close(request, None)
         elif outcome.next is Next.STOP_RUN:
             self._halt.stop(provider_stopped(self._dated(outcome.message), [outcome]))
         elif outcome.next is Next.STOP_MODEL:
             self.stop(msgspec.structs.replace(outcome, message=self._dated(outcome.message)))
         elif outcome.next is Next.STOP_PATH:
-            self._stop_path(request, outcome)
-        elif self._may_be_the_jobs(outcome) and self._streak(request).holds(request, outcome):
+            self.stop_path(request.path, outcome)
+            if self.stopped is None:
+                stopped = self.stopped_paths[request.path]
+                self._close(request, Failure(Next.RETRY, "model_stopped", stopped.message, stopped.code))
+        elif self._may_be_the_jobs(outcome) and self._streak(request.path).holds(request, outcome):
             self.held += 1
             self._stop_if_full(request, outcome)
         elif not self._rules.seen.replies:
             self._unheard.append((request, outcome))
         else:
-            self._settle(self._streak(request))
+            self._settle(self._streak(request.path))
             self._close(request, outcome)
 
     def settle(self) -> None:
@@ -133,24 +136,22 @@ class Ends:
             self.stopped = failure
             _logger.info("%s is stopped: %s", self._model, failure.message)
 
+    def stop_path(self, path: str, failure: Failure) -> None:
+        """Stop all that is asked at a path: the lane, where it asks at no other. The first reason counts."""
+        if not self._rules.has_paths:
+            self.stop(msgspec.structs.replace(failure, next=Next.STOP_MODEL, message=self._dated(failure.message)))
+            return
+        self.stopped_paths.setdefault(path, failure)
+        self._settle(self._streak(path))
+
     def finish(self) -> None:
         """Take note that all requests were heard of: a path that was stopped counts for the lane."""
         if self.stopped_paths:
             paths = "; ".join(f"{path}: {failure.message}" for path, failure in sorted(self.stopped_paths.items()))
             self.stop(msgspec.structs.replace(next(iter(self.stopped_paths.values())), message=paths))
 
-    def _stop_path(self, request: Request, failure: Failure) -> None:
-        """Stop all that is asked at a path: the lane, where it asks at no other."""
-        if not self._rules.has_paths:
-            self.stop(msgspec.structs.replace(failure, next=Next.STOP_MODEL, message=self._dated(failure.message)))
-            return
-        failure = self.stopped_paths.setdefault(request.path, failure)
-        self._settle(self._streak(request))
-        stopped = Failure(Next.RETRY, "model_stopped", failure.message, failure.code)
-        self._close(request, stopped)
-
     def _stop_if_full(self, request: Request, failure: Failure) -> None:
-        streak = self._streak(request)
+        streak = self._streak(request.path)
         if not streak.is_full:
             return
         which = "first" if streak.length == Streak.FIRST else "last"
@@ -160,12 +161,12 @@ class Ends:
         if failure.type in _OF_THE_PATH and self._rules.has_paths:
             last, _ = streak.last()
             self.held -= 1
-            self._stop_path(last, msgspec.structs.replace(stopped, next=Next.STOP_PATH))
+            self.take(last, msgspec.structs.replace(stopped, next=Next.STOP_PATH))
         else:
             self.stop(stopped)
 
-    def _streak(self, request: Request) -> Streak:
-        return self._streaks.get(request.path) or self._streaks.setdefault(request.path, Streak())
+    def _streak(self, path: str) -> Streak:
+        return self._streaks.get(path) or self._streaks.setdefault(path, Streak())
 
     def _settle(self, streak: Streak) -> None:
         self.held -= streak.held

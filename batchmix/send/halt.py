@@ -15,14 +15,15 @@ class Halt:
         """Nothing more leaves."""
         self.cutting = asyncio.Event()
         """What is in flight is given up."""
-        self._drain_s = drain_s
+        self.drain_s = drain_s
+        """How long what is in flight may take to end."""
 
     def stop(self, reason: BaseException, drain_s: float | None = None) -> None:
         """Let nothing more leave; what is in flight may have its own time to end."""
         if self.reason is None:
             self.reason = reason
             self.stopping.set()
-            wait_s = self._drain_s if drain_s is None else drain_s
+            wait_s = self.drain_s if drain_s is None else drain_s
             asyncio.get_running_loop().call_later(wait_s, self.cutting.set)
 
     async def guarded(self, work: Coroutine[None, None, None]) -> None:

@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from batchmix.errors import Next
 from batchmix.records import Exchange, Failure, Progress, Request
 from batchmix.send.attempts import Outcome, is_passing
 from batchmix.send.ends import EndLog, Ends, Rules
@@ -61,7 +62,8 @@ class Pool:
 
     def __init__(self, post: Post, governor: Governor, log: Log, halt: Halt, progress: Progress, rules: Rules) -> None:
         self._post = post
-        self._restraint = Restraint(governor, progress, rules)
+        self._flying: dict[Item, None] = {}  # in the order in which they left
+        self._restraint = Restraint(governor, progress, rules, self._flying.keys())
         self._log = log
         self._halt = halt
         self._progress = progress
@@ -74,9 +76,10 @@ class Pool:
         self._idle: collections.deque[asyncio.Future[Item | None]] = collections.deque()
         self._more = asyncio.Event()
         self._eased = asyncio.Event()
-        self._flying: dict[Item, None] = {}  # in the order in which they left
         self._fed = False
         self._closed = False  # nothing more leaves
+        self._working: asyncio.Future[list[None]]
+        self._is_cut = False
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -91,12 +94,12 @@ class Pool:
         flight has ended or was cut; then requests are left that have no end. What goes wrong in a task stops the run.
         """
         feeder = self._loop.create_task(self._halt.guarded(self._feed(feed)))
-        working = asyncio.gather(*(self._halt.guarded(self._work()) for _ in range(workers)))
-        watcher = self._loop.create_task(self._watch(working))
+        self._working = asyncio.gather(*(self._halt.guarded(self._work()) for _ in range(workers)))
+        watcher = self._loop.create_task(self._watch())
         try:
-            await working
+            await self._working
         except asyncio.CancelledError:
-            if not self._halt.cutting.is_set():
+            if not self._is_cut:
                 raise
         finally:
             self._close()
@@ -113,11 +116,15 @@ class Pool:
         await self._eased.wait()
         return True
 
-    async def _watch(self, working: asyncio.Future[list[None]]) -> None:
+    async def _watch(self) -> None:
         await self._halt.stopping.wait()
         self._close()
         await self._halt.cutting.wait()
-        working.cancel()
+        self._cut()
+
+    def _cut(self) -> None:
+        self._is_cut = True
+        self._working.cancel()
 
     async def _feed(self, feed: AsyncIterator[list[Request]]) -> None:
         async for batch in feed:
@@ -228,6 +235,9 @@ class Pool:
             item.request = self.streaming.unfinished(item.request, failure)
 
     def _finish(self, item: Item, outcome: Outcome) -> None:
+        path = item.request.path
+        if isinstance(outcome, Failure) and (stopped := self._ends.stopped_paths.get(path)):
+            outcome = stopped
         if item.outcome is not None:  # tenacity decides
             waiting, item.outcome = item.outcome, None
             if not waiting.done():
@@ -237,13 +247,24 @@ class Pool:
                 self._retries.later(item, outcome)
         else:
             self._end(item.request, outcome)
-        if isinstance(outcome, Failure) and (verdict := self._restraint.verdict(self._ends.open)):
-            self._ends.stop(verdict)
-            self._close()
+        if isinstance(outcome, Failure) and (verdict := self._restraint.verdict(path, self._ends.open)):
+            self._give_up(path, verdict)
         if self._idle:
             self._pump()
         if self._fed:
             self._show_tail()
+
+    def _give_up(self, path: str, verdict: Failure) -> None:
+        """Stop the lane, or what is asked at a path; what still is in flight may hang, and has its time to end."""
+        if verdict.next is Next.STOP_PATH:
+            self._ends.stop_path(path, verdict)
+            self._stop_at(path)
+            if self._fed:
+                self._end_if_done()
+        else:
+            self._ends.stop(verdict)
+            self._close()
+            self._loop.call_later(self._halt.drain_s, self._cut)
 
     def _not_stopped(self, batch: list[Request]) -> list[Request]:
         """End those requests of a batch whose path was stopped; return the others."""
@@ -254,13 +275,10 @@ class Pool:
         return [request for request in batch if request.path not in stopped]
 
     def _stop_at(self, path: str) -> None:
-        """Send nothing of what was read ahead to a path that was stopped."""
-        ahead, self._buffer = self._buffer, collections.deque()
-        for item in ahead:
-            if item.request.path == path:
-                self._ends.take(item.request, self._ends.stopped_paths[path])
-            else:
-                self._buffer.append(item)
+        """Send nothing of what was read ahead, or waits to be asked again, to a path that was stopped."""
+        kept = self._not_stopped([item.request for item in self._buffer])
+        self._buffer = collections.deque(map(Item, kept))
+        self._not_stopped(self._retries.dropped(path))
 
     def _show_tail(self) -> None:
         """Tell what the last rows wait for, once all have been read and few are left."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 
 from batchmix.errors import Next
 from batchmix.records import Completion, Exchange, Failure, Progress, Request, Usage
 from batchmix.send.attempts import Outcome, Tries
 from batchmix.send.breaker import Breaker
-from batchmix.send.doubts import Doubts
+from batchmix.send.doubts import LaneDoubts
 from batchmix.send.ends import Rules
 from batchmix.send.governor import Governor, Limit, Ticket
 from batchmix.send.patience import Patience, asked_s
@@ -26,12 +27,12 @@ class Restraint:
     `wait_s` and `learn` write into `progress` what limits the lane.
     """
 
-    def __init__(self, governor: Governor, progress: Progress, rules: Rules) -> None:
+    def __init__(self, governor: Governor, progress: Progress, rules: Rules, flying: Collection[Item]) -> None:
         self._governor = governor
         self._progress = progress
         self._rules = rules
         self._breaker = Breaker(rules.outage_s)
-        self._doubts = Doubts(rules.seen)
+        self._doubts = LaneDoubts(rules.seen, flying, has_paths=rules.has_paths)
         self._patience = Patience(rules.outage_s)
         self._tokens = 0.0  # that the request which is next is expected to take
 
@@ -46,7 +47,7 @@ class Restraint:
         if self._breaker.is_open and (wait_s := self._breaker.wait_s(now)) > 0:
             progress.limited_by = "outage"
             return wait_s
-        if (wait_s := self._doubts.wait_s(now, progress.in_flight)) > 0:
+        if (wait_s := self._doubts.wait_s(now, request.path)) > 0:
             progress.limited_by = "refusals"
             return wait_s
         self._tokens = self._governor.estimate(request.prompt_tokens, request.max_tokens)
@@ -72,7 +73,7 @@ class Restraint:
             self._governor.heard(now, ticket, exchange.quotas)
         if isinstance(outcome, Completion):
             self._breaker.good()
-            self._doubts.good()
+            self._doubts.good(item.request.path)
             self._patience.good(ticket.sent_at)
             usage = outcome.usage
             self._governor.answered(now, ticket, item.request.prompt_tokens, usage)
@@ -96,20 +97,21 @@ class Restraint:
         """Take note that a request ended; `used` tokens, None where nobody knows."""
         self._governor.settle(ticket, used)
 
-    def verdict(self, open_rows: int) -> Failure | None:
-        """Return why the lane has to be given up, if it has; `open_rows` have no end yet."""
+    def verdict(self, path: str, open_rows: int) -> Failure | None:
+        """Return why the lane has to be given up, or the path that was asked last; `open_rows` have no end yet."""
         if self._breaker.given_up:
             last = self._breaker.given_up
             message = f"no answer came for too long (retry.outage_s), at last: {last.message}"
             return Failure(Next.STOP_MODEL, last.type, message, last.code)
         in_flight = self._progress.in_flight
-        return self._patience.given_up(in_flight, open_rows) or self._doubts.decided(in_flight)
+        return self._patience.given_up(in_flight, open_rows) or self._doubts.decided(path)
 
     def _learn_of_failure(self, now: float, item: Item, ticket: Ticket, exchange: Exchange, outcome: Failure) -> None:
         if item.tries is None:
             item.tries = Tries(self._rules.attempts, ticket.sent_at + self._rules.row_s, self._rules.outage_s)
         self._patience.heard(now, ticket.sent_at, item.request.row, outcome, asked_s(outcome, exchange))
-        is_doubtful, is_unfinished = self._doubts.note(now, outcome), outcome.type == UNFINISHED
+        is_doubtful = self._doubts.note(item.request, ticket.sent_at, now, outcome)
+        is_unfinished = outcome.type == UNFINISHED
         item.tries.note(outcome, exchange, is_free=(is_doubtful and not exchange.maybe_billed) or is_unfinished)
         if outcome.next is Next.PAUSE:
             self._breaker.unknown()

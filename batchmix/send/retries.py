@@ -58,6 +58,19 @@ class Retries:
         self._progress.retrying = len(self._tasks)
         task.add_done_callback(self._forget)
 
+    def dropped(self, path: str) -> list[Request]:
+        """Let go of what waits to be asked again at a path; return these requests, which have no end then."""
+        due = set(self.due)
+        gone = {
+            task: item
+            for task, item in self._tasks.items()
+            if item.request.path == path and (item.outcome is None or item in due)
+        }
+        for task in gone:
+            task.cancel()
+        self.due = collections.deque(item for item in self.due if item.request.path != path)
+        return [item.request for item in gone.values()]
+
     def cancel(self) -> None:
         """Leave all items without an end."""
         for task in self._tasks:

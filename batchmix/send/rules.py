@@ -37,7 +37,7 @@ class Rule(msgspec.Struct, frozen=True):
     attempts: int | None = None
     """The most that a row may cost, where that is less than the job allows."""
     at_first: Next | None = None
-    """What follows instead while this lane has had no good answer: later it can't be the job's fault."""
+    """What follows instead where several say so and nobody has had a good answer: later it can't be the job's fault."""
 
     def fits(self, status: int | None, codes: frozenset[str], said: str) -> bool:
         """Return whether the rule is about this error; without a status (inside a 200) codes and words decide."""
@@ -126,6 +126,13 @@ _NO_MODEL_WORDS = _words(
     r"模型.{0,60}不存在|不存在.{0,10}模型",
 )  # fmt: skip
 
+# Said of a path that is not there; what else is not found may be a thing that the row names.
+_NO_PATH_WORDS = _words(
+    r"^\W*(?:404\W+)?(?:(?:the )?(?:requested )?(?:api|endpoint|file|page|path|resource|route|url) )?(?:is |was )?not found\b\W*(?:$|[/(])",
+    r"\b(?:invalid|unrecognized|unknown) (?:request )?(?:url|path|endpoint|route)\b", r"^cannot post\b", r"\bno route\b",
+    r"^(?:api|endpoint|path|route|url) not found\b", r"^HTTP \d+ without a message$",
+)  # fmt: skip
+
 _ELSEWHERE_WORDS = _words(
     r"\bnot a chat model\b", r"only supported in v1/", r"not supported in the v1/", r"with on-demand throughput isn['’]t supported",
 )  # fmt: skip
@@ -207,6 +214,7 @@ _OTHER_MODEL = "choose a model that the key may use"
 _COPY_ID = "copy the model's id from the catalogue; capital letters count"
 _SUCCESSOR = "choose its successor"
 _OTHER_ENDPOINT = "choose another model, or the endpoint that this one has"
+_NOT_OFFERED = "this endpoint is not offered; look at provider.base_url"
 _LOOK_AT_URL = "look at provider.base_url, and at the model's id"
 _REJECT, _RETRY, _PAUSE = Next.REJECT, Next.RETRY, Next.PAUSE
 _STOP_PATH, _STOP_MODEL, _STOP_RUN = Next.STOP_PATH, Next.STOP_MODEL, Next.STOP_RUN
@@ -260,14 +268,16 @@ RULES = (
     Rule("throttled", _PAUSE, (403, 429, 503), _SLOW_CODES, _SLOW_WORDS),
     Rule("throttled", _PAUSE, _ANY_BUT_WHO, _RATE_CODES, _TOO_FAST_WORDS),
     # Nothing more to be had here.
-    Rule("not_offered", _STOP_PATH, (501,), advice="this endpoint is not offered; look at provider.base_url"),
+    Rule("not_offered", _RETRY, (501,), advice=_NOT_OFFERED, attempts=FEW, at_first=_STOP_PATH),
+    Rule("not_found", _RETRY, (404,), words=_NO_PATH_WORDS, advice=_LOOK_AT_URL, attempts=FEW, at_first=_STOP_PATH),
+    Rule("not_found", _RETRY, (405,), advice=_LOOK_AT_URL, attempts=FEW, at_first=_STOP_PATH),
     # Passing trouble.
     Rule("overloaded", _RETRY, (529,)),
     Rule("server_error", _RETRY, _PASSING, _SERVER_CODES),
     Rule("server_error", _RETRY, _PASSING),
     # What is left.
     Rule("rejected", _REJECT, _REQUEST),
-    Rule("not_found", _RETRY, (404, 405), advice=_LOOK_AT_URL, attempts=FEW),
+    Rule("not_found", _RETRY, (404,), advice=_LOOK_AT_URL, attempts=FEW),
 )  # fmt: skip
 OF_THE_JOB = _codes("""
     model_denied model_retired model_not_found wrong_endpoint not_offered redirect web_page not_found refused_parameter

@@ -17,6 +17,7 @@ UNFUNDED = (
     "To prevent abuse of free resources, accounts that have not been recharged can only try 10 times. Please recharge."
 )
 NO_CHANNEL = "retry, at first stop_model"
+NO_PATH = "retry 3, at first stop_path"
 WRONG_ADDRESS = "retry, at first stop_run"
 Row = tuple[str, Reply, str, str, str | None]
 
@@ -96,7 +97,7 @@ TABLE: list[Row] = [
     ("429 web page", page(429), "pause", "throttled", None),
     ("429 dropped in the body", Closing(reply(429, error("Too many requests"))[:-9]), "pause", "throttled", None),
     # 501
-    ("501", reply(501, error("API not implemented", "api_not_implemented")), "stop_path", "not_offered", "api_not_implemented"),
+    ("501", reply(501, error("API not implemented", "api_not_implemented")), NO_PATH, "not_offered", "api_not_implemented"),
     # 503: throttled, or no such model: read the message
     ("503 throttled", reply(503, error("Rate limited by provider – contact support to request higher concurrency or try again later.")), "pause", "throttled", None),
     ("503 overloaded", reply(503, error("x", "server_is_overloaded")), "pause", "throttled", "server_is_overloaded"),
@@ -164,8 +165,8 @@ TABLE: list[Row] = [
     ("308 without a place", reply(308), WRONG_ADDRESS, "redirect", None),
     ("403 else", reply(403, error("Forbidden – insufficient permissions.")), "retry 3", "unknown", None),
     ("403 web page", page(403), "retry 3", "unknown", None),
-    ("404 path", reply(404, {"detail": "Not Found"}), "retry 3", "not_found", None),
-    ("405", reply(405, {"detail": "Method Not Allowed"}), "retry 3", "not_found", None),
+    ("404 path", reply(404, {"detail": "Not Found"}), NO_PATH, "not_found", None),
+    ("405", reply(405, {"detail": "Method Not Allowed"}), NO_PATH, "not_found", None),
     ("407", page(407), "stop_run", "proxy", None),
     ("418", reply(418, error("teapot")), "retry 3", "unknown", None),
     ("451", reply(451, error("no")), "reject", "content_filter", None),

@@ -26,6 +26,7 @@ def google(status: int, message: str, name: str) -> list[dict[str, object]]:
 
 
 AGAIN = "retry, at first stop_model"
+NO_PATH = "retry 3, at first stop_path"
 QWEN_QUOTA = "You exceeded your current quota, please check your plan and billing details. For details, see: https://help.aliyun.com/zh/model-studio/error-code#token-limit"
 SAID: list[tuple[str, int, object, str, str]] = [
     # AiHubMix, docs.aihubmix.com/en/FAQs/HTTP-Codes
@@ -40,7 +41,7 @@ SAID: list[tuple[str, int, object, str, str]] = [
     ("One API", 403, gateway("令牌额度不足"), "stop_run", "no_balance"),
     ("One API", 429, gateway("当前分组上游负载已饱和，请稍后再试"), "pause", "throttled"),
     ("One API", 503, gateway("当前分组 default 下对于模型 gpt-x 无可用渠道"), AGAIN, "model_not_found"),
-    ("One API", 200, gateway("API not found: POST:/v1/x", "api_not_found"), "retry 3", "unknown"),
+    ("One API", 200, gateway("API not found: POST:/v1/x", "api_not_found"), NO_PATH, "not_found"),
     # New API, QuantumNous/new-api: i18n/locales, middleware, controller/relay.go, types/error.go
     ("New API", 401, gateway("Invalid token"), "stop_run", "invalid_key"),
     ("New API", 401, gateway("This token quota is exhausted TokenStatusExhausted[sk-abc***xyz]"), "stop_run", "no_balance"),
@@ -63,7 +64,7 @@ SAID: list[tuple[str, int, object, str, str]] = [
     ("New API", 500, gateway("field messages is required", "invalid_request"), "reject", "rejected"),
     ("New API", 500, gateway("模型 gpt-x 倍率或价格未配置", "model_price_error"), AGAIN, "model_not_found"),
     ("New API", 429, gateway("您已达到请求数限制：1分钟内最多请求60次"), "pause", "throttled"),
-    ("New API", 404, openai("Invalid URL (POST /chat/completions)"), "retry 3", "not_found"),
+    ("New API", 404, openai("Invalid URL (POST /chat/completions)"), NO_PATH, "not_found"),
     # LiteLLM, BerriAI/litellm: proxy/auth/auth_checks.py, router.py; issues 3138, 14144, 20867
     ("LiteLLM", 400, openai("400: {'error': 'Invalid model name passed in model=gpt-x'}", 400), "stop_model", "model_not_found"),
     ("LiteLLM", 401, openai("key not allowed to access model. This key can only access models=['a']. Tried to access b", "401", "key_model_access_denied"), "stop_model", "model_denied"),
@@ -245,6 +246,15 @@ SAID: list[tuple[str, int, object, str, str]] = [
     ("Cloudflare", 530, b"error code: 1033", "retry", "server_error"),
     ("Envoy", 503, b"upstream connect error or disconnect/reset before headers. reset reason: overflow", "retry", "server_error"),
     ("Envoy", 504, b"upstream request timeout", "retry", "server_error"),
+    *(("a path that is not there", 404, said, NO_PATH, "not_found") for said in (
+        {"detail": "Not Found"}, b"404 page not found\n", b"", {"error": "Not Found"}, openai("Unknown request URL: POST /openai/v1/x"),
+        {"error": {"code": "404", "message": "Resource not found"}}, {"error": {"code": 404, "message": "File Not Found", "type": "not_found_error"}},
+        {"message": "no Route matched with those values"}, b"Cannot POST /v1/x", {"error": {"message": "Path not found: /v1/x"}},
+    )),
+    *(("a thing that a row names", 404, said, "retry 3", "not_found") for said in (
+        openai("Previous response with id 'resp_1' not found."), openai("No such File object: file-1"), {"detail": "Vector store vs_1 not found"},
+        openai("File file-1 not found", "not_found"), {"title": "Not Found", "detail": "Function 'x': Not found for account 'y'"},
+    )),
     ("AWS", 504, {"message": "Endpoint request timed out"}, "retry", "server_error"),
     ("AWS", 429, {"message": "Limit Exceeded"}, "pause", "throttled"),
 ]  # fmt: skip
