@@ -135,7 +135,7 @@ def _broken(exchange: Exchange, path: str, problem: str) -> Failure:
         said = f"the answer {problem}"
         return Failure(Next.RETRY, kind, said, attempts=most, maybe_billed=usage is None, usage=usage)
     statuses = [int(code) for code in complaint.codes if re.fullmatch("[45][0-9][0-9]", code)]
-    return msgspec.structs.replace(_by_rules(max(statuses, default=None), complaint, exchange.body), usage=usage)
+    return msgspec.structs.replace(_by_rules(max(statuses, default=None), complaint, exchange), usage=usage)
 
 
 def _refused(exchange: Exchange, status: int) -> Failure:
@@ -150,7 +150,7 @@ def _refused(exchange: Exchange, status: int) -> Failure:
     complaint = find_complaint(exchange.body) or Complaint(plain_text(exchange))
     if not complaint.message:
         complaint = msgspec.structs.replace(complaint, message=f"HTTP {status} without a message")
-    return _by_rules(status, complaint, exchange.body)
+    return _by_rules(status, complaint, exchange)
 
 
 def _wrong_address(kind: str, message: str) -> Failure:
@@ -158,7 +158,7 @@ def _wrong_address(kind: str, message: str) -> Failure:
     return Failure(Next.RETRY, kind, message, at_first=Next.STOP_RUN)
 
 
-def _by_rules(status: int | None, complaint: Complaint, body: bytes) -> Failure:
+def _by_rules(status: int | None, complaint: Complaint, exchange: Exchange) -> Failure:
     rule = rule_for(status, complaint)
     parameter, advice = parameters.advice(complaint) if rule.type == REFUSED_PARAMETER else ("", rule.advice)
     return Failure(
@@ -168,12 +168,14 @@ def _by_rules(status: int | None, complaint: Complaint, body: bytes) -> Failure:
         complaint.code or None,
         at_first=rule.at_first,
         attempts=rule.attempts,
-        wait_s=_asked_s(rule.next, body),
+        wait_s=_asked_s(rule.next, exchange),
         parameter=parameter,
     )
 
 
-def _asked_s(following: Next, body: bytes) -> float | None:
+def _asked_s(following: Next, exchange: Exchange) -> float | None:
     """Return how long an error asks to wait in its words: throttling as long as it says, other trouble for a while."""
-    wait_s = wait_in_text(body) if following in (Next.PAUSE, Next.RETRY) else None
+    if following not in (Next.PAUSE, Next.RETRY):
+        return None
+    wait_s = wait_in_text(exchange.body, exchange.finished_at_ms / 1000)
     return wait_s if wait_s is None or following is Next.PAUSE else min(wait_s, _LONGEST_WAIT_S)

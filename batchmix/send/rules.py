@@ -120,7 +120,7 @@ _NO_CHANNEL = r"incorrect model id|no available channels?\b|无可用渠道"
 _NO_CHANNEL_WORDS = _words(_NO_CHANNEL)
 _NO_MODEL_WORDS = _words(
     _NO_CHANNEL, r"no such model", r"unknown model\b(?! error)", r"is not a valid model", r"^\W*model: \S+(?: \(|$)",
-    r"model identifier is invalid", r"invalid model(?: name| id)?(?::| passed| specified|$)", r"\bmodels/\S{1,120} is not found", r"no endpoints found",
+    r"model identifier is invalid", r"invalid model(?: name| id)?(?::| passed| specified|$)", r"\bmodels/\S{1,120} is not found", r"no endpoints found(?! that support)",
     r"api deployment for this resource does not exist",
     r"\bmodel(?::? ?\S{1,120},?)? (?:is |was )?(?:not found|does not exist|not exist)",
     r"模型.{0,60}不存在|不存在.{0,10}模型",
@@ -163,7 +163,8 @@ _FILTER_WORDS = _words(
 )  # fmt: skip
 # llama.cpp says 500 for what it can't do with a row.
 _NOT_HERE_WORDS = _words(
-    r"\b(?:is|are) not (?:currently |yet )?supported\b", r"^\W*unsupported (?:param|content)",
+    r"\b(?:is|are) not (?:currently |yet )?supported\b", r"^\W*unsupported (?:param|content)", r"^this server does not support",
+    r"^assistant response prefill is", r"^cannot have 2 or more assistant messages", r"^(?:json_schema_to_grammar|json schema conversion)\b",
     r"^failed to (?:parse|load|initialize) (?:messages|tools|grammar|image|audio|samplers)", r"\bparam requires\b",
     r"^only (?:one completion choice|no echo)\b", r"^cannot use (?:custom grammar|both)\b", r"^invalid tool_choice\b",
     r"^(?:missing|expected) '\w+'", r"^(?:'\w+'|\"\w+\") is required\b", r"^top_logprobs requires\b",
@@ -188,12 +189,12 @@ _NEVER_FITS_WORDS = _words(r"request too large for", r"tokens must be reduced")
 # Said of a limit per time, also where the code speaks of a quota, as with Gemini and Qwen (whose link tells it).
 _RATE_WORDS = _words(
     r"(?:retry|try again) (?:in|after) ~?\d", r"(?:requests|tokens) per (?:min|day|sec|hour)", r"\b[RT]P[MD]\b",
-    r"(?:aliyun|alibabacloud)\.com",
+    r"\b(?:quota|limit)s? (?:will )?resets? (?:in|after|at)\b", r"(?:aliyun|alibabacloud)\.com",
 )  # fmt: skip
 _RATE_CODES = _codes("rate_limit_exceeded rate_limit_error rate_limited ratelimitexceeded too_many_requests")
 _SLOW_CODES = _RATE_CODES | _codes("server_is_overloaded slow_down serveroverloaded")
 _TOO_FAST_WORDS = _words(
-    r"rate.?limit", r"rate exceeded", r"too many requests", r"resource.?(?:has been )?exhausted",
+    r"rate.?limit", r"rate exceeded", r"\bthrottled\b", r"concurrency limit", r"quota exceeded .{0,80}\bper (?:min|sec|hour|day)", r"too many requests", r"resource.?(?:has been )?exhausted",
     r"请求过于频繁|请求过多|请求频率|负载已饱和|限流|限速",
 )  # fmt: skip
 _THROTTLING_CODES = _codes("throttlingexception toomanyrequestsexception throttling throttling.ratequota")
@@ -263,6 +264,7 @@ RULES = (
     Rule("context_length", _REJECT, (500,), _codes("exceed_context_size_error"), _TOO_LONG_WORDS),
     Rule("rejected", _REJECT, _REQUEST, _codes("invalid_request_error")),
     Rule("rejected", _REJECT, (500,), _codes("invalid_request bad_request_body"), _NOT_HERE_WORDS),
+    Rule("rejected", _REJECT, (404,), words=_words("no endpoints found that support")),
     # Too fast.
     Rule("throttled", _PAUSE, (429,)),
     Rule("throttled", _PAUSE, (403, 429, 503), _SLOW_CODES, _SLOW_WORDS),

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
 from batchmix import __version__
 from batchmix.errors import JobError
@@ -568,11 +569,28 @@ def test_a_proxy_that_does_not_speak_http_is_refused_before_anything_is_sent(no_
         ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1s"}, 500, None),
         ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1h2x"}, 429, None),
         ({"ratelimit-remaining": "0", "ratelimit-reset": "4"}, 429, 4.0),
+        ({"Retry-After": "30s"}, 429, 30.0),
+        ({"Retry-After": "1445412500"}, 429, 20.0),
+        ({"Retry-After": "2015-10-21T07:28:50Z"}, 429, 50.0),
+        ({"x-ms-retry-after-ms": "1500"}, 429, 1.5),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "1445412500"}, 429, 20.0),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1445412500000"}, 429, 20.0),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "99999999s"}, 429, 604_800.0),
+        ({"llm_provider-x-ratelimit-remaining-tokens": "0", "llm_provider-x-ratelimit-reset-tokens": "9s"}, 429, 9.0),
+        (
+            {"anthropic-ratelimit-tokens-remaining": "0", "anthropic-ratelimit-tokens-reset": "2015-10-21T07:28:09Z"},
+            429,
+            9.0,
+        ),
+        ({"RateLimit": '"default";r=0;t=50'}, 429, 50.0),
+        ({"RateLimit": "limit=10, remaining=0, reset=50"}, 429, 50.0),
+        ({"RateLimit": '"default";r=10;t=50'}, 429, None),
         ({}, 429, None),
     ],
 )
 def test_retry_after_in_all_its_forms(headers: dict[str, str], status: int, expected: float | None) -> None:
-    assert retry_after_s(status, headers, 1445412480.0) == expected  # 2015-10-21 07:28:00
+    found = retry_after_s(status, CIMultiDict(headers), 1445412480.0)  # 2015-10-21 07:28:00
+    assert found == expected
 
 
 async def test_retry_after_is_kept_of_refusals_only(wire: Wire) -> None:

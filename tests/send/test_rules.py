@@ -215,6 +215,8 @@ SAID: list[tuple[str, int, object, str, str]] = [
     *(("llama.cpp", 500, {"error": {"code": 500, "message": message, "type": "server_error"}}, "reject", "rejected") for message in (
         "Only one completion choice is allowed", "Only no echo is supported", "Unsupported param: best_of", '"prompt" is required', "unsupported content[].type",
         "Cannot use custom grammar constraints with tools.", "Invalid tool_choice: f", "Missing 'content'", "Expected 'messages' to be an array",
+        "This server does not support images. Start it with `--mmproj`", "Assistant response prefill is incompatible with enable_thinking.",
+        "Cannot have 2 or more assistant messages at the end of the list.", "json_schema_to_grammar: JSON schema conversion failed: Unrecognized schema",
         "top_logprobs requires logprobs to be set to true", "Failed to initialize samplers: failed to parse grammar",
     )),
     ("llama.cpp", 500, {"error": {"code": 500, "message": "the request exceeds the available context size. try increasing the context size or enable context shift", "type": "server_error"}}, "reject", "context_length"),
@@ -223,7 +225,12 @@ SAID: list[tuple[str, int, object, str, str]] = [
     ("LiteLLM", 500, openai("No deployments available for selected model, Try again in 60 seconds. Passed model=x", "500", None), "retry", "server_error"),
     *(("a gateway", status, openai("Rate limit exceeded, retry in 3s", None, None), "pause", "throttled") for status in (400, 404, 409, 422, 424, 499, 500, 502, 504, 520, 529)),
     ("a gateway", 500, openai("Resource has been exhausted (e.g. check quota).", None, "RESOURCE_EXHAUSTED"), "pause", "throttled"),
-    ("a gateway", 500, openai("Rate exceeded", None, None), "pause", "throttled"),
+    *(("a gateway", 500, openai(message, None, None), "pause", "throttled") for message in (
+        "Rate exceeded", "Request was throttled. Expected available in 5 seconds.", "throttled by upstream", "Concurrency limit exceeded",
+        "Quota exceeded for requests per minute of this model",
+    )),
+    ("Gemini", 429, google(429, "You exceeded your current quota. Your quota will reset after 2h26m28s.", "RESOURCE_EXHAUSTED"), "pause", "throttled"),
+    ("OpenRouter", 404, {"error": {"code": 404, "message": "No endpoints found that support image input"}}, "reject", "rejected"),
     ("One API", 500, gateway("当前分组上游负载已饱和，请稍后再试"), "pause", "throttled"),
     ("Bedrock", 400, {"message": "Too many tokens per day, please wait before trying again."}, "pause", "throttled"),
     # Bedrock, by itself and as LiteLLM hands it through; BerriAI/litellm 589, anthropics/claude-code 236 and 1466

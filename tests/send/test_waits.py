@@ -17,6 +17,8 @@ from tests.conftest import Bench
 from tests.odd_provider import Provider
 from tests.send.conftest import GOOD, Wire, reply
 
+NOW = 1_800_000_000.0  # 2027-01-15 08:00:00 UTC
+
 TEXTS: list[tuple[str, float | None]] = [
     ("Rate limit reached for gpt-4o on tokens per min (TPM): Limit 30000, Used 29937, Requested 385. Please try again in 4.2s. Visit https://x", 4.2),
     ("Please try again in 120ms.", 0.12),
@@ -34,6 +36,25 @@ TEXTS: list[tuple[str, float | None]] = [
     ("请在 30 秒后重试", 30),
     ("请1分钟后再试", 60),
     ("please try again in 99999999 days", 7 * 86_400),
+    ("Request was throttled. Expected available in 12 seconds.", 12),
+    ("Your quota will reset after 2h26m28s.", 8788),
+    ("Rate limit resets in 23 seconds", 23),
+    ("Too Many Requests: retry after 35", 35),
+    ("Slow down (Retry-After: 7).", 7),
+    ("Please retry your request after 30 seconds", 30),
+    ("try again in less than 5 seconds", 5),
+    ("Try again after: about 20s", 20),
+    ("Back off for 15 seconds", 15),
+    ("速率限制，请在 1 分 30 秒后重试", 90),
+    ("Rate limit exceeded for api_key: x. Current limit: 2, Remaining: 0. Limit resets at: 2027-01-15 08:00:41 UTC", 41),
+    ("Please try again at 2027-01-15T08:01:00.000Z", 60),
+    ("Limit resets at: 2027-01-15 16:00:41 UTC", None),  # said by LiteLLM where its local time is eight hours ahead
+    ("Limit resets at: 2027-01-15 07:00:00 UTC", None),
+    ("The model of 2027-01-15 08:00:41 UTC is overloaded", None),
+    ('VertexAIException - b\'{"error": {"code": 429, "details": [{"retryDelay": "22s"}]}}\'', 22),
+    ("429 Resource exhausted. retry_delay { seconds: 11 }", 11),
+    ("Retry after 3 attempts", None),
+    ("Limits reset every 60 seconds", None),
     ("Too many tokens, please wait before trying again.", None),
     ("Please try again later", None),
     ("try again in a moment", None),
@@ -50,9 +71,9 @@ TEXTS: list[tuple[str, float | None]] = [
 @pytest.mark.parametrize(("text", "wait_s"), TEXTS)
 def test_a_wait_is_read_out_of_words_and_out_of_none_that_are_quoted(text: str, wait_s: float | None) -> None:
     for body in ({"error": {"message": text}}, {"detail": text}, [{"error": {"message": text, "code": 429}}]):
-        found = wait_in_text(json.dumps(body).encode())
+        found = wait_in_text(json.dumps(body).encode(), NOW)
         assert found == (None if wait_s is None else pytest.approx(wait_s)), body
-    assert wait_in_text(json.dumps({"choices": [{"message": {"content": text}}]}).encode()) is None
+    assert wait_in_text(json.dumps({"choices": [{"message": {"content": text}}]}).encode(), NOW) is None
 
 
 FIELDS: list[tuple[object, float | None]] = [
@@ -63,6 +84,13 @@ FIELDS: list[tuple[object, float | None]] = [
     ({"message": "x", "retry_after": 2.5}, 2.5),
     ({"error": "x", "retry_after_ms": "1500"}, 1.5),
     ({"error": "please try again in 2s", "retry_after": 9}, 9),
+    ({"error": {"message": "x", "metadata": {"headers": {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1800000033000"}}}}, 33),
+    ({"error": {"message": "x", "type": "usage_limit_reached", "resets_at": 1800003600}}, 3600),
+    ({"error": {"message": "x", "resets_in_seconds": 90}}, 90),
+    ({"error": "x is currently loading", "estimated_time": 20.5}, 20.5),
+    ({"message": "x", "retry_after": "2m"}, 120),
+    ({"message": "x", "retry_after": "Fri, 15 Jan 2027 08:00:50 GMT"}, 50),
+    ({"message": "x", "retry_after": "2027-01-15T08:00:50Z"}, 50),
     *(({"message": "x", "retry_after": odd}, None) for odd in (None, True, "soon", -1, [], {}, float("nan"), 10**400)),
     ({"error": {"message": "x", "input": {"retry_after": 5}}}, None),
 ]  # fmt: skip
@@ -70,12 +98,12 @@ FIELDS: list[tuple[object, float | None]] = [
 
 @pytest.mark.parametrize(("body", "wait_s"), FIELDS)
 def test_a_wait_is_read_out_of_fields(body: object, wait_s: float | None) -> None:
-    assert wait_in_text(json.dumps(body).encode()) == wait_s
+    assert wait_in_text(json.dumps(body).encode(), NOW) == wait_s
 
 
 @given(st.binary() | st.text().map(lambda text: json.dumps({"error": {"message": f"try again in {text}"}}).encode()))
 def test_no_body_breaks_it(body: bytes) -> None:
-    found = wait_in_text(body)
+    found = wait_in_text(body, NOW)
     assert found is None or 0 <= found <= 7 * 86_400
 
 
