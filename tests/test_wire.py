@@ -27,7 +27,7 @@ from batchmix.records import Board, Progress
 from batchmix.send import doubts
 from tests.calling import batchmix
 from tests.conftest import Bench
-from tests.send.conftest import CERTIFICATE, GOOD, PAGE, error, page, reply
+from tests.send.conftest import CERTIFICATE, EXPIRED, GOOD, PAGE, error, page, reply
 from tests.send.streaming import DONE, chunk, events, said, usage
 
 Answer = Callable[[str, dict[str, Any], int], bytes]
@@ -131,9 +131,29 @@ def stopped(bench: Bench) -> str:
 # Who is to blame
 
 
-def test_a_certificate_that_nobody_trusts_is_told_at_once(bench: Bench, secure: Server) -> None:
+def test_a_certificate_that_nobody_trusts_is_told_at_once(
+    bench: Bench, secure: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench.write(3)
     assert re.search("certificate is not accepted: self.signed.*SSL_CERT_FILE", stopped(bench))
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
+    assert "SSL_CERT_FILE names /nowhere/ca.pem, which is not there" in stopped(bench)
+
+
+def test_a_certificate_that_is_out_of_time_is_told_with_this_machines_clock(
+    bench: Bench, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate.write_text(EXPIRED)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    found = Server(context)
+    bench.settings["provider"]["base_url"] = f"https://{found.address}/v1"
+    bench.write(3)
+    for _ in running(found):
+        why = stopped(bench)
+        assert "certificate has expired; it has to be renewed there, unless this machine's clock is wrong: 20" in why
+        assert "SSL_CERT_FILE" not in why
 
 
 def test_a_certificate_for_another_name_is_told_at_once(
@@ -142,7 +162,7 @@ def test_a_certificate_for_another_name_is_told_at_once(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     bench.write(3)
     bench.settings["provider"]["base_url"] = f"https://localhost:{secure.server_address[1]}/v1"
-    assert re.search("certificate is not accepted: Hostname mismatch", stopped(bench))
+    assert re.search("certificate is not accepted: Hostname mismatch.*'localhost'; provider.base_url", stopped(bench))
     bench.settings["provider"]["base_url"] = f"https://{secure.address}/v1"
     assert bench.run().totals.ok == 3
 
@@ -236,6 +256,20 @@ def test_a_restart_in_the_middle_is_waited_for(bench: Bench, server: Server, has
 
     server.answer = answer
     assert bench.run().totals.ok == 6
+
+
+def test_a_host_that_lets_hang_before_tls_is_given_up_with_the_first_that_wait(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three have waited for as long as a host that is not there is tried: that is enough."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it accepts, and nothing more
+        bench.settings["provider"]["base_url"] = "https://127.0.0.1:{1}/v1".format(*silent.getsockname())
+        bench.settings["timeouts"] = {"connect_s": 0.7}
+        monkeypatch.setattr(doubts, "_NOBODY_S", 0.5)
+        bench.write(3)
+        began = time.monotonic()
+        assert "no connection to 127.0.0.1" in stopped(bench)
+        assert time.monotonic() - began < 1.4
 
 
 # Stops are never wider than what was seen
@@ -401,6 +435,18 @@ def test_a_wait_without_end_stops_and_is_told(
     assert re.search(
         r"the provider asks to wait 7 days, until 20\d\d-\d\d-\d\d \d\d:\d\d; start again then", stopped(bench)
     )
+
+
+def test_a_wait_without_end_that_all_ask_for_in_one_moment_is_asked_about_once_more(
+    bench: Bench, server: Server
+) -> None:
+    """As a page of maintenance does, which is gone a moment later."""
+    server.answer = lambda path, body, asked: (
+        reply(503, PAGE, "Retry-After: 99999999") if asked == 1 else reply(200, GOOD)
+    )
+    bench.settings["retry"] = {"outage_s": 0.5}
+    bench.write(8)
+    assert bench.run().totals.ok == 8
 
 
 def test_the_bar_says_until_when_the_provider_asks_to_wait() -> None:

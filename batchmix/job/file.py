@@ -271,6 +271,8 @@ def checked_url(url: str) -> str:
         raise JobError("provider.base_url: is no URL, or its port is no number") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise JobError("provider.base_url: must be an http or https URL such as https://aihubmix.com/v1")
+    if re.search(r"\s", url.strip()):
+        raise JobError("provider.base_url: holds a blank, or a line's end")
     if parts.username or parts.password:
         raise JobError("provider.base_url: must hold no user name or password; the key comes from provider.api_key_env")
     if parts.query or parts.fragment:

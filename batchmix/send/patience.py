@@ -33,6 +33,7 @@ class Patience:
 
     def __init__(self, longest_s: float) -> None:
         self._longest_s = longest_s
+        self._again_s = 0.9 * min(_AGAIN_S, longest_s)
         self._asked_at: float | None = None
         self._rows: set[int] = set()
         self._last: Failure | None = None
@@ -44,7 +45,7 @@ class Patience:
         self._rows.add(row)
         if self._asked_at is None:
             self._asked_at = now
-        elif sent_at >= self._asked_at:
+        elif sent_at >= self._asked_at + self._again_s:
             until = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + asked_s))
             message = f"the provider asks to wait {_span(asked_s)}, until {until}; start again then: {failure.message}"
             self._last = Failure(Next.STOP_MODEL, failure.type, message, failure.code)

@@ -48,6 +48,24 @@ W9UYf9AK1pb2AiEAokEAiWcSZjSLRabL2Z6cJRuw0cKGE/ioAi4u71QNzQk=
 -----END CERTIFICATE-----
 """
 
+# Made in the same way, and out of time since February 2020.
+EXPIRED = """\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQglqcpN6ixsvLDEo9Z
+DZ2JnyyrmwVW+969HSwUBhpwR7GhRANCAARVjkBz/qI2H+/V93ISx2T/tADs/Qao
+TlRPJNKlx+L/WJYjldwiRx5BTAB3Nl1MC315s5boUglNzJRiUBJpF/Hu
+-----END PRIVATE KEY-----
+-----BEGIN CERTIFICATE-----
+MIIBRTCB7KADAgECAgIQAjAKBggqhkjOPQQDAjASMRAwDgYDVQQDDAdleHBpcmVk
+MB4XDTIwMDEwMTAwMDAwMFoXDTIwMDIwMTAwMDAwMFowEjEQMA4GA1UEAwwHZXhw
+aXJlZDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABFWOQHP+ojYf79X3chLHZP+0
+AOz9BqhOVE8k0qXH4v9YliOV3CJHHkFMAHc2XUwLfXmzluhSCU3MlGJQEmkX8e6j
+MjAwMA8GA1UdEQQIMAaHBH8AAAEwHQYDVR0OBBYEFHpL7E5hiQJ/fX7NwAhmK5VJ
+GOXpMAoGCCqGSM49BAMCA0gAMEUCID4rcVedczXh8/w3pnWC/2BjyT0cnoRYdNQQ
+qYYmGrZnAiEA+NMwucOOgy2/3rf6O/VwEjzzvoMbcPgmEiQt+pdxlWo=
+-----END CERTIFICATE-----
+"""
+
 
 def reply(status: int, body: object = b"", *headers: str, kind: str = "application/json") -> bytes:
     """Return an HTTP reply of known length."""
