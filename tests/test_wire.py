@@ -392,9 +392,12 @@ def test_one_request_that_hangs_holds_up_no_verdict(
 # Streams that lack their end
 
 
-def test_a_stream_without_a_finish_reason_is_asked_for_once_more_in_one_piece(bench: Bench, server: Server) -> None:
+@pytest.mark.parametrize("last", [[usage(), DONE], [usage()]], ids=["done", "usage"])
+def test_a_stream_without_a_finish_reason_is_asked_for_once_more_in_one_piece(
+    bench: Bench, server: Server, last: list[object]
+) -> None:
     """As some gateways stream n = 2: only the first choice ever gets a finish_reason."""
-    stream = events(*said("a"), *said("b", index=1), chunk(finish="stop"), usage(), DONE)
+    stream = events(*said("a"), *said("b", index=1), chunk(finish="stop"), *last)
 
     def answer(path: str, body: dict[str, Any], asked: int) -> bytes:
         return reply(200, stream, kind="text/event-stream") if body.get("stream") else reply(200, GOOD)

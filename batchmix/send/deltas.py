@@ -38,6 +38,8 @@ class Deltas:
         """Whether any text of the answer has come."""
         self.has_usage = False
         """Whether its usage came with the last finish reason or after it."""
+        self.is_closed = False
+        """Whether the last chunk brought usage and nothing else, as one does at the end of a stream."""
         self._asked = choices
         self._choices: dict[int, _Node] = {}
         self._usage: _Node | None = None
@@ -52,7 +54,7 @@ class Deltas:
         for place, choice in enumerate(choices if isinstance(choices, list) else ()):
             if isinstance(choice, dict):
                 self._add_choice(place, choice)
-        self._note_usage(chunk.get("usage"))
+        self.is_closed = self._note_usage(chunk.get("usage")) and not choices
         for key, value in chunk.items():
             if key not in ("choices", "usage"):
                 self._replace(self._rest, key, value)
@@ -113,10 +115,12 @@ class Deltas:
             elif key != "index":
                 self._replace(kept, key, value)
 
-    def _note_usage(self, usage: Any) -> None:
-        if isinstance(usage, dict) and any(usage.get(name) for name in _COUNTS):
-            self._usage = usage
-            self.has_usage = self.is_whole
+    def _note_usage(self, usage: Any) -> bool:
+        if not (isinstance(usage, dict) and any(usage.get(name) for name in _COUNTS)):
+            return False
+        self._usage = usage
+        self.has_usage = self.is_whole
+        return True
 
     def _replace(self, node: _Node, key: str, value: Any) -> None:
         if key not in node or (value and isinstance(value, dict | list)):

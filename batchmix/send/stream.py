@@ -100,7 +100,7 @@ class AnswerStream:
             return Streamed(so_far, "bad_answer", _UNREADABLE)
         if self.silent_s is not None:
             return Streamed(so_far, "timeout", _silent(self.silent_s))
-        if self._is_over and self._deltas.says_anything:
+        if (self._is_over and self._deltas.says_anything) or self._deltas.is_closed:
             return Streamed(so_far, UNFINISHED, _UNFINISHED)
         return Streamed(so_far, "cut_off", _CUT_OFF)
 
