@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import AsyncIterator, Callable
 
@@ -80,14 +81,13 @@ class Lane:
             rules = msgspec.structs.replace(rules, purse=self._course.purse(self.model.name))
         repeats = self._repeats = await self._open_repeats()
         pool = Pool(self._course.post, governor, repeats or self._log, self._course.halt, self.progress, rules)
+        pool.streaming.on_off = functools.partial(self._course.unstreamed.add, self.model.name)
         self.progress.workers = max(1, min(self.model.limits.concurrency, most))
         await pool.run(self._needed(pool), self.progress.workers)
         if repeats:
             await repeats.finish()
         self.stopped = pool.stopped
         self.progress.idle = STOPPED if self.stopped else ""
-        if pool.streaming.is_off:
-            self._course.unstreamed.add(self.model.name)
         if self.stopped and len(self._course.board.lanes) > 1:
             _logger.warning("%s is stopped: %s", self.model.name, self.stopped.message)
 

@@ -67,14 +67,15 @@ class Pace:
 
 
 @contextlib.asynccontextmanager
-async def noted(board: Board, start: Start, keep: Callable[[], None]) -> AsyncIterator[None]:
+async def noted(board: Board, start: Start, learn: Callable[[], None], keep: Callable[[], None]) -> AsyncIterator[None]:
     """Note what limits each lane while the block runs, and leave it with the start.
 
-    What it is just now is left there too, and `keep`, which is called in a thread, writes it down for other processes:
-    not at once, not often, and only where it has changed.
+    What it is just now is left there too, and `learn` leaves what else is known; `keep`, which is called in a thread,
+    writes it down for other processes, and for the next start should this one be killed: not at once, not often, and
+    only where it has changed.
     """
     over = asyncio.Event()
-    task = asyncio.create_task(_look(board, start, keep, over))
+    task = asyncio.create_task(_look(board, start, learn, keep, over))
     try:
         yield
     finally:
@@ -82,7 +83,9 @@ async def noted(board: Board, start: Start, keep: Callable[[], None]) -> AsyncIt
         await task
 
 
-async def _look(board: Board, start: Start, keep: Callable[[], None], over: asyncio.Event) -> None:
+async def _look(
+    board: Board, start: Start, learn: Callable[[], None], keep: Callable[[], None], over: asyncio.Event
+) -> None:
     loop, pace, lately = asyncio.get_running_loop(), Pace(), Pace()
     began, next_s = loop.time(), _FIRST_S
     while not over.is_set():
@@ -91,10 +94,11 @@ async def _look(board: Board, start: Start, keep: Callable[[], None], over: asyn
             pace.note(at_s, lane.model, limit(board, lane))
             lately.note(0.0, lane.model, limit(board, lane))
         if at_s >= next_s:
-            now = {model: spans[-1][1] for model, spans in lately.spans().items()}
+            before = start.limited_now, start.surplus_answers, start.unstreamed
+            start.limited_now = {model: spans[-1][1] for model, spans in lately.spans().items()}
+            learn()
             lately, next_s = Pace(), at_s + _EVERY_S
-            if now != start.limited_now:
-                start.limited_now = now
+            if (start.limited_now, start.surplus_answers, start.unstreamed) != before:
                 with contextlib.suppress(BatchmixError, OSError):  # it only informs
                     await asyncio.to_thread(keep)
         with contextlib.suppress(TimeoutError):

@@ -73,6 +73,7 @@ class _Sending:
         self._unstreamed = {model for start in ready.work.run.starts for model in start.unstreamed}
         self._draws = ready.work.run.canary if call.options.canary else {}
         self._cap: Purse | None = None
+        self._client: Client | None = None
 
     async def run(self) -> None:
         # One thread seals while the other reads and syncs; each more would keep memory of its own.
@@ -83,11 +84,11 @@ class _Sending:
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(interrupts(halt, board))
             stack.enter_context(deadline(self._job.timeouts, self._call.began, halt, board))
-            await stack.enter_async_context(noted(board, work.run.starts[-1], self._keep))
+            await stack.enter_async_context(noted(board, work.run.starts[-1], self._note, self._keep))
             concurrency = sum(model.limits.concurrency for model in work.models)
             most = board.results - board.ok - board.rejected
-            client = await self._client(stack, min(concurrency, max(1, most)))
-            stack.callback(self._note, client)
+            client = self._client = await self._opened(stack, min(concurrency, max(1, most)))
+            stack.callback(self._note)
             shards = OpenShards(self._layout, self._blueprint(), len(work.models), halt.stop)
             await stack.enter_async_context(shards)
             shards.hold(min(concurrency, most))
@@ -126,13 +127,14 @@ class _Sending:
     def _keep(self) -> None:
         self._layout.write_run(self._work.run)
 
-    def _note(self, client: Client) -> None:
+    def _note(self) -> None:
         """Leave with this start what it has learnt."""
         start = self._work.run.starts[-1]
-        start.surplus_answers = client.surplus_answers
+        if self._client:
+            start.surplus_answers = self._client.surplus_answers
         start.unstreamed = sorted(self._unstreamed)
 
-    async def _client(self, stack: contextlib.AsyncExitStack, concurrency: int) -> Client:
+    async def _opened(self, stack: contextlib.AsyncExitStack, concurrency: int) -> Client:
         behaviour = rehearsal_behaviour(self._job)
         url = await stack.enter_async_context(_stand_in(behaviour)) if behaviour else self._job.provider.base_url
         return await stack.enter_async_context(Client(url, self._call.secrets, self._job.timeouts, concurrency))

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from batchmix import pace
 from batchmix.cli.run import _warn_of_plain_http
 from batchmix.cli.standing import summary_line
 from batchmix.errors import ProviderStopped
@@ -422,6 +423,34 @@ def test_a_stream_without_a_finish_reason_is_asked_for_once_more_in_one_piece(
     bench.settings["params"]["stream"] = True
     assert bench.run().totals.ok == 50
     assert [body.get("stream") for _, body in server.asked].count(True) == 5, "unless the job asks for it"
+
+
+def test_what_is_learnt_of_a_provider_is_there_while_a_run_goes_on(
+    bench: Bench, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it outlasts a kill: that something came that nobody had asked for, and that streams lack their end."""
+    monkeypatch.setattr(pace, "_FIRST_S", 0.0)
+    monkeypatch.setattr(pace, "_EVERY_S", 0.0)
+    stream = events(*said("a"), usage(), DONE)
+    seen: list[dict[str, Any]] = []
+    plain: list[int] = []
+
+    def answer(path: str, body: dict[str, Any], asked: int) -> bytes:
+        if body.get("stream"):
+            return reply(200, stream, kind="text/event-stream")
+        until = time.monotonic() + 5
+        plain.append(asked)
+        while len(plain) == 2 and not seen and time.monotonic() < until:
+            time.sleep(0.05)
+            seen.extend(filter(lambda start: start.get("surplus_answers"), [bench.start()]))
+        return reply(200, GOOD) + b"HTTP/1."
+
+    server.answer = answer
+    bench.settings["params"] = {"max_tokens": 9000}
+    bench.settings["limits"]["concurrency"] = 1
+    bench.write(2)
+    bench.run()
+    assert [(start["surplus_answers"], start["unstreamed"], start["ended_at"]) for start in seen] == [(1, ["m"], None)]
 
 
 # Waits and rooms

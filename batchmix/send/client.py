@@ -19,7 +19,7 @@ from batchmix import __version__
 from batchmix.job import Timeouts
 from batchmix.records import Exchange, Request
 from batchmix.redact import Secrets
-from batchmix.send.connections import CancelledUnsent, Connections, NotHttp, Reply, Silent, Unasked
+from batchmix.send.connections import CancelledUnsent, Connections, NotHttp, Reply, Silent, TooEarly, Unasked
 from batchmix.send.deadlines import Deadlines
 from batchmix.send.descriptors import connection_room
 from batchmix.send.faults import proxy_said, reason, tls_fault
@@ -42,7 +42,7 @@ _REQUEST_ID = istr("X-Request-Id")
 _MODEL = istr("X-Aihubmix-Model")
 _ROUTED_MODEL = istr("X-Aihubmix-Router-Resolved-Model")
 
-_BREAKS = (aiohttp.ClientError, HttpProcessingError, NotHttp, Silent, Unasked, OSError, ValueError)
+_BREAKS = (aiohttp.ClientError, HttpProcessingError, NotHttp, Silent, Unasked, TooEarly, OSError, ValueError)
 _NO_FAULT: Fault = (None, "", False)
 
 
@@ -219,6 +219,8 @@ class Client:
             return "timeout", f"nothing came from {host} for {self._idle_s:g} s", True
         if isinstance(error, Unasked):
             return "connection", f"{host} hung up, or spoke, before anything was asked of it", False
+        if isinstance(error, TooEarly):
+            return "connection", f"what came from {host} had left before the request was there: it is another's", True
         if isinstance(error, aiohttp.ConnectionTimeoutError):
             return "timeout", f"no connection to {host} within {self._connect_s:g} s", False
         if isinstance(error, aiohttp.ClientSSLError):

@@ -23,6 +23,7 @@ from aiohttp.http import HttpProcessingError, RawResponseMessage
 from aiohttp.streams import EmptyStreamReader, StreamReader
 from yarl import URL
 
+from batchmix.send.arrival import arrival_over
 from batchmix.send.descriptors import OUT_OF_THEM
 from batchmix.send.parsing import Parser
 
@@ -49,6 +50,10 @@ class Silent(Exception):
 
 class Unasked(Exception):
     """A connection was closed, or brought something, before anything was asked."""
+
+
+class TooEarly(Exception):
+    """What came had left the other end before the request was there: it is no answer to it."""
 
 
 class CancelledUnsent(asyncio.CancelledError):
@@ -105,7 +110,17 @@ class Reply:
 class _Line:
     """A connection from its making to its end, with one parser for all answers that come over it."""
 
-    __slots__ = ("_connection", "_poll", "_since", "message", "parser", "protocol", "transport")
+    __slots__ = (
+        "_arrival",
+        "_connection",
+        "_on_surplus",
+        "_poll",
+        "_since",
+        "message",
+        "parser",
+        "protocol",
+        "transport",
+    )
 
     def __init__(self, connection: Connection, on_surplus: Callable[[], None]) -> None:
         assert connection.protocol is not None
@@ -118,6 +133,8 @@ class _Line:
         self.transport = connection.transport
         self._poll = select.poll()
         self._poll.register(self.transport.get_extra_info("socket"), _NEWS)
+        self._arrival = arrival_over(self.transport)
+        self._on_surplus = on_surplus
         self.parser = Parser(self.protocol, on_surplus)
         self.protocol._parser = self.parser  # type: ignore[assignment]
 
@@ -161,6 +178,14 @@ class _Line:
         """Let a message leave, whatever has come."""
         self.parser.ask()
         self.transport.write(message)
+        if self._arrival:
+            self._arrival.sent(len(message))
+
+    def check_answer(self) -> None:
+        """Raise `TooEarly` where what came can't be an answer to what was sent."""
+        if self._arrival and not self.is_new and not self._arrival.has_begun():
+            self._on_surplus()
+            raise TooEarly
 
     def close(self) -> None:
         self.transport.abort()  # nothing is wanted any more: TLS would wait for the other end to say goodbye
@@ -222,8 +247,8 @@ class Connections:
     async def post(self, url: str, body: bytes, first_byte_s: float | None = None) -> Reply:
         """Send a request and return what is heard up to the end of the headers.
 
-        Raises `ClientError`, `OSError`, `ValueError` (the URL is none), `NotHttp`, `Unasked`, `Silent` after
-        `first_byte_s`, and `CancelledUnsent` where it is cancelled in time.
+        Raises `ClientError`, `OSError`, `ValueError` (the URL is none), `NotHttp`, `Unasked`, `TooEarly`, `Silent`
+        after `first_byte_s`, and `CancelledUnsent` where it is cancelled in time.
         """
         target = self._targets.get(url) or self._target(url)
         while True:
@@ -328,6 +353,7 @@ class Connections:
             if message.code == 101:  # to a protocol that nobody has asked for
                 raise NotHttp
             if not 100 <= message.code < 200:  # "continue" and the like go before an answer
+                line.check_answer()
                 return Reply(message, content, line, self._keep)
 
     async def _reply_within(self, first_byte_s: float, line: _Line) -> Reply:

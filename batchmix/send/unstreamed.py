@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import msgspec
 
@@ -18,6 +19,8 @@ class Streaming:
     def __init__(self, *, is_off: bool) -> None:
         self.is_off = is_off
         """Whether answers are streamed only where the job asks for it."""
+        self.on_off: Callable[[], None] = lambda: None
+        """Called when that is found."""
         self._was_unfinished = False
 
     def leaving(self, request: Request) -> Request:
@@ -31,6 +34,8 @@ class Streaming:
         """
         self.is_off |= self._was_unfinished or failure.usage is not None
         self._was_unfinished = True
+        if self.is_off:
+            self.on_off()
         return unstreamed(request)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp.http_parser
+import msgspec
 import pytest
 
 from batchmix.job import Timeouts
@@ -115,6 +117,38 @@ async def test_a_request_that_waits_to_leave_goes_elsewhere_where_its_connection
         wire.hang_up()
         heard = await asked
         assert (heard.fault, heard.body, wire.connections, len(wire.requests)) == (None, BODY, 2, 2)
+
+
+async def test_what_had_left_before_a_request_was_there_is_no_answer_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other end reads no more, so that it has acknowledged nothing of the second request; and speaks all the same."""
+    monkeypatch.setattr("batchmix.send.arrival.is_loopback", lambda host: False)
+    again, over = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(reply(200, BODY))
+        await again.wait()
+        writer.write(OTHER)
+        await over.wait()
+        writer.transport.abort()
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    server = await asyncio.start_server(serve, sock=listener, limit=4096)
+    long = msgspec.structs.replace(REQUEST, body=b" " * 8_000_000 + REQUEST.body)
+    url = "http://127.0.0.1:{1}/v1".format(*listener.getsockname())
+    async with server, Client(url, Secrets(KEY), Timeouts(total_s=5), 4) as client:
+        assert (await client.post(long)).body == BODY
+        asked = asyncio.create_task(client.post(REQUEST))
+        for _ in range(9):  # till it has left
+            await asyncio.sleep(0)
+        again.set()
+        heard = await asked
+        over.set()
+        assert (heard.fault, heard.status, heard.maybe_billed) == ("connection", None, True)
+        assert "it is another's" in heard.fault_message
+        assert client.surplus_answers == 1
 
 
 async def test_a_request_that_is_cancelled_before_it_left_was_not_sent(wire: Wire) -> None:
