@@ -31,6 +31,8 @@ from batchmix.send.waits import quotas, retry_after_s
 
 _MOST_ANSWER_BYTES = 64 * 2**20
 _TRACE_ID = re.compile(r"\((?:tid|request id):\s*([\w-]+)\)")
+_ENCODING = re.compile(r"decode content-encoding: ([\w-]+)")
+"""Said by aiohttp of what is packed in a way that it can't unpack, or was not packed so at all."""
 _LONGEST_HEADER = 200
 _CHOICES_WITHIN = 400
 """So many bytes tell whether an answer may be a refusal instead."""
@@ -233,8 +235,11 @@ class Client:
             return "connection", f"can't connect to {host}: {reason(error)}", False
         if isinstance(error, aiohttp.InvalidURL | UnicodeError):
             return "connection", f"{host} is no address", False
-        if reply is not None:  # a refusal is not billed, whole or not
-            return "cut_off", f"{host} broke off in the middle of its answer", not 400 <= reply.status < 500
+        is_billed = reply is None or not 400 <= reply.status < 500  # a refusal is not, whole or not
+        if encoding := _ENCODING.search(str(error)):
+            return "bad_answer", f"{host} says that it answers in {encoding[1]}, which can't be read", is_billed
+        if reply is not None:
+            return "cut_off", f"{host} broke off in the middle of its answer", is_billed
         if isinstance(error, NotHttp):
             if error.args == (SPEAKS_TLS,):
                 return "tls", f"{host} speaks TLS: base_url must begin with https://", False

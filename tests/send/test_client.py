@@ -182,7 +182,7 @@ async def test_the_model_that_was_billed_is_the_header_or_the_routers(wire: Wire
         (Closing(reply(200, BODY)[:-20]), {}, "cut_off", True, 200, BODY[:-20]),
         (Closing(chunked(BODY[:50], end=False)), {}, "cut_off", True, 200, BODY[:50]),
         (Closing(reply(429, error("Too many requests"))[:-5]), {}, "cut_off", False, 429, None),
-        (reply(200, b"nonsense", "Content-Encoding: gzip"), {}, "cut_off", True, 200, b""),
+        (reply(200, b"nonsense", "Content-Encoding: gzip"), {}, "bad_answer", True, 200, b""),
         (Closing(reply(200, gzip.compress(BODY), "Content-Encoding: gzip")[:-40]), {}, "cut_off", True, 200, None),
         (reply(200, b"x" * 100_001), {}, "too_large", True, 200, b""),
         (reply(200, gzip.compress(b"x" * 5_000_000), "Content-Encoding: gzip"), {}, "too_large", True, 200, b""),
@@ -591,6 +591,20 @@ def test_a_proxy_that_does_not_speak_http_is_refused_before_anything_is_sent(no_
 def test_retry_after_in_all_its_forms(headers: dict[str, str], status: int, expected: float | None) -> None:
     found = retry_after_s(status, CIMultiDict(headers), 1445412480.0)  # 2015-10-21 07:28:00
     assert found == expected
+
+
+NAMES = {"br": "brotli", "zstd": "zstandard"}
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd"])
+async def test_an_encoding_that_cannot_be_read_is_told_by_name(wire: Wire, encoding: str) -> None:
+    """Not asked for, or not what the body is in."""
+    heard = await wire.exchange(reply(200, b"}{ no such thing", f"Content-Encoding: {encoding}"))
+    assert heard.fault == "bad_answer"
+    told = (
+        f"says that it answers in {name}, which can't be read" for name in (encoding, NAMES.get(encoding, encoding))
+    )
+    assert any(words in heard.fault_message for words in told)
 
 
 async def test_retry_after_is_kept_of_refusals_only(wire: Wire) -> None:
