@@ -46,8 +46,6 @@ async def listen(content: Content, stream: AnswerStream, idle_s: float) -> None:
 def ended(stream: AnswerStream, fault: Fault) -> tuple[list[bytes], Fault]:
     """Return a stream's body in pieces, and what was wrong; once all was said, the connection may do what it likes."""
     streamed = stream.end()
-    if streamed.is_settled:
-        return [streamed.body], (None, "", streamed.maybe_billed)
-    if fault[0] is None and streamed.fault is not None:
-        fault = streamed.fault, streamed.fault_message, True
+    if streamed.is_settled or (fault[0] is None and streamed.fault is not None):
+        fault = streamed.fault, streamed.fault_message, streamed.maybe_billed or streamed.fault is not None
     return [streamed.body], fault

@@ -98,10 +98,12 @@ class AnswerStream:
         so_far = b"[%b]" % chunk if chunk else b""
         if is_whole or self._unreadable:
             return Streamed(so_far, "bad_answer", _UNREADABLE)
+        if self._is_over and self._deltas.says_anything:
+            return Streamed(so_far, UNFINISHED, _UNFINISHED, is_settled=True)
+        if self._deltas.is_closed:
+            return Streamed(so_far, UNFINISHED, _UNFINISHED)
         if self.silent_s is not None:
             return Streamed(so_far, "timeout", _silent(self.silent_s))
-        if (self._is_over and self._deltas.says_anything) or self._deltas.is_closed:
-            return Streamed(so_far, UNFINISHED, _UNFINISHED)
         return Streamed(so_far, "cut_off", _CUT_OFF)
 
     def _undecided(self, piece: bytes) -> bytes:
