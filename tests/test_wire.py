@@ -369,6 +369,7 @@ def test_a_path_that_is_not_there_is_told_of_few_rows_too(bench: Bench, server: 
     bench.write(2)
     assert "Not Found; look at provider.base_url" in stopped(bench)
     assert len(server.asked) == 3
+    assert bench.run(keep_going=True).totals.failed == 2
 
 
 def test_one_request_that_hangs_holds_up_no_verdict(
@@ -388,6 +389,26 @@ def test_one_request_that_hangs_holds_up_no_verdict(
     assert "a web page" in stopped(bench)
     assert len(server.asked) <= 9
     hanging.set()
+
+
+def test_a_model_waits_for_what_others_are_asked_before_it_takes_the_address_for_wrong(
+    bench: Bench, server: Server, hasty: None
+) -> None:
+    bench.settings["models"] = [{"id": "slow"}, {"id": "fast"}]
+    del bench.settings["model"]
+    fast: list[int] = []
+
+    def answer(path: str, body: dict[str, Any], asked: int) -> bytes:
+        if body["model"] == "slow":
+            time.sleep(0.5)
+            return reply(200, GOOD)
+        fast.append(asked)
+        return page(200) if len(fast) <= 4 else reply(200, GOOD)
+
+    server.answer = answer
+    bench.settings["limits"]["concurrency"] = 4
+    bench.write(4)
+    assert bench.run().totals.models == {"slow": {"ok": 4}, "fast": {"ok": 4}}
 
 
 # Streams that lack their end

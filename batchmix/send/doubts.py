@@ -19,7 +19,7 @@ from batchmix.send.retries import Item
 _FEW = 3
 """So many replies are heard before it is decided."""
 _STUCK_S = 10.0
-"""So long those on their way are waited for where they are few: they may hang. Then another one is tried."""
+"""So long those on their way are waited for, where they are few: they may hang. Then another one is tried."""
 _NOBODY_S, _NOBODY_EVERY_S = 10.0, 1.0
 """So long a host that never answered is tried, before it is taken for one that is not there; and so often."""
 _NOBODY = frozenset({"connection", "timeout"})
@@ -81,20 +81,24 @@ class Doubts:
             return math.inf if in_flight else max(0.0, last_at + _NOBODY_EVERY_S - now)
         if self._count + in_flight < _FEW:
             return 0.0
-        wait_s = max(last_at, self._tried_at) + _STUCK_S - now
+        wait_s = max(last_at, self._tried_at) + (_STUCK_S if in_flight else _NOBODY_EVERY_S) - now
         if wait_s <= 0:
             self._tried_at = now
         return max(0.0, wait_s)
 
-    def decided(self, in_flight: int) -> Failure | None:
-        """Return the failure that every request ends with, once that is clear."""
+    def decided(self, in_flight: int, elsewhere: int) -> Failure | None:
+        """Return the failure that every request ends with, once that is clear.
+
+        `elsewhere` are in flight that may yet speak for the address, though not of this lane.
+        """
         if not self.are_open or self._count < _FEW:
             return None
         (first_at, _), (last_at, last) = self._failures[0], self._failures[-1]
         if last.type in _NOBODY:
             return None if in_flight or last_at - first_at < _NOBODY_S else last
-        is_stuck = self._count >= _FEW * in_flight and last_at - first_at >= _STUCK_S
-        return last if not in_flight or is_stuck else None
+        if last_at - first_at >= _STUCK_S:
+            return last if self._count >= _FEW * in_flight else None
+        return None if in_flight or (elsewhere and last.at_first is Next.STOP_RUN) else last
 
     def _covers(self, failure: Failure) -> bool:
         """Return whether a failure may be the job's own, as far as is known."""
@@ -115,10 +119,11 @@ class LaneDoubts:
     `flying` holds what is on its way.
     """
 
-    def __init__(self, seen: Seen, flying: Collection[Item], *, has_paths: bool) -> None:
+    def __init__(self, seen: Seen, flying: Collection[Item], *, has_paths: bool, keep_going: bool) -> None:
         self._seen = seen
         self._flying = flying
         self._has_paths = has_paths
+        self._keep_going = keep_going
         self._host = Doubts(seen)
         self._paths: dict[str, Doubts] = {}
 
@@ -130,6 +135,8 @@ class LaneDoubts:
 
     def note(self, request: Request, sent_at: float, now: float, failure: Failure) -> bool:
         """Take note of a failure, by the monotonic clock; return whether it may be the job's own."""
+        if self._keep_going and failure.at_first is Next.STOP_PATH:
+            return False
         is_of_a_path = failure.at_first in _OF_A_PATH and failure.type not in _OF_THE_HOST
         doubts = self._at(request.path) if self._has_paths and is_of_a_path else self._host
         return doubts.note(sent_at, now, failure)
@@ -144,8 +151,9 @@ class LaneDoubts:
     def decided(self, path: str) -> Failure | None:
         """Return the failure that every request of the lane ends with, or of the path, once that is clear."""
         if not self._has_paths or self._host.are_open:
-            return self._host.decided(len(self._flying))
-        failure = self._at(path).decided(self._in_flight(path))
+            everywhere = sum(lane.in_flight for lane in self._seen.board.lanes)
+            return self._host.decided(len(self._flying), everywhere - len(self._flying))
+        failure = self._at(path).decided(self._in_flight(path), 0)
         return failure and msgspec.structs.replace(failure, next=Next.STOP_PATH)
 
     def _in_flight(self, path: str) -> int:

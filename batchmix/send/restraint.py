@@ -32,7 +32,7 @@ class Restraint:
         self._progress = progress
         self._rules = rules
         self._breaker = Breaker(rules.outage_s)
-        self._doubts = LaneDoubts(rules.seen, flying, has_paths=rules.has_paths)
+        self._doubts = LaneDoubts(rules.seen, flying, has_paths=rules.has_paths, keep_going=rules.keep_going)
         self._patience = Patience(rules.outage_s)
         self._tokens = 0.0  # that the request which is next is expected to take
 
