@@ -128,6 +128,10 @@ class Client:
                 await self._read(reply, pieces)
         except (*_BREAKS, _TooLarge) as error:
             fault = self._fault(error, reply)
+            if reply is not None and not isinstance(error, _TooLarge):
+                pieces.append(reply.unread())
+                if stream is not None:
+                    stream.feed(pieces.pop())
         except asyncio.CancelledError as error:
             if not self._deadlines.is_late(task) or task.uncancel() > cancels:
                 raise

@@ -95,6 +95,10 @@ class Reply:
         content._size = 0
         return body
 
+    def unread(self) -> bytes:
+        """Return what has come of the body and was not read, where it broke."""
+        return b"" if isinstance(self.content, EmptyStreamReader) else b"".join(self.content._buffer)
+
     def finish(self) -> None:
         """Let go of the connection: it is used again if the answer was read to its end and nothing followed it."""
         line = self._line

@@ -22,6 +22,7 @@ from batchmix.send.client import Client
 from batchmix.send.connections import CancelledUnsent
 from batchmix.send.parsing import first_object
 from tests.send.conftest import GOOD, KEY, REQUEST, Closing, Wire, reply
+from tests.send.streaming import PARIS, events
 from tests.send.test_client import chunked
 
 BODY = json.dumps(GOOD).encode()
@@ -181,6 +182,17 @@ async def test_an_answer_whose_pieces_come_one_by_one_is_kept_before_rubbish(wir
                 wire.say(form[cut:] + b"rubbish\r\n\r\n")
                 heard = await asked
                 assert (heard.fault, heard.body, client.surplus_answers) == (None, BODY, 1)
+
+
+@pytest.mark.usefixtures("parsers")
+@pytest.mark.parametrize("rubbish", [b"zz\r\n", b"rubbish\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"])
+async def test_an_answer_that_is_whole_is_kept_though_its_body_breaks_there(wire: Wire, rubbish: bytes) -> None:
+    """Where the end of a chunked body should be stands something else, with the answer in one piece."""
+    streamed = msgspec.structs.replace(REQUEST, streamed_choices=1)
+    for request, body in ((REQUEST, BODY), (streamed, events(*PARIS))):
+        wire.replies = [chunked(body, end=False) + rubbish]
+        async with wire.client(total_s=5) as client:
+            assert isinstance(judge(await client.post(request)), Completion)
 
 
 async def test_an_answer_up_to_the_end_of_its_connection_is_kept_before_rubbish(wire: Wire) -> None:
