@@ -155,6 +155,7 @@ OWNERS = {
     "aiohttp": {
         "send/client.py",
         "send/connections.py",
+        "send/line.py",
         "send/parsing.py",
         "send/faults.py",
         "send/fetch.py",

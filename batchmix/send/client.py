@@ -19,10 +19,11 @@ from batchmix import __version__
 from batchmix.job import Timeouts
 from batchmix.records import Exchange, Request
 from batchmix.redact import Secrets
-from batchmix.send.connections import CancelledUnsent, Connections, NotHttp, Reply, Silent, TooEarly, Unasked
+from batchmix.send.connections import CancelledUnsent, Connections, Silent
 from batchmix.send.deadlines import Deadlines
 from batchmix.send.descriptors import connection_room
 from batchmix.send.faults import proxy_said, reason, tls_fault
+from batchmix.send.line import Reply, TooEarly, Unasked
 from batchmix.send.listening import Fault, ended, listen
 from batchmix.send.parsing import SPEAKS_TLS, first_object
 from batchmix.send.proxies import proxy_for
@@ -44,7 +45,7 @@ _REQUEST_ID = istr("X-Request-Id")
 _MODEL = istr("X-Aihubmix-Model")
 _ROUTED_MODEL = istr("X-Aihubmix-Router-Resolved-Model")
 
-_BREAKS = (aiohttp.ClientError, HttpProcessingError, NotHttp, Silent, Unasked, TooEarly, OSError, ValueError)
+_BREAKS = (aiohttp.ClientError, HttpProcessingError, Silent, Unasked, TooEarly, OSError, ValueError)
 _NO_FAULT: Fault = (None, "", False)
 
 
@@ -244,8 +245,8 @@ class Client:
             return "bad_answer", f"{host} says that it answers in {encoding[1]}, which can't be read", is_billed
         if reply is not None:
             return "cut_off", f"{host} broke off in the middle of its answer", is_billed
-        if isinstance(error, NotHttp):
-            if error.args == (SPEAKS_TLS,):
+        if isinstance(error, HttpProcessingError):
+            if error.message == SPEAKS_TLS:
                 return "tls", f"{host} speaks TLS: base_url must begin with https://", False
             return "bad_answer", f"{host} answered something that is not HTTP", True
         hint = "" if self._tls or self._has_heard else "; if it speaks TLS, base_url must begin with https://"

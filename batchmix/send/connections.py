@@ -11,26 +11,17 @@ import asyncio
 import collections
 import logging
 import math
-import select
 import ssl
-from collections.abc import Callable, Mapping
-from time import monotonic
+from collections.abc import Mapping
 
 import aiohttp
 from aiohttp import hdrs
-from aiohttp.connector import Connection
-from aiohttp.http import HttpProcessingError, RawResponseMessage
-from aiohttp.streams import EmptyStreamReader, StreamReader
 from yarl import URL
 
-from batchmix.send.arrival import arrival_over
 from batchmix.send.descriptors import OUT_OF_THEM
-from batchmix.send.parsing import Parser
+from batchmix.send.line import Line, Reply, Unasked
+from batchmix.send.parsing import Head
 
-_KEPT_S = 4.0
-"""How long an idle connection is kept. Many servers close theirs after 5 s (uvicorn, Node, Apache), and a request that
-leaves just then is lost, and may have been billed; so this side is first."""
-_NEWS = select.POLLIN | getattr(select, "POLLRDHUP", select.POLLHUP)
 _LAST_WORDS_S = 0.1
 """So long a connection is listened to that is not fit: the loop may not have read what makes it so."""
 _BURST = 64
@@ -40,160 +31,12 @@ _DESCRIPTOR_S = 0.1
 _logger = logging.getLogger(__name__)
 
 
-class NotHttp(Exception):
-    """What came is no HTTP."""
-
-
 class Silent(Exception):
     """Nothing came in the time that a first byte has."""
 
 
-class Unasked(Exception):
-    """A connection was closed, or brought something, before anything was asked."""
-
-
-class TooEarly(Exception):
-    """What came had left the other end before the request was there: it is no answer to it."""
-
-
 class CancelledUnsent(asyncio.CancelledError):
     """Cancelled before a byte of the request left."""
-
-
-class Reply:
-    """An answer up to the end of its headers; `finish` has to be called when no more is wanted of it."""
-
-    __slots__ = ("_keep", "_line", "content", "headers", "status")
-
-    def __init__(
-        self, message: RawResponseMessage, content: StreamReader, line: _Line, keep: Callable[[_Line], None]
-    ) -> None:
-        self.status = message.code
-        self.headers = message.headers
-        self.content = content
-        self._line = line
-        self._keep = keep
-
-    @property
-    def is_framed(self) -> bool:
-        """Whether it says where its body ends; else that ends with the connection."""
-        return hdrs.CONTENT_LENGTH in self.headers or hdrs.TRANSFER_ENCODING in self.headers
-
-    def whole(self) -> bytes | None:
-        """Return the body where all of it has come and none was read; None where it has to be read.
-
-        That is nearly always, and spares the waiting, and the protocol being told to read on at each piece.
-        """
-        content = self.content
-        if not content.is_eof() or content.exception() is not None or self._line.protocol._reading_paused:
-            return None
-        if isinstance(content, EmptyStreamReader):
-            return b""
-        pieces = content._buffer
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
-        content._size = 0
-        return body
-
-    def unread(self) -> bytes:
-        """Return what has come of the body and was not read, where it broke."""
-        return b"" if isinstance(self.content, EmptyStreamReader) else b"".join(self.content._buffer)
-
-    def finish(self) -> None:
-        """Let go of the connection: it is used again if the answer was read to its end and nothing followed it."""
-        line = self._line
-        if not (self.content.at_eof() and line.rest()):
-            line.close()
-        elif line.parser.was_paused:  # TLS may hold more, unseen by the kernel: the loop reads that first
-            loop = asyncio.get_running_loop()
-            loop.call_soon(loop.call_soon, self._keep, line)
-        else:
-            self._keep(line)
-
-
-class _Line:
-    """A connection from its making to its end, with one parser for all answers that come over it."""
-
-    __slots__ = (
-        "_arrival",
-        "_connection",
-        "_on_surplus",
-        "_poll",
-        "_since",
-        "message",
-        "parser",
-        "protocol",
-        "transport",
-    )
-
-    def __init__(self, connection: Connection, on_surplus: Callable[[], None]) -> None:
-        assert connection.protocol is not None
-        assert connection.transport is not None
-        self._connection = connection
-        self._since = math.inf
-        self.message = b""
-        """What is to leave over it next."""
-        self.protocol = connection.protocol
-        self.transport = connection.transport
-        self._poll = select.poll()
-        self._poll.register(self.transport.get_extra_info("socket"), _NEWS)
-        self._arrival = arrival_over(self.transport)
-        self._on_surplus = on_surplus
-        self.parser = Parser(self.protocol, on_surplus)
-        self.protocol._parser = self.parser  # type: ignore[assignment]
-
-    async def is_silent(self) -> bool:
-        """Return whether nothing has come over it since it was made; the loop is let read what may be there."""
-        if self._poll.poll(0):
-            for _ in range(2):
-                await asyncio.sleep(0)
-        return not self.protocol.should_close
-
-    def rest(self) -> bool:
-        """Take note that it is idle from now on; return whether it may be used again."""
-        self._since = monotonic()
-        return self.parser.rest()
-
-    @property
-    def is_new(self) -> bool:
-        """Whether no answer has come over it yet."""
-        return self._since == math.inf
-
-    def is_fresh(self) -> bool:
-        """Return whether it was used just now: else the other end may be about to close it."""
-        return monotonic() - self._since <= _KEPT_S
-
-    def send(self) -> None:
-        """Let its message leave, unless that was cancelled, or something came that nobody had asked for.
-
-        Then the message stays, and who waits for its answer is told `Unasked`. The kernel may know of such a thing, and
-        of an end that was closed, before the event loop has looked.
-        """
-        waiter = self.protocol._waiter
-        if not self.message or waiter is None or waiter.done():
-            return
-        if self.protocol.should_close or self._poll.poll(0):
-            waiter.set_exception(Unasked())
-        else:
-            self.send_now(self.message)
-            self.message = b""
-
-    def send_now(self, message: bytes) -> None:
-        """Let a message leave, whatever has come."""
-        self.parser.ask()
-        self.transport.write(message)
-        if self._arrival:
-            self._arrival.sent(len(message))
-
-    def check_answer(self) -> None:
-        """Raise `TooEarly` where what came can't be an answer to what was sent."""
-        if self._arrival and not self.is_new and not self._arrival.has_begun():
-            self._on_surplus()
-            raise TooEarly
-
-    def close(self) -> None:
-        self.transport.abort()  # nothing is wanted any more: TLS would wait for the other end to say goodbye
-        self._connection.close()
 
 
 class _Target:
@@ -229,10 +72,10 @@ class Connections:
         self._tls = tls
         self._timeout = aiohttp.ClientTimeout(connect=connect_s, ceil_threshold=math.inf)
         self._targets: dict[str, _Target] = {}
-        self._idle: list[_Line] = []
-        self._ready: list[_Line] = []  # to send, at the end of this turn of the event loop
+        self._idle: list[Line] = []
+        self._ready: list[Line] = []  # to send, at the end of this turn of the event loop
         self._is_closed = False
-        self._leaving: collections.deque[_Line] = collections.deque()
+        self._leaving: collections.deque[Line] = collections.deque()
         self._connector: aiohttp.TCPConnector
 
     async def __aenter__(self) -> Connections:
@@ -251,8 +94,8 @@ class Connections:
     async def post(self, url: str, body: bytes, first_byte_s: float | None = None) -> Reply:
         """Send a request and return what is heard up to the end of the headers.
 
-        Raises `ClientError`, `OSError`, `ValueError` (the URL is none), `NotHttp`, `Unasked`, `TooEarly`, `Silent`
-        after `first_byte_s`, and `CancelledUnsent` where it is cancelled in time.
+        Raises `ClientError`, `OSError`, `ValueError` (the URL is none), `HttpProcessingError` (what came is no HTTP),
+        `Unasked`, `TooEarly`, `Silent` after `first_byte_s`, and `CancelledUnsent` where it is cancelled in time.
         """
         target = self._targets.get(url) or self._target(url)
         while True:
@@ -261,10 +104,11 @@ class Connections:
             except asyncio.CancelledError as error:
                 raise CancelledUnsent from error
             try:
+                head = line.parser.expect()
                 self._send(line, target.message(body))
-                if first_byte_s is None:
-                    return await self._reply(line)
-                return await self._reply_within(first_byte_s, line)
+                found = await head if first_byte_s is None else await _within(first_byte_s, head)
+                line.check_answer()
+                return Reply(*found, line, self._keep)
             except BaseException as error:
                 is_sent, line.message = not line.message, b""
                 if is_sent:
@@ -274,7 +118,7 @@ class Connections:
                 if isinstance(error, asyncio.CancelledError):
                     raise CancelledUnsent from error
 
-    def _send(self, line: _Line, message: bytes) -> None:
+    def _send(self, line: Line, message: bytes) -> None:
         """Let a request leave with the others that are ready in this turn of the event loop.
 
         Where each leaves by itself, the other end falls asleep between them, and to wake it takes as long again.
@@ -294,7 +138,7 @@ class Connections:
         for line in ready:
             line.send()
 
-    def _kept(self) -> _Line | None:
+    def _kept(self) -> Line | None:
         """Return the connection that was used last."""
         while self._idle:
             line = self._idle.pop()
@@ -303,12 +147,12 @@ class Connections:
             self._leave(line)
         return None
 
-    def _leave(self, line: _Line) -> None:
+    def _leave(self, line: Line) -> None:
         """Use a connection no more, but listen to it for a little while."""
         self._leaving.append(line)
         self._loop.call_later(_LAST_WORDS_S, self._close_oldest)
 
-    def _keep(self, line: _Line) -> None:
+    def _keep(self, line: Line) -> None:
         if self._is_closed:
             line.close()
         else:
@@ -326,7 +170,7 @@ class Connections:
                 " it, and the connection is closed"
             )
 
-    async def _connect(self, target: _Target) -> _Line:
+    async def _connect(self, target: _Target) -> Line:
         while True:
             try:
                 connection = await self._connector.connect(target.request, [], self._timeout)
@@ -339,7 +183,7 @@ class Connections:
             await asyncio.sleep(_DESCRIPTOR_S)
             if line := self._kept():
                 return line
-        line = _Line(connection, self._note_surplus)
+        line = Line(connection, self._note_surplus)
         try:
             if not await line.is_silent():
                 raise Unasked
@@ -348,30 +192,19 @@ class Connections:
             raise
         return line
 
-    async def _reply(self, line: _Line) -> Reply:
-        while True:
-            try:
-                message, content = await line.protocol.read()
-            except HttpProcessingError as error:
-                raise NotHttp(error.message) from error
-            if message.code == 101:  # to a protocol that nobody has asked for
-                raise NotHttp
-            if not 100 <= message.code < 200:  # "continue" and the like go before an answer
-                line.check_answer()
-                return Reply(message, content, line, self._keep)
-
-    async def _reply_within(self, first_byte_s: float, line: _Line) -> Reply:
-        try:
-            async with asyncio.timeout(first_byte_s) as limit:
-                return await self._reply(line)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise Silent from error
-
     def _target(self, url: str) -> _Target:
         request = aiohttp.ClientRequest(
             hdrs.METH_POST, URL(url), headers=self._headers, loop=self._loop, proxy=self._proxy, ssl=self._tls or True
         )
         target = self._targets[url] = _Target(request)
         return target
+
+
+async def _within(seconds: float, head: asyncio.Future[Head]) -> Head:
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await head
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise Silent from error

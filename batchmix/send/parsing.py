@@ -18,11 +18,12 @@ import msgspec
 from aiohttp import hdrs
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError, HttpResponseParser, RawResponseMessage
-from aiohttp.streams import StreamReader
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 _MOST_HEADER_BYTES = 2**17
 """A header line above aiohttp's 8 kB must not cost an answer that was paid for."""
 _READ_AHEAD_BYTES = 2**18
+_BODILESS = (204, 304)
 _WORD = "between-answers"
 _BETWEEN = f"HTTP/1.1 100 {_WORD}\r\n\r\n".encode()
 """It is read as what it is, by a parser that expects an answer to begin; in the middle of one it is something else."""
@@ -34,7 +35,9 @@ SPEAKS_TLS = "it speaks TLS"
 _UP_TO_EMPTY_LINE = re.compile(rb".*?\n\r?\n|.+", re.DOTALL)
 _decoder = json.JSONDecoder(strict=False, parse_int=len)
 
-Parsed = tuple[Sequence[tuple[RawResponseMessage, StreamReader]], bool, bytes]
+Head = tuple[RawResponseMessage, StreamReader]
+"""Of an answer, with the body that is yet to come."""
+Parsed = tuple[Sequence[Head], bool, bytes]
 _NOTHING: Parsed = ((), False, b"")
 
 
@@ -45,12 +48,14 @@ class Parser:
     """
 
     __slots__ = (
-        "_asked", "_before", "_feed", "_has_head", "_inner", "_is_all", "_on_surplus", "_protocol", "was_paused",
+        "_asked", "_before", "_feed", "_has_head", "_inner", "_is_all", "_loop", "_on_surplus", "_protocol",
+        "was_paused",
     )  # fmt: skip
 
     def __init__(self, protocol: ResponseHandler, on_surplus: Callable[[], None]) -> None:
         self._protocol = protocol
         self._on_surplus = on_surplus
+        self._loop = asyncio.get_running_loop()
         self._inner = _new_parser(protocol)
         self._feed: Callable[[bytes], Parsed] = self._inner.feed_data
         self._asked = False
@@ -59,6 +64,24 @@ class Parser:
         self._is_all = False  # it came in one piece, which by its length ends where the answer does
         self.was_paused = False
         """Whether more came of this answer, for a while, than was read."""
+
+    def expect(self) -> asyncio.Future[Head]:
+        """Return what the head of the next answer will be given to, or what breaks the connection before."""
+        head: asyncio.Future[Any] = self._loop.create_future()
+        self._protocol._waiter = head
+        return head
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for a head."""
+        head = self._protocol._waiter
+        return head is not None and not head.done()
+
+    def fail(self, error: Exception) -> None:
+        """Give whoever waits for a head an error instead."""
+        if self.is_awaited:
+            head: Any = self._protocol._waiter
+            head.set_exception(error)
 
     def ask(self) -> None:
         """Let an answer in."""
@@ -95,11 +118,28 @@ class Parser:
             return self._broken(data, error)
         if self._has_head:
             self._is_all = self._is_all and not data  # nothing at all comes where reading is taken up again
-        elif found[0] and found[0][-1][0].code >= 200:
-            self._has_head, self._is_all, self._before = True, not self._before and _is_all(data, found[0]), b""
-        else:
-            self._before += data
-        return found
+            return found
+        messages, upgraded, rest = found
+        for number, (message, payload) in enumerate(messages, 1):
+            if message.code >= 200 or message.code == 101:  # "continue" and the like go before an answer
+                self._is_all = not self._before and len(messages) == 1 and _is_all(data, message)
+                self._answer(message, payload)
+                return messages[number:], upgraded, rest
+        self._before += data
+        return (), upgraded, rest
+
+    def _answer(self, message: RawResponseMessage, payload: StreamReader) -> None:
+        """Give the head of the answer to whoever waits for it, past the protocol, which would have it queued."""
+        protocol = self._protocol
+        self._has_head, self._before = True, b""
+        protocol._payload = payload
+        if message.should_close:
+            protocol.force_close()
+        if message.code == 101:
+            self.fail(HttpProcessingError(message="it goes on in a protocol that nobody asked for"))
+        elif self.is_awaited:
+            head: Any = protocol._waiter
+            head.set_result((message, EMPTY_PAYLOAD if message.code in _BODILESS else payload))
 
     def feed_eof(self) -> Any:
         """Take note that nothing more will come."""
@@ -132,11 +172,11 @@ class Parser:
                 break
             for message, payload in messages:
                 if message.code >= 200 and not self._has_head:
-                    self._has_head, found = True, (message, payload)
+                    self._answer(message, payload)
         if not self._has_head:
             raise HttpProcessingError(message=SPEAKS_TLS) if data.startswith(_ALERT) else error
-        self._end(found[1])
-        return (found,), False, b""
+        self._end(self._protocol._payload)
+        return _NOTHING
 
     def _end(self, payload: StreamReader | None) -> None:
         """Read nothing more; the answer is whole, or will never be."""
@@ -164,10 +204,9 @@ def first_object(body: bytes) -> bytes:
     return body
 
 
-def _is_all(data: bytes, messages: Sequence[tuple[RawResponseMessage, StreamReader]]) -> bool:
+def _is_all(data: bytes, message: RawResponseMessage) -> bool:
     """Return whether what has come is one ordinary answer and not a byte more, as its Content-Length has it."""
-    message = messages[0][0]
-    if len(messages) > 1 or message.code != 200 or message.chunked:
+    if message.code != 200 or message.chunked:
         return False
     length = message.headers.get(hdrs.CONTENT_LENGTH, "")
     return length.isdigit() and len(data) - data.find(b"\r\n\r\n") - 4 == int(length)

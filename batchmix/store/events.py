@@ -157,8 +157,16 @@ def heard(key: Key, attempt: int, request_hash: str, path: str, exchange: Exchan
 
 def encode_line(event: msgspec.Struct) -> bytes:
     """Return an event as a line of a journal, or of another file whose lines have a CRC each."""
-    text = _encoder.encode(event)[:-1]
-    return b'%b,"crc":"%08x"}\n' % (text, zlib.crc32(text))
+    line = bytearray()
+    encode_into(line, event)
+    return bytes(line)
+
+
+def encode_into(line: bytearray, event: msgspec.Struct) -> None:
+    """Put an event's line in the place of what a buffer holds."""
+    _encoder.encode_into(event, line)
+    line.pop()
+    line += b',"crc":"%08x"}\n' % zlib.crc32(line)
 
 
 def decode_line(line: bytes) -> Event | Begun | None:

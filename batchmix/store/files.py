@@ -24,8 +24,16 @@ def allocate(fd: int, start: int, stop: int) -> None:
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(fd, start, stop - start)
         return
-    while start < stop:
-        start += os.pwrite(fd, bytes(min(stop - start, 1 << 20)), start)
+    for place in range(start, stop, 1 << 20):
+        write_at(fd, bytes(min(stop - place, 1 << 20)), place)
+
+
+def write_at(fd: int, data: bytes, start: int) -> None:
+    """Write all of some bytes to a place in a file. Raises `OSError`."""
+    rest = memoryview(data)
+    while rest:
+        written = os.pwrite(fd, rest, start)
+        rest, start = rest[written:], start + written
 
 
 def open_plain(path: Path, flags: int, mode: int = PRIVATE) -> int:

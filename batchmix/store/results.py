@@ -22,8 +22,8 @@ Price = Callable[[str, str | None, Usage], float | None]
 """Takes a model's entry, the model that was billed (None: not said) and an answer's usage; returns its cost in USD, or
 None where no price is known."""
 
-SLICE_ROWS = 128
-"""Rows that are made at a time: about a millisecond of Python, so that the event loop never waits long for its turn."""
+SLICE_ROWS = 512
+"""Rows that are made at a time. What is made of a column of them keeps the event loop waiting for 0.1 ms."""
 _OURS = [name for name in RESULT_SCHEMA.names if name != "custom_id"]
 _TYPES = [RESULT_SCHEMA.field(name).type for name in _OURS]
 _AT = {name: position for position, name in enumerate(_OURS)}
@@ -218,24 +218,30 @@ def add_rows(totals: Totals, rows: list[ResultRow]) -> None:
     if unpriced:
         totals.unpriced += unpriced
         _add_unpriced(totals, columns)
-    costly = zip(columns["model"], columns["cost_usd"], columns["maybe_billed"], paid, strict=True)
-    for model, usd, lost, mine in costly:
-        if (mine and usd is not None) or lost:
-            totals.cost(model).row(usd if mine else None, lost)
+    if costs or any(columns["maybe_billed"]):
+        for model, usd, lost, mine in zip(*(columns[name] for name in _COSTLY), paid, strict=True):
+            if (mine and usd is not None) or lost:
+                totals.cost(model).row(usd if mine else None, lost)
     totals.add_times(columns["sent_at"], columns["finished_at"])
-    for row, status, kind, message in zip(*(columns[name] for name in _FAILURE), strict=True):
-        if status != "ok":
-            totals.fail(kind, row, message)
+    if columns["status"].count("ok") < len(rows):
+        for row, status, kind, message in zip(*(columns[name] for name in _FAILURE), strict=True):
+            if status != "ok":
+                totals.fail(kind, row, message)
 
 
 def _add_unpriced(totals: Totals, columns: dict[str, tuple[Any, ...]]) -> None:
     """Add answers whose usage is told and that no price is known for."""
-    names = ("model", "status", "reused_from", "cost_usd", "prompt_tokens", "completion_tokens")
-    for model, status, run, usd, prompt, completion in zip(*(columns[name] for name in names), strict=True):
-        if status == "ok" and run is None and usd is None and None not in (prompt, completion):
-            totals.cost(model).unpriced += Untold(1, Tokens(prompt, completion))
+    sums: dict[str, tuple[int, int, int]] = {}
+    for model, status, run, usd, prompt, completion in zip(*(columns[name] for name in _UNPRICED), strict=True):
+        if status == "ok" and run is None and usd is None and prompt is not None and completion is not None:
+            answers, prompts, completions = sums.get(model, (0, 0, 0))
+            sums[model] = answers + 1, prompts + prompt, completions + completion
+    for model, (answers, prompts, completions) in sums.items():
+        totals.cost(model).unpriced += Untold(answers, Tokens(prompts, completions))
 
 
+_COSTLY = ("model", "cost_usd", "maybe_billed")
+_UNPRICED = ("model", "status", "reused_from", "cost_usd", "prompt_tokens", "completion_tokens")
 _FAILURE = ("row", "status", "error_type", "error_message")
 
 

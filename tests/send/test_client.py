@@ -304,7 +304,7 @@ async def test_a_connection_is_let_go_before_the_server_does_it(wire: Wire, monk
     started = time.monotonic()
     async with wire.client() as client:
         for at_s, connections in [(0.0, 1), (3.9, 1), (8.0, 2)]:
-            monkeypatch.setattr("batchmix.send.connections.monotonic", lambda now=started + at_s: now)
+            monkeypatch.setattr("batchmix.send.line.monotonic", lambda now=started + at_s: now)
             assert (await client.post(REQUEST)).fault is None
             assert wire.connections == connections
 
