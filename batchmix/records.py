@@ -110,6 +110,8 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
     """The most that a row may cost with this failure, where that is less than the job allows."""
     maybe_billed: bool = False
     """The provider was done, and may have billed it, although what it sent is neither an answer nor its usage."""
+    unsent: bool = False
+    """Nothing of the request had left: the provider was not reached."""
     usage: Usage | None = None
     """What it says it has billed, although what it sent is no answer; None: it does not say."""
     wait_s: float | None = None

@@ -229,6 +229,25 @@ def test_a_host_that_is_not_there_leaves_few_rows_for_the_next_start(bench: Benc
     assert bench.run().totals.ok == 3
 
 
+def test_a_host_that_is_gone_in_the_middle_leaves_the_last_rows_for_the_next_start(
+    bench: Bench, server: Server
+) -> None:
+    bench.settings["limits"]["concurrency"] = 1
+    bench.settings["retry"] = {"attempts": 2}
+    bench.write(5)
+
+    def answer(path: str, body: dict[str, Any], asked: int) -> bytes:
+        if len(server.asked) == 3:
+            server.socket.close()
+        return reply(200, GOOD, "Connection: close")
+
+    server.answer = answer
+    with pytest.raises(ProviderStopped, match=r"the provider can't be reached any more: can't connect to .*refused"):
+        bench.run()
+    summary = json.loads((bench.out / "summary.json").read_text())
+    assert (summary["ok"], summary["failed"], summary["unanswered"]) == (3, 0, 2)
+
+
 def test_rows_that_never_had_any_reply_are_not_over(bench: Bench, server: Server) -> None:
     """They were sent, and may have been billed; what failed is the provider and not they."""
     silence = threading.Event()

@@ -57,7 +57,8 @@ def judge(exchange: Exchange, path: str = "/chat/completions") -> Completion | F
 def _judged(exchange: Exchange, path: str) -> Completion | Failure:
     fault, status = exchange.fault, exchange.status
     if fault == "proxy":
-        return Failure(Next.RETRY, fault, exchange.fault_message, at_first=Next.STOP_RUN)
+        unsent = not exchange.maybe_billed
+        return Failure(Next.RETRY, fault, exchange.fault_message, at_first=Next.STOP_RUN, unsent=unsent)
     if status is not None:
         if 200 <= status < 300:
             outcome = _heard(exchange, path)
@@ -76,7 +77,7 @@ def _unheard(exchange: Exchange, path: str) -> Failure:
     if kind == UNFINISHED:  # what came of the answer stands in a list
         return Failure(Next.RETRY, kind, message, usage=billed_usage(exchange.body[1:-1], path))
     if exchange.status is None and (kind != "timeout" or not exchange.maybe_billed):
-        return Failure(Next.RETRY, kind, message, at_first=Next.STOP_RUN)
+        return Failure(Next.RETRY, kind, message, at_first=Next.STOP_RUN, unsent=not exchange.maybe_billed)
     return Failure(Next.RETRY, kind, message)
 
 

@@ -75,7 +75,9 @@ class Ends:
         self.good_answers = 0
         """In this start."""
         self._unheard: list[tuple[Request, Failure]] = []
-        """Of these again, all as long as the provider has not said a word in this start: then none of them is over."""
+        """Of these again, all as long as the provider has not said a word in this start, and those that could not reach
+        it since it last did: where it says none any more, none of them is over."""
+        self._replies = 0  # when the last of them came
         self._log = log
         self._halt = halt
         self._model = model
@@ -99,6 +101,8 @@ class Ends:
             self.good_answers += 1
             if self.held or self.good_answers == 1:
                 self._settle(self._streak(request.path))
+            if self._unheard:
+                self._give_up_unheard()
             self._close(request, None)
         elif outcome.next is Next.STOP_RUN:
             self._halt.stop(provider_stopped(self._dated(outcome.message), [outcome]))
@@ -112,8 +116,9 @@ class Ends:
         elif self._may_be_the_jobs(outcome) and self._streak(request.path).holds(request, outcome):
             self.held += 1
             self._stop_if_full(request, outcome)
-        elif not self._rules.seen.replies:
+        elif outcome.unsent or not self._rules.seen.replies:
             self._unheard.append((request, outcome))
+            self._replies = self._rules.seen.replies
         else:
             self._settle(self._streak(request.path))
             self._close(request, outcome)
@@ -122,10 +127,14 @@ class Ends:
         """End what was held back; where the provider has not said a word, stop the lane instead."""
         for streak in self._streaks.values():
             self._settle(streak)
-        if self._unheard and not self._rules.seen.replies:
+        if self._unheard and self._rules.seen.replies == self._replies:
             last = self._unheard[-1][1]
-            self.stop(Failure(Next.STOP_MODEL, last.type, f"the provider never answered: {last.message}", last.code))
+            what = "can't be reached any more" if self._replies else "never answered"
+            self.stop(Failure(Next.STOP_MODEL, last.type, f"the provider {what}: {last.message}", last.code))
             return
+        self._give_up_unheard()
+
+    def _give_up_unheard(self) -> None:
         unheard, self._unheard = self._unheard, []
         for request, failure in unheard:
             self._close(request, failure)

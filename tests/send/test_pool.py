@@ -124,6 +124,18 @@ async def test_passing_trouble_costs_attempts_and_then_the_row() -> None:
     assert len(scene.ends) == 20
 
 
+async def test_rows_that_could_not_reach_a_provider_fail_once_it_is_back_and_are_not_over_where_it_is_not() -> None:
+    unsent = Failure(Next.RETRY, "connection", "refused", unsent=True)
+    scene = Scene(lambda row, time: unsent if row == 3 else Completion("a"), concurrency=1)
+    await scene.run(30, workers=1)
+    assert scene.ends == {**dict.fromkeys(range(30)), 3: unsent}
+    scene = Scene(lambda row, time: unsent if row > 3 else Completion("a"), concurrency=1)
+    await scene.run(6, workers=1)
+    assert scene.ends == dict.fromkeys(range(4))
+    assert scene.pool.stopped
+    assert scene.pool.stopped.message == "the provider can't be reached any more: refused"
+
+
 async def test_throttling_costs_no_attempt() -> None:
     scene = Scene(lambda row, time: PAUSE if time < 15 and row == 2 else Completion("a"))
     await scene.run(5)
