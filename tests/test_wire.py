@@ -509,6 +509,14 @@ def test_a_wait_without_end_stops_and_is_told(
     )
 
 
+@pytest.mark.parametrize("header", ["retry-after-ms: 100", "X-None: 1"])
+def test_short_waits_again_and_again_stop_too(bench: Bench, server: Server, header: str) -> None:
+    server.answer = lambda path, body, asked: reply(429, error("Too many requests"), header)
+    bench.settings["retry"] = {"outage_s": 1.0}
+    bench.write(8)
+    assert re.search(r"nothing else came for \d s \(retry.outage_s\): Too many requests", stopped(bench))
+
+
 def test_a_wait_without_end_that_all_ask_for_in_one_moment_is_asked_about_once_more(
     bench: Bench, server: Server
 ) -> None:

@@ -28,7 +28,7 @@ class Patience:
 
     A quota of a day may come back in fourteen hours, and nobody waits for that in silence. Where an answer has asked
     for too long, it is asked once more, and given up if all that comes then says the same; not for the sake of one row,
-    or of one header that is wrong.
+    or of one header that is wrong. Who asks for little, but again and again, is given up after as long.
     """
 
     def __init__(self, longest_s: float) -> None:
@@ -37,9 +37,14 @@ class Patience:
         self._asked_at: float | None = None
         self._rows: set[int] = set()
         self._last: Failure | None = None
+        self._throttled: tuple[float, set[int]] | None = None  # since when nothing else came, and which rows
 
     def heard(self, now: float, sent_at: float, row: int, failure: Failure, asked_s: float | None) -> None:
         """Take note of what was asked for with a row's failure, at a time on the monotonic clock."""
+        if failure.next is Next.PAUSE:
+            self._hear_throttled(now, row, failure)
+        elif failure.next is not Next.RETRY:
+            self._throttled = None
         if asked_s is None or asked_s <= self._longest_s:
             return
         self._rows.add(row)
@@ -50,9 +55,21 @@ class Patience:
             message = f"the provider asks to wait {_span(asked_s)}, until {until}; start again then: {failure.message}"
             self._last = Failure(Next.STOP_MODEL, failure.type, message, failure.code)
 
+    def _hear_throttled(self, now: float, row: int, failure: Failure) -> None:
+        if self._throttled is None:
+            self._throttled = now, set()
+        since, rows = self._throttled
+        if len(rows) < 2:
+            rows.add(row)
+        elif now - since > self._longest_s and self._last is None:
+            self._rows |= rows
+            message = f"nothing else came for {_span(now - since)} (retry.outage_s): {failure.message}"
+            self._last = Failure(Next.STOP_MODEL, failure.type, message, failure.code)
+
     def good(self, sent_at: float) -> None:
         """Take note of an answer: whoever asked for more was wrong."""
-        if self._asked_at is not None and sent_at >= self._asked_at:
+        self._throttled = None
+        if self._asked_at is None or sent_at >= self._asked_at:
             self._asked_at = self._last = None
             self._rows.clear()
 
