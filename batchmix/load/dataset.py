@@ -33,7 +33,7 @@ from batchmix.load.streaming import STREAMING
 from batchmix.records import Request, Unsendable
 
 _BATCH_REQUESTS = 128
-_CARRIED_ROWS = 512
+_CARRIED_ROWS = 256
 
 _Line = tuple[int, int] | None
 """Number of the file and of the line in it; None for Parquet."""
