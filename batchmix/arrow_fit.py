@@ -11,8 +11,8 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from batchmix.arrow import compute
 from batchmix.arrow_values import is_extension, is_list, is_text, items_of
 
 Types = pa.types
@@ -61,7 +61,7 @@ def _rebuilt(column: pa.Array, kind: pa.DataType, leaf: _Leaf) -> pa.Array:
     if Types.is_null(has):
         return pa.nulls(len(column), kind)
     if Types.is_run_end_encoded(has):
-        return _rebuilt(pc.run_end_decode(column), kind, leaf)
+        return _rebuilt(compute().run_end_decode(column), kind, leaf)
     if Types.is_dictionary(has):
         return _from_dictionary(column, kind, leaf)
     if is_extension(has):

@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from batchmix.arrow import compute
 from batchmix.iso_times import date_text, duration_text, interval_text, offsets, time_text, timestamp_text
 from batchmix.texts import text_of
 
@@ -86,7 +86,7 @@ def _floats(column: pa.Array) -> list[float | None]:
     if Types.is_float16(column.type):
         column = column.cast(pa.float32())
     found: list[float | None] = column.to_pylist()
-    has_nan = pc.any(pc.is_nan(column)).as_py()
+    has_nan = compute().any(compute().is_nan(column)).as_py()
     return [None if value != value else value for value in found] if has_nan else found
 
 
@@ -217,5 +217,5 @@ _READERS: list[tuple[Callable[[pa.DataType], bool], _Read]] = [
     (is_binary, _base64),
     (Types.is_duration, _durations),
     (Types.is_interval, _intervals),
-    (Types.is_run_end_encoded, lambda column: values(pc.run_end_decode(column))),
+    (Types.is_run_end_encoded, lambda column: values(compute().run_end_decode(column))),
 ]

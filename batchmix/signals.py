@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -78,6 +77,8 @@ def taken(act: Callable[[signal.Signals], None]) -> Iterator[None]:
             if isinstance(handler, _Raising):
                 handler.received = True
         act(number)
+
+    import asyncio  # a help text, which has its signals handled too, does without
 
     loop = asyncio.get_running_loop()
     for number in before:

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from batchmix.arrow import compute
 from batchmix.errors import JobError
 from batchmix.records import Completion, Exchange, Key, Request
 from batchmix.store.parts import list_parts, open_part
@@ -58,7 +58,7 @@ class Reusable:
             for path in list_parts(Layout(Path(folder)).data).values():
                 self._parts.append((folder, path))
                 _read_marks(path, len(self._parts) - 1, marks, places)
-        order = pc.sort_indices(_arrow(marks))
+        order = compute().sort_indices(_arrow(marks))
         self._marks, self._places = _sorted(marks, order), _sorted(places, order)
 
     def holds(self, request: Request) -> bool:
@@ -131,7 +131,7 @@ def _arrow(values: array[int]) -> pa.Array:
 
 def _sorted(values: array[int], order: pa.Array) -> array[int]:
     found = array("Q")
-    found.frombytes(pc.take(_arrow(values), order).buffers()[1] or b"")
+    found.frombytes(compute().take(_arrow(values), order).buffers()[1] or b"")
     return found
 
 
