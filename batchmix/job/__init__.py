@@ -4,7 +4,8 @@
 `Job` in which everything is known to be of its type, or raises `JobError` in words that name the setting.
 """
 
-from batchmix.job.file import checked_url, read_job
+from batchmix.job.address import checked_url
+from batchmix.job.file import read_job
 from batchmix.job.masking import MASK, SECRET_NAME, masked, masked_url
 from batchmix.job.nearest import meant, meant_file
 from batchmix.job.paths import checked_local

@@ -10,13 +10,13 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
 from batchmix.cron import nominal_date
 from batchmix.errors import JobError
 from batchmix.eval_table import checked_eval
+from batchmix.job.address import checked_url
 from batchmix.job.columns import checked_type
 from batchmix.job.mistakes import Mistake, mistakes_in
 from batchmix.job.nearest import meant_file
@@ -260,24 +260,6 @@ def _checked_provider(table: ProviderTable, environ: Mapping[str, str]) -> Provi
         if not re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", name):
             raise JobError("provider.headers: a header's name has characters that HTTP does not allow")
     return Provider(url, table.api_key_env, table.headers)
-
-
-def checked_url(url: str) -> str:
-    """Return an API's address in its one form, with `/v1` where no path is given. Raises `JobError`."""
-    try:
-        parts = urlsplit(url.strip())
-        _ = parts.port
-    except ValueError:  # which would quote what may be a key
-        raise JobError("provider.base_url: is no URL, or its port is no number") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise JobError("provider.base_url: must be an http or https URL such as https://aihubmix.com/v1")
-    if re.search(r"\s", url.strip()):
-        raise JobError("provider.base_url: holds a blank, or a line's end")
-    if parts.username or parts.password:
-        raise JobError("provider.base_url: must hold no user name or password; the key comes from provider.api_key_env")
-    if parts.query or parts.fragment:
-        raise JobError("provider.base_url: must end with the path, such as /v1")
-    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/') or '/v1'}"
 
 
 def _checked_output(table: OutputTable, name: str, date: datetime.date) -> Output:
