@@ -103,8 +103,9 @@ def _concluded(root: Path, job: Job, metrics: Metrics) -> Conclusion:
     from batchmix.evaluate.evaluation import against
     from batchmix.evaluate.guards import missed
     from batchmix.evaluate.history import write_history
+    from batchmix.store.files import PRIVATE
 
-    write_history(root.resolve().parent)
+    write_history(root.resolve().parent, PRIVATE if job.output.permissions is None else job.output.permissions)
     baseline = against(root, job)
     compared = diff(baseline, root) if baseline else None
     misses = missed(metrics)

@@ -11,10 +11,10 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchmix.errors import RunError
+from batchmix.errors import RunError, disk_errors
 from batchmix.evaluate.guards import model_value
 from batchmix.evaluate.measure import Metrics, ModelMetrics, read_metrics
-from batchmix.store.files import appearing, is_ours
+from batchmix.store.files import PRIVATE, appearing, is_ours
 from batchmix.store.parts import write_rows
 from batchmix.store.rundir import Layout, RunFile, run_folders
 
@@ -96,8 +96,11 @@ def previous(folder: Path) -> Path | None:
     return before[-1] if before else None
 
 
-def write_history(root: Path) -> Path:
-    """Write the metrics of all evaluated runs under an output root into its `history.parquet`, and return where."""
+def write_history(root: Path, mode: int = PRIVATE) -> Path:
+    """Write the metrics of all evaluated runs under an output root into its `history.parquet`, and return where.
+
+    `mode` are its permissions. Raises `NoSpace` and `DiskError`.
+    """
     path = root / FILE
     if not is_ours(path, _is_history):
         _logger.warning("%s: is not batchmix's, and is left as it is; the history is not kept", path)
@@ -106,7 +109,7 @@ def write_history(root: Path) -> Path:
     columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in HISTORY_SCHEMA]
     arrays = [pa.array(values, kind) for values, kind in zip(columns, HISTORY_SCHEMA.types, strict=True)]
     record = pa.RecordBatch.from_arrays(arrays, schema=HISTORY_SCHEMA)
-    with appearing(path) as temporary:
+    with disk_errors(path), appearing(path, mode) as temporary:
         write_rows(temporary, HISTORY_SCHEMA, iter([record]), lambda: None)
     return path
 

@@ -19,7 +19,7 @@ from batchmix import __version__
 from batchmix.errors import RunError, RunUnreadable
 from batchmix.job import Price
 from batchmix.records import Draw
-from batchmix.store.files import PRIVATE, open_plain, replace_file, set_mode
+from batchmix.store.files import PRIVATE, not_plain, open_plain, replace_file, set_mode
 from batchmix.store.ledger import Ledger
 from batchmix.store.lock import lock_holder
 
@@ -133,7 +133,9 @@ class Layout:
             self._set_modes(self.mode)
 
     def make_folder(self, folder: Path) -> None:
-        """Make another folder in it, if need be."""
+        """Make another folder in it, if need be. Raises `RunError` where a link stands there."""
+        if folder.is_symlink():
+            raise not_plain(folder)
         folder.mkdir(0o700, parents=True, exist_ok=True)
         set_mode(folder, self.mode)
 

@@ -44,10 +44,11 @@ def write(root: Path, *, right: int, wrong: int) -> None:
 
 
 def test_a_run_shows_its_evaluation_and_a_missed_threshold_is_exit_code_1(job: Path) -> None:
-    done = batchmix("run", str(job))
+    done = batchmix("run", str(job), "--set", "output.mode=0640")
     assert done.returncode == 0, done.stderr
     assert "includes" in done.stdout
     assert "0.750" in done.stdout
+    assert (job.parent / "runs" / "history.parquet").stat().st_mode & 0o777 == 0o640
     guard = 'eval.guards=[{scorer = "includes", min = 0.8}]'
     below = batchmix("run", str(job), "--set", guard)
     assert below.returncode == 1
@@ -121,6 +122,12 @@ JUDGE = 'eval.scorers=[{kind="judge", model="j", rubric="[[rehearsal:echo]] {{ r
 
 def test_a_judge_that_is_stopped_goes_on_with_the_same_command(job: Path, standin: Provider) -> None:
     batchmix("run", str(job))
+    (elsewhere := job.parent / "elsewhere").mkdir()
+    (linked := job.parent / "runs" / "night" / "evaluation" / "judge-judge").symlink_to(elsewhere)
+    stood = batchmix("run", str(job), "--set", JUDGE)
+    assert (stood.returncode, standin.asked(), list(elsewhere.iterdir())) == (2, 20, []), stood.stderr
+    assert f"judge-judge: is a link to {elsewhere}" in stood.stderr
+    linked.unlink()
     standin.behave("balance=8")
     stopped = batchmix("run", str(job), "--set", JUDGE, "--set", "limits.concurrency=1")
     assert stopped.returncode == 3
