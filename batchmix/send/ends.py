@@ -83,6 +83,7 @@ class Ends:
         self._model = model
         self._rules = rules
         self._streaks: dict[str, Streak] = {}  # by path
+        self._answered: set[str] = set()  # paths
 
     @property
     def all_in(self) -> bool:
@@ -99,7 +100,8 @@ class Ends:
         """End a request, or stop what its failure says must be stopped: then it has no end."""
         if isinstance(outcome, Completion):
             self.good_answers += 1
-            if self.held or self.good_answers == 1:
+            if self.held or request.path not in self._answered:
+                self._answered.add(request.path)
                 self._settle(self._streak(request.path))
             if self._unheard:
                 self._give_up_unheard()

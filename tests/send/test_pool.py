@@ -136,6 +136,19 @@ async def test_rows_that_could_not_reach_a_provider_fail_once_it_is_back_and_are
     assert scene.pool.stopped.message == "the provider can't be reached any more: refused"
 
 
+async def test_each_path_with_an_answer_takes_many_refusals() -> None:
+    refused = Failure(Next.REJECT, "rejected", "bad")
+    for good, stops in ((1, False), (0, True)):
+        scene = Scene(
+            lambda row, time, good=good: Completion("a") if row <= good else refused,  # type: ignore[misc]
+            concurrency=1,
+            rules=Rules(3, has_paths=True),
+        )
+        scene.path = lambda row: "/b" if row else "/a"
+        await scene.run(30, workers=1)
+        assert bool(scene.pool.stopped) == stops
+
+
 async def test_throttling_costs_no_attempt() -> None:
     scene = Scene(lambda row, time: PAUSE if time < 15 and row == 2 else Completion("a"))
     await scene.run(5)
