@@ -117,6 +117,8 @@ class Connections:
                 self._leave(line)
                 if isinstance(error, asyncio.CancelledError):
                     raise CancelledUnsent from error
+                if not isinstance(error, Exception):
+                    raise
 
     def _send(self, line: Line, message: bytes) -> None:
         """Let a request leave with the others that are ready in this turn of the event loop.
