@@ -13,7 +13,7 @@ import msgspec
 
 from batchmix.errors import Next
 
-JUDGING = 1
+JUDGING = 2
 """Which judge tells answers from what is none, as journals name it. It is raised where it takes less for an answer than
 before: answers that one of before has taken, and that wait in a journal to be sealed, are not asked again unsaid."""
 Key = tuple[int, str, int]

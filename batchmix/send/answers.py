@@ -9,7 +9,7 @@ import msgspec
 from batchmix.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, endpoint_of
 from batchmix.loose_json import may_be_deep, plain_text, read_json
 from batchmix.records import Completion, Usage
-from batchmix.send.choices import BROKEN_OFF, read_choices, says_anything
+from batchmix.send.choices import WHOLE_OR_CUT, read_choices, says_anything
 from batchmix.send.embeddings import read_embeddings
 from batchmix.send.responses import read_response
 from batchmix.send.usage import count, read_usage
@@ -144,7 +144,7 @@ def _ordinary(chat: _Chat, served_model: str | None) -> Completion:
     )  # fmt: skip
     if rare != _NONE_OF_THEM and any(map(_is_there, rare)):
         raise _Unusual
-    if choice.index or choice.finish_reason in BROKEN_OFF:
+    if choice.index or choice.finish_reason not in WHOLE_OR_CUT:
         raise _Unusual
     prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
     if usage.prompt_tokens <= 0 or usage.completion_tokens < (1 if message.content else 0):

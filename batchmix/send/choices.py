@@ -7,6 +7,7 @@ parts, in a `delta`, as speech or in `text` beside an empty message is said all 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,12 +15,14 @@ from batchmix.loose_json import json_text, plain_text
 from batchmix.records import Completion
 from batchmix.send.usage import count
 
-_TROUBLES = """
-    error abort aborted cancelled canceled failed timeout network_error insufficient_system_resource model_error
-    malformed_function_call"""
-BROKEN_OFF = frozenset(spelled for word in _TROUBLES.split() for spelled in (word, word.upper(), word.capitalize()))
-"""Finish reasons that tell of trouble: OpenRouter's, vLLM's, Zhipu's, DeepSeek's, Cohere's and Gemini's; what came so
-far is no answer."""
+WHOLE_OR_CUT = frozenset({None, "stop", "length", "tool_calls", "content_filter", "function_call"})
+"""OpenAI's own finish reasons, none of which tells of trouble."""
+_TROUBLE = re.compile(
+    "error|abort|cancel|fail|time.?(?:d.)?out|overload|unavailable|rate.?limit|interrupt|disconnect|malformed"
+    "|insufficient.system.resource",
+    re.IGNORECASE,
+)
+"""In the words of OpenRouter, vLLM, Zhipu, DeepSeek, Cohere, Gemini and of gateways before them."""
 _NOT_SAID = frozenset({"thinking", "redacted_thinking", "reasoning", "refusal", "tool_use", "tool_call"})
 """Parts of a content that are no part of the response."""
 _TEXTS = ("text", "output_text")
@@ -33,14 +36,19 @@ def read_choices(found: dict[str, Any]) -> Completion | str:
     known = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
     if not known:
         return "has no choices"
-    choice = min(known, key=lambda choice: index_of(choice, 0))
+    choice = min(known, key=lambda choice: (index_of(choice, 0), count(choice.get("index")) is None))
     reason = plain_text(choice.get("finish_reason"))
-    if reason in BROKEN_OFF or says_anything(choice.get("error")):
+    if tells_of_trouble(reason) or says_anything(choice.get("error")):
         return "ended with an error"
     message = next((given for name in ("message", "delta") if (given := _message(choice.get(name))) is not None), None)
     if message is None and not isinstance(choice.get("text"), str) and reason in _SAYS_NOTHING:
         return "has a choice with nothing in it"
     return _completion(message or {}, choice.get("text"), reason)
+
+
+def tells_of_trouble(reason: str | None) -> bool:
+    """Return whether by its finish reason, or its status, an answer ended before it was one."""
+    return reason not in WHOLE_OR_CUT and _TROUBLE.search(reason or "") is not None
 
 
 def says_anything(error: Any) -> bool:

@@ -15,7 +15,7 @@ from batchmix.send.choices import says_anything
 _LONGEST_MESSAGE = 500
 _LONGEST_CODE = 100
 _MESSAGES = ("message", "Message", "detail", "msg", "error_msg", "status_msg")
-_CODES = ("code", "type", "status", "status_code", "statusCode", "error_code")
+_CODES = ("code", "type", "status", "status_code", "statusCode", "error_code", "__type")
 _BLOCKED = "prompt_blocked"
 _QUOTED = re.compile(r"""(?<!\w)(['"`])((?:(?!\1(?!\w)).)*)(?:\1|$)""", re.ASCII)
 _LABEL = re.compile(r"(?:error|message|msg|detail)['\"]?\s*[:=]\s*$", re.IGNORECASE)
@@ -54,7 +54,8 @@ def find_complaint(body: bytes) -> Complaint | None:
 
     OpenAI's `{"error": {"message", "type", "code"}}`, with only `message` sure; `{"error": "text"}`; Gemini's list
     around it; OpenRouter's in a choice; FastAPI's and vLLM's `{"detail": …}` and `{"message": …}`; `{"code", "msg"}`;
-    MiniMax's `base_resp`; a text alone; and what Gemini and Azure say of a prompt that they have blocked.
+    MiniMax's `base_resp`; Bedrock's `__type`; a text alone; and what Gemini and Azure say of a prompt that they have
+    blocked.
     """
     found = read_json(body)
     if isinstance(found, list) and found:
@@ -75,7 +76,7 @@ def find_complaint(body: bytes) -> Complaint | None:
     if not isinstance(error, dict):
         error = {"message": error}
     codes = [
-        one_line(str(value))[:_LONGEST_CODE]
+        one_line(str(value).rpartition("#")[2])[:_LONGEST_CODE]  # AWS puts the name of a service before
         for value in (*map(error.get, _CODES), found.get("code"))
         if isinstance(value, str | int) and not isinstance(value, bool) and value != ""
     ]

@@ -10,6 +10,9 @@ from batchmix.loose_json import json_text, shallow
 from batchmix.records import Completion
 from batchmix.send.choices import index_of
 
+_NUMBERS = {int, float, type(None)}
+"""And nulls, of which more is said below."""
+
 
 class _Vector(msgspec.Struct, gc=False):
     embedding: msgspec.Raw
@@ -41,18 +44,25 @@ def read_embeddings(found: dict[str, Any], body: bytes, inputs: int) -> Completi
     texts = _as_they_came(body) or [json_text(item["embedding"]) or "null" for item in data]
     if any(text.startswith("[") and "null" in text for text in texts):
         return "has an embedding with nothing in it"
-    if len({len(vector) for item in data if _is_plain(vector := item["embedding"])}) > 1:
+    if len({(type(vector), len(vector)) for item in data if _is_plain(vector := item["embedding"])}) > 1:
         return "has embeddings of different lengths"
     return Completion(f"[{','.join(text for _, text in sorted(zip(order, texts, strict=True)))}]")
 
 
 def _is_vector(value: Any) -> bool:
-    return isinstance(value, list | str | dict) and bool(value)
+    """Return whether there is a vector: numbers, one vector for each token, base64, or several by their types."""
+    if isinstance(value, str):
+        return bool(value.strip())
+    if isinstance(value, list) and value:
+        return set(map(type, value)) <= _NUMBERS or all(
+            isinstance(token, list) and _is_vector(token) for token in value
+        )
+    return isinstance(value, dict) and any(map(_is_vector, value.values()))
 
 
 def _is_plain(vector: Any) -> bool:
     """Return whether a vector is one for all of an input, as long as every other; one for each token is not."""
-    return isinstance(vector, list) and not isinstance(vector[0], list)
+    return isinstance(vector, str) or (isinstance(vector, list) and not isinstance(vector[0], list))
 
 
 def _as_they_came(body: bytes) -> list[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from batchmix.loose_json import json_text, plain_text
 from batchmix.records import Completion
-from batchmix.send.choices import content_text, refused, said
+from batchmix.send.choices import content_text, refused, said, tells_of_trouble
 
 _NO_ANSWER = {
     "failed": "says that it failed",
@@ -17,6 +18,7 @@ _NO_ANSWER = {
     "queued": "is still queued",
     "in_progress": "is still in progress",
 }
+_NOT_YET = re.compile("pending|running|processing|accepted|created|waiting|scheduled")
 _CUT = frozenset({"incomplete", "in_progress"})
 _REASONS = {"max_output_tokens": "length", "max_tokens": "length"}
 """Why a response is incomplete, in the words of chat completions; others stay as they are."""
@@ -32,18 +34,21 @@ def read_response(found: dict[str, Any]) -> Completion | str:
     `finish_reason` is `stop` or `tool_calls` where it is complete, and why it is not where it is not.
     """
     status = _status(found)
-    if status in _NO_ANSWER:
-        return _NO_ANSWER[status]
+    problem = _problem(status)
+    if problem:
+        return problem
     output = found.get("output")
     items = [item for item in output if item and isinstance(item, dict)] if isinstance(output, list) else []
     whole = said(found.get("output_text"))
     if not items and not whole and status != "incomplete":
         return "has no output"
     messages = [item for item in items if item.get("type", "message") == "message"]
+    if any(tells_of_trouble(_status(message)) for message in messages):
+        return "holds a message that failed"
     parts = [message.get("content") for message in messages]
     calls = [item for item in items if item.get("type") in _CALLS]
     texts, refusals = map(content_text, parts), map(refused, parts)
-    is_cut = any(_status(message) in _CUT for message in messages)
+    is_cut = any(_status(item) in _CUT for item in (*messages, *calls))
     return Completion(
         response="".join(filter(None, texts)) or whole,
         reasoning="".join(filter(None, map(_thought, items))) or None,
@@ -60,9 +65,18 @@ def _thought(item: dict[str, Any]) -> str | None:
     return said(item.get("content")) or said(item.get("summary"))
 
 
+def _problem(status: str | None) -> str | None:
+    """Return in words what keeps a response from being an answer by its status."""
+    if status in _NO_ANSWER:
+        return _NO_ANSWER[status]
+    if status and _NOT_YET.search(status):
+        return "is still to come"
+    return "says that it failed" if tells_of_trouble(status) or status == "rejected" else None
+
+
 def _status(found: dict[str, Any]) -> str | None:
     status = plain_text(found.get("status"))
-    return status and status.lower()
+    return (status and status.strip().lower()) or None
 
 
 def _reason(status: str | None, details: Any, calls: list[dict[str, Any]]) -> str | None:

@@ -191,7 +191,8 @@ _RATE_WORDS = _words(
     r"(?:retry|try again) (?:in|after) ~?\d", r"(?:requests|tokens) per (?:min|day|sec|hour)", r"\b[RT]P[MD]\b",
     r"\b(?:quota|limit)s? (?:will )?resets? (?:in|after|at)\b", r"(?:aliyun|alibabacloud)\.com",
 )  # fmt: skip
-_RATE_CODES = _codes("rate_limit_exceeded rate_limit_error rate_limited ratelimitexceeded too_many_requests")
+_RATE_CODES = _codes("""
+    rate_limit_exceeded rate_limit_error rate_limited ratelimitexceeded too_many_requests resource_exhausted 429""")
 _SLOW_CODES = _RATE_CODES | _codes("server_is_overloaded slow_down serveroverloaded")
 _TOO_FAST_WORDS = _words(
     r"rate.?limit", r"rate exceeded", r"\bthrottled\b", r"concurrency limit", r"quota exceeded .{0,80}\bper (?:min|sec|hour|day)", r"too many requests", r"resource.?(?:has been )?exhausted",

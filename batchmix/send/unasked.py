@@ -37,9 +37,10 @@ def _completion(body: bytes) -> bytes | None:
 
 
 def _response(body: bytes) -> bytes | None:
-    """Return the response that the last event of a Responses stream holds whole."""
+    """Return the response that the last event of a Responses stream holds whole, or the error that it ended with."""
     events = Events()
     came = [read_json(data) for data in (*events.feed(body), events.rest())]
     ends = [event.get("response") for event in came if isinstance(event, dict) and event.get("type") in _ENDS]
-    text = json_text(ends[-1]) if ends else None
+    errors = [event for event in came if isinstance(event, dict) and event.get("type") == "error"]
+    text = json_text((ends or errors)[-1]) if ends or errors else None
     return text.encode() if text else None

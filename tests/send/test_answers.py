@@ -50,6 +50,7 @@ ANSWERS: list[tuple[str, bytes, Completion]] = [
     ("choices out of order", json.dumps({**GOOD, "choices": [{"index": 1, "message": {"content": "Rome"}, "finish_reason": "length"}, {"index": 0, **GOOD["choices"][0]}]}).encode(), Completion("Paris", finish_reason="stop", usage=USAGE)),
     ("choices out of order, their indexes as text", json.dumps({**GOOD, "choices": [{"index": "1", "message": {"content": "Rome"}}, GOOD["choices"][0] | {"index": "0"}]}).encode(), Completion("Paris", finish_reason="stop", usage=USAGE)),
     ("choices out of order, their indexes as fractions", json.dumps({**GOOD, "choices": [{"index": 1.0, "message": {"content": "Rome"}}, GOOD["choices"][0] | {"index": 0.0}]}).encode(), Completion("Paris", finish_reason="stop", usage=USAGE)),
+    ("choices of which one has a negative index", json.dumps({**GOOD, "choices": [{"index": -1, "message": {"content": "Rome"}, "finish_reason": "stop"}, GOOD["choices"][0] | {"index": 0}]}).encode(), Completion("Paris", finish_reason="stop", usage=USAGE)),
     ("a message that is a text", json.dumps({**GOOD, "choices": [{"message": "Paris", "finish_reason": "stop"}]}).encode(), Completion("Paris", finish_reason="stop", usage=USAGE)),
     ("a list of numbers as content", good(content=[1, [2.5, None], False]), Completion("[1, [2.5, null], false]", finish_reason="stop", usage=USAGE)),
     ("a null among the choices", json.dumps({**GOOD, "choices": [None, *GOOD["choices"]]}).encode(), Completion("Paris", finish_reason="stop", usage=USAGE)),

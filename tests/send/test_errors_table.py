@@ -128,7 +128,7 @@ TABLE: list[Row] = [
     ("200 an error beside choices", reply(200, {**GOOD, "error": {"message": "broke"}}), "retry 3", "unknown", None),
     ("200 an error of nothing", reply(200, {"error": {}}), "retry", "bad_answer", None),
     ("200 ended with an error", reply(200, {**GOOD, "choices": [{"message": {"content": "Par"}, "finish_reason": "error"}]}), "retry 3", "bad_answer", None),
-    *((f"200 ended with {reason}", reply(200, {**GOOD, "choices": [{"message": {"content": "Par"}, "finish_reason": reason}]}), "retry 3", "bad_answer", None) for reason in ("abort", "network_error", "insufficient_system_resource", "ERROR", "Error", "canceled", "failed", "MALFORMED_FUNCTION_CALL")),
+    *((f"200 ended with {reason}", reply(200, {**GOOD, "choices": [{"message": {"content": "Par"}, "finish_reason": reason}]}), "retry 3", "bad_answer", None) for reason in ("abort", "network_error", "insufficient_system_resource", "ERROR", "Error", "canceled", "failed", "MALFORMED_FUNCTION_CALL", "server_error", "upstreamTimeout", "overloaded", "rate_limit", " error ")),
     ("200 ended with an error that it names", reply(200, {**GOOD, "choices": [{"message": {"content": "Par"}, "finish_reason": "error", "error": {"code": 502, "message": "Upstream error"}}]}), "retry", "server_error", "502"),
     ("200 ended with a limit", reply(200, {**GOOD, "choices": [{"message": {"content": ""}, "finish_reason": "error", "error": {"code": 429, "message": "busy"}}]}), "pause", "throttled", "429"),
     ("200 a message and its status", reply(200, {"message": "Service Unavailable", "code": 503}), "retry", "server_error", "503"),

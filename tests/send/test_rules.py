@@ -235,6 +235,8 @@ SAID: list[tuple[str, int, object, str, str]] = [
     ("Bedrock", 400, {"message": "Too many tokens per day, please wait before trying again."}, "pause", "throttled"),
     # Bedrock, by itself and as LiteLLM hands it through; BerriAI/litellm 589, anthropics/claude-code 236 and 1466
     ("Bedrock", 400, {"__type": "ThrottlingException", "message": "Too many tokens, please wait before trying again."}, "pause", "throttled"),
+    *(("Bedrock", status, {"__type": f"{service}ThrottlingException", "message": "Too many tokens, please wait"}, "pause", "throttled") for status, service in ((200, ""), (400, "com.amazon.coral.service#"), (500, ""))),
+    *(("Gemini behind a gateway", status, google(429, "Quota exceeded", "RESOURCE_EXHAUSTED"), "pause", "throttled") for status in (200, 400, 403, 404, 500, 503)),
     ("Bedrock", 503, {"message": "An error occurred (ThrottlingException) when calling the InvokeModel operation (reached max retries: 4): Too many requests, please wait before trying again."}, "pause", "throttled"),
     ("LiteLLM", 500, openai("litellm.APIConnectionError: BedrockException: An error occurred (throttlingException) when calling the Converse operation: Too many tokens, please wait before trying again.", "500", None), "pause", "throttled"),
     ("LiteLLM", 400, openai('litellm.BadRequestError: BedrockException - {"message":"Too many tokens, please wait before trying again."}', "400", None), "pause", "throttled"),
