@@ -33,7 +33,7 @@ class Field(msgspec.Struct, frozen=True):
 
 def floats(column: Any) -> Floats:
     """Return a column as float64; nulls become NaN."""
-    found: Floats = np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+    found: Floats = np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)
     return found
 
 

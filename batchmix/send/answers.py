@@ -12,7 +12,7 @@ from batchmix.records import Completion, Usage
 from batchmix.send.choices import WHOLE_OR_CUT, read_choices, says_anything
 from batchmix.send.embeddings import read_embeddings
 from batchmix.send.responses import read_response
-from batchmix.send.usage import count, read_usage
+from batchmix.send.usage import MOST, read_usage
 
 _ABSENT = msgspec.Raw()
 _NONE_OF_THEM = (_ABSENT,) * 14
@@ -52,6 +52,10 @@ class _PromptDetails(msgspec.Struct, gc=False):
 
 class _CompletionDetails(msgspec.Struct, gc=False):
     reasoning_tokens: int | None = None
+
+    def unusual(self, completion_tokens: int) -> bool:
+        """Return whether what was thought can't stand inside the answer's own tokens."""
+        return not 0 <= (self.reasoning_tokens or 0) <= completion_tokens
 
 
 class _Usage(msgspec.Struct, gc=False):
@@ -104,7 +108,7 @@ def read_answer(body: bytes, path: str, served_model: str | None, inputs: int = 
     if isinstance(answer, str):
         return answer
     said = bool(answer.response or answer.reasoning or answer.refusal or answer.tool_calls)
-    usage = read_usage(found.get("usage"), path, said_something=said)
+    usage = read_usage(_usage_in(found), path, said_something=said)
     served_model = served_model or plain_text(found.get("model"))
     answer = msgspec.structs.replace(answer, served_model=served_model, usage=usage)
     choices = found.get("choices") if answer.untold else None
@@ -122,8 +126,12 @@ def _answer(found: dict[str, Any], endpoint: str | None, body: bytes, inputs: in
 def billed_usage(body: bytes, path: str) -> Usage | None:
     """Return the usage in a body that holds no answer, or None where it tells none. Never raises."""
     found = read_json(body)
-    usage = read_usage(found.get("usage"), path, said_something=False) if isinstance(found, dict) else Usage()
+    usage = read_usage(_usage_in(found), path, said_something=False) if isinstance(found, dict) else Usage()
     return usage if usage.prompt_tokens and usage.completion_tokens is not None else None
+
+
+def _usage_in(found: dict[str, Any]) -> Any:
+    return found.get("usage") or found.get("usageMetadata") or found.get("usage_metadata")
 
 
 class _Unusual(Exception):
@@ -149,9 +157,9 @@ def _ordinary(chat: _Chat, served_model: str | None) -> Completion:
     prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
     if usage.prompt_tokens <= 0 or usage.completion_tokens < (1 if message.content else 0):
         raise _Unusual
-    if not usage.prompt_tokens + usage.completion_tokens <= usage.total_tokens < 2**63:
+    if not usage.prompt_tokens + usage.completion_tokens == usage.total_tokens <= MOST:
         raise _Unusual
-    if prompt and prompt.unusual(usage.prompt_tokens):
+    if (prompt and prompt.unusual(usage.prompt_tokens)) or (completion and completion.unusual(usage.completion_tokens)):
         raise _Unusual
     return Completion(
         message.content,
@@ -165,7 +173,7 @@ def _ordinary(chat: _Chat, served_model: str | None) -> Completion:
             usage.completion_tokens,
             usage.total_tokens,
             prompt.cached_tokens if prompt else None,
-            count(completion.reasoning_tokens) if completion else None,
+            completion.reasoning_tokens if completion else None,
         ),
     )
 

@@ -3,7 +3,9 @@
 Cached tokens stand *inside* the prompt's for OpenAI, LiteLLM, OpenRouter and AiHubMix (`prompt_tokens_details`, with
 `cached_tokens` and `cache_write_tokens`, `cache_creation_tokens` or `cached_creation_tokens`; AiHubMix's
 `claude_cache_tokens_details`), and *beside* them for Anthropic (`input_tokens`, `cache_read_input_tokens`,
-`cache_creation_input_tokens`) and for gateways that only rename its counts. Here they are always inside.
+`cache_creation_input_tokens`) and for gateways that only rename its counts. What was thought stands inside the answer's
+tokens for OpenAI and beside them for xAI and Gemini, as the total tells. Here all of it is always inside. Gemini's and
+Bedrock's own names and camelCase count too.
 """
 
 from __future__ import annotations
@@ -15,9 +17,13 @@ from typing import Any
 
 from batchmix.records import WRITES_NOTHING, Usage
 
-_INT64 = 2**63
-_DIGITS = re.compile(r"[0-9]{1,19}")
-_DETAILS = ("prompt_tokens_details", "input_tokens_details", "claude_cache_tokens_details", "cache_creation")
+MOST = 10**12
+"""Tokens of one answer: what is more is no count of them, and would spoil all sums."""
+_DIGITS = re.compile(r"[0-9]{1,13}(?:\.0{1,2})?|[0-9]{1,3}(?:,[0-9]{3}){1,4}")
+_DETAILS = (
+    "prompt_tokens_details", "input_tokens_details", "claude_cache_tokens_details", "cache_creation",
+    "cache_creation_token_details",
+)  # fmt: skip
 _READ = ("cached_tokens", "cache_read_tokens", "cache_read_input_tokens", "prompt_cache_hit_tokens")
 _WRITTEN = (
     "cache_write_tokens", "cache_creation_tokens", "cached_creation_tokens", "cache_creation_input_tokens",
@@ -27,6 +33,15 @@ _WRITTEN_FOR = (
     "claude_cache_creation_1_h_tokens", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens",
 )  # fmt: skip
 _HOUR = frozenset(name for name in _WRITTEN_FOR if "1_h" in name or "1h" in name)
+_OTHERS = {
+    "prompt_token_count": "prompt_tokens",
+    "candidates_token_count": "completion_tokens",
+    "total_token_count": "total_tokens",
+    "cached_content_token_count": "cached_tokens",
+    "thoughts_token_count": "reasoning_tokens",
+    "cache_write_input_tokens": "cache_creation_input_tokens",
+}
+_CAPITAL = re.compile("(?<=[a-z])(?=[A-Z])")
 _BESIDE = ("cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation")
 """Anthropic's names: where there is no `prompt_tokens`, these are not among `input_tokens`."""
 
@@ -39,6 +54,7 @@ def read_usage(found: Any, path: str, *, said_something: bool) -> Usage:
     """
     if not isinstance(found, dict):
         return Usage()
+    found = _renamed(found)
     read, written = _cached(found), _written(found)
     prompt = _first(found, ("prompt_tokens", "input_tokens"))
     prompt = None if prompt is None else _whole_prompt(found, prompt, (read or 0) + (written or 0)) or None
@@ -52,21 +68,24 @@ def read_usage(found: Any, path: str, *, said_something: bool) -> Usage:
         prompt = total - completion
     if completion is None and prompt is not None and total and total > prompt:
         completion = total - prompt
+    reasoning = _reasoning(found)
     if prompt is not None and completion is not None:
-        total = min(max(total or 0, prompt + completion), _INT64 - 1)
+        if reasoning and (reasoning > completion or total == prompt + completion + reasoning):
+            completion += reasoning
+        total = max(total or 0, prompt + completion)
     if prompt is not None and written:
         written = min(written, max(0, prompt - (read or 0)))
     hour = min(written, max(_counts(found, _HOUR), default=0)) if written else 0
-    return Usage(prompt, completion, total, read, _reasoning(found), written, hour or None)
+    return Usage(prompt, completion, total, read, reasoning, written, hour or None)
 
 
 def count(value: Any) -> int | None:
     """Return a number of tokens as the provider gave it (`150.0` and `"150"` count); None for what can't be one."""
     if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
-        value = int(value)
+        value = float(value.replace(",", ""))
     if isinstance(value, float) and math.isfinite(value) and value == int(value):
         value = int(value)
-    return value if type(value) is int and 0 <= value < _INT64 else None
+    return value if type(value) is int and 0 <= value <= MOST else None
 
 
 def _first(found: dict[str, Any], names: Iterable[str]) -> int | None:
@@ -78,7 +97,8 @@ def _first(found: dict[str, Any], names: Iterable[str]) -> int | None:
 def _whole_prompt(found: dict[str, Any], prompt: int, cached: int) -> int:
     """Return the prompt's tokens with those of caches, which may stand beside them: they do where they are more."""
     named_so = not count(found.get("prompt_tokens")) and any(found.get(name) for name in _BESIDE)
-    return min(prompt + cached, _INT64 - 1) if named_so or cached > prompt else prompt
+    is_beside = named_so or cached > prompt
+    return prompt + cached if is_beside else prompt
 
 
 def _cached(found: dict[str, Any]) -> int | None:
@@ -94,7 +114,10 @@ def _written(found: dict[str, Any]) -> int | None:
 
 def _places(found: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the usage itself and its details."""
-    return [found, *(details for name in _DETAILS if isinstance(details := found.get(name), dict))]
+    places = [found]
+    for place in places:
+        places += (details for name in _DETAILS if isinstance(details := place.get(name), dict))
+    return places
 
 
 def _counts(found: dict[str, Any], names: Iterable[str]) -> list[int]:
@@ -106,4 +129,10 @@ def _reasoning(found: dict[str, Any]) -> int | None:
         details = found.get(name)
         if isinstance(details, dict) and (number := count(details.get("reasoning_tokens"))) is not None:
             return number
-    return None
+    return count(found.get("reasoning_tokens"))
+
+
+def _renamed(found: dict[str, Any]) -> dict[str, Any]:
+    """Return a usage by the names that are known here, which go before others of the same."""
+    names = {_OTHERS.get(snake := _CAPITAL.sub("_", name).lower(), snake): value for name, value in found.items()}
+    return names | found

@@ -6,12 +6,14 @@ import itertools
 import math
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from batchmix.evaluate.metrics import estimate, pass_at, percentiles
+from batchmix.evaluate.results import floats
 
 RNG = np.random.default_rng(7)
 
@@ -87,3 +89,7 @@ def test_percentiles_interpolate() -> None:
     assert found.pop("mean") == pytest.approx(np.mean(values))
     assert found == {f"p{p}": pytest.approx(stats.scoreatpercentile(values, p)) for p in (50, 90, 99)}
     assert percentiles(np.array([])) is None
+
+
+def test_a_count_too_large_for_a_fraction_stops_no_report() -> None:
+    assert floats(pa.array([2**62, None, 3])).tolist()[::2] == [2.0**62, 3.0]

@@ -124,6 +124,17 @@ USAGES: list[tuple[object, Usage]] = [
     ({"prompt_tokens": 2**70, "completion_tokens": -1, "total_tokens": "x"}, Usage()),
     ({"prompt_tokens": 1.5, "completion_tokens": True, "total_tokens": 1e400}, Usage()),
     ({"prompt_tokens": "9" * 5000, "completion_tokens": "1e3", "total_tokens": {}}, Usage()),
+    ({"prompt_tokens": "1,500", "completion_tokens": "2.0", "total_tokens": "1502.0"}, Usage(1500, 2, 1502)),
+    ({"prompt_tokens": 2**62, "completion_tokens": 10**13, "total_tokens": 2**62}, Usage()),
+    # By other names.
+    ({"promptTokens": 5, "completionTokens": 6, "totalTokens": 11}, Usage(5, 6, 11)),
+    ({"promptTokenCount": 5, "candidatesTokenCount": 6, "thoughtsTokenCount": 7, "totalTokenCount": 18, "cachedContentTokenCount": 3}, Usage(5, 13, 18, 3, 7)),
+    ({"prompt_token_count": 5, "candidates_token_count": 6, "total_token_count": 11}, Usage(5, 6, 11)),
+    ({"inputTokens": 5, "outputTokens": 6, "totalTokens": 16, "cacheReadInputTokens": 3, "cacheWriteInputTokens": 2}, Usage(10, 6, 16, 3, None, 2)),
+    # What was thought stands beside the answer where the total says so.
+    ({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 31, "completion_tokens_details": {"reasoning_tokens": 20}}, Usage(5, 26, 31, None, 20)),
+    ({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11, "completion_tokens_details": {"reasoning_tokens": 20}}, Usage(5, 26, 31, None, 20)),
+    ({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 31}, Usage(5, 6, 31)),
     # What follows from the rest.
     ({"total_tokens": 9}, Usage(None, None, 9)),
     ({"prompt_tokens": 5, "total_tokens": 11}, Usage(5, 6, 11)),
@@ -145,6 +156,7 @@ USAGES: list[tuple[object, Usage]] = [
     ({"prompt_tokens": 194, "completion_tokens": 2, "total_tokens": 196, "prompt_tokens_details": {"cached_tokens": 90, "cached_creation_tokens": 100}, "claude_cache_creation_5_m_tokens": 100, "claude_cache_creation_1_h_tokens": 0}, Usage(194, 2, 196, 90, None, 100)),
     ({"prompt_tokens": 194, "completion_tokens": 2, "total_tokens": 196, "cached_tokens": 90}, Usage(194, 2, 196, 90)),
     ({"prompt_tokens": 194, "completion_tokens": 2, "total_tokens": 196, "claude_cache_creation_1_h_tokens": 100}, Usage(194, 2, 196, None, None, 100, 100)),
+    ({"prompt_tokens": 194, "completion_tokens": 2, "total_tokens": 196, "prompt_tokens_details": {"cache_creation_tokens": 100, "cache_creation_token_details": {"ephemeral_5m_input_tokens": 60, "ephemeral_1h_input_tokens": 40}}}, Usage(194, 2, 196, None, None, 100, 40)),
     # ... and beside it.
     ({"input_tokens": 5, "output_tokens": 6, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 2}, Usage(10, 6, 16, 3, None, 2)),
     ({"input_tokens": 5, "output_tokens": 6, "cache_creation_input_tokens": 7, "cache_creation": {"ephemeral_5m_input_tokens": 4, "ephemeral_1h_input_tokens": 3}}, Usage(12, 6, 18, None, None, 7, 3)),
@@ -166,6 +178,14 @@ def test_an_endpoint_that_writes_nothing_has_no_tokens_to_count_for_it(usage: ob
     outcome = judge(Exchange(0, 0, 0.0, 200, body), "/embeddings")
     assert isinstance(outcome, Completion)
     assert outcome.usage == Usage(7, 0, 7)
+
+
+def test_usage_may_stand_under_geminis_own_name() -> None:
+    told = {"promptTokenCount": 5, "candidatesTokenCount": 1, "totalTokenCount": 6}
+    body = {name: value for name, value in GOOD.items() if name != "usage"} | {"usageMetadata": told}
+    outcome = judge(Exchange(0, 0, 0.0, 200, json.dumps(body).encode()))
+    assert isinstance(outcome, Completion)
+    assert outcome.usage == USAGE
 
 
 def test_an_answer_of_several_choices_is_taken_for_as_many_where_its_usage_is_not_told() -> None:
