@@ -168,7 +168,7 @@ OWNERS = {
     "rapidfuzz": {"evaluate/scorers.py"},
     "tqdm": {"cli/"},
     "click": {"cli/"},
-    "minijinja": {"load/template.py", "evaluate/report.py"},
+    "minijinja": {"load/template", "evaluate/report.py"},
     "cronsim": {"cron.py"},
 }
 

@@ -9,7 +9,7 @@ from batchmix.endpoints import CHAT
 from batchmix.errors import InputError
 from batchmix.job import Job, Model
 from batchmix.load.arrow_rows import asked_value
-from batchmix.load.naming import spelt
+from batchmix.load.naming import nearest, spelt
 from batchmix.load.own_params import LABELS, PARAMETERS, own_problem, with_own
 from batchmix.load.streaming import streaming_problem
 from batchmix.load.template import BadRowError, Template, UndefinedError
@@ -154,7 +154,8 @@ def missing_column(template: Template, row: Mapping[str, Any]) -> str | None:
     try:
         template.render(row)
     except UndefinedError:
-        missing, meant = min(template.used - row.keys()), template.misspelt(row)
+        missing = min(template.used - row.keys())
+        meant = template.misspelt(row) or nearest(missing, row)
         hint = f"; for {quoted(meant)} write {clean(spelt(meant), 100)}" if meant is not None else ""
         return f"has no column {quoted(missing)}, which the template names; it has {column_list(row)}{hint}"
     except BadRowError:

@@ -8,16 +8,17 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from batchmix.job import meant
 from batchmix.load.words import clean
 
 ROW = "row"
 """What a template calls the whole row, unless a column is called so."""
-_HOLE = re.compile(r"\{\{(.*?)\}\}|\{%(.*?)%\}", re.DOTALL)
-_TEXT = r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
+HOLE = re.compile(r"\{\{(.*?)\}\}|\{%(.*?)%\}", re.DOTALL)
+TEXT = r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
 _LOOK = re.compile(
     rf"""(\bin\s+)?(?<![\w.])row\b(?:
-    \s*\[\s*{_TEXT}\s*\]                # row["x"]
-    |\s*\.\s*get\s*\(\s*{_TEXT}\s*[,)]  # row.get("x")
+    \s*\[\s*{TEXT}\s*\]                # row["x"]
+    |\s*\.\s*get\s*\(\s*{TEXT}\s*[,)]  # row.get("x")
     |\s*\.\s*(\w+)(?!\w|\s*\()          # row.x
     |(\s*[\[.])?)                       # the row itself, what a variable says of it, or a method of it
     """,
@@ -53,7 +54,7 @@ def looks_in(text: str) -> Looks:
     """Return what a template's text looks for in `row`; names that stand in a text of it are taken along."""
     names, gets = set(), set()
     whole = bare = False
-    for hole in _HOLE.finditer(text):
+    for hole in HOLE.finditer(text):
         for looped, named, got, attribute, looked in _LOOK.findall(hole[1] or hole[2] or ""):
             if named or got:
                 names.add(_unquoted(named or got))
@@ -83,7 +84,7 @@ def spelt(column: str) -> str:
 
 def wrong_hole(text: str, is_right: Callable[[str], bool]) -> str:
     """Return how the first hole in a text is written that is no expression but may be a column's name."""
-    for hole in _HOLE.finditer(text):
+    for hole in HOLE.finditer(text):
         name = (hole[1] or "").strip("-+ \t\n").partition("|")[0].strip()
         if name and not _EXPRESSION.search(name) and not is_right(f"{{{{ {name} }}}}"):
             return _written(name)
@@ -100,10 +101,20 @@ def _written(name: str) -> str:
     return f"; a column whose name is no single word is written {clean(spelt(name), 100)}"
 
 
+def nearest(name: str, columns: Iterable[str]) -> str | None:
+    """Return which column may be meant by a name that none has: one that says the same, or the most like it."""
+    known = {_folded(column): column for column in columns}
+    return known.get(_folded(name)) or known.get(meant(_folded(name), known))
+
+
+def _folded(name: str) -> str:
+    return "".join(filter(str.isalnum, name)).lower()
+
+
 def misspelt(texts: Iterable[str], columns: Iterable[str]) -> str | None:
     """Return which column the texts name as if it were a word, as in `{{ first-name }}` or `{{ a.b }}`."""
     odd = [column for column in columns if not _WORD.fullmatch(column)]
-    holes = [hole[1].strip("-+ \t\n") for text in texts for hole in _HOLE.finditer(text) if hole[1]]
+    holes = [hole[1].strip("-+ \t\n") for text in texts for hole in HOLE.finditer(text) if hole[1]]
     return next((column for column in odd if any(_stands_in(column, hole) for hole in holes)), None)
 
 

@@ -40,11 +40,10 @@ def check_reads(job: Job, scan: Scan, reads: frozenset[str] | None) -> None:
     texts = list(_texts(job.input))
     if found := _meant(texts, NO_COLUMNS & scan.kinds.keys(), (_HOLE,)):
         raise InputError(f"{found[0]} is no column in a template; for the column, write {found[1]}")
-    if reads is None or reads & scan.kinds.keys():
+    is_alone = scan.rows == 1 or job.input.model is not None or bool(job.input.params)
+    if is_alone or reads is None or reads & scan.kinds.keys():
         if found := _meant(texts, scan.kinds, _BRACED):
             _logger.warning("the template holds %s as it stands; where the column is meant, write %s", *found)
-        return
-    if scan.rows == 1 or job.input.model is not None or job.input.params:
         return
     found = _meant(texts, scan.kinds, _LOOSE)
     if found:
@@ -92,11 +91,16 @@ def _meant(texts: Iterable[str], columns: Iterable[str], patterns: tuple[str, ..
     texts = list(texts)
     for column in sorted(columns, key=len, reverse=True):
         for pattern in patterns:
-            looked = re.compile(pattern.replace("COLUMN", re.escape(column)), re.IGNORECASE)
+            looked = re.compile(pattern.replace("COLUMN", _loosely(column)), re.IGNORECASE)
             for text in texts:
                 if found := looked.search(text):
                     return clean(found[0], 100), clean(spelt(column), 100)
     return None
+
+
+def _loosely(column: str) -> str:
+    """Return what finds a column's name, also where its words are joined as those of a variable are."""
+    return r"[\W_]?".join(map(re.escape, re.split(r"[ _-]", column)))
 
 
 def _likely(scan: Scan) -> str:

@@ -18,6 +18,7 @@ import minijinja
 from batchmix.errors import JobError
 from batchmix.job import Input
 from batchmix.load.naming import ROW, Looks, called, looks_in, misspelt, wrong_hole
+from batchmix.load.template_columns import columns_in
 from batchmix.load.words import clean, quoted
 
 _FUEL = 1_000_000
@@ -164,7 +165,7 @@ class Template:
         name = f"t{len(self._texts)}"
         try:
             self._environment.add_template(name, text)
-            columns = self._environment.undeclared_variables_in_template(name)
+            columns = columns_in(self._environment, text)
         except minijinja.TemplateError as error:
             hint = wrong_hole(text, _compiles)
             raise JobError(f"{setting}: the template has an error: {_reason(error)}{hint}") from None

@@ -32,6 +32,8 @@ ROWS = [{"text": f"t{n}", "Review Text": "r", "n": n} for n in range(4)]
         ("Translate: %(text)s", "where %(text)s stands, write {{ text }}"),
         ("Translate: <text>", "where <text> stands, write {{ text }}"),
         ("Translate: [text]", "where [text] stands, write {{ text }}"),
+        ("Translate: {review_text}", 'where {review_text} stands, write {{ row["Review Text"] }}'),
+        ("Translate: $reviewText", 'where $reviewText stands, write {{ row["Review Text"] }}'),
         ("Translate: {Review Text}", 'where {Review Text} stands, write {{ row["Review Text"] }}'),
         ("Translate: ", "name one, such as {{ text }}; there are 'text', 'Review Text', 'n'. In a shell, put"),
         ("{% set x = 1 %}{{ x }}", "name one"),
@@ -114,3 +116,6 @@ def test_a_column_that_stands_there_in_other_braces_is_warned_of(
     assert caplog.text == ""
     open_rows(make_job(path, prompt="{{ n }}: {text}"), spool)
     assert "the template holds {text} as it stands; where the column is meant, write {{ text }}" in caplog.text
+    caplog.clear()
+    open_rows(make_job(path, prompt="{text}"), spool, limit=1)
+    assert "where the column is meant, write {{ text }}" in caplog.text

@@ -174,6 +174,49 @@ def test_a_null_is_a_matter_of_its_row(rows_file: Any, spool: Path) -> None:
     assert dataset.rejected_rows == 0
 
 
+@pytest.mark.parametrize(
+    ("source", "used", "text"),
+    [
+        ("{{ a[:3] }}", {"a"}, "abc"),
+        ("{{ b }}{{ a[n:] }}{{ l[::2] }}", {"a", "b", "l", "n"}, "xcde[1, 3]"),
+        ("{{ a[l[0]:n] }}{{ {'k': a[1:n]}.k[:1] }}", {"a", "l", "n"}, "bb"),
+        ("{% for x in l[1:] %}{{ x }}{% endfor %}", {"l"}, "23"),
+        ("{{ row['a'][:2] ~ row.b }}{{ \"it's:\" ~ a[-1:] }}", {"a", "b"}, "abxit's:e"),
+        ("{%- set a = a|upper %}{{ a }}", {"a"}, "ABCDE"),
+        ("{% with b = b ~ a[:1] %}{{ b }}{% endwith %}", {"a", "b"}, "xa"),
+        ("{% set x = 1 %}{% set x = x + n %}{{ x }}", {"n"}, "3"),
+    ],
+)
+def test_slices_and_what_is_set_from_itself_are_columns_too(
+    source: str, used: set[str], text: str, rows_file: Any, spool: Path
+) -> None:
+    """Which minijinja by itself does not say; a row without them is the file's error."""
+    row = {"a": "abcde", "b": "x", "l": [1, 2, 3], "n": 2}
+    job = make_job(rows_file([row, row]), prompt=source)
+    assert Template(job.input).used == used
+    assert prompts_of(open_rows(job, spool), job) == [text, text]
+    gone = min(used)
+    with pytest.raises(InputError, match=f":2: has no column '{gone}'"):
+        open_rows(make_job(rows_file([row, {k: row[k] for k in row if k != gone}], "g.jsonl"), prompt=source), spool)
+
+
+@pytest.mark.parametrize(
+    ("source", "column"),
+    [
+        ("{{ review_text }}", "Review Text"),
+        ("{{ ReviewText }}", "Review Text"),
+        ("{{ row['review text'] }}", "Review Text"),
+        ("{{ A_B }}", "a.b"),
+        ("{{ reveiw_txt }}", "Review Text"),
+        ("{{ N }}", "n"),
+    ],
+)
+def test_the_column_that_may_be_meant_is_told(source: str, column: str, rows_file: Any, spool: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        open_rows(make_job(rows_file([ODD]), prompt=source), spool)
+    assert f"; for '{column}' write {{{{ " in str(caught.value)
+
+
 ODD = {
     "Review Text": "hi", "a.b": "d", "first-name": "F", "2nd": "G", "größe": "E", "true": "T", 'q"t': "Q", "class": "A",
     "n": 10**50, "o": {"k": [1]}, "nul": None,
