@@ -30,6 +30,12 @@ _COMMANDS = {
     "report": "Write a run's report, one HTML page.",
     "rehearse": "Start a stand-in provider on this machine.",
 }
+_OTHERWISE = {
+    "resume": "run", "continue": "run", "start": "run", "validate": "plan", "check": "plan", "estimate": "plan",
+    "evaluate": "eval", "compare": "diff", "list": "status", "help": "--help", "version": "--version",
+}  # fmt: skip
+"""What others call a command."""
+_INPUTS = frozenset({"input", "file", "data", "dataset", "job", "config"})
 _LIKE_A_KEY = re.compile(r"\bsk-[\w-]{8,}")
 
 
@@ -128,7 +134,7 @@ def _meant(name: str) -> str:
     """Return which command may be meant: people leave out `run`, too."""
     from batchmix.job import meant
 
-    near = meant(name, _COMMANDS)
+    near = _OTHERWISE.get(name.lower()) or meant(name.lower(), _COMMANDS)
     if near:
         return f"; did you mean batchmix {near}?"
     if Path(name).suffix or Path(name).exists():
@@ -146,4 +152,17 @@ def _unknown_option(error: click.NoSuchOption) -> str:
             if command and any(error.option_name in option.opts for option in command.params):
                 return f"{error.option_name} stands after the command: batchmix {name} … {error.option_name} …"
     where = ctx.command_path if ctx else "batchmix"
-    return f"{_shown(error.format_message())}\nTry {where} --help."
+    return f"{_as_setting(error) or _shown(error.format_message())}\nTry {where} --help."
+
+
+def _as_setting(error: click.NoSuchOption) -> str:
+    """Return how a setting is given that somebody takes for an option, or empty text."""
+    from batchmix.job import settings_of
+
+    if not error.ctx or all("--set" not in option.opts for option in error.ctx.command.params):
+        return ""
+    name = error.option_name.lstrip("-").replace("-", "_")
+    if name in _INPUTS:
+        return f"no such option: {error.option_name}; the input, or the job, stands by itself: batchmix run rows.jsonl"
+    settings = " or ".join(f"--set {setting}=…" for setting in settings_of(name))
+    return f"no such option: {error.option_name}; the setting is given as {settings}" if settings else ""

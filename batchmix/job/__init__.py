@@ -6,6 +6,7 @@
 
 from batchmix.job.address import checked_url
 from batchmix.job.file import read_job
+from batchmix.job.hints import settings_of
 from batchmix.job.masking import MASK, SECRET_NAME, masked, masked_url
 from batchmix.job.nearest import meant, meant_file
 from batchmix.job.paths import checked_local
@@ -55,4 +56,5 @@ __all__ = [
     "merge_settings",
     "parse_setting",
     "read_job",
+    "settings_of",
 ]

@@ -70,6 +70,14 @@ def hint(key: str, table: type, at: KeyPath) -> str:
     return f"did you mean {best}?" if near[best] >= _NEAR else f"known are {', '.join(sorted(names(table)))}"
 
 
+def settings_of(name: str) -> list[str]:
+    """Return the settings, with their tables, that a call may mean by an option that there is not."""
+    shelves = [(shelf, known) for shelf, known in _shelves(JobTable, ()) if not _is_list(shelf)]
+    found = [name_of((*shelf, name)) for shelf, known in shelves if name in known]
+    also = _ALSO_CALLED.get(name, " ").partition(",")[0]
+    return found if found or " " in also else [also]
+
+
 def _likeness(one: str, other: str) -> float:
     return difflib.SequenceMatcher(None, one, other).ratio()
 
@@ -77,8 +85,11 @@ def _likeness(one: str, other: str) -> float:
 def _under(shelf: KeyPath) -> str:
     if not shelf:
         return "at the top, before the first [table]"
-    several = typing.get_origin(kind_of(shelf)) is tuple
-    return f"under [[{name_of(shelf)}]]" if several else f"under [{name_of(shelf)}]"
+    return f"under [[{name_of(shelf)}]]" if _is_list(shelf) else f"under [{name_of(shelf)}]"
+
+
+def _is_list(shelf: KeyPath) -> bool:
+    return bool(shelf) and typing.get_origin(kind_of(shelf)) is tuple
 
 
 def _shelves(table: type, at: KeyPath) -> Iterator[tuple[KeyPath, set[str]]]:

@@ -50,7 +50,9 @@ def _in_table(raw: Mapping[str, Any], table: type, at: KeyPath) -> Iterator[Mist
         if key in fields:
             yield from _in_value(value, fields[key].type, (*at, key))
         elif key != tag:
-            yield Mistake((*at, key), f"unknown setting {name_of((*at, key))}: {hint(key, table, at)}")
+            near = meant(key, fields) if isinstance(value, Mapping) else ""  # a table is meant for a table
+            right = f"did you mean {name_of((*at, near))}?" if near else hint(key, table, at)
+            yield Mistake((*at, key), f"unknown setting {name_of((*at, key))}: {right}")
     for name, field in fields.items():
         if field.required and name not in raw and (*at, name) not in {("input",), ("input", "path")}:
             yield Mistake(at, f"{name_of((*at, name))} is missing")

@@ -13,8 +13,11 @@ from batchmix.job.places import KeyPath
 from batchmix.job.shapes import kind_of, name_of
 
 _TEXTS = (str, str | None)
-_LOOSE = re.compile(r"[+-]?(?:\.\d+|\d+\.)|true|false", re.IGNORECASE)
+_LOOSE = re.compile(r"[+-]?(?:\.\d+|\d+\.|nan|infinity)|true|false", re.IGNORECASE)
 """A number or a truth that TOML would have written otherwise."""
+_NOTHING = ("null", "None")
+_LIKE_JSON = re.compile(r"\{.*:|\[.*,|.*\"", re.DOTALL)
+"""What begins as an object or a list does, and is hardly a text: its quotes may be lost to the shell."""
 _FORM = "--set takes KEY=VALUE with a dotted key, such as --set limits.concurrency=64"
 
 
@@ -22,7 +25,8 @@ def parse_setting(text: str) -> dict[str, Any]:
     """Return `limits.concurrency=64` as `{"limits": {"concurrency": 64}}`. Raises `JobError`.
 
     A setting that is a text takes the value as it stands; all others take a TOML value, or an object or a list in
-    JSON. What is none of these is a text too, but for numbers and truths as people and Python write them: `.5`, `True`.
+    JSON. What is none of these is a text too, but for numbers, truths and nothing as people, JSON and Python write
+    them: `.5`, `True`, `null`.
     """
     key, equals, value = text.partition("=")
     at = _key(key) if equals else ()
@@ -69,10 +73,12 @@ def _value(at: KeyPath, text: str) -> Any:
     found = _toml(text)
     if kind_of(at) in _TEXTS:
         return found if isinstance(found, str) else text
+    if text in _NOTHING:
+        return None
     if found is None and text.lstrip()[:1] in {"{", "["}:
         found = _json(at, text)
     if found is None and _LOOSE.fullmatch(text):
-        found = float(text) if "." in text else text.lower() == "true"
+        found = text.lower() == "true" if text.lower() in ("true", "false") else float(text)
     return text if found is None else found
 
 
@@ -88,9 +94,10 @@ def _json(at: KeyPath, text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        if '"' not in text:
+        if not _LIKE_JSON.match(text.lstrip()):
             return None
+        setting, mark = f"--set {name_of(at)}", text.lstrip()[:1]
         raise JobError(
-            f"--set {name_of(at)}: is neither JSON nor TOML: {error}; a text that begins like that stands in"
-            f" quotes: --set {name_of(at)}='\"{text.lstrip()[:1]}…\"'"
+            f"{setting}: is neither JSON nor TOML: {error}; in a shell JSON stands in single quotes,"
+            f""" {setting}='{{"key": …}}', and a text that begins like that in both, {setting}='"{mark}…"'"""
         ) from None

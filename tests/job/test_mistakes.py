@@ -174,6 +174,11 @@ def test_a_file_that_is_not_there_is_told_with_the_one_that_is_nearest(tmp_path:
         ("params.temperature=.5", {"params": {"temperature": 0.5}}),
         ("params.temperature=1.", {"params": {"temperature": 1.0}}),
         ("params.logprobs=True", {"params": {"logprobs": True}}),
+        ("params.seed=null", {"params": {"seed": None}}),
+        ("limits.concurrency=None", {"limits": {"concurrency": None}}),
+        ("params.tool_choice=none", {"params": {"tool_choice": "none"}}),
+        ("params.user='null'", {"params": {"user": "null"}}),
+        ("input.system=null", {"input": {"system": "null"}}),
         ("params.user=Truely", {"params": {"user": "Truely"}}),
         ("model=.5", {"model": ".5"}),
         ("model=gpt-4o", {"model": "gpt-4o"}),
@@ -196,7 +201,22 @@ def test_a_setting_takes_text_toml_or_json(text: str, value: dict[str, Any]) -> 
     assert parse_setting(text) == value
 
 
-@pytest.mark.parametrize("text", ['params.x={"a": ', 'params.tools=[{"a": 1]', "nonsense", "=1", "a b=1", "a.=1"])
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-infinity", "inf", '{"a": NaN}'])
+def test_what_no_json_knows_is_no_value(text: str) -> None:
+    assert "inf and nan are no numbers" in refusal(None, parse_setting(f"params.x={text}"))
+
+
+def test_a_table_is_taken_for_a_table() -> None:
+    assert "unknown setting limit: did you mean limits?" in refusal(None, parse_setting("limit.concurrency=4"))
+
+
+LOST = ["params.x={type:json_object}", "params.x={'a': 1}", "params.stop=[a,b]", "params.stop=['a', 'b'"]
+"""What a shell or Python makes of JSON."""
+
+
+@pytest.mark.parametrize(
+    "text", [*LOST, 'params.x={"a": ', 'params.tools=[{"a": 1]', "nonsense", "=1", "a b=1", "a.=1"]
+)
 def test_a_setting_that_is_neither_is_refused(text: str) -> None:
     with pytest.raises(JobError, match="--set"):
         parse_setting(text)
