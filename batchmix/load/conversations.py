@@ -20,6 +20,8 @@ SYSTEM_CLASH = (
     " or make the messages there: messages = [{role = …, content = …}, …]"
 )
 _IDS = ("id", "custom_id")
+_LIKELY = frozenset({"text", "prompt", "question", "query", "input", "inputs", "content", "message", "review", "body"})
+"""Columns that are rather asked about than others."""
 _TUNING = "weight"
 """What files for fine-tuning say of a message, and no provider takes."""
 
@@ -117,7 +119,8 @@ class BodyAsking(PlainAsking):
 
 def neither(columns: Collection[str]) -> str:
     """Return what is wrong with a row, or a file, that has no column by which it could be asked."""
-    example = clean(spelt(next((name for name in columns if name not in _IDS), "question")), 100)
+    others = [name for name in columns if name not in _IDS]
+    example = clean(spelt(min(others, key=lambda name: name.lower() not in _LIKELY, default="question")), 100)
     return (
         f"has neither messages nor prompt; it has {column_list(columns)}. Name columns in a template, such as"
         f" --prompt '{example}'"

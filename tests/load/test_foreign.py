@@ -27,7 +27,7 @@ import pytest
 from batchmix.errors import InputError
 from batchmix.load.plain import piped
 from tests.conftest import Bench
-from tests.load.conftest import jsonl, make_job, open_rows, prompts_of
+from tests.load.conftest import all_requests, jsonl, make_job, open_rows, prompts_of
 
 ROWS = [{"prompt": "héllo", "n": 1}, {"prompt": "b", "n": 2}]
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
@@ -87,6 +87,34 @@ GO_ON: dict[str, tuple[str, Any, str]] = {
     "a text sequence": ("a.jsonl", "".join(f"\x1e{line}\n" for line in LINES.splitlines()), "is a JSON text sequence"),
     "an array in gzip": ("a.jsonl.gz", gzip.compress(json.dumps(ROWS).encode()), "once it is unpacked ("),
     "UTF-16 in gzip under another name": ("a.jsonl", gzip.compress(LINES.encode("utf-16")), "once it is unpacked ("),
+    "a text on each line": ("a.jsonl", '"héllo"\n"b"\n', "is a JSON text on each line"),
+    "a conversation on each line": (
+        "a.jsonl",
+        2 * '[{"role": "user", "content": "héllo"}]\n',
+        "is a conversation on each line",
+    ),
+    "one conversation": (
+        "a.json",
+        '[\n {"content": "héllo", "role": "user"}\n]',
+        "is a conversation; call it messages",
+    ),
+    "an array of conversations": ("a.jsonl", '[[{"role": "user", "content": "héllo"}]]', "array of conversations"),
+    "columns": (
+        "a.json",
+        json.dumps({"prompt": ["héllo", "b"], "n": [1, 2]}),
+        "is one object with a list for each column",
+    ),
+    "Chinese UTF-16 without a mark": (
+        "a.jsonl",
+        '{"prompt": "héllo", "中": "文"}\n'.encode("utf-16-le"),
+        "text in UTF-16LE",
+    ),
+    "Chinese": (
+        "a.jsonl",
+        '{"prompt": "héllo", "中": "文字"}\n'.encode("gb18030"),
+        "is text that is not in UTF-8, but in",
+    ),
+    "bars": ("a.txt", "prompt|n\nhéllo|1\nb|2\n", "is a table with bars"),
     "an array of texts": ("a.jsonl", json.dumps(["héllo", "b"]), "is a JSON array of texts"),
     "indented objects": ("a.jsonl", "\n".join(json.dumps(row, indent=2) for row in ROWS), "is JSON over many lines"),
     "objects on one line": ("a.jsonl", LINES.replace("\n", ""), "is several JSON objects on one line"),
@@ -122,11 +150,25 @@ TOLD = {
     "HTML": ("a.jsonl", "<!DOCTYPE html>\n<p>Sign in", "is HTML, perhaps a page that was saved"),
     "XML": ("a.jsonl", "<rows>\n</rows>", "is XML"),
     "YAML": ("a.jsonl", "- prompt: a\n- prompt: b\n", "is YAML"),
+    "two documents of YAML": ("a.yaml", "prompt: a\n---\nprompt: b\n", "is YAML"),
+    "HTML behind a comment": ("a.csv", "<!-- x -->\n<html>", "is HTML, perhaps a page"),
+    "SQL": ("a.sql", "INSERT INTO t VALUES (1);\nSELECT 1;\n", "is plain text"),
+    "Word": ("a.docx", _zipped("word/document.xml"), "is a Word document; its text must"),
+    "OpenDocument": (
+        "a.ods",
+        _zipped("mimetypeapplication/vnd.oasis.opendocument.spreadsheet"),
+        "an OpenDocument spreadsheet",
+    ),
+    "many arrays": ("a.npz", _zipped("arr_0.npy"), "is NumPy arrays"),
+    "DuckDB": ("a.db", bytes(8) + b"DUCK" + bytes(99), "is a DuckDB database; make a table of it Parquet: duckdb"),
+    "a picture": ("a.jsonl", b"\xff\xd8\xff\xe0\x01JFIF", "is binary data"),
+    "pandas, split": ("a.json", '{"columns":["prompt"],"index":[0],"data":[["a"]]}', "pandas wrote other than by rows"),
+    "pandas, by index": ("a.json", '{"0":{"prompt":"a"},"1":{"prompt":"b"}}', "pandas wrote other than by rows"),
     "LFS": ("a.jsonl", "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n", "git lfs pull"),
     "LFS, called Parquet": ("a.parquet", "version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
     "a pickle": ("a.jsonl", b"\x80\x04\x95\x00", "is a Python pickle"),
     "no text": ("a.jsonl", bytes(range(256)), "is binary data"),
-    "pandas by columns": ("a.jsonl", '{"prompt":{"0":"a","1":"b"}}', "a table that pandas wrote column by column"),
+    "pandas by columns": ("a.jsonl", '{"prompt":{"0":"a","1":"b"}}', "a table that pandas wrote other than by rows"),
     "semicolons": ("a.jsonl", "prompt;n\na;1\nb;2\n", "is CSV with semicolons"),
 }
 
@@ -183,6 +225,9 @@ SHAPES = {
     "Bedrock": ({"recordId": "a", "modelInput": {"messages": [{"role": "user", "content": "x"}]}}, "a Bedrock batch"),
     "ShareGPT": ({"conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": "y"}, {"from": "human", "value": "x"}]},
                  "a ShareGPT conversation"),
+    "ShareGPT by roles": ({"conversation": [{"role": "user", "content": "x"}]}, 'whose messages are called "conversation"'),
+    "Messages": ({"Messages": [{"role": "user", "content": "x"}]}, 'whose messages are called "Messages"'),
+    "Cohere": ({"message": "x", "chat_history": []}, "a request of Cohere's"),
     "a prompt of messages": ({"prompt": [{"role": "user", "content": "x"}], "k": 1}, "prompt is a list of messages"),
 }  # fmt: skip
 
@@ -196,9 +241,50 @@ def test_rows_of_other_tools_are_told_with_a_command(case: str, tmp_path: Path) 
     assert prompts_of(open_rows(job, tmp_path / "spool"), job) == ["x", "x"]
 
 
+WHOLE = {
+    "Anthropic": {
+        "custom_id": "a",
+        "params": {"system": "s", "messages": [{"role": "user", "content": "x"}], "top_p": 0.5, "stop_sequences": ["y"]},
+    },
+    "Bedrock": {
+        "recordId": "a",
+        "modelInput": {
+            "anthropic_version": "1", "system": "s", "messages": [{"role": "user", "content": "x"}], "top_p": 0.5,
+            "stop_sequences": ["y"],
+        },
+    },
+    "Gemini": {
+        "key": "a",
+        "request": {
+            "systemInstruction": {"parts": [{"text": "s"}]}, "contents": [{"role": "user", "parts": [{"text": "x"}]}],
+            "generationConfig": {"topP": 0.5, "stopSequences": ["y"]},
+        },
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WHOLE)
+def test_nothing_of_another_batch_is_lost_on_the_way(case: str, tmp_path: Path) -> None:
+    """Neither its system text nor its parameters."""
+    message = _refused("rows.jsonl", jsonl([WHOLE[case]]), f"{case} batch", tmp_path)
+    subprocess.run(["bash", "-c", message[re.search(r"\S*python\S* -c", message).start() :]], check=True, timeout=60)  # type: ignore[union-attr]
+    job = make_job(tmp_path / "rows-new.jsonl")
+    (request,) = all_requests(open_rows(job, tmp_path / "spool"), job)
+    body = json.loads(request.body)
+    assert body.pop("model")
+    assert json.loads((tmp_path / "rows-new.jsonl").read_text())["custom_id"] == "a"
+    assert body == {
+        "messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "x"}], "top_p": 0.5, "stop": ["y"]
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("row", "words"),
     [
+        ({"instruction": "i", "context": "x", "response": "o"}, "'{{ instruction }}{% if context %} {{ context }}"),
+        ({"recordId": "a", "modelInput": {"inputText": "x"}}, "such as --prompt '{{ modelInput.inputText }}'"),
+        ({"custom_id": "a", "result": {"type": "succeeded"}}, "the output of an Anthropic batch"),
+        ({"key": "a", "response": {"candidates": []}}, "the output of a Gemini batch"),
         ({"instruction": "i", "input": "x", "output": "o"}, "--prompt '{{ instruction }}{% if input %} {{ input }}"),
         ({"model": "m", "input": "x"}, "a bare request of /responses or /embeddings"),
         ({"id": "batch_1", "custom_id": "a", "response": {"body": {}}}, "the output of an OpenAI batch"),
