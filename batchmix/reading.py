@@ -105,7 +105,7 @@ def _carried_or_empty(run: RunFile, folder: Path, warnings: list[str]) -> Carrie
         except (UsageError, Stopped) as error:
             warnings.append(f"shard {index}: the input's columns are left empty: {error}")
             first = index * run.shard_rows
-            rows = min(run.shard_rows, run.rows - first)
+            rows = max(0, min(run.shard_rows, run.rows - first))
             empty = [pa.nulls(rows, field.type) for field in schema]
             yield pa.RecordBatch.from_arrays(empty, schema=schema)
 
@@ -135,7 +135,8 @@ def _check_shapes(run: RunFile, folder: Path) -> None:
 def _carried(run: RunFile, job: Job, folder: Path, index: int) -> list[pa.RecordBatch]:
     known = known_scan(run)
     dataset = _dataset(run, job, folder)
-    if known is None or dataset.scan.spans[index] != known.spans[index]:
+    spans = dataset.scan.spans[index : index + 1]
+    if known is None or not spans or spans != known.spans[index : index + 1]:
         dataset.discard()
         raise InputError("the input has changed")
     return list(dataset.carried(index))

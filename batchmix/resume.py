@@ -281,9 +281,11 @@ def known_scan(known: RunFile | None) -> Scan | None:
     if known is None:
         return None
     try:
-        return msgspec.convert(known.scan, Scan)
+        scan = msgspec.convert(known.scan, Scan)
     except msgspec.ValidationError:
         return None
+    of_files = (scan.paths, scan.sizes, scan.digests, scan.stamps)
+    return scan if all(len(each) == len(scan.sources) for each in of_files) else None
 
 
 def _asking(params: dict[str, Any]) -> dict[str, Any]:

@@ -410,6 +410,37 @@ def test_a_reader_does_not_miss_what_is_let_go_meanwhile(
     assert lost == []
 
 
+def test_readers_give_what_is_there_of_an_input_that_is_shorter_now(bench: Bench) -> None:
+    """The journals of shards that it no longer has are read all the same."""
+    interrupted(bench)
+    bench.write(3)
+    code, said = call("export", str(bench.out), str(bench.root / "a.jsonl"))
+    assert (code, "the input has changed" in said) == (0, True)
+    assert len((bench.root / "a.jsonl").read_text().splitlines()) == 12
+    assert call("report", str(bench.out))[0] == 0
+
+
+NONSENSE: dict[str, Callable[[dict[str, Any]], object]] = {
+    "carried columns that are no base64": lambda run: run.update(carried=run["carried"][1:]),
+    "carried columns that are no schema": lambda run: run.update(carried="aGVsbG8="),
+    "a scan of fewer files": lambda run: run["scan"].update(sizes=[]),
+    "a start at no time": lambda run: run["starts"][0].update(at="2026-13-01T00:00:00Z"),
+}
+
+
+@pytest.mark.parametrize("name", NONSENSE)
+def test_readers_survive_whatever_a_run_json_says(name: str, bench: Bench) -> None:
+    interrupted(bench)
+    path = bench.out / "run.json"
+    run = json.loads(path.read_bytes())
+    NONSENSE[name](run)
+    path.write_text(json.dumps(run))
+    for words in (("status",), ("export", str(bench.root / "a.jsonl")), ("report",)):
+        code, said = call(words[0], str(bench.out), *words[1:])
+        assert code == 0 or (code, "run.json: what it says" in said) == (None, True), said
+    assert bench.run().totals.ok == 25
+
+
 @pytest.mark.parametrize("damage", ["missing", *DAMAGES])
 def test_readers_say_in_a_sentence_what_is_wrong_with_a_run_json(damage: str, run: Bench) -> None:
     run.settings["eval"] = {"target": "n", "scorers": [{"kind": "includes"}]}

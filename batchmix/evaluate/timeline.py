@@ -95,4 +95,8 @@ def _limited(spans: list[tuple[float, str]], shares: Floats, whole_ms: float) ->
 
 
 def _ms(text: str) -> float:
-    return datetime.datetime.fromisoformat(text).timestamp() * 1000
+    """Return a moment of run.json; the beginning of time where that is damaged."""
+    try:
+        return datetime.datetime.fromisoformat(text).timestamp() * 1000
+    except (ValueError, OverflowError):
+        return 0.0

@@ -139,7 +139,10 @@ def _read_footer(path: Path, file: pa.NativeFile) -> tuple[PartFooter, Seal]:
     except (OSError, pa.ArrowException, msgspec.DecodeError) as error:
         raise _damaged(path, str(error)) from error
     if footer is None:
-        raise RunError(f"{path}: is not a part that this version of batchmix wrote")
+        raise RunError(
+            f"{path}: is not a part that this version of batchmix wrote; put the one back that it wrote, or move this"
+            " one away"
+        )
     return footer, seal
 
 

@@ -85,8 +85,11 @@ class RunFile(msgspec.Struct):
     batchmix: str = __version__
 
     def carried_schema(self) -> pa.Schema:
-        """Return the carried columns' schema."""
-        return pa.ipc.read_schema(pa.BufferReader(base64.b64decode(self.carried)))
+        """Return the carried columns' schema. Raises `RunUnreadable` where that is damaged."""
+        try:
+            return pa.ipc.read_schema(pa.BufferReader(base64.b64decode(self.carried)))
+        except (OSError, ValueError, pa.ArrowException) as error:  # binascii's error is a ValueError
+            raise RunUnreadable("run.json", "what it says of the carried columns can't be read") from error
 
 
 class Layout:
