@@ -101,7 +101,13 @@ def _with_zeros(head: bytes, *, is_row: bool) -> str | None:
     first = head[:64]
     for name, step, at in (("UTF-32LE", 4, 0), ("UTF-32BE", 4, 3), ("UTF-16LE", 2, 0), ("UTF-16BE", 2, 1)):
         text = first.decode(name, "replace")[:-1]
-        if all(first[at::step]) and "\ufffd" not in text and "".join(text.split()).isprintable():
+        zeros = first.count(0) - first[at::step].count(0)
+        if (
+            zeros * 5 > len(first)
+            and all(first[at::step])
+            and "\ufffd" not in text
+            and "".join(text.split()).isprintable()
+        ):
             return _in_encoding(name)
     return None if is_row else _BINARY
 

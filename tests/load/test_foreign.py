@@ -167,6 +167,8 @@ TOLD = {
     "LFS": ("a.jsonl", "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n", "git lfs pull"),
     "LFS, called Parquet": ("a.parquet", "version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
     "a pickle": ("a.jsonl", b"\x80\x04\x95\x00", "is a Python pickle"),
+    "a zero in a cell": ("a.csv", b"q,v\na\x00b,1\n", "is binary data"),
+    "no text at first": ("a.jsonl", b"MATLAB 5.0 MAT-file" + b" " * 99 + bytes(9), "is binary data"),
     "no text": ("a.jsonl", bytes(range(256)), "is binary data"),
     "pandas by columns": ("a.jsonl", '{"prompt":{"0":"a","1":"b"}}', "a table that pandas wrote other than by rows"),
     "semicolons": ("a.jsonl", "prompt;n\na;1\nb;2\n", "is CSV with semicolons"),
