@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from batchmix.amounts import counted
 from batchmix.errors import RunError
 from batchmix.job import Job, Model
 from batchmix.load import Dataset, Scan
@@ -164,8 +165,10 @@ class Resume:
                 again, gone = again + asked, gone + dropped
         folder = self._layout.root
         if again or gone:
-            parts = [f"ask again for {again} answers that are there"] * bool(again)
-            parts += [f"drop {gone} answers of rows or models that it no longer asks for"] * bool(gone)
+            parts = [f"ask again for {counted(again, 'answer')} that {'is' if again == 1 else 'are'} there"] * bool(
+                again
+            )
+            parts += [f"drop {counted(gone, 'answer')} of rows or models that it no longer asks for"] * bool(gone)
             raise RunError(
                 f"{folder}: {self._what_changed(known)}; going on would {' and '.join(parts)}."
                 " Add --update to do that, or choose another folder with --out"
@@ -190,7 +193,7 @@ class Resume:
             )
         if limit is None or limit >= known.rows or not same:
             return "the job or its input has changed since"
-        return f"--limit {limit} is another than before: this run is about {known.rows:,} rows"
+        return f"--limit {limit} is another than before: this run is about {counted(known.rows, 'row')}"
 
     def _shard(self, index: int) -> Shard:
         part = part_path(self._layout.data, index)

@@ -129,7 +129,7 @@ MAY = {
     "reading": {"endpoints", "arrow", "redact", "load", "send", "store", "resume", "records", "errors", "job"},
     "lanes": {"dedupe", "load", "send", "store", "records", "errors", "job"},
     "dedupe": {"send", "store", "records"},
-    "resume": {"load", "missing", "store", "records", "errors", "job"},
+    "resume": {"amounts", "load", "missing", "store", "records", "errors", "job"},
     "load": {"arrow_fit", "arrow_values", "endpoints", "iso_times", "load", "texts", "records", "errors", "job"},
     "send": {"amounts", "endpoints", "loose_json", "send", "records", "errors", "job", "redact", ""},
     "store": {"arrow", "arrow_fit", "arrow_values", "loose_json", "texts", "store", "records", "errors", "job", ""},

@@ -138,7 +138,7 @@ def test_only_changed_rows_are_asked_again(bench: Bench) -> None:
     lines = bench.source.read_text().splitlines()
     lines[3] = json.dumps({"id": "r3", "text": "another", "n": 3})
     bench.source.write_text("\n".join(lines))
-    with pytest.raises(RunError, match=r"ask again for 1 answers"):
+    with pytest.raises(RunError, match=r"ask again for 1 answer that is there"):
         bench.run()
     bench.run(update=True)
     assert bench.standin.asked() == 26

@@ -94,7 +94,7 @@ def test_few_different_requests_are_told(bench: Bench) -> None:
     done = batchmix(*call)
     assert "to send      80, 1 of them different" in done.stdout
     assert "only 1 of 40 requests is different" in done.stderr
-    assert "different    1 requests over all rows" in batchmix(*call, "--canary", "4").stdout
+    assert "different    1 request over all rows" in batchmix(*call, "--canary", "4").stdout
     bench.write(40)
     found = planned(bench)
     assert (found.different, found.sameness) == (40, "")

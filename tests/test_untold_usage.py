@@ -197,12 +197,12 @@ def test_the_table_says_why_a_cost_is_not_known(job: Bench, gateway: Gateway) ->
     job.write(3)
     job.run()
     lines = "\n".join(state_lines(reading.look(job.out), None))
-    assert "unknown: 3 answers came without their usage" in lines
+    assert "unknown: 3 answers came without usage" in lines
     gateway.usage = TOLD
     job.write(2, first=3)
     job.run()
     lines = "\n".join(state_lines(reading.look(job.out), None))
-    assert "$0.0024 (3 answers have no price, 3 of them for want of their usage)" in lines
+    assert "$0.0024 (3 answers without a price, 3 of them for want of usage)" in lines
 
 
 def test_an_account_counts_once_what_stands_in_part_and_journal(

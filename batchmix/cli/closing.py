@@ -8,7 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from batchmix.amounts import usd
+from batchmix.amounts import counted, usd
 from batchmix.canary import Forecast
 from batchmix.cli.output import shield
 from batchmix.cli.standing import Standing, left_s, model_lines, span_text
@@ -38,7 +38,7 @@ def _totals_lines(view: View) -> list[str]:
         if count or status == "ok":
             lines.append(_line("answered" if status == "ok" else status, f"{count:,} of {view.run.results:,}"))
     if totals.reused:
-        lines.append(_line("reused", f"{totals.reused:,} answers that were there, at no cost"))
+        lines.append(_line("reused", f"{counted(totals.reused, 'answer')} taken from what was there, at no cost"))
     if view.unanswered:
         lines.append(_line("unanswered", f"{view.unanswered:,}"))
     for kind, example in sorted(totals.failures.items(), key=lambda item: -item[1].count):
@@ -47,14 +47,17 @@ def _totals_lines(view: View) -> list[str]:
     lines += [*_cost_lines(totals), *_judge_lines(view)]
     if totals.billed_retries:
         cost = _after("", totals.billed_retries_usd)
-        lines.append(_line("retries", f"{totals.billed_retries:,} attempts billed for no answer, by their usage{cost}"))
+        lines.append(
+            _line("retries", f"{counted(totals.billed_retries, 'attempt')} billed for no answer, by their usage{cost}")
+        )
     if view.surplus_answers:
-        what = "times something came that nobody had asked for; no row was given it"
-        lines.append(_line("surplus", f"{view.surplus_answers:,} {what}"))
+        times = f"{counted(view.surplus_answers, 'time')} something came that nobody had asked for"
+        lines.append(_line("surplus", f"{times}; no row was given it"))
     if totals.maybe_billed:
         cost = _after("perhaps ", totals.maybe_billed_usd)
-        what = "attempts never heard of again, or with nothing in them (batchmix status)"
-        lines.append(_line("maybe billed", f"{totals.maybe_billed:,} {what}{cost}"))
+        attempts = counted(totals.maybe_billed, "attempt")
+        what = "never heard of again, or empty (batchmix status)"
+        lines.append(_line("maybe billed", f"{attempts} {what}{cost}"))
     return lines
 
 
@@ -66,9 +69,9 @@ def _cost_lines(totals: Totals) -> list[str]:
     """Return what the answers cost, by model where there are several."""
     untold = sum(cost.untold.answers for cost in totals.costs.values())
     if totals.cost_usd is None:
-        return [_line("cost", f"unknown: {untold:,} answers came without their usage")] if untold else []
-    why = f" have no price, {untold:,} of them for want of their usage" if untold else " have no price"
-    unpriced = f" ({totals.unpriced:,} answers{why})" if totals.unpriced else ""
+        return [_line("cost", f"unknown: {counted(untold, 'answer')} came without usage")] if untold else []
+    why = f", {untold:,} of them for want of usage" if untold else ""
+    unpriced = f" ({counted(totals.unpriced, 'answer')} without a price{why})" if totals.unpriced else ""
     lines = [_line("cost", f"{usd(totals.cost_usd)}{unpriced}")]
     if len(totals.models) > 1:
         shares = [(model, cost.usd) for model, cost in totals.costs.items() if cost.priced]
@@ -200,13 +203,13 @@ def _short(text: str) -> str:
 def forecast_lines(found: Forecast) -> list[str]:
     """Return what a canary says of the rest."""
     spent = "an unknown amount" if found.spent_usd is None else usd(found.spent_usd)
-    lines = [f"The canary: {found.answered:,} of {found.rows:,} rows answered; spent so far: {spent}"]
-    lines.append(_line("different", f"{found.different:,} requests over all rows"))
+    lines = [f"The canary: {found.answered:,} of {counted(found.rows, 'row')} answered; spent so far: {spent}"]
+    lines.append(_line("different", f"{counted(found.different, 'request')} over all rows"))
     lines += [f"  warning: {found.sameness}"] if found.sameness else []
     tokens, cost = found.completion_tokens, found.cost_usd
     if tokens is None:
-        return [*lines, "  Too few of them came with their usage to say what the rest will cost."]
-    lines.append(f"The rest: {found.requests:,} requests (in brackets what 95 of 100 such forecasts hold)")
+        return [*lines, "  Too few answers with their usage to say what the rest will cost; a larger canary can."]
+    lines.append(f"The rest: {counted(found.requests, 'request')} (in brackets what 95 of 100 such forecasts hold)")
     lines.append(_line("answers", f"{tokens.estimate:,.0f} tokens ({tokens.low:,.0f} to {tokens.high:,.0f})"))
     known = cost and f"{usd(cost.estimate)} ({usd(cost.low)} to {usd(cost.high)})"
     return [

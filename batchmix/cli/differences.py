@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from batchmix.amounts import counted
 from batchmix.cli.tables import cell, in_columns
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _HEAD = ("", "model", "metric", "before", "after", "difference", "95 %", "p", "u
 
 def diff_lines(diff: Diff, examples: list[Example]) -> list[str]:
     """Return a diff as a table, with the texts of some results that moved side by side."""
-    lines = [f"{cell(diff.before, 80)} → {cell(diff.after, 80)}: {diff.paired:,} results in pairs"]
+    lines = [f"{cell(diff.before, 80)} → {cell(diff.after, 80)}: {counted(diff.paired, 'result')} in pairs"]
     if diff.changed:
         lines.append(f"  {diff.changed:,} left out: their request or their target is another now")
     if diff.unpaired:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from batchmix.amounts import counted
 from batchmix.cli.options import Choice, LocalPath, verbose_option
 from batchmix.cli.output import complain, log_to_stderr, say
 
@@ -40,5 +41,5 @@ def command(folder: Path, file: Path, *, form: str, verbose: int) -> int:
     rows, warnings = reading.export(folder, file, openai_batch=form == "openai-batch", lost=lost)
     for warning in warnings:
         complain(warning)
-    say(f"{file}: {rows:,} rows")
+    say(f"{file}: {counted(rows, 'row')}")
     return 1 if lost else 0

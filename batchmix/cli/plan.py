@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from batchmix.amounts import usd
+from batchmix.amounts import counted, usd
 from batchmix.cli.options import job_from, job_options, verbose_option
 from batchmix.cli.output import complain, keep_secret, log_to_stderr, say, say_json
 from batchmix.errors import JobError
@@ -110,15 +110,15 @@ def _judge_line(judge: JudgePlan) -> str:
     least, most = judge.least_usd, judge.most_usd
     cost = f"about {usd(least)} " if least is not None else "no price is known"
     cost += "" if least is None else "and more" if most is None else f"to {usd(most)}"
-    return f"  judging      at most {judge.requests:,} requests to {judge.model} ({judge.scorer}), {cost}"
+    return f"  judging      at most {counted(judge.requests, 'request')} to {judge.model} ({judge.scorer}), {cost}"
 
 
 def _lines(found: Any, judging: list[str]) -> list[str]:
-    lines = [f"{found.name}: {found.rows:,} rows, {found.results:,} requests in all"]
+    lines = [f"{found.name}: {counted(found.rows, 'row')}, {counted(found.results, 'request')} in all"]
     if found.done:
         lines.append(f"  done already {found.done:,}")
     if found.reused:
-        lines.append(f"  reused       {found.reused:,} answers of other runs, at no cost")
+        lines.append(f"  reused       {counted(found.reused, 'answer')} of other runs, at no cost")
     if found.repeated:
         lines.append(f"  repeated     {found.repeated:,} take the answer of an earlier row with the same request")
     if found.same_draws:
@@ -132,7 +132,9 @@ def _lines(found: Any, judging: list[str]) -> list[str]:
             f"  own params   {', '.join(found.own_params)}, of each row (--set input.params='' leaves them out)"
         )
     if found.rejected:
-        lines.append(f"  rejected     {found.rejected:,} rows can't be asked, such as {found.rejected_example}")
+        lines.append(
+            f"  rejected     {counted(found.rejected, 'row')} can't be asked, such as {found.rejected_example}"
+        )
     most = "with no bound" if found.max_tokens is None else f"at most {found.max_tokens:,}"
     lines.append(f"  tokens       about {found.prompt_tokens:,} in, out {most}")
     lines += [*_cost_lines(found), *judging]

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from batchmix.amounts import usd
+from batchmix.amounts import counted, usd
 from batchmix.cli.output import shield
 from batchmix.pace import LAST_ROWS, limit
 from batchmix.records import Board, Progress
@@ -132,7 +132,7 @@ def whole_line(board: Board, rates: Rates, width: int, *, limits: bool = True) -
 def summary_line(board: Board, rates: Rates) -> str:
     """Return what a person wants to know of a run while it goes on, but for the rows."""
     if board.phase == "scanning":
-        return f"scanning the input: {board.scanned:,} rows"
+        return f"scanning the input: {counted(board.scanned, 'row')}"
     if not board.results:
         return board.phase
     return ", ".join(_parts(board, rates, 0, limits=True))
@@ -227,7 +227,7 @@ def _tail(lanes: list[Progress], now: float) -> str:
         oldest = min((lane.oldest_sent_at for lane in lanes if lane.oldest_sent_at is not None), default=now)
         parts.append(f"{in_flight:,} in flight for {max(0.0, now - oldest):.0f} s")
     rows = retrying + in_flight
-    return f"waiting for {rows:,} row{'s' * (rows != 1)}: {', '.join(parts)}" if parts else "waiting for nothing more"
+    return f"waiting for {counted(rows, 'row')}: {', '.join(parts)}" if parts else "waiting for nothing more"
 
 
 def span_text(seconds: float) -> str:

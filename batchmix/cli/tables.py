@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from batchmix.amounts import usd
+from batchmix.amounts import counted, usd
 
 if TYPE_CHECKING:
     from batchmix.evaluate.measure import Metrics, ModelMetrics, ScoreMetrics
@@ -25,7 +25,9 @@ def cell(text: str | None, most: int = 40) -> str:
 
 def metrics_lines(metrics: Metrics) -> list[str]:
     """Return an evaluation as tables."""
-    lines = [f"{cell(metrics.name)}: {metrics.results:,} results{'' if metrics.complete else ', not finished'}"]
+    lines = [
+        f"{cell(metrics.name)}: {counted(metrics.results, 'result')}{'' if metrics.complete else ', not finished'}"
+    ]
     lines += ["", *in_columns([_SCORE_HEAD, *map(_score_cells, metrics.scores)])]
     lines += ["", *in_columns([_MODEL_HEAD, *map(_model_cells, metrics.models)])]
     return lines + list(_notes(metrics))
@@ -68,14 +70,14 @@ def _notes(metrics: Metrics) -> Iterator[str]:
     for judged in metrics.judges:
         cost = "" if judged.cost_usd is None else f", {usd(judged.cost_usd)}"
         tokens = f"{judged.prompt_tokens:,} tokens in, {judged.completion_tokens:,} out{cost}"
-        yield f"{judged.scorer}: {cell(judged.model)} has judged {judged.ok:,} answers, {tokens}"
+        yield f"{judged.scorer}: {cell(judged.model)} has judged {counted(judged.ok, 'answer')}, {tokens}"
     judging = [judged.cost_usd for judged in metrics.judges if judged.cost_usd is not None]
     if judging:
         answers = [found.cost_usd for found in metrics.models if found.cost_usd is not None]
         yield f"cost in all: {usd(sum(answers) + sum(judging))}, of it {usd(sum(judging))} for judging"
     for found in metrics.scores:
         if found.unscored and not found.group:
-            what = f"{found.scorer} gives no score to {found.unscored:,} results"
+            what = f"{found.scorer} gives no score to {counted(found.unscored, 'result')}"
             yield f"{cell(found.model)}: {what} (evaluation/scores.parquet says why)"
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import msgspec
 
+from batchmix.amounts import counted
 from batchmix.errors import JobRefused, Next, ProviderStopped
 from batchmix.records import Completion, Failure, Request
 from batchmix.send.attempts import Outcome
@@ -186,7 +187,7 @@ class Ends:
 
     def _dated(self, message: str) -> str:
         """Return why all is stopped, and how much went well before: it tells a wrong key from one that was used up."""
-        return f"after {self.good_answers:,} answers: {message}" if self.good_answers else message
+        return f"after {counted(self.good_answers, 'answer')}: {message}" if self.good_answers else message
 
     def _may_be_the_jobs(self, failure: Failure) -> bool:
         """Return whether a failure is held back until it is seen that not all rows end with it."""

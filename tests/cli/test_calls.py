@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,19 @@ def test_without_a_word_it_shows_its_help(monkeypatch: pytest.MonkeyPatch) -> No
     assert done.returncode == 0
     assert done.stdout.startswith("Usage: ")
     assert done.stderr == ""
+
+
+def test_one_is_said_in_the_singular(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of rows, requests and answers, wherever they are counted."""
+    monkeypatch.chdir(tmp_path)
+    Path("rows.jsonl").write_text('{"prompt": "a"}\n')
+    call = ("rows.jsonl", "--model", "m", "--base-url", "rehearsal:", "--out", "o")
+    said = called(monkeypatch, "plan", *call, "--canary", "1").stdout
+    said += called(monkeypatch, "run", *call, "--progress", "none").stdout
+    said += called(monkeypatch, "export", "o", "o.csv").stdout
+    Path("rows.jsonl").write_text('{"prompt": "b"}\n')
+    said += called(monkeypatch, "run", *call).stderr
+    for words in ("1 row, 1 request in all", "1 of 1 row answered", "1 request over all", "o.csv: 1 row\n"):
+        assert words in said
+    assert "ask again for 1 answer that is there" in said
+    assert not re.search(r"\b1 (\w+ )?(rows|requests|answers)\b", said)
