@@ -128,6 +128,10 @@ NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """The ways in which a system says that nothing more can be written."""
 
 
+PASSING = NO_SPACE | {errno.EIO, errno.EROFS, errno.ESTALE, errno.EMFILE, errno.ENFILE}
+"""What is no fault of the place that was named: it may be over when the same command is given again."""
+
+
 def disk_error(error: OSError, path: object = None) -> Stopped:
     """Return what a system says of a file as an error for a person: which file, why, and what to do."""
     place = path or error.filename

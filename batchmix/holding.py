@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from batchmix.errors import PartDamaged, RunError
+from batchmix.errors import PASSING, PartDamaged, RunError, disk_error
 from batchmix.load.spool import is_spool, remove_spool
 from batchmix.store.files import TEMPORARY, not_plain, plain_or_absent
 from batchmix.store.journal import has_event, is_foreign
@@ -132,7 +132,10 @@ def _is_leftover(layout: Layout, name: str) -> bool:
 
 
 def _make_folders(root: Path) -> list[Path]:
-    """Make a folder and those that it stands in; return which were made, the innermost first. Raises `RunError`."""
+    """Make a folder and those that it stands in; return which were made, the innermost first.
+
+    Raises `RunError`, and `NoSpace` or `DiskError` where that is the disk's fault.
+    """
     made: list[Path] = []
     try:
         for folder in (*reversed(root.parents), root):
@@ -147,6 +150,8 @@ def _make_folders(root: Path) -> list[Path]:
                     raise RunError(f"{folder}: {what}; the output is a folder")
     except OSError as error:
         _remove_folders(made)
+        if error.errno in PASSING:
+            raise disk_error(error, root) from error
         raise RunError(f"{root}: can't be made: {error.strerror}") from error
     except RunError:
         _remove_folders(made)

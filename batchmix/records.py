@@ -197,13 +197,13 @@ class Completion(msgspec.Struct, frozen=True, gc=False):
         if usage.prompt_tokens is not None and usage.completion_tokens is not None:
             return Tokens(usage.prompt_tokens, usage.completion_tokens)
         prompt = prompt_tokens if usage.prompt_tokens is None else usage.prompt_tokens
-        if usage.total_tokens is not None:
-            prompt = min(prompt, usage.total_tokens)
-            return Tokens(prompt, usage.total_tokens - prompt)
-        if usage.completion_tokens is not None:
-            return Tokens(prompt, usage.completion_tokens)
         said = (self.response, self.reasoning, self.refusal, self.tool_calls)
         size = sum(len(text.encode("utf-8", "replace")) for text in said if text)
+        total = usage.total_tokens
+        if total is not None and (total > prompt or not size):  # else it leaves nothing for what is said
+            return Tokens(min(prompt, total), max(0, total - prompt))
+        if usage.completion_tokens is not None:
+            return Tokens(prompt, usage.completion_tokens)
         return Tokens(prompt, -(-size // BYTES_PER_TOKEN) * self.choices)
 
 

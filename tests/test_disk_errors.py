@@ -13,6 +13,8 @@ from batchmix.errors import DiskError
 from tests.conftest import Bench
 
 FAULTS: dict[str, tuple[str, int, int]] = {
+    "the making of the folder": ("mkdir", errno.EROFS, 1),
+    "the making of the lock": ("open", errno.EIO, 1),
     "a sync of a journal": ("fdatasync", errno.EIO, 1),
     "a sync of a part": ("fsync", errno.EIO, 4),
     "the growth of a journal": ("posix_fallocate", errno.EIO, 2),

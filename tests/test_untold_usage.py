@@ -44,7 +44,7 @@ def account(bench: Bench) -> tuple[View, float, float]:
 
 
 USAGES: list[Any] = [
-    None, [], {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+    None, [], {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, {"total_tokens": 1},
 ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import socket
 import time
 from pathlib import Path
 
-from batchmix.errors import RunError, RunLocked
+from batchmix.errors import PASSING, RunError, RunLocked, disk_error
 from batchmix.store.files import open_plain
 
 _SIGNATURE = re.compile(rb"process [0-9]+ on [^\n]* since [^\n]*\n")
@@ -21,13 +21,15 @@ def take_lock(path: Path, what: str, *, wait: bool = False) -> int:
     """Lock a file, which is made with its folder if need be, until the returned descriptor is closed.
 
     Raises `RunLocked`, which says that another process works on `what`, unless `wait` is set; `RunError` where the
-    file can't be made, or is not one of ours.
+    file can't be made, or is not one of ours; `NoSpace` and `DiskError` where that is the disk's fault.
     """
     for _ in range(20):
         try:
             path.parent.mkdir(0o700, parents=True, exist_ok=True)
             fd = open_plain(path, os.O_RDWR | os.O_CREAT)
         except OSError as error:
+            if error.errno in PASSING:
+                raise disk_error(error, path) from error
             raise RunError(f"{path}: can't be opened: {error.strerror}") from error
         try:
             _check_ours(path, fd)
