@@ -13,9 +13,11 @@ from typing import Any
 import pyarrow as pa
 
 from batchmix.arrow import compute
-from batchmix.arrow_values import is_extension, is_list, is_text, items_of
+from batchmix.arrow_values import is_extension, is_list, is_text, items_of, parquet_intervals
 
 Types = pa.types
+INTERVAL = pa.binary(12)
+"""What pyarrow takes Parquet's intervals for; where such bytes become text they are intervals."""
 _Leaf = Callable[[pa.Array, pa.DataType], pa.Array]
 
 
@@ -24,7 +26,13 @@ def fit(column: pa.Array, kind: pa.DataType) -> pa.Array:
 
     Fields of a struct are found by name; those that are not there are null.
     """
-    return column if column.type == kind else _rebuilt(column, kind, lambda leaf, wanted: leaf.cast(wanted))
+    return column if column.type == kind else _rebuilt(column, kind, _cast)
+
+
+def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    if is_text(kind) and column.type == INTERVAL:
+        return pa.array(parquet_intervals(column), kind)
+    return column.cast(kind)
 
 
 def fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -7,6 +7,7 @@ needs pandas, which pyarrow asks for where Python's own times are not fine enoug
 from __future__ import annotations
 
 import base64
+import struct
 import uuid
 from collections.abc import Callable
 from functools import partial
@@ -84,8 +85,12 @@ def _texts(column: pa.Array) -> list[str | None]:
 
 def _floats(column: pa.Array) -> list[float | None]:
     if Types.is_float16(column.type):
-        column = column.cast(pa.float32())
-    found: list[float | None] = column.to_pylist()
+        column = column.cast(pa.float32()).cast(pa.float64())
+    found: list[float | None]
+    if Types.is_float32(column.type):  # as text, 0.1 is not 0.10000000149011612
+        found = [None if text is None else float(text) for text in column.cast(pa.string()).to_pylist()]
+    else:
+        found = column.to_pylist()
     has_nan = compute().any(compute().is_nan(column)).as_py()
     return [None if value != value else value for value in found] if has_nan else found
 
@@ -125,6 +130,16 @@ def _durations(column: pa.Array) -> list[str | None]:
 
 def _intervals(column: pa.Array) -> list[str | None]:
     return _each(column, lambda value: interval_text(*value))
+
+
+def parquet_intervals(column: pa.Array) -> list[str | None]:
+    """Return Parquet's intervals, which pyarrow takes for bytes: months, days and milliseconds."""
+
+    def text(value: bytes) -> str:
+        months, days, milliseconds = struct.unpack("<III", value)
+        return interval_text(months, days, milliseconds * 1_000_000)
+
+    return _each(column, text)
 
 
 def _dictionary(column: pa.Array) -> list[Any]:

@@ -188,8 +188,8 @@ class Resume:
         scan = known_scan(known)
         if same and scan is not None and [span.digest for span in scan.spans] == self._digests.spans:
             return (
-                "since it began, batchmix has come to ask some rows otherwise (NaN is null, and the weight of a message"
-                " is not sent)"
+                "since it began, batchmix has come to ask some rows otherwise (NaN is null, 0.1 of 32 bits is 0.1,"
+                " and the weight of a message is not sent)"
             )
         if limit is None or limit >= known.rows or not same:
             return "the job or its input has changed since"

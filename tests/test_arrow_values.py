@@ -23,6 +23,10 @@ DAY, S_2023 = 19_675, 1_700_000_000
     ("column", "wanted"),
     [
         (pa.array([1.5, float("nan"), float("inf"), None]), [1.5, None, float("inf"), None]),
+        (
+            pa.array([0.1, 19.99, 1e-7, 16777216.0, float("-inf"), float("nan"), None], pa.float32()),
+            [0.1, 19.99, 1e-7, 16777216.0, float("-inf"), None, None],
+        ),
         (pa.array([np.float16(0.5), np.float16("nan")], pa.float16()), [0.5, None]),
         (pa.array([[float("nan"), 1.0]]), [[None, 1.0]]),
         (pa.array([S_2023 * 10**9 + 1, None], pa.timestamp("ns")), ["2023-11-14T22:13:20.000000001", None]),

@@ -29,6 +29,7 @@ from batchmix.job.values import DEFAULT_BASE_URL, REHEARSAL, Column, Input, Job,
 _BEFORE, _SHOWN = 50, 72
 """So many characters of a line with an error are shown, and so many of them before the error."""
 _MAY_BE_A_KEY = re.compile(r"(?=[^\s\"']*\d)[\w-]{12,}")
+_LONGEST_NAME = 200
 _MOST = 30
 """So many mistakes are shown."""
 _TOML_HINTS = {
@@ -138,8 +139,8 @@ def _placed(job: Job, places: Places) -> Job:
 def _checked(
     table: JobTable, source: Input, path: Path | None, environ: Mapping[str, str], night: datetime.date | None
 ) -> Job:
-    name = table.name if table.name is not None else _default_name(path, table.input.path)
-    if not re.fullmatch(r"[^/\x00-\x1f\x7f]{1,200}", name) or name in {".", ".."}:
+    name = table.name if table.name is not None else _plain(_default_name(path, table.input.path))
+    if not re.fullmatch(r"[^/\x00-\x1f\x7f]+", name) or len(name) > _LONGEST_NAME or name in {".", ".."}:
         raise JobError("name: must be a plain name of 1 to 200 characters without / in it")
     if table.schedule:
         table.schedule.check()
@@ -172,6 +173,11 @@ def _checked(
         output=_checked_output(table.output, name, date),
         eval=checked_eval(table.eval, tuple(model.name for model in models)) if table.eval else None,
     )
+
+
+def _plain(stem: str) -> str:
+    """Return what a file is called as a job can be called."""
+    return re.sub(r"[/\x00-\x1f\x7f]", "_", stem)[:_LONGEST_NAME]
 
 
 def _default_name(path: Path | None, source: str) -> str:

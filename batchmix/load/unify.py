@@ -15,6 +15,7 @@ Types = pa.types
 _INTS = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
 _UNSIGNED = (pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
 _UNITS = ("s", "ms", "us", "ns")
+_TEXTS = frozenset({"ENUM", "INTERVAL"})
 _INT_DIGITS = 20
 _MOST_DIGITS = (38, 76)
 """Of a decimal of 128 and of 256 bits."""
@@ -34,12 +35,12 @@ def telling(name: str) -> str:
 
 
 def spelt(schema: pa.Schema, stored: Any) -> pa.Schema:
-    """Return a file's schema with its enums as text; pyarrow takes them for bytes.
+    """Return a file's schema with its enums and intervals as text; pyarrow takes them for bytes.
 
     `stored` is Parquet's own schema, whose columns are the leaves of the other in their order.
     """
-    leaves = [stored.column(number).logical_type.type for number in range(len(stored))]
-    if "ENUM" not in leaves:
+    leaves = [_told(stored.column(number)) for number in range(len(stored))]
+    if not _TEXTS.intersection(leaves):
         return schema
     rest = iter(leaves)
     return pa.schema([field.with_type(_spelt(field.type, rest)) for field in schema], schema.metadata)
@@ -57,7 +58,13 @@ def _spelt(kind: pa.DataType, leaves: Iterator[str]) -> pa.DataType:
         return pa.list_(_spelt(kind.value_type, leaves), kind.list_size)
     if is_list(kind):
         return pa.list_(_spelt(kind.value_type, leaves))
-    return pa.string() if next(leaves) == "ENUM" and is_binary(kind) else kind
+    return pa.string() if next(leaves) in _TEXTS and is_binary(kind) else kind
+
+
+def _told(leaf: Any) -> str:
+    """Return what Parquet tells of a column's values; of intervals only its older word does."""
+    word: str = leaf.converted_type
+    return word if word == "INTERVAL" else leaf.logical_type.type
 
 
 def unified(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:

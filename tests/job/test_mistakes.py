@@ -261,3 +261,10 @@ def test_a_folder_whose_name_is_like_a_scheme_is_used_where_it_is_there(
 def test_a_home_that_nobody_has_is_refused() -> None:
     said = refusal(None, {"model": "m", "input": {"path": "x.jsonl"}, "output": {"path": "~nobody-has-this/x"}})
     assert said == "output.path: ~nobody-has-this: there is no such user"
+
+
+@pytest.mark.parametrize(
+    ("file", "name"), [("new\nline.jsonl", "new_line"), ("\x1b[31m.csv", "_31m"), ("x" * 240 + ".jsonl", "x" * 200)]
+)
+def test_a_files_name_makes_a_name_that_a_job_can_have(file: str, name: str) -> None:
+    assert read_job(None, {"input": {"path": file}, "model": "m"}, {}).name == name

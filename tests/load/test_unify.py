@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,31 @@ def test_an_enum_is_text(tmp_path: Path, spool: Path) -> None:
     dataset = open_rows(job, spool)
     assert prompts_of(dataset, job) == ["red"]
     assert carried_rows(dataset) == [{"custom_id": "0", "q": 1, "e": "red"}]
+
+
+def test_an_interval_is_text(tmp_path: Path, spool: Path) -> None:
+    """As DuckDB writes it, nested too: twelve bytes of which only Parquet's older word says what they are."""
+    path = tmp_path / "interval.parquet"
+    value = struct.pack("<III", 1, 2, 3500)
+    values = pa.array([value, None], pa.binary(12))
+    table = {"v": values, "l": pa.array([[value], []], pa.list_(pa.binary(12))), "bytes": values}
+    pq.write_table(pa.table(table), path, store_schema=False)
+    # In the footer: type 7 of length 12, repetition, name, and then ConvertedType 21, which is INTERVAL.
+    content = path.read_bytes()
+    for name in (b"v", b"element"):
+        element = b"\x18" + bytes([len(name)]) + name
+        assert content.count(element + b"\x00") == 1
+        content = content.replace(element + b"\x00", element + b"\x25\x2a\x00")
+    end = len(content) - 8
+    grown = int.from_bytes(content[end : end + 4], "little") + 4
+    path.write_bytes(content[:end] + grown.to_bytes(4, "little") + content[end + 4 :])
+    assert pq.read_metadata(path).schema.column(0).converted_type == "INTERVAL"
+    job = make_job(path, prompt="{% if v is none %}-{% else %}{{ v }} {{ l[0] }} {{ bytes }}{% endif %}")
+    dataset = open_rows(job, spool)
+    assert prompts_of(dataset, job) == ["P1M2DT3.5S P1M2DT3.5S AQAAAAIAAACsDQAA", "-"]
+    assert [row["l"] for row in carried_rows(dataset)] == [["P1M2DT3.5S"], []]
+    assert dataset.carried_schema.field("v").type == pa.string()
+    assert dataset.carried_schema.field("bytes").type == pa.binary(12)
 
 
 def test_views_are_carried_as_what_everything_reads(tmp_path: Path, spool: Path) -> None:
