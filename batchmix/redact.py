@@ -36,6 +36,8 @@ _STARS = (
 )
 _END_OF = r"(\b(?:ends?|ending|last|suffix|tail)\b[^\n]{0,24}?)(?<![A-Za-z0-9])"
 _NO_MORE = r"(?![A-Za-z0-9])"
+_ESCAPE = r"\\u[0-9A-Fa-f]{4}"
+"""Of a character of some other mask, before a key's end."""
 _AFTER_BACKSLASH = frozenset('"\\/bfnrtu')
 """In JSON a backslash makes another character of these, so that what follows it only looks like a secret."""
 
@@ -126,7 +128,7 @@ class Secrets:
         tails = {value[-_BARE_TAIL:] for value in self._values}
         # What has no digit in it may be a word.
         return [
-            re.compile(f"()(?<![A-Za-z0-9]){re.escape(tail)}{_NO_MORE}")
+            re.compile(f"()(?:(?<![A-Za-z0-9])|(?<={_ESCAPE})){re.escape(tail)}{_NO_MORE}")
             for tail in tails
             if re.search("[0-9]", tail) and re.search("[A-Za-z]", tail)
         ]

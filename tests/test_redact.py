@@ -76,6 +76,10 @@ def test_what_is_seen_of_a_masked_key_goes_with_the_mask(shown: str) -> None:
 
 def test_a_tail_alone_is_taken_out_of_refusals_only() -> None:
     assert SECRETS.redacted(b"token abc123 is invalid", refusal=True) == b"token *** is invalid"
+    for masked in ("\u25cf\u25cfabc123", "--abc123", "\u00d7abc123"):
+        for ascii_only in (True, False):
+            body = json.dumps({"m": masked}, ensure_ascii=ascii_only).encode()
+            assert b"abc123" not in SECRETS.redacted(body, refusal=True)
     assert Secrets("my-secret-tokens").redacted(b"no tokens left", refusal=True) == b"no tokens left"
 
 
