@@ -31,9 +31,14 @@ _PAGE, _PAGE_BYTES = 2000, 50_000
 _FILM_BYTES_PER_TOKEN = 1000
 _PAGES = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
 _DATA_URL = re.compile(r"data:([^;,]{0,100})[^,]{0,200},", re.IGNORECASE)
-_HOLDERS = ("image_url", "input_audio", "audio_url", "video_url", "file", "source")
+_HOLDERS = (
+    "image", "image_url", "input_audio", "audio_url", "video_url", "file", "source", "inline_data", "inlineData",
+)  # fmt: skip
 """Keys of a part under which what it holds may stand."""
-_KEYS = ("url", "data", "file_data", "image_url", "audio_url", "video_url", "file_url", "text")
+_TELLING = frozenset({"image", "image_url", "audio_url", "video_url", "inline_data", "inlineData"})
+"""Of these, what tells of a part without a type."""
+_KEYS = ("url", "data", "file_data", "image", "image_url", "audio_url", "video_url", "file_url", "text")
+_NAMES = ("media_type", "mime_type", "mimeType", "format", "filename")
 _KINDS = ("image", "audio", "video", "file", "document")
 _encoder = msgspec.json.Encoder()
 
@@ -45,7 +50,7 @@ def prompt_tokens(body: dict[str, Any], size: int) -> int:
         if type(asked[0]) is int or (type(asked[0]) is list and asked[0] and type(asked[0][0]) is int):
             return _ids(asked) + max(0, size - len(_encoder.encode(asked))) // BYTES_PER_TOKEN
         for message in asked:
-            if type(message) is dict and type(message.get("content")) is list:
+            if type(message) is dict and (type(message.get("content")) is list or "role" not in message):
                 return _with_parts(asked, size)
     return max(1, size // BYTES_PER_TOKEN)
 
@@ -64,24 +69,26 @@ def _with_parts(asked: list[Any], size: int) -> int:
         size -= len(data.encode("utf-8", "replace"))
         found = _DATA_URL.match(data)
         elsewhere = not found and ("://" in data[:20] or len(data) < 100)
-        named = " ".join(str(inner.get(name, "")) for inner in held for name in ("media_type", "format", "filename"))
-        kind = (found[1] if found else named).lower() + str(part["type"])
+        named = " ".join(str(inner.get(name, "")) for inner in held for name in _NAMES)
+        kind = " ".join([(found[1] if found else named).lower(), str(part.get("type")), *(_TELLING & part.keys())])
         data = "" if elsewhere else data[found.end() :] if found else data
         tokens += _media_tokens(kind, data, low=any(inner.get("detail") == "low" for inner in held))
     return max(1, max(0, size) // BYTES_PER_TOKEN + tokens)
 
 
 def _parts(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield the parts that are no text, wherever they stand in messages."""
+    """Yield the parts that are no text, wherever they stand in messages and in what tools gave."""
     if type(value) is list:
         for inner in value:
             yield from _parts(inner)
     elif type(value) is dict:
         kind = value.get("type")
-        if type(kind) is str and any(name in kind for name in _KINDS) and "content" not in value:
+        is_media = (type(kind) is str and any(name in kind for name in _KINDS)) or _TELLING & value.keys()
+        if is_media and "content" not in value:
             yield value
-        elif type(value.get("content")) is list:
-            yield from _parts(value["content"])
+        else:
+            for name in ("content", "output"):
+                yield from _parts(value.get(name))
 
 
 def _media_tokens(kind: str, data: str, *, low: bool) -> int:

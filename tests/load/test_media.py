@@ -70,6 +70,11 @@ PARTS: dict[str, tuple[Any, int]] = {
     "a file by its id": ({"type": "file", "file": {"file_id": "file-abc"}}, 2000),
     "pages that can't be counted": ({"type": "file", "file": {"file_data": f"data:application/pdf;base64,{b64(bytes(120_000))}"}}, 6000),
     "text": ({"type": "text", "text": "four" * 1000}, 1000),
+    "Gemini's": ({"inline_data": {"mime_type": "image/png", "data": b64(png(1024, 1024))}}, 765),
+    "in camels": ({"inlineData": {"mimeType": "image/png", "data": b64(png(1024, 1024))}}, 765),
+    "of an embedding": ({"image": f"data:image/png;base64,{b64(png(1024, 1024))}"}, 765),
+    "in what a call gave": ({"type": "function_call_output", "call_id": "c", "output": [{"type": "input_image", "image_url": f"data:image/png;base64,{b64(png(1024, 1024))}"}]}, 765),
+    "in a screenshot": ({"type": "computer_call_output", "output": {"type": "computer_screenshot", "image_url": f"data:image/png;base64,{b64(png(1024, 1024))}"}}, 765),
     "in a tool's result": ({"type": "tool_result", "content": [picture(png(1024, 1024))]}, 765),
 }  # fmt: skip
 
@@ -81,6 +86,8 @@ def test_a_part_is_counted_as_what_it_is(name: str) -> None:
         for key in ("messages", "input"):
             body = {"model": "m", key: [{"role": "user", "content": content}]}
             assert expected <= prompt_tokens(body, len(encode_body(body))) <= expected + 70
+    body = {"model": "m", "input": [part]}
+    assert expected <= prompt_tokens(body, len(encode_body(body))) <= expected + 70
 
 
 @pytest.mark.parametrize("ids", [list(range(1000, 1500)), [list(range(1000, 1250))] * 2])
