@@ -281,8 +281,6 @@ def _output_path(template: str, name: str, date: datetime.date) -> str:
             raise JobError(f"output.path: {{{found[1]}}} is not known; use {{name}} or {{date}}")
         return known[found[1]]
 
-    if not template.strip():
-        raise JobError("output.path: is empty")
     path = absolute(checked_local(re.sub(r"\{(\w*)\}", value, template), "output.path"), Path.cwd(), "output.path")
     if path.encode(errors="replace").decode() != path:
         raise JobError("output.path: is not UTF-8; choose another folder with --out")

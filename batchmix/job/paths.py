@@ -17,7 +17,11 @@ _COLLAPSED = re.compile(
 
 
 def checked_local(path: str, what: str, do: str = "write to a folder here, then copy that there") -> str:
-    """Return a path of this machine as it is. Raises `JobError`, which names `what`, for an address elsewhere."""
+    """Return a path of this machine as it is. Raises `JobError`, which names `what`, for an address elsewhere
+    and for nothing, which would be the folder where one is.
+    """
+    if not path.strip():
+        raise JobError(f"{what}: is empty; in a shell, is the variable set that should be it?")
     found = _SCHEME.match(path) or _COLLAPSED.match(path)
     if found and ("://" in path or not os.path.lexists(found[0])):
         if found[1].lower() == "file":

@@ -172,19 +172,26 @@ def _check_names(columns: list[Column], names: list[str], reserved: frozenset[st
     for column in columns:
         if column.source not in names:
             raise InputError(f"input.columns: {unknown_column(column.source, names)}")
-        if column.name in reserved or column.name == "custom_id":
-            raise InputError(
-                f"the input's column {quoted(column.source)} would stand in the output as {quoted(column.name)}, which"
-                f" is a result column; {_renaming(column)}, or leave it out"
-            )
         if column.name in seen:
             raise InputError(f"input.columns: two columns would be named {quoted(column.name)}; {_renaming(column)}")
         seen.add(column.name)
+    taken = [column for column in columns if column.name in reserved or column.name == "custom_id"]
+    if taken:
+        sources, results = (", ".join(map(quoted, named)) for named in zip(*map(_names, taken), strict=True))
+        ends = ("", "is a result column") if len(taken) == 1 else ("s", "are result columns")
+        raise InputError(
+            f"the input's column{ends[0]} {sources} would stand in the output as {results}, which {ends[1]};"
+            f" {_renaming(*taken)}, or leave {'it' if len(taken) == 1 else 'them'} out"
+        )
 
 
-def _renaming(column: Column) -> str:
-    source, name = clean(column.source, 60), clean(column.name, 60)
+def _names(column: Column) -> tuple[str, str]:
+    return column.source, column.name
+
+
+def _renaming(*columns: Column) -> str:
+    named = [f'{{from = "{clean(column.source, 60)}", to = "input_{clean(column.name, 60)}"}}' for column in columns]
     return (
-        f'rename it under [input]: columns = [{{from = "{source}", to = "input_{name}"}}], together with the other'
-        " columns that you want"
+        f"rename {'it' if len(columns) == 1 else 'them'} under [input]: columns = [{', '.join(named)}], together with"
+        " the other columns that you want"
     )

@@ -24,7 +24,7 @@ from batchmix.load.words import clean, quoted
 _FUEL = 1_000_000
 _WIDEST_INT = 127
 """Bits; minijinja turns wider ones into floating point."""
-_UNKNOWN = {"UnknownFilter", "UnknownTest", "UnknownFunction"}
+_UNKNOWN = {"UnknownFilter", "UnknownTest", "UnknownFunction", "TemplateNotFound"}
 _HOLE = re.compile(r"\{[{%#]")
 _FORMAT_CALL = re.compile(r"\{[{%](?:(?![%}]\}).)*\.\s*format\s*\(", re.DOTALL)
 _OF_UNDEFINED = re.compile(r"unsupported types [\w ]*\bundefined\b")

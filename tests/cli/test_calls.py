@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,9 @@ from tests.calling import MARKER, called, refused
         ("run rows.jsonl --model m --rpm nan", ["limits.requests_per_minute", "leave it out"]),
         ("run rows.jsonl --model m --out s3://b/x", ["output.path: s3://", "write to a folder here, then copy"]),
         ("plan rows.jsonl --model m --out gs://b/x", ["output.path: gs://"]),
+        ("run '' --model m", ["input.path: is empty; in a shell, is the variable set"]),
+        ("run rows.jsonl --model m --out ''", ["is empty; in a shell"]),
+        ("export runs/x ''", ["FILE: is empty"]),
         ("run s3://b/rows.jsonl --model m", ["input.path: s3://", "copy the file here first"]),
         ("run s3://b/job.toml", ["s3://", "copy the job file here first"]),
         ("export runs/x s3://b/x.jsonl", ["FILE: s3://"]),
@@ -61,7 +65,7 @@ def test_a_wrong_call_is_told_with_the_right_one(
     there = ["quickstart.toml", "rows.jsonl", "t.toml"]
     for name in there:
         (tmp_path / name).write_text('{"prompt": "x"}\n' if name.endswith("l") and "rows" in name else "")
-    refused(called(monkeypatch, *call.split()), *words)
+    refused(called(monkeypatch, *shlex.split(call)), *words)
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "runs") == there
 
 

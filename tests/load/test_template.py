@@ -96,6 +96,7 @@ def test_what_cannot_be_printed_ends_its_row_only(source: str, row: dict[str, An
         ({"prompt": "{{ a|nofilter }}"}, "input.prompt: .*nofilter"),
         ({"prompt": "{% if a is notest %}{% endif %}"}, "input.prompt: .*notest"),
         ({"prompt": "{{ nofunction(a) }}"}, "input.prompt: .*nofunction is unknown .line 1 of the template.$"),
+        ({"prompt": '{% include "x" %}{{ a }}'}, "input.prompt: .*template not found"),
         ({"prompt": "{{ Price (EUR) }}"}, r'is written \{\{ row\["Price \(EUR\)"\] \}\}$'),
         ({"prompt": "{{ Unit price (EUR) }}"}, r'is written \{\{ row\["Unit price \(EUR\)"\] \}\}$'),
         ({"prompt": "{{ Score [%] }}"}, r'is written \{\{ row\["Score \[%\]"\] \}\}$'),
