@@ -16,7 +16,8 @@ _LONGEST_MESSAGE = 500
 _LONGEST_CODE = 100
 _MESSAGES = ("message", "Message", "detail", "msg", "error_msg", "status_msg")
 _CODES = ("code", "type", "status", "status_code", "statusCode", "error_code", "__type")
-_BLOCKED = "prompt_blocked"
+BLOCKED = "prompt_blocked"
+"""The code of what is said of a prompt that was blocked."""
 _QUOTED = re.compile(r"""(?<!\w)(['"`])((?:(?!\1(?!\w)).)*)(?:\1|$)""", re.ASCII)
 _LABEL = re.compile(r"(?:error|message|msg|detail)['\"]?\s*[:=]\s*$", re.IGNORECASE)
 
@@ -104,11 +105,11 @@ def _blocked(found: dict[str, Any]) -> Complaint | None:
         if isinstance(reason, str | int) and reason:
             said = feedback.get("blockReasonMessage") or feedback.get("block_reason_message")
             why = one_line(": ".join(text for text in (str(reason), said) if isinstance(text, str)))
-            return Complaint(f"the prompt was blocked: {why}", _BLOCKED, frozenset({_BLOCKED}))
+            return Complaint(f"the prompt was blocked: {why}", BLOCKED, frozenset({BLOCKED}))
     results = found.get("prompt_filter_results") or found.get("prompt_annotations")
     filters = sorted({*_filtered(results), *_rated(feedback)})
     if filters:
-        return Complaint(f"the prompt was blocked: {one_line(', '.join(filters))}", _BLOCKED, frozenset({_BLOCKED}))
+        return Complaint(f"the prompt was blocked: {one_line(', '.join(filters))}", BLOCKED, frozenset({BLOCKED}))
     return None
 
 

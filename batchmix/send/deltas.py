@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from batchmix.loose_json import json_text
+from batchmix.send.usage import count
 
 _JOINED = frozenset(
     {
@@ -22,7 +23,6 @@ _JOINED = frozenset(
 """Texts that come piece by piece; of all others the last one counts."""
 _PIECES = frozenset({"delta", "message", "text", "logprobs"})
 """What of a choice comes piece by piece."""
-_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens", "input_tokens", "output_tokens")
 _UNFINISHED = (None, "", "null", False)
 
 _Node = dict[str, Any]
@@ -82,7 +82,7 @@ class Deltas:
 
     def chunk(self) -> bytes | None:
         """Return what has come so far, as one chunk; None where nothing has, or as for `answer`."""
-        if not self._rest and not self._choices:
+        if not self._rest and not self._choices and self._usage is None:
             return None
         return self._encoded(lambda choice: choice, self._rest.get("object"))
 
@@ -116,7 +116,7 @@ class Deltas:
                 self._replace(kept, key, value)
 
     def _note_usage(self, usage: Any) -> bool:
-        if not (isinstance(usage, dict) and any(usage.get(name) for name in _COUNTS)):
+        if not (isinstance(usage, dict) and any(map(count, usage.values()))):
             return False
         self._usage = usage
         self.has_usage = self.is_whole

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from batchmix.loose_json import read_json
 from batchmix.send.choices import says_anything
-from batchmix.send.complaints import find_complaint
+from batchmix.send.complaints import BLOCKED, find_complaint
 from batchmix.send.deltas import Deltas
 from batchmix.send.events import Events
 
@@ -127,7 +129,7 @@ class AnswerStream:
         chunk = read_json(data) if data.startswith(b"{") else None
         if not isinstance(chunk, dict):  # a plain word keeps a connection alive; a chunk that can't be read is a gap
             self._unreadable |= data.startswith(b"{") and not self._deltas.is_whole
-        elif says_anything(chunk.get("error")) or ("choices" not in chunk and find_complaint(data)):
+        elif says_anything(chunk.get("error")) or _complains(chunk, data):
             if not self._deltas.is_whole:  # what is whole was paid for, and nothing takes it back
                 self._error = data
         else:
@@ -135,6 +137,14 @@ class AnswerStream:
                 self._deltas.add(chunk, len(data))
             except RecursionError:
                 self._unreadable = True
+
+
+def _complains(chunk: dict[str, Any], data: bytes) -> bool:
+    """Return whether an event is an error, or says that the prompt was blocked, in the place of any choices."""
+    if chunk.get("choices"):
+        return False
+    complaint = find_complaint(data)
+    return complaint is not None and ("choices" not in chunk or complaint.code == BLOCKED)
 
 
 def _silent(silent_s: float) -> str:

@@ -101,6 +101,14 @@ def test_a_stream_that_was_whole_but_for_a_finish_reason_is_known(last: list[obj
     assert json.loads(found.body)[0]["choices"][0]["delta"]["content"] == "Par"
 
 
+def test_usage_by_other_names_and_alone_is_kept() -> None:
+    told = {"promptTokens": 5, "completionTokens": 2, "totalTokens": 7}
+    assert answered(heard(*said("Paris"), chunk(finish="stop"), usage(told), DONE))["usage"] == told
+    failure = outcome(heard({"choices": [], "usage": USAGE}, DONE))
+    assert isinstance(failure, Failure)
+    assert failure.usage == Usage(5, 2, 7)
+
+
 def test_nothing_but_the_end_is_cut_off() -> None:
     assert cut_off(heard(DONE)) is None
     assert cut_off(stream(b": keep-alive\n\n: keep-alive\n\n").end()) is None
@@ -124,6 +132,8 @@ def test_each_choice_that_was_asked_for_needs_its_finish_reason() -> None:
         ({"object": "error", "message": "The model broke", "code": 400}, "rejected"),
         ({"error": "something"}, "unknown"),
         ({"error": {"message": "x", "code": "insufficient_user_quota"}}, "no_balance"),
+        ({"choices": [], "prompt_feedback": {"block_reason": "SAFETY"}}, "content_filter"),
+        ({"choices": None, "promptFeedback": {"blockReason": "OTHER"}, "usage": USAGE}, "content_filter"),
     ],
 )
 @pytest.mark.parametrize("before", [[], said(), said("Par")], ids=["at once", "after the role", "after content"])
