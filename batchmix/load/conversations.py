@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -123,7 +124,7 @@ def neither(columns: Collection[str]) -> str:
     example = clean(spelt(min(others, key=lambda name: name.lower() not in _LIKELY, default="question")), 100)
     return (
         f"has neither messages nor prompt; it has {column_list(columns)}. Name columns in a template, such as"
-        f" --prompt '{example}'"
+        f" --prompt {shlex.quote(example)}"
     )
 
 

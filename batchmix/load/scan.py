@@ -141,9 +141,10 @@ class Findings:
         shown = "".join(f"\n  {message}" for message in self._messages)
         if NOT_UTF8 in self._reasons:
             shown += "\nWhere the whole file is in Windows-1252 or Latin-1: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
+        one, it, rejected = ("row", "it", "a rejected row") if count == 1 else ("rows", "them", "rejected rows")
         raise InputError(
-            f"{count} bad row{'s' * (count > 1)}{more}; nothing was sent:{shown}\n"
-            "Mend them, or give --bad-rows reject to have them as rejected rows in the output."
+            f"{count} bad {one}{more}; nothing was sent:{shown}\n"
+            f"Mend {it}, or give --bad-rows reject to have {it} as {rejected} in the output."
         )
 
 

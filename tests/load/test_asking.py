@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,13 @@ def test_a_row_without_a_right_prompt_is_bad(row: Any, reason: str, rows_file: A
     assert found[0] == "ok"
     assert found[1].startswith("rows.jsonl:2: ")
     assert dataset.rejected_rows == 1
+
+
+def test_the_template_that_is_proposed_can_be_given_to_a_shell(rows_file: Any, spool: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        open_rows(make_job(rows_file([{"id": 1, "It's": "x"}, {"id": 2, "It's": "y"}])), spool)
+    command = str(caught.value).partition("such as ")[2].partition("\n")[0]
+    assert shlex.split(command) == ["--prompt", '{{ row["It\'s"] }}']
 
 
 def test_a_null_prompt_ends_its_row_only(rows_file: Any, spool: Path) -> None:
