@@ -97,6 +97,11 @@ def _conversation_shape(row: Mapping[str, Any]) -> str | None:
             return f"a row whose messages are called {clean(told, 60)}; call them messages: " + _command(
                 f'{{**r, "messages": r[{told}]}}'
             )
+        if isinstance(value, dict) and _all_have(value.get("messages"), "role", "content"):
+            return (
+                f"a row whose messages stand in its column {clean(told, 60)}; take out what stands there: "
+                + _command(f"{{**r, **r[{told}]}}")
+            )
         if _all_have(value, "from", "value"):
             return "a ShareGPT conversation; make it messages: " + _command(_SHAREGPT.replace('"NAME"', told))
     return None

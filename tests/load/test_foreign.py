@@ -229,6 +229,8 @@ SHAPES = {
                  "a ShareGPT conversation"),
     "ShareGPT by roles": ({"conversation": [{"role": "user", "content": "x"}]}, 'whose messages are called "conversation"'),
     "Messages": ({"Messages": [{"role": "user", "content": "x"}]}, 'whose messages are called "Messages"'),
+    "preference tuning": ({"input": {"messages": [{"role": "user", "content": "x"}], "tools": []}, "preferred_output": []},
+                          'whose messages stand in its column "input"'),
     "Cohere": ({"message": "x", "chat_history": []}, "a request of Cohere's"),
     "a prompt of messages": ({"prompt": [{"role": "user", "content": "x"}], "k": 1}, "prompt is a list of messages"),
 }  # fmt: skip
