@@ -9,6 +9,7 @@ import sys
 import time
 
 from batchmix.cli.output import complain
+from batchmix.signals import SignalExit
 
 _WITHIN_S = 60.0
 
@@ -26,6 +27,9 @@ def says_yes(question: str, within_s: float = _WITHIN_S) -> bool:
     before = [signal.signal(number, signal.SIG_IGN) for number in ignored]
     try:
         return _answer(question, time.monotonic() + within_s)
+    except SignalExit:
+        sys.stderr.write("\n")  # what is said next stands on a line of its own
+        raise
     finally:
         for number, handler in zip(ignored, before, strict=True):
             signal.signal(number, handler)

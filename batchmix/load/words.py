@@ -30,7 +30,7 @@ def column_list(names: Iterable[str]) -> str:
 def unknown_column(name: str, names: Iterable[str]) -> str:
     """Return that there is no such column, which one may be meant, and which there are."""
     known = list(names)
-    near = difflib.get_close_matches(name, known, n=1)
+    near = [one for one in known if one.casefold() == name.casefold()] or difflib.get_close_matches(name, known, n=1)
     meant = f"did you mean {quoted(near[0])}? There are" if near else "there are"
     return f"there is no column {quoted(name)}; {meant}: {column_list(known)}"
 

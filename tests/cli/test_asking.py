@@ -106,3 +106,11 @@ def test_a_canary_goes_on_with_a_yes_and_says_how_without(call: list[str]) -> No
     terminal.until("Send the rest? [y/N]: ")
     terminal.type("y\n")
     assert terminal.ended()[0] == 0
+
+
+def test_an_interrupt_at_the_question_is_said_on_a_line_of_its_own(call: list[str]) -> None:
+    terminal = Terminal(*call, "--progress", "none")
+    terminal.until("Send the rest? [y/N]: ")
+    terminal.type("\x03")
+    assert terminal.ended()[0] == 130
+    assert "\r\nbatchmix: interrupted by SIGINT" in terminal.shown

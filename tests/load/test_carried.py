@@ -93,6 +93,7 @@ def test_columns_are_chosen_and_renamed(rows_file: Any, spool: Path) -> None:
     ("asked", "reason"),
     [
         ({"columns": ["countri"]}, "no column 'countri'; did you mean 'country'\\? There are: 'prompt', 'country'"),
+        ({"id": "STATUS"}, "did you mean 'status'"),
         ({"id": "key"}, "input.id: there is no column 'key'; there are: "),
         ({}, r'would stand in the output as \'status\'.*columns = \[\{from = "status", to = "input_status"\}\]'),
         (
