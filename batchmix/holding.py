@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from batchmix.errors import PASSING, PartDamaged, RunError, disk_error
+from batchmix.errors import PASSING, BatchmixError, PartDamaged, RunError, disk_error
 from batchmix.load.spool import is_spool, remove_spool
 from batchmix.store.files import TEMPORARY, not_plain, plain_or_absent
 from batchmix.store.journal import has_event, is_foreign
@@ -42,7 +42,7 @@ def locked_folder(root: Path, *, wait: bool = False, mode: int | None = None) ->
         _remove_leftovers(layout)
         yield layout
     finally:
-        with contextlib.suppress(OSError, RunError):  # why the run ended is what counts
+        with contextlib.suppress(OSError, BatchmixError):  # why the run ended is what counts
             if lock is not None:
                 _take_away(layout)
         _remove_folders(made)
@@ -67,7 +67,7 @@ def check_ours(layout: Layout) -> None:
     except NotADirectoryError:
         raise RunError(f"{layout.root}: is a file; the output is a folder") from None
     except OSError as error:
-        raise RunError(f"{layout.root}: can't be read: {error.strerror}") from error
+        raise RunError(f"{error.filename or layout.root}: can't be read: {error.strerror}") from error
 
 
 def holds_run(layout: Layout) -> bool:

@@ -113,7 +113,9 @@ def _known(layout: Layout, held: Held) -> RunFile | None:
         words = "%s: %d of its lines are damaged; what they said of answers is not known"
         _logger.warning(words, layout.ledger.path, held.unknown)
     if known is None and (held.holds_any or layout.run_json.exists()):
-        _logger.warning("%s: %s; it is written anew from the job and the answers that are there", layout.run_json, why)
+        _logger.warning(
+            "%s: %s; what it said is taken from the job and the answers that are there", layout.run_json, why
+        )
     return known
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import json
 import os
@@ -12,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 from batchmix import reading
 from batchmix.cli import cli
-from batchmix.errors import BatchmixError, JobError, Next, PartDamaged, ProviderStopped, RunError
+from batchmix.errors import BatchmixError, DiskError, JobError, Next, PartDamaged, ProviderStopped, RunError
 from batchmix.records import JUDGING, Completion, Exchange, Failure
 from batchmix.resume import drop_stale
 from batchmix.send.classify import judge
@@ -541,3 +543,29 @@ def test_answers_that_are_none_for_a_later_version_are_asked_again_on_request_on
     assert bench.run().totals.ok == 25  # and what was agreed to is not asked about again
     assert sorted(provider.asked) == sorted([12, 14, *range(17, 25), 20])
     assert [row["response"] for row in bench.rows()].count("ROTTEN") == 1
+
+
+@pytest.mark.parametrize("name", ["data", "data/part-00001.parquet", "journal"])
+def test_what_may_not_be_read_is_not_missing(name: str, run: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither asked for again, with --update either, nor left out of what is told."""
+    closed = str(run.out / name)
+
+    def denied(real: Callable[..., Any]) -> Callable[..., Any]:
+        def opens(path: Any, *args: Any, **more: Any) -> Any:
+            if str(path) == closed:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), closed)
+            return real(path, *args, **more)
+
+        return opens
+
+    asked = run.standin.asked()
+    with monkeypatch.context() as patch:
+        patch.setattr("os.listdir", denied(os.listdir))
+        patch.setattr("pyarrow.OSFile", denied(pa.OSFile))
+        for update in (False, True):
+            with pytest.raises(DiskError, match="Permission denied"):
+                run.run(update=update)
+        if name != "data/part-00001.parquet":
+            assert "Permission denied" in call("status", str(run.out))[1]
+    assert run.standin.asked() == asked
+    assert run.run().totals.ok == 25

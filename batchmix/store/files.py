@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from batchmix.errors import RunError, disk_errors
+from batchmix.errors import RunError, disk_error, disk_errors
 
 PRIVATE = 0o600
 TEMPORARY = r"\.{}\.[0-9a-f]{{16}}\.tmp"
@@ -51,6 +51,16 @@ def open_plain(path: Path, flags: int, mode: int = PRIVATE) -> int:
         os.close(fd)
         raise not_plain(path)
     return fd
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names in a folder in order, none where there is none. Raises `DiskError` where it can't be read."""
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208 - names
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise disk_error(error, folder) from error
 
 
 def plain_or_absent(path: Path) -> bool:

@@ -14,8 +14,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchmix.errors import PartDamaged, RunError, disk_errors
-from batchmix.store.files import PRIVATE, appearing, not_plain, open_plain, plain_or_absent, sync_file
+from batchmix.errors import PartDamaged, RunError, disk_error, disk_errors
+from batchmix.store.files import PRIVATE, appearing, names_in, not_plain, open_plain, plain_or_absent, sync_file
 from batchmix.store.schema import CHECKSUM_KEY, PartFooter, Seal, footer_metadata, read_footer
 
 _GROUP_BYTES = 4 * 2**20
@@ -51,7 +51,7 @@ def part_path(data: Path, shard: int) -> Path:
 
 def list_parts(data: Path) -> dict[int, Path]:
     """Return the parts that are there, by shard. Raises `RunError` where one is a link or no plain file."""
-    named = ((int(match[1]), path) for path in data.glob("part-*.parquet") if (match := _NAME.fullmatch(path.name)))
+    named = ((int(match[1]), data / name) for name in names_in(data) if (match := _NAME.fullmatch(name)))
     found = {shard: path for shard, path in sorted(named) if path == part_path(data, shard)}
     for path in found.values():
         if not plain_or_absent(path):
@@ -122,8 +122,9 @@ def _source(path: Path) -> Iterator[pa.NativeFile]:
         file = pa.OSFile(str(path), "rb")
     except FileNotFoundError:
         raise
-    except OSError as error:
-        raise _damaged(path, error.strerror or str(error)) from error
+    except OSError as error:  # what can't be opened is there all the same, and nobody knows of any damage
+        known = error if error.errno is None else OSError(error.errno, os.strerror(error.errno))
+        raise disk_error(known, path) from error
     with file:
         yield file
 

@@ -19,7 +19,7 @@ from batchmix import __version__
 from batchmix.errors import RunError, RunUnreadable
 from batchmix.job import Price
 from batchmix.records import Draw
-from batchmix.store.files import PRIVATE, not_plain, open_plain, replace_file, set_mode
+from batchmix.store.files import PRIVATE, names_in, not_plain, open_plain, replace_file, set_mode
 from batchmix.store.ledger import Ledger
 from batchmix.store.lock import lock_holder
 
@@ -122,7 +122,7 @@ class Layout:
     def journals(self) -> dict[int, dict[int, Path]]:
         """Return the journals that are there, by shard and lane."""
         found: dict[int, dict[int, Path]] = {}
-        for path in sorted(self.journal.glob("*.jsonl")):
+        for path in map(self.journal.joinpath, names_in(self.journal)):
             match = _JOURNAL_NAME.fullmatch(path.name)
             if match and path == self.journal_path(int(match[1]), int(match[2])):
                 found.setdefault(int(match[1]), {})[int(match[2])] = path
