@@ -100,7 +100,8 @@ def _meant(texts: Iterable[str], columns: Iterable[str], patterns: tuple[str, ..
 
 def _loosely(column: str) -> str:
     """Return what finds a column's name, also where its words are joined as those of a variable are."""
-    return r"[\W_]?".join(map(re.escape, re.split(r"[ _-]", column)))
+    words = [re.escape(word) for word in re.split(r"[ _-]", column) if word]
+    return r"[\W_]?".join(words) if len(words) > 1 else re.escape(column)
 
 
 def _likely(scan: Scan) -> str:

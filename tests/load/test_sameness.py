@@ -72,6 +72,13 @@ def test_a_column_whose_name_means_something_else_is_told_how_it_is_written(
     assert str(caught.value) == f'{hole} is no column in a template; for the column, write {{{{ row["{name}"] }}}}'
 
 
+def test_a_name_without_a_letter_is_found_nowhere_else(rows_file: Any, spool: Path) -> None:
+    path = rows_file([{"  ": "x", "_": "y", "text": "z"}] * 2)
+    for prompt in ("Costs $5 {}", "{😀}"):
+        with pytest.raises(InputError, match=r"the same; name one, such as {{ text }}"):
+            open_rows(make_job(path, prompt=prompt), spool)
+
+
 def test_what_is_meant_is_sent(rows_file: Any, spool: Path) -> None:
     """One row with many samples, a column in another message, parameters or models of each row."""
     path = rows_file(ROWS)
