@@ -569,3 +569,18 @@ def test_what_may_not_be_read_is_not_missing(name: str, run: Bench, monkeypatch:
             assert "Permission denied" in call("status", str(run.out))[1]
     assert run.standin.asked() == asked
     assert run.run().totals.ok == 25
+
+
+def test_an_export_names_the_journal_that_it_may_not_read(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted(bench)
+    closed, opens = journals(bench)[0], os.open
+
+    def denied(path: Any, *args: Any, **more: Any) -> int:
+        if str(path) == str(closed):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opens(path, *args, **more)
+
+    monkeypatch.setattr("os.open", denied)
+    code, said = call("export", str(bench.out), str(bench.root / "a.jsonl"))
+    assert (code, f"{closed.name}: can't be read" in said) == (None, True), said
+    assert not (bench.root / "a.jsonl").exists()

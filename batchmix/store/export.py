@@ -65,6 +65,8 @@ class Export:
             except FileNotFoundError:
                 if index in self._layout.ledger.sealed():  # not let go meanwhile
                     self.lost.append(f"{part_path(self._layout.data, index)}: is missing")
+            except OSError as error:  # of what is read here; the file that is written may be fine
+                raise disk_error(error) from error
             except PartDamaged as error:
                 self.lost.append(error.words)
 
