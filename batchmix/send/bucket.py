@@ -76,7 +76,8 @@ class Bucket:
 
     def correct(self, by: float) -> None:
         """Take so much more for a request, or less, now that it is known what it was charged."""
-        self._level = max(self._level - by, min(self._level, -_MOST_DEBT_S * self.per_s))
+        level = self._level - by
+        self._level = level if by <= 0 else max(level, min(self._level, -_MOST_DEBT_S * self.per_s))
         self._refill.correct(by)
 
     def give_back(self, amount: float, *, emptied: bool) -> None:

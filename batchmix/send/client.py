@@ -125,7 +125,7 @@ class Client:
             if request.streamed_choices and reply.status == 200:
                 stream = AnswerStream(request.streamed_choices, self._most_answer_bytes)
                 await listen(reply.content, stream, self._idle_s)
-            else:
+            elif not self._takes_whole(reply, pieces):
                 await self._read(reply, pieces)
         except (*_BREAKS, _TooLarge) as error:
             fault = self._fault(error, reply)
@@ -155,18 +155,27 @@ class Client:
         body = b"".join(pieces) if reply.is_framed else first_object(b"".join(pieces))
         return self._exchange((sent_at_ms, finished_at_ms, latency_s), reply, body, fault)
 
+    def _takes_whole(self, reply: Reply, pieces: list[bytes]) -> bool:
+        """Put the body into `pieces` where all of it has come, and return whether it has; raise `_TooLarge`."""
+        body = reply.whole()
+        if body is None:
+            return False
+        if len(body) > self._most_answer_bytes:
+            raise _TooLarge
+        pieces.append(body)
+        return True
+
     async def _read(self, reply: Reply, pieces: list[bytes]) -> None:
         """Put the body into `pieces`, as far as it comes; raise `_TooLarge` at the limit."""
         content = reply.content
-        piece = reply.whole()
         size = 0
         while True:
-            pieces.append(piece if piece is not None else await content.readany())
+            pieces.append(await content.readany())
             size += len(pieces[-1])
             if size > self._most_answer_bytes:
                 pieces.clear()
                 raise _TooLarge
-            if piece is not None or content.at_eof():
+            if content.at_eof():
                 return
 
     def _exchange(

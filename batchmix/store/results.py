@@ -183,7 +183,8 @@ def by_row(keys: Iterable[Key], models: Sequence[str]) -> dict[int, list[Key]]:
         if key[1] in order:
             found.setdefault(key[0], []).append(key)
     for same_row in found.values():
-        same_row.sort(key=lambda key: (order[key[1]], key[2]))
+        if len(same_row) > 1:
+            same_row.sort(key=lambda key: (order[key[1]], key[2]))
     return found
 
 
@@ -253,8 +254,10 @@ def _batch(schema: pa.Schema, carried: pa.RecordBatch, rows: list[ResultRow]) ->
 
 
 def _array(values: tuple[Any, ...], kind: pa.DataType) -> pa.Array:
-    nothing = values.count(None) == len(values)  # true of a third of the columns, and much faster to make
-    return pa.nulls(len(values), kind) if nothing else pa.array(values, kind)
+    # A third of the columns hold nothing, which is much faster to make.
+    if values and values[0] is None and values.count(None) == len(values):
+        return pa.nulls(len(values), kind)
+    return pa.array(values, kind)
 
 
 class _OldRows:
