@@ -14,6 +14,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import aiohttp.compression_utils
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -594,9 +595,11 @@ def test_retry_after_in_all_its_forms(headers: dict[str, str], status: int, expe
 
 
 NAMES = {"br": "brotli", "zstd": "zstandard"}
+KNOWN = ["gzip", "deflate", "br", *["zstd"] * hasattr(aiohttp.compression_utils, "HAS_ZSTD")]
+"""By this aiohttp; before 3.13 it takes the last one for none, and gives the body as it is."""
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd"])
+@pytest.mark.parametrize("encoding", KNOWN)
 async def test_an_encoding_that_cannot_be_read_is_told_by_name(wire: Wire, encoding: str) -> None:
     """Not asked for, or not what the body is in."""
     heard = await wire.exchange(reply(200, b"}{ no such thing", f"Content-Encoding: {encoding}"))
