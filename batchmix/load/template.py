@@ -261,16 +261,26 @@ def _nested(name: str, value: Any) -> Any:
 
 
 def _list(items: list[Any]) -> Any:
-    if not any(map(callable, items)):
-        return items
-    return lambda given: [item(given) if callable(item) else item for item in items]
+    return _filled(items, list(enumerate(items)))
 
 
 def _dict(items: dict[str, Any]) -> Any:
-    if not any(map(callable, items.values())):
+    return _filled(items, list(items.items()))
+
+
+def _filled(items: Any, places: list[tuple[Any, Any]]) -> Any:
+    """Return what makes a copy of a list or an object with its templates filled in; itself where there are none."""
+    made = [(place, item) for place, item in places if callable(item)]
+    if not made:
         return items
-    pairs = [(key, item, callable(item)) for key, item in items.items()]
-    return lambda given: {key: item(given) if made else item for key, item, made in pairs}
+
+    def filled(given: dict[str, Any]) -> Any:
+        found = items.copy()
+        for place, item in made:
+            found[place] = item(given)
+        return found
+
+    return filled
 
 
 def _printed(value: Any) -> Any:
