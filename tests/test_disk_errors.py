@@ -18,6 +18,7 @@ FAULTS: dict[str, tuple[str, int, int]] = {
     "a sync of a journal": ("fdatasync", errno.EIO, 1),
     "a sync of a part": ("fsync", errno.EIO, 4),
     "the growth of a journal": ("posix_fallocate", errno.EIO, 2),
+    "the filling of a journal's new space": ("pwrite", errno.EIO, 1),
     "a read-only disk": ("replace", errno.EROFS, 1),
     "a name that is taken away": ("replace", errno.ESTALE, 3),
     "no more descriptors": ("open", errno.EMFILE, 12),

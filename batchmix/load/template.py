@@ -109,9 +109,9 @@ class Template:
             built = self._compiled(list(asked.messages), "input.messages", used)
         else:
             texts = [("system", asked.system, "input.system"), ("user", asked.prompt, "input.prompt")]
-            built = _list(
+            built = _filled(
                 [
-                    _dict({"role": role, "content": self._compiled(text, setting, used)})
+                    _filled({"role": role, "content": self._compiled(text, setting, used)})
                     for role, text, setting in texts
                     if text is not None
                 ]
@@ -153,9 +153,9 @@ class Template:
     def _compiled(self, value: Any, setting: str, used: set[str]) -> Any:
         """Return what makes the value for a row, or the value itself where there is no template in it."""
         if isinstance(value, list | tuple):
-            return _list([self._compiled(item, f"{setting}[{i}]", used) for i, item in enumerate(value)])
+            return _filled([self._compiled(item, f"{setting}[{i}]", used) for i, item in enumerate(value)])
         if isinstance(value, dict):
-            return _dict({key: self._compiled(item, f"{setting}.{key}", used) for key, item in value.items()})
+            return _filled({key: self._compiled(item, f"{setting}.{key}", used) for key, item in value.items()})
         if not isinstance(value, str) or not _HOLE.search(value):
             return value
         return self._text(value, setting, used)
@@ -260,16 +260,9 @@ def _nested(name: str, value: Any) -> Any:
         raise BadRowError(f"column {quoted(name)} is nested too deeply") from None
 
 
-def _list(items: list[Any]) -> Any:
-    return _filled(items, list(enumerate(items)))
-
-
-def _dict(items: dict[str, Any]) -> Any:
-    return _filled(items, list(items.items()))
-
-
-def _filled(items: Any, places: list[tuple[Any, Any]]) -> Any:
+def _filled(items: Any) -> Any:
     """Return what makes a copy of a list or an object with its templates filled in; itself where there are none."""
+    places = items.items() if isinstance(items, dict) else enumerate(items)
     made = [(place, item) for place, item in places if callable(item)]
     if not made:
         return items

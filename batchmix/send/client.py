@@ -130,30 +130,27 @@ class Client:
         except (*_BREAKS, _TooLarge) as error:
             fault = self._fault(error, reply)
             if reply is not None and not isinstance(error, _TooLarge):
-                pieces.append(reply.unread())
-                if stream is not None:
-                    stream.feed(pieces.pop())
+                (pieces.append if stream is None else stream.feed)(reply.unread())
         except asyncio.CancelledError as error:
             if not self._deadlines.is_late(task) or task.uncancel() > cancels:
                 raise
-            is_sent = not isinstance(error, CancelledUnsent)
-            missing = "whole answer from" if is_sent else "connection to"
-            fault = "timeout", f"no {missing} {self._host} within {self._total_s:g} s", is_sent
+            fault = self._late(is_sent=not isinstance(error, CancelledUnsent))
         finally:
             self._deadlines.stop(task)
             if reply is not None:
                 reply.finish()
         latency_s = time.perf_counter() - began
-        finished_at_ms = sent_at_ms + round(latency_s * 1000)
+        when = sent_at_ms, sent_at_ms + round(latency_s * 1000), latency_s
         if reply is None:
-            kind, message, maybe_billed = fault
-            return Exchange(
-                sent_at_ms, finished_at_ms, latency_s, fault=kind, fault_message=message, maybe_billed=maybe_billed
-            )
+            return Exchange(*when, fault=fault[0], fault_message=fault[1], maybe_billed=fault[2])
         if stream is not None:
             pieces, fault = ended(stream, fault)
         body = b"".join(pieces) if reply.is_framed else first_object(b"".join(pieces))
-        return self._exchange((sent_at_ms, finished_at_ms, latency_s), reply, body, fault)
+        return self._exchange(when, reply, body, fault)
+
+    def _late(self, *, is_sent: bool) -> Fault:
+        missing = "whole answer from" if is_sent else "connection to"
+        return "timeout", f"no {missing} {self._host} within {self._total_s:g} s", is_sent
 
     def _takes_whole(self, reply: Reply, pieces: list[bytes]) -> bool:
         """Put the body into `pieces` where all of it has come, and return whether it has; raise `_TooLarge`."""

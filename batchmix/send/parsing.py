@@ -24,6 +24,7 @@ _MOST_HEADER_BYTES = 2**17
 """A header line above aiohttp's 8 kB must not cost an answer that was paid for."""
 _READ_AHEAD_BYTES = 2**18
 _BODILESS = (204, 304)
+"""Statuses of answers that have no body, whatever their headers say (RFC 9112, 6.3)."""
 _WORD = "between-answers"
 _BETWEEN = f"HTTP/1.1 100 {_WORD}\r\n\r\n".encode()
 """It is read as what it is, by a parser that expects an answer to begin; in the middle of one it is something else."""

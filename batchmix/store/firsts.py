@@ -53,7 +53,8 @@ class Firsts:
         """Take note of the answers in a part."""
         with open_part(path) as file:
             for batch in file.iter_batches(8192, columns=["row", "model", "sample", "status", "request_hash"]):
-                mine = compute().and_(compute().equal(batch["model"], model), compute().equal(batch["status"], "ok"))
+                pc = compute()
+                mine = pc.and_(pc.equal(batch["model"], model), pc.equal(batch["status"], "ok"))
                 found = batch.filter(mine)
                 columns = (found[name].to_pylist() for name in ("request_hash", "row", "sample"))
                 for hash_, row, sample in zip(*columns, strict=True):

@@ -151,19 +151,20 @@ def test_an_event_larger_than_a_stretch_is_kept(tmp_path: Path) -> None:
     assert [type(found).__name__ for found in found_in(path.read_bytes())] == ["Sent", "Heard", "Sent"]
 
 
+@pytest.mark.parametrize("where", ["allocate", "write_at"])
 def test_a_full_disk_frees_the_reserve_once_and_then_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     path = tmp_path / "j.jsonl"
     asked = []
 
-    def full(fd: int, start: int, stop: int) -> None:
-        os.ftruncate(fd, stop)  # as a real one may leave it
+    def full(fd: int, *_: object) -> None:
+        os.ftruncate(fd, os.fstat(fd).st_size + 5000)  # as a real one may leave it
         raise OSError(28, "No space left on device")
 
     journal = Journal(path, lambda: bool(asked.append(1)) or len(asked) < 3)
     journal.append(Sent(1, "m", 0, 1, "h", 17))
-    monkeypatch.setattr("batchmix.store.journal.allocate", full)
+    monkeypatch.setattr(f"batchmix.store.journal.{where}", full)
     with pytest.raises(NoSpace):
         journal.append(heard((1, "m", 0), 1, "h", "/p", Exchange(1, 2, 0.1, 200, b"x" * (1 << 20))))
     assert len(asked) == 3
@@ -171,6 +172,15 @@ def test_a_full_disk_frees_the_reserve_once_and_then_is_an_error(
     journal.append(Sent(2, "m", 0, 1, "h", 17))
     journal.close()
     assert [event.row for event in found_in(path.read_bytes())] == [1, 2]
+
+
+def test_a_write_that_the_system_cuts_short_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, real = tmp_path / "j.jsonl", os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, start: real(fd, data[:100_000], start))
+    journal = Journal(path, lambda: False)
+    journal.append(Sent(1, "m", 0, 1, "h", 17))
+    assert set(path.read_bytes().splitlines()[1:]) == {b""}  # no zeros: jq reads it at any moment
+    journal.close()
 
 
 def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
