@@ -286,7 +286,7 @@ class Progress(msgspec.Struct):
 
 
 class Board(msgspec.Struct):
-    """How a run gets on; written by the pipeline, read by whoever shows it."""
+    """How a run gets on; written by the engine, read by whoever shows it."""
 
     phase: str = "starting"
     scanned: int = 0

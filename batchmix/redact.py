@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import functools
 import re
-import shlex
 from collections.abc import Iterable, Mapping
 
-from batchmix.errors import JobError
-from batchmix.job import MASK, SECRET_NAME, Provider, masked_url
-
+MASK = "***"
+"""What stands in the place of a secret."""
 _SHORTEST = 8
 """Shorter values (`x`, `EMPTY`, `none` for a local server) are no secrets, and replacing them would spoil answers."""
 _TAIL = 4
@@ -186,85 +184,3 @@ def _masked_forms(secret: str) -> Iterable[re.Pattern[str]]:
     tail += re.escape(secret[-_TAIL:]) + _NO_MORE
     yield re.compile(f"(){head}{_STARS}{tail}")
     yield re.compile(f"{_END_OF}{tail}", re.IGNORECASE)
-
-
-def shown_call(words: Iterable[str]) -> str:
-    """Return a command as it may be shown and logged: without the values of headers, and of what is named a secret."""
-    shown: list[str] = []
-    setting = False
-    for word in words:
-        option, equals, value = word.partition("=")
-        if setting:
-            shown.append(_shown_setting(word))
-        elif option == "--set" and equals:
-            shown.append(f"--set={_shown_setting(value)}")
-        else:
-            shown.append(masked_url(word))
-        setting = word == "--set"
-    return shlex.join(shown)
-
-
-def _shown_setting(setting: str) -> str:
-    key, equals, value = setting.partition("=")
-    names = [name.strip().strip("\"'") for name in key.split(".")]
-    of_headers = names[0] == "provider" and names[1:2] in ([], ["headers"])
-    if (of_headers and not value.startswith("env:")) or any(map(SECRET_NAME.fullmatch, names)):
-        return f"{key}{equals}{MASK}"
-    return f"{key}{equals}{masked_url(_INLINE.sub(_shown_inline, value))}"
-
-
-_INLINE = re.compile(r"""(["']?)([\w.-]+)\1(\s*[=:]\s*)("(?:[^"\\]|\\.)*"|'[^']*')""")
-"""A text in an inline table, or in a JSON object."""
-
-
-def _shown_inline(found: re.Match[str]) -> str:
-    quote, name, between, _ = found.groups()
-    return f'{quote}{name}{quote}{between}"{MASK}"' if SECRET_NAME.fullmatch(name) else found[0]
-
-
-def read_secrets(provider: Provider, environ: Mapping[str, str]) -> Secrets:
-    """Return what the environment holds for a provider.
-
-    Raises `JobError`, in words that hold no value, when a variable is missing, empty or can't be sent.
-    """
-    key = ""
-    if provider.api_key_env and not provider.rehearsal:
-        key = _variable(provider.api_key_env, "provider.api_key_env", environ)
-        if set(key) & set(" \t\"'"):
-            raise JobError(
-                "provider.api_key_env: the variable's value holds a blank or a quote, which no key does; set it without"
-                " quotes and without Bearer (the value is not shown in case it is one)"
-            )
-    headers = {
-        name: _variable(value.removeprefix("env:"), f"provider.headers.{name}", environ)
-        if value.startswith("env:")
-        else _sendable(value, f"provider.headers.{name}")
-        for name, value in provider.headers.items()
-    }
-    return Secrets(key, headers)
-
-
-def known_secrets(provider: Provider, environ: Mapping[str, str]) -> Secrets:
-    """Return what the environment holds for a provider, or none where it does not hold all: for those who only read."""
-    try:
-        return read_secrets(provider, environ)
-    except JobError:
-        return Secrets()
-
-
-def _variable(name: str, setting: str, environ: Mapping[str, str]) -> str:
-    value = environ.get(name, "").strip()
-    if not value:
-        # A name in lower case may be a key that was pasted in the wrong place.
-        shown = name if name.isupper() and len(name) < 40 else f"that {setting} names"
-        raise JobError(
-            f'the environment variable {shown} is not set; set it to your key, or set provider.api_key_env = "" where'
-            " the server wants none"
-        )
-    return _sendable(value, setting)
-
-
-def _sendable(value: str, setting: str) -> str:
-    if not value.isascii() or not value.isprintable():
-        raise JobError(f"{setting}: the value holds characters that can't stand in an HTTP header")
-    return value

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import batchmix
-from batchmix import pipeline
+from batchmix.engine.run import Options, run_job
 from batchmix.job import read_job
 from batchmix.records import Board
 from batchmix.redact import Secrets
@@ -24,6 +24,7 @@ from tests import odd_provider
 from tests.gateway import Gateway, serving
 from tests.killing import fetch
 from tests.killing import provider as provider_process
+from tests.wire import certificate, wire  # noqa: F401 - fixtures
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -100,7 +101,7 @@ class Bench:
         self.board = Board()
         key = options.pop("key", "")
         job = read_job(None, self.settings, {})
-        return pipeline.run(job, Secrets(key), pipeline.Options(**options), self.board)
+        return run_job(job, Secrets(key), Options(**options), self.board)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the result rows of the sealed parts."""

@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from batchmix.records import Completion, Exchange, Failure
-from batchmix.send.classify import UNREADABLE, judge
-from batchmix.send.stream import AnswerStream
-from batchmix.send.waits import wait_in_text
-from tests.send.streaming import PARIS, USAGE, chunk, events, said, usage
+from batchmix.responses.classify import UNREADABLE, judge
+from batchmix.responses.rate_limits import wait_in_text
+from batchmix.responses.stream import AnswerStream
+from tests.streams import PARIS, USAGE, chunk, events, said, usage
 
 _MOST_BYTES = 100_000
 _LEVELS = 300

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from batchmix.cli import _main
 from batchmix.errors import Next
 from batchmix.records import Exchange, Failure
-from batchmix.send.classify import judge
+from batchmix.responses.classify import judge
 from tests.fuzzing import changed, mutated, noise, written
 from tests.fuzzing_inputs import write_input
 

@@ -7,7 +7,7 @@ import re
 import socketserver
 from collections.abc import Callable
 
-from tests.send.conftest import GOOD, reply
+from tests.wire import GOOD, reply
 
 Answer = Callable[[int, int, int], bytes | None]
 """From the row, how often it was asked, and how often its connection; None: the connection is closed."""

@@ -14,12 +14,12 @@ from click.testing import CliRunner
 
 from batchmix.cli import cli
 from batchmix.errors import Next, ProviderStopped
-from batchmix.loose_json import DEEPEST
+from batchmix.formats.lenient_json import DEEPEST
 from batchmix.records import Completion, Exchange, Failure
-from batchmix.send.classify import judge
+from batchmix.responses.classify import judge
 from tests.conftest import Bench
 from tests.odd_provider import Provider
-from tests.send.conftest import GOOD, error, reply
+from tests.wire import GOOD, error, reply
 
 USAGE = GOOD["usage"]
 Body = Callable[[str], str]
@@ -310,7 +310,7 @@ def test_no_run_takes_from_another_what_is_read_as_less_than_whole_now(
         body = json.dumps((RESPONSES | NO_RESPONSES)[name][0]).encode()
         return judge(msgspec.structs.replace(exchange, body=body), path)
 
-    monkeypatch.setattr("batchmix.preparing.judge", stricter)
+    monkeypatch.setattr("batchmix.engine.prepare.judge", stricter)
     bench.settings["reuse"] = {"from": [str(bench.out)]}
     bench.out = bench.root / "today"
     bench.settings["output"] = {"path": str(bench.out)}

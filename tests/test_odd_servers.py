@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from batchmix.cli.closing import closing_lines
+from batchmix.cli.summary import closing_lines
 from batchmix.errors import ProviderStopped
 from batchmix.records import Board, Completion, Usage
 from tests.calling import batchmix
 from tests.conftest import Bench
 from tests.odd_provider import Provider
-from tests.send.conftest import GOOD, error, page, reply
-from tests.send.test_answers import ANSWERS, USAGES
+from tests.responses.test_parse import ANSWERS, USAGES
+from tests.wire import GOOD, error, page, reply
 
 # Answers
 

@@ -13,11 +13,11 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
-from batchmix import reading
-from batchmix.arrow_fit import fit
+from batchmix.engine import reader
 from batchmix.evaluate.evaluation import evaluate, prepared
 from batchmix.evaluate.judge import Asking
-from batchmix.evaluate.report import write_report
+from batchmix.evaluate.report_page import write_report
+from batchmix.formats.arrow_cast import fit
 from batchmix.job import read_job
 from batchmix.records import Board
 from batchmix.redact import Secrets
@@ -68,7 +68,7 @@ def went_through(bench: Bench, table: pa.Table) -> None:
     given = whole(path)
     same_columns(pq.read_table(bench.out / "data"), given, names)
     for ending in ("parquet", "jsonl", "csv"):
-        assert reading.export(bench.out, bench.root / f"all.{ending}") == (table.num_rows, [])
+        assert reader.export(bench.out, bench.root / f"all.{ending}") == (table.num_rows, [])
     same_columns(pq.read_table(bench.root / "all.parquet"), given, names)
     lines = (bench.root / "all.jsonl").read_text().splitlines()
     rows = [strict_json(line) for line in lines]

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchmix.redact import Secrets, shown_call
+from batchmix.job.masking import shown_call
+from batchmix.redact import Secrets
 from tests.conftest import Bench
 from tests.gateway import Gateway
 

@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from batchmix.engine import attempts, doubts
+from batchmix.engine.streak import Streak
 from batchmix.errors import ProviderStopped, Stopped
-from batchmix.send import attempts, doubts
-from batchmix.send.streak import Streak
 from tests.calling import batchmix
 from tests.conftest import Bench, Provider
 from tests.killing import fetch, results, status, write_rows

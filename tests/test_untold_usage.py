@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from batchmix import reading
-from batchmix.cli.closing import state_lines
+from batchmix.cli.summary import state_lines
+from batchmix.engine import reader
+from batchmix.engine.prices import spent
 from batchmix.errors import BudgetSpent, Stopped
-from batchmix.pricing import spent
 from batchmix.store.shard import Shard
 from batchmix.store.view import View
 from tests.calling import MARKER
@@ -39,8 +39,8 @@ def job(bench: Bench, gateway: Gateway) -> Bench:
 
 
 def account(bench: Bench) -> tuple[View, float, float]:
-    view = reading.look(bench.out)
-    return view, *spent(view, reading.prices_of(view.run))
+    view = reader.look(bench.out)
+    return view, *spent(view, reader.prices_of(view.run))
 
 
 USAGES: list[Any] = [
@@ -74,18 +74,18 @@ def test_a_cap_holds_whatever_kills_the_starts(job: Bench, gateway: Gateway) -> 
     job.settings["params"] = {"max_tokens": 1000}
     code = (
         "import os, sys\n"
-        "from batchmix import pipeline\n"
+        "from batchmix.engine.run import Options, run_job\n"
         "from batchmix.job import read_job\n"
         "from batchmix.records import Board\n"
         "from batchmix.redact import Secrets\n"
-        "from batchmix.send.client import Client\n"
+        "from batchmix.http.client import Client\n"
         "post, left = Client.post, [int(sys.argv[2])]\n"
         "async def dying(self, request):\n"
         "    exchange = await post(self, request)\n"
         "    left[0] -= 1\n"
         "    return exchange if left[0] else os._exit(9)\n"
         "Client.post = dying\n"
-        "pipeline.run(read_job(None, eval(sys.argv[1]), {}), Secrets(), pipeline.Options(), Board())\n"
+        "run_job(read_job(None, eval(sys.argv[1]), {}), Secrets(), Options(), Board())\n"
     )
     for answers in (1, 3):
         done = subprocess.run([sys.executable, "-c", code, repr(job.settings), str(answers)], check=False)
@@ -146,7 +146,7 @@ def test_what_is_put_together_of_parts_in_a_journal_shows_no_key(
     with pytest.raises(BudgetSpent):
         job.run()
     assert list((job.out / "journal").iterdir())
-    reading.export(job.out, job.root / "answers.jsonl")
+    reader.export(job.out, job.root / "answers.jsonl")
     answers = [json.loads(line) for line in (job.root / "answers.jsonl").read_text().splitlines()]
     assert {answer["response"] for answer in answers} == {"It is ***"}
 
@@ -160,7 +160,7 @@ def test_embeddings_are_priced_by_their_prompt(bench: Bench, gateway: Gateway) -
     bench.source.write_text("\n".join(map(json.dumps, lines)))
     with pytest.raises(BudgetSpent):
         bench.run()
-    view = reading.look(bench.out)
+    view = reader.look(bench.out)
     assert view.totals.ok in {49, 50}
     assert view.totals.cost_usd == pytest.approx(view.totals.ok * 0.001)
     bench.settings["budget"] = {}
@@ -189,19 +189,19 @@ def test_what_was_cut_is_told_alike_by_the_summary_and_by_status(bench: Bench) -
         bench.run()
     summary = json.loads((bench.out / "summary.json").read_text())
     assert summary["maybe_billed"] == 6
-    assert reading.look(bench.out).summary() == summary
+    assert reader.look(bench.out).summary() == summary
 
 
 def test_the_table_says_why_a_cost_is_not_known(job: Bench, gateway: Gateway) -> None:
     gateway.usage = None
     job.write(3)
     job.run()
-    lines = "\n".join(state_lines(reading.look(job.out), None))
+    lines = "\n".join(state_lines(reader.look(job.out), None))
     assert "unknown: 3 answers came without usage" in lines
     gateway.usage = TOLD
     job.write(2, first=3)
     job.run()
-    lines = "\n".join(state_lines(reading.look(job.out), None))
+    lines = "\n".join(state_lines(reader.look(job.out), None))
     assert "$0.0024 (3 answers without a price, 3 of them for want of usage)" in lines
 
 

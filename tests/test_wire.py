@@ -20,16 +20,15 @@ from typing import Any
 
 import pytest
 
-from batchmix import pace
+from batchmix.cli.progress_lines import summary_line
 from batchmix.cli.run import _warn_of_plain_http
-from batchmix.cli.standing import summary_line
+from batchmix.engine import bottlenecks, doubts
 from batchmix.errors import ProviderStopped
 from batchmix.records import Board, Progress
-from batchmix.send import doubts
 from tests.calling import batchmix
 from tests.conftest import Bench
-from tests.send.conftest import CERTIFICATE, EXPIRED, GOOD, PAGE, error, page, reply
-from tests.send.streaming import DONE, chunk, events, said, usage
+from tests.streams import DONE, chunk, events, said, usage
+from tests.wire import CERTIFICATE, EXPIRED, GOOD, PAGE, error, page, reply
 
 Answer = Callable[[str, dict[str, Any], int], bytes]
 """From the path, the body, and how often that body's prompt was asked: what is sent back."""
@@ -469,8 +468,8 @@ def test_what_is_learnt_of_a_provider_is_there_while_a_run_goes_on(
     bench: Bench, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So it outlasts a kill: that something came that nobody had asked for, and that streams lack their end."""
-    monkeypatch.setattr(pace, "_FIRST_S", 0.0)
-    monkeypatch.setattr(pace, "_EVERY_S", 0.0)
+    monkeypatch.setattr(bottlenecks, "_FIRST_S", 0.0)
+    monkeypatch.setattr(bottlenecks, "_EVERY_S", 0.0)
     stream = events(*said("a"), usage(), DONE)
     seen: list[dict[str, Any]] = []
     plain: list[int] = []

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import click
 
-from batchmix import __version__, signals
+from batchmix import __version__
 from batchmix.cli.output import complain, lost_output, make_total, shield
+from batchmix.engine import signals
 from batchmix.errors import BatchmixError, disk_error
 
 _COMMANDS = {
@@ -48,7 +49,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        from batchmix.memory import spare_memory  # not for --help, which is there at once
+        from batchmix.cli.memory import spare_memory  # not for --help, which is there at once
 
         spare_memory()
         command: click.Command = importlib.import_module(f"batchmix.cli.{cmd_name}").command
@@ -125,7 +126,8 @@ def _main() -> int:
 
 def _shown(said: str) -> str:
     """Return what click says of a call without what may be a key in it: people paste one into the wrong place."""
-    from batchmix.job import MASK, masked_url
+    from batchmix.job import masked_url
+    from batchmix.redact import MASK
 
     return _LIKE_A_KEY.sub(MASK, masked_url(said))
 

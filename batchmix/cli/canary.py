@@ -6,23 +6,23 @@ import os
 
 import msgspec
 
-from batchmix import pipeline
-from batchmix.canary import Forecast, forecast
-from batchmix.cli.closing import forecast_lines
 from batchmix.cli.output import complain, keep_secret, say
 from batchmix.cli.progress import shown
+from batchmix.cli.summary import forecast_lines
+from batchmix.engine.canary import Forecast, forecast
+from batchmix.engine.run import Options, run_job
 from batchmix.job import Job
+from batchmix.job.secrets import read_secrets
 from batchmix.records import Board
-from batchmix.redact import read_secrets
 
 
-def send_canary(job: Job, asked: pipeline.Options, count: int, progress: str) -> Forecast:
+def send_canary(job: Job, asked: Options, count: int, progress: str) -> Forecast:
     """Send a few rows of a job, as a part of its run, and return what the rest will cost. Raises `BatchmixError`."""
     secrets = read_secrets(job.provider, os.environ)
     keep_secret(secrets)
     board = Board()
     with shown(board, progress):
-        view = pipeline.run(job, secrets, msgspec.structs.replace(asked, canary=count), board)
+        view = run_job(job, secrets, msgspec.structs.replace(asked, canary=count), board)
     for warning in board.warnings:
         complain(warning)
     return forecast(view, job)

@@ -12,7 +12,7 @@ from batchmix.cli.options import LocalPath, verbose_option
 from batchmix.cli.output import log_to_stderr, say, say_json
 
 if TYPE_CHECKING:
-    from batchmix.evaluate.diff import Diff
+    from batchmix.evaluate.comparison import Diff
 
 
 @click.command("diff")
@@ -33,14 +33,14 @@ def command(before: Path, after: Path, *, show: int, as_json: bool, verbose: int
       batchmix diff runs/nightly-2026-11-22 runs/nightly-2026-11-23
     """
     log_to_stderr(verbose)
-    from batchmix.evaluate.diff import diff
+    from batchmix.evaluate.comparison import diff
 
     return shown(diff(before, after), show, as_json=as_json)
 
 
 def shown(found: Diff, show: int, *, as_json: bool) -> int:
     """Print a diff, and return the exit code."""
-    from batchmix.cli.differences import diff_lines
+    from batchmix.cli.diff_lines import diff_lines
     from batchmix.evaluate.examples import examples
 
     chosen = examples(found, show)

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from batchmix import signals
 from batchmix.cli.options import Choice, LocalPath, verbose_option
 from batchmix.cli.output import complain, keep_secret, log_to_stderr, say, say_json
+from batchmix.engine import signals
 from batchmix.errors import Interrupted, JobError, Stopped
-from batchmix.eval_table import Eval, Judge
 from batchmix.job import Job, merge_settings, parse_setting, read_job
+from batchmix.job.evaluation import Eval, Judge
+from batchmix.job.secrets import read_secrets
 from batchmix.records import Board
-from batchmix.redact import Secrets, read_secrets
+from batchmix.redact import Secrets
 
 if TYPE_CHECKING:
     from batchmix.evaluate.judge import Asking
@@ -50,11 +51,11 @@ def command(folder: Path, job_file: Path | None, settings: tuple[str, ...], **op
       batchmix eval runs/nightly jobs/nightly.toml
     """
     log_to_stderr(options["verbose"])
-    from batchmix import reading
+    from batchmix.engine import reader
     from batchmix.evaluate.evaluation import prepared
     from batchmix.evaluate.judge import Asking
 
-    made_by = reading.job_of(folder)
+    made_by = reader.job_of(folder)
     given = read_job(job_file, merge_settings([parse_setting(setting) for setting in settings])) if job_file else None
     job = _asked(made_by, given)
     scorers = prepared(job, job_file.parent if job_file else None)
@@ -97,13 +98,13 @@ def evaluated(root: Path, asking: Asking, scorers: list[Asked], progress: str) -
 def _concluded(root: Path, job: Job, metrics: Metrics) -> Conclusion:
     """Return what a run's metrics come to, compared with the run that the job names, and add them to the history."""
     from batchmix.cli.diff import record
-    from batchmix.cli.differences import diff_lines, missed_lines
+    from batchmix.cli.diff_lines import diff_lines, missed_lines
     from batchmix.cli.tables import metrics_lines
-    from batchmix.evaluate.diff import diff
+    from batchmix.evaluate.comparison import diff
     from batchmix.evaluate.evaluation import against
     from batchmix.evaluate.guards import missed
     from batchmix.evaluate.history import write_history
-    from batchmix.store.files import PRIVATE
+    from batchmix.store.filesystem import PRIVATE
 
     write_history(root.resolve().parent, PRIVATE if job.output.permissions is None else job.output.permissions)
     baseline = against(root, job)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from batchmix.amounts import counted
 from batchmix.cli.options import Choice, LocalPath, verbose_option
 from batchmix.cli.output import complain, log_to_stderr, say
+from batchmix.formats.amounts import counted
 
 
 @click.command("export")
@@ -35,10 +35,10 @@ def command(folder: Path, file: Path, *, form: str, verbose: int) -> int:
       batchmix export runs/quickstart output.jsonl --format openai-batch
     """
     log_to_stderr(verbose)
-    from batchmix import reading
+    from batchmix.engine import reader
 
     lost: list[str] = []
-    rows, warnings = reading.export(folder, file, openai_batch=form == "openai-batch", lost=lost)
+    rows, warnings = reader.export(folder, file, openai_batch=form == "openai-batch", lost=lost)
     for warning in warnings:
         complain(warning)
     say(f"{file}: {counted(rows, 'row')}")

@@ -28,7 +28,7 @@ def command(search: str, base_url: str | None, *, as_json: bool, verbose: int) -
       batchmix models mini
     """
     log_to_stderr(verbose)
-    from batchmix.send.catalogue import get_catalogue
+    from batchmix.prices.catalogue import get_catalogue
 
     url = checked_url(base_url or os.environ.get("AIHUBMIX_BASE_URL") or DEFAULT_BASE_URL)
     catalogue = get_catalogue(url)

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from batchmix.amounts import counted, usd
 from batchmix.cli.options import job_from, job_options, verbose_option
 from batchmix.cli.output import complain, keep_secret, log_to_stderr, say, say_json
 from batchmix.errors import JobError
-from batchmix.redact import read_secrets
+from batchmix.formats.amounts import counted, usd
+from batchmix.job.secrets import read_secrets
 
 if TYPE_CHECKING:
+    from batchmix.engine.plan import Plan
     from batchmix.evaluate.judge_plan import JudgePlan
     from batchmix.job import Job
-    from batchmix.planning import Plan
 
 
 @click.command("plan")
@@ -48,11 +48,11 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     with contextlib.suppress(JobError):  # nothing is sent, so no key is missing
         secrets = read_secrets(job.provider, os.environ)
         keep_secret(secrets)
-    from batchmix import pipeline
     from batchmix.cli.canary import say_forecast, send_canary
-    from batchmix.planning import plan
+    from batchmix.engine.plan import plan
+    from batchmix.engine.run import Options
 
-    asked = pipeline.Options(
+    asked = Options(
         limit=options["limit"],
         update=options["update"],
         retry_rejected=options["retry_rejected"],

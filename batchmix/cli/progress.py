@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from batchmix.cli.output import shield
-from batchmix.cli.standing import Rates, last_line, model_lines, standings, summary_line, whole_line
+from batchmix.cli.progress_lines import Rates, last_line, model_lines, standings, summary_line, whole_line
 from batchmix.records import Board
 
 _BAR_S = 0.2

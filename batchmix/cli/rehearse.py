@@ -13,7 +13,7 @@ class _Rehearse(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write each kind with its line, from the one table of them."""
-        from batchmix.rehearsal.kinds import by_group
+        from batchmix.rehearsal.reply_table import by_group
 
         for group, kinds in by_group().items():
             with formatter.section(group.value.replace("`", "")):

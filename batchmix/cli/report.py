@@ -22,10 +22,10 @@ def command(folder: Path, *, against: Path | None, verbose: int) -> int:
       batchmix report runs/nightly-2026-11-23 --against runs/nightly-2026-11-22
     """
     log_to_stderr(verbose)
-    from batchmix import reading
-    from batchmix.evaluate.report import write_report
+    from batchmix.engine import reader
+    from batchmix.evaluate.report_page import write_report
 
-    torn = reading.torn_parts(folder)
+    torn = reader.torn_parts(folder)
     for words in torn:
         complain(f"{words}; the page is made of the others")
     say(str(write_report(folder, against)))

@@ -14,18 +14,20 @@ from urllib.parse import urlsplit
 
 import click
 
-from batchmix.cli.asking import says_yes
+from batchmix.cli.confirm import says_yes
 from batchmix.cli.options import Choice, job_from, job_options, verbose_option
 from batchmix.cli.output import complain, keep_secret, log_to_stderr, say, say_json
 from batchmix.errors import BatchmixError, BudgetSpent, JobRefused, PartDamaged, Stopped, UsageError
+from batchmix.http.proxies import is_loopback
 from batchmix.job import Job
+from batchmix.job.masking import shown_call
+from batchmix.job.secrets import read_secrets
 from batchmix.records import Board
-from batchmix.redact import Secrets, read_secrets, shown_call
-from batchmix.send.proxies import is_loopback
+from batchmix.redact import Secrets
 
 if TYPE_CHECKING:
-    from batchmix import pipeline
     from batchmix.cli.eval import Conclusion
+    from batchmix.engine.run import Options
     from batchmix.evaluate.scoring import Asked
     from batchmix.store.view import View
 
@@ -69,8 +71,8 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     secrets = read_secrets(job.provider, os.environ)
     keep_secret(secrets)
     _warn_of_plain_http(job.provider.base_url)
-    from batchmix import pipeline
     from batchmix.cli.progress import shown
+    from batchmix.engine.run import exit_code, run_job
 
     scorers = _scorers(job, source)
     stopped: BatchmixError | None = None
@@ -82,7 +84,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     view: View | None
     with shown(board, options["progress"]):
         try:
-            view = pipeline.run(job, secrets, asked, board)
+            view = run_job(job, secrets, asked, board)
         except UsageError:
             raise
         except BatchmixError as error:
@@ -97,7 +99,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     elif conclusion:
         say("\n".join(["", *conclusion.lines]))
     if stopped is None and view is not None:
-        return max(pipeline.exit_code(view), conclusion.exit_code if conclusion else 0)
+        return max(exit_code(view), conclusion.exit_code if conclusion else 0)
     assert stopped is not None
     complain(f"{stopped}\n{_how_to_go_on(stopped)}: {_same_command()}")
     return stopped.exit_code
@@ -105,24 +107,24 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
 
 def _what_is_there(folder: Path) -> View | None:
     """Return how a run stands that was stopped, or None where it had not begun."""
-    from batchmix import reading
+    from batchmix.engine import reader
 
     with contextlib.suppress(BatchmixError, OSError):  # why it was stopped is what counts
-        return reading.look(folder)
+        return reader.look(folder)
     return None
 
 
 def _say_how_it_stands(view: View | None, board: Board, elapsed_s: float) -> None:
-    from batchmix.cli.closing import closing_lines
+    from batchmix.cli.summary import closing_lines
 
     for line in closing_lines(view, board, elapsed_s) if view else ():
         say(line)
 
 
-def _asked(options: dict[str, Any]) -> pipeline.Options:
-    from batchmix import pipeline
+def _asked(options: dict[str, Any]) -> Options:
+    from batchmix.engine.run import Options
 
-    return pipeline.Options(
+    return Options(
         limit=options["limit"],
         update=options["update"],
         retry_rejected=options["retry_rejected"],
@@ -133,7 +135,7 @@ def _asked(options: dict[str, Any]) -> pipeline.Options:
     )
 
 
-def _canary_goes_on(job: Job, asked: pipeline.Options, options: dict[str, Any]) -> bool:
+def _canary_goes_on(job: Job, asked: Options, options: dict[str, Any]) -> bool:
     """Send the canary, say what it says, and return whether the rest is to be sent too."""
     from batchmix.cli.canary import say_forecast, send_canary
 

@@ -11,7 +11,7 @@ import click
 
 from batchmix.cli.options import Choice, LocalPath, verbose_option
 from batchmix.cli.output import complain, log_to_stderr, say_exactly
-from batchmix.redact import read_secrets
+from batchmix.job.secrets import read_secrets
 from batchmix.schedule.units import Kind
 
 

@@ -37,16 +37,16 @@ def command(folder: Path, *, root: Path, as_json: bool, verbose: int) -> int:
     log_to_stderr(verbose)
     if not folder.exists() and _past(str(folder), root, as_json=as_json):
         return 0
-    from batchmix import reading
+    from batchmix.engine import reader
 
     if not folder.exists():
-        raise reading.no_run(folder, root)
-    view = reading.look(folder)
+        raise reader.no_run(folder, root)
+    view = reader.look(folder)
     start = view.run.starts[-1] if view.run.starts else None
     if as_json:
         say_json(_record(view))
         return 1 if view.lost else 0
-    from batchmix.cli.closing import state_lines
+    from batchmix.cli.summary import state_lines
 
     for line in state_lines(view, start):
         say(line)
@@ -55,7 +55,7 @@ def command(folder: Path, *, root: Path, as_json: bool, verbose: int) -> int:
 
 def _past(name: str, root: Path, *, as_json: bool) -> bool:
     """Show the past runs of a job; return whether there are any."""
-    from batchmix.cli.past import past_lines, past_record
+    from batchmix.cli.past_runs import past_lines, past_record
     from batchmix.evaluate.history import past_runs
 
     found = past_runs(root, name)
@@ -68,7 +68,7 @@ def _past(name: str, root: Path, *, as_json: bool) -> bool:
 
 
 def _record(view: Any) -> dict[str, Any]:
-    from batchmix.cli.closing import running, time_left
+    from batchmix.cli.summary import running, time_left
 
     starts, models = view.run.starts, running(view)
     at_work = view.holder is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from batchmix.amounts import counted, usd
+from batchmix.formats.amounts import counted, usd
 
 if TYPE_CHECKING:
     from batchmix.evaluate.measure import Metrics, ModelMetrics, ScoreMetrics

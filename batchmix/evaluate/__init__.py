@@ -1,1 +1,1 @@
-"""What the answers are worth: scores, metrics, and how two runs differ. Reads runs; sends only through a job."""
+"""evaluate: scores, metrics and comparisons of finished runs. Sends requests only by running a job."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from batchmix.load.words import clean
+from batchmix.formats.display import clean
 
 WIDTH = 460
 """Of every drawing; its text is 13 units high, on a phone 15.5, so that two stand side by side and one fits a phone."""

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from batchmix import reading
-from batchmix.arrow import set_up_arrow
+from batchmix.engine import reader
 from batchmix.errors import JobError, RunError, disk_errors
-from batchmix.eval_table import Eval, Judge
 from batchmix.evaluate.history import previous
 from batchmix.evaluate.judge import Asking, Judged, Verdicts, ask
 from batchmix.evaluate.judge_plan import judge_price
 from batchmix.evaluate.measure import Metrics, metrics_path, write_metrics
 from batchmix.evaluate.scorers import scorer_of
 from batchmix.evaluate.scoring import SCORES_SCHEMA, Asked, scores_path, write_scores
+from batchmix.formats.pyarrow_setup import set_up_arrow
 from batchmix.job import Job
-from batchmix.rubrics import rubric
-from batchmix.store.files import is_ours
-from batchmix.store.rundir import Layout
+from batchmix.job.evaluation import Eval, Judge
+from batchmix.load.rubrics import rubric
+from batchmix.store.filesystem import is_ours
+from batchmix.store.run_folder import Layout
 
 
 def prepared(job: Job, folder: Path | None) -> list[Asked]:
@@ -51,7 +51,7 @@ def evaluate(root: Path, asking: Asking, scorers: list[Asked]) -> Metrics:
     layout = Layout(root)
     layout.redacted = asking.secrets.redacted
     layout.mode = asking.job.output.permissions
-    if torn := reading.torn_parts(root):
+    if torn := reader.torn_parts(root):
         raise RunError(f"{torn[0]}; scores of the rest would mislead: put a good copy back, or run it with --update")
     layout.check_folders()
     for path, told_by in ((scores_path(layout), _are_scores), (metrics_path(layout), _are_metrics)):
@@ -81,7 +81,7 @@ def _judged(layout: Layout, asking: Asking, judges: list[Judge]) -> dict[str, tu
     try:
         return {judge.name: ask(layout, judge, asking) for judge in judges}
     finally:
-        layout.write_summary(reading.look(layout.root).summary())
+        layout.write_summary(reader.look(layout.root).summary())
 
 
 def against(root: Path, job: Job) -> Path | None:

@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchmix import reading
-from batchmix.arrow_values import row_values
+from batchmix.engine import reader
 from batchmix.errors import RunError
-from batchmix.evaluate.diff import Diff, Moved
+from batchmix.evaluate.comparison import Diff, Moved
 from batchmix.evaluate.scoring import open_scores
+from batchmix.formats.arrow_values import row_values
 from batchmix.records import Key
-from batchmix.store.rundir import Layout
+from batchmix.store.run_folder import Layout
 
 _TEXTS = ("response", "refusal", "error_message")
 _MOST_COLUMNS = 6
@@ -118,7 +118,7 @@ def answers(folder: Path, keys: Collection[Key]) -> dict[Key, Answer]:
         raise RunError(f"{folder}: is no run folder, it has no run.json")
     carried = run.carried_schema().names[1 : 1 + _MOST_COLUMNS]
     rows = pa.array(sorted({row for row, _, _ in keys}), pa.int64())
-    for batch in reading.results(folder, ["row", "custom_id", "model", "sample", *carried, *_TEXTS]):
+    for batch in reader.results(folder, ["row", "custom_id", "model", "sample", *carried, *_TEXTS]):
         for result in row_values(batch.filter(pc.is_in(batch["row"], value_set=rows))):
             key = (result["row"], result["model"], result["sample"])
             if key in keys:

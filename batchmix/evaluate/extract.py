@@ -7,7 +7,7 @@ import math
 import re
 from typing import Any
 
-from batchmix.loose_json import may_be_deep, shallow_text
+from batchmix.formats.lenient_json import may_be_deep, shallow_text
 
 _SPACES = "\u00a0\u2009\u202f"
 """No-break and thin spaces, which group digits in some languages."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from batchmix.eval_table import Eval, Guard
 from batchmix.evaluate.measure import Metrics, ModelMetrics
+from batchmix.job.evaluation import Eval, Guard
 
 
 def guarded(guards: Sequence[Guard], scorers: Sequence[str], models: Sequence[str]) -> Iterator[tuple[Guard, str, str]]:

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from batchmix.errors import RunError, disk_errors
 from batchmix.evaluate.guards import model_value
 from batchmix.evaluate.measure import Metrics, ModelMetrics, read_metrics
-from batchmix.store.files import PRIVATE, appearing, is_ours
+from batchmix.store.filesystem import PRIVATE, appearing, is_ours
 from batchmix.store.parts import write_rows
-from batchmix.store.rundir import Layout, RunFile, run_folders
+from batchmix.store.run_folder import Layout, RunFile, run_folders
 
 HISTORY_SCHEMA = pa.schema(
     [

@@ -13,18 +13,19 @@ from typing import Any
 
 import msgspec
 
-from batchmix import pipeline, reading
-from batchmix.arrow_values import row_values
-from batchmix.eval_table import Eval, Judge
+from batchmix.engine import reader
+from batchmix.engine.prices import spent
+from batchmix.engine.run import Options, run_job
 from batchmix.evaluate.scorers import Score, text_of
 from batchmix.evaluate.verdict import verdict_in
+from batchmix.formats.arrow_values import row_values
 from batchmix.job import Budget, Input, Job, Limits, Model, Output, Reuse
-from batchmix.pricing import spent
+from batchmix.job.evaluation import Eval, Judge
+from batchmix.load.rubrics import RESULT, columns_shown
 from batchmix.records import Board
 from batchmix.redact import Secrets
-from batchmix.rubrics import RESULT, columns_shown
-from batchmix.store.files import appearing
-from batchmix.store.rundir import Layout
+from batchmix.store.filesystem import appearing
+from batchmix.store.run_folder import Layout
 
 _LEAST = 1e-9
 """USD: less than any request; a cap of nothing would be none."""
@@ -108,8 +109,8 @@ def ask(layout: Layout, asked: Judge, asking: Asking) -> tuple[Verdicts, Judged]
         judge_job(asking.job, asked, folder), budget=_left(asking.job.budget, asked, layout, folder)
     )
     # A changed answer, or a changed rubric, is a changed question: its old verdict is of no use.
-    options = pipeline.Options(update=True, reject_bad_rows=True)
-    view = pipeline.run(job, asking.secrets, options, asking.board)
+    options = Options(update=True, reject_bad_rows=True)
+    view = run_job(job, asking.secrets, options, asking.board)
     totals = view.totals
     judged = Judged(
         asked.name,
@@ -138,8 +139,8 @@ def _left(budget: Budget, asked: Judge, layout: Layout, folder: Path) -> Budget:
 def _spent(folder: Path) -> tuple[float, float]:
     if not (folder / "run.json").exists():
         return 0.0, 0.0
-    view = reading.look(folder)
-    return spent(view, reading.prices_of(view.run))
+    view = reader.look(folder)
+    return spent(view, reader.prices_of(view.run))
 
 
 def judge_job(job: Job, asked: Judge, folder: Path) -> Job:
@@ -179,7 +180,7 @@ def _questions(layout: Layout, asked: Judge, job: Job) -> Iterator[dict[str, Any
     reads = columns_shown(asked, target, run.carried_schema().names)
     slots, next_slot = Slots(job, run.models), 0
     columns = [*RESULT, *reads, *([target] if target is not None else [])]
-    for batch in reading.results(layout.root, columns):
+    for batch in reader.results(layout.root, columns):
         for result in row_values(batch):
             slot = slots.of(result)
             yield from ({"custom_id": None, "response": None} for _ in range(next_slot, slot))
@@ -196,5 +197,5 @@ def _question(result: dict[str, Any], reads: frozenset[str], target: str | None)
 
 
 def _answers(run: Path) -> Iterator[dict[str, Any]]:
-    for batch in reading.results(run, ["row", "status", "response", "finish_reason", "error_message"]):
+    for batch in reader.results(run, ["row", "status", "response", "finish_reason", "error_message"]):
         yield from batch.to_pylist()

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import msgspec
 
-from batchmix.eval_table import Eval, Judge
+from batchmix.engine.plan import Plan
+from batchmix.engine.prices import Quotes
 from batchmix.evaluate.judge import judge_job
 from batchmix.job import Job, Price
-from batchmix.planning import Plan
-from batchmix.pricing import Quotes
+from batchmix.job.evaluation import Eval, Judge
+from batchmix.prices.cost import Prices
 from batchmix.records import BYTES_PER_TOKEN
-from batchmix.send.prices import Prices
 from batchmix.store.view import judges_in
 
 _SHARES = (0.5, 1.5)

@@ -12,13 +12,13 @@ import pyarrow as pa
 
 from batchmix import __version__
 from batchmix.errors import RunError
-from batchmix.eval_table import Eval
 from batchmix.evaluate.judge import Judged
 from batchmix.evaluate.metrics import Estimate, Floats, Ints, estimate, pass_at, percentiles
 from batchmix.evaluate.results import Array, Results, floats, gathered, hashes
 from batchmix.evaluate.scoring import open_scores
-from batchmix.store.files import replace_file
-from batchmix.store.rundir import Layout, now_text
+from batchmix.job.evaluation import Eval
+from batchmix.store.filesystem import replace_file
+from batchmix.store.run_folder import Layout, now_text
 
 _FIELDS = ("row", "ok", "refused", "latency_s")
 _SUMS = ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cost_usd", "response_chars")

@@ -8,17 +8,17 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from batchmix.amounts import usd
 from batchmix.evaluate.charts import Bar, Box, Range, Series, Speed, bars, boxes, courses, ranges, speeds, tone
-from batchmix.evaluate.diff import Comparison, Diff
+from batchmix.evaluate.comparison import Comparison, Diff
 from batchmix.evaluate.drawing import Drawing
 from batchmix.evaluate.history import Past
 from batchmix.evaluate.measure import Metrics
+from batchmix.evaluate.metric_text import LIMITS, metric_value
 from batchmix.evaluate.metrics import Floats, percentiles
 from batchmix.evaluate.results import gathered
 from batchmix.evaluate.timeline import Timeline, timeline
-from batchmix.evaluate.wording import LIMITS, metric_value
-from batchmix.store.rundir import RunFile
+from batchmix.formats.amounts import usd
+from batchmix.store.run_folder import RunFile
 from batchmix.store.totals import Totals
 
 _MOST_NIGHTS = 60

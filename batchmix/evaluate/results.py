@@ -12,12 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batchmix import reading
-from batchmix.arrow_values import is_text, values
+from batchmix.engine import reader
 from batchmix.errors import RunError
 from batchmix.evaluate.metrics import Floats, Ints
-from batchmix.store.rundir import Layout, RunFile
-from batchmix.texts import text_of
+from batchmix.formats.arrow_values import is_text, values
+from batchmix.formats.text import text_of
+from batchmix.store.run_folder import Layout, RunFile
 
 Array = npt.NDArray[Any]
 
@@ -112,7 +112,7 @@ def gathered(folder: Path, fields: Sequence[str], texts: Sequence[str] = (), sum
     columns = {"model", *texts, *(name for field in (*fields, *sums) for name in FIELDS[field].reads)}
     found = _empty(run, fields, texts, sums)
     values: dict[str, dict[str | None, int]] = {name: {} for name in texts}
-    for batch in reading.results(folder, columns, found.lost):
+    for batch in reader.results(folder, columns, found.lost):
         _add(found, batch, values)
     if not found.count:
         raise RunError(found.lost[0] if found.lost else f"{folder}: has no results yet")

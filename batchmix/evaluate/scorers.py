@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
-from batchmix import texts
 from batchmix.errors import JobError
-from batchmix.eval_table import Choice, Exact, Includes, Json, Judge, Number, Own, Regex, Scorer, Similarity
 from batchmix.evaluate.extract import NOTHING, choice, json_value, numbers
-from batchmix.evaluate.own import Call, OwnFunction
+from batchmix.evaluate.own_scorers import Call, OwnFunction
+from batchmix.formats.text import text_of as value_text
+from batchmix.job.evaluation import Choice, Exact, Includes, Json, Judge, Number, Own, Regex, Scorer, Similarity
 
 _LONGEST = 50_000
 """Characters of a text that are compared by likeness, which takes time by their product."""
@@ -67,7 +67,7 @@ def text_of(value: Any) -> str:
     """Return a target as text; whole numbers, which may be carried as doubles, without their `.0`."""
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False)
-    return texts.text_of(value)
+    return value_text(value)
 
 
 def _exact(asked: Exact, response: str, target: str, _: Row) -> Score:

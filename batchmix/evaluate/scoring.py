@@ -11,16 +11,16 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchmix import reading
-from batchmix.arrow_values import row_values
+from batchmix.engine import reader
 from batchmix.errors import RunError
-from batchmix.eval_table import Eval, Scorer
 from batchmix.evaluate.judge import Slots, Verdicts
 from batchmix.evaluate.scorers import OwnScorer, Score, Score1, text_of
+from batchmix.formats.arrow_values import row_values
 from batchmix.job import Job
-from batchmix.store.files import appearing
+from batchmix.job.evaluation import Eval, Scorer
+from batchmix.store.filesystem import appearing
 from batchmix.store.parts import write_rows
-from batchmix.store.rundir import Layout
+from batchmix.store.run_folder import Layout
 
 SCORES_SCHEMA = pa.schema(
     [
@@ -76,7 +76,7 @@ def _batches(
     if run is None:
         return
     slots = Slots(job, run.models)
-    for batch in reading.results(layout.root, [*RESULT_COLUMNS, *run.carried_schema().names]):
+    for batch in reader.results(layout.root, [*RESULT_COLUMNS, *run.carried_schema().names]):
         asked.check_columns(batch.schema.names)
         rows, results = [], list(row_values(batch))
         ahead = [(scorer, _ahead(score, asked.target_of(scorer), results)) for scorer, score in scorers]

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from batchmix.evaluate.metrics import Floats, Ints
-from batchmix.store.rundir import RunFile, Start
+from batchmix.store.run_folder import RunFile, Start
 
 _SLOTS = 64
 _ANSWERS_A_SLOT = 4

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from batchmix.loose_json import read_json
+from batchmix.formats.lenient_json import read_json
 
 _LABELS = ("score", "rating", "grade", "verdict")
 _LONGEST = 20_000

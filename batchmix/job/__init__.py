@@ -4,13 +4,13 @@
 `Job` in which everything is known to be of its type, or raises `JobError` in words that name the setting.
 """
 
-from batchmix.job.address import checked_url
+from batchmix.job.base_url import checked_url
 from batchmix.job.file import read_job
 from batchmix.job.hints import settings_of
-from batchmix.job.masking import MASK, SECRET_NAME, masked, masked_url
-from batchmix.job.nearest import meant, meant_file
+from batchmix.job.masking import masked, masked_url
 from batchmix.job.paths import checked_local
 from batchmix.job.settings import merge_settings, parse_setting
+from batchmix.job.suggestions import meant, meant_file
 from batchmix.job.values import (
     DEFAULT_BASE_URL,
     MOST_USD,
@@ -31,10 +31,8 @@ from batchmix.job.values import (
 
 __all__ = [
     "DEFAULT_BASE_URL",
-    "MASK",
     "MOST_USD",
     "REHEARSAL",
-    "SECRET_NAME",
     "Budget",
     "Column",
     "Input",

@@ -13,16 +13,16 @@ from typing import Any
 
 import msgspec
 
-from batchmix.cron import nominal_date
 from batchmix.errors import JobError
-from batchmix.eval_table import checked_eval
-from batchmix.job.address import checked_url
+from batchmix.job.base_url import checked_url
 from batchmix.job.columns import checked_type
+from batchmix.job.cron import nominal_date
+from batchmix.job.evaluation import checked_eval
+from batchmix.job.line_numbers import Places
 from batchmix.job.mistakes import Mistake, mistakes_in
-from batchmix.job.nearest import meant_file
 from batchmix.job.paths import absolute, check_mode, checked_local
-from batchmix.job.places import Places
 from batchmix.job.settings import merged
+from batchmix.job.suggestions import meant_file
 from batchmix.job.table import JobTable, ModelEntry, OutputTable, ProviderTable
 from batchmix.job.values import DEFAULT_BASE_URL, REHEARSAL, Column, Input, Job, Model, Output, Provider
 

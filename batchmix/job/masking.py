@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Iterable
 from typing import Any
 
-MASK = "***"
+from batchmix.redact import MASK
+
 SECRET_NAME = re.compile(
     r"(?:.*[_.-])?(?:api[_-]?key|access[_-]?key|private[_-]?key|secret(?:[_-]?key)?|passw(?:or)?d|authorization"
     r"|credentials?|cookie|(?:access|auth|api|bearer|refresh|session)[_-]?token)|token",
@@ -34,3 +37,37 @@ def masked_url(url: str) -> str:
         return f"{name}={MASK if secret else value}"
 
     return _QUERY.sub(parameter, _USER.sub(f"{MASK}@", url))
+
+
+def shown_call(words: Iterable[str]) -> str:
+    """Return a command as it may be shown and logged: without the values of headers, and of what is named a secret."""
+    shown: list[str] = []
+    setting = False
+    for word in words:
+        option, equals, value = word.partition("=")
+        if setting:
+            shown.append(_shown_setting(word))
+        elif option == "--set" and equals:
+            shown.append(f"--set={_shown_setting(value)}")
+        else:
+            shown.append(masked_url(word))
+        setting = word == "--set"
+    return shlex.join(shown)
+
+
+def _shown_setting(setting: str) -> str:
+    key, equals, value = setting.partition("=")
+    names = [name.strip().strip("\"'") for name in key.split(".")]
+    of_headers = names[0] == "provider" and names[1:2] in ([], ["headers"])
+    if (of_headers and not value.startswith("env:")) or any(map(SECRET_NAME.fullmatch, names)):
+        return f"{key}{equals}{MASK}"
+    return f"{key}{equals}{masked_url(_INLINE.sub(_shown_inline, value))}"
+
+
+_INLINE = re.compile(r"""(["']?)([\w.-]+)\1(\s*[=:]\s*)("(?:[^"\\]|\\.)*"|'[^']*')""")
+"""A text in an inline table, or in a JSON object."""
+
+
+def _shown_inline(found: re.Match[str]) -> str:
+    quote, name, between, _ = found.groups()
+    return f'{quote}{name}{quote}{between}"{MASK}"' if SECRET_NAME.fullmatch(name) else found[0]

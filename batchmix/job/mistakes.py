@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from batchmix.job.hints import hint
-from batchmix.job.nearest import meant
-from batchmix.job.places import KeyPath
-from batchmix.job.shapes import inner, name_of, tables
+from batchmix.job.line_numbers import KeyPath
+from batchmix.job.suggestions import meant
 from batchmix.job.table import JobTable, ProviderTable
+from batchmix.job.table_types import inner, name_of, tables
 from batchmix.job.values import Limits, Timeouts
 
 _NOT_SENT = {

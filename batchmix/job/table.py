@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from batchmix.cron import Schedule
-from batchmix.eval_table import Eval
+from batchmix.job.cron import Schedule
+from batchmix.job.evaluation import Eval
 from batchmix.job.values import Budget, Count, Input, Limits, Price, Retry, Reuse, Timeouts
 
 

@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from batchmix.cron import Schedule
-from batchmix.eval_table import Eval
-from batchmix.job.masking import MASK, masked, masked_url
+from batchmix.job.cron import Schedule
+from batchmix.job.evaluation import Eval
+from batchmix.job.masking import masked, masked_url
+from batchmix.redact import MASK
 
 DEFAULT_BASE_URL = "https://aihubmix.com/v1"
 REHEARSAL = "rehearsal:"

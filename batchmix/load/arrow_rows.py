@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from batchmix.arrow_values import row_values
+from batchmix.formats.arrow_values import row_values
 from batchmix.load.jsonl import BadLineError, decode_value
 
 

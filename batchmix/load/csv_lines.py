@@ -15,10 +15,10 @@ from typing import Any
 import msgspec
 
 from batchmix.errors import InputError
-from batchmix.load.commands import ends_in_cr, separated_by, without_first
-from batchmix.load.files import MARKS, Source
+from batchmix.formats.display import clean, quoted
+from batchmix.load.conversion_hints import ends_in_cr, separated_by, without_first
 from batchmix.load.jsonl import NOT_UTF8, BadLineError, Decode, decode_row, decode_value
-from batchmix.load.words import clean, quoted
+from batchmix.load.sources import MARKS, Source
 
 _BOM = b"\xef\xbb\xbf"
 _BLOCK_BYTES = 1 << 20

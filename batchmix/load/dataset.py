@@ -15,21 +15,21 @@ import pyarrow as pa
 from batchmix.errors import InputChanged, InputError
 from batchmix.job import Job, Model
 from batchmix.load.arrow_rows import row_dicts
-from batchmix.load.asking import asking_for
-from batchmix.load.carried import carried_columns
+from batchmix.load.carried_columns import carried_columns
 from batchmix.load.csv_lines import decoder_of
-from batchmix.load.files import stamp
+from batchmix.load.decompress import piped
 from batchmix.load.jsonl import BadLineError, digest_text, read_lines, segments_digest, stripped
 from batchmix.load.opening import Opening
-from batchmix.load.own_params import warn_unsent
 from batchmix.load.parquet import Cursor, ParquetInput
 from batchmix.load.parquet_scan import columns_read
-from batchmix.load.plain import piped
+from batchmix.load.prompts import asking_for
 from batchmix.load.requests import Maker
-from batchmix.load.sameness import check_reads
+from batchmix.load.row_params import warn_unsent
 from batchmix.load.scan import Cut, Scan, Span
+from batchmix.load.sources import stamp
 from batchmix.load.spool import drop_others, remove_spool
 from batchmix.load.streaming import STREAMING
+from batchmix.load.template_check import check_reads
 from batchmix.records import Request, Unsendable
 
 _BATCH_REQUESTS = 128

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from batchmix.load.files import unreadable
-from batchmix.load.words import clean, kind_of, quoted
-from batchmix.texts import is_utf8
+from batchmix.formats.display import clean, kind_of, quoted
+from batchmix.formats.text import is_utf8
+from batchmix.load.sources import unreadable
 
 _decoder = msgspec.json.Decoder()
 _tolerant_decoder = json.JSONDecoder(parse_constant={"NaN": None, "Infinity": math.inf, "-Infinity": -math.inf}.get)

@@ -8,18 +8,18 @@ import msgspec
 
 from batchmix.errors import InputError
 from batchmix.job import Job
-from batchmix.load.asking import asking_for, mode_of, templated
+from batchmix.load.column_types import told_types
 from batchmix.load.csv_lines import decoder_of
-from batchmix.load.files import PARQUET, STDIN, Source, Stamp, file_digest, find_sources, head_of, shown, stamp
-from batchmix.load.foreign import what_it_is
+from batchmix.load.decompress import Readable
+from batchmix.load.foreign_files import what_it_is
 from batchmix.load.jsonl import first_row
-from batchmix.load.known import fits, localised, refreshed, same_rows
 from batchmix.load.parquet import ParquetInput
 from batchmix.load.parquet_scan import scan_rows, spans_of
-from batchmix.load.plain import Readable
+from batchmix.load.prompts import asking_for, mode_of, templated
+from batchmix.load.rescan import fits, localised, refreshed, same_rows
 from batchmix.load.scan import Cut, Findings, JsonlScan, Progress, Scan
+from batchmix.load.sources import PARQUET, STDIN, Source, Stamp, file_digest, find_sources, head_of, shown, stamp
 from batchmix.load.spool import Spool
-from batchmix.load.told import told_types
 
 Stamps = tuple[Stamp | None, ...]
 

@@ -12,11 +12,11 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchmix.arrow_fit import fitted, nullable, storable
 from batchmix.errors import InputError
-from batchmix.load.files import Stamp, shown, stamp, unreadable
-from batchmix.load.unify import shown_type, spelt, telling, unified
-from batchmix.load.words import clean, quoted
+from batchmix.formats.arrow_cast import fitted, nullable, storable
+from batchmix.formats.display import clean, quoted
+from batchmix.load.parquet_types import shown_type, spelt, telling, unified
+from batchmix.load.sources import Stamp, shown, stamp, unreadable
 
 _BATCH_ROWS = 1024
 _BATCH_BYTES = 1 << 22

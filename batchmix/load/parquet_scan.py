@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from batchmix.arrow_values import is_extension, is_list, is_text
 from batchmix.errors import InputError
+from batchmix.formats.arrow_values import is_extension, is_list, is_text
 from batchmix.load.arrow_rows import row_dicts
-from batchmix.load.asking import Asking
-from batchmix.load.conversations import neither
-from batchmix.load.files import shown
+from batchmix.load.messages import neither
 from batchmix.load.parquet import Cursor, ParquetInput
+from batchmix.load.parquet_types import shown_type
+from batchmix.load.prompts import Asking
 from batchmix.load.scan import Findings, Progress, Span
-from batchmix.load.unify import shown_type
+from batchmix.load.sources import shown
 
 _MESSAGES = "must be a list of structs, each with a text as role, or the same as JSON text"
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import msgspec
 
-from batchmix.endpoints import CHAT, EMBEDDINGS
 from batchmix.errors import Next
+from batchmix.formats.display import clean
 from batchmix.job import Model
-from batchmix.load.asking import Asking
-from batchmix.load.media import prompt_tokens
+from batchmix.load.prompts import Asking
 from batchmix.load.streaming import STREAMING, as_stream, streamed_choices
 from batchmix.load.template import BadRowError
-from batchmix.load.words import clean
+from batchmix.load.token_estimate import prompt_tokens
 from batchmix.records import WRITES_NOTHING, Failure, Request, Unsendable
+from batchmix.responses.endpoints import CHAT, EMBEDDINGS
 
 _MOST_TOKENS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _encoder = msgspec.json.Encoder()

@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 
 from batchmix.errors import InputError
-from batchmix.load.asking import Asking
-from batchmix.load.files import Source, Stamp
+from batchmix.load.json_types import KindNotes, Kinds
 from batchmix.load.jsonl import (
     NOT_UTF8,
     WHOLE_FILE,
@@ -22,7 +21,8 @@ from batchmix.load.jsonl import (
     read_lines,
     stripped,
 )
-from batchmix.load.kinds import KindNotes, Kinds
+from batchmix.load.prompts import Asking
+from batchmix.load.sources import Source, Stamp
 
 _MOST_BAD_ROWS = 20
 _MOST_MODELS = 100

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from batchmix.errors import InputError, NoSpace
+from batchmix.formats.display import clean
 from batchmix.load.csv_lines import json_lines
-from batchmix.load.files import HEAD_BYTES, MARKS, Source, shown
-from batchmix.load.foreign import what_it_is
-from batchmix.load.plain import Readable, block, opened, plain
-from batchmix.load.words import clean
+from batchmix.load.decompress import Readable, block, opened, plain
+from batchmix.load.foreign_files import what_it_is
+from batchmix.load.sources import HEAD_BYTES, MARKS, Source, shown
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 

@@ -16,10 +16,10 @@ from typing import Any
 import minijinja
 
 from batchmix.errors import JobError
+from batchmix.formats.display import clean, quoted
 from batchmix.job import Input
-from batchmix.load.naming import ROW, Looks, called, looks_in, misspelt, wrong_hole
 from batchmix.load.template_columns import columns_in
-from batchmix.load.words import clean, quoted
+from batchmix.load.template_names import ROW, Looks, called, looks_in, misspelt, wrong_hole
 
 _FUEL = 1_000_000
 _WIDEST_INT = 127

@@ -7,7 +7,7 @@ import re
 
 import minijinja
 
-from batchmix.load.naming import HOLE, TEXT
+from batchmix.load.template_names import HOLE, TEXT
 
 _PIECES = re.compile(rf"{TEXT[1:-1]}|[^\"']|[\"']", re.DOTALL)
 """Texts, and each character outside of them."""

@@ -6,12 +6,12 @@ import hashlib
 
 import msgspec
 
-from batchmix.rehearsal import answers
-from batchmix.rehearsal.asking import Json
-from batchmix.rehearsal.catalogue import catalogue, models
-from batchmix.rehearsal.kind import Error
-from batchmix.rehearsal.kinds import KINDS
+from batchmix.rehearsal import bodies
+from batchmix.rehearsal.model_list import catalogue, models
 from batchmix.rehearsal.provider import Provider
+from batchmix.rehearsal.reply_kind import Error
+from batchmix.rehearsal.reply_table import KINDS
+from batchmix.rehearsal.request import Json
 from batchmix.rehearsal.wire import Reply
 
 _BILLING = "/v1/dashboard/billing/"
@@ -53,11 +53,11 @@ def _tagged(found: Json, known: str) -> Reply:
 
 
 def _reply(status: int, found: Json) -> Reply:
-    return Reply(status, msgspec.json.encode(found), headers=[("x-aihubmix-request-id", answers.trace_id())])
+    return Reply(status, msgspec.json.encode(found), headers=[("x-aihubmix-request-id", bodies.trace_id())])
 
 
 def _error(status: int, error: object, key: str) -> Reply:
     assert isinstance(error, Error)
-    tid = answers.trace_id()
-    body = answers.error(error, error.message.replace("{key}", key), tid)
+    tid = bodies.trace_id()
+    body = bodies.error(error, error.message.replace("{key}", key), tid)
     return Reply(status, body, headers=[("x-aihubmix-request-id", tid)])

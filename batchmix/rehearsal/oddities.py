@@ -7,8 +7,8 @@ import math
 
 import msgspec
 
-from batchmix.rehearsal.asking import Asked, Json
-from batchmix.rehearsal.kind import Reshape, Shape
+from batchmix.rehearsal.reply_kind import Reshape, Shape
+from batchmix.rehearsal.request import Asked, Json
 
 LARGE_BYTES = 5_000_000
 UNFUNDED = (

@@ -11,14 +11,14 @@ from collections.abc import Iterator
 
 import msgspec
 
-from batchmix.rehearsal import answers, streams
-from batchmix.rehearsal.asking import Asked, Json, read
+from batchmix.rehearsal import bodies, streams
 from batchmix.rehearsal.behaviour import REFUSED, Behaviour
-from batchmix.rehearsal.kind import Error, Kind, Retry, Wire
-from batchmix.rehearsal.kinds import KINDS
-from batchmix.rehearsal.ledger import Ledger, Record
+from batchmix.rehearsal.credit import Purse
 from batchmix.rehearsal.limits import Limits
-from batchmix.rehearsal.purse import Purse
+from batchmix.rehearsal.reply_kind import Error, Kind, Retry, Wire
+from batchmix.rehearsal.reply_table import KINDS
+from batchmix.rehearsal.request import Asked, Json, read
+from batchmix.rehearsal.request_log import Ledger, Record
 from batchmix.rehearsal.wire import Reply
 
 _PIECE = b"river stone quiet amber window north garden signal " * 1000
@@ -111,7 +111,7 @@ class Provider:
         gate, own = turn.gate, turn.gate.behaviour
         if own.concurrency and gate.in_flight >= own.concurrency:
             return "busy"
-        wait_s = gate.limits.admit(answers.charge(asked, own) if own.tpm else 0, now)
+        wait_s = gate.limits.admit(bodies.charge(asked, own) if own.tpm else 0, now)
         if wait_s:
             turn.wait_s = wait_s
             return "throttled"
@@ -144,7 +144,7 @@ class Provider:
     def reply(self, turn: Turn) -> Reply:
         """Return the reply to a request; for one that is to be cut, the whole of it."""
         kind = turn.kind
-        tid = answers.trace_id()
+        tid = bodies.trace_id()
         headers = [(kind.trace, tid), *kind.headers] if kind.trace else list(kind.headers)
         if isinstance(kind.body, bytes):
             return Reply(kind.status or 200, kind.body, kind.content_type, headers)
@@ -164,11 +164,11 @@ class Provider:
         if "{" in message:
             message = message.replace("{key}", turn.key).replace("{detail}", turn.detail or "as asked")
             message = message.replace("{model}", turn.record.model).replace("{successor}", behaviour.successor)
-        return Reply(kind.status or 500, answers.error(error, message, tid), kind.content_type, headers)
+        return Reply(kind.status or 500, bodies.error(error, message, tid), kind.content_type, headers)
 
     def _answer(self, turn: Turn, asked: Asked, headers: list[tuple[str, str]], tid: str) -> Reply:
         kind, behaviour = turn.kind, turn.gate.behaviour
-        body = answers.answer(asked, behaviour, kind, tid)
+        body = bodies.answer(asked, behaviour, kind, tid)
         self.purse.bill(body["usage"], behaviour)
         if kind is _PLAIN and not asked.streams and not behaviour.speed:  # nearly all, and benchmarks live on it
             return Reply(200, _encode(body), kind.content_type, headers)
@@ -176,7 +176,7 @@ class Provider:
             body = kind.reshape(body, asked)
         reply = Reply(200, b"", kind.content_type, headers)
         if behaviour.speed:
-            reply.takes_s = answers.length(asked, behaviour) / behaviour.speed
+            reply.takes_s = bodies.length(asked, behaviour) / behaviour.speed
         if kind.wire is Wire.DRIP:
             reply.takes_s += behaviour.slow_s
         if kind.endless_bytes:

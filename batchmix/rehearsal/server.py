@@ -12,15 +12,15 @@ from types import TracebackType
 import aiohttp
 from aiohttp import web
 
-from batchmix.rehearsal.asking import ENDPOINTS
 from batchmix.rehearsal.behaviour import REFUSED, Behaviour
 from batchmix.rehearsal.control import control
-from batchmix.rehearsal.kind import Wire
-from batchmix.rehearsal.kinds import WEB_PAGE
-from batchmix.rehearsal.ledger import Record
 from batchmix.rehearsal.listener import Listener
 from batchmix.rehearsal.lookups import look_up
 from batchmix.rehearsal.provider import Provider
+from batchmix.rehearsal.reply_kind import Wire
+from batchmix.rehearsal.reply_table import WEB_PAGE
+from batchmix.rehearsal.request import ENDPOINTS
+from batchmix.rehearsal.request_log import Record
 from batchmix.rehearsal.wire import CLOSE, Reply, is_sent, pack, play, say_nothing, write
 
 _BEARER = "Bearer "

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from batchmix.rehearsal.asking import Asked, Json
-from batchmix.rehearsal.kind import Event, Kind
+from batchmix.rehearsal.reply_kind import Event, Kind
+from batchmix.rehearsal.request import Asked, Json
 
 CONTENT_TYPE = "text/event-stream"
 DONE = "data: [DONE]"

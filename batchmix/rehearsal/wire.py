@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
-from batchmix.rehearsal.kind import JSON, Wire
+from batchmix.rehearsal.reply_kind import JSON, Wire
 
 _REASONS = {status.value: status.phrase for status in http.HTTPStatus}
 _WORTH_PACKING_BYTES = 1024

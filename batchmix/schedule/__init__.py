@@ -1,1 +1,1 @@
-"""Jobs that run by themselves at night: which nights are due, the runs of them, and units for other schedulers."""
+"""schedule: jobs that run by themselves: which runs are due, and units for other schedulers."""

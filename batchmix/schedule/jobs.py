@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from batchmix.cron import Schedule
 from batchmix.errors import JobError
 from batchmix.job import Job, read_job
+from batchmix.job.cron import Schedule
 
 
 class ScheduledJob(msgspec.Struct, frozen=True):

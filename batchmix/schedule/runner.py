@@ -17,13 +17,13 @@ from pathlib import Path
 
 import msgspec
 
+from batchmix.engine.signals import taken
 from batchmix.errors import Interrupted, JobError
 from batchmix.job import read_job
-from batchmix.schedule.book import Book, opened_book
+from batchmix.schedule.due import STOPPED, Night, end
 from batchmix.schedule.jobs import ScheduledJob
-from batchmix.schedule.nights import STOPPED, Night, end
-from batchmix.schedule.telling import message, tell
-from batchmix.signals import taken
+from batchmix.schedule.notify import message, tell
+from batchmix.schedule.state import Book, opened_book
 
 _LONGEST_WAIT_S = 60.0
 """A machine that slept, or whose clock was set, is noticed within this."""

@@ -21,8 +21,8 @@ from pathlib import Path
 import msgspec
 
 from batchmix import __version__
-from batchmix.cron import Fields
 from batchmix.errors import JobError
+from batchmix.job.cron import Fields
 from batchmix.schedule.jobs import ScheduledJob
 
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")

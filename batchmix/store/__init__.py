@@ -1,1 +1,1 @@
-"""store: results → Parquet, by way of a journal that survives anything."""
+"""store: the run folder: answers → journal → Parquet."""

@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 
 from batchmix.errors import UsageError
-from batchmix.loose_json import json_text, read_json
-from batchmix.store.export import exported
+from batchmix.formats.lenient_json import json_text, read_json
+from batchmix.store.export_file import exported
 
 _COLUMNS = (
     "row", "custom_id", "model", "sample", "status", "response", "reasoning", "refusal", "tool_calls", "finish_reason",

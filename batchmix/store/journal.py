@@ -20,7 +20,7 @@ import msgspec
 
 from batchmix.errors import NO_SPACE, disk_error, disk_errors
 from batchmix.store.events import Begun, Event, decode_line, encode_into, was_whole
-from batchmix.store.files import allocate, open_plain, write_at
+from batchmix.store.filesystem import allocate, open_plain, write_at
 
 # Inside a JSON string each quote is escaped, so neither pattern can match in one: not even in an answer that quotes us.
 _START = re.compile(rb'\{"e":"(?:begun|sent|heard|ended)",')

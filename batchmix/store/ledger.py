@@ -22,7 +22,7 @@ import msgspec
 
 from batchmix.errors import RunError, disk_errors
 from batchmix.store.events import decode_with, encode_line, was_whole
-from batchmix.store.files import open_plain, set_mode
+from batchmix.store.filesystem import open_plain, set_mode
 from batchmix.store.schema import PartFooter, Seal
 
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from batchmix.errors import PASSING, RunError, RunLocked, disk_error
-from batchmix.store.files import open_plain
+from batchmix.store.filesystem import open_plain
 
 _SIGNATURE = re.compile(rb"process [0-9]+ on [^\n]* since [^\n]*\n")
 _LONGEST = 1_000

@@ -14,12 +14,12 @@ import pyarrow as pa
 from batchmix.errors import BatchmixError, NoSpace, PartDamaged
 from batchmix.records import Exchange, Key
 from batchmix.store.events import Begun
-from batchmix.store.firsts import Firsts, PartAnswers, firsts_in
+from batchmix.store.first_rows import Firsts, PartAnswers, firsts_in
 from batchmix.store.ledger import Left, sealed
 from batchmix.store.parts import Sealing, list_parts, part_path, seal_part
 from batchmix.store.reserve import Reserve
-from batchmix.store.results import Price, Results, by_row
-from batchmix.store.rundir import Layout
+from batchmix.store.result_rows import Price, Results, by_row
+from batchmix.store.run_folder import Layout
 from batchmix.store.schema import PartFooter, Seal
 from batchmix.store.shard import Judge, Room, Shard
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchmix.errors import PartDamaged, RunError, disk_error, disk_errors
-from batchmix.store.files import PRIVATE, appearing, names_in, not_plain, open_plain, plain_or_absent, sync_file
+from batchmix.store.filesystem import PRIVATE, appearing, names_in, not_plain, open_plain, plain_or_absent, sync_file
 from batchmix.store.schema import CHECKSUM_KEY, PartFooter, Seal, footer_metadata, read_footer
 
 _GROUP_BYTES = 4 * 2**20

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from batchmix.errors import NO_SPACE, NoSpace, disk_error
-from batchmix.store.files import allocate
+from batchmix.store.filesystem import allocate
 
 
 class Reserve:

@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from batchmix.arrow import compute
 from batchmix.errors import JobError
+from batchmix.formats.pyarrow_setup import compute
 from batchmix.records import Completion, Exchange, Key, Request
 from batchmix.store.parts import list_parts, open_part
-from batchmix.store.rundir import Layout
+from batchmix.store.run_folder import Layout
 from batchmix.store.shard import Judge, told
 
 _WHOLE = {"stop", "tool_calls", "function_call", None}

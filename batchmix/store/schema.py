@@ -8,7 +8,7 @@ import msgspec
 import pyarrow as pa
 
 from batchmix import __version__
-from batchmix.arrow_fit import fit
+from batchmix.formats.arrow_cast import fit
 from batchmix.store.totals import Totals
 
 VERSION = "2"

@@ -16,7 +16,7 @@ import msgspec
 from batchmix.errors import PartDamaged
 from batchmix.records import Completion, Exchange, Failure, Key, Request, Unsendable, Usage
 from batchmix.store.events import Begun, Ended, Event, Heard, Sent, decode_line, heard
-from batchmix.store.files import set_mode, sync_folder
+from batchmix.store.filesystem import set_mode, sync_folder
 from batchmix.store.fold import Entry, Place, fold, fold_heard, fold_sent
 from batchmix.store.journal import Damage, Journal, Line, open_journal, read_own_lines
 from batchmix.store.parts import check_place, whole_groups

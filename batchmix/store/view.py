@@ -18,8 +18,8 @@ from batchmix.errors import PartDamaged, RunError
 from batchmix.records import Key
 from batchmix.store.ledger import Known, Left
 from batchmix.store.parts import check_place, list_parts, open_part, part_path, read_through
-from batchmix.store.results import SLICE_ROWS, Price, Results, add_rows, ended_since, named
-from batchmix.store.rundir import Layout, RunFile, holder
+from batchmix.store.result_rows import SLICE_ROWS, Price, Results, add_rows, ended_since, named
+from batchmix.store.run_folder import Layout, RunFile, holder
 from batchmix.store.shard import Judge, Shard
 from batchmix.store.totals import COUNTS, Totals
 

@@ -19,7 +19,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from batchmix.reading import results
+from batchmix.engine.reader import results
 from tests.killing import command, provider
 
 IN_FLIGHT, ROWS = 500, 6000

@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchmix import pipeline
-from batchmix.evaluate.diff import diff
+from batchmix.engine.run import Options, run_job
+from batchmix.evaluate.comparison import diff
 from batchmix.evaluate.evaluation import evaluate, prepared
 from batchmix.evaluate.judge import Asking
 from batchmix.job import read_job
@@ -44,7 +44,7 @@ def night(root: Path, name: str) -> Path:
         "eval": {"target": "answer", "scorers": [{"kind": "exact"}]},
     }
     job = read_job(None, settings, {})
-    pipeline.run(job, Secrets(), pipeline.Options(), Board())
+    run_job(job, Secrets(), Options(), Board())
     evaluate(root / name, Asking(job, Secrets(), Board()), prepared(job, None))
     return root / name
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from batchmix import starts
+from batchmix.engine import starts
 from batchmix.errors import ProviderStopped
 from batchmix.records import Progress
 from tests.conftest import Bench
 from tests.odd_provider import Provider
-from tests.send.conftest import GOOD, error, reply
+from tests.wire import GOOD, error, reply
 
 USAGE = {
     "prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110, "prompt_tokens_details": {"cached_tokens": 60},

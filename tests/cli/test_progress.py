@@ -13,10 +13,10 @@ import pytest
 
 from batchmix.cli import progress
 from batchmix.cli.progress import bar_lines, shown
-from batchmix.cli.standing import last_line, span_text, summary_line
+from batchmix.cli.progress_lines import last_line, span_text, summary_line
 from batchmix.job import Price
+from batchmix.prices.cost import Prices
 from batchmix.records import NOT_ASKED, STOPPED, Board, Progress
-from batchmix.send.prices import Prices
 
 
 def bar_line(board: Board, rates: list[tuple[float, float]], width: int) -> str:

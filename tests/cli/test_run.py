@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from batchmix.rehearsal.kinds import KINDS
+from batchmix.rehearsal.reply_table import KINDS
 from tests.calling import MARKER, batchmix, called, refused
 from tests.conftest import Provider
 from tests.killing import fetch, status, write_rows
@@ -142,7 +142,7 @@ def test_the_key_is_in_no_file_and_no_output(job: Path, standin: Provider) -> No
 
 _CRASH = """
 import os
-from batchmix.send import client
+from batchmix.http import client
 async def post(self, request):
     raise RuntimeError(f"a fault that holds {os.environ['NIGHT_KEY']}")
 client.Client.post = post

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from batchmix import pace, reading
-from batchmix.cli.closing import state_lines
+from batchmix.cli.summary import state_lines
+from batchmix.engine import bottlenecks, reader
 from batchmix.store.lock import take_lock
-from batchmix.store.rundir import Layout, RunFile
+from batchmix.store.run_folder import Layout, RunFile
 from tests.calling import batchmix
 from tests.conftest import Bench
 from tests.odd_provider import Provider
-from tests.send.conftest import GOOD, reply
+from tests.wire import GOOD, reply
 
 
 @pytest.mark.parametrize("sealed", [True, False])
@@ -27,10 +27,10 @@ def test_status_says_how_fast_a_run_is_and_how_long_it_takes(bench: Bench, seale
         bench.run(limit=20)
     else:
         bench.run(canary=20)
-    assert reading.look(bench.out).answers_per_s is None  # nobody works on it
+    assert reader.look(bench.out).answers_per_s is None  # nobody works on it
     lock = take_lock(Path(bench.out, "lock"), "run")
     try:
-        view = reading.look(bench.out)
+        view = reader.look(bench.out)
         view.run.results = 100
         assert view.answers_per_s is not None
         assert 20 / 60 <= view.answers_per_s <= 25
@@ -64,13 +64,13 @@ def test_status_says_what_limits_each_model_what_it_costs_and_how_long_it_takes(
 
     provider.answer = answer
     monkeypatch.setattr(Layout, "write_run", noting)
-    monkeypatch.setattr(pace, "_FIRST_S", 0.6)  # after some looks
+    monkeypatch.setattr(bottlenecks, "_FIRST_S", 0.6)  # after some looks
     bench.write(8, text="row {}")
     bench.run()
     assert kept == [{}, {"fast": "concurrency", "slow": "concurrency"}, {}]
     lock = take_lock(Path(bench.out, "lock"), "run")
     try:
-        view = reading.look(bench.out)
+        view = reader.look(bench.out)
         view.run.results, view.run.starts[-1].limited_now = 400, {"fast": "tokens per minute", "slow": "stopped"}
         lines = [" ".join(line.split()) for line in state_lines(view, view.run.starts[-1])]
         assert any(line.startswith("fast 4% 8/200") and line.endswith("tokens per minute") for line in lines)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from batchmix.evaluate.extract import NOTHING, choice, json_value, numbers
-from batchmix.loose_json import DEEPEST
+from batchmix.formats.lenient_json import DEEPEST
 
 
 @pytest.mark.parametrize(

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from batchmix import reading
-from batchmix.cli.closing import state_lines
+from batchmix.cli.summary import state_lines
+from batchmix.engine import reader
+from batchmix.engine.plan import plan
+from batchmix.engine.run import Options
 from batchmix.errors import BudgetSpent, JobError, ProviderStopped
-from batchmix.eval_table import Judge
 from batchmix.evaluate.evaluation import prepared
 from batchmix.evaluate.judge import verdict
 from batchmix.evaluate.judge_plan import judge_plans
 from batchmix.job import read_job
-from batchmix.pipeline import Options
-from batchmix.planning import plan
-from batchmix.rubrics import columns_shown
+from batchmix.job.evaluation import Judge
+from batchmix.load.rubrics import columns_shown
 from tests.conftest import Provider
 from tests.evaluate.conftest import EvalBench
 from tests.killing import fetch, kill_until_done, provider
@@ -150,7 +150,7 @@ def test_what_judging_costs_is_in_the_plan_before_and_in_the_summary_after(judge
     assert (before.least_usd or 9) < found["cost_usd"] < (before.most_usd or 0)
     [after] = judge_plans(job, plan(job, Options()))
     assert (after.requests, after.least_usd) == (0, 0)
-    assert any("judging" in line and "judge" in line for line in state_lines(reading.look(judged.out), None))
+    assert any("judging" in line and "judge" in line for line in state_lines(reader.look(judged.out), None))
 
 
 def test_a_judge_may_spend_what_the_run_leaves_of_the_budget(judged: EvalBench) -> None:

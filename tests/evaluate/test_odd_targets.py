@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batchmix.evaluate.diff import diff
+from batchmix.evaluate.comparison import diff
 from tests.evaluate.conftest import EvalBench
 
 _D = decimal.Decimal

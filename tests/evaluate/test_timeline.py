@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from batchmix.evaluate.timeline import timeline
-from batchmix.store.rundir import RunFile, Start
+from batchmix.store.run_folder import RunFile, Start
 
 
 def run_of(*starts: Start) -> RunFile:

@@ -71,7 +71,7 @@ def carried_rows(dataset: Dataset) -> list[dict[str, Any]]:
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let files count as written long before they are read."""
-    monkeypatch.setattr("batchmix.load.files._RACY_NS", -(10**15))
+    monkeypatch.setattr("batchmix.load.sources._RACY_NS", -(10**15))
 
 
 @pytest.fixture

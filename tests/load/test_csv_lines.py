@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from batchmix.errors import InputError
 from batchmix.load.csv_lines import json_lines
-from batchmix.load.files import CSV, TSV, Source
+from batchmix.load.sources import CSV, TSV, Source
 from tests.load.conftest import all_requests, carried_rows, make_job, open_rows, prompts_of, requests_of, stored
 
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from batchmix.engine.resume import lane_models
 from batchmix.errors import InputError, JobError
 from batchmix.job import read_job
 from batchmix.load import Dataset, Scan
-from batchmix.resume import lane_models
 from tests.conftest import Bench
 from tests.load.conftest import all_requests, open_rows
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchmix.errors import InputError, JobError
-from batchmix.load.asking import asking_for
+from batchmix.load.prompts import asking_for
 from batchmix.load.template import BadRowError, Template
 from tests.load.conftest import all_requests, make_job, open_rows, prompts_of
 

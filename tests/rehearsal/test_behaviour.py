@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from batchmix.rehearsal import Behaviour
-from batchmix.rehearsal.kinds import KINDS
+from batchmix.rehearsal.reply_table import KINDS
 
 
 def test_parse():

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from batchmix.rehearsal.kinds import KINDS
 from batchmix.rehearsal.oddities import LARGE_BYTES, UNFUNDED
+from batchmix.rehearsal.reply_table import KINDS
 
 CONTENTS = {
     "blank": lambda text: text == "",

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from batchmix.cron import Schedule
 from batchmix.errors import JobError
+from batchmix.job.cron import Schedule
 from batchmix.schedule.jobs import ScheduledJob, scheduled_jobs
 from batchmix.schedule.units import Kind, Place, unit, unit_name
 

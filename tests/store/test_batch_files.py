@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from batchmix import reading
+from batchmix.engine import reader
 from batchmix.errors import UsageError
 from tests.conftest import Bench
 
@@ -30,7 +30,7 @@ def test_answers_and_errors_stand_in_files_of_their_own(mixed: Bench, tmp_path: 
     types = pytest.importorskip("openai.types.chat")
     mixed.settings["output"]["raw"] = raw
     mixed.run()
-    rows, warnings = reading.export(mixed.out, tmp_path / "output.jsonl", openai_batch=True)
+    rows, warnings = reader.export(mixed.out, tmp_path / "output.jsonl", openai_batch=True)
     assert (rows, warnings) == (5, [])
     good, bad = lines(tmp_path / "output.jsonl"), lines(tmp_path / "output-errors.jsonl")
     assert [line["custom_id"] for line in good] == ["c0", "c2", "c4"]
@@ -53,7 +53,7 @@ def test_answers_and_errors_stand_in_files_of_their_own(mixed: Bench, tmp_path: 
 def test_ids_are_unique_where_rows_have_several_results(mixed: Bench, tmp_path: Path) -> None:
     mixed.settings["samples"] = 2
     mixed.run()
-    reading.export(mixed.out, tmp_path / "output.jsonl", openai_batch=True)
+    reader.export(mixed.out, tmp_path / "output.jsonl", openai_batch=True)
     ids = [line["custom_id"] for name in ("output", "output-errors") for line in lines(tmp_path / f"{name}.jsonl")]
     assert len(ids) == len(set(ids)) == 10
     assert "c0/m/1" in ids
@@ -74,7 +74,7 @@ def test_a_batch_file_with_several_models_runs_as_it_is_and_comes_back_as_one(be
     bench.source.write_text("".join(json.dumps(line) + "\n" for line in asked))
     del bench.settings["model"], bench.settings["input"]["prompt"]
     bench.run()
-    reading.export(bench.out, tmp_path / "out.jsonl", openai_batch=True)
+    reader.export(bench.out, tmp_path / "out.jsonl", openai_batch=True)
     good, bad = lines(tmp_path / "out.jsonl"), lines(tmp_path / "out-errors.jsonl")
     assert [line["custom_id"] for line in bad] == ["c7"]
     found = {
@@ -100,18 +100,18 @@ def test_answers_of_other_endpoints_are_given_as_they_came_or_not_at_all(
     out = tmp_path / "output.jsonl"
     bench.source.write_text(json.dumps(chat) + "\n")
     bench.run()
-    assert reading.export(bench.out, out, openai_batch=True) == (1, [])
+    assert reader.export(bench.out, out, openai_batch=True) == (1, [])
     bench.source.write_text("".join(json.dumps(line) + "\n" for line in (chat, *others)))
     bench.run()
     if raw:
-        reading.export(bench.out, out, openai_batch=True)
+        reader.export(bench.out, out, openai_batch=True)
         bodies = [line["response"]["body"]["object"] for line in lines(out)]
         assert bodies == ["chat.completion", "response", "list"]
         return
     with pytest.raises(UsageError, match=r"raw = false.*/responses \(row 1\) are no chat completions"):
-        reading.export(bench.out, out, openai_batch=True)
+        reader.export(bench.out, out, openai_batch=True)
     assert len(lines(out)) == 1
-    assert reading.export(bench.out, tmp_path / "all.jsonl")[0] == 3
+    assert reader.export(bench.out, tmp_path / "all.jsonl")[0] == 3
     bench.source.unlink()
     with pytest.raises(UsageError, match=r"raw = false.*can't be told without the input"):
-        reading.export(bench.out, out, openai_batch=True)
+        reader.export(bench.out, out, openai_batch=True)

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from batchmix import reading
+from batchmix.engine import reader
+from batchmix.engine.plan import plan
+from batchmix.engine.run import Options
 from batchmix.errors import JobError, ProviderStopped
 from batchmix.job import read_job
-from batchmix.pipeline import Options
-from batchmix.planning import plan
 from tests.conftest import Bench
 
 
@@ -47,7 +47,7 @@ def test_the_same_requests_are_not_sent_again(yesterday: Bench) -> None:
     assert all(row["reused_from"] is None and row["cost_usd"] > 0 for row in new)
     assert view.totals.total_tokens == sum(row["total_tokens"] for row in new)
     assert view.totals.cost_usd == pytest.approx(sum(row["cost_usd"] for row in new))
-    assert reading.look(yesterday.out).summary() == view.summary()
+    assert reader.look(yesterday.out).summary() == view.summary()
 
 
 def yesterday_rows(bench: Bench) -> list[dict[str, object]]:

@@ -10,10 +10,10 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
-from batchmix import reading
+from batchmix.engine import reader
 from batchmix.job import Price
+from batchmix.prices.cost import cost_usd
 from batchmix.records import Usage
-from batchmix.send.prices import cost_usd
 from tests.conftest import Bench
 from tests.gateway import Gateway
 
@@ -69,7 +69,7 @@ def test_a_run_goes_on_over_parts_of_version_1(caching: Bench) -> None:
     for part in parts:
         as_version_1(part)
     before = parts[0].read_bytes()
-    assert reading.look(caching.out).totals.ok == 25
+    assert reader.look(caching.out).totals.ok == 25
     assert caching.run().totals.ok == 25
     assert parts[0].read_bytes() == before
     caching.write(3, first=25)
@@ -79,7 +79,7 @@ def test_a_run_goes_on_over_parts_of_version_1(caching: Bench) -> None:
     assert {pq.read_schema(part).metadata[b"batchmix.schema"] for part in parts} == {b"2"}
     assert pa.concat_tables([pq.read_table(part) for part in parts])["cache_write_tokens"].null_count == 25
     for name in ("all.parquet", "all.jsonl", "all.csv"):
-        assert reading.export(caching.out, caching.root / name)[0] == 28
+        assert reader.export(caching.out, caching.root / name)[0] == 28
     exported = pq.read_table(caching.root / "all.parquet")
     assert exported.column_names == pq.read_schema(parts[2]).names
     assert exported["cache_write_tokens"].to_pylist() == [None] * 25 + [500] * 3

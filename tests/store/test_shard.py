@@ -9,7 +9,7 @@ import pytest
 
 from batchmix.errors import Next
 from batchmix.records import Completion, Exchange, Failure, Request, Unsendable
-from batchmix.store.results import Results, named
+from batchmix.store.result_rows import Results, named
 from batchmix.store.shard import Room, Shard
 
 REJECTED = Failure(Next.REJECT, "rejected", "no")

@@ -1,0 +1,84 @@
+"""A diff, for a terminal."""
+
+from __future__ import annotations
+
+import itertools
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from batchmix.cli.tables import cell, in_columns
+from batchmix.formats.amounts import counted
+
+if TYPE_CHECKING:
+    from batchmix.evaluate.comparison import Comparison, Diff
+    from batchmix.evaluate.examples import Example
+
+_WIDTH = 56
+_MOST_LINES = 6
+_HEAD = ("", "model", "metric", "before", "after", "difference", "95 %", "p", "up", "down", "same")
+
+
+def diff_lines(diff: Diff, examples: list[Example]) -> list[str]:
+    """Return a diff as a table, with the texts of some results that moved side by side."""
+    lines = [f"{cell(diff.before, 80)} → {cell(diff.after, 80)}: {counted(diff.paired, 'result')} in pairs"]
+    if diff.changed:
+        lines.append(f"  {diff.changed:,} left out: their request or their target is another now")
+    if diff.unpaired:
+        lines.append(f"  {diff.unpaired:,} left out: only one of the runs has them")
+    lines += [f"  left out: {cell(text, 200)}" for text in diff.left_out]
+    lines += ["", *in_columns([_HEAD, *map(_cells, diff.comparisons)])]
+    for example in examples:
+        lines += ["", *_example_lines(example)]
+    return [*lines, "", *_verdict_lines(diff)]
+
+
+def _cells(one: Comparison) -> tuple[str, ...]:
+    from batchmix.evaluate.metric_text import interval, metric_name, metric_value, p_value
+
+    paired = one.paired
+    return (
+        one.verdict,
+        cell(one.model),
+        metric_name(one),
+        metric_value(one.metric, paired.before),
+        metric_value(one.metric, paired.after),
+        metric_value(one.metric, paired.difference, signed=True),
+        interval(one.metric, paired.low, paired.high),
+        p_value(paired.p) if one.adjusted_p is None else f"{p_value(one.adjusted_p)} (worse)",
+        f"{paired.wins:,}",
+        f"{paired.losses:,}",
+        f"{paired.ties:,}",
+    )
+
+
+def _verdict_lines(diff: Diff) -> Iterator[str]:
+    from batchmix.evaluate.metric_text import metric_name, metric_value
+
+    for one in diff.worse:
+        difference = metric_value(one.metric, one.paired.difference, signed=True)
+        yield f"WORSE: {cell(one.model)}: {metric_name(one)} {difference}"
+    yield from missed_lines(diff.missed)
+    if not diff.worse and not diff.missed:
+        yield "no guarded metric is significantly worse"
+
+
+def missed_lines(missed: Sequence[str]) -> list[str]:
+    """Return the thresholds that a run misses."""
+    return [f"MISSED: {cell(text, 200)}" for text in missed]
+
+
+def _example_lines(example: Example) -> Iterator[str]:
+    moved = example.moved
+    name = f" ({cell(example.custom_id)})" if example.custom_id else ""
+    yield (
+        f"{cell(moved.model)}: {moved.scorer}: row {moved.row}{name}, sample {moved.sample}:"
+        f" {moved.before:.3g} → {moved.after:.3g}"
+    )
+    for left, right in itertools.zip_longest(_wrapped(example.before), _wrapped(example.after), fillvalue=""):
+        yield f"  {left.ljust(_WIDTH)} │ {right}"
+
+
+def _wrapped(text: str) -> list[str]:
+    short = cell(text, _WIDTH * _MOST_LINES)
+    return textwrap.wrap(short, _WIDTH, max_lines=_MOST_LINES, placeholder="…") or [""]

@@ -1,0 +1,282 @@
+"""How far a run and each of its models are, in lines of a width: for the bar, and for `status`."""
+
+from __future__ import annotations
+
+import time
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from batchmix.cli.output import shield
+from batchmix.engine.bottlenecks import LAST_ROWS, limit
+from batchmix.formats.amounts import counted, usd
+from batchmix.pacing.governor import Limit
+from batchmix.records import Board, Progress
+
+_LEAST_BAR = 8
+"""Characters; a shorter bar shows nothing."""
+_LEAST_NAME = 8
+_LONGEST_NAME = 40
+_T = TypeVar("_T")
+
+Rates = Sequence[tuple[float, float]]
+"""Answers and tokens per second, of each lane."""
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How far one model is."""
+
+    model: str
+    ended: int
+    results: int
+    """How many there will be; 0: nobody knows."""
+    failed: int
+    answers_per_s: float
+    cost_usd: float | None
+    limited_by: str
+    idle: bool = False
+    """Nothing more is asked of it."""
+
+    @property
+    def left_s(self) -> float | None:
+        """How long the rest takes at this rate; None where nobody knows."""
+        left = self.results - self.ended
+        return left / self.answers_per_s if self.answers_per_s > 0 and left > 0 and not self.idle else None
+
+
+def standings(board: Board, rates: Rates) -> list[Standing]:
+    """Return how far each model of a run is that goes on."""
+    return [
+        Standing(
+            shield(lane.model),
+            lane.ended,
+            lane.results,
+            lane.failed + lane.rejected,
+            answers_per_s,
+            lane.cost_usd,
+            "done" if lane.ended >= lane.results > 0 else limit(board, lane) + _until([lane], " until {}"),
+            bool(lane.idle) or board.phase != "sending",
+        )
+        for lane, (answers_per_s, _) in zip(board.lanes, [*rates, *[(0.0, 0.0)] * len(board.lanes)], strict=False)
+    ]
+
+
+def left_s(models: Iterable[Standing]) -> float | None:
+    """Return how long it takes until the last model is through; None where nobody knows."""
+    going = [model for model in models if model.ended < model.results and not model.idle]
+    each = [model.left_s for model in going]
+    return None if None in each else max(filter(None, each), default=None)
+
+
+def model_lines(models: list[Standing], width: int, most: int) -> list[str]:
+    """Return a line of at most `width` characters for each model; the busiest, where there are more than `most`."""
+    shown = models
+    if len(models) > most:
+        busiest = sorted(range(len(models)), key=lambda at: (-models[at].answers_per_s, at))[: max(0, most - 1)]
+        shown = [models[at] for at in sorted(busiest)]
+    lines = _first_fitting(lambda narrow: _aligned(shown, narrow), range(6), width)
+    if len(shown) < len(models):
+        lines.append(f"… and {len(models) - len(shown)} more")
+    return [_cut(line, width) for line in lines[: max(0, most)]]
+
+
+def _aligned(models: list[Standing], narrow: int) -> list[str]:
+    """Return a line for each model, cell below cell; the narrower, the fewer cells, and the shorter."""
+    name_room = (_LONGEST_NAME, _LONGEST_NAME, 20, 14, 14, _LEAST_NAME)[narrow]
+    names, *columns = zip(*(_cells(model, narrow, name_room) for model in models), strict=True)
+    room = max(map(_width, names))
+    padded = [[name + " " * (room - _width(name)) for name in names]]
+    for column in columns:
+        room = max(map(len, column))
+        padded += [[cell.rjust(room) for cell in column]] if room else []
+    limits = [_short(model.limited_by) if narrow > 1 else model.limited_by for model in models]
+    if narrow > 4:
+        limits = [limited_by.partition(" until")[0] for limited_by in limits]
+    gap = "  " if narrow < 3 else " "
+    return [gap.join((*cells, what)).rstrip() for *cells, what in zip(*padded, limits, strict=True)]
+
+
+def _cells(model: Standing, narrow: int, name_room: int) -> tuple[str, ...]:
+    known, left = model.results > 0, model.left_s
+    return (
+        _middle_out(model.model, name_room),
+        _percent(model.ended, model.results) if known else "",
+        f"{model.ended:,}/{model.results:,}" if known and narrow < 4 else f"{model.ended:,}",
+        "" if left is None else span_text(left) + (" left" if narrow < 2 else ""),
+        "" if model.cost_usd is None else usd(model.cost_usd),
+        f"{model.answers_per_s:,.1f} answers/s" if narrow < 1 else "",
+        f"{model.failed:,} failed" if narrow < 1 else "",
+    )
+
+
+def whole_line(board: Board, rates: Rates, width: int, *, limits: bool = True) -> str:
+    """Return the line of a whole run: rows and percent, and what fits of the rest; what limits it only if `limits`."""
+    if not board.results or board.phase in {"starting", "scanning"}:
+        return shield(summary_line(board, rates))[:width]
+    done, results = board.ended, board.results
+
+    def made(narrow: int) -> list[str]:
+        rows = f"{done:,}/{results:,}" if narrow < 7 else f"{done:,}"
+        rest = ", ".join(_parts(board, rates, narrow, limits=limits))
+        return [f"{rows} {shield(rest)}".rstrip()]
+
+    head = _percent(done, results)
+    (rest,) = _first_fitting(made, range(8), width - len(head) - 1)
+    room = width - len(head) - _width(rest) - 4
+    drawn = f" |{'█' * round(room * min(1.0, done / results)):<{room}}|" if room >= _LEAST_BAR else ""
+    return _cut(f"{head}{drawn} {rest}", width)
+
+
+def summary_line(board: Board, rates: Rates) -> str:
+    """Return what a person wants to know of a run while it goes on, but for the rows."""
+    if board.phase == "scanning":
+        return f"scanning the input: {counted(board.scanned, 'row')}"
+    if not board.results:
+        return board.phase
+    return ", ".join(_parts(board, rates, 0, limits=True))
+
+
+def last_line(board: Board, width: int) -> str:
+    """Return what stays of the bar: how far it came, and nothing of how fast it just was."""
+    if not board.results:
+        return ""
+    parts = [
+        f"{_percent(board.ended, board.results)} {board.ended:,}/{board.results:,}",
+        "" if board.cost_usd is None else usd(board.cost_usd),
+        f"{board.failed + board.rejected:,} failed",
+    ]
+    return ", ".join(filter(None, parts))[:width]
+
+
+def _parts(board: Board, rates: Rates, narrow: int, *, limits: bool) -> list[str]:
+    """Return what is said of a run; the narrower, the less: time left, cost and what limits stay longest."""
+    lanes, cost = board.lanes, board.cost_usd
+    failed = f"{board.failed + board.rejected:,} failed"
+    limited = _limited(board, short=narrow > 5) if limits else ""
+    spent = "" if cost is None else usd(cost)
+    if board.phase == "sealing":
+        parts = [(9, "writing what is left of the parts" if narrow < 6 else "writing parts"), (9, spent), (6, failed)]
+    elif board.phase != "draining" and lanes and all(lane.tail is not None or lane.idle for lane in lanes):
+        waiting = _tail([lane for lane in lanes if not lane.idle], time.monotonic())
+        parts = [(9, spent), (9, waiting), (3, failed), (2, limited)]
+    else:
+        retrying = sum(lane.retrying for lane in lanes)
+        in_flight = sum(lane.in_flight for lane in lanes)
+        if board.phase == "draining":
+            limited = "draining: nothing more is sent (interrupt again to cut)" if narrow < 6 else "draining; ^C cuts"
+        parts = [
+            (9, _time_left(board, rates)),
+            (9, spent),
+            (5, f"{sum(answers for answers, _ in rates):,.1f} answers/s"),
+            (1, f"{sum(tokens for _, tokens in rates):,.0f} tokens/s"),
+            (9 if board.phase == "draining" else 2, f"{in_flight:,} in flight"),
+            (4, failed),
+            (3, f"{retrying:,} waiting to retry" if retrying else ""),
+            (9, limited),
+        ]
+    return [words for until, words in parts if words and narrow < until]
+
+
+def _limited(board: Board, *, short: bool) -> str:
+    """Return what limits the lanes, by the model's name where these differ."""
+    limits = {lane.model: limit(board, lane) for lane in board.lanes}
+    limits = {model: what for model, what in limits.items() if what not in {"", LAST_ROWS}}
+    if not limits:
+        return ""
+    different = list(dict.fromkeys(limits.values()))
+    if short:
+        return _short(", ".join(different))
+    what = ", ".join(f"{what} ({model})" for model, what in limits.items()) if different[1:] else different[0]
+    return f"limited by {what}{_until(board.lanes, ' (the provider asks to wait until {})')}"
+
+
+def _short(limited_by: str) -> str:
+    return limited_by.replace(" per minute", "/min")
+
+
+def _until(lanes: list[Progress], words: str) -> str:
+    """Return until when the provider has asked to wait, in some words; nothing where it has not."""
+    until = max((lane.paused_until for lane in lanes if lane.limited_by == Limit.PAUSE.value), default=0.0)
+    if until <= time.time():
+        return ""
+    return words.format(time.strftime("%H:%M:%S", time.localtime(until)))
+
+
+def _time_left(board: Board, rates: Rates) -> str:
+    """Return how long the rest takes at these rates; nothing where that is not known yet, or where it is not sent."""
+    if board.phase != "sending":
+        return ""
+    answers_per_s = sum(answers for answers, _ in rates)
+    if all(lane.results for lane in board.lanes):
+        seconds = left_s(standings(board, rates))
+    else:
+        seconds = (board.results - board.ended) / answers_per_s if answers_per_s > 0 else None
+    return f"{span_text(seconds)} left" if seconds else ""
+
+
+def _tail(lanes: list[Progress], now: float) -> str:
+    """Return what the last rows wait for."""
+    retrying, in_flight = sum(lane.tail or 0 for lane in lanes), sum(lane.in_flight for lane in lanes)
+    parts = []
+    if retrying:
+        after = ", ".join(sorted({lane.retrying_after for lane in lanes if lane.retrying_after}))
+        parts.append(f"{retrying:,} retrying" + (f" after {after}" if after else ""))
+    if in_flight:
+        oldest = min((lane.oldest_sent_at for lane in lanes if lane.oldest_sent_at is not None), default=now)
+        parts.append(f"{in_flight:,} in flight for {max(0.0, now - oldest):.0f} s")
+    rows = retrying + in_flight
+    return f"waiting for {counted(rows, 'row')}: {', '.join(parts)}" if parts else "waiting for nothing more"
+
+
+def span_text(seconds: float) -> str:
+    """Return a time as a person says it: 40 s, 12 min, 3 h 05 min, 2 d 4 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def _percent(done: int, results: int) -> str:
+    """Return a percentage, rounded down: what is not finished is not said to be."""
+    return f"{100 * done // results:3}%"
+
+
+def _middle_out(text: str, room: int) -> str:
+    """Return a name without its middle if it is long: models often differ at their ends."""
+    if _width(text) <= room:
+        return text
+    half = room // 2
+    return f"{_clipped(text, room - half - 1)}…{_clipped(text[::-1], half)[::-1]}"
+
+
+def _cut(line: str, width: int) -> str:
+    """Return a line without its last words, if it is too long."""
+    clipped = _clipped(line, width + 1)
+    return line if _width(line) <= width else _clipped(clipped.rpartition(" ")[0].rstrip(",") or line, width)
+
+
+def _width(text: str) -> int:
+    """Return how many columns of a terminal a text takes: Chinese takes two for each character."""
+    return len(text) if text.isascii() else sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
+
+
+def _clipped(text: str, width: int) -> str:
+    """Return what of a text fits into some columns."""
+    while _width(text) > width:
+        text = text[: width - _width(text)]
+    return text
+
+
+def _first_fitting(made: Callable[[_T], list[str]], ways: Iterable[_T], width: int) -> list[str]:
+    """Return the lines made in the first way in which they fit, or else in the last one."""
+    lines: list[str] = []
+    for way in ways:
+        lines = made(way)
+        if max(map(_width, lines), default=0) <= width:
+            break
+    return lines

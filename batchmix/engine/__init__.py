@@ -1,0 +1,1 @@
+"""engine: one job from end to end. Read `run.py` first."""

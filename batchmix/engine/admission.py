@@ -1,0 +1,126 @@
+"""What holds the requests of one lane back, and what that learns from each exchange."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+
+from batchmix.engine.attempts import Outcome, Tries
+from batchmix.engine.doubts import LaneDoubts
+from batchmix.engine.outcomes import Rules
+from batchmix.engine.retries import Item
+from batchmix.errors import Next
+from batchmix.pacing.breaker import Breaker
+from batchmix.pacing.governor import Governor, Limit, Ticket
+from batchmix.pacing.patience import Patience, asked_s
+from batchmix.records import Completion, Exchange, Failure, Progress, Request, Usage
+from batchmix.responses.stream import UNFINISHED
+
+_UNSAID = (None, None)
+_NEWS_S = 2.0
+"""A pause that lasts longer is told with its end."""
+
+
+class Restraint:
+    """Joins the governor, which paces, with those who stop: breaker, doubts and patience.
+
+    `wait_s` and `learn` write into `progress` what limits the lane.
+    """
+
+    def __init__(self, governor: Governor, progress: Progress, rules: Rules, flying: Collection[Item]) -> None:
+        self._governor = governor
+        self._progress = progress
+        self._rules = rules
+        self._breaker = Breaker(rules.outage_s)
+        self._doubts = LaneDoubts(rules.seen, flying, has_paths=rules.has_paths, keep_going=rules.keep_going)
+        self._patience = Patience(rules.outage_s)
+        self._tokens = 0.0  # that the request which is next is expected to take
+
+    @property
+    def window(self) -> float:
+        """How many may be in flight."""
+        return self._governor.window
+
+    def wait_s(self, now: float, request: Request) -> float:
+        """Return how long a request has to wait: 0 not at all, infinity until one in flight has ended."""
+        progress = self._progress
+        if self._breaker.is_open and (wait_s := self._breaker.wait_s(now)) > 0:
+            progress.limited_by = "outage"
+            return wait_s
+        if (wait_s := self._doubts.wait_s(now, request.path)) > 0:
+            progress.limited_by = "refusals"
+            return wait_s
+        self._tokens = self._governor.estimate(request.prompt_tokens, request.max_tokens)
+        wait_s = self._governor.wait_s(now, self._tokens)
+        if wait_s > 0:
+            progress.limited_by = self._governor.limited_by.value
+            if self._governor.limited_by is Limit.PAUSE and wait_s > _NEWS_S:
+                progress.paused_until = time.time() + wait_s
+        return wait_s
+
+    def leaves(self, now: float) -> Ticket:
+        """Take note that the request leaves that `wait_s` was asked about last."""
+        self._progress.limited_by = ""
+        self._breaker.leaves()
+        return self._governor.admit(now, self._tokens)
+
+    def learn(self, now: float, item: Item, exchange: Exchange, outcome: Outcome) -> float | None:
+        """Take note of what came back; return the tokens that it was charged, if that is known."""
+        ticket = item.ticket
+        assert ticket is not None
+        self._rules.seen.hear(exchange)
+        if exchange.quotas != _UNSAID:
+            self._governor.heard(now, ticket, exchange.quotas)
+        if isinstance(outcome, Completion):
+            self._breaker.good()
+            self._doubts.good(item.request.path)
+            self._patience.good(ticket.sent_at)
+            usage = outcome.usage
+            self._governor.answered(now, ticket, item.request.prompt_tokens, usage)
+            self._count(usage)
+            return usage.total_tokens
+        self._learn_of_failure(now, item, ticket, exchange, outcome)
+        return None if exchange.maybe_billed else 0.0
+
+    def _count(self, usage: Usage) -> None:
+        progress = self._progress
+        progress.answers += 1
+        progress.tokens += usage.total_tokens or 0
+        if usage.prompt_tokens is not None and usage.completion_tokens is not None:  # else it has no price
+            progress.prompt_tokens += usage.prompt_tokens
+            progress.completion_tokens += usage.completion_tokens
+            if usage.cached_tokens or usage.cache_write_tokens:
+                progress.cached_tokens += usage.cached_tokens or 0
+                progress.cache_write_tokens += usage.cache_write_tokens or 0
+
+    def settle(self, ticket: Ticket, used: float | None) -> None:
+        """Take note that a request ended; `used` tokens, None where nobody knows."""
+        self._governor.settle(ticket, used)
+
+    def verdict(self, path: str, open_rows: int) -> Failure | None:
+        """Return why the lane has to be given up, or the path that was asked last; `open_rows` have no end yet."""
+        if self._breaker.given_up:
+            last = self._breaker.given_up
+            message = f"no answer came for too long (retry.outage_s), at last: {last.message}"
+            return Failure(Next.STOP_MODEL, last.type, message, last.code)
+        in_flight = self._progress.in_flight
+        return self._patience.given_up(in_flight, open_rows) or self._doubts.decided(path)
+
+    def _learn_of_failure(self, now: float, item: Item, ticket: Ticket, exchange: Exchange, outcome: Failure) -> None:
+        if item.tries is None:
+            item.tries = Tries(self._rules.attempts, ticket.sent_at + self._rules.row_s, self._rules.outage_s)
+        self._patience.heard(now, ticket.sent_at, item.request.row, outcome, asked_s(outcome, exchange))
+        is_doubtful = self._doubts.note(item.request, ticket.sent_at, now, outcome)
+        is_unfinished = outcome.type == UNFINISHED
+        item.tries.note(outcome, exchange, is_free=(is_doubtful and not exchange.maybe_billed) or is_unfinished)
+        if outcome.next is Next.PAUSE:
+            self._breaker.unknown()
+            self._governor.throttled(now, ticket, item.tries.retry_after_s)
+            self._progress.throttled += 1
+        elif outcome.next is Next.RETRY and not is_unfinished:
+            # What is in doubt, or what nobody knows, may be the job's own at first: no outage to be waited out.
+            if not is_doubtful and (outcome.attempts is None or self._progress.answers or self._breaker.is_open):
+                self._breaker.bad(now, ticket.sent_at, outcome)
+            self._governor.troubled(now)
+        else:
+            self._breaker.good()

@@ -1,0 +1,161 @@
+"""A few rows first: which they are, and what their answers say of the rest."""
+
+from __future__ import annotations
+
+from array import array
+from typing import Any
+
+import msgspec
+
+from batchmix.engine.distinct import Distinct, few
+from batchmix.engine.resume import Work
+from batchmix.engine.sampling import Bounds, drawn, total
+from batchmix.job import Job, Model, Price
+from batchmix.load import Dataset
+from batchmix.prices.cost import Prices
+from batchmix.records import Draw, Request
+from batchmix.responses.classify import judge
+from batchmix.store.first_rows import Firsts
+from batchmix.store.view import View, read_rows
+
+
+class Forecast(msgspec.Struct, frozen=True):
+    """What a canary says of the rest of a run."""
+
+    rows: int
+    """Drawn, over all models."""
+    answered: int
+    requests: int
+    """Still to be sent."""
+    completion_tokens: Bounds | None
+    """Of the rest; None where too few rows were answered."""
+    cost_usd: Bounds | None
+    """Of the rest; None where a model has no price too."""
+    spent_usd: float | None
+    """By all answers that are there."""
+    least_s: float
+    """The least time that the rest takes, by the limits that are set and by how long answers took."""
+    different: int = 0
+    """How many requests over all rows and models are different, apart from their samples."""
+    sameness: str = ""
+    """What to say where suspiciously few are."""
+
+
+def draw_canary(dataset: Dataset, work: Work, job: Job, count: int) -> None:
+    """Draw `count` rows for each model, and let `work` be about the shards that hold them.
+
+    Where rows with the same request are asked once, only the first of them is drawn from, and counted.
+    """
+    seed = work.run.accepted
+    work.run.canary = {model.name: _draw(_Sizes(dataset, model, job), count, seed) for model in work.models}
+    held = {row // work.run.shard_rows for draw in work.run.canary.values() for row, _ in draw.picks}
+    work.shards, work.old = [index for index in work.shards if index in held], []
+
+
+class _Sizes:
+    """The rows that one model is asked about, and their estimated prompt tokens over all samples."""
+
+    def __init__(self, dataset: Dataset, model: Model, job: Job) -> None:
+        self.rows, self.tokens = array("q"), array("q")
+        self.hashes = Distinct()
+        firsts = Firsts() if job.reuse.dedupe else None
+        for index in range(len(dataset.scan.spans)):
+            for batch in dataset.requests(index, model):
+                for request in batch:
+                    if not isinstance(request, Request) or request.sample:
+                        continue
+                    if firsts is None or firsts.first(request.hash, request.row) == request.row:
+                        self.rows.append(request.row)
+                        self.hashes.add(request.hash)
+                        self.tokens.append(request.prompt_tokens * job.samples)
+
+
+def _draw(sizes: _Sizes, count: int, seed: str) -> Draw:
+    picks = tuple((sizes.rows[at], sizes.tokens[at]) for at in drawn(sizes.tokens, count, seed))
+    return Draw(len(sizes.rows), sum(sizes.tokens), picks, len(sizes.hashes))
+
+
+def forecast(view: View, job: Job) -> Forecast:
+    """Return what the last canary of a run says of all that is still to be sent."""
+    models = job.models or tuple(Model(name, name, {}, job.limits) for name in view.run.models)
+    prices = Prices(view.run.prices, models)
+    rows = sorted({row for draw in view.run.canary.values() for row, _ in draw.picks})
+    answers: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in read_rows(view, rows, judge, prices):
+        if row["status"] == "ok" and None not in (row["prompt_tokens"], row["completion_tokens"]):
+            answers.setdefault((row["model"], row["row"]), []).append(row)
+    lanes = []
+    for model in models:
+        draw = view.run.canary[model.name]
+        whole = [
+            (size, found) for row, size in draw.picks if len(found := answers.get((model.name, row), [])) == job.samples
+        ]
+        lanes.append(_Lane(draw, whole, model, prices.of(model.name)))
+    draws = view.run.canary.values()
+    different = sum(draw.rows if draw.different is None else draw.different for draw in draws)
+    return Forecast(
+        rows=sum(len(draw.picks) for draw in draws),
+        answered=sum(len(lane.answers) for lane in lanes),
+        requests=view.unanswered,
+        completion_tokens=_sum([lane.completion_tokens() for lane in lanes]),
+        cost_usd=_sum([lane.cost_usd() for lane in lanes]),
+        spent_usd=view.totals.cost_usd,
+        least_s=max((lane.least_s(job.samples) for lane in lanes), default=0.0),
+        different=different,
+        sameness=few(different, sum(draw.rows for draw in draws)),
+    )
+
+
+class _Lane(msgspec.Struct, frozen=True):
+    """One model's drawn rows, those of them that were answered, and what the answers say of the rows not drawn."""
+
+    draw: Draw
+    answers: list[tuple[int, list[dict[str, Any]]]]
+    """Estimated prompt tokens, and the result rows of all samples; ordered as they were drawn."""
+    model: Model
+    price: Price | None
+
+    def completion_tokens(self) -> Bounds | None:
+        return self._rest([sum(one["completion_tokens"] for one in found) for _, found in self.answers], 0.0)
+
+    def cost_usd(self) -> Bounds | None:
+        costs = [[one["cost_usd"] for one in found] for _, found in self.answers]
+        if self.price is None or any(None in found for found in costs):
+            return None
+        return self._rest([sum(found) for found in costs], self.price.input / 1e6 * self._prompt_ratio())
+
+    def least_s(self, samples: int) -> float:
+        """Return the least time that the rows not drawn take by the model's limits, and by how long answers took."""
+        limits, rows = self.model.limits, self.draw.rows - len(self.draw.picks)
+        latencies = [one["latency_s"] for _, found in self.answers for one in found if one["latency_s"] is not None]
+        mean_s = sum(latencies) / len(latencies) if latencies else 0.0
+        completion = self.completion_tokens()
+        prompt = (self.draw.prompt_tokens - sum(size for _, size in self.draw.picks)) * self._prompt_ratio()
+        tokens = prompt + (completion.estimate if completion else 0.0)
+        times = [rows * samples * mean_s / limits.concurrency]
+        if limits.requests_per_minute:
+            times.append(rows * samples / limits.requests_per_minute * 60)
+        if limits.tokens_per_minute:
+            times.append(tokens / limits.tokens_per_minute * 60)
+        return max(times)
+
+    def _prompt_ratio(self) -> float:
+        """Return how many prompt tokens there were for each that was estimated."""
+        counted = sum(one["prompt_tokens"] for _, found in self.answers for one in found)
+        return counted / sum(size for size, _ in self.answers) if self.answers else 1.0
+
+    def _rest(self, measured: list[float], each: float) -> Bounds | None:
+        """Return the total of a quantity over the rows not drawn; `each` of it goes with an estimated prompt token."""
+        known = [size * each for size, _ in self.answers]
+        found = total(known, measured, self.draw.prompt_tokens * each, self.draw.rows)
+        done = sum(measured)
+        return found and Bounds(found.estimate - done, found.low - done, found.high - done)
+
+
+def _sum(parts: list[Bounds | None]) -> Bounds | None:
+    whole = Bounds(0.0, 0.0, 0.0)
+    for part in parts:
+        if part is None:
+            return None
+        whole += part
+    return whole

@@ -1,0 +1,196 @@
+"""Holding a run folder: it is ours, or empty, or it is refused untouched; and one process at a time works on it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from batchmix.errors import PASSING, BatchmixError, PartDamaged, RunError, disk_error
+from batchmix.load.spool import is_spool, remove_spool
+from batchmix.store.filesystem import TEMPORARY, not_plain, plain_or_absent
+from batchmix.store.journal import has_event, is_foreign
+from batchmix.store.lock import is_signed, take_lock
+from batchmix.store.parts import list_parts, read_part
+from batchmix.store.run_folder import Layout
+
+# The latter of each pair are the names of earlier versions.
+_REPLACING = re.compile("|".join([TEMPORARY.format(r"(run|summary)\.json"), r"(run|summary)\.json\.tmp"]))
+_SEALING = re.compile("|".join([TEMPORARY.format(r"part-[0-9]{5,}\.parquet"), r"[0-9]{5,}\.parquet\.tmp"]))
+_RESERVE = "reserve"
+"""Where an earlier version held space back, which now has no name."""
+
+
+@contextlib.contextmanager
+def locked_folder(root: Path, *, wait: bool = False, mode: int | None = None) -> Iterator[Layout]:
+    """Hold a run folder, which is made if need be; nobody else can hold it until the block ends.
+
+    Its files get the permissions `mode`, where that is given. What a kill left in it is removed, and all that was only
+    made for a run that came to nothing. Raises `RunError`, before anything is touched, where the folder is not one for
+    a run, and `RunLocked`, with the holder's name, where another process works on it and `wait` is not set.
+    """
+    layout = Layout(root)
+    layout.mode = mode
+    check_ours(layout)
+    made = _make_folders(root)
+    lock = None
+    try:
+        lock = take_lock(layout.lock, str(root), wait=wait)
+        check_ours(layout)  # once more: others may have been here
+        _remove_leftovers(layout)
+        yield layout
+    finally:
+        with contextlib.suppress(OSError, BatchmixError):  # why the run ended is what counts
+            if lock is not None:
+                _take_away(layout)
+        _remove_folders(made)
+        if lock is not None:
+            os.close(lock)
+
+
+def check_ours(layout: Layout) -> None:
+    """Raise `RunError` where a folder holds what is not a run's; touches nothing.
+
+    What a start that was killed before there was a `run.json` has left is taken for ours if a lock proves it.
+    """
+    try:
+        names = sorted(os.listdir(layout.root))  # noqa: PTH208 - names
+        if holds_run(layout):
+            _check_files(layout)
+        elif names:
+            layout.read_run()  # says what is wrong with it, if there is one
+            _check_leftovers(layout, names)
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        raise RunError(f"{layout.root}: is a file; the output is a folder") from None
+    except OSError as error:
+        raise RunError(f"{error.filename or layout.root}: can't be read: {error.strerror}") from error
+
+
+def holds_run(layout: Layout) -> bool:
+    """Return whether a run of ours lies in a folder: it has a `run.json`, or parts or journals, that we wrote."""
+    with contextlib.suppress(RunError):
+        if layout.read_run() is not None:
+            return True
+    with contextlib.suppress(RunError):
+        layout.check_folders()
+        journals = (path for lanes in layout.journals().values() for path in lanes.values())
+        return any(map(_is_part, list_parts(layout.data).values())) or any(map(has_event, journals))
+    return False
+
+
+def _is_part(path: Path) -> bool:
+    with contextlib.suppress(RunError, PartDamaged):
+        read_part(path)
+        return True
+    return False
+
+
+def _check_files(layout: Layout) -> None:
+    """Raise `RunError` where what has the name of one of a run's files is none, so that it is never written over."""
+    layout.check_folders()
+    is_signed(layout.lock)
+    journals = [path for lanes in layout.journals().values() for path in lanes.values()]
+    list_parts(layout.data)
+    for path in (layout.run_json, layout.summary_json, layout.ledger.path, *journals):
+        if not plain_or_absent(path):
+            raise not_plain(path)
+    for path in journals:
+        if is_foreign(path):
+            raise RunError(f"{path}: is no journal that batchmix wrote; move it away")
+        if path.stat().st_nlink > 1:
+            raise RunError(
+                f"{path}: is a hard link, and what is written here would change the other file too; copy the run folder"
+                " as a whole, as with cp -a, and go on in the copy"
+            )
+
+
+def _check_leftovers(layout: Layout, names: list[str]) -> None:
+    """Raise `RunError` for anything that a killed first start can't have left."""
+    try:
+        signed = is_signed(layout.lock)
+    except RunError:  # somebody else's file of this name
+        signed, foreign = False, layout.lock.name
+    else:
+        foreign = ""
+    left = (name for name in names if name != layout.lock.name and not (signed and _is_leftover(layout, name)))
+    foreign = next(left, foreign)
+    if foreign:
+        raise RunError(
+            f"{layout.root}: is no run folder, it holds {foreign!r}; choose another with --out, new or empty"
+        )
+
+
+def _is_leftover(layout: Layout, name: str) -> bool:
+    path = layout.root / name
+    if name in {layout.data.name, layout.journal.name, layout.input.name}:
+        return path.is_dir() and all(name == layout.input.name and is_spool(inside) for inside in path.iterdir())
+    return bool(_REPLACING.fullmatch(name)) and plain_or_absent(path)
+
+
+def _make_folders(root: Path) -> list[Path]:
+    """Make a folder and those that it stands in; return which were made, the innermost first.
+
+    Raises `RunError`, and `NoSpace` or `DiskError` where that is the disk's fault.
+    """
+    made: list[Path] = []
+    try:
+        for folder in (*reversed(root.parents), root):
+            if not folder.is_dir():
+                with contextlib.suppress(FileExistsError):
+                    folder.mkdir(0o700 if folder == root else 0o777)
+                    made.insert(0, folder)
+                if not folder.is_dir():
+                    what = (
+                        f"is a link to {folder.readlink()}, which is not there" if folder.is_symlink() else "is a file"
+                    )
+                    raise RunError(f"{folder}: {what}; the output is a folder")
+    except OSError as error:
+        _remove_folders(made)
+        if error.errno in PASSING:
+            raise disk_error(error, root) from error
+        raise RunError(f"{root}: can't be made: {error.strerror}") from error
+    except RunError:
+        _remove_folders(made)
+        raise
+    return made
+
+
+def _remove_leftovers(layout: Layout) -> None:
+    """Remove what a kill has left: only what has a name of our own, and no links."""
+    for folder, names in ((layout.root, _REPLACING), (layout.journal, _SEALING)):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if names.fullmatch(path.name) and plain_or_absent(path):
+                path.unlink(missing_ok=True)
+    reserve = layout.journal / _RESERVE
+    if reserve.exists() and plain_or_absent(reserve) and _is_blank(reserve):
+        reserve.unlink()
+    if not holds_run(layout):
+        for spool in layout.input.iterdir() if layout.input.is_dir() else ():
+            remove_spool(spool)
+
+
+def _is_blank(path: Path) -> bool:
+    with path.open("rb") as file:
+        return not any(block.strip(b"\0") for block in iter(lambda: file.read(1 << 20), b""))
+
+
+def _take_away(layout: Layout) -> None:
+    """Remove what was made for a run that never began; what is not proven to be ours stays."""
+    if holds_run(layout):
+        return
+    check_ours(layout)
+    _remove_leftovers(layout)
+    _remove_folders([layout.data, layout.journal, layout.input])
+    if os.listdir(layout.root) == [layout.lock.name]:  # noqa: PTH208 - names
+        layout.lock.unlink()
+
+
+def _remove_folders(folders: list[Path]) -> None:
+    """Remove those of some folders that are empty."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()

@@ -1,0 +1,178 @@
+"""Rows with the same request, asked once: the first is sent, the others take its answer, each for its own model.
+
+A row whose first has an answer takes it at once. One whose first is under way waits for it, and ends as it ends, with
+its failure too. Where the first has ended without an answer before, the row is asked itself and is the first from then
+on. What is known of firsts is found again in the run folder by each start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import time
+from array import array
+from collections.abc import Callable
+
+import msgspec
+
+from batchmix.engine.pool import Pool
+from batchmix.records import Completion, Exchange, Failure, Key, Request, Unsendable
+from batchmix.store.first_rows import Firsts, PartAnswers
+from batchmix.store.lane_log import LaneLog
+from batchmix.store.open_shards import OpenShards
+from batchmix.store.reuse import Found
+
+_AT_ONCE = 64
+"""So many rows are ended in one turn of the event loop: about three milliseconds."""
+_SLICE_S = 0.005
+_MOST_LATE = 2000
+"""So many rows are collected before the answers of their firsts are looked for, in order."""
+_MOST_WAITING = 50_000
+"""No more rows are read while so many wait for answers that are under way."""
+
+
+class _Waiting:
+    """The rows that wait for the answer to a request that is under way."""
+
+    __slots__ = ("hash", "rows")
+
+    def __init__(self, hash_: str) -> None:
+        self.hash = hash_
+        self.rows = array("q")
+
+
+class Repeats:
+    """A lane's log for its pool, in which a first row's end is the end of those that wait for it."""
+
+    def __init__(self, log: LaneLog, shards: OpenShards, run: str, on_error: Callable[[Exception], None]) -> None:
+        self._log = log
+        self._shards = shards
+        self._run = run
+        self._on_error = on_error
+        self._firsts = Firsts()
+        self._parts = PartAnswers()
+        self._under_way: dict[Key, _Waiting] = {}
+        """Who waits for each first that was handed out."""
+        self._heard: dict[Key, Exchange] = {}
+        self._waiting = 0
+        self._late: list[tuple[int, Request]] = []
+        self._ended: collections.deque[tuple[Request, Exchange | None, Failure | None, array[int]]] = (
+            collections.deque()
+        )
+
+    async def open(self, model: str) -> None:
+        """Learn what a model has answered in sealed shards."""
+        self._firsts = await asyncio.to_thread(self._shards.firsts, model)
+
+    async def room(self, pool: Pool) -> None:
+        """Return when so few rows wait that more may be read, or when reading more is all that can be done."""
+        while self._waiting >= _MOST_WAITING:
+            await self.finish()
+            if self._waiting >= _MOST_WAITING and not await pool.eased():
+                return
+
+    def firsts(self, asked: list[Request | Unsendable], needed: list[Request]) -> list[Request]:
+        """Return which of the requests that have work left are to be sent now."""
+        for request in asked:
+            if isinstance(request, Request) and self._log.has_answer(request):
+                # The last one with an answer is the nearest to read.
+                self._firsts.put(request.hash, request.row, request.sample)
+        return [request for request in needed if self._is_first(request)]
+
+    def _is_first(self, request: Request, *, again: int | None = None) -> bool:
+        """Return whether a request is to be sent; `again` is a first that turned out to have no answer."""
+        row = self._firsts.first(request.hash, request.row, request.sample)
+        under_way = self._under_way.get((row, request.model, request.sample))
+        if under_way and under_way.hash == request.hash:  # else the row had this request once, and has another now
+            under_way.rows.append(request.row)
+            self._waiting += 1
+            return False
+        if row == again:
+            row = request.row
+            self._firsts.put(request.hash, row, request.sample)
+        if row != request.row:
+            self._late.append((row, request))
+            return False
+        self._under_way[request.key] = _Waiting(request.hash)
+        return True
+
+    async def late(self, *, at_least: int = _MOST_LATE) -> list[Request]:
+        """End the rows whose firsts have ended, if there are so many; return those that are to be sent after all."""
+        asked: list[Request] = []
+        while len(self._late) >= at_least:  # once more where a row has another first by now
+            asked += [request for row, request in await self._unanswered() if self._is_first(request, again=row)]
+        return asked
+
+    async def _unanswered(self) -> list[tuple[int, Request]]:
+        """End the late rows whose firsts have an answer; return the others."""
+        late, self._late = self._late, []
+        late.sort(key=lambda one: one[0])  # parts are read in order
+        unanswered = []
+        while late:
+            found = await asyncio.to_thread(self._answers, late)
+            for (row, request), exchange in zip(late, found, strict=False):
+                if not (exchange and self._log.reuse(request, Found(self._run, exchange))):
+                    unanswered.append((row, request))
+            late = late[len(found) :]
+        return unanswered
+
+    def _answers(self, late: list[tuple[int, Request]]) -> list[Exchange | None]:
+        """Return the answers to some of the first of these, for a short while: others need the thread too."""
+        until = time.monotonic() + _SLICE_S
+        found: list[Exchange | None] = []
+        for row, one in late:
+            found.append(self._shards.answer((row, one.model, one.sample), one.hash, self._parts))
+            if time.monotonic() > until:
+                break
+        return found
+
+    def sent(self, request: Request, at_ms: int) -> None:
+        """Record that a request is about to leave."""
+        self._log.sent(request, at_ms)
+
+    def heard(self, request: Request, exchange: Exchange) -> Completion | Failure:
+        """Record what came back, then return what it is."""
+        outcome = self._log.heard(request, exchange)
+        if isinstance(outcome, Completion):
+            self._heard[request.key] = exchange
+        return outcome
+
+    def ended(self, request: Request, failure: Failure | None) -> None:
+        """Record the end of a row, and of those that wait for it."""
+        self._log.ended(request, failure)
+        exchange = self._heard.pop(request.key, None)
+        rows = self._under_way.pop(request.key).rows
+        if rows:
+            self._ended.append((request, exchange, failure, rows))
+            if len(self._ended) == 1:
+                asyncio.get_running_loop().call_soon(self._end_some)
+
+    def _end_some(self) -> None:
+        """End a few of the rows whose firsts have ended, and the others in later turns of the event loop."""
+        try:
+            for _ in range(_AT_ONCE):
+                if not self._ended:
+                    return
+                self._end_one()
+        except Exception as error:  # noqa: BLE001 - it stops the run
+            self._on_error(error)
+            return
+        asyncio.get_running_loop().call_soon(self._end_some)
+
+    def _end_one(self) -> None:
+        first, exchange, failure, rows = self._ended[0]
+        request = msgspec.structs.replace(first, row=rows.pop())
+        self._waiting -= 1
+        if not rows:
+            self._ended.popleft()
+        if failure is not None:
+            self._log.ended(request, failure)
+        elif exchange is not None:
+            self._log.reuse(request, Found(self._run, exchange))
+
+    async def finish(self) -> None:
+        """Return when all rows whose firsts have ended have ended too."""
+        while self._ended:
+            for _ in range(min(_AT_ONCE, len(self._ended[0][3]))):
+                self._end_one()
+            await asyncio.sleep(0)

@@ -1,0 +1,195 @@
+"""One lane for each model: its pass over the rows joins load, send and store."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+
+from batchmix.engine.dedupe import Repeats
+from batchmix.engine.halt import Halt
+from batchmix.engine.outcomes import Rules, provider_stopped
+from batchmix.engine.pool import Pool, Post
+from batchmix.errors import Next
+from batchmix.job import Model
+from batchmix.load import Dataset
+from batchmix.pacing.governor import Governor
+from batchmix.prices.budget import LanePurse
+from batchmix.records import STOPPED, Board, Draw, Failure, Request, Unsendable
+from batchmix.store.lane_log import LaneLog
+from batchmix.store.open_shards import OpenShards
+from batchmix.store.reuse import Reusable
+
+_logger = logging.getLogger(__name__)
+
+
+class Course(msgspec.Struct, frozen=True):
+    """What all lanes of a run share."""
+
+    post: Post
+    dataset: Dataset
+    open_shards: OpenShards
+    shards: list[int]
+    """Those that have work left, in order."""
+    shard_rows: int
+    halt: Halt
+    rules: Rules
+    retry_rejected: bool
+    board: Board
+    purse: Callable[[str], LanePurse] | None
+    """A lane's hand in the purse, by its name; None: there is no cap."""
+    reusable: Reusable | None
+    """Other runs' answers."""
+    dedupe: str
+    """What `reused_from` says where rows take the answer to the same request; empty: each row is asked."""
+    unstreamed: set[str]
+    """Models whose streams were found to lack their end; lanes add to it."""
+    draws: dict[str, Draw]
+    """Where not empty, only these rows are asked about, and the shards stay unfinished."""
+
+
+class Lane:
+    """One model's way through the input."""
+
+    def __init__(self, number: int, model: Model, course: Course) -> None:
+        self.stopped: Failure | None = None
+        """Why the model was stopped, if it was."""
+        self.model = model
+        self._course = course
+        draw = course.draws.get(model.name)
+        self._rows = frozenset(row for row, _ in draw.picks) if draw else None
+        self._log = LaneLog(
+            course.open_shards, number, course.shard_rows, course.board, retry_rejected=course.retry_rejected
+        )
+        self.followers: list[Lane] = []
+        """Lanes that are to pass by the shards that this one has been through."""
+        self.behind: asyncio.Queue[int | None] = asyncio.Queue()
+        """The shards that this lane is to pass by; None ends them."""
+        self.progress = course.board.lanes[number]
+        self._repeats: Repeats | None = None
+
+    async def run(self, most: int) -> None:
+        """Ask for all that has no answer, `most` requests if all goes well."""
+        governor = Governor(self.model.limits, asyncio.get_running_loop().time())
+        rules = msgspec.structs.replace(
+            self._course.rules, place=self._place, unstreamed=self.model.name in self._course.unstreamed
+        )
+        if self._course.purse:
+            rules = msgspec.structs.replace(rules, purse=self._course.purse(self.model.name))
+        repeats = self._repeats = await self._open_repeats()
+        pool = Pool(self._course.post, governor, repeats or self._log, self._course.halt, self.progress, rules)
+        pool.streaming.on_off = functools.partial(self._course.unstreamed.add, self.model.name)
+        self.progress.workers = max(1, min(self.model.limits.concurrency, most))
+        await pool.run(self._needed(pool), self.progress.workers)
+        if repeats:
+            await repeats.finish()
+        self.stopped = pool.stopped
+        self.progress.idle = STOPPED if self.stopped else ""
+        if self.stopped and len(self._course.board.lanes) > 1:
+            _logger.warning("%s is stopped: %s", self.model.name, self.stopped.message)
+
+    def _place(self, request: Request, parameter: str) -> str:
+        return self._course.dataset.place_of(request, self.model, parameter)
+
+    async def _open_repeats(self) -> Repeats | None:
+        course = self._course
+        if not course.dedupe:
+            return None
+        repeats = Repeats(self._log, course.open_shards, course.dedupe, course.halt.stop)
+        await repeats.open(self.model.name)
+        return repeats
+
+    async def _needed(self, pool: Pool) -> AsyncIterator[list[Request]]:
+        """Yield what has no answer yet and is to be sent, in input order."""
+        repeats = self._repeats
+        for index in self._course.shards:
+            await self._log.open(index)
+            async for batch in self._asked(index):
+                needed = await self._unpaid(self._log.needed(index, batch))
+                if repeats:
+                    needed = repeats.firsts(batch, needed) + await repeats.late()
+                if needed:
+                    yield needed
+                if repeats:
+                    await repeats.room(pool)
+            if repeats and (needed := await repeats.late(at_least=1)):
+                yield needed
+            self._log.fed(index, unfinished=self._rows is not None)
+            for lane in self.followers:
+                lane.behind.put_nowait(index)
+
+    async def _unpaid(self, needed: list[Request]) -> list[Request]:
+        """Return the requests that no other run has an answer to; the others are ended with that."""
+        if self._course.reusable is None or not needed:
+            return needed
+        found = await asyncio.to_thread(self._course.reusable.answers, needed)
+        return [request for request in needed if not self._log.reuse(request, found.get(request.key))]
+
+    async def follow(self) -> None:
+        """Send nothing, and only see which of the shards `behind` have nothing left, so that these can be sealed.
+
+        What goes wrong stops the run.
+        """
+        seen: set[int] = set()
+        try:
+            while (index := await self.behind.get()) is not None:
+                if index not in seen:
+                    seen.add(index)
+                    await self._pass_by(index)
+        except Exception as error:  # noqa: BLE001 - it is raised again by whoever reads the reason
+            self._course.halt.stop(error)
+
+    async def _pass_by(self, index: int) -> None:
+        await self._log.open(index)
+        left = False
+        async for batch in self._asked(index):
+            left |= self._log.pass_by(index, batch)
+        self._log.fed(index, unfinished=left)
+
+    async def _asked(self, index: int) -> AsyncIterator[list[Request | Unsendable]]:
+        """Yield all requests of a shard; reading and rendering are done in a thread, one batch ahead."""
+        batches = self._course.dataset.requests(index, self.model, self._rows)
+        ahead = asyncio.create_task(asyncio.to_thread(next, batches, None))
+        try:
+            while (batch := await ahead) is not None:
+                ahead = asyncio.create_task(asyncio.to_thread(next, batches, None))
+                yield batch
+        finally:
+            ahead.cancel()
+
+    async def fail_the_rest(self) -> None:
+        """End all rows that this stopped model leaves behind, so that their shards can be sealed."""
+        assert self.stopped is not None
+        failure = Failure(Next.RETRY, "model_stopped", self.stopped.message, self.stopped.code)
+        for index in self._course.shards:
+            if await self._log.reopen(index):
+                async for batch in self._asked(index):
+                    self._log.fail(index, batch, failure)
+                self._log.fed(index, unfinished=self._rows is not None)
+
+
+async def run_lanes(lanes: list[Lane], others: list[Lane], most: int, halt: Halt) -> None:
+    """Run lanes to their ends, and let `others` follow. `halt` has a reason afterwards if a model was stopped.
+
+    A stopped model does not hold up the others. If none is left, its rows stay unanswered.
+    """
+
+    async def lead() -> None:
+        await asyncio.gather(*(halt.guarded(lane.run(most)) for lane in lanes))
+        for lane in others:
+            lane.behind.put_nowait(None)
+
+    for lane in lanes:
+        lane.followers = others
+    await asyncio.gather(lead(), *(lane.follow() for lane in others))
+    stopped = {lane: lane.stopped for lane in lanes if lane.stopped}
+    if halt.reason or not stopped:
+        return
+    if len(stopped) < len(lanes):
+        for lane in stopped:
+            await lane.fail_the_rest()
+    reasons = {f"{lane.model.name}: {failure.message}" for lane, failure in stopped.items()}
+    halt.stop(provider_stopped("; ".join(sorted(reasons)), stopped.values()))

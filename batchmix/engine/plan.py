@@ -1,0 +1,257 @@
+"""What a run would do: everything that `run_job` does before it sends, and nothing that it writes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from batchmix.engine.claim import check_ours
+from batchmix.engine.distinct import Distinct, few
+from batchmix.engine.funds import Balance, shortage
+from batchmix.engine.prepare import Options, Ready, prepare
+from batchmix.formats.lenient_json import read_json
+from batchmix.job import Job, Limits, Price, masked, masked_url
+from batchmix.records import Board, Request, Unsendable
+from batchmix.redact import MASK, Secrets
+from batchmix.responses.classify import judge
+from batchmix.store.first_rows import Firsts, firsts_in
+from batchmix.store.parts import list_parts, part_path
+from batchmix.store.run_folder import Layout
+from batchmix.store.shard import Shard
+
+Number = TypeVar("Number", int, float)
+_FEW = 256
+_PROMPTS = (0.5, 1.5)
+"""Prompt tokens are estimated from bytes: what languages make of that lies between these shares."""
+
+
+class LanePlan(msgspec.Struct):
+    """What a run would send to one model."""
+
+    model: str
+    requests: int = 0
+    prompt_tokens: int = 0
+    """An estimate."""
+    max_tokens: int | None = 0
+    """The most that answers may have; None where a request does not say."""
+    least_usd: float | None = None
+    """With short prompts and answers of a token; None: no price is known."""
+    most_usd: float | None = None
+    """With long prompts and the longest answers; None too where those have no bound."""
+    least_s: float | None = None
+    """The least time that the job's own limits allow; None without limits."""
+
+    def count(self, request: Request) -> None:
+        """Add a request."""
+        self.requests += 1
+        self.prompt_tokens += request.prompt_tokens
+        if self.max_tokens is not None:
+            self.max_tokens = None if request.max_tokens is None else self.max_tokens + request.max_tokens
+
+    def finish(self, price: Price | None, limits: Limits) -> None:
+        """Set what follows from the counts."""
+        short, long = (self.prompt_tokens * share for share in _PROMPTS)
+        if price:
+            said = self.requests if self.max_tokens is None else min(self.requests, self.max_tokens)
+            self.least_usd = (short * price.input + said * price.output) / 1e6
+            if self.max_tokens is not None:
+                self.most_usd = (long * price.input + self.max_tokens * price.output) / 1e6
+        times = []
+        if limits.requests_per_minute:
+            times.append(self.requests / limits.requests_per_minute * 60)
+        if limits.tokens_per_minute:
+            times.append((short + self.requests) / limits.tokens_per_minute * 60)
+        self.least_s = max(times, default=None)
+
+
+class Plan(msgspec.Struct):
+    """What a run would send."""
+
+    name: str
+    folder: str
+    rows: int
+    results: int
+    samples: int
+    """Answers for each row and model."""
+    url: str
+    headers: dict[str, str]
+    own_params: tuple[str, ...] = ()
+    """Columns that are sent as parameters of the rows' own."""
+    requests: int = 0
+    """Still to be sent."""
+    different: int = 0
+    """How many of these are different, apart from their samples; beyond 65,536 an estimate."""
+    done: int = 0
+    reused: int = 0
+    """Answers that other runs have."""
+    repeated: int = 0
+    """Rows whose request an earlier row asks too, and which take its answer."""
+    same_draws: bool = False
+    """The model would answer otherwise each time; what is reused or repeated is drawn no more."""
+    rejected: int = 0
+    """Rows that can't be asked."""
+    rejected_example: str = ""
+    lanes: list[LanePlan] = []
+    """For each model, what is still to be sent."""
+    balance_usd: float | None = None
+    """What is left of the account; None where nobody tells."""
+    shortage: str = ""
+    """What to say where that may not do."""
+    first: Any = None
+    """The body of the first request."""
+
+    @property
+    def sameness(self) -> str:
+        """What to say where suspiciously few requests are different."""
+        return few(self.different, self.requests // self.samples)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """An estimate, of what is still to be sent."""
+        return sum(lane.prompt_tokens for lane in self.lanes)
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The most that answers may have; None where a request does not say."""
+        return _sum([lane.max_tokens for lane in self.lanes])
+
+    @property
+    def least_usd(self) -> float | None:
+        """The least that it costs; None where a model has no price."""
+        return _sum([lane.least_usd for lane in self.lanes])
+
+    @property
+    def most_usd(self) -> float | None:
+        """The most that it costs if nothing is billed twice; None where that has no bound or no price."""
+        return _sum([lane.most_usd for lane in self.lanes])
+
+    @property
+    def least_s(self) -> float | None:
+        """The least time that the job's own limits allow; None without limits. Lanes run beside each other."""
+        return max((lane.least_s for lane in self.lanes if lane.least_s is not None), default=None)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the plan for `--json`."""
+        found: dict[str, Any] = msgspec.to_builtins(self)
+        whole = ("prompt_tokens", "max_tokens", "least_usd", "most_usd", "least_s")
+        return found | {name: getattr(self, name) for name in whole}
+
+
+def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
+    """Return what a run would send; with `secrets`, what is left of the account too.
+
+    Raises `UsageError` for all that a run would refuse.
+    """
+    balance = Balance(job, secrets or Secrets())
+    layout = Layout(Path(job.output.path))
+    check_ours(layout)
+    with tempfile.TemporaryDirectory(prefix="batchmix-plan-") as spool:
+        ready = prepare(job, layout, Path(spool), options, Board())
+        work = ready.work
+        found = Plan(
+            name=job.name,
+            folder=job.output.path,
+            rows=work.run.rows,
+            results=work.run.results,
+            samples=job.samples,
+            url=masked_url(job.provider.base_url),
+            own_params=ready.dataset.own_params,
+            headers={"Content-Type": "application/json", **dict.fromkeys(job.provider.headers, MASK)},
+        )
+        if job.provider.api_key_env and not job.provider.rehearsal:
+            found.headers["Authorization"] = f"Bearer {MASK}"
+        found.done = sum(footer.totals.ended for footer in work.done)
+        found.lanes = [LanePlan(model.name) for model in work.models]
+        firsts: dict[str, Firsts] = {}
+        if job.reuse.dedupe:
+            parts = list_parts(layout.data).values()
+            firsts = {model.name: firsts_in(parts, model.name) for model in work.models}
+        counting = _Counting(found, ready, firsts, retry_rejected=options.retry_rejected)
+        for index in work.shards:
+            counting.count(Shard(index, layout.journals().get(index, {}), part_path(layout.data, index), judge))
+        found.different = counting.different
+    varying = any(model.params.get("temperature") != 0 for model in work.models)
+    found.same_draws = varying and found.reused + found.repeated > 0
+    for lane, model in zip(found.lanes, work.models, strict=True):
+        lane.finish(ready.prices.of(model.name), model.limits)
+    found.balance_usd = balance.left()
+    if found.balance_usd is not None:
+        found.shortage = shortage(found.balance_usd, (found.least_usd, found.most_usd), job.budget.max_usd)
+    return found
+
+
+def estimated_usd(ready: Ready) -> tuple[float | None, float | None]:
+    """Return between what bounds the rest will cost, by its first few requests."""
+    work, lanes = ready.work, [LanePlan(model.name) for model in ready.work.models]
+    left = work.run.results - sum(footer.totals.ended for footer in work.done)
+    for model, lane in zip(work.models, lanes, strict=True):
+        for batch in ready.dataset.requests(work.shards[0], model) if work.shards else ():
+            for request in batch:
+                if isinstance(request, Request):
+                    lane.count(request)
+            if lane.requests >= _FEW:
+                break
+        lane.finish(ready.prices.of(model.name), model.limits)
+    share = left / max(1, sum(lane.requests for lane in lanes))
+    least, most = _sum([lane.least_usd for lane in lanes]), _sum([lane.most_usd for lane in lanes])
+    return least and least * share, most and most * share
+
+
+class _Counting:
+    """Counts what shards have left into a plan."""
+
+    def __init__(self, plan: Plan, ready: Ready, firsts: dict[str, Firsts], *, retry_rejected: bool) -> None:
+        self._plan = plan
+        self._ready = ready
+        self._firsts = firsts
+        self._retry_rejected = retry_rejected
+        self._hashes = Distinct()
+
+    @property
+    def different(self) -> int:
+        return len(self._hashes)
+
+    def count(self, shard: Shard) -> None:
+        shard.close()
+        for model, lane in zip(self._ready.work.models, self._plan.lanes, strict=True):
+            for batch in self._ready.dataset.requests(shard.index, model):
+                for request in batch:
+                    self._count(request, lane, needed=shard.needs(request, retry_rejected=self._retry_rejected))
+
+    def _count(self, request: Request | Unsendable, lane: LanePlan, *, needed: bool) -> None:
+        plan, reusable = self._plan, self._ready.reusable
+        if not needed:
+            plan.done += 1
+            self._repeats(request)
+        elif isinstance(request, Unsendable):
+            plan.rejected += 1
+            plan.rejected_example = plan.rejected_example or f"row {request.row}: {request.failure.message}"
+        else:
+            if plan.first is None:
+                plan.first = masked(read_json(request.body))
+                plan.url += request.path
+            if reusable and reusable.holds(request):
+                plan.reused += 1
+            elif self._repeats(request):
+                plan.repeated += 1
+            else:
+                lane.count(request)
+                plan.requests += 1
+                self._hashes.add(request.hash)
+
+    def _repeats(self, request: Request | Unsendable) -> bool:
+        """Return whether the job asks once for all rows with a request, and an earlier row has this one."""
+        firsts = self._firsts.get(request.model)
+        if firsts is None or isinstance(request, Unsendable):
+            return False
+        return firsts.first(request.hash, request.row, request.sample) != request.row
+
+
+def _sum(parts: Sequence[Number | None]) -> Number | None:
+    """Return a sum, or None where a part is not known."""
+    known = [part for part in parts if part is not None]
+    return sum(known[1:], start=known[0]) if known and len(known) == len(parts) else None

@@ -1,0 +1,323 @@
+"""The pool of one lane: takes requests from a feed, and ends each with an answer or a failure.
+
+    feed ─► buffer ─┐
+                    ├─► governor admits ─► worker sends ─► answer
+    retries ─► due ─┘                          └─► failure ─► tenacity waits, holding no worker ─► due
+
+There are as many workers as requests may ever be in flight. What is due again goes ahead of what is new.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import logging
+import math
+import time
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from batchmix.engine.admission import Restraint
+from batchmix.engine.attempts import Outcome, is_passing
+from batchmix.engine.halt import Halt
+from batchmix.engine.outcomes import EndLog, Ends, Rules
+from batchmix.engine.retries import Item, Retries
+from batchmix.engine.streak import Streak
+from batchmix.engine.unstreamed import Streaming
+from batchmix.errors import Next
+from batchmix.pacing.governor import Governor
+from batchmix.records import Exchange, Failure, Progress, Request
+from batchmix.responses.stream import UNFINISHED
+
+_logger = logging.getLogger(__name__)
+_FEW = 1000
+"""This many rows may always wait for a retry once there was a good answer."""
+_AT_ONCE = 16
+"""So many idle workers are set off in one turn of the event loop."""
+_LAST = 100
+"""Of so few rows it is told what they wait for; of more it would cost too much each time."""
+_AHEAD = 512
+"""Requests that are read ahead."""
+
+
+class Post(Protocol):
+    """Sends a request and returns what came of it, whatever it was."""
+
+    async def post(self, request: Request) -> Exchange:
+        """Return the exchange."""
+
+
+class Log(EndLog, Protocol):
+    """Records what happens to a request before anything is made of it."""
+
+    def sent(self, request: Request, at_ms: int) -> None:
+        """Record that it is about to leave."""
+
+    def heard(self, request: Request, exchange: Exchange) -> Outcome:
+        """Record what came back, then return what it is."""
+
+
+class Pool:
+    """Sends the requests of one lane; for one use."""
+
+    def __init__(self, post: Post, governor: Governor, log: Log, halt: Halt, progress: Progress, rules: Rules) -> None:
+        self._post = post
+        self._flying: dict[Item, None] = {}  # in the order in which they left
+        self._restraint = Restraint(governor, progress, rules, self._flying.keys())
+        self._log = log
+        self._halt = halt
+        self._progress = progress
+        self._purse = rules.purse
+        self._loop = asyncio.get_running_loop()
+        self.streaming = Streaming(is_off=rules.unstreamed)
+        self._ends = Ends(log, halt, progress.model, rules)
+        self._retries = Retries(halt, progress, self._pump, self._end)
+        self._buffer: collections.deque[Item] = collections.deque()
+        self._idle: collections.deque[asyncio.Future[Item | None]] = collections.deque()
+        self._more = asyncio.Event()
+        self._eased = asyncio.Event()
+        self._fed = False
+        self._closed = False  # nothing more leaves
+        self._working: asyncio.Future[list[None]]
+        self._is_cut = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def stopped(self) -> Failure | None:
+        """Why this lane was stopped, if the others may go on."""
+        return self._ends.stopped
+
+    async def run(self, feed: AsyncIterator[list[Request]], workers: int) -> None:
+        """Return when each request of the feed has ended, or when the run or this lane was stopped.
+
+        There are `workers` at most in flight. After a stop nothing more leaves, and this returns when what was in
+        flight has ended or was cut; then requests are left that have no end. What goes wrong in a task stops the run.
+        """
+        feeder = self._loop.create_task(self._halt.guarded(self._feed(feed)))
+        self._working = asyncio.gather(*(self._halt.guarded(self._work()) for _ in range(workers)))
+        watcher = self._loop.create_task(self._watch())
+        try:
+            await self._working
+        except asyncio.CancelledError:
+            if not self._is_cut:
+                raise
+        finally:
+            self._close()
+            self._pump_in(math.inf)
+            feeder.cancel()
+            watcher.cancel()
+            await asyncio.gather(feeder, watcher, self._retries.ended(), return_exceptions=True)
+
+    async def eased(self) -> bool:
+        """Return True once a request has ended; False at once where all that are open are held back, so none will."""
+        if self._ends.all_in:
+            return False
+        self._eased.clear()
+        await self._eased.wait()
+        return True
+
+    async def _watch(self) -> None:
+        await self._halt.stopping.wait()
+        self._close()
+        await self._halt.cutting.wait()
+        self._cut()
+
+    def _cut(self) -> None:
+        self._is_cut = True
+        self._working.cancel()
+
+    async def _feed(self, feed: AsyncIterator[list[Request]]) -> None:
+        async for batch in feed:
+            self._ends.open += len(batch)
+            self._buffer.extend(map(Item, self._not_stopped(batch) if self._ends.stopped_paths else batch))
+            self._pump()
+            while len(self._buffer) >= _AHEAD:
+                self._more.clear()
+                await self._more.wait()
+        self._fed = True
+        self._pump()
+        self._end_if_done()
+
+    async def _work(self) -> None:
+        while True:
+            item = self._next() or await self._given()
+            if item is None:
+                return
+            self._finish(item, await self._attempt(item))
+
+    def _next(self) -> Item | None:
+        """Return the next request if it may leave at once; what is due again goes first."""
+        if self._closed or self._idle or self._halt.stopping.is_set():
+            return None
+        queue = self._retries.due or self._buffer
+        if not queue or (queue is self._buffer and self._progress.retrying and self._too_many_wait()):
+            self._progress.limited_by = "retries" if queue else "" if self._fed else "input"
+            return None
+        if self._ends.held and self._ends.decided_by(self._progress.in_flight):
+            self._progress.limited_by = "refusals"
+            return None
+        request = queue[0].request
+        now = self._loop.time()
+        wait_s = self._restraint.wait_s(now, request)
+        if wait_s > 0:
+            self._pump_in(wait_s)
+            return None
+        if self._purse is not None and not self._purse.admits(request, self._pump):
+            self._progress.limited_by = "budget"
+            return None
+        item = queue.popleft()
+        item.request = self.streaming.leaving(item.request)
+        item.ticket = self._restraint.leaves(now)
+        if len(self._buffer) < _AHEAD // 2:
+            self._more.set()
+        return item
+
+    def _too_many_wait(self) -> bool:
+        """Return whether so many rows wait for a retry that no new ones are sent; few while nothing good has come."""
+        most = max(_FEW, 2 * self._restraint.window) if self._ends.good_answers else Streak.FIRST
+        return self._progress.retrying >= most
+
+    async def _given(self) -> Item | None:
+        if self._closed or (self._fed and self._ends.open == 0):
+            return None
+        future: asyncio.Future[Item | None] = self._loop.create_future()
+        self._idle.append(future)
+        return await future
+
+    def _pump(self) -> None:
+        """Give idle workers what may leave, a few at a time: many connections made at once would stop the loop."""
+        idle, self._idle = self._idle, collections.deque()
+        given = 0
+        while idle and given < _AT_ONCE and (item := self._next()):
+            idle.popleft().set_result(item)
+            given += 1
+        self._idle = idle
+        if idle and given == _AT_ONCE:
+            self._loop.call_soon(self._pump)
+
+    def _pump_in(self, wait_s: float) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(wait_s, self._pump) if wait_s < math.inf else None
+
+    async def _attempt(self, item: Item) -> Outcome:
+        request, ticket = item.request, item.ticket
+        assert ticket is not None
+        progress = self._progress
+        progress.in_flight += 1
+        self._flying[item] = None
+        if progress.tail is not None:
+            self._show_tail()
+        used: float | None = None
+        exchange: Exchange | None = None
+        outcome: Outcome | None = None
+        try:
+            self._log.sent(request, time.time_ns() // 1_000_000)
+            exchange = await self._post.post(request)
+            outcome = self._log.heard(request, exchange)
+            if item.tries is None:
+                self._retries.sent()
+            used = self._restraint.learn(self._loop.time(), item, exchange, outcome)
+            if isinstance(outcome, Failure):
+                self._look_at(item, outcome)
+        finally:
+            progress.in_flight -= 1
+            del self._flying[item]
+            self._restraint.settle(ticket, used)
+            if self._purse is not None:
+                self._purse.settle(request, exchange, outcome)
+        return outcome
+
+    def _look_at(self, item: Item, failure: Failure) -> None:
+        row, model = item.request.row, item.request.model
+        _logger.debug("row %d of %s: %s: %s", row, model, failure.type, failure.message)
+        if failure.type == UNFINISHED:
+            item.request = self.streaming.unfinished(item.request, failure)
+
+    def _finish(self, item: Item, outcome: Outcome) -> None:
+        path = item.request.path
+        if isinstance(outcome, Failure) and (stopped := self._ends.stopped_paths.get(path)):
+            outcome = stopped
+        if item.outcome is not None:  # tenacity decides
+            waiting, item.outcome = item.outcome, None
+            if not waiting.done():
+                waiting.set_result(outcome)
+        elif is_passing(outcome):
+            if not self._closed:  # else the row is left as it is, for the next start
+                self._retries.later(item, outcome)
+        else:
+            self._end(item.request, outcome)
+        if isinstance(outcome, Failure) and (verdict := self._restraint.verdict(path, self._ends.open)):
+            self._give_up(path, verdict)
+        if self._idle:
+            self._pump()
+        if self._fed:
+            self._show_tail()
+
+    def _give_up(self, path: str, verdict: Failure) -> None:
+        """Stop the lane, or what is asked at a path; what still is in flight may hang, and has its time to end."""
+        if verdict.next is Next.STOP_PATH:
+            self._ends.stop_path(path, verdict)
+            self._stop_at(path)
+            if self._fed:
+                self._end_if_done()
+        else:
+            self._ends.stop(verdict)
+            self._close()
+            self._loop.call_later(self._halt.drain_s, self._cut)
+
+    def _not_stopped(self, batch: list[Request]) -> list[Request]:
+        """End those requests of a batch whose path was stopped; return the others."""
+        stopped = self._ends.stopped_paths
+        for request in batch:
+            if request.path in stopped:
+                self._ends.take(request, stopped[request.path])
+        return [request for request in batch if request.path not in stopped]
+
+    def _stop_at(self, path: str) -> None:
+        """Send nothing of what was read ahead, or waits to be asked again, to a path that was stopped."""
+        kept = self._not_stopped([item.request for item in self._buffer])
+        self._buffer = collections.deque(map(Item, kept))
+        self._not_stopped(self._retries.dropped(path))
+
+    def _show_tail(self) -> None:
+        """Tell what the last rows wait for, once all have been read and few are left."""
+        if self._ends.open > _LAST:
+            return
+        progress = self._progress
+        waiting = self._retries.waiting()
+        progress.tail = len(waiting) + len(self._retries.due)
+        oldest = next(iter(self._flying), None)
+        progress.oldest_sent_at = oldest.ticket.sent_at if oldest and oldest.ticket else None
+        progress.retrying_after = ", ".join(sorted({tries.after for tries in waiting}))
+
+    def _end(self, request: Request, outcome: Outcome) -> None:
+        stopped = len(self._ends.stopped_paths)
+        self._ends.take(request, outcome)
+        if len(self._ends.stopped_paths) > stopped:
+            self._stop_at(request.path)
+        self._eased.set()
+        if self._ends.stopped:
+            self._close()
+        if self._fed:
+            self._show_tail()
+            self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        if self._ends.all_in:
+            if not self._closed:  # all that is left are rejections that no other outcome will break
+                self._ends.settle()
+                self._ends.finish()
+            self._wake()
+
+    def _close(self) -> None:
+        """Let nothing more leave."""
+        self._closed = True
+        self._retries.cancel()
+        self._wake()
+
+    def _wake(self) -> None:
+        while self._idle:
+            future = self._idle.popleft()
+            if not future.done():
+                future.set_result(None)

@@ -1,0 +1,214 @@
+"""A run folder for those who only read it: takes no lock, and works while another process writes."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import itertools
+import logging
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+
+from batchmix.engine.resume import known_scan, lane_models
+from batchmix.errors import InputError, RunError, Stopped, UsageError
+from batchmix.job import Job
+from batchmix.job.secrets import known_secrets
+from batchmix.load import Cut, Dataset, open_dataset
+from batchmix.prices.cost import Prices
+from batchmix.records import Request
+from batchmix.responses.classify import judging
+from batchmix.responses.endpoints import CHAT, endpoint_of
+from batchmix.store.batch_files import errors_path, write_batch_files
+from batchmix.store.export_file import Carried, Export
+from batchmix.store.inventory import Held
+from batchmix.store.parts import list_parts
+from batchmix.store.run_folder import Layout, RunFile, run_folders
+from batchmix.store.schema import RESULT_COLUMNS, part_schema
+from batchmix.store.shard import Judge
+from batchmix.store.view import View, read_view
+
+_logger = logging.getLogger(__name__)
+_SHOWN = 5
+"""So many runs are named where none is like what was asked for."""
+
+
+def look(folder: Path) -> View:
+    """Return what stands in a run folder. Raises `RunError`."""
+    run = _run_file(folder)
+    return read_view(folder, _judge(run), prices_of(run))
+
+
+def export(
+    folder: Path, file: Path, *, openai_batch: bool = False, lost: list[str] | None = None
+) -> tuple[int, list[str]]:
+    """Write a run's results into one file, or into the two of an OpenAI batch; return how many rows, and warnings.
+
+    What can't be read of its parts is left out, and told by a warning, which `lost` gets too. Raises `UsageError`.
+    """
+    run = _run_file(folder)
+    scan = known_scan(run)
+    for source in scan.sources if scan else ():
+        for path in (file, errors_path(file)):
+            if path.exists() and Path(source.path).exists() and path.samefile(source.path):
+                raise UsageError(f"{path}: is the run's input; name another file")
+    exporting = Export(Layout(folder), run, part_schema(run.carried_schema(), run.name), _judge(run), prices_of(run))
+    warnings: list[str] = []
+    mode = _job(run).output.permissions
+    carried = _carried_or_empty(run, folder, warnings)
+    if openai_batch:
+        _check_shapes(run, folder)
+        write_batch_files(file, exporting.batches(carried), several=run.results > run.rows, mode=mode)
+    else:
+        exporting.write(file, carried, mode)
+    if lost is not None:
+        lost.extend(exporting.lost)
+    return exporting.rows, warnings + exporting.lost
+
+
+def results(folder: Path, columns: Collection[str], lost: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Yield some columns of the results that a run has so far, in order and in the order of a part's columns.
+
+    Columns that the run does not have are left out, and so is what can't be read of its parts, which `lost` is told.
+    Raises `RunError`.
+    """
+    run = _run_file(folder)
+    whole = part_schema(run.carried_schema(), run.name)
+    schema = pa.schema([field for field in whole if field.name in columns])
+    exporting = Export(Layout(folder), run, schema, _judge(run), prices_of(run))
+    yield from exporting.batches(_carried_or_empty(run, folder, []))
+    if lost is not None:
+        lost.extend(exporting.lost)
+
+
+def torn_parts(folder: Path) -> list[str]:
+    """Return which parts of a run can't be read as they were written, in words; reads them all. Raises `RunError`."""
+    _run_file(folder)
+    return list(Held(Layout(folder), whole=True).torn.values())
+
+
+def job_of(folder: Path) -> Job:
+    """Return the job that a run folder was made by. Raises `RunError`."""
+    return _job(_run_file(folder))
+
+
+def _carried_or_empty(run: RunFile, folder: Path, warnings: list[str]) -> Carried:
+    job, schema = _job(run), run.carried_schema()
+
+    def carried(index: int) -> Iterator[pa.RecordBatch]:
+        """Yield a shard's carried columns, or nulls where the input is not what it was."""
+        try:
+            yield from _carried(run, job, folder, index)
+        except (UsageError, Stopped) as error:
+            warnings.append(f"shard {index}: the input's columns are left empty: {error}")
+            first = index * run.shard_rows
+            rows = max(0, min(run.shard_rows, run.rows - first))
+            empty = [pa.nulls(rows, field.type) for field in schema]
+            yield pa.RecordBatch.from_arrays(empty, schema=schema)
+
+    return carried
+
+
+def _check_shapes(run: RunFile, folder: Path) -> None:
+    """Raise `UsageError` where answers were not kept as they came, and are not all to be made anew from columns."""
+    job, known = _job(run), known_scan(run)
+    if job.output.raw or known is None or known.mode != "batch":
+        return
+    kept = f"{folder}: keeps no answers as they came (output.raw = false)"
+    try:
+        dataset = _dataset(run, job, folder)
+        shards = itertools.product(range(len(known.spans)), lane_models(job, known))
+        batches = itertools.chain.from_iterable(itertools.starmap(dataset.requests, shards))
+        asked = (request for request in itertools.chain.from_iterable(batches) if isinstance(request, Request))
+        other = next((request for request in asked if endpoint_of(request.path) != CHAT), None)
+    except (UsageError, Stopped) as error:
+        raise UsageError(f"{kept}, and their shapes can't be told without the input: {error}") from error
+    if other is not None:
+        raise UsageError(
+            f"{kept}, and those of {other.path} (row {other.row}) are no chat completions; export to .jsonl or .parquet"
+        )
+
+
+def _carried(run: RunFile, job: Job, folder: Path, index: int) -> list[pa.RecordBatch]:
+    known = known_scan(run)
+    dataset = _dataset(run, job, folder)
+    spans = dataset.scan.spans[index : index + 1]
+    if known is None or not spans or spans != known.spans[index : index + 1]:
+        dataset.discard()
+        raise InputError("the input has changed")
+    return list(dataset.carried(index))
+
+
+def _dataset(run: RunFile, job: Job, folder: Path) -> Dataset:
+    return open_dataset(
+        job,
+        Cut(run.shard_rows, run.scan.get("limit"), reject=True),
+        spool=Layout(folder).input,
+        known=known_scan(run),
+        reserved=RESULT_COLUMNS,
+        stdin=io.BytesIO(),  # what was piped in is in the spool
+    )
+
+
+def prices_of(run: RunFile) -> Prices:
+    """Return what a run counts with. Raises `RunError`."""
+    return Prices(run.prices, _job(run).models)
+
+
+def _judge(run: RunFile) -> Judge:
+    """Return what judges answers that are not sealed yet, as the run itself would: without the key, where it is set."""
+    return judging(known_secrets(_job(run).provider, os.environ))
+
+
+def _run_file(folder: Path) -> RunFile:
+    layout = Layout(folder)
+    run = layout.read_run()
+    if run is None:
+        raise no_run(folder)
+    if not layout.run_is_whole():
+        _logger.warning("%s: was damaged or changed, its checksum does not hold", layout.run_json)
+    return run
+
+
+def no_run(folder: Path, root: Path | None = None) -> RunError:
+    """Return the error for what is no run folder, which says what runs there are in it or beside it.
+
+    `root` is given where the name of a job would do too: its runs are looked for there.
+    """
+    if list_parts(Layout(folder).data) or Layout(folder).journals():
+        return RunError(
+            f"{folder}: has no run.json, but answers lie there; the command that made the run goes on with them, and"
+            " writes it anew"
+        )
+    inside = run_folders(folder)
+    places = (root, folder.parent) if root else (folder.parent,)
+    found = inside or list(dict.fromkeys(path for place in places for path in run_folders(place)))
+    known = {path.name: str(path) for path in found}
+    known |= {name: name if name != folder.name else str(path) for path in found if root and (name := _job_name(path))}
+    near = [] if inside else difflib.get_close_matches(folder.name, known, n=1)
+    if near:
+        hint = f"; did you mean {known[near[0]]}?"
+    elif found:
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        hint = f"; there are the runs {', '.join(map(str, found[:_SHOWN]))}{more}"
+    else:
+        hint = f"; there are no runs under {root}" if root else ""
+    return RunError(f"{folder}: is no run folder, it has no run.json{hint}")
+
+
+def _job_name(folder: Path) -> str:
+    try:
+        run = Layout(folder).read_run()
+    except RunError:
+        return ""
+    return run.name if run else ""
+
+
+def _job(run: RunFile) -> Job:
+    try:
+        return msgspec.convert(run.job, Job)
+    except msgspec.ValidationError as error:
+        raise RunError(f"run.json: its job can't be read by this version of batchmix: {error}") from error

@@ -1,0 +1,109 @@
+"""The requests of one lane that are asked again: each waits in a task of its own, holding no worker, till it is due."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+from collections.abc import Callable
+
+from batchmix.engine.attempts import Outcome, Tries, retried
+from batchmix.engine.halt import Halt
+from batchmix.errors import Next
+from batchmix.pacing.breaker import RetryBudget
+from batchmix.pacing.governor import Ticket
+from batchmix.records import Failure, Progress, Request
+
+
+class Item:
+    """A request on its way."""
+
+    __slots__ = ("outcome", "request", "ticket", "tries")
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.ticket: Ticket | None = None
+        self.tries: Tries | None = None
+        self.outcome: asyncio.Future[Outcome] | None = None
+        """Set while tenacity waits for the outcome of the next attempt."""
+
+
+class Retries:
+    """Waits with each item until it is due, calls `on_due`, and hands its last outcome to `on_end`."""
+
+    def __init__(
+        self, halt: Halt, progress: Progress, on_due: Callable[[], None], on_end: Callable[[Request, Outcome], None]
+    ) -> None:
+        self.due: collections.deque[Item] = collections.deque()
+        """What may leave now; whoever sends it tells its outcome to the item."""
+        self._halt = halt
+        self._progress = progress
+        self._on_due = on_due
+        self._on_end = on_end
+        self._loop = asyncio.get_running_loop()
+        self._budget = RetryBudget(self._loop.time())
+        self._tasks: dict[asyncio.Task[None], Item] = {}
+
+    def waiting(self) -> list[Tries]:
+        """Return the tries of those that are not due yet."""
+        return [item.tries for item in self._tasks.values() if item.outcome is None and item.tries]
+
+    def sent(self) -> None:
+        """Take note of a request's first attempt: its share goes into the budget."""
+        self._budget.sent()
+
+    def later(self, item: Item, first: Failure) -> None:
+        """Let an item wait that has failed for the first time."""
+        task = self._loop.create_task(self._guarded(item, first))
+        self._tasks[task] = item
+        self._progress.retrying = len(self._tasks)
+        task.add_done_callback(self._forget)
+
+    def dropped(self, path: str) -> list[Request]:
+        """Let go of what waits to be asked again at a path; return these requests, which have no end then."""
+        due = set(self.due)
+        gone = {
+            task: item
+            for task, item in self._tasks.items()
+            if item.request.path == path and (item.outcome is None or item in due)
+        }
+        for task in gone:
+            task.cancel()
+        self.due = collections.deque(item for item in self.due if item.request.path != path)
+        return [item.request for item in gone.values()]
+
+    def cancel(self) -> None:
+        """Leave all items without an end."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def ended(self) -> None:
+        """Return when no task is left."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(task, None)
+        self._progress.retrying = len(self._tasks)
+
+    async def _guarded(self, item: Item, first: Failure) -> None:
+        # Made only once the task runs: one that is cancelled before would leave it behind, with a warning.
+        await self._halt.guarded(self._retry(item, first))
+
+    async def _retry(self, item: Item, first: Failure) -> None:
+        tries = item.tries
+        assert tries is not None
+
+        async def again() -> Outcome:
+            item.outcome = self._loop.create_future()
+            self.due.append(item)
+            self._on_due()
+            return await item.outcome
+
+        async def sleep(seconds: float) -> None:
+            troubled = tries.last is not None and tries.last.next is Next.RETRY
+            await asyncio.sleep(max(seconds, self._budget.wait_s(self._loop.time())) if troubled else seconds)
+
+        outcome = await retried(first, again, tries, sleep)
+        if task := asyncio.current_task():
+            self._forget(task)  # before its end, so that it does not count as waiting
+        self._on_end(item.request, outcome)
+        self._on_due()  # or what may leave now that one less waits

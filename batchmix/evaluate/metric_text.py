@@ -1,0 +1,72 @@
+"""Metrics in words and numbers, for a terminal and for the report."""
+
+from __future__ import annotations
+
+from batchmix.evaluate.comparison import Comparison
+
+_NAMES = {
+    "answered": "answered",
+    "refused": "refused",
+    "response_chars": "characters",
+    "cost_usd": "cost of 1,000",
+    "latency_s": "latency",
+}
+LIMITS = {
+    "": "how long answers take",
+    "concurrency": "the told concurrency",
+    "window": "the concurrency that was found",
+    "requests per minute": "requests per minute",
+    "tokens per minute": "tokens per minute",
+    "pause": "told to wait",
+    "outage": "an outage",
+    "retries": "retries",
+    "input": "reading the input",
+    "budget": "the budget",
+    "disk": "the disk",
+    "last rows": "the last rows",
+    "refusals": "waiting to see whether all are refused",
+}
+"""What limits a run's speed, in words."""
+
+
+def metric_name(one: Comparison) -> str:
+    """Return what a comparison is about: the scorer, or the metric in words."""
+    return one.scorer or _NAMES[one.metric]
+
+
+def metric_value(metric: str, value: float, *, signed: bool = False) -> str:
+    """Return a metric's value with its unit; a cost is that of a thousand results."""
+    before, factor, digits, _ = _FORMS[metric]
+    size = f"{abs(factor * value):,.{digits}f}"
+    none = not any(digit in size for digit in "123456789")
+    sign = "" if none else "-" if value < 0 else "+" if signed else ""
+    return f"{sign}{before}{size}{_unit(metric, signed=signed)}"
+
+
+_FORMS = {
+    "score": ("", 1, 4, ""),
+    "answered": ("", 100, 1, " %"),
+    "refused": ("", 100, 1, " %"),
+    "response_chars": ("", 1, 1, ""),
+    "cost_usd": ("$", 1000, 4, ""),
+    "latency_s": ("", 1, 3, " s"),
+}
+"""What stands before a metric's number, by what it is multiplied, its digits, and its unit."""
+
+
+def _unit(metric: str, *, signed: bool) -> str:
+    unit = _FORMS[metric][3]
+    return " points" if signed and unit == " %" else unit
+
+
+def interval(metric: str, low: float | None, high: float | None) -> str:
+    """Return the interval of a difference; nothing where there is none."""
+    if low is None or high is None:
+        return ""
+    unit = _unit(metric, signed=True)
+    return f"{metric_value(metric, low, signed=True).removesuffix(unit)} to {metric_value(metric, high, signed=True)}"
+
+
+def p_value(p: float) -> str:
+    """Return a p-value as one is read."""
+    return "<0.0001" if p < 0.0001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"

@@ -1,0 +1,255 @@
+"""`report.html`: one page that needs nothing else, with no script in it, and all that comes from rows escaped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import minijinja
+import msgspec
+
+from batchmix.engine import reader
+from batchmix.errors import RunError
+from batchmix.evaluate import panels
+from batchmix.evaluate.comparison import Comparison, Diff, diff
+from batchmix.evaluate.drawing import Drawing
+from batchmix.evaluate.examples import Answer, Example, Worst, examples, worst
+from batchmix.evaluate.guards import missed
+from batchmix.evaluate.history import past_runs
+from batchmix.evaluate.measure import Metrics, ModelMetrics, ScoreMetrics, measure, read_metrics
+from batchmix.evaluate.metric_text import interval, metric_name, metric_value, p_value
+from batchmix.evaluate.scoring import scores_path
+from batchmix.formats.amounts import usd
+from batchmix.formats.display import clean
+from batchmix.formats.pyarrow_setup import set_up_arrow
+from batchmix.job.evaluation import Eval
+from batchmix.store.filesystem import is_ours, replace_file
+from batchmix.store.run_folder import Layout
+from batchmix.store.view import View
+
+_EXAMPLES = 30
+"""How many results of each kind there are to read, at most about."""
+_GROUPS = 50
+_TEXT_CHARS = 1_500
+
+
+def write_report(folder: Path, against: Path | None) -> Path:
+    """Write a run's `report.html` and return where it stands. Raises `RunError`."""
+    set_up_arrow()
+    layout = Layout(folder)
+    path = folder / "report.html"
+    if not is_ours(path, lambda path: b"batchmix" in path.read_bytes()):
+        raise RunError(f"{path}: is not batchmix's; move it away")
+    layout.mode = reader.job_of(folder).output.permissions
+    page = _page(_values(folder, against)).encode("utf-8", "replace")
+    try:
+        replace_file(path, layout.redacted(page), layout.file_mode)
+    except OSError as error:
+        raise RunError(f"{path}: can't be written: {error.strerror or error}") from error
+    return path
+
+
+def _page(values: dict[str, Any]) -> str:
+    environment = minijinja.Environment(undefined_behavior="strict", auto_escape_callback=lambda _: "html", debug=False)
+    environment.add_template("report.html", (resources.files("batchmix.evaluate") / "report.html").read_text())
+    return environment.render_template("report.html", **values)
+
+
+def _values(folder: Path, against: Path | None) -> dict[str, Any]:
+    """Return what the page is made of, all of it text that is fit to be shown."""
+    view, layout = reader.look(folder), Layout(folder)
+    evaluated = scores_path(layout).exists()
+    metrics = read_metrics(layout) if evaluated else measure(layout, Eval(), ())
+    compared = diff(against, folder) if against else None
+    times = panels.read_times(folder, view.run)
+    past = [one for one in past_runs(folder.resolve().parent, metrics.name) if one.started_at <= metrics.started_at]
+    pairs = max(1, len(metrics.models) * len(metrics.asked.scorers))
+    each = max(1, min(3, _EXAMPLES // pairs))
+    return {
+        "name": clean(metrics.name, 100),
+        "started": metrics.started_at.replace("T", " ").replace("Z", " UTC"),
+        "folder": clean(str(folder), 200),
+        "complete": metrics.complete,
+        "batchmix": metrics.batchmix,
+        "missed": [clean(line) for line in missed(metrics)],
+        "tiles": list(_tiles(view, metrics, times, compared)),
+        "scores": _drawn([*panels.score_charts(metrics, compared), *panels.history_charts(past, metrics)]),
+        "score_rows": [_score(found) for found in metrics.scores if not found.group],
+        "groups": [_group(table) for table in panels.group_tables(metrics, _GROUPS)],
+        "ways": _drawn(
+            [
+                *panels.speed_chart(times, view.run.models),
+                *panels.latency_chart(times),
+                *panels.cost_chart(view.totals, metrics),
+                *panels.failure_chart(view.totals),
+            ]
+        ),
+        "models": [_model(found) for found in metrics.models],
+        "failures": [
+            {"kind": kind, "count": f"{failed.count:,}", "row": f"{failed.row}", "message": clean(failed.message, 300)}
+            for kind, failed in sorted(view.totals.failures.items(), key=lambda item: -item[1].count)
+        ],
+        "worst": [_worst(one) for one in worst(folder, each)] if evaluated else [],
+        "diff": _difference(compared, each) if compared else None,
+    }  # fmt: skip
+
+
+def _drawn(drawings: list[Drawing]) -> list[dict[str, Any]]:
+    return [
+        {**msgspec.to_builtins(drawing), "title": clean(drawing.title, 120), "caption": clean(drawing.caption)}
+        for drawing in drawings
+    ]
+
+
+def _tiles(view: View, metrics: Metrics, times: panels.Times, compared: Diff | None) -> Iterator[dict[str, str]]:
+    """Yield the headline figures."""
+    totals, course = view.totals, times.course
+    if compared:
+        guarded = sum(bool(one.verdict) for one in compared.comparisons)
+        tone = "bad" if compared.worse else "good"
+        yield _tile("Worse", f"{len(compared.worse)}", f"of {guarded:,} guarded metrics", tone)
+    lost = totals.failed + totals.rejected
+    yield _tile("Answered", f"{totals.ok:,}", f"of {view.run.results:,}; {lost:,} without an answer")
+    judged = [one.cost_usd for one in metrics.judges if one.cost_usd is not None]
+    if totals.cost_usd is not None or judged:
+        spent = sum([totals.cost_usd or 0.0, *judged])
+        note = f"of it {usd(sum(judged))} for judging" if judged else "all answers"
+        yield _tile("Cost", usd(spent), f"{totals.unpriced:,} without a price" if totals.unpriced else note)
+    yield _tile("Tokens", _short(totals.prompt_tokens + totals.completion_tokens),
+                f"{totals.prompt_tokens:,} in, {totals.completion_tokens:,} out")  # fmt: skip
+    if course:
+        yield _tile("At work", _duration(course.span_s), f"{totals.ok / course.span_s:,.4g} answers a second")
+
+
+def _tile(name: str, value: str, note: str, tone: str = "") -> dict[str, str]:
+    return {"name": name, "value": value, "note": note, "tone": tone}
+
+
+def _short(count: int) -> str:
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.3g} {letter}"
+    return f"{count}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def _score(found: ScoreMetrics) -> dict[str, str]:
+    score = found.score
+    known = score.low is not None and score.high is not None
+    return {
+        "model": clean(found.model, 60),
+        "scorer": found.scorer,
+        "mean": _number(score.mean),
+        "stderr": _number(score.stderr, 4),
+        "interval": f"{score.low:.3f} to {score.high:.3f}" if known else "",
+        "n": f"{score.n:,}",
+        "unscored": f"{found.unscored:,}",
+        "no_answer": f"{found.no_answer:,}",
+        "pass_at": ", ".join(f"{k}: {value:.3f}" for k, value in found.pass_at.items()),
+    }
+
+
+def _group(table: Any) -> dict[str, Any]:
+    rows = [{**row, "value": "null" if row["value"] is None else clean(row["value"], 60)} for row in table["rows"]]
+    models = [clean(model, 40) for model in table["models"]]
+    return {**table, "column": clean(table["column"], 60), "models": models, "rows": rows}
+
+
+def _model(found: ModelMetrics) -> dict[str, str]:
+    latency = found.latency_s or {}
+    return {
+        "model": clean(found.model, 60),
+        "results": f"{found.results:,}",
+        **{name: f"{getattr(found, name):.1%}" for name in ("answered", "failed", "refused")},
+        **{name: f"{getattr(found, name):,}" for name in ("prompt_tokens", "completion_tokens")},
+        "cost": "" if found.cost_usd is None else usd(found.cost_usd),
+        **{point: f"{latency[point]:.2f} s" if latency else "" for point in ("p50", "p90", "p99")},
+        "chars": "" if found.response_chars is None else f"{found.response_chars:,.0f}",
+    }
+
+
+def _difference(found: Diff, each: int) -> dict[str, Any]:
+    return {
+        "before": clean(found.before, 200),
+        "paired": f"{found.paired:,}",
+        "changed": f"{found.changed:,}",
+        "unpaired": f"{found.unpaired:,}",
+        "left_out": [clean(line) for line in found.left_out],
+        "charts": _drawn(list(panels.difference_charts(found))),
+        "rows": [_comparison(one) for one in found.comparisons],
+        "worse": [_comparison(one) for one in found.worse],
+        "examples": [_example(one) for one in examples(found, each)],
+    }
+
+
+def _comparison(one: Comparison) -> dict[str, str]:
+    paired = one.paired
+    return {
+        "verdict": one.verdict,
+        "tone": {"worse": "bad", "better": "good"}.get(one.verdict, "faint"),
+        "model": clean(one.model, 60),
+        "what": metric_name(one),
+        "before": metric_value(one.metric, paired.before),
+        "after": metric_value(one.metric, paired.after),
+        "difference": metric_value(one.metric, paired.difference, signed=True),
+        "interval": interval(one.metric, paired.low, paired.high),
+        "p": p_value(paired.p if one.adjusted_p is None else one.adjusted_p),
+        "moves": f"{paired.wins:,} / {paired.losses:,} / {paired.ties:,}",
+    }
+
+
+def _example(one: Example) -> dict[str, Any]:
+    moved = one.moved
+    return {
+        "title": _title(moved.model, moved.scorer, moved.row, one.custom_id),
+        "score": f"{moved.before:.3g} → {moved.after:.3g}",
+        "tone": "bad" if moved.after < moved.before else "good",
+        "columns": _columns(Answer(columns=one.columns)),
+        "before": _text(one.before),
+        "after": _text(one.after),
+    }
+
+
+def _worst(one: Worst) -> dict[str, Any]:
+    return {
+        "title": _title(one.model, one.scorer, one.row, one.answer.custom_id),
+        "score": _number(one.score),
+        "columns": _columns(one.answer),
+        "text": _text(one.answer.text),
+        **{name: _text(getattr(one, name) or "", 300) for name in ("target", "extracted", "explanation")},
+    }
+
+
+def _title(model: str, scorer: str, row: int, custom_id: str | None) -> str:
+    name = f" ({clean(custom_id, 60)})" if custom_id else ""
+    return f"{clean(model, 60)} · {scorer} · row {row}{name}"
+
+
+def _columns(answer: Answer) -> list[dict[str, str]]:
+    shown = ((name, value) for name, value in answer.columns.items() if value is not None)
+    return [
+        {
+            "name": clean(name, 60),
+            "value": _text(value if isinstance(value, str) else json.dumps(value, default=str), 400),
+        }
+        for name, value in shown
+    ]
+
+
+def _text(text: str, most: int = _TEXT_CHARS) -> str:
+    """Return text from a row with its lines, shortened, and with everything escaped that is not printable."""
+    more = "…" if len(text) > most else ""
+    return "\n".join(clean(line, most) for line in text[:most].splitlines()) + more
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,236 @@
+"""Arrow columns as JSON would have given them: text, numbers, true, false, null, lists and objects.
+
+Whatever a column holds, it can be had: nothing here makes a Python date or number that Python has not, and nothing
+needs pandas, which pyarrow asks for where Python's own times are not fine enough.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+import uuid
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from batchmix.formats.iso_times import date_text, duration_text, interval_text, offsets, time_text, timestamp_text
+from batchmix.formats.pyarrow_setup import compute
+from batchmix.formats.text import text_of
+
+Types = pa.types
+_DAY_MS = 86_400_000
+_Read = Callable[[pa.Array], list[Any]]
+
+
+def values(column: pa.Array) -> list[Any]:
+    """Return a column's values. NaN is null, as pandas means it.
+
+    Dates, times and durations become ISO 8601 text, decimals and UUIDs their text, bytes base64, maps objects, and
+    JSON what it says.
+    """
+    kind = column.type
+    read = next((read for test, read in _READERS if test(kind)), _one_by_one)
+    return read(column)
+
+
+def row_values(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """Return a batch's rows."""
+    if not batch.num_columns:
+        return [{} for _ in range(batch.num_rows)]
+    names = batch.schema.names
+    return [dict(zip(names, row, strict=True)) for row in zip(*map(values, batch.columns), strict=True)]
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Return whether a type's values are text."""
+    if Types.is_dictionary(kind):
+        return is_text(kind.value_type)
+    return bool(Types.is_string(kind) or Types.is_large_string(kind) or Types.is_string_view(kind))
+
+
+def is_binary(kind: pa.DataType) -> bool:
+    """Return whether a type's values are bytes."""
+    of_any_length = Types.is_binary(kind) or Types.is_large_binary(kind) or Types.is_binary_view(kind)
+    return bool(of_any_length or Types.is_fixed_size_binary(kind))
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Return whether a type's values are lists."""
+    plain = Types.is_list(kind) or Types.is_large_list(kind) or Types.is_fixed_size_list(kind)
+    return bool(plain or Types.is_list_view(kind) or Types.is_large_list_view(kind))
+
+
+def is_extension(kind: pa.DataType) -> bool:
+    """Return whether a type gives another one's values a meaning."""
+    return isinstance(kind, pa.BaseExtensionType)
+
+
+def _plain(column: pa.Array) -> list[Any]:
+    found: list[Any] = column.to_pylist()
+    return found
+
+
+def _texts(column: pa.Array) -> list[str | None]:
+    try:
+        found: list[str | None] = column.to_pylist()
+    except UnicodeDecodeError:  # nobody has checked what a file holds
+        raw = column.cast(pa.large_string()).cast(pa.large_binary()).to_pylist()
+        return [None if value is None else value.decode("utf-8", "replace") for value in raw]
+    return found
+
+
+def _floats(column: pa.Array) -> list[float | None]:
+    if Types.is_float16(column.type):
+        column = column.cast(pa.float32()).cast(pa.float64())
+    found: list[float | None]
+    if Types.is_float32(column.type):  # as text, 0.1 is not 0.10000000149011612
+        found = [None if text is None else float(text) for text in column.cast(pa.string()).to_pylist()]
+    else:
+        found = column.to_pylist()
+    has_nan = compute().any(compute().is_nan(column)).as_py()
+    return [None if value != value else value for value in found] if has_nan else found
+
+
+def _each(column: pa.Array, made: Callable[[Any], Any]) -> list[Any]:
+    return [None if value is None else made(value) for value in column.to_pylist()]
+
+
+def _decimals(column: pa.Array) -> list[str | None]:
+    return _each(column, str)
+
+
+def _base64(column: pa.Array) -> list[str | None]:
+    return _each(column, lambda value: base64.b64encode(value).decode())
+
+
+def _dates(column: pa.Array) -> list[str | None]:
+    if Types.is_date32(column.type):
+        return _each(column.view(pa.int32()), date_text)
+    return _each(column.view(pa.int64()), lambda ms: date_text(ms // _DAY_MS))
+
+
+def _times(column: pa.Array) -> list[str | None]:
+    counts = column.view(pa.int32() if Types.is_time32(column.type) else pa.int64())
+    return _each(counts, partial(time_text, unit=column.type.unit))
+
+
+def _timestamps(column: pa.Array) -> list[str | None]:
+    kind = column.type
+    offset_of = offsets(kind.tz) if kind.tz else None
+    return _each(column.view(pa.int64()), lambda count: timestamp_text(count, kind.unit, offset_of))
+
+
+def _durations(column: pa.Array) -> list[str | None]:
+    return _each(column.view(pa.int64()), partial(duration_text, unit=column.type.unit))
+
+
+def _intervals(column: pa.Array) -> list[str | None]:
+    return _each(column, lambda value: interval_text(*value))
+
+
+def parquet_intervals(column: pa.Array) -> list[str | None]:
+    """Return Parquet's intervals, which pyarrow takes for bytes: months, days and milliseconds."""
+
+    def text(value: bytes) -> str:
+        months, days, milliseconds = struct.unpack("<III", value)
+        return interval_text(months, days, milliseconds * 1_000_000)
+
+    return _each(column, text)
+
+
+def _dictionary(column: pa.Array) -> list[Any]:
+    words = values(column.dictionary)
+    return _each(column.indices, words.__getitem__)
+
+
+def _objects(column: pa.Array) -> list[dict[str, Any] | None]:
+    names = [field.name for field in column.type]
+    children = [values(child) for child in column.flatten()]
+    rows = zip(*children, strict=True) if children else [()] * len(column)
+    there = column.is_valid().to_pylist()
+    return [dict(zip(names, row, strict=True)) if here else None for here, row in zip(there, rows, strict=True)]
+
+
+def items_of(column: pa.Array) -> tuple[pa.Array, list[tuple[int, int]]]:
+    """Return what stands in a column's lists, and where each begins and ends in it; null ones may be of any length."""
+    kind = column.type
+    if Types.is_fixed_size_list(kind):
+        size = kind.list_size
+        items = column.values.slice(column.offset * size, len(column) * size)
+        return items, [(at * size, at * size + size) for at in range(len(column))]
+    starts = column.offsets.to_pylist()
+    if Types.is_list_view(kind) or Types.is_large_list_view(kind):
+        sizes = column.sizes.to_pylist()
+        return column.values, [(start, start + size) for start, size in zip(starts, sizes, strict=True)]
+    first, last = starts[0], starts[-1]
+    return column.values.slice(first, last - first), [(a - first, b - first) for a, b in pairwise(starts)]
+
+
+def _lists(column: pa.Array) -> list[list[Any] | None]:
+    items, places = items_of(column)
+    found, there = values(items), column.is_valid().to_pylist()
+    return [found[a:b] if here else None for here, (a, b) in zip(there, places, strict=True)]
+
+
+def _maps(column: pa.Array) -> list[dict[str, Any] | None]:
+    pairs, places = items_of(column)
+    keys, items = (values(child) for child in pairs.flatten())
+    found = list(zip(map(text_of, keys), items, strict=True))
+    there = column.is_valid().to_pylist()
+    return [dict(found[a:b]) if here else None for here, (a, b) in zip(there, places, strict=True)]
+
+
+def _extension(column: pa.Array) -> list[Any]:
+    stored = values(column.storage)
+    read = _MEANINGS.get(column.type.extension_name)
+    return [None if value is None else read(value) for value in stored] if read else stored
+
+
+def _uuid(value: str) -> str:
+    return str(uuid.UUID(bytes=base64.b64decode(value)))
+
+
+def json_value(text: str) -> Any:
+    """Return what a JSON text says; what is none is itself."""
+    try:
+        return msgspec.json.decode(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _one_by_one(column: pa.Array) -> list[Any]:
+    """Return the values of a type that nobody thought of."""
+    return [_any(scalar) for scalar in column]
+
+
+def _any(scalar: pa.Scalar) -> Any:
+    try:
+        value = scalar.as_py()
+        return msgspec.json.decode(msgspec.json.encode(value))
+    except (ValueError, TypeError, OverflowError, RecursionError, ImportError, pa.ArrowException):
+        return str(scalar)
+
+
+_MEANINGS: dict[str, Callable[[Any], Any]] = {"arrow.uuid": _uuid, "arrow.json": json_value, "arrow.bool8": bool}
+_READERS: list[tuple[Callable[[pa.DataType], bool], _Read]] = [
+    (is_extension, _extension),
+    (Types.is_dictionary, _dictionary),
+    (is_text, _texts),
+    (Types.is_floating, _floats),
+    (lambda kind: Types.is_integer(kind) or Types.is_boolean(kind) or Types.is_null(kind), _plain),
+    (Types.is_timestamp, _timestamps),
+    (Types.is_date, _dates),
+    (Types.is_time, _times),
+    (Types.is_decimal, _decimals),
+    (Types.is_struct, _objects),
+    (is_list, _lists),
+    (Types.is_map, _maps),
+    (is_binary, _base64),
+    (Types.is_duration, _durations),
+    (Types.is_interval, _intervals),
+    (Types.is_run_end_encoded, lambda column: values(compute().run_end_decode(column))),
+]

@@ -1,0 +1,46 @@
+"""Values as JSON has them, and the texts that people know them by."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import msgspec
+
+from batchmix.formats.lenient_json import finite, plain_text
+
+EXACT = 2**53
+"""Up to here a floating point number tells every whole number from the next."""
+
+
+def is_utf8(value: str) -> bool:
+    """Return whether text has no lone surrogates, which no file takes."""
+    return value.isascii() or plain_text(value) == value
+
+
+def utf8(value: str | None) -> str | None:
+    """Return text that Arrow takes: lone surrogates become U+FFFD."""
+    return value if value is None or value.isascii() else plain_text(value)
+
+
+def json_text(value: Any) -> str | None:
+    """Return a value as JSON text, with null for what JSON can't say; null itself, and what is no number, stay null."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    try:
+        return msgspec.json.encode(value).decode()
+    except (ValueError, TypeError, OverflowError):  # lone surrogates, whole numbers beyond 64 bits
+        return utf8(json.dumps(finite(value), ensure_ascii=True))
+    except RecursionError:
+        return None  # it could be read, but so deep in the stack that it can't be written
+
+
+def text_of(value: Any) -> str:
+    """Return a value as a person would write it: text as it is, whole numbers without `.0`, objects as JSON."""
+    if isinstance(value, str):
+        return utf8(value) or ""
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < EXACT else str(value)
+    text = json_text(value)
+    return "null" if text is None else text

@@ -1,0 +1,1 @@
+"""http: one request out, one `Exchange` back, whatever happens on the way."""

@@ -1,0 +1,57 @@
+"""The values that the environment holds for a provider: the API key, and headers given as `env:NAME`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from batchmix.errors import JobError
+from batchmix.job.values import Provider
+from batchmix.redact import Secrets
+
+
+def read_secrets(provider: Provider, environ: Mapping[str, str]) -> Secrets:
+    """Return what the environment holds for a provider.
+
+    Raises `JobError`, in words that hold no value, when a variable is missing, empty or can't be sent.
+    """
+    key = ""
+    if provider.api_key_env and not provider.rehearsal:
+        key = _variable(provider.api_key_env, "provider.api_key_env", environ)
+        if set(key) & set(" \t\"'"):
+            raise JobError(
+                "provider.api_key_env: the variable's value holds a blank or a quote, which no key does; set it without"
+                " quotes and without Bearer (the value is not shown in case it is one)"
+            )
+    headers = {
+        name: _variable(value.removeprefix("env:"), f"provider.headers.{name}", environ)
+        if value.startswith("env:")
+        else _sendable(value, f"provider.headers.{name}")
+        for name, value in provider.headers.items()
+    }
+    return Secrets(key, headers)
+
+
+def known_secrets(provider: Provider, environ: Mapping[str, str]) -> Secrets:
+    """Return what the environment holds for a provider, or none where it does not hold all: for those who only read."""
+    try:
+        return read_secrets(provider, environ)
+    except JobError:
+        return Secrets()
+
+
+def _variable(name: str, setting: str, environ: Mapping[str, str]) -> str:
+    value = environ.get(name, "").strip()
+    if not value:
+        # A name in lower case may be a key that was pasted in the wrong place.
+        shown = name if name.isupper() and len(name) < 40 else f"that {setting} names"
+        raise JobError(
+            f'the environment variable {shown} is not set; set it to your key, or set provider.api_key_env = "" where'
+            " the server wants none"
+        )
+    return _sendable(value, setting)
+
+
+def _sendable(value: str, setting: str) -> str:
+    if not value.isascii() or not value.isprintable():
+        raise JobError(f"{setting}: the value holds characters that can't stand in an HTTP header")
+    return value

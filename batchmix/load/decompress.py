@@ -1,0 +1,134 @@
+"""Plain bytes out of what may be compressed: known by how it begins, read to its last member."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO, Protocol
+
+import pyarrow as pa
+
+from batchmix.errors import InputError
+from batchmix.formats.display import clean
+from batchmix.load.sources import GZIP, MAGIC, STDIN, Source, compression_of, is_pipe, unreadable
+
+BLOCK_BYTES = 1 << 20
+_PACKED_BYTES = 1 << 16
+"""So many at once are unpacked; no more than a thousand times as many come out."""
+_logger = logging.getLogger(__name__)
+
+
+class Readable(Protocol):
+    """What gives bytes."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return some bytes; none at the end."""
+
+
+class _Blocks:
+    """A stream whose first block has been taken from it already."""
+
+    closed = False
+
+    def __init__(self, first: bytes, rest: Readable) -> None:
+        self._first = first
+        self._rest = rest
+
+    def read(self, size: int = BLOCK_BYTES) -> bytes:
+        wanted = size if size > 0 else BLOCK_BYTES
+        first, self._first = self._first[:wanted], self._first[wanted:]
+        return first or self._rest.read(wanted)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class _Gunzipped:
+    """The plain bytes of all members of a gzip stream, as gzip itself gives them.
+
+    Zeros behind a member are filling, and other bytes that begin no member are left out with a warning.
+    """
+
+    def __init__(self, stream: Readable, label: str) -> None:
+        self._stream = stream
+        self._label = label
+        self._member = zlib.decompressobj(wbits=31)
+
+    def read(self, size: int, /) -> bytes:
+        while True:
+            if self._member.eof:
+                packed = self._next_member()
+                if not packed:
+                    return b""
+            else:
+                packed = self._stream.read(_PACKED_BYTES)
+                if not packed:
+                    raise EOFError("it ends in the middle")
+            if found := self._member.decompress(packed):
+                return found
+
+    def _next_member(self) -> bytes:
+        """Return how the next member begins; nothing where there is none, and then nothing else is left to read."""
+        packed = self._member.unused_data.lstrip(b"\x00")
+        while len(packed) < len(MAGIC[GZIP]) and (more := self._stream.read(_PACKED_BYTES)):
+            packed = (packed + more).lstrip(b"\x00")
+        if packed.startswith(MAGIC[GZIP]):
+            self._member = zlib.decompressobj(wbits=31)
+            return packed
+        if packed:
+            _logger.warning("%s: what follows the end of its gzip data is no gzip, and is left out", self._label)
+        return b""
+
+
+@contextlib.contextmanager
+def piped(stdin: BinaryIO | None, path: str) -> Iterator[Readable | None]:
+    """Give what is piped in (or what is given for it), or None where nothing comes: empty, closed, a terminal."""
+    with contextlib.ExitStack() as stack:
+        stream: BinaryIO | None = stdin
+        if path != STDIN:
+            stream = stack.enter_context(_open(path)) if is_pipe(path) else None
+        elif stdin is None and sys.stdin is not None and not sys.stdin.closed and not sys.stdin.isatty():
+            stream = sys.stdin.buffer
+        first = stream.read(BLOCK_BYTES) if stream is not None else b""
+        yield _Blocks(first, stream) if stream is not None and first else None
+
+
+def _open(path: str) -> BinaryIO:
+    try:
+        return open(path, "rb")  # noqa: PTH123
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+@contextlib.contextmanager
+def opened(source: Source) -> Iterator[Readable]:
+    """Give a file's plain bytes. Raises `InputError`."""
+    with _open(source.path) as file:
+        yield plain(file, source)
+
+
+def plain(stream: Readable, source: Source) -> Readable:
+    """Return a stream of plain bytes, of which none may be read yet but by `block`."""
+    first = block(stream, source)
+    kind = compression_of(first, source.compression)
+    blocks = _Blocks(first, stream)
+    if kind == GZIP:
+        return _Gunzipped(blocks, source.label)
+    if kind is None:
+        return blocks
+    unpacked: Readable = pa.CompressedInputStream(pa.PythonFile(blocks, mode="r"), kind)
+    return unpacked
+
+
+def block(reading: Readable, source: Source) -> bytes:
+    """Return some plain bytes; none at the end. Raises `InputError`."""
+    try:
+        return reading.read(BLOCK_BYTES)
+    except IsADirectoryError as error:
+        raise unreadable(source.path, error) from error
+    except (OSError, pa.ArrowException, zlib.error, EOFError) as error:
+        reason = clean(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        raise InputError(f"{source.label}: can't be decompressed, it is cut off or damaged: {reason}") from error

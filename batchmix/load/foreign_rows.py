@@ -1,0 +1,133 @@
+"""Rows as other tools write them: known by their columns, with the command that makes them rows to ask about."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from batchmix.formats.display import clean
+
+EACH = "{python} 'import json, sys; [print(json.dumps({each})) for r in {rows}]' < {file} > {jsonl}"
+"""A command that writes each of some rows in another form."""
+_SYSTEM_FIRST = '[{"role": "system", "content": s} for s in [%s.get("system")] if s] + '
+_WITHOUT_SYSTEM = (
+    '**{{"stop_sequences": "stop"}.get(k, k): v for k, v in %s.items() if k not in ("system", "anthropic_version")}'
+)
+_ANTHROPIC = (f'{{"custom_id": r["custom_id"], {_WITHOUT_SYSTEM}, "messages": {_SYSTEM_FIRST}%s["messages"]}}').replace(
+    "%s", 'r["params"]'
+)
+_BEDROCK = _ANTHROPIC.replace('r["params"]', 'r["modelInput"]').replace('r["custom_id"]', 'r["recordId"]')
+_ANTHROPIC_BODY = f'{{{_WITHOUT_SYSTEM}, "messages": {_SYSTEM_FIRST}%s["messages"]}}'.replace("%s", "r")
+_GEMINI = (
+    '{"custom_id": r.get("key"), "messages": [{"role": {"model": "assistant", "system": "system"}.get(c.get("role"),'
+    ' "user"), "content": "".join(p["text"] for p in c["parts"])} for c in [{**s, "role": "system"} for s in'
+    ' [r["request"].get("systemInstruction") or r["request"].get("system_instruction")] if s] +'
+    ' r["request"]["contents"]], **{n: v for g, n in [("maxOutputTokens", "max_tokens"), ("temperature",'
+    ' "temperature"), ("topP", "top_p"),'
+    ' ("stopSequences", "stop")] for v in [r["request"].get("generationConfig", {}).get(g)] if v is not None}}'
+)
+_SHAREGPT = (
+    '{**{k: v for k, v in r.items() if k != "system"}, "messages": [{"role": "system", "content": s} for s in'
+    ' [r.get("system")] if s] + [{"role": {"human": "user", "gpt": "assistant"}.get(m["from"], m["from"]),'
+    ' "content": m["value"]} for m in r["NAME"]]}'
+)
+_COHERE = (
+    '{"messages": [{"role": "system", "content": s} for s in [r.get("preamble")] if s] + [{"role":'
+    ' {"CHATBOT": "assistant"}.get(m["role"], m["role"].lower()), "content": m["message"]} for m in'
+    ' r.get("chat_history") or []] + [{"role": "user", "content": r["message"]}]}'
+)
+_RESPONSES = '{"custom_id": str(n), "method": "POST", "url": "/v1/responses", "body": r}'
+
+
+def shape(row: Mapping[str, Any]) -> str | None:
+    """Return what a row without messages or prompt is, and how to go on."""
+    if row.keys() >= {"model", "messages", "system", "max_tokens"} and isinstance(row["messages"], list):
+        return "a request of Anthropic's; make it OpenAI's: " + _command(_ANTHROPIC_BODY)
+    if row.keys() & {"messages", "prompt", "body"}:
+        return _prompt_shape(row.get("prompt")) if row.get("messages") is None else None
+    if isinstance(row.get("params"), dict) and "messages" in row["params"]:
+        return "a line of an Anthropic batch; make it OpenAI's: " + _command(_ANTHROPIC)
+    if isinstance(row.get("request"), dict) and "contents" in row["request"]:
+        return "a line of a Gemini batch; make it OpenAI's: " + _command(_GEMINI)
+    if isinstance(row.get("contents"), list):
+        return "a request of Gemini's; make it OpenAI's: " + _command(_GEMINI.replace('r["request"]', "r"))
+    if isinstance(row.get("modelInput"), dict):
+        return _bedrock_shape(row["modelInput"])
+    if "instruction" in row:
+        more = next(
+            (f"{{% if {name} %}} {{{{ {name} }}}}{{% endif %}}" for name in ("input", "context") if name in row), ""
+        )
+        return "an Alpaca row; ask it by a template: " + f"--prompt '{{{{ instruction }}}}{more}'"
+    if isinstance(row.get("message"), str) and row.keys() & {"chat_history", "preamble"}:
+        return "a request of Cohere's; make it OpenAI's: " + _command(_COHERE)
+    if {"model", "input"} <= row.keys():
+        lines = (
+            _command(_RESPONSES).replace("for r in map(", "for n, r in enumerate(map(").replace("stdin)]", "stdin))]")
+        )
+        return "a bare request of /responses or /embeddings; make it a Batch line, with the url it is for: " + lines
+    return _result_shape(row) or _conversation_shape(row)
+
+
+def _bedrock_shape(body: Mapping[str, Any]) -> str:
+    if "messages" in body:
+        return "a line of a Bedrock batch; make it OpenAI's: " + _command(_BEDROCK)
+    name = "inputText" if "inputText" in body else "prompt"
+    return f"a line of a Bedrock batch; ask it by a template, such as --prompt '{{{{ modelInput.{name} }}}}'"
+
+
+def _result_shape(row: Mapping[str, Any]) -> str | None:
+    for name, key, whose in (
+        ("response", "custom_id", "an OpenAI"),
+        ("result", "custom_id", "an Anthropic"),
+        ("response", "key", "a Gemini"),
+    ):
+        if isinstance(row.get(name), dict) and key in row:
+            return f"a line of the output of {whose} batch; give the file that the batch was made from"
+    return None
+
+
+def _conversation_shape(row: Mapping[str, Any]) -> str | None:
+    """Return which column holds a conversation, in one of the two ways in which they are written."""
+    for name, value in row.items():
+        told = json.dumps(name, ensure_ascii=False)
+        if not name.isprintable() or "'" in name:
+            continue
+        if _all_have(value, "role", "content"):
+            return f"a row whose messages are called {clean(told, 60)}; call them messages: " + _command(
+                f'{{**r, "messages": r[{told}]}}'
+            )
+        if isinstance(value, dict) and _all_have(value.get("messages"), "role", "content"):
+            return (
+                f"a row whose messages stand in its column {clean(told, 60)}; take out what stands there: "
+                + _command(f"{{**r, **r[{told}]}}")
+            )
+        if _all_have(value, "from", "value"):
+            return "a ShareGPT conversation; make it messages: " + _command(_SHAREGPT.replace('"NAME"', told))
+    return None
+
+
+def _all_have(value: Any, *keys: str) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(one, dict) and one.keys() >= set(keys) for one in value)
+    )
+
+
+def _prompt_shape(prompt: Any) -> str | None:
+    if not isinstance(prompt, list) or not prompt:
+        return None
+    if all(isinstance(item, dict) and "role" in item for item in prompt):
+        return "a row whose prompt is a list of messages; call it messages: " + _command(
+            '{**{k: v for k, v in r.items() if k != "prompt"}, "messages": r["prompt"]}'
+        )
+    if all(isinstance(item, str) for item in prompt):
+        return "a row whose prompt is a list of texts; give each a row of its own"
+    if all(type(item) is int for item in prompt):
+        return "a row whose prompt is a list of token ids; chat models are asked by text"
+    return None
+
+
+def _command(each: str) -> str:
+    return EACH.replace("{each}", each).replace("{rows}", "map(json.loads, sys.stdin)")

@@ -1,0 +1,182 @@
+"""What an exchange means: an answer, or a failure and what follows from it.
+
+`judge` depends on nothing but the exchange and the path it was sent to, so that a journal can be judged again after
+a crash. What an error means stands in `rules.RULES`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+
+import msgspec
+
+from batchmix.errors import Next
+from batchmix.records import Completion, Exchange, Failure
+from batchmix.redact import Secrets
+from batchmix.responses import refused_parameter
+from batchmix.responses.error_body import Complaint, find_complaint, is_web_page, one_line, plain_text
+from batchmix.responses.error_rules import FEW, REFUSED_PARAMETER, TOP_UP, rule_for
+from batchmix.responses.parse import billed_usage, read_answer
+from batchmix.responses.rate_limits import wait_in_text
+from batchmix.responses.stream import UNFINISHED
+from batchmix.responses.unrequested_stream import ordinary_body
+
+_logger = logging.getLogger(__name__)
+_UNFUNDED = re.compile(
+    r"accounts that have not been recharged can only try|未充值.{0,20}(?:账户|账号|用户).{0,20}次", re.IGNORECASE
+)
+_LONGEST_TRAP = 600
+UNREADABLE = "the answer can't be read"
+"""What is said where the judge itself has raised."""
+_PLAIN_TO_TLS = re.compile(
+    rb"plain HTTP request was sent to HTTPS port|speaking plain HTTP to an SSL-enabled|HTTP request to an HTTPS server",
+    re.IGNORECASE,
+)
+"""Said by nginx, Apache and Go's servers."""
+_LONGEST_PAGE = 4000
+_LONGEST_WAIT_S = 60.0
+"""Where an error is no limit's: its words may be about anything."""
+
+
+def judge(exchange: Exchange, path: str = "/chat/completions") -> Completion | Failure:
+    """Return the answer in an exchange, or why there is none and what happens next. Never raises.
+
+    A body that broke off is read all the same: a whole answer is an answer, and a refusal is known by its status.
+    """
+    try:
+        return _judged(exchange, path)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a journaled body that raises would lock its whole folder
+        _logger.warning("an answer of %s can't be judged: %s", path, type(error).__name__)
+        return Failure(Next.RETRY, "bad_answer", UNREADABLE, maybe_billed=True)
+
+
+def _judged(exchange: Exchange, path: str) -> Completion | Failure:
+    fault, status = exchange.fault, exchange.status
+    if fault == "proxy":
+        unsent = not exchange.maybe_billed
+        return Failure(Next.RETRY, fault, exchange.fault_message, at_first=Next.STOP_RUN, unsent=unsent)
+    if status is not None:
+        if 200 <= status < 300:
+            outcome = _heard(exchange, path)
+            if fault is None or isinstance(outcome, Completion):
+                return outcome
+        elif fault is None or 400 <= status < 500:
+            return _refused(exchange, status)
+    return _unheard(exchange, path)
+
+
+def _unheard(exchange: Exchange, path: str) -> Failure:
+    """Judge what was not heard to its end, or not at all."""
+    kind, message = exchange.fault or "connection", exchange.fault_message
+    if kind == "too_large":
+        return Failure(Next.REJECT, kind, message)
+    if kind == UNFINISHED:  # what came of the answer stands in a list
+        return Failure(Next.RETRY, kind, message, usage=billed_usage(exchange.body[1:-1], path))
+    if exchange.status is None and (kind != "timeout" or not exchange.maybe_billed):
+        return Failure(Next.RETRY, kind, message, at_first=Next.STOP_RUN, unsent=not exchange.maybe_billed)
+    return Failure(Next.RETRY, kind, message)
+
+
+def _heard(exchange: Exchange, path: str) -> Completion | Failure:
+    """Judge a 200, which may be a stream that nobody asked for."""
+    answer = read_answer(exchange.body, path, exchange.served_model, exchange.inputs)
+    if isinstance(answer, str):
+        body = ordinary_body(exchange.body, path)
+        if body is not exchange.body:
+            exchange = msgspec.structs.replace(exchange, body=body)
+            answer = read_answer(body, path, exchange.served_model, exchange.inputs)
+    return _broken(exchange, path, answer) if isinstance(answer, str) else _unless_unfunded(answer)
+
+
+def judging(secrets: Secrets) -> Callable[[Exchange, str], Completion | Failure]:
+    """Return `judge` without secrets in what it says: where parts are put together, more may be seen than in each."""
+
+    def judged(exchange: Exchange, path: str) -> Completion | Failure:
+        outcome = judge(exchange, path)
+        if isinstance(outcome, Failure):
+            message = secrets.redacted_text(outcome.message, refusal=True)
+            code = outcome.code and secrets.redacted_text(outcome.code)
+            return msgspec.structs.replace(outcome, message=message, code=code)
+        texts = outcome.response, outcome.reasoning, outcome.refusal, outcome.tool_calls
+        for text in texts:
+            if text and secrets.ends_in(text):
+                break
+        else:
+            return outcome
+        response, reasoning, refusal, calls = (text and secrets.redacted_text(text) for text in texts)
+        return msgspec.structs.replace(
+            outcome, response=response, reasoning=reasoning, refusal=refusal, tool_calls=calls
+        )
+
+    return judged
+
+
+def _unless_unfunded(answer: Completion) -> Completion | Failure:
+    """Let an answer pass unless it is the text that an account gets which never paid."""
+    text = answer.response
+    if text is None or len(text) > _LONGEST_TRAP or ("recharged" not in text and "充值" not in text):
+        return answer
+    if not _UNFUNDED.search(text):
+        return answer
+    return Failure(Next.STOP_RUN, "no_balance", f"{one_line(text)}; {TOP_UP}")
+
+
+def _broken(exchange: Exchange, path: str, problem: str) -> Failure:
+    """Judge a 200 that holds no answer; `problem` says what it lacks."""
+    if is_web_page(exchange):
+        return _wrong_address("web_page", "this base_url answers a web page; did you leave out /v1?")
+    complaint, usage = find_complaint(exchange.body), billed_usage(exchange.body, path)
+    if complaint is None:
+        kind = "bad_answer" if exchange.body.strip() else "empty"
+        most = None if usage is None else FEW  # what is billed each time is not tried for long
+        said = f"the answer {problem}"
+        return Failure(Next.RETRY, kind, said, attempts=most, maybe_billed=usage is None, usage=usage)
+    statuses = [int(code) for code in complaint.codes if re.fullmatch("[45][0-9][0-9]", code)]
+    return msgspec.structs.replace(_by_rules(max(statuses, default=None), complaint, exchange), usage=usage)
+
+
+def _refused(exchange: Exchange, status: int) -> Failure:
+    if 300 <= status < 400:
+        where = one_line(exchange.fault_message) or "elsewhere"
+        return _wrong_address("redirect", f"base_url redirects to {where}; put the right address into the job")
+    if status in {404, 405} and is_web_page(exchange):
+        message = f"this base_url answers HTTP {status} with a web page; did you leave out /v1?"
+        return msgspec.structs.replace(_wrong_address("web_page", message), attempts=FEW)
+    if status == 400 and _PLAIN_TO_TLS.search(exchange.body[:_LONGEST_PAGE]):
+        return _wrong_address("tls", "this base_url speaks TLS: it must begin with https://")
+    complaint = find_complaint(exchange.body) or Complaint(plain_text(exchange))
+    if not complaint.message:
+        complaint = msgspec.structs.replace(complaint, message=f"HTTP {status} without a message")
+    return _by_rules(status, complaint, exchange)
+
+
+def _wrong_address(kind: str, message: str) -> Failure:
+    """Judge what no API says: later in a run it may be a page that excuses a breakdown."""
+    return Failure(Next.RETRY, kind, message, at_first=Next.STOP_RUN)
+
+
+def _by_rules(status: int | None, complaint: Complaint, exchange: Exchange) -> Failure:
+    rule = rule_for(status, complaint)
+    parameter, advice = refused_parameter.advice(complaint) if rule.type == REFUSED_PARAMETER else ("", rule.advice)
+    return Failure(
+        rule.next,
+        rule.type,
+        f"{complaint.message}; {advice}" if advice else complaint.message,
+        complaint.code or None,
+        at_first=rule.at_first,
+        attempts=rule.attempts,
+        wait_s=_asked_s(rule.next, exchange),
+        parameter=parameter,
+    )
+
+
+def _asked_s(following: Next, exchange: Exchange) -> float | None:
+    """Return how long an error asks to wait in its words: throttling as long as it says, other trouble for a while."""
+    if following not in (Next.PAUSE, Next.RETRY):
+        return None
+    wait_s = wait_in_text(exchange.body, exchange.finished_at_ms / 1000)
+    return wait_s if wait_s is None or following is Next.PAUSE else min(wait_s, _LONGEST_WAIT_S)

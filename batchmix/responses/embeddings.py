@@ -1,0 +1,73 @@
+"""The vectors in an answer of the embeddings endpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from batchmix.formats.lenient_json import json_text, shallow
+from batchmix.records import Completion
+from batchmix.responses.choices import index_of
+
+_NUMBERS = {int, float, type(None)}
+"""And nulls, of which more is said below."""
+
+
+class _Vector(msgspec.Struct, gc=False):
+    embedding: msgspec.Raw
+
+
+class _Vectors(msgspec.Struct, gc=False):
+    data: list[_Vector]
+
+
+_decoder = msgspec.json.Decoder(_Vectors)
+
+
+def read_embeddings(found: dict[str, Any], body: bytes, inputs: int) -> Completion | str:
+    """Return the vectors as a JSON list in the order of the inputs, or in words what is missing.
+
+    Each is as it came, a list of numbers or base64. `inputs` is how many there must be; 0: that is not known.
+    """
+    data = found.get("data")
+    if not isinstance(data, list) or not data:
+        return "has no embeddings"
+    if not all(isinstance(item, dict) and _is_vector(item.get("embedding")) for item in data):
+        return "has an embedding with nothing in it"
+    order = [index_of(item, place) for place, item in enumerate(data)]
+    wanted = inputs or len(data)
+    if len(data) != wanted:
+        return f"has {len(data)} embeddings where {wanted} were asked for"
+    if sorted(order) != list(range(wanted)):
+        return "has embeddings whose indexes are not those of the inputs"
+    texts = _as_they_came(body) or [json_text(item["embedding"]) or "null" for item in data]
+    if any(text.startswith("[") and "null" in text for text in texts):
+        return "has an embedding with nothing in it"
+    if len({(type(vector), len(vector)) for item in data if _is_plain(vector := item["embedding"])}) > 1:
+        return "has embeddings of different lengths"
+    return Completion(f"[{','.join(text for _, text in sorted(zip(order, texts, strict=True)))}]")
+
+
+def _is_vector(value: Any) -> bool:
+    """Return whether there is a vector: numbers, one vector for each token, base64, or several by their types."""
+    if isinstance(value, str):
+        return bool(value.strip())
+    if isinstance(value, list) and value:
+        return set(map(type, value)) <= _NUMBERS or all(
+            isinstance(token, list) and _is_vector(token) for token in value
+        )
+    return isinstance(value, dict) and any(map(_is_vector, value.values()))
+
+
+def _is_plain(vector: Any) -> bool:
+    """Return whether a vector is one for all of an input, as long as every other; one for each token is not."""
+    return isinstance(vector, str) or (isinstance(vector, list) and not isinstance(vector[0], list))
+
+
+def _as_they_came(body: bytes) -> list[str]:
+    """Return the vectors' own JSON, or nothing where it is odd."""
+    try:
+        return [bytes(item.embedding).decode() for item in _decoder.decode(shallow(body)).data]
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return []

@@ -1,0 +1,191 @@
+"""From the bytes of an answer to a `Completion`: typed decoding first, tolerant extraction where that refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from batchmix.formats.lenient_json import may_be_deep, plain_text, read_json
+from batchmix.records import Completion, Usage
+from batchmix.responses.choices import WHOLE_OR_CUT, read_choices, says_anything
+from batchmix.responses.embeddings import read_embeddings
+from batchmix.responses.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, endpoint_of
+from batchmix.responses.responses_api import read_response
+from batchmix.responses.usage import MOST, read_usage
+
+_ABSENT = msgspec.Raw()
+_NONE_OF_THEM = (_ABSENT,) * 14
+_NOTHING = (b"", b"null", b"[]", b"{}", b'""', b"false", b"0")
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: msgspec.Raw = _ABSENT
+    reasoning_details: msgspec.Raw = _ABSENT
+    function_call: msgspec.Raw = _ABSENT
+    audio: msgspec.Raw = _ABSENT
+
+
+class _Choice(msgspec.Struct, gc=False):
+    message: _Message
+    finish_reason: str | None = None
+    index: int | None = None
+    text: msgspec.Raw = _ABSENT
+    error: msgspec.Raw = _ABSENT
+
+
+class _PromptDetails(msgspec.Struct, gc=False):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_creation_tokens: int | None = None
+    cached_creation_tokens: int | None = None
+
+    def unusual(self, prompt_tokens: int) -> bool:
+        """Return whether anything was written to a cache, or a count can't be one of a prompt's own tokens."""
+        written = self.cache_write_tokens or self.cache_creation_tokens or self.cached_creation_tokens
+        return bool(written) or not 0 <= (self.cached_tokens or 0) <= prompt_tokens
+
+
+class _CompletionDetails(msgspec.Struct, gc=False):
+    reasoning_tokens: int | None = None
+
+    def unusual(self, completion_tokens: int) -> bool:
+        """Return whether what was thought can't stand inside the answer's own tokens."""
+        return not 0 <= (self.reasoning_tokens or 0) <= completion_tokens
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+    claude_cache_tokens_details: msgspec.Raw = _ABSENT
+    prompt_cache_hit_tokens: msgspec.Raw = _ABSENT
+    cache_read_input_tokens: msgspec.Raw = _ABSENT
+    cache_creation_input_tokens: msgspec.Raw = _ABSENT
+    cache_creation: msgspec.Raw = _ABSENT
+    cached_tokens: msgspec.Raw = _ABSENT
+    claude_cache_creation_5_m_tokens: msgspec.Raw = _ABSENT
+    claude_cache_creation_1_h_tokens: msgspec.Raw = _ABSENT
+
+
+class _Chat(msgspec.Struct, gc=False):
+    choices: list[_Choice]
+    usage: _Usage
+    model: str | None = None
+    error: msgspec.Raw = _ABSENT
+
+
+_decoder = msgspec.json.Decoder(_Chat)
+
+
+def read_answer(body: bytes, path: str, served_model: str | None, inputs: int = 0) -> Completion | str:
+    """Return the answer in a body, or in words what it lacks ("is empty", "has no choices").
+
+    `inputs` is how many embeddings there must be; 0: that is not known.
+    """
+    endpoint = endpoint_of(path)
+    if endpoint == CHAT:
+        try:
+            return _ordinary(_decoder.decode(body), served_model)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError, _Unusual):
+            pass
+    if not body.strip():
+        return "is empty"
+    found = read_json(body)
+    if found is None:
+        return "is no JSON, or was cut off"
+    if not isinstance(found, dict):
+        return "is no JSON object"
+    if says_anything(found.get("error")):
+        return "is an error"
+    answer = _answer(found, endpoint, body, inputs)
+    if isinstance(answer, str):
+        return answer
+    said = bool(answer.response or answer.reasoning or answer.refusal or answer.tool_calls)
+    usage = read_usage(_usage_in(found), path, said_something=said)
+    served_model = served_model or plain_text(found.get("model"))
+    answer = msgspec.structs.replace(answer, served_model=served_model, usage=usage)
+    choices = found.get("choices") if answer.untold else None
+    return msgspec.structs.replace(answer, choices=len(choices)) if isinstance(choices, list) and choices else answer
+
+
+def _answer(found: dict[str, Any], endpoint: str | None, body: bytes, inputs: int) -> Completion | str:
+    if endpoint in (CHAT, COMPLETIONS):
+        return read_choices(found)
+    if endpoint == RESPONSES:
+        return read_response(found)
+    return read_embeddings(found, body, inputs) if endpoint == EMBEDDINGS else Completion()
+
+
+def billed_usage(body: bytes, path: str) -> Usage | None:
+    """Return the usage in a body that holds no answer, or None where it tells none. Never raises."""
+    found = read_json(body)
+    usage = read_usage(_usage_in(found), path, said_something=False) if isinstance(found, dict) else Usage()
+    return usage if usage.prompt_tokens and usage.completion_tokens is not None else None
+
+
+def _usage_in(found: dict[str, Any]) -> Any:
+    return found.get("usage") or found.get("usageMetadata") or found.get("usage_metadata")
+
+
+class _Unusual(Exception):
+    """Something that the typed structs do not cover."""
+
+
+def _ordinary(chat: _Chat, served_model: str | None) -> Completion:
+    usage = chat.usage
+    if not chat.choices:
+        raise _Unusual
+    choice = chat.choices[0]
+    message = choice.message
+    rare = (
+        chat.error, choice.error, choice.text, message.reasoning_details, message.function_call, message.audio,
+        usage.claude_cache_tokens_details, usage.prompt_cache_hit_tokens, usage.cache_read_input_tokens,
+        usage.cache_creation_input_tokens, usage.cache_creation, usage.cached_tokens,
+        usage.claude_cache_creation_5_m_tokens, usage.claude_cache_creation_1_h_tokens,
+    )  # fmt: skip
+    if rare != _NONE_OF_THEM and any(map(_is_there, rare)):
+        raise _Unusual
+    if choice.index or choice.finish_reason not in WHOLE_OR_CUT:
+        raise _Unusual
+    prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
+    if usage.prompt_tokens <= 0 or usage.completion_tokens < (1 if message.content else 0):
+        raise _Unusual
+    if not usage.prompt_tokens + usage.completion_tokens == usage.total_tokens <= MOST:
+        raise _Unusual
+    if (prompt and prompt.unusual(usage.prompt_tokens)) or (completion and completion.unusual(usage.completion_tokens)):
+        raise _Unusual
+    return Completion(
+        message.content,
+        message.reasoning_content or message.reasoning,
+        message.refusal,
+        _raw_text(message.tool_calls) if message.tool_calls is not _ABSENT else None,
+        choice.finish_reason,
+        served_model or chat.model,
+        Usage(
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            usage.total_tokens,
+            prompt.cached_tokens if prompt else None,
+            completion.reasoning_tokens if completion else None,
+        ),
+    )
+
+
+def _is_there(raw: msgspec.Raw) -> bool:
+    return raw is not _ABSENT and bytes(raw) not in _NOTHING
+
+
+def _raw_text(raw: msgspec.Raw) -> str | None:
+    if not _is_there(raw):
+        return None
+    text = bytes(raw)
+    if may_be_deep(text):
+        raise _Unusual
+    return text.decode()

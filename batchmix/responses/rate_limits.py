@@ -1,0 +1,200 @@
+"""What a provider says of its limits: how long to wait, and what is left of its budgets."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import email.utils
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from multidict import istr
+
+from batchmix.formats.lenient_json import read_json
+from batchmix.records import Quota
+from batchmix.responses.error_body import find_complaint, unquoted
+
+_DURATION = re.compile(r"(\d{1,15}(?:\.\d+)?)(ms|µs|us|ns|h|m|s)", re.ASCII)
+_NUMBER = re.compile(r"\d{1,15}(?:\.\d*)?|\.\d+", re.ASCII)
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_WORDS = {
+    0.001: "millisecond milliseconds", 1.0: "sec secs second seconds 秒", 60.0: "min mins minute minutes 分钟 分",
+    3600.0: "hr hrs hour hours 小时", 86_400.0: "d day days 天",
+}  # fmt: skip
+_SPOKEN = {**_UNITS, **{word: seconds for seconds, words in _WORDS.items() for word in words.split()}}
+_LENGTH, _UNIT = r"\d{1,9}(?:\.\d{1,15})?", "|".join(sorted(_SPOKEN, key=len, reverse=True))
+_PIECE = re.compile(rf"({_LENGTH}) ?({_UNIT})", re.ASCII | re.IGNORECASE)
+_PIECES = rf"((?:{_LENGTH} ?(?:{_UNIT})(?![a-z])(?:,? and |, | )?){{1,4}})"
+_AGAIN = (
+    r"\b(?:try(?:ing)? again|retry(?:ing)?(?: your requests?)?|wait|back off|available(?: again)?|resets?|cool ?down)"
+)
+_ABOUT = "(?::? (?:in|after|for|at least|another|about|around|approximately|roughly|less than|up to|the next))*"
+_ASKED = re.compile(rf"{_AGAIN}{_ABOUT}:? ?~?{_PIECES}|{_PIECES}(?:之后|以后|后)", re.ASCII | re.IGNORECASE)
+_BARE = re.compile(
+    rf"\bretry[- ]after:? ({_LENGTH})(?=\W*$|[.,;)] )|\bretry_?delay\W{{1,12}}(?:seconds\W{{1,4}})?({_LENGTH})",
+    re.ASCII | re.IGNORECASE,
+)
+"""Seconds without a unit, and Google's `retryDelay` where a gateway put the whole error into its message."""
+_UNTIL = re.compile(
+    r"\b(?:resets?|try again|retry|wait|available|until)\b[^.;]{0,24}?"
+    r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?) ?(?:Z|UTC|GMT|\+00:?00)",
+    re.ASCII | re.IGNORECASE,
+)
+_SOON_S = 3600.0
+"""A moment in words that is farther off is not believed: LiteLLM, for one, calls its own local time UTC."""
+_FIELDS = {
+    "retrydelay": 1.0, "retry_delay": 1.0, "retryafter": 1.0, "retry_after": 1.0, "retry_after_seconds": 1.0,
+    "retryafterseconds": 1.0, "retry_after_sec": 1.0, "retry_after_s": 1.0, "retry_in": 1.0, "retryafterms": 0.001,
+    "retry_after_ms": 0.001, "resets_in_seconds": 1.0, "resets_at": 1.0, "reset_at": 1.0, "x_ratelimit_reset": 1.0,
+    "estimated_time": 1.0,
+}  # fmt: skip
+_AROUND = ("error", "errors", "detail", "details", "metadata", "headers")
+_UNIX_S, _UNIX_MS = 1e9, 1e11
+"""Such numbers are no lengths but moments: seconds, or milliseconds, since 1970."""
+_NO_WAIT = 1e15
+_LONGEST_S = 7 * 86_400.0
+"""Nothing waits longer; a timer set centuries ahead would overflow."""
+_REQUESTS = tuple(istr(f"x-ratelimit-{what}-requests") for what in ("remaining", "limit", "reset"))
+_TOKENS = tuple(istr(f"x-ratelimit-{what}-tokens") for what in ("remaining", "limit", "reset"))
+_BUDGETS = (
+    *(
+        (f"{family}-remaining{of}", f"{family}-reset{of}")
+        for family in ("x-ratelimit", "llm_provider-x-ratelimit", "ratelimit")
+        for of in ("-requests", "-tokens", "")
+    ),
+    *(
+        (f"anthropic-ratelimit-{of}-remaining", f"anthropic-ratelimit-{of}-reset")
+        for of in ("requests", "tokens", "input-tokens", "output-tokens")
+    ),
+)
+"""The headers that tell what remains of a budget, and when it is whole again."""
+_USED_UP = re.compile(r"\b(?:remaining|r)=0\b.*?\b(?:reset|t)=(\d{1,15})")
+
+
+def retry_after_s(status: int, headers: Mapping[str, str], now: float) -> float | None:
+    """Return how long the provider asks to wait, or None where it does not say; `now` is Unix time.
+
+    `retry-after-ms`, `Retry-After` (RFC 9110, 10.2.3, or what others make of it), LiteLLM's `llm_provider-retry-after`;
+    on a 429 or 503 also the reset of a budget with nothing remaining, with the names of OpenAI, Anthropic, GitHub and
+    the IETF: Go durations, whole seconds, or a moment.
+    """
+    found = _seconds(headers.get("retry-after-ms"), 0.001)
+    if found is None:
+        found = _seconds(headers.get("x-ms-retry-after-ms"), 0.001)
+    if found is None:
+        found = _wait(headers.get("Retry-After"), now)
+    if found is None:
+        found = _wait(headers.get("llm_provider-retry-after"), now)
+    if found is None and status in {429, 503}:
+        used_up = _USED_UP.search(headers.get("RateLimit", ""))
+        resets = [
+            _wait(used_up and used_up[1], now),
+            *(_wait(headers.get(reset), now) for left, reset in _BUDGETS if headers.get(left, "").strip() == "0"),
+        ]
+        found = max((reset for reset in resets if reset is not None), default=None)
+    return found if found is None else min(found, _LONGEST_S)
+
+
+def wait_in_text(body: bytes, now: float) -> float | None:
+    """Return how long an error asks to wait, in its own words; None where it does not say. Never raises.
+
+    "Please try again in 4.2s", "retry after 20 seconds", "in 6m0s"; Google's `retryDelay`; `retry_after` beside the
+    message; a moment in the next hour. What a message quotes may come out of a prompt, and asks for nothing. `now` is
+    Unix time.
+    """
+    complaint = find_complaint(body)
+    if complaint is None:
+        return None
+    said = unquoted(complaint.message)
+    waits: list[float | None] = [_spoken(words[1] or words[2]) for words in _ASKED.finditer(said)]
+    waits += [float(words[1] or words[2]) for words in _BARE.finditer(said)]
+    moments = [_moment(words[1], now) for words in _UNTIL.finditer(said)]
+    waits += [wait for wait in moments if wait is not None and 0 < wait <= _SOON_S]
+    told = [wait for wait in (*waits, *_told(read_json(body), now)) if wait is not None]
+    return min(max(told), _LONGEST_S) if told else None
+
+
+def _spoken(words: str) -> float:
+    """Return the seconds of `6m0s`, `20 seconds` or `1 minute and 5 s`."""
+    return sum(float(number) * _SPOKEN[unit.lower()] for number, unit in _PIECE.findall(words))
+
+
+def _told(found: Any, now: float) -> Iterator[float | None]:
+    """Yield the waits in the fields of an error, and of what stands around it."""
+    if isinstance(found, list):
+        for part in found:
+            yield from _told(part, now)
+    elif isinstance(found, dict):
+        for name, value in found.items():
+            unit = _FIELDS.get(name.lower().replace("-", "_"))
+            if unit is not None:
+                yield _field(value.get("seconds") if isinstance(value, dict) else value, unit, now)
+            elif name in _AROUND:
+                yield from _told(value, now)
+
+
+def _field(value: Any, unit: float, now: float) -> float | None:
+    if isinstance(value, str):
+        plain = _seconds(value, unit) if unit != 1.0 else None
+        return _wait(value, now) if plain is None else plain
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return _from_now(value * unit, now) if is_number and 0 <= value < _NO_WAIT else None
+
+
+def quotas(headers: Mapping[str, str]) -> tuple[Quota | None, Quota | None]:
+    """Return what the answer says of the budgets of requests and of tokens (OpenAI's `x-ratelimit-*`)."""
+    if _REQUESTS[0] not in headers and _TOKENS[0] not in headers:
+        return None, None
+    return _quota(headers, *_REQUESTS), _quota(headers, *_TOKENS)
+
+
+def _quota(headers: Mapping[str, str], remaining_name: str, limit_name: str, reset_name: str) -> Quota | None:
+    found = headers.get(remaining_name)
+    remaining = None if found is None else _seconds(found)
+    if remaining is None:
+        return None
+    limit = _seconds(headers.get(limit_name))
+    reset_s = _go_duration(headers.get(reset_name))
+    if not limit or reset_s is None or reset_s >= _UNIX_S:
+        return None
+    return Quota(limit, remaining, reset_s)
+
+
+def _seconds(value: str | None, unit: float = 1.0) -> float | None:
+    if value is None or not _NUMBER.fullmatch(value.strip()):
+        return None
+    return float(value) * unit
+
+
+def _wait(value: str | None, now: float) -> float | None:
+    """Return the seconds that a value tells as a number, a Go duration, or a moment."""
+    if value is None:
+        return None
+    found = _go_duration(value.strip())
+    return _moment(value, now) if found is None else _from_now(found, now)
+
+
+def _from_now(seconds: float, now: float) -> float:
+    if seconds < _UNIX_S:
+        return seconds
+    return max(0.0, (seconds / 1000 if seconds >= _UNIX_MS else seconds) - now)
+
+
+def _moment(value: str, now: float) -> float | None:
+    """Return the seconds until a date of HTTP or ISO 8601, in UTC where it says no other."""
+    for read in (email.utils.parsedate_to_datetime, datetime.datetime.fromisoformat):
+        with contextlib.suppress(ValueError, TypeError, OverflowError, IndexError):
+            date = read(value.strip())
+            return max(0.0, (date if date.tzinfo else date.replace(tzinfo=datetime.UTC)).timestamp() - now)
+    return None
+
+
+def _go_duration(value: str | None) -> float | None:
+    plain = _seconds(value)
+    if plain is not None or value is None:
+        return plain
+    pieces = _DURATION.findall(value)
+    if not pieces or "".join(number + unit for number, unit in pieces) != value:
+        return None
+    return sum(float(number) * _UNITS[unit] for number, unit in pieces)

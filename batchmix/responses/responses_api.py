@@ -1,0 +1,88 @@
+"""The answer in a response of the Responses API."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from batchmix.formats.lenient_json import json_text, plain_text
+from batchmix.records import Completion
+from batchmix.responses.choices import content_text, refused, said, tells_of_trouble
+
+_NO_ANSWER = {
+    "failed": "says that it failed",
+    "error": "says that it failed",
+    "cancelled": "says that it was cancelled",
+    "canceled": "says that it was cancelled",
+    "expired": "says that it has expired",
+    "queued": "is still queued",
+    "in_progress": "is still in progress",
+}
+_NOT_YET = re.compile("pending|running|processing|accepted|created|waiting|scheduled")
+_CUT = frozenset({"incomplete", "in_progress"})
+_REASONS = {"max_output_tokens": "length", "max_tokens": "length"}
+"""Why a response is incomplete, in the words of chat completions; others stay as they are."""
+_CALLS = frozenset(
+    {"function_call", "custom_tool_call", "computer_call", "local_shell_call", "shell_call", "mcp_approval_request"}
+)
+"""Items that ask the caller to do something; what the provider did itself is none of them."""
+
+
+def read_response(found: dict[str, Any]) -> Completion | str:
+    """Return the answer of a response, or in words why there is none.
+
+    `finish_reason` is `stop` or `tool_calls` where it is complete, and why it is not where it is not.
+    """
+    status = _status(found)
+    problem = _problem(status)
+    if problem:
+        return problem
+    output = found.get("output")
+    items = [item for item in output if item and isinstance(item, dict)] if isinstance(output, list) else []
+    whole = said(found.get("output_text"))
+    if not items and not whole and status != "incomplete":
+        return "has no output"
+    messages = [item for item in items if item.get("type", "message") == "message"]
+    if any(tells_of_trouble(_status(message)) for message in messages):
+        return "holds a message that failed"
+    parts = [message.get("content") for message in messages]
+    calls = [item for item in items if item.get("type") in _CALLS]
+    texts, refusals = map(content_text, parts), map(refused, parts)
+    is_cut = any(_status(item) in _CUT for item in (*messages, *calls))
+    return Completion(
+        response="".join(filter(None, texts)) or whole,
+        reasoning="".join(filter(None, map(_thought, items))) or None,
+        refusal="".join(filter(None, refusals)) or None,
+        tool_calls=json_text(calls),
+        finish_reason=_reason("incomplete" if is_cut else status, found.get("incomplete_details"), calls),
+    )
+
+
+def _thought(item: dict[str, Any]) -> str | None:
+    """Return what was thought, where an item holds that: whole if it is there, else in short."""
+    if item.get("type") != "reasoning":
+        return None
+    return said(item.get("content")) or said(item.get("summary"))
+
+
+def _problem(status: str | None) -> str | None:
+    """Return in words what keeps a response from being an answer by its status."""
+    if status in _NO_ANSWER:
+        return _NO_ANSWER[status]
+    if status and _NOT_YET.search(status):
+        return "is still to come"
+    return "says that it failed" if tells_of_trouble(status) or status == "rejected" else None
+
+
+def _status(found: dict[str, Any]) -> str | None:
+    status = plain_text(found.get("status"))
+    return (status and status.strip().lower()) or None
+
+
+def _reason(status: str | None, details: Any, calls: list[dict[str, Any]]) -> str | None:
+    reason = plain_text(details.get("reason")) if isinstance(details, dict) else None
+    if reason or status == "incomplete":
+        return _REASONS.get(reason, reason) if reason else "incomplete"
+    if status == "completed":
+        return "tool_calls" if calls else "stop"
+    return status

@@ -1,0 +1,151 @@
+"""A streamed answer, from the pieces of a connection to the body that would have come without streaming."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from batchmix.formats.lenient_json import read_json
+from batchmix.responses.choices import says_anything
+from batchmix.responses.deltas import Deltas
+from batchmix.responses.error_body import BLOCKED, find_complaint
+from batchmix.responses.sse import Events
+
+_DONE = b"[DONE]"
+_FIELDS = (b"data", b"event", b"id", b"retry")
+_BLANK = b"\xef\xbb\xbf \t\r\n"
+_ENOUGH_TO_TELL = 16
+UNFINISHED = "unfinished"
+"""The fault of a stream that was whole, but for a finish reason: what it lacks, another stream would lack too."""
+_UNFINISHED = "the stream came to its end without a finish_reason for every choice; it is asked for in one piece"
+_CUT_OFF = "the stream ended without a finish_reason for every choice"
+_UNREADABLE = "the stream held an event that is no JSON"
+
+
+class Streamed(msgspec.Struct, frozen=True):
+    """What a stream came to."""
+
+    body: bytes
+    """A whole answer as an ordinary body; an error as it came; what was no stream as it came; of an answer that is not
+    whole a list with all its chunks put together, which nobody takes for an answer."""
+    fault: str | None = None
+    """As in `Exchange`: `cut_off`, `unfinished`, `timeout`, `bad_answer`, `too_large`."""
+    fault_message: str = ""
+    is_settled: bool = False
+    """Whether that is all there is to know, even if the connection broke or went silent afterwards."""
+    maybe_billed: bool = False
+    """Whether an error came after some of an answer."""
+
+
+class AnswerStream:
+    """Takes pieces cut anywhere; holds what they say and not how they say it.
+
+    `choices` is how many were asked for. An answer is whole when all of these have their finish reasons, or when
+    `[DONE]` comes and those have that ever began: not every vendor honours `n`. Without a finish reason it is cut off,
+    whatever else comes. `most_bytes` bounds what is held.
+    """
+
+    def __init__(self, choices: int, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._start = b""
+        self._plain: bytearray | None = bytearray()
+        """All that came, as long as it may be no stream; None once it is one."""
+        self._events = Events()
+        self._deltas = Deltas(choices)
+        self._error: bytes | None = None
+        self._unreadable = False
+        self._is_over = False
+        self.silent_s: float | None = None
+        """For how long nothing came before it was given up; None where it was not."""
+        self.is_too_large = False
+        """Whether more came than is held; nothing is held then."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing more is to be expected: `[DONE]`, an error, or all finish reasons and the usage."""
+        return self._is_over or self._error is not None or (self._deltas.has_usage and self._deltas.is_whole)
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next bytes. Never raises."""
+        if self.is_too_large:
+            return
+        if self._plain is not None:
+            self._plain += piece
+            piece = self._undecided(piece)
+        for data in self._events.feed(piece):
+            self._take(data)
+        held = len(self._plain or b"") + self._events.size + self._deltas.size
+        if held > self._most_bytes:
+            self.is_too_large = True
+            self._plain, self._events, self._deltas = None, Events(), Deltas(1)
+
+    def end(self) -> Streamed:
+        """Return what came; nothing may be fed afterwards. Never raises."""
+        if self.is_too_large:
+            return Streamed(b"", "too_large", f"the answer is larger than {self._most_bytes} bytes")
+        if self._plain is not None:
+            if self.silent_s is not None:
+                return Streamed(bytes(self._plain), "timeout", _silent(self.silent_s))
+            return Streamed(bytes(self._plain))
+        rest = self._events.rest()
+        if isinstance(read_json(rest), dict) or rest.strip() == _DONE:
+            self._take(rest)
+        if self._error is not None:
+            return Streamed(self._error, is_settled=True, maybe_billed=self._deltas.is_begun)
+        is_whole = self._deltas.is_whole or (self._is_over and self._deltas.is_ended)
+        if is_whole and not self._unreadable and (answer := self._deltas.answer()) is not None:
+            return Streamed(answer, is_settled=True)
+        chunk = self._deltas.chunk()
+        so_far = b"[%b]" % chunk if chunk else b""
+        if is_whole or self._unreadable:
+            return Streamed(so_far, "bad_answer", _UNREADABLE)
+        if self._is_over and self._deltas.says_anything:
+            return Streamed(so_far, UNFINISHED, _UNFINISHED, is_settled=True)
+        if self._deltas.is_closed:
+            return Streamed(so_far, UNFINISHED, _UNFINISHED)
+        if self.silent_s is not None:
+            return Streamed(so_far, "timeout", _silent(self.silent_s))
+        return Streamed(so_far, "cut_off", _CUT_OFF)
+
+    def _undecided(self, piece: bytes) -> bytes:
+        """Return all bytes so far if they begin a stream, and none if they do not, or it can't be told yet."""
+        self._start = (self._start + piece).lstrip(_BLANK)[:_ENOUGH_TO_TELL]
+        field, colon, _ = self._start.replace(b"\r", b":").replace(b"\n", b":").partition(b":")
+        if not colon or (field and field not in _FIELDS):
+            return b""
+        assert self._plain is not None
+        came, self._plain = bytes(self._plain), None
+        return came
+
+    def _take(self, data: bytes) -> None:
+        """Take the data of one event."""
+        if self._is_over or self._error is not None:
+            return
+        data = data.strip()
+        if data == _DONE:
+            self._is_over = True
+            return
+        chunk = read_json(data) if data.startswith(b"{") else None
+        if not isinstance(chunk, dict):  # a plain word keeps a connection alive; a chunk that can't be read is a gap
+            self._unreadable |= data.startswith(b"{") and not self._deltas.is_whole
+        elif says_anything(chunk.get("error")) or _complains(chunk, data):
+            if not self._deltas.is_whole:  # what is whole was paid for, and nothing takes it back
+                self._error = data
+        else:
+            try:
+                self._deltas.add(chunk, len(data))
+            except RecursionError:
+                self._unreadable = True
+
+
+def _complains(chunk: dict[str, Any], data: bytes) -> bool:
+    """Return whether an event is an error, or says that the prompt was blocked, in the place of any choices."""
+    if chunk.get("choices"):
+        return False
+    complaint = find_complaint(data)
+    return complaint is not None and ("choices" not in chunk or complaint.code == BLOCKED)
+
+
+def _silent(silent_s: float) -> str:
+    return f"nothing more came of the answer for {silent_s:g} s"

@@ -1,1 +1,0 @@
-"""send: requests → results, as fast as the provider allows."""

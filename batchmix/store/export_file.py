@@ -1,0 +1,157 @@
+"""A run's results in one file."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from batchmix.errors import NO_SPACE, PartDamaged, RunError, UsageError, disk_error
+from batchmix.formats.arrow_values import row_values, values
+from batchmix.formats.text import json_text
+from batchmix.store.filesystem import appearing, plain_or_absent
+from batchmix.store.parts import check_place, list_parts, part_path, whole_groups, write_rows
+from batchmix.store.result_rows import Price, Results, by_row
+from batchmix.store.run_folder import OWN_NAMES, Layout, RunFile
+from batchmix.store.schema import columns_of
+from batchmix.store.shard import Judge, Shard
+
+_FAILING = NO_SPACE | {errno.EIO, errno.ESTALE}
+Carried = Callable[[int], Iterator[pa.RecordBatch]]
+
+
+class Export:
+    """Reads the results of a run, sealed or not, in order; takes no lock.
+
+    `carried` gives the carried columns of a shard that is not sealed. With fewer columns in `schema`, which keep the
+    order of a part, only those are read.
+    """
+
+    def __init__(self, layout: Layout, run: RunFile, schema: pa.Schema, judge: Judge, price: Price) -> None:
+        self.rows = 0
+        self.lost: list[str] = []
+        """Parts of which rows can't be read, in words; they are left out."""
+        self._layout = layout
+        self._run = run
+        self._schema = schema
+        self._judge = judge
+        self._price = price
+
+    def write(self, path: Path, carried: Carried, mode: int | None = None) -> None:
+        """Write all results to a file whose name ends in .parquet, .jsonl or .csv; it appears when it is whole."""
+        writers = {".parquet": _write_parquet, ".jsonl": _write_jsonl, ".csv": _write_csv}
+        write = writers.get(path.suffix)
+        if write is None:
+            raise UsageError(f"{path}: the name must end in {', '.join(writers)}")
+        with exported(path, mode) as temporary:
+            write(temporary, self._schema, self.batches(carried))
+
+    def batches(self, carried: Carried) -> Iterator[pa.RecordBatch]:
+        """Yield all results in order."""
+        sealed = self._layout.ledger.sealed()  # before what it knows of
+        journals, parts = self._layout.journals(), list_parts(self._layout.data)
+        for index in sorted(sealed | journals.keys() | parts.keys()):
+            try:
+                for batch in self._shard(index, journals.get(index, {}), carried):
+                    self.rows += batch.num_rows
+                    yield batch
+            except FileNotFoundError:
+                if index in self._layout.ledger.sealed():  # not let go meanwhile
+                    self.lost.append(f"{part_path(self._layout.data, index)}: is missing")
+            except OSError as error:  # of what is read here; the file that is written may be fine
+                raise disk_error(error) from error
+            except PartDamaged as error:
+                self.lost.append(error.words)
+
+    def _shard(self, index: int, journals: dict[int, Path], carried: Carried) -> Iterator[pa.RecordBatch]:
+        part = part_path(self._layout.data, index)
+        shard = Shard(index, journals, part, self._judge) if journals else None
+        if shard is None or not shard.has_journals:
+            yield from self._sealed(index, part)
+            return
+        self.lost += shard.part_damage
+        try:
+            results = Results(shard, self._judge, self._price, raw="raw" in self._schema.names)
+            first = index * self._run.shard_rows
+            ended = by_row((key for key, entry in shard.entries.items() if entry.status), self._run.models)
+            yield from results.batches(self._schema, carried(index), first, ended)
+        finally:
+            shard.close()
+
+    def _sealed(self, index: int, part: Path) -> Iterator[pa.RecordBatch]:
+        check_place(part, index)
+        names = self._schema.names  # selected twice: a name can be the beginning of another's path
+        for group in whole_groups(part, names, self.lost):
+            for batch in group.to_batches(4096):
+                yield pa.RecordBatch.from_arrays(columns_of(batch, self._schema), schema=self._schema)
+
+
+@contextlib.contextmanager
+def exported(path: Path, mode: int | None = None) -> Iterator[Path]:
+    """Give the name of a new file, which takes the place of `path`, or of what that is a link to, once it is whole.
+
+    It has the permissions `mode`, else those of what it replaces, else those that the umask says. Raises `UsageError`
+    where a file of a run stands there, or nothing that a file can take the place of.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise UsageError(f"{path}: is a folder; name a file")
+    if not plain_or_absent(target):
+        raise UsageError(f"{path}: is no plain file; name another")
+    refuse_own_file(path, target)
+    try:
+        if mode is None and target.exists():
+            mode = stat.S_IMODE(target.stat().st_mode)
+        with appearing(target, mode) as temporary:
+            yield temporary
+    except OSError as error:
+        if error.errno in _FAILING:
+            raise disk_error(error, path) from error
+        raise RunError(f"{path}: can't be written: {error.strerror or error}") from error
+
+
+def refuse_own_file(path: Path, target: Path) -> None:
+    """Raise `UsageError` where a path is that of a file which belongs to a run."""
+    for folder in target.parents:
+        if (folder / "run.json").exists() and target.relative_to(folder).parts[0] in OWN_NAMES:
+            raise UsageError(f"{path}: is in the place of a file of the run {folder}; name another file")
+
+
+def _write_parquet(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
+    write_rows(path, schema, batches, lambda: None)
+
+
+def _write_jsonl(path: Path, _: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for batch in batches:
+            for row in row_values(batch):
+                file.write(json_text(row) or "")
+                file.write("\n")
+
+
+def _write_csv(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
+    flat = pa.schema([pa.field(field.name, _flat(field.type)) for field in schema])
+    with pa_csv.CSVWriter(path, flat) as writer:
+        for batch in batches:
+            columns = [
+                column if kind == column.type else pa.array(map(_cell, values(column)), kind)
+                for column, kind in zip(batch.columns, flat.types, strict=True)
+            ]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=flat))
+
+
+def _flat(kind: pa.DataType) -> pa.DataType:
+    """Return the type that a column has in CSV: numbers and texts have their own, all others become text."""
+    is_number = pa.types.is_integer(kind) or pa.types.is_float32(kind) or pa.types.is_float64(kind)
+    return kind if is_number or pa.types.is_boolean(kind) or pa.types.is_string(kind) else pa.string()
+
+
+def _cell(value: Any) -> str | None:
+    return value if isinstance(value, str) else json_text(value)

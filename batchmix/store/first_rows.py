@@ -1,0 +1,141 @@
+"""Which row of a run is the first with a request, and the answer that it has."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from batchmix.formats.pyarrow_setup import compute
+from batchmix.records import Exchange, Key
+from batchmix.store.parts import open_part
+from batchmix.store.reuse import EXCHANGE_COLUMNS, exchange_of
+
+_EMPTY = -1
+_HALF = 64
+_ALL = 1 << 2 * _HALF
+
+
+class Firsts:
+    """One model's first row with each request and sample: an open-addressing table, 40 to 75 bytes for each.
+
+    Whole hashes are kept, with the number of the sample added, so that no two requests are ever taken for the same.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._clear(1024)
+
+    def _clear(self, slots: int) -> None:
+        self._mask = slots - 1
+        self._high, self._low = array("Q", bytes(8 * slots)), array("Q", bytes(8 * slots))
+        self._rows = array("q", [_EMPTY]) * slots
+
+    def first(self, hash_: str, row: int, sample: int = 0) -> int:
+        """Return the first row with a request hash; that is `row` itself where none was named before."""
+        number = _number(hash_, sample)
+        slot = self._slot(number)
+        if self._rows[slot] == _EMPTY:
+            self._put(slot, number, row)
+            return row
+        known: int = self._rows[slot]
+        return known
+
+    def put(self, hash_: str, row: int, sample: int = 0) -> None:
+        """Let a row be the first with a request hash."""
+        number = _number(hash_, sample)
+        self._put(self._slot(number), number, row)
+
+    def add_part(self, path: Path, model: str) -> None:
+        """Take note of the answers in a part."""
+        with open_part(path) as file:
+            for batch in file.iter_batches(8192, columns=["row", "model", "sample", "status", "request_hash"]):
+                pc = compute()
+                mine = pc.and_(pc.equal(batch["model"], model), pc.equal(batch["status"], "ok"))
+                found = batch.filter(mine)
+                columns = (found[name].to_pylist() for name in ("request_hash", "row", "sample"))
+                for hash_, row, sample in zip(*columns, strict=True):
+                    self.put(hash_, row, sample)
+
+    def _slot(self, number: int) -> int:
+        """Return where a number stands, or would."""
+        high, low = number >> _HALF, number & (2**_HALF - 1)
+        slot: int = low & self._mask
+        while self._rows[slot] != _EMPTY and (self._low[slot] != low or self._high[slot] != high):
+            slot = (slot + 1) & self._mask
+        return slot
+
+    def _put(self, slot: int, number: int, row: int) -> None:
+        self._count += self._rows[slot] == _EMPTY
+        self._high[slot], self._low[slot], self._rows[slot] = number >> _HALF, number & (2**_HALF - 1), row
+        if 3 * self._count > 2 * len(self._rows):
+            self._grow()
+
+    def _grow(self) -> None:
+        old = self._high, self._low, self._rows
+        self._clear(2 * len(self._rows))
+        for high, low, row in zip(*old, strict=True):
+            if row != _EMPTY:
+                slot: int = low & self._mask
+                while self._rows[slot] != _EMPTY:
+                    slot = (slot + 1) & self._mask
+                self._high[slot], self._low[slot], self._rows[slot] = high, low, row
+
+
+def _number(hash_: str, sample: int) -> int:
+    return (int(hash_, 16) + sample) % _ALL
+
+
+def firsts_in(parts: Iterable[Path], model: str) -> Firsts:
+    """Return the rows of some parts in which one model's answers stand."""
+    found = Firsts()
+    for path in parts:
+        found.add_part(path, model)
+    return found
+
+
+class PartAnswers:
+    """Answers in sealed parts, by key. Keeps the row group that it read last: ask in the order of rows."""
+
+    def __init__(self) -> None:
+        self._part = (Path(), 0)  # and its inode, since a part may be sealed again meanwhile
+        self._group: pa.Table = pa.table({})
+        self._at: dict[Key, int] = {}
+
+    def answer(self, path: Path, key: Key, hash_: str) -> Exchange | None:
+        """Return the answer that a part has to a request, with its provider's body; None where it has none."""
+        try:
+            part = path, path.stat().st_ino
+            if self._part != part or key not in self._at:
+                self._read(part, key)
+        except FileNotFoundError:
+            return None
+        at = self._at.get(key)
+        if at is None:
+            return None
+        row = {name: self._group[name][at].as_py() for name in EXCHANGE_COLUMNS}
+        return exchange_of(row) if row["request_hash"] == hash_ and row["raw"] is not None else None
+
+    def _read(self, part: tuple[Path, int], key: Key) -> None:
+        """Keep the answers of the row group in which a key stands."""
+        with open_part(part[0]) as file:
+            for group in _groups(file.metadata, key[0]):
+                table = file.read_row_group(group, columns=["row", "model", "status", *EXCHANGE_COLUMNS])
+                self._group, self._part = table.filter(compute().equal(table["status"], "ok")).combine_chunks(), part
+                names = (self._group[name].to_pylist() for name in ("row", "model", "sample"))
+                self._at = {one: at for at, one in enumerate(zip(*names, strict=True))}
+                if key in self._at:
+                    return
+
+
+def _groups(metadata: Any, row: int) -> Iterable[int]:
+    """Yield the row groups that may hold an input row."""
+    columns = range(metadata.num_columns)
+    column = next(i for i in columns if metadata.schema.column(i).path == "row")
+    for group in range(metadata.num_row_groups):
+        known = metadata.row_group(group).column(column).statistics
+        if known is None or known.min <= row <= known.max:
+            yield group

@@ -1,0 +1,221 @@
+"""The run folder: its layout, and `run.json`."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from batchmix import __version__
+from batchmix.errors import RunError, RunUnreadable
+from batchmix.job import Price
+from batchmix.records import Draw
+from batchmix.store.filesystem import PRIVATE, names_in, not_plain, open_plain, replace_file, set_mode
+from batchmix.store.ledger import Ledger
+from batchmix.store.lock import lock_holder
+
+_VERSION = 1
+_CHECKSUM = b',\n "crc": "'
+_JOURNAL_NAME = re.compile(r"([0-9]{5,})-([0-9]{3,})\.jsonl")
+
+
+OWN_NAMES = frozenset(
+    {"data", "journal", "input", "evaluation", "run.json", "summary.json", "ledger.jsonl", "lock", "report.html"}
+)
+"""What stands in a run folder itself."""
+
+
+class Start(msgspec.Struct):
+    """One start of a run, and how it ended."""
+
+    at: str
+    pid: int
+    host: str
+    ended_at: str | None = None
+    """None while it runs, and for ever after a kill."""
+    exit_code: int | None = None
+    reason: str = ""
+    spent: tuple[float, float] = (0.0, 0.0)
+    """USD and tokens that a cap has counted up to its end, in all starts; nothing where there is no cap."""
+    limited_by: dict[str, list[tuple[float, str]]] = {}
+    """By model: from which second on what kept it from being faster; empty text: nothing but the answers themselves."""
+    limited_now: dict[str, str] = {}
+    """By model: what it was in the last seconds, while it runs."""
+    unstreamed: list[str] = []
+    """Models whose answers are not streamed unasked: a stream of theirs lacked its end."""
+    surplus_answers: int = 0
+    """How often the provider sent something that nobody had asked for; no row was given it."""
+
+
+class RunFile(msgspec.Struct):
+    """`run.json`: what was asked."""
+
+    name: str
+    rehearsal: bool
+    shard_rows: int
+    job: dict[str, Any]
+    requests: str
+    """Digest of the request-making part of the job."""
+    accepted: str
+    """Digest of that, the input and the columns: what this run has agreed to be about."""
+    columns: str
+    """Digest of the carried columns."""
+    carried: str
+    """The carried columns' Arrow schema, in base64."""
+    models: list[str]
+    rows: int
+    results: int
+    """How many results there will be: one for each row, model and sample."""
+    scan: dict[str, Any]
+    starts: list[Start]
+    prices: dict[str, Price] = {}
+    """What it counts with, by entry or model id, so that a later start counts alike."""
+    canary: dict[str, Draw] = {}
+    """The rows that were drawn last to go first, by model."""
+    version: int = _VERSION
+    batchmix: str = __version__
+
+    def carried_schema(self) -> pa.Schema:
+        """Return the carried columns' schema. Raises `RunUnreadable` where that is damaged."""
+        try:
+            return pa.ipc.read_schema(pa.BufferReader(base64.b64decode(self.carried)))
+        except (OSError, ValueError, pa.ArrowException) as error:  # binascii's error is a ValueError
+            raise RunUnreadable("run.json", "what it says of the carried columns can't be read") from error
+
+
+class Layout:
+    """Where things stand in a run folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.data = root / "data"
+        self.journal = root / "journal"
+        self.input = root / "input"
+        self.lock = root / "lock"
+        self.run_json = root / "run.json"
+        self.summary_json = root / "summary.json"
+        self.evaluation = root / "evaluation"
+        self.ledger = Ledger(root / "ledger.jsonl", lambda: self.mode)
+        self.mode: int | None = None
+        """The permissions of its files, where the job says so; else they are for their owner only."""
+        self.redacted: Callable[[bytes], bytes] = bytes
+        """Takes the secrets out of what is written."""
+
+    @property
+    def file_mode(self) -> int:
+        """The permissions of a new file."""
+        return PRIVATE if self.mode is None else self.mode
+
+    def journal_path(self, shard: int, lane: int) -> Path:
+        """Return where a lane's journal of a shard stands."""
+        return self.journal / f"{shard:05}-{lane:03}.jsonl"
+
+    def journals(self) -> dict[int, dict[int, Path]]:
+        """Return the journals that are there, by shard and lane."""
+        found: dict[int, dict[int, Path]] = {}
+        for path in map(self.journal.joinpath, names_in(self.journal)):
+            match = _JOURNAL_NAME.fullmatch(path.name)
+            if match and path == self.journal_path(int(match[1]), int(match[2])):
+                found.setdefault(int(match[1]), {})[int(match[2])] = path
+        return found
+
+    def make_folders(self) -> None:
+        """Make the folders that a run writes into, once it has begun."""
+        for folder in (self.data, self.journal):
+            folder.mkdir(0o700, exist_ok=True)
+        if self.mode is not None:
+            self._set_modes(self.mode)
+
+    def make_folder(self, folder: Path) -> None:
+        """Make another folder in it, if need be. Raises `RunError` where a link stands there."""
+        if folder.is_symlink():
+            raise not_plain(folder)
+        folder.mkdir(0o700, parents=True, exist_ok=True)
+        set_mode(folder, self.mode)
+
+    def _set_modes(self, mode: int) -> None:
+        """Give all that is there the permissions that the job says."""
+        spools = [path for pattern in ("[0-9]*", "[0-9]*/*.jsonl") for path in self.input.glob(pattern)]
+        parts = self.data.glob("part-*.parquet")
+        for path in (self.root, self.data, self.journal, self.lock, *parts, *self.journal.glob("*.jsonl")):
+            set_mode(path, mode)
+        for path in (self.input, self.ledger.path, *spools):
+            if path.exists() and not path.is_symlink():
+                set_mode(path, mode)
+
+    def check_folders(self) -> None:
+        """Raise `RunError` where one of a run's folders is a link, or a file: what it holds would not be the run's."""
+        for folder in (self.data, self.journal, self.input, self.evaluation):
+            if folder.is_symlink():
+                raise RunError(
+                    f"{folder}: is a link to {folder.readlink()}; a run keeps its files in its own folder, which may"
+                    " itself be a link: move it there as a whole"
+                )
+            if folder.exists() and not folder.is_dir():
+                raise RunError(f"{folder}: is a file, where a run has a folder; move it away")
+
+    def read_run(self) -> RunFile | None:
+        """Return `run.json`, or None where there is none. Raises `RunError` if it is not ours."""
+        try:
+            self.check_folders()
+            with open(open_plain(self.run_json, os.O_RDONLY), "rb") as file:  # noqa: PTH123 - no link is followed
+                run = msgspec.json.decode(file.read(), type=RunFile)
+        except FileNotFoundError:
+            return None
+        except NotADirectoryError:
+            raise RunError(f"{self.root}: is a file; the output is a folder") from None
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise RunUnreadable(self.run_json, f"can't be read: {error}") from error
+        if run.version != _VERSION:
+            raise RunError(f"{self.run_json}: was written by another version of batchmix ({run.batchmix})")
+        return run
+
+    def answers_in_summary(self) -> int:
+        """Return how many answers `summary.json` knows of, as far as it can be read."""
+        try:
+            ok = msgspec.json.decode(self.summary_json.read_bytes(), type=dict[str, Any]).get("ok")
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            return 0
+        return ok if isinstance(ok, int) else 0
+
+    def run_is_whole(self) -> bool:
+        """Return whether `run.json`, which can be read, is as it was written, as far as it says."""
+        text, found, crc = self.run_json.read_bytes().rpartition(_CHECKSUM)
+        return not found or crc[:8] == b"%08x" % zlib.crc32(text)
+
+    def write_run(self, run: RunFile) -> None:
+        """Replace `run.json`; its last key is a checksum of what stands before it. Raises `NoSpace`."""
+        text = self._text(msgspec.to_builtins(run)).removesuffix(b"\n}\n")
+        replace_file(self.run_json, text + _CHECKSUM + b'%08x"\n}\n' % zlib.crc32(text), self.file_mode)
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Replace `summary.json`. Raises `NoSpace`."""
+        replace_file(self.summary_json, self._text(summary), self.file_mode)
+
+    def _text(self, value: dict[str, Any]) -> bytes:
+        text = json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        return self.redacted(text)
+
+
+def run_folders(root: Path) -> list[Path]:
+    """Return the run folders in a folder and in its folders, so that `{name}/{date}` is found as well as `{name}`."""
+    return sorted(path.parent for pattern in ("*/run.json", "*/*/run.json") for path in root.glob(pattern))
+
+
+def holder(layout: Layout) -> str | None:
+    """Return who works on a run folder just now, or None."""
+    return lock_holder(layout.lock)
+
+
+def now_text() -> str:
+    """Return the time as `run.json` writes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,116 @@
+"""A question is asked only where somebody can answer, and never waits for ever."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+
+from tests.killing import write_rows
+
+ASK = "import sys; from batchmix.cli.confirm import says_yes; print(says_yes('Go on?', float(sys.argv[1])))"
+
+
+class Terminal:
+    """A terminal, and a program that runs in it."""
+
+    def __init__(self, *call: str, **env: str) -> None:
+        self._master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            call, stdin=slave, stderr=slave, stdout=subprocess.PIPE, start_new_session=True, text=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0), env=os.environ | env,
+        )  # fmt: skip
+        os.close(slave)
+        self.shown = ""
+
+    def until(self, words: str) -> None:
+        """Read what is shown until these words come."""
+        while words not in self.shown:
+            self.shown += os.read(self._master, 4096).decode()
+
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def ended(self) -> tuple[int, str]:
+        """Wait for the end; return the exit code and what stands on standard output."""
+        assert self.process.stdout is not None
+        with self.process.stdout as file:
+            out = file.read()
+        with contextlib.suppress(OSError):  # so says Linux when nobody has it open any more
+            while piece := os.read(self._master, 4096):
+                self.shown += piece.decode()
+        os.close(self._master)
+        return self.process.wait(), out
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [(["yes\n"], "True"), (["Y\n"], "True"), (["what?\n", "y\n"], "True"), (["\n"], "False"), (["\x04"], "False")],
+)
+def test_it_takes_what_is_typed(typed: list[str], said: str) -> None:
+    terminal = Terminal(sys.executable, "-c", ASK, "60")
+    for number, text in enumerate(typed, 1):
+        terminal.until("Go on? [y/N]: " + "".join(typed[: number - 1]).replace("\n", "\r\n") * (number > 1))
+        terminal.type(text)
+    assert terminal.ended() == (0, said + "\n")
+
+
+def test_no_answer_in_time_is_a_no() -> None:
+    terminal = Terminal(sys.executable, "-c", ASK, "0.2")
+    assert terminal.ended() == (0, "False\n")
+    assert "no answer" in terminal.shown
+
+
+def test_a_job_in_the_background_asks_nobody_and_is_not_stopped() -> None:
+    terminal = Terminal("bash", "-mc", f'{sys.executable} -c "$0" 60 & wait $!', ASK)
+    assert terminal.ended() == (0, "False\n")
+    assert "Go on?" not in terminal.shown
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_wait(number: int) -> None:
+    terminal = Terminal(
+        sys.executable, "-c", f"import signal\nsignal.signal({number:d}, signal.default_int_handler)\n{ASK}", "60"
+    )
+    terminal.until("Go on?")
+    terminal.process.send_signal(number)
+    assert terminal.ended()[0] != 0
+    assert "KeyboardInterrupt" in terminal.shown
+
+
+@pytest.fixture
+def call(tmp_path: Path) -> list[str]:
+    write_rows(tmp_path / "rows.jsonl", 40)
+    return [
+        sys.executable, "-m", "batchmix", "run", str(tmp_path / "rows.jsonl"), "--model", "m", "--canary", "10",
+        "--base-url", "rehearsal:", "--prompt", "{{ text }}", "--out", str(tmp_path / "run"),
+    ]  # fmt: skip
+
+
+def test_a_canary_goes_on_with_a_yes_and_says_how_without(call: list[str]) -> None:
+    closed = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *call, "--progress", "none"], capture_output=True, text=True, check=False
+    )
+    assert closed.returncode == 3
+    assert f"batchmix run {call[4]}" in closed.stderr
+    assert "--progress none --yes" in closed.stderr
+    terminal = Terminal(*call, "--progress", "none")
+    terminal.until("Send the rest? [y/N]: ")
+    terminal.type("y\n")
+    assert terminal.ended()[0] == 0
+
+
+def test_an_interrupt_at_the_question_is_said_on_a_line_of_its_own(call: list[str]) -> None:
+    terminal = Terminal(*call, "--progress", "none")
+    terminal.until("Send the rest? [y/N]: ")
+    terminal.type("\x03")
+    assert terminal.ended()[0] == 130
+    assert "\r\nbatchmix: interrupted by SIGINT" in terminal.shown

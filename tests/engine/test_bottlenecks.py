@@ -1,0 +1,49 @@
+"""What limited a run is kept with each start: when it changed, in little room."""
+
+from __future__ import annotations
+
+from batchmix.engine.bottlenecks import Pace, limit
+from batchmix.records import Board, Progress
+from tests.conftest import Bench, Provider
+
+
+def test_a_change_is_told_with_its_time_and_a_moment_of_another_is_not() -> None:
+    pace = Pace()
+    for quarter in range(40):
+        pace.note(quarter / 4, "m", "window" if quarter < 20 and quarter != 9 else "requests per minute")
+        pace.note(quarter / 4, "k", "")
+    assert pace.spans() == {"m": [(0.0, "window"), (5.0, "requests per minute")], "k": [(0.0, "")]}
+
+
+def test_a_night_takes_no_more_room_than_an_hour() -> None:
+    pace = Pace()
+    for second in range(8 * 3600):
+        pace.note(float(second), "m", "pause" if second % 100 < 50 else "window")
+    spans = pace.spans()["m"]
+    assert len(spans) <= 256
+    assert spans[-1][0] < 8 * 3600
+    assert {what for _, what in spans} == {"pause", "window"}
+
+
+def test_a_gap_is_not_filled() -> None:
+    pace = Pace()
+    pace.note(0.0, "m", "window")
+    pace.note(300.0, "k", "")
+    assert pace.spans() == {"m": [(0.0, "window")], "k": [(300.0, "")]}
+
+
+def test_the_last_rows_and_the_disk_are_limits_of_their_own() -> None:
+    board, lane = Board(phase="sending"), Progress("m", workers=2, in_flight=2)
+    assert limit(board, lane) == "concurrency"
+    lane.tail = 0
+    assert limit(board, lane) == "last rows"
+    board.phase = "sealing"
+    assert limit(board, lane) == "disk"
+
+
+def test_each_start_keeps_what_limited_it(bench: Bench, standin: Provider) -> None:
+    standin.behave("latency=0.2")
+    bench.settings["limits"] = {"concurrency": 40}
+    bench.write(240)
+    bench.run()
+    assert [what for _, what in bench.start()["limited_by"]["m"]][:1] == ["concurrency"]

@@ -1,0 +1,122 @@
+"""A canary is a part of its run: its answers stay, nothing is asked twice, and what it says of the rest holds."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from batchmix.engine.canary import forecast
+from batchmix.errors import ProviderStopped
+from batchmix.job import read_job
+from tests.calling import batchmix
+from tests.conftest import Bench
+
+
+@pytest.fixture
+def priced(bench: Bench) -> Bench:
+    bench.settings["prices"] = {"m": {"input": 1.0, "output": 5.0}}
+    bench.source.write_text("".join(json.dumps({"text": f"row {n} " + "more " * (n % 37)}) + "\n" for n in range(300)))
+    return bench
+
+
+def test_a_canary_is_spread_over_the_input_and_the_run_goes_on_from_it(priced: Bench) -> None:
+    view = priced.run(canary=30)
+    assert view.totals.ok == 30 == priced.standin.asked()
+    rows = [row for row, _ in view.run.canary["m"].picks]
+    sizes = [size for _, size in view.run.canary["m"].picks]
+    assert sizes == sorted(sizes)
+    assert max(sizes) > 2 * min(sizes)
+    assert max(rows) - min(rows) > 200
+    assert not list((priced.out / "data").iterdir())
+    assert (priced.start()["exit_code"], priced.start()["reason"]) == (0, "only the canary was sent")
+    assert priced.run().totals.ok == 300
+    assert priced.standin.asked() == 300
+    assert [row["row"] for row in priced.rows()] == list(range(300))
+
+
+def test_the_same_canary_again_asks_for_nothing(priced: Bench) -> None:
+    priced.run(canary=30)
+    priced.run(canary=30)
+    assert priced.standin.asked() == 30
+
+
+def test_what_it_says_of_the_rest_holds(priced: Bench) -> None:
+    view = priced.run(canary=50)
+    found = forecast(view, read_job(None, priced.settings, {}))
+    assert (found.rows, found.answered, found.requests) == (50, 50, 250)
+    whole = priced.run()
+    assert found.cost_usd is not None
+    assert found.completion_tokens is not None
+    rest_usd = (whole.totals.cost_usd or 0) - (found.spent_usd or 0)
+    rest_tokens = whole.totals.completion_tokens - view.totals.completion_tokens
+    assert found.cost_usd.low <= rest_usd <= found.cost_usd.high
+    assert found.cost_usd.estimate == pytest.approx(rest_usd, rel=0.2)
+    assert found.completion_tokens.low <= rest_tokens <= found.completion_tokens.high
+
+
+def test_a_canary_of_finished_rows_still_speaks(priced: Bench) -> None:
+    before = forecast(priced.run(canary=50), read_job(None, priced.settings, {}))
+    after = forecast(priced.run(), read_job(None, priced.settings, {}))
+    assert after.cost_usd == before.cost_usd
+    assert after.requests == 0
+
+
+def test_each_model_has_its_canary(priced: Bench) -> None:
+    del priced.settings["model"]
+    priced.settings["models"] = [{"id": "m"}, {"id": "n", "prices": {"input": 2, "output": 2}}]
+    priced.settings["samples"] = 2
+    view = priced.run(canary=12)
+    assert view.totals.ok == 48
+    found = forecast(view, read_job(None, priced.settings, {}))
+    assert (found.rows, found.answered, found.requests) == (24, 24, 1200 - 48)
+    whole = priced.run()
+    assert found.cost_usd is not None
+    assert found.cost_usd.low <= (whole.totals.cost_usd or 0) - (found.spent_usd or 0) <= found.cost_usd.high
+    assert priced.standin.asked() == 1200
+
+
+def test_too_few_answers_say_nothing(priced: Bench) -> None:
+    found = forecast(priced.run(canary=5), read_job(None, priced.settings, {}))
+    assert found.completion_tokens is None
+    assert found.cost_usd is None
+
+
+def test_a_canary_finds_a_wrong_key_at_its_price(priced: Bench) -> None:
+    priced.standin.behave("key=sk-the-right-one")
+    with pytest.raises(ProviderStopped):
+        priced.run(canary=30, key="sk-the-wrong-one")
+    assert priced.run(canary=30, key="sk-the-right-one").totals.ok == 30
+
+
+def test_a_canary_of_more_rows_than_there_are_is_the_whole(priced: Bench) -> None:
+    assert priced.run(canary=1000).totals.ok == 300
+    assert priced.run().totals.ok == 300
+    assert priced.standin.asked() == 300
+    assert len(priced.rows()) == 300
+
+
+def test_a_script_stops_behind_the_canary_and_goes_on_with_yes(priced: Bench) -> None:
+    call = ["run", str(priced.source), "--model", "m", "--prompt", "Say {{ text }}", "--base-url", priced.standin.url,
+            "--out", str(priced.out), "--progress", "none", "--set", "provider.api_key_env=",
+            "--set", "prices.m={input = 1, output = 5}", "--canary", "30"]  # fmt: skip
+    stopped = batchmix(*call)
+    assert stopped.returncode == 3, stopped.stderr
+    assert "30 of 30 rows answered" in stopped.stdout
+    assert "270 requests" in stopped.stdout
+    assert "--yes" in stopped.stderr
+    done = batchmix(*call, "--yes")
+    assert done.returncode == 0, done.stderr
+    assert priced.standin.asked() == 300
+
+
+def test_a_plan_with_a_canary_sends_it_and_no_more(priced: Bench) -> None:
+    call = ["plan", str(priced.source), "--model", "m", "--prompt", "Say {{ text }}", "--base-url", priced.standin.url,
+            "--out", str(priced.out), "--set", "provider.api_key_env=", "--canary", "20"]  # fmt: skip
+    done = batchmix(*call, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["requests"], found["done"], found["canary"]["answered"]) == (280, 20, 20)
+    assert found["canary"]["cost_usd"] is None
+    assert "cost         unknown" in batchmix(*call).stdout
+    assert priced.standin.asked() == 20

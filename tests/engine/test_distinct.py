@@ -1,0 +1,26 @@
+"""Different requests are counted in bounded memory: exactly while they are few, nearly so beyond."""
+
+from __future__ import annotations
+
+import hashlib
+
+from batchmix.engine.distinct import _KEPT, Distinct
+
+
+def _hashes(count: int) -> list[str]:
+    return [hashlib.sha256(str(number).encode()).hexdigest()[:32] for number in range(count)]
+
+
+def test_a_few_thousand_are_counted_exactly_however_often_they_come() -> None:
+    counted = Distinct()
+    for hash_ in _hashes(5000) * 2:
+        counted.add(hash_)
+    assert len(counted) == 5000
+
+
+def test_more_are_counted_within_two_percent_and_only_so_many_are_kept() -> None:
+    counted = Distinct()
+    for hash_ in _hashes(5 * _KEPT):
+        counted.add(hash_)
+    assert abs(len(counted) / (5 * _KEPT) - 1) < 0.02
+    assert len(counted._kept) <= _KEPT

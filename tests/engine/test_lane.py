@@ -1,0 +1,81 @@
+"""Some of a job's models can be asked alone; the others keep what they have."""
+
+from __future__ import annotations
+
+import pytest
+
+from batchmix.engine import reader
+from batchmix.engine.dedupe import Repeats
+from batchmix.errors import JobError, NoSpace, ProviderStopped
+from tests.conftest import Bench
+
+
+@pytest.fixture
+def two(bench: Bench) -> Bench:
+    del bench.settings["model"]
+    bench.settings["models"] = [{"id": "one"}, {"id": "two"}]
+    bench.write(35)
+    return bench
+
+
+def test_a_stopped_model_is_resumed_alone_and_its_shards_are_sealed(two: Bench) -> None:
+    two.standin.behave("models=one")
+    with pytest.raises(ProviderStopped, match="two"):
+        two.run()
+    two.standin.behave("")
+    asked = two.standin.asked()
+    view = two.run(models=("two",))
+    assert view.totals.ok == 70
+    assert two.standin.asked() == asked + 35
+    assert [(row["row"], row["model"]) for row in two.rows()] == [
+        (n, name) for n in range(35) for name in ("one", "two")
+    ]
+    assert not list((two.out / "journal").iterdir())
+
+
+def test_rows_that_cant_be_asked_keep_their_own_reason_where_a_stopped_model_leaves_them(two: Bench) -> None:
+    two.standin.behave("models=one")
+    two.write(25)
+    with two.source.open("a") as file:
+        file.write('{"id": "null", "text": null, "n": 25}\n')
+    with pytest.raises(ProviderStopped, match="two"):
+        two.run()
+    ends = {(row["row"], row["model"]): (row["status"], row["error_type"]) for row in two.rows()}
+    assert {end for (row, _), end in ends.items() if row == 25} == {("rejected", "bad_row")}
+    assert {end for (row, model), end in ends.items() if row < 25 and model == "two"} == {("failed", "model_stopped")}
+
+
+def test_what_the_others_lack_is_left_to_another_start(two: Bench) -> None:
+    view = two.run(models=("one",))
+    assert (view.totals.ok, view.unanswered) == (35, 35)
+    assert not list((two.out / "data").iterdir())
+    assert two.run().totals.ok == 70
+    assert two.standin.asked() == 70
+    assert len(two.rows()) == 70
+
+
+def test_a_model_that_the_job_does_not_have_is_refused(two: Bench) -> None:
+    with pytest.raises(JobError, match="it has one, two"):
+        two.run(models=("three",))
+    assert not two.out.exists()
+
+
+def test_what_goes_wrong_in_one_lane_lets_the_others_end_what_is_in_flight(
+    two: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two.settings["reuse"] = {"dedupe": True}
+    finish, done = Repeats.finish, []
+
+    async def fails(self: Repeats) -> None:
+        await finish(self)
+        done.append(self)
+        if len(done) == 1:
+            raise NoSpace("no space left")
+
+    monkeypatch.setattr(Repeats, "finish", fails)
+    two.standin.behave("latency[two]=0.5")
+    with pytest.raises(NoSpace):
+        two.run()
+    view = reader.look(two.out)
+    assert view.totals.ok > 35
+    assert (view.totals.maybe_billed, view.totals.failed) == (0, 0)

@@ -1,0 +1,100 @@
+"""A plan counts what is left and bounds what it costs, for each model; it sends nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from batchmix.engine.plan import Plan, plan
+from batchmix.engine.run import Options
+from batchmix.errors import JobError
+from batchmix.job import read_job
+from tests.calling import batchmix
+from tests.conftest import Bench
+
+
+def planned(bench: Bench) -> Plan:
+    return plan(read_job(None, bench.settings, {}), Options())
+
+
+@pytest.fixture
+def two(bench: Bench) -> Bench:
+    bench.write(40)
+    del bench.settings["model"]
+    bench.settings["params"] = {"max_tokens": 50}
+    bench.settings["models"] = [
+        {"id": "m", "prices": {"input": 1.0, "output": 10.0}, "limits": {"requests_per_minute": 60}},
+        {"id": "n", "prices": {"input": 2.0, "output": 20.0}, "limits": {"requests_per_minute": 10}},
+    ]
+    return bench
+
+
+def test_the_bounds_hold_what_it_costs_then(two: Bench) -> None:
+    found = planned(two)
+    assert two.standin.asked() == 0
+    assert found.max_tokens == 2 * 40 * 50
+    two.settings["models"][0]["limits"] = two.settings["models"][1]["limits"] = {"concurrency": 8}
+    view = two.run()
+    assert found.least_usd is not None
+    assert found.most_usd is not None
+    assert found.least_usd < (view.totals.cost_usd or 0) < found.most_usd
+    for lane in found.lanes:
+        assert (lane.least_usd or 0) < view.totals.costs[lane.model].usd < (lane.most_usd or 0)
+
+
+def test_lanes_run_beside_each_other(two: Bench) -> None:
+    found = planned(two)
+    assert [lane.least_s for lane in found.lanes] == [40, 240]
+    assert found.least_s == 240
+
+
+def test_what_is_done_costs_nothing_again(two: Bench) -> None:
+    del two.settings["models"][0]["limits"], two.settings["models"][1]["limits"]
+    before = planned(two)
+    two.run(limit=20)
+    found = planned(two)
+    assert (found.done, found.requests) == (40, 40)
+    assert (found.most_usd or 0) == pytest.approx((before.most_usd or 0) / 2, rel=0.1)
+
+
+def test_answers_without_a_bound_have_no_most(two: Bench) -> None:
+    del two.settings["params"]
+    found = planned(two)
+    assert (found.max_tokens, found.most_usd) == (None, None)
+    assert found.least_usd is not None
+
+
+def test_no_price_is_unknown_and_never_zero(two: Bench) -> None:
+    del two.settings["models"][1]["prices"]
+    found = planned(two)
+    assert (found.least_usd, found.most_usd) == (None, None)
+    assert found.lanes[0].most_usd is not None
+
+
+def test_a_plan_refuses_what_a_run_would_refuse(two: Bench) -> None:
+    del two.settings["models"][1]["prices"]
+    two.settings["budget"] = {"max_usd": 1.0}
+    with pytest.raises(JobError, match="no price is known for n"):
+        planned(two)
+
+
+def test_the_cost_is_shown(bench: Bench) -> None:
+    bench.write(3)
+    call = ["plan", str(bench.source), "--model", "m", "--prompt", "Say {{ text }}", "--base-url", bench.standin.url,
+            "--set", "provider.api_key_env=", "--set", "prices.m={input = 1000, output = 1000}"]  # fmt: skip
+    assert "cost         $" in batchmix(*call, "--set", "params.max_tokens=10").stdout
+    assert "and more: the requests set no max_tokens" in batchmix(*call).stdout
+    assert "no price for m" in batchmix(*call[:-2]).stdout
+
+
+def test_few_different_requests_are_told(bench: Bench) -> None:
+    """In the plan and by the canary; samples are no repetition, and many that are alike are warned of."""
+    bench.write(40, text="the same")
+    call = ["plan", str(bench.source), "--model", "m", "--prompt", "Say {{ text }}", "--base-url", bench.standin.url,
+            "--set", "provider.api_key_env=", "--set", "samples=2", "--out", str(bench.root / "other")]  # fmt: skip
+    done = batchmix(*call)
+    assert "to send      80, 1 of them different" in done.stdout
+    assert "only 1 of 40 requests is different" in done.stderr
+    assert "different    1 request over all rows" in batchmix(*call, "--canary", "4").stdout
+    bench.write(40)
+    found = planned(bench)
+    assert (found.different, found.sameness) == (40, "")

@@ -1,0 +1,182 @@
+"""A signal is caught from the very start, says how it ended, and leaves nothing behind of a run that never began."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import pytest
+
+from batchmix.engine import run
+from batchmix.errors import Stopped
+from tests.calling import batchmix
+from tests.conftest import Bench
+from tests.killing import command, write_rows
+
+INTERRUPTS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+AT = """
+    import os, signal, sys
+    from pathlib import Path
+    import batchmix.{module} as module
+    from batchmix.cli import main
+    real = module.{name}
+    def now(*args, **kwargs):
+        for number in {numbers!r}:
+            os.kill(os.getpid(), number)
+        return real(*args, **kwargs)
+    module.{name} = now
+    main()
+"""
+"""Runs batchmix, which is sent signals when it first comes to a function."""
+
+
+def interrupted(at: str, numbers: list[int], *call: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    module, _, name = at.partition(":")
+    code = textwrap.dedent(AT).format(module=module, name=name, numbers=[int(number) for number in numbers])
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
+    try:
+        return subprocess.run(
+            [sys.executable, "-c", code, *call], capture_output=True, text=True, input=stdin, check=False
+        )
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+PLACES = [
+    "load.opening:first_row",
+    "engine.resume:Digests",
+    "engine.prepare:Quotes",
+    "engine.run:shortage",
+    "engine.run:Balance",
+]
+
+
+@pytest.mark.parametrize(
+    ("at", "number"), [*zip(PLACES, INTERRUPTS * 2, strict=False), ("load.spool:_write_all", signal.SIGTERM)]
+)
+def test_a_signal_before_a_run_has_begun_is_told_and_leaves_nothing(at: str, number: int, tmp_path: Path) -> None:
+    call = ("run", "-", "--model", "m", "--base-url", "rehearsal:?balance_usd=1", "--out", str(tmp_path / "some/run"))
+    done = interrupted(at, [number], *call, stdin='{"prompt": "a"}\n')
+    assert done.returncode == 128 + number, done.stderr
+    assert f"interrupted by {signal.Signals(number).name}" in done.stderr
+    assert "batchmix run - --model m" in done.stderr
+    assert "run.json" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    """Also while the first one is being cleaned up after; the same command then goes on."""
+    write_rows(tmp_path / "rows.jsonl", 2)
+    call = command("rehearsal:", tmp_path / "rows.jsonl", tmp_path / "run")[3:]
+    done = interrupted("engine.claim:_take_away", [signal.SIGTERM], *call[:1], str(tmp_path / "none.jsonl"), *call[2:])
+    assert done.returncode == 128 + signal.SIGTERM
+    done = interrupted("engine.resume:Digests", [signal.SIGTERM, signal.SIGTERM], *call)
+    assert done.returncode in {-signal.SIGTERM, 128 + signal.SIGTERM}
+    assert batchmix(*call).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("at", "words"),
+    [("engine.plan:prepare", ["plan", "ROWS"]), ("engine.reader:read_view", ["status", "RUN"]), ("engine.reader:Export", ["export", "RUN", "OUT"]),
+     ("evaluate.report_page:_page", ["report", "RUN"])],
+)  # fmt: skip
+def test_the_other_commands_say_it_too(at: str, words: list[str], tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.jsonl", 2)
+    call = command("rehearsal:", tmp_path / "rows.jsonl", tmp_path / "run")[3:]
+    assert batchmix(*call).returncode == 0
+    before = sorted(tmp_path.rglob("*"))
+    stand_for = {"RUN": str(tmp_path / "run"), "OUT": str(tmp_path / "out.csv"), "ROWS": call[1]}
+    more = call[2:] if words[0] == "plan" else []
+    more = [word for word in more if word not in {"--progress", "none"}]
+    done = interrupted(at, [signal.SIGTERM], *(stand_for.get(word, word) for word in words), *more)
+    assert (done.returncode, done.stderr) == (143, "batchmix: interrupted by SIGTERM\n")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_signal_between_start_and_sending_is_written_down(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.jsonl", 2)
+    call = command("rehearsal:", tmp_path / "rows.jsonl", tmp_path / "run")[3:]
+    done = interrupted("engine.run:drop_stale", [signal.SIGHUP], *call)
+    assert done.returncode == 129
+    assert "not finished" in done.stdout
+    start = json.loads((tmp_path / "run/run.json").read_text())["starts"][-1]
+    assert (start["exit_code"], start["reason"]) == (129, "interrupted by SIGHUP")
+
+
+@pytest.mark.parametrize("broken", ["read_view", "now_text"])
+def test_what_fails_at_the_end_does_not_hide_why_a_run_ended(
+    broken: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.write(3)
+    bench.standin.behave("balance=1")
+
+    def fails(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    real = run.send
+
+    def send(*args: object) -> None:
+        monkeypatch.setattr(f"batchmix.engine.starts.{broken}", fails)
+        real(*args)
+
+    monkeypatch.setattr(run, "send", send)
+    with pytest.raises(Stopped, match="insufficient"):
+        bench.run()
+
+
+def test_a_deadline_before_anything_could_be_sent_leaves_nothing(bench: Bench) -> None:
+    bench.write(3)
+    bench.settings["timeouts"] = {"job_s": 1e-9}
+    with pytest.raises(Stopped, match="deadline"):
+        bench.run()
+    assert not bench.out.exists()
+
+
+def test_a_full_disk_before_a_run_has_begun_is_exit_3_and_names_the_disk(tmp_path: Path) -> None:
+    """The limit on file sizes stands in for it."""
+    out = tmp_path / "run"
+    call = [sys.executable, "-m", "batchmix", "run", "-", "--model", "m", "--base-url", "rehearsal:", "--out", str(out)]
+    rows = "".join(json.dumps({"prompt": "x" * 1000}) + "\n" for _ in range(1500))
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -f 1024; exec "$@"', "sh", *call], input=rows, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3, done.stderr
+    assert f"no space left to spool the input in {os.path.relpath(out / 'input')}" in done.stderr.replace(
+        str(out / "input"), os.path.relpath(out / "input")
+    )
+    assert "Traceback" not in done.stderr
+    assert not out.exists()
+
+
+def test_a_run_in_another_thread_takes_no_signals(bench: Bench) -> None:
+    """Where none can be taken; it runs all the same."""
+    bench.write(3)
+    before = [signal.getsignal(number) for number in INTERRUPTS]
+    thread = threading.Thread(target=bench.run)
+    thread.start()
+    thread.join()
+    assert len(bench.rows()) == 3
+    assert [signal.getsignal(number) for number in INTERRUPTS] == before
+
+
+def test_a_closed_pipe_does_not_hide_how_a_run_ended(tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.jsonl", 3)
+    call = command("rehearsal:?balance=1", tmp_path / "rows.jsonl", tmp_path / "run", "--concurrency", "1")
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(call, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert done.returncode == 3, done.stderr
+    assert "Exception ignored" not in done.stderr
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*call[:3], "status", str(tmp_path / "run")], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (3, "batchmix: the output can't be written: No space left on device\n")

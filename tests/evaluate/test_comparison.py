@@ -1,0 +1,183 @@
+"""A diff pairs what can be paired, finds what is worse, and says what it leaves out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from batchmix.errors import RunError
+from batchmix.evaluate.comparison import Comparison, Diff, diff, judged
+from batchmix.evaluate.evaluation import against
+from batchmix.evaluate.examples import examples
+from batchmix.evaluate.history import HISTORY_SCHEMA, past_runs, previous, write_history
+from batchmix.evaluate.paired import compare
+from batchmix.job import read_job
+from batchmix.job.evaluation import Guard
+from tests.benchmarks.diff import DROP, MODELS, PLANTED, first_night, next_night
+from tests.evaluate.conftest import EvalBench
+
+
+def night(bench: EvalBench, name: str, rows: list[dict[str, Any]]) -> Path:
+    """Run and evaluate a night whose model says what the rows have it say, each answer asked for in the same words."""
+    bench.out = bench.root / name
+    bench.settings["output"]["path"] = str(bench.out)
+    bench.write_said(rows)
+    bench.run()
+    bench.evaluate()
+    return bench.out
+
+
+def rows(right: list[bool]) -> list[dict[str, Any]]:
+    return [
+        {"id": f"r{n}", "said": f"number {n}", "answer": str(n) if hit else "nothing"} for n, hit in enumerate(right)
+    ]
+
+
+def put_scores(run: Path, scores: list[float | None]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = run / "evaluation" / "scores.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(5, "score", pa.array(scores, pa.float64())), path)
+
+
+def two_nights(bench: EvalBench, before: list[float | None], after: list[float | None]) -> Diff:
+    made = [night(bench, name, rows([True] * len(before))) for name in ("first", "second")]
+    put_scores(made[0], before)
+    put_scores(made[1], after)
+    return diff(*made)
+
+
+def test_wins_losses_and_ties_are_counted_and_a_clear_drop_is_worse(evaluated: EvalBench) -> None:
+    found = two_nights(evaluated, [1.0] * 30 + [0.0] * 10, [0.0] * 12 + [1.0] * 18 + [1.0] * 2 + [0.0] * 8)
+    score = found.comparisons[0]
+    assert (score.paired.wins, score.paired.losses, score.paired.ties) == (2, 12, 26)
+    assert score.paired.difference == pytest.approx(-0.25)
+    assert score.verdict == "worse"
+    assert found.worse == [score]
+    assert [(one.row, one.after) for one in found.moved][:2] == [(0, 0.0), (1, 0.0)]
+    assert len(found.moved) == 14
+    drifts = [one for one in found.comparisons if one.metric != "score"]
+    assert [one.metric for one in drifts] == ["answered", "refused", "response_chars", "latency_s"]
+    assert {one.verdict for one in drifts} == {""}
+
+
+def test_the_texts_of_what_moved_stand_side_by_side(evaluated: EvalBench) -> None:
+    found = two_nights(evaluated, [1.0, 1.0, 0.0, None], [0.0, 1.0, 1.0, 1.0])
+    shown = examples(found, 1)
+    assert [(one.moved.row, one.custom_id, one.before, one.after) for one in shown] == [
+        (0, "r0", "[[rehearsal:echo]] number 0", "[[rehearsal:echo]] number 0"),
+        (2, "r2", "[[rehearsal:echo]] number 2", "[[rehearsal:echo]] number 2"),
+    ]
+    assert examples(found, 0) == []
+
+
+def test_rows_whose_request_or_target_changed_are_left_out_and_counted(evaluated: EvalBench) -> None:
+    before = night(evaluated, "first", rows([True] * 6))
+    changed = rows([True, True, True, True, True, False])
+    changed[0]["said"] = "something else"
+    after = night(evaluated, "second", [*changed, {"id": "new", "said": "x", "answer": "x"}])
+    found = diff(before, after)
+    assert (found.paired, found.changed, found.unpaired) == (4, 2, 1)
+    assert found.comparisons[0].paired.n == 4
+
+
+def test_a_scorer_that_is_another_now_is_left_out_and_named(evaluated: EvalBench) -> None:
+    before = night(evaluated, "first", rows([True] * 3))
+    evaluated.settings["eval"]["scorers"] = [{"kind": "includes", "casefold": False}, {"kind": "exact"}]
+    found = diff(before, night(evaluated, "second", rows([True] * 3)))
+    assert [text.partition(":")[0] for text in found.left_out] == ["scorer includes", "scorer exact"]
+    assert {one.metric for one in found.comparisons} == {"answered", "refused", "response_chars", "latency_s"}
+
+
+def test_runs_that_are_not_evaluated_or_have_gone_on_are_refused(evaluated: EvalBench) -> None:
+    evaluated.write_said(rows([True] * 4))
+    evaluated.run(limit=3)
+    with pytest.raises(RunError, match="batchmix eval"):
+        diff(evaluated.out, evaluated.out)
+    evaluated.evaluate()
+    assert diff(evaluated.out, evaluated.out).paired == 3
+    evaluated.run()
+    with pytest.raises(RunError, match="gone on"):
+        diff(evaluated.out, evaluated.out)
+
+
+def comparison(before: list[float], after: list[float], metric: str = "score", model: str = "m") -> Comparison:
+    paired = compare(np.array(before), np.array(after), np.arange(len(before)))
+    assert paired is not None
+    return Comparison(model, metric, "s" if metric == "score" else "", paired)
+
+
+def test_guards_choose_what_is_tested_and_what_may_be_lost() -> None:
+    drop = comparison([1.0] * 40, [0.0] * 10 + [1.0] * 30)
+    slower = comparison([1.0] * 40, [2.0] * 40, "latency_s")
+    faster = comparison([2.0] * 40, [1.0] * 40, "latency_s", "other")
+
+    def verdicts(*guards: Guard) -> list[str]:
+        return [one.verdict for one in judged([drop, slower, faster], guards)]
+
+    assert verdicts(Guard()) == ["worse", "", ""]
+    assert verdicts(Guard(metric="latency_s")) == ["", "worse", "better"]
+    assert verdicts(Guard(), Guard(metric="latency_s", model="other")) == ["worse", "", "better"]
+    assert verdicts(Guard(no_worse_by=0.3)) == ["same", "", ""]
+    assert verdicts(Guard(scorer="another")) == ["", "", ""]
+
+
+def test_a_planted_drop_is_found_and_nothing_is_made_up() -> None:
+    draw = np.random.default_rng(3)
+    found = false = other = 0
+    for drop, count in ((DROP, 50), (0.0, 50)):
+        for _ in range(count):
+            before = first_night(draw)
+            after = next_night(draw, before, drop)
+            tested = [
+                comparison(list(before[:, at]), list(after[:, at]), model=model) for at, model in enumerate(MODELS)
+            ]
+            worse = {one.model for one in judged(tested, (Guard(),)) if one.verdict == "worse"}
+            found += bool(drop) and PLANTED in worse
+            other += bool(drop) and bool(worse - {PLANTED})
+            false += not drop and bool(worse)
+    assert found >= 43
+    assert other <= 6
+    assert false <= 7
+
+
+def test_past_runs_are_found_by_name_and_kept_in_one_file(evaluated: EvalBench) -> None:
+    import pyarrow.parquet as pq
+
+    first = night(evaluated, "out/first", rows([True, False]))
+    second = night(evaluated, "out/second", rows([True, True]))
+    evaluated.settings["name"] = "another"
+    night(evaluated, "out/deeper/third", rows([True, True]))
+    (evaluated.root / "out" / "broken").mkdir()
+    (evaluated.root / "out" / "broken" / "run.json").write_text("{")
+    root = evaluated.root / "out"
+    assert {past.folder for past in past_runs(root, "bench")} == {first, second}
+    assert len(past_runs(root)) == 3
+    history = pq.read_table(write_history(root))
+    assert history.schema.names == HISTORY_SCHEMA.names
+    assert sorted(history.select(["name", "run", "score"]).to_pylist(), key=lambda row: row["run"]) == [
+        {"name": "another", "run": "deeper/third", "score": 1.0},
+        {"name": "bench", "run": "first", "score": 0.5},
+        {"name": "bench", "run": "second", "score": 1.0},
+    ]
+
+
+def test_the_previous_run_is_the_last_whole_one_before(evaluated: EvalBench) -> None:
+    made = [night(evaluated, f"out/{name}", rows([True, False])) for name in "abc"]
+    for number, run in enumerate(made):
+        text = (run / "run.json").read_text()
+        at = text.index('"at": "') + 7
+        (run / "run.json").write_text(text[:at] + f"2026-11-2{number}T00:00:00Z" + text[at + 20 :])
+    assert previous(made[2]) == made[1]
+    (made[1] / "evaluation" / "metrics.json").unlink()
+    assert previous(made[2]) == made[0]
+    assert previous(made[0]) is None
+    evaluated.settings["eval"]["against"] = "previous"
+    assert against(made[2], read_job(None, evaluated.settings, {})) == made[0]
+    evaluated.settings["eval"]["against"] = str(made[1])
+    assert against(made[2], read_job(None, evaluated.settings, {})) == made[1]

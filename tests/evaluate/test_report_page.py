@@ -1,0 +1,115 @@
+"""The report is one page that is well formed, needs nothing else, and runs nothing of what stands in rows."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchmix.errors import RunError
+from batchmix.evaluate.report_page import write_report
+from tests.calling import batchmix
+from tests.evaluate.conftest import EvalBench
+from tests.evaluate.test_comparison import night, put_scores, rows
+
+VOID = {"meta", "br", "link", "img"}
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'>{{ 7 * 7 }} \u202e\x1b[31m"
+
+
+class Page(HTMLParser):
+    """Collects a page's tags and text, and holds that what is opened is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        while self.open[-1] in {"tr", "td", "th", "p"} and self.open[-1] != tag:
+            self.open.pop()
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def report(run: Path, against: Path | None = None) -> Page:
+    return Page(write_report(run, against).read_text())
+
+
+def test_a_report_has_scores_models_differences_and_how_it_went(evaluated: EvalBench) -> None:
+    made = [night(evaluated, f"out/{name}", rows([True] * 8)) for name in ("first", "second")]
+    put_scores(made[0], [1.0] * 8)
+    put_scores(made[1], [0.0] * 7 + [1.0])
+    page = report(made[1], made[0])
+    for words in (
+        "bench",
+        "includes",
+        "Score: includes",
+        "Over the nights: includes",
+        "Change: includes",
+        "Against",
+        "Speed",
+        "Latency",
+        "Answers that changed",
+        "The worst answers",
+        "row 0 (r0)",
+        "number 0",
+        "Worse: m: includes -0.8750",
+    ):
+        assert words in page.text
+    assert {"svg", "path", "circle", "rect", "table"} <= {tag for tag, _ in page.tags}
+    assert (made[1] / "report.html").stat().st_mode & 0o777 == 0o600
+
+
+def test_nothing_from_a_row_or_an_answer_is_run_or_rendered(evaluated: EvalBench) -> None:
+    evaluated.settings["models"] = [{"id": "m", "name": f"m{EVIL}"}]
+    del evaluated.settings["model"]
+    evaluated.settings["eval"]["group_by"] = ["group"]
+    data: list[dict[str, Any]] = [
+        {"id": EVIL, "said": f"{EVIL} {n}", "answer": EVIL if n else f"no {EVIL}", "group": EVIL} for n in range(4)
+    ]
+    made = [night(evaluated, name, data) for name in ("first", "second")]
+    put_scores(made[0], [1.0] * 4)
+    put_scores(made[1], [0.0] * 4)
+    page = report(made[1], made[0])
+    assert not {"script", "img", "iframe", "a", "object"} & {tag for tag, _ in page.tags}
+    for _, attributes in page.tags:
+        assert not any(name.startswith("on") or name in {"src", "href"} for name in attributes) or (
+            attributes == {"rel": "icon", "href": "data:,"}
+        )
+    assert "<script>alert(1)</script>" in page.text
+    assert "{{ 7 * 7 }}" in page.text
+    assert not {"\u202e", "\x1b"} & set(page.text)
+
+
+def test_a_run_without_an_evaluation_has_a_report_of_its_models(evaluated: EvalBench) -> None:
+    evaluated.write_said(rows([True] * 3))
+    evaluated.run()
+    page = report(evaluated.out)
+    assert "100.0%" in page.text
+    assert "Scores" not in page.text
+    with pytest.raises(RunError, match="batchmix eval"):
+        report(evaluated.out, evaluated.out)
+    evaluated.run()  # a folder with a report in it is still a run
+
+
+def test_the_command_says_where_the_report_stands(evaluated: EvalBench) -> None:
+    evaluated.write_said(rows([True] * 3))
+    evaluated.run()
+    done = batchmix("report", str(evaluated.out))
+    assert done.stdout.strip() == str(evaluated.out / "report.html")
+    assert batchmix("report", str(evaluated.root / "nothing")).returncode == 2

@@ -1,0 +1,222 @@
+"""Streamed answers as they come over a socket: whole, cut off, silent, refused, or no streams at all."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+
+import msgspec
+import pytest
+
+from batchmix.errors import Next
+from batchmix.http.stream_reader import listen
+from batchmix.records import Completion, Exchange, Failure
+from batchmix.responses.classify import judge
+from batchmix.responses.stream import AnswerStream
+from tests.http.test_client import chunked
+from tests.streams import DONE, PARIS, WHOLE, chunk, events, said, usage
+from tests.wire import GOOD, KEY, REQUEST, Closing, Reply, Wire, error, reply
+
+STREAMED = msgspec.structs.replace(REQUEST, streamed_choices=1)
+FINISHED = [*said("Par", "is"), chunk(finish="stop")]
+
+
+def streaming(*chunks: object, end: bool = True) -> bytes:
+    """Return a reply that streams, each event in a chunk of HTTP's."""
+    return chunked(*(events(one) for one in chunks), end=end).replace(b"application/json", b"text/event-stream")
+
+
+async def exchange(wire: Wire, found: Reply, **timeouts: float) -> Exchange:
+    wire.replies = [found]
+    async with wire.client(**timeouts) as client:
+        return await client.post(STREAMED)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        streaming(*PARIS),
+        reply(200, events(*PARIS), kind="text/event-stream"),
+        reply(200, gzip.compress(events(*PARIS)), "Content-Encoding: gzip"),
+        Closing(b"HTTP/1.0 200 OK\r\n\r\n" + events(*PARIS)),
+    ],
+    ids=["in chunks", "of known length", "gzip", "up to the end"],
+)
+async def test_a_stream_is_heard_as_the_body_it_comes_to(wire: Wire, answer: Reply) -> None:
+    heard = await exchange(wire, answer)
+    assert (heard.fault, heard.fault_message, heard.maybe_billed, heard.status) == (None, "", False, 200)
+    assert json.loads(heard.body) == WHOLE
+    assert isinstance(judge(heard), Completion)
+
+
+async def test_connections_are_kept_from_one_stream_to_the_next(wire: Wire) -> None:
+    wire.replies = [streaming(*PARIS)]
+    async with wire.client() as client:
+        for _ in range(5):
+            assert isinstance(judge(await client.post(STREAMED)), Completion)
+    assert wire.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "timeouts", "fault"),
+    [
+        (Closing(streaming(*said("Par"), end=False)), {}, "cut_off"),
+        (Closing(streaming(*said("Par"), end=False), reset=True), {}, "cut_off"),
+        (streaming(*said("Par"), DONE), {}, "unfinished"),
+        (Closing(streaming(*said("Par"), DONE, end=False), reset=True), {}, "unfinished"),
+        (streaming(*said("Par"), DONE, end=False), {"idle_s": 0.05}, "unfinished"),
+        (streaming(*said("Par"), usage(), end=False), {"idle_s": 0.05}, "unfinished"),
+        (Closing(streaming(*said("Par"), usage(), end=False)), {}, "cut_off"),
+        (streaming(*said("Par")), {}, "cut_off"),
+        (streaming(*said("Par"), end=False), {"idle_s": 0.05}, "timeout"),
+        (streaming(*said("Par"), end=False), {"total_s": 0.05}, "timeout"),
+        (streaming(end=False), {"idle_s": 0.05}, "timeout"),
+        (streaming(*said("x" * 200_000)), {}, "too_large"),
+    ],
+    ids=[
+        "closed",
+        "reset",
+        "DONE",
+        "reset after DONE",
+        "silent after DONE",
+        "silent after usage",
+        "closed after usage",
+        "ended",
+        "silent",
+        "not whole in time",
+        "silent at once",
+        "too large",
+    ],
+)
+async def test_each_way_to_break_off_may_be_billed_and_is_no_answer(
+    wire: Wire, answer: Reply, timeouts: dict[str, float], fault: str
+) -> None:
+    heard = await exchange(wire, answer, **timeouts)
+    assert (heard.fault, heard.maybe_billed, heard.status) == (fault, True, 200)
+    outcome = judge(heard)
+    assert isinstance(outcome, Failure)
+    assert (outcome.type, outcome.next) == (fault, Next.REJECT if fault == "too_large" else Next.RETRY)
+    assert outcome.message
+
+
+async def test_a_stream_that_does_not_begin_is_given_up_as_silent(wire: Wire) -> None:
+    heard = await exchange(wire, None, idle_s=0.05)
+    assert (heard.fault, heard.maybe_billed, heard.status) == ("timeout", True, None)
+    assert heard.fault_message == f"nothing came from {wire.address} for 0.05 s"
+    heard = await exchange(wire, streaming(*FINISHED), idle_s=5)
+    assert isinstance(judge(heard), Completion)
+
+
+@pytest.mark.parametrize(
+    ("answer", "timeouts"),
+    [
+        (Closing(streaming(*FINISHED, end=False)), {}),
+        (Closing(streaming(*FINISHED, end=False), reset=True), {}),
+        (streaming(*FINISHED, end=False), {"idle_s": 0.05}),
+        (streaming(*FINISHED, end=False), {"total_s": 0.05}),
+    ],
+    ids=["closed", "reset", "silent", "not whole in time"],
+)
+async def test_an_answer_with_its_finish_reason_is_whole_however_its_connection_ends(
+    wire: Wire, answer: Reply, timeouts: dict[str, float]
+) -> None:
+    heard = await exchange(wire, answer, **timeouts)
+    assert (heard.fault, heard.maybe_billed) == (None, False)
+    assert json.loads(heard.body) == {**WHOLE, "usage": None}
+    assert isinstance(judge(heard), Completion)
+
+
+@pytest.mark.parametrize(
+    "chunks", [PARIS, [*FINISHED, usage()], [*said("x"), error("broke")]], ids=["DONE", "usage", "error"]
+)
+async def test_once_all_is_said_the_end_of_the_connection_is_waited_for_a_second(
+    wire: Wire, chunks: list[object]
+) -> None:
+    heard = await exchange(wire, streaming(*chunks, end=False))
+    assert heard.fault is None
+    assert 0.9 < heard.latency_s < 10
+
+
+class Dripping:
+    """A body whose pieces come one after the other, a turn of the loop apart, and then the same word for ever."""
+
+    def __init__(self, *pieces: bytes, word: bytes = b": keep-alive\n\n") -> None:
+        self.pieces = list(pieces)
+        self.word = word
+        self.read = 0
+
+    def at_eof(self) -> bool:
+        return False
+
+    async def readany(self) -> bytes:
+        self.read += 1
+        await asyncio.sleep(0 if self.pieces else 0.01)
+        return self.pieces.pop(0) if self.pieces else self.word
+
+
+async def test_a_server_that_goes_on_after_the_end_is_left() -> None:
+    body = Dripping(*(events(one) for one in PARIS))
+    stream = AnswerStream(1, 100_000)
+    async with asyncio.timeout(20):
+        await listen(body, stream, 60)
+    assert stream.end().is_settled
+    assert body.read > len(PARIS)
+
+
+async def test_what_is_too_large_is_left_at_once() -> None:
+    body = Dripping(word=b"x" * 1000)
+    stream = AnswerStream(1, 10_000)
+    async with asyncio.timeout(20):
+        await listen(body, stream, 60)
+    assert (stream.is_too_large, body.read) == (True, 11)
+
+
+async def test_each_piece_gives_a_stream_its_time_again() -> None:
+    """Comments that keep the connection alive count: the total bounds them."""
+    body = Dripping(events(*said("x")))
+    stream = AnswerStream(1, 100_000)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.6):
+            await listen(body, stream, 0.3)
+    assert stream.silent_s is None
+
+
+async def test_errors_come_before_and_within_a_stream(wire: Wire) -> None:
+    within = await exchange(wire, streaming(*said("Par"), error("Too many requests", "rate_limit_exceeded")))
+    before = await exchange(wire, reply(429, error("Too many requests"), "Retry-After: 3"))
+    for heard, status, billed in ((within, 200, True), (before, 429, False)):
+        outcome = judge(heard)
+        assert isinstance(outcome, Failure)
+        assert (outcome.type, heard.status, heard.maybe_billed) == ("throttled", status, billed)
+        assert heard.request_id == "2026112300000001"
+    assert before.retry_after_s == 3.0
+
+
+@pytest.mark.parametrize(("body", "kind"), [(json.dumps(GOOD).encode(), None), (b"<html>", "web_page"), (b"", "empty")])
+async def test_what_is_no_stream_is_heard_as_it_is(wire: Wire, body: bytes, kind: str | None) -> None:
+    heard = await exchange(wire, reply(200, body))
+    assert (heard.body, heard.fault) == (body, None)
+    outcome = judge(heard)
+    assert (outcome.type if isinstance(outcome, Failure) else None) == kind
+    assert (await exchange(wire, Closing(reply(200, body + b" " * 9)[:-5]))).fault == "cut_off"
+
+
+async def test_what_is_refused_is_heard_as_it_is_even_in_events(wire: Wire) -> None:
+    body = events(error("Too many requests"))
+    heard = await exchange(wire, reply(429, body, kind="text/event-stream"))
+    assert (heard.body, heard.fault, heard.maybe_billed) == (body, None, False)
+    assert isinstance(judge(heard), Failure)
+
+
+async def test_the_key_is_taken_out_of_a_stream_even_where_it_comes_in_pieces(wire: Wire) -> None:
+    for chunks in ([*said(KEY[:5], KEY[5:]), *PARIS[-3:]], [error(f"bad key {KEY}")], said(KEY[:9], KEY[9:])):
+        heard = await exchange(wire, streaming(*chunks))
+        assert KEY not in repr(heard)
+        assert KEY not in repr(judge(heard))
+        assert b"***" in heard.body
+
+
+async def test_what_is_not_streamed_is_heard_as_ever(wire: Wire) -> None:
+    heard = await wire.exchange(streaming(*PARIS))
+    assert heard.body == b"".join(map(events, PARIS))

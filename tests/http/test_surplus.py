@@ -1,0 +1,284 @@
+"""What comes behind an answer, or unasked, is nobody's: no request is ever given it, and no answer is lost to it."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp.http_parser
+import msgspec
+import pytest
+
+from batchmix.http.client import Client
+from batchmix.http.connections import CancelledUnsent
+from batchmix.http.parser import first_object
+from batchmix.job import Timeouts
+from batchmix.records import Completion
+from batchmix.redact import Secrets
+from batchmix.responses.classify import judge
+from tests.http.test_client import chunked
+from tests.streams import PARIS, events
+from tests.wire import GOOD, KEY, REQUEST, Closing, Wire, reply
+
+BODY = json.dumps(GOOD).encode()
+OTHER = reply(200, {**GOOD, "id": "another's"})
+ZIPPED = gzip.compress(BODY)
+FORMS = {
+    "length": reply(200, BODY),
+    "chunked": chunked(BODY[:9], BODY[9:]),
+    "trailers": chunked(BODY)[:-2] + b"X-Sum: 1\r\n\r\n",
+    "gzip": reply(200, ZIPPED, "Content-Encoding: gzip"),
+    "chunked gzip": chunked(ZIPPED).replace(b"Transfer", b"Content-Encoding: gzip\r\nTransfer"),
+    "closing": reply(200, BODY, "Connection: close"),
+    "after hints": b"HTTP/1.1 103 Early Hints\r\n\r\n" + reply(200, BODY),
+}
+SURPLUS = {
+    "whole": OTHER,
+    "two": OTHER * 2,
+    "one byte": OTHER[:1],
+    "cut in the status": OTHER[:12],
+    "cut in a header": OTHER[:40],
+    "without its last line feed": OTHER[: OTHER.index(b"\r\n\r\n") + 3],
+    "its head": OTHER[: OTHER.index(b"\r\n\r\n") + 4],
+    "cut in the body": OTHER[:-9],
+    "chunked, cut": chunked(BODY)[:90],
+    "hints": b"HTTP/1.1 103 Early Hints\r\n\r\n",
+    "hints, cut": b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n",
+    "a switch": b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x05hello",
+    "JSON": BODY,
+    "rubbish": b"\x00\xff\x16\x03 rubbish",
+    "rubbish in lines": b"rubbish\r\n\r\nmore\r\n\r\n",
+    "TLS alert": b"\x15\x03\x03\x00\x02\x02\x28",
+}
+
+
+@pytest.fixture(params=["C", "Python"])
+def parsers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each of aiohttp's two parsers: the second is used where the first was not built."""
+    if request.param == "Python":
+        monkeypatch.setattr("batchmix.http.parser.HttpResponseParser", aiohttp.http_parser.HttpResponseParserPy)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("parsers")
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+async def test_what_comes_with_an_answer_is_nobodys_and_takes_no_answer_with_it(wire: Wire, form: bytes) -> None:
+    wire.replies = [sent for surplus in SURPLUS.values() for sent in (form + surplus, reply(200, BODY))]
+    async with wire.client(total_s=5) as client:
+        for number, name in enumerate(SURPLUS, 1):
+            heard = [await client.post(REQUEST) for _ in range(2)]
+            assert [(found.fault, found.status, found.body) for found in heard] == [(None, 200, BODY)] * 2, name
+            assert len(wire.requests) == 2 * number
+            assert client.surplus_answers == number or form == FORMS["closing"], name
+    assert wire.connections == 1 + len(SURPLUS) or form == FORMS["closing"]
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+async def test_what_comes_over_an_idle_connection_is_nobodys(wire: Wire, is_read: bool) -> None:
+    """The loop has read it before the connection is wanted again, or it lies in the kernel."""
+    wire.replies = [reply(200, BODY)]
+    async with wire.client(total_s=5) as client:
+        for number, (name, surplus) in enumerate(SURPLUS.items(), 1):
+            assert (await client.post(REQUEST)).body == BODY, name
+            wire.say(surplus)
+            while is_read and client.surplus_answers < number:
+                await asyncio.sleep(0)
+            assert (await client.post(REQUEST)).body == BODY, name
+            while client.surplus_answers < number:
+                await asyncio.sleep(0)
+            assert wire.connections == 1 + number, name
+        assert len(wire.requests) == 2 * len(SURPLUS)
+
+
+async def test_what_comes_while_a_request_waits_to_leave_is_no_answer_to_it(wire: Wire) -> None:
+    wire.replies = [reply(200, BODY)]
+    async with wire.client(total_s=5) as client:
+        for number, (name, surplus) in enumerate(SURPLUS.items(), 1):
+            assert (await client.post(REQUEST)).body == BODY, name
+            asked = asyncio.create_task(client.post(REQUEST))
+            await asyncio.sleep(0)  # it has its connection, and leaves in the next turn of the loop
+            wire.say(surplus)
+            assert (await asked).body == BODY, name
+            while client.surplus_answers < number:
+                await asyncio.sleep(0)
+            assert (wire.connections, len(wire.requests)) == (1 + number, 2 * number), name
+
+
+async def test_a_request_that_waits_to_leave_goes_elsewhere_where_its_connection_is_closed(wire: Wire) -> None:
+    wire.replies = [reply(200, BODY)]
+    async with wire.client(total_s=5) as client:
+        await client.post(REQUEST)
+        asked = asyncio.create_task(client.post(REQUEST))
+        await asyncio.sleep(0)
+        wire.hang_up()
+        heard = await asked
+        assert (heard.fault, heard.body, wire.connections, len(wire.requests)) == (None, BODY, 2, 2)
+
+
+async def test_what_had_left_before_a_request_was_there_is_no_answer_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other end reads no more, so that it has acknowledged nothing of the second request; and speaks all the same."""
+    monkeypatch.setattr("batchmix.http.arrival.is_loopback", lambda host: False)
+    again, over = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(reply(200, BODY))
+        await again.wait()
+        writer.write(OTHER)
+        await over.wait()
+        writer.transport.abort()
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    server = await asyncio.start_server(serve, sock=listener, limit=4096)
+    long = msgspec.structs.replace(REQUEST, body=b" " * 8_000_000 + REQUEST.body)
+    url = "http://127.0.0.1:{1}/v1".format(*listener.getsockname())
+    async with server, Client(url, Secrets(KEY), Timeouts(total_s=5), 4) as client:
+        assert (await client.post(long)).body == BODY
+        asked = asyncio.create_task(client.post(REQUEST))
+        for _ in range(9):  # till it has left
+            await asyncio.sleep(0)
+        again.set()
+        heard = await asked
+        over.set()
+        assert (heard.fault, heard.status, heard.maybe_billed) == ("connection", None, True)
+        assert "it is another's" in heard.fault_message
+        assert client.surplus_answers == 1
+
+
+async def test_a_request_that_is_cancelled_before_it_left_was_not_sent(wire: Wire) -> None:
+    wire.replies = [reply(200, BODY)]
+    async with wire.client(total_s=5) as client:
+        await client.post(REQUEST)
+        asked = asyncio.create_task(client.post(REQUEST))
+        await asyncio.sleep(0)
+        asked.cancel()
+        with pytest.raises(CancelledUnsent):
+            await asked
+        assert (await client.post(REQUEST)).body == BODY
+        assert (wire.connections, len(wire.requests)) == (2, 2)
+
+
+@pytest.mark.usefixtures("parsers")
+async def test_an_answer_whose_pieces_come_one_by_one_is_kept_before_rubbish(wire: Wire) -> None:
+    """Cut anywhere, the rubbish comes with what is left of the answer."""
+    for form in (FORMS["length"], FORMS["chunked"], FORMS["after hints"]):
+        for cut in range(1, len(form), 23):
+            wire.replies = [b""]
+            async with wire.client(total_s=5) as client:
+                asked = asyncio.create_task(client.post(REQUEST))
+                before = len(wire.requests)
+                while len(wire.requests) == before:
+                    await asyncio.sleep(0)
+                wire.say(form[:cut])
+                for _ in range(4):
+                    await asyncio.sleep(0)
+                wire.say(form[cut:] + b"rubbish\r\n\r\n")
+                heard = await asked
+                assert (heard.fault, heard.body, client.surplus_answers) == (None, BODY, 1)
+
+
+@pytest.mark.usefixtures("parsers")
+@pytest.mark.parametrize("rubbish", [b"zz\r\n", b"rubbish\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"])
+async def test_an_answer_that_is_whole_is_kept_though_its_body_breaks_there(wire: Wire, rubbish: bytes) -> None:
+    """Where the end of a chunked body should be stands something else, with the answer in one piece."""
+    streamed = msgspec.structs.replace(REQUEST, streamed_choices=1)
+    for request, body in ((REQUEST, BODY), (streamed, events(*PARIS))):
+        wire.replies = [chunked(body, end=False) + rubbish]
+        async with wire.client(total_s=5) as client:
+            assert isinstance(judge(await client.post(request)), Completion)
+
+
+async def test_an_answer_up_to_the_end_of_its_connection_is_kept_before_rubbish(wire: Wire) -> None:
+    """Nothing says where it ends but its JSON."""
+    for rubbish in (b"\r\n\r\n", b"rubbish", OTHER, BODY, b"\x00\xff", b"<html>"):
+        heard = await wire.exchange(Closing(b"HTTP/1.0 200 OK\r\n\r\n" + BODY + rubbish))
+        assert isinstance(judge(heard), Completion)
+
+
+@pytest.mark.usefixtures("parsers")
+async def test_a_body_that_breaks_is_no_answer_and_holds_up_nobody(wire: Wire) -> None:
+    """A chunk without a size, in a later piece than the head: nobody waits for what will not come."""
+    wire.replies = [b"", reply(200, BODY)]
+    async with wire.client(total_s=5) as client:
+        asked = asyncio.create_task(client.post(REQUEST))
+        while not wire.requests:
+            await asyncio.sleep(0)
+        wire.say(chunked(BODY[:20], end=False))
+        for _ in range(4):
+            await asyncio.sleep(0)
+        wire.say(b"no size\r\n")
+        assert (await asked).fault == "cut_off"
+        assert client.surplus_answers == 0
+        assert (await client.post(REQUEST)).body == BODY
+
+
+@pytest.mark.parametrize("goodbye", [reply(408, b"too slow"), b"HTTP/1.0 408 Request Time-out\r\n\r\n"])
+async def test_an_idle_connection_that_ends_with_a_408_is_ordinary(wire: Wire, goodbye: bytes) -> None:
+    wire.replies = [reply(200, BODY)]
+    async with wire.client() as client:
+        assert (await client.post(REQUEST)).body == BODY
+        wire.say(goodbye)
+        assert (await client.post(REQUEST)).body == BODY
+        assert client.surplus_answers == 0
+    assert wire.connections == 2
+
+
+@pytest.fixture
+def tls(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """What a server needs whom the client trusts."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
+@pytest.fixture
+async def secure(tls: ssl.SSLContext) -> AsyncIterator[Wire]:
+    async with Wire().listening(tls) as wire:
+        yield wire
+
+
+async def test_what_tls_still_holds_is_nobodys_either(secure: Wire) -> None:
+    """Of an answer that came faster than it was read, TLS may hold more than the kernel knows of."""
+    large = json.dumps({**GOOD, "padding": "x" * 900_000}).encode()
+    secure.replies = [reply(200, large) + OTHER, reply(200, BODY) + OTHER[:40], reply(200, large), reply(200, BODY)]
+    timeouts = Timeouts(total_s=5)
+    async with Client(f"https://{secure.address}/v1", Secrets(KEY), timeouts, 4, most_answer_bytes=2**20) as client:
+        bodies = [(await client.post(REQUEST)).body for _ in range(4)]
+        assert [body == sent for body, sent in zip(bodies, (large, BODY, large, BODY), strict=True)] == [True] * 4
+        assert client.surplus_answers == 2
+
+
+async def test_what_was_said_before_anything_was_asked_is_no_answer() -> None:
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(OTHER)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(speak, "127.0.0.1", 0)
+    async with (
+        server,
+        Client(
+            "http://127.0.0.1:{1}/v1".format(*server.sockets[0].getsockname()), Secrets(KEY), Timeouts(total_s=2), 4
+        ) as client,
+    ):
+        heard = await client.post(REQUEST)
+        assert (heard.fault, heard.body, heard.maybe_billed) == ("connection", b"", False)
+        assert client.surplus_answers == 1
+
+
+async def test_a_switch_of_protocols_is_no_answer(wire: Wire) -> None:
+    heard = await wire.exchange(SURPLUS["a switch"], total_s=5)
+    assert (heard.fault, heard.status) == ("bad_answer", None)
+
+
+@pytest.mark.parametrize("body", [b"[" * 50_000, b'{"a":' * 50_000, b'{"a":' + b"[" * 2_000 + b"]" * 2_000 + b"}x"])
+def test_a_body_nested_without_end_is_taken_as_it_is(body: bytes) -> None:
+    assert body.startswith(first_object(body))

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from batchmix.errors import InputError
+from batchmix.load import Scan, opening
+from batchmix.load.scan import JsonlScan
+from tests.load.conftest import make_job, open_rows, prompts_of, stored
+
+ROWS = [{"prompt": f"p{i}", "x": i} for i in range(7)]
+
+
+@pytest.fixture
+def scans(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Takes down each full scan."""
+    made: list[str] = []
+    real, real_rows = JsonlScan.run, opening.scan_rows
+    monkeypatch.setattr(JsonlScan, "run", lambda self, *args: made.append("jsonl") or real(self, *args))
+    monkeypatch.setattr(opening, "scan_rows", lambda *args: made.append("parquet") or real_rows(*args))
+    return made
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Takes down each reading of all bytes."""
+    from batchmix.load import rescan
+
+    made: list[Any] = []
+    real = rescan._same_bytes
+    monkeypatch.setattr(rescan, "_same_bytes", lambda scan: made.append(scan) or real(scan))
+    return made
+
+
+@pytest.fixture(params=["jsonl", "parquet"])
+def rescan(request: Any, rows_file: Any, tmp_path: Path, spool: Path) -> tuple[Path, Scan]:
+    """A file and the scan of it."""
+    path = tmp_path / f"rows.{request.param}"
+    if request.param == "jsonl":
+        rows_file(ROWS)
+    else:
+        pq.write_table(pa.Table.from_pylist(ROWS), path, row_group_size=3)
+    return path, stored(open_rows(make_job(path), spool).scan)
+
+
+@pytest.mark.usefixtures("settled")
+def test_an_unchanged_file_is_not_read(
+    rows_file: Any, tmp_path: Path, spool: Path, scans: list[str], hashed: list[Any]
+) -> None:
+    """Its status proves that it is the same; any change of status makes it be read, but not parsed."""
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "rows.parquet")
+    for path in (rows_file(ROWS), tmp_path / "rows.parquet"):
+        scan = stored(open_rows(make_job(path), spool).scan)
+        scans.clear()
+        hashed.clear()
+        assert open_rows(make_job(path), spool, known=scan).scan == scan
+        assert (scans, hashed) == ([], [])
+        os.utime(path, (5, 5))
+        again = open_rows(make_job(path), spool, known=scan).scan
+        assert (scans, len(hashed)) == ([], 1)
+        assert again == msgspec.structs.replace(scan, stamps=again.stamps)
+        assert open_rows(make_job(path), spool, known=again).scan == again
+        assert (scans, len(hashed)) == ([], 1)
+
+
+def test_a_file_written_just_before_its_scan_is_read_again(
+    rescan: tuple[Path, Scan], spool: Path, scans: list[str], hashed: list[Any]
+) -> None:
+    """It may have been changed within the clock's grain."""
+    path, scan = rescan
+    scans.clear()
+    open_rows(make_job(path), spool, known=scan)
+    assert (scans, len(hashed)) == ([], 1)
+
+
+def test_a_change_of_the_same_size_is_seen(rescan: tuple[Path, Scan], spool: Path, scans: list[str]) -> None:
+    """Even where size and time of change are as they were."""
+    path, scan = rescan
+    status = path.stat()
+    if path.suffix == ".jsonl":
+        path.write_bytes(path.read_bytes().replace(b"p3", b"P3"))
+    else:
+        rows = [{**row, "prompt": row["prompt"].replace("p3", "P3")} for row in ROWS]
+        pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=3)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert path.stat().st_size == status.st_size
+    scans.clear()
+    dataset = open_rows(make_job(path), spool, known=scan)
+    assert prompts_of(dataset, make_job(path))[3] == "P3"
+    assert len(scans) == 1
+    pairs = zip(dataset.scan.spans, scan.spans, strict=True)
+    assert [new.digest == old.digest for new, old in pairs] == [True, False, True]
+
+
+@pytest.mark.usefixtures("settled")
+def test_times_that_were_set_back_hide_nothing(rows_file: Any, spool: Path) -> None:
+    """The time of the status change can't be set."""
+    path = rows_file(ROWS)
+    scan = stored(open_rows(make_job(path), spool).scan)
+    status = path.stat()
+    with path.open("r+b") as file:
+        file.write(path.read_bytes().replace(b"p3", b"P3"))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    again = open_rows(make_job(path), spool, known=scan).scan
+    assert [new.digest == old.digest for new, old in zip(again.spans, scan.spans, strict=True)] == [True, False, True]
+
+
+def test_appended_rows_leave_earlier_shards_as_they_are(rows_file: Any, spool: Path) -> None:
+    """Whole shards keep their digests, those that grew don't."""
+    path = rows_file(ROWS)
+    scan = stored(open_rows(make_job(path), spool).scan)
+    rows_file([*ROWS, {"prompt": "new"}])
+    again = open_rows(make_job(path), spool, known=scan).scan
+    assert again.rows == 8
+    assert again.spans[:2] == scan.spans[:2]
+    assert again.spans[2].digest != scan.spans[2].digest
+
+
+@pytest.mark.parametrize(
+    ("asked", "options"),
+    [
+        ({"prompt": "{{ x }}"}, {}),
+        ({}, {"limit": 3}),
+        ({}, {"shard_rows": 5}),
+    ],
+)
+def test_a_scan_that_did_not_look_for_it_is_not_trusted(
+    rescan: tuple[Path, Scan], asked: Any, options: Any, spool: Path, scans: list[str]
+) -> None:
+    """Another mode, limit or cut is scanned anew."""
+    path, scan = rescan
+    scans.clear()
+    open_rows(make_job(path, **asked), spool, known=scan, **options)
+    assert len(scans) == 1
+
+
+def test_a_template_that_uses_more_columns_is_checked(rows_file: Any, spool: Path, scans: list[str]) -> None:
+    """One that uses fewer need not be."""
+    path = rows_file(ROWS)
+    scan = open_rows(make_job(path, prompt="{{ x }}{{ prompt }}"), spool).scan
+    scans.clear()
+    open_rows(make_job(path, prompt="{{ x }}!"), spool, known=scan)
+    assert scans == []
+    with pytest.raises(InputError, match="no column 'y'"):
+        open_rows(make_job(path, prompt="{{ y }}"), spool, known=scan)
+
+
+def test_bad_rows_that_were_let_through_are_not_later(rows_file: Any, spool: Path) -> None:
+    """Unless they still may."""
+    path = rows_file([*ROWS, {"prompt": 5}])
+    scan = open_rows(make_job(path), spool, reject_bad_rows=True).scan
+    assert open_rows(make_job(path), spool, known=scan, reject_bad_rows=True).rejected_rows == 1
+    with pytest.raises(InputError, match="prompt is a number"):
+        open_rows(make_job(path), spool, known=scan)
+
+
+def test_batch_models_follow_the_job(rows_file: Any, spool: Path) -> None:
+    """The lines' models count only where the job names none."""
+    path = rows_file([{"custom_id": "a", "body": {"model": "m"}}])
+    own = open_rows(make_job(path, model=None), spool).scan
+    named = open_rows(make_job(path), spool, known=own).scan
+    assert (own.models, named.models) == (("m",), ())
+    assert open_rows(make_job(path, model=None), spool, known=named).scan.models == ("m",)
+
+
+def test_another_files_scan_is_not_trusted(rows_file: Any, spool: Path) -> None:
+    """Though it has the same name in another job."""
+    scan = open_rows(make_job(rows_file(ROWS)), spool).scan
+    job = make_job(rows_file(ROWS[:2], "other.jsonl"))
+    assert prompts_of(open_rows(job, spool, known=scan), job) == ["p0", "p1"]

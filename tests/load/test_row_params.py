@@ -1,0 +1,165 @@
+"""What rows bring beside their messages is sent: files for fine-tuning, and request bodies as they stand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from batchmix.engine.plan import plan
+from batchmix.engine.run import Options
+from batchmix.errors import InputError, JobError, RunError
+from batchmix.job import Limits, Model, read_job
+from tests.conftest import Bench
+from tests.load.conftest import MODEL, all_requests, carried_rows, make_job, open_rows, stored
+
+HI = [{"role": "user", "content": "hi"}]
+TOOLS = [{"type": "function", "function": {"name": "w", "parameters": {"type": "object", "properties": {}}}}]
+OWN = {
+    "tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "w"}}, "parallel_tool_calls": False,
+    "response_format": {"type": "json_object"}, "temperature": 0.3, "max_tokens": 5, "stop": ["a"], "seed": 1, "n": 2,
+}  # fmt: skip
+
+
+def _bodies(job: Any, spool: Path, **options: Any) -> list[Any]:
+    return [json.loads(request.body) for request in all_requests(open_rows(job, spool, **options), job)]
+
+
+def test_parameters_beside_messages_are_sent_and_go_before_the_jobs(rows_file: Any, spool: Path) -> None:
+    """Where a row has none, the job's stand; what is no parameter is carried only, and so are mere labels."""
+    path = rows_file([{"messages": HI, **OWN, "user": "u", "source": "s"}, {"messages": HI, "tools": None}])
+    job = make_job(path, settings={"params": {"temperature": 1, "top_p": 0.5, "max_completion_tokens": 9}})
+    first, second = _bodies(job, spool)
+    assert first == {"model": MODEL, "messages": HI, "top_p": 0.5, **OWN}
+    assert second == {"model": MODEL, "messages": HI, "temperature": 1, "top_p": 0.5, "max_completion_tokens": 9}
+    dataset = open_rows(job, spool)
+    assert dataset.own_params == tuple(sorted(OWN))
+    assert all_requests(dataset, job)[0].max_tokens == 10
+    assert carried_rows(dataset)[0]["user"] == "u"
+    assert json.loads(carried_rows(dataset)[0]["stop"]) == ["a"]
+
+
+@pytest.mark.parametrize("how", ["a template", "a prompt", "none wanted"])
+def test_columns_that_are_called_like_parameters_stay_columns_elsewhere(how: str, rows_file: Any, spool: Path) -> None:
+    """Beside a prompt, under a template, and where `input.params` is empty."""
+    row = {"prompt": "hi", "n": "x", "seed": "y"} if how == "a prompt" else {"messages": HI, "n": "x", "seed": "y"}
+    asked = {"a template": {"prompt": "{{ n }}"}, "a prompt": {}, "none wanted": {"params": ""}}[how]
+    job = make_job(rows_file([row]), **asked)
+    assert _bodies(job, spool)[0].keys() == {"model", "messages"}
+    assert open_rows(job, spool).own_params == ()
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"temperature": "warm"}, "temperature is text; it goes with the row's messages as OpenAI's parameter of that"),
+        ({"n": [1]}, "n is a list; .* which is a whole number. Where something else is meant: --set input.params=''"),
+        ({"seed": 0.5}, "seed is a number; .* which is a whole number"),
+        ({"tools": {"a": 1}}, "tools is an object; .* which is a list"),
+        ({"stop": 5}, "stop is a number; .* which is text or a list"),
+        ({"max_tokens": True}, "max_tokens is true or false; .* which is a whole number"),
+        ({"stream": "yes"}, "stream is text"),
+    ],
+)
+def test_a_value_that_is_none_of_the_parameters_is_told(row: Any, words: str, rows_file: Any, spool: Path) -> None:
+    path = rows_file([{"messages": HI}, {"messages": HI, **row}])
+    with pytest.raises(InputError, match=rf"rows\.jsonl:2: {words}"):
+        open_rows(make_job(path), spool)
+    open_rows(make_job(path, params=""), spool)
+
+
+def test_what_tuning_says_of_a_message_is_not_sent(rows_file: Any, spool: Path) -> None:
+    messages = [*HI, {"role": "assistant", "content": "a", "weight": 0}, *HI]
+    job = make_job(rows_file([{"messages": messages, "functions": [{"name": "f"}]}]))
+    (body,) = _bodies(job, spool)
+    assert body["messages"] == [*HI, {"role": "assistant", "content": "a"}, *HI]
+    assert body["functions"] == [{"name": "f"}]
+
+
+def test_tables_bring_parameters_too(tmp_path: Path, spool: Path, rows_file: Any) -> None:
+    """Structs without what only fills them, floats that pandas made of whole numbers, JSON and numbers in cells."""
+    table = pa.table(
+        {
+            "messages": [HI, HI],
+            "max_tokens": [5.0, float("nan")],
+            "stop": [["a"], None],
+            "tools": [json.dumps(TOOLS), None],
+        }
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    job = make_job(tmp_path / "a.parquet")
+    first, second = _bodies(job, spool)
+    assert (first["max_tokens"], first["stop"], first["tools"]) == (5, ["a"], TOOLS)
+    assert second.keys() == {"model", "messages"}
+    cell = json.dumps(HI).replace('"', '""')
+    job = make_job(rows_file(f'messages,temperature,logprobs,stop\n"{cell}",0.5,True,x\n'.encode(), "a.csv"))
+    assert _bodies(job, spool)[0] == {"model": MODEL, "messages": HI, "temperature": 0.5, "logprobs": True, "stop": "x"}
+
+
+def test_request_bodies_are_sent_as_they_stand(rows_file: Any, spool: Path) -> None:
+    """Each names its model, unless the job does; labels are a part of them, and none of their keys is carried."""
+    rows = [{"model": name, "messages": HI, "user": "u", "temperature": 0, "id": f"r-{name}"} for name in ("a", "b")]
+    job = make_job(rows_file(rows), model=None)
+    dataset = open_rows(job, spool, reserved=frozenset({"model"}))
+    assert dataset.scan.models == ("a", "b")
+    (request,) = all_requests(dataset, job, Model("b", "b", {}, Limits()))
+    assert json.loads(request.body) == {"model": "b", "messages": HI, "user": "u", "temperature": 0}
+    assert carried_rows(dataset) == [{"custom_id": "r-a"}, {"custom_id": "r-b"}]
+    named = make_job(job.input.path)
+    assert [body["model"] for body in _bodies(named, spool, reserved=frozenset({"model"}))] == [MODEL, MODEL]
+    with pytest.raises(InputError, match=r"rows\.jsonl:3: names no model; set model in the job"):
+        open_rows(make_job(rows_file([*rows, {"messages": HI}]), model=None), spool)
+    with pytest.raises(JobError, match="model: is missing"):
+        open_rows(make_job(rows_file([{"messages": HI}], "none.jsonl"), model=None), spool)
+
+
+def test_parameters_of_other_providers_are_a_part_of_a_body(rows_file: Any, spool: Path) -> None:
+    more = {"top_k": 5, "thinking": {"type": "enabled"}, "chat_template_kwargs": {"enable_thinking": False}}
+    job = make_job(rows_file([{"model": "a", "messages": HI, **more}]), model=None)
+    (request,) = all_requests(open_rows(job, spool), job, Model("a", "a", {}, Limits()))
+    assert json.loads(request.body) == {"model": "a", "messages": HI, **more}
+
+
+@pytest.mark.parametrize(
+    ("row", "asked", "warned"),
+    [
+        ({"messages": HI, "system": "Be brief", "top_k": 5, "n": 1}, {}, "'system', 'top_k'"),
+        ({"prompt": "hi", "system": "Be brief", "temperature": 0.5}, {}, "'system', 'temperature'"),
+        ({"prompt": "hi", "system": "Be brief"}, {"system": "{{ system }}"}, ""),
+        ({"messages": HI, "top_k": 5}, {"params": ""}, ""),
+        ({"prompt": "hi", "n": 1, "stop": "here", "seed": 5, "reasoning": "long"}, {}, ""),
+        ({"text": "hi", "system": "Be brief"}, {"prompt": "{{ text }}"}, ""),
+    ],
+)
+def test_what_seems_to_be_meant_for_the_model_and_is_not_sent_is_warned_of(
+    row: Any, asked: Any, warned: str, rows_file: Any, spool: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_rows(make_job(rows_file([row]), **asked), spool)
+    assert (f"not sent with the rows: {warned};" in caplog.text) if warned else not caplog.text
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_scan_that_did_not_look_at_parameters_is_not_trusted(rows_file: Any, spool: Path) -> None:
+    """As one of before, or of a job that left them out."""
+    job = make_job(rows_file([{"messages": HI, "temperature": "warm"}]), params="")
+    scan = stored(open_rows(job, spool).scan)
+    assert open_rows(job, spool, known=scan).scan.own == ()
+    with pytest.raises(InputError, match="temperature is text"):
+        open_rows(make_job(job.input.path), spool, known=scan)
+
+
+def test_the_plan_says_which_parameters_rows_bring_and_a_change_is_no_secret(bench: Bench) -> None:
+    bench.settings["input"] = {"path": str(bench.source), "params": ""}
+    bench.source.write_text(json.dumps({"messages": HI, "temperature": 0.5}) + "\n")
+    bench.run()
+    del bench.settings["input"]["params"]
+    with pytest.raises(RunError, match="ask again for 1 answer"):
+        bench.run()
+    found = plan(read_job(None, bench.settings, {}), Options(update=True))
+    assert (found.own_params, found.first["temperature"]) == (("temperature",), 0.5)
+    assert msgspec.json.decode(msgspec.json.encode(found.as_json()))["own_params"] == ["temperature"]

@@ -1,0 +1,197 @@
+"""The governor on a clock that is moved by hand."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchmix.job import Limits
+from batchmix.pacing.governor import Governor, Limit, Ticket
+from batchmix.records import Quota, Usage
+
+
+def drive(governor: Governor, seconds: float, tokens: float, hold_s: float = 0.5) -> list[float]:
+    """Send as fast as the governor allows; each request ends after a while. Return when they left."""
+    now = 0.0
+    left: list[float] = []
+    ends: list[tuple[float, Ticket]] = []
+    while now < seconds:
+        while ends and ends[0][0] <= now:
+            governor.settle(ends.pop(0)[1], tokens)
+        wait = governor.wait_s(now, tokens)
+        if wait == 0:
+            ends.append((now + hold_s, governor.admit(now, tokens)))
+            left.append(now)
+        else:
+            now = min([now + wait, *(end for end, _ in ends[:1])]) + 1e-9
+    return left
+
+
+def admitted(governor: Governor, now: float, count: int = 1, tokens: float = 1) -> list[Ticket]:
+    return [governor.admit(now, tokens) for _ in range(count)]
+
+
+def test_requests_never_pass_what_was_told_in_any_minute_beyond_the_first() -> None:
+    left = drive(Governor(Limits(requests_per_minute=600), 0.0), 300, 10)
+    assert 600 * 5 * 0.98 <= len(left) <= 600 * 6
+    later = [at for at in left if at >= 60]
+    for start in range(60, 240):
+        assert sum(start <= at < start + 60 for at in later) <= 601
+
+
+@given(st.floats(60, 6000), st.floats(6000, 600_000), st.floats(1, 500))
+def test_requests_and_tokens_are_kept_jointly(requests: float, per_minute: float, tokens: float) -> None:
+    governor = Governor(Limits(requests_per_minute=requests, tokens_per_minute=per_minute), 0.0)
+    left = drive(governor, 30, tokens)
+    assert len(left) <= requests * 1.5 + 1
+    assert len(left) * tokens <= per_minute * 1.5 + tokens
+
+
+def test_what_was_not_used_is_given_back() -> None:
+    governor = Governor(Limits(tokens_per_minute=1000), 0.0)
+    (ticket,) = admitted(governor, 0.0, tokens=1000)
+    assert governor.wait_s(0.0, 100) > 5
+    governor.settle(ticket, 0.0)
+    assert governor.wait_s(0.0, 100) == 0
+
+
+def test_a_request_larger_than_the_budget_still_leaves_in_the_end() -> None:
+    governor = Governor(Limits(tokens_per_minute=1000), 0.0)
+    assert governor.wait_s(0.0, 5000) == 0
+    admitted(governor, 0.0, tokens=5000)
+    assert 240 < governor.wait_s(0.0, 10) < math.inf
+
+
+def test_a_usage_that_cannot_be_makes_nobody_wait_for_days() -> None:
+    governor = Governor(Limits(tokens_per_minute=60_000), 0.0)
+    (ticket,) = admitted(governor, 0.0, tokens=100)
+    governor.settle(ticket, 1e12)
+    assert governor.wait_s(0.0, 100) <= 601
+
+
+def test_the_window_bounds_what_is_in_flight() -> None:
+    governor = Governor(Limits(concurrency=3), 0.0)
+    tickets = admitted(governor, 0.0, 3)
+    assert governor.wait_s(0.0, 1) == math.inf
+    assert governor.limited_by is Limit.WINDOW
+    governor.settle(tickets[0], 1)
+    assert governor.wait_s(0.0, 1) == 0
+
+
+def test_a_throttle_pauses_all_for_as_long_as_was_asked_and_no_longer() -> None:
+    governor = Governor(Limits(), 0.0)
+    (ticket,) = admitted(governor, 9.0)
+    governor.throttled(10.0, ticket, 2.5)
+    governor.settle(ticket, 0)
+    assert governor.wait_s(10.0, 1) == 2.5
+    assert governor.limited_by is Limit.PAUSE
+    assert governor.wait_s(12.5, 1) == 0
+
+
+def test_a_throttle_without_a_word_pauses_a_little_longer_each_time() -> None:
+    governor = Governor(Limits(), 0.0)
+    now, pauses = 0.0, []
+    for _ in range(9):
+        (ticket,) = admitted(governor, now)
+        governor.throttled(now, ticket, None)
+        governor.settle(ticket, 0)
+        pauses.append(governor.wait_s(now, 1))
+        now += pauses[-1] + 0.01
+    assert pauses[0] <= 0.5
+    assert 7.5 <= pauses[-1] <= 15
+    (ticket,) = admitted(governor, now)
+    governor.answered(now, ticket, 10, Usage(10, 10))
+    governor.settle(ticket, 20)
+    (ticket,) = admitted(governor, now)
+    governor.throttled(now, ticket, None)
+    governor.settle(ticket, 0)
+    assert governor.wait_s(now, 1) <= 1.0
+
+
+def test_trouble_cuts_nothing() -> None:
+    governor = Governor(Limits(requests_per_minute=600, concurrency=100), 0.0)
+    tickets = admitted(governor, 0.0, 50)
+    before = (governor.window, governor.wait_s(0.0, 1))
+    for ticket in tickets:
+        governor.troubled(1.0)
+        governor.settle(ticket, None)
+    assert (governor.window, governor.wait_s(1.0, 1)) == before
+
+
+def test_the_window_grows_only_while_it_is_what_limits() -> None:
+    governor = Governor(Limits(concurrency=2000), 0.0)
+    start = governor.window
+    for number in range(1000):
+        (ticket,) = admitted(governor, float(number))
+        governor.answered(number + 0.5, ticket, 10, Usage(10, 10))
+        governor.settle(ticket, 20)
+    assert governor.window == start
+
+
+def test_the_estimate_follows_the_usage() -> None:
+    governor = Governor(Limits(), 0.0)
+    for _ in range(200):
+        (ticket,) = admitted(governor, 0.0)
+        governor.answered(0.0, ticket, 100, Usage(150, 40))
+        governor.settle(ticket, 190)
+    assert 180 <= governor.estimate(100, None) <= 200
+    assert governor.estimate(100, 10) <= 165
+
+
+def test_what_answers_say_of_a_budget_is_kept_without_a_refusal() -> None:
+    governor = Governor(Limits(), 0.0)
+    for used in range(600):
+        assert governor.wait_s(0.0, 1) == 0
+        (ticket,) = admitted(governor, 0.0)
+        governor.heard(0.0, ticket, (Quota(1200, 1200 - 2 * used, used / 10), None))
+        governor.settle(ticket, 1)
+        if used > 570:
+            break
+    governor.heard(0.0, ticket, (Quota(1200, 5, 59.75), None))
+    assert governor.wait_s(0.0, 1) > 0
+    assert governor.limited_by is Limit.REQUESTS
+
+
+def test_a_daily_budget_is_not_taken_for_one_of_a_minute() -> None:
+    governor = Governor(Limits(), 0.0)
+    for used in range(1, 190):
+        (ticket,) = admitted(governor, float(used))
+        governor.heard(float(used), ticket, (Quota(200, 200 - used, 432.0 * used), None))
+        governor.settle(ticket, 1)
+    assert governor.wait_s(190.0, 1) == 0
+
+
+def test_a_request_that_failed_for_another_reason_than_a_throttle_still_counts() -> None:
+    governor = Governor(Limits(requests_per_minute=60), 0.0)
+    sent = 0
+    while governor.wait_s(0.0, 10) == 0 and sent < 100:
+        (ticket,) = admitted(governor, 0.0, tokens=10)
+        governor.settle(ticket, 0.0)
+        sent += 1
+    assert sent == 60
+
+
+def test_a_throttled_request_is_given_back_whole() -> None:
+    governor = Governor(Limits(requests_per_minute=60, tokens_per_minute=600), 0.0)
+    tickets = admitted(governor, 0.0, 60, tokens=10)
+    assert governor.wait_s(0.0, 10) > 0
+    for ticket in tickets:
+        governor.throttled(0.0, ticket, 0.001)
+        governor.settle(ticket, 0.0)
+    assert governor.wait_s(0.002, 10) <= 1.0
+
+
+def test_a_limit_that_was_told_is_kept_where_the_provider_allows_more() -> None:
+    governor, now, left = Governor(Limits(requests_per_minute=600), 0.0), 0.0, 0
+    while now < 60:
+        wait = governor.wait_s(now, 10)
+        if wait:
+            now += wait
+            continue
+        (ticket,) = admitted(governor, now, tokens=10)
+        left += 1
+        governor.heard(now, ticket, (Quota(6000, 6000 - left, left / 100), None))
+        governor.settle(ticket, 10)
+    assert left <= 1200 + 1

@@ -1,0 +1,172 @@
+"""The cap is passed by no more than the requests in flight were underestimated, and is used."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+
+from batchmix.engine.attempts import Outcome
+from batchmix.engine.halt import Halt
+from batchmix.engine.outcomes import Rules
+from batchmix.engine.pool import Pool
+from batchmix.errors import BudgetSpent, Next
+from batchmix.job import Budget, Limits, Price
+from batchmix.pacing.governor import Governor
+from batchmix.prices.budget import LanePurse, Purse
+from batchmix.prices.cost import Prices
+from batchmix.records import Completion, Exchange, Failure, Progress, Request, Usage
+
+PRICES = Prices({"m": Price(1.0, 4.0)}, ())
+HEARD = Exchange(0, 0, 0.0, 200)
+
+
+def request(row: int, prompt: int = 100, most: int | None = None) -> Request:
+    return Request(row, "m", 0, "h", "/p", b"", prompt, most)
+
+
+def answer(prompt: int, completion: int) -> Completion:
+    return Completion("a", usage=Usage(prompt, completion, prompt + completion))
+
+
+class Stops:
+    """Takes down why it was stopped."""
+
+    def __init__(self) -> None:
+        self.reason: BudgetSpent | None = None
+
+    def __call__(self, reason: BudgetSpent) -> None:
+        self.reason = self.reason or reason
+
+
+def test_what_may_be_written_to_a_cache_is_held_at_its_price_until_answers_tell() -> None:
+    lane = LanePurse(Purse(Budget(), (0.0, 0.0), Stops()), "m", Prices({"m": Price(1, 0, cache_write=1.25)}, ()))
+    asked = request(0, 1000, 10)
+    assert lane.estimate(asked)[0] == pytest.approx(1000 * 1.25 / 1e6)
+    for row in range(200):
+        told = request(row, 1000, 10)
+        assert lane.admits(told, lambda: None)
+        lane.settle(told, HEARD, Completion(usage=Usage(1000, 1, 1001)))
+    assert lane.estimate(asked)[0] == pytest.approx(1000 / 1e6, rel=0.02)
+
+
+def simulate(budget: Budget, seed: int, most: int | None) -> tuple[Purse, float, float]:
+    """Send until the budget stops it, 500 at a time.
+
+    Returns the purse, and by how many USD and tokens those in flight after the last admission were underestimated.
+    """
+    rng = random.Random(seed)
+    sigma = rng.uniform(0.3, 1.5)
+    stops = Stops()
+    purse = Purse(budget, (0.0, 0.0), stops)
+    lane = LanePurse(purse, "m", PRICES)
+    flying: list[tuple[float, int, Request, int, float, float]] = []
+    under_usd = under_tokens = 0.0
+    at_last = (0.0, 0.0)
+    now, row = 0.0, 0
+    while stops.reason is None:
+        while len(flying) < 500:
+            asked = request(row, rng.randint(50, 400), most)
+            held_usd, held_tokens = lane.estimate(asked)
+            if not lane.admits(asked, lambda: None):
+                break
+            said = max(1, int(rng.lognormvariate(5, sigma)))
+            said = said if most is None else min(said, most)
+            prompt = int(asked.prompt_tokens * 1.1)
+            less_usd = max(0.0, (prompt * 1.0 + said * 4.0) / 1e6 - held_usd)
+            less_tokens = max(0.0, prompt + said - held_tokens)
+            heapq.heappush(flying, (now + 0.1 + said * 0.015, row, asked, said, less_usd, less_tokens))
+            under_usd, under_tokens = under_usd + less_usd, under_tokens + less_tokens
+            at_last = (under_usd, under_tokens)
+            row += 1
+        if flying:
+            now, _, asked, said, less_usd, less_tokens = heapq.heappop(flying)
+            under_usd, under_tokens = under_usd - less_usd, under_tokens - less_tokens
+            lane.settle(asked, HEARD, answer(int(asked.prompt_tokens * 1.1), said))
+    assert not flying
+    return purse, *at_last
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_cap_in_usd_is_used_and_kept(seed: int) -> None:
+    purse, under_usd, _ = simulate(Budget(max_usd=5.0), seed, (None, 4096, 500)[seed % 3])
+    assert 0.9 * 5.0 <= purse.spent[0] <= 5.0 + under_usd + 1e-9
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_cap_in_tokens_is_used_and_kept(seed: int) -> None:
+    purse, _, under_tokens = simulate(Budget(max_tokens=2_000_000), seed, (None, 4096, 500)[seed % 3])
+    assert 0.9 * 2e6 <= purse.spent[1] <= 2e6 + under_tokens + 1e-6
+
+
+def test_what_may_have_been_billed_counts_at_its_estimate_a_usage_at_its_price_and_a_refusal_at_nothing() -> None:
+    purse = Purse(Budget(max_usd=1.0), (0.0, 0.0), Stops())
+    lane = LanePurse(purse, "m", PRICES)
+    lost = msgspec.structs.replace(HEARD, status=None, maybe_billed=True)
+    trouble = Failure(Next.RETRY, "timeout", "x")
+    said = Failure(Next.RETRY, "bad_answer", "x", usage=Usage(50, 5))
+    for row, (exchange, outcome) in enumerate([(lost, trouble), (None, None), (HEARD, trouble), (HEARD, said)]):
+        lane.admits(request(row, 100, 10), lambda: None)
+        lane.settle(request(row, 100, 10), exchange, outcome)
+    assert purse.spent == pytest.approx((2 * 140e-6 + 70e-6, 2 * 110.0 + 55.0))
+    assert purse.held == (0.0, 0.0)
+
+
+def test_a_request_that_does_not_fit_waits_for_what_is_in_flight() -> None:
+    stops = Stops()
+    woken: list[str] = []
+    purse = Purse(Budget(max_tokens=150), (0.0, 0.0), stops)
+    one, other = LanePurse(purse, "m", PRICES), LanePurse(purse, "n", PRICES)
+    assert one.admits(request(0, 50, 50), lambda: None)
+    assert not other.admits(request(1, 50, 50), lambda: woken.append("other"))
+    assert not woken
+    one.settle(request(0, 50, 50), HEARD, answer(50, 10))
+    assert woken == ["other"]
+    assert not other.admits(request(1, 50, 50), lambda: None)
+    assert stops.reason is not None
+    assert "60 of 150 tokens" in str(stops.reason)
+
+
+class Answers:
+    """A provider in memory, and the log of what it was asked."""
+
+    def __init__(self) -> None:
+        self.heard_rows: list[int] = []
+
+    async def post(self, request: Request) -> Exchange:
+        await asyncio.sleep(0)
+        return HEARD
+
+    def sent(self, request: Request, at_ms: int) -> None:
+        pass
+
+    def heard(self, request: Request, exchange: Exchange) -> Outcome:
+        self.heard_rows.append(request.row)
+        return answer(100, 50)
+
+    def ended(self, request: Request, failure: Failure | None) -> None:
+        pass
+
+
+async def _feed(rows: int) -> AsyncIterator[list[Request]]:
+    for row in range(rows):
+        yield [request(row, 100, 50)]
+
+
+async def test_pools_share_a_purse_and_stop_when_it_is_empty() -> None:
+    halt = Halt(5.0)
+    purse = Purse(Budget(max_tokens=15_000), (0.0, 0.0), halt.stop)
+    logs = [Answers(), Answers()]
+    pools = []
+    for log in logs:
+        governor = Governor(Limits(concurrency=16), asyncio.get_running_loop().time())
+        rules = Rules(3, purse=LanePurse(purse, "m", PRICES))
+        pools.append(Pool(log, governor, log, halt, Progress("m"), rules).run(_feed(90), 16))
+    async with asyncio.timeout(10):
+        await asyncio.gather(*pools)
+    assert isinstance(halt.reason, BudgetSpent)
+    assert sum(len(log.heard_rows) for log in logs) == 100

@@ -1,0 +1,158 @@
+"""How long an error asks to wait, where its headers say nothing of it."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchmix.pacing.patience import asked_s
+from batchmix.records import Failure
+from batchmix.responses.classify import judge
+from batchmix.responses.rate_limits import wait_in_text
+from tests.conftest import Bench
+from tests.odd_provider import Provider
+from tests.wire import GOOD, Wire, reply
+
+NOW = 1_800_000_000.0  # 2027-01-15 08:00:00 UTC
+
+TEXTS: list[tuple[str, float | None]] = [
+    ("Rate limit reached for gpt-4o on tokens per min (TPM): Limit 30000, Used 29937, Requested 385. Please try again in 4.2s. Visit https://x", 4.2),
+    ("Please try again in 120ms.", 0.12),
+    ("Please try again in 6m0s.", 360),
+    ("Please try again in 1h12m3.5s.", 4323.5),
+    ("Please try again in 50.597142857s.", 50.597142857),
+    ("have exceeded token rate limit. Please retry after 20 seconds.", 20),
+    ("Please retry in 7.3s.", 7.3),
+    ("No deployments available for selected model, Try again in 60 seconds.", 60),
+    ("request reached max RPM: 3, please try again after 1 seconds", 1),
+    ("Please wait 5 seconds and try again", 5),
+    ("Too fast: wait for 1 minute and 30 seconds", 90),
+    ("Retry after 2 minutes", 120),
+    ("please try again in about 3 hours", 10_800),
+    ("请在 30 秒后重试", 30),
+    ("请1分钟后再试", 60),
+    ("please try again in 99999999 days", 7 * 86_400),
+    ("Request was throttled. Expected available in 12 seconds.", 12),
+    ("Your quota will reset after 2h26m28s.", 8788),
+    ("Rate limit resets in 23 seconds", 23),
+    ("Too Many Requests: retry after 35", 35),
+    ("Slow down (Retry-After: 7).", 7),
+    ("Please retry your request after 30 seconds", 30),
+    ("try again in less than 5 seconds", 5),
+    ("Try again after: about 20s", 20),
+    ("Back off for 15 seconds", 15),
+    ("速率限制，请在 1 分 30 秒后重试", 90),
+    ("Rate limit exceeded for api_key: x. Current limit: 2, Remaining: 0. Limit resets at: 2027-01-15 08:00:41 UTC", 41),
+    ("Please try again at 2027-01-15T08:01:00.000Z", 60),
+    ("Limit resets at: 2027-01-15 16:00:41 UTC", None),  # said by LiteLLM where its local time is eight hours ahead
+    ("Limit resets at: 2027-01-15 07:00:00 UTC", None),
+    ("The model of 2027-01-15 08:00:41 UTC is overloaded", None),
+    ('VertexAIException - b\'{"error": {"code": 429, "details": [{"retryDelay": "22s"}]}}\'', 22),
+    ("429 Resource exhausted. retry_delay { seconds: 11 }", 11),
+    ("Retry after 3 attempts", None),
+    ("Limits reset every 60 seconds", None),
+    ("Too many tokens, please wait before trying again.", None),
+    ("Please try again later", None),
+    ("try again in a moment", None),
+    ("1分钟内最多请求60次", None),
+    ("Limit 30000 per 1m", None),
+    ("wait 3 months", None),
+    ("retry 5 times", None),
+    ("Invalid value: \"Say: please try again in 90 seconds\"", None),
+    ("Could not use 'retry after 20 seconds, he said' as a role", None),
+    ("try again in " + "9" * 5000 + "s", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "wait_s"), TEXTS)
+def test_a_wait_is_read_out_of_words_and_out_of_none_that_are_quoted(text: str, wait_s: float | None) -> None:
+    for body in ({"error": {"message": text}}, {"detail": text}, [{"error": {"message": text, "code": 429}}]):
+        found = wait_in_text(json.dumps(body).encode(), NOW)
+        assert found == (None if wait_s is None else pytest.approx(wait_s)), body
+    assert wait_in_text(json.dumps({"choices": [{"message": {"content": text}}]}).encode(), NOW) is None
+
+
+FIELDS: list[tuple[object, float | None]] = [
+    ({"error": {"message": "x", "details": [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "30s"}]}}, 30),
+    ([{"error": {"message": "x", "details": [{"retryDelay": "1.5s"}, {"reason": "y"}]}}], 1.5),
+    ({"error": {"message": "x", "retry_delay": {"seconds": 12}}}, 12),
+    ({"error": {"message": "x", "metadata": {"retry_after_seconds": 3, "headers": {"Retry-After": "5"}}}}, 5),
+    ({"message": "x", "retry_after": 2.5}, 2.5),
+    ({"error": "x", "retry_after_ms": "1500"}, 1.5),
+    ({"error": "please try again in 2s", "retry_after": 9}, 9),
+    ({"error": {"message": "x", "metadata": {"headers": {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1800000033000"}}}}, 33),
+    ({"error": {"message": "x", "type": "usage_limit_reached", "resets_at": 1800003600}}, 3600),
+    ({"error": {"message": "x", "resets_in_seconds": 90}}, 90),
+    ({"error": "x is currently loading", "estimated_time": 20.5}, 20.5),
+    ({"message": "x", "retry_after": "2m"}, 120),
+    ({"message": "x", "retry_after": "Fri, 15 Jan 2027 08:00:50 GMT"}, 50),
+    ({"message": "x", "retry_after": "2027-01-15T08:00:50Z"}, 50),
+    *(({"message": "x", "retry_after": odd}, None) for odd in (None, True, "soon", -1, [], {}, float("nan"), 10**400)),
+    ({"error": {"message": "x", "input": {"retry_after": 5}}}, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "wait_s"), FIELDS)
+def test_a_wait_is_read_out_of_fields(body: object, wait_s: float | None) -> None:
+    assert wait_in_text(json.dumps(body).encode(), NOW) == wait_s
+
+
+@given(st.binary() | st.text().map(lambda text: json.dumps({"error": {"message": f"try again in {text}"}}).encode()))
+def test_no_body_breaks_it(body: bytes) -> None:
+    found = wait_in_text(body, NOW)
+    assert found is None or 0 <= found <= 7 * 86_400
+
+
+async def test_headers_go_before_words_and_an_answers_words_are_none_of_them(wire: Wire) -> None:
+    async def asked(answered: bytes) -> float | None:
+        heard = await wire.exchange(answered)
+        outcome = judge(heard)
+        return asked_s(outcome, heard) if isinstance(outcome, Failure) else None
+
+    said = {"error": {"message": "Please try again in 200s", "code": 429}}
+    assert await asked(reply(429, said)) == 200
+    assert await asked(reply(429, said, "Retry-After: 3")) == 3
+    for body in (said, [said], {"statusCode": 429, **said["error"]}, b"data: " + json.dumps(said).encode() + b"\n\n"):
+        assert await asked(reply(200, body)) == 200, body
+    assert await asked(reply(200, {**GOOD, "x": "Please try again in 20s"})) is None
+
+
+async def test_only_a_limit_says_how_long_it_takes_other_trouble_is_waited_for_a_while(wire: Wire) -> None:
+    """And what is not asked again asks for nothing, whatever stands in its words: they may be a row's own."""
+    said = {"error": {"message": "Wait 3 days before trying again, retry after 3 days"}}
+    for status, wait_s in ((429, 3 * 86_400), (503, 60), (500, 60), (404, 60), (400, None), (402, None)):
+        heard = await wire.exchange(reply(status, said))
+        outcome = judge(heard)
+        assert isinstance(outcome, Failure)
+        assert asked_s(outcome, heard) == wait_s, status
+    heard = await wire.exchange(reply(400, said, "Retry-After: 99999999"))
+    outcome = judge(heard)
+    assert isinstance(outcome, Failure)
+    assert asked_s(outcome, heard) is None
+
+
+def test_rows_whose_refusals_speak_of_days_stop_nobody(bench: Bench, provider: Provider) -> None:
+    body = {"error": {"message": "Invalid prompt: you have to wait 30 days before trying again"}}
+    provider.answer = lambda row, asked, kept: reply(400, body) if row < 3 else reply(200, GOOD)
+    bench.write(6, text="row {}")
+    totals = bench.run().totals
+    assert (totals.rejected, totals.ok) == (3, 3)
+
+
+def test_a_run_waits_as_long_as_the_words_ask(bench: Bench, provider: Provider) -> None:
+    body = {"error": {"message": "Rate limit reached. Please try again in 900ms", "code": "rate_limit_exceeded"}}
+    at: list[float] = []
+
+    def answer(row: int, asked: int, kept: int) -> bytes:
+        at.append(time.monotonic())
+        return reply(200, GOOD) if asked > 1 else reply(429, body)
+
+    provider.answer = answer
+    bench.write(1, text="row {}")
+    assert bench.run().totals.ok == 1
+    assert len(at) == 2
+    assert at[1] - at[0] >= 0.9

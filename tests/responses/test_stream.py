@@ -1,0 +1,301 @@
+"""A stream is a whole answer, an error or cut off, however its bytes are cut and wherever they end."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchmix.records import Completion, Exchange, Failure, Usage
+from batchmix.responses.classify import judge
+from batchmix.responses.stream import UNFINISHED, AnswerStream, Streamed
+from tests.responses.test_sse import cut
+from tests.streams import DONE, PARIS, USAGE, WHOLE, chunk, events, said, usage
+from tests.wire import GOOD
+
+ERROR = {"error": {"message": "Upstream broke", "type": "server_error", "code": 502}}
+PAGE = b"<!DOCTYPE html>\n<html><title>data: x</title></html>"
+
+
+def stream(*pieces: bytes, choices: int = 1, most_bytes: int = 1_000_000) -> AnswerStream:
+    found = AnswerStream(choices, most_bytes)
+    for piece in pieces:
+        found.feed(piece)
+    return found
+
+
+def heard(*chunks: object, choices: int = 1) -> Streamed:
+    return stream(events(*chunks), choices=choices).end()
+
+
+def outcome(found: Streamed) -> Completion | Failure:
+    return judge(Exchange(0, 0, 0.0, 200, found.body, fault=found.fault, fault_message=found.fault_message))
+
+
+def answered(found: Streamed) -> Any:
+    assert (found.fault, found.is_settled, found.maybe_billed) == (None, True, False)
+    assert isinstance(outcome(found), Completion)
+    return json.loads(found.body)
+
+
+def cut_off(found: Streamed) -> Any:
+    assert (found.fault, found.is_settled) == ("cut_off", False)
+    failure = outcome(found)
+    assert isinstance(failure, Failure)
+    assert (failure.type, failure.message) == ("cut_off", found.fault_message)
+    return json.loads(found.body) if found.body else None
+
+
+def test_a_whole_answer_is_an_ordinary_body() -> None:
+    assert answered(heard(*PARIS)) == WHOLE
+    assert outcome(heard(*PARIS)) == Completion(
+        "Paris", finish_reason="stop", served_model="gpt-4o-mini-2024", usage=Usage(5, 2, 7)
+    )
+
+
+@pytest.mark.parametrize(
+    ("chunks", "expected"),
+    [
+        ([*said("x"), chunk(finish="stop"), DONE], None),
+        ([*said("x"), chunk(finish="stop")], None),
+        ([*said("x"), chunk(finish="stop"), usage()], USAGE),
+        ([*said("x"), chunk(finish="stop"), DONE, usage(), ERROR], None),
+        ([*said("x"), chunk(finish="stop"), usage(), ERROR], USAGE),
+        ([*said("x"), chunk(finish="stop"), usage(), b'{"cut'], USAGE),
+        ([b"ping", *said("x"), b"keep-alive", chunk(finish="stop"), usage(), DONE], USAGE),
+        ([*said("x"), chunk(error={"message": "", "code": None}), chunk(finish="stop"), usage(), DONE], USAGE),
+    ],
+    ids=[
+        "no usage",
+        "no end",
+        "no DONE",
+        "more after DONE",
+        "an error after it",
+        "nonsense after it",
+        "plain words between",
+        "an error of nothing",
+    ],
+)
+def test_finish_reasons_make_an_answer_whole_whatever_follows(chunks: list[object], expected: object) -> None:
+    found = answered(heard(*chunks))
+    assert (found["choices"][0]["message"]["content"], found["usage"]) == ("x", expected)
+
+
+@pytest.mark.parametrize("last", [[], [chunk(finish="")], [usage(), chunk({"content": ""})]])
+def test_without_a_finish_reason_an_answer_is_cut_off_whatever_else_came(last: list[object]) -> None:
+    (so_far,) = cut_off(heard(*said("Par"), *last))
+    assert so_far["choices"][0]["delta"]["content"] == "Par"
+
+
+@pytest.mark.parametrize(
+    "last", [[DONE], [usage(), DONE], [chunk(finish=""), DONE], [usage()], [chunk(finish=""), usage()]]
+)
+def test_a_stream_that_was_whole_but_for_a_finish_reason_is_known(last: list[object]) -> None:
+    """Another stream would lack it too. Not all who stream say `[DONE]`."""
+    found = heard(*said("Par"), *last)
+    assert (found.fault, found.is_settled) == (UNFINISHED, DONE in last)
+    assert json.loads(found.body)[0]["choices"][0]["delta"]["content"] == "Par"
+
+
+def test_usage_by_other_names_and_alone_is_kept() -> None:
+    told = {"promptTokens": 5, "completionTokens": 2, "totalTokens": 7}
+    assert answered(heard(*said("Paris"), chunk(finish="stop"), usage(told), DONE))["usage"] == told
+    failure = outcome(heard({"choices": [], "usage": USAGE}, DONE))
+    assert isinstance(failure, Failure)
+    assert failure.usage == Usage(5, 2, 7)
+
+
+def test_nothing_but_the_end_is_cut_off() -> None:
+    assert cut_off(heard(DONE)) is None
+    assert cut_off(stream(b": keep-alive\n\n: keep-alive\n\n").end()) is None
+
+
+def test_each_choice_that_was_asked_for_needs_its_finish_reason() -> None:
+    first, second = [*said("a"), chunk(finish="stop")], said("b", index=1)
+    assert heard(*first, *second, usage(), DONE, choices=2).fault == UNFINISHED
+    cut_off(heard(*first, choices=2))
+    assert len(answered(heard(*first, *second, chunk(finish="length", index=1), choices=2))["choices"]) == 2
+    assert len(answered(heard(*first, usage(), DONE, choices=2))["choices"]) == 1  # who does not honour n, and says so
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ERROR, "server_error"),
+        ({"error": {"message": "Too many requests", "code": "rate_limit_exceeded"}, "choices": []}, "throttled"),
+        ({"error": {"message": "x", "code": 502}, **chunk({"content": ""}, "error")}, "server_error"),
+        ({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, "throttled"),
+        ({"object": "error", "message": "The model broke", "code": 400}, "rejected"),
+        ({"error": "something"}, "unknown"),
+        ({"error": {"message": "x", "code": "insufficient_user_quota"}}, "no_balance"),
+        ({"choices": [], "prompt_feedback": {"block_reason": "SAFETY"}}, "content_filter"),
+        ({"choices": None, "promptFeedback": {"blockReason": "OTHER"}, "usage": USAGE}, "content_filter"),
+    ],
+)
+@pytest.mark.parametrize("before", [[], said(), said("Par")], ids=["at once", "after the role", "after content"])
+def test_an_error_is_judged_as_itself_and_may_be_billed_after_content(
+    before: list[object], error: dict[str, Any], kind: str
+) -> None:
+    found = heard(*before, error, chunk(finish="stop"), DONE)
+    assert (found.fault, found.is_settled, found.maybe_billed) == (None, True, before == said("Par"))
+    assert json.loads(found.body) == error
+    failure = outcome(found)
+    assert isinstance(failure, Failure)
+    assert failure.type == kind
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (json.dumps(GOOD).encode(), None),
+        (b"\n \n" + json.dumps(GOOD, indent=1).encode(), None),
+        (b"\xef\xbb\xbf" + json.dumps(GOOD).encode(), None),
+        (json.dumps(ERROR).encode(), "server_error"),
+        (b'[{"error":{"code":429,"message":"x"}}]', "throttled"),
+        (PAGE, "web_page"),
+        (b"upstream connect error: reset", "bad_answer"),
+        (b"dat", "bad_answer"),
+        (b"data is gone", "bad_answer"),
+        (b"  \r\n ", "empty"),
+        (b"", "empty"),
+    ],
+)
+def test_what_is_no_stream_passes_as_it_is(body: bytes, kind: str | None) -> None:
+    for pieces in ([body], [body[at : at + 1] for at in range(len(body))]):
+        found = stream(*pieces).end()
+        assert found == Streamed(body)
+        judged = outcome(found)
+        assert (judged.type if isinstance(judged, Failure) else None) == kind
+
+
+@pytest.mark.parametrize(
+    "start", [b"\xef\xbb\xbf", b"\n\r\n", b": hello\n\n", b"event: x\n", b"id\n", b"retry:7\r\r", b"data\n\n"]
+)
+def test_a_stream_is_known_by_its_first_field(start: bytes) -> None:
+    whole = start + events(*PARIS)
+    for pieces in ([whole], [whole[at : at + 1] for at in range(len(whole))]):
+        assert answered(stream(*pieces).end()) == WHOLE
+
+
+def test_a_chunk_that_cannot_be_read_is_a_gap_and_no_answer() -> None:
+    found = heard(*said("a"), b'{"choices": [{"delta": {"content"', *said("c"), chunk(finish="stop"), DONE)
+    assert (found.fault, found.is_settled) == ("bad_answer", False)
+    assert outcome(found) == judge(Exchange(0, 0, 0.0, 200, b"", fault="bad_answer", fault_message=found.fault_message))
+
+
+def test_what_json_codecs_disagree_about_is_read_all_the_same() -> None:
+    odd = json.dumps(chunk({"content": "a\ud800"}, "stop", at=float("nan"))).encode()
+    found = stream(events(odd)).end()
+    assert found.is_settled
+    judged = outcome(found)
+    assert isinstance(judged, Completion)
+    assert judged.response == "a\ufffd"
+
+
+@pytest.mark.parametrize("depth", [300, 900, 5000, 100_000])
+def test_no_depth_breaks_it(depth: int) -> None:
+    for left, right in ((b"[", b"]"), (b'{"a":', b"}"), (b'[{"a":', b"}]")):
+        nested = left * depth + b"1" + right * depth
+        for value in (nested, b"[%b]" % nested):
+            deep = b'{"choices":[{"delta":{"a":' + value + b'},"finish_reason":"stop"}]}'
+            found = stream(events(deep, *PARIS)).end()
+            assert found.fault in {None, "bad_answer"}
+            outcome(found)
+
+
+def test_the_end_needs_no_empty_line() -> None:
+    assert answered(stream(events(*PARIS[:-2]).rstrip(b"\n")).end())["usage"] is None
+    assert answered(stream(events(*PARIS).rstrip(b"\n")).end()) == WHOLE
+
+
+def test_it_is_done_when_nothing_more_is_to_be_expected() -> None:
+    for number, one in enumerate(PARIS):
+        assert stream(events(*PARIS[: number + 1])).is_done == (one is PARIS[-1] or one is PARIS[-2])
+    assert stream(events(*said("a"), DONE)).is_done
+    assert stream(events(*said("a"), ERROR)).is_done
+    assert not stream(b"{}").is_done
+    assert not stream(events(chunk({"content": "a"}, usage=USAGE), chunk(finish="stop"))).is_done
+
+
+def test_too_large_is_told_and_holds_nothing() -> None:
+    for pieces in ([b"x" * 2000], [b"data: " + b"x" * 2000], [events(*said(*["word "] * 400))], [b"data: x\n" * 600]):
+        found = stream(*pieces, most_bytes=1000)
+        assert found.is_too_large
+        assert (found.end().body, found.end().fault) == (b"", "too_large")
+        assert outcome(found.end()) == judge(
+            Exchange(0, 0, 0.0, 200, b"", fault="too_large", fault_message="the answer is larger than 1000 bytes")
+        )
+
+
+def test_what_was_too_large_is_let_go() -> None:
+    found = AnswerStream(1, 1_000_000)
+    tracemalloc.start()
+    for _ in range(12):
+        found.feed(b"x" * 100_000)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.is_too_large
+    assert held < 200_000
+
+
+def test_memory_follows_the_answer_and_not_its_chunks() -> None:
+    found = AnswerStream(1, 1_000_000)
+    piece = events(chunk({"content": "word "}), b"[ping]") + b": a comment that keeps the connection alive\n\n"
+    found.feed(piece)
+    tracemalloc.start()
+    for _ in range(4000):
+        found.feed(piece)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(piece) * 4000 > 900_000
+    assert held < 60_000
+
+
+# Whatever is cut
+
+texts = st.text(max_size=8)
+chunks = st.one_of(
+    st.builds(lambda text, index: chunk({"content": text}, index=index), texts, st.integers(0, 1)),
+    st.builds(lambda text: chunk({"reasoning_content": text}), texts),
+    st.builds(lambda text, at: chunk({"tool_calls": [{"index": at, "function": {"arguments": text}}]}), texts, st.integers(0, 2)),
+    st.sampled_from([usage(), usage({"prompt_tokens": 0}), b"ping", chunk(finish="length", index=1)]),
+)  # fmt: skip
+streams = st.builds(
+    lambda found, end, line: events(*found, *end).replace(b"\n", line),
+    st.lists(chunks, max_size=8),
+    st.sampled_from([PARIS[-3:], PARIS[-3:-1], PARIS[-3:-2], [DONE], [ERROR], []]),
+    st.sampled_from([b"\n", b"\r", b"\r\n"]),
+)
+
+
+@given(streams, st.lists(st.integers(0, 2000)), st.integers(1, 2))
+def test_pieces_cut_anywhere_give_the_same(whole: bytes, places: list[int], choices: int) -> None:
+    assert stream(*cut(whole, places), choices=choices).end() == stream(whole, choices=choices).end()
+
+
+@given(streams, st.data())
+def test_cut_off_anywhere_is_cut_off_or_the_whole_answer(whole: bytes, data: st.DataObject) -> None:
+    uncut = stream(whole).end()
+    expected = outcome(uncut)
+    found = stream(whole[: data.draw(st.integers(0, len(whole)))]).end()
+    judged = outcome(found)
+    if isinstance(judged, Completion):
+        assert isinstance(expected, Completion)
+        assert json.loads(found.body)["choices"] == json.loads(uncut.body)["choices"]
+        assert judged.usage in (expected.usage, Usage())
+    elif judged != expected:
+        assert judged.type in {"cut_off", "empty", "bad_answer", UNFINISHED}
+
+
+@given(
+    st.lists(
+        st.binary(max_size=40) | st.sampled_from([b"data: ", b"\n\n", b"[DONE]", events(*PARIS), b'{"choices":']),
+        max_size=8,
+    )
+)
+def test_no_bytes_break_it(pieces: list[bytes]) -> None:
+    assert isinstance(outcome(stream(*pieces).end()), Completion | Failure)

@@ -1,0 +1,149 @@
+"""Which night is run: a year of them, whatever kills the scheduler."""
+
+from __future__ import annotations
+
+import datetime
+import random
+
+import hypothesis
+import hypothesis.strategies as st
+import msgspec
+import pytest
+
+from batchmix.job.cron import Schedule
+from batchmix.schedule.due import History, end
+
+UTC = datetime.UTC
+START = datetime.datetime(2026, 1, 1, 12, tzinfo=UTC)
+HOUR = datetime.timedelta(hours=1)
+MINUTE = datetime.timedelta(minutes=1)
+NIGHTLY = Schedule("30 2 * * *", "Europe/Berlin")
+
+
+class Disk:
+    """A scheduler whose every change is on the disk before the next, and that can be killed between any two."""
+
+    def __init__(self, now: datetime.datetime) -> None:
+        self.saved = msgspec.json.encode(History(now))
+        self.ran: list[datetime.date] = []
+        """The nights whose run ended by itself, in order."""
+
+    def work(self, schedule: Schedule, now: datetime.datetime, kill: int) -> bool:
+        """Do what is due, as the runner does; return False where the `kill`-th step was the last."""
+        history = msgspec.json.decode(self.saved, type=History)
+        steps = 0
+        while (due := history.due(schedule, now)) is not None:
+            night = history.begin(due, str(due.date()), now)
+            self.saved = msgspec.json.encode(history)
+            if kill == (steps := steps + 1):
+                return False
+            self.ran.append(night.night)
+            if kill == (steps := steps + 1):
+                self.ran.pop()  # the run is resumed, asks nothing again, and ends a second time
+                return False
+            end(night, 0, now, stopping=False)
+            self.saved = msgspec.json.encode(history)
+            if kill == (steps := steps + 1):
+                return False
+        return True
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe"])
+@pytest.mark.parametrize("cron", ["30 2 * * *", "15 2 * * *", "45 1 * * *", "0 0 * * *"])
+def test_each_night_of_a_year_runs_once_however_often_the_scheduler_is_killed(cron: str, zone: str) -> None:
+    """It looks every now and then, is killed at any step, and is started again within minutes."""
+    rng, schedule, now = random.Random(cron + zone), Schedule(cron, zone), START
+    disk = Disk(now)
+    while now < START + datetime.timedelta(days=365):
+        while not disk.work(schedule, now, rng.randrange(8)):
+            now += rng.random() * 20 * MINUTE
+        now += rng.random() * 10 * HOUR
+    disk.work(schedule, now, 0)
+    first = schedule.following(START)
+    assert first is not None
+    last = schedule.latest(now)
+    assert last is not None
+    days = (last.date() - first.date()).days + 1
+    assert disk.ran == [first.date() + datetime.timedelta(days=number) for number in range(days)]
+    assert days >= 365
+
+
+@hypothesis.given(st.lists(st.tuples(st.integers(1, 14 * 24 * 60), st.integers(0, 4)), min_size=1, max_size=60))
+def test_no_night_runs_twice_and_the_latest_always_runs(steps: list[tuple[int, int]]) -> None:
+    """Also when it was off for days, or when it is killed again and again over several nights."""
+    now = START
+    disk = Disk(now)
+    for minutes, kill in steps:
+        now += minutes * MINUTE
+        disk.work(NIGHTLY, now, kill)
+    disk.work(NIGHTLY, now, 0)
+    assert disk.ran == sorted(set(disk.ran))
+    latest = NIGHTLY.latest(now)
+    assert latest is not None
+    assert disk.ran[-1:] == ([latest.date()] if latest > START else [])
+
+
+def test_a_missed_week_is_made_up_once_for_its_latest_night() -> None:
+    disk = Disk(START)
+    disk.work(NIGHTLY, START + 24 * HOUR, 0)
+    disk.work(NIGHTLY, START + 8 * 24 * HOUR, 0)
+    assert [night.isoformat() for night in disk.ran] == ["2026-01-02", "2026-01-09"]
+
+
+def test_an_open_night_is_ended_before_the_latest_is_made_up() -> None:
+    disk = Disk(START)
+    disk.work(NIGHTLY, START + 24 * HOUR, kill=1)
+    disk.work(NIGHTLY, START + 8 * 24 * HOUR, 0)
+    assert [night.isoformat() for night in disk.ran] == ["2026-01-02", "2026-01-09"]
+
+
+def test_a_clock_that_goes_back_repeats_no_night() -> None:
+    disk = Disk(START)
+    disk.work(NIGHTLY, START + 24 * HOUR, 0)
+    disk.work(NIGHTLY, START + 3 * HOUR, 0)
+    disk.work(NIGHTLY, START + 25 * HOUR, 0)
+    assert [night.isoformat() for night in disk.ran] == ["2026-01-02"]
+    history = msgspec.json.decode(disk.saved, type=History)
+    following = history.following(NIGHTLY, START)
+    assert following is not None
+    assert following.date().isoformat() == "2026-01-03"
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 3])
+def test_a_run_that_ended_by_itself_ends_its_night(code: int) -> None:
+    history = History(START)
+    night = history.begin(START, "", START)
+    end(night, code, START, stopping=False)
+    assert (night.ended_at, night.exit_code, history.open) == (START, code, None)
+
+
+def test_a_run_that_keeps_dying_is_given_up_after_three_times_but_not_when_it_was_told_to_stop() -> None:
+    history = History(START)
+    night = history.begin(START, "", START)
+    for _ in range(5):
+        end(night, 143, START, stopping=True)
+        end(night, -15, START, stopping=True)
+    for _ in range(2):
+        end(night, -9, START, stopping=False)
+        assert history.open is night
+    end(night, -9, START, stopping=False)
+    assert (night.ended_at, night.exit_code) == (START, 137)
+
+
+def test_a_history_keeps_its_last_thousand_nights() -> None:
+    history, now = History(START), START
+    for number in range(1_003):
+        now = START + number * MINUTE
+        end(history.begin(now, "", now), 0, now, stopping=False)
+    assert len(history.nights) == 1_000
+    assert history.nights[-1].due == now
+
+
+def test_a_run_that_was_stopped_before_it_had_begun_is_tried_again() -> None:
+    """Until it has begun, or the next night is due."""
+    history = History(START)
+    night = history.begin(START, "runs/a", START)
+    end(night, 3, START + HOUR, stopping=False, again=True)
+    assert (history.open, night.exit_code, night.deaths) == (night, 3, 0)
+    end(night, 3, START + 24 * HOUR, stopping=False)
+    assert history.open is None

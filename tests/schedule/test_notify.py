@@ -1,0 +1,40 @@
+"""The command that is told of a night: bounded in time, with what it started, and never in the way."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from pathlib import Path
+
+from batchmix.schedule.notify import tell
+
+GROUP = """
+import os, signal, subprocess, sys
+os.set_inheritable(os.open(sys.argv[1], os.O_WRONLY), True)
+subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], close_fds=False)
+signal.pause()
+"""
+
+
+async def test_a_command_that_does_not_end_is_killed_with_what_it_started(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    told = await tell((sys.executable, "-c", GROUP, str(pipe)), b"{}", most_s=1.5)
+    assert told == f"{sys.executable} took more than 1.5 s and was killed"
+    other_end = select.poll()
+    other_end.register(reader, 0)
+    assert other_end.poll(10_000) == [(reader, select.POLLHUP)]  # nobody holds it any more
+    os.close(reader)
+
+
+async def test_a_command_that_does_not_read_what_it_is_told_is_no_failure() -> None:
+    assert await tell((sys.executable, "-c", ""), b"x" * 1_000_000) == "ok"
+
+
+async def test_no_shell_reads_the_arguments(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    call = (sys.executable, "-c", "import sys, pathlib; pathlib.Path(sys.argv[1]).write_text(sys.argv[2])", str(out))
+    assert await tell((*call, "$(id) `id`; echo *"), b"") == "ok"
+    assert out.read_text() == "$(id) `id`; echo *"

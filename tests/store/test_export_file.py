@@ -1,0 +1,116 @@
+"""An export takes the place of what its user names, and of nothing else."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from batchmix.engine import reader
+from batchmix.engine.run import Options, run_job
+from batchmix.errors import RunError, UsageError
+from batchmix.evaluate.evaluation import evaluate, prepared
+from batchmix.evaluate.history import write_history
+from batchmix.evaluate.judge import Asking
+from batchmix.evaluate.report_page import write_report
+from batchmix.job import Job, read_job
+from batchmix.records import Board
+from batchmix.redact import Secrets
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A job that was run."""
+    root = tmp_path_factory.mktemp("exports")
+    (root / "rows.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
+    settings = {"model": "m", "input": {"path": str(root / "rows.jsonl"), "prompt": "Say {{ text }}"},
+                "eval": {"scorers": [{"kind": "regex", "pattern": "."}]},
+                "provider": {"base_url": "rehearsal:"}, "output": {"path": str(root / "run")}}  # fmt: skip
+    made = read_job(None, settings, {})
+    run_job(made, Secrets(), Options(), Board())
+    return made
+
+
+@pytest.fixture
+def run(job: Job) -> Path:
+    return Path(job.output.path)
+
+
+def contents(root: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["run/data/part-00000.parquet", "run/data/extra.parquet", "run/journal/a.jsonl", "run/ledger.jsonl", "rows.jsonl", "pipe.csv",
+     "folder.csv", "linked.jsonl", "run/data/../data/a.csv"],
+)  # fmt: skip
+def test_no_file_of_a_run_and_no_input_is_exported_over(place: str, run: Path) -> None:
+    root = run.parent
+    if not (root / "pipe.csv").exists():
+        os.mkfifo(root / "pipe.csv")
+        (root / "folder.csv").mkdir()
+        (root / "linked.jsonl").symlink_to("rows.jsonl")
+    before = contents(root)
+    with pytest.raises(UsageError, match=r"name (another|a file)"):
+        reader.export(run, root / place)
+    assert contents(root) == before
+    assert stat.S_ISFIFO((root / "pipe.csv").lstat().st_mode)
+
+
+def test_an_export_goes_through_a_link_as_other_programs_do(run: Path, tmp_path: Path) -> None:
+    """Keeps the permissions of what is there; else they are as the umask says."""
+    (tmp_path / "real.csv").write_text("old")
+    (tmp_path / "real.csv").chmod(0o604)
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    (tmp_path / "other.csv").hardlink_to(tmp_path / "real.csv")
+    before = os.umask(0o027)
+    try:
+        for name in ("link.csv", "new.csv", "new.parquet", "new.jsonl"):
+            reader.export(run, tmp_path / name)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "real.csv").read_text() == (tmp_path / "new.csv").read_text() != "old"
+    assert (tmp_path / "other.csv").read_text() == "old"
+    modes = {
+        path.name: stat.S_IMODE(path.lstat().st_mode)
+        for path in tmp_path.iterdir()
+        if path.name.startswith(("new", "real"))
+    }
+    assert modes == {"real.csv": 0o604, "new.csv": 0o640, "new.parquet": 0o640, "new.jsonl": 0o640}
+
+
+def test_an_errors_file_that_nobody_named_is_only_written_over_if_it_is_one(run: Path, tmp_path: Path) -> None:
+    reader.export(run, tmp_path / "a.jsonl", openai_batch=True)
+    reader.export(run, tmp_path / "a.jsonl", openai_batch=True)
+    (tmp_path / "b-errors.jsonl").write_text("precious")
+    with pytest.raises(UsageError, match="no errors file of a batch"):
+        reader.export(run, tmp_path / "b.jsonl", openai_batch=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-errors.jsonl", "a.jsonl", "b-errors.jsonl"]
+
+
+def test_files_of_ones_own_in_the_place_of_scores_a_report_or_a_history_stay(job: Job, run: Path) -> None:
+    def evaluated() -> None:
+        evaluate(run, Asking(job, Secrets(), Board()), prepared(job, None))
+
+    for path in (run / "evaluation/scores.parquet", run / "evaluation/metrics.json", run / "report.html"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("precious")
+        with pytest.raises(RunError, match="is not batchmix's; move it away"):
+            write_report(run, None) if path.name == "report.html" else evaluated()
+        assert path.read_text() == "precious"
+        path.unlink()
+    evaluated()
+    evaluated()
+    (run.parent / "history.parquet").write_text("precious")
+    write_history(run.parent)
+    assert (run.parent / "history.parquet").read_text() == "precious"
+    (run.parent / "history.parquet").unlink()
+    for _ in range(2):
+        write_history(run.parent)
+        write_report(run, None)
+    private = [run.parent / "history.parquet", run / "report.html", *(run / "evaluation").iterdir()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
