@@ -1,6 +1,6 @@
 """All errors, grouped by what happens next.
 
-What concerns one row is data (`records.Failure`), and `Next` says what follows from it. What concerns the
+What concerns one row is data (`records.Failure`), and `FailureAction` says what follows from it. What concerns the
 run is raised:
 
     BatchmixError
@@ -29,7 +29,7 @@ import errno
 from collections.abc import Iterator
 
 
-class Next(enum.Enum):
+class FailureAction(enum.Enum):
     """What happens after a request has failed."""
 
     REJECT = "reject"

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from batchmix.errors import Next
+from batchmix.errors import FailureAction
 
-JUDGING = 2
+JUDGE_VERSION = 2
 """Which judge tells answers from what is none, as journals name it. It is raised where it takes less for an answer than
 before: answers that one of before has taken, and that wait in a journal to be sealed, are not asked again unsaid."""
 Key = tuple[int, str, int]
@@ -98,13 +98,13 @@ WRITES_NOTHING = ("/embeddings", "/rerank", "/moderations")
 class Failure(msgspec.Struct, frozen=True, gc=False):
     """Why there is no answer, and what follows from that."""
 
-    next: Next
+    action: FailureAction
     type: str
     """The kind, as in the result column `error_type`: `throttled`, `timeout`, `rejected`, `bad_row`, …"""
     message: str
     code: str | None = None
     """The provider's own code, where it gave one."""
-    at_first: Next | None = None
+    early_action: FailureAction | None = None
     """What follows instead as long as this model has given no good answer in this start."""
     attempts: int | None = None
     """The most that a row may cost with this failure, where that is less than the job allows."""
@@ -120,7 +120,7 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
     """The parameter of the request that the provider refuses, where the message advises what to do about it."""
 
 
-class Unsendable(msgspec.Struct, frozen=True, gc=False):
+class RejectedRow(msgspec.Struct, frozen=True, gc=False):
     """A row for which no request can be made; it becomes a `rejected` result."""
 
     row: int
@@ -224,7 +224,7 @@ STOPPED, NOT_ASKED = "stopped", "not asked"
 IDLE = frozenset({STOPPED, NOT_ASKED})
 
 
-class Progress(msgspec.Struct):
+class LaneStatus(msgspec.Struct):
     """How one lane gets on, in this start; written by the lane, read by whoever shows it."""
 
     model: str
@@ -285,7 +285,7 @@ class Progress(msgspec.Struct):
         self.before_usd = (self.before_usd or 0.0) + usd
 
 
-class Board(msgspec.Struct):
+class RunStatus(msgspec.Struct):
     """How a run gets on; written by the engine, read by whoever shows it."""
 
     phase: str = "starting"
@@ -293,7 +293,7 @@ class Board(msgspec.Struct):
     """Input rows seen by the scan so far."""
     results: int = 0
     """How many there will be."""
-    lanes: list[Progress] = []
+    lanes: list[LaneStatus] = []
     """One for each model, in the job's order."""
     warnings: list[str] = []
 

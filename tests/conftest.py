@@ -17,7 +17,7 @@ import pytest
 import batchmix
 from batchmix.engine.run import Options, run_job
 from batchmix.job import read_job
-from batchmix.records import Board
+from batchmix.records import RunStatus
 from batchmix.redact import Secrets
 from batchmix.store.view import View
 from tests import odd_provider
@@ -88,7 +88,7 @@ class Bench:
             "output": {"path": str(self.out), "shard_rows": 10},
             "limits": {"concurrency": 8},
         }
-        self.board = Board()
+        self.run_status = RunStatus()
 
     def write(self, count: int, first: int = 0, text: str = "word {}") -> None:
         """Write rows, or append them where `first` is not 0."""
@@ -98,10 +98,10 @@ class Bench:
 
     def run(self, **options: Any) -> View:
         """Run the job as far as it goes."""
-        self.board = Board()
+        self.run_status = RunStatus()
         key = options.pop("key", "")
         job = read_job(None, self.settings, {})
-        return run_job(job, Secrets(key), Options(**options), self.board)
+        return run_job(job, Secrets(key), Options(**options), self.run_status)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the result rows of the sealed parts."""

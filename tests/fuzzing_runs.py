@@ -23,7 +23,7 @@ from unittest import mock
 import pyarrow.parquet as pq
 
 from batchmix.cli import _main
-from batchmix.errors import Next
+from batchmix.errors import FailureAction
 from batchmix.records import Exchange, Failure
 from batchmix.responses.classify import judge
 from tests.fuzzing import changed, mutated, noise, written
@@ -242,4 +242,4 @@ def _bodies(dice: random.Random, count: int, answers: list[Any]) -> Iterator[byt
 
 def _asks_to_wait(body: bytes) -> bool:
     outcome = judge(Exchange(0, 0, 0.0, 200, body))
-    return isinstance(outcome, Failure) and outcome.next is Next.PAUSE
+    return isinstance(outcome, Failure) and outcome.action is FailureAction.PAUSE

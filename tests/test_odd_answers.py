@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from batchmix.cli import cli
-from batchmix.errors import Next, ProviderStopped
+from batchmix.errors import FailureAction, ProviderStopped
 from batchmix.formats.lenient_json import DEEPEST
 from batchmix.records import Completion, Exchange, Failure
 from batchmix.responses.classify import judge
@@ -130,7 +130,9 @@ def test_a_folder_that_holds_such_answers_is_read_and_goes_on(bench: Bench, prov
     provider.answer = lambda row, asked, kept: reply(200, GOOD)
     view = bench.run()
     outcomes = [judge(Exchange(0, 0, 0.0, 200, body.encode())) for body in odd]
-    again = [row for row, one in enumerate(outcomes) if isinstance(one, Failure) and one.next is not Next.REJECT]
+    again = [
+        row for row, one in enumerate(outcomes) if isinstance(one, Failure) and one.action is not FailureAction.REJECT
+    ]
     assert len(again) > 50
     assert Counter(provider.asked) == Counter([*again, len(odd)])
     assert (view.totals.failed, view.totals.ended) == (0, len(odd) + 1)
@@ -290,7 +292,7 @@ def test_what_is_no_answer_of_another_endpoint_is_asked_again(bench: Bench, prov
         outcome = judge(Exchange(0, 0, 0.0, 200, case.encode(), inputs=2), url.partition("?")[0])
         assert isinstance(outcome, Failure), case
         assert outcome.type == told, case
-        again = outcome.next is not Next.REJECT
+        again = outcome.action is not FailureAction.REJECT
         assert (row["status"], row["attempts"]) == (("ok", 2) if again else ("rejected", 1)), case
 
 

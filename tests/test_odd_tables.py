@@ -19,7 +19,7 @@ from batchmix.evaluate.judge import Asking
 from batchmix.evaluate.report_page import write_report
 from batchmix.formats.arrow_cast import fit
 from batchmix.job import read_job
-from batchmix.records import Board
+from batchmix.records import RunStatus
 from batchmix.redact import Secrets
 from tests.conftest import Bench
 from tests.odd_tables import OddTables
@@ -77,7 +77,7 @@ def went_through(bench: Bench, table: pa.Table) -> None:
     parsing = pa_csv.ParseOptions(newlines_in_values=True)
     assert pa_csv.read_csv(bench.root / "all.csv", convert_options=cells, parse_options=parsing).num_rows == len(rows)
     job = read_job(None, bench.settings, {})
-    asking = Asking(job, Secrets(""), Board())
+    asking = Asking(job, Secrets(""), RunStatus())
     metrics = evaluate(bench.out, asking, prepared(job, None))
     assert {score.scorer for score in metrics.scores} == set(names)
     write_report(bench.out, None)

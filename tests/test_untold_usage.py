@@ -76,7 +76,7 @@ def test_a_cap_holds_whatever_kills_the_starts(job: Bench, gateway: Gateway) -> 
         "import os, sys\n"
         "from batchmix.engine.run import Options, run_job\n"
         "from batchmix.job import read_job\n"
-        "from batchmix.records import Board\n"
+        "from batchmix.records import RunStatus\n"
         "from batchmix.redact import Secrets\n"
         "from batchmix.http.client import Client\n"
         "post, left = Client.post, [int(sys.argv[2])]\n"
@@ -85,7 +85,7 @@ def test_a_cap_holds_whatever_kills_the_starts(job: Bench, gateway: Gateway) -> 
         "    left[0] -= 1\n"
         "    return exchange if left[0] else os._exit(9)\n"
         "Client.post = dying\n"
-        "run_job(read_job(None, eval(sys.argv[1]), {}), Secrets(), Options(), Board())\n"
+        "run_job(read_job(None, eval(sys.argv[1]), {}), Secrets(), Options(), RunStatus())\n"
     )
     for answers in (1, 3):
         done = subprocess.run([sys.executable, "-c", code, repr(job.settings), str(answers)], check=False)

@@ -24,7 +24,7 @@ from batchmix.cli.progress_lines import summary_line
 from batchmix.cli.run import _warn_of_plain_http
 from batchmix.engine import bottlenecks, doubts
 from batchmix.errors import ProviderStopped
-from batchmix.records import Board, Progress
+from batchmix.records import LaneStatus, RunStatus
 from tests.calling import batchmix
 from tests.conftest import Bench
 from tests.streams import DONE, chunk, events, said, usage
@@ -317,7 +317,7 @@ def test_answers_of_another_model_speak_for_the_address(bench: Bench, server: Se
     def answer(path: str, body: dict[str, Any], asked: int) -> bytes:
         if body["model"] == "good":
             return reply(200, GOOD)
-        while not bench.board.ok:  # till its answer is counted
+        while not bench.run_status.ok:  # till its answer is counted
             time.sleep(0.01)
         return page(200)
 
@@ -530,8 +530,8 @@ def test_a_wait_without_end_that_all_ask_for_in_one_moment_is_asked_about_once_m
 
 def test_the_bar_says_until_when_the_provider_asks_to_wait() -> None:
     at = time.time() + 500
-    lane = Progress("m", limited_by="pause", paused_until=at)
-    line = summary_line(Board("sending", results=9, lanes=[lane]), [])
+    lane = LaneStatus("m", limited_by="pause", paused_until=at)
+    line = summary_line(RunStatus("sending", results=9, lanes=[lane]), [])
     assert f"the provider asks to wait until {time.strftime('%H:%M:%S', time.localtime(at))}" in line
 
 

@@ -86,8 +86,8 @@ def page(status: int) -> bytes:
 
 def follows(failure: Failure) -> str:
     """Return what follows from a failure, in a word or two: `retry 3, at first stop_run`."""
-    text = failure.next.value + (f" {failure.attempts}" if failure.attempts else "")
-    return f"{text}, at first {failure.at_first.value}" if failure.at_first else text
+    text = failure.action.value + (f" {failure.attempts}" if failure.attempts else "")
+    return f"{text}, at first {failure.early_action.value}" if failure.early_action else text
 
 
 @dataclass(frozen=True)

@@ -13,17 +13,17 @@ from batchmix.engine.canary import Forecast, forecast
 from batchmix.engine.run import Options, run_job
 from batchmix.job import Job
 from batchmix.job.secrets import read_secrets
-from batchmix.records import Board
+from batchmix.records import RunStatus
 
 
 def send_canary(job: Job, asked: Options, count: int, progress: str) -> Forecast:
     """Send a few rows of a job, as a part of its run, and return what the rest will cost. Raises `BatchmixError`."""
     secrets = read_secrets(job.provider, os.environ)
     keep_secret(secrets)
-    board = Board()
-    with shown(board, progress):
-        view = run_job(job, secrets, msgspec.structs.replace(asked, canary=count), board)
-    for warning in board.warnings:
+    run_status = RunStatus()
+    with shown(run_status, progress):
+        view = run_job(job, secrets, msgspec.structs.replace(asked, canary=count), run_status)
+    for warning in run_status.warnings:
         complain(warning)
     return forecast(view, job)
 

@@ -16,7 +16,7 @@ from batchmix.errors import Interrupted, JobError, Stopped
 from batchmix.job import Job, merge_settings, parse_setting, read_job
 from batchmix.job.evaluation import Eval, Judge
 from batchmix.job.secrets import read_secrets
-from batchmix.records import Board
+from batchmix.records import RunStatus
 from batchmix.redact import Secrets
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def command(folder: Path, job_file: Path | None, settings: tuple[str, ...], **op
     judged = any(score is None for _, score in scorers)
     secrets = read_secrets(job.provider, os.environ) if judged else Secrets()
     keep_secret(secrets)
-    conclusion = evaluated(folder, Asking(job, secrets, Board()), scorers, options["progress"])
+    conclusion = evaluated(folder, Asking(job, secrets, RunStatus()), scorers, options["progress"])
     if options["as_json"]:
         say_json(conclusion.record)
     else:
@@ -87,7 +87,7 @@ def evaluated(root: Path, asking: Asking, scorers: list[Asked], progress: str) -
 
     judged = any(score is None for _, score in scorers)
     try:
-        with shown(asking.board, progress if judged else "none"), signals.named():
+        with shown(asking.run_status, progress if judged else "none"), signals.named():
             metrics = evaluate(root, asking, scorers)
     except (Stopped, Interrupted):
         complain("the run itself is whole; the same command goes on with its evaluation")

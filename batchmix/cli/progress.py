@@ -13,7 +13,7 @@ from typing import Any
 
 from batchmix.cli.output import shield
 from batchmix.cli.progress_lines import Rates, last_line, model_lines, standings, summary_line, whole_line
-from batchmix.records import Board
+from batchmix.records import RunStatus
 
 _BAR_S = 0.2
 _LINE_S = 30.0
@@ -22,7 +22,7 @@ _SPAN_S = 10.0
 
 
 @contextlib.contextmanager
-def shown(board: Board, mode: str) -> Iterator[None]:
+def shown(run_status: RunStatus, mode: str) -> Iterator[None]:
     """Show how a run gets on while the block runs: `auto`, `bar`, `log` or `none`."""
     if mode == "auto":
         mode = "bar" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else "log"
@@ -34,7 +34,7 @@ def shown(board: Board, mode: str) -> Iterator[None]:
 
     def watch() -> None:
         with contextlib.suppress(OSError, ValueError):  # the terminal is gone
-            show(board, over)
+            show(run_status, over)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -48,12 +48,12 @@ def shown(board: Board, mode: str) -> Iterator[None]:
 class _Meter:
     """Answers and tokens per second of each lane over the last seconds."""
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
+    def __init__(self, run_status: RunStatus) -> None:
+        self._run_status = run_status
         self._seen: collections.deque[tuple[float, list[tuple[int, int]]]] = collections.deque()
 
     def now(self) -> Rates:
-        counts = [(lane.answers, lane.tokens) for lane in self._board.lanes]
+        counts = [(lane.answers, lane.tokens) for lane in self._run_status.lanes]
         if self._seen and len(counts) != len(self._seen[-1][1]):
             self._seen.clear()  # its lanes have just been made
         self._seen.append((time.monotonic(), counts))
@@ -67,7 +67,7 @@ class _Meter:
         ]
 
 
-def _bar(board: Board, over: threading.Event) -> None:
+def _bar(run_status: RunStatus, over: threading.Event) -> None:
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -91,23 +91,23 @@ def _bar(board: Board, over: threading.Event) -> None:
 
             return paint
 
-    meter = _Meter(board)
+    meter = _Meter(run_status)
     with (
         Bar(total=None, file=sys.stderr, mininterval=0, smoothing=0, ncols=0, bar_format="{desc}") as bar,
         logging_redirect_tqdm(tqdm_class=Bar),
     ):
         while not over.wait(_BAR_S):
-            bar.set_description_str("\n".join(bar_lines(board, meter.now(), *_room())), refresh=True)
-        last = last_line(board, _room()[0])
+            bar.set_description_str("\n".join(bar_lines(run_status, meter.now(), *_room())), refresh=True)
+        last = last_line(run_status, _room()[0])
         bar.set_description_str(last, refresh=True)
         bar.leave = bool(last)
 
 
-def bar_lines(board: Board, rates: Rates, width: int, height: int) -> list[str]:
+def bar_lines(run_status: RunStatus, rates: Rates, width: int, height: int) -> list[str]:
     """Return the lines of the bar: of the whole and, where there are several models, of each, as far as they fit."""
-    several = len(board.lanes) > 1 and board.results > 0 and height > 2
-    lines = [whole_line(board, rates, width, limits=not several)]
-    return lines + model_lines(standings(board, rates), width, height - 1) if several else lines
+    several = len(run_status.lanes) > 1 and run_status.results > 0 and height > 2
+    lines = [whole_line(run_status, rates, width, limits=not several)]
+    return lines + model_lines(standings(run_status, rates), width, height - 1) if several else lines
 
 
 def _encodable(text: str, encoding: str | None) -> str:
@@ -129,10 +129,10 @@ def _room() -> tuple[int, int]:
     return max(20, size.columns - 1), max(1, size.lines - 1)
 
 
-def _lines(board: Board, over: threading.Event) -> None:
-    meter = _Meter(board)
+def _lines(run_status: RunStatus, over: threading.Event) -> None:
+    meter = _Meter(run_status)
     meter.now()
     while not over.wait(_LINE_S):
-        line = f"{board.ended:,}/{board.results:,} rows, {summary_line(board, meter.now())}"
+        line = f"{run_status.ended:,}/{run_status.results:,} rows, {summary_line(run_status, meter.now())}"
         sys.stderr.write(shield(line) + "\n")
         sys.stderr.flush()

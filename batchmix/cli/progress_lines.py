@@ -13,7 +13,7 @@ from batchmix.cli.output import shield
 from batchmix.engine.bottlenecks import LAST_ROWS, limit
 from batchmix.formats.amounts import counted, usd
 from batchmix.pacing.governor import Limit
-from batchmix.records import Board, Progress
+from batchmix.records import LaneStatus, RunStatus
 
 _LEAST_BAR = 8
 """Characters; a shorter bar shows nothing."""
@@ -46,7 +46,7 @@ class Standing(msgspec.Struct, frozen=True):
         return left / self.answers_per_s if self.answers_per_s > 0 and left > 0 and not self.idle else None
 
 
-def standings(board: Board, rates: Rates) -> list[Standing]:
+def standings(run_status: RunStatus, rates: Rates) -> list[Standing]:
     """Return how far each model of a run is that goes on."""
     return [
         Standing(
@@ -56,10 +56,12 @@ def standings(board: Board, rates: Rates) -> list[Standing]:
             lane.failed + lane.rejected,
             answers_per_s,
             lane.cost_usd,
-            "done" if lane.ended >= lane.results > 0 else limit(board, lane) + _until([lane], " until {}"),
-            bool(lane.idle) or board.phase != "sending",
+            "done" if lane.ended >= lane.results > 0 else limit(run_status, lane) + _until([lane], " until {}"),
+            bool(lane.idle) or run_status.phase != "sending",
         )
-        for lane, (answers_per_s, _) in zip(board.lanes, [*rates, *[(0.0, 0.0)] * len(board.lanes)], strict=False)
+        for lane, (answers_per_s, _) in zip(
+            run_status.lanes, [*rates, *[(0.0, 0.0)] * len(run_status.lanes)], strict=False
+        )
     ]
 
 
@@ -111,15 +113,15 @@ def _cells(model: Standing, narrow: int, name_room: int) -> tuple[str, ...]:
     )
 
 
-def whole_line(board: Board, rates: Rates, width: int, *, limits: bool = True) -> str:
+def whole_line(run_status: RunStatus, rates: Rates, width: int, *, limits: bool = True) -> str:
     """Return the line of a whole run: rows and percent, and what fits of the rest; what limits it only if `limits`."""
-    if not board.results or board.phase in {"starting", "scanning"}:
-        return shield(summary_line(board, rates))[:width]
-    done, results = board.ended, board.results
+    if not run_status.results or run_status.phase in {"starting", "scanning"}:
+        return shield(summary_line(run_status, rates))[:width]
+    done, results = run_status.ended, run_status.results
 
     def made(narrow: int) -> list[str]:
         rows = f"{done:,}/{results:,}" if narrow < 7 else f"{done:,}"
-        rest = ", ".join(_parts(board, rates, narrow, limits=limits))
+        rest = ", ".join(_parts(run_status, rates, narrow, limits=limits))
         return [f"{rows} {shield(rest)}".rstrip()]
 
     head = _percent(done, results)
@@ -129,49 +131,49 @@ def whole_line(board: Board, rates: Rates, width: int, *, limits: bool = True) -
     return _cut(f"{head}{drawn} {rest}", width)
 
 
-def summary_line(board: Board, rates: Rates) -> str:
+def summary_line(run_status: RunStatus, rates: Rates) -> str:
     """Return what a person wants to know of a run while it goes on, but for the rows."""
-    if board.phase == "scanning":
-        return f"scanning the input: {counted(board.scanned, 'row')}"
-    if not board.results:
-        return board.phase
-    return ", ".join(_parts(board, rates, 0, limits=True))
+    if run_status.phase == "scanning":
+        return f"scanning the input: {counted(run_status.scanned, 'row')}"
+    if not run_status.results:
+        return run_status.phase
+    return ", ".join(_parts(run_status, rates, 0, limits=True))
 
 
-def last_line(board: Board, width: int) -> str:
+def last_line(run_status: RunStatus, width: int) -> str:
     """Return what stays of the bar: how far it came, and nothing of how fast it just was."""
-    if not board.results:
+    if not run_status.results:
         return ""
     parts = [
-        f"{_percent(board.ended, board.results)} {board.ended:,}/{board.results:,}",
-        "" if board.cost_usd is None else usd(board.cost_usd),
-        f"{board.failed + board.rejected:,} failed",
+        f"{_percent(run_status.ended, run_status.results)} {run_status.ended:,}/{run_status.results:,}",
+        "" if run_status.cost_usd is None else usd(run_status.cost_usd),
+        f"{run_status.failed + run_status.rejected:,} failed",
     ]
     return ", ".join(filter(None, parts))[:width]
 
 
-def _parts(board: Board, rates: Rates, narrow: int, *, limits: bool) -> list[str]:
+def _parts(run_status: RunStatus, rates: Rates, narrow: int, *, limits: bool) -> list[str]:
     """Return what is said of a run; the narrower, the less: time left, cost and what limits stay longest."""
-    lanes, cost = board.lanes, board.cost_usd
-    failed = f"{board.failed + board.rejected:,} failed"
-    limited = _limited(board, short=narrow > 5) if limits else ""
+    lanes, cost = run_status.lanes, run_status.cost_usd
+    failed = f"{run_status.failed + run_status.rejected:,} failed"
+    limited = _limited(run_status, short=narrow > 5) if limits else ""
     spent = "" if cost is None else usd(cost)
-    if board.phase == "sealing":
+    if run_status.phase == "sealing":
         parts = [(9, "writing what is left of the parts" if narrow < 6 else "writing parts"), (9, spent), (6, failed)]
-    elif board.phase != "draining" and lanes and all(lane.tail is not None or lane.idle for lane in lanes):
+    elif run_status.phase != "draining" and lanes and all(lane.tail is not None or lane.idle for lane in lanes):
         waiting = _tail([lane for lane in lanes if not lane.idle], time.monotonic())
         parts = [(9, spent), (9, waiting), (3, failed), (2, limited)]
     else:
         retrying = sum(lane.retrying for lane in lanes)
         in_flight = sum(lane.in_flight for lane in lanes)
-        if board.phase == "draining":
+        if run_status.phase == "draining":
             limited = "draining: nothing more is sent (interrupt again to cut)" if narrow < 6 else "draining; ^C cuts"
         parts = [
-            (9, _time_left(board, rates)),
+            (9, _time_left(run_status, rates)),
             (9, spent),
             (5, f"{sum(answers for answers, _ in rates):,.1f} answers/s"),
             (1, f"{sum(tokens for _, tokens in rates):,.0f} tokens/s"),
-            (9 if board.phase == "draining" else 2, f"{in_flight:,} in flight"),
+            (9 if run_status.phase == "draining" else 2, f"{in_flight:,} in flight"),
             (4, failed),
             (3, f"{retrying:,} waiting to retry" if retrying else ""),
             (9, limited),
@@ -179,9 +181,9 @@ def _parts(board: Board, rates: Rates, narrow: int, *, limits: bool) -> list[str
     return [words for until, words in parts if words and narrow < until]
 
 
-def _limited(board: Board, *, short: bool) -> str:
+def _limited(run_status: RunStatus, *, short: bool) -> str:
     """Return what limits the lanes, by the model's name where these differ."""
-    limits = {lane.model: limit(board, lane) for lane in board.lanes}
+    limits = {lane.model: limit(run_status, lane) for lane in run_status.lanes}
     limits = {model: what for model, what in limits.items() if what not in {"", LAST_ROWS}}
     if not limits:
         return ""
@@ -189,14 +191,14 @@ def _limited(board: Board, *, short: bool) -> str:
     if short:
         return _short(", ".join(different))
     what = ", ".join(f"{what} ({model})" for model, what in limits.items()) if different[1:] else different[0]
-    return f"limited by {what}{_until(board.lanes, ' (the provider asks to wait until {})')}"
+    return f"limited by {what}{_until(run_status.lanes, ' (the provider asks to wait until {})')}"
 
 
 def _short(limited_by: str) -> str:
     return limited_by.replace(" per minute", "/min")
 
 
-def _until(lanes: list[Progress], words: str) -> str:
+def _until(lanes: list[LaneStatus], words: str) -> str:
     """Return until when the provider has asked to wait, in some words; nothing where it has not."""
     until = max((lane.paused_until for lane in lanes if lane.limited_by == Limit.PAUSE.value), default=0.0)
     if until <= time.time():
@@ -204,19 +206,19 @@ def _until(lanes: list[Progress], words: str) -> str:
     return words.format(time.strftime("%H:%M:%S", time.localtime(until)))
 
 
-def _time_left(board: Board, rates: Rates) -> str:
+def _time_left(run_status: RunStatus, rates: Rates) -> str:
     """Return how long the rest takes at these rates; nothing where that is not known yet, or where it is not sent."""
-    if board.phase != "sending":
+    if run_status.phase != "sending":
         return ""
     answers_per_s = sum(answers for answers, _ in rates)
-    if all(lane.results for lane in board.lanes):
-        seconds = left_s(standings(board, rates))
+    if all(lane.results for lane in run_status.lanes):
+        seconds = left_s(standings(run_status, rates))
     else:
-        seconds = (board.results - board.ended) / answers_per_s if answers_per_s > 0 else None
+        seconds = (run_status.results - run_status.ended) / answers_per_s if answers_per_s > 0 else None
     return f"{span_text(seconds)} left" if seconds else ""
 
 
-def _tail(lanes: list[Progress], now: float) -> str:
+def _tail(lanes: list[LaneStatus], now: float) -> str:
     """Return what the last rows wait for."""
     retrying, in_flight = sum(lane.tail or 0 for lane in lanes), sum(lane.in_flight for lane in lanes)
     parts = []

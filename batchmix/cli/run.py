@@ -22,7 +22,7 @@ from batchmix.http.proxies import is_loopback
 from batchmix.job import Job
 from batchmix.job.masking import shown_call
 from batchmix.job.secrets import read_secrets
-from batchmix.records import Board
+from batchmix.records import RunStatus
 from batchmix.redact import Secrets
 
 if TYPE_CHECKING:
@@ -79,20 +79,20 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     asked = _asked(options)
     if options["canary"] and not _canary_goes_on(job, asked, options):
         return Stopped.exit_code
-    board = Board()
+    run_status = RunStatus()
     began = time.monotonic()
     view: View | None
-    with shown(board, options["progress"]):
+    with shown(run_status, options["progress"]):
         try:
-            view = run_job(job, secrets, asked, board)
+            view = run_job(job, secrets, asked, run_status)
         except UsageError:
             raise
         except BatchmixError as error:
             stopped, view = error, _what_is_there(Path(job.output.path))
-    for warning in board.warnings:
+    for warning in run_status.warnings:
         complain(warning)
     if not options["as_json"]:
-        _say_how_it_stands(view, board, time.monotonic() - began)
+        _say_how_it_stands(view, run_status, time.monotonic() - began)
     conclusion = _evaluated(job, secrets, scorers, options["progress"]) if stopped is None else None
     if options["as_json"] and view is not None:
         say_json(view.summary() | ({"evaluation": conclusion.record} if conclusion else {}))
@@ -114,10 +114,10 @@ def _what_is_there(folder: Path) -> View | None:
     return None
 
 
-def _say_how_it_stands(view: View | None, board: Board, elapsed_s: float) -> None:
+def _say_how_it_stands(view: View | None, run_status: RunStatus, elapsed_s: float) -> None:
     from batchmix.cli.summary import closing_lines
 
-    for line in closing_lines(view, board, elapsed_s) if view else ():
+    for line in closing_lines(view, run_status, elapsed_s) if view else ():
         say(line)
 
 
@@ -176,7 +176,7 @@ def _evaluated(job: Job, secrets: Secrets, scorers: list[Asked], progress: str) 
     from batchmix.cli.eval import evaluated
     from batchmix.evaluate.judge import Asking
 
-    return evaluated(Path(job.output.path), Asking(job, secrets, Board()), scorers, progress)
+    return evaluated(Path(job.output.path), Asking(job, secrets, RunStatus()), scorers, progress)
 
 
 def _how_to_go_on(stopped: BatchmixError) -> str:

@@ -12,7 +12,7 @@ from batchmix.cli.output import shield
 from batchmix.cli.progress_lines import Standing, left_s, model_lines, span_text
 from batchmix.engine.canary import Forecast
 from batchmix.formats.amounts import counted, usd
-from batchmix.records import IDLE, Board
+from batchmix.records import IDLE, RunStatus
 from batchmix.store.parts import list_parts
 from batchmix.store.run_folder import Start
 from batchmix.store.totals import Totals
@@ -21,10 +21,10 @@ from batchmix.store.view import View
 _WIDEST = 240
 
 
-def closing_lines(view: View, board: Board, elapsed_s: float) -> list[str]:
+def closing_lines(view: View, run_status: RunStatus, elapsed_s: float) -> list[str]:
     """Return what a person wants to know at the end."""
     lines = [f"{view.run.name}: {_headline(view)}", *_totals_lines(view)]
-    answers = sum(lane.answers for lane in board.lanes)
+    answers = sum(lane.answers for lane in run_status.lanes)
     rate = f", {answers / elapsed_s:,.0f} answers/s" if answers and elapsed_s > 0 else ""
     lines.append(_line("time", f"{elapsed_s:.1f} s{rate}"))
     return lines + _where(view)

@@ -9,11 +9,11 @@ from batchmix.engine.attempts import Outcome, Tries
 from batchmix.engine.doubts import LaneDoubts
 from batchmix.engine.outcomes import Rules
 from batchmix.engine.retries import Item
-from batchmix.errors import Next
+from batchmix.errors import FailureAction
 from batchmix.pacing.breaker import Breaker
 from batchmix.pacing.governor import Governor, Limit, Ticket
 from batchmix.pacing.patience import Patience, asked_s
-from batchmix.records import Completion, Exchange, Failure, Progress, Request, Usage
+from batchmix.records import Completion, Exchange, Failure, LaneStatus, Request, Usage
 from batchmix.responses.stream import UNFINISHED
 
 _UNSAID = (None, None)
@@ -27,7 +27,7 @@ class Restraint:
     `wait_s` and `learn` write into `progress` what limits the lane.
     """
 
-    def __init__(self, governor: Governor, progress: Progress, rules: Rules, flying: Collection[Item]) -> None:
+    def __init__(self, governor: Governor, progress: LaneStatus, rules: Rules, flying: Collection[Item]) -> None:
         self._governor = governor
         self._progress = progress
         self._rules = rules
@@ -102,7 +102,7 @@ class Restraint:
         if self._breaker.given_up:
             last = self._breaker.given_up
             message = f"no answer came for too long (retry.outage_s), at last: {last.message}"
-            return Failure(Next.STOP_MODEL, last.type, message, last.code)
+            return Failure(FailureAction.STOP_MODEL, last.type, message, last.code)
         in_flight = self._progress.in_flight
         return self._patience.given_up(in_flight, open_rows) or self._doubts.decided(path)
 
@@ -113,11 +113,11 @@ class Restraint:
         is_doubtful = self._doubts.note(item.request, ticket.sent_at, now, outcome)
         is_unfinished = outcome.type == UNFINISHED
         item.tries.note(outcome, exchange, is_free=(is_doubtful and not exchange.maybe_billed) or is_unfinished)
-        if outcome.next is Next.PAUSE:
+        if outcome.action is FailureAction.PAUSE:
             self._breaker.unknown()
             self._governor.throttled(now, ticket, item.tries.retry_after_s)
             self._progress.throttled += 1
-        elif outcome.next is Next.RETRY and not is_unfinished:
+        elif outcome.action is FailureAction.RETRY and not is_unfinished:
             # What is in doubt, or what nobody knows, may be the job's own at first: no outage to be waited out.
             if not is_doubtful and (outcome.attempts is None or self._progress.answers or self._breaker.is_open):
                 self._breaker.bad(now, ticket.sent_at, outcome)

@@ -9,7 +9,7 @@ from typing import TypeGuard
 
 import tenacity
 
-from batchmix.errors import Next
+from batchmix.errors import FailureAction
 from batchmix.pacing.patience import asked_s, bounded
 from batchmix.records import Completion, Exchange, Failure
 
@@ -23,7 +23,7 @@ _LONGEST_THROTTLE_S = 3600.0
 _MOST_PUT_OFF = 2
 """So often a row may be told to come back at a time that nobody waits for."""
 
-_PASSING = (Next.RETRY, Next.PAUSE)
+_PASSING = (FailureAction.RETRY, FailureAction.PAUSE)
 _backoff = tenacity.wait_random_exponential(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S, min=_FIRST_WAIT_S / 2)
 
 
@@ -52,7 +52,7 @@ class Tries:
         self.retry_after_s = bounded(asked, self._longest_s)
         self._put_off += self.retry_after_s != asked
         self._most = min(self._limit, failure.attempts or self._limit)
-        if failure.next is Next.RETRY and not is_free:
+        if failure.action is FailureAction.RETRY and not is_free:
             self.costly += 1
 
     def used_up(self, now: float) -> bool:
@@ -81,7 +81,7 @@ async def retried(
 
     def wait_s(state: tenacity.RetryCallState) -> float:
         asked = tries.retry_after_s or 0.0
-        if not _is(state, Next.PAUSE):
+        if not _is(state, FailureAction.PAUSE):
             return max(asked, _backoff(state))
         wait = asked or min(_backoff(state), _LONGEST_UNASKED_S)
         tries.throttled_s += wait
@@ -100,9 +100,9 @@ async def retried(
 
 def is_passing(outcome: Outcome) -> TypeGuard[Failure]:
     """Return whether it helps to ask again."""
-    return isinstance(outcome, Failure) and outcome.next in _PASSING
+    return isinstance(outcome, Failure) and outcome.action in _PASSING
 
 
-def _is(state: tenacity.RetryCallState, following: Next) -> bool:
+def _is(state: tenacity.RetryCallState, following: FailureAction) -> bool:
     outcome = state.outcome.result() if state.outcome else None
-    return isinstance(outcome, Failure) and outcome.next is following
+    return isinstance(outcome, Failure) and outcome.action is following

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 
 from batchmix.errors import BatchmixError
-from batchmix.records import Board, Progress
+from batchmix.records import LaneStatus, RunStatus
 from batchmix.store.run_folder import Start
 
 LAST_ROWS = "last rows"
@@ -20,11 +20,11 @@ _MOST_SLOTS = 256
 """A long start is told of in longer slots, so that it takes no more room than this."""
 
 
-def limit(board: Board, lane: Progress) -> str:
+def limit(run_status: RunStatus, lane: LaneStatus) -> str:
     """Return what keeps a lane from being faster, in a word or two; empty: nothing but the answers themselves."""
     if lane.idle:
         return lane.idle
-    if board.phase == "sealing":
+    if run_status.phase == "sealing":
         return "disk"
     if lane.tail is not None:
         return LAST_ROWS
@@ -67,7 +67,9 @@ class Pace:
 
 
 @contextlib.asynccontextmanager
-async def noted(board: Board, start: Start, learn: Callable[[], None], keep: Callable[[], None]) -> AsyncIterator[None]:
+async def noted(
+    run_status: RunStatus, start: Start, learn: Callable[[], None], keep: Callable[[], None]
+) -> AsyncIterator[None]:
     """Note what limits each lane while the block runs, and leave it with the start.
 
     What it is just now is left there too, and `learn` leaves what else is known; `keep`, which is called in a thread,
@@ -75,7 +77,7 @@ async def noted(board: Board, start: Start, learn: Callable[[], None], keep: Cal
     only where it has changed.
     """
     over = asyncio.Event()
-    task = asyncio.create_task(_look(board, start, learn, keep, over))
+    task = asyncio.create_task(_look(run_status, start, learn, keep, over))
     try:
         yield
     finally:
@@ -84,15 +86,15 @@ async def noted(board: Board, start: Start, learn: Callable[[], None], keep: Cal
 
 
 async def _look(
-    board: Board, start: Start, learn: Callable[[], None], keep: Callable[[], None], over: asyncio.Event
+    run_status: RunStatus, start: Start, learn: Callable[[], None], keep: Callable[[], None], over: asyncio.Event
 ) -> None:
     loop, pace, lately = asyncio.get_running_loop(), Pace(), Pace()
     began, next_s = loop.time(), _FIRST_S
     while not over.is_set():
         at_s = loop.time() - began
-        for lane in board.lanes:
-            pace.note(at_s, lane.model, limit(board, lane))
-            lately.note(0.0, lane.model, limit(board, lane))
+        for lane in run_status.lanes:
+            pace.note(at_s, lane.model, limit(run_status, lane))
+            lately.note(0.0, lane.model, limit(run_status, lane))
         if at_s >= next_s:
             before = start.limited_now, start.surplus_answers, start.unstreamed
             start.limited_now = {model: spans[-1][1] for model, spans in lately.spans().items()}

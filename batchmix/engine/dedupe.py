@@ -16,7 +16,7 @@ from collections.abc import Callable
 import msgspec
 
 from batchmix.engine.pool import Pool
-from batchmix.records import Completion, Exchange, Failure, Key, Request, Unsendable
+from batchmix.records import Completion, Exchange, Failure, Key, RejectedRow, Request
 from batchmix.store.first_rows import Firsts, PartAnswers
 from batchmix.store.lane_log import LaneLog
 from batchmix.store.open_shards import OpenShards
@@ -71,7 +71,7 @@ class Repeats:
             if self._waiting >= _MOST_WAITING and not await pool.eased():
                 return
 
-    def firsts(self, asked: list[Request | Unsendable], needed: list[Request]) -> list[Request]:
+    def firsts(self, asked: list[Request | RejectedRow], needed: list[Request]) -> list[Request]:
         """Return which of the requests that have work left are to be sent now."""
         for request in asked:
             if isinstance(request, Request) and self._log.has_answer(request):

@@ -13,8 +13,8 @@ from collections.abc import Collection
 import msgspec
 
 from batchmix.engine.retries import Item
-from batchmix.errors import Next
-from batchmix.records import Board, Exchange, Failure, Request
+from batchmix.errors import FailureAction
+from batchmix.records import Exchange, Failure, Request, RunStatus
 
 _FEW = 3
 """So many replies are heard before it is decided."""
@@ -26,13 +26,13 @@ _NOBODY = frozenset({"connection", "timeout"})
 """Types of failures that say no more than that nobody answered."""
 _OF_THE_HOST = _NOBODY | {"tls", "proxy"}
 """Types of failures that say nothing of a path."""
-_OF_A_PATH = (Next.STOP_PATH, Next.STOP_RUN)
+_OF_A_PATH = (FailureAction.STOP_PATH, FailureAction.STOP_RUN)
 
 
 class Seen(msgspec.Struct):
     """What speaks for the job's address; of all lanes of a start."""
 
-    board: Board = msgspec.field(default_factory=Board)
+    run_status: RunStatus = msgspec.field(default_factory=RunStatus)
     """Counts the good answers, those of earlier starts too as far as the folder has been looked through."""
     replies: int = 0
     """Of the provider by HTTP, good or bad, in this start."""
@@ -98,15 +98,15 @@ class Doubts:
             return None if in_flight or last_at - first_at < _NOBODY_S else last
         if last_at - first_at >= _STUCK_S:
             return last if self._count >= _FEW * in_flight else None
-        return None if in_flight or (elsewhere and last.at_first is Next.STOP_RUN) else last
+        return None if in_flight or (elsewhere and last.early_action is FailureAction.STOP_RUN) else last
 
     def _covers(self, failure: Failure) -> bool:
         """Return whether a failure may be the job's own, as far as is known."""
-        if failure.at_first is None or self._answers:
+        if failure.early_action is None or self._answers:
             return False
-        if self._of_a_path or failure.at_first is Next.STOP_MODEL:
+        if self._of_a_path or failure.early_action is FailureAction.STOP_MODEL:
             return True
-        return not (self._seen.board.ok or (failure.type in _NOBODY and self._seen.replies))
+        return not (self._seen.run_status.ok or (failure.type in _NOBODY and self._seen.replies))
 
     def _clear(self) -> None:
         self._count = 0
@@ -135,9 +135,9 @@ class LaneDoubts:
 
     def note(self, request: Request, sent_at: float, now: float, failure: Failure) -> bool:
         """Take note of a failure, by the monotonic clock; return whether it may be the job's own."""
-        if self._keep_going and failure.at_first is Next.STOP_PATH:
+        if self._keep_going and failure.early_action is FailureAction.STOP_PATH:
             return False
-        is_of_a_path = failure.at_first in _OF_A_PATH and failure.type not in _OF_THE_HOST
+        is_of_a_path = failure.early_action in _OF_A_PATH and failure.type not in _OF_THE_HOST
         doubts = self._at(request.path) if self._has_paths and is_of_a_path else self._host
         return doubts.note(sent_at, now, failure)
 
@@ -151,10 +151,10 @@ class LaneDoubts:
     def decided(self, path: str) -> Failure | None:
         """Return the failure that every request of the lane ends with, or of the path, once that is clear."""
         if not self._has_paths or self._host.are_open:
-            everywhere = sum(lane.in_flight for lane in self._seen.board.lanes)
+            everywhere = sum(lane.in_flight for lane in self._seen.run_status.lanes)
             return self._host.decided(len(self._flying), everywhere - len(self._flying))
         failure = self._at(path).decided(self._in_flight(path), 0)
-        return failure and msgspec.structs.replace(failure, next=Next.STOP_PATH)
+        return failure and msgspec.structs.replace(failure, action=FailureAction.STOP_PATH)
 
     def _in_flight(self, path: str) -> int:
         return sum(item.request.path == path for item in self._flying)

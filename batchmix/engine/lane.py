@@ -10,15 +10,15 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 
 from batchmix.engine.dedupe import Repeats
-from batchmix.engine.halt import Halt
 from batchmix.engine.outcomes import Rules, provider_stopped
 from batchmix.engine.pool import Pool, Post
-from batchmix.errors import Next
+from batchmix.engine.shutdown import Shutdown
+from batchmix.errors import FailureAction
 from batchmix.job import Model
 from batchmix.load import Dataset
 from batchmix.pacing.governor import Governor
-from batchmix.prices.budget import LanePurse
-from batchmix.records import STOPPED, Board, Draw, Failure, Request, Unsendable
+from batchmix.prices.budget import LaneBudget
+from batchmix.records import STOPPED, Draw, Failure, RejectedRow, Request, RunStatus
 from batchmix.store.lane_log import LaneLog
 from batchmix.store.open_shards import OpenShards
 from batchmix.store.reuse import Reusable
@@ -26,7 +26,7 @@ from batchmix.store.reuse import Reusable
 _logger = logging.getLogger(__name__)
 
 
-class Course(msgspec.Struct, frozen=True):
+class LaneContext(msgspec.Struct, frozen=True):
     """What all lanes of a run share."""
 
     post: Post
@@ -35,12 +35,12 @@ class Course(msgspec.Struct, frozen=True):
     shards: list[int]
     """Those that have work left, in order."""
     shard_rows: int
-    halt: Halt
+    shutdown: Shutdown
     rules: Rules
     retry_rejected: bool
-    board: Board
-    purse: Callable[[str], LanePurse] | None
-    """A lane's hand in the purse, by its name; None: there is no cap."""
+    run_status: RunStatus
+    budget: Callable[[str], LaneBudget] | None
+    """A lane's budget, by its name; None: there is no cap."""
     reusable: Reusable | None
     """Other runs' answers."""
     dedupe: str
@@ -54,58 +54,58 @@ class Course(msgspec.Struct, frozen=True):
 class Lane:
     """One model's way through the input."""
 
-    def __init__(self, number: int, model: Model, course: Course) -> None:
+    def __init__(self, number: int, model: Model, context: LaneContext) -> None:
         self.stopped: Failure | None = None
         """Why the model was stopped, if it was."""
         self.model = model
-        self._course = course
-        draw = course.draws.get(model.name)
+        self._context = context
+        draw = context.draws.get(model.name)
         self._rows = frozenset(row for row, _ in draw.picks) if draw else None
         self._log = LaneLog(
-            course.open_shards, number, course.shard_rows, course.board, retry_rejected=course.retry_rejected
+            context.open_shards, number, context.shard_rows, context.run_status, retry_rejected=context.retry_rejected
         )
         self.followers: list[Lane] = []
         """Lanes that are to pass by the shards that this one has been through."""
         self.behind: asyncio.Queue[int | None] = asyncio.Queue()
         """The shards that this lane is to pass by; None ends them."""
-        self.progress = course.board.lanes[number]
+        self.progress = context.run_status.lanes[number]
         self._repeats: Repeats | None = None
 
     async def run(self, most: int) -> None:
         """Ask for all that has no answer, `most` requests if all goes well."""
         governor = Governor(self.model.limits, asyncio.get_running_loop().time())
         rules = msgspec.structs.replace(
-            self._course.rules, place=self._place, unstreamed=self.model.name in self._course.unstreamed
+            self._context.rules, place=self._place, unstreamed=self.model.name in self._context.unstreamed
         )
-        if self._course.purse:
-            rules = msgspec.structs.replace(rules, purse=self._course.purse(self.model.name))
+        if self._context.budget:
+            rules = msgspec.structs.replace(rules, budget=self._context.budget(self.model.name))
         repeats = self._repeats = await self._open_repeats()
-        pool = Pool(self._course.post, governor, repeats or self._log, self._course.halt, self.progress, rules)
-        pool.streaming.on_off = functools.partial(self._course.unstreamed.add, self.model.name)
+        pool = Pool(self._context.post, governor, repeats or self._log, self._context.shutdown, self.progress, rules)
+        pool.streaming.on_off = functools.partial(self._context.unstreamed.add, self.model.name)
         self.progress.workers = max(1, min(self.model.limits.concurrency, most))
         await pool.run(self._needed(pool), self.progress.workers)
         if repeats:
             await repeats.finish()
         self.stopped = pool.stopped
         self.progress.idle = STOPPED if self.stopped else ""
-        if self.stopped and len(self._course.board.lanes) > 1:
+        if self.stopped and len(self._context.run_status.lanes) > 1:
             _logger.warning("%s is stopped: %s", self.model.name, self.stopped.message)
 
     def _place(self, request: Request, parameter: str) -> str:
-        return self._course.dataset.place_of(request, self.model, parameter)
+        return self._context.dataset.place_of(request, self.model, parameter)
 
     async def _open_repeats(self) -> Repeats | None:
-        course = self._course
-        if not course.dedupe:
+        context = self._context
+        if not context.dedupe:
             return None
-        repeats = Repeats(self._log, course.open_shards, course.dedupe, course.halt.stop)
+        repeats = Repeats(self._log, context.open_shards, context.dedupe, context.shutdown.stop)
         await repeats.open(self.model.name)
         return repeats
 
     async def _needed(self, pool: Pool) -> AsyncIterator[list[Request]]:
         """Yield what has no answer yet and is to be sent, in input order."""
         repeats = self._repeats
-        for index in self._course.shards:
+        for index in self._context.shards:
             await self._log.open(index)
             async for batch in self._asked(index):
                 needed = await self._unpaid(self._log.needed(index, batch))
@@ -123,9 +123,9 @@ class Lane:
 
     async def _unpaid(self, needed: list[Request]) -> list[Request]:
         """Return the requests that no other run has an answer to; the others are ended with that."""
-        if self._course.reusable is None or not needed:
+        if self._context.reusable is None or not needed:
             return needed
-        found = await asyncio.to_thread(self._course.reusable.answers, needed)
+        found = await asyncio.to_thread(self._context.reusable.answers, needed)
         return [request for request in needed if not self._log.reuse(request, found.get(request.key))]
 
     async def follow(self) -> None:
@@ -140,7 +140,7 @@ class Lane:
                     seen.add(index)
                     await self._pass_by(index)
         except Exception as error:  # noqa: BLE001 - it is raised again by whoever reads the reason
-            self._course.halt.stop(error)
+            self._context.shutdown.stop(error)
 
     async def _pass_by(self, index: int) -> None:
         await self._log.open(index)
@@ -149,9 +149,9 @@ class Lane:
             left |= self._log.pass_by(index, batch)
         self._log.fed(index, unfinished=left)
 
-    async def _asked(self, index: int) -> AsyncIterator[list[Request | Unsendable]]:
+    async def _asked(self, index: int) -> AsyncIterator[list[Request | RejectedRow]]:
         """Yield all requests of a shard; reading and rendering are done in a thread, one batch ahead."""
-        batches = self._course.dataset.requests(index, self.model, self._rows)
+        batches = self._context.dataset.requests(index, self.model, self._rows)
         ahead = asyncio.create_task(asyncio.to_thread(next, batches, None))
         try:
             while (batch := await ahead) is not None:
@@ -163,22 +163,22 @@ class Lane:
     async def fail_the_rest(self) -> None:
         """End all rows that this stopped model leaves behind, so that their shards can be sealed."""
         assert self.stopped is not None
-        failure = Failure(Next.RETRY, "model_stopped", self.stopped.message, self.stopped.code)
-        for index in self._course.shards:
+        failure = Failure(FailureAction.RETRY, "model_stopped", self.stopped.message, self.stopped.code)
+        for index in self._context.shards:
             if await self._log.reopen(index):
                 async for batch in self._asked(index):
                     self._log.fail(index, batch, failure)
                 self._log.fed(index, unfinished=self._rows is not None)
 
 
-async def run_lanes(lanes: list[Lane], others: list[Lane], most: int, halt: Halt) -> None:
-    """Run lanes to their ends, and let `others` follow. `halt` has a reason afterwards if a model was stopped.
+async def run_lanes(lanes: list[Lane], others: list[Lane], most: int, shutdown: Shutdown) -> None:
+    """Run lanes to their ends, and let `others` follow. `shutdown` has a reason afterwards if a model was stopped.
 
     A stopped model does not hold up the others. If none is left, its rows stay unanswered.
     """
 
     async def lead() -> None:
-        await asyncio.gather(*(halt.guarded(lane.run(most)) for lane in lanes))
+        await asyncio.gather(*(shutdown.guarded(lane.run(most)) for lane in lanes))
         for lane in others:
             lane.behind.put_nowait(None)
 
@@ -186,10 +186,10 @@ async def run_lanes(lanes: list[Lane], others: list[Lane], most: int, halt: Halt
         lane.followers = others
     await asyncio.gather(lead(), *(lane.follow() for lane in others))
     stopped = {lane: lane.stopped for lane in lanes if lane.stopped}
-    if halt.reason or not stopped:
+    if shutdown.reason or not stopped:
         return
     if len(stopped) < len(lanes):
         for lane in stopped:
             await lane.fail_the_rest()
     reasons = {f"{lane.model.name}: {failure.message}" for lane, failure in stopped.items()}
-    halt.stop(provider_stopped("; ".join(sorted(reasons)), stopped.values()))
+    shutdown.stop(provider_stopped("; ".join(sorted(reasons)), stopped.values()))

@@ -11,11 +11,11 @@ import msgspec
 
 from batchmix.engine.attempts import Outcome
 from batchmix.engine.doubts import Seen
-from batchmix.engine.halt import Halt
+from batchmix.engine.shutdown import Shutdown
 from batchmix.engine.streak import Streak
-from batchmix.errors import JobRefused, Next, ProviderStopped
+from batchmix.errors import FailureAction, JobRefused, ProviderStopped
 from batchmix.formats.amounts import counted
-from batchmix.prices.budget import LanePurse
+from batchmix.prices.budget import LaneBudget
 from batchmix.records import Completion, Failure, Request
 from batchmix.responses.error_rules import OF_THE_JOB
 
@@ -43,7 +43,7 @@ class Rules(msgspec.Struct, frozen=True):
     """How long to wait for a provider that is down."""
     row_s: float = math.inf
     """How long after its first attempt a row may be asked again."""
-    purse: LanePurse | None = None
+    budget: LaneBudget | None = None
     """What a request must fit into; None: there is no cap."""
     place: Callable[[Request, str], str] | None = None
     """Says where a parameter of a request is to be changed."""
@@ -64,7 +64,7 @@ def provider_stopped(message: str, failures: Iterable[Failure]) -> ProviderStopp
 class Ends:
     """Ends requests, and knows how many have no end yet."""
 
-    def __init__(self, log: EndLog, halt: Halt, model: str, rules: Rules) -> None:
+    def __init__(self, log: EndLog, shutdown: Shutdown, model: str, rules: Rules) -> None:
         self.stopped: Failure | None = None
         """Why the lane must stop, if the others may go on."""
         self.stopped_paths: dict[str, Failure] = {}
@@ -80,7 +80,7 @@ class Ends:
         it since it last did: where it says none any more, none of them is over."""
         self._replies = 0  # when the last of them came
         self._log = log
-        self._halt = halt
+        self._shutdown = shutdown
         self._model = model
         self._rules = rules
         self._streaks: dict[str, Streak] = {}  # by path
@@ -107,15 +107,15 @@ class Ends:
             if self._unheard:
                 self._give_up_unheard()
             self._close(request, None)
-        elif outcome.next is Next.STOP_RUN:
-            self._halt.stop(provider_stopped(self._dated(outcome.message), [outcome]))
-        elif outcome.next is Next.STOP_MODEL:
+        elif outcome.action is FailureAction.STOP_RUN:
+            self._shutdown.stop(provider_stopped(self._dated(outcome.message), [outcome]))
+        elif outcome.action is FailureAction.STOP_MODEL:
             self.stop(msgspec.structs.replace(outcome, message=self._dated(outcome.message)))
-        elif outcome.next is Next.STOP_PATH:
+        elif outcome.action is FailureAction.STOP_PATH:
             self.stop_path(request.path, outcome)
             if self.stopped is None:
                 stopped = self.stopped_paths[request.path]
-                self._close(request, Failure(Next.RETRY, "model_stopped", stopped.message, stopped.code))
+                self._close(request, Failure(FailureAction.RETRY, "model_stopped", stopped.message, stopped.code))
         elif self._may_be_the_jobs(outcome) and self._streak(request.path).holds(request, outcome):
             self.held += 1
             self._stop_if_full(request, outcome)
@@ -133,7 +133,7 @@ class Ends:
         if self._unheard and self._rules.seen.replies == self._replies:
             last = self._unheard[-1][1]
             what = "can't be reached any more" if self._replies else "never answered"
-            self.stop(Failure(Next.STOP_MODEL, last.type, f"the provider {what}: {last.message}", last.code))
+            self.stop(Failure(FailureAction.STOP_MODEL, last.type, f"the provider {what}: {last.message}", last.code))
             return
         self._give_up_unheard()
 
@@ -151,7 +151,9 @@ class Ends:
     def stop_path(self, path: str, failure: Failure) -> None:
         """Stop all that is asked at a path: the lane, where it asks at no other. The first reason counts."""
         if not self._rules.has_paths:
-            self.stop(msgspec.structs.replace(failure, next=Next.STOP_MODEL, message=self._dated(failure.message)))
+            self.stop(
+                msgspec.structs.replace(failure, action=FailureAction.STOP_MODEL, message=self._dated(failure.message))
+            )
             return
         self.stopped_paths.setdefault(path, failure)
         self._settle(self._streak(path))
@@ -169,11 +171,11 @@ class Ends:
         which = "first" if streak.length == Streak.FIRST else "last"
         said = self._placed(request, failure).message
         message = f"the {which} {streak.held} requests were all refused: {said}{_ADVICE}"
-        stopped = Failure(Next.STOP_MODEL, failure.type, message, failure.code)
+        stopped = Failure(FailureAction.STOP_MODEL, failure.type, message, failure.code)
         if failure.type in _OF_THE_PATH and self._rules.has_paths:
             last, _ = streak.last()
             self.held -= 1
-            self.take(last, msgspec.structs.replace(stopped, next=Next.STOP_PATH))
+            self.take(last, msgspec.structs.replace(stopped, action=FailureAction.STOP_PATH))
         else:
             self.stop(stopped)
 
@@ -191,7 +193,7 @@ class Ends:
 
     def _may_be_the_jobs(self, failure: Failure) -> bool:
         """Return whether a failure is held back until it is seen that not all rows end with it."""
-        return not self._rules.keep_going and (failure.next is Next.REJECT or failure.attempts is not None)
+        return not self._rules.keep_going and (failure.action is FailureAction.REJECT or failure.attempts is not None)
 
     def _placed(self, request: Request, failure: Failure) -> Failure:
         """Return a failure whose message says where a refused parameter stands."""

@@ -15,7 +15,7 @@ from batchmix.engine.funds import Balance, shortage
 from batchmix.engine.prepare import Options, Ready, prepare
 from batchmix.formats.lenient_json import read_json
 from batchmix.job import Job, Limits, Price, masked, masked_url
-from batchmix.records import Board, Request, Unsendable
+from batchmix.records import RejectedRow, Request, RunStatus
 from batchmix.redact import MASK, Secrets
 from batchmix.responses.classify import judge
 from batchmix.store.first_rows import Firsts, firsts_in
@@ -150,7 +150,7 @@ def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
     layout = Layout(Path(job.output.path))
     check_ours(layout)
     with tempfile.TemporaryDirectory(prefix="batchmix-plan-") as spool:
-        ready = prepare(job, layout, Path(spool), options, Board())
+        ready = prepare(job, layout, Path(spool), options, RunStatus())
         work = ready.work
         found = Plan(
             name=job.name,
@@ -222,12 +222,12 @@ class _Counting:
                 for request in batch:
                     self._count(request, lane, needed=shard.needs(request, retry_rejected=self._retry_rejected))
 
-    def _count(self, request: Request | Unsendable, lane: LanePlan, *, needed: bool) -> None:
+    def _count(self, request: Request | RejectedRow, lane: LanePlan, *, needed: bool) -> None:
         plan, reusable = self._plan, self._ready.reusable
         if not needed:
             plan.done += 1
             self._repeats(request)
-        elif isinstance(request, Unsendable):
+        elif isinstance(request, RejectedRow):
             plan.rejected += 1
             plan.rejected_example = plan.rejected_example or f"row {request.row}: {request.failure.message}"
         else:
@@ -243,10 +243,10 @@ class _Counting:
                 plan.requests += 1
                 self._hashes.add(request.hash)
 
-    def _repeats(self, request: Request | Unsendable) -> bool:
+    def _repeats(self, request: Request | RejectedRow) -> bool:
         """Return whether the job asks once for all rows with a request, and an earlier row has this one."""
         firsts = self._firsts.get(request.model)
-        if firsts is None or isinstance(request, Unsendable):
+        if firsts is None or isinstance(request, RejectedRow):
             return False
         return firsts.first(request.hash, request.row, request.sample) != request.row
 

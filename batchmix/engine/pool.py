@@ -19,14 +19,14 @@ from typing import Protocol
 
 from batchmix.engine.admission import Restraint
 from batchmix.engine.attempts import Outcome, is_passing
-from batchmix.engine.halt import Halt
 from batchmix.engine.outcomes import EndLog, Ends, Rules
 from batchmix.engine.retries import Item, Retries
+from batchmix.engine.shutdown import Shutdown
 from batchmix.engine.streak import Streak
 from batchmix.engine.unstreamed import Streaming
-from batchmix.errors import Next
+from batchmix.errors import FailureAction
 from batchmix.pacing.governor import Governor
-from batchmix.records import Exchange, Failure, Progress, Request
+from batchmix.records import Exchange, Failure, LaneStatus, Request
 from batchmix.responses.stream import UNFINISHED
 
 _logger = logging.getLogger(__name__)
@@ -60,18 +60,20 @@ class Log(EndLog, Protocol):
 class Pool:
     """Sends the requests of one lane; for one use."""
 
-    def __init__(self, post: Post, governor: Governor, log: Log, halt: Halt, progress: Progress, rules: Rules) -> None:
+    def __init__(
+        self, post: Post, governor: Governor, log: Log, shutdown: Shutdown, progress: LaneStatus, rules: Rules
+    ) -> None:
         self._post = post
         self._flying: dict[Item, None] = {}  # in the order in which they left
         self._restraint = Restraint(governor, progress, rules, self._flying.keys())
         self._log = log
-        self._halt = halt
+        self._shutdown = shutdown
         self._progress = progress
-        self._purse = rules.purse
+        self._budget = rules.budget
         self._loop = asyncio.get_running_loop()
         self.streaming = Streaming(is_off=rules.unstreamed)
-        self._ends = Ends(log, halt, progress.model, rules)
-        self._retries = Retries(halt, progress, self._pump, self._end)
+        self._ends = Ends(log, shutdown, progress.model, rules)
+        self._retries = Retries(shutdown, progress, self._pump, self._end)
         self._buffer: collections.deque[Item] = collections.deque()
         self._idle: collections.deque[asyncio.Future[Item | None]] = collections.deque()
         self._more = asyncio.Event()
@@ -93,8 +95,8 @@ class Pool:
         There are `workers` at most in flight. After a stop nothing more leaves, and this returns when what was in
         flight has ended or was cut; then requests are left that have no end. What goes wrong in a task stops the run.
         """
-        feeder = self._loop.create_task(self._halt.guarded(self._feed(feed)))
-        self._working = asyncio.gather(*(self._halt.guarded(self._work()) for _ in range(workers)))
+        feeder = self._loop.create_task(self._shutdown.guarded(self._feed(feed)))
+        self._working = asyncio.gather(*(self._shutdown.guarded(self._work()) for _ in range(workers)))
         watcher = self._loop.create_task(self._watch())
         try:
             await self._working
@@ -117,9 +119,9 @@ class Pool:
         return True
 
     async def _watch(self) -> None:
-        await self._halt.stopping.wait()
+        await self._shutdown.stopping.wait()
         self._close()
-        await self._halt.cutting.wait()
+        await self._shutdown.cutting.wait()
         self._cut()
 
     def _cut(self) -> None:
@@ -147,7 +149,7 @@ class Pool:
 
     def _next(self) -> Item | None:
         """Return the next request if it may leave at once; what is due again goes first."""
-        if self._closed or self._idle or self._halt.stopping.is_set():
+        if self._closed or self._idle or self._shutdown.stopping.is_set():
             return None
         queue = self._retries.due or self._buffer
         if not queue or (queue is self._buffer and self._progress.retrying and self._too_many_wait()):
@@ -162,7 +164,7 @@ class Pool:
         if wait_s > 0:
             self._pump_in(wait_s)
             return None
-        if self._purse is not None and not self._purse.admits(request, self._pump):
+        if self._budget is not None and not self._budget.admits(request, self._pump):
             self._progress.limited_by = "budget"
             return None
         item = queue.popleft()
@@ -224,8 +226,8 @@ class Pool:
             progress.in_flight -= 1
             del self._flying[item]
             self._restraint.settle(ticket, used)
-            if self._purse is not None:
-                self._purse.settle(request, exchange, outcome)
+            if self._budget is not None:
+                self._budget.settle(request, exchange, outcome)
         return outcome
 
     def _look_at(self, item: Item, failure: Failure) -> None:
@@ -256,7 +258,7 @@ class Pool:
 
     def _give_up(self, path: str, verdict: Failure) -> None:
         """Stop the lane, or what is asked at a path; what still is in flight may hang, and has its time to end."""
-        if verdict.next is Next.STOP_PATH:
+        if verdict.action is FailureAction.STOP_PATH:
             self._ends.stop_path(path, verdict)
             self._stop_at(path)
             if self._fed:
@@ -264,7 +266,7 @@ class Pool:
         else:
             self._ends.stop(verdict)
             self._close()
-            self._loop.call_later(self._halt.drain_s, self._cut)
+            self._loop.call_later(self._shutdown.drain_s, self._cut)
 
     def _not_stopped(self, batch: list[Request]) -> list[Request]:
         """End those requests of a batch whose path was stopped; return the others."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from batchmix.engine.conflicts import check_same_run
-from batchmix.engine.prices import Quotes
+from batchmix.engine.prices import PriceLookup
 from batchmix.engine.resume import Resume, Work, known_scan
-from batchmix.engine.stop import check_deadline
+from batchmix.engine.shutdown import check_deadline
 from batchmix.errors import JobError, PartDamaged, RunUnreadable
 from batchmix.job import REHEARSAL, Job
 from batchmix.load import Cut, Dataset, open_dataset
@@ -20,7 +20,7 @@ from batchmix.load.rubrics import check_rubrics
 from batchmix.load.sources import STDIN, find_sources
 from batchmix.prices.catalogue import Catalogue, read_catalogue
 from batchmix.prices.cost import Prices
-from batchmix.records import Board
+from batchmix.records import RunStatus
 from batchmix.responses.classify import judge
 from batchmix.store.inventory import Held
 from batchmix.store.reuse import Reusable
@@ -60,7 +60,7 @@ class Ready(msgspec.Struct, frozen=True):
     """Other runs' answers; None: the job names no other run."""
 
 
-def prepare(job: Job, layout: Layout, spool: Path, options: Options, board: Board) -> Ready:
+def prepare(job: Job, layout: Layout, spool: Path, options: Options, run_status: RunStatus) -> Ready:
     """Hold a job against its input and its folder; what is spooled of an input that is refused is taken away.
 
     Raises `UsageError` for all that must be mended before anything is sent.
@@ -70,11 +70,11 @@ def prepare(job: Job, layout: Layout, spool: Path, options: Options, board: Boar
     known = _known(layout, held)
     check_same_run(job, known, held)
     _refuse_own_files(job, layout)
-    quotes = Quotes(job, known, _own_catalogue(behaviour) if behaviour else None)
-    board.phase = "scanning"
+    quotes = PriceLookup(job, known, _own_catalogue(behaviour) if behaviour else None)
+    run_status.phase = "scanning"
     shard_rows = (known.shard_rows if known else held.shard_rows) or job.output.shard_rows
     cut = Cut(shard_rows, options.limit, reject=options.reject_bad_rows)
-    dataset = _input(job, spool, known, cut, board)
+    dataset = _input(job, spool, known, cut, run_status)
     try:
         if job.eval:
             job.eval.check_columns(dataset.carried_schema.names)
@@ -119,13 +119,13 @@ def _known(layout: Layout, held: Held) -> RunFile | None:
     return known
 
 
-def _input(job: Job, spool: Path, known: RunFile | None, cut: Cut, board: Board) -> Dataset:
+def _input(job: Job, spool: Path, known: RunFile | None, cut: Cut, run_status: RunStatus) -> Dataset:
     """Return the scanned input. Raises `InputError` or `JobError`."""
 
     began = time.monotonic()
 
     def progress(rows: int) -> None:
-        board.scanned = rows
+        run_status.scanned = rows
         check_deadline(job.timeouts, began)
 
     return open_dataset(

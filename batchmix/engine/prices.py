@@ -14,7 +14,7 @@ from batchmix.store.totals import Cost
 from batchmix.store.view import View
 
 
-class Quotes:
+class PriceLookup:
     """The prices of a job's models, looked for while something else is done.
 
     The job's own go before those of the run's first start (so that a resume counts as the start did), those before
@@ -72,7 +72,7 @@ class Quotes:
 def spent(view: View, prices: Prices) -> tuple[float, float]:
     """Return the USD and tokens that a run has used, by the account in its folder.
 
-    Answers and attempts whose usage nobody told are taken for what the purse took them for when they came; of what
+    Answers and attempts whose usage nobody told are taken for what the budget took them for when they came; of what
     was never heard of again, each counts as an average answer, or by its request where there is no answer to go by.
     It is never less than an earlier start came to: answers that have been replaced since were paid for too.
     """

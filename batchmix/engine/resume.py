@@ -18,7 +18,7 @@ from batchmix.formats.amounts import counted
 from batchmix.job import Job, Model
 from batchmix.load import Dataset, Scan
 from batchmix.load.streaming import STREAMING
-from batchmix.records import JUDGING
+from batchmix.records import JUDGE_VERSION
 from batchmix.store.filesystem import sync_folder
 from batchmix.store.inventory import Held
 from batchmix.store.ledger import Dropped, Left, Sealed
@@ -120,7 +120,7 @@ class Resume:
         spans = len(self._dataset.scan.spans)
         troubles = {index: words for index in range(spans) if (words := self._held.trouble(index))}
         found = [self._missing(index, words) for index, words in troubles.items()]
-        others = {index for index, judgings in self._held.judgings.items() if judgings != {JUDGING}}
+        others = {index for index, judgings in self._held.judgings.items() if judgings != {JUDGE_VERSION}}
         found += [self._judged_otherwise(index) for index in sorted(others - troubles.keys()) if index < spans]
         if not self._held.known or (self._held.unknown and not found):
             found = self._by_summary(self._layout.answers_in_summary(), found)

@@ -7,11 +7,11 @@ import collections
 from collections.abc import Callable
 
 from batchmix.engine.attempts import Outcome, Tries, retried
-from batchmix.engine.halt import Halt
-from batchmix.errors import Next
+from batchmix.engine.shutdown import Shutdown
+from batchmix.errors import FailureAction
 from batchmix.pacing.breaker import RetryBudget
 from batchmix.pacing.governor import Ticket
-from batchmix.records import Failure, Progress, Request
+from batchmix.records import Failure, LaneStatus, Request
 
 
 class Item:
@@ -31,11 +31,15 @@ class Retries:
     """Waits with each item until it is due, calls `on_due`, and hands its last outcome to `on_end`."""
 
     def __init__(
-        self, halt: Halt, progress: Progress, on_due: Callable[[], None], on_end: Callable[[Request, Outcome], None]
+        self,
+        shutdown: Shutdown,
+        progress: LaneStatus,
+        on_due: Callable[[], None],
+        on_end: Callable[[Request, Outcome], None],
     ) -> None:
         self.due: collections.deque[Item] = collections.deque()
         """What may leave now; whoever sends it tells its outcome to the item."""
-        self._halt = halt
+        self._shutdown = shutdown
         self._progress = progress
         self._on_due = on_due
         self._on_end = on_end
@@ -86,7 +90,7 @@ class Retries:
 
     async def _guarded(self, item: Item, first: Failure) -> None:
         # Made only once the task runs: one that is cancelled before would leave it behind, with a warning.
-        await self._halt.guarded(self._retry(item, first))
+        await self._shutdown.guarded(self._retry(item, first))
 
     async def _retry(self, item: Item, first: Failure) -> None:
         tries = item.tries
@@ -99,7 +103,7 @@ class Retries:
             return await item.outcome
 
         async def sleep(seconds: float) -> None:
-            troubled = tries.last is not None and tries.last.next is Next.RETRY
+            troubled = tries.last is not None and tries.last.action is FailureAction.RETRY
             await asyncio.sleep(max(seconds, self._budget.wait_s(self._loop.time())) if troubled else seconds)
 
         outcome = await retried(first, again, tries, sleep)

@@ -20,12 +20,12 @@ from batchmix.engine.funds import Balance, shortage
 from batchmix.engine.plan import estimated_usd
 from batchmix.engine.prepare import Options, prepare
 from batchmix.engine.resume import drop_stale
-from batchmix.engine.send import Call, send
+from batchmix.engine.send import RunContext, send
 from batchmix.engine.starts import exit_code, recorded
 from batchmix.errors import disk_errors
 from batchmix.formats.pyarrow_setup import set_up_arrow
 from batchmix.job import Job
-from batchmix.records import Board
+from batchmix.records import RunStatus
 from batchmix.redact import Secrets
 from batchmix.responses.classify import judge
 from batchmix.store.view import View, read_view
@@ -36,7 +36,7 @@ __all__ = ["Options", "exit_code", "run_job"]
 
 @signals.named()
 @disk_errors()
-def run_job(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
+def run_job(job: Job, secrets: Secrets, options: Options, run_status: RunStatus) -> View:
     """Bring a run as far as it goes, and return what stands in its folder then.
 
     Raises `UsageError` where nothing was sent, `Stopped` and `Interrupted` where the same call resumes.
@@ -46,16 +46,16 @@ def run_job(job: Job, secrets: Secrets, options: Options, board: Board) -> View:
     balance = Balance(job, secrets)
     with locked_folder(Path(job.output.path), wait=options.wait, mode=job.output.permissions) as layout:
         layout.redacted = secrets.redacted
-        ready = prepare(job, layout, layout.input, options, board)
+        ready = prepare(job, layout, layout.input, options, run_status)
         usd = balance.left()
         if usd is not None and (warning := shortage(usd, estimated_usd(ready), job.budget.max_usd)):
             _logger.warning("%s", warning)
         if options.canary:
             draw_canary(ready.dataset, ready.work, job, options.canary)
-        with recorded(ready.work, layout, ready.prices, board, canary=bool(options.canary)):
+        with recorded(ready.work, layout, ready.prices, run_status, canary=bool(options.canary)):
             layout.make_folders()
             ready.dataset.drop_stale_spools()
             drop_stale(layout, ready.work.stale)
             if ready.work.shards or ready.work.old:
-                send(Call(job, secrets, options, board, began), layout, ready)
+                send(RunContext(job, secrets, options, run_status, began), layout, ready)
         return read_view(layout.root, judge, ready.prices, idle=True)

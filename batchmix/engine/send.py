@@ -17,20 +17,19 @@ import msgspec
 
 from batchmix.engine.bottlenecks import noted
 from batchmix.engine.doubts import Seen
-from batchmix.engine.halt import Halt
-from batchmix.engine.lane import Course, Lane, run_lanes
+from batchmix.engine.lane import Lane, LaneContext, run_lanes
 from batchmix.engine.outcomes import Rules
 from batchmix.engine.prepare import Options, Ready, rehearsal_behaviour
 from batchmix.engine.prices import spent
-from batchmix.engine.stop import deadline, interrupts
+from batchmix.engine.shutdown import Shutdown, deadline, interrupts
 from batchmix.http.client import Client
 from batchmix.job import Budget, Job
-from batchmix.prices.budget import LanePurse, Purse
-from batchmix.records import JUDGING, NOT_ASKED, Board, Progress
+from batchmix.prices.budget import LaneBudget, RunBudget
+from batchmix.records import JUDGE_VERSION, NOT_ASKED, LaneStatus, RunStatus
 from batchmix.redact import Secrets
 from batchmix.responses.classify import judge, judging
 from batchmix.store.events import Begun
-from batchmix.store.open_shards import Blueprint, OpenShards
+from batchmix.store.open_shards import OpenShards, ShardSpec
 from batchmix.store.run_folder import Layout
 from batchmix.store.schema import part_schema
 from batchmix.store.view import read_view
@@ -41,18 +40,18 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 
-class Call(msgspec.Struct, frozen=True):
+class RunContext(msgspec.Struct, frozen=True):
     """What a person asked for, and where it is shown how that gets on."""
 
     job: Job
     secrets: Secrets
     options: Options
-    board: Board
+    run_status: RunStatus
     began: float
     """On the monotonic clock."""
 
 
-def send(call: Call, layout: Layout, ready: Ready) -> None:
+def send(call: RunContext, layout: Layout, ready: Ready) -> None:
     """Ask for all that has no answer, and seal the shards that are finished.
 
     Raises `Stopped` and `Interrupted`, with all that was answered kept.
@@ -63,56 +62,58 @@ def send(call: Call, layout: Layout, ready: Ready) -> None:
 class _Sending:
     """One start, from its first request to its last."""
 
-    def __init__(self, call: Call, layout: Layout, ready: Ready) -> None:
+    def __init__(self, call: RunContext, layout: Layout, ready: Ready) -> None:
         self._call = call
         self._job = call.job
-        self._board = call.board
+        self._run_status = call.run_status
         self._layout = layout
         self._ready = ready
         self._work = ready.work
         self._unstreamed = {model for start in ready.work.run.starts for model in start.unstreamed}
         self._draws = ready.work.run.canary if call.options.canary else {}
-        self._cap: Purse | None = None
+        self._cap: RunBudget | None = None
         self._client: Client | None = None
 
     async def run(self) -> None:
         # One thread seals while the other reads and syncs; each more would keep memory of its own.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
-        board, work = self._board, self._work
-        halt = Halt(self._job.timeouts.drain_s)
-        self._board.lanes = self._what_is_there()
+        run_status, work = self._run_status, self._work
+        shutdown = Shutdown(self._job.timeouts.drain_s)
+        self._run_status.lanes = self._what_is_there()
         async with contextlib.AsyncExitStack() as stack:
-            stack.enter_context(interrupts(halt, board))
-            stack.enter_context(deadline(self._job.timeouts, self._call.began, halt, board))
-            await stack.enter_async_context(noted(board, work.run.starts[-1], self._note, self._keep))
+            stack.enter_context(interrupts(shutdown, run_status))
+            stack.enter_context(deadline(self._job.timeouts, self._call.began, shutdown, run_status))
+            await stack.enter_async_context(noted(run_status, work.run.starts[-1], self._note, self._keep))
             concurrency = sum(model.limits.concurrency for model in work.models)
-            most = board.results - board.ok - board.rejected
+            most = run_status.results - run_status.ok - run_status.rejected
             client = self._client = await self._opened(stack, min(concurrency, max(1, most)))
             stack.callback(self._note)
-            shards = OpenShards(self._layout, self._blueprint(), len(work.models), halt.stop)
+            shards = OpenShards(self._layout, self._blueprint(), len(work.models), shutdown.stop)
             await stack.enter_async_context(shards)
             shards.hold(min(concurrency, most))
-            board.phase = "sending"
+            run_status.phase = "sending"
             _logger.info("%d of %d shards have work left", len(work.shards), len(self._ready.dataset.scan.spans))
-            await self._run_lanes(self._course(client, shards, halt), most, client.room)
-            board.phase = "sealing"
+            await self._run_lanes(self._context(client, shards, shutdown), most, client.room)
+            run_status.phase = "sealing"
         if self._cap is not None:
             work.run.starts[-1].spent = self._cap.spent
-        board.warnings.extend(shards.damage)
-        if halt.reason:
-            raise halt.reason
+        run_status.warnings.extend(shards.damage)
+        if shutdown.reason:
+            raise shutdown.reason
 
-    def _what_is_there(self) -> list[Progress]:
-        """Return how each lane stands before it begins, and say on the board how many results there will be."""
+    def _what_is_there(self) -> list[LaneStatus]:
+        """Return how each lane stands before it begins, and set how many results there will be."""
         work, samples = self._work, self._job.samples
         of_each = work.run.rows * samples if self._job.models else 0  # else the rows name their models
-        lanes = [Progress(model.name, of_each, usd_of=self._ready.prices.of_sums(model.name)) for model in work.models]
-        self._board.results = work.run.results
+        lanes = [
+            LaneStatus(model.name, of_each, usd_of=self._ready.prices.of_sums(model.name)) for model in work.models
+        ]
+        self._run_status.results = work.run.results
         if self._draws:
             for lane in lanes:
                 draw = self._draws.get(lane.model)
                 lane.results = samples * len(draw.picks) if draw else 0
-            self._board.results = sum(lane.results for lane in lanes)
+            self._run_status.results = sum(lane.results for lane in lanes)
             return lanes
         for footer in work.done:
             if footer.shard in work.old:
@@ -139,54 +140,54 @@ class _Sending:
         url = await stack.enter_async_context(_stand_in(behaviour)) if behaviour else self._job.provider.base_url
         return await stack.enter_async_context(Client(url, self._call.secrets, self._job.timeouts, concurrency))
 
-    def _course(self, client: Client, shards: OpenShards, halt: Halt) -> Course:
-        return Course(
+    def _context(self, client: Client, shards: OpenShards, shutdown: Shutdown) -> LaneContext:
+        return LaneContext(
             post=client,
             dataset=self._ready.dataset,
             open_shards=shards,
             shards=[*self._work.shards, *self._work.old],
             shard_rows=self._work.run.shard_rows,
-            halt=halt,
+            shutdown=shutdown,
             rules=self._rules(),
             retry_rejected=self._call.options.retry_rejected,
-            board=self._board,
-            purse=self._purse(halt),
+            run_status=self._run_status,
+            budget=self._budget(shutdown),
             reusable=self._ready.reusable,
             dedupe=self._job.name if self._job.reuse.dedupe else "",
             unstreamed=self._unstreamed,
             draws=self._draws,
         )
 
-    async def _run_lanes(self, course: Course, most: int, room: int) -> None:
+    async def _run_lanes(self, context: LaneContext, most: int, room: int) -> None:
         chosen = self._call.options.models
-        lanes = [Lane(number, model, course) for number, model in enumerate(self._work.models)]
+        lanes = [Lane(number, model, context) for number, model in enumerate(self._work.models)]
         asked = [lane for lane in lanes if not chosen or lane.model.name in chosen]
         others = [lane for lane in lanes if lane not in asked]
         for lane in others:
             lane.progress.idle = NOT_ASKED
         if room < min(most, sum(lane.model.limits.concurrency for lane in asked)):
             most = max(1, room // len(asked))
-        await run_lanes(asked, others, most, course.halt)
+        await run_lanes(asked, others, most, context.shutdown)
 
     def _rules(self) -> Rules:
         retry, row_s = self._job.retry, self._job.timeouts.row_s
         keep_going = self._call.options.keep_going
         return Rules(
             retry.attempts, keep_going, outage_s=retry.outage_s, row_s=row_s or math.inf,
-            seen=Seen(self._board), has_paths=self._ready.dataset.has_paths,
+            seen=Seen(self._run_status), has_paths=self._ready.dataset.has_paths,
         )  # fmt: skip
 
-    def _purse(self, halt: Halt) -> Callable[[str], LanePurse] | None:
+    def _budget(self, shutdown: Shutdown) -> Callable[[str], LaneBudget] | None:
         if self._job.budget == Budget():
             return None
         prices = self._ready.prices
         before = spent(read_view(self._layout.root, judge, prices, idle=True), prices)
-        purse = self._cap = Purse(self._job.budget, before, halt.stop)
-        return lambda model: LanePurse(purse, model, prices)
+        budget = self._cap = RunBudget(self._job.budget, before, shutdown.stop)
+        return lambda model: LaneBudget(budget, model, prices)
 
-    def _blueprint(self) -> Blueprint:
+    def _blueprint(self) -> ShardSpec:
         work, dataset = self._work, self._ready.dataset
-        return Blueprint(
+        return ShardSpec(
             schema=part_schema(dataset.carried_schema, self._job.name),
             shard_rows=work.run.shard_rows,
             rows=work.run.rows,
@@ -197,7 +198,7 @@ class _Sending:
             judge=judging(self._call.secrets),
             price=self._ready.prices,
             raw=self._job.output.raw,
-            origin=Begun(self._job.name, self._job.provider.rehearsal, work.run.shard_rows, 0, 0, JUDGING),
+            origin=Begun(self._job.name, self._job.provider.rehearsal, work.run.shard_rows, 0, 0, JUDGE_VERSION),
             torn=work.torn,
         )
 

@@ -13,7 +13,7 @@ from batchmix.engine.resume import Work
 from batchmix.engine.signals import SignalExit
 from batchmix.errors import BatchmixError, NoSpace
 from batchmix.prices.cost import Prices
-from batchmix.records import Board, Progress
+from batchmix.records import LaneStatus, RunStatus
 from batchmix.responses.classify import judge
 from batchmix.store.run_folder import Layout, Start, now_text
 from batchmix.store.totals import Totals
@@ -23,10 +23,10 @@ _logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def recorded(work: Work, layout: Layout, prices: Prices, board: Board, *, canary: bool) -> Iterator[None]:
+def recorded(work: Work, layout: Layout, prices: Prices, run_status: RunStatus, *, canary: bool) -> Iterator[None]:
     """Write this start into `run.json`, and its end, with the summary, however it ends.
 
-    What the board says last is what the summary says; but for the rows of a canary, which are only some.
+    What the run status says last is what the summary says; but for the rows of a canary, which are only some.
     """
     start = Start(now_text(), os.getpid(), socket.gethostname())
     work.run.starts.append(start)
@@ -41,7 +41,7 @@ def recorded(work: Work, layout: Layout, prices: Prices, board: Board, *, canary
         layout.write_run(work.run)
         view.run = work.run
         layout.write_summary(view.summary())
-        for lane in board.lanes:
+        for lane in run_status.lanes:
             _settle(lane, view.totals, rows=not canary)
 
     try:
@@ -56,7 +56,7 @@ def recorded(work: Work, layout: Layout, prices: Prices, board: Board, *, canary
         end(0 if canary else None, "only the canary was sent" if canary else "")
 
 
-def _settle(lane: Progress, totals: Totals, *, rows: bool) -> None:
+def _settle(lane: LaneStatus, totals: Totals, *, rows: bool) -> None:
     cost, counts = totals.costs.get(lane.model), totals.models.get(lane.model, {})
     lane.usd_of, lane.before_usd = None, cost.usd if cost and cost.priced else None
     if rows:

@@ -22,7 +22,7 @@ from batchmix.formats.arrow_values import row_values
 from batchmix.job import Budget, Input, Job, Limits, Model, Output, Reuse
 from batchmix.job.evaluation import Eval, Judge
 from batchmix.load.rubrics import RESULT, columns_shown
-from batchmix.records import Board
+from batchmix.records import RunStatus
 from batchmix.redact import Secrets
 from batchmix.store.filesystem import appearing
 from batchmix.store.run_folder import Layout
@@ -36,7 +36,7 @@ class Asking(msgspec.Struct, frozen=True):
 
     job: Job
     secrets: Secrets
-    board: Board
+    run_status: RunStatus
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -110,7 +110,7 @@ def ask(layout: Layout, asked: Judge, asking: Asking) -> tuple[Verdicts, Judged]
     )
     # A changed answer, or a changed rubric, is a changed question: its old verdict is of no use.
     options = Options(update=True, reject_bad_rows=True)
-    view = run_job(job, asking.secrets, options, asking.board)
+    view = run_job(job, asking.secrets, options, asking.run_status)
     totals = view.totals
     judged = Judged(
         asked.name,

@@ -34,7 +34,7 @@ _MOST_ENDED = 10
 _LONGEST_LINE = 2_000
 """Characters of a line that it prints which are logged."""
 
-Call = tuple[str, Any, Mapping[str, Any]]
+RunContext = tuple[str, Any, Mapping[str, Any]]
 """An answer, its target, its row."""
 Given = tuple[float | None, str | None]
 """A score and what is said of it; None: there is none, and it is said why."""
@@ -53,7 +53,7 @@ class OwnFunction:
         except _EndedError as error:
             raise JobError(f"eval.scorers: {asked.name}: can't import {asked.python}: {error}") from None
 
-    def scores(self, calls: Sequence[Call]) -> list[Given]:
+    def scores(self, calls: Sequence[RunContext]) -> list[Given]:
         """Return what it says of each answer."""
         found: list[Given] = []
         while len(found) < len(calls):
@@ -64,7 +64,7 @@ class OwnFunction:
             found += self._some(calls[len(found) : len(found) + _AT_ONCE])
         return found
 
-    def _some(self, calls: Sequence[Call]) -> Iterator[Given]:
+    def _some(self, calls: Sequence[RunContext]) -> Iterator[Given]:
         """Yield the scores of the first answers, up to one at which the function had to be stopped."""
         try:
             if self._process is None:

@@ -31,7 +31,7 @@ class Times(msgspec.Struct, frozen=True):
 
     latencies: dict[str, Floats]
     """By model, of the answers, in seconds."""
-    course: Timeline | None
+    context: Timeline | None
 
 
 def read_times(folder: Path, run: RunFile) -> Times:
@@ -148,20 +148,20 @@ def _seconds(value: float) -> str:
 
 def speed_chart(times: Times, models: Sequence[str]) -> Iterator[Drawing]:
     """Yield how fast the models answered over the time of the run, and what limited them."""
-    course = times.course
-    if course is None:
+    context = times.context
+    if context is None:
         return
     rows, kinds = [], []
     for number, model in enumerate(models):
-        if model in course.rates:
-            limits = course.limited_by.get(model, [])
+        if model in context.rates:
+            limits = context.limited_by.get(model, [])
             kinds += [one.what for one in limits]
             spans = [(one.begin, one.end, _limit_tone(one.what), LIMITS.get(one.what, one.what)) for one in limits]
-            rows.append(Speed(model, course.rates[model], spans, tone(number)))
-    drawing = speeds("Speed", rows, course.span_s, course.restarts)
+            rows.append(Speed(model, context.rates[model], spans, tone(number)))
+    drawing = speeds("Speed", rows, context.span_s, context.restarts)
     drawing.legend = [(_limit_tone(kind), LIMITS.get(kind, kind)) for kind in dict.fromkeys(kinds)]
     drawing.caption += " The band below says what limited it." if kinds else " What limited it was not kept."
-    if course.restarts:
+    if context.restarts:
         drawing.caption += " A dashed line is where another start went on."
     yield drawing
 

@@ -106,7 +106,7 @@ def _drawn(drawings: list[Drawing]) -> list[dict[str, Any]]:
 
 def _tiles(view: View, metrics: Metrics, times: panels.Times, compared: Diff | None) -> Iterator[dict[str, str]]:
     """Yield the headline figures."""
-    totals, course = view.totals, times.course
+    totals, context = view.totals, times.context
     if compared:
         guarded = sum(bool(one.verdict) for one in compared.comparisons)
         tone = "bad" if compared.worse else "good"
@@ -120,8 +120,8 @@ def _tiles(view: View, metrics: Metrics, times: panels.Times, compared: Diff | N
         yield _tile("Cost", usd(spent), f"{totals.unpriced:,} without a price" if totals.unpriced else note)
     yield _tile("Tokens", _short(totals.prompt_tokens + totals.completion_tokens),
                 f"{totals.prompt_tokens:,} in, {totals.completion_tokens:,} out")  # fmt: skip
-    if course:
-        yield _tile("At work", _duration(course.span_s), f"{totals.ok / course.span_s:,.4g} answers a second")
+    if context:
+        yield _tile("At work", _duration(context.span_s), f"{totals.ok / context.span_s:,.4g} answers a second")
 
 
 def _tile(name: str, value: str, note: str, tone: str = "") -> dict[str, str]:

@@ -13,7 +13,7 @@ import msgspec
 
 from batchmix.errors import JobError
 from batchmix.evaluate.extract import NOTHING, choice, json_value, numbers
-from batchmix.evaluate.own_scorers import Call, OwnFunction
+from batchmix.evaluate.own_scorers import OwnFunction, RunContext
 from batchmix.formats.text import text_of as value_text
 from batchmix.job.evaluation import Choice, Exact, Includes, Json, Judge, Number, Own, Regex, Scorer, Similarity
 
@@ -196,7 +196,7 @@ class OwnScorer:
         """Score one answer."""
         return self.scores([(response, target, row)])[0]
 
-    def scores(self, calls: Sequence[Call]) -> list[Score]:
+    def scores(self, calls: Sequence[RunContext]) -> list[Score]:
         """Score answers, each with its target and its row."""
         given = self._function.scores(calls)
         return [

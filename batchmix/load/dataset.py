@@ -30,7 +30,7 @@ from batchmix.load.sources import stamp
 from batchmix.load.spool import drop_others, remove_spool
 from batchmix.load.streaming import STREAMING
 from batchmix.load.template_check import check_reads
-from batchmix.records import Request, Unsendable
+from batchmix.records import RejectedRow, Request
 
 _BATCH_REQUESTS = 128
 _CARRIED_ROWS = 256
@@ -88,7 +88,7 @@ class Dataset:
 
     def requests(
         self, shard: int, model: Model, rows: frozenset[int] | None = None
-    ) -> Iterator[list[Request | Unsendable]]:
+    ) -> Iterator[list[Request | RejectedRow]]:
         """Yield a shard's requests to a model in row order, in lists of some hundred; of `rows` only, if given.
 
         Where rows name their models, only those of this one; rows too bad to name one go to the first model. Raises
@@ -96,7 +96,7 @@ class Dataset:
         """
         maker = Maker(self._asking, model, self._job.samples, self._job.provider.path)
         takes_bad = self._job.models or not self.scan.models or self.scan.models[0] == model.name
-        made: list[Request | Unsendable] = []
+        made: list[Request | RejectedRow] = []
         with self._reading():
             for index, row, line in self._rows(self.scan.spans[shard], model.name):
                 if rows is not None and index not in rows:

@@ -10,14 +10,14 @@ from typing import Any
 
 import msgspec
 
-from batchmix.errors import Next
+from batchmix.errors import FailureAction
 from batchmix.formats.display import clean
 from batchmix.job import Model
 from batchmix.load.prompts import Asking
 from batchmix.load.streaming import STREAMING, as_stream, streamed_choices
 from batchmix.load.template import BadRowError
 from batchmix.load.token_estimate import prompt_tokens
-from batchmix.records import WRITES_NOTHING, Failure, Request, Unsendable
+from batchmix.records import WRITES_NOTHING, Failure, RejectedRow, Request
 from batchmix.responses.endpoints import CHAT, EMBEDDINGS
 
 _MOST_TOKENS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
@@ -36,7 +36,7 @@ class Maker:
         self._most = None if asking.own_params else most_tokens(model.params)
         self._streamed = 0 if asking.own_params else streamed_choices(CHAT, model.params)
 
-    def requests(self, index: int, row: Mapping[str, Any], line: tuple[int, int] | None) -> list[Request | Unsendable]:
+    def requests(self, index: int, row: Mapping[str, Any], line: tuple[int, int] | None) -> list[Request | RejectedRow]:
         """Return a row's requests, one for each sample; none where the row is not for this model."""
         asking, model = self._asking, self._model
         try:
@@ -58,10 +58,10 @@ class Maker:
             for sample in self._samples
         ]
 
-    def unsendable(self, index: int, reason: str) -> list[Request | Unsendable]:
+    def unsendable(self, index: int, reason: str) -> list[Request | RejectedRow]:
         """Return the results of a row that can't be asked."""
-        failure = Failure(Next.REJECT, "bad_row", reason)
-        return [Unsendable(index, self._model.name, sample, failure) for sample in self._samples]
+        failure = Failure(FailureAction.REJECT, "bad_row", reason)
+        return [RejectedRow(index, self._model.name, sample, failure) for sample in self._samples]
 
 
 def encode_body(body: dict[str, Any]) -> bytes:

@@ -28,7 +28,7 @@ _MOST_BAD_ROWS = 20
 _MOST_MODELS = 100
 _REPORT_EVERY = 10_000
 
-Progress = Callable[[int], None]
+LaneStatus = Callable[[int], None]
 
 
 class Cut(msgspec.Struct, frozen=True):
@@ -156,7 +156,7 @@ class JsonlScan:
         paths: list[str],
         labels: list[str],
         findings: Findings,
-        on_progress: Progress,
+        on_progress: LaneStatus,
         decode: Decode = decode_row,
     ) -> None:
         self.spans: list[Span] = []

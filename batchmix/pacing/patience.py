@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from batchmix.errors import Next
+from batchmix.errors import FailureAction
 from batchmix.records import Exchange, Failure
 
 _AGAIN_S = 5.0
@@ -13,7 +13,7 @@ _AGAIN_S = 5.0
 
 def asked_s(failure: Failure, exchange: Exchange) -> float | None:
     """Return how long a provider asks to wait before it is asked the same again; None where it does not say."""
-    if failure.next not in (Next.PAUSE, Next.RETRY):  # it will not be
+    if failure.action not in (FailureAction.PAUSE, FailureAction.RETRY):  # it will not be
         return None
     return failure.wait_s if exchange.retry_after_s is None else exchange.retry_after_s
 
@@ -41,9 +41,9 @@ class Patience:
 
     def heard(self, now: float, sent_at: float, row: int, failure: Failure, asked_s: float | None) -> None:
         """Take note of what was asked for with a row's failure, at a time on the monotonic clock."""
-        if failure.next is Next.PAUSE:
+        if failure.action is FailureAction.PAUSE:
             self._hear_throttled(now, row, failure)
-        elif failure.next is not Next.RETRY:
+        elif failure.action is not FailureAction.RETRY:
             self._throttled = None
         if asked_s is None or asked_s <= self._longest_s:
             return
@@ -53,7 +53,7 @@ class Patience:
         elif sent_at >= self._asked_at + self._again_s:
             until = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + asked_s))
             message = f"the provider asks to wait {_span(asked_s)}, until {until}; start again then: {failure.message}"
-            self._last = Failure(Next.STOP_MODEL, failure.type, message, failure.code)
+            self._last = Failure(FailureAction.STOP_MODEL, failure.type, message, failure.code)
 
     def _hear_throttled(self, now: float, row: int, failure: Failure) -> None:
         if self._throttled is None:
@@ -64,7 +64,7 @@ class Patience:
         elif now - since > self._longest_s and self._last is None:
             self._rows |= rows
             message = f"nothing else came for {_span(now - since)} (retry.outage_s): {failure.message}"
-            self._last = Failure(Next.STOP_MODEL, failure.type, message, failure.code)
+            self._last = Failure(FailureAction.STOP_MODEL, failure.type, message, failure.code)
 
     def good(self, sent_at: float) -> None:
         """Take note of an answer: whoever asked for more was wrong."""

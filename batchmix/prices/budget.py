@@ -24,7 +24,7 @@ Amount = tuple[float, float]
 _NOTHING: Amount = (0.0, 0.0)
 
 
-class Purse:
+class RunBudget:
     """What all lanes of a run spend from; `on_spent` is called once nothing more fits and nothing is in flight."""
 
     def __init__(self, budget: Budget, spent: Amount, on_spent: Callable[[BudgetSpent], None]) -> None:
@@ -68,11 +68,11 @@ class Purse:
         return f"the budget has no room for another request: {' and '.join(parts)}; raise it to go on"
 
 
-class LanePurse:
-    """One lane's hand in the purse, and what it has learned of its answers."""
+class LaneBudget:
+    """One lane's share of the run's budget, and what it has learned of its answers."""
 
-    def __init__(self, purse: Purse, model: str, prices: Prices) -> None:
-        self._purse = purse
+    def __init__(self, budget: RunBudget, model: str, prices: Prices) -> None:
+        self._budget = budget
         self._model = model
         self._prices = prices
         self._held: dict[Key, Amount] = {}
@@ -85,7 +85,7 @@ class LanePurse:
     def admits(self, request: Request, wake: Callable[[], None]) -> bool:
         """Hold what a request will probably cost, if that fits; else `wake` is called when that may have changed."""
         amount = self.estimate(request)
-        if not self._purse.take(amount, wake):
+        if not self._budget.take(amount, wake):
             return False
         self._held[request.key] = amount
         return True
@@ -114,7 +114,7 @@ class LanePurse:
             spent = held if exchange.maybe_billed or outcome.maybe_billed else _NOTHING
         if isinstance(outcome, Completion):
             self._learn(request, outcome)
-        self._purse.settle(held, spent)
+        self._budget.settle(held, spent)
 
     def _learn(self, request: Request, answer: Completion) -> None:
         tokens = answer.tokens(request.prompt_tokens)

@@ -8,7 +8,7 @@ from batchmix.rehearsal.request import Json
 _UNLIMITED_USD = 100_000_000
 
 
-class Purse:
+class Credit:
     """Counts what answers cost, and says when the money is gone."""
 
     def __init__(self, behaviour: Behaviour) -> None:

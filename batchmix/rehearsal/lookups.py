@@ -35,9 +35,9 @@ def _found(provider: Provider, path: str) -> Json | None:
         case "/api/v1/models":
             return catalogue(provider.behaviour)
         case "/v1/dashboard/billing/subscription":
-            return provider.purse.subscription()
+            return provider.credit.subscription()
         case "/v1/dashboard/billing/usage":
-            return provider.purse.usage()
+            return provider.credit.usage()
         case _:
             return None
 

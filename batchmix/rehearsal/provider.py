@@ -13,7 +13,7 @@ import msgspec
 
 from batchmix.rehearsal import bodies, streams
 from batchmix.rehearsal.behaviour import REFUSED, Behaviour
-from batchmix.rehearsal.credit import Purse
+from batchmix.rehearsal.credit import Credit
 from batchmix.rehearsal.limits import Limits
 from batchmix.rehearsal.reply_kind import Error, Kind, Retry, Wire
 from batchmix.rehearsal.reply_table import KINDS
@@ -64,7 +64,7 @@ class Provider:
         """Take on a behaviour, with its limits full, all its balance there, and its outages to come."""
         self.behaviour = behaviour
         self.begun = time.monotonic()
-        self.purse = Purse(behaviour)
+        self.credit = Credit(behaviour)
         self._gate = Gate(behaviour, self.begun)
         self._gates = {model: Gate(own, self.begun) for model, own in behaviour.own.items()}
 
@@ -89,7 +89,7 @@ class Provider:
         turn.kind = KINDS[record.kind]
         self.ledger.totals[record.kind] += 1
         if turn.kind.answer:
-            self.purse.sell()
+            self.credit.sell()
         if turn.kind.late:
             turn.delay_s = gate.behaviour.latency_s(digest, record.attempt)
         return turn
@@ -106,7 +106,7 @@ class Provider:
             return "malformed"
         if behaviour.models and asked.model not in behaviour.models:
             return "503_model"
-        if self.purse.is_empty:
+        if self.credit.is_empty:
             return behaviour.broke
         gate, own = turn.gate, turn.gate.behaviour
         if own.concurrency and gate.in_flight >= own.concurrency:
@@ -169,7 +169,7 @@ class Provider:
     def _answer(self, turn: Turn, asked: Asked, headers: list[tuple[str, str]], tid: str) -> Reply:
         kind, behaviour = turn.kind, turn.gate.behaviour
         body = bodies.answer(asked, behaviour, kind, tid)
-        self.purse.bill(body["usage"], behaviour)
+        self.credit.bill(body["usage"], behaviour)
         if kind is _PLAIN and not asked.streams and not behaviour.speed:  # nearly all, and benchmarks live on it
             return Reply(200, _encode(body), kind.content_type, headers)
         if kind.reshape is not None:

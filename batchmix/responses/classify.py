@@ -12,11 +12,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from batchmix.errors import Next
+from batchmix.errors import FailureAction
 from batchmix.records import Completion, Exchange, Failure
 from batchmix.redact import Secrets
 from batchmix.responses import refused_parameter
-from batchmix.responses.error_body import Complaint, find_complaint, is_web_page, one_line, plain_text
+from batchmix.responses.error_body import ProviderError, find_error, is_web_page, one_line, plain_text
 from batchmix.responses.error_rules import FEW, REFUSED_PARAMETER, TOP_UP, rule_for
 from batchmix.responses.parse import billed_usage, read_answer
 from batchmix.responses.rate_limits import wait_in_text
@@ -51,14 +51,16 @@ def judge(exchange: Exchange, path: str = "/chat/completions") -> Completion | F
         raise
     except Exception as error:  # noqa: BLE001 - a journaled body that raises would lock its whole folder
         _logger.warning("an answer of %s can't be judged: %s", path, type(error).__name__)
-        return Failure(Next.RETRY, "bad_answer", UNREADABLE, maybe_billed=True)
+        return Failure(FailureAction.RETRY, "bad_answer", UNREADABLE, maybe_billed=True)
 
 
 def _judged(exchange: Exchange, path: str) -> Completion | Failure:
     fault, status = exchange.fault, exchange.status
     if fault == "proxy":
         unsent = not exchange.maybe_billed
-        return Failure(Next.RETRY, fault, exchange.fault_message, at_first=Next.STOP_RUN, unsent=unsent)
+        return Failure(
+            FailureAction.RETRY, fault, exchange.fault_message, early_action=FailureAction.STOP_RUN, unsent=unsent
+        )
     if status is not None:
         if 200 <= status < 300:
             outcome = _heard(exchange, path)
@@ -73,12 +75,14 @@ def _unheard(exchange: Exchange, path: str) -> Failure:
     """Judge what was not heard to its end, or not at all."""
     kind, message = exchange.fault or "connection", exchange.fault_message
     if kind == "too_large":
-        return Failure(Next.REJECT, kind, message)
+        return Failure(FailureAction.REJECT, kind, message)
     if kind == UNFINISHED:  # what came of the answer stands in a list
-        return Failure(Next.RETRY, kind, message, usage=billed_usage(exchange.body[1:-1], path))
+        return Failure(FailureAction.RETRY, kind, message, usage=billed_usage(exchange.body[1:-1], path))
     if exchange.status is None and (kind != "timeout" or not exchange.maybe_billed):
-        return Failure(Next.RETRY, kind, message, at_first=Next.STOP_RUN, unsent=not exchange.maybe_billed)
-    return Failure(Next.RETRY, kind, message)
+        return Failure(
+            FailureAction.RETRY, kind, message, early_action=FailureAction.STOP_RUN, unsent=not exchange.maybe_billed
+        )
+    return Failure(FailureAction.RETRY, kind, message)
 
 
 def _heard(exchange: Exchange, path: str) -> Completion | Failure:
@@ -122,19 +126,19 @@ def _unless_unfunded(answer: Completion) -> Completion | Failure:
         return answer
     if not _UNFUNDED.search(text):
         return answer
-    return Failure(Next.STOP_RUN, "no_balance", f"{one_line(text)}; {TOP_UP}")
+    return Failure(FailureAction.STOP_RUN, "no_balance", f"{one_line(text)}; {TOP_UP}")
 
 
 def _broken(exchange: Exchange, path: str, problem: str) -> Failure:
     """Judge a 200 that holds no answer; `problem` says what it lacks."""
     if is_web_page(exchange):
         return _wrong_address("web_page", "this base_url answers a web page; did you leave out /v1?")
-    complaint, usage = find_complaint(exchange.body), billed_usage(exchange.body, path)
+    complaint, usage = find_error(exchange.body), billed_usage(exchange.body, path)
     if complaint is None:
         kind = "bad_answer" if exchange.body.strip() else "empty"
         most = None if usage is None else FEW  # what is billed each time is not tried for long
         said = f"the answer {problem}"
-        return Failure(Next.RETRY, kind, said, attempts=most, maybe_billed=usage is None, usage=usage)
+        return Failure(FailureAction.RETRY, kind, said, attempts=most, maybe_billed=usage is None, usage=usage)
     statuses = [int(code) for code in complaint.codes if re.fullmatch("[45][0-9][0-9]", code)]
     return msgspec.structs.replace(_by_rules(max(statuses, default=None), complaint, exchange), usage=usage)
 
@@ -148,7 +152,7 @@ def _refused(exchange: Exchange, status: int) -> Failure:
         return msgspec.structs.replace(_wrong_address("web_page", message), attempts=FEW)
     if status == 400 and _PLAIN_TO_TLS.search(exchange.body[:_LONGEST_PAGE]):
         return _wrong_address("tls", "this base_url speaks TLS: it must begin with https://")
-    complaint = find_complaint(exchange.body) or Complaint(plain_text(exchange))
+    complaint = find_error(exchange.body) or ProviderError(plain_text(exchange))
     if not complaint.message:
         complaint = msgspec.structs.replace(complaint, message=f"HTTP {status} without a message")
     return _by_rules(status, complaint, exchange)
@@ -156,27 +160,27 @@ def _refused(exchange: Exchange, status: int) -> Failure:
 
 def _wrong_address(kind: str, message: str) -> Failure:
     """Judge what no API says: later in a run it may be a page that excuses a breakdown."""
-    return Failure(Next.RETRY, kind, message, at_first=Next.STOP_RUN)
+    return Failure(FailureAction.RETRY, kind, message, early_action=FailureAction.STOP_RUN)
 
 
-def _by_rules(status: int | None, complaint: Complaint, exchange: Exchange) -> Failure:
+def _by_rules(status: int | None, complaint: ProviderError, exchange: Exchange) -> Failure:
     rule = rule_for(status, complaint)
     parameter, advice = refused_parameter.advice(complaint) if rule.type == REFUSED_PARAMETER else ("", rule.advice)
     return Failure(
-        rule.next,
+        rule.action,
         rule.type,
         f"{complaint.message}; {advice}" if advice else complaint.message,
         complaint.code or None,
-        at_first=rule.at_first,
+        early_action=rule.early_action,
         attempts=rule.attempts,
-        wait_s=_asked_s(rule.next, exchange),
+        wait_s=_asked_s(rule.action, exchange),
         parameter=parameter,
     )
 
 
-def _asked_s(following: Next, exchange: Exchange) -> float | None:
+def _asked_s(following: FailureAction, exchange: Exchange) -> float | None:
     """Return how long an error asks to wait in its words: throttling as long as it says, other trouble for a while."""
-    if following not in (Next.PAUSE, Next.RETRY):
+    if following not in (FailureAction.PAUSE, FailureAction.RETRY):
         return None
     wait_s = wait_in_text(exchange.body, exchange.finished_at_ms / 1000)
-    return wait_s if wait_s is None or following is Next.PAUSE else min(wait_s, _LONGEST_WAIT_S)
+    return wait_s if wait_s is None or following is FailureAction.PAUSE else min(wait_s, _LONGEST_WAIT_S)

@@ -22,7 +22,7 @@ _QUOTED = re.compile(r"""(?<!\w)(['"`])((?:(?!\1(?!\w)).)*)(?:\1|$)""", re.ASCII
 _LABEL = re.compile(r"(?:error|message|msg|detail)['\"]?\s*[:=]\s*$", re.IGNORECASE)
 
 
-class Complaint(msgspec.Struct, frozen=True):
+class ProviderError(msgspec.Struct, frozen=True):
     """An error as the provider put it."""
 
     message: str
@@ -50,7 +50,7 @@ def _unquoted(match: re.Match[str]) -> str:
     return f"{match[1]}…{match[1]}"
 
 
-def find_complaint(body: bytes) -> Complaint | None:
+def find_error(body: bytes) -> ProviderError | None:
     """Return the error in a body, or None where there is none. Never raises.
 
     OpenAI's `{"error": {"message", "type", "code"}}`, with only `message` sure; `{"error": "text"}`; Gemini's list
@@ -62,7 +62,7 @@ def find_complaint(body: bytes) -> Complaint | None:
     if isinstance(found, list) and found:
         found = found[0]
     if isinstance(found, str):
-        return Complaint(one_line(found))
+        return ProviderError(one_line(found))
     if not isinstance(found, dict):
         return None
     places = (found.get("error"), found.get("errors"), *_of_choices(found), found.get("base_resp"))
@@ -82,7 +82,7 @@ def find_complaint(body: bytes) -> Complaint | None:
         if isinstance(value, str | int) and not isinstance(value, bool) and value != ""
     ]
     param = error.get("param")
-    return Complaint(
+    return ProviderError(
         one_line(_message(error)),
         next(iter(codes), ""),
         frozenset(code.lower() for code in codes),
@@ -97,7 +97,7 @@ def _of_choices(found: dict[str, Any]) -> Iterator[Any]:
             yield choice.get("error")
 
 
-def _blocked(found: dict[str, Any]) -> Complaint | None:
+def _blocked(found: dict[str, Any]) -> ProviderError | None:
     """Return that a prompt was blocked, where that is all that came: `promptFeedback`, `prompt_filter_results`."""
     feedback = found.get("promptFeedback") or found.get("prompt_feedback")
     if isinstance(feedback, dict):
@@ -105,11 +105,11 @@ def _blocked(found: dict[str, Any]) -> Complaint | None:
         if isinstance(reason, str | int) and reason:
             said = feedback.get("blockReasonMessage") or feedback.get("block_reason_message")
             why = one_line(": ".join(text for text in (str(reason), said) if isinstance(text, str)))
-            return Complaint(f"the prompt was blocked: {why}", BLOCKED, frozenset({BLOCKED}))
+            return ProviderError(f"the prompt was blocked: {why}", BLOCKED, frozenset({BLOCKED}))
     results = found.get("prompt_filter_results") or found.get("prompt_annotations")
     filters = sorted({*_filtered(results), *_rated(feedback)})
     if filters:
-        return Complaint(f"the prompt was blocked: {one_line(', '.join(filters))}", BLOCKED, frozenset({BLOCKED}))
+        return ProviderError(f"the prompt was blocked: {one_line(', '.join(filters))}", BLOCKED, frozenset({BLOCKED}))
     return None
 
 

@@ -13,8 +13,8 @@ from collections.abc import Collection
 
 import msgspec
 
-from batchmix.errors import Next
-from batchmix.responses.error_body import Complaint, unquoted
+from batchmix.errors import FailureAction
+from batchmix.responses.error_body import ProviderError, unquoted
 
 REFUSED_PARAMETER = "refused_parameter"
 """The type of a failure whose advice names the parameter."""
@@ -26,7 +26,7 @@ class Rule(msgspec.Struct, frozen=True):
     """One row of the table."""
 
     type: str
-    next: Next
+    action: FailureAction
     statuses: Collection[int] = ()
     """Empty: any."""
     codes: frozenset[str] = frozenset()
@@ -36,7 +36,7 @@ class Rule(msgspec.Struct, frozen=True):
     """What a person can do about it."""
     attempts: int | None = None
     """The most that a row may cost, where that is less than the job allows."""
-    at_first: Next | None = None
+    early_action: FailureAction | None = None
     """What follows instead where several say so and nobody has had a good answer: later it can't be the job's fault."""
 
     def fits(self, status: int | None, codes: frozenset[str], said: str) -> bool:
@@ -218,8 +218,8 @@ _SUCCESSOR = "choose its successor"
 _OTHER_ENDPOINT = "choose another model, or the endpoint that this one has"
 _NOT_OFFERED = "this endpoint is not offered; look at provider.base_url"
 _LOOK_AT_URL = "look at provider.base_url, and at the model's id"
-_REJECT, _RETRY, _PAUSE = Next.REJECT, Next.RETRY, Next.PAUSE
-_STOP_PATH, _STOP_MODEL, _STOP_RUN = Next.STOP_PATH, Next.STOP_MODEL, Next.STOP_RUN
+_REJECT, _RETRY, _PAUSE = FailureAction.REJECT, FailureAction.RETRY, FailureAction.PAUSE
+_STOP_PATH, _STOP_MODEL, _STOP_RUN = FailureAction.STOP_PATH, FailureAction.STOP_MODEL, FailureAction.STOP_RUN
 _SERVER_CODES = _codes("""
     server_error internal_server_error internal_error internalservererror api_error service_unavailable unavailable
     overloaded_error bad_gateway upstream_error timeout gateway_timeout""")
@@ -248,7 +248,7 @@ RULES = (
     Rule("model_retired", _STOP_MODEL, (400, 403, 404, 410), _RETIRED_CODES, _RETIRED_WORDS, _SUCCESSOR),
     Rule("model_retired", _STOP_MODEL, (410,), advice=_SUCCESSOR),
     Rule("model_not_found", _STOP_MODEL, (400, 403, 404, 422), _NO_MODEL_CODES, _NO_MODEL_WORDS, _COPY_ID),
-    Rule("model_not_found", _RETRY, (500, 503), _NO_MODEL_CODES, _NO_CHANNEL_WORDS, _COPY_ID, at_first=_STOP_MODEL),
+    Rule("model_not_found", _RETRY, (500, 503), _NO_MODEL_CODES, _NO_CHANNEL_WORDS, _COPY_ID, early_action=_STOP_MODEL),
     Rule("wrong_endpoint", _STOP_PATH, (400, 404), words=_ELSEWHERE_WORDS, advice=_OTHER_ENDPOINT),
     # Who asks, and from where.
     Rule("server_error", _RETRY, (400,), words=_PLACE_WORDS, attempts=FEW),
@@ -271,9 +271,9 @@ RULES = (
     Rule("throttled", _PAUSE, (403, 429, 503), _SLOW_CODES, _SLOW_WORDS),
     Rule("throttled", _PAUSE, _ANY_BUT_WHO, _RATE_CODES, _TOO_FAST_WORDS),
     # Nothing more to be had here.
-    Rule("not_offered", _RETRY, (501,), advice=_NOT_OFFERED, attempts=FEW, at_first=_STOP_PATH),
-    Rule("not_found", _RETRY, (404,), words=_NO_PATH_WORDS, advice=_LOOK_AT_URL, attempts=FEW, at_first=_STOP_PATH),
-    Rule("not_found", _RETRY, (405,), advice=_LOOK_AT_URL, attempts=FEW, at_first=_STOP_PATH),
+    Rule("not_offered", _RETRY, (501,), advice=_NOT_OFFERED, attempts=FEW, early_action=_STOP_PATH),
+    Rule("not_found", _RETRY, (404,), words=_NO_PATH_WORDS, advice=_LOOK_AT_URL, attempts=FEW, early_action=_STOP_PATH),
+    Rule("not_found", _RETRY, (405,), advice=_LOOK_AT_URL, attempts=FEW, early_action=_STOP_PATH),
     # Passing trouble.
     Rule("overloaded", _RETRY, (529,)),
     Rule("server_error", _RETRY, _PASSING, _SERVER_CODES),
@@ -286,11 +286,11 @@ OF_THE_JOB = _codes("""
     model_denied model_retired model_not_found wrong_endpoint not_offered redirect web_page not_found refused_parameter
     rejected content_filter context_length unknown tls""")
 """Types of failures that, where they stop a model, go away only when the job changes, or the command."""
-UNKNOWN = Rule("unknown", Next.RETRY, attempts=FEW)
+UNKNOWN = Rule("unknown", FailureAction.RETRY, attempts=FEW)
 """Where no rule fits."""
 
 
-def rule_for(status: int | None, complaint: Complaint) -> Rule:
+def rule_for(status: int | None, complaint: ProviderError) -> Rule:
     """Return the first rule that fits an error; `status` is None where it came inside a 200 that names none."""
     said = unquoted(complaint.message)
     return next((rule for rule in RULES if rule.fits(status, complaint.codes, said)), UNKNOWN)

@@ -13,7 +13,7 @@ from multidict import istr
 
 from batchmix.formats.lenient_json import read_json
 from batchmix.records import Quota
-from batchmix.responses.error_body import find_complaint, unquoted
+from batchmix.responses.error_body import find_error, unquoted
 
 _DURATION = re.compile(r"(\d{1,15}(?:\.\d+)?)(ms|µs|us|ns|h|m|s)", re.ASCII)
 _NUMBER = re.compile(r"\d{1,15}(?:\.\d*)?|\.\d+", re.ASCII)
@@ -103,7 +103,7 @@ def wait_in_text(body: bytes, now: float) -> float | None:
     message; a moment in the next hour. What a message quotes may come out of a prompt, and asks for nothing. `now` is
     Unix time.
     """
-    complaint = find_complaint(body)
+    complaint = find_error(body)
     if complaint is None:
         return None
     said = unquoted(complaint.message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from batchmix.responses.error_body import Complaint
+from batchmix.responses.error_body import ProviderError
 
 _NAME = r"['\"`\[]*([A-Za-z]\w*(?:\.\w+)*)"
 _BOUND = r"\d+ > \d+|\(\d+\) exceeds|must be (?:less|at most|between)"
@@ -23,7 +23,7 @@ _OTHER_NAMES = {"max_tokens": "max_completion_tokens", "max_completion_tokens": 
 _NOT_IN_PARAMS = ("messages", "model", "input", "prompt")
 
 
-def advice(complaint: Complaint) -> tuple[str, str]:
+def advice(complaint: ProviderError) -> tuple[str, str]:
     """Return the parameter that is refused, and what to do; both empty where the refusal is about something else."""
     named = [complaint.param, *(match[1] for pattern in _REFUSED if (match := pattern.search(complaint.message)))]
     refused = next((name for name in named if re.fullmatch(r"[A-Za-z][\w.]*", name) and len(name) <= _LONGEST), "")

@@ -9,7 +9,7 @@ import msgspec
 from batchmix.formats.lenient_json import read_json
 from batchmix.responses.choices import says_anything
 from batchmix.responses.deltas import Deltas
-from batchmix.responses.error_body import BLOCKED, find_complaint
+from batchmix.responses.error_body import BLOCKED, find_error
 from batchmix.responses.sse import Events
 
 _DONE = b"[DONE]"
@@ -143,7 +143,7 @@ def _complains(chunk: dict[str, Any], data: bytes) -> bool:
     """Return whether an event is an error, or says that the prompt was blocked, in the place of any choices."""
     if chunk.get("choices"):
         return False
-    complaint = find_complaint(data)
+    complaint = find_error(data)
     return complaint is not None and ("choices" not in chunk or complaint.code == BLOCKED)
 
 

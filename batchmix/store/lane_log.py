@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from batchmix.errors import Next
-from batchmix.records import Board, Completion, Exchange, Failure, Key, Request, Unsendable
+from batchmix.errors import FailureAction
+from batchmix.records import Completion, Exchange, Failure, Key, RejectedRow, Request, RunStatus
 from batchmix.store.open_shards import OpenShards
 from batchmix.store.reuse import Found
 from batchmix.store.shard import Shard
@@ -12,11 +12,13 @@ from batchmix.store.shard import Shard
 class LaneLog:
     """Records what becomes of a lane's requests, and tells the open shards when it is through with each."""
 
-    def __init__(self, shards: OpenShards, lane: int, shard_rows: int, board: Board, *, retry_rejected: bool) -> None:
+    def __init__(
+        self, shards: OpenShards, lane: int, shard_rows: int, run_status: RunStatus, *, retry_rejected: bool
+    ) -> None:
         self._shards = shards
         self._lane = lane
         self._shard_rows = shard_rows
-        self._progress = board.lanes[lane]
+        self._progress = run_status.lanes[lane]
         self._retry_rejected = retry_rejected
         self._mine: dict[int, Shard] = {}
         self._left: dict[int, int] = {}
@@ -39,7 +41,7 @@ class LaneLog:
         self._left[index] = 1
         return True
 
-    def fail(self, index: int, asked: list[Request | Unsendable], failure: Failure) -> None:
+    def fail(self, index: int, asked: list[Request | RejectedRow], failure: Failure) -> None:
         """End those of a shard's requests that have work left and have not failed by themselves in this start.
 
         Rows that can't be asked keep their own reason.
@@ -48,13 +50,13 @@ class LaneLog:
         for request in asked:
             if request.key in failed or not shard.needs(request, retry_rejected=False):
                 continue
-            if isinstance(request, Unsendable):
+            if isinstance(request, RejectedRow):
                 self._reject(shard, request)
             else:
                 shard.ended(self._lane, request, "failed", failure)
                 self._count("failed")
 
-    def needed(self, index: int, asked: list[Request | Unsendable]) -> list[Request]:
+    def needed(self, index: int, asked: list[Request | RejectedRow]) -> list[Request]:
         """Return the requests that have work left; rows that can't be asked are ended here."""
         shard = self._mine[index]
         needed = []
@@ -82,7 +84,7 @@ class LaneLog:
         self._one_less(index)
         return True
 
-    def pass_by(self, index: int, asked: list[Request | Unsendable]) -> bool:
+    def pass_by(self, index: int, asked: list[Request | RejectedRow]) -> bool:
         """Return whether any of a shard's requests has work left, which is left to another start."""
         shard = self._mine[index]
         left = False
@@ -113,13 +115,13 @@ class LaneLog:
         if failure is None:
             self._progress.ok += 1
         else:
-            status = "rejected" if failure.next is Next.REJECT else "failed"
+            status = "rejected" if failure.action is FailureAction.REJECT else "failed"
             self._mine[index].ended(self._lane, request, status, failure)
             self._count(status)
             self._failed.setdefault(index, set()).add(request.key)
         self._one_less(index)
 
-    def _reject(self, shard: Shard, row: Unsendable) -> None:
+    def _reject(self, shard: Shard, row: RejectedRow) -> None:
         shard.ended(self._lane, row, "rejected", row.failure)
         self._count("rejected")
 

@@ -34,7 +34,7 @@ _PACE_S = 0.004
 """How long the sealing thread lets the event loop have Python for itself after each millisecond or so of work."""
 
 
-class Blueprint(msgspec.Struct, frozen=True):
+class ShardSpec(msgspec.Struct, frozen=True):
     """What sealing must know of the run."""
 
     schema: pa.Schema
@@ -62,7 +62,7 @@ class OpenShards:
     background is given to `on_error`.
     """
 
-    def __init__(self, layout: Layout, blueprint: Blueprint, lanes: int, on_error: Callable[[Exception], None]) -> None:
+    def __init__(self, layout: Layout, blueprint: ShardSpec, lanes: int, on_error: Callable[[Exception], None]) -> None:
         self.damage: list[str] = []
         """Damage found in journals, in words."""
         self._layout = layout

@@ -14,7 +14,7 @@ from typing import BinaryIO
 import msgspec
 
 from batchmix.errors import PartDamaged
-from batchmix.records import Completion, Exchange, Failure, Key, Request, Unsendable, Usage
+from batchmix.records import Completion, Exchange, Failure, Key, RejectedRow, Request, Usage
 from batchmix.store.events import Begun, Ended, Event, Heard, Sent, decode_line, heard
 from batchmix.store.filesystem import set_mode, sync_folder
 from batchmix.store.fold import Entry, Place, fold, fold_heard, fold_sent
@@ -177,7 +177,7 @@ class Shard:
             return event if isinstance(event, Heard) else None
         return None
 
-    def needs(self, request: Request | Unsendable, *, retry_rejected: bool) -> bool:
+    def needs(self, request: Request | RejectedRow, *, retry_rejected: bool) -> bool:
         """Return whether a request has work left, and note that the job wants its result."""
         wanted_hash = request_hash(request)
         entry = self.entries.get(request.key)
@@ -225,7 +225,7 @@ class Shard:
         fold_heard(self.entries[request.key], event, place, outcome)
         return True
 
-    def ended(self, lane: int, request: Request | Unsendable, status: str, failure: Failure) -> None:
+    def ended(self, lane: int, request: Request | RejectedRow, status: str, failure: Failure) -> None:
         """Record that a row ended without an answer. Raises `NoSpace`."""
         attempts = self.entries[request.key].attempts
         message = failure.message.encode("utf-8", "replace").decode()
@@ -271,7 +271,7 @@ class Shard:
         return journal
 
 
-def request_hash(request: Request | Unsendable) -> str:
+def request_hash(request: Request | RejectedRow) -> str:
     """Return the hash that a result is filed under; empty for a row that can't be asked."""
     return request.hash if isinstance(request, Request) else ""
 

@@ -23,7 +23,7 @@ from batchmix.evaluate.comparison import diff
 from batchmix.evaluate.evaluation import evaluate, prepared
 from batchmix.evaluate.judge import Asking
 from batchmix.job import read_job
-from batchmix.records import Board
+from batchmix.records import RunStatus
 from batchmix.redact import Secrets
 
 ROWS, MODELS, FLIPS, DROP = 2000, ("first", "second", "third"), 0.05, 0.03
@@ -44,8 +44,8 @@ def night(root: Path, name: str) -> Path:
         "eval": {"target": "answer", "scorers": [{"kind": "exact"}]},
     }
     job = read_job(None, settings, {})
-    run_job(job, Secrets(), Options(), Board())
-    evaluate(root / name, Asking(job, Secrets(), Board()), prepared(job, None))
+    run_job(job, Secrets(), Options(), RunStatus())
+    evaluate(root / name, Asking(job, Secrets(), RunStatus()), prepared(job, None))
     return root / name
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from batchmix.engine import starts
 from batchmix.errors import ProviderStopped
-from batchmix.records import Progress
+from batchmix.records import LaneStatus
 from tests.conftest import Bench
 from tests.odd_provider import Provider
 from tests.wire import GOOD, error, reply
@@ -25,7 +25,7 @@ def before(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
     said: list[float | None] = []
     settle = starts._settle
 
-    def noting(lane: Progress, *args: Any, **more: Any) -> None:
+    def noting(lane: LaneStatus, *args: Any, **more: Any) -> None:
         said.append(lane.cost_usd)
         settle(lane, *args, **more)
 
@@ -44,14 +44,14 @@ def test_cost_counts_the_cache_and_what_stood_in_parts_and_journals_before(
     bench.write(25, text="row {}")
     with pytest.raises(ProviderStopped):
         bench.run()
-    first = bench.board.cost_usd
+    first = bench.run_status.cost_usd
     provider.answer = lambda row, asked, kept: good
     bench.run()
     each = (40 * 1.0 + 60 * 0.1 + 10 * 2.0) / 1e6
     summary = json.loads((bench.out / "summary.json").read_text())
     assert before == [pytest.approx(15 * each), pytest.approx(25 * each)]
-    assert (first, bench.board.cost_usd) == (pytest.approx(15 * each), pytest.approx(summary["cost_usd"]))
-    assert (bench.board.ok, bench.board.ended, bench.board.results) == (25, 25, 25)
+    assert (first, bench.run_status.cost_usd) == (pytest.approx(15 * each), pytest.approx(summary["cost_usd"]))
+    assert (bench.run_status.ok, bench.run_status.ended, bench.run_status.results) == (25, 25, 25)
 
 
 def test_rows_of_each_model_are_those_of_the_summary_also_of_one_that_was_stopped(
@@ -62,11 +62,11 @@ def test_rows_of_each_model_are_those_of_the_summary_also_of_one_that_was_stoppe
     bench.write(12, text="row {}")
     provider.answer = lambda row, asked, kept: reply(200, GOOD)
     bench.run(models=("good",))
-    assert [(lane.ok, lane.ended, lane.idle) for lane in bench.board.lanes] == [(12, 12, ""), (0, 0, "not asked")]
+    assert [(lane.ok, lane.ended, lane.idle) for lane in bench.run_status.lanes] == [(12, 12, ""), (0, 0, "not asked")]
     provider.answer = lambda row, asked, kept: reply(404, error("The model `bad` does not exist", "model_not_found"))
     with pytest.raises(ProviderStopped):
         bench.run()
     summary = json.loads((bench.out / "summary.json").read_text())
-    good, bad = bench.board.lanes
+    good, bad = bench.run_status.lanes
     assert (good.ok, bad.failed, bad.idle) == (12, summary["failed"], "stopped")
-    assert bench.board.ended == summary["ok"] + summary["failed"]
+    assert bench.run_status.ended == summary["ok"] + summary["failed"]

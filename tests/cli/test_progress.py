@@ -16,44 +16,44 @@ from batchmix.cli.progress import bar_lines, shown
 from batchmix.cli.progress_lines import last_line, span_text, summary_line
 from batchmix.job import Price
 from batchmix.prices.cost import Prices
-from batchmix.records import NOT_ASKED, STOPPED, Board, Progress
+from batchmix.records import NOT_ASKED, STOPPED, LaneStatus, RunStatus
 
 
-def bar_line(board: Board, rates: list[tuple[float, float]], width: int) -> str:
-    (line,) = bar_lines(board, rates, width, 2)
+def bar_line(run_status: RunStatus, rates: list[tuple[float, float]], width: int) -> str:
+    (line,) = bar_lines(run_status, rates, width, 2)
     return line
 
 
 def test_at_the_end_it_says_what_the_last_rows_wait_for() -> None:
-    lane = Progress("m", in_flight=1, tail=2, retrying_after="503", oldest_sent_at=time.monotonic() - 94)
-    line = summary_line(Board(phase="sending", results=9, lanes=[lane]), [])
+    lane = LaneStatus("m", in_flight=1, tail=2, retrying_after="503", oldest_sent_at=time.monotonic() - 94)
+    line = summary_line(RunStatus(phase="sending", results=9, lanes=[lane]), [])
     assert line.startswith("waiting for 3 rows: 2 retrying after 503, 1 in flight for 94 s, 0 failed")
 
 
 def test_at_the_end_what_limits_a_lane_is_not_told_once_more() -> None:
-    lane = Progress("m", in_flight=1, tail=0, limited_by="input")
-    assert "limited by" not in summary_line(Board(phase="sending", results=9, lanes=[lane]), [])
-    assert "writing" in summary_line(Board(phase="sealing", results=9, lanes=[lane]), [])
+    lane = LaneStatus("m", in_flight=1, tail=0, limited_by="input")
+    assert "limited by" not in summary_line(RunStatus(phase="sending", results=9, lanes=[lane]), [])
+    assert "writing" in summary_line(RunStatus(phase="sealing", results=9, lanes=[lane]), [])
 
 
 def test_before_that_it_says_how_many_wait_to_retry() -> None:
-    line = summary_line(Board(phase="sending", results=9, lanes=[Progress("m", retrying=7)]), [])
+    line = summary_line(RunStatus(phase="sending", results=9, lanes=[LaneStatus("m", retrying=7)]), [])
     assert "7 waiting to retry" in line
     assert "waiting for" not in line
 
 
-def lane(model: str = "gpt-4o-mini", **more: object) -> Progress:
+def lane(model: str = "gpt-4o-mini", **more: object) -> LaneStatus:
     given: dict[str, object] = {
         "results": 100_000, "ok": 12_345, "failed": 2, "in_flight": 64, "answers": 400, "tokens": 80_000,
         "prompt_tokens": 40_000, "completion_tokens": 40_000, "usd_of": Prices({"m": Price(1, 10)}, ()).of_sums("m"),
         "before_usd": 0.1, "limited_by": "requests per minute", "workers": 512, "retrying": 3,
     }  # fmt: skip
-    return Progress(model, **(given | more))  # type: ignore[arg-type]
+    return LaneStatus(model, **(given | more))  # type: ignore[arg-type]
 
 
-def busy(*lanes: Progress, phase: str = "sending") -> Board:
+def busy(*lanes: LaneStatus, phase: str = "sending") -> RunStatus:
     lanes = lanes or (lane(),)
-    return Board(phase=phase, results=sum(lane.results for lane in lanes), lanes=list(lanes))
+    return RunStatus(phase=phase, results=sum(lane.results for lane in lanes), lanes=list(lanes))
 
 
 @pytest.mark.parametrize("width", [48, 59, 79, 120, 199])
@@ -73,15 +73,15 @@ def test_a_time_is_said_as_a_person_says_it() -> None:
 
 
 def test_before_the_first_answer_and_without_a_price_nothing_is_made_up() -> None:
-    line = bar_line(busy(Progress("m", results=10)), [(0.0, 0.0)], 79)
+    line = bar_line(busy(LaneStatus("m", results=10)), [(0.0, 0.0)], 79)
     assert "left" not in line
     assert "$" not in line
-    assert bar_line(Board(phase="scanning", scanned=5), [], 79) == "scanning the input: 5 rows"
-    assert bar_line(Board(), [], 79) == "starting"
+    assert bar_line(RunStatus(phase="scanning", scanned=5), [], 79) == "scanning the input: 5 rows"
+    assert bar_line(RunStatus(), [], 79) == "starting"
 
 
 def test_no_control_character_of_a_models_trouble_or_name_reaches_the_terminal() -> None:
-    nasty = Progress("m\x1b[2J", results=1, tail=1, retrying=1, retrying_after="\x1b[2J503")
+    nasty = LaneStatus("m\x1b[2J", results=1, tail=1, retrying=1, retrying_after="\x1b[2J503")
     assert "\x1b" not in "".join(bar_lines(busy(nasty, nasty), [], 79, 10))
 
 
@@ -99,11 +99,11 @@ def test_a_drain_promises_no_time() -> None:
 
 
 def test_of_several_models_it_says_which_is_limited_by_what() -> None:
-    lanes = [Progress("a", limited_by="tokens"), Progress("b", limited_by="requests"), Progress("c")]
-    board = Board(phase="sending", results=9, lanes=lanes)
-    assert bar_line(board, [], 199).endswith("limited by tokens (a), requests (b)")
+    lanes = [LaneStatus("a", limited_by="tokens"), LaneStatus("b", limited_by="requests"), LaneStatus("c")]
+    run_status = RunStatus(phase="sending", results=9, lanes=lanes)
+    assert bar_line(run_status, [], 199).endswith("limited by tokens (a), requests (b)")
     lanes[1].limited_by = "tokens"
-    assert bar_line(board, [], 199).endswith("limited by tokens")
+    assert bar_line(run_status, [], 199).endswith("limited by tokens")
 
 
 def test_where_it_is_too_narrow_for_all_no_word_is_torn() -> None:
@@ -180,13 +180,13 @@ class Terminal(io.StringIO):
 def test_what_is_logged_meanwhile_stands_above_the_bar_and_nothing_of_it_is_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    terminal, board = Terminal(), busy(lane("a"), lane("b"))
+    terminal, run_status = Terminal(), busy(lane("a"), lane("b"))
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setattr(progress, "_BAR_S", 0.01)
     handler = logging.StreamHandler(terminal)
     logging.getLogger().addHandler(handler)
     try:
-        with shown(board, "bar"):
+        with shown(run_status, "bar"):
             while "\nb" not in terminal.getvalue().replace("\x1b[2K", ""):
                 assert terminal.painted.wait(10)
                 terminal.painted.clear()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from batchmix.engine.attempts import Outcome, Tries, retried
-from batchmix.errors import Next
+from batchmix.errors import FailureAction
 from batchmix.records import Completion, Exchange, Failure
 
-RETRY = Failure(Next.RETRY, "server_error", "again")
-PAUSE = Failure(Next.PAUSE, "throttled", "slower")
+RETRY = Failure(FailureAction.RETRY, "server_error", "again")
+PAUSE = Failure(FailureAction.PAUSE, "throttled", "slower")
 
 
 async def waits(failure: Failure, times: int, retry_after_s: float | None = None) -> list[float]:

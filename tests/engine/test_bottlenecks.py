@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchmix.engine.bottlenecks import Pace, limit
-from batchmix.records import Board, Progress
+from batchmix.records import LaneStatus, RunStatus
 from tests.conftest import Bench, Provider
 
 
@@ -33,12 +33,12 @@ def test_a_gap_is_not_filled() -> None:
 
 
 def test_the_last_rows_and_the_disk_are_limits_of_their_own() -> None:
-    board, lane = Board(phase="sending"), Progress("m", workers=2, in_flight=2)
-    assert limit(board, lane) == "concurrency"
+    run_status, lane = RunStatus(phase="sending"), LaneStatus("m", workers=2, in_flight=2)
+    assert limit(run_status, lane) == "concurrency"
     lane.tail = 0
-    assert limit(board, lane) == "last rows"
-    board.phase = "sealing"
-    assert limit(board, lane) == "disk"
+    assert limit(run_status, lane) == "last rows"
+    run_status.phase = "sealing"
+    assert limit(run_status, lane) == "disk"
 
 
 def test_each_start_keeps_what_limited_it(bench: Bench, standin: Provider) -> None:

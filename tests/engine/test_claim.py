@@ -208,12 +208,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("finished")
     put(root / "rows.jsonl", '{"text": "a"}\n{"text": "b"}\n')
     from batchmix.engine.run import run_job
-    from batchmix.records import Board
+    from batchmix.records import RunStatus
     from batchmix.redact import Secrets
 
     settings = {"name": "bench", "model": "m", "input": {"path": str(root / "rows.jsonl"), "prompt": "Say {{ text }}"},
                 "provider": {"base_url": "rehearsal:"}, "output": {"path": str(root / "run")}}  # fmt: skip
-    run_job(read_job(None, settings, {}), Secrets(), Options(), Board())
+    run_job(read_job(None, settings, {}), Secrets(), Options(), RunStatus())
     return root / "run"
 
 

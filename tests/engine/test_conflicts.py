@@ -21,8 +21,8 @@ from click.testing import CliRunner
 from batchmix.cli import cli
 from batchmix.engine import reader
 from batchmix.engine.resume import drop_stale
-from batchmix.errors import BatchmixError, DiskError, JobError, Next, PartDamaged, ProviderStopped, RunError
-from batchmix.records import JUDGING, Completion, Exchange, Failure
+from batchmix.errors import BatchmixError, DiskError, FailureAction, JobError, PartDamaged, ProviderStopped, RunError
+from batchmix.records import JUDGE_VERSION, Completion, Exchange, Failure
 from batchmix.responses.classify import judge
 from batchmix.store.run_folder import Layout
 from batchmix.store.schema import Seal
@@ -495,7 +495,7 @@ def judged_in_a_new_way(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def stricter(exchange: Exchange, path: str) -> Completion | Failure:
         if b"ROTTEN" in exchange.body:
-            return Failure(Next.RETRY, "bad_answer", "the answer is rotten", maybe_billed=True)
+            return Failure(FailureAction.RETRY, "bad_answer", "the answer is rotten", maybe_billed=True)
         return judge(exchange, path)
 
     for place in ("prepare", "starts", "run"):
@@ -503,7 +503,7 @@ def judged_in_a_new_way(monkeypatch: pytest.MonkeyPatch) -> None:
     for place in ("send", "reader"):
         monkeypatch.setattr(f"batchmix.engine.{place}.judging", lambda secrets: stricter)
     for place in ("resume", "send"):
-        monkeypatch.setattr(f"batchmix.engine.{place}.JUDGING", JUDGING + 1)
+        monkeypatch.setattr(f"batchmix.engine.{place}.JUDGE_VERSION", JUDGE_VERSION + 1)
 
 
 @pytest.mark.parametrize("killed", [False, True])

@@ -11,19 +11,19 @@ import pytest
 
 from batchmix.engine.attempts import Outcome
 from batchmix.engine.doubts import Seen
-from batchmix.engine.halt import Halt
 from batchmix.engine.outcomes import Rules
 from batchmix.engine.pool import Pool
+from batchmix.engine.shutdown import Shutdown
 from batchmix.engine.streak import Streak
-from batchmix.errors import Interrupted, Next
+from batchmix.errors import FailureAction, Interrupted
 from batchmix.job import Limits
 from batchmix.pacing.governor import Governor
-from batchmix.records import Board, Completion, Exchange, Failure, Progress, Request
+from batchmix.records import Completion, Exchange, Failure, LaneStatus, Request, RunStatus
 
 THREE = Rules(3)
-RETRY = Failure(Next.RETRY, "server_error", "again")
-PAUSE = Failure(Next.PAUSE, "throttled", "slower")
-REJECT = Failure(Next.REJECT, "rejected", "no")
+RETRY = Failure(FailureAction.RETRY, "server_error", "again")
+PAUSE = Failure(FailureAction.PAUSE, "throttled", "slower")
+REJECT = Failure(FailureAction.REJECT, "rejected", "no")
 
 
 class Scene:
@@ -37,14 +37,14 @@ class Scene:
         self.in_flight = self.most_in_flight = 0
         self.gate = asyncio.Event()
         self.gate.set()
-        self.halt = Halt(5.0)
-        self.progress = Progress("m")
+        self.shutdown = Shutdown(5.0)
+        self.progress = LaneStatus("m")
         self.status: int | None = 200
         self.retry_after_s = 0.0
         self.path: Callable[[int], str] = lambda row: "/p"
         self._outcomes: dict[int, Outcome] = {}
         governor = Governor(Limits(concurrency=concurrency), asyncio.get_running_loop().time())
-        self.pool = Pool(self, governor, self, self.halt, self.progress, rules)
+        self.pool = Pool(self, governor, self, self.shutdown, self.progress, rules)
 
     async def post(self, request: Request) -> Exchange:
         self.in_flight += 1
@@ -125,7 +125,7 @@ async def test_passing_trouble_costs_attempts_and_then_the_row() -> None:
 
 
 async def test_rows_that_could_not_reach_a_provider_fail_once_it_is_back_and_are_not_over_where_it_is_not() -> None:
-    unsent = Failure(Next.RETRY, "connection", "refused", unsent=True)
+    unsent = Failure(FailureAction.RETRY, "connection", "refused", unsent=True)
     scene = Scene(lambda row, time: unsent if row == 3 else Completion("a"), concurrency=1)
     await scene.run(30, workers=1)
     assert scene.ends == {**dict.fromkeys(range(30)), 3: unsent}
@@ -137,7 +137,7 @@ async def test_rows_that_could_not_reach_a_provider_fail_once_it_is_back_and_are
 
 
 async def test_each_path_with_an_answer_takes_many_refusals() -> None:
-    refused = Failure(Next.REJECT, "rejected", "bad")
+    refused = Failure(FailureAction.REJECT, "rejected", "bad")
     for good, stops in ((1, False), (0, True)):
         scene = Scene(
             lambda row, time, good=good: Completion("a") if row <= good else refused,  # type: ignore[misc]
@@ -181,20 +181,20 @@ async def test_at_the_end_it_is_told_what_the_last_rows_wait_for() -> None:
 
 async def test_a_stop_lets_what_is_in_flight_end_and_nothing_more_leave() -> None:
     def answer(row: int, time: int) -> Outcome:
-        return Failure(Next.STOP_RUN, "invalid_key", "the key") if row == 10 else Completion("a")
+        return Failure(FailureAction.STOP_RUN, "invalid_key", "the key") if row == 10 else Completion("a")
 
     scene = Scene(answer)
     await scene.run(500)
-    assert "the key" in str(scene.halt.reason)
+    assert "the key" in str(scene.shutdown.reason)
     assert sum(scene.asked.values()) <= 10 + 4 + 1
     assert 10 not in scene.ends
 
 
 async def test_a_stopped_model_stops_its_lane_only() -> None:
-    scene = Scene(lambda row, time: Failure(Next.STOP_MODEL, "model_retired", "gone"))
+    scene = Scene(lambda row, time: Failure(FailureAction.STOP_MODEL, "model_retired", "gone"))
     await scene.run(100)
     assert scene.pool.stopped is not None
-    assert scene.halt.reason is None
+    assert scene.shutdown.reason is None
     assert not scene.ends
 
 
@@ -204,11 +204,11 @@ async def test_an_interrupt_drains_and_a_second_one_cuts() -> None:
     running = asyncio.create_task(scene.run(100))
     while scene.in_flight < 4:
         await asyncio.sleep(0)
-    scene.halt.stop(Interrupted("x", 2))
+    scene.shutdown.stop(Interrupted("x", 2))
     for _ in range(10):
         await asyncio.sleep(0)
     assert not running.done()
-    scene.halt.cutting.set()
+    scene.shutdown.cutting.set()
     await running
     assert not scene.ends
     assert sum(scene.asked.values()) == 4
@@ -217,7 +217,7 @@ async def test_an_interrupt_drains_and_a_second_one_cuts() -> None:
 async def test_rows_that_wait_for_a_retry_are_left_open_by_a_stop() -> None:
     scene = Scene(
         lambda row, time: (
-            RETRY if row == 0 else Failure(Next.STOP_RUN, "no_balance", "x") if row > 5 else Completion("a")
+            RETRY if row == 0 else Failure(FailureAction.STOP_RUN, "no_balance", "x") if row > 5 else Completion("a")
         ),
         rules=Rules(10_000),
     )
@@ -233,7 +233,7 @@ async def test_an_error_in_the_log_stops_the_run_and_is_kept() -> None:
 
     scene.heard = broken  # type: ignore[method-assign]
     await scene.run(100)
-    assert isinstance(scene.halt.reason, OSError)
+    assert isinstance(scene.shutdown.reason, OSError)
 
 
 async def test_the_same_rejection_for_the_first_rows_stops_and_leaves_them_open() -> None:
@@ -253,7 +253,7 @@ async def test_rejections_of_fewer_rows_are_their_ends() -> None:
 
 @pytest.mark.parametrize("kind", ["content_filter", "context_length"])
 async def test_rejections_that_rows_bring_on_themselves_never_stop(kind: str) -> None:
-    refusal = Failure(Next.REJECT, kind, "no")
+    refusal = Failure(FailureAction.REJECT, kind, "no")
     scene = Scene(lambda row, time: refusal)
     await scene.run(100)
     assert len(scene.ends) == 100
@@ -283,14 +283,14 @@ async def test_rejected_rows_that_stand_together_are_their_own_ends() -> None:
 
 
 async def test_a_stop_says_how_much_went_well_before() -> None:
-    stop = Failure(Next.STOP_RUN, "invalid_key", "the key")
+    stop = Failure(FailureAction.STOP_RUN, "invalid_key", "the key")
     scene = Scene(lambda row, time: stop if row == 30 else Completion("a"), concurrency=1)
     await scene.run(100, workers=1)
-    assert str(scene.halt.reason) == "after 30 answers: the key"
+    assert str(scene.shutdown.reason) == "after 30 answers: the key"
 
 
 async def test_rejections_with_other_numbers_in_them_are_the_same() -> None:
-    scene = Scene(lambda row, time: Failure(Next.REJECT, "rejected", f"no (tid: 2026{row:08d})"))
+    scene = Scene(lambda row, time: Failure(FailureAction.REJECT, "rejected", f"no (tid: 2026{row:08d})"))
     await scene.run(500)
     assert scene.pool.stopped is not None
 
@@ -301,7 +301,7 @@ async def test_keep_going_goes_on() -> None:
     assert len(scene.ends) == 100
 
 
-UNKNOWN = Failure(Next.RETRY, "unknown", "what?", attempts=2)
+UNKNOWN = Failure(FailureAction.RETRY, "unknown", "what?", attempts=2)
 
 
 async def test_an_error_that_nobody_knows_costs_fewer_attempts_and_then_the_row() -> None:
@@ -326,8 +326,8 @@ async def test_the_same_unknown_error_for_the_first_rows_stops_and_leaves_them_o
 
 
 AT_FIRST = [
-    Failure(Next.RETRY, "web_page", "wrong address", at_first=Next.STOP_RUN),
-    Failure(Next.RETRY, "model_not_found", "no channel", at_first=Next.STOP_MODEL),
+    Failure(FailureAction.RETRY, "web_page", "wrong address", early_action=FailureAction.STOP_RUN),
+    Failure(FailureAction.RETRY, "model_not_found", "no channel", early_action=FailureAction.STOP_MODEL),
 ]
 
 
@@ -348,7 +348,7 @@ async def test_what_stops_at_first_stops_the_lane_after_a_few_and_leaves_all_row
     assert scene.asked.total() == 3
     assert not scene.ends
     assert scene.pool.stopped == trouble
-    assert scene.halt.reason is None
+    assert scene.shutdown.reason is None
 
 
 async def test_a_few_bad_replies_at_first_decide_nothing_while_others_are_on_their_way() -> None:
@@ -372,14 +372,14 @@ async def test_a_few_bad_replies_at_first_decide_nothing_while_others_are_on_the
 
 
 async def test_answers_of_another_lane_or_an_earlier_start_speak_for_the_address() -> None:
-    rules = Rules(3, seen=Seen(Board(lanes=[Progress("m", ok=1)])))
+    rules = Rules(3, seen=Seen(RunStatus(lanes=[LaneStatus("m", ok=1)])))
     scene = Scene(lambda row, time: AT_FIRST[0] if time < 3 else Completion("a"), rules=rules)
     await scene.run(20)
     assert scene.ends == dict.fromkeys(range(20))
 
 
 async def test_where_no_reply_ever_came_nothing_is_over() -> None:
-    silent = Failure(Next.RETRY, "timeout", "nothing came", maybe_billed=True)
+    silent = Failure(FailureAction.RETRY, "timeout", "nothing came", maybe_billed=True)
     scene = Scene(lambda row, time: silent, rules=Rules(3))
     scene.status = None
     await scene.run(5)
@@ -391,8 +391,8 @@ async def test_where_no_reply_ever_came_nothing_is_over() -> None:
 
 async def test_a_path_that_is_not_there_stops_what_is_asked_at_it_and_nothing_else() -> None:
     """Every third row goes there; what has left already may come back as it will."""
-    gone = Failure(Next.STOP_PATH, "not_offered", "no such endpoint")
-    missing = Failure(Next.RETRY, "not_found", "404", attempts=1)
+    gone = Failure(FailureAction.STOP_PATH, "not_offered", "no such endpoint")
+    missing = Failure(FailureAction.RETRY, "not_found", "404", attempts=1)
     for failure, most in ((gone, 8), (missing, Streak.FIRST + 8)):
         scene = Scene(
             lambda row, time, failure=failure: Completion("a") if row % 3 else failure,  # type: ignore[misc]
@@ -405,11 +405,11 @@ async def test_a_path_that_is_not_there_stops_what_is_asked_at_it_and_nothing_el
         assert len(scene.ends) == 900
         assert scene.pool.stopped is not None
         assert scene.pool.stopped.message.startswith("/gone: ")
-        assert scene.halt.reason is None
+        assert scene.shutdown.reason is None
 
 
 async def test_a_lane_of_one_path_is_stopped_with_it() -> None:
-    scene = Scene(lambda row, time: Failure(Next.STOP_PATH, "not_offered", "no such endpoint"))
+    scene = Scene(lambda row, time: Failure(FailureAction.STOP_PATH, "not_offered", "no such endpoint"))
     await scene.run(900)
     assert len(scene.order) <= 4
     assert not scene.ends
@@ -474,7 +474,7 @@ async def until(true: Callable[[], bool]) -> None:
 async def test_a_stop_in_the_turn_in_which_a_retry_began_leaves_nothing_behind(
     recwarn: pytest.WarningsRecorder,
 ) -> None:
-    scene = Scene(lambda row, time: RETRY if row == 0 else Failure(Next.STOP_MODEL, "no_model", "gone"))
+    scene = Scene(lambda row, time: RETRY if row == 0 else Failure(FailureAction.STOP_MODEL, "no_model", "gone"))
     scene.gate.clear()
     running = asyncio.create_task(scene.run(2))
     await until(lambda: scene.in_flight == 2)

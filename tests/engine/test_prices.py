@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from batchmix.engine import reader
-from batchmix.engine.prices import Quotes, spent
+from batchmix.engine.prices import PriceLookup, spent
 from batchmix.errors import BudgetSpent, JobError
 from batchmix.job import Price, read_job
 from batchmix.prices.cost import cost_usd
@@ -43,7 +43,7 @@ def paid(bench: Bench, gateway: Gateway) -> Bench:
 
 def price_of(settings: dict[str, Any]) -> dict[str, Price]:
     job = read_job(None, {"input": {"path": "x.jsonl"}, **settings}, {})
-    return Quotes(job, None).settled(job.models)
+    return PriceLookup(job, None).settled(job.models)
 
 
 def test_the_catalogues_prices_fill_the_cost(paid: Bench) -> None:

@@ -388,7 +388,7 @@ def test_a_job_may_say_who_else_may_read_its_files(bench: Bench) -> None:
     bench.standin.behave("")
     bench.run()
     job = read_job(None, bench.settings, {})
-    evaluate(bench.out, Asking(job, Secrets(), bench.board), prepared(job, None))
+    evaluate(bench.out, Asking(job, Secrets(), bench.run_status), prepared(job, None))
     write_report(bench.out, None)
     modes = {path.stat().st_mode & 0o777 for path in bench.out.rglob("*") if path.is_file()}
     assert (modes, len(list(bench.out.rglob("*"))) > 9) == ({0o640}, True)

@@ -51,7 +51,7 @@ def interrupted(at: str, numbers: list[int], *call: str, stdin: str = "") -> sub
 PLACES = [
     "load.opening:first_row",
     "engine.resume:Digests",
-    "engine.prepare:Quotes",
+    "engine.prepare:PriceLookup",
     "engine.run:shortage",
     "engine.run:Balance",
 ]

@@ -13,7 +13,7 @@ from batchmix.evaluate.evaluation import evaluate, prepared
 from batchmix.evaluate.judge import Asking
 from batchmix.evaluate.measure import Metrics
 from batchmix.job import read_job
-from batchmix.records import Board
+from batchmix.records import RunStatus
 from batchmix.redact import Secrets
 from tests.conftest import Bench, Provider
 
@@ -33,7 +33,7 @@ class EvalBench(Bench):
     def evaluate(self) -> Metrics:
         """Evaluate the run as it stands."""
         job = read_job(None, self.settings, {})
-        return evaluate(self.out, Asking(job, Secrets(), Board()), prepared(job, self.root))
+        return evaluate(self.out, Asking(job, Secrets(), RunStatus()), prepared(job, self.root))
 
     def scores(self) -> list[dict[str, Any]]:
         """Return the rows of scores.parquet."""

@@ -9,7 +9,7 @@ import json
 import msgspec
 import pytest
 
-from batchmix.errors import Next
+from batchmix.errors import FailureAction
 from batchmix.http.stream_reader import listen
 from batchmix.records import Completion, Exchange, Failure
 from batchmix.responses.classify import judge
@@ -96,7 +96,10 @@ async def test_each_way_to_break_off_may_be_billed_and_is_no_answer(
     assert (heard.fault, heard.maybe_billed, heard.status) == (fault, True, 200)
     outcome = judge(heard)
     assert isinstance(outcome, Failure)
-    assert (outcome.type, outcome.next) == (fault, Next.REJECT if fault == "too_large" else Next.RETRY)
+    assert (outcome.type, outcome.action) == (
+        fault,
+        FailureAction.REJECT if fault == "too_large" else FailureAction.RETRY,
+    )
     assert outcome.message
 
 

@@ -7,11 +7,11 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchmix.errors import Next
+from batchmix.errors import FailureAction
 from batchmix.pacing.breaker import Breaker, RetryBudget
 from batchmix.records import Failure
 
-DOWN = Failure(Next.RETRY, "server_error", "down")
+DOWN = Failure(FailureAction.RETRY, "server_error", "down")
 
 
 def opened(patience_s: float = 600.0) -> Breaker:

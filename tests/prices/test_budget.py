@@ -11,15 +11,15 @@ import msgspec
 import pytest
 
 from batchmix.engine.attempts import Outcome
-from batchmix.engine.halt import Halt
 from batchmix.engine.outcomes import Rules
 from batchmix.engine.pool import Pool
-from batchmix.errors import BudgetSpent, Next
+from batchmix.engine.shutdown import Shutdown
+from batchmix.errors import BudgetSpent, FailureAction
 from batchmix.job import Budget, Limits, Price
 from batchmix.pacing.governor import Governor
-from batchmix.prices.budget import LanePurse, Purse
+from batchmix.prices.budget import LaneBudget, RunBudget
 from batchmix.prices.cost import Prices
-from batchmix.records import Completion, Exchange, Failure, Progress, Request, Usage
+from batchmix.records import Completion, Exchange, Failure, LaneStatus, Request, Usage
 
 PRICES = Prices({"m": Price(1.0, 4.0)}, ())
 HEARD = Exchange(0, 0, 0.0, 200)
@@ -44,7 +44,7 @@ class Stops:
 
 
 def test_what_may_be_written_to_a_cache_is_held_at_its_price_until_answers_tell() -> None:
-    lane = LanePurse(Purse(Budget(), (0.0, 0.0), Stops()), "m", Prices({"m": Price(1, 0, cache_write=1.25)}, ()))
+    lane = LaneBudget(RunBudget(Budget(), (0.0, 0.0), Stops()), "m", Prices({"m": Price(1, 0, cache_write=1.25)}, ()))
     asked = request(0, 1000, 10)
     assert lane.estimate(asked)[0] == pytest.approx(1000 * 1.25 / 1e6)
     for row in range(200):
@@ -54,16 +54,16 @@ def test_what_may_be_written_to_a_cache_is_held_at_its_price_until_answers_tell(
     assert lane.estimate(asked)[0] == pytest.approx(1000 / 1e6, rel=0.02)
 
 
-def simulate(budget: Budget, seed: int, most: int | None) -> tuple[Purse, float, float]:
+def simulate(budget: Budget, seed: int, most: int | None) -> tuple[RunBudget, float, float]:
     """Send until the budget stops it, 500 at a time.
 
-    Returns the purse, and by how many USD and tokens those in flight after the last admission were underestimated.
+    Returns the budget, and by how many USD and tokens those in flight after the last admission were underestimated.
     """
     rng = random.Random(seed)
     sigma = rng.uniform(0.3, 1.5)
     stops = Stops()
-    purse = Purse(budget, (0.0, 0.0), stops)
-    lane = LanePurse(purse, "m", PRICES)
+    budget = RunBudget(budget, (0.0, 0.0), stops)
+    lane = LaneBudget(budget, "m", PRICES)
     flying: list[tuple[float, int, Request, int, float, float]] = []
     under_usd = under_tokens = 0.0
     at_last = (0.0, 0.0)
@@ -88,39 +88,39 @@ def simulate(budget: Budget, seed: int, most: int | None) -> tuple[Purse, float,
             under_usd, under_tokens = under_usd - less_usd, under_tokens - less_tokens
             lane.settle(asked, HEARD, answer(int(asked.prompt_tokens * 1.1), said))
     assert not flying
-    return purse, *at_last
+    return budget, *at_last
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_cap_in_usd_is_used_and_kept(seed: int) -> None:
-    purse, under_usd, _ = simulate(Budget(max_usd=5.0), seed, (None, 4096, 500)[seed % 3])
-    assert 0.9 * 5.0 <= purse.spent[0] <= 5.0 + under_usd + 1e-9
+    budget, under_usd, _ = simulate(Budget(max_usd=5.0), seed, (None, 4096, 500)[seed % 3])
+    assert 0.9 * 5.0 <= budget.spent[0] <= 5.0 + under_usd + 1e-9
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_cap_in_tokens_is_used_and_kept(seed: int) -> None:
-    purse, _, under_tokens = simulate(Budget(max_tokens=2_000_000), seed, (None, 4096, 500)[seed % 3])
-    assert 0.9 * 2e6 <= purse.spent[1] <= 2e6 + under_tokens + 1e-6
+    budget, _, under_tokens = simulate(Budget(max_tokens=2_000_000), seed, (None, 4096, 500)[seed % 3])
+    assert 0.9 * 2e6 <= budget.spent[1] <= 2e6 + under_tokens + 1e-6
 
 
 def test_what_may_have_been_billed_counts_at_its_estimate_a_usage_at_its_price_and_a_refusal_at_nothing() -> None:
-    purse = Purse(Budget(max_usd=1.0), (0.0, 0.0), Stops())
-    lane = LanePurse(purse, "m", PRICES)
+    budget = RunBudget(Budget(max_usd=1.0), (0.0, 0.0), Stops())
+    lane = LaneBudget(budget, "m", PRICES)
     lost = msgspec.structs.replace(HEARD, status=None, maybe_billed=True)
-    trouble = Failure(Next.RETRY, "timeout", "x")
-    said = Failure(Next.RETRY, "bad_answer", "x", usage=Usage(50, 5))
+    trouble = Failure(FailureAction.RETRY, "timeout", "x")
+    said = Failure(FailureAction.RETRY, "bad_answer", "x", usage=Usage(50, 5))
     for row, (exchange, outcome) in enumerate([(lost, trouble), (None, None), (HEARD, trouble), (HEARD, said)]):
         lane.admits(request(row, 100, 10), lambda: None)
         lane.settle(request(row, 100, 10), exchange, outcome)
-    assert purse.spent == pytest.approx((2 * 140e-6 + 70e-6, 2 * 110.0 + 55.0))
-    assert purse.held == (0.0, 0.0)
+    assert budget.spent == pytest.approx((2 * 140e-6 + 70e-6, 2 * 110.0 + 55.0))
+    assert budget.held == (0.0, 0.0)
 
 
 def test_a_request_that_does_not_fit_waits_for_what_is_in_flight() -> None:
     stops = Stops()
     woken: list[str] = []
-    purse = Purse(Budget(max_tokens=150), (0.0, 0.0), stops)
-    one, other = LanePurse(purse, "m", PRICES), LanePurse(purse, "n", PRICES)
+    budget = RunBudget(Budget(max_tokens=150), (0.0, 0.0), stops)
+    one, other = LaneBudget(budget, "m", PRICES), LaneBudget(budget, "n", PRICES)
     assert one.admits(request(0, 50, 50), lambda: None)
     assert not other.admits(request(1, 50, 50), lambda: woken.append("other"))
     assert not woken
@@ -158,15 +158,15 @@ async def _feed(rows: int) -> AsyncIterator[list[Request]]:
 
 
 async def test_pools_share_a_purse_and_stop_when_it_is_empty() -> None:
-    halt = Halt(5.0)
-    purse = Purse(Budget(max_tokens=15_000), (0.0, 0.0), halt.stop)
+    shutdown = Shutdown(5.0)
+    budget = RunBudget(Budget(max_tokens=15_000), (0.0, 0.0), shutdown.stop)
     logs = [Answers(), Answers()]
     pools = []
     for log in logs:
         governor = Governor(Limits(concurrency=16), asyncio.get_running_loop().time())
-        rules = Rules(3, purse=LanePurse(purse, "m", PRICES))
-        pools.append(Pool(log, governor, log, halt, Progress("m"), rules).run(_feed(90), 16))
+        rules = Rules(3, budget=LaneBudget(budget, "m", PRICES))
+        pools.append(Pool(log, governor, log, shutdown, LaneStatus("m"), rules).run(_feed(90), 16))
     async with asyncio.timeout(10):
         await asyncio.gather(*pools)
-    assert isinstance(halt.reason, BudgetSpent)
+    assert isinstance(shutdown.reason, BudgetSpent)
     assert sum(len(log.heard_rows) for log in logs) == 100

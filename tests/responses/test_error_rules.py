@@ -336,7 +336,7 @@ async def test_words_out_of_a_prompt_mean_nothing(wire: Wire, status: int, promp
     quoting = judge(await wire.exchange(reply(status, openai(around.format(prompt), kind="x"))))
     assert isinstance(plain, Failure)
     assert isinstance(quoting, Failure)
-    assert (quoting.next, quoting.type) == (plain.next, plain.type)
+    assert (quoting.action, quoting.type) == (plain.action, plain.type)
     assert prompt in quoting.message
 
 

@@ -16,7 +16,7 @@ from batchmix.evaluate.history import write_history
 from batchmix.evaluate.judge import Asking
 from batchmix.evaluate.report_page import write_report
 from batchmix.job import Job, read_job
-from batchmix.records import Board
+from batchmix.records import RunStatus
 from batchmix.redact import Secrets
 
 
@@ -29,7 +29,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
                 "eval": {"scorers": [{"kind": "regex", "pattern": "."}]},
                 "provider": {"base_url": "rehearsal:"}, "output": {"path": str(root / "run")}}  # fmt: skip
     made = read_job(None, settings, {})
-    run_job(made, Secrets(), Options(), Board())
+    run_job(made, Secrets(), Options(), RunStatus())
     return made
 
 
@@ -94,7 +94,7 @@ def test_an_errors_file_that_nobody_named_is_only_written_over_if_it_is_one(run:
 
 def test_files_of_ones_own_in_the_place_of_scores_a_report_or_a_history_stay(job: Job, run: Path) -> None:
     def evaluated() -> None:
-        evaluate(run, Asking(job, Secrets(), Board()), prepared(job, None))
+        evaluate(run, Asking(job, Secrets(), RunStatus()), prepared(job, None))
 
     for path in (run / "evaluation/scores.parquet", run / "evaluation/metrics.json", run / "report.html"):
         path.parent.mkdir(exist_ok=True)

@@ -7,16 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from batchmix.errors import Next
-from batchmix.records import Completion, Exchange, Failure, Request, Unsendable
+from batchmix.errors import FailureAction
+from batchmix.records import Completion, Exchange, Failure, RejectedRow, Request
 from batchmix.store.result_rows import Results, named
 from batchmix.store.shard import Room, Shard
 
-REJECTED = Failure(Next.REJECT, "rejected", "no")
+REJECTED = Failure(FailureAction.REJECT, "rejected", "no")
 
 
 def judge(exchange: Exchange, path: str) -> Completion | Failure:
-    return Completion(exchange.body.decode()) if exchange.status == 200 else Failure(Next.RETRY, "server_error", "x")
+    return (
+        Completion(exchange.body.decode())
+        if exchange.status == 200
+        else Failure(FailureAction.RETRY, "server_error", "x")
+    )
 
 
 def request(row: int, hash_: str = "h") -> Request:
@@ -56,7 +60,7 @@ def reopened(shard: Shard, opened) -> Shard:
     return again
 
 
-def needs(shard: Shard, asked: Request | Unsendable, *, retry_rejected: bool = False) -> bool:
+def needs(shard: Shard, asked: Request | RejectedRow, *, retry_rejected: bool = False) -> bool:
     return shard.needs(asked, retry_rejected=retry_rejected)
 
 
@@ -147,7 +151,7 @@ def test_failed_rows_are_needed_and_rejected_ones_on_request_or_when_they_change
 
 def test_a_row_that_cant_be_asked_is_rejected_until_it_changes(opened) -> None:
     shard = opened()
-    unsendable = Unsendable(1, "m", 0, REJECTED)
+    unsendable = RejectedRow(1, "m", 0, REJECTED)
     assert needs(shard, unsendable)
     shard.ended(0, unsendable, "rejected", REJECTED)
     again = reopened(shard, opened)
@@ -178,7 +182,7 @@ def test_an_answer_that_is_none_any_more_when_it_is_sealed_is_a_failure(opened) 
     shard.needs(request(1), retry_rejected=False)
     shard.sent(0, request(1), 1)
     shard.heard(0, request(1), good())
-    results = Results(shard, lambda *_: Failure(Next.RETRY, "bad_answer", "no"), lambda *_: None, raw=True)
+    results = Results(shard, lambda *_: Failure(FailureAction.RETRY, "bad_answer", "no"), lambda *_: None, raw=True)
     row = named(results.row((1, "m", 0)))
     assert (row["status"], row["error_type"], row["error_message"], row["raw"], row["latency_s"]) == (
         "failed", "bad_answer", "no", "answer", 0.1

@@ -1,0 +1,94 @@
+"""Stopping a run early, in one place: on a signal, at the job's deadline, or on an error."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Coroutine, Iterator
+
+from batchmix.engine.signals import taken
+from batchmix.errors import Interrupted, Stopped
+from batchmix.job import Timeouts
+from batchmix.records import RunStatus
+
+_DRAIN_SHARE = 0.1
+"""Of the time to a deadline, at the most, is for what is in flight to end."""
+
+
+class Shutdown:
+    """What stops a run. The first reason counts; what is in flight then has `drain_s` to end."""
+
+    def __init__(self, drain_s: float) -> None:
+        self.reason: BaseException | None = None
+        self.stopping = asyncio.Event()
+        """Nothing more leaves."""
+        self.cutting = asyncio.Event()
+        """What is in flight is given up."""
+        self.drain_s = drain_s
+        """How long what is in flight may take to end."""
+
+    def stop(self, reason: BaseException, drain_s: float | None = None) -> None:
+        """Let nothing more leave; what is in flight may have its own time to end."""
+        if self.reason is None:
+            self.reason = reason
+            self.stopping.set()
+            wait_s = self.drain_s if drain_s is None else drain_s
+            asyncio.get_running_loop().call_later(wait_s, self.cutting.set)
+
+    async def guarded(self, work: Coroutine[None, None, None]) -> None:
+        """Let an error stop the run as any other reason would: what is in flight may end, and nothing is lost."""
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - it is raised again by whoever reads the reason
+            self.stop(error)
+
+
+@contextlib.contextmanager
+def interrupts(shutdown: Shutdown, run_status: RunStatus) -> Iterator[None]:
+    """Let the first SIGINT, SIGTERM or SIGHUP drain, and the second cut."""
+
+    def interrupted(number: signal.Signals) -> None:
+        if shutdown.stopping.is_set():
+            shutdown.cutting.set()
+        run_status.phase = "draining"
+        shutdown.stop(Interrupted(f"interrupted by {number.name}", number))
+
+    with taken(interrupted):
+        yield
+
+
+@contextlib.contextmanager
+def deadline(timeouts: Timeouts, began: float, shutdown: Shutdown, run_status: RunStatus) -> Iterator[None]:
+    """Stop in time for the job's deadline: first nothing more leaves, then what is in flight is cut.
+
+    `began` is on the monotonic clock.
+    """
+    job_s = timeouts.job_s
+    if job_s is None:
+        yield
+        return
+
+    def stop() -> None:
+        run_status.phase = "draining"
+        shutdown.stop(_has_come(job_s), drain_s)
+
+    loop = asyncio.get_running_loop()
+    left_s = began + job_s - time.monotonic()
+    drain_s = min(timeouts.drain_s, _DRAIN_SHARE * job_s)
+    timer = loop.call_later(max(0.0, left_s - drain_s), stop)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def check_deadline(timeouts: Timeouts, began: float) -> None:
+    """Raise `Stopped` where the job's deadline has come before anything could be sent."""
+    if timeouts.job_s is not None and time.monotonic() - began > timeouts.job_s:
+        raise _has_come(timeouts.job_s)
+
+
+def _has_come(job_s: float) -> Stopped:
+    return Stopped(f"the deadline of {job_s:g} s (timeouts.job_s) has come")
