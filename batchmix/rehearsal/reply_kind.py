@@ -26,12 +26,12 @@ Retell = Callable[[list[Event]], list[Event]]
 class Group(enum.Enum):
     """How kinds are listed, and what a client is to make of them."""
 
-    ANSWERS = "Answers, as odd as they may be: paid for, and never to be asked for again"
-    PASSING = "Passing trouble: it helps to ask again"
-    REFUSALS = "Refusals: asking again does not help"
+    ANSWERS = "Answers, some of them odd: paid for, and never to be requested again"
+    PASSING = "Temporary errors: a retry helps"
+    REFUSALS = "Refusals: a retry does not help"
     BROKEN = "Broken replies"
-    STREAMS = 'Streams: only where `"stream": true` was asked for on a completions endpoint, else a plain answer'
-    DOOR = "By itself, where the request or the limits call for it"
+    STREAMS = 'Streams: only for requests with `"stream": true` to a completions endpoint; others get a plain answer'
+    DOOR = "Automatic: sent where the request or a limit calls for it"
 
 
 class Wire(enum.Enum):
