@@ -13,7 +13,7 @@ import pytest
 
 from batchmix.cli.summary import state_lines
 from batchmix.engine import reader
-from batchmix.engine.prices import spent
+from batchmix.engine.account import used_so_far
 from batchmix.errors import BudgetSpent, Stopped
 from batchmix.store.shard import Shard
 from batchmix.store.view import View
@@ -40,7 +40,7 @@ def job(bench: Bench, gateway: Gateway) -> Bench:
 
 def account(bench: Bench) -> tuple[View, float, float]:
     view = reader.look(bench.out)
-    return view, *spent(view, reader.prices_of(view.run))
+    return view, *used_so_far(view, reader.prices_of(view.run))
 
 
 USAGES: list[Any] = [

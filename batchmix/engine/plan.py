@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from batchmix.engine.account import BalanceLookup, shortage
 from batchmix.engine.claim import check_ours
 from batchmix.engine.distinct import Distinct, few
-from batchmix.engine.funds import Balance, shortage
 from batchmix.engine.prepare import Options, Ready, prepare
 from batchmix.formats.lenient_json import read_json
 from batchmix.job import Job, Limits, Price, masked, masked_url
@@ -146,7 +146,7 @@ def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
 
     Raises `UsageError` for all that a run would refuse.
     """
-    balance = Balance(job, secrets or Secrets())
+    balance = BalanceLookup(job, secrets or Secrets())
     layout = Layout(Path(job.output.path))
     check_ours(layout)
     with tempfile.TemporaryDirectory(prefix="batchmix-plan-") as spool:
@@ -178,7 +178,7 @@ def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
     found.same_draws = varying and found.reused + found.repeated > 0
     for lane, model in zip(found.lanes, work.models, strict=True):
         lane.finish(ready.prices.of(model.name), model.limits)
-    found.balance_usd = balance.left()
+    found.balance_usd = balance.usd()
     if found.balance_usd is not None:
         found.shortage = shortage(found.balance_usd, (found.least_usd, found.most_usd), job.budget.max_usd)
     return found

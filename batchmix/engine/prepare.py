@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from batchmix.engine.conflicts import check_same_run
-from batchmix.engine.prices import PriceLookup
 from batchmix.engine.resume import Resume, Work, known_scan
 from batchmix.engine.shutdown import check_deadline
 from batchmix.errors import JobError, PartDamaged, RunUnreadable
@@ -20,6 +19,7 @@ from batchmix.load.rubrics import check_rubrics
 from batchmix.load.sources import STDIN, find_sources
 from batchmix.prices.catalogue import Catalogue, read_catalogue
 from batchmix.prices.cost import Prices
+from batchmix.prices.lookup import PriceLookup
 from batchmix.records import RunStatus
 from batchmix.responses.classify import judge
 from batchmix.store.inventory import Held
@@ -70,7 +70,12 @@ def prepare(job: Job, layout: Layout, spool: Path, options: Options, run_status:
     known = _known(layout, held)
     check_same_run(job, known, held)
     _refuse_own_files(job, layout)
-    quotes = PriceLookup(job, known, _own_catalogue(behaviour) if behaviour else None)
+    lookup = PriceLookup(
+        job,
+        known.prices if known else {},
+        known.models if known else (),
+        _own_catalogue(behaviour) if behaviour else None,
+    )
     run_status.phase = "scanning"
     shard_rows = (known.shard_rows if known else held.shard_rows) or job.output.shard_rows
     cut = Cut(shard_rows, options.limit, reject=options.reject_bad_rows)
@@ -83,7 +88,7 @@ def prepare(job: Job, layout: Layout, spool: Path, options: Options, run_status:
             known, update=options.update, retry_rejected=options.retry_rejected
         )
         _check_models(options.models, [model.name for model in work.models])
-        work.run.prices = quotes.settled(work.models)
+        work.run.prices = lookup.settled(work.models)
         reusable = _reusable(job)
     except BaseException:
         dataset.discard()

@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 from batchmix.engine import signals
+from batchmix.engine.account import BalanceLookup, shortage
 from batchmix.engine.canary import draw_canary
 from batchmix.engine.claim import locked_folder
-from batchmix.engine.funds import Balance, shortage
 from batchmix.engine.plan import estimated_usd
 from batchmix.engine.prepare import Options, prepare
 from batchmix.engine.resume import drop_stale
@@ -43,11 +43,11 @@ def run_job(job: Job, secrets: Secrets, options: Options, run_status: RunStatus)
     """
     began = time.monotonic()
     set_up_arrow()
-    balance = Balance(job, secrets)
+    balance = BalanceLookup(job, secrets)
     with locked_folder(Path(job.output.path), wait=options.wait, mode=job.output.permissions) as layout:
         layout.redacted = secrets.redacted
         ready = prepare(job, layout, layout.input, options, run_status)
-        usd = balance.left()
+        usd = balance.usd()
         if usd is not None and (warning := shortage(usd, estimated_usd(ready), job.budget.max_usd)):
             _logger.warning("%s", warning)
         if options.canary:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from batchmix.engine.account import used_so_far
 from batchmix.engine.bottlenecks import noted
 from batchmix.engine.doubts import Seen
 from batchmix.engine.lane import Lane, LaneContext, run_lanes
 from batchmix.engine.outcomes import Rules
 from batchmix.engine.prepare import Options, Ready, rehearsal_behaviour
-from batchmix.engine.prices import spent
 from batchmix.engine.shutdown import Shutdown, deadline, interrupts
 from batchmix.http.client import Client
 from batchmix.job import Budget, Job
@@ -181,7 +181,7 @@ class _Sending:
         if self._job.budget == Budget():
             return None
         prices = self._ready.prices
-        before = spent(read_view(self._layout.root, judge, prices, idle=True), prices)
+        before = used_so_far(read_view(self._layout.root, judge, prices, idle=True), prices)
         budget = self._cap = RunBudget(self._job.budget, before, shutdown.stop)
         return lambda model: LaneBudget(budget, model, prices)
 

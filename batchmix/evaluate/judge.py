@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from batchmix.engine import reader
-from batchmix.engine.prices import spent
+from batchmix.engine.account import used_so_far
 from batchmix.engine.run import Options, run_job
 from batchmix.evaluate.scorers import Score, text_of
 from batchmix.evaluate.verdict import verdict_in
@@ -140,7 +140,7 @@ def _spent(folder: Path) -> tuple[float, float]:
     if not (folder / "run.json").exists():
         return 0.0, 0.0
     view = reader.look(folder)
-    return spent(view, reader.prices_of(view.run))
+    return used_so_far(view, reader.prices_of(view.run))
 
 
 def judge_job(job: Job, asked: Judge, folder: Path) -> Job:

@@ -7,11 +7,11 @@ from pathlib import Path
 import msgspec
 
 from batchmix.engine.plan import Plan
-from batchmix.engine.prices import PriceLookup
 from batchmix.evaluate.judge import judge_job
 from batchmix.job import Job, Price
 from batchmix.job.evaluation import Eval, Judge
 from batchmix.prices.cost import Prices
+from batchmix.prices.lookup import PriceLookup
 from batchmix.records import BYTES_PER_TOKEN
 from batchmix.store.view import judges_in
 
@@ -40,7 +40,7 @@ def judge_price(job: Job, asked: Judge) -> Price | None:
     judging = judge_job(job, asked, Path())
     if judging.budget.max_usd is None:
         judging = msgspec.structs.replace(judging, budget=job.budget)
-    return Prices(PriceLookup(judging, None).settled(judging.models), judging.models).of(asked.model)
+    return Prices(PriceLookup(judging).settled(judging.models), judging.models).of(asked.model)
 
 
 def judge_plans(job: Job, found: Plan) -> list[JudgePlan]:

@@ -53,7 +53,7 @@ PLACES = [
     "engine.resume:Digests",
     "engine.prepare:PriceLookup",
     "engine.run:shortage",
-    "engine.run:Balance",
+    "engine.run:BalanceLookup",
 ]
 
 

@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 
 from batchmix.engine import reader
-from batchmix.engine.prices import PriceLookup, spent
-from batchmix.errors import BudgetSpent, JobError
+from batchmix.errors import JobError
 from batchmix.job import Price, read_job
 from batchmix.prices.cost import cost_usd
 from batchmix.prices.genai_prices import listed_price
+from batchmix.prices.lookup import PriceLookup
 from batchmix.records import Usage
-from batchmix.store.shard import Shard
 from tests.conftest import Bench
 from tests.gateway import ADDRESS, Gateway, model
 
@@ -43,7 +42,7 @@ def paid(bench: Bench, gateway: Gateway) -> Bench:
 
 def price_of(settings: dict[str, Any]) -> dict[str, Price]:
     job = read_job(None, {"input": {"path": "x.jsonl"}, **settings}, {})
-    return PriceLookup(job, None).settled(job.models)
+    return PriceLookup(job).settled(job.models)
 
 
 def test_the_catalogues_prices_fill_the_cost(paid: Bench) -> None:
@@ -172,108 +171,6 @@ def test_entries_of_one_model_may_have_prices_of_their_own(bench: Bench) -> None
     costs = {name: cost.usd for name, cost in view.totals.costs.items()}
     assert costs["day"] == pytest.approx(1000 * costs["night"])
     assert view.totals.cost_usd == pytest.approx(sum(costs.values()))
-
-
-def test_attempts_that_may_have_been_billed_are_in_the_account(bench: Bench) -> None:
-    bench.source.write_text('{"text": "[[rehearsal:cutx2]]"}\n{"text": "plain"}\n')
-    bench.settings["prices"] = {"m": {"input": 1, "output": 1}}
-    view = bench.run()
-    lost = {row["maybe_billed"]: row["cost_usd"] for row in bench.rows()}
-    assert set(lost) == {0, 2}
-    assert view.totals.maybe_billed_usd == pytest.approx(2 * lost[2])
-
-
-def test_an_answer_with_nothing_in_it_may_have_been_billed(bench: Bench) -> None:
-    bench.source.write_text('{"text": "[[rehearsal:halfx2]]"}\n{"text": "[[rehearsal:500x2]]"}\n')
-    bench.settings["prices"] = {"m": {"input": 1, "output": 1}}
-    view = bench.run()
-    rows = bench.rows()
-    assert [row["maybe_billed"] for row in rows] == [2, 0]
-    assert view.totals.maybe_billed_usd == pytest.approx(2 * rows[0]["cost_usd"])
-    assert view.totals.billed_retries_usd == 0
-    assert json.loads((bench.out / "summary.json").read_text())["maybe_billed_usd"] == view.totals.maybe_billed_usd
-
-
-@pytest.mark.parametrize("kind", ["no_choices", "empty_choices"])
-def test_a_retry_that_came_with_its_usage_is_billed_and_stands_apart(bench: Bench, kind: str) -> None:
-    bench.source.write_text(f'{{"text": "[[rehearsal:{kind}x2]]"}}\n{{"text": "[[rehearsal:cutx2]]"}}\n')
-    bench.settings["prices"] = {"m": {"input": 1, "output": 2}}
-    view = bench.run()
-    first, second = bench.rows()
-    assert [(row["attempts"], row["maybe_billed"]) for row in (first, second)] == [(3, 0), (3, 2)]
-    found = json.loads((bench.out / "summary.json").read_text())
-    assert (found["billed_retries"], found["maybe_billed"]) == (2, 2)
-    assert found["billed_retries_usd"] == pytest.approx(2 * first["cost_usd"])
-    assert found["maybe_billed_usd"] == pytest.approx(2 * second["cost_usd"])
-    assert found["costs"]["m"]["billed_retries_usd"] == found["billed_retries_usd"]
-    each = first["total_tokens"] + second["total_tokens"]
-    account = spent(view, reader.prices_of(view.run))
-    assert account[1] == pytest.approx(each + 2 * first["total_tokens"] + 2 * each / 2)
-    assert account[0] == pytest.approx(sum(found[f"{name}_usd"] for name in ("cost", "billed_retries", "maybe_billed")))
-
-
-@pytest.mark.parametrize("killed", [False, True], ids=["", "killed before its journals were taken away"])
-def test_billed_retries_stay_in_the_account_whatever_becomes_of_their_rows(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, killed: bool
-) -> None:
-    """They stand in no row: a part that is opened again hands them on, once."""
-    journals: dict[Path, bytes] = {}
-    remove = Shard.remove_journals
-
-    def removing(shard: Shard) -> None:
-        journals.update({path: path.read_bytes() for path in (bench.out / "journal").glob("*.jsonl")})
-        remove(shard)
-
-    monkeypatch.setattr(Shard, "remove_journals", removing)
-    bench.settings |= {"prices": {"m": {"input": 1, "output": 2}}, "retry": {"attempts": 2}}
-    bench.source.write_text('{"text": "[[rehearsal:no_choicesx3]]"}\n{"text": "plain"}\n')
-    first = bench.run()
-    assert (first.totals.failed, first.totals.billed_retries) == (1, 2)
-    assert not list((bench.out / "journal").iterdir())
-    assert journals
-    for path, text in journals.items() if killed else ():
-        path.write_bytes(text)
-    assert reader.look(bench.out).summary() == first.summary()
-    again = bench.run()
-    assert (again.totals.ok, again.totals.billed_retries, again.totals.maybe_billed) == (2, 3, 0)
-    assert again.totals.billed_retries_usd == pytest.approx(1.5 * (first.totals.billed_retries_usd or 0))
-    assert reader.look(bench.out).summary() == again.summary()
-
-
-def test_what_was_reused_makes_no_cost_known(bench: Bench) -> None:
-    """Where nothing that was paid has a price, the cost is not known, and is not that of the reused answers."""
-    bench.settings["reuse"] = {"dedupe": True}
-    bench.write(5, text="same")
-    view = bench.run()
-    assert (view.totals.reused, view.totals.unpriced) == (4, 1)
-    assert view.summary()["cost_usd"] is None
-
-
-def test_lost_attempts_of_rows_without_an_answer_count_as_average_answers(bench: Bench) -> None:
-    bench.settings["retry"] = {"attempts": 1}
-    bench.source.write_text('{"text": "[[rehearsal:cut]]"}\n{"text": "plain"}\n')
-    bench.settings["prices"] = {"m": {"input": 1, "output": 1}}
-    view = bench.run()
-    assert view.totals.maybe_billed_usd == pytest.approx(view.totals.cost_usd)
-
-
-def test_a_run_stops_at_its_cap_and_goes_on_with_a_higher_one(bench: Bench) -> None:
-    bench.write(60)
-    bench.standin.behave("latency=0.001")
-    bench.settings["params"] = {"max_tokens": 40}
-    bench.settings["budget"] = {"max_tokens": 600}
-    with pytest.raises(BudgetSpent, match=r"budget\.max_tokens"):
-        bench.run()
-    view = reader.look(bench.out)
-    assert 0 < view.totals.ok < 60
-    assert 0.8 * 600 < view.totals.total_tokens <= 600 + 8 * 40
-    assert bench.start()["exit_code"] == 3
-    with pytest.raises(BudgetSpent):
-        bench.run()
-    assert bench.standin.asked() == view.totals.ok
-    bench.settings["budget"] = {"max_tokens": 100_000}
-    assert bench.run().totals.ok == 60
-    assert bench.standin.asked() == 60
 
 
 def test_a_cap_in_usd_needs_prices(bench: Bench) -> None:

@@ -1,0 +1,74 @@
+"""Where a run's prices come from, and that they stay what they were."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from threading import Thread
+
+from batchmix.errors import JobError
+from batchmix.job import Job, Model, Price
+from batchmix.prices.catalogue import Catalogue, get_catalogue, has_catalogue
+from batchmix.prices.cost import Prices
+from batchmix.prices.genai_prices import listed_price
+
+
+class PriceLookup:
+    """The prices of a job's models, looked up in a thread while the input is read.
+
+    The order is: the job's own prices, `earlier` ones (of the run's first start, so that a resume counts as the first
+    start did), the gateway's catalogue, the package genai-prices. The catalogue is fetched only where a model has no
+    price yet. `models` are the ids of an earlier start, for a job whose rows name their models. The stand-in provider
+    gives its own `catalogue`.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        earlier: Mapping[str, Price] | None = None,
+        models: Sequence[str] = (),
+        catalogue: Catalogue | None = None,
+    ) -> None:
+        self._base_url = job.provider.base_url
+        self._budget = job.budget
+        self._rehearsal = job.provider.rehearsal
+        self._given = {**(earlier or {}), **job.prices}
+        self._given |= {model.name: model.price for model in job.models if model.price}
+        ids = [model.id for model in job.models] or models
+        self._catalogue = catalogue
+        self._fetching = Thread(target=self._fetch, daemon=True)  # an input that is refused does not wait for it
+        if has_catalogue(self._base_url) and (not ids or any(name not in self._given for name in ids)):
+            self._fetching.start()
+
+    def settled(self, models: tuple[Model, ...]) -> dict[str, Price]:
+        """Return all prices that were found, by entry or model id.
+
+        Raises `JobError` for a model that does not exist, and for one without a price where USD are capped.
+        """
+        found = self._found(models)
+        prices = Prices(found, models)
+        unpriced = [model.name for model in models if prices.of(model.name) is None]
+        if unpriced and self._budget.max_usd is not None:
+            raise JobError(
+                f"budget.max_usd: no price is known for {unpriced[0]}; give one under [prices], or cap tokens with"
+                " budget.max_tokens"
+            )
+        return found
+
+    def _found(self, models: tuple[Model, ...]) -> dict[str, Price]:
+        unpriced = [model.id for model in models if not {model.name, model.id} & self._given.keys()]
+        if not unpriced:
+            return self._given
+        if self._fetching.ident is not None:
+            self._fetching.join()
+        catalogue = self._catalogue
+        if catalogue:
+            catalogue.check(unpriced)
+        offered = catalogue.prices if catalogue else {}
+        listed = {} if self._rehearsal else {name: self._listed(name) for name in unpriced if name not in offered}
+        return {name: price for name, price in listed.items() if price} | offered | self._given
+
+    def _fetch(self) -> None:
+        self._catalogue = get_catalogue(self._base_url)
+
+    def _listed(self, model: str) -> Price | None:
+        return listed_price(model, self._base_url)
