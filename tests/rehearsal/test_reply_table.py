@@ -13,7 +13,7 @@ from batchmix.rehearsal import Behaviour
 from batchmix.rehearsal.reply_kind import Error, Group
 from batchmix.rehearsal.reply_table import KINDS, by_group
 
-DOCS = Path(__file__).parents[2] / "jobs" / "README.md"
+DOCS = Path(__file__).parents[2] / "jobs" / "rehearsal.md"
 ERRORS = {name: kind for name, kind in KINDS.items() if isinstance(kind.body, Error) and kind.group is not Group.DOOR}
 
 
