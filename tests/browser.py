@@ -15,6 +15,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.polling import WITHIN_S
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
@@ -44,8 +46,9 @@ class Browser:
             await self._call(f"{domain}.enable")
         began = time.monotonic()
         await self._call("Page.navigate", url=url)
-        while await self.value("document.readyState") != "complete":
-            await asyncio.sleep(0.005)
+        async with asyncio.timeout(WITHIN_S):
+            while await self.value("document.readyState") != "complete":
+                await asyncio.sleep(0.005)
         await self.value("document.documentElement.getBoundingClientRect().height")
         return time.monotonic() - began
 

@@ -19,6 +19,7 @@ from batchmix.errors import ProviderStopped, Stopped
 from tests.calling import batchmix
 from tests.conftest import Bench, Provider
 from tests.killing import fetch, results, status, write_rows
+from tests.polling import WITHIN_S
 
 
 def account(standin: Provider) -> dict[str, Any]:
@@ -172,7 +173,7 @@ def test_what_timed_out_or_broke_off_is_counted_as_maybe_billed_everywhere(
         str(tmp_path / "out"), "--set", "provider.api_key_env=", *(part for one in more for part in ("--set", one)),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - began < 20, "each silence ends after 0.3 s, not after ten minutes"
+    assert time.monotonic() - began < 2 * WITHIN_S, "each silence ends after 0.3 s, not after ten minutes"
     assert results(tmp_path / "out")["status"].to_pylist() == ["ok"] * len(kinds)
     columns = pq.read_table(tmp_path / "out/data", columns=["attempts", "maybe_billed"]).to_pydict()
     assert columns == {"attempts": [2, 2, 2, 2, 2, 2, 1], "maybe_billed": [1, 1, 1, 1, 0, 0, 0]}

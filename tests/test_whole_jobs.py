@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ import pytest
 
 from tests.conftest import Provider
 from tests.killing import Outcome, command, compare_ledger, fetch, results, status
+from tests.polling import wait_until
 
 ROWS = 90
 TEMPLATE = "{{ text }} in {{ row['In words'] }} {{ n }}"
@@ -65,14 +67,17 @@ KINDS: dict[str, tuple[Callable[[Path], Path], tuple[str, ...]]] = {
 }
 
 
+def _has_sent(requests: int, process: subprocess.Popen[bytes], url: str) -> bool:
+    return process.poll() is not None or fetch(url, "totals").get("requests", 0) >= requests
+
+
 def killed_twice(call: list[str], url: str, out: Path) -> Outcome:
     """Kill a run when a third, and when two thirds of its rows have been asked, and let it end then."""
     outcome, kills = Outcome(), []
-    for share in (1 / 3, 2 / 3):
+    for requests in (ROWS // 3, 2 * ROWS // 3):
         process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while fetch(url, "totals").get("requests", 0) < share * ROWS:
-            assert process.poll() is None, "it ended too early"
-            time.sleep(0.01)
+        wait_until(functools.partial(_has_sent, requests, process, url))
+        assert process.poll() is None, "it ended too early"
         os.kill(process.pid, signal.SIGKILL)
         kills.append(time.monotonic())
         process.wait()

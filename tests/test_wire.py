@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import resource
@@ -27,6 +28,7 @@ from batchmix.errors import ProviderStopped
 from batchmix.records import LaneStatus, RunStatus
 from tests.calling import batchmix
 from tests.conftest import Bench
+from tests.polling import WITHIN_S, wait_until
 from tests.streams import DONE, chunk, events, said, usage
 from tests.wire import CERTIFICATE, EXPIRED, GOOD, PAGE, error, page, reply
 
@@ -120,7 +122,7 @@ def stopped(bench: Bench) -> str:
     began = time.monotonic()
     with pytest.raises(ProviderStopped) as found:
         bench.run()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < WITHIN_S, "it stops in seconds, and waits for no outage to pass"
     assert bench.start()["exit_code"] == 3
     assert json.loads((bench.out / "summary.json").read_text())["unanswered"] == len(
         bench.source.read_text().splitlines()
@@ -277,6 +279,17 @@ def test_a_restart_in_the_middle_is_waited_for(bench: Bench, server: Server, has
     assert bench.run().totals.ok == 6
 
 
+def _connections(listener: socket.socket) -> int:
+    """Return how many connections wait to be accepted."""
+    listener.setblocking(False)
+    found = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            listener.accept()[0].close()
+            found += 1
+    return found
+
+
 def test_a_host_that_lets_hang_before_tls_is_given_up_with_the_first_that_wait(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,9 +299,8 @@ def test_a_host_that_lets_hang_before_tls_is_given_up_with_the_first_that_wait(
         bench.settings["timeouts"] = {"connect_s": 0.7}
         monkeypatch.setattr(doubts, "_NOBODY_S", 0.5)
         bench.write(3)
-        began = time.monotonic()
         assert "no connection to 127.0.0.1" in stopped(bench)
-        assert time.monotonic() - began < 1.4
+        assert _connections(silent) == 3, "nobody was tried twice"
 
 
 # Stops are never wider than what was seen
@@ -317,8 +329,7 @@ def test_answers_of_another_model_speak_for_the_address(bench: Bench, server: Se
     def answer(path: str, body: dict[str, Any], asked: int) -> bytes:
         if body["model"] == "good":
             return reply(200, GOOD)
-        while not bench.run_status.ok:  # till its answer is counted
-            time.sleep(0.01)
+        wait_until(lambda: bench.run_status.ok)  # till its answer is counted
         return page(200)
 
     server.answer = answer

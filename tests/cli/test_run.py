@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,6 +16,7 @@ from batchmix.rehearsal.reply_table import KINDS
 from tests.calling import MARKER, batchmix, called, refused
 from tests.conftest import Provider
 from tests.killing import fetch, status, write_rows
+from tests.polling import wait_until
 
 
 @pytest.fixture
@@ -232,8 +232,7 @@ def test_an_interrupt_drains_and_the_same_command_asks_nothing_twice(number: int
     call = [sys.executable, "-m", "batchmix", "run", str(job), "--concurrency", "20"]
     env = os.environ | {"NIGHT_KEY": "none"}
     with subprocess.Popen(call, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env) as process:
-        while standin.asked() < 30:
-            time.sleep(0.01)
+        wait_until(lambda: standin.asked() >= 30)
         process.send_signal(number)
         assert process.stderr is not None
         said = process.stderr.read()
@@ -251,8 +250,7 @@ def test_a_run_under_nohup_outlives_its_terminal(job: Path, standin: Provider) -
     standin.behave("latency=0.5")
     call = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", sys.executable, "-m", "batchmix", "run", str(job)]
     with subprocess.Popen(call, stdout=subprocess.DEVNULL, env=os.environ | {"NIGHT_KEY": "none"}) as process:
-        while standin.asked() < 5:
-            time.sleep(0.01)
+        wait_until(lambda: standin.asked() >= 5)
         process.send_signal(signal.SIGHUP)
     assert process.returncode == 0
 
@@ -262,8 +260,7 @@ def test_status_shows_a_run_while_it_runs_and_a_second_start_is_told_who_has_it(
     call = [sys.executable, "-m", "batchmix", "run", str(job), "--set", "timeouts.drain_s=0"]
     env = os.environ | {"NIGHT_KEY": "none"}
     with subprocess.Popen(call, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=env) as process:
-        while standin.asked() < 5:
-            time.sleep(0.01)
+        wait_until(lambda: standin.asked() >= 5)
         found = status(job.parent / "runs" / "night")
         assert found["running"]
         assert len(found["in_flight"]) == 5

@@ -19,6 +19,7 @@ from batchmix.errors import FailureAction, Interrupted
 from batchmix.job import Limits
 from batchmix.pacing.governor import Governor
 from batchmix.records import Completion, Exchange, Failure, LaneStatus, Request, RunStatus
+from tests.polling import WITHIN_S, until
 
 THREE = Rules(3)
 RETRY = Failure(FailureAction.RETRY, "server_error", "again")
@@ -461,14 +462,8 @@ async def test_rows_that_wait_and_all_end_at_once_let_the_others_leave() -> None
     late = asyncio.get_running_loop().time() + 2 * rules.row_s
     await until(lambda: asyncio.get_running_loop().time() > late)
     scene.gate.set()
-    await asyncio.wait_for(running, 10)
+    await asyncio.wait_for(running, WITHIN_S)
     assert len(scene.ends) == first + 10
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not true():
-            await asyncio.sleep(0)
 
 
 async def test_a_stop_in_the_turn_in_which_a_retry_began_leaves_nothing_behind(

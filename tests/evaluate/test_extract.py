@@ -111,11 +111,11 @@ def test_json_is_found_alone_fenced_or_in_prose(text: str, value: object) -> Non
     ],
 )
 def test_bad_text_costs_little_time(text: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()  # of this process alone, whatever else the machine does
     numbers(text)
     choice(text, "ABCD")
     json_value(text)
-    assert time.perf_counter() - began < 3
+    assert time.process_time() - began < 3
 
 
 @pytest.mark.parametrize("depth", [150, 600, 990, 5000])

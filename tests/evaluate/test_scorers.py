@@ -16,6 +16,7 @@ import pytest
 from batchmix.errors import JobError
 from batchmix.evaluate.scorers import OwnScorer, Score, scorer_of
 from batchmix.job.evaluation import Choice, Exact, Includes, Json, Number, Own, Regex, Scorer, Similarity
+from tests.polling import wait_until
 
 
 def scored(asked: Scorer, response: str, target: Any = None, folder: Path | None = None) -> Score:
@@ -300,10 +301,7 @@ def test_nothing_is_left_of_it_when_we_are_killed(name: str, folder: Path) -> No
         group = int(us.stdout.readline())
         os.killpg(group, 0)
         us.kill()
-    until = time.monotonic() + 10
-    while _is_there(group) and time.monotonic() < until:
-        time.sleep(0.01)
-    assert not _is_there(group)
+    wait_until(lambda: not _is_there(group))
 
 
 def _is_there(group: int) -> bool:

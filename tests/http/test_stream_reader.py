@@ -15,6 +15,7 @@ from batchmix.records import Completion, Exchange, Failure
 from batchmix.responses.classify import judge
 from batchmix.responses.stream import AnswerStream
 from tests.http.test_client import chunked
+from tests.polling import WITHIN_S
 from tests.streams import DONE, PARIS, WHOLE, chunk, events, said, usage
 from tests.wire import GOOD, KEY, REQUEST, Closing, Reply, Wire, error, reply
 
@@ -161,7 +162,7 @@ class Dripping:
 async def test_a_server_that_goes_on_after_the_end_is_left() -> None:
     body = Dripping(*(events(one) for one in PARIS))
     stream = AnswerStream(1, 100_000)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WITHIN_S):
         await listen(body, stream, 60)
     assert stream.end().is_settled
     assert body.read > len(PARIS)
@@ -170,7 +171,7 @@ async def test_a_server_that_goes_on_after_the_end_is_left() -> None:
 async def test_what_is_too_large_is_left_at_once() -> None:
     body = Dripping(word=b"x" * 1000)
     stream = AnswerStream(1, 10_000)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WITHIN_S):
         await listen(body, stream, 60)
     assert (stream.is_too_large, body.read) == (True, 11)
 
@@ -180,8 +181,8 @@ async def test_each_piece_gives_a_stream_its_time_again() -> None:
     body = Dripping(events(*said("x")))
     stream = AnswerStream(1, 100_000)
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.6):
-            await listen(body, stream, 0.3)
+        async with asyncio.timeout(2.0):
+            await listen(body, stream, 1.0)
     assert stream.silent_s is None
 
 

@@ -22,6 +22,7 @@ from batchmix.records import Completion
 from batchmix.redact import Secrets
 from batchmix.responses.classify import judge
 from tests.http.test_client import chunked
+from tests.polling import until
 from tests.streams import PARIS, events
 from tests.wire import GOOD, KEY, REQUEST, Closing, Wire, reply
 
@@ -208,8 +209,7 @@ async def test_a_body_that_breaks_is_no_answer_and_holds_up_nobody(wire: Wire) -
     wire.replies = [b"", reply(200, BODY)]
     async with wire.client(total_s=5) as client:
         asked = asyncio.create_task(client.post(REQUEST))
-        while not wire.requests:
-            await asyncio.sleep(0)
+        await until(lambda: wire.requests)
         wire.say(chunked(BODY[:20], end=False))
         for _ in range(4):
             await asyncio.sleep(0)

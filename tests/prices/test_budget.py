@@ -20,6 +20,7 @@ from batchmix.pacing.governor import Governor
 from batchmix.prices.budget import LaneBudget, RunBudget
 from batchmix.prices.cost import Prices
 from batchmix.records import Completion, Exchange, Failure, LaneStatus, Request, Usage
+from tests.polling import WITHIN_S
 
 PRICES = Prices({"m": Price(1.0, 4.0)}, ())
 HEARD = Exchange(0, 0, 0.0, 200)
@@ -166,7 +167,7 @@ async def test_pools_share_a_purse_and_stop_when_it_is_empty() -> None:
         governor = Governor(Limits(concurrency=16), asyncio.get_running_loop().time())
         rules = Rules(3, budget=LaneBudget(budget, "m", PRICES))
         pools.append(Pool(log, governor, log, shutdown, LaneStatus("m"), rules).run(_feed(90), 16))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WITHIN_S):
         await asyncio.gather(*pools)
     assert isinstance(shutdown.reason, BudgetSpent)
     assert sum(len(log.heard_rows) for log in logs) == 100

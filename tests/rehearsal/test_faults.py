@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 
 from batchmix.rehearsal import Behaviour
+from tests.polling import WITHIN_S
 
 ERRORS = {"429": 429, "500": 500, "502": 502, "503": 503}
 
@@ -62,7 +63,7 @@ async def test_cut_sends_half_of_what_it_promises(calling):
 
 async def _until(caller, count):
     """Return once so many requests have come and are under way."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WITHIN_S):
         while caller.rehearsal.totals["requests"] < count:
             await asyncio.sleep(0)
 
@@ -73,7 +74,7 @@ async def test_hang_lasts_until_the_client_leaves(calling):
         await _until(caller, 1)
         assert (await caller.ask()).status == 429
         asking.cancel()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WITHIN_S):
             while (await caller.ask()).status == 429:  # until the server has seen it leave
                 pass
         record = caller.rehearsal.ledger[0]

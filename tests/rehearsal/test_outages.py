@@ -7,6 +7,7 @@ import pytest
 
 from batchmix.rehearsal import Behaviour, Rehearsal
 from batchmix.rehearsal.behaviour import Outage
+from tests.polling import WITHIN_S
 
 
 def test_outages_are_read_with_how_everything_fails():
@@ -27,7 +28,7 @@ async def test_in_an_outage_everything_fails_and_then_nothing(calling):
     async with calling("outage=0:0.3&key=right") as caller:
         assert [(await caller.ask(key=key)).status for key in ("right", "wrong")] == [503, 503]
         assert [record.kind for record in caller.rehearsal.ledger] == ["503_down"] * 2
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WITHIN_S):
             while (await caller.ask(key="right")).status == 503:
                 pass
         assert (await caller.ask(key="wrong")).status == 401
@@ -40,7 +41,7 @@ async def test_what_cannot_be_read_is_refused_in_an_outage_too(calling):
 
 
 async def _until(caller, *, refused):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WITHIN_S):
         while True:
             try:
                 heard = await caller.ask()
@@ -76,7 +77,7 @@ async def test_another_behaviour_calls_an_outage_off():
             assert response.status == 200
         body = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
         seen = []
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WITHIN_S):
             while seen[-2:] != [503, 200]:
                 async with session.post(url + "/chat/completions", json=body) as response:
                     seen.append(response.status)

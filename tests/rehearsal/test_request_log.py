@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from batchmix.rehearsal import Behaviour
+from tests.polling import WITHIN_S, until
 
 
 async def test_records(calling):
@@ -95,8 +96,7 @@ async def test_no_ledger(calling):
 async def test_an_answer_that_the_client_does_not_wait_for_is_not_answered(calling):
     async with calling("latency=30") as caller:
         asking = asyncio.create_task(caller.ask())
-        while not caller.rehearsal.ledger:
-            await asyncio.sleep(0)
+        await until(lambda: caller.rehearsal.ledger)
         asking.cancel()
         await asyncio.wait([asking])
     (record,) = caller.rehearsal.ledger
@@ -122,7 +122,7 @@ async def test_an_answer_is_finished_once_it_has_been_read(calling, header):
     async with calling() as caller, _asked_for_more_than_the_kernel_takes(caller.url, header) as (reader, _):
         (record,) = caller.rehearsal.ledger
         assert (record.status, record.finished, record.answered) == (200, None, False)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WITHIN_S):
             while not record.answered:
                 assert await reader.read(1 << 20) or record.answered
         assert record.finished is not None
@@ -132,7 +132,7 @@ async def test_an_answer_that_is_lost_halfway_is_never_finished(calling, caplog)
     async with calling("concurrency=1") as caller:
         async with _asked_for_more_than_the_kernel_takes(caller.url) as (_, writer):
             writer.transport.abort()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WITHIN_S):
             while (await caller.ask()).status == 429:  # until the server has seen it leave
                 pass
         record = caller.rehearsal.ledger[0]

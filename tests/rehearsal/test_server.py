@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 
 from batchmix.rehearsal import Behaviour, Rehearsal
+from tests.polling import WITHIN_S
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
 
@@ -24,12 +25,12 @@ async def test_stops_at_once_and_leaves_no_task(behaviour):
     url = await rehearsal.start()
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         asking = [asyncio.create_task(session.post(url + "/chat/completions", json=BODY)) for _ in range(50)]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WITHIN_S):
             while rehearsal.totals["requests"] < 50:
                 await asyncio.sleep(0)
         begun = time.monotonic()
         await rehearsal.stop()
-        assert time.monotonic() - begun < 0.5
+        assert time.monotonic() - begun < WITHIN_S
         assert asyncio.all_tasks() <= {asyncio.current_task(), *asking}
         heard = await asyncio.gather(*asking, return_exceptions=True)
         assert all(isinstance(one, aiohttp.ClientConnectionError) for one in heard)
@@ -84,12 +85,12 @@ def test_process(number):
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         request = urllib.request.Request(f"{url}/chat/completions", json.dumps(BODY).encode())
-        with urllib.request.urlopen(request, timeout=5) as response:
+        with urllib.request.urlopen(request, timeout=WITHIN_S) as response:
             assert json.load(response)["choices"]
-        with urllib.request.urlopen(f"{url.removesuffix('/v1')}/rehearsal/ledger", timeout=5) as response:
+        with urllib.request.urlopen(f"{url.removesuffix('/v1')}/rehearsal/ledger", timeout=WITHIN_S) as response:
             assert [record["answered"] for record in json.load(response)] == [True]
         process.send_signal(number)
-        _, complaints = process.communicate(timeout=5)
+        _, complaints = process.communicate(timeout=WITHIN_S)
     assert (process.returncode, complaints) == (0, "")
 
 
@@ -111,17 +112,19 @@ def test_process_ends_at_once_while_a_request_hangs():
             client.sendall(
                 b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
             )
-            until = time.monotonic() + 5
+            until = time.monotonic() + WITHIN_S
             while time.monotonic() < until:
-                with urllib.request.urlopen(f"{url.removesuffix('/v1')}/rehearsal/totals", timeout=5) as response:
+                with urllib.request.urlopen(
+                    f"{url.removesuffix('/v1')}/rehearsal/totals", timeout=WITHIN_S
+                ) as response:
                     if json.load(response).get("hang"):
                         break
             else:
                 pytest.fail("the request did not come")
             begun = time.monotonic()
             process.send_signal(signal.SIGTERM)
-            _, complaints = process.communicate(timeout=5)
-            assert time.monotonic() - begun < 2
+            _, complaints = process.communicate(timeout=WITHIN_S)
+            assert time.monotonic() - begun < WITHIN_S
     assert (process.returncode, complaints) == (0, "")
 
 
@@ -131,10 +134,10 @@ def test_process_refuses_connections_for_a_while():
         assert process.stdout is not None
         url = process.stdout.readline().strip() + "/models"
         refused = 0
-        until = time.monotonic() + 5
+        until = time.monotonic() + WITHIN_S
         while time.monotonic() < until:
             try:
-                with urllib.request.urlopen(url, timeout=5) as response:
+                with urllib.request.urlopen(url, timeout=WITHIN_S) as response:
                     response.read()
                     if refused:
                         break
@@ -144,5 +147,5 @@ def test_process_refuses_connections_for_a_while():
                 pass
         assert refused
         process.send_signal(signal.SIGTERM)
-        _, complaints = process.communicate(timeout=5)
+        _, complaints = process.communicate(timeout=WITHIN_S)
     assert (process.returncode, complaints) == (0, "")

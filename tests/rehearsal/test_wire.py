@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from tests.polling import WITHIN_S
+
 
 async def _connect(caller):
     return await asyncio.open_connection("127.0.0.1", int(caller.url.split(":")[2][:-3]))
@@ -31,7 +33,7 @@ async def test_a_stall_sends_half_and_lasts_until_the_client_leaves(calling):
         assert await reader.readexactly(promised // 2)
         assert (await caller.ask()).status == 429
         await _close(writer)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WITHIN_S):
             while (await caller.ask()).status == 429:  # until the server has seen it leave
                 pass
         record = caller.rehearsal.ledger[0]
@@ -68,7 +70,7 @@ async def test_a_drip_that_the_client_leaves_is_not_answered(calling, caplog):
         reader, writer = await _post(caller, "[[rehearsal:drip]]")
         await reader.readuntil(b"\r\n\r\n")
         await _close(writer)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WITHIN_S):
             while (await caller.ask()).status == 429:
                 pass
         assert not caller.rehearsal.ledger[0].answered

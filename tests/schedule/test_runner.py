@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from batchmix.store.lock import take_lock
+from tests.polling import wait_until
 from tests.schedule.conftest import Nightly
 
 READ = "import sys, pathlib; pathlib.Path(sys.argv[1]).write_bytes(sys.stdin.buffer.read())"
@@ -56,7 +57,7 @@ def test_killed_at_random_no_night_is_lost_none_runs_twice_and_nothing_is_paid_a
                 process.kill()
                 process.wait()
                 kills += 1
-    assert kills >= 3
+    assert 3 <= kills < 100
     assert nightly.ends() == [(f"2026-03-{day}", 0) for day in (29, 30)]
     assert len(nightly.nights()) == 2
     assert sorted(nightly.standin.prompts()) == sorted(nightly.prompts() * 2)
@@ -169,8 +170,7 @@ def test_a_job_file_that_broke_since_is_a_night_that_ended_with_2(nightly: Night
     told, command = listener(nightly.root)
     job = nightly.write(on_finish=command)
     process = subprocess.Popen(nightly.call("2026-03-10T01:29:58Z", job, mode="on"), stdout=subprocess.DEVNULL)
-    while not (nightly.state / "nightly.json").exists():  # it has read the job then
-        os.sched_yield()
+    wait_until((nightly.state / "nightly.json").exists)  # it has read the job then
     job.write_text("nonsense")
     heard = json.loads(told.read_bytes())
     process.terminate()
@@ -239,5 +239,4 @@ def test_a_night_that_nobody_was_told_of_is_told_at_the_next_start(nightly: Nigh
 
 def _sending(nightly: Nightly) -> None:
     """Return when the provider has been asked."""
-    while not nightly.standin.asked():
-        os.sched_yield()
+    wait_until(nightly.standin.asked)
