@@ -134,9 +134,9 @@ def _shown(said: str) -> str:
 
 def _meant(name: str) -> str:
     """Return which command may be meant: people leave out `run`, too."""
-    from batchmix.job import meant
+    from batchmix.job import closest
 
-    near = _OTHERWISE.get(name.lower()) or meant(name.lower(), _COMMANDS)
+    near = _OTHERWISE.get(name.lower()) or closest(name.lower(), _COMMANDS)
     if near:
         return f"; did you mean batchmix {near}?"
     if Path(name).suffix or Path(name).exists():

@@ -14,7 +14,7 @@ from batchmix.cli.output import complain, keep_secret, log_to_stderr, say, say_j
 from batchmix.engine import signals
 from batchmix.errors import Interrupted, JobError, Stopped
 from batchmix.job import Job, merge_settings, parse_setting, read_job
-from batchmix.job.evaluation import Eval, Judge
+from batchmix.job.eval_table import Eval, Judge
 from batchmix.job.secrets import read_secrets
 from batchmix.records import RunStatus
 from batchmix.redact import Secrets

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from batchmix.job import Job, checked_local, meant, merge_settings, parse_setting, read_job
+from batchmix.job import Job, checked_local, closest, merge_settings, parse_setting, read_job
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -32,7 +32,7 @@ class Choice(click.Choice[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the word. Raises `click.BadParameter`."""
-        near = meant(str(value), self.choices)
+        near = closest(str(value), self.choices)
         if near and near != value:
             self.fail(f"{value!r} is none of {', '.join(self.choices)}; did you mean {near}?", param, ctx)
         return super().convert(value, param, ctx)

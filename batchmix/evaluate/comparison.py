@@ -15,7 +15,7 @@ from batchmix.evaluate.metrics import Floats, Ints
 from batchmix.evaluate.paired import Paired, compare, holm
 from batchmix.evaluate.results import Results, gathered
 from batchmix.formats.pyarrow_setup import set_up_arrow
-from batchmix.job.evaluation import LESS_IS_BETTER, Guard
+from batchmix.job.eval_table import LESS_IS_BETTER, Guard
 from batchmix.store.run_folder import Layout
 
 LEVEL = 0.05

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from batchmix.evaluate.measure import Metrics, ModelMetrics
-from batchmix.job.evaluation import Eval, Guard
+from batchmix.job.eval_table import Eval, Guard
 
 
 def guarded(guards: Sequence[Guard], scorers: Sequence[str], models: Sequence[str]) -> Iterator[tuple[Guard, str, str]]:

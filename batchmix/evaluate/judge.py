@@ -20,7 +20,7 @@ from batchmix.evaluate.scorers import Score, text_of
 from batchmix.evaluate.verdict import verdict_in
 from batchmix.formats.arrow_values import row_values
 from batchmix.job import Budget, Input, Job, Limits, Model, Output, Reuse
-from batchmix.job.evaluation import Eval, Judge
+from batchmix.job.eval_table import Eval, Judge
 from batchmix.load.rubrics import RESULT, columns_shown
 from batchmix.records import RunStatus
 from batchmix.redact import Secrets

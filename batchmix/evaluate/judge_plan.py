@@ -9,7 +9,7 @@ import msgspec
 from batchmix.engine.plan import Plan
 from batchmix.evaluate.judge import judge_job
 from batchmix.job import Job, Price
-from batchmix.job.evaluation import Eval, Judge
+from batchmix.job.eval_table import Eval, Judge
 from batchmix.prices.cost import Prices
 from batchmix.prices.lookup import PriceLookup
 from batchmix.records import BYTES_PER_TOKEN

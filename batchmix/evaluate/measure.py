@@ -16,7 +16,7 @@ from batchmix.evaluate.judge import Judged
 from batchmix.evaluate.metrics import Estimate, Floats, Ints, estimate, pass_at, percentiles
 from batchmix.evaluate.results import Array, Results, floats, gathered, hashes
 from batchmix.evaluate.scoring import open_scores
-from batchmix.job.evaluation import Eval
+from batchmix.job.eval_table import Eval
 from batchmix.store.filesystem import replace_file
 from batchmix.store.run_folder import Layout, now_text
 

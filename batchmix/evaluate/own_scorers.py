@@ -20,7 +20,7 @@ from typing import IO, Any
 import msgspec
 
 from batchmix.errors import JobError
-from batchmix.job.evaluation import Own
+from batchmix.job.eval_table import Own
 
 _logger = logging.getLogger(__name__)
 _PROGRAM = Path(__file__).with_name("own_process.py")

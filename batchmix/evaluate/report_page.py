@@ -25,7 +25,7 @@ from batchmix.evaluate.scoring import scores_path
 from batchmix.formats.amounts import usd
 from batchmix.formats.display import clean
 from batchmix.formats.pyarrow_setup import set_up_arrow
-from batchmix.job.evaluation import Eval
+from batchmix.job.eval_table import Eval
 from batchmix.store.filesystem import is_ours, replace_file
 from batchmix.store.run_folder import Layout
 from batchmix.store.view import View

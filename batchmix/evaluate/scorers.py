@@ -15,7 +15,7 @@ from batchmix.errors import JobError
 from batchmix.evaluate.extract import NOTHING, choice, json_value, numbers
 from batchmix.evaluate.own_scorers import OwnFunction, RunContext
 from batchmix.formats.text import text_of as value_text
-from batchmix.job.evaluation import Choice, Exact, Includes, Json, Judge, Number, Own, Regex, Scorer, Similarity
+from batchmix.job.eval_table import Choice, Exact, Includes, Json, Judge, Number, Own, Regex, Scorer, Similarity
 
 _LONGEST = 50_000
 """Characters of a text that are compared by likeness, which takes time by their product."""

@@ -17,7 +17,7 @@ from batchmix.evaluate.judge import Slots, Verdicts
 from batchmix.evaluate.scorers import OwnScorer, Score, Score1, text_of
 from batchmix.formats.arrow_values import row_values
 from batchmix.job import Job
-from batchmix.job.evaluation import Eval, Scorer
+from batchmix.job.eval_table import Eval, Scorer
 from batchmix.store.filesystem import appearing
 from batchmix.store.parts import write_rows
 from batchmix.store.run_folder import Layout

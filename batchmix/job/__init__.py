@@ -4,13 +4,12 @@
 `Job` in which everything is known to be of its type, or raises `JobError` in words that name the setting.
 """
 
-from batchmix.job.base_url import checked_url
+from batchmix.job.addresses import checked_local, checked_url
+from batchmix.job.closest import closest, closest_file
 from batchmix.job.file import read_job
 from batchmix.job.hints import settings_of
 from batchmix.job.masking import masked, masked_url
-from batchmix.job.paths import checked_local
 from batchmix.job.settings import merge_settings, parse_setting
-from batchmix.job.suggestions import meant, meant_file
 from batchmix.job.values import (
     DEFAULT_BASE_URL,
     MOST_USD,
@@ -47,10 +46,10 @@ __all__ = [
     "Timeouts",
     "checked_local",
     "checked_url",
+    "closest",
+    "closest_file",
     "masked",
     "masked_url",
-    "meant",
-    "meant_file",
     "merge_settings",
     "parse_setting",
     "read_job",

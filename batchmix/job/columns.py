@@ -1,4 +1,4 @@
-"""The types that a job may tell for its columns, under the names that people know them by."""
+"""The columns that a job carries into the output, and the types that it may give them, by their common names."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import difflib
 import re
 
 from batchmix.errors import JobError
+from batchmix.job.values import Column
 
 _NAMES = {
     "string": ("text", "varchar", "str", "utf8", "large_string"),
@@ -31,6 +32,24 @@ _TIMESTAMP = re.compile(r"timestamp\[(s|ms|us|ns)(?:, ?(?:tz=)?(utc))?\]")
 _DECIMAL = re.compile(r"(?:decimal|decimal128|numeric)\((\d{1,2})(?:, ?(\d{1,2}))?\)")
 _MOST_DIGITS = 38
 _SHOWN = "string, int64, double, bool, date, timestamp, timestamptz, decimal(10,2), json"
+
+
+def checked_columns(columns: tuple[str | Column, ...]) -> tuple[str | Column, ...]:
+    """Return `input.columns` with a name and a type's one name for each. Raises `JobError`."""
+    checked = tuple(map(_checked_column, columns))
+    types = {(column.source, column.type) if isinstance(column, Column) else (column, None) for column in checked}
+    sources = [source for source, _ in types]
+    for source in sources:
+        if sources.count(source) > 1:
+            raise JobError(f"input.columns: {source!r} stands there with two types; a column has one, wherever it goes")
+    return checked
+
+
+def _checked_column(column: str | Column) -> str | Column:
+    if isinstance(column, str):
+        return column
+    kind = None if column.type is None else checked_type(column.type)
+    return Column(column.source, column.name or column.source, kind)
 
 
 def checked_type(name: str) -> str:

@@ -22,7 +22,7 @@ _DAY = datetime.timedelta(days=1)
 _MINUTE = datetime.timedelta(minutes=1)
 
 
-class Fields(msgspec.Struct, frozen=True):
+class CronFields(msgspec.Struct, frozen=True):
     """A cron expression as plain numbers, in order; what is None matches all."""
 
     minutes: tuple[int, ...] | None
@@ -81,13 +81,13 @@ class Schedule(msgspec.Struct, frozen=True):
         return latest
 
     @property
-    def fields(self) -> Fields | None:
+    def fields(self) -> CronFields | None:
         """The expression in plain numbers; None where it has a form that no number stands for: `L`, `MON#1`."""
         parsed = CronSim(self.cron, datetime.datetime.now(datetime.UTC))
         if not all(isinstance(day, int) and day >= 0 for day in (*parsed.days, *parsed.weekdays)):
             return None
         weekdays = {day % 7 for day in parsed.weekdays if isinstance(day, int)}
-        return Fields(
+        return CronFields(
             _listed(parsed.minutes, 60),
             _listed(parsed.hours, 24),
             _listed(parsed.days, 31),

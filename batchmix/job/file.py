@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import codecs
 import datetime
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,28 +12,19 @@ from typing import Any
 import msgspec
 
 from batchmix.errors import JobError
-from batchmix.job.base_url import checked_url
-from batchmix.job.columns import checked_type
+from batchmix.job.addresses import absolute, checked_local, checked_url
+from batchmix.job.columns import checked_columns
 from batchmix.job.cron import nominal_date
-from batchmix.job.evaluation import checked_eval
-from batchmix.job.line_numbers import Places
+from batchmix.job.eval_table import checked_eval
 from batchmix.job.mistakes import Mistake, mistakes_in
-from batchmix.job.paths import absolute, check_mode, checked_local
 from batchmix.job.settings import merged
-from batchmix.job.suggestions import meant_file
 from batchmix.job.table import JobTable, ModelEntry, OutputTable, ProviderTable
-from batchmix.job.values import DEFAULT_BASE_URL, REHEARSAL, Column, Input, Job, Model, Output, Provider
+from batchmix.job.toml_file import Places, read_toml
+from batchmix.job.values import DEFAULT_BASE_URL, REHEARSAL, Input, Job, Model, Output, Provider
 
-_BEFORE, _SHOWN = 50, 72
-"""So many characters of a line with an error are shown, and so many of them before the error."""
-_MAY_BE_A_KEY = re.compile(r"(?=[^\s\"']*\d)[\w-]{12,}")
 _LONGEST_NAME = 200
 _MOST = 30
 """So many mistakes are shown."""
-_TOML_HINTS = {
-    "Invalid value": "; a text stands in quotes",
-    "Illegal character '\\n'": "; is a closing quote missing?",
-}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _STDIN = frozenset({"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
 _PIPES = ("/dev/fd/", "/proc/self/fd/")
@@ -54,8 +43,7 @@ def read_job(
     working directory. `night` is what `{date}` stands for; None: the night most recently due. Raises `JobError`.
     """
     try:
-        text = _read_text(path) if path else ""
-        raw = _parsed(text)
+        text, raw = read_toml(path) if path else ("", {})
     except JobError as error:
         raise JobError(f"{path}{error}") from error.__cause__
     places = Places(path, text, settings)
@@ -81,49 +69,6 @@ def _check(raw: Mapping[str, Any], places: Places) -> None:
     if texts:
         more = [f"and {len(texts) - _MOST} more"] if len(texts) > _MOST else []
         raise JobError("\n  ".join([f"{len(texts)} settings of the job are wrong:", *texts[:_MOST], *more]))
-
-
-def _read_text(path: Path) -> str:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise JobError(f": no such job file{meant_file(path, '.toml')}") from None
-    except IsADirectoryError:
-        raise JobError(": is a folder; a job is a file that ends in .toml") from None
-    except (OSError, ValueError) as error:
-        raise JobError(f": can't read the job file: {getattr(error, 'strerror', None) or error}") from error
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise JobError(": is UTF-16 text; save it as UTF-8")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise JobError(f":{line}: is not UTF-8 text") from error
-    return text.replace("\r\n", "\n")
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise JobError(_shown(str(error), text)) from error
-    except RecursionError as error:
-        raise JobError(": is nested too deeply") from error
-
-
-def _shown(reason: str, text: str) -> str:
-    """Return what is wrong with a TOML text, and the place in its line, in which no secret shows."""
-    what, at, place = reason.partition(" (at ")
-    found = re.fullmatch(r"line (\d+), column (\d+)\)", place)
-    lines = text.split("\n")
-    number, column = (int(found[1]), int(found[2])) if found else (len(lines), len(lines[-1]) + 1)
-    if not at:
-        return f": is not valid TOML: {reason}"
-    line = lines[number - 1] if number <= len(lines) else ""
-    begin = max(0, min(column - 1, len(line)) - _BEFORE)
-    piece = _MAY_BE_A_KEY.sub(lambda run: "*" * len(run[0]), line.replace("\t", " "))[begin : begin + _SHOWN]
-    hint = _TOML_HINTS.get(what, "")
-    return f":{number}: is not valid TOML: {what}{hint}\n  {piece}\n  {' ' * (column - 1 - begin)}^"
 
 
 def _placed(job: Job, places: Places) -> Job:
@@ -229,28 +174,11 @@ def _checked_input(source: Input, folder: Path) -> Input:
         raise JobError("input: give either messages, or prompt and system, not both")
     if source.messages is not None and not source.messages:
         raise JobError("input.messages: is empty")
-    columns = None if source.columns is None else _checked_columns(source.columns)
+    columns = None if source.columns is None else checked_columns(source.columns)
     if source.path in _STDIN:
         return msgspec.structs.replace(source, path="-", columns=columns)
     path = absolute(checked_local(source.path, "input.path", "copy the file here first"), folder, "input.path")
     return msgspec.structs.replace(source, path=path, columns=columns)
-
-
-def _checked_columns(columns: tuple[str | Column, ...]) -> tuple[str | Column, ...]:
-    checked = tuple(map(_checked_column, columns))
-    types = {(column.source, column.type) if isinstance(column, Column) else (column, None) for column in checked}
-    sources = [source for source, _ in types]
-    for source in sources:
-        if sources.count(source) > 1:
-            raise JobError(f"input.columns: {source!r} stands there with two types; a column has one, wherever it goes")
-    return checked
-
-
-def _checked_column(column: str | Column) -> str | Column:
-    if isinstance(column, str):
-        return column
-    kind = None if column.type is None else checked_type(column.type)
-    return Column(column.source, column.name or column.source, kind)
 
 
 def _checked_provider(table: ProviderTable, environ: Mapping[str, str]) -> Provider:
@@ -269,8 +197,17 @@ def _checked_provider(table: ProviderTable, environ: Mapping[str, str]) -> Provi
 
 
 def _checked_output(table: OutputTable, name: str, date: datetime.date) -> Output:
-    check_mode(table.mode)
+    _check_mode(table.mode)
     return Output(_output_path(table.path, name, date), table.shard_rows, table.raw, table.mode)
+
+
+def _check_mode(mode: str | None) -> None:
+    """Raise `JobError` for what are no permissions of files that their owner can read and write."""
+    if mode is not None and not re.fullmatch(r"0?6[0246][0246]", mode):
+        raise JobError(
+            'output.mode: must be permissions of files such as "0640", with 6 for the owner; folders can be entered'
+            " where their files can be read"
+        )
 
 
 def _output_path(template: str, name: str, date: datetime.date) -> str:

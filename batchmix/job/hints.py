@@ -9,9 +9,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from batchmix.job.line_numbers import KeyPath
-from batchmix.job.table import JobTable
-from batchmix.job.table_types import inner, kind_of, name_of, names, tables
+from batchmix.job.table import JobTable, KeyPath, inner, kind_of, name_of, names, tables
 
 PARAMETERS = frozenset(
     {

@@ -11,11 +11,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from batchmix.job.closest import closest
 from batchmix.job.hints import hint
-from batchmix.job.line_numbers import KeyPath
-from batchmix.job.suggestions import meant
-from batchmix.job.table import JobTable, ProviderTable
-from batchmix.job.table_types import inner, name_of, tables
+from batchmix.job.table import JobTable, KeyPath, ProviderTable, inner, name_of, tables
 from batchmix.job.values import Limits, Timeouts
 
 _NOT_SENT = {
@@ -50,7 +48,7 @@ def _in_table(raw: Mapping[str, Any], table: type, at: KeyPath) -> Iterator[Mist
         if key in fields:
             yield from _in_value(value, fields[key].type, (*at, key))
         elif key != tag:
-            near = meant(key, fields) if isinstance(value, Mapping) else ""  # a table is meant for a table
+            near = closest(key, fields) if isinstance(value, Mapping) else ""  # a table is meant for a table
             right = f"did you mean {name_of((*at, near))}?" if near else hint(key, table, at)
             yield Mistake((*at, key), f"unknown setting {name_of((*at, key))}: {right}")
     for name, field in fields.items():
@@ -89,7 +87,7 @@ def _in_one_of(value: Mapping[str, Any], known: list[type], at: KeyPath) -> Iter
     if given in kinds:
         yield from _in_table(value, kinds[given], at)
         return
-    near = meant(str(given), kinds)
+    near = closest(str(given), kinds)
     right = f"did you mean {near}?" if near else f"known are {', '.join(kinds)}"
     what = " is missing" if given is None else f": {given!r} is none that there is"
     yield Mistake((*at, tag), f"{name_of((*at, tag))}{what}; {right}")
@@ -116,7 +114,7 @@ def _in_leaf(value: Any, kind: Any, at: KeyPath) -> Iterator[Mistake]:
         return
     if typing.get_origin(kind) is typing.Literal and isinstance(value, str):
         right = typing.get_args(kind)
-        near = meant(value, right)
+        near = closest(value, right)
         if value not in right:
             known = f"did you mean {near}?" if near else f"known are {', '.join(right)}"
             yield Mistake(at, f"{name_of(at)}: {value!r} is none that there is; {known}")

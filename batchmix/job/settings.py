@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from batchmix.errors import JobError
-from batchmix.job.line_numbers import KeyPath
-from batchmix.job.table_types import kind_of, name_of
+from batchmix.job.table import KeyPath, kind_of, name_of
 
 _TEXTS = (str, str | None)
 _LOOSE = re.compile(r"[+-]?(?:\.\d+|\d+\.|nan|infinity)|true|false", re.IGNORECASE)

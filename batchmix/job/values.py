@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from batchmix.job.cron import Schedule
-from batchmix.job.evaluation import Eval
+from batchmix.job.eval_table import Eval
 from batchmix.job.masking import masked, masked_url
 from batchmix.redact import MASK
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from batchmix.errors import JobError
 from batchmix.job import Input
-from batchmix.job.evaluation import Eval, Judge
+from batchmix.job.eval_table import Eval, Judge
 from batchmix.load.template import Template
 
 RESULT = ("row", "custom_id", "model", "sample", "status", "response")

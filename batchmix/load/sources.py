@@ -15,7 +15,7 @@ import msgspec
 
 from batchmix.errors import InputError
 from batchmix.formats.display import clean
-from batchmix.job import meant_file
+from batchmix.job import closest_file
 
 JSONL = "jsonl"
 PARQUET = "parquet"
@@ -151,7 +151,7 @@ def _near(path: str) -> str:
     except OSError:
         near = []
     if not stem or not near:
-        return meant_file(Path(shown(path)))
+        return closest_file(Path(shown(path)))
     return f"; did you mean {shown(os.path.join(folder, near[0]))}?"  # noqa: PTH118
 
 

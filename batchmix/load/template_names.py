@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from batchmix.formats.display import clean
-from batchmix.job import meant
+from batchmix.job import closest
 
 ROW = "row"
 """What a template calls the whole row, unless a column is called so."""
@@ -104,7 +104,7 @@ def _written(name: str) -> str:
 def nearest(name: str, columns: Iterable[str]) -> str | None:
     """Return which column may be meant by a name that none has: one that says the same, or the most like it."""
     known = {_folded(column): column for column in columns}
-    return known.get(_folded(name)) or known.get(meant(_folded(name), known))
+    return known.get(_folded(name)) or known.get(closest(_folded(name), known))
 
 
 def _folded(name: str) -> str:

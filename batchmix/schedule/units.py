@@ -22,7 +22,7 @@ import msgspec
 
 from batchmix import __version__
 from batchmix.errors import JobError
-from batchmix.job.cron import Fields
+from batchmix.job.cron import CronFields
 from batchmix.schedule.jobs import ScheduledJob
 
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
@@ -71,7 +71,7 @@ def _call(job: ScheduledJob, place: Place) -> list[str]:
     return [*call, "--once", "--state", str(place.state)]
 
 
-def _fields(job: ScheduledJob, kind: Kind) -> Fields:
+def _fields(job: ScheduledJob, kind: Kind) -> CronFields:
     """Return the expression in numbers, with the hours after those that daylight saving may skip."""
     fields = job.schedule.fields
     if fields is None:
@@ -123,7 +123,7 @@ WantedBy=timers.target
 """
 
 
-def _calendar(fields: Fields) -> list[str]:
+def _calendar(fields: CronFields) -> list[str]:
     """Return `OnCalendar` expressions, whose days and weekdays must both match (systemd.time(7))."""
     time = f"{_joined(fields.hours)}:{_joined(fields.minutes)}:00"
     month, day = _joined(fields.months), _joined(fields.days)

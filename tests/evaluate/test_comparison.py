@@ -15,7 +15,7 @@ from batchmix.evaluate.examples import examples
 from batchmix.evaluate.history import HISTORY_SCHEMA, past_runs, previous, write_history
 from batchmix.evaluate.paired import compare
 from batchmix.job import read_job
-from batchmix.job.evaluation import Guard
+from batchmix.job.eval_table import Guard
 from tests.benchmarks.diff import DROP, MODELS, PLANTED, first_night, next_night
 from tests.evaluate.conftest import EvalBench
 

@@ -18,7 +18,7 @@ from batchmix.evaluate.evaluation import prepared
 from batchmix.evaluate.judge import verdict
 from batchmix.evaluate.judge_plan import judge_plans
 from batchmix.job import read_job
-from batchmix.job.evaluation import Judge
+from batchmix.job.eval_table import Judge
 from batchmix.load.rubrics import columns_shown
 from tests.conftest import Provider
 from tests.evaluate.conftest import EvalBench

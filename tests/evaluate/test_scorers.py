@@ -15,7 +15,7 @@ import pytest
 
 from batchmix.errors import JobError
 from batchmix.evaluate.scorers import OwnScorer, Score, scorer_of
-from batchmix.job.evaluation import Choice, Exact, Includes, Json, Number, Own, Regex, Scorer, Similarity
+from batchmix.job.eval_table import Choice, Exact, Includes, Json, Number, Own, Regex, Scorer, Similarity
 from tests.polling import wait_until
 
 
@@ -284,7 +284,7 @@ def test_values_come_as_they_are(folder: Path) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-from batchmix.job.evaluation import Own
+from batchmix.job.eval_table import Own
 from batchmix.evaluate.scorers import OwnScorer
 score = OwnScorer(Own(name="own", python="own_scorers:" + sys.argv[2], timeout_s=600), Path(sys.argv[1]))
 score("x", None, {}) if sys.argv[2] == "forks" else None

@@ -12,13 +12,13 @@ _MOST = 2_000
 """Files of a folder that are looked at."""
 
 
-def meant(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+def closest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Return the nearest of the names that there are, or empty text."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return near[0] if near else ""
 
 
-def meant_file(path: Path, *suffixes: str) -> str:
+def closest_file(path: Path, *suffixes: str) -> str:
     """Return `; did you mean …?` with the file in the same folder whose name is nearest, or empty text.
 
     With suffixes only files that end so are meant.
@@ -29,5 +29,5 @@ def meant_file(path: Path, *suffixes: str) -> str:
     except OSError:
         return ""
     stems = {Path(name).stem: name for name in there if not suffixes or name.endswith(suffixes)}
-    near = meant(path.stem, stems)
+    near = closest(path.stem, stems)
     return f"; did you mean {path.with_name(stems[near])}?" if near else ""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from batchmix.job import read_job
-from batchmix.job.line_numbers import lines_of
+from batchmix.job.toml_file import lines_of
 
 JOB = '''\
 # a comment = 1

@@ -1,17 +1,79 @@
-"""Where a job's parameters stand, for a person who is to change one: tomllib keeps no lines."""
+"""A job's TOML file: its text, what is wrong with that, and the line of each setting, which tomllib does not keep."""
 
 from __future__ import annotations
 
+import codecs
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-KeyPath = tuple[str | int, ...]
-"""The keys that lead to a setting; items of lists go by their number."""
+from batchmix.errors import JobError
+from batchmix.job.closest import closest_file
+from batchmix.job.table import KeyPath
+
+_BEFORE, _SHOWN = 50, 72
+"""So many characters of a line with an error are shown, and so many of them before the error."""
+_MAY_BE_A_KEY = re.compile(r"(?=[^\s\"']*\d)[\w-]{12,}")
+_TOML_HINTS = {
+    "Invalid value": "; a text stands in quotes",
+    "Illegal character '\\n'": "; is a closing quote missing?",
+}
 _CLOSES = re.compile(r"\"\"\"|'''|[\]}]")
 """One of these stands in the last line of a value over several lines."""
+
+
+def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return a TOML file as text and as values.
+
+    Raises `JobError`, whose message begins with what follows the file's name.
+    """
+    text = _read_text(path)
+    return text, _parsed(text)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise JobError(f": no such job file{closest_file(path, '.toml')}") from None
+    except IsADirectoryError:
+        raise JobError(": is a folder; a job is a file that ends in .toml") from None
+    except (OSError, ValueError) as error:
+        raise JobError(f": can't read the job file: {getattr(error, 'strerror', None) or error}") from error
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise JobError(": is UTF-16 text; save it as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise JobError(f":{line}: is not UTF-8 text") from error
+    return text.replace("\r\n", "\n")
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise JobError(_shown(str(error), text)) from error
+    except RecursionError as error:
+        raise JobError(": is nested too deeply") from error
+
+
+def _shown(reason: str, text: str) -> str:
+    """Return what is wrong with a TOML text, and the place in its line, in which no secret shows."""
+    what, at, place = reason.partition(" (at ")
+    found = re.fullmatch(r"line (\d+), column (\d+)\)", place)
+    lines = text.split("\n")
+    number, column = (int(found[1]), int(found[2])) if found else (len(lines), len(lines[-1]) + 1)
+    if not at:
+        return f": is not valid TOML: {reason}"
+    line = lines[number - 1] if number <= len(lines) else ""
+    begin = max(0, min(column - 1, len(line)) - _BEFORE)
+    piece = _MAY_BE_A_KEY.sub(lambda run: "*" * len(run[0]), line.replace("\t", " "))[begin : begin + _SHOWN]
+    hint = _TOML_HINTS.get(what, "")
+    return f":{number}: is not valid TOML: {what}{hint}\n  {piece}\n  {' ' * (column - 1 - begin)}^"
 
 
 class Places:
