@@ -59,7 +59,7 @@ class _Sizes:
         self.rows, self.tokens = array("q"), array("q")
         self.hashes = Distinct()
         firsts = Firsts() if job.reuse.dedupe else None
-        for index in range(len(dataset.scan.spans)):
+        for index in range(len(dataset.scan.shards)):
             for batch in dataset.requests(index, model):
                 for request in batch:
                     if not isinstance(request, Request) or request.sample:

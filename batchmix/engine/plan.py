@@ -159,7 +159,7 @@ def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
             results=work.run.results,
             samples=job.samples,
             url=masked_url(job.provider.base_url),
-            own_params=ready.dataset.own_params,
+            own_params=ready.dataset.row_params,
             headers={"Content-Type": "application/json", **dict.fromkeys(job.provider.headers, MASK)},
         )
         if job.provider.api_key_env and not job.provider.rehearsal:

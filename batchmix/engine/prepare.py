@@ -14,7 +14,7 @@ from batchmix.engine.resume import Resume, Work, known_scan
 from batchmix.engine.shutdown import check_deadline
 from batchmix.errors import JobError, PartDamaged, RunUnreadable
 from batchmix.job import REHEARSAL, Job
-from batchmix.load import Cut, Dataset, open_dataset
+from batchmix.load import Dataset, ScanOptions, open_dataset
 from batchmix.load.rubrics import check_rubrics
 from batchmix.load.sources import STDIN, find_sources
 from batchmix.prices.catalogue import Catalogue, read_catalogue
@@ -78,7 +78,7 @@ def prepare(job: Job, layout: Layout, spool: Path, options: Options, run_status:
     )
     run_status.phase = "scanning"
     shard_rows = (known.shard_rows if known else held.shard_rows) or job.output.shard_rows
-    cut = Cut(shard_rows, options.limit, reject=options.reject_bad_rows)
+    cut = ScanOptions(shard_rows, options.limit, reject=options.reject_bad_rows)
     dataset = _input(job, spool, known, cut, run_status)
     try:
         if job.eval:
@@ -124,7 +124,7 @@ def _known(layout: Layout, held: Held) -> RunFile | None:
     return known
 
 
-def _input(job: Job, spool: Path, known: RunFile | None, cut: Cut, run_status: RunStatus) -> Dataset:
+def _input(job: Job, spool: Path, known: RunFile | None, cut: ScanOptions, run_status: RunStatus) -> Dataset:
     """Return the scanned input. Raises `InputError` or `JobError`."""
 
     began = time.monotonic()
@@ -137,7 +137,7 @@ def _input(job: Job, spool: Path, known: RunFile | None, cut: Cut, run_status: R
         job,
         cut,
         spool=spool,
-        known=known_scan(known),
+        previous=known_scan(known),
         reserved=RESULT_COLUMNS,
         on_progress=progress,
     )

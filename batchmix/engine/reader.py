@@ -17,7 +17,7 @@ from batchmix.engine.resume import known_scan, lane_models
 from batchmix.errors import InputError, RunError, Stopped, UsageError
 from batchmix.job import Job
 from batchmix.job.secrets import known_secrets
-from batchmix.load import Cut, Dataset, open_dataset
+from batchmix.load import Dataset, ScanOptions, open_dataset
 from batchmix.prices.cost import Prices
 from batchmix.records import Request
 from batchmix.responses.classify import judging
@@ -120,7 +120,7 @@ def _check_shapes(run: RunFile, folder: Path) -> None:
     kept = f"{folder}: keeps no answers as they came (output.raw = false)"
     try:
         dataset = _dataset(run, job, folder)
-        shards = itertools.product(range(len(known.spans)), lane_models(job, known))
+        shards = itertools.product(range(len(known.shards)), lane_models(job, known))
         batches = itertools.chain.from_iterable(itertools.starmap(dataset.requests, shards))
         asked = (request for request in itertools.chain.from_iterable(batches) if isinstance(request, Request))
         other = next((request for request in asked if endpoint_of(request.path) != CHAT), None)
@@ -135,8 +135,8 @@ def _check_shapes(run: RunFile, folder: Path) -> None:
 def _carried(run: RunFile, job: Job, folder: Path, index: int) -> list[pa.RecordBatch]:
     known = known_scan(run)
     dataset = _dataset(run, job, folder)
-    spans = dataset.scan.spans[index : index + 1]
-    if known is None or not spans or spans != known.spans[index : index + 1]:
+    spans = dataset.scan.shards[index : index + 1]
+    if known is None or not spans or spans != known.shards[index : index + 1]:
         dataset.discard()
         raise InputError("the input has changed")
     return list(dataset.carried(index))
@@ -145,9 +145,9 @@ def _carried(run: RunFile, job: Job, folder: Path, index: int) -> list[pa.Record
 def _dataset(run: RunFile, job: Job, folder: Path) -> Dataset:
     return open_dataset(
         job,
-        Cut(run.shard_rows, run.scan.get("limit"), reject=True),
+        ScanOptions(run.shard_rows, run.scan.get("limit"), reject=True),
         spool=Layout(folder).input,
-        known=known_scan(run),
+        previous=known_scan(run),
         reserved=RESULT_COLUMNS,
         stdin=io.BytesIO(),  # what was piped in is in the spool
     )

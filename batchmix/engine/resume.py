@@ -45,11 +45,11 @@ class Digests:
                 "samples": job.samples,
                 "path": job.provider.path,
                 **{key: column for key in ("model", "params") if (column := getattr(asked, key)) is not None},
-                **({"own": dataset.own_params} if dataset.own_params else {}),
+                **({"own": dataset.row_params} if dataset.row_params else {}),
             }
         )
         self.columns = _digest([str(dataset.carried_schema.remove_metadata()), asked.id, asked.columns])
-        self.spans = [span.digest for span in dataset.scan.spans]
+        self.spans = [span.digest for span in dataset.scan.shards]
         self.accepted = _digest([_READING, self.requests, self.columns, self.spans])
 
     def shard(self, index: int) -> str:
@@ -94,7 +94,7 @@ class Resume:
     def work(self, known: RunFile | None, *, update: bool, retry_rejected: bool) -> Work:
         """Return what is to be done. Raises `RunError` where answers would be lost or asked for again."""
         news = [*self._held.news(), *self._left_by_others(update=update)]
-        spans = self._dataset.scan.spans
+        spans = self._dataset.scan.shards
         left = [index for index in range(len(spans)) if self._has_work(index, retry_rejected=retry_rejected)]
         # A part that was left as it is may have been asked for in another way, by which nobody has looked at it yet.
         if not update and (retry_rejected or self._is_other(known)):
@@ -117,7 +117,7 @@ class Resume:
 
     def _left_by_others(self, *, update: bool) -> list[Left]:
         """Return how shards are left that are not as they were left. Raises `RunError` where answers are missing."""
-        spans = len(self._dataset.scan.spans)
+        spans = len(self._dataset.scan.shards)
         troubles = {index: words for index in range(spans) if (words := self._held.trouble(index))}
         found = [self._missing(index, words) for index, words in troubles.items()]
         others = {index for index, judgings in self._held.judgings.items() if judgings != {JUDGE_VERSION}}
@@ -160,7 +160,7 @@ class Resume:
     def _refuse_lost_answers(self, known: RunFile | None, left: list[int]) -> None:
         again = gone = 0
         for index in sorted(self._footers.keys() | self._journals.keys()):
-            if index in left or index >= len(self._dataset.scan.spans):
+            if index in left or index >= len(self._dataset.scan.shards):
                 _, asked, dropped = self._compared(index)
                 again, gone = again + asked, gone + dropped
         folder = self._layout.root
@@ -186,7 +186,7 @@ class Resume:
         limit = self._dataset.scan.limit
         same = (known.requests, known.columns) == (self._digests.requests, self._digests.columns)
         scan = known_scan(known)
-        if same and scan is not None and [span.digest for span in scan.spans] == self._digests.spans:
+        if same and scan is not None and [span.digest for span in scan.shards] == self._digests.spans:
             return (
                 "since it began, batchmix has come to ask some rows otherwise (NaN is null, 0.1 of 32 bits is 0.1,"
                 " and the weight of a message is not sent)"
@@ -243,7 +243,7 @@ class Resume:
         there += sum(self._shard(index).answers for index in looked)
         words = [f"{self._layout.summary_json} knows of {known}, and {there} are there"]
         words += [word for one in found for word in one.words]
-        absent = set(range(len(self._dataset.scan.spans))) - footers.keys() - looked
+        absent = set(range(len(self._dataset.scan.shards))) - footers.keys() - looked
         words += [f"{part_path(self._layout.data, index)}: is missing" for index in sorted(absent)]
         lost = Missing(max(0, known - there), 0, words, None)
         return [lost, *(msgspec.structs.replace(one, answers=0, more=0) for one in found)]
@@ -253,7 +253,7 @@ class Resume:
         shard = self._shard(index)
         answers = {key: entry.hash for key, entry in shard.entries.items() if entry.status == "ok"}
         again = 0
-        for model in self.models if index < len(self._dataset.scan.spans) else ():
+        for model in self.models if index < len(self._dataset.scan.shards) else ():
             for batch in self._dataset.requests(index, model):
                 for request in batch:
                     known = answers.pop(request.key, None)

@@ -92,7 +92,7 @@ class _Sending:
             await stack.enter_async_context(shards)
             shards.hold(min(concurrency, most))
             run_status.phase = "sending"
-            _logger.info("%d of %d shards have work left", len(work.shards), len(self._ready.dataset.scan.spans))
+            _logger.info("%d of %d shards have work left", len(work.shards), len(self._ready.dataset.scan.shards))
             await self._run_lanes(self._context(client, shards, shutdown), most, client.room)
             run_status.phase = "sealing"
         if self._cap is not None:

@@ -1,6 +1,6 @@
 """load: file → rows → requests. Lazy, and can start at any shard."""
 
 from batchmix.load.dataset import Dataset, open_dataset
-from batchmix.load.scan import Cut, Scan, Span
+from batchmix.load.scan import Scan, ScanOptions, ShardRange
 
-__all__ = ["Cut", "Dataset", "Scan", "Span", "open_dataset"]
+__all__ = ["Dataset", "Scan", "ScanOptions", "ShardRange", "open_dataset"]

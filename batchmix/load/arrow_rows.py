@@ -16,11 +16,11 @@ def row_dicts(batch: pa.RecordBatch, mode: str) -> list[dict[str, Any]]:
     if mode != "template":
         asked = [name for name in ("messages", "body") if name in batch.schema.names]
         for row in rows if asked else ():
-            row.update((name, asked_value(row[name])) for name in asked)
+            row.update((name, decode_cell(row[name])) for name in asked)
     return rows
 
 
-def asked_value(value: Any) -> Any:
+def decode_cell(value: Any) -> Any:
     """Return `messages` or `body`, which may come as structs or as JSON text."""
     if isinstance(value, str):
         try:

@@ -16,8 +16,8 @@ from batchmix.formats.arrow_values import values
 from batchmix.formats.display import clean, quoted, unknown_column
 from batchmix.formats.text import text_of
 from batchmix.job import Column, Job
-from batchmix.load.column_types import Told, told_columns
-from batchmix.load.json_types import settled_type
+from batchmix.load.column_types import ColumnType, column_types
+from batchmix.load.json_types import arrow_type
 from batchmix.load.parquet import Cursor, ParquetInput
 from batchmix.load.parquet_types import shown_type, telling
 from batchmix.load.prompts import BATCH_KEYS
@@ -31,11 +31,15 @@ Make = Callable[[Any], pa.Array]
 """Makes a carried column of a list of JSON values, or of a column as its Parquet file has it."""
 
 
-class Carried:
+class CarriedColumns:
     """Makes the carried columns from input rows. `sources` are the input columns that are needed for it."""
 
     def __init__(
-        self, id_column: str | None, told_id: Told | None, columns: list[Column], made: Mapping[str, tuple[Any, Make]]
+        self,
+        id_column: str | None,
+        told_id: ColumnType | None,
+        columns: list[Column],
+        made: Mapping[str, tuple[Any, Make]],
     ) -> None:
         self._id = id_column
         self._told_id = told_id
@@ -43,11 +47,11 @@ class Carried:
         fields = [pa.field(column.name, made[column.source][0]) for column in columns]
         self.schema = pa.schema([pa.field("custom_id", pa.string()), *fields])
         self._made = made
-        self.kinds = {source: str(kind) for source, (kind, _) in made.items()}
+        self.types = {source: str(kind) for source, (kind, _) in made.items()}
         """What the sources become, as text."""
         if id_column is not None:
-            self.kinds.setdefault(id_column, "custom_id")
-        self.sources = list(self.kinds)
+            self.types.setdefault(id_column, "custom_id")
+        self.sources = list(self.types)
 
     def from_json(self, rows: list[tuple[int, dict[str, Any]]]) -> pa.RecordBatch:
         """Return the columns for rows that were read from JSON, with their indexes."""
@@ -79,14 +83,14 @@ class Carried:
 
         Those of which `proven` says that it was done are left out; returns what is proven then. Raises `InputError`.
         """
-        columns = [name for name, kind in self.kinds.items() if proven.get(name) != kind]
+        columns = [name for name, kind in self.types.items() if proven.get(name) != kind]
         first = 0
         for batch in Cursor(source, columns).read(0, rows) if columns else ():
             for name in batch.schema.names:
                 if name in self._made:
                     self._try(source, name, batch.column(name), first)
             first += batch.num_rows
-        return {**proven, **self.kinds}
+        return {**proven, **self.types}
 
     def _try(self, source: ParquetInput, name: str, column: pa.Array, first: int) -> None:
         kind, make = self._made[name]
@@ -109,9 +113,9 @@ def _goes(make: Make, column: pa.Array) -> bool:
     return True
 
 
-def carried_columns(job: Job, scan: Scan, parquet: ParquetInput | None, reserved: frozenset[str]) -> Carried:
+def carried_columns(job: Job, scan: Scan, parquet: ParquetInput | None, reserved: frozenset[str]) -> CarriedColumns:
     """Return what a job carries. Raises `InputError` for unknown columns, names that collide, and types that do."""
-    names = list(scan.kinds) if parquet is None else parquet.names
+    names = list(scan.columns) if parquet is None else parquet.names
     id_column = job.input.id
     if id_column is None:
         id_column = next((name for name in ("custom_id", "id") if name in names), None)
@@ -123,36 +127,36 @@ def carried_columns(job: Job, scan: Scan, parquet: ParquetInput | None, reserved
     else:
         columns = [column if isinstance(column, Column) else Column(column, column) for column in job.input.columns]
     _check_names(columns, names, reserved)
-    told = told_columns(job)
+    configured = column_types(job)
     sources = dict.fromkeys(column.source for column in columns)
     if parquet is None:
-        made = {name: _from_values(told.get(name), scan.kinds[name]) for name in sources}
+        made = {name: _from_values(configured.get(name), scan.columns[name]) for name in sources}
     else:
-        made = {name: _from_column(told.get(name), parquet, name) for name in sources}
-    return Carried(id_column, told.get(id_column or ""), columns, made)
+        made = {name: _from_column(configured.get(name), parquet, name) for name in sources}
+    return CarriedColumns(id_column, configured.get(id_column or ""), columns, made)
 
 
-def _from_values(told: Told | None, kinds: int) -> tuple[Any, Make]:
-    if told is not None:
-        return told.type, told.array
-    kind, fitting = settled_type(kinds)
+def _from_values(configured: ColumnType | None, kinds: int) -> tuple[Any, Make]:
+    if configured is not None:
+        return configured.type, configured.array
+    kind, fitting = arrow_type(kinds)
     return kind, lambda found: pa.array(map(fitting, found), kind)
 
 
-def _from_column(told: Told | None, source: ParquetInput, name: str) -> tuple[Any, Make]:
-    kind = source.column_type(name) if told is None else told.type
+def _from_column(configured: ColumnType | None, source: ParquetInput, name: str) -> tuple[Any, Make]:
+    kind = source.column_type(name) if configured is None else configured.type
     try:
         pq.write_table(pa.table({"c": pa.nulls(1, nullable(kind))}).take(pa.array([0])), io.BytesIO())
     except pa.ArrowException:
         raise InputError(
             f"the column {quoted(name)} is {shown_type(kind)}, which can't be written to Parquet. {telling(name)}"
         ) from None
-    return kind, partial(_carried, told, kind)
+    return kind, partial(_carried, configured, kind)
 
 
-def _carried(told: Told | None, kind: pa.DataType, column: pa.Array) -> pa.Array:
-    if told is not None and column.type != kind:
-        return told.array(values(column))
+def _carried(configured: ColumnType | None, kind: pa.DataType, column: pa.Array) -> pa.Array:
+    if configured is not None and column.type != kind:
+        return configured.array(values(column))
     return sound(fit(column, kind))
 
 

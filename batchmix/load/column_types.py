@@ -42,7 +42,7 @@ _DAY_S = 86_400
 _INT64 = (-(2**63), 2**63 - 1)
 
 
-class Told:
+class ColumnType:
     """A type that a job tells for a column."""
 
     def __init__(self, name: str) -> None:
@@ -80,20 +80,20 @@ class Told:
         return None
 
 
-def told_types(job: Job) -> dict[str, str]:
+def column_type_names(job: Job) -> dict[str, str]:
     """Return the types that a job tells, by input column."""
     columns = job.input.columns or ()
     return {column.source: column.type for column in columns if isinstance(column, Column) and column.type is not None}
 
 
-def told_columns(job: Job) -> dict[str, Told]:
+def column_types(job: Job) -> dict[str, ColumnType]:
     """Return what makes the columns whose type a job tells."""
-    return {source: Told(name) for source, name in told_types(job).items()}
+    return {source: ColumnType(name) for source, name in column_type_names(job).items()}
 
 
-def told_problem(told: Mapping[str, Told], row: Mapping[str, Any]) -> str | None:
+def type_problem(configured: Mapping[str, ColumnType], row: Mapping[str, Any]) -> str | None:
     """Return what is wrong with a row's values of those columns; a column that it does not have is null."""
-    problems = (kind.problem(column, row.get(column)) for column, kind in told.items())
+    problems = (kind.problem(column, row.get(column)) for column, kind in configured.items())
     return next(filter(None, problems), None)
 
 

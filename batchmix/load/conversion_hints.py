@@ -10,7 +10,7 @@ from pathlib import Path
 from batchmix.load.sources import STDIN, shown
 
 
-def told(sentence: str, path: str) -> str:
+def configured(sentence: str, path: str) -> str:
     """Fill a file's names into a sentence."""
     name = "FILE" if path == STDIN else shown(path)
     folder, stem = Path(name).parent, Path(name).name.partition(".")[0] or "rows"
@@ -33,14 +33,14 @@ def commas(mark: str) -> str:
 
 def separated_by(path: str, mark: str) -> str:
     """Return how a table whose cells are separated by something else than commas is made one that is read."""
-    return told(commas(mark), path)
+    return configured(commas(mark), path)
 
 
 def without_first(path: str) -> str:
     """Return how a file is made one without its first line."""
-    return told("tail -n +2 {file} > {same}", path)
+    return configured("tail -n +2 {file} > {same}", path)
 
 
 def ends_in_cr(path: str) -> str:
     """Return how a table whose lines end as they did on old machines is made one that is read."""
-    return told("its lines end in CR alone: tr '\\r' '\\n' < {file} > {csv}", path)
+    return configured("its lines end in CR alone: tr '\\r' '\\n' < {file} > {csv}", path)

@@ -22,10 +22,10 @@ from batchmix.load.jsonl import BadLineError, digest_text, read_lines, segments_
 from batchmix.load.opening import Opening
 from batchmix.load.parquet import Cursor, ParquetInput
 from batchmix.load.parquet_scan import columns_read
-from batchmix.load.prompts import asking_for
-from batchmix.load.requests import Maker
-from batchmix.load.row_params import warn_unsent
-from batchmix.load.scan import Cut, Scan, Span
+from batchmix.load.prompts import prompt_source
+from batchmix.load.requests import RequestBuilder
+from batchmix.load.row_params import warn_unsent_columns
+from batchmix.load.scan import Scan, ScanOptions, ShardRange
 from batchmix.load.sources import stamp
 from batchmix.load.spool import drop_others, remove_spool
 from batchmix.load.streaming import STREAMING
@@ -54,9 +54,9 @@ class Dataset:
         self._new_spool = new_spool
         self._parquet = ParquetInput(list(scan.paths)) if scan.format == "parquet" else None
         self._decode = decoder_of(scan.format)
-        self._asking = asking_for(job, scan.mode, scan.kinds)
-        check_reads(job, scan, self._asking.reads)
-        warn_unsent(job, scan.kinds, scan.mode, self._asking.own)
+        self._prompts = prompt_source(job, scan.mode, scan.columns)
+        check_reads(job, scan, self._prompts.reads)
+        warn_unsent_columns(job, scan.columns, scan.mode, self._prompts.param_columns)
         self._carried = carried_columns(job, scan, self._parquet, reserved)
         self._parked: dict[tuple[str, str], Cursor] = {}
 
@@ -66,14 +66,9 @@ class Dataset:
         return self._carried.schema
 
     @property
-    def rejected_rows(self) -> int:
-        """Bad rows that were let through to be rejected one by one."""
-        return self.scan.bad_rows
-
-    @property
-    def own_params(self) -> tuple[str, ...]:
+    def row_params(self) -> tuple[str, ...]:
         """Columns that are sent as parameters of the rows' own."""
-        return tuple(sorted(self._asking.own))
+        return tuple(sorted(self._prompts.param_columns))
 
     def prove(self) -> None:
         """Make sure that the carried columns can be made of each row, as far as no scan did. Raises `InputError`."""
@@ -94,17 +89,17 @@ class Dataset:
         Where rows name their models, only those of this one; rows too bad to name one go to the first model. Raises
         `InputChanged`.
         """
-        maker = Maker(self._asking, model, self._job.samples, self._job.provider.path)
+        maker = RequestBuilder(self._prompts, model, self._job.samples, self._job.provider.path)
         takes_bad = self._job.models or not self.scan.models or self.scan.models[0] == model.name
         made: list[Request | RejectedRow] = []
         with self._reading():
-            for index, row, line in self._rows(self.scan.spans[shard], model.name):
+            for index, row, line in self._rows(self.scan.shards[shard], model.name):
                 if rows is not None and index not in rows:
                     continue
                 if not isinstance(row, str):
                     made += maker.requests(index, row, line)
                 elif takes_bad:
-                    made += maker.unsendable(index, row)
+                    made += maker.rejected(index, row)
                 if len(made) >= _BATCH_REQUESTS:
                     yield made
                     made = []
@@ -113,7 +108,7 @@ class Dataset:
 
     def carried(self, shard: int) -> Iterator[pa.RecordBatch]:
         """Yield the carried columns of a shard, one record for each row, in order. Raises `InputChanged`."""
-        span = self.scan.spans[shard]
+        span = self.scan.shards[shard]
         with self._reading():
             try:
                 yield from self._carried_json(span) if self._parquet is None else self._carried_parquet(span)
@@ -121,12 +116,12 @@ class Dataset:
                 self._check(span)  # values of other types than the scan's
                 raise
 
-    def _carried_parquet(self, span: Span) -> Iterator[pa.RecordBatch]:
+    def _carried_parquet(self, span: ShardRange) -> Iterator[pa.RecordBatch]:
         for first, batch in self._parquet_batches(span, self._carried.sources, ("carried", "")):
             yield self._carried.from_arrow(first, batch)
         self._check(span)
 
-    def _carried_json(self, span: Span) -> Iterator[pa.RecordBatch]:
+    def _carried_json(self, span: ShardRange) -> Iterator[pa.RecordBatch]:
         digest = hashlib.sha256()
         waiting: list[tuple[int, dict[str, Any]]] = []
         for index, row, _ in self._json_rows(span, digest):
@@ -142,7 +137,7 @@ class Dataset:
     def place_of(self, request: Request, model: Model, parameter: str) -> str:
         """Return where a person finds a parameter of a request: in the job, or in the row that brings its own."""
         name = parameter.partition(".")[0]
-        own = self._asking.own_params and name not in STREAMING  # a body may be streamed without having said so
+        own = self._prompts.has_row_params and name not in STREAMING  # a body may be streamed without having said so
         body = json.loads(request.body) if own else {}
         if name in body and (name not in model.params or body[name] != model.params[name]):
             return self._place(request.row, request.line)
@@ -166,7 +161,7 @@ class Dataset:
         except InputError as error:
             raise InputChanged(f"{error}; what was answered is kept; give the same command again") from error
 
-    def _check(self, span: Span) -> None:
+    def _check(self, span: ShardRange) -> None:
         """Raise `InputChanged` if the bytes of a shard are no longer those of the scan."""
         if self._parquet is None:
             digest = segments_digest(list(self.scan.paths), span.segments)
@@ -181,11 +176,11 @@ class Dataset:
         then = self.scan.stamps[file]
         return then is not None and then.proves(stamp(self.scan.paths[file]))
 
-    def _rows(self, span: Span, model: str) -> Iterator[_Row]:
+    def _rows(self, span: ShardRange, model: str) -> Iterator[_Row]:
         """Yield the rows of a shard, with the columns that requests need."""
         rows = self._json_rows(span) if self._parquet is None else self._parquet_rows(span, model)
         for index, row, where in rows:
-            problem = row if isinstance(row, str) else self._asking.problem(row)
+            problem = row if isinstance(row, str) else self._prompts.problem(row)
             if problem is None:
                 yield index, row, where
                 continue
@@ -200,15 +195,15 @@ class Dataset:
         file, number = where
         return f"{self.scan.sources[file].name}:{number}"
 
-    def _parquet_rows(self, span: Span, model: str) -> Iterator[_Row]:
+    def _parquet_rows(self, span: ShardRange, model: str) -> Iterator[_Row]:
         assert self._parquet is not None
-        columns = columns_read(self._parquet, self._asking)
+        columns = columns_read(self._parquet, self._prompts)
         for first, batch in self._parquet_batches(span, columns, ("requests", model)):
             for index, row in enumerate(row_dicts(batch, self.scan.mode), first):
                 yield index, row, None
 
     def _parquet_batches(
-        self, span: Span, columns: list[str], purpose: tuple[str, str]
+        self, span: ShardRange, columns: list[str], purpose: tuple[str, str]
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
         assert self._parquet is not None
         # A pass takes the cursor that the last pass of its kind has left; two at once each have their own.
@@ -219,7 +214,7 @@ class Dataset:
             first += batch.num_rows
         self._parked[purpose] = cursor
 
-    def _json_rows(self, span: Span, digest: Any = None) -> Iterator[_Row]:
+    def _json_rows(self, span: ShardRange, digest: Any = None) -> Iterator[_Row]:
         """Yield a shard's rows; all bytes that are read go into `digest`."""
         index = span.first
         for segment in span.segments:
@@ -241,7 +236,7 @@ class Dataset:
             raise _changed(span)
 
 
-def _changed(span: Span) -> InputChanged:
+def _changed(span: ShardRange) -> InputChanged:
     return InputChanged(
         f"the input changed while it was being worked on (rows {span.first} to {span.stop - 1}); what was answered is"
         " kept; give the same command again"
@@ -250,15 +245,15 @@ def _changed(span: Span) -> InputChanged:
 
 def open_dataset(  # noqa: PLR0913 - the room's face; all but three are options
     job: Job,
-    cut: Cut,
+    cut: ScanOptions,
     *,
     spool: Path,
-    known: Scan | None = None,
+    previous: Scan | None = None,
     reserved: frozenset[str] = frozenset(),
     stdin: BinaryIO | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Dataset:
-    """Return the job's input, scanned; `known` is an earlier scan, which is trusted where nothing has changed.
+    """Return the job's input, scanned; `previous` is an earlier scan, which is trusted where nothing has changed.
 
     `reserved` are names that no carried column may have; `stdin` stands in for the real one; `on_progress` is given
     the rows scanned so far. Raises `InputError` and `JobError` before anything is sent, and `NoSpace` where compressed
@@ -266,7 +261,7 @@ def open_dataset(  # noqa: PLR0913 - the room's face; all but three are options
     """
     opening = Opening(job, cut, spool)
     with piped(stdin, job.input.path) as stream:
-        scan, new_spool = opening.scan(known, stream, on_progress or _ignore)
+        scan, new_spool = opening.scan(previous, stream, on_progress or _ignore)
     try:
         dataset = Dataset(job, scan, spool, new_spool, reserved)
         dataset.prove()

@@ -9,7 +9,7 @@ import re
 import shlex
 import warnings
 
-from batchmix.load.conversion_hints import commas, told
+from batchmix.load.conversion_hints import commas, configured
 from batchmix.load.file_signatures import TAR, bytes_kind
 from batchmix.load.foreign_rows import EACH, shape
 from batchmix.load.jsonl import BadLineError, decode_row
@@ -37,14 +37,14 @@ def unknown_suffix(path: str) -> str:
     """Return what is to be said of a file whose name does not tell its format: what it holds, if that is plain."""
     head = head_of(path)
     if _PACKED_TAR.search(path.lower()):
-        return f"; it is {told(TAR, path)}"
+        return f"; it is {configured(TAR, path)}"
     if head[:4] == b"PAR1":
-        return "; it holds Parquet: " + told("mv {file} {parquet}", path)
+        return "; it holds Parquet: " + configured("mv {file} {parquet}", path)
     is_row = _is_row(head)
     found = _wrapped(head) if is_row else _kind(head)
     if is_row and not found:
-        return "; it holds JSON lines: " + told("mv {file} {jsonl}", path)
-    return f"; it is {told(found, path)}" if found else ""
+        return "; it holds JSON lines: " + configured("mv {file} {jsonl}", path)
+    return f"; it is {configured(found, path)}" if found else ""
 
 
 def what_it_is(source: Source, head: bytes, *, asks_rows: bool) -> str | None:
@@ -56,10 +56,10 @@ def what_it_is(source: Source, head: bytes, *, asks_rows: bool) -> str | None:
     if found is not None and source.path == STDIN:
         found = re.sub(r": mv .*", ", which can't be piped in; give the file's path", found)
     if found is None or source.path == STDIN or source.compression is None:
-        return f"is {told(found, source.path)}" if found else None
-    unpacked = told("{same}", source.path)
-    unpacking = told(f"{source.compression} -dc {{file}} > {{same}}", source.path)
-    return f"is, once it is unpacked ({unpacking}), {told(found, shlex.split(unpacked)[0])}"
+        return f"is {configured(found, source.path)}" if found else None
+    unpacked = configured("{same}", source.path)
+    unpacking = configured(f"{source.compression} -dc {{file}} > {{same}}", source.path)
+    return f"is, once it is unpacked ({unpacking}), {configured(found, shlex.split(unpacked)[0])}"
 
 
 def _found(source: Source, head: bytes, *, asks_rows: bool) -> str | None:

@@ -90,20 +90,20 @@ def _result_shape(row: Mapping[str, Any]) -> str | None:
 def _conversation_shape(row: Mapping[str, Any]) -> str | None:
     """Return which column holds a conversation, in one of the two ways in which they are written."""
     for name, value in row.items():
-        told = json.dumps(name, ensure_ascii=False)
+        configured = json.dumps(name, ensure_ascii=False)
         if not name.isprintable() or "'" in name:
             continue
         if _all_have(value, "role", "content"):
-            return f"a row whose messages are called {clean(told, 60)}; call them messages: " + _command(
-                f'{{**r, "messages": r[{told}]}}'
+            return f"a row whose messages are called {clean(configured, 60)}; call them messages: " + _command(
+                f'{{**r, "messages": r[{configured}]}}'
             )
         if isinstance(value, dict) and _all_have(value.get("messages"), "role", "content"):
             return (
-                f"a row whose messages stand in its column {clean(told, 60)}; take out what stands there: "
-                + _command(f"{{**r, **r[{told}]}}")
+                f"a row whose messages stand in its column {clean(configured, 60)}; take out what stands there: "
+                + _command(f"{{**r, **r[{configured}]}}")
             )
         if _all_have(value, "from", "value"):
-            return "a ShareGPT conversation; make it messages: " + _command(_SHAREGPT.replace('"NAME"', told))
+            return "a ShareGPT conversation; make it messages: " + _command(_SHAREGPT.replace('"NAME"', configured))
     return None
 
 

@@ -15,15 +15,15 @@ _BY_TYPE = {str: _TEXT, int: _INT, float: _FLOAT, bool: _BOOL, type(None): 0}
 _MOST_SHAPES = 1000
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 
-Kinds = dict[str, int]
+TypeBits = dict[str, int]
 """For each column, in order of appearance, the kinds seen so far as bits; 0 while only nulls were."""
 
 
-class KindNotes:
+class JsonTypes:
     """Takes down the kinds of many rows' values."""
 
     def __init__(self) -> None:
-        self.kinds: Kinds = {}
+        self.columns: TypeBits = {}
         # Rows are alike: one look at names and types tells that there is nothing new but in whole numbers.
         self._shapes: dict[tuple[Any, ...], tuple[str, ...]] = {}
 
@@ -39,11 +39,11 @@ class KindNotes:
         else:
             for name in numbers:
                 if not -EXACT <= row[name] <= EXACT:
-                    self.kinds[name] |= _kind_of(row[name])
+                    self.columns[name] |= _kind_of(row[name])
 
     def _note_all(self, row: dict[str, Any]) -> None:
         for name, value in row.items():
-            self.kinds[name] = self.kinds.get(name, 0) | _kind_of(value)
+            self.columns[name] = self.columns.get(name, 0) | _kind_of(value)
 
 
 def _kind_of(value: Any) -> int:
@@ -53,7 +53,7 @@ def _kind_of(value: Any) -> int:
     return _INT | _LONG if _INT64_MIN <= value <= _INT64_MAX else _OTHER
 
 
-def settled_type(kinds: int) -> tuple[pa.DataType, Callable[[Any], Any]]:
+def arrow_type(kinds: int) -> tuple[pa.DataType, Callable[[Any], Any]]:
     """Return the Arrow type for these kinds, and what makes a value fit to it."""
     if kinds in (0, _TEXT):
         return pa.string(), utf8

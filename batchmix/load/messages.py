@@ -9,8 +9,8 @@ from typing import Any
 from batchmix.errors import InputError
 from batchmix.formats.display import clean, column_list, kind_of, quoted
 from batchmix.job import Job, Model
-from batchmix.load.arrow_rows import asked_value
-from batchmix.load.row_params import LABELS, PARAMETERS, own_problem, with_own
+from batchmix.load.arrow_rows import decode_cell
+from batchmix.load.row_params import LABELS, PARAMETERS, param_problem, with_row_params
 from batchmix.load.streaming import streaming_problem
 from batchmix.load.template import BadRowError, Template, UndefinedError
 from batchmix.load.template_names import nearest, spelt
@@ -27,22 +27,22 @@ _TUNING = "weight"
 """What files for fine-tuning say of a message, and no provider takes."""
 
 
-class PlainAsking:
+class MessageRows:
     """Rows bring `messages`, perhaps with parameters beside them, or a `prompt`."""
 
-    own_model = False
-    told = False
+    names_model = False
+    checks_types = False
 
     def __init__(self, job: Job, columns: Collection[str] | None = None) -> None:
         self._system = Template(job.input) if job.input.system is not None else None
-        self.used = self._system.used if self._system else frozenset()
+        self.required = self._system.required if self._system else frozenset()
         names = frozenset() if job.input.params is not None else frozenset(self._parameters())
         if columns is not None:
             names = names.intersection(columns) if "messages" in columns else frozenset()
-        self.own = names
-        self.own_params = bool(self.own)
+        self.param_columns = names
+        self.has_row_params = bool(self.param_columns)
         also = self._system.reads if self._system else frozenset()
-        self.reads = None if also is None else also | {"messages", "prompt"} | self.own
+        self.reads = None if also is None else also | {"messages", "prompt"} | self.param_columns
 
     def _parameters(self) -> Collection[str]:
         return PARAMETERS.keys()
@@ -60,12 +60,14 @@ class PlainAsking:
         if prompt is not None and not isinstance(prompt, str):
             messages = isinstance(prompt, list) and messages_problem(prompt) is None
             return f"prompt is {kind_of(prompt)}; it must be text{'; call a list of messages messages' * messages}"
-        return None if self._system is None or self.used <= row.keys() else missing_column(self._system, row)
+        return None if self._system is None or self.required <= row.keys() else missing_column(self._system, row)
 
     def _own_problem(self, row: Mapping[str, Any]) -> str | None:
-        if self.own.isdisjoint(row):
+        if self.param_columns.isdisjoint(row):
             return None
-        return own_problem(row, self.own) or streaming_problem(CHAT, with_own({}, row, self.own))
+        return param_problem(row, self.param_columns) or streaming_problem(
+            CHAT, with_row_params({}, row, self.param_columns)
+        )
 
     def asked(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
         """Return the body with the row's messages, and the row's parameters before the job's."""
@@ -80,8 +82,8 @@ class PlainAsking:
                 if _TUNING in message:
                     messages = [{key: value for key, value in one.items() if key != _TUNING} for one in messages]
                     break
-            if self.own:
-                params = with_own(params, row, self.own)
+            if self.param_columns:
+                params = with_row_params(params, row, self.param_columns)
         return CHAT, {"model": model.id, "messages": messages, **params}
 
     def model_of(self, row: Mapping[str, Any]) -> str:
@@ -89,10 +91,10 @@ class PlainAsking:
         return ""
 
 
-class BodyAsking(PlainAsking):
+class RequestBodies(MessageRows):
     """Rows are whole requests, which name their models."""
 
-    own_model = True
+    names_model = True
 
     def __init__(self, job: Job, columns: Collection[str] | None = None) -> None:
         super().__init__(job, columns)
@@ -145,7 +147,7 @@ def messages_problem(messages: Any) -> str | None:
 def given(row: Mapping[str, Any], name: str) -> Any:
     """Return `messages` or `body`, which may be JSON text, as in a table's cell."""
     value = row.get(name)
-    return asked_value(value) if isinstance(value, str) else value
+    return decode_cell(value) if isinstance(value, str) else value
 
 
 def is_model(value: Any) -> bool:
@@ -158,7 +160,7 @@ def missing_column(template: Template, row: Mapping[str, Any]) -> str | None:
     try:
         template.render(row)
     except UndefinedError:
-        missing = min(template.used - row.keys())
+        missing = min(template.required - row.keys())
         meant = template.misspelt(row) or nearest(missing, row)
         hint = f"; for {quoted(meant)} write {clean(spelt(meant), 100)}" if meant is not None else ""
         return f"has no column {quoted(missing)}, which the template names; it has {column_list(row)}{hint}"

@@ -10,55 +10,55 @@ from batchmix.load.arrow_rows import row_dicts
 from batchmix.load.messages import neither
 from batchmix.load.parquet import Cursor, ParquetInput
 from batchmix.load.parquet_types import shown_type
-from batchmix.load.prompts import Asking
-from batchmix.load.scan import Findings, LaneStatus, Span
+from batchmix.load.prompts import PromptSource
+from batchmix.load.scan import LaneStatus, RowChecker, ShardRange
 from batchmix.load.sources import shown
 
 _MESSAGES = "must be a list of structs, each with a text as role, or the same as JSON text"
 
 
-def columns_read(source: ParquetInput, asking: Asking) -> list[str]:
+def columns_read(source: ParquetInput, prompts: PromptSource) -> list[str]:
     """Return the columns that requests are made from."""
-    return [name for name in source.names if asking.reads is None or name in asking.reads]
+    return [name for name in source.names if prompts.reads is None or name in prompts.reads]
 
 
 def scan_rows(
-    source: ParquetInput, asking: Asking, mode: str, findings: Findings, rows: int, on_progress: LaneStatus
+    source: ParquetInput, prompts: PromptSource, mode: str, checker: RowChecker, rows: int, on_progress: LaneStatus
 ) -> None:
     """Look at the first `rows` rows. Raises `InputError`."""
     if mode in ("plain", "bodies") and rows:
         _check_types(source)
-    columns = columns_read(source, asking)
-    each = _needs_each_row(source, asking, mode)
+    columns = columns_read(source, prompts)
+    each = _needs_each_row(source, prompts, mode)
     if not columns and not each:
         return
     seen = 0
     for batch in Cursor(source, columns).read(0, rows):
         for row in row_dicts(batch, mode) if each else ():
             seen += 1
-            problem = findings.problem(row)
+            problem = checker.problem(row)
             if problem is not None:
                 whole = dict.fromkeys(source.names_at(seen - 1)) | row  # to tell which columns there are
-                problem = asking.problem(whole) or problem
-                findings.bad(source.place(seen - 1), problem, seen)
+                problem = prompts.problem(whole) or problem
+                checker.bad(source.place(seen - 1), problem, seen)
         seen = seen if each else seen + batch.num_rows
         on_progress(seen)
 
 
-def _needs_each_row(source: ParquetInput, asking: Asking, mode: str) -> bool:
+def _needs_each_row(source: ParquetInput, prompts: PromptSource, mode: str) -> bool:
     """Return whether a row may be wrong although the columns are right."""
-    if asking.own_model or asking.own_params or asking.told:
+    if prompts.names_model or prompts.has_row_params or prompts.checks_types:
         return True
     if mode != "plain":
-        return not source.everywhere(asking.used)
-    return "messages" in source.names or not source.everywhere(asking.used | {"prompt"})
+        return not source.everywhere(prompts.required)
+    return "messages" in source.names or not source.everywhere(prompts.required | {"prompt"})
 
 
-def spans_of(source: ParquetInput, rows: int, shard_rows: int) -> tuple[Span, ...]:
+def shards_of(source: ParquetInput, rows: int, shard_rows: int) -> tuple[ShardRange, ...]:
     """Return the shards of the first `rows` rows."""
     ranges = [(first, min(first + shard_rows, rows)) for first in range(0, rows, shard_rows)]
     digests = source.digests(ranges)
-    return tuple(Span(first, stop, digest) for (first, stop), digest in zip(ranges, digests, strict=True))
+    return tuple(ShardRange(first, stop, digest) for (first, stop), digest in zip(ranges, digests, strict=True))
 
 
 def _check_types(source: ParquetInput) -> None:

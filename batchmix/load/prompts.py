@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 from batchmix.errors import JobError
 from batchmix.formats.display import clean, column_list, kind_of, quoted
 from batchmix.job import Job, Model
-from batchmix.load.arrow_rows import asked_value
-from batchmix.load.column_types import Told, told_columns, told_problem
-from batchmix.load.messages import BodyAsking, PlainAsking, given, is_model, missing_column
+from batchmix.load.arrow_rows import decode_cell
+from batchmix.load.column_types import ColumnType, column_types, type_problem
+from batchmix.load.messages import MessageRows, RequestBodies, given, is_model, missing_column
 from batchmix.load.streaming import streaming_problem
 from batchmix.load.template import Template
 from batchmix.responses.endpoints import CHAT, READ, RESPONSES, endpoint_of
@@ -21,20 +21,20 @@ BATCH_KEYS = frozenset({"custom_id", "method", "url", "body"})
 _NO_PATH = "can't be sent: url must be an API's path such as /v1/chat/completions"
 
 
-class Asking(Protocol):
+class PromptSource(Protocol):
     """How rows become requests, in one of four modes."""
 
-    used: frozenset[str]
+    required: frozenset[str]
     """Columns that every row must have."""
     reads: frozenset[str] | None
     """All columns that are looked at; None: any."""
-    own: frozenset[str]
+    param_columns: frozenset[str]
     """Columns that are parameters of the row's own, beside its messages."""
-    own_params: bool
+    has_row_params: bool
     """Whether each row brings its own parameters, and not the job."""
-    own_model: bool
+    names_model: bool
     """Whether each row names its model, and not the job."""
-    told: bool
+    checks_types: bool
     """Whether values must be of types that the job tells."""
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
@@ -53,79 +53,89 @@ class Asking(Protocol):
         """Return the model that a row without a problem names, where rows do."""
 
 
-def templated(job: Job) -> bool:
+def has_template(job: Job) -> bool:
     """Return whether the job's template makes the requests."""
     return job.input.prompt is not None or job.input.messages is not None
 
 
-def mode_of(job: Job, first: Mapping[str, Any]) -> str:
+def detect_mode(job: Job, first: Mapping[str, Any]) -> str:
     """Return the mode for an input whose first row is given."""
-    if templated(job):
+    if has_template(job):
         return "template"
     if "body" in first and first.keys() & {"custom_id", "method", "url"}:
         return "batch"
-    return "bodies" if names_models(job) and first.keys() >= {"model", "messages"} else "plain"
+    return "bodies" if rows_must_name_models(job) and first.keys() >= {"model", "messages"} else "plain"
 
 
-def names_models(job: Job) -> bool:
+def rows_must_name_models(job: Job) -> bool:
     """Return whether nothing but the rows can name the models."""
     return not job.models and job.input.model is None
 
 
-def asking_for(job: Job, mode: str, columns: Collection[str] | None = None) -> Asking:
+def prompt_source(job: Job, mode: str, columns: Collection[str] | None = None) -> PromptSource:
     """Return how rows become requests in a mode; `columns` are those that there are, if it is known yet.
 
     Raises `JobError`.
     """
-    asking: Asking
+    prompts: PromptSource
     if mode == "template":
-        asking = TemplateAsking(job)
+        prompts = TemplatePrompts(job)
     elif mode == "batch":
-        asking = BatchAsking(job)
+        prompts = BatchLines(job)
     else:
-        asking = BodyAsking(job, columns) if mode == "bodies" else PlainAsking(job, columns)
+        prompts = RequestBodies(job, columns) if mode == "bodies" else MessageRows(job, columns)
     if job.input.model is not None or job.input.params:
         if mode == "batch":
             raise JobError("input.model, input.params: the lines of an OpenAI Batch file bring theirs; take them out")
-        asking = ColumnAsking(asking, job)
-    if told := told_columns(job):
-        asking = ToldAsking(asking, told)
-    if not job.models and not asking.own_model:
+        prompts = RowSettings(prompts, job)
+    if configured := column_types(job):
+        prompts = TypedColumns(prompts, configured)
+    if not job.models and not prompts.names_model:
         raise JobError("model: is missing; name one, such as --model gpt-4o-mini, or in input.model the rows' column")
-    return asking
+    return prompts
 
 
-class ToldAsking:
+class TypedColumns:
     """Another way of asking, of rows whose columns are to be of types that the job tells."""
 
-    told = True
+    checks_types = True
 
-    def __init__(self, asking: Asking, told: Mapping[str, Told]) -> None:
-        self._kinds = told
-        self.used, self.reads = asking.used, None if asking.reads is None else asking.reads | told.keys()
-        self.own, self.own_params, self.own_model = asking.own, asking.own_params, asking.own_model
-        self.asked, self.model_of = asking.asked, asking.model_of
-        self._problem = asking.problem
+    def __init__(self, prompts: PromptSource, configured: Mapping[str, ColumnType]) -> None:
+        self._kinds = configured
+        self.required, self.reads = (
+            prompts.required,
+            None if prompts.reads is None else prompts.reads | configured.keys(),
+        )
+        self.param_columns, self.has_row_params, self.names_model = (
+            prompts.param_columns,
+            prompts.has_row_params,
+            prompts.names_model,
+        )
+        self.asked, self.model_of = prompts.asked, prompts.model_of
+        self._problem = prompts.problem
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
         """Return which value is not of its column's type, or else what is wrong with the row."""
-        return told_problem(self._kinds, row) or self._problem(row)
+        return type_problem(self._kinds, row) or self._problem(row)
 
 
-class ColumnAsking:
+class RowSettings:
     """Another way of asking, with a model or parameters out of columns of each row."""
 
-    told = False
+    checks_types = False
 
-    def __init__(self, asking: Asking, job: Job) -> None:
-        self._asking = asking
+    def __init__(self, prompts: PromptSource, job: Job) -> None:
+        self._prompts = prompts
         self._model = job.input.model
         self._params = job.input.params or None
         columns = {name for name in (self._model, self._params) if name is not None}
-        self.used = asking.used | columns
-        self.reads = None if asking.reads is None else asking.reads | columns
-        self.own, self.own_params = asking.own, asking.own_params or self._params is not None
-        self.own_model = self._model is not None
+        self.required = prompts.required | columns
+        self.reads = None if prompts.reads is None else prompts.reads | columns
+        self.param_columns, self.has_row_params = (
+            prompts.param_columns,
+            prompts.has_row_params or self._params is not None,
+        )
+        self.names_model = self._model is not None
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
         """Return what is wrong with the row's model or parameters, or else with it."""
@@ -136,7 +146,7 @@ class ColumnAsking:
             model = row[self._model]
             if not is_model(model):
                 return f"column {quoted(self._model)} is {kind_of(model)}; it must be the id of a model"
-        return self._params_problem(row) or self._asking.problem(row)
+        return self._params_problem(row) or self._prompts.problem(row)
 
     def _params_problem(self, row: Mapping[str, Any]) -> str | None:
         params = self._own(row)
@@ -147,14 +157,14 @@ class ColumnAsking:
         return streaming_problem(CHAT, params)
 
     def _own(self, row: Mapping[str, Any]) -> Any:
-        found = asked_value(row[self._params]) if self._params is not None else None
+        found = decode_cell(row[self._params]) if self._params is not None else None
         return {} if found is None else found
 
     def asked(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
         """Return the body, with the row's parameters before the job's."""
         if self._model is not None and row[self._model] != model.name:
             return None
-        asked = self._asking.asked(row, model)
+        asked = self._prompts.asked(row, model)
         return (asked[0], {**asked[1], **self._own(row)}) if asked else None
 
     def model_of(self, row: Mapping[str, Any]) -> str:
@@ -162,21 +172,21 @@ class ColumnAsking:
         return str(row[self._model or ""])
 
 
-class TemplateAsking:
+class TemplatePrompts:
     """The job's template makes the messages."""
 
-    own: frozenset[str] = frozenset()
-    own_params = False
-    own_model = False
-    told = False
+    param_columns: frozenset[str] = frozenset()
+    has_row_params = False
+    names_model = False
+    checks_types = False
 
     def __init__(self, job: Job) -> None:
         self._template = Template(job.input)
-        self.used, self.reads = self._template.used, self._template.reads
+        self.required, self.reads = self._template.required, self._template.reads
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
         """Return which column is missing, unless the template can do without."""
-        return None if self.used <= row.keys() else missing_column(self._template, row)
+        return None if self.required <= row.keys() else missing_column(self._template, row)
 
     def asked(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
         """Return the body with the rendered messages."""
@@ -187,21 +197,21 @@ class TemplateAsking:
         return ""
 
 
-class BatchAsking:
+class BatchLines:
     """Rows are lines of an OpenAI Batch file."""
 
-    own: frozenset[str] = frozenset()
-    own_params = True
-    told = False
+    param_columns: frozenset[str] = frozenset()
+    has_row_params = True
+    checks_types = False
 
     def __init__(self, job: Job) -> None:
         if job.params or any(model.params for model in job.models):
             raise JobError("params: the lines of an OpenAI Batch file bring their own; take params out of the job")
         if job.input.system is not None:
             raise JobError("input.system: the lines of an OpenAI Batch file bring their own messages; take it out")
-        self.used = frozenset({"body"})
+        self.required = frozenset({"body"})
         self.reads: frozenset[str] | None = BATCH_KEYS
-        self.own_model = not job.models
+        self.names_model = not job.models
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
         """Return what is wrong with the line."""
@@ -216,7 +226,7 @@ class BatchAsking:
         if path == RESPONSES and body.get("background"):
             return "asks for a response in the background, which nobody waits for; take background out of its body"
         model = body.get("model")
-        if self.own_model and not is_model(model):
+        if self.names_model and not is_model(model):
             what = "names no model" if model in (None, "") else "names a model that is no plain text"
             return f"{what} in its body; mend it, or set model in the job"
         return streaming_problem(path, body)
@@ -225,7 +235,7 @@ class BatchAsking:
         """Return the line's body as it is; a model of the job replaces the line's."""
         body = given(row, "body")
         path = _path_of(row.get("url")) or CHAT
-        if self.own_model:
+        if self.names_model:
             return (path, body) if body["model"] == model.name else None
         return path, {**body, "model": model.id}
 

@@ -13,7 +13,7 @@ import msgspec
 from batchmix.errors import FailureAction
 from batchmix.formats.display import clean
 from batchmix.job import Model
-from batchmix.load.prompts import Asking
+from batchmix.load.prompts import PromptSource
 from batchmix.load.streaming import STREAMING, as_stream, streamed_choices
 from batchmix.load.template import BadRowError
 from batchmix.load.token_estimate import prompt_tokens
@@ -25,32 +25,32 @@ _encoder = msgspec.json.Encoder()
 _sorted_encoder = msgspec.json.Encoder(order="sorted")
 
 
-class Maker:
+class RequestBuilder:
     """Makes the requests of one model."""
 
-    def __init__(self, asking: Asking, model: Model, samples: int, root_path: str) -> None:
-        self._asking = asking
+    def __init__(self, prompts: PromptSource, model: Model, samples: int, root_path: str) -> None:
+        self._prompts = prompts
         self._model = model
         self._samples = range(samples)
         self._root_path = root_path
-        self._most = None if asking.own_params else most_tokens(model.params)
-        self._streamed = 0 if asking.own_params else streamed_choices(CHAT, model.params)
+        self._most = None if prompts.has_row_params else most_tokens(model.params)
+        self._streamed = 0 if prompts.has_row_params else streamed_choices(CHAT, model.params)
 
     def requests(self, index: int, row: Mapping[str, Any], line: tuple[int, int] | None) -> list[Request | RejectedRow]:
         """Return a row's requests, one for each sample; none where the row is not for this model."""
-        asking, model = self._asking, self._model
+        prompts, model = self._prompts, self._model
         try:
-            asked = asking.asked(row, model)
+            asked = prompts.asked(row, model)
             if asked is None:
                 return []
             path, body = asked
-            streamed = streamed_choices(path, body) if asking.own_params else self._streamed
+            streamed = streamed_choices(path, body) if prompts.has_row_params else self._streamed
             unasked = bool(streamed) and body.get("stream") is None
             sent = encode_body(as_stream(body) if streamed else body)
             hash_ = request_hash(self._root_path + path, body)
         except BadRowError as error:
-            return self.unsendable(index, str(error))
-        most = 0 if path.endswith(WRITES_NOTHING) else most_tokens(body) if asking.own_params else self._most
+            return self.rejected(index, str(error))
+        most = 0 if path.endswith(WRITES_NOTHING) else most_tokens(body) if prompts.has_row_params else self._most
         tokens = prompt_tokens(body, len(sent))
         inputs = inputs_of(body) if path == EMBEDDINGS else 0
         return [
@@ -58,7 +58,7 @@ class Maker:
             for sample in self._samples
         ]
 
-    def unsendable(self, index: int, reason: str) -> list[Request | RejectedRow]:
+    def rejected(self, index: int, reason: str) -> list[Request | RejectedRow]:
         """Return the results of a row that can't be asked."""
         failure = Failure(FailureAction.REJECT, "bad_row", reason)
         return [RejectedRow(index, self._model.name, sample, failure) for sample in self._samples]

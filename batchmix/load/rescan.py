@@ -8,84 +8,86 @@ import msgspec
 
 from batchmix.errors import InputError
 from batchmix.job import Job
-from batchmix.load.column_types import told_types
+from batchmix.load.column_types import column_type_names
 from batchmix.load.jsonl import segments_digest
 from batchmix.load.parquet import ParquetInput
-from batchmix.load.prompts import asking_for, names_models, templated
-from batchmix.load.scan import Cut, Scan
+from batchmix.load.prompts import has_template, prompt_source, rows_must_name_models
+from batchmix.load.scan import Scan, ScanOptions
 from batchmix.load.sources import PARQUET, STDIN, Source, Stamp, file_digest, has_size
 from batchmix.load.spool import here
 
 
-def localised(known: Scan, spool: Path) -> Scan:
+def relocated(previous: Scan, spool: Path) -> Scan:
     """Return a scan whose spooled files are looked for in this run folder, wherever it was when they were written."""
-    pairs = zip(known.sources, known.paths, strict=True)
+    pairs = zip(previous.sources, previous.paths, strict=True)
     paths = tuple(here(path, spool) if source.spooled else path for source, path in pairs)
-    return msgspec.structs.replace(known, paths=paths)
+    return msgspec.structs.replace(previous, paths=paths)
 
 
-def fits(known: Scan, job: Job, cut: Cut) -> bool:
+def fits(previous: Scan, job: Job, cut: ScanOptions) -> bool:
     """Return whether a scan found out what this job needs to know. Raises `JobError`."""
-    if (known.limit, known.shard_rows) != (cut.limit, cut.shard_rows) or (known.bad_rows > 0 and not cut.reject):
+    if (previous.limit, previous.shard_rows) != (cut.limit, cut.shard_rows) or (
+        previous.bad_rows > 0 and not cut.reject
+    ):
         return False
-    if (known.mode == "template") != templated(job):
+    if (previous.mode == "template") != has_template(job):
         return False
-    if known.mode in ("plain", "bodies") and (known.mode == "bodies") != names_models(job):
+    if previous.mode in ("plain", "bodies") and (previous.mode == "bodies") != rows_must_name_models(job):
         return False
-    asking = asking_for(job, known.mode, known.kinds)
-    if known.mode == "plain" and job.input.system is not None and "messages" in known.kinds:
+    prompts = prompt_source(job, previous.mode, previous.columns)
+    if previous.mode == "plain" and job.input.system is not None and "messages" in previous.columns:
         return False
-    if known.model_column != job.input.model or (asking.own_model and not known.models):
+    if previous.model_column != job.input.model or (prompts.names_model and not previous.models):
         return False
     return (
-        asking.used <= set(known.used)
-        and asking.own <= set(known.own)
-        and told_types(job).items() <= known.told.items()
+        prompts.required <= set(previous.required)
+        and prompts.param_columns <= set(previous.param_columns)
+        and column_type_names(job).items() <= previous.types.items()
     )
 
 
-def refreshed(known: Scan, sources: tuple[Source, ...], stamps: tuple[Stamp | None, ...]) -> Scan | None:
+def refreshed(previous: Scan, sources: tuple[Source, ...], stamps: tuple[Stamp | None, ...]) -> Scan | None:
     """Return the scan, with today's stamps, if the input's bytes are those that it saw; else None.
 
     Files whose status proves it are believed, others are read, but not parsed. Raises `InputError`.
     """
-    if known.sources != sources:
+    if previous.sources != sources:
         return None
     hashed = False
     for number, (source, now) in enumerate(zip(sources, stamps, strict=True)):
-        if source.spooled and not has_size(known.paths[number], known.sizes[number]):
+        if source.spooled and not has_size(previous.paths[number], previous.sizes[number]):
             if source.path == STDIN:
                 raise InputError("what was spooled of stdin is gone; pipe the rows in again")
             return None
-        then = known.stamps[number]
+        then = previous.stamps[number]
         if now is None or (then is not None and then.proves(now)):
             continue
         if source.spooled:
-            if file_digest(source.path) != known.digests[number]:
+            if file_digest(source.path) != previous.digests[number]:
                 return None
-        elif now.size != known.sizes[number]:
+        elif now.size != previous.sizes[number]:
             return None
         else:
             hashed = True
-    if hashed and not _same_bytes(known):
+    if hashed and not _same_bytes(previous):
         return None
-    return msgspec.structs.replace(known, stamps=stamps)
+    return msgspec.structs.replace(previous, stamps=stamps)
 
 
-def _same_bytes(known: Scan) -> bool:
-    if known.format == PARQUET:
+def _same_bytes(previous: Scan) -> bool:
+    if previous.format == PARQUET:
         try:
-            source = ParquetInput(list(known.paths))
+            source = ParquetInput(list(previous.paths))
         except InputError:
             return False
-        if source.rows < known.rows or source.names != list(known.kinds):
+        if source.rows < previous.rows or source.names != list(previous.columns):
             return False
-        ranges = [(span.first, span.stop) for span in known.spans]
-        return source.digests(ranges) == [span.digest for span in known.spans]
-    return all(segments_digest(list(known.paths), span.segments) == span.digest for span in known.spans)
+        ranges = [(span.first, span.stop) for span in previous.shards]
+        return source.digests(ranges) == [span.digest for span in previous.shards]
+    return all(segments_digest(list(previous.paths), span.segments) == span.digest for span in previous.shards)
 
 
-def same_rows(known: Scan, scan: Scan) -> bool:
+def same_rows(previous: Scan, scan: Scan) -> bool:
     """Return whether two scans saw the same rows in the same places, and the spool of the first is still whole."""
     names = (
         "format",
@@ -94,12 +96,12 @@ def same_rows(known: Scan, scan: Scan) -> bool:
         "sources",
         "rows",
         "shard_rows",
-        "spans",
-        "kinds",
+        "shards",
+        "columns",
         "models",
-        "used",
+        "required",
         "bad_rows",
-        "told",
+        "types",
     )
-    whole = all(has_size(*pair) for pair in zip(known.paths, known.sizes, strict=True))
-    return whole and all(getattr(known, name) == getattr(scan, name) for name in names)
+    whole = all(has_size(*pair) for pair in zip(previous.paths, previous.sizes, strict=True))
+    return whole and all(getattr(previous, name) == getattr(scan, name) for name in names)

@@ -8,7 +8,7 @@ from typing import Any
 
 from batchmix.formats.display import column_list, kind_of
 from batchmix.job import Job
-from batchmix.load.arrow_rows import asked_value
+from batchmix.load.arrow_rows import decode_cell
 
 _TEXT, _LIST, _OBJECT, _NUMBER, _WHOLE, _SWITCH = (
     "text",
@@ -81,7 +81,7 @@ _KINDS = {**PARAMETERS, **LABELS}
 _CAPS = ("max_tokens", "max_completion_tokens")
 
 
-def warn_unsent(job: Job, columns: Collection[str], mode: str, own: Collection[str]) -> None:
+def warn_unsent_columns(job: Job, columns: Collection[str], mode: str, own: Collection[str]) -> None:
     """Warn of columns that rows which bring their messages or prompt seem to bring to be sent, and that are not."""
     if mode not in ("plain", "bodies") or job.input.params is not None:
         return
@@ -95,7 +95,7 @@ def warn_unsent(job: Job, columns: Collection[str], mode: str, own: Collection[s
         )
 
 
-def own_problem(row: Mapping[str, Any], names: frozenset[str]) -> str | None:
+def param_problem(row: Mapping[str, Any], names: frozenset[str]) -> str | None:
     """Return which of a row's own parameters is not what it should be."""
     for name in sorted(names & row.keys()):
         value = _value(name, row[name])
@@ -107,7 +107,7 @@ def own_problem(row: Mapping[str, Any], names: frozenset[str]) -> str | None:
     return None
 
 
-def with_own(params: Mapping[str, Any], row: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+def with_row_params(params: Mapping[str, Any], row: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
     """Return the job's parameters with a row's own before them."""
     own = {name: value for name in row if name in names and (value := _value(name, row[name])) is not None}
     if len(own.keys() & set(_CAPS)) == 1:  # the two say the same
@@ -121,10 +121,10 @@ def _value(name: str, value: Any) -> Any:
     if isinstance(value, float) and _WHOLE in kinds and value.is_integer():
         return int(value)
     if isinstance(value, str) and _TEXT not in kinds:
-        return asked_value(value.lower() if _SWITCH in kinds else value)
+        return decode_cell(value.lower() if _SWITCH in kinds else value)
     if isinstance(value, str):
-        return asked_value(value) if value.startswith(("{", "[")) else value
-    return asked_value(value)
+        return decode_cell(value) if value.startswith(("{", "[")) else value
+    return decode_cell(value)
 
 
 def _is(kind: str, value: Any) -> bool:

@@ -30,7 +30,7 @@ def columns_shown(asked: Judge, target: str | None, carried: Collection[str]) ->
     if template.reads is not None and not template.reads:
         raise JobError(f"eval.scorers: {asked.name}: the rubric shows no answer; {{{{ response|tojson }}}} does it")
     given = {"response"} | ({"target"} if target is not None else set())
-    named = (template.used if template.reads is None else template.used | template.reads & {"row"}) - given
+    named = (template.required if template.reads is None else template.required | template.reads & {"row"}) - given
     for name in sorted(named.difference(carried, RESULT)):
         raise JobError(f"eval.scorers: {asked.name}: the rubric names {name!r}, and there is no such column")
     return named if template.reads is not None else named.union(carried, {"row"}) - given

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from batchmix.errors import InputError
-from batchmix.load.json_types import KindNotes, Kinds
+from batchmix.load.json_types import JsonTypes, TypeBits
 from batchmix.load.jsonl import (
     NOT_UTF8,
     WHOLE_FILE,
@@ -21,7 +21,7 @@ from batchmix.load.jsonl import (
     read_lines,
     stripped,
 )
-from batchmix.load.prompts import Asking
+from batchmix.load.prompts import PromptSource
 from batchmix.load.sources import Source, Stamp
 
 _MOST_BAD_ROWS = 20
@@ -31,7 +31,7 @@ _REPORT_EVERY = 10_000
 LaneStatus = Callable[[int], None]
 
 
-class Cut(msgspec.Struct, frozen=True):
+class ScanOptions(msgspec.Struct, frozen=True):
     """How much of an input is taken, and into what it is cut."""
 
     shard_rows: int
@@ -41,7 +41,7 @@ class Cut(msgspec.Struct, frozen=True):
     """Let bad rows through, to be rejected one by one, rather than refuse the input."""
 
 
-class Span(msgspec.Struct, frozen=True, array_like=True):
+class ShardRange(msgspec.Struct, frozen=True, array_like=True):
     """One shard: rows [first, stop)."""
 
     first: int
@@ -52,7 +52,11 @@ class Span(msgspec.Struct, frozen=True, array_like=True):
     """Where its bytes are; empty for Parquet, which is entered by row."""
 
 
-class Scan(msgspec.Struct, frozen=True):
+_STORED_AS = {"shards": "spans", "columns": "kinds", "required": "used", "types": "told", "param_columns": "own"}
+"""The keys under which run.json holds fields of other names here."""
+
+
+class Scan(msgspec.Struct, frozen=True, rename=_STORED_AS):
     """What is known of the input. Fit for JSON; handed back on a resume."""
 
     format: str
@@ -69,33 +73,33 @@ class Scan(msgspec.Struct, frozen=True):
     sizes: tuple[int, ...]
     rows: int
     shard_rows: int
-    spans: tuple[Span, ...]
-    kinds: dict[str, int]
+    shards: tuple[ShardRange, ...]
+    columns: dict[str, int]
     """The kinds of values in each column; for Parquet only the columns' names."""
     models: tuple[str, ...]
     """The models that rows name where the job names none, in order of appearance."""
-    used: tuple[str, ...]
+    required: tuple[str, ...]
     """Columns that were checked in each row."""
     bad_rows: int = 0
     model_column: str | None = None
     """Where rows name their models in a column."""
-    told: dict[str, str] = {}
+    types: dict[str, str] = {}
     """The types that values were checked to be of, by column."""
-    own: tuple[str, ...] = ()
+    param_columns: tuple[str, ...] = ()
     """Columns that are parameters of the rows' own, and were checked in each."""
     proven: dict[str, str] = {}
     """Columns of Parquet that were read through, and what was made of them."""
 
 
-class Findings:
+class RowChecker:
     """What is found out about the rows one by one: what is wrong with them, and which models they name."""
 
-    def __init__(self, asking: Asking, *, reject: bool) -> None:
+    def __init__(self, prompts: PromptSource, *, reject: bool) -> None:
         self.bad_rows = 0
-        self._problem = asking.problem
+        self._problem = prompts.problem
         self._reject = reject
-        self._collect_models = asking.own_model
-        self._model_of = asking.model_of
+        self._collect_models = prompts.names_model
+        self._model_of = prompts.model_of
         self._models: dict[str, None] = {}
         self._messages: list[str] = []
         self._reasons: set[str] = set()
@@ -155,27 +159,27 @@ class JsonlScan:
         self,
         paths: list[str],
         labels: list[str],
-        findings: Findings,
+        checker: RowChecker,
         on_progress: LaneStatus,
         decode: Decode = decode_row,
     ) -> None:
-        self.spans: list[Span] = []
+        self.shards: list[ShardRange] = []
         self.rows = 0
         self._paths = paths
         self._labels = labels
-        self._findings = findings
-        self._problem = findings.problem
+        self._checker = checker
+        self._problem = checker.problem
         self._on_progress = on_progress
         self._decode = decode
         self._first = 0
-        self._notes = KindNotes()
+        self._notes = JsonTypes()
         self._segments: list[Segment] = []
         self._digest = hashlib.sha256()
 
     @property
-    def kinds(self) -> Kinds:
+    def columns(self) -> TypeBits:
         """The kinds of each column's values."""
-        return self._notes.kinds
+        return self._notes.columns
 
     def run(self, shard_rows: int, limit: int | None) -> None:
         """Fill `rows`, `spans` and `kinds`. Raises `InputError`."""
@@ -218,15 +222,15 @@ class JsonlScan:
         except InputError as error:
             raise InputError(f"{self._labels[file]}:{number}: {error}") from None
         if problem is not None:
-            self._findings.bad(f"{self._labels[file]}:{number}", problem, self.rows)
+            self._checker.bad(f"{self._labels[file]}:{number}", problem, self.rows)
         if self.rows % _REPORT_EVERY == 0:
             self._on_progress(self.rows)
 
     def _cut(self) -> None:
         """End the shard; what was not yet cut is the last one."""
         if self.rows > self._first:
-            span = Span(self._first, self.rows, digest_text(self._digest), tuple(self._segments))
-            self.spans.append(span)
+            span = ShardRange(self._first, self.rows, digest_text(self._digest), tuple(self._segments))
+            self.shards.append(span)
         self._first = self.rows
         self._segments = []
         self._digest = hashlib.sha256()

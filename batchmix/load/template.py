@@ -19,7 +19,7 @@ from batchmix.errors import JobError
 from batchmix.formats.display import clean, quoted
 from batchmix.job import Input
 from batchmix.load.template_columns import columns_in
-from batchmix.load.template_names import ROW, Looks, called, looks_in, misspelt, wrong_hole
+from batchmix.load.template_names import ROW, RowAccess, called, misspelt, row_access, wrong_hole
 
 _FUEL = 1_000_000
 _WIDEST_INT = 127
@@ -103,7 +103,7 @@ class Template:
         )
         self._environment.add_filter("tojson", _json)
         self._texts: list[str] = []
-        self._looks = Looks()
+        self._looks = RowAccess()
         used: set[str] = set()
         if asked.messages is not None:
             built = self._compiled(list(asked.messages), "input.messages", used)
@@ -121,7 +121,7 @@ class Template:
         words = used - {ROW}
         self.reads = None if looks.whole else frozenset(used | looks.names)
         """The columns that the templates may look at; None: all."""
-        self.used = frozenset(words - self._environment.globals.keys() | looks.names)
+        self.required = frozenset(words - self._environment.globals.keys() | looks.names)
         """Those without which they can't be rendered."""
         self._names = tuple(sorted(words))
         self._sees_row = ROW in used
@@ -174,7 +174,7 @@ class Template:
                 f"{setting}: a template has no .format(); the filter does it: {{{{ '%5.2f'|format(price) }}}}"
             )
         used |= columns
-        looks = looks_in(text) if ROW in columns else Looks()
+        looks = row_access(text) if ROW in columns else RowAccess()
         self._looks |= looks
         self._check_names(name, text, setting)
         render = self._environment.render_template
@@ -233,7 +233,7 @@ def _compiles(text: str) -> bool:
     return True
 
 
-def _null_error(setting: str, given: dict[str, Any], columns: set[str], looks: Looks) -> BadRowError:
+def _null_error(setting: str, given: dict[str, Any], columns: set[str], looks: RowAccess) -> BadRowError:
     """Return what to say of a null that would be printed: which column it is, if that is plain."""
     row = given.get(ROW)
     row = row if isinstance(row, _Dict) else {}

@@ -38,19 +38,19 @@ def check_reads(job: Job, scan: Scan, reads: frozenset[str] | None) -> None:
         return
     _check_prompt(job.input.prompt)
     texts = list(_texts(job.input))
-    if found := _meant(texts, NO_COLUMNS & scan.kinds.keys(), (_HOLE,)):
+    if found := _meant(texts, NO_COLUMNS & scan.columns.keys(), (_HOLE,)):
         raise InputError(f"{found[0]} is no column in a template; for the column, write {found[1]}")
     is_alone = scan.rows == 1 or job.input.model is not None or bool(job.input.params)
-    if is_alone or reads is None or reads & scan.kinds.keys():
-        if found := _meant(texts, scan.kinds, _BRACED):
+    if is_alone or reads is None or reads & scan.columns.keys():
+        if found := _meant(texts, scan.columns, _BRACED):
             _logger.warning("the template holds %s as it stands; where the column is meant, write %s", *found)
         return
-    found = _meant(texts, scan.kinds, _LOOSE)
+    found = _meant(texts, scan.columns, _LOOSE)
     if found:
         hint = f"where {found[0]} stands, write {found[1]}"
     else:
         hint = (
-            f"name one, such as {clean(spelt(_likely(scan)), 100)}; there are {column_list(scan.kinds)}. In a shell,"
+            f"name one, such as {clean(spelt(_likely(scan)), 100)}; there are {column_list(scan.columns)}. In a shell,"
             " put the template in single quotes. For many answers to one prompt, give one row and samples"
         )
     raise InputError(f"the template reads no column, so that all {scan.rows:,} rows would be asked the same; {hint}")
@@ -105,4 +105,4 @@ def _loosely(column: str) -> str:
 
 
 def _likely(scan: Scan) -> str:
-    return max(scan.kinds, key=lambda name: (name in ("text", "prompt", "question"), name != "id"), default="text")
+    return max(scan.columns, key=lambda name: (name in ("text", "prompt", "question"), name != "id"), default="text")

@@ -32,7 +32,7 @@ _EXPRESSION = re.compile(r"""["{}]|(?<!\w)'|'(?!\w)|\w[\[(]""")
 """What a column's name seldom has, and what is written wrongly for a value of one often has."""
 
 
-class Looks(msgspec.Struct, frozen=True):
+class RowAccess(msgspec.Struct, frozen=True):
     """What a template looks for in `row`."""
 
     names: frozenset[str] = frozenset()
@@ -44,13 +44,13 @@ class Looks(msgspec.Struct, frozen=True):
     bare: bool = False
     """It uses `row` by itself too, as in `{{ row }}`."""
 
-    def __or__(self, other: Looks) -> Looks:
-        return Looks(
+    def __or__(self, other: RowAccess) -> RowAccess:
+        return RowAccess(
             self.names | other.names, self.gets | other.gets, self.whole or other.whole, self.bare or other.bare
         )
 
 
-def looks_in(text: str) -> Looks:
+def row_access(text: str) -> RowAccess:
     """Return what a template's text looks for in `row`; names that stand in a text of it are taken along."""
     names, gets = set(), set()
     whole = bare = False
@@ -63,7 +63,7 @@ def looks_in(text: str) -> Looks:
                 names.add(attribute)
             else:
                 whole, bare = True, bare or not (looked or looped)
-    return Looks(frozenset(names), frozenset(gets), whole, bare)
+    return RowAccess(frozenset(names), frozenset(gets), whole, bare)
 
 
 def _unquoted(literal: str) -> str:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from batchmix.job import Job, Model, read_job
-from batchmix.load import Cut, Dataset, Scan, open_dataset
+from batchmix.load import Dataset, Scan, ScanOptions, open_dataset
 
 MODEL = "gpt-4o-mini"
 
@@ -41,7 +41,7 @@ def open_rows(
     **options: Any,
 ) -> Dataset:
     """Open a dataset with small shards, unless told otherwise."""
-    return open_dataset(job, Cut(shard_rows, limit, reject=reject_bad_rows), spool=spool, **options)
+    return open_dataset(job, ScanOptions(shard_rows, limit, reject=reject_bad_rows), spool=spool, **options)
 
 
 def requests_of(dataset: Dataset, job: Job, shard: int, model: Model | None = None) -> list[Any]:
@@ -51,7 +51,7 @@ def requests_of(dataset: Dataset, job: Job, shard: int, model: Model | None = No
 
 def all_requests(dataset: Dataset, job: Job, model: Model | None = None) -> list[Any]:
     """Return all requests of all shards in order."""
-    return [r for shard in range(len(dataset.scan.spans)) for r in requests_of(dataset, job, shard, model)]
+    return [r for shard in range(len(dataset.scan.shards)) for r in requests_of(dataset, job, shard, model)]
 
 
 def prompts_of(dataset: Dataset, job: Job) -> list[Any]:
@@ -64,7 +64,7 @@ def prompts_of(dataset: Dataset, job: Job) -> list[Any]:
 
 def carried_rows(dataset: Dataset) -> list[dict[str, Any]]:
     """Return the carried columns of all rows."""
-    shards = range(len(dataset.scan.spans))
+    shards = range(len(dataset.scan.shards))
     return [row for shard in shards for batch in dataset.carried(shard) for row in batch.to_pylist()]
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from batchmix.errors import InputError
 from batchmix.job.columns import checked_type
-from batchmix.load.column_types import Told
+from batchmix.load.column_types import ColumnType
 from tests.load.conftest import all_requests, carried_rows, jsonl, make_job, open_rows, stored
 
 _D, _UTC = decimal.Decimal, datetime.UTC
@@ -41,10 +41,10 @@ NAN, INF = float("nan"), float("inf")
 )  # fmt: skip
 def test_values_are_of_the_type_that_is_told(name: str, given: Any, wanted: Any) -> None:
     """From JSON's own values, or from text as CSV has it."""
-    told = Told(checked_type(name))
-    assert [told.problem("c", value) for value in given] == [None] * len(given)
-    found = told.array(given)
-    assert found.type == told.type
+    configured = ColumnType(checked_type(name))
+    assert [configured.problem("c", value) for value in given] == [None] * len(given)
+    found = configured.array(given)
+    assert found.type == configured.type
     assert found.to_pylist() == wanted
 
 
@@ -70,13 +70,13 @@ def test_values_are_of_the_type_that_is_told(name: str, given: Any, wanted: Any)
 )
 def test_what_is_none_of_the_type_is_told(name: str, bad: Any) -> None:
     """And would be null in a row that is rejected for it."""
-    told = Told(checked_type(name))
+    configured = ColumnType(checked_type(name))
     for value in bad:
-        problem = told.problem("c", value)
+        problem = configured.problem("c", value)
         assert problem is not None, value
         assert problem.startswith("column 'c' is ")
         assert f"which is no {name}" in problem
-    assert told.array(bad).null_count == len(bad)
+    assert configured.array(bad).null_count == len(bad)
 
 
 def test_a_file_whose_values_do_not_fit_is_refused_or_its_rows_are(rows_file: Any, spool: Path) -> None:
@@ -104,9 +104,9 @@ def test_an_earlier_scan_is_believed_only_for_the_types_that_it_checked(rows_fil
     dataset = open_rows(make_job(path, columns=["c"]), spool)
     known = stored(dataset.scan)
     with pytest.raises(InputError, match="'x', which is no int64"):
-        open_rows(make_job(path, columns=[{"from": "c", "type": "int64"}]), spool, known=known)
-    told = open_rows(make_job(path, columns=[{"from": "c", "type": "string"}]), spool, known=known).scan
-    assert open_rows(make_job(path, columns=["c"]), spool, known=stored(told)).scan == told
+        open_rows(make_job(path, columns=[{"from": "c", "type": "int64"}]), spool, previous=known)
+    configured = open_rows(make_job(path, columns=[{"from": "c", "type": "string"}]), spool, previous=known).scan
+    assert open_rows(make_job(path, columns=["c"]), spool, previous=stored(configured)).scan == configured
 
 
 def test_the_id_is_of_the_type_that_is_told_too(rows_file: Any, spool: Path) -> None:
@@ -140,7 +140,7 @@ def test_parquet_has_the_types_that_are_told(column: Any, kind: str, wanted: Any
     pq.write_table(pa.table({"prompt": ["a", "b"], "c": column}), path)
     dataset = open_rows(make_job(path, columns=[{"from": "c", "type": kind}]), spool)
     (batch,) = dataset.carried(0)
-    assert batch.column("c").type == Told(kind).type
+    assert batch.column("c").type == ColumnType(kind).type
     assert batch.column("c").equals(column) if wanted is None else batch.column("c").to_pylist() == wanted
 
 
@@ -160,8 +160,8 @@ def test_csv_has_the_types_that_are_told(tmp_path: Path, spool: Path) -> None:
     """Its cells are text otherwise; an empty one is null, and a wrong one stands on its line."""
     path = tmp_path / "rows.csv"
     path.write_text('id,prompt,score,facts,day\n1,a,1.5,"{""a"": 1}",2026-01-31\n2,"b\nc",,,\n')
-    told = {"score": "double", "facts": "json", "day": "date"}
-    columns = [{"from": name, "type": kind} for name, kind in told.items()]
+    configured = {"score": "double", "facts": "json", "day": "date"}
+    columns = [{"from": name, "type": kind} for name, kind in configured.items()]
     job = make_job(path, columns=columns)
     assert carried_rows(open_rows(job, spool)) == [
         {"custom_id": "1", "score": 1.5, "facts": '{"a": 1}', "day": datetime.date(2026, 1, 31)},

@@ -136,10 +136,10 @@ def test_tables_behave_as_all_inputs_do(suffix: str, rows_file: Any, spool: Path
     ]
     assert [request.row for request in requests_of(dataset, job, 1)] == [3, 4, 5]
     assert carried_rows(dataset)[8] == {"custom_id": "r8", "text": "t8", "Review Text": "x", "n": "8"}
-    again = open_rows(job, spool, reject_bad_rows=True, known=stored(dataset.scan))
+    again = open_rows(job, spool, reject_bad_rows=True, previous=stored(dataset.scan))
     assert msgspec.structs.replace(again.scan, stamps=()) == msgspec.structs.replace(dataset.scan, stamps=())
     path.write_bytes(pack(data + b"r9,t9,x,9\n"))
-    assert len(prompts_of(open_rows(job, spool, reject_bad_rows=True, known=stored(dataset.scan)), job)) == 10
+    assert len(prompts_of(open_rows(job, spool, reject_bad_rows=True, previous=stored(dataset.scan)), job)) == 10
 
 
 def test_messages_may_be_json_in_a_cell_and_types_are_told(rows_file: Any, spool: Path) -> None:

@@ -59,7 +59,7 @@ def test_any_file_gives_its_rows_from_any_shard_on(files: Any, shard_rows: int, 
             return
         dataset = open_rows(job, Path(name, "spool"), shard_rows=shard_rows, limit=limit)
         assert dataset.scan.rows == len(rows)
-        spans = [(span.first, span.stop) for span in dataset.scan.spans]
+        spans = [(span.first, span.stop) for span in dataset.scan.shards]
         assert spans == [(i, min(i + shard_rows, len(rows))) for i in range(0, len(rows), shard_rows)]
         for shard in reversed(range(len(spans))):
             first, stop = spans[shard]
@@ -88,7 +88,7 @@ def test_line_numbers_are_those_of_the_file(files: Any, shard_rows: int, data: s
         with pytest.raises(InputError, match=f"{place}: is not JSON"):
             open_rows(job, Path(name, "spool"), shard_rows=shard_rows)
         dataset = open_rows(job, Path(name, "spool"), shard_rows=shard_rows, reject_bad_rows=True)
-        assert dataset.rejected_rows == 1
+        assert dataset.scan.bad_rows == 1
         found = all_requests(dataset, job)
         assert [r.row for r in found] == list(range(len(rows)))
         assert found[bad].failure.type == "bad_row"

@@ -89,7 +89,7 @@ def test_another_column_is_another_scan(tmp_path: Path, rows_file: Callable[...,
     known: Scan | None = None
     for column, model in (("one", "a"), ("two", "b"), ("one", "a")):
         job = read_job(None, {"input": {"path": str(path), **asked, "model": column}}, {})
-        known = open_rows(job, tmp_path / "spool", known=known).scan
+        known = open_rows(job, tmp_path / "spool", previous=known).scan
         assert known.models == (model,)
 
 

@@ -231,7 +231,7 @@ def test_rejected_rows_are_named_by_file_and_row(table_file: Any, spool: Path) -
     """As the scan names them."""
     job = make_job(table_file({"messages": ["[]", '[{"role":"user","content":"x"}]']}))
     dataset = open_rows(job, spool, reject_bad_rows=True)
-    assert dataset.rejected_rows == 1
+    assert dataset.scan.bad_rows == 1
     first, second = all_requests(dataset, job)
     assert first.failure.message.endswith("rows.parquet, row 0: messages is empty")
     assert second.row == 1

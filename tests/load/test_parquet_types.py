@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchmix.errors import InputError
-from batchmix.load.carried_columns import Carried
+from batchmix.load.carried_columns import CarriedColumns
 from tests.load.conftest import carried_rows, make_job, open_rows, prompts_of
 
 _D = decimal.Decimal
@@ -168,12 +168,12 @@ def test_what_was_read_through_is_not_read_again(tmp_path: Path, spool: Path, mo
     folder = folder_of(tmp_path, pa.array([1]), pa.array([2**53 + 1]), pa.array([0.5]))
     dataset = open_rows(make_job(folder, columns=["prompt"]), spool)
     tried: list[str] = []
-    real = Carried._try
-    monkeypatch.setattr(Carried, "_try", lambda self, source, name, *rest: tried.append(name) or real(self, source, name, *rest))  # fmt: skip
-    open_rows(make_job(folder, columns=["prompt"]), spool, known=dataset.scan)
+    real = CarriedColumns._try
+    monkeypatch.setattr(CarriedColumns, "_try", lambda self, source, name, *rest: tried.append(name) or real(self, source, name, *rest))  # fmt: skip
+    open_rows(make_job(folder, columns=["prompt"]), spool, previous=dataset.scan)
     assert tried == []
     with pytest.raises(InputError, match="holds 9007199254740993"):
-        open_rows(make_job(folder, columns=["prompt", "c"]), spool, known=dataset.scan)
+        open_rows(make_job(folder, columns=["prompt", "c"]), spool, previous=dataset.scan)
     assert tried == ["c", "c"]
 
 

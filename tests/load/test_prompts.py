@@ -73,7 +73,7 @@ def test_a_row_without_a_right_prompt_is_bad(row: Any, reason: str, rows_file: A
     found = prompts_of(dataset, job)
     assert found[0] == "ok"
     assert found[1].startswith("rows.jsonl:2: ")
-    assert dataset.rejected_rows == 1
+    assert dataset.scan.bad_rows == 1
 
 
 def test_the_template_that_is_proposed_can_be_given_to_a_shell(rows_file: Any, spool: Path) -> None:

@@ -59,13 +59,13 @@ def test_an_unchanged_file_is_not_read(
         scan = stored(open_rows(make_job(path), spool).scan)
         scans.clear()
         hashed.clear()
-        assert open_rows(make_job(path), spool, known=scan).scan == scan
+        assert open_rows(make_job(path), spool, previous=scan).scan == scan
         assert (scans, hashed) == ([], [])
         os.utime(path, (5, 5))
-        again = open_rows(make_job(path), spool, known=scan).scan
+        again = open_rows(make_job(path), spool, previous=scan).scan
         assert (scans, len(hashed)) == ([], 1)
         assert again == msgspec.structs.replace(scan, stamps=again.stamps)
-        assert open_rows(make_job(path), spool, known=again).scan == again
+        assert open_rows(make_job(path), spool, previous=again).scan == again
         assert (scans, len(hashed)) == ([], 1)
 
 
@@ -75,7 +75,7 @@ def test_a_file_written_just_before_its_scan_is_read_again(
     """It may have been changed within the clock's grain."""
     path, scan = rescan
     scans.clear()
-    open_rows(make_job(path), spool, known=scan)
+    open_rows(make_job(path), spool, previous=scan)
     assert (scans, len(hashed)) == ([], 1)
 
 
@@ -91,10 +91,10 @@ def test_a_change_of_the_same_size_is_seen(rescan: tuple[Path, Scan], spool: Pat
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert path.stat().st_size == status.st_size
     scans.clear()
-    dataset = open_rows(make_job(path), spool, known=scan)
+    dataset = open_rows(make_job(path), spool, previous=scan)
     assert prompts_of(dataset, make_job(path))[3] == "P3"
     assert len(scans) == 1
-    pairs = zip(dataset.scan.spans, scan.spans, strict=True)
+    pairs = zip(dataset.scan.shards, scan.shards, strict=True)
     assert [new.digest == old.digest for new, old in pairs] == [True, False, True]
 
 
@@ -107,8 +107,8 @@ def test_times_that_were_set_back_hide_nothing(rows_file: Any, spool: Path) -> N
     with path.open("r+b") as file:
         file.write(path.read_bytes().replace(b"p3", b"P3"))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    again = open_rows(make_job(path), spool, known=scan).scan
-    assert [new.digest == old.digest for new, old in zip(again.spans, scan.spans, strict=True)] == [True, False, True]
+    again = open_rows(make_job(path), spool, previous=scan).scan
+    assert [new.digest == old.digest for new, old in zip(again.shards, scan.shards, strict=True)] == [True, False, True]
 
 
 def test_appended_rows_leave_earlier_shards_as_they_are(rows_file: Any, spool: Path) -> None:
@@ -116,10 +116,10 @@ def test_appended_rows_leave_earlier_shards_as_they_are(rows_file: Any, spool: P
     path = rows_file(ROWS)
     scan = stored(open_rows(make_job(path), spool).scan)
     rows_file([*ROWS, {"prompt": "new"}])
-    again = open_rows(make_job(path), spool, known=scan).scan
+    again = open_rows(make_job(path), spool, previous=scan).scan
     assert again.rows == 8
-    assert again.spans[:2] == scan.spans[:2]
-    assert again.spans[2].digest != scan.spans[2].digest
+    assert again.shards[:2] == scan.shards[:2]
+    assert again.shards[2].digest != scan.shards[2].digest
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_scan_that_did_not_look_for_it_is_not_trusted(
     """Another mode, limit or cut is scanned anew."""
     path, scan = rescan
     scans.clear()
-    open_rows(make_job(path, **asked), spool, known=scan, **options)
+    open_rows(make_job(path, **asked), spool, previous=scan, **options)
     assert len(scans) == 1
 
 
@@ -145,32 +145,32 @@ def test_a_template_that_uses_more_columns_is_checked(rows_file: Any, spool: Pat
     path = rows_file(ROWS)
     scan = open_rows(make_job(path, prompt="{{ x }}{{ prompt }}"), spool).scan
     scans.clear()
-    open_rows(make_job(path, prompt="{{ x }}!"), spool, known=scan)
+    open_rows(make_job(path, prompt="{{ x }}!"), spool, previous=scan)
     assert scans == []
     with pytest.raises(InputError, match="no column 'y'"):
-        open_rows(make_job(path, prompt="{{ y }}"), spool, known=scan)
+        open_rows(make_job(path, prompt="{{ y }}"), spool, previous=scan)
 
 
 def test_bad_rows_that_were_let_through_are_not_later(rows_file: Any, spool: Path) -> None:
     """Unless they still may."""
     path = rows_file([*ROWS, {"prompt": 5}])
     scan = open_rows(make_job(path), spool, reject_bad_rows=True).scan
-    assert open_rows(make_job(path), spool, known=scan, reject_bad_rows=True).rejected_rows == 1
+    assert open_rows(make_job(path), spool, previous=scan, reject_bad_rows=True).scan.bad_rows == 1
     with pytest.raises(InputError, match="prompt is a number"):
-        open_rows(make_job(path), spool, known=scan)
+        open_rows(make_job(path), spool, previous=scan)
 
 
 def test_batch_models_follow_the_job(rows_file: Any, spool: Path) -> None:
     """The lines' models count only where the job names none."""
     path = rows_file([{"custom_id": "a", "body": {"model": "m"}}])
     own = open_rows(make_job(path, model=None), spool).scan
-    named = open_rows(make_job(path), spool, known=own).scan
+    named = open_rows(make_job(path), spool, previous=own).scan
     assert (own.models, named.models) == (("m",), ())
-    assert open_rows(make_job(path, model=None), spool, known=named).scan.models == ("m",)
+    assert open_rows(make_job(path, model=None), spool, previous=named).scan.models == ("m",)
 
 
 def test_another_files_scan_is_not_trusted(rows_file: Any, spool: Path) -> None:
     """Though it has the same name in another job."""
     scan = open_rows(make_job(rows_file(ROWS)), spool).scan
     job = make_job(rows_file(ROWS[:2], "other.jsonl"))
-    assert prompts_of(open_rows(job, spool, known=scan), job) == ["p0", "p1"]
+    assert prompts_of(open_rows(job, spool, previous=scan), job) == ["p0", "p1"]

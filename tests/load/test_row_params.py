@@ -38,7 +38,7 @@ def test_parameters_beside_messages_are_sent_and_go_before_the_jobs(rows_file: A
     assert first == {"model": MODEL, "messages": HI, "top_p": 0.5, **OWN}
     assert second == {"model": MODEL, "messages": HI, "temperature": 1, "top_p": 0.5, "max_completion_tokens": 9}
     dataset = open_rows(job, spool)
-    assert dataset.own_params == tuple(sorted(OWN))
+    assert dataset.row_params == tuple(sorted(OWN))
     assert all_requests(dataset, job)[0].max_tokens == 10
     assert carried_rows(dataset)[0]["user"] == "u"
     assert json.loads(carried_rows(dataset)[0]["stop"]) == ["a"]
@@ -51,7 +51,7 @@ def test_columns_that_are_called_like_parameters_stay_columns_elsewhere(how: str
     asked = {"a template": {"prompt": "{{ n }}"}, "a prompt": {}, "none wanted": {"params": ""}}[how]
     job = make_job(rows_file([row]), **asked)
     assert _bodies(job, spool)[0].keys() == {"model", "messages"}
-    assert open_rows(job, spool).own_params == ()
+    assert open_rows(job, spool).row_params == ()
 
 
 @pytest.mark.parametrize(
@@ -148,9 +148,9 @@ def test_a_scan_that_did_not_look_at_parameters_is_not_trusted(rows_file: Any, s
     """As one of before, or of a job that left them out."""
     job = make_job(rows_file([{"messages": HI, "temperature": "warm"}]), params="")
     scan = stored(open_rows(job, spool).scan)
-    assert open_rows(job, spool, known=scan).scan.own == ()
+    assert open_rows(job, spool, previous=scan).scan.param_columns == ()
     with pytest.raises(InputError, match="temperature is text"):
-        open_rows(make_job(job.input.path), spool, known=scan)
+        open_rows(make_job(job.input.path), spool, previous=scan)
 
 
 def test_the_plan_says_which_parameters_rows_bring_and_a_change_is_no_secret(bench: Bench) -> None:

@@ -109,31 +109,31 @@ def test_empty_stdin_resumes(spool: Path) -> None:
     """From the spool, also after the run folder was moved, and when the job asks something else of the rows."""
     job = make_job("-")
     scan = stored(open_rows(job, spool, stdin=io.BytesIO(jsonl(ROWS))).scan)
-    dataset = open_rows(job, spool, known=scan, stdin=io.BytesIO())
+    dataset = open_rows(job, spool, previous=scan, stdin=io.BytesIO())
     assert dataset.scan == scan
     moved = spool.parent.rename(spool.parent.with_name("moved")) / "input"
-    assert prompts_of(open_rows(job, moved, known=scan, stdin=io.BytesIO()), job) == TEXTS
+    assert prompts_of(open_rows(job, moved, previous=scan, stdin=io.BytesIO()), job) == TEXTS
     job = make_job("-", prompt="Say {{ prompt }}")
-    dataset = open_rows(job, moved, known=scan, stdin=io.BytesIO(), limit=2)
+    dataset = open_rows(job, moved, previous=scan, stdin=io.BytesIO(), limit=2)
     assert prompts_of(dataset, job) == ["Say p0", "Say p1"]
     assert len(list(moved.iterdir())) == 1
     for path in moved.rglob("*.jsonl"):
         path.unlink()
     with pytest.raises(InputError, match="what was spooled of stdin is gone; pipe the rows in again"):
-        open_rows(job, moved, known=scan, stdin=io.BytesIO())
+        open_rows(job, moved, previous=scan, stdin=io.BytesIO())
 
 
 def test_the_same_stdin_keeps_the_known_spool(spool: Path) -> None:
     """Other rows make a new one, beside the known one until that is dropped."""
     job = make_job("-")
     scan = stored(open_rows(job, spool, stdin=io.BytesIO(jsonl(ROWS))).scan)
-    assert open_rows(job, spool, known=scan, stdin=io.BytesIO(jsonl(ROWS))).scan == scan
+    assert open_rows(job, spool, previous=scan, stdin=io.BytesIO(jsonl(ROWS))).scan == scan
     assert [path.name for path in spool.iterdir()] == ["000001"]
-    refused = open_rows(job, spool, known=scan, stdin=io.BytesIO(jsonl(ROWS[:4])))
+    refused = open_rows(job, spool, previous=scan, stdin=io.BytesIO(jsonl(ROWS[:4])))
     assert sorted(path.name for path in spool.iterdir()) == ["000001", "000002"]
     refused.discard()
     assert [path.name for path in spool.iterdir()] == ["000001"]
-    accepted = open_rows(job, spool, known=scan, stdin=io.BytesIO(jsonl(ROWS[:4])))
+    accepted = open_rows(job, spool, previous=scan, stdin=io.BytesIO(jsonl(ROWS[:4])))
     accepted.drop_stale_spools()
     accepted.discard()
     assert [path.name for path in spool.iterdir()] == ["000002"]
@@ -156,10 +156,10 @@ def test_an_unchanged_compressed_file_is_not_spooled_again(rows_file: Any, spool
     job = make_job(path)
     scan = stored(open_rows(job, spool).scan)
     os.utime(path, (1, 1))
-    assert open_rows(job, spool, known=scan).scan.paths == scan.paths
+    assert open_rows(job, spool, previous=scan).scan.paths == scan.paths
     assert len(list(spool.iterdir())) == 1
     path.write_bytes(gzip.compress(jsonl(ROWS[:5])))
-    assert prompts_of(open_rows(job, spool, known=scan), job) == TEXTS[:5]
+    assert prompts_of(open_rows(job, spool, previous=scan), job) == TEXTS[:5]
 
 
 def test_no_space_left_leaves_no_spool(rows_file: Any, spool: Path) -> None:

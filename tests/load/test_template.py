@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchmix.errors import InputError, JobError
-from batchmix.load.prompts import asking_for
+from batchmix.load.prompts import prompt_source
 from batchmix.load.template import BadRowError, Template
 from tests.load.conftest import all_requests, make_job, open_rows, prompts_of
 
@@ -143,7 +143,7 @@ def test_every_text_in_messages_is_a_template() -> None:
         {"role": "{{ r }}", "content": [{"type": "image_url", "image_url": {"url": "{{ u }}", "n": 1}}, {"text": "t"}]},
     ]
     template = Template(make_job("-", messages=messages).input)
-    assert template.used == {"r", "u"}
+    assert template.required == {"r", "u"}
     assert template.render({"r": "user", "u": "http://x/"}) == [
         {"role": "system", "content": "fixed"},
         {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://x/", "n": 1}}, {"text": "t"}]},
@@ -172,7 +172,7 @@ def test_a_null_is_a_matter_of_its_row(rows_file: Any, spool: Path) -> None:
     job = make_job(rows_file([{"a": "x"}, {"a": None}, {"a": "z"}]), prompt="{{ a }}")
     dataset = open_rows(job, spool)
     assert prompts_of(dataset, job) == ["x", "input.prompt: column 'a' is null", "z"]
-    assert dataset.rejected_rows == 0
+    assert dataset.scan.bad_rows == 0
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_slices_and_what_is_set_from_itself_are_columns_too(
     """Which minijinja by itself does not say; a row without them is the file's error."""
     row = {"a": "abcde", "b": "x", "l": [1, 2, 3], "n": 2}
     job = make_job(rows_file([row, row]), prompt=source)
-    assert Template(job.input).used == used
+    assert Template(job.input).required == used
     assert prompts_of(open_rows(job, spool), job) == [text, text]
     gone = min(used)
     with pytest.raises(InputError, match=f":2: has no column '{gone}'"):
@@ -288,12 +288,12 @@ def test_system_texts_messages_and_parquet_know_the_row_too(tmp_path: Path, spoo
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"a.b": ["x"], "big one": ["y"], "prompt": ["p"]}), path)
     job = make_job(path, system='{{ row["a.b"] }}')
-    asking = asking_for(job, "plain", ["a.b", "big one", "prompt"])
-    assert asking.reads == {"row", "a.b", "messages", "prompt"}
+    prompts = prompt_source(job, "plain", ["a.b", "big one", "prompt"])
+    assert prompts.reads == {"row", "a.b", "messages", "prompt"}
     (request,) = all_requests(open_rows(job, spool), job)
     assert json.loads(request.body)["messages"][0]["content"] == "x"
     job = make_job(path, messages=[{"role": "user", "content": '{{ row[["big", "one"]|join(" ")] }}'}])
-    assert asking_for(job, "template").reads is None
+    assert prompt_source(job, "template").reads is None
     assert prompts_of(open_rows(job, spool), job) == ["y"]
     with pytest.raises(InputError, match=r"a\.parquet, row 0: has no column 'zz'"):
         open_rows(make_job(path, prompt='{{ row["zz"] }}'), spool)
