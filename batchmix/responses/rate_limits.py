@@ -55,8 +55,10 @@ _UNIX_S, _UNIX_MS = 1e9, 1e11
 _NO_WAIT = 1e15
 _LONGEST_S = 7 * 86_400.0
 """Nothing waits longer; a timer set centuries ahead would overflow."""
-_REQUESTS = tuple(istr(f"x-ratelimit-{what}-requests") for what in ("remaining", "limit", "reset"))
-_TOKENS = tuple(istr(f"x-ratelimit-{what}-tokens") for what in ("remaining", "limit", "reset"))
+REMAINING_REQUESTS, REMAINING_TOKENS = istr("x-ratelimit-remaining-requests"), istr("x-ratelimit-remaining-tokens")
+"""The headers without which `quotas` finds nothing."""
+_REQUESTS = REMAINING_REQUESTS, istr("x-ratelimit-limit-requests"), istr("x-ratelimit-reset-requests")
+_TOKENS = REMAINING_TOKENS, istr("x-ratelimit-limit-tokens"), istr("x-ratelimit-reset-tokens")
 _BUDGETS = (
     *(
         (f"{family}-remaining{of}", f"{family}-reset{of}")
@@ -144,8 +146,6 @@ def _field(value: Any, unit: float, now: float) -> float | None:
 
 def quotas(headers: Mapping[str, str]) -> tuple[Quota | None, Quota | None]:
     """Return what the answer says of the budgets of requests and of tokens (OpenAI's `x-ratelimit-*`)."""
-    if _REQUESTS[0] not in headers and _TOKENS[0] not in headers:
-        return None, None
     return _quota(headers, *_REQUESTS), _quota(headers, *_TOKENS)
 
 

@@ -22,11 +22,12 @@ from multidict import CIMultiDict
 
 from batchmix import __version__
 from batchmix.errors import JobError
-from batchmix.http.client import Client, retry_after_s
+from batchmix.http.client import Client
 from batchmix.job import Timeouts
 from batchmix.records import Completion, Exchange, Failure, Request
 from batchmix.redact import Secrets
 from batchmix.responses.classify import judge
+from batchmix.responses.rate_limits import retry_after_s
 from tests.polling import WITHIN_S, until
 from tests.wire import GOOD, KEY, REQUEST, Closing, Early, Reply, Wire, error, reply
 
@@ -306,7 +307,7 @@ async def test_a_connection_is_let_go_before_the_server_does_it(wire: Wire, monk
     started = time.monotonic()
     async with wire.client() as client:
         for at_s, connections in [(0.0, 1), (3.9, 1), (8.0, 2)]:
-            monkeypatch.setattr("batchmix.http.connection.monotonic", lambda now=started + at_s: now)
+            monkeypatch.setattr("batchmix.http.connection_pool.monotonic", lambda now=started + at_s: now)
             assert (await client.post(REQUEST)).fault is None
             assert wire.connections == connections
 

@@ -14,9 +14,9 @@ import aiohttp.http_parser
 import msgspec
 import pytest
 
+from batchmix.http.body_reader import first_object
 from batchmix.http.client import Client
-from batchmix.http.connections import CancelledUnsent
-from batchmix.http.parser import first_object
+from batchmix.http.connection_pool import CancelledUnsent
 from batchmix.job import Timeouts
 from batchmix.records import Completion
 from batchmix.redact import Secrets
@@ -62,7 +62,7 @@ SURPLUS = {
 def parsers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each of aiohttp's two parsers: the second is used where the first was not built."""
     if request.param == "Python":
-        monkeypatch.setattr("batchmix.http.parser.HttpResponseParser", aiohttp.http_parser.HttpResponseParserPy)
+        monkeypatch.setattr("batchmix.http.connection.HttpResponseParser", aiohttp.http_parser.HttpResponseParserPy)
     return str(request.param)
 
 
@@ -123,7 +123,7 @@ async def test_a_request_that_waits_to_leave_goes_elsewhere_where_its_connection
 
 async def test_what_had_left_before_a_request_was_there_is_no_answer_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """The other end reads no more, so that it has acknowledged nothing of the second request; and speaks all the same."""
-    monkeypatch.setattr("batchmix.http.arrival.is_loopback", lambda host: False)
+    monkeypatch.setattr("batchmix.http.acknowledgement.is_loopback", lambda host: False)
     again, over = asyncio.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -149,7 +149,7 @@ async def test_what_had_left_before_a_request_was_there_is_no_answer_to_it(monke
         heard = await asked
         over.set()
         assert (heard.fault, heard.status, heard.maybe_billed) == ("connection", None, True)
-        assert "it is another's" in heard.fault_message
+        assert "it belongs to another one" in heard.fault_message
         assert client.surplus_answers == 1
 
 

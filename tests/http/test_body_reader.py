@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from batchmix.errors import FailureAction
-from batchmix.http.stream_reader import listen
+from batchmix.http.body_reader import read_stream
 from batchmix.records import Completion, Exchange, Failure
 from batchmix.responses.classify import judge
 from batchmix.responses.stream import AnswerStream
@@ -163,7 +163,7 @@ async def test_a_server_that_goes_on_after_the_end_is_left() -> None:
     body = Dripping(*(events(one) for one in PARIS))
     stream = AnswerStream(1, 100_000)
     async with asyncio.timeout(WITHIN_S):
-        await listen(body, stream, 60)
+        await read_stream(body, stream, 60)
     assert stream.end().is_settled
     assert body.read > len(PARIS)
 
@@ -172,7 +172,7 @@ async def test_what_is_too_large_is_left_at_once() -> None:
     body = Dripping(word=b"x" * 1000)
     stream = AnswerStream(1, 10_000)
     async with asyncio.timeout(WITHIN_S):
-        await listen(body, stream, 60)
+        await read_stream(body, stream, 60)
     assert (stream.is_too_large, body.read) == (True, 11)
 
 
@@ -182,7 +182,7 @@ async def test_each_piece_gives_a_stream_its_time_again() -> None:
     stream = AnswerStream(1, 100_000)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(2.0):
-            await listen(body, stream, 1.0)
+            await read_stream(body, stream, 1.0)
     assert stream.silent_s is None
 
 

@@ -1,0 +1,45 @@
+"""Whether the other end's kernel has acknowledged a request: a response that comes before belongs to another one."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import sys
+import termios
+
+from batchmix.http.proxies import is_loopback
+
+
+class Acknowledgement:
+    """Watches what one connection sends.
+
+    A segment that carries a response also acknowledges the request. So when data arrives while not one byte of the
+    request is acknowledged, it was sent before: a second response to the previous request, or somebody else's.
+    """
+
+    __slots__ = ("_descriptor", "_sent", "_transport", "_unacknowledged")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._descriptor = transport.get_extra_info("socket").fileno()
+        self._unacknowledged = bytearray(4)  # a C int, which ioctl fills in
+        self._sent = 0
+
+    def sent(self, count: int) -> None:
+        """Record that `count` bytes were handed to the transport."""
+        self._sent = count
+
+    def has_begun(self) -> bool:
+        """Return whether part of the last request is acknowledged; True where the system can't tell."""
+        try:
+            fcntl.ioctl(self._descriptor, termios.TIOCOUTQ, self._unacknowledged)
+        except OSError:
+            return True
+        unacknowledged = int.from_bytes(self._unacknowledged, sys.byteorder)
+        return unacknowledged + self._transport.get_write_buffer_size() < self._sent
+
+
+def acknowledgement_of(transport: asyncio.Transport) -> Acknowledgement | None:
+    """Return what watches a connection; None on loopback, where everything is acknowledged at once."""
+    peer = transport.get_extra_info("peername")
+    return None if not peer or is_loopback(str(peer[0])) else Acknowledgement(transport)
