@@ -61,26 +61,29 @@ class Restraint:
     def leaves(self, now: float) -> Ticket:
         """Take note that the request leaves that `wait_s` was asked about last."""
         self._progress.limited_by = ""
-        self._breaker.leaves()
+        if self._breaker.is_open:
+            self._breaker.leaves()
         return self._governor.admit(now, self._tokens)
 
-    def learn(self, now: float, item: Item, exchange: Exchange, outcome: Outcome) -> float | None:
-        """Take note of what came back; return the tokens that it was charged, if that is known."""
+    def learn(self, now: float, item: Item, exchange: Exchange, outcome: Outcome) -> None:
+        """Learn from what came back, and settle its ticket."""
         ticket = item.ticket
         assert ticket is not None
         self._rules.seen.hear(exchange)
         if exchange.quotas != _UNSAID:
             self._governor.heard(now, ticket, exchange.quotas)
         if isinstance(outcome, Completion):
-            self._breaker.good()
+            if not self._breaker.is_clear:
+                self._breaker.good()
             self._doubts.good(item.request.path)
-            self._patience.good(ticket.sent_at)
+            if not self._patience.is_clear:
+                self._patience.good(ticket.sent_at)
             usage = outcome.usage
-            self._governor.answered(now, ticket, item.request.prompt_tokens, usage)
+            self._governor.completed(now, ticket, item.request.prompt_tokens, usage)
             self._count(usage)
-            return usage.total_tokens
-        self._learn_of_failure(now, item, ticket, exchange, outcome)
-        return None if exchange.maybe_billed else 0.0
+        else:
+            self._learn_of_failure(now, item, ticket, exchange, outcome)
+            self._governor.settle(ticket, None if exchange.maybe_billed else 0.0)
 
     def _count(self, usage: Usage) -> None:
         progress = self._progress
@@ -93,9 +96,9 @@ class Restraint:
                 progress.cached_tokens += usage.cached_tokens or 0
                 progress.cache_write_tokens += usage.cache_write_tokens or 0
 
-    def settle(self, ticket: Ticket, used: float | None) -> None:
-        """Take note that a request ended; `used` tokens, None where nobody knows."""
-        self._governor.settle(ticket, used)
+    def abandon(self, ticket: Ticket) -> None:
+        """Settle the ticket of a request that brought no outcome."""
+        self._governor.settle(ticket, None)
 
     def verdict(self, path: str, open_rows: int) -> Failure | None:
         """Return why the lane has to be given up, or the path that was asked last; `open_rows` have no end yet."""

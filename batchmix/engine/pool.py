@@ -210,22 +210,22 @@ class Pool:
         self._flying[item] = None
         if progress.tail is not None:
             self._show_tail()
-        used: float | None = None
         exchange: Exchange | None = None
         outcome: Outcome | None = None
         try:
             self._log.sent(request, time.time_ns() // 1_000_000)
             exchange = await self._post.post(request)
             outcome = self._log.heard(request, exchange)
-            if item.tries is None:
-                self._retries.sent()
-            used = self._restraint.learn(self._loop.time(), item, exchange, outcome)
+            if item.tries is None and not self._retries.budget.is_full:
+                self._retries.budget.sent()
+            self._restraint.learn(self._loop.time(), item, exchange, outcome)
             if isinstance(outcome, Failure):
                 self._look_at(item, outcome)
         finally:
             progress.in_flight -= 1
             del self._flying[item]
-            self._restraint.settle(ticket, used)
+            if outcome is None:
+                self._restraint.abandon(ticket)
             if self._budget is not None:
                 self._budget.settle(request, exchange, outcome)
         return outcome

@@ -44,16 +44,12 @@ class Retries:
         self._on_due = on_due
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
-        self._budget = RetryBudget(self._loop.time())
+        self.budget = RetryBudget(self._loop.time())
         self._tasks: dict[asyncio.Task[None], Item] = {}
 
     def waiting(self) -> list[Tries]:
         """Return the tries of those that are not due yet."""
         return [item.tries for item in self._tasks.values() if item.outcome is None and item.tries]
-
-    def sent(self) -> None:
-        """Take note of a request's first attempt: its share goes into the budget."""
-        self._budget.sent()
 
     def later(self, item: Item, first: Failure) -> None:
         """Let an item wait that has failed for the first time."""
@@ -104,7 +100,7 @@ class Retries:
 
         async def sleep(seconds: float) -> None:
             troubled = tries.last is not None and tries.last.action is FailureAction.RETRY
-            await asyncio.sleep(max(seconds, self._budget.wait_s(self._loop.time())) if troubled else seconds)
+            await asyncio.sleep(max(seconds, self.budget.wait_s(self._loop.time())) if troubled else seconds)
 
         outcome = await retried(first, again, tries, sleep)
         if task := asyncio.current_task():

@@ -26,34 +26,33 @@ class Breaker:
 
     def __init__(self, patience_s: float) -> None:
         self.given_up: Failure | None = None
+        self.is_open = False
+        """Whether only a try may leave now and then."""
+        self.is_clear = False
+        """Whether the last outcome was a good one, so that another changes nothing."""
         self._patience_s = patience_s
         self._ever_good = False
         self._failed = 0
-        self._open_since: float | None = None
+        self._open_since = 0.0
         self._next_at = 0.0
         self._pause_s = _FIRST_PAUSE_S
         self._trying = False
 
-    @property
-    def is_open(self) -> bool:
-        """Whether only a try may leave now and then."""
-        return self._open_since is not None
-
     def wait_s(self, now: float) -> float:
         """Return how long the next request has to wait: infinity until the one that is tried has ended."""
-        if self._open_since is None:
+        if not self.is_open:
             return 0.0
         return math.inf if self._trying else max(0.0, self._next_at - now)
 
     def leaves(self) -> None:
-        """Take note that a request leaves."""
-        self._trying = self._open_since is not None
+        """Record that a request leaves; of interest only while it is open."""
+        self._trying = self.is_open
 
     def good(self) -> None:
         """Take note of an answer, or of a refusal that is none of the provider's trouble."""
-        self._ever_good = True
+        self._ever_good = self.is_clear = True
         self._failed = 0
-        self._open_since = None
+        self.is_open = False
         self._trying = False
         self._pause_s = _FIRST_PAUSE_S
 
@@ -64,8 +63,10 @@ class Breaker:
     def bad(self, now: float, sent_at: float, failure: Failure) -> None:
         """Take note of passing trouble with a request that was sent at `sent_at`."""
         self._failed += 1
-        if self._open_since is None:
+        self.is_clear = False
+        if not self.is_open:
             if self._failed >= _IN_A_ROW:
+                self.is_open = True
                 self._open_since = now
                 self._next_at = now + self._pause_s
         elif sent_at >= self._next_at:  # else it had left before
@@ -81,16 +82,19 @@ class RetryBudget:
     """A token bucket for retries after trouble: a quarter of the requests, and always ten a second."""
 
     def __init__(self, now: float) -> None:
+        self.is_full = True
+        """Whether a first attempt adds nothing."""
         self._left = _RETRIES_AT_ONCE
         self._at = now
 
     def sent(self) -> None:
         """Take note of a request's first attempt."""
-        if self._left < _RETRIES_AT_ONCE:
-            self._left = min(self._left + _RETRY_SHARE, _RETRIES_AT_ONCE)
+        self._left = min(self._left + _RETRY_SHARE, _RETRIES_AT_ONCE)
+        self.is_full = self._left == _RETRIES_AT_ONCE
 
     def wait_s(self, now: float) -> float:
         """Take a retry, and return how long it has to wait."""
         self._left = min(self._left + (now - self._at) * _RETRIES_PER_S, _RETRIES_AT_ONCE) - 1
         self._at = now
+        self.is_full = False
         return max(0.0, -self._left / _RETRIES_PER_S)

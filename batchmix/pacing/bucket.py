@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from batchmix.pacing.limit_search import Curve
-from batchmix.pacing.rate_estimate import ROUNDING_S, Refill
+from batchmix.pacing.rate_estimate import ROUNDING_S, LetIn, Refill
 from batchmix.records import Quota
 
 _TOLD_ROOM_S = 60.0
@@ -44,7 +44,8 @@ class Bucket:
         self._level = self.per_s * self._room_s if per_minute else 0.0
         self._at = now
         self._probe = Curve()
-        self._refill = Refill(now)
+        self._let_in = LetIn()
+        self._refill = Refill(now, self._let_in)
         self._before = math.inf  # the rate at the last refusal
         self._resumed_at = math.inf  # after it
         self._is_early = False  # it came right after a pause
@@ -58,9 +59,10 @@ class Bucket:
         self._widened_at = now
 
     def wait_s(self, now: float, amount: float) -> float:
-        """Return how long until `amount` is there; more than it can hold asks for a full bucket."""
-        if self.per_s == math.inf:
-            return 0.0
+        """Return how long until `amount` is there; more than it can hold asks for a full bucket.
+
+        Only for one that limits: whose rate is finite.
+        """
         self._fill(now)
         missing = min(amount, self.per_s * self._room_s) - self._level
         if missing <= 1e-9 * amount:
@@ -72,19 +74,26 @@ class Bucket:
         """Take a request's share from it, below zero if need be."""
         self._level -= amount
         self.gross += amount
-        self._refill.let_in(now, amount)
+        let_in = self._let_in  # it is held to be let in until it is refused
+        if not let_in.requests:
+            self._refill.begin(now)
+        let_in.requests += 1
+        let_in.amount += amount
+        if now >= self._refill.mark_at:
+            self._refill.mark(now)
 
     def correct(self, by: float) -> None:
         """Take so much more for a request, or less, now that it is known what it was charged."""
         level = self._level - by
         self._level = level if by <= 0 else max(level, min(self._level, -_MOST_DEBT_S * self.per_s))
-        self._refill.correct(by)
+        self._let_in.amount += by
 
     def give_back(self, amount: float, *, emptied: bool) -> None:
         """Put back the share of a request that was refused, unless the bucket was found to be `emptied` since."""
         if not emptied:
             self._level += amount
-        self._refill.refused(amount)
+        self._let_in.requests -= 1
+        self._let_in.amount -= amount
 
     def grow(self, seconds: float) -> None:
         """Try a little more, if this was what held requests back for so long, or would have soon."""

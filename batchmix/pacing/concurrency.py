@@ -59,19 +59,16 @@ class Window:
         """Whether many more were in flight when they were last counted; None where they never were."""
         return self.in_flight < _FAR * self._most if self._cap.found else None
 
-    def holds_back(self) -> bool:
-        """Return whether no more may leave before one has ended; if so, this is what limits."""
-        if self.in_flight < int(self.size):
-            return False
+    def hold_back(self) -> None:
+        """Record that a request could not leave because as many are in flight as may be."""
         self._bound = True
-        return True
 
     def enter(self, now: float, *, grow: bool) -> int:
         """Count one more; return how many there are."""
         self.in_flight += 1
         if self._bound:
             self._bound = False
-            if grow and self._cap.found:
+            if grow and self._cap.base < math.inf:
                 self._cap.grow(min(1.0, now - self._entered_at))
                 self.size = min(self._ceiling, max(1.0, self._cap.value))
         self._entered_at = now
@@ -81,15 +78,16 @@ class Window:
         """Count one less."""
         self.in_flight -= 1
 
-    def answered(self, now: float, in_flight: int, tokens: int, *, grow: bool) -> None:
-        """Note an answer to a request that left as one of so many; grow, if this is what limits."""
+    def completed(self, now: float, in_flight: int, tokens: int, *, grow: bool) -> None:
+        """Count one less, whose completion has come; it left as one of so many. Grow, if this is what limits."""
+        others = self.in_flight = self.in_flight - 1
         self._accepted.append((now, in_flight))
-        if self._cap.found:
+        if self._cap.base < math.inf:
             return
         enough = self._goodput.enough(now, tokens, self.size)
         if enough is not None:
             self.size = enough
-        elif grow and self.in_flight >= self.size - 1 and now >= self._goodput.held_until:
+        elif grow and others >= self.size - 2 and now >= self._goodput.held_until:
             self.size = min(self._ceiling, self.size + 1)
 
     def hit(self, in_flight: int, rest_s: float) -> None:

@@ -16,7 +16,7 @@ import msgspec
 from batchmix.job import Limits
 from batchmix.pacing.bucket import Bucket
 from batchmix.pacing.concurrency import Window
-from batchmix.pacing.random_throttles import Share, Strays
+from batchmix.pacing.random_throttles import FadingShare, RandomThrottles, Sent
 from batchmix.records import Quota, Usage
 
 _logger = logging.getLogger(__name__)
@@ -76,9 +76,10 @@ class Governor:
         self._admitted_at = now
         self._hit: Sequence[Bucket] = ()  # what the last refusal was taken to come from
         self._by_window = False
-        self._strays = Strays()
+        self._sent = Sent()
+        self._random = RandomThrottles(self._sent)
         self._knows_limits = limits.requests_per_minute is not None or limits.tokens_per_minute is not None
-        self._trouble = Share(100)
+        self._trouble = FadingShare(100)
         self._cut_at = self._cut_before = -math.inf
         self._answers = 0
         self._completion = float(_UNKNOWN_COMPLETION)
@@ -96,13 +97,15 @@ class Governor:
 
     def wait_s(self, now: float, tokens: float) -> float:
         """Return how long the next request has to wait: 0 not at all, infinity until one in flight has ended."""
-        if self._window.holds_back():
+        if self._window.in_flight >= int(self._window.size):
+            self._window.hold_back()
             self.limited_by = Limit.WINDOW
             return math.inf
         if now < self._pause_until:
             self.limited_by = Limit.PAUSE
             return self._pause_until - now
-        by_requests, by_tokens = self._requests.wait_s(now, 1), self._tokens.wait_s(now, tokens)
+        by_requests = self._requests.wait_s(now, 1) if self._requests.per_s < math.inf else 0.0
+        by_tokens = self._tokens.wait_s(now, tokens) if self._tokens.per_s < math.inf else 0.0
         if by_requests or by_tokens:
             self._paced = True
             self.limited_by = Limit.TOKENS if by_tokens > by_requests else Limit.REQUESTS
@@ -114,26 +117,28 @@ class Governor:
     def admit(self, now: float, tokens: float) -> Ticket:
         """Reserve what a request needs."""
         grow = now >= self._troubled_until
-        if self._paced and grow:
-            seconds = min(now - self._admitted_at, max(_GAP_S, self._waited_s))
-            self._requests.grow(seconds)
-            self._tokens.grow(seconds)
-        self._paced = False
+        if self._paced:
+            self._paced = False
+            if grow:
+                seconds = min(now - self._admitted_at, max(_GAP_S, self._waited_s))
+                self._requests.grow(seconds)
+                self._tokens.grow(seconds)
         self._admitted_at = now
-        self._trouble.sent()
         self._requests.take(now, 1)
         self._tokens.take(now, tokens)
         gross = (self._requests.gross, self._tokens.gross)
         far = self._knows_limits and self._is_far(now)
         in_flight = self._window.enter(now, grow=grow)
-        return Ticket(now, tokens, in_flight, gross, self._strays.sent(far=far), far)
+        self._sent.total += 1
+        self._sent.far += far
+        return Ticket(now, tokens, in_flight, gross, self._sent.total, far)
 
     def _is_far(self, now: float) -> bool:
         limits = (self._window.is_far, self._requests.is_far(now), self._tokens.is_far(now))
         return True in limits and False not in limits
 
     def settle(self, ticket: Ticket, used: float | None) -> None:
-        """Take note that a request ended; `used` tokens, None where nobody knows."""
+        """Settle a request that brought no completion: it was charged `used` tokens; None where that is unknown."""
         self._window.leave()
         if used is not None:
             self._tokens.correct(used - ticket.tokens)
@@ -143,25 +148,27 @@ class Governor:
 
         What is tried already goes on.
         """
-        self._trouble.happened()
-        if self._trouble.value > _LITTLE:
+        self._trouble.add(self._sent.total)
+        if self._trouble.value(self._sent.total)[0] > _LITTLE:
             self._troubled_until = now + _TROUBLE_S
 
-    def answered(self, now: float, ticket: Ticket, prompt_estimate: int, usage: Usage) -> None:
-        """Learn from the usage of an answer."""
+    def completed(self, now: float, ticket: Ticket, prompt_estimate: int, usage: Usage) -> None:
+        """Settle a request with the usage of its completion, and learn from it."""
         prompt_tokens, completion_tokens = usage.prompt_tokens, usage.completion_tokens
         if ticket.sent_at > self._cut_before:
             self._unsaid = 0
-        if self._strays.witness(ticket.number, ticket.sent_at, refused=False):
+        if self._random.is_watching and self._random.witness(ticket.number, ticket.sent_at, refused=False):
             self._doubt(now)
         tokens = (prompt_tokens or 0) + (completion_tokens or 0)
-        self._window.answered(now, ticket.in_flight, tokens, grow=now >= self._troubled_until)
+        self._window.completed(now, ticket.in_flight, tokens, grow=now >= self._troubled_until)
         self._answers += 1
         gain = max(0.02, 1 / self._answers)
         if prompt_tokens:
             self._prompt_ratio += gain * (prompt_tokens / prompt_estimate - self._prompt_ratio)
         if completion_tokens is not None:
             self._completion += gain * (completion_tokens - self._completion)
+        if usage.total_tokens is not None:
+            self._tokens.correct(usage.total_tokens - ticket.tokens)
 
     def heard(self, now: float, ticket: Ticket, quotas: tuple[Quota | None, Quota | None]) -> None:
         """Learn from what any answer said of the provider's budgets of requests and of tokens."""
@@ -182,8 +189,8 @@ class Governor:
         for bucket, amount in shares:
             bucket.give_back(amount, emptied=not news and bucket in self._hit)
         ticket.tokens = 0.0
-        self._strays.witness(ticket.number, ticket.sent_at, refused=True)
-        if self._strays.explains(ticket.number, far=ticket.far):
+        self._random.witness(ticket.number, ticket.sent_at, refused=True)
+        if self._random.explains(ticket.number, far=ticket.far):
             return
         if retry_after_s is None:
             retry_after_s = 0.0
@@ -227,10 +234,10 @@ class Governor:
                 bucket.hit(now, ticket.sent_at, amount, rest_s)
         self._window.hit(ticket.in_flight, rest_s)
         self._by_window = not explaining and self._is_window(min(bucket.spread for bucket in self._hit))
-        overloaded = self._strays.overloaded
-        self._strays.restart(ticket.number, ticket.sent_at)
+        overloaded = self._random.overloaded
+        self._random.restart(ticket.number, ticket.sent_at)
         if any(bucket.is_lowered for bucket in self._hit):
-            self._strays.unlearn()
+            self._random.unlearn()
         if self._by_window:
             self._window.cut()
             for bucket in self._hit:

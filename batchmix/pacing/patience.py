@@ -32,6 +32,8 @@ class Patience:
     """
 
     def __init__(self, longest_s: float) -> None:
+        self.is_clear = True
+        """Whether nothing was asked for that an answer could call wrong."""
         self._longest_s = longest_s
         self._again_s = 0.9 * min(_AGAIN_S, longest_s)
         self._asked_at: float | None = None
@@ -45,8 +47,10 @@ class Patience:
             self._hear_throttled(now, row, failure)
         elif failure.action is not FailureAction.RETRY:
             self._throttled = None
+        self.is_clear = self._throttled is None and self._asked_at is None
         if asked_s is None or asked_s <= self._longest_s:
             return
+        self.is_clear = False
         self._rows.add(row)
         if self._asked_at is None:
             self._asked_at = now
@@ -72,6 +76,7 @@ class Patience:
         if self._asked_at is None or sent_at >= self._asked_at:
             self._asked_at = self._last = None
             self._rows.clear()
+        self.is_clear = self._asked_at is None
 
     def given_up(self, in_flight: int, open_rows: int) -> Failure | None:
         """Return why the lane is given up, once nothing is in flight that could say otherwise."""

@@ -46,6 +46,13 @@ class Try(msgspec.Struct, frozen=True):
     """Whether enough was counted, and nothing more is tried than was found."""
 
 
+class LetIn(msgspec.Struct):
+    """What the provider has let in so far. The bucket counts; the estimate only reads."""
+
+    requests: int = 0
+    amount: float = 0.0
+
+
 class _Empty(msgspec.Struct):
     """A moment when the provider's bucket was empty, and what it had let in by then."""
 
@@ -55,12 +62,13 @@ class _Empty(msgspec.Struct):
 
 
 class Refill:
-    """Counts what a provider lets in, and finds its rate."""
+    """Finds a provider's rate from what it lets in between refusals."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, let_in: LetIn) -> None:
+        self.mark_at = now + _LATELY_S
+        """From then on `mark` is called when something leaves."""
         self._began_at = now
-        self._requests = 0
-        self._amount = 0.0
+        self._let_in = let_in
         self._empties: collections.deque[_Empty] = collections.deque(maxlen=32)
         self._news = False  # the last refusal said something of the rate
         self._guessed = False
@@ -79,34 +87,25 @@ class Refill:
         """Whether it was empty often enough for a rate."""
         return len(self._empties) > 1
 
-    def let_in(self, now: float, amount: float) -> None:
-        """Count a request that was sent; it is held to be let in until it is refused."""
-        if not self._requests:
-            self._began_at = now
-        self._requests += 1
-        self._amount += amount
-        mark = self._marks[-1]
-        if now >= mark.clock_s + _LATELY_S and self._requests >= mark.requests + _COUNTED:
-            self._marks.append(_Empty(now, self._requests, self._amount))
+    def begin(self, now: float) -> None:
+        """Begin to count: nothing was let in before."""
+        self._began_at = now
+
+    def mark(self, now: float) -> None:
+        """Remember what was let in by now, if enough was since the last mark."""
+        if self._let_in.requests >= self._marks[-1].requests + _COUNTED:
+            self._marks.append(_Empty(now, self._let_in.requests, self._let_in.amount))
+            self.mark_at = now + _LATELY_S
 
     def per_s_lately(self, now: float) -> float:
         """Return the rate at which it was let in over the last seconds."""
         mark = self._marks[0]
-        return (self._amount - mark.amount) / max(now - mark.clock_s, _LATELY_S)
+        return (self._let_in.amount - mark.amount) / max(now - mark.clock_s, _LATELY_S)
 
     def peak(self, now: float) -> float:
         """Return the highest rate that was found lately."""
         value, at, requests = self._peak
-        return float(value * 0.5 ** min((now - at) / _HALF_LIFE_S, (self._requests - requests) / _HALF_LIFE))
-
-    def correct(self, by: float) -> None:
-        """Count so much more, or less, for a request that was let in."""
-        self._amount += by
-
-    def refused(self, amount: float) -> None:
-        """Count a request no more."""
-        self._requests -= 1
-        self._amount -= amount
+        return float(value * 0.5 ** min((now - at) / _HALF_LIFE_S, (self._let_in.requests - requests) / _HALF_LIFE))
 
     def empty(self, now: float, amount: float, rest_s: float, room_s: float) -> bool:
         """Note the refusal of `amount`, already counted no more; nothing leaves for `rest_s` now.
@@ -114,11 +113,11 @@ class Refill:
         The provider saves up `room_s` at the most. Return whether anything was let in since the last refusal; if not,
         this one says nothing of the rate.
         """
-        self._news = not self._empties or self._requests > self._empties[-1].requests
+        self._news = not self._empties or self._let_in.requests > self._empties[-1].requests
         if self._news:
             self._each = max(amount, 1.0)
             self._rest_s = rest_s
-            self._empties.append(_Empty(now - self._lost_all_s, self._requests, self._amount))
+            self._empties.append(_Empty(now - self._lost_all_s, self._let_in.requests, self._let_in.amount))
             self._lost_s = max(0.0, min(rest_s, ROUNDING_S) - room_s)
             self._lost_all_s += min(self._lost_s, 0.5 * max(0.0, now - self._lost_at))
             self._lost_at = now
@@ -179,7 +178,7 @@ class Refill:
             return Try(min(before_per_s, max(found, 0.1 * before_per_s)), 2.0)
         measured = found
         if requests >= _COUNTED:
-            self._peak = (max(found, self.peak(now)), now, self._requests)
+            self._peak = (max(found, self.peak(now)), now, self._let_in.requests)
             self._sure_peak |= self.spread < _AGREE and self._highest_found() > _LOWERED * self._peak[0]
         if before_per_s < math.inf:
             cut = _OVERLOADED_CUT if overloaded else _DEEPEST_CUT

@@ -227,8 +227,8 @@ class Client:
             self.pump()
 
     def answer(self, row: Row, ticket: Any, headers: Any) -> None:
-        self.governor.answered(self.sim.now, ticket, row.estimate, Usage(row.prompt, row.completion))
-        self.governor.settle(ticket, row.prompt + row.completion)
+        usage = Usage(row.prompt, row.completion, row.prompt + row.completion)
+        self.governor.completed(self.sim.now, ticket, row.estimate, usage)
         if headers:
             self.governor.heard(self.sim.now, ticket, headers)
         self.pump()

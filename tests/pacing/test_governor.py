@@ -102,8 +102,7 @@ def test_a_throttle_without_a_word_pauses_a_little_longer_each_time() -> None:
     assert pauses[0] <= 0.5
     assert 7.5 <= pauses[-1] <= 15
     (ticket,) = admitted(governor, now)
-    governor.answered(now, ticket, 10, Usage(10, 10))
-    governor.settle(ticket, 20)
+    governor.completed(now, ticket, 10, Usage(10, 10, 20))
     (ticket,) = admitted(governor, now)
     governor.throttled(now, ticket, None)
     governor.settle(ticket, 0)
@@ -125,8 +124,7 @@ def test_the_window_grows_only_while_it_is_what_limits() -> None:
     start = governor.window
     for number in range(1000):
         (ticket,) = admitted(governor, float(number))
-        governor.answered(number + 0.5, ticket, 10, Usage(10, 10))
-        governor.settle(ticket, 20)
+        governor.completed(number + 0.5, ticket, 10, Usage(10, 10, 20))
     assert governor.window == start
 
 
@@ -134,8 +132,7 @@ def test_the_estimate_follows_the_usage() -> None:
     governor = Governor(Limits(), 0.0)
     for _ in range(200):
         (ticket,) = admitted(governor, 0.0)
-        governor.answered(0.0, ticket, 100, Usage(150, 40))
-        governor.settle(ticket, 190)
+        governor.completed(0.0, ticket, 100, Usage(150, 40, 190))
     assert 180 <= governor.estimate(100, None) <= 200
     assert governor.estimate(100, 10) <= 165
 
