@@ -1,0 +1,172 @@
+"""The documentation says what the code does: keys, columns, commands, codes, and every link and path."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from batchmix import errors
+from batchmix.cli import cli
+from batchmix.cli.progress import bar_lines
+from batchmix.errors import FailureAction
+from batchmix.evaluate.history import HISTORY_SCHEMA
+from batchmix.evaluate.scoring import SCORES_SCHEMA
+from batchmix.pacing.governor import Limit
+from batchmix.records import LaneStatus, RunStatus, Usage
+from batchmix.responses.error_rules import RULES, UNKNOWN
+from batchmix.store.schema import RESULT_SCHEMA
+from tests.conftest import Bench
+from tests.documents import PAGES, ROOT, anchors, blocks, links, page, quoted, table
+
+PACKAGE = ROOT / "batchmix"
+SOURCES = {path: path.read_text() for path in PACKAGE.rglob("*.py")}
+
+
+def schema_rows(rows: list[dict[str, str]]) -> dict[str, str]:
+    return {quoted(row["column"])[0]: quoted(row["type"])[0] for row in rows}
+
+
+def test_the_reference_has_each_column_with_its_type() -> None:
+    def of(schema: pa.Schema) -> dict[str, str]:
+        return {field.name: str(field.type) for field in schema}
+
+    results = table("jobs/output.md", "column", "type", "null")
+    assert list(schema_rows(results).items()) == list(of(RESULT_SCHEMA).items())
+    for name, schema in (("`scores.parquet`", SCORES_SCHEMA), ("`history.parquet`", HISTORY_SCHEMA)):
+        assert schema_rows(table("jobs/evaluation.md", "column", heading=name)) == of(schema)
+
+
+def test_a_column_that_is_never_null_never_is_and_any_other_may_be(bench: Bench) -> None:
+    texts = ["plain", "[[rehearsal:reject]]", "[[rehearsal:400_content]]", "[[rehearsal:501]]", None]
+    bench.source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    bench.settings["retry"] = {"attempts": 1}
+    view = bench.run(reject_bad_rows=True)
+    found = pq.read_table(bench.out / "data")
+    assert set(found["status"].to_pylist()) == {"ok", "failed", "rejected"}
+    never = {quoted(row["column"])[0] for row in table("jobs/output.md", "column") if row["null"] == "never"}
+    assert {name for name in RESULT_SCHEMA.names if not found[name].null_count} == never
+    is_ok = pc.equal(found["status"], "ok")
+    for name in ("error_type", "error_message"):
+        assert found[name].is_null().equals(is_ok)
+    assert found.filter(pc.equal(found["request_hash"], ""))["error_type"].to_pylist() == ["bad_row"]
+    keys = [key for row in table("jobs/output.md", "key") for key in quoted(row["key"])]
+    assert sorted(keys) == sorted(view.summary())
+
+
+def test_the_pages_have_what_a_finished_scheduled_run_reports_and_what_limits_a_run() -> None:
+    notify = (PACKAGE / "schedule" / "notify.py").read_text()
+    for row in table("jobs/schedule.md", "key"):
+        assert f'"{quoted(row["key"])[0]}"' in notify
+    limits = [value for row in table("jobs/limits.md", "value") for value in quoted(row["value"])]
+    assert {limit.value for limit in Limit} - {"none"} <= set(limits)
+    for value in limits:
+        assert any(f'"{value}"' in source for source in SOURCES.values()), value
+
+
+# Failures and commands
+
+
+EFFECTS = {
+    FailureAction.REJECT: "rejected",
+    FailureAction.RETRY: "failed",
+    FailureAction.PAUSE: "failed",
+    FailureAction.STOP_PATH: "stops the path",
+    FailureAction.STOP_MODEL: "stops the model",
+    FailureAction.STOP_RUN: "stops the run",
+}
+
+
+def test_the_failures_have_each_kind_with_its_effect() -> None:
+    effects = {
+        quoted(row["`error_type`"])[0]: set(row["effect"].split(", "))
+        for row in table("jobs/failures.md", "`error_type`")
+    }
+    by_rule: dict[str, set[str]] = {}
+    for rule in (*RULES, UNKNOWN):
+        by_rule.setdefault(rule.type, set()).update(
+            EFFECTS[action] for action in (rule.action, rule.early_action) if action
+        )
+    for name, found in by_rule.items():
+        assert effects[name] >= found, name
+    in_code = {value for source in SOURCES.values() for value in literal_types(source)}
+    assert in_code - set(effects) == set()
+    for name in set(effects) - set(by_rule):
+        assert any(f'"{name}"' in source for source in SOURCES.values()), name
+
+
+def literal_types(source: str) -> Iterator[str]:
+    """Yield the kinds of failure that are made elsewhere than by the rules."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Failure":
+            kinds = [*node.args[1:2], *(keyword.value for keyword in node.keywords if keyword.arg == "type")]
+            yield from (kind.value for kind in kinds if isinstance(kind, ast.Constant))
+
+
+def test_the_page_of_commands_has_each_with_its_options_and_the_exit_codes() -> None:
+    rows = {quoted(row["command"])[0]: quoted(row["options"]) for row in table("jobs/commands.md", "command")}
+    assert sorted(rows) == sorted(cli.list_commands(click.Context(cli)))
+    for name, named in rows.items():
+        command: click.Command = importlib.import_module(f"batchmix.cli.{name}").command
+        options = [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
+        assert named == [one.opts[-1] for one in options if one.opts[-1] != "--verbose"]
+    raised = {one.exit_code for one in vars(errors).values() if isinstance(one, type) and hasattr(one, "exit_code")}
+    signals = {128 + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
+    codes = [int(code) for row in table("jobs/commands.md", "exit code") for code in row["exit code"].split(", ")]
+    assert codes == sorted({0, 1} | raised | signals)
+
+
+# The pages themselves
+
+
+def test_the_readme_is_short_and_its_two_commands_are_found() -> None:
+    assert len(page("README.md").splitlines()) <= 200
+    lines = [line for block in blocks(page("README.md"), "sh") for line in block.splitlines()]
+    first = [next(line for line in lines if text in line) for text in ("jobs/quickstart.toml", "pytest")]
+    assert first[0].endswith(".venv/bin/batchmix run jobs/quickstart.toml")
+    assert first[1].endswith(".venv/bin/pytest -q")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(path: Path) -> None:
+    for target in links(path.read_text()):
+        name, _, anchor = target.partition("#")
+        other = (path.parent / name).resolve() if name else path
+        assert other.exists(), target
+        assert not anchor or anchor in anchors(other.read_text()), target
+
+
+def test_the_pages_for_users_are_all_in_their_index() -> None:
+    named = {
+        quoted(row["page"])[0] if "`" in row["page"] else row["page"].strip("[").partition("]")[0]
+        for row in table("jobs/README.md", "page")
+    }
+    assert named == {path.name for path in (ROOT / "jobs").glob("*.md")} - {"README.md"}
+
+
+def test_the_readme_shows_the_bar_as_it_is() -> None:
+    def lane(model: str, ok: int, price: tuple[float, float], limited_by: str) -> LaneStatus:
+        def usd_of(usage: Usage) -> float:
+            return (price[0] * (usage.prompt_tokens or 0) + price[1] * (usage.completion_tokens or 0)) / 1e6
+
+        return LaneStatus(
+            model, results=100_000, ok=ok, failed=1, in_flight=180, retrying=3, prompt_tokens=60 * ok,
+            completion_tokens=25 * ok, usd_of=usd_of, limited_by=limited_by,
+        )  # fmt: skip
+
+    lanes = [
+        lane("gpt-4o-mini", 61_204, (0.15, 0.6), "requests per minute"),
+        lane("gpt-4.1-mini", 38_870, (0.4, 1.6), "tokens per minute"),
+    ]
+    run_status = RunStatus(phase="sending", results=200_000, lanes=lanes)
+    shown = "\n".join(bar_lines(run_status, [(166.7, 14_000.0), (105.2, 9_000.0)], 99, 24))
+    assert f"$ batchmix run reviews.toml\n{shown}\n" in blocks(page("README.md"), "")

@@ -1,0 +1,49 @@
+"""The examples in the documentation run as they are: commands against the stand-in provider, then the Python."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.calling import called
+from tests.documents import PAGES, ROOT, blocks, page
+
+SET_UP = "python3 -m venv"
+"""What begins the two commands of the README that install; they are run elsewhere."""
+
+
+def test_each_command_and_each_piece_of_python_in_the_pages_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AIHUBMIX_BASE_URL", "rehearsal:")
+    make_inputs(tmp_path)
+    for path in PAGES:
+        for line in "".join(blocks(path.read_text(), "sh")).splitlines():
+            if not line.startswith(SET_UP):
+                program, *words = shlex.split(line)
+                assert program == "batchmix", line
+                done = called(monkeypatch, *words)
+                assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+                assert "Traceback" not in done.stderr
+    for path in PAGES:
+        for block in blocks(path.read_text(), "python"):
+            with contextlib.redirect_stdout(io.StringIO()):
+                exec(compile(block, str(path), "exec"), {})
+
+
+def make_inputs(folder: Path) -> None:
+    """Make the files that the examples read: the jobs here, and three inputs of a person's own."""
+    shutil.copytree(ROOT / "jobs", folder / "jobs")
+    rows = [{"prompt": f"Say {number}.", "text": f"It was fine, {number}."} for number in range(30)]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps({"prompt": row["prompt"]}) + "\n" for row in rows))
+    (folder / "tickets.jsonl").write_text("".join(json.dumps({"text": row["text"]}) + "\n" for row in rows))
+    (folder / "reviews.csv").write_text("text\n" + "".join(f'"{row["text"]}"\n' for row in rows))
+    (job,) = blocks(page("README.md"), "toml")
+    (folder / "tickets.toml").write_text(job)
