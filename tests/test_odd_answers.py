@@ -312,7 +312,7 @@ def test_no_run_takes_from_another_what_is_read_as_less_than_whole_now(
         body = json.dumps((RESPONSES | NO_RESPONSES)[name][0]).encode()
         return judge(msgspec.structs.replace(exchange, body=body), path)
 
-    monkeypatch.setattr("batchmix.engine.prepare.judge", stricter)
+    monkeypatch.setattr("batchmix.store.reuse.judge", stricter)
     bench.settings["reuse"] = {"from": [str(bench.out)]}
     bench.out = bench.root / "today"
     bench.settings["output"] = {"path": str(bench.out)}

@@ -14,7 +14,6 @@ from batchmix.job import Job, Model, Price
 from batchmix.load import Dataset
 from batchmix.prices.cost import Prices
 from batchmix.records import Draw, Request
-from batchmix.responses.classify import judge
 from batchmix.store.first_rows import Firsts
 from batchmix.store.view import View, read_rows
 
@@ -81,7 +80,7 @@ def forecast(view: View, job: Job) -> Forecast:
     prices = Prices(view.run.prices, models)
     rows = sorted({row for draw in view.run.canary.values() for row, _ in draw.picks})
     answers: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for row in read_rows(view, rows, judge, prices):
+    for row in read_rows(view, rows, prices):
         if row["status"] == "ok" and None not in (row["prompt_tokens"], row["completion_tokens"]):
             answers.setdefault((row["model"], row["row"]), []).append(row)
     lanes = []

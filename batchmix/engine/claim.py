@@ -24,23 +24,21 @@ _RESERVE = "reserve"
 
 
 @contextlib.contextmanager
-def locked_folder(root: Path, *, wait: bool = False, mode: int | None = None) -> Iterator[Layout]:
+def locked_folder(layout: Layout, *, wait: bool = False) -> Iterator[None]:
     """Hold a run folder, which is made if need be; nobody else can hold it until the block ends.
 
-    Its files get the permissions `mode`, where that is given. What a kill left in it is removed, and all that was only
-    made for a run that came to nothing. Raises `RunError`, before anything is touched, where the folder is not one for
-    a run, and `RunLocked`, with the holder's name, where another process works on it and `wait` is not set.
+    What a kill left in it is removed, and all that was only made for a run that came to nothing. Raises `RunError`,
+    before anything is touched, where the folder is not one for a run, and `RunLocked`, with the holder's name, where
+    another process works on it and `wait` is not set.
     """
-    layout = Layout(root)
-    layout.mode = mode
     check_ours(layout)
-    made = _make_folders(root)
+    made = _make_folders(layout.root)
     lock = None
     try:
-        lock = take_lock(layout.lock, str(root), wait=wait)
+        lock = take_lock(layout.lock, str(layout.root), wait=wait)
         check_ours(layout)  # once more: others may have been here
         _remove_leftovers(layout)
-        yield layout
+        yield
     finally:
         with contextlib.suppress(OSError, BatchmixError):  # why the run ended is what counts
             if lock is not None:

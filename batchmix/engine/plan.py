@@ -17,7 +17,6 @@ from batchmix.formats.lenient_json import read_json
 from batchmix.job import Job, Limits, Price, masked, masked_url
 from batchmix.records import RejectedRow, Request, RunStatus
 from batchmix.redact import MASK, Secrets
-from batchmix.responses.classify import judge
 from batchmix.store.first_rows import Firsts, firsts_in
 from batchmix.store.parts import list_parts, part_path
 from batchmix.store.run_folder import Layout
@@ -172,7 +171,7 @@ def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
             firsts = {model.name: firsts_in(parts, model.name) for model in work.models}
         counting = _Counting(found, ready, firsts, retry_rejected=options.retry_rejected)
         for index in work.shards:
-            counting.count(Shard(index, layout.journals().get(index, {}), part_path(layout.data, index), judge))
+            counting.count(Shard(index, layout.journals().get(index, {}), part_path(layout.data, index)))
         found.different = counting.different
     varying = any(model.params.get("temperature") != 0 for model in work.models)
     found.same_draws = varying and found.reused + found.repeated > 0

@@ -21,7 +21,6 @@ from batchmix.prices.catalogue import Catalogue, read_catalogue
 from batchmix.prices.cost import Prices
 from batchmix.prices.lookup import PriceLookup
 from batchmix.records import RunStatus
-from batchmix.responses.classify import judge
 from batchmix.store.inventory import Held
 from batchmix.store.reuse import Reusable
 from batchmix.store.run_folder import Layout, RunFile
@@ -84,9 +83,7 @@ def prepare(job: Job, layout: Layout, spool: Path, options: Options, run_status:
         if job.eval:
             job.eval.check_columns(dataset.carried_schema.names)
             check_rubrics(job.eval, dataset.carried_schema.names)
-        work = Resume(job, dataset, held, judge).work(
-            known, update=options.update, retry_rejected=options.retry_rejected
-        )
+        work = Resume(job, dataset, held).work(known, update=options.update, retry_rejected=options.retry_rejected)
         _check_models(options.models, [model.name for model in work.models])
         work.run.prices = lookup.settled(work.models)
         reusable = _reusable(job)
@@ -150,7 +147,7 @@ def _reusable(job: Job) -> Reusable | None:
     if any(Path(folder).resolve() == Path(job.output.path).resolve() for folder in job.reuse.folders):
         raise JobError("reuse.from: names the run itself")
     try:
-        return Reusable(job.reuse.folders, judge, rehearsal=job.provider.rehearsal)
+        return Reusable(job.reuse.folders, rehearsal=job.provider.rehearsal)
     except PartDamaged as error:
         raise JobError(f"reuse.from: {error}") from error
 

@@ -20,7 +20,6 @@ from batchmix.job.secrets import known_secrets
 from batchmix.load import Dataset, ScanOptions, open_dataset
 from batchmix.prices.cost import Prices
 from batchmix.records import Request
-from batchmix.responses.classify import judging
 from batchmix.responses.endpoints import CHAT, endpoint_of
 from batchmix.store.batch_files import errors_path, write_batch_files
 from batchmix.store.export_file import Carried, Export
@@ -28,7 +27,6 @@ from batchmix.store.inventory import Held
 from batchmix.store.parts import list_parts
 from batchmix.store.run_folder import Layout, RunFile, run_folders
 from batchmix.store.schema import RESULT_COLUMNS, part_schema
-from batchmix.store.shard import Judge
 from batchmix.store.view import View, read_view
 
 _logger = logging.getLogger(__name__)
@@ -39,7 +37,7 @@ _SHOWN = 5
 def look(folder: Path) -> View:
     """Return what stands in a run folder. Raises `RunError`."""
     run = _run_file(folder)
-    return read_view(folder, _judge(run), prices_of(run))
+    return read_view(_layout(folder, run), prices_of(run))
 
 
 def export(
@@ -55,7 +53,7 @@ def export(
         for path in (file, errors_path(file)):
             if path.exists() and Path(source.path).exists() and path.samefile(source.path):
                 raise UsageError(f"{path}: is the run's input; name another file")
-    exporting = Export(Layout(folder), run, part_schema(run.carried_schema(), run.name), _judge(run), prices_of(run))
+    exporting = Export(_layout(folder, run), run, part_schema(run.carried_schema(), run.name), prices_of(run))
     warnings: list[str] = []
     mode = _job(run).output.permissions
     carried = _carried_or_empty(run, folder, warnings)
@@ -78,7 +76,7 @@ def results(folder: Path, columns: Collection[str], lost: list[str] | None = Non
     run = _run_file(folder)
     whole = part_schema(run.carried_schema(), run.name)
     schema = pa.schema([field for field in whole if field.name in columns])
-    exporting = Export(Layout(folder), run, schema, _judge(run), prices_of(run))
+    exporting = Export(_layout(folder, run), run, schema, prices_of(run))
     yield from exporting.batches(_carried_or_empty(run, folder, []))
     if lost is not None:
         lost.extend(exporting.lost)
@@ -158,9 +156,9 @@ def prices_of(run: RunFile) -> Prices:
     return Prices(run.prices, _job(run).models)
 
 
-def _judge(run: RunFile) -> Judge:
-    """Return what judges answers that are not sealed yet, as the run itself would: without the key, where it is set."""
-    return judging(known_secrets(_job(run).provider, os.environ))
+def _layout(folder: Path, run: RunFile) -> Layout:
+    """Return a run's folder with its secrets, where they are set: no answer in a journal shows them."""
+    return Layout(folder, secrets=known_secrets(_job(run).provider, os.environ))
 
 
 def _run_file(folder: Path) -> RunFile:

@@ -25,7 +25,7 @@ from batchmix.store.ledger import Dropped, Left, Sealed
 from batchmix.store.parts import part_path
 from batchmix.store.run_folder import Layout, RunFile
 from batchmix.store.schema import VERSION, PartFooter
-from batchmix.store.shard import Judge, Shard, request_hash
+from batchmix.store.shard import Shard, request_hash
 
 _READING = 3
 """How rows become requests. Where that changes, answers to what was asked otherwise are counted once."""
@@ -80,12 +80,11 @@ class Work(msgspec.Struct):
 class Resume:
     """Holds a job and its input against what stands in the run folder."""
 
-    def __init__(self, job: Job, dataset: Dataset, held: Held, judge: Judge) -> None:
+    def __init__(self, job: Job, dataset: Dataset, held: Held) -> None:
         self._job = job
         self._dataset = dataset
         self._held = held
         self._layout = held.layout
-        self._judge = judge
         self.models = lane_models(job, dataset.scan)
         self._digests = Digests(job, self.models, dataset)
         self._journals = held.journals
@@ -197,7 +196,7 @@ class Resume:
 
     def _shard(self, index: int) -> Shard:
         part = part_path(self._layout.data, index)
-        shard = Shard(index, self._journals.get(index, {}), part, self._judge)
+        shard = Shard(index, self._journals.get(index, {}), part)
         shard.close()
         return shard
 

@@ -27,7 +27,7 @@ from batchmix.formats.pyarrow_setup import set_up_arrow
 from batchmix.job import Job
 from batchmix.records import RunStatus
 from batchmix.redact import Secrets
-from batchmix.responses.classify import judge
+from batchmix.store.run_folder import Layout
 from batchmix.store.view import View, read_view
 
 _logger = logging.getLogger(__name__)
@@ -44,8 +44,8 @@ def run_job(job: Job, secrets: Secrets, options: Options, run_status: RunStatus)
     began = time.monotonic()
     set_up_arrow()
     balance = BalanceLookup(job, secrets)
-    with locked_folder(Path(job.output.path), wait=options.wait, mode=job.output.permissions) as layout:
-        layout.redacted = secrets.redacted
+    layout = Layout(Path(job.output.path), mode=job.output.permissions, secrets=secrets)
+    with locked_folder(layout, wait=options.wait):
         ready = prepare(job, layout, layout.input, options, run_status)
         usd = balance.usd()
         if usd is not None and (warning := shortage(usd, estimated_usd(ready), job.budget.max_usd)):
@@ -58,4 +58,4 @@ def run_job(job: Job, secrets: Secrets, options: Options, run_status: RunStatus)
             drop_stale(layout, ready.work.stale)
             if ready.work.shards or ready.work.old:
                 send(RunContext(job, secrets, options, run_status, began), layout, ready)
-        return read_view(layout.root, judge, ready.prices, idle=True)
+        return read_view(layout, ready.prices, idle=True)

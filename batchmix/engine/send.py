@@ -27,7 +27,6 @@ from batchmix.job import Budget, Job
 from batchmix.prices.budget import LaneBudget, RunBudget
 from batchmix.records import JUDGE_VERSION, NOT_ASKED, LaneStatus, RunStatus
 from batchmix.redact import Secrets
-from batchmix.responses.classify import judge, judging
 from batchmix.store.events import Begun
 from batchmix.store.open_shards import OpenShards, ShardSpec
 from batchmix.store.run_folder import Layout
@@ -181,7 +180,7 @@ class _Sending:
         if self._job.budget == Budget():
             return None
         prices = self._ready.prices
-        before = used_so_far(read_view(self._layout.root, judge, prices, idle=True), prices)
+        before = used_so_far(read_view(self._layout, prices, idle=True), prices)
         budget = self._cap = RunBudget(self._job.budget, before, shutdown.stop)
         return lambda model: LaneBudget(budget, model, prices)
 
@@ -195,7 +194,6 @@ class _Sending:
             digest=work.digests.shard,
             columns=work.digests.columns,
             carried=dataset.carried,
-            judge=judging(self._call.secrets),
             price=self._ready.prices,
             raw=self._job.output.raw,
             origin=Begun(self._job.name, self._job.provider.rehearsal, work.run.shard_rows, 0, 0, JUDGE_VERSION),

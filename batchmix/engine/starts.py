@@ -14,7 +14,6 @@ from batchmix.engine.signals import SignalExit
 from batchmix.errors import BatchmixError, NoSpace
 from batchmix.prices.cost import Prices
 from batchmix.records import LaneStatus, RunStatus
-from batchmix.responses.classify import judge
 from batchmix.store.run_folder import Layout, Start, now_text
 from batchmix.store.totals import Totals
 from batchmix.store.view import View, read_view
@@ -34,7 +33,7 @@ def recorded(work: Work, layout: Layout, prices: Prices, run_status: RunStatus, 
     layout.write_run(work.run)
 
     def end(code: int | None, reason: str) -> None:
-        view = read_view(layout.root, judge, prices, idle=True)
+        view = read_view(layout, prices, idle=True)
         start.ended_at, start.reason = now_text(), reason
         start.exit_code = exit_code(view) if code is None else code
         layout.ledger.append(*view.left)

@@ -48,9 +48,7 @@ def evaluate(root: Path, asking: Asking, scorers: list[Asked]) -> Metrics:
     Raises `RunError` and `JobError`; `Stopped` and `Interrupted` where the same call goes on.
     """
     set_up_arrow()
-    layout = Layout(root)
-    layout.redacted = asking.secrets.redacted
-    layout.mode = asking.job.output.permissions
+    layout = Layout(root, mode=asking.job.output.permissions, secrets=asking.secrets)
     if torn := reader.torn_parts(root):
         raise RunError(f"{torn[0]}; scores of the rest would mislead: put a good copy back, or run it with --update")
     layout.check_folders()

@@ -39,14 +39,13 @@ _TEXT_CHARS = 1_500
 def write_report(folder: Path, against: Path | None) -> Path:
     """Write a run's `report.html` and return where it stands. Raises `RunError`."""
     set_up_arrow()
-    layout = Layout(folder)
     path = folder / "report.html"
     if not is_ours(path, lambda path: b"batchmix" in path.read_bytes()):
         raise RunError(f"{path}: is not batchmix's; move it away")
-    layout.mode = reader.job_of(folder).output.permissions
+    layout = Layout(folder, mode=reader.job_of(folder).output.permissions)
     page = _page(_values(folder, against)).encode("utf-8", "replace")
     try:
-        replace_file(path, layout.redacted(page), layout.file_mode)
+        replace_file(path, page, layout.file_mode)
     except OSError as error:
         raise RunError(f"{path}: can't be written: {error.strerror or error}") from error
     return path

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
 
 import msgspec
 
@@ -40,18 +39,20 @@ _LONGEST_WAIT_S = 60.0
 """Where an error is no limit's: its words may be about anything."""
 
 
-def judge(exchange: Exchange, path: str = "/chat/completions") -> Completion | Failure:
+def judge(exchange: Exchange, path: str = "/chat/completions", secrets: Secrets | None = None) -> Completion | Failure:
     """Return the answer in an exchange, or why there is none and what happens next. Never raises.
 
     A body that broke off is read all the same: a whole answer is an answer, and a refusal is known by its status.
+    `secrets` are taken out of the texts of the outcome: the body holds none, but parts of it that are joined may.
     """
     try:
-        return _judged(exchange, path)
+        outcome = _judged(exchange, path)
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - a journaled body that raises would lock its whole folder
         _logger.warning("an answer of %s can't be judged: %s", path, type(error).__name__)
         return Failure(FailureAction.RETRY, "bad_answer", UNREADABLE, maybe_billed=True)
+    return outcome if secrets is None else _redacted(outcome, secrets)
 
 
 def _judged(exchange: Exchange, path: str) -> Completion | Failure:
@@ -96,27 +97,20 @@ def _heard(exchange: Exchange, path: str) -> Completion | Failure:
     return _broken(exchange, path, answer) if isinstance(answer, str) else _unless_unfunded(answer)
 
 
-def judging(secrets: Secrets) -> Callable[[Exchange, str], Completion | Failure]:
-    """Return `judge` without secrets in what it says: where parts are put together, more may be seen than in each."""
-
-    def judged(exchange: Exchange, path: str) -> Completion | Failure:
-        outcome = judge(exchange, path)
-        if isinstance(outcome, Failure):
-            message = secrets.redacted_text(outcome.message, refusal=True)
-            code = outcome.code and secrets.redacted_text(outcome.code)
-            return msgspec.structs.replace(outcome, message=message, code=code)
-        texts = outcome.response, outcome.reasoning, outcome.refusal, outcome.tool_calls
-        for text in texts:
-            if text and secrets.ends_in(text):
-                break
-        else:
-            return outcome
-        response, reasoning, refusal, calls = (text and secrets.redacted_text(text) for text in texts)
-        return msgspec.structs.replace(
-            outcome, response=response, reasoning=reasoning, refusal=refusal, tool_calls=calls
-        )
-
-    return judged
+def _redacted(outcome: Completion | Failure, secrets: Secrets) -> Completion | Failure:
+    """Return an outcome without secrets in its texts."""
+    if isinstance(outcome, Failure):
+        message = secrets.redacted_text(outcome.message, refusal=True)
+        code = outcome.code and secrets.redacted_text(outcome.code)
+        return msgspec.structs.replace(outcome, message=message, code=code)
+    texts = outcome.response, outcome.reasoning, outcome.refusal, outcome.tool_calls
+    for text in texts:
+        if text and secrets.ends_in(text):
+            break
+    else:
+        return outcome
+    response, reasoning, refusal, calls = (text and secrets.redacted_text(text) for text in texts)
+    return msgspec.structs.replace(outcome, response=response, reasoning=reasoning, refusal=refusal, tool_calls=calls)
 
 
 def _unless_unfunded(answer: Completion) -> Completion | Failure:

@@ -21,7 +21,7 @@ from batchmix.store.parts import check_place, list_parts, part_path, whole_group
 from batchmix.store.result_rows import Price, Results, by_row
 from batchmix.store.run_folder import OWN_NAMES, Layout, RunFile
 from batchmix.store.schema import columns_of
-from batchmix.store.shard import Judge, Shard
+from batchmix.store.shard import Shard
 
 _FAILING = NO_SPACE | {errno.EIO, errno.ESTALE}
 Carried = Callable[[int], Iterator[pa.RecordBatch]]
@@ -34,14 +34,13 @@ class Export:
     order of a part, only those are read.
     """
 
-    def __init__(self, layout: Layout, run: RunFile, schema: pa.Schema, judge: Judge, price: Price) -> None:
+    def __init__(self, layout: Layout, run: RunFile, schema: pa.Schema, price: Price) -> None:
         self.rows = 0
         self.lost: list[str] = []
         """Parts of which rows can't be read, in words; they are left out."""
         self._layout = layout
         self._run = run
         self._schema = schema
-        self._judge = judge
         self._price = price
 
     def write(self, path: Path, carried: Carried, mode: int | None = None) -> None:
@@ -72,13 +71,13 @@ class Export:
 
     def _shard(self, index: int, journals: dict[int, Path], carried: Carried) -> Iterator[pa.RecordBatch]:
         part = part_path(self._layout.data, index)
-        shard = Shard(index, journals, part, self._judge) if journals else None
+        shard = Shard(index, journals, part, secrets=self._layout.secrets) if journals else None
         if shard is None or not shard.has_journals:
             yield from self._sealed(index, part)
             return
         self.lost += shard.part_damage
         try:
-            results = Results(shard, self._judge, self._price, raw="raw" in self._schema.names)
+            results = Results(shard, self._price, raw="raw" in self._schema.names)
             first = index * self._run.shard_rows
             ended = by_row((key for key, entry in shard.entries.items() if entry.status), self._run.models)
             yield from results.batches(self._schema, carried(index), first, ended)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -105,7 +104,7 @@ def sealed(footer: PartFooter, seal: Seal) -> Sealed:
 class Ledger:
     """One run's ledger; any thread may append. `mode` gives the permissions of a new one, where the job says so."""
 
-    def __init__(self, path: Path, mode: Callable[[], int | None]) -> None:
+    def __init__(self, path: Path, mode: int | None) -> None:
         self.path = path
         self._mode = mode
         self._lock = threading.Lock()
@@ -153,7 +152,7 @@ class Ledger:
             fd = open_plain(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
             try:
                 if not os.fstat(fd).st_size:
-                    set_mode(self.path, self._mode())
+                    set_mode(self.path, self._mode)
                 _append(fd, lines)
                 if sync:
                     os.fdatasync(fd)

@@ -21,7 +21,7 @@ from batchmix.store.reserve import Reserve
 from batchmix.store.result_rows import Price, Results, by_row
 from batchmix.store.run_folder import Layout
 from batchmix.store.schema import PartFooter, Seal
-from batchmix.store.shard import Judge, Room, Shard
+from batchmix.store.shard import Room, Shard
 
 _logger = logging.getLogger(__name__)
 _SYNC_S = 0.04
@@ -46,7 +46,6 @@ class ShardSpec(msgspec.Struct, frozen=True):
     columns: str
     carried: Callable[[int], Iterator[pa.RecordBatch]]
     """The carried columns of a shard, one record per input row; raises `InputChanged`."""
-    judge: Judge
     price: Price
     raw: bool
     origin: Begun
@@ -141,7 +140,8 @@ class OpenShards:
     def _read(self, index: int) -> Shard:
         journals = {lane: self._layout.journal_path(index, lane) for lane in range(self._lanes)}
         journals |= self._journals.get(index, {})
-        return Shard(index, journals, part_path(self._layout.data, index), self._blueprint.judge, self._room)
+        part = part_path(self._layout.data, index)
+        return Shard(index, journals, part, secrets=self._layout.secrets, room=self._room)
 
     def _on_begun(self, index: int) -> None:
         self._layout.ledger.append(Left(index), sync=False)
@@ -229,7 +229,7 @@ class OpenShards:
     def _seal(self, shard: Shard) -> None:
         plan = self._blueprint
         first = shard.index * plan.shard_rows
-        results = Results(shard, plan.judge, plan.price, raw=plan.raw)
+        results = Results(shard, plan.price, raw=plan.raw)
         wanted = (key for key, entry in shard.entries.items() if entry.wanted)
         batches = results.batches(plan.schema, plan.carried(shard.index), first, by_row(wanted, plan.models))
         seal_part(

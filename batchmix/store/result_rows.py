@@ -15,7 +15,7 @@ from batchmix.store.events import Ended, Event, Heard
 from batchmix.store.fold import Entry
 from batchmix.store.parts import whole_groups
 from batchmix.store.schema import RESULT_SCHEMA, columns_of
-from batchmix.store.shard import Judge, Shard
+from batchmix.store.shard import Shard
 from batchmix.store.totals import COUNTS, Totals, Untold
 
 Price = Callable[[str, str | None, Usage], float | None]
@@ -43,12 +43,11 @@ class Results:
     in `totals`.
     """
 
-    def __init__(self, shard: Shard, judge: Judge, price: Price, *, raw: bool) -> None:
+    def __init__(self, shard: Shard, price: Price, *, raw: bool) -> None:
         self.totals = Totals()
         self._add_what_is_in_no_row(shard, price)
         self._shard = shard
         self._old = _OldRows(shard.part)
-        self._judge = judge
         self._price = price
         self._raw = raw
 
@@ -101,7 +100,7 @@ class Results:
 
     def _heard(self, key: Key, entry: Entry, event: Heard) -> ResultRow:
         """Return the row of an answer, judged once more; it fails where it is none any more."""
-        outcome = self._judge(event.exchange(), event.path)
+        outcome = self._shard.outcome(event)
         if isinstance(outcome, Completion):
             return self._answer(key, entry, event, outcome)
         what = (outcome.type, outcome.message, outcome.code)

@@ -16,9 +16,10 @@ import pyarrow as pa
 from batchmix.errors import JobError
 from batchmix.formats.pyarrow_setup import compute
 from batchmix.records import Completion, Exchange, Key, Request
+from batchmix.responses.classify import judge
 from batchmix.store.parts import list_parts, open_part
 from batchmix.store.run_folder import Layout
-from batchmix.store.shard import Judge, told
+from batchmix.store.shard import told
 
 _WHOLE = {"stop", "tool_calls", "function_call", None}
 """Answers that were cut short or filtered are asked again."""
@@ -42,8 +43,7 @@ class Reusable:
     would mix with real ones.
     """
 
-    def __init__(self, folders: tuple[str, ...], judge: Judge, *, rehearsal: bool) -> None:
-        self._judge = judge
+    def __init__(self, folders: tuple[str, ...], *, rehearsal: bool) -> None:
         self._parts: list[tuple[str, Path]] = []
         self._lock = threading.Lock()
         self._at = (Path(), 0)  # the part and the first row of what is kept
@@ -90,7 +90,7 @@ class Reusable:
 
     def _is_whole(self, exchange: Exchange, path: str) -> bool:
         """Return whether an answer is one as it is read now: what wrote it may have taken less for whole."""
-        outcome = self._judge(exchange, path)
+        outcome = judge(exchange, path)
         return isinstance(outcome, Completion) and outcome.finish_reason in _WHOLE
 
     def _row(self, path: Path, number: int) -> dict[str, Any]:

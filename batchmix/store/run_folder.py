@@ -8,7 +8,6 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from batchmix import __version__
 from batchmix.errors import RunError, RunUnreadable
 from batchmix.job import Price
 from batchmix.records import Draw
+from batchmix.redact import Secrets
 from batchmix.store.filesystem import PRIVATE, names_in, not_plain, open_plain, replace_file, set_mode
 from batchmix.store.ledger import Ledger
 from batchmix.store.lock import lock_holder
@@ -95,8 +95,12 @@ class RunFile(msgspec.Struct):
 class Layout:
     """Where things stand in a run folder."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, mode: int | None = None, secrets: Secrets | None = None) -> None:
         self.root = root
+        self.mode = mode
+        """The permissions of its files, where the job says so; else they are for their owner only."""
+        self.secrets = secrets
+        """What no file may hold; None: there are none, or they are not known."""
         self.data = root / "data"
         self.journal = root / "journal"
         self.input = root / "input"
@@ -104,16 +108,16 @@ class Layout:
         self.run_json = root / "run.json"
         self.summary_json = root / "summary.json"
         self.evaluation = root / "evaluation"
-        self.ledger = Ledger(root / "ledger.jsonl", lambda: self.mode)
-        self.mode: int | None = None
-        """The permissions of its files, where the job says so; else they are for their owner only."""
-        self.redacted: Callable[[bytes], bytes] = bytes
-        """Takes the secrets out of what is written."""
+        self.ledger = Ledger(root / "ledger.jsonl", mode)
 
     @property
     def file_mode(self) -> int:
         """The permissions of a new file."""
         return PRIVATE if self.mode is None else self.mode
+
+    def redacted(self, data: bytes) -> bytes:
+        """Return what is to be written without the secrets."""
+        return self.secrets.redacted(data) if self.secrets else data
 
     def journal_path(self, shard: int, lane: int) -> Path:
         """Return where a lane's journal of a shard stands."""

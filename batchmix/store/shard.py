@@ -15,6 +15,8 @@ import msgspec
 
 from batchmix.errors import PartDamaged
 from batchmix.records import Completion, Exchange, Failure, Key, RejectedRow, Request, Usage
+from batchmix.redact import Secrets
+from batchmix.responses.classify import judge
 from batchmix.store.events import Begun, Ended, Event, Heard, Sent, decode_line, heard
 from batchmix.store.filesystem import set_mode, sync_folder
 from batchmix.store.fold import Entry, Place, fold, fold_heard, fold_sent
@@ -24,9 +26,6 @@ from batchmix.store.totals import Totals
 
 _KEPT_BYTES = 700
 """What an answer takes in memory besides its text."""
-
-Judge = Callable[[Exchange, str], Completion | Failure]
-"""Tells from an exchange and its URL path whether it is an answer; must depend on nothing else."""
 
 
 class Room:
@@ -57,8 +56,14 @@ class Shard:
     """
 
     def __init__(
-        self, index: int, journals: dict[int, Path], part: Path, judge: Judge, room: Room | None = None
-    ) -> None:  # fmt: skip
+        self,
+        index: int,
+        journals: dict[int, Path],
+        part: Path,
+        *,
+        secrets: Secrets | None = None,
+        room: Room | None = None,
+    ) -> None:
         self.index = index
         self.damage: list[str] = []
         """Where the journals are damaged, in words."""
@@ -77,7 +82,7 @@ class Shard:
         self.on_no_space: Callable[[], bool] = lambda: False
         """Called on a full disk; returns whether another try makes sense."""
         self._journals = journals
-        self._judge = judge
+        self._secrets = secrets
         self._others: set[int] = set()
         """Lanes whose journals end with what is another's."""
         self._writing: dict[int, Journal] = {}
@@ -143,7 +148,7 @@ class Shard:
             elif not isinstance(found.event, Begun):
                 end = found.offset + found.length
                 place = Place(lane, found.offset, found.length)
-                outcome = _outcome(found.event, self._judge)
+                outcome = self.outcome(found.event) if isinstance(found.event, Heard) else None
                 fold(self.entries, found.event, place, outcome)
                 if isinstance(found.event, Heard) and isinstance(outcome, Completion) and not found.event.reused_from:
                     paid = found.event.served_model, outcome.usage
@@ -164,6 +169,10 @@ class Shard:
         if event is None or isinstance(event, Begun):
             raise OSError(f"{self._journals[place.lane]}: the line at {place.offset} can no longer be read")
         return event
+
+    def outcome(self, event: Heard) -> Completion | Failure:
+        """Return what came of an exchange in the journals, as it is judged now."""
+        return judge(event.exchange(), event.path, self._secrets)
 
     def answer(self, key: Key) -> Heard | None:
         """Return the answer that the journals have to a key, or None; may be called from any thread."""
@@ -204,7 +213,7 @@ class Shard:
         exchange = told(exchange, request)
         event = heard(request.key, entry.attempts, request.hash, request.path, exchange)
         place = Place(lane, *self._journal(lane).append(event))
-        outcome = self._judge(exchange, request.path)
+        outcome = judge(exchange, request.path, self._secrets)
         fold_heard(entry, event, place, outcome)
         if isinstance(outcome, Completion) and self._room.left > 0:
             size = len(event.body) + _KEPT_BYTES
@@ -216,7 +225,7 @@ class Shard:
     def reused(self, lane: int, request: Request, exchange: Exchange, run: str) -> bool:
         """Record an answer that another run has paid for, if it is one. Raises `NoSpace`."""
         exchange = told(exchange, request)
-        outcome = self._judge(exchange, request.path)
+        outcome = judge(exchange, request.path, self._secrets)
         if not isinstance(outcome, Completion):
             return False
         event = heard(request.key, 0, request.hash, request.path, exchange)
@@ -279,7 +288,3 @@ def request_hash(request: Request | RejectedRow) -> str:
 def told(exchange: Exchange, request: Request) -> Exchange:
     """Return an exchange that says what of its request its answer is judged by."""
     return msgspec.structs.replace(exchange, inputs=request.inputs) if request.inputs else exchange
-
-
-def _outcome(event: Event, judge: Judge) -> Completion | Failure | None:
-    return judge(event.exchange(), event.path) if isinstance(event, Heard) else None

@@ -20,7 +20,7 @@ from batchmix.store.ledger import Known, Left
 from batchmix.store.parts import check_place, list_parts, open_part, part_path, read_through
 from batchmix.store.result_rows import SLICE_ROWS, Price, Results, add_rows, ended_since, named
 from batchmix.store.run_folder import Layout, RunFile, holder
-from batchmix.store.shard import Judge, Shard
+from batchmix.store.shard import Shard
 from batchmix.store.totals import COUNTS, Totals
 
 RECENT_S = 60
@@ -149,15 +149,14 @@ def _iso(ms: int | None) -> str | None:
     return None if ms is None else time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ms // 1000)) + f".{ms % 1000:03}Z"
 
 
-def read_view(root: Path, judge: Judge, price: Price, *, idle: bool = False) -> View:
+def read_view(layout: Layout, price: Price, *, idle: bool = False) -> View:
     """Return what stands in a run folder, also while another process works on it. Raises `RunError`.
 
     `idle` says that whoever holds it has nothing under way: requests without an end are lost.
     """
-    layout = Layout(root)
     run = layout.read_run()
     if run is None:
-        raise RunError(f"{root}: is no run folder, it has no run.json")
+        raise RunError(f"{layout.root}: is no run folder, it has no run.json")
     view = View(layout, run, None if idle else holder(layout), Totals(), [], [], [], [], [])
     known = layout.ledger.known()  # before what it knows of
     journals, parts = layout.journals(), list_parts(layout.data)
@@ -165,9 +164,9 @@ def read_view(root: Path, judge: Judge, price: Price, *, idle: bool = False) -> 
     for index in sorted(sealed | journals.keys() | parts.keys()):
         part = part_path(layout.data, index)
         if index in journals:
-            with contextlib.closing(Shard(index, journals[index], part, judge)) as shard:
+            with contextlib.closing(Shard(index, journals[index], part, secrets=layout.secrets)) as shard:
                 if shard.has_journals:
-                    _add_open(view, shard, Results(shard, judge, price, raw=False))
+                    _add_open(view, shard, Results(shard, price, raw=False))
                     continue
         try:
             _add_part(view, index, part, known.get(index, Known()))
@@ -249,13 +248,14 @@ def _billed_keys(part: Path) -> list[Key]:
     return [(row, model, sample) for row, model, sample, lost in rows if lost]
 
 
-def read_rows(view: View, rows: list[int], judge: Judge, price: Price) -> Iterator[dict[str, Any]]:
+def read_rows(view: View, rows: list[int], price: Price) -> Iterator[dict[str, Any]]:
     """Yield what stands in a run of some input rows (ascending), in input order; carried columns are left out."""
     journals, first = view.layout.journals(), view.run.shard_rows
     for index, some in itertools.groupby(rows, key=lambda row: row // first):
         wanted = set(some)
         part = part_path(view.layout.data, index)
-        with contextlib.closing(Shard(index, journals.get(index, {}), part, judge)) as shard:
-            results = Results(shard, judge, price, raw=False)
+        shard = Shard(index, journals.get(index, {}), part, secrets=view.layout.secrets)
+        with contextlib.closing(shard):
+            results = Results(shard, price, raw=False)
             for key in sorted(key for key, entry in shard.entries.items() if key[0] in wanted and entry.status):
                 yield named(results.row(key))

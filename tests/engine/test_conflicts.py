@@ -23,7 +23,7 @@ from batchmix.engine import reader
 from batchmix.engine.resume import drop_stale
 from batchmix.errors import BatchmixError, DiskError, FailureAction, JobError, PartDamaged, ProviderStopped, RunError
 from batchmix.records import JUDGE_VERSION, Completion, Exchange, Failure
-from batchmix.responses.classify import judge
+from batchmix.responses import classify
 from batchmix.store.run_folder import Layout
 from batchmix.store.schema import Seal
 from tests.conftest import Bench
@@ -496,12 +496,10 @@ def judged_in_a_new_way(monkeypatch: pytest.MonkeyPatch) -> None:
     def stricter(exchange: Exchange, path: str) -> Completion | Failure:
         if b"ROTTEN" in exchange.body:
             return Failure(FailureAction.RETRY, "bad_answer", "the answer is rotten", maybe_billed=True)
-        return judge(exchange, path)
+        return judged(exchange, path)
 
-    for place in ("prepare", "starts", "run"):
-        monkeypatch.setattr(f"batchmix.engine.{place}.judge", stricter)
-    for place in ("send", "reader"):
-        monkeypatch.setattr(f"batchmix.engine.{place}.judging", lambda secrets: stricter)
+    judged = classify._judged
+    monkeypatch.setattr("batchmix.responses.classify._judged", stricter)
     for place in ("resume", "send"):
         monkeypatch.setattr(f"batchmix.engine.{place}.JUDGE_VERSION", JUDGE_VERSION + 1)
 

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 
 import pytest
 
 from batchmix.errors import FailureAction
-from batchmix.records import Completion, Exchange, Failure, RejectedRow, Request
+from batchmix.records import Exchange, Failure, RejectedRow, Request
 from batchmix.store.result_rows import Results, named
 from batchmix.store.shard import Room, Shard
 
 REJECTED = Failure(FailureAction.REJECT, "rejected", "no")
 
 
-def judge(exchange: Exchange, path: str) -> Completion | Failure:
-    return (
-        Completion(exchange.body.decode())
-        if exchange.status == 200
-        else Failure(FailureAction.RETRY, "server_error", "x")
-    )
-
-
 def request(row: int, hash_: str = "h") -> Request:
-    return Request(row, "m", 0, hash_, "/p", b"{}", 1, None)
+    return Request(row, "m", 0, hash_, "/chat/completions", b"{}", 1, None)
 
 
 def good(text: str = "answer") -> Exchange:
-    return Exchange(1, 2, 0.1, 200, text.encode())
+    body = {"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}
+    return Exchange(1, 2, 0.1, 200, json.dumps(body).encode())
 
 
 BAD = Exchange(1, 2, 0.1, 500, b"x")
@@ -40,7 +34,7 @@ def opened(tmp_path: Path):
 
         def opening(*more: Path) -> Shard:
             journals = dict(enumerate([tmp_path / "00000-000.jsonl", *more]))
-            return stack.enter_context(contextlib.closing(Shard(0, journals, tmp_path / "part", judge)))
+            return stack.enter_context(contextlib.closing(Shard(0, journals, tmp_path / "part")))
 
         yield opening
 
@@ -77,9 +71,9 @@ def test_an_answer_is_never_needed_again(opened) -> None:
 def test_what_is_kept_in_memory_is_what_the_journals_say(opened, tmp_path: Path) -> None:
     """Kept as far as there is room; never what another answer or failure has replaced."""
     room = Room()
-    room.left = 3000
+    room.left = 3500
     journals = {0: tmp_path / "00000-000.jsonl"}
-    with contextlib.closing(Shard(0, journals, tmp_path / "part", judge, room)) as shard:
+    with contextlib.closing(Shard(0, journals, tmp_path / "part", room=room)) as shard:
         for row, hash_, text in [
             (1, "h", "one"),
             (2, "h", "old"),
@@ -94,8 +88,8 @@ def test_what_is_kept_in_memory_is_what_the_journals_say(opened, tmp_path: Path)
         assert room.left < 0
         keys = sorted(shard.entries)
         assert [key[0] for key in keys if shard.entries[key].kept] == [1, 2, 4]
-        kept = Results(shard, judge, lambda *_: 0.5, raw=True)
-        read = Results(opened(), judge, lambda *_: 0.5, raw=True)
+        kept = Results(shard, lambda *_: 0.5, raw=True)
+        read = Results(opened(), lambda *_: 0.5, raw=True)
         assert [kept.row(key) for key in keys] == [read.row(key) for key in keys]
 
 
@@ -176,14 +170,18 @@ def test_folding_twice_changes_nothing(opened, tmp_path: Path) -> None:
     ]
 
 
-def test_an_answer_that_is_none_any_more_when_it_is_sealed_is_a_failure(opened) -> None:
+def test_an_answer_that_is_none_any_more_when_it_is_sealed_is_a_failure(
+    opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A part says what is so when it is written; a folder is never locked by an answer."""
     shard = opened()
     shard.needs(request(1), retry_rejected=False)
     shard.sent(0, request(1), 1)
     shard.heard(0, request(1), good())
-    results = Results(shard, lambda *_: Failure(FailureAction.RETRY, "bad_answer", "no"), lambda *_: None, raw=True)
+    no = Failure(FailureAction.RETRY, "bad_answer", "no")
+    monkeypatch.setattr("batchmix.responses.classify._judged", lambda exchange, path: no)
+    results = Results(shard, lambda *_: None, raw=True)
     row = named(results.row((1, "m", 0)))
     assert (row["status"], row["error_type"], row["error_message"], row["raw"], row["latency_s"]) == (
-        "failed", "bad_answer", "no", "answer", 0.1
+        "failed", "bad_answer", "no", good().body.decode(), 0.1
     )  # fmt: skip
