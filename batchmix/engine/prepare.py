@@ -163,7 +163,7 @@ def _own_catalogue(behaviour: Behaviour) -> Catalogue:
 
     Where it was not told which models there are it has any, and no id is wrong.
     """
-    from batchmix.rehearsal.model_list import catalogue
+    from batchmix.rehearsal.lookups import catalogue
 
     offers = read_catalogue(msgspec.json.encode(catalogue(behaviour)))
     return Catalogue(offers, fresh=bool(behaviour.models))

@@ -1,63 +1,132 @@
-"""What the stand-in says where no answer is asked for: models, prices, money."""
+"""Replies to everything but completions: models, prices, the balance, and the `/rehearsal/` endpoints."""
 
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import msgspec
 
 from batchmix.rehearsal import bodies
-from batchmix.rehearsal.model_list import catalogue, models
-from batchmix.rehearsal.provider import Provider
-from batchmix.rehearsal.reply_kind import Error
-from batchmix.rehearsal.reply_table import KINDS
+from batchmix.rehearsal.behaviour import Behaviour
+from batchmix.rehearsal.delivery import RehearsalReply
+from batchmix.rehearsal.provider import RehearsalProvider
+from batchmix.rehearsal.reply_kind import ErrorBody
+from batchmix.rehearsal.reply_table import REPLY_KINDS
 from batchmix.rehearsal.request import Json
-from batchmix.rehearsal.wire import Reply
 
 _BILLING = "/v1/dashboard/billing/"
+_CREATED = 1_700_000_000
+"""Unix time; the same for all models, so that replies can be compared."""
 
 
-def look_up(provider: Provider, method: str, path: str, key: str, known: str) -> Reply:
-    """Return the reply to a request under `/v1` or `/api`; `known` is the ETag that the client has."""
+def look_up(provider: RehearsalProvider, method: str, path: str, key: str, client_etag: str) -> RehearsalReply:
+    """Return the reply to a request under `/v1` or `/api` that is not for a completion."""
     if method in {"GET", "HEAD"}:
-        found = _found(provider, path)
-        if found is not None and path.startswith(_BILLING) and provider.behaviour.key not in {"", key}:
-            return _error(401, KINDS["401"].body, key)
-        if found is not None:
-            return _tagged(found, known) if path.startswith("/api/") else _reply(200, found)
-    return _error(404, Error(f"Invalid URL ({method} {path})", "invalid_request_error"), key)
+        body = _body(provider, path)
+        if body is not None and path.startswith(_BILLING) and provider.behaviour.key not in {"", key}:
+            return _error(401, REPLY_KINDS["401"].body, key)
+        if body is not None:
+            return _with_etag(body, client_etag) if path.startswith("/api/") else _reply(200, body)
+    return _error(404, ErrorBody(f"Invalid URL ({method} {path})", "invalid_request_error"), key)
 
 
-def _found(provider: Provider, path: str) -> Json | None:
+def _body(provider: RehearsalProvider, path: str) -> Json | None:
     match path:
         case "/v1/models":
             return models(provider.behaviour)
         case "/api/v1/models":
             return catalogue(provider.behaviour)
         case "/v1/dashboard/billing/subscription":
-            return provider.credit.subscription()
+            return provider.balance.subscription()
         case "/v1/dashboard/billing/usage":
-            return provider.credit.usage()
+            return provider.balance.usage()
         case _:
             return None
 
 
-def _tagged(found: Json, known: str) -> Reply:
-    """Return a reply with an ETag, and without a body where the client has it already."""
-    reply = _reply(200, found)
+def _with_etag(body: Json, client_etag: str) -> RehearsalReply:
+    """Return a reply with an ETag; 304 without a body where the client has it already."""
+    reply = _reply(200, body)
     tag = f'"{hashlib.blake2b(reply.body, digest_size=12).hexdigest()}"'
     reply.headers.append(("ETag", tag))
-    if tag in known:
+    if tag in client_etag:
         reply.status, reply.body = 304, b""
     return reply
 
 
-def _reply(status: int, found: Json) -> Reply:
-    return Reply(status, msgspec.json.encode(found), headers=[("x-aihubmix-request-id", bodies.trace_id())])
+def _reply(status: int, body: Json) -> RehearsalReply:
+    return RehearsalReply(status, msgspec.json.encode(body), headers=[("x-aihubmix-request-id", bodies.trace_id())])
 
 
-def _error(status: int, error: object, key: str) -> Reply:
-    assert isinstance(error, Error)
+def _error(status: int, error: object, key: str) -> RehearsalReply:
+    assert isinstance(error, ErrorBody)
     tid = bodies.trace_id()
     body = bodies.error(error, error.message.replace("{key}", key), tid)
-    return Reply(status, body, headers=[("x-aihubmix-request-id", tid)])
+    return RehearsalReply(status, body, headers=[("x-aihubmix-request-id", tid)])
+
+
+def models(behaviour: Behaviour) -> Json:
+    """Return the body of `GET /v1/models`, OpenAI's list."""
+    names = _model_names(behaviour)
+    data = [{"id": name, "object": "model", "created": _CREATED, "owned_by": "rehearsal"} for name in names]
+    return {"object": "list", "data": data}
+
+
+def catalogue(behaviour: Behaviour) -> Json:
+    """Return the body of `GET /api/v1/models`, AiHubMix's catalogue; prices are USD per 1M tokens."""
+    data = [_catalogue_entry(name, behaviour.of(name)) for name in _model_names(behaviour)]
+    return {"data": data, "message": "", "success": True}
+
+
+def _model_names(behaviour: Behaviour) -> tuple[str, ...]:
+    """Return the models that the options name; empty where they name none and any model is served."""
+    return behaviour.models or tuple(behaviour.own)
+
+
+def _catalogue_entry(name: str, behaviour: Behaviour) -> Json:
+    retired = any(behaviour.faults.get(kind) == 1 for kind in ("404_retired", "410"))
+    prompt, completion = behaviour.price
+    return {
+        "model_id": name,
+        "desc": "A model of the rehearsal",
+        "types": "llm",
+        "features": "tools,function_calling,structured_outputs",
+        "input_modalities": "text",
+        "endpoints": "chat_completions,responses",
+        "context_length": 128_000,
+        "max_output": 16_384,
+        "pricing": {"input": prompt, "output": completion, "cache_read": prompt / 2},
+        "retire_stage": "retired" if retired else "",
+        "successor_model": behaviour.successor if retired else "",
+    }
+
+
+def control(provider: RehearsalProvider, method: str, name: str, raw: bytes) -> RehearsalReply:
+    """Serve `/rehearsal/NAME`: read the request log, reset it, or change the behaviour.
+
+    All but the reads return the totals.
+    """
+    match method, name:
+        case "GET", "ledger":
+            return _json(provider.log.records)
+        case "GET", "bodies":
+            return _json(provider.log.tallies())
+        case "GET", "account":
+            return _json(provider.log.account())
+        case "POST", "reset":
+            provider.reset()
+        case "POST", "behaviour":
+            try:
+                provider.adopt(Behaviour.parse(raw.decode("utf-8", "replace")))
+            except ValueError as error:
+                return _json({"error": {"message": str(error)}}, 400)
+        case "GET", "totals":
+            pass
+        case _:
+            return _json({"error": {"message": f"not found: {method} /rehearsal/{name}"}}, 404)
+    return _json(dict(provider.log.totals))
+
+
+def _json(value: Any, status: int = 200) -> RehearsalReply:
+    return RehearsalReply(status, msgspec.json.encode(value))

@@ -1,4 +1,4 @@
-"""How answers come to be odd: message shapes, bodies, and bytes."""
+"""Functions that make odd answers: odd messages, odd bodies, and odd bytes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import math
 
 import msgspec
 
-from batchmix.rehearsal.reply_kind import Reshape, Shape
-from batchmix.rehearsal.request import Asked, Json
+from batchmix.rehearsal.reply_kind import EditBody, MakeMessage
+from batchmix.rehearsal.request import Json, RehearsalRequest
 
 LARGE_BYTES = 5_000_000
 UNFUNDED = (
@@ -19,18 +19,18 @@ _HUGE = 2**70 + 1
 _encode = msgspec.json.Encoder().encode
 
 
-def content(value: object, finish_reason: str | None = None) -> Shape:
-    """Return a shape whose content is always the same."""
+def content(value: object, finish_reason: str | None = None) -> MakeMessage:
+    """Make a message whose content is always the same."""
     return lambda text, index: ({"content": value}, finish_reason)
 
 
-def around(before: str, after: str = "") -> Shape:
-    """Return a shape whose content has something before and after it."""
+def around(before: str, after: str = "") -> MakeMessage:
+    """Make a message with text before and after its content."""
     return lambda text, index: ({"content": f"{before}{text}{after}"}, None)
 
 
 def parts(text: str, index: int) -> tuple[Json, None]:
-    """Say the content as a list of parts, one for each half."""
+    """Send the content as a list of parts, one for each half."""
     half = len(text) // 2
     return {"content": [{"type": "text", "text": piece} for piece in (text[:half], text[half:])]}, None
 
@@ -41,7 +41,7 @@ def no_content(text: str, index: int) -> tuple[Json, None]:
 
 
 def filtered(text: str, index: int) -> tuple[Json, str]:
-    """End by the content filter."""
+    """Finish with the content filter."""
     return {"content": text}, "content_filter"
 
 
@@ -58,87 +58,87 @@ def refusal(text: str, index: int) -> tuple[Json, None]:
 
 
 def reasoning(text: str, index: int) -> tuple[Json, None]:
-    """Think aloud, then answer."""
+    """Add reasoning to the answer."""
     return {"content": text, "reasoning_content": f"Let me think about {text}."}, None
 
 
 def reasoning_details(text: str, index: int) -> tuple[Json, None]:
-    """Think aloud in OpenRouter's shape, then answer."""
+    """Add reasoning in OpenRouter's format to the answer."""
     details = [{"type": "reasoning.text", "text": f"Let me think about {text}.", "index": 0}]
     return {"content": text, "reasoning_details": details}, None
 
 
 def only_reasoning(text: str, index: int) -> tuple[Json, str]:
-    """Think until the cap is reached."""
+    """Send reasoning only, cut off by the cap."""
     return {"content": "", "reasoning_content": f"Let me think about {text}"}, "length"
 
 
 def large(text: str, index: int) -> tuple[Json, None]:
-    """Repeat the answer up to its size."""
+    """Repeat the answer up to `LARGE_BYTES`."""
     return {"content": f"{text} " * -(-LARGE_BYTES // (len(text) + 1))}, None
 
 
-def without(*names: str) -> Reshape:
-    """Return a reshape that leaves fields out."""
-    return lambda body, asked: {name: value for name, value in body.items() if name not in names}
+def without(*names: str) -> EditBody:
+    """Leave fields out of the body."""
+    return lambda body, request: {name: value for name, value in body.items() if name not in names}
 
 
-def with_field(name: str, value: object) -> Reshape:
-    """Return a reshape that gives a field a value."""
-    return lambda body, asked: {**body, name: value}
+def with_field(name: str, value: object) -> EditBody:
+    """Give a field of the body another value."""
+    return lambda body, request: {**body, name: value}
 
 
-def one_choice(body: Json, asked: Asked) -> Json:
-    """Give one choice whatever `n` says."""
+def one_choice(body: Json, request: RehearsalRequest) -> Json:
+    """Send one choice, whatever `n` is."""
     return {**body, "choices": body["choices"][:1]}
 
 
-def ended_by_error(body: Json, asked: Asked) -> Json:
-    """End each choice with an error, as OpenRouter does."""
+def ended_by_error(body: Json, request: RehearsalRequest) -> Json:
+    """Finish each choice with an error, as OpenRouter does."""
     error = {"code": 502, "message": "Upstream error"}
     return {**body, "choices": [{**choice, "finish_reason": "error", "error": error} for choice in body["choices"]]}
 
 
-def incomplete(body: Json, asked: Asked) -> Json:
-    """Say of a response that its cap was reached."""
+def incomplete(body: Json, request: RehearsalRequest) -> Json:
+    """Mark a response as incomplete because of its cap."""
     return {**body, "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
 
 
-def turned(name: str) -> Reshape:
-    """Return a reshape that turns a list round."""
-    return lambda body, asked: {**body, name: body[name][::-1]}
+def reverse(name: str) -> EditBody:
+    """Reverse a list of the body."""
+    return lambda body, request: {**body, name: body[name][::-1]}
 
 
-def shorter(name: str) -> Reshape:
-    """Return a reshape that takes the last item from a list."""
-    return lambda body, asked: {**body, name: body[name][:-1]}
+def shorter(name: str) -> EditBody:
+    """Leave the last item out of a list of the body."""
+    return lambda body, request: {**body, name: body[name][:-1]}
 
 
-def only(**fields: object) -> Reshape:
-    """Return a reshape that puts other fields in the place of all."""
-    return lambda body, asked: fields
+def only(**fields: object) -> EditBody:
+    """Replace the whole body."""
+    return lambda body, request: fields
 
 
-def dated_model(body: Json, asked: Asked) -> Json:
-    """Name another model than was asked for."""
-    return {**body, "model": f"{asked.model}-2026-03-05"}
+def dated_model(body: Json, request: RehearsalRequest) -> Json:
+    """Name another model than the request."""
+    return {**body, "model": f"{request.model}-2026-03-05"}
 
 
-def zero_usage(body: Json, asked: Asked) -> Json:
-    """Count nothing."""
+def zero_usage(body: Json, request: RehearsalRequest) -> Json:
+    """Report zero tokens."""
     return {**body, "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}}
 
 
-def deepseek_usage(body: Json, asked: Asked) -> Json:
-    """Leave the details out and count the cache DeepSeek's way."""
+def deepseek_usage(body: Json, request: RehearsalRequest) -> Json:
+    """Leave the details out and report cached tokens in DeepSeek's format."""
     usage = _plain_usage(body)
     cached = usage["prompt_tokens"] // 2
     missed = usage["prompt_tokens"] - cached
     return {**body, "usage": {**usage, "prompt_cache_hit_tokens": cached, "prompt_cache_miss_tokens": missed}}
 
 
-def claude_usage(body: Json, asked: Asked) -> Json:
-    """Have Claude's cache tokens for all details."""
+def claude_usage(body: Json, request: RehearsalRequest) -> Json:
+    """Report cached tokens in Claude's format, without other details."""
     usage = _plain_usage(body)
     cached = usage["prompt_tokens"] // 2
     details = {"cache_read_input_tokens": cached, "cache_creation_5_m_tokens": 0, "cache_creation_1_h_tokens": 0}
@@ -150,42 +150,42 @@ def _plain_usage(body: Json) -> Json:
 
 
 def streamed(body: Json) -> bytes:
-    """Write it as the one event of a stream."""
+    """Send the body as the only event of a stream."""
     return b"data: " + _encode(body) + b"\n\ndata: [DONE]\n\n"
 
 
 def huge(body: Json) -> bytes:
-    """Write an integer beyond 64 bits."""
+    """Add an integer beyond 64 bits."""
     return json.dumps({**body, "created": _HUGE}).encode()
 
 
 def nan(body: Json) -> bytes:
-    """Write NaN, which no JSON has."""
+    """Add a NaN, which JSON does not allow."""
     return json.dumps({**body, "score": math.nan}).encode()
 
 
 def float_usage(body: Json) -> bytes:
-    """Write the token counts as floats, such as `150.0`."""
+    """Send the token counts as floats, such as `150.0`."""
     usage = {name: float(value) for name, value in _plain_usage(body).items()}
     return _encode({**body, "usage": usage})
 
 
 def pretty(body: Json) -> bytes:
-    """Indent it."""
+    """Indent the JSON."""
     return b"\n" + msgspec.json.format(_encode(body), indent=4) + b"\n\n"
 
 
-def marked(body: Json) -> bytes:
-    """Begin with a byte order mark."""
+def with_bom(body: Json) -> bytes:
+    """Put a byte order mark before the JSON."""
     return b"\xef\xbb\xbf" + _encode(body)
 
 
 def escaped(body: Json) -> bytes:
-    """Write all that is not ASCII as escapes, lone surrogates too."""
+    """Escape all characters that are not ASCII, lone surrogates too."""
     return json.dumps(body).encode()
 
 
 def cut_off(body: Json) -> bytes:
-    """End in the middle."""
+    """Send the first two thirds of the JSON."""
     whole = _encode(body)
     return whole[: len(whole) * 2 // 3]

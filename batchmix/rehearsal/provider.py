@@ -1,4 +1,4 @@
-"""What the stand-in decides: from a request to its reply, with no network in it."""
+"""Decides the reply to each request: rate limits, balance, faults and answers. No network code here."""
 
 from __future__ import annotations
 
@@ -13,208 +13,223 @@ import msgspec
 
 from batchmix.rehearsal import bodies, streams
 from batchmix.rehearsal.behaviour import REFUSED, Behaviour
-from batchmix.rehearsal.credit import Credit
-from batchmix.rehearsal.limits import Limits
-from batchmix.rehearsal.reply_kind import Error, Kind, Retry, Wire
-from batchmix.rehearsal.reply_table import KINDS
-from batchmix.rehearsal.request import Asked, Json, read
-from batchmix.rehearsal.request_log import Ledger, Record
-from batchmix.rehearsal.wire import Reply
+from batchmix.rehearsal.delivery import RehearsalReply
+from batchmix.rehearsal.limits import RehearsalBalance, RehearsalLimits
+from batchmix.rehearsal.reply_kind import Delivery, ErrorBody, ReplyKind, RetryHint
+from batchmix.rehearsal.reply_table import REPLY_KINDS
+from batchmix.rehearsal.request import Json, RehearsalRequest, read_request
+from batchmix.rehearsal.request_log import RequestLog, RequestRecord
 
 _PIECE = b"river stone quiet amber window north garden signal " * 1000
-_PLAIN = KINDS["answer"]
+_PLAIN = REPLY_KINDS["answer"]
 _encode = msgspec.json.Encoder().encode
 
 
-class Gate:
-    """How requests are let in: one for each model with a behaviour of its own, and one for all others."""
+class ModelState:
+    """Limits and load of one model with a behaviour of its own, or of all other models together."""
 
     def __init__(self, behaviour: Behaviour, now: float) -> None:
         self.behaviour = behaviour
-        self.limits = Limits(behaviour, now)
+        self.limits = RehearsalLimits(behaviour, now)
         self.in_flight = 0
-        """Requests that have been read and not replied to; whoever serves counts them."""
+        """Requests that have been read and not yet replied to."""
+
+    def begin(self) -> None:
+        """Count a request as in flight."""
+        self.in_flight += 1
+
+    def finish(self) -> None:
+        """Count a request as replied to."""
+        self.in_flight -= 1
 
 
 @dataclasses.dataclass(slots=True)
-class Turn:
-    """One request, and what is to become of it."""
+class PlannedReply:
+    """One request with the decision about its reply."""
 
-    record: Record
-    gate: Gate
-    kind: Kind
-    asked: Asked | None
+    record: RequestRecord
+    model_state: ModelState
+    kind: ReplyKind
+    request: RehearsalRequest | None
+    """None where the body is invalid."""
     key: str
     detail: str
-    """What the error's message adds."""
+    """Text for `{detail}` in the error's message."""
     wait_s: float
-    """How long a throttled client is told to wait."""
+    """The wait that the Retry-After headers of a throttled request name."""
     delay_s: float
-    """How long the reply takes."""
+    """The time until the reply starts."""
 
 
-class Provider:
-    """Everything that the stand-in knows: its behaviour, its limits, its money and its ledger."""
+class RehearsalProvider:
+    """The state of the rehearsal provider: behaviour, limits, balance and request log."""
 
     def __init__(self, behaviour: Behaviour) -> None:
-        self.ledger = Ledger()
-        self.behave(behaviour)
+        self.log = RequestLog()
+        self.adopt(behaviour)
 
-    def behave(self, behaviour: Behaviour) -> None:
-        """Take on a behaviour, with its limits full, all its balance there, and its outages to come."""
+    def adopt(self, behaviour: Behaviour) -> None:
+        """Switch to a behaviour, with full limits and balance, and its outages counted from now."""
         self.behaviour = behaviour
-        self.begun = time.monotonic()
-        self.credit = Credit(behaviour)
-        self._gate = Gate(behaviour, self.begun)
-        self._gates = {model: Gate(own, self.begun) for model, own in behaviour.own.items()}
+        self.started_at = time.monotonic()
+        self.balance = RehearsalBalance(behaviour)
+        self._default_state = ModelState(behaviour, self.started_at)
+        self._own_states = {model: ModelState(own, self.started_at) for model, own in behaviour.own.items()}
 
     def reset(self) -> None:
-        """Be as at the start, with the behaviour of now."""
-        self.ledger.clear()
-        self.behave(self.behaviour)
+        """Return to the initial state, with the current behaviour."""
+        self.log.clear()
+        self.adopt(self.behaviour)
 
-    def turn(self, endpoint: str, raw: bytes, key: str) -> Turn:
-        """Decide what becomes of a request, and write it down."""
+    def plan(self, endpoint: str, raw: bytes, key: str) -> PlannedReply:
+        """Decide the kind of reply to a request, and log it."""
         now = time.monotonic()
-        found = read(endpoint, raw)
-        asked, detail = (found, "") if isinstance(found, Asked) else (None, found)
-        prompt = asked.prompt if asked else raw.decode("utf-8", "replace")
+        found = read_request(endpoint, raw)
+        request, detail = (found, "") if isinstance(found, RehearsalRequest) else (None, found)
+        prompt = request.prompt if request else raw.decode("utf-8", "replace")
         digest = hashlib.sha256(raw).hexdigest()
-        record = self.ledger.open(prompt, digest, asked.model if asked else "", now, keep=self.behaviour.ledger)
-        gate = self._gates.get(record.model, self._gate)
-        turn = Turn(record, gate, KINDS["malformed"], asked, key, detail, 1.0, 0.0)
-        record.kind = self._refused(turn, now) or self._fate(turn) or "answer"
-        if asked and record.kind != "answer" and not KINDS[record.kind].plays(asked):
+        record = self.log.open(prompt, digest, request.model if request else "", now, keep=self.behaviour.ledger)
+        state = self._own_states.get(record.model, self._default_state)
+        plan = PlannedReply(record, state, REPLY_KINDS["malformed"], request, key, detail, 1.0, 0.0)
+        record.kind = self._refusal(plan, now) or self._assigned(plan) or "answer"
+        if request and record.kind != "answer" and not REPLY_KINDS[record.kind].applies_to(request):
             record.kind = "answer"
-        turn.kind = KINDS[record.kind]
-        self.ledger.totals[record.kind] += 1
-        if turn.kind.answer:
-            self.credit.sell()
-        if turn.kind.late:
-            turn.delay_s = gate.behaviour.latency_s(digest, record.attempt)
-        return turn
+        plan.kind = REPLY_KINDS[record.kind]
+        self.log.totals[record.kind] += 1
+        if plan.kind.answer:
+            self.balance.count_answer()
+        if plan.kind.delayed:
+            plan.delay_s = state.behaviour.latency_s(digest, record.attempt)
+        return plan
 
-    def _refused(self, turn: Turn, now: float) -> str | None:
-        """Return why a request is not let in, or None."""
-        behaviour, asked = self.behaviour, turn.asked
-        outage = behaviour.outage_at(now - self.begun) if behaviour.outage and asked else None
+    def _refusal(self, plan: PlannedReply, now: float) -> str | None:
+        """Return the kind of reply that refuses a request, or None where it is admitted."""
+        behaviour, request = self.behaviour, plan.request
+        outage = behaviour.outage_at(now - self.started_at) if behaviour.outage and request else None
         if outage is not None and outage != REFUSED:
             return outage
-        if behaviour.key and turn.key != behaviour.key:
+        if behaviour.key and plan.key != behaviour.key:
             return "401"
-        if asked is None:
+        if request is None:
             return "malformed"
-        if behaviour.models and asked.model not in behaviour.models:
+        if behaviour.models and request.model not in behaviour.models:
             return "503_model"
-        if self.credit.is_empty:
+        if self.balance.is_empty:
             return behaviour.broke
-        gate, own = turn.gate, turn.gate.behaviour
-        if own.concurrency and gate.in_flight >= own.concurrency:
+        state, own = plan.model_state, plan.model_state.behaviour
+        if own.concurrency and state.in_flight >= own.concurrency:
             return "busy"
-        wait_s = gate.limits.admit(bodies.charge(asked, own) if own.tpm else 0, now)
+        wait_s = state.limits.admit(bodies.charge(request, own) if own.tpm else 0, now)
         if wait_s:
-            turn.wait_s = wait_s
+            plan.wait_s = wait_s
             return "throttled"
         return None
 
-    def _fate(self, turn: Turn) -> str | None:
-        """Return the kind that markers and shares give to a request that was let in, if they give it any."""
-        behaviour, record, asked = turn.gate.behaviour, turn.record, turn.asked
-        assert asked is not None  # whatever can't be read is refused
+    def _assigned(self, plan: PlannedReply) -> str | None:
+        """Return the kind that a marker or the shares give to an admitted request, or None."""
+        behaviour, record, request = plan.model_state.behaviour, plan.record, plan.request
+        assert request is not None  # an invalid body is refused
         kind = behaviour.marked(record.prompt, record.attempt)
-        if kind is not None and kind not in KINDS:
-            turn.detail = f"The rehearsal has no kind {kind!r}; it has {', '.join(KINDS)}"
+        if kind is not None and kind not in REPLY_KINDS:
+            plan.detail = f"The rehearsal has no kind {kind!r}; it has {', '.join(REPLY_KINDS)}"
             return "unknown_marker"
-        if kind is None and behaviour.reject and behaviour.draw(asked.canonical, "reject") < behaviour.reject:
+        if kind is None and behaviour.reject and behaviour.draw(request.canonical, "reject") < behaviour.reject:
             return "reject"
         if kind is None:
-            kind = self._drawn(turn, behaviour)
+            kind = self._drawn(plan, behaviour)
         return kind
 
-    def _drawn(self, turn: Turn, behaviour: Behaviour) -> str | None:
-        digest = turn.record.digest
-        kind = behaviour.drawn(digest, turn.record.attempt)
-        if kind is None or not KINDS[kind].passing:
+    def _drawn(self, plan: PlannedReply, behaviour: Behaviour) -> str | None:
+        digest = plan.record.digest
+        kind = behaviour.drawn(digest, plan.record.attempt)
+        if kind is None or not REPLY_KINDS[kind].temporary:
             return kind
-        if not self.ledger.may_fault(digest, behaviour.max_faults):
+        if not self.log.may_fault(digest, behaviour.max_faults):
             return None
-        self.ledger.fault(digest)
+        self.log.count_fault(digest)
         return kind
 
-    def reply(self, turn: Turn) -> Reply:
-        """Return the reply to a request; for one that is to be cut, the whole of it."""
-        kind = turn.kind
+    def reply(self, plan: PlannedReply) -> RehearsalReply:
+        """Return the planned reply, whole also where only part of it will be sent, and log its status."""
+        reply = self._reply(plan)
+        plan.record.status = reply.status
+        return reply
+
+    def _reply(self, plan: PlannedReply) -> RehearsalReply:
+        kind = plan.kind
         tid = bodies.trace_id()
         headers = [(kind.trace, tid), *kind.headers] if kind.trace else list(kind.headers)
         if isinstance(kind.body, bytes):
-            return Reply(kind.status or 200, kind.body, kind.content_type, headers)
-        if turn.gate.behaviour.rate_headers:
-            headers += turn.gate.limits.headers(time.monotonic())
-        if isinstance(kind.body, Error):
-            return self._error(turn, kind.body, headers, tid)
-        assert turn.asked is not None  # whatever can't be read is an error
-        headers.append(("X-Aihubmix-Model", turn.asked.model))
-        return self._answer(turn, turn.asked, headers, tid)
+            return RehearsalReply(kind.status or 200, kind.body, kind.content_type, headers)
+        if plan.model_state.behaviour.rate_headers:
+            headers += plan.model_state.limits.headers(time.monotonic())
+        if isinstance(kind.body, ErrorBody):
+            return self._error(plan, kind.body, headers, tid)
+        assert plan.request is not None  # an invalid body gets an error
+        headers.append(("X-Aihubmix-Model", plan.request.model))
+        return self._answer(plan, plan.request, headers, tid)
 
-    def _error(self, turn: Turn, error: Error, headers: list[tuple[str, str]], tid: str) -> Reply:
-        kind, behaviour = turn.kind, turn.gate.behaviour
+    def _error(self, plan: PlannedReply, error: ErrorBody, headers: list[tuple[str, str]], tid: str) -> RehearsalReply:
+        kind, behaviour = plan.kind, plan.model_state.behaviour
         if behaviour.rate_headers:
-            headers += _waits(kind.retry, turn.wait_s)
+            headers += _retry_headers(kind.retry, plan.wait_s)
         message = error.message
         if "{" in message:
-            message = message.replace("{key}", turn.key).replace("{detail}", turn.detail or "as asked")
-            message = message.replace("{model}", turn.record.model).replace("{successor}", behaviour.successor)
-        return Reply(kind.status or 500, bodies.error(error, message, tid), kind.content_type, headers)
+            message = message.replace("{key}", plan.key).replace("{detail}", plan.detail or "as requested")
+            message = message.replace("{model}", plan.record.model).replace("{successor}", behaviour.successor)
+        return RehearsalReply(kind.status or 500, bodies.error(error, message, tid), kind.content_type, headers)
 
-    def _answer(self, turn: Turn, asked: Asked, headers: list[tuple[str, str]], tid: str) -> Reply:
-        kind, behaviour = turn.kind, turn.gate.behaviour
-        body = bodies.answer(asked, behaviour, kind, tid)
-        self.credit.bill(body["usage"], behaviour)
-        if kind is _PLAIN and not asked.streams and not behaviour.speed:  # nearly all, and benchmarks live on it
-            return Reply(200, _encode(body), kind.content_type, headers)
-        if kind.reshape is not None:
-            body = kind.reshape(body, asked)
-        reply = Reply(200, b"", kind.content_type, headers)
+    def _answer(
+        self, plan: PlannedReply, request: RehearsalRequest, headers: list[tuple[str, str]], tid: str
+    ) -> RehearsalReply:
+        kind, behaviour = plan.kind, plan.model_state.behaviour
+        body = bodies.answer(request, behaviour, kind, tid)
+        self.balance.charge(body["usage"], behaviour)
+        if kind is _PLAIN and not request.streams and not behaviour.speed:  # the fast path: nearly all replies
+            return RehearsalReply(200, _encode(body), kind.content_type, headers)
+        if kind.edit_body is not None:
+            body = kind.edit_body(body, request)
+        reply = RehearsalReply(200, b"", kind.content_type, headers)
         if behaviour.speed:
-            reply.takes_s = bodies.length(asked, behaviour) / behaviour.speed
-        if kind.wire is Wire.DRIP:
-            reply.takes_s += behaviour.slow_s
+            reply.duration_s = bodies.length(request, behaviour) / behaviour.speed
+        if kind.delivery is Delivery.DRIP:
+            reply.duration_s += behaviour.slow_s
         if kind.endless_bytes:
             reply.pieces = _endless(body, kind.endless_bytes)
-        elif asked.streams and kind.streams and kind.recode is None:
-            reply.pieces, reply.content_type = streams.pieces(body, asked, kind), streams.CONTENT_TYPE
+        elif request.streams and kind.streams and kind.encode_body is None:
+            reply.pieces, reply.content_type = streams.pieces(body, request, kind), streams.CONTENT_TYPE
         else:
-            reply.body = _encode(body) if kind.recode is None else kind.recode(body)
+            reply.body = _encode(body) if kind.encode_body is None else kind.encode_body(body)
         return reply
 
 
-def _waits(retry: Retry, wait_s: float) -> list[tuple[str, str]]:
-    """Return the headers that tell how long to wait."""
+def _retry_headers(retry: RetryHint, wait_s: float) -> list[tuple[str, str]]:
+    """Return the headers that name the wait of a throttled client."""
     seconds, ms = str(math.ceil(wait_s)), str(math.ceil(wait_s * 1000))
     match retry:
-        case Retry.USUAL:
+        case RetryHint.USUAL:
             return [("Retry-After", seconds), ("retry-after-ms", ms)]
-        case Retry.SECONDS:
+        case RetryHint.SECONDS:
             return [("Retry-After", seconds)]
-        case Retry.DATE:
+        case RetryHint.DATE:
             return [("Retry-After", email.utils.formatdate(math.ceil(time.time() + wait_s), usegmt=True))]
-        case Retry.MS:
+        case RetryHint.MS:
             return [("retry-after-ms", ms)]
-        case Retry.LITELLM:
+        case RetryHint.LITELLM:
             return [("llm_provider-retry-after", seconds)]
-        case Retry.NONE:
+        case RetryHint.NONE:
             return []
 
 
 def _endless(body: Json, size: int) -> Iterator[bytes]:
-    """Make a body whose content is this large, piece by piece."""
-    mark = "the content stands here"
+    """Yield a body with content of this size, piece by piece, so that it is never whole in memory."""
+    placeholder = "the content goes here"
     choice = body["choices"][0]
     if "message" in choice:
-        choice["message"]["content"] = mark
+        choice["message"]["content"] = placeholder
     else:
-        choice["text"] = mark
-    before, _, after = _encode(body).partition(mark.encode())
+        choice["text"] = placeholder
+    before, _, after = _encode(body).partition(placeholder.encode())
     yield before
     for at in range(0, size, len(_PIECE)):
         yield _PIECE[: size - at]

@@ -1,4 +1,4 @@
-"""What one kind of reply is made of."""
+"""The parts that define one kind of reply."""
 
 from __future__ import annotations
 
@@ -7,117 +7,123 @@ from collections.abc import Callable
 
 import msgspec
 
-from batchmix.rehearsal.request import Asked, Json
+from batchmix.rehearsal.request import Json, RehearsalRequest
 
 JSON = "application/json"
 Event = Json | str
-"""Of a stream: what stands behind `data: `, or a line as it is."""
-Shape = Callable[[str, int], tuple[Json, str | None]]
-"""Takes an answer's text and its choice's index; returns what the message has beyond its role, and a finish_reason
-that goes before the usual one."""
-Reshape = Callable[[Json, Asked], Json]
-"""Takes the usual body, which it may change, and the request; returns the body."""
-Recode = Callable[[Json], bytes]
-"""Takes a body; returns its bytes."""
-Retell = Callable[[list[Event]], list[Event]]
-"""Takes the events of a whole stream; returns those that are sent."""
+"""An event of a stream: the JSON behind `data: `, or a line of text."""
+MakeMessage = Callable[[str, int], tuple[Json, str | None]]
+"""Takes an answer's text and its choice's index; returns the message without its role, and a finish_reason that
+replaces the usual one (None: it stays)."""
+EditBody = Callable[[Json, RehearsalRequest], Json]
+"""Takes the usual body, which it may change in place, and the request; returns the body to send."""
+EncodeBody = Callable[[Json], bytes]
+"""Takes a body; returns the bytes to send."""
+EditEvents = Callable[[list[Event]], list[Event]]
+"""Takes the events of a whole stream; returns the events to send."""
 
 
-class Group(enum.Enum):
-    """How kinds are listed, and what a client is to make of them."""
+class ReplyGroup(enum.Enum):
+    """The groups in which kinds are listed, by how a client should treat them."""
 
     ANSWERS = "Answers, some of them odd: paid for, and never to be requested again"
-    PASSING = "Temporary errors: a retry helps"
+    TEMPORARY = "Temporary errors: a retry helps"
     REFUSALS = "Refusals: a retry does not help"
     BROKEN = "Broken replies"
     STREAMS = 'Streams: only for requests with `"stream": true` to a completions endpoint; others get a plain answer'
-    DOOR = "Automatic: sent where the request or a limit calls for it"
+    AUTOMATIC = "Automatic: sent where the request or a limit calls for it"
 
 
-class Wire(enum.Enum):
-    """How the bytes leave where they don't leave whole and at once."""
+class Delivery(enum.Enum):
+    """How a reply is sent that is not sent whole and at once."""
 
     CUT = enum.auto()
     """The first half, then the connection is closed."""
     STALL = enum.auto()
     """The first half, then nothing."""
     DRIP = enum.auto()
-    """All, in pieces, over `Behaviour.slow_s`."""
+    """All of it, in pieces, over `Behaviour.slow_s`."""
     HANG = enum.auto()
+    """Nothing, until the client disconnects."""
     DROP = enum.auto()
+    """Nothing; the connection is closed at once."""
 
 
-class Retry(enum.Enum):
-    """How a throttled client is told how long to wait, if headers are sent at all."""
+class RetryHint(enum.Enum):
+    """The form in which a throttled reply names the wait, if rate headers are sent at all."""
 
     NONE = enum.auto()
     USUAL = enum.auto()
-    """In `Retry-After` and `retry-after-ms`."""
+    """`Retry-After` in seconds, and `retry-after-ms`."""
     SECONDS = enum.auto()
+    """`Retry-After` in seconds."""
     DATE = enum.auto()
+    """`Retry-After` as a date."""
     MS = enum.auto()
+    """`retry-after-ms`."""
     LITELLM = enum.auto()
+    """`llm_provider-retry-after` in seconds."""
 
 
-class Error(msgspec.Struct, frozen=True):
+class ErrorBody(msgspec.Struct, frozen=True):
     """An error in the gateway's envelope."""
 
     message: str
-    """May hold {key}, {model}, {successor} and {detail}, which are filled in."""
+    """May contain the placeholders {key}, {model}, {successor} and {detail}."""
     type: str = "aihubmix_error"
     code: str | int | None = None
     trace: str = "tid"
-    """What the request id is called behind the message; empty: it isn't there."""
+    """The name of the request id that is appended to the message; empty: none is appended."""
     bare: bool = False
-    """Whether the message stands alone."""
+    """Whether the error has only a message, no type and no code."""
 
 
-class Kind(msgspec.Struct, frozen=True):
-    """One kind of reply; `kinds.KINDS` has them all."""
+class ReplyKind(msgspec.Struct, frozen=True):
+    """One kind of reply; `reply_table.REPLY_KINDS` has them all."""
 
     doc: str
-    """One line for the docs and the help."""
-    group: Group
+    """One line for the documentation and `batchmix rehearse --help`."""
+    group: ReplyGroup
     status: int | None = 200
-    """None where no status is sent."""
-    body: Error | bytes | None = None
-    """An error, bytes as they are, or None for an answer that is shaped by what follows."""
+    """None where no reply is sent."""
+    body: ErrorBody | bytes | None = None
+    """An error, the bytes to send, or None for an answer, which the following fields may change."""
     echoes: bool = False
     """Whether the prompt's own text is the answer."""
-    shape: Shape | None = None
-    reshape: Reshape | None = None
-    recode: Recode | None = None
-    retell: Retell | None = None
+    make_message: MakeMessage | None = None
+    edit_body: EditBody | None = None
+    encode_body: EncodeBody | None = None
+    edit_events: EditEvents | None = None
     streams: bool = True
-    """Whether the answer is a stream where one was asked for."""
+    """Whether the answer is a stream where one was requested."""
     endless_bytes: int = 0
-    """Where this is not 0, the content is made this large, and made only while it is sent."""
-    wire: Wire | None = None
+    """The size of the content, generated while it is sent; 0: the usual answer."""
+    delivery: Delivery | None = None
     answer: bool = False
-    """Whether its sending is an answer, which was paid for."""
+    """Whether it is an answer, which the client pays for."""
     content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
     trace: str = "x-aihubmix-request-id"
     """The header with the request id; empty: none."""
-    retry: Retry = Retry.NONE
+    retry: RetryHint = RetryHint.NONE
     refuses: str = ""
-    """The cap's parameter that this refuses; a request with another gets a plain answer."""
+    """The only cap on the answer (such as `max_tokens`) that this applies to; others get a plain answer."""
     endpoint: str = ""
-    """The only one that plays it; empty: whichever can."""
-    late: bool = True
-    """Whether it takes the latency; refusals at the door do not."""
+    """The only endpoint that this applies to; empty: all."""
+    delayed: bool = True
+    """Whether the reply takes the behaviour's latency; refusals by the limits do not."""
 
     @property
-    def passing(self) -> bool:
-        """Whether it helps to ask again, so that `Behaviour.max_faults` bounds it."""
-        return not self.answer and self.group not in {Group.REFUSALS, Group.DOOR}
+    def temporary(self) -> bool:
+        """Whether a retry helps, so that `Behaviour.max_faults` bounds how often it is sent."""
+        return not self.answer and self.group not in {ReplyGroup.REFUSALS, ReplyGroup.AUTOMATIC}
 
-    def plays(self, asked: Asked) -> bool:
-        """Whether a request can get this; one that can't gets a plain answer."""
+    def applies_to(self, request: RehearsalRequest) -> bool:
+        """Return whether a request can get this kind; others get a plain answer."""
         if self.endpoint:
-            return asked.endpoint == self.endpoint
-        if self.group is Group.STREAMS:
-            return asked.streams
-        if self.reshape or self.recode or self.endless_bytes:
-            return asked.has_choices
-        return not self.refuses or asked.cap == self.refuses
+            return request.endpoint == self.endpoint
+        if self.group is ReplyGroup.STREAMS:
+            return request.streams
+        if self.edit_body or self.encode_body or self.endless_bytes:
+            return request.has_choices
+        return not self.refuses or request.cap == self.refuses

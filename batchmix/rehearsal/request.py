@@ -1,4 +1,4 @@
-"""What a request asks for."""
+"""Reads the body of a request to the rehearsal provider."""
 
 from __future__ import annotations
 
@@ -13,31 +13,32 @@ ENDPOINTS = {
     "/v1/embeddings": "input",
     "/v1/responses": "input",
 }
-"""What is served, and the key that each must have."""
+"""The endpoints that are served, and the key that each body must have."""
 _WITH_CHOICES = frozenset({"/v1/chat/completions", "/v1/completions"})
 _CAPS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _MOST_CHOICES = 128
+"""OpenAI's bound on `n`."""
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """A request's body as far as an answer depends on it."""
+class RehearsalRequest(msgspec.Struct, frozen=True):
+    """The parts of a request's body that the reply depends on."""
 
     endpoint: str
     model: str
     prompt: str
     """The last user message's text, or the text of the prompt or the input."""
-    asked: Any
-    """The messages, the prompt or the input."""
+    content: Any
+    """The messages, the prompt or the input, as the body has them."""
     canonical: bytes
-    """That as JSON, the same for the same values."""
+    """The content as JSON, the same for equal values."""
     n: int
-    most: int | None
-    """What `cap` says."""
+    max_tokens: int | None
+    """The value of the parameter that `cap` names."""
     cap: str | None = None
-    """`max_completion_tokens`, `max_tokens` or `max_output_tokens`, whichever is there."""
+    """The first of `max_completion_tokens`, `max_tokens` and `max_output_tokens` that the body has."""
     streams: bool = False
-    """Whether a stream is asked for, where there are any."""
+    """Whether a stream is requested, at an endpoint that has streams."""
     wants_usage: bool = False
     """Whether the stream is to end with the usage."""
 
@@ -48,12 +49,12 @@ class Asked(msgspec.Struct, frozen=True):
 
     @property
     def prompt_tokens(self) -> int:
-        """How many tokens the prompt counts."""
+        """The prompt's tokens, at four bytes each."""
         return -(-len(self.canonical) // 4)
 
 
-def read(endpoint: str, raw: bytes) -> Asked | str:
-    """Return what a body asks for, or in words what is wrong with it."""
+def read_request(endpoint: str, raw: bytes) -> RehearsalRequest | str:
+    """Return a request from its body, or the message of the error where it is invalid."""
     try:
         body = msgspec.json.decode(raw)
     except (ValueError, RecursionError):
@@ -61,26 +62,26 @@ def read(endpoint: str, raw: bytes) -> Asked | str:
     key = ENDPOINTS[endpoint]
     if not isinstance(body, dict) or body.get(key) is None:
         return f"Missing required parameter: '{key}'"
-    asked = body[key]
-    spoken = endpoint != "/v1/embeddings" and _is_messages(asked)
-    if key == "messages" and not spoken:
+    content = body[key]
+    is_chat = endpoint != "/v1/embeddings" and _is_messages(content)
+    if key == "messages" and not is_chat:
         return "Invalid value for 'messages': it must be a list of messages, and not empty"
     cap = next((name for name in _CAPS if body.get(name) is not None), None)
-    most = None if cap is None else body[cap]
+    max_tokens = None if cap is None else body[cap]
     n = body.get("n")
-    for name, value, limit in (("n", n, _MOST_CHOICES), ("max_tokens", most, None)):
+    for name, value, limit in (("n", n, _MOST_CHOICES), ("max_tokens", max_tokens, None)):
         if value is not None and not _is_count(value, limit):
             return f"Invalid value for '{name}'"
     model = body.get("model")
     streams = body.get("stream") is True and endpoint in _WITH_CHOICES
-    return Asked(
+    return RehearsalRequest(
         endpoint=endpoint,
         model=model if isinstance(model, str) else "",
-        prompt=_prompt(asked) if spoken else _text(asked),
-        asked=asked,
-        canonical=_encoder.encode(asked),
+        prompt=_prompt(content) if is_chat else _text(content),
+        content=content,
+        canonical=_encoder.encode(content),
         n=1 if n is None else n,
-        most=most,
+        max_tokens=max_tokens,
         cap=cap,
         streams=streams,
         wants_usage=streams and _wants_usage(body.get("stream_options")),
@@ -91,8 +92,8 @@ def _wants_usage(options: object) -> bool:
     return isinstance(options, dict) and options.get("include_usage") is True
 
 
-def _is_messages(asked: object) -> bool:
-    return isinstance(asked, list) and set(map(type, asked)) == {dict}
+def _is_messages(content: object) -> bool:
+    return isinstance(content, list) and set(map(type, content)) == {dict}
 
 
 def _is_count(value: object, limit: int | None) -> bool:

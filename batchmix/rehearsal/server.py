@@ -1,9 +1,10 @@
-"""The stand-in's server: one handler on aiohttp's low-level server, which writes whole replies itself."""
+"""The rehearsal provider's HTTP server, on aiohttp's low-level server; it writes whole replies itself."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,43 +14,51 @@ import aiohttp
 from aiohttp import web
 
 from batchmix.rehearsal.behaviour import REFUSED, Behaviour
-from batchmix.rehearsal.control import control
-from batchmix.rehearsal.listener import Listener
-from batchmix.rehearsal.lookups import look_up
-from batchmix.rehearsal.provider import Provider
-from batchmix.rehearsal.reply_kind import Wire
+from batchmix.rehearsal.delivery import (
+    CLOSE,
+    RehearsalReply,
+    compress,
+    send_nothing,
+    send_slowly,
+    wait_until_sent,
+    write,
+)
+from batchmix.rehearsal.lookups import control, look_up
+from batchmix.rehearsal.provider import RehearsalProvider
+from batchmix.rehearsal.reply_kind import Delivery
 from batchmix.rehearsal.reply_table import WEB_PAGE
 from batchmix.rehearsal.request import ENDPOINTS
-from batchmix.rehearsal.request_log import Record
-from batchmix.rehearsal.wire import CLOSE, Reply, is_sent, pack, play, say_nothing, write
+from batchmix.rehearsal.request_log import RequestRecord
 
 _BEARER = "Bearer "
+_BACKLOG = 4096
+"""Connections that wait to be accepted; more than any client of ours opens at once."""
 
 
 class Rehearsal:
-    """The provider, on this event loop. `async with` gives its base URL."""
+    """The rehearsal provider, served on this event loop. `async with` gives its base URL."""
 
     def __init__(self, behaviour: Behaviour, host: str = "127.0.0.1", port: int = 0) -> None:
-        self._provider = Provider(behaviour)
+        self._provider = RehearsalProvider(behaviour)
         self._host = host
         self._port = port
-        self._listener: Listener
+        self._listener: _Listener
         self._outages: asyncio.Task[None] | None = None
 
     @property
     def behaviour(self) -> Behaviour:
-        """How it behaves now."""
+        """The current behaviour."""
         return self._provider.behaviour
 
     @property
-    def ledger(self) -> list[Record]:
-        """All requests so far, in the order in which they came."""
-        return self._provider.ledger.records
+    def ledger(self) -> list[RequestRecord]:
+        """The records of all requests so far, in the order in which they came."""
+        return self._provider.log.records
 
     @property
     def totals(self) -> Counter[str]:
-        """How many `requests` there were, how many were `answered`, and how many of each kind."""
-        return self._provider.ledger.totals
+        """The numbers of `requests`, of those `answered`, and of each kind of reply."""
+        return self._provider.log.totals
 
     async def __aenter__(self) -> str:
         return await self.start()
@@ -60,9 +69,9 @@ class Rehearsal:
         await self.stop()
 
     async def start(self) -> str:
-        """Listen; return the base URL, which is good at once."""
-        served = web.Server(self._handle, handler_cancellation=True, access_log=None)
-        self._listener = Listener(served, self._host, self._port)
+        """Start to listen; return the base URL, which accepts connections at once."""
+        server = web.Server(self._handle, handler_cancellation=True, access_log=None)
+        self._listener = _Listener(server, self._host, self._port)
         address = await self._listener.open()
         self._plan_outages()
         return f"http://{address}/v1"
@@ -76,7 +85,7 @@ class Rehearsal:
         await self._listener.close()
 
     def _plan_outages(self) -> None:
-        """Plan when connections are refused, by a behaviour that was taken on just now."""
+        """Start the task that refuses connections during the outages of a behaviour that was just adopted."""
         refused = sorted((one.start_s, one.length_s) for one in self.behaviour.outage if one.how == REFUSED)
         before = self._outages
         if before is not None:
@@ -84,7 +93,7 @@ class Rehearsal:
         self._outages = asyncio.create_task(self._refuse(refused)) if refused or before else None
 
     async def _refuse(self, outages: list[tuple[float, float]]) -> None:
-        await self._listener.open()  # an outage may have been called off as it began
+        await self._listener.open()  # the task before may have been cancelled within an outage
         for start_s, length_s in outages:
             await self._sleep_until(start_s)
             await self._listener.refuse()
@@ -92,7 +101,7 @@ class Rehearsal:
             await self._listener.open()
 
     async def _sleep_until(self, at_s: float) -> None:
-        await asyncio.sleep(self._provider.begun + at_s - time.monotonic())
+        await asyncio.sleep(self._provider.started_at + at_s - time.monotonic())
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if "Expect" in request.headers and request.transport is not None:
@@ -103,48 +112,49 @@ class Rehearsal:
             return CLOSE
         path = request.raw_path.partition("?")[0]
         if path in ENDPOINTS and request.method == "POST":
-            return await self._serve(request, path, raw)
+            return await self._complete(request, path, raw)
         return write(request, self._other(request, path, raw))
 
-    async def _serve(self, request: web.BaseRequest, path: str, raw: bytes) -> web.StreamResponse:
+    async def _complete(self, request: web.BaseRequest, path: str, raw: bytes) -> web.StreamResponse:
+        """Reply to a request for a completion, and log when the reply is sent."""
         provider = self._provider
-        turn = provider.turn(path, raw, _key(request))
-        turn.gate.in_flight += 1
+        plan = provider.plan(path, raw, _key(request))
+        plan.model_state.begin()
         try:
-            if turn.delay_s:
-                await asyncio.sleep(turn.delay_s)
-            if turn.kind.status is None:
-                return await say_nothing(request, turn.kind.wire)
-            reply = provider.reply(turn)
-            turn.record.status = reply.status
-            written = await self._send(request, turn.kind.wire, reply)
-            if await is_sent(request):
-                provider.ledger.close(turn.record, time.monotonic())
-            return written
+            if plan.delay_s:
+                await asyncio.sleep(plan.delay_s)
+            if plan.kind.status is None:
+                return await send_nothing(request, plan.kind.delivery)
+            response = await self._send(request, plan.kind.delivery, provider.reply(plan))
+            if await wait_until_sent(request):
+                provider.log.close(plan.record, time.monotonic())
+            return response
         finally:
-            turn.gate.in_flight -= 1
+            plan.model_state.finish()
 
-    async def _send(self, request: web.BaseRequest, wire: Wire | None, reply: Reply) -> web.StreamResponse:
-        if wire is not None or reply.pieces is not None:
-            return await play(request, reply, wire)
-        if reply.takes_s:
-            await asyncio.sleep(reply.takes_s)
+    async def _send(
+        self, request: web.BaseRequest, delivery: Delivery | None, reply: RehearsalReply
+    ) -> web.StreamResponse:
+        if delivery is not None or reply.pieces is not None:
+            return await send_slowly(request, reply, delivery)
+        if reply.duration_s:
+            await asyncio.sleep(reply.duration_s)
         if self.behaviour.gzip and "gzip" in request.headers.get("Accept-Encoding", ""):
-            pack(reply)
+            compress(reply)
         return write(request, reply)
 
-    def _other(self, request: web.BaseRequest, path: str, raw: bytes) -> Reply:
-        """Return the reply to whatever asks for no answer."""
+    def _other(self, request: web.BaseRequest, path: str, raw: bytes) -> RehearsalReply:
+        """Return the reply to a request that is not for a completion."""
         method = request.method
         top = path.split("/", 2)[1] if path.startswith("/") else ""
         if top == "rehearsal":
-            before = self._provider.begun
+            before = self._provider.started_at
             reply = control(self._provider, method, path.removeprefix("/rehearsal/"), raw)
-            if self._provider.begun != before:
+            if self._provider.started_at != before:
                 self._plan_outages()
             return reply
         if top not in {"v1", "api"}:
-            return Reply(200, WEB_PAGE, "text/html")
+            return RehearsalReply(200, WEB_PAGE, "text/html")
         return look_up(self._provider, method, path, _key(request), request.headers.get("If-None-Match", ""))
 
 
@@ -152,16 +162,69 @@ def _key(request: web.BaseRequest) -> str:
     return request.headers.get("Authorization", "").removeprefix(_BEARER)
 
 
+class _Listener:
+    """Listens on an address; can refuse connections and listen again at the same port. Port 0: a free one."""
+
+    def __init__(self, server: web.Server, host: str, port: int) -> None:
+        self._server = server
+        self._host = host
+        self._port = port
+        self._listening: asyncio.Server | None = None
+        self._reserved: socket.socket | None = None
+
+    async def open(self) -> str:
+        """Listen, if it does not yet, and return `HOST:PORT`."""
+        loop = asyncio.get_running_loop()
+        if self._listening is None:
+            bound, self._reserved = self._reserved or self._bound(), None
+            self._listening = await loop.create_server(self._server, sock=bound, backlog=_BACKLOG)
+            self._port = self._listening.sockets[0].getsockname()[1]
+        return f"{f'[{self._host}]' if ':' in self._host else self._host}:{self._port}"
+
+    async def refuse(self) -> None:
+        """Cut every connection and refuse new ones; the port stays reserved."""
+        await self._shut()
+        self._reserved = self._bound()
+
+    async def close(self) -> None:
+        """Cut every connection and release the port; no task is left."""
+        await self._shut()
+        if self._reserved is not None:
+            self._reserved.close()
+            self._reserved = None
+
+    def _bound(self) -> socket.socket:
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        bound = socket.socket(family, socket.SOCK_STREAM)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((self._host, self._port))
+        return bound
+
+    async def _shut(self) -> None:
+        listening, self._listening = self._listening, None
+        if listening is None:
+            return
+        listening.close()
+        for _ in range(3):  # until connections that are being accepted are in `connections`
+            await asyncio.sleep(0)
+        while connections := self._server.connections:
+            for connection in connections:
+                if connection.transport is not None:
+                    connection.transport.abort()
+            await asyncio.sleep(0)
+        await listening.wait_closed()
+
+
 def run_server(behaviour: Behaviour, host: str, port: int, ready: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM; `ready` is called with the base URL once it listens."""
 
     async def serve() -> None:
-        over = asyncio.Event()
+        stopped = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, over.set)
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         async with Rehearsal(behaviour, host, port) as url:
             ready(url)
-            await over.wait()
+            await stopped.wait()
 
     try:
         import uvloop

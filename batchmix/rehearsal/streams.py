@@ -1,6 +1,6 @@
-"""An answer as a stream of server-sent events, and how such a stream goes wrong.
+"""Turns an answer into a stream of server-sent events, correct or with one of the known faults.
 
-The shapes are OpenAI's: https://platform.openai.com/docs/api-reference/chat-streaming.
+The format is OpenAI's: https://platform.openai.com/docs/api-reference/chat-streaming.
 """
 
 from __future__ import annotations
@@ -10,48 +10,49 @@ from collections.abc import Iterator
 
 import msgspec
 
-from batchmix.rehearsal.reply_kind import Event, Kind
-from batchmix.rehearsal.request import Asked, Json
+from batchmix.rehearsal.reply_kind import Event, ReplyKind
+from batchmix.rehearsal.request import Json, RehearsalRequest
 
 CONTENT_TYPE = "text/event-stream"
 DONE = "data: [DONE]"
 _BROKEN: Json = {"error": {"message": "The upstream broke off", "type": "server_error", "param": None, "code": None}}
 _NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 _WORD = re.compile(r"\s*\S+\s*")
-_WORDS_AT_ONCE = 1000
+_MOST_CHUNKS = 1000
+"""Of one text; a longer one is sent in larger pieces."""
 _encode = msgspec.json.Encoder().encode
 
 
-def pieces(body: Json, asked: Asked, kind: Kind) -> list[bytes]:
-    """Return the events of an answer's stream as bytes, as the kind has them told."""
-    events: list[Event] = [*_chunks(body, asked), DONE]
-    if kind.retell is not None:
-        events = kind.retell(events)
+def pieces(body: Json, request: RehearsalRequest, kind: ReplyKind) -> list[bytes]:
+    """Return the events of an answer's stream as bytes, changed as the kind says."""
+    events: list[Event] = [*_chunks(body, request), DONE]
+    if kind.edit_events is not None:
+        events = kind.edit_events(events)
     return [
         event.encode() + b"\n\n" if isinstance(event, str) else b"data: " + _encode(event) + b"\n\n" for event in events
     ]
 
 
-def _chunks(body: Json, asked: Asked) -> Iterator[Json]:
-    chat = asked.endpoint == "/v1/chat/completions"
+def _chunks(body: Json, request: RehearsalRequest) -> Iterator[Json]:
+    chat = request.endpoint == "/v1/chat/completions"
     frame = {name: value for name, value in body.items() if name not in {"choices", "usage"}}
     if chat:
         frame["object"] = "chat.completion.chunk"
-    if asked.wants_usage:
+    if request.wants_usage:
         frame["usage"] = None
     for choice in body.get("choices", ()):
         deltas = _deltas(choice["message"]) if chat else [{"text": text} for text in _cut(choice["text"])]
         for delta in deltas:
-            said = {"delta": delta} if chat else delta
-            yield {**frame, "choices": [{"index": choice["index"], **said, "finish_reason": None}]}
-        said = {"delta": {}} if chat else {"text": ""}
-        yield {**frame, "choices": [{"index": choice["index"], **said, "finish_reason": choice["finish_reason"]}]}
-    if asked.wants_usage and "usage" in body:
+            content = {"delta": delta} if chat else delta
+            yield {**frame, "choices": [{"index": choice["index"], **content, "finish_reason": None}]}
+        content = {"delta": {}} if chat else {"text": ""}
+        yield {**frame, "choices": [{"index": choice["index"], **content, "finish_reason": choice["finish_reason"]}]}
+    if request.wants_usage and "usage" in body:
         yield {**frame, "choices": [], "usage": body["usage"]}
 
 
 def _deltas(message: Json) -> Iterator[Json]:
-    """Say a message bit by bit: its role, then each text by words, and what is no text at once."""
+    """Yield the deltas of a message: its role, then each text word by word, and other values whole."""
     yield {"role": message["role"], "content": "" if message.get("content") is not None else None}
     for name in ("reasoning_content", "content", "refusal"):
         value = message.get(name)
@@ -65,17 +66,17 @@ def _deltas(message: Json) -> Iterator[Json]:
 def _cut(text: str) -> list[str]:
     """Cut a text into words, and a long one into larger pieces."""
     words = _WORD.findall(text) or [text]
-    step = -(-len(words) // _WORDS_AT_ONCE)
+    step = -(-len(words) // _MOST_CHUNKS)
     return ["".join(words[at : at + step]) for at in range(0, len(words), step)]
 
 
-def ends(events: list[Event]) -> list[Event]:
-    """End properly, but in the middle."""
+def cut_short(events: list[Event]) -> list[Event]:
+    """Send only the first half; the stream is closed properly."""
     return events[: len(events) // 2]
 
 
 def no_finish(events: list[Event]) -> list[Event]:
-    """Leave out why the choices end."""
+    """Leave out the events with a finish_reason."""
     return [event for event in events if isinstance(event, str) or not _finishes(event)]
 
 
@@ -84,12 +85,12 @@ def _finishes(event: Json) -> bool:
 
 
 def no_done(events: list[Event]) -> list[Event]:
-    """Leave out the mark of the end."""
+    """Leave out `[DONE]`."""
     return [event for event in events if event != DONE]
 
 
 def zero_usage(events: list[Event]) -> list[Event]:
-    """Put a usage of zeros beside each choice, as Gemini does."""
+    """Add a usage of zeros to each choice, as Gemini does."""
     return [
         {**event, "usage": _NO_USAGE} if isinstance(event, dict) and event["choices"] else event for event in events
     ]
@@ -103,15 +104,15 @@ def changing_ids(events: list[Event]) -> list[Event]:
 
 
 def comments(events: list[Event]) -> list[Event]:
-    """Put a comment before each event, as gateways do to keep the connection."""
+    """Send a comment before each event, as gateways do to keep the connection open."""
     return [line for event in events for line in (": keep-alive", event)]
 
 
 def error_first(events: list[Event]) -> list[Event]:
-    """Say an error instead of an answer."""
+    """Send an error instead of an answer."""
     return [_BROKEN, DONE]
 
 
 def error_later(events: list[Event]) -> list[Event]:
-    """Say an error in the middle of the answer."""
-    return [*ends(events), _BROKEN, DONE]
+    """Send an error in the middle of the answer."""
+    return [*cut_short(events), _BROKEN, DONE]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from batchmix.rehearsal.reply_table import KINDS
+from batchmix.rehearsal.reply_table import REPLY_KINDS
 from tests.calling import MARKER, batchmix, called, refused
 from tests.conftest import Provider
 from tests.killing import fetch, status, write_rows
@@ -307,7 +307,7 @@ def test_every_command_has_help_with_an_example() -> None:
 
 def test_rehearse_names_its_kinds_and_refuses_what_it_cannot_play() -> None:
     help_text = " ".join(batchmix("rehearse", "--help").stdout.split())
-    for name, kind in KINDS.items():
+    for name, kind in REPLY_KINDS.items():
         assert f" {name} {kind.doc.replace('`', '')}" in help_text
     refused(batchmix("rehearse", "--fault", "fivehundred=0.1"), "fivehundred")
     refused(batchmix("rehearse", "--outage", "10"), "outage")

@@ -14,7 +14,7 @@ from batchmix.rehearsal import Behaviour, Rehearsal
 
 
 @dataclasses.dataclass
-class Heard:
+class ReceivedResponse:
     status: int
     raw: bytes
     headers: Any
@@ -38,10 +38,10 @@ class Caller:
     session: aiohttp.ClientSession
     url: str
 
-    async def ask(
+    async def send(
         self, prompt: Any = "Hello", /, path: str = "/chat/completions", key: str = "k", **more: Any
-    ) -> Heard:
-        """Ask; `data` sends bytes as they are, `encoding` is what is accepted."""
+    ) -> ReceivedResponse:
+        """Send a request; `data` sends bytes as they are, `encoding` is what is accepted."""
         data, encoding = more.pop("data", None), more.pop("encoding", "gzip")
         body = {"model": "m", "messages": [{"role": "user", "content": prompt}]} | more
         data = json.dumps({name: value for name, value in body.items() if value is not None}) if data is None else data
@@ -52,10 +52,10 @@ class Caller:
             headers={"Authorization": f"Bearer {key}", "Accept-Encoding": encoding},
         )
 
-    async def fetch(self, method: str, path: str, **more: Any) -> Heard:
+    async def fetch(self, method: str, path: str, **more: Any) -> ReceivedResponse:
         url = path if path.startswith("http") else self.url + path
         async with self.session.request(method, url, **more) as response:
-            return Heard(response.status, await response.read(), response.headers)
+            return ReceivedResponse(response.status, await response.read(), response.headers)
 
     async def control(self, what: str, data: str | None = None) -> Any:
         url = f"{self.url.removesuffix('/v1')}/rehearsal/{what}"
@@ -67,7 +67,7 @@ def calling() -> Callable[[str], contextlib.AbstractAsyncContextManager[Caller]]
     @contextlib.asynccontextmanager
     async def call(behaviour: str = "") -> AsyncIterator[Caller]:
         rehearsal = Rehearsal(Behaviour.parse(behaviour))
-        # a connection of its own for each request: aiohttp asks again by itself where a kept one is dropped
+        # a connection of its own for each request: aiohttp sends again by itself where a kept one is dropped
         connector = aiohttp.TCPConnector(force_close=True)
         async with rehearsal as url, aiohttp.ClientSession(connector=connector) as session:
             yield Caller(rehearsal, session, url)

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from batchmix.rehearsal import Behaviour
-from batchmix.rehearsal.reply_table import KINDS
+from batchmix.rehearsal.reply_table import REPLY_KINDS
 
 
 def test_parse():
@@ -23,7 +23,7 @@ def test_parse():
     [
         ("latencey=1", "'latencey'; did you mean latency?"),
         ("hangs=1", "did you mean hang?"),
-        ("zzzzzz=1", "known are seed, latency"),
+        ("zzzzzz=1", "it has seed, latency"),
         ("seed=x", "can't take 'x' for seed"),
         ("rate_headers=maybe", "can't take 'maybe' for rate_headers"),
         ("latency=fast", "can't take 'fast' for latency"),
@@ -45,4 +45,4 @@ def test_mistakes(text, words):
 
 
 def test_no_kind_has_an_options_name_but_the_one_that_the_option_draws():
-    assert set(KINDS) & {field.name for field in dataclasses.fields(Behaviour)} == {"reject"}
+    assert set(REPLY_KINDS) & {field.name for field in dataclasses.fields(Behaviour)} == {"reject"}

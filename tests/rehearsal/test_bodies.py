@@ -10,62 +10,62 @@ import pytest
 
 async def test_shape(calling):
     async with calling("stable=false") as caller:
-        heard = await caller.ask()
-    body = heard.body
-    assert heard.status == 200
+        response = await caller.send()
+    body = response.body
+    assert response.status == 200
     assert set(body) == {"id", "object", "created", "model", "choices", "system_fingerprint", "usage"}
     assert body["object"] == "chat.completion"
-    assert body["model"] == "m" == heard.headers["X-Aihubmix-Model"]
+    assert body["model"] == "m" == response.headers["X-Aihubmix-Model"]
     assert abs(body["created"] - time.time()) < 5
     (choice,) = body["choices"]
     assert choice["index"] == 0
     assert choice["finish_reason"] == "stop"
-    assert choice["message"] == {"role": "assistant", "content": heard.content}
+    assert choice["message"] == {"role": "assistant", "content": response.content}
     usage = body["usage"]
     assert usage["prompt_tokens"] == math.ceil(len('[{"role":"user","content":"Hello"}]') / 4)
-    assert usage["completion_tokens"] == len(heard.content.split())
+    assert usage["completion_tokens"] == len(response.content.split())
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
 
 
 async def test_content_follows_from_messages_model_seed_and_choice(calling):
     async with calling("seed=1&stable=false") as caller:
-        first, again = await caller.ask(), await caller.ask(temperature=0.5, n=2)
-        other, model = await caller.ask("Hi"), await caller.ask(model="m2")
-        swapped = await caller.ask(messages=[{"content": "Hello", "role": "user"}])
+        first, again = await caller.send(), await caller.send(temperature=0.5, n=2)
+        other, model = await caller.send("Hi"), await caller.send(model="m2")
+        swapped = await caller.send(messages=[{"content": "Hello", "role": "user"}])
     async with calling("seed=2") as caller:
-        seed = await caller.ask()
+        seed = await caller.send()
     texts = [choice["message"]["content"] for choice in again.body["choices"]]
     assert first.content == texts[0] == swapped.content
     assert len({first.content, texts[1], other.content, model.content, seed.content}) == 5
-    assert len({heard.body["id"] for heard in (first, again, other)}) == 3
-    assert len({heard.headers["x-aihubmix-request-id"] for heard in (first, again, other)}) == 3
+    assert len({response.body["id"] for response in (first, again, other)}) == 3
+    assert len({response.headers["x-aihubmix-request-id"] for response in (first, again, other)}) == 3
 
 
 async def test_stable_bodies_are_the_same_to_the_byte(calling):
     async with calling() as caller:
-        assert (await caller.ask()).raw == (await caller.ask()).raw
+        assert (await caller.send()).raw == (await caller.send()).raw
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 async def test_cap(calling, name):
     async with calling("words=40") as caller:
-        whole, cut = await caller.ask("Hello"), await caller.ask("Hello", **{name: 1})
+        whole, cut = await caller.send("Hello"), await caller.send("Hello", **{name: 1})
     assert cut.content == whole.content.split()[0]
     assert cut.body["choices"][0]["finish_reason"] == "length"
     assert cut.body["usage"]["completion_tokens"] == 1
 
 
-async def test_words_are_around_what_is_asked(calling):
+async def test_the_number_of_words_is_about_the_option(calling):
     async with calling("words=30") as caller:
-        counts = [len((await caller.ask(str(number))).content.split()) for number in range(40)]
+        counts = [len((await caller.send(str(number))).content.split()) for number in range(40)]
     assert 20 < sum(counts) / len(counts) < 40
     assert len(set(counts)) > 5
 
 
 async def test_other_endpoints(calling):
     async with calling("models=a,b/c") as caller:
-        text = (await caller.ask(path="/completions", model="a", messages=None, prompt="Hello")).body
-        vectors = (await caller.ask(path="/embeddings", model="a", messages=None, input=["x", "y", "x"])).body
+        text = (await caller.send(path="/completions", model="a", messages=None, prompt="Hello")).body
+        vectors = (await caller.send(path="/embeddings", model="a", messages=None, input=["x", "y", "x"])).body
         models = (await caller.fetch("GET", "/models?page=1")).body
     assert text["object"] == "text_completion"
     assert text["choices"][0]["text"]
@@ -97,25 +97,25 @@ async def test_other_paths(calling):
 )  # fmt: skip
 async def test_malformed(calling, data):
     async with calling() as caller:
-        heard = await caller.ask(data=data)
+        response = await caller.send(data=data)
         (record,) = caller.rehearsal.ledger
-    assert heard.status == 400
-    assert set(heard.error) == {"message", "type", "param", "code"}
+    assert response.status == 400
+    assert set(response.error) == {"message", "type", "param", "code"}
     assert (record.kind, record.status, record.answered) == ("malformed", 400, False)
 
 
 async def test_odd_messages_are_answered(calling):
     async with calling() as caller:
         parts = [{"type": "text", "text": "[[rehearsal:echo]] a"}, {"type": "image_url"}, {"type": "text", "text": "b"}]
-        heard = await caller.ask(parts)
-        assert heard.content == "[[rehearsal:echo]] ab"
-        assert (await caller.ask(None)).status == 200
-        assert (await caller.ask(model="m\r\nX: y\u2028")).headers.get("X") is None
+        response = await caller.send(parts)
+        assert response.content == "[[rehearsal:echo]] ab"
+        assert (await caller.send(None)).status == 200
+        assert (await caller.send(model="m\r\nX: y\u2028")).headers.get("X") is None
 
 
 async def test_wrong_key_is_repeated(calling):
     async with calling("key=right") as caller:
-        wrong, right = await caller.ask(key="sk-wrong"), await caller.ask(key="right")
+        wrong, right = await caller.send(key="sk-wrong"), await caller.send(key="right")
     assert (wrong.status, right.status) == (401, 200)
     assert "sk-wrong" in wrong.error["message"]
     tid = re.search(r"\((?:tid|request id):\s*([\w-]+)\)", wrong.error["message"])
@@ -125,26 +125,26 @@ async def test_wrong_key_is_repeated(calling):
 
 async def test_unknown_model(calling):
     async with calling("models=a,b") as caller:
-        heard = await caller.ask(model="c")
-        assert (await caller.ask(model="b")).status == 200
-    assert heard.status == 503
-    assert heard.error["message"].startswith("Incorrect model ID")
+        response = await caller.send(model="c")
+        assert (await caller.send(model="b")).status == 200
+    assert response.status == 503
+    assert response.error["message"].startswith("Incorrect model ID")
 
 
 async def test_unknown_model_may_also_be_a_400(calling):
     async with calling() as caller:
-        heard = await caller.ask("[[rehearsal:400_model]]")
-    assert heard.status == 400
-    assert heard.error["message"].startswith("Incorrect model ID")
+        response = await caller.send("[[rehearsal:400_model]]")
+    assert response.status == 400
+    assert response.error["message"].startswith("Incorrect model ID")
 
 
 async def test_responses(calling):
     async with calling("words=20") as caller:
-        chat = await caller.ask("Hello")
-        whole = (await caller.ask(path="/responses", messages=None, input="Hello")).body
-        cut = (await caller.ask(path="/responses", messages=None, input="Hello", max_output_tokens=1)).body
-        listed = await caller.ask(path="/responses", messages=None, input=[{"role": "user", "content": "Hello"}])
-        failed = await caller.ask(
+        chat = await caller.send("Hello")
+        whole = (await caller.send(path="/responses", messages=None, input="Hello")).body
+        cut = (await caller.send(path="/responses", messages=None, input="Hello", max_output_tokens=1)).body
+        listed = await caller.send(path="/responses", messages=None, input=[{"role": "user", "content": "Hello"}])
+        failed = await caller.send(
             path="/responses", messages=None, input=[{"role": "user", "content": "[[rehearsal:500]]"}]
         )
     (message,) = whole["output"]
@@ -176,19 +176,19 @@ async def test_responses(calling):
 )
 async def test_responses_of_other_kinds(calling, kind, types, status):
     async with calling() as caller:
-        body = (await caller.ask(path="/responses", messages=None, input=f"[[rehearsal:{kind}]]")).body
+        body = (await caller.send(path="/responses", messages=None, input=f"[[rehearsal:{kind}]]")).body
     assert ([item["type"] for item in body["output"]], body["status"]) == (types, status)
 
 
-async def test_gzip_where_it_is_asked_for_and_taken(calling):
+async def test_gzip_where_it_is_enabled_and_accepted(calling):
     async with calling("gzip=true&words=2000") as caller:
-        packed = await caller.ask()
-        short = await caller.ask(max_tokens=2)
-        plain = await caller.ask(encoding="identity")
+        packed = await caller.send()
+        short = await caller.send(max_tokens=2)
+        plain = await caller.send(encoding="identity")
         with pytest.raises(aiohttp.ClientPayloadError):
-            await caller.ask("[[rehearsal:cut]]")
+            await caller.send("[[rehearsal:cut]]")
     async with calling("words=2000") as caller:
-        unasked = await caller.ask()
+        unasked = await caller.send()
     assert [one.headers.get("Content-Encoding") for one in (packed, short, plain, unasked)] == [
         "gzip",
         None,
@@ -202,6 +202,6 @@ async def test_gzip_where_it_is_asked_for_and_taken(calling):
 async def test_large_bodies_pass(calling):
     async with calling() as caller:
         text = "[[rehearsal:echo]]" + "x" * 5_000_000
-        assert (await caller.ask(text)).content == text
+        assert (await caller.send(text)).content == text
         (record,) = caller.rehearsal.ledger
         assert record.answered

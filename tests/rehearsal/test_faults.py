@@ -15,22 +15,22 @@ ERRORS = {"429": 429, "500": 500, "502": 502, "503": 503}
 @pytest.mark.parametrize(("share", "status"), ERRORS.items())
 async def test_error_shares(calling, share, status):
     async with calling(f"{share}=1&max_faults=2") as caller:
-        heard = [await caller.ask() for _ in range(3)]
+        response = [await caller.send() for _ in range(3)]
         records = caller.rehearsal.ledger
-    assert [one.status for one in heard] == [status, status, 200]
+    assert [one.status for one in response] == [status, status, 200]
     assert [(one.kind, one.answered) for one in records] == [(str(status), False)] * 2 + [("answer", True)]
-    assert "(tid: " in heard[0].error["message"]
-    assert ("Retry-After" in heard[0].headers) == (status == 429)
+    assert "(tid: " in response[0].error["message"]
+    assert ("Retry-After" in response[0].headers) == (status == 429)
 
 
 async def test_e503_means_throttled(calling):
     async with calling("503=1") as caller:
-        assert (await caller.ask()).error["message"].startswith("Rate limited by provider")
+        assert (await caller.send()).error["message"].startswith("Rate limited by provider")
 
 
 async def test_html_and_empty(calling):
     async with calling() as caller:
-        page, nothing = await caller.ask("[[rehearsal:html]]"), await caller.ask("[[rehearsal:empty]]")
+        page, nothing = await caller.send("[[rehearsal:html]]"), await caller.send("[[rehearsal:empty]]")
     assert (page.status, page.headers["Content-Type"], page.raw[:1]) == (200, "text/html", b"<")
     assert (nothing.status, nothing.raw) == (200, b"")
 
@@ -38,12 +38,12 @@ async def test_html_and_empty(calling):
 @pytest.mark.parametrize("kind", ["cut", "drop"])
 @pytest.mark.parametrize("how", ["?{}=1&max_faults=1", "[[rehearsal:{}x1]]"])
 async def test_broken_connections(calling, kind, how):
-    asked = how.format(kind)
+    sent = how.format(kind)
     error = aiohttp.ClientPayloadError if kind == "cut" else aiohttp.ClientConnectionError
-    async with calling(asked.removeprefix("?") if asked.startswith("?") else "") as caller:
+    async with calling(sent.removeprefix("?") if sent.startswith("?") else "") as caller:
         with pytest.raises(error):
-            await caller.ask(asked)
-        assert (await caller.ask(asked)).status == 200
+            await caller.send(sent)
+        assert (await caller.send(sent)).status == 200
         first, second = caller.rehearsal.ledger
     assert (first.kind, first.status, first.finished) == (kind, 200 if kind == "cut" else None, None)
     assert second.answered
@@ -70,12 +70,12 @@ async def _until(caller, count):
 
 async def test_hang_lasts_until_the_client_leaves(calling):
     async with calling("concurrency=1") as caller:
-        asking = asyncio.create_task(caller.ask("[[rehearsal:hang]]"))
+        sending = asyncio.create_task(caller.send("[[rehearsal:hang]]"))
         await _until(caller, 1)
-        assert (await caller.ask()).status == 429
-        asking.cancel()
+        assert (await caller.send()).status == 429
+        sending.cancel()
         async with asyncio.timeout(WITHIN_S):
-            while (await caller.ask()).status == 429:  # until the server has seen it leave
+            while (await caller.send()).status == 429:  # until the server has seen it leave
                 pass
         record = caller.rehearsal.ledger[0]
     assert (record.kind, record.status, record.finished, record.answered) == ("hang", None, None, False)
@@ -84,7 +84,7 @@ async def test_hang_lasts_until_the_client_leaves(calling):
 async def test_reject_is_by_prompt_on_every_attempt(calling):
     async with calling("reject=0.5&seed=3") as caller:
         by_prompt = {
-            str(number): {(await caller.ask(str(number), temperature=t)).status for t in (0, 0, 1)}
+            str(number): {(await caller.send(str(number), temperature=t)).status for t in (0, 0, 1)}
             for number in range(30)
         }
     assert all(len(statuses) == 1 for statuses in by_prompt.values())
@@ -94,7 +94,7 @@ async def test_reject_is_by_prompt_on_every_attempt(calling):
 async def test_faults_follow_from_seed_body_and_attempt(calling):
     async def statuses(behaviour: str) -> list[int]:
         async with calling(behaviour) as caller:
-            return [(await caller.ask(str(number))).status for number in [*range(20), *range(20)]]
+            return [(await caller.send(str(number))).status for number in [*range(20), *range(20)]]
 
     first = await statuses("500=0.3&429=0.2&seed=1")
     assert first == await statuses("500=0.3&429=0.2&seed=1")
@@ -103,7 +103,7 @@ async def test_faults_follow_from_seed_body_and_attempt(calling):
     assert set(first) == {200, 429, 500}
 
 
-def test_shares_come_out_as_asked():
+def test_shares_are_as_given():
     behaviour = Behaviour(faults={"500": 0.1, "hang": 0.05})
     drawn = [behaviour.drawn(str(number), 1) for number in range(4000)]
     assert 0.08 < drawn.count("500") / 4000 < 0.12
@@ -113,8 +113,8 @@ def test_shares_come_out_as_asked():
 @pytest.mark.parametrize("kind", ["400", "401", "402", "403", "429", "500", "502", "503", "504"])
 async def test_error_markers(calling, kind):
     async with calling() as caller:
-        assert [(await caller.ask(f"[[rehearsal:{kind}]]")).status for _ in range(2)] == [int(kind)] * 2
-        assert [(await caller.ask(f"[[rehearsal:{kind}x2]]")).status for _ in range(3)] == [int(kind)] * 2 + [200]
+        assert [(await caller.send(f"[[rehearsal:{kind}]]")).status for _ in range(2)] == [int(kind)] * 2
+        assert [(await caller.send(f"[[rehearsal:{kind}x2]]")).status for _ in range(3)] == [int(kind)] * 2 + [200]
         assert {record.kind for record in caller.rehearsal.ledger} == {kind, "answer"}
 
 
@@ -129,7 +129,7 @@ async def test_error_markers(calling, kind):
 )
 async def test_answer_markers(calling, kind, reason, message):
     async with calling() as caller:
-        body = (await caller.ask(f"[[rehearsal:{kind}]]  as it is")).body
+        body = (await caller.send(f"[[rehearsal:{kind}]]  as it is")).body
         (record,) = caller.rehearsal.ledger
     assert body["choices"][0]["finish_reason"] == reason
     assert body["choices"][0]["message"].items() >= message.items()
@@ -138,7 +138,7 @@ async def test_answer_markers(calling, kind, reason, message):
 
 async def test_tools_and_reasoning(calling):
     async with calling() as caller:
-        tools, reasoning = (await caller.ask("[[rehearsal:tools]]")).body, await caller.ask("[[rehearsal:reasoning]]")
+        tools, reasoning = (await caller.send("[[rehearsal:tools]]")).body, await caller.send("[[rehearsal:reasoning]]")
     (call,) = tools["choices"][0]["message"]["tool_calls"]
     assert tools["choices"][0]["finish_reason"] == "tool_calls"
     assert tools["choices"][0]["message"]["content"] is None
@@ -151,20 +151,25 @@ async def test_tools_and_reasoning(calling):
 
 async def test_of_several_markers_the_first_that_applies(calling):
     async with calling("502=1") as caller:
-        heard = [await caller.ask("[[rehearsal:500x1]] [[rehearsal:429x2]] [[rehearsal:echo]]") for _ in range(3)]
-    assert [one.status for one in heard] == [500, 429, 200]
+        response = [await caller.send("[[rehearsal:500x1]] [[rehearsal:429x2]] [[rehearsal:echo]]") for _ in range(3)]
+    assert [one.status for one in response] == [500, 429, 200]
 
 
 async def test_unknown_marker_says_so(calling):
     async with calling() as caller:
-        heard = await caller.ask("[[rehearsal:fivehundred]]")
-    assert heard.status == 400
-    assert "fivehundred" in heard.error["message"]
+        response = await caller.send("[[rehearsal:fivehundred]]")
+    assert response.status == 400
+    assert "fivehundred" in response.error["message"]
 
 
 async def test_only_the_last_user_message_is_marked(calling):
     async with calling() as caller:
-        said = [("user", "[[rehearsal:500]]"), ("assistant", "x"), ("user", "y"), ("assistant", "[[rehearsal:500]]")]
-        heard = await caller.ask(messages=[{"role": role, "content": text} for role, text in said])
-        assert heard.status == 200
+        answered = [
+            ("user", "[[rehearsal:500]]"),
+            ("assistant", "x"),
+            ("user", "y"),
+            ("assistant", "[[rehearsal:500]]"),
+        ]
+        response = await caller.send(messages=[{"role": role, "content": text} for role, text in answered])
+        assert response.status == 200
         assert caller.rehearsal.ledger[0].prompt == "y"

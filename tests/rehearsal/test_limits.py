@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from batchmix.rehearsal import Behaviour
-from batchmix.rehearsal.limits import Limits, duration
+from batchmix.rehearsal.limits import RehearsalLimits, duration
 
 
 def test_requests_bucket():
-    limits = Limits(Behaviour(rpm=60, burst_s=3), 0.0)
+    limits = RehearsalLimits(Behaviour(rpm=60, burst_s=3), 0.0)
     assert [limits.admit(1, 0.0) for _ in range(3)] == [0.0, 0.0, 0.0]
     assert limits.admit(1, 0.25) == pytest.approx(0.75)
     assert limits.admit(1, 1.0) == 0.0
@@ -18,7 +18,7 @@ def test_requests_bucket():
 
 
 def test_tokens_bucket_and_what_is_refused_takes_nothing():
-    limits = Limits(Behaviour(rpm=600, tpm=6000, burst_s=1), 0.0)
+    limits = RehearsalLimits(Behaviour(rpm=600, tpm=6000, burst_s=1), 0.0)
     assert limits.admit(80, 0.0) == 0.0
     assert limits.admit(50, 0.0) == pytest.approx(0.3)
     assert dict(limits.headers(0.0))["x-ratelimit-remaining-requests"] == "9"
@@ -26,14 +26,14 @@ def test_tokens_bucket_and_what_is_refused_takes_nothing():
 
 
 def test_more_than_a_whole_bucket_waits_for_a_full_one():
-    limits = Limits(Behaviour(tpm=6000, burst_s=1), 0.0)
+    limits = RehearsalLimits(Behaviour(tpm=6000, burst_s=1), 0.0)
     assert limits.admit(10, 0.0) == 0.0
     assert limits.admit(5000, 0.0) == pytest.approx(0.1)
     assert limits.admit(5000, 0.1) == 0.0
 
 
 def test_no_limits():
-    limits = Limits(Behaviour(), 0.0)
+    limits = RehearsalLimits(Behaviour(), 0.0)
     assert limits.admit(10**9, 0.0) == 0.0
     assert limits.headers(0.0) == []
 
@@ -47,55 +47,57 @@ def test_durations_are_as_go_writes_them(seconds, text):
 
 async def test_throttled(calling):
     async with calling("rpm=6&burst_s=20") as caller:
-        heard = [await caller.ask() for _ in range(3)]
+        response = [await caller.send() for _ in range(3)]
         kinds = [record.kind for record in caller.rehearsal.ledger]
-    assert [one.status for one in heard] == [200, 200, 429]
+    assert [one.status for one in response] == [200, 200, 429]
     assert kinds == ["answer", "answer", "throttled"]
-    headers = heard[2].headers
+    headers = response[2].headers
     assert headers["Retry-After"] == "10"
     assert 9000 < int(headers["retry-after-ms"]) <= 10_000
     assert headers["x-ratelimit-limit-requests"] == "6"
     assert headers["x-ratelimit-remaining-requests"] == "0"
-    assert heard[0].headers["x-ratelimit-remaining-requests"] == "1"
-    assert heard[2].error["message"].startswith("Too many requests")
+    assert response[0].headers["x-ratelimit-remaining-requests"] == "1"
+    assert response[2].error["message"].startswith("Too many requests")
 
 
 @pytest.mark.parametrize("n", [1, 3])
-async def test_tpm_charges_prompt_and_cap_or_what_is_said_for_each_choice(calling, n):
+async def test_tpm_charges_prompt_and_cap_or_the_answer_for_each_choice(calling, n):
     async with calling("tpm=1&burst_s=60000&words=40") as caller:  # room for 1,000, and no refill to speak of
-        capped = await caller.ask("Hello", max_tokens=200, n=n)
-        said = await caller.ask("Hello", n=n)
-        vectors = await caller.ask(path="/embeddings", messages=None, input="x")
-    left = [int(heard.headers["x-ratelimit-remaining-tokens"]) for heard in (capped, said, vectors)]
+        capped = await caller.send("Hello", max_tokens=200, n=n)
+        answered = await caller.send("Hello", n=n)
+        vectors = await caller.send(path="/embeddings", messages=None, input="x")
+    left = [int(response.headers["x-ratelimit-remaining-tokens"]) for response in (capped, answered, vectors)]
     assert left[0] == 1000 - 9 - 200 * n
-    assert left[1] == left[0] - said.body["usage"]["total_tokens"]
+    assert left[1] == left[0] - answered.body["usage"]["total_tokens"]
     assert left[2] == left[1] - vectors.body["usage"]["total_tokens"]
 
 
 async def test_rate_headers_may_be_left_out(calling):
     async with calling("rpm=1&burst_s=60&rate_headers=false") as caller:
-        heard = [await caller.ask() for _ in range(2)]
-    assert heard[1].status == 429
-    assert not [name for one in heard for name in one.headers if "ratelimit" in name.lower() or "retry" in name.lower()]
+        response = [await caller.send() for _ in range(2)]
+    assert response[1].status == 429
+    assert not [
+        name for one in response for name in one.headers if "ratelimit" in name.lower() or "retry" in name.lower()
+    ]
 
 
 async def test_concurrency(calling):
     async with calling("concurrency=3&latency=0.2") as caller:
-        heard = await asyncio.gather(*(caller.ask(str(number)) for number in range(5)))
-        assert sorted(one.status for one in heard) == [200, 200, 200, 429, 429]
-        assert (await caller.ask()).status == 200
+        response = await asyncio.gather(*(caller.send(str(number)) for number in range(5)))
+        assert sorted(one.status for one in response) == [200, 200, 200, 429, 429]
+        assert (await caller.send()).status == 200
 
 
 async def test_balance(calling):
     async with calling("balance=2&500=1&max_faults=1") as caller:
-        assert [(await caller.ask()).status for _ in range(4)] == [500, 200, 200, 403]
-        assert (await caller.ask()).error["code"] == "insufficient_user_quota"
+        assert [(await caller.send()).status for _ in range(4)] == [500, 200, 200, 403]
+        assert (await caller.send()).error["code"] == "insufficient_user_quota"
 
 
 async def test_a_balance_may_end_in_any_refusal(calling):
     async with calling("balance=1&broke=unfunded") as caller:
-        heard = [await caller.ask() for _ in range(3)]
+        response = [await caller.send() for _ in range(3)]
         records = caller.rehearsal.ledger
-    assert [one.status for one in heard] == [200, 200, 200]
-    assert ["recharged" in one.content for one in heard] == [False, True, True]
+    assert [one.status for one in response] == [200, 200, 200]
+    assert ["recharged" in one.content for one in response] == [False, True, True]
     assert [record.answered for record in records] == [True, False, False]

@@ -34,23 +34,23 @@ def test_mistakes(text, words):
 
 async def test_a_model_may_refuse_max_tokens(calling):
     async with calling("400_max_tokens[gpt-5]=1") as caller:
-        refused = await caller.ask(model="gpt-5", max_tokens=5)
+        refused = await caller.send(model="gpt-5", max_tokens=5)
         taken = [
-            await caller.ask(model="gpt-5", max_completion_tokens=5),
-            await caller.ask(model="gpt-5"),
-            await caller.ask(model="gpt-4", max_tokens=5),
+            await caller.send(model="gpt-5", max_completion_tokens=5),
+            await caller.send(model="gpt-5"),
+            await caller.send(model="gpt-4", max_tokens=5),
         ]
     assert (refused.status, refused.error["code"]) == (400, "unsupported_parameter")
     assert "max_completion_tokens" in refused.error["message"]
-    assert [heard.status for heard in taken] == [200, 200, 200]
+    assert [response.status for response in taken] == [200, 200, 200]
 
 
 async def test_a_model_may_be_retired_or_count_as_claude_does(calling):
     async with calling("404_retired[old]=1&successor[old]=new&claude_usage[claude]=1") as caller:
-        retired = [await caller.ask(model="old") for _ in range(5)]
-        claude = await caller.ask(model="claude")
-        other = await caller.ask(model="m")
-    assert {heard.status for heard in retired} == {404}
+        retired = [await caller.send(model="old") for _ in range(5)]
+        claude = await caller.send(model="claude")
+        other = await caller.send(model="m")
+    assert {response.status for response in retired} == {404}
     assert "please use new instead" in retired[0].error["message"]
     assert "claude_cache_tokens_details" in claude.body["usage"]
     assert "prompt_tokens_details" in other.body["usage"]
@@ -58,21 +58,21 @@ async def test_a_model_may_be_retired_or_count_as_claude_does(calling):
 
 async def test_a_model_has_limits_of_its_own(calling):
     async with calling("rpm=1&burst_s=60&rpm[big]=2") as caller:
-        statuses = [[(await caller.ask(model=model)).status for _ in range(3)] for model in ("big", "a", "b")]
+        statuses = [[(await caller.send(model=model)).status for _ in range(3)] for model in ("big", "a", "b")]
     assert statuses == [[200, 200, 429], [200, 429, 429], [429, 429, 429]]
 
 
 async def test_a_model_has_a_concurrency_and_a_latency_of_its_own(calling):
     async with calling("concurrency[one]=1&latency[one]=0.2") as caller:
-        heard = await asyncio.gather(*(caller.ask(str(n), model=model) for n in range(3) for model in ("one", "m")))
+        response = await asyncio.gather(*(caller.send(str(n), model=model) for n in range(3) for model in ("one", "m")))
         slow = next(record for record in caller.rehearsal.ledger if (record.model, record.kind) == ("one", "answer"))
         quick = next(record for record in caller.rehearsal.ledger if record.model == "m")
-    assert sorted(one.status for one in heard) == [200, 200, 200, 200, 429, 429]
+    assert sorted(one.status for one in response) == [200, 200, 200, 200, 429, 429]
     assert slow.finished - slow.begun >= 0.19 > quick.finished - quick.begun
 
 
 async def test_an_answer_takes_as_long_as_its_words(calling):
     async with calling("speed=100&words=20") as caller:
-        heard = await caller.ask()
+        response = await caller.send()
         (record,) = caller.rehearsal.ledger
-    assert record.finished - record.begun >= len(heard.content.split()) / 100 * 0.9
+    assert record.finished - record.begun >= len(response.content.split()) / 100 * 0.9

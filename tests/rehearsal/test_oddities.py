@@ -5,7 +5,7 @@ import json
 import pytest
 
 from batchmix.rehearsal.oddities import LARGE_BYTES, UNFUNDED
-from batchmix.rehearsal.reply_table import KINDS
+from batchmix.rehearsal.reply_table import REPLY_KINDS
 
 CONTENTS = {
     "blank": lambda text: text == "",
@@ -23,18 +23,18 @@ PLAIN_USAGE = ["completion_tokens", "prompt_tokens", "total_tokens"]
 @pytest.mark.parametrize("kind", CONTENTS)
 async def test_contents(calling, kind):
     async with calling() as caller:
-        heard = await caller.ask(f"[[rehearsal:{kind}]]")
+        response = await caller.send(f"[[rehearsal:{kind}]]")
         (record,) = caller.rehearsal.ledger
-    assert heard.status == 200
-    assert CONTENTS[kind](heard.content)
+    assert response.status == 200
+    assert CONTENTS[kind](response.content)
     assert record.answered == (kind != "unfunded")
 
 
 async def test_missing_content_and_nothing_but_reasoning(calling):
     async with calling() as caller:
-        missing = (await caller.ask("[[rehearsal:no_content]]")).body["choices"][0]
-        only = (await caller.ask("[[rehearsal:only_reasoning]]")).body["choices"][0]
-        details = (await caller.ask("[[rehearsal:reasoning_details]]")).body["choices"][0]
+        missing = (await caller.send("[[rehearsal:no_content]]")).body["choices"][0]
+        only = (await caller.send("[[rehearsal:only_reasoning]]")).body["choices"][0]
+        details = (await caller.send("[[rehearsal:reasoning_details]]")).body["choices"][0]
     assert missing["message"] == {"role": "assistant"}
     assert (only["finish_reason"], only["message"]["content"]) == ("length", "")
     assert only["message"]["reasoning_content"]
@@ -43,16 +43,16 @@ async def test_missing_content_and_nothing_but_reasoning(calling):
 
 async def test_n_is_honoured_or_not(calling):
     async with calling() as caller:
-        counts = [len((await caller.ask(p, n=3)).body["choices"]) for p in ("Hello", "[[rehearsal:one_choice]]")]
+        counts = [len((await caller.send(p, n=3)).body["choices"]) for p in ("Hello", "[[rehearsal:one_choice]]")]
     assert counts == [3, 1]
 
 
 async def test_usages(calling):
     async with calling() as caller:
-        usages = {kind: (await caller.ask(f"[[rehearsal:{kind}]]")).body.get("usage", "missing") for kind in (
+        usages = {kind: (await caller.send(f"[[rehearsal:{kind}]]")).body.get("usage", "missing") for kind in (
             "no_usage", "null_usage", "zero_usage", "claude_usage", "deepseek_usage",
         )}  # fmt: skip
-        floats = (await caller.ask("[[rehearsal:float_usage]]")).raw
+        floats = (await caller.send("[[rehearsal:float_usage]]")).raw
     assert usages["no_usage"] == "missing"
     assert usages["null_usage"] is None
     assert set(usages["zero_usage"].values()) == {0}
@@ -66,25 +66,27 @@ async def test_usages(calling):
 
 async def test_bytes(calling):
     async with calling() as caller:
-        heard = {kind: await caller.ask(f"[[rehearsal:{kind}]]") for kind in ("huge", "nan", "pretty", "bom", "half")}
-        plain = await caller.ask("[[rehearsal:text_plain]]")
-    assert heard["huge"].body["created"] == 2**70 + 1
-    assert b'"score": NaN' in heard["nan"].raw
-    assert heard["pretty"].raw.startswith(b"\n{\n    ")
-    assert heard["bom"].raw.startswith(b"\xef\xbb\xbf{")
-    assert json.loads(heard["bom"].raw.decode("utf-8-sig"))["choices"]
-    assert int(heard["half"].headers["Content-Length"]) == len(heard["half"].raw) > 100
+        response = {
+            kind: await caller.send(f"[[rehearsal:{kind}]]") for kind in ("huge", "nan", "pretty", "bom", "half")
+        }
+        plain = await caller.send("[[rehearsal:text_plain]]")
+    assert response["huge"].body["created"] == 2**70 + 1
+    assert b'"score": NaN' in response["nan"].raw
+    assert response["pretty"].raw.startswith(b"\n{\n    ")
+    assert response["bom"].raw.startswith(b"\xef\xbb\xbf{")
+    assert json.loads(response["bom"].raw.decode("utf-8-sig"))["choices"]
+    assert int(response["half"].headers["Content-Length"]) == len(response["half"].raw) > 100
     with pytest.raises(ValueError, match="line 1"):
-        json.loads(heard["half"].raw)
+        json.loads(response["half"].raw)
     assert plain.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert plain.content
 
 
 async def test_models_and_choices(calling):
     async with calling() as caller:
-        dated = await caller.ask("[[rehearsal:dated_model]]", model="gpt-5")
-        fallback = await caller.ask("[[rehearsal:fallback]]")
-        none, empty = [await caller.ask(f"[[rehearsal:{kind}]]") for kind in ("no_choices", "empty_choices")]
+        dated = await caller.send("[[rehearsal:dated_model]]", model="gpt-5")
+        fallback = await caller.send("[[rehearsal:fallback]]")
+        none, empty = [await caller.send(f"[[rehearsal:{kind}]]") for kind in ("no_choices", "empty_choices")]
         records = caller.rehearsal.ledger
     assert (dated.body["model"], dated.headers["X-Aihubmix-Model"]) == ("gpt-5-2026-03-05", "gpt-5")
     assert fallback.headers["X-Aihubmix-Fallback"] == "true"
@@ -103,7 +105,7 @@ async def test_oversized_is_all_there_and_made_while_it_is_sent(calling):
             async for piece in response.content.iter_any():
                 size, end = size + len(piece), piece
         (record,) = caller.rehearsal.ledger
-    assert KINDS["oversized"].endless_bytes < size + 100 < KINDS["oversized"].endless_bytes + 1000
+    assert REPLY_KINDS["oversized"].endless_bytes < size + 100 < REPLY_KINDS["oversized"].endless_bytes + 1000
     assert start.startswith(b'{"id":')
     assert end.endswith(b"}}")
     assert not record.answered

@@ -26,30 +26,30 @@ def test_outages_that_cannot_be(text):
 
 async def test_in_an_outage_everything_fails_and_then_nothing(calling):
     async with calling("outage=0:0.3&key=right") as caller:
-        assert [(await caller.ask(key=key)).status for key in ("right", "wrong")] == [503, 503]
+        assert [(await caller.send(key=key)).status for key in ("right", "wrong")] == [503, 503]
         assert [record.kind for record in caller.rehearsal.ledger] == ["503_down"] * 2
         async with asyncio.timeout(WITHIN_S):
-            while (await caller.ask(key="right")).status == 503:
+            while (await caller.send(key="right")).status == 503:
                 pass
-        assert (await caller.ask(key="wrong")).status == 401
+        assert (await caller.send(key="wrong")).status == 401
 
 
 async def test_what_cannot_be_read_is_refused_in_an_outage_too(calling):
     async with calling("outage=0:60:half") as caller:
-        assert (await caller.ask(data=b"{")).status == 400
-        assert (await caller.ask(path="/embeddings", messages=None, input="x")).body["data"]
+        assert (await caller.send(data=b"{")).status == 400
+        assert (await caller.send(path="/embeddings", messages=None, input="x")).body["data"]
 
 
 async def _until(caller, *, refused):
     async with asyncio.timeout(WITHIN_S):
         while True:
             try:
-                heard = await caller.ask()
+                response = await caller.send()
             except aiohttp.ClientConnectionError as error:  # one that was on its way is cut
                 if refused and isinstance(getattr(error, "os_error", None), ConnectionRefusedError):
                     return
             else:
-                if not refused and heard.status == 200:
+                if not refused and response.status == 200:
                     return
 
 
@@ -64,7 +64,7 @@ async def test_connections_are_refused_and_taken_again_at_the_same_port(calling)
 async def test_requests_under_way_are_cut_where_connections_are_refused(calling):
     async with calling("outage=0.1:60:refused&latency=30") as caller:
         with pytest.raises(aiohttp.ClientConnectionError):
-            await caller.ask()
+            await caller.send()
         (record,) = caller.rehearsal.ledger
         assert not record.answered
     assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 
 from batchmix.rehearsal import Behaviour
-from batchmix.rehearsal.reply_kind import Error, Group
-from batchmix.rehearsal.reply_table import KINDS, by_group
+from batchmix.rehearsal.reply_kind import ErrorBody, ReplyGroup
+from batchmix.rehearsal.reply_table import REPLY_KINDS, by_group
 
 DOCS = Path(__file__).parents[2] / "jobs" / "rehearsal.md"
-ERRORS = {name: kind for name, kind in KINDS.items() if isinstance(kind.body, Error) and kind.group is not Group.DOOR}
+ERRORS = {
+    name: kind
+    for name, kind in REPLY_KINDS.items()
+    if isinstance(kind.body, ErrorBody) and kind.group is not ReplyGroup.AUTOMATIC
+}
 
 
 def test_docs_have_the_table_of_kinds():
@@ -32,7 +36,7 @@ def test_docs_have_every_option():
 
 
 def test_a_kind_whose_name_begins_with_a_status_has_that_status():
-    wrong = {name for name, kind in KINDS.items() if name[:3].isdigit() and kind.status != int(name[:3])}
+    wrong = {name for name, kind in REPLY_KINDS.items() if name[:3].isdigit() and kind.status != int(name[:3])}
     assert wrong == set()
 
 
@@ -41,13 +45,13 @@ async def test_each_error_comes_with_its_status_and_in_the_envelope(calling, nam
     error = ERRORS[name].body
     async with calling("successor=newer") as caller:
         parameters = {"max_tokens": 5} if name == "400_max_tokens" else {}
-        heard = await caller.ask(f"[[rehearsal:{name}x1]]", key="sk-secret", model="old", **parameters)
-        again = await caller.ask(f"[[rehearsal:{name}x1]]", key="sk-secret", model="old", **parameters)
+        response = await caller.send(f"[[rehearsal:{name}x1]]", key="sk-secret", model="old", **parameters)
+        again = await caller.send(f"[[rehearsal:{name}x1]]", key="sk-secret", model="old", **parameters)
     message = error.message.format(key="sk-secret", model="old", successor="newer", detail="")
-    assert heard.status == ERRORS[name].status
-    assert heard.error["message"].startswith(message)
-    assert heard.error.get("code") == error.code
-    assert set(heard.error) == ({"message"} if error.bare else {"message", "type", "param", "code"})
+    assert response.status == ERRORS[name].status
+    assert response.error["message"].startswith(message)
+    assert response.error.get("code") == error.code
+    assert set(response.error) == ({"message"} if error.bare else {"message", "type", "param", "code"})
     assert (again.status, "choices" in again.body) == (200, True)
 
 
@@ -79,9 +83,9 @@ async def test_each_error_comes_with_its_status_and_in_the_envelope(calling, nam
 )
 async def test_errors_say_what_the_gateway_says(calling, name, code, words):
     async with calling() as caller:
-        heard = await caller.ask(f"[[rehearsal:{name}]]", key="sk-secret")
-    assert heard.error.get("code") == code
-    assert words in heard.error["message"]
+        response = await caller.send(f"[[rehearsal:{name}]]", key="sk-secret")
+    assert response.error.get("code") == code
+    assert words in response.error["message"]
 
 
 @pytest.mark.parametrize(
@@ -94,22 +98,22 @@ async def test_errors_say_what_the_gateway_says(calling, name, code, words):
         ("429_bare", {}),
     ],
 )
-async def test_how_long_to_wait_is_told_in_each_form(calling, name, headers):
+async def test_the_wait_is_sent_in_each_form(calling, name, headers):
     async with calling() as caller:
-        heard = await caller.ask(f"[[rehearsal:{name}]]")
-    assert {key.lower(): value for key, value in heard.headers.items() if "retry" in key.lower()} == headers
+        response = await caller.send(f"[[rehearsal:{name}]]")
+    assert {key.lower(): value for key, value in response.headers.items() if "retry" in key.lower()} == headers
 
 
-async def test_how_long_to_wait_is_told_as_a_date(calling):
+async def test_the_wait_is_sent_as_a_date(calling):
     async with calling() as caller:
-        heard = await caller.ask("[[rehearsal:429_date]]")
-    at = email.utils.parsedate_to_datetime(heard.headers["Retry-After"]).timestamp()
+        response = await caller.send("[[rehearsal:429_date]]")
+    at = email.utils.parsedate_to_datetime(response.headers["Retry-After"]).timestamp()
     assert 0 < at - time.time() <= 2
 
 
 async def test_trace_ids_are_in_the_message_or_in_a_header_or_in_both(calling):
     async with calling() as caller:
-        both, message, header = [await caller.ask(f"[[rehearsal:{n}]]") for n in ("500", "500_bare", "500_trace")]
+        both, message, header = [await caller.send(f"[[rehearsal:{n}]]") for n in ("500", "500_bare", "500_trace")]
     assert both.headers["x-aihubmix-request-id"] in both.error["message"]
     assert "(request id: " in message.error["message"]
     assert not [name for name in message.headers if "request-id" in name.lower()]
@@ -119,7 +123,7 @@ async def test_trace_ids_are_in_the_message_or_in_a_header_or_in_both(calling):
 
 async def test_pages_and_redirects(calling):
     async with calling() as caller:
-        page = await caller.ask("[[rehearsal:404_html]]")
+        page = await caller.send("[[rehearsal:404_html]]")
         body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "[[rehearsal:307]]"}]})
         redirect = await caller.fetch("POST", "/chat/completions", data=body, allow_redirects=False)
     assert (page.status, page.headers["Content-Type"], page.raw[:1]) == (404, "text/html", b"<")
@@ -128,21 +132,21 @@ async def test_pages_and_redirects(calling):
 
 async def test_every_kind_can_be_drawn_and_odd_answers_too(calling):
     async with calling("nan=1") as caller:
-        assert "NaN" in (await caller.ask()).raw.decode()
+        assert "NaN" in (await caller.send()).raw.decode()
         assert caller.rehearsal.ledger[0].answered
 
 
 async def test_refusals_are_not_bounded_and_passing_faults_are(calling):
     async with calling("402=1&max_faults=1") as caller:
-        assert [(await caller.ask()).status for _ in range(3)] == [402, 402, 402]
+        assert [(await caller.send()).status for _ in range(3)] == [402, 402, 402]
     async with calling("409=1&max_faults=1") as caller:
-        assert [(await caller.ask()).status for _ in range(3)] == [409, 200, 200]
+        assert [(await caller.send()).status for _ in range(3)] == [409, 200, 200]
 
 
 async def test_a_kind_that_a_request_cannot_get_is_a_plain_answer(calling):
     async with calling("stream_error=0.5&no_usage=0.5") as caller:
-        vectors = await caller.ask(path="/embeddings", messages=None, input="[[rehearsal:no_choices]]")
-        plain = await caller.ask("[[rehearsal:stream_error]]")
+        vectors = await caller.send(path="/embeddings", messages=None, input="[[rehearsal:no_choices]]")
+        plain = await caller.send("[[rehearsal:stream_error]]")
         assert vectors.body["usage"]["total_tokens"]
         assert plain.content
         assert [record.kind for record in caller.rehearsal.ledger] == ["answer", "answer"]

@@ -18,8 +18,8 @@ async def test_records(calling):
         before = time.monotonic()
         data = b'{"model":"m","messages":[{"role":"system","content":"s"},{"role":"user","content":"Hi"}]}'
         for _ in range(2):
-            await caller.ask(data=data)
-        await caller.ask("[[rehearsal:500]]")
+            await caller.send(data=data)
+        await caller.send("[[rehearsal:500]]")
         after = time.monotonic()
         records = await caller.control("ledger")
     assert [record["prompt"] for record in records] == ["Hi", "Hi", "[[rehearsal:500]]"]
@@ -38,32 +38,32 @@ async def test_records(calling):
 
 async def test_the_prompt_of_a_malformed_request_is_its_body(calling):
     async with calling() as caller:
-        await caller.ask(data=b"{oops")
+        await caller.send(data=b"{oops")
         assert caller.rehearsal.ledger[0].prompt == "{oops"
         assert caller.rehearsal.ledger[0].model == ""
 
 
 async def test_totals_reset_and_behaviour(calling):
     async with calling("seed=4&balance=1") as caller:
-        assert [(await caller.ask(p)).status for p in ("a", "[[rehearsal:500]]", "a")] == [200, 403, 403]
+        assert [(await caller.send(p)).status for p in ("a", "[[rehearsal:500]]", "a")] == [200, 403, 403]
         assert await caller.control("totals") == {"requests": 3, "answered": 1, "answer": 1, "403": 2}
         assert await caller.control("reset", "") == {}
         assert await caller.control("ledger") == []
-        assert (await caller.ask("a")).status == 200
+        assert (await caller.send("a")).status == 200
         assert caller.rehearsal.ledger[0].attempt == 1
         await caller.control("behaviour", "502=1")
         assert caller.rehearsal.behaviour == Behaviour(faults={"502": 1.0})
-        assert (await caller.ask("a")).status == 502
+        assert (await caller.send("a")).status == 502
         assert "did you mean" in (await caller.control("behaviour", "latncy=1"))["error"]["message"]
         assert caller.rehearsal.behaviour == Behaviour(faults={"502": 1.0})
         assert "not found" in (await caller.control("nothing"))["error"]["message"]
 
 
-async def test_the_account_says_what_was_asked_again_and_what_was_played(calling):
+async def test_the_account_counts_repeated_requests_and_faults(calling):
     async with calling() as caller:
         for prompt in ["[[rehearsal:500x1]] [[rehearsal:dropx2]]"] * 3 + ["[[rehearsal:400]]"] + ["a"] * 3:
             with contextlib.suppress(aiohttp.ClientConnectionError):
-                await caller.ask(prompt)
+                await caller.send(prompt)
         account = await caller.control("account")
         bodies = await caller.control("bodies")
     assert account == {
@@ -79,32 +79,32 @@ async def test_the_account_says_what_was_asked_again_and_what_was_played(calling
     assert len(bodies[2]["digest"]) == 64
 
 
-async def test_requests_under_way_together_are_not_asked_again(calling):
+async def test_requests_in_flight_together_are_not_repeated_ones(calling):
     async with calling("latency=0.05") as caller:
-        await asyncio.gather(*(caller.ask() for _ in range(3)))
+        await asyncio.gather(*(caller.send() for _ in range(3)))
         account = await caller.control("account")
     assert (account["answered"], account["again"], account["retries"]) == (3, 0, 2)
 
 
 async def test_no_ledger(calling):
     async with calling("ledger=false&500=1&max_faults=1") as caller:
-        assert [(await caller.ask()).status for _ in range(2)] == [500, 200]
+        assert [(await caller.send()).status for _ in range(2)] == [500, 200]
         assert await caller.control("ledger") == []
         assert (await caller.control("totals"))["requests"] == 2
 
 
 async def test_an_answer_that_the_client_does_not_wait_for_is_not_answered(calling):
     async with calling("latency=30") as caller:
-        asking = asyncio.create_task(caller.ask())
+        sending = asyncio.create_task(caller.send())
         await until(lambda: caller.rehearsal.ledger)
-        asking.cancel()
-        await asyncio.wait([asking])
+        sending.cancel()
+        await asyncio.wait([sending])
     (record,) = caller.rehearsal.ledger
     assert (record.kind, record.status, record.finished, record.answered) == ("answer", None, None, False)
 
 
 @contextlib.asynccontextmanager
-async def _asked_for_more_than_the_kernel_takes(url, header=b""):
+async def _request_for_more_than_the_kernel_takes(url, header=b""):
     reader, writer = await asyncio.open_connection("127.0.0.1", int(url.split(":")[2][:-3]), limit=1024)
     text = b"[[rehearsal:echo]]" + b"x" * 20_000_000
     body = b'{"model":"m","messages":[{"role":"user","content":"%s"}]}' % text
@@ -119,7 +119,7 @@ async def _asked_for_more_than_the_kernel_takes(url, header=b""):
 
 @pytest.mark.parametrize("header", [b"", b"Connection: close\r\n"])
 async def test_an_answer_is_finished_once_it_has_been_read(calling, header):
-    async with calling() as caller, _asked_for_more_than_the_kernel_takes(caller.url, header) as (reader, _):
+    async with calling() as caller, _request_for_more_than_the_kernel_takes(caller.url, header) as (reader, _):
         (record,) = caller.rehearsal.ledger
         assert (record.status, record.finished, record.answered) == (200, None, False)
         async with asyncio.timeout(WITHIN_S):
@@ -130,10 +130,10 @@ async def test_an_answer_is_finished_once_it_has_been_read(calling, header):
 
 async def test_an_answer_that_is_lost_halfway_is_never_finished(calling, caplog):
     async with calling("concurrency=1") as caller:
-        async with _asked_for_more_than_the_kernel_takes(caller.url) as (_, writer):
+        async with _request_for_more_than_the_kernel_takes(caller.url) as (_, writer):
             writer.transport.abort()
         async with asyncio.timeout(WITHIN_S):
-            while (await caller.ask()).status == 429:  # until the server has seen it leave
+            while (await caller.send()).status == 429:  # until the server has seen it leave
                 pass
         record = caller.rehearsal.ledger[0]
         assert (record.status, record.finished, record.answered) == (200, None, False)

@@ -24,16 +24,16 @@ async def test_stops_at_once_and_leaves_no_task(behaviour):
     rehearsal = Rehearsal(Behaviour.parse(behaviour))
     url = await rehearsal.start()
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        asking = [asyncio.create_task(session.post(url + "/chat/completions", json=BODY)) for _ in range(50)]
+        sending = [asyncio.create_task(session.post(url + "/chat/completions", json=BODY)) for _ in range(50)]
         async with asyncio.timeout(WITHIN_S):
             while rehearsal.totals["requests"] < 50:
                 await asyncio.sleep(0)
         begun = time.monotonic()
         await rehearsal.stop()
         assert time.monotonic() - begun < WITHIN_S
-        assert asyncio.all_tasks() <= {asyncio.current_task(), *asking}
-        heard = await asyncio.gather(*asking, return_exceptions=True)
-        assert all(isinstance(one, aiohttp.ClientConnectionError) for one in heard)
+        assert asyncio.all_tasks() <= {asyncio.current_task(), *sending}
+        response = await asyncio.gather(*sending, return_exceptions=True)
+        assert all(isinstance(one, aiohttp.ClientConnectionError) for one in response)
     assert len(rehearsal.ledger) == 50
     assert not any(record.answered for record in rehearsal.ledger)
 
@@ -48,7 +48,7 @@ async def test_stops_with_idle_connections_and_frees_its_port():
         assert again == url
 
 
-async def test_connections_are_kept_or_closed_as_asked():
+async def test_connections_are_kept_or_closed_as_requested():
     async with Rehearsal(Behaviour()) as url:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(url.split(":")[2][:-3]))
         for more, kept in ((b"", True), (b"Connection: close\r\n", False)):
@@ -101,7 +101,7 @@ def test_process_names_a_mistake():
     assert "did you mean seed?" in found.stderr
 
 
-def test_process_ends_at_once_while_a_request_hangs():
+def test_process_stops_at_once_while_a_request_hangs():
     call = [sys.executable, "-W", "error", "-m", "batchmix.rehearsal", "hang=1"]
     with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

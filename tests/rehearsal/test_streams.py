@@ -14,7 +14,7 @@ def events(raw):
     return [json.loads(line[6:]) if line.startswith("data: {") else line for line in lines]
 
 
-def said(found):
+def answered(found):
     """The content of a stream's only choice."""
     deltas = (choice["delta"] for event in found if isinstance(event, dict) for choice in event["choices"])
     return "".join(delta.get("content") or "" for delta in deltas)
@@ -28,34 +28,34 @@ def reasons(found):
 def streamed(calling):
     async def stream(prompt, behaviour="", **more):
         async with calling(behaviour) as caller:
-            heard = await caller.ask(prompt, **{**USAGE, **more})
-            return heard, events(heard.raw), caller.rehearsal.ledger[0]
+            response = await caller.send(prompt, **{**USAGE, **more})
+            return response, events(response.raw), caller.rehearsal.ledger[0]
 
     return stream
 
 
 async def test_a_stream_says_what_the_whole_answer_says(calling):
     async with calling() as caller:
-        whole = await caller.ask("Hello")
-        heard = await caller.ask("Hello", **USAGE)
-        bare = events((await caller.ask("Hello", stream=True)).raw)
+        whole = await caller.send("Hello")
+        response = await caller.send("Hello", **USAGE)
+        bare = events((await caller.send("Hello", stream=True)).raw)
         records = caller.rehearsal.ledger
-    found = events(heard.raw)
+    found = events(response.raw)
     *chunks, last, done = found
-    assert heard.headers["Content-Type"] == "text/event-stream"
-    assert heard.headers["Transfer-Encoding"] == "chunked"
+    assert response.headers["Content-Type"] == "text/event-stream"
+    assert response.headers["Transfer-Encoding"] == "chunked"
     assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
     assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
     assert {chunk["id"] for chunk in chunks} == {whole.body["id"]}
     assert all(chunk["usage"] is None for chunk in chunks)
-    assert said(found) == whole.content
+    assert answered(found) == whole.content
     assert reasons(chunks) == [None] * (len(chunks) - 1) + ["stop"]
     assert (last["choices"], last["usage"], done) == ([], whole.body["usage"], "data: [DONE]")
     assert not any("usage" in event for event in bare[:-1])
     assert [record.answered for record in records] == [True, True, True]
 
 
-async def test_each_choice_ends_for_itself(streamed):
+async def test_each_choice_finishes_by_itself(streamed):
     _, found, _ = await streamed("Hello", n=3, words=40)
     ends = {c["index"]: c["finish_reason"] for e in found[:-1] for c in e["choices"] if c["finish_reason"]}
     assert ends == {0: "stop", 1: "stop", 2: "stop"}
@@ -69,9 +69,9 @@ async def test_other_messages_are_streamed_too(streamed):
 
 async def test_texts_are_streamed_too(calling):
     async with calling() as caller:
-        whole = await caller.ask(path="/completions", messages=None, prompt="Hello")
-        heard = await caller.ask(path="/completions", messages=None, prompt="Hello", stream=True)
-    text = "".join(choice["text"] for event in events(heard.raw)[:-1] for choice in event["choices"])
+        whole = await caller.send(path="/completions", messages=None, prompt="Hello")
+        response = await caller.send(path="/completions", messages=None, prompt="Hello", stream=True)
+    text = "".join(choice["text"] for event in events(response.raw)[:-1] for choice in event["choices"])
     assert text == whole.body["choices"][0]["text"]
 
 
@@ -100,22 +100,22 @@ async def test_comments_and_no_done(streamed):
 
 
 async def test_a_stream_may_be_ignored(streamed):
-    heard, _, record = await streamed("[[rehearsal:stream_ignored]]")
-    assert heard.headers["Content-Type"] == "application/json"
-    assert heard.content
+    response, _, record = await streamed("[[rehearsal:stream_ignored]]")
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.content
     assert record.answered
 
 
 async def test_odd_bytes_are_not_streamed(streamed):
-    heard, _, _ = await streamed("[[rehearsal:bom]]")
-    assert heard.raw.startswith(b"\xef\xbb\xbf{")
+    response, _, _ = await streamed("[[rehearsal:bom]]")
+    assert response.raw.startswith(b"\xef\xbb\xbf{")
 
 
 @pytest.mark.parametrize(("kind", "done"), [("stream_ends", False), ("stream_no_finish", True)])
 async def test_streams_that_are_not_whole(streamed, kind, done):
-    heard, found, record = await streamed(f"[[rehearsal:{kind}]]")
-    assert heard.status == 200
-    assert said(found)
+    response, found, record = await streamed(f"[[rehearsal:{kind}]]")
+    assert response.status == 200
+    assert answered(found)
     assert not any(reasons(found))
     assert ("data: [DONE]" in found) == done
     assert (record.status, record.answered) == (200, False)
@@ -133,20 +133,20 @@ async def test_errors_come_first_or_later(streamed):
 
 
 async def test_an_error_before_the_stream_is_plain_json(streamed):
-    heard, _, _ = await streamed("[[rehearsal:500]]")
-    assert (heard.status, heard.headers["Content-Type"]) == (500, "application/json")
-    assert heard.error["message"]
+    response, _, _ = await streamed("[[rehearsal:500]]")
+    assert (response.status, response.headers["Content-Type"]) == (500, "application/json")
+    assert response.error["message"]
 
 
 async def test_a_stream_is_cut(calling):
     async with calling() as caller:
         with pytest.raises(aiohttp.ClientPayloadError):
-            await caller.ask("[[rehearsal:cut]]", stream=True)
+            await caller.send("[[rehearsal:cut]]", stream=True)
         assert not caller.rehearsal.ledger[0].answered
 
 
 async def test_a_stream_takes_as_long_as_its_words(calling):
     async with calling("speed=100&words=20") as caller:
-        heard = await caller.ask("Hello", stream=True)
+        response = await caller.send("Hello", stream=True)
         (record,) = caller.rehearsal.ledger
-    assert record.finished - record.begun >= len(said(events(heard.raw)).split()) / 100 * 0.9
+    assert record.finished - record.begun >= len(answered(events(response.raw)).split()) / 100 * 0.9

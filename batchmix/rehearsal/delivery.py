@@ -1,4 +1,4 @@
-"""How the stand-in's bytes leave: whole, or in every way in which they don't."""
+"""Sends replies: whole, slowly, cut off, or not at all."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
-from batchmix.rehearsal.reply_kind import JSON, Wire
+from batchmix.rehearsal.reply_kind import JSON, Delivery
 
 _REASONS = {status.value: status.phrase for status in http.HTTPStatus}
-_WORTH_PACKING_BYTES = 1024
+_COMPRESSED_FROM_BYTES = 1024
 _DRIPS = 20
+"""Pieces in which a slow body is sent."""
 
 
 @dataclasses.dataclass(slots=True)
-class Reply:
-    """What goes over the wire."""
+class RehearsalReply:
+    """A reply as it is sent: status, headers, and a body or the pieces of a stream."""
 
     status: int
     body: bytes
     content_type: str = JSON
     headers: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     pieces: Iterable[bytes] | None = None
-    """What is sent in the body's stead, one chunk each; may be made while it is sent."""
-    takes_s: float = 0.0
-    """How long the pieces, or the drips of a body, take together."""
+    """The chunks to send instead of the body; may be a generator."""
+    duration_s: float = 0.0
+    """Seconds over which the pieces, or the parts of a slow body, are spread."""
 
 
 class _Written(web.StreamResponse):
-    """Tells aiohttp that the reply has been written, and whether the connection stays."""
+    """A response for aiohttp that writes nothing, since the reply was written already; `keep` keeps the connection."""
 
     def __init__(self, *, keep: bool) -> None:
         super().__init__()
@@ -54,38 +55,38 @@ KEEP = _Written(keep=True)
 CLOSE = _Written(keep=False)
 
 
-def write(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+def write(request: web.BaseRequest, reply: RehearsalReply) -> web.StreamResponse:
     """Send a whole reply at once."""
     transport = request.transport
     if transport is None or transport.is_closing():
         return CLOSE
     keep = request.keep_alive
-    top = head(reply, keep=keep)
-    transport.write(top if request.method == "HEAD" else top + reply.body)
+    start = head(reply, keep=keep)
+    transport.write(start if request.method == "HEAD" else start + reply.body)
     return KEEP if keep else CLOSE
 
 
-async def play(request: web.BaseRequest, reply: Reply, wire: Wire | None) -> web.StreamResponse:
-    """Send a reply bit by bit, or as much of it as the wire lets through."""
+async def send_slowly(request: web.BaseRequest, reply: RehearsalReply, delivery: Delivery | None) -> web.StreamResponse:
+    """Send a reply piece by piece, and only the first half where the delivery cuts it off."""
     transport = request.transport
     if transport is None or transport.is_closing():
         return CLOSE
     transport.write(head(reply, keep=request.keep_alive))
-    parts = _parts(reply, whole=wire not in {Wire.CUT, Wire.STALL})
+    parts = _parts(reply, whole=delivery not in {Delivery.CUT, Delivery.STALL})
     await _send(request, parts, reply)
-    if wire is Wire.STALL:
-        await _forever()
-    if wire is Wire.CUT:
+    if delivery is Delivery.STALL:
+        await _until_cancelled()
+    if delivery is Delivery.CUT:
         transport.close()
         return CLOSE
     return KEEP if request.keep_alive else CLOSE
 
 
-async def _send(request: web.BaseRequest, parts: Iterable[bytes], reply: Reply) -> None:
+async def _send(request: web.BaseRequest, parts: Iterable[bytes], reply: RehearsalReply) -> None:
     pause_s = 0.0
-    if reply.takes_s:
+    if reply.duration_s:
         parts = list(parts)
-        pause_s = reply.takes_s / max(1, len(parts))
+        pause_s = reply.duration_s / max(1, len(parts))
     for part in parts:
         if pause_s:
             await asyncio.sleep(pause_s)
@@ -98,30 +99,30 @@ async def _send(request: web.BaseRequest, parts: Iterable[bytes], reply: Reply) 
             return
 
 
-async def say_nothing(request: web.BaseRequest, wire: Wire | None) -> web.StreamResponse:
-    """Close a connection without a word, or keep it so until the client leaves."""
-    if wire is Wire.HANG:
-        await _forever()
+async def send_nothing(request: web.BaseRequest, delivery: Delivery | None) -> web.StreamResponse:
+    """Close the connection without a reply; for `HANG` only once the client has disconnected."""
+    if delivery is Delivery.HANG:
+        await _until_cancelled()
     if request.transport is not None:
         request.transport.abort()
     return CLOSE
 
 
-async def _forever() -> None:
-    """Wait until the connection ends, which cancels this."""
+async def _until_cancelled() -> None:
+    """Wait until the client disconnects, which cancels this task."""
     await asyncio.get_running_loop().create_future()
 
 
-async def is_sent(request: web.BaseRequest) -> bool:
-    """Wait until the last byte written is with the kernel; return False if the connection broke before.
+async def wait_until_sent(request: web.BaseRequest) -> bool:
+    """Wait until the kernel has the last byte written; return False if the connection broke before.
 
-    A broken connection's buffer is empty too, so an empty one proves nothing by itself.
+    The buffer of a broken connection is empty too, so an empty buffer alone proves nothing.
     """
     transport = request.transport
     if transport is None:
         return False
     if transport.get_write_buffer_size():
-        await asyncio.sleep(0)  # uvloop writes at the end of this turn of the loop
+        await asyncio.sleep(0)  # uvloop writes at the end of the loop's iteration
     if transport.get_write_buffer_size():
         transport.set_write_buffer_limits(0)  # from here on, drained means empty
         try:
@@ -131,15 +132,15 @@ async def is_sent(request: web.BaseRequest) -> bool:
     return not transport.is_closing()
 
 
-def pack(reply: Reply) -> None:
-    """Compress a reply's body, if that is worth it."""
-    if len(reply.body) > _WORTH_PACKING_BYTES:
+def compress(reply: RehearsalReply) -> None:
+    """Compress a reply's body with gzip, unless it is short."""
+    if len(reply.body) > _COMPRESSED_FROM_BYTES:
         reply.body = zlib.compress(reply.body, 1, wbits=31)
         reply.headers.append(("Content-Encoding", "gzip"))
 
 
-def head(reply: Reply, *, keep: bool) -> bytes:
-    """Return the status line and the headers, none of which a line break can end."""
+def head(reply: RehearsalReply, *, keep: bool) -> bytes:
+    """Return the status line and the headers; line breaks inside of a header's value become spaces."""
     length = "Transfer-Encoding: chunked" if reply.pieces is not None else f"Content-Length: {len(reply.body)}"
     lines = [f"HTTP/1.1 {reply.status} {_REASONS.get(reply.status, '')}", f"Content-Type: {reply.content_type}", length]
     lines += [f"{name}: {value if value.isprintable() else ' '.join(value.split())}" for name, value in reply.headers]
@@ -148,8 +149,8 @@ def head(reply: Reply, *, keep: bool) -> bytes:
     return "\r\n".join((*lines, "", "")).encode("latin-1", "replace")
 
 
-def _parts(reply: Reply, *, whole: bool) -> Iterable[bytes]:
-    """Cut a reply up as it is to be sent, or its first half."""
+def _parts(reply: RehearsalReply, *, whole: bool) -> Iterable[bytes]:
+    """Return the parts of a reply in the order of sending; only its first half where it is not `whole`."""
     if reply.pieces is not None:
         chunks = (b"%x\r\n%s\r\n" % (len(piece), piece) for piece in reply.pieces)
         if whole:

@@ -31,10 +31,10 @@ async def test_a_stall_sends_half_and_lasts_until_the_client_leaves(calling):
         head = await reader.readuntil(b"\r\n\r\n")
         promised = int(head.partition(b"Content-Length: ")[2].split()[0])
         assert await reader.readexactly(promised // 2)
-        assert (await caller.ask()).status == 429
+        assert (await caller.send()).status == 429
         await _close(writer)
         async with asyncio.timeout(WITHIN_S):
-            while (await caller.ask()).status == 429:  # until the server has seen it leave
+            while (await caller.send()).status == 429:  # until the server has seen it leave
                 pass
         record = caller.rehearsal.ledger[0]
     assert (record.kind, record.status, record.finished, record.answered) == ("stall", 200, None, False)
@@ -71,7 +71,7 @@ async def test_a_drip_that_the_client_leaves_is_not_answered(calling, caplog):
         await reader.readuntil(b"\r\n\r\n")
         await _close(writer)
         async with asyncio.timeout(WITHIN_S):
-            while (await caller.ask()).status == 429:
+            while (await caller.send()).status == 429:
                 pass
         assert not caller.rehearsal.ledger[0].answered
     assert caplog.records == []
@@ -87,7 +87,7 @@ async def test_a_connection_is_kept_after_a_stream(calling):
 
 
 @pytest.mark.parametrize("kind", ["hang", "drop"])
-async def test_nothing_is_heard(calling, kind):
+async def test_no_reply_comes(calling, kind):
     async with calling() as caller:
         reader, writer = await _post(caller, f"[[rehearsal:{kind}]]")
         if kind == "hang":
