@@ -16,8 +16,8 @@ import pytest
 
 import batchmix
 from batchmix.engine.run import Options, run_job
+from batchmix.engine.status import RunStatus
 from batchmix.job import read_job
-from batchmix.records import RunStatus
 from batchmix.redact import Secrets
 from batchmix.store.view import View
 from tests import odd_provider

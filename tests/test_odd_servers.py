@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from batchmix.cli.summary import closing_lines
+from batchmix.engine.status import RunStatus
 from batchmix.errors import ProviderStopped
-from batchmix.records import Completion, RunStatus, Usage
+from batchmix.records import Completion, Usage
 from tests.calling import batchmix
 from tests.conftest import Bench
 from tests.odd_provider import Provider

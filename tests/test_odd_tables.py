@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchmix.engine import reader
+from batchmix.engine.status import RunStatus
 from batchmix.evaluate.evaluation import evaluate, prepared
 from batchmix.evaluate.judge import Asking
 from batchmix.evaluate.report_page import write_report
 from batchmix.formats.arrow_cast import fit
 from batchmix.job import read_job
-from batchmix.records import RunStatus
 from batchmix.redact import Secrets
 from tests.conftest import Bench
 from tests.odd_tables import OddTables

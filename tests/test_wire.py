@@ -24,8 +24,8 @@ import pytest
 from batchmix.cli.progress_lines import summary_line
 from batchmix.cli.run import _warn_of_plain_http
 from batchmix.engine import bottlenecks, doubts
+from batchmix.engine.status import Bottleneck, LaneStatus, Phase, RunStatus
 from batchmix.errors import ProviderStopped
-from batchmix.records import LaneStatus, RunStatus
 from tests.calling import batchmix
 from tests.conftest import Bench
 from tests.polling import WITHIN_S, wait_until
@@ -541,8 +541,8 @@ def test_a_wait_without_end_that_all_ask_for_in_one_moment_is_asked_about_once_m
 
 def test_the_bar_says_until_when_the_provider_asks_to_wait() -> None:
     at = time.time() + 500
-    lane = LaneStatus("m", limited_by="pause", paused_until=at)
-    line = summary_line(RunStatus("sending", results=9, lanes=[lane]), [])
+    lane = LaneStatus("m", limited_by=Bottleneck.PAUSE, paused_until=at)
+    line = summary_line(RunStatus(Phase.SENDING, results=9, lanes=[lane]), [])
     assert f"the provider asks to wait until {time.strftime('%H:%M:%S', time.localtime(at))}" in line
 
 

@@ -11,9 +11,9 @@ from batchmix.cli.progress import shown
 from batchmix.cli.summary import forecast_lines
 from batchmix.engine.canary import Forecast, forecast
 from batchmix.engine.run import Options, run_job
+from batchmix.engine.status import RunStatus
 from batchmix.job import Job
 from batchmix.job.secrets import read_secrets
-from batchmix.records import RunStatus
 
 
 def send_canary(job: Job, asked: Options, count: int, progress: str) -> Forecast:

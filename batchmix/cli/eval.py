@@ -12,11 +12,11 @@ import msgspec
 from batchmix.cli.options import Choice, LocalPath, verbose_option
 from batchmix.cli.output import complain, keep_secret, log_to_stderr, say, say_json
 from batchmix.engine import signals
+from batchmix.engine.status import RunStatus
 from batchmix.errors import Interrupted, JobError, Stopped
 from batchmix.job import Job, merge_settings, parse_setting, read_job
 from batchmix.job.eval_table import Eval, Judge
 from batchmix.job.secrets import read_secrets
-from batchmix.records import RunStatus
 from batchmix.redact import Secrets
 
 if TYPE_CHECKING:

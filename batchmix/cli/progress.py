@@ -13,7 +13,7 @@ from typing import Any
 
 from batchmix.cli.output import shield
 from batchmix.cli.progress_lines import Rates, last_line, model_lines, standings, summary_line, whole_line
-from batchmix.records import RunStatus
+from batchmix.engine.status import RunStatus
 
 _BAR_S = 0.2
 _LINE_S = 30.0
@@ -133,6 +133,6 @@ def _lines(run_status: RunStatus, over: threading.Event) -> None:
     meter = _Meter(run_status)
     meter.now()
     while not over.wait(_LINE_S):
-        line = f"{run_status.ended:,}/{run_status.results:,} rows, {summary_line(run_status, meter.now())}"
+        line = f"{run_status.finished:,}/{run_status.results:,} rows, {summary_line(run_status, meter.now())}"
         sys.stderr.write(shield(line) + "\n")
         sys.stderr.flush()

@@ -10,10 +10,9 @@ from typing import TypeVar
 import msgspec
 
 from batchmix.cli.output import shield
-from batchmix.engine.bottlenecks import LAST_ROWS, limit
+from batchmix.engine.bottlenecks import limit
+from batchmix.engine.status import Bottleneck, LaneStatus, Phase, RunStatus
 from batchmix.formats.amounts import counted, usd
-from batchmix.pacing.governor import Limit
-from batchmix.records import LaneStatus, RunStatus
 
 _LEAST_BAR = 8
 """Characters; a shorter bar shows nothing."""
@@ -51,13 +50,13 @@ def standings(run_status: RunStatus, rates: Rates) -> list[Standing]:
     return [
         Standing(
             shield(lane.model),
-            lane.ended,
+            lane.finished,
             lane.results,
             lane.failed + lane.rejected,
             answers_per_s,
             lane.cost_usd,
-            "done" if lane.ended >= lane.results > 0 else limit(run_status, lane) + _until([lane], " until {}"),
-            bool(lane.idle) or run_status.phase != "sending",
+            "done" if lane.finished >= lane.results > 0 else limit(run_status, lane) + _until([lane], " until {}"),
+            bool(lane.idle) or run_status.phase is not Phase.SENDING,
         )
         for lane, (answers_per_s, _) in zip(
             run_status.lanes, [*rates, *[(0.0, 0.0)] * len(run_status.lanes)], strict=False
@@ -115,9 +114,9 @@ def _cells(model: Standing, narrow: int, name_room: int) -> tuple[str, ...]:
 
 def whole_line(run_status: RunStatus, rates: Rates, width: int, *, limits: bool = True) -> str:
     """Return the line of a whole run: rows and percent, and what fits of the rest; what limits it only if `limits`."""
-    if not run_status.results or run_status.phase in {"starting", "scanning"}:
+    if not run_status.results or run_status.phase in {Phase.STARTING, Phase.SCANNING}:
         return shield(summary_line(run_status, rates))[:width]
-    done, results = run_status.ended, run_status.results
+    done, results = run_status.finished, run_status.results
 
     def made(narrow: int) -> list[str]:
         rows = f"{done:,}/{results:,}" if narrow < 7 else f"{done:,}"
@@ -133,10 +132,10 @@ def whole_line(run_status: RunStatus, rates: Rates, width: int, *, limits: bool 
 
 def summary_line(run_status: RunStatus, rates: Rates) -> str:
     """Return what a person wants to know of a run while it goes on, but for the rows."""
-    if run_status.phase == "scanning":
+    if run_status.phase is Phase.SCANNING:
         return f"scanning the input: {counted(run_status.scanned, 'row')}"
     if not run_status.results:
-        return run_status.phase
+        return run_status.phase.value
     return ", ".join(_parts(run_status, rates, 0, limits=True))
 
 
@@ -145,7 +144,7 @@ def last_line(run_status: RunStatus, width: int) -> str:
     if not run_status.results:
         return ""
     parts = [
-        f"{_percent(run_status.ended, run_status.results)} {run_status.ended:,}/{run_status.results:,}",
+        f"{_percent(run_status.finished, run_status.results)} {run_status.finished:,}/{run_status.results:,}",
         "" if run_status.cost_usd is None else usd(run_status.cost_usd),
         f"{run_status.failed + run_status.rejected:,} failed",
     ]
@@ -158,22 +157,22 @@ def _parts(run_status: RunStatus, rates: Rates, narrow: int, *, limits: bool) ->
     failed = f"{run_status.failed + run_status.rejected:,} failed"
     limited = _limited(run_status, short=narrow > 5) if limits else ""
     spent = "" if cost is None else usd(cost)
-    if run_status.phase == "sealing":
+    if run_status.phase is Phase.SEALING:
         parts = [(9, "writing what is left of the parts" if narrow < 6 else "writing parts"), (9, spent), (6, failed)]
-    elif run_status.phase != "draining" and lanes and all(lane.tail is not None or lane.idle for lane in lanes):
+    elif run_status.phase is not Phase.DRAINING and lanes and all(lane.tail is not None or lane.idle for lane in lanes):
         waiting = _tail([lane for lane in lanes if not lane.idle], time.monotonic())
         parts = [(9, spent), (9, waiting), (3, failed), (2, limited)]
     else:
         retrying = sum(lane.retrying for lane in lanes)
         in_flight = sum(lane.in_flight for lane in lanes)
-        if run_status.phase == "draining":
+        if run_status.phase is Phase.DRAINING:
             limited = "draining: nothing more is sent (interrupt again to cut)" if narrow < 6 else "draining; ^C cuts"
         parts = [
             (9, _time_left(run_status, rates)),
             (9, spent),
             (5, f"{sum(answers for answers, _ in rates):,.1f} answers/s"),
             (1, f"{sum(tokens for _, tokens in rates):,.0f} tokens/s"),
-            (9 if run_status.phase == "draining" else 2, f"{in_flight:,} in flight"),
+            (9 if run_status.phase is Phase.DRAINING else 2, f"{in_flight:,} in flight"),
             (4, failed),
             (3, f"{retrying:,} waiting to retry" if retrying else ""),
             (9, limited),
@@ -184,7 +183,7 @@ def _parts(run_status: RunStatus, rates: Rates, narrow: int, *, limits: bool) ->
 def _limited(run_status: RunStatus, *, short: bool) -> str:
     """Return what limits the lanes, by the model's name where these differ."""
     limits = {lane.model: limit(run_status, lane) for lane in run_status.lanes}
-    limits = {model: what for model, what in limits.items() if what not in {"", LAST_ROWS}}
+    limits = {model: what for model, what in limits.items() if what not in {"", Bottleneck.LAST_ROWS}}
     if not limits:
         return ""
     different = list(dict.fromkeys(limits.values()))
@@ -200,7 +199,7 @@ def _short(limited_by: str) -> str:
 
 def _until(lanes: list[LaneStatus], words: str) -> str:
     """Return until when the provider has asked to wait, in some words; nothing where it has not."""
-    until = max((lane.paused_until for lane in lanes if lane.limited_by == Limit.PAUSE.value), default=0.0)
+    until = max((lane.paused_until for lane in lanes if lane.limited_by is Bottleneck.PAUSE), default=0.0)
     if until <= time.time():
         return ""
     return words.format(time.strftime("%H:%M:%S", time.localtime(until)))
@@ -208,13 +207,13 @@ def _until(lanes: list[LaneStatus], words: str) -> str:
 
 def _time_left(run_status: RunStatus, rates: Rates) -> str:
     """Return how long the rest takes at these rates; nothing where that is not known yet, or where it is not sent."""
-    if run_status.phase != "sending":
+    if run_status.phase is not Phase.SENDING:
         return ""
     answers_per_s = sum(answers for answers, _ in rates)
     if all(lane.results for lane in run_status.lanes):
         seconds = left_s(standings(run_status, rates))
     else:
-        seconds = (run_status.results - run_status.ended) / answers_per_s if answers_per_s > 0 else None
+        seconds = (run_status.results - run_status.finished) / answers_per_s if answers_per_s > 0 else None
     return f"{span_text(seconds)} left" if seconds else ""
 
 

@@ -17,12 +17,12 @@ import click
 from batchmix.cli.confirm import says_yes
 from batchmix.cli.options import Choice, job_from, job_options, verbose_option
 from batchmix.cli.output import complain, keep_secret, log_to_stderr, say, say_json
+from batchmix.engine.status import RunStatus
 from batchmix.errors import BatchmixError, BudgetSpent, JobRefused, PartDamaged, Stopped, UsageError
 from batchmix.http.proxies import is_loopback
 from batchmix.job import Job
 from batchmix.job.masking import shown_call
 from batchmix.job.secrets import read_secrets
-from batchmix.records import RunStatus
 from batchmix.redact import Secrets
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from pathlib import Path
 from batchmix.cli.output import shield
 from batchmix.cli.progress_lines import Standing, left_s, model_lines, span_text
 from batchmix.engine.canary import Forecast
+from batchmix.engine.status import Idle, RunStatus
 from batchmix.formats.amounts import counted, usd
-from batchmix.records import IDLE, RunStatus
 from batchmix.store.parts import list_parts
 from batchmix.store.run_folder import Start
 from batchmix.store.totals import Totals
@@ -137,7 +137,7 @@ def running(view: View) -> list[Standing]:
                 speeds.get(model, 0.0),
                 cost.usd if cost and cost.priced else None,
                 limited or ("done" if ended >= each > 0 else ""),
-                limited in IDLE,
+                limited in set(Idle),
             )
         )
     return found

@@ -9,14 +9,16 @@ from batchmix.engine.attempts import Outcome, Tries
 from batchmix.engine.doubts import LaneDoubts
 from batchmix.engine.outcomes import Rules
 from batchmix.engine.retries import Item
+from batchmix.engine.status import Bottleneck, LaneStatus
 from batchmix.errors import FailureAction
 from batchmix.pacing.breaker import Breaker
 from batchmix.pacing.governor import Governor, Limit, Ticket
 from batchmix.pacing.patience import Patience, asked_s
-from batchmix.records import Completion, Exchange, Failure, LaneStatus, Request, Usage
+from batchmix.records import Completion, Exchange, Failure, Request
 from batchmix.responses.stream import UNFINISHED
 
 _UNSAID = (None, None)
+_BOTTLENECKS: dict[Limit, Bottleneck] = {limit: Bottleneck(limit.value) for limit in Limit if limit is not Limit.NONE}
 _NEWS_S = 2.0
 """A pause that lasts longer is told with its end."""
 
@@ -24,12 +26,12 @@ _NEWS_S = 2.0
 class Restraint:
     """Joins the governor, which paces, with those who stop: breaker, doubts and patience.
 
-    `wait_s` and `learn` write into `progress` what limits the lane.
+    `wait_s` and `learn` write into `status` what limits the lane.
     """
 
-    def __init__(self, governor: Governor, progress: LaneStatus, rules: Rules, flying: Collection[Item]) -> None:
+    def __init__(self, governor: Governor, status: LaneStatus, rules: Rules, flying: Collection[Item]) -> None:
         self._governor = governor
-        self._progress = progress
+        self._status = status
         self._rules = rules
         self._breaker = Breaker(rules.outage_s)
         self._doubts = LaneDoubts(rules.seen, flying, has_paths=rules.has_paths, keep_going=rules.keep_going)
@@ -43,24 +45,24 @@ class Restraint:
 
     def wait_s(self, now: float, request: Request) -> float:
         """Return how long a request has to wait: 0 not at all, infinity until one in flight has ended."""
-        progress = self._progress
+        status = self._status
         if self._breaker.is_open and (wait_s := self._breaker.wait_s(now)) > 0:
-            progress.limited_by = "outage"
+            status.limit(Bottleneck.OUTAGE)
             return wait_s
         if (wait_s := self._doubts.wait_s(now, request.path)) > 0:
-            progress.limited_by = "refusals"
+            status.limit(Bottleneck.REFUSALS)
             return wait_s
         self._tokens = self._governor.estimate(request.prompt_tokens, request.max_tokens)
         wait_s = self._governor.wait_s(now, self._tokens)
         if wait_s > 0:
-            progress.limited_by = self._governor.limited_by.value
+            status.limit(_BOTTLENECKS[self._governor.limited_by])
             if self._governor.limited_by is Limit.PAUSE and wait_s > _NEWS_S:
-                progress.paused_until = time.time() + wait_s
+                status.pause(time.time() + wait_s)
         return wait_s
 
     def leaves(self, now: float) -> Ticket:
         """Take note that the request leaves that `wait_s` was asked about last."""
-        self._progress.limited_by = ""
+        self._status.limit(Bottleneck.NONE)
         if self._breaker.is_open:
             self._breaker.leaves()
         return self._governor.admit(now, self._tokens)
@@ -80,21 +82,10 @@ class Restraint:
                 self._patience.good(ticket.sent_at)
             usage = outcome.usage
             self._governor.completed(now, ticket, item.request.prompt_tokens, usage)
-            self._count(usage)
+            self._status.received(usage)
         else:
             self._learn_of_failure(now, item, ticket, exchange, outcome)
             self._governor.settle(ticket, None if exchange.maybe_billed else 0.0)
-
-    def _count(self, usage: Usage) -> None:
-        progress = self._progress
-        progress.answers += 1
-        progress.tokens += usage.total_tokens or 0
-        if usage.prompt_tokens is not None and usage.completion_tokens is not None:  # else it has no price
-            progress.prompt_tokens += usage.prompt_tokens
-            progress.completion_tokens += usage.completion_tokens
-            if usage.cached_tokens or usage.cache_write_tokens:
-                progress.cached_tokens += usage.cached_tokens or 0
-                progress.cache_write_tokens += usage.cache_write_tokens or 0
 
     def abandon(self, ticket: Ticket) -> None:
         """Settle the ticket of a request that brought no outcome."""
@@ -106,7 +97,7 @@ class Restraint:
             last = self._breaker.given_up
             message = f"no answer came for too long (retry.outage_s), at last: {last.message}"
             return Failure(FailureAction.STOP_MODEL, last.type, message, last.code)
-        in_flight = self._progress.in_flight
+        in_flight = self._status.in_flight
         return self._patience.given_up(in_flight, open_rows) or self._doubts.decided(path)
 
     def _learn_of_failure(self, now: float, item: Item, ticket: Ticket, exchange: Exchange, outcome: Failure) -> None:
@@ -119,10 +110,10 @@ class Restraint:
         if outcome.action is FailureAction.PAUSE:
             self._breaker.unknown()
             self._governor.throttled(now, ticket, item.tries.retry_after_s)
-            self._progress.throttled += 1
+            self._status.count_throttled()
         elif outcome.action is FailureAction.RETRY and not is_unfinished:
             # What is in doubt, or what nobody knows, may be the job's own at first: no outage to be waited out.
-            if not is_doubtful and (outcome.attempts is None or self._progress.answers or self._breaker.is_open):
+            if not is_doubtful and (outcome.attempts is None or self._status.answers or self._breaker.is_open):
                 self._breaker.bad(now, ticket.sent_at, outcome)
             self._governor.troubled(now)
         else:

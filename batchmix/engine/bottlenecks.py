@@ -7,12 +7,10 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 
+from batchmix.engine.status import Bottleneck, LaneStatus, Phase, RunStatus
 from batchmix.errors import BatchmixError
-from batchmix.records import LaneStatus, RunStatus
 from batchmix.store.run_folder import Start
 
-LAST_ROWS = "last rows"
-"""What limits a lane that has sent all it had to send, but for retries."""
 _LOOKS_PER_S = 4
 _FIRST_S, _EVERY_S = 2.0, 10.0
 """When what limits it just now is written down, and how often."""
@@ -23,12 +21,14 @@ _MOST_SLOTS = 256
 def limit(run_status: RunStatus, lane: LaneStatus) -> str:
     """Return what keeps a lane from being faster, in a word or two; empty: nothing but the answers themselves."""
     if lane.idle:
-        return lane.idle
-    if run_status.phase == "sealing":
-        return "disk"
+        return lane.idle.value
+    if run_status.phase is Phase.SEALING:
+        return Bottleneck.DISK.value
     if lane.tail is not None:
-        return LAST_ROWS
-    return "concurrency" if not lane.limited_by and lane.in_flight >= lane.workers > 0 else lane.limited_by
+        return Bottleneck.LAST_ROWS.value
+    if lane.limited_by is Bottleneck.NONE and lane.in_flight >= lane.workers > 0:
+        return Bottleneck.CONCURRENCY.value
+    return lane.limited_by.value
 
 
 class Pace:

@@ -13,8 +13,9 @@ from collections.abc import Collection
 import msgspec
 
 from batchmix.engine.retries import Item
+from batchmix.engine.status import RunStatus
 from batchmix.errors import FailureAction
-from batchmix.records import Exchange, Failure, Request, RunStatus
+from batchmix.records import Exchange, Failure, Request
 
 _FEW = 3
 """So many replies are heard before it is decided."""

@@ -13,12 +13,13 @@ from batchmix.engine.dedupe import Repeats
 from batchmix.engine.outcomes import Rules, provider_stopped
 from batchmix.engine.pool import Pool, Post
 from batchmix.engine.shutdown import Shutdown
+from batchmix.engine.status import Idle, RunStatus
 from batchmix.errors import FailureAction
 from batchmix.job import Model
 from batchmix.load import Dataset
 from batchmix.pacing.governor import Governor
 from batchmix.prices.budget import LaneBudget
-from batchmix.records import STOPPED, Draw, Failure, RejectedRow, Request, RunStatus
+from batchmix.records import Draw, Failure, RejectedRow, Request
 from batchmix.store.lane_log import LaneLog
 from batchmix.store.open_shards import OpenShards
 from batchmix.store.reuse import Reusable
@@ -61,14 +62,14 @@ class Lane:
         self._context = context
         draw = context.draws.get(model.name)
         self._rows = frozenset(row for row, _ in draw.picks) if draw else None
+        self.status = context.run_status.lanes[number]
         self._log = LaneLog(
-            context.open_shards, number, context.shard_rows, context.run_status, retry_rejected=context.retry_rejected
+            context.open_shards, number, context.shard_rows, self.status, retry_rejected=context.retry_rejected
         )
         self.followers: list[Lane] = []
         """Lanes that are to pass by the shards that this one has been through."""
         self.behind: asyncio.Queue[int | None] = asyncio.Queue()
         """The shards that this lane is to pass by; None ends them."""
-        self.progress = context.run_status.lanes[number]
         self._repeats: Repeats | None = None
 
     async def run(self, most: int) -> None:
@@ -80,14 +81,14 @@ class Lane:
         if self._context.budget:
             rules = msgspec.structs.replace(rules, budget=self._context.budget(self.model.name))
         repeats = self._repeats = await self._open_repeats()
-        pool = Pool(self._context.post, governor, repeats or self._log, self._context.shutdown, self.progress, rules)
+        pool = Pool(self._context.post, governor, repeats or self._log, self._context.shutdown, self.status, rules)
         pool.streaming.on_off = functools.partial(self._context.unstreamed.add, self.model.name)
-        self.progress.workers = max(1, min(self.model.limits.concurrency, most))
-        await pool.run(self._needed(pool), self.progress.workers)
+        self.status.begin(max(1, min(self.model.limits.concurrency, most)))
+        await pool.run(self._needed(pool), self.status.workers)
         if repeats:
             await repeats.finish()
         self.stopped = pool.stopped
-        self.progress.idle = STOPPED if self.stopped else ""
+        self.status.stop(Idle.STOPPED if self.stopped else None)
         if self.stopped and len(self._context.run_status.lanes) > 1:
             _logger.warning("%s is stopped: %s", self.model.name, self.stopped.message)
 

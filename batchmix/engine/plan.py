@@ -13,9 +13,10 @@ from batchmix.engine.account import BalanceLookup, shortage
 from batchmix.engine.claim import check_ours
 from batchmix.engine.distinct import Distinct, few
 from batchmix.engine.prepare import Options, Ready, prepare
+from batchmix.engine.status import RunStatus
 from batchmix.formats.lenient_json import read_json
 from batchmix.job import Job, Limits, Price, masked, masked_url
-from batchmix.records import RejectedRow, Request, RunStatus
+from batchmix.records import RejectedRow, Request
 from batchmix.redact import MASK, Secrets
 from batchmix.store.first_rows import Firsts, firsts_in
 from batchmix.store.parts import list_parts, part_path

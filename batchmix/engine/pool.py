@@ -22,11 +22,12 @@ from batchmix.engine.attempts import Outcome, is_passing
 from batchmix.engine.outcomes import EndLog, Ends, Rules
 from batchmix.engine.retries import Item, Retries
 from batchmix.engine.shutdown import Shutdown
+from batchmix.engine.status import Bottleneck, LaneStatus
 from batchmix.engine.streak import Streak
 from batchmix.engine.unstreamed import Streaming
 from batchmix.errors import FailureAction
 from batchmix.pacing.governor import Governor
-from batchmix.records import Exchange, Failure, LaneStatus, Request
+from batchmix.records import Exchange, Failure, Request
 from batchmix.responses.stream import UNFINISHED
 
 _logger = logging.getLogger(__name__)
@@ -61,19 +62,19 @@ class Pool:
     """Sends the requests of one lane; for one use."""
 
     def __init__(
-        self, post: Post, governor: Governor, log: Log, shutdown: Shutdown, progress: LaneStatus, rules: Rules
+        self, post: Post, governor: Governor, log: Log, shutdown: Shutdown, status: LaneStatus, rules: Rules
     ) -> None:
         self._post = post
         self._flying: dict[Item, None] = {}  # in the order in which they left
-        self._restraint = Restraint(governor, progress, rules, self._flying.keys())
+        self._restraint = Restraint(governor, status, rules, self._flying.keys())
         self._log = log
         self._shutdown = shutdown
-        self._progress = progress
+        self._status = status
         self._budget = rules.budget
         self._loop = asyncio.get_running_loop()
         self.streaming = Streaming(is_off=rules.unstreamed)
-        self._ends = Ends(log, shutdown, progress.model, rules)
-        self._retries = Retries(shutdown, progress, self._pump, self._end)
+        self._ends = Ends(log, shutdown, status.model, rules)
+        self._retries = Retries(shutdown, status, self._pump, self._end)
         self._buffer: collections.deque[Item] = collections.deque()
         self._idle: collections.deque[asyncio.Future[Item | None]] = collections.deque()
         self._more = asyncio.Event()
@@ -152,11 +153,11 @@ class Pool:
         if self._closed or self._idle or self._shutdown.stopping.is_set():
             return None
         queue = self._retries.due or self._buffer
-        if not queue or (queue is self._buffer and self._progress.retrying and self._too_many_wait()):
-            self._progress.limited_by = "retries" if queue else "" if self._fed else "input"
+        if not queue or (queue is self._buffer and self._status.retrying and self._too_many_wait()):
+            self._status.limit(Bottleneck.RETRIES if queue else Bottleneck.NONE if self._fed else Bottleneck.INPUT)
             return None
-        if self._ends.held and self._ends.decided_by(self._progress.in_flight):
-            self._progress.limited_by = "refusals"
+        if self._ends.held and self._ends.decided_by(self._status.in_flight):
+            self._status.limit(Bottleneck.REFUSALS)
             return None
         request = queue[0].request
         now = self._loop.time()
@@ -165,7 +166,7 @@ class Pool:
             self._pump_in(wait_s)
             return None
         if self._budget is not None and not self._budget.admits(request, self._pump):
-            self._progress.limited_by = "budget"
+            self._status.limit(Bottleneck.BUDGET)
             return None
         item = queue.popleft()
         item.request = self.streaming.leaving(item.request)
@@ -177,7 +178,7 @@ class Pool:
     def _too_many_wait(self) -> bool:
         """Return whether so many rows wait for a retry that no new ones are sent; few while nothing good has come."""
         most = max(_FEW, 2 * self._restraint.window) if self._ends.good_answers else Streak.FIRST
-        return self._progress.retrying >= most
+        return self._status.retrying >= most
 
     async def _given(self) -> Item | None:
         if self._closed or (self._fed and self._ends.open == 0):
@@ -205,10 +206,9 @@ class Pool:
     async def _attempt(self, item: Item) -> Outcome:
         request, ticket = item.request, item.ticket
         assert ticket is not None
-        progress = self._progress
-        progress.in_flight += 1
+        self._status.sent()
         self._flying[item] = None
-        if progress.tail is not None:
+        if self._status.tail is not None:
             self._show_tail()
         exchange: Exchange | None = None
         outcome: Outcome | None = None
@@ -222,7 +222,7 @@ class Pool:
             if isinstance(outcome, Failure):
                 self._look_at(item, outcome)
         finally:
-            progress.in_flight -= 1
+            self._status.returned()
             del self._flying[item]
             if outcome is None:
                 self._restraint.abandon(ticket)
@@ -286,12 +286,13 @@ class Pool:
         """Tell what the last rows wait for, once all have been read and few are left."""
         if self._ends.open > _LAST:
             return
-        progress = self._progress
         waiting = self._retries.waiting()
-        progress.tail = len(waiting) + len(self._retries.due)
         oldest = next(iter(self._flying), None)
-        progress.oldest_sent_at = oldest.ticket.sent_at if oldest and oldest.ticket else None
-        progress.retrying_after = ", ".join(sorted({tries.after for tries in waiting}))
+        self._status.show_tail(
+            len(waiting) + len(self._retries.due),
+            (tries.after for tries in waiting),
+            oldest.ticket.sent_at if oldest and oldest.ticket else None,
+        )
 
     def _end(self, request: Request, outcome: Outcome) -> None:
         stopped = len(self._ends.stopped_paths)

@@ -12,6 +12,7 @@ import msgspec
 from batchmix.engine.conflicts import check_same_run
 from batchmix.engine.resume import Resume, Work, known_scan
 from batchmix.engine.shutdown import check_deadline
+from batchmix.engine.status import Phase, RunStatus
 from batchmix.errors import JobError, PartDamaged, RunUnreadable
 from batchmix.job import REHEARSAL, Job
 from batchmix.load import Dataset, ScanOptions, open_dataset
@@ -20,7 +21,6 @@ from batchmix.load.sources import STDIN, find_sources
 from batchmix.prices.catalogue import Catalogue, read_catalogue
 from batchmix.prices.cost import Prices
 from batchmix.prices.lookup import PriceLookup
-from batchmix.records import RunStatus
 from batchmix.store.inventory import Held
 from batchmix.store.reuse import Reusable
 from batchmix.store.run_folder import Layout, RunFile
@@ -75,7 +75,7 @@ def prepare(job: Job, layout: Layout, spool: Path, options: Options, run_status:
         known.models if known else (),
         _own_catalogue(behaviour) if behaviour else None,
     )
-    run_status.phase = "scanning"
+    run_status.enter(Phase.SCANNING)
     shard_rows = (known.shard_rows if known else held.shard_rows) or job.output.shard_rows
     cut = ScanOptions(shard_rows, options.limit, reject=options.reject_bad_rows)
     dataset = _input(job, spool, known, cut, run_status)
@@ -127,7 +127,7 @@ def _input(job: Job, spool: Path, known: RunFile | None, cut: ScanOptions, run_s
     began = time.monotonic()
 
     def progress(rows: int) -> None:
-        run_status.scanned = rows
+        run_status.scan(rows)
         check_deadline(job.timeouts, began)
 
     return open_dataset(

@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 from batchmix.engine.attempts import Outcome, Tries, retried
 from batchmix.engine.shutdown import Shutdown
+from batchmix.engine.status import LaneStatus
 from batchmix.errors import FailureAction
 from batchmix.pacing.breaker import RetryBudget
 from batchmix.pacing.governor import Ticket
-from batchmix.records import Failure, LaneStatus, Request
+from batchmix.records import Failure, Request
 
 
 class Item:
@@ -33,14 +34,14 @@ class Retries:
     def __init__(
         self,
         shutdown: Shutdown,
-        progress: LaneStatus,
+        status: LaneStatus,
         on_due: Callable[[], None],
         on_end: Callable[[Request, Outcome], None],
     ) -> None:
         self.due: collections.deque[Item] = collections.deque()
         """What may leave now; whoever sends it tells its outcome to the item."""
         self._shutdown = shutdown
-        self._progress = progress
+        self._status = status
         self._on_due = on_due
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
@@ -55,7 +56,7 @@ class Retries:
         """Let an item wait that has failed for the first time."""
         task = self._loop.create_task(self._guarded(item, first))
         self._tasks[task] = item
-        self._progress.retrying = len(self._tasks)
+        self._status.count_retrying(len(self._tasks))
         task.add_done_callback(self._forget)
 
     def dropped(self, path: str) -> list[Request]:
@@ -82,7 +83,7 @@ class Retries:
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task, None)
-        self._progress.retrying = len(self._tasks)
+        self._status.count_retrying(len(self._tasks))
 
     async def _guarded(self, item: Item, first: Failure) -> None:
         # Made only once the task runs: one that is cancelled before would leave it behind, with a warning.

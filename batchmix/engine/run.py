@@ -22,10 +22,10 @@ from batchmix.engine.prepare import Options, prepare
 from batchmix.engine.resume import drop_stale
 from batchmix.engine.send import RunContext, send
 from batchmix.engine.starts import exit_code, recorded
+from batchmix.engine.status import RunStatus
 from batchmix.errors import disk_errors
 from batchmix.formats.pyarrow_setup import set_up_arrow
 from batchmix.job import Job
-from batchmix.records import RunStatus
 from batchmix.redact import Secrets
 from batchmix.store.run_folder import Layout
 from batchmix.store.view import View, read_view

@@ -22,10 +22,11 @@ from batchmix.engine.lane import Lane, LaneContext, run_lanes
 from batchmix.engine.outcomes import Rules
 from batchmix.engine.prepare import Options, Ready, rehearsal_behaviour
 from batchmix.engine.shutdown import Shutdown, deadline, interrupts
+from batchmix.engine.status import Idle, LaneStatus, Phase, RunStatus
 from batchmix.http.client import Client
 from batchmix.job import Budget, Job
 from batchmix.prices.budget import LaneBudget, RunBudget
-from batchmix.records import JUDGE_VERSION, NOT_ASKED, LaneStatus, RunStatus
+from batchmix.records import JUDGE_VERSION
 from batchmix.redact import Secrets
 from batchmix.store.events import Begun
 from batchmix.store.open_shards import OpenShards, ShardSpec
@@ -78,7 +79,7 @@ class _Sending:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
         run_status, work = self._run_status, self._work
         shutdown = Shutdown(self._job.timeouts.drain_s)
-        self._run_status.lanes = self._what_is_there()
+        run_status.begin(*self._what_is_there())
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(interrupts(shutdown, run_status))
             stack.enter_context(deadline(self._job.timeouts, self._call.began, shutdown, run_status))
@@ -90,39 +91,40 @@ class _Sending:
             shards = OpenShards(self._layout, self._blueprint(), len(work.models), shutdown.stop)
             await stack.enter_async_context(shards)
             shards.hold(min(concurrency, most))
-            run_status.phase = "sending"
+            run_status.enter(Phase.SENDING)
             _logger.info("%d of %d shards have work left", len(work.shards), len(self._ready.dataset.scan.shards))
             await self._run_lanes(self._context(client, shards, shutdown), most, client.room)
-            run_status.phase = "sealing"
+            run_status.enter(Phase.SEALING)
         if self._cap is not None:
             work.run.starts[-1].spent = self._cap.spent
-        run_status.warnings.extend(shards.damage)
+        run_status.warn(shards.damage)
         if shutdown.reason:
             raise shutdown.reason
 
-    def _what_is_there(self) -> list[LaneStatus]:
-        """Return how each lane stands before it begins, and set how many results there will be."""
+    def _what_is_there(self) -> tuple[list[LaneStatus], int]:
+        """Return the status of each lane before it begins, and how many results there will be."""
         work, samples = self._work, self._job.samples
         of_each = work.run.rows * samples if self._job.models else 0  # else the rows name their models
+        drawn = {model: samples * len(draw.picks) for model, draw in self._draws.items()}
         lanes = [
-            LaneStatus(model.name, of_each, usd_of=self._ready.prices.of_sums(model.name)) for model in work.models
+            LaneStatus(
+                model.name,
+                results=drawn.get(model.name, 0) if self._draws else of_each,
+                usd_of=self._ready.prices.of_sums(model.name),
+            )
+            for model in work.models
         ]
-        self._run_status.results = work.run.results
         if self._draws:
-            for lane in lanes:
-                draw = self._draws.get(lane.model)
-                lane.results = samples * len(draw.picks) if draw else 0
-            self._run_status.results = sum(lane.results for lane in lanes)
-            return lanes
+            return lanes, sum(drawn.values())
         for footer in work.done:
             if footer.shard in work.old:
                 continue  # its rows are counted as the lanes pass by them
             for lane in lanes:
                 counts = footer.totals.models.get(lane.model, {})
-                lane.ok, lane.rejected = lane.ok + counts.get("ok", 0), lane.rejected + counts.get("rejected", 0)
+                lane.count_earlier(counts.get("ok", 0), counts.get("rejected", 0))
                 if (cost := footer.totals.costs.get(lane.model)) and cost.priced:
-                    lane.paid_before(cost.usd)
-        return lanes
+                    lane.count_earlier_usd(cost.usd)
+        return lanes, work.run.results
 
     def _keep(self) -> None:
         self._layout.write_run(self._work.run)
@@ -163,7 +165,7 @@ class _Sending:
         asked = [lane for lane in lanes if not chosen or lane.model.name in chosen]
         others = [lane for lane in lanes if lane not in asked]
         for lane in others:
-            lane.progress.idle = NOT_ASKED
+            lane.status.stop(Idle.NOT_CHOSEN)
         if room < min(most, sum(lane.model.limits.concurrency for lane in asked)):
             most = max(1, room // len(asked))
         await run_lanes(asked, others, most, context.shutdown)

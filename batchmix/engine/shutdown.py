@@ -9,9 +9,9 @@ import time
 from collections.abc import Coroutine, Iterator
 
 from batchmix.engine.signals import taken
+from batchmix.engine.status import Phase, RunStatus
 from batchmix.errors import Interrupted, Stopped
 from batchmix.job import Timeouts
-from batchmix.records import RunStatus
 
 _DRAIN_SHARE = 0.1
 """Of the time to a deadline, at the most, is for what is in flight to end."""
@@ -52,7 +52,7 @@ def interrupts(shutdown: Shutdown, run_status: RunStatus) -> Iterator[None]:
     def interrupted(number: signal.Signals) -> None:
         if shutdown.stopping.is_set():
             shutdown.cutting.set()
-        run_status.phase = "draining"
+        run_status.enter(Phase.DRAINING)
         shutdown.stop(Interrupted(f"interrupted by {number.name}", number))
 
     with taken(interrupted):
@@ -71,7 +71,7 @@ def deadline(timeouts: Timeouts, began: float, shutdown: Shutdown, run_status: R
         return
 
     def stop() -> None:
-        run_status.phase = "draining"
+        run_status.enter(Phase.DRAINING)
         shutdown.stop(_has_come(job_s), drain_s)
 
     loop = asyncio.get_running_loop()

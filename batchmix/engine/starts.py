@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 from batchmix.engine.resume import Work
 from batchmix.engine.signals import SignalExit
+from batchmix.engine.status import LaneStatus, RunStatus
 from batchmix.errors import BatchmixError, NoSpace
 from batchmix.prices.cost import Prices
-from batchmix.records import LaneStatus, RunStatus
 from batchmix.store.run_folder import Layout, Start, now_text
 from batchmix.store.totals import Totals
 from batchmix.store.view import View, read_view
@@ -56,10 +56,8 @@ def recorded(work: Work, layout: Layout, prices: Prices, run_status: RunStatus, 
 
 
 def _settle(lane: LaneStatus, totals: Totals, *, rows: bool) -> None:
-    cost, counts = totals.costs.get(lane.model), totals.models.get(lane.model, {})
-    lane.usd_of, lane.before_usd = None, cost.usd if cost and cost.priced else None
-    if rows:
-        lane.ok, lane.failed, lane.rejected = (counts.get(status, 0) for status in ("ok", "failed", "rejected"))
+    cost = totals.costs.get(lane.model)
+    lane.settle(cost.usd if cost and cost.priced else None, totals.models.get(lane.model, {}) if rows else None)
 
 
 def _outcome(error: BaseException) -> tuple[int, str]:

@@ -16,13 +16,13 @@ import msgspec
 from batchmix.engine import reader
 from batchmix.engine.account import used_so_far
 from batchmix.engine.run import Options, run_job
+from batchmix.engine.status import RunStatus
 from batchmix.evaluate.scorers import Score, text_of
 from batchmix.evaluate.verdict import verdict_in
 from batchmix.formats.arrow_values import row_values
 from batchmix.job import Budget, Input, Job, Limits, Model, Output, Reuse
 from batchmix.job.eval_table import Eval, Judge
 from batchmix.load.rubrics import RESULT, columns_shown
-from batchmix.records import RunStatus
 from batchmix.redact import Secrets
 from batchmix.store.filesystem import appearing
 from batchmix.store.run_folder import Layout

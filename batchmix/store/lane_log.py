@@ -2,23 +2,59 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from batchmix.errors import FailureAction
-from batchmix.records import Completion, Exchange, Failure, Key, RejectedRow, Request, RunStatus
+from batchmix.records import Completion, Exchange, Failure, Key, RejectedRow, Request
 from batchmix.store.open_shards import OpenShards
 from batchmix.store.reuse import Found
 from batchmix.store.shard import Shard
+
+
+class RowCounts(msgspec.Struct):
+    """How the rows of one lane have finished, those of earlier starts too as far as the folder has been read."""
+
+    model: str
+    ok: int = 0
+    failed: int = 0
+    rejected: int = 0
+    earlier_usd: float | None = None
+    """What answers of earlier starts cost; None: none has a price."""
+
+    @property
+    def finished(self) -> int:
+        """Results of any status."""
+        return self.ok + self.failed + self.rejected
+
+    def count(self, status: str) -> None:
+        """Count a row that has finished."""
+        if status == "ok":
+            self.ok += 1
+        elif status == "failed":
+            self.failed += 1
+        else:
+            self.rejected += 1
+
+    def count_earlier(self, ok: int, rejected: int) -> None:
+        """Count what a sealed part holds."""
+        self.ok += ok
+        self.rejected += rejected
+
+    def count_earlier_usd(self, usd: float) -> None:
+        """Add what answers of earlier starts cost."""
+        self.earlier_usd = (self.earlier_usd or 0.0) + usd
 
 
 class LaneLog:
     """Records what becomes of a lane's requests, and tells the open shards when it is through with each."""
 
     def __init__(
-        self, shards: OpenShards, lane: int, shard_rows: int, run_status: RunStatus, *, retry_rejected: bool
+        self, shards: OpenShards, lane: int, shard_rows: int, counts: RowCounts, *, retry_rejected: bool
     ) -> None:
         self._shards = shards
         self._lane = lane
         self._shard_rows = shard_rows
-        self._progress = run_status.lanes[lane]
+        self._counts = counts
         self._retry_rejected = retry_rejected
         self._mine: dict[int, Shard] = {}
         self._left: dict[int, int] = {}
@@ -30,8 +66,8 @@ class LaneLog:
         """Begin with a shard."""
         shard = self._mine[index] = await self._shards.open(index)
         self._left[index] = 1  # until `fed`
-        if (usd := self._shards.paid_before(shard, self._progress.model)) is not None:
-            self._progress.paid_before(usd)
+        if (usd := self._shards.paid_before(shard, self._counts.model)) is not None:
+            self._counts.count_earlier_usd(usd)
 
     async def reopen(self, index: int) -> bool:
         """Begin again with a shard that was left in the middle; return False where the lane was through with it."""
@@ -54,7 +90,7 @@ class LaneLog:
                 self._reject(shard, request)
             else:
                 shard.ended(self._lane, request, "failed", failure)
-                self._count("failed")
+                self._counts.count("failed")
 
     def needed(self, index: int, asked: list[Request | RejectedRow]) -> list[Request]:
         """Return the requests that have work left; rows that can't be asked are ended here."""
@@ -62,7 +98,7 @@ class LaneLog:
         needed = []
         for request in asked:
             if not shard.needs(request, retry_rejected=self._retry_rejected):
-                self._count(shard.entries[request.key].status)
+                self._counts.count(shard.entries[request.key].status)
             elif isinstance(request, Request):
                 needed.append(request)
             else:
@@ -80,7 +116,7 @@ class LaneLog:
         index = request.row // self._shard_rows
         if found is None or not self._mine[index].reused(self._lane, request, found.exchange, found.run):
             return False
-        self._count("ok")
+        self._counts.count("ok")
         self._one_less(index)
         return True
 
@@ -92,7 +128,7 @@ class LaneLog:
             if shard.needs(request, retry_rejected=False):
                 left = True
             else:
-                self._count(shard.entries[request.key].status)
+                self._counts.count(shard.entries[request.key].status)
         return left
 
     def fed(self, index: int, *, unfinished: bool = False) -> None:
@@ -113,20 +149,17 @@ class LaneLog:
         """Record the end of a row."""
         index = request.row // self._shard_rows
         if failure is None:
-            self._progress.ok += 1
+            self._counts.ok += 1
         else:
             status = "rejected" if failure.action is FailureAction.REJECT else "failed"
             self._mine[index].ended(self._lane, request, status, failure)
-            self._count(status)
+            self._counts.count(status)
             self._failed.setdefault(index, set()).add(request.key)
         self._one_less(index)
 
     def _reject(self, shard: Shard, row: RejectedRow) -> None:
         shard.ended(self._lane, row, "rejected", row.failure)
-        self._count("rejected")
-
-    def _count(self, status: str) -> None:
-        setattr(self._progress, status, getattr(self._progress, status) + 1)
+        self._counts.count("rejected")
 
     def _one_less(self, index: int) -> None:
         self._left[index] -= 1

@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchmix.engine.run import Options, run_job
+from batchmix.engine.status import RunStatus
 from batchmix.evaluate.comparison import diff
 from batchmix.evaluate.evaluation import evaluate, prepared
 from batchmix.evaluate.judge import Asking
 from batchmix.job import read_job
-from batchmix.records import RunStatus
 from batchmix.redact import Secrets
 
 ROWS, MODELS, FLIPS, DROP = 2000, ("first", "second", "third"), 0.05, 0.03

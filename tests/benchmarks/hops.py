@@ -17,8 +17,8 @@ from types import FrameType
 
 import batchmix
 from batchmix.engine.run import Options, run_job
+from batchmix.engine.status import RunStatus
 from batchmix.job import read_job
-from batchmix.records import RunStatus
 from batchmix.redact import Secrets
 
 ROWS = 3000

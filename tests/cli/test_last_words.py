@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from batchmix.engine import starts
+from batchmix.engine.status import LaneStatus
 from batchmix.errors import ProviderStopped
-from batchmix.records import LaneStatus
 from tests.conftest import Bench
 from tests.odd_provider import Provider
 from tests.wire import GOOD, error, reply
@@ -51,7 +51,7 @@ def test_cost_counts_the_cache_and_what_stood_in_parts_and_journals_before(
     summary = json.loads((bench.out / "summary.json").read_text())
     assert before == [pytest.approx(15 * each), pytest.approx(25 * each)]
     assert (first, bench.run_status.cost_usd) == (pytest.approx(15 * each), pytest.approx(summary["cost_usd"]))
-    assert (bench.run_status.ok, bench.run_status.ended, bench.run_status.results) == (25, 25, 25)
+    assert (bench.run_status.ok, bench.run_status.finished, bench.run_status.results) == (25, 25, 25)
 
 
 def test_rows_of_each_model_are_those_of_the_summary_also_of_one_that_was_stopped(
@@ -62,11 +62,14 @@ def test_rows_of_each_model_are_those_of_the_summary_also_of_one_that_was_stoppe
     bench.write(12, text="row {}")
     provider.answer = lambda row, asked, kept: reply(200, GOOD)
     bench.run(models=("good",))
-    assert [(lane.ok, lane.ended, lane.idle) for lane in bench.run_status.lanes] == [(12, 12, ""), (0, 0, "not asked")]
+    assert [(lane.ok, lane.finished, lane.idle) for lane in bench.run_status.lanes] == [
+        (12, 12, None),
+        (0, 0, "not asked"),
+    ]
     provider.answer = lambda row, asked, kept: reply(404, error("The model `bad` does not exist", "model_not_found"))
     with pytest.raises(ProviderStopped):
         bench.run()
     summary = json.loads((bench.out / "summary.json").read_text())
     good, bad = bench.run_status.lanes
     assert (good.ok, bad.failed, bad.idle) == (12, summary["failed"], "stopped")
-    assert bench.run_status.ended == summary["ok"] + summary["failed"]
+    assert bench.run_status.finished == summary["ok"] + summary["failed"]

@@ -14,9 +14,9 @@ import pytest
 from batchmix.cli import progress
 from batchmix.cli.progress import bar_lines, shown
 from batchmix.cli.progress_lines import last_line, span_text, summary_line
+from batchmix.engine.status import Bottleneck, Idle, LaneStatus, Phase, RunStatus
 from batchmix.job import Price
 from batchmix.prices.cost import Prices
-from batchmix.records import NOT_ASKED, STOPPED, LaneStatus, RunStatus
 
 
 def bar_line(run_status: RunStatus, rates: list[tuple[float, float]], width: int) -> str:
@@ -26,18 +26,18 @@ def bar_line(run_status: RunStatus, rates: list[tuple[float, float]], width: int
 
 def test_at_the_end_it_says_what_the_last_rows_wait_for() -> None:
     lane = LaneStatus("m", in_flight=1, tail=2, retrying_after="503", oldest_sent_at=time.monotonic() - 94)
-    line = summary_line(RunStatus(phase="sending", results=9, lanes=[lane]), [])
+    line = summary_line(RunStatus(phase=Phase.SENDING, results=9, lanes=[lane]), [])
     assert line.startswith("waiting for 3 rows: 2 retrying after 503, 1 in flight for 94 s, 0 failed")
 
 
 def test_at_the_end_what_limits_a_lane_is_not_told_once_more() -> None:
-    lane = LaneStatus("m", in_flight=1, tail=0, limited_by="input")
-    assert "limited by" not in summary_line(RunStatus(phase="sending", results=9, lanes=[lane]), [])
-    assert "writing" in summary_line(RunStatus(phase="sealing", results=9, lanes=[lane]), [])
+    lane = LaneStatus("m", in_flight=1, tail=0, limited_by=Bottleneck.INPUT)
+    assert "limited by" not in summary_line(RunStatus(phase=Phase.SENDING, results=9, lanes=[lane]), [])
+    assert "writing" in summary_line(RunStatus(phase=Phase.SEALING, results=9, lanes=[lane]), [])
 
 
 def test_before_that_it_says_how_many_wait_to_retry() -> None:
-    line = summary_line(RunStatus(phase="sending", results=9, lanes=[LaneStatus("m", retrying=7)]), [])
+    line = summary_line(RunStatus(phase=Phase.SENDING, results=9, lanes=[LaneStatus("m", retrying=7)]), [])
     assert "7 waiting to retry" in line
     assert "waiting for" not in line
 
@@ -46,12 +46,12 @@ def lane(model: str = "gpt-4o-mini", **more: object) -> LaneStatus:
     given: dict[str, object] = {
         "results": 100_000, "ok": 12_345, "failed": 2, "in_flight": 64, "answers": 400, "tokens": 80_000,
         "prompt_tokens": 40_000, "completion_tokens": 40_000, "usd_of": Prices({"m": Price(1, 10)}, ()).of_sums("m"),
-        "before_usd": 0.1, "limited_by": "requests per minute", "workers": 512, "retrying": 3,
+        "earlier_usd": 0.1, "limited_by": Bottleneck.REQUESTS, "workers": 512, "retrying": 3,
     }  # fmt: skip
     return LaneStatus(model, **(given | more))  # type: ignore[arg-type]
 
 
-def busy(*lanes: LaneStatus, phase: str = "sending") -> RunStatus:
+def busy(*lanes: LaneStatus, phase: Phase = Phase.SENDING) -> RunStatus:
     lanes = lanes or (lane(),)
     return RunStatus(phase=phase, results=sum(lane.results for lane in lanes), lanes=list(lanes))
 
@@ -76,7 +76,7 @@ def test_before_the_first_answer_and_without_a_price_nothing_is_made_up() -> Non
     line = bar_line(busy(LaneStatus("m", results=10)), [(0.0, 0.0)], 79)
     assert "left" not in line
     assert "$" not in line
-    assert bar_line(RunStatus(phase="scanning", scanned=5), [], 79) == "scanning the input: 5 rows"
+    assert bar_line(RunStatus(phase=Phase.SCANNING, scanned=5), [], 79) == "scanning the input: 5 rows"
     assert bar_line(RunStatus(), [], 79) == "starting"
 
 
@@ -92,18 +92,22 @@ def test_its_last_words_say_how_far_it_came_and_no_time_or_rate() -> None:
 
 def test_a_drain_promises_no_time() -> None:
     for width in (59, 79, 199):
-        line = bar_line(busy(phase="draining"), [(40.0, 8000.0)], width)
+        line = bar_line(busy(phase=Phase.DRAINING), [(40.0, 8000.0)], width)
         assert "draining" in line
         assert "64 in flight" in line
         assert "left" not in line
 
 
 def test_of_several_models_it_says_which_is_limited_by_what() -> None:
-    lanes = [LaneStatus("a", limited_by="tokens"), LaneStatus("b", limited_by="requests"), LaneStatus("c")]
-    run_status = RunStatus(phase="sending", results=9, lanes=lanes)
-    assert bar_line(run_status, [], 199).endswith("limited by tokens (a), requests (b)")
-    lanes[1].limited_by = "tokens"
-    assert bar_line(run_status, [], 199).endswith("limited by tokens")
+    lanes = [
+        LaneStatus("a", limited_by=Bottleneck.TOKENS),
+        LaneStatus("b", limited_by=Bottleneck.REQUESTS),
+        LaneStatus("c"),
+    ]
+    run_status = RunStatus(phase=Phase.SENDING, results=9, lanes=lanes)
+    assert bar_line(run_status, [], 199).endswith("limited by tokens per minute (a), requests per minute (b)")
+    lanes[1].limit(Bottleneck.TOKENS)
+    assert bar_line(run_status, [], 199).endswith("limited by tokens per minute")
 
 
 def test_where_it_is_too_narrow_for_all_no_word_is_torn() -> None:
@@ -112,9 +116,9 @@ def test_where_it_is_too_narrow_for_all_no_word_is_torn() -> None:
 
 MODELS = (
     lane(),
-    lane("anthropic/claude-3.5-sonnet-20241022", ok=99_998, limited_by=""),
-    lane("gone", ok=0, failed=100, limited_by="refusals", idle=STOPPED, usd_of=None, before_usd=None),
-    lane("千问", limited_by="pause", paused_until=time.time() + 500),
+    lane("anthropic/claude-3.5-sonnet-20241022", ok=99_998, limited_by=Bottleneck.NONE),
+    lane("gone", ok=0, failed=100, limited_by=Bottleneck.REFUSALS, idle=Idle.STOPPED, usd_of=None, earlier_usd=None),
+    lane("千问", limited_by=Bottleneck.PAUSE, paused_until=time.time() + 500),
 )
 
 
@@ -141,8 +145,8 @@ def test_models_that_do_not_fit_are_counted_and_the_busiest_stay() -> None:
     assert [line.split()[0] for line in lines[1:5]] == ["m4", "m5", "m6", "m11"]
     assert lines[5:] == ["… and 8 more"]
     assert len(bar_lines(busy(*lanes), rates, 79, 2)) == 1
-    lanes[3].idle = NOT_ASKED
-    assert bar_lines(busy(*lanes), rates, 79, 23)[4].endswith(NOT_ASKED)
+    lanes[3].stop(Idle.NOT_CHOSEN)
+    assert bar_lines(busy(*lanes), rates, 79, 23)[4].endswith("not asked")
 
 
 class Terminal(io.StringIO):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchmix.engine.bottlenecks import Pace, limit
-from batchmix.records import LaneStatus, RunStatus
+from batchmix.engine.status import LaneStatus, Phase, RunStatus
 from tests.conftest import Bench, Provider
 
 
@@ -33,11 +33,11 @@ def test_a_gap_is_not_filled() -> None:
 
 
 def test_the_last_rows_and_the_disk_are_limits_of_their_own() -> None:
-    run_status, lane = RunStatus(phase="sending"), LaneStatus("m", workers=2, in_flight=2)
+    run_status, lane = RunStatus(phase=Phase.SENDING), LaneStatus("m", workers=2, in_flight=2)
     assert limit(run_status, lane) == "concurrency"
-    lane.tail = 0
+    lane.show_tail(0, (), None)
     assert limit(run_status, lane) == "last rows"
-    run_status.phase = "sealing"
+    run_status.enter(Phase.SEALING)
     assert limit(run_status, lane) == "disk"
 
 

@@ -14,11 +14,12 @@ from batchmix.engine.doubts import Seen
 from batchmix.engine.outcomes import Rules
 from batchmix.engine.pool import Pool
 from batchmix.engine.shutdown import Shutdown
+from batchmix.engine.status import LaneStatus, RunStatus
 from batchmix.engine.streak import Streak
 from batchmix.errors import FailureAction, Interrupted
 from batchmix.job import Limits
 from batchmix.pacing.governor import Governor
-from batchmix.records import Completion, Exchange, Failure, LaneStatus, Request, RunStatus
+from batchmix.records import Completion, Exchange, Failure, Request
 from tests.polling import WITHIN_S, until
 
 THREE = Rules(3)
@@ -39,13 +40,13 @@ class Scene:
         self.gate = asyncio.Event()
         self.gate.set()
         self.shutdown = Shutdown(5.0)
-        self.progress = LaneStatus("m")
+        self.lane = LaneStatus("m")
         self.status: int | None = 200
         self.retry_after_s = 0.0
         self.path: Callable[[int], str] = lambda row: "/p"
         self._outcomes: dict[int, Outcome] = {}
         governor = Governor(Limits(concurrency=concurrency), asyncio.get_running_loop().time())
-        self.pool = Pool(self, governor, self, self.shutdown, self.progress, rules)
+        self.pool = Pool(self, governor, self, self.shutdown, self.lane, rules)
 
     async def post(self, request: Request) -> Exchange:
         self.in_flight += 1
@@ -97,7 +98,7 @@ async def test_input_that_has_come_to_its_end_limits_nothing() -> None:
     for _ in range(20):
         await asyncio.sleep(0)
     assert scene.in_flight == 3
-    assert scene.progress.limited_by == ""
+    assert scene.lane.limited_by == ""
     scene.gate.set()
     await running
 
@@ -107,8 +108,8 @@ async def test_each_request_ends_once_and_no_more_are_in_flight_than_workers() -
     await scene.run(500)
     assert scene.ends == dict.fromkeys(range(500))
     assert scene.most_in_flight == 4
-    assert scene.progress.answers == 500
-    assert scene.progress.in_flight == 0
+    assert scene.lane.answers == 500
+    assert scene.lane.in_flight == 0
 
 
 async def test_no_rows_are_no_trouble() -> None:
@@ -168,13 +169,13 @@ async def test_at_the_end_it_is_told_what_the_last_rows_wait_for() -> None:
     told: list[tuple[int, int | None, str]] = []
 
     def answer(row: int, time: int) -> Outcome:
-        progress = scene.progress
-        told.append((len(scene.ends), progress.tail, progress.retrying_after))
+        lane = scene.lane
+        told.append((len(scene.ends), lane.tail, lane.retrying_after))
         return RETRY if row == 5 and time < 3 else Completion("a")
 
     scene = Scene(answer, concurrency=1)
     await scene.run(7, workers=1)
-    assert scene.progress.tail == 0
+    assert scene.lane.tail == 0
     assert told[-1] == (6, 0, "")
     assert max(tail or 0 for _, tail, _ in told) <= 1
     assert all(ended + (tail or 0) <= 7 for ended, tail, _ in told)
@@ -365,7 +366,7 @@ async def test_a_few_bad_replies_at_first_decide_nothing_while_others_are_on_the
 
     scene.post = later  # type: ignore[method-assign]
     running = asyncio.create_task(scene.run(100, workers=64))
-    await until(lambda: scene.progress.retrying == 5)
+    await until(lambda: scene.lane.retrying == 5)
     assert len(scene.order) == 64, "and no more are sent meanwhile"
     slow.set()
     await running

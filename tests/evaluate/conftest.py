@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from batchmix.engine.status import RunStatus
 from batchmix.evaluate.evaluation import evaluate, prepared
 from batchmix.evaluate.judge import Asking
 from batchmix.evaluate.measure import Metrics
 from batchmix.job import read_job
-from batchmix.records import RunStatus
 from batchmix.redact import Secrets
 from tests.conftest import Bench, Provider
 

@@ -14,12 +14,13 @@ from batchmix.engine.attempts import Outcome
 from batchmix.engine.outcomes import Rules
 from batchmix.engine.pool import Pool
 from batchmix.engine.shutdown import Shutdown
+from batchmix.engine.status import LaneStatus
 from batchmix.errors import BudgetSpent, FailureAction
 from batchmix.job import Budget, Limits, Price
 from batchmix.pacing.governor import Governor
 from batchmix.prices.budget import LaneBudget, RunBudget
 from batchmix.prices.cost import Prices
-from batchmix.records import Completion, Exchange, Failure, LaneStatus, Request, Usage
+from batchmix.records import Completion, Exchange, Failure, Request, Usage
 from tests.polling import WITHIN_S
 
 PRICES = Prices({"m": Price(1.0, 4.0)}, ())

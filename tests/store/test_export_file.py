@@ -10,13 +10,13 @@ import pytest
 
 from batchmix.engine import reader
 from batchmix.engine.run import Options, run_job
+from batchmix.engine.status import RunStatus
 from batchmix.errors import RunError, UsageError
 from batchmix.evaluate.evaluation import evaluate, prepared
 from batchmix.evaluate.history import write_history
 from batchmix.evaluate.judge import Asking
 from batchmix.evaluate.report_page import write_report
 from batchmix.job import Job, read_job
-from batchmix.records import RunStatus
 from batchmix.redact import Secrets
 
 
