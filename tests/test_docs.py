@@ -18,11 +18,12 @@ import pytest
 from batchmix import errors
 from batchmix.cli import cli
 from batchmix.cli.progress import bar_lines
+from batchmix.engine.status import Bottleneck, LaneStatus, Phase, RunStatus
 from batchmix.errors import FailureAction
 from batchmix.evaluate.history import HISTORY_SCHEMA
 from batchmix.evaluate.scoring import SCORES_SCHEMA
 from batchmix.pacing.governor import Limit
-from batchmix.records import LaneStatus, RunStatus, Usage
+from batchmix.records import Usage
 from batchmix.responses.error_rules import RULES, UNKNOWN
 from batchmix.store.schema import RESULT_SCHEMA
 from tests.conftest import Bench
@@ -154,7 +155,7 @@ def test_the_pages_for_users_are_all_in_their_index() -> None:
 
 
 def test_the_readme_shows_the_bar_as_it_is() -> None:
-    def lane(model: str, ok: int, price: tuple[float, float], limited_by: str) -> LaneStatus:
+    def lane(model: str, ok: int, price: tuple[float, float], limited_by: Bottleneck) -> LaneStatus:
         def usd_of(usage: Usage) -> float:
             return (price[0] * (usage.prompt_tokens or 0) + price[1] * (usage.completion_tokens or 0)) / 1e6
 
@@ -164,9 +165,9 @@ def test_the_readme_shows_the_bar_as_it_is() -> None:
         )  # fmt: skip
 
     lanes = [
-        lane("gpt-4o-mini", 61_204, (0.15, 0.6), "requests per minute"),
-        lane("gpt-4.1-mini", 38_870, (0.4, 1.6), "tokens per minute"),
+        lane("gpt-4o-mini", 61_204, (0.15, 0.6), Bottleneck.REQUESTS),
+        lane("gpt-4.1-mini", 38_870, (0.4, 1.6), Bottleneck.TOKENS),
     ]
-    run_status = RunStatus(phase="sending", results=200_000, lanes=lanes)
+    run_status = RunStatus(phase=Phase.SENDING, results=200_000, lanes=lanes)
     shown = "\n".join(bar_lines(run_status, [(166.7, 14_000.0), (105.2, 9_000.0)], 99, 24))
     assert f"$ batchmix run reviews.toml\n{shown}\n" in blocks(page("README.md"), "")
