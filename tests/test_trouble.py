@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from batchmix.engine import attempts, doubts
-from batchmix.engine.streak import Streak
+from batchmix.engine import attempts, early_failures
+from batchmix.engine.repeated_failures import RepeatedFailures
 from batchmix.errors import ProviderStopped, Stopped
 from tests.calling import batchmix
 from tests.conftest import Bench, Provider
@@ -117,7 +117,7 @@ def test_throttling_costs_no_attempt_but_not_endless_time(
 def test_when_all_that_is_left_is_refused_alike_it_stops(
     bench: Bench, standin: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Streak, "LATER", 30)
+    monkeypatch.setattr(RepeatedFailures, "LATER", 30)
     bench.write(100)
     bench.write(500, first=100, text="word {} [[rehearsal:400]]")
     with pytest.raises(ProviderStopped, match="the last 30 requests were all refused: Invalid"):
@@ -182,7 +182,7 @@ def test_what_timed_out_or_broke_off_is_counted_as_maybe_billed_everywhere(
 
 
 def test_a_connection_that_is_never_made_was_not_billed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doubts, "_NOBODY_S", 0.3)
+    monkeypatch.setattr(early_failures, "_NOBODY_S", 0.3)
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)

@@ -23,7 +23,7 @@ import pytest
 
 from batchmix.cli.progress_lines import summary_line
 from batchmix.cli.run import _warn_of_plain_http
-from batchmix.engine import bottlenecks, doubts
+from batchmix.engine import bottlenecks, early_failures
 from batchmix.engine.status import Bottleneck, LaneStatus, Phase, RunStatus
 from batchmix.errors import ProviderStopped
 from tests.calling import batchmix
@@ -113,8 +113,8 @@ def certificate(tmp_path: Path) -> Path:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host that answers nobody is given up at once, not after ten seconds."""
-    monkeypatch.setattr(doubts, "_NOBODY_S", 0.1)
-    monkeypatch.setattr(doubts, "_NOBODY_EVERY_S", 0.05)
+    monkeypatch.setattr(early_failures, "_NOBODY_S", 0.1)
+    monkeypatch.setattr(early_failures, "_NOBODY_EVERY_S", 0.05)
 
 
 def stopped(bench: Bench) -> str:
@@ -297,7 +297,7 @@ def test_a_host_that_lets_hang_before_tls_is_given_up_with_the_first_that_wait(
     with socket.create_server(("127.0.0.1", 0)) as silent:  # it accepts, and nothing more
         bench.settings["provider"]["base_url"] = "https://127.0.0.1:{1}/v1".format(*silent.getsockname())
         bench.settings["timeouts"] = {"connect_s": 0.7}
-        monkeypatch.setattr(doubts, "_NOBODY_S", 0.5)
+        monkeypatch.setattr(early_failures, "_NOBODY_S", 0.5)
         bench.write(3)
         assert "no connection to 127.0.0.1" in stopped(bench)
         assert _connections(silent) == 3, "nobody was tried twice"
@@ -404,7 +404,7 @@ def test_a_path_that_is_not_there_is_told_of_few_rows_too(bench: Bench, server: 
 def test_one_request_that_hangs_holds_up_no_verdict(
     bench: Bench, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doubts, "_STUCK_S", 0.2)
+    monkeypatch.setattr(early_failures, "_STUCK_S", 0.2)
     bench.settings["timeouts"] = {"drain_s": 0.2}
     hanging = threading.Event()
 

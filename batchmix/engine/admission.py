@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 
-from batchmix.engine.attempts import Outcome, Tries
-from batchmix.engine.doubts import LaneDoubts
-from batchmix.engine.outcomes import Rules
-from batchmix.engine.retries import Item
+from batchmix.engine.attempts import Outcome, RowAttempts
+from batchmix.engine.early_failures import LaneEarlyFailures
+from batchmix.engine.outcomes import SendingRules
+from batchmix.engine.retries import OpenRequest
 from batchmix.engine.status import Bottleneck, LaneStatus
+from batchmix.engine.wait_limit import WaitLimit, requested_wait_s
 from batchmix.errors import FailureAction
 from batchmix.pacing.breaker import Breaker
 from batchmix.pacing.governor import Governor, Limit, Ticket
-from batchmix.pacing.patience import Patience, asked_s
 from batchmix.records import Completion, Exchange, Failure, Request
 from batchmix.responses.stream import UNFINISHED
 
@@ -23,19 +23,21 @@ _NEWS_S = 2.0
 """A pause that lasts longer is told with its end."""
 
 
-class Restraint:
+class Admission:
     """Joins the governor, which paces, with those who stop: breaker, doubts and patience.
 
     `wait_s` and `learn` write into `status` what limits the lane.
     """
 
-    def __init__(self, governor: Governor, status: LaneStatus, rules: Rules, flying: Collection[Item]) -> None:
+    def __init__(
+        self, governor: Governor, status: LaneStatus, rules: SendingRules, flying: Collection[OpenRequest]
+    ) -> None:
         self._governor = governor
         self._status = status
         self._rules = rules
         self._breaker = Breaker(rules.outage_s)
-        self._doubts = LaneDoubts(rules.seen, flying, has_paths=rules.has_paths, keep_going=rules.keep_going)
-        self._patience = Patience(rules.outage_s)
+        self._doubts = LaneEarlyFailures(rules.seen, flying, has_paths=rules.has_paths, keep_going=rules.keep_going)
+        self._patience = WaitLimit(rules.outage_s)
         self._tokens = 0.0  # that the request which is next is expected to take
 
     @property
@@ -67,7 +69,7 @@ class Restraint:
             self._breaker.leaves()
         return self._governor.admit(now, self._tokens)
 
-    def learn(self, now: float, item: Item, exchange: Exchange, outcome: Outcome) -> None:
+    def learn(self, now: float, item: OpenRequest, exchange: Exchange, outcome: Outcome) -> None:
         """Learn from what came back, and settle its ticket."""
         ticket = item.ticket
         assert ticket is not None
@@ -100,10 +102,12 @@ class Restraint:
         in_flight = self._status.in_flight
         return self._patience.given_up(in_flight, open_rows) or self._doubts.decided(path)
 
-    def _learn_of_failure(self, now: float, item: Item, ticket: Ticket, exchange: Exchange, outcome: Failure) -> None:
+    def _learn_of_failure(
+        self, now: float, item: OpenRequest, ticket: Ticket, exchange: Exchange, outcome: Failure
+    ) -> None:
         if item.tries is None:
-            item.tries = Tries(self._rules.attempts, ticket.sent_at + self._rules.row_s, self._rules.outage_s)
-        self._patience.heard(now, ticket.sent_at, item.request.row, outcome, asked_s(outcome, exchange))
+            item.tries = RowAttempts(self._rules.attempts, ticket.sent_at + self._rules.row_s, self._rules.outage_s)
+        self._patience.heard(now, ticket.sent_at, item.request.row, outcome, requested_wait_s(outcome, exchange))
         is_doubtful = self._doubts.note(item.request, ticket.sent_at, now, outcome)
         is_unfinished = outcome.type == UNFINISHED
         item.tries.note(outcome, exchange, is_free=(is_doubtful and not exchange.maybe_billed) or is_unfinished)

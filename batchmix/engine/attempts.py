@@ -9,8 +9,8 @@ from typing import TypeGuard
 
 import tenacity
 
+from batchmix.engine.wait_limit import limited_wait_s, requested_wait_s
 from batchmix.errors import FailureAction
-from batchmix.pacing.patience import asked_s, bounded
 from batchmix.records import Completion, Exchange, Failure
 
 Outcome = Completion | Failure
@@ -27,7 +27,7 @@ _PASSING = (FailureAction.RETRY, FailureAction.PAUSE)
 _backoff = tenacity.wait_random_exponential(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S, min=_FIRST_WAIT_S / 2)
 
 
-class Tries:
+class RowAttempts:
     """What the attempts of one row have cost so far, in this start."""
 
     def __init__(self, limit: int, until: float = math.inf, longest_s: float = math.inf) -> None:
@@ -48,8 +48,8 @@ class Tries:
         """Count a failed attempt; one that `is_free` costs nothing."""
         self.last = failure
         self.after = str(exchange.status) if (exchange.status or 0) >= 400 else failure.type
-        asked = asked_s(failure, exchange)
-        self.retry_after_s = bounded(asked, self._longest_s)
+        asked = requested_wait_s(failure, exchange)
+        self.retry_after_s = limited_wait_s(asked, self._longest_s)
         self._put_off += self.retry_after_s != asked
         self._most = min(self._limit, failure.attempts or self._limit)
         if failure.action is FailureAction.RETRY and not is_free:
@@ -63,7 +63,10 @@ class Tries:
 
 
 async def retried(
-    first: Failure, again: Callable[[], Awaitable[Outcome]], tries: Tries, sleep: Callable[[float], Awaitable[None]]
+    first: Failure,
+    again: Callable[[], Awaitable[Outcome]],
+    tries: RowAttempts,
+    sleep: Callable[[float], Awaitable[None]],
 ) -> Outcome:
     """Return the outcome of the last attempt: an answer, an end, or the failure that used up the tries.
 

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 
 from batchmix.engine.dedupe import Repeats
-from batchmix.engine.outcomes import Rules, provider_stopped
-from batchmix.engine.pool import Pool, Post
+from batchmix.engine.outcomes import SendingRules, provider_stopped
+from batchmix.engine.pool import Pool, Transport
 from batchmix.engine.shutdown import Shutdown
 from batchmix.engine.status import Idle, RunStatus
 from batchmix.errors import FailureAction
@@ -30,14 +30,14 @@ _logger = logging.getLogger(__name__)
 class LaneContext(msgspec.Struct, frozen=True):
     """What all lanes of a run share."""
 
-    post: Post
+    post: Transport
     dataset: Dataset
     open_shards: OpenShards
     shards: list[int]
     """Those that have work left, in order."""
     shard_rows: int
     shutdown: Shutdown
-    rules: Rules
+    rules: SendingRules
     retry_rejected: bool
     run_status: RunStatus
     budget: Callable[[str], LaneBudget] | None

@@ -10,9 +10,9 @@ from typing import Protocol
 import msgspec
 
 from batchmix.engine.attempts import Outcome
-from batchmix.engine.doubts import Seen
+from batchmix.engine.early_failures import Seen
+from batchmix.engine.repeated_failures import RepeatedFailures
 from batchmix.engine.shutdown import Shutdown
-from batchmix.engine.streak import Streak
 from batchmix.errors import FailureAction, JobRefused, ProviderStopped
 from batchmix.formats.amounts import counted
 from batchmix.prices.budget import LaneBudget
@@ -25,14 +25,14 @@ _OF_THE_PATH = frozenset({"not_found", "not_offered", "wrong_endpoint", "web_pag
 _logger = logging.getLogger(__name__)
 
 
-class EndLog(Protocol):
+class OutcomeLog(Protocol):
     """Records how a request has ended."""
 
     def ended(self, request: Request, failure: Failure | None) -> None:
         """Record that it has its answer (None), or ended without one."""
 
 
-class Rules(msgspec.Struct, frozen=True):
+class SendingRules(msgspec.Struct, frozen=True):
     """When a lane gives up."""
 
     attempts: int
@@ -61,10 +61,10 @@ def provider_stopped(message: str, failures: Iterable[Failure]) -> ProviderStopp
     return JobRefused(message) if refused else ProviderStopped(message)
 
 
-class Ends:
+class Outcomes:
     """Ends requests, and knows how many have no end yet."""
 
-    def __init__(self, log: EndLog, shutdown: Shutdown, model: str, rules: Rules) -> None:
+    def __init__(self, log: OutcomeLog, shutdown: Shutdown, model: str, rules: SendingRules) -> None:
         self.stopped: Failure | None = None
         """Why the lane must stop, if the others may go on."""
         self.stopped_paths: dict[str, Failure] = {}
@@ -83,7 +83,7 @@ class Ends:
         self._shutdown = shutdown
         self._model = model
         self._rules = rules
-        self._streaks: dict[str, Streak] = {}  # by path
+        self._streaks: dict[str, RepeatedFailures] = {}  # by path
         self._answered: set[str] = set()  # paths
 
     @property
@@ -168,7 +168,7 @@ class Ends:
         streak = self._streak(request.path)
         if not streak.is_full:
             return
-        which = "first" if streak.length == Streak.FIRST else "last"
+        which = "first" if streak.length == RepeatedFailures.FIRST else "last"
         said = self._placed(request, failure).message
         message = f"the {which} {streak.held} requests were all refused: {said}{_ADVICE}"
         stopped = Failure(FailureAction.STOP_MODEL, failure.type, message, failure.code)
@@ -179,10 +179,10 @@ class Ends:
         else:
             self.stop(stopped)
 
-    def _streak(self, path: str) -> Streak:
-        return self._streaks.get(path) or self._streaks.setdefault(path, Streak())
+    def _streak(self, path: str) -> RepeatedFailures:
+        return self._streaks.get(path) or self._streaks.setdefault(path, RepeatedFailures())
 
-    def _settle(self, streak: Streak) -> None:
+    def _settle(self, streak: RepeatedFailures) -> None:
         self.held -= streak.held
         for request, failure in streak.broken():
             self._close(request, failure)

@@ -17,14 +17,14 @@ import time
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from batchmix.engine.admission import Restraint
+from batchmix.engine.admission import Admission
 from batchmix.engine.attempts import Outcome, is_passing
-from batchmix.engine.outcomes import EndLog, Ends, Rules
-from batchmix.engine.retries import Item, Retries
+from batchmix.engine.outcomes import OutcomeLog, Outcomes, SendingRules
+from batchmix.engine.repeated_failures import RepeatedFailures
+from batchmix.engine.retries import OpenRequest, RetryQueue
 from batchmix.engine.shutdown import Shutdown
 from batchmix.engine.status import Bottleneck, LaneStatus
-from batchmix.engine.streak import Streak
-from batchmix.engine.unstreamed import Streaming
+from batchmix.engine.stream_fallback import StreamFallback
 from batchmix.errors import FailureAction
 from batchmix.pacing.governor import Governor
 from batchmix.records import Exchange, Failure, Request
@@ -41,14 +41,14 @@ _AHEAD = 512
 """Requests that are read ahead."""
 
 
-class Post(Protocol):
+class Transport(Protocol):
     """Sends a request and returns what came of it, whatever it was."""
 
     async def post(self, request: Request) -> Exchange:
         """Return the exchange."""
 
 
-class Log(EndLog, Protocol):
+class PoolLog(OutcomeLog, Protocol):
     """Records what happens to a request before anything is made of it."""
 
     def sent(self, request: Request, at_ms: int) -> None:
@@ -62,21 +62,27 @@ class Pool:
     """Sends the requests of one lane; for one use."""
 
     def __init__(
-        self, post: Post, governor: Governor, log: Log, shutdown: Shutdown, status: LaneStatus, rules: Rules
+        self,
+        post: Transport,
+        governor: Governor,
+        log: PoolLog,
+        shutdown: Shutdown,
+        status: LaneStatus,
+        rules: SendingRules,
     ) -> None:
         self._post = post
-        self._flying: dict[Item, None] = {}  # in the order in which they left
-        self._restraint = Restraint(governor, status, rules, self._flying.keys())
+        self._flying: dict[OpenRequest, None] = {}  # in the order in which they left
+        self._restraint = Admission(governor, status, rules, self._flying.keys())
         self._log = log
         self._shutdown = shutdown
         self._status = status
         self._budget = rules.budget
         self._loop = asyncio.get_running_loop()
-        self.streaming = Streaming(is_off=rules.unstreamed)
-        self._ends = Ends(log, shutdown, status.model, rules)
-        self._retries = Retries(shutdown, status, self._pump, self._end)
-        self._buffer: collections.deque[Item] = collections.deque()
-        self._idle: collections.deque[asyncio.Future[Item | None]] = collections.deque()
+        self.streaming = StreamFallback(is_off=rules.unstreamed)
+        self._ends = Outcomes(log, shutdown, status.model, rules)
+        self._retries = RetryQueue(shutdown, status, self._pump, self._end)
+        self._buffer: collections.deque[OpenRequest] = collections.deque()
+        self._idle: collections.deque[asyncio.Future[OpenRequest | None]] = collections.deque()
         self._more = asyncio.Event()
         self._eased = asyncio.Event()
         self._fed = False
@@ -132,7 +138,7 @@ class Pool:
     async def _feed(self, feed: AsyncIterator[list[Request]]) -> None:
         async for batch in feed:
             self._ends.open += len(batch)
-            self._buffer.extend(map(Item, self._not_stopped(batch) if self._ends.stopped_paths else batch))
+            self._buffer.extend(map(OpenRequest, self._not_stopped(batch) if self._ends.stopped_paths else batch))
             self._pump()
             while len(self._buffer) >= _AHEAD:
                 self._more.clear()
@@ -148,7 +154,7 @@ class Pool:
                 return
             self._finish(item, await self._attempt(item))
 
-    def _next(self) -> Item | None:
+    def _next(self) -> OpenRequest | None:
         """Return the next request if it may leave at once; what is due again goes first."""
         if self._closed or self._idle or self._shutdown.stopping.is_set():
             return None
@@ -177,13 +183,13 @@ class Pool:
 
     def _too_many_wait(self) -> bool:
         """Return whether so many rows wait for a retry that no new ones are sent; few while nothing good has come."""
-        most = max(_FEW, 2 * self._restraint.window) if self._ends.good_answers else Streak.FIRST
+        most = max(_FEW, 2 * self._restraint.window) if self._ends.good_answers else RepeatedFailures.FIRST
         return self._status.retrying >= most
 
-    async def _given(self) -> Item | None:
+    async def _given(self) -> OpenRequest | None:
         if self._closed or (self._fed and self._ends.open == 0):
             return None
-        future: asyncio.Future[Item | None] = self._loop.create_future()
+        future: asyncio.Future[OpenRequest | None] = self._loop.create_future()
         self._idle.append(future)
         return await future
 
@@ -203,7 +209,7 @@ class Pool:
             self._timer.cancel()
         self._timer = self._loop.call_later(wait_s, self._pump) if wait_s < math.inf else None
 
-    async def _attempt(self, item: Item) -> Outcome:
+    async def _attempt(self, item: OpenRequest) -> Outcome:
         request, ticket = item.request, item.ticket
         assert ticket is not None
         self._status.sent()
@@ -230,13 +236,13 @@ class Pool:
                 self._budget.settle(request, exchange, outcome)
         return outcome
 
-    def _look_at(self, item: Item, failure: Failure) -> None:
+    def _look_at(self, item: OpenRequest, failure: Failure) -> None:
         row, model = item.request.row, item.request.model
         _logger.debug("row %d of %s: %s: %s", row, model, failure.type, failure.message)
         if failure.type == UNFINISHED:
             item.request = self.streaming.unfinished(item.request, failure)
 
-    def _finish(self, item: Item, outcome: Outcome) -> None:
+    def _finish(self, item: OpenRequest, outcome: Outcome) -> None:
         path = item.request.path
         if isinstance(outcome, Failure) and (stopped := self._ends.stopped_paths.get(path)):
             outcome = stopped
@@ -279,7 +285,7 @@ class Pool:
     def _stop_at(self, path: str) -> None:
         """Send nothing of what was read ahead, or waits to be asked again, to a path that was stopped."""
         kept = self._not_stopped([item.request for item in self._buffer])
-        self._buffer = collections.deque(map(Item, kept))
+        self._buffer = collections.deque(map(OpenRequest, kept))
         self._not_stopped(self._retries.dropped(path))
 
     def _show_tail(self) -> None:

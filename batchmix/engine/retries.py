@@ -6,7 +6,7 @@ import asyncio
 import collections
 from collections.abc import Callable
 
-from batchmix.engine.attempts import Outcome, Tries, retried
+from batchmix.engine.attempts import Outcome, RowAttempts, retried
 from batchmix.engine.shutdown import Shutdown
 from batchmix.engine.status import LaneStatus
 from batchmix.errors import FailureAction
@@ -15,7 +15,7 @@ from batchmix.pacing.governor import Ticket
 from batchmix.records import Failure, Request
 
 
-class Item:
+class OpenRequest:
     """A request on its way."""
 
     __slots__ = ("outcome", "request", "ticket", "tries")
@@ -23,12 +23,12 @@ class Item:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.ticket: Ticket | None = None
-        self.tries: Tries | None = None
+        self.tries: RowAttempts | None = None
         self.outcome: asyncio.Future[Outcome] | None = None
         """Set while tenacity waits for the outcome of the next attempt."""
 
 
-class Retries:
+class RetryQueue:
     """Waits with each item until it is due, calls `on_due`, and hands its last outcome to `on_end`."""
 
     def __init__(
@@ -38,7 +38,7 @@ class Retries:
         on_due: Callable[[], None],
         on_end: Callable[[Request, Outcome], None],
     ) -> None:
-        self.due: collections.deque[Item] = collections.deque()
+        self.due: collections.deque[OpenRequest] = collections.deque()
         """What may leave now; whoever sends it tells its outcome to the item."""
         self._shutdown = shutdown
         self._status = status
@@ -46,13 +46,13 @@ class Retries:
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self.budget = RetryBudget(self._loop.time())
-        self._tasks: dict[asyncio.Task[None], Item] = {}
+        self._tasks: dict[asyncio.Task[None], OpenRequest] = {}
 
-    def waiting(self) -> list[Tries]:
+    def waiting(self) -> list[RowAttempts]:
         """Return the tries of those that are not due yet."""
         return [item.tries for item in self._tasks.values() if item.outcome is None and item.tries]
 
-    def later(self, item: Item, first: Failure) -> None:
+    def later(self, item: OpenRequest, first: Failure) -> None:
         """Let an item wait that has failed for the first time."""
         task = self._loop.create_task(self._guarded(item, first))
         self._tasks[task] = item
@@ -85,11 +85,11 @@ class Retries:
         self._tasks.pop(task, None)
         self._status.count_retrying(len(self._tasks))
 
-    async def _guarded(self, item: Item, first: Failure) -> None:
+    async def _guarded(self, item: OpenRequest, first: Failure) -> None:
         # Made only once the task runs: one that is cancelled before would leave it behind, with a warning.
         await self._shutdown.guarded(self._retry(item, first))
 
-    async def _retry(self, item: Item, first: Failure) -> None:
+    async def _retry(self, item: OpenRequest, first: Failure) -> None:
         tries = item.tries
         assert tries is not None
 

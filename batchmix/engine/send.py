@@ -17,9 +17,9 @@ import msgspec
 
 from batchmix.engine.account import used_so_far
 from batchmix.engine.bottlenecks import noted
-from batchmix.engine.doubts import Seen
+from batchmix.engine.early_failures import Seen
 from batchmix.engine.lane import Lane, LaneContext, run_lanes
-from batchmix.engine.outcomes import Rules
+from batchmix.engine.outcomes import SendingRules
 from batchmix.engine.prepare import Options, Ready, rehearsal_behaviour
 from batchmix.engine.shutdown import Shutdown, deadline, interrupts
 from batchmix.engine.status import Idle, LaneStatus, Phase, RunStatus
@@ -170,10 +170,10 @@ class _Sending:
             most = max(1, room // len(asked))
         await run_lanes(asked, others, most, context.shutdown)
 
-    def _rules(self) -> Rules:
+    def _rules(self) -> SendingRules:
         retry, row_s = self._job.retry, self._job.timeouts.row_s
         keep_going = self._call.options.keep_going
-        return Rules(
+        return SendingRules(
             retry.attempts, keep_going, outage_s=retry.outage_s, row_s=row_s or math.inf,
             seen=Seen(self._run_status), has_paths=self._ready.dataset.has_paths,
         )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchmix.engine.attempts import Outcome, Tries, retried
+from batchmix.engine.attempts import Outcome, RowAttempts, retried
 from batchmix.errors import FailureAction
 from batchmix.records import Completion, Exchange, Failure
 
@@ -14,7 +14,7 @@ PAUSE = Failure(FailureAction.PAUSE, "throttled", "slower")
 
 async def waits(failure: Failure, times: int, retry_after_s: float | None = None) -> list[float]:
     """Return how long a row waits that fails so often before it is answered."""
-    tries, waited = Tries(1000), list[float]()
+    tries, waited = RowAttempts(1000), list[float]()
 
     def fail() -> Failure:
         tries.note(failure, Exchange(0, 0, 0.1, 503, retry_after_s=retry_after_s))

@@ -10,19 +10,19 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from batchmix.engine.attempts import Outcome
-from batchmix.engine.doubts import Seen
-from batchmix.engine.outcomes import Rules
+from batchmix.engine.early_failures import Seen
+from batchmix.engine.outcomes import SendingRules
 from batchmix.engine.pool import Pool
+from batchmix.engine.repeated_failures import RepeatedFailures
 from batchmix.engine.shutdown import Shutdown
 from batchmix.engine.status import LaneStatus, RunStatus
-from batchmix.engine.streak import Streak
 from batchmix.errors import FailureAction, Interrupted
 from batchmix.job import Limits
 from batchmix.pacing.governor import Governor
 from batchmix.records import Completion, Exchange, Failure, Request
 from tests.polling import WITHIN_S, until
 
-THREE = Rules(3)
+THREE = SendingRules(3)
 RETRY = Failure(FailureAction.RETRY, "server_error", "again")
 PAUSE = Failure(FailureAction.PAUSE, "throttled", "slower")
 REJECT = Failure(FailureAction.REJECT, "rejected", "no")
@@ -31,7 +31,9 @@ REJECT = Failure(FailureAction.REJECT, "rejected", "no")
 class Scene:
     """A pool, and what a request is answered, by its row and how often it was asked."""
 
-    def __init__(self, answer: Callable[[int, int], Outcome], *, concurrency: int = 4, rules: Rules = THREE) -> None:
+    def __init__(
+        self, answer: Callable[[int, int], Outcome], *, concurrency: int = 4, rules: SendingRules = THREE
+    ) -> None:
         self.answer = answer
         self.asked: Counter[int] = Counter()
         self.order: list[int] = []
@@ -144,7 +146,7 @@ async def test_each_path_with_an_answer_takes_many_refusals() -> None:
         scene = Scene(
             lambda row, time, good=good: Completion("a") if row <= good else refused,  # type: ignore[misc]
             concurrency=1,
-            rules=Rules(3, has_paths=True),
+            rules=SendingRules(3, has_paths=True),
         )
         scene.path = lambda row: "/b" if row else "/a"
         await scene.run(30, workers=1)
@@ -221,7 +223,7 @@ async def test_rows_that_wait_for_a_retry_are_left_open_by_a_stop() -> None:
         lambda row, time: (
             RETRY if row == 0 else Failure(FailureAction.STOP_RUN, "no_balance", "x") if row > 5 else Completion("a")
         ),
-        rules=Rules(10_000),
+        rules=SendingRules(10_000),
     )
     await scene.run(100)
     assert 0 not in scene.ends
@@ -243,14 +245,14 @@ async def test_the_same_rejection_for_the_first_rows_stops_and_leaves_them_open(
     await scene.run(500)
     assert scene.pool.stopped is not None
     assert "first 20" in scene.pool.stopped.message
-    assert sum(scene.asked.values()) == Streak.FIRST
+    assert sum(scene.asked.values()) == RepeatedFailures.FIRST
     assert not scene.ends
 
 
 async def test_rejections_of_fewer_rows_are_their_ends() -> None:
     scene = Scene(lambda row, time: REJECT)
-    await scene.run(Streak.FIRST - 1)
-    assert scene.ends == dict.fromkeys(range(Streak.FIRST - 1), REJECT)
+    await scene.run(RepeatedFailures.FIRST - 1)
+    assert scene.ends == dict.fromkeys(range(RepeatedFailures.FIRST - 1), REJECT)
 
 
 @pytest.mark.parametrize("kind", ["content_filter", "context_length"])
@@ -272,16 +274,16 @@ async def test_the_same_rejection_for_all_that_is_left_stops_and_leaves_it_open(
     scene = Scene(lambda row, time: Completion("a") if row < 50 else REJECT)
     await scene.run(2000)
     assert scene.pool.stopped is not None
-    assert f"the last {Streak.LATER} requests were all refused: no" in scene.pool.stopped.message
-    assert sum(scene.asked.values()) <= 50 + Streak.LATER + 4
+    assert f"the last {RepeatedFailures.LATER} requests were all refused: no" in scene.pool.stopped.message
+    assert sum(scene.asked.values()) <= 50 + RepeatedFailures.LATER + 4
     assert scene.ends == dict.fromkeys(range(50))
 
 
 async def test_rejected_rows_that_stand_together_are_their_own_ends() -> None:
-    scene = Scene(lambda row, time: REJECT if 50 <= row < 50 + Streak.LATER - 10 else Completion("a"))
+    scene = Scene(lambda row, time: REJECT if 50 <= row < 50 + RepeatedFailures.LATER - 10 else Completion("a"))
     await scene.run(2000)
     assert len(scene.ends) == 2000
-    assert sum(failure is REJECT for failure in scene.ends.values()) == Streak.LATER - 10
+    assert sum(failure is REJECT for failure in scene.ends.values()) == RepeatedFailures.LATER - 10
 
 
 async def test_a_stop_says_how_much_went_well_before() -> None:
@@ -298,7 +300,7 @@ async def test_rejections_with_other_numbers_in_them_are_the_same() -> None:
 
 
 async def test_keep_going_goes_on() -> None:
-    scene = Scene(lambda row, time: REJECT, rules=Rules(3, keep_going=True))
+    scene = Scene(lambda row, time: REJECT, rules=SendingRules(3, keep_going=True))
     await scene.run(100)
     assert len(scene.ends) == 100
 
@@ -307,7 +309,7 @@ UNKNOWN = Failure(FailureAction.RETRY, "unknown", "what?", attempts=2)
 
 
 async def test_an_error_that_nobody_knows_costs_fewer_attempts_and_then_the_row() -> None:
-    scene = Scene(lambda row, time: UNKNOWN if row == 5 else Completion("a"), rules=Rules(6))
+    scene = Scene(lambda row, time: UNKNOWN if row == 5 else Completion("a"), rules=SendingRules(6))
     await scene.run(30)
     assert scene.asked[5] == 2
     assert scene.ends == {**dict.fromkeys(range(30)), 5: UNKNOWN}
@@ -374,7 +376,7 @@ async def test_a_few_bad_replies_at_first_decide_nothing_while_others_are_on_the
 
 
 async def test_answers_of_another_lane_or_an_earlier_start_speak_for_the_address() -> None:
-    rules = Rules(3, seen=Seen(RunStatus(lanes=[LaneStatus("m", ok=1)])))
+    rules = SendingRules(3, seen=Seen(RunStatus(lanes=[LaneStatus("m", ok=1)])))
     scene = Scene(lambda row, time: AT_FIRST[0] if time < 3 else Completion("a"), rules=rules)
     await scene.run(20)
     assert scene.ends == dict.fromkeys(range(20))
@@ -382,7 +384,7 @@ async def test_answers_of_another_lane_or_an_earlier_start_speak_for_the_address
 
 async def test_where_no_reply_ever_came_nothing_is_over() -> None:
     silent = Failure(FailureAction.RETRY, "timeout", "nothing came", maybe_billed=True)
-    scene = Scene(lambda row, time: silent, rules=Rules(3))
+    scene = Scene(lambda row, time: silent, rules=SendingRules(3))
     scene.status = None
     await scene.run(5)
     assert scene.asked == dict.fromkeys(range(5), 3)
@@ -395,10 +397,10 @@ async def test_a_path_that_is_not_there_stops_what_is_asked_at_it_and_nothing_el
     """Every third row goes there; what has left already may come back as it will."""
     gone = Failure(FailureAction.STOP_PATH, "not_offered", "no such endpoint")
     missing = Failure(FailureAction.RETRY, "not_found", "404", attempts=1)
-    for failure, most in ((gone, 8), (missing, Streak.FIRST + 8)):
+    for failure, most in ((gone, 8), (missing, RepeatedFailures.FIRST + 8)):
         scene = Scene(
             lambda row, time, failure=failure: Completion("a") if row % 3 else failure,  # type: ignore[misc]
-            rules=Rules(3, has_paths=True),
+            rules=SendingRules(3, has_paths=True),
         )
         scene.path = lambda row: "/p" if row % 3 else "/gone"
         await scene.run(900)
@@ -422,7 +424,7 @@ LONG_S = 50_000.0
 
 
 async def test_a_wait_that_nobody_waits_for_is_asked_about_once_more_and_then_stops_the_lane() -> None:
-    scene = Scene(lambda row, time: PAUSE if row >= 20 else Completion("a"), rules=Rules(3, outage_s=0.05))
+    scene = Scene(lambda row, time: PAUSE if row >= 20 else Completion("a"), rules=SendingRules(3, outage_s=0.05))
     scene.retry_after_s = LONG_S
     await scene.run(100)
     assert scene.pool.stopped is not None
@@ -433,7 +435,7 @@ async def test_a_wait_that_nobody_waits_for_is_asked_about_once_more_and_then_st
 
 async def test_one_absurd_wait_holds_nobody_up() -> None:
     """A single row is told to come back in a year, again and again: it ends, and the others go on."""
-    scene = Scene(lambda row, time: PAUSE if row == 7 else Completion("a"), rules=Rules(3, outage_s=0.05))
+    scene = Scene(lambda row, time: PAUSE if row == 7 else Completion("a"), rules=SendingRules(3, outage_s=0.05))
     scene.retry_after_s = 3e7
     await scene.run(100)
     assert scene.pool.stopped is None
@@ -442,8 +444,8 @@ async def test_one_absurd_wait_holds_nobody_up() -> None:
 
 async def test_rows_that_wait_and_all_end_at_once_let_the_others_leave() -> None:
     """No new row may leave while twenty wait to be asked again and nothing good has come; then all twenty end."""
-    first = Streak.FIRST
-    rules = Rules(3, row_s=0.05)
+    first = RepeatedFailures.FIRST
+    rules = SendingRules(3, row_s=0.05)
     scene = Scene(lambda row, time: PAUSE if row < first else Completion("a"), concurrency=64, rules=rules)
     scene.gate.clear()
     more = asyncio.Event()

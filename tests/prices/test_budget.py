@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from batchmix.engine.attempts import Outcome
-from batchmix.engine.outcomes import Rules
+from batchmix.engine.outcomes import SendingRules
 from batchmix.engine.pool import Pool
 from batchmix.engine.shutdown import Shutdown
 from batchmix.engine.status import LaneStatus
@@ -166,7 +166,7 @@ async def test_pools_share_a_purse_and_stop_when_it_is_empty() -> None:
     pools = []
     for log in logs:
         governor = Governor(Limits(concurrency=16), asyncio.get_running_loop().time())
-        rules = Rules(3, budget=LaneBudget(budget, "m", PRICES))
+        rules = SendingRules(3, budget=LaneBudget(budget, "m", PRICES))
         pools.append(Pool(log, governor, log, shutdown, LaneStatus("m"), rules).run(_feed(90), 16))
     async with asyncio.timeout(WITHIN_S):
         await asyncio.gather(*pools)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchmix.pacing.patience import asked_s
+from batchmix.engine.wait_limit import requested_wait_s
 from batchmix.records import Failure
 from batchmix.responses.classify import judge
 from batchmix.responses.rate_limits import wait_in_text
@@ -111,7 +111,7 @@ async def test_headers_go_before_words_and_an_answers_words_are_none_of_them(wir
     async def asked(answered: bytes) -> float | None:
         heard = await wire.exchange(answered)
         outcome = judge(heard)
-        return asked_s(outcome, heard) if isinstance(outcome, Failure) else None
+        return requested_wait_s(outcome, heard) if isinstance(outcome, Failure) else None
 
     said = {"error": {"message": "Please try again in 200s", "code": 429}}
     assert await asked(reply(429, said)) == 200
@@ -128,11 +128,11 @@ async def test_only_a_limit_says_how_long_it_takes_other_trouble_is_waited_for_a
         heard = await wire.exchange(reply(status, said))
         outcome = judge(heard)
         assert isinstance(outcome, Failure)
-        assert asked_s(outcome, heard) == wait_s, status
+        assert requested_wait_s(outcome, heard) == wait_s, status
     heard = await wire.exchange(reply(400, said, "Retry-After: 99999999"))
     outcome = judge(heard)
     assert isinstance(outcome, Failure)
-    assert asked_s(outcome, heard) is None
+    assert requested_wait_s(outcome, heard) is None
 
 
 def test_rows_whose_refusals_speak_of_days_stop_nobody(bench: Bench, provider: Provider) -> None:

@@ -13,7 +13,7 @@ from batchmix.records import Failure, Request
 _STREAMING = ("stream", "stream_options")
 
 
-class Streaming:
+class StreamFallback:
     """Knows whether a lane may stream what nobody asks it to; a model whose streams lack their end is better not."""
 
     def __init__(self, *, is_off: bool) -> None:

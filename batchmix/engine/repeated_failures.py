@@ -11,7 +11,7 @@ _OF_THE_ROW = frozenset({"content_filter", "context_length"})
 _VARYING = re.compile(r"[0-9a-f]{8,}|\d+", re.IGNORECASE)
 
 
-class Streak:
+class RepeatedFailures:
     """Holds failures back for as long as all that ended was the same failure.
 
     What is held has no end yet: if the job is stopped because the streak is full, the rows are asked again by the

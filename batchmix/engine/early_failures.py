@@ -12,7 +12,7 @@ from collections.abc import Collection
 
 import msgspec
 
-from batchmix.engine.retries import Item
+from batchmix.engine.retries import OpenRequest
 from batchmix.engine.status import RunStatus
 from batchmix.errors import FailureAction
 from batchmix.records import Exchange, Failure, Request
@@ -43,7 +43,7 @@ class Seen(msgspec.Struct):
         self.replies += exchange.status is not None and exchange.fault != "proxy"
 
 
-class Doubts:
+class EarlyFailures:
     """Decides for one lane, or for one of several paths of it, whether the failures that came are the job's own."""
 
     def __init__(self, seen: Seen, *, of_a_path: bool = False) -> None:
@@ -114,19 +114,19 @@ class Doubts:
         self._failures.clear()
 
 
-class LaneDoubts:
+class LaneEarlyFailures:
     """The doubts of one lane: of its host, and of each path where it asks at several of them.
 
     `flying` holds what is on its way.
     """
 
-    def __init__(self, seen: Seen, flying: Collection[Item], *, has_paths: bool, keep_going: bool) -> None:
+    def __init__(self, seen: Seen, flying: Collection[OpenRequest], *, has_paths: bool, keep_going: bool) -> None:
         self._seen = seen
         self._flying = flying
         self._has_paths = has_paths
         self._keep_going = keep_going
-        self._host = Doubts(seen)
-        self._paths: dict[str, Doubts] = {}
+        self._host = EarlyFailures(seen)
+        self._paths: dict[str, EarlyFailures] = {}
 
     def good(self, path: str) -> None:
         """Take note of an answer."""
@@ -160,5 +160,5 @@ class LaneDoubts:
     def _in_flight(self, path: str) -> int:
         return sum(item.request.path == path for item in self._flying)
 
-    def _at(self, path: str) -> Doubts:
-        return self._paths.get(path) or self._paths.setdefault(path, Doubts(self._seen, of_a_path=True))
+    def _at(self, path: str) -> EarlyFailures:
+        return self._paths.get(path) or self._paths.setdefault(path, EarlyFailures(self._seen, of_a_path=True))

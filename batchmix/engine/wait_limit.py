@@ -11,19 +11,19 @@ _AGAIN_S = 5.0
 """Who asks for more is asked once more after so long: a single header may be wrong."""
 
 
-def asked_s(failure: Failure, exchange: Exchange) -> float | None:
+def requested_wait_s(failure: Failure, exchange: Exchange) -> float | None:
     """Return how long a provider asks to wait before it is asked the same again; None where it does not say."""
     if failure.action not in (FailureAction.PAUSE, FailureAction.RETRY):  # it will not be
         return None
     return failure.wait_s if exchange.retry_after_s is None else exchange.retry_after_s
 
 
-def bounded(asked_s: float | None, longest_s: float) -> float | None:
+def limited_wait_s(wait_s: float | None, longest_s: float) -> float | None:
     """Return how long to wait where so much was asked for."""
-    return asked_s if asked_s is None or asked_s <= longest_s else min(_AGAIN_S, longest_s)
+    return wait_s if wait_s is None or wait_s <= longest_s else min(_AGAIN_S, longest_s)
 
 
-class Patience:
+class WaitLimit:
     """Bounds the waits that one lane is asked for.
 
     A quota of a day may come back in fourteen hours, and nobody waits for that in silence. Where an answer has asked
@@ -41,22 +41,22 @@ class Patience:
         self._last: Failure | None = None
         self._throttled: tuple[float, set[int]] | None = None  # since when nothing else came, and which rows
 
-    def heard(self, now: float, sent_at: float, row: int, failure: Failure, asked_s: float | None) -> None:
+    def heard(self, now: float, sent_at: float, row: int, failure: Failure, wait_s: float | None) -> None:
         """Take note of what was asked for with a row's failure, at a time on the monotonic clock."""
         if failure.action is FailureAction.PAUSE:
             self._hear_throttled(now, row, failure)
         elif failure.action is not FailureAction.RETRY:
             self._throttled = None
         self.is_clear = self._throttled is None and self._asked_at is None
-        if asked_s is None or asked_s <= self._longest_s:
+        if wait_s is None or wait_s <= self._longest_s:
             return
         self.is_clear = False
         self._rows.add(row)
         if self._asked_at is None:
             self._asked_at = now
         elif sent_at >= self._asked_at + self._again_s:
-            until = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + asked_s))
-            message = f"the provider asks to wait {_span(asked_s)}, until {until}; start again then: {failure.message}"
+            until = time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + wait_s))
+            message = f"the provider asks to wait {_span(wait_s)}, until {until}; start again then: {failure.message}"
             self._last = Failure(FailureAction.STOP_MODEL, failure.type, message, failure.code)
 
     def _hear_throttled(self, now: float, row: int, failure: Failure) -> None:
