@@ -17,7 +17,7 @@ from batchmix.load.parquet import ParquetInput
 from batchmix.load.parquet_scan import scan_rows, shards_of
 from batchmix.load.prompts import detect_mode, has_template, prompt_source
 from batchmix.load.rescan import fits, refreshed, relocated, same_rows
-from batchmix.load.scan import JsonlScan, LaneStatus, RowChecker, Scan, ScanOptions
+from batchmix.load.scan import JsonlScan, OnProgress, RowChecker, Scan, ScanOptions
 from batchmix.load.sources import PARQUET, STDIN, Source, Stamp, file_digest, find_sources, head_of, shown, stamp
 from batchmix.load.spool import Spool
 
@@ -33,7 +33,7 @@ class Opening:
         self._cut = cut
         self._spool: Spool | None = None
 
-    def scan(self, previous: Scan | None, stream: Readable | None, on_progress: LaneStatus) -> tuple[Scan, Path | None]:
+    def scan(self, previous: Scan | None, stream: Readable | None, on_progress: OnProgress) -> tuple[Scan, Path | None]:
         """Return the scan, and the folder of what was newly spooled. `stream` is stdin if something comes from it.
 
         Raises `InputError`, `JobError` and `NoSpace`; then nothing new is left in the spool.
@@ -61,7 +61,7 @@ class Opening:
 
     def _new_scan(
         self, previous: Scan | None, same: Scan | None, sources: tuple[Source, ...], stamps: Stamps,
-        stream: Readable | None, on_progress: LaneStatus,
+        stream: Readable | None, on_progress: OnProgress,
     ) -> tuple[Scan, Path | None]:  # fmt: skip
         """Scan the input; `same` is an earlier scan of the same bytes, whose spool will do."""
         files = same if same is not None else self._spooled(sources, stream)
@@ -90,7 +90,7 @@ class Opening:
 
     def _scanned(
         self, sources: tuple[Source, ...], stamps: Stamps, paths: tuple[str, ...], digests: tuple[str, ...],
-        on_progress: LaneStatus,
+        on_progress: OnProgress,
     ) -> Scan:  # fmt: skip
         parquet = ParquetInput(list(paths)) if sources[0].format == PARQUET else None
         mode = detect_mode(self._job, first_row(list(paths)) if parquet is None else dict.fromkeys(parquet.names))

@@ -11,7 +11,7 @@ from batchmix.load.messages import neither
 from batchmix.load.parquet import Cursor, ParquetInput
 from batchmix.load.parquet_types import shown_type
 from batchmix.load.prompts import PromptSource
-from batchmix.load.scan import LaneStatus, RowChecker, ShardRange
+from batchmix.load.scan import OnProgress, RowChecker, ShardRange
 from batchmix.load.sources import shown
 
 _MESSAGES = "must be a list of structs, each with a text as role, or the same as JSON text"
@@ -23,7 +23,7 @@ def columns_read(source: ParquetInput, prompts: PromptSource) -> list[str]:
 
 
 def scan_rows(
-    source: ParquetInput, prompts: PromptSource, mode: str, checker: RowChecker, rows: int, on_progress: LaneStatus
+    source: ParquetInput, prompts: PromptSource, mode: str, checker: RowChecker, rows: int, on_progress: OnProgress
 ) -> None:
     """Look at the first `rows` rows. Raises `InputError`."""
     if mode in ("plain", "bodies") and rows:

@@ -28,7 +28,7 @@ _MOST_BAD_ROWS = 20
 _MOST_MODELS = 100
 _REPORT_EVERY = 10_000
 
-LaneStatus = Callable[[int], None]
+OnProgress = Callable[[int], None]
 
 
 class ScanOptions(msgspec.Struct, frozen=True):
@@ -160,7 +160,7 @@ class JsonlScan:
         paths: list[str],
         labels: list[str],
         checker: RowChecker,
-        on_progress: LaneStatus,
+        on_progress: OnProgress,
         decode: Decode = decode_row,
     ) -> None:
         self.shards: list[ShardRange] = []
