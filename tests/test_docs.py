@@ -21,9 +21,12 @@ from batchmix.cli.progress import bar_lines
 from batchmix.engine.status import Bottleneck, Idle, LaneStatus, Phase, RunStatus
 from batchmix.errors import FailureAction
 from batchmix.evaluate.history import HISTORY_SCHEMA
+from batchmix.evaluate.measure import ModelMetrics, ScoreMetrics
+from batchmix.evaluate.metrics import Estimate
 from batchmix.evaluate.scoring import SCORES_SCHEMA
 from batchmix.records import Usage
 from batchmix.responses.error_rules import RULES, UNKNOWN
+from batchmix.store.run_folder import Start
 from batchmix.store.schema import RESULT_SCHEMA
 from tests.conftest import Bench
 from tests.documents import PAGES, ROOT, anchors, blocks, links, page, quoted, table
@@ -61,6 +64,18 @@ def test_a_column_that_is_never_null_never_is_and_any_other_may_be(bench: Bench)
     assert found.filter(pc.equal(found["request_hash"], ""))["error_type"].to_pylist() == ["bad_row"]
     keys = [key for row in table("jobs/output.md", "key") for key in quoted(row["key"])]
     assert sorted(keys) == sorted(view.summary())
+
+
+def test_the_pages_have_each_key_of_the_metrics_and_of_a_start() -> None:
+    for name, column, struct in (
+        ("jobs/evaluation.md", "`models`", ModelMetrics),
+        ("jobs/evaluation.md", "`scores`", ScoreMetrics),
+        ("jobs/output.md", "`starts`", Start),
+    ):
+        keys = [key for row in table(name, column) for key in quoted(row[column])]
+        assert sorted(keys) == sorted(struct.__struct_fields__), column
+    (score,) = [row for row in table("jobs/evaluation.md", "`scores`") if row["`scores`"] == "`score`"]
+    assert quoted(score["what it holds"]) == list(Estimate.__struct_fields__)
 
 
 def test_the_pages_have_what_a_finished_scheduled_run_reports_and_what_limits_a_run() -> None:
