@@ -66,7 +66,7 @@ class Admission:
         """Take note that the request leaves that `wait_s` was asked about last."""
         self._status.limit(Bottleneck.NONE)
         if self._breaker.is_open:
-            self._breaker.leaves()
+            self._breaker.sent()
         return self._governor.admit(now, self._tokens)
 
     def learn(self, now: float, item: OpenRequest, exchange: Exchange, outcome: Outcome) -> None:
@@ -75,10 +75,10 @@ class Admission:
         assert ticket is not None
         self._rules.seen.hear(exchange)
         if exchange.quotas != _UNSAID:
-            self._governor.heard(now, ticket, exchange.quotas)
+            self._governor.follow(now, ticket, exchange.quotas)
         if isinstance(outcome, Completion):
             if not self._breaker.is_clear:
-                self._breaker.good()
+                self._breaker.succeeded()
             self._doubts.good(item.request.path)
             if not self._patience.is_clear:
                 self._patience.good(ticket.sent_at)
@@ -112,13 +112,13 @@ class Admission:
         is_unfinished = outcome.type == UNFINISHED
         item.tries.note(outcome, exchange, is_free=(is_doubtful and not exchange.maybe_billed) or is_unfinished)
         if outcome.action is FailureAction.PAUSE:
-            self._breaker.unknown()
+            self._breaker.inconclusive()
             self._governor.throttled(now, ticket, item.tries.retry_after_s)
             self._status.count_throttled()
         elif outcome.action is FailureAction.RETRY and not is_unfinished:
             # What is in doubt, or what nobody knows, may be the job's own at first: no outage to be waited out.
             if not is_doubtful and (outcome.attempts is None or self._status.answers or self._breaker.is_open):
-                self._breaker.bad(now, ticket.sent_at, outcome)
-            self._governor.troubled(now)
+                self._breaker.failed(now, ticket.sent_at, outcome)
+            self._governor.failed(now)
         else:
-            self._breaker.good()
+            self._breaker.succeeded()

@@ -1,6 +1,6 @@
-"""What keeps an outage from becoming a storm: a breaker for all requests of a lane, and a budget for its retries.
+"""What keeps an outage from becoming a storm of requests: a circuit breaker for a lane, and a budget for its retries.
 
-Pure logic on a clock that is handed in as `now` (seconds, monotonic).
+Pure logic: each method is given the time as `now` (seconds, monotonic).
 """
 
 from __future__ import annotations
@@ -10,76 +10,79 @@ import math
 from batchmix.records import Failure
 
 _IN_A_ROW = 20
+"""Failures in a row that open the breaker."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
-_AT_FIRST_S = 60.0
-"""While no good answer has ever come, an outage is not waited for longer than this."""
+"""The pause before a trial request; it doubles from the first to the longest."""
+_FIRST_OUTAGE_S = 60.0
+"""The longest outage that is waited out before the first success: the address may be wrong."""
 _RETRIES_AT_ONCE = 100.0
 _RETRY_SHARE, _RETRIES_PER_S = 0.25, 10.0
+"""Retries per first attempt, and retries that are always allowed per second."""
 
 
 class Breaker:
-    """A circuit breaker (Nygard, Release It!): after twenty requests in a row that failed, one is tried now and then.
+    """A circuit breaker (Nygard, Release It!): after 20 failures in a row, only a trial request leaves now and then.
 
-    Only trouble that may pass counts; a refusal shows that somebody is there. The pause before each try doubles up to
-    half a minute. When nothing else has come for `patience_s`, `given_up` is the last failure.
+    Only temporary failures count; a refusal shows that the provider is there. The pause before each trial doubles up
+    to half a minute. When nothing else has come for `outage_s`, `given_up` is the last failure.
     """
 
-    def __init__(self, patience_s: float) -> None:
+    def __init__(self, outage_s: float) -> None:
         self.given_up: Failure | None = None
         self.is_open = False
-        """Whether only a try may leave now and then."""
+        """Whether only a trial request may leave now and then."""
         self.is_clear = False
-        """Whether the last outcome was a good one, so that another changes nothing."""
-        self._patience_s = patience_s
-        self._ever_good = False
-        self._failed = 0
+        """Whether the last outcome was a success, so that another one changes nothing."""
+        self._outage_s = outage_s
+        self._ever_succeeded = False
+        self._failures = 0  # in a row
         self._open_since = 0.0
         self._next_at = 0.0
         self._pause_s = _FIRST_PAUSE_S
-        self._trying = False
+        self._in_trial = False
 
     def wait_s(self, now: float) -> float:
-        """Return how long the next request has to wait: infinity until the one that is tried has ended."""
+        """Return how long the next request has to wait: infinity until the trial request has an outcome."""
         if not self.is_open:
             return 0.0
-        return math.inf if self._trying else max(0.0, self._next_at - now)
+        return math.inf if self._in_trial else max(0.0, self._next_at - now)
 
-    def leaves(self) -> None:
-        """Record that a request leaves; of interest only while it is open."""
-        self._trying = self.is_open
+    def sent(self) -> None:
+        """Record that a request leaves; it matters only while the breaker is open."""
+        self._in_trial = self.is_open
 
-    def good(self) -> None:
-        """Take note of an answer, or of a refusal that is none of the provider's trouble."""
-        self._ever_good = self.is_clear = True
-        self._failed = 0
+    def succeeded(self) -> None:
+        """Record a completion, or a refusal that is no trouble of the provider's."""
+        self._ever_succeeded = self.is_clear = True
+        self._failures = 0
         self.is_open = False
-        self._trying = False
+        self._in_trial = False
         self._pause_s = _FIRST_PAUSE_S
 
-    def unknown(self) -> None:
-        """Take note that what was tried has said nothing: another one may leave."""
-        self._trying = False
+    def inconclusive(self) -> None:
+        """Record a trial request that was throttled: another one may leave."""
+        self._in_trial = False
 
-    def bad(self, now: float, sent_at: float, failure: Failure) -> None:
-        """Take note of passing trouble with a request that was sent at `sent_at`."""
-        self._failed += 1
+    def failed(self, now: float, sent_at: float, failure: Failure) -> None:
+        """Record a temporary failure of a request that left at `sent_at`."""
+        self._failures += 1
         self.is_clear = False
         if not self.is_open:
-            if self._failed >= _IN_A_ROW:
+            if self._failures >= _IN_A_ROW:
                 self.is_open = True
                 self._open_since = now
                 self._next_at = now + self._pause_s
         elif sent_at >= self._next_at:  # else it had left before
-            self._trying = False
+            self._in_trial = False
             self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
             self._next_at = now + self._pause_s
-            patience_s = self._patience_s if self._ever_good else min(self._patience_s, _AT_FIRST_S)
-            if self._next_at - self._open_since > patience_s:
+            outage_s = self._outage_s if self._ever_succeeded else min(self._outage_s, _FIRST_OUTAGE_S)
+            if self._next_at - self._open_since > outage_s:
                 self.given_up = failure
 
 
 class RetryBudget:
-    """A token bucket for retries after trouble: a quarter of the requests, and always ten a second."""
+    """A token bucket for retries after temporary failures: a quarter of the requests, and always ten a second."""
 
     def __init__(self, now: float) -> None:
         self.is_full = True
@@ -88,7 +91,7 @@ class RetryBudget:
         self._at = now
 
     def sent(self) -> None:
-        """Take note of a request's first attempt."""
+        """Add the share of a first attempt."""
         self._left = min(self._left + _RETRY_SHARE, _RETRIES_AT_ONCE)
         self.is_full = self._left == _RETRIES_AT_ONCE
 

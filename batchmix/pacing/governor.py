@@ -1,6 +1,6 @@
-"""When the next request may leave: budgets of requests and tokens, a window, and one pause for all.
+"""When the next request may leave: budgets of requests and tokens, a window of requests in flight, and pauses.
 
-Pure logic on a clock that is handed in as `now` (seconds, monotonic); it never waits and never asks the time.
+Pure logic: each method is given the time as `now` (seconds, monotonic), and nothing here waits or reads a clock.
 """
 
 from __future__ import annotations
@@ -17,21 +17,20 @@ from batchmix.job import Limits
 from batchmix.pacing.bucket import Bucket
 from batchmix.pacing.concurrency import Window
 from batchmix.pacing.random_throttles import FadingShare, RandomThrottles, Sent
+from batchmix.pacing.rate_estimate import AGREE
 from batchmix.records import Quota, Usage
 
 _logger = logging.getLogger(__name__)
-_UNKNOWN_COMPLETION = 256
-"""Tokens to expect of an answer when nothing is known yet."""
-_FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 15.0
+_FIRST_COMPLETION = 256
+"""Tokens to expect of a completion before the first has come."""
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
+"""Pauses without a `Retry-After` double from the first to the longest, less up to half at random."""
 _GAP_S = 2.0
-"""A longer time between two requests says nothing about limits, unless they made us wait that long."""
-_TROUBLE_S = 2.0
-"""So long after an error of the provider's nothing more is tried."""
-_LITTLE = 0.1
-"""A share of requests in trouble that is no sign of load."""
-_ALIKE = 0.3
-"""What differs by less may be the same."""
+"""A longer gap between two requests tells nothing about a limit, unless the limit made us wait that long."""
+_HOLD_S = 2.0
+"""After a temporary failure nothing more is tried for this long."""
+_USUAL = 0.1
+"""A smaller share of failed requests is no sign of load."""
 
 
 class Limit(enum.Enum):
@@ -45,44 +44,49 @@ class Limit(enum.Enum):
 
 
 class Ticket(msgspec.Struct, gc=False):
-    """Leave to send one request. It must be settled exactly once, however the request ends."""
+    """Permission to send one request. It is settled exactly once, whatever the outcome."""
 
     sent_at: float
     tokens: float
     """What is reserved; nothing once it was throttled."""
     in_flight: int
-    """With this one."""
-    gross: tuple[float, float]
-    """What had been taken from the budgets, with this one."""
+    """Including this one."""
+    taken: tuple[float, float]
+    """The totals taken from the budgets of requests and tokens, including this one."""
     number: int
-    """Among all that were sent."""
+    """Among all that were sent, from 1."""
     far: bool
-    """Whether no limit was near when it left."""
+    """Whether no known limit was near when it left."""
 
 
 class Governor:
-    """Decides for one lane when a request may leave."""
+    """Decides for one lane when a request may leave.
+
+    For each request: `estimate` its tokens, ask `wait_s`, `admit` it, and report its outcome: `completed` alone, or
+    `throttled` or `failed` and then `settle`.
+    """
 
     def __init__(self, limits: Limits, now: float) -> None:
         self.limited_by = Limit.NONE
+        """What the last call of `wait_s` has found."""
         self._window = Window(limits.concurrency, now)
         self._requests = Bucket(limits.requests_per_minute, now)
         self._tokens = Bucket(limits.tokens_per_minute, now)
         self._pause_until = -math.inf
-        self._unsaid = 0
-        self._troubled_until = -math.inf
+        self._pauses = 0  # without a Retry-After, since the last completion
+        self._hold_until = -math.inf
         self._paced = False  # the budgets held the next request back
         self._waited_s = 0.0
         self._admitted_at = now
-        self._hit: Sequence[Bucket] = ()  # what the last refusal was taken to come from
+        self._exceeded: Sequence[Bucket] = ()  # what the last throttle is attributed to
         self._by_window = False
         self._sent = Sent()
         self._random = RandomThrottles(self._sent)
         self._knows_limits = limits.requests_per_minute is not None or limits.tokens_per_minute is not None
-        self._trouble = FadingShare(100)
+        self._failures = FadingShare(100)
         self._cut_at = self._cut_before = -math.inf
-        self._answers = 0
-        self._completion = float(_UNKNOWN_COMPLETION)
+        self._completions = 0
+        self._completion_tokens = float(_FIRST_COMPLETION)
         self._prompt_ratio = 1.0
 
     @property
@@ -91,12 +95,12 @@ class Governor:
         return self._window.size
 
     def estimate(self, prompt_tokens: int, max_tokens: int | None) -> float:
-        """Return the tokens that a request will probably be charged, by what answers have taught so far."""
-        completion = self._completion if max_tokens is None else min(self._completion, max_tokens)
+        """Return the tokens that a request will probably be charged, as learnt from completions so far."""
+        completion = self._completion_tokens if max_tokens is None else min(self._completion_tokens, max_tokens)
         return prompt_tokens * self._prompt_ratio + completion
 
     def wait_s(self, now: float, tokens: float) -> float:
-        """Return how long the next request has to wait: 0 not at all, infinity until one in flight has ended."""
+        """Return how long the next request has to wait: 0 not at all, infinity until one in flight has an outcome."""
         if self._window.in_flight >= int(self._window.size):
             self._window.hold_back()
             self.limited_by = Limit.WINDOW
@@ -116,7 +120,7 @@ class Governor:
 
     def admit(self, now: float, tokens: float) -> Ticket:
         """Reserve what a request needs."""
-        grow = now >= self._troubled_until
+        grow = now >= self._hold_until
         if self._paced:
             self._paced = False
             if grow:
@@ -126,124 +130,127 @@ class Governor:
         self._admitted_at = now
         self._requests.take(now, 1)
         self._tokens.take(now, tokens)
-        gross = (self._requests.gross, self._tokens.gross)
+        taken = (self._requests.total_taken, self._tokens.total_taken)
         far = self._knows_limits and self._is_far(now)
         in_flight = self._window.enter(now, grow=grow)
         self._sent.total += 1
         self._sent.far += far
-        return Ticket(now, tokens, in_flight, gross, self._sent.total, far)
+        return Ticket(now, tokens, in_flight, taken, self._sent.total, far)
 
     def _is_far(self, now: float) -> bool:
         limits = (self._window.is_far, self._requests.is_far(now), self._tokens.is_far(now))
         return True in limits and False not in limits
 
     def settle(self, ticket: Ticket, used: float | None) -> None:
-        """Settle a request that brought no completion: it was charged `used` tokens; None where that is unknown."""
+        """Settle a request without a completion, which was charged `used` tokens; None where that is unknown."""
         self._window.leave()
         if used is not None:
             self._tokens.correct(used - ticket.tokens)
-
-    def troubled(self, now: float) -> None:
-        """Try no more for a while, unless it is little trouble: then it is always there, and no sign of load.
-
-        What is tried already goes on.
-        """
-        self._trouble.add(self._sent.total)
-        if self._trouble.value(self._sent.total)[0] > _LITTLE:
-            self._troubled_until = now + _TROUBLE_S
 
     def completed(self, now: float, ticket: Ticket, prompt_estimate: int, usage: Usage) -> None:
         """Settle a request with the usage of its completion, and learn from it."""
         prompt_tokens, completion_tokens = usage.prompt_tokens, usage.completion_tokens
         if ticket.sent_at > self._cut_before:
-            self._unsaid = 0
-        if self._random.is_watching and self._random.witness(ticket.number, ticket.sent_at, refused=False):
-            self._doubt(now)
+            self._pauses = 0
+        if self._random.is_watching and self._random.is_cleared_by(ticket.number, ticket.sent_at, throttled=False):
+            self._revert_cut(now)
         tokens = (prompt_tokens or 0) + (completion_tokens or 0)
-        self._window.completed(now, ticket.in_flight, tokens, grow=now >= self._troubled_until)
-        self._answers += 1
-        gain = max(0.02, 1 / self._answers)
+        self._window.completed(now, ticket.in_flight, tokens, grow=now >= self._hold_until)
+        self._completions += 1
+        gain = max(0.02, 1 / self._completions)
         if prompt_tokens:
             self._prompt_ratio += gain * (prompt_tokens / prompt_estimate - self._prompt_ratio)
         if completion_tokens is not None:
-            self._completion += gain * (completion_tokens - self._completion)
+            self._completion_tokens += gain * (completion_tokens - self._completion_tokens)
         if usage.total_tokens is not None:
             self._tokens.correct(usage.total_tokens - ticket.tokens)
 
-    def heard(self, now: float, ticket: Ticket, quotas: tuple[Quota | None, Quota | None]) -> None:
-        """Learn from what any answer said of the provider's budgets of requests and of tokens."""
-        for bucket, quota, gross in zip((self._requests, self._tokens), quotas, ticket.gross, strict=True):
+    def failed(self, now: float) -> None:
+        """Record a temporary failure: nothing more is tried for a while, unless a few always fail.
+
+        What is tried already goes on.
+        """
+        self._failures.add(self._sent.total)
+        if self._failures.value(self._sent.total)[0] > _USUAL:
+            self._hold_until = now + _HOLD_S
+
+    def follow(self, now: float, ticket: Ticket, quotas: tuple[Quota | None, Quota | None]) -> None:
+        """Follow the budgets of requests and tokens that a response reports."""
+        for bucket, quota, taken in zip((self._requests, self._tokens), quotas, ticket.taken, strict=True):
             if quota:
                 self._knows_limits = True
-                bucket.hear(now, quota, ticket.sent_at, gross)
+                bucket.follow(now, quota, ticket.sent_at, taken)
 
     def throttled(self, now: float, ticket: Ticket, retry_after_s: float | None) -> None:
-        """Pause for as long as the provider asked, or a little longer each time where it did not say.
+        """Pause for as long as the provider requests, or a little longer each time where it gives no time.
 
-        Where refusals come at random, a pause for all would gain nothing: only the refused row waits. What the request
-        had reserved is given back; it has still to be settled.
+        Where throttles are random, a pause for all would gain nothing: only the throttled row waits. What the request
+        had reserved is given back; its ticket has still to be settled.
         """
         self._knows_limits = True
         shares = [(self._requests, 1.0), (self._tokens, ticket.tokens)]
-        news = ticket.sent_at >= self._cut_at  # else it left before the last cut
+        is_new = ticket.sent_at >= self._cut_at  # else it left before the last cut
         for bucket, amount in shares:
-            bucket.give_back(amount, emptied=not news and bucket in self._hit)
+            bucket.give_back(amount, emptied=not is_new and bucket in self._exceeded)
         ticket.tokens = 0.0
-        self._random.witness(ticket.number, ticket.sent_at, refused=True)
-        if self._random.explains(ticket.number, far=ticket.far):
+        self._random.is_cleared_by(ticket.number, ticket.sent_at, throttled=True)
+        if self._random.is_expected(ticket.number, far=ticket.far):
             return
-        if retry_after_s is None:
-            retry_after_s = 0.0
-            if now >= self._pause_until:
-                self._unsaid += news
-                longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** max(0, self._unsaid - 1))
-                retry_after_s = random.uniform(longest / 2, longest)
-        self._pause_until = max(self._pause_until, now + retry_after_s)
-        if news:
+        self._pause(now, retry_after_s, is_new=is_new)
+        if is_new:
             self._cut_before, self._cut_at = self._cut_at, now
-            self._hit_by(now, ticket, shares)
+            self._cut(now, ticket, shares)
             _logger.info("throttled: nothing leaves for %.1f s", self._pause_until - now)
         else:
-            self._window.hit_before()
+            self._window.throttled_earlier()
             if self._by_window:
                 self._window.cut()
             for bucket, amount in shares:
-                if bucket in self._hit:
-                    bucket.hit_before(amount)
+                if bucket in self._exceeded:
+                    bucket.throttled_earlier(amount)
 
-    def _doubt(self, now: float) -> None:
-        """Take back what came of the last refusal: it was none of a limit's."""
+    def _pause(self, now: float, retry_after_s: float | None, *, is_new: bool) -> None:
+        if retry_after_s is None:
+            retry_after_s = 0.0
+            if now >= self._pause_until:
+                self._pauses += is_new
+                longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** max(0, self._pauses - 1))
+                retry_after_s = random.uniform(longest / 2, longest)
+        self._pause_until = max(self._pause_until, now + retry_after_s)
+
+    def _revert_cut(self, now: float) -> None:
+        """Undo what the last throttle has changed: no limit was the reason."""
         self._pause_until = now
-        for bucket in self._hit:
-            bucket.doubt()
-        self._hit = ()
+        for bucket in self._exceeded:
+            bucket.revert()
+        self._exceeded = ()
 
-    def _is_window(self, others: float) -> bool:
-        """Return whether the provider counts those in flight: they were alike where it refused, and rates were not."""
+    def _is_window(self, bucket_spread: float) -> bool:
+        """Return whether the provider limits requests in flight: at throttles these were alike, and rates were not."""
         if self._by_window:
-            return not self._window.is_refuted and self._window.spread < 2 * others
-        return self._window.spread < min(_ALIKE, others) / 2
+            return not self._window.is_refuted and self._window.spread < 2 * bucket_spread
+        return self._window.spread < min(AGREE, bucket_spread) / 2
 
-    def _hit_by(self, now: float, ticket: Ticket, shares: Sequence[tuple[Bucket, float]]) -> None:
-        """Cut what the refusal seems to come from: budgets, or the requests in flight."""
+    def _cut(self, now: float, ticket: Ticket, shares: Sequence[tuple[Bucket, float]]) -> None:
+        """Lower what the throttle is attributed to: budgets, or the requests in flight."""
         rest_s = self._pause_until - now
-        explaining = [bucket for bucket, _ in shares if bucket.explains]
-        self._hit = explaining or [bucket for bucket, _ in shares]
+        used_up = [bucket for bucket, _ in shares if bucket.is_used_up]
+        self._exceeded = used_up or [bucket for bucket, _ in shares]
         for bucket, amount in shares:
-            if bucket in self._hit:
-                bucket.hit(now, ticket.sent_at, amount, rest_s)
-        self._window.hit(ticket.in_flight, rest_s)
-        self._by_window = not explaining and self._is_window(min(bucket.spread for bucket in self._hit))
-        overloaded = self._random.overloaded
+            if bucket in self._exceeded:
+                bucket.throttled(now, ticket.sent_at, amount, rest_s)
+        self._window.throttled(ticket.in_flight, rest_s)
+        self._by_window = not used_up and self._is_window(min(bucket.spread for bucket in self._exceeded))
+        overloaded = self._random.is_overloaded
         self._random.restart(ticket.number, ticket.sent_at)
-        if any(bucket.is_lowered for bucket in self._hit):
-            self._random.unlearn()
+        if any(bucket.is_lowered for bucket in self._exceeded):
+            self._random.forget()
         if self._by_window:
             self._window.cut()
-            for bucket in self._hit:
-                bucket.free()
-            self._hit = ()
+            for bucket in self._exceeded:
+                bucket.release()
+            self._exceeded = ()
         else:
-            self._window.forget()
-            for bucket in self._hit:
+            self._window.release()
+            for bucket in self._exceeded:
                 bucket.cut(now, rest_s, overloaded=overloaded)

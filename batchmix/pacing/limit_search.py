@@ -1,72 +1,78 @@
-"""Limits that nobody tells: found where they were hit, and tried again."""
+"""Search for a limit that is not published: start at the value where it was last hit, then carefully try more."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection
 
+FAR = 0.85
+"""A rate or a number in flight below this share of the highest one accepted lately counts as far from the limit."""
+COMPARED = 3
+"""How many throttles are compared to see what they have in common."""
 _DEPTH = 0.15
-"""How far below the place where it was hit the curve begins, as a share: the deeper, the sooner two share a limit."""
+"""How far below the throttled value the curve begins, as a share. CUBIC's own is 0.3 (RFC 9438, 4.6).
+
+Deeper lets two clients share a limit sooner; shallower uses more of it.
+"""
 _BELOW = 0.6
-"""For that share of a period what is tried is clearly less than what was refused."""
+"""For this share of a period the curve is clearly below the throttled value."""
 _LEFT = 0.9
-"""So many periods after the curve came back to that place, a tenth above it, it is left for good."""
+"""This many periods after the curve came back to that value, a tenth above it, the old limit counts as gone."""
 _DOUBLING_S, _QUICKLY = 3.0, 3
-"""It is doubled quickly three times; then what had been saved up may hide that the limit is still there."""
+"""Then the rate doubles every 3 s, three times; after that at half the pace, as saved-up budget may hide a limit."""
 _STEP_S = 0.7
-"""Longer than a refusal takes to be heard."""
+"""Seconds between two steps of a `StepSearch`: longer than a throttled response takes to come back."""
 
 
-def spread(values: Collection[float], grain: float) -> float:
-    """Return by what share values differ that are known to within `grain`."""
+def relative_spread(values: Collection[float], grain: float) -> float:
+    """Return the range of values that are known to within `grain`, as a share of their mean."""
     return (max(values) - min(values) + grain) / max(1e-9, sum(values) / len(values))
 
 
-class _Limit:
-    """The most that is tried now; infinite until it was hit once."""
+class _Search:
+    """The most that is tried now; there is no limit until it was hit once."""
 
     def __init__(self) -> None:
+        self.is_found = False
+        """Whether the limit was ever hit."""
         self.base = math.inf
         """Where it was hit."""
         self._period_s = 1.0
         self._age_s = 0.0
 
-    @property
-    def found(self) -> bool:
-        """Whether it was ever hit."""
-        return self.base < math.inf
-
     def hit(self, base: float, period_s: float) -> None:
-        """Begin again at `base`; it is tried again in `period_s`."""
+        """Start again from `base`, and be back at it in `period_s`."""
+        self.is_found = True
         self.base = base
         self._period_s = period_s
         self._age_s = 0.0
 
     def grow(self, seconds: float) -> None:
-        """Go on for so long; only time in which it was the limit counts."""
+        """Advance by the time during which this was what held requests back."""
         self._age_s += seconds
 
     def forget(self) -> None:
-        """It was no limit after all."""
+        """Drop the limit: there is none after all."""
+        self.is_found = False
         self.base = math.inf
 
 
-class Curve(_Limit):
-    """A rate that nobody tells.
+class CubicSearch(_Search):
+    """Search for a rate along CUBIC's curve (RFC 9438, 4.2).
 
-    The curve is CUBIC's (RFC 9438, 4.2): from a little under the place where it was hit last it comes back to it
-    quickly, stays near it for long, and then, if nothing has happened, leaves it faster and faster. Where it was left
-    well behind it is not there any more, and what is tried doubles, as in slow start.
+    The curve begins a little below the throttled rate, comes back to it quickly, stays near it for long, and then
+    leaves it faster and faster. Once it is well above, the old limit counts as gone, and the rate doubles as in slow
+    start (RFC 5681, 3.1).
     """
 
     @property
     def is_below(self) -> bool:
-        """Whether what is tried now is clearly less than what was refused."""
+        """Whether the rate tried now is clearly below the throttled one."""
         return self._age_s < _BELOW * self._period_s
 
     @property
     def value(self) -> float:
-        """What to try now."""
+        """The rate to try now."""
         periods = self._age_s / self._period_s - 1
         more = self.base * (1 + _DEPTH * min(periods, _LEFT) ** 3)
         doublings = max(0.0, periods - _LEFT) * self._period_s / max(_DOUBLING_S, self._period_s / 2)
@@ -75,16 +81,16 @@ class Curve(_Limit):
         return float(more * 2.0 ** min(doublings, 60.0))
 
 
-class Climb(_Limit):
-    """A number that nobody tells, tried again above where it was hit: after a while one more, then two, four, eight."""
+class StepSearch(_Search):
+    """Search for a whole number: stay for a period, then try one more, two more, four, eight …"""
 
     @property
     def is_held(self) -> bool:
-        """Whether no more than what was let in is tried yet."""
-        return self.found and self._age_s < self._period_s
+        """Whether nothing above the accepted number is tried yet."""
+        return self.is_found and self._age_s < self._period_s
 
     @property
     def value(self) -> float:
-        """What to try now."""
+        """The number to try now."""
         steps = (self._age_s - self._period_s) / _STEP_S
         return self.base if steps < 0 else self.base + 2.0 ** min(math.floor(steps), 60)

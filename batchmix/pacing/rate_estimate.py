@@ -1,7 +1,7 @@
-"""How fast a provider's budget refills, found from its refusals.
+"""How fast a provider's budget refills, found from its throttles.
 
-Between two refusals the provider's bucket went from empty to empty, so that what it let in meanwhile is what it
-refilled: the rate, in our units, whatever it saves up and however we sent.
+Between two throttles the provider's bucket went from empty to empty. What it accepted in between is what was refilled:
+the rate, in our own units, however large the bucket is and however we sent.
 """
 
 from __future__ import annotations
@@ -11,191 +11,188 @@ import math
 
 import msgspec
 
-from batchmix.pacing.limit_search import spread
+from batchmix.pacing.limit_search import COMPARED, relative_spread
 
 ROUNDING_S = 1.0
-"""`Retry-After` is in whole seconds: so much of a pause may be rounding."""
+"""`Retry-After` comes in whole seconds (RFC 9110, 10.2.3): this much of a pause may be rounding."""
+AGREE = 0.3
+"""Values with a smaller relative spread may be the same."""
 _COUNTED, _MANY = 20, 40
-"""Requests that make an estimate of a rate."""
-_SPACED = 25
-"""So many requests at least are let in for one that is refused in trying for more."""
+"""Requests accepted in between that make a rate reliable, and that make it certain."""
+_SPACED, _FEW = 25, 12
+"""Requests to be accepted for one that is throttled in the search for more; at least so few after a short count."""
 _COST = 10
-"""So many times what a refusal costs."""
-_FEW = 12
-"""So many of them even where little was counted."""
-_GUESSED = 0.5
-"""Before the first refusal a bucket lets in what it had saved up, too: the rate is less than that."""
+"""The search for more takes at least this many times the throughput time that the last pause cost."""
+_FIRST_GUESS = 0.5
+"""Share of the accepted rate that is tried first: until the first throttle, saved-up budget was accepted too."""
 _DEEPEST_CUT, _OVERLOADED_CUT = 0.7, 0.3
+"""A certain rate may lower the throttled one to this share at once; the second where most requests are throttled."""
 _HALF_LIFE_S, _HALF_LIFE = 60.0, 300
-"""Half of the highest rate found is remembered so long, and for so many requests."""
-_LATELY_S = 2.0
-"""Twice to three times as long, and as many requests, are looked at to see how fast they leave."""
-_AGREE, _LOWERED = 0.3, 0.8
-"""Rates that differ by no larger share agree, and a limit below that share of what it was is another."""
-_COMPARED = 3
-"""Rates that are compared."""
+"""Seconds and requests after which only half of the highest rate is still believed."""
+_RECENT_S = 2.0
+"""The rate at which requests left lately is taken over two to three times this long."""
+_LOWERED = 0.8
+"""A limit below this share of what it was is a new one."""
 
 
-class Try(msgspec.Struct, frozen=True):
-    """What to try next."""
+class NextRate(msgspec.Struct, frozen=True):
+    """A rate to try after a throttle."""
 
     per_s: float
     period_s: float
-    """How soon to come back to it, and then to try for more."""
-    sure: bool = False
-    """Whether enough was counted, and nothing more is tried than was found."""
+    """How soon to be back at it, and then to try more."""
+    is_reliable: bool = False
+    """Whether enough was counted, and nothing above the measured rate is tried."""
 
 
-class LetIn(msgspec.Struct):
-    """What the provider has let in so far. The bucket counts; the estimate only reads."""
+class Accepted(msgspec.Struct):
+    """What the provider has accepted so far. The bucket counts; the estimate only reads."""
 
     requests: int = 0
     amount: float = 0.0
 
 
-class _Empty(msgspec.Struct):
-    """A moment when the provider's bucket was empty, and what it had let in by then."""
+class _Mark(msgspec.Struct):
+    """What the provider had accepted at a moment."""
 
     clock_s: float
     requests: int
     amount: float
 
 
-class Refill:
-    """Finds a provider's rate from what it lets in between refusals."""
+class RateEstimate:
+    """Finds a provider's rate from what it accepts between throttles."""
 
-    def __init__(self, now: float, let_in: LetIn) -> None:
-        self.mark_at = now + _LATELY_S
-        """From then on `mark` is called when something leaves."""
+    def __init__(self, now: float, accepted: Accepted) -> None:
+        self.mark_at = now + _RECENT_S
+        """From then on `mark` is called when a request leaves."""
         self._began_at = now
-        self._let_in = let_in
-        self._empties: collections.deque[_Empty] = collections.deque(maxlen=32)
-        self._news = False  # the last refusal said something of the rate
+        self._accepted = accepted
+        self._empties: collections.deque[_Mark] = collections.deque(maxlen=32)  # when the bucket was empty
+        self._is_informative = False  # the last throttle told something about the rate
         self._guessed = False
         self._each = 1.0
         self._rest_s = 0.0
-        self._lost_s = 0.0  # of the last pause, since the provider saves up less
+        self._lost_s = 0.0  # of the last pause, as the provider saves up less
         self._lost_all_s = 0.0
         self._lost_at = now
         self._peak = (0.0, now, 0)
-        self._sure_peak = False  # the rates found then agreed
-        self._found: collections.deque[tuple[float, int]] = collections.deque(maxlen=_COMPARED)
-        self._marks = collections.deque([_Empty(now, 0, 0.0)] * 3, maxlen=3)
+        self._is_peak_reliable = False  # the rates found then agreed
+        self._found: collections.deque[tuple[float, int]] = collections.deque(maxlen=COMPARED)
+        self._marks = collections.deque([_Mark(now, 0, 0.0)] * 3, maxlen=3)
 
     @property
-    def known(self) -> bool:
-        """Whether it was empty often enough for a rate."""
+    def is_found(self) -> bool:
+        """Whether the bucket was empty twice, which takes a rate."""
         return len(self._empties) > 1
 
     def begin(self, now: float) -> None:
-        """Begin to count: nothing was let in before."""
+        """Start the clock: nothing was accepted before."""
         self._began_at = now
 
     def mark(self, now: float) -> None:
-        """Remember what was let in by now, if enough was since the last mark."""
-        if self._let_in.requests >= self._marks[-1].requests + _COUNTED:
-            self._marks.append(_Empty(now, self._let_in.requests, self._let_in.amount))
-            self.mark_at = now + _LATELY_S
+        """Remember what was accepted by now, if that is enough since the last mark."""
+        if self._accepted.requests >= self._marks[-1].requests + _COUNTED:
+            self._marks.append(_Mark(now, self._accepted.requests, self._accepted.amount))
+            self.mark_at = now + _RECENT_S
 
-    def per_s_lately(self, now: float) -> float:
-        """Return the rate at which it was let in over the last seconds."""
+    def recent_per_s(self, now: float) -> float:
+        """Return the rate accepted over the last seconds."""
         mark = self._marks[0]
-        return (self._let_in.amount - mark.amount) / max(now - mark.clock_s, _LATELY_S)
+        return (self._accepted.amount - mark.amount) / max(now - mark.clock_s, _RECENT_S)
 
     def peak(self, now: float) -> float:
-        """Return the highest rate that was found lately."""
+        """Return the highest rate found lately."""
         value, at, requests = self._peak
-        return float(value * 0.5 ** min((now - at) / _HALF_LIFE_S, (self._let_in.requests - requests) / _HALF_LIFE))
+        return float(value * 0.5 ** min((now - at) / _HALF_LIFE_S, (self._accepted.requests - requests) / _HALF_LIFE))
 
-    def empty(self, now: float, amount: float, rest_s: float, room_s: float) -> bool:
-        """Note the refusal of `amount`, already counted no more; nothing leaves for `rest_s` now.
+    def throttled(self, now: float, amount: float, rest_s: float, capacity_s: float) -> bool:
+        """Record a throttled request of `amount`, which no longer counts as accepted; a pause of `rest_s` begins.
 
-        The provider saves up `room_s` at the most. Return whether anything was let in since the last refusal; if not,
-        this one says nothing of the rate.
+        The provider saves up `capacity_s` at most. Return whether anything was accepted since the last throttle; if
+        not, this one tells nothing about the rate.
         """
-        self._news = not self._empties or self._let_in.requests > self._empties[-1].requests
-        if self._news:
+        self._is_informative = not self._empties or self._accepted.requests > self._empties[-1].requests
+        if self._is_informative:
             self._each = max(amount, 1.0)
             self._rest_s = rest_s
-            self._empties.append(_Empty(now - self._lost_all_s, self._let_in.requests, self._let_in.amount))
-            self._lost_s = max(0.0, min(rest_s, ROUNDING_S) - room_s)
+            self._empties.append(_Mark(now - self._lost_all_s, self._accepted.requests, self._accepted.amount))
+            self._lost_s = max(0.0, min(rest_s, ROUNDING_S) - capacity_s)
             self._lost_all_s += min(self._lost_s, 0.5 * max(0.0, now - self._lost_at))
             self._lost_at = now
-            if self.known:
+            if self.is_found:
                 self._found.append(self._per_s())
-        return self._news
+        return self._is_informative
 
-    def refused_before(self, amount: float) -> bool:
-        """Note a refusal that was on its way when the last one came: so much less had been let in by then.
+    def throttled_earlier(self, amount: float) -> bool:
+        """Record a throttled request that left before the last throttle was known: so much less was accepted by then.
 
         Return whether that changes the estimate.
         """
-        if self._news:
+        if self._is_informative:
             self._empties[-1].requests -= 1
             self._empties[-1].amount -= amount
-        return self._news
+        return self._is_informative
 
-    def guess(self) -> Try:
-        """Return what to try after the first refusal; it began with nobody knows how much, so find out quickly."""
+    def first_guess(self) -> NextRate:
+        """Return what to try after the first throttle: the bucket's first level is unknown, so try again soon."""
         self._guessed = True
         last = self._empties[-1]
         passed_s = last.clock_s - self._began_at + self._rest_s
-        return Try(_GUESSED * max(last.amount, self._each) / max(passed_s, 0.01), 1.0)
+        return NextRate(_FIRST_GUESS * max(last.amount, self._each) / max(passed_s, 0.01), 1.0)
 
     @property
     def spread(self) -> float:
-        """By what share the rates differ that were found at the last refusals."""
-        if len(self._found) < _COMPARED:
+        """The relative spread of the rates found at the last throttles, with the uncertainty of their counts."""
+        if len(self._found) < COMPARED:
             return math.inf
-        return spread([found for found, _ in self._found], 0.0) + 1 / max(1, min(count for _, count in self._found))
+        grain = 1 / max(1, min(count for _, count in self._found))
+        return relative_spread([found for found, _ in self._found], 0.0) + grain
 
     @property
     def is_lowered(self) -> bool:
-        """Whether the last rates found agree, and are far below one that was as sure: the limit is not what it was."""
-        return self._sure_peak and self.spread < _AGREE and self._highest_found() < _LOWERED * self._peak[0]
+        """Whether the last rates agree and are far below an equally reliable one: the limit has changed."""
+        return self._is_peak_reliable and self.spread < AGREE and self._highest_found() < _LOWERED * self._peak[0]
 
     def _highest_found(self) -> float:
         return max(found for found, _ in self._found)
 
-    def count_anew(self) -> None:
-        """The pause now is longer than it takes to refill: rates across it would say nothing."""
+    def restart(self) -> None:
+        """Forget when the bucket was empty: rates across what happens now would be wrong."""
         self._empties.clear()
-        self._news = False
+        self._is_informative = False
 
     def forget_peak(self) -> None:
-        """What was found before counts no more."""
-        self._peak, self._sure_peak = (0.0, self._began_at, 0), False
+        """Forget the highest rate."""
+        self._peak, self._is_peak_reliable = (0.0, self._began_at, 0), False
 
     @property
-    def counted(self) -> bool:
-        """Whether enough was let in between two moments when it was empty."""
-        return self.known and self._per_s()[1] >= _COUNTED
+    def is_reliable(self) -> bool:
+        """Whether enough was accepted between two moments when the bucket was empty."""
+        return self.is_found and self._per_s()[1] >= _COUNTED
 
-    def next_try(self, now: float, before_per_s: float, *, overloaded: bool) -> Try:
-        """Return what to try after a refusal at `before_per_s`; much less where most is refused."""
+    def next_rate(self, now: float, throttled_per_s: float, *, overloaded: bool) -> NextRate:
+        """Return what to try after a throttle at a rate; much less where most requests are throttled."""
         found, requests = self._per_s()
         if self._guessed and len(self._empties) == 2:
-            return Try(min(before_per_s, max(found, 0.1 * before_per_s)), 2.0)
+            return NextRate(min(throttled_per_s, max(found, 0.1 * throttled_per_s)), 2.0)
         measured = found
         if requests >= _COUNTED:
-            self._peak = (max(found, self.peak(now)), now, self._let_in.requests)
-            self._sure_peak |= self.spread < _AGREE and self._highest_found() > _LOWERED * self._peak[0]
-        if before_per_s < math.inf:
+            self._peak = (max(found, self.peak(now)), now, self._accepted.requests)
+            self._is_peak_reliable |= self.spread < AGREE and self._highest_found() > _LOWERED * self._peak[0]
+        if throttled_per_s < math.inf:
             cut = _OVERLOADED_CUT if overloaded else _DEEPEST_CUT
-            found = min(before_per_s, max(found, before_per_s * cut ** max(1.0, requests / _MANY)))
-        # Where little was counted, more is tried sooner.
+            found = min(throttled_per_s, max(found, throttled_per_s * cut ** max(1.0, requests / _MANY)))
+        # After a short count, more is tried sooner.
         spaced_s = min(_SPACED, max(_FEW, 2 * requests)) * self._each / found
-        waits_s = max(2 * self._rest_s, _COST * self._lost_s)
-        return Try(
-            found,
-            max(4.0, spaced_s, waits_s),
-            requests >= _COUNTED and found <= 1.02 * measured,
-        )
+        pauses_s = max(2 * self._rest_s, _COST * self._lost_s)
+        is_reliable = requests >= _COUNTED and found <= 1.02 * measured
+        return NextRate(found, max(4.0, spaced_s, pauses_s), is_reliable)
 
     def _per_s(self) -> tuple[float, int]:
-        """Return the rate between two moments when it was empty, the last and the newest with enough between.
+        """Return the rate between the last empty moment and the newest earlier one with enough requests in between.
 
-        And how many requests were let in between them.
+        The second value is the number of these requests.
         """
         last, first = self._empties[-1], self._empties[0]
         for empty in reversed(self._empties):

@@ -230,7 +230,7 @@ class Client:
         usage = Usage(row.prompt, row.completion, row.prompt + row.completion)
         self.governor.completed(self.sim.now, ticket, row.estimate, usage)
         if headers:
-            self.governor.heard(self.sim.now, ticket, headers)
+            self.governor.follow(self.sim.now, ticket, headers)
         self.pump()
 
     def refuse(self, row: Row, ticket: Any, retry_after_s: float | None, headers: Any) -> None:
@@ -241,7 +241,7 @@ class Client:
         self.governor.throttled(sim.now, ticket, retry_after_s)
         self.governor.settle(ticket, 0)
         if headers:
-            self.governor.heard(sim.now, ticket, headers)
+            self.governor.follow(sim.now, ticket, headers)
         wait_s = retry_after_s if retry_after_s else sim.rng.uniform(0.25, min(5.0, 0.5 * 2**row.throttled))
         self.waiting += 1
         sim.at(sim.now + wait_s, self.again, row)

@@ -16,10 +16,10 @@ DOWN = Failure(FailureAction.RETRY, "server_error", "down")
 
 def opened(patience_s: float = 600.0) -> Breaker:
     breaker = Breaker(patience_s)
-    breaker.good()
+    breaker.succeeded()
     for _ in range(20):
-        breaker.leaves()
-        breaker.bad(0.0, 0.0, DOWN)
+        breaker.sent()
+        breaker.failed(0.0, 0.0, DOWN)
     assert breaker.is_open
     return breaker
 
@@ -28,8 +28,8 @@ def test_nineteen_failures_in_a_row_are_no_outage() -> None:
     breaker = Breaker(600)
     for _ in range(3):
         for _ in range(19):
-            breaker.bad(0.0, 0.0, DOWN)
-        breaker.good()
+            breaker.failed(0.0, 0.0, DOWN)
+        breaker.succeeded()
     assert not breaker.is_open
     assert breaker.wait_s(0.0) == 0
 
@@ -42,34 +42,34 @@ def test_while_it_is_open_one_request_is_tried_at_a_time_after_pauses_that_doubl
             now += wait
             continue
         tries.append(now)
-        breaker.leaves()
+        breaker.sent()
         assert breaker.wait_s(now) == math.inf
-        breaker.bad(now, now, DOWN)
+        breaker.failed(now, now, DOWN)
     assert [round(at) for at in tries] == [1, 3, 7, 15, 31, 61, 91]
 
 
 def test_what_left_before_and_fails_late_changes_nothing() -> None:
     breaker = opened()
     for _ in range(500):
-        breaker.bad(0.5, 0.0, DOWN)
+        breaker.failed(0.5, 0.0, DOWN)
     assert breaker.wait_s(0.5) == 0.5
     assert breaker.given_up is None
 
 
 def test_one_good_answer_ends_it() -> None:
     breaker = opened()
-    breaker.leaves()
-    breaker.good()
+    breaker.sent()
+    breaker.succeeded()
     assert breaker.wait_s(0.0) == 0
     for _ in range(19):
-        breaker.bad(1.0, 1.0, DOWN)
+        breaker.failed(1.0, 1.0, DOWN)
     assert not breaker.is_open
 
 
 def test_a_try_that_was_throttled_lets_another_leave() -> None:
     breaker = opened()
-    breaker.leaves()
-    breaker.unknown()
+    breaker.sent()
+    breaker.inconclusive()
     assert breaker.wait_s(2.0) == 0
 
 
@@ -77,11 +77,11 @@ def test_it_is_not_waited_for_longer_than_was_said_and_not_for_long_where_nothin
     for breaker, longest in ((opened(300.0), 300), (Breaker(300.0), 60)):
         now = 0.0
         for _ in range(20):
-            breaker.bad(0.0, 0.0, DOWN)
+            breaker.failed(0.0, 0.0, DOWN)
         while breaker.given_up is None:
             now += breaker.wait_s(now)
-            breaker.leaves()
-            breaker.bad(now, now, DOWN)
+            breaker.sent()
+            breaker.failed(now, now, DOWN)
         assert longest - 31 <= now <= longest
         assert breaker.given_up is DOWN
 

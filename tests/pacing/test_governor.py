@@ -114,7 +114,7 @@ def test_trouble_cuts_nothing() -> None:
     tickets = admitted(governor, 0.0, 50)
     before = (governor.window, governor.wait_s(0.0, 1))
     for ticket in tickets:
-        governor.troubled(1.0)
+        governor.failed(1.0)
         governor.settle(ticket, None)
     assert (governor.window, governor.wait_s(1.0, 1)) == before
 
@@ -142,11 +142,11 @@ def test_what_answers_say_of_a_budget_is_kept_without_a_refusal() -> None:
     for used in range(600):
         assert governor.wait_s(0.0, 1) == 0
         (ticket,) = admitted(governor, 0.0)
-        governor.heard(0.0, ticket, (Quota(1200, 1200 - 2 * used, used / 10), None))
+        governor.follow(0.0, ticket, (Quota(1200, 1200 - 2 * used, used / 10), None))
         governor.settle(ticket, 1)
         if used > 570:
             break
-    governor.heard(0.0, ticket, (Quota(1200, 5, 59.75), None))
+    governor.follow(0.0, ticket, (Quota(1200, 5, 59.75), None))
     assert governor.wait_s(0.0, 1) > 0
     assert governor.limited_by is Limit.REQUESTS
 
@@ -155,7 +155,7 @@ def test_a_daily_budget_is_not_taken_for_one_of_a_minute() -> None:
     governor = Governor(Limits(), 0.0)
     for used in range(1, 190):
         (ticket,) = admitted(governor, float(used))
-        governor.heard(float(used), ticket, (Quota(200, 200 - used, 432.0 * used), None))
+        governor.follow(float(used), ticket, (Quota(200, 200 - used, 432.0 * used), None))
         governor.settle(ticket, 1)
     assert governor.wait_s(190.0, 1) == 0
 
@@ -189,6 +189,6 @@ def test_a_limit_that_was_told_is_kept_where_the_provider_allows_more() -> None:
             continue
         (ticket,) = admitted(governor, now, tokens=10)
         left += 1
-        governor.heard(now, ticket, (Quota(6000, 6000 - left, left / 100), None))
+        governor.follow(now, ticket, (Quota(6000, 6000 - left, left / 100), None))
         governor.settle(ticket, 10)
     assert left <= 1200 + 1
