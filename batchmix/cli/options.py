@@ -89,7 +89,7 @@ def job_from(source: str, settings: tuple[str, ...], flags: dict[str, Any]) -> J
             given.append(_nested(key, flags[flag]))
     path = Path(checked_local(source, "JOB.toml", "copy the job file here first") if is_job else source)
     night = flags["date"].date() if flags["date"] else None
-    return read_job(path if is_job else None, merge_settings(given), night=night)
+    return read_job(path if is_job else None, merge_settings(given), scheduled=night)
 
 
 def _nested(key: str, value: Any) -> dict[str, Any]:

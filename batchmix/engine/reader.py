@@ -16,7 +16,7 @@ import pyarrow as pa
 from batchmix.engine.resume import known_scan, lane_models
 from batchmix.errors import InputError, RunError, Stopped, UsageError
 from batchmix.job import Job
-from batchmix.job.secrets import known_secrets
+from batchmix.job.secrets import secrets_if_set
 from batchmix.load import Dataset, ScanOptions, open_dataset
 from batchmix.prices.cost import Prices
 from batchmix.records import Request
@@ -158,7 +158,7 @@ def prices_of(run: RunFile) -> Prices:
 
 def _layout(folder: Path, run: RunFile) -> Layout:
     """Return a run's folder with its secrets, where they are set: no answer in a journal shows them."""
-    return Layout(folder, secrets=known_secrets(_job(run).provider, os.environ))
+    return Layout(folder, secrets=secrets_if_set(_job(run).provider, os.environ))
 
 
 def _run_file(folder: Path) -> RunFile:

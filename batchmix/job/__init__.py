@@ -1,7 +1,7 @@
-"""The job: what a run is asked to do.
+"""The job: what a run is to do.
 
-`read_job` is the only way in: it takes a TOML file, settings from the command line, or both, and either returns a
-`Job` in which everything is known to be of its type, or raises `JobError` in words that name the setting.
+`read_job` is the only way in. It takes a TOML file, settings from the command line, or both. It returns a `Job`
+whose values all have their types, or raises a `JobError` that names the setting.
 """
 
 from batchmix.job.addresses import checked_local, checked_url

@@ -1,4 +1,4 @@
-"""Paths and URLs as people give them, checked: paths in full, base URLs in their one form."""
+"""Paths and URLs as people give them, checked: absolute paths, and base URLs in one form."""
 
 from __future__ import annotations
 
@@ -11,31 +11,33 @@ from urllib.parse import urlsplit
 from batchmix.errors import JobError
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
-"""Two characters or more: `C:` is a drive."""
+"""Two characters or more, since `C:` is a drive."""
 _COLLAPSED = re.compile(
     r"(s3[an]?|gs|gcs|az|adl|abfss?|wasbs?|hf|hdfs|dbfs|oss|r2|https?|s?ftp|ssh|file):/", re.IGNORECASE
 )
-"""What becomes of an address when it is taken for a path on its way here."""
+"""An address that a shell or a path library has taken for a path."""
 
 
 def checked_local(path: str, what: str, do: str = "write to a folder here, then copy that there") -> str:
-    """Return a path of this machine as it is. Raises `JobError`, which names `what`, for an address elsewhere
-    and for nothing, which would be the folder where one is.
+    """Return a path on this machine unchanged.
+
+    Raises `JobError`, which names the setting `what`, for a remote address and for an empty path, which would mean the
+    working directory. `do` says what to do instead of giving a remote address.
     """
     if not path.strip():
-        raise JobError(f"{what}: is empty; in a shell, is the variable set that should be it?")
+        raise JobError(f"{what}: is empty; if it comes from a shell variable, is that set?")
     found = _SCHEME.match(path) or _COLLAPSED.match(path)
     if found and ("://" in path or not os.path.lexists(found[0])):
         if found[1].lower() == "file":
             raise JobError(f"{what}: give the path itself, without {found[0]}")
         raise JobError(f"{what}: {found[0]} is not supported yet; {do}")
     if "\0" in path:
-        raise JobError(f"{what}: holds a null character, which no path can")
+        raise JobError(f"{what}: holds a null character, which no path may")
     return path
 
 
 def absolute(path: str, folder: Path, what: str) -> str:
-    """Return a path in full; one that is not, from a folder on. Globs and links stay as they are."""
+    """Return an absolute path; a relative one begins at `folder`. Globs and links stay as they are."""
     try:
         return os.path.abspath(folder / Path(path).expanduser())  # noqa: PTH100 - keeps globs and links as they are
     except RuntimeError:
@@ -43,18 +45,18 @@ def absolute(path: str, folder: Path, what: str) -> str:
 
 
 def checked_url(url: str) -> str:
-    """Return an API's address in its one form, with `/v1` where no path is given. Raises `JobError`."""
+    """Return a base URL in its one form, with `/v1` where it has no path. Raises `JobError`."""
     try:
         parts = urlsplit(url.strip())
         _ = parts.port
-    except ValueError:  # which would quote what may be a key
-        raise JobError("provider.base_url: is no URL, or its port is no number") from None
+    except ValueError:  # its message may quote a key
+        raise JobError("provider.base_url: is not a URL, or its port is not a number") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise JobError("provider.base_url: must be an http or https URL such as https://aihubmix.com/v1")
     if re.search(r"\s", url.strip()):
-        raise JobError("provider.base_url: holds a blank, or a line's end")
+        raise JobError("provider.base_url: holds a blank or a line break")
     if not _is_host(parts.hostname):
-        raise JobError("provider.base_url: its host is neither a name nor an address in full, such as 127.0.0.1")
+        raise JobError("provider.base_url: its host is neither a name nor a full address such as 127.0.0.1")
     if parts.username or parts.password:
         raise JobError("provider.base_url: must hold no user name or password; the key comes from provider.api_key_env")
     if parts.query or parts.fragment:
@@ -63,8 +65,8 @@ def checked_url(url: str) -> str:
 
 
 def _is_host(host: str) -> bool:
-    """Return whether a host can be looked up; `127.1` can be nowhere but in some programs."""
-    if ":" in host:  # in brackets, which were looked into
+    """Return whether a host can be resolved; only some programs resolve `127.1`."""
+    if ":" in host:  # in brackets, which urlsplit has checked
         return True
     try:
         if not host.removesuffix(".").encode("idna"):

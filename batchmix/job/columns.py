@@ -1,4 +1,4 @@
-"""The columns that a job carries into the output, and the types that it may give them, by their common names."""
+"""The carried columns of a job, and the types that it may give them, by their common names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NAMES = {
     "json": (),
 }
 """The types, each with its other names, from Arrow, DuckDB, SQL and pandas."""
-_KNOWN = {name: kind for kind, names in _NAMES.items() for name in (kind, *names)}
+_TYPES = {name: type_ for type_, names in _NAMES.items() for name in (type_, *names)}
 _TIMESTAMP = re.compile(r"timestamp\[(s|ms|us|ns)(?:, ?(?:tz=)?(utc))?\]")
 _DECIMAL = re.compile(r"(?:decimal|decimal128|numeric)\((\d{1,2})(?:, ?(\d{1,2}))?\)")
 _MOST_DIGITS = 38
@@ -41,34 +41,34 @@ def checked_columns(columns: tuple[str | Column, ...]) -> tuple[str | Column, ..
     sources = [source for source, _ in types]
     for source in sources:
         if sources.count(source) > 1:
-            raise JobError(f"input.columns: {source!r} stands there with two types; a column has one, wherever it goes")
+            raise JobError(f"input.columns: {source!r} is given two types; a column has one, under all its names")
     return checked
 
 
 def _checked_column(column: str | Column) -> str | Column:
     if isinstance(column, str):
         return column
-    kind = None if column.type is None else checked_type(column.type)
-    return Column(column.source, column.name or column.source, kind)
+    type_ = None if column.type is None else checked_type(column.type)
+    return Column(column.source, column.name or column.source, type_)
 
 
 def checked_type(name: str) -> str:
-    """Return the one name of a type. Raises `JobError` for what is none, with the nearest that is."""
-    asked = " ".join(name.lower().split())
-    if found := _KNOWN.get(asked):
+    """Return our name of a type. Raises `JobError` for an unknown one, with the closest that exists."""
+    folded = " ".join(name.lower().split())
+    if found := _TYPES.get(folded):
         return found
-    if match := _TIMESTAMP.fullmatch(asked):
+    if match := _TIMESTAMP.fullmatch(folded):
         return f"timestamp[{match[1]}, UTC]" if match[2] else f"timestamp[{match[1]}]"
-    if match := _DECIMAL.fullmatch(asked):
+    if match := _DECIMAL.fullmatch(folded):
         digits, scale = int(match[1]), int(match[2] or 0)
         if 1 <= digits <= _MOST_DIGITS and scale <= digits:
             return f"decimal({digits},{scale})"
         raise JobError(
-            f"input.columns: {asked} can't be; a decimal has 1 to {_MOST_DIGITS} digits, of which some may be behind"
-            " the point, such as decimal(10,2)"
+            f"input.columns: {folded} is not possible; a decimal has 1 to {_MOST_DIGITS} digits, of which some may be"
+            " behind the point, such as decimal(10,2)"
         )
-    if asked.partition("(")[0] in ("decimal", "numeric"):
-        raise JobError(f"input.columns: the type {name!r} must say how many digits there are, such as decimal(10,2)")
-    near = difflib.get_close_matches(asked, _KNOWN, n=1, cutoff=0.5)
-    meant = f"did you mean {near[0]}? Known are" if near else "known are"
-    raise JobError(f"input.columns: {name!r} is no type; {meant} {_SHOWN}")
+    if folded.partition("(")[0] in ("decimal", "numeric"):
+        raise JobError(f"input.columns: the type {name!r} must give the number of digits, such as decimal(10,2)")
+    near = difflib.get_close_matches(folded, _TYPES, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}? Types are" if near else "types are"
+    raise JobError(f"input.columns: {name!r} is not a type; {hint} {_SHOWN}")

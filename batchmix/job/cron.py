@@ -1,8 +1,8 @@
 """When a job is due: its cron expression in its time zone, right across daylight saving.
 
-A *night* is a moment at which a job is due, as a `datetime` in the job's time zone; its date names the night. As in
-Debian's cron, a fixed time that daylight saving skips is due when the clocks have gone forward, and one that comes
-twice is due the first time (https://github.com/cuu508/cronsim).
+A *scheduled time* is a moment at which a job is due, as a `datetime` in the job's time zone; its date is the
+*scheduled date* of the run. As in Debian's cron, a fixed time that daylight saving skips is due when the clocks have
+gone forward, and one that comes twice is due the first time (https://github.com/cuu508/cronsim).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MINUTE = datetime.timedelta(minutes=1)
 
 
 class CronFields(msgspec.Struct, frozen=True):
-    """A cron expression as plain numbers, in order; what is None matches all."""
+    """A cron expression as plain numbers in ascending order; None matches all."""
 
     minutes: tuple[int, ...] | None
     hours: tuple[int, ...] | None
@@ -32,7 +32,7 @@ class CronFields(msgspec.Struct, frozen=True):
     weekdays: tuple[int, ...] | None
     """0 is Sunday."""
     either_day: bool
-    """Whether a date that matches only `days` or only `weekdays`, where both are given, is enough."""
+    """Whether it is enough, where both are given, that a date matches `days` or `weekdays`."""
 
 
 class Schedule(msgspec.Struct, frozen=True):
@@ -42,15 +42,15 @@ class Schedule(msgspec.Struct, frozen=True):
     """Minute, hour, day of the month, month, day of the week."""
     timezone: str = "UTC"
     on_finish: tuple[str, ...] = ()
-    """A command and its arguments, told of each night on its standard input; empty: nobody is told."""
+    """A command and its arguments, which gets a report of each run on its standard input; empty: no command."""
 
     @property
     def zone(self) -> zoneinfo.ZoneInfo:
-        """The time zone in which `cron` is meant."""
+        """The time zone of `cron`."""
         return zoneinfo.ZoneInfo(self.timezone)
 
     def check(self) -> None:
-        """Raise `JobError`, which names the setting, where the schedule can't be kept."""
+        """Raise `JobError`, which names the setting, where the schedule is not valid."""
         _check_timezone(self.timezone)
         shown = f"schedule.cron: {self.cron!r}"
         if len(self.cron.split()) != 5:
@@ -67,22 +67,22 @@ class Schedule(msgspec.Struct, frozen=True):
             )
 
     def following(self, moment: datetime.datetime) -> datetime.datetime | None:
-        """Return the first night after a moment; None where there is none in fifty years."""
-        return next((due for due in self._nights(moment) if _instant(due) > _instant(moment)), None)
+        """Return the first scheduled time after a moment; None where there is none in fifty years."""
+        return next((due for due in self._due_times(moment) if _instant(due) > _instant(moment)), None)
 
     def latest(self, moment: datetime.datetime) -> datetime.datetime | None:
-        """Return the last night that was due by a moment; None where there was none in fifty years."""
-        # cronsim is slow and not always right when it goes back; it goes back once, to where it may go forward from.
-        before = next(self._nights(moment - _DAY, reverse=True), None)
+        """Return the last scheduled time up to a moment; None where there was none in fifty years."""
+        # Backwards, cronsim is slow and not always right: one step back gives a moment to search forward from.
+        before = next(self._due_times(moment - _DAY, reverse=True), None)
         if before is None:
             return None
-        nights = self._nights(_instant(before) - _MINUTE)
-        *_, latest = None, *itertools.takewhile(lambda due: _instant(due) <= _instant(moment), nights)
+        times = self._due_times(_instant(before) - _MINUTE)
+        *_, latest = None, *itertools.takewhile(lambda due: _instant(due) <= _instant(moment), times)
         return latest
 
     @property
     def fields(self) -> CronFields | None:
-        """The expression in plain numbers; None where it has a form that no number stands for: `L`, `MON#1`."""
+        """The expression in plain numbers; None where it has a form that is no number: `L`, `MON#1`."""
         parsed = CronSim(self.cron, datetime.datetime.now(datetime.UTC))
         if not all(isinstance(day, int) and day >= 0 for day in (*parsed.days, *parsed.weekdays)):
             return None
@@ -97,7 +97,7 @@ class Schedule(msgspec.Struct, frozen=True):
         )
 
     def meets_a_skipped_hour(self, since: datetime.datetime) -> bool:
-        """Return whether daylight saving skips the time of a night within two years, so that it is due later."""
+        """Return whether daylight saving skips a scheduled time within two years, so that the job is due later."""
         fields, due = self.fields, self.following(since)
         if fields is None or fields.hours is None:
             return False
@@ -107,14 +107,14 @@ class Schedule(msgspec.Struct, frozen=True):
             due = self.following(due)
         return False
 
-    def _nights(self, moment: datetime.datetime, *, reverse: bool = False) -> Iterator[datetime.datetime]:
+    def _due_times(self, moment: datetime.datetime, *, reverse: bool = False) -> Iterator[datetime.datetime]:
         return CronSim(self.cron, moment.astimezone(self.zone), reverse=reverse)
 
 
-def nominal_date(schedule: Schedule | None, now: datetime.datetime) -> datetime.date:
-    """Return what `{date}` is: that of the night most recently due, or today in UTC where nothing is scheduled."""
-    night = schedule.latest(now) if schedule else None
-    return (night or now.astimezone(schedule.zone if schedule else datetime.UTC)).date()
+def scheduled_date(schedule: Schedule | None, now: datetime.datetime) -> datetime.date:
+    """Return the value of `{date}`: the date of the last scheduled time, or without a schedule today in UTC."""
+    due = schedule.latest(now) if schedule else None
+    return (due or now.astimezone(schedule.zone if schedule else datetime.UTC)).date()
 
 
 def _listed(numbers: set[int], count: int) -> tuple[int, ...] | None:
@@ -122,7 +122,7 @@ def _listed(numbers: set[int], count: int) -> tuple[int, ...] | None:
 
 
 def _instant(moment: datetime.datetime) -> datetime.datetime:
-    # Python compares two times of one zone by their wall clock, which goes back once a year.
+    # Python compares two times of one zone by their wall clock, which is set back once a year.
     return moment.astimezone(datetime.UTC)
 
 
@@ -132,4 +132,4 @@ def _check_timezone(name: str) -> None:
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         near = difflib.get_close_matches(name, zoneinfo.available_timezones(), n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else "give a name such as Europe/Berlin"
-        raise JobError(f"schedule.timezone: {name!r} is no time zone: {hint}") from None
+        raise JobError(f"schedule.timezone: {name!r} is not a time zone: {hint}") from None

@@ -1,4 +1,4 @@
-"""The job file's `[eval]`: which scorers judge the answers, against what, and what must hold."""
+"""The job file's `[eval]`: which scorers score the answers, against which targets, and which thresholds must hold."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ Share = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class _Scorer(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
-    """What all scorers share."""
+    """Settings of all scorers."""
 
     name: str = ""
-    """What the scores are called; unique in the job; default: the kind."""
+    """The name of the scores; unique in the job; default: the kind."""
     target: str | None = None
     """The carried column with the right answer; default: `eval.target`."""
 
     @property
     def kind(self) -> str:
-        """The word in the job file."""
+        """The scorer's kind, as in the job file."""
         return str(self.__struct_config__.tag)
 
     @property
     def title(self) -> str:
-        """The name, or the kind where it has none."""
+        """The name; default: the kind."""
         return self.name or self.kind
 
 
@@ -40,13 +40,13 @@ class Exact(_Scorer, frozen=True, kw_only=True, tag="exact"):
 
 
 class Includes(_Scorer, frozen=True, kw_only=True, tag="includes"):
-    """1 where the target stands somewhere in the answer."""
+    """1 where the answer contains the target."""
 
     casefold: bool = True
 
 
 class Regex(_Scorer, frozen=True, kw_only=True, tag="regex"):
-    """1 where the pattern is found and, with a target, its first group (or all of it) is the target."""
+    """1 where the pattern matches and, with a target, its first group (or the whole match) is the target."""
 
     pattern: str
     casefold: bool = False
@@ -57,7 +57,7 @@ class Number(_Scorer, frozen=True, kw_only=True, tag="number"):
 
     take: Literal["first", "last"] = "last"
     tolerance: Share = 0.0
-    """How far it may be away."""
+    """The largest difference that counts as equal."""
     relative: Share = 0.0
     """The same, as a share of the larger of the two."""
 
@@ -72,7 +72,7 @@ class Json(_Scorer, frozen=True, kw_only=True, tag="json"):
     """The share of the target's fields that the answer's JSON has right."""
 
     fields: tuple[str, ...] = ()
-    """Only these; empty: all that the target has."""
+    """Only these; empty: all fields of the target."""
     casefold: bool = False
 
 
@@ -86,7 +86,7 @@ class Own(_Scorer, frozen=True, kw_only=True, tag="own"):
     """A function of your own, from a module beside the job file or one that is installed."""
 
     python: str
-    """`module:function`, called as function(response, target, row)."""
+    """`module:function`, called as `function(response, target, row)`."""
     timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
     """For one answer."""
 
@@ -105,7 +105,7 @@ class Judge(_Scorer, frozen=True, kw_only=True, tag="judge"):
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
     """Limits that are None are the job's."""
     max_usd: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    """What the judging of a run may cost; None: what the run itself leaves of the job's budget."""
+    """The most that judging a run may cost; None: what the run leaves of the job's budget."""
 
 
 Scorer = Exact | Includes | Regex | Number | Choice | Json | Similarity | Own | Judge
@@ -114,7 +114,7 @@ LESS_IS_BETTER = frozenset({"refused", "cost_usd", "latency_s", "response_chars"
 
 
 class Guard(msgspec.Struct, frozen=True):
-    """What must hold of a metric: a threshold in each run, and no significant worsening from one to the next."""
+    """What a metric must fulfil: a threshold in each run, and no significant worsening from one to the next."""
 
     metric: Metric = "score"
     scorer: str | None = None
@@ -128,15 +128,15 @@ class Guard(msgspec.Struct, frozen=True):
 
 
 class Eval(msgspec.Struct, frozen=True):
-    """How the answers of a job are judged."""
+    """How the answers of a job are scored."""
 
     scorers: tuple[Scorer, ...] = ()
     target: str | None = None
     """The carried column with the right answers."""
     group_by: tuple[str, ...] = ()
-    """Carried columns: the scores are also given for each of their values."""
+    """Carried columns; the scores are reported for each of their values too."""
     against: str | None = None
-    """`previous`, or a run folder: what each run is compared with."""
+    """The run that each run is compared with: `previous`, or a run folder."""
     guards: tuple[Guard, ...] = ()
 
     def target_of(self, scorer: Scorer) -> str | None:
@@ -145,12 +145,12 @@ class Eval(msgspec.Struct, frozen=True):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The carried columns that must be there."""
+        """The carried columns that scoring needs."""
         named = [column for scorer in self.scorers if (column := self.target_of(scorer)) is not None]
         return tuple(dict.fromkeys([*named, *self.group_by]))
 
     def check_columns(self, names: Collection[str]) -> None:
-        """Raise `JobError` where a column that is named is not among the carried ones."""
+        """Raise `JobError` where a named column is not carried."""
         for column in self.columns:
             if column not in names:
                 raise JobError(
@@ -172,7 +172,7 @@ def checked_eval(table: Eval, models: tuple[str, ...]) -> Eval:
         if not re.fullmatch(r"[\w.-]{1,100}", scorer.name):
             raise JobError(f"eval.scorers.name: {scorer.name!r} must be made of letters, digits, -, _ and .")
         if names.count(scorer.name) > 1:
-            raise JobError(f"eval.scorers: {scorer.name!r} stands twice; give each a name of its own")
+            raise JobError(f"eval.scorers: {scorer.name!r} is there twice; give each scorer a name of its own")
         if table.target_of(scorer) is None and not isinstance(scorer, Regex | Own | Judge):
             raise JobError(f"eval.scorers: {scorer.name} needs a target, the column with the right answers")
         _check_judge(scorer)

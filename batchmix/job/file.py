@@ -1,4 +1,4 @@
-"""How a job is read: a TOML file, settings from the command line, or both, and what must be true of them together."""
+"""Reading a job: a TOML file, settings from the command line, or both, and the checks across settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import msgspec
 from batchmix.errors import JobError
 from batchmix.job.addresses import absolute, checked_local, checked_url
 from batchmix.job.columns import checked_columns
-from batchmix.job.cron import nominal_date
+from batchmix.job.cron import scheduled_date
 from batchmix.job.eval_table import checked_eval
 from batchmix.job.mistakes import Mistake, mistakes_in
 from batchmix.job.settings import merged
@@ -24,23 +24,23 @@ from batchmix.job.values import DEFAULT_BASE_URL, REHEARSAL, Input, Job, Model, 
 
 _LONGEST_NAME = 200
 _MOST = 30
-"""So many mistakes are shown."""
+"""Mistakes that are shown; of more, only the count."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _STDIN = frozenset({"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
 _PIPES = ("/dev/fd/", "/proc/self/fd/")
-"""Where a shell's `<(…)` is found, under a number that may be another one each time."""
+"""Where a shell puts `<(…)`, under a number that differs from call to call."""
 
 
 def read_job(
     path: Path | None,
     settings: Mapping[str, Any],
     environ: Mapping[str, str] = os.environ,
-    night: datetime.date | None = None,
+    scheduled: datetime.date | None = None,
 ) -> Job:
-    """Return the job that a file and the command line's settings describe; settings go before the file.
+    """Return the job that a file and the command line's settings describe; settings replace those of the file.
 
     `settings` is nested like the file. Paths in the file's input are relative to the file, all others to the
-    working directory. `night` is what `{date}` stands for; None: the night most recently due. Raises `JobError`.
+    working directory. `scheduled` is the value of `{date}`; None: the last scheduled date. Raises `JobError`.
     """
     try:
         text, raw = read_toml(path) if path else ("", {})
@@ -52,18 +52,18 @@ def read_job(
     try:
         table = msgspec.convert(raw, JobTable)
         source = _checked_input(table.input, _folder(path, settings))
-        return _placed(_checked(table, source, path, environ, night), places)
+        return _placed(_checked(table, source, path, environ, scheduled), places)
     except JobError as error:
         setting = str(error).partition(":")[0].split(".")
         raise JobError(f"{places.of(tuple(setting))}{error}") from error.__cause__
 
 
 def _check(raw: Mapping[str, Any], places: Places) -> None:
-    """Raise `JobError` with all that is wrong with the settings, each with its line."""
+    """Raise `JobError` with all mistakes in the settings, each with its line."""
     found = mistakes_in(raw)
     if "model" in raw and "models" in raw:
         found.append(Mistake(("models",), "give either model or [[models]], not both"))
-    texts = [f"{places.of(mistake.at)}{mistake.text}" for mistake in found]
+    texts = [f"{places.of(mistake.path)}{mistake.text}" for mistake in found]
     if len(texts) == 1:
         raise JobError(texts[0])
     if texts:
@@ -82,16 +82,16 @@ def _placed(job: Job, places: Places) -> Job:
 
 
 def _checked(
-    table: JobTable, source: Input, path: Path | None, environ: Mapping[str, str], night: datetime.date | None
+    table: JobTable, source: Input, path: Path | None, environ: Mapping[str, str], scheduled: datetime.date | None
 ) -> Job:
     name = table.name if table.name is not None else _plain(_default_name(path, table.input.path))
     if not re.fullmatch(r"[^/\x00-\x1f\x7f]+", name) or len(name) > _LONGEST_NAME or name in {".", ".."}:
         raise JobError("name: must be a plain name of 1 to 200 characters without / in it")
     if table.schedule:
         table.schedule.check()
-    date = night or nominal_date(table.schedule, datetime.datetime.now(datetime.UTC))
+    date = scheduled or scheduled_date(table.schedule, datetime.datetime.now(datetime.UTC))
     if table.reuse.dedupe and not table.output.raw:
-        raise JobError("reuse.dedupe: takes answers from the column raw, which output.raw = false leaves out")
+        raise JobError("reuse.dedupe: needs the column raw, which output.raw = false leaves out")
     for folder in table.reuse.folders:
         checked_local(folder, "reuse.from", "copy that run here first")
     if table.eval and table.eval.against:
@@ -121,7 +121,7 @@ def _checked(
 
 
 def _plain(stem: str) -> str:
-    """Return what a file is called as a job can be called."""
+    """Return a file's name without the characters that a job's name may not have."""
     return re.sub(r"[/\x00-\x1f\x7f]", "_", stem)[:_LONGEST_NAME]
 
 
@@ -146,7 +146,7 @@ def _models(table: JobTable) -> tuple[Model, ...]:
     names = [model.name for model in models]
     for name in names:
         if names.count(name) > 1:
-            raise JobError(f"models: {name!r} stands twice; give each entry a name of its own")
+            raise JobError(f"models: {name!r} is there twice; give each entry a name of its own")
     _check_params(table.params)
     return tuple(models)
 
@@ -164,7 +164,7 @@ def _check_params(params: Mapping[str, Any]) -> None:
 
 
 def _folder(path: Path | None, settings: Mapping[str, Any]) -> Path:
-    """Return where the input's path begins: at the job file that says it, else at the working directory."""
+    """Return the folder for a relative input path: the job file's, or for a setting the working directory."""
     given = settings.get("input")
     return Path.cwd() if path is None or (isinstance(given, Mapping) and "path" in given) else path.parent
 
@@ -192,7 +192,7 @@ def _checked_provider(table: ProviderTable, environ: Mapping[str, str]) -> Provi
         )
     for name in table.headers:
         if not re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", name):
-            raise JobError("provider.headers: a header's name has characters that HTTP does not allow")
+            raise JobError("provider.headers: a header's name holds characters that HTTP does not allow")
     return Provider(url, table.api_key_env, table.headers)
 
 
@@ -211,12 +211,12 @@ def _check_mode(mode: str | None) -> None:
 
 
 def _output_path(template: str, name: str, date: datetime.date) -> str:
-    known = {"name": name, "date": date.isoformat()}
+    values = {"name": name, "date": date.isoformat()}
 
     def value(found: re.Match[str]) -> str:
-        if found[1] not in known:
-            raise JobError(f"output.path: {{{found[1]}}} is not known; use {{name}} or {{date}}")
-        return known[found[1]]
+        if found[1] not in values:
+            raise JobError(f"output.path: {{{found[1]}}} is unknown; use {{name}} or {{date}}")
+        return values[found[1]]
 
     path = absolute(checked_local(re.sub(r"\{(\w*)\}", value, template), "output.path"), Path.cwd(), "output.path")
     if path.encode(errors="replace").decode() != path:

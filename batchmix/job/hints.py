@@ -1,4 +1,4 @@
-"""Where a setting belongs that stands where there is none of that name."""
+"""Where an unknown setting belongs, or which one may be meant."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from batchmix.job.table import JobTable, KeyPath, inner, kind_of, name_of, names, tables
+from batchmix.job.table import JobTable, KeyPath, dotted, item_type, keys_of, tables_in, type_at
 
 PARAMETERS = frozenset(
     {
@@ -22,7 +22,7 @@ PARAMETERS = frozenset(
         "user", "verbosity", "web_search_options"
     }
 )  # fmt: skip
-"""What OpenAI's API, and those that are like it, take in a request beside the model and the messages."""
+"""Parameters of requests to OpenAI's API and to those like it, beside the model and the messages."""
 _ALSO_CALLED = {
     "rpm": "limits.requests_per_minute",
     "tpm": "limits.tokens_per_minute",
@@ -45,33 +45,36 @@ _ALSO_CALLED = {
     "canary": "the command's option --canary",
     "limit": "the command's option --limit",
 }
-_NEAR = 0.6
-_HERE = 0.1
-"""A name of the same table may be so much farther from what was written than others."""
+_LEAST_LIKENESS = 0.6
+"""Names that are less like the given one, on a scale from 0 to 1, are not proposed."""
+_SAME_TABLE_BONUS = 0.1
+"""Added to the likeness of names of the same table, which are meant more often than others."""
 
 
-def hint(key: str, table: type, at: KeyPath) -> str:
-    """Return where an unknown setting belongs, or which one may be meant."""
+def hint(key: str, table: type, path: KeyPath) -> str:
+    """Return where an unknown setting of the table at `path` belongs, or which one may be meant."""
     folded = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower().replace("-", "_")
-    below, everywhere = dict(_shelves(table, at)), dict(_shelves(JobTable, ()))
-    if folded in names(table):
-        return f"did you mean {name_of((*at, folded))}?"
-    places = [shelf for shelf, known in below.items() if folded in known]
-    places = places or [shelf for shelf, known in everywhere.items() if folded in known]
+    below, everywhere = dict(_tables_below(table, path)), dict(_tables_below(JobTable, ()))
+    if folded in keys_of(table):
+        return f"did you mean {dotted((*path, folded))}?"
+    places = [place for place, keys in below.items() if folded in keys]
+    places = places or [place for place, keys in everywhere.items() if folded in keys]
     if places:
         return f"{folded} belongs {' or '.join(map(_under, places))}"
     if folded in _ALSO_CALLED:
         return f"did you mean {_ALSO_CALLED[folded]}?"
-    near = {name_of((*shelf, name)): _likeness(folded, name) for shelf, known in everywhere.items() for name in known}
-    near |= {name_of((*at, name)): _likeness(folded, name) + _HERE for name in names(table)}
+    near = {dotted((*place, name)): _likeness(folded, name) for place, keys in everywhere.items() for name in keys}
+    near |= {dotted((*path, name)): _likeness(folded, name) + _SAME_TABLE_BONUS for name in keys_of(table)}
     best = max(near, key=lambda name: near[name])
-    return f"did you mean {best}?" if near[best] >= _NEAR else f"known are {', '.join(sorted(names(table)))}"
+    if near[best] >= _LEAST_LIKENESS:
+        return f"did you mean {best}?"
+    return f"there are {', '.join(sorted(keys_of(table)))}"
 
 
 def settings_of(name: str) -> list[str]:
-    """Return the settings, with their tables, that a call may mean by an option that there is not."""
-    shelves = [(shelf, known) for shelf, known in _shelves(JobTable, ()) if not _is_list(shelf)]
-    found = [name_of((*shelf, name)) for shelf, known in shelves if name in known]
+    """Return the settings, with their tables, that may be meant by a command-line option that does not exist."""
+    tables = [(place, keys) for place, keys in _tables_below(JobTable, ()) if not _is_list(place)]
+    found = [dotted((*place, name)) for place, keys in tables if name in keys]
     also = _ALSO_CALLED.get(name, " ").partition(",")[0]
     return found if found or " " in also else [also]
 
@@ -80,25 +83,25 @@ def _likeness(one: str, other: str) -> float:
     return difflib.SequenceMatcher(None, one, other).ratio()
 
 
-def _under(shelf: KeyPath) -> str:
-    if not shelf:
+def _under(table: KeyPath) -> str:
+    if not table:
         return "at the top, before the first [table]"
-    return f"under [[{name_of(shelf)}]]" if _is_list(shelf) else f"under [{name_of(shelf)}]"
+    return f"under [[{dotted(table)}]]" if _is_list(table) else f"under [{dotted(table)}]"
 
 
-def _is_list(shelf: KeyPath) -> bool:
-    return bool(shelf) and typing.get_origin(kind_of(shelf)) is tuple
+def _is_list(table: KeyPath) -> bool:
+    return bool(table) and typing.get_origin(type_at(table)) is tuple
 
 
-def _shelves(table: type, at: KeyPath) -> Iterator[tuple[KeyPath, set[str]]]:
-    """Yield the tables in a table, and itself at the end, with the names that each knows."""
+def _tables_below(table: type, path: KeyPath) -> Iterator[tuple[KeyPath, set[str]]]:
+    """Yield the path and the keys of each table within a table; for the whole job its own top level, last."""
     for field in msgspec.structs.fields(table):
         if field.name == "params" and typing.get_origin(field.type) is dict:
-            yield (*at, "params"), set(PARAMETERS)
+            yield (*path, "params"), set(PARAMETERS)
     for field in msgspec.structs.fields(table):
-        kind = inner(field.type) if typing.get_origin(field.type) is tuple else field.type
-        known = {name for inside in tables(kind) for name in names(inside)}
-        if known:
-            yield (*at, field.encode_name), known
-    if not at:
-        yield at, names(table)
+        type_ = item_type(field.type) if typing.get_origin(field.type) is tuple else field.type
+        keys = {key for inside in tables_in(type_) for key in keys_of(inside)}
+        if keys:
+            yield (*path, field.encode_name), keys
+    if not path:
+        yield path, keys_of(table)

@@ -1,4 +1,4 @@
-"""What may hold a secret, by its name, is not repeated where a job is shown or written down."""
+"""Values that may be secrets, by their names, are masked where a job or a command is shown or written to a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _QUERY = re.compile(r"(?<=[?&])([\w.-]*)=([^&#\s]*)")
 
 
 def masked(value: Any) -> Any:
-    """Return JSON-able values with stars for each text whose key is a secret's."""
+    """Return JSON-able values in which each text under a secret's name is masked."""
     if isinstance(value, dict):
         return {
             key: MASK if isinstance(inner, str) and inner and SECRET_NAME.fullmatch(key) else masked(inner)
@@ -29,7 +29,7 @@ def masked(value: Any) -> Any:
 
 
 def masked_url(url: str) -> str:
-    """Return an address without the user in it, and without the keys in its query."""
+    """Return a URL without its user and without the keys in its query."""
 
     def parameter(found: re.Match[str]) -> str:
         name, value = found[1], found[2]
@@ -39,19 +39,19 @@ def masked_url(url: str) -> str:
     return _QUERY.sub(parameter, _USER.sub(f"{MASK}@", url))
 
 
-def shown_call(words: Iterable[str]) -> str:
-    """Return a command as it may be shown and logged: without the values of headers, and of what is named a secret."""
+def shown_call(arguments: Iterable[str]) -> str:
+    """Return a command fit to be shown and logged: without the values of headers and of what has a secret's name."""
     shown: list[str] = []
     setting = False
-    for word in words:
-        option, equals, value = word.partition("=")
+    for argument in arguments:
+        option, equals, value = argument.partition("=")
         if setting:
-            shown.append(_shown_setting(word))
+            shown.append(_shown_setting(argument))
         elif option == "--set" and equals:
             shown.append(f"--set={_shown_setting(value)}")
         else:
-            shown.append(masked_url(word))
-        setting = word == "--set"
+            shown.append(masked_url(argument))
+        setting = argument == "--set"
     return shlex.join(shown)
 
 
@@ -65,7 +65,7 @@ def _shown_setting(setting: str) -> str:
 
 
 _INLINE = re.compile(r"""(["']?)([\w.-]+)\1(\s*[=:]\s*)("(?:[^"\\]|\\.)*"|'[^']*')""")
-"""A text in an inline table, or in a JSON object."""
+"""A key and its text in an inline table or a JSON object."""
 
 
 def _shown_inline(found: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""All that is wrong with the settings of a job, at once: unknown names, wrong types, and what is missing."""
+"""All mistakes in the settings of a job at once: unknown names, wrong types, and missing settings."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import math
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
 from batchmix.job.closest import closest
 from batchmix.job.hints import hint
-from batchmix.job.table import JobTable, KeyPath, ProviderTable, inner, name_of, tables
+from batchmix.job.table import JobTable, KeyPath, ProviderTable, dotted, item_type, tables_in
 from batchmix.job.values import Limits, Timeouts
 
 _NOT_SENT = {
@@ -21,124 +21,129 @@ _NOT_SENT = {
     for place, table in (("provider", ProviderTable), ("limits", Limits), ("timeouts", Timeouts))
     for field in msgspec.structs.fields(table)
 } | {"max_usd": "budget", "shard_rows": "output", "attempts": "retry", "outage_s": "retry"}
-"""Settings of ours that no provider takes, and the table of each: under `[params]` they would go into each request."""
-_WORDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false", "object": "a table",
-          "array": "a list", "null": "nothing"}  # fmt: skip
+"""Settings of ours that no provider takes, with their tables: under `[params]` they would go into each request."""
+_TYPE_NAMES = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false",
+               "object": "a table", "array": "a list", "null": "nothing"}  # fmt: skip
+"""How messages name msgspec's types."""
 
 
 class Mistake(NamedTuple):
     """What is wrong with one setting."""
 
-    at: KeyPath
+    path: KeyPath
     text: str
 
 
 def mistakes_in(raw: Mapping[str, Any]) -> list[Mistake]:
-    """Return what is wrong with a job as it was written; with none it converts to a `JobTable`."""
+    """Return what is wrong with a job as it was written; without mistakes it converts to a `JobTable`."""
     found = list(_in_table(raw, JobTable, ()))
     if not isinstance(raw.get("input", {}), Mapping) or "path" in raw.get("input", {}):
         return found
     return [*found, Mistake(("input", "path"), "input.path is missing: the file with the rows")]
 
 
-def _in_table(raw: Mapping[str, Any], table: type, at: KeyPath) -> Iterator[Mistake]:
+def _in_table(raw: Mapping[str, Any], table: type, path: KeyPath) -> Iterator[Mistake]:
     fields = {field.encode_name: field for field in msgspec.structs.fields(table)}
     tag = table.__struct_config__.tag_field  # type: ignore[attr-defined]
     for key, value in raw.items():
         if key in fields:
-            yield from _in_value(value, fields[key].type, (*at, key))
+            yield from _in_value(value, fields[key].type, (*path, key))
         elif key != tag:
             near = closest(key, fields) if isinstance(value, Mapping) else ""  # a table is meant for a table
-            right = f"did you mean {name_of((*at, near))}?" if near else hint(key, table, at)
-            yield Mistake((*at, key), f"unknown setting {name_of((*at, key))}: {right}")
+            right = f"did you mean {dotted((*path, near))}?" if near else hint(key, table, path)
+            yield Mistake((*path, key), f"unknown setting {dotted((*path, key))}: {right}")
     for name, field in fields.items():
-        if field.required and name not in raw and (*at, name) not in {("input",), ("input", "path")}:
-            yield Mistake(at, f"{name_of((*at, name))} is missing")
+        if field.required and name not in raw and (*path, name) not in {("input",), ("input", "path")}:
+            yield Mistake(path, f"{dotted((*path, name))} is missing")
 
 
-def _in_value(value: Any, kind: Any, at: KeyPath) -> Iterator[Mistake]:
-    kind = _there(kind)
-    known, items = list(tables(kind)), inner(kind)
-    if known and isinstance(value, Mapping):
-        yield from _in_one_of(value, known, at)
-    elif typing.get_origin(kind) is dict and isinstance(value, Mapping):
+def _in_value(value: Any, type_: Any, path: KeyPath) -> Iterator[Mistake]:
+    type_ = _without_none(type_)
+    tables, items = list(tables_in(type_)), item_type(type_)
+    if tables and isinstance(value, Mapping):
+        yield from _in_one_of(value, tables, path)
+    elif typing.get_origin(type_) is dict and isinstance(value, Mapping):
         for key, below in value.items():
-            yield from _in_named(below, items, (*at, key))
-    elif typing.get_origin(kind) is tuple and isinstance(value, list) and list(tables(items)):
+            yield from _in_named(below, items, (*path, key))
+    elif typing.get_origin(type_) is tuple and isinstance(value, list) and list(tables_in(items)):
         for number, item in enumerate(value):
-            yield from _in_value(item, items, (*at, number))
+            yield from _in_value(item, items, (*path, number))
     else:
-        yield from _in_leaf(value, kind, at)
+        yield from _in_leaf(value, type_, path)
 
 
-def _there(kind: Any) -> Any:
-    """Return what a setting is where it is there: of what may be left out, that without the nothing."""
-    kinds = [one for one in typing.get_args(kind) if one is not type(None)]
-    return kinds[0] if isinstance(kind, types.UnionType) and len(kinds) == 1 else kind
+def _without_none(type_: Any) -> Any:
+    """Return the type of an optional setting where it is given."""
+    others = [one for one in typing.get_args(type_) if one is not type(None)]
+    return others[0] if isinstance(type_, types.UnionType) and len(others) == 1 else type_
 
 
-def _in_one_of(value: Mapping[str, Any], known: list[type], at: KeyPath) -> Iterator[Mistake]:
-    if len(known) == 1:
-        yield from _in_table(value, known[0], at)
+def _in_one_of(value: Mapping[str, Any], tables: list[type], path: KeyPath) -> Iterator[Mistake]:
+    """Yield the mistakes in a table that may be of several types, told apart by its tag."""
+    if len(tables) == 1:
+        yield from _in_table(value, tables[0], path)
         return
-    kinds = {table.__struct_config__.tag: table for table in known}  # type: ignore[attr-defined]
-    tag = known[0].__struct_config__.tag_field  # type: ignore[attr-defined]
+    by_tag = {table.__struct_config__.tag: table for table in tables}  # type: ignore[attr-defined]
+    tag = tables[0].__struct_config__.tag_field  # type: ignore[attr-defined]
     given = value.get(tag)
-    if given in kinds:
-        yield from _in_table(value, kinds[given], at)
+    if given in by_tag:
+        yield from _in_table(value, by_tag[given], path)
         return
-    near = closest(str(given), kinds)
-    right = f"did you mean {near}?" if near else f"known are {', '.join(kinds)}"
-    what = " is missing" if given is None else f": {given!r} is none that there is"
-    yield Mistake((*at, tag), f"{name_of((*at, tag))}{what}; {right}")
+    what = " is missing" if given is None else f": there is no {given!r}"
+    yield Mistake((*path, tag), f"{dotted((*path, tag))}{what}; {_closest_of(str(given), by_tag)}")
 
 
-def _in_named(value: Any, kind: Any, at: KeyPath) -> Iterator[Mistake]:
-    """Yield the mistakes in an entry that stands under a name of the person's own."""
-    if at[-2] == "params" and (place := _NOT_SENT.get(str(at[-1]))):
-        yield Mistake(at, f"{name_of(at)}: would go into each request; {at[-1]} belongs under [{place}]")
-    elif list(tables(kind)) and isinstance(value, Mapping) and all(isinstance(one, Mapping) for one in value.values()):
-        whole = ".".join(map(str, (at[-1], next(iter(value), "…"))))
-        yield Mistake(at, f'{name_of(at)}: a model id with a dot stands in quotes: [{name_of(at[:-1])}."{whole}"]')
-    elif list(tables(kind)) and not isinstance(value, Mapping):
-        yield Mistake(at, f'{name_of(at)}: stands under a model\'s id: [{name_of(at[:-1])}."gpt-4o-mini"]')
+def _in_named(value: Any, type_: Any, path: KeyPath) -> Iterator[Mistake]:
+    """Yield the mistakes in an entry whose key is the person's own, such as a model id."""
+    if path[-2] == "params" and (table := _NOT_SENT.get(str(path[-1]))):
+        yield Mistake(path, f"{dotted(path)}: would go into each request; {path[-1]} belongs under [{table}]")
+    elif list(tables_in(type_)) and isinstance(value, Mapping) and all(isinstance(v, Mapping) for v in value.values()):
+        whole = ".".join(map(str, (path[-1], next(iter(value), "…"))))
+        yield Mistake(path, f'{dotted(path)}: put a model id with a dot in quotes: [{dotted(path[:-1])}."{whole}"]')
+    elif list(tables_in(type_)) and not isinstance(value, Mapping):
+        yield Mistake(path, f'{dotted(path)}: belongs under a model\'s id: [{dotted(path[:-1])}."gpt-4o-mini"]')
     else:
-        yield from _in_value(value, kind, at)
+        yield from _in_value(value, type_, path)
 
 
-def _in_leaf(value: Any, kind: Any, at: KeyPath) -> Iterator[Mistake]:
+def _in_leaf(value: Any, type_: Any, path: KeyPath) -> Iterator[Mistake]:
     if list(_infinite(value)):
         yield Mistake(
-            at, f"{name_of(at)}: inf and nan are no numbers to count with; where nothing is to bound it, leave it out"
+            path, f"{dotted(path)}: inf and nan are not allowed; leave the setting out where there is no limit"
         )
         return
-    if typing.get_origin(kind) is typing.Literal and isinstance(value, str):
-        right = typing.get_args(kind)
-        near = closest(value, right)
-        if value not in right:
-            known = f"did you mean {near}?" if near else f"known are {', '.join(right)}"
-            yield Mistake(at, f"{name_of(at)}: {value!r} is none that there is; {known}")
+    if typing.get_origin(type_) is typing.Literal and isinstance(value, str):
+        choices = typing.get_args(type_)
+        if value not in choices:
+            yield Mistake(path, f"{dotted(path)}: there is no {value!r}; {_closest_of(value, choices)}")
         return
     try:
-        msgspec.convert(value, kind)
+        msgspec.convert(value, type_)
     except msgspec.ValidationError as error:
         reason = str(error).partition(" - at `")[0]
-        yield Mistake(at, f"{name_of(at)}: {_plain(reason)}")
+        yield Mistake(path, f"{dotted(path)}: {_plain(reason)}")
+
+
+def _closest_of(name: str, names: Collection[str]) -> str:
+    near = closest(name, names)
+    return f"did you mean {near}?" if near else f"there are {', '.join(names)}"
 
 
 def _infinite(value: Any) -> Iterator[float]:
-    """Yield what TOML can write and JSON can't, anywhere in a value."""
+    """Yield the numbers in a value that TOML can write and JSON can't."""
     if isinstance(value, float) and not math.isfinite(value):
         yield value
-    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
-    for one in inner:
+    below = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    for one in below:
         yield from _infinite(one)
 
 
 def _plain(reason: str) -> str:
-    def words(found: re.Match[str]) -> str:
-        kinds = [_WORDS.get(kind, kind) for kind in found[1].split(" | ")]
-        return " or ".join(kind for kind in kinds if kind != "nothing" or len(kinds) == 1)
+    """Return msgspec's reason with types in plain words."""
 
-    reason = re.sub(r"`([^`]*)`", words, re.sub(r"(\d)\.0\b", r"\1", reason))
+    def type_names(found: re.Match[str]) -> str:
+        names = [_TYPE_NAMES.get(name, name) for name in found[1].split(" | ")]
+        return " or ".join(name for name in names if name != "nothing" or len(names) == 1)
+
+    reason = re.sub(r"`([^`]*)`", type_names, re.sub(r"(\d)\.0\b", r"\1", reason))
     return reason[:1].lower() + reason[1:]

@@ -10,9 +10,9 @@ from batchmix.redact import Secrets
 
 
 def read_secrets(provider: Provider, environ: Mapping[str, str]) -> Secrets:
-    """Return what the environment holds for a provider.
+    """Return the secrets that the environment holds for a provider.
 
-    Raises `JobError`, in words that hold no value, when a variable is missing, empty or can't be sent.
+    Raises `JobError`, which shows no value, when a variable is missing, empty or not fit for an HTTP header.
     """
     key = ""
     if provider.api_key_env and not provider.rehearsal:
@@ -31,8 +31,8 @@ def read_secrets(provider: Provider, environ: Mapping[str, str]) -> Secrets:
     return Secrets(key, headers)
 
 
-def known_secrets(provider: Provider, environ: Mapping[str, str]) -> Secrets:
-    """Return what the environment holds for a provider, or none where it does not hold all: for those who only read."""
+def secrets_if_set(provider: Provider, environ: Mapping[str, str]) -> Secrets:
+    """Return the secrets of a provider, or none where a variable is missing: for commands that send nothing."""
     try:
         return read_secrets(provider, environ)
     except JobError:
@@ -42,7 +42,7 @@ def known_secrets(provider: Provider, environ: Mapping[str, str]) -> Secrets:
 def _variable(name: str, setting: str, environ: Mapping[str, str]) -> str:
     value = environ.get(name, "").strip()
     if not value:
-        # A name in lower case may be a key that was pasted in the wrong place.
+        # A name in lower case may be a key in the wrong place.
         shown = name if name.isupper() and len(name) < 40 else f"that {setting} names"
         raise JobError(
             f'the environment variable {shown} is not set; set it to your key, or set provider.api_key_env = "" where'
@@ -53,5 +53,5 @@ def _variable(name: str, setting: str, environ: Mapping[str, str]) -> str:
 
 def _sendable(value: str, setting: str) -> str:
     if not value.isascii() or not value.isprintable():
-        raise JobError(f"{setting}: the value holds characters that can't stand in an HTTP header")
+        raise JobError(f"{setting}: the value holds characters that an HTTP header can't hold")
     return value

@@ -1,4 +1,4 @@
-"""Settings as the command line gives them: `--set KEY=VALUE`, and how they go before one another."""
+"""Settings on the command line, `--set KEY=VALUE`, and how later settings replace earlier ones."""
 
 from __future__ import annotations
 
@@ -9,37 +9,36 @@ from collections.abc import Mapping
 from typing import Any
 
 from batchmix.errors import JobError
-from batchmix.job.table import KeyPath, kind_of, name_of
+from batchmix.job.table import KeyPath, dotted, type_at
 
 _TEXTS = (str, str | None)
 _LOOSE = re.compile(r"[+-]?(?:\.\d+|\d+\.|nan|infinity)|true|false", re.IGNORECASE)
-"""A number or a truth that TOML would have written otherwise."""
+"""Numbers and booleans in forms that TOML does not have."""
 _NOTHING = ("null", "None")
 _LIKE_JSON = re.compile(r"\{.*:|\[.*,|.*\"", re.DOTALL)
-"""What begins as an object or a list does, and is hardly a text: its quotes may be lost to the shell."""
+"""Text that looks like an object or a list, whose quotes the shell may have removed."""
 _FORM = "--set takes KEY=VALUE with a dotted key, such as --set limits.concurrency=64"
 
 
 def parse_setting(text: str) -> dict[str, Any]:
     """Return `limits.concurrency=64` as `{"limits": {"concurrency": 64}}`. Raises `JobError`.
 
-    A setting that is a text takes the value as it stands; all others take a TOML value, or an object or a list in
-    JSON. What is none of these is a text too, but for numbers, truths and nothing as people, JSON and Python write
-    them: `.5`, `True`, `null`.
+    A text setting takes the value as it is. All others take a TOML value, or an object or a list in JSON; `.5`, `True`
+    and `null` are also read as JSON and Python mean them. Any other value is a text.
     """
     key, equals, value = text.partition("=")
-    at = _key(key) if equals else ()
-    if not at:
+    path = _key(key) if equals else ()
+    if not path:
         raise JobError(_FORM)
-    nested = _value(at, value)
-    for name in reversed(at):
+    nested = _value(path, value)
+    for name in reversed(path):
         nested = {name: nested}
     given: dict[str, Any] = nested
     return given
 
 
 def merge_settings(settings: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return nested settings as one; later ones go before earlier ones."""
+    """Return nested settings as one; later ones replace earlier ones."""
     together: dict[str, Any] = {}
     for setting in settings:
         together = merged(together, setting)
@@ -47,7 +46,7 @@ def merge_settings(settings: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested settings with others that go before them."""
+    """Return nested settings in which others replace those of the same key."""
     together = dict(below)
     for key, value in above.items():
         old = together.get(key)
@@ -68,14 +67,14 @@ def _key(text: str) -> tuple[str, ...]:
     return tuple(path) if inside == 0 else ()
 
 
-def _value(at: KeyPath, text: str) -> Any:
+def _value(path: KeyPath, text: str) -> Any:
     found = _toml(text)
-    if kind_of(at) in _TEXTS:
+    if type_at(path) in _TEXTS:
         return found if isinstance(found, str) else text
     if text in _NOTHING:
         return None
     if found is None and text.lstrip()[:1] in {"{", "["}:
-        found = _json(at, text)
+        found = _json(path, text)
     if found is None and _LOOSE.fullmatch(text):
         found = text.lower() == "true" if text.lower() in ("true", "false") else float(text)
     return text if found is None else found
@@ -89,14 +88,14 @@ def _toml(text: str) -> Any:
     return table["value"] if len(table) == 1 else None
 
 
-def _json(at: KeyPath, text: str) -> Any:
+def _json(path: KeyPath, text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         if not _LIKE_JSON.match(text.lstrip()):
             return None
-        setting, mark = f"--set {name_of(at)}", text.lstrip()[:1]
+        setting, mark = f"--set {dotted(path)}", text.lstrip()[:1]
         raise JobError(
-            f"{setting}: is neither JSON nor TOML: {error}; in a shell JSON stands in single quotes,"
-            f""" {setting}='{{"key": …}}', and a text that begins like that in both, {setting}='"{mark}…"'"""
+            f"{setting}: is neither JSON nor TOML: {error}; in a shell, put JSON in single quotes,"
+            f""" {setting}='{{"key": …}}', and a text that begins like that needs both, {setting}='"{mark}…"'"""
         ) from None

@@ -19,7 +19,7 @@ KeyPath = tuple[str | int, ...]
 
 
 class ModelEntry(msgspec.Struct, frozen=True):
-    """One of `[[models]]`; what is None is as for the whole job."""
+    """One of `[[models]]`; None: as in the whole job."""
 
     id: str
     name: str | None = None
@@ -37,7 +37,7 @@ class ProviderTable(msgspec.Struct, frozen=True):
 
 
 class OutputTable(msgspec.Struct, frozen=True):
-    """`[output]`; the path is still a template."""
+    """`[output]`; its path is still a template."""
 
     path: str = "runs/{name}"
     shard_rows: Count = 10_000
@@ -66,41 +66,41 @@ class JobTable(msgspec.Struct, frozen=True):
     eval: Eval | None = None
 
 
-def kind_of(at: KeyPath) -> Any:
-    """Return the type that a setting has; `Any` where there is no such setting, or where anything may stand."""
-    kind: Any = JobTable
-    for key in at:
-        if typing.get_origin(kind) is dict:
-            kind = inner(kind)
+def type_at(path: KeyPath) -> Any:
+    """Return the type of a setting; `Any` for one that does not exist, or that takes anything."""
+    type_: Any = JobTable
+    for key in path:
+        if typing.get_origin(type_) is dict:
+            type_ = item_type(type_)
             continue
-        table = next(tables(kind), None)
-        known = {field.encode_name: field.type for field in msgspec.structs.fields(table)} if table else {}
-        kind = known.get(str(key), Any)
-    return kind
+        table = next(tables_in(type_), None)
+        fields = {field.encode_name: field.type for field in msgspec.structs.fields(table)} if table else {}
+        type_ = fields.get(str(key), Any)
+    return type_
 
 
-def name_of(at: KeyPath) -> str:
-    """Return a setting as a person would write it with dots; items of lists are not told apart."""
-    return ".".join(key if re.fullmatch(r"[\w-]+", key) else f'"{key}"' for key in at if isinstance(key, str))
+def dotted(path: KeyPath) -> str:
+    """Return a setting's name with dots, as in `--set`; positions in lists are left out."""
+    return ".".join(key if re.fullmatch(r"[\w-]+", key) else f'"{key}"' for key in path if isinstance(key, str))
 
 
-def names(table: type) -> set[str]:
-    """Return the settings that a table has."""
+def keys_of(table: type) -> set[str]:
+    """Return the keys of a table."""
     return {field.encode_name for field in msgspec.structs.fields(table)}
 
 
-def tables(kind: Any) -> Iterator[type]:
-    """Yield the tables that a type may be."""
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        yield kind
-    elif typing.get_origin(kind) in {types.UnionType, typing.Union}:
-        for one in typing.get_args(kind):
-            yield from tables(one)
+def tables_in(type_: Any) -> Iterator[type]:
+    """Yield the tables that a type allows: itself, or those of its union."""
+    if isinstance(type_, type) and issubclass(type_, msgspec.Struct):
+        yield type_
+    elif typing.get_origin(type_) in {types.UnionType, typing.Union}:
+        for one in typing.get_args(type_):
+            yield from tables_in(one)
 
 
-def inner(kind: Any) -> Any:
-    """Return the type of the items of a list or of the values of a table."""
-    arguments = typing.get_args(kind)
-    if typing.get_origin(kind) is dict:
+def item_type(type_: Any) -> Any:
+    """Return the type of a list's items or of a table's values."""
+    arguments = typing.get_args(type_)
+    if typing.get_origin(type_) is dict:
         return arguments[1]
-    return arguments[0] if typing.get_origin(kind) is tuple else Any
+    return arguments[0] if typing.get_origin(type_) is tuple else Any

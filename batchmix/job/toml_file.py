@@ -1,4 +1,4 @@
-"""A job's TOML file: its text, what is wrong with that, and the line of each setting, which tomllib does not keep."""
+"""A job's TOML file: its text, its syntax errors, and the line of each setting, which tomllib does not keep."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from batchmix.job.closest import closest_file
 from batchmix.job.table import KeyPath
 
 _BEFORE, _SHOWN = 50, 72
-"""So many characters of a line with an error are shown, and so many of them before the error."""
+"""Characters shown of a line with a syntax error: at most 72, of which 50 before the error."""
 _MAY_BE_A_KEY = re.compile(r"(?=[^\s\"']*\d)[\w-]{12,}")
 _TOML_HINTS = {
-    "Invalid value": "; a text stands in quotes",
+    "Invalid value": "; put a text in quotes",
     "Illegal character '\\n'": "; is a closing quote missing?",
 }
 _CLOSES = re.compile(r"\"\"\"|'''|[\]}]")
-"""One of these stands in the last line of a value over several lines."""
+"""The last line of a value over several lines holds one of these."""
 
 
 def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
     """Return a TOML file as text and as values.
 
-    Raises `JobError`, whose message begins with what follows the file's name.
+    Raises `JobError`, whose message is to follow the file's name.
     """
     text = _read_text(path)
     return text, _parsed(text)
@@ -62,7 +62,7 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def _shown(reason: str, text: str) -> str:
-    """Return what is wrong with a TOML text, and the place in its line, in which no secret shows."""
+    """Return a syntax error with the line it is in, in which possible keys are masked."""
     what, at, place = reason.partition(" (at ")
     found = re.fullmatch(r"line (\d+), column (\d+)\)", place)
     lines = text.split("\n")
@@ -77,44 +77,44 @@ def _shown(reason: str, text: str) -> str:
 
 
 class Places:
-    """Where each parameter was given: in the job's file (`job.toml:12`), or by `--set`, which goes before it."""
+    """Where each setting was given: in the job file (`job.toml:12`), or by `--set`, which replaces it."""
 
     def __init__(self, file: Path | None, text: str, settings: Mapping[str, Any]) -> None:
         self._file = file
         self._lines = lines_of(text)
         self._settings = settings
 
-    def of(self, at: KeyPath) -> str:
-        """Return where a setting was given, as a message begins with it: `job.toml:12: `; empty for one of a call."""
+    def of(self, path: KeyPath) -> str:
+        """Return the beginning of a message about a setting, `job.toml:12: `; empty for one of the command line."""
         given: Any = self._settings
-        for key in at:
+        for key in path:
             given = given.get(key) if isinstance(given, Mapping) else None
-        within = [line for path, line in self._lines.items() if path[: len(at)] == at]
-        above = [self._lines[at[:end]] for end in range(len(at) - 1, 0, -1) if at[:end] in self._lines]
+        within = [line for other, line in self._lines.items() if other[: len(path)] == path]
+        above = [self._lines[path[:end]] for end in range(len(path) - 1, 0, -1) if path[:end] in self._lines]
         line = next(iter(within + above), None)
         if given is not None or self._file is None:
             return ""
         return f"{self._file}: " if line is None else f"{self._file}:{line}: "
 
     def of_job(self) -> dict[str, str]:
-        """Return the places of what stands in `[params]`."""
+        """Return the places of the parameters under `[params]`."""
         return self._in_file("params") | {key: f"--set params.{key}" for key in self._settings.get("params", {})}
 
     def of_entry(self, number: int) -> dict[str, str]:
-        """Return the places of the `params` of one of `[[models]]`."""
+        """Return the places of the parameters of one of `[[models]]`."""
         given = self._settings.get("models")
         if given is None:
             return self._in_file("models", number, "params")
-        return dict.fromkeys(given[number].get("params", {}), "--set models")  # a list is given as a whole
+        return dict.fromkeys(given[number].get("params", {}), "--set models")  # `--set` replaces a list as a whole
 
     def _in_file(self, *table: str | int) -> dict[str, str]:
-        return {str(at[-1]): f"{self._file}:{line}" for at, line in self._lines.items() if at[:-1] == table}
+        return {str(path[-1]): f"{self._file}:{line}" for path, line in self._lines.items() if path[:-1] == table}
 
 
 def lines_of(text: str) -> dict[KeyPath, int]:
     """Return the line, from 1, on which each key of a valid TOML document is set.
 
-    What stands inside a value has the line on which that begins.
+    Keys within a value have the line on which the value begins.
     """
     lines: dict[KeyPath, int] = {}
     lists: dict[KeyPath, int] = {}
@@ -130,7 +130,7 @@ def lines_of(text: str) -> dict[KeyPath, int]:
 
 
 def _statements(text: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Yield each statement with its first line: a header or a setting is a whole document when it stands alone."""
+    """Yield each statement with its first line; a header or a setting alone is a valid TOML document."""
     first, source = 1, ""
     for line, piece in enumerate(text.split("\n"), 1):
         if source and not _CLOSES.search(piece):
@@ -145,7 +145,7 @@ def _statements(text: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
 
 
 def _table(header: dict[str, Any], lists: dict[KeyPath, int]) -> KeyPath:
-    """Return where a header leads; `lists` holds the number of the last item of each list so far."""
+    """Return the path that a header opens; `lists` holds the number of the last item of each list so far."""
     path: KeyPath = ()
     value: Any = header
     while value:

@@ -14,24 +14,24 @@ from batchmix.redact import MASK
 
 DEFAULT_BASE_URL = "https://aihubmix.com/v1"
 REHEARSAL = "rehearsal:"
-"""A base URL with this scheme starts the stand-in provider; its options stand behind a `?`."""
+"""A base URL with this scheme starts the stand-in provider; its options follow a `?`."""
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 
 
 class Column(msgspec.Struct, frozen=True, rename={"source": "from", "name": "to"}, omit_defaults=True):
-    """An input column that is carried into the output, perhaps under another name, or as a type that is told."""
+    """An input column that is carried into the output, optionally under another name or as another type."""
 
     source: str
     name: str = ""
-    """A checked job has one: default: as in the input."""
+    """Default: as in the input; never empty in a checked job."""
     type: str | None = None
-    """As `checked_type` returns it; None: what the values make of it, or the file says."""
+    """As `checked_type` returns it; None: inferred from the values, or as in the file."""
 
 
 class Input(msgspec.Struct, frozen=True):
-    """Where the rows come from, and what is asked about each."""
+    """Where the rows come from, and the prompt that is made of each."""
 
     path: str
     """Absolute, or `-` for stdin; may be a file, a folder or a glob."""
@@ -42,16 +42,16 @@ class Input(msgspec.Struct, frozen=True):
     model: str | None = None
     """The column that names each row's model, instead of the job."""
     params: str | None = None
-    """The column with an object of parameters of each row's own, which go before the job's.
+    """The column with an object of each row's own parameters, which replace the job's.
 
-    None: the columns beside `messages` that are called like parameters; empty: none.
+    None: the columns beside `messages` that have the name of a parameter; empty: none.
     """
     columns: tuple[str | Column, ...] | None = None
-    """None carries all but the id, the Batch keys and an input run's result columns."""
+    """None: all but the id, the Batch keys and an input run's result columns."""
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What the provider allows; what is None is not known."""
+    """What the provider allows; None: unknown."""
 
     requests_per_minute: Positive | None = None
     tokens_per_minute: Positive | None = None
@@ -59,7 +59,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 MOST_USD = 1e9
-"""No price is higher; sums of what is priced stay numbers."""
+"""The highest price, in USD per 1M tokens, so that sums of costs stay finite."""
 _Usd = Annotated[float, msgspec.Meta(ge=0, le=MOST_USD)]
 
 
@@ -69,30 +69,30 @@ class Price(msgspec.Struct, frozen=True):
     input: _Usd
     output: _Usd
     cache_read: _Usd | None = None
-    """None: cached tokens cost what others do."""
+    """None: cached tokens cost as much as others."""
     up_to: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """Prompt tokens up to which this is the price; what a longer prompt costs is not known. None: all."""
+    """Prompt tokens up to which this is the price; a longer prompt has no known price. None: no bound."""
     cache_write: _Usd | None = None
-    """None: tokens that are written to a cache cost what others do."""
+    """None: tokens that are written to a cache cost as much as others."""
 
 
 class Model(msgspec.Struct, frozen=True):
     """One lane of a job: a model with its own parameters and limits."""
 
     id: str
-    """What the provider calls it."""
+    """The provider's name for it."""
     name: str
-    """What the result column `model` calls it; unique in the job."""
+    """Its value in the result column `model`; unique in the job."""
     params: dict[str, Any]
     limits: Limits
     price: Price | None = None
-    """What this entry's answers cost, where the entry says so."""
+    """The price given with this entry; None: not given."""
     places: dict[str, str] = {}
-    """Where each of `params` was given: `job.toml:12`, or the option."""
+    """Where each of `params` was given: `job.toml:12`, or the command-line option."""
 
 
 class Provider(msgspec.Struct, frozen=True):
-    """The API's address, and where its secrets are found."""
+    """The API's base URL, and where its secrets are."""
 
     base_url: str
     api_key_env: str = "AIHUBMIX_API_KEY"
@@ -110,7 +110,7 @@ class Provider(msgspec.Struct, frozen=True):
 
 
 class Retry(msgspec.Struct, frozen=True):
-    """How hard to try, for each row and start."""
+    """Retries, for each row and start."""
 
     attempts: Count = 6
     outage_s: Positive = 600.0
@@ -122,41 +122,41 @@ class Timeouts(msgspec.Struct, frozen=True):
 
     total_s: Positive = 600.0
     idle_s: Positive = 120.0
-    """How long a streamed answer may be silent, before its first byte too."""
+    """The longest pause in a streamed answer, also before its first byte."""
     connect_s: Positive = 30.0
     row_s: Positive | None = None
-    """How long after its first attempt a row may be asked again; None: as long as it has attempts."""
+    """How long after its first attempt a row may be retried; None: as long as it has attempts."""
     job_s: Positive | None = None
     """How long one start of the run may take."""
     drain_s: Annotated[float, msgspec.Meta(ge=0)] = 60.0
 
 
 class Budget(msgspec.Struct, frozen=True):
-    """What the whole run may use, over all its starts."""
+    """The most that the whole run may use, over all its starts."""
 
     max_usd: Positive | None = None
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """Of prompts and answers."""
+    """Of prompts and answers together."""
 
 
 class Reuse(msgspec.Struct, frozen=True, rename={"folders": "from"}):
-    """Where answers may be taken from instead of being asked for."""
+    """Answers that are taken from elsewhere instead of sending a request."""
 
     folders: tuple[str, ...] = ()
     """Run folders, relative to the working directory as the output is."""
     dedupe: bool = False
-    """Ask once for all rows of the job with the same request."""
+    """Send one request for all rows of the job that have the same one."""
 
 
 class Output(msgspec.Struct, frozen=True):
-    """The run folder, and how its parts are cut."""
+    """The run folder, and the size of its parts."""
 
     path: str
     """Absolute."""
     shard_rows: Count = 10_000
     raw: bool = True
     mode: str | None = None
-    """The permissions of its files, such as `0640`; None: they are for their owner only."""
+    """The permissions of its files, such as `0640`; None: only their owner may read them."""
 
     @property
     def permissions(self) -> int | None:
@@ -165,7 +165,7 @@ class Output(msgspec.Struct, frozen=True):
 
 
 class Job(msgspec.Struct, frozen=True):
-    """What a run is asked to do."""
+    """What a run is to do."""
 
     name: str
     models: tuple[Model, ...]
@@ -175,11 +175,11 @@ class Job(msgspec.Struct, frozen=True):
     output: Output
     samples: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
     params: dict[str, Any] = {}
-    """For models that have no entry of their own, because the rows name them."""
+    """For models without an entry, which the rows name."""
     places: dict[str, str] = {}
-    """Where each of these was given."""
+    """Where each of `params` was given."""
     limits: Limits = Limits()
-    """For each model that has no entry of its own."""
+    """For each model without limits of its own."""
     retry: Retry = Retry()
     timeouts: Timeouts = Timeouts()
     budget: Budget = Budget()
@@ -187,13 +187,13 @@ class Job(msgspec.Struct, frozen=True):
     prices: dict[str, Price] = {}
     schedule: Schedule | None = None
     eval: Eval | None = None
-    """None: the answers are not judged."""
+    """None: the answers are not scored."""
 
     def public(self) -> dict[str, Any]:
         """The job as JSON-able values, fit for a file.
 
-        What may hold secrets (headers, `on_finish`, what is named so) is left out, and what is of this call alone
-        (`places`).
+        Values that may be secrets (headers, `on_finish`, and those under a secret's name) are left out, and so is what
+        belongs to this command only (`places`).
         """
         record: dict[str, Any] = masked(msgspec.to_builtins(self))
         for params in (record, *record["models"]):

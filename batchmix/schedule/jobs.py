@@ -23,7 +23,7 @@ class ScheduledJob(msgspec.Struct, frozen=True):
     @property
     def folder_for_each_night(self) -> bool:
         """Whether `output.path` has a `{date}`; else each night goes on in the same folder."""
-        return read_job(self.path, {}, night=datetime.date.min).output.path != self.job.output.path
+        return read_job(self.path, {}, scheduled=datetime.date.min).output.path != self.job.output.path
 
 
 def scheduled_jobs(paths: list[Path]) -> list[ScheduledJob]:

@@ -206,6 +206,6 @@ class _Keeper:
 
     def _folder(self, night: datetime.date) -> str:
         try:
-            return read_job(self._job.path, {}, night=night).output.path
+            return read_job(self._job.path, {}, scheduled=night).output.path
         except JobError:  # the run says so itself
             return ""

@@ -75,7 +75,7 @@ def test_mistakes_are_refused_before_anything_is_sent(job: Path, standin: Provid
         'eval.scorers=[{kind="exat"}]': ["'exat'", "did you mean exact?"],
         'eval.scorers=[{kind="exact", casefild=true}]': ["eval.scorers.casefild", "casefold"],
         "eval.scorers=[]": ["at least one"],
-        'eval.scorers=[{kind="exact"}, {kind="exact"}]': ["stands twice"],
+        'eval.scorers=[{kind="exact"}, {kind="exact"}]': ["is there twice"],
         'eval.scorers=[{kind="regex", pattern="("}]': ["pattern"],
         'eval.scorers=[{kind="own", python="nowhere:f"}]': ["nowhere"],
         'eval.guards=[{scorer="other"}]': ["no scorer 'other'"],

@@ -77,7 +77,7 @@ def test_bad_input_is_refused_with_the_place_and_nothing_is_sent(case: str, tmp_
         ("budget.max_usd=1", ["budget.max_usd", "no price"]),
         ("budget.max_us=1", ["budget.max_us", "budget.max_usd"]),
         ("eval.targt=x", ["eval.targt", "eval.target?"]),
-        ("timeouts.row_s=inf", ["timeouts.row_s", "leave it out"]),
+        ("timeouts.row_s=inf", ["timeouts.row_s", "leave the setting out"]),
         ("params.temperature=nan", ["params.temperature", "nan"]),
     ],
 )

@@ -1,4 +1,4 @@
-"""An API's address is one, or is refused before anything is sent."""
+"""A base URL is valid, or is refused before anything is sent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from batchmix.job import checked_url
         ("http://3com.example", "http://3com.example/v1"),
     ],
 )
-def test_an_address_comes_in_one_form(url: str, form: str) -> None:
+def test_a_base_url_comes_in_one_form(url: str, form: str) -> None:
     assert checked_url(url) == form
 
 
@@ -37,7 +37,7 @@ def test_an_address_comes_in_one_form(url: str, form: str) -> None:
         ("http://127.1/v1", "host"),
         ("http://1.2.3.4.5/v1", "host"),
         ("http://./v1", "host"),
-        ("http://[::1/v1", "is no URL"),
+        ("http://[::1/v1", "is not a URL"),
         ("http://a:99999/v1", "port"),
         ("http:///v1", "http or https URL"),
         ("ftp://a/v1", "http or https URL"),
@@ -45,6 +45,6 @@ def test_an_address_comes_in_one_form(url: str, form: str) -> None:
         ("http://a/v1?x=1", "path"),
     ],
 )
-def test_what_is_no_address_is_said_to_be_none(url: str, why: str) -> None:
+def test_what_is_not_a_base_url_is_refused_with_the_reason(url: str, why: str) -> None:
     with pytest.raises(JobError, match=why):
         checked_url(url)

@@ -9,7 +9,7 @@ from batchmix.job import Column, merge_settings, parse_setting, read_job
 
 
 @pytest.mark.parametrize(
-    ("told", "kind"),
+    ("given", "type_"),
     [
         ("double", "double"), ("FLOAT64", "double"), ("varchar", "string"), ("BIGINT", "int64"), ("boolean", "bool"),
         ("timestamp", "timestamp"), ("timestamp[ns]", "timestamp[ns]"), ("Timestamp[us, tz=UTC]", "timestamp[us, UTC]"),
@@ -17,39 +17,39 @@ from batchmix.job import Column, merge_settings, parse_setting, read_job
         (" JSON ", "json"),
     ],
 )  # fmt: skip
-def test_types_have_the_names_that_people_know(told: str, kind: str) -> None:
-    """And one name each in a checked job; the column keeps its own where no other is given."""
-    setting = parse_setting(f'input.columns=["a", {{from = "b", type = "{told}"}}]')
+def test_types_have_their_common_names(given: str, type_: str) -> None:
+    """In a checked job each has one name; the column keeps its own where no other is given."""
+    setting = parse_setting(f'input.columns=["a", {{from = "b", type = "{given}"}}]')
     job = read_job(None, merge_settings([{"model": "m", "input": {"path": "x.jsonl"}}, setting]), {})
-    assert job.input.columns == ("a", Column("b", "b", kind))
+    assert job.input.columns == ("a", Column("b", "b", type_))
 
 
 @pytest.mark.parametrize(
     ("column", "reason"),
     [
-        ({"type": "doubel"}, "'doubel' is no type; did you mean double\\? Known are string, int64, double"),
-        ({"type": "geometry"}, "'geometry' is no type"),
-        ({"type": "decimal"}, "must say how many digits there are, such as decimal"),
+        ({"type": "doubel"}, "'doubel' is not a type; did you mean double\\? Types are string, int64, double"),
+        ({"type": "geometry"}, "'geometry' is not a type"),
+        ({"type": "decimal"}, "must give the number of digits, such as decimal"),
         ({"type": "decimal(39,2)"}, "a decimal has 1 to 38 digits"),
         ({"type": "decimal(2,3)"}, "a decimal has 1 to 38 digits"),
         ({"typ": "double"}, "unknown setting input.columns.typ: did you mean input.columns.type\\?"),
         ({"type": 1}, "input.columns.type: expected text, got a whole number"),
     ],
 )
-def test_what_is_no_type_is_refused_with_the_nearest(column: Any, reason: str) -> None:
+def test_an_unknown_type_is_refused_with_the_closest(column: Any, reason: str) -> None:
     with pytest.raises(JobError, match=reason):
         read_job(None, {"model": "m", "input": {"path": "x.jsonl", "columns": [{"from": "a", **column}]}}, {})
 
 
 def test_a_column_has_one_type_under_all_its_names() -> None:
-    """Since all its values are held to it."""
+    """All its values must be of it."""
     columns = ["a", {"from": "a", "to": "b", "type": "double"}]
-    with pytest.raises(JobError, match=r"input.columns: 'a' stands there with two types"):
+    with pytest.raises(JobError, match=r"input.columns: 'a' is given two types"):
         read_job(None, {"model": "m", "input": {"path": "x.jsonl", "columns": columns}}, {})
 
 
 def test_what_a_run_keeps_of_its_columns_is_what_it_always_was() -> None:
-    """Where no type is told."""
+    """Where no type is given."""
     columns = ["a", {"from": "b", "to": "c"}]
     job = read_job(None, {"model": "m", "input": {"path": "x.jsonl", "columns": columns}}, {})
     assert list(job.public()["input"]["columns"]) == columns

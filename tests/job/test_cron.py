@@ -14,14 +14,14 @@ import pytest
 
 from batchmix.errors import JobError
 from batchmix.job import read_job
-from batchmix.job.cron import Schedule, nominal_date
+from batchmix.job.cron import Schedule, scheduled_date
 
 UTC = datetime.UTC
 ZONES = ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC"]
 YEAR = datetime.datetime(2026, 1, 1, 12, tzinfo=UTC), datetime.datetime(2027, 1, 1, 12, tzinfo=UTC)
 
 
-def nights(schedule: Schedule, since: datetime.datetime, until: datetime.datetime) -> Iterator[datetime.datetime]:
+def due_times(schedule: Schedule, since: datetime.datetime, until: datetime.datetime) -> Iterator[datetime.datetime]:
     due = schedule.following(since)
     while due is not None and due.astimezone(UTC) <= until:
         yield due
@@ -30,9 +30,9 @@ def nights(schedule: Schedule, since: datetime.datetime, until: datetime.datetim
 
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("cron", ["30 2 * * *", "15 2 * * *", "45 1 * * *", "0 0 * * *", "59 23 * * *"])
-def test_each_date_of_a_year_has_one_night(cron: str, zone: str) -> None:
+def test_each_date_of_a_year_has_one_scheduled_time(cron: str, zone: str) -> None:
     """Also where the hour is skipped, comes twice, or only half of it does."""
-    dates = Counter(due.date() for due in nights(Schedule(cron, zone), *YEAR))
+    dates = Counter(due.date() for due in due_times(Schedule(cron, zone), *YEAR))
     first = min(dates)
     assert dates == Counter(first + datetime.timedelta(days=number) for number in range(365))
 
@@ -48,10 +48,10 @@ def test_each_date_of_a_year_has_one_night(cron: str, zone: str) -> None:
         ("Australia/Lord_Howe", "45 1 * * *", "2026-04-05", "2026-04-04T14:45:00+00:00"),
     ],
 )
-def test_where_the_clocks_change_a_night_is_due_when_debians_cron_runs_it(
+def test_where_the_clocks_change_a_job_is_due_when_debians_cron_runs_it(
     zone: str, cron: str, date: str, instant: str
 ) -> None:
-    found = [due for due in nights(Schedule(cron, zone), *YEAR) if due.date().isoformat() == date]
+    found = [due for due in due_times(Schedule(cron, zone), *YEAR) if due.date().isoformat() == date]
     assert [due.astimezone(UTC).isoformat() for due in found] == [instant]
 
 
@@ -62,7 +62,9 @@ def test_where_the_clocks_change_a_night_is_due_when_debians_cron_runs_it(
     seconds=st.floats(0, 59.999),
 )
 @hypothesis.settings(max_examples=300)
-def test_the_latest_night_is_the_one_before_the_following(zone: str, cron: str, minutes: int, seconds: float) -> None:
+def test_the_latest_scheduled_time_is_the_one_before_the_following(
+    zone: str, cron: str, minutes: int, seconds: float
+) -> None:
     schedule = Schedule(cron, zone)
     moment = YEAR[0] + datetime.timedelta(minutes=minutes, seconds=seconds)
     latest, following = schedule.latest(moment), schedule.following(moment)
@@ -73,11 +75,11 @@ def test_the_latest_night_is_the_one_before_the_following(zone: str, cron: str, 
 
 
 @pytest.mark.parametrize("minute", [0, 29, 30, 31, 59, 60, 75, 90, 119, 120])
-def test_the_doubled_hour_has_no_second_night(minute: int) -> None:
+def test_the_doubled_hour_has_no_second_scheduled_time(minute: int) -> None:
     schedule = Schedule("30 2 * * *", "Europe/Berlin")
     moment = datetime.datetime(2026, 10, 25, 0, 0, tzinfo=UTC) + datetime.timedelta(minutes=minute)
     date = "2026-10-24" if minute < 30 else "2026-10-25"
-    assert nominal_date(schedule, moment).isoformat() == date
+    assert scheduled_date(schedule, moment).isoformat() == date
 
 
 @pytest.mark.parametrize(
@@ -90,8 +92,8 @@ def test_the_doubled_hour_has_no_second_night(minute: int) -> None:
         ({"cron": "0 0 30 2 *"}, ["schedule.cron", "day-of-month"]),
         ({"cron": "0 0 * * 1L/2"}, ["schedule.cron", "day-of-week"]),
         ({"cron": "30 2 * * *", "timezone": "Europe/Berln"}, ["schedule.timezone", "did you mean Europe/Berlin"]),
-        ({"cron": "30 2 * * *", "timezone": "../etc"}, ["schedule.timezone", "no time zone"]),
-        ({"cron": "30 2 * * *", "timezone": "Europe"}, ["schedule.timezone", "no time zone"]),
+        ({"cron": "30 2 * * *", "timezone": "../etc"}, ["schedule.timezone", "not a time zone"]),
+        ({"cron": "30 2 * * *", "timezone": "Europe"}, ["schedule.timezone", "not a time zone"]),
         ({"cron": "30 2 * * *", "timezome": "UTC"}, ["schedule.timezome", "did you mean schedule.timezone"]),
         ({"cron": "30 2 * * *", "on_finish": "notify me"}, ["schedule.on_finish", "a list"]),
         ({"cron": "30 2 * * *", "on_finish": [" "]}, ["schedule.on_finish", "command"]),
@@ -108,7 +110,7 @@ def test_a_wrong_schedule_is_named(table: dict[str, object], words: list[str], t
 
 @hypothesis.settings(max_examples=500)
 @hypothesis.given(st.lists(st.text("0123456789*/,-L#MONJAW?x", min_size=1, max_size=6), min_size=5, max_size=5))
-def test_nonsense_is_refused_in_words(fields: list[str]) -> None:
+def test_nonsense_is_refused_with_a_message(fields: list[str]) -> None:
     schedule = Schedule(" ".join(fields))
     refusal = ""
     try:
@@ -118,12 +120,12 @@ def test_nonsense_is_refused_in_words(fields: list[str]) -> None:
     assert "schedule.cron" in refusal if refusal else schedule.following(YEAR[0])
 
 
-def test_date_is_the_night_last_due_or_today_in_utc_or_what_is_said() -> None:
+def test_date_is_the_last_scheduled_one_or_today_in_utc_or_what_is_given() -> None:
     now = datetime.datetime(2026, 11, 24, 0, 30, tzinfo=UTC)  # half past one in Berlin
-    assert nominal_date(None, now).isoformat() == "2026-11-24"
-    assert nominal_date(Schedule("30 2 * * *", "Europe/Berlin"), now).isoformat() == "2026-11-23"
-    assert nominal_date(Schedule("15 1 * * *", "Europe/Berlin"), now).isoformat() == "2026-11-24"
-    assert nominal_date(Schedule("0 19 * * *", "America/New_York"), now).isoformat() == "2026-11-23"
+    assert scheduled_date(None, now).isoformat() == "2026-11-24"
+    assert scheduled_date(Schedule("30 2 * * *", "Europe/Berlin"), now).isoformat() == "2026-11-23"
+    assert scheduled_date(Schedule("15 1 * * *", "Europe/Berlin"), now).isoformat() == "2026-11-24"
+    assert scheduled_date(Schedule("0 19 * * *", "America/New_York"), now).isoformat() == "2026-11-23"
     job = {"model": "m", "input": {"path": "x.jsonl"}, "output": {"path": "runs/{name}/{date}"}}
     read = read_job(None, job, {}, datetime.date(2026, 2, 3))
     assert read.output.path == str(Path.cwd() / "runs/x/2026-02-03")
@@ -137,7 +139,7 @@ def test_every_zone_of_the_library_can_be_scheduled() -> None:
         assert 0 < (due - moment).total_seconds() <= 24 * 3600
 
 
-def test_what_is_told_at_the_end_stays_out_of_the_run_folder() -> None:
+def test_the_command_that_is_run_at_the_end_stays_out_of_the_run_folder() -> None:
     """A command may hold a secret, such as the address of a webhook."""
     schedule = {"cron": "30 2 * * *", "on_finish": ["notify", "sk-secret"]}
     job = read_job(None, {"model": "m", "input": {"path": "x.jsonl"}, "schedule": schedule}, {})

@@ -1,4 +1,4 @@
-"""All that is wrong with a job is told at once, each with its line and the right one."""
+"""All mistakes in a job are reported at once, each with its line and what is right."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ WORDS = [
     "8: unknown setting input.samples: samples belongs at the top, before the first [table]",
     "9: input.prompt: expected text, got a whole number",
     "11: unknown setting limits.concurency: did you mean limits.concurrency?",
-    "12: limits.requests_per_minute: inf and nan are no numbers to count with; where nothing is to bound it, leave it out",
+    "12: limits.requests_per_minute: inf and nan are not allowed; leave the setting out where there is no limit",
     "15: params.tokens_per_minute: would go into each request; tokens_per_minute belongs under [limits]",
-    '16: prices.gpt-4: a model id with a dot stands in quotes: [prices."gpt-4.1"]',
+    '16: prices.gpt-4: put a model id with a dot in quotes: [prices."gpt-4.1"]',
     "19: unknown setting models.concurrency: concurrency belongs under [models.limits]",
     "20: unknown setting models.temperature: temperature belongs under [models.params]",
     "18: models.id is missing",
-    "22: eval.scorers.kind: 'exct' is none that there is; did you mean exact?",
+    "22: eval.scorers.kind: there is no 'exct'; did you mean exact?",
     "25: unknown setting eval.scorers.pattrn: did you mean eval.scorers.pattern?",
     "23: eval.scorers.pattern is missing",
-    "27: eval.guards.metric: 'scor' is none that there is; did you mean score?",
+    "27: eval.guards.metric: there is no 'scor'; did you mean score?",
 ]
 
 
@@ -68,7 +68,7 @@ def refusal(path: Path | None, settings: dict[str, Any]) -> str:
     return str(refused.value)
 
 
-def test_all_mistakes_are_told_at_once_each_with_its_line(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_at_once_each_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "job.toml"
     path.write_text(BAD)
     assert refusal(path, {}).replace(str(path), "job").split("\n") == [
@@ -86,7 +86,7 @@ def test_all_mistakes_are_told_at_once_each_with_its_line(tmp_path: Path) -> Non
         ("output", "dir", "did you mean output.path?"),
     ],
 )
-def test_what_is_called_otherwise_is_told(table: str, name: str, words: str) -> None:
+def test_a_setting_by_another_name_is_recognized(table: str, name: str, words: str) -> None:
     given = {"model": "m", "input": {"path": "x"}}
     assert refusal(None, given | {table: given.get(table, {}) | {name: 3}}).endswith(words)
 
@@ -125,7 +125,7 @@ def test_parameters_of_a_request_are_sent_to_their_table(name: str) -> None:
         ("", ["input.path is missing"]),
     ],
 )
-def test_what_is_no_toml_is_shown_with_its_place_and_no_secret(text: str, words: list[str], tmp_path: Path) -> None:
+def test_invalid_toml_is_shown_with_its_place_and_no_secret(text: str, words: list[str], tmp_path: Path) -> None:
     (tmp_path / "job.toml").write_text(text)
     said = refusal(tmp_path / "job.toml", {})
     assert all(word in said for word in words), said
@@ -141,7 +141,7 @@ def test_what_is_no_toml_is_shown_with_its_place_and_no_secret(text: str, words:
         (b"\x00\x01\x02", "not valid TOML"),
     ],
 )
-def test_what_is_no_text_is_no_job(data: bytes, words: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_not_a_job(data: bytes, words: str, tmp_path: Path) -> None:
     (tmp_path / "job.toml").write_bytes(data)
     assert words in refusal(tmp_path / "job.toml", {})
 
@@ -152,7 +152,7 @@ def test_a_file_from_windows_is_read(tmp_path: Path) -> None:
     assert read_job(path, {}, {}).input.prompt == "a\nb"
 
 
-def test_a_file_that_is_not_there_is_told_with_the_one_that_is_nearest(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_with_the_closest_one(tmp_path: Path) -> None:
     for name in ("quickstart.toml", "t.toml", "quikstart.jsonl"):
         (tmp_path / name).write_text("")
     assert refusal(tmp_path / "quikstart.toml", {}).endswith(f"did you mean {tmp_path}/quickstart.toml?")
@@ -202,8 +202,8 @@ def test_a_setting_takes_text_toml_or_json(text: str, value: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-infinity", "inf", '{"a": NaN}'])
-def test_what_no_json_knows_is_no_value(text: str) -> None:
-    assert "inf and nan are no numbers" in refusal(None, parse_setting(f"params.x={text}"))
+def test_numbers_that_json_lacks_are_refused(text: str) -> None:
+    assert "inf and nan are not allowed" in refusal(None, parse_setting(f"params.x={text}"))
 
 
 def test_a_table_is_taken_for_a_table() -> None:
@@ -229,7 +229,7 @@ ADDRESSES = [
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_an_address_is_no_path(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_remote_address_is_not_a_path(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     job = {"model": "m", "input": {"path": "x.jsonl"}}
     for setting, value in {
@@ -258,7 +258,7 @@ def test_a_folder_whose_name_is_like_a_scheme_is_used_where_it_is_there(
     assert job.output.path == str(tmp_path / "s3:" / "x")
 
 
-def test_a_home_that_nobody_has_is_refused() -> None:
+def test_an_unknown_users_home_is_refused() -> None:
     said = refusal(None, {"model": "m", "input": {"path": "x.jsonl"}, "output": {"path": "~nobody-has-this/x"}})
     assert said == "output.path: ~nobody-has-this: there is no such user"
 
