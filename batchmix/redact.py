@@ -67,17 +67,23 @@ class Secrets:
 
     def redacted(self, data: bytes, *, refusal: bool = False) -> bytes:
         """Return `data` without any secret."""
-        if not self._may_hold(data) and not (refusal and any(tail.encode() in data for tail in self._tails)):
-            return data
+        # Regular expressions find several bytes faster than `in` does; nothing finds one byte faster than `in`.
+        for end in self._ends:
+            if end(data):
+                break
+        else:
+            may_hold = (_BACKSLASH in data or _PERCENT in data or 0 in data[:_SEEN_AT_ONCE]) and self._is_escaped(data)
+            if not may_hold and not (refusal and any(tail.encode() in data for tail in self._tails)):
+                return data
         text = data.decode("latin-1")
         clean = self._without(text, json=True, refusal=refusal)
         return data if clean == text else clean.encode("latin-1")
 
     def redacted_text(self, text: str, *, refusal: bool = False) -> str:
         """Return `text` without any secret."""
-        if not any(tail in text for tail in self._tails) and (
+        if not any(tail in text for tail in self._tails) and (  # where no tail is, no longer end is either
             not ("\\" in text or "%" in text or "\0" in text)
-            or not self._may_hold(text.encode("utf-8", "surrogatepass"))
+            or not self._is_escaped(text.encode("utf-8", "surrogatepass"))
         ):
             return text
         clean = self._without(text, json=False, refusal=refusal)
@@ -90,28 +96,17 @@ class Secrets:
                 return True
         return False
 
-    def _may_hold(self, data: bytes) -> bool:
-        """Return whether a secret's end is there, or an escaped one's. It is asked of each answer."""
-        # Regular expressions find several bytes faster than `in` does; nothing finds one faster than that, as a number.
-        for end in self._ends:
-            if end(data):
-                return True
-        if (
-            (_BACKSLASH in data and self._is_escaped(data))
-            or (_PERCENT in data and self._percent.search(data))
-            or 0 in data[:_SEEN_AT_ONCE]
-        ):
-            for escaped in (self._unicode, self._percent):
-                data = escaped.sub(_unescaped, data)
-            data = data.replace(b"\\", b"").replace(b"\0", b"")
-            return any(end(data) for end in self._ends)
-        return False
-
     def _is_escaped(self, data: bytes) -> bool:
-        """Return whether a character that a secret has is escaped as JSON does; most that are escaped are no such."""
-        if self._unicode.search(data):
-            return True
-        return bool(self._escapes) and any(escape in data for escape in self._escapes)
+        """Return whether a secret's end is there with some of its characters escaped."""
+        in_json = _BACKSLASH in data and (
+            self._unicode.search(data) or (self._escapes and any(escape in data for escape in self._escapes))
+        )
+        if not (in_json or (_PERCENT in data and self._percent.search(data)) or 0 in data[:_SEEN_AT_ONCE]):
+            return False
+        for escaped in (self._unicode, self._percent):
+            data = escaped.sub(_unescaped, data)
+        data = data.replace(b"\\", b"").replace(b"\0", b"")
+        return any(end(data) for end in self._ends)
 
     @functools.cached_property
     def _whole(self) -> list[re.Pattern[str]]:

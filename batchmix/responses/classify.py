@@ -26,7 +26,7 @@ _logger = logging.getLogger(__name__)
 _UNFUNDED = re.compile(
     r"accounts that have not been recharged can only try|未充值.{0,20}(?:账户|账号|用户).{0,20}次", re.IGNORECASE
 )
-_LONGEST_TRAP = 600
+_LONGEST_UNFUNDED = 600
 UNREADABLE = "the answer can't be read"
 """What is said where the judge itself has raised."""
 _PLAIN_TO_TLS = re.compile(
@@ -42,59 +42,17 @@ _LONGEST_WAIT_S = 60.0
 def judge(exchange: Exchange, path: str = "/chat/completions", secrets: Secrets | None = None) -> Completion | Failure:
     """Return the answer in an exchange, or why there is none and what happens next. Never raises.
 
-    A body that broke off is read all the same: a whole answer is an answer, and a refusal is known by its status.
+    A body that broke off is read all the same: a complete answer is an answer, and a refusal is one by its status.
     `secrets` are taken out of the texts of the outcome: the body holds none, but parts of it that are joined may.
     """
     try:
-        outcome = _judged(exchange, path)
+        outcome = _outcome(exchange, path)
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - a journaled body that raises would lock its whole folder
-        _logger.warning("an answer of %s can't be judged: %s", path, type(error).__name__)
+        _logger.warning("an answer of %s can't be read: %s", path, type(error).__name__)
         return Failure(FailureAction.RETRY, "bad_answer", UNREADABLE, maybe_billed=True)
     return outcome if secrets is None else _redacted(outcome, secrets)
-
-
-def _judged(exchange: Exchange, path: str) -> Completion | Failure:
-    fault, status = exchange.fault, exchange.status
-    if fault == "proxy":
-        unsent = not exchange.maybe_billed
-        return Failure(
-            FailureAction.RETRY, fault, exchange.fault_message, early_action=FailureAction.STOP_RUN, unsent=unsent
-        )
-    if status is not None:
-        if 200 <= status < 300:
-            outcome = _heard(exchange, path)
-            if fault is None or isinstance(outcome, Completion):
-                return outcome
-        elif fault is None or 400 <= status < 500:
-            return _refused(exchange, status)
-    return _unheard(exchange, path)
-
-
-def _unheard(exchange: Exchange, path: str) -> Failure:
-    """Judge what was not heard to its end, or not at all."""
-    kind, message = exchange.fault or "connection", exchange.fault_message
-    if kind == "too_large":
-        return Failure(FailureAction.REJECT, kind, message)
-    if kind == UNFINISHED:  # what came of the answer stands in a list
-        return Failure(FailureAction.RETRY, kind, message, usage=billed_usage(exchange.body[1:-1], path))
-    if exchange.status is None and (kind != "timeout" or not exchange.maybe_billed):
-        return Failure(
-            FailureAction.RETRY, kind, message, early_action=FailureAction.STOP_RUN, unsent=not exchange.maybe_billed
-        )
-    return Failure(FailureAction.RETRY, kind, message)
-
-
-def _heard(exchange: Exchange, path: str) -> Completion | Failure:
-    """Judge a 200, which may be a stream that nobody asked for."""
-    answer = read_answer(exchange.body, path, exchange.served_model, exchange.inputs)
-    if isinstance(answer, str):
-        body = ordinary_body(exchange.body, path)
-        if body is not exchange.body:
-            exchange = msgspec.structs.replace(exchange, body=body)
-            answer = read_answer(body, path, exchange.served_model, exchange.inputs)
-    return _broken(exchange, path, answer) if isinstance(answer, str) else _unless_unfunded(answer)
 
 
 def _redacted(outcome: Completion | Failure, secrets: Secrets) -> Completion | Failure:
@@ -113,28 +71,65 @@ def _redacted(outcome: Completion | Failure, secrets: Secrets) -> Completion | F
     return msgspec.structs.replace(outcome, response=response, reasoning=reasoning, refusal=refusal, tool_calls=calls)
 
 
-def _unless_unfunded(answer: Completion) -> Completion | Failure:
-    """Let an answer pass unless it is the text that an account gets which never paid."""
-    text = answer.response
-    if text is None or len(text) > _LONGEST_TRAP or ("recharged" not in text and "充值" not in text):
+def _outcome(exchange: Exchange, path: str) -> Completion | Failure:
+    fault, status = exchange.fault, exchange.status
+    if fault == "proxy":
+        unsent = not exchange.maybe_billed
+        return Failure(
+            FailureAction.RETRY, fault, exchange.fault_message, early_action=FailureAction.STOP_RUN, unsent=unsent
+        )
+    if status is None:
+        return _incomplete(exchange, path)
+    if not 200 <= status < 300:
+        return _refused(exchange, status) if fault is None or 400 <= status < 500 else _incomplete(exchange, path)
+    answer = read_answer(exchange.body, path, exchange.served_model, exchange.inputs)
+    if isinstance(answer, str):
+        body = ordinary_body(exchange.body, path)
+        if body is not exchange.body:
+            exchange = msgspec.structs.replace(exchange, body=body)
+            answer = read_answer(body, path, exchange.served_model, exchange.inputs)
+    if isinstance(answer, Completion) and not _is_unfunded(answer.response):
         return answer
-    if not _UNFUNDED.search(text):
-        return answer
-    return Failure(FailureAction.STOP_RUN, "no_balance", f"{one_line(text)}; {TOP_UP}")
+    if fault is not None:
+        return _incomplete(exchange, path)
+    if isinstance(answer, str):
+        return _no_answer(exchange, path, answer)
+    return Failure(FailureAction.STOP_RUN, "no_balance", f"{one_line(answer.response or '')}; {TOP_UP}")
 
 
-def _broken(exchange: Exchange, path: str, problem: str) -> Failure:
-    """Judge a 200 that holds no answer; `problem` says what it lacks."""
+def _is_unfunded(text: str | None) -> bool:
+    """Return whether an answer is the text that accounts get which never paid."""
+    if text is None or len(text) > _LONGEST_UNFUNDED or ("recharged" not in text and "充值" not in text):
+        return False
+    return _UNFUNDED.search(text) is not None
+
+
+def _incomplete(exchange: Exchange, path: str) -> Failure:
+    """Classify an exchange that broke before its response was complete, or before there was one."""
+    fault, message = exchange.fault or "connection", exchange.fault_message
+    if fault == "too_large":
+        return Failure(FailureAction.REJECT, fault, message)
+    if fault == UNFINISHED:  # what came of the answer is in a list
+        return Failure(FailureAction.RETRY, fault, message, usage=billed_usage(exchange.body[1:-1], path))
+    if exchange.status is None and (fault != "timeout" or not exchange.maybe_billed):
+        return Failure(
+            FailureAction.RETRY, fault, message, early_action=FailureAction.STOP_RUN, unsent=not exchange.maybe_billed
+        )
+    return Failure(FailureAction.RETRY, fault, message)
+
+
+def _no_answer(exchange: Exchange, path: str, problem: str) -> Failure:
+    """Classify a 200 without an answer; `problem` is what is wrong with it."""
     if is_web_page(exchange):
         return _wrong_address("web_page", "this base_url answers a web page; did you leave out /v1?")
-    complaint, usage = find_error(exchange.body), billed_usage(exchange.body, path)
-    if complaint is None:
+    error, usage = find_error(exchange.body), billed_usage(exchange.body, path)
+    if error is None:
         kind = "bad_answer" if exchange.body.strip() else "empty"
         most = None if usage is None else FEW  # what is billed each time is not tried for long
         said = f"the answer {problem}"
         return Failure(FailureAction.RETRY, kind, said, attempts=most, maybe_billed=usage is None, usage=usage)
-    statuses = [int(code) for code in complaint.codes if re.fullmatch("[45][0-9][0-9]", code)]
-    return msgspec.structs.replace(_by_rules(max(statuses, default=None), complaint, exchange), usage=usage)
+    statuses = [int(code) for code in error.codes if re.fullmatch("[45][0-9][0-9]", code)]
+    return msgspec.structs.replace(_by_rules(max(statuses, default=None), error, exchange), usage=usage)
 
 
 def _refused(exchange: Exchange, status: int) -> Failure:
@@ -146,10 +141,10 @@ def _refused(exchange: Exchange, status: int) -> Failure:
         return msgspec.structs.replace(_wrong_address("web_page", message), attempts=FEW)
     if status == 400 and _PLAIN_TO_TLS.search(exchange.body[:_LONGEST_PAGE]):
         return _wrong_address("tls", "this base_url speaks TLS: it must begin with https://")
-    complaint = find_error(exchange.body) or ProviderError(plain_text(exchange))
-    if not complaint.message:
-        complaint = msgspec.structs.replace(complaint, message=f"HTTP {status} without a message")
-    return _by_rules(status, complaint, exchange)
+    error = find_error(exchange.body) or ProviderError(plain_text(exchange))
+    if not error.message:
+        error = msgspec.structs.replace(error, message=f"HTTP {status} without a message")
+    return _by_rules(status, error, exchange)
 
 
 def _wrong_address(kind: str, message: str) -> Failure:
@@ -157,14 +152,14 @@ def _wrong_address(kind: str, message: str) -> Failure:
     return Failure(FailureAction.RETRY, kind, message, early_action=FailureAction.STOP_RUN)
 
 
-def _by_rules(status: int | None, complaint: ProviderError, exchange: Exchange) -> Failure:
-    rule = rule_for(status, complaint)
-    parameter, advice = refused_parameter.advice(complaint) if rule.type == REFUSED_PARAMETER else ("", rule.advice)
+def _by_rules(status: int | None, error: ProviderError, exchange: Exchange) -> Failure:
+    rule = rule_for(status, error)
+    parameter, advice = refused_parameter.advice(error) if rule.type == REFUSED_PARAMETER else ("", rule.advice)
     return Failure(
         rule.action,
         rule.type,
-        f"{complaint.message}; {advice}" if advice else complaint.message,
-        complaint.code or None,
+        f"{error.message}; {advice}" if advice else error.message,
+        error.code or None,
         early_action=rule.early_action,
         attempts=rule.attempts,
         wait_s=_asked_s(rule.action, exchange),

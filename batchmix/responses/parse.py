@@ -44,18 +44,9 @@ class _PromptDetails(msgspec.Struct, gc=False):
     cache_creation_tokens: int | None = None
     cached_creation_tokens: int | None = None
 
-    def unusual(self, prompt_tokens: int) -> bool:
-        """Return whether anything was written to a cache, or a count can't be one of a prompt's own tokens."""
-        written = self.cache_write_tokens or self.cache_creation_tokens or self.cached_creation_tokens
-        return bool(written) or not 0 <= (self.cached_tokens or 0) <= prompt_tokens
-
 
 class _CompletionDetails(msgspec.Struct, gc=False):
     reasoning_tokens: int | None = None
-
-    def unusual(self, completion_tokens: int) -> bool:
-        """Return whether what was thought can't stand inside the answer's own tokens."""
-        return not 0 <= (self.reasoning_tokens or 0) <= completion_tokens
 
 
 class _Usage(msgspec.Struct, gc=False):
@@ -139,10 +130,9 @@ class _Unusual(Exception):
 
 
 def _ordinary(chat: _Chat, served_model: str | None) -> Completion:
-    usage = chat.usage
     if not chat.choices:
         raise _Unusual
-    choice = chat.choices[0]
+    choice, usage = chat.choices[0], chat.usage
     message = choice.message
     rare = (
         chat.error, choice.error, choice.text, message.reasoning_details, message.function_call, message.audio,
@@ -154,12 +144,7 @@ def _ordinary(chat: _Chat, served_model: str | None) -> Completion:
         raise _Unusual
     if choice.index or choice.finish_reason not in WHOLE_OR_CUT:
         raise _Unusual
-    prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
-    if usage.prompt_tokens <= 0 or usage.completion_tokens < (1 if message.content else 0):
-        raise _Unusual
-    if not usage.prompt_tokens + usage.completion_tokens == usage.total_tokens <= MOST:
-        raise _Unusual
-    if (prompt and prompt.unusual(usage.prompt_tokens)) or (completion and completion.unusual(usage.completion_tokens)):
+    if usage.completion_tokens < (1 if message.content else 0):
         raise _Unusual
     return Completion(
         message.content,
@@ -168,14 +153,26 @@ def _ordinary(chat: _Chat, served_model: str | None) -> Completion:
         _raw_text(message.tool_calls) if message.tool_calls is not _ABSENT else None,
         choice.finish_reason,
         served_model or chat.model,
-        Usage(
-            usage.prompt_tokens,
-            usage.completion_tokens,
-            usage.total_tokens,
-            prompt.cached_tokens if prompt else None,
-            completion.reasoning_tokens if completion else None,
-        ),
+        _ordinary_usage(usage),
     )
+
+
+def _ordinary_usage(usage: _Usage) -> Usage:
+    """Return usage whose counts agree, with nothing written to a cache."""
+    if usage.prompt_tokens <= 0 or not usage.prompt_tokens + usage.completion_tokens == usage.total_tokens <= MOST:
+        raise _Unusual
+    cached = reasoning = None
+    if prompt := usage.prompt_tokens_details:
+        cached = prompt.cached_tokens
+        if prompt.cache_write_tokens or prompt.cache_creation_tokens or prompt.cached_creation_tokens:
+            raise _Unusual
+        if not 0 <= (cached or 0) <= usage.prompt_tokens:
+            raise _Unusual
+    if completion := usage.completion_tokens_details:
+        reasoning = completion.reasoning_tokens
+        if not 0 <= (reasoning or 0) <= usage.completion_tokens:
+            raise _Unusual
+    return Usage(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens, cached, reasoning)
 
 
 def _is_there(raw: msgspec.Raw) -> bool:
