@@ -12,9 +12,10 @@ import msgspec
 
 from batchmix.errors import FailureAction
 
-JUDGE_VERSION = 2
-"""Which judge tells answers from what is none, as journals name it. It is raised where it takes less for an answer than
-before: answers that one of before has taken, and that wait in a journal to be sealed, are not asked again unsaid."""
+CLASSIFIER_VERSION = 2
+"""The version of `responses.classify`, as journals name it. It is raised where fewer responses count as answers than
+before: answers that an earlier version has accepted, and that are in a journal to be sealed, are not requested again
+without a word."""
 Key = tuple[int, str, int]
 """(row, model, sample): what every request, journal line and result row belongs to."""
 
@@ -143,7 +144,7 @@ class Quota(msgspec.Struct, frozen=True, gc=False):
 
 
 class Exchange(msgspec.Struct, frozen=True, gc=False):
-    """One attempt as the wire saw it, before anybody has judged it."""
+    """One attempt as it went over the wire, before it is classified."""
 
     sent_at_ms: int
     """Unix time, UTC."""

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from batchmix.records import Completion, Exchange, Failure
-from batchmix.responses.classify import UNREADABLE, judge
+from batchmix.responses.classify import UNREADABLE, classify
 from batchmix.responses.rate_limits import wait_in_text
 from batchmix.responses.stream import AnswerStream
 from tests.streams import PARIS, USAGE, chunk, events, said, usage
@@ -92,13 +92,13 @@ def outcome_of(case: Case) -> str:
         assert ends[0] == ends[1] or any(stream.is_too_large for stream in streams), "the cuts made a difference"
         body, fault, message = ends[0].body, ends[0].fault, ends[0].fault_message
     heard = Exchange(0, 0, 0.0, case.status, body, fault=fault, fault_message=message, inputs=case.choices)
-    outcome = judge(heard, case.path)
+    outcome = classify(heard, case.path)
     assert _deeper(_LEVELS, heard, case.path) == outcome, "it is judged otherwise from elsewhere"
     wait_s = wait_in_text(body, 1.8e9)
     assert wait_s is None or 0 <= wait_s < 1e6
     if isinstance(outcome, Failure):
         assert outcome.message.isprintable(), "the message can't be shown"
-        assert outcome.message != UNREADABLE, "the judge has raised"
+        assert outcome.message != UNREADABLE, "classify has raised"
         assert outcome.type.isidentifier()
         return outcome.type
     assert isinstance(outcome, Completion)
@@ -111,7 +111,7 @@ def outcome_of(case: Case) -> str:
 
 def _deeper(levels: int, heard: Exchange, path: str) -> Completion | Failure:
     """Judge with so much less of the stack left."""
-    return _deeper(levels - 1, heard, path) if levels else judge(heard, path)
+    return _deeper(levels - 1, heard, path) if levels else classify(heard, path)
 
 
 def _case(dice: random.Random) -> Case:

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from batchmix.cli import _main
 from batchmix.errors import FailureAction
 from batchmix.records import Exchange, Failure
-from batchmix.responses.classify import judge
+from batchmix.responses.classify import classify
 from tests.fuzzing import changed, mutated, noise, written
 from tests.fuzzing_inputs import write_input
 
@@ -241,5 +241,5 @@ def _bodies(dice: random.Random, count: int, answers: list[Any]) -> Iterator[byt
 
 
 def _asks_to_wait(body: bytes) -> bool:
-    outcome = judge(Exchange(0, 0, 0.0, 200, body))
+    outcome = classify(Exchange(0, 0, 0.0, 200, body))
     return isinstance(outcome, Failure) and outcome.action is FailureAction.PAUSE

@@ -16,7 +16,7 @@ from batchmix.cli import cli
 from batchmix.errors import FailureAction, ProviderStopped
 from batchmix.formats.lenient_json import DEEPEST
 from batchmix.records import Completion, Exchange, Failure
-from batchmix.responses.classify import judge
+from batchmix.responses.classify import classify
 from tests.conftest import Bench
 from tests.odd_provider import Provider
 from tests.wire import GOOD, error, reply
@@ -91,11 +91,11 @@ def test_whatever_comes_is_judged_at_any_depth_of_the_stack_alike(path: str, cap
     """What was taken for an answer when it came is one when its journal is read again, by whoever reads it."""
 
     def deeper(levels: int, exchange: Exchange) -> object:
-        return deeper(levels - 1, exchange) if levels else judge(exchange, path)
+        return deeper(levels - 1, exchange) if levels else classify(exchange, path)
 
     for name, body in ODD.items():
         exchange = Exchange(0, 0, 0.0, 200, body.encode(), inputs=1)
-        outcome = judge(exchange, path)
+        outcome = classify(exchange, path)
         assert deeper(500, exchange) == outcome, name
         if isinstance(outcome, Completion):
             for text in (outcome.response, outcome.reasoning, outcome.refusal, outcome.tool_calls):
@@ -129,7 +129,7 @@ def test_a_folder_that_holds_such_answers_is_read_and_goes_on(bench: Bench, prov
     provider.asked.clear()
     provider.answer = lambda row, asked, kept: reply(200, GOOD)
     view = bench.run()
-    outcomes = [judge(Exchange(0, 0, 0.0, 200, body.encode())) for body in odd]
+    outcomes = [classify(Exchange(0, 0, 0.0, 200, body.encode())) for body in odd]
     again = [
         row for row, one in enumerate(outcomes) if isinstance(one, Failure) and one.action is not FailureAction.REJECT
     ]
@@ -141,10 +141,10 @@ def test_a_folder_that_holds_such_answers_is_read_and_goes_on(bench: Bench, prov
 
 def test_what_lies_deeper_than_is_read_is_left_out_and_the_rest_is_kept() -> None:
     deep = "[" * 3 * DEEPEST + "]" * 3 * DEEPEST
-    outcome = judge(Exchange(0, 0, 0.0, 200, PLACES["unknown"](deep).encode()))
+    outcome = classify(Exchange(0, 0, 0.0, 200, PLACES["unknown"](deep).encode()))
     assert isinstance(outcome, Completion)
     assert (outcome.response, outcome.finish_reason) == ("Paris", "stop")
-    called: Any = judge(Exchange(0, 0, 0.0, 200, PLACES["tool_calls"](f'[{{"id":"a","x":{deep}}}]').encode()))
+    called: Any = classify(Exchange(0, 0, 0.0, 200, PLACES["tool_calls"](f'[{{"id":"a","x":{deep}}}]').encode()))
     assert json.loads(called.tool_calls)[0]["id"] == "a"
 
 
@@ -262,7 +262,7 @@ NO_VECTORS: dict[str, tuple[Any, str]] = {
 def test_a_response_is_read_by_its_own_shape(name: str) -> None:
     body, said = RESPONSES[name]
     for came in (json.dumps(body), f"event: response.completed\ndata: {json.dumps({'type': 'response.completed', 'response': body})}\n\n"):  # fmt: skip
-        outcome = judge(Exchange(0, 0, 0.0, 200, came.encode()), "/responses")
+        outcome = classify(Exchange(0, 0, 0.0, 200, came.encode()), "/responses")
         assert isinstance(outcome, Completion), outcome
         assert tuple(getattr(outcome, field) for field in SAYS) == said
         usage = outcome.usage
@@ -289,7 +289,7 @@ def test_what_is_no_answer_of_another_endpoint_is_asked_again(bench: Bench, prov
             said = told if isinstance(told, tuple) else (told, None, None, None, None)
             assert (tuple(row[name] for name in SAYS), row["attempts"]) == (said, 1), case
             continue
-        outcome = judge(Exchange(0, 0, 0.0, 200, case.encode(), inputs=2), url.partition("?")[0])
+        outcome = classify(Exchange(0, 0, 0.0, 200, case.encode(), inputs=2), url.partition("?")[0])
         assert isinstance(outcome, Failure), case
         assert outcome.type == told, case
         again = outcome.action is not FailureAction.REJECT
@@ -310,9 +310,9 @@ def test_no_run_takes_from_another_what_is_read_as_less_than_whole_now(
     def stricter(exchange: Exchange, path: str) -> Completion | Failure:
         name = json.loads(exchange.body)["model"]
         body = json.dumps((RESPONSES | NO_RESPONSES)[name][0]).encode()
-        return judge(msgspec.structs.replace(exchange, body=body), path)
+        return classify(msgspec.structs.replace(exchange, body=body), path)
 
-    monkeypatch.setattr("batchmix.store.reuse.judge", stricter)
+    monkeypatch.setattr("batchmix.store.reuse.classify", stricter)
     bench.settings["reuse"] = {"from": [str(bench.out)]}
     bench.out = bench.root / "today"
     bench.settings["output"] = {"path": str(bench.out)}

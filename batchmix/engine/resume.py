@@ -18,7 +18,7 @@ from batchmix.formats.amounts import counted
 from batchmix.job import Job, Model
 from batchmix.load import Dataset, Scan
 from batchmix.load.streaming import STREAMING
-from batchmix.records import JUDGE_VERSION
+from batchmix.records import CLASSIFIER_VERSION
 from batchmix.store.filesystem import sync_folder
 from batchmix.store.inventory import Held
 from batchmix.store.ledger import Dropped, Left, Sealed
@@ -119,7 +119,7 @@ class Resume:
         spans = len(self._dataset.scan.shards)
         troubles = {index: words for index in range(spans) if (words := self._held.trouble(index))}
         found = [self._missing(index, words) for index, words in troubles.items()]
-        others = {index for index, judgings in self._held.judgings.items() if judgings != {JUDGE_VERSION}}
+        others = {index for index, judgings in self._held.judgings.items() if judgings != {CLASSIFIER_VERSION}}
         found += [self._judged_otherwise(index) for index in sorted(others - troubles.keys()) if index < spans]
         if not self._held.known or (self._held.unknown and not found):
             found = self._by_summary(self._layout.answers_in_summary(), found)

@@ -26,7 +26,7 @@ from batchmix.engine.status import Idle, LaneStatus, Phase, RunStatus
 from batchmix.http.client import Client
 from batchmix.job import Budget, Job
 from batchmix.prices.budget import LaneBudget, RunBudget
-from batchmix.records import JUDGE_VERSION
+from batchmix.records import CLASSIFIER_VERSION
 from batchmix.redact import Secrets
 from batchmix.store.events import Begun
 from batchmix.store.open_shards import OpenShards, ShardSpec
@@ -198,7 +198,7 @@ class _Sending:
             carried=dataset.carried,
             price=self._ready.prices,
             raw=self._job.output.raw,
-            origin=Begun(self._job.name, self._job.provider.rehearsal, work.run.shard_rows, 0, 0, JUDGE_VERSION),
+            origin=Begun(self._job.name, self._job.provider.rehearsal, work.run.shard_rows, 0, 0, CLASSIFIER_VERSION),
             torn=work.torn,
         )
 

@@ -1,7 +1,7 @@
-"""What an exchange means: an answer, or a failure and what follows from it.
+"""What an exchange comes to: an answer, or a failure and what follows from it.
 
-`judge` depends on nothing but the exchange and the path it was sent to, so that a journal can be judged again after
-a crash. What an error means stands in `rules.RULES`.
+`classify` depends only on the exchange and the path that the request was sent to, so that a journal can be classified
+again after a crash. What an error means is in the table `error_rules.RULES`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _UNFUNDED = re.compile(
 )
 _LONGEST_UNFUNDED = 600
 UNREADABLE = "the answer can't be read"
-"""What is said where the judge itself has raised."""
+"""The message of a failure for which `classify` itself has failed."""
 _PLAIN_TO_TLS = re.compile(
     rb"plain HTTP request was sent to HTTPS port|speaking plain HTTP to an SSL-enabled|HTTP request to an HTTPS server",
     re.IGNORECASE,
@@ -39,7 +39,9 @@ _LONGEST_WAIT_S = 60.0
 """Where an error is no limit's: its words may be about anything."""
 
 
-def judge(exchange: Exchange, path: str = "/chat/completions", secrets: Secrets | None = None) -> Completion | Failure:
+def classify(
+    exchange: Exchange, path: str = "/chat/completions", secrets: Secrets | None = None
+) -> Completion | Failure:
     """Return the answer in an exchange, or why there is none and what happens next. Never raises.
 
     A body that broke off is read all the same: a complete answer is an answer, and a refusal is one by its status.

@@ -39,7 +39,7 @@ class Begun(msgspec.Struct, frozen=True, tag_field="e", tag="begun", gc=False):
     shard: int
     lane: int
     judging: int = 0
-    """Which judge has told what of it is an answer; 0: one of before they had numbers."""
+    """Which `CLASSIFIER_VERSION` has classified its answers; 0: one from before there were versions."""
 
 
 class _Event(msgspec.Struct, frozen=True, tag_field="e", omit_defaults=True, gc=False):

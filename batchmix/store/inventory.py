@@ -52,7 +52,7 @@ class Held:
         self.holes: dict[int, list[Damage]] = {}
         """Where the journals of a shard are damaged."""
         self.judgings: dict[int, set[int]] = {}
-        """Which judges have told what of the journals of a shard is an answer, see `Begun`."""
+        """Which versions have classified the answers in the journals of a shard, see `Begun`."""
         self._seals: dict[int, Seal] = {}
         self._whole_bytes: dict[int, int] = {}
         for index, path in list_parts(layout.data).items():

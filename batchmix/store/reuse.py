@@ -16,7 +16,7 @@ import pyarrow as pa
 from batchmix.errors import JobError
 from batchmix.formats.pyarrow_setup import compute
 from batchmix.records import Completion, Exchange, Key, Request
-from batchmix.responses.classify import judge
+from batchmix.responses.classify import classify
 from batchmix.store.parts import list_parts, open_part
 from batchmix.store.run_folder import Layout
 from batchmix.store.shard import told
@@ -90,7 +90,7 @@ class Reusable:
 
     def _is_whole(self, exchange: Exchange, path: str) -> bool:
         """Return whether an answer is one as it is read now: what wrote it may have taken less for whole."""
-        outcome = judge(exchange, path)
+        outcome = classify(exchange, path)
         return isinstance(outcome, Completion) and outcome.finish_reason in _WHOLE
 
     def _row(self, path: Path, number: int) -> dict[str, Any]:

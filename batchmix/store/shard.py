@@ -16,7 +16,7 @@ import msgspec
 from batchmix.errors import PartDamaged
 from batchmix.records import Completion, Exchange, Failure, Key, RejectedRow, Request, Usage
 from batchmix.redact import Secrets
-from batchmix.responses.classify import judge
+from batchmix.responses.classify import classify
 from batchmix.store.events import Begun, Ended, Event, Heard, Sent, decode_line, heard
 from batchmix.store.filesystem import set_mode, sync_folder
 from batchmix.store.fold import Entry, Place, fold, fold_heard, fold_sent
@@ -116,7 +116,7 @@ class Shard:
 
     @property
     def doubtful(self) -> int:
-        """How many keys have a 200 for their last event that is no answer: another judge may have taken it for one."""
+        """How many keys have a 200 for their last event that is no answer; another version may have accepted it."""
         return sum(map(self._is_doubtful, self.entries.values()))
 
     def _is_doubtful(self, entry: Entry) -> bool:
@@ -171,8 +171,8 @@ class Shard:
         return event
 
     def outcome(self, event: Heard) -> Completion | Failure:
-        """Return what came of an exchange in the journals, as it is judged now."""
-        return judge(event.exchange(), event.path, self._secrets)
+        """Return what came of an exchange in the journals, as it is classified now."""
+        return classify(event.exchange(), event.path, self._secrets)
 
     def answer(self, key: Key) -> Heard | None:
         """Return the answer that the journals have to a key, or None; may be called from any thread."""
@@ -213,7 +213,7 @@ class Shard:
         exchange = told(exchange, request)
         event = heard(request.key, entry.attempts, request.hash, request.path, exchange)
         place = Place(lane, *self._journal(lane).append(event))
-        outcome = judge(exchange, request.path, self._secrets)
+        outcome = classify(exchange, request.path, self._secrets)
         fold_heard(entry, event, place, outcome)
         if isinstance(outcome, Completion) and self._room.left > 0:
             size = len(event.body) + _KEPT_BYTES
@@ -225,7 +225,7 @@ class Shard:
     def reused(self, lane: int, request: Request, exchange: Exchange, run: str) -> bool:
         """Record an answer that another run has paid for, if it is one. Raises `NoSpace`."""
         exchange = told(exchange, request)
-        outcome = judge(exchange, request.path, self._secrets)
+        outcome = classify(exchange, request.path, self._secrets)
         if not isinstance(outcome, Completion):
             return False
         event = heard(request.key, 0, request.hash, request.path, exchange)
@@ -286,5 +286,5 @@ def request_hash(request: Request | RejectedRow) -> str:
 
 
 def told(exchange: Exchange, request: Request) -> Exchange:
-    """Return an exchange that says what of its request its answer is judged by."""
+    """Return an exchange that says what of its request its answer is classified by."""
     return msgspec.structs.replace(exchange, inputs=request.inputs) if request.inputs else exchange

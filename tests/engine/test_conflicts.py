@@ -22,7 +22,7 @@ from batchmix.cli import cli
 from batchmix.engine import reader
 from batchmix.engine.resume import drop_stale
 from batchmix.errors import BatchmixError, DiskError, FailureAction, JobError, PartDamaged, ProviderStopped, RunError
-from batchmix.records import JUDGE_VERSION, Completion, Exchange, Failure
+from batchmix.records import CLASSIFIER_VERSION, Completion, Exchange, Failure
 from batchmix.responses import classify
 from batchmix.store.run_folder import Layout
 from batchmix.store.schema import Seal
@@ -490,18 +490,18 @@ def test_a_rehearsal_is_kept_away_from_answers_that_do_not_say_who_gave_them(run
     assert run.standin.asked() == asked
 
 
-def judged_in_a_new_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def classified_in_a_new_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """Be a later version, which takes fewer things for an answer."""
 
     def stricter(exchange: Exchange, path: str) -> Completion | Failure:
         if b"ROTTEN" in exchange.body:
             return Failure(FailureAction.RETRY, "bad_answer", "the answer is rotten", maybe_billed=True)
-        return judged(exchange, path)
+        return classified(exchange, path)
 
-    judged = classify._judged
-    monkeypatch.setattr("batchmix.responses.classify._judged", stricter)
+    classified = classify._outcome
+    monkeypatch.setattr("batchmix.responses.classify._outcome", stricter)
     for place in ("resume", "send"):
-        monkeypatch.setattr(f"batchmix.engine.{place}.JUDGE_VERSION", JUDGE_VERSION + 1)
+        monkeypatch.setattr(f"batchmix.engine.{place}.CLASSIFIER_VERSION", CLASSIFIER_VERSION + 1)
 
 
 @pytest.mark.parametrize("killed", [False, True])
@@ -526,7 +526,7 @@ def test_answers_that_are_none_for_a_later_version_are_asked_again_on_request_on
         lines = ledger.read_bytes().splitlines(keepends=True)
         ledger.write_bytes(b"".join(line for line in lines if b'"e":"sealed"' in line or b'"answers"' not in line))
         (bench.out / "summary.json").unlink()
-    judged_in_a_new_way(monkeypatch)
+    classified_in_a_new_way(monkeypatch)
     provider.asked.clear()
     count = "up to 2 answers that were there are" if killed else "2 answers that were there are"
     with pytest.raises(

@@ -12,7 +12,7 @@ import pytest
 from batchmix.errors import FailureAction
 from batchmix.http.body_reader import read_stream
 from batchmix.records import Completion, Exchange, Failure
-from batchmix.responses.classify import judge
+from batchmix.responses.classify import classify
 from batchmix.responses.stream import AnswerStream
 from tests.http.test_client import chunked
 from tests.polling import WITHIN_S
@@ -48,14 +48,14 @@ async def test_a_stream_is_heard_as_the_body_it_comes_to(wire: Wire, answer: Rep
     heard = await exchange(wire, answer)
     assert (heard.fault, heard.fault_message, heard.maybe_billed, heard.status) == (None, "", False, 200)
     assert json.loads(heard.body) == WHOLE
-    assert isinstance(judge(heard), Completion)
+    assert isinstance(classify(heard), Completion)
 
 
 async def test_connections_are_kept_from_one_stream_to_the_next(wire: Wire) -> None:
     wire.replies = [streaming(*PARIS)]
     async with wire.client() as client:
         for _ in range(5):
-            assert isinstance(judge(await client.post(STREAMED)), Completion)
+            assert isinstance(classify(await client.post(STREAMED)), Completion)
     assert wire.connections == 1
 
 
@@ -95,7 +95,7 @@ async def test_each_way_to_break_off_may_be_billed_and_is_no_answer(
 ) -> None:
     heard = await exchange(wire, answer, **timeouts)
     assert (heard.fault, heard.maybe_billed, heard.status) == (fault, True, 200)
-    outcome = judge(heard)
+    outcome = classify(heard)
     assert isinstance(outcome, Failure)
     assert (outcome.type, outcome.action) == (
         fault,
@@ -109,7 +109,7 @@ async def test_a_stream_that_does_not_begin_is_given_up_as_silent(wire: Wire) ->
     assert (heard.fault, heard.maybe_billed, heard.status) == ("timeout", True, None)
     assert heard.fault_message == f"nothing came from {wire.address} for 0.05 s"
     heard = await exchange(wire, streaming(*FINISHED), idle_s=5)
-    assert isinstance(judge(heard), Completion)
+    assert isinstance(classify(heard), Completion)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ async def test_an_answer_with_its_finish_reason_is_whole_however_its_connection_
     heard = await exchange(wire, answer, **timeouts)
     assert (heard.fault, heard.maybe_billed) == (None, False)
     assert json.loads(heard.body) == {**WHOLE, "usage": None}
-    assert isinstance(judge(heard), Completion)
+    assert isinstance(classify(heard), Completion)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ async def test_errors_come_before_and_within_a_stream(wire: Wire) -> None:
     within = await exchange(wire, streaming(*said("Par"), error("Too many requests", "rate_limit_exceeded")))
     before = await exchange(wire, reply(429, error("Too many requests"), "Retry-After: 3"))
     for heard, status, billed in ((within, 200, True), (before, 429, False)):
-        outcome = judge(heard)
+        outcome = classify(heard)
         assert isinstance(outcome, Failure)
         assert (outcome.type, heard.status, heard.maybe_billed) == ("throttled", status, billed)
         assert heard.request_id == "2026112300000001"
@@ -201,7 +201,7 @@ async def test_errors_come_before_and_within_a_stream(wire: Wire) -> None:
 async def test_what_is_no_stream_is_heard_as_it_is(wire: Wire, body: bytes, kind: str | None) -> None:
     heard = await exchange(wire, reply(200, body))
     assert (heard.body, heard.fault) == (body, None)
-    outcome = judge(heard)
+    outcome = classify(heard)
     assert (outcome.type if isinstance(outcome, Failure) else None) == kind
     assert (await exchange(wire, Closing(reply(200, body + b" " * 9)[:-5]))).fault == "cut_off"
 
@@ -210,14 +210,14 @@ async def test_what_is_refused_is_heard_as_it_is_even_in_events(wire: Wire) -> N
     body = events(error("Too many requests"))
     heard = await exchange(wire, reply(429, body, kind="text/event-stream"))
     assert (heard.body, heard.fault, heard.maybe_billed) == (body, None, False)
-    assert isinstance(judge(heard), Failure)
+    assert isinstance(classify(heard), Failure)
 
 
 async def test_the_key_is_taken_out_of_a_stream_even_where_it_comes_in_pieces(wire: Wire) -> None:
     for chunks in ([*said(KEY[:5], KEY[5:]), *PARIS[-3:]], [error(f"bad key {KEY}")], said(KEY[:9], KEY[9:])):
         heard = await exchange(wire, streaming(*chunks))
         assert KEY not in repr(heard)
-        assert KEY not in repr(judge(heard))
+        assert KEY not in repr(classify(heard))
         assert b"***" in heard.body
 
 

@@ -26,7 +26,7 @@ from batchmix.http.client import Client
 from batchmix.job import Timeouts
 from batchmix.records import Completion, Exchange, Failure, Request
 from batchmix.redact import Secrets
-from batchmix.responses.classify import judge
+from batchmix.responses.classify import classify
 from batchmix.responses.rate_limits import retry_after_s
 from tests.polling import WITHIN_S, until
 from tests.wire import GOOD, KEY, REQUEST, Closing, Early, Reply, Wire, error, reply
@@ -212,7 +212,7 @@ async def test_each_way_to_break_off_is_an_exchange(
     assert body is None or heard.body == body
     assert wire.address in heard.fault_message
     assert len(wire.requests) == 1
-    assert isinstance(judge(heard), Failure)
+    assert isinstance(classify(heard), Failure)
 
 
 async def test_a_whole_answer_is_an_answer_although_its_connection_broke(wire: Wire) -> None:
@@ -220,7 +220,7 @@ async def test_a_whole_answer_is_an_answer_although_its_connection_broke(wire: W
     for broken in (Closing(longer), Closing(chunked(BODY, end=False))):
         heard = await wire.exchange(broken)
         assert (heard.fault, heard.body) == ("cut_off", BODY)
-        assert isinstance(judge(heard), Completion)
+        assert isinstance(classify(heard), Completion)
 
 
 async def test_after_a_break_the_next_request_has_a_connection_of_its_own(wire: Wire) -> None:
@@ -437,7 +437,7 @@ async def test_the_key_is_taken_out_of_body_and_headers(wire: Wire) -> None:
     for status in (401, 301, 200):
         body = f'{{"error": {{"message": "bad key {KEY} or {escaped}"}}}}'.encode()
         heard = await wire.exchange(reply(status, body, *headers, kind=f"application/json; {KEY}"))
-        shown = repr(heard) + repr(judge(heard))
+        shown = repr(heard) + repr(classify(heard))
         assert KEY not in shown
         assert escaped not in shown
         assert heard.body.count(b"***") == 2
@@ -632,5 +632,5 @@ def test_no_bytes_break_the_client(stream: bytes, reset: bool) -> None:
 
     heard: Any = asyncio.run(ask())
     assert isinstance(heard, Exchange)
-    assert isinstance(judge(heard), Completion | Failure)
+    assert isinstance(classify(heard), Completion | Failure)
     assert heard.fault != "timeout"

@@ -20,7 +20,7 @@ from batchmix.http.connection_pool import CancelledUnsent
 from batchmix.job import Timeouts
 from batchmix.records import Completion
 from batchmix.redact import Secrets
-from batchmix.responses.classify import judge
+from batchmix.responses.classify import classify
 from tests.http.test_client import chunked
 from tests.polling import until
 from tests.streams import PARIS, events
@@ -193,14 +193,14 @@ async def test_an_answer_that_is_whole_is_kept_though_its_body_breaks_there(wire
     for request, body in ((REQUEST, BODY), (streamed, events(*PARIS))):
         wire.replies = [chunked(body, end=False) + rubbish]
         async with wire.client(total_s=5) as client:
-            assert isinstance(judge(await client.post(request)), Completion)
+            assert isinstance(classify(await client.post(request)), Completion)
 
 
 async def test_an_answer_up_to_the_end_of_its_connection_is_kept_before_rubbish(wire: Wire) -> None:
     """Nothing says where it ends but its JSON."""
     for rubbish in (b"\r\n\r\n", b"rubbish", OTHER, BODY, b"\x00\xff", b"<html>"):
         heard = await wire.exchange(Closing(b"HTTP/1.0 200 OK\r\n\r\n" + BODY + rubbish))
-        assert isinstance(judge(heard), Completion)
+        assert isinstance(classify(heard), Completion)
 
 
 @pytest.mark.usefixtures("parsers")

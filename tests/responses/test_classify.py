@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchmix.records import Exchange, Failure
-from batchmix.responses.classify import judge
+from batchmix.responses.classify import classify
 from tests.wire import GOOD, PAGE, Wire, error, page, reply
 
 MESSAGES: list[tuple[bytes, str, str | None]] = [
@@ -38,7 +38,7 @@ MESSAGES: list[tuple[bytes, str, str | None]] = [
 async def test_a_failure_says_in_one_line_what_the_provider_said_and_what_to_do(
     wire: Wire, answered: bytes, message: str, code: str | None
 ) -> None:
-    outcome = judge(await wire.exchange(answered))
+    outcome = classify(await wire.exchange(answered))
     assert isinstance(outcome, Failure)
     assert (outcome.message, outcome.code) == (message, code)
 
@@ -73,10 +73,10 @@ faults = st.sampled_from([None, None, "cut_off", "timeout", "too_large"])
 
 
 @given(bodies | deep, st.sampled_from([200, 200, 200, 201, 302, 400, 401, 403, 404, 429, 500, 503, 599]), paths, faults)
-def test_no_body_breaks_the_judge(body: bytes, status: int, path: str, fault: str | None) -> None:
+def test_no_body_breaks_the_classification(body: bytes, status: int, path: str, fault: str | None) -> None:
     heard = Exchange(0, 0, 0.0, status, body, fault=fault, fault_message="it broke" if fault else "")
-    outcome = judge(heard, path)
-    assert outcome == judge(heard, path)
+    outcome = classify(heard, path)
+    assert outcome == classify(heard, path)
     if isinstance(outcome, Failure):
         assert outcome.message.isprintable()
         assert outcome.type.isidentifier()

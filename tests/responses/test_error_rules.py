@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batchmix.records import Failure
-from batchmix.responses.classify import judge
+from batchmix.responses.classify import classify
 from tests.wire import KEY, Wire, follows, reply
 
 
@@ -275,7 +275,7 @@ SAID: list[tuple[str, int, object, str, str]] = [
 async def test_what_is_known_to_be_said_is_understood(
     wire: Wire, who: str, status: int, body: object, following: str, kind: str
 ) -> None:
-    outcome = judge(await wire.exchange(reply(status, body)))
+    outcome = classify(await wire.exchange(reply(status, body)))
     assert isinstance(outcome, Failure), who
     assert (follows(outcome), outcome.type) == (following, kind), outcome.message
 
@@ -311,7 +311,7 @@ async def test_a_code_is_understood_without_its_words(
     wire: Wire, code: str, status: int, following: str, kind: str
 ) -> None:
     for body in ({"error": {"message": "x", "code": code}}, {"error": {"message": "x", "type": code}}):
-        outcome = judge(await wire.exchange(reply(status, body)))
+        outcome = classify(await wire.exchange(reply(status, body)))
         assert isinstance(outcome, Failure)
         assert (follows(outcome), outcome.type, outcome.code) == (following, kind, code)
 
@@ -332,8 +332,8 @@ TROUBLES = ["Insufficient account balance", "your account has been suspended", "
     ],
 )
 async def test_words_out_of_a_prompt_mean_nothing(wire: Wire, status: int, prompt: str, around: str) -> None:
-    plain = judge(await wire.exchange(reply(status, openai(around.format("hello"), kind="x"))))
-    quoting = judge(await wire.exchange(reply(status, openai(around.format(prompt), kind="x"))))
+    plain = classify(await wire.exchange(reply(status, openai(around.format("hello"), kind="x"))))
+    quoting = classify(await wire.exchange(reply(status, openai(around.format(prompt), kind="x"))))
     assert isinstance(plain, Failure)
     assert isinstance(quoting, Failure)
     assert (quoting.action, quoting.type) == (plain.action, plain.type)
@@ -343,7 +343,7 @@ async def test_words_out_of_a_prompt_mean_nothing(wire: Wire, status: int, promp
 async def test_what_was_sent_is_not_taken_for_what_is_said(wire: Wire) -> None:
     """FastAPI and pydantic repeat the input beside their words."""
     part = {"type": "string_type", "loc": ["body", "messages"], "msg": "Input should be a list", "input": "no such model", "url": "https://errors.pydantic.dev"}  # fmt: skip
-    outcome = judge(await wire.exchange(reply(422, {"detail": [part, "x"]})))
+    outcome = classify(await wire.exchange(reply(422, {"detail": [part, "x"]})))
     assert isinstance(outcome, Failure)
     assert (follows(outcome), outcome.type) == ("reject", "rejected")
     assert outcome.message == "messages: Input should be a list; x"
@@ -383,7 +383,7 @@ PARAMETERS: list[tuple[str, str | None, str]] = [
 async def test_what_to_do_about_a_refused_parameter_is_said(
     wire: Wire, message: str, param: str | None, advice: str
 ) -> None:
-    outcome = judge(await wire.exchange(reply(400, openai(message, param=param))))
+    outcome = classify(await wire.exchange(reply(400, openai(message, param=param))))
     assert isinstance(outcome, Failure)
     assert follows(outcome) == "reject"
     assert outcome.message == message + (f"; {advice}" if advice else "")
@@ -393,7 +393,7 @@ async def test_a_refused_parameter_is_named_out_of_a_list_of_findings(wire: Wire
     """As Mistral puts it."""
     part = {"type": "extra_forbidden", "loc": ["body", "max_completion_tokens"], "msg": "Extra inputs are not permitted", "input": 32000}  # fmt: skip
     body = {"object": "error", "message": {"detail": [part]}, "type": "invalid_request_error", "param": None}
-    outcome = judge(await wire.exchange(reply(422, body)))
+    outcome = classify(await wire.exchange(reply(422, body)))
     assert isinstance(outcome, Failure)
     assert outcome.message == (
         "max_completion_tokens: Extra inputs are not permitted;"
@@ -402,6 +402,6 @@ async def test_a_refused_parameter_is_named_out_of_a_list_of_findings(wire: Wire
 
 
 async def test_a_key_that_is_repeated_in_advice_is_stars(wire: Wire) -> None:
-    outcome = judge(await wire.exchange(reply(400, openai(f"Unsupported parameter: {KEY}", param=KEY))))
+    outcome = classify(await wire.exchange(reply(400, openai(f"Unsupported parameter: {KEY}", param=KEY))))
     assert isinstance(outcome, Failure)
     assert KEY not in repr(outcome)

@@ -10,7 +10,7 @@ import json
 import pytest
 
 from batchmix.records import Completion, Failure
-from batchmix.responses.classify import judge
+from batchmix.responses.classify import classify
 from tests.wire import GOOD, KEY, Closing, Reply, Wire, error, follows, page, reply
 
 UNFUNDED = (
@@ -180,21 +180,21 @@ async def test_each_line_of_the_error_table(
     wire: Wire, name: str, answered: Reply, following: str, kind: str, code: str | None
 ) -> None:
     heard = await wire.exchange(answered, total_s=0.3 if "time-out" in name else 30)
-    outcome = judge(heard)
+    outcome = classify(heard)
     assert isinstance(outcome, Failure), outcome
     assert (follows(outcome), outcome.type, outcome.code) == (following, kind, code)
     assert outcome.message
     assert outcome.message.isprintable()
     assert KEY not in repr(outcome) + repr(heard)
     assert ("stop" not in following) or any(advice in outcome.message for advice in TO_DO), outcome.message
-    assert judge(heard) == outcome
+    assert classify(heard) == outcome
 
 
 @pytest.mark.parametrize(
     "text", [f"The terms say: {UNFUNDED} " + "And more. " * 60, "Accounts must be recharged.", "请先充值。"]
 )
 async def test_an_answer_that_only_speaks_of_the_trap_is_an_answer(wire: Wire, text: str) -> None:
-    outcome = judge(await wire.exchange(trap(content=text)))
+    outcome = classify(await wire.exchange(trap(content=text)))
     assert isinstance(outcome, Completion)
     assert outcome.response == text
 
@@ -210,6 +210,6 @@ async def test_a_body_that_can_be_read_whole_is_an_answer_however_its_connection
 ) -> None:
     heard = await wire.exchange(longer if hangs else Closing(longer), total_s=0.3 if hangs else 30)
     assert heard.fault == ("timeout" if hangs else "cut_off")
-    outcome = judge(heard)
+    outcome = classify(heard)
     assert isinstance(outcome, Completion)
     assert outcome.response == "Paris"

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from batchmix.records import Completion, Exchange, Failure, Tokens, Usage
-from batchmix.responses.classify import judge
+from batchmix.responses.classify import classify
 from tests.streams import PARIS, events, usage
 from tests.wire import GOOD, Wire, reply
 
@@ -83,10 +83,10 @@ ANSWERS: list[tuple[str, bytes, Completion]] = [
 async def test_an_odd_answer_is_taken_apart_and_kept_whole(
     wire: Wire, name: str, body: bytes, expected: Completion
 ) -> None:
-    outcome = judge(await wire.exchange(reply(200, body, "X-Aihubmix-Model: billed")))
+    outcome = classify(await wire.exchange(reply(200, body, "X-Aihubmix-Model: billed")))
     assert isinstance(outcome, Completion), outcome
     assert outcome.served_model == "billed"
-    named = judge(Exchange(0, 0, 0.0, 200, body))
+    named = classify(Exchange(0, 0, 0.0, 200, body))
     assert isinstance(named, Completion)
     assert named.served_model == "gpt-4o-mini-2024"
     fields = ("response", "reasoning", "refusal", "tool_calls", "finish_reason", "usage")
@@ -103,10 +103,10 @@ async def test_an_odd_answer_is_taken_apart_and_kept_whole(
     ],
 )  # fmt: skip
 def test_other_endpoints_are_answered_by_their_own_shapes(path: str, body: object, response: str | None) -> None:
-    outcome = judge(Exchange(0, 0, 0.0, 200, json.dumps(body).encode()), path)
+    outcome = classify(Exchange(0, 0, 0.0, 200, json.dumps(body).encode()), path)
     assert isinstance(outcome, Completion)
     assert outcome.response == response
-    refused = judge(Exchange(0, 0, 0.0, 200, b'{"error":{"message":"x","code":"insufficient_quota"}}'), path)
+    refused = classify(Exchange(0, 0, 0.0, 200, b'{"error":{"message":"x","code":"insufficient_quota"}}'), path)
     assert isinstance(refused, Failure)
     assert refused.type == "no_balance"
 
@@ -167,7 +167,7 @@ USAGES: list[tuple[object, Usage]] = [
 
 @pytest.mark.parametrize(("usage", "expected"), USAGES)
 async def test_usage_is_what_the_provider_said_or_null(wire: Wire, usage: object, expected: Usage) -> None:
-    outcome = judge(await wire.exchange(reply(200, {**GOOD, "usage": usage})))
+    outcome = classify(await wire.exchange(reply(200, {**GOOD, "usage": usage})))
     assert isinstance(outcome, Completion)
     assert outcome.usage == expected
 
@@ -175,7 +175,7 @@ async def test_usage_is_what_the_provider_said_or_null(wire: Wire, usage: object
 @pytest.mark.parametrize("usage", [{"prompt_tokens": 7, "total_tokens": 7}, {"total_tokens": 7}, {"prompt_tokens": 7}])
 def test_an_endpoint_that_writes_nothing_has_no_tokens_to_count_for_it(usage: object) -> None:
     body = json.dumps({"object": "list", "data": [{"index": 0, "embedding": [0.1]}], "usage": usage}).encode()
-    outcome = judge(Exchange(0, 0, 0.0, 200, body), "/embeddings")
+    outcome = classify(Exchange(0, 0, 0.0, 200, body), "/embeddings")
     assert isinstance(outcome, Completion)
     assert outcome.usage == Usage(7, 0, 7)
 
@@ -183,13 +183,13 @@ def test_an_endpoint_that_writes_nothing_has_no_tokens_to_count_for_it(usage: ob
 def test_usage_may_stand_under_geminis_own_name() -> None:
     told = {"promptTokenCount": 5, "candidatesTokenCount": 1, "totalTokenCount": 6}
     body = {name: value for name, value in GOOD.items() if name != "usage"} | {"usageMetadata": told}
-    outcome = judge(Exchange(0, 0, 0.0, 200, json.dumps(body).encode()))
+    outcome = classify(Exchange(0, 0, 0.0, 200, json.dumps(body).encode()))
     assert isinstance(outcome, Completion)
     assert outcome.usage == USAGE
 
 
 def test_an_answer_of_several_choices_is_taken_for_as_many_where_its_usage_is_not_told() -> None:
     choices = [{"index": n, "message": {"content": "four" * 25}, "finish_reason": "stop"} for n in range(3)]
-    outcome = judge(Exchange(0, 0, 0.0, 200, json.dumps({"choices": choices}).encode()))
+    outcome = classify(Exchange(0, 0, 0.0, 200, json.dumps({"choices": choices}).encode()))
     assert isinstance(outcome, Completion)
     assert outcome.tokens(10) == Tokens(10, 75)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from batchmix.engine.wait_limit import requested_wait_s
 from batchmix.records import Failure
-from batchmix.responses.classify import judge
+from batchmix.responses.classify import classify
 from batchmix.responses.rate_limits import wait_in_text
 from tests.conftest import Bench
 from tests.odd_provider import Provider
@@ -110,7 +110,7 @@ def test_no_body_breaks_it(body: bytes) -> None:
 async def test_headers_go_before_words_and_an_answers_words_are_none_of_them(wire: Wire) -> None:
     async def asked(answered: bytes) -> float | None:
         heard = await wire.exchange(answered)
-        outcome = judge(heard)
+        outcome = classify(heard)
         return requested_wait_s(outcome, heard) if isinstance(outcome, Failure) else None
 
     said = {"error": {"message": "Please try again in 200s", "code": 429}}
@@ -126,11 +126,11 @@ async def test_only_a_limit_says_how_long_it_takes_other_trouble_is_waited_for_a
     said = {"error": {"message": "Wait 3 days before trying again, retry after 3 days"}}
     for status, wait_s in ((429, 3 * 86_400), (503, 60), (500, 60), (404, 60), (400, None), (402, None)):
         heard = await wire.exchange(reply(status, said))
-        outcome = judge(heard)
+        outcome = classify(heard)
         assert isinstance(outcome, Failure)
         assert requested_wait_s(outcome, heard) == wait_s, status
     heard = await wire.exchange(reply(400, said, "Retry-After: 99999999"))
-    outcome = judge(heard)
+    outcome = classify(heard)
     assert isinstance(outcome, Failure)
     assert requested_wait_s(outcome, heard) is None
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchmix.records import Completion, Exchange, Failure, Usage
-from batchmix.responses.classify import judge
+from batchmix.responses.classify import classify
 from batchmix.responses.stream import UNFINISHED, AnswerStream, Streamed
 from tests.responses.test_sse import cut
 from tests.streams import DONE, PARIS, USAGE, WHOLE, chunk, events, said, usage
@@ -33,7 +33,7 @@ def heard(*chunks: object, choices: int = 1) -> Streamed:
 
 
 def outcome(found: Streamed) -> Completion | Failure:
-    return judge(Exchange(0, 0, 0.0, 200, found.body, fault=found.fault, fault_message=found.fault_message))
+    return classify(Exchange(0, 0, 0.0, 200, found.body, fault=found.fault, fault_message=found.fault_message))
 
 
 def answered(found: Streamed) -> Any:
@@ -184,7 +184,9 @@ def test_a_stream_is_known_by_its_first_field(start: bytes) -> None:
 def test_a_chunk_that_cannot_be_read_is_a_gap_and_no_answer() -> None:
     found = heard(*said("a"), b'{"choices": [{"delta": {"content"', *said("c"), chunk(finish="stop"), DONE)
     assert (found.fault, found.is_settled) == ("bad_answer", False)
-    assert outcome(found) == judge(Exchange(0, 0, 0.0, 200, b"", fault="bad_answer", fault_message=found.fault_message))
+    assert outcome(found) == classify(
+        Exchange(0, 0, 0.0, 200, b"", fault="bad_answer", fault_message=found.fault_message)
+    )
 
 
 def test_what_json_codecs_disagree_about_is_read_all_the_same() -> None:
@@ -226,7 +228,7 @@ def test_too_large_is_told_and_holds_nothing() -> None:
         found = stream(*pieces, most_bytes=1000)
         assert found.is_too_large
         assert (found.end().body, found.end().fault) == (b"", "too_large")
-        assert outcome(found.end()) == judge(
+        assert outcome(found.end()) == classify(
             Exchange(0, 0, 0.0, 200, b"", fault="too_large", fault_message="the answer is larger than 1000 bytes")
         )
 

@@ -179,7 +179,7 @@ def test_an_answer_that_is_none_any_more_when_it_is_sealed_is_a_failure(
     shard.sent(0, request(1), 1)
     shard.heard(0, request(1), good())
     no = Failure(FailureAction.RETRY, "bad_answer", "no")
-    monkeypatch.setattr("batchmix.responses.classify._judged", lambda exchange, path: no)
+    monkeypatch.setattr("batchmix.responses.classify._outcome", lambda exchange, path: no)
     results = Results(shard, lambda *_: None, raw=True)
     row = named(results.row((1, "m", 0)))
     assert (row["status"], row["error_type"], row["error_message"], row["raw"], row["latency_s"]) == (
