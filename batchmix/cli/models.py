@@ -34,7 +34,7 @@ def command(search: str, base_url: str | None, *, as_json: bool, verbose: int) -
     catalogue = get_catalogue(url)
     if catalogue is None:
         raise Stopped(f"{url}: gives no catalogue of models (-v says why)")
-    found = [offer for name, offer in sorted(catalogue.offers.items()) if search.casefold() in name.casefold()]
+    found = [offer for name, offer in sorted(catalogue.models.items()) if search.casefold() in name.casefold()]
     if as_json:
         say_json([_record(offer) for offer in found])
         return 0
@@ -42,7 +42,7 @@ def command(search: str, base_url: str | None, *, as_json: bool, verbose: int) -
     say(f"{'model':<{width}}  {'context':>9}  {'output':>9}  {'in $':>8}  {'cached $':>8}  {'out $':>8}")
     for offer in found:
         say(_line(offer, width))
-    say(f"{len(found):,} of {len(catalogue.offers):,} models; USD per 1M tokens")
+    say(f"{len(found):,} of {len(catalogue.models):,} models; USD per 1M tokens")
     return 0
 
 

@@ -69,10 +69,10 @@ def used_so_far(view: View, prices: Prices) -> tuple[float, float]:
     for model, cost in totals.costs.items():
         usd += cost.usd + cost.retries_usd + _dearest(prices.of(model), cost)
         unknown = cost.untold.tokens + cost.unpriced.tokens
-        usd += prices.taken_for(model, unknown.prompt, unknown.completion)
+        usd += prices.estimate_usd(model, unknown.prompt, unknown.completion)
         by_average = cost.maybe_billed_usd
-        by_request = prices.taken_for(model, cost.lost.prompt, cost.lost.completion)
-        by_request += prices.surcharge(model, cost.lost.prompt)
+        by_request = prices.estimate_usd(model, cost.lost.prompt, cost.lost.completion)
+        by_request += prices.cache_write_extra_usd(model, cost.lost.prompt)
         usd += by_request if by_average is None else by_average
         tokens += cost.retries_tokens + cost.untold.beside
     answers = totals.ok - totals.reused

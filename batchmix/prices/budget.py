@@ -1,8 +1,8 @@
-"""The cap on a run: what was spent, and what is in flight at its estimate.
+"""The budget of a run: what was spent, and what the requests in flight will probably cost.
 
-A request is admitted only while all that was spent, all that is in flight and it itself fit under the cap. So the cap
-is passed by no more than what the requests in flight turn out larger than was estimated. Estimates are learned: the
-mean of the answers so far, drawn towards the most that the request allows while there are few.
+A request is admitted only while the budget has room for what was spent, for all requests in flight, and for itself. So
+a run exceeds its budget only by as much as the requests in flight cost more than was estimated. Estimates are learnt:
+they are the mean of the completions so far, and begin at the most that a request allows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from batchmix.prices.cost import Prices
 from batchmix.records import UNKNOWN_COMPLETION, Completion, Exchange, Failure, Key, Request
 
 _PRIOR = 8
-"""So many answers weigh as much as what was expected before."""
+"""The first estimate weighs as much as this many completions."""
 
 Amount = tuple[float, float]
 """USD and tokens."""
@@ -25,11 +25,11 @@ _NOTHING: Amount = (0.0, 0.0)
 
 
 class RunBudget:
-    """What all lanes of a run spend from; `on_spent` is called once nothing more fits and nothing is in flight."""
+    """The budget that all lanes of a run spend; `on_spent` is called once nothing fits and nothing is in flight."""
 
     def __init__(self, budget: Budget, spent: Amount, on_spent: Callable[[BudgetSpent], None]) -> None:
         self.spent = spent
-        """In all starts; what may have been billed counts."""
+        """In all starts, including what may have been billed."""
         self.held = _NOTHING
         """The estimates of what is in flight."""
         self._caps = (budget.max_usd or math.inf, float(budget.max_tokens or math.inf))
@@ -38,7 +38,7 @@ class RunBudget:
         self._waiting: set[Callable[[], None]] = set()
 
     def take(self, amount: Amount, wake: Callable[[], None]) -> bool:
-        """Hold an amount if it fits; else `wake` is called when something was settled."""
+        """Hold an amount if it fits; otherwise `wake` is called once something is settled."""
         fits = all(
             spent + held + more <= cap
             for spent, held, more, cap in zip(self.spent, self.held, amount, self._caps, strict=True)
@@ -53,7 +53,7 @@ class RunBudget:
         return fits
 
     def settle(self, held: Amount, spent: Amount) -> None:
-        """Let go of what was held, and count what was spent instead."""
+        """Release what was held, and count what was spent instead."""
         self._in_flight -= 1
         self.held = _sum(self.held, (-held[0], -held[1])) if self._in_flight else _NOTHING
         self.spent = _sum(self.spent, spent)
@@ -69,21 +69,21 @@ class RunBudget:
 
 
 class LaneBudget:
-    """One lane's share of the run's budget, and what it has learned of its answers."""
+    """The view that one lane has of the run's budget, with estimates learnt from its completions."""
 
     def __init__(self, budget: RunBudget, model: str, prices: Prices) -> None:
         self._budget = budget
         self._model = model
         self._prices = prices
         self._held: dict[Key, Amount] = {}
-        self._answers = 0
+        self._completions = 0
         self._completion_tokens = 0
         self._prompt_tokens = 0
         self._prompt_estimates = 0
         self._written = float(_PRIOR)
 
     def admits(self, request: Request, wake: Callable[[], None]) -> bool:
-        """Hold what a request will probably cost, if that fits; else `wake` is called when that may have changed."""
+        """Hold what a request will probably cost, if that fits; otherwise `wake` is called when it may fit."""
         amount = self.estimate(request)
         if not self._budget.take(amount, wake):
             return False
@@ -91,38 +91,38 @@ class LaneBudget:
         return True
 
     def estimate(self, request: Request) -> Amount:
-        """Return what a request will probably cost, by what answers have taught so far."""
+        """Return what a request will probably cost, as learnt from completions so far."""
         most = math.inf if request.max_tokens is None else request.max_tokens
-        before = UNKNOWN_COMPLETION if request.max_tokens is None else request.max_tokens
-        completion = (_PRIOR * before + self._completion_tokens) / (_PRIOR + self._answers)
+        first = UNKNOWN_COMPLETION if request.max_tokens is None else request.max_tokens
+        completion = (_PRIOR * first + self._completion_tokens) / (_PRIOR + self._completions)
         ratio = self._prompt_tokens / self._prompt_estimates if self._prompt_estimates else 1.0
         prompt = request.prompt_tokens * ratio
         completion = min(completion, most)
-        written = prompt * self._written / (_PRIOR + self._answers)
-        usd = self._prices.taken_for(self._model, prompt, completion) + self._prices.surcharge(self._model, written)
-        return usd, prompt + completion
+        written = prompt * self._written / (_PRIOR + self._completions)
+        usd = self._prices.estimate_usd(self._model, prompt, completion)
+        return usd + self._prices.cache_write_extra_usd(self._model, written), prompt + completion
 
     def settle(self, request: Request, exchange: Exchange | None, outcome: Completion | Failure | None) -> None:
-        """Count what came of a request; both are None where that was never heard."""
+        """Count what a request has cost; both are None where no response came."""
         held = self._held.pop(request.key)
         if exchange is None or outcome is None:
             spent = held
         elif outcome.usage is not None:
-            answer = outcome if isinstance(outcome, Completion) else Completion(usage=outcome.usage)
-            spent = self._prices.counted(self._model, exchange.served_model, answer, request.prompt_tokens)
+            completion = outcome if isinstance(outcome, Completion) else Completion(usage=outcome.usage)
+            spent = self._prices.counted(self._model, exchange.served_model, completion, request.prompt_tokens)
         else:
             spent = held if exchange.maybe_billed or outcome.maybe_billed else _NOTHING
         if isinstance(outcome, Completion):
             self._learn(request, outcome)
         self._budget.settle(held, spent)
 
-    def _learn(self, request: Request, answer: Completion) -> None:
-        tokens = answer.tokens(request.prompt_tokens)
-        self._answers += 1
+    def _learn(self, request: Request, completion: Completion) -> None:
+        tokens = completion.tokens(request.prompt_tokens)
+        self._completions += 1
         self._completion_tokens += tokens.completion
         self._prompt_tokens += tokens.prompt
         self._prompt_estimates += request.prompt_tokens
-        self._written += (answer.usage.cache_write_tokens or 0) / max(1, tokens.prompt)
+        self._written += (completion.usage.cache_write_tokens or 0) / max(1, tokens.prompt)
 
 
 def _sum(one: Amount, other: Amount) -> Amount:

@@ -1,9 +1,9 @@
-"""The gateway's public list of models: what there is, what it costs, what has been retired.
+"""The gateway's public list of models: their prices, their limits, and which of them are retired.
 
 AiHubMix answers `GET /api/v1/models` with an ETag and `{"data": [{"model_id", "context_length", "max_output",
 "pricing": {"input", "output", "cache_read"?, "cache_write"?, "tiers"?}, "retire_stage", "successor_model", …}]}`,
-prices in USD per 1M tokens. It is asked again each time, and kept under the user's cache folder for when it can't be
-reached.
+prices in USD per 1M tokens. It is requested each time; a copy is kept in the user's cache folder for when the gateway
+can't be reached.
 """
 
 from __future__ import annotations
@@ -29,92 +29,94 @@ from batchmix.job import MOST_USD, Price
 _logger = logging.getLogger(__name__)
 _TIMEOUT_S = 5.0
 _HOSTS = ("aihubmix.com", "inferera.com")
-"""These, and what is below them, have such a list."""
+"""These domains and their subdomains have a catalogue."""
 _LONGEST_TEXT = 200
-_WRITING_NOTHING = ("embedding", "rerank")
+"""Characters kept of any text in the catalogue."""
+_NO_COMPLETION = ("embedding", "rerank")
+"""Types of models that have no completion tokens to pay for."""
 _RETIRED = ("retired", "removed", "offline")
 _INT64 = 2**63
 
 
-class Offer(msgspec.Struct, frozen=True):
+class CatalogueModel(msgspec.Struct, frozen=True):
     """One model of the catalogue; all text in it is printable."""
 
     id: str
     price: Price | None
-    """None: it says none."""
+    """None where it is not listed."""
     context_length: int | None
     """Tokens."""
     max_output: int | None
     """Tokens."""
     retire_stage: str
-    """In the gateway's words; empty: nothing is said."""
+    """As the gateway names it; empty where it is not retired."""
     successor: str
-    """The model to take instead; empty: none is named."""
+    """The model to use instead; empty where none is named."""
     tiered: bool = False
-    """The price is where tiers begin that change with the prompt's length, and no answer can be priced by it."""
+    """Whether the price changes with the prompt's length: `price` is the lowest tier, and prices no completion."""
 
     @property
     def retired(self) -> bool:
-        """Whether it can no longer be asked."""
+        """Whether it can no longer be used."""
         return any(word in self.retire_stage.lower() for word in _RETIRED)
 
 
 class Catalogue(msgspec.Struct, frozen=True):
-    """What a gateway offers, by id; `fresh` where it said so just now."""
+    """A gateway's models by id; `fresh` unless it is an old copy."""
 
-    offers: dict[str, Offer]
+    models: dict[str, CatalogueModel]
     fresh: bool
 
     @property
     def prices(self) -> dict[str, Price]:
-        """The prices that are known, by id; no price is better than a wrong one, so those with tiers are left out."""
-        return {offer.id: offer.price for offer in self.offers.values() if offer.price and not offer.tiered}
+        """The prices by id; those with tiers are left out, as no price is better than a wrong one."""
+        return {model.id: model.price for model in self.models.values() if model.price and not model.tiered}
 
     def check(self, ids: Iterable[str]) -> None:
-        """Raise `JobError` for a model that is not there any more, or never was, naming what to take instead.
+        """Raise `JobError` for a model that is retired or not in the catalogue, naming what to use instead.
 
         An old copy proves nothing: a model may be newer.
         """
-        for model in ids if self.fresh and self.offers else ():
-            offer = self.offers.get(model)
-            if offer is None:
-                raise JobError(f"model: the gateway's catalogue has no {model!r}{self._nearest(model)}; {_ANYWAY}")
-            if offer.retired:
-                instead = f"; its successor is {offer.successor}" if offer.successor else ""
-                raise JobError(f"model: {model} is retired{instead}")
+        for id_ in ids if self.fresh and self.models else ():
+            model = self.models.get(id_)
+            if model is None:
+                raise JobError(f"model: the gateway's catalogue has no {id_!r}{self._nearest(id_)}; {_ANYWAY}")
+            if model.retired:
+                instead = f"; its successor is {model.successor}" if model.successor else ""
+                raise JobError(f"model: {id_} is retired{instead}")
 
-    def _nearest(self, model: str) -> str:
-        folded = {name.casefold(): name for name, offer in self.offers.items() if not offer.retired}
-        near = difflib.get_close_matches(model.casefold(), folded, n=3, cutoff=0.5)
+    def _nearest(self, id_: str) -> str:
+        folded = {name.casefold(): name for name, model in self.models.items() if not model.retired}
+        near = difflib.get_close_matches(id_.casefold(), folded, n=3, cutoff=0.5)
         return f"; did you mean {' or '.join(folded[name] for name in near)}?" if near else ""
 
 
-_ANYWAY = "batchmix models lists what there is, and a price under [prices] lets a model pass that is not listed"
+_ANYWAY = "list all with batchmix models, or use a model that is not listed by giving its price under [prices]"
 
 
 def has_catalogue(base_url: str) -> bool:
-    """Return whether an API is one of those that have a catalogue."""
+    """Return whether an API has a catalogue."""
     host = urlsplit(base_url).hostname or ""
-    return any(host == known or host.endswith(f".{known}") for known in _HOSTS)
+    return any(host == domain or host.endswith(f".{domain}") for domain in _HOSTS)
 
 
-def read_catalogue(body: bytes) -> dict[str, Offer]:
-    """Return the models in a catalogue; what is odd is left out. Raises `ValueError` where it is none at all."""
+def read_catalogue(body: bytes) -> dict[str, CatalogueModel]:
+    """Return the models in a catalogue, without malformed ones. Raises `ValueError` for a body that is no catalogue."""
     found = read_json(body)
     if found is None:
-        raise ValueError("it is no JSON")
+        raise ValueError("it is not JSON")
     data = found.get("data") if isinstance(found, dict) else None
     if not isinstance(data, list):
         raise ValueError("it has no list of models")
-    offers = (_offer(entry) for entry in data if isinstance(entry, dict))
-    return {offer.id: offer for offer in offers if offer.id}
+    models = (_model(entry) for entry in data if isinstance(entry, dict))
+    return {model.id: model for model in models if model.id}
 
 
-def _offer(entry: dict[str, Any]) -> Offer:
+def _model(entry: dict[str, Any]) -> CatalogueModel:
     stage = _text(entry.get("retire_stage"))
-    return Offer(
+    return CatalogueModel(
         id=_text(entry.get("model_id")),
-        price=_price(entry.get("pricing"), writes_nothing=_text(entry.get("types")) in _WRITING_NOTHING),
+        price=_price(entry.get("pricing"), has_completions=_text(entry.get("types")) not in _NO_COMPLETION),
         context_length=_count(entry.get("context_length")),
         max_output=_count(entry.get("max_output")),
         retire_stage="" if stage.lower() in {"none", "active", "normal", "0"} else stage,
@@ -123,14 +125,14 @@ def _offer(entry: dict[str, Any]) -> Offer:
     )
 
 
-def _price(pricing: Any, *, writes_nothing: bool) -> Price | None:
+def _price(pricing: Any, *, has_completions: bool) -> Price | None:
     if not isinstance(pricing, Mapping):
         return None
-    asked, said = _usd(pricing.get("input")), 0.0 if writes_nothing else _usd(pricing.get("output"))
-    if asked is None or said is None:
+    prompt, completion = _usd(pricing.get("input")), _usd(pricing.get("output")) if has_completions else 0.0
+    if prompt is None or completion is None:
         return None
     cached, written = (_usd(pricing.get(name)) for name in ("cache_read", "cache_write"))
-    return Price(asked, said, cached, cache_write=written)
+    return Price(prompt, completion, cached, cache_write=written)
 
 
 def _usd(value: Any) -> float | None:
@@ -154,7 +156,7 @@ def _text(value: Any) -> str:
     return "".join(char if char.isprintable() else "?" for char in value.strip())[:_LONGEST_TEXT]
 
 
-class _Kept(msgspec.Struct):
+class _CachedCatalogue(msgspec.Struct):
     etag: str
     body: str
 
@@ -165,44 +167,44 @@ def get_catalogue(base_url: str, folder: Path | None = None) -> Catalogue | None
     Waits five seconds at most; to be called in a thread that has no event loop.
     """
     path = (folder or cache_folder()) / f"catalogue-{hashlib.sha256(base_url.encode()).hexdigest()[:16]}.json"
-    kept = _kept(path)
+    cached = _read_cached(path)
     url = f"{base_url.removesuffix('/v1')}/api/v1/models"
     try:
-        found = asyncio.run(fetch(url, kept.etag if kept else "", _TIMEOUT_S))
-        if found is None and kept is not None:
-            return Catalogue(read_catalogue(kept.body.encode()), fresh=True)
+        found = asyncio.run(fetch(url, cached.etag if cached else "", _TIMEOUT_S))
+        if found is None and cached is not None:
+            return Catalogue(read_catalogue(cached.body.encode()), fresh=True)
         etag, body = found or ("", b"")
-        offers = read_catalogue(body)
-        _keep(path, _Kept(etag, body.decode("utf-8", "replace")))
-        return Catalogue(offers, fresh=True)
+        models = read_catalogue(body)
+        _write_cached(path, _CachedCatalogue(etag, body.decode("utf-8", "replace")))
+        return Catalogue(models, fresh=True)
     except (FetchError, JobError, ValueError) as error:
         _logger.info("no catalogue from %s: %s", urlsplit(url).netloc, error)
     with contextlib.suppress(ValueError):
-        return Catalogue(read_catalogue(kept.body.encode()), fresh=False) if kept else None
+        return Catalogue(read_catalogue(cached.body.encode()), fresh=False) if cached else None
     return None
 
 
 def cache_folder() -> Path:
-    """Return where this user's programs keep what they can get again (XDG Base Directory Specification)."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(given) if Path(given).is_absolute() else Path.home() / ".cache") / "batchmix"
+    """Return this user's cache folder (XDG Base Directory Specification)."""
+    configured = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(configured) if Path(configured).is_absolute() else Path.home() / ".cache") / "batchmix"
 
 
-def _kept(path: Path) -> _Kept | None:
+def _read_cached(path: Path) -> _CachedCatalogue | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Kept)
+        return msgspec.json.decode(path.read_bytes(), type=_CachedCatalogue)
     except (OSError, msgspec.MsgspecError, RecursionError):
         return None
 
 
-def _keep(path: Path, kept: _Kept) -> None:
+def _write_cached(path: Path, cached: _CachedCatalogue) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with open(fd, "wb") as file:  # noqa: PTH123 - opened with its mode above
-            file.write(msgspec.json.encode(kept))
+            file.write(msgspec.json.encode(cached))
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        _logger.info("the catalogue can't be kept: %s", error.strerror)
+        _logger.info("the catalogue could not be cached: %s", error.strerror)

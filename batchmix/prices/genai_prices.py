@@ -1,4 +1,4 @@
-"""Prices that batchmix carries with it: the package genai-prices, where it is installed (the extra `prices`)."""
+"""Prices from the package genai-prices, where it is installed (the extra `prices`)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from batchmix.prices.catalogue import has_catalogue
 
 
 def listed_price(model: str, base_url: str) -> Price | None:
-    """Return a model's price at an API, or None where the package is not there or does not know it.
+    """Return a model's price at an API, or None where the package is not installed or has no price.
 
-    A gateway that resells sells by the model's name alone; elsewhere the address must be one that the package knows:
-    a local server's model of the same name costs nothing of the kind.
+    For a gateway, which resells models, the model's name is enough. Elsewhere the package has to have prices for the
+    address: a model of the same name on a local server does not cost the same.
     """
     if is_loopback(urlsplit(base_url).hostname or ""):
         return None
@@ -28,13 +28,13 @@ def listed_price(model: str, base_url: str) -> Price | None:
     except LookupError:
         return None
     parts = (found.input_mtok, found.output_mtok, found.cache_read_mtok, found.cache_write_mtok)
-    asked, said, cached, written = map(_usd, parts)
+    prompt, completion, cached, written = map(_usd, parts)
     tiers = [tier.start for part in parts for tier in getattr(part, "tiers", ())]
-    # What has no price for answers, such as a model for embeddings, writes none.
-    return None if asked is None else Price(asked, said or 0.0, cached, min(tiers, default=None), written)
+    # A model without a price for completions has none, such as a model for embeddings.
+    return None if prompt is None else Price(prompt, completion or 0.0, cached, min(tiers, default=None), written)
 
 
 def _usd(value: Any) -> float | None:
-    """Return USD per 1M tokens; of a price that changes with the prompt's length, where it begins."""
+    """Return USD per 1M tokens; the lowest tier of a price that changes with the prompt's length."""
     value = getattr(value, "base", value)
     return None if value is None else float(value)

@@ -1,4 +1,4 @@
-"""Where a run's prices come from, and that they stay what they were."""
+"""Looks up the prices of a run's models, once: a resume counts with the prices of the first start."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from batchmix.prices.genai_prices import listed_price
 class PriceLookup:
     """The prices of a job's models, looked up in a thread while the input is read.
 
-    The order is: the job's own prices, `earlier` ones (of the run's first start, so that a resume counts as the first
-    start did), the gateway's catalogue, the package genai-prices. The catalogue is fetched only where a model has no
-    price yet. `models` are the ids of an earlier start, for a job whose rows name their models. The stand-in provider
-    gives its own `catalogue`.
+    A price comes from the first of these that has it: the job, the run's first start (`earlier`), the gateway's
+    catalogue, the package genai-prices. The catalogue is fetched only where a model has no price yet. `models` are the
+    ids of an earlier start, for a job whose rows name their models. The rehearsal provider has its own `catalogue`.
     """
 
     def __init__(
@@ -35,14 +34,14 @@ class PriceLookup:
         self._given |= {model.name: model.price for model in job.models if model.price}
         ids = [model.id for model in job.models] or models
         self._catalogue = catalogue
-        self._fetching = Thread(target=self._fetch, daemon=True)  # an input that is refused does not wait for it
+        self._fetching = Thread(target=self._fetch, daemon=True)  # an invalid input does not wait for it
         if has_catalogue(self._base_url) and (not ids or any(name not in self._given for name in ids)):
             self._fetching.start()
 
     def settled(self, models: tuple[Model, ...]) -> dict[str, Price]:
         """Return all prices that were found, by entry or model id.
 
-        Raises `JobError` for a model that does not exist, and for one without a price where USD are capped.
+        Raises `JobError` for a model that does not exist, and for one without a price where the budget is in USD.
         """
         found = self._found(models)
         prices = Prices(found, models)
@@ -63,12 +62,10 @@ class PriceLookup:
         catalogue = self._catalogue
         if catalogue:
             catalogue.check(unpriced)
-        offered = catalogue.prices if catalogue else {}
-        listed = {} if self._rehearsal else {name: self._listed(name) for name in unpriced if name not in offered}
-        return {name: price for name, price in listed.items() if price} | offered | self._given
+        published = catalogue.prices if catalogue else {}
+        missing = () if self._rehearsal else (name for name in unpriced if name not in published)
+        packaged = {name: price for name in missing if (price := listed_price(name, self._base_url))}
+        return packaged | published | self._given
 
     def _fetch(self) -> None:
         self._catalogue = get_catalogue(self._base_url)
-
-    def _listed(self, model: str) -> Price | None:
-        return listed_price(model, self._base_url)

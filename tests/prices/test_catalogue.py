@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from batchmix.errors import JobError
 from batchmix.job import Price
-from batchmix.prices.catalogue import Catalogue, Offer, get_catalogue, has_catalogue, read_catalogue
+from batchmix.prices.catalogue import Catalogue, CatalogueModel, get_catalogue, has_catalogue, read_catalogue
 from tests.gateway import Gateway, model
 
 values = st.recursive(
@@ -22,9 +22,9 @@ values = st.recursive(
 
 
 def test_a_model_is_read_with_its_prices_and_bounds(gateway: Gateway) -> None:
-    offers = read_catalogue(gateway.body)
-    assert offers["gpt-4o-mini"] == Offer("gpt-4o-mini", Price(0.15, 0.6, 0.075), 128000, 16384, "", "")
-    assert offers["gpt-4o"].price == Price(2.5, 10.0)
+    models = read_catalogue(gateway.body)
+    assert models["gpt-4o-mini"] == CatalogueModel("gpt-4o-mini", Price(0.15, 0.6, 0.075), 128000, 16384, "", "")
+    assert models["gpt-4o"].price == Price(2.5, 10.0)
 
 
 def test_what_is_odd_is_left_out_and_no_price_is_never_zero() -> None:
@@ -38,13 +38,13 @@ def test_what_is_odd_is_left_out_and_no_price_is_never_zero() -> None:
         model("g", pricing={"input": 0.02}, types="embedding"),
         {"no": "id"}, 7, None,
     ]  # fmt: skip
-    offers = read_catalogue(json.dumps({"data": odd}).encode())
-    assert offers["a"] == Offer("a", None, None, None, "", "")
-    assert offers["b"].price == Price(0.5, 1.0)
-    assert (offers["c"].price, offers["d"].price, offers["e"].price) == (None, None, None)
-    assert offers["f"].price == Price(3, 15, 0.3, cache_write=3.75)
-    assert offers["g"].price == Price(0.02, 0.0)
-    assert set(offers) == set("abcdefg")
+    models = read_catalogue(json.dumps({"data": odd}).encode())
+    assert models["a"] == CatalogueModel("a", None, None, None, "", "")
+    assert models["b"].price == Price(0.5, 1.0)
+    assert (models["c"].price, models["d"].price, models["e"].price) == (None, None, None)
+    assert models["f"].price == Price(3, 15, 0.3, cache_write=3.75)
+    assert models["g"].price == Price(0.02, 0.0)
+    assert set(models) == set("abcdefg")
 
 
 @pytest.mark.parametrize(
@@ -53,30 +53,30 @@ def test_what_is_odd_is_left_out_and_no_price_is_never_zero() -> None:
 def test_one_number_that_nothing_can_hold_costs_no_other_model_its_price(number: str) -> None:
     pricing = f'{{"input":{number},"output":1,"cache_read":{number},"tiers":{number}}}'
     odd = f'{{"model_id":"a","pricing":{pricing},"context_length":{number},"max_output":{number}}}'
-    offers = read_catalogue(f'{{"data":[{odd},{json.dumps(model("b"))}],"x":{number}}}'.encode())
-    assert (offers["a"].price, offers["b"].price) == (None, Price(0.15, 0.6, 0.075))
+    models = read_catalogue(f'{{"data":[{odd},{json.dumps(model("b"))}],"x":{number}}}'.encode())
+    assert (models["a"].price, models["b"].price) == (None, Price(0.15, 0.6, 0.075))
 
 
 def test_a_price_with_tiers_is_shown_and_prices_nothing() -> None:
     """No price is better than a wrong one, and what a tier looks like is not told."""
     pricing = {"input": 1.25, "output": 10, "tiers": [{"anything": 200000}]}
-    offers = read_catalogue(json.dumps({"data": [model("long", pricing=pricing), model("plain")]}).encode())
-    assert (offers["long"].price, offers["long"].tiered) == (Price(1.25, 10), True)
-    assert set(Catalogue(offers, fresh=True).prices) == {"plain"}
+    models = read_catalogue(json.dumps({"data": [model("long", pricing=pricing), model("plain")]}).encode())
+    assert (models["long"].price, models["long"].tiered) == (Price(1.25, 10), True)
+    assert set(Catalogue(models, fresh=True).prices) == {"plain"}
 
 
 @given(values)
 def test_any_json_is_read_or_refused_in_words(found: object) -> None:
     try:
-        offers = read_catalogue(json.dumps(found).encode())
+        models = read_catalogue(json.dumps(found).encode())
     except ValueError:
         return
-    assert all(name.isprintable() for name in offers)
+    assert all(name.isprintable() for name in models)
 
 
 def test_no_text_of_it_can_steer_a_terminal() -> None:
     body = json.dumps({"data": [model("\x1b[2Jm", retire_stage="retired\r\n", successor_model="\u202ex")]}).encode()
-    assert read_catalogue(body)["?[2Jm"] == Offer(
+    assert read_catalogue(body)["?[2Jm"] == CatalogueModel(
         "?[2Jm", Price(0.15, 0.6, 0.075), 128000, 16384, "retired", "?x"
     )  # fmt: skip
 
@@ -102,7 +102,7 @@ def test_what_was_kept_does_where_the_gateway_is_in_trouble(gateway: Gateway, tm
         gateway.status = 500
     gateway.body = b"<html>" if trouble == "page" else b""
     old = get_catalogue(url, tmp_path)
-    assert old == Catalogue(known.offers, fresh=False)
+    assert old == Catalogue(known.models, fresh=False)
     old.check(["never heard of"])  # it may be newer than the copy
 
 
@@ -123,12 +123,12 @@ def test_a_damaged_copy_is_fetched_anew(gateway: Gateway, tmp_path: Path) -> Non
 
 
 def test_a_mistyped_or_retired_model_is_told_what_to_take() -> None:
-    offers = read_catalogue(
+    models = read_catalogue(
         json.dumps(
             {"data": [model("gpt-4o-mini"), model("gpt-3", retire_stage="retired", successor_model="gpt-4o-mini")]}
         ).encode()
     )
-    catalogue = Catalogue(offers, fresh=True)
+    catalogue = Catalogue(models, fresh=True)
     catalogue.check(["gpt-4o-mini"])
     with pytest.raises(JobError, match=r"did you mean gpt-4o-mini\?"):
         catalogue.check(["GPT-4o-mini"])
