@@ -11,7 +11,7 @@ import msgspec
 
 from batchmix.records import Completion, Exchange, Failure
 from batchmix.responses.classify import UNREADABLE, classify
-from batchmix.responses.rate_limits import wait_in_text
+from batchmix.responses.rate_limits import wait_in_body
 from batchmix.responses.stream import AnswerStream
 from tests.streams import PARIS, USAGE, chunk, events, said, usage
 
@@ -94,7 +94,7 @@ def outcome_of(case: Case) -> str:
     heard = Exchange(0, 0, 0.0, case.status, body, fault=fault, fault_message=message, inputs=case.choices)
     outcome = classify(heard, case.path)
     assert _deeper(_LEVELS, heard, case.path) == outcome, "it is judged otherwise from elsewhere"
-    wait_s = wait_in_text(body, 1.8e9)
+    wait_s = wait_in_body(body, 1.8e9)
     assert wait_s is None or 0 <= wait_s < 1e6
     if isinstance(outcome, Failure):
         assert outcome.message.isprintable(), "the message can't be shown"

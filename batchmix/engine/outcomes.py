@@ -17,7 +17,7 @@ from batchmix.errors import FailureAction, JobRefused, ProviderStopped
 from batchmix.formats.amounts import counted
 from batchmix.prices.budget import LaneBudget
 from batchmix.records import Completion, Failure, Request
-from batchmix.responses.error_rules import OF_THE_JOB
+from batchmix.responses.error_rules import JOB_FAILURES
 
 _ADVICE = "; mend the job, or let the rest be asked all the same with --keep-going"
 _OF_THE_PATH = frozenset({"not_found", "not_offered", "wrong_endpoint", "web_page"})
@@ -57,7 +57,7 @@ class SendingRules(msgspec.Struct, frozen=True):
 
 def provider_stopped(message: str, failures: Iterable[Failure]) -> ProviderStopped:
     """Return what stops a run because of these failures, by whether the job must change before it goes on."""
-    refused = any(failure.type in OF_THE_JOB for failure in failures)
+    refused = any(failure.type in JOB_FAILURES for failure in failures)
     return JobRefused(message) if refused else ProviderStopped(message)
 
 

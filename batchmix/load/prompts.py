@@ -15,7 +15,7 @@ from batchmix.load.column_types import ColumnType, column_types, type_problem
 from batchmix.load.messages import MessageRows, RequestBodies, given, is_model, missing_column
 from batchmix.load.streaming import streaming_problem
 from batchmix.load.template import Template
-from batchmix.responses.endpoints import CHAT, READ, RESPONSES, endpoint_of
+from batchmix.responses.endpoints import CHAT, READERS, RESPONSES, endpoint_of
 
 BATCH_KEYS = frozenset({"custom_id", "method", "url", "body"})
 _NO_PATH = "can't be sent: url must be an API's path such as /v1/chat/completions"
@@ -263,5 +263,5 @@ def _path(url: str) -> str | None:
 
 
 def _unread(path: str) -> str:
-    read = ", ".join(READ[:-1])
-    return f"can't be sent: answers of {clean(path, 60)} are not read yet; those of {read} and {READ[-1]} are"
+    *others, last = READERS
+    return f"can't be sent: answers of {clean(path, 60)} are not read yet; those of {', '.join(others)} and {last} are"

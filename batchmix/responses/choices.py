@@ -30,7 +30,7 @@ _SAYS_NOTHING = (None, "", "stop", "null")
 """Finish reasons that don't explain why there is nothing."""
 
 
-def read_choices(found: dict[str, Any]) -> Completion | str:
+def read_choices(found: dict[str, Any], _body: bytes, _inputs: int) -> Completion | str:
     """Return the first choice of an answer, by its index, or in words what is wrong with it."""
     choices = found.get("choices")
     known = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
@@ -38,7 +38,7 @@ def read_choices(found: dict[str, Any]) -> Completion | str:
         return "has no choices"
     choice = min(known, key=lambda choice: (index_of(choice, 0), count(choice.get("index")) is None))
     reason = plain_text(choice.get("finish_reason"))
-    if tells_of_trouble(reason) or says_anything(choice.get("error")):
+    if is_error_reason(reason) or has_content(choice.get("error")):
         return "ended with an error"
     message = next((given for name in ("message", "delta") if (given := _message(choice.get(name))) is not None), None)
     if message is None and not isinstance(choice.get("text"), str) and reason in _SAYS_NOTHING:
@@ -46,17 +46,17 @@ def read_choices(found: dict[str, Any]) -> Completion | str:
     return _completion(message or {}, choice.get("text"), reason)
 
 
-def tells_of_trouble(reason: str | None) -> bool:
+def is_error_reason(reason: str | None) -> bool:
     """Return whether by its finish reason, or its status, an answer ended before it was one."""
     return reason not in WHOLE_OR_CUT and _TROUBLE.search(reason or "") is not None
 
 
-def says_anything(error: Any) -> bool:
+def has_content(error: Any) -> bool:
     """Return whether an `error` holds anything but empty fields."""
     if isinstance(error, dict):
-        return any(map(says_anything, error.values()))
+        return any(map(has_content, error.values()))
     if isinstance(error, list):
-        return any(map(says_anything, error))
+        return any(map(has_content, error))
     return bool(error.strip() if isinstance(error, str) else error)
 
 

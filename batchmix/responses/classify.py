@@ -14,13 +14,11 @@ import msgspec
 from batchmix.errors import FailureAction
 from batchmix.records import Completion, Exchange, Failure
 from batchmix.redact import Secrets
-from batchmix.responses import refused_parameter
 from batchmix.responses.error_body import ProviderError, find_error, is_web_page, one_line, plain_text
-from batchmix.responses.error_rules import FEW, REFUSED_PARAMETER, TOP_UP, rule_for
+from batchmix.responses.error_rules import FEW_ATTEMPTS, REFUSED_PARAMETER, TOP_UP, rule_for
 from batchmix.responses.parse import billed_usage, read_answer
-from batchmix.responses.rate_limits import wait_in_text
-from batchmix.responses.stream import UNFINISHED
-from batchmix.responses.unrequested_stream import ordinary_body
+from batchmix.responses.rate_limits import wait_in_body
+from batchmix.responses.stream import UNFINISHED, ordinary_body
 
 _logger = logging.getLogger(__name__)
 _UNFUNDED = re.compile(
@@ -37,6 +35,21 @@ _PLAIN_TO_TLS = re.compile(
 _LONGEST_PAGE = 4000
 _LONGEST_WAIT_S = 60.0
 """Where an error is no limit's: its words may be about anything."""
+_NAME = r"['\"`\[]*([A-Za-z]\w*(?:\.\w+)*)"
+_BOUND = r"\d+ > \d+|\(\d+\) exceeds|must be (?:less|at most|between)"
+_OTHER_PARAMETER = re.compile(rf"use {_NAME}['\"`]? instead", re.IGNORECASE)
+_REFUSED_PARAMETER = (
+    re.compile(rf"(?:parameters?|value|argument supplied|name|field|model)['\"]?: {_NAME}", re.IGNORECASE),
+    re.compile(rf"^\W*{_NAME}['\"`]?:? (?:is too large|is deprecated|{_BOUND}|extra inputs)", re.IGNORECASE),
+    re.compile(rf"invalid {_NAME}: only", re.IGNORECASE),
+    re.compile(r"['\"`](\w+)['\"`] (?:is|has been) (?:deprecated|not|no longer|unsupported)", re.IGNORECASE),
+)
+_REFUSED_VALUE = re.compile(
+    rf"unsupported value|only .{{1,40}} (?:is|are) (?:supported|allowed)|too large|{_BOUND}", re.IGNORECASE
+)
+_LONGEST_PARAMETER = 60
+_OTHER_NAMES = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+_NOT_IN_PARAMS = ("messages", "model", "input", "prompt")
 
 
 def classify(
@@ -127,7 +140,7 @@ def _no_answer(exchange: Exchange, path: str, problem: str) -> Failure:
     error, usage = find_error(exchange.body), billed_usage(exchange.body, path)
     if error is None:
         kind = "bad_answer" if exchange.body.strip() else "empty"
-        most = None if usage is None else FEW  # what is billed each time is not tried for long
+        most = None if usage is None else FEW_ATTEMPTS  # what is billed each time is not tried for long
         said = f"the answer {problem}"
         return Failure(FailureAction.RETRY, kind, said, attempts=most, maybe_billed=usage is None, usage=usage)
     statuses = [int(code) for code in error.codes if re.fullmatch("[45][0-9][0-9]", code)]
@@ -140,7 +153,7 @@ def _refused(exchange: Exchange, status: int) -> Failure:
         return _wrong_address("redirect", f"base_url redirects to {where}; put the right address into the job")
     if status in {404, 405} and is_web_page(exchange):
         message = f"this base_url answers HTTP {status} with a web page; did you leave out /v1?"
-        return msgspec.structs.replace(_wrong_address("web_page", message), attempts=FEW)
+        return msgspec.structs.replace(_wrong_address("web_page", message), attempts=FEW_ATTEMPTS)
     if status == 400 and _PLAIN_TO_TLS.search(exchange.body[:_LONGEST_PAGE]):
         return _wrong_address("tls", "this base_url speaks TLS: it must begin with https://")
     error = find_error(exchange.body) or ProviderError(plain_text(exchange))
@@ -156,7 +169,7 @@ def _wrong_address(kind: str, message: str) -> Failure:
 
 def _by_rules(status: int | None, error: ProviderError, exchange: Exchange) -> Failure:
     rule = rule_for(status, error)
-    parameter, advice = refused_parameter.advice(error) if rule.type == REFUSED_PARAMETER else ("", rule.advice)
+    parameter, advice = _parameter_advice(error) if rule.type == REFUSED_PARAMETER else ("", rule.advice)
     return Failure(
         rule.action,
         rule.type,
@@ -173,5 +186,22 @@ def _asked_s(following: FailureAction, exchange: Exchange) -> float | None:
     """Return how long an error asks to wait in its words: throttling as long as it says, other trouble for a while."""
     if following not in (FailureAction.PAUSE, FailureAction.RETRY):
         return None
-    wait_s = wait_in_text(exchange.body, exchange.finished_at_ms / 1000)
+    wait_s = wait_in_body(exchange.body, exchange.finished_at_ms / 1000)
     return wait_s if wait_s is None or following is FailureAction.PAUSE else min(wait_s, _LONGEST_WAIT_S)
+
+
+def _parameter_advice(error: ProviderError) -> tuple[str, str]:
+    """Return the parameter that is refused, and what to do; both empty where the refusal is about something else."""
+    named = [error.param, *(match[1] for pattern in _REFUSED_PARAMETER if (match := pattern.search(error.message)))]
+    refused = next(
+        (name for name in named if re.fullmatch(r"[A-Za-z][\w.]*", name) and len(name) <= _LONGEST_PARAMETER), ""
+    )
+    if not refused or refused.partition(".")[0] in _NOT_IN_PARAMS:
+        return "", ""
+    if _REFUSED_VALUE.search(error.message):
+        return refused, f"change {refused} or leave it out for this model"
+    instead = _OTHER_PARAMETER.search(error.message)
+    other = instead[1] if instead else _OTHER_NAMES.get(refused)
+    if other:
+        return refused, f"use {other} instead of {refused} for this model"
+    return refused, f"leave out {refused} for this model"

@@ -28,7 +28,7 @@ _UNFINISHED = (None, "", "null", False)
 _Node = dict[str, Any]
 
 
-class Deltas:
+class PartialAnswer:
     """One answer in the making; `choices` are as many as were asked for."""
 
     def __init__(self, choices: int) -> None:
@@ -62,7 +62,7 @@ class Deltas:
             self.size += event_bytes
 
     @property
-    def says_anything(self) -> bool:
+    def has_content(self) -> bool:
         """Whether any of an answer has come: text, or what it has used."""
         return self.is_begun or self._usage is not None
 

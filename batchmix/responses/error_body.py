@@ -10,7 +10,7 @@ import msgspec
 
 from batchmix.formats.lenient_json import json_text, read_json
 from batchmix.records import Exchange
-from batchmix.responses.choices import says_anything
+from batchmix.responses.choices import has_content
 
 _LONGEST_MESSAGE = 500
 _LONGEST_CODE = 100
@@ -35,7 +35,7 @@ class ProviderError(msgspec.Struct, frozen=True):
     """The key of the request that it is about; empty where it named none."""
 
 
-def unquoted(message: str) -> str:
+def without_quotes(message: str) -> str:
     """Return a message without the sentences that it quotes: they may come out of a prompt, and mean nothing.
 
     A name in quotation marks stays, and so does an error that is wrapped in another one.
@@ -66,7 +66,7 @@ def find_error(body: bytes) -> ProviderError | None:
     if not isinstance(found, dict):
         return None
     places = (found.get("error"), found.get("errors"), *_of_choices(found), found.get("base_resp"))
-    error = next(filter(says_anything, places), None)
+    error = next(filter(has_content, places), None)
     if error is None:
         blocked = _blocked(found)
         if blocked or not any(isinstance(found.get(name), str | list | dict) and found[name] for name in _MESSAGES):

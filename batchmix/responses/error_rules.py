@@ -14,11 +14,11 @@ from collections.abc import Collection
 import msgspec
 
 from batchmix.errors import FailureAction
-from batchmix.responses.error_body import ProviderError, unquoted
+from batchmix.responses.error_body import ProviderError, without_quotes
 
 REFUSED_PARAMETER = "refused_parameter"
 """The type of a failure whose advice names the parameter."""
-FEW = 3
+FEW_ATTEMPTS = 3
 """So often is a row asked whose error nobody knows, or that is billed each time for no answer."""
 
 
@@ -251,7 +251,7 @@ RULES = (
     Rule("model_not_found", _RETRY, (500, 503), _NO_MODEL_CODES, _NO_CHANNEL_WORDS, _COPY_ID, early_action=_STOP_MODEL),
     Rule("wrong_endpoint", _STOP_PATH, (400, 404), words=_ELSEWHERE_WORDS, advice=_OTHER_ENDPOINT),
     # Who asks, and from where.
-    Rule("server_error", _RETRY, (400,), words=_PLACE_WORDS, attempts=FEW),
+    Rule("server_error", _RETRY, (400,), words=_PLACE_WORDS, attempts=FEW_ATTEMPTS),
     Rule("account_blocked", _STOP_RUN, (401, 403, 412), _BLOCKED_CODES, _BLOCKED_WORDS, f"ask the provider, {_AGAIN}"),
     Rule("invalid_key", _STOP_RUN, (401,), advice=_SET_KEY),
     Rule("invalid_key", _STOP_RUN, (403,), _KEY_CODES, _KEY_WORDS, _SET_KEY),
@@ -271,26 +271,26 @@ RULES = (
     Rule("throttled", _PAUSE, (403, 429, 503), _SLOW_CODES, _SLOW_WORDS),
     Rule("throttled", _PAUSE, _ANY_BUT_WHO, _RATE_CODES, _TOO_FAST_WORDS),
     # Nothing more to be had here.
-    Rule("not_offered", _RETRY, (501,), advice=_NOT_OFFERED, attempts=FEW, early_action=_STOP_PATH),
-    Rule("not_found", _RETRY, (404,), words=_NO_PATH_WORDS, advice=_LOOK_AT_URL, attempts=FEW, early_action=_STOP_PATH),
-    Rule("not_found", _RETRY, (405,), advice=_LOOK_AT_URL, attempts=FEW, early_action=_STOP_PATH),
+    Rule("not_offered", _RETRY, (501,), advice=_NOT_OFFERED, attempts=FEW_ATTEMPTS, early_action=_STOP_PATH),
+    Rule("not_found", _RETRY, (404,), words=_NO_PATH_WORDS, advice=_LOOK_AT_URL, attempts=FEW_ATTEMPTS, early_action=_STOP_PATH),
+    Rule("not_found", _RETRY, (405,), advice=_LOOK_AT_URL, attempts=FEW_ATTEMPTS, early_action=_STOP_PATH),
     # Passing trouble.
     Rule("overloaded", _RETRY, (529,)),
     Rule("server_error", _RETRY, _PASSING, _SERVER_CODES),
     Rule("server_error", _RETRY, _PASSING),
     # What is left.
     Rule("rejected", _REJECT, _REQUEST),
-    Rule("not_found", _RETRY, (404,), advice=_LOOK_AT_URL, attempts=FEW),
+    Rule("not_found", _RETRY, (404,), advice=_LOOK_AT_URL, attempts=FEW_ATTEMPTS),
 )  # fmt: skip
-OF_THE_JOB = _codes("""
+JOB_FAILURES = _codes("""
     model_denied model_retired model_not_found wrong_endpoint not_offered redirect web_page not_found refused_parameter
     rejected content_filter context_length unknown tls""")
 """Types of failures that, where they stop a model, go away only when the job changes, or the command."""
-UNKNOWN = Rule("unknown", FailureAction.RETRY, attempts=FEW)
+UNKNOWN = Rule("unknown", FailureAction.RETRY, attempts=FEW_ATTEMPTS)
 """Where no rule fits."""
 
 
 def rule_for(status: int | None, complaint: ProviderError) -> Rule:
     """Return the first rule that fits an error; `status` is None where it came inside a 200 that names none."""
-    said = unquoted(complaint.message)
+    said = without_quotes(complaint.message)
     return next((rule for rule in RULES if rule.fits(status, complaint.codes, said)), UNKNOWN)

@@ -8,10 +8,8 @@ import msgspec
 
 from batchmix.formats.lenient_json import may_be_deep, plain_text, read_json
 from batchmix.records import Completion, Usage
-from batchmix.responses.choices import WHOLE_OR_CUT, read_choices, says_anything
-from batchmix.responses.embeddings import read_embeddings
-from batchmix.responses.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES, endpoint_of
-from batchmix.responses.responses_api import read_response
+from batchmix.responses.choices import WHOLE_OR_CUT, has_content
+from batchmix.responses.endpoints import CHAT, READERS, endpoint_of
 from batchmix.responses.usage import MOST, read_usage
 
 _ABSENT = msgspec.Raw()
@@ -93,9 +91,9 @@ def read_answer(body: bytes, path: str, served_model: str | None, inputs: int = 
         return "is no JSON, or was cut off"
     if not isinstance(found, dict):
         return "is no JSON object"
-    if says_anything(found.get("error")):
+    if has_content(found.get("error")):
         return "is an error"
-    answer = _answer(found, endpoint, body, inputs)
+    answer = READERS[endpoint](found, body, inputs) if endpoint else Completion()
     if isinstance(answer, str):
         return answer
     said = bool(answer.response or answer.reasoning or answer.refusal or answer.tool_calls)
@@ -104,14 +102,6 @@ def read_answer(body: bytes, path: str, served_model: str | None, inputs: int = 
     answer = msgspec.structs.replace(answer, served_model=served_model, usage=usage)
     choices = found.get("choices") if answer.untold else None
     return msgspec.structs.replace(answer, choices=len(choices)) if isinstance(choices, list) and choices else answer
-
-
-def _answer(found: dict[str, Any], endpoint: str | None, body: bytes, inputs: int) -> Completion | str:
-    if endpoint in (CHAT, COMPLETIONS):
-        return read_choices(found)
-    if endpoint == RESPONSES:
-        return read_response(found)
-    return read_embeddings(found, body, inputs) if endpoint == EMBEDDINGS else Completion()
 
 
 def billed_usage(body: bytes, path: str) -> Usage | None:

@@ -13,7 +13,7 @@ from multidict import istr
 
 from batchmix.formats.lenient_json import read_json
 from batchmix.records import Quota
-from batchmix.responses.error_body import find_error, unquoted
+from batchmix.responses.error_body import find_error, without_quotes
 
 _DURATION = re.compile(r"(\d{1,15}(?:\.\d+)?)(ms|µs|us|ns|h|m|s)", re.ASCII)
 _NUMBER = re.compile(r"\d{1,15}(?:\.\d*)?|\.\d+", re.ASCII)
@@ -98,7 +98,7 @@ def retry_after_s(status: int, headers: Mapping[str, str], now: float) -> float 
     return found if found is None else min(found, _LONGEST_S)
 
 
-def wait_in_text(body: bytes, now: float) -> float | None:
+def wait_in_body(body: bytes, now: float) -> float | None:
     """Return how long an error asks to wait, in its own words; None where it does not say. Never raises.
 
     "Please try again in 4.2s", "retry after 20 seconds", "in 6m0s"; Google's `retryDelay`; `retry_after` beside the
@@ -108,7 +108,7 @@ def wait_in_text(body: bytes, now: float) -> float | None:
     complaint = find_error(body)
     if complaint is None:
         return None
-    said = unquoted(complaint.message)
+    said = without_quotes(complaint.message)
     waits: list[float | None] = [_spoken(words[1] or words[2]) for words in _ASKED.finditer(said)]
     waits += [float(words[1] or words[2]) for words in _BARE.finditer(said)]
     moments = [_moment(words[1], now) for words in _UNTIL.finditer(said)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from batchmix.formats.lenient_json import json_text, plain_text
 from batchmix.records import Completion
-from batchmix.responses.choices import content_text, refused, said, tells_of_trouble
+from batchmix.responses.choices import content_text, is_error_reason, refused, said
 
 _NO_ANSWER = {
     "failed": "says that it failed",
@@ -28,7 +28,7 @@ _CALLS = frozenset(
 """Items that ask the caller to do something; what the provider did itself is none of them."""
 
 
-def read_response(found: dict[str, Any]) -> Completion | str:
+def read_response(found: dict[str, Any], _body: bytes, _inputs: int) -> Completion | str:
     """Return the answer of a response, or in words why there is none.
 
     `finish_reason` is `stop` or `tool_calls` where it is complete, and why it is not where it is not.
@@ -43,7 +43,7 @@ def read_response(found: dict[str, Any]) -> Completion | str:
     if not items and not whole and status != "incomplete":
         return "has no output"
     messages = [item for item in items if item.get("type", "message") == "message"]
-    if any(tells_of_trouble(_status(message)) for message in messages):
+    if any(is_error_reason(_status(message)) for message in messages):
         return "holds a message that failed"
     parts = [message.get("content") for message in messages]
     calls = [item for item in items if item.get("type") in _CALLS]
@@ -71,7 +71,7 @@ def _problem(status: str | None) -> str | None:
         return _NO_ANSWER[status]
     if status and _NOT_YET.search(status):
         return "is still to come"
-    return "says that it failed" if tells_of_trouble(status) or status == "rejected" else None
+    return "says that it failed" if is_error_reason(status) or status == "rejected" else None
 
 
 def _status(found: dict[str, Any]) -> str | None:

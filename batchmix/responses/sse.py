@@ -8,7 +8,7 @@ from __future__ import annotations
 _BOM = b"\xef\xbb\xbf"
 
 
-class Events:
+class EventDecoder:
     """Holds no more than the event that is just coming."""
 
     def __init__(self) -> None:

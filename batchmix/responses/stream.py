@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 
-from batchmix.formats.lenient_json import read_json
-from batchmix.responses.choices import says_anything
-from batchmix.responses.deltas import Deltas
+from batchmix.formats.lenient_json import json_text, read_json
+from batchmix.responses.choices import has_content
+from batchmix.responses.deltas import PartialAnswer
+from batchmix.responses.endpoints import RESPONSES, endpoint_of
 from batchmix.responses.error_body import BLOCKED, find_error
-from batchmix.responses.sse import Events
+from batchmix.responses.sse import EventDecoder
 
 _DONE = b"[DONE]"
 _FIELDS = (b"data", b"event", b"id", b"retry")
@@ -21,9 +23,13 @@ UNFINISHED = "unfinished"
 _UNFINISHED = "the stream came to its end without a finish_reason for every choice; it is asked for in one piece"
 _CUT_OFF = "the stream ended without a finish_reason for every choice"
 _UNREADABLE = "the stream held an event that is no JSON"
+_EVENTS = re.compile(rb"[\xef\xbb\xbf\s]*(?:(?:data|event|id|retry)\s?:|:)")
+_COMMENTS = re.compile(rb"(?:\xef\xbb\xbf)?+(?:\s*+:[^\r\n]*+)++\s*+(?=\{)")
+_LINE = re.compile(rb"^(data:.*)$", re.MULTILINE)
+_ENDS = ("response.completed", "response.incomplete", "response.failed", "response.done")
 
 
-class Streamed(msgspec.Struct, frozen=True):
+class StreamResult(msgspec.Struct, frozen=True):
     """What a stream came to."""
 
     body: bytes
@@ -51,8 +57,8 @@ class AnswerStream:
         self._start = b""
         self._plain: bytearray | None = bytearray()
         """All that came, as long as it may be no stream; None once it is one."""
-        self._events = Events()
-        self._deltas = Deltas(choices)
+        self._events = EventDecoder()
+        self._deltas = PartialAnswer(choices)
         self._error: bytes | None = None
         self._unreadable = False
         self._is_over = False
@@ -78,35 +84,35 @@ class AnswerStream:
         held = len(self._plain or b"") + self._events.size + self._deltas.size
         if held > self._most_bytes:
             self.is_too_large = True
-            self._plain, self._events, self._deltas = None, Events(), Deltas(1)
+            self._plain, self._events, self._deltas = None, EventDecoder(), PartialAnswer(1)
 
-    def end(self) -> Streamed:
+    def end(self) -> StreamResult:
         """Return what came; nothing may be fed afterwards. Never raises."""
         if self.is_too_large:
-            return Streamed(b"", "too_large", f"the answer is larger than {self._most_bytes} bytes")
+            return StreamResult(b"", "too_large", f"the answer is larger than {self._most_bytes} bytes")
         if self._plain is not None:
             if self.silent_s is not None:
-                return Streamed(bytes(self._plain), "timeout", _silent(self.silent_s))
-            return Streamed(bytes(self._plain))
+                return StreamResult(bytes(self._plain), "timeout", _silent(self.silent_s))
+            return StreamResult(bytes(self._plain))
         rest = self._events.rest()
         if isinstance(read_json(rest), dict) or rest.strip() == _DONE:
             self._take(rest)
         if self._error is not None:
-            return Streamed(self._error, is_settled=True, maybe_billed=self._deltas.is_begun)
+            return StreamResult(self._error, is_settled=True, maybe_billed=self._deltas.is_begun)
         is_whole = self._deltas.is_whole or (self._is_over and self._deltas.is_ended)
         if is_whole and not self._unreadable and (answer := self._deltas.answer()) is not None:
-            return Streamed(answer, is_settled=True)
+            return StreamResult(answer, is_settled=True)
         chunk = self._deltas.chunk()
         so_far = b"[%b]" % chunk if chunk else b""
         if is_whole or self._unreadable:
-            return Streamed(so_far, "bad_answer", _UNREADABLE)
-        if self._is_over and self._deltas.says_anything:
-            return Streamed(so_far, UNFINISHED, _UNFINISHED, is_settled=True)
+            return StreamResult(so_far, "bad_answer", _UNREADABLE)
+        if self._is_over and self._deltas.has_content:
+            return StreamResult(so_far, UNFINISHED, _UNFINISHED, is_settled=True)
         if self._deltas.is_closed:
-            return Streamed(so_far, UNFINISHED, _UNFINISHED)
+            return StreamResult(so_far, UNFINISHED, _UNFINISHED)
         if self.silent_s is not None:
-            return Streamed(so_far, "timeout", _silent(self.silent_s))
-        return Streamed(so_far, "cut_off", _CUT_OFF)
+            return StreamResult(so_far, "timeout", _silent(self.silent_s))
+        return StreamResult(so_far, "cut_off", _CUT_OFF)
 
     def _undecided(self, piece: bytes) -> bytes:
         """Return all bytes so far if they begin a stream, and none if they do not, or it can't be told yet."""
@@ -129,7 +135,7 @@ class AnswerStream:
         chunk = read_json(data) if data.startswith(b"{") else None
         if not isinstance(chunk, dict):  # a plain word keeps a connection alive; a chunk that can't be read is a gap
             self._unreadable |= data.startswith(b"{") and not self._deltas.is_whole
-        elif says_anything(chunk.get("error")) or _complains(chunk, data):
+        elif has_content(chunk.get("error")) or _complains(chunk, data):
             if not self._deltas.is_whole:  # what is whole was paid for, and nothing takes it back
                 self._error = data
         else:
@@ -149,3 +155,34 @@ def _complains(chunk: dict[str, Any], data: bytes) -> bool:
 
 def _silent(silent_s: float) -> str:
     return f"nothing more came of the answer for {silent_s:g} s"
+
+
+def ordinary_body(body: bytes, path: str) -> bytes:
+    """Return the body that would have come without streaming, where all of it came; any other body as it is.
+
+    Some servers leave out the empty lines that end the events, or send comments before an ordinary body.
+    """
+    if not _EVENTS.match(body):
+        return body
+    joined = _response if endpoint_of(path) == RESPONSES else _completion
+    comments = _COMMENTS.match(body)
+    if comments:
+        return body[comments.end() :]
+    return joined(body) or joined(_LINE.sub(rb"\1\n", body)) or body
+
+
+def _completion(body: bytes) -> bytes | None:
+    stream = AnswerStream(1, 4 * len(body) + 1024)
+    stream.feed(body)
+    came = stream.end()
+    return came.body if came.fault is None else None
+
+
+def _response(body: bytes) -> bytes | None:
+    """Return the response that the last event of a Responses stream holds whole, or the error that it ended with."""
+    events = EventDecoder()
+    came = [read_json(data) for data in (*events.feed(body), events.rest())]
+    ends = [event.get("response") for event in came if isinstance(event, dict) and event.get("type") in _ENDS]
+    errors = [event for event in came if isinstance(event, dict) and event.get("type") == "error"]
+    text = json_text((ends or errors)[-1]) if ends or errors else None
+    return text.encode() if text else None

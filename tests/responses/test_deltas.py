@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from batchmix.responses.deltas import Deltas
+from batchmix.responses.deltas import PartialAnswer
 from tests.streams import USAGE, WHOLE, chunk, said, usage
 
 
-def deltas(*chunks: dict[str, Any], choices: int = 1) -> Deltas:
-    found = Deltas(choices)
+def deltas(*chunks: dict[str, Any], choices: int = 1) -> PartialAnswer:
+    found = PartialAnswer(choices)
     for one in chunks:
         found.add(json.loads(json.dumps(one)), len(json.dumps(one)))
     return found
@@ -199,7 +199,7 @@ def test_so_far_is_one_chunk() -> None:
     found = deltas(*said("Par")).chunk()
     assert found is not None
     assert json.loads(found) == {**chunk({"role": "assistant", "content": "Par"}), "usage": None}
-    assert Deltas(1).chunk() is None
+    assert PartialAnswer(1).chunk() is None
 
 
 def test_what_is_held_is_counted_by_what_it_holds() -> None:

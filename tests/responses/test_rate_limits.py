@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from batchmix.engine.wait_limit import requested_wait_s
 from batchmix.records import Failure
 from batchmix.responses.classify import classify
-from batchmix.responses.rate_limits import wait_in_text
+from batchmix.responses.rate_limits import wait_in_body
 from tests.conftest import Bench
 from tests.odd_provider import Provider
 from tests.wire import GOOD, Wire, reply
@@ -71,9 +71,9 @@ TEXTS: list[tuple[str, float | None]] = [
 @pytest.mark.parametrize(("text", "wait_s"), TEXTS)
 def test_a_wait_is_read_out_of_words_and_out_of_none_that_are_quoted(text: str, wait_s: float | None) -> None:
     for body in ({"error": {"message": text}}, {"detail": text}, [{"error": {"message": text, "code": 429}}]):
-        found = wait_in_text(json.dumps(body).encode(), NOW)
+        found = wait_in_body(json.dumps(body).encode(), NOW)
         assert found == (None if wait_s is None else pytest.approx(wait_s)), body
-    assert wait_in_text(json.dumps({"choices": [{"message": {"content": text}}]}).encode(), NOW) is None
+    assert wait_in_body(json.dumps({"choices": [{"message": {"content": text}}]}).encode(), NOW) is None
 
 
 FIELDS: list[tuple[object, float | None]] = [
@@ -98,12 +98,12 @@ FIELDS: list[tuple[object, float | None]] = [
 
 @pytest.mark.parametrize(("body", "wait_s"), FIELDS)
 def test_a_wait_is_read_out_of_fields(body: object, wait_s: float | None) -> None:
-    assert wait_in_text(json.dumps(body).encode(), NOW) == wait_s
+    assert wait_in_body(json.dumps(body).encode(), NOW) == wait_s
 
 
 @given(st.binary() | st.text().map(lambda text: json.dumps({"error": {"message": f"try again in {text}"}}).encode()))
 def test_no_body_breaks_it(body: bytes) -> None:
-    found = wait_in_text(body, NOW)
+    found = wait_in_body(body, NOW)
     assert found is None or 0 <= found <= 7 * 86_400
 
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchmix.responses.sse import Events
+from batchmix.responses.sse import EventDecoder
 
 
 def read(*pieces: bytes) -> list[bytes]:
-    events = Events()
+    events = EventDecoder()
     return [data for piece in pieces for data in events.feed(piece)]
 
 
@@ -71,13 +71,13 @@ def test_pieces_cut_anywhere_give_the_same(stream: bytes, places: list[int]) -> 
 
 
 def test_what_came_after_the_last_whole_event_is_at_hand_at_the_end() -> None:
-    events = Events()
+    events = EventDecoder()
     assert events.feed(b"data: a\n\ndata: b\ndata: c") == [b"a"]
     assert events.rest() == b"b\nc"
 
 
 def test_no_more_is_held_than_the_event_that_is_coming() -> None:
-    events = Events()
+    events = EventDecoder()
     for _ in range(1000):
         events.feed(b"data: 0123456789\n: a comment\nid: 7\n\n")
     assert events.size == 0
@@ -87,7 +87,7 @@ def test_no_more_is_held_than_the_event_that_is_coming() -> None:
 
 def test_a_long_line_costs_time_by_its_length_only() -> None:
     """A million pieces of one line; joined anew with each, they would take hours."""
-    events = Events()
+    events = EventDecoder()
     began = time.process_time()
     for _ in range(1_000_000):
         events.feed(b"x")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from batchmix.records import Completion, Exchange, Failure, Usage
 from batchmix.responses.classify import classify
-from batchmix.responses.stream import UNFINISHED, AnswerStream, Streamed
+from batchmix.responses.stream import UNFINISHED, AnswerStream, StreamResult
 from tests.responses.test_sse import cut
 from tests.streams import DONE, PARIS, USAGE, WHOLE, chunk, events, said, usage
 from tests.wire import GOOD
@@ -28,21 +28,21 @@ def stream(*pieces: bytes, choices: int = 1, most_bytes: int = 1_000_000) -> Ans
     return found
 
 
-def heard(*chunks: object, choices: int = 1) -> Streamed:
+def heard(*chunks: object, choices: int = 1) -> StreamResult:
     return stream(events(*chunks), choices=choices).end()
 
 
-def outcome(found: Streamed) -> Completion | Failure:
+def outcome(found: StreamResult) -> Completion | Failure:
     return classify(Exchange(0, 0, 0.0, 200, found.body, fault=found.fault, fault_message=found.fault_message))
 
 
-def answered(found: Streamed) -> Any:
+def answered(found: StreamResult) -> Any:
     assert (found.fault, found.is_settled, found.maybe_billed) == (None, True, False)
     assert isinstance(outcome(found), Completion)
     return json.loads(found.body)
 
 
-def cut_off(found: Streamed) -> Any:
+def cut_off(found: StreamResult) -> Any:
     assert (found.fault, found.is_settled) == ("cut_off", False)
     failure = outcome(found)
     assert isinstance(failure, Failure)
@@ -167,7 +167,7 @@ def test_an_error_is_judged_as_itself_and_may_be_billed_after_content(
 def test_what_is_no_stream_passes_as_it_is(body: bytes, kind: str | None) -> None:
     for pieces in ([body], [body[at : at + 1] for at in range(len(body))]):
         found = stream(*pieces).end()
-        assert found == Streamed(body)
+        assert found == StreamResult(body)
         judged = outcome(found)
         assert (judged.type if isinstance(judged, Failure) else None) == kind
 
