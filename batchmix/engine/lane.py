@@ -12,17 +12,15 @@ import msgspec
 from batchmix.engine.dedupe import Repeats
 from batchmix.engine.outcomes import SendingRules, provider_stopped
 from batchmix.engine.pool import Pool, Transport
+from batchmix.engine.prepare import PreparedRun
 from batchmix.engine.shutdown import Shutdown
 from batchmix.engine.status import Idle, RunStatus
 from batchmix.errors import FailureAction
 from batchmix.job import Model
-from batchmix.load import Dataset
 from batchmix.pacing.governor import Governor
-from batchmix.prices.budget import LaneBudget
-from batchmix.records import Draw, Failure, RejectedRow, Request
+from batchmix.records import Failure, RejectedRow, Request
 from batchmix.store.lane_log import LaneLog
 from batchmix.store.open_shards import OpenShards
-from batchmix.store.reuse import Reusable
 
 _logger = logging.getLogger(__name__)
 
@@ -30,26 +28,14 @@ _logger = logging.getLogger(__name__)
 class LaneContext(msgspec.Struct, frozen=True):
     """What all lanes of a run share."""
 
+    prepared: PreparedRun
     post: Transport
-    dataset: Dataset
     open_shards: OpenShards
-    shards: list[int]
-    """Those that have work left, in order."""
-    shard_rows: int
     shutdown: Shutdown
-    rules: SendingRules
-    retry_rejected: bool
     run_status: RunStatus
-    budget: Callable[[str], LaneBudget] | None
-    """A lane's budget, by its name; None: there is no cap."""
-    reusable: Reusable | None
-    """Other runs' answers."""
-    dedupe: str
-    """What `reused_from` says where rows take the answer to the same request; empty: each row is asked."""
+    rules_of: Callable[[Model], SendingRules]
     unstreamed: set[str]
     """Models whose streams were found to lack their end; lanes add to it."""
-    draws: dict[str, Draw]
-    """Where not empty, only these rows are asked about, and the shards stay unfinished."""
 
 
 class Lane:
@@ -60,11 +46,17 @@ class Lane:
         """Why the model was stopped, if it was."""
         self.model = model
         self._context = context
-        draw = context.draws.get(model.name)
+        self._prepared = prepared = context.prepared
+        self._shards = [*prepared.work.shards, *prepared.work.old]
+        draw = prepared.draws.get(model.name)
         self._rows = frozenset(row for row, _ in draw.picks) if draw else None
         self.status = context.run_status.lanes[number]
         self._log = LaneLog(
-            context.open_shards, number, context.shard_rows, self.status, retry_rejected=context.retry_rejected
+            context.open_shards,
+            number,
+            prepared.work.run.shard_rows,
+            self.status,
+            retry_rejected=prepared.options.retry_rejected,
         )
         self.followers: list[Lane] = []
         """Lanes that are to pass by the shards that this one has been through."""
@@ -75,11 +67,7 @@ class Lane:
     async def run(self, most: int) -> None:
         """Ask for all that has no answer, `most` requests if all goes well."""
         governor = Governor(self.model.limits, asyncio.get_running_loop().time())
-        rules = msgspec.structs.replace(
-            self._context.rules, place=self._place, unstreamed=self.model.name in self._context.unstreamed
-        )
-        if self._context.budget:
-            rules = msgspec.structs.replace(rules, budget=self._context.budget(self.model.name))
+        rules = self._context.rules_of(self.model)
         repeats = self._repeats = await self._open_repeats()
         pool = Pool(self._context.post, governor, repeats or self._log, self._context.shutdown, self.status, rules)
         pool.streaming.on_off = functools.partial(self._context.unstreamed.add, self.model.name)
@@ -92,21 +80,18 @@ class Lane:
         if self.stopped and len(self._context.run_status.lanes) > 1:
             _logger.warning("%s is stopped: %s", self.model.name, self.stopped.message)
 
-    def _place(self, request: Request, parameter: str) -> str:
-        return self._context.dataset.place_of(request, self.model, parameter)
-
     async def _open_repeats(self) -> Repeats | None:
-        context = self._context
-        if not context.dedupe:
+        context, job = self._context, self._prepared.job
+        if not job.reuse.dedupe:
             return None
-        repeats = Repeats(self._log, context.open_shards, context.dedupe, context.shutdown.stop)
+        repeats = Repeats(self._log, context.open_shards, job.name, context.shutdown.stop)
         await repeats.open(self.model.name)
         return repeats
 
     async def _needed(self, pool: Pool) -> AsyncIterator[list[Request]]:
         """Yield what has no answer yet and is to be sent, in input order."""
         repeats = self._repeats
-        for index in self._context.shards:
+        for index in self._shards:
             await self._log.open(index)
             async for batch in self._asked(index):
                 needed = await self._unpaid(self._log.needed(index, batch))
@@ -124,9 +109,9 @@ class Lane:
 
     async def _unpaid(self, needed: list[Request]) -> list[Request]:
         """Return the requests that no other run has an answer to; the others are ended with that."""
-        if self._context.reusable is None or not needed:
+        if self._prepared.reusable is None or not needed:
             return needed
-        found = await asyncio.to_thread(self._context.reusable.answers, needed)
+        found = await asyncio.to_thread(self._prepared.reusable.answers, needed)
         return [request for request in needed if not self._log.reuse(request, found.get(request.key))]
 
     async def follow(self) -> None:
@@ -152,7 +137,7 @@ class Lane:
 
     async def _asked(self, index: int) -> AsyncIterator[list[Request | RejectedRow]]:
         """Yield all requests of a shard; reading and rendering are done in a thread, one batch ahead."""
-        batches = self._context.dataset.requests(index, self.model, self._rows)
+        batches = self._prepared.dataset.requests(index, self.model, self._rows)
         ahead = asyncio.create_task(asyncio.to_thread(next, batches, None))
         try:
             while (batch := await ahead) is not None:
@@ -165,7 +150,7 @@ class Lane:
         """End all rows that this stopped model leaves behind, so that their shards can be sealed."""
         assert self.stopped is not None
         failure = Failure(FailureAction.RETRY, "model_stopped", self.stopped.message, self.stopped.code)
-        for index in self._context.shards:
+        for index in self._shards:
             if await self._log.reopen(index):
                 async for batch in self._asked(index):
                     self._log.fail(index, batch, failure)

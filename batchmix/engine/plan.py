@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,10 +10,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from batchmix.engine.account import BalanceLookup, shortage
-from batchmix.engine.claim import check_ours
+from batchmix.engine.account import shortage
 from batchmix.engine.distinct import Distinct, few
-from batchmix.engine.prepare import Options, Ready, prepare
+from batchmix.engine.folder_lock import check_ours
+from batchmix.engine.prepare import Options, PreparedRun, prepare
 from batchmix.engine.status import RunStatus
 from batchmix.formats.lenient_json import read_json
 from batchmix.job import Job, Limits, Price, masked, masked_url
@@ -23,6 +24,7 @@ from batchmix.store.parts import list_parts, part_path
 from batchmix.store.run_folder import Layout
 from batchmix.store.shard import Shard
 
+_logger = logging.getLogger(__name__)
 Number = TypeVar("Number", int, float)
 _FEW = 256
 _PROMPTS = (0.5, 1.5)
@@ -146,12 +148,11 @@ def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
 
     Raises `UsageError` for all that a run would refuse.
     """
-    balance = BalanceLookup(job, secrets or Secrets())
-    layout = Layout(Path(job.output.path))
+    layout = Layout(Path(job.output.path), secrets=secrets)
     check_ours(layout)
     with tempfile.TemporaryDirectory(prefix="batchmix-plan-") as spool:
-        ready = prepare(job, layout, Path(spool), options, RunStatus())
-        work = ready.work
+        prepared = prepare(job, layout, options, RunStatus(), Path(spool))
+        work = prepared.work
         found = Plan(
             name=job.name,
             folder=job.output.path,
@@ -159,7 +160,7 @@ def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
             results=work.run.results,
             samples=job.samples,
             url=masked_url(job.provider.base_url),
-            own_params=ready.dataset.row_params,
+            own_params=prepared.dataset.row_params,
             headers={"Content-Type": "application/json", **dict.fromkeys(job.provider.headers, MASK)},
         )
         if job.provider.api_key_env and not job.provider.rehearsal:
@@ -170,43 +171,53 @@ def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
         if job.reuse.dedupe:
             parts = list_parts(layout.data).values()
             firsts = {model.name: firsts_in(parts, model.name) for model in work.models}
-        counting = _Counting(found, ready, firsts, retry_rejected=options.retry_rejected)
+        counting = _Counting(found, prepared, firsts, retry_rejected=options.retry_rejected)
         for index in work.shards:
             counting.count(Shard(index, layout.journals().get(index, {}), part_path(layout.data, index)))
         found.different = counting.different
     varying = any(model.params.get("temperature") != 0 for model in work.models)
     found.same_draws = varying and found.reused + found.repeated > 0
     for lane, model in zip(found.lanes, work.models, strict=True):
-        lane.finish(ready.prices.of(model.name), model.limits)
-    found.balance_usd = balance.usd()
+        lane.finish(prepared.prices.of(model.name), model.limits)
+    found.balance_usd = prepared.balance.usd()
     if found.balance_usd is not None:
         found.shortage = shortage(found.balance_usd, (found.least_usd, found.most_usd), job.budget.max_usd)
     return found
 
 
-def estimated_usd(ready: Ready) -> tuple[float | None, float | None]:
+def estimated_usd(prepared: PreparedRun) -> tuple[float | None, float | None]:
     """Return between what bounds the rest will cost, by its first few requests."""
-    work, lanes = ready.work, [LanePlan(model.name) for model in ready.work.models]
+    work, lanes = prepared.work, [LanePlan(model.name) for model in prepared.work.models]
     left = work.run.results - sum(footer.totals.ended for footer in work.done)
     for model, lane in zip(work.models, lanes, strict=True):
-        for batch in ready.dataset.requests(work.shards[0], model) if work.shards else ():
+        for batch in prepared.dataset.requests(work.shards[0], model) if work.shards else ():
             for request in batch:
                 if isinstance(request, Request):
                     lane.count(request)
             if lane.requests >= _FEW:
                 break
-        lane.finish(ready.prices.of(model.name), model.limits)
+        lane.finish(prepared.prices.of(model.name), model.limits)
     share = left / max(1, sum(lane.requests for lane in lanes))
     least, most = _sum([lane.least_usd for lane in lanes]), _sum([lane.most_usd for lane in lanes])
     return least and least * share, most and most * share
 
 
+def warn_of_shortage(prepared: PreparedRun) -> None:
+    """Log a warning where the account's balance may not cover what is left to send."""
+    balance_usd = prepared.balance.usd()
+    if balance_usd is None:
+        return
+    warning = shortage(balance_usd, estimated_usd(prepared), prepared.job.budget.max_usd)
+    if warning:
+        _logger.warning("%s", warning)
+
+
 class _Counting:
     """Counts what shards have left into a plan."""
 
-    def __init__(self, plan: Plan, ready: Ready, firsts: dict[str, Firsts], *, retry_rejected: bool) -> None:
+    def __init__(self, plan: Plan, prepared: PreparedRun, firsts: dict[str, Firsts], *, retry_rejected: bool) -> None:
         self._plan = plan
-        self._ready = ready
+        self._prepared = prepared
         self._firsts = firsts
         self._retry_rejected = retry_rejected
         self._hashes = Distinct()
@@ -217,13 +228,13 @@ class _Counting:
 
     def count(self, shard: Shard) -> None:
         shard.close()
-        for model, lane in zip(self._ready.work.models, self._plan.lanes, strict=True):
-            for batch in self._ready.dataset.requests(shard.index, model):
+        for model, lane in zip(self._prepared.work.models, self._plan.lanes, strict=True):
+            for batch in self._prepared.dataset.requests(shard.index, model):
                 for request in batch:
                     self._count(request, lane, needed=shard.needs(request, retry_rejected=self._retry_rejected))
 
     def _count(self, request: Request | RejectedRow, lane: LanePlan, *, needed: bool) -> None:
-        plan, reusable = self._plan, self._ready.reusable
+        plan, reusable = self._plan, self._prepared.reusable
         if not needed:
             plan.done += 1
             self._repeats(request)

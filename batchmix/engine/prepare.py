@@ -1,40 +1,39 @@
-"""What comes before anything is sent: the input scanned, the work found, the models priced, other runs opened."""
+"""All that comes before sending: the input is scanned, the work found, prices looked up, other runs opened."""
 
 from __future__ import annotations
 
 import logging
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
+from batchmix.engine.account import BalanceLookup
+from batchmix.engine.canary import draw_canary
 from batchmix.engine.conflicts import check_same_run
-from batchmix.engine.resume import Resume, Work, known_scan
+from batchmix.engine.resume import Resume, Work, previous_scan
 from batchmix.engine.shutdown import check_deadline
+from batchmix.engine.stand_in import rehearsal_behaviour, rehearsal_catalogue
 from batchmix.engine.status import Phase, RunStatus
 from batchmix.errors import JobError, PartDamaged, RunUnreadable
-from batchmix.job import REHEARSAL, Job
+from batchmix.job import Job
 from batchmix.load import Dataset, ScanOptions, open_dataset
 from batchmix.load.rubrics import check_rubrics
 from batchmix.load.sources import STDIN, find_sources
-from batchmix.prices.catalogue import Catalogue, read_catalogue
 from batchmix.prices.cost import Prices
 from batchmix.prices.lookup import PriceLookup
+from batchmix.records import Draw
+from batchmix.redact import Secrets
 from batchmix.store.inventory import Held
 from batchmix.store.reuse import Reusable
 from batchmix.store.run_folder import Layout, RunFile
 from batchmix.store.schema import RESULT_COLUMNS
 
-if TYPE_CHECKING:
-    from batchmix.rehearsal import Behaviour
-
-
 _logger = logging.getLogger(__name__)
 
 
 class Options(msgspec.Struct, frozen=True):
-    """How this start is to go; nothing of it makes another request."""
+    """Options of one start; none of them changes a request."""
 
     limit: int | None = None
     update: bool = False
@@ -42,55 +41,70 @@ class Options(msgspec.Struct, frozen=True):
     reject_bad_rows: bool = False
     keep_going: bool = False
     canary: int | None = None
-    """Only so many rows, drawn from all of the input; the others are left for another start."""
+    """Send only so many rows, drawn from the whole input; the others are left for another start."""
     models: tuple[str, ...] = ()
-    """Only these, by the names of their entries; empty: all."""
+    """Send only to these, by the names of their entries; empty: to all."""
     wait: bool = False
-    """Wait for whoever works on the folder, rather than raise `RunLocked`."""
+    """Wait for another process that works on the folder, rather than raise `RunLocked`."""
 
 
-class Ready(msgspec.Struct, frozen=True):
-    """What a start knows before it sends."""
+class PreparedRun(msgspec.Struct, frozen=True):
+    """All that a start needs before it sends."""
 
+    job: Job
+    options: Options
+    layout: Layout
     dataset: Dataset
     work: Work
     prices: Prices
     reusable: Reusable | None
     """Other runs' answers; None: the job names no other run."""
+    balance: BalanceLookup
+
+    @property
+    def draws(self) -> dict[str, Draw]:
+        """The rows of the canary that this start sends, by model; empty: it sends all rows."""
+        return self.work.run.canary if self.options.canary else {}
 
 
-def prepare(job: Job, layout: Layout, spool: Path, options: Options, run_status: RunStatus) -> Ready:
-    """Hold a job against its input and its folder; what is spooled of an input that is refused is taken away.
+def prepare(
+    job: Job, layout: Layout, options: Options, run_status: RunStatus, spool: Path | None = None
+) -> PreparedRun:
+    """Check a job against its input and its folder, and return what there is to do.
 
-    Raises `UsageError` for all that must be mended before anything is sent.
+    `spool` is where stdin and compressed input are kept; None: in the run folder. Raises `UsageError` for all that
+    must be fixed before anything is sent; then nothing new is left in the spool.
     """
     behaviour = rehearsal_behaviour(job)  # a mistake in it is found before anything else is done
+    balance = BalanceLookup(job, layout.secrets or Secrets())
     held = Held(layout, whole=options.update)
-    known = _known(layout, held)
-    check_same_run(job, known, held)
+    previous = _run_file(layout, held)
+    check_same_run(job, previous, held)
     _refuse_own_files(job, layout)
     lookup = PriceLookup(
         job,
-        known.prices if known else {},
-        known.models if known else (),
-        _own_catalogue(behaviour) if behaviour else None,
+        previous.prices if previous else {},
+        previous.models if previous else (),
+        rehearsal_catalogue(behaviour) if behaviour else None,
     )
     run_status.enter(Phase.SCANNING)
-    shard_rows = (known.shard_rows if known else held.shard_rows) or job.output.shard_rows
-    cut = ScanOptions(shard_rows, options.limit, reject=options.reject_bad_rows)
-    dataset = _input(job, spool, known, cut, run_status)
+    shard_rows = (previous.shard_rows if previous else held.shard_rows) or job.output.shard_rows
+    scan_options = ScanOptions(shard_rows, options.limit, reject=options.reject_bad_rows)
+    dataset = _open_input(job, spool or layout.input, previous, scan_options, run_status)
     try:
         if job.eval:
             job.eval.check_columns(dataset.carried_schema.names)
             check_rubrics(job.eval, dataset.carried_schema.names)
-        work = Resume(job, dataset, held).work(known, update=options.update, retry_rejected=options.retry_rejected)
+        work = Resume(job, dataset, held).work(previous, update=options.update, retry_rejected=options.retry_rejected)
         _check_models(options.models, [model.name for model in work.models])
         work.run.prices = lookup.settled(work.models)
         reusable = _reusable(job)
+        if options.canary:
+            draw_canary(dataset, work, job, options.canary)
     except BaseException:
         dataset.discard()
         raise
-    return Ready(dataset, work, Prices(work.run.prices, work.models), reusable)
+    return PreparedRun(job, options, layout, dataset, work, Prices(work.run.prices, work.models), reusable, balance)
 
 
 def _refuse_own_files(job: Job, layout: Layout) -> None:
@@ -101,29 +115,30 @@ def _refuse_own_files(job: Job, layout: Layout) -> None:
             raise JobError(f"input.path: {source.label} lies in the run's own folder; choose another with --out")
 
 
-def _known(layout: Layout, held: Held) -> RunFile | None:
-    """Return `run.json`, or None where there is none, or where what lies in the folder must do without it."""
+def _run_file(layout: Layout, held: Held) -> RunFile | None:
+    """Return `run.json`; None where it is missing, or is damaged and the folder's answers are enough to go on."""
     try:
-        known, why = layout.read_run(), "is missing"
-        if known is not None and not layout.run_is_whole():
-            known, why = None, "was damaged or changed, its checksum does not hold"
+        run, why = layout.read_run(), "is missing"
+        if run is not None and not layout.run_is_whole():
+            run, why = None, "was damaged or changed, its checksum does not hold"
     except RunUnreadable as error:
         if not held.holds_any:
             raise
-        known, why = None, error.reason
+        run, why = None, error.reason
     if held.unknown:
-        words = "%s: %d of its lines are damaged; what they said of answers is not known"
-        _logger.warning(words, layout.ledger.path, held.unknown)
-    if known is None and (held.holds_any or layout.run_json.exists()):
+        message = "%s: %d of its lines are damaged; what they said of answers is unknown"
+        _logger.warning(message, layout.ledger.path, held.unknown)
+    if run is None and (held.holds_any or layout.run_json.exists()):
         _logger.warning(
             "%s: %s; what it said is taken from the job and the answers that are there", layout.run_json, why
         )
-    return known
+    return run
 
 
-def _input(job: Job, spool: Path, known: RunFile | None, cut: ScanOptions, run_status: RunStatus) -> Dataset:
+def _open_input(
+    job: Job, spool: Path, previous: RunFile | None, scan_options: ScanOptions, run_status: RunStatus
+) -> Dataset:
     """Return the scanned input. Raises `InputError` or `JobError`."""
-
     began = time.monotonic()
 
     def progress(rows: int) -> None:
@@ -132,9 +147,9 @@ def _input(job: Job, spool: Path, known: RunFile | None, cut: ScanOptions, run_s
 
     return open_dataset(
         job,
-        cut,
+        scan_options,
         spool=spool,
-        previous=known_scan(known),
+        previous=previous_scan(previous),
         reserved=RESULT_COLUMNS,
         on_progress=progress,
     )
@@ -156,26 +171,3 @@ def _check_models(chosen: tuple[str, ...], names: list[str]) -> None:
     for name in chosen:
         if name not in names:
             raise JobError(f"--models: the job has no {name!r}; it has {', '.join(names)}")
-
-
-def _own_catalogue(behaviour: Behaviour) -> Catalogue:
-    """Return what the stand-in would say of its models, before it is there to be asked.
-
-    Where it was not told which models there are it has any, and no id is wrong.
-    """
-    from batchmix.rehearsal.lookups import catalogue
-
-    offers = read_catalogue(msgspec.json.encode(catalogue(behaviour)))
-    return Catalogue(offers, fresh=bool(behaviour.models))
-
-
-def rehearsal_behaviour(job: Job) -> Behaviour | None:
-    """Return how the stand-in provider is to behave, or None where a real one answers. Raises `JobError`."""
-    if not job.provider.rehearsal:
-        return None
-    from batchmix.rehearsal import Behaviour  # a web server is heavy, and seldom needed
-
-    try:
-        return Behaviour.parse(job.provider.base_url.removeprefix(REHEARSAL).lstrip("?"))
-    except ValueError as error:
-        raise JobError(f"provider.base_url: {error}") from error

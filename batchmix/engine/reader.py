@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
-from batchmix.engine.resume import known_scan, lane_models
+from batchmix.engine.resume import lane_models, previous_scan
 from batchmix.errors import InputError, RunError, Stopped, UsageError
 from batchmix.job import Job
 from batchmix.job.secrets import secrets_if_set
@@ -48,7 +48,7 @@ def export(
     What can't be read of its parts is left out, and told by a warning, which `lost` gets too. Raises `UsageError`.
     """
     run = _run_file(folder)
-    scan = known_scan(run)
+    scan = previous_scan(run)
     for source in scan.sources if scan else ():
         for path in (file, errors_path(file)):
             if path.exists() and Path(source.path).exists() and path.samefile(source.path):
@@ -112,7 +112,7 @@ def _carried_or_empty(run: RunFile, folder: Path, warnings: list[str]) -> Carrie
 
 def _check_shapes(run: RunFile, folder: Path) -> None:
     """Raise `UsageError` where answers were not kept as they came, and are not all to be made anew from columns."""
-    job, known = _job(run), known_scan(run)
+    job, known = _job(run), previous_scan(run)
     if job.output.raw or known is None or known.mode != "batch":
         return
     kept = f"{folder}: keeps no answers as they came (output.raw = false)"
@@ -131,7 +131,7 @@ def _check_shapes(run: RunFile, folder: Path) -> None:
 
 
 def _carried(run: RunFile, job: Job, folder: Path, index: int) -> list[pa.RecordBatch]:
-    known = known_scan(run)
+    known = previous_scan(run)
     dataset = _dataset(run, job, folder)
     spans = dataset.scan.shards[index : index + 1]
     if known is None or not spans or spans != known.shards[index : index + 1]:
@@ -145,7 +145,7 @@ def _dataset(run: RunFile, job: Job, folder: Path) -> Dataset:
         job,
         ScanOptions(run.shard_rows, run.scan.get("limit"), reject=True),
         spool=Layout(folder).input,
-        previous=known_scan(run),
+        previous=previous_scan(run),
         reserved=RESULT_COLUMNS,
         stdin=io.BytesIO(),  # what was piped in is in the spool
     )

@@ -184,7 +184,7 @@ class Resume:
             return "what lies there is not what the job asks for"
         limit = self._dataset.scan.limit
         same = (known.requests, known.columns) == (self._digests.requests, self._digests.columns)
-        scan = known_scan(known)
+        scan = previous_scan(known)
         if same and scan is not None and [span.digest for span in scan.shards] == self._digests.spans:
             return (
                 "since it began, batchmix has come to ask some rows otherwise (NaN is null, 0.1 of 32 bits is 0.1,"
@@ -278,7 +278,7 @@ def drop_stale(layout: Layout, stale: list[int]) -> None:
         sync_folder(layout.journal)
 
 
-def known_scan(known: RunFile | None) -> Scan | None:
+def previous_scan(known: RunFile | None) -> Scan | None:
     """Return the scan of an earlier start, or None if there is none that this version understands."""
     if known is None:
         return None

@@ -1,77 +1,63 @@
-"""The part of a run in which requests leave: client, shards and lanes on one event loop."""
+"""Sending: the client, the open shards and the lanes on one event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import gc
 import logging
 import math
 import sys
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
-
-import msgspec
 
 from batchmix.engine.account import used_so_far
 from batchmix.engine.bottlenecks import noted
 from batchmix.engine.early_failures import Seen
 from batchmix.engine.lane import Lane, LaneContext, run_lanes
 from batchmix.engine.outcomes import SendingRules
-from batchmix.engine.prepare import Options, Ready, rehearsal_behaviour
+from batchmix.engine.prepare import PreparedRun
+from batchmix.engine.resume import drop_stale
 from batchmix.engine.shutdown import Shutdown, deadline, interrupts
+from batchmix.engine.stand_in import rehearsal_behaviour, rehearsal_server
 from batchmix.engine.status import Idle, LaneStatus, Phase, RunStatus
 from batchmix.http.client import Client
-from batchmix.job import Budget, Job
+from batchmix.job import Budget, Model
 from batchmix.prices.budget import LaneBudget, RunBudget
 from batchmix.records import CLASSIFIER_VERSION
 from batchmix.redact import Secrets
 from batchmix.store.events import Begun
 from batchmix.store.open_shards import OpenShards, ShardSpec
-from batchmix.store.run_folder import Layout
 from batchmix.store.schema import part_schema
 from batchmix.store.view import read_view
-
-if TYPE_CHECKING:
-    from batchmix.rehearsal import Behaviour, Rehearsal
 
 _logger = logging.getLogger(__name__)
 
 
-class RunContext(msgspec.Struct, frozen=True):
-    """What a person asked for, and where it is shown how that gets on."""
+def send(prepared: PreparedRun, run_status: RunStatus, began: float) -> None:
+    """Send all requests without an answer, and seal the shards that are finished.
 
-    job: Job
-    secrets: Secrets
-    options: Options
-    run_status: RunStatus
-    began: float
-    """On the monotonic clock."""
-
-
-def send(call: RunContext, layout: Layout, ready: Ready) -> None:
-    """Ask for all that has no answer, and seal the shards that are finished.
-
-    Raises `Stopped` and `Interrupted`, with all that was answered kept.
+    `began` is when the start began, on the monotonic clock. Raises `Stopped` and `Interrupted`; all answers are kept.
     """
-    _run_loop(_Sending(call, layout, ready).run())
+    prepared.layout.make_folders()
+    prepared.dataset.drop_stale_spools()
+    drop_stale(prepared.layout, prepared.work.stale)
+    if prepared.work.shards or prepared.work.old:
+        _run_loop(_Sending(prepared, run_status, began).run())
 
 
 class _Sending:
     """One start, from its first request to its last."""
 
-    def __init__(self, call: RunContext, layout: Layout, ready: Ready) -> None:
-        self._call = call
-        self._job = call.job
-        self._run_status = call.run_status
-        self._layout = layout
-        self._ready = ready
-        self._work = ready.work
-        self._unstreamed = {model for start in ready.work.run.starts for model in start.unstreamed}
-        self._draws = ready.work.run.canary if call.options.canary else {}
-        self._cap: RunBudget | None = None
+    def __init__(self, prepared: PreparedRun, run_status: RunStatus, began: float) -> None:
+        self._prepared = prepared
+        self._job = prepared.job
+        self._work = prepared.work
+        self._start = prepared.work.run.starts[-1]
+        self._run_status = run_status
+        self._began = began
+        self._unstreamed = {model for start in prepared.work.run.starts for model in start.unstreamed}
+        self._budget: RunBudget | None = None
         self._client: Client | None = None
 
     async def run(self) -> None:
@@ -79,42 +65,42 @@ class _Sending:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
         run_status, work = self._run_status, self._work
         shutdown = Shutdown(self._job.timeouts.drain_s)
-        run_status.begin(*self._what_is_there())
+        run_status.begin(*self._lanes_before())
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(interrupts(shutdown, run_status))
-            stack.enter_context(deadline(self._job.timeouts, self._call.began, shutdown, run_status))
-            await stack.enter_async_context(noted(run_status, work.run.starts[-1], self._note, self._keep))
+            stack.enter_context(deadline(self._job.timeouts, self._began, shutdown, run_status))
+            await stack.enter_async_context(noted(run_status, self._start, self._note, self._keep))
             concurrency = sum(model.limits.concurrency for model in work.models)
             most = run_status.results - run_status.ok - run_status.rejected
             client = self._client = await self._opened(stack, min(concurrency, max(1, most)))
             stack.callback(self._note)
-            shards = OpenShards(self._layout, self._blueprint(), len(work.models), shutdown.stop)
+            shards = OpenShards(self._prepared.layout, self._shard_spec(), len(work.models), shutdown.stop)
             await stack.enter_async_context(shards)
             shards.hold(min(concurrency, most))
             run_status.enter(Phase.SENDING)
-            _logger.info("%d of %d shards have work left", len(work.shards), len(self._ready.dataset.scan.shards))
+            _logger.info("%d of %d shards have work left", len(work.shards), len(self._prepared.dataset.scan.shards))
             await self._run_lanes(self._context(client, shards, shutdown), most, client.room)
             run_status.enter(Phase.SEALING)
-        if self._cap is not None:
-            work.run.starts[-1].spent = self._cap.spent
+        if self._budget is not None:
+            self._start.spent = self._budget.spent
         run_status.warn(shards.damage)
         if shutdown.reason:
             raise shutdown.reason
 
-    def _what_is_there(self) -> tuple[list[LaneStatus], int]:
+    def _lanes_before(self) -> tuple[list[LaneStatus], int]:
         """Return the status of each lane before it begins, and how many results there will be."""
         work, samples = self._work, self._job.samples
         of_each = work.run.rows * samples if self._job.models else 0  # else the rows name their models
-        drawn = {model: samples * len(draw.picks) for model, draw in self._draws.items()}
+        drawn = {model: samples * len(draw.picks) for model, draw in self._prepared.draws.items()}
         lanes = [
             LaneStatus(
                 model.name,
-                results=drawn.get(model.name, 0) if self._draws else of_each,
-                usd_of=self._ready.prices.of_sums(model.name),
+                results=drawn.get(model.name, 0) if self._prepared.draws else of_each,
+                usd_of=self._prepared.prices.of_sums(model.name),
             )
             for model in work.models
         ]
-        if self._draws:
+        if self._prepared.draws:
             return lanes, sum(drawn.values())
         for footer in work.done:
             if footer.shard in work.old:
@@ -127,87 +113,82 @@ class _Sending:
         return lanes, work.run.results
 
     def _keep(self) -> None:
-        self._layout.write_run(self._work.run)
+        self._prepared.layout.write_run(self._work.run)
 
     def _note(self) -> None:
-        """Leave with this start what it has learnt."""
-        start = self._work.run.starts[-1]
+        """Record with this start what it has learnt of the provider."""
         if self._client:
-            start.surplus_answers = self._client.surplus_answers
-        start.unstreamed = sorted(self._unstreamed)
+            self._start.surplus_answers = self._client.surplus_answers
+        self._start.unstreamed = sorted(self._unstreamed)
 
     async def _opened(self, stack: contextlib.AsyncExitStack, concurrency: int) -> Client:
         behaviour = rehearsal_behaviour(self._job)
-        url = await stack.enter_async_context(_stand_in(behaviour)) if behaviour else self._job.provider.base_url
-        return await stack.enter_async_context(Client(url, self._call.secrets, self._job.timeouts, concurrency))
+        url = await stack.enter_async_context(rehearsal_server(behaviour)) if behaviour else self._job.provider.base_url
+        return await stack.enter_async_context(
+            Client(url, self._prepared.layout.secrets or Secrets(), self._job.timeouts, concurrency)
+        )
 
     def _context(self, client: Client, shards: OpenShards, shutdown: Shutdown) -> LaneContext:
+        self._budget = self._open_budget(shutdown)
         return LaneContext(
+            prepared=self._prepared,
             post=client,
-            dataset=self._ready.dataset,
             open_shards=shards,
-            shards=[*self._work.shards, *self._work.old],
-            shard_rows=self._work.run.shard_rows,
             shutdown=shutdown,
-            rules=self._rules(),
-            retry_rejected=self._call.options.retry_rejected,
             run_status=self._run_status,
-            budget=self._budget(shutdown),
-            reusable=self._ready.reusable,
-            dedupe=self._job.name if self._job.reuse.dedupe else "",
+            rules_of=self._rules_of(Seen(self._run_status)),
             unstreamed=self._unstreamed,
-            draws=self._draws,
         )
 
     async def _run_lanes(self, context: LaneContext, most: int, room: int) -> None:
-        chosen = self._call.options.models
+        chosen = self._prepared.options.models
         lanes = [Lane(number, model, context) for number, model in enumerate(self._work.models)]
-        asked = [lane for lane in lanes if not chosen or lane.model.name in chosen]
-        others = [lane for lane in lanes if lane not in asked]
+        sending = [lane for lane in lanes if not chosen or lane.model.name in chosen]
+        others = [lane for lane in lanes if lane not in sending]
         for lane in others:
             lane.status.stop(Idle.NOT_CHOSEN)
-        if room < min(most, sum(lane.model.limits.concurrency for lane in asked)):
-            most = max(1, room // len(asked))
-        await run_lanes(asked, others, most, context.shutdown)
+        if room < min(most, sum(lane.model.limits.concurrency for lane in sending)):
+            most = max(1, room // len(sending))
+        await run_lanes(sending, others, most, context.shutdown)
 
-    def _rules(self) -> SendingRules:
+    def _rules_of(self, seen: Seen) -> Callable[[Model], SendingRules]:
+        """Return what gives the rules for a model's requests; `seen` is shared by all."""
         retry, row_s = self._job.retry, self._job.timeouts.row_s
-        keep_going = self._call.options.keep_going
-        return SendingRules(
-            retry.attempts, keep_going, outage_s=retry.outage_s, row_s=row_s or math.inf,
-            seen=Seen(self._run_status), has_paths=self._ready.dataset.has_paths,
-        )  # fmt: skip
+        dataset, budget, prices = self._prepared.dataset, self._budget, self._prepared.prices
 
-    def _budget(self, shutdown: Shutdown) -> Callable[[str], LaneBudget] | None:
+        def rules_of(model: Model) -> SendingRules:
+            return SendingRules(
+                retry.attempts, self._prepared.options.keep_going, outage_s=retry.outage_s, row_s=row_s or math.inf,
+                seen=seen, has_paths=dataset.has_paths, unstreamed=model.name in self._unstreamed,
+                place=lambda request, parameter: dataset.place_of(request, model, parameter),
+                budget=LaneBudget(budget, model.name, prices) if budget else None,
+            )  # fmt: skip
+
+        return rules_of
+
+    def _open_budget(self, shutdown: Shutdown) -> RunBudget | None:
+        """Return the cap of the job, less what earlier starts have used; None: there is none."""
         if self._job.budget == Budget():
             return None
-        prices = self._ready.prices
-        before = used_so_far(read_view(self._layout, prices, idle=True), prices)
-        budget = self._cap = RunBudget(self._job.budget, before, shutdown.stop)
-        return lambda model: LaneBudget(budget, model, prices)
+        prices = self._prepared.prices
+        used = used_so_far(read_view(self._prepared.layout, prices, idle=True), prices)
+        return RunBudget(self._job.budget, used, shutdown.stop)
 
-    def _blueprint(self) -> ShardSpec:
-        work, dataset = self._work, self._ready.dataset
+    def _shard_spec(self) -> ShardSpec:
+        work, dataset, job = self._work, self._prepared.dataset, self._job
         return ShardSpec(
-            schema=part_schema(dataset.carried_schema, self._job.name),
+            schema=part_schema(dataset.carried_schema, job.name),
             shard_rows=work.run.shard_rows,
             rows=work.run.rows,
             models=tuple(model.name for model in work.models),
             digest=work.digests.shard,
             columns=work.digests.columns,
             carried=dataset.carried,
-            price=self._ready.prices,
-            raw=self._job.output.raw,
-            origin=Begun(self._job.name, self._job.provider.rehearsal, work.run.shard_rows, 0, 0, CLASSIFIER_VERSION),
+            price=self._prepared.prices,
+            raw=job.output.raw,
+            origin=Begun(job.name, job.provider.rehearsal, work.run.shard_rows, 0, 0, CLASSIFIER_VERSION),
             torn=work.torn,
         )
-
-
-def _stand_in(behaviour: Behaviour) -> Rehearsal:
-    from batchmix.rehearsal import Rehearsal
-
-    # Nobody reads its ledger here, and memory is to stay flat.
-    return Rehearsal(dataclasses.replace(behaviour, ledger=False))
 
 
 def _run_loop(work: Coroutine[None, None, None]) -> None:

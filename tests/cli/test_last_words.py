@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from batchmix.engine import starts
 from batchmix.engine.status import LaneStatus
 from batchmix.errors import ProviderStopped
 from tests.conftest import Bench
@@ -23,13 +22,13 @@ USAGE = {
 def before(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
     """What the bar said a run had cost, just before it was told what the summary says."""
     said: list[float | None] = []
-    settle = starts._settle
+    settle = LaneStatus.settle
 
     def noting(lane: LaneStatus, *args: Any, **more: Any) -> None:
         said.append(lane.cost_usd)
         settle(lane, *args, **more)
 
-    monkeypatch.setattr(starts, "_settle", noting)
+    monkeypatch.setattr(LaneStatus, "settle", noting)
     return said
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from batchmix.engine import reader
-from batchmix.engine.claim import locked_folder
+from batchmix.engine.folder_lock import locked_folder
 from batchmix.errors import InputChanged, InputError, JobError, ProviderStopped, RunError, RunLocked
 from batchmix.evaluate.evaluation import evaluate, prepared
 from batchmix.evaluate.judge import Asking

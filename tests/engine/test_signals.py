@@ -52,8 +52,8 @@ PLACES = [
     "load.opening:first_row",
     "engine.resume:Digests",
     "engine.prepare:PriceLookup",
-    "engine.run:shortage",
-    "engine.run:BalanceLookup",
+    "engine.plan:shortage",
+    "engine.prepare:BalanceLookup",
 ]
 
 
@@ -75,7 +75,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     """Also while the first one is being cleaned up after; the same command then goes on."""
     write_rows(tmp_path / "rows.jsonl", 2)
     call = command("rehearsal:", tmp_path / "rows.jsonl", tmp_path / "run")[3:]
-    done = interrupted("engine.claim:_take_away", [signal.SIGTERM], *call[:1], str(tmp_path / "none.jsonl"), *call[2:])
+    done = interrupted("engine.folder_lock:_take_away", [signal.SIGTERM], *call[:1], str(tmp_path / "none.jsonl"), *call[2:])
     assert done.returncode == 128 + signal.SIGTERM
     done = interrupted("engine.resume:Digests", [signal.SIGTERM, signal.SIGTERM], *call)
     assert done.returncode in {-signal.SIGTERM, 128 + signal.SIGTERM}
@@ -103,7 +103,7 @@ def test_the_other_commands_say_it_too(at: str, words: list[str], tmp_path: Path
 def test_a_signal_between_start_and_sending_is_written_down(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", 2)
     call = command("rehearsal:", tmp_path / "rows.jsonl", tmp_path / "run")[3:]
-    done = interrupted("engine.run:drop_stale", [signal.SIGHUP], *call)
+    done = interrupted("engine.send:drop_stale", [signal.SIGHUP], *call)
     assert done.returncode == 129
     assert "not finished" in done.stdout
     start = json.loads((tmp_path / "run/run.json").read_text())["starts"][-1]
@@ -123,7 +123,7 @@ def test_what_fails_at_the_end_does_not_hide_why_a_run_ended(
     real = run.send
 
     def send(*args: object) -> None:
-        monkeypatch.setattr(f"batchmix.engine.starts.{broken}", fails)
+        monkeypatch.setattr(f"batchmix.engine.start_record.{broken}", fails)
         real(*args)
 
     monkeypatch.setattr(run, "send", send)
