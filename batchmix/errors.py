@@ -1,20 +1,20 @@
 """All errors, grouped by what happens next.
 
-What concerns one row is data (`records.Failure`), and `FailureAction` says what follows from it. What concerns the
-run is raised:
+An error of one row is data (`records.Failure`), and its `FailureAction` says what follows. An error of the whole run is
+raised:
 
     BatchmixError
     ├── UsageError            exit 2: the call, the job or the input is wrong; nothing was sent
     │   ├── JobError          the job file or a setting
     │   ├── InputError        the input data
-    │   ├── RunError          the run folder: of another job, of another version, not a run at all
-    │   │   └── RunUnreadable   its run.json is there and can't be read
-    │   └── RunLocked         another process works on it
-    ├── Stopped               exit 3: stopped early; nothing that was answered is lost; the same command resumes
-    │   ├── ProviderStopped   key, balance or an outage: the same command resumes once that is mended
-    │   │   └── JobRefused    model, parameters or address: the job must change, or the command
-    │   ├── BudgetSpent       nothing more fits under the job's own cap
-    │   ├── InputChanged      the input is no longer what was scanned
+    │   ├── RunError          the run folder: of another job, of another version, or not a run folder
+    │   │   └── RunUnreadable   its run.json exists and can't be read
+    │   └── RunLocked         another process works on the run folder
+    ├── Stopped               exit 3: stopped early; no answer is lost; the same command resumes
+    │   ├── ProviderStopped   key, balance or an outage: the same command resumes once it is fixed
+    │   │   └── JobRefused    model, parameters or base URL: the job or the command must change
+    │   ├── BudgetSpent       no further request fits under the job's budget
+    │   ├── InputChanged      the input has changed since it was scanned
     │   ├── PartDamaged       a finished part can no longer be read
     │   ├── NoSpace           the disk is full
     │   └── DiskError         a file can't be read or written
@@ -33,21 +33,21 @@ class FailureAction(enum.Enum):
     """What happens after a request has failed."""
 
     REJECT = "reject"
-    """The row ends: asking again would give the same."""
+    """The row is rejected: another request would fail alike."""
     RETRY = "retry"
-    """The row is asked again; it costs one of its attempts."""
+    """The row is sent again, which costs one of its attempts."""
     PAUSE = "pause"
-    """The whole lane waits; the row is asked again at no cost of an attempt."""
+    """The whole lane waits; the row is sent again and keeps its attempts."""
     STOP_PATH = "stop_path"
-    """Nothing more is asked of this model at this path."""
+    """Nothing more is sent to this model at this URL path."""
     STOP_MODEL = "stop_model"
-    """Nothing more is asked of this model."""
+    """Nothing more is sent to this model."""
     STOP_RUN = "stop_run"
-    """Nothing more is asked at all."""
+    """Nothing more is sent at all."""
 
 
 class BatchmixError(Exception):
-    """Something that a person should read; never shown with a traceback."""
+    """An error for a person to read; it is never shown with a traceback."""
 
     exit_code = 2
 
@@ -61,7 +61,7 @@ class JobError(UsageError):
 
 
 class InputError(UsageError):
-    """The input can't be read, or rows in it can't be asked."""
+    """The input can't be read, or no request can be made of some rows."""
 
 
 class RunError(UsageError):
@@ -69,12 +69,12 @@ class RunError(UsageError):
 
 
 class RunUnreadable(RunError):
-    """The run folder's `run.json` is cut off or damaged; what it said may still be told from what lies there."""
+    """The run folder's `run.json` is cut off or damaged; parts and journals may still say what it did."""
 
     def __init__(self, path: object, reason: str) -> None:
         super().__init__(
             f"{path}: {reason}; put a good copy of it back, or give the run's command again: where the answers that lie"
-            " there fit the job, it goes on and writes a new one"
+            " there fit the job, it resumes and writes a new one"
         )
         self.reason = reason
 
@@ -90,50 +90,50 @@ class Stopped(BatchmixError):
 
 
 class ProviderStopped(Stopped):
-    """The provider refuses in a way that more requests would not change."""
+    """The provider refuses all requests, and would refuse more."""
 
 
 class JobRefused(ProviderStopped):
-    """It is the job that the provider refuses: its model, its parameters or its address, or every row."""
+    """The provider refuses the job itself: its model, parameters or base URL, or every row."""
 
 
 class BudgetSpent(Stopped):
-    """Nothing more fits under the cap that the job sets itself."""
+    """No further request fits under the job's budget."""
 
 
 class InputChanged(Stopped):
-    """The input is no longer what was scanned at the start."""
+    """The input has changed since it was scanned."""
 
 
 class PartDamaged(Stopped):
-    """A finished part can no longer be read; `--update` asks again for the rows that are lost."""
+    """A finished part can no longer be read; `--update` sends the lost rows again."""
 
-    def __init__(self, words: str) -> None:
+    def __init__(self, damage: str) -> None:
         super().__init__(
-            f"{words}; put a good copy of it back, or give the run's command with --update, which asks again for what"
+            f"{damage}; put a good copy of it back, or give the run's command with --update, which sends again what"
             " can't be read"
         )
-        self.words = words
+        self.damage = damage
 
 
 class NoSpace(Stopped):
-    """The disk is full; all that was answered is kept."""
+    """The disk is full; all answers are kept."""
 
 
 class DiskError(Stopped):
-    """The system refuses to read or write a file of the run; all that was answered is kept."""
+    """The system can't read or write a file of the run; all answers are kept."""
 
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""The ways in which a system says that nothing more can be written."""
+"""Errors by which a system reports that nothing more can be written."""
 
 
-PASSING = NO_SPACE | {errno.EIO, errno.EROFS, errno.ESTALE, errno.EMFILE, errno.ENFILE}
-"""What is no fault of the place that was named: it may be over when the same command is given again."""
+TEMPORARY_ERRORS = NO_SPACE | {errno.EIO, errno.EROFS, errno.ESTALE, errno.EMFILE, errno.ENFILE}
+"""Errors of the system, not of the path: the same command may succeed later."""
 
 
 def disk_error(error: OSError, path: object = None) -> Stopped:
-    """Return what a system says of a file as an error for a person: which file, why, and what to do."""
+    """Return an `OSError` as an error that says which file, why, and what to do."""
     place = path or error.filename
     where = f"{place}: " if place else ""
     if error.errno in NO_SPACE:
@@ -141,12 +141,12 @@ def disk_error(error: OSError, path: object = None) -> Stopped:
             f"no space left for {place or 'what is to be written'}; make room and start the same command again"
         )
     reason = error.strerror or str(error) or type(error).__name__
-    return DiskError(f"{where}can't be read or written: {reason}; mend that and start the same command again")
+    return DiskError(f"{where}can't be read or written: {reason}; fix that and start the same command again")
 
 
 @contextlib.contextmanager
 def disk_errors(path: object = None) -> Iterator[None]:
-    """Raise `NoSpace` or `DiskError` for what the system refuses in the block; `path` is the file, if it is known."""
+    """Raise `NoSpace` or `DiskError` for an `OSError` in the block; `path` is the file, if it is known."""
     try:
         yield
     except OSError as error:
@@ -154,7 +154,7 @@ def disk_errors(path: object = None) -> Iterator[None]:
 
 
 class Interrupted(BatchmixError):
-    """SIGINT, SIGTERM or SIGHUP, after what was in flight had its time to end."""
+    """SIGINT, SIGTERM or SIGHUP, after the requests in flight had their time to finish."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)

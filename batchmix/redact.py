@@ -1,9 +1,8 @@
-"""The run's secrets, and the one way to take them out of whatever is kept, logged or shown.
+"""The run's secrets, and the one way to remove them from all that is stored, logged or shown.
 
-A secret is taken out however it is written: each of its characters may be escaped for JSON (`\\u0073`, `\\/`, and once
-more where JSON stands in JSON) or for a URL (`%73`), and what a gateway leaves to be seen of a key that it has masked
-(`sk-ab****wxyz`, `…abc123`) goes with the mask. Nearly all texts hold nothing of the kind; that takes a few searches,
-for the secrets' last characters and for escapes.
+A secret is found in any spelling: each character may be escaped for JSON (`\\u0073`, `\\/`, and again for JSON within
+JSON) or for a URL (`%73`). What a gateway shows of a masked key (`sk-ab****wxyz`, `…abc123`) is removed with the mask.
+Nearly all texts hold no secret; a few searches, for the secrets' last characters and for escapes, show that.
 """
 
 from __future__ import annotations
@@ -13,21 +12,21 @@ import re
 from collections.abc import Iterable, Mapping
 
 MASK = "***"
-"""What stands in the place of a secret."""
+"""Replaces a secret."""
 _SHORTEST = 8
-"""Shorter values (`x`, `EMPTY`, `none` for a local server) are no secrets, and replacing them would spoil answers."""
+"""Characters. Shorter values (`x`, `EMPTY`, `none`) are not secret, and replacing them would spoil answers."""
 _TAIL = 4
-"""So many characters of a secret's end tell that it may be there, or a part of it behind a mask."""
+"""Characters at a secret's end. A text with these may hold the secret, or a masked form of it."""
 _BARE_TAIL = 6
-"""So many are looked for in answers, and may stand in a refusal without a mask."""
+"""Characters at a secret's end that are searched for in answers, and that a refusal may show without a mask."""
 _BACKSLASH, _PERCENT = b"\\%"
 _SEEN_AT_ONCE = 64
-"""Within so many bytes it is seen whether a text is UTF-16."""
+"""Bytes at the beginning of a text that show whether it is UTF-16: then one of them is zero."""
 _SCHEME = re.compile(r"^(?:bearer|basic|token|key|apikey)\s+", re.IGNORECASE)
 _LONGEST_SHOWN = 24
-"""Of a key that is masked, no more is shown of its beginning or end."""
-# Bytes are looked through as Latin-1, where a bullet and an ellipsis in UTF-8 are three characters.
-# Nothing here is looked for again from each character of a long run: a hostile body must not take for ever.
+"""Characters that a gateway shows at most of a masked key's beginning or end."""
+# Bytes are searched as Latin-1, in which a bullet or an ellipsis of UTF-8 is three characters. No pattern here begins
+# again at each character of a long run: a hostile body must not take quadratic time.
 _STARS = (
     r"(?:(?<!\*)\*{2,}|(?<!\.)\.{3,}|(?<![•…])[•…]+|(?<!\xe2\x80[\xa2\xa6])(?:\xe2\x80[\xa2\xa6])+"
     r"|(?:\\{1,4}u20(?:22|26)){1,12})"
@@ -35,27 +34,27 @@ _STARS = (
 _END_OF = r"(\b(?:ends?|ending|last|suffix|tail)\b[^\n]{0,24}?)(?<![A-Za-z0-9])"
 _NO_MORE = r"(?![A-Za-z0-9])"
 _ESCAPE = r"\\u[0-9A-Fa-f]{4}"
-"""Of a character of some other mask, before a key's end."""
+"""An escaped character of any other mask, before a key's end."""
 _AFTER_BACKSLASH = frozenset('"\\/bfnrtu')
-"""In JSON a backslash makes another character of these, so that what follows it only looks like a secret."""
+"""Characters that a backslash changes in JSON, so that the text after it only looks like a secret."""
 
 
 class Secrets:
-    """The API key and the header values of a run; prints as stars.
+    """The API key and the header values of a run; its `repr` shows none of them.
 
-    `headers` is what to send; `redacted` and `redacted_text` return their argument with every secret replaced by
-    `***`, and the same object where there is none in it. JSON stays JSON. A `refusal` may show a key's last characters
-    alone, and these go too.
+    `headers` are those to send. `redacted` and `redacted_text` replace every secret in their argument by `***`, and
+    return the same object where it holds none. JSON stays JSON. In a `refusal` a key's last characters are removed even
+    where they are alone.
     """
 
     def __init__(self, key: str = "", headers: Mapping[str, str] | None = None) -> None:
         self.headers = dict(headers or {})
         if key:
             self.headers["Authorization"] = f"Bearer {key}"
-        words = {word for value in (key, *(headers or {}).values()) for word in (value, _SCHEME.sub("", value))}
-        self._values = sorted((word for word in words if len(word) >= _SHORTEST), key=len, reverse=True)
+        values = {text for value in (key, *(headers or {}).values()) for text in (value, _SCHEME.sub("", value))}
+        self._values = sorted((value for value in values if len(value) >= _SHORTEST), key=len, reverse=True)
         self._tails = sorted({value[-_TAIL:].replace("\\", "") for value in self._values})
-        chars = set("".join(self._values))  # of what can stand in a header, the last two may have a backslash before
+        chars = set("".join(self._values))  # in a header, only quote and backslash need a backslash
         self._text_ends = sorted({value[-_BARE_TAIL:].replace("\\", "") for value in self._values})
         self._ends = [re.compile(re.escape(end).encode()).search for end in self._text_ends]
         self._escapes = (*[b"\\/"] * ("/" in chars), *[b"\\"] * bool(chars & {'"', "\\"}))
@@ -90,7 +89,7 @@ class Secrets:
         return text if clean == text else clean
 
     def ends_in(self, text: str) -> bool:
-        """Return whether the end of a secret stands in a text as it is: a search, for what hardly ever holds one."""
+        """Return whether a text holds the unescaped end of a secret; a quick check for texts that hardly ever do."""
         for end in self._text_ends:  # noqa: SIM110 - a generator would cost more than it saves
             if end in text:
                 return True
@@ -119,7 +118,7 @@ class Secrets:
     @functools.cached_property
     def _bare(self) -> list[re.Pattern[str]]:
         tails = {value[-_BARE_TAIL:] for value in self._values}
-        # What has no digit in it may be a word.
+        # An end without a digit may be an ordinary word.
         return [
             re.compile(f"()(?:(?<![A-Za-z0-9])|(?<={_ESCAPE})){re.escape(tail)}{_NO_MORE}")
             for tail in tails
@@ -135,14 +134,14 @@ class Secrets:
 
 
 def _unless_escaped(found: re.Match[str]) -> str:
-    """Return what stands in JSON instead of a secret; the same where its first character belongs to an escape.
+    """Return the replacement of a secret in JSON, or the text itself where its first character belongs to an escape.
 
-    Backslashes before it that are no part of it stay, and in pairs.
+    Backslashes before the secret that do not belong to it stay, and in pairs.
     """
     first = found.start()
     before = first - len(found.string[:first].rstrip("\\")) if found.string[first - 1 : first] == "\\" else 0
     own = len(found[0]) - len(found[0].lstrip("\\"))
-    if own:  # of an odd number the last makes the escape, and the others stand for themselves
+    if own:  # of an odd number the last one begins the escape
         return "\\" * (own - 1 if (before + own) % 2 else before % 2) + MASK
     return found[0] if before % 2 and found[0][0] in _AFTER_BACKSLASH else MASK
 
@@ -156,7 +155,7 @@ def _hex(char: str) -> str:
 
 
 def _any_hex(chars: Iterable[str]) -> str:
-    """Return a pattern for the codes of some characters, one alternative for each first digit."""
+    """Return a pattern for the hexadecimal codes of characters, with one alternative for each first digit."""
     digits: dict[str, str] = {}
     for code in sorted({f"{ord(char):02x}" for char in chars}):
         digits[code[0]] = digits.get(code[0], "") + code[1] + code[1].upper()
@@ -170,7 +169,7 @@ def _character(char: str) -> str:
 
 
 def _masked_forms(secret: str) -> Iterable[re.Pattern[str]]:
-    """Yield patterns for what is shown of a secret in the place of the whole."""
+    """Yield patterns for the masked forms in which a gateway shows a secret."""
     head = tail = ""
     for char in reversed(secret[:-_TAIL][:_LONGEST_SHOWN]):
         head = f"(?:{re.escape(char)}{head})?"

@@ -1,4 +1,4 @@
-"""A secret is taken out however it is written, JSON stays JSON, and ordinary text stays as it is."""
+"""A secret is removed in any spelling, JSON stays JSON, and ordinary text stays as it is."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_a_secret_is_found_however_it_is_written(form: str) -> None:
+def test_a_secret_is_found_in_any_spelling(form: str) -> None:
     body = b'{"a": "before %b after"}' % form.encode()
     assert json.loads(SECRETS.redacted(body)) == {"a": "before *** after"}
     assert SECRETS.redacted_text(f"before {form} after") == "before *** after"
@@ -66,7 +66,7 @@ def test_backslashes_before_a_secret_leave_json_as_it_was(written: str, number: 
     "shown",
     ["sk-Ab**********c123", "***abc123", "…abc123", "...abc123", "sk-***abc123", "•••••c123", "sk-Ab/9…+abc123"],
 )
-def test_what_is_seen_of_a_masked_key_goes_with_the_mask(shown: str) -> None:
+def test_what_is_shown_of_a_masked_key_is_removed_with_the_mask(shown: str) -> None:
     for body in (json.dumps({"m": f"key {shown}, bad"}), json.dumps({"m": f"key {shown}, bad"}, ensure_ascii=False)):
         assert json.loads(SECRETS.redacted(body.encode(), refusal=True)) == {"m": "key ***, bad"}
         if "abc123" in shown:  # what stands in answers too is looked for by its last six characters
@@ -75,7 +75,7 @@ def test_what_is_seen_of_a_masked_key_goes_with_the_mask(shown: str) -> None:
     assert SECRETS.redacted_text("the key ending in 'abc123' is bad") == "the key ending in '***' is bad"
 
 
-def test_a_tail_alone_is_taken_out_of_refusals_only() -> None:
+def test_a_tail_alone_is_removed_from_refusals_only() -> None:
     assert SECRETS.redacted(b"token abc123 is invalid", refusal=True) == b"token *** is invalid"
     for masked in ("\u25cf\u25cfabc123", "--abc123", "\u00d7abc123"):
         for ascii_only in (True, False):
@@ -103,7 +103,7 @@ def test_ordinary_text_stays_as_it_is(text: str) -> None:
     assert SECRETS.redacted_text(text) is text
 
 
-def test_what_only_looks_like_a_secret_in_json_is_none() -> None:
+def test_what_only_looks_like_a_secret_in_json_stays() -> None:
     secrets = Secrets("token-0123456789")
     body = json.dumps("\token-0123456789").encode()
     assert secrets.redacted(body) == body
@@ -123,14 +123,14 @@ def test_a_body_in_utf_16_holds_no_secret() -> None:
         assert "abc123" not in SECRETS.redacted(f"key {KEY} bad".encode(encoding)).replace(b"\0", b"").decode("latin-1")
 
 
-def test_short_values_and_words_of_a_header_are_no_secrets() -> None:
+def test_short_values_and_header_schemes_are_no_secrets() -> None:
     secrets = Secrets("none", {"X-Title": "my application", "Authorization": "Bearer 0123456789ab"})
     assert secrets.redacted(b"none of the application/json") == b"none of the application/json"
     assert secrets.redacted(b"got 0123456789ab") == b"got ***"
 
 
 def test_no_form_of_the_key_reaches_a_file(bench: Bench, gateway: Gateway) -> None:
-    """Neither in an answer, whatever part of it, nor in a refusal; not where its parts are put together."""
+    """Neither in any part of an answer, nor in a refusal, nor where parts are joined."""
     said = {"content": "@", "reasoning_content": "@", "refusal": "@", "tool_calls": [{"function": {"arguments": "@"}}]}
     answer = json.dumps({"model": "@", "choices": [{"message": said, "finish_reason": "stop"}], "usage": None})
     parts = [{"type": "text", "text": KEY[:9]}, {"type": "text", "text": KEY[9:]}]

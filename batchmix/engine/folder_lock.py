@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from batchmix.errors import PASSING, BatchmixError, PartDamaged, RunError, disk_error
+from batchmix.errors import TEMPORARY_ERRORS, BatchmixError, PartDamaged, RunError, disk_error
 from batchmix.load.spool import is_spool, remove_spool
 from batchmix.store.filesystem import TEMPORARY, not_plain, plain_or_absent
 from batchmix.store.journal import has_event, is_foreign
@@ -148,7 +148,7 @@ def _make_folders(root: Path) -> list[Path]:
                     raise RunError(f"{folder}: {what}; the output is a folder")
     except OSError as error:
         _remove_folders(made)
-        if error.errno in PASSING:
+        if error.errno in TEMPORARY_ERRORS:
             raise disk_error(error, root) from error
         raise RunError(f"{root}: can't be made: {error.strerror}") from error
     except RunError:

@@ -67,7 +67,7 @@ class Export:
             except OSError as error:  # of what is read here; the file that is written may be fine
                 raise disk_error(error) from error
             except PartDamaged as error:
-                self.lost.append(error.words)
+                self.lost.append(error.damage)
 
     def _shard(self, index: int, journals: dict[int, Path], carried: Carried) -> Iterator[pa.RecordBatch]:
         part = part_path(self._layout.data, index)

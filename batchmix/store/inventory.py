@@ -78,7 +78,7 @@ class Held:
             if whole or known.torn or other:
                 read_through(path, damage)
         except PartDamaged as error:
-            damage.append(error.words)
+            damage.append(error.damage)
         if damage:
             self.torn[index] = "; ".join(damage)
         else:

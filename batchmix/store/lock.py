@@ -10,7 +10,7 @@ import socket
 import time
 from pathlib import Path
 
-from batchmix.errors import PASSING, RunError, RunLocked, disk_error
+from batchmix.errors import TEMPORARY_ERRORS, RunError, RunLocked, disk_error
 from batchmix.store.filesystem import open_plain
 
 _SIGNATURE = re.compile(rb"process [0-9]+ on [^\n]* since [^\n]*\n")
@@ -28,7 +28,7 @@ def take_lock(path: Path, what: str, *, wait: bool = False) -> int:
             path.parent.mkdir(0o700, parents=True, exist_ok=True)
             fd = open_plain(path, os.O_RDWR | os.O_CREAT)
         except OSError as error:
-            if error.errno in PASSING:
+            if error.errno in TEMPORARY_ERRORS:
                 raise disk_error(error, path) from error
             raise RunError(f"{path}: can't be opened: {error.strerror}") from error
         try:

@@ -136,7 +136,7 @@ class Shard:
         except FileNotFoundError:
             return
         except PartDamaged as error:
-            self.part_damage.append(error.words)
+            self.part_damage.append(error.damage)
 
     def _fold_file(self, file: BinaryIO, name: str, lane: int) -> None:
         end = 0

@@ -171,7 +171,7 @@ def read_view(layout: Layout, price: Price, *, idle: bool = False) -> View:
         try:
             _add_part(view, index, part, known.get(index, Known()))
         except PartDamaged as error:
-            view.lose(error.words)
+            view.lose(error.damage)
         except FileNotFoundError:
             if index in layout.ledger.sealed():  # not let go meanwhile
                 view.lose(f"{part}: is missing")

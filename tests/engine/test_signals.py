@@ -75,7 +75,9 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     """Also while the first one is being cleaned up after; the same command then goes on."""
     write_rows(tmp_path / "rows.jsonl", 2)
     call = command("rehearsal:", tmp_path / "rows.jsonl", tmp_path / "run")[3:]
-    done = interrupted("engine.folder_lock:_take_away", [signal.SIGTERM], *call[:1], str(tmp_path / "none.jsonl"), *call[2:])
+    done = interrupted(
+        "engine.folder_lock:_take_away", [signal.SIGTERM], *call[:1], str(tmp_path / "none.jsonl"), *call[2:]
+    )
     assert done.returncode == 128 + signal.SIGTERM
     done = interrupted("engine.resume:Digests", [signal.SIGTERM, signal.SIGTERM], *call)
     assert done.returncode in {-signal.SIGTERM, 128 + signal.SIGTERM}
