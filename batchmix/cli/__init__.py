@@ -84,12 +84,12 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    with signals.raised():
+    with signals.raising_signals():
         make_total()
         try:
             code = _main()
         except signals.SignalExit as error:  # while it was said how it ended
-            code = error.named().exit_code
+            code = error.as_interrupted().exit_code
         sys.exit(code or lost_output())
 
 
@@ -106,8 +106,8 @@ def _main() -> int:
         complain(f"{_shown(error.format_message())}\nTry {where} --help.")
         return 2
     except signals.SignalExit as error:
-        complain(str(error.named()))
-        return error.named().exit_code
+        complain(str(error.as_interrupted()))
+        return error.as_interrupted().exit_code
     except BatchmixError as error:
         complain(str(error))
         return error.exit_code

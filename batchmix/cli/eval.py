@@ -87,7 +87,7 @@ def evaluated(root: Path, asking: Asking, scorers: list[Asked], progress: str) -
 
     judged = any(score is None for _, score in scorers)
     try:
-        with shown(asking.run_status, progress if judged else "none"), signals.named():
+        with shown(asking.run_status, progress if judged else "none"), signals.signals_as_errors():
             metrics = evaluate(root, asking, scorers)
     except (Stopped, Interrupted):
         complain("the run itself is whole; the same command goes on with its evaluation")

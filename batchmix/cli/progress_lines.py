@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from batchmix.cli.output import shield
-from batchmix.engine.bottlenecks import limit
+from batchmix.engine.bottlenecks import bottleneck_of
 from batchmix.engine.status import Bottleneck, LaneStatus, Phase, RunStatus
 from batchmix.formats.amounts import counted, usd
 
@@ -55,7 +55,9 @@ def standings(run_status: RunStatus, rates: Rates) -> list[Standing]:
             lane.failed + lane.rejected,
             answers_per_s,
             lane.cost_usd,
-            "done" if lane.finished >= lane.results > 0 else limit(run_status, lane) + _until([lane], " until {}"),
+            "done"
+            if lane.finished >= lane.results > 0
+            else bottleneck_of(run_status, lane) + _until([lane], " until {}"),
             bool(lane.idle) or run_status.phase is not Phase.SENDING,
         )
         for lane, (answers_per_s, _) in zip(
@@ -182,7 +184,7 @@ def _parts(run_status: RunStatus, rates: Rates, narrow: int, *, limits: bool) ->
 
 def _limited(run_status: RunStatus, *, short: bool) -> str:
     """Return what limits the lanes, by the model's name where these differ."""
-    limits = {lane.model: limit(run_status, lane) for lane in run_status.lanes}
+    limits = {lane.model: bottleneck_of(run_status, lane) for lane in run_status.lanes}
     limits = {model: what for model, what in limits.items() if what not in {"", Bottleneck.LAST_ROWS}}
     if not limits:
         return ""

@@ -1,4 +1,4 @@
-"""What limits a run's speed: told to whoever watches, and kept over the time of each start, in `run.json`."""
+"""What limits a run's speed: shown while it runs, and recorded over the time of each start in `run.json`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from batchmix.engine.status import Bottleneck, LaneStatus, Phase, RunStatus
 from batchmix.errors import BatchmixError
 from batchmix.store.run_folder import Start
 
-_LOOKS_PER_S = 4
+_SAMPLES_PER_S = 4
 _FIRST_S, _EVERY_S = 2.0, 10.0
-"""When what limits it just now is written down, and how often."""
+"""When the current bottleneck is first written to `run.json`, and how often after that, in seconds."""
 _MOST_SLOTS = 256
-"""A long start is told of in longer slots, so that it takes no more room than this."""
+"""The most slots of a timeline; a longer start gets longer slots, so that `run.json` stays small."""
 
 
-def limit(run_status: RunStatus, lane: LaneStatus) -> str:
-    """Return what keeps a lane from being faster, in a word or two; empty: nothing but the answers themselves."""
+def bottleneck_of(run_status: RunStatus, lane: LaneStatus) -> str:
+    """Return what keeps a lane from being faster, in one or two words; empty: only the speed of the answers."""
     if lane.idle:
         return lane.idle.value
     if run_status.phase is Phase.SEALING:
@@ -31,15 +31,15 @@ def limit(run_status: RunStatus, lane: LaneStatus) -> str:
     return lane.limited_by.value
 
 
-class Pace:
-    """What limited each lane, slot by slot."""
+class Timeline:
+    """What limited each lane, by slots of equal length."""
 
     def __init__(self) -> None:
         self._slot_s = 1.0
         self._slots: list[dict[str, Counter[str]]] = []
 
-    def note(self, at_s: float, model: str, limited_by: str) -> None:
-        """Note what limits a lane at a time, in seconds; times only rise."""
+    def add(self, at_s: float, model: str, limited_by: str) -> None:
+        """Add what limits a lane at a time in seconds, which must not be before the last one."""
         while at_s >= self._slot_s * _MOST_SLOTS:
             self._widen()
         while len(self._slots) <= at_s / self._slot_s:
@@ -47,7 +47,7 @@ class Pace:
         self._slots[-1].setdefault(model, Counter())[limited_by] += 1
 
     def spans(self) -> dict[str, list[tuple[float, str]]]:
-        """Return what limited each lane most in each slot, as pairs of when that began and what it was."""
+        """Return the main bottleneck of each lane over time, as pairs of when it began, in seconds, and what it was."""
         found: dict[str, list[tuple[float, str]]] = {}
         for number, slot in enumerate(self._slots):
             for model, counts in slot.items():
@@ -67,17 +67,16 @@ class Pace:
 
 
 @contextlib.asynccontextmanager
-async def noted(
-    run_status: RunStatus, start: Start, learn: Callable[[], None], keep: Callable[[], None]
+async def bottlenecks_recorded(
+    run_status: RunStatus, start: Start, update: Callable[[], None], write: Callable[[], None]
 ) -> AsyncIterator[None]:
-    """Note what limits each lane while the block runs, and leave it with the start.
+    """Record in `start` what limits each lane while the block runs.
 
-    What it is just now is left there too, and `learn` leaves what else is known; `keep`, which is called in a thread,
-    writes it down for other processes, and for the next start should this one be killed: not at once, not often, and
-    only where it has changed.
+    From time to time `update` brings the rest of `start` up to date, and, if it has changed, `write` writes it to
+    `run.json` in a thread: for other processes, and for the next start if this one is killed.
     """
     over = asyncio.Event()
-    task = asyncio.create_task(_look(run_status, start, learn, keep, over))
+    task = asyncio.create_task(_sample(run_status, start, update, write, over))
     try:
         yield
     finally:
@@ -85,24 +84,24 @@ async def noted(
         await task
 
 
-async def _look(
-    run_status: RunStatus, start: Start, learn: Callable[[], None], keep: Callable[[], None], over: asyncio.Event
+async def _sample(
+    run_status: RunStatus, start: Start, update: Callable[[], None], write: Callable[[], None], over: asyncio.Event
 ) -> None:
-    loop, pace, lately = asyncio.get_running_loop(), Pace(), Pace()
+    loop, timeline, lately = asyncio.get_running_loop(), Timeline(), Timeline()
     began, next_s = loop.time(), _FIRST_S
     while not over.is_set():
         at_s = loop.time() - began
         for lane in run_status.lanes:
-            pace.note(at_s, lane.model, limit(run_status, lane))
-            lately.note(0.0, lane.model, limit(run_status, lane))
+            timeline.add(at_s, lane.model, bottleneck_of(run_status, lane))
+            lately.add(0.0, lane.model, bottleneck_of(run_status, lane))
         if at_s >= next_s:
             before = start.limited_now, start.surplus_answers, start.unstreamed
             start.limited_now = {model: spans[-1][1] for model, spans in lately.spans().items()}
-            learn()
-            lately, next_s = Pace(), at_s + _EVERY_S
+            update()
+            lately, next_s = Timeline(), at_s + _EVERY_S
             if (start.limited_now, start.surplus_answers, start.unstreamed) != before:
-                with contextlib.suppress(BatchmixError, OSError):  # it only informs
-                    await asyncio.to_thread(keep)
+                with contextlib.suppress(BatchmixError, OSError):  # it only informs people
+                    await asyncio.to_thread(write)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(over.wait(), 1 / _LOOKS_PER_S)
-    start.limited_by, start.limited_now = pace.spans(), {}
+            await asyncio.wait_for(over.wait(), 1 / _SAMPLES_PER_S)
+    start.limited_by, start.limited_now = timeline.spans(), {}

@@ -1,4 +1,4 @@
-"""A few rows first: which they are, and what their answers say of the rest."""
+"""The canary: a few rows that are sent first, and a forecast of the rest from their answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from batchmix.engine.distinct import Distinct, few
+from batchmix.engine.distinct import DistinctCounter, distinct_warning
 from batchmix.engine.resume import Work
 from batchmix.engine.sampling import Bounds, drawn, total
 from batchmix.job import Job, Model, Price
@@ -19,7 +19,7 @@ from batchmix.store.view import View, read_rows
 
 
 class Forecast(msgspec.Struct, frozen=True):
-    """What a canary says of the rest of a run."""
+    """A forecast of the rest of a run."""
 
     rows: int
     """Drawn, over all models."""
@@ -27,23 +27,23 @@ class Forecast(msgspec.Struct, frozen=True):
     requests: int
     """Still to be sent."""
     completion_tokens: Bounds | None
-    """Of the rest; None where too few rows were answered."""
+    """Of the rest; None where too few rows have an answer."""
     cost_usd: Bounds | None
     """Of the rest; None where a model has no price too."""
     spent_usd: float | None
-    """By all answers that are there."""
+    """By all answers so far."""
     least_s: float
-    """The least time that the rest takes, by the limits that are set and by how long answers took."""
+    """The least time that the rest takes, by the job's limits and by how long answers took."""
     different: int = 0
     """How many requests over all rows and models are different, apart from their samples."""
     sameness: str = ""
-    """What to say where suspiciously few are."""
+    """A warning where suspiciously few are; empty: none."""
 
 
 def draw_canary(dataset: Dataset, work: Work, job: Job, count: int) -> None:
-    """Draw `count` rows for each model, and let `work` be about the shards that hold them.
+    """Draw `count` rows for each model, and limit `work` to the shards that hold them.
 
-    Where rows with the same request are asked once, only the first of them is drawn from, and counted.
+    With `reuse.dedupe` only the first of the rows with the same request is drawn and counted.
     """
     seed = work.run.accepted
     work.run.canary = {model.name: _draw(_Sizes(dataset, model, job), count, seed) for model in work.models}
@@ -52,11 +52,11 @@ def draw_canary(dataset: Dataset, work: Work, job: Job, count: int) -> None:
 
 
 class _Sizes:
-    """The rows that one model is asked about, and their estimated prompt tokens over all samples."""
+    """The rows that are sent to one model, and their estimated prompt tokens over all samples."""
 
     def __init__(self, dataset: Dataset, model: Model, job: Job) -> None:
         self.rows, self.tokens = array("q"), array("q")
-        self.hashes = Distinct()
+        self.hashes = DistinctCounter()
         firsts = Firsts() if job.reuse.dedupe else None
         for index in range(len(dataset.scan.shards)):
             for batch in dataset.requests(index, model):
@@ -75,7 +75,7 @@ def _draw(sizes: _Sizes, count: int, seed: str) -> Draw:
 
 
 def forecast(view: View, job: Job) -> Forecast:
-    """Return what the last canary of a run says of all that is still to be sent."""
+    """Return a forecast of all that is still to be sent, from the last canary of a run."""
     models = job.models or tuple(Model(name, name, {}, job.limits) for name in view.run.models)
     prices = Prices(view.run.prices, models)
     rows = sorted({row for draw in view.run.canary.values() for row, _ in draw.picks})
@@ -101,16 +101,16 @@ def forecast(view: View, job: Job) -> Forecast:
         spent_usd=view.totals.cost_usd,
         least_s=max((lane.least_s(job.samples) for lane in lanes), default=0.0),
         different=different,
-        sameness=few(different, sum(draw.rows for draw in draws)),
+        sameness=distinct_warning(different, sum(draw.rows for draw in draws)),
     )
 
 
 class _Lane(msgspec.Struct, frozen=True):
-    """One model's drawn rows, those of them that were answered, and what the answers say of the rows not drawn."""
+    """One model's drawn rows and their answers, and what these say of the rows not drawn."""
 
     draw: Draw
     answers: list[tuple[int, list[dict[str, Any]]]]
-    """Estimated prompt tokens, and the result rows of all samples; ordered as they were drawn."""
+    """Estimated prompt tokens and the result rows of all samples, in the order of the draw."""
     model: Model
     price: Price | None
 
@@ -124,7 +124,7 @@ class _Lane(msgspec.Struct, frozen=True):
         return self._rest([sum(found) for found in costs], self.price.input / 1e6 * self._prompt_ratio())
 
     def least_s(self, samples: int) -> float:
-        """Return the least time that the rows not drawn take by the model's limits, and by how long answers took."""
+        """Return the least time for the rows not drawn, by the model's limits and by how long answers took."""
         limits, rows = self.model.limits, self.draw.rows - len(self.draw.picks)
         latencies = [one["latency_s"] for _, found in self.answers for one in found if one["latency_s"] is not None]
         mean_s = sum(latencies) / len(latencies) if latencies else 0.0
@@ -139,14 +139,14 @@ class _Lane(msgspec.Struct, frozen=True):
         return max(times)
 
     def _prompt_ratio(self) -> float:
-        """Return how many prompt tokens there were for each that was estimated."""
+        """Return the ratio of counted to estimated prompt tokens."""
         counted = sum(one["prompt_tokens"] for _, found in self.answers for one in found)
         return counted / sum(size for size, _ in self.answers) if self.answers else 1.0
 
     def _rest(self, measured: list[float], each: float) -> Bounds | None:
-        """Return the total of a quantity over the rows not drawn; `each` of it goes with an estimated prompt token."""
-        known = [size * each for size, _ in self.answers]
-        found = total(known, measured, self.draw.prompt_tokens * each, self.draw.rows)
+        """Return the total of a quantity over the rows not drawn; `each` is its predicted part per prompt token."""
+        predicted = [size * each for size, _ in self.answers]
+        found = total(predicted, measured, self.draw.prompt_tokens * each, self.draw.rows)
         done = sum(measured)
         return found and Bounds(found.estimate - done, found.low - done, found.high - done)
 

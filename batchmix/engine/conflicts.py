@@ -39,7 +39,7 @@ def check_same_run(job: Job, known: RunFile | None, held: Held) -> None:
             )
 
 
-class Missing(msgspec.Struct, frozen=True):
+class MissingAnswers(msgspec.Struct, frozen=True):
     """What is missing of what was last known."""
 
     answers: int
@@ -52,7 +52,7 @@ class Missing(msgspec.Struct, frozen=True):
     """They are there, but another version has judged them so."""
 
 
-def refuse_missing(found: list[Missing], root: Path) -> None:
+def refuse_missing(found: list[MissingAnswers], root: Path) -> None:
     """Raise `RunError` where answers are missing."""
     least = sum(one.answers for one in found)
     most = least + sum(one.more for one in found)

@@ -41,7 +41,7 @@ class _Waiting:
         self.rows = array("q")
 
 
-class Repeats:
+class DedupingLog:
     """A lane's log for its pool, in which a first row's end is the end of those that wait for it."""
 
     def __init__(self, log: LaneLog, shards: OpenShards, run: str, on_error: Callable[[Exception], None]) -> None:

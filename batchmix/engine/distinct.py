@@ -1,18 +1,19 @@
-"""How many different things there were among many, in bounded memory."""
+"""Counting the different requests among many, in bounded memory."""
 
 from __future__ import annotations
 
 _KEPT = 1 << 16
+"""Hashes kept in memory; up to so many the count is exact."""
 _BITS = 64
 _MANY = 10
-"""So many rows that ask the same are suspicious."""
+"""So many requests with the same content, on average, are suspicious."""
 
 
-class Distinct:
-    """Counts different hex hashes: exactly up to some 65 thousand, beyond within a percent or so.
+class DistinctCounter:
+    """Counts different hex hashes: exactly up to 65,536, beyond with an error of about one percent.
 
-    Where too many would be kept, only those below half of the bound so far are (Wegman's adaptive sampling, in
-    Flajolet, On adaptive sampling, 1990): what is kept is a fair sample, whatever came how often.
+    When too many hashes are kept, the bound below which they are kept is halved (Wegman's adaptive sampling, in
+    Flajolet, On adaptive sampling, 1990). The kept ones are a fair sample, however often each hash comes.
     """
 
     def __init__(self) -> None:
@@ -21,7 +22,7 @@ class Distinct:
         self._below = 1 << _BITS
 
     def add(self, hash_: str) -> None:
-        """Take note of a hash."""
+        """Count a hash."""
         number = int(hash_[: _BITS // 4], 16)
         if number >= self._below:
             return
@@ -35,11 +36,11 @@ class Distinct:
         return len(self._kept) << self._halvings
 
 
-def few(different: int, asked: int) -> str:
-    """Return what to say where only so many of the requests are different; nothing where that may well be meant."""
-    if asked < _MANY or different * _MANY > asked:
+def distinct_warning(different: int, requests: int) -> str:
+    """Return a warning where suspiciously few requests are different; empty where that may be intended."""
+    if requests < _MANY or different * _MANY > requests:
         return ""
     return (
-        f"only {different:,} of {asked:,} requests {'is' if different == 1 else 'are'} different; does the prompt name"
-        " the right column? (reuse.dedupe = true asks once for all rows with the same request)"
+        f"only {different:,} of {requests:,} requests {'is' if different == 1 else 'are'} different; does the prompt"
+        " name the right column? (reuse.dedupe = true sends one request for all rows that have the same)"
     )

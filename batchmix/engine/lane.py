@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
-from batchmix.engine.dedupe import Repeats
+from batchmix.engine.dedupe import DedupingLog
 from batchmix.engine.outcomes import SendingRules, provider_stopped
 from batchmix.engine.pool import Pool, Transport
 from batchmix.engine.prepare import PreparedRun
@@ -62,7 +62,7 @@ class Lane:
         """Lanes that are to pass by the shards that this one has been through."""
         self.behind: asyncio.Queue[int | None] = asyncio.Queue()
         """The shards that this lane is to pass by; None ends them."""
-        self._repeats: Repeats | None = None
+        self._repeats: DedupingLog | None = None
 
     async def run(self, most: int) -> None:
         """Ask for all that has no answer, `most` requests if all goes well."""
@@ -80,11 +80,11 @@ class Lane:
         if self.stopped and len(self._context.run_status.lanes) > 1:
             _logger.warning("%s is stopped: %s", self.model.name, self.stopped.message)
 
-    async def _open_repeats(self) -> Repeats | None:
+    async def _open_repeats(self) -> DedupingLog | None:
         context, job = self._context, self._prepared.job
         if not job.reuse.dedupe:
             return None
-        repeats = Repeats(self._log, context.open_shards, job.name, context.shutdown.stop)
+        repeats = DedupingLog(self._log, context.open_shards, job.name, context.shutdown.stop)
         await repeats.open(self.model.name)
         return repeats
 

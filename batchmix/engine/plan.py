@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from batchmix.engine.account import shortage
-from batchmix.engine.distinct import Distinct, few
+from batchmix.engine.distinct import DistinctCounter, distinct_warning
 from batchmix.engine.folder_lock import check_ours
 from batchmix.engine.prepare import Options, PreparedRun, prepare
 from batchmix.engine.status import RunStatus
@@ -109,7 +109,7 @@ class Plan(msgspec.Struct):
     @property
     def sameness(self) -> str:
         """What to say where suspiciously few requests are different."""
-        return few(self.different, self.requests // self.samples)
+        return distinct_warning(self.different, self.requests // self.samples)
 
     @property
     def prompt_tokens(self) -> int:
@@ -220,7 +220,7 @@ class _Counting:
         self._prepared = prepared
         self._firsts = firsts
         self._retry_rejected = retry_rejected
-        self._hashes = Distinct()
+        self._hashes = DistinctCounter()
 
     @property
     def different(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from batchmix.engine.conflicts import Missing, refuse_missing
+from batchmix.engine.conflicts import MissingAnswers, refuse_missing
 from batchmix.errors import RunError
 from batchmix.formats.amounts import counted
 from batchmix.job import Job, Model
@@ -200,7 +200,7 @@ class Resume:
         shard.close()
         return shard
 
-    def _missing(self, index: int, words: list[str]) -> Missing:
+    def _missing(self, index: int, words: list[str]) -> MissingAnswers:
         """Return what is missing of a shard that is not as it was last known."""
         held, known = self._held, self._held.of(index)
         shard, again, gone = self._compared(index)
@@ -216,9 +216,9 @@ class Resume:
         else:
             more = min(room, sum(hole.answer for hole in shard.holes[known.holes :]))
         left = Left(index, there, held.whole_bytes(index), len(shard.holes), torn=index in held.torn)
-        return Missing(missing, more, words, left)
+        return MissingAnswers(missing, more, words, left)
 
-    def _judged_otherwise(self, index: int) -> Missing:
+    def _judged_otherwise(self, index: int) -> MissingAnswers:
         """Return what is missing of a shard of whose journals another version has told what is an answer."""
         known, shard = self._held.of(index), self._shard(index)
         more = 0 if known.exact else shard.doubtful
@@ -226,13 +226,13 @@ class Resume:
         journal = self._layout.journal_path(index, min(self._journals[index]))
         words = [f"{journal}: another version of batchmix took more for an answer than this one does"]
         left = Left(index, shard.answers, self._held.whole_bytes(index), len(shard.holes))
-        return Missing(max(0, known.answers - shard.answers), more, words, left, otherwise=True)
+        return MissingAnswers(max(0, known.answers - shard.answers), more, words, left, otherwise=True)
 
     def _results(self, index: int) -> int:
         rows = min(self._dataset.scan.shard_rows, self._dataset.scan.rows - index * self._dataset.scan.shard_rows)
         return rows * len(self.models) * self._job.samples
 
-    def _by_summary(self, known: int, found: list[Missing]) -> list[Missing]:
+    def _by_summary(self, known: int, found: list[MissingAnswers]) -> list[MissingAnswers]:
         """Return what is missing where nothing is known of shards, but how many answers the last summary counted."""
         footers, held = self._footers, self._held
         if known <= sum(footer.totals.ok for footer in footers.values()):
@@ -244,7 +244,7 @@ class Resume:
         words += [word for one in found for word in one.words]
         absent = set(range(len(self._dataset.scan.shards))) - footers.keys() - looked
         words += [f"{part_path(self._layout.data, index)}: is missing" for index in sorted(absent)]
-        lost = Missing(max(0, known - there), 0, words, None)
+        lost = MissingAnswers(max(0, known - there), 0, words, None)
         return [lost, *(msgspec.structs.replace(one, answers=0, more=0) for one in found)]
 
     def _compared(self, index: int) -> tuple[Shard, int, int]:

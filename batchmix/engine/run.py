@@ -29,7 +29,7 @@ from batchmix.store.view import View
 __all__ = ["Options", "exit_code", "run_job"]
 
 
-@signals.named()
+@signals.signals_as_errors()
 @disk_errors()
 def run_job(job: Job, secrets: Secrets, options: Options, run_status: RunStatus) -> View:
     """Run a job as far as possible, and return a view of its folder afterwards.

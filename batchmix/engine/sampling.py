@@ -1,4 +1,4 @@
-"""From a few rows to all: which to draw, and what a total will be."""
+"""Sampling rows, and estimating totals over all rows from the sample."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 _STRATA = 5
+"""The residuals' variance is taken within so many groups of similar size; each needs two values at least."""
 _QUANTILE = 2.576
-"""Of the normal distribution, for 99 %: with some 50 skewed values the intervals hold less than they are drawn for, and
-these hold 95 % (tests/test_sampling.py has the shares for several shapes)."""
+"""Of the normal distribution, for 99 %. With some 50 skewed values an interval holds less often than its nominal level;
+this one holds in 95 % of cases (tests/engine/test_sampling.py has the shares for several distributions)."""
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -24,14 +25,14 @@ class Bounds(msgspec.Struct, frozen=True):
     high: float
 
     def __add__(self, other: Bounds) -> Bounds:
-        """Return a sum; its parts may err together."""
+        """Return a sum; the errors of its parts may be correlated."""
         return Bounds(self.estimate + other.estimate, self.low + other.low, self.high + other.high)
 
 
 def drawn(sizes: Sequence[int], count: int, seed: str) -> list[int]:
-    """Return positions of `count` values spread over all sizes, ordered by size: one at random from each equal share.
+    """Return positions of `count` values, ordered by size: one at random from each of `count` equal shares by size.
 
-    The same seed draws the same. Memory goes with the number of different sizes.
+    The same seed draws the same positions. Memory grows with the number of different sizes.
     """
     rng = random.Random(seed)
     count = min(count, len(sizes))
@@ -54,32 +55,32 @@ def drawn(sizes: Sequence[int], count: int, seed: str) -> list[int]:
     return [position for _, position in sorted(found)]
 
 
-def total(known: Sequence[float], measured: Sequence[float], all_known: float, count: int) -> Bounds | None:
+def total(predicted: Sequence[float], measured: Sequence[float], all_predicted: float, count: int) -> Bounds | None:
     """Return the total of a quantity over `count` rows, from rows drawn by `drawn`; None from fewer than ten.
 
-    `known` is the part of each row's quantity that is known before, `all_known` the same over all rows: it is counted,
-    and only what is beside it is extrapolated (the difference estimator: Särndal, Swensson and Wretman, Model Assisted
+    `predicted` is the part of each drawn row's quantity that is known beforehand, `all_predicted` its sum over all.
+    Only the difference is extrapolated (the difference estimator: Särndal, Swensson and Wretman, Model Assisted
     Survey Sampling, 6.3). The interval allows for skewness by Hall's transformation (P. Hall, On the Removal of
     Skewness by Transformation, JRSS B 54, 1992).
     """
     size = len(measured)
     if size < 2 * _STRATA:
         return None
-    rest = [value - part for value, part in zip(measured, known, strict=True)]
+    rest = [value - part for value, part in zip(measured, predicted, strict=True)]
     cuts = [size * stratum // _STRATA for stratum in range(_STRATA + 1)]
     residuals = list(
         itertools.chain.from_iterable(_residuals(rest[low:high]) for low, high in itertools.pairwise(cuts))
     )
     spread = math.sqrt(math.fsum(value**2 for value in residuals) / size * max(0.0, 1 - size / count))
     down, up = _shifts(residuals)
-    whole = all_known + count * math.fsum(rest) / size
-    least = math.fsum(measured)  # what was drawn is a part of the whole
+    whole = all_predicted + count * math.fsum(rest) / size
+    least = math.fsum(measured)  # the drawn rows are part of all rows
     bounds = (whole, whole - count * spread * down, whole + count * spread * up)
     return Bounds(*(max(least, bound) for bound in bounds))
 
 
 def _residuals(stratum: list[float]) -> Iterable[float]:
-    """Return the differences from the mean, widened for the degree of freedom that it takes."""
+    """Return the differences from the mean, corrected for the degree of freedom that the mean takes."""
     mean = math.fsum(stratum) / len(stratum)
     widened = math.sqrt(len(stratum) / (len(stratum) - 1))
     return [(value - mean) * widened for value in stratum]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 
 from batchmix.engine.account import used_so_far
-from batchmix.engine.bottlenecks import noted
+from batchmix.engine.bottlenecks import bottlenecks_recorded
 from batchmix.engine.early_failures import Seen
 from batchmix.engine.lane import Lane, LaneContext, run_lanes
 from batchmix.engine.outcomes import SendingRules
@@ -69,7 +69,7 @@ class _Sending:
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(interrupts(shutdown, run_status))
             stack.enter_context(deadline(self._job.timeouts, self._began, shutdown, run_status))
-            await stack.enter_async_context(noted(run_status, self._start, self._note, self._keep))
+            await stack.enter_async_context(bottlenecks_recorded(run_status, self._start, self._note, self._keep))
             concurrency = sum(model.limits.concurrency for model in work.models)
             most = run_status.results - run_status.ok - run_status.rejected
             client = self._client = await self._opened(stack, min(concurrency, max(1, most)))

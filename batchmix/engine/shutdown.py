@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Coroutine, Iterator
 
-from batchmix.engine.signals import taken
+from batchmix.engine.signals import handling_signals
 from batchmix.engine.status import Phase, RunStatus
 from batchmix.errors import Interrupted, Stopped
 from batchmix.job import Timeouts
@@ -55,7 +55,7 @@ def interrupts(shutdown: Shutdown, run_status: RunStatus) -> Iterator[None]:
         run_status.enter(Phase.DRAINING)
         shutdown.stop(Interrupted(f"interrupted by {number.name}", number))
 
-    with taken(interrupted):
+    with handling_signals(interrupted):
         yield
 
 

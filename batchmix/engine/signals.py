@@ -13,19 +13,19 @@ from batchmix.errors import Interrupted
 
 
 class SignalExit(SystemExit):
-    """A signal that came while no event loop took it. No `Exception`: nobody takes it for an error of his own."""
+    """A signal while no event loop handled signals. No `Exception`, so that no handler of errors catches it."""
 
     def __init__(self, number: signal.Signals) -> None:
         super().__init__(128 + number)
         self.number = number
 
-    def named(self) -> Interrupted:
-        """Return it as the error that a person reads."""
+    def as_interrupted(self) -> Interrupted:
+        """Return it as an error for a person to read."""
         return Interrupted(f"interrupted by {self.number.name}", self.number)
 
 
 class _Raising:
-    """A handler: the first signal ends what is being done, the next one the process."""
+    """A signal handler: the first signal raises `SignalExit`, the next one ends the process."""
 
     received = False
 
@@ -38,10 +38,10 @@ class _Raising:
 
 
 @contextlib.contextmanager
-def raised() -> Iterator[None]:
-    """Let the first signal raise `SignalExit` in the main thread, whatever it does; a second one ends at once.
+def raising_signals() -> Iterator[None]:
+    """Raise `SignalExit` in the main thread at the first signal; a second one ends the process at once.
 
-    For a program that owns its process, from its very start.
+    For a program that owns its process, from its first line.
     """
     handler = _Raising()
     before = {number: signal.signal(number, handler) for number in _numbers()}
@@ -53,19 +53,19 @@ def raised() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def named() -> Iterator[None]:
+def signals_as_errors() -> Iterator[None]:
     """Raise `Interrupted` for a signal that ends the block."""
     try:
         yield
     except SignalExit as error:
-        raise error.named() from None
+        raise error.as_interrupted() from None
 
 
 @contextlib.contextmanager
-def taken(act: Callable[[signal.Signals], None]) -> Iterator[None]:
+def handling_signals(act: Callable[[signal.Signals], None]) -> Iterator[None]:
     """Have the running event loop call `act` for each signal while the block runs.
 
-    In other threads than the main one, where no handler can be set, nothing is taken.
+    Signals are handled only in the main thread; elsewhere no handler can be set.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -78,7 +78,7 @@ def taken(act: Callable[[signal.Signals], None]) -> Iterator[None]:
                 handler.received = True
         act(number)
 
-    import asyncio  # a help text, which has its signals handled too, does without
+    import asyncio  # not at the top: a help text handles signals too, and needs no asyncio
 
     loop = asyncio.get_running_loop()
     for number in before:
@@ -93,6 +93,6 @@ def taken(act: Callable[[signal.Signals], None]) -> Iterator[None]:
 
 def _numbers() -> list[signal.Signals]:
     numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else nohup wants it to live on
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else it runs under nohup
         numbers.append(signal.SIGHUP)
     return numbers

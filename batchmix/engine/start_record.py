@@ -92,7 +92,7 @@ def recorded_start(prepared: PreparedRun, run_status: RunStatus) -> Iterator[Sta
 def _code_and_reason(error: BaseException) -> tuple[int, str]:
     """Return the exit code and the reason of an error that ended a start."""
     if isinstance(error, SignalExit):
-        error = error.named()
+        error = error.as_interrupted()
     if isinstance(error, BatchmixError):
         return error.exit_code, str(error)
     return 128 + signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1, type(error).__name__

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from batchmix.engine.signals import taken
+from batchmix.engine.signals import handling_signals
 from batchmix.errors import Interrupted, JobError
 from batchmix.job import read_job
 from batchmix.schedule.due import STOPPED, Night, end
@@ -85,7 +85,7 @@ def _signals(keepers: list[_Keeper]) -> Iterator[list[signal.Signals]]:
         for keeper in keepers:
             keeper.stop(number)
 
-    with taken(pass_on):
+    with handling_signals(pass_on):
         yield received
 
 

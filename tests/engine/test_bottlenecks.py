@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from batchmix.engine.bottlenecks import Pace, limit
+from batchmix.engine.bottlenecks import Timeline, bottleneck_of
 from batchmix.engine.status import LaneStatus, Phase, RunStatus
 from tests.conftest import Bench, Provider
 
 
 def test_a_change_is_told_with_its_time_and_a_moment_of_another_is_not() -> None:
-    pace = Pace()
+    pace = Timeline()
     for quarter in range(40):
-        pace.note(quarter / 4, "m", "window" if quarter < 20 and quarter != 9 else "requests per minute")
-        pace.note(quarter / 4, "k", "")
+        pace.add(quarter / 4, "m", "window" if quarter < 20 and quarter != 9 else "requests per minute")
+        pace.add(quarter / 4, "k", "")
     assert pace.spans() == {"m": [(0.0, "window"), (5.0, "requests per minute")], "k": [(0.0, "")]}
 
 
 def test_a_night_takes_no_more_room_than_an_hour() -> None:
-    pace = Pace()
+    pace = Timeline()
     for second in range(8 * 3600):
-        pace.note(float(second), "m", "pause" if second % 100 < 50 else "window")
+        pace.add(float(second), "m", "pause" if second % 100 < 50 else "window")
     spans = pace.spans()["m"]
     assert len(spans) <= 256
     assert spans[-1][0] < 8 * 3600
@@ -26,19 +26,19 @@ def test_a_night_takes_no_more_room_than_an_hour() -> None:
 
 
 def test_a_gap_is_not_filled() -> None:
-    pace = Pace()
-    pace.note(0.0, "m", "window")
-    pace.note(300.0, "k", "")
+    pace = Timeline()
+    pace.add(0.0, "m", "window")
+    pace.add(300.0, "k", "")
     assert pace.spans() == {"m": [(0.0, "window")], "k": [(300.0, "")]}
 
 
 def test_the_last_rows_and_the_disk_are_limits_of_their_own() -> None:
     run_status, lane = RunStatus(phase=Phase.SENDING), LaneStatus("m", workers=2, in_flight=2)
-    assert limit(run_status, lane) == "concurrency"
+    assert bottleneck_of(run_status, lane) == "concurrency"
     lane.show_tail(0, (), None)
-    assert limit(run_status, lane) == "last rows"
+    assert bottleneck_of(run_status, lane) == "last rows"
     run_status.enter(Phase.SEALING)
-    assert limit(run_status, lane) == "disk"
+    assert bottleneck_of(run_status, lane) == "disk"
 
 
 def test_each_start_keeps_what_limited_it(bench: Bench, standin: Provider) -> None:

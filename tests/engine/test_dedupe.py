@@ -136,13 +136,13 @@ def test_refusals_that_are_held_back_hold_up_nobody(twice: Bench, monkeypatch: p
 def test_no_more_is_read_than_may_wait(twice: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dedupe, "_MOST_WAITING", 200)
     most = []
-    firsts = dedupe.Repeats.firsts
+    firsts = dedupe.DedupingLog.firsts
 
-    def watched(self: dedupe.Repeats, *asked: list[object]) -> list[object]:
+    def watched(self: dedupe.DedupingLog, *asked: list[object]) -> list[object]:
         most.append(self._waiting)
         return firsts(self, *asked)  # type: ignore[arg-type, return-value]
 
-    monkeypatch.setattr(dedupe.Repeats, "firsts", watched)
+    monkeypatch.setattr(dedupe.DedupingLog, "firsts", watched)
     twice.settings["output"] = {"path": str(twice.out), "shard_rows": 1000}
     twice.standin.behave("latency=0.1")
     texts = [f"word {number // 500}" for number in range(3000)]

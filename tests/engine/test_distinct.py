@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from batchmix.engine.distinct import _KEPT, Distinct
+from batchmix.engine.distinct import _KEPT, DistinctCounter
 
 
 def _hashes(count: int) -> list[str]:
@@ -12,14 +12,14 @@ def _hashes(count: int) -> list[str]:
 
 
 def test_a_few_thousand_are_counted_exactly_however_often_they_come() -> None:
-    counted = Distinct()
+    counted = DistinctCounter()
     for hash_ in _hashes(5000) * 2:
         counted.add(hash_)
     assert len(counted) == 5000
 
 
 def test_more_are_counted_within_two_percent_and_only_so_many_are_kept() -> None:
-    counted = Distinct()
+    counted = DistinctCounter()
     for hash_ in _hashes(5 * _KEPT):
         counted.add(hash_)
     assert abs(len(counted) / (5 * _KEPT) - 1) < 0.02

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batchmix.engine import reader
-from batchmix.engine.dedupe import Repeats
+from batchmix.engine.dedupe import DedupingLog
 from batchmix.errors import JobError, NoSpace, ProviderStopped
 from tests.conftest import Bench
 
@@ -64,15 +64,15 @@ def test_what_goes_wrong_in_one_lane_lets_the_others_end_what_is_in_flight(
     two: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two.settings["reuse"] = {"dedupe": True}
-    finish, done = Repeats.finish, []
+    finish, done = DedupingLog.finish, []
 
-    async def fails(self: Repeats) -> None:
+    async def fails(self: DedupingLog) -> None:
         await finish(self)
         done.append(self)
         if len(done) == 1:
             raise NoSpace("no space left")
 
-    monkeypatch.setattr(Repeats, "finish", fails)
+    monkeypatch.setattr(DedupingLog, "finish", fails)
     two.standin.behave("latency[two]=0.5")
     with pytest.raises(NoSpace):
         two.run()
