@@ -207,6 +207,10 @@ class Completion(msgspec.Struct, frozen=True, gc=False):
         return Tokens(prompt, -(-size // BYTES_PER_TOKEN) * self.choices)
 
 
+Outcome = Completion | Failure
+"""What came of one attempt."""
+
+
 class Draw(msgspec.Struct, frozen=True):
     """Rows drawn from the input for one model, to learn from their answers what all of it will cost."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import compileall
 import dataclasses
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tests import odd_provider
 from tests.gateway import Gateway, serving
 from tests.killing import fetch
 from tests.killing import provider as provider_process
+from tests.virtual_time import VirtualTimeLoop
 from tests.wire import certificate, wire  # noqa: F401 - fixtures
 
 
@@ -31,6 +33,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Compile the package once: where Python may write no bytecode each process of a test would do it anew."""
     if not hasattr(config, "workerinput"):
         compileall.compile_dir(Path(batchmix.__file__).parent, quiet=2)
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run what is marked so on virtual time."""
+    return {"virtual": VirtualTimeLoop} if item.get_closest_marker("virtual_time") else {"real": asyncio.new_event_loop}
 
 
 # How long an example takes says more of the machine than of the code.

@@ -34,7 +34,7 @@ OWNERS = {
     "pyarrow": {"engine/reader.py", "evaluate/", "formats/", "load/", "store/"},
     "rapidfuzz": {"evaluate/scorers.py"},
     "regex": {"evaluate/scorers.py"},
-    "tenacity": {"engine/attempts.py"},
+    "tenacity": {"engine/retries.py"},
     "tqdm": {"cli/"},
 }
 FILES = sorted(ROOT.rglob("*.py"))

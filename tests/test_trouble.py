@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from batchmix.engine import attempts, early_failures
+from batchmix.engine import early_failures, retries
 from batchmix.engine.repeated_failures import RepeatedFailures
 from batchmix.errors import ProviderStopped, Stopped
 from tests.calling import batchmix
@@ -104,7 +104,7 @@ def test_the_same_trouble_of_a_row_fails_it_after_its_attempts_and_throttling_co
 def test_throttling_costs_no_attempt_but_not_endless_time(
     bench: Bench, standin: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts, "_LONGEST_THROTTLE_S", 1.5)
+    monkeypatch.setattr(retries, "_LONGEST_THROTTLE_S", 1.5)
     bench.settings["retry"] = {"attempts": 1}
     bench.write(10)
     bench.write(1, first=10, text="word {} [[rehearsal:429_ms]]")

@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 
-from batchmix.engine.attempts import Outcome, RowAttempts
 from batchmix.engine.early_failures import LaneEarlyFailures
 from batchmix.engine.outcomes import SendingRules
-from batchmix.engine.retries import OpenRequest
+from batchmix.engine.retries import OpenRequest, RowAttempts
 from batchmix.engine.status import Bottleneck, LaneStatus
 from batchmix.engine.wait_limit import WaitLimit, requested_wait_s
 from batchmix.errors import FailureAction
 from batchmix.pacing.breaker import Breaker
 from batchmix.pacing.governor import Governor, Limit, Ticket
-from batchmix.records import Completion, Exchange, Failure, Request
+from batchmix.records import Completion, Exchange, Failure, Outcome, Request
 from batchmix.responses.stream import UNFINISHED
 
 _UNSAID = (None, None)
@@ -105,15 +104,15 @@ class Admission:
     def _learn_of_failure(
         self, now: float, item: OpenRequest, ticket: Ticket, exchange: Exchange, outcome: Failure
     ) -> None:
-        if item.tries is None:
-            item.tries = RowAttempts(self._rules.attempts, ticket.sent_at + self._rules.row_s, self._rules.outage_s)
+        if item.attempts is None:
+            item.attempts = RowAttempts(self._rules.attempts, ticket.sent_at + self._rules.row_s, self._rules.outage_s)
         self._patience.heard(now, ticket.sent_at, item.request.row, outcome, requested_wait_s(outcome, exchange))
         is_doubtful = self._doubts.note(item.request, ticket.sent_at, now, outcome)
         is_unfinished = outcome.type == UNFINISHED
-        item.tries.note(outcome, exchange, is_free=(is_doubtful and not exchange.maybe_billed) or is_unfinished)
+        item.attempts.count(outcome, exchange, is_free=(is_doubtful and not exchange.maybe_billed) or is_unfinished)
         if outcome.action is FailureAction.PAUSE:
             self._breaker.inconclusive()
-            self._governor.throttled(now, ticket, item.tries.retry_after_s)
+            self._governor.throttled(now, ticket, item.attempts.retry_after_s)
             self._status.count_throttled()
         elif outcome.action is FailureAction.RETRY and not is_unfinished:
             # What is in doubt, or what nobody knows, may be the job's own at first: no outage to be waited out.

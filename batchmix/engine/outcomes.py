@@ -9,14 +9,13 @@ from typing import Protocol
 
 import msgspec
 
-from batchmix.engine.attempts import Outcome
 from batchmix.engine.early_failures import Seen
 from batchmix.engine.repeated_failures import RepeatedFailures
 from batchmix.engine.shutdown import Shutdown
 from batchmix.errors import FailureAction, JobRefused, ProviderStopped
 from batchmix.formats.amounts import counted
 from batchmix.prices.budget import LaneBudget
-from batchmix.records import Completion, Failure, Request
+from batchmix.records import Completion, Failure, Outcome, Request
 from batchmix.responses.error_rules import JOB_FAILURES
 
 _ADVICE = "; mend the job, or let the rest be asked all the same with --keep-going"

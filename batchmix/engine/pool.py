@@ -2,7 +2,7 @@
 
     feed ─► buffer ─┐
                     ├─► governor admits ─► worker sends ─► answer
-    retries ─► due ─┘                          └─► failure ─► tenacity waits, holding no worker ─► due
+    retries ─► due ─┘                          └─► failure ─► waits in a heap ─► due
 
 There are as many workers as requests may ever be in flight. What is due again goes ahead of what is new.
 """
@@ -18,16 +18,15 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from batchmix.engine.admission import Admission
-from batchmix.engine.attempts import Outcome, is_passing
 from batchmix.engine.outcomes import OutcomeLog, Outcomes, SendingRules
 from batchmix.engine.repeated_failures import RepeatedFailures
-from batchmix.engine.retries import OpenRequest, RetryQueue
+from batchmix.engine.retries import OpenRequest, RetryQueue, is_passing
 from batchmix.engine.shutdown import Shutdown
 from batchmix.engine.status import Bottleneck, LaneStatus
 from batchmix.engine.stream_fallback import StreamFallback
 from batchmix.errors import FailureAction
 from batchmix.pacing.governor import Governor
-from batchmix.records import Exchange, Failure, Request
+from batchmix.records import Exchange, Failure, Outcome, Request
 from batchmix.responses.stream import UNFINISHED
 
 _logger = logging.getLogger(__name__)
@@ -80,7 +79,7 @@ class Pool:
         self._loop = asyncio.get_running_loop()
         self.streaming = StreamFallback(is_off=rules.unstreamed)
         self._ends = Outcomes(log, shutdown, status.model, rules)
-        self._retries = RetryQueue(shutdown, status, self._pump, self._end)
+        self._retries = RetryQueue(status, self._pump)
         self._buffer: collections.deque[OpenRequest] = collections.deque()
         self._idle: collections.deque[asyncio.Future[OpenRequest | None]] = collections.deque()
         self._more = asyncio.Event()
@@ -90,6 +89,7 @@ class Pool:
         self._working: asyncio.Future[list[None]]
         self._is_cut = False
         self._timer: asyncio.TimerHandle | None = None
+        self._first_attempts = 0  # that have returned
 
     @property
     def stopped(self) -> Failure | None:
@@ -115,7 +115,7 @@ class Pool:
             self._pump_in(math.inf)
             feeder.cancel()
             watcher.cancel()
-            await asyncio.gather(feeder, watcher, self._retries.ended(), return_exceptions=True)
+            await asyncio.gather(feeder, watcher, return_exceptions=True)
 
     async def eased(self) -> bool:
         """Return True once a request has ended; False at once where all that are open are held back, so none will."""
@@ -222,8 +222,7 @@ class Pool:
             self._log.sent(request, time.time_ns() // 1_000_000)
             exchange = await self._post.post(request)
             outcome = self._log.heard(request, exchange)
-            if item.tries is None and not self._retries.budget.is_full:
-                self._retries.budget.sent()
+            self._first_attempts += item.attempts is None
             self._restraint.learn(self._loop.time(), item, exchange, outcome)
             if isinstance(outcome, Failure):
                 self._look_at(item, outcome)
@@ -243,24 +242,38 @@ class Pool:
             item.request = self.streaming.unfinished(item.request, failure)
 
     def _finish(self, item: OpenRequest, outcome: Outcome) -> None:
-        path = item.request.path
-        if isinstance(outcome, Failure) and (stopped := self._ends.stopped_paths.get(path)):
-            outcome = stopped
-        if item.outcome is not None:  # tenacity decides
-            waiting, item.outcome = item.outcome, None
-            if not waiting.done():
-                waiting.set_result(outcome)
-        elif is_passing(outcome):
-            if not self._closed:  # else the row is left as it is, for the next start
-                self._retries.later(item, outcome)
+        if isinstance(outcome, Failure):
+            self._fail(item, outcome)
         else:
-            self._end(item.request, outcome)
-        if isinstance(outcome, Failure) and (verdict := self._restraint.verdict(path, self._ends.open)):
-            self._give_up(path, verdict)
+            self._end(item, outcome)
         if self._idle:
             self._pump()
         if self._fed:
             self._show_tail()
+
+    def _fail(self, item: OpenRequest, failure: Failure) -> None:
+        """Let a request wait for its next attempt, or end it; stop the lane or a path where that is clear now."""
+        path, stopped = item.request.path, self._ends.stopped_paths
+        failure = stopped.get(path, failure)
+        may_pass = is_passing(failure)
+        if not may_pass:
+            self._end(item, failure)
+        if verdict := self._restraint.verdict(path, self._ends.open):
+            self._give_up(path, verdict)
+        if not may_pass or self._closed:  # after a stop the row is left as it is, for the next start
+            return
+        if path in stopped or not self._retries.add(item, failure, self._first_attempts):
+            # In the next turn of the event loop: failures that come in this one may stop the lane, and leave it open.
+            self._loop.call_soon(self._give_up_row, item, failure)
+
+    def _give_up_row(self, item: OpenRequest, failure: Failure) -> None:
+        if self._closed:
+            return
+        try:
+            self._end(item, self._ends.stopped_paths.get(item.request.path, failure))
+        except Exception as error:  # noqa: BLE001 - it stops the run
+            self._shutdown.stop(error)
+        self._pump()
 
     def _give_up(self, path: str, verdict: Failure) -> None:
         """Stop the lane, or what is asked at a path; what still is in flight may hang, and has its time to end."""
@@ -286,25 +299,27 @@ class Pool:
         """Send nothing of what was read ahead, or waits to be asked again, to a path that was stopped."""
         kept = self._not_stopped([item.request for item in self._buffer])
         self._buffer = collections.deque(map(OpenRequest, kept))
-        self._not_stopped(self._retries.dropped(path))
+        self._not_stopped(self._retries.drop(path))
 
     def _show_tail(self) -> None:
         """Tell what the last rows wait for, once all have been read and few are left."""
         if self._ends.open > _LAST:
             return
-        waiting = self._retries.waiting()
+        reasons = self._retries.reasons
         oldest = next(iter(self._flying), None)
         self._status.show_tail(
-            len(waiting) + len(self._retries.due),
-            (tries.after for tries in waiting),
+            len(reasons) + len(self._retries.due),
+            reasons,
             oldest.ticket.sent_at if oldest and oldest.ticket else None,
         )
 
-    def _end(self, request: Request, outcome: Outcome) -> None:
+    def _end(self, item: OpenRequest, outcome: Outcome) -> None:
+        if item.attempts is not None:
+            self._retries.remove(item)
         stopped = len(self._ends.stopped_paths)
-        self._ends.take(request, outcome)
+        self._ends.take(item.request, outcome)
         if len(self._ends.stopped_paths) > stopped:
-            self._stop_at(request.path)
+            self._stop_at(item.request.path)
         self._eased.set()
         if self._ends.stopped:
             self._close()
@@ -317,12 +332,12 @@ class Pool:
             if not self._closed:  # all that is left are rejections that no other outcome will break
                 self._ends.settle()
                 self._ends.finish()
-            self._wake()
+            self._close()
 
     def _close(self) -> None:
         """Let nothing more leave."""
         self._closed = True
-        self._retries.cancel()
+        self._retries.clear()
         self._wake()
 
     def _wake(self) -> None:

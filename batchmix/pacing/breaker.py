@@ -1,4 +1,4 @@
-"""What keeps an outage from becoming a storm of requests: a circuit breaker for a lane, and a budget for its retries.
+"""What keeps an outage from becoming a storm of requests: a circuit breaker for a lane.
 
 Pure logic: each method is given the time as `now` (seconds, monotonic).
 """
@@ -15,9 +15,6 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 """The pause before a trial request; it doubles from the first to the longest."""
 _FIRST_OUTAGE_S = 60.0
 """The longest outage that is waited out before the first success: the address may be wrong."""
-_RETRIES_AT_ONCE = 100.0
-_RETRY_SHARE, _RETRIES_PER_S = 0.25, 10.0
-"""Retries per first attempt, and retries that are always allowed per second."""
 
 
 class Breaker:
@@ -79,25 +76,3 @@ class Breaker:
             outage_s = self._outage_s if self._ever_succeeded else min(self._outage_s, _FIRST_OUTAGE_S)
             if self._next_at - self._open_since > outage_s:
                 self.given_up = failure
-
-
-class RetryBudget:
-    """A token bucket for retries after temporary failures: a quarter of the requests, and always ten a second."""
-
-    def __init__(self, now: float) -> None:
-        self.is_full = True
-        """Whether a first attempt adds nothing."""
-        self._left = _RETRIES_AT_ONCE
-        self._at = now
-
-    def sent(self) -> None:
-        """Add the share of a first attempt."""
-        self._left = min(self._left + _RETRY_SHARE, _RETRIES_AT_ONCE)
-        self.is_full = self._left == _RETRIES_AT_ONCE
-
-    def wait_s(self, now: float) -> float:
-        """Take a retry, and return how long it has to wait."""
-        self._left = min(self._left + (now - self._at) * _RETRIES_PER_S, _RETRIES_AT_ONCE) - 1
-        self._at = now
-        self.is_full = False
-        return max(0.0, -self._left / _RETRIES_PER_S)

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from batchmix.engine.attempts import Outcome
 from batchmix.engine.early_failures import Seen
 from batchmix.engine.outcomes import SendingRules
 from batchmix.engine.pool import Pool
@@ -19,9 +18,10 @@ from batchmix.engine.status import LaneStatus, RunStatus
 from batchmix.errors import FailureAction, Interrupted
 from batchmix.job import Limits
 from batchmix.pacing.governor import Governor
-from batchmix.records import Completion, Exchange, Failure, Request
-from tests.polling import WITHIN_S, until
+from batchmix.records import Completion, Exchange, Failure, Outcome, Request
+from tests.virtual_time import until
 
+pytestmark = pytest.mark.virtual_time
 THREE = SendingRules(3)
 RETRY = Failure(FailureAction.RETRY, "server_error", "again")
 PAUSE = Failure(FailureAction.PAUSE, "throttled", "slower")
@@ -45,6 +45,7 @@ class Scene:
         self.lane = LaneStatus("m")
         self.status: int | None = 200
         self.retry_after_s = 0.0
+        self.latency_s = 0.001
         self.path: Callable[[int], str] = lambda row: "/p"
         self._outcomes: dict[int, Outcome] = {}
         governor = Governor(Limits(concurrency=concurrency), asyncio.get_running_loop().time())
@@ -54,7 +55,8 @@ class Scene:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
-            await asyncio.sleep(0)
+            # Answers of one moment come in one turn of the loop, in the order in which their requests left.
+            await asyncio.sleep(self.latency_s + len(self.order) / 1e12)
             await self.gate.wait()
         finally:
             self.in_flight -= 1
@@ -80,17 +82,6 @@ class Scene:
 
     async def run(self, rows: int, workers: int = 4) -> None:
         await self.pool.run(self.feed(rows), workers)
-
-
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let tenacity's waits pass at once."""
-    real = asyncio.sleep
-
-    async def at_once(_: float) -> None:
-        await real(0)
-
-    monkeypatch.setattr("batchmix.engine.retries.asyncio.sleep", at_once)
 
 
 async def test_input_that_has_come_to_its_end_limits_nothing() -> None:
@@ -131,6 +122,7 @@ async def test_passing_trouble_costs_attempts_and_then_the_row() -> None:
 async def test_rows_that_could_not_reach_a_provider_fail_once_it_is_back_and_are_not_over_where_it_is_not() -> None:
     unsent = Failure(FailureAction.RETRY, "connection", "refused", unsent=True)
     scene = Scene(lambda row, time: unsent if row == 3 else Completion("a"), concurrency=1)
+    scene.latency_s = 0.1
     await scene.run(30, workers=1)
     assert scene.ends == {**dict.fromkeys(range(30)), 3: unsent}
     scene = Scene(lambda row, time: unsent if row > 3 else Completion("a"), concurrency=1)
@@ -162,6 +154,7 @@ async def test_throttling_costs_no_attempt() -> None:
 
 async def test_retries_go_ahead_of_new_rows() -> None:
     scene = Scene(lambda row, time: RETRY if row == 0 and time == 1 else Completion("a"), concurrency=1)
+    scene.latency_s = 0.1
     await scene.run(100, workers=1)
     again = [place for place, row in enumerate(scene.order) if row == 0][1]
     assert again < 10
@@ -378,8 +371,8 @@ async def test_a_few_bad_replies_at_first_decide_nothing_while_others_are_on_the
 async def test_answers_of_another_lane_or_an_earlier_start_speak_for_the_address() -> None:
     rules = SendingRules(3, seen=Seen(RunStatus(lanes=[LaneStatus("m", ok=1)])))
     scene = Scene(lambda row, time: AT_FIRST[0] if time < 3 else Completion("a"), rules=rules)
-    await scene.run(20)
-    assert scene.ends == dict.fromkeys(range(20))
+    await scene.run(8)
+    assert scene.ends == dict.fromkeys(range(8))
 
 
 async def test_where_no_reply_ever_came_nothing_is_over() -> None:
@@ -445,7 +438,7 @@ async def test_one_absurd_wait_holds_nobody_up() -> None:
 async def test_rows_that_wait_and_all_end_at_once_let_the_others_leave() -> None:
     """No new row may leave while twenty wait to be asked again and nothing good has come; then all twenty end."""
     first = RepeatedFailures.FIRST
-    rules = SendingRules(3, row_s=0.05)
+    rules = SendingRules(3, row_s=0.5)
     scene = Scene(lambda row, time: PAUSE if row < first else Completion("a"), concurrency=64, rules=rules)
     scene.gate.clear()
     more = asyncio.Event()
@@ -462,10 +455,9 @@ async def test_rows_that_wait_and_all_end_at_once_let_the_others_leave() -> None
     scene.gate.clear()
     await until(lambda: scene.in_flight == first)
     more.set()
-    late = asyncio.get_running_loop().time() + 2 * rules.row_s
-    await until(lambda: asyncio.get_running_loop().time() > late)
+    await asyncio.sleep(2 * rules.row_s)
     scene.gate.set()
-    await asyncio.wait_for(running, WITHIN_S)
+    await asyncio.wait_for(running, 600.0)
     assert len(scene.ends) == first + 10
 
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from batchmix.errors import FailureAction
-from batchmix.pacing.breaker import Breaker, RetryBudget
+from batchmix.pacing.breaker import Breaker
 from batchmix.records import Failure
 
 DOWN = Failure(FailureAction.RETRY, "server_error", "down")
@@ -84,15 +81,3 @@ def test_it_is_not_waited_for_longer_than_was_said_and_not_for_long_where_nothin
             breaker.failed(now, now, DOWN)
         assert longest - 31 <= now <= longest
         assert breaker.given_up is DOWN
-
-
-@given(st.lists(st.floats(0, 0.5), max_size=300))
-def test_retries_are_at_most_a_quarter_and_ten_a_second(gaps: list[float]) -> None:
-    budget, now = RetryBudget(0.0), 0.0
-    ends = []
-    for gap in gaps:
-        now += gap
-        budget.sent()
-        ends.append(now + budget.wait_s(now))
-    for end in ends:
-        assert sum(other <= end for other in ends) <= 100 + 10 * end + 0.25 * len(ends) + 1

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
-from batchmix.engine.attempts import Outcome
 from batchmix.engine.outcomes import SendingRules
 from batchmix.engine.pool import Pool
 from batchmix.engine.shutdown import Shutdown
@@ -20,7 +19,7 @@ from batchmix.job import Budget, Limits, Price
 from batchmix.pacing.governor import Governor
 from batchmix.prices.budget import LaneBudget, RunBudget
 from batchmix.prices.cost import Prices
-from batchmix.records import Completion, Exchange, Failure, Request, Usage
+from batchmix.records import Completion, Exchange, Failure, Outcome, Request, Usage
 from tests.polling import WITHIN_S
 
 PRICES = Prices({"m": Price(1.0, 4.0)}, ())
