@@ -139,7 +139,7 @@ def test_a_certificate_that_nobody_trusts_is_told_at_once(
     bench.write(3)
     assert re.search("certificate is not accepted: self.signed.*SSL_CERT_FILE", stopped(bench))
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
-    assert "SSL_CERT_FILE names /nowhere/ca.pem, which is not there" in stopped(bench)
+    assert "SSL_CERT_FILE names /nowhere/ca.pem, which does not exist" in stopped(bench)
 
 
 def test_a_certificate_that_is_out_of_time_is_told_with_this_machines_clock(

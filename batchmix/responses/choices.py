@@ -1,8 +1,8 @@
-"""The answer in the `choices` of a completion, however oddly it is put.
+"""Reads the answer in the `choices` of a completion, in all the shapes that providers give it.
 
-The `openai` package hands out what stands in the first choice of the list, of whatever type. Here the choice with index
-0 counts, since lists come in other orders too; a content is always text, since it is a column; and what is said in
-parts, in a `delta`, as speech or in `text` beside an empty message is said all the same.
+The `openai` package returns the content of the first choice in the list, of whatever type. Here the choice with index 0
+counts, since lists come in other orders too; a content is always text, since it is a column; and text in parts, in a
+`delta`, in a transcript of speech, or in `text` beside an empty message counts too.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ from batchmix.records import Completion
 from batchmix.responses.usage import count
 
 WHOLE_OR_CUT = frozenset({None, "stop", "length", "tool_calls", "content_filter", "function_call"})
-"""OpenAI's own finish reasons, none of which tells of trouble."""
-_TROUBLE = re.compile(
+"""OpenAI's own finish reasons, none of which is an error."""
+_ERROR_REASON = re.compile(
     "error|abort|cancel|fail|time.?(?:d.)?out|overload|unavailable|rate.?limit|interrupt|disconnect|malformed"
     "|insufficient.system.resource",
     re.IGNORECASE,
 )
-"""In the words of OpenRouter, vLLM, Zhipu, DeepSeek, Cohere, Gemini and of gateways before them."""
-_NOT_SAID = frozenset({"thinking", "redacted_thinking", "reasoning", "refusal", "tool_use", "tool_call"})
-"""Parts of a content that are no part of the response."""
-_TEXTS = ("text", "output_text")
-_SAYS_NOTHING = (None, "", "stop", "null")
-"""Finish reasons that don't explain why there is nothing."""
+"""Finish reasons of OpenRouter, vLLM, Zhipu, DeepSeek, Cohere, Gemini and of gateways before them."""
+_NO_RESPONSE_TYPES = frozenset({"thinking", "redacted_thinking", "reasoning", "refusal", "tool_use", "tool_call"})
+"""Types of a content's parts that do not belong to the response."""
+_TEXT_TYPES = ("text", "output_text")
+_NO_EXPLANATION = (None, "", "stop", "null")
+"""Finish reasons that do not explain why an answer is empty."""
 
 
 def read_choices(found: dict[str, Any], _body: bytes, _inputs: int) -> Completion | str:
-    """Return the first choice of an answer, by its index, or in words what is wrong with it."""
+    """Return the first choice of an answer, by its index, or what is wrong with it."""
     choices = found.get("choices")
-    known = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
-    if not known:
+    found_choices = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+    if not found_choices:
         return "has no choices"
-    choice = min(known, key=lambda choice: (index_of(choice, 0), count(choice.get("index")) is None))
+    choice = min(found_choices, key=lambda choice: (index_of(choice, 0), count(choice.get("index")) is None))
     reason = plain_text(choice.get("finish_reason"))
     if is_error_reason(reason) or has_content(choice.get("error")):
         return "ended with an error"
     message = next((given for name in ("message", "delta") if (given := _message(choice.get(name))) is not None), None)
-    if message is None and not isinstance(choice.get("text"), str) and reason in _SAYS_NOTHING:
+    if message is None and not isinstance(choice.get("text"), str) and reason in _NO_EXPLANATION:
         return "has a choice with nothing in it"
     return _completion(message or {}, choice.get("text"), reason)
 
 
 def is_error_reason(reason: str | None) -> bool:
-    """Return whether by its finish reason, or its status, an answer ended before it was one."""
-    return reason not in WHOLE_OR_CUT and _TROUBLE.search(reason or "") is not None
+    """Return whether a finish reason, or a status, means that the answer broke off with an error."""
+    return reason not in WHOLE_OR_CUT and _ERROR_REASON.search(reason or "") is not None
 
 
 def has_content(error: Any) -> bool:
@@ -61,7 +61,7 @@ def has_content(error: Any) -> bool:
 
 
 def index_of(item: dict[str, Any], place: int) -> int:
-    """Return where an item of a list belongs by its own index, which may come as text; else its place."""
+    """Return the index of an item of a list, which may be text; its place where it has none."""
     index = count(item.get("index"))
     return place if index is None else index
 
@@ -79,35 +79,35 @@ def _completion(message: dict[str, Any], text: Any, reason: str | None) -> Compl
         response=content_text(content if content not in (None, "", []) or text is None else text)
         or (plain_text(audio.get("transcript")) if isinstance(audio, dict) else None)
         or ("" if content == "" else None),
-        reasoning=said(message.get("reasoning_content")) or said(message.get("reasoning"))
-        or said(message.get("reasoning_details")) or _thinking(content),
-        refusal=plain_text(message.get("refusal")) or refused(content),
-        tool_calls=json_text(message.get("tool_calls")) or _called(message.get("function_call"), content),
+        reasoning=text_in(message.get("reasoning_content")) or text_in(message.get("reasoning"))
+        or text_in(message.get("reasoning_details")) or _thinking(content),
+        refusal=plain_text(message.get("refusal")) or refusal_in(content),
+        tool_calls=json_text(message.get("tool_calls")) or _function_calls(message.get("function_call"), content),
         finish_reason=reason,
     )  # fmt: skip
 
 
 def content_text(value: Any) -> str | None:
-    """Return a content as text: what it says, or what it is in JSON where it says nothing in words."""
+    """Return a content as text: its own text, or its JSON where it has none."""
     if value is None or isinstance(value, str):
         return plain_text(value)
     if isinstance(value, list):
-        kept = [part for part in value if not (isinstance(part, dict) and part.get("type") in _NOT_SAID)]
-        return said(value) or json_text(kept, readable=True)
-    if isinstance(value, dict) and value.get("type") in _TEXTS:
-        return said(value)
+        kept = [part for part in value if not (isinstance(part, dict) and part.get("type") in _NO_RESPONSE_TYPES)]
+        return text_in(value) or json_text(kept, readable=True)
+    if isinstance(value, dict) and value.get("type") in _TEXT_TYPES:
+        return text_in(value)
     text = json_text([value], readable=True)
     return text and text[1:-1]
 
 
-def said(value: Any) -> str | None:
+def text_in(value: Any) -> str | None:
     """Return the text of a content, which may come as a part or a list of parts."""
     found = list(_texts(value))
     return plain_text("".join(found)) if found else None
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Yield the texts of parts, which may be lists of parts; they are nested no deeper than JSON is read."""
+    """Yield the texts of parts, which may be lists of parts; nested no deeper than `read_json` allows."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):
@@ -118,7 +118,7 @@ def _texts(value: Any) -> Iterator[str]:
         yield from _texts(text.get("value") if isinstance(text, dict) else text)
 
 
-def refused(content: Any) -> str | None:
+def refusal_in(content: Any) -> str | None:
     """Return the refusal among the parts of a content."""
     parts = content if isinstance(content, list) else []
     texts = [part["refusal"] for part in parts if isinstance(part, dict) and isinstance(part.get("refusal"), str)]
@@ -126,13 +126,13 @@ def refused(content: Any) -> str | None:
 
 
 def _thinking(content: Any) -> str | None:
-    """Return what was thought where that stands among the parts of the content, as Mistral and Claude have it."""
+    """Return the reasoning among the parts of a content, as Mistral and Claude have it."""
     parts = content if isinstance(content, list) else []
-    return said([part["thinking"] for part in parts if isinstance(part, dict) and "thinking" in part])
+    return text_in([part["thinking"] for part in parts if isinstance(part, dict) and "thinking" in part])
 
 
-def _called(function: Any, content: Any) -> str | None:
-    """Return the call of a function as OpenAI had it before tools, or as Claude has it among the parts."""
+def _function_calls(function: Any, content: Any) -> str | None:
+    """Return the call of a function in OpenAI's older form, or in Claude's, as a part of the content."""
     if function:
         return json_text([{"type": "function", "function": function}])
     parts = content if isinstance(content, list) else []

@@ -14,7 +14,7 @@ import msgspec
 from batchmix.errors import FailureAction
 from batchmix.records import Completion, Exchange, Failure
 from batchmix.redact import Secrets
-from batchmix.responses.error_body import ProviderError, find_error, is_web_page, one_line, plain_text
+from batchmix.responses.error_body import ProviderError, body_as_text, find_error, is_web_page, one_line
 from batchmix.responses.error_rules import FEW_ATTEMPTS, REFUSED_PARAMETER, TOP_UP, rule_for
 from batchmix.responses.parse import billed_usage, read_answer
 from batchmix.responses.rate_limits import wait_in_body
@@ -25,16 +25,18 @@ _UNFUNDED = re.compile(
     r"accounts that have not been recharged can only try|未充值.{0,20}(?:账户|账号|用户).{0,20}次", re.IGNORECASE
 )
 _LONGEST_UNFUNDED = 600
+"""Characters; a longer answer may only quote that text."""
 UNREADABLE = "the answer can't be read"
 """The message of a failure for which `classify` itself has failed."""
 _PLAIN_TO_TLS = re.compile(
     rb"plain HTTP request was sent to HTTPS port|speaking plain HTTP to an SSL-enabled|HTTP request to an HTTPS server",
     re.IGNORECASE,
 )
-"""Said by nginx, Apache and Go's servers."""
+"""From nginx, Apache and Go's servers."""
 _LONGEST_PAGE = 4000
+"""Bytes of an error page that are searched for it."""
 _LONGEST_WAIT_S = 60.0
-"""Where an error is no limit's: its words may be about anything."""
+"""For an error that is no rate limit: a time in its message may be about anything."""
 _NAME = r"['\"`\[]*([A-Za-z]\w*(?:\.\w+)*)"
 _BOUND = r"\d+ > \d+|\(\d+\) exceeds|must be (?:less|at most|between)"
 _OTHER_PARAMETER = re.compile(rf"use {_NAME}['\"`]? instead", re.IGNORECASE)
@@ -139,10 +141,14 @@ def _no_answer(exchange: Exchange, path: str, problem: str) -> Failure:
         return _wrong_address("web_page", "this base_url answers a web page; did you leave out /v1?")
     error, usage = find_error(exchange.body), billed_usage(exchange.body, path)
     if error is None:
-        kind = "bad_answer" if exchange.body.strip() else "empty"
-        most = None if usage is None else FEW_ATTEMPTS  # what is billed each time is not tried for long
-        said = f"the answer {problem}"
-        return Failure(FailureAction.RETRY, kind, said, attempts=most, maybe_billed=usage is None, usage=usage)
+        return Failure(
+            FailureAction.RETRY,
+            "bad_answer" if exchange.body.strip() else "empty",
+            f"the answer {problem}",
+            attempts=None if usage is None else FEW_ATTEMPTS,  # each attempt is billed
+            maybe_billed=usage is None,
+            usage=usage,
+        )
     statuses = [int(code) for code in error.codes if re.fullmatch("[45][0-9][0-9]", code)]
     return msgspec.structs.replace(_by_rules(max(statuses, default=None), error, exchange), usage=usage)
 
@@ -156,14 +162,14 @@ def _refused(exchange: Exchange, status: int) -> Failure:
         return msgspec.structs.replace(_wrong_address("web_page", message), attempts=FEW_ATTEMPTS)
     if status == 400 and _PLAIN_TO_TLS.search(exchange.body[:_LONGEST_PAGE]):
         return _wrong_address("tls", "this base_url speaks TLS: it must begin with https://")
-    error = find_error(exchange.body) or ProviderError(plain_text(exchange))
+    error = find_error(exchange.body) or ProviderError(body_as_text(exchange))
     if not error.message:
         error = msgspec.structs.replace(error, message=f"HTTP {status} without a message")
     return _by_rules(status, error, exchange)
 
 
 def _wrong_address(kind: str, message: str) -> Failure:
-    """Judge what no API says: later in a run it may be a page that excuses a breakdown."""
+    """Return the failure for what no API answers. Later in a run it may be the page of a service that is down."""
     return Failure(FailureAction.RETRY, kind, message, early_action=FailureAction.STOP_RUN)
 
 
@@ -177,17 +183,17 @@ def _by_rules(status: int | None, error: ProviderError, exchange: Exchange) -> F
         error.code or None,
         early_action=rule.early_action,
         attempts=rule.attempts,
-        wait_s=_asked_s(rule.action, exchange),
+        wait_s=_requested_wait_s(rule.action, exchange),
         parameter=parameter,
     )
 
 
-def _asked_s(following: FailureAction, exchange: Exchange) -> float | None:
-    """Return how long an error asks to wait in its words: throttling as long as it says, other trouble for a while."""
-    if following not in (FailureAction.PAUSE, FailureAction.RETRY):
+def _requested_wait_s(action: FailureAction, exchange: Exchange) -> float | None:
+    """Return how long an error's body asks to wait, None where it does not; bounded unless it is a rate limit."""
+    if action not in (FailureAction.PAUSE, FailureAction.RETRY):
         return None
     wait_s = wait_in_body(exchange.body, exchange.finished_at_ms / 1000)
-    return wait_s if wait_s is None or following is FailureAction.PAUSE else min(wait_s, _LONGEST_WAIT_S)
+    return wait_s if wait_s is None or action is FailureAction.PAUSE else min(wait_s, _LONGEST_WAIT_S)
 
 
 def _parameter_advice(error: ProviderError) -> tuple[str, str]:

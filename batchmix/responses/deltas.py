@@ -1,7 +1,7 @@
-"""The chunks of a streamed completion, put together into the body that would have come without streaming.
+"""Joins the chunks of a streamed completion into the body that would have come without streaming.
 
-OpenAI's chunks (`/chat/completions` and `/completions`) and what others make of them: usage in a choice, usage of zeros
-in the middle, calls without an index, a whole `message` in the last chunk. What is not known is kept, the last value.
+OpenAI's chunks (`/chat/completions` and `/completions`) and the variants of others: usage in a choice, usage of zeros
+in the middle, calls without an index, a whole `message` in the last chunk. Of an unknown key the last value is kept.
 """
 
 from __future__ import annotations
@@ -20,78 +20,78 @@ _JOINED = frozenset(
         "data", "transcript",
     }
 )  # fmt: skip
-"""Texts that come piece by piece; of all others the last one counts."""
-_PIECES = frozenset({"delta", "message", "text", "logprobs"})
-"""What of a choice comes piece by piece."""
-_UNFINISHED = (None, "", "null", False)
+"""Keys of texts that come in pieces; of all other texts the last one counts."""
+_IN_PIECES = frozenset({"delta", "message", "text", "logprobs"})
+"""Keys of a choice whose values come in pieces."""
+_NO_FINISH_REASON = (None, "", "null", False)
 
 _Node = dict[str, Any]
 
 
 class PartialAnswer:
-    """One answer in the making; `choices` are as many as were asked for."""
+    """An answer of which some chunks have come; `choices` is how many were requested."""
 
     def __init__(self, choices: int) -> None:
         self.size = 0
-        """About how many bytes are held: all text, and each event that brought anything else."""
+        """About how many bytes are held: all text, and each event that held anything else."""
         self.is_begun = False
         """Whether any text of the answer has come."""
         self.has_usage = False
         """Whether its usage came with the last finish reason or after it."""
         self.is_closed = False
-        """Whether the last chunk brought usage and nothing else, as one does at the end of a stream."""
-        self._asked = choices
+        """Whether the last chunk held only usage, as at the end of a stream."""
+        self._requested = choices
         self._choices: dict[int, _Node] = {}
         self._usage: _Node | None = None
         self._rest: _Node = {}
-        self._brings_more = False
-        """Whether the chunk that is being added brings more to hold than text."""
+        self._holds_more = False
+        """Whether the chunk that is being added has more to hold than text."""
 
     def add(self, chunk: _Node, event_bytes: int) -> None:
-        """Take the next chunk, of so many bytes. Raises `RecursionError` where it is nested too deeply."""
-        self._brings_more = False
+        """Add the next chunk, from an event of so many bytes. Raises `RecursionError` if it is nested too deeply."""
+        self._holds_more = False
         choices = chunk.get("choices")
         for place, choice in enumerate(choices if isinstance(choices, list) else ()):
             if isinstance(choice, dict):
                 self._add_choice(place, choice)
-        self.is_closed = self._note_usage(chunk.get("usage")) and not choices
+        self.is_closed = self._add_usage(chunk.get("usage")) and not choices
         for key, value in chunk.items():
             if key not in ("choices", "usage"):
                 self._replace(self._rest, key, value)
-        if self._brings_more:
+        if self._holds_more:
             self.size += event_bytes
 
     @property
-    def has_content(self) -> bool:
-        """Whether any of an answer has come: text, or what it has used."""
+    def has_begun(self) -> bool:
+        """Whether any of the answer has come: text or usage."""
         return self.is_begun or self._usage is not None
 
     @property
-    def is_ended(self) -> bool:
-        """Whether each choice that has begun has its finish reason, and there is one."""
+    def is_finished(self) -> bool:
+        """Whether there are choices, and each that has begun has its finish reason."""
         return bool(self._choices) and all(choice.get("finish_reason") for choice in self._choices.values())
 
     @property
     def is_whole(self) -> bool:
-        """Whether all choices that were asked for have begun, and all that have begun have their finish reasons."""
-        return all(index in self._choices for index in range(self._asked)) and self.is_ended
+        """Whether all requested choices have begun, and all that have begun have their finish reasons."""
+        return all(index in self._choices for index in range(self._requested)) and self.is_finished
 
     def answer(self) -> bytes | None:
-        """Return the ordinary JSON body; None where it is nested too deeply to be written."""
+        """Return the ordinary JSON body; None if it is nested too deeply to be encoded."""
         return self._encoded(_whole_choice, str(self._rest.get("object") or "").removesuffix(".chunk"))
 
     def chunk(self) -> bytes | None:
-        """Return what has come so far, as one chunk; None where nothing has, or as for `answer`."""
+        """Return what has come so far as one chunk; None if nothing has, or as for `answer`."""
         if not self._rest and not self._choices and self._usage is None:
             return None
         return self._encoded(lambda choice: choice, self._rest.get("object"))
 
-    def _encoded(self, told: Callable[[_Node], _Node], kind: Any) -> bytes | None:
+    def _encoded(self, shape: Callable[[_Node], _Node], object_type: Any) -> bytes | None:
         try:
-            choices = [told(_built(choice)) for _, choice in sorted(self._choices.items())]
+            choices = [shape(_built(choice)) for _, choice in sorted(self._choices.items())]
         except RecursionError:
             return None
-        body = {**self._rest, "object": kind, "choices": choices, "usage": self._usage}
+        body = {**self._rest, "object": object_type, "choices": choices, "usage": self._usage}
         try:
             return msgspec.json.encode(body)
         except (ValueError, TypeError, OverflowError, RecursionError):  # lone surrogates, whole numbers of any size
@@ -103,19 +103,19 @@ class PartialAnswer:
         index = index if type(index) is int else place
         if index not in self._choices:
             self._choices[index] = {"index": index}
-            self._brings_more = True
+            self._holds_more = True
         kept = self._choices[index]
         for key, value in choice.items():
             if key == "usage":
-                self._note_usage(value)
-            elif key == "finish_reason" and value in _UNFINISHED:
+                self._add_usage(value)
+            elif key == "finish_reason" and value in _NO_FINISH_REASON:
                 kept.setdefault(key, None)
-            elif key in _PIECES:
+            elif key in _IN_PIECES:
                 self._keep(kept, key, value)
             elif key != "index":
                 self._replace(kept, key, value)
 
-    def _note_usage(self, usage: Any) -> bool:
+    def _add_usage(self, usage: Any) -> bool:
         if not (isinstance(usage, dict) and any(map(count, usage.values()))):
             return False
         self._usage = usage
@@ -124,18 +124,18 @@ class PartialAnswer:
 
     def _replace(self, node: _Node, key: str, value: Any) -> None:
         if key not in node or (value and isinstance(value, dict | list)):
-            self._brings_more = True
+            self._holds_more = True
         elif isinstance(value, str):
             self.size += len(value)
         node[key] = value or node.get(key, value)
 
     def _keep(self, node: _Node, key: str, value: Any) -> None:
         if key not in node:
-            self._brings_more = True
+            self._holds_more = True
         node[key] = self._joined(node.get(key), value, key)
 
     def _joined(self, old: Any, value: Any, key: str) -> Any:
-        """Return what a value makes of the one before it."""
+        """Return a value joined with the one before it."""
         if isinstance(value, dict):
             node: _Node = old if isinstance(old, dict) else {}
             for inner, more in value.items():
@@ -161,9 +161,9 @@ class PartialAnswer:
         return text
 
     def _add_item(self, items: _Items, item: Any) -> None:
-        """Append an item to a list, or go on with the one that it belongs to."""
+        """Append an item to a list, or join it with the one that it continues."""
         if not isinstance(item, dict) or not ("function" in item or type(item.get("index")) is int):
-            self._brings_more = True
+            self._holds_more = True
             items.append(item)
             return
         place = items.place(item)
@@ -172,7 +172,7 @@ class PartialAnswer:
 
 
 class _Items:
-    """A list whose items come piece by piece, told apart by their `index`."""
+    """A list whose items come in pieces, identified by their `index`."""
 
     def __init__(self, first: Any = None) -> None:
         self.items: list[Any] = [] if first is None else [first]
@@ -180,11 +180,11 @@ class _Items:
         self._last: _Node | None = None
 
     def append(self, item: Any) -> None:
-        """Add an item that is whole."""
+        """Add a complete item."""
         self.items.append(item)
 
     def place(self, item: _Node) -> _Node:
-        """Return what an item goes on with: what has its index, or the last call; a new one where it begins.
+        """Return the item that this one continues: that of its index, or the last call; a new one where it begins one.
 
         Gemini gives all calls the index 0, each with its id and its name; others give none.
         """
@@ -200,7 +200,7 @@ class _Items:
 
 
 def _begins(kept: _Node, item: _Node) -> bool:
-    """Return whether an item is not the rest of the one that has its place."""
+    """Return whether an item does not continue the one of its index."""
     if item.get("type") and kept.get("type", item["type"]) != item["type"]:
         return True
     function = item.get("function")
@@ -220,7 +220,7 @@ def _built(value: Any) -> Any:
 
 
 def _whole_choice(choice: _Node) -> _Node:
-    """Return a choice as it stands in a whole answer: with a message, and calls without their index."""
+    """Return a choice as in an answer that is not streamed: with a message, and calls without their index."""
     if "text" in choice:
         return choice
     message: _Node = {"role": "assistant", "content": None}

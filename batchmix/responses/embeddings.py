@@ -11,7 +11,7 @@ from batchmix.records import Completion
 from batchmix.responses.choices import index_of
 
 _NUMBERS = {int, float, type(None)}
-"""And nulls, of which more is said below."""
+"""And nulls, which `read_embeddings` finds in the JSON."""
 
 
 class _Vector(msgspec.Struct, gc=False):
@@ -26,9 +26,9 @@ _decoder = msgspec.json.Decoder(_Vectors)
 
 
 def read_embeddings(found: dict[str, Any], body: bytes, inputs: int) -> Completion | str:
-    """Return the vectors as a JSON list in the order of the inputs, or in words what is missing.
+    """Return the vectors as a JSON list in the order of the inputs, or what is missing.
 
-    Each is as it came, a list of numbers or base64. `inputs` is how many there must be; 0: that is not known.
+    Each is as it came, a list of numbers or base64. `inputs` is how many were requested; 0: unknown.
     """
     data = found.get("data")
     if not isinstance(data, list) or not data:
@@ -38,7 +38,7 @@ def read_embeddings(found: dict[str, Any], body: bytes, inputs: int) -> Completi
     order = [index_of(item, place) for place, item in enumerate(data)]
     wanted = inputs or len(data)
     if len(data) != wanted:
-        return f"has {len(data)} embeddings where {wanted} were asked for"
+        return f"has {len(data)} embeddings where {wanted} were requested"
     if sorted(order) != list(range(wanted)):
         return "has embeddings whose indexes are not those of the inputs"
     texts = _as_they_came(body) or [json_text(item["embedding"]) or "null" for item in data]

@@ -1,4 +1,4 @@
-"""What a provider says is wrong, found in whatever shape its error comes, as text that a person can be shown."""
+"""Finds the provider's error in a body, whatever its shape, as text that can be shown to a person."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from batchmix.formats.lenient_json import json_text, read_json
 from batchmix.records import Exchange
 from batchmix.responses.choices import has_content
 
-_LONGEST_MESSAGE = 500
-_LONGEST_CODE = 100
+_LONGEST_MESSAGE, _LONGEST_CODE = 500, 100
+"""Characters that are kept."""
 _MESSAGES = ("message", "Message", "detail", "msg", "error_msg", "status_msg")
 _CODES = ("code", "type", "status", "status_code", "statusCode", "error_code", "__type")
 BLOCKED = "prompt_blocked"
-"""The code of what is said of a prompt that was blocked."""
+"""The code of an error that is made of what Gemini or Azure report of a blocked prompt."""
 _QUOTED = re.compile(r"""(?<!\w)(['"`])((?:(?!\1(?!\w)).)*)(?:\1|$)""", re.ASCII)
 _LABEL = re.compile(r"(?:error|message|msg|detail)['\"]?\s*[:=]\s*$", re.IGNORECASE)
 
@@ -30,13 +30,13 @@ class ProviderError(msgspec.Struct, frozen=True):
     code: str = ""
     """Its code as text, else its type; empty where it gave none."""
     codes: frozenset[str] = frozenset()
-    """All that may be one, in lower case."""
+    """Everything that may be its code, in lower case."""
     param: str = ""
     """The key of the request that it is about; empty where it named none."""
 
 
 def without_quotes(message: str) -> str:
-    """Return a message without the sentences that it quotes: they may come out of a prompt, and mean nothing.
+    """Return a message without the sentences that it quotes: they may come out of a prompt.
 
     A name in quotation marks stays, and so does an error that is wrapped in another one.
     """
@@ -55,8 +55,7 @@ def find_error(body: bytes) -> ProviderError | None:
 
     OpenAI's `{"error": {"message", "type", "code"}}`, with only `message` sure; `{"error": "text"}`; Gemini's list
     around it; OpenRouter's in a choice; FastAPI's and vLLM's `{"detail": …}` and `{"message": …}`; `{"code", "msg"}`;
-    MiniMax's `base_resp`; Bedrock's `__type`; a text alone; and what Gemini and Azure say of a prompt that they have
-    blocked.
+    MiniMax's `base_resp`; Bedrock's `__type`; a text alone; and what Gemini and Azure report of a blocked prompt.
     """
     found = read_json(body)
     if isinstance(found, list) and found:
@@ -77,7 +76,7 @@ def find_error(body: bytes) -> ProviderError | None:
     if not isinstance(error, dict):
         error = {"message": error}
     codes = [
-        one_line(str(value).rpartition("#")[2])[:_LONGEST_CODE]  # AWS puts the name of a service before
+        one_line(str(value).rpartition("#")[2])[:_LONGEST_CODE]  # AWS puts a service's name before it
         for value in (*map(error.get, _CODES), found.get("code"))
         if isinstance(value, str | int) and not isinstance(value, bool) and value != ""
     ]
@@ -98,13 +97,13 @@ def _of_choices(found: dict[str, Any]) -> Iterator[Any]:
 
 
 def _blocked(found: dict[str, Any]) -> ProviderError | None:
-    """Return that a prompt was blocked, where that is all that came: `promptFeedback`, `prompt_filter_results`."""
+    """Return an error for a blocked prompt: `promptFeedback` or `prompt_filter_results` without an answer."""
     feedback = found.get("promptFeedback") or found.get("prompt_feedback")
     if isinstance(feedback, dict):
         reason = feedback.get("blockReason") or feedback.get("block_reason")
         if isinstance(reason, str | int) and reason:
-            said = feedback.get("blockReasonMessage") or feedback.get("block_reason_message")
-            why = one_line(": ".join(text for text in (str(reason), said) if isinstance(text, str)))
+            message = feedback.get("blockReasonMessage") or feedback.get("block_reason_message")
+            why = one_line(": ".join(text for text in (str(reason), message) if isinstance(text, str)))
             return ProviderError(f"the prompt was blocked: {why}", BLOCKED, frozenset({BLOCKED}))
     results = found.get("prompt_filter_results") or found.get("prompt_annotations")
     filters = sorted({*_filtered(results), *_rated(feedback)})
@@ -114,7 +113,7 @@ def _blocked(found: dict[str, Any]) -> ProviderError | None:
 
 
 def _filtered(value: Any) -> Iterator[str]:
-    """Yield the names of Azure's filters that have caught something."""
+    """Yield the names of Azure's filters that have blocked something."""
     if isinstance(value, list):
         for part in value:
             yield from _filtered(part)
@@ -134,7 +133,7 @@ def _rated(feedback: Any) -> Iterator[str]:
 
 
 def _message(error: dict[str, Any]) -> str:
-    """Return the message, and what OpenRouter's provider said behind it."""
+    """Return the message, and that of the provider behind OpenRouter."""
     message = next((error[name] for name in _MESSAGES if error.get(name)), error)
     if isinstance(message, dict) and isinstance(message.get("detail"), list):  # Mistral
         message = message["detail"]
@@ -146,7 +145,7 @@ def _message(error: dict[str, Any]) -> str:
 
 
 def _finding(part: Any) -> str:
-    """Return what FastAPI found, and where; not what was sent, which stands beside it."""
+    """Return what FastAPI found, and where; not the input, which it repeats."""
     if not isinstance(part, dict) or not isinstance(part.get("msg"), str):
         return _as_text(part)
     place = part.get("loc")
@@ -158,15 +157,15 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json_text(value) or "null"
 
 
-def plain_text(exchange: Exchange) -> str:
-    """Return what an error without an envelope says."""
+def body_as_text(exchange: Exchange) -> str:
+    """Return the message of an error that is not in JSON."""
     if is_web_page(exchange):
         return f"HTTP {exchange.status} with a web page"
     return one_line(exchange.body[: 4 * _LONGEST_MESSAGE].decode("utf-8", "replace"))
 
 
 def is_web_page(exchange: Exchange) -> bool:
-    """Return whether a body is HTML, judged by itself and then by its type."""
+    """Return whether a body is HTML, by its beginning and then by its content type."""
     start = exchange.body[:200].lstrip(b"\xef\xbb\xbf \t\r\n")
     return start.startswith(b"<") or ("html" in exchange.content_type.lower() and not start.startswith((b"{", b"[")))
 

@@ -1,9 +1,10 @@
-"""What an error means and what follows: one table, read from the top; the first rule that fits counts.
+"""What an error means and what follows: to add a rule, add a line to the table `RULES`, and its case to the tests.
 
-Only `message` of an error is sure, so a rule looks at the HTTP status, the provider's code and its words together.
-The rules follow AiHubMix's page of HTTP codes, the published sources of its family (One API, New API), and what the
-providers behind it are known to say; each of them is in the tests. In doubt a rule is mild: a run that was stopped
-wrongly has lost a night, a row that was rejected wrongly is missed, an attempt too many costs little.
+The table is read from the top, and the first rule that matches counts. Only the `message` of an error is sure to be
+there, so a rule looks at the HTTP status, the provider's code and the message together. The rules follow AiHubMix's
+page of HTTP codes, the published sources of its family (One API, New API), and the known errors of the providers behind
+it. In doubt a rule is mild: a run that was stopped wrongly has lost a night, a row that was rejected wrongly is missing,
+an attempt too many costs little.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from batchmix.responses.error_body import ProviderError, without_quotes
 REFUSED_PARAMETER = "refused_parameter"
 """The type of a failure whose advice names the parameter."""
 FEW_ATTEMPTS = 3
-"""So often is a row asked whose error nobody knows, or that is billed each time for no answer."""
+"""The most attempts at a row whose error is unknown, or that is billed each time without an answer."""
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -30,64 +31,66 @@ class Rule(msgspec.Struct, frozen=True):
     statuses: Collection[int] = ()
     """Empty: any."""
     codes: frozenset[str] = frozenset()
-    words: re.Pattern[str] | None = None
-    """In what the provider says itself. Of codes and words one is enough; with neither the status is."""
+    message: re.Pattern[str] | None = None
+    """Found in the provider's own message. Codes or message are enough; a rule with neither goes by its status."""
     advice: str = ""
     """What a person can do about it."""
     attempts: int | None = None
     """The most that a row may cost, where that is less than the job allows."""
     early_action: FailureAction | None = None
-    """What follows instead where several say so and nobody has had a good answer: later it can't be the job's fault."""
+    """What follows instead where several rows fail so before any good answer: later it can't be the job's fault."""
 
-    def fits(self, status: int | None, codes: frozenset[str], said: str) -> bool:
-        """Return whether the rule is about this error; without a status (inside a 200) codes and words decide."""
+    def matches(self, status: int | None, codes: frozenset[str], message: str) -> bool:
+        """Return whether this is the rule for an error; without a status (inside a 200) codes and message decide."""
         if status is not None and self.statuses and status not in self.statuses:
             return False
-        if not self.codes and self.words is None:
+        if not self.codes and self.message is None:
             return status is not None
-        return not self.codes.isdisjoint(codes) or (self.words is not None and self.words.search(said) is not None)
+        return not self.codes.isdisjoint(codes) or (
+            self.message is not None and self.message.search(message) is not None
+        )
 
 
 def _codes(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-def _words(*alternatives: str) -> re.Pattern[str]:
+def _pattern(*alternatives: str) -> re.Pattern[str]:
     return re.compile("|".join(alternatives), re.IGNORECASE)
 
 
-# The gateway's own trouble, though some of it comes under the status that its provider answered.
+# The gateway's own trouble. Some of it has the status that the provider behind the gateway has answered with.
 _GATEWAY_CODES = _codes("""
     do_request_failed get_channel_failed read_response_body_failed bad_response bad_response_body empty_response
     query_data_error update_data_error token_concurrency_unavailable channel:no_available_key channel:invalid_key
     channel:model_mapped_error channel:aws_client_error channel:response_time_exceeded channel:param_override_invalid
     channel:header_override_invalid""")
-_GATEWAY_WORDS = _words(
+_GATEWAY_MESSAGES = _pattern(
     "failed to get available channel", "可用渠道失败", "database query error", "数据库错误|数据库查询出错"
 )
-_PROVIDER_WORDS = _words("^provider returned error")
+_PROVIDER_MESSAGES = _pattern("^provider returned error")
 
 _OWN_MONEY_CODES = _codes("insufficient_user_quota pre_consume_token_quota_failed budget_exceeded")
 _MONEY_CODES = _OWN_MONEY_CODES | _codes("""
     insufficient_quota insufficient_balance credit_balance_exhausted billing_hard_limit_reached billing_not_active
     exceeded_current_quota_error arrearage accountoverdueerror operationdenied.serviceoverdue""")
-_MONEY_WORDS = _words(
+_MONEY_MESSAGES = _pattern(
     r"balance is (?:insufficient|too low|not enough|exhausted|overdue)", r"overdue balance", r"is in arrears",
     r"insufficient (?:account |user )?(?:balance|credits?|funds|quota)", r"used all available credits",
     r"exceeded your current quota", r"not enough (?:credits?|balance)", r"budget has been exceeded|exceededbudget",
     r"spend(?:ing)? (?:limit|cap)", r"out of call volume quota", r"reached .{0,30}usage limits?\b", r"quota (?:is )?(?:not enough|insufficient|exhausted|used up)",
     r"余额不足|额度不足|(?:额度|余额)已?(?:用尽|用完|耗尽)|预扣费额度失败|欠费",
 )  # fmt: skip
-# Under 400, 500 and 503 a gateway hands through what its own provider said to it, and words may come out of a prompt.
-_PASSED_MONEY_WORDS = _words(
+# With 400, 500 and 503 a gateway passes on the message of its provider, and parts of that may come out of a prompt.
+_PASSED_MONEY_MESSAGES = _pattern(
     r"your (?:credit |account )?balance is (?:insufficient|too low)", r"your specified api usage limits",
     r"your account is in good standing", r"(?:用户|令牌)(?:余额|额度)不足|额度已用尽|预扣费额度失败",
 )  # fmt: skip
 
-_PAID_MODEL_WORDS = _words("selected model requires paid balance")
+_PAID_MODEL_MESSAGES = _pattern("selected model requires paid balance")
 
 _PARAMETER_CODES = _codes("unsupported_parameter unsupported_value unknown_parameter")
-_PARAMETER_WORDS = _words(
+_PARAMETER_MESSAGES = _pattern(
     r"unsupported (?:parameter|value)", r"(?:un|not )recognized request argument", r"does not support parameters?\b",
     r"argument not supported", r"^\W*[\w.]+: extra inputs are not permitted", r"only \S{1,20} is allowed for this model",
     r"(?:unknown|unexpected) (?:parameter|name|field|argument)\b", r"cannot both be specified",
@@ -99,7 +102,7 @@ _PARAMETER_WORDS = _words(
 _DENIED_CODES = _codes("""
     model_access_denied key_model_access_denied team_model_access_denied modelnotopen accessdenied.unpurchased
     allocationquota.freetieronly setlimitexceeded""")
-_DENIED_WORDS = _words(
+_DENIED_MESSAGES = _pattern(
     r"model access denied", r"access to model denied", r"does not exist or you do not have access",
     r"not (?:authorized|allowed) to (?:access|use|sample from) (?:(?:the|this) )?(?:requested )?models?\b",
     r"not have (?:access|permission) to (?:use )?(?:(?:the|this) )?model", r"no access to (?:model|any model)",
@@ -109,7 +112,7 @@ _DENIED_WORDS = _words(
     r"无权(?:使用|访问).{0,20}模型",
 )  # fmt: skip
 _RETIRED_CODES = _codes("model_retired model_deprecated model_decommissioned")
-_RETIRED_WORDS = _words(
+_RETIRED_MESSAGES = _pattern(
     r"\bmodel\b.{0,100}\b(?:retired|been deprecated|decommissioned|no longer (?:available|supported))",
     r"模型.{0,60}已(?:下线|停用|弃用)",
 )
@@ -117,8 +120,8 @@ _NO_MODEL_CODES = _codes("""
     no_available_channel model_not_found model_not_exist invalid_model model_not_supported modelnotfound
     deploymentnotfound model_not_available model_price_error invalidendpointormodel.notfound""")
 _NO_CHANNEL = r"incorrect model id|no available channels?\b|无可用渠道"
-_NO_CHANNEL_WORDS = _words(_NO_CHANNEL)
-_NO_MODEL_WORDS = _words(
+_NO_CHANNEL_MESSAGES = _pattern(_NO_CHANNEL)
+_NO_MODEL_MESSAGES = _pattern(
     _NO_CHANNEL, r"no such model", r"unknown model\b(?! error)", r"is not a valid model", r"^\W*model: \S+(?: \(|$)",
     r"model identifier is invalid", r"invalid model(?: name| id)?(?::| passed| specified|$)", r"\bmodels/\S{1,120} is not found", r"no endpoints found(?! that support)",
     r"api deployment for this resource does not exist",
@@ -126,28 +129,28 @@ _NO_MODEL_WORDS = _words(
     r"模型.{0,60}不存在|不存在.{0,10}模型",
 )  # fmt: skip
 
-# Said of a path that is not there; what else is not found may be a thing that the row names.
-_NO_PATH_WORDS = _words(
+# For a path that does not exist. What else is not found may be something that the row names.
+_NO_PATH_MESSAGES = _pattern(
     r"^\W*(?:404\W+)?(?:(?:the )?(?:requested )?(?:api|endpoint|file|page|path|resource|route|url) )?(?:is |was )?not found\b\W*(?:$|[/(])",
     r"\b(?:invalid|unrecognized|unknown) (?:request )?(?:url|path|endpoint|route)\b", r"^cannot post\b", r"\bno route\b",
     r"^(?:api|endpoint|path|route|url) not found\b", r"^HTTP \d+ without a message$",
 )  # fmt: skip
 
-_ELSEWHERE_WORDS = _words(
+_OTHER_ENDPOINT_MESSAGES = _pattern(
     r"\bnot a chat model\b", r"only supported in v1/", r"not supported in the v1/", r"with on-demand throughput isn['’]t supported",
 )  # fmt: skip
 
 _BLOCKED_CODES = _codes("account_deactivated unsupported_country_region_territory ip_not_authorized")
-_BLOCKED_WORDS = _words(
+_BLOCKED_MESSAGES = _pattern(
     r"\b(?:account|user|organization|project|consumer|key|token)\b.{0,60}\b(?:is|was|been) (?:suspended|banned|disabled|deactivated|locked|terminated)\b",
     r"account (?:suspended|banned|blocked|disabled|deactivated)", r"\bip ranges?\b", r"virtual network|firewall rules",
     r"\bip\b.{0,60}\b(?:blocked|not (?:allowed|authorized|permitted|in)\b)",
     r"(?:country|region).{0,40}not supported|not in .{0,20}whitelist",
     r"(?:用户|账户|账号|令牌|密钥).{0,12}(?:封禁|禁用|冻结)|白名单|网段|\bip.{0,30}不在|无权访问.{0,40}分组|分组.{0,40}已被弃用",
 )  # fmt: skip
-_PLACE_WORDS = _words(r"location is not supported", r"(?:country|region).{0,40}not supported")
+_COUNTRY_MESSAGES = _pattern(r"location is not supported", r"(?:country|region).{0,40}not supported")
 _KEY_CODES = _codes("invalid_api_key authentication_error api_key_invalid invalidapikey")
-_KEY_WORDS = _words(
+_KEY_MESSAGES = _pattern(
     r"(?:invalid|incorrect|expired) api.?key", r"api.?key (?:is )?(?:not valid|invalid|expired)", r"^key error\b",
     r"^invalid token(?: \(|$)", r"无效的令牌|令牌.{0,12}(?:过期|不可用|无效)",
 )  # fmt: skip
@@ -156,13 +159,13 @@ _FILTER_CODES = _codes("""
     content_filter content_policy_violation data_inspection_failed datainspectionfailed sensitive_words_detected
     prompt_blocked responsibleaipolicyviolation prohibited_content invalid_prompt violation_fee.grok.csam
     sensitivecontentdetected""")
-_FILTER_WORDS = _words(
+_FILTER_MESSAGES = _pattern(
     r"content.?(?:management )?(?:filter|policy|moderation)", r"safety (?:system|filter|settings)",
     r"sensitive (?:words|content|information)", r"usage polic(?:y|ies)", r"inappropriate content", r"responsible ai",
     r"considered high risk", r"input (?:was )?flagged", r"requires moderation", r"敏感(?:词|内容)|内容(?:安全|审核|违规)",
 )  # fmt: skip
-# llama.cpp says 500 for what it can't do with a row.
-_NOT_HERE_WORDS = _words(
+# llama.cpp answers 500 to a request that it can't serve.
+_UNSUPPORTED_MESSAGES = _pattern(
     r"\b(?:is|are) not (?:currently |yet )?supported\b", r"^\W*unsupported (?:param|content)", r"^this server does not support",
     r"^assistant response prefill is", r"^cannot have 2 or more assistant messages", r"^(?:json_schema_to_grammar|json schema conversion)\b",
     r"^failed to (?:parse|load|initialize) (?:messages|tools|grammar|image|audio|samplers)", r"\bparam requires\b",
@@ -172,37 +175,37 @@ _NOT_HERE_WORDS = _words(
 _LENGTH_CODES = _codes("""
     context_length_exceeded string_above_max_length context_window_exceeded exceed_context_size_error
     prompt_too_long text_too_long""")
-_LENGTH_WORDS = _words(
+_LENGTH_MESSAGES = _pattern(
     r"context (?:length|window|size)", r"maximum (?:context|input|prompt)", r"too many (?:input |prompt )?tokens",
     r"(?:prompt|input|message)s? (?:is|are) too long", r"input (?:token|length).{0,60}(?:exceed|limit|range)",
     r"range of input length", r"reduce the length", r"exceeded model token limit", r"prompt contains \d+ tokens",
     r"`inputs` tokens", r"prompt ?超长",
     r"上下文(?:长度|窗口)|输入.{0,12}(?:过长|超出|超过)",
 )  # fmt: skip
-# Said under 500, where "context" may be anything's: by LiteLLM's name for it, and by llama.cpp.
-_TOO_LONG_WORDS = _words(
+# With 500, where "context" may mean anything: LiteLLM's name of the error, and llama.cpp's messages.
+_TOO_LONG_MESSAGES = _pattern(
     r"contextwindowexceeded", r"maximum context length is \d", r"exceeds the available context size",
     r"is too large to process",
 )  # fmt: skip
-_NEVER_FITS_WORDS = _words(r"request too large for", r"tokens must be reduced")
+_NEVER_FITS_MESSAGES = _pattern(r"request too large for", r"tokens must be reduced")
 
-# Said of a limit per time, also where the code speaks of a quota, as with Gemini and Qwen (whose link tells it).
-_RATE_WORDS = _words(
+# For a rate limit, also where the code names a quota, as with Gemini and Qwen (known by its link).
+_RATE_MESSAGES = _pattern(
     r"(?:retry|try again) (?:in|after) ~?\d", r"(?:requests|tokens) per (?:min|day|sec|hour)", r"\b[RT]P[MD]\b",
     r"\b(?:quota|limit)s? (?:will )?resets? (?:in|after|at)\b", r"(?:aliyun|alibabacloud)\.com",
 )  # fmt: skip
 _RATE_CODES = _codes("""
     rate_limit_exceeded rate_limit_error rate_limited ratelimitexceeded too_many_requests resource_exhausted 429""")
-_SLOW_CODES = _RATE_CODES | _codes("server_is_overloaded slow_down serveroverloaded")
-_TOO_FAST_WORDS = _words(
+_SLOW_DOWN_CODES = _RATE_CODES | _codes("server_is_overloaded slow_down serveroverloaded")
+_TOO_FAST_MESSAGES = _pattern(
     r"rate.?limit", r"rate exceeded", r"\bthrottled\b", r"concurrency limit", r"quota exceeded .{0,80}\bper (?:min|sec|hour|day)", r"too many requests", r"resource.?(?:has been )?exhausted",
     r"请求过于频繁|请求过多|请求频率|负载已饱和|限流|限速",
 )  # fmt: skip
 _THROTTLING_CODES = _codes("throttlingexception toomanyrequestsexception throttling throttling.ratequota")
-_THROTTLING_WORDS = _words(
+_THROTTLING_MESSAGES = _pattern(
     r"throttling ?exception|toomanyrequestsexception", r"too many (?:tokens|requests)(?: per \w+)?, please wait before trying again",
 )  # fmt: skip
-_SLOW_WORDS = _words(
+_SLOW_DOWN_MESSAGES = _pattern(
     r"rate.?limit", r"too many requests", r"overloaded", r"slow down", r"load is saturated", r"request limit reached",
     r"请求过于频繁|请求过多|负载已饱和|限流|限速|并发数过高",
 )  # fmt: skip
@@ -223,74 +226,74 @@ _STOP_PATH, _STOP_MODEL, _STOP_RUN = FailureAction.STOP_PATH, FailureAction.STOP
 _SERVER_CODES = _codes("""
     server_error internal_server_error internal_error internalservererror api_error service_unavailable unavailable
     overloaded_error bad_gateway upstream_error timeout gateway_timeout""")
-_REQUEST = (400, 406, 411, 413, 414, 415, 417, 422, 431)
-_PASSING = (408, 409, 421, 423, 424, 425, 499, 500, 502, 503, 504, *range(520, 529), 530)
-_ANY_BUT_WHO = (400, 404, 422, 529, *_PASSING)
-"""Statuses under which gateways hand a limit through; 401 and 403 say who asks, 413 how much."""
+_REQUEST_STATUSES = (400, 406, 411, 413, 414, 415, 417, 422, 431)
+_TEMPORARY = (408, 409, 421, 423, 424, 425, 499, 500, 502, 503, 504, *range(520, 529), 530)
+_RATE_LIMIT_STATUSES = (400, 404, 422, 529, *_TEMPORARY)
+"""Statuses with which gateways pass on a rate limit; 401 and 403 are about the key, 413 about the size."""
 
 RULES = (
-    # The gateway's own trouble, and that of its accounts elsewhere, is none of this key's.
-    Rule("server_error", _RETRY, codes=_GATEWAY_CODES, words=_GATEWAY_WORDS),
-    Rule("server_error", _RETRY, (401, 402, 403, 404), _codes("upstream_error"), _PROVIDER_WORDS),
-    # Bedrock's too many tokens are those of a minute, under whatever status a gateway hands that through.
-    Rule("throttled", _PAUSE, codes=_THROTTLING_CODES, words=_THROTTLING_WORDS),
-    # No money, under whatever status: before 401, 403 and 429 mean anything else.
-    Rule("context_length", _REJECT, (413, 429), words=_NEVER_FITS_WORDS),
-    Rule("throttled", _PAUSE, (429,), words=_RATE_WORDS),
+    # The gateway's own trouble, and that of its accounts elsewhere, has nothing to do with this key.
+    Rule("server_error", _RETRY, codes=_GATEWAY_CODES, message=_GATEWAY_MESSAGES),
+    Rule("server_error", _RETRY, (401, 402, 403, 404), _codes("upstream_error"), _PROVIDER_MESSAGES),
+    # Bedrock's "too many tokens" are those of a minute, whatever status a gateway passes that on with.
+    Rule("throttled", _PAUSE, codes=_THROTTLING_CODES, message=_THROTTLING_MESSAGES),
+    # No money, whatever the status: before 401, 403 and 429 mean anything else.
+    Rule("context_length", _REJECT, (413, 429), message=_NEVER_FITS_MESSAGES),
+    Rule("throttled", _PAUSE, (429,), message=_RATE_MESSAGES),
     Rule("no_balance", _STOP_RUN, (402,), advice=_TOP_UP_OR_LESS),
     Rule("no_balance", _STOP_RUN, codes=_OWN_MONEY_CODES, advice=_TOP_UP_OR_LESS),
-    Rule("no_balance", _STOP_MODEL, (403,), words=_PAID_MODEL_WORDS, advice=_TOP_UP_THERE),
-    Rule("no_balance", _STOP_RUN, (401, 403, 412, 429), _MONEY_CODES, _MONEY_WORDS, TOP_UP),
-    Rule("no_balance", _STOP_MODEL, (400, 500, 503), _MONEY_CODES, _PASSED_MONEY_WORDS, _TOP_UP_THERE),
+    Rule("no_balance", _STOP_MODEL, (403,), message=_PAID_MODEL_MESSAGES, advice=_TOP_UP_THERE),
+    Rule("no_balance", _STOP_RUN, (401, 403, 412, 429), _MONEY_CODES, _MONEY_MESSAGES, TOP_UP),
+    Rule("no_balance", _STOP_MODEL, (400, 500, 503), _MONEY_CODES, _PASSED_MONEY_MESSAGES, _TOP_UP_THERE),
     # The key is fine, the parameters or the model are not.
-    Rule(REFUSED_PARAMETER, _REJECT, (400, 422), _PARAMETER_CODES, _PARAMETER_WORDS),
-    Rule("model_denied", _STOP_MODEL, (400, 401, 403, 404, 429), _DENIED_CODES, _DENIED_WORDS, _OTHER_MODEL),
-    Rule("model_retired", _STOP_MODEL, (400, 403, 404, 410), _RETIRED_CODES, _RETIRED_WORDS, _SUCCESSOR),
+    Rule(REFUSED_PARAMETER, _REJECT, (400, 422), _PARAMETER_CODES, _PARAMETER_MESSAGES),
+    Rule("model_denied", _STOP_MODEL, (400, 401, 403, 404, 429), _DENIED_CODES, _DENIED_MESSAGES, _OTHER_MODEL),
+    Rule("model_retired", _STOP_MODEL, (400, 403, 404, 410), _RETIRED_CODES, _RETIRED_MESSAGES, _SUCCESSOR),
     Rule("model_retired", _STOP_MODEL, (410,), advice=_SUCCESSOR),
-    Rule("model_not_found", _STOP_MODEL, (400, 403, 404, 422), _NO_MODEL_CODES, _NO_MODEL_WORDS, _COPY_ID),
-    Rule("model_not_found", _RETRY, (500, 503), _NO_MODEL_CODES, _NO_CHANNEL_WORDS, _COPY_ID, early_action=_STOP_MODEL),
-    Rule("wrong_endpoint", _STOP_PATH, (400, 404), words=_ELSEWHERE_WORDS, advice=_OTHER_ENDPOINT),
-    # Who asks, and from where.
-    Rule("server_error", _RETRY, (400,), words=_PLACE_WORDS, attempts=FEW_ATTEMPTS),
-    Rule("account_blocked", _STOP_RUN, (401, 403, 412), _BLOCKED_CODES, _BLOCKED_WORDS, f"ask the provider, {_AGAIN}"),
+    Rule("model_not_found", _STOP_MODEL, (400, 403, 404, 422), _NO_MODEL_CODES, _NO_MODEL_MESSAGES, _COPY_ID),
+    Rule("model_not_found", _RETRY, (500, 503), _NO_MODEL_CODES, _NO_CHANNEL_MESSAGES, _COPY_ID, early_action=_STOP_MODEL),
+    Rule("wrong_endpoint", _STOP_PATH, (400, 404), message=_OTHER_ENDPOINT_MESSAGES, advice=_OTHER_ENDPOINT),
+    # The key, the account, and where the request comes from.
+    Rule("server_error", _RETRY, (400,), message=_COUNTRY_MESSAGES, attempts=FEW_ATTEMPTS),
+    Rule("account_blocked", _STOP_RUN, (401, 403, 412), _BLOCKED_CODES, _BLOCKED_MESSAGES, f"ask the provider, {_AGAIN}"),
     Rule("invalid_key", _STOP_RUN, (401,), advice=_SET_KEY),
-    Rule("invalid_key", _STOP_RUN, (403,), _KEY_CODES, _KEY_WORDS, _SET_KEY),
-    Rule("invalid_key", _STOP_MODEL, (400,), _KEY_CODES, _KEY_WORDS, _SET_KEY),
+    Rule("invalid_key", _STOP_RUN, (403,), _KEY_CODES, _KEY_MESSAGES, _SET_KEY),
+    Rule("invalid_key", _STOP_MODEL, (400,), _KEY_CODES, _KEY_MESSAGES, _SET_KEY),
     Rule("proxy", _STOP_RUN, (407,), advice="the proxy of the environment wants a user name and a password in its URL"),
     # This row.
-    Rule("content_filter", _REJECT, (400, 403, 422, 451), _FILTER_CODES, _FILTER_WORDS),
+    Rule("content_filter", _REJECT, (400, 403, 422, 451), _FILTER_CODES, _FILTER_MESSAGES),
     Rule("content_filter", _REJECT, (451,)),
     Rule("content_filter", _REJECT, (500,), _FILTER_CODES),
-    Rule("context_length", _REJECT, (400, 413, 422), _LENGTH_CODES, _LENGTH_WORDS),
-    Rule("context_length", _REJECT, (500,), _codes("exceed_context_size_error"), _TOO_LONG_WORDS),
-    Rule("rejected", _REJECT, _REQUEST, _codes("invalid_request_error")),
-    Rule("rejected", _REJECT, (500,), _codes("invalid_request bad_request_body"), _NOT_HERE_WORDS),
-    Rule("rejected", _REJECT, (404,), words=_words("no endpoints found that support")),
-    # Too fast.
+    Rule("context_length", _REJECT, (400, 413, 422), _LENGTH_CODES, _LENGTH_MESSAGES),
+    Rule("context_length", _REJECT, (500,), _codes("exceed_context_size_error"), _TOO_LONG_MESSAGES),
+    Rule("rejected", _REJECT, _REQUEST_STATUSES, _codes("invalid_request_error")),
+    Rule("rejected", _REJECT, (500,), _codes("invalid_request bad_request_body"), _UNSUPPORTED_MESSAGES),
+    Rule("rejected", _REJECT, (404,), message=_pattern("no endpoints found that support")),
+    # Rate limits.
     Rule("throttled", _PAUSE, (429,)),
-    Rule("throttled", _PAUSE, (403, 429, 503), _SLOW_CODES, _SLOW_WORDS),
-    Rule("throttled", _PAUSE, _ANY_BUT_WHO, _RATE_CODES, _TOO_FAST_WORDS),
-    # Nothing more to be had here.
+    Rule("throttled", _PAUSE, (403, 429, 503), _SLOW_DOWN_CODES, _SLOW_DOWN_MESSAGES),
+    Rule("throttled", _PAUSE, _RATE_LIMIT_STATUSES, _RATE_CODES, _TOO_FAST_MESSAGES),
+    # A path that does not exist.
     Rule("not_offered", _RETRY, (501,), advice=_NOT_OFFERED, attempts=FEW_ATTEMPTS, early_action=_STOP_PATH),
-    Rule("not_found", _RETRY, (404,), words=_NO_PATH_WORDS, advice=_LOOK_AT_URL, attempts=FEW_ATTEMPTS, early_action=_STOP_PATH),
+    Rule("not_found", _RETRY, (404,), message=_NO_PATH_MESSAGES, advice=_LOOK_AT_URL, attempts=FEW_ATTEMPTS, early_action=_STOP_PATH),
     Rule("not_found", _RETRY, (405,), advice=_LOOK_AT_URL, attempts=FEW_ATTEMPTS, early_action=_STOP_PATH),
-    # Passing trouble.
+    # Temporary trouble.
     Rule("overloaded", _RETRY, (529,)),
-    Rule("server_error", _RETRY, _PASSING, _SERVER_CODES),
-    Rule("server_error", _RETRY, _PASSING),
-    # What is left.
-    Rule("rejected", _REJECT, _REQUEST),
+    Rule("server_error", _RETRY, _TEMPORARY, _SERVER_CODES),
+    Rule("server_error", _RETRY, _TEMPORARY),
+    # The rest.
+    Rule("rejected", _REJECT, _REQUEST_STATUSES),
     Rule("not_found", _RETRY, (404,), advice=_LOOK_AT_URL, attempts=FEW_ATTEMPTS),
 )  # fmt: skip
 JOB_FAILURES = _codes("""
     model_denied model_retired model_not_found wrong_endpoint not_offered redirect web_page not_found refused_parameter
     rejected content_filter context_length unknown tls""")
-"""Types of failures that, where they stop a model, go away only when the job changes, or the command."""
+"""Types of failures that, where they stop a model, only a change of the job or of the command resolves."""
 UNKNOWN = Rule("unknown", FailureAction.RETRY, attempts=FEW_ATTEMPTS)
-"""Where no rule fits."""
+"""For an error that no rule matches."""
 
 
-def rule_for(status: int | None, complaint: ProviderError) -> Rule:
-    """Return the first rule that fits an error; `status` is None where it came inside a 200 that names none."""
-    said = without_quotes(complaint.message)
-    return next((rule for rule in RULES if rule.fits(status, complaint.codes, said)), UNKNOWN)
+def rule_for(status: int | None, error: ProviderError) -> Rule:
+    """Return the first rule that matches an error; `status` is None where it came inside a 200 that names none."""
+    message = without_quotes(error.message)
+    return next((rule for rule in RULES if rule.matches(status, error.codes, message)), UNKNOWN)

@@ -1,4 +1,8 @@
-"""From the bytes of an answer to a `Completion`: typed decoding first, tolerant extraction where that refuses."""
+"""From the bytes of an answer to a `Completion`: typed decoding first, tolerant extraction where that refuses.
+
+A new field of the answer goes into `records.Completion`, into the endpoint's reader (for chat completions
+`choices.py`), and here into `_Message`: among the rare ones, or into `_ordinary` if many answers have it.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,12 @@ from batchmix.formats.lenient_json import may_be_deep, plain_text, read_json
 from batchmix.records import Completion, Usage
 from batchmix.responses.choices import WHOLE_OR_CUT, has_content
 from batchmix.responses.endpoints import CHAT, READERS, endpoint_of
-from batchmix.responses.usage import MOST, read_usage
+from batchmix.responses.usage import MOST_TOKENS, read_usage
 
 _ABSENT = msgspec.Raw()
-_NONE_OF_THEM = (_ABSENT,) * 14
-_NOTHING = (b"", b"null", b"[]", b"{}", b'""', b"false", b"0")
+_ALL_ABSENT = (_ABSENT,) * 14
+"""The rare fields of an ordinary answer, see `_ordinary`."""
+_EMPTY = (b"", b"null", b"[]", b"{}", b'""', b"false", b"0")
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -74,9 +79,9 @@ _decoder = msgspec.json.Decoder(_Chat)
 
 
 def read_answer(body: bytes, path: str, served_model: str | None, inputs: int = 0) -> Completion | str:
-    """Return the answer in a body, or in words what it lacks ("is empty", "has no choices").
+    """Return the answer in a body, or what is wrong with it: "is empty", "has no choices".
 
-    `inputs` is how many embeddings there must be; 0: that is not known.
+    `inputs` is how many embeddings were requested; 0: unknown.
     """
     endpoint = endpoint_of(path)
     if endpoint == CHAT:
@@ -96,8 +101,8 @@ def read_answer(body: bytes, path: str, served_model: str | None, inputs: int = 
     answer = READERS[endpoint](found, body, inputs) if endpoint else Completion()
     if isinstance(answer, str):
         return answer
-    said = bool(answer.response or answer.reasoning or answer.refusal or answer.tool_calls)
-    usage = read_usage(_usage_in(found), path, said_something=said)
+    has_text = bool(answer.response or answer.reasoning or answer.refusal or answer.tool_calls)
+    usage = read_usage(_usage_in(found), path, has_text=has_text)
     served_model = served_model or plain_text(found.get("model"))
     answer = msgspec.structs.replace(answer, served_model=served_model, usage=usage)
     choices = found.get("choices") if answer.untold else None
@@ -105,9 +110,9 @@ def read_answer(body: bytes, path: str, served_model: str | None, inputs: int = 
 
 
 def billed_usage(body: bytes, path: str) -> Usage | None:
-    """Return the usage in a body that holds no answer, or None where it tells none. Never raises."""
+    """Return the usage in a body that holds no answer, or None where it has none. Never raises."""
     found = read_json(body)
-    usage = read_usage(_usage_in(found), path, said_something=False) if isinstance(found, dict) else Usage()
+    usage = read_usage(_usage_in(found), path, has_text=False) if isinstance(found, dict) else Usage()
     return usage if usage.prompt_tokens and usage.completion_tokens is not None else None
 
 
@@ -116,7 +121,7 @@ def _usage_in(found: dict[str, Any]) -> Any:
 
 
 class _Unusual(Exception):
-    """Something that the typed structs do not cover."""
+    """The answer has something that the typed structs do not cover."""
 
 
 def _ordinary(chat: _Chat, served_model: str | None) -> Completion:
@@ -130,7 +135,7 @@ def _ordinary(chat: _Chat, served_model: str | None) -> Completion:
         usage.cache_creation_input_tokens, usage.cache_creation, usage.cached_tokens,
         usage.claude_cache_creation_5_m_tokens, usage.claude_cache_creation_1_h_tokens,
     )  # fmt: skip
-    if rare != _NONE_OF_THEM and any(map(_is_there, rare)):
+    if rare != _ALL_ABSENT and any(map(_is_present, rare)):
         raise _Unusual
     if choice.index or choice.finish_reason not in WHOLE_OR_CUT:
         raise _Unusual
@@ -149,7 +154,10 @@ def _ordinary(chat: _Chat, served_model: str | None) -> Completion:
 
 def _ordinary_usage(usage: _Usage) -> Usage:
     """Return usage whose counts agree, with nothing written to a cache."""
-    if usage.prompt_tokens <= 0 or not usage.prompt_tokens + usage.completion_tokens == usage.total_tokens <= MOST:
+    if (
+        usage.prompt_tokens <= 0
+        or not usage.prompt_tokens + usage.completion_tokens == usage.total_tokens <= MOST_TOKENS
+    ):
         raise _Unusual
     cached = reasoning = None
     if prompt := usage.prompt_tokens_details:
@@ -165,12 +173,12 @@ def _ordinary_usage(usage: _Usage) -> Usage:
     return Usage(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens, cached, reasoning)
 
 
-def _is_there(raw: msgspec.Raw) -> bool:
-    return raw is not _ABSENT and bytes(raw) not in _NOTHING
+def _is_present(raw: msgspec.Raw) -> bool:
+    return raw is not _ABSENT and bytes(raw) not in _EMPTY
 
 
 def _raw_text(raw: msgspec.Raw) -> str | None:
-    if not _is_there(raw):
+    if not _is_present(raw):
         return None
     text = bytes(raw)
     if may_be_deep(text):

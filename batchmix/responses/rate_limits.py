@@ -1,4 +1,4 @@
-"""What a provider says of its limits: how long to wait, and what is left of its budgets."""
+"""What a response says about rate limits: how long to wait, and what is left of each limit."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from batchmix.responses.error_body import find_error, without_quotes
 _DURATION = re.compile(r"(\d{1,15}(?:\.\d+)?)(ms|µs|us|ns|h|m|s)", re.ASCII)
 _NUMBER = re.compile(r"\d{1,15}(?:\.\d*)?|\.\d+", re.ASCII)
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_WORDS = {
+_UNIT_NAMES = {
     0.001: "millisecond milliseconds", 1.0: "sec secs second seconds 秒", 60.0: "min mins minute minutes 分钟 分",
     3600.0: "hr hrs hour hours 小时", 86_400.0: "d day days 天",
 }  # fmt: skip
-_SPOKEN = {**_UNITS, **{word: seconds for seconds, words in _WORDS.items() for word in words.split()}}
-_LENGTH, _UNIT = r"\d{1,9}(?:\.\d{1,15})?", "|".join(sorted(_SPOKEN, key=len, reverse=True))
+_ALL_UNITS = {**_UNITS, **{name: seconds for seconds, names in _UNIT_NAMES.items() for name in names.split()}}
+_LENGTH, _UNIT = r"\d{1,9}(?:\.\d{1,15})?", "|".join(sorted(_ALL_UNITS, key=len, reverse=True))
 _PIECE = re.compile(rf"({_LENGTH}) ?({_UNIT})", re.ASCII | re.IGNORECASE)
 _PIECES = rf"((?:{_LENGTH} ?(?:{_UNIT})(?![a-z])(?:,? and |, | )?){{1,4}})"
-_AGAIN = (
+_RETRY_VERBS = (
     r"\b(?:try(?:ing)? again|retry(?:ing)?(?: your requests?)?|wait|back off|available(?: again)?|resets?|cool ?down)"
 )
-_ABOUT = "(?::? (?:in|after|for|at least|another|about|around|approximately|roughly|less than|up to|the next))*"
-_ASKED = re.compile(rf"{_AGAIN}{_ABOUT}:? ?~?{_PIECES}|{_PIECES}(?:之后|以后|后)", re.ASCII | re.IGNORECASE)
-_BARE = re.compile(
+_FILLERS = "(?::? (?:in|after|for|at least|another|about|around|approximately|roughly|less than|up to|the next))*"
+_WAIT = re.compile(rf"{_RETRY_VERBS}{_FILLERS}:? ?~?{_PIECES}|{_PIECES}(?:之后|以后|后)", re.ASCII | re.IGNORECASE)
+_WITHOUT_UNIT = re.compile(
     rf"\bretry[- ]after:? ({_LENGTH})(?=\W*$|[.,;)] )|\bretry_?delay\W{{1,12}}(?:seconds\W{{1,4}})?({_LENGTH})",
     re.ASCII | re.IGNORECASE,
 )
@@ -41,25 +41,26 @@ _UNTIL = re.compile(
     r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?) ?(?:Z|UTC|GMT|\+00:?00)",
     re.ASCII | re.IGNORECASE,
 )
-_SOON_S = 3600.0
-"""A moment in words that is farther off is not believed: LiteLLM, for one, calls its own local time UTC."""
+_LATEST_MOMENT_S = 3600.0
+"""A time of day in a message that is farther off does not count: LiteLLM, for one, calls its local time UTC."""
 _FIELDS = {
     "retrydelay": 1.0, "retry_delay": 1.0, "retryafter": 1.0, "retry_after": 1.0, "retry_after_seconds": 1.0,
     "retryafterseconds": 1.0, "retry_after_sec": 1.0, "retry_after_s": 1.0, "retry_in": 1.0, "retryafterms": 0.001,
     "retry_after_ms": 0.001, "resets_in_seconds": 1.0, "resets_at": 1.0, "reset_at": 1.0, "x_ratelimit_reset": 1.0,
     "estimated_time": 1.0,
 }  # fmt: skip
-_AROUND = ("error", "errors", "detail", "details", "metadata", "headers")
+_PARENTS = ("error", "errors", "detail", "details", "metadata", "headers")
 _UNIX_S, _UNIX_MS = 1e9, 1e11
-"""Such numbers are no lengths but moments: seconds, or milliseconds, since 1970."""
-_NO_WAIT = 1e15
+"""Numbers from here on are no durations but Unix times, in seconds or in milliseconds."""
+_MOST_NUMBER = 1e15
+"""A number from here on is neither."""
 _LONGEST_S = 7 * 86_400.0
-"""Nothing waits longer; a timer set centuries ahead would overflow."""
+"""The longest wait that is reported; a timer set centuries ahead would overflow."""
 REMAINING_REQUESTS, REMAINING_TOKENS = istr("x-ratelimit-remaining-requests"), istr("x-ratelimit-remaining-tokens")
 """The headers without which `quotas` finds nothing."""
 _REQUESTS = REMAINING_REQUESTS, istr("x-ratelimit-limit-requests"), istr("x-ratelimit-reset-requests")
 _TOKENS = REMAINING_TOKENS, istr("x-ratelimit-limit-tokens"), istr("x-ratelimit-reset-tokens")
-_BUDGETS = (
+_LIMITS = (
     *(
         (f"{family}-remaining{of}", f"{family}-reset{of}")
         for family in ("x-ratelimit", "llm_provider-x-ratelimit", "ratelimit")
@@ -70,16 +71,16 @@ _BUDGETS = (
         for of in ("requests", "tokens", "input-tokens", "output-tokens")
     ),
 )
-"""The headers that tell what remains of a budget, and when it is whole again."""
+"""The headers of what remains of a rate limit, and of when it is full again."""
 _USED_UP = re.compile(r"\b(?:remaining|r)=0\b.*?\b(?:reset|t)=(\d{1,15})")
 
 
 def retry_after_s(status: int, headers: Mapping[str, str], now: float) -> float | None:
-    """Return how long the provider asks to wait, or None where it does not say; `now` is Unix time.
+    """Return how long the provider asks to wait, or None if it does not say; `now` is Unix time.
 
-    `retry-after-ms`, `Retry-After` (RFC 9110, 10.2.3, or what others make of it), LiteLLM's `llm_provider-retry-after`;
-    on a 429 or 503 also the reset of a budget with nothing remaining, with the names of OpenAI, Anthropic, GitHub and
-    the IETF: Go durations, whole seconds, or a moment.
+    `retry-after-ms`, `Retry-After` (RFC 9110, 10.2.3, or others' variants of it), LiteLLM's `llm_provider-retry-after`;
+    on a 429 or 503 also the reset of a limit with nothing remaining, with the names of OpenAI, Anthropic, GitHub and
+    the IETF: Go durations, whole seconds, or a point in time.
     """
     found = _seconds(headers.get("retry-after-ms"), 0.001)
     if found is None:
@@ -92,48 +93,48 @@ def retry_after_s(status: int, headers: Mapping[str, str], now: float) -> float 
         used_up = _USED_UP.search(headers.get("RateLimit", ""))
         resets = [
             _wait(used_up and used_up[1], now),
-            *(_wait(headers.get(reset), now) for left, reset in _BUDGETS if headers.get(left, "").strip() == "0"),
+            *(_wait(headers.get(reset), now) for left, reset in _LIMITS if headers.get(left, "").strip() == "0"),
         ]
         found = max((reset for reset in resets if reset is not None), default=None)
     return found if found is None else min(found, _LONGEST_S)
 
 
 def wait_in_body(body: bytes, now: float) -> float | None:
-    """Return how long an error asks to wait, in its own words; None where it does not say. Never raises.
+    """Return how long the body of an error asks to wait, or None if it does not say. Never raises.
 
     "Please try again in 4.2s", "retry after 20 seconds", "in 6m0s"; Google's `retryDelay`; `retry_after` beside the
-    message; a moment in the next hour. What a message quotes may come out of a prompt, and asks for nothing. `now` is
-    Unix time.
+    message; a point in time in the next hour. What a message quotes does not count: it may come out of a prompt.
+    `now` is Unix time.
     """
-    complaint = find_error(body)
-    if complaint is None:
+    error = find_error(body)
+    if error is None:
         return None
-    said = without_quotes(complaint.message)
-    waits: list[float | None] = [_spoken(words[1] or words[2]) for words in _ASKED.finditer(said)]
-    waits += [float(words[1] or words[2]) for words in _BARE.finditer(said)]
-    moments = [_moment(words[1], now) for words in _UNTIL.finditer(said)]
-    waits += [wait for wait in moments if wait is not None and 0 < wait <= _SOON_S]
-    told = [wait for wait in (*waits, *_told(read_json(body), now)) if wait is not None]
-    return min(max(told), _LONGEST_S) if told else None
+    message = without_quotes(error.message)
+    waits: list[float | None] = [_duration(found[1] or found[2]) for found in _WAIT.finditer(message)]
+    waits += [float(found[1] or found[2]) for found in _WITHOUT_UNIT.finditer(message)]
+    moments = [_until(found[1], now) for found in _UNTIL.finditer(message)]
+    waits += [wait for wait in moments if wait is not None and 0 < wait <= _LATEST_MOMENT_S]
+    found = [wait for wait in (*waits, *_in_fields(read_json(body), now)) if wait is not None]
+    return min(max(found), _LONGEST_S) if found else None
 
 
-def _spoken(words: str) -> float:
+def _duration(text: str) -> float:
     """Return the seconds of `6m0s`, `20 seconds` or `1 minute and 5 s`."""
-    return sum(float(number) * _SPOKEN[unit.lower()] for number, unit in _PIECE.findall(words))
+    return sum(float(number) * _ALL_UNITS[unit.lower()] for number, unit in _PIECE.findall(text))
 
 
-def _told(found: Any, now: float) -> Iterator[float | None]:
-    """Yield the waits in the fields of an error, and of what stands around it."""
+def _in_fields(found: Any, now: float) -> Iterator[float | None]:
+    """Yield the waits in the fields of an error, and of the objects around it."""
     if isinstance(found, list):
         for part in found:
-            yield from _told(part, now)
+            yield from _in_fields(part, now)
     elif isinstance(found, dict):
         for name, value in found.items():
             unit = _FIELDS.get(name.lower().replace("-", "_"))
             if unit is not None:
                 yield _field(value.get("seconds") if isinstance(value, dict) else value, unit, now)
-            elif name in _AROUND:
-                yield from _told(value, now)
+            elif name in _PARENTS:
+                yield from _in_fields(value, now)
 
 
 def _field(value: Any, unit: float, now: float) -> float | None:
@@ -141,11 +142,11 @@ def _field(value: Any, unit: float, now: float) -> float | None:
         plain = _seconds(value, unit) if unit != 1.0 else None
         return _wait(value, now) if plain is None else plain
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return _from_now(value * unit, now) if is_number and 0 <= value < _NO_WAIT else None
+    return _from_now(value * unit, now) if is_number and 0 <= value < _MOST_NUMBER else None
 
 
 def quotas(headers: Mapping[str, str]) -> tuple[Quota | None, Quota | None]:
-    """Return what the answer says of the budgets of requests and of tokens (OpenAI's `x-ratelimit-*`)."""
+    """Return what is left of the limits of requests and of tokens (OpenAI's `x-ratelimit-*`)."""
     return _quota(headers, *_REQUESTS), _quota(headers, *_TOKENS)
 
 
@@ -168,11 +169,11 @@ def _seconds(value: str | None, unit: float = 1.0) -> float | None:
 
 
 def _wait(value: str | None, now: float) -> float | None:
-    """Return the seconds that a value tells as a number, a Go duration, or a moment."""
+    """Return the seconds of a value that is a number, a Go duration, or a point in time."""
     if value is None:
         return None
     found = _go_duration(value.strip())
-    return _moment(value, now) if found is None else _from_now(found, now)
+    return _until(value, now) if found is None else _from_now(found, now)
 
 
 def _from_now(seconds: float, now: float) -> float:
@@ -181,8 +182,8 @@ def _from_now(seconds: float, now: float) -> float:
     return max(0.0, (seconds / 1000 if seconds >= _UNIX_MS else seconds) - now)
 
 
-def _moment(value: str, now: float) -> float | None:
-    """Return the seconds until a date of HTTP or ISO 8601, in UTC where it says no other."""
+def _until(value: str, now: float) -> float | None:
+    """Return the seconds until a date of HTTP or ISO 8601, in UTC if it has no time zone."""
     for read in (email.utils.parsedate_to_datetime, datetime.datetime.fromisoformat):
         with contextlib.suppress(ValueError, TypeError, OverflowError, IndexError):
             date = read(value.strip())

@@ -1,4 +1,4 @@
-"""The answer in a response of the Responses API."""
+"""Reads the answer in a response of the Responses API."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from batchmix.formats.lenient_json import json_text, plain_text
 from batchmix.records import Completion
-from batchmix.responses.choices import content_text, is_error_reason, refused, said
+from batchmix.responses.choices import content_text, is_error_reason, refusal_in, text_in
 
 _NO_ANSWER = {
     "failed": "says that it failed",
@@ -21,15 +21,15 @@ _NO_ANSWER = {
 _NOT_YET = re.compile("pending|running|processing|accepted|created|waiting|scheduled")
 _CUT = frozenset({"incomplete", "in_progress"})
 _REASONS = {"max_output_tokens": "length", "max_tokens": "length"}
-"""Why a response is incomplete, in the words of chat completions; others stay as they are."""
+"""Reasons of an incomplete response, as finish reasons of chat completions; others stay as they are."""
 _CALLS = frozenset(
     {"function_call", "custom_tool_call", "computer_call", "local_shell_call", "shell_call", "mcp_approval_request"}
 )
-"""Items that ask the caller to do something; what the provider did itself is none of them."""
+"""Types of items that request something from the caller; what the provider did itself is none of them."""
 
 
 def read_response(found: dict[str, Any], _body: bytes, _inputs: int) -> Completion | str:
-    """Return the answer of a response, or in words why there is none.
+    """Return the answer of a response, or why there is none.
 
     `finish_reason` is `stop` or `tool_calls` where it is complete, and why it is not where it is not.
     """
@@ -39,7 +39,7 @@ def read_response(found: dict[str, Any], _body: bytes, _inputs: int) -> Completi
         return problem
     output = found.get("output")
     items = [item for item in output if item and isinstance(item, dict)] if isinstance(output, list) else []
-    whole = said(found.get("output_text"))
+    whole = text_in(found.get("output_text"))
     if not items and not whole and status != "incomplete":
         return "has no output"
     messages = [item for item in items if item.get("type", "message") == "message"]
@@ -47,26 +47,26 @@ def read_response(found: dict[str, Any], _body: bytes, _inputs: int) -> Completi
         return "holds a message that failed"
     parts = [message.get("content") for message in messages]
     calls = [item for item in items if item.get("type") in _CALLS]
-    texts, refusals = map(content_text, parts), map(refused, parts)
+    texts, refusals = map(content_text, parts), map(refusal_in, parts)
     is_cut = any(_status(item) in _CUT for item in (*messages, *calls))
     return Completion(
         response="".join(filter(None, texts)) or whole,
-        reasoning="".join(filter(None, map(_thought, items))) or None,
+        reasoning="".join(filter(None, map(_reasoning_in, items))) or None,
         refusal="".join(filter(None, refusals)) or None,
         tool_calls=json_text(calls),
-        finish_reason=_reason("incomplete" if is_cut else status, found.get("incomplete_details"), calls),
+        finish_reason=_finish_reason("incomplete" if is_cut else status, found.get("incomplete_details"), calls),
     )
 
 
-def _thought(item: dict[str, Any]) -> str | None:
-    """Return what was thought, where an item holds that: whole if it is there, else in short."""
+def _reasoning_in(item: dict[str, Any]) -> str | None:
+    """Return the reasoning in an item: all of it, else its summary."""
     if item.get("type") != "reasoning":
         return None
-    return said(item.get("content")) or said(item.get("summary"))
+    return text_in(item.get("content")) or text_in(item.get("summary"))
 
 
 def _problem(status: str | None) -> str | None:
-    """Return in words what keeps a response from being an answer by its status."""
+    """Return why a response is no answer, by its status; None where it is one."""
     if status in _NO_ANSWER:
         return _NO_ANSWER[status]
     if status and _NOT_YET.search(status):
@@ -79,7 +79,7 @@ def _status(found: dict[str, Any]) -> str | None:
     return (status and status.strip().lower()) or None
 
 
-def _reason(status: str | None, details: Any, calls: list[dict[str, Any]]) -> str | None:
+def _finish_reason(status: str | None, details: Any, calls: list[dict[str, Any]]) -> str | None:
     reason = plain_text(details.get("reason")) if isinstance(details, dict) else None
     if reason or status == "incomplete":
         return _REASONS.get(reason, reason) if reason else "incomplete"

@@ -1,6 +1,6 @@
-"""Server-sent events out of bytes that were cut anywhere: WHATWG HTML, 9.2.5 and 9.2.6.
+"""Decodes server-sent events from bytes that were cut anywhere: WHATWG HTML, 9.2.5 and 9.2.6.
 
-Of an event only its data counts here; names, ids and waiting times are for browsers.
+Only an event's data counts here; names, ids and retry times are for browsers.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class EventDecoder:
-    """Holds no more than the event that is just coming."""
+    """Holds only the event that has not come whole yet."""
 
     def __init__(self) -> None:
         self._line = bytearray()
         """The beginning of a line whose end has not come."""
         self._data = bytearray()
-        """Each line of data with a line feed behind it."""
+        """Each line of data, with a line feed after it."""
         self._after_cr = False
         self._is_first = True
 
@@ -41,19 +41,19 @@ class EventDecoder:
             self._line.clear()
         self._line += rest
         self._after_cr = piece.endswith(b"\r")
-        return [data for line in lines if (data := self._heard(line)) is not None]
+        return [data for line in lines if (data := self._take_line(line)) is not None]
 
     def rest(self) -> bytes:
         """Return the data of an event whose end never came.
 
-        The standard drops it. Here it may be the end of an answer from a server that leaves out the last empty line;
-        whether it is whole, its JSON tells.
+        The standard drops it. Here it may be the end of an answer, from a server that leaves out the last empty line;
+        its JSON shows whether it is complete.
         """
-        self._heard(bytes(self._line))
+        self._take_line(bytes(self._line))
         self._line.clear()
         return bytes(self._data[:-1])
 
-    def _heard(self, line: bytes) -> bytes | None:
+    def _take_line(self, line: bytes) -> bytes | None:
         """Take a line; return the data of the event that it ends."""
         if self._is_first:
             self._is_first = False

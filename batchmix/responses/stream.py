@@ -1,4 +1,4 @@
-"""A streamed answer, from the pieces of a connection to the body that would have come without streaming."""
+"""From the pieces of a streamed answer to the body that would have come without streaming, requested or not."""
 
 from __future__ import annotations
 
@@ -17,59 +17,60 @@ from batchmix.responses.sse import EventDecoder
 _DONE = b"[DONE]"
 _FIELDS = (b"data", b"event", b"id", b"retry")
 _BLANK = b"\xef\xbb\xbf \t\r\n"
-_ENOUGH_TO_TELL = 16
+_START_BYTES = 16
+"""Enough of a body to know whether it is a stream: its first field and a colon."""
 UNFINISHED = "unfinished"
-"""The fault of a stream that was whole, but for a finish reason: what it lacks, another stream would lack too."""
-_UNFINISHED = "the stream came to its end without a finish_reason for every choice; it is asked for in one piece"
+"""The fault of a stream that was complete except for a finish reason: another stream would lack it too."""
+_UNFINISHED = "the stream came to its end without a finish_reason for every choice; the next request is not streamed"
 _CUT_OFF = "the stream ended without a finish_reason for every choice"
 _UNREADABLE = "the stream held an event that is no JSON"
 _EVENTS = re.compile(rb"[\xef\xbb\xbf\s]*(?:(?:data|event|id|retry)\s?:|:)")
 _COMMENTS = re.compile(rb"(?:\xef\xbb\xbf)?+(?:\s*+:[^\r\n]*+)++\s*+(?=\{)")
 _LINE = re.compile(rb"^(data:.*)$", re.MULTILINE)
-_ENDS = ("response.completed", "response.incomplete", "response.failed", "response.done")
+_LAST_EVENTS = ("response.completed", "response.incomplete", "response.failed", "response.done")
 
 
 class StreamResult(msgspec.Struct, frozen=True):
-    """What a stream came to."""
+    """The result of a stream."""
 
     body: bytes
-    """A whole answer as an ordinary body; an error as it came; what was no stream as it came; of an answer that is not
-    whole a list with all its chunks put together, which nobody takes for an answer."""
+    """A complete answer as an ordinary body; an error, or what was no stream, as it came; an incomplete answer as a
+    list of one joined chunk, which is read as no answer."""
     fault: str | None = None
     """As in `Exchange`: `cut_off`, `unfinished`, `timeout`, `bad_answer`, `too_large`."""
     fault_message: str = ""
     is_settled: bool = False
-    """Whether that is all there is to know, even if the connection broke or went silent afterwards."""
+    """Whether this is final, even if the connection broke or went silent afterwards."""
     maybe_billed: bool = False
     """Whether an error came after some of an answer."""
 
 
 class AnswerStream:
-    """Takes pieces cut anywhere; holds what they say and not how they say it.
+    """Takes pieces cut anywhere; holds the joined answer, not its events.
 
-    `choices` is how many were asked for. An answer is whole when all of these have their finish reasons, or when
-    `[DONE]` comes and those have that ever began: not every vendor honours `n`. Without a finish reason it is cut off,
-    whatever else comes. `most_bytes` bounds what is held.
+    `choices` is how many were requested. An answer is complete when all of these have their finish reasons, or when
+    `[DONE]` comes and all that have begun have theirs: not every provider honours `n`. Without a finish reason it is
+    cut off, whatever else comes. `most_bytes` bounds what is held.
     """
 
     def __init__(self, choices: int, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._start = b""
         self._plain: bytearray | None = bytearray()
-        """All that came, as long as it may be no stream; None once it is one."""
+        """All that came, as long as it may be no stream; None once it is known to be one."""
         self._events = EventDecoder()
         self._deltas = PartialAnswer(choices)
         self._error: bytes | None = None
         self._unreadable = False
         self._is_over = False
         self.silent_s: float | None = None
-        """For how long nothing came before it was given up; None where it was not."""
+        """For how many seconds nothing came before the stream was given up; None if it was not."""
         self.is_too_large = False
-        """Whether more came than is held; nothing is held then."""
+        """Whether more came than may be held; then nothing is held."""
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing more is to be expected: `[DONE]`, an error, or all finish reasons and the usage."""
+        """Whether nothing more is expected: `[DONE]`, an error, or all finish reasons and the usage."""
         return self._is_over or self._error is not None or (self._deltas.has_usage and self._deltas.is_whole)
 
     def feed(self, piece: bytes) -> None:
@@ -80,7 +81,7 @@ class AnswerStream:
             self._plain += piece
             piece = self._undecided(piece)
         for data in self._events.feed(piece):
-            self._take(data)
+            self._add(data)
         held = len(self._plain or b"") + self._events.size + self._deltas.size
         if held > self._most_bytes:
             self.is_too_large = True
@@ -96,17 +97,17 @@ class AnswerStream:
             return StreamResult(bytes(self._plain))
         rest = self._events.rest()
         if isinstance(read_json(rest), dict) or rest.strip() == _DONE:
-            self._take(rest)
+            self._add(rest)
         if self._error is not None:
             return StreamResult(self._error, is_settled=True, maybe_billed=self._deltas.is_begun)
-        is_whole = self._deltas.is_whole or (self._is_over and self._deltas.is_ended)
+        is_whole = self._deltas.is_whole or (self._is_over and self._deltas.is_finished)
         if is_whole and not self._unreadable and (answer := self._deltas.answer()) is not None:
             return StreamResult(answer, is_settled=True)
         chunk = self._deltas.chunk()
         so_far = b"[%b]" % chunk if chunk else b""
         if is_whole or self._unreadable:
             return StreamResult(so_far, "bad_answer", _UNREADABLE)
-        if self._is_over and self._deltas.has_content:
+        if self._is_over and self._deltas.has_begun:
             return StreamResult(so_far, UNFINISHED, _UNFINISHED, is_settled=True)
         if self._deltas.is_closed:
             return StreamResult(so_far, UNFINISHED, _UNFINISHED)
@@ -115,8 +116,8 @@ class AnswerStream:
         return StreamResult(so_far, "cut_off", _CUT_OFF)
 
     def _undecided(self, piece: bytes) -> bytes:
-        """Return all bytes so far if they begin a stream, and none if they do not, or it can't be told yet."""
-        self._start = (self._start + piece).lstrip(_BLANK)[:_ENOUGH_TO_TELL]
+        """Return all bytes so far if they begin a stream, and none if they do not, or that is not known yet."""
+        self._start = (self._start + piece).lstrip(_BLANK)[:_START_BYTES]
         field, colon, _ = self._start.replace(b"\r", b":").replace(b"\n", b":").partition(b":")
         if not colon or (field and field not in _FIELDS):
             return b""
@@ -124,8 +125,8 @@ class AnswerStream:
         came, self._plain = bytes(self._plain), None
         return came
 
-    def _take(self, data: bytes) -> None:
-        """Take the data of one event."""
+    def _add(self, data: bytes) -> None:
+        """Add the data of one event."""
         if self._is_over or self._error is not None:
             return
         data = data.strip()
@@ -133,10 +134,10 @@ class AnswerStream:
             self._is_over = True
             return
         chunk = read_json(data) if data.startswith(b"{") else None
-        if not isinstance(chunk, dict):  # a plain word keeps a connection alive; a chunk that can't be read is a gap
+        if not isinstance(chunk, dict):  # a plain word keeps a connection alive; an unreadable chunk is a gap
             self._unreadable |= data.startswith(b"{") and not self._deltas.is_whole
-        elif has_content(chunk.get("error")) or _complains(chunk, data):
-            if not self._deltas.is_whole:  # what is whole was paid for, and nothing takes it back
+        elif has_content(chunk.get("error")) or _is_error(chunk, data):
+            if not self._deltas.is_whole:  # a complete answer was paid for, and no later error revokes it
                 self._error = data
         else:
             try:
@@ -145,12 +146,12 @@ class AnswerStream:
                 self._unreadable = True
 
 
-def _complains(chunk: dict[str, Any], data: bytes) -> bool:
-    """Return whether an event is an error, or says that the prompt was blocked, in the place of any choices."""
+def _is_error(chunk: dict[str, Any], data: bytes) -> bool:
+    """Return whether an event is an error, or reports a blocked prompt, instead of any choices."""
     if chunk.get("choices"):
         return False
-    complaint = find_error(data)
-    return complaint is not None and ("choices" not in chunk or complaint.code == BLOCKED)
+    error = find_error(data)
+    return error is not None and ("choices" not in chunk or error.code == BLOCKED)
 
 
 def _silent(silent_s: float) -> str:
@@ -158,31 +159,33 @@ def _silent(silent_s: float) -> str:
 
 
 def ordinary_body(body: bytes, path: str) -> bytes:
-    """Return the body that would have come without streaming, where all of it came; any other body as it is.
+    """Return the body that would have come without streaming if this is a complete stream; else the body as it is.
 
     Some servers leave out the empty lines that end the events, or send comments before an ordinary body.
     """
     if not _EVENTS.match(body):
         return body
-    joined = _response if endpoint_of(path) == RESPONSES else _completion
+    joined = _last_response if endpoint_of(path) == RESPONSES else _joined_completion
     comments = _COMMENTS.match(body)
     if comments:
         return body[comments.end() :]
     return joined(body) or joined(_LINE.sub(rb"\1\n", body)) or body
 
 
-def _completion(body: bytes) -> bytes | None:
+def _joined_completion(body: bytes) -> bytes | None:
     stream = AnswerStream(1, 4 * len(body) + 1024)
     stream.feed(body)
     came = stream.end()
     return came.body if came.fault is None else None
 
 
-def _response(body: bytes) -> bytes | None:
-    """Return the response that the last event of a Responses stream holds whole, or the error that it ended with."""
+def _last_response(body: bytes) -> bytes | None:
+    """Return the whole response in the last event of a Responses stream, or the error that it ended with."""
     events = EventDecoder()
     came = [read_json(data) for data in (*events.feed(body), events.rest())]
-    ends = [event.get("response") for event in came if isinstance(event, dict) and event.get("type") in _ENDS]
+    responses = [
+        event.get("response") for event in came if isinstance(event, dict) and event.get("type") in _LAST_EVENTS
+    ]
     errors = [event for event in came if isinstance(event, dict) and event.get("type") == "error"]
-    text = json_text((ends or errors)[-1]) if ends or errors else None
+    text = json_text((responses or errors)[-1]) if responses or errors else None
     return text.encode() if text else None

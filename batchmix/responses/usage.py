@@ -1,10 +1,10 @@
-"""The tokens that a provider says it has counted: many names for the same things, and zeros for what it has not.
+"""Reads the tokens that a provider has counted: many names for the same counts, and zeros for what it did not count.
 
-Cached tokens stand *inside* the prompt's for OpenAI, LiteLLM, OpenRouter and AiHubMix (`prompt_tokens_details`, with
+Cached tokens are *inside* the prompt's for OpenAI, LiteLLM, OpenRouter and AiHubMix (`prompt_tokens_details`, with
 `cached_tokens` and `cache_write_tokens`, `cache_creation_tokens` or `cached_creation_tokens`; AiHubMix's
 `claude_cache_tokens_details`), and *beside* them for Anthropic (`input_tokens`, `cache_read_input_tokens`,
-`cache_creation_input_tokens`) and for gateways that only rename its counts. What was thought stands inside the answer's
-tokens for OpenAI and beside them for xAI and Gemini, as the total tells. Here all of it is always inside. Gemini's and
+`cache_creation_input_tokens`) and for gateways that only rename its counts. Reasoning tokens are inside the answer's
+for OpenAI and beside them for xAI and Gemini, as the total shows. Here all of them are always inside. Gemini's and
 Bedrock's own names and camelCase count too.
 """
 
@@ -17,8 +17,8 @@ from typing import Any
 
 from batchmix.records import WRITES_NOTHING, Usage
 
-MOST = 10**12
-"""Tokens of one answer: what is more is no count of them, and would spoil all sums."""
+MOST_TOKENS = 10**12
+"""Tokens of one answer: a larger number is no count, and would spoil all sums."""
 _DIGITS = re.compile(r"[0-9]{1,13}(?:\.0{1,2})?|[0-9]{1,3}(?:,[0-9]{3}){1,4}")
 _DETAILS = (
     "prompt_tokens_details", "input_tokens_details", "claude_cache_tokens_details", "cache_creation",
@@ -33,7 +33,7 @@ _WRITTEN_FOR = (
     "claude_cache_creation_1_h_tokens", "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens",
 )  # fmt: skip
 _HOUR = frozenset(name for name in _WRITTEN_FOR if "1_h" in name or "1h" in name)
-_OTHERS = {
+_OTHER_NAMES = {
     "prompt_token_count": "prompt_tokens",
     "candidates_token_count": "completion_tokens",
     "total_token_count": "total_tokens",
@@ -46,11 +46,11 @@ _BESIDE = ("cache_read_input_tokens", "cache_creation_input_tokens", "cache_crea
 """Anthropic's names: where there is no `prompt_tokens`, these are not among `input_tokens`."""
 
 
-def read_usage(found: Any, path: str, *, said_something: bool) -> Usage:
-    """Return the usage in a body, its cached tokens inside its prompt's; None where it is not told. Never raises.
+def read_usage(found: Any, path: str, *, has_text: bool) -> Usage:
+    """Return the usage in a body, its cached tokens inside its prompt's; None where it does not say. Never raises.
 
     What follows from the other counts is filled in. A prompt of no tokens, or none for an answer with text in it
-    (`said_something`), is not told either.
+    (`has_text`), counts as unknown too.
     """
     if not isinstance(found, dict):
         return Usage()
@@ -62,7 +62,7 @@ def read_usage(found: Any, path: str, *, said_something: bool) -> Usage:
     total = count(found.get("total_tokens")) or None
     if path.endswith(WRITES_NOTHING):
         completion = completion or 0
-    elif not completion and (said_something or prompt is None):
+    elif not completion and (has_text or prompt is None):
         completion = None
     if prompt is None and completion is not None and total and total > completion:
         prompt = total - completion
@@ -80,24 +80,24 @@ def read_usage(found: Any, path: str, *, said_something: bool) -> Usage:
 
 
 def count(value: Any) -> int | None:
-    """Return a number of tokens as the provider gave it (`150.0` and `"150"` count); None for what can't be one."""
+    """Return a number of tokens as the provider gave it (`150.0` and `"150"` count); None if it can't be one."""
     if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
         value = float(value.replace(",", ""))
     if isinstance(value, float) and math.isfinite(value) and value == int(value):
         value = int(value)
-    return value if type(value) is int and 0 <= value <= MOST else None
+    return value if type(value) is int and 0 <= value <= MOST_TOKENS else None
 
 
 def _first(found: dict[str, Any], names: Iterable[str]) -> int | None:
-    """Return the first count that there is; a gateway may put a 0 before it under another name."""
+    """Return the first count that there is; a gateway may put a 0 under another name before it."""
     counts = [number for name in names if (number := count(found.get(name))) is not None]
     return next((number for number in counts if number), counts[0] if counts else None)
 
 
 def _whole_prompt(found: dict[str, Any], prompt: int, cached: int) -> int:
-    """Return the prompt's tokens with those of caches, which may stand beside them: they do where they are more."""
-    named_so = not count(found.get("prompt_tokens")) and any(found.get(name) for name in _BESIDE)
-    is_beside = named_so or cached > prompt
+    """Return the prompt's tokens with those of caches, which may be beside them: they are where they are more."""
+    has_anthropic_names = not count(found.get("prompt_tokens")) and any(found.get(name) for name in _BESIDE)
+    is_beside = has_anthropic_names or cached > prompt
     return prompt + cached if is_beside else prompt
 
 
@@ -106,7 +106,7 @@ def _cached(found: dict[str, Any]) -> int | None:
 
 
 def _written(found: dict[str, Any]) -> int | None:
-    """Return the tokens written to a cache, in all or by how long they stay there."""
+    """Return the tokens written to a cache: in all, or the sum by how long they are kept there."""
     places = _places(found)
     by_time = [[number for name in _WRITTEN_FOR if (number := count(place.get(name))) is not None] for place in places]
     return max([*_counts(found, _WRITTEN), *(sum(counts) for counts in by_time if counts)], default=None)
@@ -133,6 +133,6 @@ def _reasoning(found: dict[str, Any]) -> int | None:
 
 
 def _renamed(found: dict[str, Any]) -> dict[str, Any]:
-    """Return a usage by the names that are known here, which go before others of the same."""
-    names = {_OTHERS.get(snake := _CAPITAL.sub("_", name).lower(), snake): value for name, value in found.items()}
+    """Return a usage with the names that are read here; where both are given, these take precedence."""
+    names = {_OTHER_NAMES.get(snake := _CAPITAL.sub("_", name).lower(), snake): value for name, value in found.items()}
     return names | found

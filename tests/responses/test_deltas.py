@@ -103,14 +103,14 @@ def test_each_choice_has_its_own_pieces_and_end() -> None:
 
 
 def test_choices_are_whole_when_all_that_were_asked_for_have_ended() -> None:
-    assert not deltas(*said("a")).is_ended
-    assert not deltas(usage()).is_ended
+    assert not deltas(*said("a")).is_finished
+    assert not deltas(usage()).is_finished
     assert not deltas(chunk({"content": "a"}, "stop", index=1)).is_whole
     one = deltas(chunk({"content": "a"}, "stop"), choices=2)
-    assert (one.is_ended, one.is_whole) == (True, False)
-    assert not deltas(chunk({"content": "a"}, "stop"), *said("b", index=1)).is_ended
+    assert (one.is_finished, one.is_whole) == (True, False)
+    assert not deltas(chunk({"content": "a"}, "stop"), *said("b", index=1)).is_finished
     for none in (None, "", "null"):
-        assert not deltas(chunk({"content": "a"}, none)).is_ended
+        assert not deltas(chunk({"content": "a"}, none)).is_finished
         assert deltas(chunk({"content": "a"}, "stop"), chunk(finish=none)).is_whole
 
 
