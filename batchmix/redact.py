@@ -20,7 +20,7 @@ _TAIL = 4
 _BARE_TAIL = 6
 """Characters at a secret's end that are searched for in answers, and that a refusal may show without a mask."""
 _BACKSLASH, _PERCENT = b"\\%"
-_SEEN_AT_ONCE = 64
+_UTF16_BYTES = 64
 """Bytes at the beginning of a text that show whether it is UTF-16: then one of them is zero."""
 _SCHEME = re.compile(r"^(?:bearer|basic|token|key|apikey)\s+", re.IGNORECASE)
 _LONGEST_SHOWN = 24
@@ -71,7 +71,7 @@ class Secrets:
             if end(data):
                 break
         else:
-            may_hold = (_BACKSLASH in data or _PERCENT in data or 0 in data[:_SEEN_AT_ONCE]) and self._is_escaped(data)
+            may_hold = (_BACKSLASH in data or _PERCENT in data or 0 in data[:_UTF16_BYTES]) and self._is_escaped(data)
             if not may_hold and not (refusal and any(tail.encode() in data for tail in self._tails)):
                 return data
         text = data.decode("latin-1")
@@ -100,7 +100,7 @@ class Secrets:
         in_json = _BACKSLASH in data and (
             self._unicode.search(data) or (self._escapes and any(escape in data for escape in self._escapes))
         )
-        if not (in_json or (_PERCENT in data and self._percent.search(data)) or 0 in data[:_SEEN_AT_ONCE]):
+        if not (in_json or (_PERCENT in data and self._percent.search(data)) or 0 in data[:_UTF16_BYTES]):
             return False
         for escaped in (self._unicode, self._percent):
             data = escaped.sub(_unescaped, data)

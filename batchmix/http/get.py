@@ -1,4 +1,4 @@
-"""One small GET: what a gateway tells everybody, or with a key the key's owner."""
+"""One small GET request, for a catalogue of prices or a balance."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ from batchmix import __version__
 from batchmix.http.proxies import proxy_for
 
 _MOST_BYTES = 32 * 2**20
+"""Of a body; a larger one is refused."""
 
 
 class FetchError(Exception):
-    """Nothing of use came back; says why, in words that can be shown."""
+    """Nothing of use came back; the message can be shown and says why."""
 
 
 async def fetch(
-    url: str, etag: str, timeout_s: float, more: Mapping[str, str] | None = None
+    url: str, etag: str, timeout_s: float, headers: Mapping[str, str] | None = None
 ) -> tuple[str, bytes] | None:
-    """Return ETag (perhaps empty) and body of what stands at an address; None where it is still what `etag` names.
+    """Return the ETag (perhaps empty) and the body at a URL; None if it still has the ETag `etag`.
 
-    `more` are headers, which are sent to no other address: redirections are not followed.
+    `headers` are sent to no other address: redirects are not followed.
 
     Raises `FetchError`, and `JobError` for a proxy that can't be used.
     """
-    headers = {"Accept": "application/json", "User-Agent": f"batchmix/{__version__}", **(more or {})}
+    sent = {"Accept": "application/json", "User-Agent": f"batchmix/{__version__}", **(headers or {})}
     if etag:
-        headers["If-None-Match"] = etag
+        sent["If-None-Match"] = etag
     timeout = aiohttp.ClientTimeout(total=timeout_s)
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session,
-            session.get(url, headers=headers, allow_redirects=False, proxy=proxy_for(url)) as response,
+            session.get(url, headers=sent, allow_redirects=False, proxy=proxy_for(url)) as response,
         ):
             if response.status == 304 and etag:
                 return None

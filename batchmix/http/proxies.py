@@ -1,4 +1,4 @@
-"""The environment's proxy for an address."""
+"""The proxy that the environment names for an address, and which addresses are this machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from batchmix.errors import JobError
 def proxy_for(base_url: str) -> URL | None:
     """Return the proxy that `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` name for an address, if any.
 
-    This machine itself is never asked through a proxy. Raises `JobError` for a proxy that does not speak HTTP.
+    There is never one for this machine itself. Raises `JobError` for a proxy that does not speak HTTP.
     """
     parts = urlsplit(base_url)
     host = parts.hostname or ""
@@ -30,8 +30,8 @@ def proxy_for(base_url: str) -> URL | None:
         found = f"http://{found}"
     elif scheme.lower() not in {"http", "https"}:
         raise JobError(
-            f"the environment names a {scheme} proxy for {parts.scheme} addresses; batchmix speaks with http proxies"
-            f" only: set {parts.scheme}_proxy to one, or put {host} into no_proxy"
+            f"the environment names a {scheme} proxy for {parts.scheme} addresses; batchmix supports only HTTP"
+            f" proxies: set {parts.scheme}_proxy to one, or put {host} into no_proxy"
         )
     try:
         return URL(found)
@@ -40,16 +40,16 @@ def proxy_for(base_url: str) -> URL | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine itself, in any way to write that but through another name's lookup."""
+    """Return whether a host is this machine itself, however it is written; other names are not looked up."""
     host = host.lower().strip("[]").removesuffix(".")
     if host == "localhost":
         return True
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        try:  # as the system reads it: 127.1, 0x7f.1
+        try:  # forms that the system accepts: 127.1, 0x7f.1
             address = ipaddress.ip_address(socket.inet_aton(host))
         except (OSError, ValueError):
             return False
     address = getattr(address, "ipv4_mapped", None) or address
-    return address.is_loopback or address.is_unspecified  # who asks 0.0.0.0 reaches this machine
+    return address.is_loopback or address.is_unspecified  # 0.0.0.0 leads to this machine
