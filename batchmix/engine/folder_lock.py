@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from batchmix.errors import TEMPORARY_ERRORS, BatchmixError, PartDamaged, RunError, disk_error
-from batchmix.load.spool import is_spool, remove_spool
+from batchmix.load import is_spool, remove_spool
 from batchmix.store.filesystem import TEMPORARY, not_plain, plain_or_absent
 from batchmix.store.journal import has_event, is_foreign
 from batchmix.store.lock import is_signed, take_lock

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -17,9 +18,7 @@ from batchmix.engine.stand_in import rehearsal_behaviour, rehearsal_catalogue
 from batchmix.engine.status import Phase, RunStatus
 from batchmix.errors import JobError, PartDamaged, RunUnreadable
 from batchmix.job import Job
-from batchmix.load import Dataset, ScanOptions, open_dataset
-from batchmix.load.rubrics import check_rubrics
-from batchmix.load.sources import STDIN, find_sources
+from batchmix.load import STDIN, Dataset, ScanOptions, check_rubrics, find_sources, open_dataset
 from batchmix.prices.cost import Prices
 from batchmix.prices.lookup import PriceLookup
 from batchmix.records import Draw
@@ -89,8 +88,14 @@ def prepare(
     )
     run_status.enter(Phase.SCANNING)
     shard_rows = (previous.shard_rows if previous else held.shard_rows) or job.output.shard_rows
-    scan_options = ScanOptions(shard_rows, options.limit, reject=options.reject_bad_rows)
-    dataset = _open_input(job, spool or layout.input, previous, scan_options, run_status)
+    scan_options = ScanOptions(
+        shard_rows,
+        options.limit,
+        reject_bad_rows=options.reject_bad_rows,
+        reserved=RESULT_COLUMNS,
+        on_progress=_progress(job, run_status),
+    )
+    dataset = open_dataset(job, scan_options, spool=spool or layout.input, previous=previous_scan(previous))
     try:
         if job.eval:
             job.eval.check_columns(dataset.carried_schema.names)
@@ -135,24 +140,15 @@ def _run_file(layout: Layout, held: Held) -> RunFile | None:
     return run
 
 
-def _open_input(
-    job: Job, spool: Path, previous: RunFile | None, scan_options: ScanOptions, run_status: RunStatus
-) -> Dataset:
-    """Return the scanned input. Raises `InputError` or `JobError`."""
+def _progress(job: Job, run_status: RunStatus) -> Callable[[int], None]:
+    """Return a function that records the rows scanned so far, and stops the scan when the run's time is over."""
     began = time.monotonic()
 
     def progress(rows: int) -> None:
         run_status.scan(rows)
         check_deadline(job.timeouts, began)
 
-    return open_dataset(
-        job,
-        scan_options,
-        spool=spool,
-        previous=previous_scan(previous),
-        reserved=RESULT_COLUMNS,
-        on_progress=progress,
-    )
+    return progress
 
 
 def _reusable(job: Job) -> Reusable | None:

@@ -143,10 +143,9 @@ def _carried(run: RunFile, job: Job, folder: Path, index: int) -> list[pa.Record
 def _dataset(run: RunFile, job: Job, folder: Path) -> Dataset:
     return open_dataset(
         job,
-        ScanOptions(run.shard_rows, run.scan.get("limit"), reject=True),
+        ScanOptions(run.shard_rows, run.scan.get("limit"), reject_bad_rows=True, reserved=RESULT_COLUMNS),
         spool=Layout(folder).input,
         previous=previous_scan(run),
-        reserved=RESULT_COLUMNS,
         stdin=io.BytesIO(),  # what was piped in is in the spool
     )
 

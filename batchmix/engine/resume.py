@@ -16,8 +16,7 @@ from batchmix.engine.conflicts import MissingAnswers, refuse_missing
 from batchmix.errors import RunError
 from batchmix.formats.amounts import counted
 from batchmix.job import Job, Model
-from batchmix.load import Dataset, Scan
-from batchmix.load.streaming import STREAMING
+from batchmix.load import STREAMING, Dataset, Scan
 from batchmix.records import CLASSIFIER_VERSION
 from batchmix.store.filesystem import sync_folder
 from batchmix.store.inventory import Held

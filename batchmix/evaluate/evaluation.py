@@ -18,7 +18,7 @@ from batchmix.evaluate.scoring import SCORES_SCHEMA, Asked, scores_path, write_s
 from batchmix.formats.pyarrow_setup import set_up_arrow
 from batchmix.job import Job
 from batchmix.job.eval_table import Eval, Judge
-from batchmix.load.rubrics import rubric
+from batchmix.load import rubric
 from batchmix.store.filesystem import is_ours
 from batchmix.store.run_folder import Layout
 

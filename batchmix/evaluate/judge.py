@@ -22,7 +22,7 @@ from batchmix.evaluate.verdict import verdict_in
 from batchmix.formats.arrow_values import row_values
 from batchmix.job import Budget, Input, Job, Limits, Model, Output, Reuse
 from batchmix.job.eval_table import Eval, Judge
-from batchmix.load.rubrics import RESULT, columns_shown
+from batchmix.load import RESULT_NAMES, rubric_columns
 from batchmix.redact import Secrets
 from batchmix.store.filesystem import appearing
 from batchmix.store.run_folder import Layout
@@ -177,9 +177,9 @@ def _questions(layout: Layout, asked: Judge, job: Job) -> Iterator[dict[str, Any
     if run is None:
         return
     target = (job.eval or Eval()).target_of(asked)
-    reads = columns_shown(asked, target, run.carried_schema().names)
+    reads = rubric_columns(asked, target, run.carried_schema().names)
     slots, next_slot = Slots(job, run.models), 0
-    columns = [*RESULT, *reads, *([target] if target is not None else [])]
+    columns = [*RESULT_NAMES, *reads, *([target] if target is not None else [])]
     for batch in reader.results(layout.root, columns):
         for result in row_values(batch):
             slot = slots.of(result)

@@ -1,6 +1,36 @@
-"""load: file → rows → requests. Lazy, and can start at any shard."""
+"""load: input file → rows → requests. Lazy, and can start at any shard.
+
+- File: `sources` (**the table of file formats: add a format there**), `files`, `spool`, `decompress`. `foreign_files`,
+  `file_signatures` and `conversions` recognise what can't be read, and give the command that converts it.
+- Rows: `row_reader` (what a format has to offer), `jsonl` and `jsonl_rows`, `csv_lines`, `parquet`, `parquet_types` and
+  `parquet_rows`; `scan` and `scanner` (the one pass before anything is sent); `column_types` and `carried_columns`.
+- Requests: `prompts` and `prompt_sources` (how rows become requests), `messages` (rows with their own messages),
+  `template`, `template_names`, `template_limits` and `template_check`; `requests`, `parameters`, `token_estimate`.
+
+The endpoints that Batch lines may name are listed in `responses/endpoints.py`.
+"""
 
 from batchmix.load.dataset import Dataset, open_dataset
+from batchmix.load.files import STDIN
+from batchmix.load.parameters import STREAMING
 from batchmix.load.scan import Scan, ScanOptions, ShardRange
+from batchmix.load.sources import find_sources
+from batchmix.load.spool import is_spool, remove_spool
+from batchmix.load.template_check import RESULT_NAMES, check_rubrics, rubric, rubric_columns
 
-__all__ = ["Dataset", "Scan", "ScanOptions", "ShardRange", "open_dataset"]
+__all__ = [
+    "RESULT_NAMES",
+    "STDIN",
+    "STREAMING",
+    "Dataset",
+    "Scan",
+    "ScanOptions",
+    "ShardRange",
+    "check_rubrics",
+    "find_sources",
+    "is_spool",
+    "open_dataset",
+    "remove_spool",
+    "rubric",
+    "rubric_columns",
+]

@@ -1,7 +1,7 @@
-"""CSV and TSV as JSON lines: all cells text, each row on the line on which it begins in the file.
+"""Converts CSV and TSV to JSON lines: all cells are text, and each row has the line number that it has in the file.
 
-They are read by Python's own reader, since it tells for each record on which line it stands, and goes on behind one
-that is wrong; pyarrow's takes many records at once.
+Python's own reader is used: it reports the line of each record and continues after a bad one. pyarrow's takes many
+records at once.
 """
 
 from __future__ import annotations
@@ -16,44 +16,38 @@ import msgspec
 
 from batchmix.errors import InputError
 from batchmix.formats.display import clean, quoted
-from batchmix.load.conversion_hints import ends_in_cr, separated_by, without_first
-from batchmix.load.jsonl import NOT_UTF8, BadLineError, Decode, decode_row, decode_value
-from batchmix.load.sources import MARKS, Source
+from batchmix.load.conversions import from_old_mac, with_commas, without_first
+from batchmix.load.files import Source
+from batchmix.load.jsonl import BOM, NOT_UTF8, BadLineError, decode_row, decode_value
 
-_BOM = b"\xef\xbb\xbf"
 _BLOCK_BYTES = 1 << 20
 _MOST_BYTES = 1 << 26
-"""Of one record; what is longer is the rest of a file behind a quote that is not closed."""
-_OTHER_MARKS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
+"""Of one record; a longer one is the rest of the file after a quote that is not closed."""
+_OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
 _encode = msgspec.json.encode
 
 
-def decoder_of(kind: str) -> Decode:
-    """Return what makes rows of the lines of a format that is read as JSON lines."""
-    return _decode if kind in MARKS else decode_row
-
-
-def _decode(line: bytes) -> dict[str, Any]:
+def decode_converted(line: bytes) -> dict[str, Any]:
+    """Return the row on a line that `csv_to_json` wrote. Raises `BadLineError` with the reason why a row is bad."""
     if line.startswith(b'"'):
-        raise BadLineError(decode_value(line))  # what was wrong with the record
+        raise BadLineError(decode_value(line))
     return decode_row(line)
 
 
-def json_lines(blocks: Iterator[bytes], source: Source) -> Iterator[bytes]:
-    """Yield the records of a table with a header as JSON lines; where one has several lines, empty ones follow it.
+def csv_to_json(blocks: Iterator[bytes], source: Source, delimiter: str) -> Iterator[bytes]:
+    """Yield a table's records as JSON lines in blocks; empty lines follow a record that has several lines.
 
-    A cell that is empty is null, and a text where it is quoted. A record that is wrong becomes a text that says why.
-    Raises `InputError` for a header that names no columns.
+    An empty cell is null; a quoted empty cell is empty text. A bad record becomes a JSON text that says why. Raises
+    `InputError` for a header that names no columns.
     """
-    mark = MARKS[source.format]
     lines = _Lines(blocks, source)
-    reader = csv.reader(lines, delimiter=mark, strict=True)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     limit = csv.field_size_limit(sys.maxsize)
     try:
         header = _header(reader, lines, source)
         made = [b"\n" * lines.last]
         size = 0
-        for record in _records(reader, lines, header, mark):
+        for record in _records(reader, lines, header, delimiter):
             made.append(record)
             size += len(record)
             if size > _BLOCK_BYTES:
@@ -66,7 +60,7 @@ def json_lines(blocks: Iterator[bytes], source: Source) -> Iterator[bytes]:
 
 
 class _Lines:
-    """Lines of text, handed to the reader one by one; what it took for the last record is kept."""
+    """Hands lines of text to the CSV reader, and keeps those that it took for the last record."""
 
     def __init__(self, blocks: Iterator[bytes], source: Source) -> None:
         self._lines = _split(blocks)
@@ -85,7 +79,7 @@ class _Lines:
         self._bytes += len(line)
         if self._bytes > _MOST_BYTES:
             begun = self.number - len(self.taken) + 1
-            raise InputError(f"{self._source.label}:{begun}: goes on for more than 64 MB; is a quote not closed?")
+            raise InputError(f"{self._source.label}:{begun}: the record is longer than 64 MB; is a quote not closed?")
         return line
 
     @property
@@ -94,7 +88,7 @@ class _Lines:
         return len(self.taken)
 
     def begin(self) -> None:
-        """Forget the last record."""
+        """Begin a new record."""
         self.taken.clear()
         self._bytes = 0
 
@@ -105,11 +99,11 @@ def _split(blocks: Iterator[bytes]) -> Iterator[str]:
     for block in blocks:
         *whole, rest = (rest + block).split(b"\n")
         for line in whole:
-            text = (line.removeprefix(_BOM) if is_first else line).decode(errors="surrogateescape")
+            text = (line.removeprefix(BOM) if is_first else line).decode(errors="surrogateescape")
             is_first = False
             yield f"{text}\n"
     if rest:
-        yield (rest.removeprefix(_BOM) if is_first else rest).decode(errors="surrogateescape")
+        yield (rest.removeprefix(BOM) if is_first else rest).decode(errors="surrogateescape")
 
 
 def _header(reader: Iterator[list[str]], lines: _Lines, source: Source) -> list[str]:
@@ -120,28 +114,32 @@ def _header(reader: Iterator[list[str]], lines: _Lines, source: Source) -> list[
             names = next(reader, ["end"])
     except csv.Error as error:
         if re.search(r"\r[^\n]", "".join(lines.taken)):
-            raise InputError(f"{source.label}: {ends_in_cr(source.path)}") from None
+            raise InputError(f"{source.label}: {from_old_mac(source.path)}") from None
         raise InputError(f"{source.label}:1: can't be read as {source.format.upper()}: {error}") from None
     if not lines.taken:
         return []
     if re.fullmatch(r"sep=.?\s*", lines.taken[-1]):
-        raise InputError(f"{source.label}:1: its first line is Excel's, and no header: {without_first(source.path)}")
+        raise InputError(
+            f"{source.label}:1: the first line is a note of Excel's, not a header: {without_first(source.path)}"
+        )
     names = [name.strip() for name in names] if len(names) > 1 else names
-    for mark, name in _OTHER_MARKS.items():
+    for mark, name in _OTHER_DELIMITERS.items():
         if len(names) == 1 and mark in names[0]:
-            raise InputError(f"{source.label}: its columns are separated by {name}: {separated_by(source.path, mark)}")
+            raise InputError(
+                f"{source.label}: the columns are separated by {name}; convert it: {with_commas(source.path, mark)}"
+            )
     for number, name in enumerate(names, 1):
         if not name:
             raise InputError(
-                f"{source.label}:1: column {number} has no name in the header; where pandas wrote its index there:"
+                f"{source.label}:1: column {number} has no name in the header; if pandas wrote its index there:"
                 " to_csv(…, index=False)"
             )
         if names.count(name) > 1:
-            raise InputError(f"{source.label}:1: has two columns named {quoted(name)}; give each a name of its own")
+            raise InputError(f"{source.label}:1: has two columns named {quoted(name)}; rename one of them")
     return names
 
 
-def _records(reader: Iterator[list[str]], lines: _Lines, header: list[str], mark: str) -> Iterator[bytes]:
+def _records(reader: Iterator[list[str]], lines: _Lines, header: list[str], delimiter: str) -> Iterator[bytes]:
     width = len(header)
     while True:
         lines.begin()
@@ -152,7 +150,7 @@ def _records(reader: Iterator[list[str]], lines: _Lines, header: list[str], mark
         except csv.Error as error:
             made = _encode(f"can't be read as a record: {clean(str(error))}; in a quoted cell a quote stands twice")
         else:
-            made = b"" if not cells else _ragged(cells, width) or _row(header, cells, lines.taken, mark)
+            made = b"" if not cells else _ragged(cells, width) or _row(header, cells, lines.taken, delimiter)
         yield made + b"\n" * lines.last
 
 
@@ -162,10 +160,10 @@ def _ragged(cells: list[str], width: int) -> bytes | None:
     return _encode(f"has {len(cells)} cell{'s' * (len(cells) > 1)}, and the header has {width}")
 
 
-def _row(header: list[str], cells: list[str], taken: list[str], mark: str) -> bytes:
+def _row(header: list[str], cells: list[str], taken: list[str], delimiter: str) -> bytes:
     row: dict[str, str | None] = dict(zip(header, cells, strict=True))
     if "" in cells:
-        texts = _quoted_empties("".join(taken), mark)
+        texts = _quoted_empties("".join(taken), delimiter)
         row = {name: cell or ("" if at in texts else None) for at, (name, cell) in enumerate(row.items())}
     try:
         return _encode(row)
@@ -173,9 +171,9 @@ def _row(header: list[str], cells: list[str], taken: list[str], mark: str) -> by
         return _encode(NOT_UTF8)
 
 
-def _quoted_empties(record: str, mark: str) -> set[int]:
-    """Return which cells of a record are `""`; of these a record may have many, and most have none."""
+def _quoted_empties(record: str, delimiter: str) -> set[int]:
+    """Return which cells of a record are `""`."""
     if '""' not in record:
         return set()
-    cell = rf'("(?:[^"]|"")*"|[^"{mark}\r\n][^{mark}\r\n]*)?(?:{mark}|\r?\n|$)'
+    cell = rf'("(?:[^"]|"")*"|[^"{delimiter}\r\n][^{delimiter}\r\n]*)?(?:{delimiter}|\r?\n|$)'
     return {at for at, found in enumerate(re.finditer(re.compile(cell), record)) if found[1] == '""'}

@@ -1,4 +1,4 @@
-"""Plain bytes out of what may be compressed: known by how it begins, read to its last member."""
+"""Plain bytes of files that may be compressed, which their first bytes show. All members of a file are read."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ import pyarrow as pa
 
 from batchmix.errors import InputError
 from batchmix.formats.display import clean
-from batchmix.load.sources import GZIP, MAGIC, STDIN, Source, compression_of, is_pipe, unreadable
+from batchmix.load.files import STDIN, Source, unreadable
+from batchmix.load.sources import GZIP, MAGIC, compression_of, is_pipe
 
 BLOCK_BYTES = 1 << 20
 _PACKED_BYTES = 1 << 16
-"""So many at once are unpacked; no more than a thousand times as many come out."""
+"""So many are decompressed at once; at most a thousand times as many come out."""
 _logger = logging.getLogger(__name__)
 
 
 class Readable(Protocol):
-    """What gives bytes."""
+    """A source of bytes."""
 
     def read(self, size: int, /) -> bytes:
-        """Return some bytes; none at the end."""
+        """Return some bytes; no bytes at the end."""
 
 
 class _Blocks:
-    """A stream whose first block has been taken from it already."""
+    """A stream whose first block was read already."""
 
     closed = False
 
@@ -49,7 +50,7 @@ class _Blocks:
 class _Gunzipped:
     """The plain bytes of all members of a gzip stream, as gzip itself gives them.
 
-    Zeros behind a member are filling, and other bytes that begin no member are left out with a warning.
+    Zeros after a member are padding; other bytes that begin no member are left out with a warning.
     """
 
     def __init__(self, stream: Readable, label: str) -> None:
@@ -66,12 +67,12 @@ class _Gunzipped:
             else:
                 packed = self._stream.read(_PACKED_BYTES)
                 if not packed:
-                    raise EOFError("it ends in the middle")
+                    raise EOFError("the file is cut off")
             if found := self._member.decompress(packed):
                 return found
 
     def _next_member(self) -> bytes:
-        """Return how the next member begins; nothing where there is none, and then nothing else is left to read."""
+        """Return the first bytes of the next member; no bytes where there is none, with the stream read to its end."""
         packed = self._member.unused_data.lstrip(b"\x00")
         while len(packed) < len(MAGIC[GZIP]) and (more := self._stream.read(_PACKED_BYTES)):
             packed = (packed + more).lstrip(b"\x00")
@@ -79,13 +80,13 @@ class _Gunzipped:
             self._member = zlib.decompressobj(wbits=31)
             return packed
         if packed:
-            _logger.warning("%s: what follows the end of its gzip data is no gzip, and is left out", self._label)
+            _logger.warning("%s: the bytes after the end of its gzip data are not gzip, and are left out", self._label)
         return b""
 
 
 @contextlib.contextmanager
 def piped(stdin: BinaryIO | None, path: str) -> Iterator[Readable | None]:
-    """Give what is piped in (or what is given for it), or None where nothing comes: empty, closed, a terminal."""
+    """Yield what is piped in (or `stdin`, which replaces it); None where that is empty, closed or a terminal."""
     with contextlib.ExitStack() as stack:
         stream: BinaryIO | None = stdin
         if path != STDIN:
@@ -105,13 +106,13 @@ def _open(path: str) -> BinaryIO:
 
 @contextlib.contextmanager
 def opened(source: Source) -> Iterator[Readable]:
-    """Give a file's plain bytes. Raises `InputError`."""
+    """Yield a file's plain bytes. Raises `InputError`."""
     with _open(source.path) as file:
         yield plain(file, source)
 
 
 def plain(stream: Readable, source: Source) -> Readable:
-    """Return a stream of plain bytes, of which none may be read yet but by `block`."""
+    """Return a stream's plain bytes, to be read by `block`. Nothing may have been read of the stream yet."""
     first = block(stream, source)
     kind = compression_of(first, source.compression)
     blocks = _Blocks(first, stream)
@@ -124,11 +125,11 @@ def plain(stream: Readable, source: Source) -> Readable:
 
 
 def block(reading: Readable, source: Source) -> bytes:
-    """Return some plain bytes; none at the end. Raises `InputError`."""
+    """Return some plain bytes; no bytes at the end. Raises `InputError`."""
     try:
         return reading.read(BLOCK_BYTES)
     except IsADirectoryError as error:
         raise unreadable(source.path, error) from error
     except (OSError, pa.ArrowException, zlib.error, EOFError) as error:
         reason = clean(str(error).splitlines()[0] if str(error) else type(error).__name__)
-        raise InputError(f"{source.label}: can't be decompressed, it is cut off or damaged: {reason}") from error
+        raise InputError(f"{source.label}: can't be decompressed; the file is cut off or damaged: {reason}") from error

@@ -1,4 +1,4 @@
-"""What a file is that is no text in UTF-8, known by its bytes, and the command that makes it rows."""
+"""Files that are not UTF-8 text, recognised by their first bytes, and the command that converts each."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _ENCODINGS = (
 )  # fmt: skip
 _EXCEL = "an Excel workbook; save it as “CSV UTF-8” there, and give the .csv"
 _MAGIC = (
-    (b"ARROW1", "an Arrow file (Feather); make it Parquet: {python} 'import pyarrow.feather as f, pyarrow.parquet as p;"
-                " p.write_table(f.read_table(\"{name}\"), \"{parquet}\")'"),
-    (b"\xff\xff\xff\xff", "an Arrow stream; make it Parquet: {python} 'import pyarrow as a, pyarrow.parquet as p;"
+    (b"ARROW1", "an Arrow file (Feather); convert it to Parquet: {python} 'import pyarrow.feather as f,"
+                " pyarrow.parquet as p; p.write_table(f.read_table(\"{name}\"), \"{parquet}\")'"),
+    (b"\xff\xff\xff\xff", "an Arrow stream; convert it to Parquet: {python} 'import pyarrow as a, pyarrow.parquet as p;"
                           " p.write_table(a.ipc.open_stream(\"{name}\").read_all(), \"{parquet}\")'"),
-    (b"FEA1", "a Feather file of the first version; make it Parquet: {python} 'import pyarrow.feather as f,"
+    (b"FEA1", "a Feather file of the first version; convert it to Parquet: {python} 'import pyarrow.feather as f,"
               " pyarrow.parquet as p; p.write_table(f.read_table(\"{name}\"), \"{parquet}\")'"),
-    (b"ORC", "an ORC file; make it Parquet: {python} 'import pyarrow.orc as o, pyarrow.parquet as p;"
+    (b"ORC", "an ORC file; convert it to Parquet: {python} 'import pyarrow.orc as o, pyarrow.parquet as p;"
              " p.write_table(o.read_table(\"{name}\"), \"{parquet}\")'"),
-    (b"Obj\x01", "an Avro file; make it Parquet or JSON lines first, such as with avro-tools tojson {file} > {jsonl}"),
+    (b"Obj\x01", "an Avro file; convert it to Parquet or JSON lines, such as: avro-tools tojson {file} > {jsonl}"),
     (b"PARE", "an encrypted Parquet file; decrypt it first"),
     (b"SQLite format 3\x00",
      "an SQLite database; write a table of it as JSON lines, such as the first: {python} 'import json, sqlite3;"
@@ -33,35 +33,38 @@ _MAGIC = (
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it, and give a file of it: 7z x {file}"),
     (b"Rar!", "a RAR archive; unpack it, and give a file of it: unrar x {file}"),
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", _EXCEL),
-    (b"\x89HDF\r\n", "an HDF5 file; make it Parquet or JSON lines first"),
-    (b"\x93NUMPY", "a NumPy array; make it Parquet or JSON lines first"),
+    (b"\x89HDF\r\n", "an HDF5 file; convert it to Parquet or JSON lines first"),
+    (b"\x93NUMPY", "a NumPy array; convert it to Parquet or JSON lines first"),
     (b"\x80\x04", "a Python pickle; load it where it was written, and write it as JSON lines or Parquet"),
     (b"\x80\x05", "a Python pickle; load it where it was written, and write it as JSON lines or Parquet"),
-    (b"%PDF", "a PDF; its text must be made rows first"),
+    (b"%PDF", "a PDF; extract its text into rows first"),
     (b"version https://git-lfs", "only a pointer of Git LFS; fetch the file itself: git lfs pull --include {file}"),
 )  # fmt: skip
 _AS_CSV = "save it as CSV in UTF-8 there, and give the .csv"
-_WORDS = "its text must be made rows first"
+_PROSE = "extract its text into rows first"
 _ZIPPED = (
     (b"xl/", _EXCEL),
-    (b"word/", f"a Word document; {_WORDS}"),
-    (b"ppt/", f"a PowerPoint presentation; {_WORDS}"),
+    (b"word/", f"a Word document; {_PROSE}"),
+    (b"ppt/", f"a PowerPoint presentation; {_PROSE}"),
     (b"application/vnd.oasis.opendocument.spreadsheet", f"an OpenDocument spreadsheet; {_AS_CSV}"),
-    (b"application/vnd.oasis.opendocument", f"an OpenDocument file; {_WORDS}"),
+    (b"application/vnd.oasis.opendocument", f"an OpenDocument file; {_PROSE}"),
     (b".iwa", f"a file of Apple's Numbers or Pages; {_AS_CSV}"),
-    (b".npy", "NumPy arrays; make them Parquet or JSON lines first"),
+    (b".npy", "NumPy arrays; convert them to Parquet or JSON lines first"),
     (b"[Content_Types].xml", _EXCEL),
 )  # fmt: skip
 TAR = "a tar archive; unpack it, and give a file or a folder of it: tar -xf {file}"
-_BINARY = "binary data, no text"
+_BINARY = "binary data, not text"
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]+")
-_DUCKDB = "a DuckDB database; make a table of it Parquet: duckdb {file} \"copy TABLE to '{parquet}'\""
+_DUCKDB = "a DuckDB database; export a table to Parquet: duckdb {file} \"copy TABLE to '{parquet}'\""
 _ZIP = "a zip archive; unpack it, and give a file of it: {module} zipfile -e {file} ."
 
 
-def bytes_kind(head: bytes, *, is_row: bool) -> str | None:
-    """Return what bytes are that are no text in UTF-8."""
+def binary_format(head: bytes, *, is_row: bool) -> str | None:
+    """Return what a file is that is not UTF-8 text; None if it may be text.
+
+    `is_row`: one of its first lines is a JSON object.
+    """
     for bom, name in _ENCODINGS:
         if head.startswith(bom):
             return _in_encoding(name)
@@ -84,7 +87,7 @@ def bytes_kind(head: bytes, *, is_row: bool) -> str | None:
 
 
 def _not_utf8(head: bytes) -> str:
-    """Return what bytes without zeros are; where letters beyond ASCII stand side by side it is hardly Western text."""
+    """Return what bytes without zeros are. Where letters beyond ASCII are neighbours, it is hardly Western text."""
     if _CONTROL.search(head):
         return _BINARY
     beyond = _BEYOND_ASCII.findall(head)
@@ -97,7 +100,7 @@ def _not_utf8(head: bytes) -> str:
 
 
 def _with_zeros(head: bytes, *, is_row: bool) -> str | None:
-    """Return what bytes with zeros among them are: text in UTF-16 or UTF-32 without a mark, or no text."""
+    """Return what bytes with zeros are: UTF-16 or UTF-32 without a byte order mark, or no text."""
     first = head[:64]
     for name, step, at in (("UTF-32LE", 4, 0), ("UTF-32BE", 4, 3), ("UTF-16LE", 2, 0), ("UTF-16BE", 2, 1)):
         text = first.decode(name, "replace")[:-1]

@@ -1,4 +1,4 @@
-"""What a file is that holds no rows as batchmix reads them, known by its content, and the command that makes it so."""
+"""Files that batchmix can't read as they are, recognised by their content, and the command that converts each."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ import re
 import shlex
 import warnings
 
-from batchmix.load.conversion_hints import commas, configured
-from batchmix.load.file_signatures import TAR, bytes_kind
-from batchmix.load.foreign_rows import EACH, shape
-from batchmix.load.jsonl import BadLineError, decode_row
-from batchmix.load.sources import JSONL, PARQUET, STDIN, Source, head_of
+from batchmix.load.conversions import commas, conversion_of, each_row, fill_in
+from batchmix.load.file_signatures import TAR, binary_format
+from batchmix.load.files import STDIN, Source, head_of
+from batchmix.load.jsonl import BOM, BadLineError, decode_row
+from batchmix.load.sources import JSONL, PARQUET
 
-_BOM = b"\xef\xbb\xbf"
 _LINES = 20
 _PAGE = 1000
-"""How far into a page its first tags stand."""
+"""Characters; the first tags of a page come before."""
 _PACKED_TAR = re.compile(r"\.(tar\.\w+|t[gbx]z2?|tzst)$")
 _JOINED = (
     "{python} 'import json, re, sys; [print(json.dumps(json.loads(o))) for o in"
@@ -33,73 +32,73 @@ _WRAPPED = re.compile(
 )
 
 
-def unknown_suffix(path: str) -> str:
-    """Return what is to be said of a file whose name does not tell its format: what it holds, if that is plain."""
+def unsupported_file(path: str) -> str:
+    """Return a hint for a file whose suffix is not supported: what it holds, if that can be seen."""
     head = head_of(path)
     if _PACKED_TAR.search(path.lower()):
-        return f"; it is {configured(TAR, path)}"
+        return f"; it is {fill_in(TAR, path)}"
     if head[:4] == b"PAR1":
-        return "; it holds Parquet: " + configured("mv {file} {parquet}", path)
+        return "; it holds Parquet: " + fill_in("mv {file} {parquet}", path)
     is_row = _is_row(head)
-    found = _wrapped(head) if is_row else _kind(head)
+    found = _wrapped(head) if is_row else _format(head)
     if is_row and not found:
-        return "; it holds JSON lines: " + configured("mv {file} {jsonl}", path)
-    return f"; it is {configured(found, path)}" if found else ""
+        return "; it holds JSON lines: " + fill_in("mv {file} {jsonl}", path)
+    return f"; it is {fill_in(found, path)}" if found else ""
 
 
-def what_it_is(source: Source, head: bytes, *, asks_rows: bool) -> str | None:
-    """Return what a source is that begins with `head`, if it is not what its name says, and how to go on.
+def wrong_content(source: Source, head: bytes, *, sends_rows: bool) -> str | None:
+    """Return what a source holds that begins with `head`, and how to convert it; None where its name is right.
 
-    `asks_rows`: rows are asked as they are, by no template, so that their columns must be the right ones.
+    `sends_rows`: rows are sent as they are, without a template, so that they need the right columns.
     """
-    found = _found(source, head, asks_rows=asks_rows)
+    found = _found(source, head, sends_rows=sends_rows)
     if found is not None and source.path == STDIN:
         found = re.sub(r": mv .*", ", which can't be piped in; give the file's path", found)
     if found is None or source.path == STDIN or source.compression is None:
-        return f"is {configured(found, source.path)}" if found else None
-    unpacked = configured("{same}", source.path)
-    unpacking = configured(f"{source.compression} -dc {{file}} > {{same}}", source.path)
-    return f"is, once it is unpacked ({unpacking}), {configured(found, shlex.split(unpacked)[0])}"
+        return f"is {fill_in(found, source.path)}" if found else None
+    unpacked = fill_in("{same}", source.path)
+    unpacking = fill_in(f"{source.compression} -dc {{file}} > {{same}}", source.path)
+    return f"is, when decompressed ({unpacking}), {fill_in(found, shlex.split(unpacked)[0])}"
 
 
-def _found(source: Source, head: bytes, *, asks_rows: bool) -> str | None:
+def _found(source: Source, head: bytes, *, sends_rows: bool) -> str | None:
     if source.format == PARQUET:
         if not head or head[:4] == b"PAR1":
             return None
-        return "JSON lines, not Parquet: mv {file} {jsonl}" if _is_row(head) else _kind(head)
+        return "JSON lines, not Parquet: mv {file} {jsonl}" if _is_row(head) else _format(head)
     if head[:4] == b"PAR1":
         return "Parquet: mv {file} {parquet}"
     if source.format != JSONL:
-        return _table_kind(head)
-    return (_shaped(head) if asks_rows else _wrapped(head)) if _is_row(head) else _kind(head)
+        return _table_format(head)
+    return (_row_format(head) if sends_rows else _wrapped(head)) if _is_row(head) else _format(head)
 
 
-def _table_kind(head: bytes) -> str | None:
-    """Return what bytes are that are no table of cells."""
+def _table_format(head: bytes) -> str | None:
+    """Return what a file is that is not CSV or TSV."""
     if _is_row(head):
         return "JSON lines: mv {file} {jsonl}"
-    found = bytes_kind(head, is_row=_is_row(head))
+    found = binary_format(head, is_row=_is_row(head))
     text = _decoded(head)
-    return found or (_text_kind(text) if text.startswith(("<", "[{", "{")) else None)
+    return found or (_text_format(text) if text.startswith(("<", "[{", "{")) else None)
 
 
 def _is_row(head: bytes) -> bool:
-    """Return whether one of the first lines is a JSON object, and none before it begins what has more lines."""
+    """Return whether one of the first lines is a JSON object, and the first does not begin a longer value."""
     lines = _lines(head)
-    if not lines or b"\x00" in lines[0][:64] or _goes_on(lines[0].decode(errors="replace").strip()):
+    if not lines or b"\x00" in lines[0][:64] or _continues(lines[0].decode(errors="replace").strip()):
         return False
     return any(_row(line) is not None for line in lines)
 
 
-def _goes_on(line: str) -> bool:
-    """Return whether a line is the first of an array or an object over more of them, or an object with a comma."""
+def _continues(line: str) -> bool:
+    """Return whether a line begins an array or object over several lines, or is an object followed by a comma."""
     if line in ("{", "[") or line.endswith("},"):
         return not _is_json(line)
     return line.startswith("[") and not _is_json(line)
 
 
 def _lines(head: bytes) -> list[bytes]:
-    return [line for line in head.removeprefix(_BOM).lstrip().split(b"\n", _LINES)[:_LINES] if line.strip()]
+    return [line for line in head.removeprefix(BOM).lstrip().split(b"\n", _LINES)[:_LINES] if line.strip()]
 
 
 def _row(line: bytes) -> dict[str, object] | None:
@@ -109,84 +108,84 @@ def _row(line: bytes) -> dict[str, object] | None:
         return None
 
 
-def _shaped(head: bytes) -> str | None:
+def _row_format(head: bytes) -> str | None:
     row = _row((_lines(head) or [b""])[0])
-    return _wrapped(head) or (shape(row) if row else None)
+    return _wrapped(head) or (conversion_of(row) if row else None)
 
 
 def _wrapped(head: bytes) -> str | None:
-    """Return what one object is that holds all rows."""
+    """Return what a file is that is one object with all rows in it."""
     text = head.decode(errors="replace").lstrip("\ufeff \n\r\t")
     if _PANDAS.match(text):
         return (
-            "a table that pandas wrote other than by rows; write it by rows:"
+            "a table that pandas did not write by rows; write it with:"
             ' frame.to_json("{jsonl}", orient="records", lines=True)'
         )
     found = _WRAPPED.match(text)
     if found and len(_lines(head)) == 1:
-        return f"one object with the rows under “{found[1]}”: " + _each("r", f'json.load(sys.stdin)["{found[1]}"]')
+        return f"one object with the rows under “{found[1]}”: " + each_row("r", f'json.load(sys.stdin)["{found[1]}"]')
     return _by_columns(head) if len(_lines(head)) == 1 else None
 
 
 def _by_columns(head: bytes) -> str | None:
-    """Return what one object is whose values are the columns of a table."""
+    """Return what a file is that is one object with a list per column."""
     row = _row(_lines(head)[0]) or {}
     # A row may have lists too, but seldom all of one length.
     lengths = {len(value) if isinstance(value, list) else -1 for value in row.values()}
     if len(row) < 2 or len(lengths) != 1 or min(lengths) < 2:
         return None
-    return "one object with a list for each column: " + _each("dict(zip(c, r))", "zip(*c.values())").replace(
+    return "one object with a list for each column: " + each_row("dict(zip(c, r))", "zip(*c.values())").replace(
         "for r in", "for c in [json.load(sys.stdin)] for r in"
     )
 
 
-def _kind(head: bytes) -> str | None:
-    """Return what bytes are of which none of the first lines is a row."""
+def _format(head: bytes) -> str | None:
+    """Return what a file is that does not begin with a row."""
     text = _decoded(head)
-    return bytes_kind(head, is_row=_is_row(head)) or (_text_kind(text) if text else None)
+    return binary_format(head, is_row=_is_row(head)) or (_text_format(text) if text else None)
 
 
 def _decoded(head: bytes) -> str:
-    return head.removeprefix(_BOM).decode(errors="replace").lstrip(" \t\r\n")
+    return head.removeprefix(BOM).decode(errors="replace").lstrip(" \t\r\n")
 
 
-def _text_kind(text: str) -> str | None:
+def _text_format(text: str) -> str | None:
     lines = [line for line in re.split(r"\r\n?|\n", text, maxsplit=_LINES)[:_LINES] if line.strip()]
     first = lines[0]
     if first.startswith("<"):
         is_html = re.search(r"<(!doctype html|html|head|body)\b", text[:_PAGE], re.IGNORECASE)
-        return f"{'HTML' if is_html else 'XML'}, perhaps a page that was saved in the place of the file"
+        return f"{'HTML' if is_html else 'XML'}, perhaps a web page saved instead of the file"
     if text.startswith("["):
-        return _array_kind(text, lines)
+        return _array_format(text, lines)
     if first.startswith('"') and _is_json(first):
-        return "a JSON text on each line: " + _each('{"prompt": r}', "map(json.loads, sys.stdin)")
+        return "a JSON text on each line: " + each_row('{"prompt": r}', "map(json.loads, sys.stdin)")
     if first.startswith("\x1e"):
         return "a JSON text sequence: tr -d '\\036' < {file} > {jsonl}"
     if first.startswith("{"):
-        return _object_kind(first)
+        return _object_format(first)
     if re.match(r"\d|true|false|null", first) and _is_json(first):
-        return None  # each line says what it is
-    return _tabular_kind(lines) or _prose_kind(lines)
+        return None  # the message for each line says what it is
+    return _tabular_format(lines) or _prose_format(lines)
 
 
-def _array_kind(text: str, lines: list[str]) -> str | None:
+def _array_format(text: str, lines: list[str]) -> str | None:
     by_line = len(lines) > 1 and all(map(_is_json, lines[:2]))
     if _CHAT.match(text):
         rows = "map(json.loads, sys.stdin)" if by_line else "[json.load(sys.stdin)]"
         what = "a conversation on each line" if by_line else "a conversation"
-        return f"{what}; call it messages: " + _each('{"messages": r}', rows)
+        return f"{what}; name it messages: " + each_row('{"messages": r}', rows)
     if by_line:
-        return None  # each line says what it is
+        return None  # the message for each line says what it is
     if _CHAT.match(text[1:].lstrip()):
-        return "a JSON array of conversations: " + _each('{"messages": r}', "json.load(sys.stdin)")
+        return "a JSON array of conversations: " + each_row('{"messages": r}', "json.load(sys.stdin)")
     if re.match(r"\[\s*(\{|\]|$)", text):
-        return "a JSON array, not one object a line: " + _each("r", "json.load(sys.stdin)")
+        return "a JSON array, not one object a line: " + each_row("r", "json.load(sys.stdin)")
     if re.match(r'\[\s*"', text) and len(lines) == 1:
-        return "a JSON array of texts: " + _each('{"prompt": r}', "json.load(sys.stdin)")
-    return None if _is_json(lines[0]) else _tabular_kind(lines) or _prose_kind(lines)
+        return "a JSON array of texts: " + each_row('{"prompt": r}', "json.load(sys.stdin)")
+    return None if _is_json(lines[0]) else _tabular_format(lines) or _prose_format(lines)
 
 
-def _object_kind(first: str) -> str | None:
+def _object_format(first: str) -> str | None:
     line = first.rstrip()
     if line.endswith("},") and _is_json(line[:-1]):
         return "JSON objects with commas between them: sed 's/,[[:space:]]*$//' {file} > {jsonl}"
@@ -195,19 +194,19 @@ def _object_kind(first: str) -> str | None:
     try:
         json.JSONDecoder().raw_decode(line)
     except (ValueError, RecursionError):
-        return _python_kind(line)
+        return _python_format(line)
     return f"several JSON objects on one line: {_JOINED}"
 
 
-def _python_kind(first: str) -> str | None:
+def _python_format(first: str) -> str | None:
     try:
-        with warnings.catch_warnings(action="ignore"):  # of a backslash that Python would write otherwise
+        with warnings.catch_warnings(action="ignore"):  # about unknown escape sequences
             is_dict = isinstance(ast.literal_eval(first), dict)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return None
     rows = "[ast.literal_eval(l) for l in sys.stdin if l.strip()]"
-    command = _each("r", rows).replace("import json", "import ast, json")
-    return f"Python's notation, not JSON: {command}" if is_dict else None
+    command = each_row("r", rows).replace("import json", "import ast, json")
+    return f"Python literals, not JSON: {command}" if is_dict else None
 
 
 def _is_json(text: str) -> bool:
@@ -218,7 +217,7 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _tabular_kind(lines: list[str]) -> str | None:
+def _tabular_format(lines: list[str]) -> str | None:
     for mark, name, suffix in (
         (",", "CSV", "csv"),
         ("\t", "TSV", "tsv"),
@@ -237,20 +236,16 @@ def _tabular_kind(lines: list[str]) -> str | None:
     return None
 
 
-def _prose_kind(lines: list[str]) -> str | None:
+def _prose_format(lines: list[str]) -> str | None:
     if lines[0].startswith("data: {"):
         return "a stream of server-sent events, not rows"
     if lines[0] == "---" or all(re.match(r"\s|- |---|[\w-]+:(\s|$)", line) for line in lines):
-        return "YAML; make it JSON lines first"
+        return "YAML; convert it to JSON lines first"
     if len(lines) > 1 and not any(_looks_like_json(line) for line in lines):
-        prompts = _each('{"prompt": r.strip()}', "sys.stdin if r.strip()")
+        prompts = each_row('{"prompt": r.strip()}', "sys.stdin if r.strip()")
         return f"plain text; where each line is a prompt: {prompts}"
     return None
 
 
 def _looks_like_json(line: str) -> bool:
     return line.lstrip().startswith(("{", "["))
-
-
-def _each(each: str, rows: str) -> str:
-    return EACH.replace("{each}", each).replace("{rows}", rows)

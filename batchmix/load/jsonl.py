@@ -1,4 +1,4 @@
-"""Lines of JSONL files, entered at any byte."""
+"""Lines of JSONL files: read from any byte on, decoded, hashed."""
 
 from __future__ import annotations
 
@@ -6,19 +6,30 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator
+from itertools import chain, count
 from typing import Any
 
 import msgspec
 
 from batchmix.formats.display import clean, kind_of, quoted
 from batchmix.formats.text import is_utf8
-from batchmix.load.sources import unreadable
+from batchmix.load.files import unreadable
 
+NOT_UTF8 = "is not UTF-8"
+"""The message for such a line."""
+BOM = b"\xef\xbb\xbf"
+WHOLE_FILE = 1 << 62
+"""An `end` behind that of any file."""
+_BLOCK_BYTES = 1 << 16
+"""So much of a file is split into lines at once."""
+_BUFFER_BYTES = 1 << 18
 _decoder = msgspec.json.Decoder()
+_row_decoder = msgspec.json.Decoder(dict[str, Any])
 _tolerant_decoder = json.JSONDecoder(parse_constant={"NaN": None, "Infinity": math.inf, "-Infinity": -math.inf}.get)
 """pandas writes NaN for null."""
-_BOM = b"\xef\xbb\xbf"
-_BUFFER_BYTES = 1 << 18
+
+Decode = Callable[[bytes], dict[str, Any]]
+"""Makes a row of a line. Raises `BadLineError`."""
 
 
 class BadLineError(Exception):
@@ -26,7 +37,7 @@ class BadLineError(Exception):
 
 
 class Segment(msgspec.Struct, frozen=True, array_like=True):
-    """A stretch of one file: bytes [start, end), whose first line has the number `line`."""
+    """A part of one file: bytes [start, end), whose first line has the number `line`."""
 
     file: int
     start: int
@@ -34,43 +45,36 @@ class Segment(msgspec.Struct, frozen=True, array_like=True):
     line: int
 
 
-Decode = Callable[[bytes], dict[str, Any]]
-"""What makes a row of a line. Raises `BadLineError`."""
-NOT_UTF8 = "is not UTF-8"
-"""What is said of such a line."""
-WHOLE_FILE = 1 << 62
-"""An `end` behind that of any file."""
+def read_lines(path: str, segment: Segment) -> Iterator[tuple[int, bytes, bytes]]:
+    """Return an iterator over a segment's lines: number, raw line with its line end, line without white space.
+
+    The stripped line is also without the byte order mark of its file. Raises `InputError`.
+    """
+    return chain.from_iterable(_blocks_of_lines(path, segment))  # no Python function runs per line
 
 
-def read_lines(path: str, segment: Segment) -> Iterator[tuple[int, bytes]]:
-    """Yield (line number, raw line with its end) of a segment. Raises `InputError`."""
+def _blocks_of_lines(path: str, segment: Segment) -> Iterator[Iterator[tuple[int, bytes, bytes]]]:
+    number, left = segment.line, segment.end - segment.start
     try:
         with open(path, "rb", buffering=_BUFFER_BYTES) as file:  # noqa: PTH123
             file.seek(segment.start)
-            left = segment.end - segment.start
-            number = segment.line
-            for raw in file:
-                left -= len(raw)
-                yield number, raw
-                number += 1
-                if left <= 0:
-                    return
+            while left > 0 and (raw := file.readlines(min(left, _BLOCK_BYTES))):
+                left -= sum(map(len, raw))
+                while left + len(raw[-1]) <= 0:  # `readlines` may read one line more than it was allowed
+                    left += len(raw.pop())
+                lines: Iterator[bytes] = map(bytes.strip, raw)
+                if number == 1 and raw[0].startswith(BOM):
+                    lines = chain((raw[0][len(BOM) :].strip(),), map(bytes.strip, raw[1:]))
+                yield zip(count(number), raw, lines)
+                number += len(raw)
     except OSError as error:
         raise unreadable(path, error) from error
 
 
-def stripped(number: int, raw: bytes) -> bytes:
-    """Return a line without white space, and the file's first line without a byte order mark."""
-    if number == 1 and raw.startswith(_BOM):
-        raw = raw[3:]
-    return raw.strip()
-
-
-def first_row(paths: list[str]) -> dict[str, Any]:
-    """Return the first row that can be read, which says what kind of rows these are; empty if there is none."""
+def first_row(paths: tuple[str, ...]) -> dict[str, Any]:
+    """Return the first row that can be decoded, which shows what sort of rows these are; empty if there is none."""
     for path in paths:
-        for number, raw in read_lines(path, Segment(0, 0, WHOLE_FILE, 1)):
-            line = stripped(number, raw)
+        for _, _, line in read_lines(path, Segment(0, 0, WHOLE_FILE, 1)):
             if line:
                 try:
                     return decode_row(line)
@@ -81,9 +85,12 @@ def first_row(paths: list[str]) -> dict[str, Any]:
 
 def decode_row(line: bytes) -> dict[str, Any]:
     """Return the object on a line. Raises `BadLineError`."""
-    row = decode_value(line)
-    if type(row) is not dict:
-        raise BadLineError(f"is {kind_of(row)}, not an object")
+    try:
+        row = _row_decoder.decode(line)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        row = decode_value(line)
+        if type(row) is not dict:
+            raise BadLineError(f"is {kind_of(row)}, not an object") from None
     if line.find(b"\\u") >= 0 and (odd := next((name for name in row if not is_utf8(name)), None)) is not None:
         raise BadLineError(f"has a column whose name can't be written in UTF-8: {quoted(odd)}")
     return row
@@ -95,6 +102,28 @@ def decode_value(text: bytes) -> Any:
         return _decoder.decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return _tolerant(text)
+
+
+def decode_cell(value: Any) -> Any:
+    """Return a value that a table may hold as JSON text or as a struct, such as `messages`.
+
+    Text that is not JSON stays text.
+    """
+    if isinstance(value, str):
+        try:
+            return decode_value(value.encode())
+        except (BadLineError, UnicodeEncodeError):
+            return value
+    return _without_padding(value)
+
+
+def _without_padding(value: Any) -> Any:
+    """Return a value without the nulls that only pad structs to one type; a message keeps `content: null`."""
+    if isinstance(value, list):
+        return [_without_padding(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _without_padding(item) for key, item in value.items() if item is not None or key == "content"}
+    return value
 
 
 def _tolerant(line: bytes) -> Any:
@@ -111,7 +140,7 @@ def _tolerant(line: bytes) -> Any:
         raise BadLineError("is nested too deeply") from None
 
 
-def segments_digest(paths: list[str], segments: tuple[Segment, ...]) -> str:
+def segments_digest(paths: tuple[str, ...], segments: tuple[Segment, ...]) -> str:
     """Return the digest of the bytes in some segments. Raises `InputError`."""
     digest = hashlib.sha256()
     for segment in segments:
@@ -128,6 +157,6 @@ def segments_digest(paths: list[str], segments: tuple[Segment, ...]) -> str:
 
 
 def digest_text(digest: Any) -> str:
-    """Return a shard's digest as it is kept."""
+    """Return a shard's digest as it is stored."""
     text: str = digest.hexdigest()[:32]
     return text

@@ -1,77 +1,82 @@
-"""Rows that bring their own messages or a prompt, some of them as whole requests."""
+"""Rows that bring their own messages: a prompt, chat messages, a whole request, or an OpenAI Batch line."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import Any
+from urllib.parse import urlsplit
 
-from batchmix.errors import InputError
+from batchmix.errors import InputError, JobError
 from batchmix.formats.display import clean, column_list, kind_of, quoted
 from batchmix.job import Job, Model
-from batchmix.load.arrow_rows import decode_cell
-from batchmix.load.row_params import LABELS, PARAMETERS, param_problem, with_row_params
-from batchmix.load.streaming import streaming_problem
+from batchmix.load.jsonl import decode_cell
+from batchmix.load.parameters import LABELS, PARAMETERS, param_problem, streaming_problem, with_row_params
+from batchmix.load.prompts import Mode
 from batchmix.load.template import BadRowError, Template, UndefinedError
 from batchmix.load.template_names import nearest, spelt
-from batchmix.responses.endpoints import CHAT
+from batchmix.responses.endpoints import CHAT, READERS, RESPONSES, endpoint_of
 
-SYSTEM_CLASH = (
-    "input.system goes before a row's prompt, but the rows bring their own messages; take input.system out of the job,"
+BATCH_KEYS = frozenset({"custom_id", "method", "url", "body"})
+_SYSTEM_CLASH = (
+    "input.system is for rows with a prompt, but these rows bring their own messages; take input.system out of the job,"
     " or make the messages there: messages = [{role = …, content = …}, …]"
 )
+_BAD_URL = "can't be sent: url must be an API path such as /v1/chat/completions"
 _IDS = ("id", "custom_id")
 _LIKELY = frozenset({"text", "prompt", "question", "query", "input", "inputs", "content", "message", "review", "body"})
-"""Columns that are rather asked about than others."""
+"""Columns that are likely to hold the prompt."""
 _TUNING = "weight"
-"""What files for fine-tuning say of a message, and no provider takes."""
+"""A key of messages in fine-tuning files that no provider accepts in a request."""
 
 
 class MessageRows:
     """Rows bring `messages`, perhaps with parameters beside them, or a `prompt`."""
 
+    mode = Mode.PLAIN
     names_model = False
     checks_types = False
+    is_text = False
 
-    def __init__(self, job: Job, columns: Collection[str] | None = None) -> None:
-        self._system = Template(job.input) if job.input.system is not None else None
-        self.required = self._system.required if self._system else frozenset()
+    def __init__(self, job: Job, system: Template | None, columns: Collection[str] | None = None) -> None:
+        self._system = system
+        self.required = system.required if system else frozenset()
         names = frozenset() if job.input.params is not None else frozenset(self._parameters())
         if columns is not None:
             names = names.intersection(columns) if "messages" in columns else frozenset()
         self.param_columns = names
-        self.has_row_params = bool(self.param_columns)
-        also = self._system.reads if self._system else frozenset()
-        self.reads = None if also is None else also | {"messages", "prompt"} | self.param_columns
+        self.has_row_params = bool(names)
+        also = system.reads if system else frozenset()
+        self.reads = None if also is None else also | {"messages", "prompt"} | names
 
     def _parameters(self) -> Collection[str]:
         return PARAMETERS.keys()
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
         """Return what is wrong with `messages` or `prompt`, or which column `input.system` misses."""
-        messages = given(row, "messages")
+        messages = column_value(row, "messages")
         if messages is not None:
             if self._system is not None:
-                raise InputError(SYSTEM_CLASH)
-            return messages_problem(messages) or self._own_problem(row)
+                raise InputError(_SYSTEM_CLASH)
+            return _messages_problem(messages) or self._params_problem(row)
         prompt = row.get("prompt")
         if prompt is None and "prompt" not in row and "messages" not in row:
-            return neither(row)
+            return no_prompt(row)
         if prompt is not None and not isinstance(prompt, str):
-            messages = isinstance(prompt, list) and messages_problem(prompt) is None
-            return f"prompt is {kind_of(prompt)}; it must be text{'; call a list of messages messages' * messages}"
+            messages = isinstance(prompt, list) and _messages_problem(prompt) is None
+            return f"prompt is {kind_of(prompt)}; it must be text{'; rename a list of messages to messages' * messages}"
         return None if self._system is None or self.required <= row.keys() else missing_column(self._system, row)
 
-    def _own_problem(self, row: Mapping[str, Any]) -> str | None:
-        if self.param_columns.isdisjoint(row):
+    def _params_problem(self, row: Mapping[str, Any]) -> str | None:
+        names = self.param_columns
+        if names.isdisjoint(row):
             return None
-        return param_problem(row, self.param_columns) or streaming_problem(
-            CHAT, with_row_params({}, row, self.param_columns)
-        )
+        return param_problem(row, names) or streaming_problem(CHAT, with_row_params({}, row, names))
 
-    def asked(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
+    def request_for(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
         """Return the body with the row's messages, and the row's parameters before the job's."""
-        messages, params = given(row, "messages"), model.params
+        messages, params = column_value(row, "messages"), model.params
         if messages is None:
             prompt = row.get("prompt")
             if prompt is None:
@@ -94,10 +99,11 @@ class MessageRows:
 class RequestBodies(MessageRows):
     """Rows are whole requests, which name their models."""
 
+    mode = Mode.BODIES
     names_model = True
 
-    def __init__(self, job: Job, columns: Collection[str] | None = None) -> None:
-        super().__init__(job, columns)
+    def __init__(self, job: Job, system: Template | None, columns: Collection[str] | None = None) -> None:
+        super().__init__(job, system, columns)
         self.reads = None if self.reads is None else self.reads | {"model"}
 
     def _parameters(self) -> Collection[str]:
@@ -107,21 +113,68 @@ class RequestBodies(MessageRows):
         """Return what is wrong with the request."""
         model = row.get("model")
         if not is_model(model):
-            what = "names no model" if model in (None, "") else "names a model that is no plain text"
-            return f"{what}; set model in the job"
+            return f"{_no_model(model)}; set model in the job"
         return super().problem(row)
 
-    def asked(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
+    def request_for(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
         """Return the request, where it is for this model."""
-        return super().asked(row, model) if row["model"] == model.name else None
+        return super().request_for(row, model) if row["model"] == model.name else None
 
     def model_of(self, row: Mapping[str, Any]) -> str:
-        """Return what the row says."""
+        """Return the row's `model`."""
         return str(row["model"])
 
 
-def neither(columns: Collection[str]) -> str:
-    """Return what is wrong with a row, or a file, that has no column by which it could be asked."""
+class BatchLines:
+    """Rows are lines of an OpenAI Batch file."""
+
+    mode = Mode.BATCH
+    param_columns: frozenset[str] = frozenset()
+    has_row_params = True
+    checks_types = False
+    is_text = False
+
+    def __init__(self, job: Job) -> None:
+        if job.params or any(model.params for model in job.models):
+            raise JobError("params: the lines of an OpenAI Batch file bring their own; take params out of the job")
+        if job.input.system is not None:
+            raise JobError("input.system: the lines of an OpenAI Batch file bring their own messages; take it out")
+        self.required = frozenset({"body"})
+        self.reads: frozenset[str] | None = BATCH_KEYS
+        self.names_model = not job.models
+
+    def problem(self, row: Mapping[str, Any]) -> str | None:
+        """Return what is wrong with the line."""
+        body = column_value(row, "body")
+        if not isinstance(body, dict):
+            return f"is no Batch line: body is {kind_of(body) if 'body' in row else 'missing'}; it must be an object"
+        if row.get("method") not in (None, "POST"):
+            return "can't be sent: method must be POST"
+        path = _path_of(row.get("url"))
+        if path is None or endpoint_of(path) is None:
+            return _BAD_URL if path is None else _unsupported(path)
+        if path == RESPONSES and body.get("background"):
+            return "requests a response in the background, which is not supported; take background out of its body"
+        model = body.get("model")
+        if self.names_model and not is_model(model):
+            return f"{_no_model(model)} in its body; fix it, or set model in the job"
+        return streaming_problem(path, body)
+
+    def request_for(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
+        """Return the line's body unchanged; a model of the job replaces the line's."""
+        body = column_value(row, "body")
+        path = _path_of(row.get("url")) or CHAT
+        if self.names_model:
+            return (path, body) if body["model"] == model.name else None
+        return path, {**body, "model": model.id}
+
+    def model_of(self, row: Mapping[str, Any]) -> str:
+        """Return the model in the line's body."""
+        return str(column_value(row, "body")["model"])
+
+
+def no_prompt(columns: Collection[str]) -> str:
+    """Return what is wrong with a row, or a file, that has neither messages nor a prompt."""
     others = [name for name in columns if name not in _IDS]
     example = clean(spelt(min(others, key=lambda name: name.lower() not in _LIKELY, default="question")), 100)
     return (
@@ -130,8 +183,7 @@ def neither(columns: Collection[str]) -> str:
     )
 
 
-def messages_problem(messages: Any) -> str | None:
-    """Return what is wrong with a row's `messages`."""
+def _messages_problem(messages: Any) -> str | None:
     if not isinstance(messages, list):
         return f"messages is {kind_of(messages)}; it must be a list of objects, each with a text as role"
     if not messages:
@@ -144,7 +196,11 @@ def messages_problem(messages: Any) -> str | None:
     return None
 
 
-def given(row: Mapping[str, Any], name: str) -> Any:
+def _no_model(model: Any) -> str:
+    return "names no model" if model in (None, "") else "names a model that is not plain text"
+
+
+def column_value(row: Mapping[str, Any], name: str) -> Any:
     """Return `messages` or `body`, which may be JSON text, as in a table's cell."""
     value = row.get(name)
     return decode_cell(value) if isinstance(value, str) else value
@@ -156,7 +212,7 @@ def is_model(value: Any) -> bool:
 
 
 def missing_column(template: Template, row: Mapping[str, Any]) -> str | None:
-    """Return which column is missing; None where the template can be rendered without, as with `is defined`."""
+    """Return which column is missing; None where the template renders without it, as with `is defined`."""
     try:
         template.render(row)
     except UndefinedError:
@@ -165,5 +221,28 @@ def missing_column(template: Template, row: Mapping[str, Any]) -> str | None:
         hint = f"; for {quoted(meant)} write {clean(spelt(meant), 100)}" if meant is not None else ""
         return f"has no column {quoted(missing)}, which the template names; it has {column_list(row)}{hint}"
     except BadRowError:
-        return None  # a matter of this row alone, which ends as rejected
+        return None  # concerns this row alone, which will be rejected
     return None
+
+
+def _path_of(url: Any) -> str | None:
+    """Return the path below the API's root that a Batch line's `url` means, or None for what is no such URL."""
+    return CHAT if url is None else _path(url) if isinstance(url, str) else None
+
+
+@lru_cache(maxsize=64)
+def _path(url: str) -> str | None:
+    try:
+        path = urlsplit(url.strip()).path
+    except ValueError:
+        return None
+    if not (path.isascii() and path.isprintable()) or ".." in path or " " in path:
+        return None
+    path = "/" + path.strip("/")
+    # The file may have been written for another root: Azure's deployments, a gateway's /api/v1, Gemini's /v1beta.
+    return endpoint_of(path) or (path[3:] if path.startswith("/v1/") else None)
+
+
+def _unsupported(path: str) -> str:
+    *others, last = READERS
+    return f"can't be sent: the endpoint {clean(path, 60)} is not supported; use {', '.join(others)} or {last}"

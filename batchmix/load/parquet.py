@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from batchmix.errors import InputError
 from batchmix.formats.arrow_cast import fitted, nullable, storable
 from batchmix.formats.display import clean, quoted
-from batchmix.load.parquet_types import shown_type, spelt, telling, unified
-from batchmix.load.sources import Stamp, shown, stamp, unreadable
+from batchmix.load.files import Stamp, shown, stamp, unreadable
+from batchmix.load.parquet_types import shown_type, spelt, type_hint, unified
 
 _BATCH_ROWS = 1024
 _BATCH_BYTES = 1 << 22
@@ -84,7 +84,7 @@ class ParquetInput:
             if both is None:
                 raise InputError(
                     f"the files don't fit together: the column {quoted(name)} is {shown_type(found)} in {shown(first)}"
-                    f" and {shown_type(kind)} in {shown(path)}. {telling(name)}"
+                    f" and {shown_type(kind)} in {shown(path)}. {type_hint(name)}"
                 )
             first, found = (first if both == found else path), both
         return storable(found if self.everywhere([name]) else nullable(found))

@@ -26,7 +26,7 @@ def shown_type(kind: pa.DataType) -> str:
     return clean(str(kind), 80)
 
 
-def telling(name: str) -> str:
+def type_hint(name: str) -> str:
     """Return how a person tells the type of a column."""
     return (
         f'Tell its type under [input]: columns = [{{from = "{clean(name, 60)}", type = "string"}}], together with the'

@@ -1,4 +1,4 @@
-"""Row → Request: the body that goes over the wire, and the hash that an answer is filed under."""
+"""Row → Request: the body as it is sent, its hash, and an estimate of its tokens."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import msgspec
 from batchmix.errors import FailureAction
 from batchmix.formats.display import clean
 from batchmix.job import Model
+from batchmix.load.parameters import STREAMING, as_stream, streamed_choices
 from batchmix.load.prompts import PromptSource
-from batchmix.load.streaming import STREAMING, as_stream, streamed_choices
 from batchmix.load.template import BadRowError
 from batchmix.load.token_estimate import prompt_tokens
-from batchmix.records import WRITES_NOTHING, Failure, RejectedRow, Request
+from batchmix.records import BYTES_PER_TOKEN, WRITES_NOTHING, Failure, RejectedRow, Request
 from batchmix.responses.endpoints import CHAT, EMBEDDINGS
 
 _MOST_TOKENS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
@@ -26,52 +26,55 @@ _sorted_encoder = msgspec.json.Encoder(order="sorted")
 
 
 class RequestBuilder:
-    """Makes the requests of one model."""
+    """Builds the requests of one model."""
 
     def __init__(self, prompts: PromptSource, model: Model, samples: int, root_path: str) -> None:
         self._prompts = prompts
+        self._request_for = prompts.request_for
         self._model = model
         self._samples = range(samples)
         self._root_path = root_path
+        self._has_row_params = prompts.has_row_params
         self._most = None if prompts.has_row_params else most_tokens(model.params)
         self._streamed = 0 if prompts.has_row_params else streamed_choices(CHAT, model.params)
+        self._is_text = prompts.is_text and "messages" not in model.params
 
     def requests(self, index: int, row: Mapping[str, Any], line: tuple[int, int] | None) -> list[Request | RejectedRow]:
-        """Return a row's requests, one for each sample; none where the row is not for this model."""
-        prompts, model = self._prompts, self._model
+        """Return a row's requests, one for each sample; none where the row is for another model."""
+        model = self._model
         try:
-            asked = prompts.asked(row, model)
-            if asked is None:
+            request = self._request_for(row, model)
+            if request is None:
                 return []
-            path, body = asked
-            streamed = streamed_choices(path, body) if prompts.has_row_params else self._streamed
-            unasked = bool(streamed) and body.get("stream") is None
+            path, body = request
+            streamed = streamed_choices(path, body) if self._has_row_params else self._streamed
+            by_default = bool(streamed) and body.get("stream") is None
             sent = encode_body(as_stream(body) if streamed else body)
             hash_ = request_hash(self._root_path + path, body)
         except BadRowError as error:
             return self.rejected(index, str(error))
-        most = 0 if path.endswith(WRITES_NOTHING) else most_tokens(body) if prompts.has_row_params else self._most
-        tokens = prompt_tokens(body, len(sent))
-        inputs = inputs_of(body) if path == EMBEDDINGS else 0
+        most = 0 if path.endswith(WRITES_NOTHING) else most_tokens(body) if self._has_row_params else self._most
+        tokens = max(1, len(sent) // BYTES_PER_TOKEN) if self._is_text else prompt_tokens(body, len(sent))
+        inputs = _inputs_of(body) if path == EMBEDDINGS else 0
         return [
-            Request(index, model.name, sample, hash_, path, sent, tokens, most, streamed, unasked, line, inputs)
+            Request(index, model.name, sample, hash_, path, sent, tokens, most, streamed, by_default, line, inputs)
             for sample in self._samples
         ]
 
     def rejected(self, index: int, reason: str) -> list[Request | RejectedRow]:
-        """Return the results of a row that can't be asked."""
+        """Return the results of a row that can't be sent."""
         failure = Failure(FailureAction.REJECT, "bad_row", reason)
         return [RejectedRow(index, self._model.name, sample, failure) for sample in self._samples]
 
 
 def encode_body(body: dict[str, Any]) -> bytes:
-    """Return a body as JSON with its keys in their order. Raises `BadRowError` where JSON has no word for a value."""
+    """Return a body as JSON with its keys in their order. Raises `BadRowError` where JSON can't hold a value."""
     try:
         encoded = _encoder.encode(body)
     except (ValueError, RecursionError, TypeError):
         return _plain_json(body)
-    # msgspec writes NaN as null without a word.
-    # Not by `in`, which takes bytes for a number first, and raises in secret: `find` takes half the time.
+    # msgspec silently writes NaN as null.
+    # Not by `in`, which takes bytes for a number first, and raises internally: `find` takes half the time.
     return _plain_json(body) if encoded.find(b"null") >= 0 and _has_odd_float(body) else encoded
 
 
@@ -91,7 +94,7 @@ def _has_odd_float(value: Any) -> bool:
 
 
 def request_hash(path: str, body: dict[str, Any]) -> str:
-    """Return the hash of URL path and canonical body: keys sorted, no streaming keys; host and key are not in it."""
+    """Return the hash of URL path and canonical body: keys sorted, without streaming keys, host and API key."""
     if STREAMING[0] in body or STREAMING[1] in body:
         body = {key: value for key, value in body.items() if key not in STREAMING}
     try:
@@ -102,16 +105,16 @@ def request_hash(path: str, body: dict[str, Any]) -> str:
 
 
 def most_tokens(body: Mapping[str, Any]) -> int | None:
-    """Return the most tokens that all choices of an answer may have together; None where the body does not say."""
+    """Return the most tokens that all choices of a response may have together; None where the body does not say."""
     most = next((body[name] for name in _MOST_TOKENS if body.get(name) is not None), None)
     choices = body.get("n")
     choices = 1 if choices is None else choices
     return most * max(1, choices) if type(most) is int and type(choices) is int and most > 0 else None
 
 
-def inputs_of(body: Mapping[str, Any]) -> int:
-    """Return how many embeddings a body asks for; 0 where it does not say."""
-    asked = body.get("input")
-    if isinstance(asked, list) and not all(type(one) is int for one in asked):  # of numbers it is one text, in tokens
-        return len(asked)
-    return 1 if asked else 0
+def _inputs_of(body: Mapping[str, Any]) -> int:
+    """Return how many embeddings a body requests; 0 where it does not say."""
+    given = body.get("input")
+    if isinstance(given, list) and not all(type(one) is int for one in given):  # of numbers it is one text, in tokens
+        return len(given)
+    return 1 if given else 0

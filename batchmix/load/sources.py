@@ -1,37 +1,62 @@
-"""Which files an input is, and what tells whether they have changed."""
+"""The files that an input consists of, and the table of file formats.
+
+To add a format, add an entry to `FORMATS`: with a function that converts it to JSON lines, or with its own reader.
+"""
 
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 import re
 import shlex
 import stat
-import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from batchmix.errors import InputError
-from batchmix.formats.display import clean
 from batchmix.job import closest_file
+from batchmix.load.csv_lines import csv_to_json, decode_converted
+from batchmix.load.files import STDIN, Source, head_of, shown, unreadable
+from batchmix.load.jsonl_rows import JsonlReader
+from batchmix.load.parquet_rows import ParquetReader
+from batchmix.load.row_reader import RowReader
 
-JSONL = "jsonl"
-PARQUET = "parquet"
-CSV = "csv"
-TSV = "tsv"
-MARKS = {CSV: ",", TSV: "\t"}
-"""What stands between two cells."""
-STDIN = "-"
+
+class InputFormat(msgspec.Struct, frozen=True):
+    """A file format of inputs."""
+
+    name: str
+    """As run.json stores it."""
+    suffixes: tuple[str, ...]
+    reader: Callable[[tuple[Source, ...], tuple[str, ...]], RowReader]
+    """Makes a reader of the sources, which are read from these paths."""
+    to_json_lines: Callable[[Iterator[bytes], Source], Iterator[bytes]] | None = None
+    """Converts a file's plain bytes to JSON lines. They are spooled, and read by `JsonlReader`."""
+    compressible: bool = True
+    """Whether such files may be compressed as a whole."""
+
+
+JSONL, PARQUET = "jsonl", "parquet"
+_ConvertedReader = partial(JsonlReader, decode=decode_converted)
+FORMATS = (
+    InputFormat(JSONL, (".jsonl", ".ndjson"), JsonlReader),
+    InputFormat("csv", (".csv",), _ConvertedReader, partial(csv_to_json, delimiter=",")),
+    InputFormat("tsv", (".tsv",), _ConvertedReader, partial(csv_to_json, delimiter="\t")),
+    InputFormat(PARQUET, (".parquet", ".pq"), ParquetReader, compressible=False),
+)
+"""All formats that batchmix reads."""
+SUPPORTED = ".jsonl, .ndjson, .csv and .tsv (also with .gz or .zst) and .parquet"
+"""The formats, in words."""
 GZIP = "gzip"
 ZSTD = "zstd"
 MAGIC = {GZIP: b"\x1f\x8b", ZSTD: b"\x28\xb5\x2f\xfd"}
-"""How compressed files begin."""
-_FORMATS = {".jsonl": JSONL, ".ndjson": JSONL, ".parquet": PARQUET, ".pq": PARQUET, ".csv": CSV, ".tsv": TSV}
+"""The first bytes of compressed files."""
 _COMPRESSIONS = {".gz": GZIP, ".zst": ZSTD}
-_KNOWN = ".jsonl, .ndjson, .csv and .tsv (also with .gz or .zst) and .parquet"
-HEAD_BYTES = 1 << 16
+_BY_NAME = {each.name: each for each in FORMATS}
+_BY_SUFFIX = {suffix: each for each in FORMATS for suffix in each.suffixes}
 _PIPES = re.compile(r"/dev/fd/\d+|/proc/(self|thread-self|\d+)/fd/\d+")
 _SPECIAL = {
     stat.S_IFIFO: "is a named pipe, which can be read only once; pipe it in: batchmix run - … < {path}",
@@ -39,46 +64,21 @@ _SPECIAL = {
     stat.S_IFCHR: "is a device, not a file",
     stat.S_IFBLK: "is a device, not a file",
 }
-_RACY_NS = 2_000_000_000
-"""A file that was changed so shortly before it was read may have been changed again within the clock's grain."""
 
 
-class Source(msgspec.Struct, frozen=True):
-    """One file of the input, as it was given."""
-
-    path: str
-    format: str
-    compression: str | None = None
-
-    @property
-    def label(self) -> str:
-        """How messages call it."""
-        return "stdin" if self.path == STDIN else shown(self.path)
-
-    @property
-    def name(self) -> str:
-        """The file's name without its folder, which is the same wherever batchmix is started."""
-        return "stdin" if self.path == STDIN else clean(os.path.basename(self.path), 200)  # noqa: PTH119
-
-    @property
-    def spooled(self) -> bool:
-        """Whether it is written out once before it is read."""
-        return self.path == STDIN or self.compression is not None or self.format in MARKS
+def format_of(source: Source) -> InputFormat:
+    """Return a source's format."""
+    return _BY_NAME[source.format]
 
 
-class Stamp(msgspec.Struct, frozen=True):
-    """What a file's status says; equal stamps mean equal contents if `settled`."""
+def is_spooled(source: Source) -> bool:
+    """Return whether a source is written out once as plain JSON lines before it is read."""
+    return source.path == STDIN or source.compression is not None or format_of(source).to_json_lines is not None
 
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
-    settled: bool
-    """The last change was long enough before the file was read."""
 
-    def proves(self, now: Stamp) -> bool:
-        """Return whether a file with the stamp `now` must have the contents read under this one, which is settled."""
-        return msgspec.structs.replace(now, settled=True) == self
+def open_reader(sources: tuple[Source, ...], paths: tuple[str, ...]) -> RowReader:
+    """Return the reader of an input, whose sources are read from these paths. Raises `InputError`."""
+    return format_of(sources[0]).reader(sources, paths)
 
 
 def is_pipe(path: str) -> bool:
@@ -91,12 +91,6 @@ def is_pipe(path: str) -> bool:
         return False
 
 
-def shown(path: str) -> str:
-    """Return a path as a person would write it here."""
-    relative = os.path.relpath(path)
-    return clean(relative if len(relative) < len(path) else path, 1000)
-
-
 def find_sources(path: str) -> tuple[Source, ...]:
     """Return the files that a path, a folder or a glob means, in name order. Raises `InputError`."""
     if path == STDIN or is_pipe(path):
@@ -106,7 +100,7 @@ def find_sources(path: str) -> tuple[Source, ...]:
     except OSError as error:
         raise unreadable(path, error) from error
     except ValueError:
-        raise InputError(f"{shown(path)}: is no path to a file") from None
+        raise InputError(f"{shown(path)}: not a valid path") from None
     sources = tuple(map(_source, found))
     for source in sources:
         if source.format != sources[0].format:
@@ -119,11 +113,11 @@ def find_sources(path: str) -> tuple[Source, ...]:
 
 def _found(path: str) -> list[str]:
     try:
-        os.stat(path)  # noqa: PTH116 - unlike exists, it tells a forbidden file from a missing one
+        os.stat(path)  # noqa: PTH116 - unlike exists, it distinguishes a forbidden file from a missing one
     except (FileNotFoundError, NotADirectoryError):
         if not glob.has_magic(path):
             raise InputError(f"{shown(path)}: no such file{_near(path)}") from None
-        found = sorted(name for name in glob.glob(path) if not Path(name).is_dir())  # noqa: PTH207 - any kind of path
+        found = sorted(name for name in glob.glob(path) if not Path(name).is_dir())  # noqa: PTH207 - any sort of path
         if not found:
             raise InputError(f"{shown(path)}: no file matches") from None
         return found
@@ -138,12 +132,12 @@ def _in_folder(path: str) -> list[str]:
     if not found:
         data = Path(path, "data")
         hint = f"; did you mean {shown(str(data))}?" if any(data.glob("*.parquet")) else ""
-        raise InputError(f"{shown(path)}: nothing to read in this folder; batchmix reads {_KNOWN}{hint}")
+        raise InputError(f"{shown(path)}: nothing to read in this folder; batchmix reads {SUPPORTED}{hint}")
     return found
 
 
 def _near(path: str) -> str:
-    """Return a hint where the same file stands there with another known suffix, or one with nearly the same name."""
+    """Return a hint to the same file with another supported suffix, or to one with nearly the same name."""
     folder, name = os.path.split(path)
     stem = name.partition(".")[0]
     try:
@@ -155,31 +149,32 @@ def _near(path: str) -> str:
     return f"; did you mean {shown(os.path.join(folder, near[0]))}?"  # noqa: PTH118
 
 
-def _format(path: str) -> tuple[str | None, str | None]:
+def _format(path: str) -> tuple[InputFormat | None, str | None]:
+    """Return format and compression by a path's suffixes."""
     stem, suffix = os.path.splitext(path.lower())  # noqa: PTH122
     compression = _COMPRESSIONS.get(suffix)
-    found = _FORMATS.get(os.path.splitext(stem)[1] if compression else suffix)  # noqa: PTH122
-    return (None if compression and found == PARQUET else found), compression
+    found = _BY_SUFFIX.get(os.path.splitext(stem)[1] if compression else suffix)  # noqa: PTH122
+    return (None if compression and found and not found.compressible else found), compression
 
 
 def _source(path: str) -> Source:
-    _check_kind(path)
-    kind, compression = _format(path)
-    if kind is None:
-        from batchmix.load.foreign_files import unknown_suffix  # looks into files, and needs to know what they are here
+    _check_is_file(path)
+    found, compression = _format(path)
+    if found is None:
+        from batchmix.load.foreign_files import unsupported_file  # imports the table above
 
-        raise InputError(f"{shown(path)}: is of no known format; batchmix reads {_KNOWN}{unknown_suffix(path)}")
-    if kind != PARQUET:
+        raise InputError(f"{shown(path)}: unsupported file type; batchmix reads {SUPPORTED}{unsupported_file(path)}")
+    if found.compressible:
         compression = compression_of(head_of(path, 4), compression)
     try:
         path.encode()
     except UnicodeEncodeError:
-        raise InputError(f"{shown(path)}: the name is not UTF-8; rename the file") from None
-    return Source(path, kind, compression)
+        raise InputError(f"{shown(path)}: the file's name is not UTF-8; rename the file") from None
+    return Source(path, found.name, compression)
 
 
-def _check_kind(path: str) -> None:
-    """Raise `InputError` for what is there and is no file, and would be waited for without end."""
+def _check_is_file(path: str) -> None:
+    """Raise `InputError` for pipes, sockets and devices: reading them might never end."""
     try:
         reason = _SPECIAL.get(stat.S_IFMT(os.stat(path).st_mode))  # noqa: PTH116
     except OSError as error:
@@ -189,54 +184,8 @@ def _check_kind(path: str) -> None:
 
 
 def compression_of(head: bytes, named: str | None) -> str | None:
-    """Return how a file that begins with `head` is compressed; one that is cut off so soon is what its name says."""
-    found = next((kind for kind, magic in MAGIC.items() if head.startswith(magic)), None)
-    if head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5:  # a frame of zstd that is to be skipped
+    """Return the compression of a file that begins with `head`; `named` decides where the head is cut off too soon."""
+    found = next((name for name, magic in MAGIC.items() if head.startswith(magic)), None)
+    if head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5:  # a skippable frame of zstd
         return ZSTD
     return found or (named if named and head and MAGIC[named].startswith(head) else None)
-
-
-def head_of(path: str, size: int = HEAD_BYTES) -> bytes:
-    """Return the first bytes of a file. Raises `InputError`."""
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            return file.read(size)
-    except OSError as error:
-        raise unreadable(path, error) from error
-
-
-def stamp(path: str) -> Stamp:
-    """Return a file's stamp. Raises `InputError`."""
-    try:
-        status = os.stat(path)  # noqa: PTH116
-    except OSError as error:
-        raise unreadable(path, error) from error
-    settled = time.time_ns() - max(status.st_ctime_ns, status.st_mtime_ns) > _RACY_NS
-    return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, settled)
-
-
-def has_size(path: str, size: int) -> bool:
-    """Return whether a file is there, with this size."""
-    try:
-        return os.stat(path).st_size == size  # noqa: PTH116
-    except OSError:
-        return False
-
-
-def file_digest(path: str) -> str:
-    """Return the digest of a whole file. Raises `InputError`."""
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise unreadable(path, error) from error
-
-
-def unreadable(path: str, error: OSError) -> InputError:
-    """Return the error for a file that can't be read."""
-    reasons = {
-        PermissionError: "permission denied; make it readable, or give another file",
-        FileNotFoundError: "is gone",
-    }
-    reason = reasons.get(type(error)) or clean(error.strerror or str(error))
-    return InputError(f"{shown(path)}: can't be read: {reason}")

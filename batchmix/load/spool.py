@@ -1,4 +1,4 @@
-"""CSV, compressed files and stdin, written out once as plain JSONL, so that any shard of them can be entered."""
+"""Writes CSV, compressed files and stdin once as plain JSONL, so that any shard of them can be read alone."""
 
 from __future__ import annotations
 
@@ -13,47 +13,46 @@ from pathlib import Path
 
 from batchmix.errors import InputError, NoSpace
 from batchmix.formats.display import clean
-from batchmix.load.csv_lines import json_lines
 from batchmix.load.decompress import Readable, block, opened, plain
-from batchmix.load.foreign_files import what_it_is
-from batchmix.load.sources import HEAD_BYTES, MARKS, Source, shown
+from batchmix.load.files import HEAD_BYTES, Source, shown
+from batchmix.load.foreign_files import wrong_content
+from batchmix.load.sources import format_of
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-
 _FOLDER = re.compile(r"[0-9]{6,}(\.tmp)?")
 _FILE = re.compile(r"[0-9]{5,}\.jsonl")
 
 
 class Spool:
-    """One spooling: a folder of its own below `root`, which appears there when it is whole."""
+    """A new folder of spooled files below `root`. It gets its name when it is complete."""
 
-    def __init__(self, root: Path, *, asks_rows: bool) -> None:
+    def __init__(self, root: Path, *, sends_rows: bool) -> None:
         self._root = root
-        self._asks_rows = asks_rows
+        self._sends_rows = sends_rows
         taken = [int(path.stem) for path in root.iterdir() if _FOLDER.fullmatch(path.name)] if root.is_dir() else []
         self.folder = root / f"{max(taken, default=0) + 1:06}"
-        self._making = self.folder.with_suffix(".tmp")
+        self._temporary = self.folder.with_suffix(".tmp")
 
     def add(self, number: int, source: Source, stream: Readable | None) -> tuple[str, str]:
-        """Spool one source (from `stream` where it is stdin); return the path it will have, and its digest.
+        """Spool one source (from `stream` where it is stdin); return the path that it will have, and its digest.
 
-        Raises `InputError` for what can't be read and `NoSpace`; the caller discards it then.
+        Raises `InputError` and `NoSpace`; the caller discards the spool then.
         """
         name = f"{number:05}.jsonl"
         with contextlib.ExitStack() as stack:
             reading = plain(stream, source) if stream is not None else stack.enter_context(opened(source))
             first = block(reading, source)
-            if found := what_it_is(source, first[:HEAD_BYTES], asks_rows=self._asks_rows):
+            if found := wrong_content(source, first[:HEAD_BYTES], sends_rows=self._sends_rows):
                 raise InputError(f"{source.label}: {found}")
             with _writing(self._root):
-                if not self._making.exists():
+                if not self._temporary.exists():
                     self._root.mkdir(0o700, parents=True, exist_ok=True)
-                    self._making.mkdir(0o700)
-                fd = os.open(self._making / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                    self._temporary.mkdir(0o700)
+                fd = os.open(self._temporary / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             stack.callback(os.close, fd)
             blocks = _blocks(first, reading, source)
-            digest = self._copied(json_lines(blocks, source) if source.format in MARKS else blocks, fd)
+            convert = format_of(source).to_json_lines
+            digest = self._copied(convert(blocks, source) if convert is not None else blocks, fd)
         return str(self.folder / name), digest
 
     def _copied(self, blocks: Iterator[bytes], fd: int) -> str:
@@ -69,18 +68,18 @@ class Spool:
     def finish(self) -> None:
         """Put the folder in place. Raises `NoSpace`."""
         with _writing(self._root):
-            _sync(self._making)
-            self._making.rename(self.folder)
+            _sync(self._temporary)
+            self._temporary.rename(self.folder)
             _sync(self._root)
 
     def discard(self) -> None:
-        """Take away all that was spooled here."""
-        remove_spool(self._making)
+        """Remove the folder."""
+        remove_spool(self._temporary)
         remove_spool(self.folder)
 
 
 def is_spool(path: Path) -> bool:
-    """Return whether a path is a folder that input was spooled into, and that holds nothing else."""
+    """Return whether a path is a folder of spooled files that holds nothing else."""
     with contextlib.suppress(OSError):
         return (
             _FOLDER.fullmatch(path.name) is not None
@@ -91,7 +90,7 @@ def is_spool(path: Path) -> bool:
 
 
 def remove_spool(path: Path) -> None:
-    """Remove a folder that input was spooled into, as far as it can be; anything else stays."""
+    """Remove a folder of spooled files, if possible; any other path stays."""
     with contextlib.suppress(OSError):
         if is_spool(path):
             for file in path.iterdir():
@@ -100,14 +99,14 @@ def remove_spool(path: Path) -> None:
 
 
 def drop_others(root: Path, keep: set[Path]) -> None:
-    """Remove all spools but some."""
+    """Remove all folders of spooled files except some."""
     for path in root.iterdir() if root.is_dir() else ():
         if path not in keep:
             remove_spool(path)
 
 
-def here(path: str, root: Path) -> str:
-    """Return where a spooled file is: below `root` if it is there, for a run folder may have been moved."""
+def relocated(path: str, root: Path) -> str:
+    """Return a spooled file's path below `root` if it exists there: a run folder may have been moved."""
     moved = root.joinpath(*Path(path).parts[-2:])
     return str(moved) if moved.exists() else path
 
@@ -140,7 +139,7 @@ def _writing(root: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             raise NoSpace(
-                f"no space left to spool the input in {shown(str(root))}; make room and start the same command again"
+                f"no space left to spool the input in {shown(str(root))}; make room and give the same command again"
             ) from error
         reason = clean(error.strerror or str(error))
         raise InputError(f"{shown(str(root))}: the input can't be spooled there: {reason}") from error

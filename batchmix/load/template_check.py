@@ -1,17 +1,20 @@
-"""Whether a template asks about its rows at all: one that reads no column would ask all of them the same."""
+"""Checks templates against the columns that exist: the job's prompt, and the rubrics of judges."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from batchmix.errors import InputError
+from batchmix.errors import InputError, JobError
 from batchmix.formats.display import clean, column_list
 from batchmix.job import Input, Job
+from batchmix.job.eval_table import Eval, Judge
+from batchmix.load.prompts import Mode
 from batchmix.load.scan import Scan
+from batchmix.load.template import Template
 from batchmix.load.template_names import NO_COLUMNS, spelt
 
 _BRACED = (
@@ -20,50 +23,52 @@ _BRACED = (
     r"\$\(?COLUMN\b\)?",
     r"%\(COLUMN\)[sdrfi]",
 )
-"""How others name a column in a text: f-strings and notebooks, shells, Python's oldest way."""
+"""Placeholders of other tools: f-strings and notebooks, shells, Python's `%` operator."""
 _LOOSE = (*_BRACED, r"<COLUMN>", r"\[COLUMN\]", r"«COLUMN»", r"%COLUMN%", r"@COLUMN\b")
-"""And what is often meant for a name, but is as often something else, as in `<text>{{ text }}</text>`."""
+"""What may also be a placeholder, but often is not, as in `<text>{{ text }}</text>`."""
 _HOLE = r"\{\{[-+]?\s*COLUMN\s*(?:\|[^{}]*)?[-+]?\}\}"
 _LONGEST_PATH = 1000
+RESULT_NAMES = ("row", "custom_id", "model", "sample", "status", "response")
+"""What a rubric can name beside the carried columns."""
 _logger = logging.getLogger(__name__)
 
 
-def check_reads(job: Job, scan: Scan, reads: frozenset[str] | None) -> None:
-    """Raise `InputError` where a template would ask many rows the same, with the column that may be meant.
+def check_template_columns(job: Job, scan: Scan, reads: frozenset[str] | None) -> None:
+    """Raise `InputError` where a template would make the same prompt for all rows, with the column that may be meant.
 
-    `reads` are the columns that the template looks at; None: any. Rows that bring their model or parameters may be
-    asked the same.
+    `reads` are the columns that the template uses; None: any. Rows that bring their model or parameters may have the
+    same prompt.
     """
-    if scan.mode != "template":
+    if scan.mode is not Mode.TEMPLATE:
         return
     _check_prompt(job.input.prompt)
     texts = list(_texts(job.input))
     if found := _meant(texts, NO_COLUMNS & scan.columns.keys(), (_HOLE,)):
-        raise InputError(f"{found[0]} is no column in a template; for the column, write {found[1]}")
+        raise InputError(f"{found[0]} means something else in a template; for the column, write {found[1]}")
     is_alone = scan.rows == 1 or job.input.model is not None or bool(job.input.params)
     if is_alone or reads is None or reads & scan.columns.keys():
         if found := _meant(texts, scan.columns, _BRACED):
-            _logger.warning("the template holds %s as it stands; where the column is meant, write %s", *found)
+            _logger.warning("the template sends %s as plain text; for the column, write %s", *found)
         return
     found = _meant(texts, scan.columns, _LOOSE)
     if found:
-        hint = f"where {found[0]} stands, write {found[1]}"
+        hint = f"instead of {found[0]}, write {found[1]}"
     else:
         hint = (
             f"name one, such as {clean(spelt(_likely(scan)), 100)}; there are {column_list(scan.columns)}. In a shell,"
-            " put the template in single quotes. For many answers to one prompt, give one row and samples"
+            " put the template in single quotes. For many answers to one prompt, use one row and samples"
         )
-    raise InputError(f"the template reads no column, so that all {scan.rows:,} rows would be asked the same; {hint}")
+    raise InputError(f"the template uses no column, so that all {scan.rows:,} rows would get the same prompt; {hint}")
 
 
 def _check_prompt(prompt: str | None) -> None:
     if prompt is None:
         return
     if not prompt.strip():
-        raise InputError("input.prompt: is empty; name a column in it, such as '{{ text }}'")
+        raise InputError("input.prompt: is empty; use a column in it, such as '{{ text }}'")
     if len(prompt) < _LONGEST_PATH and "{" not in prompt and _is_file(prompt):
         name = clean(prompt, 200)
-        raise InputError(f'input.prompt: is the name of a file; give what stands in it: --prompt "$(cat {name})"')
+        raise InputError(f'input.prompt: is the name of a file; give its contents: --prompt "$(cat {name})"')
 
 
 def _is_file(text: str) -> bool:
@@ -73,8 +78,8 @@ def _is_file(text: str) -> bool:
         return False
 
 
-def _texts(asked: Input) -> Iterator[str]:
-    for value in (asked.system, asked.prompt, asked.messages):
+def _texts(settings: Input) -> Iterator[str]:
+    for value in (settings.system, settings.prompt, settings.messages):
         yield from _texts_in(value)
 
 
@@ -87,22 +92,54 @@ def _texts_in(value: Any) -> Iterator[str]:
 
 
 def _meant(texts: Iterable[str], columns: Iterable[str], patterns: tuple[str, ...]) -> tuple[str, str] | None:
-    """Return what stands in the texts for a column in another notation, and how it is written here."""
+    """Return the first placeholder of another tool in the texts, and how a template names its column."""
     texts = list(texts)
     for column in sorted(columns, key=len, reverse=True):
         for pattern in patterns:
-            looked = re.compile(pattern.replace("COLUMN", _loosely(column)), re.IGNORECASE)
+            placeholder = re.compile(pattern.replace("COLUMN", _loosely(column)), re.IGNORECASE)
             for text in texts:
-                if found := looked.search(text):
+                if found := placeholder.search(text):
                     return clean(found[0], 100), clean(spelt(column), 100)
     return None
 
 
 def _loosely(column: str) -> str:
-    """Return what finds a column's name, also where its words are joined as those of a variable are."""
+    """Return a pattern for a column's name that also matches when its words are joined as in a variable."""
     words = [re.escape(word) for word in re.split(r"[ _-]", column) if word]
     return r"[\W_]?".join(words) if len(words) > 1 else re.escape(column)
 
 
 def _likely(scan: Scan) -> str:
     return max(scan.columns, key=lambda name: (name in ("text", "prompt", "question"), name != "id"), default="text")
+
+
+def rubric(judge: Judge) -> Template:
+    """Return a judge's rubric as a template. Raises `JobError` for one that can't be right."""
+    try:
+        return Template(Input(path="", prompt=judge.rubric))
+    except JobError as error:
+        raise JobError(f"eval.scorers: {judge.name}: {error}") from error
+
+
+def rubric_columns(judge: Judge, target: str | None, carried: Collection[str]) -> frozenset[str]:
+    """Return the columns that a judge's rubric uses, beside the response and the target.
+
+    `target` is the column with the targets, if there is one. Raises `JobError` for a column that does not exist.
+    """
+    template = rubric(judge)
+    if template.reads is not None and not template.reads:
+        raise JobError(
+            f"eval.scorers: {judge.name}: the rubric does not use the response; add {{{{ response|tojson }}}}"
+        )
+    given = {"response"} | ({"target"} if target is not None else set())
+    named = (template.required if template.reads is None else template.required | template.reads & {"row"}) - given
+    for name in sorted(named.difference(carried, RESULT_NAMES)):
+        raise JobError(f"eval.scorers: {judge.name}: the rubric names {name!r}, but there is no such column")
+    return named if template.reads is not None else named.union(carried, {"row"}) - given
+
+
+def check_rubrics(evaluation: Eval, carried: Collection[str]) -> None:
+    """Raise `JobError` where a judge's rubric names a column that a run will not have."""
+    for scorer in evaluation.scorers:
+        if isinstance(scorer, Judge):
+            rubric_columns(scorer, evaluation.target_of(scorer), carried)

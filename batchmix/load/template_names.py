@@ -1,11 +1,13 @@
-"""How a template names columns: by their names, or as `row["Review Text"]` where those are no single words."""
+"""Which columns a template names: `{{ text }}`, or `{{ row["Review Text"] }}` where a name is not a single word."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterable
 
+import minijinja
 import msgspec
 
 from batchmix.formats.display import clean
@@ -30,6 +32,12 @@ NO_COLUMNS = frozenset({"true", "false", "none", "True", "False", "None", "self"
 _NO_NAMES = NO_COLUMNS | {"not", "in", "is", "and", "or", "if", "else"}
 _EXPRESSION = re.compile(r"""["{}]|(?<!\w)'|'(?!\w)|\w[\[(]""")
 """What a column's name seldom has, and what is written wrongly for a value of one often has."""
+_PIECES = re.compile(rf"{TEXT[1:-1]}|[^\"']|[\"']", re.DOTALL)
+"""Texts, and each character outside of them."""
+_OPENING, _CLOSING = frozenset("[({"), frozenset("])}")
+_SLICE = "[:"
+_SETTING = re.compile(r"(\{%[-+]?\s*(?:set|with)\s+)(\w+)(\s*=(?!=).*)", re.DOTALL)
+_ANALYSED = "batchmix.analysed"
 
 
 class RowAccess(msgspec.Struct, frozen=True):
@@ -48,6 +56,42 @@ class RowAccess(msgspec.Struct, frozen=True):
         return RowAccess(
             self.names | other.names, self.gets | other.gets, self.whole or other.whole, self.bare or other.bare
         )
+
+
+def columns_in(environment: minijinja.Environment, text: str) -> set[str]:
+    """Return the names that a template takes from its row, with those that minijinja passes over by itself.
+
+    Those are what is sliced, as in `{{ text[:99] }}`, and what is set anew from itself: `{% set text = text|trim %}`.
+    """
+    plain = HOLE.sub(lambda hole: _SETTING.sub(_set_otherwise, _without_slices(hole[0])), text)
+    found: set[str] = set()
+    for one in dict.fromkeys((text, plain)):
+        with contextlib.suppress(minijinja.TemplateError):
+            environment.add_template(_ANALYSED, one)
+            found |= environment.undeclared_variables_in_template(_ANALYSED)
+    return found
+
+
+def _without_slices(hole: str) -> str:
+    """Return a template's tag with `x[a:b]` as `x[[0, a]+[0, b]]`, which names the same."""
+    pieces = _PIECES.findall(hole)
+    opened: list[int] = []
+    for at, piece in enumerate(pieces):
+        if piece in _OPENING:
+            opened.append(at)
+        elif piece in _CLOSING and opened:
+            start = opened.pop()
+            if pieces[start] == _SLICE:
+                pieces[start], pieces[at] = "[[0, ", "]]"
+        elif piece == ":" and opened and pieces[opened[-1]] in ("[", _SLICE):
+            pieces[opened[-1]], pieces[at] = _SLICE, "]+[0, "
+    return "".join(pieces).replace(_SLICE, "[")
+
+
+def _set_otherwise(found: re.Match[str]) -> str:
+    """Return an assignment under another name where what is assigned is made of its old value."""
+    start, name, value = found.groups()
+    return f"{start}{name}__anew{value}" if re.search(rf"(?<![\w.]){re.escape(name)}\b", value) else found[0]
 
 
 def row_access(text: str) -> RowAccess:
@@ -82,22 +126,22 @@ def spelt(column: str) -> str:
     return f"{{{{ row[{json.dumps(column, ensure_ascii=False)}] }}}}"
 
 
-def wrong_hole(text: str, is_right: Callable[[str], bool]) -> str:
+def unquoted_column(text: str, is_right: Callable[[str], bool]) -> str:
     """Return how the first hole in a text is written that is no expression but may be a column's name."""
     for hole in HOLE.finditer(text):
         name = (hole[1] or "").strip("-+ \t\n").partition("|")[0].strip()
         if name and not _EXPRESSION.search(name) and not is_right(f"{{{{ {name} }}}}"):
-            return _written(name)
+            return _hint(name)
     return ""
 
 
-def called(text: str, function: str) -> str:
+def unknown_call(text: str, function: str) -> str:
     """Return how the column is written that a text seems to call as a function, as in `{{ Price (EUR) }}`."""
     found = re.search(rf"\{{\{{[-+]?\s*({re.escape(function)} \([^\"'{{}}()]*\))\s*[-+]?\}}\}}", text)
-    return _written(found[1]) if found else ""
+    return _hint(found[1]) if found else ""
 
 
-def _written(name: str) -> str:
+def _hint(name: str) -> str:
     return f"; a column whose name is no single word is written {clean(spelt(name), 100)}"
 
 

@@ -19,7 +19,7 @@ from batchmix.evaluate.judge import verdict
 from batchmix.evaluate.judge_plan import judge_plans
 from batchmix.job import read_job
 from batchmix.job.eval_table import Judge
-from batchmix.load.rubrics import columns_shown
+from batchmix.load.template_check import rubric_columns
 from tests.conftest import Provider
 from tests.evaluate.conftest import EvalBench
 from tests.killing import fetch, kill_until_done, provider
@@ -240,12 +240,12 @@ def test_a_rubric_names_any_column_and_shows_the_answer() -> None:
     """As templates do; what it may look for at large is all shown."""
 
     def shown(rubric: str) -> frozenset[str]:
-        return columns_shown(Judge(model="j", name="j", rubric=rubric), None, ["Review Text", "n"])
+        return rubric_columns(Judge(model="j", name="j", rubric=rubric), None, ["Review Text", "n"])
 
     assert shown('{{ row["Review Text"] }} {{ response }}') >= {"Review Text"}
     assert shown("{{ row[response] }}") >= {"Review Text", "n"}
     assert shown("{{ row }} {{ response }}") >= {"row"}
-    with pytest.raises(JobError, match="names 'zz', and there is no such column"):
+    with pytest.raises(JobError, match="names 'zz', but there is no such column"):
         shown('{{ row["zz"] }}')
-    with pytest.raises(JobError, match="j: the rubric shows no answer"):
+    with pytest.raises(JobError, match="j: the rubric does not use the response"):
         shown("Is it polite? score: 1")

@@ -38,10 +38,14 @@ def open_rows(
     shard_rows: int = 3,
     limit: int | None = None,
     reject_bad_rows: bool = False,
+    reserved: frozenset[str] = frozenset(),
+    on_progress: Callable[[int], None] = lambda _: None,
     **options: Any,
 ) -> Dataset:
     """Open a dataset with small shards, unless told otherwise."""
-    return open_dataset(job, ScanOptions(shard_rows, limit, reject=reject_bad_rows), spool=spool, **options)
+    return open_dataset(
+        job, ScanOptions(shard_rows, limit, reject_bad_rows, reserved, on_progress), spool=spool, **options
+    )
 
 
 def requests_of(dataset: Dataset, job: Job, shard: int, model: Model | None = None) -> list[Any]:
@@ -71,7 +75,7 @@ def carried_rows(dataset: Dataset) -> list[dict[str, Any]]:
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let files count as written long before they are read."""
-    monkeypatch.setattr("batchmix.load.sources._RACY_NS", -(10**15))
+    monkeypatch.setattr("batchmix.load.files._RACY_NS", -(10**15))
 
 
 @pytest.fixture

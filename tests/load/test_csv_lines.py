@@ -15,15 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchmix.errors import InputError
-from batchmix.load.csv_lines import json_lines
-from batchmix.load.sources import CSV, TSV, Source
+from batchmix.load.csv_lines import csv_to_json
+from batchmix.load.files import Source
 from tests.load.conftest import all_requests, carried_rows, make_job, open_rows, prompts_of, requests_of, stored
 
 
-def _rows(data: bytes, kind: str = CSV, block_bytes: int = 7) -> list[Any]:
+def _rows(data: bytes, delimiter: str = ",", block_bytes: int = 7) -> list[Any]:
     """Return what stands on each line, None where nothing does."""
     blocks = (data[at : at + block_bytes] for at in range(0, len(data), block_bytes))
-    text = b"".join(json_lines(blocks, Source("t", kind)))
+    text = b"".join(csv_to_json(blocks, Source("t", {",": "csv", "\t": "tsv"}[delimiter]), delimiter))
     return [json.loads(line) if line else None for line in text.split(b"\n")[:-1]]
 
 
@@ -40,7 +40,7 @@ def test_cells_are_text_and_rows_keep_their_lines() -> None:
         {"id": "4", "text": ""},
         {"id": "", "text": "é"},
     ]
-    assert _rows(b'a\tb c\n1,2\t"x\ty"\n', TSV) == [None, {"a": "1,2", "b c": "x\ty"}]
+    assert _rows(b'a\tb c\n1,2\t"x\ty"\n', "\t") == [None, {"a": "1,2", "b c": "x\ty"}]
 
 
 def test_what_is_wrong_with_a_record_stands_in_its_place() -> None:
@@ -61,13 +61,13 @@ def test_what_is_wrong_with_a_record_stands_in_its_place() -> None:
     st.lists(
         st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), min_size=2, max_size=2), max_size=5
     ),
-    st.sampled_from([CSV, TSV]),
+    st.sampled_from([",", "\t"]),
     st.integers(1, 50),
 )
 def test_what_python_writes_is_read_as_it_was(rows: list[list[str]], kind: str, block_bytes: int) -> None:
     """Whatever stands in a cell, and wherever a block ends."""
     sink = io.StringIO(newline="")
-    writer = csv.writer(sink, delimiter={CSV: ",", TSV: "\t"}[kind], quoting=csv.QUOTE_ALL)
+    writer = csv.writer(sink, delimiter=kind, quoting=csv.QUOTE_ALL)
     writer.writerows([["a", "b"], *rows])
     found = [row for row in _rows(sink.getvalue().encode(), kind, block_bytes) if row is not None]
     assert found == [{"a": a, "b": b} for a, b in rows]
@@ -77,16 +77,16 @@ def test_what_python_writes_is_read_as_it_was(rows: list[list[str]], kind: str, 
     ("name", "data", "words"),
     [
         ("a.csv", "text,n,text\n1,2,3\n", "a.csv:1: has two columns named 'text'"),
-        ("a.csv", ",text\n0,x\n", "a.csv:1: column 1 has no name in the header; where pandas"),
+        ("a.csv", ",text\n0,x\n", "a.csv:1: column 1 has no name in the header; if pandas"),
         ("a.csv", "text,n\n", "a.csv: there are no rows in it"),
         ("a.csv", "", "a.csv: there are no rows in it"),
-        ("a.csv", "text;n\nx;1\n", "a.csv: its columns are separated by semicolons: "),
+        ("a.csv", "text;n\nx;1\n", "a.csv: the columns are separated by semicolons; convert it: "),
         ("a.csv", "text,n\rx,1\ry,2\r", "a.csv: its lines end in CR alone: tr '\\r' '\\n' < a.csv > a-new.csv"),
-        ("a.csv", "text\tn\nx\t1\n", "a.csv: its columns are separated by tabs: "),
+        ("a.csv", "text\tn\nx\t1\n", "a.csv: the columns are separated by tabs; convert it: "),
         ("a.csv", '{"prompt": "x"}\n', "a.csv: is JSON lines: mv a.csv a.jsonl"),
         ("a.csv", "text,n\nx,1\n".encode("utf-16"), "a.csv: is text in UTF-16, not in UTF-8: iconv -f UTF-16 -t UTF-8 a.csv > a-new.csv"),
         ("a.csv", "prompt\nhé\n".encode("latin-1"), "a.csv: is text in WINDOWS-1252"),
-        ("a.csv", b"prompt\n" + b"x\n" * 40000 + b"\xe9\n", "a.csv:40002: is not UTF-8\nWhere the whole file is in Windows-1252"),
+        ("a.csv", b"prompt\n" + b"x\n" * 40000 + b"\xe9\n", "a.csv:40002: is not UTF-8\nIf the whole file is in Windows-1252"),
         ("a.csv", "prompt,n\nx,1\ny\n", "a.csv:3: has 1 cell, and the header has 2"),
         ("a.csv", 'prompt,n\n"x\n\n",1\n"y,1\n', "a.csv:5: can't be read as a record: unexpected end"),
         ("a.csv", "<html>\n", "a.csv: is HTML"),
@@ -109,7 +109,7 @@ def test_a_quote_that_is_never_closed_takes_no_more_memory(
 ) -> None:
     monkeypatch.setattr("batchmix.load.csv_lines._MOST_BYTES", 1000)
     path = rows_file(b'prompt\nx\n"' + b"y\n" * 1000, "a.csv")
-    with pytest.raises(InputError, match=r"a\.csv:3: goes on for more than 64 MB; is a quote not closed"):
+    with pytest.raises(InputError, match=r"a\.csv:3: the record is longer than 64 MB; is a quote not closed"):
         open_rows(make_job(path), spool)
 
 

@@ -32,7 +32,7 @@ def test_a_change_while_running_is_seen(changed: bytes | None, rows_file: Any, s
     path = rows_file(ROWS)
     dataset = open_rows(make_job(path), spool)
     path.unlink() if changed is None else path.write_bytes(changed)
-    with pytest.raises(InputChanged, match="what was answered is kept; give the same command again"):
+    with pytest.raises(InputChanged, match="the answers so far are kept; give the same command again"):
         list(dataset.carried(1))
 
 

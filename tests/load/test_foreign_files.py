@@ -85,8 +85,8 @@ GO_ON: dict[str, tuple[str, Any, str]] = {
         "is a JSON array",
     ),
     "a text sequence": ("a.jsonl", "".join(f"\x1e{line}\n" for line in LINES.splitlines()), "is a JSON text sequence"),
-    "an array in gzip": ("a.jsonl.gz", gzip.compress(json.dumps(ROWS).encode()), "once it is unpacked ("),
-    "UTF-16 in gzip under another name": ("a.jsonl", gzip.compress(LINES.encode("utf-16")), "once it is unpacked ("),
+    "an array in gzip": ("a.jsonl.gz", gzip.compress(json.dumps(ROWS).encode()), "when decompressed ("),
+    "UTF-16 in gzip under another name": ("a.jsonl", gzip.compress(LINES.encode("utf-16")), "when decompressed ("),
     "a text on each line": ("a.jsonl", '"héllo"\n"b"\n', "is a JSON text on each line"),
     "a conversation on each line": (
         "a.jsonl",
@@ -96,7 +96,7 @@ GO_ON: dict[str, tuple[str, Any, str]] = {
     "one conversation": (
         "a.json",
         '[\n {"content": "héllo", "role": "user"}\n]',
-        "is a conversation; call it messages",
+        "is a conversation; name it messages",
     ),
     "an array of conversations": ("a.jsonl", '[[{"role": "user", "content": "héllo"}]]', "array of conversations"),
     "columns": (
@@ -120,7 +120,7 @@ GO_ON: dict[str, tuple[str, Any, str]] = {
     "objects on one line": ("a.jsonl", LINES.replace("\n", ""), "is several JSON objects on one line"),
     "objects with commas": ("a.jsonl", LINES.replace("}\n", "},\n"), "is JSON objects with commas"),
     "objects with commas between": ("a.jsonl", LINES.strip().replace("}\n", "},\n"), "is JSON objects with commas"),
-    "Python's notation": ("a.jsonl", "\n".join(map(repr, ROWS)), "is Python's notation"),
+    "Python's notation": ("a.jsonl", "\n".join(map(repr, ROWS)), "is Python literals"),
     "rows under a key": ("a.jsonl", json.dumps({"data": ROWS}), "one object with the rows under “data”"),
     "an Arrow file": ("a.feather", _written(feather.write_feather, TABLE), "is an Arrow file"),
     "an Arrow stream": ("a.arrow", _stream(), "is an Arrow stream"),
@@ -143,34 +143,34 @@ TOLD = {
     "Excel's first line": (
         "a.csv",
         "sep=;\nprompt;n\na;1\n",
-        "a.csv:1: its first line is Excel's, and no header: tail -n",
+        "a.csv:1: the first line is a note of Excel's, not a header: tail -n",
     ),
     "tar": ("a.tar", _tarred(), "is a tar archive"),
     "Avro": ("a.avro", b"Obj\x01\x04\x14", "is an Avro file"),
-    "HTML": ("a.jsonl", "<!DOCTYPE html>\n<p>Sign in", "is HTML, perhaps a page that was saved"),
+    "HTML": ("a.jsonl", "<!DOCTYPE html>\n<p>Sign in", "is HTML, perhaps a web page saved"),
     "XML": ("a.jsonl", "<rows>\n</rows>", "is XML"),
     "YAML": ("a.jsonl", "- prompt: a\n- prompt: b\n", "is YAML"),
     "two documents of YAML": ("a.yaml", "prompt: a\n---\nprompt: b\n", "is YAML"),
-    "HTML behind a comment": ("a.csv", "<!-- x -->\n<html>", "is HTML, perhaps a page"),
+    "HTML behind a comment": ("a.csv", "<!-- x -->\n<html>", "is HTML, perhaps a web page"),
     "SQL": ("a.sql", "INSERT INTO t VALUES (1);\nSELECT 1;\n", "is plain text"),
-    "Word": ("a.docx", _zipped("word/document.xml"), "is a Word document; its text must"),
+    "Word": ("a.docx", _zipped("word/document.xml"), "is a Word document; extract its text"),
     "OpenDocument": (
         "a.ods",
         _zipped("mimetypeapplication/vnd.oasis.opendocument.spreadsheet"),
         "an OpenDocument spreadsheet",
     ),
     "many arrays": ("a.npz", _zipped("arr_0.npy"), "is NumPy arrays"),
-    "DuckDB": ("a.db", bytes(8) + b"DUCK" + bytes(99), "is a DuckDB database; make a table of it Parquet: duckdb"),
+    "DuckDB": ("a.db", bytes(8) + b"DUCK" + bytes(99), "is a DuckDB database; export a table to Parquet: duckdb"),
     "a picture": ("a.jsonl", b"\xff\xd8\xff\xe0\x01JFIF", "is binary data"),
-    "pandas, split": ("a.json", '{"columns":["prompt"],"index":[0],"data":[["a"]]}', "pandas wrote other than by rows"),
-    "pandas, by index": ("a.json", '{"0":{"prompt":"a"},"1":{"prompt":"b"}}', "pandas wrote other than by rows"),
+    "pandas, split": ("a.json", '{"columns":["prompt"],"index":[0],"data":[["a"]]}', "pandas did not write by rows"),
+    "pandas, by index": ("a.json", '{"0":{"prompt":"a"},"1":{"prompt":"b"}}', "pandas did not write by rows"),
     "LFS": ("a.jsonl", "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n", "git lfs pull"),
     "LFS, called Parquet": ("a.parquet", "version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
     "a pickle": ("a.jsonl", b"\x80\x04\x95\x00", "is a Python pickle"),
     "a zero in a cell": ("a.csv", b"q,v\na\x00b,1\n", "is binary data"),
     "no text at first": ("a.jsonl", b"MATLAB 5.0 MAT-file" + b" " * 99 + bytes(9), "is binary data"),
     "no text": ("a.jsonl", bytes(range(256)), "is binary data"),
-    "pandas by columns": ("a.jsonl", '{"prompt":{"0":"a","1":"b"}}', "a table that pandas wrote other than by rows"),
+    "pandas by columns": ("a.jsonl", '{"prompt":{"0":"a","1":"b"}}', "a table that pandas did not write by rows"),
     "semicolons": ("a.jsonl", "prompt;n\na;1\nb;2\n", "is CSV with semicolons"),
 }
 
@@ -201,7 +201,7 @@ def test_the_command_that_is_told_makes_it_rows(case: str, tmp_path: Path, monke
     monkeypatch.chdir(folder)
     name, data, words = GO_ON[case]
     message = _refused(name, data, words, folder)
-    unpacking = re.search(r"unpacked \((.*?)\)", message)
+    unpacking = re.search(r"decompressed \((.*?)\)", message)
     command = re.split(r": (?=\S*(?:iconv|mv|gzip|bzip2|xz|sed|tr|python\S*) )", message, maxsplit=1)[1]
     subprocess.run(["bash", "-c", f"{unpacking[1]} && {command}" if unpacking else command], check=True, timeout=60)
     (made,) = [path for path in folder.iterdir() if path.name not in {name, "made.db", *_unpacked(unpacking)}]
@@ -227,10 +227,10 @@ SHAPES = {
     "Bedrock": ({"recordId": "a", "modelInput": {"messages": [{"role": "user", "content": "x"}]}}, "a Bedrock batch"),
     "ShareGPT": ({"conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": "y"}, {"from": "human", "value": "x"}]},
                  "a ShareGPT conversation"),
-    "ShareGPT by roles": ({"conversation": [{"role": "user", "content": "x"}]}, 'whose messages are called "conversation"'),
-    "Messages": ({"Messages": [{"role": "user", "content": "x"}]}, 'whose messages are called "Messages"'),
+    "ShareGPT by roles": ({"conversation": [{"role": "user", "content": "x"}]}, 'with its messages in the column "conversation"'),
+    "Messages": ({"Messages": [{"role": "user", "content": "x"}]}, 'with its messages in the column "Messages"'),
     "preference tuning": ({"input": {"messages": [{"role": "user", "content": "x"}], "tools": []}, "preferred_output": []},
-                          'whose messages stand in its column "input"'),
+                          'with its messages inside the column "input"'),
     "Cohere": ({"message": "x", "chat_history": []}, "a request of Cohere's"),
     "a prompt of messages": ({"prompt": [{"role": "user", "content": "x"}], "k": 1}, "prompt is a list of messages"),
 }  # fmt: skip
@@ -334,7 +334,7 @@ def test_a_first_row_that_is_bad_is_one_bad_row(rows_file: Any, spool: Path) -> 
     path = rows_file(b"nope, nope\n" + jsonl(ROWS))
     with pytest.raises(
         InputError,
-        match=r"1 bad row; nothing was sent:\n.*rows\.jsonl:1: is not JSON.*\nMend it, or .* as a rejected row in",
+        match=r"1 bad row; nothing was sent:\n.*rows\.jsonl:1: is not JSON.*\nFix it, or .* as a rejected row in",
     ):
         open_rows(make_job(path), spool)
 

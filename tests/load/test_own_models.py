@@ -66,7 +66,7 @@ def test_each_row_is_asked_of_its_model_with_its_parameters(tmp_path: Path, form
         ({"text": "x", "which": " ", "extra": {}}, "it must be the id of a model"),
         ({"text": "x", "extra": {}}, "has no column 'which'"),
         ({"text": "x", "which": "a", "extra": [1]}, "it must be an object"),
-        ({"text": "x", "which": "a", "extra": {"model": "b"}}, "don't belong there"),
+        ({"text": "x", "which": "a", "extra": {"model": "b"}}, "take them out"),
         ({"which": "a", "extra": {}}, "text"),
     ],
 )

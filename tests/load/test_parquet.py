@@ -170,7 +170,11 @@ def test_batch_lines_in_parquet(table_file: Any, spool: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "asked", "reason"),
     [
-        ({"prompt": [[{"role": "user", "content": "x"}]]}, {}, "it must be text; call a list of messages messages"),
+        (
+            {"prompt": [[{"role": "user", "content": "x"}]]},
+            {},
+            "it must be text; rename a list of messages to messages",
+        ),
         ({"prompt": [1, 2]}, {}, "rows.parquet: the column prompt has the type int64; it must be text"),
         ({"messages": [1, 2]}, {}, "the column messages has the type int64; it must be a list of structs"),
         (

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchmix.errors import InputError
-from batchmix.load.carried_columns import CarriedColumns
+from batchmix.load.parquet_rows import ParquetReader
 from tests.load.conftest import carried_rows, make_job, open_rows, prompts_of
 
 _D = decimal.Decimal
@@ -86,7 +86,7 @@ def _without_nulls(value: Any) -> Any:
     ("one", "other", "reason"),
     [
         (pa.array([1, 2**53 + 1]), pa.array([0.5]), r"0.parquet, row 1: the column 'c' holds 9007199254740993, which"),
-        (pa.array([2**63], pa.uint64()), pa.array([1]), "0.parquet, row 0: .* does not go into int64"),
+        (pa.array([2**63], pa.uint64()), pa.array([1]), "0.parquet, row 0: .* does not fit into int64"),
         (pa.array([2**61], pa.timestamp("ms")), pa.array([1], pa.timestamp("ns")), r"0.parquet, row 0: .*\[ns\]"),
         (pa.array(["a"]), pa.array([1]), "the column 'c' is string in .*0.parquet and int64 in .*1.parquet"),
         (pa.array([True]), pa.array([1]), "is bool in .*0.parquet and int64 in .*1.parquet"),
@@ -168,8 +168,8 @@ def test_what_was_read_through_is_not_read_again(tmp_path: Path, spool: Path, mo
     folder = folder_of(tmp_path, pa.array([1]), pa.array([2**53 + 1]), pa.array([0.5]))
     dataset = open_rows(make_job(folder, columns=["prompt"]), spool)
     tried: list[str] = []
-    real = CarriedColumns._try
-    monkeypatch.setattr(CarriedColumns, "_try", lambda self, source, name, *rest: tried.append(name) or real(self, source, name, *rest))  # fmt: skip
+    real = ParquetReader._try
+    monkeypatch.setattr(ParquetReader, "_try", lambda self, maker, name, *rest: tried.append(name) or real(self, maker, name, *rest))  # fmt: skip
     open_rows(make_job(folder, columns=["prompt"]), spool, previous=dataset.scan)
     assert tried == []
     with pytest.raises(InputError, match="holds 9007199254740993"):

@@ -44,7 +44,7 @@ def test_a_system_text_goes_before_a_rows_prompt(rows_file: Any, spool: Path) ->
 def test_a_system_text_does_not_go_with_rows_that_bring_messages(rows_file: Any, spool: Path, reject: bool) -> None:
     """It is the file and the job that don't fit, so no row is rejected for it."""
     path = rows_file([{"messages": [{"role": "user", "content": "x"}]}])
-    with pytest.raises(InputError, match=r"rows\.jsonl:1: input\.system goes before a row's prompt"):
+    with pytest.raises(InputError, match=r"rows\.jsonl:1: input\.system is for rows with a prompt"):
         open_rows(make_job(path, system="s"), spool, reject_bad_rows=reject)
 
 
@@ -54,7 +54,7 @@ def test_a_system_text_does_not_go_with_rows_that_bring_messages(rows_file: Any,
         ({"question": "x", "id": 1}, "has neither messages nor prompt; it has 'question', 'id'"),
         ({"prompt": 5}, "prompt is a number; it must be text"),
         ({"prompt": ["x"]}, "prompt is a list; it must be text"),
-        ({"prompt": [{"role": "user", "content": "x"}]}, "prompt is a list; .*call a list of messages messages"),
+        ({"prompt": [{"role": "user", "content": "x"}]}, "prompt is a list; .*rename a list of messages to messages"),
         ({"id": 1, "Review Text": "x"}, "has neither .* such as --prompt '{{ row\\[\"Review Text\"\\] }}'"),
         ({"prompt": True}, "prompt is true or false; it must be text"),
         ({"messages": "hi"}, "messages is text; it must be a list of objects"),
@@ -147,22 +147,22 @@ def test_the_jobs_models_replace_those_of_batch_lines(rows_file: Any, spool: Pat
         ({"body": "x"}, "body is text; it must be an object"),
         ({}, "body is missing"),
         ({"body": {}}, "names no model in its body"),
-        ({"body": {"model": 5}}, "names a model that is no plain text"),
+        ({"body": {"model": 5}}, "names a model that is not plain text"),
         ({"body": {"model": "m"}, "method": "GET"}, "method must be POST"),
-        ({"body": {"model": "m"}, "url": "/v2/x"}, "url must be an API's path such as /v1/chat/completions"),
-        ({"body": {"model": "m"}, "url": "/chat"}, "url must be an API's path"),
-        ({"body": {"model": "m"}, "url": "/v1/../chat/completions"}, "url must be an API's path"),
-        ({"body": {"model": "m"}, "url": ["/v1/x"]}, "url must be an API's path"),
-        ({"body": {"model": "m"}, "url": "http://[/v1/x"}, "url must be an API's path"),
+        ({"body": {"model": "m"}, "url": "/v2/x"}, "url must be an API path such as /v1/chat/completions"),
+        ({"body": {"model": "m"}, "url": "/chat"}, "url must be an API path"),
+        ({"body": {"model": "m"}, "url": "/v1/../chat/completions"}, "url must be an API path"),
+        ({"body": {"model": "m"}, "url": ["/v1/x"]}, "url must be an API path"),
+        ({"body": {"model": "m"}, "url": "http://[/v1/x"}, "url must be an API path"),
         (
             {"body": {"model": "m"}, "url": "/v1/rerank"},
-            "answers of /rerank are not read yet; those of /chat/completions, /completions, /responses and /embeddings are",
+            "the endpoint /rerank is not supported; use /chat/completions, /completions, /responses or /embeddings",
         ),
-        ({"body": {"model": "m"}, "url": "/v1/messages"}, "answers of /messages are not read yet"),
-        ({"body": {"model": "m"}, "url": "/v1/moderations/"}, "answers of /moderations are not read yet"),
-        ({"body": {"model": "m"}, "url": "/v1/xcompletions"}, "answers of /xcompletions are not read yet"),
+        ({"body": {"model": "m"}, "url": "/v1/messages"}, "the endpoint /messages is not supported"),
+        ({"body": {"model": "m"}, "url": "/v1/moderations/"}, "the endpoint /moderations is not supported"),
+        ({"body": {"model": "m"}, "url": "/v1/xcompletions"}, "the endpoint /xcompletions is not supported"),
         ({"body": {"model": "m", "background": True}, "url": "/v1/responses"}, "take background out of its body"),
-        ({"body": {"model": "m", "stream": True}, "url": "/v1/responses"}, "asks /responses for a stream"),
+        ({"body": {"model": "m", "stream": True}, "url": "/v1/responses"}, "requests a stream from /responses"),
         ({"body": {"model": "m", "stream": True}, "url": "/v1/embeddings"}, "take stream out of its body"),
         ({"body": {"model": "m", "stream": 1}}, "stream must be true or false"),
     ],

@@ -57,12 +57,18 @@ def test_columns_that_are_called_like_parameters_stay_columns_elsewhere(how: str
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({"temperature": "warm"}, "temperature is text; it goes with the row's messages as OpenAI's parameter of that"),
-        ({"n": [1]}, "n is a list; .* which is a whole number. Where something else is meant: --set input.params=''"),
-        ({"seed": 0.5}, "seed is a number; .* which is a whole number"),
-        ({"tools": {"a": 1}}, "tools is an object; .* which is a list"),
-        ({"stop": 5}, "stop is a number; .* which is text or a list"),
-        ({"max_tokens": True}, "max_tokens is true or false; .* which is a whole number"),
+        (
+            {"temperature": "warm"},
+            "temperature is text; it is sent with the row's messages as OpenAI's parameter of that",
+        ),
+        (
+            {"n": [1]},
+            "n is a list; .* which must be a whole number. If the column means something else, .*: --set input.params=''",
+        ),
+        ({"seed": 0.5}, "seed is a number; .* which must be a whole number"),
+        ({"tools": {"a": 1}}, "tools is an object; .* which must be a list"),
+        ({"stop": 5}, "stop is a number; .* which must be text or a list"),
+        ({"max_tokens": True}, "max_tokens is true or false; .* which must be a whole number"),
         ({"stream": "yes"}, "stream is text"),
     ],
 )

@@ -53,7 +53,7 @@ def test_files_that_cannot_be_the_input_are_refused_in_words(tmp_path: Path, spo
     assert "no such file; did you mean" in _refused(tmp_path / "empty.json", spool)
     assert "empty.jsonl: there are no rows in it" in _refused(tmp_path / "empty.jsonl", spool)
     assert "zero.jsonl: there are no rows in it" in _refused(tmp_path / "zero.jsonl", spool)
-    assert "data.txt: is of no known format; batchmix reads .jsonl" in _refused(tmp_path / "data.txt", spool)
+    assert "data.txt: unsupported file type; batchmix reads .jsonl" in _refused(tmp_path / "data.txt", spool)
     assert "broken.parquet: can't be read as Parquet" in _refused(tmp_path / "broken.parquet", spool)
     assert "folder: nothing to read in this folder" in _refused(tmp_path / "folder", spool)
     assert "x*.jsonl: no file matches" in _refused(tmp_path / "x*.jsonl", spool)

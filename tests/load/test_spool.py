@@ -41,7 +41,9 @@ def test_compressed_files_are_read_to_their_last_member(
 def test_a_cut_off_file_is_refused(suffix: str, compress: Any, cut: int, rows_file: Any, spool: Path) -> None:
     """Wherever it was cut, and nothing stays in the spool."""
     path = rows_file(compress(jsonl(ROWS))[:cut], f"rows.jsonl.{suffix}")
-    with pytest.raises(InputError, match=rf"rows\.jsonl\.{suffix}: can't be decompressed, it is cut off or damaged"):
+    with pytest.raises(
+        InputError, match=rf"rows\.jsonl\.{suffix}: can't be decompressed; the file is cut off or damaged"
+    ):
         open_rows(make_job(path), spool)
     assert list(spool.glob("*")) == []
 
@@ -72,9 +74,9 @@ def test_what_follows_a_gzip_file_is_left_out_and_told(
     whole = gzip.compress(jsonl(ROWS))
     job = make_job(rows_file(whole + b"garbage", "rows.jsonl.gz"))
     assert prompts_of(open_rows(job, spool), job) == TEXTS
-    assert "rows.jsonl.gz: what follows the end of its gzip data is no gzip" in caplog.text
+    assert "rows.jsonl.gz: the bytes after the end of its gzip data are not gzip" in caplog.text
     for number, damaged in enumerate((whole + whole[:-9], whole + whole[:20] + b"x" * 20, whole[:-8] + bytes(8))):
-        with pytest.raises(InputError, match="can't be decompressed, it is cut off or damaged"):
+        with pytest.raises(InputError, match="can't be decompressed; the file is cut off or damaged"):
             open_rows(make_job(rows_file(damaged, f"damaged{number}.jsonl.gz")), spool)
 
 
@@ -119,7 +121,7 @@ def test_empty_stdin_resumes(spool: Path) -> None:
     assert len(list(moved.iterdir())) == 1
     for path in moved.rglob("*.jsonl"):
         path.unlink()
-    with pytest.raises(InputError, match="what was spooled of stdin is gone; pipe the rows in again"):
+    with pytest.raises(InputError, match="the spooled copy of stdin is gone; pipe the rows in again"):
         open_rows(job, moved, previous=scan, stdin=io.BytesIO())
 
 

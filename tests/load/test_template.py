@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchmix.errors import InputError, JobError
-from batchmix.load.prompts import prompt_source
+from batchmix.load.prompt_sources import PromptSources
+from batchmix.load.prompts import Mode
 from batchmix.load.template import BadRowError, Template
 from tests.load.conftest import all_requests, make_job, open_rows, prompts_of
 
@@ -101,7 +102,7 @@ def test_what_cannot_be_printed_ends_its_row_only(source: str, row: dict[str, An
         ({"prompt": "{{ Unit price (EUR) }}"}, r'is written \{\{ row\["Unit price \(EUR\)"\] \}\}$'),
         ({"prompt": "{{ Score [%] }}"}, r'is written \{\{ row\["Score \[%\]"\] \}\}$'),
         ({"prompt": "{{ Don't know }}"}, r'is written \{\{ row\["Don\'t know"\] \}\}$'),
-        ({"prompt": "{{ '{:>999999999999}'.format(a) }}"}, r"input.prompt: a template has no .format\(\)"),
+        ({"prompt": "{{ '{:>999999999999}'.format(a) }}"}, r"input.prompt: templates have no .format\(\)"),
         ({"messages": [{"role": "user", "content": [{"text": "{{"}]}]}, r"messages\[0\].content\[0\].text"),
     ],
 )
@@ -126,8 +127,8 @@ def test_a_template_that_cannot_be_right_is_refused_by_its_setting(
 )
 def test_a_template_that_doubles_a_list_for_ever_is_refused(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fuel counts a step for it, however long the list is."""
-    monkeypatch.setattr("batchmix.load.template._TRIAL_S", 1.0)
-    with pytest.raises(JobError, match=r"input\.prompt: the template comes to no end"):
+    monkeypatch.setattr("batchmix.load.template_limits._TRIAL_S", 1.0)
+    with pytest.raises(JobError, match=r"input\.prompt: the template never ends"):
         _render(source, {"a": [1], "n": 60})
 
 
@@ -164,7 +165,7 @@ def test_a_column_that_no_row_has_is_said_once(rows_file: Any, spool: Path) -> N
     with pytest.raises(InputError) as caught:
         open_rows(make_job(rows_file([{"a": "x"}] * 50), prompt="{{ b }}"), spool)
     assert str(caught.value).count("has no column") == 1
-    assert "Every row so far" in str(caught.value)
+    assert "All 20 rows so far" in str(caught.value)
 
 
 def test_a_null_is_a_matter_of_its_row(rows_file: Any, spool: Path) -> None:
@@ -288,12 +289,12 @@ def test_system_texts_messages_and_parquet_know_the_row_too(tmp_path: Path, spoo
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"a.b": ["x"], "big one": ["y"], "prompt": ["p"]}), path)
     job = make_job(path, system='{{ row["a.b"] }}')
-    prompts = prompt_source(job, "plain", ["a.b", "big one", "prompt"])
+    prompts = PromptSources(job).source(Mode.PLAIN, ["a.b", "big one", "prompt"])
     assert prompts.reads == {"row", "a.b", "messages", "prompt"}
     (request,) = all_requests(open_rows(job, spool), job)
     assert json.loads(request.body)["messages"][0]["content"] == "x"
     job = make_job(path, messages=[{"role": "user", "content": '{{ row[["big", "one"]|join(" ")] }}'}])
-    assert prompt_source(job, "template").reads is None
+    assert PromptSources(job).source(Mode.TEMPLATE).reads is None
     assert prompts_of(open_rows(job, spool), job) == ["y"]
     with pytest.raises(InputError, match=r"a\.parquet, row 0: has no column 'zz'"):
         open_rows(make_job(path, prompt='{{ row["zz"] }}'), spool)

@@ -18,23 +18,23 @@ ROWS = [{"text": f"t{n}", "Review Text": "r", "n": n} for n in range(4)]
 @pytest.mark.parametrize(
     ("prompt", "hint"),
     [
-        ("Translate: {text}", "where {text} stands, write {{ text }}"),
-        ("Translate: { text }", "where { text } stands, write {{ text }}"),
-        ("Translate: {Text}", "where {Text} stands, write {{ text }}"),
+        ("Translate: {text}", "instead of {text}, write {{ text }}"),
+        ("Translate: { text }", "instead of { text }, write {{ text }}"),
+        ("Translate: {Text}", "instead of {Text}, write {{ text }}"),
         ("Translate: {text!r:>10}", "write {{ text }}"),
-        ("Translate: {row['text']}", "where {row['text']} stands, write {{ text }}"),
+        ("Translate: {row['text']}", "instead of {row['text']}, write {{ text }}"),
         ("Translate: {row.text}", "write {{ text }}"),
-        ("Translate: {text.strip()}", "where {text.strip()} stands, write {{ text }}"),
+        ("Translate: {text.strip()}", "instead of {text.strip()}, write {{ text }}"),
         ("Translate: {text[0]}", "write {{ text }}"),
         ("Translate: {text}}", "write {{ text }}"),
-        ("Translate: $text", "where $text stands, write {{ text }}"),
-        ("Translate: ${text}", "where ${text} stands, write {{ text }}"),
-        ("Translate: %(text)s", "where %(text)s stands, write {{ text }}"),
-        ("Translate: <text>", "where <text> stands, write {{ text }}"),
-        ("Translate: [text]", "where [text] stands, write {{ text }}"),
-        ("Translate: {review_text}", 'where {review_text} stands, write {{ row["Review Text"] }}'),
-        ("Translate: $reviewText", 'where $reviewText stands, write {{ row["Review Text"] }}'),
-        ("Translate: {Review Text}", 'where {Review Text} stands, write {{ row["Review Text"] }}'),
+        ("Translate: $text", "instead of $text, write {{ text }}"),
+        ("Translate: ${text}", "instead of ${text}, write {{ text }}"),
+        ("Translate: %(text)s", "instead of %(text)s, write {{ text }}"),
+        ("Translate: <text>", "instead of <text>, write {{ text }}"),
+        ("Translate: [text]", "instead of [text], write {{ text }}"),
+        ("Translate: {review_text}", 'instead of {review_text}, write {{ row["Review Text"] }}'),
+        ("Translate: $reviewText", 'instead of $reviewText, write {{ row["Review Text"] }}'),
+        ("Translate: {Review Text}", 'instead of {Review Text}, write {{ row["Review Text"] }}'),
         ("Translate: ", "name one, such as {{ text }}; there are 'text', 'Review Text', 'n'. In a shell, put"),
         ("{% set x = 1 %}{{ x }}", "name one"),
         ("{{ txt|default('') }}", "name one"),
@@ -45,7 +45,7 @@ def test_a_template_that_reads_no_column_is_refused(prompt: str, hint: str, rows
     with pytest.raises(InputError) as caught:
         open_rows(make_job(rows_file(ROWS), prompt=prompt), spool)
     message = str(caught.value)
-    assert message.startswith("the template reads no column, so that all 4 rows would be asked the same; ")
+    assert message.startswith("the template uses no column, so that all 4 rows would get the same prompt; ")
     assert hint in message
 
 
@@ -56,7 +56,7 @@ def test_parquet_compressed_rows_messages_and_systems_are_looked_at_alike(tmp_pa
         {"prompt": "Translate:", "system": "{text}"},
         {"messages": [{"role": "user", "content": [{"type": "text", "text": "{text}"}]}]},
     ):
-        with pytest.raises(InputError, match=r"where {text} stands"):
+        with pytest.raises(InputError, match=r"instead of {text}"):
             open_rows(make_job(tmp_path / "a.parquet", **asked), spool)
 
 
@@ -69,13 +69,15 @@ def test_a_column_whose_name_means_something_else_is_told_how_it_is_written(
     path = rows_file([{name: "x", "text": "y"}])
     with pytest.raises(InputError) as caught:
         open_rows(make_job(path, prompt=f"{{{{ text }}}} {hole}"), spool)
-    assert str(caught.value) == f'{hole} is no column in a template; for the column, write {{{{ row["{name}"] }}}}'
+    assert (
+        str(caught.value) == f'{hole} means something else in a template; for the column, write {{{{ row["{name}"] }}}}'
+    )
 
 
 def test_a_name_without_a_letter_is_found_nowhere_else(rows_file: Any, spool: Path) -> None:
     path = rows_file([{"  ": "x", "_": "y", "text": "z"}] * 2)
     for prompt in ("Costs $5 {}", "{😀}"):
-        with pytest.raises(InputError, match=r"the same; name one, such as {{ text }}"):
+        with pytest.raises(InputError, match=r"the same prompt; name one, such as {{ text }}"):
             open_rows(make_job(path, prompt=prompt), spool)
 
 
@@ -106,9 +108,7 @@ def test_a_file_or_nothing_is_no_prompt(
     path = rows_file(ROWS[:1])
     monkeypatch.chdir(tmp_path)
     Path("prompt.txt").write_text("Translate {{ text }}")
-    with pytest.raises(
-        InputError, match=r'is the name of a file; give what stands in it: --prompt "\$\(cat prompt.txt\)"'
-    ):
+    with pytest.raises(InputError, match=r'is the name of a file; give its contents: --prompt "\$\(cat prompt.txt\)"'):
         open_rows(make_job(path, prompt="prompt.txt"), spool)
     with pytest.raises(InputError, match=r"input\.prompt: is empty"):
         open_rows(make_job(path, prompt=" "), spool)
@@ -122,7 +122,7 @@ def test_a_column_that_stands_there_in_other_braces_is_warned_of(
     open_rows(make_job(path, prompt="<n>{{ n }}</n> {{ text }} [n] @n"), spool)
     assert caplog.text == ""
     open_rows(make_job(path, prompt="{{ n }}: {text}"), spool)
-    assert "the template holds {text} as it stands; where the column is meant, write {{ text }}" in caplog.text
+    assert "the template sends {text} as plain text; for the column, write {{ text }}" in caplog.text
     caplog.clear()
     open_rows(make_job(path, prompt="{text}"), spool, limit=1)
-    assert "where the column is meant, write {{ text }}" in caplog.text
+    assert "for the column, write {{ text }}" in caplog.text

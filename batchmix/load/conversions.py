@@ -1,15 +1,20 @@
-"""Rows as other tools write them: known by their columns, with the command that makes them rows to ask about."""
+"""Rows as other tools write them, recognised by their columns, and shell commands that convert such files."""
 
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from batchmix.formats.display import clean
+from batchmix.load.files import STDIN, shown
 
-EACH = "{python} 'import json, sys; [print(json.dumps({each})) for r in {rows}]' < {file} > {jsonl}"
-"""A command that writes each of some rows in another form."""
+_EACH = "{python} 'import json, sys; [print(json.dumps({each})) for r in {rows}]' < {file} > {jsonl}"
+"""A command that rewrites each of some rows as JSON lines."""
 _SYSTEM_FIRST = '[{"role": "system", "content": s} for s in [%s.get("system")] if s] + '
 _WITHOUT_SYSTEM = (
     '**{{"stop_sequences": "stop"}.get(k, k): v for k, v in %s.items() if k not in ("system", "anthropic_version")}'
@@ -40,40 +45,40 @@ _COHERE = (
 _RESPONSES = '{"custom_id": str(n), "method": "POST", "url": "/v1/responses", "body": r}'
 
 
-def shape(row: Mapping[str, Any]) -> str | None:
-    """Return what a row without messages or prompt is, and how to go on."""
+def conversion_of(row: Mapping[str, Any]) -> str | None:
+    """Return what a row without messages or prompt is, and the command that converts its file; None if unknown."""
     if row.keys() >= {"model", "messages", "system", "max_tokens"} and isinstance(row["messages"], list):
-        return "a request of Anthropic's; make it OpenAI's: " + _command(_ANTHROPIC_BODY)
+        return "a request of Anthropic's; convert it to OpenAI's form: " + _command(_ANTHROPIC_BODY)
     if row.keys() & {"messages", "prompt", "body"}:
         return _prompt_shape(row.get("prompt")) if row.get("messages") is None else None
     if isinstance(row.get("params"), dict) and "messages" in row["params"]:
-        return "a line of an Anthropic batch; make it OpenAI's: " + _command(_ANTHROPIC)
+        return "a line of an Anthropic batch; convert it to OpenAI's form: " + _command(_ANTHROPIC)
     if isinstance(row.get("request"), dict) and "contents" in row["request"]:
-        return "a line of a Gemini batch; make it OpenAI's: " + _command(_GEMINI)
+        return "a line of a Gemini batch; convert it to OpenAI's form: " + _command(_GEMINI)
     if isinstance(row.get("contents"), list):
-        return "a request of Gemini's; make it OpenAI's: " + _command(_GEMINI.replace('r["request"]', "r"))
+        return "a request of Gemini's; convert it to OpenAI's form: " + _command(_GEMINI.replace('r["request"]', "r"))
     if isinstance(row.get("modelInput"), dict):
         return _bedrock_shape(row["modelInput"])
     if "instruction" in row:
         more = next(
             (f"{{% if {name} %}} {{{{ {name} }}}}{{% endif %}}" for name in ("input", "context") if name in row), ""
         )
-        return "an Alpaca row; ask it by a template: " + f"--prompt '{{{{ instruction }}}}{more}'"
+        return "an Alpaca row; use a template: " + f"--prompt '{{{{ instruction }}}}{more}'"
     if isinstance(row.get("message"), str) and row.keys() & {"chat_history", "preamble"}:
-        return "a request of Cohere's; make it OpenAI's: " + _command(_COHERE)
+        return "a request of Cohere's; convert it to OpenAI's form: " + _command(_COHERE)
     if {"model", "input"} <= row.keys():
         lines = (
             _command(_RESPONSES).replace("for r in map(", "for n, r in enumerate(map(").replace("stdin)]", "stdin))]")
         )
-        return "a bare request of /responses or /embeddings; make it a Batch line, with the url it is for: " + lines
+        return "a bare request of /responses or /embeddings; make it a Batch line with the right url: " + lines
     return _result_shape(row) or _conversation_shape(row)
 
 
 def _bedrock_shape(body: Mapping[str, Any]) -> str:
     if "messages" in body:
-        return "a line of a Bedrock batch; make it OpenAI's: " + _command(_BEDROCK)
+        return "a line of a Bedrock batch; convert it to OpenAI's form: " + _command(_BEDROCK)
     name = "inputText" if "inputText" in body else "prompt"
-    return f"a line of a Bedrock batch; ask it by a template, such as --prompt '{{{{ modelInput.{name} }}}}'"
+    return f"a line of a Bedrock batch; use a template, such as --prompt '{{{{ modelInput.{name} }}}}'"
 
 
 def _result_shape(row: Mapping[str, Any]) -> str | None:
@@ -88,22 +93,21 @@ def _result_shape(row: Mapping[str, Any]) -> str | None:
 
 
 def _conversation_shape(row: Mapping[str, Any]) -> str | None:
-    """Return which column holds a conversation, in one of the two ways in which they are written."""
+    """Return which column holds a conversation, as OpenAI's messages or in ShareGPT's form."""
     for name, value in row.items():
-        configured = json.dumps(name, ensure_ascii=False)
+        key = json.dumps(name, ensure_ascii=False)
         if not name.isprintable() or "'" in name:
             continue
         if _all_have(value, "role", "content"):
-            return f"a row whose messages are called {clean(configured, 60)}; call them messages: " + _command(
-                f'{{**r, "messages": r[{configured}]}}'
+            return f"a row with its messages in the column {clean(key, 60)}; rename it to messages: " + _command(
+                f'{{**r, "messages": r[{key}]}}'
             )
         if isinstance(value, dict) and _all_have(value.get("messages"), "role", "content"):
-            return (
-                f"a row whose messages stand in its column {clean(configured, 60)}; take out what stands there: "
-                + _command(f"{{**r, **r[{configured}]}}")
+            return f"a row with its messages inside the column {clean(key, 60)}; move them out: " + _command(
+                f"{{**r, **r[{key}]}}"
             )
         if _all_have(value, "from", "value"):
-            return "a ShareGPT conversation; make it messages: " + _command(_SHAREGPT.replace('"NAME"', configured))
+            return "a ShareGPT conversation; convert it to messages: " + _command(_SHAREGPT.replace('"NAME"', key))
     return None
 
 
@@ -119,15 +123,56 @@ def _prompt_shape(prompt: Any) -> str | None:
     if not isinstance(prompt, list) or not prompt:
         return None
     if all(isinstance(item, dict) and "role" in item for item in prompt):
-        return "a row whose prompt is a list of messages; call it messages: " + _command(
+        return "a row whose prompt is a list of messages; rename it to messages: " + _command(
             '{**{k: v for k, v in r.items() if k != "prompt"}, "messages": r["prompt"]}'
         )
     if all(isinstance(item, str) for item in prompt):
-        return "a row whose prompt is a list of texts; give each a row of its own"
+        return "a row whose prompt is a list of texts; give each text a row of its own"
     if all(type(item) is int for item in prompt):
-        return "a row whose prompt is a list of token ids; chat models are asked by text"
+        return "a row whose prompt is a list of token ids; chat models need text"
     return None
 
 
-def _command(each: str) -> str:
-    return EACH.replace("{each}", each).replace("{rows}", "map(json.loads, sys.stdin)")
+def _command(row: str) -> str:
+    return each_row(row, "map(json.loads, sys.stdin)")
+
+
+def each_row(row: str, rows: str) -> str:
+    """Return a command that writes the Python expression `row` for each `r` of the expression `rows`."""
+    return _EACH.replace("{each}", row).replace("{rows}", rows)
+
+
+def fill_in(sentence: str, path: str) -> str:
+    """Return a sentence with a file's name, and names for new files beside it, filled into its `{placeholders}`."""
+    name = "FILE" if path == STDIN else shown(path)
+    folder, stem = Path(name).parent, Path(name).name.partition(".")[0] or "rows"
+    names = {"file": shlex.quote(name), "name": name.replace('"', '\\"').replace("'", "'\\''")}
+    for suffix in ("jsonl", "csv", "tsv", "parquet"):
+        new = str(folder / f"{stem}.{suffix}")
+        names[suffix] = shlex.quote(str(folder / f"{stem}-new.{suffix}") if new == name else new)
+    kept = next((suffix for suffix in Path(name).suffixes[::-1] if suffix in (".csv", ".tsv", ".parquet")), ".jsonl")
+    names["same"] = names[kept[1:]]
+    python = shlex.quote(sys.executable or "python3")
+    names |= {"python": f"{python} -c", "module": f"{python} -m"}
+    return re.sub(r"\{(\w+)\}", lambda hole: names.get(hole[1], hole[0]), sentence)
+
+
+def commas(mark: str) -> str:
+    """Return the command that rewrites a table with commas as delimiters."""
+    command = f'import csv, sys; csv.writer(sys.stdout).writerows(csv.reader(sys.stdin, delimiter="{mark}"))'
+    return "{python} '" + command + "' < {file} > {csv}"
+
+
+def with_commas(path: str, mark: str) -> str:
+    """Return the same command for a file."""
+    return fill_in(commas(mark), path)
+
+
+def without_first(path: str) -> str:
+    """Return the command that drops a file's first line."""
+    return fill_in("tail -n +2 {file} > {same}", path)
+
+
+def from_old_mac(path: str) -> str:
+    """Return what is wrong with a table whose lines end in CR, and the command that fixes it."""
+    return fill_in("its lines end in CR alone: tr '\\r' '\\n' < {file} > {csv}", path)

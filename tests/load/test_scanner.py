@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchmix.errors import InputError
-from batchmix.load import Scan, opening
-from batchmix.load.scan import JsonlScan
+from batchmix.load import Scan, scanner
+from batchmix.load.jsonl_rows import JsonlReader
+from batchmix.load.parquet_rows import ParquetReader
 from tests.load.conftest import make_job, open_rows, prompts_of, stored
 
 ROWS = [{"prompt": f"p{i}", "x": i} for i in range(7)]
@@ -19,22 +20,20 @@ ROWS = [{"prompt": f"p{i}", "x": i} for i in range(7)]
 
 @pytest.fixture
 def scans(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Takes down each full scan."""
+    """Records each full scan."""
     made: list[str] = []
-    real, real_rows = JsonlScan.run, opening.scan_rows
-    monkeypatch.setattr(JsonlScan, "run", lambda self, *args: made.append("jsonl") or real(self, *args))
-    monkeypatch.setattr(opening, "scan_rows", lambda *args: made.append("parquet") or real_rows(*args))
+    jsonl, parquet = JsonlReader.scan, ParquetReader.scan
+    monkeypatch.setattr(JsonlReader, "scan", lambda self, *args: made.append("jsonl") or jsonl(self, *args))
+    monkeypatch.setattr(ParquetReader, "scan", lambda self, *args: made.append("parquet") or parquet(self, *args))
     return made
 
 
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Takes down each reading of all bytes."""
-    from batchmix.load import rescan
-
+    """Records each reading of all bytes."""
     made: list[Any] = []
-    real = rescan._same_bytes
-    monkeypatch.setattr(rescan, "_same_bytes", lambda scan: made.append(scan) or real(scan))
+    real = scanner._same_bytes
+    monkeypatch.setattr(scanner, "_same_bytes", lambda scan: made.append(scan) or real(scan))
     return made
 
 

@@ -1,0 +1,105 @@
+"""Files of an input: their names in messages, their status, their first bytes. Every I/O error becomes `InputError`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+
+import msgspec
+
+from batchmix.errors import InputError
+from batchmix.formats.display import clean
+
+STDIN = "-"
+"""The path that means stdin."""
+HEAD_BYTES = 1 << 16
+"""How much of a file is read to recognise what it holds."""
+_RACY_NS = 2_000_000_000
+"""A file changed less than 2 s before it was read may change again within the same time stamp of a coarse clock."""
+
+
+class Source(msgspec.Struct, frozen=True):
+    """One file of the input, as the job names it."""
+
+    path: str
+    format: str
+    """The name of an `InputFormat`."""
+    compression: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The path as messages show it."""
+        return "stdin" if self.path == STDIN else shown(self.path)
+
+    @property
+    def name(self) -> str:
+        """The file's name without its folder: the same wherever batchmix is started."""
+        return "stdin" if self.path == STDIN else clean(os.path.basename(self.path), 200)  # noqa: PTH119
+
+
+class Stamp(msgspec.Struct, frozen=True):
+    """The status of a file. Equal stamps mean equal contents if `settled`."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    settled: bool
+    """The last change was long enough before the file was read."""
+
+    def proves(self, now: Stamp) -> bool:
+        """Return whether a file with the stamp `now` still has the contents that were read under this stamp."""
+        return msgspec.structs.replace(now, settled=True) == self
+
+
+def stamp(path: str) -> Stamp:
+    """Return a file's stamp. Raises `InputError`."""
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except OSError as error:
+        raise unreadable(path, error) from error
+    settled = time.time_ns() - max(status.st_ctime_ns, status.st_mtime_ns) > _RACY_NS
+    return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, settled)
+
+
+def has_size(path: str, size: int) -> bool:
+    """Return whether a file exists and has this size."""
+    try:
+        return os.stat(path).st_size == size  # noqa: PTH116
+    except OSError:
+        return False
+
+
+def head_of(path: str, size: int = HEAD_BYTES) -> bytes:
+    """Return the first bytes of a file. Raises `InputError`."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            return file.read(size)
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def file_digest(path: str) -> str:
+    """Return the SHA-256 of a whole file. Raises `InputError`."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def shown(path: str) -> str:
+    """Return a path as messages show it: relative where that is shorter."""
+    relative = os.path.relpath(path)
+    return clean(relative if len(relative) < len(path) else path, 1000)
+
+
+def unreadable(path: str, error: OSError) -> InputError:
+    """Return the error for a file that can't be read."""
+    reasons = {
+        PermissionError: "permission denied; make it readable, or give another file",
+        FileNotFoundError: "the file is gone",
+    }
+    reason = reasons.get(type(error)) or clean(error.strerror or str(error))
+    return InputError(f"{shown(path)}: can't be read: {reason}")

@@ -1,0 +1,171 @@
+"""Parameters of request bodies: those that rows bring beside their messages, and those that decide on streaming."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from batchmix.formats.display import column_list, kind_of
+from batchmix.job import Job
+from batchmix.load.jsonl import decode_cell
+
+_TEXT, _LIST, _OBJECT = "text", "a list", "an object"
+_NUMBER, _WHOLE, _SWITCH = "a number", "a whole number", "true or false"
+PARAMETERS: Mapping[str, tuple[str, ...]] = {
+    "audio": (_OBJECT,),
+    "frequency_penalty": (_NUMBER,),
+    "function_call": (_TEXT, _OBJECT),
+    "functions": (_LIST,),
+    "logit_bias": (_OBJECT,),
+    "logprobs": (_SWITCH,),
+    "max_completion_tokens": (_WHOLE,),
+    "max_tokens": (_WHOLE,),
+    "modalities": (_LIST,),
+    "n": (_WHOLE,),
+    "parallel_tool_calls": (_SWITCH,),
+    "prediction": (_OBJECT,),
+    "presence_penalty": (_NUMBER,),
+    "reasoning_effort": (_TEXT,),
+    "response_format": (_OBJECT,),
+    "seed": (_WHOLE,),
+    "service_tier": (_TEXT,),
+    "stop": (_TEXT, _LIST),
+    "stream": (_SWITCH,),
+    "stream_options": (_OBJECT,),
+    "temperature": (_NUMBER,),
+    "tool_choice": (_TEXT, _OBJECT),
+    "tools": (_LIST,),
+    "top_logprobs": (_WHOLE,),
+    "top_p": (_NUMBER,),
+    "verbosity": (_TEXT,),
+    "web_search_options": (_OBJECT,),
+}
+"""The parameters of an OpenAI chat request and their types (CreateChatCompletionRequest in openapi.yaml).
+
+Parameters that only label a request are left out: a dataset's `user` or `metadata` is seldom meant for a provider.
+"""
+LABELS: Mapping[str, tuple[str, ...]] = {
+    "chat_template_kwargs": (_OBJECT,),
+    "enable_thinking": (_SWITCH,),
+    "metadata": (_OBJECT,),
+    "min_p": (_NUMBER,),
+    "prompt_cache_key": (_TEXT,),
+    "prompt_cache_retention": (_TEXT,),
+    "reasoning": (_OBJECT,),
+    "repetition_penalty": (_NUMBER,),
+    "safety_identifier": (_TEXT,),
+    "store": (_SWITCH,),
+    "thinking": (_OBJECT,),
+    "thinking_budget": (_WHOLE,),
+    "top_k": (_WHOLE,),
+    "user": (_TEXT,),
+}
+"""Labels, and parameters of other providers. They are sent only where rows are whole requests with their models."""
+_SUSPECTED = frozenset({
+    "chat_template_kwargs", "enable_thinking", "extra_body", "min_p", "repetition_penalty", "stop_sequences", "system",
+    "thinking_budget", "top_k",
+})  # fmt: skip
+"""Columns beside `messages` that are hardly ever only data, so that not sending them deserves a warning."""
+_SUSPECTED_BESIDE_PROMPT = _SUSPECTED | {
+    "max_completion_tokens", "max_tokens", "response_format", "temperature", "tools", "top_p",
+}  # fmt: skip
+_TYPES = {**PARAMETERS, **LABELS}
+_CAPS = ("max_tokens", "max_completion_tokens")
+STREAMING = ("stream", "stream_options")
+"""The keys of a body that decide how the response is transferred, not what it says."""
+STREAMED_ABOVE_TOKENS = 8192
+"""Above this cap a response may take minutes: gateways and proxies drop silent connections, and bill all the same."""
+_STREAMED_PATHS = ("/chat/completions", "/completions")
+_logger = logging.getLogger(__name__)
+
+
+def warn_unsent_columns(job: Job, columns: Collection[str], mode: str, sent: Collection[str]) -> None:
+    """Warn of columns that look like request parameters and are not sent. Only for rows with messages or a prompt."""
+    if mode not in ("plain", "bodies") or job.input.params is not None:
+        return
+    suspected = _SUSPECTED if "messages" in columns else _SUSPECTED_BESIDE_PROMPT
+    left = sorted(suspected.intersection(columns).difference(sent, {"system"} if job.input.system is not None else ()))
+    if left:
+        _logger.warning(
+            "only carried and not sent with the rows: %s; to send them, put them into the messages, under [params], or"
+            " into an object in the column that input.params names",
+            column_list(left),
+        )
+
+
+def param_problem(row: Mapping[str, Any], names: frozenset[str]) -> str | None:
+    """Return which of a row's parameters has the wrong type; None where all are right."""
+    for name in sorted(names & row.keys()):
+        value = _value(name, row[name])
+        if value is not None and not any(_is(expected, value) for expected in _TYPES[name]):
+            return (
+                f"{name} is {kind_of(value)}; it is sent with the row's messages as OpenAI's parameter of that name,"
+                f" which must be {' or '.join(_TYPES[name])}. If the column means something else, leave all such"
+                " columns out: --set input.params=''"
+            )
+    return None
+
+
+def with_row_params(params: Mapping[str, Any], row: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    """Return the job's parameters, overridden by those of a row."""
+    of_row = {name: value for name in row if name in names and (value := _value(name, row[name])) is not None}
+    if len(of_row.keys() & set(_CAPS)) == 1:  # both names mean the same cap
+        params = {name: value for name, value in params.items() if name not in _CAPS}
+    return {**params, **of_row}
+
+
+def _value(name: str, value: Any) -> Any:
+    """Return a column's value as a parameter. CSV cells are text; pandas turns whole numbers with gaps into floats."""
+    types = _TYPES[name]
+    if isinstance(value, float) and _WHOLE in types and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and _TEXT not in types:
+        return decode_cell(value.lower() if _SWITCH in types else value)
+    if isinstance(value, str):
+        return decode_cell(value) if value.startswith(("{", "[")) else value
+    return decode_cell(value)
+
+
+def _is(expected: str, value: Any) -> bool:
+    python_type = {
+        _TEXT: str, _LIST: list, _OBJECT: dict, _NUMBER: int | float, _WHOLE: int, _SWITCH: bool,
+    }[expected]  # fmt: skip
+    return isinstance(value, python_type) and (expected == _SWITCH or not isinstance(value, bool))
+
+
+def streamed_choices(path: str, body: Mapping[str, Any]) -> int:
+    """Return how many choices of a request are streamed; 0 where the response comes as one body."""
+    stream = body.get("stream")
+    if path not in _STREAMED_PATHS or not (_is_long(body) if stream is None else stream):
+        return 0
+    prompt, choices = body.get("prompt"), body.get("n")
+    prompts = len(prompt) if isinstance(prompt, list) and not any(type(one) is int for one in prompt[:1]) else 1
+    return max(1, prompts) * (choices if type(choices) is int and choices > 0 else 1)
+
+
+def streaming_problem(path: str, body: Mapping[str, Any]) -> str | None:
+    """Return why a body's `stream` is not supported; None where it is."""
+    stream = body.get("stream")
+    if not isinstance(stream, bool | None):
+        return "can't be sent: stream must be true or false"
+    if stream and path not in _STREAMED_PATHS:
+        return (
+            f"requests a stream from {path}; streams are supported only for {' and '.join(_STREAMED_PATHS)}:"
+            " take stream out of its body"
+        )
+    return None
+
+
+def as_stream(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a body that requests a stream, with usage at its end unless the body says otherwise."""
+    given = body.get("stream_options")
+    options = {"include_usage": True, **(given if isinstance(given, dict) else {})}
+    return {**body, "stream": True, "stream_options": options}
+
+
+def _is_long(body: Mapping[str, Any]) -> bool:
+    # OpenAI can't stream `best_of`: the best of several is known only at the end.
+    return "best_of" not in body and any(
+        type(most) is int and most > STREAMED_ABOVE_TOKENS for most in map(body.get, _CAPS)
+    )

@@ -1,0 +1,212 @@
+"""Rows of Parquet files: the footer gives rows and types, and only columns that requests need are read through."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batchmix.errors import InputError
+from batchmix.formats.arrow_cast import fit, nullable, sound
+from batchmix.formats.arrow_values import is_extension, is_list, is_text, row_values, values
+from batchmix.formats.display import clean, quoted
+from batchmix.formats.text import text_of
+from batchmix.load.carried_columns import CarriedColumns, ColumnMaker, Make
+from batchmix.load.column_types import ColumnType
+from batchmix.load.files import Source, shown, stamp
+from batchmix.load.jsonl import decode_cell
+from batchmix.load.messages import no_prompt
+from batchmix.load.parquet import Cursor, ParquetInput
+from batchmix.load.parquet_types import shown_type, type_hint
+from batchmix.load.prompts import Mode, PromptSource
+from batchmix.load.row_reader import Line, Row, ScannedRows, changed
+from batchmix.load.scan import RowChecker, Scan, ScanOptions, ShardRange
+
+_MESSAGES = "must be a list of structs, each with a text as role, or the same as JSON text"
+
+
+class ParquetReader:
+    """Reads the rows of Parquet files."""
+
+    def __init__(self, sources: tuple[Source, ...], paths: tuple[str, ...]) -> None:
+        self._files = ParquetInput(list(paths))
+        self._cursors: dict[tuple[str, str], Cursor] = {}
+        self.columns: list[str] | None = self._files.names
+        self.is_a_run = self._files.is_a_run
+
+    def first_row(self) -> dict[str, Any]:
+        """Return the columns, without values."""
+        return dict.fromkeys(self._files.names)
+
+    def scan(self, prompts: PromptSource, checker: RowChecker, options: ScanOptions) -> ScannedRows:
+        """Check the types, and the rows where types don't say enough. Raises `InputError`."""
+        files = self._files
+        rows = files.rows if options.limit is None else min(options.limit, files.rows)
+        if prompts.mode in (Mode.PLAIN, Mode.BODIES) and rows:
+            _check_types(files)
+        each = _needs_each_row(files, prompts)
+        columns = _columns_read(files, prompts)
+        if columns or each:
+            scanned = 0
+            for batch in Cursor(files, columns).read(0, rows):
+                if each:
+                    _check_rows(files, checker, prompts, scanned, batch)
+                scanned += batch.num_rows
+                options.on_progress(scanned)
+        ranges = [(first, min(first + options.shard_rows, rows)) for first in range(0, rows, options.shard_rows)]
+        shards = [ShardRange(*each, digest) for each, digest in zip(ranges, files.digests(ranges), strict=True)]
+        return ScannedRows(rows, tuple(shards), dict.fromkeys(files.names, 0))
+
+    def rows(self, shard: ShardRange, prompts: PromptSource, model: str) -> Iterator[list[Row]]:
+        """Yield a shard's rows, with the columns that requests need, in small batches. Raises `InputError`."""
+        for first, batch in self._batches(shard, _columns_read(self._files, prompts), ("requests", model)):
+            yield [(index, row, None) for index, row in enumerate(_row_dicts(batch, prompts.mode), first)]
+
+    def carried(self, shard: ShardRange, columns: CarriedColumns, scan: Scan) -> Iterator[pa.RecordBatch]:
+        """Yield a shard's carried columns in small batches, and check its digest. Raises `InputChanged`."""
+        for first, batch in self._batches(shard, columns.sources, ("carried", "")):
+            yield columns.from_arrow(first, batch)
+        if not self.is_unchanged(shard, scan):
+            raise changed(shard)
+
+    def _batches(
+        self, shard: ShardRange, columns: list[str], purpose: tuple[str, str]
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        # A pass takes the cursor that the last pass with its purpose has left; two at once each have their own.
+        cursor = self._cursors.pop(purpose, None) or Cursor(self._files, columns)
+        first = shard.first
+        for batch in cursor.read(shard.first, shard.stop):
+            yield first, batch
+            first += batch.num_rows
+        self._cursors[purpose] = cursor
+
+    def is_unchanged(self, shard: ShardRange, scan: Scan) -> bool:
+        """Return whether the status of a shard's files, or else the bytes, are those that were scanned."""
+        files = self._files.files_of(shard.first, shard.stop)
+        stamps = [(scan.stamps[file], scan.paths[file]) for file in files]
+        if all(then is not None and then.proves(stamp(path)) for then, path in stamps):
+            return True
+        return self._files.digests([(shard.first, shard.stop)])[0] == shard.digest
+
+    def has_same_bytes(self, scan: Scan) -> bool:
+        """Return whether rows, columns and all bytes are still those of an earlier scan."""
+        if self._files.rows < scan.rows or self._files.names != list(scan.columns):
+            return False
+        ranges = [(shard.first, shard.stop) for shard in scan.shards]
+        return self._files.digests(ranges) == [shard.digest for shard in scan.shards]
+
+    def place(self, row: int, line: Line) -> str:
+        """Return the file, and the number of the row in it."""
+        return self._files.place(row)
+
+    def column(self, name: str, configured: ColumnType | None, scan: Scan) -> ColumnMaker:
+        """Return the type that holds the values of all files, and what casts a column to it. Raises `InputError`."""
+        kind = self._files.column_type(name) if configured is None else configured.type
+        try:
+            pq.write_table(pa.table({"c": pa.nulls(1, nullable(kind))}).take(pa.array([0])), io.BytesIO())
+        except pa.ArrowException:
+            raise InputError(
+                f"the column {quoted(name)} is {shown_type(kind)}, which can't be written to Parquet. {type_hint(name)}"
+            ) from None
+        return kind, partial(_cast, configured, kind)
+
+    def prove(self, columns: CarriedColumns, scan: Scan) -> dict[str, str]:
+        """Convert the carried columns once, so that no value turns out not to fit after its row is paid for.
+
+        Columns that `scan` proves already are left out; returns all proven ones. Raises `InputError`.
+        """
+        left = [name for name, kind in columns.types.items() if scan.proven.get(name) != kind]
+        first = 0
+        for batch in Cursor(self._files, left).read(0, scan.rows) if left else ():
+            for name in batch.schema.names:
+                if name in columns.makers:
+                    self._try(columns.makers[name], name, batch.column(name), first)
+            first += batch.num_rows
+        return {**scan.proven, **columns.types}
+
+    def _try(self, maker: ColumnMaker, name: str, column: pa.Array, first: int) -> None:
+        kind, make = maker
+        try:
+            make(column)
+        except pa.ArrowException:
+            number = next((number for number in range(len(column)) if not _fits(make, column.slice(number, 1))), 0)
+            value = clean(text_of(values(column.slice(number, 1))[0]), 60)
+            raise InputError(
+                f"{self._files.place(first + number)}: the column {quoted(name)} holds {value}, which does not fit into"
+                f" {shown_type(kind)}, the type of what {self._files.types_shown(name)}. {type_hint(name)}"
+            ) from None
+
+
+def _fits(make: Make, column: pa.Array) -> bool:
+    try:
+        make(column)
+    except pa.ArrowException:
+        return False
+    return True
+
+
+def _cast(configured: ColumnType | None, kind: pa.DataType, column: pa.Array) -> pa.Array:
+    if configured is not None and column.type != kind:
+        return configured.array(values(column))
+    return sound(fit(column, kind))
+
+
+def _columns_read(files: ParquetInput, prompts: PromptSource) -> list[str]:
+    """Return the columns that requests are made from."""
+    return [name for name in files.names if prompts.reads is None or name in prompts.reads]
+
+
+def _row_dicts(batch: pa.RecordBatch, mode: Mode) -> list[dict[str, Any]]:
+    """Return a batch's rows; with `messages` and `body` as the provider wants them, unless a template makes these."""
+    rows = row_values(batch)
+    if mode is not Mode.TEMPLATE:
+        names = [name for name in ("messages", "body") if name in batch.schema.names]
+        for row in rows if names else ():
+            row.update((name, decode_cell(row[name])) for name in names)
+    return rows
+
+
+def _needs_each_row(files: ParquetInput, prompts: PromptSource) -> bool:
+    """Return whether a row may be wrong although the columns are right."""
+    if prompts.names_model or prompts.has_row_params or prompts.checks_types:
+        return True
+    if prompts.mode is not Mode.PLAIN:
+        return not files.everywhere(prompts.required)
+    return "messages" in files.names or not files.everywhere(prompts.required | {"prompt"})
+
+
+def _check_rows(
+    files: ParquetInput, checker: RowChecker, prompts: PromptSource, first: int, batch: pa.RecordBatch
+) -> None:
+    """Report the bad rows of a batch, which begins with row `first`."""
+    for index, row in enumerate(_row_dicts(batch, prompts.mode), first):
+        problem = checker.problem(row)
+        if problem is not None:
+            whole = dict.fromkeys(files.names_at(index)) | row  # the message lists all columns
+            checker.bad(files.place(index), prompts.problem(whole) or problem, index + 1)
+
+
+def _check_types(files: ParquetInput) -> None:
+    if "messages" not in files.names and "prompt" not in files.names:
+        raise InputError(f"{shown(files.paths[0])}: {no_prompt(files.names)}")
+    for name, is_right, should in (("messages", _may_be_messages, _MESSAGES), ("prompt", _may_be_text, "must be text")):
+        types = files.types_of(name)
+        for path, kind in types.items():
+            if not is_right(kind):
+                hint = "; rename a list of messages to messages" if name == "prompt" and _may_be_messages(kind) else ""
+                raise InputError(f"{shown(path)}: the column {name} has the type {shown_type(kind)}; it {should}{hint}")
+        if name == "messages" and not all(map(pa.types.is_null, types.values())):
+            return  # prompt is for rows whose messages are null, and each row is checked
+
+
+def _may_be_text(kind: pa.DataType) -> bool:
+    return is_text(kind) or pa.types.is_null(kind)
+
+
+def _may_be_messages(kind: pa.DataType) -> bool:
+    is_json = is_extension(kind) and kind.extension_name == "arrow.json"
+    return is_json or _may_be_text(kind) or (is_list(kind) and pa.types.is_struct(kind.value_type))

@@ -1,0 +1,154 @@
+"""Makes the prompt source of a job: the one of its mode, with the job's template, row settings and column types."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from functools import cached_property
+from typing import Any
+
+from batchmix.errors import JobError
+from batchmix.formats.display import column_list, kind_of, quoted
+from batchmix.job import Job, Model
+from batchmix.load.column_types import ColumnType, column_types, type_problem
+from batchmix.load.jsonl import decode_cell
+from batchmix.load.messages import BatchLines, MessageRows, RequestBodies, is_model, missing_column
+from batchmix.load.parameters import streaming_problem
+from batchmix.load.prompts import Mode, PromptSource
+from batchmix.load.template import Template
+from batchmix.responses.endpoints import CHAT
+
+
+class PromptSources:
+    """The prompt sources of a job. Its template is compiled once, when it is first needed."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    @cached_property
+    def template(self) -> Template:
+        """The compiled template of the job. Raises `JobError`."""
+        return Template(self.job.input)
+
+    def source(self, mode: Mode, columns: Collection[str] | None = None) -> PromptSource:
+        """Return the source for a mode; `columns` are those of the input, if they are known yet. Raises `JobError`."""
+        job, source = self.job, self._of_mode(mode, columns)
+        if job.input.model is not None or job.input.params:
+            if mode is Mode.BATCH:
+                raise JobError(
+                    "input.model, input.params: the lines of an OpenAI Batch file bring theirs; take them out"
+                )
+            source = RowSettings(source, job)
+        if types := column_types(job):
+            source = TypedColumns(source, types)
+        if not job.models and not source.names_model:
+            raise JobError(
+                "model: is missing; name one, such as --model gpt-4o-mini, or in input.model the rows' column"
+            )
+        return source
+
+    def _of_mode(self, mode: Mode, columns: Collection[str] | None) -> PromptSource:
+        job = self.job
+        if mode is Mode.TEMPLATE:
+            return TemplatePrompts(self.template)
+        if mode is Mode.BATCH:
+            return BatchLines(job)
+        system = self.template if job.input.system is not None else None
+        return RequestBodies(job, system, columns) if mode is Mode.BODIES else MessageRows(job, system, columns)
+
+
+class TypedColumns:
+    """Another source, of rows whose values must be of the types that the job configures."""
+
+    checks_types = True
+
+    def __init__(self, source: PromptSource, types: Mapping[str, ColumnType]) -> None:
+        self._types = types
+        self.mode, self.is_text = source.mode, source.is_text
+        self.required, self.reads = source.required, None if source.reads is None else source.reads | types.keys()
+        self.param_columns, self.has_row_params = source.param_columns, source.has_row_params
+        self.names_model = source.names_model
+        self.request_for, self.model_of = source.request_for, source.model_of
+        self._problem = source.problem
+
+    def problem(self, row: Mapping[str, Any]) -> str | None:
+        """Return which value has the wrong type, or else what the other source says."""
+        return type_problem(self._types, row) or self._problem(row)
+
+
+class RowSettings:
+    """Another source, with a model or parameters from columns of each row."""
+
+    checks_types = False
+
+    def __init__(self, source: PromptSource, job: Job) -> None:
+        self._source = source
+        self._model = job.input.model
+        self._params = job.input.params or None
+        columns = {name for name in (self._model, self._params) if name is not None}
+        self.mode, self.is_text = source.mode, source.is_text and self._params is None
+        self.required = source.required | columns
+        self.reads = None if source.reads is None else source.reads | columns
+        self.param_columns = source.param_columns
+        self.has_row_params = source.has_row_params or self._params is not None
+        self.names_model = self._model is not None
+
+    def problem(self, row: Mapping[str, Any]) -> str | None:
+        """Return what is wrong with the row's model or parameters, or else what the other source says."""
+        for name in (self._model, self._params):
+            if name is not None and name not in row:
+                return f"has no column {quoted(name)}; it has {column_list(row)}"
+        if self._model is not None:
+            model = row[self._model]
+            if not is_model(model):
+                return f"column {quoted(self._model)} is {kind_of(model)}; it must be the id of a model"
+        return self._params_problem(row) or self._source.problem(row)
+
+    def _params_problem(self, row: Mapping[str, Any]) -> str | None:
+        params = self._params_of(row)
+        if not isinstance(params, dict):
+            return f"column {quoted(str(self._params))} is {kind_of(params)}; it must be an object"
+        if params.keys() & {"model", "messages"}:
+            return f"column {quoted(str(self._params))} holds model or messages; take them out"
+        return streaming_problem(CHAT, params)
+
+    def _params_of(self, row: Mapping[str, Any]) -> Any:
+        found = decode_cell(row[self._params]) if self._params is not None else None
+        return {} if found is None else found
+
+    def request_for(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
+        """Return the body, with the row's parameters before the job's."""
+        if self._model is not None and row[self._model] != model.name:
+            return None
+        request = self._source.request_for(row, model)
+        return (request[0], {**request[1], **self._params_of(row)}) if request else None
+
+    def model_of(self, row: Mapping[str, Any]) -> str:
+        """Return the value of the row's column."""
+        return str(row[self._model or ""])
+
+
+class TemplatePrompts:
+    """The job's template makes the messages."""
+
+    mode = Mode.TEMPLATE
+    param_columns: frozenset[str] = frozenset()
+    has_row_params = False
+    names_model = False
+    checks_types = False
+
+    def __init__(self, template: Template) -> None:
+        self._template = template
+        self._render = template.render
+        self.required, self.reads, self.is_text = template.required, template.reads, template.is_text
+
+    def problem(self, row: Mapping[str, Any]) -> str | None:
+        """Return which column is missing, unless the template renders without it."""
+        return None if self.required <= row.keys() else missing_column(self._template, row)
+
+    def request_for(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
+        """Return the body with the rendered messages."""
+        return CHAT, {"model": model.id, "messages": self._render(row), **model.params}
+
+    def model_of(self, row: Mapping[str, Any]) -> str:
+        """Return nothing: the job names the model."""
+        return ""

@@ -1,0 +1,206 @@
+"""Scans the input of a job, unless an earlier scan still holds: finds its files, spools some, reads them once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from batchmix.errors import InputError
+from batchmix.load.column_types import column_type_names
+from batchmix.load.decompress import Readable
+from batchmix.load.files import STDIN, Source, Stamp, file_digest, has_size, head_of, shown, stamp
+from batchmix.load.foreign_files import wrong_content
+from batchmix.load.prompt_sources import PromptSources
+from batchmix.load.prompts import Mode, detect_mode, has_template, rows_must_name_models
+from batchmix.load.scan import RowChecker, Scan, ScanOptions
+from batchmix.load.sources import find_sources, is_spooled, open_reader
+from batchmix.load.spool import Spool, relocated
+
+_COMPARED = (
+    "format", "mode", "limit", "sources", "rows", "shard_rows", "shards", "columns", "models", "required", "bad_rows",
+    "types",
+)  # fmt: skip
+"""What two scans of the same rows have in common."""
+
+
+class _Files(msgspec.Struct, frozen=True):
+    """The sources, where they are read from, and the digests of those that were spooled."""
+
+    sources: tuple[Source, ...]
+    stamps: tuple[Stamp | None, ...]
+    paths: tuple[str, ...]
+    digests: tuple[str, ...]
+
+
+class InputScanner:
+    """Scans the input of a job once. `spool` is the folder for spooled files."""
+
+    def __init__(self, prompt_sources: PromptSources, options: ScanOptions, spool: Path) -> None:
+        self._prompt_sources = prompt_sources
+        self._job = prompt_sources.job
+        self._options = options
+        self._root = spool
+        self._spool: Spool | None = None
+
+    def scan(self, previous: Scan | None, stream: Readable | None) -> tuple[Scan, Path | None]:
+        """Return the scan, and the folder of newly spooled files. `stream` is stdin if something comes from it.
+
+        Raises `InputError`, `JobError` and `NoSpace`; then nothing new is left in the spool.
+        """
+        if has_template(self._job):
+            _ = self._prompt_sources.template  # an error in a template is found before the data is read
+        sources = find_sources(self._job.input.path)
+        stamps = tuple(None if source.path == STDIN else stamp(source.path) for source in sources)
+        if sources[0].path == STDIN and stream is None and (previous is None or previous.sources != sources):
+            raise InputError("stdin is empty; pipe the rows in, as in: batchmix run - … < prompts.jsonl")
+        same = None
+        if previous is not None:
+            previous = _relocated(previous, self._root)
+            suffices = self._suffices(previous)
+            if stream is None and (suffices or any(map(is_spooled, sources))):
+                same = _refreshed(previous, sources, stamps)
+            if same is not None and suffices:
+                return msgspec.structs.replace(same, models=() if self._job.models else same.models), None
+        try:
+            if same is None:
+                same_files = self._spooled(sources, stamps, stream)
+            else:  # an earlier scan of the same bytes, whose spooled files serve again
+                same_files = _Files(sources, stamps, same.paths, same.digests)
+            return self._new_scan(previous, same_files)
+        except BaseException:
+            if self._spool is not None:
+                self._spool.discard()
+            raise
+
+    def _suffices(self, previous: Scan) -> bool:
+        """Return whether a scan found out what this job has to know. Raises `JobError`."""
+        job, options = self._job, self._options
+        if (previous.limit, previous.shard_rows) != (options.limit, options.shard_rows):
+            return False
+        if previous.bad_rows > 0 and not options.reject_bad_rows:
+            return False
+        if (previous.mode is Mode.TEMPLATE) != has_template(job):
+            return False
+        of_messages = previous.mode in (Mode.PLAIN, Mode.BODIES)
+        if of_messages and (previous.mode is Mode.BODIES) != rows_must_name_models(job):
+            return False
+        prompts = self._prompt_sources.source(previous.mode, previous.columns)
+        if previous.mode is Mode.PLAIN and job.input.system is not None and "messages" in previous.columns:
+            return False
+        if previous.model_column != job.input.model or (prompts.names_model and not previous.models):
+            return False
+        return (
+            prompts.required <= set(previous.required)
+            and prompts.param_columns <= set(previous.param_columns)
+            and column_type_names(job).items() <= previous.types.items()
+        )
+
+    def _new_scan(self, previous: Scan | None, files: _Files) -> tuple[Scan, Path | None]:
+        if self._spool is not None:
+            self._spool.finish()
+        scan = self._scanned(files)
+        if previous is not None and self._spool is not None and _same_rows(previous, scan):
+            self._spool.discard()
+            return msgspec.structs.replace(previous, stamps=files.stamps), None
+        return scan, self._spool.folder if self._spool is not None else None
+
+    def _spooled(
+        self, sources: tuple[Source, ...], stamps: tuple[Stamp | None, ...], stream: Readable | None
+    ) -> _Files:
+        """Spool the sources that need it. Raises `InputError` for a file whose content its name does not fit."""
+        sends_rows = not has_template(self._job)
+        paths, digests = [], []
+        for number, source in enumerate(sources):
+            path, digest = source.path, ""
+            if is_spooled(source):
+                if self._spool is None:
+                    self._spool = Spool(self._root, sends_rows=sends_rows)
+                path, digest = self._spool.add(number, source, stream if source.path == STDIN else None)
+                digest = digest if source.path == STDIN else file_digest(source.path)
+            elif found := wrong_content(source, head_of(path), sends_rows=sends_rows):
+                raise InputError(f"{source.label}: {found}")
+            paths.append(path)
+            digests.append(digest)
+        return _Files(sources, stamps, tuple(paths), tuple(digests))
+
+    def _scanned(self, files: _Files) -> Scan:
+        job, options = self._job, self._options
+        reader = open_reader(files.sources, files.paths)
+        mode = detect_mode(job, reader.first_row())
+        prompts = self._prompt_sources.source(mode, reader.columns)
+        checker = RowChecker(prompts, reject_bad_rows=options.reject_bad_rows)
+        found = reader.scan(prompts, checker, options)
+        if found.rows == 0:
+            label = "stdin" if job.input.path == STDIN else shown(job.input.path)
+            raise InputError(f"{label}: there are no rows in it")
+        checker.finish()
+        return Scan(
+            format=files.sources[0].format,
+            mode=mode,
+            limit=options.limit,
+            sources=files.sources,
+            stamps=files.stamps,
+            digests=files.digests,
+            paths=files.paths,
+            sizes=tuple(stamp(path).size for path in files.paths),
+            rows=found.rows,
+            shard_rows=options.shard_rows,
+            shards=found.shards,
+            columns=found.columns,
+            models=checker.models,
+            required=tuple(sorted(prompts.required)),
+            bad_rows=checker.bad_rows,
+            model_column=job.input.model,
+            types=column_type_names(job),
+            param_columns=tuple(sorted(prompts.param_columns & found.columns.keys())),
+        )
+
+
+def _relocated(previous: Scan, spool: Path) -> Scan:
+    """Return a scan with the paths of its spooled files in this run folder, which may have been moved."""
+    pairs = zip(previous.sources, previous.paths, strict=True)
+    paths = tuple(relocated(path, spool) if is_spooled(source) else path for source, path in pairs)
+    return msgspec.structs.replace(previous, paths=paths)
+
+
+def _refreshed(previous: Scan, sources: tuple[Source, ...], stamps: tuple[Stamp | None, ...]) -> Scan | None:
+    """Return a scan with today's stamps, if the input still has the bytes that it saw; else None.
+
+    Files whose status proves it are not read; others are hashed, but not parsed. Raises `InputError`.
+    """
+    if previous.sources != sources:
+        return None
+    unproven = False
+    for number, (source, now) in enumerate(zip(sources, stamps, strict=True)):
+        if is_spooled(source) and not has_size(previous.paths[number], previous.sizes[number]):
+            if source.path == STDIN:
+                raise InputError("the spooled copy of stdin is gone; pipe the rows in again")
+            return None
+        then = previous.stamps[number]
+        if now is None or (then is not None and then.proves(now)):
+            continue
+        if is_spooled(source):
+            if file_digest(source.path) != previous.digests[number]:
+                return None
+        elif now.size != previous.sizes[number]:
+            return None
+        else:
+            unproven = True
+    if unproven and not _same_bytes(previous):
+        return None
+    return msgspec.structs.replace(previous, stamps=stamps)
+
+
+def _same_bytes(previous: Scan) -> bool:
+    try:
+        reader = open_reader(previous.sources, previous.paths)
+    except InputError:
+        return False
+    return reader.has_same_bytes(previous)
+
+
+def _same_rows(previous: Scan, scan: Scan) -> bool:
+    """Return whether two scans saw the same rows in the same places, and the spooled files of the first still exist."""
+    whole = all(has_size(*pair) for pair in zip(previous.paths, previous.sizes, strict=True))
+    return whole and all(getattr(previous, name) == getattr(scan, name) for name in _COMPARED)

@@ -1,0 +1,124 @@
+"""What bounds the work and the reach of a template, beside minijinja's own fuel.
+
+Templates get text, numbers, and lists and objects that they can read but not change. What fuel does not bound is
+refused: `.format()` and `tojson` would pad with any number of spaces, and a list that is added to itself in a loop
+grows without end.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import Any
+
+import minijinja
+
+from batchmix.errors import JobError
+from batchmix.formats.display import clean
+from batchmix.load.template_names import unknown_call
+
+FUEL = 1_000_000
+"""Steps of minijinja's machine for one text."""
+WIDEST_INT = 127
+"""Bits; minijinja turns wider ones into floating point."""
+_WIDEST_INDENT = 16
+"""Spaces."""
+_TRIAL_S = 10.0
+_UNKNOWN = {"UnknownFilter", "UnknownTest", "UnknownFunction", "TemplateNotFound"}
+_FORMAT_CALL = re.compile(r"\{[{%](?:(?![%}]\}).)*\.\s*format\s*\(", re.DOTALL)
+_METHODS = frozenset({"items", "keys", "values", "get", "index", "count"})
+"""The methods of a row's lists and objects that a template may call; others change them, or copy them repeatedly."""
+_TRIAL = f"""
+import minijinja, resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
+trial = minijinja.Environment(undefined_behavior="chainable", fuel={FUEL})
+trial.add_template("t", sys.stdin.buffer.read().decode())
+names = trial.undeclared_variables_in_template("t") - trial.globals.keys()
+for value in ([1], 99, "x"):
+    try:
+        trial.render_template("t", **dict.fromkeys(names, value))
+    except Exception:
+        pass
+"""
+
+
+class _Shielded:
+    """A list or an object of a row, of which a template reaches only what it may."""
+
+    __slots__ = ()
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _METHODS or name.startswith("__"):  # minijinja itself lets no template near the latter
+            return super().__getattribute__(name)
+        raise AttributeError(f"a template can't reach {name!r}")
+
+
+class _List(_Shielded, list[Any]):
+    __slots__ = ()
+
+
+class ShieldedDict(_Shielded, dict[str, Any]):
+    """An object that a template can only read."""
+
+    __slots__ = ()
+
+
+def shielded(value: Any) -> Any:
+    """Return a list or an object as a template gets it, and any other value itself. Raises `RecursionError`."""
+    if type(value) is list:
+        return _List([shielded(item) for item in value])
+    if type(value) is dict:
+        return ShieldedDict({key: shielded(item) for key, item in value.items()})
+    return value
+
+
+def check_template(text: str, setting: str) -> None:
+    """Raise `JobError` for a template that may never end, or that calls what does not exist in every row."""
+    if _FORMAT_CALL.search(text):
+        raise JobError(
+            f"{setting}: templates have no .format(); use the filter instead: {{{{ '%5.2f'|format(price) }}}}"
+        )
+    # Adding a list to itself needs a statement; fuel counts it as one step, whatever the length.
+    if "{%" in text and "+" in text and not _ends(text):
+        raise JobError(f"{setting}: the template never ends; does it add a list to itself in a loop?")
+    lenient = minijinja.Environment(undefined_behavior="chainable", fuel=FUEL, debug=False)
+    lenient.add_template("t0", text)
+    try:
+        lenient.render_template("t0")
+    except minijinja.TemplateError as error:
+        if error.kind in _UNKNOWN:
+            unknown = re.search(r"unknown function: (\w+) is", str(error))
+            hint = unknown_call(text, unknown[1]) if unknown else ""
+            raise JobError(f"{setting}: the template has an error: {reason(error)}{hint}") from None
+    except (ValueError, TypeError, RecursionError, LookupError, AttributeError):
+        pass  # there are no values yet; each row will show
+
+
+def _ends(text: str) -> bool:
+    """Try a template in a process of its own, where it can be stopped, with values of several types."""
+    try:
+        call = [sys.executable, "-I", "-c", _TRIAL]
+        done = subprocess.run(  # noqa: S603 - Python, and a program of our own
+            call, input=text.encode(), timeout=_TRIAL_S, capture_output=True, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode >= 0
+
+
+_unlimited = minijinja.Environment(fuel=FUEL, debug=False)
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Do what minijinja's filter `tojson` does, with a limit on the indent."""
+    if indent is not None and not 0 <= indent <= _WIDEST_INDENT:
+        raise ValueError(f"tojson can't indent by more than {_WIDEST_INDENT}")
+    text: str = _unlimited.eval_expr("value|tojson(indent)", value=value, indent=indent)
+    return text
+
+
+def reason(error: minijinja.TemplateError) -> str:
+    """Return what is wrong with a template, and in which of its lines."""
+    text = re.sub(r" \(in t\d+:\d+\)$", "", str(error).splitlines()[0])
+    return clean(text) + (f" (line {error.line} of the template)" if error.line else "")
