@@ -127,6 +127,8 @@ class RejectedRow(msgspec.Struct, frozen=True, gc=False):
     model: str
     sample: int
     failure: Failure
+    hash: str = ""
+    """There is no request, so its result has no hash."""
 
     @property
     def key(self) -> Key:

@@ -67,7 +67,7 @@ def _after(certainty: str, cost_usd: float | None) -> str:
 
 def _cost_lines(totals: Totals) -> list[str]:
     """Return what the answers cost, by model where there are several."""
-    untold = sum(cost.untold.answers for cost in totals.costs.values())
+    untold = sum(cost.unreported.answers for cost in totals.costs.values())
     if totals.cost_usd is None:
         return [_line("cost", f"unknown: {counted(untold, 'answer')} came without usage")] if untold else []
     why = f", {untold:,} of them for want of usage" if untold else ""

@@ -68,17 +68,17 @@ def used_so_far(view: View, prices: Prices) -> tuple[float, float]:
     usd = tokens = 0.0
     for model, cost in totals.costs.items():
         usd += cost.usd + cost.retries_usd + _dearest(prices.of(model), cost)
-        unknown = cost.untold.tokens + cost.unpriced.tokens
+        unknown = cost.unreported.tokens + cost.unpriced.tokens
         usd += prices.estimate_usd(model, unknown.prompt, unknown.completion)
         by_average = cost.maybe_billed_usd
         by_request = prices.estimate_usd(model, cost.lost.prompt, cost.lost.completion)
         by_request += prices.cache_write_extra_usd(model, cost.lost.prompt)
         usd += by_request if by_average is None else by_average
-        tokens += cost.retries_tokens + cost.untold.beside
+        tokens += cost.retries_tokens + cost.unreported.beside
     answers = totals.ok - totals.reused
     by_average = totals.maybe_billed * totals.total_tokens / answers if answers else 0.0
     by_request = sum(cost.lost.prompt + cost.lost.completion for cost in totals.costs.values())
-    counted = sum(cost.untold.answers + cost.unpriced.answers for cost in totals.costs.values())
+    counted = sum(cost.unreported.answers + cost.unpriced.answers for cost in totals.costs.values())
     usd += max(0, totals.unpriced - counted) * (totals.cost_usd or 0.0) / max(1, answers - totals.unpriced)
     tokens += totals.total_tokens + (by_average or by_request)
     return tuple(map(max, (usd, tokens), *(start.spent for start in view.run.starts)))

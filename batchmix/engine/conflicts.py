@@ -8,18 +8,18 @@ import msgspec
 
 from batchmix.errors import RunError
 from batchmix.job import Job
-from batchmix.store.inventory import Held, Origin
-from batchmix.store.ledger import Left
+from batchmix.store.inventory import FileOrigin, Inventory
+from batchmix.store.ledger import ShardLeftOpen
 from batchmix.store.run_folder import RunFile
 
 _SHOWN = 5
 """So many files are named in a message."""
 
 
-def check_same_run(job: Job, known: RunFile | None, held: Held) -> None:
+def check_same_run(job: Job, known: RunFile | None, held: Inventory) -> None:
     """Raise `RunError` where a folder, or a part or journal in it, can't be this job's at all."""
     root = held.layout.root
-    said = [Origin(root, known.name, known.rehearsal, known.shard_rows)] if known else []
+    said = [FileOrigin(root, known.name, known.rehearsal, known.shard_rows)] if known else []
     for origin in [*said, *held.origins]:
         if origin.job != job.name:
             raise RunError(
@@ -46,7 +46,7 @@ class MissingAnswers(msgspec.Struct, frozen=True):
     more: int
     """So many more may be."""
     words: list[str]
-    left: Left | None
+    left: ShardLeftOpen | None
     """What the shard is left with, where somebody agrees."""
     otherwise: bool = False
     """They are there, but another version has judged them so."""

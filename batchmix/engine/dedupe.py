@@ -20,7 +20,7 @@ from batchmix.records import Completion, Exchange, Failure, Key, RejectedRow, Re
 from batchmix.store.first_rows import Firsts, PartAnswers
 from batchmix.store.lane_log import LaneLog
 from batchmix.store.open_shards import OpenShards
-from batchmix.store.reuse import Found
+from batchmix.store.reuse import ReusedAnswer
 
 _AT_ONCE = 64
 """So many rows are ended in one turn of the event loop: about three milliseconds."""
@@ -111,7 +111,7 @@ class DedupingLog:
         while late:
             found = await asyncio.to_thread(self._answers, late)
             for (row, request), exchange in zip(late, found, strict=False):
-                if not (exchange and self._log.reuse(request, Found(self._run, exchange))):
+                if not (exchange and self._log.reuse(request, ReusedAnswer(self._run, exchange))):
                     unanswered.append((row, request))
             late = late[len(found) :]
         return unanswered
@@ -130,16 +130,16 @@ class DedupingLog:
         """Record that a request is about to leave."""
         self._log.sent(request, at_ms)
 
-    def heard(self, request: Request, exchange: Exchange) -> Completion | Failure:
+    def received(self, request: Request, exchange: Exchange) -> Completion | Failure:
         """Record what came back, then return what it is."""
-        outcome = self._log.heard(request, exchange)
+        outcome = self._log.received(request, exchange)
         if isinstance(outcome, Completion):
             self._heard[request.key] = exchange
         return outcome
 
-    def ended(self, request: Request, failure: Failure | None) -> None:
+    def finished(self, request: Request, failure: Failure | None) -> None:
         """Record the end of a row, and of those that wait for it."""
-        self._log.ended(request, failure)
+        self._log.finished(request, failure)
         exchange = self._heard.pop(request.key, None)
         rows = self._under_way.pop(request.key).rows
         if rows:
@@ -166,9 +166,9 @@ class DedupingLog:
         if not rows:
             self._ended.popleft()
         if failure is not None:
-            self._log.ended(request, failure)
+            self._log.finished(request, failure)
         elif exchange is not None:
-            self._log.reuse(request, Found(self._run, exchange))
+            self._log.reuse(request, ReusedAnswer(self._run, exchange))
 
     async def finish(self) -> None:
         """Return when all rows whose firsts have ended have ended too."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from batchmix.errors import TEMPORARY_ERRORS, BatchmixError, PartDamaged, RunError, disk_error
 from batchmix.load import is_spool, remove_spool
 from batchmix.store.filesystem import TEMPORARY, not_plain, plain_or_absent
-from batchmix.store.journal import has_event, is_foreign
+from batchmix.store.journal_reader import has_event, is_foreign
 from batchmix.store.lock import is_signed, take_lock
 from batchmix.store.parts import list_parts, read_part
 from batchmix.store.run_folder import Layout

@@ -94,7 +94,7 @@ class Lane:
         for index in self._shards:
             await self._log.open(index)
             async for batch in self._asked(index):
-                needed = await self._unpaid(self._log.needed(index, batch))
+                needed = await self._unpaid(self._log.unfinished(index, batch))
                 if repeats:
                     needed = repeats.firsts(batch, needed) + await repeats.late()
                 if needed:
@@ -103,7 +103,7 @@ class Lane:
                     await repeats.room(pool)
             if repeats and (needed := await repeats.late(at_least=1)):
                 yield needed
-            self._log.fed(index, unfinished=self._rows is not None)
+            self._log.all_read(index, unfinished=self._rows is not None)
             for lane in self.followers:
                 lane.behind.put_nowait(index)
 
@@ -132,8 +132,8 @@ class Lane:
         await self._log.open(index)
         left = False
         async for batch in self._asked(index):
-            left |= self._log.pass_by(index, batch)
-        self._log.fed(index, unfinished=left)
+            left |= self._log.count_finished(index, batch)
+        self._log.all_read(index, unfinished=left)
 
     async def _asked(self, index: int) -> AsyncIterator[list[Request | RejectedRow]]:
         """Yield all requests of a shard; reading and rendering are done in a thread, one batch ahead."""
@@ -153,8 +153,8 @@ class Lane:
         for index in self._shards:
             if await self._log.reopen(index):
                 async for batch in self._asked(index):
-                    self._log.fail(index, batch, failure)
-                self._log.fed(index, unfinished=self._rows is not None)
+                    self._log.fail_rest(index, batch, failure)
+                self._log.all_read(index, unfinished=self._rows is not None)
 
 
 async def run_lanes(lanes: list[Lane], others: list[Lane], most: int, shutdown: Shutdown) -> None:

@@ -27,7 +27,7 @@ _logger = logging.getLogger(__name__)
 class OutcomeLog(Protocol):
     """Records how a request has ended."""
 
-    def ended(self, request: Request, failure: Failure | None) -> None:
+    def finished(self, request: Request, failure: Failure | None) -> None:
         """Record that it has its answer (None), or ended without one."""
 
 
@@ -202,5 +202,5 @@ class Outcomes:
         return msgspec.structs.replace(failure, message=f"{failure.message} ({where})")
 
     def _close(self, request: Request, failure: Failure | None) -> None:
-        self._log.ended(request, failure and self._placed(request, failure))
+        self._log.finished(request, failure and self._placed(request, failure))
         self.open -= 1

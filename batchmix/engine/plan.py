@@ -230,8 +230,9 @@ class _Counting:
         shard.close()
         for model, lane in zip(self._prepared.work.models, self._plan.lanes, strict=True):
             for batch in self._prepared.dataset.requests(shard.index, model):
-                for request in batch:
-                    self._count(request, lane, needed=shard.needs(request, retry_rejected=self._retry_rejected))
+                needed = shard.need_work(batch, retry_rejected=self._retry_rejected)
+                for request, needs_work in zip(batch, needed, strict=True):
+                    self._count(request, lane, needed=needs_work)
 
     def _count(self, request: Request | RejectedRow, lane: LanePlan, *, needed: bool) -> None:
         plan, reusable = self._plan, self._prepared.reusable

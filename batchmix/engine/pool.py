@@ -53,7 +53,7 @@ class PoolLog(OutcomeLog, Protocol):
     def sent(self, request: Request, at_ms: int) -> None:
         """Record that it is about to leave."""
 
-    def heard(self, request: Request, exchange: Exchange) -> Outcome:
+    def received(self, request: Request, exchange: Exchange) -> Outcome:
         """Record what came back, then return what it is."""
 
 
@@ -221,7 +221,7 @@ class Pool:
         try:
             self._log.sent(request, time.time_ns() // 1_000_000)
             exchange = await self._post.post(request)
-            outcome = self._log.heard(request, exchange)
+            outcome = self._log.received(request, exchange)
             self._first_attempts += item.attempts is None
             self._restraint.learn(self._loop.time(), item, exchange, outcome)
             if isinstance(outcome, Failure):

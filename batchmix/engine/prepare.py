@@ -23,7 +23,7 @@ from batchmix.prices.cost import Prices
 from batchmix.prices.lookup import PriceLookup
 from batchmix.records import Draw
 from batchmix.redact import Secrets
-from batchmix.store.inventory import Held
+from batchmix.store.inventory import Inventory
 from batchmix.store.reuse import Reusable
 from batchmix.store.run_folder import Layout, RunFile
 from batchmix.store.schema import RESULT_COLUMNS
@@ -76,7 +76,7 @@ def prepare(
     """
     behaviour = rehearsal_behaviour(job)  # a mistake in it is found before anything else is done
     balance = BalanceLookup(job, layout.secrets or Secrets())
-    held = Held(layout, whole=options.update)
+    held = Inventory(layout, whole=options.update)
     previous = _run_file(layout, held)
     check_same_run(job, previous, held)
     _refuse_own_files(job, layout)
@@ -120,7 +120,7 @@ def _refuse_own_files(job: Job, layout: Layout) -> None:
             raise JobError(f"input.path: {source.label} lies in the run's own folder; choose another with --out")
 
 
-def _run_file(layout: Layout, held: Held) -> RunFile | None:
+def _run_file(layout: Layout, held: Inventory) -> RunFile | None:
     """Return `run.json`; None where it is missing, or is damaged and the folder's answers are enough to go on."""
     try:
         run, why = layout.read_run(), "is missing"
@@ -130,9 +130,9 @@ def _run_file(layout: Layout, held: Held) -> RunFile | None:
         if not held.holds_any:
             raise
         run, why = None, error.reason
-    if held.unknown:
+    if held.damaged_ledger_lines:
         message = "%s: %d of its lines are damaged; what they said of answers is unknown"
-        _logger.warning(message, layout.ledger.path, held.unknown)
+        _logger.warning(message, layout.ledger.path, held.damaged_ledger_lines)
     if run is None and (held.holds_any or layout.run_json.exists()):
         _logger.warning(
             "%s: %s; what it said is taken from the job and the answers that are there", layout.run_json, why

@@ -23,7 +23,7 @@ from batchmix.records import Request
 from batchmix.responses.endpoints import CHAT, endpoint_of
 from batchmix.store.batch_files import errors_path, write_batch_files
 from batchmix.store.export_file import Carried, Export
-from batchmix.store.inventory import Held
+from batchmix.store.inventory import Inventory
 from batchmix.store.parts import list_parts
 from batchmix.store.run_folder import Layout, RunFile, run_folders
 from batchmix.store.schema import RESULT_COLUMNS, part_schema
@@ -85,7 +85,7 @@ def results(folder: Path, columns: Collection[str], lost: list[str] | None = Non
 def torn_parts(folder: Path) -> list[str]:
     """Return which parts of a run can't be read as they were written, in words; reads them all. Raises `RunError`."""
     _run_file(folder)
-    return list(Held(Layout(folder), whole=True).torn.values())
+    return list(Inventory(Layout(folder), whole=True).torn.values())
 
 
 def job_of(folder: Path) -> Job:

@@ -19,12 +19,12 @@ from batchmix.job import Job, Model
 from batchmix.load import STREAMING, Dataset, Scan
 from batchmix.records import CLASSIFIER_VERSION
 from batchmix.store.filesystem import sync_folder
-from batchmix.store.inventory import Held
-from batchmix.store.ledger import Dropped, Left, Sealed
+from batchmix.store.inventory import Inventory
+from batchmix.store.ledger import ShardDropped, ShardLeftOpen, ShardSealed
 from batchmix.store.parts import part_path
 from batchmix.store.run_folder import Layout, RunFile
 from batchmix.store.schema import VERSION, PartFooter
-from batchmix.store.shard import Shard, request_hash
+from batchmix.store.shard import Shard
 
 _READING = 3
 """How rows become requests. Where that changes, answers to what was asked otherwise are counted once."""
@@ -72,14 +72,14 @@ class Work(msgspec.Struct):
     """Shards beyond the end of the input, whose parts and journals are to go."""
     torn: frozenset[int]
     """Shards whose parts are not whole, and that are made whole again."""
-    news: list[Sealed | Left]
+    news: list[ShardSealed | ShardLeftOpen]
     """For the ledger, before anything changes."""
 
 
 class Resume:
     """Holds a job and its input against what stands in the run folder."""
 
-    def __init__(self, job: Job, dataset: Dataset, held: Held) -> None:
+    def __init__(self, job: Job, dataset: Dataset, held: Inventory) -> None:
         self._job = job
         self._dataset = dataset
         self._held = held
@@ -91,7 +91,7 @@ class Resume:
 
     def work(self, known: RunFile | None, *, update: bool, retry_rejected: bool) -> Work:
         """Return what is to be done. Raises `RunError` where answers would be lost or asked for again."""
-        news = [*self._held.news(), *self._left_by_others(update=update)]
+        news = [*self._held.unrecorded(), *self._left_by_others(update=update)]
         spans = self._dataset.scan.shards
         left = [index for index in range(len(spans)) if self._has_work(index, retry_rejected=retry_rejected)]
         # A part that was left as it is may have been asked for in another way, by which nobody has looked at it yet.
@@ -113,14 +113,16 @@ class Resume:
         """Return whether this is not what the folder was last about, as far as that is known."""
         return self._held.holds_any if known is None else known.accepted != self._digests.accepted
 
-    def _left_by_others(self, *, update: bool) -> list[Left]:
+    def _left_by_others(self, *, update: bool) -> list[ShardLeftOpen]:
         """Return how shards are left that are not as they were left. Raises `RunError` where answers are missing."""
         spans = len(self._dataset.scan.shards)
-        troubles = {index: words for index in range(spans) if (words := self._held.trouble(index))}
+        troubles = {index: words for index in range(spans) if (words := self._held.losses(index))}
         found = [self._missing(index, words) for index, words in troubles.items()]
-        others = {index for index, judgings in self._held.judgings.items() if judgings != {CLASSIFIER_VERSION}}
+        others = {
+            index for index, judgings in self._held.classifier_versions.items() if judgings != {CLASSIFIER_VERSION}
+        }
         found += [self._judged_otherwise(index) for index in sorted(others - troubles.keys()) if index < spans]
-        if not self._held.known or (self._held.unknown and not found):
+        if not self._held.last_states or (self._held.damaged_ledger_lines and not found):
             found = self._by_summary(self._layout.answers_in_summary(), found)
         if not update:
             refuse_missing(found, self._layout.root)
@@ -201,7 +203,7 @@ class Resume:
 
     def _missing(self, index: int, words: list[str]) -> MissingAnswers:
         """Return what is missing of a shard that is not as it was last known."""
-        held, known = self._held, self._held.of(index)
+        held, known = self._held, self._held.last_state(index)
         shard, again, gone = self._compared(index)
         there = fitting = shard.answers
         if known.sealed and not known.open and known.sealed.digest == self._digests.shard(index):
@@ -213,18 +215,18 @@ class Resume:
         elif held.journals_are_short(index) or (index in held.torn and not known.sealed):
             more = room
         else:
-            more = min(room, sum(hole.answer for hole in shard.holes[known.holes :]))
-        left = Left(index, there, held.whole_bytes(index), len(shard.holes), torn=index in held.torn)
+            more = min(room, sum(one.answer for one in shard.damage[known.damaged :]))
+        left = ShardLeftOpen(index, there, held.whole_bytes(index), len(shard.damage), torn=index in held.torn)
         return MissingAnswers(missing, more, words, left)
 
     def _judged_otherwise(self, index: int) -> MissingAnswers:
         """Return what is missing of a shard of whose journals another version has told what is an answer."""
-        known, shard = self._held.of(index), self._shard(index)
-        more = 0 if known.exact else shard.doubtful
+        known, shard = self._held.last_state(index), self._shard(index)
+        more = 0 if known.exact else shard.possible_answers
         shard.close()
         journal = self._layout.journal_path(index, min(self._journals[index]))
         words = [f"{journal}: another version of batchmix took more for an answer than this one does"]
-        left = Left(index, shard.answers, self._held.whole_bytes(index), len(shard.holes))
+        left = ShardLeftOpen(index, shard.answers, self._held.whole_bytes(index), len(shard.damage))
         return MissingAnswers(max(0, known.answers - shard.answers), more, words, left, otherwise=True)
 
     def _results(self, index: int) -> int:
@@ -249,13 +251,13 @@ class Resume:
     def _compared(self, index: int) -> tuple[Shard, int, int]:
         """Return a shard, how many of its answers would be asked for again, and how many would go."""
         shard = self._shard(index)
-        answers = {key: entry.hash for key, entry in shard.entries.items() if entry.status == "ok"}
+        answers = {key: state.hash for key, state in shard.states.items() if state.status == "ok"}
         again = 0
         for model in self.models if index < len(self._dataset.scan.shards) else ():
             for batch in self._dataset.requests(index, model):
                 for request in batch:
                     known = answers.pop(request.key, None)
-                    again += known is not None and known != request_hash(request)
+                    again += known is not None and known != request.hash
         return shard, again, len(answers)
 
 
@@ -267,7 +269,7 @@ def lane_models(job: Job, scan: Scan) -> tuple[Model, ...]:
 def drop_stale(layout: Layout, stale: list[int]) -> None:
     """Remove parts and journals of shards that the input no longer has."""
     journals = layout.journals()
-    layout.ledger.append(*map(Dropped, stale))
+    layout.ledger.append(*map(ShardDropped, stale))
     for index in stale:
         part_path(layout.data, index).unlink(missing_ok=True)
         for path in journals.get(index, {}).values():

@@ -26,7 +26,7 @@ from batchmix.job import Budget, Model
 from batchmix.prices.budget import LaneBudget, RunBudget
 from batchmix.records import CLASSIFIER_VERSION
 from batchmix.redact import Secrets
-from batchmix.store.events import Begun
+from batchmix.store.events import JournalHeader
 from batchmix.store.open_shards import OpenShards, ShardSpec
 from batchmix.store.schema import part_schema
 from batchmix.store.view import read_view
@@ -186,7 +186,7 @@ class _Sending:
             carried=dataset.carried,
             price=self._prepared.prices,
             raw=job.output.raw,
-            origin=Begun(job.name, job.provider.rehearsal, work.run.shard_rows, 0, 0, CLASSIFIER_VERSION),
+            header=JournalHeader(job.name, job.provider.rehearsal, work.run.shard_rows, 0, 0, CLASSIFIER_VERSION),
             torn=work.torn,
         )
 

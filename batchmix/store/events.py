@@ -1,53 +1,49 @@
-"""What a journal records, each event on a line of JSON with its checksum as the last key, so that `jq` reads it.
+"""The events that a journal records, each on a line of JSON with its checksum as the last key, so that `jq` reads it.
 
     {"e":"begun","job":"capitals","rehearsal":false,"shard_rows":10000,"shard":0,"lane":0,"judging":1,…}
     {"e":"sent","row":7,"model":"m","sample":0,"attempt":1,"hash":"…","at":1790000000000,"crc":"89abcdef"}
     {"e":"heard","row":7,…,"status":200,"body":"{\"id\":…}","crc":"…"}
     {"e":"ended","row":8,…,"status":"rejected","type":"bad_row","message":"…","crc":"…"}
 
-The CRC is zlib's crc32 of all bytes before `,"crc"`.
+The tags and keys are those of the first version, so that its run folders can be resumed.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import zlib
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 
 from batchmix.records import Exchange, Key
 
-_TRAILER_BYTES = len(b',"crc":"01234567"}')
-
-
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 _Row = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _Time = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800_000)]
-"""Unix time in ms, before the year 10000. A line whose numbers fit into no column is as good as damaged."""
+"""Unix time in ms, before the year 10000. A line whose numbers fit into no column counts as damaged."""
 
 
-class Begun(msgspec.Struct, frozen=True, tag_field="e", tag="begun", gc=False):
-    """The first line: whose journal it is."""
+class JournalHeader(msgspec.Struct, frozen=True, tag_field="e", tag="begun", gc=False):
+    """The first line of a journal: the run, shard and lane that it belongs to."""
 
     job: str
     rehearsal: bool
-    """Whether the stand-in provider answers."""
+    """Whether the rehearsal provider answers."""
     shard_rows: int
-    """Of the run."""
+    """Rows of each shard of the run."""
     shard: int
     lane: int
     judging: int = 0
-    """Which `CLASSIFIER_VERSION` has classified its answers; 0: one from before there were versions."""
+    """The `CLASSIFIER_VERSION` that told answers from failures when it was written; 0: before these had numbers."""
 
 
-class _Event(msgspec.Struct, frozen=True, tag_field="e", omit_defaults=True, gc=False):
+class _RowEvent(msgspec.Struct, frozen=True, tag_field="e", omit_defaults=True, gc=False):
     row: _Row
     model: str
     sample: _Count
     attempt: _Count
-    """Absolute: counts on over all starts; 0 where nothing was ever sent."""
+    """Counts on over all starts of a run; 0 where nothing was sent."""
     hash: str
 
     @property
@@ -55,18 +51,18 @@ class _Event(msgspec.Struct, frozen=True, tag_field="e", omit_defaults=True, gc=
         return (self.row, self.model, self.sample)
 
 
-class Sent(_Event, tag="sent", frozen=True, gc=False):
-    """The intent: this attempt is about to leave."""
+class AttemptSent(_RowEvent, tag="sent", frozen=True, gc=False):
+    """An attempt is about to leave."""
 
     at: _Time
     prompt: int = 0
-    """Its tokens, by an estimate."""
+    """Estimated tokens of the prompt."""
     most: int | None = None
-    """The most that its answer may have; None: it does not say."""
+    """The most tokens that its answer may have; None: unlimited."""
 
 
-class Heard(_Event, tag="heard", frozen=True, gc=False):
-    """The end of an attempt, as the wire saw it; the fields are those of `records.Exchange`."""
+class ResponseReceived(_RowEvent, tag="heard", frozen=True, gc=False):
+    """The response to an attempt, or how its connection broke; the fields are those of `records.Exchange`."""
 
     at: _Time
     done: _Time
@@ -81,13 +77,13 @@ class Heard(_Event, tag="heard", frozen=True, gc=False):
     maybe_billed: bool = False
     body: str = ""
     base64: bool = False
-    """The body was not UTF-8 and stands here in base64."""
+    """Whether `body` is in base64, since it is not UTF-8."""
     reused_from: str | None = None
     """The run that this answer was taken from; nothing was sent, and `attempt` is 0."""
     inputs: int = 0
 
     def exchange(self) -> Exchange:
-        """Return what was heard as it was given to `heard`."""
+        """Return the exchange that was recorded."""
         return Exchange(
             sent_at_ms=self.at,
             finished_at_ms=self.done,
@@ -105,13 +101,13 @@ class Heard(_Event, tag="heard", frozen=True, gc=False):
 
     def _bytes(self) -> bytes:
         if self.base64:
-            with contextlib.suppress(ValueError):  # else it is what stands there
+            with contextlib.suppress(ValueError):  # else the text itself
                 return base64.b64decode(self.body)
         return self.body.encode()
 
 
-class Ended(_Event, tag="ended", frozen=True, gc=False):
-    """A row ended without an answer."""
+class RowFailed(_RowEvent, tag="ended", frozen=True, gc=False):
+    """A row has finished without an answer."""
 
     status: str
     """`failed` or `rejected`."""
@@ -120,73 +116,4 @@ class Ended(_Event, tag="ended", frozen=True, gc=False):
     code: str | None = None
 
 
-Event = Sent | Heard | Ended
-_encoder = msgspec.json.Encoder()
-_decoder: msgspec.json.Decoder[Event | Begun] = msgspec.json.Decoder(Event | Begun)
-Decoded = TypeVar("Decoded", bound=msgspec.Struct)
-
-
-def heard(key: Key, attempt: int, request_hash: str, path: str, exchange: Exchange) -> Heard:
-    """Return the event that records an exchange; the body is kept byte for byte."""
-    try:
-        body, encoded = exchange.body.decode(), False
-    except UnicodeDecodeError:
-        body, encoded = base64.b64encode(exchange.body).decode(), True
-    return Heard(
-        key[0],
-        key[1],
-        key[2],
-        attempt,
-        request_hash,
-        exchange.sent_at_ms,
-        exchange.finished_at_ms,
-        exchange.latency_s,
-        path,
-        exchange.status,
-        exchange.content_type,
-        exchange.request_id,
-        exchange.served_model,
-        exchange.fault,
-        exchange.fault_message,
-        exchange.maybe_billed,
-        body,
-        encoded,
-        inputs=exchange.inputs,
-    )
-
-
-def encode_line(event: msgspec.Struct) -> bytes:
-    """Return an event as a line of a journal, or of another file whose lines have a CRC each."""
-    line = bytearray()
-    encode_into(line, event)
-    return bytes(line)
-
-
-def encode_into(line: bytearray, event: msgspec.Struct) -> None:
-    """Put an event's line in the place of what a buffer holds."""
-    _encoder.encode_into(event, line)
-    line.pop()
-    line += b',"crc":"%08x"}\n' % zlib.crc32(line)
-
-
-def decode_line(line: bytes) -> Event | Begun | None:
-    """Return the event on a line (its newline may be missing), or None if the line is damaged."""
-    return decode_with(_decoder, line)
-
-
-def was_whole(line: bytes) -> bool:
-    """Return whether a line that can't be decoded has both its ends: no kill leaves one, it was damaged since."""
-    end = line.rstrip(b"\n")[-_TRAILER_BYTES:]
-    return line[:1] == b"{" and end[:8] == b',"crc":"' and end[-2:] == b'"}' and b"\0" not in line
-
-
-def decode_with(decoder: msgspec.json.Decoder[Decoded], line: bytes) -> Decoded | None:
-    """Return what `encode_line` made a line of, or None if the line is damaged."""
-    line = line.rstrip(b"\n")
-    text, trailer = line[:-_TRAILER_BYTES], line[-_TRAILER_BYTES:]
-    if trailer != b',"crc":"%08x"}' % zlib.crc32(text):
-        return None
-    try:
-        return decoder.decode(line)
-    except msgspec.DecodeError:  # a whole line of another version
-        return None
+Event = AttemptSent | ResponseReceived | RowFailed

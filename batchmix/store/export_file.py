@@ -18,7 +18,7 @@ from batchmix.formats.arrow_values import row_values, values
 from batchmix.formats.text import json_text
 from batchmix.store.filesystem import appearing, plain_or_absent
 from batchmix.store.parts import check_place, list_parts, part_path, whole_groups, write_rows
-from batchmix.store.result_rows import Price, Results, by_row
+from batchmix.store.result_rows import Price, ResultRows, by_row
 from batchmix.store.run_folder import OWN_NAMES, Layout, RunFile
 from batchmix.store.schema import columns_of
 from batchmix.store.shard import Shard
@@ -54,7 +54,7 @@ class Export:
 
     def batches(self, carried: Carried) -> Iterator[pa.RecordBatch]:
         """Yield all results in order."""
-        sealed = self._layout.ledger.sealed()  # before what it knows of
+        sealed = self._layout.ledger.sealed_shards()  # before what it knows of
         journals, parts = self._layout.journals(), list_parts(self._layout.data)
         for index in sorted(sealed | journals.keys() | parts.keys()):
             try:
@@ -62,7 +62,7 @@ class Export:
                     self.rows += batch.num_rows
                     yield batch
             except FileNotFoundError:
-                if index in self._layout.ledger.sealed():  # not let go meanwhile
+                if index in self._layout.ledger.sealed_shards():  # not let go meanwhile
                     self.lost.append(f"{part_path(self._layout.data, index)}: is missing")
             except OSError as error:  # of what is read here; the file that is written may be fine
                 raise disk_error(error) from error
@@ -77,9 +77,9 @@ class Export:
             return
         self.lost += shard.part_damage
         try:
-            results = Results(shard, self._price, raw="raw" in self._schema.names)
+            results = ResultRows(shard, self._price, raw="raw" in self._schema.names)
             first = index * self._run.shard_rows
-            ended = by_row((key for key, entry in shard.entries.items() if entry.status), self._run.models)
+            ended = by_row((key for key, state in shard.states.items() if state.status), self._run.models)
             yield from results.batches(self._schema, carried(index), first, ended)
         finally:
             shard.close()

@@ -1,6 +1,6 @@
-"""What lies in a run folder, held against its own names and against what was last known of it.
+"""The parts and journals of a run folder, compared with their names and with the ledger.
 
-Looks at footers and checksums, and at no row, so that a resume is at once.
+Reads footers and checksums, and no rows, so that a resume begins at once.
 """
 
 from __future__ import annotations
@@ -12,70 +12,71 @@ from pathlib import Path
 import msgspec
 
 from batchmix.errors import PartDamaged
-from batchmix.store.events import Begun
-from batchmix.store.journal import Damage, Line, open_journal, read_lines, read_own_lines
-from batchmix.store.ledger import Known, Left, Sealed, sealed
+from batchmix.store.events import JournalHeader
+from batchmix.store.journal_reader import Damage, Line, open_journal, read_lines, read_own_lines
+from batchmix.store.ledger import LastState, ShardLeftOpen, ShardSealed
 from batchmix.store.parts import list_parts, part_path, read_part, read_through
 from batchmix.store.run_folder import Layout
 from batchmix.store.schema import PartFooter, Seal
 
 
-class Origin(msgspec.Struct, frozen=True):
-    """What a file says of the run that it belongs to."""
+class FileOrigin(msgspec.Struct, frozen=True):
+    """The run that a part or a journal belongs to, by its own words."""
 
     path: Path
     job: str
     rehearsal: bool | None
-    """None: it does not say."""
+    """None: unknown."""
     shard_rows: int
-    """0: it does not say."""
+    """0: unknown."""
 
 
-class Held:
-    """The parts and journals of a run folder that somebody holds.
+class Inventory:
+    """The parts and journals of a run folder.
 
-    With `whole` each part is read through, else only one that an earlier start has found torn, that is not the one
-    that was sealed last, or that was written to since.
+    With `whole` each part is read through. Else only those are that an earlier start has found torn, that are not the
+    ones which were sealed last, or that were written to since.
     """
 
     def __init__(self, layout: Layout, *, whole: bool = False) -> None:
         self.layout = layout
-        self.known = layout.ledger.known()
-        self.unknown = layout.ledger.damaged()
-        """So many lines of the ledger are damaged."""
-        self.origins: list[Origin] = []
+        self.last_states = layout.ledger.read()
+        """What the ledger says of each shard."""
+        self.damaged_ledger_lines = layout.ledger.damaged_lines()
+        self.origins: list[FileOrigin] = []
         self.parts: dict[int, PartFooter] = {}
-        """The footers of those that can be taken for what their names say."""
+        """The footers of the parts that are undamaged, by shard."""
         self.torn: dict[int, str] = {}
-        """Why others can't, in words."""
+        """What is wrong with the others, in words."""
         self.journals = layout.journals()
-        self.holes: dict[int, list[Damage]] = {}
+        self.damage: dict[int, list[Damage]] = {}
         """Where the journals of a shard are damaged."""
-        self.judgings: dict[int, set[int]] = {}
-        """Which versions have classified the answers in the journals of a shard, see `Begun`."""
+        self.classifier_versions: dict[int, set[int]] = {}
+        """The versions of the classifier that wrote the journals of a shard, see `JournalHeader`."""
         self._seals: dict[int, Seal] = {}
         self._whole_bytes: dict[int, int] = {}
         for index, path in list_parts(layout.data).items():
-            self._look_at_part(index, path, whole=whole)
+            self._add_part(index, path, whole=whole)
         for index, lanes in self.journals.items():
             for lane, path in lanes.items():
-                with contextlib.suppress(FileNotFoundError):  # sealed meanwhile, where nobody holds the folder
-                    self._look_at_journal(index, lane, path)
+                with contextlib.suppress(FileNotFoundError):  # sealed meanwhile, where the folder is not locked
+                    self._add_journal(index, lane, path)
 
-    def of(self, index: int) -> Known:
-        """Return what was last known of a shard."""
-        return self.known.get(index) or Known()
+    def last_state(self, index: int) -> LastState:
+        """Return what the ledger says of a shard."""
+        return self.last_states.get(index) or LastState()
 
-    def _look_at_part(self, index: int, path: Path, *, whole: bool) -> None:
+    def _add_part(self, index: int, path: Path, *, whole: bool) -> None:
         damage: list[str] = []
         try:
             footer, seal = read_part(path)
-            self.origins.append(Origin(path, footer.job, footer.rehearsal, footer.shard_rows or _shard_rows(footer)))
+            shard_rows = footer.shard_rows or _shard_rows(footer)
+            self.origins.append(FileOrigin(path, footer.job, footer.rehearsal, shard_rows))
             if footer.shard != index:
                 damage.append(f"{path}: holds the rows of shard {footer.shard}")
-            known = self.of(index)
-            other = known.sealed is not None and known.sealed.seal != seal
-            if whole or known.torn or other:
+            last = self.last_state(index)
+            changed = last.sealed is not None and last.sealed.seal != seal
+            if whole or last.torn or changed:
                 read_through(path, damage)
         except PartDamaged as error:
             damage.append(error.damage)
@@ -84,28 +85,28 @@ class Held:
         else:
             self.parts[index], self._seals[index] = footer, seal
 
-    def _look_at_journal(self, index: int, lane: int, path: Path) -> None:
-        holes = self.holes.setdefault(index, [])
+    def _add_journal(self, index: int, lane: int, path: Path) -> None:
+        damage = self.damage.setdefault(index, [])
         end = 0
         with open_journal(path) as file:
             for found in read_own_lines(file, index, lane):
                 if isinstance(found, Damage):
-                    holes.append(found)
-                elif not isinstance(found.event, Begun):
+                    damage.append(found)
+                elif not isinstance(found.event, JournalHeader):
                     end = found.offset + found.length
             file.seek(0)
             first = next(read_lines(file), None)
         if not isinstance(first, Line):
             return
-        begun = first.event if isinstance(first.event, Begun) else None
-        self.judgings.setdefault(index, set()).add(begun.judging if begun else 0)
-        if begun:
-            self.origins.append(Origin(path, begun.job, begun.rehearsal, begun.shard_rows))
+        header = first.event if isinstance(first.event, JournalHeader) else None
+        self.classifier_versions.setdefault(index, set()).add(header.judging if header else 0)
+        if header:
+            self.origins.append(FileOrigin(path, header.job, header.rehearsal, header.shard_rows))
         self._whole_bytes[index] = self._whole_bytes.get(index, 0) + end
 
     @property
     def shard_rows(self) -> int | None:
-        """How many rows the run's shards have, as far as its files say."""
+        """How many rows the shards of the run have, as far as its files say."""
         return next((origin.shard_rows for origin in self.origins if origin.shard_rows), None)
 
     @property
@@ -113,42 +114,42 @@ class Held:
         """Whether there are parts or journals."""
         return bool(self.parts or self.torn or self.journals)
 
-    def trouble(self, index: int) -> list[str]:
-        """Return what is not as it was last known of a shard, in words; empty: all is."""
-        known, found = self.of(index), []
+    def losses(self, index: int) -> list[str]:
+        """Return what a shard has lost since the ledger was written, in words."""
+        last, found = self.last_state(index), []
         part = part_path(self.layout.data, index)
         if index in self.torn:
             found.append(self.torn[index])
-        elif known.sealed and index not in self.parts:
+        elif last.sealed and index not in self.parts:
             found.append(f"{part}: is missing")
-        elif known.sealed and self._seals[index].proof != known.sealed.seal.proof:
+        elif last.sealed and self._seals[index].proof != last.sealed.seal.proof:
             found.append(f"{part}: is not the one that was finished last")
         if self.journals_are_short(index):
             found.append(f"{self.layout.journal_path(index, 0)}: is missing, or has lost its end")
-        holes = self.holes.get(index, [])
-        if len(holes) > known.holes:
-            found += [hole.words(str(self.layout.journal_path(index, 0))) for hole in holes]
+        damage = self.damage.get(index, [])
+        if len(damage) > last.damaged:
+            found += [one.words(str(self.layout.journal_path(index, 0))) for one in damage]
         return found
 
     def journals_are_short(self, index: int) -> bool:
-        """Return whether a shard's journals are not all there."""
-        known = self.of(index)
-        gone = index not in self.journals or any(hole.other for hole in self.holes[index])
-        return (gone and known.open and not known.counted) or self.whole_bytes(index) < known.whole_bytes
+        """Return whether a shard's journals are missing, or parts of them."""
+        last = self.last_state(index)
+        gone = index not in self.journals or any(one.other for one in self.damage[index])
+        return (gone and last.open and not last.counted) or self.whole_bytes(index) < last.whole_bytes
 
     def whole_bytes(self, index: int) -> int:
         """Return the bytes of a shard's journals, to the end of the last whole line of each."""
         return self._whole_bytes.get(index, 0)
 
-    def news(self) -> Iterator[Sealed | Left]:
-        """Yield the lines of parts that the ledger does not know, or knows another in the place of."""
+    def unrecorded(self) -> Iterator[ShardSealed | ShardLeftOpen]:
+        """Yield the lines of parts that the ledger does not have, or has another part in the place of."""
         for index, footer in self.parts.items():
-            known, seal = self.of(index).sealed, self._seals[index]
-            if known is None or known.seal.proof != seal.proof:
-                yield sealed(footer, seal)
-                yield from [Left(index)] * (index in self.journals)
-            elif known.seal != seal and not self.of(index).open:  # it was read through, and is as it was
-                yield sealed(footer, seal)
+            last, seal = self.last_state(index).sealed, self._seals[index]
+            if last is None or last.seal.proof != seal.proof:
+                yield ShardSealed.of(footer, seal)
+                yield from [ShardLeftOpen(index)] * (index in self.journals)
+            elif last.seal != seal and not self.last_state(index).open:  # it was read through, and is undamaged
+                yield ShardSealed.of(footer, seal)
 
 
 def _shard_rows(footer: PartFooter) -> int:

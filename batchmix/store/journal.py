@@ -1,7 +1,6 @@
-"""The journal: append-only lines with a CRC each (see `events`), with the kernel before anything is counted.
+"""Writing journals: append-only lines of JSON (see `events`), each of which is with the kernel before it counts.
 
-A kill leaves at most one torn line at the end; a damaged line costs only itself. The first line says whose the file is;
-what stands behind another's is not taken for ours.
+The CRC at the end of a line is zlib's crc32 of all bytes before `,"crc"`.
 """
 
 from __future__ import annotations
@@ -10,139 +9,35 @@ import contextlib
 import errno
 import mmap
 import os
-import re
 import threading
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
 from batchmix.errors import NO_SPACE, disk_error, disk_errors
-from batchmix.store.events import Begun, Event, decode_line, encode_into, was_whole
+from batchmix.store.events import Event, JournalHeader
 from batchmix.store.filesystem import allocate, open_plain, write_at
+from batchmix.store.journal_reader import Line, salvaged
 
-# Inside a JSON string each quote is escaped, so neither pattern can match in one: not even in an answer that quotes us.
-_START = re.compile(rb'\{"e":"(?:begun|sent|heard|ended)",')
-_TRAILER = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
-_NO_ANSWERS = (b'{"e":"begun",', b'{"e":"sent",', b'{"e":"ended",')
 _CHUNK_BYTES = 1 << 19
-"""So much of a journal is allocated and mapped at a time."""
+"""How much of a journal is allocated and mapped at a time: some hundred answers."""
+_encoder = msgspec.json.Encoder()
 
 
-class Line(msgspec.Struct, frozen=True, gc=False):
-    """An event and where it stands in its file."""
-
-    offset: int
-    length: int
-    event: Event | Begun
-
-
-class Damage(msgspec.Struct, frozen=True, gc=False):
-    """Bytes in the middle of a journal that are no event, or another's."""
-
-    offset: int
-    length: int
-    answer: bool = True
-    """It may have held what a provider answered."""
-    whole: bool = False
-    """It has both ends of a line."""
-    other: bool = False
-    """It is another shard's or lane's: a journal that was copied over this one."""
-
-    def words(self, name: str) -> str:
-        """Return what a person is told of it."""
-        what = "another shard's" if self.other else "damaged"
-        return f"{name}: {self.length} bytes at {self.offset} are {what} and were skipped"
+def encode_line(event: msgspec.Struct) -> bytes:
+    """Return an event as a line of a journal, or of another file whose lines have a CRC each."""
+    line = bytearray()
+    encode_into(line, event)
+    return bytes(line)
 
 
-def read_lines(file: BinaryIO) -> Iterator[Line | Damage]:
-    """Yield all that a journal holds, in order; a torn tail, which every kill may leave, is passed over in silence.
-
-    A last line that was whole once is damage.
-    """
-    offset = 0
-    damage: list[Damage] = []  # told only when something whole follows
-    for line in file:
-        event = decode_line(line) if line != b"\n" else None
-        if event is not None:
-            yield from damage
-            damage = []
-            yield Line(offset, len(line.rstrip(b"\n")), event)
-        elif line != b"\n":
-            for found in _salvaged(line, offset):
-                if isinstance(found, Damage):
-                    damage.append(found)
-                else:
-                    yield from damage
-                    damage = []
-                    yield found
-        offset += len(line)
-    yield from (found for found in damage if found.whole)
-
-
-def _salvaged(line: bytes, offset: int) -> Iterator[Line | Damage]:
-    """Find whole events in bytes that are damaged, as where the newline between two lines was hit."""
-    end = 0
-    for start in _START.finditer(line):
-        trailer = _TRAILER.search(line, start.end())
-        if start.start() < end or trailer is None:
-            continue
-        event = decode_line(line[start.start() : trailer.end()])
-        if event is None:
-            continue
-        if start.start() > end:
-            yield _damage(line[end : start.start()], offset + end)
-        end = trailer.end()
-        yield Line(offset + start.start(), end - start.start(), event)
-    if len(line.rstrip(b"\n\0")) > end:
-        yield _damage(line[end:], offset + end)
-
-
-def _damage(found: bytes, offset: int) -> Damage:
-    # A power loss leaves zeros where a page never came to the disk.
-    answer = b"\0" not in found and not found.startswith(_NO_ANSWERS)
-    return Damage(offset, len(found), answer=answer, whole=was_whole(found))
-
-
-def read_own_lines(file: BinaryIO, shard: int, lane: int) -> Iterator[Line | Damage]:
-    """Yield the events of a shard and lane that a journal holds; what another's first line begins is damage."""
-    other: int | None = None
-    for found in read_lines(file):
-        if isinstance(found, Line) and isinstance(found.event, Begun):
-            mine = (found.event.shard, found.event.lane) == (shard, lane)
-            if other is not None and mine:
-                yield Damage(other, found.offset - other, other=True)
-            other = None if mine else found.offset if other is None else other
-        elif other is None:
-            yield found
-    if other is not None:
-        yield Damage(other, file.tell() - other, other=True)
-
-
-def has_event(path: Path) -> bool:
-    """Return whether a file is a journal of ours with anything in it. Raises `RunError` for a link."""
-    try:
-        with open_journal(path) as file:
-            return any(isinstance(found, Line) for found in read_lines(file))
-    except FileNotFoundError:
-        return False
-
-
-def is_foreign(path: Path) -> bool:
-    """Return whether a file holds things, and neither an event nor the beginning of one. Raises `RunError`."""
-    begin = b'{"e":"'
-    try:
-        with open_journal(path) as file:
-            head = next((line for line in file if line.strip(b"\0\n")), b"").strip(b"\0\n")[: len(begin)]
-    except FileNotFoundError:
-        return False
-    return not begin.startswith(head) and not has_event(path)
-
-
-def open_journal(path: Path) -> BinaryIO:
-    """Open a journal for reading. Raises `RunError` where it is a link or no plain file."""
-    return open(open_plain(path, os.O_RDONLY), "rb")  # noqa: PTH123 - no link is followed
+def encode_into(line: bytearray, event: msgspec.Struct) -> None:
+    """Replace the content of a buffer by an event's line."""
+    _encoder.encode_into(event, line)
+    line.pop()
+    line += b',"crc":"%08x"}\n' % zlib.crc32(line)
 
 
 class Journal:
@@ -177,7 +72,7 @@ class Journal:
         """Whether it holds nothing."""
         return self._end == 0
 
-    def append(self, event: Event | Begun) -> tuple[int, int]:
+    def append(self, event: Event | JournalHeader) -> tuple[int, int]:
         """Record an event; return offset and length of its line. Raises `NoSpace`."""
         line = self._line
         encode_into(line, event)
@@ -256,7 +151,7 @@ def _whole_bytes(fd: int) -> int:
             tail = (os.pread(fd, step, start) + tail).rstrip(b"\n\0")
             continue
         newline = tail.rfind(b"\n")
-        whole = [found for found in _salvaged(tail[newline + 1 :], start + newline + 1) if isinstance(found, Line)]
+        whole = [found for found in salvaged(tail[newline + 1 :], start + newline + 1) if isinstance(found, Line)]
         if whole:
             return whole[-1].offset + whole[-1].length
         tail = tail[: newline + 1].rstrip(b"\n\0")

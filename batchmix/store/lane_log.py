@@ -1,13 +1,19 @@
-"""One lane's way into the open shards."""
+"""One lane's log: records what becomes of its requests, in the journals of the open shards."""
 
 from __future__ import annotations
+
+import base64
 
 import msgspec
 
 from batchmix.errors import FailureAction
 from batchmix.records import Completion, Exchange, Failure, Key, RejectedRow, Request
+from batchmix.responses.classify import classify
+from batchmix.store.events import AttemptSent, ResponseReceived, RowFailed
+from batchmix.store.journal import Journal
 from batchmix.store.open_shards import OpenShards
-from batchmix.store.reuse import Found
+from batchmix.store.reuse import ReusedAnswer
+from batchmix.store.row_state import LinePosition
 from batchmix.store.shard import Shard
 
 
@@ -45,8 +51,28 @@ class RowCounts(msgspec.Struct):
         self.earlier_usd = (self.earlier_usd or 0.0) + usd
 
 
+class _LaneShard:
+    """A shard that a lane works on."""
+
+    def __init__(self, shard: Shard) -> None:
+        self.shard = shard
+        self.states = shard.states
+        self.journal: Journal | None = None
+        """None until the lane has something to record."""
+        self.left = 1
+        """Requests that have not finished; one more until all of the shard has been read."""
+        self.failed: set[Key] = set()
+        """Rows that failed in this start."""
+        self.unfinished = False
+        """Whether rows are left to another start."""
+
+
 class LaneLog:
-    """Records what becomes of a lane's requests, and tells the open shards when it is through with each."""
+    """Records what becomes of a lane's requests, and closes each shard in which the lane has no more work.
+
+    An event is in the journal before anything follows from it. Used on the event loop only. Whatever records something
+    raises `NoSpace` where the disk is full.
+    """
 
     def __init__(
         self, shards: OpenShards, lane: int, shard_rows: int, counts: RowCounts, *, retry_rejected: bool
@@ -56,116 +82,178 @@ class LaneLog:
         self._shard_rows = shard_rows
         self._counts = counts
         self._retry_rejected = retry_rejected
-        self._mine: dict[int, Shard] = {}
-        self._left: dict[int, int] = {}
+        self._open: dict[int, _LaneShard] = {}
         self._done: set[int] = set()
-        self._unfinished: set[int] = set()
-        self._failed: dict[int, set[Key]] = {}  # in this start
 
     async def open(self, index: int) -> None:
-        """Begin with a shard."""
-        shard = self._mine[index] = await self._shards.open(index)
-        self._left[index] = 1  # until `fed`
+        """Open a shard for the first time in this start."""
+        shard = await self._shards.open(index)
+        self._open[index] = _LaneShard(shard)
         if (usd := self._shards.paid_before(shard, self._counts.model)) is not None:
             self._counts.count_earlier_usd(usd)
 
     async def reopen(self, index: int) -> bool:
-        """Begin again with a shard that was left in the middle; return False where the lane was through with it."""
+        """Open a shard again that was left in the middle; return False where the lane had no more work in it."""
         if index in self._done:
             return False
-        self._mine[index] = await self._shards.open(index)
-        self._left[index] = 1
+        if index in self._open:
+            self._open[index].left = 1
+        else:
+            self._open[index] = _LaneShard(await self._shards.open(index))
         return True
 
-    def fail(self, index: int, asked: list[Request | RejectedRow], failure: Failure) -> None:
-        """End those of a shard's requests that have work left and have not failed by themselves in this start.
+    def fail_rest(self, index: int, requests: list[Request | RejectedRow], failure: Failure) -> None:
+        """Fail those of a shard's requests that have work left and have not failed by themselves in this start.
 
-        Rows that can't be asked keep their own reason.
+        Rejected rows keep their own reason.
         """
-        shard, failed = self._mine[index], self._failed.get(index, ())
-        for request in asked:
-            if request.key in failed or not shard.needs(request, retry_rejected=False):
+        opened = self._open[index]
+        for request, needed in zip(requests, opened.shard.need_work(requests, retry_rejected=False), strict=True):
+            if not needed or request.key in opened.failed:
                 continue
             if isinstance(request, RejectedRow):
-                self._reject(shard, request)
+                self._fail(opened, request, "rejected", request.failure)
             else:
-                shard.ended(self._lane, request, "failed", failure)
-                self._counts.count("failed")
+                self._fail(opened, request, "failed", failure)
 
-    def needed(self, index: int, asked: list[Request | RejectedRow]) -> list[Request]:
-        """Return the requests that have work left; rows that can't be asked are ended here."""
-        shard = self._mine[index]
-        needed = []
-        for request in asked:
-            if not shard.needs(request, retry_rejected=self._retry_rejected):
-                self._counts.count(shard.entries[request.key].status)
+    def unfinished(self, index: int, requests: list[Request | RejectedRow]) -> list[Request]:
+        """Return the requests that have work left; rejected rows finish here."""
+        opened = self._open[index]
+        found = []
+        needed = opened.shard.need_work(requests, retry_rejected=self._retry_rejected)
+        for request, needs_work in zip(requests, needed, strict=True):
+            if not needs_work:
+                self._counts.count(opened.states[request.key].status)
             elif isinstance(request, Request):
-                needed.append(request)
+                found.append(request)
             else:
-                self._reject(shard, request)
-        self._left[index] += len(needed)
-        return needed
+                self._fail(opened, request, "rejected", request.failure)
+        opened.left += len(found)
+        return found
 
     def has_answer(self, request: Request) -> bool:
-        """Return whether a request of a shard that is begun has its answer; to be called after `needed`."""
-        entry = self._mine[request.row // self._shard_rows].entries[request.key]
-        return entry.status == "ok" and entry.hash == request.hash
+        """Return whether a request that went through `unfinished` has its answer."""
+        state = self._open[request.row // self._shard_rows].states[request.key]
+        return state.status == "ok" and state.hash == request.hash
 
-    def reuse(self, request: Request, found: Found | None) -> bool:
-        """End a request with another run's answer; return whether there is one."""
-        index = request.row // self._shard_rows
-        if found is None or not self._mine[index].reused(self._lane, request, found.exchange, found.run):
+    def reuse(self, request: Request, reused: ReusedAnswer | None) -> bool:
+        """Finish a request with the answer of another run; return whether there is one."""
+        if reused is None:
             return False
+        index = request.row // self._shard_rows
+        opened = self._open[index]
+        exchange = with_inputs(reused.exchange, request) if request.inputs else reused.exchange
+        outcome = classify(exchange, request.path, opened.shard.secrets)
+        if not isinstance(outcome, Completion):
+            return False
+        event = response_received(request, 0, exchange, reused.run)
+        offset, length = (opened.journal or self._new_journal(opened)).append(event)
+        opened.states[request.key].received(event, LinePosition(self._lane, offset, length), outcome)
         self._counts.count("ok")
-        self._one_less(index)
+        self._one_less(index, opened)
         return True
 
-    def pass_by(self, index: int, asked: list[Request | RejectedRow]) -> bool:
-        """Return whether any of a shard's requests has work left, which is left to another start."""
-        shard = self._mine[index]
-        left = False
-        for request in asked:
-            if shard.needs(request, retry_rejected=False):
-                left = True
-            else:
-                self._counts.count(shard.entries[request.key].status)
-        return left
+    def count_finished(self, index: int, requests: list[Request | RejectedRow]) -> bool:
+        """Count the requests that have no work left, without sending; return whether there are others."""
+        opened = self._open[index]
+        needed = opened.shard.need_work(requests, retry_rejected=False)
+        for request, needs_work in zip(requests, needed, strict=True):
+            if not needs_work:
+                self._counts.count(opened.states[request.key].status)
+        return any(needed)
 
-    def fed(self, index: int, *, unfinished: bool = False) -> None:
-        """Take note that all requests of a shard have been handed out, or that the others are for another start."""
-        if unfinished:
-            self._unfinished.add(index)
-        self._one_less(index)
+    def all_read(self, index: int, *, unfinished: bool = False) -> None:
+        """Record that all requests of a shard have been handed out; `unfinished`: some are left to another start."""
+        opened = self._open[index]
+        opened.unfinished |= unfinished
+        self._one_less(index, opened)
 
     def sent(self, request: Request, at_ms: int) -> None:
-        """Record that a request is about to leave."""
-        self._mine[request.row // self._shard_rows].sent(self._lane, request, at_ms)
+        """Record that a request is about to leave; where this raises, it must not leave."""
+        opened = self._open[request.row // self._shard_rows]
+        state = opened.states[request.key]
+        attempt, prompt, most = state.attempts + 1, request.prompt_tokens, request.max_tokens
+        event = AttemptSent(request.row, request.model, request.sample, attempt, request.hash, at_ms, prompt, most)
+        (opened.journal or self._new_journal(opened)).append(event)
+        state.sent(attempt, prompt, most)
 
-    def heard(self, request: Request, exchange: Exchange) -> Completion | Failure:
-        """Record what came back, then return what it is."""
-        return self._mine[request.row // self._shard_rows].heard(self._lane, request, exchange)
-
-    def ended(self, request: Request, failure: Failure | None) -> None:
-        """Record the end of a row."""
+    def received(self, request: Request, exchange: Exchange) -> Completion | Failure:
+        """Record a response as it came, then return what it is."""
         index = request.row // self._shard_rows
+        opened = self._open[index]
+        state = opened.states[request.key]
+        if request.inputs:
+            exchange = with_inputs(exchange, request)
+        event = response_received(request, state.attempts, exchange, None)
+        offset, length = (opened.journal or self._new_journal(opened)).append(event)
+        outcome = classify(exchange, request.path, opened.shard.secrets)
+        is_cached = isinstance(outcome, Completion) and self._shards.cache.take(index, event)
+        state.received(event, LinePosition(self._lane, offset, length), outcome, cache=is_cached)
+        return outcome
+
+    def finished(self, request: Request, failure: Failure | None) -> None:
+        """Record that a row has its answer (None), or why it has none."""
+        index = request.row // self._shard_rows
+        opened = self._open[index]
         if failure is None:
             self._counts.ok += 1
         else:
             status = "rejected" if failure.action is FailureAction.REJECT else "failed"
-            self._mine[index].ended(self._lane, request, status, failure)
-            self._counts.count(status)
-            self._failed.setdefault(index, set()).add(request.key)
-        self._one_less(index)
+            self._fail(opened, request, status, failure)
+            opened.failed.add(request.key)
+        self._one_less(index, opened)
 
-    def _reject(self, shard: Shard, row: RejectedRow) -> None:
-        shard.ended(self._lane, row, "rejected", row.failure)
-        self._counts.count("rejected")
+    def _fail(self, opened: _LaneShard, request: Request | RejectedRow, status: str, failure: Failure) -> None:
+        state = opened.states[request.key]
+        message = failure.message.encode("utf-8", "replace").decode()
+        event = RowFailed(*request.key, state.attempts, request.hash, status, failure.type, message, failure.code)
+        offset, length = (opened.journal or self._new_journal(opened)).append(event)
+        state.failed(status, request.hash, LinePosition(self._lane, offset, length))
+        self._counts.count(status)
 
-    def _one_less(self, index: int) -> None:
-        self._left[index] -= 1
-        if self._left[index] == 0:
-            del self._left[index]
+    def _new_journal(self, opened: _LaneShard) -> Journal:
+        opened.journal = opened.shard.open_for_writing(self._lane)
+        return opened.journal
+
+    def _one_less(self, index: int, opened: _LaneShard) -> None:
+        opened.left -= 1
+        if not opened.left:
+            del self._open[index]
             self._done.add(index)
-            self._failed.pop(index, None)
-            self._mine.pop(index).close(self._lane)
-            self._shards.lane_is_through(index, unfinished=index in self._unfinished)
+            opened.shard.close(self._lane)
+            self._shards.lane_is_done(index, unfinished=opened.unfinished)
+
+
+def with_inputs(exchange: Exchange, request: Request) -> Exchange:
+    """Return an exchange that says how many embeddings its request asked for."""
+    return msgspec.structs.replace(exchange, inputs=request.inputs)
+
+
+def response_received(request: Request, attempt: int, exchange: Exchange, reused_from: str | None) -> ResponseReceived:
+    """Return the event that records an exchange; the body is kept byte for byte."""
+    try:
+        body, is_base64 = exchange.body.decode(), False
+    except UnicodeDecodeError:
+        body, is_base64 = base64.b64encode(exchange.body).decode(), True
+    return ResponseReceived(
+        request.row,
+        request.model,
+        request.sample,
+        attempt,
+        request.hash,
+        exchange.sent_at_ms,
+        exchange.finished_at_ms,
+        exchange.latency_s,
+        request.path,
+        exchange.status,
+        exchange.content_type,
+        exchange.request_id,
+        exchange.served_model,
+        exchange.fault,
+        exchange.fault_message,
+        exchange.maybe_billed,
+        body,
+        is_base64,
+        reused_from,
+        exchange.inputs,
+    )

@@ -1,4 +1,4 @@
-"""The ledger: what was last known of each shard's answers, whatever becomes of `run.json`, of parts and of journals.
+"""The ledger: the last state of each shard's answers, whatever becomes of `run.json`, of parts and of journals.
 
 Append-only lines as in a journal; for each shard the last ones count:
 
@@ -7,8 +7,8 @@ Append-only lines as in a journal; for each shard the last ones count:
     {"e":"sealed","shard":0,"answers":20,"digest":"…","seal":{…},"crc":"…"}
     {"e":"dropped","shard":7,"crc":"…"}                                   the input no longer has it
 
-A shard is `sealed` here before its part is put in place, so that there is never a part with fewer answers than this
-says, but for the time in which its journals are there too.
+A shard is `sealed` here before its part is put in place. So no part ever has fewer answers than the ledger says, except
+while its journals still exist.
 """
 
 from __future__ import annotations
@@ -20,121 +20,114 @@ from pathlib import Path
 import msgspec
 
 from batchmix.errors import RunError, disk_errors
-from batchmix.store.events import decode_with, encode_line, was_whole
 from batchmix.store.filesystem import open_plain, set_mode
+from batchmix.store.journal import encode_line
+from batchmix.store.journal_reader import decode_with, was_whole
 from batchmix.store.schema import PartFooter, Seal
 
 
-class _Line(msgspec.Struct, frozen=True, tag_field="e", tag=str.lower, omit_defaults=True):
+class ShardLeftOpen(msgspec.Struct, frozen=True, tag_field="e", tag="left", omit_defaults=True):
+    """A shard has journals, or its part is incomplete and the user accepted that."""
+
     shard: int
-
-
-class Left(_Line, frozen=True):
-    """A shard has journals, or its part is not whole and that was agreed to."""
-
     answers: int | None = None
-    """In its part and journals together; None: nobody counted."""
+    """In its part and journals together; None: not counted."""
     whole_bytes: int = 0
-    """Of its journals."""
-    holes: int = 0
-    """How often they were found damaged."""
+    """Of its journals, up to the last whole line of each."""
+    damaged: int = msgspec.field(default=0, name="holes")
+    """How many damaged places its journals have."""
     torn: bool = False
-    """Its part can't be read, or not all of it."""
+    """Whether its part can't be read, or not all of it."""
 
 
-class Sealed(_Line, frozen=True):
+class ShardSealed(msgspec.Struct, frozen=True, tag_field="e", tag="sealed", omit_defaults=True):
     """A shard's part was made."""
 
+    shard: int
     answers: int
     digest: str
     """As in the part's footer."""
     seal: Seal
 
-
-class Dropped(_Line, frozen=True):
-    """A shard's answers were let go."""
-
-
-Entry = Left | Sealed | Dropped
-_decoder: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
+    @classmethod
+    def of(cls, footer: PartFooter, seal: Seal) -> ShardSealed:
+        """Return the line for a part."""
+        return cls(footer.shard, footer.totals.ok, footer.digest, seal)
 
 
-class Known(msgspec.Struct):
-    """What was last known of a shard."""
+class ShardDropped(msgspec.Struct, frozen=True, tag_field="e", tag="dropped", omit_defaults=True):
+    """A shard's answers were deleted, since the input no longer has its rows."""
+
+    shard: int
+
+
+LedgerLine = ShardLeftOpen | ShardSealed | ShardDropped
+_decoder: msgspec.json.Decoder[LedgerLine] = msgspec.json.Decoder(LedgerLine)
+
+
+class LastState(msgspec.Struct):
+    """What the ledger says of a shard."""
 
     answers: int = 0
-    """At least so many were there."""
+    """At least this many were there."""
     counted: bool = True
-    """There were not more, unless they came since."""
-    sealed: Sealed | None = None
+    """Whether there were no more, apart from those that came later."""
+    sealed: ShardSealed | None = None
     """Its part."""
     open: bool = False
-    """Since then it was left open."""
+    """Whether it was left open after that."""
     whole_bytes: int = 0
-    holes: int = 0
+    damaged: int = 0
     torn: bool = False
 
     @property
     def has_part(self) -> bool:
-        """Whether its part was made, and is to be there."""
+        """Whether its part was made, and must be there."""
         return self.sealed is not None and not self.torn
 
     @property
     def exact(self) -> bool:
-        """Whether `answers` is how many there were, and no more."""
+        """Whether `answers` is the exact number."""
         return self.counted and (self.open or self.sealed is not None)
 
-    def leave(self, left: Left) -> None:
-        """Take note of how it was left."""
-        self.open, self.counted = True, left.answers is not None
-        if left.answers is not None:
-            self.answers, self.whole_bytes, self.holes, self.torn = (
-                left.answers,
-                left.whole_bytes,
-                left.holes,
-                left.torn,
-            )
-
-
-def sealed(footer: PartFooter, seal: Seal) -> Sealed:
-    """Return the line for a part."""
-    return Sealed(footer.shard, footer.totals.ok, footer.digest, seal)
+    def apply(self, line: ShardLeftOpen) -> None:
+        """Apply that it was left open."""
+        self.open, self.counted = True, line.answers is not None
+        if line.answers is not None:
+            self.answers, self.whole_bytes = line.answers, line.whole_bytes
+            self.damaged, self.torn = line.damaged, line.torn
 
 
 class Ledger:
-    """One run's ledger; any thread may append. `mode` gives the permissions of a new one, where the job says so."""
+    """The ledger of one run; any thread may append. A new one gets the permissions `mode`."""
 
     def __init__(self, path: Path, mode: int | None) -> None:
         self.path = path
         self._mode = mode
         self._lock = threading.Lock()
 
-    def known(self) -> dict[int, Known]:
-        """Return what was last known of each shard. Damaged lines are passed over: what they said is not known.
-
-        Raises `RunError`.
-        """
-        found: dict[int, Known] = {}
-        for line in self._read().splitlines():
-            entry = decode_with(_decoder, line)
-            if isinstance(entry, Sealed):
-                found[entry.shard] = Known(entry.answers, sealed=entry)
-            elif isinstance(entry, Left):
-                found.setdefault(entry.shard, Known()).leave(entry)
-            elif entry is not None:
-                found.pop(entry.shard, None)
+    def read(self) -> dict[int, LastState]:
+        """Return the last state of each shard. Damaged lines are skipped. Raises `RunError`."""
+        found: dict[int, LastState] = {}
+        for data in self._bytes().splitlines():
+            line = decode_with(_decoder, data)
+            if isinstance(line, ShardSealed):
+                found[line.shard] = LastState(line.answers, sealed=line)
+            elif isinstance(line, ShardLeftOpen):
+                found.setdefault(line.shard, LastState()).apply(line)
+            elif line is not None:
+                found.pop(line.shard, None)
         return found
 
-    def damaged(self) -> int:
+    def damaged_lines(self) -> int:
         """Return how many lines are damaged. Raises `RunError`."""
-        lines = self._read().splitlines()
-        return sum(was_whole(line) and decode_with(_decoder, line) is None for line in lines)
+        return sum(was_whole(line) and decode_with(_decoder, line) is None for line in self._bytes().splitlines())
 
-    def sealed(self) -> set[int]:
+    def sealed_shards(self) -> set[int]:
         """Return the shards that have parts."""
-        return {index for index, known in self.known().items() if known.has_part}
+        return {index for index, state in self.read().items() if state.has_part}
 
-    def _read(self) -> bytes:
+    def _bytes(self) -> bytes:
         try:
             with open(open_plain(self.path, os.O_RDONLY), "rb") as file:  # noqa: PTH123 - no link is followed
                 return file.read()
@@ -143,30 +136,30 @@ class Ledger:
         except OSError as error:
             raise RunError(f"{self.path}: can't be read: {error.strerror}") from error
 
-    def append(self, *entries: Entry, sync: bool = True) -> None:
-        """Add lines, and bring them to the disk at once or with the next. Raises `NoSpace` and `DiskError`."""
-        if not entries:
+    def append(self, *lines: LedgerLine, sync: bool = True) -> None:
+        """Add lines; with `sync` they are on the disk when it returns. Raises `NoSpace` and `DiskError`."""
+        if not lines:
             return
-        lines = b"".join(map(encode_line, entries))
+        data = b"".join(map(encode_line, lines))
         with self._lock, disk_errors(self.path):
             fd = open_plain(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
             try:
                 if not os.fstat(fd).st_size:
                     set_mode(self.path, self._mode)
-                _append(fd, lines)
+                _append(fd, data)
                 if sync:
                     os.fdatasync(fd)
             finally:
                 os.close(fd)
 
 
-def _append(fd: int, lines: bytes) -> None:
+def _append(fd: int, data: bytes) -> None:
     size = os.fstat(fd).st_size
     if size and os.pread(fd, 1, size - 1) != b"\n":  # torn by a kill
-        lines = b"\n" + lines
+        data = b"\n" + data
     try:
-        while lines:
-            lines = lines[os.write(fd, lines) :]
+        while data:
+            data = data[os.write(fd, data) :]
     except OSError:
         os.ftruncate(fd, size)
         raise

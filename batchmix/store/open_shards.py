@@ -13,15 +13,16 @@ import pyarrow as pa
 
 from batchmix.errors import BatchmixError, NoSpace, PartDamaged
 from batchmix.records import Exchange, Key
-from batchmix.store.events import Begun
+from batchmix.store.events import JournalHeader
 from batchmix.store.first_rows import Firsts, PartAnswers, firsts_in
-from batchmix.store.ledger import Left, sealed
+from batchmix.store.ledger import ShardLeftOpen, ShardSealed
 from batchmix.store.parts import Sealing, list_parts, part_path, seal_part
 from batchmix.store.reserve import Reserve
-from batchmix.store.result_rows import Price, Results, by_row
+from batchmix.store.result_rows import Price, ResultRows, by_row
+from batchmix.store.row_state import CacheBudget
 from batchmix.store.run_folder import Layout
 from batchmix.store.schema import PartFooter, Seal
-from batchmix.store.shard import Room, Shard
+from batchmix.store.shard import JournalSettings, Shard
 
 _logger = logging.getLogger(__name__)
 _SYNC_S = 0.04
@@ -48,7 +49,7 @@ class ShardSpec(msgspec.Struct, frozen=True):
     """The carried columns of a shard, one record per input row; raises `InputChanged`."""
     price: Price
     raw: bool
-    origin: Begun
+    header: JournalHeader
     """What journals say of themselves, but for their shard and lane; parts say the same."""
     torn: frozenset[int]
     """Shards whose parts are known not to be whole: what can be read of them is kept, the rest is asked again."""
@@ -69,7 +70,8 @@ class OpenShards:
         self._lanes = lanes
         self._on_error = on_error
         self._reserve = Reserve(layout.journal)
-        self._room = Room()
+        self.cache = CacheBudget()
+        self._settings = JournalSettings(blueprint.header, layout.mode, self._on_created, self._on_no_space)
         self._journals = layout.journals()
         self._open: dict[int, Shard] = {}
         self._opening = asyncio.Lock()
@@ -106,7 +108,7 @@ class OpenShards:
 
         They need memory, too, and what they leave of it is for answers that wait for their shard to be sealed.
         """
-        self._room.left = max(0, _MOST_BYTES - in_flight * _BYTES_IN_FLIGHT)
+        self.cache.resize(max(0, _MOST_BYTES - in_flight * _BYTES_IN_FLIGHT))
         self._reserve.hold(max(8 << 20, in_flight * (64 << 10)))
 
     async def open(self, index: int) -> Shard:
@@ -118,22 +120,18 @@ class OpenShards:
                     self._sealed.clear()
                     await self._sealed.wait()
                 shard = await asyncio.to_thread(self._read, index)
-                shard.on_no_space = self._on_no_space
-                shard.mode = self._layout.mode
-                shard.on_begun = self._on_begun
-                shard.origin = self._blueprint.origin
                 if shard.part_damage and index not in self._blueprint.torn:
                     shard.close()
                     raise PartDamaged("; ".join(shard.part_damage))
-                self.damage.extend(shard.damage)
+                self.damage.extend(shard.warnings)
                 self._open[index] = shard
             return shard
 
     def paid_before(self, shard: Shard, model: str) -> float | None:
         """Return what the answers of a model cost that a shard had when it was opened; None: none has a price."""
-        part = shard.before.costs.get(model)
+        part = shard.part_totals.costs.get(model)
         costs = [part.usd] if part and part.priced else []
-        found = (self._blueprint.price(model, billed, usage) for billed, usage in shard.found.get(model, ()))
+        found = (self._blueprint.price(model, billed, usage) for billed, usage in shard.earlier_usage.get(model, ()))
         costs += [usd for usd in found if usd is not None]
         return sum(costs) if costs else None
 
@@ -141,17 +139,17 @@ class OpenShards:
         journals = {lane: self._layout.journal_path(index, lane) for lane in range(self._lanes)}
         journals |= self._journals.get(index, {})
         part = part_path(self._layout.data, index)
-        return Shard(index, journals, part, secrets=self._layout.secrets, room=self._room)
+        return Shard(index, journals, part, secrets=self._layout.secrets, settings=self._settings)
 
-    def _on_begun(self, index: int) -> None:
-        self._layout.ledger.append(Left(index), sync=False)
+    def _on_created(self, index: int) -> None:
+        self._layout.ledger.append(ShardLeftOpen(index), sync=False)
 
     def _on_no_space(self) -> bool:
         freed = self._reserve.release()
         self._on_error(NoSpace(f"no space left for {self._layout.journal}; make room and start the same command again"))
         return freed
 
-    def lane_is_through(self, index: int, *, unfinished: bool) -> None:
+    def lane_is_done(self, index: int, *, unfinished: bool) -> None:
         """Take note that one lane needs nothing more of a shard; with the last one it is sealed.
 
         Where a lane leaves it `unfinished` it stays in its journals, for another start.
@@ -164,7 +162,7 @@ class OpenShards:
         if index in self._unfinished:
             shard = self._open.pop(index)
             shard.close()
-            self._room.left += shard.kept_bytes
+            self.cache.give_back(shard.index)
         else:
             self._full.put_nowait(self._open[index])
 
@@ -194,9 +192,9 @@ class OpenShards:
         found = firsts_in(list_parts(self._layout.data).values(), model)
         for index in self._journals:
             shard = self._beside_lanes(index)
-            for key, entry in shard.entries.items() if shard else ():
-                if key[1] == model and entry.status == "ok":
-                    found.put(entry.hash, key[0], key[2])
+            for key, state in shard.states.items() if shard else ():
+                if key[1] == model and state.status == "ok":
+                    found.put(state.hash, key[0], key[2])
         return found
 
     async def _sync_often(self) -> None:
@@ -215,7 +213,7 @@ class OpenShards:
                 await asyncio.to_thread(self._seal, shard)
                 _logger.info("sealed shard %d", shard.index)
                 del self._open[shard.index]
-                self._room.left += shard.kept_bytes
+                self.cache.give_back(shard.index)
             except Exception as error:  # noqa: BLE001 - it stops the run
                 self._on_error(error)
             finally:
@@ -229,8 +227,8 @@ class OpenShards:
     def _seal(self, shard: Shard) -> None:
         plan = self._blueprint
         first = shard.index * plan.shard_rows
-        results = Results(shard, plan.price, raw=plan.raw)
-        wanted = (key for key, entry in shard.entries.items() if entry.wanted)
+        results = ResultRows(shard, plan.price, raw=plan.raw)
+        wanted = [key for key, state in shard.states.items() if state.wanted]
         batches = results.batches(plan.schema, plan.carried(shard.index), first, by_row(wanted, plan.models))
         seal_part(
             part_path(self._layout.data, shard.index),
@@ -241,11 +239,11 @@ class OpenShards:
         )
         shard.remove_journals()
 
-    def _footer(self, index: int, results: Results) -> PartFooter:
+    def _footer(self, index: int, results: ResultRows) -> PartFooter:
         plan = self._blueprint
         first = index * plan.shard_rows
         stop = min(first + plan.shard_rows, plan.rows)
-        origin = plan.origin
+        header = plan.header
         return PartFooter(
             index,
             first,
@@ -253,12 +251,12 @@ class OpenShards:
             plan.digest(index),
             plan.columns,
             results.totals,
-            rehearsal=origin.rehearsal,
-            shard_rows=origin.shard_rows,
+            rehearsal=header.rehearsal,
+            shard_rows=header.shard_rows,
         )
 
     def _note(self, footer: PartFooter, seal: Seal) -> None:
-        self._layout.ledger.append(sealed(footer, seal))
+        self._layout.ledger.append(ShardSealed.of(footer, seal))
 
 
 def _sync_each(shards: list[Shard]) -> None:

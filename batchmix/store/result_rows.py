@@ -11,12 +11,12 @@ from typing import Any
 import pyarrow as pa
 
 from batchmix.records import Completion, Key, Tokens, Usage
-from batchmix.store.events import Ended, Event, Heard
-from batchmix.store.fold import Entry
+from batchmix.store.events import Event, ResponseReceived, RowFailed
 from batchmix.store.parts import whole_groups
+from batchmix.store.row_state import RowState
 from batchmix.store.schema import RESULT_SCHEMA, columns_of
 from batchmix.store.shard import Shard
-from batchmix.store.totals import COUNTS, Totals, Untold
+from batchmix.store.totals import COUNTS, EstimatedUsage, Totals
 
 Price = Callable[[str, str | None, Usage], float | None]
 """Takes a model's entry, the model that was billed (None: not said) and an answer's usage; returns its cost in USD, or
@@ -36,7 +36,7 @@ ResultRow = tuple[Any, ...]
 """The values of a result row in the order of the schema, but for `custom_id` and the carried columns."""
 
 
-class Results:
+class ResultRows:
     """Makes the result rows of one shard.
 
     Rows of which the journals say nothing new are taken from the old part. Totals of all batches made so far stand
@@ -47,20 +47,19 @@ class Results:
         self.totals = Totals()
         self._add_what_is_in_no_row(shard, price)
         self._shard = shard
-        self._old = _OldRows(shard.part)
+        self._part_rows = _PartRows(shard.part)
         self._price = price
         self._raw = raw
 
     def _add_what_is_in_no_row(self, shard: Shard, price: Price) -> None:
         """Add what was billed for no answer, or by no usage: by the old part, and since."""
-        for model, cost in shard.before.costs.items():
+        for model, cost in shard.part_totals.costs.items():
             self.totals.cost(model).add(cost.beside_rows)
-        for (_, model, _), entry in shard.entries.items():
-            if entry.retried or entry.untold.answers or entry.unheard or entry.in_flight:
+        for (_, model, _), state in shard.states.items():
+            if state.billed_failures or state.unreported.answers or state.maybe_billed:
                 cost = self.totals.cost(model)
-                cost.untold += entry.untold
-                cost.lost += entry.all_lost
-                for billed, usage in entry.retried:
+                cost.add_estimates(state.unreported, state.lost_tokens)
+                for billed, usage in state.billed_failures:
                     cost.retry(price(model, billed, usage), usage)
 
     def batches(
@@ -83,30 +82,26 @@ class Results:
 
     def row(self, key: Key) -> ResultRow:
         """Return the row of a key that has a result. To be called in the order of the input's rows."""
-        entry = self._shard.entries[key]
-        if entry.kept is not None:
-            row = self._answer(key, entry, *entry.kept)
-            entry.kept = None
-        elif entry.result is None:
-            row = _updated(self._old.row(key), entry)
-        else:
-            event = self._shard.event(entry.result)
-            if isinstance(event, Heard):
-                row = self._heard(key, entry, event)
-            else:
-                last = self._shard.event(entry.last_heard) if entry.last_heard else None
-                row = self._failure(key, entry, event, last)
-        return row
+        state = self._shard.states[key]
+        if cached := state.take_cached():
+            return self._answer(key, state, *cached)
+        if state.result is None:
+            return _updated(self._part_rows.row(key), state)
+        event = self._shard.event(state.result)
+        if isinstance(event, ResponseReceived):
+            return self._judged_again(key, state, event)
+        last = self._shard.event(state.last_response) if state.last_response else None
+        return self._failure(key, state, event, last)
 
-    def _heard(self, key: Key, entry: Entry, event: Heard) -> ResultRow:
+    def _judged_again(self, key: Key, state: RowState, event: ResponseReceived) -> ResultRow:
         """Return the row of an answer, judged once more; it fails where it is none any more."""
         outcome = self._shard.outcome(event)
         if isinstance(outcome, Completion):
-            return self._answer(key, entry, event, outcome)
+            return self._answer(key, state, event, outcome)
         what = (outcome.type, outcome.message, outcome.code)
-        return self._failure(key, entry, Ended(*key, entry.attempts, event.hash, "failed", *what), event)
+        return self._failure(key, state, RowFailed(*key, state.attempts, event.hash, "failed", *what), event)
 
-    def _answer(self, key: Key, entry: Entry, event: Heard, answer: Completion) -> ResultRow:
+    def _answer(self, key: Key, state: RowState, event: ResponseReceived, answer: Completion) -> ResultRow:
         usage = answer.usage
         return (
             *key,
@@ -124,8 +119,8 @@ class Results:
             usage.cache_write_tokens,
             usage.reasoning_tokens,
             0.0 if event.reused_from else self._price(key[1], event.served_model, usage),
-            entry.attempts,
-            entry.maybe_billed,
+            state.attempts,
+            state.maybe_billed,
             event.reused_from,
             event.latency,
             event.at,
@@ -136,42 +131,44 @@ class Results:
             None,
             event.request_id,
             event.hash,
-            _text(event) if self._raw else None,
+            (_text(event) if event.base64 else event.body) if self._raw else None,
         )
 
-    def _failure(self, key: Key, entry: Entry, event: Event, last: Event | None) -> ResultRow:
-        if not isinstance(event, Ended):
+    def _failure(self, key: Key, state: RowState, event: Event, last: Event | None) -> ResultRow:
+        if not isinstance(event, RowFailed):
             raise TypeError(f"row {key[0]}: a journal line is not what it was")
-        heard = last if isinstance(last, Heard) and last.hash == event.hash else None
-        raw = _text(heard) if heard and self._raw and heard.body else None
+        response = last if isinstance(last, ResponseReceived) and last.hash == event.hash else None
+        raw = None
+        if response and self._raw and response.body:
+            raw = _text(response) if response.base64 else response.body
         return (
             *key,
             event.status,
             *(None,) * 13,
-            entry.attempts,
-            entry.maybe_billed,
+            state.attempts,
+            state.maybe_billed,
             None,
-            heard.latency if heard else None,
-            heard.at if heard else None,
-            heard.done if heard else None,
-            heard.status if heard else None,
+            response.latency if response else None,
+            response.at if response else None,
+            response.done if response else None,
+            response.status if response else None,
             event.type,
             event.code,
             event.message,
-            heard.request_id if heard else None,
+            response.request_id if response else None,
             event.hash,
             raw,
         )
 
 
-def _text(event: Heard) -> str:
-    return event.exchange().body.decode("utf-8", "replace") if event.base64 else event.body
+def _text(event: ResponseReceived) -> str:
+    return event.exchange().body.decode("utf-8", "replace")
 
 
-def _updated(row: ResultRow, entry: Entry) -> ResultRow:
+def _updated(row: ResultRow, state: RowState) -> ResultRow:
     """Return a row of the old part, with the attempts that were made since."""
     start = _AT["attempts"]
-    return (*row[:start], entry.attempts, entry.maybe_billed, *row[start + 2 :])
+    return (*row[:start], state.attempts, state.maybe_billed, *row[start + 2 :])
 
 
 def by_row(keys: Iterable[Key], models: Sequence[str]) -> dict[int, list[Key]]:
@@ -237,7 +234,7 @@ def _add_unpriced(totals: Totals, columns: dict[str, tuple[Any, ...]]) -> None:
             answers, prompts, completions = sums.get(model, (0, 0, 0))
             sums[model] = answers + 1, prompts + prompt, completions + completion
     for model, (answers, prompts, completions) in sums.items():
-        totals.cost(model).unpriced += Untold(answers, Tokens(prompts, completions))
+        totals.cost(model).unpriced += EstimatedUsage(answers, Tokens(prompts, completions))
 
 
 _COSTLY = ("model", "cost_usd", "maybe_billed")
@@ -259,12 +256,12 @@ def _array(values: tuple[Any, ...], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind)
 
 
-class _OldRows:
+class _PartRows:
     """The rows of an old part, taken in the order of their input rows."""
 
     def __init__(self, part: Path | None) -> None:
         self._rows: dict[Key, ResultRow] = {}
-        self._ahead = _old_rows(part) if part else iter(())
+        self._ahead = _read_part_rows(part) if part else iter(())
         self._last = -1
 
     def row(self, key: Key) -> ResultRow:
@@ -278,7 +275,7 @@ class _OldRows:
         return self._rows[key]
 
 
-def _old_rows(part: Path) -> Iterator[ResultRow]:
+def _read_part_rows(part: Path) -> Iterator[ResultRow]:
     for group in whole_groups(part, _OURS, []):  # what is damaged was told when the shard was opened
         for batch in group.to_batches(SLICE_ROWS):
             yield from zip(*(column.to_pylist() for column in columns_of(batch, _PLAIN)), strict=True)

@@ -19,7 +19,6 @@ from batchmix.records import Completion, Exchange, Key, Request
 from batchmix.responses.classify import classify
 from batchmix.store.parts import list_parts, open_part
 from batchmix.store.run_folder import Layout
-from batchmix.store.shard import told
 
 _WHOLE = {"stop", "tool_calls", "function_call", None}
 """Answers that were cut short or filtered are asked again."""
@@ -27,7 +26,7 @@ EXCHANGE_COLUMNS = ["request_hash", "sample", "raw", "http_status", "request_id"
 _ROW_BITS = 32
 
 
-class Found(msgspec.Struct, frozen=True):
+class ReusedAnswer(msgspec.Struct, frozen=True):
     """An answer that another run has paid for."""
 
     run: str
@@ -65,7 +64,7 @@ class Reusable:
         """Return whether there is an answer, as far as can be told without reading it."""
         return next(self._candidates(request), None) is not None
 
-    def answers(self, requests: list[Request]) -> dict[Key, Found]:
+    def answers(self, requests: list[Request]) -> dict[Key, ReusedAnswer]:
         """Return the answers that there are."""
         with self._lock:
             found = ((request.key, self._answer(request)) for request in requests)
@@ -78,14 +77,14 @@ class Reusable:
             yield self._places[position]
             position += 1
 
-    def _answer(self, request: Request) -> Found | None:
+    def _answer(self, request: Request) -> ReusedAnswer | None:
         for place in self._candidates(request):
             folder, path = self._parts[place >> _ROW_BITS]
             row = self._row(path, place & ((1 << _ROW_BITS) - 1))
             if row["request_hash"] == request.hash and row["sample"] == request.sample and row["raw"] is not None:
-                exchange = told(exchange_of(row), request)
+                exchange = msgspec.structs.replace(exchange_of(row), inputs=request.inputs)
                 if self._is_whole(exchange, request.path):
-                    return Found(folder, exchange)
+                    return ReusedAnswer(folder, exchange)
         return None
 
     def _is_whole(self, exchange: Exchange, path: str) -> bool:

@@ -9,7 +9,7 @@ import msgspec
 from batchmix.records import Completion, Tokens, Usage
 
 
-class Kind(msgspec.Struct):
+class FailureCount(msgspec.Struct):
     """One kind of failure: how often, and one example to read."""
 
     count: int
@@ -17,7 +17,7 @@ class Kind(msgspec.Struct):
     message: str
 
 
-class Untold(msgspec.Struct, frozen=True, gc=False):
+class EstimatedUsage(msgspec.Struct, frozen=True, gc=False):
     """What answers are taken for that have no cost of their own; added up like numbers."""
 
     answers: int = 0
@@ -26,14 +26,14 @@ class Untold(msgspec.Struct, frozen=True, gc=False):
     """Of the tokens, how many stand in no `total_tokens`."""
 
     @staticmethod
-    def of(answer: Completion, prompt_tokens: int) -> Untold:
+    def of(answer: Completion, prompt_tokens: int) -> EstimatedUsage:
         """Return what an answer without a whole usage is taken for, by an estimate of its prompt."""
         tokens = answer.tokens(prompt_tokens)
-        return Untold(1, tokens, tokens.prompt + tokens.completion - (answer.usage.total_tokens or 0))
+        return EstimatedUsage(1, tokens, tokens.prompt + tokens.completion - (answer.usage.total_tokens or 0))
 
-    def __add__(self, other: Untold) -> Untold:
+    def __add__(self, other: EstimatedUsage) -> EstimatedUsage:
         """Return a sum."""
-        return Untold(self.answers + other.answers, self.tokens + other.tokens, self.beside + other.beside)
+        return EstimatedUsage(self.answers + other.answers, self.tokens + other.tokens, self.beside + other.beside)
 
 
 class Cost(msgspec.Struct):
@@ -55,9 +55,9 @@ class Cost(msgspec.Struct):
     """Of these, how many have none."""
     retries_tokens: int = 0
     """Of these, prompts and answers."""
-    untold: Untold = Untold()
+    unreported: EstimatedUsage = msgspec.field(default=EstimatedUsage(), name="untold")
     """Of answers without a whole usage, by estimates."""
-    unpriced: Untold = Untold()
+    unpriced: EstimatedUsage = EstimatedUsage()
     """Of answers with a whole usage that no price is known for."""
     lost: Tokens = Tokens()
     """Of attempts that may have been billed beside the answers, by estimates of their requests."""
@@ -75,7 +75,7 @@ class Cost(msgspec.Struct):
             retries_usd=self.retries_usd,
             retries_unpriced=self.retries_unpriced,
             retries_tokens=self.retries_tokens,
-            untold=self.untold,
+            unreported=self.unreported,
             lost=self.lost,
         )
 
@@ -90,6 +90,11 @@ class Cost(msgspec.Struct):
         """Add another part of the run."""
         for name in self.__struct_fields__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def add_estimates(self, unreported: EstimatedUsage, lost: Tokens) -> None:
+        """Add what is known of a row's usage by estimates only."""
+        self.unreported += unreported
+        self.lost += lost
 
     def retry(self, usd: float | None, usage: Usage) -> None:
         """Add an attempt that was billed although it held no answer."""
@@ -131,7 +136,7 @@ class Totals(msgspec.Struct):
     """Answers without a price."""
     first_sent_ms: int | None = None
     last_finished_ms: int | None = None
-    failures: dict[str, Kind] = {}
+    failures: dict[str, FailureCount] = {}
     models: dict[str, dict[str, int]] = {}
     """Rows by status for each model."""
     costs: dict[str, Cost] = {}
@@ -192,7 +197,7 @@ class Totals(msgspec.Struct):
         """Count failures of a kind; the first row of each kind is its example."""
         known = self.failures.get(kind)
         if known is None:
-            self.failures[kind] = Kind(number, row, message)
+            self.failures[kind] = FailureCount(number, row, message)
             return
         known.count += number
         if row < known.row:

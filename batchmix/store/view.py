@@ -16,9 +16,9 @@ import msgspec
 from batchmix import __version__
 from batchmix.errors import PartDamaged, RunError
 from batchmix.records import Key
-from batchmix.store.ledger import Known, Left
+from batchmix.store.ledger import LastState, ShardLeftOpen
 from batchmix.store.parts import check_place, list_parts, open_part, part_path, read_through
-from batchmix.store.result_rows import SLICE_ROWS, Price, Results, add_rows, ended_since, named
+from batchmix.store.result_rows import SLICE_ROWS, Price, ResultRows, add_rows, ended_since, named
 from batchmix.store.run_folder import Layout, RunFile, holder
 from batchmix.store.shard import Shard
 from batchmix.store.totals import COUNTS, Totals
@@ -42,7 +42,7 @@ class View(msgspec.Struct):
     """Requests of which an attempt may have been billed for nothing."""
     damage: list[str]
     """Where journals and parts are damaged, or missing, in words."""
-    left: list[Left]
+    left: list[ShardLeftOpen]
     """How the shards stand that have journals, for the ledger."""
     lost: bool = False
     """Parts can't be read."""
@@ -158,7 +158,7 @@ def read_view(layout: Layout, price: Price, *, idle: bool = False) -> View:
     if run is None:
         raise RunError(f"{layout.root}: is no run folder, it has no run.json")
     view = View(layout, run, None if idle else holder(layout), Totals(), [], [], [], [], [])
-    known = layout.ledger.known()  # before what it knows of
+    known = layout.ledger.read()  # before what it knows of
     journals, parts = layout.journals(), list_parts(layout.data)
     sealed = {index for index, shard in known.items() if shard.has_part}
     for index in sorted(sealed | journals.keys() | parts.keys()):
@@ -166,19 +166,19 @@ def read_view(layout: Layout, price: Price, *, idle: bool = False) -> View:
         if index in journals:
             with contextlib.closing(Shard(index, journals[index], part, secrets=layout.secrets)) as shard:
                 if shard.has_journals:
-                    _add_open(view, shard, Results(shard, price, raw=False))
+                    _add_open(view, shard, ResultRows(shard, price, raw=False))
                     continue
         try:
-            _add_part(view, index, part, known.get(index, Known()))
+            _add_part(view, index, part, known.get(index, LastState()))
         except PartDamaged as error:
             view.lose(error.damage)
         except FileNotFoundError:
-            if index in layout.ledger.sealed():  # not let go meanwhile
+            if index in layout.ledger.sealed_shards():  # not let go meanwhile
                 view.lose(f"{part}: is missing")
     return view
 
 
-def _add_part(view: View, index: int, part: Path, known: Known) -> None:
+def _add_part(view: View, index: int, part: Path, known: LastState) -> None:
     """Add a shard that is sealed; its part is read through if it was written to since. Raises `PartDamaged`."""
     footer, seal = check_place(part, index)
     if known.sealed and known.sealed.seal != seal:
@@ -205,33 +205,33 @@ def _recent(totals: Totals) -> dict[str, int]:
     return {model: round(sum(counts.values()) * share) for model, counts in totals.models.items()}
 
 
-def _add_open(view: View, shard: Shard, results: Results) -> None:
+def _add_open(view: View, shard: Shard, results: ResultRows) -> None:
     """Add a shard that has journals."""
     view.open_shards.append(shard.index)
-    view.damage.extend(shard.damage)
+    view.damage.extend(shard.warnings)
     for words in shard.part_damage:
         view.lose(words)
     view.left.append(
-        Left(shard.index, shard.answers, shard.whole_bytes, len(shard.holes), torn=bool(shard.part_damage))
+        ShardLeftOpen(shard.index, shard.answers, shard.whole_bytes, len(shard.damage), torn=bool(shard.part_damage))
     )
     attempts = billed = 0
     since_ms = _since_ms()
     rows = []
-    for key, entry in sorted(shard.entries.items()):
-        if entry.status:
+    for key, state in sorted(shard.states.items()):
+        if state.status:
             rows.append(results.row(key))
         if len(rows) == SLICE_ROWS:
             view.recent.update(ended_since(rows, since_ms))
             add_rows(results.totals, rows)
             rows = []
-        attempts += entry.attempts
-        under_way = bool(entry.in_flight) and view.holder is not None
+        attempts += state.attempts
+        under_way = bool(state.in_flight) and view.holder is not None
         if under_way:
             view.in_flight.append(key)
-        lost = entry.unheard if under_way else entry.maybe_billed
+        lost = state.maybe_billed_before if under_way else state.maybe_billed
         if lost:
             view.maybe_billed.append(key)
-            if not entry.status:
+            if not state.status:
                 results.totals.cost(key[1]).row(None, lost)
         billed += lost
     view.recent.update(ended_since(rows, since_ms))
@@ -256,6 +256,6 @@ def read_rows(view: View, rows: list[int], price: Price) -> Iterator[dict[str, A
         part = part_path(view.layout.data, index)
         shard = Shard(index, journals.get(index, {}), part, secrets=view.layout.secrets)
         with contextlib.closing(shard):
-            results = Results(shard, price, raw=False)
-            for key in sorted(key for key, entry in shard.entries.items() if key[0] in wanted and entry.status):
+            results = ResultRows(shard, price, raw=False)
+            for key in sorted(key for key, state in shard.states.items() if key[0] in wanted and state.status):
                 yield named(results.row(key))

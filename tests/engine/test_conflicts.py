@@ -121,7 +121,7 @@ def test_an_older_part_with_fewer_answers_is_not_taken_for_the_last_one(bench: B
 def test_a_part_that_is_not_the_last_one_is_read_through(run: Bench) -> None:
     """As where a kill came between the ledger's line for the next one and its rename."""
     ledger = Layout(run.out).ledger
-    last = ledger.known()[0].sealed
+    last = ledger.read()[0].sealed
     assert last is not None
     ledger.append(msgspec.structs.replace(last, seal=Seal(1, 2)))
     assert run.run().totals.ok == 25  # all that is to be there is

@@ -67,10 +67,10 @@ class Scene:
         self.asked[request.row] += 1
         self.order.append(request.row)
 
-    def heard(self, request: Request, exchange: Exchange) -> Outcome:
+    def received(self, request: Request, exchange: Exchange) -> Outcome:
         return self._outcomes[request.row]
 
-    def ended(self, request: Request, failure: Failure | None) -> None:
+    def finished(self, request: Request, failure: Failure | None) -> None:
         assert request.row not in self.ends, "a row ended twice"
         self.ends[request.row] = failure
 
@@ -228,7 +228,7 @@ async def test_an_error_in_the_log_stops_the_run_and_is_kept() -> None:
     def broken(request: Request, exchange: Exchange) -> Outcome:
         raise OSError("the disk")
 
-    scene.heard = broken  # type: ignore[method-assign]
+    scene.received = broken  # type: ignore[method-assign]
     await scene.run(100)
     assert isinstance(scene.shutdown.reason, OSError)
 

@@ -13,23 +13,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchmix.errors import DiskError, NoSpace
-from batchmix.records import Exchange
-from batchmix.store.events import Ended, Event, Sent, decode_line, encode_line, heard
-from batchmix.store.journal import Damage, Journal, Line, read_lines
+from batchmix.records import Exchange, Request
+from batchmix.store.events import AttemptSent, Event, RowFailed
+from batchmix.store.journal import Journal, encode_line
+from batchmix.store.journal_reader import Damage, Line, decode_line, read_lines
+from batchmix.store.lane_log import response_received
 
 bodies = st.one_of(
     st.binary(max_size=60), st.sampled_from([b'{"e":"sent","crc":"00000000"}', b"\n\n", "é\u2028".encode()])
 )
 
 
+def request(row: int, sample: int = 0) -> Request:
+    return Request(row, "m", sample, "h", "/chat/completions", b"{}", 1, None)
+
+
 def events_of(made: list[tuple[int, bytes]]) -> list[Event]:
     """Events of each kind, with bodies that look like lines themselves."""
     events: list[Event] = []
     for row, body in made:
-        events.append(Sent(row, "m", 0, 1, "h", 17))
+        events.append(AttemptSent(row, "m", 0, 1, "h", 17))
         exchange = Exchange(17, 18, 0.5, 200, body, "application/json", "rid")
-        events.append(heard((row, "m", 0), 1, "h", "/chat/completions", exchange))
-        events.append(Ended(row, "m", 0, 1, "h", "failed", "timeout", 'text with "quotes" and \n lines'))
+        events.append(response_received(request(row), 1, exchange, None))
+        events.append(RowFailed(row, "m", 0, 1, "h", "failed", "timeout", 'text with "quotes" and \n lines'))
     return events
 
 
@@ -55,7 +61,7 @@ def test_an_event_comes_back_as_it_was(events: list[Event]) -> None:
 @given(st.binary(max_size=200))
 def test_a_body_is_kept_byte_for_byte(body: bytes) -> None:
     exchange = Exchange(17, 18, 0.5, 200, body, "text/plain", None, "served", None, "cut_off", "broke off", True)
-    event = heard((1, "m", 2), 3, "h", "/p", exchange)
+    event = response_received(request(1, sample=2), 3, exchange, None)
     again = decode_line(encode_line(event))
     assert again == event
     assert again.exchange() == exchange  # type: ignore[union-attr]
@@ -86,7 +92,7 @@ def test_a_journal_cut_anywhere_keeps_every_whole_line_and_takes_new_ones(
         if length - 1 <= cut:
             kept.append(event)
     assert found_in(path.read_bytes()) == kept
-    new = Ended(99, "m", 0, 1, "h", "rejected", "bad_row", "new")
+    new = RowFailed(99, "m", 0, 1, "h", "rejected", "bad_row", "new")
     appended(path, new)
     appended(path, new)
     assert found_in(path.read_bytes()) == [*kept, new, new]
@@ -112,13 +118,13 @@ def test_a_damaged_byte_costs_only_the_line_it_is_in(
     path = tmp_path_factory.mktemp("journal") / "j.jsonl"
     path.write_bytes(bytes(whole))
     assert found_in(bytes(whole)) == expected
-    new = Sent(99, "m", 0, 1, "h", 17)
+    new = AttemptSent(99, "m", 0, 1, "h", 17)
     appended(path, new)
     assert found_in(path.read_bytes()) == [*expected, new]
 
 
 def test_damage_in_the_middle_is_told_and_a_torn_tail_is_not(tmp_path: Path) -> None:
-    line = encode_line(Sent(1, "m", 0, 1, "h", 17))
+    line = encode_line(AttemptSent(1, "m", 0, 1, "h", 17))
     torn = list(read_lines(io.BytesIO(line + line[:20])))
     assert [type(found) for found in torn] == [Line]
     damaged = list(read_lines(io.BytesIO(line + b"rubbish\n" + line)))
@@ -142,13 +148,17 @@ def test_offsets_lead_back_to_the_line(tmp_path: Path) -> None:
 def test_an_event_larger_than_a_stretch_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
     exchange = Exchange(1, 2, 0.1, 200, b'"' * 3_000_000)
-    event = heard((1, "m", 0), 1, "h", "/p", exchange)
+    event = response_received(request(1), 1, exchange, None)
     journal = Journal(path, lambda: False)
-    journal.append(Sent(1, "m", 0, 1, "h", 1))
+    journal.append(AttemptSent(1, "m", 0, 1, "h", 1))
     journal.append(event)
-    journal.append(Sent(2, "m", 0, 1, "h", 1))
+    journal.append(AttemptSent(2, "m", 0, 1, "h", 1))
     journal.close()
-    assert [type(found).__name__ for found in found_in(path.read_bytes())] == ["Sent", "Heard", "Sent"]
+    assert [type(found).__name__ for found in found_in(path.read_bytes())] == [
+        "AttemptSent",
+        "ResponseReceived",
+        "AttemptSent",
+    ]
 
 
 @pytest.mark.parametrize("where", ["allocate", "write_at"])
@@ -163,13 +173,13 @@ def test_a_full_disk_frees_the_reserve_once_and_then_is_an_error(
         raise OSError(28, "No space left on device")
 
     journal = Journal(path, lambda: bool(asked.append(1)) or len(asked) < 3)
-    journal.append(Sent(1, "m", 0, 1, "h", 17))
+    journal.append(AttemptSent(1, "m", 0, 1, "h", 17))
     monkeypatch.setattr(f"batchmix.store.journal.{where}", full)
     with pytest.raises(NoSpace):
-        journal.append(heard((1, "m", 0), 1, "h", "/p", Exchange(1, 2, 0.1, 200, b"x" * (1 << 20))))
+        journal.append(response_received(request(1), 1, Exchange(1, 2, 0.1, 200, b"x" * (1 << 20)), None))
     assert len(asked) == 3
     monkeypatch.undo()
-    journal.append(Sent(2, "m", 0, 1, "h", 17))
+    journal.append(AttemptSent(2, "m", 0, 1, "h", 17))
     journal.close()
     assert [event.row for event in found_in(path.read_bytes())] == [1, 2]
 
@@ -178,27 +188,27 @@ def test_a_write_that_the_system_cuts_short_goes_on(tmp_path: Path, monkeypatch:
     path, real = tmp_path / "j.jsonl", os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda fd, data, start: real(fd, data[:100_000], start))
     journal = Journal(path, lambda: False)
-    journal.append(Sent(1, "m", 0, 1, "h", 17))
+    journal.append(AttemptSent(1, "m", 0, 1, "h", 17))
     assert set(path.read_bytes().splitlines()[1:]) == {b""}  # no zeros: jq reads it at any moment
     journal.close()
 
 
 def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
-    appended(path, Sent(1, "m", 0, 1, "h", 17))
+    appended(path, AttemptSent(1, "m", 0, 1, "h", 17))
     assert path.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("field", ['"latency":1e400', '"at":1e30', f'"at":{10**20}', '"done":-1', f'"status":{2**40}', f'"row":{2**70}', '"latency":NaN'])  # fmt: skip
 def test_a_line_whose_numbers_fit_into_no_column_counts_as_damaged(field: str) -> None:
-    line = encode_line(heard((1, "m", 0), 1, "h", "/p", Exchange(1, 2, 0.1, 200, b"x")))
+    line = encode_line(response_received(request(1), 1, Exchange(1, 2, 0.1, 200, b"x"), None))
     name = field.partition(":")[0]
     text = re.sub(rf"{name}:[^,]+", field, line.decode().partition(',"crc"')[0]).encode()
     assert decode_line(b'%b,"crc":"%08x"}' % (text, zlib.crc32(text))) is None
 
 
 def test_a_body_that_is_not_the_base64_it_says_is_taken_as_it_stands() -> None:
-    event = heard((1, "m", 0), 1, "h", "/p", Exchange(1, 2, 0.1, 200, b"\xff"))
+    event = response_received(request(1), 1, Exchange(1, 2, 0.1, 200, b"\xff"), None)
     assert msgspec.structs.replace(event, body="abcde").exchange().body == b"abcde"
 
 
@@ -206,9 +216,9 @@ def test_a_journal_that_another_program_cuts_off_is_told_and_can_still_be_writte
     """Without its room under the mapping, the next line would end the process."""
     path = tmp_path / "00000-000.jsonl"
     journal = Journal(path, lambda: False)
-    journal.append(Sent(1, "m", 0, 1, "h", 17))
+    journal.append(AttemptSent(1, "m", 0, 1, "h", 17))
     os.truncate(path, 0)
     with pytest.raises(DiskError, match="another program has cut it off"):
         journal.sync()
-    journal.append(Sent(1, "m", 0, 1, "h", 17))
+    journal.append(AttemptSent(1, "m", 0, 1, "h", 17))
     journal.close()

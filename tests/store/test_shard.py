@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from pathlib import Path
@@ -10,10 +11,13 @@ import pytest
 
 from batchmix.errors import FailureAction
 from batchmix.records import Exchange, Failure, RejectedRow, Request
-from batchmix.store.result_rows import Results, named
-from batchmix.store.shard import Room, Shard
+from batchmix.store.lane_log import LaneLog, RowCounts
+from batchmix.store.result_rows import ResultRows, named
+from batchmix.store.row_state import CacheBudget
+from batchmix.store.shard import Shard
 
 REJECTED = Failure(FailureAction.REJECT, "rejected", "no")
+FAILED = Failure(FailureAction.RETRY, "timeout", "no")
 
 
 def request(row: int, hash_: str = "h") -> Request:
@@ -28,41 +32,65 @@ def good(text: str = "answer") -> Exchange:
 BAD = Exchange(1, 2, 0.1, 500, b"x")
 
 
+class Opened:
+    """A shard, and the log of a lane that works on it."""
+
+    def __init__(self, journals: dict[int, Path], part: Path, cache: CacheBudget | None = None) -> None:
+        self.shard = Shard(0, journals, part)
+        self.states = self.shard.states
+        self.cache = cache or CacheBudget()
+        self.log = LaneLog(self, 0, 1000, RowCounts("m"), retry_rejected=False)  # type: ignore[arg-type]
+        asyncio.run(self.log.open(0))
+
+    async def open(self, index: int) -> Shard:
+        return self.shard
+
+    def paid_before(self, shard: Shard, model: str) -> float | None:
+        return None
+
+    def answer(self, asked: Request, text: str = "answer") -> None:
+        """Send a request, and receive an answer."""
+        self.log.sent(asked, 5)
+        self.log.received(asked, good(text))
+
+
 @pytest.fixture
 def opened(tmp_path: Path):
     with contextlib.ExitStack() as stack:
 
-        def opening(*more: Path) -> Shard:
+        def opening(*more: Path) -> Opened:
             journals = dict(enumerate([tmp_path / "00000-000.jsonl", *more]))
-            return stack.enter_context(contextlib.closing(Shard(0, journals, tmp_path / "part")))
+            found = Opened(journals, tmp_path / "part")
+            stack.enter_context(contextlib.closing(found.shard))
+            return found
 
         yield opening
 
 
-def reopened(shard: Shard, opened) -> Shard:
+def reopened(before: Opened, opened) -> Opened:
     """Open the shard again, as after a kill: nothing was closed."""
     again = opened()
     assert {
-        key: (e.status, e.hash, e.attempts, e.maybe_billed)
-        for key, e in again.entries.items()
-        if e.attempts or e.status
+        key: (e.status, e.hash, e.attempts, e.maybe_billed) for key, e in again.states.items() if e.attempts or e.status
     } == {
         key: (e.status, e.hash, e.attempts, e.maybe_billed)
-        for key, e in shard.entries.items()
+        for key, e in before.states.items()
         if e.attempts or e.status
     }
     return again
 
 
-def needs(shard: Shard, asked: Request | RejectedRow, *, retry_rejected: bool = False) -> bool:
-    return shard.needs(asked, retry_rejected=retry_rejected)
+def needs(opened: Opened, asked: Request | RejectedRow, *, retry_rejected: bool = False) -> bool:
+    """Return whether a request has work left, and hand it out if it has; a rejected row finishes."""
+    (needed,) = opened.shard.need_work([asked], retry_rejected=retry_rejected)
+    opened.log.unfinished(0, [asked])
+    return needed
 
 
 def test_an_answer_is_never_needed_again(opened) -> None:
     shard = opened()
     assert needs(shard, request(1))
-    shard.sent(0, request(1), 5)
-    shard.heard(0, request(1), good())
+    shard.answer(request(1))
     again = reopened(shard, opened)
     assert not needs(again, request(1))
     assert needs(again, request(1, "another hash"))
@@ -70,72 +98,71 @@ def test_an_answer_is_never_needed_again(opened) -> None:
 
 def test_what_is_kept_in_memory_is_what_the_journals_say(opened, tmp_path: Path) -> None:
     """Kept as far as there is room; never what another answer or failure has replaced."""
-    room = Room()
-    room.left = 3500
+    cache = CacheBudget(3500)
     journals = {0: tmp_path / "00000-000.jsonl"}
-    with contextlib.closing(Shard(0, journals, tmp_path / "part", room=room)) as shard:
+    shard = Opened(journals, tmp_path / "part", cache)
+    with contextlib.closing(shard.shard):
         for row, hash_, text in [
             (1, "h", "one"),
             (2, "h", "old"),
             (2, "new", "two"),
             (3, "h", "gone"),
             (4, "h", "late"),
+            (5, "h", "too late"),
         ]:
             needs(shard, request(row, hash_))
-            shard.sent(0, request(row, hash_), 5)
-            shard.heard(0, request(row, hash_), good(text))
-        shard.ended(0, request(3, "new"), "failed", REJECTED)
-        assert room.left < 0
-        keys = sorted(shard.entries)
-        assert [key[0] for key in keys if shard.entries[key].kept] == [1, 2, 4]
-        kept = Results(shard, lambda *_: 0.5, raw=True)
-        read = Results(opened(), lambda *_: 0.5, raw=True)
+            shard.answer(request(row, hash_), text)
+        shard.log.finished(request(3, "new"), FAILED)
+        keys = sorted(shard.states)
+        assert [key[0] for key in keys if shard.states[key].cached] == [1, 2, 4]
+        kept = ResultRows(shard.shard, lambda *_: 0.5, raw=True)
+        read = ResultRows(opened().shard, lambda *_: 0.5, raw=True)
         assert [kept.row(key) for key in keys] == [read.row(key) for key in keys]
+        cache.give_back(0)
+        shard.answer(request(1, "again"))
+        assert shard.states[1, "m", 0].cached
 
 
-def test_what_was_in_flight_is_named_and_asked_again_with_the_next_number(opened) -> None:
+def test_what_was_in_flight_is_named_and_sent_again_with_the_next_number(opened) -> None:
     shard = opened()
     needs(shard, request(1))
-    shard.sent(0, request(1), 5)
+    shard.log.sent(request(1), 5)
     again = reopened(shard, opened)
-    entry = again.entries[1, "m", 0]
-    assert (entry.attempts, entry.maybe_billed) == (1, 1)
+    state = again.states[1, "m", 0]
+    assert (state.attempts, state.maybe_billed) == (1, 1)
     assert needs(again, request(1))
-    again.sent(0, request(1), 6)
-    again.heard(0, request(1), good())
-    last = reopened(again, opened).entries[1, "m", 0]
+    again.answer(request(1))
+    last = reopened(again, opened).states[1, "m", 0]
     assert (last.status, last.attempts, last.maybe_billed) == ("ok", 2, 1)
 
 
 def test_an_answer_is_not_replaced_by_a_failure_of_the_same_request(opened) -> None:
     shard = opened()
     needs(shard, request(1))
-    shard.sent(0, request(1), 5)
-    shard.heard(0, request(1), good())
-    shard.ended(0, request(1), "failed", REJECTED)
-    assert reopened(shard, opened).entries[1, "m", 0].status == "ok"
+    shard.answer(request(1))
+    shard.log.finished(request(1), FAILED)
+    assert reopened(shard, opened).states[1, "m", 0].status == "ok"
 
 
 def test_an_answer_to_an_older_request_is(opened) -> None:
     shard = opened()
     needs(shard, request(1))
-    shard.sent(0, request(1), 5)
-    shard.heard(0, request(1), good())
-    shard.sent(0, request(1, "new"), 6)
-    shard.heard(0, request(1, "new"), BAD)
-    assert reopened(shard, opened).entries[1, "m", 0].hash == "h"
-    shard.ended(0, request(1, "new"), "failed", REJECTED)
-    entry = reopened(shard, opened).entries[1, "m", 0]
-    assert (entry.status, entry.hash) == ("failed", "new")
+    shard.answer(request(1))
+    shard.log.sent(request(1, "new"), 6)
+    shard.log.received(request(1, "new"), BAD)
+    assert reopened(shard, opened).states[1, "m", 0].hash == "h"
+    shard.log.finished(request(1, "new"), FAILED)
+    state = reopened(shard, opened).states[1, "m", 0]
+    assert (state.status, state.hash) == ("failed", "new")
 
 
 def test_failed_rows_are_needed_and_rejected_ones_on_request_or_when_they_changed(opened) -> None:
     shard = opened()
-    for row, status in ((1, "failed"), (2, "rejected")):
+    for row, failure in ((1, FAILED), (2, REJECTED)):
         needs(shard, request(row))
-        shard.sent(0, request(row), 5)
-        shard.heard(0, request(row), BAD)
-        shard.ended(0, request(row), status, REJECTED)
+        shard.log.sent(request(row), 5)
+        shard.log.received(request(row), BAD)
+        shard.log.finished(request(row), failure)
     again = reopened(shard, opened)
     assert needs(again, request(1))
     assert not needs(again, request(2))
@@ -143,11 +170,11 @@ def test_failed_rows_are_needed_and_rejected_ones_on_request_or_when_they_change
     assert needs(again, request(2, "changed"))
 
 
-def test_a_row_that_cant_be_asked_is_rejected_until_it_changes(opened) -> None:
+def test_a_row_without_a_request_is_rejected_until_it_changes(opened) -> None:
     shard = opened()
     unsendable = RejectedRow(1, "m", 0, REJECTED)
     assert needs(shard, unsendable)
-    shard.ended(0, unsendable, "rejected", REJECTED)
+    assert shard.states[1, "m", 0].status == "rejected"
     again = reopened(shard, opened)
     assert not needs(again, unsendable)
     assert not needs(again, unsendable, retry_rejected=True)
@@ -158,15 +185,15 @@ def test_folding_twice_changes_nothing(opened, tmp_path: Path) -> None:
     shard = opened()
     for row in range(3):
         needs(shard, request(row))
-        shard.sent(0, request(row), 5)
+        shard.log.sent(request(row), 5)
         if row:
-            shard.heard(0, request(row), good() if row == 1 else BAD)
-    shard.close()
+            shard.log.received(request(row), good() if row == 1 else BAD)
+    shard.shard.close()
     (tmp_path / "copy").write_bytes((tmp_path / "00000-000.jsonl").read_bytes())
     twice = opened(tmp_path / "copy")
     once = opened()
-    assert [(e.status, e.attempts, e.maybe_billed) for e in twice.entries.values()] == [
-        (e.status, e.attempts, e.maybe_billed) for e in once.entries.values()
+    assert [(e.status, e.attempts, e.maybe_billed) for e in twice.states.values()] == [
+        (e.status, e.attempts, e.maybe_billed) for e in once.states.values()
     ]
 
 
@@ -175,12 +202,11 @@ def test_an_answer_that_is_none_any_more_when_it_is_sealed_is_a_failure(
 ) -> None:
     """A part says what is so when it is written; a folder is never locked by an answer."""
     shard = opened()
-    shard.needs(request(1), retry_rejected=False)
-    shard.sent(0, request(1), 1)
-    shard.heard(0, request(1), good())
+    needs(shard, request(1))
+    shard.answer(request(1))
     no = Failure(FailureAction.RETRY, "bad_answer", "no")
     monkeypatch.setattr("batchmix.responses.classify._outcome", lambda exchange, path: no)
-    results = Results(shard, lambda *_: None, raw=True)
+    results = ResultRows(shard.shard, lambda *_: None, raw=True)
     row = named(results.row((1, "m", 0)))
     assert (row["status"], row["error_type"], row["error_message"], row["raw"], row["latency_s"]) == (
         "failed", "bad_answer", "no", good().body.decode(), 0.1

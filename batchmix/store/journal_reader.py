@@ -1,0 +1,165 @@
+"""Reading journals: lines of JSON that end with their CRC, whatever a kill or a bad disk has made of them.
+
+A kill leaves at most one torn line at the end; a damaged line costs only itself. The first line says whose the journal
+is; lines behind the header of another shard or lane are not taken.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+import msgspec
+
+from batchmix.store.events import Event, JournalHeader
+from batchmix.store.filesystem import open_plain
+
+_TRAILER_BYTES = len(b',"crc":"01234567"}')
+# Inside a JSON string each quote is escaped, so neither pattern can match in one: not even in an answer that quotes us.
+_START = re.compile(rb'\{"e":"(?:begun|sent|heard|ended)",')
+_TRAILER = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
+_NO_ANSWERS = (b'{"e":"begun",', b'{"e":"sent",', b'{"e":"ended",')
+Decoded = TypeVar("Decoded", bound=msgspec.Struct)
+_decoder: msgspec.json.Decoder[Event | JournalHeader] = msgspec.json.Decoder(Event | JournalHeader)
+
+
+def decode_line(line: bytes) -> Event | JournalHeader | None:
+    """Return the event on a line (its newline may be missing), or None if the line is damaged."""
+    return decode_with(_decoder, line)
+
+
+def decode_with(decoder: msgspec.json.Decoder[Decoded], line: bytes) -> Decoded | None:
+    """Return what `journal.encode_line` made a line of, or None if the line is damaged."""
+    line = line.rstrip(b"\n")
+    text, trailer = line[:-_TRAILER_BYTES], line[-_TRAILER_BYTES:]
+    if trailer != b',"crc":"%08x"}' % zlib.crc32(text):
+        return None
+    try:
+        return decoder.decode(line)
+    except msgspec.DecodeError:  # an undamaged line of another version
+        return None
+
+
+def was_whole(line: bytes) -> bool:
+    """Return whether a line that can't be decoded has both its ends: it was damaged later, and not torn by a kill."""
+    end = line.rstrip(b"\n")[-_TRAILER_BYTES:]
+    return line[:1] == b"{" and end[:8] == b',"crc":"' and end[-2:] == b'"}' and b"\0" not in line
+
+
+class Line(msgspec.Struct, frozen=True, gc=False):
+    """An event and where it stands in its file."""
+
+    offset: int
+    length: int
+    event: Event | JournalHeader
+
+
+class Damage(msgspec.Struct, frozen=True, gc=False):
+    """Bytes in the middle of a journal that are no event, or another's."""
+
+    offset: int
+    length: int
+    answer: bool = True
+    """It may have held what a provider answered."""
+    whole: bool = False
+    """It has both ends of a line."""
+    other: bool = False
+    """It is another shard's or lane's: a journal that was copied over this one."""
+
+    def words(self, name: str) -> str:
+        """Return what a person is told of it."""
+        what = "another shard's" if self.other else "damaged"
+        return f"{name}: {self.length} bytes at {self.offset} are {what} and were skipped"
+
+
+def read_lines(file: BinaryIO) -> Iterator[Line | Damage]:
+    """Yield all that a journal holds, in order; a torn tail, which every kill may leave, is passed over in silence.
+
+    A last line that was whole once is damage.
+    """
+    offset = 0
+    damage: list[Damage] = []  # told only when something whole follows
+    for line in file:
+        event = decode_line(line) if line != b"\n" else None
+        if event is not None:
+            yield from damage
+            damage = []
+            yield Line(offset, len(line.rstrip(b"\n")), event)
+        elif line != b"\n":
+            for found in salvaged(line, offset):
+                if isinstance(found, Damage):
+                    damage.append(found)
+                else:
+                    yield from damage
+                    damage = []
+                    yield found
+        offset += len(line)
+    yield from (found for found in damage if found.whole)
+
+
+def salvaged(line: bytes, offset: int) -> Iterator[Line | Damage]:
+    """Find whole events in bytes that are damaged, as where the newline between two lines was hit."""
+    end = 0
+    for start in _START.finditer(line):
+        trailer = _TRAILER.search(line, start.end())
+        if start.start() < end or trailer is None:
+            continue
+        event = decode_line(line[start.start() : trailer.end()])
+        if event is None:
+            continue
+        if start.start() > end:
+            yield _damage(line[end : start.start()], offset + end)
+        end = trailer.end()
+        yield Line(offset + start.start(), end - start.start(), event)
+    if len(line.rstrip(b"\n\0")) > end:
+        yield _damage(line[end:], offset + end)
+
+
+def _damage(found: bytes, offset: int) -> Damage:
+    # A power loss leaves zeros where a page never came to the disk.
+    answer = b"\0" not in found and not found.startswith(_NO_ANSWERS)
+    return Damage(offset, len(found), answer=answer, whole=was_whole(found))
+
+
+def read_own_lines(file: BinaryIO, shard: int, lane: int) -> Iterator[Line | Damage]:
+    """Yield the events of a shard and lane that a journal holds; what another's first line begins is damage."""
+    other: int | None = None
+    for found in read_lines(file):
+        if isinstance(found, Line) and isinstance(found.event, JournalHeader):
+            mine = (found.event.shard, found.event.lane) == (shard, lane)
+            if other is not None and mine:
+                yield Damage(other, found.offset - other, other=True)
+            other = None if mine else found.offset if other is None else other
+        elif other is None:
+            yield found
+    if other is not None:
+        yield Damage(other, file.tell() - other, other=True)
+
+
+def has_event(path: Path) -> bool:
+    """Return whether a file is a journal of ours with anything in it. Raises `RunError` for a link."""
+    try:
+        with open_journal(path) as file:
+            return any(isinstance(found, Line) for found in read_lines(file))
+    except FileNotFoundError:
+        return False
+
+
+def is_foreign(path: Path) -> bool:
+    """Return whether a file holds things, and neither an event nor the beginning of one. Raises `RunError`."""
+    begin = b'{"e":"'
+    try:
+        with open_journal(path) as file:
+            head = next((line for line in file if line.strip(b"\0\n")), b"").strip(b"\0\n")[: len(begin)]
+    except FileNotFoundError:
+        return False
+    return not begin.startswith(head) and not has_event(path)
+
+
+def open_journal(path: Path) -> BinaryIO:
+    """Open a journal for reading. Raises `RunError` where it is a link or no plain file."""
+    return open(open_plain(path, os.O_RDONLY), "rb")  # noqa: PTH123 - no link is followed

@@ -1,0 +1,180 @@
+"""The state of each (row, model, sample) of a shard, and how each event changes it.
+
+Applying an event twice changes nothing, and an answer is never replaced by a failure of the same request hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from batchmix.records import UNKNOWN_COMPLETION, Completion, Failure, Key, RejectedRow, Request, Tokens, Usage
+from batchmix.store.events import AttemptSent, Event, ResponseReceived
+from batchmix.store.totals import EstimatedUsage
+
+_ANSWER_BYTES = 700
+"""Memory that an answer takes beside its text, as measured: the event, the completion and its usage."""
+
+
+class LinePosition(msgspec.Struct, frozen=True, gc=False):
+    """Where the line of an event is in the journals of a shard."""
+
+    lane: int
+    offset: int
+    length: int
+
+
+class CacheBudget:
+    """Memory for answers that are kept until their shard is sealed: to read one again costs as much as all the rest.
+
+    Used on the event loop only.
+    """
+
+    def __init__(self, size: int = 0) -> None:
+        self._left = size
+        self._taken: dict[int, int] = {}
+
+    def resize(self, size: int) -> None:
+        """Give it another size, in bytes, before anything is taken."""
+        self._left = size
+
+    def take(self, shard: int, event: ResponseReceived) -> bool:
+        """Take the memory of an answer; return whether there was any left."""
+        if self._left <= 0:
+            return False
+        size = len(event.body) + _ANSWER_BYTES
+        self._left -= size
+        self._taken[shard] = self._taken.get(shard, 0) + size
+        return True
+
+    def give_back(self, shard: int) -> None:
+        """Give back all that a shard has taken."""
+        self._left += self._taken.pop(shard, 0)
+
+
+class RowState(msgspec.Struct, gc=False):
+    """The state of one (row, model, sample); changed by its own methods only."""
+
+    status: str = ""
+    """`ok`, `failed`, `rejected`, or empty while there is no result."""
+    hash: str = ""
+    """Request hash that the result belongs to."""
+    result: LinePosition | None = None
+    """Where the response of an answer, or the failure of the row, is in the journals; None: in the part."""
+    last_response: LinePosition | None = None
+    """The last response in the journals, answer or not."""
+    attempts: int = 0
+    in_flight: int = 0
+    """The attempt that was sent and has no response yet; 0: none."""
+    maybe_billed: int = 0
+    """Attempts that may have been billed without an answer, with the one in flight."""
+    prompt_tokens: int = 0
+    """Estimated tokens of the last prompt in the journals."""
+    max_tokens: int | None = None
+    """The most tokens that its answer may have; None: unlimited."""
+    lost: Tokens = Tokens()
+    """Estimated tokens of the attempts in the journals that may have been billed, without the one in flight."""
+    unreported: EstimatedUsage = EstimatedUsage()
+    """Estimated usage of answers in the journals that came without a complete usage."""
+    billed_failures: tuple[tuple[str | None, Usage], ...] = ()
+    """Attempts in the journals that were billed and brought no answer: the billed model, and the usage."""
+    wanted: bool = False
+    """Whether the job asks for this result now."""
+    cached: tuple[ResponseReceived, Completion] | None = None
+    """What is at `result`, if it came in this start and there was memory to keep it."""
+
+    @property
+    def maybe_billed_before(self) -> int:
+        """Attempts that may have been billed without an answer, without the one in flight."""
+        return self.maybe_billed - (1 if self.in_flight else 0)
+
+    @property
+    def lost_tokens(self) -> Tokens:
+        """Estimated tokens of all attempts that may have been billed, with the one in flight."""
+        return self.lost + self._estimate if self.in_flight else self.lost
+
+    @property
+    def _estimate(self) -> Tokens:
+        return Tokens(self.prompt_tokens, UNKNOWN_COMPLETION if self.max_tokens is None else self.max_tokens)
+
+    def sent(self, attempt: int, prompt_tokens: int, max_tokens: int | None) -> None:
+        """Apply that an attempt is about to leave, with the estimates of its tokens."""
+        if attempt <= self.attempts:  # the part knows it already
+            return
+        if self.in_flight:
+            self.lost += self._estimate
+        self.maybe_billed += 1
+        self.in_flight = self.attempts = attempt
+        self.prompt_tokens, self.max_tokens = prompt_tokens, max_tokens
+
+    def received(
+        self, event: ResponseReceived, position: LinePosition, outcome: Completion | Failure, *, cache: bool = False
+    ) -> None:
+        """Apply the response to an attempt; `cache` keeps an answer in memory."""
+        is_new = True
+        if self.in_flight == event.attempt:
+            if self.in_flight:
+                self.in_flight = 0
+                self.maybe_billed -= 1
+        elif event.attempt > self.attempts:  # the line that says that it was sent is damaged
+            self.attempts = event.attempt
+        else:
+            is_new = False
+        self.last_response = position
+        if isinstance(outcome, Completion):
+            self.status, self.hash, self.result = "ok", event.hash, position
+            self.cached = (event, outcome) if cache else None
+            if is_new and outcome.untold and event.reused_from is None:
+                self.unreported += EstimatedUsage.of(outcome, self.prompt_tokens)
+        elif is_new:
+            self._bill(event, outcome)
+
+    def _bill(self, event: ResponseReceived, failure: Failure) -> None:
+        if failure.usage is not None:
+            self.billed_failures += ((event.served_model, failure.usage),)
+        elif event.maybe_billed or failure.maybe_billed:
+            self.maybe_billed += 1
+            self.lost += self._estimate
+
+    def failed(self, status: str, hash_: str, position: LinePosition) -> None:
+        """Apply that the row got no answer, unless it has one to the same request."""
+        if not (self.status == "ok" and self.hash == hash_):
+            self.status, self.hash, self.result, self.cached = status, hash_, position, None
+
+    def take_cached(self) -> tuple[ResponseReceived, Completion] | None:
+        """Return the cached answer, if there is one, and free its memory. Called by the thread that seals the shard."""
+        cached, self.cached = self.cached, None
+        return cached
+
+
+def apply_event(
+    states: dict[Key, RowState], event: Event, position: LinePosition, outcome: Completion | Failure | None
+) -> None:
+    """Apply one event of a journal; `outcome` is what a response is judged to be."""
+    state = states.get(event.key)
+    if state is None:
+        state = states[event.key] = RowState()
+    if isinstance(event, AttemptSent):
+        state.sent(event.attempt, event.prompt, event.most)
+    elif isinstance(event, ResponseReceived):
+        assert outcome is not None
+        state.received(event, position, outcome)
+    else:
+        state.failed(event.status, event.hash, position)
+
+
+def need_work(
+    states: dict[Key, RowState], requests: Iterable[Request | RejectedRow], *, retry_rejected: bool
+) -> list[bool]:
+    """Return for each request whether it has work left, and mark all of them as wanted by the job."""
+    found = []
+    for request in requests:
+        state = states.get(request.key)
+        if state is None:
+            state = states[request.key] = RowState()
+        state.wanted = True
+        is_current = state.hash == request.hash
+        retried = state.status == "rejected" and retry_rejected and request.hash != ""
+        found.append(state.status not in {"ok", "rejected"} or not is_current or retried)
+    return found
