@@ -1,8 +1,8 @@
-"""Rows with the same request, asked once: the first is sent, the others take its answer, each for its own model.
+"""`reuse.dedupe`: of the rows with the same request the first is sent, and the others of the model take its answer.
 
-A row whose first has an answer takes it at once. One whose first is under way waits for it, and ends as it ends, with
-its failure too. Where the first has ended without an answer before, the row is asked itself and is the first from then
-on. What is known of firsts is found again in the run folder by each start.
+A row whose first row has an answer takes it at once. A row whose first is in flight waits for it, and gets its outcome,
+also a failure. Where the first failed in an earlier start, the row is sent itself and becomes the first. Each start
+finds the first rows again in the run folder.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from batchmix.store.open_shards import OpenShards
 from batchmix.store.reuse import ReusedAnswer
 
 _AT_ONCE = 64
-"""So many rows are ended in one turn of the event loop: about three milliseconds."""
+"""Rows that get their outcome in one turn of the event loop, which takes about three milliseconds."""
 _SLICE_S = 0.005
+"""The longest time in a row that a thread looks up answers; others need the thread too."""
 _MOST_LATE = 2000
-"""So many rows are collected before the answers of their firsts are looked for, in order."""
+"""Rows that are collected before the answers of their first rows are looked up, in the order of the parts."""
 _MOST_WAITING = 50_000
-"""No more rows are read while so many wait for answers that are under way."""
+"""No more rows are read while so many wait for an answer in flight."""
 
 
 class _Waiting:
-    """The rows that wait for the answer to a request that is under way."""
+    """The rows that wait for the answer to a request in flight."""
 
     __slots__ = ("hash", "rows")
 
@@ -42,7 +43,7 @@ class _Waiting:
 
 
 class DedupingLog:
-    """A lane's log for its pool, in which a first row's end is the end of those that wait for it."""
+    """A lane's log for its pool, in which the outcome of a first row is that of the rows that wait for it too."""
 
     def __init__(self, log: LaneLog, shards: OpenShards, run: str, on_error: Callable[[Exception], None]) -> None:
         self._log = log
@@ -52,38 +53,38 @@ class DedupingLog:
         self._firsts = Firsts()
         self._parts = PartAnswers()
         self._under_way: dict[Key, _Waiting] = {}
-        """Who waits for each first that was handed out."""
+        """The rows that wait for each first row that is being sent."""
         self._heard: dict[Key, Exchange] = {}
         self._waiting = 0
         self._late: list[tuple[int, Request]] = []
-        self._ended: collections.deque[tuple[Request, Exchange | None, Failure | None, array[int]]] = (
+        self._finished: collections.deque[tuple[Request, Exchange | None, Failure | None, array[int]]] = (
             collections.deque()
         )
 
     async def open(self, model: str) -> None:
-        """Learn what a model has answered in sealed shards."""
+        """Find the first rows of a model in sealed shards."""
         self._firsts = await asyncio.to_thread(self._shards.firsts, model)
 
     async def room(self, pool: Pool) -> None:
-        """Return when so few rows wait that more may be read, or when reading more is all that can be done."""
+        """Return when so few rows wait that more may be read, or when no row can finish before more are read."""
         while self._waiting >= _MOST_WAITING:
             await self.finish()
             if self._waiting >= _MOST_WAITING and not await pool.eased():
                 return
 
-    def firsts(self, asked: list[Request | RejectedRow], needed: list[Request]) -> list[Request]:
+    def firsts(self, batch: list[Request | RejectedRow], needed: list[Request]) -> list[Request]:
         """Return which of the requests that have work left are to be sent now."""
-        for request in asked:
+        for request in batch:
             if isinstance(request, Request) and self._log.has_answer(request):
-                # The last one with an answer is the nearest to read.
+                # The last row with an answer is the quickest to read.
                 self._firsts.put(request.hash, request.row, request.sample)
         return [request for request in needed if self._is_first(request)]
 
     def _is_first(self, request: Request, *, again: int | None = None) -> bool:
-        """Return whether a request is to be sent; `again` is a first that turned out to have no answer."""
+        """Return whether a request is to be sent; `again` is a first row that turned out to have no answer."""
         row = self._firsts.first(request.hash, request.row, request.sample)
         under_way = self._under_way.get((row, request.model, request.sample))
-        if under_way and under_way.hash == request.hash:  # else the row had this request once, and has another now
+        if under_way and under_way.hash == request.hash:  # else the row had this request in an earlier start
             under_way.rows.append(request.row)
             self._waiting += 1
             return False
@@ -97,14 +98,14 @@ class DedupingLog:
         return True
 
     async def late(self, *, at_least: int = _MOST_LATE) -> list[Request]:
-        """End the rows whose firsts have ended, if there are so many; return those that are to be sent after all."""
-        asked: list[Request] = []
-        while len(self._late) >= at_least:  # once more where a row has another first by now
-            asked += [request for row, request in await self._unanswered() if self._is_first(request, again=row)]
-        return asked
+        """Give late rows, if there are so many, the answers of their first rows; return those to be sent after all."""
+        unanswered: list[Request] = []
+        while len(self._late) >= at_least:  # again where a row has another first row by now
+            unanswered += [request for row, request in await self._unanswered() if self._is_first(request, again=row)]
+        return unanswered
 
     async def _unanswered(self) -> list[tuple[int, Request]]:
-        """End the late rows whose firsts have an answer; return the others."""
+        """Give late rows the answers of their first rows; return those without one."""
         late, self._late = self._late, []
         late.sort(key=lambda one: one[0])  # parts are read in order
         unanswered = []
@@ -117,7 +118,7 @@ class DedupingLog:
         return unanswered
 
     def _answers(self, late: list[tuple[int, Request]]) -> list[Exchange | None]:
-        """Return the answers to some of the first of these, for a short while: others need the thread too."""
+        """Return the answers for the first of these rows, as many as a short time allows."""
         until = time.monotonic() + _SLICE_S
         found: list[Exchange | None] = []
         for row, one in late:
@@ -138,41 +139,41 @@ class DedupingLog:
         return outcome
 
     def finished(self, request: Request, failure: Failure | None) -> None:
-        """Record the end of a row, and of those that wait for it."""
+        """Record the outcome of a row, and of those that wait for it."""
         self._log.finished(request, failure)
         exchange = self._heard.pop(request.key, None)
         rows = self._under_way.pop(request.key).rows
         if rows:
-            self._ended.append((request, exchange, failure, rows))
-            if len(self._ended) == 1:
-                asyncio.get_running_loop().call_soon(self._end_some)
+            self._finished.append((request, exchange, failure, rows))
+            if len(self._finished) == 1:
+                asyncio.get_running_loop().call_soon(self._finish_some)
 
-    def _end_some(self) -> None:
-        """End a few of the rows whose firsts have ended, and the others in later turns of the event loop."""
+    def _finish_some(self) -> None:
+        """Give some of the waiting rows their outcome, and the others in later turns of the event loop."""
         try:
             for _ in range(_AT_ONCE):
-                if not self._ended:
+                if not self._finished:
                     return
-                self._end_one()
+                self._finish_one()
         except Exception as error:  # noqa: BLE001 - it stops the run
             self._on_error(error)
             return
-        asyncio.get_running_loop().call_soon(self._end_some)
+        asyncio.get_running_loop().call_soon(self._finish_some)
 
-    def _end_one(self) -> None:
-        first, exchange, failure, rows = self._ended[0]
+    def _finish_one(self) -> None:
+        first, exchange, failure, rows = self._finished[0]
         request = msgspec.structs.replace(first, row=rows.pop())
         self._waiting -= 1
         if not rows:
-            self._ended.popleft()
+            self._finished.popleft()
         if failure is not None:
             self._log.finished(request, failure)
         elif exchange is not None:
             self._log.reuse(request, ReusedAnswer(self._run, exchange))
 
     async def finish(self) -> None:
-        """Return when all rows whose firsts have ended have ended too."""
-        while self._ended:
-            for _ in range(min(_AT_ONCE, len(self._ended[0][3]))):
-                self._end_one()
+        """Return when all rows whose first row has an outcome have it too."""
+        while self._finished:
+            for _ in range(min(_AT_ONCE, len(self._finished[0][3]))):
+                self._finish_one()
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Holding a run folder: it is ours, or empty, or it is refused untouched; and one process at a time works on it."""
+"""Locking a run folder: one process at a time works on it, and a folder that is not ours is refused untouched."""
 
 from __future__ import annotations
 
@@ -16,49 +16,49 @@ from batchmix.store.lock import is_signed, take_lock
 from batchmix.store.parts import list_parts, read_part
 from batchmix.store.run_folder import Layout
 
-# The latter of each pair are the names of earlier versions.
+# The second name of each pair is that of earlier versions.
 _REPLACING = re.compile("|".join([TEMPORARY.format(r"(run|summary)\.json"), r"(run|summary)\.json\.tmp"]))
 _SEALING = re.compile("|".join([TEMPORARY.format(r"part-[0-9]{5,}\.parquet"), r"[0-9]{5,}\.parquet\.tmp"]))
 _RESERVE = "reserve"
-"""Where an earlier version held space back, which now has no name."""
+"""The file in which an earlier version reserved disk space; the reserve of today has no name."""
 
 
 @contextlib.contextmanager
 def locked_folder(layout: Layout, *, wait: bool = False) -> Iterator[None]:
-    """Hold a run folder, which is made if need be; nobody else can hold it until the block ends.
+    """Lock a run folder, which is made if need be, until the block ends.
 
-    What a kill left in it is removed, and all that was only made for a run that came to nothing. Raises `RunError`,
-    before anything is touched, where the folder is not one for a run, and `RunLocked`, with the holder's name, where
-    another process works on it and `wait` is not set.
+    Files that a kill left in it are removed, and so is all that was made for a run that never began. Raises
+    `RunError`, before anything is touched, where the folder is not for a run, and `RunLocked`, with the holder's name,
+    where another process works on it and `wait` is not set.
     """
     check_ours(layout)
     made = _make_folders(layout.root)
     lock = None
     try:
         lock = take_lock(layout.lock, str(layout.root), wait=wait)
-        check_ours(layout)  # once more: others may have been here
+        check_ours(layout)  # again, since another process may have held it
         _remove_leftovers(layout)
         yield
     finally:
-        with contextlib.suppress(OSError, BatchmixError):  # why the run ended is what counts
+        with contextlib.suppress(OSError, BatchmixError):  # why the run ended matters more
             if lock is not None:
-                _take_away(layout)
+                _remove_unbegun(layout)
         _remove_folders(made)
         if lock is not None:
             os.close(lock)
 
 
 def check_ours(layout: Layout) -> None:
-    """Raise `RunError` where a folder holds what is not a run's; touches nothing.
+    """Raise `RunError` where a folder holds anything that is not a run's; touches nothing.
 
-    What a start that was killed before there was a `run.json` has left is taken for ours if a lock proves it.
+    The files of a start that was killed before it wrote a `run.json` are ours if a lock proves it.
     """
     try:
         names = sorted(os.listdir(layout.root))  # noqa: PTH208 - names
         if holds_run(layout):
             _check_files(layout)
         elif names:
-            layout.read_run()  # says what is wrong with it, if there is one
+            layout.read_run()  # raises if there is one that can't be read
             _check_leftovers(layout, names)
     except FileNotFoundError:
         return
@@ -69,7 +69,7 @@ def check_ours(layout: Layout) -> None:
 
 
 def holds_run(layout: Layout) -> bool:
-    """Return whether a run of ours lies in a folder: it has a `run.json`, or parts or journals, that we wrote."""
+    """Return whether a folder holds a run of ours: a `run.json`, parts or journals that we wrote."""
     with contextlib.suppress(RunError):
         if layout.read_run() is not None:
             return True
@@ -88,7 +88,7 @@ def _is_part(path: Path) -> bool:
 
 
 def _check_files(layout: Layout) -> None:
-    """Raise `RunError` where what has the name of one of a run's files is none, so that it is never written over."""
+    """Raise `RunError` where a file has the name of one of a run's but is not ours, so that it is never overwritten."""
     layout.check_folders()
     is_signed(layout.lock)
     journals = [path for lanes in layout.journals().values() for path in lanes.values()]
@@ -98,16 +98,16 @@ def _check_files(layout: Layout) -> None:
             raise not_plain(path)
     for path in journals:
         if is_foreign(path):
-            raise RunError(f"{path}: is no journal that batchmix wrote; move it away")
+            raise RunError(f"{path}: is not a journal that batchmix wrote; move it away")
         if path.stat().st_nlink > 1:
             raise RunError(
-                f"{path}: is a hard link, and what is written here would change the other file too; copy the run folder"
-                " as a whole, as with cp -a, and go on in the copy"
+                f"{path}: is a hard link, and writing here would change the other file too; copy the run folder as a"
+                " whole, as with cp -a, and resume in the copy"
             )
 
 
 def _check_leftovers(layout: Layout, names: list[str]) -> None:
-    """Raise `RunError` for anything that a killed first start can't have left."""
+    """Raise `RunError` for any file that a killed first start can't have left."""
     try:
         signed = is_signed(layout.lock)
     except RunError:  # somebody else's file of this name
@@ -118,7 +118,7 @@ def _check_leftovers(layout: Layout, names: list[str]) -> None:
     foreign = next(left, foreign)
     if foreign:
         raise RunError(
-            f"{layout.root}: is no run folder, it holds {foreign!r}; choose another with --out, new or empty"
+            f"{layout.root}: is not a run folder: it holds {foreign!r}; choose another with --out, new or empty"
         )
 
 
@@ -130,9 +130,9 @@ def _is_leftover(layout: Layout, name: str) -> bool:
 
 
 def _make_folders(root: Path) -> list[Path]:
-    """Make a folder and those that it stands in; return which were made, the innermost first.
+    """Make a folder and its parents; return those that were made, the innermost first.
 
-    Raises `RunError`, and `NoSpace` or `DiskError` where that is the disk's fault.
+    Raises `RunError`, and `NoSpace` or `DiskError` where the disk is the cause.
     """
     made: list[Path] = []
     try:
@@ -143,7 +143,9 @@ def _make_folders(root: Path) -> list[Path]:
                     made.insert(0, folder)
                 if not folder.is_dir():
                     what = (
-                        f"is a link to {folder.readlink()}, which is not there" if folder.is_symlink() else "is a file"
+                        f"is a link to {folder.readlink()}, which does not exist"
+                        if folder.is_symlink()
+                        else "is a file"
                     )
                     raise RunError(f"{folder}: {what}; the output is a folder")
     except OSError as error:
@@ -158,7 +160,7 @@ def _make_folders(root: Path) -> list[Path]:
 
 
 def _remove_leftovers(layout: Layout) -> None:
-    """Remove what a kill has left: only what has a name of our own, and no links."""
+    """Remove the files that a kill left: only those with names of our own, and no links."""
     for folder, names in ((layout.root, _REPLACING), (layout.journal, _SEALING)):
         for path in folder.iterdir() if folder.is_dir() else ():
             if names.fullmatch(path.name) and plain_or_absent(path):
@@ -176,8 +178,8 @@ def _is_blank(path: Path) -> bool:
         return not any(block.strip(b"\0") for block in iter(lambda: file.read(1 << 20), b""))
 
 
-def _take_away(layout: Layout) -> None:
-    """Remove what was made for a run that never began; what is not proven to be ours stays."""
+def _remove_unbegun(layout: Layout) -> None:
+    """Remove all that was made for a run that never began; what is not proven to be ours stays."""
     if holds_run(layout):
         return
     check_ours(layout)
@@ -188,7 +190,7 @@ def _take_away(layout: Layout) -> None:
 
 
 def _remove_folders(folders: list[Path]) -> None:
-    """Remove those of some folders that are empty."""
+    """Remove the empty ones of some folders."""
     for folder in folders:
         with contextlib.suppress(OSError):
             folder.rmdir()

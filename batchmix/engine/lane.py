@@ -35,7 +35,7 @@ class LaneContext(msgspec.Struct, frozen=True):
     run_status: RunStatus
     rules_of: Callable[[Model], SendingRules]
     unstreamed: set[str]
-    """Models whose streams were found to lack their end; lanes add to it."""
+    """Models whose streams break off before their end; lanes add to it."""
 
 
 class Lane:
@@ -59,13 +59,13 @@ class Lane:
             retry_rejected=prepared.options.retry_rejected,
         )
         self.followers: list[Lane] = []
-        """Lanes that are to pass by the shards that this one has been through."""
+        """Lanes that send nothing, and go over the shards that this one has finished."""
         self.behind: asyncio.Queue[int | None] = asyncio.Queue()
-        """The shards that this lane is to pass by; None ends them."""
+        """The shards that a follower is to go over; None: no more come."""
         self._repeats: DedupingLog | None = None
 
     async def run(self, most: int) -> None:
-        """Ask for all that has no answer, `most` requests if all goes well."""
+        """Send all requests without an answer, with at most `most` in flight."""
         governor = Governor(self.model.limits, asyncio.get_running_loop().time())
         rules = self._context.rules_of(self.model)
         repeats = self._repeats = await self._open_repeats()
@@ -89,11 +89,11 @@ class Lane:
         return repeats
 
     async def _needed(self, pool: Pool) -> AsyncIterator[list[Request]]:
-        """Yield what has no answer yet and is to be sent, in input order."""
+        """Yield the requests without an answer, in input order."""
         repeats = self._repeats
         for index in self._shards:
             await self._log.open(index)
-            async for batch in self._asked(index):
+            async for batch in self._requests(index):
                 needed = await self._unpaid(self._log.unfinished(index, batch))
                 if repeats:
                     needed = repeats.firsts(batch, needed) + await repeats.late()
@@ -108,16 +108,16 @@ class Lane:
                 lane.behind.put_nowait(index)
 
     async def _unpaid(self, needed: list[Request]) -> list[Request]:
-        """Return the requests that no other run has an answer to; the others are ended with that."""
+        """Return the requests that no other run has an answer to; the others take that answer."""
         if self._prepared.reusable is None or not needed:
             return needed
         found = await asyncio.to_thread(self._prepared.reusable.answers, needed)
         return [request for request in needed if not self._log.reuse(request, found.get(request.key))]
 
     async def follow(self) -> None:
-        """Send nothing, and only see which of the shards `behind` have nothing left, so that these can be sealed.
+        """Send nothing, and only check which of the shards `behind` have no rows left, so that these can be sealed.
 
-        What goes wrong stops the run.
+        An error stops the run.
         """
         seen: set[int] = set()
         try:
@@ -131,11 +131,11 @@ class Lane:
     async def _pass_by(self, index: int) -> None:
         await self._log.open(index)
         left = False
-        async for batch in self._asked(index):
+        async for batch in self._requests(index):
             left |= self._log.count_finished(index, batch)
         self._log.all_read(index, unfinished=left)
 
-    async def _asked(self, index: int) -> AsyncIterator[list[Request | RejectedRow]]:
+    async def _requests(self, index: int) -> AsyncIterator[list[Request | RejectedRow]]:
         """Yield all requests of a shard; reading and rendering are done in a thread, one batch ahead."""
         batches = self._prepared.dataset.requests(index, self.model, self._rows)
         ahead = asyncio.create_task(asyncio.to_thread(next, batches, None))
@@ -147,18 +147,18 @@ class Lane:
             ahead.cancel()
 
     async def fail_the_rest(self) -> None:
-        """End all rows that this stopped model leaves behind, so that their shards can be sealed."""
+        """Let all rows that this stopped model leaves fail, so that their shards can be sealed."""
         assert self.stopped is not None
         failure = Failure(FailureAction.RETRY, "model_stopped", self.stopped.message, self.stopped.code)
         for index in self._shards:
             if await self._log.reopen(index):
-                async for batch in self._asked(index):
+                async for batch in self._requests(index):
                     self._log.fail_rest(index, batch, failure)
                 self._log.all_read(index, unfinished=self._rows is not None)
 
 
 async def run_lanes(lanes: list[Lane], others: list[Lane], most: int, shutdown: Shutdown) -> None:
-    """Run lanes to their ends, and let `others` follow. `shutdown` has a reason afterwards if a model was stopped.
+    """Run lanes until they finish, and let `others` follow. `shutdown` has a reason afterwards if a model was stopped.
 
     A stopped model does not hold up the others. If none is left, its rows stay unanswered.
     """

@@ -1,4 +1,4 @@
-"""What a run would do: everything that `run_job` does before it sends, and nothing that it writes."""
+"""Planning a run: all that `run_job` does before it sends, without writing anything."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ from batchmix.store.shard import Shard
 _logger = logging.getLogger(__name__)
 Number = TypeVar("Number", int, float)
 _FEW = 256
+"""Requests of each model from which the cost of the rest is estimated before a run."""
 _PROMPTS = (0.5, 1.5)
-"""Prompt tokens are estimated from bytes: what languages make of that lies between these shares."""
+"""Prompt tokens are estimated from bytes; in most languages the count lies between these shares of it."""
 
 
 class LanePlan(msgspec.Struct):
@@ -39,11 +40,11 @@ class LanePlan(msgspec.Struct):
     prompt_tokens: int = 0
     """An estimate."""
     max_tokens: int | None = 0
-    """The most that answers may have; None where a request does not say."""
+    """The most that answers may have; None where a request sets no maximum."""
     least_usd: float | None = None
-    """With short prompts and answers of a token; None: no price is known."""
+    """With short prompts and answers of one token; None: no price is known."""
     most_usd: float | None = None
-    """With long prompts and the longest answers; None too where those have no bound."""
+    """With long prompts and the longest answers; None also where these have no bound."""
     least_s: float | None = None
     """The least time that the job's own limits allow; None without limits."""
 
@@ -58,8 +59,8 @@ class LanePlan(msgspec.Struct):
         """Set what follows from the counts."""
         short, long = (self.prompt_tokens * share for share in _PROMPTS)
         if price:
-            said = self.requests if self.max_tokens is None else min(self.requests, self.max_tokens)
-            self.least_usd = (short * price.input + said * price.output) / 1e6
+            answers = self.requests if self.max_tokens is None else min(self.requests, self.max_tokens)
+            self.least_usd = (short * price.input + answers * price.output) / 1e6
             if self.max_tokens is not None:
                 self.most_usd = (long * price.input + self.max_tokens * price.output) / 1e6
         times = []
@@ -82,33 +83,33 @@ class Plan(msgspec.Struct):
     url: str
     headers: dict[str, str]
     own_params: tuple[str, ...] = ()
-    """Columns that are sent as parameters of the rows' own."""
+    """Columns that are sent as the rows' own parameters."""
     requests: int = 0
     """Still to be sent."""
     different: int = 0
     """How many of these are different, apart from their samples; beyond 65,536 an estimate."""
     done: int = 0
     reused: int = 0
-    """Answers that other runs have."""
+    """Answers that are taken from other runs."""
     repeated: int = 0
-    """Rows whose request an earlier row asks too, and which take its answer."""
+    """Rows with the same request as an earlier row, whose answer they take."""
     same_draws: bool = False
-    """The model would answer otherwise each time; what is reused or repeated is drawn no more."""
+    """Reused or repeated answers would differ if they were sampled again."""
     rejected: int = 0
-    """Rows that can't be asked."""
+    """Rows of which no request can be made."""
     rejected_example: str = ""
     lanes: list[LanePlan] = []
     """For each model, what is still to be sent."""
     balance_usd: float | None = None
-    """What is left of the account; None where nobody tells."""
+    """The account's balance; None where it is not reported."""
     shortage: str = ""
-    """What to say where that may not do."""
+    """A warning where that may not be enough; empty: none."""
     first: Any = None
     """The body of the first request."""
 
     @property
     def sameness(self) -> str:
-        """What to say where suspiciously few requests are different."""
+        """A warning where suspiciously few requests are different; empty: none."""
         return distinct_warning(self.different, self.requests // self.samples)
 
     @property
@@ -118,7 +119,7 @@ class Plan(msgspec.Struct):
 
     @property
     def max_tokens(self) -> int | None:
-        """The most that answers may have; None where a request does not say."""
+        """The most that answers may have; None where a request sets no maximum."""
         return _sum([lane.max_tokens for lane in self.lanes])
 
     @property
@@ -128,12 +129,12 @@ class Plan(msgspec.Struct):
 
     @property
     def most_usd(self) -> float | None:
-        """The most that it costs if nothing is billed twice; None where that has no bound or no price."""
+        """The most that it costs if nothing is billed twice; None without a bound or a price."""
         return _sum([lane.most_usd for lane in self.lanes])
 
     @property
     def least_s(self) -> float | None:
-        """The least time that the job's own limits allow; None without limits. Lanes run beside each other."""
+        """The least time that the job's own limits allow; None without limits. Lanes run in parallel."""
         return max((lane.least_s for lane in self.lanes if lane.least_s is not None), default=None)
 
     def as_json(self) -> dict[str, Any]:
@@ -144,7 +145,7 @@ class Plan(msgspec.Struct):
 
 
 def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
-    """Return what a run would send; with `secrets`, what is left of the account too.
+    """Return what a run would send; with `secrets`, also the account's balance.
 
     Raises `UsageError` for all that a run would refuse.
     """
@@ -186,7 +187,7 @@ def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
 
 
 def estimated_usd(prepared: PreparedRun) -> tuple[float | None, float | None]:
-    """Return between what bounds the rest will cost, by its first few requests."""
+    """Return the least and the most that the rest will cost, estimated from its first requests."""
     work, lanes = prepared.work, [LanePlan(model.name) for model in prepared.work.models]
     left = work.run.results - sum(footer.totals.ended for footer in work.done)
     for model, lane in zip(work.models, lanes, strict=True):
@@ -213,7 +214,7 @@ def warn_of_shortage(prepared: PreparedRun) -> None:
 
 
 class _Counting:
-    """Counts what shards have left into a plan."""
+    """Counts the requests that shards have left into a plan."""
 
     def __init__(self, plan: Plan, prepared: PreparedRun, firsts: dict[str, Firsts], *, retry_rejected: bool) -> None:
         self._plan = plan
@@ -256,7 +257,7 @@ class _Counting:
                 self._hashes.add(request.hash)
 
     def _repeats(self, request: Request | RejectedRow) -> bool:
-        """Return whether the job asks once for all rows with a request, and an earlier row has this one."""
+        """Return whether the row takes the answer of an earlier row with the same request."""
         firsts = self._firsts.get(request.model)
         if firsts is None or isinstance(request, RejectedRow):
             return False
@@ -264,6 +265,6 @@ class _Counting:
 
 
 def _sum(parts: Sequence[Number | None]) -> Number | None:
-    """Return a sum, or None where a part is not known."""
-    known = [part for part in parts if part is not None]
-    return sum(known[1:], start=known[0]) if known and len(known) == len(parts) else None
+    """Return a sum, or None where a part is unknown."""
+    numbers = [part for part in parts if part is not None]
+    return sum(numbers[1:], start=numbers[0]) if numbers and len(numbers) == len(parts) else None

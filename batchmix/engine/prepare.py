@@ -11,19 +11,18 @@ import msgspec
 
 from batchmix.engine.account import BalanceLookup
 from batchmix.engine.canary import draw_canary
-from batchmix.engine.conflicts import check_same_run
 from batchmix.engine.resume import Resume, Work, previous_scan
 from batchmix.engine.shutdown import check_deadline
 from batchmix.engine.stand_in import rehearsal_behaviour, rehearsal_catalogue
 from batchmix.engine.status import Phase, RunStatus
-from batchmix.errors import JobError, PartDamaged, RunUnreadable
+from batchmix.errors import JobError, PartDamaged, RunError, RunUnreadable
 from batchmix.job import Job
 from batchmix.load import STDIN, Dataset, ScanOptions, check_rubrics, find_sources, open_dataset
 from batchmix.prices.cost import Prices
 from batchmix.prices.lookup import PriceLookup
 from batchmix.records import Draw
 from batchmix.redact import Secrets
-from batchmix.store.inventory import Inventory
+from batchmix.store.inventory import FileOrigin, Inventory
 from batchmix.store.reuse import Reusable
 from batchmix.store.run_folder import Layout, RunFile
 from batchmix.store.schema import RESULT_COLUMNS
@@ -74,18 +73,12 @@ def prepare(
     `spool` is where stdin and compressed input are kept; None: in the run folder. Raises `UsageError` for all that
     must be fixed before anything is sent; then nothing new is left in the spool.
     """
-    behaviour = rehearsal_behaviour(job)  # a mistake in it is found before anything else is done
     balance = BalanceLookup(job, layout.secrets or Secrets())
     held = Inventory(layout, whole=options.update)
     previous = _run_file(layout, held)
-    check_same_run(job, previous, held)
+    _check_same_run(job, previous, held)
     _refuse_own_files(job, layout)
-    lookup = PriceLookup(
-        job,
-        previous.prices if previous else {},
-        previous.models if previous else (),
-        rehearsal_catalogue(behaviour) if behaviour else None,
-    )
+    lookup = _price_lookup(job, previous)
     run_status.enter(Phase.SCANNING)
     shard_rows = (previous.shard_rows if previous else held.shard_rows) or job.output.shard_rows
     scan_options = ScanOptions(
@@ -110,6 +103,37 @@ def prepare(
         dataset.discard()
         raise
     return PreparedRun(job, options, layout, dataset, work, Prices(work.run.prices, work.models), reusable, balance)
+
+
+def _price_lookup(job: Job, previous: RunFile | None) -> PriceLookup:
+    behaviour = rehearsal_behaviour(job)
+    catalogue = rehearsal_catalogue(behaviour) if behaviour else None
+    if previous is None:
+        return PriceLookup(job, catalogue=catalogue)
+    return PriceLookup(job, previous.prices, previous.models, catalogue)
+
+
+def _check_same_run(job: Job, previous: RunFile | None, held: Inventory) -> None:
+    """Raise `RunError` where a folder, or a part or journal in it, belongs to another job or kind of provider."""
+    root = held.layout.root
+    own = [FileOrigin(root, previous.name, previous.rehearsal, previous.shard_rows)] if previous else []
+    for origin in [*own, *held.origins]:
+        if origin.job != job.name:
+            raise RunError(
+                f"{origin.path}: belongs to another job, {origin.job!r}; this one is {job.name!r}; choose another"
+                " folder with --out"
+            )
+        if origin.rehearsal is None and previous is None and job.provider.rehearsal:
+            raise RunError(
+                f"{origin.path}: does not say whether these answers were rehearsed, and rehearsed ones never mix with"
+                " real ones; put run.json back, or choose another folder with --out"
+            )
+        if origin.rehearsal not in {None, job.provider.rehearsal}:
+            source = "by rehearsal" if origin.rehearsal else "by a real provider"
+            raise RunError(
+                f"{origin.path}: was filled {source}, and rehearsed answers never mix with real ones; choose another"
+                " folder with --out"
+            )
 
 
 def _refuse_own_files(job: Job, layout: Layout) -> None:

@@ -1,4 +1,4 @@
-"""A run folder for those who only read it: takes no lock, and works while another process writes."""
+"""Reading a run folder: without a lock, also while another process writes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
-from batchmix.engine.resume import lane_models, previous_scan
+from batchmix.engine.resume import previous_scan
+from batchmix.engine.shard_comparison import lane_models
 from batchmix.errors import InputError, RunError, Stopped, UsageError
 from batchmix.job import Job
 from batchmix.job.secrets import secrets_if_set
@@ -31,11 +32,11 @@ from batchmix.store.view import View, read_view
 
 _logger = logging.getLogger(__name__)
 _SHOWN = 5
-"""So many runs are named where none is like what was asked for."""
+"""Runs that a message names where none has a similar name; of more, only the count."""
 
 
 def look(folder: Path) -> View:
-    """Return what stands in a run folder. Raises `RunError`."""
+    """Return a view of a run folder. Raises `RunError`."""
     run = _run_file(folder)
     return read_view(_layout(folder, run), prices_of(run))
 
@@ -45,7 +46,7 @@ def export(
 ) -> tuple[int, list[str]]:
     """Write a run's results into one file, or into the two of an OpenAI batch; return how many rows, and warnings.
 
-    What can't be read of its parts is left out, and told by a warning, which `lost` gets too. Raises `UsageError`.
+    What can't be read of its parts is left out, with a warning, which is added to `lost` too. Raises `UsageError`.
     """
     run = _run_file(folder)
     scan = previous_scan(run)
@@ -70,7 +71,7 @@ def export(
 def results(folder: Path, columns: Collection[str], lost: list[str] | None = None) -> Iterator[pa.RecordBatch]:
     """Yield some columns of the results that a run has so far, in order and in the order of a part's columns.
 
-    Columns that the run does not have are left out, and so is what can't be read of its parts, which `lost` is told.
+    Columns that the run does not have are left out, and so is what can't be read of its parts; that is added to `lost`.
     Raises `RunError`.
     """
     run = _run_file(folder)
@@ -83,13 +84,13 @@ def results(folder: Path, columns: Collection[str], lost: list[str] | None = Non
 
 
 def torn_parts(folder: Path) -> list[str]:
-    """Return which parts of a run can't be read as they were written, in words; reads them all. Raises `RunError`."""
+    """Return a message for each part of a run that is damaged; reads them all. Raises `RunError`."""
     _run_file(folder)
     return list(Inventory(Layout(folder), whole=True).torn.values())
 
 
 def job_of(folder: Path) -> Job:
-    """Return the job that a run folder was made by. Raises `RunError`."""
+    """Return the job of a run folder. Raises `RunError`."""
     return _job(_run_file(folder))
 
 
@@ -97,7 +98,7 @@ def _carried_or_empty(run: RunFile, folder: Path, warnings: list[str]) -> Carrie
     job, schema = _job(run), run.carried_schema()
 
     def carried(index: int) -> Iterator[pa.RecordBatch]:
-        """Yield a shard's carried columns, or nulls where the input is not what it was."""
+        """Yield a shard's carried columns, or nulls where the input has changed."""
         try:
             yield from _carried(run, job, folder, index)
         except (UsageError, Stopped) as error:
@@ -111,22 +112,23 @@ def _carried_or_empty(run: RunFile, folder: Path, warnings: list[str]) -> Carrie
 
 
 def _check_shapes(run: RunFile, folder: Path) -> None:
-    """Raise `UsageError` where answers were not kept as they came, and are not all to be made anew from columns."""
+    """Raise `UsageError` where raw answers were not stored, and some can't be rebuilt from columns."""
     job, known = _job(run), previous_scan(run)
     if job.output.raw or known is None or known.mode != "batch":
         return
-    kept = f"{folder}: keeps no answers as they came (output.raw = false)"
+    kept = f"{folder}: holds no raw answers (output.raw = false)"
     try:
         dataset = _dataset(run, job, folder)
         shards = itertools.product(range(len(known.shards)), lane_models(job, known))
         batches = itertools.chain.from_iterable(itertools.starmap(dataset.requests, shards))
-        asked = (request for request in itertools.chain.from_iterable(batches) if isinstance(request, Request))
-        other = next((request for request in asked if endpoint_of(request.path) != CHAT), None)
+        requests = (request for request in itertools.chain.from_iterable(batches) if isinstance(request, Request))
+        other = next((request for request in requests if endpoint_of(request.path) != CHAT), None)
     except (UsageError, Stopped) as error:
-        raise UsageError(f"{kept}, and their shapes can't be told without the input: {error}") from error
+        raise UsageError(f"{kept}, and their endpoints are unknown without the input: {error}") from error
     if other is not None:
         raise UsageError(
-            f"{kept}, and those of {other.path} (row {other.row}) are no chat completions; export to .jsonl or .parquet"
+            f"{kept}, and those of {other.path} (row {other.row}) are not chat completions; export to .jsonl or"
+            " .parquet"
         )
 
 
@@ -151,7 +153,7 @@ def _dataset(run: RunFile, job: Job, folder: Path) -> Dataset:
 
 
 def prices_of(run: RunFile) -> Prices:
-    """Return what a run counts with. Raises `RunError`."""
+    """Return the prices of a run. Raises `RunError`."""
     return Prices(run.prices, _job(run).models)
 
 
@@ -171,29 +173,29 @@ def _run_file(folder: Path) -> RunFile:
 
 
 def no_run(folder: Path, root: Path | None = None) -> RunError:
-    """Return the error for what is no run folder, which says what runs there are in it or beside it.
+    """Return the error for a folder that is not a run folder, which names the runs in it or beside it.
 
-    `root` is given where the name of a job would do too: its runs are looked for there.
+    `root` is given where the name of a job may be meant too; it holds the runs to search.
     """
     if list_parts(Layout(folder).data) or Layout(folder).journals():
         return RunError(
-            f"{folder}: has no run.json, but answers lie there; the command that made the run goes on with them, and"
+            f"{folder}: has no run.json, but holds answers; the command that made the run resumes from them, and"
             " writes it anew"
         )
     inside = run_folders(folder)
     places = (root, folder.parent) if root else (folder.parent,)
     found = inside or list(dict.fromkeys(path for place in places for path in run_folders(place)))
-    known = {path.name: str(path) for path in found}
-    known |= {name: name if name != folder.name else str(path) for path in found if root and (name := _job_name(path))}
-    near = [] if inside else difflib.get_close_matches(folder.name, known, n=1)
+    names = {path.name: str(path) for path in found}
+    names |= {name: name if name != folder.name else str(path) for path in found if root and (name := _job_name(path))}
+    near = [] if inside else difflib.get_close_matches(folder.name, names, n=1)
     if near:
-        hint = f"; did you mean {known[near[0]]}?"
+        hint = f"; did you mean {names[near[0]]}?"
     elif found:
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         hint = f"; there are the runs {', '.join(map(str, found[:_SHOWN]))}{more}"
     else:
         hint = f"; there are no runs under {root}" if root else ""
-    return RunError(f"{folder}: is no run folder, it has no run.json{hint}")
+    return RunError(f"{folder}: is not a run folder: it has no run.json{hint}")
 
 
 def _job_name(folder: Path) -> str:

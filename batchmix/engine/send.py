@@ -47,7 +47,7 @@ def send(prepared: PreparedRun, run_status: RunStatus, began: float) -> None:
 
 
 class _Sending:
-    """One start, from its first request to its last."""
+    """Sends the requests of one start."""
 
     def __init__(self, prepared: PreparedRun, run_status: RunStatus, began: float) -> None:
         self._prepared = prepared
@@ -61,7 +61,7 @@ class _Sending:
         self._client: Client | None = None
 
     async def run(self) -> None:
-        # One thread seals while the other reads and syncs; each more would keep memory of its own.
+        # One thread seals while the other reads and syncs; each further one would hold memory of its own.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
         run_status, work = self._run_status, self._work
         shutdown = Shutdown(self._job.timeouts.drain_s)
@@ -90,7 +90,7 @@ class _Sending:
     def _lanes_before(self) -> tuple[list[LaneStatus], int]:
         """Return the status of each lane before it begins, and how many results there will be."""
         work, samples = self._work, self._job.samples
-        of_each = work.run.rows * samples if self._job.models else 0  # else the rows name their models
+        of_each = work.run.rows * samples if self._job.models else 0  # otherwise the rows name their models
         drawn = {model: samples * len(draw.picks) for model, draw in self._prepared.draws.items()}
         lanes = [
             LaneStatus(
@@ -104,7 +104,7 @@ class _Sending:
             return lanes, sum(drawn.values())
         for footer in work.done:
             if footer.shard in work.old:
-                continue  # its rows are counted as the lanes pass by them
+                continue  # its rows are counted when the lanes come to them
             for lane in lanes:
                 counts = footer.totals.models.get(lane.model, {})
                 lane.count_earlier(counts.get("ok", 0), counts.get("rejected", 0))
@@ -192,10 +192,10 @@ class _Sending:
 
 
 def _run_loop(work: Coroutine[None, None, None]) -> None:
-    # The event loop shares the interpreter's lock with the threads that read and seal, and gives it up at each system
-    # call; with the default of 5 ms it would wait that long for it each time, and answers would lie unread.
+    # The event loop shares the interpreter's lock with the threads that read and seal, and releases it at each system
+    # call. With the default of 5 ms it would wait that long to get it back, while answers stay unread.
     sys.setswitchinterval(0.00005)
-    # What was imported never becomes garbage: looking through it would stop the loop for tens of milliseconds.
+    # Imported objects never become garbage; scanning them would stop the loop for tens of milliseconds.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)

@@ -115,7 +115,7 @@ def answers(folder: Path, keys: Collection[Key]) -> dict[Key, Answer]:
         return found
     run = Layout(folder).read_run()
     if run is None:
-        raise RunError(f"{folder}: is no run folder, it has no run.json")
+        raise RunError(f"{folder}: is not a run folder: it has no run.json")
     carried = run.carried_schema().names[1 : 1 + _MOST_COLUMNS]
     rows = pa.array(sorted({row for row, _, _ in keys}), pa.int64())
     for batch in reader.results(folder, ["row", "custom_id", "model", "sample", *carried, *_TEXTS]):

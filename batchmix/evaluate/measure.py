@@ -107,7 +107,7 @@ def measure(layout: Layout, asked: Eval, judged: tuple[Judged, ...]) -> Metrics:
     """Return a run's metrics; where there are scorers, their scores must be written. Raises `RunError`."""
     run = layout.read_run()
     if run is None:
-        raise RunError(f"{layout.root}: is no run folder, it has no run.json")
+        raise RunError(f"{layout.root}: is not a run folder: it has no run.json")
     results = gathered(layout.root, _FIELDS, asked.group_by, _SUMS)
     models = tuple(_model_metrics(name, results) for name in run.models)
     del results.fields["latency_s"], results.fields["refused"]  # scores take as much room

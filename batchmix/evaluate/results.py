@@ -108,7 +108,7 @@ def gathered(folder: Path, fields: Sequence[str], texts: Sequence[str] = (), sum
     """
     run = Layout(folder).read_run()
     if run is None:
-        raise RunError(f"{folder}: is no run folder, it has no run.json")
+        raise RunError(f"{folder}: is not a run folder: it has no run.json")
     columns = {"model", *texts, *(name for field in (*fields, *sums) for name in FIELDS[field].reads)}
     found = _empty(run, fields, texts, sums)
     values: dict[str, dict[str | None, int]] = {name: {} for name in texts}

@@ -156,7 +156,7 @@ def read_view(layout: Layout, price: Price, *, idle: bool = False) -> View:
     """
     run = layout.read_run()
     if run is None:
-        raise RunError(f"{layout.root}: is no run folder, it has no run.json")
+        raise RunError(f"{layout.root}: is not a run folder: it has no run.json")
     view = View(layout, run, None if idle else holder(layout), Totals(), [], [], [], [], [])
     known = layout.ledger.read()  # before what it knows of
     journals, parts = layout.journals(), list_parts(layout.data)

@@ -104,5 +104,5 @@ def test_one_is_said_in_the_singular(tmp_path: Path, monkeypatch: pytest.MonkeyP
     said += called(monkeypatch, "run", *call).stderr
     for words in ("1 row, 1 request in all", "1 of 1 row answered", "1 request over all", "o.csv: 1 row\n"):
         assert words in said
-    assert "ask again for 1 answer that is there" in said
+    assert "request 1 existing answer again" in said
     assert not re.search(r"\b1 (\w+ )?(rows|requests|answers)\b", said)

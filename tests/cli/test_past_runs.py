@@ -44,7 +44,9 @@ def test_status_finds_past_runs_by_the_jobs_name(tmp_path: Path, standin: Provid
         ("runs/part", 1.0),
     ]
     refused(
-        batchmix("status", "nihgt", cwd=tmp_path), "nihgt: is no run folder, it has no run.json", "did you mean night?"
+        batchmix("status", "nihgt", cwd=tmp_path),
+        "nihgt: is not a run folder: it has no run.json",
+        "did you mean night?",
     )
     assert (tmp_path / "runs" / "history.parquet").exists()
 
@@ -56,8 +58,8 @@ def test_a_run_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) 
         asked = ("rows.jsonl", "--model", "m", "--base-url", "rehearsal:", "--out", f"runs/{name}")
         assert batchmix("run", *asked, cwd=tmp_path).returncode == 0
     there = "there are the runs runs/alpha, runs/beta, runs/old/2025-01-01"
-    refused(batchmix("status", "xyz", cwd=tmp_path), f"xyz: is no run folder, it has no run.json; {there}")
-    refused(batchmix("status", "runs", cwd=tmp_path), f"runs: is no run folder, it has no run.json; {there}")
+    refused(batchmix("status", "xyz", cwd=tmp_path), f"xyz: is not a run folder: it has no run.json; {there}")
+    refused(batchmix("status", "runs", cwd=tmp_path), f"runs: is not a run folder: it has no run.json; {there}")
     refused(batchmix("status", "runs/alhpa", cwd=tmp_path), "did you mean runs/alpha?")
     refused(
         batchmix("status", "runs/old/2025-01-02", "--root", "elsewhere", cwd=tmp_path),
@@ -69,4 +71,4 @@ def test_a_run_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) 
     assert (shown.returncode, shown.stdout.count("runs/")) == (0, 3)
     asked = ("rows.jsonl", "--model", "m", "--base-url", "rehearsal:", "--out", "elsewhere", "--set", "name=night")
     assert batchmix("run", *asked, cwd=tmp_path).returncode == 0
-    refused(batchmix("status", "night", cwd=tmp_path), "night: is no run folder", "did you mean elsewhere?")
+    refused(batchmix("status", "night", cwd=tmp_path), "night: is not a run folder", "did you mean elsewhere?")

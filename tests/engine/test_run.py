@@ -107,7 +107,7 @@ def test_a_limit_is_the_beginning_of_the_whole(bench: Bench) -> None:
     assert bench.standin.asked() == 25
     with pytest.raises(RunError, match=r"drop 12 answers") as refused:
         bench.run(limit=13)
-    assert "--limit 13 is another than before: this run is about 25 rows" in str(refused.value)
+    assert "--limit 13 differs from before: this run has 25 rows" in str(refused.value)
     assert "changed" not in str(refused.value)
     assert len(bench.rows()) == 25
     bench.settings["params"] = {"temperature": 0}
@@ -124,7 +124,7 @@ def test_a_changed_request_is_refused_with_the_count_until_update(bench: Bench) 
     bench.write(15)
     bench.run()
     bench.settings["input"]["prompt"] = "Shout {{ text }}"
-    with pytest.raises(RunError, match=r"ask again for 15 answers.*--update"):
+    with pytest.raises(RunError, match=r"request 15 existing answers again.*--update"):
         bench.run()
     assert bench.standin.asked() == 15
     bench.run(update=True)
@@ -139,7 +139,7 @@ def test_only_changed_rows_are_asked_again(bench: Bench) -> None:
     lines = bench.source.read_text().splitlines()
     lines[3] = json.dumps({"id": "r3", "text": "another", "n": 3})
     bench.source.write_text("\n".join(lines))
-    with pytest.raises(RunError, match=r"ask again for 1 answer that is there"):
+    with pytest.raises(RunError, match=r"request 1 existing answer again"):
         bench.run()
     bench.run(update=True)
     assert bench.standin.asked() == 26
@@ -478,7 +478,7 @@ def test_a_stream_that_is_cut_off_is_asked_again(bench: Bench) -> None:
 def _asked_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """Send the weight of a message, as was done once."""
     monkeypatch.setattr("batchmix.load.messages._TUNING", "\x00")
-    monkeypatch.setattr("batchmix.engine.resume._READING", 2)
+    monkeypatch.setattr("batchmix.engine.shard_comparison._REQUEST_VERSION", 2)
 
 
 def test_no_answer_is_asked_for_again_in_silence_where_rows_have_come_to_be_asked_otherwise(
@@ -498,16 +498,16 @@ def test_no_answer_is_asked_for_again_in_silence_where_rows_have_come_to_be_aske
         with pytest.raises(ProviderStopped):
             bench.run()
     bench.standin.behave()
-    with pytest.raises(RunError, match=r"come to ask some rows otherwise.*ask again for 4 answers that are there"):
+    with pytest.raises(RunError, match=r"makes other requests of some rows.*request 4 existing answers again"):
         bench.run()
     with monkeypatch.context() as before:
         _asked_as_before(before)
         assert bench.run().totals.ok == 11
     asked = bench.standin.asked()
     assert bench.run().totals.ok == 11  # nothing is to be done, and nothing is read again
-    with pytest.raises(RunError, match="ask again for 9 answers that are there"):
+    with pytest.raises(RunError, match="request 9 existing answers again"):
         bench.run(retry_rejected=True)
     bench.settings["input"]["columns"] = ["n"]
-    with pytest.raises(RunError, match="ask again for 11 answers that are there"):
+    with pytest.raises(RunError, match="request 11 existing answers again"):
         bench.run()
     assert bench.standin.asked() == asked

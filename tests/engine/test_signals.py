@@ -50,7 +50,7 @@ def interrupted(at: str, numbers: list[int], *call: str, stdin: str = "") -> sub
 
 PLACES = [
     "load.opening:first_row",
-    "engine.resume:Digests",
+    "engine.shard_comparison:Digests",
     "engine.prepare:PriceLookup",
     "engine.plan:shortage",
     "engine.prepare:BalanceLookup",
@@ -76,10 +76,10 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", 2)
     call = command("rehearsal:", tmp_path / "rows.jsonl", tmp_path / "run")[3:]
     done = interrupted(
-        "engine.folder_lock:_take_away", [signal.SIGTERM], *call[:1], str(tmp_path / "none.jsonl"), *call[2:]
+        "engine.folder_lock:_remove_unbegun", [signal.SIGTERM], *call[:1], str(tmp_path / "none.jsonl"), *call[2:]
     )
     assert done.returncode == 128 + signal.SIGTERM
-    done = interrupted("engine.resume:Digests", [signal.SIGTERM, signal.SIGTERM], *call)
+    done = interrupted("engine.shard_comparison:Digests", [signal.SIGTERM, signal.SIGTERM], *call)
     assert done.returncode in {-signal.SIGTERM, 128 + signal.SIGTERM}
     assert batchmix(*call).returncode == 0
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batchmix.engine.resume import lane_models
+from batchmix.engine.shard_comparison import lane_models
 from batchmix.errors import InputError, JobError
 from batchmix.job import read_job
 from batchmix.load import Dataset, Scan

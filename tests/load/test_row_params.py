@@ -164,7 +164,7 @@ def test_the_plan_says_which_parameters_rows_bring_and_a_change_is_no_secret(ben
     bench.source.write_text(json.dumps({"messages": HI, "temperature": 0.5}) + "\n")
     bench.run()
     del bench.settings["input"]["params"]
-    with pytest.raises(RunError, match="ask again for 1 answer"):
+    with pytest.raises(RunError, match="request 1 existing answer again"):
         bench.run()
     found = plan(read_job(None, bench.settings, {}), Options(update=True))
     assert (found.own_params, found.first["temperature"]) == (("temperature",), 0.5)

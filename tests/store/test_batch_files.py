@@ -108,10 +108,10 @@ def test_answers_of_other_endpoints_are_given_as_they_came_or_not_at_all(
         bodies = [line["response"]["body"]["object"] for line in lines(out)]
         assert bodies == ["chat.completion", "response", "list"]
         return
-    with pytest.raises(UsageError, match=r"raw = false.*/responses \(row 1\) are no chat completions"):
+    with pytest.raises(UsageError, match=r"raw = false.*/responses \(row 1\) are not chat completions"):
         reader.export(bench.out, out, openai_batch=True)
     assert len(lines(out)) == 1
     assert reader.export(bench.out, tmp_path / "all.jsonl")[0] == 3
     bench.source.unlink()
-    with pytest.raises(UsageError, match=r"raw = false.*can't be told without the input"):
+    with pytest.raises(UsageError, match=r"raw = false.*are unknown without the input"):
         reader.export(bench.out, out, openai_batch=True)

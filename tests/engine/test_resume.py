@@ -246,7 +246,7 @@ def test_a_damaged_part_that_is_to_be_written_again_stops_the_run_and_an_update_
 
 
 OTHERS: dict[str, tuple[dict[str, Any], str]] = {
-    "another job": ({"name": "other"}, "of the run of another job, 'bench'"),
+    "another job": ({"name": "other"}, "belongs to another job, 'bench'"),
     "a rehearsal": ({"provider": {"base_url": "rehearsal:?latency=0"}}, "filled by a real provider"),
 }
 
@@ -279,7 +279,7 @@ def test_the_guards_hang_on_what_lies_there(damage: str, left: str, bench: Bench
         refused(bench, words)
         refused(bench, words, update=True)
     bench.settings = mine | {"input": mine["input"] | {"prompt": "Tell {{ text }}"}}
-    refused(bench, "ask again for", "answers that are there")
+    refused(bench, "request ", " existing answers again")
     assert answered(bench) == kept
     asked = bench.standin.asked()
     bench.settings = mine
@@ -301,7 +301,10 @@ def test_a_folder_of_before_is_held_against_its_summary(run: Bench) -> None:
     kept = part(run, 1).read_bytes()
     part(run, 1).unlink()
     refused(
-        run, "10 answers that were there are missing", "summary.json knows of 25, and 15 are there", "00001.parquet"
+        run,
+        "10 answers that were there are missing",
+        "summary.json counts 25 answers, and 15 are there",
+        "00001.parquet",
     )
     part(run, 1).write_bytes(kept)
     asked = run.standin.asked()
@@ -340,7 +343,9 @@ def test_a_damaged_line_of_the_ledger_is_told_and_the_summary_asked(
         flip(ledger, ledger.read_bytes().index(what))
     kept = part(run, 1).read_bytes()
     part(run, 1).unlink()
-    refused(run, "10 answers that were there are missing", "summary.json knows of 25", "00001.parquet: is missing")
+    refused(
+        run, "10 answers that were there are missing", "summary.json counts 25 answers", "00001.parquet: is missing"
+    )
     assert "ledger.jsonl: 2 of its lines are damaged" in caplog.text
     part(run, 1).write_bytes(kept)
     assert run.run().totals.ok == 25
@@ -500,7 +505,7 @@ def classified_in_a_new_way(monkeypatch: pytest.MonkeyPatch) -> None:
 
     classified = classify._outcome
     monkeypatch.setattr("batchmix.responses.classify._outcome", stricter)
-    for place in ("resume", "send"):
+    for place in ("missing_answers", "send"):
         monkeypatch.setattr(f"batchmix.engine.{place}.CLASSIFIER_VERSION", CLASSIFIER_VERSION + 1)
 
 
@@ -530,7 +535,7 @@ def test_answers_that_are_none_for_a_later_version_are_asked_again_on_request_on
     provider.asked.clear()
     count = "up to 2 answers that were there are" if killed else "2 answers that were there are"
     with pytest.raises(
-        RunError, match=f"{count} missing: .*another version of batchmix.*Go on with the version.*--upd"
+        RunError, match=f"{count} missing: .*another version of batchmix.*Resume with the version.*--upd"
     ):
         bench.run()
     assert not provider.asked

@@ -1,0 +1,114 @@
+"""Answers that were in a run folder once and are missing now: damaged or removed files are noticed, not sent again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from batchmix.engine.shard_comparison import ShardComparison
+from batchmix.errors import RunError
+from batchmix.records import CLASSIFIER_VERSION
+from batchmix.store.ledger import ShardLeftOpen
+from batchmix.store.parts import part_path
+
+_SHOWN = 5
+"""Files that a message names; of more, only the count."""
+
+
+class MissingAnswers(msgspec.Struct, frozen=True):
+    """What is missing of a shard, compared with what the ledger last recorded of it."""
+
+    answers: int
+    more: int
+    """How many more may be missing."""
+    reasons: list[str]
+    left: ShardLeftOpen | None
+    """The ledger's next line about the shard, for when a person agrees."""
+    otherwise: bool = False
+    """The answers exist, but another version of batchmix classified them."""
+
+
+def check_missing(comparison: ShardComparison, *, update: bool) -> list[ShardLeftOpen]:
+    """Return the ledger's new lines about shards that are not as it recorded them.
+
+    Raises `RunError` where answers are missing, unless `update` agrees to that.
+    """
+    held, count = comparison.held, comparison.count
+    reasons = {index: found for index in range(count) if (found := held.losses(index))}
+    missing = [_missing(comparison, index, found) for index, found in reasons.items()]
+    others = {index for index, versions in held.classifier_versions.items() if versions != {CLASSIFIER_VERSION}}
+    missing += [_classified_otherwise(comparison, index) for index in sorted(others - reasons.keys()) if index < count]
+    if not held.last_states or (held.damaged_ledger_lines and not missing):
+        missing = _by_summary(comparison, missing)
+    if not update:
+        _refuse(missing, held.layout.root)
+    return [one.left for one in missing if one.left]
+
+
+def _missing(comparison: ShardComparison, index: int, reasons: list[str]) -> MissingAnswers:
+    """Return what is missing of a shard that is not as the ledger recorded it."""
+    held = comparison.held
+    recorded = held.last_state(index)
+    shard, changed, dropped = comparison.compared(index)
+    there = fitting = shard.answers
+    if recorded.sealed and not recorded.open and recorded.sealed.digest == comparison.digests.shard(index):
+        fitting -= changed + dropped  # all answers of the part belonged to the job's requests
+    missing = max(0, recorded.answers - fitting)
+    room, more = comparison.results(index) - there - missing, 0
+    if recorded.exact:
+        pass
+    elif held.journals_are_short(index) or (index in held.torn and not recorded.sealed):
+        more = room
+    else:
+        more = min(room, sum(one.answer for one in shard.damage[recorded.damaged :]))
+    left = ShardLeftOpen(index, there, held.whole_bytes(index), len(shard.damage), torn=index in held.torn)
+    return MissingAnswers(missing, more, reasons, left)
+
+
+def _classified_otherwise(comparison: ShardComparison, index: int) -> MissingAnswers:
+    """Return what is missing of a shard whose journals were written by a version with other rules for answers."""
+    held = comparison.held
+    recorded, shard = held.last_state(index), comparison.shard(index)
+    more = 0 if recorded.exact else shard.possible_answers
+    shard.close()
+    journal = held.layout.journal_path(index, min(held.journals[index]))
+    reasons = [f"{journal}: another version of batchmix accepted more answers than this one does"]
+    left = ShardLeftOpen(index, shard.answers, held.whole_bytes(index), len(shard.damage))
+    return MissingAnswers(max(0, recorded.answers - shard.answers), more, reasons, left, otherwise=True)
+
+
+def _by_summary(comparison: ShardComparison, missing: list[MissingAnswers]) -> list[MissingAnswers]:
+    """Return what is missing where the ledger records no shards, by the count of answers in the last summary."""
+    held = comparison.held
+    layout, footers = held.layout, held.parts
+    recorded = layout.answers_in_summary()
+    if recorded <= sum(footer.totals.ok for footer in footers.values()):
+        return [msgspec.structs.replace(one, more=0) for one in missing]
+    read = held.journals.keys() | held.torn.keys()
+    there = sum(footer.totals.ok for index, footer in footers.items() if index not in read)
+    there += sum(comparison.shard(index).answers for index in read)
+    reasons = [f"{layout.summary_json} counts {recorded} answers, and {there} are there"]
+    reasons += [reason for one in missing for reason in one.reasons]
+    absent = set(range(comparison.count)) - footers.keys() - read
+    reasons += [f"{part_path(layout.data, index)}: is missing" for index in sorted(absent)]
+    lost = MissingAnswers(max(0, recorded - there), 0, reasons, None)
+    return [lost, *(msgspec.structs.replace(one, answers=0, more=0) for one in missing)]
+
+
+def _refuse(missing: list[MissingAnswers], root: Path) -> None:
+    """Raise `RunError` where answers are missing."""
+    least = sum(one.answers for one in missing)
+    most = least + sum(one.more for one in missing)
+    if not most:
+        return
+    lost = [one for one in missing if one.answers or one.more]
+    reasons = [reason for one in lost for reason in one.reasons]
+    count = f"{least}" if least == most else f"{least} to {most}" if least else f"up to {most}"
+    more = f"; and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
+    what = "answer that was there is" if most == 1 else "answers that were there are"
+    back = "Resume with the version that wrote them" if all(one.otherwise for one in lost) else "Put the files back"
+    raise RunError(
+        f"{root}: {count} {what} missing: {'; '.join(reasons[:_SHOWN])}{more}. {back};"
+        " or add --update to request these answers again, or choose another folder with --out"
+    )
