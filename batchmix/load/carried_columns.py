@@ -53,7 +53,7 @@ class CarriedColumns:
         self.schema = pa.schema([pa.field("custom_id", pa.string()), *fields])
         self.makers = makers
         """By input column."""
-        self.types = {source: str(kind) for source, (kind, _) in makers.items()}
+        self.types = {source: str(dtype) for source, (dtype, _) in makers.items()}
         """The type that each input column gets, as text; also of the column with the ids."""
         if id_column is not None:
             self.types.setdefault(id_column, "custom_id")
@@ -74,8 +74,8 @@ class CarriedColumns:
         there, rows = batch.schema.names, batch.num_rows
         ids = values(batch.column(self._id)) if self._id in there else [None] * rows
         arrays = [
-            make(batch.column(source)) if source in there else pa.nulls(rows, kind)
-            for source, kind, make in self._columns
+            make(batch.column(source)) if source in there else pa.nulls(rows, dtype)
+            for source, dtype, make in self._columns
         ]
         return self._batch(range(first, first + rows), ids, arrays)
 
@@ -135,9 +135,9 @@ def _check_names(columns: list[Column], names: list[str], reserved: frozenset[st
     taken = [column for column in columns if column.name in reserved or column.name == "custom_id"]
     if taken:
         sources, results = (", ".join(map(quoted, named)) for named in zip(*map(_names, taken), strict=True))
-        ends = ("", "is a result column") if len(taken) == 1 else ("s", "are result columns")
+        plural, are = ("", "is a result column") if len(taken) == 1 else ("s", "are result columns")
         raise InputError(
-            f"the input's column{ends[0]} {sources} would stand in the output as {results}, which {ends[1]};"
+            f"the input's column{plural} {sources} would be named {results} in the output, which {are};"
             f" {_renaming(*taken)}, or leave {'it' if len(taken) == 1 else 'them'} out"
         )
 

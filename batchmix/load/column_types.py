@@ -1,4 +1,4 @@
-"""Columns whose type the job tells: what makes a value of that type, or says that it is none."""
+"""Columns whose type the job configures: converts their values, and reports those that can't be of the type."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _INT64 = (-(2**63), 2**63 - 1)
 
 
 class ColumnType:
-    """A type that a job tells for a column."""
+    """A type that a job configures for a column."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -81,35 +81,35 @@ class ColumnType:
 
 
 def column_type_names(job: Job) -> dict[str, str]:
-    """Return the types that a job tells, by input column."""
+    """Return the types that a job configures, by input column."""
     columns = job.input.columns or ()
     return {column.source: column.type for column in columns if isinstance(column, Column) and column.type is not None}
 
 
 def column_types(job: Job) -> dict[str, ColumnType]:
-    """Return what makes the columns whose type a job tells."""
+    """Return the same types, ready to convert values."""
     return {source: ColumnType(name) for source, name in column_type_names(job).items()}
 
 
 def type_problem(configured: Mapping[str, ColumnType], row: Mapping[str, Any]) -> str | None:
     """Return what is wrong with a row's values of those columns; a column that it does not have is null."""
-    problems = (kind.problem(column, row.get(column)) for column, kind in configured.items())
+    problems = (dtype.problem(column, row.get(column)) for column, dtype in configured.items())
     return next(filter(None, problems), None)
 
 
 def _type(name: str) -> tuple[pa.DataType, pa.DataType, Made]:
     """Return a type, that of the values which `Made` makes, and that."""
     if name in _INTS:
-        kind, least, most = _INTS[name]
-        return kind, kind, lambda value: _whole(value, least, most)
+        dtype, least, most = _INTS[name]
+        return dtype, dtype, lambda value: _whole(value, least, most)
     if name.startswith("timestamp"):
         unit = found[1] if (found := re.search(r"\[(\w+)", name)) else "us"
         zone = "UTC" if name == "timestamptz" or "UTC" in name else None
         return pa.timestamp(unit, zone), pa.int64(), lambda value: _moment(value, unit, zoned=zone is not None)
     if name.startswith("decimal"):
         digits, scale = map(int, re.findall(r"\d+", name))
-        kind = pa.decimal128(digits, scale)
-        return kind, kind, lambda value: _decimal(value, digits, scale)
+        dtype = pa.decimal128(digits, scale)
+        return dtype, dtype, lambda value: _decimal(value, digits, scale)
     return _OTHERS[name]
 
 
@@ -200,7 +200,7 @@ def _time(value: Any) -> int:
 
 
 def _of_day(match: re.Match[str], before: int, unit: str) -> int:
-    """Return a time of day, whose hours stand behind so many groups, in a unit. Raises `ValueError`."""
+    """Return a time of day in a unit; its hours are in the group after `before`. Raises `ValueError`."""
     hour, minute, second = (int(match[before + number] or 0) for number in (1, 2, 3))
     if hour > 23 or minute > 59 or second > 59:
         raise ValueError("there is no such time")

@@ -114,13 +114,13 @@ def opened(source: Source) -> Iterator[Readable]:
 def plain(stream: Readable, source: Source) -> Readable:
     """Return a stream's plain bytes, to be read by `block`. Nothing may have been read of the stream yet."""
     first = block(stream, source)
-    kind = compression_of(first, source.compression)
+    compression = compression_of(first, source.compression)
     blocks = _Blocks(first, stream)
-    if kind == GZIP:
+    if compression == GZIP:
         return _Gunzipped(blocks, source.label)
-    if kind is None:
+    if compression is None:
         return blocks
-    unpacked: Readable = pa.CompressedInputStream(pa.PythonFile(blocks, mode="r"), kind)
+    unpacked: Readable = pa.CompressedInputStream(pa.PythonFile(blocks, mode="r"), compression)
     return unpacked
 
 

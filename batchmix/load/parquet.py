@@ -1,4 +1,4 @@
-"""Parquet files: entered at the row group that holds a row, read on without decoding anything twice."""
+"""Several Parquet files as one table: read from any row on, without decoding anything twice."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from batchmix.errors import InputError
 from batchmix.formats.arrow_cast import fitted, nullable, storable
 from batchmix.formats.display import clean, quoted
 from batchmix.load.files import Stamp, shown, stamp, unreadable
-from batchmix.load.parquet_types import shown_type, spelt, type_hint, unified
+from batchmix.load.parquet_types import shown_type, type_hint, unified, with_texts
 
 _BATCH_ROWS = 1024
 _BATCH_BYTES = 1 << 22
 _BUFFER_BYTES = 1 << 16
 _RUN_MARK = b"batchmix.schema"
-"""The key that stands in the metadata of a run's own output."""
+"""A metadata key of a run's own output."""
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -44,9 +44,9 @@ class ParquetInput:
         self._metadata = [metadata for metadata, _ in opened]
         self.rows = sum(metadata.num_rows for metadata in self._metadata)
         self.is_a_run = any(_RUN_MARK in (schema.metadata or {}) for _, schema in opened)
-        # What a file without a row says of its columns was made of no value: a program had nothing to write.
+        # A file without rows has no values, and so its column types mean nothing.
         self._schemas = {
-            path: spelt(schema, metadata.schema)
+            path: with_texts(schema, metadata.schema)
             for path, (metadata, schema) in zip(paths, opened, strict=True)
             if metadata.num_rows or not self.rows
         }
@@ -64,27 +64,27 @@ class ParquetInput:
         return {path: schema.field(name).type for path, schema in schemas if name in schema.names}
 
     def types_shown(self, name: str) -> str:
-        """Return which types a column has in the files, in words: the first of each."""
-        first = {kind: path for path, kind in reversed(self.types_of(name).items())}
-        return " and ".join(f"{shown(path)} has ({shown_type(kind)})" for kind, path in reversed(first.items()))
+        """Return the types of a column for a message, each with the first file that has it."""
+        first = {dtype: path for path, dtype in reversed(self.types_of(name).items())}
+        return " and ".join(f"{shown(path)} has ({shown_type(dtype)})" for dtype, path in reversed(first.items()))
 
     def everywhere(self, names: Collection[str]) -> bool:
         """Return whether each file with rows has all of these columns."""
         return all(set(names) <= set(schema.names) for schema in self._schemas.values())
 
     def column_type(self, name: str) -> pa.DataType:
-        """Return the type that a column's values are carried as; whether each goes into it, the values must tell.
+        """Return the type of a carried column. Whether each value fits into it, only the values show.
 
         Raises `InputError` where the files' types have none in common.
         """
         types = list(self.types_of(name).items())
         first, found = types[0]
-        for path, kind in types[1:]:
-            both = unified(found, kind)
+        for path, dtype in types[1:]:
+            both = unified(found, dtype)
             if both is None:
                 raise InputError(
                     f"the files don't fit together: the column {quoted(name)} is {shown_type(found)} in {shown(first)}"
-                    f" and {shown_type(kind)} in {shown(path)}. {type_hint(name)}"
+                    f" and {shown_type(dtype)} in {shown(path)}. {type_hint(name)}"
                 )
             first, found = (first if both == found else path), both
         return storable(found if self.everywhere([name]) else nullable(found))
@@ -100,7 +100,7 @@ class ParquetInput:
         return groups
 
     def place(self, row: int) -> str:
-        """Return where a person finds a row; its number counts from 0 in its file."""
+        """Return the place of a row for a message; rows count from 0 in their file."""
         group = self._groups[self.group_index(row)]
         before = sum(metadata.num_rows for metadata in self._metadata[: group.file])
         return f"{shown(self.paths[group.file])}, row {row - before}"
@@ -111,7 +111,7 @@ class ParquetInput:
         return names
 
     def group_index(self, row: int) -> int:
-        """Return which of all row groups holds a row."""
+        """Return the number of the row group that holds a row, over all files."""
         return bisect_right(self._groups, row, key=lambda group: group.first) - 1
 
     def _groups_of(self, first: int, stop: int) -> list[Group]:
@@ -124,7 +124,7 @@ class ParquetInput:
     def digests(self, ranges: list[tuple[int, int]]) -> list[str]:
         """Return the digest of each range of rows: of the bytes of the row groups that hold them. Raises `InputError`.
 
-        No row group is read twice for it, in later calls neither while the file's status stays what it was.
+        Each row group is read once, also over several calls while its file's status does not change.
         """
         read: dict[Group, str] = {}
         found = []
@@ -140,9 +140,9 @@ class ParquetInput:
     def _group_digest(self, group: Group) -> str:
         path = self.paths[group.file]
         now = stamp(path)
-        known = self._digests.get(group)
-        if known is not None and known[0].proves(now):
-            return known[1]
+        cached = self._digests.get(group)
+        if cached is not None and cached[0].proves(now):
+            return cached[1]
         try:
             with open(path, "rb") as file:  # noqa: PTH123
                 digest = _bytes_digest(file, self._metadata[group.file].row_group(group.number))
@@ -152,9 +152,9 @@ class ParquetInput:
         return digest
 
     def batches(self, start: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        """Yield all rows from `start` on, in small batches of these columns, as far as their file has them.
+        """Yield all rows from `start` on in small batches, with those of the columns that their file has.
 
-        They are of the types that they have there. Raises `InputError`.
+        Columns keep the types of their file. Raises `InputError`.
         """
         for path, metadata in zip(self.paths, self._metadata, strict=True):
             if start >= metadata.num_rows:
@@ -207,7 +207,7 @@ def _file_batches(path: str, metadata: Any, start: int, schema: pa.Schema) -> It
             options = {"columns": schema.names, "use_threads": False}
             rows = _batch_rows(metadata, groups)
             # pyarrow can't join dictionaries inside of lists and structs, as those of two row groups are.
-            runs = [groups] if all(storable(kind) is kind for kind in schema.types) else [[one] for one in groups]
+            runs = [groups] if all(storable(dtype) is dtype for dtype in schema.types) else [[one] for one in groups]
             for batch in chain.from_iterable(file.iter_batches(rows, row_groups=run, **options) for run in runs):
                 if start >= batch.num_rows:
                     start -= batch.num_rows
@@ -221,13 +221,13 @@ def _file_batches(path: str, metadata: Any, start: int, schema: pa.Schema) -> It
 
 
 def _batch_rows(metadata: Any, groups: list[int]) -> int:
-    """Return how many rows to decode at once, so that long prompts take no more memory than short ones."""
+    """Return the number of rows to decode at once: fewer where prompts are long, for flat memory."""
     weight = max(metadata.row_group(g).total_byte_size / max(1, metadata.row_group(g).num_rows) for g in groups)
     return int(min(_BATCH_ROWS, max(16, _BATCH_BYTES / max(1, weight))))
 
 
 class Cursor:
-    """Reads ranges of rows; where one range lies behind the last one, nothing is decoded twice."""
+    """Reads ranges of rows. A range after the last one is read on, without decoding anything twice."""
 
     def __init__(self, source: ParquetInput, columns: list[str]) -> None:
         self._source = source
@@ -255,7 +255,7 @@ class Cursor:
                 yield batch.slice(0, wanted)
 
     def _is_before(self, first: int) -> bool:
-        """Return whether reading on leads to a row without decoding more than entering anew would."""
+        """Return whether reading on reaches a row at no more cost than starting anew."""
         if self._next is None or self._next > first:
             return False
         source = self._source

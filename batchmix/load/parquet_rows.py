@@ -105,21 +105,21 @@ class ParquetReader:
 
     def column(self, name: str, configured: ColumnType | None, scan: Scan) -> ColumnMaker:
         """Return the type that holds the values of all files, and what casts a column to it. Raises `InputError`."""
-        kind = self._files.column_type(name) if configured is None else configured.type
+        dtype = self._files.column_type(name) if configured is None else configured.type
         try:
-            pq.write_table(pa.table({"c": pa.nulls(1, nullable(kind))}).take(pa.array([0])), io.BytesIO())
+            pq.write_table(pa.table({"c": pa.nulls(1, nullable(dtype))}).take(pa.array([0])), io.BytesIO())
         except pa.ArrowException:
             raise InputError(
-                f"the column {quoted(name)} is {shown_type(kind)}, which can't be written to Parquet. {type_hint(name)}"
+                f"the column {quoted(name)} is {shown_type(dtype)}, which Parquet can't store. {type_hint(name)}"
             ) from None
-        return kind, partial(_cast, configured, kind)
+        return dtype, partial(_cast, configured, dtype)
 
     def prove(self, columns: CarriedColumns, scan: Scan) -> dict[str, str]:
         """Convert the carried columns once, so that no value turns out not to fit after its row is paid for.
 
         Columns that `scan` proves already are left out; returns all proven ones. Raises `InputError`.
         """
-        left = [name for name, kind in columns.types.items() if scan.proven.get(name) != kind]
+        left = [name for name, dtype in columns.types.items() if scan.proven.get(name) != dtype]
         first = 0
         for batch in Cursor(self._files, left).read(0, scan.rows) if left else ():
             for name in batch.schema.names:
@@ -129,7 +129,7 @@ class ParquetReader:
         return {**scan.proven, **columns.types}
 
     def _try(self, maker: ColumnMaker, name: str, column: pa.Array, first: int) -> None:
-        kind, make = maker
+        dtype, make = maker
         try:
             make(column)
         except pa.ArrowException:
@@ -137,7 +137,7 @@ class ParquetReader:
             value = clean(text_of(values(column.slice(number, 1))[0]), 60)
             raise InputError(
                 f"{self._files.place(first + number)}: the column {quoted(name)} holds {value}, which does not fit into"
-                f" {shown_type(kind)}, the type of what {self._files.types_shown(name)}. {type_hint(name)}"
+                f" {shown_type(dtype)}, the type of what {self._files.types_shown(name)}. {type_hint(name)}"
             ) from None
 
 
@@ -149,10 +149,10 @@ def _fits(make: Make, column: pa.Array) -> bool:
     return True
 
 
-def _cast(configured: ColumnType | None, kind: pa.DataType, column: pa.Array) -> pa.Array:
-    if configured is not None and column.type != kind:
+def _cast(configured: ColumnType | None, dtype: pa.DataType, column: pa.Array) -> pa.Array:
+    if configured is not None and column.type != dtype:
         return configured.array(values(column))
-    return sound(fit(column, kind))
+    return sound(fit(column, dtype))
 
 
 def _columns_read(files: ParquetInput, prompts: PromptSource) -> list[str]:
@@ -195,18 +195,20 @@ def _check_types(files: ParquetInput) -> None:
         raise InputError(f"{shown(files.paths[0])}: {no_prompt(files.names)}")
     for name, is_right, should in (("messages", _may_be_messages, _MESSAGES), ("prompt", _may_be_text, "must be text")):
         types = files.types_of(name)
-        for path, kind in types.items():
-            if not is_right(kind):
-                hint = "; rename a list of messages to messages" if name == "prompt" and _may_be_messages(kind) else ""
-                raise InputError(f"{shown(path)}: the column {name} has the type {shown_type(kind)}; it {should}{hint}")
+        for path, dtype in types.items():
+            if not is_right(dtype):
+                hint = "; rename a list of messages to messages" if name == "prompt" and _may_be_messages(dtype) else ""
+                raise InputError(
+                    f"{shown(path)}: the column {name} has the type {shown_type(dtype)}; it {should}{hint}"
+                )
         if name == "messages" and not all(map(pa.types.is_null, types.values())):
             return  # prompt is for rows whose messages are null, and each row is checked
 
 
-def _may_be_text(kind: pa.DataType) -> bool:
-    return is_text(kind) or pa.types.is_null(kind)
+def _may_be_text(dtype: pa.DataType) -> bool:
+    return is_text(dtype) or pa.types.is_null(dtype)
 
 
-def _may_be_messages(kind: pa.DataType) -> bool:
-    is_json = is_extension(kind) and kind.extension_name == "arrow.json"
-    return is_json or _may_be_text(kind) or (is_list(kind) and pa.types.is_struct(kind.value_type))
+def _may_be_messages(dtype: pa.DataType) -> bool:
+    is_json = is_extension(dtype) and dtype.extension_name == "arrow.json"
+    return is_json or _may_be_text(dtype) or (is_list(dtype) and pa.types.is_struct(dtype.value_type))

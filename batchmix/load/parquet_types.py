@@ -1,4 +1,4 @@
-"""What a Parquet file says of its columns, and the type that holds those of several files and loses nothing."""
+"""The types of Parquet columns, and the type that holds the values of several files without loss."""
 
 from __future__ import annotations
 
@@ -21,54 +21,54 @@ _MOST_DIGITS = (38, 76)
 """Of a decimal of 128 and of 256 bits."""
 
 
-def shown_type(kind: pa.DataType) -> str:
+def shown_type(dtype: pa.DataType) -> str:
     """Return a type as messages show it."""
-    return clean(str(kind), 80)
+    return clean(str(dtype), 80)
 
 
 def type_hint(name: str) -> str:
-    """Return how a person tells the type of a column."""
+    """Return the advice to configure the type of a column."""
     return (
-        f'Tell its type under [input]: columns = [{{from = "{clean(name, 60)}", type = "string"}}], together with the'
+        f'Set its type under [input]: columns = [{{from = "{clean(name, 60)}", type = "string"}}], together with the'
         " other columns that you want, or leave it out there"
     )
 
 
-def spelt(schema: pa.Schema, stored: Any) -> pa.Schema:
-    """Return a file's schema with its enums and intervals as text; pyarrow takes them for bytes.
+def with_texts(schema: pa.Schema, stored: Any) -> pa.Schema:
+    """Return a file's schema with enums and intervals as text, which pyarrow reads as bytes.
 
-    `stored` is Parquet's own schema, whose columns are the leaves of the other in their order.
+    `stored` is Parquet's own schema; its columns are the leaves of the other schema, in their order.
     """
-    leaves = [_told(stored.column(number)) for number in range(len(stored))]
+    leaves = [_meaning(stored.column(number)) for number in range(len(stored))]
     if not _TEXTS.intersection(leaves):
         return schema
     rest = iter(leaves)
-    return pa.schema([field.with_type(_spelt(field.type, rest)) for field in schema], schema.metadata)
+    return pa.schema([field.with_type(_with_texts(field.type, rest)) for field in schema], schema.metadata)
 
 
-def _spelt(kind: pa.DataType, leaves: Iterator[str]) -> pa.DataType:
-    if is_extension(kind):
-        _spelt(kind.storage_type, leaves)
-        return kind
-    if Types.is_struct(kind):
-        return pa.struct([field.with_type(_spelt(field.type, leaves)) for field in kind])
-    if Types.is_map(kind):
-        return pa.map_(_spelt(kind.key_type, leaves), _spelt(kind.item_type, leaves))
-    if Types.is_fixed_size_list(kind):
-        return pa.list_(_spelt(kind.value_type, leaves), kind.list_size)
-    if is_list(kind):
-        return pa.list_(_spelt(kind.value_type, leaves))
-    return pa.string() if next(leaves) in _TEXTS and is_binary(kind) else kind
+def _with_texts(dtype: pa.DataType, leaves: Iterator[str]) -> pa.DataType:
+    if is_extension(dtype):
+        _with_texts(dtype.storage_type, leaves)
+        return dtype
+    if Types.is_struct(dtype):
+        return pa.struct([field.with_type(_with_texts(field.type, leaves)) for field in dtype])
+    if Types.is_map(dtype):
+        return pa.map_(_with_texts(dtype.key_type, leaves), _with_texts(dtype.item_type, leaves))
+    if Types.is_fixed_size_list(dtype):
+        return pa.list_(_with_texts(dtype.value_type, leaves), dtype.list_size)
+    if is_list(dtype):
+        return pa.list_(_with_texts(dtype.value_type, leaves))
+    return pa.string() if next(leaves) in _TEXTS and is_binary(dtype) else dtype
 
 
-def _told(leaf: Any) -> str:
-    """Return what Parquet tells of a column's values; of intervals only its older word does."""
-    word: str = leaf.converted_type
-    return word if word == "INTERVAL" else leaf.logical_type.type
+def _meaning(leaf: Any) -> str:
+    """Return the meaning of a leaf's values; only the older annotation marks intervals."""
+    converted: str = leaf.converted_type
+    return converted if converted == "INTERVAL" else leaf.logical_type.type
 
 
 def unified(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Return a type for the values of both, or None. Whether each value really goes into it, the values must tell."""
+    """Return a type for the values of both, or None. Whether each value really fits, only the values show."""
     if one == other:
         return one
     one, other = _decoded(one), _decoded(other)
@@ -88,26 +88,28 @@ def unified(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     return _simple(one, other)
 
 
-def _decoded(kind: pa.DataType) -> pa.DataType:
-    """Return the type of a dictionary's words; all others are as they can be stored."""
-    return _decoded(kind.value_type) if Types.is_dictionary(kind) else kind if Types.is_null(kind) else storable(kind)
+def _decoded(dtype: pa.DataType) -> pa.DataType:
+    """Return the value type of a dictionary; any other type as it can be stored."""
+    return (
+        _decoded(dtype.value_type) if Types.is_dictionary(dtype) else dtype if Types.is_null(dtype) else storable(dtype)
+    )
 
 
 def _with_meaning(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """JSON is text; whatever else has a meaning of its own has no other type's."""
-    kinds = [kind.storage_type if _is_json(kind) else kind for kind in (one, other)]
-    return unified(*kinds) if all(map(is_text, kinds)) else None
+    """Return a type for JSON and text; other extension types match only themselves."""
+    dtypes = [dtype.storage_type if _is_json(dtype) else dtype for dtype in (one, other)]
+    return unified(*dtypes) if all(map(is_text, dtypes)) else None
 
 
-def _is_json(kind: pa.DataType) -> bool:
-    return is_extension(kind) and kind.extension_name == "arrow.json"
+def _is_json(dtype: pa.DataType) -> bool:
+    return is_extension(dtype) and dtype.extension_name == "arrow.json"
 
 
 def _struct(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     fields: dict[str, pa.DataType | None] = {field.name: field.type for field in one}
     for field in other:
-        known = fields.get(field.name)
-        fields[field.name] = field.type if known is None else unified(known, field.type)
+        other_type = fields.get(field.name)
+        fields[field.name] = field.type if other_type is None else unified(other_type, field.type)
     if None in fields.values() or len({field.name for field in one}) < one.num_fields:
         return None
     return pa.struct(list(fields.items()))
@@ -119,7 +121,7 @@ def _list(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         return None
     if Types.is_fixed_size_list(one) and Types.is_fixed_size_list(other) and one.list_size == other.list_size:
         return pa.list_(item, one.list_size)
-    is_large = any(Types.is_large_list(kind) or Types.is_large_list_view(kind) for kind in (one, other))
+    is_large = any(Types.is_large_list(dtype) or Types.is_large_list_view(dtype) for dtype in (one, other))
     return pa.large_list(item) if is_large else pa.list_(item)
 
 
@@ -140,7 +142,7 @@ def _simple(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 
 def _timestamp(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     if (one.tz is None) != (other.tz is None):
-        return None  # nobody says which zone the one without is in
+        return None  # the zone of the one without is unknown
     return pa.timestamp(_finer(one, other), one.tz if one.tz == other.tz else "UTC")
 
 
@@ -154,29 +156,29 @@ def _finer(one: pa.DataType, other: pa.DataType) -> str:
 
 
 def _number(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    kinds = (one, other)
-    if all(map(Types.is_integer, kinds)):
+    dtypes = (one, other)
+    if all(map(Types.is_integer, dtypes)):
         same = next((family for family in (_INTS, _UNSIGNED) if one in family and other in family), None)
-        return max(one, other, key=same.index) if same else _signed(kinds)
-    if all(Types.is_integer(kind) or Types.is_floating(kind) for kind in kinds):
-        return pa.float32() if all(map(_fits_float32, kinds)) else pa.float64()
-    if all(Types.is_integer(kind) or Types.is_decimal(kind) for kind in kinds):
-        return _decimal(kinds)
+        return max(one, other, key=same.index) if same else _signed(dtypes)
+    if all(Types.is_integer(dtype) or Types.is_floating(dtype) for dtype in dtypes):
+        return pa.float32() if all(map(_fits_float32, dtypes)) else pa.float64()
+    if all(Types.is_integer(dtype) or Types.is_decimal(dtype) for dtype in dtypes):
+        return _decimal(dtypes)
     return None
 
 
-def _signed(kinds: tuple[pa.DataType, pa.DataType]) -> pa.DataType:
-    """Return what holds whole numbers with and without a sign."""
-    bits = max(kind.bit_width * (2 if kind in _UNSIGNED else 1) for kind in kinds)
-    return next((kind for kind in _INTS if kind.bit_width >= bits), _INTS[-1])
+def _signed(dtypes: tuple[pa.DataType, pa.DataType]) -> pa.DataType:
+    """Return a type for whole numbers with and without a sign."""
+    bits = max(dtype.bit_width * (2 if dtype in _UNSIGNED else 1) for dtype in dtypes)
+    return next((dtype for dtype in _INTS if dtype.bit_width >= bits), _INTS[-1])
 
 
-def _fits_float32(kind: pa.DataType) -> bool:
-    return bool(Types.is_float16(kind) or Types.is_float32(kind))
+def _fits_float32(dtype: pa.DataType) -> bool:
+    return bool(Types.is_float16(dtype) or Types.is_float32(dtype))
 
 
-def _decimal(kinds: tuple[pa.DataType, pa.DataType]) -> pa.DataType | None:
-    sizes = [(kind.precision, kind.scale) if Types.is_decimal(kind) else (_INT_DIGITS, 0) for kind in kinds]
+def _decimal(dtypes: tuple[pa.DataType, pa.DataType]) -> pa.DataType | None:
+    sizes = [(dtype.precision, dtype.scale) if Types.is_decimal(dtype) else (_INT_DIGITS, 0) for dtype in dtypes]
     scale = max(scale for _, scale in sizes)
     digits = scale + max(precision - scale for precision, scale in sizes)
     if digits > _MOST_DIGITS[1]:

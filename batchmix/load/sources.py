@@ -49,7 +49,7 @@ FORMATS = (
 )
 """All formats that batchmix reads."""
 SUPPORTED = ".jsonl, .ndjson, .csv and .tsv (also with .gz or .zst) and .parquet"
-"""The formats, in words."""
+"""The formats, as messages list them."""
 GZIP = "gzip"
 ZSTD = "zstd"
 MAGIC = {GZIP: b"\x1f\x8b", ZSTD: b"\x28\xb5\x2f\xfd"}

@@ -135,8 +135,8 @@ class Template:
                 raise BadRowError(f"{setting}: would print a function; is a key missing?") from None
             except minijinja.TemplateError as error:
                 is_undefined = error.kind == "UndefinedError" or _OF_UNDEFINED.search(str(error))
-                kind = UndefinedError if is_undefined else BadRowError
-                raise kind(f"{setting}: {reason(error)}") from None
+                error_type = UndefinedError if is_undefined else BadRowError
+                raise error_type(f"{setting}: {reason(error)}") from None
             except (ValueError, TypeError, RecursionError, LookupError, AttributeError) as error:
                 raise BadRowError(f"{setting}: {clean(str(error) or type(error).__name__)}") from None
 
@@ -169,10 +169,10 @@ def _null_error(setting: str, given: dict[str, Any], columns: set[str], access: 
 
 def _fitted(name: str, value: Any) -> Any:
     """Return a column's value as a template gets it."""
-    kind = type(value)
-    if kind is int:
+    value_type = type(value)
+    if value_type is int:
         return str(value) if value.bit_length() > WIDEST_INT else value
-    if kind is list or kind is dict:
+    if value_type is list or value_type is dict:
         try:
             return shielded(value)
         except RecursionError:

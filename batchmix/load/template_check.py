@@ -105,8 +105,8 @@ def _meant(texts: Iterable[str], columns: Iterable[str], patterns: tuple[str, ..
 
 def _loosely(column: str) -> str:
     """Return a pattern for a column's name that also matches when its words are joined as in a variable."""
-    words = [re.escape(word) for word in re.split(r"[ _-]", column) if word]
-    return r"[\W_]?".join(words) if len(words) > 1 else re.escape(column)
+    parts = [re.escape(part) for part in re.split(r"[ _-]", column) if part]
+    return r"[\W_]?".join(parts) if len(parts) > 1 else re.escape(column)
 
 
 def _likely(scan: Scan) -> str:

@@ -14,7 +14,7 @@ from batchmix.formats.display import clean
 from batchmix.job import closest
 
 ROW = "row"
-"""What a template calls the whole row, unless a column is called so."""
+"""The name of the whole row in a template, unless a column has that name."""
 HOLE = re.compile(r"\{\{(.*?)\}\}|\{%(.*?)%\}", re.DOTALL)
 TEXT = r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
 _LOOK = re.compile(
@@ -22,18 +22,18 @@ _LOOK = re.compile(
     \s*\[\s*{TEXT}\s*\]                # row["x"]
     |\s*\.\s*get\s*\(\s*{TEXT}\s*[,)]  # row.get("x")
     |\s*\.\s*(\w+)(?!\w|\s*\()          # row.x
-    |(\s*[\[.])?)                       # the row itself, what a variable says of it, or a method of it
+    |(\s*[\[.])?)                       # the row itself, a field named by a variable, or a method
     """,
     re.VERBOSE,
 )
 _WORD = re.compile(r"[^\W\d]\w*")
 NO_COLUMNS = frozenset({"true", "false", "none", "True", "False", "None", "self"})
-"""Words that mean something else in a template, whatever columns there are."""
+"""Names that a template never takes for a column."""
 _NO_NAMES = NO_COLUMNS | {"not", "in", "is", "and", "or", "if", "else"}
 _EXPRESSION = re.compile(r"""["{}]|(?<!\w)'|'(?!\w)|\w[\[(]""")
-"""What a column's name seldom has, and what is written wrongly for a value of one often has."""
+"""What a mistyped expression often contains, and a column's name seldom."""
 _PIECES = re.compile(rf"{TEXT[1:-1]}|[^\"']|[\"']", re.DOTALL)
-"""Texts, and each character outside of them."""
+"""Literal texts, and each character outside of them."""
 _OPENING, _CLOSING = frozenset("[({"), frozenset("])}")
 _SLICE = "[:"
 _SETTING = re.compile(r"(\{%[-+]?\s*(?:set|with)\s+)(\w+)(\s*=(?!=).*)", re.DOTALL)
@@ -41,14 +41,14 @@ _ANALYSED = "batchmix.analysed"
 
 
 class RowAccess(msgspec.Struct, frozen=True):
-    """What a template looks for in `row`."""
+    """What a template uses of `row`."""
 
     names: frozenset[str] = frozenset()
     """Columns that are named as text, as in `row["x"]`."""
     gets: frozenset[str] = frozenset()
     """Those among them that are named as in `row.get("x")`."""
     whole: bool = False
-    """It may look for any column."""
+    """It may use any column."""
     bare: bool = False
     """It uses `row` by itself too, as in `{{ row }}`."""
 
@@ -59,9 +59,10 @@ class RowAccess(msgspec.Struct, frozen=True):
 
 
 def columns_in(environment: minijinja.Environment, text: str) -> set[str]:
-    """Return the names that a template takes from its row, with those that minijinja passes over by itself.
+    """Return the names that a template takes from its row.
 
-    Those are what is sliced, as in `{{ text[:99] }}`, and what is set anew from itself: `{% set text = text|trim %}`.
+    minijinja itself misses names that are sliced, as in `{{ text[:99] }}`, or set from their own value, as in
+    `{% set text = text|trim %}`.
     """
     plain = HOLE.sub(lambda hole: _SETTING.sub(_set_otherwise, _without_slices(hole[0])), text)
     found: set[str] = set()
@@ -73,7 +74,7 @@ def columns_in(environment: minijinja.Environment, text: str) -> set[str]:
 
 
 def _without_slices(hole: str) -> str:
-    """Return a template's tag with `x[a:b]` as `x[[0, a]+[0, b]]`, which names the same."""
+    """Return a template's tag with `x[a:b]` rewritten as `x[[0, a]+[0, b]]`, which uses the same names."""
     pieces = _PIECES.findall(hole)
     opened: list[int] = []
     for at, piece in enumerate(pieces):
@@ -89,13 +90,13 @@ def _without_slices(hole: str) -> str:
 
 
 def _set_otherwise(found: re.Match[str]) -> str:
-    """Return an assignment under another name where what is assigned is made of its old value."""
+    """Return an assignment to another name, if the assigned value uses the old one."""
     start, name, value = found.groups()
     return f"{start}{name}__anew{value}" if re.search(rf"(?<![\w.]){re.escape(name)}\b", value) else found[0]
 
 
 def row_access(text: str) -> RowAccess:
-    """Return what a template's text looks for in `row`; names that stand in a text of it are taken along."""
+    """Return what a template's text uses of `row`. Matches inside a literal text count too."""
     names, gets = set(), set()
     whole = bare = False
     for hole in HOLE.finditer(text):
@@ -120,14 +121,14 @@ def _unquoted(literal: str) -> str:
 
 
 def spelt(column: str) -> str:
-    """Return how a template shows a column."""
+    """Return how a template names a column."""
     if _WORD.fullmatch(column) and column not in _NO_NAMES:
         return f"{{{{ {column} }}}}"
     return f"{{{{ row[{json.dumps(column, ensure_ascii=False)}] }}}}"
 
 
 def unquoted_column(text: str, is_right: Callable[[str], bool]) -> str:
-    """Return how the first hole in a text is written that is no expression but may be a column's name."""
+    """Return a hint for the first `{{ … }}` in a text that is not an expression but may be a column's name."""
     for hole in HOLE.finditer(text):
         name = (hole[1] or "").strip("-+ \t\n").partition("|")[0].strip()
         if name and not _EXPRESSION.search(name) and not is_right(f"{{{{ {name} }}}}"):
@@ -136,19 +137,19 @@ def unquoted_column(text: str, is_right: Callable[[str], bool]) -> str:
 
 
 def unknown_call(text: str, function: str) -> str:
-    """Return how the column is written that a text seems to call as a function, as in `{{ Price (EUR) }}`."""
+    """Return a hint for a column that a text seems to call as a function, as in `{{ Price (EUR) }}`."""
     found = re.search(rf"\{{\{{[-+]?\s*({re.escape(function)} \([^\"'{{}}()]*\))\s*[-+]?\}}\}}", text)
     return _hint(found[1]) if found else ""
 
 
 def _hint(name: str) -> str:
-    return f"; a column whose name is no single word is written {clean(spelt(name), 100)}"
+    return f"; a column whose name is not a single word is written {clean(spelt(name), 100)}"
 
 
 def nearest(name: str, columns: Iterable[str]) -> str | None:
-    """Return which column may be meant by a name that none has: one that says the same, or the most like it."""
-    known = {_folded(column): column for column in columns}
-    return known.get(_folded(name)) or known.get(closest(_folded(name), known))
+    """Return which column an unknown name may mean: the same name but for case and signs, or the most similar one."""
+    by_name = {_folded(column): column for column in columns}
+    return by_name.get(_folded(name)) or by_name.get(closest(_folded(name), by_name))
 
 
 def _folded(name: str) -> str:

@@ -1,9 +1,9 @@
-"""How many tokens a request's prompt may have: text by its bytes, pictures, sound and files by what they are.
+"""Estimates the tokens of a request's prompt: text by its bytes; pictures, sound and files by their size.
 
 Pictures follow OpenAI's published rule (platform.openai.com/docs/guides/images-vision, "Calculating costs"): 85 tokens,
 and 170 for each tile of 512 pixels of the picture, scaled into 2048 by 2048 and then to 768 on its shorter side. Sound
 is ten tokens a second there; a page of a PDF is some 2,000 with its picture (docs.anthropic.com, "PDF support"). Other
-models count otherwise: what answers tell of their usage corrects all estimates as they come.
+models count differently: the usage of each response corrects later estimates.
 """
 
 from __future__ import annotations
@@ -21,48 +21,48 @@ from batchmix.records import BYTES_PER_TOKEN
 
 _BASE, _TILE = 85, 170
 _UNSEEN = (1024, 1024)
-"""Of a picture whose size is not to be had: it stands behind an address, or in a format of its own."""
+"""Pixels of a picture of unknown size: it is behind a URL, or in another format."""
 _HEAD = 1 << 18
-"""So many bytes of a picture are looked at: in a JPEG other data may stand before its size."""
+"""Bytes of a picture that are searched for its size: in a JPEG other data may come first."""
 _AUDIO_PER_S, _AUDIO_BYTES_PER_S = 10, 16_000
-"""Of MP3 and the like, at 128 kbit/s."""
+"""Of MP3 at 128 kbit/s, and similar formats."""
 _PAGE, _PAGE_BYTES = 2000, 50_000
-"""Of a file whose pages can't be counted."""
+"""Tokens of a page, and bytes of a page where pages can't be counted."""
 _FILM_BYTES_PER_TOKEN = 1000
 _PAGES = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
 _DATA_URL = re.compile(r"data:([^;,]{0,100})[^,]{0,200},", re.IGNORECASE)
 _HOLDERS = (
     "image", "image_url", "input_audio", "audio_url", "video_url", "file", "source", "inline_data", "inlineData",
 )  # fmt: skip
-"""Keys of a part under which what it holds may stand."""
-_TELLING = frozenset({"image", "image_url", "audio_url", "video_url", "inline_data", "inlineData"})
-"""Of these, what tells of a part without a type."""
+"""Keys under which a part may hold its data."""
+_MEDIA_KEYS = frozenset({"image", "image_url", "audio_url", "video_url", "inline_data", "inlineData"})
+"""Those of them that identify a part without a type."""
 _KEYS = ("url", "data", "file_data", "image", "image_url", "audio_url", "video_url", "file_url", "text")
 _NAMES = ("media_type", "mime_type", "mimeType", "format", "filename")
-_KINDS = ("image", "audio", "video", "file", "document")
+_MEDIA_TYPES = ("image", "audio", "video", "file", "document")
 _encoder = msgspec.json.Encoder()
 
 
 def prompt_tokens(body: dict[str, Any], size: int) -> int:
     """Return an estimate for a body that is `size` bytes long as it is sent."""
-    asked = body.get("messages") or body.get("input") or body.get("prompt")
-    if type(asked) is list:
-        if type(asked[0]) is int or (type(asked[0]) is list and asked[0] and type(asked[0][0]) is int):
-            return _ids(asked) + max(0, size - len(_encoder.encode(asked))) // BYTES_PER_TOKEN
-        for message in asked:
+    prompt = body.get("messages") or body.get("input") or body.get("prompt")
+    if type(prompt) is list:
+        if type(prompt[0]) is int or (type(prompt[0]) is list and prompt[0] and type(prompt[0][0]) is int):
+            return _ids(prompt) + max(0, size - len(_encoder.encode(prompt))) // BYTES_PER_TOKEN
+        for message in prompt:
             if type(message) is dict and (type(message.get("content")) is list or "role" not in message):
-                return _with_parts(asked, size)
+                return _with_parts(prompt, size)
     return max(1, size // BYTES_PER_TOKEN)
 
 
-def _ids(asked: list[Any]) -> int:
-    """Return how many token ids there are, in one list or several."""
-    return sum(len(each) if type(each) is list else 1 for each in asked)
+def _ids(prompt: list[Any]) -> int:
+    """Return the number of token ids, in one list or several."""
+    return sum(len(each) if type(each) is list else 1 for each in prompt)
 
 
-def _with_parts(asked: list[Any], size: int) -> int:
+def _with_parts(prompt: list[Any], size: int) -> int:
     tokens = 0
-    for part in _parts(asked):
+    for part in _parts(prompt):
         held = [part, *(inner for name in _HOLDERS if type(inner := part.get(name)) is dict)]
         texts = [text for inner in held for name in _KEYS if type(text := inner.get(name)) is str]
         data = max(texts, key=len, default="")
@@ -70,20 +70,20 @@ def _with_parts(asked: list[Any], size: int) -> int:
         found = _DATA_URL.match(data)
         elsewhere = not found and ("://" in data[:20] or len(data) < 100)
         named = " ".join(str(inner.get(name, "")) for inner in held for name in _NAMES)
-        kind = " ".join([(found[1] if found else named).lower(), str(part.get("type")), *(_TELLING & part.keys())])
+        media = " ".join([(found[1] if found else named).lower(), str(part.get("type")), *(_MEDIA_KEYS & part.keys())])
         data = "" if elsewhere else data[found.end() :] if found else data
-        tokens += _media_tokens(kind, data, low=any(inner.get("detail") == "low" for inner in held))
+        tokens += _media_tokens(media, data, low=any(inner.get("detail") == "low" for inner in held))
     return max(1, max(0, size) // BYTES_PER_TOKEN + tokens)
 
 
 def _parts(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield the parts that are no text, wherever they stand in messages and in what tools gave."""
+    """Yield the parts that are not text, in messages and in the results of tools."""
     if type(value) is list:
         for inner in value:
             yield from _parts(inner)
     elif type(value) is dict:
-        kind = value.get("type")
-        is_media = (type(kind) is str and any(name in kind for name in _KINDS)) or _TELLING & value.keys()
+        media = value.get("type")
+        is_media = (type(media) is str and any(name in media for name in _MEDIA_TYPES)) or _MEDIA_KEYS & value.keys()
         if is_media and "content" not in value:
             yield value
         else:
@@ -91,18 +91,18 @@ def _parts(value: Any) -> Iterator[dict[str, Any]]:
                 yield from _parts(value.get(name))
 
 
-def _media_tokens(kind: str, data: str, *, low: bool) -> int:
-    """Return what a part may count; `data` is in base64 (or text), empty where it stands elsewhere."""
+def _media_tokens(media: str, data: str, *, low: bool) -> int:
+    """Return an estimate for a part; `data` is base64 (or text), empty where the part is a URL or an id."""
     size = len(data) * 3 // 4
-    if "image" in kind:
+    if "image" in media:
         return _BASE if low else _picture(*(_pixels(_decoded(data[: _HEAD * 4 // 3])) or _UNSEEN))
-    if "audio" in kind:
+    if "audio" in media:
         return math.ceil(_seconds(_decoded(data[:64]), size) * _AUDIO_PER_S)
-    if "video" in kind:
+    if "video" in media:
         return size // _FILM_BYTES_PER_TOKEN
-    if "text/" in kind or "plain" in kind:
+    if "text/" in media or "plain" in media:
         return size // BYTES_PER_TOKEN
-    pages = len(_PAGES.findall(_decoded(data))) if "pdf" in kind or data.startswith("JVBERi") else 0
+    pages = len(_PAGES.findall(_decoded(data))) if "pdf" in media or data.startswith("JVBERi") else 0
     return _PAGE * (pages or max(1, math.ceil(size / _PAGE_BYTES)))
 
 
@@ -135,7 +135,7 @@ def _pixels(head: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg(head: bytes) -> tuple[int, int]:
-    """Return what stands in the frame header (ITU T.81, B.2.2), behind however many other segments."""
+    """Return width and height from the frame header (ITU T.81, B.2.2), after any other segments."""
     at = 2
     while at + 9 <= len(head) and head[at] == 0xFF:
         marker = head[at + 1]
@@ -146,7 +146,7 @@ def _jpeg(head: bytes) -> tuple[int, int]:
 
 
 def _webp(head: bytes) -> tuple[int, int]:
-    """Return what stands in the first chunk (RFC 9649): lossy, lossless or extended."""
+    """Return width and height from the first chunk (RFC 9649): lossy, lossless or extended."""
     if head[12:16] == b"VP8X":
         return 1 + _number(head[26:23:-1]), 1 + _number(head[29:26:-1])
     if head[12:16] == b"VP8L":
@@ -160,6 +160,6 @@ def _number(data: bytes) -> int:
 
 
 def _seconds(head: bytes, size: int) -> float:
-    """Return how long a sound is: a WAV file says how many bytes are a second."""
+    """Return the seconds of a sound; a WAV file holds its bytes per second."""
     rate = int.from_bytes(head[28:32], "little") if head[:4] == b"RIFF" and head[8:12] == b"WAVE" else 0
     return size / (rate or _AUDIO_BYTES_PER_S)

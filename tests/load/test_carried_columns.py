@@ -95,13 +95,13 @@ def test_columns_are_chosen_and_renamed(rows_file: Any, spool: Path) -> None:
         ({"columns": ["countri"]}, "no column 'countri'; did you mean 'country'\\? There are: 'prompt', 'country'"),
         ({"id": "STATUS"}, "did you mean 'status'"),
         ({"id": "key"}, "input.id: there is no column 'key'; there are: "),
-        ({}, r'would stand in the output as \'status\'.*columns = \[\{from = "status", to = "input_status"\}\]'),
+        ({}, r'would be named \'status\' in the output.*columns = \[\{from = "status", to = "input_status"\}\]'),
         (
             {"columns": [{"from": "country", "to": "status"}, {"from": "country", "to": "custom_id"}]},
-            r"columns 'country', 'country' would stand in the output as 'status', 'custom_id', which are result columns; rename"
+            r"columns 'country', 'country' would be named 'status', 'custom_id' in the output, which are result columns; rename"
             r" them .*to = \"input_status\"}, {from = \"country\", to = \"input_custom_id\"}\].*, or leave them out",
         ),
-        ({"columns": [{"from": "country", "to": "custom_id"}]}, "'custom_id', which is a result column"),
+        ({"columns": [{"from": "country", "to": "custom_id"}]}, "'custom_id' in the output, which is a result column"),
         ({"columns": ["country", {"from": "prompt", "to": "country"}]}, "two columns would be named 'country'"),
     ],
 )

@@ -251,8 +251,8 @@ def test_any_column_can_be_named_through_the_row(source: str, text: str, rows_fi
         ('{{ row.get("zz") }}', "has no column 'zz'"),
         ("{{ first-name }}", "has no column 'first', .*; for 'first-name' write {{ row\\[\"first-name\"\\] }}"),
         ("{{ a.b }}", "has no column 'a', .*; for 'a.b' write {{ row\\[\"a.b\"\\] }}"),
-        ("{{ 2nd }}", 'no single word is written {{ row\\["2nd"\\] }}'),
-        ("{{ Review Text|trim }}", 'no single word is written {{ row\\["Review Text"\\] }}'),
+        ("{{ 2nd }}", 'not a single word is written {{ row\\["2nd"\\] }}'),
+        ("{{ Review Text|trim }}", 'not a single word is written {{ row\\["Review Text"\\] }}'),
     ],
 )
 def test_a_column_that_is_not_there_is_the_files_error_however_it_is_named(
