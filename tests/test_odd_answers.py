@@ -135,7 +135,7 @@ def test_a_folder_that_holds_such_answers_is_read_and_goes_on(bench: Bench, prov
     ]
     assert len(again) > 50
     assert Counter(provider.asked) == Counter([*again, len(odd)])
-    assert (view.totals.failed, view.totals.ended) == (0, len(odd) + 1)
+    assert (view.totals.failed, view.totals.finished) == (0, len(odd) + 1)
     assert code_of("status", str(bench.out)) == 0
 
 

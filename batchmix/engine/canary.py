@@ -14,7 +14,7 @@ from batchmix.job import Job, Model, Price
 from batchmix.load import Dataset
 from batchmix.prices.cost import Prices
 from batchmix.records import Draw, Request
-from batchmix.store.first_rows import Firsts
+from batchmix.store.first_rows import FirstRows
 from batchmix.store.view import View, read_rows
 
 
@@ -57,7 +57,7 @@ class _Sizes:
     def __init__(self, dataset: Dataset, model: Model, job: Job) -> None:
         self.rows, self.tokens = array("q"), array("q")
         self.hashes = DistinctCounter()
-        firsts = Firsts() if job.reuse.dedupe else None
+        firsts = FirstRows() if job.reuse.dedupe else None
         for index in range(len(dataset.scan.shards)):
             for batch in dataset.requests(index, model):
                 for request in batch:

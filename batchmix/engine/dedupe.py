@@ -17,7 +17,7 @@ import msgspec
 
 from batchmix.engine.pool import Pool
 from batchmix.records import Completion, Exchange, Failure, Key, RejectedRow, Request
-from batchmix.store.first_rows import Firsts, PartAnswers
+from batchmix.store.first_rows import FirstRows, PartAnswers
 from batchmix.store.lane_log import LaneLog
 from batchmix.store.open_shards import OpenShards
 from batchmix.store.reuse import ReusedAnswer
@@ -50,7 +50,7 @@ class DedupingLog:
         self._shards = shards
         self._run = run
         self._on_error = on_error
-        self._firsts = Firsts()
+        self._firsts = FirstRows()
         self._parts = PartAnswers()
         self._under_way: dict[Key, _Waiting] = {}
         """The rows that wait for each first row that is being sent."""
@@ -63,7 +63,7 @@ class DedupingLog:
 
     async def open(self, model: str) -> None:
         """Find the first rows of a model in sealed shards."""
-        self._firsts = await asyncio.to_thread(self._shards.firsts, model)
+        self._firsts = await asyncio.to_thread(self._shards.first_rows, model)
 
     async def room(self, pool: Pool) -> None:
         """Return when so few rows wait that more may be read, or when no row can finish before more are read."""

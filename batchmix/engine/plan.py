@@ -19,7 +19,7 @@ from batchmix.formats.lenient_json import read_json
 from batchmix.job import Job, Limits, Price, masked, masked_url
 from batchmix.records import RejectedRow, Request
 from batchmix.redact import MASK, Secrets
-from batchmix.store.first_rows import Firsts, firsts_in
+from batchmix.store.first_rows import FirstRows, first_rows_in
 from batchmix.store.parts import list_parts, part_path
 from batchmix.store.run_folder import Layout
 from batchmix.store.shard import Shard
@@ -166,12 +166,12 @@ def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
         )
         if job.provider.api_key_env and not job.provider.rehearsal:
             found.headers["Authorization"] = f"Bearer {MASK}"
-        found.done = sum(footer.totals.ended for footer in work.done)
+        found.done = sum(footer.totals.finished for footer in work.done)
         found.lanes = [LanePlan(model.name) for model in work.models]
-        firsts: dict[str, Firsts] = {}
+        firsts: dict[str, FirstRows] = {}
         if job.reuse.dedupe:
             parts = list_parts(layout.data).values()
-            firsts = {model.name: firsts_in(parts, model.name) for model in work.models}
+            firsts = {model.name: first_rows_in(parts, model.name) for model in work.models}
         counting = _Counting(found, prepared, firsts, retry_rejected=options.retry_rejected)
         for index in work.shards:
             counting.count(Shard(index, layout.journals().get(index, {}), part_path(layout.data, index)))
@@ -189,7 +189,7 @@ def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
 def estimated_usd(prepared: PreparedRun) -> tuple[float | None, float | None]:
     """Return the least and the most that the rest will cost, estimated from its first requests."""
     work, lanes = prepared.work, [LanePlan(model.name) for model in prepared.work.models]
-    left = work.run.results - sum(footer.totals.ended for footer in work.done)
+    left = work.run.results - sum(footer.totals.finished for footer in work.done)
     for model, lane in zip(work.models, lanes, strict=True):
         for batch in prepared.dataset.requests(work.shards[0], model) if work.shards else ():
             for request in batch:
@@ -216,7 +216,9 @@ def warn_of_shortage(prepared: PreparedRun) -> None:
 class _Counting:
     """Counts the requests that shards have left into a plan."""
 
-    def __init__(self, plan: Plan, prepared: PreparedRun, firsts: dict[str, Firsts], *, retry_rejected: bool) -> None:
+    def __init__(
+        self, plan: Plan, prepared: PreparedRun, firsts: dict[str, FirstRows], *, retry_rejected: bool
+    ) -> None:
         self._plan = plan
         self._prepared = prepared
         self._firsts = firsts

@@ -23,7 +23,7 @@ from batchmix.prices.lookup import PriceLookup
 from batchmix.records import Draw
 from batchmix.redact import Secrets
 from batchmix.store.inventory import FileOrigin, Inventory
-from batchmix.store.reuse import Reusable
+from batchmix.store.reuse import ReusableAnswers
 from batchmix.store.run_folder import Layout, RunFile
 from batchmix.store.schema import RESULT_COLUMNS
 
@@ -55,7 +55,7 @@ class PreparedRun(msgspec.Struct, frozen=True):
     dataset: Dataset
     work: Work
     prices: Prices
-    reusable: Reusable | None
+    reusable: ReusableAnswers | None
     """Other runs' answers; None: the job names no other run."""
     balance: BalanceLookup
 
@@ -175,14 +175,14 @@ def _progress(job: Job, run_status: RunStatus) -> Callable[[int], None]:
     return progress
 
 
-def _reusable(job: Job) -> Reusable | None:
+def _reusable(job: Job) -> ReusableAnswers | None:
     """Return the answers of the runs that the job names. Raises `JobError`."""
     if not job.reuse.folders:
         return None
     if any(Path(folder).resolve() == Path(job.output.path).resolve() for folder in job.reuse.folders):
         raise JobError("reuse.from: names the run itself")
     try:
-        return Reusable(job.reuse.folders, rehearsal=job.provider.rehearsal)
+        return ReusableAnswers(job.reuse.folders, rehearsal=job.provider.rehearsal)
     except PartDamaged as error:
         raise JobError(f"reuse.from: {error}") from error
 

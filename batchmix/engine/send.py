@@ -76,7 +76,7 @@ class _Sending:
             stack.callback(self._note)
             shards = OpenShards(self._prepared.layout, self._shard_spec(), len(work.models), shutdown.stop)
             await stack.enter_async_context(shards)
-            shards.hold(min(concurrency, most))
+            shards.reserve(min(concurrency, most))
             run_status.enter(Phase.SENDING)
             _logger.info("%d of %d shards have work left", len(work.shards), len(self._prepared.dataset.scan.shards))
             await self._run_lanes(self._context(client, shards, shutdown), most, client.room)

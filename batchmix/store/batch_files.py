@@ -1,7 +1,7 @@
-"""Results as the two files of an OpenAI batch: what was answered, and what was not.
+"""Results as the two files of an OpenAI batch: one for answers, one for failures.
 
 A line is `{"id", "custom_id", "response": {"status_code", "request_id", "body"} | null, "error": {"code", "message"} |
-null}`. Of several models or samples the `custom_id` has `/model/sample` behind it, since it must be unique.
+null}`. With several models or samples, `/model/sample` is added to the `custom_id`, since it must be unique.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _COLUMNS = (
 
 
 def errors_path(path: Path) -> Path:
-    """Return where the lines without an answer go."""
+    """Return the path of the file for failures."""
     return path.with_name(f"{path.stem}-errors{path.suffix}")
 
 
 def write_batch_files(path: Path, batches: Iterator[pa.RecordBatch], *, several: bool, mode: int | None = None) -> None:
-    """Write answers to `path`, all else to `errors_path`; both appear when they are whole.
+    """Write answers to `path` and failures to `errors_path`; both appear when they are complete.
 
     `several`: there is more than one result for each row.
     """
@@ -45,13 +45,13 @@ def write_batch_files(path: Path, batches: Iterator[pa.RecordBatch], *, several:
 
 
 def _check_errors_file(path: Path) -> None:
-    """Raise `UsageError` where a file stands that nobody has named, and that is not the errors file of a batch."""
+    """Raise `UsageError` where another file would be replaced, whose name the user did not give."""
     try:
         first = _head(path) if path.is_file() else b""
     except OSError as error:
         raise UsageError(f"{path}: can't be read: {error.strerror}") from error
     if first and not first.replace(b" ", b"").startswith(b'{"id":"batch_'):
-        raise UsageError(f"{path}: is there, and no errors file of a batch; move it away, or name another file")
+        raise UsageError(f"{path}: exists and is no errors file of a batch; move it away, or name another file")
 
 
 def _head(path: Path) -> bytes:
@@ -85,7 +85,7 @@ def _body(raw: str | None) -> dict[str, Any] | None:
 
 
 def _completion(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a completion made of the columns, for runs that keep no raw answers."""
+    """Return a completion made from the columns, for runs that keep no raw responses."""
     message = {"role": "assistant", "content": row["response"], "refusal": row["refusal"]}
     if row["reasoning"] is not None:
         message["reasoning_content"] = row["reasoning"]

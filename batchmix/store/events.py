@@ -35,7 +35,7 @@ class JournalHeader(msgspec.Struct, frozen=True, tag_field="e", tag="begun", gc=
     shard: int
     lane: int
     judging: int = 0
-    """The `CLASSIFIER_VERSION` that told answers from failures when it was written; 0: before these had numbers."""
+    """The `CLASSIFIER_VERSION` that wrote it; 0: before there were versions."""
 
 
 class _RowEvent(msgspec.Struct, frozen=True, tag_field="e", omit_defaults=True, gc=False):

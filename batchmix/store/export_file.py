@@ -17,7 +17,7 @@ from batchmix.errors import NO_SPACE, PartDamaged, RunError, UsageError, disk_er
 from batchmix.formats.arrow_values import row_values, values
 from batchmix.formats.text import json_text
 from batchmix.store.filesystem import appearing, plain_or_absent
-from batchmix.store.parts import check_place, list_parts, part_path, whole_groups, write_rows
+from batchmix.store.parts import list_parts, part_path, read_part_of, row_groups, write_rows
 from batchmix.store.result_rows import Price, ResultRows, by_row
 from batchmix.store.run_folder import OWN_NAMES, Layout, RunFile
 from batchmix.store.schema import columns_of
@@ -30,21 +30,21 @@ Carried = Callable[[int], Iterator[pa.RecordBatch]]
 class Export:
     """Reads the results of a run, sealed or not, in order; takes no lock.
 
-    `carried` gives the carried columns of a shard that is not sealed. With fewer columns in `schema`, which keep the
-    order of a part, only those are read.
+    `carried` returns the carried columns of a shard that is not sealed. Only the columns of `schema` are read; they
+    are in the order of a part.
     """
 
     def __init__(self, layout: Layout, run: RunFile, schema: pa.Schema, price: Price) -> None:
         self.rows = 0
         self.lost: list[str] = []
-        """Parts of which rows can't be read, in words; they are left out."""
+        """Parts with rows that can't be read, as messages; these rows are left out."""
         self._layout = layout
         self._run = run
         self._schema = schema
         self._price = price
 
     def write(self, path: Path, carried: Carried, mode: int | None = None) -> None:
-        """Write all results to a file whose name ends in .parquet, .jsonl or .csv; it appears when it is whole."""
+        """Write all results to a .parquet, .jsonl or .csv file; it appears when it is complete."""
         writers = {".parquet": _write_parquet, ".jsonl": _write_jsonl, ".csv": _write_csv}
         write = writers.get(path.suffix)
         if write is None:
@@ -54,7 +54,7 @@ class Export:
 
     def batches(self, carried: Carried) -> Iterator[pa.RecordBatch]:
         """Yield all results in order."""
-        sealed = self._layout.ledger.sealed_shards()  # before what it knows of
+        sealed = self._layout.ledger.sealed_shards()  # first: parts and journals may change meanwhile
         journals, parts = self._layout.journals(), list_parts(self._layout.data)
         for index in sorted(sealed | journals.keys() | parts.keys()):
             try:
@@ -62,7 +62,7 @@ class Export:
                     self.rows += batch.num_rows
                     yield batch
             except FileNotFoundError:
-                if index in self._layout.ledger.sealed_shards():  # not let go meanwhile
+                if index in self._layout.ledger.sealed_shards():  # not dropped meanwhile
                     self.lost.append(f"{part_path(self._layout.data, index)}: is missing")
             except OSError as error:  # of what is read here; the file that is written may be fine
                 raise disk_error(error) from error
@@ -79,31 +79,31 @@ class Export:
         try:
             results = ResultRows(shard, self._price, raw="raw" in self._schema.names)
             first = index * self._run.shard_rows
-            ended = by_row((key for key, state in shard.states.items() if state.status), self._run.models)
-            yield from results.batches(self._schema, carried(index), first, ended)
+            finished = by_row((key for key, state in shard.states.items() if state.status), self._run.models)
+            yield from results.batches(self._schema, carried(index), first, finished)
         finally:
             shard.close()
 
     def _sealed(self, index: int, part: Path) -> Iterator[pa.RecordBatch]:
-        check_place(part, index)
+        read_part_of(part, index)
         names = self._schema.names  # selected twice: a name can be the beginning of another's path
-        for group in whole_groups(part, names, self.lost):
+        for group in row_groups(part, names, self.lost):
             for batch in group.to_batches(4096):
                 yield pa.RecordBatch.from_arrays(columns_of(batch, self._schema), schema=self._schema)
 
 
 @contextlib.contextmanager
 def exported(path: Path, mode: int | None = None) -> Iterator[Path]:
-    """Give the name of a new file, which takes the place of `path`, or of what that is a link to, once it is whole.
+    """Yield the name of a new file, which replaces `path` (or the target of that link) once it is complete.
 
-    It has the permissions `mode`, else those of what it replaces, else those that the umask says. Raises `UsageError`
-    where a file of a run stands there, or nothing that a file can take the place of.
+    It has the permissions `mode`, else those of the file that it replaces, else those of the umask. Raises
+    `UsageError` where `path` is a folder, no plain file, or a file of a run.
     """
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise UsageError(f"{path}: is a folder; name a file")
     if not plain_or_absent(target):
-        raise UsageError(f"{path}: is no plain file; name another")
+        raise UsageError(f"{path}: is not a plain file; name another")
     refuse_own_file(path, target)
     try:
         if mode is None and target.exists():
@@ -117,10 +117,10 @@ def exported(path: Path, mode: int | None = None) -> Iterator[Path]:
 
 
 def refuse_own_file(path: Path, target: Path) -> None:
-    """Raise `UsageError` where a path is that of a file which belongs to a run."""
+    """Raise `UsageError` for the path of a file that belongs to a run."""
     for folder in target.parents:
         if (folder / "run.json").exists() and target.relative_to(folder).parts[0] in OWN_NAMES:
-            raise UsageError(f"{path}: is in the place of a file of the run {folder}; name another file")
+            raise UsageError(f"{path}: would replace a file of the run {folder}; name another file")
 
 
 def _write_parquet(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
@@ -140,16 +140,16 @@ def _write_csv(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch])
     with pa_csv.CSVWriter(path, flat) as writer:
         for batch in batches:
             columns = [
-                column if kind == column.type else pa.array(map(_cell, values(column)), kind)
-                for column, kind in zip(batch.columns, flat.types, strict=True)
+                column if flat_type == column.type else pa.array(map(_cell, values(column)), flat_type)
+                for column, flat_type in zip(batch.columns, flat.types, strict=True)
             ]
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=flat))
 
 
-def _flat(kind: pa.DataType) -> pa.DataType:
-    """Return the type that a column has in CSV: numbers and texts have their own, all others become text."""
-    is_number = pa.types.is_integer(kind) or pa.types.is_float32(kind) or pa.types.is_float64(kind)
-    return kind if is_number or pa.types.is_boolean(kind) or pa.types.is_string(kind) else pa.string()
+def _flat(type_: pa.DataType) -> pa.DataType:
+    """Return the type of a column in CSV: numbers, booleans and text keep theirs, all others become text."""
+    is_number = pa.types.is_integer(type_) or pa.types.is_float32(type_) or pa.types.is_float64(type_)
+    return type_ if is_number or pa.types.is_boolean(type_) or pa.types.is_string(type_) else pa.string()
 
 
 def _cell(value: Any) -> str | None:

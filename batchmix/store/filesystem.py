@@ -1,6 +1,6 @@
-"""What the room does with files in more than one place.
+"""Files of a run folder: opened never through a link, replaced atomically, with space reserved on the disk.
 
-A file of ours is opened where it stands, never through a link; one that appears is made under a name that nobody has.
+A new file is made under a name that no other file has, and renamed when it is complete.
 """
 
 from __future__ import annotations
@@ -9,18 +9,20 @@ import contextlib
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
-from batchmix.errors import RunError, disk_error, disk_errors
+from batchmix.errors import NO_SPACE, NoSpace, RunError, disk_error, disk_errors
 
 PRIVATE = 0o600
 TEMPORARY = r"\.{}\.[0-9a-f]{{16}}\.tmp"
-"""A pattern of the names under which a file is written before it appears; its own name stands in the middle."""
+"""A pattern of the names under which a file is written before it is renamed; its own name goes in the middle."""
 
 
 def allocate(fd: int, start: int, stop: int) -> None:
-    """Make a file have room on the disk for its bytes [start, stop). Raises `OSError` where there is none."""
+    """Allocate a file's bytes [start, stop) on the disk. Raises `OSError` where there is no space."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(fd, start, stop - start)
         return
@@ -29,7 +31,7 @@ def allocate(fd: int, start: int, stop: int) -> None:
 
 
 def write_at(fd: int, data: bytes, start: int) -> None:
-    """Write all of some bytes to a place in a file. Raises `OSError`."""
+    """Write all of `data` at an offset of a file. Raises `OSError`."""
     rest = memoryview(data)
     while rest:
         written = os.pwrite(fd, rest, start)
@@ -64,7 +66,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def plain_or_absent(path: Path) -> bool:
-    """Return whether a path is a plain file and no link, or nothing at all."""
+    """Return whether a path is a plain file (no link), or does not exist."""
     try:
         return stat.S_ISREG(os.lstat(path).st_mode)
     except OSError:
@@ -72,18 +74,17 @@ def plain_or_absent(path: Path) -> bool:
 
 
 def not_plain(path: Path) -> RunError:
-    """Return the error for what stands where a file of ours should."""
+    """Return the error for a link or folder in the place of a file of ours."""
     what = f"a link to {path.readlink()}" if path.is_symlink() else "no plain file"
     return RunError(f"{path}: is {what}; batchmix takes only files that it wrote there itself: move it away")
 
 
 @contextlib.contextmanager
 def appearing(path: Path, mode: int | None = PRIVATE, *, made_in: Path | None = None) -> Iterator[Path]:
-    """Give the name of a new, empty file; what is written there takes the place of `path` when the block ends well.
+    """Yield the name of a new, empty file, which is synced and replaces `path` when the block succeeds.
 
-    It is brought to the disk first. With a `mode` of None it is readable as the user's umask says. It is made beside
-    `path`, or in another folder of the same disk. Raises `RunError` where `path` is a link or no plain file, else
-    `OSError`.
+    With a `mode` of None its permissions follow the umask. It is made beside `path`, or in another folder of the same
+    disk. Raises `RunError` where `path` is a link or no plain file, else `OSError`.
     """
     if not plain_or_absent(path):
         raise not_plain(path)
@@ -95,22 +96,22 @@ def appearing(path: Path, mode: int | None = PRIVATE, *, made_in: Path | None = 
         sync_file(temporary)
         temporary.replace(path)
     except BaseException:
-        with contextlib.suppress(OSError):  # the reason is what counts
+        with contextlib.suppress(OSError):  # the first error counts
             temporary.unlink()
         raise
     sync_folder(path.parent)
 
 
 def replace_file(path: Path, data: bytes, mode: int = PRIVATE) -> None:
-    """Give a file new content, all at once and durably, with some permissions. Raises `NoSpace` and `DiskError`."""
+    """Replace the content of a file atomically and durably. Raises `NoSpace` and `DiskError`."""
     with disk_errors(path), appearing(path, mode) as temporary:
         temporary.write_bytes(data)
 
 
 def set_mode(path: Path, mode: int | None) -> None:
-    """Let a file or a folder be read and written by whom `mode` says; a folder can be entered where it can be read.
+    """Set the permissions of a file or a folder; who can read a folder can also enter it.
 
-    None leaves it as it is, and so does a file system that knows no permissions.
+    None leaves them as they are, and so does a file system without permissions.
     """
     if mode is None:
         return
@@ -121,12 +122,12 @@ def set_mode(path: Path, mode: int | None) -> None:
             path.chmod(wanted)
 
 
-def is_ours(path: Path, told_by: Callable[[Path], bool]) -> bool:
-    """Return whether there is nothing at a path, or a plain file that is ours as `told_by` its content."""
+def is_ours(path: Path, has_our_content: Callable[[Path], bool]) -> bool:
+    """Return whether there is nothing at a path, or a plain file that is ours by its content."""
     if not path.exists() and not path.is_symlink():
         return True
     try:
-        return plain_or_absent(path) and told_by(path)
+        return plain_or_absent(path) and has_our_content(path)
     except (OSError, ValueError):
         return False
 
@@ -147,3 +148,33 @@ def _sync(path: Path, flags: int) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+class Reserve:
+    """Disk space in a folder, held by a file without a name, so that a kill gives it back.
+
+    It lets answers to requests in flight be kept when the disk is full.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file: IO[bytes] | None = None
+
+    def hold(self, size: int) -> None:
+        """Take the space. Raises `NoSpace` where there is too little."""
+        try:
+            self._file = tempfile.TemporaryFile(dir=self._folder, prefix=".reserve-")  # noqa: SIM115 - held for long
+            allocate(self._file.fileno(), 0, size)
+        except OSError as error:
+            self.release()
+            if error.errno in NO_SPACE:
+                message = f"no space left: {self._folder} needs {size >> 20} MB free to keep what is in flight safe"
+                raise NoSpace(f"{message}; make room and start the same command again") from error
+            raise disk_error(error, self._folder) from error
+
+    def release(self) -> bool:
+        """Give the space back; return whether there was any."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+        return file is not None

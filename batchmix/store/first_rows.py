@@ -1,4 +1,4 @@
-"""Which row of a run is the first with a request, and the answer that it has."""
+"""Which row of a run is the first with a request, and the answer to it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _HALF = 64
 _ALL = 1 << 2 * _HALF
 
 
-class Firsts:
-    """One model's first row with each request and sample: an open-addressing table, 40 to 75 bytes for each.
+class FirstRows:
+    """One model's first row with each request and sample: a hash table with open addressing, 40 to 75 bytes for each.
 
-    Whole hashes are kept, with the number of the sample added, so that no two requests are ever taken for the same.
+    It keeps complete request hashes, with the sample added, so that different requests are never confused.
     """
 
     def __init__(self) -> None:
@@ -35,22 +35,22 @@ class Firsts:
         self._rows = array("q", [_EMPTY]) * slots
 
     def first(self, hash_: str, row: int, sample: int = 0) -> int:
-        """Return the first row with a request hash; that is `row` itself where none was named before."""
+        """Return the first row with a request hash; `row` itself becomes it where there was none."""
         number = _number(hash_, sample)
         slot = self._slot(number)
         if self._rows[slot] == _EMPTY:
             self._put(slot, number, row)
             return row
-        known: int = self._rows[slot]
-        return known
+        first: int = self._rows[slot]
+        return first
 
     def put(self, hash_: str, row: int, sample: int = 0) -> None:
-        """Let a row be the first with a request hash."""
+        """Make a row the first with a request hash."""
         number = _number(hash_, sample)
         self._put(self._slot(number), number, row)
 
     def add_part(self, path: Path, model: str) -> None:
-        """Take note of the answers in a part."""
+        """Add the answers in a part."""
         with open_part(path) as file:
             for batch in file.iter_batches(8192, columns=["row", "model", "sample", "status", "request_hash"]):
                 pc = compute()
@@ -61,7 +61,7 @@ class Firsts:
                     self.put(hash_, row, sample)
 
     def _slot(self, number: int) -> int:
-        """Return where a number stands, or would."""
+        """Return the slot of a number, or the free one for it."""
         high, low = number >> _HALF, number & (2**_HALF - 1)
         slot: int = low & self._mask
         while self._rows[slot] != _EMPTY and (self._low[slot] != low or self._high[slot] != high):
@@ -89,16 +89,16 @@ def _number(hash_: str, sample: int) -> int:
     return (int(hash_, 16) + sample) % _ALL
 
 
-def firsts_in(parts: Iterable[Path], model: str) -> Firsts:
-    """Return the rows of some parts in which one model's answers stand."""
-    found = Firsts()
+def first_rows_in(parts: Iterable[Path], model: str) -> FirstRows:
+    """Return the rows of some parts that have one model's answers."""
+    found = FirstRows()
     for path in parts:
         found.add_part(path, model)
     return found
 
 
 class PartAnswers:
-    """Answers in sealed parts, by key. Keeps the row group that it read last: ask in the order of rows."""
+    """Answers in sealed parts, by key. Keeps the row group that it read last, so read in the order of rows."""
 
     def __init__(self) -> None:
         self._part = (Path(), 0)  # and its inode, since a part may be sealed again meanwhile
@@ -106,7 +106,7 @@ class PartAnswers:
         self._at: dict[Key, int] = {}
 
     def answer(self, path: Path, key: Key, hash_: str) -> Exchange | None:
-        """Return the answer that a part has to a request, with its provider's body; None where it has none."""
+        """Return the answer that a part has to a request, as the provider sent it, or None."""
         try:
             part = path, path.stat().st_ino
             if self._part != part or key not in self._at:
@@ -120,7 +120,7 @@ class PartAnswers:
         return exchange_of(row) if row["request_hash"] == hash_ and row["raw"] is not None else None
 
     def _read(self, part: tuple[Path, int], key: Key) -> None:
-        """Keep the answers of the row group in which a key stands."""
+        """Keep the answers of the row group that has a key."""
         with open_part(part[0]) as file:
             for group in _groups(file.metadata, key[0]):
                 table = file.read_row_group(group, columns=["row", "model", "status", *EXCHANGE_COLUMNS])
@@ -136,6 +136,6 @@ def _groups(metadata: Any, row: int) -> Iterable[int]:
     columns = range(metadata.num_columns)
     column = next(i for i in columns if metadata.schema.column(i).path == "row")
     for group in range(metadata.num_row_groups):
-        known = metadata.row_group(group).column(column).statistics
-        if known is None or known.min <= row <= known.max:
+        statistics = metadata.row_group(group).column(column).statistics
+        if statistics is None or statistics.min <= row <= statistics.max:
             yield group

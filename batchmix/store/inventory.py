@@ -21,7 +21,7 @@ from batchmix.store.schema import PartFooter, Seal
 
 
 class FileOrigin(msgspec.Struct, frozen=True):
-    """The run that a part or a journal belongs to, by its own words."""
+    """The run that a part or a journal belongs to, by its footer or header."""
 
     path: Path
     job: str
@@ -34,8 +34,8 @@ class FileOrigin(msgspec.Struct, frozen=True):
 class Inventory:
     """The parts and journals of a run folder.
 
-    With `whole` each part is read through. Else only those are that an earlier start has found torn, that are not the
-    ones which were sealed last, or that were written to since.
+    With `whole` each part is read completely. Otherwise only those are that an earlier start found damaged, or that are
+    not the ones that were sealed last.
     """
 
     def __init__(self, layout: Layout, *, whole: bool = False) -> None:
@@ -47,7 +47,7 @@ class Inventory:
         self.parts: dict[int, PartFooter] = {}
         """The footers of the parts that are undamaged, by shard."""
         self.torn: dict[int, str] = {}
-        """What is wrong with the others, in words."""
+        """Messages about damage in the others."""
         self.journals = layout.journals()
         self.damage: dict[int, list[Damage]] = {}
         """Where the journals of a shard are damaged."""
@@ -106,7 +106,7 @@ class Inventory:
 
     @property
     def shard_rows(self) -> int | None:
-        """How many rows the shards of the run have, as far as its files say."""
+        """How many rows the shards of the run have; None: unknown."""
         return next((origin.shard_rows for origin in self.origins if origin.shard_rows), None)
 
     @property
@@ -115,7 +115,7 @@ class Inventory:
         return bool(self.parts or self.torn or self.journals)
 
     def losses(self, index: int) -> list[str]:
-        """Return what a shard has lost since the ledger was written, in words."""
+        """Return messages about what a shard has lost since the ledger was written."""
         last, found = self.last_state(index), []
         part = part_path(self.layout.data, index)
         if index in self.torn:
@@ -128,7 +128,7 @@ class Inventory:
             found.append(f"{self.layout.journal_path(index, 0)}: is missing, or has lost its end")
         damage = self.damage.get(index, [])
         if len(damage) > last.damaged:
-            found += [one.words(str(self.layout.journal_path(index, 0))) for one in damage]
+            found += [one.message(str(self.layout.journal_path(index, 0))) for one in damage]
         return found
 
     def journals_are_short(self, index: int) -> bool:
@@ -138,7 +138,7 @@ class Inventory:
         return (gone and last.open and not last.counted) or self.whole_bytes(index) < last.whole_bytes
 
     def whole_bytes(self, index: int) -> int:
-        """Return the bytes of a shard's journals, to the end of the last whole line of each."""
+        """Return the bytes of a shard's journals, up to the last complete line of each."""
         return self._whole_bytes.get(index, 0)
 
     def unrecorded(self) -> Iterator[ShardSealed | ShardLeftOpen]:

@@ -1,4 +1,4 @@
-"""Writing journals: append-only lines of JSON (see `events`), each of which is with the kernel before it counts.
+"""Writing journals: append-only lines of JSON (see `events`). The kernel has each of them before it counts.
 
 The CRC at the end of a line is zlib's crc32 of all bytes before `,"crc"`.
 """
@@ -22,7 +22,7 @@ from batchmix.store.filesystem import allocate, open_plain, write_at
 from batchmix.store.journal_reader import Line, salvaged
 
 _CHUNK_BYTES = 1 << 19
-"""How much of a journal is allocated and mapped at a time: some hundred answers."""
+"""How much of a journal is allocated and mapped at a time: room for some hundred answers."""
 _encoder = msgspec.json.Encoder()
 
 
@@ -43,14 +43,13 @@ def encode_into(line: bytearray, event: msgspec.Struct) -> None:
 class Journal:
     """One file that is being appended to, by one thread; `sync` may be called from another.
 
-    Lines are copied into a shared mapping of the file: what is there survives the process as if it had been written,
-    and costs no system call (two `write`s a request took a quarter of the time that a whole request takes). Space is
-    allocated ahead of the mapping, so that a full disk is an error and not a signal, and filled with newlines, so that
-    the file is JSON lines at any moment; these are written, since to touch each new page through the mapping takes four
-    times as long.
+    Lines are copied into a shared mapping of the file. They survive the process as if they had been written, and cost
+    no system call: two `write`s took a quarter of the time of a complete request. Space is allocated before it is
+    mapped, so that a full disk is an error and not a signal. It is filled with newlines, so that the file is JSON lines
+    at any moment; these are written, since touching each new page through the mapping takes four times as long.
 
-    Opening cuts off what follows the last whole line. `on_no_space` is called when the disk is full, and frees the
-    reserve if there still is one: it returns whether another try makes sense.
+    Opening truncates the file after the last complete line. `on_no_space` is called when the disk is full; it frees the
+    reserve, if there still is one, and returns whether another try makes sense.
     """
 
     def __init__(self, path: Path, on_no_space: Callable[[], bool]) -> None:
@@ -69,7 +68,7 @@ class Journal:
 
     @property
     def is_new(self) -> bool:
-        """Whether it holds nothing."""
+        """Whether it is empty."""
         return self._end == 0
 
     def append(self, event: Event | JournalHeader) -> tuple[int, int]:
@@ -87,7 +86,7 @@ class Journal:
         return offset, len(line) - 1
 
     def _grow(self, end: int) -> None:
-        """Map a stretch of the file that holds the byte before `end`. Raises `NoSpace` and `DiskError`."""
+        """Map a chunk of the file up to `end` or beyond. Raises `NoSpace` and `DiskError`."""
         base = self._size - self._size % mmap.ALLOCATIONGRANULARITY
         base = min(base, self._end - self._end % mmap.ALLOCATIONGRANULARITY)
         size = max(end, base + _CHUNK_BYTES)
@@ -108,7 +107,7 @@ class Journal:
         self._base, self._size = base, size
 
     def sync(self) -> None:
-        """Bring what was appended to the disk, if anything was. Raises `NoSpace` and `DiskError`."""
+        """Bring appended lines to the disk. Raises `NoSpace` and `DiskError`."""
         with self._lock, disk_errors(self.path):
             if self._dirty and self._fd >= 0:
                 self._dirty = False
@@ -116,16 +115,16 @@ class Journal:
                 os.fdatasync(self._fd)
 
     def _keep_whole(self) -> None:
-        """Raise `OSError` where another program has cut the file off, and make room again for what is yet to come.
+        """Raise `OSError` where another program has truncated the file, and allocate its space again.
 
-        A line that is appended before this was seen meets no file under the mapping, and ends the process (SIGBUS).
+        A line that is appended before this is noticed has no file under the mapping, which kills the process (SIGBUS).
         """
         if self._map is not None and (size := os.fstat(self._fd).st_size) < self._size:
             allocate(self._fd, size, self._size)
             raise OSError(errno.ESTALE, "another program has cut it off")
 
     def close(self) -> None:
-        """Cut what was allocated ahead, sync and close, whatever goes wrong. Raises `NoSpace` and `DiskError`."""
+        """Truncate the unused space, sync and close, even after an error. Raises `NoSpace` and `DiskError`."""
         try:
             with self._lock, disk_errors(self.path):
                 if self._map is not None:
@@ -141,7 +140,7 @@ class Journal:
 
 
 def _whole_bytes(fd: int) -> int:
-    """Return where the last whole event of a file ends; what follows is a torn line, or space that was not used."""
+    """Return the size of a file up to its last complete event; the rest is a torn line, or unused space."""
     start = os.fstat(fd).st_size
     tail = b""
     while start > 0 or tail:

@@ -1,7 +1,7 @@
-"""Reading journals: lines of JSON that end with their CRC, whatever a kill or a bad disk has made of them.
+"""Reading journals: lines of JSON with a CRC at the end, even after a kill or on a bad disk.
 
-A kill leaves at most one torn line at the end; a damaged line costs only itself. The first line says whose the journal
-is; lines behind the header of another shard or lane are not taken.
+A kill leaves at most one torn line at the end; a damaged line costs only itself. The first line is the header of the
+journal; lines behind the header of another shard or lane are skipped.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def decode_with(decoder: msgspec.json.Decoder[Decoded], line: bytes) -> Decoded 
 
 
 def was_whole(line: bytes) -> bool:
-    """Return whether a line that can't be decoded has both its ends: it was damaged later, and not torn by a kill."""
+    """Return whether a line that can't be decoded is complete: it was damaged later, and not torn by a kill."""
     end = line.rstrip(b"\n")[-_TRAILER_BYTES:]
     return line[:1] == b"{" and end[:8] == b',"crc":"' and end[-2:] == b'"}' and b"\0" not in line
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
-    """An event and where it stands in its file."""
+    """An event and its position in its file."""
 
     offset: int
     length: int
@@ -59,30 +59,30 @@ class Line(msgspec.Struct, frozen=True, gc=False):
 
 
 class Damage(msgspec.Struct, frozen=True, gc=False):
-    """Bytes in the middle of a journal that are no event, or another's."""
+    """Bytes in the middle of a journal that are no event, or are of another journal."""
 
     offset: int
     length: int
     answer: bool = True
-    """It may have held what a provider answered."""
+    """Whether it may have held an answer."""
     whole: bool = False
-    """It has both ends of a line."""
+    """Whether it is a complete line."""
     other: bool = False
-    """It is another shard's or lane's: a journal that was copied over this one."""
+    """Whether it is of another shard or lane, whose journal was copied over this one."""
 
-    def words(self, name: str) -> str:
-        """Return what a person is told of it."""
+    def message(self, name: str) -> str:
+        """Return a message for the user."""
         what = "another shard's" if self.other else "damaged"
         return f"{name}: {self.length} bytes at {self.offset} are {what} and were skipped"
 
 
 def read_lines(file: BinaryIO) -> Iterator[Line | Damage]:
-    """Yield all that a journal holds, in order; a torn tail, which every kill may leave, is passed over in silence.
+    """Yield the content of a journal in order, without a torn tail, which any kill may leave.
 
-    A last line that was whole once is damage.
+    A last line that is complete and can't be decoded is damage.
     """
     offset = 0
-    damage: list[Damage] = []  # told only when something whole follows
+    damage: list[Damage] = []  # reported only when an undamaged event follows
     for line in file:
         event = decode_line(line) if line != b"\n" else None
         if event is not None:
@@ -102,7 +102,7 @@ def read_lines(file: BinaryIO) -> Iterator[Line | Damage]:
 
 
 def salvaged(line: bytes, offset: int) -> Iterator[Line | Damage]:
-    """Find whole events in bytes that are damaged, as where the newline between two lines was hit."""
+    """Yield the events in damaged bytes, for example when the newline between two lines was hit."""
     end = 0
     for start in _START.finditer(line):
         trailer = _TRAILER.search(line, start.end())
@@ -120,20 +120,20 @@ def salvaged(line: bytes, offset: int) -> Iterator[Line | Damage]:
 
 
 def _damage(found: bytes, offset: int) -> Damage:
-    # A power loss leaves zeros where a page never came to the disk.
+    # A power loss leaves zeros where a page was not written to the disk.
     answer = b"\0" not in found and not found.startswith(_NO_ANSWERS)
     return Damage(offset, len(found), answer=answer, whole=was_whole(found))
 
 
 def read_own_lines(file: BinaryIO, shard: int, lane: int) -> Iterator[Line | Damage]:
-    """Yield the events of a shard and lane that a journal holds; what another's first line begins is damage."""
+    """Yield the events in a journal of a shard and lane; what follows the header of another journal is damage."""
     other: int | None = None
     for found in read_lines(file):
         if isinstance(found, Line) and isinstance(found.event, JournalHeader):
-            mine = (found.event.shard, found.event.lane) == (shard, lane)
-            if other is not None and mine:
+            is_own = (found.event.shard, found.event.lane) == (shard, lane)
+            if other is not None and is_own:
                 yield Damage(other, found.offset - other, other=True)
-            other = None if mine else found.offset if other is None else other
+            other = None if is_own else found.offset if other is None else other
         elif other is None:
             yield found
     if other is not None:
@@ -141,7 +141,7 @@ def read_own_lines(file: BinaryIO, shard: int, lane: int) -> Iterator[Line | Dam
 
 
 def has_event(path: Path) -> bool:
-    """Return whether a file is a journal of ours with anything in it. Raises `RunError` for a link."""
+    """Return whether a file is a journal with at least one event. Raises `RunError` for a link."""
     try:
         with open_journal(path) as file:
             return any(isinstance(found, Line) for found in read_lines(file))
@@ -150,7 +150,7 @@ def has_event(path: Path) -> bool:
 
 
 def is_foreign(path: Path) -> bool:
-    """Return whether a file holds things, and neither an event nor the beginning of one. Raises `RunError`."""
+    """Return whether a file is not empty and holds neither an event nor the beginning of one. Raises `RunError`."""
     begin = b'{"e":"'
     try:
         with open_journal(path) as file:

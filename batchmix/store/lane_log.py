@@ -89,7 +89,7 @@ class LaneLog:
         """Open a shard for the first time in this start."""
         shard = await self._shards.open(index)
         self._open[index] = _LaneShard(shard)
-        if (usd := self._shards.paid_before(shard, self._counts.model)) is not None:
+        if (usd := self._shards.earlier_usd(shard, self._counts.model)) is not None:
             self._counts.count_earlier_usd(usd)
 
     async def reopen(self, index: int) -> bool:
@@ -225,7 +225,7 @@ class LaneLog:
 
 
 def with_inputs(exchange: Exchange, request: Request) -> Exchange:
-    """Return an exchange that says how many embeddings its request asked for."""
+    """Return an exchange with the number of embeddings that its request is for."""
     return msgspec.structs.replace(exchange, inputs=request.inputs)
 
 

@@ -1,4 +1,4 @@
-"""One process at a time: a file that is locked for life, and whose text says who holds it. It is never deleted."""
+"""One process at a time: a lock file that a process holds until it exits, with its name in it; never deleted."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _LONGEST = 1_000
 
 
 def take_lock(path: Path, what: str, *, wait: bool = False) -> int:
-    """Lock a file, which is made with its folder if need be, until the returned descriptor is closed.
+    """Lock a file until the returned descriptor is closed; the file and its folder are made if they do not exist.
 
-    Raises `RunLocked`, which says that another process works on `what`, unless `wait` is set; `RunError` where the
-    file can't be made, or is not one of ours; `NoSpace` and `DiskError` where that is the disk's fault.
+    Raises `RunLocked` where another process works on `what`, unless `wait` is set; `RunError` where the file can't be
+    made, or is not one of ours; `NoSpace` and `DiskError` where the disk is the reason.
     """
     for _ in range(20):
         try:
@@ -36,7 +36,7 @@ def take_lock(path: Path, what: str, *, wait: bool = False) -> int:
             fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(fd)
-            time.sleep(0.02)  # `lock_holder` takes the lock for a moment to see whether it is free
+            time.sleep(0.02)  # `lock_holder` takes the lock for a moment to find out whether it is free
             continue
         except BaseException:  # not ours, or a signal while it waited
             os.close(fd)
@@ -45,11 +45,11 @@ def take_lock(path: Path, what: str, *, wait: bool = False) -> int:
             _sign(fd)
             return fd
         os.close(fd)  # its folder was taken away between open and lock
-    raise RunLocked(f"{what}: another batchmix works on it ({_signature(path)}); wait for it or end it")
+    raise RunLocked(f"{what}: another batchmix works on it ({_signature(path)}); wait for it or stop it")
 
 
 def lock_holder(path: Path) -> str | None:
-    """Return who holds a lock just now, or None."""
+    """Return the process that holds a lock now, or None."""
     try:
         fd = open_plain(path, os.O_RDONLY)
     except (OSError, RunError):
@@ -64,7 +64,7 @@ def lock_holder(path: Path) -> str | None:
 
 
 def is_signed(path: Path) -> bool:
-    """Return whether there is a lock that a process of ours has held. Raises `RunError` for any other file there."""
+    """Return whether a lock file was signed by batchmix. Raises `RunError` for any other file."""
     try:
         fd = open_plain(path, os.O_RDONLY)
     except OSError:
@@ -76,12 +76,12 @@ def is_signed(path: Path) -> bool:
 
 
 def _check_ours(path: Path, fd: int) -> bool:
-    """Return whether a lock is signed. Raises `RunError` where it says other things than a lock of ours."""
+    """Return whether a lock is signed. Raises `RunError` where its text is not that of a lock of ours."""
     text = os.pread(fd, _LONGEST, 0)
     if _SIGNATURE.match(text) and len(text) < _LONGEST:
         return True
     if text or os.fstat(fd).st_nlink > 1:
-        raise RunError(f"{path}: is no lock that batchmix made; move it away, or choose another folder")
+        raise RunError(f"{path}: is not a lock file of batchmix; move it away, or choose another folder")
     return False  # killed before it was signed
 
 
@@ -95,7 +95,7 @@ def _is_still(path: Path, fd: int) -> bool:
 def _sign(fd: int) -> None:
     since = time.strftime("%Y-%m-%d %H:%M:%S %z")
     text = f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode()
-    with contextlib.suppress(OSError):  # it only informs; cut last, so that a lock is never without a signature again
+    with contextlib.suppress(OSError):  # it only informs; cut last, so that the file is never empty again
         os.pwrite(fd, text, 0)
         os.ftruncate(fd, len(text))
 

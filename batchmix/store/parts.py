@@ -1,4 +1,4 @@
-"""Sealed shards: `data/part-00042.parquet`, made under a temporary name and put in place by a rename."""
+"""Sealed shards: `data/part-00042.parquet`, written under a temporary name and then renamed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from batchmix.store.filesystem import PRIVATE, appearing, names_in, not_plain, o
 from batchmix.store.schema import CHECKSUM_KEY, PartFooter, Seal, footer_metadata, read_footer
 
 _GROUP_BYTES = 4 * 2**20
-"""A row group is written when this much is waiting: large enough to scan fast, small enough to keep memory flat."""
+"""Size at which a row group is written: large enough to scan fast, small enough to keep memory flat."""
 _GROUP_ROWS = 50_000
 _COMPRESSED: Any = {"compression": "zstd", "compression_level": 1}
 _UNIQUE = frozenset({"row", "custom_id", "response", "reasoning", "request_id", "request_hash", "raw"})
@@ -28,29 +28,29 @@ _CHECKSUM = re.compile(re.escape(CHECKSUM_KEY) + rb"\x18\x08([0-9a-f]{8})")
 """The checksum's key and value as Thrift's compact protocol writes them."""
 _NO_CHECKSUM = b"0" * 8
 _END = b"\0\0\0\0PAR1"
-"""How a Parquet file ends: the length of its footer, and its magic."""
+"""The last bytes of a Parquet file: the length of its footer, and its magic number."""
 
 
-class Sealing(msgspec.Struct, frozen=True):
-    """What happens while a part is made."""
+class SealHooks(msgspec.Struct, frozen=True):
+    """What is called while a part is written."""
 
     pace: Callable[[], None]
     """Called between the batches."""
     finish: Callable[[], PartFooter]
     """Called after the last batch; returns the footer."""
-    note: Callable[[PartFooter, Seal], None]
-    """Called when the part is on the disk, before it is put in place."""
+    record: Callable[[PartFooter, Seal], None]
+    """Called when the part is on the disk, before it is renamed."""
     mode: int = PRIVATE
-    """Its permissions."""
+    """Permissions of the part."""
 
 
 def part_path(data: Path, shard: int) -> Path:
-    """Return where a shard's part stands."""
+    """Return the path of a shard's part."""
     return data / f"part-{shard:05}.parquet"
 
 
 def list_parts(data: Path) -> dict[int, Path]:
-    """Return the parts that are there, by shard. Raises `RunError` where one is a link or no plain file."""
+    """Return the existing parts, by shard. Raises `RunError` where one is a link or no plain file."""
     named = ((int(match[1]), data / name) for name in names_in(data) if (match := _NAME.fullmatch(name)))
     found = {shard: path for shard, path in sorted(named) if path == part_path(data, shard)}
     for path in found.values():
@@ -60,7 +60,7 @@ def list_parts(data: Path) -> dict[int, Path]:
 
 
 def read_part(path: Path) -> tuple[PartFooter, Seal]:
-    """Return what a part says of itself, and what proves that it is this one.
+    """Return a part's footer, and the seal that identifies it.
 
     Raises `PartDamaged`, and `RunError` if it is not a part that this version reads.
     """
@@ -68,8 +68,8 @@ def read_part(path: Path) -> tuple[PartFooter, Seal]:
         return _read_footer(path, file)
 
 
-def check_place(path: Path, shard: int) -> tuple[PartFooter, Seal]:
-    """Return what `read_part` does. Raises `PartDamaged` also where it is the part of another shard."""
+def read_part_of(path: Path, shard: int) -> tuple[PartFooter, Seal]:
+    """Do what `read_part` does. Raises `PartDamaged` also where it is the part of another shard."""
     footer, seal = read_part(path)
     if footer.shard != shard:
         raise PartDamaged(f"{path}: holds the rows of shard {footer.shard}")
@@ -78,9 +78,9 @@ def check_place(path: Path, shard: int) -> tuple[PartFooter, Seal]:
 
 @contextlib.contextmanager
 def open_part(path: Path) -> Iterator[pq.ParquetFile]:
-    """Give a part for reading; each page that is read is held against its checksum.
+    """Open a part for reading; the checksum of each page that is read is verified.
 
-    Raises `PartDamaged`, also for what is read in the block.
+    Raises `PartDamaged`, also for reads in the block.
     """
     with _source(path) as file:
         _read_footer(path, file)
@@ -91,8 +91,8 @@ def open_part(path: Path) -> Iterator[pq.ParquetFile]:
             raise _damaged(path, str(error)) from error
 
 
-def whole_groups(path: Path, columns: list[str] | None, damage: list[str]) -> Iterator[pa.Table]:
-    """Yield a part's row groups. Those that can't be read as they were written are left out, and told.
+def row_groups(path: Path, columns: list[str] | None, damage: list[str]) -> Iterator[pa.Table]:
+    """Yield a part's row groups. Damaged ones are left out and described in `damage`.
 
     Raises `PartDamaged` where nothing of it can be read.
     """
@@ -101,7 +101,7 @@ def whole_groups(path: Path, columns: list[str] | None, damage: list[str]) -> It
         for group in range(part.num_row_groups):
             try:
                 found = part.read_row_group(group, columns=columns)
-                if not signed:  # by a version before: no checksum tells whether its texts still are any
+                if not signed:  # by an older version: no checksum says whether its strings are still UTF-8
                     found.validate(full=True)
             except (OSError, pa.ArrowException):
                 rows = part.metadata.row_group(group).num_rows
@@ -111,8 +111,8 @@ def whole_groups(path: Path, columns: list[str] | None, damage: list[str]) -> It
 
 
 def read_through(path: Path, damage: list[str]) -> None:
-    """Read all of a part; tell what of it can't be read. Raises `PartDamaged` where that is nothing."""
-    for _ in whole_groups(path, None, damage):
+    """Read all of a part, and describe in `damage` what can't be read. Raises `PartDamaged` where nothing can."""
+    for _ in row_groups(path, None, damage):
         pass
 
 
@@ -122,9 +122,9 @@ def _source(path: Path) -> Iterator[pa.NativeFile]:
         file = pa.OSFile(str(path), "rb")
     except FileNotFoundError:
         raise
-    except OSError as error:  # what can't be opened is there all the same, and nobody knows of any damage
-        known = error if error.errno is None else OSError(error.errno, os.strerror(error.errno))
-        raise disk_error(known, path) from error
+    except OSError as error:  # it may be undamaged all the same
+        plain = error if error.errno is None else OSError(error.errno, os.strerror(error.errno))
+        raise disk_error(plain, path) from error
     with file:
         yield file
 
@@ -141,8 +141,7 @@ def _read_footer(path: Path, file: pa.NativeFile) -> tuple[PartFooter, Seal]:
         raise _damaged(path, str(error)) from error
     if footer is None:
         raise RunError(
-            f"{path}: is not a part that this version of batchmix wrote; put the one back that it wrote, or move this"
-            " one away"
+            f"{path}: was not written by this version of batchmix; put back the part that was, or move this one away"
         )
     return footer, seal
 
@@ -165,7 +164,7 @@ def _unsigned(tail: bytes, found: re.Match[bytes] | None) -> bytes:
 
 
 def _sign(path: Path) -> Seal:
-    """Write the checksum of a part's footer, which pages have and a footer has not, into its place there."""
+    """Write the checksum of a part's footer into it: Parquet has checksums for pages, and none for the footer."""
     with pa.OSFile(str(path), "rb") as file:
         tail, size = _tail(file), file.size()
     found = _CHECKSUM.search(tail)
@@ -184,30 +183,30 @@ def _damaged(path: Path, why: str) -> PartDamaged:
 
 
 def write_rows(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch], pace: Callable[[], None]) -> None:
-    """Write batches to a Parquet file, which is there, in row groups of a good size; `pace` is called between them."""
+    """Write batches to an existing empty file as Parquet; `pace` is called between them."""
     with _writer(path, schema) as writer:
         _write(writer, schema, batches, pace)
 
 
 def seal_part(
-    path: Path, made_in: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch], sealing: Sealing
+    path: Path, made_in: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch], hooks: SealHooks
 ) -> None:
-    """Write a part in another folder, bring it to the disk, and put it in place.
+    """Write a part in the folder `made_in`, sync it, and rename it to `path`.
 
-    Repeatable from any point: what a crash leaves behind is a temporary file. Raises `NoSpace` and `DiskError`.
+    Repeatable from any point: a crash leaves a temporary file only. Raises `NoSpace` and `DiskError`.
     """
-    with disk_errors(path), appearing(path, sealing.mode, made_in=made_in) as temporary:
+    with disk_errors(path), appearing(path, hooks.mode, made_in=made_in) as temporary:
         with _writer(temporary, schema) as writer:
-            _write(writer, schema, batches, sealing.pace)
-            footer = sealing.finish()
+            _write(writer, schema, batches, hooks.pace)
+            footer = hooks.finish()
             writer.add_key_value_metadata({**footer_metadata(footer), CHECKSUM_KEY: _NO_CHECKSUM})
         seal = _sign(temporary)
         sync_file(temporary)
-        sealing.note(footer, seal)
+        hooks.record(footer, seal)
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    # Columns in which hardly two values are the same: a dictionary of them costs time and saves nothing.
+    # Columns whose values hardly repeat get no dictionary: it costs time and saves nothing.
     repeating = [name for name in schema.names if name not in _UNIQUE]
     return pq.ParquetWriter(path, schema, **_COMPRESSED, use_dictionary=repeating, write_page_checksum=True)
 

@@ -1,4 +1,4 @@
-"""From a shard's state to result rows: the one place that knows what stands in each column."""
+"""Result rows from a shard's state: the only place that fills the result columns."""
 
 from __future__ import annotations
 
@@ -12,47 +12,46 @@ import pyarrow as pa
 
 from batchmix.records import Completion, Key, Tokens, Usage
 from batchmix.store.events import Event, ResponseReceived, RowFailed
-from batchmix.store.parts import whole_groups
+from batchmix.store.parts import row_groups
 from batchmix.store.row_state import RowState
 from batchmix.store.schema import RESULT_SCHEMA, columns_of
 from batchmix.store.shard import Shard
 from batchmix.store.totals import COUNTS, EstimatedUsage, Totals
 
 Price = Callable[[str, str | None, Usage], float | None]
-"""Takes a model's entry, the model that was billed (None: not said) and an answer's usage; returns its cost in USD, or
-None where no price is known."""
+"""Takes a model's name in the job, the billed model (None: unreported) and an answer's usage; returns its cost in USD,
+or None where the price is unknown."""
 
 SLICE_ROWS = 256
-"""Rows that are made at a time. What is made of a column of them keeps the event loop waiting for less than 0.1 ms."""
-_OURS = [name for name in RESULT_SCHEMA.names if name != "custom_id"]
-_TYPES = [RESULT_SCHEMA.field(name).type for name in _OURS]
-_AT = {name: position for position, name in enumerate(_OURS)}
+"""Rows that are made at a time: a column of them is made in less than 0.1 ms, for which the event loop waits."""
+_COLUMNS = [name for name in RESULT_SCHEMA.names if name != "custom_id"]
+_TYPES = [RESULT_SCHEMA.field(name).type for name in _COLUMNS]
+_POSITION = {name: position for position, name in enumerate(_COLUMNS)}
 _PLAIN = pa.schema(
-    (name, pa.int64() if pa.types.is_timestamp(kind) else kind) for name, kind in zip(_OURS, _TYPES, strict=True)
+    (name, pa.int64() if pa.types.is_timestamp(type_) else type_) for name, type_ in zip(_COLUMNS, _TYPES, strict=True)
 )
 """The same columns, with times as numbers."""
 
 ResultRow = tuple[Any, ...]
-"""The values of a result row in the order of the schema, but for `custom_id` and the carried columns."""
+"""The values of a result row in the order of the schema, without `custom_id` and the carried columns."""
 
 
 class ResultRows:
     """Makes the result rows of one shard.
 
-    Rows of which the journals say nothing new are taken from the old part. Totals of all batches made so far stand
-    in `totals`.
+    Rows without new events in the journals are copied from the old part. `totals` are those of all batches made so far.
     """
 
     def __init__(self, shard: Shard, price: Price, *, raw: bool) -> None:
         self.totals = Totals()
-        self._add_what_is_in_no_row(shard, price)
+        self._add_usage_beside_rows(shard, price)
         self._shard = shard
         self._part_rows = _PartRows(shard.part)
         self._price = price
         self._raw = raw
 
-    def _add_what_is_in_no_row(self, shard: Shard, price: Price) -> None:
-        """Add what was billed for no answer, or by no usage: by the old part, and since."""
+    def _add_usage_beside_rows(self, shard: Shard, price: Price) -> None:
+        """Add usage that is in no result row: of the old part, and since then."""
         for model, cost in shard.part_totals.costs.items():
             self.totals.cost(model).add(cost.beside_rows)
         for (_, model, _), state in shard.states.items():
@@ -81,7 +80,7 @@ class ResultRows:
                 yield _batch(schema, piece, rows)
 
     def row(self, key: Key) -> ResultRow:
-        """Return the row of a key that has a result. To be called in the order of the input's rows."""
+        """Return the row of a key that has a result. Call it in input order."""
         state = self._shard.states[key]
         if cached := state.take_cached():
             return self._answer(key, state, *cached)
@@ -94,12 +93,12 @@ class ResultRows:
         return self._failure(key, state, event, last)
 
     def _judged_again(self, key: Key, state: RowState, event: ResponseReceived) -> ResultRow:
-        """Return the row of an answer, judged once more; it fails where it is none any more."""
+        """Return the row of a response that was an answer when it was recorded; it fails where it no longer is one."""
         outcome = self._shard.outcome(event)
         if isinstance(outcome, Completion):
             return self._answer(key, state, event, outcome)
-        what = (outcome.type, outcome.message, outcome.code)
-        return self._failure(key, state, RowFailed(*key, state.attempts, event.hash, "failed", *what), event)
+        reason = (outcome.type, outcome.message, outcome.code)
+        return self._failure(key, state, RowFailed(*key, state.attempts, event.hash, "failed", *reason), event)
 
     def _answer(self, key: Key, state: RowState, event: ResponseReceived, answer: Completion) -> ResultRow:
         usage = answer.usage
@@ -136,7 +135,7 @@ class ResultRows:
 
     def _failure(self, key: Key, state: RowState, event: Event, last: Event | None) -> ResultRow:
         if not isinstance(event, RowFailed):
-            raise TypeError(f"row {key[0]}: a journal line is not what it was")
+            raise TypeError(f"row {key[0]}: a journal line has changed")
         response = last if isinstance(last, ResponseReceived) and last.hash == event.hash else None
         raw = None
         if response and self._raw and response.body:
@@ -166,8 +165,8 @@ def _text(event: ResponseReceived) -> str:
 
 
 def _updated(row: ResultRow, state: RowState) -> ResultRow:
-    """Return a row of the old part, with the attempts that were made since."""
-    start = _AT["attempts"]
+    """Return a row of the old part, with the attempts that were made since then."""
+    start = _POSITION["attempts"]
     return (*row[:start], state.attempts, state.maybe_billed, *row[start + 2 :])
 
 
@@ -186,22 +185,22 @@ def by_row(keys: Iterable[Key], models: Sequence[str]) -> dict[int, list[Key]]:
 
 def named(row: ResultRow) -> dict[str, Any]:
     """Return a result row's values by column."""
-    return dict(zip(_OURS, row, strict=True))
+    return dict(zip(_COLUMNS, row, strict=True))
 
 
-def ended_since(rows: list[ResultRow], ms: int) -> Counter[str]:
-    """Return how many of the rows of each model ended at a time or later, in ms of Unix time."""
-    return Counter(row[_AT["model"]] for row in rows if (row[_AT["finished_at"]] or 0) >= ms)
+def finished_since(rows: list[ResultRow], ms: int) -> Counter[str]:
+    """Return how many rows of each model finished at a time or later, in ms of Unix time."""
+    return Counter(row[_POSITION["model"]] for row in rows if (row[_POSITION["finished_at"]] or 0) >= ms)
 
 
 def add_rows(totals: Totals, rows: list[ResultRow]) -> None:
     """Add result rows to totals."""
     if not rows:
         return
-    columns = dict(zip(_OURS, zip(*rows, strict=True), strict=True))
+    columns = dict(zip(_COLUMNS, zip(*rows, strict=True), strict=True))
     paid = [run is None for run in columns["reused_from"]]
     totals.reused += paid.count(False)
-    totals.attempts += sum(columns["attempts"])  # also those of rows whose answer was taken from elsewhere then
+    totals.attempts += sum(columns["attempts"])  # with those of rows that were sent before their answer was reused
     totals.maybe_billed += sum(columns["maybe_billed"])
     for name in COUNTS:
         setattr(totals, name, getattr(totals, name) + sum(filter(None, itertools.compress(columns[name], paid))))
@@ -221,13 +220,13 @@ def add_rows(totals: Totals, rows: list[ResultRow]) -> None:
                 totals.cost(model).row(usd if mine else None, lost)
     totals.add_times(columns["sent_at"], columns["finished_at"])
     if columns["status"].count("ok") < len(rows):
-        for row, status, kind, message in zip(*(columns[name] for name in _FAILURE), strict=True):
+        for row, status, type_, message in zip(*(columns[name] for name in _FAILURE), strict=True):
             if status != "ok":
-                totals.fail(kind, row, message)
+                totals.fail(type_, row, message)
 
 
 def _add_unpriced(totals: Totals, columns: dict[str, tuple[Any, ...]]) -> None:
-    """Add answers whose usage is told and that no price is known for."""
+    """Add answers with a usage whose price is unknown."""
     sums: dict[str, tuple[int, int, int]] = {}
     for model, status, run, usd, prompt, completion in zip(*(columns[name] for name in _UNPRICED), strict=True):
         if status == "ok" and run is None and usd is None and prompt is not None and completion is not None:
@@ -243,17 +242,17 @@ _FAILURE = ("row", "status", "error_type", "error_message")
 
 
 def _batch(schema: pa.Schema, carried: pa.RecordBatch, rows: list[ResultRow]) -> pa.RecordBatch:
-    columns = zip(*rows, strict=True) if rows else [()] * len(_OURS)
-    arrays = {name: _array(values, kind) for name, kind, values in zip(_OURS, _TYPES, columns, strict=True)}
+    columns = zip(*rows, strict=True) if rows else [()] * len(_COLUMNS)
+    arrays = {name: _array(values, type_) for name, type_, values in zip(_COLUMNS, _TYPES, columns, strict=True)}
     arrays.update(zip(carried.schema.names, carried.columns, strict=True))
     return pa.RecordBatch.from_arrays([arrays[name] for name in schema.names], schema=schema)
 
 
-def _array(values: tuple[Any, ...], kind: pa.DataType) -> pa.Array:
-    # A third of the columns hold nothing, which is much faster to make.
+def _array(values: tuple[Any, ...], type_: pa.DataType) -> pa.Array:
+    # A third of the columns are all null: those are made much faster.
     if values and values[0] is None and values.count(None) == len(values):
-        return pa.nulls(len(values), kind)
-    return pa.array(values, kind)
+        return pa.nulls(len(values), type_)
+    return pa.array(values, type_)
 
 
 class _PartRows:
@@ -276,6 +275,6 @@ class _PartRows:
 
 
 def _read_part_rows(part: Path) -> Iterator[ResultRow]:
-    for group in whole_groups(part, _OURS, []):  # what is damaged was told when the shard was opened
+    for group in row_groups(part, _COLUMNS, []):  # damage was reported when the shard was opened
         for batch in group.to_batches(SLICE_ROWS):
             yield from zip(*(column.to_pylist() for column in columns_of(batch, _PLAIN)), strict=True)

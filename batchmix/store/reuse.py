@@ -1,4 +1,4 @@
-"""Whole answers of other runs, found by request hash."""
+"""Complete answers of other runs, found by request hash."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from batchmix.responses.classify import classify
 from batchmix.store.parts import list_parts, open_part
 from batchmix.store.run_folder import Layout
 
-_WHOLE = {"stop", "tool_calls", "function_call", None}
-"""Answers that were cut short or filtered are asked again."""
+_COMPLETE = {"stop", "tool_calls", "function_call", None}
+"""Finish reasons of answers that are reused; those that were cut short or filtered are not."""
 EXCHANGE_COLUMNS = ["request_hash", "sample", "raw", "http_status", "request_id", "served_model"]
 _ROW_BITS = 32
 
@@ -30,22 +30,22 @@ class ReusedAnswer(msgspec.Struct, frozen=True):
     """An answer that another run has paid for."""
 
     run: str
-    """Its folder, as the job names it."""
+    """The folder of that run, as the job names it."""
     exchange: Exchange
 
 
-class Reusable:
-    """The whole answers in the sealed parts of some runs; costs 16 bytes of memory for each.
+class ReusableAnswers:
+    """The complete answers in the sealed parts of some runs; 16 bytes of memory each.
 
-    Of several answers to the same request that of the first run counts; the n-th sample of a row takes only an n-th
-    sample. `answers` may be called from any thread. Raises `JobError` where a folder is no run, or rehearsed answers
+    Of several answers to the same request, the one of the first run counts; the n-th sample of a row takes only an n-th
+    sample. `answers` may be called from any thread. Raises `JobError` where a folder is not a run, or rehearsed answers
     would mix with real ones.
     """
 
     def __init__(self, folders: tuple[str, ...], *, rehearsal: bool) -> None:
         self._parts: list[tuple[str, Path]] = []
         self._lock = threading.Lock()
-        self._at = (Path(), 0)  # the part and the first row of what is kept
+        self._at = (Path(), 0)  # the part, and the first of the rows in memory
         self._rows: list[dict[str, Any]] = []
         marks, places = array("Q"), array("Q")
         for folder in folders:
@@ -61,11 +61,11 @@ class Reusable:
         self._marks, self._places = _sorted(marks, order), _sorted(places, order)
 
     def holds(self, request: Request) -> bool:
-        """Return whether there is an answer, as far as can be told without reading it."""
+        """Return whether there probably is an answer; it is not read."""
         return next(self._candidates(request), None) is not None
 
     def answers(self, requests: list[Request]) -> dict[Key, ReusedAnswer]:
-        """Return the answers that there are."""
+        """Return the answers to those of the requests that have one."""
         with self._lock:
             found = ((request.key, self._answer(request)) for request in requests)
             return {key: answer for key, answer in found if answer}
@@ -83,17 +83,17 @@ class Reusable:
             row = self._row(path, place & ((1 << _ROW_BITS) - 1))
             if row["request_hash"] == request.hash and row["sample"] == request.sample and row["raw"] is not None:
                 exchange = msgspec.structs.replace(exchange_of(row), inputs=request.inputs)
-                if self._is_whole(exchange, request.path):
+                if self._is_complete(exchange, request.path):
                     return ReusedAnswer(folder, exchange)
         return None
 
-    def _is_whole(self, exchange: Exchange, path: str) -> bool:
-        """Return whether an answer is one as it is read now: what wrote it may have taken less for whole."""
+    def _is_complete(self, exchange: Exchange, path: str) -> bool:
+        """Return whether an answer is complete by the rules of this version; an older one may have written it."""
         outcome = classify(exchange, path)
-        return isinstance(outcome, Completion) and outcome.finish_reason in _WHOLE
+        return isinstance(outcome, Completion) and outcome.finish_reason in _COMPLETE
 
     def _row(self, path: Path, number: int) -> dict[str, Any]:
-        """Return a row of a part. Runs over the same input ask for them in order: one row group is kept."""
+        """Return a row of a part. Runs over the same input read them in order, so one row group is kept."""
         if self._at[0] != path or not 0 <= number - self._at[1] < len(self._rows):
             with open_part(path) as file:
                 group = first = 0
@@ -105,7 +105,7 @@ class Reusable:
 
 
 def _read_marks(path: Path, part: int, marks: array[int], places: array[int]) -> None:
-    """Add the whole answers of a part."""
+    """Add the complete answers of a part."""
     number = part << _ROW_BITS
     columns = ["status", "finish_reason", "request_hash", "sample"]
     with open_part(path) as file:
@@ -113,14 +113,14 @@ def _read_marks(path: Path, part: int, marks: array[int], places: array[int]) ->
             for status, reason, hash_, sample in zip(
                 *(batch.column(name).to_pylist() for name in columns), strict=True
             ):
-                if status == "ok" and reason in _WHOLE:
+                if status == "ok" and reason in _COMPLETE:
                     marks.append(_mark(hash_, sample))
                     places.append(number)
                 number += 1
 
 
 def _mark(hash_: str, sample: int) -> int:
-    """Return what an answer is looked for by; the whole hash is compared when it is read."""
+    """Return the key to look an answer up by; the complete hash is compared when it is read."""
     return (int(hash_[:16], 16) + sample) & (2**64 - 1)
 
 
@@ -135,7 +135,7 @@ def _sorted(values: array[int], order: pa.Array) -> array[int]:
 
 
 def exchange_of(row: dict[str, Any]) -> Exchange:
-    """Return an answer as the wire saw it from `EXCHANGE_COLUMNS` of its result row, as of now."""
+    """Return an exchange from the `EXCHANGE_COLUMNS` of an answer's result row, with the current time."""
     now = time.time_ns() // 1_000_000
     return Exchange(
         sent_at_ms=now,

@@ -80,7 +80,7 @@ class RowState(msgspec.Struct, gc=False):
     billed_failures: tuple[tuple[str | None, Usage], ...] = ()
     """Attempts in the journals that were billed and brought no answer: the billed model, and the usage."""
     wanted: bool = False
-    """Whether the job asks for this result now."""
+    """Whether the job contains this result now."""
     cached: tuple[ResponseReceived, Completion] | None = None
     """What is at `result`, if it came in this start and there was memory to keep it."""
 

@@ -31,33 +31,33 @@ _JOURNAL_NAME = re.compile(r"([0-9]{5,})-([0-9]{3,})\.jsonl")
 OWN_NAMES = frozenset(
     {"data", "journal", "input", "evaluation", "run.json", "summary.json", "ledger.jsonl", "lock", "report.html"}
 )
-"""What stands in a run folder itself."""
+"""Names of the files and folders in a run folder."""
 
 
 class Start(msgspec.Struct):
-    """One start of a run, and how it ended."""
+    """One start of a run, and its result."""
 
     at: str
     pid: int
     host: str
     ended_at: str | None = None
-    """None while it runs, and for ever after a kill."""
+    """None while it runs, and after a kill."""
     exit_code: int | None = None
     reason: str = ""
     spent: tuple[float, float] = (0.0, 0.0)
-    """USD and tokens that a cap has counted up to its end, in all starts; nothing where there is no cap."""
+    """USD and tokens that the budget has counted so far, over all starts; 0 where there is no budget."""
     limited_by: dict[str, list[tuple[float, str]]] = {}
-    """By model: from which second on what kept it from being faster; empty text: nothing but the answers themselves."""
+    """By model: from which second on what limited its speed; empty text: the speed of the answers."""
     limited_now: dict[str, str] = {}
-    """By model: what it was in the last seconds, while it runs."""
+    """By model: what limits it now, while it runs."""
     unstreamed: list[str] = []
-    """Models whose answers are not streamed unasked: a stream of theirs lacked its end."""
+    """Models whose answers are not streamed unless the job says so: one of their streams lacked its end."""
     surplus_answers: int = 0
-    """How often the provider sent something that nobody had asked for; no row was given it."""
+    """How often the provider sent more than one response to a request; no row got the surplus."""
 
 
 class RunFile(msgspec.Struct):
-    """`run.json`: what was asked."""
+    """`run.json`: the job, its input, and the starts of the run."""
 
     name: str
     rehearsal: bool
@@ -66,21 +66,21 @@ class RunFile(msgspec.Struct):
     requests: str
     """Digest of the request-making part of the job."""
     accepted: str
-    """Digest of that, the input and the columns: what this run has agreed to be about."""
+    """Digest of that, the input and the columns, as the last start accepted them."""
     columns: str
     """Digest of the carried columns."""
     carried: str
-    """The carried columns' Arrow schema, in base64."""
+    """Arrow schema of the carried columns, in base64."""
     models: list[str]
     rows: int
     results: int
-    """How many results there will be: one for each row, model and sample."""
+    """Number of results of the complete run: one for each row, model and sample."""
     scan: dict[str, Any]
     starts: list[Start]
     prices: dict[str, Price] = {}
-    """What it counts with, by entry or model id, so that a later start counts alike."""
+    """The prices that it uses, by model name or id, so that a later start uses the same."""
     canary: dict[str, Draw] = {}
-    """The rows that were drawn last to go first, by model."""
+    """The rows of the last canary, by model."""
     version: int = _VERSION
     batchmix: str = __version__
 
@@ -89,18 +89,18 @@ class RunFile(msgspec.Struct):
         try:
             return pa.ipc.read_schema(pa.BufferReader(base64.b64decode(self.carried)))
         except (OSError, ValueError, pa.ArrowException) as error:  # binascii's error is a ValueError
-            raise RunUnreadable("run.json", "what it says of the carried columns can't be read") from error
+            raise RunUnreadable("run.json", "its schema of the carried columns can't be read") from error
 
 
 class Layout:
-    """Where things stand in a run folder."""
+    """The paths in a run folder, and the permissions and secrets of its files."""
 
     def __init__(self, root: Path, *, mode: int | None = None, secrets: Secrets | None = None) -> None:
         self.root = root
         self.mode = mode
-        """The permissions of its files, where the job says so; else they are for their owner only."""
+        """Permissions of its files, as configured in the job; None: for their owner only."""
         self.secrets = secrets
-        """What no file may hold; None: there are none, or they are not known."""
+        """Taken out of all that is written; None: none, or unknown."""
         self.data = root / "data"
         self.journal = root / "journal"
         self.input = root / "input"
@@ -112,19 +112,19 @@ class Layout:
 
     @property
     def file_mode(self) -> int:
-        """The permissions of a new file."""
+        """Permissions of a new file."""
         return PRIVATE if self.mode is None else self.mode
 
     def redacted(self, data: bytes) -> bytes:
-        """Return what is to be written without the secrets."""
+        """Return `data` without the secrets."""
         return self.secrets.redacted(data) if self.secrets else data
 
     def journal_path(self, shard: int, lane: int) -> Path:
-        """Return where a lane's journal of a shard stands."""
+        """Return the path of a lane's journal for a shard."""
         return self.journal / f"{shard:05}-{lane:03}.jsonl"
 
     def journals(self) -> dict[int, dict[int, Path]]:
-        """Return the journals that are there, by shard and lane."""
+        """Return the existing journals, by shard and lane."""
         found: dict[int, dict[int, Path]] = {}
         for path in map(self.journal.joinpath, names_in(self.journal)):
             match = _JOURNAL_NAME.fullmatch(path.name)
@@ -133,21 +133,21 @@ class Layout:
         return found
 
     def make_folders(self) -> None:
-        """Make the folders that a run writes into, once it has begun."""
+        """Make the folders for parts and journals, and set the permissions of all files."""
         for folder in (self.data, self.journal):
             folder.mkdir(0o700, exist_ok=True)
         if self.mode is not None:
             self._set_modes(self.mode)
 
     def make_folder(self, folder: Path) -> None:
-        """Make another folder in it, if need be. Raises `RunError` where a link stands there."""
+        """Make another folder in it, unless it exists. Raises `RunError` for a link."""
         if folder.is_symlink():
             raise not_plain(folder)
         folder.mkdir(0o700, parents=True, exist_ok=True)
         set_mode(folder, self.mode)
 
     def _set_modes(self, mode: int) -> None:
-        """Give all that is there the permissions that the job says."""
+        """Set the permissions of all existing files."""
         spools = [path for pattern in ("[0-9]*", "[0-9]*/*.jsonl") for path in self.input.glob(pattern)]
         parts = self.data.glob("part-*.parquet")
         for path in (self.root, self.data, self.journal, self.lock, *parts, *self.journal.glob("*.jsonl")):
@@ -157,18 +157,18 @@ class Layout:
                 set_mode(path, mode)
 
     def check_folders(self) -> None:
-        """Raise `RunError` where one of a run's folders is a link, or a file: what it holds would not be the run's."""
+        """Raise `RunError` where one of the run's folders is a link or a file."""
         for folder in (self.data, self.journal, self.input, self.evaluation):
             if folder.is_symlink():
                 raise RunError(
-                    f"{folder}: is a link to {folder.readlink()}; a run keeps its files in its own folder, which may"
-                    " itself be a link: move it there as a whole"
+                    f"{folder}: is a link to {folder.readlink()}; a run keeps its files in its own folder: move all"
+                    " of that there, and link to it"
                 )
             if folder.exists() and not folder.is_dir():
-                raise RunError(f"{folder}: is a file, where a run has a folder; move it away")
+                raise RunError(f"{folder}: is a file, but a run needs a folder there; move it away")
 
     def read_run(self) -> RunFile | None:
-        """Return `run.json`, or None where there is none. Raises `RunError` if it is not ours."""
+        """Return `run.json`, or None where there is none. Raises `RunError` if batchmix did not write it."""
         try:
             self.check_folders()
             with open(open_plain(self.run_json, os.O_RDONLY), "rb") as file:  # noqa: PTH123 - no link is followed
@@ -184,7 +184,7 @@ class Layout:
         return run
 
     def answers_in_summary(self) -> int:
-        """Return how many answers `summary.json` knows of, as far as it can be read."""
+        """Return the number of answers in `summary.json`; 0 where that can't be read."""
         try:
             ok = msgspec.json.decode(self.summary_json.read_bytes(), type=dict[str, Any]).get("ok")
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
@@ -192,12 +192,12 @@ class Layout:
         return ok if isinstance(ok, int) else 0
 
     def run_is_whole(self) -> bool:
-        """Return whether `run.json`, which can be read, is as it was written, as far as it says."""
-        text, found, crc = self.run_json.read_bytes().rpartition(_CHECKSUM)
-        return not found or crc[:8] == b"%08x" % zlib.crc32(text)
+        """Return whether the checksum of `run.json` holds, or it has none."""
+        text, has_checksum, crc = self.run_json.read_bytes().rpartition(_CHECKSUM)
+        return not has_checksum or crc[:8] == b"%08x" % zlib.crc32(text)
 
     def write_run(self, run: RunFile) -> None:
-        """Replace `run.json`; its last key is a checksum of what stands before it. Raises `NoSpace`."""
+        """Replace `run.json`; its last key is a checksum of all before it. Raises `NoSpace`."""
         text = self._text(msgspec.to_builtins(run)).removesuffix(b"\n}\n")
         replace_file(self.run_json, text + _CHECKSUM + b'%08x"\n}\n' % zlib.crc32(text), self.file_mode)
 
@@ -211,12 +211,12 @@ class Layout:
 
 
 def run_folders(root: Path) -> list[Path]:
-    """Return the run folders in a folder and in its folders, so that `{name}/{date}` is found as well as `{name}`."""
+    """Return the run folders one or two levels below a folder: `{name}` and `{name}/{date}`."""
     return sorted(path.parent for pattern in ("*/run.json", "*/*/run.json") for path in root.glob(pattern))
 
 
 def holder(layout: Layout) -> str | None:
-    """Return who works on a run folder just now, or None."""
+    """Return the process that works on a run folder now, or None."""
     return lock_holder(layout.lock)
 
 

@@ -1,4 +1,4 @@
-"""The result columns, version 2, and what stands in the footer of each part."""
+"""The result columns, version 2, and the footer of each part."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from batchmix.store.totals import Totals
 VERSION = "2"
 _READABLE = (b"1", b"2")
 _ADDED = frozenset({"cache_write_tokens"})
-"""Columns that parts of version 1 do not have."""
+"""Columns that version 1 did not have."""
 _SCHEMA_KEY = b"batchmix.schema"
 _PART_KEY = b"batchmix.part"
 _JOB_KEY = b"batchmix.job"
@@ -41,9 +41,9 @@ _AFTER = (
     pa.field("cached_tokens", pa.int64()),  # of the prompt's: read from a cache
     pa.field("cache_write_tokens", pa.int64()),  # of the prompt's: written to one
     pa.field("reasoning_tokens", pa.int64()),
-    pa.field("cost_usd", pa.float64()),  # null: no price is known
+    pa.field("cost_usd", pa.float64()),  # null: unknown price
     pa.field("attempts", pa.int32()),
-    pa.field("maybe_billed", pa.int32()),  # attempts sent whose end was never heard, or held nothing
+    pa.field("maybe_billed", pa.int32()),  # attempts without a response, or with an unusable one
     pa.field("reused_from", pa.string()),
     pa.field("latency_s", pa.float64()),  # of the attempt that counted
     pa.field("sent_at", pa.timestamp("ms", tz="UTC")),
@@ -54,15 +54,15 @@ _AFTER = (
     pa.field("error_message", pa.string()),
     pa.field("request_id", pa.string()),  # the provider's trace id
     pa.field("request_hash", pa.string()),
-    pa.field("raw", pa.string()),  # the provider's JSON as it came
+    pa.field("raw", pa.string()),  # the provider's JSON as it was received
 )
 RESULT_SCHEMA = pa.schema([*_BEFORE, *_AFTER])
-"""The columns of version 2 in their order; carried input columns stand between `sample` and `status`."""
+"""The columns of version 2 in their order; carried input columns are between `sample` and `status`."""
 RESULT_COLUMNS = frozenset(RESULT_SCHEMA.names)
 
 
 class PartFooter(msgspec.Struct, frozen=True):
-    """What a part says of itself, so that a resume need not read its rows."""
+    """The summary of a part, so that a resume need not read its rows."""
 
     shard: int
     first: int
@@ -74,28 +74,28 @@ class PartFooter(msgspec.Struct, frozen=True):
     """Digest of the carried columns: names, sources, types."""
     totals: Totals
     rehearsal: bool | None = None
-    """Whether the stand-in provider answered; None: a part of before does not say."""
+    """Whether the rehearsal provider answered; None: unknown, in parts of old versions."""
     shard_rows: int = 0
-    """Of the run; 0: a part of before does not say."""
+    """Rows of each shard of the run; 0: unknown, in parts of old versions."""
     job: str = ""
-    """The job's name, which stands in the schema's metadata."""
+    """Name of the job, from the schema's metadata."""
     version: str = VERSION
-    """Of the columns, which stands there too."""
+    """Version of the columns, from there too."""
 
 
 class Seal(msgspec.Struct, frozen=True):
-    """What proves that a part is the one that was sealed: no other has its footer, in which sizes and times stand."""
+    """Identifies a part: no other has the same footer, which holds sizes and times."""
 
     crc: int
-    """Of the footer."""
+    """Checksum of the footer."""
     size: int
     """In bytes."""
     written_ns: int = 0
-    """When the file was last written to; another time alone is no proof of another part."""
+    """When the file was last written to; a different time alone does not mean a different part."""
 
     @property
     def proof(self) -> tuple[int, int]:
-        """What no other part has."""
+        """What differs between any two parts."""
         return self.crc, self.size
 
 
@@ -111,12 +111,12 @@ def part_schema(carried: pa.Schema, job_name: str) -> pa.Schema:
 
 
 def footer_metadata(footer: PartFooter) -> dict[bytes, bytes]:
-    """Return the key-value pair that carries a footer."""
+    """Return the key-value pair of a footer in Parquet's metadata."""
     return {_PART_KEY: msgspec.json.encode(footer)}
 
 
 def read_footer(metadata: dict[bytes, bytes] | None) -> PartFooter | None:
-    """Return the footer in a Parquet file's metadata, or None where this is not one of our parts."""
+    """Return the footer in a Parquet file's metadata, or None where batchmix did not write it."""
     found: Any = (metadata or {}).get(_PART_KEY)
     if found is None or (metadata or {}).get(_SCHEMA_KEY) not in _READABLE:
         return None
@@ -126,11 +126,11 @@ def read_footer(metadata: dict[bytes, bytes] | None) -> PartFooter | None:
 
 
 def columns_of(batch: pa.RecordBatch, schema: pa.Schema) -> list[pa.Array]:
-    """Return the columns of a part's batch, of their types; those that its version did not have yet are null."""
-    there = set(batch.schema.names)
+    """Return the columns of a part's batch, with the types of `schema`; columns that its version lacks are null."""
+    names = set(batch.schema.names)
     return [
         pa.nulls(batch.num_rows, field.type)
-        if field.name in _ADDED and field.name not in there
+        if field.name in _ADDED and field.name not in names
         else fit(batch.column(field.name), field.type)
         for field in schema
     ]

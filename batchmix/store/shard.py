@@ -21,7 +21,7 @@ from batchmix.store.events import Event, JournalHeader, ResponseReceived
 from batchmix.store.filesystem import set_mode, sync_folder
 from batchmix.store.journal import Journal
 from batchmix.store.journal_reader import Damage, Line, decode_line, open_journal, read_own_lines
-from batchmix.store.parts import check_place, whole_groups
+from batchmix.store.parts import read_part_of, row_groups
 from batchmix.store.row_state import LinePosition, RowState, apply_event, need_work
 from batchmix.store.totals import Totals
 
@@ -30,7 +30,7 @@ class JournalSettings(msgspec.Struct, frozen=True):
     """How the journals of a run are written."""
 
     header: JournalHeader | None = None
-    """What they say of their run; the shard and the lane are filled in."""
+    """Their first line, into which shard and lane are filled in; None: there is none."""
     mode: int | None = None
     """Their permissions; None: for their owner only."""
     on_created: Callable[[int], None] = lambda _: None
@@ -40,11 +40,11 @@ class JournalSettings(msgspec.Struct, frozen=True):
 
 
 class Shard:
-    """One open shard. Not thread-safe: while lanes work on it only the event loop touches it.
+    """One open shard. While lanes work on it, only the event loop uses it; `sync` and `answer` are for any thread.
 
-    `journals` names the file of each lane; a file is made when its lane first has something to record, and files
-    that exist are read at once. They are opened before `part` is read, so that a reader who takes no lock sees
-    a shard that is sealed meanwhile either in its journals or in its part.
+    `journals` has the path of each lane's journal. A journal is made when its lane first has something to record;
+    those that exist are read at once. They are opened before `part` is read: a reader without a lock sees a shard that
+    is sealed meanwhile either in its journals or in its part.
     """
 
     def __init__(
@@ -63,13 +63,13 @@ class Shard:
         self.part: Path | None = None
         self.part_totals = Totals()
         self.part_damage: list[str] = []
-        """Where the part is damaged, in words; rows that can't be read have no state."""
+        """Messages about damage in the part; rows that can't be read have no state."""
         self.damage: list[Damage] = []
         """Where the journals are damaged."""
         self.warnings: list[str] = []
-        """The same in words."""
+        """Messages about that."""
         self.whole_bytes = 0
-        """Of the journals when they were opened, to the end of the last whole line of each."""
+        """Of the journals when they were opened, up to the last complete line of each."""
         self.earlier_usage: dict[str, list[tuple[str | None, Usage]]] = {}
         """Of answers in the journals when they were opened, by model: the billed model, and the usage."""
         self._journals = journals
@@ -97,7 +97,7 @@ class Shard:
 
     @property
     def possible_answers(self) -> int:
-        """How many keys end with a 200 that is no answer: an older version may have taken it for one."""
+        """How many keys have a 200 without an answer as their last event; an older version may have seen one in it."""
         return sum(map(self._may_be_answer, self.states.values()))
 
     def _may_be_answer(self, state: RowState) -> bool:
@@ -111,7 +111,7 @@ class Shard:
 
     def _read_part(self, part: Path) -> None:
         try:
-            self.part_totals = check_place(part, self.index)[0].totals
+            self.part_totals = read_part_of(part, self.index)[0].totals
             self.part = part
             self.states = _read_states(part, self.part_damage)
         except FileNotFoundError:
@@ -125,7 +125,7 @@ class Shard:
         for found in read_own_lines(file, self.index, lane):
             if isinstance(found, Damage):
                 self.damage.append(found)
-                self.warnings.append(found.words(self._journals[lane].name))
+                self.warnings.append(found.message(self._journals[lane].name))
             elif not isinstance(found.event, JournalHeader):
                 end = found.offset + found.length
                 self._apply(found.event, LinePosition(lane, found.offset, found.length))
@@ -190,7 +190,7 @@ class Shard:
         self._writing, self._reading = {}, {}
 
     def remove_journals(self) -> None:
-        """Take the journals away: all that they hold stands in the part."""
+        """Remove the journals: all that they hold is in the part."""
         self.close()
         for path in self._journals.values():
             path.unlink(missing_ok=True)
@@ -216,7 +216,7 @@ def _read_states(part: Path, damage: list[str]) -> dict[Key, RowState]:
     """Return the states of a part's rows; all columns of a row must be whole, since it may be written again."""
     columns = ["row", "model", "sample", "status", "request_hash", "attempts", "maybe_billed"]
     states: dict[Key, RowState] = {}
-    for group in whole_groups(part, None, damage):
+    for group in row_groups(part, None, damage):
         rows = zip(*(group.column(name).to_pylist() for name in columns), strict=True)
         for row, model, sample, status, hash_, attempts, maybe_billed in rows:
             states[row, model, sample] = RowState(status, hash_, attempts=attempts, maybe_billed=maybe_billed)

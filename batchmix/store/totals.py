@@ -1,4 +1,4 @@
-"""Totals of results: what a part's footer, `status` and `summary.json` add up."""
+"""Totals of results, as in a part's footer, `status` and `summary.json`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from batchmix.records import Completion, Tokens, Usage
 
 
 class FailureCount(msgspec.Struct):
-    """One kind of failure: how often, and one example to read."""
+    """Failures of one type: how many, and an example."""
 
     count: int
     row: int
@@ -18,16 +18,16 @@ class FailureCount(msgspec.Struct):
 
 
 class EstimatedUsage(msgspec.Struct, frozen=True, gc=False):
-    """What answers are taken for that have no cost of their own; added up like numbers."""
+    """Estimated usage of answers without a cost of their own; added up like numbers."""
 
     answers: int = 0
     tokens: Tokens = Tokens()
     beside: int = 0
-    """Of the tokens, how many stand in no `total_tokens`."""
+    """Of the tokens, how many are in no `total_tokens`."""
 
     @staticmethod
     def of(answer: Completion, prompt_tokens: int) -> EstimatedUsage:
-        """Return what an answer without a whole usage is taken for, by an estimate of its prompt."""
+        """Return the estimate for an answer without a complete usage."""
         tokens = answer.tokens(prompt_tokens)
         return EstimatedUsage(1, tokens, tokens.prompt + tokens.completion - (answer.usage.total_tokens or 0))
 
@@ -37,39 +37,39 @@ class EstimatedUsage(msgspec.Struct, frozen=True, gc=False):
 
 
 class Cost(msgspec.Struct):
-    """What one model's results cost."""
+    """The cost of one model's results."""
 
     usd: float = 0.0
     """Of the answers that have a price."""
     priced: int = 0
-    """How many these are."""
+    """Number of these answers."""
     maybe_usd: float = 0.0
-    """Of attempts that may have been billed beside the answers, at what their rows' answers cost."""
+    """Of attempts that may have been billed beside the answers, at the cost of the answers of the same rows."""
     maybe_unpriced: int = 0
     """Such attempts of rows that have no priced answer."""
     retries: int = 0
-    """Attempts that were billed, by the usage they came with, although they held no answer."""
+    """Attempts that were billed, by their usage, although they brought no answer."""
     retries_usd: float = 0.0
-    """Of these, as far as there is a price."""
+    """Cost of these, as far as the price is known."""
     retries_unpriced: int = 0
-    """Of these, how many have none."""
+    """How many of these have no price."""
     retries_tokens: int = 0
-    """Of these, prompts and answers."""
+    """Tokens of these, prompts and answers."""
     unreported: EstimatedUsage = msgspec.field(default=EstimatedUsage(), name="untold")
-    """Of answers without a whole usage, by estimates."""
+    """Of answers without a complete usage."""
     unpriced: EstimatedUsage = EstimatedUsage()
-    """Of answers with a whole usage that no price is known for."""
+    """Of answers with a complete usage whose price is unknown."""
     lost: Tokens = Tokens()
-    """Of attempts that may have been billed beside the answers, by estimates of their requests."""
+    """Estimated tokens of attempts that may have been billed beside the answers."""
 
     @property
     def billed_retries_usd(self) -> float | None:
-        """What was billed for attempts that held no answer; None: the model has no price, as far as is seen."""
+        """Cost of billed attempts without an answer; None: the model has no price, as far as its results show."""
         return self.retries_usd if self.priced or self.retries > self.retries_unpriced else None
 
     @property
     def beside_rows(self) -> Cost:
-        """The part of this that stands in no result row."""
+        """The part of this that is in no result row."""
         return Cost(
             retries=self.retries,
             retries_usd=self.retries_usd,
@@ -81,7 +81,7 @@ class Cost(msgspec.Struct):
 
     @property
     def maybe_billed_usd(self) -> float | None:
-        """What may have been billed beside the answers; what nobody knows is taken for an average answer."""
+        """What may have been billed beside the answers; an attempt of unknown cost counts as an average answer."""
         if not self.priced:
             return None
         return self.maybe_usd + self.maybe_unpriced * self.usd / self.priced
@@ -92,19 +92,19 @@ class Cost(msgspec.Struct):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def add_estimates(self, unreported: EstimatedUsage, lost: Tokens) -> None:
-        """Add what is known of a row's usage by estimates only."""
+        """Add estimates of usage that was not reported."""
         self.unreported += unreported
         self.lost += lost
 
     def retry(self, usd: float | None, usage: Usage) -> None:
-        """Add an attempt that was billed although it held no answer."""
+        """Add an attempt that was billed and brought no answer."""
         self.retries += 1
         self.retries_usd += usd or 0.0
         self.retries_unpriced += usd is None
         self.retries_tokens += (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
 
     def row(self, usd: float | None, maybe_billed: int) -> None:
-        """Add a result row, or what is known of one so far."""
+        """Add a result row, or one that is not finished."""
         if usd is not None:
             self.usd += usd
             self.priced += 1
@@ -114,16 +114,16 @@ class Cost(msgspec.Struct):
 
 
 class Totals(msgspec.Struct):
-    """Sums over result rows. Token sums leave out rows whose usage the provider did not tell."""
+    """Sums over result rows. Token sums leave out rows whose usage was not reported."""
 
     ok: int = 0
     failed: int = 0
     rejected: int = 0
     reused: int = 0
-    """Answers that were taken from other runs; their tokens are in no sum here."""
+    """Answers from other runs; their tokens are in no sum here."""
     attempts: int = 0
     maybe_billed: int = 0
-    """Attempts that were sent and whose end was never heard, or held under a 200 neither an answer nor its usage."""
+    """Attempts without a response, or whose 200 held neither an answer nor its usage."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     total_tokens: int = 0
@@ -143,29 +143,29 @@ class Totals(msgspec.Struct):
     """For each model."""
 
     @property
-    def ended(self) -> int:
+    def finished(self) -> int:
         """Results of any status."""
         return self.ok + self.failed + self.rejected
 
     @property
     def maybe_billed_usd(self) -> float | None:
         """What may have been billed beside the answers; None: no model has a price."""
-        known = [usd for cost in self.costs.values() if (usd := cost.maybe_billed_usd) is not None]
-        return sum(known) if known else None
+        costs = [usd for cost in self.costs.values() if (usd := cost.maybe_billed_usd) is not None]
+        return sum(costs) if costs else None
 
     @property
     def billed_retries(self) -> int:
-        """Attempts that were billed, by the usage they came with, although they held no answer."""
+        """Attempts that were billed, by their usage, although they brought no answer."""
         return sum(cost.retries for cost in self.costs.values())
 
     @property
     def billed_retries_usd(self) -> float | None:
-        """What these cost; None: no model has a price."""
-        known = [usd for cost in self.costs.values() if (usd := cost.billed_retries_usd) is not None]
-        return sum(known) if known else None
+        """Cost of these; None: no model has a price."""
+        costs = [usd for cost in self.costs.values() if (usd := cost.billed_retries_usd) is not None]
+        return sum(costs) if costs else None
 
     def cost(self, model: str) -> Cost:
-        """Return what stands for a model, to be added to."""
+        """Return the cost of a model, to add to."""
         return self.costs.setdefault(model, Cost())
 
     def add(self, other: Totals) -> None:
@@ -175,8 +175,8 @@ class Totals(msgspec.Struct):
         if other.cost_usd is not None:
             self.cost_usd = (self.cost_usd or 0.0) + other.cost_usd
         self.add_times((other.first_sent_ms,), (other.last_finished_ms,))
-        for kind, failures in other.failures.items():
-            self.fail(kind, failures.row, failures.message, failures.count)
+        for type_, failures in other.failures.items():
+            self.fail(type_, failures.row, failures.message, failures.count)
         for model, counts in other.models.items():
             for status, count in counts.items():
                 self.count(model, status, count)
@@ -185,31 +185,31 @@ class Totals(msgspec.Struct):
 
     def add_times(self, sent_ms: Iterable[int | None], finished_ms: Iterable[int | None]) -> None:
         """Widen the span from the first request sent to the last answer."""
-        self.first_sent_ms = min(_known(self.first_sent_ms, *sent_ms), default=None)
-        self.last_finished_ms = max(_known(self.last_finished_ms, *finished_ms), default=None)
+        self.first_sent_ms = min(_not_none(self.first_sent_ms, *sent_ms), default=None)
+        self.last_finished_ms = max(_not_none(self.last_finished_ms, *finished_ms), default=None)
 
     def count(self, model: str, status: str, number: int = 1) -> None:
         """Count results of a model (not in the sums of the whole)."""
         counts = self.models.setdefault(model, {})
         counts[status] = counts.get(status, 0) + number
 
-    def fail(self, kind: str, row: int, message: str, number: int = 1) -> None:
-        """Count failures of a kind; the first row of each kind is its example."""
-        known = self.failures.get(kind)
-        if known is None:
-            self.failures[kind] = FailureCount(number, row, message)
+    def fail(self, type_: str, row: int, message: str, number: int = 1) -> None:
+        """Count failures of a type; the first row of each type is its example."""
+        counted = self.failures.get(type_)
+        if counted is None:
+            self.failures[type_] = FailureCount(number, row, message)
             return
-        known.count += number
-        if row < known.row:
-            known.row, known.message = row, message
+        counted.count += number
+        if row < counted.row:
+            counted.row, counted.message = row, message
 
 
 COUNTS = (
     "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens",
 )  # fmt: skip
-"""Of tokens, as result columns have them too."""
+"""Token counts, by the names of the result columns."""
 _SUMS = ("ok", "failed", "rejected", "reused", "attempts", "maybe_billed", "unpriced", *COUNTS)
 
 
-def _known(*values: int | None) -> list[int]:
+def _not_none(*values: int | None) -> list[int]:
     return [value for value in values if value is not None]

@@ -1,4 +1,4 @@
-"""A run as a reader sees it: totals, what is in flight, what may have been billed twice. Takes no lock."""
+"""A run at one moment: totals, requests in flight, attempts that may have been billed twice. Takes no lock."""
 
 from __future__ import annotations
 
@@ -17,66 +17,67 @@ from batchmix import __version__
 from batchmix.errors import PartDamaged, RunError
 from batchmix.records import Key
 from batchmix.store.ledger import LastState, ShardLeftOpen
-from batchmix.store.parts import check_place, list_parts, open_part, part_path, read_through
-from batchmix.store.result_rows import SLICE_ROWS, Price, ResultRows, add_rows, ended_since, named
+from batchmix.store.parts import list_parts, open_part, part_path, read_part_of, read_through
+from batchmix.store.result_rows import SLICE_ROWS, Price, ResultRows, add_rows, finished_since, named
 from batchmix.store.run_folder import Layout, RunFile, holder
 from batchmix.store.shard import Shard
 from batchmix.store.totals import COUNTS, Totals
 
 RECENT_S = 60
+"""Span over which the current speed is measured."""
 
 
 class View(msgspec.Struct):
-    """A run folder at one moment."""
+    """The content of a run folder at one moment."""
 
     layout: Layout
     run: RunFile
     holder: str | None
     """The process that works on it now."""
     totals: Totals
-    """Of all results, sealed or not; while nobody works on it, what was in flight counts as maybe billed."""
+    """Of all results, sealed or not; while no process works on it, requests in flight count as maybe billed."""
     open_shards: list[int]
     in_flight: list[Key]
-    """Requests under way; empty while nobody works on the run."""
+    """Requests in flight; empty while no process works on the run."""
     maybe_billed: list[Key]
-    """Requests of which an attempt may have been billed for nothing."""
+    """Requests with an attempt that may have been billed without an answer."""
     damage: list[str]
-    """Where journals and parts are damaged, or missing, in words."""
+    """Messages about damaged or missing journals and parts."""
     left: list[ShardLeftOpen]
-    """How the shards stand that have journals, for the ledger."""
+    """The state of the shards that have journals, for the ledger."""
     lost: bool = False
-    """Parts can't be read."""
+    """Whether parts are missing or can't be read."""
     recent: Counter[str] = msgspec.field(default_factory=Counter)
-    """Results of each model that have ended within the last minute, about."""
+    """Number of results of each model within the last minute, approximately."""
 
     @property
     def unanswered(self) -> int:
-        """Results that are still missing."""
-        return max(0, self.run.results - self.totals.ended)
+        """Number of results that are still missing."""
+        return max(0, self.run.results - self.totals.finished)
 
     @property
     def surplus_answers(self) -> int:
-        """How often the provider sent something that nobody had asked for, in all starts."""
+        """How often the provider sent more than one response to a request, in all starts."""
         return sum(start.surplus_answers for start in self.run.starts)
 
     @property
     def answers_per_s(self) -> float | None:
-        """How fast it was within the last minute, or since it started; None while nobody works on it."""
+        """Speed within the last minute, or since the start; None while no process works on it."""
         speeds = self.speeds
         return None if speeds is None else sum(speeds.values())
 
     @property
     def speeds(self) -> dict[str, float] | None:
-        """The same of each model."""
+        """The same for each model."""
         if self.holder is None or not self.run.starts:
             return None
-        began = calendar.timegm(time.strptime(self.run.starts[-1].at, "%Y-%m-%dT%H:%M:%SZ"))
-        span_s = max(1.0, min(RECENT_S, time.time() - began))
+        started = calendar.timegm(time.strptime(self.run.starts[-1].at, "%Y-%m-%dT%H:%M:%SZ"))
+        span_s = max(1.0, min(RECENT_S, time.time() - started))
         return {model: self.recent[model] / span_s for model in self.run.models}
 
-    def lose(self, words: str) -> None:
-        """Take note of a part that can't be read."""
-        self.damage.append(words)
+    def lose(self, message: str) -> None:
+        """Record a part that can't be read."""
+        self.damage.append(message)
         self.lost = True
 
     def summary(self) -> dict[str, Any]:
@@ -113,19 +114,19 @@ class View(msgspec.Struct):
             },
             "first_sent_at": _iso(totals.first_sent_ms),
             "last_finished_at": _iso(totals.last_finished_ms),
-            "failures": {kind: msgspec.to_builtins(value) for kind, value in sorted(totals.failures.items())},
+            "failures": {type_: msgspec.to_builtins(value) for type_, value in sorted(totals.failures.items())},
             "models": totals.models,
             "judges": self.judges,
         }
 
     @property
     def judges(self) -> dict[str, dict[str, Any]]:
-        """What each judge has done and cost, by its name, as its own summary says; in no sum of this run's."""
+        """Numbers and costs of each judge, by its name, from its own summary; in no sum of this run."""
         return judges_in(self.layout.evaluation)
 
 
 def judges_in(evaluation: Path) -> dict[str, dict[str, Any]]:
-    """Return what the judges in a run's folder of evaluation have done and cost."""
+    """Return numbers and costs of the judges in a run's evaluation folder."""
     found = {}
     for path in sorted(evaluation.glob("judge-*/run/summary.json")):
         with contextlib.suppress(OSError, msgspec.DecodeError):
@@ -150,17 +151,17 @@ def _iso(ms: int | None) -> str | None:
 
 
 def read_view(layout: Layout, price: Price, *, idle: bool = False) -> View:
-    """Return what stands in a run folder, also while another process works on it. Raises `RunError`.
+    """Return the content of a run folder, also while another process works on it. Raises `RunError`.
 
-    `idle` says that whoever holds it has nothing under way: requests without an end are lost.
+    `idle`: this process holds the folder and has nothing in flight, so that requests without a response are lost.
     """
     run = layout.read_run()
     if run is None:
         raise RunError(f"{layout.root}: is not a run folder: it has no run.json")
     view = View(layout, run, None if idle else holder(layout), Totals(), [], [], [], [], [])
-    known = layout.ledger.read()  # before what it knows of
+    last_states = layout.ledger.read()  # first: parts and journals may change meanwhile
     journals, parts = layout.journals(), list_parts(layout.data)
-    sealed = {index for index, shard in known.items() if shard.has_part}
+    sealed = {index for index, last in last_states.items() if last.has_part}
     for index in sorted(sealed | journals.keys() | parts.keys()):
         part = part_path(layout.data, index)
         if index in journals:
@@ -169,23 +170,23 @@ def read_view(layout: Layout, price: Price, *, idle: bool = False) -> View:
                     _add_open(view, shard, ResultRows(shard, price, raw=False))
                     continue
         try:
-            _add_part(view, index, part, known.get(index, LastState()))
+            _add_part(view, index, part, last_states.get(index, LastState()))
         except PartDamaged as error:
             view.lose(error.damage)
         except FileNotFoundError:
-            if index in layout.ledger.sealed_shards():  # not let go meanwhile
+            if index in layout.ledger.sealed_shards():  # not dropped meanwhile
                 view.lose(f"{part}: is missing")
     return view
 
 
-def _add_part(view: View, index: int, part: Path, known: LastState) -> None:
-    """Add a shard that is sealed; its part is read through if it was written to since. Raises `PartDamaged`."""
-    footer, seal = check_place(part, index)
-    if known.sealed and known.sealed.seal != seal:
+def _add_part(view: View, index: int, part: Path, last: LastState) -> None:
+    """Add a sealed shard; its part is read completely if the file has changed. Raises `PartDamaged`."""
+    footer, seal = read_part_of(part, index)
+    if last.sealed and last.sealed.seal != seal:
         damage: list[str] = []
         read_through(part, damage)
-        for words in damage:
-            view.lose(words)
+        for message in damage:
+            view.lose(message)
     view.totals.add(footer.totals)
     view.recent.update(_recent(footer.totals))
     view.maybe_billed.extend(_billed_keys(part) if footer.totals.maybe_billed else ())
@@ -196,7 +197,7 @@ def _since_ms() -> int:
 
 
 def _recent(totals: Totals) -> dict[str, int]:
-    """Return about how many results of each model in a part have ended within the last minute, as if evenly."""
+    """Estimate how many results of each model in a part are of the last minute, as if they came evenly."""
     last, since = totals.last_finished_ms, _since_ms()
     if last is None or last <= since:
         return {}
@@ -209,8 +210,8 @@ def _add_open(view: View, shard: Shard, results: ResultRows) -> None:
     """Add a shard that has journals."""
     view.open_shards.append(shard.index)
     view.damage.extend(shard.warnings)
-    for words in shard.part_damage:
-        view.lose(words)
+    for message in shard.part_damage:
+        view.lose(message)
     view.left.append(
         ShardLeftOpen(shard.index, shard.answers, shard.whole_bytes, len(shard.damage), torn=bool(shard.part_damage))
     )
@@ -221,20 +222,20 @@ def _add_open(view: View, shard: Shard, results: ResultRows) -> None:
         if state.status:
             rows.append(results.row(key))
         if len(rows) == SLICE_ROWS:
-            view.recent.update(ended_since(rows, since_ms))
+            view.recent.update(finished_since(rows, since_ms))
             add_rows(results.totals, rows)
             rows = []
         attempts += state.attempts
-        under_way = bool(state.in_flight) and view.holder is not None
-        if under_way:
+        is_in_flight = bool(state.in_flight) and view.holder is not None
+        if is_in_flight:
             view.in_flight.append(key)
-        lost = state.maybe_billed_before if under_way else state.maybe_billed
+        lost = state.maybe_billed_before if is_in_flight else state.maybe_billed
         if lost:
             view.maybe_billed.append(key)
             if not state.status:
                 results.totals.cost(key[1]).row(None, lost)
         billed += lost
-    view.recent.update(ended_since(rows, since_ms))
+    view.recent.update(finished_since(rows, since_ms))
     add_rows(results.totals, rows)
     results.totals.attempts, results.totals.maybe_billed = attempts, billed
     view.totals.add(results.totals)
@@ -249,9 +250,9 @@ def _billed_keys(part: Path) -> list[Key]:
 
 
 def read_rows(view: View, rows: list[int], price: Price) -> Iterator[dict[str, Any]]:
-    """Yield what stands in a run of some input rows (ascending), in input order; carried columns are left out."""
-    journals, first = view.layout.journals(), view.run.shard_rows
-    for index, some in itertools.groupby(rows, key=lambda row: row // first):
+    """Yield the results of some input rows (ascending), in input order, without the carried columns."""
+    journals, shard_rows = view.layout.journals(), view.run.shard_rows
+    for index, some in itertools.groupby(rows, key=lambda row: row // shard_rows):
         wanted = set(some)
         part = part_path(view.layout.data, index)
         shard = Shard(index, journals.get(index, {}), part, secrets=view.layout.secrets)

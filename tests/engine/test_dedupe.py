@@ -15,7 +15,7 @@ from batchmix.engine.plan import plan
 from batchmix.engine.run import Options
 from batchmix.errors import BatchmixError, JobError, ProviderStopped
 from batchmix.job import read_job
-from batchmix.store.first_rows import Firsts
+from batchmix.store.first_rows import FirstRows
 from tests import killing
 from tests.conftest import Bench
 
@@ -237,7 +237,7 @@ def test_it_needs_the_answers_bodies(twice: Bench, tmp_path: Path) -> None:
 @given(st.lists(st.tuples(st.integers(0, 40), st.sampled_from([0, 2**64, 2**127 + 1])), max_size=3000))
 def test_firsts_are_those_of_a_dictionary(asked: list[tuple[int, int]]) -> None:
     """Many hashes that begin at the same slot, and a table that grows."""
-    found, known = Firsts(), dict[str, int]()
+    found, known = FirstRows(), dict[str, int]()
     for row, (number, base) in enumerate(asked * 3):
         hash_ = f"{base + number * 1024 + (row // 2) * 2**20:032x}"
         assert found.first(hash_, row) == known.setdefault(hash_, row)

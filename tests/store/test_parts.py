@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchmix.errors import PartDamaged
-from batchmix.store.parts import Sealing, list_parts, open_part, read_part, seal_part, whole_groups
+from batchmix.store.parts import SealHooks, list_parts, open_part, read_part, row_groups, seal_part
 from batchmix.store.schema import RESULT_SCHEMA, PartFooter, Seal, part_schema
 from batchmix.store.totals import Totals
 
@@ -45,7 +45,7 @@ def part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         assert not path.exists()  # told before it is there
         noted.append((said, seal))
 
-    seal_part(path, tmp_path, schema, batches(), Sealing(lambda: None, lambda: footer, note))
+    seal_part(path, tmp_path, schema, batches(), SealHooks(lambda: None, lambda: footer, note))
     found, seal = read_part(path)
     assert noted == [(footer, seal)]
     assert (found.job, found.shard, seal.size) == ("job", 3, path.stat().st_size)
@@ -54,7 +54,7 @@ def part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_no_flipped_bit_is_read_as_other_data(part: Path) -> None:
-    whole, footer = pa.concat_tables(whole_groups(part, None, [])), read_part(part)
+    whole, footer = pa.concat_tables(row_groups(part, None, [])), read_part(part)
     data = part.read_bytes()
     random_, seen = random.Random(1), {"refused": 0, "left out": 0, "same": 0}
     for _ in range(300):
@@ -64,7 +64,7 @@ def test_no_flipped_bit_is_read_as_other_data(part: Path) -> None:
         part.write_bytes(flipped)
         damage: list[str] = []
         try:
-            read = pa.concat_tables([*whole_groups(part, None, damage), whole.slice(0, 0)])
+            read = pa.concat_tables([*row_groups(part, None, damage), whole.slice(0, 0)])
             said = read_part(part)[0]
         except PartDamaged:
             seen["refused"] += 1
@@ -83,7 +83,7 @@ def test_a_part_of_before_without_checksums_breaks_nobody_who_reads_it(part: Pat
     with pq.ParquetWriter(part, table.schema, compression="none") as writer:
         writer.write_table(table)
         writer.add_key_value_metadata({b"batchmix.part": footer})
-    assert pa.concat_tables(whole_groups(part, None, [])).equals(table)
+    assert pa.concat_tables(row_groups(part, None, [])).equals(table)
     data = part.read_bytes()
     pages = len(data) - int.from_bytes(data[-8:-4], "little")
     random_, damage = random.Random(2), []
@@ -93,7 +93,7 @@ def test_a_part_of_before_without_checksums_breaks_nobody_who_reads_it(part: Pat
         flipped[at // 8] ^= 1 << at % 8
         part.write_bytes(flipped)
         with contextlib.suppress(PartDamaged):
-            for group in whole_groups(part, None, damage):
+            for group in row_groups(part, None, damage):
                 group.to_pylist()
     assert damage
 
@@ -105,10 +105,10 @@ def test_row_groups_that_are_whole_are_kept(part: Path) -> None:
     data[(column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size - 3] ^= 1
     part.write_bytes(data)
     damage: list[str] = []
-    kept = pa.concat_tables(whole_groups(part, None, damage))
+    kept = pa.concat_tables(row_groups(part, None, damage))
     assert kept["row"].to_pylist() == list(range(ROWS // 2, ROWS))
     assert damage == [f"{part}: is damaged, {ROWS // 2} of its {ROWS} rows can't be read"]
-    assert sum(group.num_rows for group in whole_groups(part, ["row"], [])) == ROWS  # nobody asked for what is damaged
+    assert sum(group.num_rows for group in row_groups(part, ["row"], [])) == ROWS  # nobody asked for what is damaged
     with pytest.raises(PartDamaged, match="is damaged"), open_part(part) as file:
         file.read()
 

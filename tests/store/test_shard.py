@@ -45,7 +45,7 @@ class Opened:
     async def open(self, index: int) -> Shard:
         return self.shard
 
-    def paid_before(self, shard: Shard, model: str) -> float | None:
+    def earlier_usd(self, shard: Shard, model: str) -> float | None:
         return None
 
     def answer(self, asked: Request, text: str = "answer") -> None:
