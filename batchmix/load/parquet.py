@@ -25,7 +25,7 @@ _RUN_MARK = b"batchmix.schema"
 """A metadata key of a run's own output."""
 
 
-class Group(msgspec.Struct, frozen=True):
+class RowGroup(msgspec.Struct, frozen=True):
     """One row group: rows [first, stop) of the whole input."""
 
     first: int
@@ -56,7 +56,7 @@ class ParquetInput:
         self.names = list(dict.fromkeys(name for schema in self._schemas.values() for name in schema.names))
         """All columns, in order of appearance."""
         self._groups = self._all_groups()
-        self._digests: dict[Group, tuple[Stamp, str]] = {}
+        self._digests: dict[RowGroup, tuple[Stamp, str]] = {}
 
     def types_of(self, name: str) -> dict[str, pa.DataType]:
         """Return the types of a column in the files that have it, by path."""
@@ -89,13 +89,13 @@ class ParquetInput:
             first, found = (first if both == found else path), both
         return storable(found if self.everywhere([name]) else nullable(found))
 
-    def _all_groups(self) -> list[Group]:
+    def _all_groups(self) -> list[RowGroup]:
         groups, first = [], 0
         for file, metadata in enumerate(self._metadata):
             for number in range(metadata.num_row_groups):
                 rows = metadata.row_group(number).num_rows
                 if rows:
-                    groups.append(Group(first, first + rows, file, number))
+                    groups.append(RowGroup(first, first + rows, file, number))
                 first += rows
         return groups
 
@@ -114,7 +114,7 @@ class ParquetInput:
         """Return the number of the row group that holds a row, over all files."""
         return bisect_right(self._groups, row, key=lambda group: group.first) - 1
 
-    def _groups_of(self, first: int, stop: int) -> list[Group]:
+    def _groups_of(self, first: int, stop: int) -> list[RowGroup]:
         return self._groups[self.group_index(first) : self.group_index(stop - 1) + 1] if first < stop else []
 
     def files_of(self, first: int, stop: int) -> set[int]:
@@ -126,7 +126,7 @@ class ParquetInput:
 
         Each row group is read once, also over several calls while its file's status does not change.
         """
-        read: dict[Group, str] = {}
+        read: dict[RowGroup, str] = {}
         found = []
         for first, stop in ranges:
             here = []
@@ -137,7 +137,7 @@ class ParquetInput:
             found.append(hashlib.sha256(repr(here).encode()).hexdigest()[:32])
         return found
 
-    def _group_digest(self, group: Group) -> str:
+    def _group_digest(self, group: RowGroup) -> str:
         path = self.paths[group.file]
         now = stamp(path)
         cached = self._digests.get(group)

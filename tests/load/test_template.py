@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -298,3 +299,26 @@ def test_system_texts_messages_and_parquet_know_the_row_too(tmp_path: Path, spoo
     assert prompts_of(open_rows(job, spool), job) == ["y"]
     with pytest.raises(InputError, match=r"a\.parquet, row 0: has no column 'zz'"):
         open_rows(make_job(path, prompt='{{ row["zz"] }}'), spool)
+
+
+def test_a_template_is_compiled_once_per_start(rows_file: Any, spool: Path, monkeypatch: Any) -> None:
+    """Also where the scan is reused, and however many passes read the rows."""
+    job = make_job(rows_file([{"a": "x"}]), prompt="{{ a }}", system="{{ a }}")
+    compiled: list[str] = []
+    real = Template._text
+    monkeypatch.setattr(Template, "_text", lambda self, text, setting: compiled.append(setting) or real(self, text, setting))  # fmt: skip
+    dataset = open_rows(job, spool)
+    assert prompts_of(dataset, job) == prompts_of(dataset, job) == ["x"]
+    assert compiled == ["input.system", "input.prompt"]
+    compiled.clear()
+    assert prompts_of(open_rows(job, spool, previous=dataset.scan), job) == ["x"]
+    assert compiled == ["input.system", "input.prompt"]
+
+
+def test_a_template_can_be_rendered_by_several_threads_at_once() -> None:
+    """Each gets its own row's messages."""
+    template = Template(make_job("-", prompt="{% for x in l %}{{ x }} {% endfor %}{{ n }}").input)
+    rows = [{"n": n, "l": list(range(n % 50))} for n in range(400)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(template.render, rows))
+    assert found == [template.render(row) for row in rows]
