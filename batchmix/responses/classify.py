@@ -105,7 +105,7 @@ def _outcome(exchange: Exchange, path: str) -> Completion | Failure:
         if body is not exchange.body:
             exchange = msgspec.structs.replace(exchange, body=body)
             answer = read_answer(body, path, exchange.served_model, exchange.inputs)
-    if isinstance(answer, Completion) and not _is_unfunded(answer.response):
+    if not isinstance(answer, str) and not _is_unfunded(answer.response):
         return answer
     if fault is not None:
         return _incomplete(exchange, path)

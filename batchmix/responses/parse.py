@@ -154,23 +154,21 @@ def _ordinary(chat: _Chat, served_model: str | None) -> Completion:
 
 def _ordinary_usage(usage: _Usage) -> Usage:
     """Return usage whose counts agree, with nothing written to a cache."""
-    if (
-        usage.prompt_tokens <= 0
-        or not usage.prompt_tokens + usage.completion_tokens == usage.total_tokens <= MOST_TOKENS
-    ):
+    prompt_tokens, completion_tokens, total_tokens = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
+    if prompt_tokens <= 0 or not prompt_tokens + completion_tokens == total_tokens <= MOST_TOKENS:
         raise _Unusual
     cached = reasoning = None
     if prompt := usage.prompt_tokens_details:
         cached = prompt.cached_tokens
         if prompt.cache_write_tokens or prompt.cache_creation_tokens or prompt.cached_creation_tokens:
             raise _Unusual
-        if not 0 <= (cached or 0) <= usage.prompt_tokens:
+        if not 0 <= (cached or 0) <= prompt_tokens:
             raise _Unusual
     if completion := usage.completion_tokens_details:
         reasoning = completion.reasoning_tokens
-        if not 0 <= (reasoning or 0) <= usage.completion_tokens:
+        if not 0 <= (reasoning or 0) <= completion_tokens:
             raise _Unusual
-    return Usage(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens, cached, reasoning)
+    return Usage(prompt_tokens, completion_tokens, total_tokens, cached, reasoning)
 
 
 def _is_present(raw: msgspec.Raw) -> bool:
