@@ -269,7 +269,7 @@ def test_a_response_is_read_by_its_own_shape(name: str) -> None:
         assert (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens) == (9, 8, 4, 5)  # fmt: skip
 
 
-def test_what_is_no_answer_of_another_endpoint_is_asked_again(bench: Bench, provider: Provider) -> None:
+def test_a_body_without_an_answer_of_another_endpoint_is_retried(bench: Bench, provider: Provider) -> None:
     """Queued, failed, empty and short ones too; what is whole is asked once, and what was refused not again."""
     azure = "/openai/deployments/e/embeddings?api-version=1"
     bad = [*(("/v1/responses", *one) for one in NO_RESPONSES.values()), *((azure, *one) for one in NO_VECTORS.values())]

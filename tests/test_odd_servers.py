@@ -28,7 +28,7 @@ BODIES = [
 ]  # fmt: skip
 
 
-def test_every_odd_answer_is_a_row_with_all_that_was_said(bench: Bench, provider: Provider) -> None:
+def test_every_odd_answer_is_a_row_with_everything_in_it(bench: Bench, provider: Provider) -> None:
     provider.answer = lambda row, asked, kept: reply(200, BODIES[row][0])
     bench.write(len(BODIES), text="row {}")
     bench.run()
@@ -58,7 +58,7 @@ def test_a_server_that_closes_each_connection_at_once_costs_no_row(bench: Bench,
     assert all(row["maybe_billed"] == row["attempts"] - 1 for row in bench.rows())
 
 
-def test_what_is_lost_on_a_closing_connection_is_asked_again_and_counted(bench: Bench, provider: Provider) -> None:
+def test_a_request_lost_on_a_closing_connection_is_sent_again_and_counted(bench: Bench, provider: Provider) -> None:
     """The server closes kept connections just as a request has left: nobody can know whether it was served."""
     lost: list[int] = []
 
@@ -136,7 +136,7 @@ SAYS = [
 ]
 
 
-def test_nothing_that_is_said_reaches_the_terminal_raw(bench: Bench, provider: Provider) -> None:
+def test_no_text_of_the_provider_reaches_the_terminal_raw(bench: Bench, provider: Provider) -> None:
     """Neither from the provider nor from names and rows, in any output; only the bar moves its own cursor."""
     provider.answer = lambda row, asked, kept: SAYS[row % len(SAYS)]
     url = str(bench.settings["provider"]["base_url"])
@@ -165,7 +165,7 @@ def test_nothing_that_is_said_reaches_the_terminal_raw(bench: Bench, provider: P
     assert not raw.findall(own.sub("", shown))
 
 
-def test_an_error_that_nobody_knows_is_retried_a_little_and_shown(bench: Bench, provider: Provider) -> None:
+def test_an_unknown_error_is_retried_a_little_and_shown(bench: Bench, provider: Provider) -> None:
     provider.answer = lambda row, asked, kept: reply(418, error("the teapot", "t")) if row == 3 else reply(200, GOOD)
     bench.write(10, text="row {}")
     bench.run()

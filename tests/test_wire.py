@@ -33,7 +33,7 @@ from tests.streams import DONE, chunk, events, said, usage
 from tests.wire import CERTIFICATE, EXPIRED, GOOD, PAGE, error, page, reply
 
 Answer = Callable[[str, dict[str, Any], int], bytes]
-"""From the path, the body, and how often that body's prompt was asked: what is sent back."""
+"""From the path, the body, and how often that body was sent: the response."""
 
 
 class Server(socketserver.ThreadingTCPServer):
@@ -47,8 +47,8 @@ class Server(socketserver.ThreadingTCPServer):
         if tls:
             self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.address = "127.0.0.1:{1}".format(*self.server_address)
-        self.answer: Answer = lambda path, body, asked: reply(200, GOOD)
-        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.answer: Answer = lambda path, body, attempt: reply(200, GOOD)
+        self.requests: list[tuple[str, dict[str, Any]]] = []
 
     def handle_error(self, *_: object) -> None:
         """A client that turns away is no news."""
@@ -71,9 +71,10 @@ class _Connection(socketserver.StreamRequestHandler):
             text = self.rfile.read(int(length[1]) if length else 0)
             body = json.loads(text) if text else {}
             path = head.split(b" ", 2)[1].decode()
-            self.server.asked.append((path, body))
+            self.server.requests.append((path, body))
             times = sum(
-                json.dumps(known.get("messages")) == json.dumps(body.get("messages")) for _, known in self.server.asked
+                json.dumps(known.get("messages")) == json.dumps(body.get("messages"))
+                for _, known in self.server.requests
             )
             self.wfile.write(self.server.answer(path, body, times))
 
@@ -133,7 +134,7 @@ def stopped(bench: Bench) -> str:
 # Who is to blame
 
 
-def test_a_certificate_that_nobody_trusts_is_told_at_once(
+def test_an_untrusted_certificate_is_reported_at_once(
     bench: Bench, secure: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.write(3)
@@ -142,7 +143,7 @@ def test_a_certificate_that_nobody_trusts_is_told_at_once(
     assert "SSL_CERT_FILE names /nowhere/ca.pem, which does not exist" in stopped(bench)
 
 
-def test_a_certificate_that_is_out_of_time_is_told_with_this_machines_clock(
+def test_an_expired_certificate_is_reported_with_this_machines_clock(
     bench: Bench, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certificate.write_text(EXPIRED)
@@ -158,7 +159,7 @@ def test_a_certificate_that_is_out_of_time_is_told_with_this_machines_clock(
         assert "SSL_CERT_FILE" not in why
 
 
-def test_a_certificate_for_another_name_is_told_at_once(
+def test_a_certificate_for_another_name_is_reported_at_once(
     bench: Bench, secure: Server, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
@@ -184,7 +185,7 @@ def test_tls_where_plain_http_was_meant_and_the_reverse(
         b"\x15\x03\x01\x00\x02\x02\x46",
     )
     for words in said_by:
-        server.answer = lambda path, body, asked, words=words: (
+        server.answer = lambda path, body, attempt, words=words: (
             words if words[0] < 32 else reply(400, words, kind="text/html")
         )  # type: ignore[misc]
         assert "https://" in stopped(bench)
@@ -195,7 +196,7 @@ def squid(status: int, name: str) -> bytes:
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_proxys_own_errors_are_told_by_name(
+def test_a_proxys_own_errors_are_reported_by_name(
     bench: Bench, server: Server, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
     for name in ("no_proxy", "NO_PROXY"):
@@ -204,13 +205,13 @@ def test_a_proxys_own_errors_are_told_by_name(
     bench.settings["provider"]["base_url"] = f"{scheme}://provider.invalid/v1"
     bench.write(2)
     for status, name in ((403, "ERR_ACCESS_DENIED"), (407, "ERR_CACHE_ACCESS_DENIED"), (503, "ERR_DNS_FAIL")):
-        server.answer = lambda path, body, asked, status=status, name=name: squid(status, name)  # type: ignore[misc]
+        server.answer = lambda path, body, attempt, status=status, name=name: squid(status, name)  # type: ignore[misc]
         why = stopped(bench)
         assert f"the proxy {server.address} answered {status} ({name})" in why
         assert ("a user name and a password" in why) == (status == 407)
     if scheme == "http":  # in the middle it is passing trouble
-        server.answer = lambda path, body, asked: (
-            squid(503, "ERR_CONNECT_FAIL") if asked == 1 and "1" in json.dumps(body["messages"]) else reply(200, GOOD)
+        server.answer = lambda path, body, attempt: (
+            squid(503, "ERR_CONNECT_FAIL") if attempt == 1 and "1" in json.dumps(body["messages"]) else reply(200, GOOD)
         )
         bench.settings["limits"]["concurrency"] = 1
         assert bench.run().totals.ok == 2
@@ -237,8 +238,8 @@ def test_a_host_that_is_gone_in_the_middle_leaves_the_last_rows_for_the_next_sta
     bench.settings["retry"] = {"attempts": 2}
     bench.write(5)
 
-    def answer(path: str, body: dict[str, Any], asked: int) -> bytes:
-        if len(server.asked) == 3:
+    def answer(path: str, body: dict[str, Any], attempt: int) -> bytes:
+        if len(server.requests) == 3:
             server.socket.close()
         return reply(200, GOOD, "Connection: close")
 
@@ -253,7 +254,7 @@ def test_rows_that_never_had_any_reply_are_not_over(bench: Bench, server: Server
     """They were sent, and may have been billed; what failed is the provider and not they."""
     silence = threading.Event()
 
-    def answer(path: str, body: dict[str, Any], asked: int) -> bytes:
+    def answer(path: str, body: dict[str, Any], attempt: int) -> bytes:
         silence.wait(2)
         return b""
 
@@ -267,11 +268,11 @@ def test_rows_that_never_had_any_reply_are_not_over(bench: Bench, server: Server
 def test_a_restart_in_the_middle_is_waited_for(bench: Bench, server: Server, hasty: None) -> None:
     bench.settings["limits"]["concurrency"] = 1
     bench.write(6)
-    server.answer = lambda path, body, asked: b"" if len(server.asked) in range(3, 8) else reply(200, GOOD)
+    server.answer = lambda path, body, attempt: b"" if len(server.requests) in range(3, 8) else reply(200, GOOD)
     first = server.answer
 
-    def answer(path: str, body: dict[str, Any], asked: int) -> bytes:
-        if (said := first(path, body, asked)) == b"":
+    def answer(path: str, body: dict[str, Any], attempt: int) -> bytes:
+        if (said := first(path, body, attempt)) == b"":
             raise ConnectionResetError
         return said
 
@@ -307,7 +308,7 @@ def test_a_host_that_lets_hang_before_tls_is_given_up_with_the_first_that_wait(
 
 
 def test_one_web_page_among_the_first_replies_stops_nothing(bench: Bench, server: Server) -> None:
-    server.answer = lambda path, body, asked: page(200) if len(server.asked) < 3 else reply(200, GOOD)
+    server.answer = lambda path, body, attempt: page(200) if len(server.requests) < 3 else reply(200, GOOD)
     bench.settings["limits"]["concurrency"] = 64
     bench.write(200)
     assert bench.run().totals.ok == 200
@@ -317,7 +318,7 @@ def test_answers_of_an_earlier_start_speak_for_the_address(bench: Bench, server:
     bench.write(10)
     assert bench.run().totals.ok == 10
     bench.write(20, first=10)
-    server.answer = lambda path, body, asked: page(200) if asked == 1 else reply(200, GOOD)
+    server.answer = lambda path, body, attempt: page(200) if attempt == 1 else reply(200, GOOD)
     assert bench.run().totals.ok == 30
 
 
@@ -326,7 +327,7 @@ def test_answers_of_another_model_speak_for_the_address(bench: Bench, server: Se
     bench.settings["models"] = [{"id": "good"}, {"id": "bad"}]
     del bench.settings["model"]
 
-    def answer(path: str, body: dict[str, Any], asked: int) -> bytes:
+    def answer(path: str, body: dict[str, Any], attempt: int) -> bytes:
         if body["model"] == "good":
             return reply(200, GOOD)
         wait_until(lambda: bench.run_status.ok)  # till its answer is counted
@@ -365,21 +366,21 @@ VECTOR = {"data": [{"index": 0, "embedding": [0.5]}], "usage": {"prompt_tokens":
     ],
     ids=["501", "404", "404 page", "200 page", "405", "308"],
 )
-def test_a_path_that_is_not_there_stops_what_is_asked_there_and_nothing_else(
+def test_a_missing_path_stops_the_requests_to_it_and_no_others(
     bench: Bench, server: Server, refusal: bytes, why: str
 ) -> None:
     two_paths(bench, 60)
-    server.answer = lambda path, body, asked: refusal if "embeddings" in path else reply(200, GOOD)
+    server.answer = lambda path, body, attempt: refusal if "embeddings" in path else reply(200, GOOD)
     with pytest.raises(ProviderStopped, match=f"/embeddings: .*{why}"):
         bench.run()
-    asked = Counter(path for path, _ in server.asked)
-    assert asked["/v1/chat/completions"] == 40
-    assert 3 <= asked["/v1/embeddings"] <= 8, "not decided by a single reply, and asked no more once it is"
+    sent = Counter(path for path, _ in server.requests)
+    assert sent["/v1/chat/completions"] == 40
+    assert 3 <= sent["/v1/embeddings"] <= 8, "not decided by a single reply, and nothing more is sent once it is"
     assert Counter((row["status"], row["error_type"]) for row in bench.rows()) == {
         ("ok", None): 40,
         ("failed", "model_stopped"): 20,
     }
-    server.answer = lambda path, body, asked: reply(200, VECTOR)
+    server.answer = lambda path, body, attempt: reply(200, VECTOR)
     assert bench.run().totals.ok == 60
 
 
@@ -387,17 +388,17 @@ def test_a_path_where_others_were_answered_is_not_stopped_for_one_of_them(bench:
     two_paths(bench, 60)
     bench.settings["limits"]["concurrency"] = 1
     odd = {"row 30": reply(501, error("no such feature")), "row 33": reply(404, b""), "row 36": page(200)}
-    server.answer = lambda path, body, asked: odd.get(body["input"], reply(200, VECTOR if "embed" in path else GOOD))
+    server.answer = lambda path, body, attempt: odd.get(body["input"], reply(200, VECTOR if "embed" in path else GOOD))
     bench.settings["retry"] = {"attempts": 2}
     totals = bench.run().totals
     assert (totals.ok, totals.failed) == (57, 3)
 
 
-def test_a_path_that_is_not_there_is_told_of_few_rows_too(bench: Bench, server: Server) -> None:
-    server.answer = lambda path, body, asked: reply(404, {"detail": "Not Found"})
+def test_a_missing_path_is_reported_of_few_rows_too(bench: Bench, server: Server) -> None:
+    server.answer = lambda path, body, attempt: reply(404, {"detail": "Not Found"})
     bench.write(2)
     assert "Not Found; look at provider.base_url" in stopped(bench)
-    assert len(server.asked) == 3
+    assert len(server.requests) == 3
     assert bench.run(keep_going=True).totals.failed == 2
 
 
@@ -408,7 +409,7 @@ def test_one_request_that_hangs_holds_up_no_verdict(
     bench.settings["timeouts"] = {"drain_s": 0.2}
     hanging = threading.Event()
 
-    def answer(path: str, body: dict[str, Any], asked: int) -> bytes:
+    def answer(path: str, body: dict[str, Any], attempt: int) -> bytes:
         if "word 0" in json.dumps(body):
             hanging.wait(20)
         return page(200)
@@ -416,22 +417,22 @@ def test_one_request_that_hangs_holds_up_no_verdict(
     server.answer = answer
     bench.write(12)
     assert "a web page" in stopped(bench)
-    assert len(server.asked) <= 9
+    assert len(server.requests) <= 9
     hanging.set()
 
 
-def test_a_model_waits_for_what_others_are_asked_before_it_takes_the_address_for_wrong(
+def test_a_model_waits_for_other_models_before_it_takes_the_address_for_wrong(
     bench: Bench, server: Server, hasty: None
 ) -> None:
     bench.settings["models"] = [{"id": "slow"}, {"id": "fast"}]
     del bench.settings["model"]
     fast: list[int] = []
 
-    def answer(path: str, body: dict[str, Any], asked: int) -> bytes:
+    def answer(path: str, body: dict[str, Any], attempt: int) -> bytes:
         if body["model"] == "slow":
             time.sleep(0.5)
             return reply(200, GOOD)
-        fast.append(asked)
+        fast.append(attempt)
         return page(200) if len(fast) <= 4 else reply(200, GOOD)
 
     server.answer = answer
@@ -444,13 +445,13 @@ def test_a_model_waits_for_what_others_are_asked_before_it_takes_the_address_for
 
 
 @pytest.mark.parametrize("last", [[usage(), DONE], [usage()]], ids=["done", "usage"])
-def test_a_stream_without_a_finish_reason_is_asked_for_once_more_in_one_piece(
+def test_a_stream_without_a_finish_reason_is_requested_once_more_without_streaming(
     bench: Bench, server: Server, last: list[object]
 ) -> None:
     """As some gateways stream n = 2: only the first choice ever gets a finish_reason."""
     stream = events(*said("a"), *said("b", index=1), chunk(finish="stop"), *last)
 
-    def answer(path: str, body: dict[str, Any], asked: int) -> bytes:
+    def answer(path: str, body: dict[str, Any], attempt: int) -> bytes:
         return reply(200, stream, kind="text/event-stream") if body.get("stream") else reply(200, GOOD)
 
     server.answer = answer
@@ -458,21 +459,21 @@ def test_a_stream_without_a_finish_reason_is_asked_for_once_more_in_one_piece(
     bench.settings["limits"]["concurrency"] = 4
     bench.write(40)
     totals = bench.run().totals
-    streamed = sum("stream" in body for _, body in server.asked)
+    streamed = sum("stream" in body for _, body in server.requests)
     assert (totals.ok, totals.maybe_billed) == (40, 0)
     assert 1 <= streamed <= 4, "then that model is no longer streamed unasked"
     assert totals.billed_retries == streamed
-    assert len(server.asked) == 40 + streamed
-    assert all("stream_options" not in body for _, body in server.asked if "stream" not in body)
-    server.asked.clear()
+    assert len(server.requests) == 40 + streamed
+    assert all("stream_options" not in body for _, body in server.requests if "stream" not in body)
+    server.requests.clear()
     bench.write(5, first=40)
     assert bench.run().totals.ok == 45
-    assert not any("stream" in body for _, body in server.asked), "nor in the next start"
-    server.asked.clear()
+    assert not any("stream" in body for _, body in server.requests), "nor in the next start"
+    server.requests.clear()
     bench.write(5, first=45)
     bench.settings["params"]["stream"] = True
     assert bench.run().totals.ok == 50
-    assert [body.get("stream") for _, body in server.asked].count(True) == 5, "unless the job asks for it"
+    assert [body.get("stream") for _, body in server.requests].count(True) == 5, "unless the job asks for it"
 
 
 def test_what_is_learnt_of_a_provider_is_there_while_a_run_goes_on(
@@ -485,11 +486,11 @@ def test_what_is_learnt_of_a_provider_is_there_while_a_run_goes_on(
     seen: list[dict[str, Any]] = []
     plain: list[int] = []
 
-    def answer(path: str, body: dict[str, Any], asked: int) -> bytes:
+    def answer(path: str, body: dict[str, Any], attempt: int) -> bytes:
         if body.get("stream"):
             return reply(200, stream, kind="text/event-stream")
         until = time.monotonic() + 5
-        plain.append(asked)
+        plain.append(attempt)
         while len(plain) == 2 and not seen and time.monotonic() < until:
             time.sleep(0.05)
             seen.extend(filter(lambda start: start.get("surplus_answers"), [bench.start()]))
@@ -508,10 +509,10 @@ def test_what_is_learnt_of_a_provider_is_there_while_a_run_goes_on(
 
 @pytest.mark.parametrize("header", ["Retry-After: 99999999", "Retry-After: Fri, 31 Dec 2099 23:59:59 GMT", "retry-after-ms: 99999999999"])  # fmt: skip
 @pytest.mark.parametrize(("rows", "status"), [(1, 429), (9, 503)])
-def test_a_wait_without_end_stops_and_is_told(
+def test_an_endless_wait_stops_and_is_reported(
     bench: Bench, server: Server, header: str, rows: int, status: int
 ) -> None:
-    server.answer = lambda path, body, asked: reply(status, error("Too many requests"), header)
+    server.answer = lambda path, body, attempt: reply(status, error("Too many requests"), header)
     bench.settings["retry"] = {"outage_s": 0.2}
     bench.write(rows)
     assert re.search(
@@ -521,25 +522,23 @@ def test_a_wait_without_end_stops_and_is_told(
 
 @pytest.mark.parametrize("header", ["retry-after-ms: 100", "X-None: 1"])
 def test_short_waits_again_and_again_stop_too(bench: Bench, server: Server, header: str) -> None:
-    server.answer = lambda path, body, asked: reply(429, error("Too many requests"), header)
+    server.answer = lambda path, body, attempt: reply(429, error("Too many requests"), header)
     bench.settings["retry"] = {"outage_s": 1.0}
     bench.write(8)
     assert re.search(r"nothing else came for \d s \(retry.outage_s\): Too many requests", stopped(bench))
 
 
-def test_a_wait_without_end_that_all_ask_for_in_one_moment_is_asked_about_once_more(
-    bench: Bench, server: Server
-) -> None:
+def test_an_endless_wait_for_all_in_one_moment_is_tried_once_more(bench: Bench, server: Server) -> None:
     """As a page of maintenance does, which is gone a moment later."""
-    server.answer = lambda path, body, asked: (
-        reply(503, PAGE, "Retry-After: 99999999") if asked == 1 else reply(200, GOOD)
+    server.answer = lambda path, body, attempt: (
+        reply(503, PAGE, "Retry-After: 99999999") if attempt == 1 else reply(200, GOOD)
     )
     bench.settings["retry"] = {"outage_s": 0.5}
     bench.write(8)
     assert bench.run().totals.ok == 8
 
 
-def test_the_bar_says_until_when_the_provider_asks_to_wait() -> None:
+def test_the_bar_shows_until_when_the_provider_asks_to_wait() -> None:
     at = time.time() + 500
     lane = LaneStatus("m", limited_by=Bottleneck.PAUSE, paused_until=at)
     line = summary_line(RunStatus(Phase.SENDING, results=9, lanes=[lane]), [])
@@ -558,7 +557,7 @@ def test_fewer_files_than_requests_are_a_smaller_pool(bench: Bench, server: Serv
     assert done.returncode == 0, done.stderr
     assert re.search(r"no more than \d+ requests are sent at once, not 300: .*ulimit -n", done.stderr)
     assert "Traceback" not in done.stderr
-    assert len(server.asked) == 300
+    assert len(server.requests) == 300
 
 
 def test_no_free_file_in_the_middle_is_waited_for(bench: Bench, server: Server) -> None:
@@ -566,8 +565,8 @@ def test_no_free_file_in_the_middle_is_waited_for(bench: Bench, server: Server) 
     hoard: list[socket.socket] = []
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
 
-    def answer(path: str, body: dict[str, Any], asked: int) -> bytes:
-        if len(server.asked) == 5:
+    def answer(path: str, body: dict[str, Any], attempt: int) -> bytes:
+        if len(server.requests) == 5:
             resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
             threading.Timer(0.3, resource.setrlimit, (resource.RLIMIT_NOFILE, limits)).start()
         return reply(200, GOOD, "Connection: close")

@@ -44,11 +44,11 @@ async def exchange(wire: Wire, found: Reply, **timeouts: float) -> Exchange:
     ],
     ids=["in chunks", "of known length", "gzip", "up to the end"],
 )
-async def test_a_stream_is_heard_as_the_body_it_comes_to(wire: Wire, answer: Reply) -> None:
-    heard = await exchange(wire, answer)
-    assert (heard.fault, heard.fault_message, heard.maybe_billed, heard.status) == (None, "", False, 200)
-    assert json.loads(heard.body) == WHOLE
-    assert isinstance(classify(heard), Completion)
+async def test_a_stream_is_received_as_the_body_that_would_come_without_streaming(wire: Wire, answer: Reply) -> None:
+    received = await exchange(wire, answer)
+    assert (received.fault, received.fault_message, received.maybe_billed, received.status) == (None, "", False, 200)
+    assert json.loads(received.body) == WHOLE
+    assert isinstance(classify(received), Completion)
 
 
 async def test_connections_are_kept_from_one_stream_to_the_next(wire: Wire) -> None:
@@ -93,9 +93,9 @@ async def test_connections_are_kept_from_one_stream_to_the_next(wire: Wire) -> N
 async def test_each_way_to_break_off_may_be_billed_and_is_no_answer(
     wire: Wire, answer: Reply, timeouts: dict[str, float], fault: str
 ) -> None:
-    heard = await exchange(wire, answer, **timeouts)
-    assert (heard.fault, heard.maybe_billed, heard.status) == (fault, True, 200)
-    outcome = classify(heard)
+    received = await exchange(wire, answer, **timeouts)
+    assert (received.fault, received.maybe_billed, received.status) == (fault, True, 200)
+    outcome = classify(received)
     assert isinstance(outcome, Failure)
     assert (outcome.type, outcome.action) == (
         fault,
@@ -105,11 +105,11 @@ async def test_each_way_to_break_off_may_be_billed_and_is_no_answer(
 
 
 async def test_a_stream_that_does_not_begin_is_given_up_as_silent(wire: Wire) -> None:
-    heard = await exchange(wire, None, idle_s=0.05)
-    assert (heard.fault, heard.maybe_billed, heard.status) == ("timeout", True, None)
-    assert heard.fault_message == f"nothing came from {wire.address} for 0.05 s"
-    heard = await exchange(wire, streaming(*FINISHED), idle_s=5)
-    assert isinstance(classify(heard), Completion)
+    received = await exchange(wire, None, idle_s=0.05)
+    assert (received.fault, received.maybe_billed, received.status) == ("timeout", True, None)
+    assert received.fault_message == f"nothing came from {wire.address} for 0.05 s"
+    received = await exchange(wire, streaming(*FINISHED), idle_s=5)
+    assert isinstance(classify(received), Completion)
 
 
 @pytest.mark.parametrize(
@@ -125,21 +125,21 @@ async def test_a_stream_that_does_not_begin_is_given_up_as_silent(wire: Wire) ->
 async def test_an_answer_with_its_finish_reason_is_whole_however_its_connection_ends(
     wire: Wire, answer: Reply, timeouts: dict[str, float]
 ) -> None:
-    heard = await exchange(wire, answer, **timeouts)
-    assert (heard.fault, heard.maybe_billed) == (None, False)
-    assert json.loads(heard.body) == {**WHOLE, "usage": None}
-    assert isinstance(classify(heard), Completion)
+    received = await exchange(wire, answer, **timeouts)
+    assert (received.fault, received.maybe_billed) == (None, False)
+    assert json.loads(received.body) == {**WHOLE, "usage": None}
+    assert isinstance(classify(received), Completion)
 
 
 @pytest.mark.parametrize(
     "chunks", [PARIS, [*FINISHED, usage()], [*said("x"), error("broke")]], ids=["DONE", "usage", "error"]
 )
-async def test_once_all_is_said_the_end_of_the_connection_is_waited_for_a_second(
+async def test_once_a_stream_is_done_the_end_of_its_body_is_waited_for_a_second(
     wire: Wire, chunks: list[object]
 ) -> None:
-    heard = await exchange(wire, streaming(*chunks, end=False))
-    assert heard.fault is None
-    assert 0.9 < heard.latency_s < 10
+    received = await exchange(wire, streaming(*chunks, end=False))
+    assert received.fault is None
+    assert 0.9 < received.latency_s < 10
 
 
 class Dripping:
@@ -189,38 +189,38 @@ async def test_each_piece_gives_a_stream_its_time_again() -> None:
 async def test_errors_come_before_and_within_a_stream(wire: Wire) -> None:
     within = await exchange(wire, streaming(*said("Par"), error("Too many requests", "rate_limit_exceeded")))
     before = await exchange(wire, reply(429, error("Too many requests"), "Retry-After: 3"))
-    for heard, status, billed in ((within, 200, True), (before, 429, False)):
-        outcome = classify(heard)
+    for received, status, billed in ((within, 200, True), (before, 429, False)):
+        outcome = classify(received)
         assert isinstance(outcome, Failure)
-        assert (outcome.type, heard.status, heard.maybe_billed) == ("throttled", status, billed)
-        assert heard.request_id == "2026112300000001"
+        assert (outcome.type, received.status, received.maybe_billed) == ("throttled", status, billed)
+        assert received.request_id == "2026112300000001"
     assert before.retry_after_s == 3.0
 
 
 @pytest.mark.parametrize(("body", "kind"), [(json.dumps(GOOD).encode(), None), (b"<html>", "web_page"), (b"", "empty")])
-async def test_what_is_no_stream_is_heard_as_it_is(wire: Wire, body: bytes, kind: str | None) -> None:
-    heard = await exchange(wire, reply(200, body))
-    assert (heard.body, heard.fault) == (body, None)
-    outcome = classify(heard)
+async def test_a_body_that_is_no_stream_is_received_as_it_is(wire: Wire, body: bytes, kind: str | None) -> None:
+    received = await exchange(wire, reply(200, body))
+    assert (received.body, received.fault) == (body, None)
+    outcome = classify(received)
     assert (outcome.type if isinstance(outcome, Failure) else None) == kind
     assert (await exchange(wire, Closing(reply(200, body + b" " * 9)[:-5]))).fault == "cut_off"
 
 
-async def test_what_is_refused_is_heard_as_it_is_even_in_events(wire: Wire) -> None:
+async def test_a_refusal_is_received_as_it_is_even_in_events(wire: Wire) -> None:
     body = events(error("Too many requests"))
-    heard = await exchange(wire, reply(429, body, kind="text/event-stream"))
-    assert (heard.body, heard.fault, heard.maybe_billed) == (body, None, False)
-    assert isinstance(classify(heard), Failure)
+    received = await exchange(wire, reply(429, body, kind="text/event-stream"))
+    assert (received.body, received.fault, received.maybe_billed) == (body, None, False)
+    assert isinstance(classify(received), Failure)
 
 
 async def test_the_key_is_taken_out_of_a_stream_even_where_it_comes_in_pieces(wire: Wire) -> None:
     for chunks in ([*said(KEY[:5], KEY[5:]), *PARIS[-3:]], [error(f"bad key {KEY}")], said(KEY[:9], KEY[9:])):
-        heard = await exchange(wire, streaming(*chunks))
-        assert KEY not in repr(heard)
-        assert KEY not in repr(classify(heard))
-        assert b"***" in heard.body
+        received = await exchange(wire, streaming(*chunks))
+        assert KEY not in repr(received)
+        assert KEY not in repr(classify(received))
+        assert b"***" in received.body
 
 
-async def test_what_is_not_streamed_is_heard_as_ever(wire: Wire) -> None:
-    heard = await wire.exchange(streaming(*PARIS))
-    assert heard.body == b"".join(map(events, PARIS))
+async def test_a_body_that_is_not_streamed_is_received_as_ever(wire: Wire) -> None:
+    received = await wire.exchange(streaming(*PARIS))
+    assert received.body == b"".join(map(events, PARIS))

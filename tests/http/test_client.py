@@ -42,7 +42,7 @@ def chunked(*pieces: bytes, end: bool = True) -> bytes:
 # What leaves
 
 
-async def test_a_request_leaves_as_it_is_with_the_key_and_nothing_unasked(wire: Wire) -> None:
+async def test_a_request_is_sent_as_it_is_with_the_key_and_nothing_else(wire: Wire) -> None:
     wire.replies = [reply(200, GOOD, "Set-Cookie: track=1; Path=/")]
     async with Client(wire.url, Secrets(KEY, {"APP-Code": "discount"}), Timeouts(), 4) as client:
         await client.post(REQUEST)
@@ -74,9 +74,9 @@ async def test_a_large_request_leaves_whole(wire: Wire) -> None:
 async def test_more_than_a_hundred_requests_are_in_flight_at_once(wire: Wire) -> None:
     wire.replies = [None]
     async with Client(wire.url, Secrets(), Timeouts(total_s=0.5), 150) as client:
-        heard = await asyncio.gather(*(client.post(REQUEST) for _ in range(150)))
+        received = await asyncio.gather(*(client.post(REQUEST) for _ in range(150)))
     assert wire.connections == 150
-    assert {found.fault for found in heard} == {"timeout"}
+    assert {found.fault for found in received} == {"timeout"}
 
 
 async def test_the_limit_of_descriptors_is_raised_when_there_are_more_connections(wire: Wire) -> None:
@@ -99,14 +99,21 @@ async def test_netrc_is_never_read(wire: Wire, tmp_path: Path, monkeypatch: pyte
 # What is heard
 
 
-async def test_an_exchange_says_what_was_heard(wire: Wire) -> None:
-    heard = await wire.exchange(reply(200, GOOD, "x-aihubmix-request-id: rid-7", "X-Aihubmix-Model: billed"))
-    assert heard == Exchange(
-        heard.sent_at_ms, heard.finished_at_ms, heard.latency_s, 200, BODY, "application/json", "rid-7", "billed"
+async def test_an_exchange_holds_what_was_received(wire: Wire) -> None:
+    received = await wire.exchange(reply(200, GOOD, "x-aihubmix-request-id: rid-7", "X-Aihubmix-Model: billed"))
+    assert received == Exchange(
+        received.sent_at_ms,
+        received.finished_at_ms,
+        received.latency_s,
+        200,
+        BODY,
+        "application/json",
+        "rid-7",
+        "billed",
     )
-    assert 1.6e12 < heard.sent_at_ms <= heard.finished_at_ms
-    assert 0 < heard.latency_s < 5
-    assert abs(heard.finished_at_ms - heard.sent_at_ms - heard.latency_s * 1000) <= 1
+    assert 1.6e12 < received.sent_at_ms <= received.finished_at_ms
+    assert 0 < received.latency_s < 5
+    assert abs(received.finished_at_ms - received.sent_at_ms - received.latency_s * 1000) <= 1
 
 
 @pytest.mark.parametrize(
@@ -122,8 +129,8 @@ async def test_an_exchange_says_what_was_heard(wire: Wire) -> None:
     ids=["gzip", "deflate", "chunked", "after hints", "up to the end", "large headers"],
 )
 async def test_a_body_is_whole_however_it_comes(wire: Wire, answer: Reply) -> None:
-    heard = await wire.exchange(answer)
-    assert (heard.fault, heard.status, heard.body) == (None, 200, BODY)
+    received = await wire.exchange(answer)
+    assert (received.fault, received.status, received.body) == (None, 200, BODY)
 
 
 async def test_an_answer_of_five_megabytes_comes_whole(wire: Wire) -> None:
@@ -131,20 +138,20 @@ async def test_an_answer_of_five_megabytes_comes_whole(wire: Wire) -> None:
     wire.replies = [reply(200, body), reply(200, gzip.compress(body), "Content-Encoding: gzip")]
     async with wire.client(most_answer_bytes=6_000_000) as client:
         for _ in range(2):
-            heard = await client.post(REQUEST)
-            assert (heard.fault, heard.body == body) == (None, True)
+            received = await client.post(REQUEST)
+            assert (received.fault, received.body == body) == (None, True)
     assert wire.connections == 1
 
 
 @pytest.mark.parametrize("status", [204, 304])
-async def test_a_reply_without_a_body_is_heard(wire: Wire, status: int) -> None:
-    heard = await wire.exchange(f"HTTP/1.1 {status} X\r\n\r\n".encode())
-    assert (heard.fault, heard.status, heard.body) == (None, status, b"")
+async def test_a_response_without_a_body_is_received(wire: Wire, status: int) -> None:
+    received = await wire.exchange(f"HTTP/1.1 {status} X\r\n\r\n".encode())
+    assert (received.fault, received.status, received.body) == (None, status, b"")
 
 
 async def test_a_redirect_is_not_followed(wire: Wire) -> None:
-    heard = await wire.exchange(reply(301, b"", "Location: https://elsewhere.example/v1"))
-    assert (heard.status, heard.fault, heard.fault_message) == (301, None, "https://elsewhere.example/v1")
+    received = await wire.exchange(reply(301, b"", "Location: https://elsewhere.example/v1"))
+    assert (received.status, received.fault, received.fault_message) == (301, None, "https://elsewhere.example/v1")
     assert len(wire.requests) == 1
 
 
@@ -207,20 +214,20 @@ async def test_each_way_to_break_off_is_an_exchange(
     status: int | None,
     body: bytes | None,
 ) -> None:
-    heard = await wire.exchange(answer, **timeouts)
-    assert (heard.fault, heard.maybe_billed, heard.status) == (fault, billed, status)
-    assert body is None or heard.body == body
-    assert wire.address in heard.fault_message
+    received = await wire.exchange(answer, **timeouts)
+    assert (received.fault, received.maybe_billed, received.status) == (fault, billed, status)
+    assert body is None or received.body == body
+    assert wire.address in received.fault_message
     assert len(wire.requests) == 1
-    assert isinstance(classify(heard), Failure)
+    assert isinstance(classify(received), Failure)
 
 
 async def test_a_whole_answer_is_an_answer_although_its_connection_broke(wire: Wire) -> None:
     longer = reply(200, BODY).replace(b"Content-Length: ", b"Content-Length: 1")
     for broken in (Closing(longer), Closing(chunked(BODY, end=False))):
-        heard = await wire.exchange(broken)
-        assert (heard.fault, heard.body) == ("cut_off", BODY)
-        assert isinstance(classify(heard), Completion)
+        received = await wire.exchange(broken)
+        assert (received.fault, received.body) == ("cut_off", BODY)
+        assert isinstance(classify(received), Completion)
 
 
 async def test_after_a_break_the_next_request_has_a_connection_of_its_own(wire: Wire) -> None:
@@ -230,12 +237,12 @@ async def test_after_a_break_the_next_request_has_a_connection_of_its_own(wire: 
     assert wire.connections == 2
 
 
-async def test_a_refusal_that_comes_before_all_was_sent_is_heard(wire: Wire) -> None:
+async def test_a_refusal_that_comes_before_all_was_sent_is_received(wire: Wire) -> None:
     wire.replies = [Early(reply(413, error("Request too large"), "Connection: close"))]
     large = Request(0, "m", 0, "h", "/chat/completions", b"x" * 20_000_000, 3, None)
     async with wire.client() as client:
-        heard = await client.post(large)
-    assert (heard.status, heard.fault, heard.maybe_billed) == (413, None, False)
+        received = await client.post(large)
+    assert (received.status, received.fault, received.maybe_billed) == (413, None, False)
 
 
 def free_port() -> int:
@@ -244,19 +251,19 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-async def test_what_finds_nobody_has_not_left() -> None:
+async def test_a_request_that_reaches_no_server_was_not_sent() -> None:
     async with Client(f"http://127.0.0.1:{free_port()}/v1", Secrets(), Timeouts(), 4) as client:
-        heard = await client.post(REQUEST)
-    assert (heard.fault, heard.maybe_billed, heard.status) == ("connection", False, None)
-    assert "refused" in heard.fault_message.lower()
+        received = await client.post(REQUEST)
+    assert (received.fault, received.maybe_billed, received.status) == ("connection", False, None)
+    assert "refused" in received.fault_message.lower()
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "a" * 64 + ".invalid"])
 async def test_a_name_that_leads_nowhere_has_not_left(host: str) -> None:
     async with Client(f"http://{host}/v1", Secrets(), Timeouts(), 4) as client:
-        heard = await client.post(REQUEST)
-    assert (heard.fault, heard.maybe_billed) == ("connection", False)
-    assert host in heard.fault_message
+        received = await client.post(REQUEST)
+    assert (received.fault, received.maybe_billed) == ("connection", False)
+    assert host in received.fault_message
 
 
 @pytest.mark.parametrize("timeouts", [Timeouts(connect_s=0.1), Timeouts(total_s=0.1)])
@@ -269,11 +276,11 @@ async def test_a_connection_that_is_never_made_has_not_left(timeouts: Timeouts) 
             one.setblocking(False)
             one.connect_ex(full.getsockname())
         async with Client("http://127.0.0.1:{1}/v1".format(*full.getsockname()), Secrets(), timeouts, 4) as client:
-            heard = await client.post(REQUEST)
+            received = await client.post(REQUEST)
         for one in crowd:
             one.close()
-    assert (heard.fault, heard.maybe_billed) == ("timeout", False)
-    assert "no connection" in heard.fault_message
+    assert (received.fault, received.maybe_billed) == ("timeout", False)
+    assert "no connection" in received.fault_message
 
 
 # Connections that are kept
@@ -283,8 +290,8 @@ async def test_connections_that_the_server_closes_between_requests_cost_no_failu
     wire.replies = [Closing(reply(200, BODY))]
     async with wire.client() as client:
         for _ in range(10):
-            heard = await asyncio.gather(*(client.post(REQUEST) for _ in range(20)))
-            assert {(found.status, found.fault, found.maybe_billed) for found in heard} == {(200, None, False)}
+            received = await asyncio.gather(*(client.post(REQUEST) for _ in range(20)))
+            assert {(found.status, found.fault, found.maybe_billed) for found in received} == {(200, None, False)}
             _, writer = await asyncio.open_connection(*wire.address.split(":"))  # the end is heard meanwhile
             writer.close()
             await writer.wait_closed()
@@ -297,8 +304,8 @@ async def test_many_connections_that_are_closed_at_once_cost_no_failures(wire: W
         await asyncio.gather(*(client.post(REQUEST) for _ in range(50)))
         wire.hang_up()
         await asyncio.sleep(0)
-        heard = await asyncio.gather(*(client.post(REQUEST) for _ in range(50)))
-    assert {(found.status, found.fault, found.maybe_billed) for found in heard} == {(200, None, False)}
+        received = await asyncio.gather(*(client.post(REQUEST) for _ in range(50)))
+    assert {(found.status, found.fault, found.maybe_billed) for found in received} == {(200, None, False)}
     assert len(wire.requests) == 100
 
 
@@ -353,9 +360,9 @@ async def test_a_connection_that_was_closed_since_costs_nothing(seen: bool) -> N
         shop.close_first()
         for _ in range(3 * seen):  # turns of the loop: one reads the end, another closes the transport
             await asyncio.sleep(0)
-        heard = await client.post(REQUEST)
+        received = await client.post(REQUEST)
     shop.end()
-    assert (heard.status, heard.fault, heard.maybe_billed, shop.requests) == (200, None, False, 2)
+    assert (received.status, received.fault, received.maybe_billed, shop.requests) == (200, None, False, 2)
 
 
 async def test_one_connection_carries_answers_of_every_form(wire: Wire) -> None:
@@ -378,20 +385,20 @@ async def test_one_connection_carries_answers_of_every_form(wire: Wire) -> None:
     wire.replies = [form[0] for form in forms]
     async with wire.client() as client:
         for _, status, body in forms:
-            heard = await client.post(REQUEST)
-            assert (heard.status, heard.body, heard.fault) == (status, body, None)
+            received = await client.post(REQUEST)
+            assert (received.status, received.body, received.fault) == (status, body, None)
     assert wire.connections == 1
 
 
 @pytest.mark.parametrize("late", [False, True])
-async def test_what_nobody_asked_for_is_no_answer_to_the_next_request(wire: Wire, late: bool) -> None:
+async def test_surplus_data_is_no_answer_to_the_next_request(wire: Wire, late: bool) -> None:
     """Some servers end an idle connection with a 408, whether it is in use by then or not."""
-    unasked = reply(408, b"too slow")
-    wire.replies = [reply(200, BODY) + (b"" if late else unasked), reply(200, BODY)]
+    unrequested = reply(408, b"too slow")
+    wire.replies = [reply(200, BODY) + (b"" if late else unrequested), reply(200, BODY)]
     async with wire.client() as client:
         assert (await client.post(REQUEST)).body == BODY
         if late:
-            wire.say(unasked)
+            wire.say(unrequested)
             await asyncio.sleep(0.05)
         assert (await client.post(REQUEST)).body == BODY
     assert wire.connections == 2
@@ -412,8 +419,8 @@ async def test_a_cancellation_passes_and_spoils_no_connection(wire: Wire) -> Non
 async def test_a_timeout_leaves_no_cancellation_behind(wire: Wire) -> None:
     task = asyncio.current_task()
     assert task
-    heard = await wire.exchange(None, total_s=0.05)
-    assert (heard.fault, task.cancelling()) == ("timeout", 0)
+    received = await wire.exchange(None, total_s=0.05)
+    assert (received.fault, task.cancelling()) == ("timeout", 0)
 
 
 async def test_each_request_has_its_whole_time(wire: Wire) -> None:
@@ -436,11 +443,11 @@ async def test_the_key_is_taken_out_of_body_and_headers(wire: Wire) -> None:
     headers = [f"{name}: {KEY}" for name in ("x-aihubmix-request-id", "X-Aihubmix-Model", "Location")]
     for status in (401, 301, 200):
         body = f'{{"error": {{"message": "bad key {KEY} or {escaped}"}}}}'.encode()
-        heard = await wire.exchange(reply(status, body, *headers, kind=f"application/json; {KEY}"))
-        shown = repr(heard) + repr(classify(heard))
+        received = await wire.exchange(reply(status, body, *headers, kind=f"application/json; {KEY}"))
+        shown = repr(received) + repr(classify(received))
         assert KEY not in shown
         assert escaped not in shown
-        assert heard.body.count(b"***") == 2
+        assert received.body.count(b"***") == 2
 
 
 async def test_no_fault_tells_the_key(wire: Wire) -> None:
@@ -478,14 +485,14 @@ async def test_tls_is_verified_and_the_systems_file_of_authorities_is_honoured(
         assert (await ask(wire)).body == BODY
 
 
-async def test_plain_http_where_tls_was_meant_is_told() -> None:
+async def test_plain_http_where_tls_was_meant_is_reported() -> None:
     shop = Shop()
     async with Client(shop.url.replace("http", "https"), Secrets(KEY), Timeouts(), 4) as client:
-        heard = await client.post(REQUEST)
+        received = await client.post(REQUEST)
     shop.end()
-    assert (heard.fault, heard.maybe_billed) == ("tls", False)
-    assert "no secure connection" in heard.fault_message
-    assert "wrong version" in heard.fault_message
+    assert (received.fault, received.maybe_billed) == ("tls", False)
+    assert "no secure connection" in received.fault_message
+    assert "wrong version" in received.fault_message
 
 
 @pytest.fixture
@@ -516,19 +523,19 @@ async def test_a_proxy_on_the_way_to_tls_does_not_get_the_key(
     """aiohttp puts the session's Authorization into the CONNECT as Proxy-Authorization."""
     no_proxies.setenv("HTTPS_PROXY", f"http://{user}{wire.address}")
     wire.replies = [Closing(b"HTTP/1.1 403 No\r\n\r\n")]
-    heard = await ask_elsewhere("https://provider.invalid/v1")
+    received = await ask_elsewhere("https://provider.invalid/v1")
     assert wire.requests[0].startswith(b"CONNECT provider.invalid:443 HTTP/1.1\r\n")
     assert KEY.encode() not in wire.requests[0]
     assert (b"Proxy-Authorization: Basic dTpw\r\n" in wire.requests[0]) == bool(user)
-    assert (heard.fault, heard.maybe_billed) == ("proxy", False)
-    assert f"the proxy {wire.address} answered 403" in heard.fault_message
+    assert (received.fault, received.maybe_billed) == ("proxy", False)
+    assert f"the proxy {wire.address} answered 403" in received.fault_message
 
 
 async def test_no_proxy_and_this_machine_go_round_the_proxy(wire: Wire, no_proxies: pytest.MonkeyPatch) -> None:
     no_proxies.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     assert (await wire.exchange()).body == BODY
-    heard = await ask_elsewhere()
-    assert (heard.fault, heard.maybe_billed) == ("connection", False)
+    received = await ask_elsewhere()
+    assert (received.fault, received.maybe_billed) == ("connection", False)
     no_proxies.setenv("no_proxy", "other.example,.invalid")
     assert "provider.invalid" in (await ask_elsewhere()).fault_message
 
@@ -600,19 +607,19 @@ KNOWN = ["gzip", "deflate", "br", *["zstd"] * hasattr(aiohttp.compression_utils,
 
 
 @pytest.mark.parametrize("encoding", KNOWN)
-async def test_an_encoding_that_cannot_be_read_is_told_by_name(wire: Wire, encoding: str) -> None:
+async def test_an_encoding_that_cannot_be_read_is_reported_by_name(wire: Wire, encoding: str) -> None:
     """Not asked for, or not what the body is in."""
-    heard = await wire.exchange(reply(200, b"}{ no such thing", f"Content-Encoding: {encoding}"))
-    assert heard.fault == "bad_answer"
+    received = await wire.exchange(reply(200, b"}{ no such thing", f"Content-Encoding: {encoding}"))
+    assert received.fault == "bad_answer"
     told = (
         f"says that it answers in {name}, which can't be read" for name in (encoding, NAMES.get(encoding, encoding))
     )
-    assert any(words in heard.fault_message for words in told)
+    assert any(words in received.fault_message for words in told)
 
 
 async def test_retry_after_is_kept_of_refusals_only(wire: Wire) -> None:
-    asked = [(await wire.exchange(reply(status, error("x"), "Retry-After: 3"))).retry_after_s for status in (429, 200)]
-    assert asked == [3.0, None]
+    waits = [(await wire.exchange(reply(status, error("x"), "Retry-After: 3"))).retry_after_s for status in (429, 200)]
+    assert waits == [3.0, None]
 
 
 # Whatever comes
@@ -630,7 +637,7 @@ def test_no_bytes_break_the_client(stream: bytes, reset: bool) -> None:
         async with Wire().listening() as wire:
             return await wire.exchange(Closing(stream, reset), total_s=2)
 
-    heard: Any = asyncio.run(ask())
-    assert isinstance(heard, Exchange)
-    assert isinstance(classify(heard), Completion | Failure)
-    assert heard.fault != "timeout"
+    received: Any = asyncio.run(ask())
+    assert isinstance(received, Exchange)
+    assert isinstance(classify(received), Completion | Failure)
+    assert received.fault != "timeout"

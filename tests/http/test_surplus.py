@@ -68,19 +68,19 @@ def parsers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.usefixtures("parsers")
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-async def test_what_comes_with_an_answer_is_nobodys_and_takes_no_answer_with_it(wire: Wire, form: bytes) -> None:
+async def test_surplus_data_with_an_answer_belongs_to_no_request_and_costs_no_answer(wire: Wire, form: bytes) -> None:
     wire.replies = [sent for surplus in SURPLUS.values() for sent in (form + surplus, reply(200, BODY))]
     async with wire.client(total_s=5) as client:
         for number, name in enumerate(SURPLUS, 1):
-            heard = [await client.post(REQUEST) for _ in range(2)]
-            assert [(found.fault, found.status, found.body) for found in heard] == [(None, 200, BODY)] * 2, name
+            received = [await client.post(REQUEST) for _ in range(2)]
+            assert [(found.fault, found.status, found.body) for found in received] == [(None, 200, BODY)] * 2, name
             assert len(wire.requests) == 2 * number
             assert client.surplus_answers == number or form == FORMS["closing"], name
     assert wire.connections == 1 + len(SURPLUS) or form == FORMS["closing"]
 
 
 @pytest.mark.parametrize("is_read", [False, True])
-async def test_what_comes_over_an_idle_connection_is_nobodys(wire: Wire, is_read: bool) -> None:
+async def test_surplus_data_over_an_idle_connection_belongs_to_no_request(wire: Wire, is_read: bool) -> None:
     """The loop has read it before the connection is wanted again, or it lies in the kernel."""
     wire.replies = [reply(200, BODY)]
     async with wire.client(total_s=5) as client:
@@ -96,32 +96,32 @@ async def test_what_comes_over_an_idle_connection_is_nobodys(wire: Wire, is_read
         assert len(wire.requests) == 2 * len(SURPLUS)
 
 
-async def test_what_comes_while_a_request_waits_to_leave_is_no_answer_to_it(wire: Wire) -> None:
+async def test_surplus_data_while_a_request_waits_to_be_sent_is_no_answer_to_it(wire: Wire) -> None:
     wire.replies = [reply(200, BODY)]
     async with wire.client(total_s=5) as client:
         for number, (name, surplus) in enumerate(SURPLUS.items(), 1):
             assert (await client.post(REQUEST)).body == BODY, name
-            asked = asyncio.create_task(client.post(REQUEST))
+            sending = asyncio.create_task(client.post(REQUEST))
             await asyncio.sleep(0)  # it has its connection, and leaves in the next turn of the loop
             wire.say(surplus)
-            assert (await asked).body == BODY, name
+            assert (await sending).body == BODY, name
             while client.surplus_answers < number:
                 await asyncio.sleep(0)
             assert (wire.connections, len(wire.requests)) == (1 + number, 2 * number), name
 
 
-async def test_a_request_that_waits_to_leave_goes_elsewhere_where_its_connection_is_closed(wire: Wire) -> None:
+async def test_a_request_whose_connection_closes_before_it_is_sent_takes_another(wire: Wire) -> None:
     wire.replies = [reply(200, BODY)]
     async with wire.client(total_s=5) as client:
         await client.post(REQUEST)
-        asked = asyncio.create_task(client.post(REQUEST))
+        sending = asyncio.create_task(client.post(REQUEST))
         await asyncio.sleep(0)
         wire.hang_up()
-        heard = await asked
-        assert (heard.fault, heard.body, wire.connections, len(wire.requests)) == (None, BODY, 2, 2)
+        received = await sending
+        assert (received.fault, received.body, wire.connections, len(wire.requests)) == (None, BODY, 2, 2)
 
 
-async def test_what_had_left_before_a_request_was_there_is_no_answer_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_response_sent_before_the_request_arrived_is_no_answer_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """The other end reads no more, so that it has acknowledged nothing of the second request; and speaks all the same."""
     monkeypatch.setattr("batchmix.http.acknowledgement.is_loopback", lambda host: False)
     again, over = asyncio.Event(), asyncio.Event()
@@ -142,26 +142,26 @@ async def test_what_had_left_before_a_request_was_there_is_no_answer_to_it(monke
     url = "http://127.0.0.1:{1}/v1".format(*listener.getsockname())
     async with server, Client(url, Secrets(KEY), Timeouts(total_s=5), 4) as client:
         assert (await client.post(long)).body == BODY
-        asked = asyncio.create_task(client.post(REQUEST))
+        sending = asyncio.create_task(client.post(REQUEST))
         for _ in range(9):  # till it has left
             await asyncio.sleep(0)
         again.set()
-        heard = await asked
+        received = await sending
         over.set()
-        assert (heard.fault, heard.status, heard.maybe_billed) == ("connection", None, True)
-        assert "it belongs to another one" in heard.fault_message
+        assert (received.fault, received.status, received.maybe_billed) == ("connection", None, True)
+        assert "it belongs to another one" in received.fault_message
         assert client.surplus_answers == 1
 
 
-async def test_a_request_that_is_cancelled_before_it_left_was_not_sent(wire: Wire) -> None:
+async def test_a_request_that_is_cancelled_in_time_was_not_sent(wire: Wire) -> None:
     wire.replies = [reply(200, BODY)]
     async with wire.client(total_s=5) as client:
         await client.post(REQUEST)
-        asked = asyncio.create_task(client.post(REQUEST))
+        sending = asyncio.create_task(client.post(REQUEST))
         await asyncio.sleep(0)
-        asked.cancel()
+        sending.cancel()
         with pytest.raises(CancelledUnsent):
-            await asked
+            await sending
         assert (await client.post(REQUEST)).body == BODY
         assert (wire.connections, len(wire.requests)) == (2, 2)
 
@@ -173,7 +173,7 @@ async def test_an_answer_whose_pieces_come_one_by_one_is_kept_before_rubbish(wir
         for cut in range(1, len(form), 23):
             wire.replies = [b""]
             async with wire.client(total_s=5) as client:
-                asked = asyncio.create_task(client.post(REQUEST))
+                sending = asyncio.create_task(client.post(REQUEST))
                 before = len(wire.requests)
                 while len(wire.requests) == before:
                     await asyncio.sleep(0)
@@ -181,8 +181,8 @@ async def test_an_answer_whose_pieces_come_one_by_one_is_kept_before_rubbish(wir
                 for _ in range(4):
                     await asyncio.sleep(0)
                 wire.say(form[cut:] + b"rubbish\r\n\r\n")
-                heard = await asked
-                assert (heard.fault, heard.body, client.surplus_answers) == (None, BODY, 1)
+                received = await sending
+                assert (received.fault, received.body, client.surplus_answers) == (None, BODY, 1)
 
 
 @pytest.mark.usefixtures("parsers")
@@ -199,22 +199,22 @@ async def test_an_answer_that_is_whole_is_kept_though_its_body_breaks_there(wire
 async def test_an_answer_up_to_the_end_of_its_connection_is_kept_before_rubbish(wire: Wire) -> None:
     """Nothing says where it ends but its JSON."""
     for rubbish in (b"\r\n\r\n", b"rubbish", OTHER, BODY, b"\x00\xff", b"<html>"):
-        heard = await wire.exchange(Closing(b"HTTP/1.0 200 OK\r\n\r\n" + BODY + rubbish))
-        assert isinstance(classify(heard), Completion)
+        received = await wire.exchange(Closing(b"HTTP/1.0 200 OK\r\n\r\n" + BODY + rubbish))
+        assert isinstance(classify(received), Completion)
 
 
 @pytest.mark.usefixtures("parsers")
-async def test_a_body_that_breaks_is_no_answer_and_holds_up_nobody(wire: Wire) -> None:
+async def test_a_body_that_breaks_is_no_answer_and_holds_up_no_request(wire: Wire) -> None:
     """A chunk without a size, in a later piece than the head: nobody waits for what will not come."""
     wire.replies = [b"", reply(200, BODY)]
     async with wire.client(total_s=5) as client:
-        asked = asyncio.create_task(client.post(REQUEST))
+        sending = asyncio.create_task(client.post(REQUEST))
         await until(lambda: wire.requests)
         wire.say(chunked(BODY[:20], end=False))
         for _ in range(4):
             await asyncio.sleep(0)
         wire.say(b"no size\r\n")
-        assert (await asked).fault == "cut_off"
+        assert (await sending).fault == "cut_off"
         assert client.surplus_answers == 0
         assert (await client.post(REQUEST)).body == BODY
 
@@ -245,7 +245,7 @@ async def secure(tls: ssl.SSLContext) -> AsyncIterator[Wire]:
         yield wire
 
 
-async def test_what_tls_still_holds_is_nobodys_either(secure: Wire) -> None:
+async def test_surplus_data_that_tls_still_holds_belongs_to_no_request(secure: Wire) -> None:
     """Of an answer that came faster than it was read, TLS may hold more than the kernel knows of."""
     large = json.dumps({**GOOD, "padding": "x" * 900_000}).encode()
     secure.replies = [reply(200, large) + OTHER, reply(200, BODY) + OTHER[:40], reply(200, large), reply(200, BODY)]
@@ -256,7 +256,7 @@ async def test_what_tls_still_holds_is_nobodys_either(secure: Wire) -> None:
         assert client.surplus_answers == 2
 
 
-async def test_what_was_said_before_anything_was_asked_is_no_answer() -> None:
+async def test_data_sent_before_any_request_is_no_answer() -> None:
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(OTHER)
         await reader.read()
@@ -269,14 +269,14 @@ async def test_what_was_said_before_anything_was_asked_is_no_answer() -> None:
             "http://127.0.0.1:{1}/v1".format(*server.sockets[0].getsockname()), Secrets(KEY), Timeouts(total_s=2), 4
         ) as client,
     ):
-        heard = await client.post(REQUEST)
-        assert (heard.fault, heard.body, heard.maybe_billed) == ("connection", b"", False)
+        received = await client.post(REQUEST)
+        assert (received.fault, received.body, received.maybe_billed) == ("connection", b"", False)
         assert client.surplus_answers == 1
 
 
 async def test_a_switch_of_protocols_is_no_answer(wire: Wire) -> None:
-    heard = await wire.exchange(SURPLUS["a switch"], total_s=5)
-    assert (heard.fault, heard.status) == ("bad_answer", None)
+    received = await wire.exchange(SURPLUS["a switch"], total_s=5)
+    assert (received.fault, received.status) == ("bad_answer", None)
 
 
 @pytest.mark.parametrize("body", [b"[" * 50_000, b'{"a":' * 50_000, b'{"a":' + b"[" * 2_000 + b"]" * 2_000 + b"}x"])

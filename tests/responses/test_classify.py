@@ -35,7 +35,7 @@ MESSAGES: list[tuple[bytes, str, str | None]] = [
 
 
 @pytest.mark.parametrize(("answered", "message", "code"), MESSAGES)
-async def test_a_failure_says_in_one_line_what_the_provider_said_and_what_to_do(
+async def test_a_failure_holds_the_providers_message_and_advice_in_one_line(
     wire: Wire, answered: bytes, message: str, code: str | None
 ) -> None:
     outcome = classify(await wire.exchange(answered))
@@ -74,9 +74,9 @@ faults = st.sampled_from([None, None, "cut_off", "timeout", "too_large"])
 
 @given(bodies | deep, st.sampled_from([200, 200, 200, 201, 302, 400, 401, 403, 404, 429, 500, 503, 599]), paths, faults)
 def test_no_body_breaks_the_classification(body: bytes, status: int, path: str, fault: str | None) -> None:
-    heard = Exchange(0, 0, 0.0, status, body, fault=fault, fault_message="it broke" if fault else "")
-    outcome = classify(heard, path)
-    assert outcome == classify(heard, path)
+    received = Exchange(0, 0, 0.0, status, body, fault=fault, fault_message="it broke" if fault else "")
+    outcome = classify(received, path)
+    assert outcome == classify(received, path)
     if isinstance(outcome, Failure):
         assert outcome.message.isprintable()
         assert outcome.type.isidentifier()

@@ -102,7 +102,7 @@ def test_each_choice_has_its_own_pieces_and_end() -> None:
     assert [(one["index"], one["message"]["content"], one["finish_reason"]) for one in found["choices"]] == [(0, "a!", "stop"), (1, "b", "length")]  # fmt: skip
 
 
-def test_choices_are_whole_when_all_that_were_asked_for_have_ended() -> None:
+def test_choices_are_whole_when_all_requested_ones_are_finished() -> None:
     assert not deltas(*said("a")).is_finished
     assert not deltas(usage()).is_finished
     assert not deltas(chunk({"content": "a"}, "stop", index=1)).is_whole

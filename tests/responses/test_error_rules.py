@@ -272,7 +272,7 @@ SAID: list[tuple[str, int, object, str, str]] = [
 @pytest.mark.parametrize(
     ("who", "status", "body", "following", "kind"), SAID, ids=[f"{row[0]} {row[1]} {n}" for n, row in enumerate(SAID)]
 )
-async def test_what_is_known_to_be_said_is_understood(
+async def test_known_errors_are_classified(
     wire: Wire, who: str, status: int, body: object, following: str, kind: str
 ) -> None:
     outcome = classify(await wire.exchange(reply(status, body)))
@@ -307,7 +307,7 @@ CODES: list[tuple[int, str, str, str]] = [
     ("code", "status", "following", "kind"),
     [(code, status, following, kind) for status, following, kind, codes in CODES for code in codes.split()],
 )
-async def test_a_code_is_understood_without_its_words(
+async def test_a_code_is_understood_without_its_message(
     wire: Wire, code: str, status: int, following: str, kind: str
 ) -> None:
     for body in ({"error": {"message": "x", "code": code}}, {"error": {"message": "x", "type": code}}):
@@ -331,7 +331,7 @@ TROUBLES = ["Insufficient account balance", "your account has been suspended", "
         '不能用"标题：{}"作答',
     ],
 )
-async def test_words_out_of_a_prompt_mean_nothing(wire: Wire, status: int, prompt: str, around: str) -> None:
+async def test_text_quoted_from_a_prompt_means_nothing(wire: Wire, status: int, prompt: str, around: str) -> None:
     plain = classify(await wire.exchange(reply(status, openai(around.format("hello"), kind="x"))))
     quoting = classify(await wire.exchange(reply(status, openai(around.format(prompt), kind="x"))))
     assert isinstance(plain, Failure)
@@ -340,7 +340,7 @@ async def test_words_out_of_a_prompt_mean_nothing(wire: Wire, status: int, promp
     assert prompt in quoting.message
 
 
-async def test_what_was_sent_is_not_taken_for_what_is_said(wire: Wire) -> None:
+async def test_the_input_in_an_error_is_not_part_of_its_message(wire: Wire) -> None:
     """FastAPI and pydantic repeat the input beside their words."""
     part = {"type": "string_type", "loc": ["body", "messages"], "msg": "Input should be a list", "input": "no such model", "url": "https://errors.pydantic.dev"}  # fmt: skip
     outcome = classify(await wire.exchange(reply(422, {"detail": [part, "x"]})))
@@ -380,9 +380,7 @@ PARAMETERS: list[tuple[str, str | None, str]] = [
 
 
 @pytest.mark.parametrize(("message", "param", "advice"), PARAMETERS)
-async def test_what_to_do_about_a_refused_parameter_is_said(
-    wire: Wire, message: str, param: str | None, advice: str
-) -> None:
+async def test_a_refused_parameter_comes_with_advice(wire: Wire, message: str, param: str | None, advice: str) -> None:
     outcome = classify(await wire.exchange(reply(400, openai(message, param=param))))
     assert isinstance(outcome, Failure)
     assert follows(outcome) == "reject"

@@ -179,15 +179,15 @@ TO_DO = ("top up", "set the right key", "choose", "copy the model's id", "ask th
 async def test_each_line_of_the_error_table(
     wire: Wire, name: str, answered: Reply, following: str, kind: str, code: str | None
 ) -> None:
-    heard = await wire.exchange(answered, total_s=0.3 if "time-out" in name else 30)
-    outcome = classify(heard)
+    received = await wire.exchange(answered, total_s=0.3 if "time-out" in name else 30)
+    outcome = classify(received)
     assert isinstance(outcome, Failure), outcome
     assert (follows(outcome), outcome.type, outcome.code) == (following, kind, code)
     assert outcome.message
     assert outcome.message.isprintable()
-    assert KEY not in repr(outcome) + repr(heard)
+    assert KEY not in repr(outcome) + repr(received)
     assert ("stop" not in following) or any(advice in outcome.message for advice in TO_DO), outcome.message
-    assert classify(heard) == outcome
+    assert classify(received) == outcome
 
 
 @pytest.mark.parametrize(
@@ -208,8 +208,8 @@ async def test_an_answer_that_only_speaks_of_the_trap_is_an_answer(wire: Wire, t
 async def test_a_body_that_can_be_read_whole_is_an_answer_however_its_connection_ended(
     wire: Wire, longer: bytes, hangs: bool
 ) -> None:
-    heard = await wire.exchange(longer if hangs else Closing(longer), total_s=0.3 if hangs else 30)
-    assert heard.fault == ("timeout" if hangs else "cut_off")
-    outcome = classify(heard)
+    received = await wire.exchange(longer if hangs else Closing(longer), total_s=0.3 if hangs else 30)
+    assert received.fault == ("timeout" if hangs else "cut_off")
+    outcome = classify(received)
     assert isinstance(outcome, Completion)
     assert outcome.response == "Paris"

@@ -166,7 +166,7 @@ USAGES: list[tuple[object, Usage]] = [
 
 
 @pytest.mark.parametrize(("usage", "expected"), USAGES)
-async def test_usage_is_what_the_provider_said_or_null(wire: Wire, usage: object, expected: Usage) -> None:
+async def test_usage_is_what_the_provider_counted_or_null(wire: Wire, usage: object, expected: Usage) -> None:
     outcome = classify(await wire.exchange(reply(200, {**GOOD, "usage": usage})))
     assert isinstance(outcome, Completion)
     assert outcome.usage == expected
@@ -188,7 +188,7 @@ def test_usage_may_stand_under_geminis_own_name() -> None:
     assert outcome.usage == USAGE
 
 
-def test_an_answer_of_several_choices_is_taken_for_as_many_where_its_usage_is_not_told() -> None:
+def test_an_answer_without_usage_counts_all_its_choices() -> None:
     choices = [{"index": n, "message": {"content": "four" * 25}, "finish_reason": "stop"} for n in range(3)]
     outcome = classify(Exchange(0, 0, 0.0, 200, json.dumps({"choices": choices}).encode()))
     assert isinstance(outcome, Completion)

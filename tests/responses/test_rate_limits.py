@@ -69,7 +69,7 @@ TEXTS: list[tuple[str, float | None]] = [
 
 
 @pytest.mark.parametrize(("text", "wait_s"), TEXTS)
-def test_a_wait_is_read_out_of_words_and_out_of_none_that_are_quoted(text: str, wait_s: float | None) -> None:
+def test_a_wait_is_read_from_a_message_but_not_from_its_quotations(text: str, wait_s: float | None) -> None:
     for body in ({"error": {"message": text}}, {"detail": text}, [{"error": {"message": text, "code": 429}}]):
         found = wait_in_body(json.dumps(body).encode(), NOW)
         assert found == (None if wait_s is None else pytest.approx(wait_s)), body
@@ -107,49 +107,49 @@ def test_no_body_breaks_it(body: bytes) -> None:
     assert found is None or 0 <= found <= 7 * 86_400
 
 
-async def test_headers_go_before_words_and_an_answers_words_are_none_of_them(wire: Wire) -> None:
-    async def asked(answered: bytes) -> float | None:
-        heard = await wire.exchange(answered)
-        outcome = classify(heard)
-        return requested_wait_s(outcome, heard) if isinstance(outcome, Failure) else None
+async def test_headers_go_before_messages_and_an_answers_text_is_no_message(wire: Wire) -> None:
+    async def wait_s(answered: bytes) -> float | None:
+        received = await wire.exchange(answered)
+        outcome = classify(received)
+        return requested_wait_s(outcome, received) if isinstance(outcome, Failure) else None
 
     said = {"error": {"message": "Please try again in 200s", "code": 429}}
-    assert await asked(reply(429, said)) == 200
-    assert await asked(reply(429, said, "Retry-After: 3")) == 3
+    assert await wait_s(reply(429, said)) == 200
+    assert await wait_s(reply(429, said, "Retry-After: 3")) == 3
     for body in (said, [said], {"statusCode": 429, **said["error"]}, b"data: " + json.dumps(said).encode() + b"\n\n"):
-        assert await asked(reply(200, body)) == 200, body
-    assert await asked(reply(200, {**GOOD, "x": "Please try again in 20s"})) is None
+        assert await wait_s(reply(200, body)) == 200, body
+    assert await wait_s(reply(200, {**GOOD, "x": "Please try again in 20s"})) is None
 
 
-async def test_only_a_limit_says_how_long_it_takes_other_trouble_is_waited_for_a_while(wire: Wire) -> None:
+async def test_only_a_rate_limit_may_ask_for_a_long_wait(wire: Wire) -> None:
     """And what is not asked again asks for nothing, whatever stands in its words: they may be a row's own."""
     said = {"error": {"message": "Wait 3 days before trying again, retry after 3 days"}}
     for status, wait_s in ((429, 3 * 86_400), (503, 60), (500, 60), (404, 60), (400, None), (402, None)):
-        heard = await wire.exchange(reply(status, said))
-        outcome = classify(heard)
+        received = await wire.exchange(reply(status, said))
+        outcome = classify(received)
         assert isinstance(outcome, Failure)
-        assert requested_wait_s(outcome, heard) == wait_s, status
-    heard = await wire.exchange(reply(400, said, "Retry-After: 99999999"))
-    outcome = classify(heard)
+        assert requested_wait_s(outcome, received) == wait_s, status
+    received = await wire.exchange(reply(400, said, "Retry-After: 99999999"))
+    outcome = classify(received)
     assert isinstance(outcome, Failure)
-    assert requested_wait_s(outcome, heard) is None
+    assert requested_wait_s(outcome, received) is None
 
 
-def test_rows_whose_refusals_speak_of_days_stop_nobody(bench: Bench, provider: Provider) -> None:
+def test_rows_whose_refusals_mention_days_stop_no_other_row(bench: Bench, provider: Provider) -> None:
     body = {"error": {"message": "Invalid prompt: you have to wait 30 days before trying again"}}
-    provider.answer = lambda row, asked, kept: reply(400, body) if row < 3 else reply(200, GOOD)
+    provider.answer = lambda row, attempt, kept: reply(400, body) if row < 3 else reply(200, GOOD)
     bench.write(6, text="row {}")
     totals = bench.run().totals
     assert (totals.rejected, totals.ok) == (3, 3)
 
 
-def test_a_run_waits_as_long_as_the_words_ask(bench: Bench, provider: Provider) -> None:
+def test_a_run_waits_as_long_as_the_message_asks(bench: Bench, provider: Provider) -> None:
     body = {"error": {"message": "Rate limit reached. Please try again in 900ms", "code": "rate_limit_exceeded"}}
     at: list[float] = []
 
-    def answer(row: int, asked: int, kept: int) -> bytes:
+    def answer(row: int, attempt: int, kept: int) -> bytes:
         at.append(time.monotonic())
-        return reply(200, GOOD) if asked > 1 else reply(429, body)
+        return reply(200, GOOD) if attempt > 1 else reply(429, body)
 
     provider.answer = answer
     bench.write(1, text="row {}")

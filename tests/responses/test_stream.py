@@ -28,7 +28,7 @@ def stream(*pieces: bytes, choices: int = 1, most_bytes: int = 1_000_000) -> Ans
     return found
 
 
-def heard(*chunks: object, choices: int = 1) -> StreamResult:
+def received(*chunks: object, choices: int = 1) -> StreamResult:
     return stream(events(*chunks), choices=choices).end()
 
 
@@ -51,8 +51,8 @@ def cut_off(found: StreamResult) -> Any:
 
 
 def test_a_whole_answer_is_an_ordinary_body() -> None:
-    assert answered(heard(*PARIS)) == WHOLE
-    assert outcome(heard(*PARIS)) == Completion(
+    assert answered(received(*PARIS)) == WHOLE
+    assert outcome(received(*PARIS)) == Completion(
         "Paris", finish_reason="stop", served_model="gpt-4o-mini-2024", usage=Usage(5, 2, 7)
     )
 
@@ -81,13 +81,13 @@ def test_a_whole_answer_is_an_ordinary_body() -> None:
     ],
 )
 def test_finish_reasons_make_an_answer_whole_whatever_follows(chunks: list[object], expected: object) -> None:
-    found = answered(heard(*chunks))
+    found = answered(received(*chunks))
     assert (found["choices"][0]["message"]["content"], found["usage"]) == ("x", expected)
 
 
 @pytest.mark.parametrize("last", [[], [chunk(finish="")], [usage(), chunk({"content": ""})]])
 def test_without_a_finish_reason_an_answer_is_cut_off_whatever_else_came(last: list[object]) -> None:
-    (so_far,) = cut_off(heard(*said("Par"), *last))
+    (so_far,) = cut_off(received(*said("Par"), *last))
     assert so_far["choices"][0]["delta"]["content"] == "Par"
 
 
@@ -96,30 +96,32 @@ def test_without_a_finish_reason_an_answer_is_cut_off_whatever_else_came(last: l
 )
 def test_a_stream_that_was_whole_but_for_a_finish_reason_is_known(last: list[object]) -> None:
     """Another stream would lack it too. Not all who stream say `[DONE]`."""
-    found = heard(*said("Par"), *last)
+    found = received(*said("Par"), *last)
     assert (found.fault, found.is_settled) == (UNFINISHED, DONE in last)
     assert json.loads(found.body)[0]["choices"][0]["delta"]["content"] == "Par"
 
 
 def test_usage_by_other_names_and_alone_is_kept() -> None:
     told = {"promptTokens": 5, "completionTokens": 2, "totalTokens": 7}
-    assert answered(heard(*said("Paris"), chunk(finish="stop"), usage(told), DONE))["usage"] == told
-    failure = outcome(heard({"choices": [], "usage": USAGE}, DONE))
+    assert answered(received(*said("Paris"), chunk(finish="stop"), usage(told), DONE))["usage"] == told
+    failure = outcome(received({"choices": [], "usage": USAGE}, DONE))
     assert isinstance(failure, Failure)
     assert failure.usage == Usage(5, 2, 7)
 
 
 def test_nothing_but_the_end_is_cut_off() -> None:
-    assert cut_off(heard(DONE)) is None
+    assert cut_off(received(DONE)) is None
     assert cut_off(stream(b": keep-alive\n\n: keep-alive\n\n").end()) is None
 
 
-def test_each_choice_that_was_asked_for_needs_its_finish_reason() -> None:
+def test_each_requested_choice_needs_its_finish_reason() -> None:
     first, second = [*said("a"), chunk(finish="stop")], said("b", index=1)
-    assert heard(*first, *second, usage(), DONE, choices=2).fault == UNFINISHED
-    cut_off(heard(*first, choices=2))
-    assert len(answered(heard(*first, *second, chunk(finish="length", index=1), choices=2))["choices"]) == 2
-    assert len(answered(heard(*first, usage(), DONE, choices=2))["choices"]) == 1  # who does not honour n, and says so
+    assert received(*first, *second, usage(), DONE, choices=2).fault == UNFINISHED
+    cut_off(received(*first, choices=2))
+    assert len(answered(received(*first, *second, chunk(finish="length", index=1), choices=2))["choices"]) == 2
+    assert (
+        len(answered(received(*first, usage(), DONE, choices=2))["choices"]) == 1
+    )  # who does not honour n, and says so
 
 
 @pytest.mark.parametrize(
@@ -140,7 +142,7 @@ def test_each_choice_that_was_asked_for_needs_its_finish_reason() -> None:
 def test_an_error_is_judged_as_itself_and_may_be_billed_after_content(
     before: list[object], error: dict[str, Any], kind: str
 ) -> None:
-    found = heard(*before, error, chunk(finish="stop"), DONE)
+    found = received(*before, error, chunk(finish="stop"), DONE)
     assert (found.fault, found.is_settled, found.maybe_billed) == (None, True, before == said("Par"))
     assert json.loads(found.body) == error
     failure = outcome(found)
@@ -182,7 +184,7 @@ def test_a_stream_is_known_by_its_first_field(start: bytes) -> None:
 
 
 def test_a_chunk_that_cannot_be_read_is_a_gap_and_no_answer() -> None:
-    found = heard(*said("a"), b'{"choices": [{"delta": {"content"', *said("c"), chunk(finish="stop"), DONE)
+    found = received(*said("a"), b'{"choices": [{"delta": {"content"', *said("c"), chunk(finish="stop"), DONE)
     assert (found.fault, found.is_settled) == ("bad_answer", False)
     assert outcome(found) == classify(
         Exchange(0, 0, 0.0, 200, b"", fault="bad_answer", fault_message=found.fault_message)
@@ -223,7 +225,7 @@ def test_it_is_done_when_nothing_more_is_to_be_expected() -> None:
     assert not stream(events(chunk({"content": "a"}, usage=USAGE), chunk(finish="stop"))).is_done
 
 
-def test_too_large_is_told_and_holds_nothing() -> None:
+def test_a_stream_that_is_too_large_is_reported_and_not_held() -> None:
     for pieces in ([b"x" * 2000], [b"data: " + b"x" * 2000], [events(*said(*["word "] * 400))], [b"data: x\n" * 600]):
         found = stream(*pieces, most_bytes=1000)
         assert found.is_too_large
