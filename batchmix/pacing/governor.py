@@ -16,7 +16,7 @@ import msgspec
 from batchmix.job import Limits
 from batchmix.pacing.bucket import Bucket
 from batchmix.pacing.concurrency import Window
-from batchmix.pacing.random_throttles import FadingShare, RandomThrottles, Sent
+from batchmix.pacing.random_throttles import FadingShare, RandomThrottles, SentCount
 from batchmix.pacing.rate_estimate import AGREE
 from batchmix.records import Quota, Usage
 
@@ -80,7 +80,7 @@ class Governor:
         self._admitted_at = now
         self._exceeded: Sequence[Bucket] = ()  # what the last throttle is attributed to
         self._by_window = False
-        self._sent = Sent()
+        self._sent = SentCount()
         self._random = RandomThrottles(self._sent)
         self._knows_limits = limits.requests_per_minute is not None or limits.tokens_per_minute is not None
         self._failures = FadingShare(100)

@@ -23,7 +23,7 @@ too, no limit was the reason: to accept the others so soon, its budget had to be
 """
 
 
-class Sent(msgspec.Struct):
+class SentCount(msgspec.Struct):
     """How many requests have left. The governor counts them; `RandomThrottles` only reads."""
 
     total: int = 0
@@ -38,7 +38,7 @@ class RandomThrottles:
     of that share come from a limit again.
     """
 
-    def __init__(self, sent: Sent) -> None:
+    def __init__(self, sent: SentCount) -> None:
         self.is_watching = False
         """Whether outcomes of requests that left together with the last throttled one are still of interest."""
         self._sent = sent

@@ -1,9 +1,9 @@
 """A provider, and a pool that sends to it, on a simulated clock: an hour of both in seconds.
 
 The provider counts requests and tokens in buckets with a burst, in fixed windows or in sliding ones; caps what is in
-flight; slows down under load; changes its limits in the middle; may have two clients on one key; and says with a
-refusal when to come back, or does not. The pool does what `batchmix.engine.pool` does, without sockets: it asks the
-governor, sends, learns, and lets throttled rows wait as long as they were told.
+flight; slows down under load; changes its limits in the middle; may have two clients on one key; and sends a
+`Retry-After` with a 429, or does not. The pool does what `batchmix.engine.pool` does, without sockets: it waits for the
+governor, sends, learns from the response, and lets throttled rows wait as long as the provider requests.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Profile:
     retry_after: str = "seconds"
     """`ms` as long as it takes, `seconds` rounded up, or `none`."""
     headers: bool = False
-    """Whether answers tell limit, what remains, and when the budget is full again."""
+    """Whether responses report the limit, what remains of it, and when it is full again."""
     charge: str = "usage"
     """`usage` tokens, or those that are `reserved` by prompt and max_tokens."""
     prompt: float = 200.0
@@ -53,9 +53,10 @@ class Profile:
     change_at_s: float = math.inf
     change: float = 1.0
     """What the limits are multiplied with from then on."""
-    told: bool = False
-    strays: float = 0.0
-    """The share of requests that it refuses for no reason of ours."""
+    configured: bool = False
+    """Whether the job states the limits."""
+    random_throttles: float = 0.0
+    """The share of requests that is throttled at random."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -119,14 +120,14 @@ class Budget:
         self.level = min(self.level + more, self.room)
 
     def quota(self, now: float) -> Quota:
-        """Return what answers say of it."""
+        """Return how responses report it."""
         self.wait_s(now, 0)
         reset = 60 - now % 60 if self.kind == "fixed" else (self.room - self.level) / self.per_s
         return Quota(round(self.room), math.floor(max(0.0, self.level)), reset)
 
 
 class Provider:
-    """The other end."""
+    """The provider."""
 
     def __init__(self, profile: Profile, rng: random.Random) -> None:
         self.profile = profile
@@ -138,7 +139,7 @@ class Provider:
         self.in_flight = 0
 
     def change(self) -> None:
-        """Come to the limits that count from the middle on."""
+        """Apply the limits of the second part."""
         self.requests.scale(self.profile.change)
         self.tokens.scale(self.profile.change)
         self.concurrency *= self.profile.change
@@ -266,7 +267,7 @@ class Simulation:
         self.provider = Provider(profile, self.rng)
         self.allowed: list[tuple[float, float]] = [(0.0, self.provider.allowed_per_s())]
         limits = Limits(concurrency=concurrency)
-        if profile.told:
+        if profile.configured:
             limits = Limits(
                 requests_per_minute=profile.rpm if profile.rpm < math.inf else None,
                 tokens_per_minute=profile.tpm if profile.tpm < math.inf else None,
@@ -279,8 +280,8 @@ class Simulation:
 
     def arrive(self, client: Client, row: Row, ticket: Any) -> None:
         provider, profile = self.provider, self.profile
-        stray = profile.strays and self.rng.random() < profile.strays
-        wait_s = 0.001 if stray else provider.arrive(self.now, row)
+        at_random = profile.random_throttles and self.rng.random() < profile.random_throttles
+        wait_s = 0.001 if at_random else provider.arrive(self.now, row)
         headers = None
         if profile.headers:
             headers = (
@@ -289,8 +290,8 @@ class Simulation:
             )
         back = self.now + self.rng.uniform(0.002, 0.02)
         if wait_s:
-            asked = {"ms": math.ceil(wait_s * 1000) / 1000, "seconds": float(math.ceil(wait_s)), "none": None}
-            self.at(back + 0.03, client.refuse, row, ticket, asked[profile.retry_after], headers)
+            requested_s = {"ms": math.ceil(wait_s * 1000) / 1000, "seconds": float(math.ceil(wait_s)), "none": None}
+            self.at(back + 0.03, client.refuse, row, ticket, requested_s[profile.retry_after], headers)
         else:
             client.accepted.append(self.now)
             client.charges.append(provider.charge(row))
