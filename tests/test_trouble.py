@@ -178,7 +178,7 @@ def test_what_timed_out_or_broke_off_is_counted_as_maybe_billed_everywhere(
     columns = pq.read_table(tmp_path / "out/data", columns=["attempts", "maybe_billed"]).to_pydict()
     assert columns == {"attempts": [2, 2, 2, 2, 2, 2, 1], "maybe_billed": [1, 1, 1, 1, 0, 0, 0]}
     assert json.loads((tmp_path / "out/summary.json").read_text())["maybe_billed"] == 4
-    assert "maybe billed 4 attempts never heard of again" in done.stdout
+    assert "maybe billed 4 attempts without a response" in done.stdout
 
 
 def test_a_connection_that_is_never_made_was_not_billed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

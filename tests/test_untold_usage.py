@@ -202,7 +202,7 @@ def test_the_table_says_why_a_cost_is_not_known(job: Bench, gateway: Gateway) ->
     job.write(2, first=3)
     job.run()
     lines = "\n".join(state_lines(reader.look(job.out), None))
-    assert "$0.0024 (3 answers without a price, 3 of them for want of usage)" in lines
+    assert "$0.0024 (3 answers without a price, 3 of them without usage)" in lines
 
 
 def test_an_account_counts_once_what_stands_in_part_and_journal(

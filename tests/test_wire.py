@@ -479,7 +479,7 @@ def test_a_stream_without_a_finish_reason_is_requested_once_more_without_streami
 def test_what_is_learnt_of_a_provider_is_there_while_a_run_goes_on(
     bench: Bench, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So it outlasts a kill: that something came that nobody had asked for, and that streams lack their end."""
+    """So it outlasts a kill: that responses came that were not requested, and that streams lack their end."""
     monkeypatch.setattr(bottlenecks, "_FIRST_S", 0.0)
     monkeypatch.setattr(bottlenecks, "_EVERY_S", 0.0)
     stream = events(*said("a"), usage(), DONE)
@@ -542,7 +542,7 @@ def test_the_bar_shows_until_when_the_provider_asks_to_wait() -> None:
     at = time.time() + 500
     lane = LaneStatus("m", limited_by=Bottleneck.PAUSE, paused_until=at)
     line = summary_line(RunStatus(Phase.SENDING, results=9, lanes=[lane]), [])
-    assert f"the provider asks to wait until {time.strftime('%H:%M:%S', time.localtime(at))}" in line
+    assert f"requested by the provider until {time.strftime('%H:%M:%S', time.localtime(at))}" in line
 
 
 def test_fewer_files_than_requests_are_a_smaller_pool(bench: Bench, server: Server) -> None:

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from batchmix.cli.options import LocalPath, verbose_option
-from batchmix.cli.output import log_to_stderr, say, say_json
+from batchmix.cli.output import echo, echo_json, log_to_stderr
 
 if TYPE_CHECKING:
     from batchmix.evaluate.comparison import Diff
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 @click.argument("before", metavar="RUN_A", type=LocalPath())
 @click.argument("after", metavar="RUN_B", type=LocalPath())
 @click.option("--show", default=5, show_default=True, metavar="N", type=click.IntRange(min=0),
-              help="How many answers that got worse, and better, to show of each model and scorer.")  # fmt: skip
+              help="Show N worse and N better answers for each model and scorer.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the diff as JSON.")
 @verbose_option
 def command(before: Path, after: Path, *, show: int, as_json: bool, verbose: int) -> int:
     """Compare two evaluated runs, paired by row and sample.
 
-    Exits with 1 where a guarded metric ([[eval.guards]] of RUN_B; without them every score) is significantly worse, or
-    misses its threshold. The level of 0.05 holds for all guarded metrics together.
+    The exit code is 1 if a guarded metric ([[eval.guards]] of RUN_B; without guards every score) is significantly worse
+    or misses its threshold. The significance level of 0.05 holds for all guarded metrics together.
 
     \b
     Example:
@@ -35,25 +35,25 @@ def command(before: Path, after: Path, *, show: int, as_json: bool, verbose: int
     log_to_stderr(verbose)
     from batchmix.evaluate.comparison import diff
 
-    return shown(diff(before, after), show, as_json=as_json)
+    return print_diff(diff(before, after), show, as_json=as_json)
 
 
-def shown(found: Diff, show: int, *, as_json: bool) -> int:
+def print_diff(found: Diff, show: int, *, as_json: bool) -> int:
     """Print a diff, and return the exit code."""
     from batchmix.cli.diff_lines import diff_lines
     from batchmix.evaluate.examples import examples
 
     chosen = examples(found, show)
     if as_json:
-        say_json(record(found) | {"examples": msgspec.to_builtins(chosen)})
+        echo_json(diff_record(found) | {"examples": msgspec.to_builtins(chosen)})
     else:
         for line in diff_lines(found, chosen):
-            say(line)
+            echo(line)
     return 1 if found.worse or found.missed else 0
 
 
-def record(found: Diff) -> dict[str, Any]:
-    """Return a diff for `--json`: counts of what moved, not each result."""
+def diff_record(found: Diff) -> dict[str, Any]:
+    """Return a diff for `--json`, with the number of changed results instead of each of them."""
     whole: dict[str, Any] = msgspec.to_builtins(found)
     whole["moved"] = len(found.moved)
     return whole

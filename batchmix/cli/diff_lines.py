@@ -1,4 +1,4 @@
-"""A diff, for a terminal."""
+"""A diff as text."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _HEAD = ("", "model", "metric", "before", "after", "difference", "95 %", "p", "u
 
 
 def diff_lines(diff: Diff, examples: list[Example]) -> list[str]:
-    """Return a diff as a table, with the texts of some results that moved side by side."""
+    """Return a diff as a table, with the texts of some changed results side by side."""
     lines = [f"{cell(diff.before, 80)} → {cell(diff.after, 80)}: {counted(diff.paired, 'result')} in pairs"]
     if diff.changed:
-        lines.append(f"  {diff.changed:,} left out: their request or their target is another now")
+        lines.append(f"  {diff.changed:,} left out: their request or target has changed")
     if diff.unpaired:
-        lines.append(f"  {diff.unpaired:,} left out: only one of the runs has them")
+        lines.append(f"  {diff.unpaired:,} left out: only in one of the runs")
     lines += [f"  left out: {cell(text, 200)}" for text in diff.left_out]
     lines += ["", *in_columns([_HEAD, *map(_cells, diff.comparisons)])]
     for example in examples:

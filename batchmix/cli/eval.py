@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from batchmix.cli.options import Choice, LocalPath, verbose_option
-from batchmix.cli.output import complain, keep_secret, log_to_stderr, say, say_json
+from batchmix.cli.options import LocalPath, OneOf, verbose_option
+from batchmix.cli.output import echo, echo_error, echo_json, hide_secrets, log_to_stderr
 from batchmix.engine import signals
 from batchmix.engine.status import RunStatus
 from batchmix.errors import Interrupted, JobError, Stopped
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override any setting of the job file.")
 @click.option(
     "--progress",
-    type=Choice(["auto", "bar", "log", "none"]),
+    type=OneOf(["auto", "bar", "log", "none"]),
     default="auto",
     show_default=True,
-    help="How to show that a judge is asked: a bar, a line every 30 s, or nothing.",
+    help="Show the progress of judges as a bar, as a line every 30 s, or not at all.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 @verbose_option
 def command(folder: Path, job_file: Path | None, settings: tuple[str, ...], **options: Any) -> int:
-    """Score the answers that a run has, and show the metrics; no row is asked again.
+    """Score the answers of a run and show the metrics; no row is sent again.
 
-    Only judges are asked, for answers that they have not judged yet.
+    Requests are only sent to judges, for answers that they have not judged yet.
 
-    The scorers are those of the job file, or else of the job that the run was made by. Scores stand in
-    RUN/evaluation/scores.parquet, metrics in RUN/evaluation/metrics.json.
+    The scorers are those of the job file, or else of the run's own job. Scores are written to
+    RUN/evaluation/scores.parquet, metrics to RUN/evaluation/metrics.json.
 
     \b
     Example:
@@ -55,24 +55,26 @@ def command(folder: Path, job_file: Path | None, settings: tuple[str, ...], **op
     from batchmix.evaluate.evaluation import prepared
     from batchmix.evaluate.judge import Asking
 
-    made_by = reader.job_of(folder)
-    given = read_job(job_file, merge_settings([parse_setting(setting) for setting in settings])) if job_file else None
-    job = _asked(made_by, given)
+    original = reader.job_of(folder)
+    job_given = (
+        read_job(job_file, merge_settings([parse_setting(setting) for setting in settings])) if job_file else None
+    )
+    job = _job_to_evaluate(original, job_given)
     scorers = prepared(job, job_file.parent if job_file else None)
     judged = any(score is None for _, score in scorers)
     secrets = read_secrets(job.provider, os.environ) if judged else Secrets()
-    keep_secret(secrets)
-    conclusion = evaluated(folder, Asking(job, secrets, RunStatus()), scorers, options["progress"])
+    hide_secrets(secrets)
+    outcome = run_evaluation(folder, Asking(job, secrets, RunStatus()), scorers, options["progress"])
     if options["as_json"]:
-        say_json(conclusion.record)
+        echo_json(outcome.record)
     else:
-        for line in conclusion.lines:
-            say(line)
-    return conclusion.exit_code
+        for line in outcome.lines:
+            echo(line)
+    return outcome.exit_code
 
 
-class Conclusion(msgspec.Struct, frozen=True):
-    """What an evaluation comes to: for a person, for a script, and as an exit code."""
+class EvalOutcome(msgspec.Struct, frozen=True):
+    """The outcome of an evaluation: as text, for `--json`, and as an exit code."""
 
     lines: list[str]
     record: dict[str, Any]
@@ -80,8 +82,8 @@ class Conclusion(msgspec.Struct, frozen=True):
     """1 where a threshold is missed, or a guarded metric is significantly worse."""
 
 
-def evaluated(root: Path, asking: Asking, scorers: list[Asked], progress: str) -> Conclusion:
-    """Evaluate a run, show how its judges get on, and return what it comes to."""
+def run_evaluation(root: Path, asking: Asking, scorers: list[Asked], progress: str) -> EvalOutcome:
+    """Evaluate a run, showing the progress of its judges."""
     from batchmix.cli.progress import shown
     from batchmix.evaluate.evaluation import evaluate
 
@@ -90,14 +92,14 @@ def evaluated(root: Path, asking: Asking, scorers: list[Asked], progress: str) -
         with shown(asking.run_status, progress if judged else "none"), signals.signals_as_errors():
             metrics = evaluate(root, asking, scorers)
     except (Stopped, Interrupted):
-        complain("the run itself is whole; the same command goes on with its evaluation")
+        echo_error("the run itself is complete; the same command resumes its evaluation")
         raise
-    return _concluded(root, asking.job, metrics)
+    return _outcome(root, asking.job, metrics)
 
 
-def _concluded(root: Path, job: Job, metrics: Metrics) -> Conclusion:
-    """Return what a run's metrics come to, compared with the run that the job names, and add them to the history."""
-    from batchmix.cli.diff import record
+def _outcome(root: Path, job: Job, metrics: Metrics) -> EvalOutcome:
+    """Compare a run's metrics with those of the run that the job names, and add them to the history."""
+    from batchmix.cli.diff import diff_record
     from batchmix.cli.diff_lines import diff_lines, missed_lines
     from batchmix.cli.tables import metrics_lines
     from batchmix.evaluate.comparison import diff
@@ -111,18 +113,18 @@ def _concluded(root: Path, job: Job, metrics: Metrics) -> Conclusion:
     compared = diff(baseline, root) if baseline else None
     misses = missed(metrics)
     whole = msgspec.to_builtins(metrics, str_keys=True)
-    return Conclusion(
+    return EvalOutcome(
         lines=metrics_lines(metrics) + (["", *diff_lines(compared, [])] if compared else missed_lines(misses)),
-        record=whole | {"missed": misses, "diff": record(compared) if compared else None},
+        record=whole | {"missed": misses, "diff": diff_record(compared) if compared else None},
         exit_code=1 if misses or (compared is not None and compared.worse) else 0,
     )
 
 
-def _asked(made_by: Job, given: Job | None) -> Job:
-    """Return the job of a run, evaluated as another job file says."""
-    if given is None:
-        if made_by.provider.headers and any(isinstance(scorer, Judge) for scorer in (made_by.eval or Eval()).scorers):
-            raise JobError("the job sends headers of its own, which no run folder keeps; give the job file")
-        return made_by
-    taken = {name: getattr(given, name) for name in ("eval", "provider", "limits", "retry", "timeouts", "prices")}
-    return msgspec.structs.replace(made_by, **taken)
+def _job_to_evaluate(original: Job, job_file: Job | None) -> Job:
+    """Return the job of a run, with the evaluation of a job file."""
+    if job_file is None:
+        if original.provider.headers and any(isinstance(scorer, Judge) for scorer in (original.eval or Eval()).scorers):
+            raise JobError("the job sends its own headers, which a run folder does not keep; give the job file")
+        return original
+    replaced = {name: getattr(job_file, name) for name in ("eval", "provider", "limits", "retry", "timeouts", "prices")}
+    return msgspec.structs.replace(original, **replaced)

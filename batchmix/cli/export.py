@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from batchmix.cli.options import Choice, LocalPath, verbose_option
-from batchmix.cli.output import complain, log_to_stderr, say
+from batchmix.cli.options import LocalPath, OneOf, verbose_option
+from batchmix.cli.output import echo, echo_error, log_to_stderr
 from batchmix.formats.amounts import counted
 
 
@@ -17,17 +17,17 @@ from batchmix.formats.amounts import counted
 @click.option(
     "--format",
     "form",
-    type=Choice(["name", "openai-batch"]),
+    type=OneOf(["name", "openai-batch"]),
     default="name",
     show_default=True,
-    help="As the file's name says, or as the output and error files of an OpenAI batch.",
+    help="Choose the format by the file's name, or write the output and error files of an OpenAI batch.",
 )
 @verbose_option
 def command(folder: Path, file: Path, *, form: str, verbose: int) -> int:
     """Write a run's results into one file: .parquet, .jsonl or .csv; or into the two files of an OpenAI batch.
 
-    Works on a run that is not finished too: rows without a result are left out. So are those that can't be read where
-    a part is damaged; that is told, and the exit code is 1.
+    An unfinished run can be exported: rows without a result are left out. Rows in damaged parts are left out too, with
+    a warning and exit code 1.
 
     \b
     Example:
@@ -40,6 +40,6 @@ def command(folder: Path, file: Path, *, form: str, verbose: int) -> int:
     lost: list[str] = []
     rows, warnings = reader.export(folder, file, openai_batch=form == "openai-batch", lost=lost)
     for warning in warnings:
-        complain(warning)
-    say(f"{file}: {counted(rows, 'row')}")
+        echo_error(warning)
+    echo(f"{file}: {counted(rows, 'row')}")
     return 1 if lost else 0

@@ -1,4 +1,4 @@
-"""The options that `run` and `plan` share, and the job that they make."""
+"""The options that `run` and `plan` share, and the job that they describe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class LocalPath(click.Path):
-    """A path of this machine, as a `Path`; an address such as s3:// is refused, since it would become a folder."""
+    """A path on this machine, as a `Path`. Addresses such as s3:// are errors: they would become folders."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
@@ -27,14 +27,14 @@ class LocalPath(click.Path):
         return super().convert(here, param, ctx)
 
 
-class Choice(click.Choice[str]):
-    """One of a few words; a wrong one is told with the nearest that is right."""
+class OneOf(click.Choice[str]):
+    """One of a few values; the message for a wrong one suggests the closest."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the word. Raises `click.BadParameter`."""
+        """Return the value. Raises `click.BadParameter`."""
         near = closest(str(value), self.choices)
         if near and near != value:
-            self.fail(f"{value!r} is none of {', '.join(self.choices)}; did you mean {near}?", param, ctx)
+            self.fail(f"{value!r} is not one of {', '.join(self.choices)}; did you mean {near}?", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -42,18 +42,18 @@ _JOB_OPTIONS = [
     click.argument("source", metavar="JOB.toml|INPUT"),
     click.option("--model", help="The model's id."),
     click.option("--prompt", help="A template such as 'Translate: {{ text }}'."),
-    click.option("--base-url", help="The API's address; 'rehearsal:' for the stand-in provider."),
+    click.option("--base-url", help="The API's address; 'rehearsal:' for the rehearsal provider."),
     click.option("--out", metavar="DIR", help="The run folder.  [default: runs/{name}]"),
     click.option("--date", type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD",
-                 help="What {date} in the output's path stands for.  [default: the night last due, or today]"),
+                 help="The date for {date} in the output's path.  [default: the last scheduled date, or today]"),
     click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the input's first N rows."),
     click.option("--rpm", type=float, help="The provider's limit of requests per minute."),
     click.option("--tpm", type=float, help="The provider's limit of tokens per minute."),
     click.option("--concurrency", type=int, help="The most requests in flight.  [default: 512]"),
-    click.option("--deadline", type=float, metavar="S", help="Stop after so many seconds; what has no answer is left."),
+    click.option("--deadline", type=float, metavar="S", help="Stop after S seconds; the next start sends the rest."),
     click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override any setting of the job."),
-    click.option("--bad-rows", type=Choice(["refuse", "reject"]), default="refuse", show_default=True,
-                 help="Refuse a file with bad rows, or give each of them a result of its own."),
+    click.option("--bad-rows", type=OneOf(["refuse", "reject"]), default="refuse", show_default=True,
+                 help="Refuse a file with bad rows, or give each bad row a result with its error."),
 ]  # fmt: skip
 _FLAGS = {
     "model": "model",
@@ -80,7 +80,7 @@ def verbose_option(command: Command) -> Command:
 
 
 def job_from(source: str, settings: tuple[str, ...], flags: dict[str, Any]) -> Job:
-    """Return the job that a call describes. Raises `JobError`."""
+    """Return the job that a command line describes. Raises `JobError`."""
     is_job = source.endswith(".toml")
     given: list[dict[str, Any]] = [] if is_job else [{"input": {"path": source}}]
     given += [parse_setting(setting) for setting in settings]
@@ -88,8 +88,8 @@ def job_from(source: str, settings: tuple[str, ...], flags: dict[str, Any]) -> J
         if flags[flag] is not None:
             given.append(_nested(key, flags[flag]))
     path = Path(checked_local(source, "JOB.toml", "copy the job file here first") if is_job else source)
-    night = flags["date"].date() if flags["date"] else None
-    return read_job(path if is_job else None, merge_settings(given), scheduled=night)
+    scheduled = flags["date"].date() if flags["date"] else None
+    return read_job(path if is_job else None, merge_settings(given), scheduled=scheduled)
 
 
 def _nested(key: str, value: Any) -> dict[str, Any]:

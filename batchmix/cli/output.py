@@ -1,4 +1,4 @@
-"""What goes to a terminal: without secrets, and without control codes from rows or answers."""
+"""Output to a terminal, without secrets and without control codes from rows or answers."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ import click
 
 from batchmix.errors import Stopped
 
-if TYPE_CHECKING:  # what it imports would make `batchmix --help` take half as long again
+if TYPE_CHECKING:  # its imports would make `batchmix --help` half as slow again
     from batchmix.redact import Secrets
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 _secrets: Secrets | None = None
-_lost = 0
+_output_exit_code = 0
 
 
-def keep_secret(secrets: Secrets) -> None:
-    """Let nothing that is printed or logged from now on show these."""
+def hide_secrets(secrets: Secrets) -> None:
+    """Redact these in all that is printed or logged from now on."""
     global _secrets  # noqa: PLW0603 - one process, one run, one set of secrets
     _secrets = secrets
 
 
-def shield(text: str) -> str:
-    """Return text as it may be shown."""
+def printable(text: str) -> str:
+    """Return text that is safe to print."""
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", _redacted(text)).encode("utf-8", "replace").decode()
 
 
@@ -39,61 +39,61 @@ def _redacted(text: str) -> str:
     return text if _secrets is None else _secrets.redacted_text(text)
 
 
-def make_total() -> None:
+def escape_unencodable() -> None:
     """Let nothing that is printed from now on fail for what it says: a terminal is shown a `\\x` for what it can't."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
-def lost_output() -> int:
-    """Return the exit code for output that could not be printed; 0 where all of it was."""
-    return _lost
+def output_exit_code() -> int:
+    """Return the exit code for output that could not be written; 0 if all of it was."""
+    return _output_exit_code
 
 
-def say(text: str = "") -> None:
+def echo(text: str = "") -> None:
     """Print to stdout."""
-    _print(shield(text) + "\n")
+    _print(printable(text) + "\n")
 
 
-def say_json(value: Any) -> None:
-    """Print JSON for a script; in ASCII, so that no text in it can reach a terminal raw."""
+def echo_json(value: Any) -> None:
+    """Print JSON for a script, in ASCII: no text in it reaches a terminal raw."""
     _print(_redacted(json.dumps(value, indent=1)) + "\n")
 
 
-def say_exactly(text: str) -> None:
-    """Print to stdout what another program is to read, character by character."""
+def echo_raw(text: str) -> None:
+    """Print text for another program to stdout, unchanged."""
     _print(text)
 
 
-def complain(text: str) -> None:
+def echo_error(text: str) -> None:
     """Print to stderr."""
-    _print(f"batchmix: {shield(text)}\n", err=True)
+    _print(f"batchmix: {printable(text)}\n", err=True)
 
 
 def _print(text: str, *, err: bool = False) -> None:
-    """Print, or take note that nobody reads it: how a run ended goes before that."""
-    global _lost  # noqa: PLW0603 - one process, one exit code
+    """Print; if nobody reads it, remember that for the exit code, as the outcome of the run comes first."""
+    global _output_exit_code  # noqa: PLW0603 - one process, one exit code
     try:
         click.echo(text, nl=False, err=err)
     except (OSError, ValueError) as error:
         stream = sys.stderr if err else sys.stdout
         if not err:
-            _lost = 128 + signal.SIGPIPE if isinstance(error, BrokenPipeError) else Stopped.exit_code
-        with contextlib.suppress(OSError, ValueError):  # what is left in its buffer would fail again at the very end
+            _output_exit_code = 128 + signal.SIGPIPE if isinstance(error, BrokenPipeError) else Stopped.exit_code
+        with contextlib.suppress(OSError, ValueError):  # the rest of its buffer would fail again at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         if not err and not isinstance(error, BrokenPipeError):
-            complain(f"the output can't be written: {getattr(error, 'strerror', None) or error}")
+            echo_error(f"the output could not be written: {getattr(error, 'strerror', None) or error}")
 
 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return shield(super().format(record))
+        return printable(super().format(record))
 
 
 def log_to_stderr(verbosity: int) -> None:
-    """Log warnings, with 1 what happens, with 2 every detail."""
-    logging.raiseExceptions = False  # nobody reads it any more
+    """Log warnings; with 1 also events, with 2 every detail."""
+    logging.raiseExceptions = False  # stderr may be closed
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     level = {0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG)

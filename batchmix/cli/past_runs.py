@@ -1,4 +1,4 @@
-"""The past runs of a job, for a terminal."""
+"""The past runs of a job, as text and for `--json`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _HEAD = ("run", "started", "state", "model", "scorer", "score", "95 %")
 
 
 def sparkline(values: Sequence[float | None]) -> str:
-    """Return values as a line of bars from the least to the greatest; a blank where there is none."""
-    known = [value for value in values if value is not None]
-    if not known:
+    """Return values as a line of bars, scaled from the least to the greatest; None is a blank."""
+    numbers = [value for value in values if value is not None]
+    if not numbers:
         return ""
-    least, span = min(known), max(known) - min(known)
+    least, span = min(numbers), max(numbers) - min(numbers)
     steps = len(_BARS) - 1
     return "".join(
         " " if value is None else _BARS[round((value - least) / span * steps) if span else steps // 2]
@@ -29,15 +29,15 @@ def sparkline(values: Sequence[float | None]) -> str:
 
 
 def past_lines(past: list[Past]) -> list[str]:
-    """Return runs as a table, the oldest first, and how each score went over them."""
+    """Return runs as a table, the oldest first, and the trend of each score."""
     lines = in_columns([_HEAD, *(row for one in past for row in _rows(one))])
     pairs = dict.fromkeys((found.model, found.scorer) for one in past for found in _scores(one))
     trends = [("model", "scorer", "over these runs", "first", "last")]
     for model, scorer in pairs:
         values = [_value(one, model, scorer) for one in past]
-        known = [value for value in values if value is not None]
-        if known:
-            trends.append((cell(model), scorer, sparkline(values), number(known[0]), number(known[-1])))
+        numbers = [value for value in values if value is not None]
+        if numbers:
+            trends.append((cell(model), scorer, sparkline(values), number(numbers[0]), number(numbers[-1])))
     return [*lines, "", *in_columns(trends)] if len(trends) > 1 else lines
 
 

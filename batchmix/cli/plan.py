@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from batchmix.cli.options import job_from, job_options, verbose_option
-from batchmix.cli.output import complain, keep_secret, log_to_stderr, say, say_json
+from batchmix.cli.output import echo, echo_error, echo_json, hide_secrets, log_to_stderr
 from batchmix.errors import JobError
 from batchmix.formats.amounts import counted, usd
 from batchmix.job.secrets import read_secrets
@@ -27,15 +27,17 @@ if TYPE_CHECKING:
 @click.option("--update", is_flag=True, help="Plan for a run with --update.")
 @click.option("--retry-rejected", is_flag=True, help="Plan for a run with --retry-rejected.")
 @click.option(
-    "--canary", type=click.IntRange(min=1), metavar="N", help="Send N rows, as a part of the run, and learn from them."
+    "--canary",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Send N rows, as part of the run, and forecast the rest.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 @verbose_option
 def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
-    """Say what a run would send; sends nothing, and needs no key, but with --canary.
+    """Show what a run would send. Sends nothing and needs no key, except with --canary.
 
-    Counts rows and requests, estimates tokens, says what is done already, and shows the first request as it would be
-    sent.
+    Counts rows and requests, estimates tokens and cost, shows how much is done already, and the first request.
 
     \b
     Example:
@@ -47,41 +49,41 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     secrets = None
     with contextlib.suppress(JobError):  # nothing is sent, so no key is missing
         secrets = read_secrets(job.provider, os.environ)
-        keep_secret(secrets)
-    from batchmix.cli.canary import say_forecast, send_canary
+        hide_secrets(secrets)
+    from batchmix.cli.forecast import print_forecast, send_canary
     from batchmix.engine.plan import plan
     from batchmix.engine.run import Options
 
-    asked = Options(
+    run_options = Options(
         limit=options["limit"],
         update=options["update"],
         retry_rejected=options["retry_rejected"],
         reject_bad_rows=options["bad_rows"] == "reject",
     )
-    forecast = send_canary(job, asked, options["canary"], "auto") if options["canary"] else None
-    found = plan(job, asked, secrets)
+    forecast = send_canary(job, run_options, options["canary"], "auto") if options["canary"] else None
+    found = plan(job, run_options, secrets)
     if found.shortage:
-        complain(f"warning: {found.shortage}")
+        echo_error(f"warning: {found.shortage}")
     if found.sameness:
-        complain(f"warning: {found.sameness}")
+        echo_error(f"warning: {found.sameness}")
     judges = _judges(job, found)
     if options["as_json"]:
-        say_json(
+        echo_json(
             found.as_json()
             | {"judges": msgspec.to_builtins(judges)}
             | ({"canary": msgspec.to_builtins(forecast)} if forecast else {})
         )
         return 0
     for line in _lines(found, [_judge_line(judge) for judge in judges]):
-        say(line)
+        echo(line)
     if forecast:
-        say()
-        say_forecast(forecast)
+        echo()
+        print_forecast(forecast)
     return 0
 
 
 def _cost_lines(found: Any) -> list[str]:
-    """Return what the rest may cost, by model where there are several."""
+    """Return the cost range of the rest, by model if there are several."""
     lanes = [lane for lane in found.lanes if lane.requests]
     shown = [(found.least_usd, found.most_usd, "")] if found.least_usd is not None else []
     if len(lanes) > 1 or not shown:
@@ -92,9 +94,9 @@ def _cost_lines(found: Any) -> list[str]:
 
 def _range(least: float | None, most: float | None) -> str:
     if least is None:
-        return "unknown: there is no price for"
+        return "unknown: no price is known for"
     if most is None:
-        return f"{usd(least)} and more: the requests set no max_tokens (--canary 50 tells)"
+        return f"{usd(least)} and more: the requests set no max_tokens (--canary 50 forecasts it)"
     return f"{usd(least)} to {usd(most)}"
 
 
@@ -120,11 +122,11 @@ def _lines(found: Any, judging: list[str]) -> list[str]:
     if found.reused:
         lines.append(f"  reused       {counted(found.reused, 'answer')} of other runs, at no cost")
     if found.repeated:
-        lines.append(f"  repeated     {found.repeated:,} take the answer of an earlier row with the same request")
+        lines.append(f"  repeated     {found.repeated:,} use the answer of an earlier row with the same request")
     if found.same_draws:
-        lines.append("               (temperature is not 0: these are the same draws once more, not new ones)")
+        lines.append("               (temperature is not 0: these answers are repeated, not sampled again)")
     if found.samples > 1 and found.reused + found.repeated:
-        lines.append("               (samples: the n-th answer of a row is taken for the n-th of another)")
+        lines.append("               (samples: the n-th answer of a row is used for the n-th of the other)")
     different = f", {found.different:,} of them different" if found.requests > 1 else ""
     lines.append(f"  to send      {found.requests:,}{different}")
     if found.own_params:
@@ -132,19 +134,17 @@ def _lines(found: Any, judging: list[str]) -> list[str]:
             f"  own params   {', '.join(found.own_params)}, of each row (--set input.params='' leaves them out)"
         )
     if found.rejected:
-        lines.append(
-            f"  rejected     {counted(found.rejected, 'row')} can't be asked, such as {found.rejected_example}"
-        )
-    most = "with no bound" if found.max_tokens is None else f"at most {found.max_tokens:,}"
+        lines.append(f"  rejected     {counted(found.rejected, 'row')} can't be sent, such as {found.rejected_example}")
+    most = "without a bound" if found.max_tokens is None else f"at most {found.max_tokens:,}"
     lines.append(f"  tokens       about {found.prompt_tokens:,} in, out {most}")
     lines += [*_cost_lines(found), *judging]
     if found.balance_usd is not None:
         lines.append(f"  balance      {usd(found.balance_usd)}")
     if found.least_s is not None:
-        lines.append(f"  time         at least {found.least_s:,.0f} s by the limits that are set")
+        lines.append(f"  time         at least {found.least_s:,.0f} s by the configured limits")
     lines.append(f"  folder       {found.folder}")
     if found.first is not None:
-        lines += ["", f"The first request: POST {found.url}"]
+        lines += ["", f"First request: POST {found.url}"]
         lines += [f"  {name}: {value}" for name, value in found.headers.items()]
         lines += [f"  {line}" for line in json.dumps(found.first, indent=2, ensure_ascii=False).split("\n")]
     return lines

@@ -1,4 +1,4 @@
-"""The bar, with a line for each model where there are several, and the line every 30 s where there is no terminal."""
+"""Progress: a bar, with a line per model if there are several, or a line every 30 s if there is no terminal."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from batchmix.cli.output import shield
-from batchmix.cli.progress_lines import Rates, last_line, model_lines, standings, summary_line, whole_line
+from batchmix.cli.output import printable
+from batchmix.cli.progress_lines import Rates, last_line, model_lines, model_progress, run_line, summary_line
 from batchmix.engine.status import RunStatus
 
 _BAR_S = 0.2
 _LINE_S = 30.0
 _SPAN_S = 10.0
-"""Rates are those of the last ten seconds."""
+"""Rates are averages over this time."""
 
 
 @contextlib.contextmanager
 def shown(run_status: RunStatus, mode: str) -> Iterator[None]:
-    """Show how a run gets on while the block runs: `auto`, `bar`, `log` or `none`."""
+    """Show the progress of a run while the block runs; `mode`: `auto`, `bar`, `log` or `none`.
+
+    A thread reads the status that the run's thread changes; it only shows it, so an outdated number does no harm.
+    """
     if mode == "auto":
         mode = "bar" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else "log"
     if mode == "none":
@@ -45,8 +48,8 @@ def shown(run_status: RunStatus, mode: str) -> Iterator[None]:
         thread.join()
 
 
-class _Meter:
-    """Answers and tokens per second of each lane over the last seconds."""
+class _RateMeter:
+    """Measures answers and tokens per second of each lane."""
 
     def __init__(self, run_status: RunStatus) -> None:
         self._run_status = run_status
@@ -55,7 +58,7 @@ class _Meter:
     def now(self) -> Rates:
         counts = [(lane.answers, lane.tokens) for lane in self._run_status.lanes]
         if self._seen and len(counts) != len(self._seen[-1][1]):
-            self._seen.clear()  # its lanes have just been made
+            self._seen.clear()  # the lanes have just been created
         self._seen.append((time.monotonic(), counts))
         while len(self._seen) > 2 and self._seen[-1][0] - self._seen[0][0] > _SPAN_S:
             self._seen.popleft()
@@ -71,16 +74,16 @@ def _bar(run_status: RunStatus, over: threading.Event) -> None:
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    class Bar(tqdm):  # type: ignore[type-arg]
+    class ProgressBar(tqdm):  # type: ignore[type-arg]
         @staticmethod
         def status_printer(file: Any) -> Callable[[str], None]:
-            """Paint a block of lines over the one before, and leave the cursor at its beginning.
+            """Paint a block of lines over the last one, and leave the cursor at its beginning.
 
-            So whatever a terminal makes of the lines when it is resized stands below the cursor, and is erased: whole
-            lines, since a terminal remembers which it had broken, and would join them again. What is below is erased
-            last, and never from the top left corner, from where tmux would keep what was there in its history. No line
-            wraps while it is painted, since a terminal may be narrower by then than it says.
-            tqdm's own bars below each other would be looked for where they stood in a terminal as wide as it was.
+            Whatever a resized terminal makes of the lines is then below the cursor, and is erased: line by line, as a
+            terminal remembers which lines it had wrapped and would join them again. The rest below is erased last, and
+            never from the top left corner, where tmux would keep it in its history. Wrapping is off while painting, as
+            the terminal may be narrower than it reported. tqdm's own stacked bars can't do this: they go to where they
+            were before the resize.
             """
 
             def paint(text: str) -> None:
@@ -91,10 +94,10 @@ def _bar(run_status: RunStatus, over: threading.Event) -> None:
 
             return paint
 
-    meter = _Meter(run_status)
+    meter = _RateMeter(run_status)
     with (
-        Bar(total=None, file=sys.stderr, mininterval=0, smoothing=0, ncols=0, bar_format="{desc}") as bar,
-        logging_redirect_tqdm(tqdm_class=Bar),
+        ProgressBar(total=None, file=sys.stderr, mininterval=0, smoothing=0, ncols=0, bar_format="{desc}") as bar,
+        logging_redirect_tqdm(tqdm_class=ProgressBar),
     ):
         while not over.wait(_BAR_S):
             bar.set_description_str("\n".join(bar_lines(run_status, meter.now(), *_room())), refresh=True)
@@ -104,14 +107,14 @@ def _bar(run_status: RunStatus, over: threading.Event) -> None:
 
 
 def bar_lines(run_status: RunStatus, rates: Rates, width: int, height: int) -> list[str]:
-    """Return the lines of the bar: of the whole and, where there are several models, of each, as far as they fit."""
+    """Return the lines of the bar: one for the run and, if there are several models, one for each that fits."""
     several = len(run_status.lanes) > 1 and run_status.results > 0 and height > 2
-    lines = [whole_line(run_status, rates, width, limits=not several)]
-    return lines + model_lines(standings(run_status, rates), width, height - 1) if several else lines
+    lines = [run_line(run_status, rates, width, limits=not several)]
+    return lines + model_lines(model_progress(run_status, rates), width, height - 1) if several else lines
 
 
 def _encodable(text: str, encoding: str | None) -> str:
-    """Return text of the same width that can be shown in an encoding."""
+    """Return text of the same width that an encoding can represent."""
     encoding = encoding or "ascii"
     try:
         text.encode(encoding)
@@ -121,7 +124,7 @@ def _encodable(text: str, encoding: str | None) -> str:
 
 
 def _room() -> tuple[int, int]:
-    """Return how many characters a line may have, and how many lines: the last column of a terminal wraps."""
+    """Return the columns and lines to use: the last column of a terminal wraps."""
     try:
         size = os.get_terminal_size(2)
     except OSError:
@@ -130,9 +133,9 @@ def _room() -> tuple[int, int]:
 
 
 def _lines(run_status: RunStatus, over: threading.Event) -> None:
-    meter = _Meter(run_status)
+    meter = _RateMeter(run_status)
     meter.now()
     while not over.wait(_LINE_S):
         line = f"{run_status.finished:,}/{run_status.results:,} rows, {summary_line(run_status, meter.now())}"
-        sys.stderr.write(shield(line) + "\n")
+        sys.stderr.write(printable(line) + "\n")
         sys.stderr.flush()

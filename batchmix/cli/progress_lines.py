@@ -1,4 +1,4 @@
-"""How far a run and each of its models are, in lines of a width: for the bar, and for `status`."""
+"""The progress of a run and of its models, as lines of a given width: for the bar and for `status`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TypeVar
 
 import msgspec
 
-from batchmix.cli.output import shield
+from batchmix.cli.output import printable
 from batchmix.engine.bottlenecks import bottleneck_of
 from batchmix.engine.status import Bottleneck, LaneStatus, Phase, RunStatus
 from batchmix.formats.amounts import counted, usd
 
 _LEAST_BAR = 8
-"""Characters; a shorter bar shows nothing."""
+"""Characters of the shortest bar that is drawn."""
 _LEAST_NAME = 8
 _LONGEST_NAME = 40
 _T = TypeVar("_T")
@@ -24,32 +24,32 @@ Rates = Sequence[tuple[float, float]]
 """Answers and tokens per second, of each lane."""
 
 
-class Standing(msgspec.Struct, frozen=True):
-    """How far one model is."""
+class ModelProgress(msgspec.Struct, frozen=True):
+    """The progress of one model."""
 
     model: str
-    ended: int
+    finished: int
     results: int
-    """How many there will be; 0: nobody knows."""
+    """How many there will be; 0 if unknown."""
     failed: int
     answers_per_s: float
     cost_usd: float | None
     limited_by: str
     idle: bool = False
-    """Nothing more is asked of it."""
+    """Whether nothing more is sent to it."""
 
     @property
     def left_s(self) -> float | None:
-        """How long the rest takes at this rate; None where nobody knows."""
-        left = self.results - self.ended
+        """The seconds that the rest takes at this rate; None if unknown."""
+        left = self.results - self.finished
         return left / self.answers_per_s if self.answers_per_s > 0 and left > 0 and not self.idle else None
 
 
-def standings(run_status: RunStatus, rates: Rates) -> list[Standing]:
-    """Return how far each model of a run is that goes on."""
+def model_progress(run_status: RunStatus, rates: Rates) -> list[ModelProgress]:
+    """Return the progress of each model of a run in this process."""
     return [
-        Standing(
-            shield(lane.model),
+        ModelProgress(
+            printable(lane.model),
             lane.finished,
             lane.results,
             lane.failed + lane.rejected,
@@ -66,15 +66,15 @@ def standings(run_status: RunStatus, rates: Rates) -> list[Standing]:
     ]
 
 
-def left_s(models: Iterable[Standing]) -> float | None:
-    """Return how long it takes until the last model is through; None where nobody knows."""
-    going = [model for model in models if model.ended < model.results and not model.idle]
-    each = [model.left_s for model in going]
+def left_s(models: Iterable[ModelProgress]) -> float | None:
+    """Return the seconds until the last model is finished; None if unknown."""
+    active = [model for model in models if model.finished < model.results and not model.idle]
+    each = [model.left_s for model in active]
     return None if None in each else max(filter(None, each), default=None)
 
 
-def model_lines(models: list[Standing], width: int, most: int) -> list[str]:
-    """Return a line of at most `width` characters for each model; the busiest, where there are more than `most`."""
+def model_lines(models: list[ModelProgress], width: int, most: int) -> list[str]:
+    """Return a line of at most `width` characters for each model; only the fastest if there are more than `most`."""
     shown = models
     if len(models) > most:
         busiest = sorted(range(len(models)), key=lambda at: (-models[at].answers_per_s, at))[: max(0, most - 1)]
@@ -85,8 +85,8 @@ def model_lines(models: list[Standing], width: int, most: int) -> list[str]:
     return [_cut(line, width) for line in lines[: max(0, most)]]
 
 
-def _aligned(models: list[Standing], narrow: int) -> list[str]:
-    """Return a line for each model, cell below cell; the narrower, the fewer cells, and the shorter."""
+def _aligned(models: list[ModelProgress], narrow: int) -> list[str]:
+    """Return a line for each model, with aligned cells; the higher `narrow`, the fewer and shorter they are."""
     name_room = (_LONGEST_NAME, _LONGEST_NAME, 20, 14, 14, _LEAST_NAME)[narrow]
     names, *columns = zip(*(_cells(model, narrow, name_room) for model in models), strict=True)
     room = max(map(_width, names))
@@ -101,12 +101,12 @@ def _aligned(models: list[Standing], narrow: int) -> list[str]:
     return [gap.join((*cells, what)).rstrip() for *cells, what in zip(*padded, limits, strict=True)]
 
 
-def _cells(model: Standing, narrow: int, name_room: int) -> tuple[str, ...]:
-    known, left = model.results > 0, model.left_s
+def _cells(model: ModelProgress, narrow: int, name_room: int) -> tuple[str, ...]:
+    has_total, left = model.results > 0, model.left_s
     return (
         _middle_out(model.model, name_room),
-        _percent(model.ended, model.results) if known else "",
-        f"{model.ended:,}/{model.results:,}" if known and narrow < 4 else f"{model.ended:,}",
+        _percent(model.finished, model.results) if has_total else "",
+        f"{model.finished:,}/{model.results:,}" if has_total and narrow < 4 else f"{model.finished:,}",
         "" if left is None else span_text(left) + (" left" if narrow < 2 else ""),
         "" if model.cost_usd is None else usd(model.cost_usd),
         f"{model.answers_per_s:,.1f} answers/s" if narrow < 1 else "",
@@ -114,26 +114,26 @@ def _cells(model: Standing, narrow: int, name_room: int) -> tuple[str, ...]:
     )
 
 
-def whole_line(run_status: RunStatus, rates: Rates, width: int, *, limits: bool = True) -> str:
-    """Return the line of a whole run: rows and percent, and what fits of the rest; what limits it only if `limits`."""
+def run_line(run_status: RunStatus, rates: Rates, width: int, *, limits: bool = True) -> str:
+    """Return the line of a run: percent, bar and rows, and what else fits; what limits it only if `limits`."""
     if not run_status.results or run_status.phase in {Phase.STARTING, Phase.SCANNING}:
-        return shield(summary_line(run_status, rates))[:width]
+        return printable(summary_line(run_status, rates))[:width]
     done, results = run_status.finished, run_status.results
 
-    def made(narrow: int) -> list[str]:
+    def lines_for(narrow: int) -> list[str]:
         rows = f"{done:,}/{results:,}" if narrow < 7 else f"{done:,}"
         rest = ", ".join(_parts(run_status, rates, narrow, limits=limits))
-        return [f"{rows} {shield(rest)}".rstrip()]
+        return [f"{rows} {printable(rest)}".rstrip()]
 
     head = _percent(done, results)
-    (rest,) = _first_fitting(made, range(8), width - len(head) - 1)
+    (rest,) = _first_fitting(lines_for, range(8), width - len(head) - 1)
     room = width - len(head) - _width(rest) - 4
     drawn = f" |{'█' * round(room * min(1.0, done / results)):<{room}}|" if room >= _LEAST_BAR else ""
     return _cut(f"{head}{drawn} {rest}", width)
 
 
 def summary_line(run_status: RunStatus, rates: Rates) -> str:
-    """Return what a person wants to know of a run while it goes on, but for the rows."""
+    """Return the state of a running run, without its rows."""
     if run_status.phase is Phase.SCANNING:
         return f"scanning the input: {counted(run_status.scanned, 'row')}"
     if not run_status.results:
@@ -142,7 +142,7 @@ def summary_line(run_status: RunStatus, rates: Rates) -> str:
 
 
 def last_line(run_status: RunStatus, width: int) -> str:
-    """Return what stays of the bar: how far it came, and nothing of how fast it just was."""
+    """Return the line that remains of the bar: the results, without rates."""
     if not run_status.results:
         return ""
     parts = [
@@ -154,13 +154,13 @@ def last_line(run_status: RunStatus, width: int) -> str:
 
 
 def _parts(run_status: RunStatus, rates: Rates, narrow: int, *, limits: bool) -> list[str]:
-    """Return what is said of a run; the narrower, the less: time left, cost and what limits stay longest."""
+    """Return the parts of a run's line; the higher `narrow`, the fewer: time left, cost and limits stay longest."""
     lanes, cost = run_status.lanes, run_status.cost_usd
     failed = f"{run_status.failed + run_status.rejected:,} failed"
     limited = _limited(run_status, short=narrow > 5) if limits else ""
     spent = "" if cost is None else usd(cost)
     if run_status.phase is Phase.SEALING:
-        parts = [(9, "writing what is left of the parts" if narrow < 6 else "writing parts"), (9, spent), (6, failed)]
+        parts = [(9, "writing the last parts" if narrow < 6 else "writing parts"), (9, spent), (6, failed)]
     elif run_status.phase is not Phase.DRAINING and lanes and all(lane.tail is not None or lane.idle for lane in lanes):
         waiting = _tail([lane for lane in lanes if not lane.idle], time.monotonic())
         parts = [(9, spent), (9, waiting), (3, failed), (2, limited)]
@@ -168,7 +168,7 @@ def _parts(run_status: RunStatus, rates: Rates, narrow: int, *, limits: bool) ->
         retrying = sum(lane.retrying for lane in lanes)
         in_flight = sum(lane.in_flight for lane in lanes)
         if run_status.phase is Phase.DRAINING:
-            limited = "draining: nothing more is sent (interrupt again to cut)" if narrow < 6 else "draining; ^C cuts"
+            limited = "draining: no new requests (interrupt again to cut)" if narrow < 6 else "draining; ^C cuts"
         parts = [
             (9, _time_left(run_status, rates)),
             (9, spent),
@@ -179,48 +179,48 @@ def _parts(run_status: RunStatus, rates: Rates, narrow: int, *, limits: bool) ->
             (3, f"{retrying:,} waiting to retry" if retrying else ""),
             (9, limited),
         ]
-    return [words for until, words in parts if words and narrow < until]
+    return [text for until, text in parts if text and narrow < until]
 
 
 def _limited(run_status: RunStatus, *, short: bool) -> str:
-    """Return what limits the lanes, by the model's name where these differ."""
+    """Return what limits the lanes, with the models' names if they differ."""
     limits = {lane.model: bottleneck_of(run_status, lane) for lane in run_status.lanes}
-    limits = {model: what for model, what in limits.items() if what not in {"", Bottleneck.LAST_ROWS}}
+    limits = {model: limit for model, limit in limits.items() if limit not in {"", Bottleneck.LAST_ROWS}}
     if not limits:
         return ""
     different = list(dict.fromkeys(limits.values()))
     if short:
         return _short(", ".join(different))
-    what = ", ".join(f"{what} ({model})" for model, what in limits.items()) if different[1:] else different[0]
-    return f"limited by {what}{_until(run_status.lanes, ' (the provider asks to wait until {})')}"
+    limited_by = ", ".join(f"{limit} ({model})" for model, limit in limits.items()) if different[1:] else different[0]
+    return f"limited by {limited_by}{_until(run_status.lanes, ' (requested by the provider until {})')}"
 
 
 def _short(limited_by: str) -> str:
     return limited_by.replace(" per minute", "/min")
 
 
-def _until(lanes: list[LaneStatus], words: str) -> str:
-    """Return until when the provider has asked to wait, in some words; nothing where it has not."""
+def _until(lanes: list[LaneStatus], template: str) -> str:
+    """Return the end of the pause that the provider requested, filled into a template; nothing without one."""
     until = max((lane.paused_until for lane in lanes if lane.limited_by is Bottleneck.PAUSE), default=0.0)
     if until <= time.time():
         return ""
-    return words.format(time.strftime("%H:%M:%S", time.localtime(until)))
+    return template.format(time.strftime("%H:%M:%S", time.localtime(until)))
 
 
 def _time_left(run_status: RunStatus, rates: Rates) -> str:
-    """Return how long the rest takes at these rates; nothing where that is not known yet, or where it is not sent."""
+    """Return how long the rest takes at these rates; nothing where that is unknown, or nothing more is sent."""
     if run_status.phase is not Phase.SENDING:
         return ""
     answers_per_s = sum(answers for answers, _ in rates)
     if all(lane.results for lane in run_status.lanes):
-        seconds = left_s(standings(run_status, rates))
+        seconds = left_s(model_progress(run_status, rates))
     else:
         seconds = (run_status.results - run_status.finished) / answers_per_s if answers_per_s > 0 else None
     return f"{span_text(seconds)} left" if seconds else ""
 
 
 def _tail(lanes: list[LaneStatus], now: float) -> str:
-    """Return what the last rows wait for."""
+    """Return what the last rows are waiting for."""
     retrying, in_flight = sum(lane.tail or 0 for lane in lanes), sum(lane.in_flight for lane in lanes)
     parts = []
     if retrying:
@@ -234,7 +234,7 @@ def _tail(lanes: list[LaneStatus], now: float) -> str:
 
 
 def span_text(seconds: float) -> str:
-    """Return a time as a person says it: 40 s, 12 min, 3 h 05 min, 2 d 4 h."""
+    """Return a duration for a person: 40 s, 12 min, 3 h 05 min, 2 d 4 h."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -245,7 +245,7 @@ def span_text(seconds: float) -> str:
 
 
 def _percent(done: int, results: int) -> str:
-    """Return a percentage, rounded down: what is not finished is not said to be."""
+    """Return a percentage, rounded down: only a finished run shows 100 %."""
     return f"{100 * done // results:3}%"
 
 
@@ -258,28 +258,28 @@ def _middle_out(text: str, room: int) -> str:
 
 
 def _cut(line: str, width: int) -> str:
-    """Return a line without its last words, if it is too long."""
+    """Return a line, shortened at a space if it is too long."""
     clipped = _clipped(line, width + 1)
     return line if _width(line) <= width else _clipped(clipped.rpartition(" ")[0].rstrip(",") or line, width)
 
 
 def _width(text: str) -> int:
-    """Return how many columns of a terminal a text takes: Chinese takes two for each character."""
+    """Return how many columns of a terminal a text takes: wide characters, such as Chinese, take two."""
     return len(text) if text.isascii() else sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
 
 
 def _clipped(text: str, width: int) -> str:
-    """Return what of a text fits into some columns."""
+    """Return the beginning of a text that fits into some columns."""
     while _width(text) > width:
         text = text[: width - _width(text)]
     return text
 
 
-def _first_fitting(made: Callable[[_T], list[str]], ways: Iterable[_T], width: int) -> list[str]:
-    """Return the lines made in the first way in which they fit, or else in the last one."""
+def _first_fitting(lines_for: Callable[[_T], list[str]], ways: Iterable[_T], width: int) -> list[str]:
+    """Return the lines of the first way in which they fit, or else of the last one."""
     lines: list[str] = []
     for way in ways:
-        lines = made(way)
+        lines = lines_for(way)
         if max(map(_width, lines), default=0) <= width:
             break
     return lines

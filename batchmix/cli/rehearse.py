@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import click
 
-from batchmix.cli.output import say
+from batchmix.cli.output import echo
 from batchmix.errors import JobError
 
 
 class _Rehearse(click.Command):
-    """Lists at the end of its help what it can play."""
+    """Lists all kinds of replies at the end of its help."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write each kind with its line, from the one table of them."""
+        """Write each kind of reply with its description."""
         from batchmix.rehearsal.reply_table import by_group
 
         for group, kinds in by_group().items():
@@ -22,36 +22,38 @@ class _Rehearse(click.Command):
 
 @click.command("rehearse", cls=_Rehearse)
 @click.argument("behaviour", metavar="[KEY=VALUE]...", nargs=-1)
-@click.option("--fault", "faults", multiple=True, metavar="KIND=SHARE", help="Play a kind in a share of the requests.")
+@click.option(
+    "--fault", "faults", multiple=True, metavar="KIND=SHARE", help="Reply to a share of the requests with a kind."
+)
 @click.option(
     "--outage",
     "outages",
     multiple=True,
     metavar="START_S:LENGTH_S[:HOW]",
-    help="Fail for a while: with 503, or with a kind such as hang, or with refused connections (refused).",
+    help="Fail for a time: with 503, with a kind such as hang, or by refusing connections (refused).",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8787, show_default=True, help="The port to listen on; 0 takes a free one.")
 def command(behaviour: tuple[str, ...], faults: tuple[str, ...], outages: tuple[str, ...], host: str, port: int) -> int:
-    """Start a stand-in provider on this machine, which behaves as it is told.
+    """Start a rehearsal provider on this machine.
 
-    It answers like AiHubMix, costs nothing, and can be slow, limited or broken. It runs until it is interrupted. What
-    it was asked and what it answered is at /rehearsal/account, /rehearsal/bodies and /rehearsal/ledger.
+    It replies like AiHubMix, costs nothing, and can be slow, limited or broken. It runs until it is interrupted. Its
+    requests and replies are listed at /rehearsal/account, /rehearsal/bodies and /rehearsal/ledger.
 
     \b
     Example:
       batchmix rehearse latency=0.1-0.5 rpm=600 --fault 500=0.02 --outage 60:30
       batchmix run prompts.jsonl --model any --base-url http://127.0.0.1:8787/v1
 
-    A row can ask for a kind itself, with [[rehearsal:KIND]] in its prompt, or [[rehearsal:KINDx2]] for its first two
+    A row can choose a kind for itself, with [[rehearsal:KIND]] in its prompt, or [[rehearsal:KINDx2]] for its first two
     attempts.
     """
     from batchmix.rehearsal import Behaviour, run_server
 
-    given = [*behaviour, *faults, *([f"outage={','.join(outages)}"] if outages else [])]
+    settings = [*behaviour, *faults, *([f"outage={','.join(outages)}"] if outages else [])]
     try:
-        behave = Behaviour.parse("&".join(given))
+        behave = Behaviour.parse("&".join(settings))
     except ValueError as error:
         raise JobError(str(error)) from error
-    run_server(behave, host, port, lambda url: say(f"listening on {url}"))
+    run_server(behave, host, port, lambda url: echo(f"listening on {url}"))
     return 0

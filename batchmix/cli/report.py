@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from batchmix.cli.options import LocalPath, verbose_option
-from batchmix.cli.output import complain, log_to_stderr, say
+from batchmix.cli.output import echo, echo_error, log_to_stderr
 
 
 @click.command("report")
@@ -15,7 +15,7 @@ from batchmix.cli.output import complain, log_to_stderr, say
 @click.option("--against", metavar="RUN", type=LocalPath(), help="A run to compare it with.")
 @verbose_option
 def command(folder: Path, *, against: Path | None, verbose: int) -> int:
-    """Write RUN/report.html: one page with scores, models, and how they went; it needs no other file and no script.
+    """Write RUN/report.html: one page with scores, models and their history. It needs no other file and no script.
 
     \b
     Example:
@@ -26,7 +26,7 @@ def command(folder: Path, *, against: Path | None, verbose: int) -> int:
     from batchmix.evaluate.report_page import write_report
 
     torn = reader.torn_parts(folder)
-    for words in torn:
-        complain(f"{words}; the page is made of the others")
-    say(str(write_report(folder, against)))
+    for message in torn:
+        echo_error(f"{message}; the report leaves it out")
+    echo(str(write_report(folder, against)))
     return 1 if torn else 0

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from batchmix.cli.options import LocalPath, verbose_option
-from batchmix.cli.output import log_to_stderr, say, say_json
+from batchmix.cli.output import echo, echo_json, log_to_stderr
 
 
 @click.command("status")
@@ -19,15 +19,15 @@ from batchmix.cli.output import log_to_stderr, say, say_json
     show_default=True,
     metavar="DIR",
     type=LocalPath(),
-    help="Where the runs of the job NAME are looked for.",
+    help="The folder with the runs of the job NAME.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @verbose_option
 def command(folder: Path, *, root: Path, as_json: bool, verbose: int) -> int:
-    """Show how a run stands, also while it runs; or, by a job's name, its past runs and how their scores went.
+    """Show the state of a run, also while it runs; or, by a job's name, its past runs and their scores.
 
-    Names the requests that may have been billed twice: sent, and their end never heard, or
-    with neither an answer nor its usage in it. Exit code 1: parts are damaged or missing.
+    Lists requests that may have been billed twice: they were sent, but no response came, or one with neither an answer
+    nor its usage. Exit code 1: parts are damaged or missing.
 
     \b
     Examples:
@@ -44,12 +44,12 @@ def command(folder: Path, *, root: Path, as_json: bool, verbose: int) -> int:
     view = reader.look(folder)
     start = view.run.starts[-1] if view.run.starts else None
     if as_json:
-        say_json(_record(view))
+        echo_json(_record(view))
         return 1 if view.lost else 0
     from batchmix.cli.summary import state_lines
 
     for line in state_lines(view, start):
-        say(line)
+        echo(line)
     return 1 if view.lost else 0
 
 
@@ -60,10 +60,10 @@ def _past(name: str, root: Path, *, as_json: bool) -> bool:
 
     found = past_runs(root, name)
     if found and as_json:
-        say_json(past_record(found))
+        echo_json(past_record(found))
     elif found:
         for line in past_lines(found):
-            say(line)
+            echo(line)
     return bool(found)
 
 

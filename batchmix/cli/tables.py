@@ -1,4 +1,4 @@
-"""Tables of an evaluation, for a terminal."""
+"""Tables of text, and an evaluation as tables."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows as lines whose cells stand below each other; the first row is the head."""
+    """Return rows as lines with aligned cells; the first row is the head."""
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def cell(text: str | None, most: int = 40) -> str:
-    """Return text from a row or an answer as it fits into a cell."""
-    words = " ".join((text or "").split())
-    return words if len(words) <= most else words[: most - 1] + "…"
+    """Return text from a row or an answer, shortened to fit into a cell."""
+    line = " ".join((text or "").split())
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def metrics_lines(metrics: Metrics) -> list[str]:
@@ -78,7 +78,7 @@ def _notes(metrics: Metrics) -> Iterator[str]:
     for found in metrics.scores:
         if found.unscored and not found.group:
             what = f"{found.scorer} gives no score to {counted(found.unscored, 'result')}"
-            yield f"{cell(found.model)}: {what} (evaluation/scores.parquet says why)"
+            yield f"{cell(found.model)}: {what} (see evaluation/scores.parquet)"
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.killing import write_rows
 
-ASK = "import sys; from batchmix.cli.confirm import says_yes; print(says_yes('Go on?', float(sys.argv[1])))"
+ASK = "import sys; from batchmix.cli.confirm import confirmed; print(confirmed('Go on?', float(sys.argv[1])))"
 
 
 class Terminal:

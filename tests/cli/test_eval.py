@@ -131,7 +131,7 @@ def test_a_judge_that_is_stopped_goes_on_with_the_same_command(job: Path, standi
     standin.behave("balance=8")
     stopped = batchmix("run", str(job), "--set", JUDGE, "--set", "limits.concurrency=1")
     assert stopped.returncode == 3
-    assert "the same command goes on with its evaluation" in stopped.stderr
+    assert "the same command resumes its evaluation" in stopped.stderr
     standin.behave()
     asked = standin.asked()
     done = batchmix("run", str(job), "--set", JUDGE, "--json")

@@ -1,4 +1,4 @@
-"""A broken job stops in seconds with a message to act on, and the same command goes on once the cause is mended."""
+"""A broken job stops in seconds with a message to act on, and the same command resumes once the cause is fixed."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def test_a_broken_job_stops_in_seconds_and_goes_on_once_it_is_mended(
     done = batchmix(*asked, AIHUBMIX_API_KEY=key)
     assert time.monotonic() - began < WITHIN_S
     assert done.returncode == 3
-    go_on = "change that in the job or in this command" if cause in OF_THE_JOB else "give the same command again"
-    for word in (*words, f"To go on, {go_on}"):
+    resume = "change that in the job or in this command" if cause in OF_THE_JOB else "run the same command again"
+    for word in (*words, f"To resume, {resume}"):
         assert word in done.stderr
     assert "Traceback" not in done.stderr
     assert key not in done.stdout + done.stderr
@@ -72,7 +72,7 @@ def test_a_wrong_path_is_tried_a_little_and_stops_in_seconds(tmp_path: Path, sta
     assert done.returncode == 3
     assert "Invalid URL" in done.stderr
     assert "look at provider.base_url" in done.stderr
-    assert "To go on, change that in the job or in this command" in done.stderr
+    assert "To resume, change that in the job or in this command" in done.stderr
     assert batchmix(*asked, AIHUBMIX_API_KEY=KEY).returncode == 0
 
 

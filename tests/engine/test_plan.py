@@ -83,7 +83,7 @@ def test_the_cost_is_shown(bench: Bench) -> None:
             "--set", "provider.api_key_env=", "--set", "prices.m={input = 1000, output = 1000}"]  # fmt: skip
     assert "cost         $" in batchmix(*call, "--set", "params.max_tokens=10").stdout
     assert "and more: the requests set no max_tokens" in batchmix(*call).stdout
-    assert "no price for m" in batchmix(*call[:-2]).stdout
+    assert "no price is known for m" in batchmix(*call[:-2]).stdout
 
 
 def test_few_different_requests_are_told(bench: Bench) -> None:

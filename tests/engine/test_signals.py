@@ -181,4 +181,4 @@ def test_a_closed_pipe_does_not_hide_how_a_run_ended(tmp_path: Path) -> None:
         done = subprocess.run(
             [*call[:3], "status", str(tmp_path / "run")], stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
-    assert (done.returncode, done.stderr) == (3, "batchmix: the output can't be written: No space left on device\n")
+    assert (done.returncode, done.stderr) == (3, "batchmix: the output could not be written: No space left on device\n")

@@ -1,0 +1,54 @@
+"""`--canary`: sends a few rows first, and forecasts the cost of the rest."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from batchmix.cli.output import echo, echo_error, hide_secrets
+from batchmix.cli.progress import shown
+from batchmix.cli.summary import summary_row
+from batchmix.engine.canary import Forecast, forecast
+from batchmix.engine.run import Options, run_job
+from batchmix.engine.status import RunStatus
+from batchmix.formats.amounts import counted, usd
+from batchmix.job import Job
+from batchmix.job.secrets import read_secrets
+
+
+def send_canary(job: Job, options: Options, count: int, progress: str) -> Forecast:
+    """Send a few rows of a job, as a part of its run, and forecast the rest. Raises `BatchmixError`."""
+    secrets = read_secrets(job.provider, os.environ)
+    hide_secrets(secrets)
+    run_status = RunStatus()
+    with shown(run_status, progress):
+        view = run_job(job, secrets, msgspec.structs.replace(options, canary=count), run_status)
+    for warning in run_status.warnings:
+        echo_error(warning)
+    return forecast(view, job)
+
+
+def print_forecast(found: Forecast) -> None:
+    """Print a canary's forecast."""
+    for line in forecast_lines(found):
+        echo(line)
+
+
+def forecast_lines(found: Forecast) -> list[str]:
+    """Return a canary's forecast as text."""
+    spent = "an unknown amount" if found.spent_usd is None else usd(found.spent_usd)
+    lines = [f"Canary: {found.answered:,} of {counted(found.rows, 'row')} answered; spent so far: {spent}"]
+    lines.append(summary_row("different", f"{counted(found.different, 'request')} over all rows"))
+    lines += [f"  warning: {found.sameness}"] if found.sameness else []
+    tokens, cost = found.completion_tokens, found.cost_usd
+    if tokens is None:
+        return [*lines, "  Too few answers with usage for a forecast of the cost; try a larger canary."]
+    lines.append(f"The rest: {counted(found.requests, 'request')} (in brackets: 95 % prediction intervals)")
+    lines.append(summary_row("answers", f"{tokens.estimate:,.0f} tokens ({tokens.low:,.0f} to {tokens.high:,.0f})"))
+    price = cost and f"{usd(cost.estimate)} ({usd(cost.low)} to {usd(cost.high)})"
+    return [
+        *lines,
+        summary_row("cost", price or "unknown: no price is known"),
+        summary_row("time", f"at least {found.least_s:,.0f} s"),
+    ]
