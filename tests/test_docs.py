@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +30,7 @@ from batchmix.responses.error_rules import RULES, UNKNOWN
 from batchmix.store.run_folder import Start
 from batchmix.store.schema import RESULT_SCHEMA
 from tests.conftest import Bench
-from tests.documents import PAGES, ROOT, anchors, blocks, links, page, quoted, table
+from tests.documents import PAGES, ROOT, anchors, blocks, links, page, quoted, table, tables, without_blocks
 
 PACKAGE = ROOT / "batchmix"
 SOURCES = {path: path.read_text() for path in PACKAGE.rglob("*.py")}
@@ -183,3 +184,39 @@ def test_the_readme_shows_the_bar_as_it_is() -> None:
     run_status = RunStatus(phase=Phase.SENDING, results=200_000, lanes=lanes)
     shown = "\n".join(bar_lines(run_status, [(166.7, 14_000.0), (105.2, 9_000.0)], 99, 24))
     assert f"$ batchmix run reviews.toml\n{shown}\n" in blocks(page("README.md"), "")
+
+
+# The page for maintainers
+
+
+def test_every_file_and_name_in_the_page_for_maintainers_exists() -> None:
+    for token in quoted(without_blocks(page("batchmix/README.md"))):
+        path, _, name = token.partition(": ")
+        found = PACKAGE / path if (PACKAGE / path).exists() else ROOT / path
+        if re.fullmatch(r"[\w/]+\.py|(tests|jobs)/.*", path):
+            assert found.exists(), token
+            assert not name or name in defined_in(found.read_text()), token
+
+
+def defined_in(source: str) -> set[str]:
+    """Return the names that a module defines at its top level, and the methods of its classes."""
+    names = set[str]()
+    for node in ast.parse(source).body:
+        match node:
+            case ast.ClassDef(name=name, body=body):
+                names |= {name, *(f"{name}.{one.name}" for one in body if isinstance(one, ast.FunctionDef))}
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                names.add(name)
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                names.add(name)
+    return names
+
+
+def test_the_page_for_maintainers_has_each_module_once() -> None:
+    listed = [
+        quoted(row["module"])[0] for _, rows in tables(page("batchmix/README.md")) for row in rows if "module" in row
+    ]
+    modules = [str(path.relative_to(PACKAGE)) for path in SOURCES if path.name != "__init__.py"]
+    assert sorted(listed) == sorted(modules)
+    rooms = [quoted(row["room"])[0] for row in table("batchmix/README.md", "room")]
+    assert sorted(rooms) == sorted(f"{path.parent.name}/" for path in PACKAGE.glob("*/__init__.py"))
