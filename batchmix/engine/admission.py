@@ -1,9 +1,10 @@
-"""What holds the requests of one lane back, and what that learns from each exchange."""
+"""When the next request of a lane may leave, and what each response teaches about that."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from batchmix.engine.early_failures import LaneEarlyFailures
 from batchmix.engine.outcomes import SendingRules
@@ -13,111 +14,142 @@ from batchmix.engine.wait_limit import WaitLimit, requested_wait_s
 from batchmix.errors import FailureAction
 from batchmix.pacing.breaker import Breaker
 from batchmix.pacing.governor import Governor, Limit, Ticket
-from batchmix.records import Completion, Exchange, Failure, Outcome, Request
+from batchmix.records import Completion, Exchange, Failure
 from batchmix.responses.stream import UNFINISHED
 
-_UNSAID = (None, None)
+_UNREPORTED = (None, None)
 _BOTTLENECKS: dict[Limit, Bottleneck] = {limit: Bottleneck(limit.value) for limit in Limit if limit is not Limit.NONE}
-_NEWS_S = 2.0
-"""A pause that lasts longer is told with its end."""
+_LONG_PAUSE_S = 2.0
+"""Seconds. The end of a longer pause is shown to the user; a shorter one is over before it is read."""
 
 
 class Admission:
-    """Joins the governor, which paces, with those who stop: breaker, doubts and patience.
+    """Joins all that holds a lane's requests back: pacing, the cap on costs, an outage, and failures of the whole job.
 
-    `wait_s` and `learn` write into `status` what limits the lane.
+    What only matters after a failure is left out while `is_troubled` is False: an answer then costs one check.
     """
 
     def __init__(
-        self, governor: Governor, status: LaneStatus, rules: SendingRules, flying: Collection[OpenRequest]
+        self,
+        governor: Governor,
+        status: LaneStatus,
+        rules: SendingRules,
+        in_flight: Collection[OpenRequest],
+        on_room: Callable[[], None],
     ) -> None:
+        """`on_room` is called when the cap on costs may have room again."""
+        self.is_troubled = False
+        """Whether there was a failure that the next answer may put in another light."""
         self._governor = governor
         self._status = status
         self._rules = rules
+        self._budget = rules.budget
+        self._on_room = on_room
         self._breaker = Breaker(rules.outage_s)
-        self._doubts = LaneEarlyFailures(rules.seen, flying, has_paths=rules.has_paths, keep_going=rules.keep_going)
-        self._patience = WaitLimit(rules.outage_s)
-        self._tokens = 0.0  # that the request which is next is expected to take
+        self._early = LaneEarlyFailures(
+            rules.run_status, in_flight, has_paths=rules.has_paths, keep_going=rules.keep_going
+        )
+        self._wait_limit = WaitLimit(rules.outage_s)
 
     @property
     def window(self) -> float:
         """How many may be in flight."""
         return self._governor.window
 
-    def wait_s(self, now: float, request: Request) -> float:
-        """Return how long a request has to wait: 0 not at all, infinity until one in flight has ended."""
-        status = self._status
-        if self._breaker.is_open and (wait_s := self._breaker.wait_s(now)) > 0:
-            status.limit(Bottleneck.OUTAGE)
-            return wait_s
-        if (wait_s := self._doubts.wait_s(now, request.path)) > 0:
-            status.limit(Bottleneck.REFUSALS)
-            return wait_s
-        self._tokens = self._governor.estimate(request.prompt_tokens, request.max_tokens)
-        wait_s = self._governor.wait_s(now, self._tokens)
-        if wait_s > 0:
-            status.limit(_BOTTLENECKS[self._governor.limited_by])
-            if self._governor.limited_by is Limit.PAUSE and wait_s > _NEWS_S:
-                status.pause(time.time() + wait_s)
-        return wait_s
+    def admit(self, now: float, item: OpenRequest) -> float:
+        """Give a request its ticket and return 0, or return how long it has to wait.
 
-    def leaves(self, now: float) -> Ticket:
-        """Take note that the request leaves that `wait_s` was asked about last."""
-        self._status.limit(Bottleneck.NONE)
+        Infinity: until another request has returned. The status says what it waits for.
+        """
+        request, governor = item.request, self._governor
+        if self.is_troubled and (wait_s := self._trouble_wait_s(now, request.path)) > 0:
+            return wait_s
+        tokens = governor.estimate(request.prompt_tokens, request.max_tokens)
+        wait_s = governor.wait_s(now, tokens)
+        if wait_s > 0:
+            self._status.limit(_BOTTLENECKS[governor.limited_by])
+            if governor.limited_by is Limit.PAUSE and wait_s > _LONG_PAUSE_S:
+                self._status.pause(time.time() + wait_s)
+            return wait_s
+        if self._budget is not None and not self._budget.admits(request, self._on_room):
+            self._status.limit(Bottleneck.BUDGET)
+            return math.inf
         if self._breaker.is_open:
             self._breaker.sent()
-        return self._governor.admit(now, self._tokens)
+        item.ticket = governor.admit(now, tokens)
+        return 0.0
 
-    def learn(self, now: float, item: OpenRequest, exchange: Exchange, outcome: Outcome) -> None:
-        """Learn from what came back, and settle its ticket."""
+    def _trouble_wait_s(self, now: float, path: str) -> float:
+        if self._breaker.is_open and (wait_s := self._breaker.wait_s(now)) > 0:
+            self._status.limit(Bottleneck.OUTAGE)
+            return wait_s
+        if (wait_s := self._early.wait_s(now, path)) > 0:
+            self._status.limit(Bottleneck.REFUSALS)
+        return wait_s
+
+    def answered(self, now: float, item: OpenRequest, exchange: Exchange, answer: Completion) -> None:
+        """Learn from an answer, and settle its ticket."""
         ticket = item.ticket
         assert ticket is not None
-        self._rules.seen.hear(exchange)
-        if exchange.quotas != _UNSAID:
+        if exchange.quotas != _UNREPORTED:
             self._governor.follow(now, ticket, exchange.quotas)
-        if isinstance(outcome, Completion):
-            if not self._breaker.is_clear:
-                self._breaker.succeeded()
-            self._doubts.good(item.request.path)
-            if not self._patience.is_clear:
-                self._patience.good(ticket.sent_at)
-            usage = outcome.usage
-            self._governor.completed(now, ticket, item.request.prompt_tokens, usage)
-            self._status.received(usage)
-        else:
-            self._learn_of_failure(now, item, ticket, exchange, outcome)
-            self._governor.settle(ticket, None if exchange.maybe_billed else 0.0)
+        self._governor.completed(now, ticket, item.request.prompt_tokens, answer.usage)
+        self._status.answered(answer.usage)
+        if self._budget is not None:
+            self._budget.settle(item.request, exchange, answer)
 
-    def abandon(self, ticket: Ticket) -> None:
+    def recover(self, item: OpenRequest) -> None:
+        """Take back what an answer refutes: to be called for the first of each path, and while `is_troubled`."""
+        assert item.ticket is not None
+        self._breaker.succeeded()
+        self._early.answered(item.request.path)
+        self._wait_limit.answered(item.ticket.sent_at)
+        self.is_troubled = self._early.are_open or not self._wait_limit.is_clear
+
+    def failed(self, now: float, item: OpenRequest, exchange: Exchange, failure: Failure) -> None:
+        """Learn from a failure, and settle its ticket."""
+        ticket, status, rules = item.ticket, self._status, self._rules
+        assert ticket is not None
+        self.is_troubled = True
+        status.failed_once(replied=exchange.status is not None and exchange.fault != "proxy")
+        if exchange.quotas != _UNREPORTED:
+            self._governor.follow(now, ticket, exchange.quotas)
+        if item.attempts is None:
+            item.attempts = RowAttempts(rules.attempts, ticket.sent_at + rules.row_s, rules.outage_s)
+        self._wait_limit.failed(now, ticket.sent_at, item.request.row, failure, requested_wait_s(failure, exchange))
+        is_early = self._early.failed(item.request, ticket.sent_at, now, failure)
+        is_unfinished = failure.type == UNFINISHED
+        item.attempts.count(failure, exchange, is_free=(is_early and not exchange.maybe_billed) or is_unfinished)
+        if failure.action is FailureAction.PAUSE:
+            self._breaker.inconclusive()
+            self._governor.throttled(now, ticket, item.attempts.retry_after_s)
+            status.count_throttled()
+        elif failure.action is FailureAction.RETRY and not is_unfinished:
+            # An early failure, or an unknown one before any answer, may be the job's own: no outage to wait out.
+            if not is_early and (failure.attempts is None or status.answers or self._breaker.is_open):
+                self._breaker.failed(now, ticket.sent_at, failure)
+            self._governor.failed(now)
+        else:
+            self._breaker.succeeded()
+        self._settle(item, ticket, exchange, failure)
+
+    def abandon(self, item: OpenRequest, exchange: Exchange | None) -> None:
         """Settle the ticket of a request that brought no outcome."""
-        self._governor.settle(ticket, None)
+        assert item.ticket is not None
+        self._status.failed_once(replied=False)
+        self._governor.settle(item.ticket, None)
+        if self._budget is not None:
+            self._budget.settle(item.request, exchange, None)
+
+    def _settle(self, item: OpenRequest, ticket: Ticket, exchange: Exchange, failure: Failure) -> None:
+        self._governor.settle(ticket, None if exchange.maybe_billed else 0.0)
+        if self._budget is not None:
+            self._budget.settle(item.request, exchange, failure)
 
     def verdict(self, path: str, open_rows: int) -> Failure | None:
-        """Return why the lane has to be given up, or the path that was asked last; `open_rows` have no end yet."""
+        """Return why the lane has to be stopped, or the path of the last failure; `open_rows` have no outcome yet."""
         if self._breaker.given_up:
             last = self._breaker.given_up
             message = f"no answer came for too long (retry.outage_s), at last: {last.message}"
             return Failure(FailureAction.STOP_MODEL, last.type, message, last.code)
-        in_flight = self._status.in_flight
-        return self._patience.given_up(in_flight, open_rows) or self._doubts.decided(path)
-
-    def _learn_of_failure(
-        self, now: float, item: OpenRequest, ticket: Ticket, exchange: Exchange, outcome: Failure
-    ) -> None:
-        if item.attempts is None:
-            item.attempts = RowAttempts(self._rules.attempts, ticket.sent_at + self._rules.row_s, self._rules.outage_s)
-        self._patience.heard(now, ticket.sent_at, item.request.row, outcome, requested_wait_s(outcome, exchange))
-        is_doubtful = self._doubts.note(item.request, ticket.sent_at, now, outcome)
-        is_unfinished = outcome.type == UNFINISHED
-        item.attempts.count(outcome, exchange, is_free=(is_doubtful and not exchange.maybe_billed) or is_unfinished)
-        if outcome.action is FailureAction.PAUSE:
-            self._breaker.inconclusive()
-            self._governor.throttled(now, ticket, item.attempts.retry_after_s)
-            self._status.count_throttled()
-        elif outcome.action is FailureAction.RETRY and not is_unfinished:
-            # What is in doubt, or what nobody knows, may be the job's own at first: no outage to be waited out.
-            if not is_doubtful and (outcome.attempts is None or self._status.answers or self._breaker.is_open):
-                self._breaker.failed(now, ticket.sent_at, outcome)
-            self._governor.failed(now)
-        else:
-            self._breaker.succeeded()
+        return self._wait_limit.given_up(self._status.in_flight, open_rows) or self._early.decided(path)

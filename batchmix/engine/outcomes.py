@@ -9,13 +9,13 @@ from typing import Protocol
 
 import msgspec
 
-from batchmix.engine.early_failures import Seen
 from batchmix.engine.repeated_failures import RepeatedFailures
 from batchmix.engine.shutdown import Shutdown
+from batchmix.engine.status import LaneStatus, RunStatus
 from batchmix.errors import FailureAction, JobRefused, ProviderStopped
 from batchmix.formats.amounts import counted
 from batchmix.prices.budget import LaneBudget
-from batchmix.records import Completion, Failure, Outcome, Request
+from batchmix.records import Failure, Request
 from batchmix.responses.error_rules import JOB_FAILURES
 
 _ADVICE = "; mend the job, or let the rest be asked all the same with --keep-going"
@@ -25,31 +25,31 @@ _logger = logging.getLogger(__name__)
 
 
 class OutcomeLog(Protocol):
-    """Records how a request has ended."""
+    """Records the outcomes of requests."""
 
     def finished(self, request: Request, failure: Failure | None) -> None:
-        """Record that it has its answer (None), or ended without one."""
+        """Record that a request has its answer (None), or ended without one."""
 
 
 class SendingRules(msgspec.Struct, frozen=True):
-    """When a lane gives up."""
+    """What a lane sends, how often, and when it gives up."""
 
     attempts: int
-    """How many a row may cost in this start."""
+    """How many a row may take in this start."""
     keep_going: bool = False
     """Go on although the first requests are all refused for the same reason."""
     outage_s: float = math.inf
-    """How long to wait for a provider that is down."""
+    """How long an outage of the provider may last."""
     row_s: float = math.inf
-    """How long after its first attempt a row may be asked again."""
+    """How long after its first attempt a row may be sent again."""
     budget: LaneBudget | None = None
-    """What a request must fit into; None: there is no cap."""
+    """The cap on costs; None: there is none."""
     place: Callable[[Request, str], str] | None = None
-    """Says where a parameter of a request is to be changed."""
-    seen: Seen = msgspec.field(default_factory=Seen)
-    """What speaks for the job's address; shared by all lanes."""
+    """Returns where a parameter of a request is set, for a message."""
+    run_status: RunStatus = msgspec.field(default_factory=RunStatus)
+    """Counts answers and replies of all lanes: they prove that the job's address is right."""
     unstreamed: bool = False
-    """Whether this model's answers are not to be streamed where the job does not ask for it."""
+    """Whether this model's answers are streamed only where the job asks for it."""
     has_paths: bool = False
     """Whether requests of a lane go to several paths of the API; else a path that is not there stops the lane."""
 
@@ -61,94 +61,102 @@ def provider_stopped(message: str, failures: Iterable[Failure]) -> ProviderStopp
 
 
 class Outcomes:
-    """Ends requests, and knows how many have no end yet."""
+    """Ends requests that have failed, or stops their lane or path; knows how many requests have no outcome yet.
 
-    def __init__(self, log: OutcomeLog, shutdown: Shutdown, model: str, rules: SendingRules) -> None:
+    Some failures are held back, without an outcome, until it is clear that they are not the fault of the job, or that
+    the provider is there. An answer decides that.
+    """
+
+    def __init__(self, log: OutcomeLog, shutdown: Shutdown, status: LaneStatus, rules: SendingRules) -> None:
         self.stopped: Failure | None = None
         """Why the lane must stop, if the others may go on."""
         self.stopped_paths: dict[str, Failure] = {}
-        """Why nothing more is asked at a path; its requests end with that."""
-        self.open = 0
-        """Requests that were begun and have no end."""
+        """Why nothing more is sent to a path; its requests end with that."""
         self.held = 0
-        """Of these, how many are held back until it is seen that not all end alike."""
-        self.good_answers = 0
-        """In this start."""
-        self._unheard: list[tuple[Request, Failure]] = []
-        """Of these again, all as long as the provider has not said a word in this start, and those that could not reach
-        it since it last did: where it says none any more, none of them is over."""
+        """Requests that are held back until another outcome shows that not all are refused alike."""
+        self.unreached: list[tuple[Request, Failure]] = []
+        """Requests that are held back until the provider replies: all while it has not replied in this start, and those
+        that could not reach it since its last reply. If it never replies again they have no outcome."""
         self._replies = 0  # when the last of them came
+        self._begun = 0
+        self._closed = 0  # without an answer
         self._log = log
         self._shutdown = shutdown
-        self._model = model
+        self._status = status
         self._rules = rules
         self._streaks: dict[str, RepeatedFailures] = {}  # by path
-        self._answered: set[str] = set()  # paths
+
+    @property
+    def open(self) -> int:
+        """How many requests were begun and have no outcome."""
+        return self._begun - self._status.answers - self._closed
 
     @property
     def all_in(self) -> bool:
-        """Whether nothing is awaited any more; what is held back may still have no end."""
-        return self.open <= self.held + len(self._unheard)
+        """Whether nothing is awaited any more; what is held back has no outcome yet."""
+        return self.open <= self.held + len(self.unreached)
+
+    def begin(self, requests: int) -> None:
+        """Count requests that will be sent."""
+        self._begun += requests
 
     def decided_by(self, in_flight: int) -> bool:
-        """Return whether what is in flight will show if all requests are refused, so that no more need to leave."""
-        if self.good_answers or not self.held:
+        """Return whether what is in flight will show if all are refused, so that no more need to leave."""
+        if self._status.answers or not self.held:
             return False
         return any(streak.held and streak.held + in_flight >= streak.length for streak in self._streaks.values())
 
-    def take(self, request: Request, outcome: Outcome) -> None:
-        """End a request, or stop what its failure says must be stopped: then it has no end."""
-        if isinstance(outcome, Completion):
-            self.good_answers += 1
-            if self.held or request.path not in self._answered:
-                self._answered.add(request.path)
-                self._settle(self._streak(request.path))
-            if self._unheard:
-                self._give_up_unheard()
-            self._close(request, None)
-        elif outcome.action is FailureAction.STOP_RUN:
-            self._shutdown.stop(provider_stopped(self._dated(outcome.message), [outcome]))
-        elif outcome.action is FailureAction.STOP_MODEL:
-            self.stop(msgspec.structs.replace(outcome, message=self._dated(outcome.message)))
-        elif outcome.action is FailureAction.STOP_PATH:
-            self.stop_path(request.path, outcome)
+    def recover(self, path: str) -> None:
+        """End what was held back until an answer came: to be called for the first of each path, and while any is."""
+        self._settle(self._streak(path))
+        if self.unreached:
+            self._close_unreached()
+
+    def fail(self, request: Request, failure: Failure) -> None:
+        """End a request, or stop what its failure says must be stopped: then it has no outcome."""
+        if failure.action is FailureAction.STOP_RUN:
+            self._shutdown.stop(provider_stopped(self._dated(failure.message), [failure]))
+        elif failure.action is FailureAction.STOP_MODEL:
+            self.stop(msgspec.structs.replace(failure, message=self._dated(failure.message)))
+        elif failure.action is FailureAction.STOP_PATH:
+            self.stop_path(request.path, failure)
             if self.stopped is None:
                 stopped = self.stopped_paths[request.path]
                 self._close(request, Failure(FailureAction.RETRY, "model_stopped", stopped.message, stopped.code))
-        elif self._may_be_the_jobs(outcome) and self._streak(request.path).holds(request, outcome):
+        elif self._may_be_the_jobs(failure) and self._streak(request.path).holds(request, failure):
             self.held += 1
-            self._stop_if_full(request, outcome)
-        elif outcome.unsent or not self._rules.seen.replies:
-            self._unheard.append((request, outcome))
-            self._replies = self._rules.seen.replies
+            self._stop_if_full(request, failure)
+        elif failure.unsent or not self._rules.run_status.replies:
+            self.unreached.append((request, failure))
+            self._replies = self._rules.run_status.replies
         else:
             self._settle(self._streak(request.path))
-            self._close(request, outcome)
+            self._close(request, failure)
 
     def settle(self) -> None:
-        """End what was held back; where the provider has not said a word, stop the lane instead."""
+        """End what was held back; where the provider has not replied since, stop the lane instead."""
         for streak in self._streaks.values():
             self._settle(streak)
-        if self._unheard and self._rules.seen.replies == self._replies:
-            last = self._unheard[-1][1]
+        if self.unreached and self._rules.run_status.replies == self._replies:
+            last = self.unreached[-1][1]
             what = "can't be reached any more" if self._replies else "never answered"
             self.stop(Failure(FailureAction.STOP_MODEL, last.type, f"the provider {what}: {last.message}", last.code))
             return
-        self._give_up_unheard()
+        self._close_unreached()
 
-    def _give_up_unheard(self) -> None:
-        unheard, self._unheard = self._unheard, []
-        for request, failure in unheard:
+    def _close_unreached(self) -> None:
+        unreached, self.unreached = self.unreached, []
+        for request, failure in unreached:
             self._close(request, failure)
 
     def stop(self, failure: Failure) -> None:
         """Stop the lane. The first reason counts."""
         if self.stopped is None:
             self.stopped = failure
-            _logger.info("%s is stopped: %s", self._model, failure.message)
+            _logger.info("%s is stopped: %s", self._status.model, failure.message)
 
     def stop_path(self, path: str, failure: Failure) -> None:
-        """Stop all that is asked at a path: the lane, where it asks at no other. The first reason counts."""
+        """Stop sending to a path: the lane, where it sends to no other. The first reason counts."""
         if not self._rules.has_paths:
             self.stop(
                 msgspec.structs.replace(failure, action=FailureAction.STOP_MODEL, message=self._dated(failure.message))
@@ -158,7 +166,7 @@ class Outcomes:
         self._settle(self._streak(path))
 
     def finish(self) -> None:
-        """Take note that all requests were heard of: a path that was stopped counts for the lane."""
+        """Stop the lane, too, if a path of it was stopped; to be called when all requests have returned."""
         if self.stopped_paths:
             paths = "; ".join(f"{path}: {failure.message}" for path, failure in sorted(self.stopped_paths.items()))
             self.stop(msgspec.structs.replace(next(iter(self.stopped_paths.values())), message=paths))
@@ -174,7 +182,7 @@ class Outcomes:
         if failure.type in _OF_THE_PATH and self._rules.has_paths:
             last, _ = streak.last()
             self.held -= 1
-            self.take(last, msgspec.structs.replace(stopped, action=FailureAction.STOP_PATH))
+            self.fail(last, msgspec.structs.replace(stopped, action=FailureAction.STOP_PATH))
         else:
             self.stop(stopped)
 
@@ -187,11 +195,12 @@ class Outcomes:
             self._close(request, failure)
 
     def _dated(self, message: str) -> str:
-        """Return why all is stopped, and how much went well before: it tells a wrong key from one that was used up."""
-        return f"after {counted(self.good_answers, 'answer')}: {message}" if self.good_answers else message
+        """Return why all is stopped, and after how many answers: that tells a wrong key from one that was used up."""
+        answers = self._status.answers
+        return f"after {counted(answers, 'answer')}: {message}" if answers else message
 
     def _may_be_the_jobs(self, failure: Failure) -> bool:
-        """Return whether a failure is held back until it is seen that not all rows end with it."""
+        """Return whether a failure is held back until another outcome shows that not all rows fail alike."""
         return not self._rules.keep_going and (failure.action is FailureAction.REJECT or failure.attempts is not None)
 
     def _placed(self, request: Request, failure: Failure) -> Failure:
@@ -201,6 +210,6 @@ class Outcomes:
         where = self._rules.place(request, failure.parameter)
         return msgspec.structs.replace(failure, message=f"{failure.message} ({where})")
 
-    def _close(self, request: Request, failure: Failure | None) -> None:
-        self._log.finished(request, failure and self._placed(request, failure))
-        self.open -= 1
+    def _close(self, request: Request, failure: Failure) -> None:
+        self._log.finished(request, self._placed(request, failure))
+        self._closed += 1

@@ -62,23 +62,22 @@ class Pool:
 
     def __init__(
         self,
-        post: Transport,
+        transport: Transport,
         governor: Governor,
         log: PoolLog,
         shutdown: Shutdown,
         status: LaneStatus,
         rules: SendingRules,
     ) -> None:
-        self._post = post
-        self._flying: dict[OpenRequest, None] = {}  # in the order in which they left
-        self._restraint = Admission(governor, status, rules, self._flying.keys())
+        self._transport = transport
+        self._in_flight: dict[OpenRequest, None] = {}  # in the order in which they left
+        self._admission = Admission(governor, status, rules, self._in_flight.keys(), self._pump)
         self._log = log
         self._shutdown = shutdown
         self._status = status
-        self._budget = rules.budget
         self._loop = asyncio.get_running_loop()
         self.streaming = StreamFallback(is_off=rules.unstreamed)
-        self._ends = Outcomes(log, shutdown, status.model, rules)
+        self._outcomes = Outcomes(log, shutdown, status, rules)
         self._retries = RetryQueue(status, self._pump)
         self._buffer: collections.deque[OpenRequest] = collections.deque()
         self._idle: collections.deque[asyncio.Future[OpenRequest | None]] = collections.deque()
@@ -90,11 +89,12 @@ class Pool:
         self._is_cut = False
         self._timer: asyncio.TimerHandle | None = None
         self._first_attempts = 0  # that have returned
+        self._answered_paths: set[str] = set()
 
     @property
     def stopped(self) -> Failure | None:
         """Why this lane was stopped, if the others may go on."""
-        return self._ends.stopped
+        return self._outcomes.stopped
 
     async def run(self, feed: AsyncIterator[list[Request]], workers: int) -> None:
         """Return when each request of the feed has ended, or when the run or this lane was stopped.
@@ -103,7 +103,7 @@ class Pool:
         flight has ended or was cut; then requests are left that have no end. What goes wrong in a task stops the run.
         """
         feeder = self._loop.create_task(self._shutdown.guarded(self._feed(feed)))
-        self._working = asyncio.gather(*(self._shutdown.guarded(self._work()) for _ in range(workers)))
+        self._working = asyncio.gather(*(self._work() for _ in range(workers)))
         watcher = self._loop.create_task(self._watch())
         try:
             await self._working
@@ -119,7 +119,7 @@ class Pool:
 
     async def eased(self) -> bool:
         """Return True once a request has ended; False at once where all that are open are held back, so none will."""
-        if self._ends.all_in:
+        if self._outcomes.all_in:
             return False
         self._eased.clear()
         await self._eased.wait()
@@ -137,8 +137,8 @@ class Pool:
 
     async def _feed(self, feed: AsyncIterator[list[Request]]) -> None:
         async for batch in feed:
-            self._ends.open += len(batch)
-            self._buffer.extend(map(OpenRequest, self._not_stopped(batch) if self._ends.stopped_paths else batch))
+            self._outcomes.begin(len(batch))
+            self._buffer.extend(map(OpenRequest, self._not_stopped(batch) if self._outcomes.stopped_paths else batch))
             self._pump()
             while len(self._buffer) >= _AHEAD:
                 self._more.clear()
@@ -148,46 +148,55 @@ class Pool:
         self._end_if_done()
 
     async def _work(self) -> None:
-        while True:
-            item = self._next() or await self._given()
-            if item is None:
-                return
-            self._finish(item, await self._attempt(item))
+        """Send one request after the other, while there are any. What goes wrong here stops the run."""
+        log, transport = self._log, self._transport
+        try:
+            while item := self._next() or await self._given():
+                exchange: Exchange | None = None
+                outcome: Outcome | None = None
+                self._in_flight[item] = None
+                self._status.sent()
+                if self._status.tail is not None:
+                    self._show_tail()
+                try:
+                    log.sent(item.request, time.time_ns() // 1_000_000)
+                    exchange = await transport.post(item.request)
+                    outcome = log.received(item.request, exchange)
+                finally:
+                    self._returned(item, exchange, outcome)
+        except Exception as error:  # noqa: BLE001 - it is raised again from the shutdown's reason
+            self._shutdown.stop(error)
 
     def _next(self) -> OpenRequest | None:
         """Return the next request if it may leave at once; what is due again goes first."""
-        if self._closed or self._idle or self._shutdown.stopping.is_set():
+        if self._closed or self._idle or self._shutdown.reason is not None:
             return None
         queue = self._retries.due or self._buffer
         if not queue or (queue is self._buffer and self._status.retrying and self._too_many_wait()):
             self._status.limit(Bottleneck.RETRIES if queue else Bottleneck.NONE if self._fed else Bottleneck.INPUT)
             return None
-        if self._ends.held and self._ends.decided_by(self._status.in_flight):
+        if self._outcomes.held and self._outcomes.decided_by(self._status.in_flight):
             self._status.limit(Bottleneck.REFUSALS)
             return None
-        request = queue[0].request
-        now = self._loop.time()
-        wait_s = self._restraint.wait_s(now, request)
+        item = queue[0]
+        wait_s = self._admission.admit(self._loop.time(), item)
         if wait_s > 0:
             self._pump_in(wait_s)
             return None
-        if self._budget is not None and not self._budget.admits(request, self._pump):
-            self._status.limit(Bottleneck.BUDGET)
-            return None
-        item = queue.popleft()
-        item.request = self.streaming.leaving(item.request)
-        item.ticket = self._restraint.leaves(now)
+        queue.popleft()
+        if self.streaming.is_off:
+            item.request = self.streaming.leaving(item.request)
         if len(self._buffer) < _AHEAD // 2:
             self._more.set()
         return item
 
     def _too_many_wait(self) -> bool:
         """Return whether so many rows wait for a retry that no new ones are sent; few while nothing good has come."""
-        most = max(_FEW, 2 * self._restraint.window) if self._ends.good_answers else RepeatedFailures.FIRST
+        most = max(_FEW, 2 * self._admission.window) if self._status.answers else RepeatedFailures.FIRST
         return self._status.retrying >= most
 
     async def _given(self) -> OpenRequest | None:
-        if self._closed or (self._fed and self._ends.open == 0):
+        if self._closed or (self._fed and self._outcomes.open == 0):
             return None
         future: asyncio.Future[OpenRequest | None] = self._loop.create_future()
         self._idle.append(future)
@@ -209,56 +218,50 @@ class Pool:
             self._timer.cancel()
         self._timer = self._loop.call_later(wait_s, self._pump) if wait_s < math.inf else None
 
-    async def _attempt(self, item: OpenRequest) -> Outcome:
-        request, ticket = item.request, item.ticket
-        assert ticket is not None
-        self._status.sent()
-        self._flying[item] = None
-        if self._status.tail is not None:
-            self._show_tail()
-        exchange: Exchange | None = None
-        outcome: Outcome | None = None
-        try:
-            self._log.sent(request, time.time_ns() // 1_000_000)
-            exchange = await self._post.post(request)
-            outcome = self._log.received(request, exchange)
-            self._first_attempts += item.attempts is None
-            self._restraint.learn(self._loop.time(), item, exchange, outcome)
-            if isinstance(outcome, Failure):
-                self._look_at(item, outcome)
-        finally:
-            self._status.returned()
-            del self._flying[item]
-            if outcome is None:
-                self._restraint.abandon(ticket)
-            if self._budget is not None:
-                self._budget.settle(request, exchange, outcome)
-        return outcome
-
-    def _look_at(self, item: OpenRequest, failure: Failure) -> None:
-        row, model = item.request.row, item.request.model
-        _logger.debug("row %d of %s: %s: %s", row, model, failure.type, failure.message)
-        if failure.type == UNFINISHED:
-            item.request = self.streaming.unfinished(item.request, failure)
-
-    def _finish(self, item: OpenRequest, outcome: Outcome) -> None:
+    def _returned(self, item: OpenRequest, exchange: Exchange | None, outcome: Outcome | None) -> None:
+        """End a request with its answer, or see to its failure. `outcome` is None where it was cut off."""
+        del self._in_flight[item]
+        if outcome is None:
+            self._admission.abandon(item, exchange)
+            return
+        assert exchange is not None
+        self._first_attempts += item.attempts is None
         if isinstance(outcome, Failure):
-            self._fail(item, outcome)
+            self._fail(item, exchange, outcome)
         else:
-            self._end(item, outcome)
+            self._admission.answered(self._loop.time(), item, exchange, outcome)
+            path, outcomes = item.request.path, self._outcomes
+            if self._admission.is_troubled or outcomes.held or outcomes.unreached or path not in self._answered_paths:
+                self._recover(item)
+            if item.attempts is not None:
+                self._retries.remove(item)
+            self._log.finished(item.request, None)
+            self._eased.set()
+        if self._fed:
+            self._end_if_done()
+            self._show_tail()
         if self._idle:
             self._pump()
-        if self._fed:
-            self._show_tail()
 
-    def _fail(self, item: OpenRequest, failure: Failure) -> None:
+    def _recover(self, item: OpenRequest) -> None:
+        """Take back what an answer refutes."""
+        self._answered_paths.add(item.request.path)
+        self._admission.recover(item)
+        self._outcomes.recover(item.request.path)
+
+    def _fail(self, item: OpenRequest, exchange: Exchange, failure: Failure) -> None:
         """Let a request wait for its next attempt, or end it; stop the lane or a path where that is clear now."""
-        path, stopped = item.request.path, self._ends.stopped_paths
+        request = item.request
+        self._admission.failed(self._loop.time(), item, exchange, failure)
+        _logger.debug("row %d of %s: %s: %s", request.row, request.model, failure.type, failure.message)
+        if failure.type == UNFINISHED:
+            item.request = self.streaming.unfinished(request, failure)
+        path, stopped = request.path, self._outcomes.stopped_paths
         failure = stopped.get(path, failure)
         may_pass = is_passing(failure)
         if not may_pass:
             self._end(item, failure)
-        if verdict := self._restraint.verdict(path, self._ends.open):
+        if verdict := self._admission.verdict(path, self._outcomes.open):
             self._give_up(path, verdict)
         if not may_pass or self._closed:  # after a stop the row is left as it is, for the next start
             return
@@ -270,7 +273,7 @@ class Pool:
         if self._closed:
             return
         try:
-            self._end(item, self._ends.stopped_paths.get(item.request.path, failure))
+            self._end(item, self._outcomes.stopped_paths.get(item.request.path, failure))
         except Exception as error:  # noqa: BLE001 - it stops the run
             self._shutdown.stop(error)
         self._pump()
@@ -278,24 +281,24 @@ class Pool:
     def _give_up(self, path: str, verdict: Failure) -> None:
         """Stop the lane, or what is asked at a path; what still is in flight may hang, and has its time to end."""
         if verdict.action is FailureAction.STOP_PATH:
-            self._ends.stop_path(path, verdict)
-            self._stop_at(path)
+            self._outcomes.stop_path(path, verdict)
+            self._stop_path(path)
             if self._fed:
                 self._end_if_done()
         else:
-            self._ends.stop(verdict)
+            self._outcomes.stop(verdict)
             self._close()
             self._loop.call_later(self._shutdown.drain_s, self._cut)
 
     def _not_stopped(self, batch: list[Request]) -> list[Request]:
         """End those requests of a batch whose path was stopped; return the others."""
-        stopped = self._ends.stopped_paths
+        stopped = self._outcomes.stopped_paths
         for request in batch:
             if request.path in stopped:
-                self._ends.take(request, stopped[request.path])
+                self._outcomes.fail(request, stopped[request.path])
         return [request for request in batch if request.path not in stopped]
 
-    def _stop_at(self, path: str) -> None:
+    def _stop_path(self, path: str) -> None:
         """Send nothing of what was read ahead, or waits to be asked again, to a path that was stopped."""
         kept = self._not_stopped([item.request for item in self._buffer])
         self._buffer = collections.deque(map(OpenRequest, kept))
@@ -303,35 +306,36 @@ class Pool:
 
     def _show_tail(self) -> None:
         """Tell what the last rows wait for, once all have been read and few are left."""
-        if self._ends.open > _LAST:
+        if self._outcomes.open > _LAST:
             return
         reasons = self._retries.reasons
-        oldest = next(iter(self._flying), None)
+        oldest = next(iter(self._in_flight), None)
         self._status.show_tail(
             len(reasons) + len(self._retries.due),
             reasons,
             oldest.ticket.sent_at if oldest and oldest.ticket else None,
         )
 
-    def _end(self, item: OpenRequest, outcome: Outcome) -> None:
+    def _end(self, item: OpenRequest, failure: Failure) -> None:
+        """End a request without an answer, unless its failure stops the lane."""
         if item.attempts is not None:
             self._retries.remove(item)
-        stopped = len(self._ends.stopped_paths)
-        self._ends.take(item.request, outcome)
-        if len(self._ends.stopped_paths) > stopped:
-            self._stop_at(item.request.path)
+        stopped = len(self._outcomes.stopped_paths)
+        self._outcomes.fail(item.request, failure)
+        if len(self._outcomes.stopped_paths) > stopped:
+            self._stop_path(item.request.path)
         self._eased.set()
-        if self._ends.stopped:
+        if self._outcomes.stopped:
             self._close()
         if self._fed:
-            self._show_tail()
             self._end_if_done()
+            self._show_tail()
 
     def _end_if_done(self) -> None:
-        if self._ends.all_in:
+        if self._outcomes.all_in:
             if not self._closed:  # all that is left are rejections that no other outcome will break
-                self._ends.settle()
-                self._ends.finish()
+                self._outcomes.settle()
+                self._outcomes.finish()
             self._close()
 
     def _close(self) -> None:

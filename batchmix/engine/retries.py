@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from typing import TypeGuard
 
+import msgspec
 import tenacity
 
 from batchmix.engine.status import LaneStatus
@@ -117,17 +118,14 @@ class RetryBudget:
         return max(0.0, -self._left / _RETRIES_PER_S)
 
 
-class OpenRequest:
+class OpenRequest(msgspec.Struct, eq=False):
     """A request of the pool that has no outcome yet."""
 
-    __slots__ = ("attempts", "request", "ticket")
-
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.ticket: Ticket | None = None
-        """Set when it leaves."""
-        self.attempts: RowAttempts | None = None
-        """None until it has failed once."""
+    request: Request
+    ticket: Ticket | None = None
+    """Set when it leaves."""
+    attempts: RowAttempts | None = None
+    """None until it has failed once."""
 
 
 class RetryQueue:

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from batchmix.engine.account import used_so_far
 from batchmix.engine.bottlenecks import bottlenecks_recorded
-from batchmix.engine.early_failures import Seen
 from batchmix.engine.lane import Lane, LaneContext, run_lanes
 from batchmix.engine.outcomes import SendingRules
 from batchmix.engine.prepare import PreparedRun
@@ -136,7 +135,7 @@ class _Sending:
             open_shards=shards,
             shutdown=shutdown,
             run_status=self._run_status,
-            rules_of=self._rules_of(Seen(self._run_status)),
+            rules_of=self._rules_of(),
             unstreamed=self._unstreamed,
         )
 
@@ -151,15 +150,15 @@ class _Sending:
             most = max(1, room // len(sending))
         await run_lanes(sending, others, most, context.shutdown)
 
-    def _rules_of(self, seen: Seen) -> Callable[[Model], SendingRules]:
-        """Return what gives the rules for a model's requests; `seen` is shared by all."""
+    def _rules_of(self) -> Callable[[Model], SendingRules]:
+        """Return what gives the rules for a model's requests."""
         retry, row_s = self._job.retry, self._job.timeouts.row_s
         dataset, budget, prices = self._prepared.dataset, self._budget, self._prepared.prices
 
         def rules_of(model: Model) -> SendingRules:
             return SendingRules(
                 retry.attempts, self._prepared.options.keep_going, outage_s=retry.outage_s, row_s=row_s or math.inf,
-                seen=seen, has_paths=dataset.has_paths, unstreamed=model.name in self._unstreamed,
+                run_status=self._run_status, has_paths=dataset.has_paths, unstreamed=model.name in self._unstreamed,
                 place=lambda request, parameter: dataset.place_of(request, model, parameter),
                 budget=LaneBudget(budget, model.name, prices) if budget else None,
             )  # fmt: skip

@@ -69,6 +69,8 @@ class LaneStatus(RowCounts):
     in_flight: int = 0
     retrying: int = 0
     """Rows that have failed in this start and will be, or are being, sent again."""
+    replies: int = 0
+    """HTTP responses of the provider in this start, good or bad."""
     answers: int = 0
     """Received in this start."""
     tokens: int = 0
@@ -111,13 +113,17 @@ class LaneStatus(RowCounts):
     def sent(self) -> None:
         """Count a request that leaves."""
         self.in_flight += 1
+        self.limited_by = Bottleneck.NONE
 
-    def returned(self) -> None:
-        """Count a request that is no longer in flight, whatever came of it."""
+    def failed_once(self, *, replied: bool) -> None:
+        """Count a request that returned without an answer; `replied`: with an HTTP response of the provider."""
         self.in_flight -= 1
+        self.replies += replied
 
-    def received(self, usage: Usage) -> None:
-        """Count an answer."""
+    def answered(self, usage: Usage) -> None:
+        """Count a request that returned with an answer."""
+        self.in_flight -= 1
+        self.replies += 1
         self.answers += 1
         self.tokens += usage.total_tokens or 0
         if usage.prompt_tokens is not None and usage.completion_tokens is not None:  # else it has no price
@@ -176,6 +182,11 @@ class RunStatus(msgspec.Struct):
     def ok(self) -> int:
         """Answers, those of earlier starts too as far as the folder has been read."""
         return sum(lane.ok for lane in self.lanes)
+
+    @property
+    def replies(self) -> int:
+        """HTTP responses of the provider in this start, good or bad."""
+        return sum(lane.replies for lane in self.lanes)
 
     @property
     def rejected(self) -> int:

@@ -7,9 +7,9 @@ import gc
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 
+import msgspec
 import pytest
 
-from batchmix.engine.early_failures import Seen
 from batchmix.engine.outcomes import SendingRules
 from batchmix.engine.pool import Pool
 from batchmix.engine.repeated_failures import RepeatedFailures
@@ -48,6 +48,8 @@ class Scene:
         self.latency_s = 0.001
         self.path: Callable[[int], str] = lambda row: "/p"
         self._outcomes: dict[int, Outcome] = {}
+        run_status = RunStatus(lanes=[self.lane, *rules.run_status.lanes])
+        rules = msgspec.structs.replace(rules, run_status=run_status)
         governor = Governor(Limits(concurrency=concurrency), asyncio.get_running_loop().time())
         self.pool = Pool(self, governor, self, self.shutdown, self.lane, rules)
 
@@ -369,7 +371,7 @@ async def test_a_few_bad_replies_at_first_decide_nothing_while_others_are_on_the
 
 
 async def test_answers_of_another_lane_or_an_earlier_start_speak_for_the_address() -> None:
-    rules = SendingRules(3, seen=Seen(RunStatus(lanes=[LaneStatus("m", ok=1)])))
+    rules = SendingRules(3, run_status=RunStatus(lanes=[LaneStatus("other", ok=1)]))
     scene = Scene(lambda row, time: AT_FIRST[0] if time < 3 else Completion("a"), rules=rules)
     await scene.run(8)
     assert scene.ends == dict.fromkeys(range(8))

@@ -136,7 +136,7 @@ class Answers:
     """A provider in memory, and the log of what it was asked."""
 
     def __init__(self) -> None:
-        self.heard_rows: list[int] = []
+        self.received_rows: list[int] = []
 
     async def post(self, request: Request) -> Exchange:
         await asyncio.sleep(0)
@@ -145,11 +145,11 @@ class Answers:
     def sent(self, request: Request, at_ms: int) -> None:
         pass
 
-    def heard(self, request: Request, exchange: Exchange) -> Outcome:
-        self.heard_rows.append(request.row)
+    def received(self, request: Request, exchange: Exchange) -> Outcome:
+        self.received_rows.append(request.row)
         return answer(100, 50)
 
-    def ended(self, request: Request, failure: Failure | None) -> None:
+    def finished(self, request: Request, failure: Failure | None) -> None:
         pass
 
 
@@ -170,4 +170,4 @@ async def test_pools_share_a_purse_and_stop_when_it_is_empty() -> None:
     async with asyncio.timeout(WITHIN_S):
         await asyncio.gather(*pools)
     assert isinstance(shutdown.reason, BudgetSpent)
-    assert sum(len(log.heard_rows) for log in logs) == 100
+    assert sum(len(log.received_rows) for log in logs) == 100
