@@ -1,12 +1,10 @@
-"""The values that pass between the rooms: Row → Request → Exchange → Completion or Failure.
+"""The values that pass between the rooms: Request → Exchange → Completion or Failure.
 
 A (row, model, sample) is the key of a result. Rows count from 0 in input order; `model` is the name
 of the job's model entry; samples count from 0.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import msgspec
 
@@ -18,16 +16,6 @@ before: answers that an earlier version has accepted, and that are in a journal 
 without a word."""
 Key = tuple[int, str, int]
 """(row, model, sample): what every request, journal line and result row belongs to."""
-
-
-class Row(msgspec.Struct, frozen=True, gc=False):
-    """One row of the input, as it was read."""
-
-    index: int
-    """Position in the input, from 0; blank lines do not count."""
-    values: dict[str, Any]
-    place: str
-    """Where a person finds it: `prompts.jsonl:12`, or `prompts.parquet, row 12`."""
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):

@@ -16,6 +16,7 @@ from batchmix.engine.shutdown import check_deadline
 from batchmix.engine.stand_in import rehearsal_behaviour, rehearsal_catalogue
 from batchmix.engine.status import Phase, RunStatus
 from batchmix.errors import JobError, PartDamaged, RunError, RunUnreadable
+from batchmix.formats.pyarrow_setup import set_up_arrow
 from batchmix.job import Job
 from batchmix.load import STDIN, Dataset, ScanOptions, check_rubrics, find_sources, open_dataset
 from batchmix.prices.cost import Prices
@@ -73,6 +74,7 @@ def prepare(
     `spool` is where stdin and compressed input are kept; None: in the run folder. Raises `UsageError` for all that
     must be fixed before anything is sent; then nothing new is left in the spool.
     """
+    set_up_arrow()
     balance = BalanceLookup(job, layout.secrets or Secrets())
     held = Inventory(layout, whole=options.update)
     previous = _run_file(layout, held)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from batchmix.engine.plan import Plan, plan
@@ -98,3 +102,22 @@ def test_few_different_requests_are_told(bench: Bench) -> None:
     bench.write(40)
     found = planned(bench)
     assert (found.different, found.sameness) == (40, "")
+
+
+def test_arrow_takes_memory_from_the_system_and_leaves_pandas_alone(bench: Bench) -> None:
+    """Else memory would grow with the input, and an installed pandas would take half a second to import."""
+    bench.write(2)
+    (bench.root / "pandas.py").write_text("raise SystemExit('pandas was imported')")
+    code = (
+        "import sys; import pyarrow; from batchmix.engine.run import Options; from batchmix.engine.plan import plan;"
+        "from batchmix.job import read_job; plan(read_job(None, eval(sys.argv[1]), {}), Options());"
+        "pyarrow.array([1, 2]); print(pyarrow.default_memory_pool().backend_name)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, repr(bench.settings)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(bench.root)},
+    )
+    assert done.stdout.split() == ["system"]
