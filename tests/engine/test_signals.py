@@ -49,7 +49,7 @@ def interrupted(at: str, numbers: list[int], *call: str, stdin: str = "") -> sub
 
 
 PLACES = [
-    "load.opening:first_row",
+    "load.jsonl_rows:first_row",
     "engine.shard_comparison:Digests",
     "engine.prepare:PriceLookup",
     "engine.plan:shortage",
