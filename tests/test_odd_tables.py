@@ -15,8 +15,8 @@ import pytest
 
 from batchmix.engine import reader
 from batchmix.engine.status import RunStatus
-from batchmix.evaluate.evaluation import evaluate, prepared
-from batchmix.evaluate.judge import Asking
+from batchmix.evaluate.evaluate_run import evaluate_run, prepare_scorers
+from batchmix.evaluate.judge import JudgeContext
 from batchmix.evaluate.report_page import write_report
 from batchmix.formats.arrow_cast import fit
 from batchmix.job import read_job
@@ -77,8 +77,8 @@ def went_through(bench: Bench, table: pa.Table) -> None:
     parsing = pa_csv.ParseOptions(newlines_in_values=True)
     assert pa_csv.read_csv(bench.root / "all.csv", convert_options=cells, parse_options=parsing).num_rows == len(rows)
     job = read_job(None, bench.settings, {})
-    asking = Asking(job, Secrets(""), RunStatus())
-    metrics = evaluate(bench.out, asking, prepared(job, None))
+    judge_context = JudgeContext(job, Secrets(""), RunStatus())
+    metrics = evaluate_run(bench.out, judge_context, prepare_scorers(job, None))
     assert {score.scorer for score in metrics.scores} == set(names)
     write_report(bench.out, None)
 

@@ -20,9 +20,9 @@ from batchmix.job.secrets import read_secrets
 from batchmix.redact import Secrets
 
 if TYPE_CHECKING:
-    from batchmix.evaluate.judge import Asking
+    from batchmix.evaluate.judge import JudgeContext
     from batchmix.evaluate.measure import Metrics
-    from batchmix.evaluate.scoring import Asked
+    from batchmix.evaluate.scoring import PreparedScorer
 
 
 @click.command("eval")
@@ -52,19 +52,19 @@ def command(folder: Path, job_file: Path | None, settings: tuple[str, ...], **op
     """
     log_to_stderr(options["verbose"])
     from batchmix.engine import reader
-    from batchmix.evaluate.evaluation import prepared
-    from batchmix.evaluate.judge import Asking
+    from batchmix.evaluate.evaluate_run import prepare_scorers
+    from batchmix.evaluate.judge import JudgeContext
 
     original = reader.job_of(folder)
     job_given = (
         read_job(job_file, merge_settings([parse_setting(setting) for setting in settings])) if job_file else None
     )
     job = _job_to_evaluate(original, job_given)
-    scorers = prepared(job, job_file.parent if job_file else None)
+    scorers = prepare_scorers(job, job_file.parent if job_file else None)
     judged = any(score is None for _, score in scorers)
     secrets = read_secrets(job.provider, os.environ) if judged else Secrets()
     hide_secrets(secrets)
-    outcome = run_evaluation(folder, Asking(job, secrets, RunStatus()), scorers, options["progress"])
+    outcome = run_evaluation(folder, JudgeContext(job, secrets, RunStatus()), scorers, options["progress"])
     if options["as_json"]:
         echo_json(outcome.record)
     else:
@@ -82,19 +82,21 @@ class EvalOutcome(msgspec.Struct, frozen=True):
     """1 where a threshold is missed, or a guarded metric is significantly worse."""
 
 
-def run_evaluation(root: Path, asking: Asking, scorers: list[Asked], progress: str) -> EvalOutcome:
+def run_evaluation(
+    root: Path, judge_context: JudgeContext, scorers: list[PreparedScorer], progress: str
+) -> EvalOutcome:
     """Evaluate a run, showing the progress of its judges."""
     from batchmix.cli.progress import shown
-    from batchmix.evaluate.evaluation import evaluate
+    from batchmix.evaluate.evaluate_run import evaluate_run
 
     judged = any(score is None for _, score in scorers)
     try:
-        with shown(asking.run_status, progress if judged else "none"), signals.signals_as_errors():
-            metrics = evaluate(root, asking, scorers)
+        with shown(judge_context.run_status, progress if judged else "none"), signals.signals_as_errors():
+            metrics = evaluate_run(root, judge_context, scorers)
     except (Stopped, Interrupted):
         echo_error("the run itself is complete; the same command resumes its evaluation")
         raise
-    return _outcome(root, asking.job, metrics)
+    return _outcome(root, judge_context.job, metrics)
 
 
 def _outcome(root: Path, job: Job, metrics: Metrics) -> EvalOutcome:
@@ -103,15 +105,15 @@ def _outcome(root: Path, job: Job, metrics: Metrics) -> EvalOutcome:
     from batchmix.cli.diff_lines import diff_lines, missed_lines
     from batchmix.cli.tables import metrics_lines
     from batchmix.evaluate.comparison import diff
-    from batchmix.evaluate.evaluation import against
-    from batchmix.evaluate.guards import missed
+    from batchmix.evaluate.evaluate_run import baseline_of
     from batchmix.evaluate.history import write_history
-    from batchmix.store.filesystem import PRIVATE
+    from batchmix.evaluate.measure import missed_thresholds
+    from batchmix.store.run_folder import Layout
 
-    write_history(root.resolve().parent, PRIVATE if job.output.permissions is None else job.output.permissions)
-    baseline = against(root, job)
+    write_history(root.resolve().parent, Layout(root, mode=job.output.permissions).file_mode)
+    baseline = baseline_of(root, job)
     compared = diff(baseline, root) if baseline else None
-    misses = missed(metrics)
+    misses = missed_thresholds(metrics)
     whole = msgspec.to_builtins(metrics, str_keys=True)
     return EvalOutcome(
         lines=metrics_lines(metrics) + (["", *diff_lines(compared, [])] if compared else missed_lines(misses)),

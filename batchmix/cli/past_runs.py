@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from batchmix.cli.tables import cell, in_columns, number
 
 if TYPE_CHECKING:
-    from batchmix.evaluate.history import Past
+    from batchmix.evaluate.history import PastRun
     from batchmix.evaluate.measure import ScoreMetrics
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -28,7 +28,7 @@ def sparkline(values: Sequence[float | None]) -> str:
     )
 
 
-def past_lines(past: list[Past]) -> list[str]:
+def past_lines(past: list[PastRun]) -> list[str]:
     """Return runs as a table, the oldest first, and the trend of each score."""
     lines = in_columns([_HEAD, *(row for one in past for row in _rows(one))])
     pairs = dict.fromkeys((found.model, found.scorer) for one in past for found in _scores(one))
@@ -41,7 +41,7 @@ def past_lines(past: list[Past]) -> list[str]:
     return [*lines, "", *in_columns(trends)] if len(trends) > 1 else lines
 
 
-def past_record(past: list[Past]) -> list[dict[str, Any]]:
+def past_record(past: list[PastRun]) -> list[dict[str, Any]]:
     """Return runs for `--json`."""
     return [
         {
@@ -57,7 +57,7 @@ def past_record(past: list[Past]) -> list[dict[str, Any]]:
     ]
 
 
-def _rows(one: Past) -> list[tuple[str, ...]]:
+def _rows(one: PastRun) -> list[tuple[str, ...]]:
     start = (cell(str(one.folder), 60), one.started_at, _state(one))
     rows: list[tuple[str, ...]] = []
     for found in _scores(one):
@@ -68,16 +68,16 @@ def _rows(one: Past) -> list[tuple[str, ...]]:
     return rows or [(*start, "", "", "", "")]
 
 
-def _state(one: Past) -> str:
+def _state(one: PastRun) -> str:
     code = one.run.starts[-1].exit_code if one.run.starts else None
     if one.metrics is None:
         return "not evaluated" if code in {0, 1} else "not finished"
     return "whole" if one.metrics.complete else "part"
 
 
-def _scores(one: Past) -> list[ScoreMetrics]:
+def _scores(one: PastRun) -> list[ScoreMetrics]:
     return [found for found in one.metrics.scores if not found.group] if one.metrics else []
 
 
-def _value(one: Past, model: str, scorer: str) -> float | None:
+def _value(one: PastRun, model: str, scorer: str) -> float | None:
     return next((found.score.mean for found in _scores(one) if (found.model, found.scorer) == (model, scorer)), None)

@@ -18,7 +18,7 @@ from batchmix.job.secrets import read_secrets
 
 if TYPE_CHECKING:
     from batchmix.engine.plan import Plan
-    from batchmix.evaluate.judge_plan import JudgePlan
+    from batchmix.evaluate.judge import JudgePlan
     from batchmix.job import Job
 
 
@@ -103,7 +103,7 @@ def _range(least: float | None, most: float | None) -> str:
 def _judges(job: Job, found: Plan) -> list[JudgePlan]:
     if job.eval is None:
         return []
-    from batchmix.evaluate.judge_plan import judge_plans
+    from batchmix.evaluate.judge import judge_plans
 
     return judge_plans(job, found)
 

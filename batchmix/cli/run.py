@@ -28,7 +28,7 @@ from batchmix.redact import Secrets
 if TYPE_CHECKING:
     from batchmix.cli.eval import EvalOutcome
     from batchmix.engine.run import Options
-    from batchmix.evaluate.scoring import Asked
+    from batchmix.evaluate.scoring import PreparedScorer
     from batchmix.store.view import View
 
 
@@ -159,22 +159,22 @@ def _drain_when_stdin_ends() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _scorers(job: Job, source: str) -> list[Asked]:
+def _scorers(job: Job, source: str) -> list[PreparedScorer]:
     """Return the scorers of the job, so that a mistake is found before anything is sent."""
     if job.eval is None:
         return []
-    from batchmix.evaluate.evaluation import prepared
+    from batchmix.evaluate.evaluate_run import prepare_scorers
 
-    return prepared(job, Path(source).parent if source.endswith(".toml") else None)
+    return prepare_scorers(job, Path(source).parent if source.endswith(".toml") else None)
 
 
-def _evaluated(job: Job, secrets: Secrets, scorers: list[Asked], progress: str) -> EvalOutcome | None:
+def _evaluated(job: Job, secrets: Secrets, scorers: list[PreparedScorer], progress: str) -> EvalOutcome | None:
     if job.eval is None:
         return None
     from batchmix.cli.eval import run_evaluation
-    from batchmix.evaluate.judge import Asking
+    from batchmix.evaluate.judge import JudgeContext
 
-    return run_evaluation(Path(job.output.path), Asking(job, secrets, RunStatus()), scorers, progress)
+    return run_evaluation(Path(job.output.path), JudgeContext(job, secrets, RunStatus()), scorers, progress)
 
 
 def _how_to_resume(stopped: BatchmixError) -> str:

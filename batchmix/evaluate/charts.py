@@ -1,4 +1,4 @@
-"""The report's charts: from numbers to drawings, whatever they are about."""
+"""The types of charts in the report: each function turns rows of numbers into a drawing."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from batchmix.evaluate.drawing import COLOURS, LEFT, RIGHT, Drawing, Scale, fitt
 _ROW = 42
 
 Form = Callable[[float], str]
-"""How a number is written."""
+"""Formats a number."""
 
 
-class Range(msgspec.Struct, frozen=True):
-    """A number with a span about it, and perhaps what it was before."""
+class IntervalRow(msgspec.Struct, frozen=True):
+    """A number with its interval, and optionally its earlier value."""
 
     label: str
     value: float
@@ -26,7 +26,7 @@ class Range(msgspec.Struct, frozen=True):
     tone: str = "c0"
 
 
-def ranges(title: str, rows: Sequence[Range], form: Form, *, zero: bool = False) -> Drawing:
+def interval_chart(title: str, rows: Sequence[IntervalRow], form: Form, *, zero: bool = False) -> Drawing:
     """Draw each number as a dot on a line from its low to its high, one below the other; `zero` marks the zero line."""
     ends = [end for row in rows for end in (row.value, row.low, row.high, row.before) if end is not None]
     marked = ticks(min([*ends, 0.0] if zero else ends), max([*ends, 0.0] if zero else ends))
@@ -49,8 +49,8 @@ def ranges(title: str, rows: Sequence[Range], form: Form, *, zero: bool = False)
     return drawing
 
 
-class Box(msgspec.Struct, frozen=True):
-    """How values are spread: from 10 % over the middle half to 90 %, and 99 %."""
+class BoxRow(msgspec.Struct, frozen=True):
+    """The distribution of values as percentiles."""
 
     label: str
     points: dict[str, float]
@@ -59,8 +59,8 @@ class Box(msgspec.Struct, frozen=True):
     tone: str
 
 
-def boxes(title: str, rows: Sequence[Box], form: Form) -> Drawing:
-    """Draw how values are spread, one below the other."""
+def box_chart(title: str, rows: Sequence[BoxRow], form: Form) -> Drawing:
+    """Draw each distribution as a box with lines to 10 % and 90 %, one below the other."""
     marked = ticks(0.0, max(row.points["p99"] for row in rows))
     x = Scale(marked[0], marked[-1], LEFT + 12, RIGHT - 12)
     drawing = Drawing(title, height=len(rows) * _ROW + 26)
@@ -77,7 +77,7 @@ def boxes(title: str, rows: Sequence[Box], form: Form) -> Drawing:
     return drawing
 
 
-class Bar(msgspec.Struct, frozen=True):
+class BarRow(msgspec.Struct, frozen=True):
     """A number as a bar."""
 
     label: str
@@ -86,7 +86,7 @@ class Bar(msgspec.Struct, frozen=True):
     tone: str = "c0"
 
 
-def bars(title: str, rows: Sequence[Bar]) -> Drawing:
+def bar_chart(title: str, rows: Sequence[BarRow]) -> Drawing:
     """Draw bars from zero, one below the other, each with its number."""
     x = Scale(0.0, max(row.value for row in rows) or 1.0, LEFT, RIGHT)
     drawing = Drawing(title, height=len(rows) * 34 + 4)
@@ -98,18 +98,18 @@ def bars(title: str, rows: Sequence[Bar]) -> Drawing:
     return drawing
 
 
-class Series(msgspec.Struct, frozen=True):
-    """Values over the same steps as those of other series; None where there is none."""
+class LineSeries(msgspec.Struct, frozen=True):
+    """One line of a line chart; None where a step has no value."""
 
     label: str
     values: Sequence[float | None]
     tone: str
 
 
-def courses(title: str, series: Sequence[Series], steps: Sequence[str], form: Form) -> Drawing:
-    """Draw how values went from step to step, several in one drawing."""
-    known = [value for one in series for value in one.values if value is not None]
-    marked = ticks(min(known), max(known))
+def line_chart(title: str, series: Sequence[LineSeries], steps: Sequence[str], form: Form) -> Drawing:
+    """Draw values over steps, one line for each series."""
+    present = [value for one in series for value in one.values if value is not None]
+    marked = ticks(min(present), max(present))
     left, bottom = 52, 170
     y = Scale(marked[0], marked[-1], bottom, 12)
     x = Scale(0, max(1, len(steps) - 1), left + 8, RIGHT - 12)
@@ -129,7 +129,7 @@ def courses(title: str, series: Sequence[Series], steps: Sequence[str], form: Fo
 
 
 def _step_labels(drawing: Drawing, x: Scale, steps: Sequence[str], bottom: float) -> None:
-    """Write the first and the last step, and between them as many as there is room for."""
+    """Label the first and the last step, and as many between them as fit."""
     width = max(width_of(step) for step in steps) + 8
     every = max(1, -(-len(steps) * width // (x.stop - x.start + width)))
     shown = [at for at in range(len(steps)) if (len(steps) - 1 - at) % every == 0]
@@ -142,21 +142,21 @@ def _step_labels(drawing: Drawing, x: Scale, steps: Sequence[str], bottom: float
 _UNITS = (("hours", 3600), ("minutes", 60), ("seconds", 1))
 
 
-class Speed(msgspec.Struct, frozen=True):
-    """How fast one model answered over the time of a run."""
+class RateRow(msgspec.Struct, frozen=True):
+    """The speed of one model over the time of a run."""
 
     label: str
     rates: Sequence[float]
     """Answers per second, in equal slots."""
     limits: Sequence[tuple[float, float, str, str]]
-    """What limited it: from and to (as shares of all time), the class of its colour, and what it was."""
+    """Spans of what limited it: begin and end (shares of the whole time), the colour's class, and the text."""
     tone: str
 
 
-def speeds(title: str, rows: Sequence[Speed], span_s: float, restarts: Sequence[float]) -> Drawing:
-    """Draw how fast each model answered, one below the other, above a band that says what limited it.
+def rate_chart(title: str, rows: Sequence[RateRow], span_s: float, restarts: Sequence[float]) -> Drawing:
+    """Draw the speed of each model, one below the other, each above a band that shows what limited it.
 
-    `restarts` are where another start began, as shares of all time.
+    `restarts` are the beginnings of later starts, as shares of the whole time.
     """
     each, left = 112, 52
     drawing = Drawing(title, height=len(rows) * each + 22)
@@ -177,9 +177,9 @@ def speeds(title: str, rows: Sequence[Speed], span_s: float, restarts: Sequence[
             for place in ((left + at * slot, y.at(rate)), (left + (at + 1) * slot, y.at(rate)))
         ]
         drawing.path(f"area {row.tone}", [(left, bottom), *tops, (RIGHT, bottom)], closed=True)
-        for begin, end, tone, what in row.limits:
+        for begin, end, tone, limit in row.limits:
             place = (left + begin * (RIGHT - left), left + end * (RIGHT - left))
-            drawing.box(f"limit {tone}", place, (bottom + 4, bottom + 14), what)
+            drawing.box(f"limit {tone}", place, (bottom + 4, bottom + 14), limit)
         for restart in restarts:
             at = left + restart * (RIGHT - left)
             drawing.line("restart", (at, at), (top, bottom + 14))
@@ -187,7 +187,7 @@ def speeds(title: str, rows: Sequence[Speed], span_s: float, restarts: Sequence[
     for tick in ticks(0.0, x.high):
         if tick <= x.high * 1.001:
             _tick(drawing, (x.at(tick), bottom + 14), f"{tick:,.6g}")
-    drawing.caption = f"Answers per second over the {unit} that the run was at work."
+    drawing.caption = f"Answers per second over the run's active time in {unit}."
     return drawing
 
 
@@ -198,7 +198,7 @@ def _x_axis(drawing: Drawing, x: Scale, marked: Sequence[float], bottom: float, 
 
 
 def _tick(drawing: Drawing, at: tuple[float, float], text: str) -> None:
-    """Write what a tick stands for, in the drawing even at its edges."""
+    """Label a tick; at the edges the label is shifted into the drawing."""
     place, half = at[0], width_of(text) / 2
     if place + half > RIGHT:
         drawing.text("scale", (RIGHT, at[1]), text, "end")
@@ -209,5 +209,5 @@ def _tick(drawing: Drawing, at: tuple[float, float], text: str) -> None:
 
 
 def tone(number: int) -> str:
-    """Return the class of the n-th colour."""
+    """Return the CSS class of the n-th colour."""
     return f"c{number % COLOURS}"

@@ -1,4 +1,4 @@
-"""How one run differs from another: paired by row and sample, guarded metrics held against chance."""
+"""Compares two evaluated runs: results paired by row and sample, and a significance test for each guarded metric."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ import msgspec
 import numpy as np
 
 from batchmix.errors import RunError
-from batchmix.evaluate.guards import guarded, missed
-from batchmix.evaluate.measure import Metrics, read_metrics, read_scores, read_targets
+from batchmix.evaluate.measure import Metrics, guarded, missed_thresholds, read_metrics, read_scores, read_targets
 from batchmix.evaluate.metrics import Floats, Ints
 from batchmix.evaluate.paired import Paired, compare, holm
-from batchmix.evaluate.results import Results, gathered
+from batchmix.evaluate.result_arrays import ResultArrays, read_result_arrays
 from batchmix.formats.pyarrow_setup import set_up_arrow
 from batchmix.job.eval_table import LESS_IS_BETTER, Guard
 from batchmix.store.run_folder import Layout
 
 LEVEL = 0.05
-"""How often, at most, a diff finds anything in its guarded metrics where nothing has changed."""
+"""The significance level: how often, at most, a diff without a real change finds one in any guarded metric."""
 DRIFTS = ("answered", "refused", "response_chars", "cost_usd", "latency_s")
 _FIELDS = ("row", "sample", "ok", "request", *DRIFTS[1:])
 _DEFAULT_GUARDS = (Guard(),)
@@ -34,13 +33,13 @@ class Comparison(msgspec.Struct, frozen=True):
     """Empty for metrics that need none."""
     paired: Paired
     adjusted_p: float | None = None
-    """Of a guarded metric: that it is worse by chance, after Holm over all of them; None: not guarded, no verdict."""
+    """Of a guarded metric: the one-sided p-value of `worse`, adjusted by Holm over all of them; None: not guarded."""
     verdict: str = ""
-    """Of a guarded metric: `worse`, `better` or `same`."""
+    """Of a guarded metric: `worse`, `better` or `same`; else empty."""
 
 
-class Moved(msgspec.Struct, frozen=True):
-    """A result whose score has changed."""
+class ScoreChange(msgspec.Struct, frozen=True):
+    """A result whose score differs between the runs."""
 
     model: str
     scorer: str
@@ -51,23 +50,23 @@ class Moved(msgspec.Struct, frozen=True):
 
 
 class Diff(msgspec.Struct, frozen=True):
-    """Two runs beside each other."""
+    """The differences between two runs."""
 
     before: str
     after: str
     """The run folders."""
     paired: int
-    """Results that both have."""
+    """Results that both runs have."""
     changed: int
-    """Results left out because their request or their target is another now."""
+    """Results left out because their request or their target has changed."""
     unpaired: int
-    """Results that only one of them has."""
+    """Results that only one run has."""
     left_out: tuple[str, ...]
-    """Scorers and models that can't be compared, and why."""
+    """A message for each scorer and model that can't be compared."""
     comparisons: tuple[Comparison, ...]
     missed: tuple[str, ...]
-    """Thresholds that the later run misses."""
-    moved: tuple[Moved, ...]
+    """A message for each threshold that the later run misses."""
+    moved: tuple[ScoreChange, ...]
 
     @property
     def worse(self) -> list[Comparison]:
@@ -75,12 +74,12 @@ class Diff(msgspec.Struct, frozen=True):
         return [comparison for comparison in self.comparisons if comparison.verdict == "worse"]
 
 
-class _Side(msgspec.Struct):
-    """One run, as it is compared."""
+class _EvaluatedRun(msgspec.Struct):
+    """One of the two runs, with the arrays that the comparison needs."""
 
     layout: Layout
     metrics: Metrics
-    results: Results
+    results: ResultArrays
 
     def keys(self, chosen: Ints) -> Ints:
         """Return one number for each row and sample."""
@@ -89,31 +88,31 @@ class _Side(msgspec.Struct):
         return keys
 
     def scores(self, scorer: str) -> Floats:
-        """Return a scorer's scores."""
-        return read_scores(self.layout, self.metrics.asked, scorer, self.results.count)
+        """Return a scorer's scores of all results."""
+        return read_scores(self.layout, self.metrics.settings, scorer, self.results.count)
 
     def targets(self, scorer: str) -> Ints:
-        """Return a number for each of a scorer's targets, the same in both runs."""
-        return read_targets(self.layout, self.metrics.asked, scorer, self.results.count)
+        """Return a scorer's targets of all results as numbers, comparable between the runs."""
+        return read_targets(self.layout, self.metrics.settings, scorer, self.results.count)
 
 
 def diff(before: Path, after: Path) -> Diff:
     """Compare two evaluated runs. Raises `RunError` where one of them is not evaluated."""
     set_up_arrow()
-    old, new = _side(before), _side(after)
+    old, new = _evaluated_run(before), _evaluated_run(after)
     scorers, models, left_out = _common(old.metrics, new.metrics)
-    counted = _Counted()
-    same_targets = {scorer: (old.targets(scorer), new.targets(scorer)) for scorer in scorers}
-    pairs = {model: _pairs(old, new, model, list(same_targets.values()), counted) for model in models}
-    del same_targets
+    counts = _PairCounts()
+    targets = {scorer: (old.targets(scorer), new.targets(scorer)) for scorer in scorers}
+    pairs = {model: _pairs(old, new, model, list(targets.values()), counts) for model in models}
+    del targets
     scored: dict[tuple[str, str], list[Comparison]] = {}
-    moved: list[Moved] = []
+    changes: list[ScoreChange] = []
     for scorer in scorers:
-        given = old.scores(scorer), new.scores(scorer)
+        scores = old.scores(scorer), new.scores(scorer)
         for model, pair in pairs.items():
-            values = given[0][pair.old], given[1][pair.new]
+            values = scores[0][pair.old], scores[1][pair.new]
             scored[model, scorer] = list(_compared(model, "score", scorer, values, pair.rows(new)))
-            moved += _moved(model, scorer, values, new.keys(pair.new))
+            changes += _score_changes(model, scorer, values, new.keys(pair.new))
     comparisons: list[Comparison] = []
     for model, pair in pairs.items():
         comparisons += [one for scorer in scorers for one in scored[model, scorer]]
@@ -123,33 +122,33 @@ def diff(before: Path, after: Path) -> Diff:
     return Diff(
         before=str(before),
         after=str(after),
-        paired=counted.paired,
-        changed=counted.changed,
-        unpaired=counted.unpaired,
+        paired=counts.paired,
+        changed=counts.changed,
+        unpaired=counts.unpaired,
         left_out=tuple(left_out),
-        comparisons=tuple(judged(comparisons, new.metrics.asked.guards or _DEFAULT_GUARDS)),
-        missed=tuple(missed(new.metrics)),
-        moved=tuple(sorted(moved, key=lambda one: (one.after - one.before, one.row))),
+        comparisons=tuple(with_verdicts(comparisons, new.metrics.settings.guards or _DEFAULT_GUARDS)),
+        missed=tuple(missed_thresholds(new.metrics)),
+        moved=tuple(sorted(changes, key=lambda one: (one.after - one.before, one.row))),
     )
 
 
-def judged(comparisons: list[Comparison], guards: tuple[Guard, ...]) -> Iterator[Comparison]:
-    """Yield the comparisons; those that are guarded with a verdict.
+def with_verdicts(comparisons: list[Comparison], guards: tuple[Guard, ...]) -> Iterator[Comparison]:
+    """Yield the comparisons, the guarded ones with a verdict.
 
-    What is asked of each is whether it is worse, so the tests are one-sided, and the level holds for all of them
-    together (Holm). `better` is told at the same level, and starts no alarm.
+    The tests are one-sided, since only a worsening matters, and the level holds for all of them together (Holm).
+    `better` is tested at the same level, for information.
     """
     scorers = list(dict.fromkeys(one.scorer for one in comparisons if one.scorer))
     models = list(dict.fromkeys(one.model for one in comparisons))
-    asked = {(str(guard.metric), model, scorer): guard for guard, model, scorer in guarded(guards, scorers, models)}
-    tested = [at for at, one in enumerate(comparisons) if (one.metric, one.model, one.scorer) in asked]
+    guard_of = {(str(guard.metric), model, scorer): guard for guard, model, scorer in guarded(guards, scorers, models)}
+    tested = [at for at, one in enumerate(comparisons) if (one.metric, one.model, one.scorer) in guard_of]
     worse = dict(zip(tested, holm([_p(comparisons[at], worse=True) for at in tested]), strict=True))
     better = dict(zip(tested, holm([_p(comparisons[at], worse=False) for at in tested]), strict=True))
     for at, one in enumerate(comparisons):
         if at not in worse:
             yield one
             continue
-        allowed = asked[one.metric, one.model, one.scorer].no_worse_by
+        allowed = guard_of[one.metric, one.model, one.scorer].no_worse_by
         verdict = "better" if better[at] <= LEVEL else "same"
         if worse[at] <= LEVEL and abs(one.paired.difference) > allowed:
             verdict = "worse"
@@ -157,69 +156,71 @@ def judged(comparisons: list[Comparison], guards: tuple[Guard, ...]) -> Iterator
 
 
 def _p(one: Comparison, *, worse: bool) -> float:
-    """Return how likely chance alone makes a metric as much worse, or better."""
+    """Return the one-sided p-value of a metric being worse, or being better."""
     return one.paired.p_rise if (one.metric in LESS_IS_BETTER) == worse else one.paired.p_fall
 
 
-def _side(folder: Path) -> _Side:
+def _evaluated_run(folder: Path) -> _EvaluatedRun:
     layout = Layout(folder)
     metrics = read_metrics(layout)
-    results = gathered(folder, _FIELDS)
+    results = read_result_arrays(folder, _FIELDS)
     if results.lost:
         raise RunError(
-            f"{results.lost[0]}; a diff of the rest would mislead: put a good copy back, or run it with --update"
+            f"{results.lost[0]}; a diff of the rest would be misleading: restore a good copy, or run it with --update"
         )
-    return _Side(layout, metrics, results)
+    return _EvaluatedRun(layout, metrics, results)
 
 
 def _common(old: Metrics, new: Metrics) -> tuple[list[str], list[str], list[str]]:
-    """Return the scorers and models that both runs have, and what is left out."""
-    before = {scorer.name: scorer for scorer in old.asked.scorers}
+    """Return the scorers and the models that both runs have, and messages on what is left out."""
+    before = {scorer.name: scorer for scorer in old.settings.scorers}
     scorers, left_out = [], []
-    for scorer in new.asked.scorers:
+    for scorer in new.settings.scorers:
         if scorer.name not in before:
             left_out.append(f"scorer {scorer.name}: the earlier run has no such scores")
         elif scorer != before[scorer.name]:
-            left_out.append(f"scorer {scorer.name}: was another one then; batchmix eval scores the earlier run anew")
+            left_out.append(f"scorer {scorer.name}: has changed since; score the earlier run again with batchmix eval")
         else:
             scorers.append(scorer.name)
-    known = {found.model for found in old.models}
+    earlier = {found.model for found in old.models}
     models = [found.model for found in new.models]
-    left_out += [f"model {model}: the earlier run has none of that name" for model in models if model not in known]
-    return scorers, [model for model in models if model in known], left_out
+    left_out += [f"model {model}: the earlier run has no such model" for model in models if model not in earlier]
+    return scorers, [model for model in models if model in earlier], left_out
 
 
-class _Counted(msgspec.Struct):
+class _PairCounts(msgspec.Struct):
     paired: int = 0
     changed: int = 0
     unpaired: int = 0
 
 
 class _Pairs(msgspec.Struct):
-    """The results of one model that can be compared: where they stand in each run."""
+    """The results of one model that can be compared, as positions in each run."""
 
     old: Ints
     new: Ints
 
-    def rows(self, side: _Side) -> Ints:
+    def rows(self, side: _EvaluatedRun) -> Ints:
         """Return the row of each pair."""
         found: Ints = side.results.fields["row"][self.new]
         return found
 
 
-def _pairs(old: _Side, new: _Side, model: str, targets: list[tuple[Ints, Ints]], counted: _Counted) -> _Pairs:
+def _pairs(
+    old: _EvaluatedRun, new: _EvaluatedRun, model: str, targets: list[tuple[Ints, Ints]], counts: _PairCounts
+) -> _Pairs:
     theirs, mine = old.results.of(model), new.results.of(model)
     in_old, in_new = theirs, mine
     keys = old.keys(theirs), new.keys(mine)
     if not np.array_equal(*keys):
         _, at_old, at_new = np.intersect1d(*keys, assume_unique=True, return_indices=True)
         in_old, in_new = theirs[at_old], mine[at_new]
-    counted.unpaired += len(mine) + len(theirs) - 2 * len(in_new)
+    counts.unpaired += len(mine) + len(theirs) - 2 * len(in_new)
     same = old.results.fields["request"][in_old] == new.results.fields["request"][in_new]
     for before, after in targets:
         same &= before[in_old] == after[in_new]
-    counted.changed += int((~same).sum())
-    counted.paired += int(same.sum())
+    counts.changed += int((~same).sum())
+    counts.paired += int(same.sum())
     return _Pairs(in_old[same], in_new[same])
 
 
@@ -231,12 +232,12 @@ def _compared(model: str, metric: str, scorer: str, values: tuple[Floats, Floats
         yield Comparison(model, metric, scorer, paired)
 
 
-def _values(side: _Side, metric: str, chosen: Ints) -> Floats:
+def _values(side: _EvaluatedRun, metric: str, chosen: Ints) -> Floats:
     return side.results.fields["ok" if metric == "answered" else metric][chosen].astype(np.float64)
 
 
-def _moved(model: str, scorer: str, values: tuple[Floats, Floats], keys: Ints) -> Iterator[Moved]:
+def _score_changes(model: str, scorer: str, values: tuple[Floats, Floats], keys: Ints) -> Iterator[ScoreChange]:
     before, after = values
     for at in np.flatnonzero(np.abs(after - before) > 0):  # NaN is not
         row, sample = divmod(int(keys[at]), 10_000)
-        yield Moved(model, scorer, row, sample, float(before[at]), float(after[at]))
+        yield ScoreChange(model, scorer, row, sample, float(before[at]), float(after[at]))

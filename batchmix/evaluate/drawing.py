@@ -1,4 +1,4 @@
-"""Drawings made of marks, which the page writes as SVG; scales, ticks, and labels that fit."""
+"""Drawings made of SVG elements, with scales, ticks, and labels that fit."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import msgspec
 from batchmix.formats.display import clean
 
 WIDTH = 460
-"""Of every drawing; its text is 13 units high, on a phone 15.5, so that two stand side by side and one fits a phone."""
+"""Of every drawing. Text is 13 units high (15.5 on a phone), so that two drawings fit side by side, one on a phone."""
 LEFT, RIGHT = 8, WIDTH - 8
 COLOURS = 6
-"""Classes `c0` to `c5` tell series apart."""
+"""Colours of series: the CSS classes `c0` to `c5`."""
 _WIDE, _BROAD = ("W", "F"), frozenset("mwMW@%—…→")
+"""East Asian widths, and letters, that take more than the usual 10 units."""
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -25,7 +26,7 @@ class Mark(msgspec.Struct, frozen=True):
     attributes: dict[str, str]
     text: str = ""
     title: str = ""
-    """What stands beside the pointer."""
+    """The tooltip."""
 
 
 class Drawing(msgspec.Struct):
@@ -36,40 +37,40 @@ class Drawing(msgspec.Struct):
     height: float = 0
     marks: list[Mark] = []
     legend: list[tuple[str, str]] = []
-    """Classes of colours and what they stand for."""
+    """CSS classes of colours, with the text of each."""
 
-    def line(self, kind: str, x: tuple[float, float], y: tuple[float, float]) -> None:
+    def line(self, css: str, x: tuple[float, float], y: tuple[float, float]) -> None:
         """Draw a straight line."""
         ends = {"x1": x[0], "x2": x[1], "y1": y[0], "y2": y[1]}
-        self.marks.append(Mark("line", {"class": kind, **_units(ends)}))
+        self.marks.append(Mark("line", {"class": css, **_units(ends)}))
 
-    def box(self, kind: str, x: tuple[float, float], y: tuple[float, float], title: str = "") -> None:
+    def box(self, css: str, x: tuple[float, float], y: tuple[float, float], title: str = "") -> None:
         """Draw a filled box between two corners."""
         sides = {"x": x[0], "y": y[0], "width": max(0.0, x[1] - x[0]), "height": y[1] - y[0]}
-        self.marks.append(Mark("rect", {"class": kind, **_units(sides)}, title=title))
+        self.marks.append(Mark("rect", {"class": css, **_units(sides)}, title=title))
 
-    def dot(self, kind: str, at: tuple[float, float], title: str = "", radius: float = 4) -> None:
+    def dot(self, css: str, at: tuple[float, float], title: str = "", radius: float = 4) -> None:
         """Draw a dot."""
-        self.marks.append(Mark("circle", {"class": kind, **_units({"cx": at[0], "cy": at[1], "r": radius})}, "", title))
+        self.marks.append(Mark("circle", {"class": css, **_units({"cx": at[0], "cy": at[1], "r": radius})}, "", title))
 
-    def path(self, kind: str, points: Iterable[tuple[float, float]], *, closed: bool = False) -> None:
+    def path(self, css: str, points: Iterable[tuple[float, float]], *, closed: bool = False) -> None:
         """Draw a line through points, or the area within."""
         text = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) + "Z" * closed
-        self.marks.append(Mark("path", {"class": kind, "d": text}))
+        self.marks.append(Mark("path", {"class": css, "d": text}))
 
-    def text(self, kind: str, at: tuple[float, float], text: str, anchor: str = "start") -> None:
-        """Write text; `anchor` says which part of it stands at the place: start, middle or end."""
-        place = {"class": kind, **_units({"x": at[0], "y": at[1]}), "text-anchor": anchor}
+    def text(self, css: str, at: tuple[float, float], text: str, anchor: str = "start") -> None:
+        """Write text; `anchor` is the part of it that is placed at the point: start, middle or end."""
+        place = {"class": css, **_units({"x": at[0], "y": at[1]}), "text-anchor": anchor}
         self.marks.append(Mark("text", place, text))
 
     def labelled(self, y: float, label: str, value: str, left: float = LEFT) -> None:
-        """Write a label on the left and a value on the right, which goes first where there is not enough room."""
+        """Write a label on the left and a value on the right; the label is shortened where both do not fit."""
         self.text("value", (RIGHT, y), value, "end")
         self.text("label", (left, y), fitted(label, RIGHT - left - width_of(value) - 10))
 
 
 class Scale(msgspec.Struct, frozen=True):
-    """A straight scale from values to places."""
+    """A linear scale from values to coordinates."""
 
     low: float
     high: float
@@ -77,12 +78,12 @@ class Scale(msgspec.Struct, frozen=True):
     stop: float
 
     def at(self, value: float) -> float:
-        """Return where a value stands."""
+        """Return the coordinate of a value."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.stop - self.start)
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Return round values that cover a span, in steps of 1, 2 or 5."""
+    """Return round values that cover a range, in steps of 1, 2 or 5 times a power of ten."""
     size = max(abs(low), abs(high))
     span = high - low if high - low > 1e-9 * size else size or 1.0
     span = span if span > 1e-300 else 1.0
@@ -93,13 +94,13 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def width_of(text: str) -> int:
-    """Return how wide text is at the most, in units of the drawing."""
+    """Return the largest possible width of a text, in units of the drawing."""
     broad = (letter in _BROAD or unicodedata.east_asian_width(letter) in _WIDE for letter in text)
     return sum(16 if wide else 10 for wide in broad)
 
 
 def fitted(text: str, room: float) -> str:
-    """Return text as a label that is no wider than there is room."""
+    """Return text as a label, shortened to fit."""
     shown = clean(text, 200)
     if width_of(shown) <= room:
         return shown

@@ -1,4 +1,4 @@
-"""Answers to read: those that got worse or better, with both texts, and those that scored worst."""
+"""Picks answers to read: those whose score changed most between two runs, and those with the lowest scores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from batchmix.engine import reader
 from batchmix.errors import RunError
-from batchmix.evaluate.comparison import Diff, Moved
+from batchmix.evaluate.comparison import Diff, ScoreChange
 from batchmix.evaluate.scoring import open_scores
 from batchmix.formats.arrow_values import row_values
 from batchmix.records import Key
@@ -21,10 +21,11 @@ from batchmix.store.run_folder import Layout
 
 _TEXTS = ("response", "refusal", "error_message")
 _MOST_COLUMNS = 6
+"""Carried columns that are shown with an answer."""
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What was said of a row, and what the row holds."""
+    """The text of an answer (or its refusal or error), with some columns of its row."""
 
     custom_id: str | None = None
     text: str = ""
@@ -33,18 +34,18 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Example(msgspec.Struct, frozen=True):
-    """A result whose score has changed, as it was and as it is."""
+    """A result whose score has changed, with both texts."""
 
-    moved: Moved
+    moved: ScoreChange
     custom_id: str | None
     before: str
     after: str
     columns: dict[str, Any]
-    """The first carried columns, as they are."""
+    """The first carried columns of the later run."""
 
 
 class Worst(msgspec.Struct, frozen=True):
-    """A result that scored less than others."""
+    """A result with one of the lowest scores."""
 
     model: str
     scorer: str
@@ -58,18 +59,18 @@ class Worst(msgspec.Struct, frozen=True):
 
 
 def examples(diff: Diff, most: int) -> list[Example]:
-    """Return, for each model and scorer, the results that lost most, then that gained most; worse ones first."""
-    moved: dict[tuple[str, str], list[Moved]] = {
+    """Return, for each model and scorer, the results that lost most and those that gained most; worse ones first."""
+    by_pair: dict[tuple[str, str], list[ScoreChange]] = {
         (one.model, one.scorer): []
         for one in sorted(diff.comparisons, key=lambda one: one.verdict != "worse")
         if one.scorer
     }
     for one in diff.moved:
-        moved[one.model, one.scorer].append(one)
-    chosen: list[Moved] = []
-    for mine in moved.values():
-        chosen += [one for one in mine if one.after < one.before][:most]
-        gained = (one for one in mine if one.after > one.before)
+        by_pair[one.model, one.scorer].append(one)
+    chosen: list[ScoreChange] = []
+    for changes in by_pair.values():
+        chosen += [one for one in changes if one.after < one.before][:most]
+        gained = (one for one in changes if one.after > one.before)
         chosen += sorted(gained, key=lambda one: (one.before - one.after, one.row))[:most]
     keys = {(one.row, one.model, one.sample) for one in chosen}
     before, after = (answers(Path(folder), keys) for folder in (diff.before, diff.after))
@@ -82,18 +83,19 @@ def examples(diff: Diff, most: int) -> list[Example]:
 
 
 def worst(folder: Path, most: int) -> list[Worst]:
-    """Return, for each model and scorer, the results with the lowest scores below 1; of equal ones the first rows."""
+    """Return, for each model and scorer, the results with the lowest scores below 1; the first rows of equal ones."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     with open_scores(Layout(folder)) as file:
         for batch in file.iter_batches(16_384):
             for pair, lost in _lowest(batch, most):
                 found[pair] = sorted([*found.get(pair, []), *lost], key=lambda one: one["score"])[:most]
     chosen = [one for pair in sorted(found) for one in found[pair]]
-    said = answers(folder, {(one["row"], one["model"], one["sample"]) for one in chosen})
+    by_key = answers(folder, {(one["row"], one["model"], one["sample"]) for one in chosen})
     names = [name for name in Worst.__struct_fields__ if name != "answer"]
     return [
         Worst(
-            **{name: one[name] for name in names}, answer=said.get((one["row"], one["model"], one["sample"]), Answer())
+            **{name: one[name] for name in names},
+            answer=by_key.get((one["row"], one["model"], one["sample"]), Answer()),
         )
         for one in chosen
     ]
@@ -109,7 +111,7 @@ def _lowest(batch: pa.RecordBatch, most: int) -> Iterator[tuple[tuple[str, str],
 
 
 def answers(folder: Path, keys: Collection[Key]) -> dict[Key, Answer]:
-    """Return what some results say. Raises `RunError`."""
+    """Return the texts of some results. Raises `RunError`."""
     found: dict[Key, Answer] = {}
     if not keys:
         return found

@@ -1,4 +1,4 @@
-"""A number, a choice or JSON out of an answer's prose."""
+"""Extracts numbers, a choice, JSON, or a judge's grade from the text of an answer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import re
 from typing import Any
 
-from batchmix.formats.lenient_json import may_be_deep, shallow_text
+from batchmix.formats.lenient_json import may_be_deep, read_json, shallow_text
 
 _SPACES = "\u00a0\u2009\u202f"
 """No-break and thin spaces, which group digits in some languages."""
@@ -24,27 +24,27 @@ _NUMBER = re.compile(
 )
 _FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*?)```", re.DOTALL)
 _MOST_STARTS = 200
-"""Places in an answer at which JSON is looked for; bounds the time that a bad answer costs."""
+"""Positions of an answer at which JSON is tried; bounds the time for an answer without any."""
 _MOST_READ_AGAIN = 1_000_000
-"""Characters that are read over and over for it, where nesting must be looked for."""
+"""The same in characters, where each try must first check the depth of nesting."""
 _LONGEST = 200_000
-"""Characters of an answer that are looked through."""
+"""Characters of an answer that are searched."""
 _NAMED = (
     r"(?:(?i:answer|choice|option|choose|correct|antwort|réponse|respuesta)(?i:\s+(?:is|ist|est|es))?"
     r"|答案|正确选项|選項|选项|选择|選擇|应选|選)(?:是|为|為)?\s*[:=：]?"
 )
-"""What comes before the letter that is the answer."""
+"""The words before the letter that is the answer."""
 _NO_ARTICLE = r"(?!(?<=[AI])\s(?!(?:and|or|nor|is)\b)[a-z])"
-"""Behind a letter: it is not that of `A dog` or `I think`."""
+"""After a letter: it is not a word as in `A dog` or `I think`."""
 NOTHING = object()
-"""There was no JSON; None would be its null."""
+"""Returned where there is no JSON, since None is JSON's null."""
 
 
 def numbers(text: str) -> list[float]:
-    """Return the finite numbers in a text, in order; each of these is one number.
+    """Return the finite numbers in a text, in order.
 
-    `1,234.5`, `1.234,5`, `0,5`, `-3`, `-.5e3`, `6e23`, `3/4`, `2 1/2`, `\\frac{3}{4}`; `50%` is 50. A comma
-    with three digits behind it groups thousands.
+    Each of these is one number: `1,234.5`, `1.234,5`, `0,5`, `-3`, `-.5e3`, `6e23`, `3/4`, `2 1/2`, `\\frac{3}{4}`;
+    `50%` is 50. A comma before three digits separates thousands.
     """
     found = (_value(match) for match in _NUMBER.finditer(text[:_LONGEST]))
     return [number for number in found if number is not None and math.isfinite(number)]
@@ -63,10 +63,10 @@ def _value(match: re.Match[str]) -> float | None:
 
 
 def choice(text: str, letters: str) -> str | None:
-    """Return the letter that an answer chooses, or None where it does not, or not clearly.
+    """Return the letter that an answer chooses, or None where it chooses none clearly.
 
-    Looked for are, in this order: the last that is named as the answer (`the answer is (B)`), one that the answer
-    begins or ends with, one in brackets or bold, and one that stands alone.
+    In this order: the last letter that is called the answer (`the answer is (B)`), one at the beginning or the end,
+    one in brackets or bold, and one that is a word by itself.
     """
     text = text[:_LONGEST].strip()
     letter = f"([{re.escape(letters.upper())}])"
@@ -92,9 +92,9 @@ def choice(text: str, letters: str) -> str | None:
 
 
 def json_value(text: str) -> Any:
-    """Return the JSON in an answer, alone, in a code fence or in prose; `NOTHING` where there is none.
+    """Return the JSON in an answer: the whole text, a code fence, or the first complete object or list in it.
 
-    In prose it is the first object or list that is whole. What is nested too deeply is a null.
+    `NOTHING` where there is none. Values that are nested too deeply are null.
     """
     text = text[:_LONGEST]
     for candidate in (text, *_FENCE.findall(text)[:_MOST_STARTS]):
@@ -115,3 +115,72 @@ def json_value(text: str) -> Any:
         except ValueError:
             continue
     return NOTHING
+
+
+_GRADE_LABELS = ("score", "rating", "grade", "verdict")
+_LONGEST_GRADED = 20_000
+"""Characters from the end that are searched for a grade."""
+_LARGEST_GRADE = 1e300
+"""Larger numbers are no grades: they would not be finite."""
+_GRADE = r"(-?\d{1,9}(?:\.\d{1,9})?)(?![\d.]*\d)"
+_GRADE_NAME = rf"(?:{'|'.join(_GRADE_LABELS)})"
+_GRADE_LINE = re.compile(
+    rf"^[ \t*_#-]{{0,9}}(?:(?:my|the|final|overall|total)[ \t]{{1,3}}){{0,3}}([\"'`]?){_GRADE_NAME}\1[ \t*_]{{0,5}}"
+    rf"(?:is|of|[:=])[ \t:*_]{{0,5}}{_GRADE}[ \t]{{0,3}}(?:(?:/|out of)[ \t]{{0,3}}\d{{1,9}})?[ \t.,*_]{{0,9}}$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_MENTION = re.compile(
+    rf"\b{_GRADE_NAME}\b[\"'*`\s]{{0,5}}(?:is|of)?[\s:=*]{{0,5}}{_GRADE}(?:\s{{0,3}}(?:/|out of)\s{{0,3}}\d{{1,9}})?",
+    re.IGNORECASE,
+)
+_QUOTED = re.compile(
+    r"\"[^\"\n]*\"|“[^”]{0,2000}”|«[^»]{0,2000}»|`[^`\n]*`|```.{0,5000}?```|^[ \t]*>[^\n]*$", re.MULTILINE | re.DOTALL
+)
+_FENCED = re.compile(r"```\w*[ \t]*\n(.*?)```\s*\Z", re.DOTALL)
+_ALONE = re.compile(rf"\A[\s*_`]*{_GRADE}[\s*_`.]*\Z")
+
+
+def grade_in(text: str) -> float | None:
+    """Return the number that a judge gives, or None where it gives none clearly.
+
+    A judge quotes the text that it judges, and that text may contain `score: 5` to get a 5. So the end of the judge's
+    answer counts: a line with only the grade, or JSON; then prose without its quotations, where it ends with a grade
+    or names one number only. A text can still persuade the judge itself; the rubric must guard against that.
+    """
+    text = text[-_LONGEST_GRADED:].strip()
+    lines = text.splitlines()
+    fenced = _FENCED.search(text)
+    for candidate in (text, fenced[1] if fenced else "", lines[-1] if lines else ""):
+        number = _in_json(candidate)
+        if number is not None:
+            return number
+    whole_lines = _GRADE_LINE.findall(text)
+    if whole_lines:
+        return float(whole_lines[-1][1])
+    alone = _ALONE.match(text)
+    if alone:
+        return float(alone[1])
+    return _in_prose(_QUOTED.sub(" ", text).rstrip(" \t\n.*_)!"))
+
+
+def _in_json(text: str) -> float | None:
+    value = read_json(text.encode("utf-8", "replace"))
+    if not isinstance(value, dict):
+        return None
+    named = {str(key).casefold(): number for key, number in value.items()}
+    found = (named[label] for label in _GRADE_LABELS if label in named)
+    return next((float(one) for one in found if _is_number(one)), None)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST_GRADE
+
+
+def _in_prose(text: str) -> float | None:
+    mentions = list(_MENTION.finditer(text))
+    if not mentions:
+        return None
+    numbers = {float(mention[1]) for mention in mentions}
+    if len(numbers) > 1 and mentions[-1].end() != len(text):
+        return None
+    return float(mentions[-1][1])

@@ -1,4 +1,4 @@
-"""The past runs of a job: found by its name under the output root, and kept together in `history.parquet`."""
+"""The past runs of a job, found by its name below the output root, and their metrics in `history.parquet`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchmix.errors import RunError, disk_errors
-from batchmix.evaluate.guards import model_value
-from batchmix.evaluate.measure import Metrics, ModelMetrics, read_metrics
+from batchmix.evaluate.measure import Metrics, ModelMetrics, model_value, read_metrics
 from batchmix.store.filesystem import PRIVATE, appearing, is_ours
 from batchmix.store.parts import write_rows
 from batchmix.store.run_folder import Layout, RunFile, run_folders
@@ -21,7 +20,7 @@ from batchmix.store.run_folder import Layout, RunFile, run_folders
 HISTORY_SCHEMA = pa.schema(
     [
         pa.field("name", pa.string()),  # of the job
-        pa.field("run", pa.string()),  # the folder, from the output root
+        pa.field("run", pa.string()),  # the folder, relative to the output root
         pa.field("started_at", pa.string()),
         pa.field("complete", pa.bool_()),
         pa.field("model", pa.string()),
@@ -32,9 +31,9 @@ HISTORY_SCHEMA = pa.schema(
         pa.field("stderr", pa.float64()),
         pa.field("low", pa.float64()),  # of the 95 % interval
         pa.field("high", pa.float64()),
-        pa.field("answered", pa.float64()),  # shares of the model's results
-        pa.field("refused", pa.float64()),
-        pa.field("cost_usd", pa.float64()),  # of the model in all
+        pa.field("answered", pa.float64()),  # share of the model's results
+        pa.field("refused", pa.float64()),  # share of the model's results
+        pa.field("cost_usd", pa.float64()),  # of all results of the model
         pa.field("latency_s", pa.float64()),  # mean
     ]
 )
@@ -42,25 +41,22 @@ FILE = "history.parquet"
 _logger = logging.getLogger(__name__)
 
 
-class Past(msgspec.Struct, frozen=True):
+class PastRun(msgspec.Struct, frozen=True):
     """One run of a job."""
 
     folder: Path
     run: RunFile
     metrics: Metrics | None
-    """None: it was not evaluated."""
+    """None: it has not been evaluated."""
 
     @property
     def started_at(self) -> str:
-        """When it first was started."""
+        """The time of its first start."""
         return self.run.starts[0].at if self.run.starts else ""
 
 
-def past_runs(root: Path, name: str | None = None) -> list[Past]:
-    """Return the runs under an output root, those of one job or all, the oldest first.
-
-    What can't be read is passed over.
-    """
+def past_runs(root: Path, name: str | None = None) -> list[PastRun]:
+    """Return the runs below an output root, of one job or all, the oldest first; unreadable ones are left out."""
     found = []
     for folder in run_folders(root):
         layout = Layout(folder)
@@ -69,7 +65,7 @@ def past_runs(root: Path, name: str | None = None) -> list[Past]:
         except RunError:
             continue
         if run is not None and name in {None, run.name}:
-            found.append(Past(folder, run, _metrics(layout)))
+            found.append(PastRun(folder, run, _metrics(layout)))
     return sorted(found, key=lambda past: (past.started_at, str(past.folder)))
 
 
@@ -80,8 +76,8 @@ def _metrics(layout: Layout) -> Metrics | None:
         return None
 
 
-def previous(folder: Path) -> Path | None:
-    """Return the last whole, evaluated run of the same job before this one, beside it under its output root."""
+def previous_run(folder: Path) -> Path | None:
+    """Return the last complete and evaluated run of the same job before this one, in the same output root."""
     this = Layout(folder).read_run()
     if this is None or not this.starts:
         return None
@@ -97,13 +93,13 @@ def previous(folder: Path) -> Path | None:
 
 
 def write_history(root: Path, mode: int = PRIVATE) -> Path:
-    """Write the metrics of all evaluated runs under an output root into its `history.parquet`, and return where.
+    """Write the metrics of all evaluated runs below an output root to its `history.parquet`, and return the path.
 
-    `mode` are its permissions. Raises `NoSpace` and `DiskError`.
+    `mode` are the file's permissions. Raises `NoSpace` and `DiskError`.
     """
     path = root / FILE
     if not is_ours(path, _is_history):
-        _logger.warning("%s: is not batchmix's, and is left as it is; the history is not kept", path)
+        _logger.warning("%s: was not written by batchmix and is left alone; no history is written", path)
         return path
     rows = [row for past in past_runs(root) if past.metrics for row in _rows(root, past, past.metrics)]
     columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in HISTORY_SCHEMA]
@@ -119,7 +115,7 @@ def _is_history(path: Path) -> bool:
     return names[:5] == list[str](HISTORY_SCHEMA.names[:5])
 
 
-def _rows(root: Path, past: Past, metrics: Metrics) -> Iterator[tuple[Any, ...]]:
+def _rows(root: Path, past: PastRun, metrics: Metrics) -> Iterator[tuple[Any, ...]]:
     models: dict[str, ModelMetrics] = {found.model: found for found in metrics.models}
     folder = str(past.folder.relative_to(root))
     for found in metrics.scores:

@@ -1,7 +1,7 @@
-"""Another model as a scorer: its questions are the input of an ordinary job, with a run folder of its own.
+"""Scores answers with another model, the judge: its requests are an ordinary job with a run folder of its own.
 
-So it has a journal, limits and a cost of its own, and killed in the middle it goes on and pays for nothing twice.
-Each result of the judged run has a fixed place among the questions, whether it has an answer yet or not.
+So a judge has its own journal, limits and cost, and resumes after a kill without paying twice. The input of that job
+has one row for each result of the judged run, at a fixed row number, whether the result has an answer yet or not.
 """
 
 from __future__ import annotations
@@ -15,32 +15,39 @@ import msgspec
 
 from batchmix.engine import reader
 from batchmix.engine.account import used_so_far
+from batchmix.engine.plan import Plan
 from batchmix.engine.run import Options, run_job
 from batchmix.engine.status import RunStatus
+from batchmix.evaluate.extract import grade_in
 from batchmix.evaluate.scorers import Score, text_of
-from batchmix.evaluate.verdict import verdict_in
 from batchmix.formats.arrow_values import row_values
-from batchmix.job import Budget, Input, Job, Limits, Model, Output, Reuse
+from batchmix.job import Budget, Input, Job, Limits, Model, Output, Price, Reuse
 from batchmix.job.eval_table import Eval, Judge
 from batchmix.load import RESULT_NAMES, rubric_columns
+from batchmix.prices.cost import Prices
+from batchmix.prices.lookup import PriceLookup
+from batchmix.records import BYTES_PER_TOKEN
 from batchmix.redact import Secrets
 from batchmix.store.filesystem import appearing
 from batchmix.store.run_folder import Layout
+from batchmix.store.view import judges_in
 
-_LEAST = 1e-9
-"""USD: less than any request; a cap of nothing would be none."""
+_LEAST_BUDGET_USD = 1e-9
+"""The budget where nothing is left: less than any request costs; 0 would mean no budget."""
+_TOKEN_SHARES = (0.5, 1.5)
+"""Real token counts lie between these shares of an estimate by bytes, depending on the language."""
 
 
-class Asking(msgspec.Struct, frozen=True):
-    """What it takes to ask judges: the judged run's job, what to send, and where to show how it gets on."""
+class JudgeContext(msgspec.Struct, frozen=True):
+    """What a judge needs to run: the judged run's job, its secrets, and the status to report progress to."""
 
     job: Job
     secrets: Secrets
     run_status: RunStatus
 
 
-class Judged(msgspec.Struct, frozen=True):
-    """What a judge was asked, and what it cost."""
+class JudgeUsage(msgspec.Struct, frozen=True):
+    """The requests of a judge, and what they cost; a part of metrics.json."""
 
     scorer: str
     model: str
@@ -51,8 +58,8 @@ class Judged(msgspec.Struct, frozen=True):
     cost_usd: float | None
 
 
-class Slots:
-    """The places of a run's results among all that it asks for."""
+class JudgeRows:
+    """Maps the results of a run to row numbers in the judge's input."""
 
     def __init__(self, job: Job, models: list[str]) -> None:
         lanes = models if job.models else []
@@ -61,76 +68,79 @@ class Slots:
         self._samples = job.samples
 
     def of(self, result: dict[str, Any]) -> int:
-        """Return the place of a result; they rise in the order of the results."""
+        """Return the row number of a result; it rises in the order of the results."""
         lane = self._lane.get(result["model"], 0)
-        place: int = (result["row"] * self._lanes + lane) * self._samples + result["sample"]
-        return place
+        number: int = (result["row"] * self._lanes + lane) * self._samples + result["sample"]
+        return number
 
 
-class Verdicts:
-    """A judge's verdicts, to be taken in the order of the places."""
+class JudgeScores:
+    """The scores that a judge gave; they are read in the order of the row numbers."""
 
-    def __init__(self, run: Path, asked: Judge) -> None:
-        self._asked = asked
-        self._ahead = _answers(run)
-        self._next: dict[str, Any] | None = next(self._ahead, None)
+    def __init__(self, run: Path, judge: Judge) -> None:
+        self._judge = judge
+        self._answers = _answers(run)
+        self._next: dict[str, Any] | None = next(self._answers, None)
 
-    def at(self, slot: int) -> Score:
-        """Return the verdict on the result at a place."""
-        while self._next is not None and self._next["row"] < slot:
-            self._next = next(self._ahead, None)
-        if self._next is None or self._next["row"] != slot or self._next["status"] != "ok":
-            why = self._next["error_message"] if self._next and self._next["row"] == slot else "not asked"
+    def at(self, row: int) -> Score:
+        """Return the score of the result with this row number."""
+        while self._next is not None and self._next["row"] < row:
+            self._next = next(self._answers, None)
+        if self._next is None or self._next["row"] != row or self._next["status"] != "ok":
+            why = self._next["error_message"] if self._next and self._next["row"] == row else "not requested"
             return Score(None, None, None, f"the judge gave no answer: {why}")
-        if self._next["finish_reason"] == "length":  # what it was quoting just then may look like a verdict
+        if self._next["finish_reason"] == "length":  # a quotation at the cut may look like a grade
             return Score(None, None, None, "the judge's answer was cut off; allow it more max_tokens")
-        return verdict(self._next["response"] or "", self._asked.scale)
+        return score_in(self._next["response"] or "", self._judge.scale)
 
 
-def verdict(text: str, scale: tuple[float, float]) -> Score:
-    """Return the score in a judge's answer."""
-    number, (worst, best) = verdict_in(text), scale
+def score_in(text: str, scale: tuple[float, float]) -> Score:
+    """Return the score in a judge's answer: its grade, mapped from the scale to 0 to 1."""
+    number, (worst, best) = grade_in(text), scale
     if number is None:
-        return Score(None, None, None, f"no clear verdict in the judge's answer: {text}")
+        return Score(None, None, None, f"no clear grade in the judge's answer: {text}")
     if not worst <= number <= best:
         return Score(None, None, f"{number:g}", f"{number:g} is not on the scale from {worst:g} to {best:g}: {text}")
     return Score((number - worst) / (best - worst), None, f"{number:g}", text)
 
 
-def ask(layout: Layout, asked: Judge, asking: Asking) -> tuple[Verdicts, Judged]:
-    """Have a judge read the answers of a run, as far as it has not yet.
+def run_judge(layout: Layout, judge: Judge, context: JudgeContext) -> tuple[JudgeScores, JudgeUsage]:
+    """Send a judge the answers of a run that it has not scored yet.
 
-    Raises `Stopped` and `Interrupted` where the same call goes on.
+    Raises `Stopped` and `Interrupted` where the same call resumes.
     """
-    folder = layout.evaluation / f"judge-{asked.name}"
+    folder = layout.evaluation / f"judge-{judge.name}"
     layout.make_folder(folder)
-    _write_questions(layout, asked, asking.job, folder / "questions.jsonl")
+    _write_input(layout, judge, context.job, folder / "questions.jsonl")
     job = msgspec.structs.replace(
-        judge_job(asking.job, asked, folder), budget=_left(asking.job.budget, asked, layout, folder)
+        judge_job(context.job, judge, folder), budget=_remaining(context.job.budget, judge, layout, folder)
     )
-    # A changed answer, or a changed rubric, is a changed question: its old verdict is of no use.
+    # Where an answer or the rubric has changed, the old score is worthless.
     options = Options(update=True, reject_bad_rows=True)
-    view = run_job(job, asking.secrets, options, asking.run_status)
-    totals = view.totals
-    judged = Judged(
-        asked.name,
-        asked.model,
+    totals = run_job(job, context.secrets, options, context.run_status).totals
+    usage = JudgeUsage(
+        judge.name,
+        judge.model,
         totals.ok,
         totals.failed,
         totals.prompt_tokens,
         totals.completion_tokens,
         totals.cost_usd,
     )
-    return Verdicts(folder / "run", asked), judged
+    return JudgeScores(folder / "run", judge), usage
 
 
-def _left(budget: Budget, asked: Judge, layout: Layout, folder: Path) -> Budget:
-    """Return what a judge may spend: what the run and the other judges leave of the job's budget, or its own cap."""
+def _remaining(budget: Budget, judge: Judge, layout: Layout, folder: Path) -> Budget:
+    """Return a judge's budget: the rest of the job's after the run and the other judges, and at most its own cap."""
     if budget == Budget():
-        return Budget(asked.max_usd)
+        return Budget(judge.max_usd)
     others = [path for path in layout.evaluation.glob("judge-*/run") if path.parent != folder]
     usd, tokens = (sum(each) for each in zip(*map(_spent, [layout.root, *others]), strict=True))
-    caps = [cap for cap in (asked.max_usd, budget.max_usd and max(_LEAST, budget.max_usd - usd)) if cap is not None]
+    caps = [
+        cap
+        for cap in (judge.max_usd, budget.max_usd and max(_LEAST_BUDGET_USD, budget.max_usd - usd))
+        if cap is not None
+    ]
     return Budget(
         min(caps, default=None), None if budget.max_tokens is None else max(1, int(budget.max_tokens - tokens))
     )
@@ -143,52 +153,52 @@ def _spent(folder: Path) -> tuple[float, float]:
     return used_so_far(view, reader.prices_of(view.run))
 
 
-def judge_job(job: Job, asked: Judge, folder: Path) -> Job:
-    """Return the job in which a judge is asked, from the questions in a folder."""
+def judge_job(job: Job, judge: Judge, folder: Path) -> Job:
+    """Return the job that sends a judge's requests, with its input and its run folder below `folder`."""
     limits = Limits(
-        asked.requests_per_minute or job.limits.requests_per_minute,
-        asked.tokens_per_minute or job.limits.tokens_per_minute,
-        asked.concurrency or job.limits.concurrency,
+        judge.requests_per_minute or job.limits.requests_per_minute,
+        judge.tokens_per_minute or job.limits.tokens_per_minute,
+        judge.concurrency or job.limits.concurrency,
     )
     return msgspec.structs.replace(
         job,
-        name=f"{job.name}-{asked.name}",
-        models=(Model(asked.model, asked.model, asked.params, limits),),
-        input=Input(path=str((folder / "questions.jsonl").resolve()), prompt=asked.rubric, columns=()),
+        name=f"{job.name}-{judge.name}",
+        models=(Model(judge.model, judge.model, judge.params, limits),),
+        input=Input(path=str((folder / "questions.jsonl").resolve()), prompt=judge.rubric, columns=()),
         output=Output(str((folder / "run").resolve()), mode=job.output.mode),
         samples=1,
         params={},
-        budget=Budget(asked.max_usd),
+        budget=Budget(judge.max_usd),
         reuse=Reuse(),
         eval=None,
         schedule=None,
     )
 
 
-def _write_questions(layout: Layout, asked: Judge, job: Job, path: Path) -> None:
+def _write_input(layout: Layout, judge: Judge, job: Job, path: Path) -> None:
     with appearing(path, layout.file_mode) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for question in _questions(layout, asked, job):
-            file.write(json.dumps(question) + "\n")
+        for row in _input_rows(layout, judge, job):
+            file.write(json.dumps(row) + "\n")
 
 
-def _questions(layout: Layout, asked: Judge, job: Job) -> Iterator[dict[str, Any]]:
-    """Yield a question for each place up to the last result; where there is no answer it can't be asked."""
+def _input_rows(layout: Layout, judge: Judge, job: Job) -> Iterator[dict[str, Any]]:
+    """Yield a row for each row number up to the last result; one without an answer is a bad row and not sent."""
     run = layout.read_run()
     if run is None:
         return
-    target = (job.eval or Eval()).target_of(asked)
-    reads = rubric_columns(asked, target, run.carried_schema().names)
-    slots, next_slot = Slots(job, run.models), 0
+    target = (job.eval or Eval()).target_of(judge)
+    reads = rubric_columns(judge, target, run.carried_schema().names)
+    rows, next_row = JudgeRows(job, run.models), 0
     columns = [*RESULT_NAMES, *reads, *([target] if target is not None else [])]
     for batch in reader.results(layout.root, columns):
         for result in row_values(batch):
-            slot = slots.of(result)
-            yield from ({"custom_id": None, "response": None} for _ in range(next_slot, slot))
-            next_slot = slot + 1
-            yield _question(result, reads, target)
+            row = rows.of(result)
+            yield from ({"custom_id": None, "response": None} for _ in range(next_row, row))
+            next_row = row + 1
+            yield _input_row(result, reads, target)
 
 
-def _question(result: dict[str, Any], reads: frozenset[str], target: str | None) -> dict[str, Any]:
+def _input_row(result: dict[str, Any], reads: frozenset[str], target: str | None) -> dict[str, Any]:
     values = {name: result[name] for name in reads}
     if target is not None:
         values["target"] = None if result[target] is None else text_of(result[target])
@@ -199,3 +209,46 @@ def _question(result: dict[str, Any], reads: frozenset[str], target: str | None)
 def _answers(run: Path) -> Iterator[dict[str, Any]]:
     for batch in reader.results(run, ["row", "status", "response", "finish_reason", "error_message"]):
         yield from batch.to_pylist()
+
+
+class JudgePlan(msgspec.Struct, frozen=True):
+    """The requests that one judge will send, and what they may cost."""
+
+    scorer: str
+    model: str
+    requests: int
+    """An upper bound: results without an answer are not judged."""
+    least_usd: float | None
+    """For the bare rubrics and answers of one token; None: the price is unknown."""
+    most_usd: float | None
+    """For rubrics with the whole prompt and the longest answer; None too where there is no bound."""
+
+
+def judge_price(job: Job, judge: Judge) -> Price | None:
+    """Return the price of a judge's model; None: it is unknown.
+
+    Raises `JobError` for an unknown model, and for one without a price where the budget is in USD.
+    """
+    judging = judge_job(job, judge, Path())
+    if judging.budget.max_usd is None:
+        judging = msgspec.structs.replace(judging, budget=job.budget)
+    return Prices(PriceLookup(judging).settled(judging.models), judging.models).of(judge.model)
+
+
+def judge_plans(job: Job, found: Plan) -> list[JudgePlan]:
+    """Return the plan of each judge for the results of a run's plan. Raises `JobError`."""
+    done = judges_in(Path(job.output.path) / "evaluation")
+    judges = [scorer for scorer in (job.eval or Eval()).scorers if isinstance(scorer, Judge)]
+    return [_plan(job, judge, found, max(0, found.results - done.get(judge.name, {}).get("ok", 0))) for judge in judges]
+
+
+def _plan(job: Job, judge: Judge, found: Plan, requests: int) -> JudgePlan:
+    price, least, most = judge_price(job, judge), None, None
+    if price:
+        rubric = len(judge.rubric.encode()) / BYTES_PER_TOKEN
+        least = requests * (_TOKEN_SHARES[0] * rubric * price.input + price.output) / 1e6
+        bound = judge.params.get("max_tokens", judge.params.get("max_completion_tokens"))
+        if isinstance(bound, int) and found.max_tokens is not None and found.requests:
+            shown = (found.prompt_tokens + found.max_tokens) / found.requests
+            most = requests * (_TOKEN_SHARES[1] * (rubric + shown) * price.input + bound * price.output) / 1e6
+    return JudgePlan(judge.name, judge.model, requests, least, most)

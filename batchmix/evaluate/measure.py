@@ -1,9 +1,9 @@
-"""A run's metrics, per model and scorer, and per group: `evaluation/metrics.json`."""
+"""A run's metrics by model, scorer and group, kept in `evaluation/metrics.json`, and the thresholds on them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,22 +12,22 @@ import pyarrow as pa
 
 from batchmix import __version__
 from batchmix.errors import RunError
-from batchmix.evaluate.judge import Judged
+from batchmix.evaluate.judge import JudgeUsage
 from batchmix.evaluate.metrics import Estimate, Floats, Ints, estimate, pass_at, percentiles
-from batchmix.evaluate.results import Array, Results, floats, gathered, hashes
+from batchmix.evaluate.result_arrays import Array, ResultArrays, floats, hashes, read_result_arrays
 from batchmix.evaluate.scoring import open_scores
-from batchmix.job.eval_table import Eval
+from batchmix.job.eval_table import Eval, Guard
 from batchmix.store.filesystem import replace_file
 from batchmix.store.run_folder import Layout, now_text
 
 _FIELDS = ("row", "ok", "refused", "latency_s")
 _SUMS = ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cost_usd", "response_chars")
 _MOST_GROUPS = 1_000
-"""Values of a column that are given a group of their own: the first, in order."""
+"""Groups of a column: one for each of its first values, in order."""
 
 
 class ModelMetrics(msgspec.Struct, frozen=True):
-    """What one model did, whatever the scorers say. Shares are of its results."""
+    """The metrics of one model that need no scorer. Shares are of its results."""
 
     model: str
     results: int
@@ -35,12 +35,12 @@ class ModelMetrics(msgspec.Struct, frozen=True):
     failed: float
     """`failed` and `rejected` results."""
     refused: float
-    """Answers with a refusal, or cut by the provider's content filter."""
+    """Answers with a refusal, or cut off by the provider's content filter."""
     prompt_tokens: int
     completion_tokens: int
     reasoning_tokens: int
     cost_usd: float | None
-    """None: no answer has a price."""
+    """None: no answer has a known price."""
     latency_s: dict[str, float] | None
     """`mean` and the percentiles `p50`, `p90`, `p99` of the answers."""
     response_chars: float | None
@@ -48,7 +48,7 @@ class ModelMetrics(msgspec.Struct, frozen=True):
 
 
 class ScoreMetrics(msgspec.Struct, frozen=True):
-    """What one scorer gives one model, over all rows or over a group of them."""
+    """The scores of one model by one scorer, over all rows or a group of them."""
 
     model: str
     scorer: str
@@ -56,109 +56,109 @@ class ScoreMetrics(msgspec.Struct, frozen=True):
     """Column and value; empty: all rows."""
     score: Estimate
     unscored: int
-    """Results that could be given no score; they are in no mean."""
+    """Results that could not be scored; they are in no mean."""
     no_answer: int
     """Results without an answer; they count as wrong."""
     pass_at: dict[int, float] = {}
 
 
 class Metrics(msgspec.Struct, frozen=True):
-    """`evaluation/metrics.json`."""
+    """The content of `evaluation/metrics.json`."""
 
     name: str
     started_at: str
     evaluated_at: str
     complete: bool
     results: int
-    asked: Eval
-    """How it was evaluated."""
+    settings: Eval = msgspec.field(name="asked")
+    """The job's `[eval]` that it was evaluated with."""
     models: tuple[ModelMetrics, ...]
     scores: tuple[ScoreMetrics, ...]
-    judges: tuple[Judged, ...] = ()
+    judges: tuple[JudgeUsage, ...] = ()
     version: int = 1
     batchmix: str = __version__
 
 
 def metrics_path(layout: Layout) -> Path:
-    """Return where a run's metrics stand."""
+    """Return the path of a run's metrics."""
     return layout.evaluation / "metrics.json"
 
 
 def read_metrics(layout: Layout) -> Metrics:
-    """Return a run's metrics. Raises `RunError` where it has none."""
+    """Read a run's metrics. Raises `RunError` where it has none."""
     path = metrics_path(layout)
     try:
         return msgspec.json.decode(path.read_bytes(), type=Metrics)
     except FileNotFoundError:
-        raise RunError(f"{layout.root}: has not been evaluated; batchmix eval {layout.root} does it") from None
+        raise RunError(f"{layout.root}: has not been evaluated; run batchmix eval {layout.root}") from None
     except (OSError, msgspec.DecodeError) as error:
         raise RunError(f"{path}: can't be read: {error}") from error
 
 
-def write_metrics(layout: Layout, asked: Eval, judged: tuple[Judged, ...]) -> Metrics:
-    """Measure a run whose scores are written, and keep the metrics beside them."""
-    found = measure(layout, asked, judged)
-    text = json.dumps(msgspec.to_builtins(found, str_keys=True), indent=1, ensure_ascii=False)
+def write_metrics(layout: Layout, settings: Eval, judges: tuple[JudgeUsage, ...]) -> Metrics:
+    """Measure a run whose scores are written, and write the metrics beside them."""
+    metrics = measure(layout, settings, judges)
+    text = json.dumps(msgspec.to_builtins(metrics, str_keys=True), indent=1, ensure_ascii=False)
     replace_file(metrics_path(layout), layout.redacted(text.encode("utf-8", "replace") + b"\n"), layout.file_mode)
-    return found
+    return metrics
 
 
-def measure(layout: Layout, asked: Eval, judged: tuple[Judged, ...]) -> Metrics:
-    """Return a run's metrics; where there are scorers, their scores must be written. Raises `RunError`."""
+def measure(layout: Layout, settings: Eval, judges: tuple[JudgeUsage, ...]) -> Metrics:
+    """Return a run's metrics; the scores must have been written where there are scorers. Raises `RunError`."""
     run = layout.read_run()
     if run is None:
         raise RunError(f"{layout.root}: is not a run folder: it has no run.json")
-    results = gathered(layout.root, _FIELDS, asked.group_by, _SUMS)
+    results = read_result_arrays(layout.root, _FIELDS, settings.group_by, _SUMS)
     models = tuple(_model_metrics(name, results) for name in run.models)
-    del results.fields["latency_s"], results.fields["refused"]  # scores take as much room
+    del results.fields["latency_s"], results.fields["refused"]  # frees the memory that the scores need
     return Metrics(
         name=run.name,
         started_at=run.starts[0].at if run.starts else "",
         evaluated_at=now_text(),
         complete=results.count == run.results,
         results=results.count,
-        asked=asked,
+        settings=settings,
         models=models,
-        scores=tuple(_score_metrics(asked, results, layout)) if asked.scorers else (),
-        judges=judged,
+        scores=tuple(_score_metrics(settings, results, layout)) if settings.scorers else (),
+        judges=judges,
     )
 
 
-def _model_metrics(model: str, results: Results) -> ModelMetrics:
+def _model_metrics(model: str, results: ResultArrays) -> ModelMetrics:
     mine, at = results.of(model), results.run.models.index(model)
-    count, answered = max(1, len(mine)), results.fields["ok"][mine]
+    total, answered = max(1, len(mine)), results.fields["ok"][mine]
     latencies = results.fields["latency_s"][mine][answered]
     sums = {name: float(values[at]) for name, values in results.sums.items()}
-    known = {name: int(values[at]) for name, values in results.known.items()}
+    counts = {name: int(values[at]) for name, values in results.counts.items()}
     return ModelMetrics(
         model=model,
         results=len(mine),
-        answered=int(answered.sum()) / count,
-        failed=int((~answered).sum()) / count,
-        refused=int(results.fields["refused"][mine].sum()) / count,
+        answered=int(answered.sum()) / total,
+        failed=int((~answered).sum()) / total,
+        refused=int(results.fields["refused"][mine].sum()) / total,
         prompt_tokens=int(sums["prompt_tokens"]),
         completion_tokens=int(sums["completion_tokens"]),
         reasoning_tokens=int(sums["reasoning_tokens"]),
-        cost_usd=sums["cost_usd"] if known["cost_usd"] else None,
+        cost_usd=sums["cost_usd"] if counts["cost_usd"] else None,
         latency_s=percentiles(latencies[~np.isnan(latencies)]),
-        response_chars=sums["response_chars"] / known["response_chars"] if known["response_chars"] else None,
+        response_chars=sums["response_chars"] / counts["response_chars"] if counts["response_chars"] else None,
     )
 
 
-def _score_metrics(asked: Eval, results: Results, layout: Layout) -> Iterator[ScoreMetrics]:
+def _score_metrics(settings: Eval, results: ResultArrays, layout: Layout) -> Iterator[ScoreMetrics]:
     of_model = {model: results.of(model) for model in results.run.models}
-    groups = {column: list(_groups(results.texts[column][1])) for column in asked.group_by}
-    for scorer in asked.scorers:
-        given = read_scores(layout, asked, scorer.name, results.count)
-        for model, chosen in of_model.items():
-            yield _score(model, scorer.name, {}, given, results, chosen)
+    groups = {column: list(_groups(results.texts[column][1])) for column in settings.group_by}
+    for scorer in settings.scorers:
+        scores = _ScorerScores(scorer.name, read_scores(layout, settings, scorer.name, results.count), results)
+        for model, at in of_model.items():
+            yield scores.metrics(model, {}, at)
             for column, values in groups.items():
-                for value, inside in _by_value(results.texts[column][0][chosen], values):
-                    yield _score(model, scorer.name, {column: value}, given, results, chosen[inside])
+                for value, inside in _by_value(results.texts[column][0][at], values):
+                    yield scores.metrics(model, {column: value}, at[inside])
 
 
 def _by_value(codes: Array, values: list[tuple[str | None, int]]) -> Iterator[tuple[str | None, Ints]]:
-    """Yield each value that is there, and where it stands, in order."""
+    """Yield each value that occurs, with the positions of its results, in order."""
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(np.bincount(codes, minlength=len(values)))
     for value, code in values:
@@ -167,26 +167,26 @@ def _by_value(codes: Array, values: list[tuple[str | None, int]]) -> Iterator[tu
             yield value, inside
 
 
-def read_scores(layout: Layout, asked: Eval, scorer: str, count: int) -> Floats:
-    """Return a scorer's scores in the order of so many results; NaN where there is none. Raises `RunError`."""
-    return _of_scorer(layout, asked, scorer, np.empty(count), lambda batch: floats(batch["score"]))
+def read_scores(layout: Layout, settings: Eval, scorer: str, count: int) -> Floats:
+    """Return a scorer's scores of `count` results, in their order; NaN where there is none. Raises `RunError`."""
+    return _of_scorer(layout, settings, scorer, np.empty(count), lambda batch: floats(batch["score"]))
 
 
-def read_targets(layout: Layout, asked: Eval, scorer: str, count: int) -> Ints:
-    """Return a scorer's targets as numbers (see `hashes`), in the order of so many results. Raises `RunError`."""
-    return _of_scorer(layout, asked, scorer, np.empty(count, np.int64), lambda batch: hashes(batch["target"]))
+def read_targets(layout: Layout, settings: Eval, scorer: str, count: int) -> Ints:
+    """Return a scorer's targets of `count` results as numbers (see `hashes`), in their order. Raises `RunError`."""
+    return _of_scorer(layout, settings, scorer, np.empty(count, np.int64), lambda batch: hashes(batch["target"]))
 
 
 def _of_scorer(
-    layout: Layout, asked: Eval, scorer: str, array: Array, made: Callable[[pa.RecordBatch], Array]
+    layout: Layout, settings: Eval, scorer: str, array: Array, made: Callable[[pa.RecordBatch], Array]
 ) -> Array:
-    """Fill an array with what each result has of a scorer; there is one row for each, in the job's order of scorers."""
-    first, at = [one.name for one in asked.scorers].index(scorer), 0
-    step = len(asked.scorers)
+    """Fill an array with one value of each result; scores.parquet has a row for each result and scorer, in order."""
+    first, at = [one.name for one in settings.scorers].index(scorer), 0
+    step = len(settings.scorers)
     with open_scores(layout) as file:
         if file.metadata.num_rows != len(array) * step:
             raise RunError(
-                f"{layout.root}: has gone on since it was evaluated; batchmix eval {layout.root} scores it anew"
+                f"{layout.root}: has more results than when it was evaluated; run batchmix eval {layout.root} again"
             )
         for batch in file.iter_batches(16_384 * step, columns=["score", "target"]):
             mine = made(batch)[first::step]
@@ -195,25 +195,78 @@ def _of_scorer(
     return array
 
 
-def _score(
-    model: str, scorer: str, group: dict[str, str | None], given: Floats, results: Results, chosen: Ints
-) -> ScoreMetrics:
-    """Return the metrics of some results, by where they stand."""
-    scores = given[chosen]
-    scored = ~np.isnan(scores)
-    scores, rows = scores[scored], results.fields["row"][chosen[scored]]
-    return ScoreMetrics(
-        model=model,
-        scorer=scorer,
-        group=group,
-        score=estimate(scores, rows),
-        unscored=int((~scored).sum()),
-        no_answer=int((~results.fields["ok"][chosen]).sum()),
-        pass_at=pass_at(scores, rows),
-    )
+class _ScorerScores(msgspec.Struct):
+    """The scores of all results by one scorer."""
+
+    scorer: str
+    scores: Floats
+    results: ResultArrays
+
+    def metrics(self, model: str, group: dict[str, str | None], at: Ints) -> ScoreMetrics:
+        """Return the metrics of the results at these positions."""
+        scores = self.scores[at]
+        scored = ~np.isnan(scores)
+        scores, rows = scores[scored], self.results.fields["row"][at[scored]]
+        return ScoreMetrics(
+            model=model,
+            scorer=self.scorer,
+            group=group,
+            score=estimate(scores, rows),
+            unscored=int((~scored).sum()),
+            no_answer=int((~self.results.fields["ok"][at]).sum()),
+            pass_at=pass_at(scores, rows),
+        )
 
 
 def _groups(values: list[str | None]) -> Iterator[tuple[str | None, int]]:
-    """Yield the values of a column, in order, with their numbers."""
+    """Yield the values of a column, in order, with their codes."""
     order = sorted(range(len(values)), key=lambda code: (values[code] is None, values[code]))
     yield from ((values[code], code) for code in order[:_MOST_GROUPS])
+
+
+def guarded(guards: Sequence[Guard], scorers: Sequence[str], models: Sequence[str]) -> Iterator[tuple[Guard, str, str]]:
+    """Yield each guard with each model and scorer that it applies to; an empty scorer for metrics that need none."""
+    for guard in guards:
+        for model in models if guard.model is None else [guard.model] * (guard.model in models):
+            if guard.metric != "score":
+                yield guard, model, ""
+            else:
+                for scorer in scorers if guard.scorer is None else [guard.scorer] * (guard.scorer in scorers):
+                    yield guard, model, scorer
+
+
+def missed_thresholds(metrics: Metrics) -> list[str]:
+    """Return a message for each threshold of `[[eval.guards]]` that a run misses."""
+    scorers = [scorer.name for scorer in metrics.settings.scorers]
+    lines = []
+    for guard, model, scorer in guarded(metrics.settings.guards, scorers, [found.model for found in metrics.models]):
+        value = _value(metrics, guard, model, scorer)
+        what = f"{model}: {scorer or guard.metric}"
+        if value is None:
+            lines += [f"{what} has no value"] * (guard.min is not None or guard.max is not None)
+        elif guard.min is not None and value < guard.min:
+            lines.append(f"{what} is {value:.4g}, less than {guard.min:g}")
+        elif guard.max is not None and value > guard.max:
+            lines.append(f"{what} is {value:.4g}, more than {guard.max:g}")
+    return lines
+
+
+def _value(metrics: Metrics, guard: Guard, model: str, scorer: str) -> float | None:
+    if guard.metric == "score":
+        return next(
+            (found.score.mean for found in metrics.scores if (found.model, found.scorer) == (model, scorer)), None
+        )
+    found = next(found for found in metrics.models if found.model == model)
+    return model_value(found, guard.metric)
+
+
+def model_value(found: ModelMetrics, metric: str) -> float | None:
+    """Return a metric of a model: the cost per result, and means over answers of latency and length."""
+    values = {
+        "answered": found.answered,
+        "refused": found.refused,
+        "cost_usd": None if found.cost_usd is None else found.cost_usd / max(1, found.results),
+        "latency_s": found.latency_s["mean"] if found.latency_s else None,
+        "response_chars": found.response_chars,
+    }
+    return values[metric]

@@ -1,4 +1,4 @@
-"""Metrics in words and numbers, for a terminal and for the report."""
+"""Formats metrics for the terminal and the report."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ _NAMES = {
     "latency_s": "latency",
 }
 LIMITS = {
-    "": "how long answers take",
-    "concurrency": "the told concurrency",
+    "": "response time",
+    "concurrency": "the configured concurrency",
     "window": "the concurrency that was found",
     "requests per minute": "requests per minute",
     "tokens per minute": "tokens per minute",
-    "pause": "told to wait",
+    "pause": "a pause that the provider requested",
     "outage": "an outage",
     "retries": "retries",
     "input": "reading the input",
     "budget": "the budget",
     "disk": "the disk",
     "last rows": "the last rows",
-    "refusals": "waiting to see whether all are refused",
+    "refusals": "a check whether all requests are refused",
 }
-"""What limits a run's speed, in words."""
+"""What limited a run's speed: the value that is stored, and its name in the report."""
 
 
 def metric_name(one: Comparison) -> str:
-    """Return what a comparison is about: the scorer, or the metric in words."""
+    """Return the name of the compared metric: the scorer's for scores."""
     return one.scorer or _NAMES[one.metric]
 
 
@@ -51,7 +51,7 @@ _FORMS = {
     "cost_usd": ("$", 1000, 4, ""),
     "latency_s": ("", 1, 3, " s"),
 }
-"""What stands before a metric's number, by what it is multiplied, its digits, and its unit."""
+"""By metric: the prefix, the factor, the number of decimals, and the unit."""
 
 
 def _unit(metric: str, *, signed: bool) -> str:
@@ -60,7 +60,7 @@ def _unit(metric: str, *, signed: bool) -> str:
 
 
 def interval(metric: str, low: float | None, high: float | None) -> str:
-    """Return the interval of a difference; nothing where there is none."""
+    """Return the interval of a difference; empty where there is none."""
     if low is None or high is None:
         return ""
     unit = _unit(metric, signed=True)
@@ -68,5 +68,5 @@ def interval(metric: str, low: float | None, high: float | None) -> str:
 
 
 def p_value(p: float) -> str:
-    """Return a p-value as one is read."""
+    """Return a p-value with two digits."""
     return "<0.0001" if p < 0.0001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"

@@ -1,6 +1,6 @@
 """Metrics as pure functions on arrays.
 
-`scores` are float64, one for each result, without NaN; `rows` are the input rows that they belong to, and never fall.
+`scores` are float64, one for each result, without NaN; `rows` are the input rows that they belong to, in rising order.
 Results of the same row are not independent, so standard errors are clustered by row, as in Miller, "Adding Error Bars
 to Evals" (2024), section 2.2.
 """
@@ -21,12 +21,12 @@ _PASS_AT = (1, 2, 5, 10, 20, 50, 100)
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """A mean and how sure it is."""
+    """A mean with its standard error and its 95 % interval."""
 
     n: int
-    """How many scores."""
+    """The number of scores."""
     rows: int
-    """How many input rows they belong to."""
+    """The number of input rows that they belong to."""
     mean: float | None
     stderr: float | None
     """None with fewer than two rows."""

@@ -1,4 +1,4 @@
-"""Two sets of scores of the same rows, compared in pairs; pure functions on arrays."""
+"""Compares two sets of scores of the same rows in pairs; pure functions on arrays."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import numpy as np
 from batchmix.evaluate.metrics import Z95, Floats, Ints, clustered_stderr, row_sums
 
 _EXACT = 1_000
-"""With more rows that differ, the normal limit is as good as can be told."""
+"""With more differing rows, the normal approximation is as good as the exact test."""
 _DRAWS = 10_000
 _CHUNK = 500
+"""Draws that are made at once, to bound the memory."""
 
 
 class Paired(msgspec.Struct, frozen=True):
-    """How one metric went from one run to another, over the results that both have."""
+    """The difference of one metric between two runs, over the results that both have."""
 
     n: int
     rows: int
@@ -29,15 +30,15 @@ class Paired(msgspec.Struct, frozen=True):
     high: float | None
     """The 95 % interval of the difference; None with fewer than two rows."""
     p: float
-    """Two-sided: how often chance alone gives a difference as large."""
+    """The two-sided p-value."""
     p_fall: float
-    """How often chance alone lets it fall as far (or not rise further)."""
+    """The one-sided p-value of a fall."""
     p_rise: float
-    """How often chance alone lets it rise as far (or not fall further)."""
+    """The one-sided p-value of a rise."""
     wins: int
     losses: int
     ties: int
-    """Results of which the number rose, fell, or stayed."""
+    """The numbers of results whose value rose, fell, or stayed the same."""
 
 
 def compare(before: Floats, after: Floats, rows: Ints) -> Paired | None:
@@ -73,11 +74,11 @@ def compare(before: Floats, after: Floats, rows: Ints) -> Paired | None:
 
 
 def sign_flip_p(differences: Floats) -> float:
-    """Return how often independent differences fall as far in all if each of their signs is left to chance.
+    """Return the probability that the differences sum up to as little if each of their signs is random.
 
     Fisher (1935). For differences of one size, as of scores of 0 and 1, this is the exact test of McNemar (1947):
-    binomial on the rows that differ. Else 10,000 flips are drawn, always the same ones, and the observed one counts
-    among them (Phipson and Smyth 2010). Beyond 1,000 rows that differ it is the normal limit of both.
+    binomial on the rows that differ. Otherwise 10,000 sign flips are drawn, always the same ones, and the observed one
+    counts among them (Phipson and Smyth 2010). Above 1,000 differing rows it is the normal approximation of both.
     """
     moved = differences[np.abs(differences) > 1e-12]
     count = len(moved)
@@ -100,7 +101,7 @@ def sign_flip_p(differences: Floats) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values such that those of at most 0.05 are wrong together at most 5 % of the time (Holm 1979)."""
+    """Return p-values adjusted for multiple tests: the level holds for all of them together (Holm 1979)."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     adjusted = [1.0] * len(p_values)
     least = 0.0

@@ -1,4 +1,4 @@
-"""`report.html`: one page that needs nothing else, with no script in it, and all that comes from rows escaped."""
+"""Writes `report.html`: one self-contained page without scripts, with all text from rows escaped."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from batchmix.evaluate import panels
 from batchmix.evaluate.comparison import Comparison, Diff, diff
 from batchmix.evaluate.drawing import Drawing
 from batchmix.evaluate.examples import Answer, Example, Worst, examples, worst
-from batchmix.evaluate.guards import missed
 from batchmix.evaluate.history import past_runs
-from batchmix.evaluate.measure import Metrics, ModelMetrics, ScoreMetrics, measure, read_metrics
+from batchmix.evaluate.measure import Metrics, ModelMetrics, ScoreMetrics, measure, missed_thresholds, read_metrics
 from batchmix.evaluate.metric_text import interval, metric_name, metric_value, p_value
 from batchmix.evaluate.scoring import scores_path
 from batchmix.formats.amounts import usd
@@ -31,19 +30,21 @@ from batchmix.store.run_folder import Layout
 from batchmix.store.view import View
 
 _EXAMPLES = 30
-"""How many results of each kind there are to read, at most about."""
+"""Changed answers on the page, and as many of the worst; over all models and scorers, about."""
 _GROUPS = 50
+"""Rows of a group table."""
 _TEXT_CHARS = 1_500
+"""Characters of an answer that are shown."""
 
 
-def write_report(folder: Path, against: Path | None) -> Path:
-    """Write a run's `report.html` and return where it stands. Raises `RunError`."""
+def write_report(folder: Path, baseline: Path | None) -> Path:
+    """Write a run's `report.html` and return its path. Raises `RunError`."""
     set_up_arrow()
     path = folder / "report.html"
     if not is_ours(path, lambda path: b"batchmix" in path.read_bytes()):
-        raise RunError(f"{path}: is not batchmix's; move it away")
+        raise RunError(f"{path}: was not written by batchmix; move it away")
     layout = Layout(folder, mode=reader.job_of(folder).output.permissions)
-    page = _page(_values(folder, against)).encode("utf-8", "replace")
+    page = _page(_values(folder, baseline)).encode("utf-8", "replace")
     try:
         replace_file(path, page, layout.file_mode)
     except OSError as error:
@@ -57,15 +58,15 @@ def _page(values: dict[str, Any]) -> str:
     return environment.render_template("report.html", **values)
 
 
-def _values(folder: Path, against: Path | None) -> dict[str, Any]:
-    """Return what the page is made of, all of it text that is fit to be shown."""
+def _values(folder: Path, baseline: Path | None) -> dict[str, Any]:
+    """Return the values of the page's template, all of them text that is safe to show."""
     view, layout = reader.look(folder), Layout(folder)
     evaluated = scores_path(layout).exists()
     metrics = read_metrics(layout) if evaluated else measure(layout, Eval(), ())
-    compared = diff(against, folder) if against else None
-    times = panels.read_times(folder, view.run)
+    compared = diff(baseline, folder) if baseline else None
+    times = panels.read_response_times(folder, view.run)
     past = [one for one in past_runs(folder.resolve().parent, metrics.name) if one.started_at <= metrics.started_at]
-    pairs = max(1, len(metrics.models) * len(metrics.asked.scorers))
+    pairs = max(1, len(metrics.models) * len(metrics.settings.scorers))
     each = max(1, min(3, _EXAMPLES // pairs))
     return {
         "name": clean(metrics.name, 100),
@@ -73,12 +74,12 @@ def _values(folder: Path, against: Path | None) -> dict[str, Any]:
         "folder": clean(str(folder), 200),
         "complete": metrics.complete,
         "batchmix": metrics.batchmix,
-        "missed": [clean(line) for line in missed(metrics)],
+        "missed": [clean(line) for line in missed_thresholds(metrics)],
         "tiles": list(_tiles(view, metrics, times, compared)),
         "scores": _drawn([*panels.score_charts(metrics, compared), *panels.history_charts(past, metrics)]),
         "score_rows": [_score(found) for found in metrics.scores if not found.group],
         "groups": [_group(table) for table in panels.group_tables(metrics, _GROUPS)],
-        "ways": _drawn(
+        "run_charts": _drawn(
             [
                 *panels.speed_chart(times, view.run.models),
                 *panels.latency_chart(times),
@@ -103,24 +104,26 @@ def _drawn(drawings: list[Drawing]) -> list[dict[str, Any]]:
     ]
 
 
-def _tiles(view: View, metrics: Metrics, times: panels.Times, compared: Diff | None) -> Iterator[dict[str, str]]:
+def _tiles(
+    view: View, metrics: Metrics, times: panels.ResponseTimes, compared: Diff | None
+) -> Iterator[dict[str, str]]:
     """Yield the headline figures."""
-    totals, context = view.totals, times.context
+    totals, timeline = view.totals, times.timeline
     if compared:
         guarded = sum(bool(one.verdict) for one in compared.comparisons)
         tone = "bad" if compared.worse else "good"
         yield _tile("Worse", f"{len(compared.worse)}", f"of {guarded:,} guarded metrics", tone)
-    lost = totals.failed + totals.rejected
-    yield _tile("Answered", f"{totals.ok:,}", f"of {view.run.results:,}; {lost:,} without an answer")
+    unanswered = totals.failed + totals.rejected
+    yield _tile("Answered", f"{totals.ok:,}", f"of {view.run.results:,}; {unanswered:,} without an answer")
     judged = [one.cost_usd for one in metrics.judges if one.cost_usd is not None]
     if totals.cost_usd is not None or judged:
         spent = sum([totals.cost_usd or 0.0, *judged])
-        note = f"of it {usd(sum(judged))} for judging" if judged else "all answers"
+        note = f"including {usd(sum(judged))} for judging" if judged else "all answers"
         yield _tile("Cost", usd(spent), f"{totals.unpriced:,} without a price" if totals.unpriced else note)
     yield _tile("Tokens", _short(totals.prompt_tokens + totals.completion_tokens),
                 f"{totals.prompt_tokens:,} in, {totals.completion_tokens:,} out")  # fmt: skip
-    if context:
-        yield _tile("At work", _duration(context.span_s), f"{totals.ok / context.span_s:,.4g} answers a second")
+    if timeline:
+        yield _tile("Active time", _duration(timeline.span_s), f"{totals.ok / timeline.span_s:,.4g} answers per second")
 
 
 def _tile(name: str, value: str, note: str, tone: str = "") -> dict[str, str]:
@@ -143,13 +146,13 @@ def _duration(seconds: float) -> str:
 
 def _score(found: ScoreMetrics) -> dict[str, str]:
     score = found.score
-    known = score.low is not None and score.high is not None
+    has_interval = score.low is not None and score.high is not None
     return {
         "model": clean(found.model, 60),
         "scorer": found.scorer,
         "mean": _number(score.mean),
         "stderr": _number(score.stderr, 4),
-        "interval": f"{score.low:.3f} to {score.high:.3f}" if known else "",
+        "interval": f"{score.low:.3f} to {score.high:.3f}" if has_interval else "",
         "n": f"{score.n:,}",
         "unscored": f"{found.unscored:,}",
         "no_answer": f"{found.no_answer:,}",
@@ -207,11 +210,11 @@ def _comparison(one: Comparison) -> dict[str, str]:
 
 
 def _example(one: Example) -> dict[str, Any]:
-    moved = one.moved
+    change = one.moved
     return {
-        "title": _title(moved.model, moved.scorer, moved.row, one.custom_id),
-        "score": f"{moved.before:.3g} → {moved.after:.3g}",
-        "tone": "bad" if moved.after < moved.before else "good",
+        "title": _title(change.model, change.scorer, change.row, one.custom_id),
+        "score": f"{change.before:.3g} → {change.after:.3g}",
+        "tone": "bad" if change.after < change.before else "good",
         "columns": _columns(Answer(columns=one.columns)),
         "before": _text(one.before),
         "after": _text(one.after),
@@ -245,7 +248,7 @@ def _columns(answer: Answer) -> list[dict[str, str]]:
 
 
 def _text(text: str, most: int = _TEXT_CHARS) -> str:
-    """Return text from a row with its lines, shortened, and with everything escaped that is not printable."""
+    """Return text from a row with its line breaks, shortened, and with unprintable characters escaped."""
     more = "…" if len(text) > most else ""
     return "\n".join(clean(line, most) for line in text[:most].splitlines()) + more
 

@@ -1,4 +1,8 @@
-"""Scorers: from an answer and a target to a score. What fails for one answer is that answer's."""
+"""Scorers: functions that give an answer a score. An answer that can't be scored gets no score; nothing is raised.
+
+To add a scorer: write a function like `_exact` here and enter it in `_BY_TEXT`, under a new class with the scorer's
+options in `batchmix/job/eval_table.py`, which gives it its name in the job file.
+"""
 
 from __future__ import annotations
 
@@ -12,95 +16,95 @@ from typing import Any
 import msgspec
 
 from batchmix.errors import JobError
+from batchmix.evaluate.custom_scorer import CustomFunction, ScorerCall
 from batchmix.evaluate.extract import NOTHING, choice, json_value, numbers
-from batchmix.evaluate.own_scorers import OwnFunction, RunContext
 from batchmix.formats.text import text_of as value_text
 from batchmix.job.eval_table import Choice, Exact, Includes, Json, Judge, Number, Own, Regex, Scorer, Similarity
 
 _LONGEST = 50_000
-"""Characters of a text that are compared by likeness, which takes time by their product."""
+"""Characters of each text that `similarity` compares; its time grows with the product of the lengths."""
 _REGEX_S = 0.5
-"""Processor time; so is that of the later ones."""
+"""Seconds of processor time that a pattern may take for one answer."""
 _LATE_REGEX_S = 0.01
+"""The same after `_SLOW_MATCHES` time-outs."""
 _SLOW_MATCHES = 10
-"""After so many that were cut off, a pattern gets the shorter time."""
 
 
 class Score(msgspec.Struct, frozen=True, gc=False):
-    """What a scorer says of one answer."""
+    """The result of one scorer for one answer."""
 
     score: float | None
-    """From 0 to 1 but for scorers of your own; None: there is none, and `explanation` says why."""
+    """From 0 to 1 (any number for custom scorers); None: it could not be scored, and `explanation` has the reason."""
     target: str | None = None
     extracted: str | None = None
-    """What of the answer was compared."""
+    """The part of the answer that was compared with the target."""
     explanation: str | None = None
 
 
 Row = Mapping[str, Any]
 """The carried columns of a result."""
-Score1 = Callable[[str, Any, Row], Score]
+ScoreFunction = Callable[[str, Any, Row], Score]
 """Scores one answer: its text, its target (None where the scorer has none), its row."""
 
 
-def scorer_of(asked: Scorer, folder: Path | None) -> Score1:
-    """Return what scores single answers.
+def score_function(config: Scorer, folder: Path | None) -> ScoreFunction:
+    """Return the function of a scorer.
 
-    `folder` is the job file's; None where there is no job file at hand, and then there is no scorer of your own:
-    code is named by a person's job file, never by data that may come from elsewhere. Raises `JobError`.
+    `folder` is the job file's; None where there is no job file, and then custom scorers are refused: only a job file
+    may name code, not a run folder, which may come from somebody else. Raises `JobError`.
     """
-    if isinstance(asked, Own):
-        return OwnScorer(asked, folder)
-    if isinstance(asked, Regex):
-        return _regex(asked)
-    if isinstance(asked, Judge):
-        raise TypeError("a judge is asked through a job")
-    compare = _BY_TEXT[type(asked)]
+    if isinstance(config, Own):
+        return CustomScorer(config, folder)
+    if isinstance(config, Regex):
+        return _regex(config)
+    if isinstance(config, Judge):
+        raise TypeError("a judge scores through a job of its own")
+    compare = _BY_TEXT[type(config)]
 
     def score(response: str, target: Any, row: Row) -> Score:
-        return compare(asked, response, text_of(target), row)
+        return compare(config, response, text_of(target), row)
 
     return score
 
 
 def text_of(value: Any) -> str:
-    """Return a target as text; whole numbers, which may be carried as doubles, without their `.0`."""
+    """Return a target as text; whole numbers, which may be stored as doubles, without their `.0`."""
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False)
     return value_text(value)
 
 
-def _exact(asked: Exact, response: str, target: str, _: Row) -> Score:
-    extracted = response.strip() if asked.strip else response
-    wanted = target.strip() if asked.strip else target
-    return Score(float(_same(extracted, wanted, casefold=asked.casefold)), target, extracted)
+def _exact(config: Exact, response: str, target: str, _: Row) -> Score:
+    extracted = response.strip() if config.strip else response
+    wanted = target.strip() if config.strip else target
+    return Score(float(_same(extracted, wanted, casefold=config.casefold)), target, extracted)
 
 
-def _includes(asked: Includes, response: str, target: str, _: Row) -> Score:
-    found = target.casefold() in response.casefold() if asked.casefold else target in response
+def _includes(config: Includes, response: str, target: str, _: Row) -> Score:
+    found = target.casefold() in response.casefold() if config.casefold else target in response
     return Score(float(found), target)
 
 
-def _number(asked: Number, response: str, target: str, _: Row) -> Score:
+def _number(config: Number, response: str, target: str, _: Row) -> Score:
     wanted, found = numbers(target), numbers(response)
     if len(wanted) != 1:
         return Score(None, target, None, "the target is not one number")
     if not found:
         return Score(0.0, target, None, "no number in the answer")
-    value = found[-1 if asked.take == "last" else 0]
-    near = math.isclose(value, wanted[0], rel_tol=asked.relative, abs_tol=asked.tolerance)
+    value = found[-1 if config.take == "last" else 0]
+    near = math.isclose(value, wanted[0], rel_tol=config.relative, abs_tol=config.tolerance)
     return Score(float(near), target, text_of(value))
 
 
-def _choice(asked: Choice, response: str, target: str, _: Row) -> Score:
-    wanted = choice(target, asked.letters)
+def _choice(config: Choice, response: str, target: str, _: Row) -> Score:
+    wanted = choice(target, config.letters)
     if wanted is None:
-        return Score(None, target, None, f"the target is none of {asked.letters}")
-    found = choice(response, asked.letters)
+        return Score(None, target, None, f"the target is none of {config.letters}")
+    found = choice(response, config.letters)
     return Score(float(found == wanted), target, found, None if found else "no clear choice in the answer")
 
 
-def _json(asked: Json, response: str, target: str, _: Row) -> Score:
+def _json(config: Json, response: str, target: str, _: Row) -> Score:
     wanted = json_value(target)
     if wanted is NOTHING:
         return Score(None, target, None, "the target is not JSON")
@@ -109,32 +113,32 @@ def _json(asked: Json, response: str, target: str, _: Row) -> Score:
         return Score(0.0, target, None, "no JSON in the answer")
     extracted = text_of(found)
     if not isinstance(wanted, dict):
-        return Score(float(_equal(found, wanted, asked)), target, extracted)
-    fields = asked.fields or tuple(wanted)
+        return Score(float(_equal(found, wanted, config)), target, extracted)
+    fields = config.fields or tuple(wanted)
     if not isinstance(found, dict) or not fields:
         return Score(float(found == wanted), target, extracted, "the answer is not an object")
-    wrong = [name for name in fields if name not in found or not _equal(found[name], wanted.get(name), asked)]
+    wrong = [name for name in fields if name not in found or not _equal(found[name], wanted.get(name), config)]
     return Score(
         (len(fields) - len(wrong)) / len(fields), target, extracted, f"wrong: {', '.join(wrong)}" if wrong else None
     )
 
 
-def _equal(found: Any, wanted: Any, asked: Json) -> bool:
+def _equal(found: Any, wanted: Any, config: Json) -> bool:
     if isinstance(found, str) and isinstance(wanted, str):
-        return _same(found.strip(), wanted.strip(), casefold=asked.casefold)
+        return _same(found.strip(), wanted.strip(), casefold=config.casefold)
     if isinstance(found, bool) or isinstance(wanted, bool):
         return found is wanted
     if isinstance(found, dict) and isinstance(wanted, dict):
-        return found.keys() == wanted.keys() and all(_equal(found[key], wanted[key], asked) for key in wanted)
+        return found.keys() == wanted.keys() and all(_equal(found[key], wanted[key], config) for key in wanted)
     if isinstance(found, list) and isinstance(wanted, list):
-        return len(found) == len(wanted) and all(_equal(a, b, asked) for a, b in zip(found, wanted, strict=True))
+        return len(found) == len(wanted) and all(_equal(a, b, config) for a, b in zip(found, wanted, strict=True))
     return bool(found == wanted)
 
 
-def _similarity(asked: Similarity, response: str, target: str, _: Row) -> Score:
+def _similarity(config: Similarity, response: str, target: str, _: Row) -> Score:
     from rapidfuzz import fuzz
 
-    pair = [text.casefold() if asked.casefold else text for text in (response[:_LONGEST], target[:_LONGEST])]
+    pair = [text.casefold() if config.casefold else text for text in (response[:_LONGEST], target[:_LONGEST])]
     return Score(fuzz.ratio(*pair) / 100, target)
 
 
@@ -152,13 +156,13 @@ _BY_TEXT: dict[type, Callable[[Any, str, str, Row], Score]] = {
 }
 
 
-def _regex(asked: Regex) -> Score1:
-    import regex  # the standard library's `re` has no time-out, and a pattern can take for ever
+def _regex(config: Regex) -> ScoreFunction:
+    import regex  # the standard library's `re` has no time-out, and some patterns never finish
 
     try:
-        pattern = regex.compile(asked.pattern, regex.IGNORECASE if asked.casefold else 0)
+        pattern = regex.compile(config.pattern, regex.IGNORECASE if config.casefold else 0)
     except regex.error as error:
-        raise JobError(f"eval.scorers: {asked.name}: the pattern has an error: {error}") from None
+        raise JobError(f"eval.scorers: {config.name}: the pattern has an error: {error}") from None
     slow = 0
 
     def score(response: str, target: Any, _: Row) -> Score:
@@ -173,33 +177,32 @@ def _regex(asked: Regex) -> Score1:
         if match is None:
             return Score(0.0, wanted, None, "the pattern is not in the answer")
         extracted = match[1] if pattern.groups and match[1] is not None else match[0]
-        right = wanted is None or _same(extracted.strip(), wanted.strip(), casefold=asked.casefold)
+        right = wanted is None or _same(extracted.strip(), wanted.strip(), casefold=config.casefold)
         return Score(float(right), wanted, extracted)
 
     return score
 
 
-class OwnScorer:
-    """A function of a person's own; scores many answers at once, which saves the way to its process and back."""
+class CustomScorer:
+    """The user's own function (kind `own`); scores many answers in one call, to save round trips to its process."""
 
-    def __init__(self, asked: Own, folder: Path | None) -> None:
+    def __init__(self, config: Own, folder: Path | None) -> None:
         if folder is None:
             raise JobError(
-                f"eval.scorers: {asked.name} is a function of your own; give the job file, since a run folder names no"
+                f"eval.scorers: {config.name} is a function of your own; give the job file, since a run folder names no"
                 " code"
             )
-        if not re.fullmatch(r"[^:]+:[^:]+", asked.python):
-            raise JobError(f"eval.scorers: {asked.name}: python must be module:function")
-        self._function = OwnFunction(asked, folder)
+        if not re.fullmatch(r"[^:]+:[^:]+", config.python):
+            raise JobError(f"eval.scorers: {config.name}: python must be module:function")
+        self._function = CustomFunction(config, folder)
 
     def __call__(self, response: str, target: Any, row: Row) -> Score:
         """Score one answer."""
         return self.scores([(response, target, row)])[0]
 
-    def scores(self, calls: Sequence[RunContext]) -> list[Score]:
+    def scores(self, calls: Sequence[ScorerCall]) -> list[Score]:
         """Score answers, each with its target and its row."""
-        given = self._function.scores(calls)
         return [
-            Score(number, None if target is None else text_of(target), None, words)
-            for (number, words), (_, target, _) in zip(given, calls, strict=True)
+            Score(number, None if target is None else text_of(target), None, explanation)
+            for (number, explanation), (_, target, _) in zip(self._function.scores(calls), calls, strict=True)
         ]

@@ -1,4 +1,4 @@
-"""How fast a run was over the time that it was at work, start by start, and what limited it."""
+"""The speed of a run over its active time, all starts in a row, and what limited it."""
 
 from __future__ import annotations
 
@@ -13,32 +13,34 @@ from batchmix.evaluate.metrics import Floats, Ints
 from batchmix.store.run_folder import RunFile, Start
 
 _SLOTS = 64
-_ANSWERS_A_SLOT = 4
-"""On average; a short run has fewer slots."""
+"""Time slots of a run, as many as the report's chart can show."""
+_ANSWERS_PER_SLOT = 4
+"""At least, on average; a short run has fewer slots."""
 
 
-class Limited(msgspec.Struct, frozen=True):
-    """What limited a model for a while, in shares of the whole time."""
+class LimitSpan(msgspec.Struct, frozen=True):
+    """A span in which one thing limited a model's speed, in shares of the whole time."""
 
     begin: float
     end: float
-    what: str
+    limit: str
+    """A key of `metric_text.LIMITS`."""
 
 
 class Timeline(msgspec.Struct, frozen=True):
-    """A run's starts one after the other, without the time between them."""
+    """The speed of each model over a run's starts, without the time between them."""
 
     span_s: float
     rates: dict[str, list[float]]
     """By model: answers per second in equal slots."""
-    limited_by: dict[str, list[Limited]]
-    """By model, as far as it is known: a start that was killed leaves nothing."""
+    limited_by: dict[str, list[LimitSpan]]
+    """By model; a start that was killed left no record."""
     restarts: list[float]
-    """Where another start began, in shares of the whole time."""
+    """The beginnings of all starts but the first, in shares of the whole time."""
 
 
 def timeline(run: RunFile, times: Mapping[str, tuple[Ints, Ints]]) -> Timeline | None:
-    """Return a run's course from when each model's answers were sent and had come, in milliseconds (Unix time, UTC).
+    """Return a run's timeline; `times` are when each model's answers were sent and received, in ms (Unix time).
 
     None where nothing was sent.
     """
@@ -51,17 +53,17 @@ def timeline(run: RunFile, times: Mapping[str, tuple[Ints, Ints]]) -> Timeline |
     lengths = np.maximum(1.0, ends - begins)
     offsets = np.concatenate([[0.0], np.cumsum(lengths)])
     whole = float(offsets[-1])
-    slots = int(np.clip(len(finished) / len(times) / _ANSWERS_A_SLOT, 4, _SLOTS))
+    slots = int(np.clip(len(finished) / len(times) / _ANSWERS_PER_SLOT, 4, _SLOTS))
 
-    def rates(came: Ints) -> list[float]:
-        at = np.clip(np.searchsorted(begins, came, side="right") - 1, 0, None)
-        places: Floats = offsets[at] + np.clip(came - begins[at], 0, lengths[at])
+    def rates(received: Ints) -> list[float]:
+        at = np.clip(np.searchsorted(begins, received, side="right") - 1, 0, None)
+        places: Floats = offsets[at] + np.clip(received - begins[at], 0, lengths[at])
         counts, _ = np.histogram(places, bins=slots, range=(0.0, whole))
         return [float(count) for count in counts / (whole / slots / 1000)]
 
     return Timeline(
         span_s=whole / 1000,
-        rates={model: rates(came) for model, (_, came) in times.items()},
+        rates={model: rates(received) for model, (_, received) in times.items()},
         limited_by={
             model: [
                 limited
@@ -75,7 +77,7 @@ def timeline(run: RunFile, times: Mapping[str, tuple[Ints, Ints]]) -> Timeline |
 
 
 def _stretches(starts: list[Start], sent: Ints, finished: Ints) -> list[tuple[Start, float, float]]:
-    """Return each start from which there are answers, with when the first was sent and the last had come."""
+    """Return each start that has answers, with the times when its first was sent and its last received."""
     begins = [_ms(start.at) for start in starts] or [0.0]
     begins[0] = min(begins[0], float(sent.min()))
     found = []
@@ -86,16 +88,16 @@ def _stretches(starts: list[Start], sent: Ints, finished: Ints) -> list[tuple[St
     return found
 
 
-def _limited(spans: list[tuple[float, str]], shares: Floats, whole_ms: float) -> list[Limited]:
-    """Return the spans of one start, cut off where it ended."""
+def _limited(spans: list[tuple[float, str]], shares: Floats, whole_ms: float) -> list[LimitSpan]:
+    """Return the spans of one start, cut off at its end."""
     first, last = float(shares[0]), float(shares[1])
     begins = [min(last, first + second * 1000 / whole_ms) for second, _ in spans]
     pairs = zip(pairwise([*begins, last]), spans, strict=True)
-    return [Limited(begin, end, what) for (begin, end), (_, what) in pairs if end > begin]
+    return [LimitSpan(begin, end, limit) for (begin, end), (_, limit) in pairs if end > begin]
 
 
 def _ms(text: str) -> float:
-    """Return a moment of run.json; the beginning of time where that is damaged."""
+    """Return a time of run.json in milliseconds; 0 where it is damaged."""
     try:
         return datetime.datetime.fromisoformat(text).timestamp() * 1000
     except (ValueError, OverflowError):

@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 from batchmix.engine.run import Options, run_job
 from batchmix.engine.status import RunStatus
 from batchmix.evaluate.comparison import diff
-from batchmix.evaluate.evaluation import evaluate, prepared
-from batchmix.evaluate.judge import Asking
+from batchmix.evaluate.evaluate_run import evaluate_run, prepare_scorers
+from batchmix.evaluate.judge import JudgeContext
 from batchmix.job import read_job
 from batchmix.redact import Secrets
 
@@ -45,7 +45,7 @@ def night(root: Path, name: str) -> Path:
     }
     job = read_job(None, settings, {})
     run_job(job, Secrets(), Options(), RunStatus())
-    evaluate(root / name, Asking(job, Secrets(), RunStatus()), prepared(job, None))
+    evaluate_run(root / name, JudgeContext(job, Secrets(), RunStatus()), prepare_scorers(job, None))
     return root / name
 
 

@@ -382,9 +382,9 @@ def test_readers_name_what_they_cannot_read_and_give_the_rest(run: Bench) -> Non
     )
     assert file.read_text() == ""
     code, said = call("eval", out)
-    assert (code, "scores of the rest would mislead" in said) == (None, True)
+    assert (code, "scores of the rest would be misleading" in said) == (None, True)
     code, said = call("diff", out, out)
-    assert (code, "a diff of the rest would mislead" in said) == (None, True)
+    assert (code, "a diff of the rest would be misleading" in said) == (None, True)
     run.run(update=True)
     part(run, 1).write_bytes(part(run, 0).read_bytes())
     code, said = call("export", out, str(file))

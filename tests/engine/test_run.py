@@ -11,8 +11,8 @@ import pytest
 from batchmix.engine import reader
 from batchmix.engine.folder_lock import locked_folder
 from batchmix.errors import InputChanged, InputError, JobError, ProviderStopped, RunError, RunLocked
-from batchmix.evaluate.evaluation import evaluate, prepared
-from batchmix.evaluate.judge import Asking
+from batchmix.evaluate.evaluate_run import evaluate_run, prepare_scorers
+from batchmix.evaluate.judge import JudgeContext
 from batchmix.evaluate.report_page import write_report
 from batchmix.job import read_job
 from batchmix.redact import Secrets
@@ -389,7 +389,7 @@ def test_a_job_may_say_who_else_may_read_its_files(bench: Bench) -> None:
     bench.standin.behave("")
     bench.run()
     job = read_job(None, bench.settings, {})
-    evaluate(bench.out, Asking(job, Secrets(), bench.run_status), prepared(job, None))
+    evaluate_run(bench.out, JudgeContext(job, Secrets(), bench.run_status), prepare_scorers(job, None))
     write_report(bench.out, None)
     modes = {path.stat().st_mode & 0o777 for path in bench.out.rglob("*") if path.is_file()}
     assert (modes, len(list(bench.out.rglob("*"))) > 9) == ({0o640}, True)

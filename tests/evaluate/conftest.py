@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchmix.engine.status import RunStatus
-from batchmix.evaluate.evaluation import evaluate, prepared
-from batchmix.evaluate.judge import Asking
+from batchmix.evaluate.evaluate_run import evaluate_run, prepare_scorers
+from batchmix.evaluate.judge import JudgeContext
 from batchmix.evaluate.measure import Metrics
 from batchmix.job import read_job
 from batchmix.redact import Secrets
@@ -33,7 +33,7 @@ class EvalBench(Bench):
     def evaluate(self) -> Metrics:
         """Evaluate the run as it stands."""
         job = read_job(None, self.settings, {})
-        return evaluate(self.out, Asking(job, Secrets(), RunStatus()), prepared(job, self.root))
+        return evaluate_run(self.out, JudgeContext(job, Secrets(), RunStatus()), prepare_scorers(job, self.root))
 
     def scores(self) -> list[dict[str, Any]]:
         """Return the rows of scores.parquet."""

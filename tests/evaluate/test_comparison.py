@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from batchmix.errors import RunError
-from batchmix.evaluate.comparison import Comparison, Diff, diff, judged
-from batchmix.evaluate.evaluation import against
+from batchmix.evaluate.comparison import Comparison, Diff, diff, with_verdicts
+from batchmix.evaluate.evaluate_run import baseline_of
 from batchmix.evaluate.examples import examples
-from batchmix.evaluate.history import HISTORY_SCHEMA, past_runs, previous, write_history
+from batchmix.evaluate.history import HISTORY_SCHEMA, past_runs, previous_run, write_history
 from batchmix.evaluate.paired import compare
 from batchmix.job import read_job
 from batchmix.job.eval_table import Guard
@@ -94,7 +94,7 @@ def test_a_scorer_that_is_another_now_is_left_out_and_named(evaluated: EvalBench
     assert {one.metric for one in found.comparisons} == {"answered", "refused", "response_chars", "latency_s"}
 
 
-def test_runs_that_are_not_evaluated_or_have_gone_on_are_refused(evaluated: EvalBench) -> None:
+def test_runs_that_are_not_evaluated_or_have_grown_are_refused(evaluated: EvalBench) -> None:
     evaluated.write_said(rows([True] * 4))
     evaluated.run(limit=3)
     with pytest.raises(RunError, match="batchmix eval"):
@@ -102,7 +102,7 @@ def test_runs_that_are_not_evaluated_or_have_gone_on_are_refused(evaluated: Eval
     evaluated.evaluate()
     assert diff(evaluated.out, evaluated.out).paired == 3
     evaluated.run()
-    with pytest.raises(RunError, match="gone on"):
+    with pytest.raises(RunError, match="more results than when it was evaluated"):
         diff(evaluated.out, evaluated.out)
 
 
@@ -118,7 +118,7 @@ def test_guards_choose_what_is_tested_and_what_may_be_lost() -> None:
     faster = comparison([2.0] * 40, [1.0] * 40, "latency_s", "other")
 
     def verdicts(*guards: Guard) -> list[str]:
-        return [one.verdict for one in judged([drop, slower, faster], guards)]
+        return [one.verdict for one in with_verdicts([drop, slower, faster], guards)]
 
     assert verdicts(Guard()) == ["worse", "", ""]
     assert verdicts(Guard(metric="latency_s")) == ["", "worse", "better"]
@@ -137,7 +137,7 @@ def test_a_planted_drop_is_found_and_nothing_is_made_up() -> None:
             tested = [
                 comparison(list(before[:, at]), list(after[:, at]), model=model) for at, model in enumerate(MODELS)
             ]
-            worse = {one.model for one in judged(tested, (Guard(),)) if one.verdict == "worse"}
+            worse = {one.model for one in with_verdicts(tested, (Guard(),)) if one.verdict == "worse"}
             found += bool(drop) and PLANTED in worse
             other += bool(drop) and bool(worse - {PLANTED})
             false += not drop and bool(worse)
@@ -173,11 +173,11 @@ def test_the_previous_run_is_the_last_whole_one_before(evaluated: EvalBench) -> 
         text = (run / "run.json").read_text()
         at = text.index('"at": "') + 7
         (run / "run.json").write_text(text[:at] + f"2026-11-2{number}T00:00:00Z" + text[at + 20 :])
-    assert previous(made[2]) == made[1]
+    assert previous_run(made[2]) == made[1]
     (made[1] / "evaluation" / "metrics.json").unlink()
-    assert previous(made[2]) == made[0]
-    assert previous(made[0]) is None
+    assert previous_run(made[2]) == made[0]
+    assert previous_run(made[0]) is None
     evaluated.settings["eval"]["against"] = "previous"
-    assert against(made[2], read_job(None, evaluated.settings, {})) == made[0]
+    assert baseline_of(made[2], read_job(None, evaluated.settings, {})) == made[0]
     evaluated.settings["eval"]["against"] = str(made[1])
-    assert against(made[2], read_job(None, evaluated.settings, {})) == made[1]
+    assert baseline_of(made[2], read_job(None, evaluated.settings, {})) == made[1]

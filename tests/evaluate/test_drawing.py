@@ -6,7 +6,7 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from batchmix.evaluate.charts import Range, Series, courses, ranges
+from batchmix.evaluate.charts import IntervalRow, LineSeries, interval_chart, line_chart
 from batchmix.evaluate.drawing import fitted, ticks, width_of
 
 NUMBERS = st.floats(-1e9, 1e9, allow_nan=False).map(lambda number: number if abs(number) > 1e-200 else 0.0)
@@ -45,9 +45,9 @@ def test_a_label_is_no_wider_than_there_is_room(text: str, room: int) -> None:
 
 @hypothesis.given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=5))
 def test_whatever_the_numbers_all_marks_lie_in_the_drawing(values: list[tuple[float, float]]) -> None:
-    rows = [Range("m", value, value - 1, value + 1, "", before) for value, before in values]
-    series = [Series("m", [value for pair in values for value in pair], "c0")]
+    rows = [IntervalRow("m", value, value - 1, value + 1, "", before) for value, before in values]
+    series = [LineSeries("m", [value for pair in values for value in pair], "c0")]
     steps = [f"night {number}" for number in range(2 * len(values))]
-    for drawing in (ranges("t", rows, str), courses("t", series, steps, str)):
+    for drawing in (interval_chart("t", rows, str), line_chart("t", series, steps, str)):
         places = [float(mark.attributes["cx"]) for mark in drawing.marks if mark.tag == "circle"]
         assert all(0 <= place <= 460 for place in places)

@@ -1,4 +1,4 @@
-"""A judge is asked through a job of its own: each answer once, whatever kills it, and its verdict is read."""
+"""A judge runs as a job of its own: each answer is sent once, whatever kills it, and its grade is read."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from batchmix.engine import reader
 from batchmix.engine.plan import plan
 from batchmix.engine.run import Options
 from batchmix.errors import BudgetSpent, JobError, ProviderStopped
-from batchmix.evaluate.evaluation import prepared
-from batchmix.evaluate.judge import verdict
-from batchmix.evaluate.judge_plan import judge_plans
+from batchmix.evaluate.evaluate_run import prepare_scorers
+from batchmix.evaluate.judge import judge_plans, score_in
 from batchmix.job import read_job
 from batchmix.job.eval_table import Judge
 from batchmix.load.template_check import rubric_columns
@@ -42,8 +41,8 @@ RUBRIC = "[[rehearsal:echo]] {{ text }} is {{ response }}, I say, score: {{ poin
         ("score " * 100_000, None),
     ],
 )
-def test_the_verdict_is_the_last_score_that_is_named(text: str, score: float | None) -> None:
-    found = verdict(text, (1.0, 5.0))
+def test_the_grade_is_the_last_one_that_is_named(text: str, score: float | None) -> None:
+    found = score_in(text, (1.0, 5.0))
     assert found.score == score
     assert found.explanation is not None
 
@@ -82,7 +81,7 @@ def test_what_has_no_answer_is_not_judged_and_keeps_its_place_for_when_it_has(ju
     assert len(prompts) == len(set(prompts)) == 4
 
 
-def test_an_answer_that_comes_later_between_others_moves_no_verdict(judged: EvalBench) -> None:
+def test_an_answer_that_comes_later_between_others_moves_no_score(judged: EvalBench) -> None:
     del judged.settings["model"]
     judged.settings["models"] = [{"id": "fast"}, {"id": "slow", "limits": {"concurrency": 1}}]
     judged.settings["eval"]["scorers"][0]["rubric"] = (
@@ -174,10 +173,10 @@ def test_a_judge_may_spend_what_the_run_leaves_of_the_budget(judged: EvalBench) 
 def test_a_judge_without_a_price_that_a_cap_needs_is_found_before_anything_is_sent(judged: EvalBench) -> None:
     judged.settings["eval"]["scorers"][0]["max_usd"] = 1.0
     with pytest.raises(JobError, match="no price is known for j"):
-        prepared(read_job(None, judged.settings, {}), None)
+        prepare_scorers(read_job(None, judged.settings, {}), None)
 
 
-def test_a_verdict_that_was_cut_off_is_none(judged: EvalBench) -> None:
+def test_an_answer_that_was_cut_off_has_no_grade(judged: EvalBench) -> None:
     judged.write_said([{"text": "a", "points": "4"}])
     judged.settings["eval"]["scorers"][0]["rubric"] = "[[rehearsal:only_reasoning]] {{ response }} score: {{ points }}"
     judged.settings["input"]["prompt"] = "{{ text }}"
@@ -233,7 +232,7 @@ def test_a_judge_without_a_price_is_refused_under_a_cap_before_anything_is_sent(
     judged.settings["prices"] = {"m": {"input": 10.0, "output": 10.0}}
     judged.settings["budget"] = {"max_usd": 100.0}
     with pytest.raises(JobError, match="no price is known for j"):
-        prepared(read_job(None, judged.settings, {}), None)
+        prepare_scorers(read_job(None, judged.settings, {}), None)
 
 
 def test_a_rubric_names_any_column_and_shows_the_answer() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from batchmix.evaluate.metrics import estimate, pass_at, percentiles
-from batchmix.evaluate.results import floats
+from batchmix.evaluate.result_arrays import floats
 
 RNG = np.random.default_rng(7)
 

@@ -50,18 +50,18 @@ def report(run: Path, against: Path | None = None) -> Page:
     return Page(write_report(run, against).read_text())
 
 
-def test_a_report_has_scores_models_differences_and_how_it_went(evaluated: EvalBench) -> None:
+def test_a_report_has_scores_models_differences_and_the_run(evaluated: EvalBench) -> None:
     made = [night(evaluated, f"out/{name}", rows([True] * 8)) for name in ("first", "second")]
     put_scores(made[0], [1.0] * 8)
     put_scores(made[1], [0.0] * 7 + [1.0])
     page = report(made[1], made[0])
-    for words in (
+    for text in (
         "bench",
         "includes",
         "Score: includes",
-        "Over the nights: includes",
+        "Past runs: includes",
         "Change: includes",
-        "Against",
+        "Compared with",
         "Speed",
         "Latency",
         "Answers that changed",
@@ -70,7 +70,7 @@ def test_a_report_has_scores_models_differences_and_how_it_went(evaluated: EvalB
         "number 0",
         "Worse: m: includes -0.8750",
     ):
-        assert words in page.text
+        assert text in page.text
     assert {"svg", "path", "circle", "rect", "table"} <= {tag for tag, _ in page.tags}
     assert (made[1] / "report.html").stat().st_mode & 0o777 == 0o600
 

@@ -14,13 +14,13 @@ import msgspec
 import pytest
 
 from batchmix.errors import JobError
-from batchmix.evaluate.scorers import OwnScorer, Score, scorer_of
+from batchmix.evaluate.scorers import CustomScorer, Score, score_function
 from batchmix.job.eval_table import Choice, Exact, Includes, Json, Number, Own, Regex, Scorer, Similarity
 from tests.polling import wait_until
 
 
 def scored(asked: Scorer, response: str, target: Any = None, folder: Path | None = None) -> Score:
-    return scorer_of(msgspec.structs.replace(asked, name=asked.title), folder)(response, target, {"row": 0})
+    return score_function(msgspec.structs.replace(asked, name=asked.title), folder)(response, target, {"row": 0})
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_target_that_is_none_gives_no_score_and_says_so(asked: Scorer, target:
 
 def test_a_pattern_that_would_take_for_ever_is_cut_off_and_later_ones_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batchmix.evaluate.scorers._REGEX_S", 0.1)
-    score = scorer_of(Regex(name="r", pattern=r"(a|aa)+$"), None)
+    score = score_function(Regex(name="r", pattern=r"(a|aa)+$"), None)
     evil = "a" * 5000 + "b"
     began = time.process_time()
     first = score(evil, None, {})
@@ -206,20 +206,20 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def own(name: str, folder: Path, timeout_s: float = 10.0) -> OwnScorer:
-    return OwnScorer(Own(name="own", python=f"own_scorers:{name}", timeout_s=timeout_s), folder)
+def own(name: str, folder: Path, timeout_s: float = 10.0) -> CustomScorer:
+    return CustomScorer(Own(name="own", python=f"own_scorers:{name}", timeout_s=timeout_s), folder)
 
 
-def test_a_function_that_hangs_is_cut_off_and_in_the_end_called_no_more(
+def test_a_function_that_hangs_is_killed_and_in_the_end_not_called_any_more(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     score = own("hangs", folder, 0.05)
     found = score.scores([("x", None, {})] * 1_000)
     assert "longer than 0.05 s" in (found[0].explanation or "")
-    assert "called no more" in (found[-1].explanation or "")
+    assert "not called any more" in (found[-1].explanation or "")
     assert {one.score for one in found} == {None}
     assert [record.message for record in caplog.records] == [
-        "own_scorers:hangs: was cut off 10 times, and is called no more"
+        "own_scorers:hangs: failed 10 times, and is not called any more"
     ]
 
 
@@ -285,8 +285,8 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from batchmix.job.eval_table import Own
-from batchmix.evaluate.scorers import OwnScorer
-score = OwnScorer(Own(name="own", python="own_scorers:" + sys.argv[2], timeout_s=600), Path(sys.argv[1]))
+from batchmix.evaluate.scorers import CustomScorer
+score = CustomScorer(Own(name="own", python="own_scorers:" + sys.argv[2], timeout_s=600), Path(sys.argv[1]))
 score("x", None, {}) if sys.argv[2] == "forks" else None
 print(score._function._process.group, flush=True)
 score("x", None, {})

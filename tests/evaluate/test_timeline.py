@@ -37,7 +37,7 @@ def test_a_steady_run_has_one_rate() -> None:
     assert found.span_s == pytest.approx(10, abs=0.1)
     assert found.rates["m"][2:-2] == pytest.approx([40] * (len(found.rates["m"]) - 4), rel=0.2)
     assert sum(found.rates["m"]) * found.span_s / len(found.rates["m"]) == pytest.approx(400)
-    assert [(one.begin, one.end, one.what) for one in found.limited_by["m"]] == [(0.0, 1.0, "window")]
+    assert [(one.begin, one.end, one.limit) for one in found.limited_by["m"]] == [(0.0, 1.0, "window")]
 
 
 def test_the_hours_between_two_starts_are_left_out_and_each_start_has_its_limits() -> None:
@@ -48,7 +48,7 @@ def test_the_hours_between_two_starts_are_left_out_and_each_start_has_its_limits
     assert found is not None
     assert found.span_s == pytest.approx(20, abs=0.2)
     assert found.restarts == pytest.approx([0.5], abs=0.01)
-    assert [(one.begin, one.what) for one in found.limited_by["m"]] == [
+    assert [(one.begin, one.limit) for one in found.limited_by["m"]] == [
         (0.0, "window"),
         (pytest.approx(0.25, abs=0.01), "pause"),
         (pytest.approx(0.5, abs=0.01), ""),
@@ -62,7 +62,7 @@ def test_a_start_that_brought_nothing_and_one_that_was_killed_leave_nothing() ->
     found = timeline(run_of(*starts), times)
     assert found is not None
     assert found.span_s == pytest.approx(10, abs=0.2)
-    assert [one.what for one in found.limited_by["m"]] == ["window"]
+    assert [one.limit for one in found.limited_by["m"]] == ["window"]
 
 
 def test_nothing_sent_is_no_course() -> None:

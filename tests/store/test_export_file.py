@@ -12,9 +12,9 @@ from batchmix.engine import reader
 from batchmix.engine.run import Options, run_job
 from batchmix.engine.status import RunStatus
 from batchmix.errors import RunError, UsageError
-from batchmix.evaluate.evaluation import evaluate, prepared
+from batchmix.evaluate.evaluate_run import evaluate_run, prepare_scorers
 from batchmix.evaluate.history import write_history
-from batchmix.evaluate.judge import Asking
+from batchmix.evaluate.judge import JudgeContext
 from batchmix.evaluate.report_page import write_report
 from batchmix.job import Job, read_job
 from batchmix.redact import Secrets
@@ -94,12 +94,12 @@ def test_an_errors_file_that_nobody_named_is_only_written_over_if_it_is_one(run:
 
 def test_files_of_ones_own_in_the_place_of_scores_a_report_or_a_history_stay(job: Job, run: Path) -> None:
     def evaluated() -> None:
-        evaluate(run, Asking(job, Secrets(), RunStatus()), prepared(job, None))
+        evaluate_run(run, JudgeContext(job, Secrets(), RunStatus()), prepare_scorers(job, None))
 
     for path in (run / "evaluation/scores.parquet", run / "evaluation/metrics.json", run / "report.html"):
         path.parent.mkdir(exist_ok=True)
         path.write_text("precious")
-        with pytest.raises(RunError, match="is not batchmix's; move it away"):
+        with pytest.raises(RunError, match="was not written by batchmix; move it away"):
             write_report(run, None) if path.name == "report.html" else evaluated()
         assert path.read_text() == "precious"
         path.unlink()

@@ -1,11 +1,11 @@
-"""The process in which a scorer of a person's own runs: a program, started by its path, that imports nothing of ours.
+"""The program in which a custom scorer runs. It is started by its path and imports nothing of batchmix.
 
-Anybody's code may hang where nothing can interrupt it, end its process, fork, or take all memory. So two processes
-make a group of their own: one that works, and one that does nothing but wait, and ends the whole group when the first
-has ended or when whoever started them is gone, even by a kill.
+A user's code may hang where nothing can interrupt it, exit, fork, or use up the memory. So two processes form a
+process group: a worker that calls the function, and a guard that kills the whole group when the worker has ended, or
+when our process has ended, even by a kill.
 
-Messages are msgpack with their length before them, on descriptors that the scorer knows nothing of: what it prints goes
-elsewhere.
+Messages are msgpack, each with its length in front, on descriptors of their own; what the function prints goes to
+standard output.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def _read(source: int, size: int) -> bytes:
     return data
 
 
-def _guard(worker: int, life: int, answers: int, ended: int) -> None:
-    """Wait until the worker has ended, which is told, or until whoever started us is gone; then end the whole group."""
+def _guard(worker: int, life: int, scores: int, ended: int) -> None:
+    """Wait until the worker has ended, and report how, or until our parent has ended; then kill the whole group."""
     done = 0
     while not done:
         ready, _, _ = select.select([life, ended], [], [])
@@ -68,14 +68,14 @@ def _guard(worker: int, life: int, answers: int, ended: int) -> None:
         if done:
             code = os.waitstatus_to_exitcode(status)
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            _send(answers, ["ended", how])
+            _send(scores, ["ended", how])
     if not done:
         os.kill(worker, signal.SIGKILL)  # it may have left the group
     os.killpg(0, signal.SIGKILL)
 
 
 def _end_with(guard: int) -> None:
-    """Be killed when the guard is, whatever group or session the function has gone to by then."""
+    """Let the kernel kill this process when the guard ends, even if the function has left the group or session."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != guard:
@@ -83,7 +83,7 @@ def _end_with(guard: int) -> None:
 
 
 def _spare_others() -> None:
-    """Be the first to go where memory is short, and get an error before that."""
+    """Limit this process's memory, and make it the first to be killed where memory is short."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         Path("/proc/self/oom_score_adj").write_text("1000")
     with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -101,7 +101,7 @@ def _imported(place: str) -> Callable[..., Any]:
 
 
 def _scored(function: Callable[..., Any], call: list[Any]) -> list[Any]:
-    """Return a score and its explanation, or None and what went wrong."""
+    """Return `scored` with a score and its explanation, or `failed` with the reason."""
     try:
         given = function(*call)
         value, explanation = given if isinstance(given, tuple) else (given, None)
@@ -109,55 +109,55 @@ def _scored(function: Callable[..., Any], call: list[Any]) -> list[Any]:
         if number is not None and not math.isfinite(number):
             return ["failed", f"{number} is no score"]
         return ["scored", number, None if explanation is None else str(explanation)[:_MOST_EXPLAINED]]
-    except BaseException as error:  # noqa: BLE001 - anybody's code hurts only the one answer
-        return ["failed", _words(error)]
+    except BaseException as error:  # noqa: BLE001 - an error of the user's code fails only this answer
+        return ["failed", _error_text(error)]
 
 
-def _words(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     try:
         return f"{type(error).__name__}: {error}"[:_MOST_EXPLAINED]
-    except BaseException:  # noqa: BLE001 - its words are anybody's code too
+    except BaseException:  # noqa: BLE001 - __str__ may be the user's code too
         return type(error).__name__
 
 
-def _work(asks: int, answers: int) -> None:
-    paths, place = _receive(asks)
+def _work(calls: int, scores: int) -> None:
+    paths, place = _receive(calls)
     sys.path[:] = paths
     _spare_others()
     try:
         function = _imported(place)
-    except BaseException as error:  # noqa: BLE001 - anybody's code
-        _send(answers, ["failed", _words(error)])
+    except BaseException as error:  # noqa: BLE001 - the import runs the user's code
+        _send(scores, ["failed", _error_text(error)])
         return
-    _send(answers, ["ready"])
+    _send(scores, ["ready"])
     us = os.getpid()
-    while (calls := _receive(asks)) is not None:
-        for call in calls:
-            found = _scored(function, call)
+    while (batch := _receive(calls)) is not None:
+        for call in batch:
+            score = _scored(function, call)
             if os.getpid() != us:
-                return  # a fork that the function made and left; its answer would be taken for the next one's
-            _send(answers, found)
+                return  # a fork that the function made; its score would be taken for that of the next answer
+            _send(scores, score)
 
 
 def main() -> None:
-    """Serve the descriptors that were given: questions, answers, and one that ends when nobody needs us any more."""
-    asks, answers, life = map(int, sys.argv[1:])
-    ended, tell = os.pipe()
-    os.set_blocking(tell, False)
+    """Serve the three descriptors of the command line: calls, scores, and one that is closed when our parent ends."""
+    calls, scores, life = map(int, sys.argv[1:])
+    ended, wakeup = os.pipe()
+    os.set_blocking(wakeup, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.set_wakeup_fd(tell)
+    signal.set_wakeup_fd(wakeup)
     guard = os.getpid()
     worker = os.fork()
     if worker:
-        os.close(asks)
-        _guard(worker, life, answers, ended)
+        os.close(calls)
+        _guard(worker, life, scores, ended)
     _end_with(guard)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for other in (life, ended, tell):
+    for other in (life, ended, wakeup):
         os.close(other)
     try:
-        _work(asks, answers)
+        _work(calls, scores)
     finally:
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""What a judge says, and not what it quotes, is its verdict."""
+"""A judge's own grade counts, not one that it quotes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from batchmix.evaluate.verdict import verdict_in
+from batchmix.evaluate.extract import grade_in
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ from batchmix.evaluate.verdict import verdict_in
     ],
 )
 def test_a_verdict_is_read_in_the_ways_that_judges_give_it(text: str, number: float | None) -> None:
-    assert verdict_in(text) == number
+    assert grade_in(text) == number
 
 
 @pytest.mark.parametrize(
@@ -64,14 +64,14 @@ def test_a_verdict_is_read_in_the_ways_that_judges_give_it(text: str, number: fl
     ],
 )
 def test_what_the_judged_text_says_of_itself_does_not_win(text: str, number: float | None) -> None:
-    assert verdict_in(text) == number
+    assert grade_in(text) == number
 
 
 @hypothesis.given(
     st.lists(st.sampled_from(["score", ":", " ", "5", "\n", '"', "`", "```", ">", "*", "{", "}", "“", "1."]))
 )
 def test_whatever_it_says_there_is_a_number_or_none(parts: list[str]) -> None:
-    found = verdict_in("".join(parts))
+    found = grade_in("".join(parts))
     assert found is None or isinstance(found, float)
 
 
@@ -97,5 +97,5 @@ def test_whatever_it_says_there_is_a_number_or_none(parts: list[str]) -> None:
 )
 def test_a_long_answer_is_read_in_no_time(part: str) -> None:
     began = time.process_time()
-    verdict_in(part * (200_000 // len(part)))
+    grade_in(part * (200_000 // len(part)))
     assert time.process_time() - began < 1

@@ -1,4 +1,4 @@
-"""A run's results as arrays: of each column only what metrics need, in as little room as it takes."""
+"""Reads a run's results into numpy arrays: only the values that metrics need, as compact as possible."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from batchmix.store.run_folder import Layout, RunFile
 Array = npt.NDArray[Any]
 
 
-class Field(msgspec.Struct, frozen=True):
-    """An array that is kept of the results."""
+class ArraySpec(msgspec.Struct, frozen=True):
+    """How one array is made from the result columns."""
 
-    reads: tuple[str, ...]
-    """The columns it is made of."""
-    kind: Any
-    made: Callable[[pa.RecordBatch], Array]
+    columns: tuple[str, ...]
+    """The columns that it needs."""
+    dtype: Any
+    make: Callable[[pa.RecordBatch], Array]
 
 
 def floats(column: Any) -> Floats:
@@ -48,7 +48,7 @@ def _bools(column: Any) -> Array:
 
 
 def hashes(column: Any) -> Array:
-    """Return a number for each text of a column, the same for the same text as long as this process lives."""
+    """Return a number for each text of a column; equal texts have the same number within this process."""
     return np.fromiter((hash(text) for text in column.to_pylist()), np.int64, len(column))
 
 
@@ -57,83 +57,85 @@ def _ms(name: str) -> Callable[[pa.RecordBatch], Array]:
     return lambda batch: np.asarray(pc.fill_null(batch[name].cast(pa.int64()), -1))
 
 
-def _number(name: str) -> Field:
-    return Field((name,), np.float64, lambda batch: floats(batch[name]))
+def _number(name: str) -> ArraySpec:
+    return ArraySpec((name,), np.float64, lambda batch: floats(batch[name]))
 
 
 FIELDS = {
-    "row": Field(("row",), np.int32, lambda batch: np.asarray(batch["row"])),
-    "sample": Field(("sample",), np.int16, lambda batch: np.asarray(batch["sample"])),
-    "ok": Field(("status",), np.bool_, lambda batch: _bools(pc.equal(batch["status"], "ok"))),
-    "refused": Field(("refusal", "finish_reason"), np.bool_, _refused),
-    "response_chars": Field(("response",), np.float32, lambda batch: floats(pc.utf8_length(batch["response"]))),
-    "request": Field(("request_hash",), np.int64, lambda batch: hashes(batch["request_hash"])),
-    "sent_ms": Field(("sent_at",), np.int64, _ms("sent_at")),
-    "finished_ms": Field(("finished_at",), np.int64, _ms("finished_at")),
+    "row": ArraySpec(("row",), np.int32, lambda batch: np.asarray(batch["row"])),
+    "sample": ArraySpec(("sample",), np.int16, lambda batch: np.asarray(batch["sample"])),
+    "ok": ArraySpec(("status",), np.bool_, lambda batch: _bools(pc.equal(batch["status"], "ok"))),
+    "refused": ArraySpec(("refusal", "finish_reason"), np.bool_, _refused),
+    "response_chars": ArraySpec(("response",), np.float32, lambda batch: floats(pc.utf8_length(batch["response"]))),
+    "request": ArraySpec(("request_hash",), np.int64, lambda batch: hashes(batch["request_hash"])),
+    "sent_ms": ArraySpec(("sent_at",), np.int64, _ms("sent_at")),
+    "finished_ms": ArraySpec(("finished_at",), np.int64, _ms("finished_at")),
     **{
         name: _number(name)
         for name in ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cost_usd", "latency_s")
     },
 }
-"""Numbers are NaN where there is none."""
+"""Missing numbers are NaN."""
 
 
-class Results(msgspec.Struct):
-    """Some of what a run's results hold, in their order: by row, model and sample."""
+class ResultArrays(msgspec.Struct):
+    """Arrays with one value for each result, in the results' order: by row, model and sample."""
 
     run: RunFile
     count: int
     fields: dict[str, Array]
     model: npt.NDArray[np.int16]
-    """A number into the run's models."""
+    """The index of the model in the run's models."""
     texts: dict[str, tuple[npt.NDArray[np.int32], list[str | None]]]
-    """Of each column of texts a number for each result, and what the numbers stand for."""
+    """For each text column a code for each result, and the texts by code."""
     sums: dict[str, Floats]
     """By model."""
-    known: dict[str, Ints]
-    """By model: how many values a sum is of."""
+    counts: dict[str, Ints]
+    """By model: the number of values in each sum."""
     lost: list[str] = msgspec.field(default_factory=list)
-    """Which parts can't be read, or not all of what was asked for, in words; that is left out."""
+    """A message for each part that can't be read in full; what can't be read is left out."""
 
     def of(self, model: str) -> Ints:
-        """Return where a model's results stand."""
+        """Return the positions of a model's results."""
         found: Ints = np.flatnonzero(self.model == self.run.models.index(model))
         return found
 
 
-def gathered(folder: Path, fields: Sequence[str], texts: Sequence[str] = (), sums: Sequence[str] = ()) -> Results:
-    """Return some of `FIELDS`, columns as texts, and sums of `FIELDS` by model.
+def read_result_arrays(
+    folder: Path, fields: Sequence[str], texts: Sequence[str] = (), sums: Sequence[str] = ()
+) -> ResultArrays:
+    """Read some of `FIELDS`, some columns as texts, and sums of `FIELDS` by model.
 
     Raises `RunError` where there are no results.
     """
     run = Layout(folder).read_run()
     if run is None:
         raise RunError(f"{folder}: is not a run folder: it has no run.json")
-    columns = {"model", *texts, *(name for field in (*fields, *sums) for name in FIELDS[field].reads)}
+    columns = {"model", *texts, *(name for field in (*fields, *sums) for name in FIELDS[field].columns)}
     found = _empty(run, fields, texts, sums)
     values: dict[str, dict[str | None, int]] = {name: {} for name in texts}
     for batch in reader.results(folder, columns, found.lost):
         _add(found, batch, values)
     if not found.count:
         raise RunError(found.lost[0] if found.lost else f"{folder}: has no results yet")
-    return Results(
+    return ResultArrays(
         run,
         found.count,
         {name: array[: found.count] for name, array in found.fields.items()},
         found.model[: found.count],
         {name: (codes[: found.count], list(values[name])) for name, (codes, _) in found.texts.items()},
         found.sums,
-        found.known,
+        found.counts,
         found.lost,
     )
 
 
-def _empty(run: RunFile, fields: Sequence[str], texts: Sequence[str], sums: Sequence[str]) -> Results:
+def _empty(run: RunFile, fields: Sequence[str], texts: Sequence[str], sums: Sequence[str]) -> ResultArrays:
     room, models = run.results, len(run.models)
-    return Results(
+    return ResultArrays(
         run,
         0,
-        {name: np.empty(room, FIELDS[name].kind) for name in fields},
+        {name: np.empty(room, FIELDS[name].dtype) for name in fields},
         np.empty(room, np.int16),
         {name: (np.empty(room, np.int32), []) for name in texts},
         {name: np.zeros(models) for name in sums},
@@ -141,32 +143,32 @@ def _empty(run: RunFile, fields: Sequence[str], texts: Sequence[str], sums: Sequ
     )
 
 
-def _add(found: Results, batch: pa.RecordBatch, values: Mapping[str, dict[str | None, int]]) -> None:
+def _add(found: ResultArrays, batch: pa.RecordBatch, values: Mapping[str, dict[str | None, int]]) -> None:
     here = slice(found.count, found.count + batch.num_rows)
     model = np.asarray(pc.index_in(batch["model"], value_set=pa.array(found.run.models, pa.string())))
     found.model[here] = model
     for name, array in found.fields.items():
-        array[here] = FIELDS[name].made(batch)
+        array[here] = FIELDS[name].make(batch)
     for name, (codes, _) in found.texts.items():
         codes[here] = _codes(batch[name], values[name])
     for name in found.sums:
-        numbers = FIELDS[name].made(batch)
-        there = ~np.isnan(numbers)
-        found.sums[name] += np.bincount(model[there], numbers[there], len(found.run.models))
-        found.known[name] += np.bincount(model[there], minlength=len(found.run.models))
+        numbers = FIELDS[name].make(batch)
+        present = ~np.isnan(numbers)
+        found.sums[name] += np.bincount(model[present], numbers[present], len(found.run.models))
+        found.counts[name] += np.bincount(model[present], minlength=len(found.run.models))
     found.count += batch.num_rows
 
 
 def _codes(column: pa.Array, values: dict[str | None, int]) -> Array:
-    """Return a column's values as numbers; new ones are added to `values`."""
-    words = _words(column).dictionary_encode(null_encoding="encode")
-    numbers = [values.setdefault(value, len(values)) for value in words.dictionary.to_pylist()]
-    found: Array = np.array(numbers, np.int32)[np.asarray(words.indices)]
+    """Return a code for each value of a column; new values are added to `values`."""
+    texts = _texts(column).dictionary_encode(null_encoding="encode")
+    numbers = [values.setdefault(value, len(values)) for value in texts.dictionary.to_pylist()]
+    found: Array = np.array(numbers, np.int32)[np.asarray(texts.indices)]
     return found
 
 
-def _words(column: pa.Array) -> pa.Array:
-    """Return a column as texts, as a person would write its values."""
+def _texts(column: pa.Array) -> pa.Array:
+    """Return a column's values as readable text."""
     if is_text(column.type) or pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
         return column.cast(pa.string())
     return pa.array([None if value is None else text_of(value) for value in values(column)], pa.string())

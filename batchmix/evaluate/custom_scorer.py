@@ -1,0 +1,177 @@
+"""Calls the user's own scorers (kind `own`), each in a separate process that can be killed if it hangs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from batchmix.errors import JobError
+from batchmix.job.eval_table import Own
+
+_logger = logging.getLogger(__name__)
+_PROGRAM = Path(__file__).with_name("custom_process.py")
+_LENGTH = struct.Struct("<I")
+_IMPORT_S = 120.0
+"""Seconds that the import of the user's module may take."""
+_BATCH = 256
+"""Answers that are sent to the process together."""
+_MOST_KILLS = 10
+"""After so many time-outs and crashes the function is not called any more."""
+_LONGEST_LINE = 2_000
+"""Characters of a line of its output that are logged."""
+
+ScorerCall = tuple[str, Any, Mapping[str, Any]]
+"""An answer, its target, its row."""
+CustomScore = tuple[float | None, str | None]
+"""A score and its explanation; a score of None comes with the reason."""
+
+
+class CustomFunction:
+    """The user's function, called in a separate process. Raises `JobError` where it can't be imported."""
+
+    def __init__(self, config: Own, folder: Path) -> None:
+        self._config = config
+        self._paths = [str(folder.resolve()), *sys.path]
+        self._kills = 0
+        self._process: _Process | None = None
+        try:
+            self._start()
+        except _ProcessEnded as error:
+            raise JobError(f"eval.scorers: {config.name}: can't import {config.python}: {error}") from None
+
+    def scores(self, calls: Sequence[ScorerCall]) -> list[CustomScore]:
+        """Return the score of each answer."""
+        scores: list[CustomScore] = []
+        while len(scores) < len(calls):
+            if self._kills >= _MOST_KILLS:
+                reason = f"{self._config.python}: failed {self._kills} times, and is not called any more"
+                scores += [(None, reason)] * (len(calls) - len(scores))
+                break
+            scores += self._first_scores(calls[len(scores) : len(scores) + _BATCH])
+        return scores
+
+    def _first_scores(self, calls: Sequence[ScorerCall]) -> Iterator[CustomScore]:
+        """Yield the scores of the first answers, up to the one at which the process ended or was killed."""
+        try:
+            if self._process is None:
+                self._start()
+            process = self._process
+            assert process is not None
+            process.send(calls, self._config.timeout_s)
+            for _ in calls:
+                outcome, *values = process.receive(self._config.timeout_s)
+                yield (values[0], values[1]) if outcome == "scored" else (None, f"{self._config.python}: {values[0]}")
+        except _ProcessEnded as error:
+            self._stop()
+            self._kills += 1
+            if self._kills == _MOST_KILLS:
+                _logger.warning("%s: failed %d times, and is not called any more", self._config.python, self._kills)
+            yield None, f"{self._config.python}: {error}"
+
+    def _start(self) -> None:
+        self._process = _Process(self._config.python)
+        self._process.send([self._paths, self._config.python], _IMPORT_S)
+        outcome, *values = self._process.receive(_IMPORT_S)
+        if outcome != "ready":
+            self._stop()
+            raise _ProcessEnded(values[0])
+
+    def _stop(self) -> None:
+        if self._process:
+            self._process.close()
+        self._process = None
+
+
+class _ProcessEnded(Exception):
+    """The function took too long, or its process ended."""
+
+
+class _Process:
+    """A process that serves one function; it is killed with this object, and ends when our process ends."""
+
+    def __init__(self, name: str) -> None:
+        calls, self._calls = os.pipe()
+        self._scores, scores = os.pipe()
+        life, self._life = os.pipe()
+        theirs = (calls, scores, life)
+        try:
+            call = [sys.executable, "-P", str(_PROGRAM), *map(str, theirs)]
+            process = subprocess.Popen(  # noqa: S603 - Python, and a program of our own
+                call, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=theirs,
+                start_new_session=True,
+            )  # fmt: skip
+        finally:
+            for fd in theirs:
+                os.close(fd)
+        self.group = process.pid
+        """The process group, with all processes that the function starts."""
+        os.set_blocking(self._calls, False)
+        self._buffer = bytearray()
+        assert process.stdout is not None
+        threading.Thread(target=_log_lines, args=(process.stdout, name), daemon=True).start()
+        self.close = weakref.finalize(self, _end, process, (self._calls, self._scores, self._life))
+
+    def send(self, value: Any, within_s: float) -> None:
+        """Send a message. Raises `_ProcessEnded`."""
+        until = time.monotonic() + within_s
+        data = msgspec.msgpack.encode(value, enc_hook=str)
+        rest = memoryview(_LENGTH.pack(len(data)) + data)
+        while rest:
+            _, ready, _ = select.select([], [self._calls], [], max(0.0, until - time.monotonic()))
+            if not ready:
+                raise _ProcessEnded(f"took longer than {within_s:g} s")
+            try:
+                rest = rest[os.write(self._calls, rest) :]
+            except BlockingIOError:
+                continue
+            except BrokenPipeError:
+                return  # its last message has the reason
+
+    def receive(self, within_s: float) -> list[Any]:
+        """Return the next message. Raises `_ProcessEnded`."""
+        until = time.monotonic() + within_s
+        while True:
+            if len(self._buffer) >= _LENGTH.size:
+                end = _LENGTH.size + _LENGTH.unpack_from(self._buffer)[0]
+                if len(self._buffer) >= end:
+                    found: list[Any] = msgspec.msgpack.decode(bytes(self._buffer[_LENGTH.size : end]))
+                    del self._buffer[:end]
+                    if found[0] == "ended":
+                        raise _ProcessEnded(f"{found[1]}, which no function may do")
+                    return found
+            ready, _, _ = select.select([self._scores], [], [], max(0.0, until - time.monotonic()))
+            if not ready:
+                raise _ProcessEnded(f"took longer than {within_s:g} s")
+            piece = os.read(self._scores, 1 << 16)
+            if not piece:
+                raise _ProcessEnded("ended its process, which no function may do")
+            self._buffer += piece
+
+
+def _end(process: subprocess.Popen[bytes], fds: tuple[int, ...]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # it leads the group, and its id is taken until wait() below
+    for fd in fds:
+        os.close(fd)
+    process.wait()
+
+
+def _log_lines(lines: IO[bytes], name: str) -> None:
+    """Log a function's output, so that the pipe does not fill up and no escape codes reach the terminal."""
+    with lines, contextlib.suppress(OSError, ValueError):
+        while line := lines.readline(_LONGEST_LINE):
+            _logger.info("%s prints: %s", name, line.decode(errors="replace").rstrip("\n"))

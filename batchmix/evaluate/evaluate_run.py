@@ -1,0 +1,93 @@
+"""Evaluates one run from end to end: score the answers, then measure. Comparing runs is in `comparison`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from batchmix.engine import reader
+from batchmix.errors import JobError, RunError, disk_errors
+from batchmix.evaluate.history import previous_run
+from batchmix.evaluate.judge import JudgeContext, JudgeScores, JudgeUsage, judge_price, run_judge
+from batchmix.evaluate.measure import Metrics, metrics_path, write_metrics
+from batchmix.evaluate.scorers import score_function
+from batchmix.evaluate.scoring import SCORES_SCHEMA, PreparedScorer, scores_path, write_scores
+from batchmix.formats.pyarrow_setup import set_up_arrow
+from batchmix.job import Job
+from batchmix.job.eval_table import Eval, Judge
+from batchmix.load import rubric
+from batchmix.store.filesystem import is_ours
+from batchmix.store.run_folder import Layout
+
+
+def prepare_scorers(job: Job, folder: Path | None) -> list[PreparedScorer]:
+    """Return the job's scorers, ready to score. Mistakes in them are found here, before any request is sent.
+
+    `folder` is the job file's, from which custom scorers are imported; None where there is no job file. Raises
+    `JobError`.
+    """
+    if job.eval is None:
+        raise JobError("the job has no [eval]; give a job file that has one")
+    scorers: list[PreparedScorer] = []
+    for scorer in job.eval.scorers:
+        if isinstance(scorer, Judge):
+            rubric(scorer)
+            judge_price(job, scorer)
+            scorers.append(PreparedScorer(scorer, None))
+        else:
+            scorers.append(PreparedScorer(scorer, score_function(scorer, folder)))
+    return scorers
+
+
+def evaluate_run(root: Path, context: JudgeContext, scorers: list[PreparedScorer]) -> Metrics:
+    """Score and measure the answers of a run. A judge is sent only the answers that it has not scored yet.
+
+    Raises `RunError` and `JobError`; `Stopped` and `Interrupted` where the same call resumes.
+    """
+    set_up_arrow()
+    job = context.job
+    layout = Layout(root, mode=job.output.permissions, secrets=context.secrets)
+    if torn := reader.torn_parts(root):
+        raise RunError(
+            f"{torn[0]}; scores of the rest would be misleading: restore a good copy, or run it with --update"
+        )
+    layout.check_folders()
+    for path, is_one in ((scores_path(layout), _are_scores), (metrics_path(layout), _are_metrics)):
+        if not is_ours(path, is_one):
+            raise RunError(f"{path}: was not written by batchmix; move it away")
+    with disk_errors(layout.evaluation):
+        layout.make_folder(layout.evaluation)
+        judged = _run_judges(layout, context, [scorer for scorer, _ in scorers if isinstance(scorer, Judge)])
+        write_scores(layout, job, scorers, {name: scores for name, (scores, _) in judged.items()})
+        return write_metrics(layout, job.eval or Eval(), tuple(usage for _, usage in judged.values()))
+
+
+def _are_scores(path: Path) -> bool:
+    names: list[str] = pq.read_schema(path).names
+    return names[:5] == list[str](SCORES_SCHEMA.names[:5])
+
+
+def _are_metrics(path: Path) -> bool:
+    found = json.loads(path.read_bytes())
+    return isinstance(found, dict) and "batchmix" in found
+
+
+def _run_judges(
+    layout: Layout, context: JudgeContext, judges: list[Judge]
+) -> dict[str, tuple[JudgeScores, JudgeUsage]]:
+    """Run the judges, and add their cost to the run's summary even where one of them is interrupted."""
+    if not judges:
+        return {}
+    try:
+        return {judge.name: run_judge(layout, judge, context) for judge in judges}
+    finally:
+        layout.write_summary(reader.look(layout.root).summary())
+
+
+def baseline_of(root: Path, job: Job) -> Path | None:
+    """Return the run that `eval.against` compares a run with; None: it names none, or there is none yet."""
+    if job.eval is None or job.eval.against is None:
+        return None
+    return previous_run(root) if job.eval.against == "previous" else Path(job.eval.against)
