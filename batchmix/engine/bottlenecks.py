@@ -15,7 +15,7 @@ _SAMPLES_PER_S = 4
 _FIRST_S, _EVERY_S = 2.0, 10.0
 """When the current bottleneck is first written to `run.json`, and how often after that, in seconds."""
 _MOST_SLOTS = 256
-"""The most slots of a timeline; a longer start gets longer slots, so that `run.json` stays small."""
+"""The most slots of a history; a longer start gets longer slots, so that `run.json` stays small."""
 
 
 def bottleneck_of(run_status: RunStatus, lane: LaneStatus) -> str:
@@ -31,7 +31,7 @@ def bottleneck_of(run_status: RunStatus, lane: LaneStatus) -> str:
     return lane.limited_by.value
 
 
-class Timeline:
+class BottleneckHistory:
     """What limited each lane, by slots of equal length."""
 
     def __init__(self) -> None:
@@ -87,21 +87,21 @@ async def bottlenecks_recorded(
 async def _sample(
     run_status: RunStatus, start: Start, update: Callable[[], None], write: Callable[[], None], over: asyncio.Event
 ) -> None:
-    loop, timeline, lately = asyncio.get_running_loop(), Timeline(), Timeline()
+    loop, history, lately = asyncio.get_running_loop(), BottleneckHistory(), BottleneckHistory()
     began, next_s = loop.time(), _FIRST_S
     while not over.is_set():
         at_s = loop.time() - began
         for lane in run_status.lanes:
-            timeline.add(at_s, lane.model, bottleneck_of(run_status, lane))
+            history.add(at_s, lane.model, bottleneck_of(run_status, lane))
             lately.add(0.0, lane.model, bottleneck_of(run_status, lane))
         if at_s >= next_s:
             before = start.limited_now, start.surplus_answers, start.unstreamed
             start.limited_now = {model: spans[-1][1] for model, spans in lately.spans().items()}
             update()
-            lately, next_s = Timeline(), at_s + _EVERY_S
+            lately, next_s = BottleneckHistory(), at_s + _EVERY_S
             if (start.limited_now, start.surplus_answers, start.unstreamed) != before:
                 with contextlib.suppress(BatchmixError, OSError):  # it only informs people
                     await asyncio.to_thread(write)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(over.wait(), 1 / _SAMPLES_PER_S)
-    start.limited_by, start.limited_now = timeline.spans(), {}
+    start.limited_by, start.limited_now = history.spans(), {}

@@ -54,7 +54,7 @@ class DedupingLog:
         self._parts = PartAnswers()
         self._under_way: dict[Key, _Waiting] = {}
         """The rows that wait for each first row that is being sent."""
-        self._heard: dict[Key, Exchange] = {}
+        self._received: dict[Key, Exchange] = {}
         self._waiting = 0
         self._late: list[tuple[int, Request]] = []
         self._finished: collections.deque[tuple[Request, Exchange | None, Failure | None, array[int]]] = (
@@ -135,13 +135,13 @@ class DedupingLog:
         """Record what came back, then return what it is."""
         outcome = self._log.received(request, exchange)
         if isinstance(outcome, Completion):
-            self._heard[request.key] = exchange
+            self._received[request.key] = exchange
         return outcome
 
     def finished(self, request: Request, failure: Failure | None) -> None:
         """Record the outcome of a row, and of those that wait for it."""
         self._log.finished(request, failure)
-        exchange = self._heard.pop(request.key, None)
+        exchange = self._received.pop(request.key, None)
         rows = self._under_way.pop(request.key).rows
         if rows:
             self._finished.append((request, exchange, failure, rows))

@@ -125,7 +125,7 @@ class Lane:
                 if index not in seen:
                     seen.add(index)
                     await self._pass_by(index)
-        except Exception as error:  # noqa: BLE001 - it is raised again by whoever reads the reason
+        except Exception as error:  # noqa: BLE001 - it is raised again when the lanes have finished
             self._context.shutdown.stop(error)
 
     async def _pass_by(self, index: int) -> None:

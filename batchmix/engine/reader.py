@@ -113,13 +113,13 @@ def _carried_or_empty(run: RunFile, folder: Path, warnings: list[str]) -> Carrie
 
 def _check_shapes(run: RunFile, folder: Path) -> None:
     """Raise `UsageError` where raw answers were not stored, and some can't be rebuilt from columns."""
-    job, known = _job(run), previous_scan(run)
-    if job.output.raw or known is None or known.mode != "batch":
+    job, scan = _job(run), previous_scan(run)
+    if job.output.raw or scan is None or scan.mode != "batch":
         return
     kept = f"{folder}: holds no raw answers (output.raw = false)"
     try:
         dataset = _dataset(run, job, folder)
-        shards = itertools.product(range(len(known.shards)), lane_models(job, known))
+        shards = itertools.product(range(len(scan.shards)), lane_models(job, scan))
         batches = itertools.chain.from_iterable(itertools.starmap(dataset.requests, shards))
         requests = (request for request in itertools.chain.from_iterable(batches) if isinstance(request, Request))
         other = next((request for request in requests if endpoint_of(request.path) != CHAT), None)
@@ -133,10 +133,10 @@ def _check_shapes(run: RunFile, folder: Path) -> None:
 
 
 def _carried(run: RunFile, job: Job, folder: Path, index: int) -> list[pa.RecordBatch]:
-    known = previous_scan(run)
+    scan = previous_scan(run)
     dataset = _dataset(run, job, folder)
     spans = dataset.scan.shards[index : index + 1]
-    if known is None or not spans or spans != known.shards[index : index + 1]:
+    if scan is None or not spans or spans != scan.shards[index : index + 1]:
         dataset.discard()
         raise InputError("the input has changed")
     return list(dataset.carried(index))

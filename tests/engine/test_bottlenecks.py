@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from batchmix.engine.bottlenecks import Timeline, bottleneck_of
+from batchmix.engine.bottlenecks import BottleneckHistory, bottleneck_of
 from batchmix.engine.status import LaneStatus, Phase, RunStatus
 from tests.conftest import Bench, Provider
 
 
 def test_a_change_is_told_with_its_time_and_a_moment_of_another_is_not() -> None:
-    pace = Timeline()
+    pace = BottleneckHistory()
     for quarter in range(40):
         pace.add(quarter / 4, "m", "window" if quarter < 20 and quarter != 9 else "requests per minute")
         pace.add(quarter / 4, "k", "")
@@ -16,7 +16,7 @@ def test_a_change_is_told_with_its_time_and_a_moment_of_another_is_not() -> None
 
 
 def test_a_night_takes_no_more_room_than_an_hour() -> None:
-    pace = Timeline()
+    pace = BottleneckHistory()
     for second in range(8 * 3600):
         pace.add(float(second), "m", "pause" if second % 100 < 50 else "window")
     spans = pace.spans()["m"]
@@ -26,7 +26,7 @@ def test_a_night_takes_no_more_room_than_an_hour() -> None:
 
 
 def test_a_gap_is_not_filled() -> None:
-    pace = Timeline()
+    pace = BottleneckHistory()
     pace.add(0.0, "m", "window")
     pace.add(300.0, "k", "")
     assert pace.spans() == {"m": [(0.0, "window")], "k": [(300.0, "")]}
