@@ -149,8 +149,7 @@ class LaneLog:
         event = response_received(request, 0, exchange, reused.run)
         offset, length = (opened.journal or self._new_journal(opened)).append(event)
         opened.states[request.key].received(event, LinePosition(self._lane, offset, length), outcome)
-        self._counts.count("ok")
-        self._one_less(index, opened)
+        self.finished(request, None)
         return True
 
     def count_finished(self, index: int, requests: list[Request | RejectedRow]) -> bool:
@@ -166,7 +165,9 @@ class LaneLog:
         """Record that all requests of a shard have been handed out; `unfinished`: some are left to another start."""
         opened = self._open[index]
         opened.unfinished |= unfinished
-        self._one_less(index, opened)
+        opened.left -= 1
+        if not opened.left:
+            self._close(index, opened)
 
     def sent(self, request: Request, at_ms: int) -> None:
         """Record that a request is about to leave; where this raises, it must not leave."""
@@ -201,7 +202,9 @@ class LaneLog:
             status = "rejected" if failure.action is FailureAction.REJECT else "failed"
             self._fail(opened, request, status, failure)
             opened.failed.add(request.key)
-        self._one_less(index, opened)
+        opened.left -= 1
+        if not opened.left:
+            self._close(index, opened)
 
     def _fail(self, opened: _LaneShard, request: Request | RejectedRow, status: str, failure: Failure) -> None:
         state = opened.states[request.key]
@@ -215,13 +218,11 @@ class LaneLog:
         opened.journal = opened.shard.open_for_writing(self._lane)
         return opened.journal
 
-    def _one_less(self, index: int, opened: _LaneShard) -> None:
-        opened.left -= 1
-        if not opened.left:
-            del self._open[index]
-            self._done.add(index)
-            opened.shard.close(self._lane)
-            self._shards.lane_is_done(index, unfinished=opened.unfinished)
+    def _close(self, index: int, opened: _LaneShard) -> None:
+        del self._open[index]
+        self._done.add(index)
+        opened.shard.close(self._lane)
+        self._shards.lane_is_done(index, unfinished=opened.unfinished)
 
 
 def with_inputs(exchange: Exchange, request: Request) -> Exchange:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,13 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from batchmix.records import Completion, Key, Tokens, Usage
+from batchmix.records import Completion, Key, Usage
 from batchmix.store.events import Event, ResponseReceived, RowFailed
 from batchmix.store.parts import row_groups
 from batchmix.store.row_state import RowState
 from batchmix.store.schema import RESULT_SCHEMA, columns_of
 from batchmix.store.shard import Shard
-from batchmix.store.totals import COUNTS, EstimatedUsage, Totals
+from batchmix.store.totals import Totals
 
 Price = Callable[[str, str | None, Usage], float | None]
 """Takes a model's name in the job, the billed model (None: unreported) and an answer's usage; returns its cost in USD,
@@ -195,50 +194,8 @@ def finished_since(rows: list[ResultRow], ms: int) -> Counter[str]:
 
 def add_rows(totals: Totals, rows: list[ResultRow]) -> None:
     """Add result rows to totals."""
-    if not rows:
-        return
-    columns = dict(zip(_COLUMNS, zip(*rows, strict=True), strict=True))
-    paid = [run is None for run in columns["reused_from"]]
-    totals.reused += paid.count(False)
-    totals.attempts += sum(columns["attempts"])  # with those of rows that were sent before their answer was reused
-    totals.maybe_billed += sum(columns["maybe_billed"])
-    for name in COUNTS:
-        setattr(totals, name, getattr(totals, name) + sum(filter(None, itertools.compress(columns[name], paid))))
-    for (model, status), count in Counter(zip(columns["model"], columns["status"], strict=True)).items():
-        setattr(totals, status, getattr(totals, status) + count)
-        totals.count(model, status, count)
-    costs = [cost for cost in itertools.compress(columns["cost_usd"], paid) if cost is not None]
-    if costs:
-        totals.cost_usd = (totals.cost_usd or 0.0) + sum(costs)
-    unpriced = columns["status"].count("ok") - paid.count(False) - len(costs)
-    if unpriced:
-        totals.unpriced += unpriced
-        _add_unpriced(totals, columns)
-    if costs or any(columns["maybe_billed"]):
-        for model, usd, lost, mine in zip(*(columns[name] for name in _COSTLY), paid, strict=True):
-            if (mine and usd is not None) or lost:
-                totals.cost(model).row(usd if mine else None, lost)
-    totals.add_times(columns["sent_at"], columns["finished_at"])
-    if columns["status"].count("ok") < len(rows):
-        for row, status, type_, message in zip(*(columns[name] for name in _FAILURE), strict=True):
-            if status != "ok":
-                totals.fail(type_, row, message)
-
-
-def _add_unpriced(totals: Totals, columns: dict[str, tuple[Any, ...]]) -> None:
-    """Add answers with a usage whose price is unknown."""
-    sums: dict[str, tuple[int, int, int]] = {}
-    for model, status, run, usd, prompt, completion in zip(*(columns[name] for name in _UNPRICED), strict=True):
-        if status == "ok" and run is None and usd is None and prompt is not None and completion is not None:
-            answers, prompts, completions = sums.get(model, (0, 0, 0))
-            sums[model] = answers + 1, prompts + prompt, completions + completion
-    for model, (answers, prompts, completions) in sums.items():
-        totals.cost(model).unpriced += EstimatedUsage(answers, Tokens(prompts, completions))
-
-
-_COSTLY = ("model", "cost_usd", "maybe_billed")
-_UNPRICED = ("model", "status", "reused_from", "cost_usd", "prompt_tokens", "completion_tokens")
-_FAILURE = ("row", "status", "error_type", "error_message")
+    if rows:
+        totals.add_columns(dict(zip(_COLUMNS, zip(*rows, strict=True), strict=True)))
 
 
 def _batch(schema: pa.Schema, carried: pa.RecordBatch, rows: list[ResultRow]) -> pa.RecordBatch:

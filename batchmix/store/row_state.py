@@ -54,7 +54,7 @@ class CacheBudget:
 
 
 class RowState(msgspec.Struct, gc=False):
-    """The state of one (row, model, sample); changed by its own methods only."""
+    """The state of one (row, model, sample); changed by this module only."""
 
     status: str = ""
     """`ok`, `failed`, `rejected`, or empty while there is no result."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
@@ -183,6 +186,48 @@ class Totals(msgspec.Struct):
         for model, cost in other.costs.items():
             self.cost(model).add(cost)
 
+    def add_columns(self, columns: dict[str, tuple[Any, ...]]) -> None:
+        """Add result rows, given by columns."""
+        paid = [run is None for run in columns["reused_from"]]
+        self.reused += paid.count(False)
+        self.attempts += sum(columns["attempts"])  # with those of rows that were sent before their answer was reused
+        self.maybe_billed += sum(columns["maybe_billed"])
+        for name in COUNTS:
+            setattr(self, name, getattr(self, name) + sum(filter(None, itertools.compress(columns[name], paid))))
+        for (model, status), count in Counter(zip(columns["model"], columns["status"], strict=True)).items():
+            setattr(self, status, getattr(self, status) + count)
+            self.count(model, status, count)
+        costs = [cost for cost in itertools.compress(columns["cost_usd"], paid) if cost is not None]
+        if costs:
+            self.cost_usd = (self.cost_usd or 0.0) + sum(costs)
+        unpriced = columns["status"].count("ok") - paid.count(False) - len(costs)
+        if unpriced:
+            self.unpriced += unpriced
+            self._add_unpriced(columns)
+        if costs or any(columns["maybe_billed"]):
+            for model, usd, lost, mine in zip(*(columns[name] for name in _COSTLY), paid, strict=True):
+                if (mine and usd is not None) or lost:
+                    self.cost(model).row(usd if mine else None, lost)
+        self.add_times(columns["sent_at"], columns["finished_at"])
+        if columns["status"].count("ok") < len(paid):
+            for row, status, type_, message in zip(*(columns[name] for name in _FAILURE), strict=True):
+                if status != "ok":
+                    self.fail(type_, row, message)
+
+    def _add_unpriced(self, columns: dict[str, tuple[Any, ...]]) -> None:
+        """Add answers with a usage whose price is unknown."""
+        sums: dict[str, tuple[int, int, int]] = {}
+        for model, status, run, usd, prompt, completion in zip(*(columns[name] for name in _UNPRICED), strict=True):
+            if status == "ok" and run is None and usd is None and prompt is not None and completion is not None:
+                answers, prompts, completions = sums.get(model, (0, 0, 0))
+                sums[model] = answers + 1, prompts + prompt, completions + completion
+        for model, (answers, prompts, completions) in sums.items():
+            self.cost(model).unpriced += EstimatedUsage(answers, Tokens(prompts, completions))
+
+    def set_attempts(self, attempts: int, maybe_billed: int) -> None:
+        """Count the attempts of unfinished rows too."""
+        self.attempts, self.maybe_billed = attempts, maybe_billed
+
     def add_times(self, sent_ms: Iterable[int | None], finished_ms: Iterable[int | None]) -> None:
         """Widen the span from the first request sent to the last answer."""
         self.first_sent_ms = min(_not_none(self.first_sent_ms, *sent_ms), default=None)
@@ -209,6 +254,9 @@ COUNTS = (
 )  # fmt: skip
 """Token counts, by the names of the result columns."""
 _SUMS = ("ok", "failed", "rejected", "reused", "attempts", "maybe_billed", "unpriced", *COUNTS)
+_COSTLY = ("model", "cost_usd", "maybe_billed")
+_UNPRICED = ("model", "status", "reused_from", "cost_usd", "prompt_tokens", "completion_tokens")
+_FAILURE = ("row", "status", "error_type", "error_message")
 
 
 def _not_none(*values: int | None) -> list[int]:

@@ -237,7 +237,7 @@ def _add_open(view: View, shard: Shard, results: ResultRows) -> None:
         billed += lost
     view.recent.update(finished_since(rows, since_ms))
     add_rows(results.totals, rows)
-    results.totals.attempts, results.totals.maybe_billed = attempts, billed
+    results.totals.set_attempts(attempts, billed)
     view.totals.add(results.totals)
 
 
