@@ -186,16 +186,24 @@ def test_the_readme_shows_the_bar_as_it_is() -> None:
     assert f"$ batchmix run reviews.toml\n{shown}\n" in blocks(page("README.md"), "")
 
 
-# The page for maintainers
+# The pages for maintainers and contributors
 
 
-def test_every_file_and_name_in_the_page_for_maintainers_exists() -> None:
-    for token in quoted(without_blocks(page("batchmix/README.md"))):
-        path, _, name = token.partition(": ")
-        found = PACKAGE / path if (PACKAGE / path).exists() else ROOT / path
-        if re.fullmatch(r"[\w/]+\.py|(tests|jobs)/.*", path):
-            assert found.exists(), token
-            assert not name or name in defined_in(found.read_text()), token
+@pytest.mark.parametrize("name", ["batchmix/README.md", "tests/README.md"])
+def test_every_file_and_name_in_the_page_exists(name: str) -> None:
+    for token in quoted(without_blocks(page(name))):
+        path, _, inside = token.partition(": ")
+        if re.fullmatch(r"[\w/]+\.py|(tests|jobs)[/.].*", path):
+            assert file_of(path).exists(), token
+            assert not inside or inside in defined_in(file_of(path).read_text()), token
+
+
+def file_of(path: str) -> Path:
+    """Return the file that a page names: by its path in the package or the repository, or as a module."""
+    if re.fullmatch(r"tests(\.\w+)+", path):
+        package = ROOT / path.replace(".", "/")
+        return package if package.is_dir() else package.with_suffix(".py")
+    return PACKAGE / path if (PACKAGE / path).exists() else ROOT / path
 
 
 def defined_in(source: str) -> set[str]:
