@@ -19,7 +19,6 @@ SEEDS = (3, 7)
 MORE_SEEDS = (1, 2, 4)
 """Only with -m slow."""
 MISSED = {
-    ("no limit, slow", 1): "uses 0.81 of 0.93: the window stops growing early",
     ("no limit, slow", 2): "uses 0.90 of 0.93: the window stops growing early",
     ("no limit, slow", 3): "uses 0.81 of 0.93: the window stops growing early",
     ("no limit, slow", 4): "uses 0.79 of 0.93: the window stops growing early",
