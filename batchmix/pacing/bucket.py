@@ -13,21 +13,29 @@ _MINUTE_S = 60.0
 _MOST_DEBT_S = 600.0
 """The longest that a single usage can hold requests back, however large it is."""
 _LEAST_CAPACITY_S = 0.05
+"""The smallest capacity that is assumed, in seconds' worth. Any of 0.025–0.1 s passes."""
 _BURST_S = 0.1
-"""A throttle this soon after a pause means that the bucket's capacity was overestimated."""
+"""A throttle this soon after a pause means that the bucket's capacity was overestimated.
+
+Doubled: "shared, ms, 5 s apart"; half passes.
+"""
 _WINDOWED_S = 10.0
-"""A provider that asks for a longer pause counts by fixed or sliding minutes."""
+"""A provider that asks for a longer pause counts by fixed or sliding minutes. Any of 5–20 s passes."""
 _FAR_LEVEL_S = 5.0
-"""A stated limit with this many seconds' worth left is far from used up."""
+"""A stated limit with this many seconds' worth left is far from used up. Any of 2.5–10 s passes."""
 _AS_STATED = 0.9
-"""A rate found above this share of the stated one confirms it."""
+"""A rate found above this share of the stated one confirms it. Any of 0.45–1.8 passes."""
 _MARGIN_S, _MOST_MARGIN_S = 0.5, 6.0
 """Seconds' worth that stay in a reported bucket, at first and at most: requests on their way may arrive in another
-order and cost more than estimated."""
+order and cost more than estimated. Half and double of each pass.
+"""
 _WIDENED_S = 5.0
-"""Throttles within so many seconds widen that margin once."""
+"""Throttles within so many seconds widen that margin once. Any of 2.5–10 s passes."""
 _TRUSTED_S, _TRUSTED_SHARE = 5.0, 0.15
-"""A report is trusted once it was consistent for this long, or while this share of the limit was used."""
+"""A report is trusted once it was consistent for this long, or while this share of the limit was used.
+
+Half and double of each pass.
+"""
 
 
 class Bucket:

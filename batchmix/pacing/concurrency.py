@@ -8,26 +8,35 @@ import math
 from batchmix.pacing.limit_search import COMPARED, FAR, StepSearch, relative_spread
 
 _START = 128
-"""The first window."""
+"""The first window. Halved: "3000 requests, configured" with random throttles."""
 _LEAST_HOLD_S, _MOST_HOLD_S = 7.0, 20.0
-"""How soon more is tried after a throttle by the number in flight: sooner where a throttle costs little."""
+"""How soon more is tried after a throttle by the number in flight: sooner where a throttle costs little.
+
+Any of 3.5–14 s passes for the first, and up to 40 s for the second.
+"""
 _COST = 20
-"""The hold, in multiples of the pause that a throttle costs."""
+"""The hold, in multiples of the pause that a throttle costs. Any of 10–40 passes."""
 _SPACED = 40
-"""At least so many completions for one throttle in the search for more."""
+"""At least so many completions for one throttle in the search for more. Any of 20–80 passes."""
 _RECENT_S, _RECENT = 10.0, 256
-"""The completions that show how many in flight the provider accepts: of the last seconds, and at most so many."""
+"""The completions that show how many in flight the provider accepts: of the last seconds, and at most so many.
+
+Any of 5–20 s and of 128–512 passes.
+"""
 _FADING = 0.98
-"""The share of the largest throttled window that is still remembered at the next throttle."""
+"""The share of the largest throttled window that is still remembered at the next throttle. Half passes."""
 _UNDER = 0.99
 _NOISE = 1.05
-"""Requests on the network are in flight here but not at the provider: the counts differ by about as much."""
+"""Requests on the network are in flight here but not at the provider: the counts differ by about as much.
+
+Halved, or the first doubled: "50 at once".
+"""
 _USELESS_GROWTH = 1.5
-"""A window that grew by this factor without a gain grew for nothing."""
+"""A window that grew by this factor without a gain grew for nothing. Halved or doubled: "no limit, slow"."""
 _GAIN = 1.1
-"""Goodput higher by this factor is a gain."""
+"""Goodput higher by this factor is a gain. Doubled: "no limit, slow"."""
 _HELD_S = 30.0
-"""After that long without growth it is tried again."""
+"""After that long without growth it is tried again. Any of 15–60 s passes."""
 
 
 class Window:

@@ -1,4 +1,8 @@
-"""Search for a limit that is not published: start at the value where it was last hit, then carefully try more."""
+"""Search for a limit that is not published: start at the value where it was last hit, then carefully try more.
+
+The constants in this package were tuned on the profiles in tests/pacing/test_simulation.py. Behind each stands what
+fails there when it is halved or doubled; "any of a–b passes" means that no profile notices.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,29 @@ import math
 from collections.abc import Collection
 
 FAR = 0.85
-"""A rate or a number in flight below this share of the highest one accepted lately counts as far from the limit."""
+"""A rate or a number in flight below this share of the highest one accepted lately counts as far from the limit.
+
+Doubled: "60 requests"; half passes.
+"""
 COMPARED = 3
-"""How many throttles are compared to see what they have in common."""
+"""How many throttles are compared to see what they have in common. Two or six: "half of 50 at once"."""
 _DEPTH = 0.15
 """How far below the throttled value the curve begins, as a share. CUBIC's own is 0.3 (RFC 9438, 4.6).
 
-Deeper lets two clients share a limit sooner; shallower uses more of it.
+Deeper lets two clients share a limit sooner; shallower uses more of it. Halved: "shared, ms, 60 s apart".
 """
 _BELOW = 0.6
-"""For this share of a period the curve is clearly below the throttled value."""
+"""For this share of a period the curve is clearly below the throttled value. Any of 0.3–1.2 passes."""
 _LEFT = 0.9
-"""This many periods after the curve came back to that value, a tenth above it, the old limit counts as gone."""
+"""This many periods after the curve came back to that value, a tenth above it, the old limit counts as gone.
+
+Halved: "60 requests"; double passes.
+"""
 _DOUBLING_S, _QUICKLY = 3.0, 3
-"""Then the rate doubles every 3 s, three times; after that at half the pace, as saved-up budget may hide a limit."""
+"""Then the rate doubles every 3 s, three times; after that at half the pace, as saved-up budget may hide a limit.
+
+Any of 1.5–6 s passes.
+"""
 _STEP_S = 0.7
 """Seconds between two steps of a `StepSearch`: longer than a throttled response takes to come back."""
 

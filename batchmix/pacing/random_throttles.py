@@ -8,9 +8,12 @@ import math
 import msgspec
 
 _RECENT = 100
-"""Throttles among this many last requests are compared with what is expected."""
+"""Throttles among this many last requests are compared with what is expected.
+
+Halved: "shared, seconds, 60 s apart"; double passes.
+"""
 _REMEMBERED = 1000.0
-"""Requests over which the share of random throttles is averaged."""
+"""Requests over which the share of random throttles is averaged. Halved: "shared, seconds, 5 s apart"."""
 _FEWEST = 3
 """Throttles far from any limit before they count as random at all."""
 _OVERLOAD, _OVERLOAD_RECENT = 0.3, 40

@@ -14,25 +14,46 @@ import msgspec
 from batchmix.pacing.limit_search import COMPARED, relative_spread
 
 ROUNDING_S = 1.0
-"""`Retry-After` comes in whole seconds (RFC 9110, 10.2.3): this much of a pause may be rounding."""
+"""`Retry-After` comes in whole seconds (RFC 9110, 10.2.3): this much of a pause may be rounding.
+
+Halved: "shared, ms, 5 s apart"; doubled: "halved after 75 s".
+"""
 AGREE = 0.3
-"""Values with a smaller relative spread may be the same."""
+"""Values with a smaller relative spread may be the same. Halved: "halved after 75 s"."""
 _COUNTED, _MANY = 20, 40
-"""Requests accepted in between that make a rate reliable, and that make it certain."""
+"""Requests accepted in between that make a rate reliable, and that make it certain.
+
+Reliable at 40: "shared, ms, 60 s apart". Certain at 20: "200k reserved tokens, uneven, reported", configured.
+"""
 _SPACED, _FEW = 25, 12
-"""Requests to be accepted for one that is throttled in the search for more; at least so few after a short count."""
+"""Requests to be accepted for one that is throttled in the search for more; at least so few after a short count.
+
+25 halved or doubled: "shared, ms, 5 s apart". Any of 6–24 passes for the second.
+"""
 _COST = 10
-"""The search for more takes at least this many times the throughput time that the last pause cost."""
+"""The search for more takes at least this many times the throughput time that the last pause cost.
+
+Doubled: "1200 requests in a sliding minute".
+"""
 _FIRST_GUESS = 0.5
-"""Share of the accepted rate that is tried first: until the first throttle, saved-up budget was accepted too."""
+"""Share of the accepted rate that is tried first: until the first throttle, saved-up budget was accepted too.
+
+Doubled: "60 requests"; halved: "1200 requests, a second saved up", configured.
+"""
 _DEEPEST_CUT, _OVERLOADED_CUT = 0.7, 0.3
-"""A certain rate may lower the throttled one to this share at once; the second where most requests are throttled."""
+"""A certain rate may lower the throttled one to this share at once; the second where most requests are throttled.
+
+First above 1: "60 requests". Any of 0.15–0.6 passes for the second.
+"""
 _HALF_LIFE_S, _HALF_LIFE = 60.0, 300
-"""Seconds and requests after which only half of the highest rate is still believed."""
+"""Seconds and requests after which only half of the highest rate is still believed.
+
+30 s: "halved after 75 s"; 120 s: "shared, ms, 60 s apart". Any of 150–600 requests passes.
+"""
 _RECENT_S = 2.0
-"""The rate at which requests left lately is taken over two to three times this long."""
+"""The rate at which requests left lately is taken over two to three times this long. Any of 1–4 s passes."""
 _LOWERED = 0.8
-"""A limit below this share of what it was is a new one."""
+"""A limit below this share of what it was is a new one. Halved or doubled: "halved after 75 s"."""
 
 
 class NextRate(msgspec.Struct, frozen=True):
