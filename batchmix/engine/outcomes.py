@@ -15,7 +15,7 @@ from batchmix.engine.status import LaneStatus, RunStatus
 from batchmix.errors import FailureAction, JobRefused, ProviderStopped
 from batchmix.formats.amounts import counted
 from batchmix.prices.budget import LaneBudget
-from batchmix.records import Failure, Request
+from batchmix.records import Exchange, Failure, Outcome, Request
 from batchmix.responses.error_rules import JOB_FAILURES
 
 _ADVICE = "; mend the job, or let the rest be asked all the same with --keep-going"
@@ -24,8 +24,14 @@ _OF_THE_PATH = frozenset({"not_found", "not_offered", "wrong_endpoint", "web_pag
 _logger = logging.getLogger(__name__)
 
 
-class OutcomeLog(Protocol):
-    """Records the outcomes of requests."""
+class RowLog(Protocol):
+    """Records what happens to requests, each thing before anything else is done about it."""
+
+    def sent(self, request: Request, at_ms: int) -> None:
+        """Record that a request is about to leave."""
+
+    def received(self, request: Request, exchange: Exchange) -> Outcome:
+        """Record the response, then return whether it is an answer or a failure."""
 
     def finished(self, request: Request, failure: Failure | None) -> None:
         """Record that a request has its answer (None), or ended without one."""
@@ -67,7 +73,7 @@ class Outcomes:
     the provider is there. An answer decides that.
     """
 
-    def __init__(self, log: OutcomeLog, shutdown: Shutdown, status: LaneStatus, rules: SendingRules) -> None:
+    def __init__(self, log: RowLog, shutdown: Shutdown, status: LaneStatus, rules: SendingRules) -> None:
         self.stopped: Failure | None = None
         """Why the lane must stop, if the others may go on."""
         self.stopped_paths: dict[str, Failure] = {}
@@ -134,15 +140,21 @@ class Outcomes:
             self._close(request, failure)
 
     def settle(self) -> None:
-        """End what was held back; where the provider has not replied since, stop the lane instead."""
+        """End what was held back, when all requests have returned.
+
+        Where the provider has not replied since, stop the lane instead. A path that was stopped counts for the lane.
+        """
         for streak in self._streaks.values():
             self._settle(streak)
         if self.unreached and self._rules.run_status.replies == self._replies:
             last = self.unreached[-1][1]
             what = "can't be reached any more" if self._replies else "never answered"
             self.stop(Failure(FailureAction.STOP_MODEL, last.type, f"the provider {what}: {last.message}", last.code))
-            return
-        self._close_unreached()
+        else:
+            self._close_unreached()
+        if self.stopped_paths:
+            paths = "; ".join(f"{path}: {failure.message}" for path, failure in sorted(self.stopped_paths.items()))
+            self.stop(msgspec.structs.replace(next(iter(self.stopped_paths.values())), message=paths))
 
     def _close_unreached(self) -> None:
         unreached, self.unreached = self.unreached, []
@@ -164,12 +176,6 @@ class Outcomes:
             return
         self.stopped_paths.setdefault(path, failure)
         self._settle(self._streak(path))
-
-    def finish(self) -> None:
-        """Stop the lane, too, if a path of it was stopped; to be called when all requests have returned."""
-        if self.stopped_paths:
-            paths = "; ".join(f"{path}: {failure.message}" for path, failure in sorted(self.stopped_paths.items()))
-            self.stop(msgspec.structs.replace(next(iter(self.stopped_paths.values())), message=paths))
 
     def _stop_if_full(self, request: Request, failure: Failure) -> None:
         streak = self._streak(request.path)

@@ -1,10 +1,10 @@
 """The pool of one lane: takes requests from a feed, and ends each with an answer or a failure.
 
     feed ─► buffer ─┐
-                    ├─► governor admits ─► worker sends ─► answer
-    retries ─► due ─┘                          └─► failure ─► waits in a heap ─► due
+                    ├─► Admission ─► a worker sends ─► answer
+    retries ─► due ─┘                      └─► failure ─► RetryQueue ─► due
 
-There are as many workers as requests may ever be in flight. What is due again goes ahead of what is new.
+There are as many workers as requests may ever be in flight. Requests that are due again go ahead of new ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from batchmix.engine.admission import Admission
-from batchmix.engine.outcomes import OutcomeLog, Outcomes, SendingRules
+from batchmix.engine.idle_workers import IdleWorkers
+from batchmix.engine.outcomes import Outcomes, RowLog, SendingRules
 from batchmix.engine.repeated_failures import RepeatedFailures
 from batchmix.engine.retries import OpenRequest, RetryQueue, is_passing
 from batchmix.engine.shutdown import Shutdown
@@ -30,31 +31,19 @@ from batchmix.records import Exchange, Failure, Outcome, Request
 from batchmix.responses.stream import UNFINISHED
 
 _logger = logging.getLogger(__name__)
-_FEW = 1000
-"""This many rows may always wait for a retry once there was a good answer."""
-_AT_ONCE = 16
-"""So many idle workers are set off in one turn of the event loop."""
+_FEW_RETRYING = 1000
+"""Rows that may wait for a retry, whatever the window is, before no new ones are sent; once there was an answer."""
 _LAST = 100
-"""Of so few rows it is told what they wait for; of more it would cost too much each time."""
+"""Rows. What the last ones wait for is shown only of so few; of more it would cost too much after each response."""
 _AHEAD = 512
-"""Requests that are read ahead."""
+"""Requests that are read ahead of those in flight."""
 
 
 class Transport(Protocol):
-    """Sends a request and returns what came of it, whatever it was."""
+    """Sends a request and returns what came of it, whatever that was."""
 
     async def post(self, request: Request) -> Exchange:
         """Return the exchange."""
-
-
-class PoolLog(OutcomeLog, Protocol):
-    """Records what happens to a request before anything is made of it."""
-
-    def sent(self, request: Request, at_ms: int) -> None:
-        """Record that it is about to leave."""
-
-    def received(self, request: Request, exchange: Exchange) -> Outcome:
-        """Record what came back, then return what it is."""
 
 
 class Pool:
@@ -64,30 +53,28 @@ class Pool:
         self,
         transport: Transport,
         governor: Governor,
-        log: PoolLog,
+        log: RowLog,
         shutdown: Shutdown,
         status: LaneStatus,
         rules: SendingRules,
     ) -> None:
         self._transport = transport
+        self._idle = IdleWorkers(self._next)
         self._in_flight: dict[OpenRequest, None] = {}  # in the order in which they left
-        self._admission = Admission(governor, status, rules, self._in_flight.keys(), self._pump)
+        self._admission = Admission(governor, status, rules, self._in_flight.keys(), self._idle.hand_out)
         self._log = log
         self._shutdown = shutdown
         self._status = status
         self._loop = asyncio.get_running_loop()
         self.streaming = StreamFallback(is_off=rules.unstreamed)
         self._outcomes = Outcomes(log, shutdown, status, rules)
-        self._retries = RetryQueue(status, self._pump)
+        self._retries = RetryQueue(status, self._idle.hand_out)
         self._buffer: collections.deque[OpenRequest] = collections.deque()
-        self._idle: collections.deque[asyncio.Future[OpenRequest | None]] = collections.deque()
         self._more = asyncio.Event()
         self._eased = asyncio.Event()
-        self._fed = False
+        self._fed = self._is_cut = False
         self._closed = False  # nothing more leaves
         self._working: asyncio.Future[list[None]]
-        self._is_cut = False
-        self._timer: asyncio.TimerHandle | None = None
         self._first_attempts = 0  # that have returned
         self._answered_paths: set[str] = set()
 
@@ -97,10 +84,10 @@ class Pool:
         return self._outcomes.stopped
 
     async def run(self, feed: AsyncIterator[list[Request]], workers: int) -> None:
-        """Return when each request of the feed has ended, or when the run or this lane was stopped.
+        """Return when each request of the feed has its outcome, or when the run or this lane was stopped.
 
         There are `workers` at most in flight. After a stop nothing more leaves, and this returns when what was in
-        flight has ended or was cut; then requests are left that have no end. What goes wrong in a task stops the run.
+        flight has returned or was cut off; then requests are left without an outcome. An error in a task stops the run.
         """
         feeder = self._loop.create_task(self._shutdown.guarded(self._feed(feed)))
         self._working = asyncio.gather(*(self._work() for _ in range(workers)))
@@ -112,13 +99,13 @@ class Pool:
                 raise
         finally:
             self._close()
-            self._pump_in(math.inf)
+            self._idle.hand_out_in(math.inf)
             feeder.cancel()
             watcher.cancel()
             await asyncio.gather(feeder, watcher, return_exceptions=True)
 
     async def eased(self) -> bool:
-        """Return True once a request has ended; False at once where all that are open are held back, so none will."""
+        """Return True once a request has its outcome; False at once where all are held back, so that none will."""
         if self._outcomes.all_in:
             return False
         self._eased.clear()
@@ -139,19 +126,19 @@ class Pool:
         async for batch in feed:
             self._outcomes.begin(len(batch))
             self._buffer.extend(map(OpenRequest, self._not_stopped(batch) if self._outcomes.stopped_paths else batch))
-            self._pump()
+            self._idle.hand_out()
             while len(self._buffer) >= _AHEAD:
                 self._more.clear()
                 await self._more.wait()
         self._fed = True
-        self._pump()
+        self._idle.hand_out()
         self._end_if_done()
 
     async def _work(self) -> None:
-        """Send one request after the other, while there are any. What goes wrong here stops the run."""
+        """Send one request after the other while there are any. An error here stops the run."""
         log, transport = self._log, self._transport
         try:
-            while item := self._next() or await self._given():
+            while item := self._next() or await self._idle.request():
                 exchange: Exchange | None = None
                 outcome: Outcome | None = None
                 self._in_flight[item] = None
@@ -169,7 +156,7 @@ class Pool:
 
     def _next(self) -> OpenRequest | None:
         """Return the next request if it may leave at once; what is due again goes first."""
-        if self._closed or self._idle or self._shutdown.reason is not None:
+        if self._closed or self._idle.waiting or self._shutdown.reason is not None:
             return None
         queue = self._retries.due or self._buffer
         if not queue or (queue is self._buffer and self._status.retrying and self._too_many_wait()):
@@ -181,7 +168,7 @@ class Pool:
         item = queue[0]
         wait_s = self._admission.admit(self._loop.time(), item)
         if wait_s > 0:
-            self._pump_in(wait_s)
+            self._idle.hand_out_in(wait_s)
             return None
         queue.popleft()
         if self.streaming.is_off:
@@ -191,40 +178,16 @@ class Pool:
         return item
 
     def _too_many_wait(self) -> bool:
-        """Return whether so many rows wait for a retry that no new ones are sent; few while nothing good has come."""
-        most = max(_FEW, 2 * self._admission.window) if self._status.answers else RepeatedFailures.FIRST
+        """Return whether so many rows wait for a retry that no new ones are sent; few before the first answer."""
+        most = max(_FEW_RETRYING, 2 * self._admission.window) if self._status.answers else RepeatedFailures.FIRST
         return self._status.retrying >= most
-
-    async def _given(self) -> OpenRequest | None:
-        if self._closed or (self._fed and self._outcomes.open == 0):
-            return None
-        future: asyncio.Future[OpenRequest | None] = self._loop.create_future()
-        self._idle.append(future)
-        return await future
-
-    def _pump(self) -> None:
-        """Give idle workers what may leave, a few at a time: many connections made at once would stop the loop."""
-        idle, self._idle = self._idle, collections.deque()
-        given = 0
-        while idle and given < _AT_ONCE and (item := self._next()):
-            idle.popleft().set_result(item)
-            given += 1
-        self._idle = idle
-        if idle and given == _AT_ONCE:
-            self._loop.call_soon(self._pump)
-
-    def _pump_in(self, wait_s: float) -> None:
-        if self._timer:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(wait_s, self._pump) if wait_s < math.inf else None
 
     def _returned(self, item: OpenRequest, exchange: Exchange | None, outcome: Outcome | None) -> None:
         """End a request with its answer, or see to its failure. `outcome` is None where it was cut off."""
         del self._in_flight[item]
-        if outcome is None:
+        if outcome is None or exchange is None:
             self._admission.abandon(item, exchange)
             return
-        assert exchange is not None
         self._first_attempts += item.attempts is None
         if isinstance(outcome, Failure):
             self._fail(item, exchange, outcome)
@@ -232,7 +195,9 @@ class Pool:
             self._admission.answered(self._loop.time(), item, exchange, outcome)
             path, outcomes = item.request.path, self._outcomes
             if self._admission.is_troubled or outcomes.held or outcomes.unreached or path not in self._answered_paths:
-                self._recover(item)
+                self._answered_paths.add(path)
+                self._admission.recover(item)
+                outcomes.recover(path)
             if item.attempts is not None:
                 self._retries.remove(item)
             self._log.finished(item.request, None)
@@ -240,14 +205,8 @@ class Pool:
         if self._fed:
             self._end_if_done()
             self._show_tail()
-        if self._idle:
-            self._pump()
-
-    def _recover(self, item: OpenRequest) -> None:
-        """Take back what an answer refutes."""
-        self._answered_paths.add(item.request.path)
-        self._admission.recover(item)
-        self._outcomes.recover(item.request.path)
+        if self._idle.waiting:
+            self._idle.hand_out()
 
     def _fail(self, item: OpenRequest, exchange: Exchange, failure: Failure) -> None:
         """Let a request wait for its next attempt, or end it; stop the lane or a path where that is clear now."""
@@ -276,10 +235,10 @@ class Pool:
             self._end(item, self._outcomes.stopped_paths.get(item.request.path, failure))
         except Exception as error:  # noqa: BLE001 - it stops the run
             self._shutdown.stop(error)
-        self._pump()
+        self._idle.hand_out()
 
     def _give_up(self, path: str, verdict: Failure) -> None:
-        """Stop the lane, or what is asked at a path; what still is in flight may hang, and has its time to end."""
+        """Stop the lane, or sending to a path; requests in flight may hang, and have `drain_s` to return."""
         if verdict.action is FailureAction.STOP_PATH:
             self._outcomes.stop_path(path, verdict)
             self._stop_path(path)
@@ -299,22 +258,19 @@ class Pool:
         return [request for request in batch if request.path not in stopped]
 
     def _stop_path(self, path: str) -> None:
-        """Send nothing of what was read ahead, or waits to be asked again, to a path that was stopped."""
+        """End the requests to a stopped path that were read ahead or wait for a retry."""
         kept = self._not_stopped([item.request for item in self._buffer])
         self._buffer = collections.deque(map(OpenRequest, kept))
         self._not_stopped(self._retries.drop(path))
 
     def _show_tail(self) -> None:
-        """Tell what the last rows wait for, once all have been read and few are left."""
+        """Show what the last rows wait for, once all have been read and few are left."""
         if self._outcomes.open > _LAST:
             return
         reasons = self._retries.reasons
         oldest = next(iter(self._in_flight), None)
-        self._status.show_tail(
-            len(reasons) + len(self._retries.due),
-            reasons,
-            oldest.ticket.sent_at if oldest and oldest.ticket else None,
-        )
+        sent_at = oldest.ticket.sent_at if oldest and oldest.ticket else None
+        self._status.show_tail(len(reasons) + len(self._retries.due), reasons, sent_at)
 
     def _end(self, item: OpenRequest, failure: Failure) -> None:
         """End a request without an answer, unless its failure stops the lane."""
@@ -335,17 +291,10 @@ class Pool:
         if self._outcomes.all_in:
             if not self._closed:  # all that is left are rejections that no other outcome will break
                 self._outcomes.settle()
-                self._outcomes.finish()
             self._close()
 
     def _close(self) -> None:
         """Let nothing more leave."""
         self._closed = True
         self._retries.clear()
-        self._wake()
-
-    def _wake(self) -> None:
-        while self._idle:
-            future = self._idle.popleft()
-            if not future.done():
-                future.set_result(None)
+        self._idle.dismiss()
