@@ -18,7 +18,7 @@ from batchmix.prices.budget import LaneBudget
 from batchmix.records import Exchange, Failure, Outcome, Request
 from batchmix.responses.error_rules import JOB_FAILURES
 
-_ADVICE = "; mend the job, or let the rest be asked all the same with --keep-going"
+_ADVICE = "; fix the job, or send the rest all the same with --keep-going"
 _OF_THE_PATH = frozenset({"not_found", "not_offered", "wrong_endpoint", "web_page"})
 """Types of failures that say nothing of what the model does at another path."""
 _logger = logging.getLogger(__name__)

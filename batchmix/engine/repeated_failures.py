@@ -1,4 +1,4 @@
-"""The rule that stops a broken job early: requests that all end with the same rejection, or unknown error."""
+"""The rule that stops a broken job early: all requests end with the same rejection, or the same unknown error."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ import re
 from batchmix.records import Failure, Request
 
 _OF_THE_ROW = frozenset({"content_filter", "context_length"})
-"""Rejections that sorted inputs have in rows; they say nothing about the job."""
+"""Types of rejections that stand together in a sorted input; they say nothing about the job."""
 _VARYING = re.compile(r"[0-9a-f]{8,}|\d+", re.IGNORECASE)
 
 
 class RepeatedFailures:
-    """Holds failures back for as long as all that ended was the same failure.
+    """Holds failures back as long as nothing but the same failure has come.
 
-    What is held has no end yet: if the job is stopped because the streak is full, the rows are asked again by the
-    next start, when the cause may be mended. Once anything else has come it takes many more, since in a sorted input
-    rows that are refused may stand together.
+    What is held has no outcome yet: if the job is stopped because too many are held, the next start sends these rows
+    again, when the cause may be fixed. Once anything else has come it takes many more, since refused rows may stand
+    together in a sorted input.
     """
 
     FIRST, LATER = 20, 500
+    """Failures that stop the job while nothing else has come in this start, and later."""
 
     def __init__(self) -> None:
         self.length = self.FIRST
-        """So many make it full."""
+        """So many stop the job."""
         self._held: list[tuple[Request, Failure]] = []
 
     @property
@@ -37,7 +38,7 @@ class RepeatedFailures:
         return len(self._held) >= self.length
 
     def holds(self, request: Request, failure: Failure) -> bool:
-        """Take a failure if it continues the streak; return whether it did."""
+        """Hold a failure if it is the same as those that are held; return whether it is."""
         if failure.type in _OF_THE_ROW:
             return False
         if self._held and _signature(self._held[0][1]) != _signature(failure):
@@ -46,11 +47,11 @@ class RepeatedFailures:
         return True
 
     def last(self) -> tuple[Request, Failure]:
-        """Give up the one that was held last."""
+        """Return the one that was held last, and hold it no more."""
         return self._held.pop()
 
     def broken(self) -> list[tuple[Request, Failure]]:
-        """End the streak; return what was held."""
+        """Return what was held, since something else has come, and hold it no more."""
         self.length = self.LATER
         held, self._held = self._held, []
         return held

@@ -14,23 +14,23 @@ from batchmix.errors import Interrupted, Stopped
 from batchmix.job import Timeouts
 
 _DRAIN_SHARE = 0.1
-"""Of the time to a deadline, at the most, is for what is in flight to end."""
+"""The largest share of the time to the job's deadline that is kept for requests in flight to return."""
 
 
 class Shutdown:
-    """What stops a run. The first reason counts; what is in flight then has `drain_s` to end."""
+    """What stops a run. The first reason counts; requests in flight then have `drain_s` to return."""
 
     def __init__(self, drain_s: float) -> None:
         self.reason: BaseException | None = None
         self.stopping = asyncio.Event()
         """Nothing more leaves."""
         self.cutting = asyncio.Event()
-        """What is in flight is given up."""
+        """Requests in flight are cut off."""
         self.drain_s = drain_s
-        """How long what is in flight may take to end."""
+        """How long requests in flight may take to return."""
 
     def stop(self, reason: BaseException, drain_s: float | None = None) -> None:
-        """Let nothing more leave; what is in flight may have its own time to end."""
+        """Let nothing more leave; `drain_s`, where given, goes before the run's own."""
         if self.reason is None:
             self.reason = reason
             self.stopping.set()
@@ -38,10 +38,10 @@ class Shutdown:
             asyncio.get_running_loop().call_later(wait_s, self.cutting.set)
 
     async def guarded(self, work: Coroutine[None, None, None]) -> None:
-        """Let an error stop the run as any other reason would: what is in flight may end, and nothing is lost."""
+        """Let an error stop the run as any other reason would: requests in flight may return, and nothing is lost."""
         try:
             await work
-        except Exception as error:  # noqa: BLE001 - it is raised again by whoever reads the reason
+        except Exception as error:  # noqa: BLE001 - it is raised again from the reason
             self.stop(error)
 
 

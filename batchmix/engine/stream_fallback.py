@@ -1,4 +1,4 @@
-"""Requests whose answers are not to be streamed: the same ones, with the answer to come as one body."""
+"""Turning streaming off for a model whose streams break off before their end."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _STREAMING = ("stream", "stream_options")
 
 
 class StreamFallback:
-    """Knows whether a lane may stream what nobody asks it to; a model whose streams lack their end is better not."""
+    """Decides whether a lane may stream answers for which the job does not ask for a stream."""
 
     def __init__(self, *, is_off: bool) -> None:
         self.is_off = is_off
         """Whether answers are streamed only where the job asks for it."""
         self.on_off: Callable[[], None] = lambda: None
-        """Called when that is found."""
+        """Called when streaming is turned off."""
         self._was_unfinished = False
 
     def leaving(self, request: Request) -> Request:
-        """Return a request as it is to leave."""
+        """Return a request as it is sent: without a stream where these are off, unless the job asks for it."""
         return unstreamed(request) if self.is_off and request.streams_unasked else request
 
     def unfinished(self, request: Request, failure: Failure) -> Request:
-        """Take note of a stream that lacked its end; return the request as it is to be asked again.
+        """Record a stream that had no end; return the request as it is sent again.
 
-        Where its usage is not told it may have broken behind the gateway, which may happen once.
+        Without its usage the stream may have broken behind the gateway, which is forgiven once.
         """
         self.is_off |= self._was_unfinished or failure.usage is not None
         self._was_unfinished = True
@@ -40,7 +40,7 @@ class StreamFallback:
 
 
 def unstreamed(request: Request) -> Request:
-    """Return a request that asks the same without a stream; its hash knows nothing of streams."""
+    """Return the same request without a stream; its hash stays, since that leaves streaming out."""
     body = read_json(request.body)
     plain = {key: value for key, value in body.items() if key not in _STREAMING}
     try:
