@@ -90,7 +90,7 @@ class Outcomes:
         self._shutdown = shutdown
         self._status = status
         self._rules = rules
-        self._streaks: dict[str, RepeatedFailures] = {}  # by path
+        self._repeated_by_path: dict[str, RepeatedFailures] = {}  # by path
 
     @property
     def open(self) -> int:
@@ -110,33 +110,36 @@ class Outcomes:
         """Return whether what is in flight will show if all are refused, so that no more need to leave."""
         if self._status.answers or not self.held:
             return False
-        return any(streak.held and streak.held + in_flight >= streak.length for streak in self._streaks.values())
+        return any(
+            repeated.held and repeated.held + in_flight >= repeated.length
+            for repeated in self._repeated_by_path.values()
+        )
 
     def recover(self, path: str) -> None:
         """End what was held back until an answer came: to be called for the first of each path, and while any is."""
-        self._settle(self._streak(path))
+        self._settle(self._repeated(path))
         if self.unreached:
             self._close_unreached()
 
     def fail(self, request: Request, failure: Failure) -> None:
         """End a request, or stop what its failure says must be stopped: then it has no outcome."""
         if failure.action is FailureAction.STOP_RUN:
-            self._shutdown.stop(provider_stopped(self._dated(failure.message), [failure]))
+            self._shutdown.stop(provider_stopped(self._after_answers(failure.message), [failure]))
         elif failure.action is FailureAction.STOP_MODEL:
-            self.stop(msgspec.structs.replace(failure, message=self._dated(failure.message)))
+            self.stop(msgspec.structs.replace(failure, message=self._after_answers(failure.message)))
         elif failure.action is FailureAction.STOP_PATH:
             self.stop_path(request.path, failure)
             if self.stopped is None:
                 stopped = self.stopped_paths[request.path]
                 self._close(request, Failure(FailureAction.RETRY, "model_stopped", stopped.message, stopped.code))
-        elif self._may_be_the_jobs(failure) and self._streak(request.path).holds(request, failure):
+        elif self._may_be_job_error(failure) and self._repeated(request.path).holds(request, failure):
             self.held += 1
             self._stop_if_full(request, failure)
         elif failure.unsent or not self._rules.run_status.replies:
             self.unreached.append((request, failure))
             self._replies = self._rules.run_status.replies
         else:
-            self._settle(self._streak(request.path))
+            self._settle(self._repeated(request.path))
             self._close(request, failure)
 
     def settle(self) -> None:
@@ -144,8 +147,8 @@ class Outcomes:
 
         Where the provider has not replied since, stop the lane instead. A path that was stopped counts for the lane.
         """
-        for streak in self._streaks.values():
-            self._settle(streak)
+        for repeated in self._repeated_by_path.values():
+            self._settle(repeated)
         if self.unreached and self._rules.run_status.replies == self._replies:
             last = self.unreached[-1][1]
             what = "can't be reached any more" if self._replies else "never answered"
@@ -171,41 +174,43 @@ class Outcomes:
         """Stop sending to a path: the lane, where it sends to no other. The first reason counts."""
         if not self._rules.has_paths:
             self.stop(
-                msgspec.structs.replace(failure, action=FailureAction.STOP_MODEL, message=self._dated(failure.message))
+                msgspec.structs.replace(
+                    failure, action=FailureAction.STOP_MODEL, message=self._after_answers(failure.message)
+                )
             )
             return
         self.stopped_paths.setdefault(path, failure)
-        self._settle(self._streak(path))
+        self._settle(self._repeated(path))
 
     def _stop_if_full(self, request: Request, failure: Failure) -> None:
-        streak = self._streak(request.path)
-        if not streak.is_full:
+        repeated = self._repeated(request.path)
+        if not repeated.is_full:
             return
-        which = "first" if streak.length == RepeatedFailures.FIRST else "last"
-        said = self._placed(request, failure).message
-        message = f"the {which} {streak.held} requests were all refused: {said}{_ADVICE}"
+        which = "first" if repeated.length == RepeatedFailures.FIRST else "last"
+        reason = self._placed(request, failure).message
+        message = f"the {which} {repeated.held} requests were all refused: {reason}{_ADVICE}"
         stopped = Failure(FailureAction.STOP_MODEL, failure.type, message, failure.code)
         if failure.type in _OF_THE_PATH and self._rules.has_paths:
-            last, _ = streak.last()
+            last, _ = repeated.last()
             self.held -= 1
             self.fail(last, msgspec.structs.replace(stopped, action=FailureAction.STOP_PATH))
         else:
             self.stop(stopped)
 
-    def _streak(self, path: str) -> RepeatedFailures:
-        return self._streaks.get(path) or self._streaks.setdefault(path, RepeatedFailures())
+    def _repeated(self, path: str) -> RepeatedFailures:
+        return self._repeated_by_path.get(path) or self._repeated_by_path.setdefault(path, RepeatedFailures())
 
-    def _settle(self, streak: RepeatedFailures) -> None:
-        self.held -= streak.held
-        for request, failure in streak.broken():
+    def _settle(self, repeated: RepeatedFailures) -> None:
+        self.held -= repeated.held
+        for request, failure in repeated.broken():
             self._close(request, failure)
 
-    def _dated(self, message: str) -> str:
+    def _after_answers(self, message: str) -> str:
         """Return why all is stopped, and after how many answers: that tells a wrong key from one that was used up."""
         answers = self._status.answers
         return f"after {counted(answers, 'answer')}: {message}" if answers else message
 
-    def _may_be_the_jobs(self, failure: Failure) -> bool:
+    def _may_be_job_error(self, failure: Failure) -> bool:
         """Return whether a failure is held back until another outcome shows that not all rows fail alike."""
         return not self._rules.keep_going and (failure.action is FailureAction.REJECT or failure.attempts is not None)
 

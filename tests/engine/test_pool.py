@@ -35,9 +35,9 @@ class Scene:
         self, answer: Callable[[int, int], Outcome], *, concurrency: int = 4, rules: SendingRules = THREE
     ) -> None:
         self.answer = answer
-        self.asked: Counter[int] = Counter()
+        self.attempts: Counter[int] = Counter()
         self.order: list[int] = []
-        self.ends: dict[int, Failure | None] = {}
+        self.outcomes: dict[int, Failure | None] = {}
         self.in_flight = self.most_in_flight = 0
         self.gate = asyncio.Event()
         self.gate.set()
@@ -47,7 +47,7 @@ class Scene:
         self.retry_after_s = 0.0
         self.latency_s = 0.001
         self.path: Callable[[int], str] = lambda row: "/p"
-        self._outcomes: dict[int, Outcome] = {}
+        self._last_outcomes: dict[int, Outcome] = {}
         run_status = RunStatus(lanes=[self.lane, *rules.run_status.lanes])
         rules = msgspec.structs.replace(rules, run_status=run_status)
         governor = Governor(Limits(concurrency=concurrency), asyncio.get_running_loop().time())
@@ -62,19 +62,19 @@ class Scene:
             await self.gate.wait()
         finally:
             self.in_flight -= 1
-        self._outcomes[request.row] = self.answer(request.row, self.asked[request.row])
+        self._last_outcomes[request.row] = self.answer(request.row, self.attempts[request.row])
         return Exchange(0, 0, 0.01, self.status, retry_after_s=self.retry_after_s)
 
     def sent(self, request: Request, at_ms: int) -> None:
-        self.asked[request.row] += 1
+        self.attempts[request.row] += 1
         self.order.append(request.row)
 
     def received(self, request: Request, exchange: Exchange) -> Outcome:
-        return self._outcomes[request.row]
+        return self._last_outcomes[request.row]
 
     def finished(self, request: Request, failure: Failure | None) -> None:
-        assert request.row not in self.ends, "a row ended twice"
-        self.ends[request.row] = failure
+        assert request.row not in self.outcomes, "a row ended twice"
+        self.outcomes[request.row] = failure
 
     async def feed(self, rows: int) -> AsyncIterator[list[Request]]:
         for first in range(0, rows, 7):
@@ -101,7 +101,7 @@ async def test_input_that_has_come_to_its_end_limits_nothing() -> None:
 async def test_each_request_ends_once_and_no_more_are_in_flight_than_workers() -> None:
     scene = Scene(lambda row, time: Completion("a"))
     await scene.run(500)
-    assert scene.ends == dict.fromkeys(range(500))
+    assert scene.outcomes == dict.fromkeys(range(500))
     assert scene.most_in_flight == 4
     assert scene.lane.answers == 500
     assert scene.lane.in_flight == 0
@@ -114,11 +114,11 @@ async def test_no_rows_are_no_trouble() -> None:
 async def test_passing_trouble_costs_attempts_and_then_the_row() -> None:
     scene = Scene(lambda row, time: RETRY if row == 3 or (row == 5 and time < 3) else Completion("a"))
     await scene.run(20)
-    assert scene.asked[3] == 3
-    assert scene.ends[3] == RETRY
-    assert scene.asked[5] == 3
-    assert scene.ends[5] is None
-    assert len(scene.ends) == 20
+    assert scene.attempts[3] == 3
+    assert scene.outcomes[3] == RETRY
+    assert scene.attempts[5] == 3
+    assert scene.outcomes[5] is None
+    assert len(scene.outcomes) == 20
 
 
 async def test_rows_that_could_not_reach_a_provider_fail_once_it_is_back_and_are_not_over_where_it_is_not() -> None:
@@ -126,10 +126,10 @@ async def test_rows_that_could_not_reach_a_provider_fail_once_it_is_back_and_are
     scene = Scene(lambda row, time: unsent if row == 3 else Completion("a"), concurrency=1)
     scene.latency_s = 0.1
     await scene.run(30, workers=1)
-    assert scene.ends == {**dict.fromkeys(range(30)), 3: unsent}
+    assert scene.outcomes == {**dict.fromkeys(range(30)), 3: unsent}
     scene = Scene(lambda row, time: unsent if row > 3 else Completion("a"), concurrency=1)
     await scene.run(6, workers=1)
-    assert scene.ends == dict.fromkeys(range(4))
+    assert scene.outcomes == dict.fromkeys(range(4))
     assert scene.pool.stopped
     assert scene.pool.stopped.message == "the provider can't be reached any more: refused"
 
@@ -150,8 +150,8 @@ async def test_each_path_with_an_answer_takes_many_refusals() -> None:
 async def test_throttling_costs_no_attempt() -> None:
     scene = Scene(lambda row, time: PAUSE if time < 15 and row == 2 else Completion("a"))
     await scene.run(5)
-    assert scene.asked[2] == 15
-    assert scene.ends == dict.fromkeys(range(5))
+    assert scene.attempts[2] == 15
+    assert scene.outcomes == dict.fromkeys(range(5))
 
 
 async def test_retries_go_ahead_of_new_rows() -> None:
@@ -162,20 +162,20 @@ async def test_retries_go_ahead_of_new_rows() -> None:
     assert again < 10
 
 
-async def test_at_the_end_it_is_told_what_the_last_rows_wait_for() -> None:
-    told: list[tuple[int, int | None, str]] = []
+async def test_at_the_end_the_status_shows_what_the_last_rows_wait_for() -> None:
+    shown: list[tuple[int, int | None, str]] = []
 
     def answer(row: int, time: int) -> Outcome:
         lane = scene.lane
-        told.append((len(scene.ends), lane.tail, lane.retrying_after))
+        shown.append((len(scene.outcomes), lane.tail, lane.retrying_after))
         return RETRY if row == 5 and time < 3 else Completion("a")
 
     scene = Scene(answer, concurrency=1)
     await scene.run(7, workers=1)
     assert scene.lane.tail == 0
-    assert told[-1] == (6, 0, "")
-    assert max(tail or 0 for _, tail, _ in told) <= 1
-    assert all(ended + (tail or 0) <= 7 for ended, tail, _ in told)
+    assert shown[-1] == (6, 0, "")
+    assert max(tail or 0 for _, tail, _ in shown) <= 1
+    assert all(ended + (tail or 0) <= 7 for ended, tail, _ in shown)
 
 
 async def test_a_stop_lets_what_is_in_flight_end_and_nothing_more_leave() -> None:
@@ -185,8 +185,8 @@ async def test_a_stop_lets_what_is_in_flight_end_and_nothing_more_leave() -> Non
     scene = Scene(answer)
     await scene.run(500)
     assert "the key" in str(scene.shutdown.reason)
-    assert sum(scene.asked.values()) <= 10 + 4 + 1
-    assert 10 not in scene.ends
+    assert sum(scene.attempts.values()) <= 10 + 4 + 1
+    assert 10 not in scene.outcomes
 
 
 async def test_a_stopped_model_stops_its_lane_only() -> None:
@@ -194,7 +194,7 @@ async def test_a_stopped_model_stops_its_lane_only() -> None:
     await scene.run(100)
     assert scene.pool.stopped is not None
     assert scene.shutdown.reason is None
-    assert not scene.ends
+    assert not scene.outcomes
 
 
 async def test_an_interrupt_drains_and_a_second_one_cuts() -> None:
@@ -209,8 +209,8 @@ async def test_an_interrupt_drains_and_a_second_one_cuts() -> None:
     assert not running.done()
     scene.shutdown.cutting.set()
     await running
-    assert not scene.ends
-    assert sum(scene.asked.values()) == 4
+    assert not scene.outcomes
+    assert sum(scene.attempts.values()) == 4
 
 
 async def test_rows_that_wait_for_a_retry_are_left_open_by_a_stop() -> None:
@@ -221,7 +221,7 @@ async def test_rows_that_wait_for_a_retry_are_left_open_by_a_stop() -> None:
         rules=SendingRules(10_000),
     )
     await scene.run(100)
-    assert 0 not in scene.ends
+    assert 0 not in scene.outcomes
 
 
 async def test_an_error_in_the_log_stops_the_run_and_is_kept() -> None:
@@ -240,14 +240,14 @@ async def test_the_same_rejection_for_the_first_rows_stops_and_leaves_them_open(
     await scene.run(500)
     assert scene.pool.stopped is not None
     assert "first 20" in scene.pool.stopped.message
-    assert sum(scene.asked.values()) == RepeatedFailures.FIRST
-    assert not scene.ends
+    assert sum(scene.attempts.values()) == RepeatedFailures.FIRST
+    assert not scene.outcomes
 
 
-async def test_rejections_of_fewer_rows_are_their_ends() -> None:
+async def test_rejections_of_fewer_rows_are_their_outcomes() -> None:
     scene = Scene(lambda row, time: REJECT)
     await scene.run(RepeatedFailures.FIRST - 1)
-    assert scene.ends == dict.fromkeys(range(RepeatedFailures.FIRST - 1), REJECT)
+    assert scene.outcomes == dict.fromkeys(range(RepeatedFailures.FIRST - 1), REJECT)
 
 
 @pytest.mark.parametrize("kind", ["content_filter", "context_length"])
@@ -255,14 +255,14 @@ async def test_rejections_that_rows_bring_on_themselves_never_stop(kind: str) ->
     refusal = Failure(FailureAction.REJECT, kind, "no")
     scene = Scene(lambda row, time: refusal)
     await scene.run(100)
-    assert len(scene.ends) == 100
+    assert len(scene.outcomes) == 100
 
 
-async def test_one_good_answer_ends_the_suspicion() -> None:
+async def test_one_answer_refutes_that_the_job_is_wrong() -> None:
     scene = Scene(lambda row, time: Completion("a") if row == 12 else REJECT, concurrency=1)
     await scene.run(100, workers=1)
-    assert len(scene.ends) == 100
-    assert scene.ends[12] is None
+    assert len(scene.outcomes) == 100
+    assert scene.outcomes[12] is None
 
 
 async def test_the_same_rejection_for_all_that_is_left_stops_and_leaves_it_open() -> None:
@@ -270,15 +270,15 @@ async def test_the_same_rejection_for_all_that_is_left_stops_and_leaves_it_open(
     await scene.run(2000)
     assert scene.pool.stopped is not None
     assert f"the last {RepeatedFailures.LATER} requests were all refused: no" in scene.pool.stopped.message
-    assert sum(scene.asked.values()) <= 50 + RepeatedFailures.LATER + 4
-    assert scene.ends == dict.fromkeys(range(50))
+    assert sum(scene.attempts.values()) <= 50 + RepeatedFailures.LATER + 4
+    assert scene.outcomes == dict.fromkeys(range(50))
 
 
-async def test_rejected_rows_that_stand_together_are_their_own_ends() -> None:
+async def test_rejected_rows_that_stand_together_keep_their_own_outcomes() -> None:
     scene = Scene(lambda row, time: REJECT if 50 <= row < 50 + RepeatedFailures.LATER - 10 else Completion("a"))
     await scene.run(2000)
-    assert len(scene.ends) == 2000
-    assert sum(failure is REJECT for failure in scene.ends.values()) == RepeatedFailures.LATER - 10
+    assert len(scene.outcomes) == 2000
+    assert sum(failure is REJECT for failure in scene.outcomes.values()) == RepeatedFailures.LATER - 10
 
 
 async def test_a_stop_says_how_much_went_well_before() -> None:
@@ -297,23 +297,23 @@ async def test_rejections_with_other_numbers_in_them_are_the_same() -> None:
 async def test_keep_going_goes_on() -> None:
     scene = Scene(lambda row, time: REJECT, rules=SendingRules(3, keep_going=True))
     await scene.run(100)
-    assert len(scene.ends) == 100
+    assert len(scene.outcomes) == 100
 
 
 UNKNOWN = Failure(FailureAction.RETRY, "unknown", "what?", attempts=2)
 
 
-async def test_an_error_that_nobody_knows_costs_fewer_attempts_and_then_the_row() -> None:
+async def test_an_unknown_error_costs_fewer_attempts_and_then_the_row() -> None:
     scene = Scene(lambda row, time: UNKNOWN if row == 5 else Completion("a"), rules=SendingRules(6))
     await scene.run(30)
-    assert scene.asked[5] == 2
-    assert scene.ends == {**dict.fromkeys(range(30)), 5: UNKNOWN}
+    assert scene.attempts[5] == 2
+    assert scene.outcomes == {**dict.fromkeys(range(30)), 5: UNKNOWN}
 
 
 async def test_a_known_error_after_an_unknown_one_has_all_its_attempts() -> None:
     scene = Scene(lambda row, time: UNKNOWN if row == 5 and time == 1 else RETRY if row == 5 else Completion("a"))
     await scene.run(30)
-    assert (scene.asked[5], scene.ends[5]) == (3, RETRY)
+    assert (scene.attempts[5], scene.outcomes[5]) == (3, RETRY)
 
 
 async def test_the_same_unknown_error_for_the_first_rows_stops_and_leaves_them_open() -> None:
@@ -321,7 +321,7 @@ async def test_the_same_unknown_error_for_the_first_rows_stops_and_leaves_them_o
     await scene.run(500)
     assert scene.pool.stopped is not None
     assert "what?" in scene.pool.stopped.message
-    assert not scene.ends
+    assert not scene.outcomes
 
 
 AT_FIRST = [
@@ -334,7 +334,7 @@ AT_FIRST = [
 async def test_what_stops_at_first_is_passing_trouble_after_a_good_answer(trouble: Failure) -> None:
     scene = Scene(lambda row, time: Completion("a") if row < 3 or time > 1 else trouble, concurrency=1)
     await scene.run(20, workers=1)
-    assert scene.ends == dict.fromkeys(range(20))
+    assert scene.outcomes == dict.fromkeys(range(20))
 
 
 @pytest.mark.parametrize("trouble", AT_FIRST)
@@ -344,8 +344,8 @@ async def test_what_stops_at_first_stops_the_lane_after_a_few_and_leaves_all_row
 ) -> None:
     scene = Scene(lambda row, time: trouble, concurrency=1)
     await scene.run(rows, workers=1)
-    assert scene.asked.total() == 3
-    assert not scene.ends
+    assert scene.attempts.total() == 3
+    assert not scene.outcomes
     assert scene.pool.stopped == trouble
     assert scene.shutdown.reason is None
 
@@ -367,14 +367,14 @@ async def test_a_few_bad_replies_at_first_decide_nothing_while_others_are_on_the
     assert len(scene.order) == 64, "and no more are sent meanwhile"
     slow.set()
     await running
-    assert scene.ends == dict.fromkeys(range(100))
+    assert scene.outcomes == dict.fromkeys(range(100))
 
 
 async def test_answers_of_another_lane_or_an_earlier_start_speak_for_the_address() -> None:
     rules = SendingRules(3, run_status=RunStatus(lanes=[LaneStatus("other", ok=1)]))
     scene = Scene(lambda row, time: AT_FIRST[0] if time < 3 else Completion("a"), rules=rules)
     await scene.run(8)
-    assert scene.ends == dict.fromkeys(range(8))
+    assert scene.outcomes == dict.fromkeys(range(8))
 
 
 async def test_where_no_reply_ever_came_nothing_is_over() -> None:
@@ -382,13 +382,13 @@ async def test_where_no_reply_ever_came_nothing_is_over() -> None:
     scene = Scene(lambda row, time: silent, rules=SendingRules(3))
     scene.status = None
     await scene.run(5)
-    assert scene.asked == dict.fromkeys(range(5), 3)
-    assert not scene.ends
+    assert scene.attempts == dict.fromkeys(range(5), 3)
+    assert not scene.outcomes
     assert scene.pool.stopped is not None
     assert scene.pool.stopped.message == "the provider never answered: nothing came"
 
 
-async def test_a_path_that_is_not_there_stops_what_is_asked_at_it_and_nothing_else() -> None:
+async def test_a_missing_path_stops_its_requests_and_nothing_else() -> None:
     """Every third row goes there; what has left already may come back as it will."""
     gone = Failure(FailureAction.STOP_PATH, "not_offered", "no such endpoint")
     missing = Failure(FailureAction.RETRY, "not_found", "404", attempts=1)
@@ -400,8 +400,8 @@ async def test_a_path_that_is_not_there_stops_what_is_asked_at_it_and_nothing_el
         scene.path = lambda row: "/p" if row % 3 else "/gone"
         await scene.run(900)
         assert sum(row % 3 == 0 for row in scene.order) <= most
-        assert [row for row, end in scene.ends.items() if end is None] == [row for row in range(900) if row % 3]
-        assert len(scene.ends) == 900
+        assert [row for row, end in scene.outcomes.items() if end is None] == [row for row in range(900) if row % 3]
+        assert len(scene.outcomes) == 900
         assert scene.pool.stopped is not None
         assert scene.pool.stopped.message.startswith("/gone: ")
         assert scene.shutdown.reason is None
@@ -411,21 +411,21 @@ async def test_a_lane_of_one_path_is_stopped_with_it() -> None:
     scene = Scene(lambda row, time: Failure(FailureAction.STOP_PATH, "not_offered", "no such endpoint"))
     await scene.run(900)
     assert len(scene.order) <= 4
-    assert not scene.ends
+    assert not scene.outcomes
     assert scene.pool.stopped is not None
 
 
 LONG_S = 50_000.0
 
 
-async def test_a_wait_that_nobody_waits_for_is_asked_about_once_more_and_then_stops_the_lane() -> None:
+async def test_too_long_a_wait_is_tried_once_more_and_then_stops_the_lane() -> None:
     scene = Scene(lambda row, time: PAUSE if row >= 20 else Completion("a"), rules=SendingRules(3, outage_s=0.05))
     scene.retry_after_s = LONG_S
     await scene.run(100)
     assert scene.pool.stopped is not None
     assert "the provider asks to wait 14 h, until 20" in scene.pool.stopped.message
     assert len(scene.order) <= 20 + 2 * 4
-    assert len(scene.ends) == 20
+    assert len(scene.outcomes) == 20
 
 
 async def test_one_absurd_wait_holds_nobody_up() -> None:
@@ -434,7 +434,7 @@ async def test_one_absurd_wait_holds_nobody_up() -> None:
     scene.retry_after_s = 3e7
     await scene.run(100)
     assert scene.pool.stopped is None
-    assert [row for row, end in scene.ends.items() if end] == [7]
+    assert [row for row, end in scene.outcomes.items() if end] == [7]
 
 
 async def test_rows_that_wait_and_all_end_at_once_let_the_others_leave() -> None:
@@ -460,7 +460,7 @@ async def test_rows_that_wait_and_all_end_at_once_let_the_others_leave() -> None
     await asyncio.sleep(2 * rules.row_s)
     scene.gate.set()
     await asyncio.wait_for(running, 600.0)
-    assert len(scene.ends) == first + 10
+    assert len(scene.outcomes) == first + 10
 
 
 async def test_a_stop_in_the_turn_in_which_a_retry_began_leaves_nothing_behind(
