@@ -8,14 +8,14 @@ from pathlib import Path
 
 from batchmix.errors import BatchmixError
 from batchmix.schedule.jobs import scheduled_jobs
-from batchmix.schedule.runner import Way, keep, utc_now
+from batchmix.schedule.runner import SchedulerOptions, run_schedule, utc_now
 
 if __name__ == "__main__":
     moment, state, mode, *paths = sys.argv[1:]
     shift = datetime.datetime.fromisoformat(moment) - utc_now()
-    way = Way(Path(state), once=mode == "once", now=lambda: utc_now() + shift)
+    options = SchedulerOptions(Path(state), once=mode == "once", now=lambda: utc_now() + shift)
     try:
-        sys.exit(keep(scheduled_jobs([Path(path) for path in paths]), way))
+        sys.exit(run_schedule(scheduled_jobs([Path(path) for path in paths]), options))
     except BatchmixError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)

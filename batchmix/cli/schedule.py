@@ -12,7 +12,7 @@ import click
 from batchmix.cli.options import LocalPath, OneOf, verbose_option
 from batchmix.cli.output import echo_error, echo_raw, log_to_stderr
 from batchmix.job.secrets import read_secrets
-from batchmix.schedule.units import Kind
+from batchmix.schedule.units import UnitFormat
 
 
 @click.command("schedule")
@@ -20,7 +20,7 @@ from batchmix.schedule.units import Kind
 @click.option("--once", is_flag=True, help="Run the jobs that are due, then exit.")
 @click.option("--state", type=LocalPath(), metavar="DIR", default=Path("runs/schedule"),
               show_default=True, help="The folder with the time of the last run, a file for each job.")  # fmt: skip
-@click.option("--print", "printed", type=OneOf([kind.value for kind in Kind]),
+@click.option("--print", "printed", type=OneOf([unit_format.value for unit_format in UnitFormat]),
               help="Print the configuration for another scheduler, and run nothing.")  # fmt: skip
 @verbose_option
 def command(paths: tuple[Path, ...], **options: Any) -> int:
@@ -39,22 +39,22 @@ def command(paths: tuple[Path, ...], **options: Any) -> int:
     """
     log_to_stderr(options["verbose"])
     from batchmix.schedule.jobs import scheduled_jobs
-    from batchmix.schedule.runner import Way, keep
-    from batchmix.schedule.units import Place, unit
+    from batchmix.schedule.runner import SchedulerOptions, run_schedule
+    from batchmix.schedule.units import UnitPaths, unit
 
     state = options["state"].absolute()
     if options["printed"]:
-        place = Place(Path.cwd(), state)
-        units = [unit(Kind(options["printed"]), job, place) for job in scheduled_jobs(list(paths))]
+        unit_paths = UnitPaths(Path.cwd(), state)
+        units = [unit(UnitFormat(options["printed"]), job, unit_paths) for job in scheduled_jobs(list(paths))]
         echo_raw("\n".join(units))
         return 0
     jobs = scheduled_jobs(list(paths))
     for scheduled in jobs:
         read_secrets(scheduled.job.provider, os.environ)
     for scheduled in jobs:
-        if not scheduled.folder_for_each_night:
+        if not scheduled.has_folder_per_run:
             echo_error(f"{scheduled.path}: output.path has no {{date}}: each run sends only what is new since the last")
-    return keep(jobs, Way(state, once=options["once"], say=_log))
+    return run_schedule(jobs, SchedulerOptions(state, once=options["once"], report=_log))
 
 
 def _log(text: str) -> None:

@@ -1,1 +1,1 @@
-"""schedule: jobs that run by themselves: which runs are due, and units for other schedulers."""
+"""schedule: runs jobs when they are due (`runner`, `state`), and prints units for other schedulers (`units`)."""

@@ -1,4 +1,4 @@
-"""The jobs that are to be scheduled, checked before the first night."""
+"""Reads the jobs to schedule, and checks them before anything runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batchmix.job.cron import Schedule
 
 
 class ScheduledJob(msgspec.Struct, frozen=True):
-    """A job with its file, which each night reads anew, and its schedule, which holds for the scheduler's life."""
+    """A job with its file, which each run reads again, and its schedule, which is fixed while the scheduler runs."""
 
     path: Path
     """Absolute."""
@@ -21,13 +21,13 @@ class ScheduledJob(msgspec.Struct, frozen=True):
     schedule: Schedule
 
     @property
-    def folder_for_each_night(self) -> bool:
-        """Whether `output.path` has a `{date}`; else each night goes on in the same folder."""
+    def has_folder_per_run(self) -> bool:
+        """Whether `output.path` has a `{date}`; otherwise all scheduled runs continue in the same folder."""
         return read_job(self.path, {}, scheduled=datetime.date.min).output.path != self.job.output.path
 
 
 def scheduled_jobs(paths: list[Path]) -> list[ScheduledJob]:
-    """Return the jobs of these files. Raises `JobError` where one could not run by itself."""
+    """Return the jobs of these files. Raises `JobError` where one can't be scheduled."""
     jobs = [_scheduled_job(path.absolute()) for path in paths]
     names = [scheduled.job.name for scheduled in jobs]
     for name in names:
@@ -41,5 +41,5 @@ def _scheduled_job(path: Path) -> ScheduledJob:
     if job.schedule is None:
         raise JobError(f'{path}: has no [schedule]; add one, with cron = "30 2 * * *" and timezone = "Europe/Berlin"')
     if job.input.path == "-":
-        raise JobError(f"{path}: input.path: a job that runs by itself can't read standard input")
+        raise JobError(f"{path}: input.path: a scheduled job can't read standard input")
     return ScheduledJob(path, job, job.schedule)

@@ -1,7 +1,7 @@
-"""Keeping the schedule: each job waits for its night, runs it as a process of its own, and tells of it.
+"""Runs scheduled jobs: waits until a run is due, starts it as a process of its own, and calls `on_finish`.
 
-A run that is under way holds the read end of a pipe as its standard input; it drains when that ends, so that a
-scheduler that is killed leaves nothing behind. The next one finds the night open and goes on with it.
+A running process has the read end of a pipe as its standard input and drains when that is closed, so that a scheduler
+that is killed leaves no run behind. The next scheduler finds the scheduled run open and resumes it.
 """
 
 from __future__ import annotations
@@ -9,25 +9,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from batchmix.engine.signals import handling_signals
 from batchmix.errors import Interrupted, JobError
 from batchmix.job import read_job
-from batchmix.schedule.due import STOPPED, Night, end
 from batchmix.schedule.jobs import ScheduledJob
-from batchmix.schedule.notify import message, tell
-from batchmix.schedule.state import Book, opened_book
+from batchmix.schedule.state import STOPPED, ScheduledRun, StateFile, open_state
+from batchmix.store.run_folder import Layout
 
 _LONGEST_WAIT_S = 60.0
-"""A machine that slept, or whose clock was set, is noticed within this."""
+"""A suspended machine, or a clock that was set, is noticed within this time."""
+ON_FINISH_S = 60.0
+"""The most time that `on_finish` may take; then it is killed with all that it started."""
 _NOT_STARTED = 127
+"""The exit code of a run that could not be started, as a shell has it."""
 
 
 def utc_now() -> datetime.datetime:
@@ -35,55 +39,57 @@ def utc_now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-class Way(msgspec.Struct, frozen=True):
-    """How a schedule is to be kept."""
+class SchedulerOptions(msgspec.Struct, frozen=True):
+    """The options of a scheduler."""
 
     state: Path
     """The folder of the state files."""
     once: bool = False
-    """End when no night is due any more; a job without a state makes up its latest night."""
-    say: Callable[[str], None] = print
+    """Finish when no run is due any more; a job without a state file makes up its latest run."""
+    report: Callable[[str], None] = print
+    """Called with a line for each event."""
     now: Callable[[], datetime.datetime] = utc_now
 
 
-def keep(jobs: list[ScheduledJob], way: Way) -> int:
-    """Run each job's nights until a signal comes, or none is due any more; return the highest exit code of a night.
+def run_schedule(jobs: list[ScheduledJob], options: SchedulerOptions) -> int:
+    """Run the jobs when they are due, until a signal comes or, with `once`, none is due; return the highest exit code.
 
-    Raises `RunLocked` where another scheduler keeps one of the jobs, and `Interrupted` after SIGINT, SIGTERM or
-    SIGHUP, when the runs under way have drained; what they leave is gone on with the next time.
+    Raises `RunLocked` where another scheduler runs one of the jobs, and `Interrupted` after SIGINT, SIGTERM or SIGHUP,
+    when the active runs have drained; the next scheduler resumes them.
     """
     with contextlib.ExitStack() as stack:
-        keepers = []
+        schedulers = []
         for job in jobs:
-            now = way.now()
-            since = job.schedule.latest(now) if way.once else None
-            # A second before its due time, a night is still to come.
+            now = options.now()
+            since = job.schedule.latest(now) if options.once else None
+            # One second before its due time, so that the latest run counts as missed.
             since = since.astimezone(datetime.UTC) - datetime.timedelta(seconds=1) if since else now
-            keepers.append(_Keeper(job, stack.enter_context(opened_book(way.state, job.job.name, since)), way))
-        return asyncio.run(_keep_all(keepers))
+            state = stack.enter_context(open_state(options.state, job.job.name, since))
+            schedulers.append(_JobScheduler(job, state, options))
+        return asyncio.run(_run_all(schedulers))
 
 
-async def _keep_all(keepers: list[_Keeper]) -> int:
-    with _signals(keepers) as received:
+async def _run_all(schedulers: list[_JobScheduler]) -> int:
+    with _signals(schedulers) as received:
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(keeper.keep()) for keeper in keepers]
+                tasks = [group.create_task(scheduler.run()) for scheduler in schedulers]
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from errors
     if received:
-        raise Interrupted(f"interrupted by {received[0].name}; the same command goes on", received[0])
+        raise Interrupted(f"interrupted by {received[0].name}; the same command resumes", received[0])
     return max(task.result() for task in tasks)
 
 
 @contextlib.contextmanager
-def _signals(keepers: list[_Keeper]) -> Iterator[list[signal.Signals]]:
-    """Pass signals on to the runs; give those that came."""
+def _signals(schedulers: list[_JobScheduler]) -> Iterator[list[signal.Signals]]:
+    """Pass signals on to the runs; yield the list of those received."""
     received: list[signal.Signals] = []
 
     def pass_on(number: signal.Signals) -> None:
         received.append(number)
-        for keeper in keepers:
-            keeper.stop(number)
+        for scheduler in schedulers:
+            scheduler.stop(number)
 
     with handling_signals(pass_on):
         yield received
@@ -91,8 +97,8 @@ def _signals(keepers: list[_Keeper]) -> Iterator[list[signal.Signals]]:
 
 @contextlib.contextmanager
 def _pipe() -> Iterator[int]:
-    """Give the read end of a pipe that ends when the block does, or this process."""
-    # asyncio's own pipe would do, but there a process counts as ended only when its pipes do, too.
+    """Yield the read end of a pipe whose write end is closed with the block, or with this process."""
+    # Not asyncio's own pipe: with one, a process counts as ended only when its pipes are closed, too.
     read, write = os.pipe()
     try:
         yield read
@@ -101,111 +107,151 @@ def _pipe() -> Iterator[int]:
         os.close(write)
 
 
-class _Keeper:
-    """Keeps the schedule of one job."""
+class _JobScheduler:
+    """Runs one job by its schedule."""
 
-    def __init__(self, job: ScheduledJob, book: Book, way: Way) -> None:
+    def __init__(self, job: ScheduledJob, state: StateFile, options: SchedulerOptions) -> None:
         self._job = job
-        self._book = book
-        self._way = way
+        self._state = state
+        self._options = options
         self._name = job.job.name
         self._stopping = asyncio.Event()
-        self._run: asyncio.subprocess.Process | None = None
-        self._awaited: datetime.datetime | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._reported: datetime.datetime | None = None
+        """The next due time that was reported last."""
 
     def stop(self, number: signal.Signals) -> None:
-        """Let the run under way drain, or be cut by a second signal, and begin no other."""
+        """Let the active run drain (a second signal cuts it off), and start no other."""
         self._stopping.set()
-        if self._run:
+        if self._process:
             with contextlib.suppress(ProcessLookupError):
-                self._run.send_signal(number)
+                self._process.send_signal(number)
 
-    async def keep(self) -> int:
-        """Run nights until the schedule is stopped; return the highest exit code."""
-        worst = 0
-        await self._tell_of_last()
+    async def run(self) -> int:
+        """Run the job whenever it is due until the scheduler is stopped; return the highest exit code."""
+        highest = 0
+        await self._finish_last()
         while not self._stopping.is_set():
-            due = self._book.history.due(self._job.schedule, self._way.now())
+            due = self._state.history.due(self._job.schedule, self._options.now())
             if due is not None:
-                worst = max(worst, await self._night(due))
-                if self._not_begun and self._way.once:
-                    break
-                if self._not_begun:
-                    await self._wait()
-            elif self._way.once:
+                highest = max(highest, await self._run_due(due))
+            if self._options.once and (due is None or self._must_retry):
                 break
-            else:
+            if due is None or self._must_retry:
                 await self._wait()
-        return worst
+        return highest
 
     async def _wait(self) -> None:
-        now = self._way.now()
-        following = None if self._not_begun else self._book.history.following(self._job.schedule, now)
-        if following != self._awaited and not self._not_begun:
-            self._awaited = following
-            self._way.say(f"{self._name}: the next night is due at {following or 'no time'}")
+        now = self._options.now()
+        following = None if self._must_retry else self._state.history.following(self._job.schedule, now)
+        if following != self._reported and not self._must_retry:
+            self._reported = following
+            self._options.report(f"{self._name}: the next run is due at {following or 'no time'}")
         left_s = (following - now).total_seconds() if following else _LONGEST_WAIT_S
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), max(0.0, min(left_s, _LONGEST_WAIT_S)))
 
-    async def _night(self, due: datetime.datetime) -> int:
-        night = self._book.history.begin(due, self._folder(due.date()), self._way.now())
-        self._book.save()
-        start = f", start {night.starts}" if night.starts > 1 else ""
-        self._way.say(f"{self._name}: the night of {night.night} begins{start}: {night.folder}")
-        code = await self._run_to_end(night)
-        end(night, code, self._way.now(), stopping=self._stopping.is_set(), again=self._may_begin(night))
-        self._book.save()
-        over = "is over" if night.ended_at else "is not over"
-        self._way.say(f"{self._name}: the night of {night.night} {over}: exit code {night.exit_code}")
-        await self._tell_of_last()
-        return (night.exit_code or 0) if night.ended_at or self._not_begun else 0
+    async def _run_due(self, due: datetime.datetime) -> int:
+        """Start the run that is due, or resume the open one; return its exit code, or 0 where it is not over."""
+        run = self._state.history.begin(due, self._folder(due.date()), self._options.now())
+        self._state.save()
+        start = f", start {run.starts}" if run.starts > 1 else ""
+        self._options.report(f"{self._name}: the run of {run.date} starts{start}: {run.folder}")
+        code = await self._run_process(run)
+        run.record_exit(code, self._options.now(), stopping=self._stopping.is_set(), again=self._can_retry(run))
+        self._state.save()
+        over = "is over" if run.ended_at else "is not over"
+        self._options.report(f"{self._name}: the run of {run.date} {over}: exit code {run.exit_code}")
+        await self._finish_last()
+        return (run.exit_code or 0) if run.ended_at or self._must_retry else 0
 
-    def _may_begin(self, night: Night) -> bool:
-        """Return whether a night has no run yet, and no later one is due."""
-        latest = self._job.schedule.latest(self._way.now())
-        return not Path(night.folder, "run.json").exists() and (latest is None or latest <= night.due)
+    def _can_retry(self, run: ScheduledRun) -> bool:
+        """Return whether a scheduled run has no run folder yet, and no later one is due."""
+        latest = self._job.schedule.latest(self._options.now())
+        return not Path(run.folder, "run.json").exists() and (latest is None or latest <= run.due)
 
     @property
-    def _not_begun(self) -> bool:
-        """Whether the open night's run was stopped before it had begun; it is tried again after a while."""
-        night = self._book.history.open
-        return night is not None and night.exit_code == STOPPED
+    def _must_retry(self) -> bool:
+        """Whether the open run was stopped before it had a run folder; it is tried again after a wait."""
+        run = self._state.history.open
+        return run is not None and run.exit_code == STOPPED
 
-    async def _run_to_end(self, night: Night) -> int:
-        call = [sys.executable, "-P", "-m", "batchmix", "run", str(self._job.path), "--date", night.night.isoformat()]
+    async def _run_process(self, run: ScheduledRun) -> int:
+        call = [sys.executable, "-P", "-m", "batchmix", "run", str(self._job.path), "--date", run.date.isoformat()]
         with _pipe() as stdin:
             try:
-                # A session of its own: a Ctrl-C at the terminal comes once, from here, since a second one cuts.
-                self._run = await asyncio.create_subprocess_exec(
+                # A session of its own: Ctrl-C at the terminal must reach it once, from here; a second one cuts it off.
+                self._process = await asyncio.create_subprocess_exec(
                     *call, "--scheduled", "--progress", "log", stdin=stdin, start_new_session=True
                 )
             except OSError as error:
-                self._way.say(f"{self._name}: the run can't be started: {error.strerror}")
+                self._options.report(f"{self._name}: the run can't be started: {error.strerror}")
                 return _NOT_STARTED
             try:
-                if self._stopping.is_set():  # while it was started
+                if self._stopping.is_set():  # a signal came while it was being started
                     self.stop(signal.SIGTERM)
-                return await self._run.wait()
+                return await self._process.wait()
             finally:
-                if self._run.returncode is None:
+                if self._process.returncode is None:
                     self.stop(signal.SIGTERM)
-                    await self._run.wait()
-                self._run = None
+                    await self._process.wait()
+                self._process = None
 
-    async def _tell_of_last(self) -> None:
-        """Tell of the last night if it is over and nobody was told; the scheduler may have been killed just then."""
-        nights = self._book.history.nights
-        if not nights or nights[-1].ended_at is None or nights[-1].on_finish is not None:
+    async def _finish_last(self) -> None:
+        """Call `on_finish` for the last run if it is over and was not reported, as after a kill of the scheduler."""
+        runs = self._state.history.runs
+        if not runs or runs[-1].ended_at is None or runs[-1].on_finish is not None:
             return
-        night, command = nights[-1], self._job.schedule.on_finish
-        night.on_finish = await tell(command, message(self._name, night)) if command else ""
-        self._book.save()
-        if night.on_finish not in {"", "ok"}:
-            self._way.say(f"{self._name}: on_finish failed: {night.on_finish}")
+        run, command = runs[-1], self._job.schedule.on_finish
+        run.on_finish = await run_on_finish(command, _finish_message(self._name, run)) if command else ""
+        self._state.save()
+        if run.on_finish not in {"", "ok"}:
+            self._options.report(f"{self._name}: on_finish failed: {run.on_finish}")
 
-    def _folder(self, night: datetime.date) -> str:
+    def _folder(self, date: datetime.date) -> str:
         try:
-            return read_job(self._job.path, {}, scheduled=night).output.path
-        except JobError:  # the run says so itself
+            return read_job(self._job.path, {}, scheduled=date).output.path
+        except JobError:  # the run itself will report it
             return ""
+
+
+def _finish_message(name: str, run: ScheduledRun) -> bytes:
+    """Return the JSON object for `on_finish`: `summary.json`, and the state of the scheduled run.
+
+    `job`, `night` (the scheduled date), `due`, `exit_code` and `folder` are always there; the rest only where there is
+    a run folder.
+    """
+    state: dict[str, Any] = {
+        "job": name,
+        "night": run.date.isoformat(),
+        "due": run.due.isoformat(),
+        "exit_code": run.exit_code,
+        "folder": run.folder,
+    }
+    return json.dumps({**_summary(run.folder), **state}).encode() + b"\n"
+
+
+def _summary(folder: str) -> dict[str, Any]:
+    try:
+        summary = json.loads(Layout(Path(folder)).summary_json.read_bytes()) if folder else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return summary if isinstance(summary, dict) else {}
+
+
+async def run_on_finish(command: tuple[str, ...], message: bytes, most_s: float = ON_FINISH_S) -> str:
+    """Run a command with a message on its standard input; return `ok` or an error text. Never raises for it."""
+    try:
+        process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE, start_new_session=True)
+    except (OSError, ValueError) as error:
+        return f"{command[0]} can't be started: {getattr(error, 'strerror', None) or error}"
+    try:
+        await asyncio.wait_for(process.communicate(message), most_s)
+    except TimeoutError:
+        return f"{command[0]} took more than {most_s:g} s and was killed"
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # with all that it started
+            await process.wait()
+    return "ok" if process.returncode == 0 else f"{command[0]} ended with exit code {process.returncode}"

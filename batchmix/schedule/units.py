@@ -1,8 +1,7 @@
-"""A job's schedule for those who have a scheduler: systemd's units, a line for cron, a CronJob of Kubernetes.
+"""Prints a job's schedule for another scheduler: systemd units, a line for cron, or a Kubernetes CronJob.
 
-Each of them calls `batchmix schedule --once`, which runs what is due and nothing else: called too often it does
-nothing, and a night whose run was killed is gone on with. systemd and Kubernetes skip a time that daylight saving
-skips; for such a job they call once more an hour later.
+Each of them calls `batchmix schedule --once`, which runs what is due and resumes a run that was killed; an extra call
+does nothing. systemd and Kubernetes skip a time that daylight saving skips; such a job gets another call an hour later.
 """
 
 from __future__ import annotations
@@ -27,60 +26,63 @@ from batchmix.schedule.jobs import ScheduledJob
 
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 _SPARE_S = 30
+"""Seconds that a scheduler gives a run to stop, beyond its `timeouts.drain_s`."""
 
 
-class Kind(enum.Enum):
-    """Whose unit."""
+class UnitFormat(enum.Enum):
+    """The scheduler that a unit is for."""
 
     SYSTEMD = "systemd"
     CRON = "cron"
     KUBERNETES = "kubernetes"
 
 
-class Place(msgspec.Struct, frozen=True):
-    """Where the calls are to run: absolute paths of the working directory and of the state's folder."""
+class UnitPaths(msgspec.Struct, frozen=True):
+    """Absolute paths of a unit: the working directory and the folder of the state files."""
 
     folder: Path
     state: Path
     localtime: Path = Path("/etc/localtime")
-    """What a cron daemon takes the time zone from."""
+    """The file from which a cron daemon takes the time zone."""
 
 
-def unit(kind: Kind, job: ScheduledJob, place: Place) -> str:
-    """Return what the other scheduler reads. Raises `JobError` where it would not keep this schedule."""
-    for path in (place.folder, place.state, job.path):
+def unit(unit_format: UnitFormat, job: ScheduledJob, paths: UnitPaths) -> str:
+    """Return a job's unit. Raises `JobError` where that scheduler can't follow this schedule."""
+    for path in (paths.folder, paths.state, job.path):
         if re.search(r"[\x00-\x1f\x7f\\]", str(path)):
-            raise JobError(f"{str(path)!r}: a path with control characters or backslashes can't stand in a unit")
-    write: dict[Kind, Callable[[ScheduledJob, Place], str]] = {
-        Kind.SYSTEMD: _systemd,
-        Kind.CRON: _crontab,
-        Kind.KUBERNETES: _kubernetes,
+            raise JobError(f"{str(path)!r}: a unit can't have a path with control characters or backslashes")
+    write: dict[UnitFormat, Callable[[ScheduledJob, UnitPaths], str]] = {
+        UnitFormat.SYSTEMD: _systemd,
+        UnitFormat.CRON: _crontab,
+        UnitFormat.KUBERNETES: _kubernetes,
     }
-    return write[kind](job, place)
+    return write[unit_format](job, paths)
 
 
 def unit_name(name: str) -> str:
-    """Return a job's name as all of them take it; other characters are replaced, and a digest keeps it unique."""
+    """Return a name that all schedulers accept; other characters are replaced, and a digest keeps it unique."""
     plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:30].rstrip("-")
     digest = "" if plain == name else "-" + hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:6]
     return f"batchmix-{plain}{digest}"
 
 
-def _call(job: ScheduledJob, place: Place) -> list[str]:
+def _call(job: ScheduledJob, paths: UnitPaths) -> list[str]:
     call = [sys.executable, "-P", "-m", "batchmix", "schedule", str(job.path)]
-    return [*call, "--once", "--state", str(place.state)]
+    return [*call, "--once", "--state", str(paths.state)]
 
 
-def _fields(job: ScheduledJob, kind: Kind) -> CronFields:
-    """Return the expression in numbers, with the hours after those that daylight saving may skip."""
+def _fields(job: ScheduledJob, unit_format: UnitFormat) -> CronFields:
+    """Return the cron fields as numbers, with the hour after each hour that daylight saving may skip."""
     fields = job.schedule.fields
     if fields is None:
-        raise JobError(f"schedule.cron: {kind.value} has nothing like {job.schedule.cron!r}; use batchmix schedule")
-    if kind is Kind.CRON or not job.schedule.meets_a_skipped_hour(datetime.datetime.now(datetime.UTC)):
+        raise JobError(
+            f"schedule.cron: {unit_format.value} has nothing like {job.schedule.cron!r}; use batchmix schedule"
+        )
+    if unit_format is UnitFormat.CRON or not job.schedule.meets_a_skipped_hour(datetime.datetime.now(datetime.UTC)):
         return fields
     hours = set(fields.hours or ())
     if 23 in hours:
-        raise JobError(f"schedule.cron: {kind.value} would leave out the night whose hour daylight saving skips")
+        raise JobError(f"schedule.cron: {unit_format.value} would leave out the run whose hour daylight saving skips")
     return msgspec.structs.replace(fields, hours=tuple(sorted(hours | {hour + 1 for hour in hours})))
 
 
@@ -91,8 +93,8 @@ def _variables(job: ScheduledJob) -> list[str]:
     return names + [value[4:] for value in provider.headers.values() if value.startswith("env:")]
 
 
-def _systemd(job: ScheduledJob, place: Place) -> str:
-    name, fields = unit_name(job.job.name), _fields(job, Kind.SYSTEMD)
+def _systemd(job: ScheduledJob, paths: UnitPaths) -> str:
+    name, fields = unit_name(job.job.name), _fields(job, UnitFormat.SYSTEMD)
     calendar = "\n".join(f"OnCalendar={line} {job.schedule.timezone}" for line in _calendar(fields))
     secrets = "".join(f"# {variable}=… stands in the EnvironmentFile, mode 0600\n" for variable in _variables(job))
     return f"""\
@@ -102,9 +104,9 @@ Description=batchmix: {_specifiers(_one_line(job.job.name))}
 
 [Service]
 Type=oneshot
-WorkingDirectory={_specifiers(str(place.folder))}
+WorkingDirectory={_specifiers(str(paths.folder))}
 {secrets}EnvironmentFile=-%E/batchmix/env
-ExecStart={" ".join(_systemd_word(word) for word in _call(job, place))}
+ExecStart={" ".join(_systemd_argument(word) for word in _call(job, paths))}
 KillMode=mixed
 TimeoutStopSec={job.job.timeouts.drain_s + _SPARE_S:g}
 Restart=on-abnormal
@@ -124,7 +126,7 @@ WantedBy=timers.target
 
 
 def _calendar(fields: CronFields) -> list[str]:
-    """Return `OnCalendar` expressions, whose days and weekdays must both match (systemd.time(7))."""
+    """Return `OnCalendar` expressions; in each, days and weekdays must both match (systemd.time(7))."""
     time = f"{_joined(fields.hours)}:{_joined(fields.minutes)}:00"
     month, day = _joined(fields.months), _joined(fields.days)
     weekdays = ",".join(_DAYS[number] for number in fields.weekdays) + " " if fields.weekdays else ""
@@ -145,29 +147,29 @@ def _specifiers(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def _systemd_word(word: str) -> str:
+def _systemd_argument(word: str) -> str:
     quoted = word.replace('"', '\\"').replace("$", "$$")
     return _specifiers(f'"{quoted}"')
 
 
-def _crontab(job: ScheduledJob, place: Place) -> str:
-    _check_host_zone(job, place.localtime)
-    fields = _fields(job, Kind.CRON)
+def _crontab(job: ScheduledJob, paths: UnitPaths) -> str:
+    _check_host_zone(job, paths.localtime)
+    fields = _fields(job, UnitFormat.CRON)
     numbers = (fields.minutes, fields.hours, fields.days, fields.months, fields.weekdays)
-    # A star at the beginning has a meaning of its own, for days and for daylight saving; lists of names have none.
+    # A leading star has a special meaning for days and daylight saving, so it stays; everything else becomes numbers.
     when = [
         text if text.startswith("*") else _joined(listed)
         for text, listed in zip(job.schedule.cron.split(), numbers, strict=True)
     ]
-    command = f"cd {shlex.quote(str(place.folder))} && {shlex.join(_call(job, place))}"
+    command = f"cd {shlex.quote(str(paths.folder))} && {shlex.join(_call(job, paths))}"
     secrets = "".join(
-        f"# {variable}=… must stand above: cron knows nothing of your shell\n" for variable in _variables(job)
+        f"# {variable}=… must be set above: cron does not read your shell's settings\n" for variable in _variables(job)
     )
     return f"# {_one_line(job.job.name)}\n{secrets}{' '.join(when)} {command}".replace("%", "\\%") + "\n"
 
 
 def _check_host_zone(job: ScheduledJob, localtime: Path) -> None:
-    """Raise `JobError` unless this machine's clock is the job's for the next two years, hour by hour."""
+    """Raise `JobError` unless this machine's time zone equals the job's, hour by hour, for the next two years."""
     host: datetime.tzinfo = datetime.UTC  # as in libc, where there is no such file
     if localtime.exists():
         with localtime.open("rb") as file:
@@ -182,16 +184,16 @@ def _check_host_zone(job: ScheduledJob, localtime: Path) -> None:
             )
 
 
-def _kubernetes(job: ScheduledJob, place: Place) -> str:
-    """Return a CronJob as JSON, which kubectl takes as it takes YAML, and which needs no quoting of its own."""
-    fields = _fields(job, Kind.KUBERNETES)
+def _kubernetes(job: ScheduledJob, paths: UnitPaths) -> str:
+    """Return a CronJob as JSON, which kubectl accepts like YAML and which needs no special quoting."""
+    fields = _fields(job, UnitFormat.KUBERNETES)
     if fields.days and fields.weekdays and not fields.either_day:
         raise JobError(
             "schedule.cron: Kubernetes would run where the day or the weekday matches, not only where both do"
         )
-    for path in (job.path, place.state):
-        if not path.is_relative_to(place.folder):
-            raise JobError(f"{path}: must be below the working directory, which stands for the volume at /work")
+    for path in (job.path, paths.state):
+        if not path.is_relative_to(paths.folder):
+            raise JobError(f"{path}: must be below the working directory, which is the volume at /work")
     numbers = (fields.minutes, fields.hours, fields.days, fields.months, fields.weekdays)
     manifest = {
         "apiVersion": "batch/v1",
@@ -201,20 +203,20 @@ def _kubernetes(job: ScheduledJob, place: Place) -> str:
             "schedule": " ".join(map(_joined, numbers)),
             "timeZone": job.schedule.timezone,
             "concurrencyPolicy": "Forbid",
-            "jobTemplate": {"spec": _pod_job(job, place)},
+            "jobTemplate": {"spec": _pod_job(job, paths)},
         },
     }
     return json.dumps(manifest, indent=2) + "\n"
 
 
-def _pod_job(job: ScheduledJob, place: Place) -> dict[str, object]:
-    """Return a Job that is tried again where its pod was killed, and not where the run ended by itself."""
-    relative = [str(path.relative_to(place.folder)) for path in (job.path, place.state)]
+def _pod_job(job: ScheduledJob, paths: UnitPaths) -> dict[str, object]:
+    """Return a Job that is retried where its pod was killed, but not where the run ended by itself."""
+    relative = [str(path.relative_to(paths.folder)) for path in (job.path, paths.state)]
     container = {
         "name": "batchmix",
         "image": f"batchmix:{__version__}",
         "workingDir": "/work",
-        # Kubernetes puts variables in where $(NAME) stands.
+        # Kubernetes replaces $(NAME) by a variable.
         "command": ["batchmix", "schedule"],
         "args": [word.replace("$(", "$$(") for word in (relative[0], "--once", "--state", relative[1])],
         "env": [

@@ -1,4 +1,4 @@
-"""The command that is told of a night: bounded in time, with what it started, and never in the way."""
+"""The `on_finish` command: bounded in time, with what it started, and its failure stops nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import select
 import sys
 from pathlib import Path
 
-from batchmix.schedule.notify import tell
+from batchmix.schedule.runner import run_on_finish
 
 GROUP = """
 import os, signal, subprocess, sys
@@ -21,7 +21,7 @@ async def test_a_command_that_does_not_end_is_killed_with_what_it_started(tmp_pa
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    told = await tell((sys.executable, "-c", GROUP, str(pipe)), b"{}", most_s=1.5)
+    told = await run_on_finish((sys.executable, "-c", GROUP, str(pipe)), b"{}", most_s=1.5)
     assert told == f"{sys.executable} took more than 1.5 s and was killed"
     other_end = select.poll()
     other_end.register(reader, 0)
@@ -30,11 +30,11 @@ async def test_a_command_that_does_not_end_is_killed_with_what_it_started(tmp_pa
 
 
 async def test_a_command_that_does_not_read_what_it_is_told_is_no_failure() -> None:
-    assert await tell((sys.executable, "-c", ""), b"x" * 1_000_000) == "ok"
+    assert await run_on_finish((sys.executable, "-c", ""), b"x" * 1_000_000) == "ok"
 
 
 async def test_no_shell_reads_the_arguments(tmp_path: Path) -> None:
     out = tmp_path / "out"
     call = (sys.executable, "-c", "import sys, pathlib; pathlib.Path(sys.argv[1]).write_text(sys.argv[2])", str(out))
-    assert await tell((*call, "$(id) `id`; echo *"), b"") == "ok"
+    assert await run_on_finish((*call, "$(id) `id`; echo *"), b"") == "ok"
     assert out.read_text() == "$(id) `id`; echo *"

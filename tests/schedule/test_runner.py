@@ -139,7 +139,7 @@ def test_a_first_start_waits_for_its_first_night(nightly: Nightly) -> None:
     call = nightly.call("2026-03-10T06:00:00Z", nightly.write(), mode="on")
     with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "nightly: the next night is due at 2026-03-11 02:30:00+01:00\n"
+        assert process.stdout.readline() == "nightly: the next run is due at 2026-03-11 02:30:00+01:00\n"
         process.terminate()
         assert process.wait() == 143
     assert nightly.nights() == []

@@ -1,4 +1,4 @@
-"""Which night is run: a year of them, whatever kills the scheduler."""
+"""Which run is due: a year of scheduled runs, whatever kills the scheduler."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from batchmix.job.cron import Schedule
-from batchmix.schedule.due import History, end
+from batchmix.schedule.state import RunHistory
 
 UTC = datetime.UTC
 START = datetime.datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -24,24 +24,24 @@ class Disk:
     """A scheduler whose every change is on the disk before the next, and that can be killed between any two."""
 
     def __init__(self, now: datetime.datetime) -> None:
-        self.saved = msgspec.json.encode(History(now))
+        self.saved = msgspec.json.encode(RunHistory(now))
         self.ran: list[datetime.date] = []
-        """The nights whose run ended by itself, in order."""
+        """The scheduled dates of the runs that ended by themselves, in order."""
 
     def work(self, schedule: Schedule, now: datetime.datetime, kill: int) -> bool:
         """Do what is due, as the runner does; return False where the `kill`-th step was the last."""
-        history = msgspec.json.decode(self.saved, type=History)
+        history = msgspec.json.decode(self.saved, type=RunHistory)
         steps = 0
         while (due := history.due(schedule, now)) is not None:
-            night = history.begin(due, str(due.date()), now)
+            run = history.begin(due, str(due.date()), now)
             self.saved = msgspec.json.encode(history)
             if kill == (steps := steps + 1):
                 return False
-            self.ran.append(night.night)
+            self.ran.append(run.date)
             if kill == (steps := steps + 1):
                 self.ran.pop()  # the run is resumed, asks nothing again, and ends a second time
                 return False
-            end(night, 0, now, stopping=False)
+            run.record_exit(0, now, stopping=False)
             self.saved = msgspec.json.encode(history)
             if kill == (steps := steps + 1):
                 return False
@@ -70,7 +70,7 @@ def test_each_night_of_a_year_runs_once_however_often_the_scheduler_is_killed(cr
 
 @hypothesis.given(st.lists(st.tuples(st.integers(1, 14 * 24 * 60), st.integers(0, 4)), min_size=1, max_size=60))
 def test_no_night_runs_twice_and_the_latest_always_runs(steps: list[tuple[int, int]]) -> None:
-    """Also when it was off for days, or when it is killed again and again over several nights."""
+    """Also when it was off for days, or when it is killed again and again over several scheduled runs."""
     now = START
     disk = Disk(now)
     for minutes, kill in steps:
@@ -87,14 +87,14 @@ def test_a_missed_week_is_made_up_once_for_its_latest_night() -> None:
     disk = Disk(START)
     disk.work(NIGHTLY, START + 24 * HOUR, 0)
     disk.work(NIGHTLY, START + 8 * 24 * HOUR, 0)
-    assert [night.isoformat() for night in disk.ran] == ["2026-01-02", "2026-01-09"]
+    assert [run.isoformat() for run in disk.ran] == ["2026-01-02", "2026-01-09"]
 
 
 def test_an_open_night_is_ended_before_the_latest_is_made_up() -> None:
     disk = Disk(START)
     disk.work(NIGHTLY, START + 24 * HOUR, kill=1)
     disk.work(NIGHTLY, START + 8 * 24 * HOUR, 0)
-    assert [night.isoformat() for night in disk.ran] == ["2026-01-02", "2026-01-09"]
+    assert [run.isoformat() for run in disk.ran] == ["2026-01-02", "2026-01-09"]
 
 
 def test_a_clock_that_goes_back_repeats_no_night() -> None:
@@ -102,8 +102,8 @@ def test_a_clock_that_goes_back_repeats_no_night() -> None:
     disk.work(NIGHTLY, START + 24 * HOUR, 0)
     disk.work(NIGHTLY, START + 3 * HOUR, 0)
     disk.work(NIGHTLY, START + 25 * HOUR, 0)
-    assert [night.isoformat() for night in disk.ran] == ["2026-01-02"]
-    history = msgspec.json.decode(disk.saved, type=History)
+    assert [run.isoformat() for run in disk.ran] == ["2026-01-02"]
+    history = msgspec.json.decode(disk.saved, type=RunHistory)
     following = history.following(NIGHTLY, START)
     assert following is not None
     assert following.date().isoformat() == "2026-01-03"
@@ -111,39 +111,39 @@ def test_a_clock_that_goes_back_repeats_no_night() -> None:
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3])
 def test_a_run_that_ended_by_itself_ends_its_night(code: int) -> None:
-    history = History(START)
-    night = history.begin(START, "", START)
-    end(night, code, START, stopping=False)
-    assert (night.ended_at, night.exit_code, history.open) == (START, code, None)
+    history = RunHistory(START)
+    run = history.begin(START, "", START)
+    run.record_exit(code, START, stopping=False)
+    assert (run.ended_at, run.exit_code, history.open) == (START, code, None)
 
 
 def test_a_run_that_keeps_dying_is_given_up_after_three_times_but_not_when_it_was_told_to_stop() -> None:
-    history = History(START)
-    night = history.begin(START, "", START)
+    history = RunHistory(START)
+    run = history.begin(START, "", START)
     for _ in range(5):
-        end(night, 143, START, stopping=True)
-        end(night, -15, START, stopping=True)
+        run.record_exit(143, START, stopping=True)
+        run.record_exit(-15, START, stopping=True)
     for _ in range(2):
-        end(night, -9, START, stopping=False)
-        assert history.open is night
-    end(night, -9, START, stopping=False)
-    assert (night.ended_at, night.exit_code) == (START, 137)
+        run.record_exit(-9, START, stopping=False)
+        assert history.open is run
+    run.record_exit(-9, START, stopping=False)
+    assert (run.ended_at, run.exit_code) == (START, 137)
 
 
 def test_a_history_keeps_its_last_thousand_nights() -> None:
-    history, now = History(START), START
+    history, now = RunHistory(START), START
     for number in range(1_003):
         now = START + number * MINUTE
-        end(history.begin(now, "", now), 0, now, stopping=False)
-    assert len(history.nights) == 1_000
-    assert history.nights[-1].due == now
+        history.begin(now, "", now).record_exit(0, now, stopping=False)
+    assert len(history.runs) == 1_000
+    assert history.runs[-1].due == now
 
 
 def test_a_run_that_was_stopped_before_it_had_begun_is_tried_again() -> None:
-    """Until it has begun, or the next night is due."""
-    history = History(START)
-    night = history.begin(START, "runs/a", START)
-    end(night, 3, START + HOUR, stopping=False, again=True)
-    assert (history.open, night.exit_code, night.deaths) == (night, 3, 0)
-    end(night, 3, START + 24 * HOUR, stopping=False)
+    """Until it has begun, or the next run is due."""
+    history = RunHistory(START)
+    run = history.begin(START, "runs/a", START)
+    run.record_exit(3, START + HOUR, stopping=False, again=True)
+    assert (history.open, run.exit_code, run.deaths) == (run, 3, 0)
+    run.record_exit(3, START + 24 * HOUR, stopping=False)
     assert history.open is None

@@ -17,7 +17,7 @@ import pytest
 from batchmix.errors import JobError
 from batchmix.job.cron import Schedule
 from batchmix.schedule.jobs import ScheduledJob, scheduled_jobs
-from batchmix.schedule.units import Kind, Place, unit, unit_name
+from batchmix.schedule.units import UnitFormat, UnitPaths, unit, unit_name
 
 SYSTEMD = shutil.which("systemd-analyze")
 needs_systemd = pytest.mark.skipif(SYSTEMD is None, reason="systemd-analyze is not installed")
@@ -37,8 +37,8 @@ def scheduled(
     return scheduled_jobs([path])[0]
 
 
-def place(root: Path) -> Place:
-    return Place(root, root / "runs/schedule", root / "no localtime, so UTC")
+def paths(root: Path) -> UnitPaths:
+    return UnitPaths(root, root / "runs/schedule", root / "no localtime, so UTC")
 
 
 def systemd_files(text: str) -> dict[str, str]:
@@ -52,7 +52,7 @@ def systemd_files(text: str) -> dict[str, str]:
 def test_systemd_accepts_the_units(cron: str, folder: str, tmp_path: Path) -> None:
     root = tmp_path / folder
     job = scheduled(root, cron, "Europe/Berlin")
-    files = systemd_files(unit(Kind.SYSTEMD, job, place(root)))
+    files = systemd_files(unit(UnitFormat.SYSTEMD, job, paths(root)))
     assert sorted(files) == ["batchmix-nightly.service", "batchmix-nightly.timer"]
     for name, text in files.items():
         (tmp_path / name).write_text(text)
@@ -74,7 +74,7 @@ def test_systemd_accepts_the_units(cron: str, folder: str, tmp_path: Path) -> No
 def test_systemds_calendar_comes_for_every_night_within_the_hour(cron: str, zone: str, tmp_path: Path) -> None:
     """Over two years of nights, clocks forward and back; a call for which nothing is due does nothing."""
     job = scheduled(tmp_path, cron, zone)
-    lines = re.findall(r"^OnCalendar=(.*)$", unit(Kind.SYSTEMD, job, place(tmp_path)), flags=re.MULTILINE)
+    lines = re.findall(r"^OnCalendar=(.*)$", unit(UnitFormat.SYSTEMD, job, paths(tmp_path)), flags=re.MULTILINE)
     start = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
     until = start + datetime.timedelta(days=730)
     calls = sorted(call for line in lines for call in _elapses(line, start, until))
@@ -100,19 +100,19 @@ def _elapses(line: str, start: datetime.datetime, until: datetime.datetime) -> l
 
 def test_systemds_words_are_read_back_as_they_are(tmp_path: Path) -> None:
     root = tmp_path / AWKWARD
-    text = systemd_files(unit(Kind.SYSTEMD, scheduled(root), place(root)))["batchmix-nightly.service"]
+    text = systemd_files(unit(UnitFormat.SYSTEMD, scheduled(root), paths(root)))["batchmix-nightly.service"]
     [line] = re.findall(r"^ExecStart=(.*)$", text, flags=re.MULTILINE)
-    words = [
+    text = [
         word.replace('\\"', '"').replace("%%", "%").replace("$$", "$")
         for word in re.findall(r'"((?:[^"\\]|\\.)*)"', line)
     ]
-    assert words == _expected(root)
+    assert text == _expected(root)
 
 
 @pytest.mark.parametrize("folder", ["plain", AWKWARD])
 def test_crons_line_calls_the_program_in_its_folder(folder: str, tmp_path: Path) -> None:
     root = tmp_path / folder
-    line = unit(Kind.CRON, scheduled(root, "*/5 2 * JAN MON-FRI"), place(root)).splitlines()[-1]
+    line = unit(UnitFormat.CRON, scheduled(root, "*/5 2 * JAN MON-FRI"), paths(root)).splitlines()[-1]
     assert not re.search(r"(?<!\\)%", line)
     *when, command = line.split(maxsplit=5)
     assert when == ["*/5", "2", "*", "1", "1,2,3,4,5"]
@@ -128,19 +128,19 @@ def _expected(root: Path) -> list[str]:
 def test_cron_is_refused_where_the_machine_keeps_another_time(host: str, tmp_path: Path) -> None:
     """What counts is the clock, not the name: Abidjan's is UTC."""
     localtime = next(folder for folder in map(Path, zoneinfo.TZPATH) if (folder / host).exists()) / host
-    job, here = scheduled(tmp_path, zone="UTC"), Place(tmp_path, tmp_path / "state", localtime)
+    job, here = scheduled(tmp_path, zone="UTC"), UnitPaths(tmp_path, tmp_path / "state", localtime)
     if host in {"Etc/UTC", "Africa/Abidjan"}:
-        assert unit(Kind.CRON, job, here)
+        assert unit(UnitFormat.CRON, job, here)
     else:
         with pytest.raises(JobError, match=r"schedule\.timezone.*this machine's time"):
-            unit(Kind.CRON, job, here)
+            unit(UnitFormat.CRON, job, here)
 
 
 def test_kubernetes_is_given_its_time_zone_and_the_names_of_the_secrets(tmp_path: Path) -> None:
     job = scheduled(
         tmp_path, "30 3 * * SUN", "America/New_York", more='[provider]\nheaders = {"APP-Code" = "env:CODE"}\n'
     )
-    manifest = json.loads(unit(Kind.KUBERNETES, job, place(tmp_path)))
+    manifest = json.loads(unit(UnitFormat.KUBERNETES, job, paths(tmp_path)))
     spec = manifest["spec"]
     assert (manifest["metadata"]["name"], spec["schedule"], spec["timeZone"], spec["concurrencyPolicy"]) == (
         "batchmix-nightly", "30 3 * * 0", "America/New_York", "Forbid",
@@ -151,27 +151,27 @@ def test_kubernetes_is_given_its_time_zone_and_the_names_of_the_secrets(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("kind", "cron", "zone", "words"),
+    ("unit_format", "cron", "zone", "text"),
     [
-        (Kind.SYSTEMD, "0 0 L * *", "UTC", "nothing like '0 0 L * *'"),
-        (Kind.CRON, "0 0 * * MON#1", "UTC", "nothing like"),
-        (Kind.KUBERNETES, "0 0 */2 * MON", "UTC", "only where both do"),
-        (Kind.SYSTEMD, "15 23 * * *", "America/Nuuk", "daylight saving skips"),
+        (UnitFormat.SYSTEMD, "0 0 L * *", "UTC", "nothing like '0 0 L * *'"),
+        (UnitFormat.CRON, "0 0 * * MON#1", "UTC", "nothing like"),
+        (UnitFormat.KUBERNETES, "0 0 */2 * MON", "UTC", "only where both do"),
+        (UnitFormat.SYSTEMD, "15 23 * * *", "America/Nuuk", "daylight saving skips"),
     ],
 )
 def test_what_another_scheduler_would_not_keep_is_refused(
-    kind: Kind, cron: str, zone: str, words: str, tmp_path: Path
+    unit_format: UnitFormat, cron: str, zone: str, text: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(JobError, match=re.escape(words)):
-        unit(kind, scheduled(tmp_path, cron, zone), place(tmp_path))
+    with pytest.raises(JobError, match=re.escape(text)):
+        unit(unit_format, scheduled(tmp_path, cron, zone), paths(tmp_path))
 
 
 @pytest.mark.parametrize("folder", ["new\nline", "back\\slash", "bell\x07"])
-@pytest.mark.parametrize("kind", Kind)
-def test_a_path_that_no_unit_can_hold_is_refused(kind: Kind, folder: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("unit_format", UnitFormat)
+def test_a_path_that_no_unit_can_hold_is_refused(unit_format: UnitFormat, folder: str, tmp_path: Path) -> None:
     root = tmp_path / folder
     with pytest.raises(JobError, match="control characters or backslashes"):
-        unit(kind, scheduled(root), place(root))
+        unit(unit_format, scheduled(root), paths(root))
 
 
 def test_names_that_differ_stay_different() -> None:
