@@ -1,1 +1,1 @@
-"""formats: JSON, Arrow values, dates and amounts, and how they are shown. Knows nothing of jobs or runs."""
+"""formats: converts and shows values: JSON, Arrow types, dates, amounts, names in messages. Imports no upper room."""

@@ -1,10 +1,10 @@
-"""Amounts, as a person reads them."""
+"""Formats amounts of money and counts for people."""
 
 from __future__ import annotations
 
 
 def usd(amount: float) -> str:
-    """Return an amount as a person reads it."""
+    """Return USD as text: with cents from $100, with four decimals below."""
     return f"${amount:,.2f}" if amount >= 100 else f"${amount:,.4f}"
 
 

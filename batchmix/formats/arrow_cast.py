@@ -1,7 +1,6 @@
-"""Arrow columns as other Arrow types, without a Python value on the way: what Python can't hold is carried too.
+"""Casts Arrow columns to other Arrow types without Python values, so that values beyond Python's types survive.
 
-pyarrow's own casts know neither structs whose fields differ, nor dictionaries of other types, nor, rightly, views of
-lists.
+pyarrow's own casts do not support structs whose fields differ, dictionaries of other types, or views of lists.
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from batchmix.formats.pyarrow_setup import compute
 
 Types = pa.types
 INTERVAL = pa.binary(12)
-"""What pyarrow takes Parquet's intervals for; where such bytes become text they are intervals."""
+"""The type with which pyarrow reads Parquet's intervals; cast to text, such bytes are intervals."""
 _Leaf = Callable[[pa.Array, pa.DataType], pa.Array]
 
 
 def fit(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Return a column as another type, or itself where it has it. Raises `pa.ArrowInvalid` for a value that won't go.
+    """Return a column as another type. Raises `pa.ArrowInvalid` for a value that can't be cast.
 
-    Fields of a struct are found by name; those that are not there are null.
+    Fields of a struct are matched by name; missing ones are null.
     """
     return column if column.type == kind else _rebuilt(column, kind, _cast)
 
@@ -36,7 +35,7 @@ def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Return a batch with the columns of a schema: missing ones null, others as its types."""
+    """Return a batch with the columns and types of a schema; missing columns are null."""
     names = batch.schema.names
     columns = [
         fit(batch.column(names.index(field.name)), field.type)
@@ -48,15 +47,15 @@ def fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def sound(column: pa.Array) -> pa.Array:
-    """Return a column whose texts are UTF-8, as Arrow wants it and as nobody has checked: else with U+FFFD in them."""
+    """Return a column whose texts are valid UTF-8, with U+FFFD for invalid bytes; pyarrow does not check files."""
     try:
         column.validate(full=True)
     except pa.ArrowInvalid:
-        return _rebuilt(column, column.type, _mended)
+        return _rebuilt(column, column.type, _repaired)
     return column
 
 
-def _mended(column: pa.Array, kind: pa.DataType) -> pa.Array:
+def _repaired(column: pa.Array, kind: pa.DataType) -> pa.Array:
     if not is_text(kind):
         return column
     raw = column.cast(pa.large_string()).cast(pa.large_binary()).to_pylist()
@@ -64,7 +63,7 @@ def _mended(column: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def _rebuilt(column: pa.Array, kind: pa.DataType, leaf: _Leaf) -> pa.Array:
-    """Return a column of another shape, with what has no parts made by `leaf`."""
+    """Return a column as another type; `leaf` casts the parts that are not nested."""
     has = column.type
     if Types.is_null(has):
         return pa.nulls(len(column), kind)
@@ -109,7 +108,7 @@ def _struct(column: pa.Array, kind: pa.DataType, leaf: _Leaf) -> pa.Array:
 def _list(column: pa.Array, kind: pa.DataType, leaf: _Leaf) -> pa.Array:
     items, places = items_of(column)
     items = _rebuilt(items, kind.value_type, leaf)
-    if any(stop != start for (_, stop), (start, _) in pairwise([(0, 0), *places])):  # views lie anywhere
+    if any(stop != start for (_, stop), (start, _) in pairwise([(0, 0), *places])):  # list views may be in any order
         items = pa.concat_arrays([items.slice(start, stop - start) for start, stop in places])
     offsets = list(accumulate((stop - start for start, stop in places), initial=0))
     if Types.is_list(kind):
@@ -128,17 +127,17 @@ def _map(column: pa.Array, kind: pa.DataType, leaf: _Leaf) -> pa.Array:
 
 
 def nullable(kind: pa.DataType) -> pa.DataType:
-    """Return a type of which nulls can be made: one whose structs have no field that must be there."""
+    """Return the type with all fields of structs nullable, so that nulls of it can be made."""
     if not Types.is_struct(kind):
         return kind
     return pa.struct([field.with_type(nullable(field.type)).with_nullable(True) for field in kind])  # noqa: FBT003
 
 
 def storable(kind: pa.DataType) -> pa.DataType:
-    """Return the type under which Parquet keeps a column so that everything reads it.
+    """Return the type with which a column is written to Parquet, so that every reader can read it.
 
-    That is one without views; without dictionaries inside of lists and structs, of which pyarrow can't read two row
-    groups at once; and not one of nulls alone.
+    It has no views, no dictionaries inside of lists and structs (pyarrow can't read two row groups of those at once),
+    and is not the null type.
     """
     if Types.is_null(kind):
         return pa.string()

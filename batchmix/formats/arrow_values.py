@@ -1,7 +1,7 @@
-"""Arrow columns as JSON would have given them: text, numbers, true, false, null, lists and objects.
+"""Converts Arrow columns to JSON values: text, numbers, true, false, null, lists and objects.
 
-Whatever a column holds, it can be had: nothing here makes a Python date or number that Python has not, and nothing
-needs pandas, which pyarrow asks for where Python's own times are not fine enough.
+Every value can be converted: dates and times are made without Python's types, which have smaller ranges, and without
+pandas, which pyarrow needs for nanoseconds.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _Read = Callable[[pa.Array], list[Any]]
 
 
 def values(column: pa.Array) -> list[Any]:
-    """Return a column's values. NaN is null, as pandas means it.
+    """Return a column's values. NaN is null, as in pandas.
 
-    Dates, times and durations become ISO 8601 text, decimals and UUIDs their text, bytes base64, maps objects, and
-    JSON what it says.
+    Dates, times and durations become ISO 8601 text, decimals and UUIDs text, bytes base64, maps objects, and JSON the
+    value that it contains.
     """
     kind = column.type
     read = next((read for test, read in _READERS if test(kind)), _one_by_one)
@@ -38,7 +38,7 @@ def values(column: pa.Array) -> list[Any]:
 
 
 def row_values(batch: pa.RecordBatch) -> list[dict[str, Any]]:
-    """Return a batch's rows."""
+    """Return a batch's rows as dictionaries."""
     if not batch.num_columns:
         return [{} for _ in range(batch.num_rows)]
     names = batch.schema.names
@@ -65,7 +65,7 @@ def is_list(kind: pa.DataType) -> bool:
 
 
 def is_extension(kind: pa.DataType) -> bool:
-    """Return whether a type gives another one's values a meaning."""
+    """Return whether a type is an extension type, which wraps a storage type."""
     return isinstance(kind, pa.BaseExtensionType)
 
 
@@ -77,7 +77,7 @@ def _plain(column: pa.Array) -> list[Any]:
 def _texts(column: pa.Array) -> list[str | None]:
     try:
         found: list[str | None] = column.to_pylist()
-    except UnicodeDecodeError:  # nobody has checked what a file holds
+    except UnicodeDecodeError:  # pyarrow does not check the texts of a file
         raw = column.cast(pa.large_string()).cast(pa.large_binary()).to_pylist()
         return [None if value is None else value.decode("utf-8", "replace") for value in raw]
     return found
@@ -133,7 +133,7 @@ def _intervals(column: pa.Array) -> list[str | None]:
 
 
 def parquet_intervals(column: pa.Array) -> list[str | None]:
-    """Return Parquet's intervals, which pyarrow takes for bytes: months, days and milliseconds."""
+    """Return Parquet's intervals (months, days and milliseconds), which pyarrow reads as bytes, as text."""
 
     def text(value: bytes) -> str:
         months, days, milliseconds = struct.unpack("<III", value)
@@ -143,8 +143,8 @@ def parquet_intervals(column: pa.Array) -> list[str | None]:
 
 
 def _dictionary(column: pa.Array) -> list[Any]:
-    words = values(column.dictionary)
-    return _each(column.indices, words.__getitem__)
+    entries = values(column.dictionary)
+    return _each(column.indices, entries.__getitem__)
 
 
 def _objects(column: pa.Array) -> list[dict[str, Any] | None]:
@@ -156,7 +156,7 @@ def _objects(column: pa.Array) -> list[dict[str, Any] | None]:
 
 
 def items_of(column: pa.Array) -> tuple[pa.Array, list[tuple[int, int]]]:
-    """Return what stands in a column's lists, and where each begins and ends in it; null ones may be of any length."""
+    """Return all items of a column's lists, with the start and end of each list; null lists may have any length."""
     kind = column.type
     if Types.is_fixed_size_list(kind):
         size = kind.list_size
@@ -195,7 +195,7 @@ def _uuid(value: str) -> str:
 
 
 def json_value(text: str) -> Any:
-    """Return what a JSON text says; what is none is itself."""
+    """Return the value of a JSON text, or the text itself where it is not JSON."""
     try:
         return msgspec.json.decode(text)
     except (ValueError, RecursionError):
@@ -203,7 +203,7 @@ def json_value(text: str) -> Any:
 
 
 def _one_by_one(column: pa.Array) -> list[Any]:
-    """Return the values of a type that nobody thought of."""
+    """Return the values of a type that has no reader here."""
     return [_any(scalar) for scalar in column]
 
 

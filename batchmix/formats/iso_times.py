@@ -1,4 +1,4 @@
-"""Dates and times as ISO 8601 has them, from whole numbers: for years and fractions of which Python has none."""
+"""Writes dates and times as ISO 8601, from integers, also with years and nanoseconds that Python's types lack."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Callable
 from functools import lru_cache
 
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-"""How many of a unit make a second."""
+"""Units per second."""
 _DAY_S = 86_400
 _ERA_DAYS = 146_097
-"""In 400 years."""
+"""Days in 400 years."""
 _FROM_MARCH_0000 = 719_468
-"""Days to 1970-01-01."""
+"""Days from 0000-03-01 to 1970-01-01."""
 _PYTHON_S = (-62_135_510_400, 253_402_214_400)
-"""The seconds for which Python has a date in any time zone."""
+"""The Unix times that Python can represent in any time zone."""
 _OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)")
 
 
@@ -33,7 +33,7 @@ def date_text(days: int) -> str:
 
 
 def days_of(year: int, month: int, day: int) -> int:
-    """Return the days from 1970-01-01 to a date, which must be one."""
+    """Return the days from 1970-01-01 to a date, which must be valid."""
     year -= month <= 2
     era, of_era = divmod(year, 400)
     of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
@@ -49,7 +49,7 @@ def time_text(count: int, unit: str) -> str:
 
 
 def timestamp_text(count: int, unit: str, offset_of: Callable[[int], int] | None) -> str:
-    """Return a moment; `offset_of` is what `offsets` returns for its zone, None: it has none."""
+    """Return a timestamp; `offset_of` comes from `offsets`, None: it has no time zone."""
     seconds, rest = divmod(count, PER_SECOND[unit])
     offset = offset_of(seconds) if offset_of else 0
     days, second = divmod(seconds + offset, _DAY_S)
@@ -68,7 +68,7 @@ def duration_text(count: int, unit: str) -> str:
 
 
 def interval_text(months: int, days: int, nanoseconds: int) -> str:
-    """Return an interval whose parts don't make one another, such as `P1M-2DT0.5S`."""
+    """Return an interval of months, days and nanoseconds, such as `P1M-2DT0.5S`."""
     seconds, rest = divmod(abs(nanoseconds), PER_SECOND["ns"])
     time = f"T{'-' if nanoseconds < 0 else ''}{seconds}{_fraction(rest, 'ns').rstrip('0')}S" if nanoseconds else ""
     return f"P{f'{months}M' if months else ''}{f'{days}D' if days or not (months or time) else ''}{time}"
@@ -84,19 +84,22 @@ def _fraction(rest: int, unit: str) -> str:
 
 @lru_cache(maxsize=64)
 def offsets(zone: str) -> Callable[[int], int]:
-    """Return what tells a zone's offset from UTC at a second; 0 where it has none in minutes, or nobody knows it."""
+    """Return a function from Unix time to a zone's offset from UTC in seconds.
+
+    The offset is 0 for an unknown zone, and where it is not a whole number of minutes.
+    """
     if match := _OFFSET.fullmatch(zone):
         fixed = (int(match[2]) * 60 + int(match[3])) * (-60 if match[1] == "-" else 60)
         return lambda _: fixed
     try:
-        known = zoneinfo.ZoneInfo(zone)
+        info = zoneinfo.ZoneInfo(zone)
     except (OSError, ValueError, LookupError):
         return lambda _: 0
 
     def offset_of(second: int) -> int:
         if not _PYTHON_S[0] <= second <= _PYTHON_S[1]:
             return 0
-        found = datetime.datetime.fromtimestamp(second, known).utcoffset() or datetime.timedelta()
+        found = datetime.datetime.fromtimestamp(second, info).utcoffset() or datetime.timedelta()
         whole = int(found.total_seconds())
         return 0 if whole % 60 else whole
 

@@ -1,6 +1,7 @@
-"""JSON from outside: read however strange it is, cut where it is nested too deeply, and written again.
+"""Reads JSON from outside, also where it is not quite valid, and writes such values again.
 
-Whatever is read here is nested so little that nobody who walks through it runs out of stack, wherever he is called.
+Values that are nested too deeply are cut off, so that recursive code can walk through the rest without running out of
+stack.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from typing import Any
 import msgspec
 
 DEEPEST = 100
-"""Levels of lists and objects that are read; what lies deeper is a null."""
+"""Levels of lists and objects that are read; deeper values become null."""
 _LONGEST_INT = 4000
-"""Digits; Python refuses to read more than 4,300."""
+"""Digits of an integer; Python refuses more than 4,300, a longer one becomes infinity."""
 _STRINGS_AND_BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]+|[\]}]+', re.DOTALL)
 
 
 def read_json(body: bytes) -> Any:
-    """Return the JSON value in a body, however strange, or None where there is none. Never raises."""
+    """Return the JSON value in a body, also from invalid JSON where possible; else None. Never raises."""
     body = shallow(body)
     try:
         return msgspec.json.decode(body)
@@ -34,7 +35,7 @@ def read_json(body: bytes) -> Any:
 
 
 def shallow(body: bytes) -> bytes:
-    """Return JSON in which whatever is nested more deeply than `DEEPEST` is a null."""
+    """Return JSON with null for all values that are nested more deeply than `DEEPEST`."""
     if not may_be_deep(body):
         return body
     kept, start, depth = [], 0, 0
@@ -55,27 +56,27 @@ def shallow(body: bytes) -> bytes:
 
 
 def shallow_text(text: str) -> str:
-    """Return JSON as for `shallow`, of text."""
+    """Do the same as `shallow`, for text."""
     body = text.encode("utf-8", "surrogatepass")
     return shallow(body).decode("utf-8", "surrogatepass") if may_be_deep(body) else text
 
 
 def may_be_deep(body: bytes) -> bool:
-    """Return whether JSON has so many brackets that it could be nested too deeply."""
+    """Return whether JSON has enough brackets to be nested too deeply."""
     return body.count(b"[") + body.count(b"{") > DEEPEST
 
 
 def _whole(digits: str) -> int | float:
     try:
         return int(digits) if len(digits) < _LONGEST_INT else math.inf
-    except ValueError:  # a lower limit in the environment
+    except ValueError:  # PYTHONINTMAXSTRDIGITS may set a lower limit
         return math.inf
 
 
 def json_text(value: Any, *, readable: bool = False) -> str | None:
-    """Return a value out of JSON as JSON again, or None for an empty one. Never raises.
+    """Return a value as JSON, or None for an empty value. Never raises.
 
-    It is ASCII, in which lone surrogates stay escaped, or `readable`. What JSON has no word for is a null.
+    The JSON is ASCII with lone surrogates escaped, or `readable`, with U+FFFD for them. NaN and infinity become null.
     """
     if not value:
         return None
@@ -97,7 +98,7 @@ def _dumped(value: Any, *, readable: bool) -> str:
 
 
 def finite(value: Any) -> Any:
-    """Return a value with a null for each number that JSON has no word for."""
+    """Return a value with null for NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
         return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -106,7 +107,7 @@ def finite(value: Any) -> Any:
 
 
 def plain_text(value: Any) -> str | None:
-    """Return a string that Parquet takes, with U+FFFD for lone surrogates; None for what is no string."""
+    """Return a string that Parquet accepts, with U+FFFD for lone surrogates; None for other values."""
     if not isinstance(value, str):
         return None
     return re.sub("[\ud800-\udfff]", "\ufffd", value)

@@ -1,4 +1,4 @@
-"""pyarrow as it is used here: without what it would bring along, and giving memory back."""
+"""Sets up pyarrow: returns memory to the system, and does not import pandas."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 
 def compute() -> Any:
-    """Return `pyarrow.compute`. It takes 30 ms to import, and a run whose input is no Parquet does without."""
+    """Return `pyarrow.compute`, which takes 30 ms to import and is only needed for Parquet input."""
     import pyarrow.compute
 
     return pyarrow.compute
@@ -29,11 +29,11 @@ class _NoPandas(MetaPathFinder):
 
 
 def set_up_arrow() -> None:
-    """Let pyarrow take memory from the system, and keep it from importing pandas.
+    """Let pyarrow use the system's memory allocator, and keep it from importing pandas.
 
-    Its own pool keeps what it once took, so that memory would grow with the input. And with the first array that it
-    makes of a list it imports pandas: where that is installed it takes half a second, in which no answer is read, and
-    60 MB; nothing here uses it. pyarrow remembers that it was not there; everybody else can still import it.
+    pyarrow's own memory pool does not return memory, so that memory would grow with the input. And pyarrow imports
+    pandas with the first array that it makes from a list: half a second, in which no response is read, and 60 MB, for
+    nothing that is used here. After this call pyarrow takes pandas for missing; other code can still import it.
     """
     pa.set_memory_pool(pa.system_memory_pool())
     if "pandas" in sys.modules:

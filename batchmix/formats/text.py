@@ -1,4 +1,4 @@
-"""Values as JSON has them, and the texts that people know them by."""
+"""Converts JSON values to text: as JSON, or as a person would write them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import msgspec
 from batchmix.formats.lenient_json import finite, plain_text
 
 EXACT = 2**53
-"""Up to here a floating point number tells every whole number from the next."""
+"""Up to here a double represents every whole number exactly."""
 
 
 def is_utf8(value: str) -> bool:
-    """Return whether text has no lone surrogates, which no file takes."""
+    """Return whether text can be encoded as UTF-8, which lone surrogates can't."""
     return value.isascii() or plain_text(value) == value
 
 
 def utf8(value: str | None) -> str | None:
-    """Return text that Arrow takes: lone surrogates become U+FFFD."""
+    """Return text that Arrow accepts: lone surrogates become U+FFFD."""
     return value if value is None or value.isascii() else plain_text(value)
 
 
 def json_text(value: Any) -> str | None:
-    """Return a value as JSON text, with null for what JSON can't say; null itself, and what is no number, stay null."""
+    """Return a value as JSON text, with null for NaN and infinity inside of it; None for null, NaN and infinity."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
     try:
@@ -33,7 +33,7 @@ def json_text(value: Any) -> str | None:
     except (ValueError, TypeError, OverflowError):  # lone surrogates, whole numbers beyond 64 bits
         return utf8(json.dumps(finite(value), ensure_ascii=True))
     except RecursionError:
-        return None  # it could be read, but so deep in the stack that it can't be written
+        return None  # too deep in the stack to be written
 
 
 def text_of(value: Any) -> str:
