@@ -172,9 +172,10 @@ class LaneLog:
     def sent(self, request: Request, at_ms: int) -> None:
         """Record that a request is about to leave; where this raises, it must not leave."""
         opened = self._open[request.row // self._shard_rows]
-        state = opened.states[request.key]
+        row, model, sample = request.row, request.model, request.sample
+        state = opened.states[row, model, sample]
         attempt, prompt, most = state.attempts + 1, request.prompt_tokens, request.max_tokens
-        event = AttemptSent(request.row, request.model, request.sample, attempt, request.hash, at_ms, prompt, most)
+        event = AttemptSent(row, model, sample, attempt, request.hash, at_ms, prompt, most)
         (opened.journal or self._new_journal(opened)).append(event)
         state.sent(attempt, prompt, most)
 
@@ -182,7 +183,7 @@ class LaneLog:
         """Record a response as it came, then return what it is."""
         index = request.row // self._shard_rows
         opened = self._open[index]
-        state = opened.states[request.key]
+        state = opened.states[request.row, request.model, request.sample]
         if request.inputs:
             exchange = with_inputs(exchange, request)
         event = response_received(request, state.attempts, exchange, None)

@@ -125,7 +125,8 @@ class RowState(msgspec.Struct, gc=False):
         if isinstance(outcome, Completion):
             self.status, self.hash, self.result = "ok", event.hash, position
             self.cached = (event, outcome) if cache else None
-            if is_new and outcome.untold and event.reused_from is None:
+            reported = outcome.usage.prompt_tokens, outcome.usage.completion_tokens
+            if is_new and None in reported and event.reused_from is None:
                 self.unreported += EstimatedUsage.of(outcome, self.prompt_tokens)
         elif is_new:
             self._bill(event, outcome)
@@ -170,9 +171,10 @@ def need_work(
     """Return for each request whether it has work left, and mark all of them as wanted by the job."""
     found = []
     for request in requests:
-        state = states.get(request.key)
+        key = request.row, request.model, request.sample
+        state = states.get(key)
         if state is None:
-            state = states[request.key] = RowState()
+            state = states[key] = RowState()
         state.wanted = True
         is_current = state.hash == request.hash
         retried = state.status == "rejected" and retry_rejected and request.hash != ""
