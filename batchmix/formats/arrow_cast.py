@@ -20,18 +20,18 @@ INTERVAL = pa.binary(12)
 _Leaf = Callable[[pa.Array, pa.DataType], pa.Array]
 
 
-def fit(column: pa.Array, kind: pa.DataType) -> pa.Array:
+def fit(column: pa.Array, arrow_type: pa.DataType) -> pa.Array:
     """Return a column as another type. Raises `pa.ArrowInvalid` for a value that can't be cast.
 
     Fields of a struct are matched by name; missing ones are null.
     """
-    return column if column.type == kind else _rebuilt(column, kind, _cast)
+    return column if column.type == arrow_type else _rebuilt(column, arrow_type, _cast)
 
 
-def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    if is_text(kind) and column.type == INTERVAL:
-        return pa.array(parquet_intervals(column), kind)
-    return column.cast(kind)
+def _cast(column: pa.Array, arrow_type: pa.DataType) -> pa.Array:
+    if is_text(arrow_type) and column.type == INTERVAL:
+        return pa.array(parquet_intervals(column), arrow_type)
+    return column.cast(arrow_type)
 
 
 def fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
@@ -55,117 +55,119 @@ def sound(column: pa.Array) -> pa.Array:
     return column
 
 
-def _repaired(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    if not is_text(kind):
+def _repaired(column: pa.Array, arrow_type: pa.DataType) -> pa.Array:
+    if not is_text(arrow_type):
         return column
     raw = column.cast(pa.large_string()).cast(pa.large_binary()).to_pylist()
-    return pa.array([None if text is None else text.decode("utf-8", "replace") for text in raw], kind)
+    return pa.array([None if text is None else text.decode("utf-8", "replace") for text in raw], arrow_type)
 
 
-def _rebuilt(column: pa.Array, kind: pa.DataType, leaf: _Leaf) -> pa.Array:
+def _rebuilt(column: pa.Array, arrow_type: pa.DataType, leaf: _Leaf) -> pa.Array:
     """Return a column as another type; `leaf` casts the parts that are not nested."""
     has = column.type
     if Types.is_null(has):
-        return pa.nulls(len(column), kind)
+        return pa.nulls(len(column), arrow_type)
     if Types.is_run_end_encoded(has):
-        return _rebuilt(compute().run_end_decode(column), kind, leaf)
+        return _rebuilt(compute().run_end_decode(column), arrow_type, leaf)
     if Types.is_dictionary(has):
-        return _from_dictionary(column, kind, leaf)
+        return _from_dictionary(column, arrow_type, leaf)
     if is_extension(has):
-        inner = _rebuilt(column.storage, kind.storage_type if is_extension(kind) else kind, leaf)
-        return pa.ExtensionArray.from_storage(kind, inner) if is_extension(kind) else inner
-    if Types.is_struct(has) and Types.is_struct(kind):
-        return _struct(column, kind, leaf)
-    if Types.is_fixed_size_list(has) and Types.is_fixed_size_list(kind) and has.list_size == kind.list_size:
-        items = _rebuilt(items_of(column)[0], kind.value_type, leaf)
-        return pa.FixedSizeListArray.from_arrays(items, type=kind, mask=column.is_null())
-    if is_list(has) and (Types.is_list(kind) or Types.is_large_list(kind)):
-        return _list(column, kind, leaf)
-    if Types.is_map(has) and Types.is_map(kind):
-        return _map(column, kind, leaf)
-    if Types.is_float16(kind) and Types.is_float16(has):
+        inner = _rebuilt(column.storage, arrow_type.storage_type if is_extension(arrow_type) else arrow_type, leaf)
+        return pa.ExtensionArray.from_storage(arrow_type, inner) if is_extension(arrow_type) else inner
+    if Types.is_struct(has) and Types.is_struct(arrow_type):
+        return _struct(column, arrow_type, leaf)
+    if Types.is_fixed_size_list(has) and Types.is_fixed_size_list(arrow_type) and has.list_size == arrow_type.list_size:
+        items = _rebuilt(items_of(column)[0], arrow_type.value_type, leaf)
+        return pa.FixedSizeListArray.from_arrays(items, type=arrow_type, mask=column.is_null())
+    if is_list(has) and (Types.is_list(arrow_type) or Types.is_large_list(arrow_type)):
+        return _list(column, arrow_type, leaf)
+    if Types.is_map(has) and Types.is_map(arrow_type):
+        return _map(column, arrow_type, leaf)
+    if Types.is_float16(arrow_type) and Types.is_float16(has):
         return column
-    return leaf(column, kind)
+    return leaf(column, arrow_type)
 
 
-def _from_dictionary(column: pa.Array, kind: pa.DataType, leaf: _Leaf) -> pa.Array:
-    if Types.is_dictionary(kind):
+def _from_dictionary(column: pa.Array, arrow_type: pa.DataType, leaf: _Leaf) -> pa.Array:
+    if Types.is_dictionary(arrow_type):
         return pa.DictionaryArray.from_arrays(
-            column.indices.cast(kind.index_type), _rebuilt(column.dictionary, kind.value_type, leaf), kind.ordered
+            column.indices.cast(arrow_type.index_type),
+            _rebuilt(column.dictionary, arrow_type.value_type, leaf),
+            arrow_type.ordered,
         )
-    return _rebuilt(column.dictionary, kind, leaf).take(column.indices)
+    return _rebuilt(column.dictionary, arrow_type, leaf).take(column.indices)
 
 
-def _struct(column: pa.Array, kind: pa.DataType, leaf: _Leaf) -> pa.Array:
+def _struct(column: pa.Array, arrow_type: pa.DataType, leaf: _Leaf) -> pa.Array:
     there: dict[str, Any] = dict(zip([field.name for field in column.type], column.flatten(), strict=True))
     children = [
         _rebuilt(there[field.name], field.type, leaf) if field.name in there else pa.nulls(len(column), field.type)
-        for field in kind
+        for field in arrow_type
     ]
-    return pa.StructArray.from_arrays(children, fields=list(kind), mask=column.is_null())
+    return pa.StructArray.from_arrays(children, fields=list(arrow_type), mask=column.is_null())
 
 
-def _list(column: pa.Array, kind: pa.DataType, leaf: _Leaf) -> pa.Array:
+def _list(column: pa.Array, arrow_type: pa.DataType, leaf: _Leaf) -> pa.Array:
     items, places = items_of(column)
-    items = _rebuilt(items, kind.value_type, leaf)
+    items = _rebuilt(items, arrow_type.value_type, leaf)
     if any(stop != start for (_, stop), (start, _) in pairwise([(0, 0), *places])):  # list views may be in any order
         items = pa.concat_arrays([items.slice(start, stop - start) for start, stop in places])
     offsets = list(accumulate((stop - start for start, stop in places), initial=0))
-    if Types.is_list(kind):
-        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), items, type=kind, mask=column.is_null())
-    return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), items, type=kind, mask=column.is_null())
+    if Types.is_list(arrow_type):
+        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), items, type=arrow_type, mask=column.is_null())
+    return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), items, type=arrow_type, mask=column.is_null())
 
 
-def _map(column: pa.Array, kind: pa.DataType, leaf: _Leaf) -> pa.Array:
+def _map(column: pa.Array, arrow_type: pa.DataType, leaf: _Leaf) -> pa.Array:
     pairs, places = items_of(column)
     keys, items = (
         _rebuilt(child, wanted, leaf)
-        for child, wanted in zip(pairs.flatten(), (kind.key_type, kind.item_type), strict=True)
+        for child, wanted in zip(pairs.flatten(), (arrow_type.key_type, arrow_type.item_type), strict=True)
     )
     starts = [start if here else None for here, (start, _) in zip(column.is_valid().to_pylist(), places, strict=True)]
-    return pa.MapArray.from_arrays(pa.array([*starts, len(pairs)], pa.int32()), keys, items, type=kind)
+    return pa.MapArray.from_arrays(pa.array([*starts, len(pairs)], pa.int32()), keys, items, type=arrow_type)
 
 
-def nullable(kind: pa.DataType) -> pa.DataType:
+def nullable(arrow_type: pa.DataType) -> pa.DataType:
     """Return the type with all fields of structs nullable, so that nulls of it can be made."""
-    if not Types.is_struct(kind):
-        return kind
-    return pa.struct([field.with_type(nullable(field.type)).with_nullable(True) for field in kind])  # noqa: FBT003
+    if not Types.is_struct(arrow_type):
+        return arrow_type
+    return pa.struct([field.with_type(nullable(field.type)).with_nullable(True) for field in arrow_type])  # noqa: FBT003
 
 
-def storable(kind: pa.DataType) -> pa.DataType:
+def storable(arrow_type: pa.DataType) -> pa.DataType:
     """Return the type with which a column is written to Parquet, so that every reader can read it.
 
     It has no views, no dictionaries inside of lists and structs (pyarrow can't read two row groups of those at once),
     and is not the null type.
     """
-    if Types.is_null(kind):
+    if Types.is_null(arrow_type):
         return pa.string()
-    return kind if Types.is_dictionary(kind) else _plain(kind)
+    return arrow_type if Types.is_dictionary(arrow_type) else _plain(arrow_type)
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
-    if Types.is_string_view(kind):
+def _plain(arrow_type: pa.DataType) -> pa.DataType:
+    if Types.is_string_view(arrow_type):
         return pa.string()
-    if Types.is_binary_view(kind):
+    if Types.is_binary_view(arrow_type):
         return pa.binary()
-    if Types.is_run_end_encoded(kind) or Types.is_dictionary(kind):
-        return _plain(kind.value_type)
-    if Types.is_struct(kind):
-        made = pa.struct([field.with_type(_plain(field.type)) for field in kind])
-    elif Types.is_map(kind):
-        key, item = (field.with_type(_plain(field.type)) for field in (kind.key_field, kind.item_field))
-        made = pa.map_(key, item, kind.keys_sorted)
-    elif is_list(kind):
-        made = _plain_list(kind)
+    if Types.is_run_end_encoded(arrow_type) or Types.is_dictionary(arrow_type):
+        return _plain(arrow_type.value_type)
+    if Types.is_struct(arrow_type):
+        made = pa.struct([field.with_type(_plain(field.type)) for field in arrow_type])
+    elif Types.is_map(arrow_type):
+        key, item = (field.with_type(_plain(field.type)) for field in (arrow_type.key_field, arrow_type.item_field))
+        made = pa.map_(key, item, arrow_type.keys_sorted)
+    elif is_list(arrow_type):
+        made = _plain_list(arrow_type)
     else:
-        return kind
-    return kind if made == kind else made
+        return arrow_type
+    return arrow_type if made == arrow_type else made
 
 
-def _plain_list(kind: pa.DataType) -> pa.DataType:
-    item = kind.value_field.with_type(_plain(kind.value_type))
-    if Types.is_fixed_size_list(kind):
-        return pa.list_(item, kind.list_size)
-    is_large = Types.is_large_list(kind) or Types.is_large_list_view(kind)
+def _plain_list(arrow_type: pa.DataType) -> pa.DataType:
+    item = arrow_type.value_field.with_type(_plain(arrow_type.value_type))
+    if Types.is_fixed_size_list(arrow_type):
+        return pa.list_(item, arrow_type.list_size)
+    is_large = Types.is_large_list(arrow_type) or Types.is_large_list_view(arrow_type)
     return pa.large_list(item) if is_large else pa.list_(item)

@@ -32,8 +32,8 @@ def values(column: pa.Array) -> list[Any]:
     Dates, times and durations become ISO 8601 text, decimals and UUIDs text, bytes base64, maps objects, and JSON the
     value that it contains.
     """
-    kind = column.type
-    read = next((read for test, read in _READERS if test(kind)), _one_by_one)
+    arrow_type = column.type
+    read = next((read for test, read in _READERS if test(arrow_type)), _one_by_one)
     return read(column)
 
 
@@ -45,28 +45,28 @@ def row_values(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in zip(*map(values, batch.columns), strict=True)]
 
 
-def is_text(kind: pa.DataType) -> bool:
+def is_text(arrow_type: pa.DataType) -> bool:
     """Return whether a type's values are text."""
-    if Types.is_dictionary(kind):
-        return is_text(kind.value_type)
-    return bool(Types.is_string(kind) or Types.is_large_string(kind) or Types.is_string_view(kind))
+    if Types.is_dictionary(arrow_type):
+        return is_text(arrow_type.value_type)
+    return bool(Types.is_string(arrow_type) or Types.is_large_string(arrow_type) or Types.is_string_view(arrow_type))
 
 
-def is_binary(kind: pa.DataType) -> bool:
+def is_binary(arrow_type: pa.DataType) -> bool:
     """Return whether a type's values are bytes."""
-    of_any_length = Types.is_binary(kind) or Types.is_large_binary(kind) or Types.is_binary_view(kind)
-    return bool(of_any_length or Types.is_fixed_size_binary(kind))
+    of_any_length = Types.is_binary(arrow_type) or Types.is_large_binary(arrow_type) or Types.is_binary_view(arrow_type)
+    return bool(of_any_length or Types.is_fixed_size_binary(arrow_type))
 
 
-def is_list(kind: pa.DataType) -> bool:
+def is_list(arrow_type: pa.DataType) -> bool:
     """Return whether a type's values are lists."""
-    plain = Types.is_list(kind) or Types.is_large_list(kind) or Types.is_fixed_size_list(kind)
-    return bool(plain or Types.is_list_view(kind) or Types.is_large_list_view(kind))
+    plain = Types.is_list(arrow_type) or Types.is_large_list(arrow_type) or Types.is_fixed_size_list(arrow_type)
+    return bool(plain or Types.is_list_view(arrow_type) or Types.is_large_list_view(arrow_type))
 
 
-def is_extension(kind: pa.DataType) -> bool:
+def is_extension(arrow_type: pa.DataType) -> bool:
     """Return whether a type is an extension type, which wraps a storage type."""
-    return isinstance(kind, pa.BaseExtensionType)
+    return isinstance(arrow_type, pa.BaseExtensionType)
 
 
 def _plain(column: pa.Array) -> list[Any]:
@@ -119,9 +119,9 @@ def _times(column: pa.Array) -> list[str | None]:
 
 
 def _timestamps(column: pa.Array) -> list[str | None]:
-    kind = column.type
-    offset_of = offsets(kind.tz) if kind.tz else None
-    return _each(column.view(pa.int64()), lambda count: timestamp_text(count, kind.unit, offset_of))
+    arrow_type = column.type
+    offset_of = offsets(arrow_type.tz) if arrow_type.tz else None
+    return _each(column.view(pa.int64()), lambda count: timestamp_text(count, arrow_type.unit, offset_of))
 
 
 def _durations(column: pa.Array) -> list[str | None]:
@@ -157,13 +157,13 @@ def _objects(column: pa.Array) -> list[dict[str, Any] | None]:
 
 def items_of(column: pa.Array) -> tuple[pa.Array, list[tuple[int, int]]]:
     """Return all items of a column's lists, with the start and end of each list; null lists may have any length."""
-    kind = column.type
-    if Types.is_fixed_size_list(kind):
-        size = kind.list_size
+    arrow_type = column.type
+    if Types.is_fixed_size_list(arrow_type):
+        size = arrow_type.list_size
         items = column.values.slice(column.offset * size, len(column) * size)
         return items, [(at * size, at * size + size) for at in range(len(column))]
     starts = column.offsets.to_pylist()
-    if Types.is_list_view(kind) or Types.is_large_list_view(kind):
+    if Types.is_list_view(arrow_type) or Types.is_large_list_view(arrow_type):
         sizes = column.sizes.to_pylist()
         return column.values, [(start, start + size) for start, size in zip(starts, sizes, strict=True)]
     first, last = starts[0], starts[-1]
@@ -221,7 +221,10 @@ _READERS: list[tuple[Callable[[pa.DataType], bool], _Read]] = [
     (Types.is_dictionary, _dictionary),
     (is_text, _texts),
     (Types.is_floating, _floats),
-    (lambda kind: Types.is_integer(kind) or Types.is_boolean(kind) or Types.is_null(kind), _plain),
+    (
+        lambda arrow_type: Types.is_integer(arrow_type) or Types.is_boolean(arrow_type) or Types.is_null(arrow_type),
+        _plain,
+    ),
     (Types.is_timestamp, _timestamps),
     (Types.is_date, _dates),
     (Types.is_time, _times),
