@@ -80,9 +80,9 @@ def test_the_pages_have_each_key_of_the_metrics_and_of_a_start() -> None:
 
 
 def test_the_pages_have_what_a_finished_scheduled_run_reports_and_what_limits_a_run() -> None:
-    notify = (PACKAGE / "schedule" / "notify.py").read_text()
+    runner = (PACKAGE / "schedule" / "runner.py").read_text()
     for row in table("jobs/schedule.md", "key"):
-        assert f'"{quoted(row["key"])[0]}"' in notify
+        assert f'"{quoted(row["key"])[0]}"' in runner
     limits = [value for row in table("jobs/limits.md", "value") for value in quoted(row["value"])]
     assert sorted(["", *limits]) == sorted([*Bottleneck, *Idle])
 
