@@ -6,6 +6,8 @@ of the job's model entry; samples count from 0.
 
 from __future__ import annotations
 
+import enum
+
 import msgspec
 
 from batchmix.errors import FailureAction
@@ -160,6 +162,17 @@ class Exchange(msgspec.Struct, frozen=True, gc=False):
     """What it said of its budgets of requests and of tokens."""
     inputs: int = 0
     """How many embeddings were asked for; 0: none, or that is not known."""
+
+
+class Status(enum.StrEnum):
+    """How a row ended, as it is stored in the column `status`."""
+
+    OK = "ok"
+    """There is an answer."""
+    FAILED = "failed"
+    """There is none so far; the next start sends the request again."""
+    REJECTED = "rejected"
+    """The row cannot be sent, or the provider refuses it; it is sent again only with `--retry-rejected`."""
 
 
 class Completion(msgspec.Struct, frozen=True, gc=False):

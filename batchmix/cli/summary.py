@@ -12,6 +12,7 @@ from batchmix.cli.output import printable
 from batchmix.cli.progress_lines import ModelProgress, left_s, model_lines, span_text
 from batchmix.engine.status import Idle, RunStatus
 from batchmix.formats.amounts import counted, usd
+from batchmix.records import Status
 from batchmix.store.parts import list_parts
 from batchmix.store.run_folder import Start
 from batchmix.store.totals import Totals
@@ -32,10 +33,12 @@ def closing_lines(view: View, run_status: RunStatus, elapsed_s: float) -> list[s
 def _total_lines(view: View) -> list[str]:
     totals = view.totals
     lines = []
-    for status in ("ok", "failed", "rejected"):
+    for status in (Status.OK, Status.FAILED, Status.REJECTED):
         count = getattr(totals, status)
-        if count or status == "ok":
-            lines.append(summary_row("answered" if status == "ok" else status, f"{count:,} of {view.run.results:,}"))
+        if count or status == Status.OK:
+            lines.append(
+                summary_row("answered" if status == Status.OK else status, f"{count:,} of {view.run.results:,}")
+            )
     if totals.reused:
         lines.append(summary_row("reused", f"{counted(totals.reused, 'answer')} reused at no cost"))
     if view.unanswered:
@@ -134,7 +137,7 @@ def running(view: View) -> list[ModelProgress]:
                 printable(model),
                 finished,
                 each,
-                finished - counts.get("ok", 0),
+                finished - counts.get(Status.OK, 0),
                 speeds.get(model, 0.0),
                 cost.usd if cost and cost.priced else None,
                 limited or ("done" if finished >= each > 0 else ""),

@@ -13,7 +13,7 @@ from batchmix.engine.sampling import Bounds, drawn, total
 from batchmix.job import Job, Model, Price
 from batchmix.load import Dataset
 from batchmix.prices.cost import Prices
-from batchmix.records import Draw, Request
+from batchmix.records import Draw, Request, Status
 from batchmix.store.first_rows import FirstRows
 from batchmix.store.view import View, read_rows
 
@@ -81,7 +81,7 @@ def forecast(view: View, job: Job) -> Forecast:
     rows = sorted({row for draw in view.run.canary.values() for row, _ in draw.picks})
     answers: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for row in read_rows(view, rows, prices):
-        if row["status"] == "ok" and None not in (row["prompt_tokens"], row["completion_tokens"]):
+        if row["status"] == Status.OK and None not in (row["prompt_tokens"], row["completion_tokens"]):
             answers.setdefault((row["model"], row["row"]), []).append(row)
     lanes = []
     for model in models:

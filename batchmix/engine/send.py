@@ -23,7 +23,7 @@ from batchmix.engine.status import Idle, LaneStatus, Phase, RunStatus
 from batchmix.http.client import Client
 from batchmix.job import Budget, Model
 from batchmix.prices.budget import LaneBudget, RunBudget
-from batchmix.records import CLASSIFIER_VERSION
+from batchmix.records import CLASSIFIER_VERSION, Status
 from batchmix.redact import Secrets
 from batchmix.store.events import JournalHeader
 from batchmix.store.open_shards import OpenShards, ShardSpec
@@ -106,7 +106,7 @@ class _Sending:
                 continue  # its rows are counted when the lanes come to them
             for lane in lanes:
                 counts = footer.totals.models.get(lane.model, {})
-                lane.count_earlier(counts.get("ok", 0), counts.get("rejected", 0))
+                lane.count_earlier(counts.get(Status.OK, 0), counts.get(Status.REJECTED, 0))
                 if (cost := footer.totals.costs.get(lane.model)) and cost.priced:
                     lane.count_earlier_usd(cost.usd)
         return lanes, work.run.results

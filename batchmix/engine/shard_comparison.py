@@ -9,6 +9,7 @@ import msgspec
 
 from batchmix.job import Job, Model
 from batchmix.load import STREAMING, Dataset, Scan
+from batchmix.records import Status
 from batchmix.store.inventory import Inventory
 from batchmix.store.parts import part_path
 from batchmix.store.shard import Shard
@@ -70,7 +71,7 @@ class ShardComparison:
     def compared(self, index: int) -> tuple[Shard, int, int]:
         """Return a shard, how many of its answers have another request now, and how many have none any more."""
         shard = self.shard(index)
-        answers = {key: state.hash for key, state in shard.states.items() if state.status == "ok"}
+        answers = {key: state.hash for key, state in shard.states.items() if state.status is Status.OK}
         changed = 0
         for model in self.models if index < self.count else ():
             for batch in self._dataset.requests(index, model):

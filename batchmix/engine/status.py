@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from batchmix.records import Usage
+from batchmix.records import Status, Usage
 from batchmix.store.lane_log import RowCounts
 
 
@@ -163,7 +163,9 @@ class LaneStatus(RowCounts):
         """Take over the summary's figures: the cost of all answers, and the rows by status where these are given."""
         self.usd_of, self.earlier_usd = None, usd
         if counts is not None:
-            self.ok, self.failed, self.rejected = (counts.get(status, 0) for status in ("ok", "failed", "rejected"))
+            self.ok, self.failed, self.rejected = (
+                counts.get(status, 0) for status in (Status.OK, Status.FAILED, Status.REJECTED)
+            )
 
 
 class RunStatus(msgspec.Struct):

@@ -26,7 +26,7 @@ from batchmix.job.eval_table import Eval, Judge
 from batchmix.load import RESULT_NAMES, rubric_columns
 from batchmix.prices.cost import Prices
 from batchmix.prices.lookup import PriceLookup
-from batchmix.records import BYTES_PER_TOKEN
+from batchmix.records import BYTES_PER_TOKEN, Status
 from batchmix.redact import Secrets
 from batchmix.store.filesystem import appearing
 from batchmix.store.run_folder import Layout
@@ -86,7 +86,7 @@ class JudgeScores:
         """Return the score of the result with this row number."""
         while self._next is not None and self._next["row"] < row:
             self._next = next(self._answers, None)
-        if self._next is None or self._next["row"] != row or self._next["status"] != "ok":
+        if self._next is None or self._next["row"] != row or self._next["status"] != Status.OK:
             why = self._next["error_message"] if self._next and self._next["row"] == row else "not requested"
             return Score(None, None, None, f"the judge gave no answer: {why}")
         if self._next["finish_reason"] == "length":  # a quotation at the cut may look like a grade
@@ -202,7 +202,7 @@ def _input_row(result: dict[str, Any], reads: frozenset[str], target: str | None
     values = {name: result[name] for name in reads}
     if target is not None:
         values["target"] = None if result[target] is None else text_of(result[target])
-    answered = result["status"] == "ok"
+    answered = result["status"] == Status.OK
     return values | {"custom_id": result["custom_id"], "response": result["response"] if answered else None}
 
 
@@ -239,7 +239,9 @@ def judge_plans(job: Job, found: Plan) -> list[JudgePlan]:
     """Return the plan of each judge for the results of a run's plan. Raises `JobError`."""
     done = judges_in(Path(job.output.path) / "evaluation")
     judges = [scorer for scorer in (job.eval or Eval()).scorers if isinstance(scorer, Judge)]
-    return [_plan(job, judge, found, max(0, found.results - done.get(judge.name, {}).get("ok", 0))) for judge in judges]
+    return [
+        _plan(job, judge, found, max(0, found.results - done.get(judge.name, {}).get(Status.OK, 0))) for judge in judges
+    ]
 
 
 def _plan(job: Job, judge: Judge, found: Plan, requests: int) -> JudgePlan:

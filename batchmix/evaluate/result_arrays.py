@@ -17,6 +17,7 @@ from batchmix.errors import RunError
 from batchmix.evaluate.metrics import Floats, Ints
 from batchmix.formats.arrow_values import is_text, values
 from batchmix.formats.text import text_of
+from batchmix.records import Status
 from batchmix.store.run_folder import Layout, RunFile
 
 Array = npt.NDArray[Any]
@@ -64,7 +65,7 @@ def _number(name: str) -> ArraySpec:
 FIELDS = {
     "row": ArraySpec(("row",), np.int32, lambda batch: np.asarray(batch["row"])),
     "sample": ArraySpec(("sample",), np.int16, lambda batch: np.asarray(batch["sample"])),
-    "ok": ArraySpec(("status",), np.bool_, lambda batch: _bools(pc.equal(batch["status"], "ok"))),
+    "ok": ArraySpec(("status",), np.bool_, lambda batch: _bools(pc.equal(batch["status"], Status.OK))),
     "refused": ArraySpec(("refusal", "finish_reason"), np.bool_, _refused),
     "response_chars": ArraySpec(("response",), np.float32, lambda batch: floats(pc.utf8_length(batch["response"]))),
     "request": ArraySpec(("request_hash",), np.int64, lambda batch: hashes(batch["request_hash"])),

@@ -18,6 +18,7 @@ from batchmix.evaluate.scorers import CustomScorer, Score, ScoreFunction, text_o
 from batchmix.formats.arrow_values import row_values
 from batchmix.job import Job
 from batchmix.job.eval_table import Eval, Scorer
+from batchmix.records import Status
 from batchmix.store.filesystem import appearing
 from batchmix.store.parts import write_rows
 from batchmix.store.run_folder import Layout
@@ -123,7 +124,7 @@ def _without_answer(result: dict[str, Any], target: Any, *, needed: bool) -> Sco
     text = None if target is None else text_of(target)
     if target is None and needed:
         return Score(None, None, None, "the row has no target")
-    if result["status"] != "ok":
+    if result["status"] != Status.OK:
         return Score(0.0, text, None, f"no answer: {result['status']} ({result['error_type']})")
     if result["response"] is None:
         return Score(0.0, text, None, "refused" if result["refusal"] else "the answer has no text")

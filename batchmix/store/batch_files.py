@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from batchmix.errors import UsageError
 from batchmix.formats.lenient_json import json_text, read_json
+from batchmix.records import Status
 from batchmix.store.export_file import exported
 
 _COLUMNS = (
@@ -40,7 +41,7 @@ def write_batch_files(path: Path, batches: Iterator[pa.RecordBatch], *, several:
         bad = stack.enter_context(errors.open("w", encoding="utf-8"))
         for batch in batches:
             for row in batch.select(_COLUMNS).to_pylist():
-                file = good if row["status"] == "ok" else bad
+                file = good if row["status"] == Status.OK else bad
                 file.write(f"{json_text(_line(row, several=several), readable=True)}\n")
 
 
@@ -66,14 +67,14 @@ def _line(row: dict[str, Any], *, several: bool) -> dict[str, Any]:
         "id": f"batch_req_{key}",
         "custom_id": f"{custom_id}/{row['model']}/{row['sample']}" if several else custom_id,
         "response": _response(row),
-        "error": None if row["status"] == "ok" else {
+        "error": None if row["status"] == Status.OK else {
             "code": row["error_code"] or row["error_type"], "message": row["error_message"],
         },
     }  # fmt: skip
 
 
 def _response(row: dict[str, Any]) -> dict[str, Any] | None:
-    body = _body(row["raw"]) or (_completion(row) if row["status"] == "ok" else None)
+    body = _body(row["raw"]) or (_completion(row) if row["status"] == Status.OK else None)
     if body is None or row["http_status"] is None:
         return None
     return {"status_code": row["http_status"], "request_id": row["request_id"] or "", "body": body}

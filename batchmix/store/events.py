@@ -16,7 +16,7 @@ from typing import Annotated
 
 import msgspec
 
-from batchmix.records import Exchange, Key
+from batchmix.records import Exchange, Key, Status
 
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 _Row = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -109,7 +109,7 @@ class ResponseReceived(_RowEvent, tag="heard", frozen=True, gc=False):
 class RowFailed(_RowEvent, tag="ended", frozen=True, gc=False):
     """A row has finished without an answer."""
 
-    status: str
+    status: Status
     """`failed` or `rejected`."""
     type: str
     message: str

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from batchmix.formats.pyarrow_setup import compute
-from batchmix.records import Exchange, Key
+from batchmix.records import Exchange, Key, Status
 from batchmix.store.parts import open_part
 from batchmix.store.reuse import EXCHANGE_COLUMNS, exchange_of
 
@@ -54,7 +54,7 @@ class FirstRows:
         with open_part(path) as file:
             for batch in file.iter_batches(8192, columns=["row", "model", "sample", "status", "request_hash"]):
                 pc = compute()
-                mine = pc.and_(pc.equal(batch["model"], model), pc.equal(batch["status"], "ok"))
+                mine = pc.and_(pc.equal(batch["model"], model), pc.equal(batch["status"], Status.OK))
                 found = batch.filter(mine)
                 columns = (found[name].to_pylist() for name in ("request_hash", "row", "sample"))
                 for hash_, row, sample in zip(*columns, strict=True):
@@ -124,7 +124,10 @@ class PartAnswers:
         with open_part(part[0]) as file:
             for group in _groups(file.metadata, key[0]):
                 table = file.read_row_group(group, columns=["row", "model", "status", *EXCHANGE_COLUMNS])
-                self._group, self._part = table.filter(compute().equal(table["status"], "ok")).combine_chunks(), part
+                self._group, self._part = (
+                    table.filter(compute().equal(table["status"], Status.OK)).combine_chunks(),
+                    part,
+                )
                 names = (self._group[name].to_pylist() for name in ("row", "model", "sample"))
                 self._at = {one: at for at, one in enumerate(zip(*names, strict=True))}
                 if key in self._at:

@@ -7,7 +7,7 @@ import base64
 import msgspec
 
 from batchmix.errors import FailureAction
-from batchmix.records import Completion, Exchange, Failure, Key, RejectedRow, Request
+from batchmix.records import Completion, Exchange, Failure, Key, RejectedRow, Request, Status
 from batchmix.responses.classify import classify
 from batchmix.store.events import AttemptSent, ResponseReceived, RowFailed
 from batchmix.store.journal import Journal
@@ -32,13 +32,13 @@ class RowCounts(msgspec.Struct):
         """Results of any status."""
         return self.ok + self.failed + self.rejected
 
-    def count(self, status: str) -> None:
+    def count(self, status: Status | None) -> None:
         """Count a row that has finished."""
-        if status == "ok":
+        if status is Status.OK:
             self.ok += 1
-        elif status == "failed":
+        elif status is Status.FAILED:
             self.failed += 1
-        else:
+        elif status is Status.REJECTED:
             self.rejected += 1
 
     def count_earlier(self, ok: int, rejected: int) -> None:
@@ -112,9 +112,9 @@ class LaneLog:
             if not needed or request.key in opened.failed:
                 continue
             if isinstance(request, RejectedRow):
-                self._fail(opened, request, "rejected", request.failure)
+                self._fail(opened, request, Status.REJECTED, request.failure)
             else:
-                self._fail(opened, request, "failed", failure)
+                self._fail(opened, request, Status.FAILED, failure)
 
     def unfinished(self, index: int, requests: list[Request | RejectedRow]) -> list[Request]:
         """Return the requests that have work left; rejected rows finish here."""
@@ -127,14 +127,14 @@ class LaneLog:
             elif isinstance(request, Request):
                 found.append(request)
             else:
-                self._fail(opened, request, "rejected", request.failure)
+                self._fail(opened, request, Status.REJECTED, request.failure)
         opened.left += len(found)
         return found
 
     def has_answer(self, request: Request) -> bool:
         """Return whether a request that went through `unfinished` has its answer."""
         state = self._open[request.row // self._shard_rows].states[request.key]
-        return state.status == "ok" and state.hash == request.hash
+        return state.status is Status.OK and state.hash == request.hash
 
     def reuse(self, request: Request, reused: ReusedAnswer | None) -> bool:
         """Finish a request with the answer of another run; return whether there is one."""
@@ -200,14 +200,14 @@ class LaneLog:
         if failure is None:
             self._counts.ok += 1
         else:
-            status = "rejected" if failure.action is FailureAction.REJECT else "failed"
+            status = Status.REJECTED if failure.action is FailureAction.REJECT else Status.FAILED
             self._fail(opened, request, status, failure)
             opened.failed.add(request.key)
         opened.left -= 1
         if not opened.left:
             self._close(index, opened)
 
-    def _fail(self, opened: _LaneShard, request: Request | RejectedRow, status: str, failure: Failure) -> None:
+    def _fail(self, opened: _LaneShard, request: Request | RejectedRow, status: Status, failure: Failure) -> None:
         state = opened.states[request.key]
         message = failure.message.encode("utf-8", "replace").decode()
         event = RowFailed(*request.key, state.attempts, request.hash, status, failure.type, message, failure.code)

@@ -12,7 +12,7 @@ import msgspec
 import pyarrow as pa
 
 from batchmix.errors import BatchmixError, NoSpace, PartDamaged
-from batchmix.records import Exchange, Key
+from batchmix.records import Exchange, Key, Status
 from batchmix.store.events import JournalHeader
 from batchmix.store.filesystem import Reserve
 from batchmix.store.first_rows import FirstRows, PartAnswers, first_rows_in
@@ -200,7 +200,7 @@ class OpenShards:
         for index in self._journals:
             shard = self._read_unopened(index)
             for key, state in shard.states.items() if shard else ():
-                if key[1] == model and state.status == "ok":
+                if key[1] == model and state.status is Status.OK:
                     found.put(state.hash, key[0], key[2])
         return found
 

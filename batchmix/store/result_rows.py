@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from batchmix.records import Completion, Key, Usage
+from batchmix.records import Completion, Key, Status, Usage
 from batchmix.store.events import Event, ResponseReceived, RowFailed
 from batchmix.store.parts import row_groups
 from batchmix.store.row_state import RowState
@@ -97,13 +97,13 @@ class ResultRows:
         if isinstance(outcome, Completion):
             return self._answer(key, state, event, outcome)
         reason = (outcome.type, outcome.message, outcome.code)
-        return self._failure(key, state, RowFailed(*key, state.attempts, event.hash, "failed", *reason), event)
+        return self._failure(key, state, RowFailed(*key, state.attempts, event.hash, Status.FAILED, *reason), event)
 
     def _answer(self, key: Key, state: RowState, event: ResponseReceived, answer: Completion) -> ResultRow:
         usage = answer.usage
         return (
             *key,
-            "ok",
+            Status.OK,
             answer.response,
             answer.reasoning,
             answer.refusal,

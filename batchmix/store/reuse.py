@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from batchmix.errors import JobError
 from batchmix.formats.pyarrow_setup import compute
-from batchmix.records import Completion, Exchange, Key, Request
+from batchmix.records import Completion, Exchange, Key, Request, Status
 from batchmix.responses.classify import classify
 from batchmix.store.parts import list_parts, open_part
 from batchmix.store.run_folder import Layout
@@ -113,7 +113,7 @@ def _read_marks(path: Path, part: int, marks: array[int], places: array[int]) ->
             for status, reason, hash_, sample in zip(
                 *(batch.column(name).to_pylist() for name in columns), strict=True
             ):
-                if status == "ok" and reason in _COMPLETE:
+                if status == Status.OK and reason in _COMPLETE:
                     marks.append(_mark(hash_, sample))
                     places.append(number)
                 number += 1

@@ -9,10 +9,12 @@ from collections.abc import Iterable
 
 import msgspec
 
-from batchmix.records import UNKNOWN_COMPLETION, Completion, Failure, Key, RejectedRow, Request, Tokens, Usage
+from batchmix.records import UNKNOWN_COMPLETION, Completion, Failure, Key, RejectedRow, Request, Status, Tokens, Usage
 from batchmix.store.events import AttemptSent, Event, ResponseReceived
 from batchmix.store.totals import EstimatedUsage
 
+_FINAL = frozenset({Status.OK, Status.REJECTED})
+"""The same request would end in these again."""
 _ANSWER_BYTES = 700
 """Memory that an answer takes beside its text, as measured: the event, the completion and its usage."""
 
@@ -56,8 +58,8 @@ class CacheBudget:
 class RowState(msgspec.Struct, gc=False):
     """The state of one (row, model, sample); changed by this module only."""
 
-    status: str = ""
-    """`ok`, `failed`, `rejected`, or empty while there is no result."""
+    status: Status | None = None
+    """None: no result yet."""
     hash: str = ""
     """Request hash that the result belongs to."""
     result: LinePosition | None = None
@@ -123,7 +125,7 @@ class RowState(msgspec.Struct, gc=False):
             is_new = False
         self.last_response = position
         if isinstance(outcome, Completion):
-            self.status, self.hash, self.result = "ok", event.hash, position
+            self.status, self.hash, self.result = Status.OK, event.hash, position
             self.cached = (event, outcome) if cache else None
             reported = outcome.usage.prompt_tokens, outcome.usage.completion_tokens
             if is_new and None in reported and event.reused_from is None:
@@ -138,9 +140,9 @@ class RowState(msgspec.Struct, gc=False):
             self.maybe_billed += 1
             self.lost += self._estimate
 
-    def failed(self, status: str, hash_: str, position: LinePosition) -> None:
+    def failed(self, status: Status, hash_: str, position: LinePosition) -> None:
         """Apply that the row got no answer, unless it has one to the same request."""
-        if not (self.status == "ok" and self.hash == hash_):
+        if not (self.status is Status.OK and self.hash == hash_):
             self.status, self.hash, self.result, self.cached = status, hash_, position, None
 
     def take_cached(self) -> tuple[ResponseReceived, Completion] | None:
@@ -177,6 +179,6 @@ def need_work(
             state = states[key] = RowState()
         state.wanted = True
         is_current = state.hash == request.hash
-        retried = state.status == "rejected" and retry_rejected and request.hash != ""
-        found.append(state.status not in {"ok", "rejected"} or not is_current or retried)
+        retried = state.status is Status.REJECTED and retry_rejected and request.hash != ""
+        found.append(state.status not in _FINAL or not is_current or retried)
     return found

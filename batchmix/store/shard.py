@@ -14,7 +14,7 @@ from typing import BinaryIO
 import msgspec
 
 from batchmix.errors import PartDamaged
-from batchmix.records import Completion, Failure, Key, RejectedRow, Request, Usage
+from batchmix.records import Completion, Failure, Key, RejectedRow, Request, Status, Usage
 from batchmix.redact import Secrets
 from batchmix.responses.classify import classify
 from batchmix.store.events import Event, JournalHeader, ResponseReceived
@@ -24,6 +24,8 @@ from batchmix.store.journal_reader import Damage, Line, decode_line, open_journa
 from batchmix.store.parts import read_part_of, row_groups
 from batchmix.store.row_state import LinePosition, RowState, apply_event, need_work
 from batchmix.store.totals import Totals
+
+_STATUSES = {status.value: status for status in Status}
 
 
 class JournalSettings(msgspec.Struct, frozen=True):
@@ -93,7 +95,7 @@ class Shard:
     @property
     def answers(self) -> int:
         """How many answers it has."""
-        return sum(state.status == "ok" for state in self.states.values())
+        return sum(state.status is Status.OK for state in self.states.values())
 
     @property
     def possible_answers(self) -> int:
@@ -102,7 +104,7 @@ class Shard:
 
     def _may_be_answer(self, state: RowState) -> bool:
         response, result = state.last_response, state.result
-        if response is None or state.in_flight or state.status == "ok":
+        if response is None or state.in_flight or state.status is Status.OK:
             return False
         if result is not None and result.lane == response.lane and result.offset > response.offset:
             return False
@@ -159,7 +161,7 @@ class Shard:
     def answer(self, key: Key) -> ResponseReceived | None:
         """Return the answer that the journals have for a key, or None; may be called from any thread."""
         state = self.states.get(key)
-        position = state.result if state and state.status == "ok" else None
+        position = state.result if state and state.status is Status.OK else None
         if position is None:
             return None
         # By a file of its own: the sealing thread closes the others, and removes the journals.
@@ -219,5 +221,7 @@ def _read_states(part: Path, damage: list[str]) -> dict[Key, RowState]:
     for group in row_groups(part, None, damage):
         rows = zip(*(group.column(name).to_pylist() for name in columns), strict=True)
         for row, model, sample, status, hash_, attempts, maybe_billed in rows:
-            states[row, model, sample] = RowState(status, hash_, attempts=attempts, maybe_billed=maybe_billed)
+            states[row, model, sample] = RowState(
+                _STATUSES.get(status), hash_, attempts=attempts, maybe_billed=maybe_billed
+            )
     return states

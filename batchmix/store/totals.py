@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from batchmix.records import Completion, Tokens, Usage
+from batchmix.records import Completion, Status, Tokens, Usage
 
 
 class FailureCount(msgspec.Struct):
@@ -200,7 +200,7 @@ class Totals(msgspec.Struct):
         costs = [cost for cost in itertools.compress(columns["cost_usd"], paid) if cost is not None]
         if costs:
             self.cost_usd = (self.cost_usd or 0.0) + sum(costs)
-        unpriced = columns["status"].count("ok") - paid.count(False) - len(costs)
+        unpriced = columns["status"].count(Status.OK) - paid.count(False) - len(costs)
         if unpriced:
             self.unpriced += unpriced
             self._add_unpriced(columns)
@@ -209,16 +209,16 @@ class Totals(msgspec.Struct):
                 if (mine and usd is not None) or lost:
                     self.cost(model).row(usd if mine else None, lost)
         self.add_times(columns["sent_at"], columns["finished_at"])
-        if columns["status"].count("ok") < len(paid):
+        if columns["status"].count(Status.OK) < len(paid):
             for row, status, type_, message in zip(*(columns[name] for name in _FAILURE), strict=True):
-                if status != "ok":
+                if status != Status.OK:
                     self.fail(type_, row, message)
 
     def _add_unpriced(self, columns: dict[str, tuple[Any, ...]]) -> None:
         """Add answers with a usage whose price is unknown."""
         sums: dict[str, tuple[int, int, int]] = {}
         for model, status, run, usd, prompt, completion in zip(*(columns[name] for name in _UNPRICED), strict=True):
-            if status == "ok" and run is None and usd is None and prompt is not None and completion is not None:
+            if status == Status.OK and run is None and usd is None and prompt is not None and completion is not None:
                 answers, prompts, completions = sums.get(model, (0, 0, 0))
                 sums[model] = answers + 1, prompts + prompt, completions + completion
         for model, (answers, prompts, completions) in sums.items():
