@@ -19,7 +19,7 @@ import pytest
 from batchmix import errors
 from batchmix.cli import cli
 from batchmix.cli.progress import bar_lines
-from batchmix.engine.status import Bottleneck, Idle, LaneStatus, Phase, RunStatus
+from batchmix.engine.run_status import Bottleneck, Idle, LaneStatus, Phase, RunStatus
 from batchmix.errors import FailureAction
 from batchmix.evaluate.history import HISTORY_SCHEMA
 from batchmix.evaluate.measure import ModelMetrics, ScoreMetrics

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from batchmix.cli.summary import closing_lines
-from batchmix.engine.status import RunStatus
+from batchmix.engine.run_status import RunStatus
 from batchmix.errors import ProviderStopped
 from batchmix.records import Completion, Usage
 from tests.calling import batchmix

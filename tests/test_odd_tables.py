@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchmix.engine import reader
-from batchmix.engine.status import RunStatus
+from batchmix.engine.run_status import RunStatus
 from batchmix.evaluate.evaluate_run import evaluate_run, prepare_scorers
 from batchmix.evaluate.judge import JudgeContext
 from batchmix.evaluate.report_page import write_report

@@ -76,7 +76,7 @@ def test_a_cap_holds_whatever_kills_the_starts(job: Bench, gateway: Gateway) -> 
         "import os, sys\n"
         "from batchmix.engine.run import Options, run_job\n"
         "from batchmix.job import read_job\n"
-        "from batchmix.engine.status import RunStatus\n"
+        "from batchmix.engine.run_status import RunStatus\n"
         "from batchmix.redact import Secrets\n"
         "from batchmix.http.client import Client\n"
         "post, left = Client.post, [int(sys.argv[2])]\n"

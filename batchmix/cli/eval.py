@@ -12,7 +12,7 @@ import msgspec
 from batchmix.cli.options import LocalPath, OneOf, verbose_option
 from batchmix.cli.output import echo, echo_error, echo_json, hide_secrets, log_to_stderr
 from batchmix.engine import signals
-from batchmix.engine.status import RunStatus
+from batchmix.engine.run_status import RunStatus
 from batchmix.errors import Interrupted, JobError, Stopped
 from batchmix.job import Job, merge_settings, parse_setting, read_job
 from batchmix.job.eval_table import Eval, Judge

@@ -11,7 +11,7 @@ from batchmix.cli.progress import shown
 from batchmix.cli.summary import summary_row
 from batchmix.engine.canary import Forecast, forecast
 from batchmix.engine.run import Options, run_job
-from batchmix.engine.status import RunStatus
+from batchmix.engine.run_status import RunStatus
 from batchmix.formats.amounts import counted, usd
 from batchmix.job import Job
 from batchmix.job.secrets import read_secrets

@@ -13,7 +13,7 @@ from typing import Any
 
 from batchmix.cli.output import printable
 from batchmix.cli.progress_lines import Rates, last_line, model_lines, model_progress, run_line, summary_line
-from batchmix.engine.status import RunStatus
+from batchmix.engine.run_status import RunStatus
 
 _BAR_S = 0.2
 _LINE_S = 30.0

@@ -11,7 +11,7 @@ import msgspec
 
 from batchmix.cli.output import printable
 from batchmix.engine.bottlenecks import bottleneck_of
-from batchmix.engine.status import Bottleneck, LaneStatus, Phase, RunStatus
+from batchmix.engine.run_status import Bottleneck, LaneStatus, Phase, RunStatus
 from batchmix.formats.amounts import counted, usd
 
 _LEAST_BAR = 8

@@ -17,7 +17,7 @@ import click
 from batchmix.cli.confirm import confirmed
 from batchmix.cli.options import OneOf, job_from, job_options, verbose_option
 from batchmix.cli.output import echo, echo_error, echo_json, hide_secrets, log_to_stderr
-from batchmix.engine.status import RunStatus
+from batchmix.engine.run_status import RunStatus
 from batchmix.errors import BatchmixError, BudgetSpent, JobRefused, PartDamaged, Stopped, UsageError
 from batchmix.http.proxies import is_loopback
 from batchmix.job import Job

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from batchmix.engine.early_failures import LaneEarlyFailures
 from batchmix.engine.outcomes import SendingRules
 from batchmix.engine.retries import OpenRequest, RowAttempts
-from batchmix.engine.status import Bottleneck, LaneStatus
+from batchmix.engine.run_status import Bottleneck, LaneStatus
 from batchmix.engine.wait_limit import WaitLimit, requested_wait_s
 from batchmix.errors import FailureAction
 from batchmix.pacing.breaker import Breaker

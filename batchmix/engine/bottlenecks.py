@@ -7,7 +7,7 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 
-from batchmix.engine.status import Bottleneck, LaneStatus, Phase, RunStatus
+from batchmix.engine.run_status import Bottleneck, LaneStatus, Phase, RunStatus
 from batchmix.errors import BatchmixError
 from batchmix.store.run_folder import Start
 

@@ -13,7 +13,7 @@ from collections.abc import Collection
 import msgspec
 
 from batchmix.engine.retries import OpenRequest
-from batchmix.engine.status import RunStatus
+from batchmix.engine.run_status import RunStatus
 from batchmix.errors import FailureAction
 from batchmix.records import Failure, Request
 

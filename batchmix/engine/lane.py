@@ -13,8 +13,8 @@ from batchmix.engine.dedupe import DedupingLog
 from batchmix.engine.outcomes import SendingRules, provider_stopped
 from batchmix.engine.pool import Pool, Transport
 from batchmix.engine.prepare import PreparedRun
+from batchmix.engine.run_status import Idle, RunStatus
 from batchmix.engine.shutdown import Shutdown
-from batchmix.engine.status import Idle, RunStatus
 from batchmix.errors import FailureAction
 from batchmix.job import Model
 from batchmix.pacing.governor import Governor

@@ -10,8 +10,8 @@ from typing import Protocol
 import msgspec
 
 from batchmix.engine.repeated_failures import RepeatedFailures
+from batchmix.engine.run_status import LaneStatus, RunStatus
 from batchmix.engine.shutdown import Shutdown
-from batchmix.engine.status import LaneStatus, RunStatus
 from batchmix.errors import FailureAction, JobRefused, ProviderStopped
 from batchmix.formats.amounts import counted
 from batchmix.prices.budget import LaneBudget

@@ -14,7 +14,7 @@ from batchmix.engine.account import shortage
 from batchmix.engine.distinct import DistinctCounter, distinct_warning
 from batchmix.engine.folder_lock import check_ours
 from batchmix.engine.prepare import Options, PreparedRun, prepare
-from batchmix.engine.status import RunStatus
+from batchmix.engine.run_status import RunStatus
 from batchmix.formats.lenient_json import read_json
 from batchmix.job import Job, Limits, Price, masked, masked_url
 from batchmix.records import RejectedRow, Request

@@ -22,8 +22,8 @@ from batchmix.engine.idle_workers import IdleWorkers
 from batchmix.engine.outcomes import Outcomes, RowLog, SendingRules
 from batchmix.engine.repeated_failures import RepeatedFailures
 from batchmix.engine.retries import OpenRequest, RetryQueue, is_passing
+from batchmix.engine.run_status import Bottleneck, LaneStatus
 from batchmix.engine.shutdown import Shutdown
-from batchmix.engine.status import Bottleneck, LaneStatus
 from batchmix.engine.stream_fallback import StreamFallback
 from batchmix.errors import FailureAction
 from batchmix.pacing.governor import Governor

@@ -12,9 +12,9 @@ import msgspec
 from batchmix.engine.account import BalanceLookup
 from batchmix.engine.canary import draw_canary
 from batchmix.engine.resume import Resume, Work, previous_scan
+from batchmix.engine.run_status import Phase, RunStatus
 from batchmix.engine.shutdown import check_deadline
 from batchmix.engine.stand_in import rehearsal_behaviour, rehearsal_catalogue
-from batchmix.engine.status import Phase, RunStatus
 from batchmix.errors import JobError, PartDamaged, RunError, RunUnreadable
 from batchmix.formats.pyarrow_setup import set_up_arrow
 from batchmix.job import Job

@@ -16,7 +16,7 @@ from typing import TypeGuard
 import msgspec
 import tenacity
 
-from batchmix.engine.status import LaneStatus
+from batchmix.engine.run_status import LaneStatus
 from batchmix.engine.wait_limit import limited_wait_s, requested_wait_s
 from batchmix.errors import FailureAction
 from batchmix.pacing.governor import Ticket

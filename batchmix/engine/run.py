@@ -17,9 +17,9 @@ from batchmix.engine import signals
 from batchmix.engine.folder_lock import locked_folder
 from batchmix.engine.plan import warn_of_shortage
 from batchmix.engine.prepare import Options, prepare
+from batchmix.engine.run_status import RunStatus
 from batchmix.engine.send import send
 from batchmix.engine.start_record import exit_code, recorded_start
-from batchmix.engine.status import RunStatus
 from batchmix.errors import disk_errors
 from batchmix.job import Job
 from batchmix.redact import Secrets

@@ -17,9 +17,9 @@ from batchmix.engine.lane import Lane, LaneContext, run_lanes
 from batchmix.engine.outcomes import SendingRules
 from batchmix.engine.prepare import PreparedRun
 from batchmix.engine.resume import drop_stale
+from batchmix.engine.run_status import Idle, LaneStatus, Phase, RunStatus
 from batchmix.engine.shutdown import Shutdown, deadline, interrupts
 from batchmix.engine.stand_in import rehearsal_behaviour, rehearsal_server
-from batchmix.engine.status import Idle, LaneStatus, Phase, RunStatus
 from batchmix.http.client import Client
 from batchmix.job import Budget, Model
 from batchmix.prices.budget import LaneBudget, RunBudget

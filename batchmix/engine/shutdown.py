@@ -8,8 +8,8 @@ import signal
 import time
 from collections.abc import Coroutine, Iterator
 
+from batchmix.engine.run_status import Phase, RunStatus
 from batchmix.engine.signals import handling_signals
-from batchmix.engine.status import Phase, RunStatus
 from batchmix.errors import Interrupted, Stopped
 from batchmix.job import Timeouts
 

@@ -10,8 +10,8 @@ import socket
 from collections.abc import Iterator
 
 from batchmix.engine.prepare import PreparedRun
+from batchmix.engine.run_status import RunStatus
 from batchmix.engine.signals import SignalExit
-from batchmix.engine.status import RunStatus
 from batchmix.errors import BatchmixError, NoSpace
 from batchmix.store.run_folder import Start, now_text
 from batchmix.store.view import View, read_view

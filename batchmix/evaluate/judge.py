@@ -17,7 +17,7 @@ from batchmix.engine import reader
 from batchmix.engine.account import used_so_far
 from batchmix.engine.plan import Plan
 from batchmix.engine.run import Options, run_job
-from batchmix.engine.status import RunStatus
+from batchmix.engine.run_status import RunStatus
 from batchmix.evaluate.extract import grade_in
 from batchmix.evaluate.scorers import Score, text_of
 from batchmix.formats.arrow_values import row_values

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchmix.engine.run import Options, run_job
-from batchmix.engine.status import RunStatus
+from batchmix.engine.run_status import RunStatus
 from batchmix.evaluate.comparison import diff
 from batchmix.evaluate.evaluate_run import evaluate_run, prepare_scorers
 from batchmix.evaluate.judge import JudgeContext

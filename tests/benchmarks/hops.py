@@ -17,7 +17,7 @@ from types import FrameType
 
 import batchmix
 from batchmix.engine.run import Options, run_job
-from batchmix.engine.status import RunStatus
+from batchmix.engine.run_status import RunStatus
 from batchmix.job import read_job
 from batchmix.redact import Secrets
 

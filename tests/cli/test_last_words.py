@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from batchmix.engine.status import LaneStatus
+from batchmix.engine.run_status import LaneStatus
 from batchmix.errors import ProviderStopped
 from tests.conftest import Bench
 from tests.odd_provider import Provider

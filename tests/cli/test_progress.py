@@ -14,7 +14,7 @@ import pytest
 from batchmix.cli import progress
 from batchmix.cli.progress import bar_lines, shown
 from batchmix.cli.progress_lines import last_line, span_text, summary_line
-from batchmix.engine.status import Bottleneck, Idle, LaneStatus, Phase, RunStatus
+from batchmix.engine.run_status import Bottleneck, Idle, LaneStatus, Phase, RunStatus
 from batchmix.job import Price
 from batchmix.prices.cost import Prices
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchmix.engine.bottlenecks import BottleneckHistory, bottleneck_of
-from batchmix.engine.status import LaneStatus, Phase, RunStatus
+from batchmix.engine.run_status import LaneStatus, Phase, RunStatus
 from tests.conftest import Bench, Provider
 
 

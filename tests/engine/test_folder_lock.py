@@ -208,7 +208,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("finished")
     put(root / "rows.jsonl", '{"text": "a"}\n{"text": "b"}\n')
     from batchmix.engine.run import run_job
-    from batchmix.engine.status import RunStatus
+    from batchmix.engine.run_status import RunStatus
     from batchmix.redact import Secrets
 
     settings = {"name": "bench", "model": "m", "input": {"path": str(root / "rows.jsonl"), "prompt": "Say {{ text }}"},

@@ -13,8 +13,8 @@ import pytest
 from batchmix.engine.outcomes import SendingRules
 from batchmix.engine.pool import Pool
 from batchmix.engine.repeated_failures import RepeatedFailures
+from batchmix.engine.run_status import LaneStatus, RunStatus
 from batchmix.engine.shutdown import Shutdown
-from batchmix.engine.status import LaneStatus, RunStatus
 from batchmix.errors import FailureAction, Interrupted
 from batchmix.job import Limits
 from batchmix.pacing.governor import Governor

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchmix.engine.retries import OpenRequest, RetryBudget, RetryQueue, RowAttempts, next_wait
-from batchmix.engine.status import LaneStatus
+from batchmix.engine.run_status import LaneStatus
 from batchmix.errors import FailureAction
 from batchmix.records import Exchange, Failure, Request
 

@@ -12,8 +12,8 @@ import pytest
 
 from batchmix.engine.outcomes import SendingRules
 from batchmix.engine.pool import Pool
+from batchmix.engine.run_status import LaneStatus
 from batchmix.engine.shutdown import Shutdown
-from batchmix.engine.status import LaneStatus
 from batchmix.errors import BudgetSpent, FailureAction
 from batchmix.job import Budget, Limits, Price
 from batchmix.pacing.governor import Governor

@@ -10,7 +10,7 @@ import pytest
 
 from batchmix.engine import reader
 from batchmix.engine.run import Options, run_job
-from batchmix.engine.status import RunStatus
+from batchmix.engine.run_status import RunStatus
 from batchmix.errors import RunError, UsageError
 from batchmix.evaluate.evaluate_run import evaluate_run, prepare_scorers
 from batchmix.evaluate.history import write_history
