@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 from collections.abc import AsyncIterator, Callable
 
@@ -17,7 +16,6 @@ from batchmix.engine.run_status import Idle, RunStatus
 from batchmix.engine.shutdown import Shutdown
 from batchmix.errors import FailureAction
 from batchmix.job import Model
-from batchmix.pacing.governor import Governor
 from batchmix.records import Failure, RejectedRow, Request
 from batchmix.store.lane_log import LaneLog
 from batchmix.store.open_shards import OpenShards
@@ -34,8 +32,6 @@ class LaneContext(msgspec.Struct, frozen=True):
     shutdown: Shutdown
     run_status: RunStatus
     rules_of: Callable[[Model], SendingRules]
-    unstreamed: set[str]
-    """Models whose streams break off before their end; lanes add to it."""
 
 
 class Lane:
@@ -66,11 +62,9 @@ class Lane:
 
     async def run(self, most: int) -> None:
         """Send all requests without an answer, with at most `most` in flight."""
-        governor = Governor(self.model.limits, asyncio.get_running_loop().time())
         rules = self._context.rules_of(self.model)
         repeats = self._repeats = await self._open_repeats()
-        pool = Pool(self._context.post, governor, repeats or self._log, self._context.shutdown, self.status, rules)
-        pool.streaming.on_off = functools.partial(self._context.unstreamed.add, self.model.name)
+        pool = Pool(self._context.post, repeats or self._log, self._context.shutdown, self.status, rules)
         self.status.begin(max(1, min(self.model.limits.concurrency, most)))
         await pool.run(self._needed(pool), self.status.workers)
         if repeats:

@@ -14,6 +14,7 @@ from batchmix.engine.run_status import LaneStatus, RunStatus
 from batchmix.engine.shutdown import Shutdown
 from batchmix.errors import FailureAction, JobRefused, ProviderStopped
 from batchmix.formats.amounts import counted
+from batchmix.job import Limits
 from batchmix.prices.budget import LaneBudget
 from batchmix.records import Exchange, Failure, Outcome, Request
 from batchmix.responses.error_rules import JOB_FAILURES
@@ -42,6 +43,8 @@ class SendingRules(msgspec.Struct, frozen=True):
 
     attempts: int
     """How many a row may take in this start."""
+    limits: Limits = Limits()
+    """The model's, as far as the job sets them."""
     keep_going: bool = False
     """Go on although the first requests are all refused for the same reason."""
     outage_s: float = math.inf
@@ -56,6 +59,8 @@ class SendingRules(msgspec.Struct, frozen=True):
     """Counts answers and replies of all lanes: they prove that the job's address is right."""
     unstreamed: bool = False
     """Whether this model's answers are streamed only where the job asks for it."""
+    on_unstreamed: Callable[[], None] = lambda: None
+    """Called when that begins, since a stream of this model had no end."""
     has_paths: bool = False
     """Whether requests of a lane go to several paths of the API; else a path that is not there stops the lane."""
 

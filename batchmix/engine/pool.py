@@ -50,23 +50,18 @@ class Pool:
     """Sends the requests of one lane; for one use."""
 
     def __init__(
-        self,
-        transport: Transport,
-        governor: Governor,
-        log: RowLog,
-        shutdown: Shutdown,
-        status: LaneStatus,
-        rules: SendingRules,
+        self, transport: Transport, log: RowLog, shutdown: Shutdown, status: LaneStatus, rules: SendingRules
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._idle = IdleWorkers(self._next)
         self._in_flight: dict[OpenRequest, None] = {}  # in the order in which they left
+        governor = Governor(rules.limits, self._loop.time())
         self._admission = Admission(governor, status, rules, self._in_flight.keys(), self._idle.hand_out)
         self._log = log
         self._shutdown = shutdown
         self._status = status
-        self._loop = asyncio.get_running_loop()
-        self.streaming = StreamFallback(is_off=rules.unstreamed)
+        self._streaming = StreamFallback(rules.on_unstreamed, is_off=rules.unstreamed)
         self._outcomes = Outcomes(log, shutdown, status, rules)
         self._retries = RetryQueue(status, self._idle.hand_out)
         self._buffer: collections.deque[OpenRequest] = collections.deque()
@@ -171,8 +166,8 @@ class Pool:
             self._idle.hand_out_in(wait_s)
             return None
         queue.popleft()
-        if self.streaming.is_off:
-            item.request = self.streaming.leaving(item.request)
+        if self._streaming.is_off:
+            item.request = self._streaming.leaving(item.request)
         if len(self._buffer) < _AHEAD // 2:
             self._more.set()
         return item
@@ -214,7 +209,7 @@ class Pool:
         self._admission.failed(self._loop.time(), item, exchange, failure)
         _logger.debug("row %d of %s: %s: %s", request.row, request.model, failure.type, failure.message)
         if failure.type == UNFINISHED:
-            item.request = self.streaming.unfinished(request, failure)
+            item.request = self._streaming.unfinished(request, failure)
         path, stopped = request.path, self._outcomes.stopped_paths
         failure = stopped.get(path, failure)
         may_pass = is_passing(failure)

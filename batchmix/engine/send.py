@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 import math
@@ -136,7 +137,6 @@ class _Sending:
             shutdown=shutdown,
             run_status=self._run_status,
             rules_of=self._rules_of(),
-            unstreamed=self._unstreamed,
         )
 
     async def _run_lanes(self, context: LaneContext, most: int, room: int) -> None:
@@ -157,8 +157,11 @@ class _Sending:
 
         def rules_of(model: Model) -> SendingRules:
             return SendingRules(
-                retry.attempts, self._prepared.options.keep_going, outage_s=retry.outage_s, row_s=row_s or math.inf,
-                run_status=self._run_status, has_paths=dataset.has_paths, unstreamed=model.name in self._unstreamed,
+                retry.attempts, model.limits, outage_s=retry.outage_s, row_s=row_s or math.inf,
+                keep_going=self._prepared.options.keep_going,
+                run_status=self._run_status, has_paths=dataset.has_paths,
+                unstreamed=model.name in self._unstreamed,
+                on_unstreamed=functools.partial(self._unstreamed.add, model.name),
                 place=lambda request, parameter: dataset.place_of(request, model, parameter),
                 budget=LaneBudget(budget, model.name, prices) if budget else None,
             )  # fmt: skip

@@ -16,11 +16,11 @@ _STREAMING = ("stream", "stream_options")
 class StreamFallback:
     """Decides whether a lane may stream answers for which the job does not ask for a stream."""
 
-    def __init__(self, *, is_off: bool) -> None:
+    def __init__(self, on_off: Callable[[], None], *, is_off: bool) -> None:
+        """`on_off` is called when streaming is turned off."""
+        self._on_off = on_off
         self.is_off = is_off
         """Whether answers are streamed only where the job asks for it."""
-        self.on_off: Callable[[], None] = lambda: None
-        """Called when streaming is turned off."""
         self._was_unfinished = False
 
     def leaving(self, request: Request) -> Request:
@@ -35,7 +35,7 @@ class StreamFallback:
         self.is_off |= self._was_unfinished or failure.usage is not None
         self._was_unfinished = True
         if self.is_off:
-            self.on_off()
+            self._on_off()
         return unstreamed(request)
 
 

@@ -17,7 +17,6 @@ from batchmix.engine.run_status import LaneStatus, RunStatus
 from batchmix.engine.shutdown import Shutdown
 from batchmix.errors import FailureAction, Interrupted
 from batchmix.job import Limits
-from batchmix.pacing.governor import Governor
 from batchmix.records import Completion, Exchange, Failure, Outcome, Request
 from tests.virtual_time import until
 
@@ -49,9 +48,8 @@ class Scene:
         self.path: Callable[[int], str] = lambda row: "/p"
         self._last_outcomes: dict[int, Outcome] = {}
         run_status = RunStatus(lanes=[self.lane, *rules.run_status.lanes])
-        rules = msgspec.structs.replace(rules, run_status=run_status)
-        governor = Governor(Limits(concurrency=concurrency), asyncio.get_running_loop().time())
-        self.pool = Pool(self, governor, self, self.shutdown, self.lane, rules)
+        rules = msgspec.structs.replace(rules, run_status=run_status, limits=Limits(concurrency=concurrency))
+        self.pool = Pool(self, self, self.shutdown, self.lane, rules)
 
     async def post(self, request: Request) -> Exchange:
         self.in_flight += 1

@@ -16,7 +16,6 @@ from batchmix.engine.run_status import LaneStatus
 from batchmix.engine.shutdown import Shutdown
 from batchmix.errors import BudgetSpent, FailureAction
 from batchmix.job import Budget, Limits, Price
-from batchmix.pacing.governor import Governor
 from batchmix.prices.budget import LaneBudget, RunBudget
 from batchmix.prices.cost import Prices
 from batchmix.records import Completion, Exchange, Failure, Outcome, Request, Usage
@@ -164,9 +163,8 @@ async def test_pools_share_a_purse_and_stop_when_it_is_empty() -> None:
     logs = [Answers(), Answers()]
     pools = []
     for log in logs:
-        governor = Governor(Limits(concurrency=16), asyncio.get_running_loop().time())
-        rules = SendingRules(3, budget=LaneBudget(budget, "m", PRICES))
-        pools.append(Pool(log, governor, log, shutdown, LaneStatus("m"), rules).run(_feed(90), 16))
+        rules = SendingRules(3, Limits(concurrency=16), budget=LaneBudget(budget, "m", PRICES))
+        pools.append(Pool(log, log, shutdown, LaneStatus("m"), rules).run(_feed(90), 16))
     async with asyncio.timeout(WITHIN_S):
         await asyncio.gather(*pools)
     assert isinstance(shutdown.reason, BudgetSpent)
