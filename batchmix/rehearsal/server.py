@@ -51,7 +51,7 @@ class Rehearsal:
         return self._provider.behaviour
 
     @property
-    def ledger(self) -> list[RequestRecord]:
+    def records(self) -> list[RequestRecord]:
         """The records of all requests so far, in the order in which they came."""
         return self._provider.log.records
 

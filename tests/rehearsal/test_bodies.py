@@ -98,7 +98,7 @@ async def test_other_paths(calling):
 async def test_malformed(calling, data):
     async with calling() as caller:
         response = await caller.send(data=data)
-        (record,) = caller.rehearsal.ledger
+        (record,) = caller.rehearsal.records
     assert response.status == 400
     assert set(response.error) == {"message", "type", "param", "code"}
     assert (record.kind, record.status, record.answered) == ("malformed", 400, False)
@@ -203,5 +203,5 @@ async def test_large_bodies_pass(calling):
     async with calling() as caller:
         text = "[[rehearsal:echo]]" + "x" * 5_000_000
         assert (await caller.send(text)).content == text
-        (record,) = caller.rehearsal.ledger
+        (record,) = caller.rehearsal.records
         assert record.answered

@@ -36,7 +36,7 @@ async def test_a_stall_sends_half_and_lasts_until_the_client_leaves(calling):
         async with asyncio.timeout(WITHIN_S):
             while (await caller.send()).status == 429:  # until the server has seen it leave
                 pass
-        record = caller.rehearsal.ledger[0]
+        record = caller.rehearsal.records[0]
     assert (record.kind, record.status, record.finished, record.answered) == ("stall", 200, None, False)
 
 
@@ -59,7 +59,7 @@ async def test_a_drip_comes_in_pieces_and_is_an_answer(calling):
             pieces.append(await reader.read(promised))
         assert json.loads(b"".join(pieces))["choices"]
         await _close(writer)
-        (record,) = caller.rehearsal.ledger
+        (record,) = caller.rehearsal.records
     assert len(pieces) > 5
     assert record.finished - record.begun >= 0.19
     assert record.answered
@@ -73,7 +73,7 @@ async def test_a_drip_that_the_client_leaves_is_not_answered(calling, caplog):
         async with asyncio.timeout(WITHIN_S):
             while (await caller.send()).status == 429:
                 pass
-        assert not caller.rehearsal.ledger[0].answered
+        assert not caller.rehearsal.records[0].answered
     assert caplog.records == []
 
 
@@ -97,4 +97,4 @@ async def test_no_reply_comes(calling, kind):
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
-        assert caller.rehearsal.ledger[0].status is None
+        assert caller.rehearsal.records[0].status is None

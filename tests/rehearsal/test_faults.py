@@ -16,7 +16,7 @@ ERRORS = {"429": 429, "500": 500, "502": 502, "503": 503}
 async def test_error_shares(calling, share, status):
     async with calling(f"{share}=1&max_faults=2") as caller:
         response = [await caller.send() for _ in range(3)]
-        records = caller.rehearsal.ledger
+        records = caller.rehearsal.records
     assert [one.status for one in response] == [status, status, 200]
     assert [(one.kind, one.answered) for one in records] == [(str(status), False)] * 2 + [("answer", True)]
     assert "(tid: " in response[0].error["message"]
@@ -44,7 +44,7 @@ async def test_broken_connections(calling, kind, how):
         with pytest.raises(error):
             await caller.send(sent)
         assert (await caller.send(sent)).status == 200
-        first, second = caller.rehearsal.ledger
+        first, second = caller.rehearsal.records
     assert (first.kind, first.status, first.finished) == (kind, 200 if kind == "cut" else None, None)
     assert second.answered
 
@@ -77,7 +77,7 @@ async def test_hang_lasts_until_the_client_leaves(calling):
         async with asyncio.timeout(WITHIN_S):
             while (await caller.send()).status == 429:  # until the server has seen it leave
                 pass
-        record = caller.rehearsal.ledger[0]
+        record = caller.rehearsal.records[0]
     assert (record.kind, record.status, record.finished, record.answered) == ("hang", None, None, False)
 
 
@@ -115,7 +115,7 @@ async def test_error_markers(calling, kind):
     async with calling() as caller:
         assert [(await caller.send(f"[[rehearsal:{kind}]]")).status for _ in range(2)] == [int(kind)] * 2
         assert [(await caller.send(f"[[rehearsal:{kind}x2]]")).status for _ in range(3)] == [int(kind)] * 2 + [200]
-        assert {record.kind for record in caller.rehearsal.ledger} == {kind, "answer"}
+        assert {record.kind for record in caller.rehearsal.records} == {kind, "answer"}
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ async def test_error_markers(calling, kind):
 async def test_answer_markers(calling, kind, reason, message):
     async with calling() as caller:
         body = (await caller.send(f"[[rehearsal:{kind}]]  as it is")).body
-        (record,) = caller.rehearsal.ledger
+        (record,) = caller.rehearsal.records
     assert body["choices"][0]["finish_reason"] == reason
     assert body["choices"][0]["message"].items() >= message.items()
     assert (record.kind, record.answered) == (kind, True)
@@ -172,4 +172,4 @@ async def test_only_the_last_user_message_is_marked(calling):
         ]
         response = await caller.send(messages=[{"role": role, "content": text} for role, text in answered])
         assert response.status == 200
-        assert caller.rehearsal.ledger[0].prompt == "y"
+        assert caller.rehearsal.records[0].prompt == "y"

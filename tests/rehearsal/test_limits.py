@@ -48,7 +48,7 @@ def test_durations_are_as_go_writes_them(seconds, text):
 async def test_throttled(calling):
     async with calling("rpm=6&burst_s=20") as caller:
         response = [await caller.send() for _ in range(3)]
-        kinds = [record.kind for record in caller.rehearsal.ledger]
+        kinds = [record.kind for record in caller.rehearsal.records]
     assert [one.status for one in response] == [200, 200, 429]
     assert kinds == ["answer", "answer", "throttled"]
     headers = response[2].headers
@@ -97,7 +97,7 @@ async def test_balance(calling):
 async def test_a_balance_may_end_in_any_refusal(calling):
     async with calling("balance=1&broke=unfunded") as caller:
         response = [await caller.send() for _ in range(3)]
-        records = caller.rehearsal.ledger
+        records = caller.rehearsal.records
     assert [one.status for one in response] == [200, 200, 200]
     assert ["recharged" in one.content for one in response] == [False, True, True]
     assert [record.answered for record in records] == [True, False, False]

@@ -24,7 +24,7 @@ PLAIN_USAGE = ["completion_tokens", "prompt_tokens", "total_tokens"]
 async def test_contents(calling, kind):
     async with calling() as caller:
         response = await caller.send(f"[[rehearsal:{kind}]]")
-        (record,) = caller.rehearsal.ledger
+        (record,) = caller.rehearsal.records
     assert response.status == 200
     assert CONTENTS[kind](response.content)
     assert record.answered == (kind != "unfunded")
@@ -87,7 +87,7 @@ async def test_models_and_choices(calling):
         dated = await caller.send("[[rehearsal:dated_model]]", model="gpt-5")
         fallback = await caller.send("[[rehearsal:fallback]]")
         none, empty = [await caller.send(f"[[rehearsal:{kind}]]") for kind in ("no_choices", "empty_choices")]
-        records = caller.rehearsal.ledger
+        records = caller.rehearsal.records
     assert (dated.body["model"], dated.headers["X-Aihubmix-Model"]) == ("gpt-5-2026-03-05", "gpt-5")
     assert fallback.headers["X-Aihubmix-Fallback"] == "true"
     assert fallback.headers["X-Aihubmix-Router-Resolved-Model"] == "fallback-model"
@@ -104,7 +104,7 @@ async def test_oversized_is_all_there_and_made_while_it_is_sent(calling):
             start = await response.content.readexactly(100)
             async for piece in response.content.iter_any():
                 size, end = size + len(piece), piece
-        (record,) = caller.rehearsal.ledger
+        (record,) = caller.rehearsal.records
     assert REPLY_KINDS["oversized"].endless_bytes < size + 100 < REPLY_KINDS["oversized"].endless_bytes + 1000
     assert start.startswith(b'{"id":')
     assert end.endswith(b"}}")

@@ -27,7 +27,7 @@ def test_outages_that_cannot_be(text):
 async def test_in_an_outage_everything_fails_and_then_nothing(calling):
     async with calling("outage=0:0.3&key=right") as caller:
         assert [(await caller.send(key=key)).status for key in ("right", "wrong")] == [503, 503]
-        assert [record.kind for record in caller.rehearsal.ledger] == ["503_down"] * 2
+        assert [record.kind for record in caller.rehearsal.records] == ["503_down"] * 2
         async with asyncio.timeout(WITHIN_S):
             while (await caller.send(key="right")).status == 503:
                 pass
@@ -65,7 +65,7 @@ async def test_requests_under_way_are_cut_where_connections_are_refused(calling)
     async with calling("outage=0.1:60:refused&latency=30") as caller:
         with pytest.raises(aiohttp.ClientConnectionError):
             await caller.send()
-        (record,) = caller.rehearsal.ledger
+        (record,) = caller.rehearsal.records
         assert not record.answered
     assert asyncio.all_tasks() == {asyncio.current_task()}
 

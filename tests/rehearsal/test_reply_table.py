@@ -133,7 +133,7 @@ async def test_pages_and_redirects(calling):
 async def test_every_kind_can_be_drawn_and_odd_answers_too(calling):
     async with calling("nan=1") as caller:
         assert "NaN" in (await caller.send()).raw.decode()
-        assert caller.rehearsal.ledger[0].answered
+        assert caller.rehearsal.records[0].answered
 
 
 async def test_refusals_are_not_bounded_and_passing_faults_are(calling):
@@ -149,4 +149,4 @@ async def test_a_kind_that_a_request_cannot_get_is_a_plain_answer(calling):
         plain = await caller.send("[[rehearsal:stream_error]]")
         assert vectors.body["usage"]["total_tokens"]
         assert plain.content
-        assert [record.kind for record in caller.rehearsal.ledger] == ["answer", "answer"]
+        assert [record.kind for record in caller.rehearsal.records] == ["answer", "answer"]

@@ -39,8 +39,8 @@ async def test_records(calling):
 async def test_the_prompt_of_a_malformed_request_is_its_body(calling):
     async with calling() as caller:
         await caller.send(data=b"{oops")
-        assert caller.rehearsal.ledger[0].prompt == "{oops"
-        assert caller.rehearsal.ledger[0].model == ""
+        assert caller.rehearsal.records[0].prompt == "{oops"
+        assert caller.rehearsal.records[0].model == ""
 
 
 async def test_totals_reset_and_behaviour(calling):
@@ -50,7 +50,7 @@ async def test_totals_reset_and_behaviour(calling):
         assert await caller.control("reset", "") == {}
         assert await caller.control("ledger") == []
         assert (await caller.send("a")).status == 200
-        assert caller.rehearsal.ledger[0].attempt == 1
+        assert caller.rehearsal.records[0].attempt == 1
         await caller.control("behaviour", "502=1")
         assert caller.rehearsal.behaviour == Behaviour(faults={"502": 1.0})
         assert (await caller.send("a")).status == 502
@@ -96,10 +96,10 @@ async def test_no_ledger(calling):
 async def test_an_answer_that_the_client_does_not_wait_for_is_not_answered(calling):
     async with calling("latency=30") as caller:
         sending = asyncio.create_task(caller.send())
-        await until(lambda: caller.rehearsal.ledger)
+        await until(lambda: caller.rehearsal.records)
         sending.cancel()
         await asyncio.wait([sending])
-    (record,) = caller.rehearsal.ledger
+    (record,) = caller.rehearsal.records
     assert (record.kind, record.status, record.finished, record.answered) == ("answer", None, None, False)
 
 
@@ -120,7 +120,7 @@ async def _request_for_more_than_the_kernel_takes(url, header=b""):
 @pytest.mark.parametrize("header", [b"", b"Connection: close\r\n"])
 async def test_an_answer_is_finished_once_it_has_been_read(calling, header):
     async with calling() as caller, _request_for_more_than_the_kernel_takes(caller.url, header) as (reader, _):
-        (record,) = caller.rehearsal.ledger
+        (record,) = caller.rehearsal.records
         assert (record.status, record.finished, record.answered) == (200, None, False)
         async with asyncio.timeout(WITHIN_S):
             while not record.answered:
@@ -135,7 +135,7 @@ async def test_an_answer_that_is_lost_halfway_is_never_finished(calling, caplog)
         async with asyncio.timeout(WITHIN_S):
             while (await caller.send()).status == 429:  # until the server has seen it leave
                 pass
-        record = caller.rehearsal.ledger[0]
+        record = caller.rehearsal.records[0]
         assert (record.status, record.finished, record.answered) == (200, None, False)
         assert caller.rehearsal.totals["answered"] == 1
     assert caplog.records == []

@@ -34,8 +34,8 @@ async def test_stops_at_once_and_leaves_no_task(behaviour):
         assert asyncio.all_tasks() <= {asyncio.current_task(), *sending}
         response = await asyncio.gather(*sending, return_exceptions=True)
         assert all(isinstance(one, aiohttp.ClientConnectionError) for one in response)
-    assert len(rehearsal.ledger) == 50
-    assert not any(record.answered for record in rehearsal.ledger)
+    assert len(rehearsal.records) == 50
+    assert not any(record.answered for record in rehearsal.records)
 
 
 async def test_stops_with_idle_connections_and_frees_its_port():

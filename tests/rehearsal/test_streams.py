@@ -29,7 +29,7 @@ def streamed(calling):
     async def stream(prompt, behaviour="", **more):
         async with calling(behaviour) as caller:
             response = await caller.send(prompt, **{**USAGE, **more})
-            return response, events(response.raw), caller.rehearsal.ledger[0]
+            return response, events(response.raw), caller.rehearsal.records[0]
 
     return stream
 
@@ -39,7 +39,7 @@ async def test_a_stream_says_what_the_whole_answer_says(calling):
         whole = await caller.send("Hello")
         response = await caller.send("Hello", **USAGE)
         bare = events((await caller.send("Hello", stream=True)).raw)
-        records = caller.rehearsal.ledger
+        records = caller.rehearsal.records
     found = events(response.raw)
     *chunks, last, done = found
     assert response.headers["Content-Type"] == "text/event-stream"
@@ -142,11 +142,11 @@ async def test_a_stream_is_cut(calling):
     async with calling() as caller:
         with pytest.raises(aiohttp.ClientPayloadError):
             await caller.send("[[rehearsal:cut]]", stream=True)
-        assert not caller.rehearsal.ledger[0].answered
+        assert not caller.rehearsal.records[0].answered
 
 
 async def test_a_stream_takes_as_long_as_its_words(calling):
     async with calling("speed=100&words=20") as caller:
         response = await caller.send("Hello", stream=True)
-        (record,) = caller.rehearsal.ledger
+        (record,) = caller.rehearsal.records
     assert record.finished - record.begun >= len(answered(events(response.raw)).split()) / 100 * 0.9
