@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from batchmix.evaluate.examples import Example
 
 _WIDTH = 56
-_MOST_LINES = 6
+_MAX_LINES = 6
 _HEAD = ("", "model", "metric", "before", "after", "difference", "95 %", "p", "up", "down", "same")
 
 
@@ -80,5 +80,5 @@ def _example_lines(example: Example) -> Iterator[str]:
 
 
 def _wrapped(text: str) -> list[str]:
-    short = cell(text, _WIDTH * _MOST_LINES)
-    return textwrap.wrap(short, _WIDTH, max_lines=_MOST_LINES, placeholder="…") or [""]
+    short = cell(text, _WIDTH * _MAX_LINES)
+    return textwrap.wrap(short, _WIDTH, max_lines=_MAX_LINES, placeholder="…") or [""]

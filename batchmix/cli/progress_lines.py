@@ -14,10 +14,10 @@ from batchmix.engine.bottlenecks import bottleneck_of
 from batchmix.engine.run_status import Bottleneck, LaneStatus, Phase, RunStatus
 from batchmix.formats.amounts import counted, usd
 
-_LEAST_BAR = 8
+_MIN_BAR = 8
 """Characters of the shortest bar that is drawn."""
-_LEAST_NAME = 8
-_LONGEST_NAME = 40
+_MIN_NAME = 8
+_MAX_NAME = 40
 _T = TypeVar("_T")
 
 Rates = Sequence[tuple[float, float]]
@@ -87,7 +87,7 @@ def model_lines(models: list[ModelProgress], width: int, most: int) -> list[str]
 
 def _aligned(models: list[ModelProgress], narrow: int) -> list[str]:
     """Return a line for each model, with aligned cells; the higher `narrow`, the fewer and shorter they are."""
-    name_room = (_LONGEST_NAME, _LONGEST_NAME, 20, 14, 14, _LEAST_NAME)[narrow]
+    name_room = (_MAX_NAME, _MAX_NAME, 20, 14, 14, _MIN_NAME)[narrow]
     names, *columns = zip(*(_cells(model, narrow, name_room) for model in models), strict=True)
     room = max(map(_width, names))
     padded = [[name + " " * (room - _width(name)) for name in names]]
@@ -128,7 +128,7 @@ def run_line(run_status: RunStatus, rates: Rates, width: int, *, limits: bool = 
     head = _percent(done, results)
     (rest,) = _first_fitting(lines_for, range(8), width - len(head) - 1)
     room = width - len(head) - _width(rest) - 4
-    drawn = f" |{'█' * round(room * min(1.0, done / results)):<{room}}|" if room >= _LEAST_BAR else ""
+    drawn = f" |{'█' * round(room * min(1.0, done / results)):<{room}}|" if room >= _MIN_BAR else ""
     return _cut(f"{head}{drawn} {rest}", width)
 
 

@@ -18,7 +18,7 @@ from batchmix.store.run_folder import Start
 from batchmix.store.totals import Totals
 from batchmix.store.view import View
 
-_WIDEST = 240
+_MAX_MESSAGE = 240
 
 
 def closing_lines(view: View, run_status: RunStatus, elapsed_s: float) -> list[str]:
@@ -204,4 +204,4 @@ def summary_row(label: str, text: str) -> str:
 def _short(text: str) -> str:
     """Return text on one line, without its middle if it is long: the advice is at its end."""
     text = " ".join(text.split())
-    return text if len(text) <= _WIDEST else f"{text[: _WIDEST // 3]} … {text[-_WIDEST * 2 // 3 :]}"
+    return text if len(text) <= _MAX_MESSAGE else f"{text[: _MAX_MESSAGE // 3]} … {text[-_MAX_MESSAGE * 2 // 3 :]}"

@@ -11,7 +11,7 @@ from batchmix.records import Failure
 
 _IN_A_ROW = 20
 """Failures in a row that open the breaker."""
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 1.0, 30.0
 """The pause before a trial request; it doubles from the first to the longest."""
 _FIRST_OUTAGE_S = 60.0
 """The longest outage that is waited out before the first success: the address may be wrong."""
@@ -71,7 +71,7 @@ class Breaker:
                 self._next_at = now + self._pause_s
         elif sent_at >= self._next_at:  # else it had left before
             self._in_trial = False
-            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+            self._pause_s = min(2 * self._pause_s, _MAX_PAUSE_S)
             self._next_at = now + self._pause_s
             outage_s = self._outage_s if self._ever_succeeded else min(self._outage_s, _FIRST_OUTAGE_S)
             if self._next_at - self._open_since > outage_s:

@@ -10,9 +10,9 @@ from batchmix.records import Quota
 
 _MINUTE_S = 60.0
 """The capacity of a stated limit: providers count by the minute, and begin with a full one."""
-_MOST_DEBT_S = 600.0
+_MAX_DEBT_S = 600.0
 """The longest that a single usage can hold requests back, however large it is."""
-_LEAST_CAPACITY_S = 0.05
+_MIN_CAPACITY_S = 0.05
 """The smallest capacity that is assumed, in seconds' worth. Any of 0.025–0.1 s passes."""
 _BURST_S = 0.1
 """A throttle this soon after a pause means that the bucket's capacity was overestimated.
@@ -25,7 +25,7 @@ _FAR_LEVEL_S = 5.0
 """A stated limit with this many seconds' worth left is far from used up. Any of 2.5–10 s passes."""
 _AS_STATED = 0.9
 """A rate found above this share of the stated one confirms it. Any of 0.45–1.8 passes."""
-_MARGIN_S, _MOST_MARGIN_S = 0.5, 6.0
+_MARGIN_S, _MAX_MARGIN_S = 0.5, 6.0
 """Seconds' worth that stay in a reported bucket, at first and at most: requests on their way may arrive in another
 order and cost more than estimated. Half and double of each pass.
 """
@@ -93,7 +93,7 @@ class Bucket:
     def correct(self, by: float) -> None:
         """Take so much more (or less) for a request whose charge is known now."""
         level = self._level - by
-        self._level = level if by <= 0 else max(level, min(self._level, -_MOST_DEBT_S * self.per_s))
+        self._level = level if by <= 0 else max(level, min(self._level, -_MAX_DEBT_S * self.per_s))
         self._accepted.amount += by
 
     def give_back(self, amount: float, *, emptied: bool) -> None:
@@ -151,7 +151,7 @@ class Bucket:
         if overloaded or self._estimate.is_lowered:
             self._estimate.forget_peak()
         if self._check.is_trusted and now >= self._widened_at + _WIDENED_S:
-            self._margin_s = min(_MOST_MARGIN_S, 1.5 * self._margin_s)
+            self._margin_s = min(_MAX_MARGIN_S, 1.5 * self._margin_s)
             self._widened_at = now
         self._level = 0.0
         self._at = now
@@ -162,7 +162,7 @@ class Bucket:
             if self._stated_per_s < math.inf:
                 self._estimate.restart()
         elif self._is_early:  # the provider saves up less in a pause than was assumed
-            self._capacity_s = max(_LEAST_CAPACITY_S, min(ROUNDING_S, self._capacity_s) / 2)
+            self._capacity_s = max(_MIN_CAPACITY_S, min(ROUNDING_S, self._capacity_s) / 2)
         self._set_rate()
 
     def throttled_earlier(self, amount: float) -> None:

@@ -9,7 +9,7 @@ from batchmix.pacing.limit_search import COMPARED, FAR, StepSearch, relative_spr
 
 _START = 128
 """The first window. Halved: "3000 requests, configured" with random throttles."""
-_LEAST_HOLD_S, _MOST_HOLD_S = 7.0, 20.0
+_MIN_HOLD_S, _MAX_HOLD_S = 7.0, 20.0
 """How soon more is tried after a throttle by the number in flight: sooner where a throttle costs little.
 
 Any of 3.5–14 s passes for the first, and up to 40 s for the second.
@@ -126,7 +126,7 @@ class Window:
 
     def cut(self) -> None:
         """Stay for a while at what was accepted at the last throttle."""
-        hold_s = max(_LEAST_HOLD_S, min(_COST * self._rest_s, _MOST_HOLD_S), _SPACED / self._completions_per_s())
+        hold_s = max(_MIN_HOLD_S, min(_COST * self._rest_s, _MAX_HOLD_S), _SPACED / self._completions_per_s())
         self._search.hit(max(1, round(_UNDER * self._at_throttles[-1])), hold_s)
         self._largest = max(self._search.base, _FADING * self._largest)
         self.size = min(self._ceiling, self._search.value)

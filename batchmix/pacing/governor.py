@@ -23,7 +23,7 @@ from batchmix.records import Quota, Usage
 _logger = logging.getLogger(__name__)
 _FIRST_COMPLETION = 256
 """Tokens to expect of a completion before the first has come."""
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 15.0
 """Pauses without a `Retry-After` double from the first to the longest, less up to half at random."""
 _GAP_S = 2.0
 """A longer gap between two requests tells nothing about a limit, unless the limit made us wait that long."""
@@ -214,7 +214,7 @@ class Governor:
             retry_after_s = 0.0
             if now >= self._pause_until:
                 self._pauses += is_new
-                longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** max(0, self._pauses - 1))
+                longest = min(_MAX_PAUSE_S, _FIRST_PAUSE_S * 2 ** max(0, self._pauses - 1))
                 retry_after_s = random.uniform(longest / 2, longest)
         self._pause_until = max(self._pause_until, now + retry_after_s)
 

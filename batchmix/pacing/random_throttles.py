@@ -20,7 +20,7 @@ _OVERLOAD, _OVERLOAD_RECENT = 0.3, 40
 """More than this share throttled among the last 40 requests is a limit, whatever was seen before."""
 _SIGMAS = 4.0
 """Standard deviations of a Poisson count (its root) that chance is allowed."""
-_TOGETHER_S, _WITNESSES, _MOST_THROTTLED = 0.05, 20, 0.3
+_TOGETHER_S, _WITNESSES, _MAX_THROTTLED = 0.05, 20, 0.3
 """If 20 requests that left within 50 ms of a throttled one have an outcome and at most this share of them is throttled
 too, no limit was the reason: to accept the others so soon, its budget had to be far from used up.
 """
@@ -102,7 +102,7 @@ class RandomThrottles:
             return False
         self._outcomes[throttled] += 1
         count = sum(self._outcomes)
-        if count < _WITNESSES or self._outcomes[True] > _MOST_THROTTLED * count:
+        if count < _WITNESSES or self._outcomes[True] > _MAX_THROTTLED * count:
             return False
         self._far.add(self._sent.far, self._outcomes[True] + 1, of=count + 1)
         self._suspect = None

@@ -17,7 +17,7 @@ from batchmix.redact import Secrets
 
 _UNLIMITED_USD = 100_000_000
 """The gateway's value for an account without a limit."""
-_MOST = 1e15
+_MAX_AMOUNT = 1e15
 """Larger numbers are no amounts of money."""
 _logger = logging.getLogger(__name__)
 
@@ -43,6 +43,6 @@ async def _fetch_amounts(url: str, secrets: Secrets, timeout_s: float) -> tuple[
 
 def _number(found: Any, name: str) -> float:
     value = found.get(name) if isinstance(found, dict) else None
-    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < _MOST:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < _MAX_AMOUNT:
         raise ValueError(f"it has no {name}")
     return float(value)

@@ -30,7 +30,7 @@ _logger = logging.getLogger(__name__)
 _TIMEOUT_S = 5.0
 _HOSTS = ("aihubmix.com", "inferera.com")
 """These domains and their subdomains have a catalogue."""
-_LONGEST_TEXT = 200
+_MAX_TEXT = 200
 """Characters kept of any text in the catalogue."""
 _NO_COMPLETION = ("embedding", "rerank")
 """Types of models that have no completion tokens to pay for."""
@@ -153,7 +153,7 @@ def _text(value: Any) -> str:
     """Return text that any terminal can show."""
     if not isinstance(value, str):
         return ""
-    return "".join(char if char.isprintable() else "?" for char in value.strip())[:_LONGEST_TEXT]
+    return "".join(char if char.isprintable() else "?" for char in value.strip())[:_MAX_TEXT]
 
 
 class _CachedCatalogue(msgspec.Struct):

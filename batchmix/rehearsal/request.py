@@ -16,7 +16,7 @@ ENDPOINTS = {
 """The endpoints that are served, and the key that each body must have."""
 _WITH_CHOICES = frozenset({"/v1/chat/completions", "/v1/completions"})
 _CAPS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-_MOST_CHOICES = 128
+_MAX_CHOICES = 128
 """OpenAI's bound on `n`."""
 _encoder = msgspec.json.Encoder(order="sorted")
 
@@ -69,7 +69,7 @@ def read_request(endpoint: str, raw: bytes) -> RehearsalRequest | str:
     cap = next((name for name in _CAPS if body.get(name) is not None), None)
     max_tokens = None if cap is None else body[cap]
     n = body.get("n")
-    for name, value, limit in (("n", n, _MOST_CHOICES), ("max_tokens", max_tokens, None)):
+    for name, value, limit in (("n", n, _MAX_CHOICES), ("max_tokens", max_tokens, None)):
         if value is not None and not _is_count(value, limit):
             return f"Invalid value for '{name}'"
     model = body.get("model")

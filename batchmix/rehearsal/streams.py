@@ -18,7 +18,7 @@ DONE = "data: [DONE]"
 _BROKEN: Json = {"error": {"message": "The upstream broke off", "type": "server_error", "param": None, "code": None}}
 _NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 _WORD = re.compile(r"\s*\S+\s*")
-_MOST_CHUNKS = 1000
+_MAX_CHUNKS = 1000
 """Of one text; a longer one is sent in larger pieces."""
 _encode = msgspec.json.Encoder().encode
 
@@ -66,7 +66,7 @@ def _deltas(message: Json) -> Iterator[Json]:
 def _cut(text: str) -> list[str]:
     """Cut a text into words, and a long one into larger pieces."""
     words = _WORD.findall(text) or [text]
-    step = -(-len(words) // _MOST_CHUNKS)
+    step = -(-len(words) // _MAX_CHUNKS)
     return ["".join(words[at : at + step]) for at in range(0, len(words), step)]
 
 
