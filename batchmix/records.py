@@ -81,10 +81,6 @@ BYTES_PER_TOKEN = 4
 """Of text, in UTF-8; what languages make of that lies between half and one and a half times of it."""
 
 
-WRITES_NOTHING = ("/embeddings", "/rerank", "/moderations")
-"""Endpoints whose answers have no tokens of their own."""
-
-
 class Failure(msgspec.Struct, frozen=True, gc=False):
     """Why there is no answer, and what follows from that."""
 

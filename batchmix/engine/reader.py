@@ -122,7 +122,7 @@ def _check_shapes(run: RunFile, folder: Path) -> None:
         shards = itertools.product(range(len(scan.shards)), lane_models(job, scan))
         batches = itertools.chain.from_iterable(itertools.starmap(dataset.requests, shards))
         requests = (request for request in itertools.chain.from_iterable(batches) if isinstance(request, Request))
-        other = next((request for request in requests if endpoint_of(request.path) != CHAT), None)
+        other = next((request for request in requests if endpoint_of(request.path).suffix != CHAT), None)
     except (UsageError, Stopped) as error:
         raise UsageError(f"{kept}, and their endpoints are unknown without the input: {error}") from error
     if other is not None:

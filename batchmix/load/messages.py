@@ -16,7 +16,7 @@ from batchmix.load.parameters import LABELS, PARAMETERS, param_problem, streamin
 from batchmix.load.prompts import Mode
 from batchmix.load.template import BadRowError, Template, UndefinedError
 from batchmix.load.template_names import nearest, spelt
-from batchmix.responses.endpoints import CHAT, READERS, RESPONSES, endpoint_of
+from batchmix.responses.endpoints import CHAT, RESPONSES, SUPPORTED, endpoint_of
 
 BATCH_KEYS = frozenset({"custom_id", "method", "url", "body"})
 _SYSTEM_CLASH = (
@@ -151,7 +151,7 @@ class BatchLines:
         if row.get("method") not in (None, "POST"):
             return "can't be sent: method must be POST"
         path = _path_of(row.get("url"))
-        if path is None or endpoint_of(path) is None:
+        if path is None or not endpoint_of(path).is_supported:
             return _BAD_URL if path is None else _unsupported(path)
         if path == RESPONSES and body.get("background"):
             return "requests a response in the background, which is not supported; take background out of its body"
@@ -240,9 +240,12 @@ def _path(url: str) -> str | None:
         return None
     path = "/" + path.strip("/")
     # The file may have been written for another root: Azure's deployments, a gateway's /api/v1, Gemini's /v1beta.
-    return endpoint_of(path) or (path[3:] if path.startswith("/v1/") else None)
+    endpoint = endpoint_of(path)
+    if endpoint.is_supported:
+        return endpoint.suffix
+    return path[3:] if path.startswith("/v1/") else None
 
 
 def _unsupported(path: str) -> str:
-    *others, last = READERS
+    *others, last = SUPPORTED
     return f"can't be sent: the endpoint {clean(path, 60)} is not supported; use {', '.join(others)} or {last}"

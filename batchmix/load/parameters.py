@@ -9,6 +9,7 @@ from typing import Any
 from batchmix.formats.display import column_list, kind_of
 from batchmix.job import Job
 from batchmix.load.jsonl import decode_cell
+from batchmix.responses.endpoints import STREAMED, endpoint_of
 
 _TEXT, _LIST, _OBJECT = "text", "a list", "an object"
 _NUMBER, _WHOLE, _SWITCH = "a number", "a whole number", "true or false"
@@ -76,7 +77,6 @@ STREAMING = ("stream", "stream_options")
 """The keys of a body that decide how the response is transferred, not what it says."""
 STREAMED_ABOVE_TOKENS = 8192
 """Above this cap a response may take minutes: gateways and proxies drop silent connections, and bill all the same."""
-_STREAMED_PATHS = ("/chat/completions", "/completions")
 _logger = logging.getLogger(__name__)
 
 
@@ -137,7 +137,7 @@ def _is(expected: str, value: Any) -> bool:
 def streamed_choices(path: str, body: Mapping[str, Any]) -> int:
     """Return how many choices of a request are streamed; 0 where the response comes as one body."""
     stream = body.get("stream")
-    if path not in _STREAMED_PATHS or not (_is_long(body) if stream is None else stream):
+    if not endpoint_of(path).can_stream or not (_is_long(body) if stream is None else stream):
         return 0
     prompt, choices = body.get("prompt"), body.get("n")
     prompts = len(prompt) if isinstance(prompt, list) and not any(type(one) is int for one in prompt[:1]) else 1
@@ -149,9 +149,9 @@ def streaming_problem(path: str, body: Mapping[str, Any]) -> str | None:
     stream = body.get("stream")
     if not isinstance(stream, bool | None):
         return "can't be sent: stream must be true or false"
-    if stream and path not in _STREAMED_PATHS:
+    if stream and not endpoint_of(path).can_stream:
         return (
-            f"requests a stream from {path}; streams are supported only for {' and '.join(_STREAMED_PATHS)}:"
+            f"requests a stream from {path}; streams are supported only for {' and '.join(STREAMED)}:"
             " take stream out of its body"
         )
     return None

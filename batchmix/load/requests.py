@@ -17,8 +17,8 @@ from batchmix.load.parameters import STREAMING, as_stream, streamed_choices
 from batchmix.load.prompts import PromptSource
 from batchmix.load.template import BadRowError
 from batchmix.load.token_estimate import prompt_tokens
-from batchmix.records import BYTES_PER_TOKEN, WRITES_NOTHING, Failure, RejectedRow, Request
-from batchmix.responses.endpoints import CHAT, EMBEDDINGS
+from batchmix.records import BYTES_PER_TOKEN, Failure, RejectedRow, Request
+from batchmix.responses.endpoints import CHAT, endpoint_of
 
 _MOST_TOKENS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _encoder = msgspec.json.Encoder()
@@ -53,9 +53,12 @@ class RequestBuilder:
             hash_ = request_hash(self._root_path + path, body)
         except BadRowError as error:
             return self.rejected(index, str(error))
-        most = 0 if path.endswith(WRITES_NOTHING) else most_tokens(body) if self._has_row_params else self._most
+        endpoint = endpoint_of(path)
+        most = most_tokens(body) if self._has_row_params else self._most
+        if not endpoint.has_completion_tokens:
+            most = 0
         tokens = max(1, len(sent) // BYTES_PER_TOKEN) if self._is_text else prompt_tokens(body, len(sent))
-        inputs = _inputs_of(body) if path == EMBEDDINGS else 0
+        inputs = _inputs_of(body) if endpoint.counts_inputs else 0
         return [
             Request(index, model.name, sample, hash_, path, sent, tokens, most, streamed, by_default, line, inputs)
             for sample in self._samples

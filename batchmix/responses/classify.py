@@ -14,6 +14,7 @@ import msgspec
 from batchmix.errors import FailureAction
 from batchmix.records import Completion, Exchange, Failure
 from batchmix.redact import Secrets
+from batchmix.responses.endpoints import endpoint_of
 from batchmix.responses.error_body import ProviderError, body_as_text, find_error, is_web_page, one_line
 from batchmix.responses.error_rules import FEW_ATTEMPTS, REFUSED_PARAMETER, TOP_UP, rule_for
 from batchmix.responses.parse import billed_usage, read_answer
@@ -101,7 +102,7 @@ def _outcome(exchange: Exchange, path: str) -> Completion | Failure:
         return _refused(exchange, status) if fault is None or 400 <= status < 500 else _incomplete(exchange, path)
     answer = read_answer(exchange.body, path, exchange.served_model, exchange.inputs)
     if isinstance(answer, str):
-        body = ordinary_body(exchange.body, path)
+        body = ordinary_body(exchange.body, endpoint_of(path).join_stream)
         if body is not exchange.body:
             exchange = msgspec.structs.replace(exchange, body=body)
             answer = read_answer(body, path, exchange.served_model, exchange.inputs)

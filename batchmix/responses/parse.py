@@ -13,7 +13,7 @@ import msgspec
 from batchmix.formats.lenient_json import may_be_deep, plain_text, read_json
 from batchmix.records import Completion, Usage
 from batchmix.responses.choices import WHOLE_OR_CUT, has_content
-from batchmix.responses.endpoints import CHAT, READERS, endpoint_of
+from batchmix.responses.endpoints import CHAT, endpoint_of
 from batchmix.responses.usage import MOST_TOKENS, read_usage
 
 _ABSENT = msgspec.Raw()
@@ -84,7 +84,7 @@ def read_answer(body: bytes, path: str, served_model: str | None, inputs: int = 
     `inputs` is how many embeddings were requested; 0: unknown.
     """
     endpoint = endpoint_of(path)
-    if endpoint == CHAT:
+    if endpoint.suffix == CHAT:
         try:
             return _ordinary(_decoder.decode(body), served_model)
         except (msgspec.MsgspecError, UnicodeError, RecursionError, _Unusual):
@@ -98,11 +98,11 @@ def read_answer(body: bytes, path: str, served_model: str | None, inputs: int = 
         return "is no JSON object"
     if has_content(found.get("error")):
         return "is an error"
-    answer = READERS[endpoint](found, body, inputs) if endpoint else Completion()
+    answer = endpoint.read(found, body, inputs)
     if isinstance(answer, str):
         return answer
     has_text = bool(answer.response or answer.reasoning or answer.refusal or answer.tool_calls)
-    usage = read_usage(_usage_in(found), path, has_text=has_text)
+    usage = read_usage(_usage_in(found), has_completion_tokens=endpoint.has_completion_tokens, has_text=has_text)
     served_model = served_model or plain_text(found.get("model"))
     answer = msgspec.structs.replace(answer, served_model=served_model, usage=usage)
     choices = found.get("choices") if answer.untold else None
@@ -112,7 +112,10 @@ def read_answer(body: bytes, path: str, served_model: str | None, inputs: int = 
 def billed_usage(body: bytes, path: str) -> Usage | None:
     """Return the usage in a body that holds no answer, or None where it has none. Never raises."""
     found = read_json(body)
-    usage = read_usage(_usage_in(found), path, has_text=False) if isinstance(found, dict) else Usage()
+    if not isinstance(found, dict):
+        return None
+    has_completion_tokens = endpoint_of(path).has_completion_tokens
+    usage = read_usage(_usage_in(found), has_completion_tokens=has_completion_tokens, has_text=False)
     return usage if usage.prompt_tokens and usage.completion_tokens is not None else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -10,7 +11,6 @@ import msgspec
 from batchmix.formats.lenient_json import json_text, read_json
 from batchmix.responses.choices import has_content
 from batchmix.responses.deltas import PartialAnswer
-from batchmix.responses.endpoints import RESPONSES, endpoint_of
 from batchmix.responses.error_body import BLOCKED, find_error
 from batchmix.responses.sse import EventDecoder
 
@@ -158,28 +158,28 @@ def _silent(silent_s: float) -> str:
     return f"nothing more came of the answer for {silent_s:g} s"
 
 
-def ordinary_body(body: bytes, path: str) -> bytes:
+def ordinary_body(body: bytes, join_stream: Callable[[bytes], bytes | None]) -> bytes:
     """Return the body that would have come without streaming if this is a complete stream; else the body as it is.
 
     Some servers leave out the empty lines that end the events, or send comments before an ordinary body.
     """
     if not _EVENTS.match(body):
         return body
-    joined = _last_response if endpoint_of(path) == RESPONSES else _joined_completion
     comments = _COMMENTS.match(body)
     if comments:
         return body[comments.end() :]
-    return joined(body) or joined(_LINE.sub(rb"\1\n", body)) or body
+    return join_stream(body) or join_stream(_LINE.sub(rb"\1\n", body)) or body
 
 
-def _joined_completion(body: bytes) -> bytes | None:
+def join_chunks(body: bytes) -> bytes | None:
+    """Return the completion that a stream of chunks adds up to; None if the stream is incomplete."""
     stream = AnswerStream(1, 4 * len(body) + 1024)
     stream.feed(body)
     came = stream.end()
     return came.body if came.fault is None else None
 
 
-def _last_response(body: bytes) -> bytes | None:
+def last_response(body: bytes) -> bytes | None:
     """Return the whole response in the last event of a Responses stream, or the error that it ended with."""
     events = EventDecoder()
     came = [read_json(data) for data in (*events.feed(body), events.rest())]

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from batchmix.records import WRITES_NOTHING, Usage
+from batchmix.records import Usage
 
 MOST_TOKENS = 10**12
 """Tokens of one answer: a larger number is no count, and would spoil all sums."""
@@ -46,11 +46,12 @@ _BESIDE = ("cache_read_input_tokens", "cache_creation_input_tokens", "cache_crea
 """Anthropic's names: where there is no `prompt_tokens`, these are not among `input_tokens`."""
 
 
-def read_usage(found: Any, path: str, *, has_text: bool) -> Usage:
-    """Return the usage in a body, its cached tokens inside its prompt's; None where it does not say. Never raises.
+def read_usage(found: Any, *, has_completion_tokens: bool, has_text: bool) -> Usage:
+    """Return the usage in a body, with cached tokens counted as part of the prompt's. Never raises.
 
-    What follows from the other counts is filled in. A prompt of no tokens, or none for an answer with text in it
-    (`has_text`), counts as unknown too.
+    A missing count is None, unless it follows from the others. Zero tokens are taken for a missing count too: always
+    for the prompt, and for the completion if the answer has text (`has_text`). `has_completion_tokens` is the
+    endpoint's: if False, a missing completion count is 0.
     """
     if not isinstance(found, dict):
         return Usage()
@@ -60,7 +61,7 @@ def read_usage(found: Any, path: str, *, has_text: bool) -> Usage:
     prompt = None if prompt is None else _whole_prompt(found, prompt, (read or 0) + (written or 0)) or None
     completion = _first(found, ("completion_tokens", "output_tokens"))
     total = count(found.get("total_tokens")) or None
-    if path.endswith(WRITES_NOTHING):
+    if not has_completion_tokens:
         completion = completion or 0
     elif not completion and (has_text or prompt is None):
         completion = None
