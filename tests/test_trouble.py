@@ -104,7 +104,7 @@ def test_the_same_trouble_of_a_row_fails_it_after_its_attempts_and_throttling_co
 def test_throttling_costs_no_attempt_but_not_endless_time(
     bench: Bench, standin: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retries, "_LONGEST_THROTTLE_S", 1.5)
+    monkeypatch.setattr(retries, "_MAX_THROTTLED_S", 1.5)
     bench.settings["retry"] = {"attempts": 1}
     bench.write(10)
     bench.write(1, first=10, text="word {} [[rehearsal:429_ms]]")
@@ -182,7 +182,7 @@ def test_what_timed_out_or_broke_off_is_counted_as_maybe_billed_everywhere(
 
 
 def test_a_connection_that_is_never_made_was_not_billed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(early_failures, "_NOBODY_S", 0.3)
+    monkeypatch.setattr(early_failures, "_NO_REPLY_S", 0.3)
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)

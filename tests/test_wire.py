@@ -114,8 +114,8 @@ def certificate(tmp_path: Path) -> Path:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host that answers nobody is given up at once, not after ten seconds."""
-    monkeypatch.setattr(early_failures, "_NOBODY_S", 0.1)
-    monkeypatch.setattr(early_failures, "_NOBODY_EVERY_S", 0.05)
+    monkeypatch.setattr(early_failures, "_NO_REPLY_S", 0.1)
+    monkeypatch.setattr(early_failures, "_NO_REPLY_EVERY_S", 0.05)
 
 
 def stopped(bench: Bench) -> str:
@@ -298,7 +298,7 @@ def test_a_host_that_lets_hang_before_tls_is_given_up_with_the_first_that_wait(
     with socket.create_server(("127.0.0.1", 0)) as silent:  # it accepts, and nothing more
         bench.settings["provider"]["base_url"] = "https://127.0.0.1:{1}/v1".format(*silent.getsockname())
         bench.settings["timeouts"] = {"connect_s": 0.7}
-        monkeypatch.setattr(early_failures, "_NOBODY_S", 0.5)
+        monkeypatch.setattr(early_failures, "_NO_REPLY_S", 0.5)
         bench.write(3)
         assert "no connection to 127.0.0.1" in stopped(bench)
         assert _connections(silent) == 3, "nobody was tried twice"

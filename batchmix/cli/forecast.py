@@ -40,7 +40,7 @@ def forecast_lines(found: Forecast) -> list[str]:
     spent = "an unknown amount" if found.spent_usd is None else usd(found.spent_usd)
     lines = [f"Canary: {found.answered:,} of {counted(found.rows, 'row')} answered; spent so far: {spent}"]
     lines.append(summary_row("different", f"{counted(found.different, 'request')} over all rows"))
-    lines += [f"  warning: {found.sameness}"] if found.sameness else []
+    lines += [f"  warning: {found.duplicates_warning}"] if found.duplicates_warning else []
     tokens, cost = found.completion_tokens, found.cost_usd
     if tokens is None:
         return [*lines, "  Too few answers with usage for a forecast of the cost; try a larger canary."]

@@ -64,8 +64,8 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     found = plan(job, run_options, secrets)
     if found.shortage:
         echo_error(f"warning: {found.shortage}")
-    if found.sameness:
-        echo_error(f"warning: {found.sameness}")
+    if found.duplicates_warning:
+        echo_error(f"warning: {found.duplicates_warning}")
     judges = _judges(job, found)
     if options["as_json"]:
         echo_json(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from threading import Thread
 
-from batchmix.engine.stand_in import rehearsal_behaviour
+from batchmix.engine.rehearsal_setup import rehearsal_behaviour
 from batchmix.formats.amounts import usd
 from batchmix.job import Job, Price
 from batchmix.prices.balance import get_balance

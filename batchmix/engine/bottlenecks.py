@@ -14,7 +14,7 @@ from batchmix.store.run_folder import Start
 _SAMPLES_PER_S = 4
 _FIRST_S, _EVERY_S = 2.0, 10.0
 """When the current bottleneck is first written to `run.json`, and how often after that, in seconds."""
-_MOST_SLOTS = 256
+_MAX_SLOTS = 256
 """The most slots of a history; a longer start gets longer slots, so that `run.json` stays small."""
 
 
@@ -40,7 +40,7 @@ class BottleneckHistory:
 
     def add(self, at_s: float, model: str, limited_by: str) -> None:
         """Add what limits a lane at a time in seconds, which must not be before the last one."""
-        while at_s >= self._slot_s * _MOST_SLOTS:
+        while at_s >= self._slot_s * _MAX_SLOTS:
             self._widen()
         while len(self._slots) <= at_s / self._slot_s:
             self._slots.append({})

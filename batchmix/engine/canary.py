@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from batchmix.engine.distinct import DistinctCounter, distinct_warning
-from batchmix.engine.resume import Work
+from batchmix.engine.resume import PendingWork
 from batchmix.engine.sampling import Bounds, drawn, total
 from batchmix.job import Job, Model, Price
 from batchmix.load import Dataset
@@ -36,11 +36,11 @@ class Forecast(msgspec.Struct, frozen=True):
     """The least time that the rest takes, by the job's limits and by how long answers took."""
     different: int = 0
     """How many requests over all rows and models are different, apart from their samples."""
-    sameness: str = ""
+    duplicates_warning: str = msgspec.field(default="", name="sameness")  # the key in `--json`
     """A warning where suspiciously few are; empty: none."""
 
 
-def draw_canary(dataset: Dataset, work: Work, job: Job, count: int) -> None:
+def draw_canary(dataset: Dataset, work: PendingWork, job: Job, count: int) -> None:
     """Draw `count` rows for each model, and limit `work` to the shards that hold them.
 
     With `reuse.dedupe` only the first of the rows with the same request is drawn and counted.
@@ -48,7 +48,8 @@ def draw_canary(dataset: Dataset, work: Work, job: Job, count: int) -> None:
     seed = work.run.accepted
     work.run.canary = {model.name: _draw(_Sizes(dataset, model, job), count, seed) for model in work.models}
     held = {row // work.run.shard_rows for draw in work.run.canary.values() for row, _ in draw.picks}
-    work.shards, work.old = [index for index in work.shards if index in held], []
+    work.shards = [index for index in work.shards if index in held]
+    work.outdated_shards = []
 
 
 class _Sizes:
@@ -101,7 +102,7 @@ def forecast(view: View, job: Job) -> Forecast:
         spent_usd=view.totals.cost_usd,
         least_s=max((lane.least_s(job.samples) for lane in lanes), default=0.0),
         different=different,
-        sameness=distinct_warning(different, sum(draw.rows for draw in draws)),
+        duplicates_warning=distinct_warning(different, sum(draw.rows for draw in draws)),
     )
 
 

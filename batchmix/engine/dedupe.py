@@ -26,9 +26,9 @@ _AT_ONCE = 64
 """Rows that get their outcome in one turn of the event loop, which takes about three milliseconds."""
 _SLICE_S = 0.005
 """The longest time in a row that a thread looks up answers; others need the thread too."""
-_MOST_LATE = 2000
+_MAX_LATE = 2000
 """Rows that are collected before the answers of their first rows are looked up, in the order of the parts."""
-_MOST_WAITING = 50_000
+_MAX_WAITING = 50_000
 """No more rows are read while so many wait for an answer in flight."""
 
 
@@ -67,9 +67,9 @@ class DedupingLog:
 
     async def room(self, pool: Pool) -> None:
         """Return when so few rows wait that more may be read, or when no row can finish before more are read."""
-        while self._waiting >= _MOST_WAITING:
+        while self._waiting >= _MAX_WAITING:
             await self.finish()
-            if self._waiting >= _MOST_WAITING and not await pool.eased():
+            if self._waiting >= _MAX_WAITING and not await pool.wait_for_outcome():
                 return
 
     def firsts(self, batch: list[Request | RejectedRow], needed: list[Request]) -> list[Request]:
@@ -97,7 +97,7 @@ class DedupingLog:
         self._under_way[request.key] = _Waiting(request.hash)
         return True
 
-    async def late(self, *, at_least: int = _MOST_LATE) -> list[Request]:
+    async def late(self, *, at_least: int = _MAX_LATE) -> list[Request]:
         """Give late rows, if there are so many, the answers of their first rows; return those to be sent after all."""
         unanswered: list[Request] = []
         while len(self._late) >= at_least:  # again where a row has another first row by now

@@ -21,11 +21,11 @@ _FEW = 3
 """Failures before anything is decided."""
 _STUCK_S = 10.0
 """Seconds to wait for those in flight while there are few failures: they may hang. Then another request is sent."""
-_NOBODY_S, _NOBODY_EVERY_S = 10.0, 1.0
+_NO_REPLY_S, _NO_REPLY_EVERY_S = 10.0, 1.0
 """Seconds for which a host that never replied is tried before it is taken for missing, and seconds between tries."""
-_NOBODY = frozenset({"connection", "timeout"})
+_NO_REPLY_TYPES = frozenset({"connection", "timeout"})
 """Types of failures that say no more than that nobody replied."""
-_OF_THE_HOST = _NOBODY | {"tls", "proxy"}
+_OF_THE_HOST = _NO_REPLY_TYPES | {"tls", "proxy"}
 """Types of failures that say nothing about a path."""
 _OF_A_PATH = (FailureAction.STOP_PATH, FailureAction.STOP_RUN)
 
@@ -66,11 +66,11 @@ class EarlyFailures:
     def wait_s(self, now: float, in_flight: int) -> float:
         """Return how long the next request has to wait while they are open; infinity: until another has returned."""
         last_at, last = self._failures[-1]
-        if last.type in _NOBODY:
-            return math.inf if in_flight else max(0.0, last_at + _NOBODY_EVERY_S - now)
+        if last.type in _NO_REPLY_TYPES:
+            return math.inf if in_flight else max(0.0, last_at + _NO_REPLY_EVERY_S - now)
         if self._count + in_flight < _FEW:
             return 0.0
-        wait_s = max(last_at, self._tried_at) + (_STUCK_S if in_flight else _NOBODY_EVERY_S) - now
+        wait_s = max(last_at, self._tried_at) + (_STUCK_S if in_flight else _NO_REPLY_EVERY_S) - now
         if wait_s <= 0:
             self._tried_at = now
         return max(0.0, wait_s)
@@ -83,8 +83,8 @@ class EarlyFailures:
         if not self.are_open or self._count < _FEW:
             return None
         (first_at, _), (last_at, last) = self._failures[0], self._failures[-1]
-        if last.type in _NOBODY:
-            return None if in_flight or last_at - first_at < _NOBODY_S else last
+        if last.type in _NO_REPLY_TYPES:
+            return None if in_flight or last_at - first_at < _NO_REPLY_S else last
         if last_at - first_at >= _STUCK_S:
             return last if self._count >= _FEW * in_flight else None
         return None if in_flight or (elsewhere and last.early_action is FailureAction.STOP_RUN) else last
@@ -95,7 +95,7 @@ class EarlyFailures:
             return False
         if self._of_a_path or failure.early_action is FailureAction.STOP_MODEL:
             return True
-        return not (self._run_status.ok or (failure.type in _NOBODY and self._run_status.replies))
+        return not (self._run_status.ok or (failure.type in _NO_REPLY_TYPES and self._run_status.replies))
 
     def _clear(self) -> None:
         self._count = 0

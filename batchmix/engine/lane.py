@@ -27,7 +27,7 @@ class LaneContext(msgspec.Struct, frozen=True):
     """What all lanes of a run share."""
 
     prepared: PreparedRun
-    post: Transport
+    client: Transport
     open_shards: OpenShards
     shutdown: Shutdown
     run_status: RunStatus
@@ -43,7 +43,7 @@ class Lane:
         self.model = model
         self._context = context
         self._prepared = prepared = context.prepared
-        self._shards = [*prepared.work.shards, *prepared.work.old]
+        self._shards = [*prepared.work.shards, *prepared.work.outdated_shards]
         draw = prepared.draws.get(model.name)
         self._rows = frozenset(row for row, _ in draw.picks) if draw else None
         self.status = context.run_status.lanes[number]
@@ -58,44 +58,44 @@ class Lane:
         """Lanes that send nothing, and go over the shards that this one has finished."""
         self.behind: asyncio.Queue[int | None] = asyncio.Queue()
         """The shards that a follower is to go over; None: no more come."""
-        self._repeats: DedupingLog | None = None
+        self._dedup_log: DedupingLog | None = None
 
     async def run(self, most: int) -> None:
         """Send all requests without an answer, with at most `most` in flight."""
         rules = self._context.rules_of(self.model)
-        repeats = self._repeats = await self._open_repeats()
-        pool = Pool(self._context.post, repeats or self._log, self._context.shutdown, self.status, rules)
+        dedup_log = self._dedup_log = await self._open_dedup_log()
+        pool = Pool(self._context.client, dedup_log or self._log, self._context.shutdown, self.status, rules)
         self.status.begin(max(1, min(self.model.limits.concurrency, most)))
         await pool.run(self._needed(pool), self.status.workers)
-        if repeats:
-            await repeats.finish()
+        if dedup_log:
+            await dedup_log.finish()
         self.stopped = pool.stopped
         self.status.stop(Idle.STOPPED if self.stopped else None)
         if self.stopped and len(self._context.run_status.lanes) > 1:
             _logger.warning("%s is stopped: %s", self.model.name, self.stopped.message)
 
-    async def _open_repeats(self) -> DedupingLog | None:
+    async def _open_dedup_log(self) -> DedupingLog | None:
         context, job = self._context, self._prepared.job
         if not job.reuse.dedupe:
             return None
-        repeats = DedupingLog(self._log, context.open_shards, job.name, context.shutdown.stop)
-        await repeats.open(self.model.name)
-        return repeats
+        dedup_log = DedupingLog(self._log, context.open_shards, job.name, context.shutdown.stop)
+        await dedup_log.open(self.model.name)
+        return dedup_log
 
     async def _needed(self, pool: Pool) -> AsyncIterator[list[Request]]:
         """Yield the requests without an answer, in input order."""
-        repeats = self._repeats
+        dedup_log = self._dedup_log
         for index in self._shards:
             await self._log.open(index)
             async for batch in self._requests(index):
                 needed = await self._unpaid(self._log.unfinished(index, batch))
-                if repeats:
-                    needed = repeats.firsts(batch, needed) + await repeats.late()
+                if dedup_log:
+                    needed = dedup_log.firsts(batch, needed) + await dedup_log.late()
                 if needed:
                     yield needed
-                if repeats:
-                    await repeats.room(pool)
-            if repeats and (needed := await repeats.late(at_least=1)):
+                if dedup_log:
+                    await dedup_log.room(pool)
+            if dedup_log and (needed := await dedup_log.late(at_least=1)):
                 yield needed
             self._log.all_read(index, unfinished=self._rows is not None)
             for lane in self.followers:

@@ -103,7 +103,7 @@ class Outcomes:
         return self._begun - self._status.answers - self._closed
 
     @property
-    def all_in(self) -> bool:
+    def nothing_pending(self) -> bool:
         """Whether nothing is awaited any more; what is held back has no outcome yet."""
         return self.open <= self.held + len(self.unreached)
 

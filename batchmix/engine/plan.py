@@ -108,7 +108,7 @@ class Plan(msgspec.Struct):
     """The body of the first request."""
 
     @property
-    def sameness(self) -> str:
+    def duplicates_warning(self) -> str:
         """A warning where suspiciously few requests are different; empty: none."""
         return distinct_warning(self.different, self.requests // self.samples)
 

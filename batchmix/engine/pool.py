@@ -21,7 +21,7 @@ from batchmix.engine.admission import Admission
 from batchmix.engine.idle_workers import IdleWorkers
 from batchmix.engine.outcomes import Outcomes, RowLog, SendingRules
 from batchmix.engine.repeated_failures import RepeatedFailures
-from batchmix.engine.retries import OpenRequest, RetryQueue, is_passing
+from batchmix.engine.retries import OpenRequest, RetryQueue, is_retryable
 from batchmix.engine.run_status import Bottleneck, LaneStatus
 from batchmix.engine.shutdown import Shutdown
 from batchmix.engine.stream_fallback import StreamFallback
@@ -66,7 +66,7 @@ class Pool:
         self._retries = RetryQueue(status, self._idle.hand_out)
         self._buffer: collections.deque[OpenRequest] = collections.deque()
         self._more = asyncio.Event()
-        self._eased = asyncio.Event()
+        self._outcome_event = asyncio.Event()
         self._fed = self._is_cut = False
         self._closed = False  # nothing more leaves
         self._working: asyncio.Future[list[None]]
@@ -99,12 +99,12 @@ class Pool:
             watcher.cancel()
             await asyncio.gather(feeder, watcher, return_exceptions=True)
 
-    async def eased(self) -> bool:
+    async def wait_for_outcome(self) -> bool:
         """Return True once a request has its outcome; False at once where all are held back, so that none will."""
-        if self._outcomes.all_in:
+        if self._outcomes.nothing_pending:
             return False
-        self._eased.clear()
-        await self._eased.wait()
+        self._outcome_event.clear()
+        await self._outcome_event.wait()
         return True
 
     async def _watch(self) -> None:
@@ -196,7 +196,7 @@ class Pool:
             if item.attempts is not None:
                 self._retries.remove(item)
             self._log.finished(item.request, None)
-            self._eased.set()
+            self._outcome_event.set()
         if self._fed:
             self._end_if_done()
             self._show_tail()
@@ -212,7 +212,7 @@ class Pool:
             item.request = self._streaming.unfinished(request, failure)
         path, stopped = request.path, self._outcomes.stopped_paths
         failure = stopped.get(path, failure)
-        may_pass = is_passing(failure)
+        may_pass = is_retryable(failure)
         if not may_pass:
             self._end(item, failure)
         if verdict := self._admission.verdict(path, self._outcomes.open):
@@ -275,7 +275,7 @@ class Pool:
         self._outcomes.fail(item.request, failure)
         if len(self._outcomes.stopped_paths) > stopped:
             self._stop_path(item.request.path)
-        self._eased.set()
+        self._outcome_event.set()
         if self._outcomes.stopped:
             self._close()
         if self._fed:
@@ -283,7 +283,7 @@ class Pool:
             self._show_tail()
 
     def _end_if_done(self) -> None:
-        if self._outcomes.all_in:
+        if self._outcomes.nothing_pending:
             if not self._closed:  # all that is left are rejections that no other outcome will break
                 self._outcomes.settle()
             self._close()

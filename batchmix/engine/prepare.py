@@ -11,10 +11,10 @@ import msgspec
 
 from batchmix.engine.account import BalanceLookup
 from batchmix.engine.canary import draw_canary
-from batchmix.engine.resume import Resume, Work, previous_scan
+from batchmix.engine.rehearsal_setup import rehearsal_behaviour, rehearsal_catalogue
+from batchmix.engine.resume import PendingWork, Resume, previous_scan
 from batchmix.engine.run_status import Phase, RunStatus
 from batchmix.engine.shutdown import check_deadline
-from batchmix.engine.stand_in import rehearsal_behaviour, rehearsal_catalogue
 from batchmix.errors import JobError, PartDamaged, RunError, RunUnreadable
 from batchmix.formats.pyarrow_setup import set_up_arrow
 from batchmix.job import Job
@@ -54,7 +54,7 @@ class PreparedRun(msgspec.Struct, frozen=True):
     options: Options
     layout: Layout
     dataset: Dataset
-    work: Work
+    work: PendingWork
     prices: Prices
     reusable: ReusableAnswers | None
     """Other runs' answers; None: the job names no other run."""

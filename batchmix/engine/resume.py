@@ -24,7 +24,7 @@ from batchmix.store.run_folder import Layout, RunFile
 from batchmix.store.schema import VERSION, PartFooter
 
 
-class Work(msgspec.Struct):
+class PendingWork(msgspec.Struct):
     """What this start has to do."""
 
     run: RunFile
@@ -34,13 +34,13 @@ class Work(msgspec.Struct):
     """Those with work left, in order."""
     done: list[PartFooter]
     """Of the parts without work left."""
-    old: list[int]
-    """Of these, the shards of earlier versions; written again after all others, so that all parts have one schema."""
+    outdated_shards: list[int]
+    """Shards in `done` whose parts have an older schema version. They are written again after all others."""
     stale: list[int]
     """Shards beyond the end of the input, whose parts and journals are removed."""
     torn: frozenset[int]
     """Shards whose parts are damaged, and are written anew."""
-    news: list[ShardSealed | ShardLeftOpen]
+    ledger_updates: list[ShardSealed | ShardLeftOpen]
     """New lines for the ledger, before anything changes."""
 
 
@@ -53,9 +53,9 @@ class Resume:
         self._held = held
         self._comparison = ShardComparison(job, dataset, held)
 
-    def work(self, previous: RunFile | None, *, update: bool, retry_rejected: bool) -> Work:
+    def work(self, previous: RunFile | None, *, update: bool, retry_rejected: bool) -> PendingWork:
         """Return what is to be done. Raises `RunError` where answers would be dropped or requested again."""
-        news = [*self._held.unrecorded(), *check_missing(self._comparison, update=update)]
+        ledger_updates = [*self._held.unrecorded(), *check_missing(self._comparison, update=update)]
         count = self._comparison.count
         left = [index for index in range(count) if self._has_work(index, retry_rejected=retry_rejected)]
         # A part without work may hold answers to other requests, which no start has compared yet.
@@ -63,22 +63,22 @@ class Resume:
             self._refuse_lost_answers(previous, left)
         done = [self._held.parts[index] for index in range(count) if index not in set(left)]
         stale = sorted(index for index in self._held.parts.keys() | self._held.journals.keys() if index >= count)
-        return Work(
+        return PendingWork(
             run=self._run_file(previous),
             models=self._comparison.models,
             digests=self._comparison.digests,
             shards=left,
             done=done,
-            old=self._old(done, left),
+            outdated_shards=self._outdated_shards(done, left),
             stale=stale,
             torn=frozenset(self._held.torn),
-            news=news,
+            ledger_updates=ledger_updates,
         )
 
-    def _old(self, done: list[PartFooter], left: list[int]) -> list[int]:
+    def _outdated_shards(self, done: list[PartFooter], left: list[int]) -> list[int]:
         """Return the shards whose parts are of another version than those that this or an earlier start writes."""
-        old = [footer.shard for footer in done if footer.version != VERSION]
-        return old if left or len(old) < len(done) else []
+        outdated = [footer.shard for footer in done if footer.version != VERSION]
+        return outdated if left or len(outdated) < len(done) else []
 
     def _has_changed(self, previous: RunFile | None) -> bool:
         """Return whether job or input differ from what was accepted last; without a `run.json`, any answer counts."""

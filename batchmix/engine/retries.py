@@ -22,22 +22,22 @@ from batchmix.errors import FailureAction
 from batchmix.pacing.governor import Ticket
 from batchmix.records import Exchange, Failure, Outcome, Request
 
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 60.0
+_FIRST_WAIT_S, _MAX_WAIT_S = 0.5, 60.0
 """The wait is random, up to 0.5 s after the first failure and up to twice as much after each more, at most a minute."""
-_LONGEST_THROTTLED_WAIT_S = 5.0
+_MAX_THROTTLED_WAIT_S = 5.0
 """The longest back-off of a throttled row whose provider did not say how long to wait. The lane's pause holds it back
 then, and the row must not outlast that pause."""
-_LONGEST_THROTTLE_S = 3600.0
+_MAX_THROTTLED_S = 3600.0
 """A row whose waits after throttling come to an hour is given up."""
-_MOST_PUT_OFF = 2
+_MAX_PUT_OFF = 2
 """How often a provider may ask a row to wait for longer than `retry.outage_s` before it is given up. Once may be one
 wrong header."""
 _RETRIES_AT_ONCE = 100.0
 _RETRY_SHARE, _RETRIES_PER_S = 0.25, 10.0
 """Retries after an error may be a quarter of the requests, and always ten a second: an outage is no reason for a storm
 of requests."""
-_PASSING = (FailureAction.RETRY, FailureAction.PAUSE)
-_back_off = tenacity.wait_random_exponential(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S, min=_FIRST_WAIT_S / 2)
+_RETRYABLE = (FailureAction.RETRY, FailureAction.PAUSE)
+_back_off = tenacity.wait_random_exponential(multiplier=_FIRST_WAIT_S, max=_MAX_WAIT_S, min=_FIRST_WAIT_S / 2)
 _retrying = tenacity.Retrying()  # only because a call state must have one
 
 
@@ -75,14 +75,14 @@ class RowAttempts:
 
     def used_up(self, now: float) -> bool:
         """Return whether no further attempt is allowed."""
-        if self._put_off >= _MOST_PUT_OFF:
+        if self._put_off >= _MAX_PUT_OFF:
             return True
-        return self.costly >= self._most or self.throttled_s >= _LONGEST_THROTTLE_S or now >= self._until
+        return self.costly >= self._most or self.throttled_s >= _MAX_THROTTLED_S or now >= self._until
 
 
-def is_passing(outcome: Outcome) -> TypeGuard[Failure]:
+def is_retryable(outcome: Outcome) -> TypeGuard[Failure]:
     """Return whether the same request may succeed later."""
-    return isinstance(outcome, Failure) and outcome.action in _PASSING
+    return isinstance(outcome, Failure) and outcome.action in _RETRYABLE
 
 
 def next_wait(attempts: RowAttempts, failure: Failure, now: float) -> float | None:
@@ -95,7 +95,7 @@ def next_wait(attempts: RowAttempts, failure: Failure, now: float) -> float | No
     state.attempt_number = attempts.failed
     requested_s = attempts.retry_after_s or 0.0
     if failure.action is FailureAction.PAUSE:
-        wait_s = requested_s or min(_back_off(state), _LONGEST_THROTTLED_WAIT_S)
+        wait_s = requested_s or min(_back_off(state), _MAX_THROTTLED_WAIT_S)
         attempts.throttled_s += wait_s
     else:
         wait_s = max(requested_s, _back_off(state))

@@ -17,10 +17,10 @@ from batchmix.engine.bottlenecks import bottlenecks_recorded
 from batchmix.engine.lane import Lane, LaneContext, run_lanes
 from batchmix.engine.outcomes import SendingRules
 from batchmix.engine.prepare import PreparedRun
+from batchmix.engine.rehearsal_setup import rehearsal_behaviour, rehearsal_server
 from batchmix.engine.resume import drop_stale
 from batchmix.engine.run_status import Idle, LaneStatus, Phase, RunStatus
 from batchmix.engine.shutdown import Shutdown, deadline, interrupts
-from batchmix.engine.stand_in import rehearsal_behaviour, rehearsal_server
 from batchmix.http.client import Client
 from batchmix.job import Budget, Model
 from batchmix.prices.budget import LaneBudget, RunBudget
@@ -42,7 +42,7 @@ def send(prepared: PreparedRun, run_status: RunStatus, began: float) -> None:
     prepared.layout.make_folders()
     prepared.dataset.drop_stale_spools()
     drop_stale(prepared.layout, prepared.work.stale)
-    if prepared.work.shards or prepared.work.old:
+    if prepared.work.shards or prepared.work.outdated_shards:
         _run_loop(_Sending(prepared, run_status, began).run())
 
 
@@ -103,7 +103,7 @@ class _Sending:
         if self._prepared.draws:
             return lanes, sum(drawn.values())
         for footer in work.done:
-            if footer.shard in work.old:
+            if footer.shard in work.outdated_shards:
                 continue  # its rows are counted when the lanes come to them
             for lane in lanes:
                 counts = footer.totals.models.get(lane.model, {})
@@ -132,7 +132,7 @@ class _Sending:
         self._budget = self._open_budget(shutdown)
         return LaneContext(
             prepared=self._prepared,
-            post=client,
+            client=client,
             open_shards=shards,
             shutdown=shutdown,
             run_status=self._run_status,

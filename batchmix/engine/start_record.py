@@ -35,7 +35,8 @@ class StartRecord:
     def begin(self) -> None:
         """Write the start into `run.json`."""
         self._run.starts.append(self._start)
-        self._layout.ledger.append(*self._prepared.work.news)  # first, so that what was agreed to is not asked again
+        # First, so that a person who agreed to lost answers is not asked again.
+        self._layout.ledger.append(*self._prepared.work.ledger_updates)
         self._layout.write_run(self._run)
 
     def finish(self) -> None:

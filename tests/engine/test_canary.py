@@ -118,5 +118,6 @@ def test_a_plan_with_a_canary_sends_it_and_no_more(priced: Bench) -> None:
     found = json.loads(done.stdout)
     assert (found["requests"], found["done"], found["canary"]["answered"]) == (280, 20, 20)
     assert found["canary"]["cost_usd"] is None
+    assert found["canary"]["sameness"] == ""
     assert "cost         unknown" in batchmix(*call).stdout
     assert priced.standin.asked() == 20

@@ -127,14 +127,14 @@ def test_a_refusal_is_the_refusal_of_all_that_wait(twice: Bench) -> None:
 
 def test_refusals_that_are_held_back_hold_up_nobody(twice: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading goes on although as many wait as may, where nothing that is under way will ease that."""
-    monkeypatch.setattr(dedupe, "_MOST_WAITING", 5)
+    monkeypatch.setattr(dedupe, "_MAX_WAITING", 5)
     write(twice, [f"[[rehearsal:reject]] {number % 3}" for number in range(60)])
     twice.run()
     assert {row["status"] for row in twice.rows()} == {"rejected"}
 
 
 def test_no_more_is_read_than_may_wait(twice: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dedupe, "_MOST_WAITING", 200)
+    monkeypatch.setattr(dedupe, "_MAX_WAITING", 200)
     most = []
     firsts = dedupe.DedupingLog.firsts
 

@@ -101,7 +101,7 @@ def test_few_different_requests_are_told(bench: Bench) -> None:
     assert "different    1 request over all rows" in batchmix(*call, "--canary", "4").stdout
     bench.write(40)
     found = planned(bench)
-    assert (found.different, found.sameness) == (40, "")
+    assert (found.different, found.duplicates_warning) == (40, "")
 
 
 def test_arrow_takes_memory_from_the_system_and_leaves_pandas_alone(bench: Bench) -> None:
