@@ -143,18 +143,25 @@ def each_row(row: str, rows: str) -> str:
 
 
 def fill_in(sentence: str, path: str) -> str:
-    """Return a sentence with a file's name, and names for new files beside it, filled into its `{placeholders}`."""
+    """Return a sentence with its `{placeholders}` replaced by the name of a file, and by names for new files beside it.
+
+    `{file}` is the file's name, `{jsonl}` (or another supported suffix) a new name with that suffix, and `{same}` a new
+    name with the suffix that the file has; `.jsonl` if that is not supported.
+    """
+    from batchmix.load.sources import supported_suffixes  # the table of formats imports this module
+
     name = "FILE" if path == STDIN else shown(path)
     folder, stem = Path(name).parent, Path(name).name.partition(".")[0] or "rows"
     names = {"file": shlex.quote(name), "name": name.replace('"', '\\"').replace("'", "'\\''")}
-    for suffix in ("jsonl", "csv", "tsv", "parquet"):
-        new = str(folder / f"{stem}.{suffix}")
-        names[suffix] = shlex.quote(str(folder / f"{stem}-new.{suffix}") if new == name else new)
-    kept = next((suffix for suffix in Path(name).suffixes[::-1] if suffix in (".csv", ".tsv", ".parquet")), ".jsonl")
+    suffixes = supported_suffixes()
+    for suffix in suffixes:
+        new = str(folder / f"{stem}{suffix}")
+        names[suffix[1:]] = shlex.quote(str(folder / f"{stem}-new{suffix}") if new == name else new)
+    kept = next((suffix for suffix in Path(name.lower()).suffixes[::-1] if suffix in suffixes), ".jsonl")
     names["same"] = names[kept[1:]]
     python = shlex.quote(sys.executable or "python3")
     names |= {"python": f"{python} -c", "module": f"{python} -m"}
-    return re.sub(r"\{(\w+)\}", lambda hole: names.get(hole[1], hole[0]), sentence)
+    return re.sub(r"\{(\w+)\}", lambda placeholder: names.get(placeholder[1], placeholder[0]), sentence)
 
 
 def commas(mark: str) -> str:

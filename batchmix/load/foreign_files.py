@@ -13,7 +13,7 @@ from batchmix.load.conversions import commas, conversion_of, each_row, fill_in
 from batchmix.load.file_signatures import TAR, binary_format
 from batchmix.load.files import STDIN, Source, head_of
 from batchmix.load.jsonl import BOM, BadLineError, decode_row
-from batchmix.load.sources import JSONL, PARQUET
+from batchmix.load.sources import JSONL, InputFormat, format_by_signature, format_of
 
 _LINES = 20
 _PAGE = 1000
@@ -37,8 +37,8 @@ def unsupported_file(path: str) -> str:
     head = head_of(path)
     if _PACKED_TAR.search(path.lower()):
         return f"; it is {fill_in(TAR, path)}"
-    if head[:4] == b"PAR1":
-        return "; it holds Parquet: " + fill_in("mv {file} {parquet}", path)
+    if binary := format_by_signature(head):
+        return f"; it holds {fill_in(_renamed(binary), path)}"
     is_row = _is_row(head)
     found = _wrapped(head) if is_row else _format(head)
     if is_row and not found:
@@ -47,30 +47,46 @@ def unsupported_file(path: str) -> str:
 
 
 def wrong_content(source: Source, head: bytes, *, sends_rows: bool) -> str | None:
-    """Return what a source holds that begins with `head`, and how to convert it; None where its name is right.
+    """Return what a file really contains, judging by its first bytes, and how to convert it; None if it fits its name.
 
     `sends_rows`: rows are sent as they are, without a template, so that they need the right columns.
     """
-    found = _found(source, head, sends_rows=sends_rows)
-    if found is not None and source.path == STDIN:
-        found = re.sub(r": mv .*", ", which can't be piped in; give the file's path", found)
-    if found is None or source.path == STDIN or source.compression is None:
-        return f"is {fill_in(found, source.path)}" if found else None
+    actual = _actual_format(source, head, sends_rows=sends_rows)
+    if actual is None:
+        return None
+    if source.path == STDIN:
+        actual = re.sub(r": mv .*", ", which can't be piped in; give the file's path", actual)
+        return f"is {fill_in(actual, STDIN)}"
+    if source.compression is None:
+        return f"is {fill_in(actual, source.path)}"
     unpacked = fill_in("{same}", source.path)
     unpacking = fill_in(f"{source.compression} -dc {{file}} > {{same}}", source.path)
-    return f"is, when decompressed ({unpacking}), {fill_in(found, shlex.split(unpacked)[0])}"
+    return f"is, when decompressed ({unpacking}), {fill_in(actual, shlex.split(unpacked)[0])}"
 
 
-def _found(source: Source, head: bytes, *, sends_rows: bool) -> str | None:
-    if source.format == PARQUET:
-        if not head or head[:4] == b"PAR1":
+def _actual_format(source: Source, head: bytes, *, sends_rows: bool) -> str | None:
+    """Return the actual format of a file, and how to convert the file; None if its content fits its format."""
+    expected, binary = format_of(source), format_by_signature(head)
+    if binary is not None:
+        return None if binary is expected else _renamed(binary)
+    if expected.signature:
+        if not head:
             return None
-        return "JSON lines, not Parquet: mv {file} {jsonl}" if _is_row(head) else _format(head)
-    if head[:4] == b"PAR1":
-        return "Parquet: mv {file} {parquet}"
-    if source.format != JSONL:
+        return f"JSON lines, not {_title(expected)}: mv {{file}} {{jsonl}}" if _is_row(head) else _format(head)
+    if expected.is_table:
         return _table_format(head)
+    if expected.name != JSONL:
+        return binary_format(head, is_row=False)
     return (_row_format(head) if sends_rows else _wrapped(head)) if _is_row(head) else _format(head)
+
+
+def _renamed(actual: InputFormat) -> str:
+    """Return the name of a format, and the command that gives a file its suffix."""
+    return f"{_title(actual)}: mv {{file}} {{{actual.suffixes[0].removeprefix('.')}}}"
+
+
+def _title(named: InputFormat) -> str:
+    return named.name.capitalize()
 
 
 def _table_format(head: bytes) -> str | None:

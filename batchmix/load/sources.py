@@ -1,6 +1,7 @@
 """The files that an input consists of, and the table of file formats.
 
-To add a format, add an entry to `FORMATS`: with a function that converts it to JSON lines, or with its own reader.
+A new format is one entry in `FORMATS`: its suffixes, and its own reader or a function that converts it to JSON lines.
+Messages, and the checks of a file's content, take all they need from the entry.
 """
 
 from __future__ import annotations
@@ -25,38 +26,56 @@ from batchmix.load.parquet_rows import ParquetReader
 from batchmix.load.row_reader import RowReader
 
 
-class InputFormat(msgspec.Struct, frozen=True):
+class InputFormat(msgspec.Struct, frozen=True, kw_only=True):
     """A file format of inputs."""
 
     name: str
-    """As run.json stores it."""
+    """The name that run.json stores."""
     suffixes: tuple[str, ...]
+    """In lower case. Messages propose the first one for a file of this format."""
     reader: Callable[[tuple[Source, ...], tuple[str, ...]], RowReader]
-    """Makes a reader of the sources, which are read from these paths."""
+    """Opens the files of an input. It gets the sources, and the path to read each from: the file, or its spooled copy.
+
+    `RowReader` says what the opened input must be able to do.
+    """
     to_json_lines: Callable[[Iterator[bytes], Source], Iterator[bytes]] | None = None
-    """Converts a file's plain bytes to JSON lines. They are spooled, and read by `JsonlReader`."""
+    """Converts a file's plain bytes to JSON lines, which are spooled; `reader` is then given the spooled copies."""
+    signature: bytes = b""
+    """The first bytes of every file of a binary format. Empty for a text format, whose files must be UTF-8."""
+    is_table: bool = False
+    """Whether a file is lines of cells, so that one that begins like JSON, HTML or XML has the wrong suffix."""
     compressible: bool = True
     """Whether such files may be compressed as a whole."""
 
 
-JSONL, PARQUET = "jsonl", "parquet"
+JSONL = "jsonl"
 _ConvertedReader = partial(JsonlReader, decode=decode_converted)
 FORMATS = (
-    InputFormat(JSONL, (".jsonl", ".ndjson"), JsonlReader),
-    InputFormat("csv", (".csv",), _ConvertedReader, partial(csv_to_json, delimiter=",")),
-    InputFormat("tsv", (".tsv",), _ConvertedReader, partial(csv_to_json, delimiter="\t")),
-    InputFormat(PARQUET, (".parquet", ".pq"), ParquetReader, compressible=False),
+    InputFormat(name=JSONL, suffixes=(".jsonl", ".ndjson"), reader=JsonlReader),
+    InputFormat(
+        name="csv",
+        suffixes=(".csv",),
+        reader=_ConvertedReader,
+        to_json_lines=partial(csv_to_json, delimiter=","),
+        is_table=True,
+    ),
+    InputFormat(
+        name="tsv",
+        suffixes=(".tsv",),
+        reader=_ConvertedReader,
+        to_json_lines=partial(csv_to_json, delimiter="\t"),
+        is_table=True,
+    ),
+    InputFormat(
+        name="parquet", suffixes=(".parquet", ".pq"), reader=ParquetReader, signature=b"PAR1", compressible=False
+    ),
 )
 """All formats that batchmix reads."""
-SUPPORTED = ".jsonl, .ndjson, .csv and .tsv (also with .gz or .zst) and .parquet"
-"""The formats, as messages list them."""
 GZIP = "gzip"
 ZSTD = "zstd"
 MAGIC = {GZIP: b"\x1f\x8b", ZSTD: b"\x28\xb5\x2f\xfd"}
 """The first bytes of compressed files."""
 _COMPRESSIONS = {".gz": GZIP, ".zst": ZSTD}
-_BY_NAME = {each.name: each for each in FORMATS}
-_BY_SUFFIX = {suffix: each for each in FORMATS for suffix in each.suffixes}
 _PIPES = re.compile(r"/dev/fd/\d+|/proc/(self|thread-self|\d+)/fd/\d+")
 _SPECIAL = {
     stat.S_IFIFO: "is a named pipe, which can be read only once; pipe it in: batchmix run - … < {path}",
@@ -68,16 +87,35 @@ _SPECIAL = {
 
 def format_of(source: Source) -> InputFormat:
     """Return a source's format."""
-    return _BY_NAME[source.format]
+    return next(each for each in FORMATS if each.name == source.format)
+
+
+def format_by_signature(head: bytes) -> InputFormat | None:
+    """Return the binary format of a file that begins with `head`; None if it has none of these formats."""
+    return next((each for each in FORMATS if each.signature and head.startswith(each.signature)), None)
+
+
+def supported_suffixes() -> tuple[str, ...]:
+    """Return the suffixes of all formats."""
+    return tuple(suffix for each in FORMATS for suffix in each.suffixes)
+
+
+def _supported() -> str:
+    """Return the list of supported suffixes for a message."""
+    compressible = [suffix for each in FORMATS if each.compressible for suffix in each.suffixes]
+    others = [suffix for each in FORMATS if not each.compressible for suffix in each.suffixes]
+    return ", ".join(
+        [*compressible[:-1], f"{compressible[-1]} (these also with {' or '.join(_COMPRESSIONS)})", *others]
+    )
 
 
 def is_spooled(source: Source) -> bool:
-    """Return whether a source is written out once as plain JSON lines before it is read."""
+    """Return whether a source is first copied into the run folder, decompressed or converted, and read from there."""
     return source.path == STDIN or source.compression is not None or format_of(source).to_json_lines is not None
 
 
 def open_reader(sources: tuple[Source, ...], paths: tuple[str, ...]) -> RowReader:
-    """Return the reader of an input, whose sources are read from these paths. Raises `InputError`."""
+    """Return the reader of an input. `paths` has the path to read each source from. Raises `InputError`."""
     return format_of(sources[0]).reader(sources, paths)
 
 
@@ -105,8 +143,8 @@ def find_sources(path: str) -> tuple[Source, ...]:
     for source in sources:
         if source.format != sources[0].format:
             raise InputError(
-                f"{sources[0].label} and {source.label}: JSONL, CSV and Parquet can't be one input; give a glob such as"
-                " *.jsonl that matches only one of them"
+                f"{sources[0].label} and {source.label}: files of two formats can't be one input; give a glob such as"
+                f" *{format_of(sources[0]).suffixes[0]} that matches only one of them"
             )
     return sources
 
@@ -132,7 +170,7 @@ def _in_folder(path: str) -> list[str]:
     if not found:
         data = Path(path, "data")
         hint = f"; did you mean {shown(str(data))}?" if any(data.glob("*.parquet")) else ""
-        raise InputError(f"{shown(path)}: nothing to read in this folder; batchmix reads {SUPPORTED}{hint}")
+        raise InputError(f"{shown(path)}: nothing to read in this folder; batchmix reads {_supported()}{hint}")
     return found
 
 
@@ -153,24 +191,26 @@ def _format(path: str) -> tuple[InputFormat | None, str | None]:
     """Return format and compression by a path's suffixes."""
     stem, suffix = os.path.splitext(path.lower())  # noqa: PTH122
     compression = _COMPRESSIONS.get(suffix)
-    found = _BY_SUFFIX.get(os.path.splitext(stem)[1] if compression else suffix)  # noqa: PTH122
-    return (None if compression and found and not found.compressible else found), compression
+    if compression:
+        suffix = os.path.splitext(stem)[1]  # noqa: PTH122
+    named = next((each for each in FORMATS if suffix in each.suffixes), None)
+    return (None if compression and named and not named.compressible else named), compression
 
 
 def _source(path: str) -> Source:
     _check_is_file(path)
-    found, compression = _format(path)
-    if found is None:
+    named, compression = _format(path)
+    if named is None:
         from batchmix.load.foreign_files import unsupported_file  # imports the table above
 
-        raise InputError(f"{shown(path)}: unsupported file type; batchmix reads {SUPPORTED}{unsupported_file(path)}")
-    if found.compressible:
+        raise InputError(f"{shown(path)}: unsupported file type; batchmix reads {_supported()}{unsupported_file(path)}")
+    if named.compressible:
         compression = compression_of(head_of(path, 4), compression)
     try:
         path.encode()
     except UnicodeEncodeError:
         raise InputError(f"{shown(path)}: the file's name is not UTF-8; rename the file") from None
-    return Source(path, found.name, compression)
+    return Source(path, named.name, compression)
 
 
 def _check_is_file(path: str) -> None:
