@@ -1,6 +1,10 @@
-"""What keeps an outage from becoming a storm of requests: a circuit breaker for a lane.
+"""A circuit breaker for a lane (Nygard, Release It!), so that an outage does not cause a storm of requests.
 
-Pure logic: each method is given the time as `now` (seconds, monotonic).
+After 20 temporary failures in a row the breaker opens. From then on a single trial request leaves after each pause, and
+the pause doubles from 1 s to 30 s. A trial that succeeds closes the breaker. If trials have failed for `outage_s`
+seconds, the breaker gives up, and the caller stops the lane.
+
+All times are seconds of a monotonic clock. The caller passes the current time as `now`.
 """
 
 from __future__ import annotations
@@ -12,44 +16,44 @@ from batchmix.records import Failure
 _IN_A_ROW = 20
 """Failures in a row that open the breaker."""
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 1.0, 30.0
-"""The pause before a trial request; it doubles from the first to the longest."""
+"""Seconds before a trial request: the first pause, and the longest that doubling leads to."""
 _FIRST_OUTAGE_S = 60.0
-"""The longest outage that is waited out before the first success: the address may be wrong."""
+"""The most seconds to wait out an outage before anything has succeeded, because the address may be wrong."""
 
 
 class Breaker:
-    """A circuit breaker (Nygard, Release It!): after 20 failures in a row, only a trial request leaves now and then.
+    """A circuit breaker: after 20 temporary failures in a row, only a trial request leaves after each pause.
 
-    Only temporary failures count; a refusal shows that the provider is there. The pause before each trial doubles up
-    to half a minute. When nothing else has come for `outage_s`, `given_up` is the last failure.
+    A refusal counts as a success, because it shows that the provider works. Once the breaker was open for `outage_s`
+    seconds, `given_up` is set to the last failure.
     """
 
     def __init__(self, outage_s: float) -> None:
         self.given_up: Failure | None = None
         self.is_open = False
-        """Whether only a trial request may leave now and then."""
+        """Whether only trial requests may leave."""
         self.is_clear = False
-        """Whether the last outcome was a success, so that another one changes nothing."""
+        """Whether the last outcome was a success. Another call of `succeeded` then changes nothing."""
         self._outage_s = outage_s
         self._ever_succeeded = False
-        self._failures = 0  # in a row
+        self._failures = 0  # temporary failures in a row
         self._open_since = 0.0
-        self._next_at = 0.0
+        self._next_at = 0.0  # when the next trial request may leave
         self._pause_s = _FIRST_PAUSE_S
         self._in_trial = False
 
     def wait_s(self, now: float) -> float:
-        """Return how long the next request has to wait: infinity until the trial request has an outcome."""
+        """Return the seconds that the next request has to wait; infinity while a trial request is in flight."""
         if not self.is_open:
             return 0.0
         return math.inf if self._in_trial else max(0.0, self._next_at - now)
 
     def sent(self) -> None:
-        """Record that a request leaves; it matters only while the breaker is open."""
+        """Record that a request leaves. While the breaker is open, that request is the trial."""
         self._in_trial = self.is_open
 
     def succeeded(self) -> None:
-        """Record a completion, or a refusal that is no trouble of the provider's."""
+        """Record a completion, or a refusal that shows no fault of the provider; this closes the breaker."""
         self._ever_succeeded = self.is_clear = True
         self._failures = 0
         self.is_open = False
@@ -57,7 +61,7 @@ class Breaker:
         self._pause_s = _FIRST_PAUSE_S
 
     def inconclusive(self) -> None:
-        """Record a trial request that was throttled: another one may leave."""
+        """Record that a trial request was throttled, which proves nothing. Another trial may leave."""
         self._in_trial = False
 
     def failed(self, now: float, sent_at: float, failure: Failure) -> None:
@@ -69,7 +73,7 @@ class Breaker:
                 self.is_open = True
                 self._open_since = now
                 self._next_at = now + self._pause_s
-        elif sent_at >= self._next_at:  # else it had left before
+        elif sent_at >= self._next_at:  # a trial request; any other left before the pause was over
             self._in_trial = False
             self._pause_s = min(2 * self._pause_s, _MAX_PAUSE_S)
             self._next_at = now + self._pause_s

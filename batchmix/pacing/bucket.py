@@ -1,4 +1,12 @@
-"""A budget of requests or tokens over time: from the job, reported by the provider, or found from throttles."""
+"""A token bucket for one rate limit, counted in requests or in tokens.
+
+The bucket (Turner 1986, RFC 2697) refills at `per_s` units per second, and holds at most `_capacity_s` seconds' worth
+of that. A request leaves once the level covers its estimated amount. The rate has one of three sources: the job states
+it; the provider reports it in its rate-limit headers; or it is measured from throttled requests (`RateEstimate`) and
+then slowly raised along CUBIC's curve (`CubicSearch`). Until one of them gives a rate, nothing limits.
+
+The constants were tuned with the simulated providers of tests/pacing/test_simulation.py.
+"""
 
 from __future__ import annotations
 
@@ -9,45 +17,46 @@ from batchmix.pacing.rate_estimate import ROUNDING_S, Accepted, RateEstimate
 from batchmix.records import Quota
 
 _MINUTE_S = 60.0
-"""The capacity of a stated limit: providers count by the minute, and begin with a full one."""
+"""The capacity of a stated limit in seconds, since providers count by the minute and start with a full bucket."""
 _MAX_DEBT_S = 600.0
-"""The longest that a single usage can hold requests back, however large it is."""
+"""The most seconds that the real charge of one request can delay the next ones, however large that charge is."""
 _MIN_CAPACITY_S = 0.05
-"""The smallest capacity that is assumed, in seconds' worth. Any of 0.025–0.1 s passes."""
+"""The smallest capacity that is assumed, in seconds. Simulations pass with any of 0.025–0.1 s."""
 _BURST_S = 0.1
-"""A throttle this soon after a pause means that the bucket's capacity was overestimated.
+"""A throttled request that left within this many seconds after a pause shows that the capacity was overestimated.
 
-Doubled: "shared, ms, 5 s apart"; half passes.
+Doubled, simulation "shared, ms, 5 s apart" fails; half passes.
 """
 _WINDOWED_S = 10.0
-"""A provider that asks for a longer pause counts by fixed or sliding minutes. Any of 5–20 s passes."""
+"""A provider that requests a pause of more seconds counts by fixed or sliding minutes. Simulations pass with 5–20 s."""
 _FAR_LEVEL_S = 5.0
-"""A stated limit with this many seconds' worth left is far from used up. Any of 2.5–10 s passes."""
+"""A stated limit with this many seconds' worth left is far from used up. Simulations pass with 2.5–10 s."""
 _AS_STATED = 0.9
-"""A rate found above this share of the stated one confirms it. Any of 0.45–1.8 passes."""
+"""A measured rate of at least this share of the stated one confirms it. Simulations pass with 0.45–1.8."""
 _MARGIN_S, _MAX_MARGIN_S = 0.5, 6.0
-"""Seconds' worth that stay in a reported bucket, at first and at most: requests on their way may arrive in another
-order and cost more than estimated. Half and double of each pass.
+"""Seconds' worth of a reported limit that are left unused, at first and at most.
+
+Requests on the network may arrive in another order and cost more than estimated. Simulations pass with half and double
+of each.
 """
 _WIDENED_S = 5.0
-"""Throttles within so many seconds widen that margin once. Any of 2.5–10 s passes."""
+"""All throttles within this many seconds widen that margin only once. Simulations pass with 2.5–10 s."""
 _TRUSTED_S, _TRUSTED_SHARE = 5.0, 0.15
-"""A report is trusted once it was consistent for this long, or while this share of the limit was used.
-
-Half and double of each pass.
+"""A provider's reports are trusted once they agreed with the model for this many seconds, or while what is used of the
+limit changed by this share of it. Simulations pass with half and double of each.
 """
 
 
 class Bucket:
-    """A token bucket (Turner 1986, RFC 2697) that follows the provider's own."""
+    """A token bucket that follows the provider's own bucket. Amounts are requests or tokens; `now` is in seconds."""
 
     def __init__(self, per_minute: float | None, now: float) -> None:
         self.per_s = math.inf if per_minute is None else per_minute / 60
-        """The refill rate now; infinite while nothing limits."""
+        """The refill rate in units per second; infinite while no limit is known."""
         self.total_taken = 0.0
-        """All that was ever taken, whatever was given back."""
+        """The sum of all amounts taken, without subtracting what was given back."""
         self._job_per_s = self.per_s
-        self._stated_per_s = self.per_s  # by the job or by the provider
+        self._stated_per_s = self.per_s  # stated by the job or reported by the provider
         self._capacity_s = ROUNDING_S if per_minute is None else _MINUTE_S
         self._level = self.per_s * self._capacity_s if per_minute else 0.0
         self._at = now  # when the level was last brought up to date
@@ -55,21 +64,21 @@ class Bucket:
         self._accepted = Accepted()
         self._estimate = RateEstimate(now, self._accepted)
         self._throttled_per_s = math.inf  # the rate at the last throttle
-        self._resumed_at = math.inf  # after it
-        self._is_early = False  # it came right after a pause
-        self._is_reliable = False
-        self._held_back = False  # a request, since the last one left
-        self._is_informative = False  # the last throttle told something about the rate
+        self._resumed_at = math.inf  # the end of the pause after the last throttle
+        self._is_early = False  # the last throttled request left right after a pause
+        self._is_reliable = False  # the rate was measured over enough requests
+        self._held_back = False  # this bucket made the next request wait
+        self._is_informative = False  # the last throttle says something about the rate
         self._overloaded = False
         self._check = _QuotaCheck()
-        self._reported_at = now
+        self._reported_at = now  # when the request left whose response had the last report
         self._margin_s = _MARGIN_S
-        self._widened_at = now
+        self._widened_at = now  # when the margin was last widened
 
     def wait_s(self, now: float, amount: float) -> float:
-        """Return how long until `amount` is there; more than the capacity waits for a full bucket.
+        """Return the seconds until the level covers `amount`. Call it only while the rate is finite.
 
-        Only for a finite rate.
+        For an amount above the capacity, a full bucket is enough.
         """
         self._fill(now)
         missing = min(amount, self.per_s * self._capacity_s) - self._level
@@ -79,7 +88,10 @@ class Bucket:
         return missing / self.per_s
 
     def take(self, now: float, amount: float) -> None:
-        """Take a request's share, below zero if need be. It counts as accepted until it is throttled."""
+        """Take a request's amount, even if the level drops below zero.
+
+        The request counts as accepted unless it is throttled.
+        """
         self._level -= amount
         self.total_taken += amount
         accepted = self._accepted
@@ -91,20 +103,23 @@ class Bucket:
             self._estimate.mark(now)
 
     def correct(self, by: float) -> None:
-        """Take so much more (or less) for a request whose charge is known now."""
+        """Adjust the level once a request's real charge is known; `by` is the charge less the amount taken."""
         level = self._level - by
         self._level = level if by <= 0 else max(level, min(self._level, -_MAX_DEBT_S * self.per_s))
         self._accepted.amount += by
 
     def give_back(self, amount: float, *, emptied: bool) -> None:
-        """Put back the share of a throttled request, unless the bucket was set to empty since it left."""
+        """Put back the amount of a throttled request.
+
+        `emptied`: the level was set to 0 since the request left, so it stays as it is.
+        """
         if not emptied:
             self._level += amount
         self._accepted.requests -= 1
         self._accepted.amount -= amount
 
     def grow(self, seconds: float) -> None:
-        """Try a little more, if this held requests back during the last seconds."""
+        """Raise the measured rate along its curve by `seconds`, if this bucket made requests wait during that time."""
         held_back, self._held_back = self._held_back, False
         if held_back and self._search.is_found:
             self._search.grow(seconds)
@@ -112,13 +127,13 @@ class Bucket:
 
     @property
     def is_used_up(self) -> bool:
-        """Whether a stated limit is used up, which explains a throttle."""
+        """Whether less than half a second's worth of a stated limit is left, which explains a throttle."""
         return self._stated_per_s < math.inf and self._level < self.per_s * 0.5
 
     def is_far(self, now: float) -> bool | None:
-        """Return whether it is far from used up; None where nothing is known."""
+        """Return whether the limit is far from used up; None where that is unknown."""
         if self._check.is_trusted:
-            return None  # requests on their way count for more there than here
+            return None  # requests in flight may cost more than estimated, so the provider's level is uncertain
         if self.per_s == self._stated_per_s < math.inf:
             return self._level > max(_FAR_LEVEL_S * self.per_s, 3.0)
         if not self._estimate.is_found:
@@ -127,26 +142,29 @@ class Bucket:
             return True
         return self._estimate.recent_per_s(now) < FAR * self._estimate.peak(now)
 
-    def throttled(self, now: float, sent_at: float, amount: float, rest_s: float) -> None:
-        """Record that the provider throttled `amount`, already given back; a pause of `rest_s` begins."""
+    def throttled(self, now: float, sent_at: float, amount: float, pause_s: float) -> None:
+        """Record a throttled request, after its `amount` was given back. A pause of `pause_s` seconds begins."""
         self._is_early = self._resumed_at <= sent_at < self._resumed_at + _BURST_S
-        self._resumed_at = now + rest_s
-        self._is_informative = self._estimate.throttled(now, amount, rest_s, self._capacity_s)
+        self._resumed_at = now + pause_s
+        self._is_informative = self._estimate.throttled(now, amount, pause_s, self._capacity_s)
         if self.per_s < math.inf:
             self._throttled_per_s = self.per_s
 
     @property
     def is_lowered(self) -> bool:
-        """Whether the last throttles show a limit far below what it was."""
+        """Whether the last throttles show that the provider has lowered its limit."""
         return self._estimate.is_lowered
 
     @property
     def spread(self) -> float:
-        """How much the rates at the last throttles differ: hardly, where the provider limits the rate."""
+        """The relative spread of the rates measured at the last throttles; small where the provider limits the rate."""
         return self._estimate.spread
 
-    def cut(self, now: float, rest_s: float, *, overloaded: bool) -> None:
-        """Set it to empty, and try the rate found at the last throttle; `overloaded`: most requests are throttled."""
+    def cut(self, now: float, pause_s: float, *, overloaded: bool) -> None:
+        """Empty the bucket after a throttle, and continue at the rate that it shows.
+
+        `overloaded`: so many requests are throttled that the rate may be lowered further than usual.
+        """
         self._overloaded = overloaded
         if overloaded or self._estimate.is_lowered:
             self._estimate.forget_peak()
@@ -157,38 +175,39 @@ class Bucket:
         self._at = now
         if not self._is_informative:
             return
-        if rest_s > _WINDOWED_S:  # a bucket that refills would have accepted it sooner: spread out what may be sent
+        if pause_s > _WINDOWED_S:  # no token bucket needs that long to refill: avoid bursts within its fixed minute
             self._capacity_s = min(self._capacity_s, ROUNDING_S)
             if self._stated_per_s < math.inf:
                 self._estimate.restart()
-        elif self._is_early:  # the provider saves up less in a pause than was assumed
+        elif self._is_early:  # the provider's bucket holds less after a pause than was assumed
             self._capacity_s = max(_MIN_CAPACITY_S, min(ROUNDING_S, self._capacity_s) / 2)
         self._set_rate()
 
     def throttled_earlier(self, amount: float) -> None:
-        """Record a throttled request that left before the last throttle was known."""
+        """Record another throttled request that had left before the last throttle was known."""
         if self._estimate.throttled_earlier(amount):
             self._set_rate()
 
     def revert(self) -> None:
-        """Undo the last throttle, which came from no limit; an earlier rate stays."""
+        """Undo the last throttle, which turned out to be random: drop its first guess; a measured rate stays."""
         if not self._estimate.is_found:
             self._estimate.restart()
             self.release()
 
     def release(self) -> None:
-        """Drop the rate that was found: the provider does not count this."""
+        """Drop the measured rate, because the provider does not limit this unit; a stated rate stays."""
         self._search.forget()
         self.per_s = self._stated_per_s
 
     def follow(self, now: float, quota: Quota, sent_at: float, taken: float) -> None:
-        """Follow the provider's own bucket as a response reports it, for about the time its request was sent.
+        """Adopt the limit and level that a response reports.
 
-        `taken` is the total taken by then. Where the provider allows more than the job, the job's limit stays.
+        The report is taken to hold at `sent_at`, when its request left; `taken` is `total_taken` at that time. From
+        there the level is brought up to now. If the provider allows more than the job states, the job's limit stays.
         """
         per_s = quota.limit / 60
         if per_s > self._job_per_s or not self._check.agrees(now, quota) or sent_at < self._reported_at:
-            return  # the job wants less, or another response has reported a later state
+            return  # the job allows less, the report is not trusted, or a later request has reported already
         self._stated_per_s = per_s
         self._capacity_s = _MINUTE_S
         self.per_s = min(per_s, self._search.value)
@@ -216,15 +235,16 @@ class Bucket:
 
 
 class _QuotaCheck:
-    """Whether a provider's report of a budget can be trusted.
+    """Decides whether a provider's reports of its limit can be trusted.
 
-    It can where it agrees for a while with a bucket that holds a minute's worth: what was used of it is refilled in
-    the time until it is full. Budgets of a day, and those that come back all at once, do not agree.
+    They can once they agree for a while with a token bucket that holds one minute's worth: the reported time until
+    it is full must be the time in which the used part refills. Limits per day fail this, and so do limits that reset
+    all at once.
     """
 
     def __init__(self) -> None:
         self.is_trusted = False
-        self._since: tuple[float, float] | None = None  # the time, and what was used then
+        self._since: tuple[float, float] | None = None  # time and used amount at the first report that agreed
 
     def agrees(self, now: float, quota: Quota) -> bool:
         if self.is_trusted:

@@ -1,4 +1,12 @@
-"""How many requests may be in flight: more while throughput rises with it, fewer where the provider limits it."""
+"""The window of a lane: how many of its requests may be in flight at once, like TCP's congestion window.
+
+At first the window grows by one request for each completion, as in slow start (RFC 5681, 3.1), until goodput
+(completions or tokens per second) no longer rises. If the provider throttles by the number in flight, the window is set
+to just below the number that was accepted, held there for some seconds, and then raised in doubling steps
+(`StepSearch`) until the next throttle.
+
+The constants were tuned with the simulated providers of tests/pacing/test_simulation.py.
+"""
 
 from __future__ import annotations
 
@@ -8,43 +16,43 @@ import math
 from batchmix.pacing.limit_search import COMPARED, FAR, StepSearch, relative_spread
 
 _START = 128
-"""The first window. Halved: "3000 requests, configured" with random throttles."""
+"""The first window, in requests. Halved, simulation "3000 requests, configured" fails with random throttles."""
 _MIN_HOLD_S, _MAX_HOLD_S = 7.0, 20.0
-"""How soon more is tried after a throttle by the number in flight: sooner where a throttle costs little.
+"""Seconds to hold the window after a throttle by the number in flight; shorter where a throttle costs little time.
 
-Any of 3.5–14 s passes for the first, and up to 40 s for the second.
+Simulations pass with 3.5–14 s for the minimum, and with up to 40 s for the maximum.
 """
 _COST = 20
-"""The hold, in multiples of the pause that a throttle costs. Any of 10–40 passes."""
+"""The hold as a multiple of the pause that the throttle cost, within those bounds. Simulations pass with 10–40."""
 _SPACED = 40
-"""At least so many completions for one throttle in the search for more. Any of 20–80 passes."""
+"""The hold lasts at least as long as this many completions take. Simulations pass with 20–80."""
 _RECENT_S, _RECENT = 10.0, 256
-"""The completions that show how many in flight the provider accepts: of the last seconds, and at most so many.
+"""How many seconds, and how many completions at most, are looked back at to see how many in flight are accepted.
 
-Any of 5–20 s and of 128–512 passes.
+Simulations pass with 5–20 s and 128–512 completions.
 """
 _FADING = 0.98
-"""The share of the largest throttled window that is still remembered at the next throttle. Half passes."""
+"""At each throttle, the largest window found before counts for this share of itself. Half passes."""
 _UNDER = 0.99
+"""The window after a throttle, as a share of what was accepted. Halved or doubled, simulation "50 at once" fails."""
 _NOISE = 1.05
-"""Requests on the network are in flight here but not at the provider: the counts differ by about as much.
+"""The count of requests in flight here may exceed the provider's by this factor, since some are on the network.
 
-Halved, or the first doubled: "50 at once".
+Halved, simulation "50 at once" fails.
 """
 _USELESS_GROWTH = 1.5
-"""A window that grew by this factor without a gain grew for nothing. Halved or doubled: "no limit, slow"."""
+"""A window that grew by this factor without a gain shrinks back. Halved or doubled, "no limit, slow" fails."""
 _GAIN = 1.1
-"""Goodput higher by this factor is a gain. Doubled: "no limit, slow"."""
+"""Goodput higher by this factor is a gain. Doubled, simulation "no limit, slow" fails."""
 _HELD_S = 30.0
-"""After that long without growth it is tried again. Any of 15–60 s passes."""
+"""Seconds without growth after it gained nothing; then growth is tried again. Simulations pass with 15–60 s."""
 
 
 class Window:
-    """The number of requests in flight, and the most that may be.
+    """Counts the requests in flight; `size` is how many there may be.
 
-    It starts like TCP's slow start (RFC 5681, 3.1): it doubles each round trip while it is what holds requests back,
-    until goodput (completions and tokens a second) no longer rises. Where the provider throttles by the number in
-    flight, the window is set to what was accepted, and more is tried from there.
+    The size doubles about once per round trip while it makes requests wait, until goodput no longer rises or the
+    provider is found to limit the number in flight.
     """
 
     def __init__(self, ceiling: int, now: float) -> None:
@@ -52,10 +60,10 @@ class Window:
         self.size = float(min(ceiling, _START))
         self._ceiling = float(ceiling)
         self._search = StepSearch()
-        self._at_throttles: collections.deque[int] = collections.deque(maxlen=COMPARED)  # in flight, without that one
-        self._early = 0
-        self._largest = 0.0
-        self._rest_s = 0.0
+        self._at_throttles: collections.deque[int] = collections.deque(maxlen=COMPARED)  # less the throttled one
+        self._early = 0  # consecutive throttles while no more was tried than had been accepted
+        self._largest = 0.0  # the highest number accepted at a throttle, fading
+        self._pause_s = 0.0
         self._accepted: collections.deque[tuple[float, int]] = collections.deque(maxlen=_RECENT)
         self._held_back = False
         self._entered_at = now
@@ -63,7 +71,7 @@ class Window:
 
     @property
     def is_far(self) -> bool | None:
-        """Whether clearly fewer are in flight than the provider accepts; None while no such limit is found."""
+        """Whether clearly fewer requests are in flight than the provider accepts; None while no such limit is known."""
         return self.in_flight < FAR * self._largest if self._search.is_found else None
 
     def hold_back(self) -> None:
@@ -71,7 +79,7 @@ class Window:
         self._held_back = True
 
     def enter(self, now: float, *, grow: bool) -> int:
-        """Count one more in flight; return how many there are."""
+        """Count one more request in flight and return their number. `grow`: the window may try more now."""
         self.in_flight += 1
         if self._held_back:
             self._held_back = False
@@ -82,13 +90,13 @@ class Window:
         return self.in_flight
 
     def leave(self) -> None:
-        """Count one less in flight."""
+        """Count one request less in flight."""
         self.in_flight -= 1
 
     def completed(self, now: float, in_flight: int, tokens: int, *, grow: bool) -> None:
-        """Count one less in flight: its completion has come. `in_flight` were so when it left.
+        """Record a completion. `in_flight` is the number when its request left, `tokens` is its usage.
 
-        Grow by one, if the window is what holds requests back.
+        The window grows by one, if `grow` allows it and the window is nearly full.
         """
         others = self.in_flight = self.in_flight - 1
         self._accepted.append((now, in_flight))
@@ -100,39 +108,39 @@ class Window:
         elif grow and others >= self.size - 2 and now >= self._goodput.held_until:
             self.size = min(self._ceiling, self.size + 1)
 
-    def throttled(self, in_flight: int, rest_s: float) -> None:
-        """Record a throttled request that left as one of `in_flight`; a pause of `rest_s` begins."""
+    def throttled(self, in_flight: int, pause_s: float) -> None:
+        """Record a throttled request; `in_flight` is the number when it left. A pause of `pause_s` seconds begins."""
         if self._accepted_more(in_flight):
             self._at_throttles.clear()
         self._early = self._early + 1 if self._search.is_held else 0
         self._at_throttles.append(self.in_flight - 1)
-        self._rest_s = rest_s
+        self._pause_s = pause_s
 
     def throttled_earlier(self) -> None:
-        """Record a throttled request that left before the last throttle was known: one less had been accepted."""
+        """Record another throttled request that had left before the last throttle: one less had been accepted then."""
         self._at_throttles[-1] = max(0, self._at_throttles[-1] - 1)
 
     @property
     def spread(self) -> float:
-        """The relative spread of the numbers in flight at the last throttles: small, where the provider limits them."""
+        """The relative spread of the numbers in flight at the last throttles; small where the provider limits them."""
         if len(self._at_throttles) < COMPARED or not self._at_throttles[-1]:
             return math.inf
         return relative_spread(self._at_throttles, 0.15)
 
     @property
     def is_refuted(self) -> bool:
-        """Whether requests were throttled repeatedly although no more were in flight than was accepted before."""
+        """Whether three throttles in a row came although no more requests were in flight than had been accepted."""
         return self._early >= COMPARED
 
     def cut(self) -> None:
-        """Stay for a while at what was accepted at the last throttle."""
-        hold_s = max(_MIN_HOLD_S, min(_COST * self._rest_s, _MAX_HOLD_S), _SPACED / self._completions_per_s())
+        """Set the window to about what was in flight and accepted at the last throttle, and hold it for a while."""
+        hold_s = max(_MIN_HOLD_S, min(_COST * self._pause_s, _MAX_HOLD_S), _SPACED / self._completions_per_s())
         self._search.hit(max(1, round(_UNDER * self._at_throttles[-1])), hold_s)
         self._largest = max(self._search.base, _FADING * self._largest)
         self.size = min(self._ceiling, self._search.value)
 
     def release(self) -> None:
-        """Drop the limit that was found: the provider does not count what is in flight."""
+        """Drop the limit that was found, because the provider does not limit the number in flight."""
         if self._search.is_found:
             self._search.forget()
             self._at_throttles = collections.deque([self._at_throttles[-1]], maxlen=COMPARED)
@@ -140,7 +148,7 @@ class Window:
     def _accepted_more(self, in_flight: int) -> bool:
         if not self._accepted:
             return False
-        since = self._accepted[-1][0] - _RECENT_S  # not from now: in a long pause nothing is learnt
+        since = self._accepted[-1][0] - _RECENT_S  # counted from the last completion, since none come in a long pause
         more = [at for at, others in self._accepted if at >= since and others > _NOISE * in_flight + 1]
         return len(more) > 1
 
@@ -151,17 +159,17 @@ class Window:
 
 
 class Goodput:
-    """Compares the throughput of smaller and larger windows, each over a window's worth of completions."""
+    """Compares the goodput of smaller and larger windows. Each is measured over as many completions as its size."""
 
     def __init__(self, size: float, now: float) -> None:
         self.held_until = -math.inf
-        """The window does not grow before."""
-        self._best = (0.0, 0.0)
+        """The window does not grow before this time."""
+        self._best = (0.0, 0.0)  # completions and tokens per second
         self._best_size = size
         self._restart(now, size)
 
     def completed(self, now: float, tokens: int, size: float) -> float | None:
-        """Count a completion; return the window to go back to, if growth since then has gained nothing."""
+        """Count a completion. Return the window to shrink back to if growth beyond it gained nothing, else None."""
         self._completions += 1
         self._tokens += tokens
         if self._completions < self._size or now <= self._since:

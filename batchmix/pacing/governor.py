@@ -1,6 +1,13 @@
-"""When the next request may leave: budgets of requests and tokens, a window of requests in flight, and pauses.
+"""Decides for one lane (a model with its own limits) when the next request may leave.
 
-Pure logic: each method is given the time as `now` (seconds, monotonic), and nothing here waits or reads a clock.
+A request leaves once four conditions hold: the window has a free place (`Window`, requests in flight); no pause after a
+throttle is running; the bucket of requests per minute has 1 left; and the bucket of tokens per minute has the
+request's estimated tokens left. After a throttle (HTTP 429 and the like), everything pauses for the `Retry-After` or
+an exponential backoff. Then either the window or the buckets are lowered, depending on which of them explains the
+throttles better. Other than in AIMD, the cut is not a fixed factor: it goes to what was measured as accepted. Later
+increases follow the curves of `limit_search`.
+
+No method waits or reads a clock. The caller passes the time as `now`, in seconds of a monotonic clock.
 """
 
 from __future__ import annotations
@@ -22,15 +29,15 @@ from batchmix.records import Quota, Usage
 
 _logger = logging.getLogger(__name__)
 _FIRST_COMPLETION = 256
-"""Tokens to expect of a completion before the first has come."""
+"""The estimated tokens of a completion, before the first one has come."""
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 15.0
-"""Pauses without a `Retry-After` double from the first to the longest, less up to half at random."""
+"""Seconds of a pause without a `Retry-After`: doubling from the first to the longest, less up to half at random."""
 _GAP_S = 2.0
-"""A longer gap between two requests tells nothing about a limit, unless the limit made us wait that long."""
+"""The most seconds between two requests by which the searches advance, unless a bucket required a longer wait."""
 _HOLD_S = 2.0
-"""After a temporary failure nothing more is tried for this long."""
+"""Seconds after a temporary failure during which the searches for a higher limit stand still."""
 _USUAL = 0.1
-"""A smaller share of failed requests is no sign of load."""
+"""Up to this share of failed requests is no sign of an overloaded provider."""
 
 
 class Limit(enum.Enum):
@@ -48,59 +55,59 @@ class Ticket(msgspec.Struct, gc=False):
 
     sent_at: float
     tokens: float
-    """What is reserved; nothing once it was throttled."""
+    """The estimated tokens that are reserved; 0 once the request was throttled."""
     in_flight: int
-    """Including this one."""
+    """Requests in flight when this one left, including this one."""
     taken: tuple[float, float]
-    """The totals taken from the budgets of requests and tokens, including this one."""
+    """`total_taken` of the buckets of requests and of tokens when this one left, including this one."""
     number: int
-    """Among all that were sent, from 1."""
+    """The position of this request among all that were sent, from 1."""
     far: bool
-    """Whether no known limit was near when it left."""
+    """Whether some limit was known, and all known ones were far, when this request left."""
 
 
 class Governor:
     """Decides for one lane when a request may leave.
 
-    For each request: `estimate` its tokens, ask `wait_s`, `admit` it, and report its outcome: `completed` alone, or
-    `throttled` or `failed` and then `settle`.
+    The caller does this for each request: `estimate` its tokens, call `wait_s` until that returns 0, `admit` it, send
+    it, and report its outcome. The outcome is `completed`; or `settle`, after `throttled` or `failed` where they apply.
     """
 
     def __init__(self, limits: Limits, now: float) -> None:
         self.limited_by = Limit.NONE
-        """What the last call of `wait_s` has found."""
+        """What the last call of `wait_s` found to delay the next request."""
         self._window = Window(limits.concurrency, now)
         self._requests = Bucket(limits.requests_per_minute, now)
         self._tokens = Bucket(limits.tokens_per_minute, now)
         self._pause_until = -math.inf
-        self._pauses = 0  # without a Retry-After, since the last completion
+        self._pauses = 0  # throttles without a Retry-After since the last completion
         self._hold_until = -math.inf
-        self._paced = False  # the budgets held the next request back
+        self._paced = False  # a bucket made the next request wait
         self._waited_s = 0.0
         self._admitted_at = now
-        self._exceeded: Sequence[Bucket] = ()  # what the last throttle is attributed to
-        self._by_window = False
+        self._exceeded: Sequence[Bucket] = ()  # the buckets that the last throttle is attributed to
+        self._by_window = False  # the last throttle is attributed to the number in flight
         self._sent = SentCount()
         self._random = RandomThrottles(self._sent)
         self._knows_limits = limits.requests_per_minute is not None or limits.tokens_per_minute is not None
         self._failures = FadingShare(100)
-        self._cut_at = self._cut_before = -math.inf
+        self._cut_at = self._cut_before = -math.inf  # the last two times that limits were lowered
         self._completions = 0
         self._completion_tokens = float(_FIRST_COMPLETION)
-        self._prompt_ratio = 1.0
+        self._prompt_ratio = 1.0  # the mean ratio of reported to estimated prompt tokens
 
     @property
     def window(self) -> float:
-        """How many may be in flight."""
+        """How many requests may be in flight."""
         return self._window.size
 
     def estimate(self, prompt_tokens: int, max_tokens: int | None) -> float:
-        """Return the tokens that a request will probably be charged, as learnt from completions so far."""
+        """Return the estimated tokens of a request and its completion, from the means of the completions so far."""
         completion = self._completion_tokens if max_tokens is None else min(self._completion_tokens, max_tokens)
         return prompt_tokens * self._prompt_ratio + completion
 
     def wait_s(self, now: float, tokens: float) -> float:
-        """Return how long the next request has to wait: 0 not at all, infinity until one in flight has an outcome."""
+        """Return the seconds that the next request has to wait; infinity: until one in flight has an outcome."""
         if self._window.in_flight >= int(self._window.size):
             self._window.hold_back()
             self.limited_by = Limit.WINDOW
@@ -119,7 +126,7 @@ class Governor:
         return 0.0
 
     def admit(self, now: float, tokens: float) -> Ticket:
-        """Reserve what a request needs."""
+        """Reserve a place in the window, one request, and `tokens`; return the ticket for all of it."""
         grow = now >= self._hold_until
         if self._paced:
             self._paced = False
@@ -142,7 +149,7 @@ class Governor:
         return True in limits and False not in limits
 
     def settle(self, ticket: Ticket, used: float | None) -> None:
-        """Settle a request without a completion, which was charged `used` tokens; None where that is unknown."""
+        """Settle a request without a completion. `used`: the tokens it was charged; None: unknown."""
         self._window.leave()
         if used is not None:
             self._tokens.correct(used - ticket.tokens)
@@ -166,30 +173,30 @@ class Governor:
             self._tokens.correct(usage.total_tokens - ticket.tokens)
 
     def failed(self, now: float) -> None:
-        """Record a temporary failure: nothing more is tried for a while, unless a few always fail.
+        """Record a temporary failure, which may mean that the provider is overloaded.
 
-        What is tried already goes on.
+        If more than a tenth of the last requests failed, limits are not raised for a while. Nothing is lowered.
         """
         self._failures.add(self._sent.total)
         if self._failures.value(self._sent.total)[0] > _USUAL:
             self._hold_until = now + _HOLD_S
 
     def follow(self, now: float, ticket: Ticket, quotas: tuple[Quota | None, Quota | None]) -> None:
-        """Follow the budgets of requests and tokens that a response reports."""
+        """Adopt the limits of requests and tokens that a response reports; None where it reports none."""
         for bucket, quota, taken in zip((self._requests, self._tokens), quotas, ticket.taken, strict=True):
             if quota:
                 self._knows_limits = True
                 bucket.follow(now, quota, ticket.sent_at, taken)
 
     def throttled(self, now: float, ticket: Ticket, retry_after_s: float | None) -> None:
-        """Pause for as long as the provider requests, or a little longer each time where it gives no time.
+        """Record a throttled request: give back its reservation, pause the lane, and lower the limit that explains it.
 
-        Where throttles are random, a pause for all would gain nothing: only the throttled row waits. What the request
-        had reserved is given back; its ticket has still to be settled.
+        The pause is `retry_after_s`, or an exponential backoff without it. If the throttle counts as random, neither
+        happens, because only the throttled row needs to wait. The ticket has still to be settled.
         """
         self._knows_limits = True
         shares = [(self._requests, 1.0), (self._tokens, ticket.tokens)]
-        is_new = ticket.sent_at >= self._cut_at  # else it left before the last cut
+        is_new = ticket.sent_at >= self._cut_at  # the others left before the limits were last lowered
         for bucket, amount in shares:
             bucket.give_back(amount, emptied=not is_new and bucket in self._exceeded)
         ticket.tokens = 0.0
@@ -219,27 +226,27 @@ class Governor:
         self._pause_until = max(self._pause_until, now + retry_after_s)
 
     def _revert_cut(self, now: float) -> None:
-        """Undo what the last throttle has changed: no limit was the reason."""
+        """Undo what the last throttle changed, because it turned out to be random."""
         self._pause_until = now
         for bucket in self._exceeded:
             bucket.revert()
         self._exceeded = ()
 
     def _is_window(self, bucket_spread: float) -> bool:
-        """Return whether the provider limits requests in flight: at throttles these were alike, and rates were not."""
+        """Return whether the provider limits the number in flight: it varied less between throttles than the rates."""
         if self._by_window:
             return not self._window.is_refuted and self._window.spread < 2 * bucket_spread
         return self._window.spread < min(AGREE, bucket_spread) / 2
 
     def _cut(self, now: float, ticket: Ticket, shares: Sequence[tuple[Bucket, float]]) -> None:
-        """Lower what the throttle is attributed to: budgets, or the requests in flight."""
-        rest_s = self._pause_until - now
+        """Lower what explains the throttle: the window, or one or both buckets."""
+        pause_s = self._pause_until - now
         used_up = [bucket for bucket, _ in shares if bucket.is_used_up]
         self._exceeded = used_up or [bucket for bucket, _ in shares]
         for bucket, amount in shares:
             if bucket in self._exceeded:
-                bucket.throttled(now, ticket.sent_at, amount, rest_s)
-        self._window.throttled(ticket.in_flight, rest_s)
+                bucket.throttled(now, ticket.sent_at, amount, pause_s)
+        self._window.throttled(ticket.in_flight, pause_s)
         self._by_window = not used_up and self._is_window(min(bucket.spread for bucket in self._exceeded))
         overloaded = self._random.is_overloaded
         self._random.restart(ticket.number, ticket.sent_at)
@@ -253,4 +260,4 @@ class Governor:
         else:
             self._window.release()
             for bucket in self._exceeded:
-                bucket.cut(now, rest_s, overloaded=overloaded)
+                bucket.cut(now, pause_s, overloaded=overloaded)

@@ -1,4 +1,12 @@
-"""Throttles at random, as from a gateway whose channels differ: told apart from those that a rate limit explains."""
+"""Recognizes random throttles: those that no rate limit of ours explains.
+
+A gateway that spreads requests over several upstream channels may throttle, say, 1 % of them however slowly we send.
+Lowering the rate does not help then. The model: `far` marks a request that left while all known limits were far from
+used up. The share of `far` requests that are throttled is the random share, and the same share is expected of all
+requests. A number of throttles that exceeds the expectation by more than chance (Poisson) comes from a limit.
+
+All counts are in requests. The constants were tuned with the simulated providers of tests/pacing/test_simulation.py.
+"""
 
 from __future__ import annotations
 
@@ -8,55 +16,51 @@ import math
 import msgspec
 
 _RECENT = 100
-"""Throttles among this many last requests are compared with what is expected.
+"""The throttles among this many last requests are compared with the expected number.
 
-Halved: "shared, seconds, 60 s apart"; double passes.
+Halved, simulation "shared, seconds, 60 s apart" fails; double passes.
 """
 _REMEMBERED = 1000.0
-"""Requests over which the share of random throttles is averaged. Halved: "shared, seconds, 5 s apart"."""
+"""Requests over which the random share is averaged. Halved, simulation "shared, seconds, 5 s apart" fails."""
 _FEWEST = 3
-"""Throttles far from any limit before they count as random at all."""
+"""Throttles of `far` requests that are needed before any throttle counts as random."""
 _OVERLOAD, _OVERLOAD_RECENT = 0.3, 40
-"""More than this share throttled among the last 40 requests is a limit, whatever was seen before."""
+"""If more than this share of the last 40 requests is throttled, a limit is the reason, whatever came before."""
 _SIGMAS = 4.0
-"""Standard deviations of a Poisson count (its root) that chance is allowed."""
+"""How many standard deviations above the expected number still count as chance (Poisson: its square root)."""
 _TOGETHER_S, _WITNESSES, _MAX_THROTTLED = 0.05, 20, 0.3
-"""If 20 requests that left within 50 ms of a throttled one have an outcome and at most this share of them is throttled
-too, no limit was the reason: to accept the others so soon, its budget had to be far from used up.
+"""Proof that a throttle was random: of 20 later requests that left within 50 ms after the throttled one, at most this
+share is throttled too. A used-up limit could not have accepted the others so soon.
 """
 
 
 class SentCount(msgspec.Struct):
-    """How many requests have left. The governor counts them; `RandomThrottles` only reads."""
+    """How many requests have left. The governor counts, and `RandomThrottles` only reads."""
 
     total: int = 0
     far: int = 0
-    """Those that left while no known limit was near."""
+    """Requests that left while all known limits were far from used up."""
 
 
 class RandomThrottles:
-    """Learns what share of requests is throttled where no known limit is near, and expects the same share everywhere.
-
-    A limit throttles nothing far below it, so what is throttled there must be random. More throttles than chance makes
-    of that share come from a limit again.
-    """
+    """Learns the share of requests that is throttled at random, and decides which throttles that share explains."""
 
     def __init__(self, sent: SentCount) -> None:
         self.is_watching = False
-        """Whether outcomes of requests that left together with the last throttled one are still of interest."""
+        """Whether the outcomes of requests that left just after the last throttled one can still prove it random."""
         self._sent = sent
-        self._since = 0  # the request after which the present count begins
-        self._throttled: collections.deque[int] = collections.deque()
-        self._suspect: tuple[int, float] | None = None  # number and time of the last throttled request
-        self._outcomes = [0, 0]  # of those that left with it: accepted, throttled
-        self._cleared_at = 0
+        self._since = 0  # how many had been sent when the present count of throttles began
+        self._throttled: collections.deque[int] = collections.deque()  # numbers of throttled requests
+        self._suspect: tuple[int, float] | None = None  # number and time of sending of the last throttled request
+        self._outcomes = [0, 0]  # of requests that left just after it: accepted, throttled
+        self._cleared_at = 0  # how many were sent when one was last proved random; -1: such proofs are not trusted
         self._far = FadingShare(_REMEMBERED)
         self._all = FadingShare(_REMEMBERED)
 
     def is_expected(self, number: int, *, far: bool) -> bool:
-        """Record that a request was throttled; return whether random throttles explain it.
+        """Record the throttled request with this number; return whether the random share explains it.
 
-        `far`: no known limit was near when it left.
+        `far`: all known limits were far from used up when it left.
         """
         self._throttled.append(number)
         sent = self._sent
@@ -76,16 +80,19 @@ class RandomThrottles:
 
     @property
     def is_overloaded(self) -> bool:
-        """Whether more of the last requests were throttled than could be by chance."""
+        """Whether so many of the last 40 requests were throttled that a limit must be the reason."""
         sent = self._sent.total
         late = sum(number > sent - _OVERLOAD_RECENT for number in self._throttled)
         return late > _OVERLOAD * min(_OVERLOAD_RECENT, max(sent, 20))
 
     def restart(self, number: int, sent_at: float) -> None:
-        """Start a new count at a throttled request: the pace was lowered for all throttles so far."""
+        """Start a new count at this throttled request.
+
+        Earlier throttles no longer count, since the pace is lowered in response to them.
+        """
         sent = self._sent.total
         if self._cleared_at and self.is_overloaded and sent < self._cleared_at + _RECENT:
-            self._cleared_at = -1  # others prove nothing here: requests that leave together arrive in any order
+            self._cleared_at = -1  # the last proof was wrong: requests that leave together may arrive in any order
         self._suspect = (number, sent_at) if self._cleared_at >= 0 else None
         self.is_watching = self._suspect is not None
         self._outcomes = [0, 0]
@@ -93,11 +100,11 @@ class RandomThrottles:
         self._throttled.clear()
 
     def forget(self) -> None:
-        """Drop the learnt share: a limit was nearer than it seemed."""
+        """Forget the learned share of random throttles, because a limit turned out to be closer than assumed."""
         self._far = FadingShare(_REMEMBERED, self._sent.far)
 
     def is_cleared_by(self, number: int, sent_at: float, *, throttled: bool) -> bool:
-        """Record the outcome of another request; return whether the last throttle is now known to be random."""
+        """Record the outcome of another request; return whether it proves that the last throttle was random."""
         if self._suspect is None or number <= self._suspect[0] or sent_at > self._suspect[1] + _TOGETHER_S:
             return False
         self._outcomes[throttled] += 1
@@ -114,23 +121,23 @@ class RandomThrottles:
 class FadingShare:
     """The share of requests with some event, as an exponential average over about `remembered` requests.
 
-    Requests are counted by the caller: each method is given how many have left so far.
+    The caller counts the requests and passes as `sent` how many have left so far.
     """
 
     def __init__(self, remembered: float, sent: int = 0) -> None:
         self._keep = 1 - 1 / remembered
-        self._sent = sent  # the number that had left when the two below were last faded
+        self._sent = sent  # how many had left when the two sums below were last faded
         self._requests = 0.0
         self._events = 0.0
 
     def add(self, sent: int, events: int = 1, *, of: int = 0) -> None:
-        """Count events; `of` requests are counted in addition to those that have left."""
+        """Count events; `of` is a number of requests to count in addition to `sent`."""
         self._fade(sent)
         self._requests += of
         self._events += events
 
     def value(self, sent: int) -> tuple[float, float]:
-        """Return the share, and the faded number of events."""
+        """Return the share, and the weighted number of events behind it."""
         self._fade(sent)
         return self._events / max(self._requests, 1.0), self._events
 

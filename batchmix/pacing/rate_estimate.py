@@ -1,7 +1,11 @@
-"""How fast a provider's budget refills, found from its throttles.
+"""Measures the refill rate of a provider's token bucket from its throttles.
 
-Between two throttles the provider's bucket went from empty to empty. What it accepted in between is what was refilled:
-the rate, in our own units, however large the bucket is and however we sent.
+A throttle shows that the provider's bucket is empty. What it accepted between two throttles is therefore what was
+refilled in between, and that amount divided by the time is the rate: in requests or tokens per second, as estimated
+here, whatever the size of the bucket. Time in which the full bucket could not refill further is left out. After the
+first throttle only a guess is possible, because the bucket's first level is unknown.
+
+The constants were tuned with the simulated providers of tests/pacing/test_simulation.py.
 """
 
 from __future__ import annotations
@@ -14,46 +18,49 @@ import msgspec
 from batchmix.pacing.limit_search import COMPARED, relative_spread
 
 ROUNDING_S = 1.0
-"""`Retry-After` comes in whole seconds (RFC 9110, 10.2.3): this much of a pause may be rounding.
+"""Seconds of a pause that may be due to rounding, since `Retry-After` is in whole seconds (RFC 9110, 10.2.3).
 
-Halved: "shared, ms, 5 s apart"; doubled: "halved after 75 s".
+Halved, simulation "shared, ms, 5 s apart" fails; doubled, "halved after 75 s" fails.
 """
 AGREE = 0.3
-"""Values with a smaller relative spread may be the same. Halved: "halved after 75 s"."""
+"""Values with a smaller relative spread count as equal. Halved, simulation "halved after 75 s" fails."""
 _COUNTED, _MANY = 20, 40
-"""Requests accepted in between that make a rate reliable, and that make it certain.
+"""How many accepted requests make a rate reliable, and how many make it certain.
 
-Reliable at 40: "shared, ms, 60 s apart". Certain at 20: "200k reserved tokens, uneven, reported", configured.
+Reliable only at 40, simulation "shared, ms, 60 s apart" fails. Certain already at 20, "200k reserved tokens, uneven,
+reported" fails with configured limits.
 """
 _SPACED, _FEW = 25, 12
-"""Requests to be accepted for one that is throttled in the search for more; at least so few after a short count.
-
-25 halved or doubled: "shared, ms, 5 s apart". Any of 6–24 passes for the second.
+"""How many requests should be accepted before the search for more leads to the next throttle: usually, and at least,
+if the rate was measured over few requests. With the first halved or doubled, simulation "shared, ms, 5 s apart" fails.
+Simulations pass with 6–24 for the second.
 """
 _COST = 10
-"""The search for more takes at least this many times the throughput time that the last pause cost.
+"""The search for more takes at least this many times the seconds of throughput that the last pause cost.
 
-Doubled: "1200 requests in a sliding minute".
+Doubled, simulation "1200 requests in a sliding minute" fails.
 """
 _FIRST_GUESS = 0.5
-"""Share of the accepted rate that is tried first: until the first throttle, saved-up budget was accepted too.
+"""Share of the accepted rate that is tried after the first throttle, since the provider's bucket had been full before.
 
-Doubled: "60 requests"; halved: "1200 requests, a second saved up", configured.
+Doubled, simulation "60 requests" fails; halved, "1200 requests, a second saved up" fails with configured limits.
 """
 _DEEPEST_CUT, _OVERLOADED_CUT = 0.7, 0.3
-"""A certain rate may lower the throttled one to this share at once; the second where most requests are throttled.
+"""The share of the throttled rate to which one throttle may lower it: usually, and while most requests are throttled.
 
-First above 1: "60 requests". Any of 0.15–0.6 passes for the second.
+This is for a certain rate; fewer requests allow a smaller cut. With the first above 1, simulation "60 requests" fails.
+Simulations pass with 0.15–0.6 for the second.
 """
 _HALF_LIFE_S, _HALF_LIFE = 60.0, 300
-"""Seconds and requests after which only half of the highest rate is still believed.
+"""The half-life of the highest measured rate, in seconds and in accepted requests; the slower decay of both counts.
 
-30 s: "halved after 75 s"; 120 s: "shared, ms, 60 s apart". Any of 150–600 requests passes.
+With 30 s, simulation "halved after 75 s" fails; with 120 s, "shared, ms, 60 s apart" does. Simulations pass with
+150–600 requests.
 """
 _RECENT_S = 2.0
-"""The rate at which requests left lately is taken over two to three times this long. Any of 1–4 s passes."""
+"""The recent rate is averaged over two to three times this many seconds. Simulations pass with 1–4 s."""
 _LOWERED = 0.8
-"""A limit below this share of what it was is a new one. Halved or doubled: "halved after 75 s"."""
+"""A limit below this share of its former value is a new one. Halved or doubled, "halved after 75 s" fails."""
 
 
 class NextRate(msgspec.Struct, frozen=True):
@@ -61,20 +68,20 @@ class NextRate(msgspec.Struct, frozen=True):
 
     per_s: float
     period_s: float
-    """How soon to be back at it, and then to try more."""
+    """Seconds until the curve is back at that rate and then tries more."""
     is_reliable: bool = False
-    """Whether enough was counted, and nothing above the measured rate is tried."""
+    """Whether the rate was measured over enough requests, and is not above the measurement."""
 
 
 class Accepted(msgspec.Struct):
-    """What the provider has accepted so far. The bucket counts; the estimate only reads."""
+    """The requests and the amount that the provider accepted so far. The bucket counts; the estimate only reads."""
 
     requests: int = 0
     amount: float = 0.0
 
 
 class _Mark(msgspec.Struct):
-    """What the provider had accepted at a moment."""
+    """The requests and the amount that the provider had accepted at a time."""
 
     clock_s: float
     requests: int
@@ -82,71 +89,71 @@ class _Mark(msgspec.Struct):
 
 
 class RateEstimate:
-    """Finds a provider's rate from what it accepts between throttles."""
+    """Measures a provider's rate from what it accepts between throttles. Times are seconds; `now` is monotonic."""
 
     def __init__(self, now: float, accepted: Accepted) -> None:
         self.mark_at = now + _RECENT_S
-        """From then on `mark` is called when a request leaves."""
+        """From this time on, the bucket calls `mark` when a request leaves."""
         self._began_at = now
         self._accepted = accepted
-        self._empties: collections.deque[_Mark] = collections.deque(maxlen=32)  # when the bucket was empty
-        self._is_informative = False  # the last throttle told something about the rate
-        self._guessed = False
-        self._each = 1.0
-        self._rest_s = 0.0
-        self._lost_s = 0.0  # of the last pause, as the provider saves up less
-        self._lost_all_s = 0.0
+        self._empties: collections.deque[_Mark] = collections.deque(maxlen=32)  # at the throttles
+        self._is_informative = False  # the last throttle says something about the rate
+        self._guessed = False  # the first guess was made
+        self._request_amount = 1.0  # of the last throttled request
+        self._pause_s = 0.0  # the last pause
+        self._lost_s = 0.0  # the part of the last pause in which the provider's full bucket did not refill
+        self._lost_total_s = 0.0  # all such parts; left out of the time between throttles
         self._lost_at = now
-        self._peak = (0.0, now, 0)
-        self._is_peak_reliable = False  # the rates found then agreed
+        self._peak = (0.0, now, 0)  # the highest rate, when it was measured, and requests accepted by then
+        self._is_peak_reliable = False  # the rates measured around it agreed
         self._found: collections.deque[tuple[float, int]] = collections.deque(maxlen=COMPARED)
         self._marks = collections.deque([_Mark(now, 0, 0.0)] * 3, maxlen=3)
 
     @property
     def is_found(self) -> bool:
-        """Whether the bucket was empty twice, which takes a rate."""
+        """Whether there were two informative throttles, between which a rate can be measured."""
         return len(self._empties) > 1
 
     def begin(self, now: float) -> None:
-        """Start the clock: nothing was accepted before."""
+        """Start the clock at the first request."""
         self._began_at = now
 
     def mark(self, now: float) -> None:
-        """Remember what was accepted by now, if that is enough since the last mark."""
+        """Remember what was accepted by now, if that is at least 20 requests since the last mark."""
         if self._accepted.requests >= self._marks[-1].requests + _COUNTED:
             self._marks.append(_Mark(now, self._accepted.requests, self._accepted.amount))
             self.mark_at = now + _RECENT_S
 
     def recent_per_s(self, now: float) -> float:
-        """Return the rate accepted over the last seconds."""
+        """Return the accepted rate over the last seconds, in units per second."""
         mark = self._marks[0]
         return (self._accepted.amount - mark.amount) / max(now - mark.clock_s, _RECENT_S)
 
     def peak(self, now: float) -> float:
-        """Return the highest rate found lately."""
+        """Return the highest rate measured lately, which decays with time and requests."""
         value, at, requests = self._peak
         return float(value * 0.5 ** min((now - at) / _HALF_LIFE_S, (self._accepted.requests - requests) / _HALF_LIFE))
 
-    def throttled(self, now: float, amount: float, rest_s: float, capacity_s: float) -> bool:
-        """Record a throttled request of `amount`, which no longer counts as accepted; a pause of `rest_s` begins.
+    def throttled(self, now: float, amount: float, pause_s: float, capacity_s: float) -> bool:
+        """Record a throttled request of `amount`, which no longer counts as accepted. A pause of `pause_s` begins.
 
-        The provider saves up `capacity_s` at most. Return whether anything was accepted since the last throttle; if
-        not, this one tells nothing about the rate.
+        The provider's bucket is assumed to hold `capacity_s` seconds' worth. Return whether this throttle says
+        something about the rate: it does if anything was accepted since the last one.
         """
         self._is_informative = not self._empties or self._accepted.requests > self._empties[-1].requests
         if self._is_informative:
-            self._each = max(amount, 1.0)
-            self._rest_s = rest_s
-            self._empties.append(_Mark(now - self._lost_all_s, self._accepted.requests, self._accepted.amount))
-            self._lost_s = max(0.0, min(rest_s, ROUNDING_S) - capacity_s)
-            self._lost_all_s += min(self._lost_s, 0.5 * max(0.0, now - self._lost_at))
+            self._request_amount = max(amount, 1.0)
+            self._pause_s = pause_s
+            self._empties.append(_Mark(now - self._lost_total_s, self._accepted.requests, self._accepted.amount))
+            self._lost_s = max(0.0, min(pause_s, ROUNDING_S) - capacity_s)
+            self._lost_total_s += min(self._lost_s, 0.5 * max(0.0, now - self._lost_at))
             self._lost_at = now
             if self.is_found:
                 self._found.append(self._per_s())
         return self._is_informative
 
     def throttled_earlier(self, amount: float) -> bool:
-        """Record a throttled request that left before the last throttle was known: so much less was accepted by then.
+        """Record another throttled request that had left before the last throttle, so less was accepted by then.
 
         Return whether that changes the estimate.
         """
@@ -156,15 +163,15 @@ class RateEstimate:
         return self._is_informative
 
     def first_guess(self) -> NextRate:
-        """Return what to try after the first throttle: the bucket's first level is unknown, so try again soon."""
+        """Return a guess after the first throttle. Its period is short, since the bucket's first level is unknown."""
         self._guessed = True
         last = self._empties[-1]
-        passed_s = last.clock_s - self._began_at + self._rest_s
-        return NextRate(_FIRST_GUESS * max(last.amount, self._each) / max(passed_s, 0.01), 1.0)
+        passed_s = last.clock_s - self._began_at + self._pause_s
+        return NextRate(_FIRST_GUESS * max(last.amount, self._request_amount) / max(passed_s, 0.01), 1.0)
 
     @property
     def spread(self) -> float:
-        """The relative spread of the rates found at the last throttles, with the uncertainty of their counts."""
+        """The relative spread of the rates measured at the last throttles, plus the uncertainty of their counts."""
         if len(self._found) < COMPARED:
             return math.inf
         grain = 1 / max(1, min(count for _, count in self._found))
@@ -172,14 +179,14 @@ class RateEstimate:
 
     @property
     def is_lowered(self) -> bool:
-        """Whether the last rates agree and are far below an equally reliable one: the limit has changed."""
+        """Whether the limit was lowered: the last rates agree, and are far below an equally reliable earlier one."""
         return self._is_peak_reliable and self.spread < AGREE and self._highest_found() < _LOWERED * self._peak[0]
 
     def _highest_found(self) -> float:
         return max(found for found, _ in self._found)
 
     def restart(self) -> None:
-        """Forget when the bucket was empty: rates across what happens now would be wrong."""
+        """Forget all throttles so far, because a rate measured from them to a later one would be wrong."""
         self._empties.clear()
         self._is_informative = False
 
@@ -189,11 +196,14 @@ class RateEstimate:
 
     @property
     def is_reliable(self) -> bool:
-        """Whether enough was accepted between two moments when the bucket was empty."""
+        """Whether at least 20 requests were accepted between the two throttles that give the rate."""
         return self.is_found and self._per_s()[1] >= _COUNTED
 
     def next_rate(self, now: float, throttled_per_s: float, *, overloaded: bool) -> NextRate:
-        """Return what to try after a throttle at a rate; much less where most requests are throttled."""
+        """Return the rate to try after a throttle at `throttled_per_s`.
+
+        `overloaded`: so many requests are throttled that a deeper cut is allowed.
+        """
         found, requests = self._per_s()
         if self._guessed and len(self._empties) == 2:
             return NextRate(min(throttled_per_s, max(found, 0.1 * throttled_per_s)), 2.0)
@@ -205,15 +215,15 @@ class RateEstimate:
             cut = _OVERLOADED_CUT if overloaded else _DEEPEST_CUT
             found = min(throttled_per_s, max(found, throttled_per_s * cut ** max(1.0, requests / _MANY)))
         # After a short count, more is tried sooner.
-        spaced_s = min(_SPACED, max(_FEW, 2 * requests)) * self._each / found
-        pauses_s = max(2 * self._rest_s, _COST * self._lost_s)
+        spaced_s = min(_SPACED, max(_FEW, 2 * requests)) * self._request_amount / found
+        pauses_s = max(2 * self._pause_s, _COST * self._lost_s)
         is_reliable = requests >= _COUNTED and found <= 1.02 * measured
         return NextRate(found, max(4.0, spaced_s, pauses_s), is_reliable)
 
     def _per_s(self) -> tuple[float, int]:
-        """Return the rate between the last empty moment and the newest earlier one with enough requests in between.
+        """Return the rate up to the last throttle, and the number of accepted requests over which it was measured.
 
-        The second value is the number of these requests.
+        It is measured from the newest throttle that is at least 20 accepted requests older, else from the oldest one.
         """
         last, first = self._empties[-1], self._empties[0]
         for empty in reversed(self._empties):
@@ -221,5 +231,5 @@ class RateEstimate:
                 first = empty
                 break
         passed_s = max(last.clock_s - first.clock_s, 0.01)
-        amount = max(last.amount - first.amount, 0.01 * self._each)
+        amount = max(last.amount - first.amount, 0.01 * self._request_amount)
         return amount / passed_s, last.requests - first.requests
