@@ -20,7 +20,7 @@ from typing import IO, Any
 import msgspec
 
 from batchmix.errors import JobError
-from batchmix.job.eval_table import Own
+from batchmix.job.eval_table import Custom
 
 _logger = logging.getLogger(__name__)
 _PROGRAM = Path(__file__).with_name("custom_process.py")
@@ -43,7 +43,7 @@ CustomScore = tuple[float | None, str | None]
 class CustomFunction:
     """The user's function, called in a separate process. Raises `JobError` where it can't be imported."""
 
-    def __init__(self, config: Own, folder: Path) -> None:
+    def __init__(self, config: Custom, folder: Path) -> None:
         self._config = config
         self._paths = [str(folder.resolve()), *sys.path]
         self._kills = 0

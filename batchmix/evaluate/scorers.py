@@ -1,7 +1,7 @@
 """Scorers: functions that give an answer a score. An answer that can't be scored gets no score; nothing is raised.
 
-To add a scorer: write a function like `_exact` here and enter it in `_BY_TEXT`, under a new class with the scorer's
-options in `batchmix/job/eval_table.py`, which gives it its name in the job file.
+To add a scorer: add a class with its settings to `batchmix/job/eval_table.py`, where `tag` is its `kind` in the job
+file; write a function like `_exact` here; and enter both in `_SCORERS` below.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from batchmix.errors import JobError
 from batchmix.evaluate.custom_scorer import CustomFunction, ScorerCall
 from batchmix.evaluate.extract import NOTHING, choice, json_value, numbers
 from batchmix.formats.text import text_of as value_text
-from batchmix.job.eval_table import Choice, Exact, Includes, Json, Judge, Number, Own, Regex, Scorer, Similarity
+from batchmix.job.eval_table import Choice, Custom, Exact, Includes, Json, Number, Regex, Scorer, Similarity
 
 _LONGEST = 50_000
 """Characters of each text that `similarity` compares; its time grows with the product of the lengths."""
@@ -44,7 +44,9 @@ class Score(msgspec.Struct, frozen=True, gc=False):
 Row = Mapping[str, Any]
 """The carried columns of a result."""
 ScoreFunction = Callable[[str, Any, Row], Score]
-"""Scores one answer: its text, its target (None where the scorer has none), its row."""
+"""Scores one answer, given its text, its target (None if the scorer has no target column) and its row."""
+ScorerMaker = Callable[[Any, Path | None], ScoreFunction]
+"""Makes a score function from a scorer's settings and the job file's folder. Raises `JobError`."""
 
 
 def score_function(config: Scorer, folder: Path | None) -> ScoreFunction:
@@ -53,18 +55,7 @@ def score_function(config: Scorer, folder: Path | None) -> ScoreFunction:
     `folder` is the job file's; None where there is no job file, and then custom scorers are refused: only a job file
     may name code, not a run folder, which may come from somebody else. Raises `JobError`.
     """
-    if isinstance(config, Own):
-        return CustomScorer(config, folder)
-    if isinstance(config, Regex):
-        return _regex(config)
-    if isinstance(config, Judge):
-        raise TypeError("a judge scores through a job of its own")
-    compare = _BY_TEXT[type(config)]
-
-    def score(response: str, target: Any, row: Row) -> Score:
-        return compare(config, response, text_of(target), row)
-
-    return score
+    return _SCORERS[type(config)](config, folder)
 
 
 def text_of(value: Any) -> str:
@@ -146,17 +137,7 @@ def _same(one: str, other: str, *, casefold: bool) -> bool:
     return one.casefold() == other.casefold() if casefold else one == other
 
 
-_BY_TEXT: dict[type, Callable[[Any, str, str, Row], Score]] = {
-    Exact: _exact,
-    Includes: _includes,
-    Number: _number,
-    Choice: _choice,
-    Json: _json,
-    Similarity: _similarity,
-}
-
-
-def _regex(config: Regex) -> ScoreFunction:
+def _regex(config: Regex, _: Path | None) -> ScoreFunction:
     import regex  # the standard library's `re` has no time-out, and some patterns never finish
 
     try:
@@ -186,7 +167,7 @@ def _regex(config: Regex) -> ScoreFunction:
 class CustomScorer:
     """The user's own function (kind `own`); scores many answers in one call, to save round trips to its process."""
 
-    def __init__(self, config: Own, folder: Path | None) -> None:
+    def __init__(self, config: Custom, folder: Path | None) -> None:
         if folder is None:
             raise JobError(
                 f"eval.scorers: {config.name} is a function of your own; give the job file, since a run folder names no"
@@ -206,3 +187,28 @@ class CustomScorer:
             Score(number, None if target is None else text_of(target), None, explanation)
             for (number, explanation), (_, target, _) in zip(self._function.scores(calls), calls, strict=True)
         ]
+
+
+def _with_text(compare: Callable[[Any, str, Any, Row], Score]) -> ScorerMaker:
+    """Turn a function of settings, answer, target and row into a maker; it receives the target as text, or None."""
+
+    def make(config: Scorer, _: Path | None) -> ScoreFunction:
+        def score(response: str, target: Any, row: Row) -> Score:
+            return compare(config, response, None if target is None else text_of(target), row)
+
+        return score
+
+    return make
+
+
+_SCORERS: dict[type[Scorer], ScorerMaker] = {
+    Exact: _with_text(_exact),
+    Includes: _with_text(_includes),
+    Regex: _regex,
+    Number: _with_text(_number),
+    Choice: _with_text(_choice),
+    Json: _with_text(_json),
+    Similarity: _with_text(_similarity),
+    Custom: CustomScorer,
+}
+"""The maker of each kind's function. Only `Judge` has none, since it scores through a job (see `judge`)."""

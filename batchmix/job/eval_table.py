@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
 from collections.abc import Collection
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import msgspec
 
@@ -13,9 +15,11 @@ from batchmix.errors import JobError
 Share = Annotated[float, msgspec.Meta(ge=0)]
 
 
-class _Scorer(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
-    """Settings of all scorers."""
+class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
+    """The keys that every table of `[[eval.scorers]]` may have. Each subclass adds the keys of one kind of scorer."""
 
+    needs_target: ClassVar[bool] = True
+    """Whether a scorer of this kind must have a target column."""
     name: str = ""
     """The name of the scores; unique in the job; default: the kind."""
     target: str | None = None
@@ -32,27 +36,28 @@ class _Scorer(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
         return self.name or self.kind
 
 
-class Exact(_Scorer, frozen=True, kw_only=True, tag="exact"):
+class Exact(ScorerSettings, frozen=True, kw_only=True, tag="exact"):
     """1 where the answer is the target."""
 
     strip: bool = True
     casefold: bool = False
 
 
-class Includes(_Scorer, frozen=True, kw_only=True, tag="includes"):
+class Includes(ScorerSettings, frozen=True, kw_only=True, tag="includes"):
     """1 where the answer contains the target."""
 
     casefold: bool = True
 
 
-class Regex(_Scorer, frozen=True, kw_only=True, tag="regex"):
-    """1 where the pattern matches and, with a target, its first group (or the whole match) is the target."""
+class Regex(ScorerSettings, frozen=True, kw_only=True, tag="regex"):
+    """1 if the pattern matches. With a target, its first group (or the whole match) must also equal the target."""
 
+    needs_target: ClassVar[bool] = False
     pattern: str
     casefold: bool = False
 
 
-class Number(_Scorer, frozen=True, kw_only=True, tag="number"):
+class Number(ScorerSettings, frozen=True, kw_only=True, tag="number"):
     """1 where a number in the answer is the target's."""
 
     take: Literal["first", "last"] = "last"
@@ -62,13 +67,13 @@ class Number(_Scorer, frozen=True, kw_only=True, tag="number"):
     """The same, as a share of the larger of the two."""
 
 
-class Choice(_Scorer, frozen=True, kw_only=True, tag="choice"):
+class Choice(ScorerSettings, frozen=True, kw_only=True, tag="choice"):
     """1 where the letter that the answer chooses is the target's."""
 
     letters: str = "ABCD"
 
 
-class Json(_Scorer, frozen=True, kw_only=True, tag="json"):
+class Json(ScorerSettings, frozen=True, kw_only=True, tag="json"):
     """The share of the target's fields that the answer's JSON has right."""
 
     fields: tuple[str, ...] = ()
@@ -76,24 +81,26 @@ class Json(_Scorer, frozen=True, kw_only=True, tag="json"):
     casefold: bool = False
 
 
-class Similarity(_Scorer, frozen=True, kw_only=True, tag="similarity"):
+class Similarity(ScorerSettings, frozen=True, kw_only=True, tag="similarity"):
     """How alike the answer and the target are, from 0 to 1."""
 
     casefold: bool = False
 
 
-class Own(_Scorer, frozen=True, kw_only=True, tag="own"):
-    """A function of your own, from a module beside the job file or one that is installed."""
+class Custom(ScorerSettings, frozen=True, kw_only=True, tag="own"):
+    """The user's own Python function, from a module beside the job file or an installed one."""
 
+    needs_target: ClassVar[bool] = False
     python: str
     """`module:function`, called as `function(response, target, row)`."""
     timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
     """For one answer."""
 
 
-class Judge(_Scorer, frozen=True, kw_only=True, tag="judge"):
-    """Another model reads the answer and gives it a number on a scale, which becomes a score from 0 to 1."""
+class Judge(ScorerSettings, frozen=True, kw_only=True, tag="judge"):
+    """Another model grades the answer on a scale; its grade becomes a score from 0 to 1."""
 
+    needs_target: ClassVar[bool] = False
     model: str
     rubric: str
     """A template over the carried columns, `response` and `target`."""
@@ -108,7 +115,10 @@ class Judge(_Scorer, frozen=True, kw_only=True, tag="judge"):
     """The most that judging a run may cost; None: what the run leaves of the job's budget."""
 
 
-Scorer = Exact | Includes | Regex | Number | Choice | Json | Similarity | Own | Judge
+if TYPE_CHECKING:
+    Scorer = ScorerSettings
+else:  # the union of the kinds, from which msgspec picks one by the key `kind`
+    Scorer = functools.reduce(operator.or_, ScorerSettings.__subclasses__())
 Metric = Literal["score", "answered", "refused", "cost_usd", "latency_s", "response_chars"]
 LESS_IS_BETTER = frozenset({"refused", "cost_usd", "latency_s", "response_chars"})
 
@@ -173,7 +183,7 @@ def checked_eval(table: Eval, models: tuple[str, ...]) -> Eval:
             raise JobError(f"eval.scorers.name: {scorer.name!r} must be made of letters, digits, -, _ and .")
         if names.count(scorer.name) > 1:
             raise JobError(f"eval.scorers: {scorer.name!r} is there twice; give each scorer a name of its own")
-        if table.target_of(scorer) is None and not isinstance(scorer, Regex | Own | Judge):
+        if scorer.needs_target and table.target_of(scorer) is None:
             raise JobError(f"eval.scorers: {scorer.name} needs a target, the column with the right answers")
         _check_judge(scorer)
     for guard in table.guards:

@@ -7,6 +7,7 @@ import select
 import subprocess
 import sys
 import time
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,27 @@ import msgspec
 import pytest
 
 from batchmix.errors import JobError
-from batchmix.evaluate.scorers import CustomScorer, Score, score_function
-from batchmix.job.eval_table import Choice, Exact, Includes, Json, Number, Own, Regex, Scorer, Similarity
+from batchmix.evaluate.scorers import _SCORERS, CustomScorer, Score, score_function
+from batchmix.job.eval_table import (
+    Choice,
+    Custom,
+    Exact,
+    Includes,
+    Json,
+    Judge,
+    Number,
+    Regex,
+    Scorer,
+    ScorerSettings,
+    Similarity,
+)
 from tests.polling import wait_until
+
+
+def test_each_kind_of_scorer_is_accepted_in_a_job_file_and_has_a_function() -> None:
+    kinds = set(ScorerSettings.__subclasses__())
+    assert set(typing.get_args(Scorer)) == kinds
+    assert set(_SCORERS) == kinds - {Judge}
 
 
 def scored(asked: Scorer, response: str, target: Any = None, folder: Path | None = None) -> Score:
@@ -181,20 +200,20 @@ number = 3
 
 def test_a_function_of_your_own_is_asked_and_what_it_raises_is_the_rows(tmp_path: Path) -> None:
     (tmp_path / "own_scorers.py").write_text(OWN)
-    assert scored(Own(python="own_scorers:polite"), "please", None, tmp_path) == Score(1.0, None, None, "row 0")
-    assert scored(Own(python="own_scorers:length"), "four", "x", tmp_path) == Score(4.0, "x")
-    broken = scored(Own(python="own_scorers:broken"), "x", None, tmp_path)
+    assert scored(Custom(python="own_scorers:polite"), "please", None, tmp_path) == Score(1.0, None, None, "row 0")
+    assert scored(Custom(python="own_scorers:length"), "four", "x", tmp_path) == Score(4.0, "x")
+    broken = scored(Custom(python="own_scorers:broken"), "x", None, tmp_path)
     assert (broken.score, broken.explanation) == (None, "own_scorers:broken: KeyError: 'x'")
-    assert scored(Own(python="own_scorers:nothing"), "x", None, tmp_path).score is None
+    assert scored(Custom(python="own_scorers:nothing"), "x", None, tmp_path).score is None
     for wrong in ("own_scorers", "own_scorers:number", "own_scorers:missing", "no_such_module:f"):
         with pytest.raises(JobError, match="own"):
-            scored(Own(python=wrong), "x", None, tmp_path)
+            scored(Custom(python=wrong), "x", None, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["word", "leaves", "nothing", "broken"])
 def test_what_is_no_score_is_none_and_says_why(name: str, tmp_path: Path) -> None:
     (tmp_path / "own_scorers.py").write_text(OWN)
-    found = scored(Own(python=f"own_scorers:{name}"), "x", None, tmp_path)
+    found = scored(Custom(python=f"own_scorers:{name}"), "x", None, tmp_path)
     assert found.score is None
     assert f"own_scorers:{name}: " in (found.explanation or "")
 
@@ -207,7 +226,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def own(name: str, folder: Path, timeout_s: float = 10.0) -> CustomScorer:
-    return CustomScorer(Own(name="own", python=f"own_scorers:{name}", timeout_s=timeout_s), folder)
+    return CustomScorer(Custom(name="own", python=f"own_scorers:{name}", timeout_s=timeout_s), folder)
 
 
 def test_a_function_that_hangs_is_killed_and_in_the_end_not_called_any_more(
@@ -284,9 +303,9 @@ def test_values_come_as_they_are(folder: Path) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-from batchmix.job.eval_table import Own
+from batchmix.job.eval_table import Custom
 from batchmix.evaluate.scorers import CustomScorer
-score = CustomScorer(Own(name="own", python="own_scorers:" + sys.argv[2], timeout_s=600), Path(sys.argv[1]))
+score = CustomScorer(Custom(name="own", python="own_scorers:" + sys.argv[2], timeout_s=600), Path(sys.argv[1]))
 score("x", None, {}) if sys.argv[2] == "forks" else None
 print(score._function._process.group, flush=True)
 score("x", None, {})
@@ -314,4 +333,4 @@ def _is_there(group: int) -> bool:
 
 def test_no_code_is_taken_from_a_run_folder() -> None:
     with pytest.raises(JobError, match="give the job file"):
-        scored(Own(python="os:getcwd"), "x")
+        scored(Custom(python="os:getcwd"), "x")
