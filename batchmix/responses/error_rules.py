@@ -1,14 +1,15 @@
-"""What an error means and what follows: to add a rule, add a line to the table `RULES`, and its case to the tests.
+"""What an error means and what happens next: to add a rule, add a line to `RULES`, and its case to the tests.
 
-The table is read from the top, and the first rule that matches counts. Only the `message` of an error is sure to be
-there, so a rule looks at the HTTP status, the provider's code and the message together. The rules follow AiHubMix's
-page of HTTP codes, the published sources of its family (One API, New API), and the known errors of the providers behind
-it. In doubt a rule is mild: a run that was stopped wrongly has lost a night, a row that was rejected wrongly is missing,
-an attempt too many costs little.
+A line is a `_JobRule` if only a change of the job or of the command helps, and else a `Rule`. The first rule that
+matches counts. Providers reliably send no more than a message, so a rule looks at the HTTP status, the provider's code
+and the message. Sources are AiHubMix's page of HTTP codes, the published code of its family (One API, New API), and
+known errors of the providers behind it. A doubtful error gets the mildest action: a run that is stopped wrongly loses
+hours and a row that is rejected wrongly is missing, while an extra attempt costs little.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection
 
@@ -20,7 +21,7 @@ from batchmix.responses.error_body import ProviderError, without_quotes
 REFUSED_PARAMETER = "refused_parameter"
 """The type of a failure whose advice names the parameter."""
 FEW_ATTEMPTS = 3
-"""The most attempts at a row whose error is unknown, or that is billed each time without an answer."""
+"""The most attempts at a row if its error is unknown, or if each attempt is billed and brings no answer."""
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -29,19 +30,21 @@ class Rule(msgspec.Struct, frozen=True):
     type: str
     action: FailureAction
     statuses: Collection[int] = ()
-    """Empty: any."""
+    """The HTTP statuses that the rule applies to. Empty: all."""
     codes: frozenset[str] = frozenset()
     message: re.Pattern[str] | None = None
-    """Found in the provider's own message. Codes or message are enough; a rule with neither goes by its status."""
+    """Searched for in the provider's message. Either a code or the message must match; without both the status decides."""
     advice: str = ""
     """What a person can do about it."""
     attempts: int | None = None
-    """The most that a row may cost, where that is less than the job allows."""
+    """The most attempts at a row with this error, if fewer than the job allows."""
     early_action: FailureAction | None = None
-    """What follows instead where several rows fail so before any good answer: later it can't be the job's fault."""
+    """The action instead, if several rows fail so before any good answer: after one the job can't be at fault."""
+    needs_job_change: bool = False
+    """Whether only a change of the job or of the command helps, once this error has stopped a model."""
 
     def matches(self, status: int | None, codes: frozenset[str], message: str) -> bool:
-        """Return whether this is the rule for an error; without a status (inside a 200) codes and message decide."""
+        """Return whether the rule applies to an error. `status` is None for a 200 whose body names no other status."""
         if status is not None and self.statuses and status not in self.statuses:
             return False
         if not self.codes and self.message is None:
@@ -49,6 +52,9 @@ class Rule(msgspec.Struct, frozen=True):
         return not self.codes.isdisjoint(codes) or (
             self.message is not None and self.message.search(message) is not None
         )
+
+
+_JobRule = functools.partial(Rule, needs_job_change=True)
 
 
 def _codes(text: str) -> frozenset[str]:
@@ -59,15 +65,13 @@ def _pattern(*alternatives: str) -> re.Pattern[str]:
     return re.compile("|".join(alternatives), re.IGNORECASE)
 
 
-# The gateway's own trouble. Some of it has the status that the provider behind the gateway has answered with.
+# Faults of the gateway itself. Some have the status that the provider behind the gateway has answered with.
 _GATEWAY_CODES = _codes("""
     do_request_failed get_channel_failed read_response_body_failed bad_response bad_response_body empty_response
     query_data_error update_data_error token_concurrency_unavailable channel:no_available_key channel:invalid_key
     channel:model_mapped_error channel:aws_client_error channel:response_time_exceeded channel:param_override_invalid
     channel:header_override_invalid""")
-_GATEWAY_MESSAGES = _pattern(
-    "failed to get available channel", "可用渠道失败", "database query error", "数据库错误|数据库查询出错"
-)
+_GATEWAY_MESSAGES = _pattern("failed to get available channel", "可用渠道失败", "database query error", "数据库错误|数据库查询出错")  # fmt: skip
 _PROVIDER_MESSAGES = _pattern("^provider returned error")
 
 _OWN_MONEY_CODES = _codes("insufficient_user_quota pre_consume_token_quota_failed budget_exceeded")
@@ -81,7 +85,7 @@ _MONEY_MESSAGES = _pattern(
     r"spend(?:ing)? (?:limit|cap)", r"out of call volume quota", r"reached .{0,30}usage limits?\b", r"quota (?:is )?(?:not enough|insufficient|exhausted|used up)",
     r"余额不足|额度不足|(?:额度|余额)已?(?:用尽|用完|耗尽)|预扣费额度失败|欠费",
 )  # fmt: skip
-# With 400, 500 and 503 a gateway passes on the message of its provider, and parts of that may come out of a prompt.
+# With 400, 500 and 503 a gateway passes on its provider's message, which may quote a prompt; so these are narrow.
 _PASSED_MONEY_MESSAGES = _pattern(
     r"your (?:credit |account )?balance is (?:insufficient|too low)", r"your specified api usage limits",
     r"your account is in good standing", r"(?:用户|令牌)(?:余额|额度)不足|额度已用尽|预扣费额度失败",
@@ -112,10 +116,7 @@ _DENIED_MESSAGES = _pattern(
     r"无权(?:使用|访问).{0,20}模型",
 )  # fmt: skip
 _RETIRED_CODES = _codes("model_retired model_deprecated model_decommissioned")
-_RETIRED_MESSAGES = _pattern(
-    r"\bmodel\b.{0,100}\b(?:retired|been deprecated|decommissioned|no longer (?:available|supported))",
-    r"模型.{0,60}已(?:下线|停用|弃用)",
-)
+_RETIRED_MESSAGES = _pattern(r"\bmodel\b.{0,100}\b(?:retired|been deprecated|decommissioned|no longer (?:available|supported))", r"模型.{0,60}已(?:下线|停用|弃用)")  # fmt: skip
 _NO_MODEL_CODES = _codes("""
     no_available_channel model_not_found model_not_exist invalid_model model_not_supported modelnotfound
     deploymentnotfound model_not_available model_price_error invalidendpointormodel.notfound""")
@@ -129,7 +130,7 @@ _NO_MODEL_MESSAGES = _pattern(
     r"模型.{0,60}不存在|不存在.{0,10}模型",
 )  # fmt: skip
 
-# For a path that does not exist. What else is not found may be something that the row names.
+# For a path that does not exist. Other things that are not found, such as a file, may be named by the row.
 _NO_PATH_MESSAGES = _pattern(
     r"^\W*(?:404\W+)?(?:(?:the )?(?:requested )?(?:api|endpoint|file|page|path|resource|route|url) )?(?:is |was )?not found\b\W*(?:$|[/(])",
     r"\b(?:invalid|unrecognized|unknown) (?:request )?(?:url|path|endpoint|route)\b", r"^cannot post\b", r"\bno route\b",
@@ -164,7 +165,7 @@ _FILTER_MESSAGES = _pattern(
     r"sensitive (?:words|content|information)", r"usage polic(?:y|ies)", r"inappropriate content", r"responsible ai",
     r"considered high risk", r"input (?:was )?flagged", r"requires moderation", r"敏感(?:词|内容)|内容(?:安全|审核|违规)",
 )  # fmt: skip
-# llama.cpp answers 500 to a request that it can't serve.
+# llama.cpp answers 500 to a request with something that it does not support.
 _UNSUPPORTED_MESSAGES = _pattern(
     r"\b(?:is|are) not (?:currently |yet )?supported\b", r"^\W*unsupported (?:param|content)", r"^this server does not support",
     r"^assistant response prefill is", r"^cannot have 2 or more assistant messages", r"^(?:json_schema_to_grammar|json schema conversion)\b",
@@ -182,14 +183,14 @@ _LENGTH_MESSAGES = _pattern(
     r"`inputs` tokens", r"prompt ?超长",
     r"上下文(?:长度|窗口)|输入.{0,12}(?:过长|超出|超过)",
 )  # fmt: skip
-# With 500, where "context" may mean anything: LiteLLM's name of the error, and llama.cpp's messages.
+# With status 500 only these count, since "context" may mean anything there: LiteLLM's error name, llama.cpp's texts.
 _TOO_LONG_MESSAGES = _pattern(
     r"contextwindowexceeded", r"maximum context length is \d", r"exceeds the available context size",
     r"is too large to process",
 )  # fmt: skip
 _NEVER_FITS_MESSAGES = _pattern(r"request too large for", r"tokens must be reduced")
 
-# For a rate limit, also where the code names a quota, as with Gemini and Qwen (known by its link).
+# A rate limit, even if the code names a quota, as with Gemini and Qwen (which is recognized by its link).
 _RATE_MESSAGES = _pattern(
     r"(?:retry|try again) (?:in|after) ~?\d", r"(?:requests|tokens) per (?:min|day|sec|hour)", r"\b[RT]P[MD]\b",
     r"\b(?:quota|limit)s? (?:will )?resets? (?:in|after|at)\b", r"(?:aliyun|alibabacloud)\.com",
@@ -229,71 +230,70 @@ _SERVER_CODES = _codes("""
 _REQUEST_STATUSES = (400, 406, 411, 413, 414, 415, 417, 422, 431)
 _TEMPORARY = (408, 409, 421, 423, 424, 425, 499, 500, 502, 503, 504, *range(520, 529), 530)
 _RATE_LIMIT_STATUSES = (400, 404, 422, 529, *_TEMPORARY)
-"""Statuses with which gateways pass on a rate limit; 401 and 403 are about the key, 413 about the size."""
+"""Statuses with which gateways pass on a rate limit. Not 401 and 403, which concern the key, nor 413, the size."""
 
 RULES = (
-    # The gateway's own trouble, and that of its accounts elsewhere, has nothing to do with this key.
+    # Faults of the gateway, or of its own accounts with providers: this run's key is not at fault.
     Rule("server_error", _RETRY, codes=_GATEWAY_CODES, message=_GATEWAY_MESSAGES),
     Rule("server_error", _RETRY, (401, 402, 403, 404), _codes("upstream_error"), _PROVIDER_MESSAGES),
-    # Bedrock's "too many tokens" are those of a minute, whatever status a gateway passes that on with.
+    # Bedrock's "too many tokens" means a rate limit, with every status that a gateway passes it on with.
     Rule("throttled", _PAUSE, codes=_THROTTLING_CODES, message=_THROTTLING_MESSAGES),
-    # No money, whatever the status: before 401, 403 and 429 mean anything else.
-    Rule("context_length", _REJECT, (413, 429), message=_NEVER_FITS_MESSAGES),
+    # No money. These rules come before those that give 401, 403 and 429 another meaning.
+    _JobRule("context_length", _REJECT, (413, 429), message=_NEVER_FITS_MESSAGES),
     Rule("throttled", _PAUSE, (429,), message=_RATE_MESSAGES),
     Rule("no_balance", _STOP_RUN, (402,), advice=_TOP_UP_OR_LESS),
     Rule("no_balance", _STOP_RUN, codes=_OWN_MONEY_CODES, advice=_TOP_UP_OR_LESS),
     Rule("no_balance", _STOP_MODEL, (403,), message=_PAID_MODEL_MESSAGES, advice=_TOP_UP_THERE),
     Rule("no_balance", _STOP_RUN, (401, 403, 412, 429), _MONEY_CODES, _MONEY_MESSAGES, TOP_UP),
     Rule("no_balance", _STOP_MODEL, (400, 500, 503), _MONEY_CODES, _PASSED_MONEY_MESSAGES, _TOP_UP_THERE),
-    # The key is fine, the parameters or the model are not.
-    Rule(REFUSED_PARAMETER, _REJECT, (400, 422), _PARAMETER_CODES, _PARAMETER_MESSAGES),
-    Rule("model_denied", _STOP_MODEL, (400, 401, 403, 404, 429), _DENIED_CODES, _DENIED_MESSAGES, _OTHER_MODEL),
-    Rule("model_retired", _STOP_MODEL, (400, 403, 404, 410), _RETIRED_CODES, _RETIRED_MESSAGES, _SUCCESSOR),
-    Rule("model_retired", _STOP_MODEL, (410,), advice=_SUCCESSOR),
-    Rule("model_not_found", _STOP_MODEL, (400, 403, 404, 422), _NO_MODEL_CODES, _NO_MODEL_MESSAGES, _COPY_ID),
-    Rule("model_not_found", _RETRY, (500, 503), _NO_MODEL_CODES, _NO_CHANNEL_MESSAGES, _COPY_ID, early_action=_STOP_MODEL),
-    Rule("wrong_endpoint", _STOP_PATH, (400, 404), message=_OTHER_ENDPOINT_MESSAGES, advice=_OTHER_ENDPOINT),
-    # The key, the account, and where the request comes from.
+    # The parameters or the model, not the key, although the status may be that of a key.
+    _JobRule(REFUSED_PARAMETER, _REJECT, (400, 422), _PARAMETER_CODES, _PARAMETER_MESSAGES),
+    _JobRule("model_denied", _STOP_MODEL, (400, 401, 403, 404, 429), _DENIED_CODES, _DENIED_MESSAGES, _OTHER_MODEL),
+    _JobRule("model_retired", _STOP_MODEL, (400, 403, 404, 410), _RETIRED_CODES, _RETIRED_MESSAGES, _SUCCESSOR),
+    _JobRule("model_retired", _STOP_MODEL, (410,), advice=_SUCCESSOR),
+    _JobRule("model_not_found", _STOP_MODEL, (400, 403, 404, 422), _NO_MODEL_CODES, _NO_MODEL_MESSAGES, _COPY_ID),
+    _JobRule("model_not_found", _RETRY, (500, 503), _NO_MODEL_CODES, _NO_CHANNEL_MESSAGES, _COPY_ID, early_action=_STOP_MODEL),
+    _JobRule("wrong_endpoint", _STOP_PATH, (400, 404), message=_OTHER_ENDPOINT_MESSAGES, advice=_OTHER_ENDPOINT),
+    # The key, the account, or the address that the request comes from.
     Rule("server_error", _RETRY, (400,), message=_COUNTRY_MESSAGES, attempts=FEW_ATTEMPTS),
     Rule("account_blocked", _STOP_RUN, (401, 403, 412), _BLOCKED_CODES, _BLOCKED_MESSAGES, f"ask the provider, {_AGAIN}"),
     Rule("invalid_key", _STOP_RUN, (401,), advice=_SET_KEY),
     Rule("invalid_key", _STOP_RUN, (403,), _KEY_CODES, _KEY_MESSAGES, _SET_KEY),
     Rule("invalid_key", _STOP_MODEL, (400,), _KEY_CODES, _KEY_MESSAGES, _SET_KEY),
     Rule("proxy", _STOP_RUN, (407,), advice="the proxy of the environment wants a user name and a password in its URL"),
-    # This row.
-    Rule("content_filter", _REJECT, (400, 403, 422, 451), _FILTER_CODES, _FILTER_MESSAGES),
-    Rule("content_filter", _REJECT, (451,)),
-    Rule("content_filter", _REJECT, (500,), _FILTER_CODES),
-    Rule("context_length", _REJECT, (400, 413, 422), _LENGTH_CODES, _LENGTH_MESSAGES),
-    Rule("context_length", _REJECT, (500,), _codes("exceed_context_size_error"), _TOO_LONG_MESSAGES),
-    Rule("rejected", _REJECT, _REQUEST_STATUSES, _codes("invalid_request_error")),
-    Rule("rejected", _REJECT, (500,), _codes("invalid_request bad_request_body"), _UNSUPPORTED_MESSAGES),
-    Rule("rejected", _REJECT, (404,), message=_pattern("no endpoints found that support")),
+    # The row itself.
+    _JobRule("content_filter", _REJECT, (400, 403, 422, 451), _FILTER_CODES, _FILTER_MESSAGES),
+    _JobRule("content_filter", _REJECT, (451,)),
+    _JobRule("content_filter", _REJECT, (500,), _FILTER_CODES),
+    _JobRule("context_length", _REJECT, (400, 413, 422), _LENGTH_CODES, _LENGTH_MESSAGES),
+    _JobRule("context_length", _REJECT, (500,), _codes("exceed_context_size_error"), _TOO_LONG_MESSAGES),
+    _JobRule("rejected", _REJECT, _REQUEST_STATUSES, _codes("invalid_request_error")),
+    _JobRule("rejected", _REJECT, (500,), _codes("invalid_request bad_request_body"), _UNSUPPORTED_MESSAGES),
+    _JobRule("rejected", _REJECT, (404,), message=_pattern("no endpoints found that support")),
     # Rate limits.
     Rule("throttled", _PAUSE, (429,)),
     Rule("throttled", _PAUSE, (403, 429, 503), _SLOW_DOWN_CODES, _SLOW_DOWN_MESSAGES),
     Rule("throttled", _PAUSE, _RATE_LIMIT_STATUSES, _RATE_CODES, _TOO_FAST_MESSAGES),
     # A path that does not exist.
-    Rule("not_offered", _RETRY, (501,), advice=_NOT_OFFERED, attempts=FEW_ATTEMPTS, early_action=_STOP_PATH),
-    Rule("not_found", _RETRY, (404,), message=_NO_PATH_MESSAGES, advice=_LOOK_AT_URL, attempts=FEW_ATTEMPTS, early_action=_STOP_PATH),
-    Rule("not_found", _RETRY, (405,), advice=_LOOK_AT_URL, attempts=FEW_ATTEMPTS, early_action=_STOP_PATH),
-    # Temporary trouble.
+    _JobRule("not_offered", _RETRY, (501,), advice=_NOT_OFFERED, attempts=FEW_ATTEMPTS, early_action=_STOP_PATH),
+    _JobRule("not_found", _RETRY, (404,), message=_NO_PATH_MESSAGES, advice=_LOOK_AT_URL, attempts=FEW_ATTEMPTS, early_action=_STOP_PATH),
+    _JobRule("not_found", _RETRY, (405,), advice=_LOOK_AT_URL, attempts=FEW_ATTEMPTS, early_action=_STOP_PATH),
+    # Temporary faults.
     Rule("overloaded", _RETRY, (529,)),
     Rule("server_error", _RETRY, _TEMPORARY, _SERVER_CODES),
     Rule("server_error", _RETRY, _TEMPORARY),
     # The rest.
-    Rule("rejected", _REJECT, _REQUEST_STATUSES),
-    Rule("not_found", _RETRY, (404,), advice=_LOOK_AT_URL, attempts=FEW_ATTEMPTS),
+    _JobRule("rejected", _REJECT, _REQUEST_STATUSES),
+    _JobRule("not_found", _RETRY, (404,), advice=_LOOK_AT_URL, attempts=FEW_ATTEMPTS),
 )  # fmt: skip
-JOB_FAILURES = _codes("""
-    model_denied model_retired model_not_found wrong_endpoint not_offered redirect web_page not_found refused_parameter
-    rejected content_filter context_length unknown tls""")
-"""Types of failures that, where they stop a model, only a change of the job or of the command resolves."""
-UNKNOWN = Rule("unknown", FailureAction.RETRY, attempts=FEW_ATTEMPTS)
-"""For an error that no rule matches."""
+UNKNOWN = _JobRule("unknown", FailureAction.RETRY, attempts=FEW_ATTEMPTS)
+"""The rule for an error that no other rule matches."""
+_WRONG_ADDRESS = {"redirect", "web_page", "tls"}
+JOB_FAILURES = _WRONG_ADDRESS | {rule.type for rule in (*RULES, UNKNOWN) if rule.needs_job_change}
+"""Types of failures that need a change of the job: those of `_JobRule`s, and those that a wrong `base_url` leads to."""
 
 
 def rule_for(status: int | None, error: ProviderError) -> Rule:
-    """Return the first rule that matches an error; `status` is None where it came inside a 200 that names none."""
+    """Return the first rule that matches an error. `status` is None for a 200 whose body names no other status."""
     message = without_quotes(error.message)
     return next((rule for rule in RULES if rule.matches(status, error.codes, message)), UNKNOWN)

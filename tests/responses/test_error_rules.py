@@ -6,6 +6,7 @@ import pytest
 
 from batchmix.records import Failure
 from batchmix.responses.classify import classify
+from batchmix.responses.error_rules import JOB_FAILURES, RULES
 from tests.wire import KEY, Wire, follows, reply
 
 
@@ -403,3 +404,7 @@ async def test_a_key_that_is_repeated_in_advice_is_stars(wire: Wire) -> None:
     outcome = classify(await wire.exchange(reply(400, openai(f"Unsupported parameter: {KEY}", param=KEY))))
     assert isinstance(outcome, Failure)
     assert KEY not in repr(outcome)
+
+
+def test_all_rules_of_a_type_agree_on_whether_the_job_must_change() -> None:
+    assert all(rule.needs_job_change is (rule.type in JOB_FAILURES) for rule in RULES)
