@@ -186,7 +186,7 @@ class Completion(msgspec.Struct, frozen=True, gc=False):
     """How many there were where the usage is not told; the others are in no column but `raw`."""
 
     @property
-    def untold(self) -> bool:
+    def lacks_usage(self) -> bool:
         """Whether the provider did not tell what it counted, or not all of it."""
         return self.usage.prompt_tokens is None or self.usage.completion_tokens is None
 

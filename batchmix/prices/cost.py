@@ -54,7 +54,7 @@ class Prices:
         They follow from its usage, as far as that is reported, otherwise from the estimate of its prompt and the
         length of its text: so each start counts the same.
         """
-        usd = None if completion.untold else self(model, billed, completion.usage)
+        usd = None if completion.lacks_usage else self(model, billed, completion.usage)
         tokens = completion.tokens(prompt_tokens)
         used = max(completion.usage.total_tokens or 0, tokens.prompt + tokens.completion)
         return self.estimate_usd(model, tokens.prompt, tokens.completion) if usd is None else usd, float(used)

@@ -105,7 +105,7 @@ def read_answer(body: bytes, path: str, served_model: str | None, inputs: int = 
     usage = read_usage(_usage_in(found), has_completion_tokens=endpoint.has_completion_tokens, has_text=has_text)
     served_model = served_model or plain_text(found.get("model"))
     answer = msgspec.structs.replace(answer, served_model=served_model, usage=usage)
-    choices = found.get("choices") if answer.untold else None
+    choices = found.get("choices") if answer.lacks_usage else None
     return msgspec.structs.replace(answer, choices=len(choices)) if isinstance(choices, list) and choices else answer
 
 
