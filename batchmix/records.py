@@ -210,14 +210,14 @@ Outcome = Completion | Failure
 """What came of one attempt."""
 
 
-class Draw(msgspec.Struct, frozen=True):
-    """Rows drawn from the input for one model, to learn from their answers what all of it will cost."""
+class CanarySample(msgspec.Struct, frozen=True):
+    """Rows drawn from one model's rows. Their answers show what all of these rows will cost."""
 
-    rows: int
-    """How many the model is asked about in all."""
+    total_rows: int = msgspec.field(name="rows")
+    """How many rows the model has in all."""
     prompt_tokens: int
-    """An estimate, of all these rows with all samples."""
-    picks: tuple[tuple[int, int], ...]
-    """Row and estimated prompt tokens of each that was drawn, ordered by these."""
+    """An estimate for all the model's rows with all samples."""
+    rows: tuple[tuple[int, int], ...] = msgspec.field(name="picks")
+    """The row number and the estimated prompt tokens of each drawn row, ordered by the tokens."""
     different: int | None = None
-    """How many of all these rows ask something different; None: not counted."""
+    """How many different requests all the model's rows have; None: not counted."""

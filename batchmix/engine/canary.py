@@ -13,7 +13,7 @@ from batchmix.engine.sampling import Bounds, drawn, total
 from batchmix.job import Job, Model, Price
 from batchmix.load import Dataset
 from batchmix.prices.cost import Prices
-from batchmix.records import Draw, Request, Status
+from batchmix.records import CanarySample, Request, Status
 from batchmix.store.first_rows import FirstRows
 from batchmix.store.view import View, read_rows
 
@@ -47,7 +47,7 @@ def draw_canary(dataset: Dataset, work: PendingWork, job: Job, count: int) -> No
     """
     seed = work.run.accepted
     work.run.canary = {model.name: _draw(_Sizes(dataset, model, job), count, seed) for model in work.models}
-    held = {row // work.run.shard_rows for draw in work.run.canary.values() for row, _ in draw.picks}
+    held = {row // work.run.shard_rows for draw in work.run.canary.values() for row, _ in draw.rows}
     work.shards = [index for index in work.shards if index in held]
     work.outdated_shards = []
 
@@ -70,16 +70,16 @@ class _Sizes:
                         self.tokens.append(request.prompt_tokens * job.samples)
 
 
-def _draw(sizes: _Sizes, count: int, seed: str) -> Draw:
-    picks = tuple((sizes.rows[at], sizes.tokens[at]) for at in drawn(sizes.tokens, count, seed))
-    return Draw(len(sizes.rows), sum(sizes.tokens), picks, len(sizes.hashes))
+def _draw(sizes: _Sizes, count: int, seed: str) -> CanarySample:
+    rows = tuple((sizes.rows[at], sizes.tokens[at]) for at in drawn(sizes.tokens, count, seed))
+    return CanarySample(len(sizes.rows), sum(sizes.tokens), rows, len(sizes.hashes))
 
 
 def forecast(view: View, job: Job) -> Forecast:
     """Return a forecast of all that is still to be sent, from the last canary of a run."""
     models = job.models or tuple(Model(name, name, {}, job.limits) for name in view.run.models)
     prices = Prices(view.run.prices, models)
-    rows = sorted({row for draw in view.run.canary.values() for row, _ in draw.picks})
+    rows = sorted({row for draw in view.run.canary.values() for row, _ in draw.rows})
     answers: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for row in read_rows(view, rows, prices):
         if row["status"] == Status.OK and None not in (row["prompt_tokens"], row["completion_tokens"]):
@@ -88,13 +88,13 @@ def forecast(view: View, job: Job) -> Forecast:
     for model in models:
         draw = view.run.canary[model.name]
         whole = [
-            (size, found) for row, size in draw.picks if len(found := answers.get((model.name, row), [])) == job.samples
+            (size, found) for row, size in draw.rows if len(found := answers.get((model.name, row), [])) == job.samples
         ]
         lanes.append(_Lane(draw, whole, model, prices.of(model.name)))
     draws = view.run.canary.values()
-    different = sum(draw.rows if draw.different is None else draw.different for draw in draws)
+    different = sum(draw.total_rows if draw.different is None else draw.different for draw in draws)
     return Forecast(
-        rows=sum(len(draw.picks) for draw in draws),
+        rows=sum(len(draw.rows) for draw in draws),
         answered=sum(len(lane.answers) for lane in lanes),
         requests=view.unanswered,
         completion_tokens=_sum([lane.completion_tokens() for lane in lanes]),
@@ -102,14 +102,14 @@ def forecast(view: View, job: Job) -> Forecast:
         spent_usd=view.totals.cost_usd,
         least_s=max((lane.least_s(job.samples) for lane in lanes), default=0.0),
         different=different,
-        duplicates_warning=distinct_warning(different, sum(draw.rows for draw in draws)),
+        duplicates_warning=distinct_warning(different, sum(draw.total_rows for draw in draws)),
     )
 
 
 class _Lane(msgspec.Struct, frozen=True):
     """One model's drawn rows and their answers, and what these say of the rows not drawn."""
 
-    draw: Draw
+    draw: CanarySample
     answers: list[tuple[int, list[dict[str, Any]]]]
     """Estimated prompt tokens and the result rows of all samples, in the order of the draw."""
     model: Model
@@ -126,11 +126,11 @@ class _Lane(msgspec.Struct, frozen=True):
 
     def least_s(self, samples: int) -> float:
         """Return the least time for the rows not drawn, by the model's limits and by how long answers took."""
-        limits, rows = self.model.limits, self.draw.rows - len(self.draw.picks)
+        limits, rows = self.model.limits, self.draw.total_rows - len(self.draw.rows)
         latencies = [one["latency_s"] for _, found in self.answers for one in found if one["latency_s"] is not None]
         mean_s = sum(latencies) / len(latencies) if latencies else 0.0
         completion = self.completion_tokens()
-        prompt = (self.draw.prompt_tokens - sum(size for _, size in self.draw.picks)) * self._prompt_ratio()
+        prompt = (self.draw.prompt_tokens - sum(size for _, size in self.draw.rows)) * self._prompt_ratio()
         tokens = prompt + (completion.estimate if completion else 0.0)
         times = [rows * samples * mean_s / limits.concurrency]
         if limits.requests_per_minute:
@@ -147,7 +147,7 @@ class _Lane(msgspec.Struct, frozen=True):
     def _rest(self, measured: list[float], each: float) -> Bounds | None:
         """Return the total of a quantity over the rows not drawn; `each` is its predicted part per prompt token."""
         predicted = [size * each for size, _ in self.answers]
-        found = total(predicted, measured, self.draw.prompt_tokens * each, self.draw.rows)
+        found = total(predicted, measured, self.draw.prompt_tokens * each, self.draw.total_rows)
         done = sum(measured)
         return found and Bounds(found.estimate - done, found.low - done, found.high - done)
 

@@ -44,8 +44,8 @@ class Lane:
         self._context = context
         self._prepared = prepared = context.prepared
         self._shards = [*prepared.work.shards, *prepared.work.outdated_shards]
-        draw = prepared.draws.get(model.name)
-        self._rows = frozenset(row for row, _ in draw.picks) if draw else None
+        canary = prepared.canary.get(model.name)
+        self._rows = frozenset(row for row, _ in canary.rows) if canary else None
         self.status = context.run_status.lanes[number]
         self._log = LaneLog(
             context.open_shards,

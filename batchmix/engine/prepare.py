@@ -21,7 +21,7 @@ from batchmix.job import Job
 from batchmix.load import STDIN, Dataset, ScanOptions, check_rubrics, find_sources, open_dataset
 from batchmix.prices.cost import Prices
 from batchmix.prices.lookup import PriceLookup
-from batchmix.records import Draw
+from batchmix.records import CanarySample
 from batchmix.redact import Secrets
 from batchmix.store.inventory import FileOrigin, Inventory
 from batchmix.store.reuse import ReusableAnswers
@@ -61,8 +61,8 @@ class PreparedRun(msgspec.Struct, frozen=True):
     balance: BalanceLookup
 
     @property
-    def draws(self) -> dict[str, Draw]:
-        """The rows of the canary that this start sends, by model; empty: it sends all rows."""
+    def canary(self) -> dict[str, CanarySample]:
+        """The canary that this start sends, by model; empty if it sends all rows."""
         return self.work.run.canary if self.options.canary else {}
 
 

@@ -91,16 +91,16 @@ class _Sending:
         """Return the status of each lane before it begins, and how many results there will be."""
         work, samples = self._work, self._job.samples
         of_each = work.run.rows * samples if self._job.models else 0  # otherwise the rows name their models
-        drawn = {model: samples * len(draw.picks) for model, draw in self._prepared.draws.items()}
+        drawn = {model: samples * len(canary.rows) for model, canary in self._prepared.canary.items()}
         lanes = [
             LaneStatus(
                 model.name,
-                results=drawn.get(model.name, 0) if self._prepared.draws else of_each,
+                results=drawn.get(model.name, 0) if self._prepared.canary else of_each,
                 usd_of=self._prepared.prices.of_sums(model.name),
             )
             for model in work.models
         ]
-        if self._prepared.draws:
+        if self._prepared.canary:
             return lanes, sum(drawn.values())
         for footer in work.done:
             if footer.shard in work.outdated_shards:

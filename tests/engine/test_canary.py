@@ -23,8 +23,8 @@ def priced(bench: Bench) -> Bench:
 def test_a_canary_is_spread_over_the_input_and_the_run_goes_on_from_it(priced: Bench) -> None:
     view = priced.run(canary=30)
     assert view.totals.ok == 30 == priced.standin.asked()
-    rows = [row for row, _ in view.run.canary["m"].picks]
-    sizes = [size for _, size in view.run.canary["m"].picks]
+    rows = [row for row, _ in view.run.canary["m"].rows]
+    sizes = [size for _, size in view.run.canary["m"].rows]
     assert sizes == sorted(sizes)
     assert max(sizes) > 2 * min(sizes)
     assert max(rows) - min(rows) > 200
