@@ -1,4 +1,4 @@
-"""The result columns, version 2, and the footer of each part."""
+"""The schema of parts, derived from the table of result columns, and the footer of each part."""
 
 from __future__ import annotations
 
@@ -9,55 +9,23 @@ import pyarrow as pa
 
 from batchmix import __version__
 from batchmix.formats.arrow_cast import fit
+from batchmix.store.columns import CARRIED_AT, COLUMNS
 from batchmix.store.totals import Totals
 
-VERSION = "2"
-_READABLE = (b"1", b"2")
-_ADDED = frozenset({"cache_write_tokens"})
-"""Columns that version 1 did not have."""
+_NEWEST = max(column.added_in for column in COLUMNS)
+VERSION = str(_NEWEST)
+"""The version of the result columns in new parts."""
+_READABLE = {str(version).encode() for version in range(1, _NEWEST + 1)}
+_ADDED = {column.name for column in COLUMNS if column.added_in > 1}
+"""Columns that parts of earlier versions may lack."""
 _SCHEMA_KEY = b"batchmix.schema"
 _PART_KEY = b"batchmix.part"
 _JOB_KEY = b"batchmix.job"
 CHECKSUM_KEY = b"batchmix.crc"
-"""Of the footer itself."""
+"""The metadata key of the footer's own checksum."""
 
-_BEFORE = (
-    pa.field("row", pa.int64()),  # 0-based position in the input
-    pa.field("custom_id", pa.string()),
-    pa.field("model", pa.string()),  # the name of the job's entry
-    pa.field("sample", pa.int32()),
-)
-_AFTER = (
-    pa.field("status", pa.string()),  # ok, failed, rejected
-    pa.field("response", pa.string()),
-    pa.field("reasoning", pa.string()),
-    pa.field("refusal", pa.string()),
-    pa.field("tool_calls", pa.string()),  # JSON
-    pa.field("finish_reason", pa.string()),
-    pa.field("served_model", pa.string()),
-    pa.field("prompt_tokens", pa.int64()),
-    pa.field("completion_tokens", pa.int64()),
-    pa.field("total_tokens", pa.int64()),
-    pa.field("cached_tokens", pa.int64()),  # of the prompt's: read from a cache
-    pa.field("cache_write_tokens", pa.int64()),  # of the prompt's: written to one
-    pa.field("reasoning_tokens", pa.int64()),
-    pa.field("cost_usd", pa.float64()),  # null: unknown price
-    pa.field("attempts", pa.int32()),
-    pa.field("maybe_billed", pa.int32()),  # attempts without a response, or with an unusable one
-    pa.field("reused_from", pa.string()),
-    pa.field("latency_s", pa.float64()),  # of the attempt that counted
-    pa.field("sent_at", pa.timestamp("ms", tz="UTC")),
-    pa.field("finished_at", pa.timestamp("ms", tz="UTC")),
-    pa.field("http_status", pa.int32()),
-    pa.field("error_type", pa.string()),
-    pa.field("error_code", pa.string()),
-    pa.field("error_message", pa.string()),
-    pa.field("request_id", pa.string()),  # the provider's trace id
-    pa.field("request_hash", pa.string()),
-    pa.field("raw", pa.string()),  # the provider's JSON as it was received
-)
-RESULT_SCHEMA = pa.schema([*_BEFORE, *_AFTER])
-"""The columns of version 2 in their order; carried input columns are between `sample` and `status`."""
+RESULT_SCHEMA = pa.schema([(column.name, column.type) for column in COLUMNS])
+"""The result columns without the carried ones, which are between `sample` and `status`."""
 RESULT_COLUMNS = frozenset(RESULT_SCHEMA.names)
 
 
@@ -101,7 +69,8 @@ class Seal(msgspec.Struct, frozen=True):
 
 def part_schema(carried: pa.Schema, job_name: str) -> pa.Schema:
     """Return the schema of every part of a run; `carried` starts with `custom_id`."""
-    fields = [*_BEFORE, *(carried.field(i) for i in range(1, len(carried.names))), *_AFTER]
+    own = list(RESULT_SCHEMA)
+    fields = [*own[:CARRIED_AT], *list(carried)[1:], *own[CARRIED_AT:]]
     metadata = {
         _SCHEMA_KEY: VERSION.encode(),
         _JOB_KEY: job_name.encode("utf-8", "replace"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +16,7 @@ from batchmix.engine import reader
 from batchmix.job import Price
 from batchmix.prices.cost import cost_usd
 from batchmix.records import Usage
+from batchmix.store.schema import VERSION
 from tests.conftest import Bench
 from tests.gateway import Gateway
 
@@ -85,3 +88,54 @@ def test_a_run_goes_on_over_parts_of_version_1(caching: Bench) -> None:
     assert exported["cache_write_tokens"].to_pylist() == [None] * 25 + [500] * 3
     caching.settings |= {"output": {"path": str(caching.root / "other")}, "reuse": {"from": [str(caching.out)]}}
     assert caching.run().totals.reused == 28
+
+
+NEXT_VERSION = """
+import json, sys
+from pathlib import Path
+import pyarrow as pa
+from batchmix.records import Usage
+from batchmix.store import columns
+
+added_in = 1 + max(column.added_in for column in columns.COLUMNS)
+columns.COLUMNS.append(columns.Column("hour_tokens", pa.int64(), Usage, added_in))
+
+from batchmix.engine import reader
+from batchmix.engine.run import Options, run_job
+from batchmix.engine.run_status import RunStatus
+from batchmix.job import read_job
+from batchmix.redact import Secrets
+
+settings, before, after = json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+run = Path(settings["output"]["path"])
+reader.export(run, before)
+view = run_job(read_job(None, settings, {}), Secrets(""), Options(), RunStatus())
+assert (view.totals.ok, view.totals.finished) == (24, 25), view.totals
+reader.export(run, after)
+"""
+"""A start by a version of batchmix with one more line in its table of columns; exports before and after it."""
+
+
+def test_a_new_column_is_one_line_of_the_table(caching: Bench, gateway: Gateway) -> None:
+    """Parts of the version before are read with nulls in it; new answers fill it, and a failure leaves it null."""
+    details = {"cached_tokens": 200, "cache_write_tokens": 500, "ephemeral_1h_input_tokens": 300}
+    gateway.usage = WRITTEN | {"prompt_tokens_details": details}
+    caching.write(15)
+    caching.run()
+    parts = caching.out / "data"
+    old = [pq.read_schema(part) for part in sorted(parts.iterdir())]
+    assert [schema.metadata[b"batchmix.schema"] for schema in old] == [VERSION.encode()] * 2
+    caching.write(10, first=15)
+    gateway.raw = [b'{"error": {"message": "no", "code": "content_filter"}}']
+    exports = [caching.root / "before.parquet", caching.root / "after.parquet"]
+    subprocess.run([sys.executable, "-c", NEXT_VERSION, json.dumps(caching.settings), *map(str, exports)], check=True)
+
+    before, after = map(pq.read_table, exports)
+    assert before.column_names == after.column_names == [*old[0].names, "hour_tokens"]
+    assert before["hour_tokens"].to_pylist() == [None] * 15
+    assert before.drop_columns(["hour_tokens"]).to_pylist() == after.drop_columns(["hour_tokens"]).to_pylist()[:15]
+    counts = dict(zip(after["status"].to_pylist()[15:], after["hour_tokens"].to_pylist()[15:], strict=True))
+    assert counts == {"ok": 300, "rejected": None}
+    assert after["hour_tokens"].null_count == 16
+    new = {pq.read_schema(part).metadata[b"batchmix.schema"] for part in parts.iterdir()}
+    assert new == {str(int(VERSION) + 1).encode()}
