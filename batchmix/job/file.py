@@ -18,7 +18,7 @@ from batchmix.job.cron import scheduled_date
 from batchmix.job.eval_table import checked_eval
 from batchmix.job.mistakes import Mistake, mistakes_in
 from batchmix.job.settings import merged
-from batchmix.job.table import JobTable, ModelEntry, OutputTable, ProviderTable
+from batchmix.job.table import JobTable, ModelEntry
 from batchmix.job.toml_file import Places, read_toml
 from batchmix.job.values import DEFAULT_BASE_URL, REHEARSAL, Input, Job, Model, Output, Provider
 
@@ -101,23 +101,17 @@ def _checked(
         raise JobError("input.model: the rows name their models there; take model and [[models]] out, or input.model")
     for scorer in table.eval.scorers if table.eval else ():
         _check_params(getattr(scorer, "params", {}))
-    return Job(
-        name=name,
-        models=models,
-        samples=table.samples,
-        params=table.params,
-        limits=table.limits,
-        input=source,
-        provider=_checked_provider(table.provider, environ),
-        retry=table.retry,
-        timeouts=table.timeouts,
-        budget=table.budget,
-        reuse=table.reuse,
-        prices=table.prices,
-        schedule=table.schedule,
-        output=_checked_output(table.output, name, date),
-        eval=checked_eval(table.eval, tuple(model.name for model in models)) if table.eval else None,
-    )
+    settings = msgspec.structs.asdict(table)
+    del settings["model"]  # in a `Job`, `models` has it too
+    settings |= {
+        "name": name,
+        "models": models,
+        "input": source,
+        "provider": _checked_provider(table.provider, environ),
+        "output": _checked_output(table.output, name, date),
+        "eval": checked_eval(table.eval, tuple(model.name for model in models)) if table.eval else None,
+    }
+    return Job(**settings)
 
 
 def _plain(stem: str) -> str:
@@ -136,13 +130,14 @@ def _default_name(path: Path | None, source: str) -> str:
 
 def _models(table: JobTable) -> tuple[Model, ...]:
     entries = table.models or ((ModelEntry(table.model),) if table.model is not None else ())
-    models = []
+    models: list[Model] = []
     for entry in entries:
         params = {**table.params, **entry.params}
         _check_params(params)
         if not entry.id.strip() or not (entry.name is None or entry.name.strip()):
             raise JobError("model: is empty; give the model's id, such as gpt-4o-mini")
-        models.append(Model(entry.id, entry.name or entry.id, params, entry.limits or table.limits, entry.prices))
+        checked = {"name": entry.name or entry.id, "params": params, "limits": entry.limits or table.limits}
+        models.append(Model(**msgspec.structs.asdict(entry) | checked))
     names = [model.name for model in models]
     for name in names:
         if names.count(name) > 1:
@@ -181,24 +176,24 @@ def _checked_input(source: Input, folder: Path) -> Input:
     return msgspec.structs.replace(source, path=path, columns=columns)
 
 
-def _checked_provider(table: ProviderTable, environ: Mapping[str, str]) -> Provider:
-    url = table.base_url or environ.get("AIHUBMIX_BASE_URL") or DEFAULT_BASE_URL
+def _checked_provider(provider: Provider, environ: Mapping[str, str]) -> Provider:
+    url = provider.base_url or environ.get("AIHUBMIX_BASE_URL") or DEFAULT_BASE_URL
     if not url.startswith(REHEARSAL):
         url = checked_url(url)
-    if table.api_key_env and not _VARIABLE.fullmatch(table.api_key_env):
+    if provider.api_key_env and not _VARIABLE.fullmatch(provider.api_key_env):
         raise JobError(
             "provider.api_key_env: must be the name of an environment variable, such as AIHUBMIX_API_KEY, never the"
             " key itself (the value is not shown in case it is one)"
         )
-    for name in table.headers:
+    for name in provider.headers:
         if not re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", name):
             raise JobError("provider.headers: a header's name holds characters that HTTP does not allow")
-    return Provider(url, table.api_key_env, table.headers)
+    return msgspec.structs.replace(provider, base_url=url)
 
 
-def _checked_output(table: OutputTable, name: str, date: datetime.date) -> Output:
-    _check_mode(table.mode)
-    return Output(_output_path(table.path, name, date), table.shard_rows, table.raw, table.mode)
+def _checked_output(output: Output, name: str, date: datetime.date) -> Output:
+    _check_mode(output.mode)
+    return msgspec.structs.replace(output, path=_output_path(output.path, name, date))
 
 
 def _check_mode(mode: str | None) -> None:

@@ -13,12 +13,12 @@ import msgspec
 
 from batchmix.job.closest import closest
 from batchmix.job.hints import hint
-from batchmix.job.table import JobTable, KeyPath, ProviderTable, dotted, item_type, tables_in
-from batchmix.job.values import Limits, Timeouts
+from batchmix.job.table import JobTable, KeyPath, dotted, item_type, tables_in
+from batchmix.job.values import Limits, Provider, Timeouts
 
 _NOT_SENT = {
     field.encode_name: place
-    for place, table in (("provider", ProviderTable), ("limits", Limits), ("timeouts", Timeouts))
+    for place, table in (("provider", Provider), ("limits", Limits), ("timeouts", Timeouts))
     for field in msgspec.structs.fields(table)
 } | {"max_usd": "budget", "shard_rows": "output", "attempts": "retry", "outage_s": "retry"}
 """Settings of ours that no provider takes, with their tables: under `[params]` they would go into each request."""

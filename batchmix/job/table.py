@@ -6,64 +6,41 @@ import re
 import types
 import typing
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
-from batchmix.job.cron import Schedule
-from batchmix.job.eval_table import Eval
-from batchmix.job.values import Budget, Count, Input, Limits, Price, Retry, Reuse, Timeouts
+from batchmix.job.values import JobSettings, Limits, Price
 
 KeyPath = tuple[str | int, ...]
 """The keys that lead to a setting; items of lists go by their number."""
 
 
 class ModelEntry(msgspec.Struct, frozen=True):
-    """One of `[[models]]`; None: as in the whole job."""
+    """A table of `[[models]]`, before the checks. `file.py` copies every key to a `Model`, which must have it too."""
 
     id: str
     name: str | None = None
+    """None: the id."""
     params: dict[str, Any] = {}
+    """Added to the parameters of the whole job."""
     limits: Limits | None = None
-    prices: Price | None = None
+    """None: the limits of the whole job."""
+    price: Price | None = msgspec.field(default=None, name="prices")
+    """None: the price under the model's id in the job's `[prices]`, or the known price."""
 
 
-class ProviderTable(msgspec.Struct, frozen=True):
-    """`[provider]`."""
+class JobTable(JobSettings, frozen=True):
+    """The top level of the job file, before the checks.
 
-    base_url: str | None = None
-    api_key_env: str = "AIHUBMIX_API_KEY"
-    headers: dict[str, str] = {}
+    `file.py` copies every key except `model` to the `Job`. A key that `Job` lacks raises an error there.
+    """
 
-
-class OutputTable(msgspec.Struct, frozen=True):
-    """`[output]`; its path is still a template."""
-
-    path: str = "runs/{name}"
-    shard_rows: Count = 10_000
-    raw: bool = True
-    mode: str | None = None
-
-
-class JobTable(msgspec.Struct, frozen=True):
-    """The file as a person writes it."""
-
-    input: Input
     name: str | None = None
+    """None: the name of the job file or of the input."""
     model: str | None = None
+    """The only model; a job gives `model`, `models`, or neither if each row names its own."""
     models: tuple[ModelEntry, ...] = ()
-    samples: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
-    params: dict[str, Any] = {}
-    provider: ProviderTable = ProviderTable()
-    limits: Limits = Limits()
-    retry: Retry = Retry()
-    timeouts: Timeouts = Timeouts()
-    budget: Budget = Budget()
-    reuse: Reuse = Reuse()
-    prices: dict[str, Price] = {}
-    output: OutputTable = OutputTable()
-    schedule: Schedule | None = None
-    eval: Eval | None = None
 
 
 def type_at(path: KeyPath) -> Any:

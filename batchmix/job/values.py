@@ -92,9 +92,10 @@ class Model(msgspec.Struct, frozen=True):
 
 
 class Provider(msgspec.Struct, frozen=True):
-    """The API's base URL, and where its secrets are."""
+    """The job file's `[provider]`: the API's base URL, and where its secrets are."""
 
-    base_url: str
+    base_url: str = ""
+    """Empty in a job file: from `AIHUBMIX_BASE_URL`, or `DEFAULT_BASE_URL`; never empty in a checked job."""
     api_key_env: str = "AIHUBMIX_API_KEY"
     headers: dict[str, str] = {}
 
@@ -149,10 +150,10 @@ class Reuse(msgspec.Struct, frozen=True, rename={"folders": "from"}):
 
 
 class Output(msgspec.Struct, frozen=True):
-    """The run folder, and the size of its parts."""
+    """The job file's `[output]`: the run folder, and its parts."""
 
-    path: str
-    """Absolute."""
+    path: str = "runs/{name}"
+    """A template with `{name}` and `{date}` in a job file; an absolute path in a checked job."""
     shard_rows: Count = 10_000
     raw: bool = True
     mode: str | None = None
@@ -164,20 +165,15 @@ class Output(msgspec.Struct, frozen=True):
         return None if self.mode is None else int(self.mode, 8)
 
 
-class Job(msgspec.Struct, frozen=True):
-    """What a run is to do."""
+class JobSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """The top-level keys that have the same type in the job file (`JobTable`) and in the checked `Job`."""
 
-    name: str
-    models: tuple[Model, ...]
-    """Empty where each row (an OpenAI Batch line) names its own."""
     input: Input
-    provider: Provider
-    output: Output
+    provider: Provider = Provider()
+    output: Output = Output()
     samples: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
     params: dict[str, Any] = {}
-    """For models without an entry, which the rows name."""
-    places: dict[str, str] = {}
-    """Where each of `params` was given."""
+    """Parameters of all requests; in a checked `Job`, of models that the rows name. A `Model` has its own copy."""
     limits: Limits = Limits()
     """For each model without limits of its own."""
     retry: Retry = Retry()
@@ -188,6 +184,16 @@ class Job(msgspec.Struct, frozen=True):
     schedule: Schedule | None = None
     eval: Eval | None = None
     """None: the answers are not scored."""
+
+
+class Job(JobSettings, frozen=True):
+    """The settings of a run, checked and complete."""
+
+    name: str
+    models: tuple[Model, ...]
+    """Empty if each row (an OpenAI Batch line) names its own."""
+    places: dict[str, str] = {}
+    """Where each of `params` was given: `job.toml:12`, or the command-line option."""
 
     def public(self) -> dict[str, Any]:
         """The job as JSON-able values, fit for a file.
