@@ -1,7 +1,8 @@
-"""The balance of an account, where the gateway reports it.
+"""Reads the balance of an account, if the gateway reports it.
 
-AiHubMix answers `GET /v1/dashboard/billing/subscription` with `hard_limit_usd`, all that was ever paid in, and
-`…/usage` with `total_usage`, what was spent, in hundredths of a USD. A limit of 100,000,000 means that there is none.
+AiHubMix replies to `GET /v1/dashboard/billing/subscription` with `hard_limit_usd`, the sum of all payments in USD, and
+to `GET /v1/dashboard/billing/usage` with `total_usage`, the amount spent in hundredths of a USD. A `hard_limit_usd` of
+100,000,000 means that the account has no limit.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from batchmix.redact import Secrets
 _UNLIMITED_USD = 100_000_000
 """The gateway's value for an account without a limit."""
 _MAX_AMOUNT = 1e15
-"""Larger numbers are no amounts of money."""
+"""Amounts from this size on are taken for malformed."""
 _logger = logging.getLogger(__name__)
 
 
 def get_balance(base_url: str, secrets: Secrets, timeout_s: float) -> float | None:
-    """Return the USD that are left, or None where the account has no limit or its balance is not reported.
+    """Return the USD that are left; None if the account has no limit, or if its balance can't be read.
 
-    Raises for neither. To be called in a thread that has no event loop.
+    Raises no error for a failed request. Call it in a thread without a running event loop.
     """
     try:
         limit, used = asyncio.run(_fetch_amounts(f"{base_url}/dashboard/billing/", secrets, timeout_s))

@@ -1,8 +1,9 @@
-"""The budget of a run: what was spent, and what the requests in flight will probably cost.
+"""Keeps a run within its budget in USD and in tokens.
 
-A request is admitted only while the budget has room for what was spent, for all requests in flight, and for itself. So
-a run exceeds its budget only by as much as the requests in flight cost more than was estimated. Estimates are learnt:
-they are the mean of the completions so far, and begin at the most that a request allows.
+A request is admitted only if the amount spent so far, the estimates of all requests in flight, and its own estimate
+together stay within the budget. The run can therefore exceed its budget only by the amount by which the requests in
+flight cost more than estimated. An estimate is the mean of the completions so far; at first, it assumes a completion as
+long as the request's `max_tokens` allows.
 """
 
 from __future__ import annotations
@@ -20,25 +21,28 @@ _PRIOR = 8
 """The first estimate weighs as much as this many completions."""
 
 Amount = tuple[float, float]
-"""USD and tokens."""
+"""An amount in USD, and the same in tokens."""
 _NOTHING: Amount = (0.0, 0.0)
 
 
 class RunBudget:
-    """The budget that all lanes of a run spend; `on_spent` is called once nothing fits and nothing is in flight."""
+    """The budget that all lanes of a run share.
+
+    `on_spent` is called when a request does not fit although none is in flight.
+    """
 
     def __init__(self, budget: Budget, spent: Amount, on_spent: Callable[[BudgetSpent], None]) -> None:
         self.spent = spent
-        """In all starts, including what may have been billed."""
+        """The amount spent in all starts of the run, including attempts that may have been billed."""
         self.held = _NOTHING
-        """The estimates of what is in flight."""
+        """The sum of the estimates of the requests in flight."""
         self._caps = (budget.max_usd or math.inf, float(budget.max_tokens or math.inf))
         self._on_spent = on_spent
         self._in_flight = 0
         self._waiting: set[Callable[[], None]] = set()
 
     def take(self, amount: Amount, wake: Callable[[], None]) -> bool:
-        """Hold an amount if it fits; otherwise `wake` is called once something is settled."""
+        """Reserve an amount and return True if it fits; otherwise call `wake` once another request is settled."""
         fits = all(
             spent + held + more <= cap
             for spent, held, more, cap in zip(self.spent, self.held, amount, self._caps, strict=True)
@@ -53,7 +57,7 @@ class RunBudget:
         return fits
 
     def settle(self, held: Amount, spent: Amount) -> None:
-        """Release what was held, and count what was spent instead."""
+        """Replace a request's reservation by the amount that it really cost."""
         self._in_flight -= 1
         self.held = _sum(self.held, (-held[0], -held[1])) if self._in_flight else _NOTHING
         self.spent = _sum(self.spent, spent)
@@ -69,7 +73,7 @@ class RunBudget:
 
 
 class LaneBudget:
-    """The view that one lane has of the run's budget, with estimates learnt from its completions."""
+    """One lane's access to the run's budget. Estimates the cost of requests from the lane's own completions."""
 
     def __init__(self, budget: RunBudget, model: str, prices: Prices) -> None:
         self._budget = budget
@@ -83,7 +87,7 @@ class LaneBudget:
         self._written = float(_PRIOR)
 
     def admits(self, request: Request, wake: Callable[[], None]) -> bool:
-        """Hold what a request will probably cost, if that fits; otherwise `wake` is called when it may fit."""
+        """Reserve a request's estimated cost and return True if it fits; otherwise call `wake` when it may fit."""
         amount = self.estimate(request)
         if not self._budget.take(amount, wake):
             return False
@@ -91,7 +95,7 @@ class LaneBudget:
         return True
 
     def estimate(self, request: Request) -> Amount:
-        """Return what a request will probably cost, as learnt from completions so far."""
+        """Return a request's estimated cost, from the mean of the completions so far."""
         most = math.inf if request.max_tokens is None else request.max_tokens
         first = UNKNOWN_COMPLETION if request.max_tokens is None else request.max_tokens
         completion = (_PRIOR * first + self._completion_tokens) / (_PRIOR + self._completions)
@@ -103,7 +107,7 @@ class LaneBudget:
         return usd + self._prices.cache_write_extra_usd(self._model, written), prompt + completion
 
     def settle(self, request: Request, exchange: Exchange | None, outcome: Completion | Failure | None) -> None:
-        """Count what a request has cost; both are None where no response came."""
+        """Count the real cost of a request; `exchange` and `outcome` are None if no response came."""
         held = self._held.pop(request.key)
         if exchange is None or outcome is None:
             spent = held

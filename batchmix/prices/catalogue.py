@@ -2,7 +2,7 @@
 
 AiHubMix answers `GET /api/v1/models` with an ETag and `{"data": [{"model_id", "context_length", "max_output",
 "pricing": {"input", "output", "cache_read"?, "cache_write"?, "tiers"?}, "retire_stage", "successor_model", …}]}`,
-prices in USD per 1M tokens. It is requested each time; a copy is kept in the user's cache folder for when the gateway
+prices in USD per 1M tokens. The list is requested each time. A copy in the user's cache folder is used when the gateway
 can't be reached.
 """
 
@@ -29,12 +29,13 @@ from batchmix.job import MOST_USD, Price
 _logger = logging.getLogger(__name__)
 _TIMEOUT_S = 5.0
 _HOSTS = ("aihubmix.com", "inferera.com")
-"""These domains and their subdomains have a catalogue."""
+"""Domains that, like their subdomains, serve a catalogue."""
 _MAX_TEXT = 200
 """Characters kept of any text in the catalogue."""
 _NO_COMPLETION = ("embedding", "rerank")
-"""Types of models that have no completion tokens to pay for."""
+"""Types of models that generate no completion tokens."""
 _RETIRED = ("retired", "removed", "offline")
+"""A `retire_stage` that contains one of these words means that the model can no longer be used."""
 _INT64 = 2**63
 
 
@@ -43,39 +44,39 @@ class CatalogueModel(msgspec.Struct, frozen=True):
 
     id: str
     price: Price | None
-    """None where it is not listed."""
+    """None if the catalogue lists no price."""
     context_length: int | None
-    """Tokens."""
+    """The most tokens of prompt and completion together."""
     max_output: int | None
-    """Tokens."""
+    """The most tokens of a completion."""
     retire_stage: str
-    """As the gateway names it; empty where it is not retired."""
+    """The stage of retirement in the gateway's words; empty if the model is in normal use."""
     successor: str
-    """The model to use instead; empty where none is named."""
+    """The model to use instead; empty if none is named."""
     tiered: bool = False
-    """Whether the price changes with the prompt's length: `price` is the lowest tier, and prices no completion."""
+    """Whether the price depends on the prompt's length. `price` is then the lowest tier, and not used for costs."""
 
     @property
     def retired(self) -> bool:
-        """Whether it can no longer be used."""
+        """Whether the model can no longer be used."""
         return any(word in self.retire_stage.lower() for word in _RETIRED)
 
 
 class Catalogue(msgspec.Struct, frozen=True):
-    """A gateway's models by id; `fresh` unless it is an old copy."""
+    """A gateway's models by id. `fresh`: confirmed by the gateway just now, not a cached copy."""
 
     models: dict[str, CatalogueModel]
     fresh: bool
 
     @property
     def prices(self) -> dict[str, Price]:
-        """The prices by id; those with tiers are left out, as no price is better than a wrong one."""
+        """The prices by model id, without tiered ones, because no price is better than a wrong one."""
         return {model.id: model.price for model in self.models.values() if model.price and not model.tiered}
 
     def check(self, ids: Iterable[str]) -> None:
-        """Raise `JobError` for a model that is retired or not in the catalogue, naming what to use instead.
+        """Raise `JobError` for a model that is retired or not in the catalogue; the message names an alternative.
 
-        An old copy proves nothing: a model may be newer.
+        A cached copy is not checked, because a model may be newer than the copy.
         """
         for id_ in ids if self.fresh and self.models else ():
             model = self.models.get(id_)
@@ -95,13 +96,13 @@ _ANYWAY = "list all with batchmix models, or use a model that is not listed by g
 
 
 def has_catalogue(base_url: str) -> bool:
-    """Return whether an API has a catalogue."""
+    """Return whether the API at this address serves a catalogue."""
     host = urlsplit(base_url).hostname or ""
     return any(host == domain or host.endswith(f".{domain}") for domain in _HOSTS)
 
 
 def read_catalogue(body: bytes) -> dict[str, CatalogueModel]:
-    """Return the models in a catalogue, without malformed ones. Raises `ValueError` for a body that is no catalogue."""
+    """Return the models of a catalogue by id, without malformed ones. Raises `ValueError` if it is no catalogue."""
     found = read_json(body)
     if found is None:
         raise ValueError("it is not JSON")
@@ -150,7 +151,7 @@ def _count(value: Any) -> int | None:
 
 
 def _text(value: Any) -> str:
-    """Return text that any terminal can show."""
+    """Return a text value in a printable and bounded form; empty text for any other value."""
     if not isinstance(value, str):
         return ""
     return "".join(char if char.isprintable() else "?" for char in value.strip())[:_MAX_TEXT]
@@ -162,9 +163,10 @@ class _CachedCatalogue(msgspec.Struct):
 
 
 def get_catalogue(base_url: str, folder: Path | None = None) -> Catalogue | None:
-    """Return a gateway's catalogue, an old copy of it where it can't be reached, or None. Never raises for either.
+    """Return a gateway's catalogue; the cached copy if it can't be fetched; None without a copy.
 
-    Waits five seconds at most; to be called in a thread that has no event loop.
+    Raises no error for a failed request, and waits five seconds at most. Call it in a thread without a running event
+    loop.
     """
     path = (folder or cache_folder()) / f"catalogue-{hashlib.sha256(base_url.encode()).hexdigest()[:16]}.json"
     cached = _read_cached(path)

@@ -1,4 +1,4 @@
-"""Prices from the package genai-prices, where it is installed (the extra `prices`)."""
+"""Prices from the package genai-prices, if it is installed (with the extra `prices`)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from batchmix.prices.catalogue import has_catalogue
 
 
 def listed_price(model: str, base_url: str) -> Price | None:
-    """Return a model's price at an API, or None where the package is not installed or has no price.
+    """Return a model's price at an API; None if the package is not installed or has no price.
 
-    For a gateway, which resells models, the model's name is enough. Elsewhere the package has to have prices for the
-    address: a model of the same name on a local server does not cost the same.
+    At a gateway with a catalogue, which resells models, the price is looked up by the model's name alone. At any other
+    API the package must have prices for that address, because a model of the same name may cost something else there.
     """
     if is_loopback(urlsplit(base_url).hostname or ""):
         return None
@@ -30,11 +30,11 @@ def listed_price(model: str, base_url: str) -> Price | None:
     parts = (found.input_mtok, found.output_mtok, found.cache_read_mtok, found.cache_write_mtok)
     prompt, completion, cached, written = map(_usd, parts)
     tiers = [tier.start for part in parts for tier in getattr(part, "tiers", ())]
-    # A model without a price for completions has none, such as a model for embeddings.
+    # Without a price for completions, the model makes none, such as a model for embeddings.
     return None if prompt is None else Price(prompt, completion or 0.0, cached, min(tiers, default=None), written)
 
 
 def _usd(value: Any) -> float | None:
-    """Return USD per 1M tokens; the lowest tier of a price that changes with the prompt's length."""
+    """Return USD per 1M tokens; for a price with tiers by the prompt's length, the lowest tier."""
     value = getattr(value, "base", value)
     return None if value is None else float(value)

@@ -1,4 +1,4 @@
-"""Looks up the prices of a run's models, once: a resume counts with the prices of the first start."""
+"""Looks up the prices of a run's models at its first start. Later starts use the same prices."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ class PriceLookup:
     """The prices of a job's models, looked up in a thread while the input is read.
 
     A price comes from the first of these that has it: the job, the run's first start (`earlier`), the gateway's
-    catalogue, the package genai-prices. The catalogue is fetched only where a model has no price yet. `models` are the
-    ids of an earlier start, for a job whose rows name their models. The rehearsal provider has its own `catalogue`.
+    catalogue, the package genai-prices. The catalogue is fetched only if a model has no price yet. `models` are the
+    model ids of an earlier start, for a job that names no models itself because its rows do. `catalogue` is that of the
+    rehearsal provider; it replaces the fetched one.
     """
 
     def __init__(
@@ -34,14 +35,14 @@ class PriceLookup:
         self._given |= {model.name: model.price for model in job.models if model.price}
         ids = [model.id for model in job.models] or models
         self._catalogue = catalogue
-        self._fetching = Thread(target=self._fetch, daemon=True)  # an invalid input does not wait for it
+        self._fetching = Thread(target=self._fetch, daemon=True)  # no wait for it on invalid input
         if has_catalogue(self._base_url) and (not ids or any(name not in self._given for name in ids)):
             self._fetching.start()
 
     def settled(self, models: tuple[Model, ...]) -> dict[str, Price]:
-        """Return all prices that were found, by entry or model id.
+        """Wait for the lookup; return all prices by the name of the job's model entry or by model id.
 
-        Raises `JobError` for a model that does not exist, and for one without a price where the budget is in USD.
+        Raises `JobError` for a model that does not exist, and for one without a price if the budget is in USD.
         """
         found = self._found(models)
         prices = Prices(found, models)
