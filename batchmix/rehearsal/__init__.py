@@ -1,7 +1,7 @@
-"""rehearsal: a stand-in provider on loopback that behaves like AiHubMix and can play faults. Imports no other room.
+"""rehearsal: an HTTP server on this machine that behaves like AiHubMix and can fail on purpose, for tests and trials.
 
-A request is read (`request`), gets a kind of reply (`provider`, `reply_table`), and the reply is built (`bodies`,
-`streams`, `oddities`) and sent (`delivery`, `server`).
+Each request is read (`request`) and assigned a kind of reply (`provider`, `reply_table`); then the reply is built
+(`bodies`, `streams`, `oddities`) and sent (`delivery`, `server`). This package imports no other package of batchmix.
 """
 
 from batchmix.rehearsal.behaviour import Behaviour

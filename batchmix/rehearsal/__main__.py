@@ -1,4 +1,7 @@
-"""`python -m batchmix.rehearsal 'latency=0.05-0.2&seed=1' [--port N]` prints its address once it listens."""
+"""Start a rehearsal provider: `python -m batchmix.rehearsal 'latency=0.05-0.2&seed=1' [--port N]`.
+
+It prints its address once it listens.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from batchmix.rehearsal import Behaviour, run_server
 
 
 def main() -> None:
-    """Serve until SIGINT or SIGTERM; a mistake in the behaviour ends it with 2 and a message."""
+    """Serve until SIGINT or SIGTERM. Invalid options end the process with a message and exit code 2."""
     parser = argparse.ArgumentParser(prog="python -m batchmix.rehearsal", description=__doc__)
     parser.add_argument("behaviour", nargs="?", default="", help="such as latency=0.05-0.2&rpm=600")
     parser.add_argument("--host", default="127.0.0.1")

@@ -17,11 +17,11 @@ from batchmix.rehearsal.reply_table import REPLY_KINDS
 _MARKER = re.compile(r"\[\[rehearsal:([a-z0-9_]+?)(?:x(\d+))?\]\]")
 _RANGE = re.compile(r"([\d.]+(?:e[+-]?\d+)?)(?:-([\d.]+(?:e[+-]?\d+)?))?")
 _NAME = re.compile(r"(\w+)(?:\[(.+)\])?")
-"""An option or a kind, with or without a model in brackets."""
+"""The name of an option or of a kind of reply, optionally followed by a model in brackets."""
 REFUSED = "refused"
-"""An outage that refuses connections; it is no kind of reply, since there is none."""
+"""The value of `Outage.how` for refused connections. It is no kind of reply, since nothing is replied."""
 _PER_MODEL = {"latency", "speed", "words", "rpm", "tpm", "burst_s", "concurrency", "price", "successor"}
-"""The options that can be given for a single model."""
+"""The options that can also be given for a single model."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,68 +32,70 @@ class Outage:
     """Seconds since the behaviour was adopted."""
     length_s: float
     how: str = "503_down"
-    """A kind of reply, or `refused`: connections are cut, and new ones refused."""
+    """The kind of reply that all requests get; or `refused`: open connections are cut, and new ones refused."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Behaviour:
-    """The options of the rehearsal provider. `reply_table.REPLY_KINDS` has the kinds of replies.
+    """The options of the rehearsal provider. The kinds of replies are listed in `reply_table.REPLY_KINDS`.
 
-    As text, `latency=0.05-0.2&500=0.02&rpm[m]=60`: an option, or a kind with the share of requests that get it, from 0
-    to 1. With a model in brackets it is for that model only, which then has limits of its own. The reply to a request
-    depends only on `seed`, its body and how often that body came before, so that tests are repeatable. A marker in the
-    prompt takes precedence over the shares: `[[rehearsal:500]]`, or `[[rehearsal:500x2]]` for the first two attempts
-    only; of several markers the first that still applies counts.
+    The text form is a query such as `latency=0.05-0.2&500=0.02&rpm[m]=60`. Each part sets an option, or gives the share
+    (0 to 1) of requests that get a kind of reply. With a model in brackets, it applies to that model only, which then
+    has limits of its own.
+
+    Faults are pseudo-random but repeatable: they depend only on `seed`, the request's body, and how often that body has
+    come. A marker in the prompt overrides the shares: `[[rehearsal:500]]` chooses a kind, `[[rehearsal:500x2]]` only
+    for the first two attempts. Of several markers, the first that still applies counts.
     """
 
     seed: int = 0
-    """Other seeds give other answers, faults and latencies."""
+    """The seed of the pseudo-random answers, faults and latencies."""
     latency: tuple[float, float] = (0.0, 0.0)
-    """Seconds, or a range of them such as `0.05-0.2`."""
+    """Seconds before a reply starts: a number, or a range such as `0.05-0.2`."""
     speed: float = 0.0
-    """Words of an answer per second; 0: all at once."""
+    """Words per second at which an answer is sent; 0: all at once."""
     words: int = 12
     """Words in an answer, on average."""
     slow_s: float = 5.0
-    """Seconds over which `drip` sends an answer."""
+    """Seconds over which the kind `drip` spreads an answer."""
     rpm: float = 0.0
     """Requests per minute; 0: no limit."""
     tpm: float = 0.0
-    """Tokens per minute: the prompt's and, for each choice, `max_tokens` or the answer's; 0: no limit."""
+    """Tokens per minute; 0: no limit. A request counts its prompt and, per choice, `max_tokens` or the answer."""
     burst_s: float = 60.0
-    """The size of the limits' buckets, in seconds; they start full."""
+    """The capacity of the token buckets behind `rpm` and `tpm`, in seconds' worth of the limit. They start full."""
     rate_headers: bool = True
-    """Whether headers report the limits and, with a 429, the wait."""
+    """Whether headers report the limits and, with a 429, how long to wait."""
     concurrency: int = 0
-    """Requests at once; more get a 429. 0: no limit."""
+    """The most requests at once; further ones get a 429. 0: no limit."""
     faults: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    """The share of requests that get each kind. As text, each kind is an option of its own."""
+    """The share of requests that get each kind of reply. As text, each kind is an option of its own."""
     max_faults: int = 3
-    """The most faults by these shares for the same body; refusals are permanent and not bounded."""
+    """The most temporary faults that the shares give to the same body. Refusals are permanent and not bounded."""
     outage: tuple[Outage, ...] = ()
     """Outages as START_S:LENGTH_S, optionally with a kind or `refused` (`30:60:hang`); several comma-separated."""
     reject: float = 0.0
-    """The share of prompts that always get a 400."""
+    """The share of prompts that get a 400 each time."""
     key: str = ""
-    """The only key that is accepted; empty: any or none."""
+    """The only API key that is accepted; empty: any key or none."""
     models: tuple[str, ...] = ()
-    """The models that are served, comma-separated; empty: any."""
+    """The ids of the models that are served, comma-separated; empty: any."""
     price: tuple[float, float] = (0.15, 0.6)
     """USD per 1M tokens of prompt and of completion, such as `0.15-0.6`; a cached token costs half."""
     successor: str = "rehearsal-2"
-    """The model that `404_retired` names."""
+    """The id of the model that the kind `404_retired` recommends instead."""
     balance: int = -1
     """The account's balance in answers; -1: unlimited."""
     balance_usd: float = -1.0
     """The account's balance in USD; -1: unlimited."""
     broke: str = "403"
-    """The kind of reply when the balance is used up."""
+    """The kind of reply after the balance is used up."""
     ledger: bool = True
-    """Whether each request is recorded."""
+    """Whether a record of each request is kept."""
     gzip: bool = False
     """Whether bodies over 1 KB are compressed for clients that accept it."""
     stable: bool = True
-    """Whether `id` and `created` too depend only on the request, so that whole bodies can be compared."""
+    """Whether even `id` and `created` depend only on the request, so that whole bodies can be compared."""
     own: Mapping[str, Behaviour] = dataclasses.field(default_factory=dict)
     """The behaviour of single models. As text, options with the model in brackets."""
 
@@ -131,25 +133,25 @@ class Behaviour:
         return dataclasses.replace(common, own=own) if own else common
 
     def of(self, model: str) -> Behaviour:
-        """Return the behaviour of a model."""
+        """Return the behaviour of a model: its own, or else this one."""
         return self.own.get(model, self)
 
     def outage_at(self, elapsed_s: float) -> str | None:
-        """Return the kind of failure (or `refused`) of the outage at a time, or None outside of outages."""
+        """Return how requests fail at a time in seconds: a kind of reply or `refused`; None outside of outages."""
         for one in self.outage:
             if one.start_s <= elapsed_s < one.start_s + one.length_s:
                 return one.how
         return None
 
     def marked(self, text: str, attempt: int) -> str | None:
-        """Return the name in the first marker that applies to the n-th attempt, which may not be a kind's."""
+        """Return the name in the first marker that applies to this attempt, or None. The name may be no valid kind."""
         for marker in _MARKER.finditer(text) if "[[rehearsal:" in text else ():
             if marker[2] is None or attempt <= int(marker[2]):
                 return marker[1]
         return None
 
     def drawn(self, digest: str, attempt: int) -> str | None:
-        """Return the kind that the shares give to the n-th attempt of a body, or None."""
+        """Return the kind of reply that the shares give to this attempt of a body, or None."""
         if not self._shares:
             return None
         point = self.draw(digest, "fault", attempt)
@@ -160,7 +162,7 @@ class Behaviour:
         return None
 
     def latency_s(self, digest: str, attempt: int) -> float:
-        """Return the latency of the n-th attempt of a body."""
+        """Return the seconds of latency for this attempt of a body."""
         low, high = self.latency
         return low if low == high else low + (high - low) * self.draw(digest, "latency", attempt)
 
@@ -175,7 +177,7 @@ class Behaviour:
 
 
 def _option(name: str) -> tuple[str, str]:
-    """Return an option's or a kind's name, and the model it is for (empty: all). Raises `ValueError`."""
+    """Split `NAME[MODEL]` into a valid option or kind and its model (empty: all). Raises `ValueError`."""
     found = _NAME.fullmatch(name)
     option, model = (found[1], found[2] or "") if found else (name, "")
     valid = [*_PER_MODEL, *REPLY_KINDS] if model else [*_PARSERS, *REPLY_KINDS]
@@ -187,7 +189,7 @@ def _option(name: str) -> tuple[str, str]:
 
 
 def _read(given: dict[str, Any], option: str, value: str) -> None:
-    """Add an option's value, or a kind's share, to `given`. Raises `ValueError`."""
+    """Parse an option's value, or a kind's share, and store it in `given`. Raises `ValueError`."""
     try:
         if option in _PARSERS:
             given[option] = _PARSERS[option](value)
@@ -223,6 +225,7 @@ def _outage(start_s: str, length_s: str = "", *how: str) -> Outage:
 _MINIMUM = {
     "rpm": 0, "tpm": 0, "burst_s": 0, "concurrency": 0, "max_faults": 0, "words": 1, "speed": 0, "slow_s": 0,
 }  # fmt: skip
+"""The least valid value of each numeric option."""
 _TYPE_PARSERS: dict[str, Callable[[str], Any]] = {
     "int": int,
     "float": float,
@@ -232,7 +235,7 @@ _TYPE_PARSERS: dict[str, Callable[[str], Any]] = {
     "tuple[str, ...]": lambda text: tuple(name for name in text.split(",") if name),
     "tuple[Outage, ...]": _outages,
 }
-"""The parser of an option's text, by the option's annotation."""
+"""For each annotation of a `Behaviour` field, the function that parses the option's text."""
 _PARSERS = {
     field.name: _TYPE_PARSERS[str(field.type)]
     for field in dataclasses.fields(Behaviour)

@@ -1,4 +1,4 @@
-"""The JSON bodies of replies, in AiHubMix's format."""
+"""Builds the JSON bodies of replies in AiHubMix's format."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _process = secrets.token_hex(3)
 
 
 def trace_id() -> str:
-    """Return a new request id, unique over all processes."""
+    """Return a new request id; ids of different processes differ."""
     return f"{_stamp(int(time.time()))}{_process}{next(_numbers):08d}"
 
 
@@ -46,7 +46,7 @@ def error(error: ErrorBody, message: str, tid: str) -> bytes:
 
 
 def answer(request: RehearsalRequest, behaviour: Behaviour, kind: ReplyKind, tid: str) -> Json:
-    """Return the body of an answer, for any endpoint, with messages as the kind makes them."""
+    """Return the body of an answer for the request's endpoint; the kind of reply may change its messages."""
     if request.endpoint == "/v1/embeddings":
         return _embedding(request, behaviour)
     if request.endpoint == "/v1/responses":
@@ -55,20 +55,20 @@ def answer(request: RehearsalRequest, behaviour: Behaviour, kind: ReplyKind, tid
 
 
 def words(request: RehearsalRequest, behaviour: Behaviour, choice: int) -> list[str]:
-    """Return the words of an answer; they depend only on prompt, model, seed and choice."""
+    """Return the pseudo-random words of one choice. They depend only on prompt, model, seed and choice."""
     bits = _bits(request, behaviour, choice)
     step, places = bits[1], zip(range(_count(bits, behaviour)), itertools.cycle(bits[2:62]), strict=False)
     return [_WORDS[(bit * 7 + at * step) % len(_WORDS)] for at, bit in places]
 
 
 def length(request: RehearsalRequest, behaviour: Behaviour) -> int:
-    """Return the number of words in an answer."""
+    """Return the number of words in the first choice of an answer."""
     count = _count(_bits(request, behaviour, 0), behaviour)
     return count if request.max_tokens is None else min(count, request.max_tokens)
 
 
 def charge(request: RehearsalRequest, behaviour: Behaviour) -> int:
-    """Return the tokens that a request takes of the limit: its prompt's and, for each choice, its cap or its words."""
+    """Return the tokens by which a request counts against `tpm`: prompt, and per choice `max_tokens` or its words."""
     if request.endpoint == "/v1/embeddings":
         return request.prompt_tokens
     if request.max_tokens is not None:
@@ -159,7 +159,7 @@ def _response(request: RehearsalRequest, behaviour: Behaviour, kind: ReplyKind, 
 
 
 def _items(message: Json, status: str) -> Iterator[Json]:
-    """Yield a chat message as the output items of the responses API."""
+    """Yield the output items of the responses API that a chat message corresponds to."""
     if "reasoning_content" in message:
         summary = [{"type": "summary_text", "text": message["reasoning_content"]}]
         yield {"type": "reasoning", "id": "rs_0", "summary": summary}

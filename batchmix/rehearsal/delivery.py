@@ -1,4 +1,4 @@
-"""Sends replies: whole, slowly, cut off, or not at all."""
+"""Sends replies on aiohttp's transport: whole, slowly, cut off, or not at all."""
 
 from __future__ import annotations
 
@@ -16,25 +16,28 @@ from batchmix.rehearsal.reply_kind import JSON, Delivery
 _REASONS = {status.value: status.phrase for status in http.HTTPStatus}
 _COMPRESSED_FROM_BYTES = 1024
 _DRIPS = 20
-"""Pieces in which a slow body is sent."""
+"""The number of pieces in which a slow body is sent."""
 
 
 @dataclasses.dataclass(slots=True)
 class RehearsalReply:
-    """A reply as it is sent: status, headers, and a body or the pieces of a stream."""
+    """An HTTP reply: status, headers, and either a body or the pieces of a stream."""
 
     status: int
     body: bytes
     content_type: str = JSON
     headers: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     pieces: Iterable[bytes] | None = None
-    """The chunks to send instead of the body; may be a generator."""
+    """The HTTP chunks to send instead of the body; may be a generator."""
     duration_s: float = 0.0
-    """Seconds over which the pieces, or the parts of a slow body, are spread."""
+    """Seconds over which the pieces or the body are spread; a plain body is sent after that time."""
 
 
 class _Written(web.StreamResponse):
-    """A response for aiohttp that writes nothing, since the reply was written already; `keep` keeps the connection."""
+    """A response that makes aiohttp write nothing, because we wrote the reply ourselves.
+
+    `keep`: whether the connection stays open.
+    """
 
     def __init__(self, *, keep: bool) -> None:
         super().__init__()
@@ -67,7 +70,7 @@ def write(request: web.BaseRequest, reply: RehearsalReply) -> web.StreamResponse
 
 
 async def send_slowly(request: web.BaseRequest, reply: RehearsalReply, delivery: Delivery | None) -> web.StreamResponse:
-    """Send a reply piece by piece, and only the first half where the delivery cuts it off."""
+    """Send a reply piece by piece; only its first half for the deliveries `CUT` and `STALL`."""
     transport = request.transport
     if transport is None or transport.is_closing():
         return CLOSE
@@ -100,7 +103,7 @@ async def _send(request: web.BaseRequest, parts: Iterable[bytes], reply: Rehears
 
 
 async def send_nothing(request: web.BaseRequest, delivery: Delivery | None) -> web.StreamResponse:
-    """Close the connection without a reply; for `HANG` only once the client has disconnected."""
+    """Close the connection without a reply: at once, or for `HANG` after the client has disconnected."""
     if delivery is Delivery.HANG:
         await _until_cancelled()
     if request.transport is not None:
@@ -114,9 +117,9 @@ async def _until_cancelled() -> None:
 
 
 async def wait_until_sent(request: web.BaseRequest) -> bool:
-    """Wait until the kernel has the last byte written; return False if the connection broke before.
+    """Wait until all bytes written are passed to the kernel; return False if the connection broke before.
 
-    The buffer of a broken connection is empty too, so an empty buffer alone proves nothing.
+    The connection itself is checked too, because the buffer of a broken connection is also empty.
     """
     transport = request.transport
     if transport is None:
@@ -124,7 +127,7 @@ async def wait_until_sent(request: web.BaseRequest) -> bool:
     if transport.get_write_buffer_size():
         await asyncio.sleep(0)  # uvloop writes at the end of the loop's iteration
     if transport.get_write_buffer_size():
-        transport.set_write_buffer_limits(0)  # from here on, drained means empty
+        transport.set_write_buffer_limits(0)  # so that `drain` waits for an empty buffer
         try:
             await request.writer.drain()
         except ConnectionError:
@@ -133,14 +136,14 @@ async def wait_until_sent(request: web.BaseRequest) -> bool:
 
 
 def compress(reply: RehearsalReply) -> None:
-    """Compress a reply's body with gzip, unless it is short."""
+    """Compress a reply's body with gzip if it has more than 1 KB."""
     if len(reply.body) > _COMPRESSED_FROM_BYTES:
         reply.body = zlib.compress(reply.body, 1, wbits=31)
         reply.headers.append(("Content-Encoding", "gzip"))
 
 
 def head(reply: RehearsalReply, *, keep: bool) -> bytes:
-    """Return the status line and the headers; line breaks inside of a header's value become spaces."""
+    """Return the status line and the headers as bytes. Line breaks within a header's value become spaces."""
     length = "Transfer-Encoding: chunked" if reply.pieces is not None else f"Content-Length: {len(reply.body)}"
     lines = [f"HTTP/1.1 {reply.status} {_REASONS.get(reply.status, '')}", f"Content-Type: {reply.content_type}", length]
     lines += [f"{name}: {value if value.isprintable() else ' '.join(value.split())}" for name, value in reply.headers]
@@ -150,7 +153,7 @@ def head(reply: RehearsalReply, *, keep: bool) -> bytes:
 
 
 def _parts(reply: RehearsalReply, *, whole: bool) -> Iterable[bytes]:
-    """Return the parts of a reply in the order of sending; only its first half where it is not `whole`."""
+    """Return the parts of a reply in the order of sending: all of them if `whole`, else the first half."""
     if reply.pieces is not None:
         chunks = (b"%x\r\n%s\r\n" % (len(piece), piece) for piece in reply.pieces)
         if whole:

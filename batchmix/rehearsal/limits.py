@@ -1,4 +1,4 @@
-"""The rehearsal provider's rate limits and its account's balance."""
+"""The rate limits of the rehearsal provider, and the balance of its account."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from batchmix.rehearsal.behaviour import Behaviour
 from batchmix.rehearsal.request import Json
 
 _UNLIMITED_USD = 100_000_000
-"""What AiHubMix reports as the limit of an account without one."""
+"""The `hard_limit_usd` that AiHubMix reports for an account without a limit."""
 
 
 class RehearsalLimits:
-    """Token buckets for requests and tokens per minute. The caller passes the time."""
+    """Two token buckets: for `rpm` and for `tpm`. The caller passes the time in seconds."""
 
     def __init__(self, behaviour: Behaviour, now: float) -> None:
         per_s = {"requests": behaviour.rpm / 60, "tokens": behaviour.tpm / 60}
@@ -22,9 +22,9 @@ class RehearsalLimits:
         self._at = now
 
     def admit(self, tokens: int, now: float) -> float:
-        """Take a request's share and return 0; or take nothing and return the seconds until there is enough.
+        """Take one request and `tokens` and return 0; or take nothing and return the seconds until there is enough.
 
-        A request that is larger than a whole bucket is admitted when the bucket is full.
+        A request with more tokens than the bucket can hold is admitted once the bucket is full.
         """
         if not self._per_s:
             return 0.0
@@ -39,7 +39,7 @@ class RehearsalLimits:
         return 0.0
 
     def headers(self, now: float) -> list[tuple[str, str]]:
-        """Return the x-ratelimit headers."""
+        """Return the `x-ratelimit-…` headers: limit, remaining and reset time of each bucket."""
         if not self._per_s:
             return []
         self._refill(now)
@@ -58,7 +58,7 @@ class RehearsalLimits:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in Go's notation, to the millisecond: `12ms`, `1.5s`, `6m0s`."""
+    """Format a duration in Go's notation, rounded up to milliseconds: `12ms`, `1.5s`, `6m0s`."""
     ms = math.ceil(seconds * 1000 - 1e-6)
     if ms < 1000:
         return f"{ms}ms"
@@ -68,7 +68,7 @@ def duration(seconds: float) -> str:
 
 
 class RehearsalBalance:
-    """Counts what answers cost against the account's balance, in answers or in USD."""
+    """The account's balance, in answers and in USD, from which each answer is subtracted."""
 
     def __init__(self, behaviour: Behaviour) -> None:
         self._behaviour = behaviour
@@ -77,16 +77,16 @@ class RehearsalBalance:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the balance, in answers or in USD, is used up."""
+        """Whether the balance in answers or the balance in USD is used up."""
         behaviour = self._behaviour
         return 0 <= behaviour.balance <= self._answers or 0 <= behaviour.balance_usd <= self.spent_usd
 
     def count_answer(self) -> None:
-        """Count an answer that will be sent."""
+        """Subtract one from the balance in answers."""
         self._answers += 1
 
     def charge(self, usage: Json, behaviour: Behaviour) -> None:
-        """Charge an answer with this usage at the prices of its model's behaviour."""
+        """Subtract the cost of a usage, at the price in the model's behaviour, from the balance in USD."""
         prompt_usd, completion_usd = behaviour.price
         prompt_tokens = usage["prompt_tokens"] if "prompt_tokens" in usage else usage["input_tokens"]
         completion_tokens = usage["total_tokens"] - prompt_tokens
@@ -107,5 +107,5 @@ class RehearsalBalance:
         }
 
     def usage(self) -> Json:
-        """Return the body of `GET /v1/dashboard/billing/usage`: what was spent, in hundredths of a USD."""
+        """Return the body of `GET /v1/dashboard/billing/usage`: the amount spent, in hundredths of a USD."""
         return {"object": "list", "total_usage": self.spent_usd * 100}

@@ -1,4 +1,4 @@
-"""Replies to everything but completions: models, prices, the balance, and the `/rehearsal/` endpoints."""
+"""Replies to all other requests than for completions: models, prices, the balance, and `/rehearsal/…`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _body(provider: RehearsalProvider, path: str) -> Json | None:
 
 
 def _with_etag(body: Json, client_etag: str) -> RehearsalReply:
-    """Return a reply with an ETag; 304 without a body where the client has it already."""
+    """Return a reply with an ETag; if the client sent the same one, a 304 without a body."""
     reply = _reply(200, body)
     tag = f'"{hashlib.blake2b(reply.body, digest_size=12).hexdigest()}"'
     reply.headers.append(("ETag", tag))
@@ -67,20 +67,20 @@ def _error(status: int, error: object, key: str) -> RehearsalReply:
 
 
 def models(behaviour: Behaviour) -> Json:
-    """Return the body of `GET /v1/models`, OpenAI's list."""
+    """Return the body of `GET /v1/models`, in the format of OpenAI's model list."""
     names = _model_names(behaviour)
     data = [{"id": name, "object": "model", "created": _CREATED, "owned_by": "rehearsal"} for name in names]
     return {"object": "list", "data": data}
 
 
 def catalogue(behaviour: Behaviour) -> Json:
-    """Return the body of `GET /api/v1/models`, AiHubMix's catalogue; prices are USD per 1M tokens."""
+    """Return the body of `GET /api/v1/models`, in the format of AiHubMix's catalogue; prices in USD per 1M tokens."""
     data = [_catalogue_entry(name, behaviour.of(name)) for name in _model_names(behaviour)]
     return {"data": data, "message": "", "success": True}
 
 
 def _model_names(behaviour: Behaviour) -> tuple[str, ...]:
-    """Return the models that the options name; empty where they name none and any model is served."""
+    """Return the ids of the models that the options name; empty if any model is served."""
     return behaviour.models or tuple(behaviour.own)
 
 
@@ -103,9 +103,9 @@ def _catalogue_entry(name: str, behaviour: Behaviour) -> Json:
 
 
 def control(provider: RehearsalProvider, method: str, name: str, raw: bytes) -> RehearsalReply:
-    """Serve `/rehearsal/NAME`: read the request log, reset it, or change the behaviour.
+    """Serve `/rehearsal/NAME`, which reads the request log, resets it, or replaces the behaviour.
 
-    All but the reads return the totals.
+    GET `ledger`, `bodies` and `account` return parts of the log; all others return the totals.
     """
     match method, name:
         case "GET", "ledger":

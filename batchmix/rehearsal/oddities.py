@@ -1,4 +1,7 @@
-"""Functions that make odd answers: odd messages, odd bodies, and odd bytes."""
+"""Functions that turn a usual answer into an odd one: they replace its message, edit its body, or encode it.
+
+Their types are `MakeMessage`, `EditBody` and `EncodeBody` in `reply_kind`. Some of the functions here return one.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from batchmix.rehearsal.reply_kind import EditBody, MakeMessage
 from batchmix.rehearsal.request import Json, RehearsalRequest
 
 LARGE_BYTES = 5_000_000
+"""The size of the content of a `large` answer."""
 UNFUNDED = (
     "To prevent abuse of free resources, accounts that have not been recharged can only try 10 times."
     " Please recharge and try again."
@@ -20,12 +24,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 def content(value: object, finish_reason: str | None = None) -> MakeMessage:
-    """Make a message whose content is always the same."""
+    """Return a function that makes a message with this content."""
     return lambda text, index: ({"content": value}, finish_reason)
 
 
 def around(before: str, after: str = "") -> MakeMessage:
-    """Make a message with text before and after its content."""
+    """Return a function that puts text before and after the content."""
     return lambda text, index: ({"content": f"{before}{text}{after}"}, None)
 
 
@@ -69,7 +73,7 @@ def reasoning_details(text: str, index: int) -> tuple[Json, None]:
 
 
 def only_reasoning(text: str, index: int) -> tuple[Json, str]:
-    """Send reasoning only, cut off by the cap."""
+    """Send reasoning only, cut off by `max_tokens`."""
     return {"content": "", "reasoning_content": f"Let me think about {text}"}, "length"
 
 
@@ -79,12 +83,12 @@ def large(text: str, index: int) -> tuple[Json, None]:
 
 
 def without(*names: str) -> EditBody:
-    """Leave fields out of the body."""
+    """Return a function that leaves fields out of the body."""
     return lambda body, request: {name: value for name, value in body.items() if name not in names}
 
 
 def with_field(name: str, value: object) -> EditBody:
-    """Give a field of the body another value."""
+    """Return a function that sets a field of the body to a value."""
     return lambda body, request: {**body, name: value}
 
 
@@ -100,27 +104,27 @@ def ended_by_error(body: Json, request: RehearsalRequest) -> Json:
 
 
 def incomplete(body: Json, request: RehearsalRequest) -> Json:
-    """Mark a response as incomplete because of its cap."""
+    """Mark a response as incomplete because of `max_output_tokens`."""
     return {**body, "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
 
 
 def reverse(name: str) -> EditBody:
-    """Reverse a list of the body."""
+    """Return a function that reverses the list in a field of the body."""
     return lambda body, request: {**body, name: body[name][::-1]}
 
 
 def shorter(name: str) -> EditBody:
-    """Leave the last item out of a list of the body."""
+    """Return a function that drops the last item of the list in a field of the body."""
     return lambda body, request: {**body, name: body[name][:-1]}
 
 
 def only(**fields: object) -> EditBody:
-    """Replace the whole body."""
+    """Return a function that replaces the whole body by these fields."""
     return lambda body, request: fields
 
 
 def dated_model(body: Json, request: RehearsalRequest) -> Json:
-    """Name another model than the request."""
+    """Name a dated version of the requested model, as providers do for an alias."""
     return {**body, "model": f"{request.model}-2026-03-05"}
 
 
@@ -130,7 +134,7 @@ def zero_usage(body: Json, request: RehearsalRequest) -> Json:
 
 
 def deepseek_usage(body: Json, request: RehearsalRequest) -> Json:
-    """Leave the details out and report cached tokens in DeepSeek's format."""
+    """Report cached tokens in DeepSeek's format instead of the usual details."""
     usage = _plain_usage(body)
     cached = usage["prompt_tokens"] // 2
     missed = usage["prompt_tokens"] - cached
@@ -138,7 +142,7 @@ def deepseek_usage(body: Json, request: RehearsalRequest) -> Json:
 
 
 def claude_usage(body: Json, request: RehearsalRequest) -> Json:
-    """Report cached tokens in Claude's format, without other details."""
+    """Report cached tokens in Claude's format instead of the usual details."""
     usage = _plain_usage(body)
     cached = usage["prompt_tokens"] // 2
     details = {"cache_read_input_tokens": cached, "cache_creation_5_m_tokens": 0, "cache_creation_1_h_tokens": 0}
@@ -181,11 +185,11 @@ def with_bom(body: Json) -> bytes:
 
 
 def escaped(body: Json) -> bytes:
-    """Escape all characters that are not ASCII, lone surrogates too."""
+    """Escape all characters that are not ASCII, including lone surrogates."""
     return json.dumps(body).encode()
 
 
 def cut_off(body: Json) -> bytes:
-    """Send the first two thirds of the JSON."""
+    """Send only the first two thirds of the JSON."""
     whole = _encode(body)
     return whole[: len(whole) * 2 // 3]

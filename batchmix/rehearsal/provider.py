@@ -1,4 +1,8 @@
-"""Decides the reply to each request: rate limits, balance, faults and answers. No network code here."""
+"""Decides which kind of reply each request gets, and builds the reply. Contains no network code.
+
+The first of these decides: an outage, a wrong key or body, the balance, the rate limits, a marker in the prompt, the
+shares of the options; otherwise the request gets a plain answer.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +30,13 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ModelState:
-    """Limits and load of one model with a behaviour of its own, or of all other models together."""
+    """The limits and the load of one model that has its own behaviour, or of all other models together."""
 
     def __init__(self, behaviour: Behaviour, now: float) -> None:
         self.behaviour = behaviour
         self.limits = RehearsalLimits(behaviour, now)
         self.in_flight = 0
-        """Requests that have been read and not yet replied to."""
+        """The number of requests that were read and are not replied to yet."""
 
     def begin(self) -> None:
         """Count a request as in flight."""
@@ -45,20 +49,21 @@ class ModelState:
 
 @dataclasses.dataclass(slots=True)
 class PlannedReply:
-    """One request with the decision about its reply."""
+    """A request and the decision about its reply."""
 
     record: RequestRecord
     model_state: ModelState
     kind: ReplyKind
     request: RehearsalRequest | None
-    """None where the body is invalid."""
+    """None if the body is invalid."""
     key: str
+    """The API key that the client sent; empty: none."""
     detail: str
-    """Text for `{detail}` in the error's message."""
+    """The text that replaces `{detail}` in the error's message."""
     wait_s: float
-    """The wait that the Retry-After headers of a throttled request name."""
+    """The seconds that the `Retry-After` headers name, if the request is throttled."""
     delay_s: float
-    """The time until the reply starts."""
+    """The seconds before the reply starts."""
 
 
 class RehearsalProvider:
@@ -69,7 +74,7 @@ class RehearsalProvider:
         self.adopt(behaviour)
 
     def adopt(self, behaviour: Behaviour) -> None:
-        """Switch to a behaviour, with full limits and balance, and its outages counted from now."""
+        """Replace the behaviour. Limits and balance start full, and outages are counted from now."""
         self.behaviour = behaviour
         self.started_at = time.monotonic()
         self.balance = RehearsalBalance(behaviour)
@@ -77,7 +82,7 @@ class RehearsalProvider:
         self._own_states = {model: ModelState(own, self.started_at) for model, own in behaviour.own.items()}
 
     def reset(self) -> None:
-        """Return to the initial state, with the current behaviour."""
+        """Clear the log and start again with the current behaviour."""
         self.log.clear()
         self.adopt(self.behaviour)
 
@@ -103,7 +108,7 @@ class RehearsalProvider:
         return plan
 
     def _refusal(self, plan: PlannedReply, now: float) -> str | None:
-        """Return the kind of reply that refuses a request, or None where it is admitted."""
+        """Return the kind of reply that an outage, a check or a limit requires; None if the request is admitted."""
         behaviour, request = self.behaviour, plan.request
         outage = behaviour.outage_at(now - self.started_at) if behaviour.outage and request else None
         if outage is not None and outage != REFUSED:
@@ -126,7 +131,7 @@ class RehearsalProvider:
         return None
 
     def _assigned(self, plan: PlannedReply) -> str | None:
-        """Return the kind that a marker or the shares give to an admitted request, or None."""
+        """Return the kind of reply that a marker or the shares give to an admitted request, or None."""
         behaviour, record, request = plan.model_state.behaviour, plan.record, plan.request
         assert request is not None  # an invalid body is refused
         kind = behaviour.marked(record.prompt, record.attempt)
@@ -150,7 +155,7 @@ class RehearsalProvider:
         return kind
 
     def reply(self, plan: PlannedReply) -> RehearsalReply:
-        """Return the planned reply, whole also where only part of it will be sent, and log its status."""
+        """Build the planned reply and log its status. The reply is whole, even if only a part of it will be sent."""
         reply = self._reply(plan)
         plan.record.status = reply.status
         return reply
@@ -204,7 +209,7 @@ class RehearsalProvider:
 
 
 def _retry_headers(retry: RetryHint, wait_s: float) -> list[tuple[str, str]]:
-    """Return the headers that name the wait of a throttled client."""
+    """Return the headers that tell a throttled client how many seconds to wait."""
     seconds, ms = str(math.ceil(wait_s)), str(math.ceil(wait_s * 1000))
     match retry:
         case RetryHint.USUAL:
@@ -222,7 +227,7 @@ def _retry_headers(retry: RetryHint, wait_s: float) -> list[tuple[str, str]]:
 
 
 def _endless(body: Json, size: int) -> Iterator[bytes]:
-    """Yield a body with content of this size, piece by piece, so that it is never whole in memory."""
+    """Yield a body with content of this size in pieces, so that it is never held in memory as a whole."""
     placeholder = "the content goes here"
     choice = body["choices"][0]
     if "message" in choice:

@@ -1,4 +1,4 @@
-"""The parts that define one kind of reply."""
+"""Defines what a kind of reply consists of. The table of all kinds is `reply_table.REPLY_KINDS`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from batchmix.rehearsal.request import Json, RehearsalRequest
 
 JSON = "application/json"
 Event = Json | str
-"""An event of a stream: the JSON behind `data: `, or a line of text."""
+"""An event of a stream: the JSON object that follows `data: `, or a whole line of text."""
 MakeMessage = Callable[[str, int], tuple[Json, str | None]]
-"""Takes an answer's text and its choice's index; returns the message without its role, and a finish_reason that
-replaces the usual one (None: it stays)."""
+"""Takes the text and the index of a choice. Returns the message without its role, and a `finish_reason` to use instead
+of the usual one, or None to keep that."""
 EditBody = Callable[[Json, RehearsalRequest], Json]
 """Takes the usual body, which it may change in place, and the request; returns the body to send."""
 EncodeBody = Callable[[Json], bytes]
@@ -24,7 +24,7 @@ EditEvents = Callable[[list[Event]], list[Event]]
 
 
 class ReplyGroup(enum.Enum):
-    """The groups in which kinds are listed, by how a client should treat them."""
+    """The groups in which the kinds are listed, by how a client should react to them."""
 
     ANSWERS = "Answers, some of them odd: paid for, and never to be requested again"
     TEMPORARY = "Temporary errors: a retry helps"
@@ -35,7 +35,7 @@ class ReplyGroup(enum.Enum):
 
 
 class Delivery(enum.Enum):
-    """How a reply is sent that is not sent whole and at once."""
+    """The ways to send a reply other than whole and at once."""
 
     CUT = enum.auto()
     """The first half, then the connection is closed."""
@@ -50,7 +50,7 @@ class Delivery(enum.Enum):
 
 
 class RetryHint(enum.Enum):
-    """The form in which a throttled reply names the wait, if rate headers are sent at all."""
+    """The header in which a throttled reply says how long to wait, unless `Behaviour.rate_headers` is off."""
 
     NONE = enum.auto()
     USUAL = enum.auto()
@@ -66,60 +66,60 @@ class RetryHint(enum.Enum):
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
-    """An error in the gateway's envelope."""
+    """An error in the format of the gateway: `{"error": {"message", "type", "param", "code"}}`."""
 
     message: str
     """May contain the placeholders {key}, {model}, {successor} and {detail}."""
     type: str = "aihubmix_error"
     code: str | int | None = None
     trace: str = "tid"
-    """The name of the request id that is appended to the message; empty: none is appended."""
+    """The label of the request id that is appended to the message; empty: nothing is appended."""
     bare: bool = False
-    """Whether the error has only a message, no type and no code."""
+    """Whether the error has only a `message`, without `type`, `param` and `code`."""
 
 
 class ReplyKind(msgspec.Struct, frozen=True):
-    """One kind of reply; `reply_table.REPLY_KINDS` has them all."""
+    """One kind of reply, such as an odd answer, an error or a broken connection."""
 
     doc: str
     """One line for the documentation and `batchmix rehearse --help`."""
     group: ReplyGroup
     status: int | None = 200
-    """None where no reply is sent."""
+    """The HTTP status; None if no reply is sent."""
     body: ErrorBody | bytes | None = None
-    """An error, the bytes to send, or None for an answer, which the following fields may change."""
+    """An error, or the bytes to send. None: an answer, which the following fields may change."""
     echoes: bool = False
-    """Whether the prompt's own text is the answer."""
+    """Whether the answer repeats the prompt."""
     make_message: MakeMessage | None = None
     edit_body: EditBody | None = None
     encode_body: EncodeBody | None = None
     edit_events: EditEvents | None = None
     streams: bool = True
-    """Whether the answer is a stream where one was requested."""
+    """Whether the answer is streamed if the request requires a stream."""
     endless_bytes: int = 0
-    """The size of the content, generated while it is sent; 0: the usual answer."""
+    """The size of a huge content that is generated while it is sent; 0: the usual content."""
     delivery: Delivery | None = None
     answer: bool = False
-    """Whether it is an answer, which the client pays for."""
+    """Whether this is an answer, which the client pays for and must not request again."""
     content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
     trace: str = "x-aihubmix-request-id"
-    """The header with the request id; empty: none."""
+    """The name of the header with the request id; empty: no such header."""
     retry: RetryHint = RetryHint.NONE
     refuses: str = ""
-    """The only cap on the answer (such as `max_tokens`) that this applies to; others get a plain answer."""
+    """If not empty, only requests with this parameter (such as `max_tokens`) get this kind."""
     endpoint: str = ""
-    """The only endpoint that this applies to; empty: all."""
+    """If not empty, only requests to this endpoint get this kind."""
     delayed: bool = True
-    """Whether the reply takes the behaviour's latency; refusals by the limits do not."""
+    """Whether `Behaviour.latency` delays the reply. It does not delay refusals by the limits."""
 
     @property
     def temporary(self) -> bool:
-        """Whether a retry helps, so that `Behaviour.max_faults` bounds how often it is sent."""
+        """Whether a retry helps. If so, at most `Behaviour.max_faults` such faults are drawn for the same body."""
         return not self.answer and self.group not in {ReplyGroup.REFUSALS, ReplyGroup.AUTOMATIC}
 
     def applies_to(self, request: RehearsalRequest) -> bool:
-        """Return whether a request can get this kind; others get a plain answer."""
+        """Return whether a request can get this kind of reply; if not, it gets a plain answer instead."""
         if self.endpoint:
             return request.endpoint == self.endpoint
         if self.group is ReplyGroup.STREAMS:

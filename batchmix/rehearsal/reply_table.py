@@ -1,6 +1,6 @@
-"""The table of all kinds of replies. To add a kind, add a line here.
+"""The table of all kinds of replies. To add a kind, add an entry to `REPLY_KINDS`.
 
-Statuses, codes and messages are those of AiHubMix and of the gateways and providers behind it.
+Statuses, codes and messages are copied from AiHubMix and from the gateways and providers behind it.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ REPLY_KINDS: dict[str, ReplyKind] = {
 
 
 def by_group() -> dict[ReplyGroup, dict[str, str]]:
-    """Return the kinds of each group with their lines of documentation."""
+    """Return for each group the names of its kinds, each with its line of documentation."""
     return {
         group: {name: kind.doc for name, kind in REPLY_KINDS.items() if kind.group is group} for group in ReplyGroup
     }

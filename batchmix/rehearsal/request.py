@@ -1,4 +1,4 @@
-"""Reads the body of a request to the rehearsal provider."""
+"""Parses and checks the body of a request to the rehearsal provider."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ ENDPOINTS = {
     "/v1/embeddings": "input",
     "/v1/responses": "input",
 }
-"""The endpoints that are served, and the key that each body must have."""
+"""The endpoints for completions, and for each the field that a body must have."""
 _WITH_CHOICES = frozenset({"/v1/chat/completions", "/v1/completions"})
 _CAPS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+"""Parameters that bound the tokens of an answer; the first one in a body counts."""
 _MAX_CHOICES = 128
-"""OpenAI's bound on `n`."""
+"""The largest `n` that OpenAI accepts."""
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
@@ -27,34 +28,34 @@ class RehearsalRequest(msgspec.Struct, frozen=True):
     endpoint: str
     model: str
     prompt: str
-    """The last user message's text, or the text of the prompt or the input."""
+    """The text of the last user message, or of the fields `prompt` or `input`."""
     content: Any
-    """The messages, the prompt or the input, as the body has them."""
+    """The value of `messages`, `prompt` or `input`, unchanged."""
     canonical: bytes
-    """The content as JSON, the same for equal values."""
+    """The content as JSON with sorted keys, so that equal contents have equal bytes."""
     n: int
     max_tokens: int | None
-    """The value of the parameter that `cap` names."""
+    """The value of the parameter that `cap` names; None if there is none."""
     cap: str | None = None
-    """The first of `max_completion_tokens`, `max_tokens` and `max_output_tokens` that the body has."""
+    """The name of the body's parameter that bounds the answer, such as `max_tokens`; None if there is none."""
     streams: bool = False
-    """Whether a stream is requested, at an endpoint that has streams."""
+    """Whether a stream is requested, at an endpoint that supports streams."""
     wants_usage: bool = False
-    """Whether the stream is to end with the usage."""
+    """Whether the request wants the usage at the end of the stream."""
 
     @property
     def has_choices(self) -> bool:
-        """Whether the answer to it has `choices`."""
+        """Whether the answer has `choices`."""
         return self.endpoint in _WITH_CHOICES
 
     @property
     def prompt_tokens(self) -> int:
-        """The prompt's tokens, at four bytes each."""
+        """The number of prompt tokens: the bytes of the canonical content, divided by four."""
         return -(-len(self.canonical) // 4)
 
 
 def read_request(endpoint: str, raw: bytes) -> RehearsalRequest | str:
-    """Return a request from its body, or the message of the error where it is invalid."""
+    """Parse the body of a request; return an error message if it is invalid."""
     try:
         body = msgspec.json.decode(raw)
     except (ValueError, RecursionError):

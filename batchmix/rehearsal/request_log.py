@@ -1,4 +1,4 @@
-"""The rehearsal provider's log: every request with its outcome, and totals by request body."""
+"""The log of the rehearsal provider: a record of each request with its outcome, and counts by request body."""
 
 from __future__ import annotations
 
@@ -14,72 +14,72 @@ _ANSWERS = frozenset(name for name, kind in REPLY_KINDS.items() if kind.answer)
 
 
 class RequestRecord(msgspec.Struct, gc=False):
-    """One request. Times are `time.monotonic()`, which all processes of a machine share."""
+    """A logged request. Times are `time.monotonic()`, which all processes of a machine share."""
 
     prompt: str
-    """The last user message's text; the body where there is none."""
+    """The text of the last user message; the whole body if that can't be read."""
     digest: str
     """SHA-256 of the body's bytes."""
     model: str
-    """The body's `model`; empty where it can't be read."""
+    """The `model` in the body; empty if it can't be read."""
     attempt: int
-    """How often this body has come, this time included; from 1."""
+    """How many requests with this body have come, including this one."""
     begun: float
-    """When it had been read."""
+    """When the request had been read."""
     finished: float | None = None
-    """When the kernel had the last byte of the reply; None if that never happened."""
+    """When the last byte of the reply was passed to the kernel; None if that never happened."""
     status: int | None = None
-    """The status that was sent; None if none was."""
+    """The HTTP status that was sent; None if no reply was."""
     kind: str = ""
-    """`answer`, or another name in `reply_table.REPLY_KINDS`."""
+    """The kind of reply: a key of `reply_table.REPLY_KINDS`."""
     answered: bool = False
-    """Whether a whole answer was sent, so that a client should not send the request again."""
+    """Whether a whole answer was sent, after which a client should not send this body again."""
 
 
 class BodyTally(msgspec.Struct):
-    """The requests with one body, counted by outcome."""
+    """Counts of the requests with the same body, by outcome."""
 
     prompt: str
     digest: str
     model: str
     requests: int = msgspec.field(default=0, name="asked")
-    """How often it came."""
+    """Requests with this body."""
     answered: int = 0
-    """How often it got a whole answer."""
+    """Requests that got a whole answer."""
     again: int = 0
-    """How often it came although it had got a whole answer before."""
+    """Requests that came after one of them had got a whole answer."""
     faults: dict[str, int] = {}
-    """How often it got each kind that is no answer."""
+    """Requests by kind of reply, for the kinds that are no answer."""
 
 
 class RequestTotals(msgspec.Struct):
-    """All logged requests, counted by outcome."""
+    """Counts of all logged requests, by outcome."""
 
     requests: int
     bodies: int
-    """How many different ones."""
+    """Different request bodies."""
     answered: int
-    """How many requests got a whole answer."""
+    """Requests that got a whole answer."""
     again: int
-    """How many came although their body had got a whole answer before. With several samples, all but the first may."""
+    """Requests whose body had got a whole answer before. With several samples, all but the first may be among them."""
     retries: int
-    """How many came although their body had come before, without having got a whole answer."""
+    """Requests whose body had come before without a whole answer."""
     faults: dict[str, int]
-    """How many got each kind that is no answer."""
+    """Requests by kind of reply, for the kinds that are no answer."""
 
 
 class RequestLog:
-    """The records of all requests, their totals, and how often each body came."""
+    """Keeps the records of all requests, and counts them by body and by kind of reply."""
 
     def __init__(self) -> None:
         self.records: list[RequestRecord] = []
         self.totals: Counter[str] = Counter()
-        """The numbers of `requests`, of those `answered`, and of each kind."""
+        """The number of all `requests`, of those `answered`, and of each kind of reply."""
         self._attempts: dict[str, int] = {}
         self._faults: dict[str, int] = {}
 
     def open(self, prompt: str, digest: str, model: str, begun: float, *, keep: bool) -> RequestRecord:
-        """Count a request and return its record; `keep` stores it here."""
+        """Count a request and return a new record of it. `keep`: the record is also kept here."""
         attempt = self._attempts.get(digest, 0) + 1
         self._attempts[digest] = attempt
         self.totals["requests"] += 1
@@ -89,13 +89,13 @@ class RequestLog:
         return record
 
     def close(self, record: RequestRecord, now: float) -> None:
-        """Record that the kernel has the whole reply to a request."""
+        """Record that the whole reply to a request was passed to the kernel at `now`."""
         record.finished = now
         record.answered = record.status == 200 and record.kind in _ANSWERS
         self.totals["answered"] += record.answered
 
     def tallies(self) -> list[BodyTally]:
-        """Return a tally for each body, in the order in which they first came."""
+        """Return the counts for each body, in the order in which the bodies first came."""
         found: dict[str, BodyTally] = {}
         answered_at: dict[str, float] = {}
         for record in self.records:
@@ -111,7 +111,7 @@ class RequestLog:
         return list(found.values())
 
     def account(self) -> RequestTotals:
-        """Return the sum of the tallies."""
+        """Return the counts over all bodies."""
         tallies = self.tallies()
         faults: Counter[str] = Counter()
         for tally in tallies:
@@ -127,11 +127,11 @@ class RequestLog:
         )
 
     def may_fault(self, digest: str, most: int) -> bool:
-        """Return whether a body has had fewer than `most` faults by shares."""
+        """Return whether the shares of the options have given a body fewer than `most` faults so far."""
         return self._faults.get(digest, 0) < most
 
     def count_fault(self, digest: str) -> None:
-        """Count a fault by shares."""
+        """Count a fault that the shares of the options gave to a body."""
         self._faults[digest] = self._faults.get(digest, 0) + 1
 
     def clear(self) -> None:

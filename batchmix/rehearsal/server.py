@@ -1,4 +1,4 @@
-"""The rehearsal provider's HTTP server, on aiohttp's low-level server; it writes whole replies itself."""
+"""The HTTP server of the rehearsal provider. aiohttp parses the requests; the replies are written by `delivery`."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from batchmix.rehearsal.request_log import RequestRecord
 
 _BEARER = "Bearer "
 _BACKLOG = 4096
-"""Connections that wait to be accepted; more than any client of ours opens at once."""
+"""The most connections that wait to be accepted; more than batchmix opens at once."""
 
 
 class Rehearsal:
-    """The rehearsal provider, served on this event loop. `async with` gives its base URL."""
+    """A rehearsal provider that runs on the current event loop. `async with` starts it and gives its base URL."""
 
     def __init__(self, behaviour: Behaviour, host: str = "127.0.0.1", port: int = 0) -> None:
         self._provider = RehearsalProvider(behaviour)
@@ -52,12 +52,12 @@ class Rehearsal:
 
     @property
     def records(self) -> list[RequestRecord]:
-        """The records of all requests so far, in the order in which they came."""
+        """The records of all requests so far, in the order of arrival."""
         return self._provider.log.records
 
     @property
     def totals(self) -> Counter[str]:
-        """The numbers of `requests`, of those `answered`, and of each kind of reply."""
+        """The number of all `requests`, of those `answered`, and of each kind of reply."""
         return self._provider.log.totals
 
     async def __aenter__(self) -> str:
@@ -69,7 +69,7 @@ class Rehearsal:
         await self.stop()
 
     async def start(self) -> str:
-        """Start to listen; return the base URL, which accepts connections at once."""
+        """Start to listen; return the base URL, which already accepts connections."""
         server = web.Server(self._handle, handler_cancellation=True, access_log=None)
         self._listener = _Listener(server, self._host, self._port)
         address = await self._listener.open()
@@ -77,7 +77,7 @@ class Rehearsal:
         return f"http://{address}/v1"
 
     async def stop(self) -> None:
-        """Stop at once: every connection is cut, and no task is left when this returns."""
+        """Stop at once: cut every connection, and return when no task is left."""
         outages, self._outages = self._outages, None
         if outages is not None:
             outages.cancel()
@@ -85,7 +85,7 @@ class Rehearsal:
         await self._listener.close()
 
     def _plan_outages(self) -> None:
-        """Start the task that refuses connections during the outages of a behaviour that was just adopted."""
+        """Start the task that refuses connections during the `refused` outages of a new behaviour."""
         refused = sorted((one.start_s, one.length_s) for one in self.behaviour.outage if one.how == REFUSED)
         before = self._outages
         if before is not None:
@@ -93,7 +93,7 @@ class Rehearsal:
         self._outages = asyncio.create_task(self._refuse(refused)) if refused or before else None
 
     async def _refuse(self, outages: list[tuple[float, float]]) -> None:
-        await self._listener.open()  # the task before may have been cancelled within an outage
+        await self._listener.open()  # the previous task may have been cancelled during an outage
         for start_s, length_s in outages:
             await self._sleep_until(start_s)
             await self._listener.refuse()
@@ -116,7 +116,7 @@ class Rehearsal:
         return write(request, self._other(request, path, raw))
 
     async def _complete(self, request: web.BaseRequest, path: str, raw: bytes) -> web.StreamResponse:
-        """Reply to a request for a completion, and log when the reply is sent."""
+        """Reply to a request for a completion, and log when the whole reply was sent."""
         provider = self._provider
         plan = provider.plan(path, raw, _key(request))
         plan.model_state.begin()
@@ -163,7 +163,7 @@ def _key(request: web.BaseRequest) -> str:
 
 
 class _Listener:
-    """Listens on an address; can refuse connections and listen again at the same port. Port 0: a free one."""
+    """A listening socket that can refuse connections for a time and reopen at the same port. Port 0: a free one."""
 
     def __init__(self, server: web.Server, host: str, port: int) -> None:
         self._server = server
@@ -173,7 +173,7 @@ class _Listener:
         self._reserved: socket.socket | None = None
 
     async def open(self) -> str:
-        """Listen, if it does not yet, and return `HOST:PORT`."""
+        """Listen, unless already listening, and return `HOST:PORT`."""
         loop = asyncio.get_running_loop()
         if self._listening is None:
             bound, self._reserved = self._reserved or self._bound(), None
@@ -187,7 +187,7 @@ class _Listener:
         self._reserved = self._bound()
 
     async def close(self) -> None:
-        """Cut every connection and release the port; no task is left."""
+        """Cut every connection, release the port, and return when no task is left."""
         await self._shut()
         if self._reserved is not None:
             self._reserved.close()

@@ -1,4 +1,4 @@
-"""Turns an answer into a stream of server-sent events, correct or with one of the known faults.
+"""Turns an answer into a stream of server-sent events, which may have a fault that real gateways show.
 
 The format is OpenAI's: https://platform.openai.com/docs/api-reference/chat-streaming.
 """
@@ -19,12 +19,12 @@ _BROKEN: Json = {"error": {"message": "The upstream broke off", "type": "server_
 _NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 _WORD = re.compile(r"\s*\S+\s*")
 _MAX_CHUNKS = 1000
-"""Of one text; a longer one is sent in larger pieces."""
+"""The most chunks for one text; a longer text is sent in larger chunks."""
 _encode = msgspec.json.Encoder().encode
 
 
 def pieces(body: Json, request: RehearsalRequest, kind: ReplyKind) -> list[bytes]:
-    """Return the events of an answer's stream as bytes, changed as the kind says."""
+    """Return the events of an answer's stream as bytes, after the kind of reply has edited them."""
     events: list[Event] = [*_chunks(body, request), DONE]
     if kind.edit_events is not None:
         events = kind.edit_events(events)
@@ -64,19 +64,19 @@ def _deltas(message: Json) -> Iterator[Json]:
 
 
 def _cut(text: str) -> list[str]:
-    """Cut a text into words, and a long one into larger pieces."""
+    """Cut a text into words, or a long text into larger pieces."""
     words = _WORD.findall(text) or [text]
     step = -(-len(words) // _MAX_CHUNKS)
     return ["".join(words[at : at + step]) for at in range(0, len(words), step)]
 
 
 def cut_short(events: list[Event]) -> list[Event]:
-    """Send only the first half; the stream is closed properly."""
+    """Send only the first half of the events; the stream is closed properly."""
     return events[: len(events) // 2]
 
 
 def no_finish(events: list[Event]) -> list[Event]:
-    """Leave out the events with a finish_reason."""
+    """Leave out the events with a `finish_reason`."""
     return [event for event in events if isinstance(event, str) or not _finishes(event)]
 
 
@@ -90,7 +90,7 @@ def no_done(events: list[Event]) -> list[Event]:
 
 
 def zero_usage(events: list[Event]) -> list[Event]:
-    """Add a usage of zeros to each choice, as Gemini does."""
+    """Add a usage of zeros to each event with a choice, as Gemini does."""
     return [
         {**event, "usage": _NO_USAGE} if isinstance(event, dict) and event["choices"] else event for event in events
     ]
