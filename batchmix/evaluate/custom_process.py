@@ -27,7 +27,7 @@ from typing import Any
 import msgspec
 
 _LENGTH = struct.Struct("<I")
-_MOST_EXPLAINED = 4_000
+_MAX_EXPLANATION = 4_000
 """Characters of an explanation that are kept."""
 _PR_SET_PDEATHSIG = 1
 """Linux's prctl(2): the signal that a process gets when its parent has ended."""
@@ -108,14 +108,14 @@ def _scored(function: Callable[..., Any], call: list[Any]) -> list[Any]:
         number = None if value is None else float(value)
         if number is not None and not math.isfinite(number):
             return ["failed", f"{number} is no score"]
-        return ["scored", number, None if explanation is None else str(explanation)[:_MOST_EXPLAINED]]
+        return ["scored", number, None if explanation is None else str(explanation)[:_MAX_EXPLANATION]]
     except BaseException as error:  # noqa: BLE001 - an error of the user's code fails only this answer
         return ["failed", _error_text(error)]
 
 
 def _error_text(error: BaseException) -> str:
     try:
-        return f"{type(error).__name__}: {error}"[:_MOST_EXPLAINED]
+        return f"{type(error).__name__}: {error}"[:_MAX_EXPLANATION]
     except BaseException:  # noqa: BLE001 - __str__ may be the user's code too
         return type(error).__name__
 

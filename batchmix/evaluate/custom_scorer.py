@@ -29,9 +29,9 @@ _IMPORT_S = 120.0
 """Seconds that the import of the user's module may take."""
 _BATCH = 256
 """Answers that are sent to the process together."""
-_MOST_KILLS = 10
+_MAX_KILLS = 10
 """After so many time-outs and crashes the function is not called any more."""
-_LONGEST_LINE = 2_000
+_MAX_LINE = 2_000
 """Characters of a line of its output that are logged."""
 
 ScorerCall = tuple[str, Any, Mapping[str, Any]]
@@ -57,7 +57,7 @@ class CustomFunction:
         """Return the score of each answer."""
         scores: list[CustomScore] = []
         while len(scores) < len(calls):
-            if self._kills >= _MOST_KILLS:
+            if self._kills >= _MAX_KILLS:
                 reason = f"{self._config.python}: failed {self._kills} times, and is not called any more"
                 scores += [(None, reason)] * (len(calls) - len(scores))
                 break
@@ -78,7 +78,7 @@ class CustomFunction:
         except _ProcessEnded as error:
             self._stop()
             self._kills += 1
-            if self._kills == _MOST_KILLS:
+            if self._kills == _MAX_KILLS:
                 _logger.warning("%s: failed %d times, and is not called any more", self._config.python, self._kills)
             yield None, f"{self._config.python}: {error}"
 
@@ -173,5 +173,5 @@ def _end(process: subprocess.Popen[bytes], fds: tuple[int, ...]) -> None:
 def _log_lines(lines: IO[bytes], name: str) -> None:
     """Log a function's output, so that the pipe does not fill up and no escape codes reach the terminal."""
     with lines, contextlib.suppress(OSError, ValueError):
-        while line := lines.readline(_LONGEST_LINE):
+        while line := lines.readline(_MAX_LINE):
             _logger.info("%s prints: %s", name, line.decode(errors="replace").rstrip("\n"))

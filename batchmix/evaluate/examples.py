@@ -20,7 +20,7 @@ from batchmix.records import Key
 from batchmix.store.run_folder import Layout
 
 _TEXTS = ("response", "refusal", "error_message")
-_MOST_COLUMNS = 6
+_MAX_COLUMNS = 6
 """Carried columns that are shown with an answer."""
 
 
@@ -118,7 +118,7 @@ def answers(folder: Path, keys: Collection[Key]) -> dict[Key, Answer]:
     run = Layout(folder).read_run()
     if run is None:
         raise RunError(f"{folder}: is not a run folder: it has no run.json")
-    carried = run.carried_schema().names[1 : 1 + _MOST_COLUMNS]
+    carried = run.carried_schema().names[1 : 1 + _MAX_COLUMNS]
     rows = pa.array(sorted({row for row, _, _ in keys}), pa.int64())
     for batch in reader.results(folder, ["row", "custom_id", "model", "sample", *carried, *_TEXTS]):
         for result in row_values(batch.filter(pc.is_in(batch["row"], value_set=rows))):

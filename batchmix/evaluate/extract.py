@@ -23,11 +23,11 @@ _NUMBER = re.compile(
     r")"
 )
 _FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*?)```", re.DOTALL)
-_MOST_STARTS = 200
+_MAX_STARTS = 200
 """Positions of an answer at which JSON is tried; bounds the time for an answer without any."""
-_MOST_READ_AGAIN = 1_000_000
+_MAX_REREAD_CHARS = 1_000_000
 """The same in characters, where each try must first check the depth of nesting."""
-_LONGEST = 200_000
+_MAX_CHARS = 200_000
 """Characters of an answer that are searched."""
 _NAMED = (
     r"(?:(?i:answer|choice|option|choose|correct|antwort|réponse|respuesta)(?i:\s+(?:is|ist|est|es))?"
@@ -46,7 +46,7 @@ def numbers(text: str) -> list[float]:
     Each of these is one number: `1,234.5`, `1.234,5`, `0,5`, `-3`, `-.5e3`, `6e23`, `3/4`, `2 1/2`, `\\frac{3}{4}`;
     `50%` is 50. A comma before three digits separates thousands.
     """
-    found = (_value(match) for match in _NUMBER.finditer(text[:_LONGEST]))
+    found = (_value(match) for match in _NUMBER.finditer(text[:_MAX_CHARS]))
     return [number for number in found if number is not None and math.isfinite(number)]
 
 
@@ -68,7 +68,7 @@ def choice(text: str, letters: str) -> str | None:
     In this order: the last letter that is called the answer (`the answer is (B)`), one at the beginning or the end,
     one in brackets or bold, and one that is a word by itself.
     """
-    text = text[:_LONGEST].strip()
+    text = text[:_MAX_CHARS].strip()
     letter = f"([{re.escape(letters.upper())}])"
     either = f"([{re.escape(letters.upper() + letters.lower())}])"
     if re.fullmatch(rf"[(\[*\"'`]*{either}[)\]*\"'`.:]*", text):
@@ -96,8 +96,8 @@ def json_value(text: str) -> Any:
 
     `NOTHING` where there is none. Values that are nested too deeply are null.
     """
-    text = text[:_LONGEST]
-    for candidate in (text, *_FENCE.findall(text)[:_MOST_STARTS]):
+    text = text[:_MAX_CHARS]
+    for candidate in (text, *_FENCE.findall(text)[:_MAX_STARTS]):
         try:
             return json.loads(shallow_text(candidate))
         except ValueError:
@@ -105,7 +105,7 @@ def json_value(text: str) -> Any:
     decoder = json.JSONDecoder()
     at = -1
     deep = may_be_deep(text.encode("utf-8", "replace"))
-    for _ in range(min(_MOST_STARTS, _MOST_READ_AGAIN // len(text)) if deep else _MOST_STARTS):
+    for _ in range(min(_MAX_STARTS, _MAX_REREAD_CHARS // len(text)) if deep else _MAX_STARTS):
         starts = [place for sign in "{[" if (place := text.find(sign, at + 1)) >= 0]
         if not starts:
             break
@@ -118,9 +118,9 @@ def json_value(text: str) -> Any:
 
 
 _GRADE_LABELS = ("score", "rating", "grade", "verdict")
-_LONGEST_GRADED = 20_000
+_MAX_GRADED_CHARS = 20_000
 """Characters from the end that are searched for a grade."""
-_LARGEST_GRADE = 1e300
+_MAX_GRADE = 1e300
 """Larger numbers are no grades: they would not be finite."""
 _GRADE = r"(-?\d{1,9}(?:\.\d{1,9})?)(?![\d.]*\d)"
 _GRADE_NAME = rf"(?:{'|'.join(_GRADE_LABELS)})"
@@ -147,7 +147,7 @@ def grade_in(text: str) -> float | None:
     answer counts: a line with only the grade, or JSON; then prose without its quotations, where it ends with a grade
     or names one number only. A text can still persuade the judge itself; the rubric must guard against that.
     """
-    text = text[-_LONGEST_GRADED:].strip()
+    text = text[-_MAX_GRADED_CHARS:].strip()
     lines = text.splitlines()
     fenced = _FENCED.search(text)
     for candidate in (text, fenced[1] if fenced else "", lines[-1] if lines else ""):
@@ -173,7 +173,7 @@ def _in_json(text: str) -> float | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST_GRADE
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MAX_GRADE
 
 
 def _in_prose(text: str) -> float | None:

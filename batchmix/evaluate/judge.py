@@ -32,7 +32,7 @@ from batchmix.store.filesystem import appearing
 from batchmix.store.run_folder import Layout
 from batchmix.store.view import judges_in
 
-_LEAST_BUDGET_USD = 1e-9
+_MIN_BUDGET_USD = 1e-9
 """The budget where nothing is left: less than any request costs; 0 would mean no budget."""
 _TOKEN_SHARES = (0.5, 1.5)
 """Real token counts lie between these shares of an estimate by bytes, depending on the language."""
@@ -137,9 +137,7 @@ def _remaining(budget: Budget, judge: Judge, layout: Layout, folder: Path) -> Bu
     others = [path for path in layout.evaluation.glob("judge-*/run") if path.parent != folder]
     usd, tokens = (sum(each) for each in zip(*map(_spent, [layout.root, *others]), strict=True))
     caps = [
-        cap
-        for cap in (judge.max_usd, budget.max_usd and max(_LEAST_BUDGET_USD, budget.max_usd - usd))
-        if cap is not None
+        cap for cap in (judge.max_usd, budget.max_usd and max(_MIN_BUDGET_USD, budget.max_usd - usd)) if cap is not None
     ]
     return Budget(
         min(caps, default=None), None if budget.max_tokens is None else max(1, int(budget.max_tokens - tokens))

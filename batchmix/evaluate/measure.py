@@ -22,7 +22,7 @@ from batchmix.store.run_folder import Layout, now_text
 
 _FIELDS = ("row", "ok", "refused", "latency_s")
 _SUMS = ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cost_usd", "response_chars")
-_MOST_GROUPS = 1_000
+_MAX_GROUPS = 1_000
 """Groups of a column: one for each of its first values, in order."""
 
 
@@ -221,7 +221,7 @@ class _ScorerScores(msgspec.Struct):
 def _groups(values: list[str | None]) -> Iterator[tuple[str | None, int]]:
     """Yield the values of a column, in order, with their codes."""
     order = sorted(range(len(values)), key=lambda code: (values[code] is None, values[code]))
-    yield from ((values[code], code) for code in order[:_MOST_GROUPS])
+    yield from ((values[code], code) for code in order[:_MAX_GROUPS])
 
 
 def guarded(guards: Sequence[Guard], scorers: Sequence[str], models: Sequence[str]) -> Iterator[tuple[Guard, str, str]]:

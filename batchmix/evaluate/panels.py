@@ -33,7 +33,7 @@ from batchmix.formats.amounts import usd
 from batchmix.store.run_folder import RunFile
 from batchmix.store.totals import Totals
 
-_MOST_RUNS = 60
+_MAX_RUNS = 60
 """Past runs that are shown: the latest."""
 _TIMES = ("ok", "latency_s", "sent_ms", "finished_ms")
 _POINTS = (10, 25, 50, 75, 90, 99)
@@ -113,7 +113,7 @@ def _difference(one: Comparison) -> IntervalRow:
 
 def history_charts(past: Sequence[PastRun], metrics: Metrics) -> Iterator[Drawing]:
     """Yield a chart for each scorer: the models' scores over the runs of the job, where there are several."""
-    runs = [one for one in past if one.metrics][-_MOST_RUNS:]
+    runs = [one for one in past if one.metrics][-_MAX_RUNS:]
     names = _short_names([one.folder.name for one in runs])
     for scorer in metrics.settings.scorers:
         series = []

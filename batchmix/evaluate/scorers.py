@@ -21,7 +21,7 @@ from batchmix.evaluate.extract import NOTHING, choice, json_value, numbers
 from batchmix.formats.text import text_of as value_text
 from batchmix.job.eval_table import Choice, Custom, Exact, Includes, Json, Number, Regex, Scorer, Similarity
 
-_LONGEST = 50_000
+_MAX_CHARS = 50_000
 """Characters of each text that `similarity` compares; its time grows with the product of the lengths."""
 _REGEX_S = 0.5
 """Seconds of processor time that a pattern may take for one answer."""
@@ -129,7 +129,7 @@ def _equal(found: Any, wanted: Any, config: Json) -> bool:
 def _similarity(config: Similarity, response: str, target: str, _: Row) -> Score:
     from rapidfuzz import fuzz
 
-    pair = [text.casefold() if config.casefold else text for text in (response[:_LONGEST], target[:_LONGEST])]
+    pair = [text.casefold() if config.casefold else text for text in (response[:_MAX_CHARS], target[:_MAX_CHARS])]
     return Score(fuzz.ratio(*pair) / 100, target)
 
 

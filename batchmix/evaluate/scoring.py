@@ -36,8 +36,8 @@ SCORES_SCHEMA = pa.schema(
         pa.field("explanation", pa.string()),
     ]
 )
-RESULT_COLUMNS = ("row", "custom_id", "model", "sample", "status", "response", "refusal", "error_type")
-_LONGEST = 4_000
+_SCORED_COLUMNS = ("row", "custom_id", "model", "sample", "status", "response", "refusal", "error_type")
+_MAX_TEXT_CHARS = 4_000
 """Characters of an answer, a target or an explanation that are kept beside a score."""
 
 
@@ -84,7 +84,7 @@ def _batches(
     if run is None:
         return
     judge_rows = JudgeRows(job, run.models)
-    for batch in reader.results(layout.root, [*RESULT_COLUMNS, *run.carried_schema().names]):
+    for batch in reader.results(layout.root, [*_SCORED_COLUMNS, *run.carried_schema().names]):
         settings.check_columns(batch.schema.names)
         rows, results = [], list(row_values(batch))
         functions = [
@@ -144,7 +144,7 @@ def _row(result: dict[str, Any], scorer: str, score: Score) -> tuple[Any, ...]:
 
 def _storable(text: str | None) -> str | None:
     """Return text that Parquet accepts: without lone surrogates, and shortened."""
-    return None if text is None else text[:_LONGEST].encode("utf-8", "replace").decode()
+    return None if text is None else text[:_MAX_TEXT_CHARS].encode("utf-8", "replace").decode()
 
 
 def _record(rows: list[tuple[Any, ...]]) -> pa.RecordBatch:

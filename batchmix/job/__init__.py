@@ -12,7 +12,7 @@ from batchmix.job.masking import masked, masked_url
 from batchmix.job.settings import merge_settings, parse_setting
 from batchmix.job.values import (
     DEFAULT_BASE_URL,
-    MOST_USD,
+    MAX_USD,
     REHEARSAL,
     Budget,
     Column,
@@ -30,7 +30,7 @@ from batchmix.job.values import (
 
 __all__ = [
     "DEFAULT_BASE_URL",
-    "MOST_USD",
+    "MAX_USD",
     "REHEARSAL",
     "Budget",
     "Column",

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-_MOST_FILES = 2_000
+_MAX_FILES = 2_000
 """Files of a folder that are compared; in a larger one the right one may be missed."""
 
 
@@ -25,7 +25,7 @@ def closest_file(path: Path, *suffixes: str) -> str:
     """
     try:
         with os.scandir(path.parent) as entries:
-            names = [entry.name for entry in itertools.islice(entries, _MOST_FILES) if entry.is_file()]
+            names = [entry.name for entry in itertools.islice(entries, _MAX_FILES) if entry.is_file()]
     except OSError:
         return ""
     stems = {Path(name).stem: name for name in names if not suffixes or name.endswith(suffixes)}

@@ -30,7 +30,7 @@ _NAMES = {
 _TYPES = {name: type_ for type_, names in _NAMES.items() for name in (type_, *names)}
 _TIMESTAMP = re.compile(r"timestamp\[(s|ms|us|ns)(?:, ?(?:tz=)?(utc))?\]")
 _DECIMAL = re.compile(r"(?:decimal|decimal128|numeric)\((\d{1,2})(?:, ?(\d{1,2}))?\)")
-_MOST_DIGITS = 38
+_MAX_DIGITS = 38
 _SHOWN = "string, int64, double, bool, date, timestamp, timestamptz, decimal(10,2), json"
 
 
@@ -61,10 +61,10 @@ def checked_type(name: str) -> str:
         return f"timestamp[{match[1]}, UTC]" if match[2] else f"timestamp[{match[1]}]"
     if match := _DECIMAL.fullmatch(folded):
         digits, scale = int(match[1]), int(match[2] or 0)
-        if 1 <= digits <= _MOST_DIGITS and scale <= digits:
+        if 1 <= digits <= _MAX_DIGITS and scale <= digits:
             return f"decimal({digits},{scale})"
         raise JobError(
-            f"input.columns: {folded} is not possible; a decimal has 1 to {_MOST_DIGITS} digits, of which some may be"
+            f"input.columns: {folded} is not possible; a decimal has 1 to {_MAX_DIGITS} digits, of which some may be"
             " behind the point, such as decimal(10,2)"
         )
     if folded.partition("(")[0] in ("decimal", "numeric"):

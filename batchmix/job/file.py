@@ -22,8 +22,8 @@ from batchmix.job.table import JobTable, ModelEntry
 from batchmix.job.toml_file import Places, read_toml
 from batchmix.job.values import DEFAULT_BASE_URL, REHEARSAL, Input, Job, Model, Output, Provider
 
-_LONGEST_NAME = 200
-_MOST = 30
+_MAX_NAME_CHARS = 200
+_MAX_MISTAKES = 30
 """Mistakes that are shown; of more, only the count."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _STDIN = frozenset({"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
@@ -67,8 +67,8 @@ def _check(raw: Mapping[str, Any], places: Places) -> None:
     if len(texts) == 1:
         raise JobError(texts[0])
     if texts:
-        more = [f"and {len(texts) - _MOST} more"] if len(texts) > _MOST else []
-        raise JobError("\n  ".join([f"{len(texts)} settings of the job are wrong:", *texts[:_MOST], *more]))
+        more = [f"and {len(texts) - _MAX_MISTAKES} more"] if len(texts) > _MAX_MISTAKES else []
+        raise JobError("\n  ".join([f"{len(texts)} settings of the job are wrong:", *texts[:_MAX_MISTAKES], *more]))
 
 
 def _placed(job: Job, places: Places) -> Job:
@@ -85,7 +85,7 @@ def _checked(
     table: JobTable, source: Input, path: Path | None, environ: Mapping[str, str], scheduled: datetime.date | None
 ) -> Job:
     name = table.name if table.name is not None else _plain(_default_name(path, table.input.path))
-    if not re.fullmatch(r"[^/\x00-\x1f\x7f]+", name) or len(name) > _LONGEST_NAME or name in {".", ".."}:
+    if not re.fullmatch(r"[^/\x00-\x1f\x7f]+", name) or len(name) > _MAX_NAME_CHARS or name in {".", ".."}:
         raise JobError("name: must be a plain name of 1 to 200 characters without / in it")
     if table.schedule:
         table.schedule.check()
@@ -116,7 +116,7 @@ def _checked(
 
 def _plain(stem: str) -> str:
     """Return a file's name without the characters that a job's name may not have."""
-    return re.sub(r"[/\x00-\x1f\x7f]", "_", stem)[:_LONGEST_NAME]
+    return re.sub(r"[/\x00-\x1f\x7f]", "_", stem)[:_MAX_NAME_CHARS]
 
 
 def _default_name(path: Path | None, source: str) -> str:

@@ -11,7 +11,7 @@ import msgspec
 
 from batchmix.job.table import JobTable, KeyPath, dotted, item_type, keys_of, tables_in, type_at
 
-PARAMETERS = frozenset(
+CHAT_PARAMETERS = frozenset(
     {
         "audio", "dimensions", "enable_thinking", "encoding_format", "extra_body", "frequency_penalty",
         "function_call", "functions", "logit_bias", "logprobs", "max_completion_tokens", "max_output_tokens",
@@ -45,7 +45,7 @@ _ALSO_CALLED = {
     "canary": "the command's option --canary",
     "limit": "the command's option --limit",
 }
-_LEAST_LIKENESS = 0.6
+_MIN_LIKENESS = 0.6
 """Names that are less like the given one, on a scale from 0 to 1, are not proposed."""
 _SAME_TABLE_BONUS = 0.1
 """Added to the likeness of names of the same table, which are meant more often than others."""
@@ -66,7 +66,7 @@ def hint(key: str, table: type, path: KeyPath) -> str:
     near = {dotted((*place, name)): _likeness(folded, name) for place, keys in everywhere.items() for name in keys}
     near |= {dotted((*path, name)): _likeness(folded, name) + _SAME_TABLE_BONUS for name in keys_of(table)}
     best = max(near, key=lambda name: near[name])
-    if near[best] >= _LEAST_LIKENESS:
+    if near[best] >= _MIN_LIKENESS:
         return f"did you mean {best}?"
     return f"there are {', '.join(sorted(keys_of(table)))}"
 
@@ -97,7 +97,7 @@ def _tables_below(table: type, path: KeyPath) -> Iterator[tuple[KeyPath, set[str
     """Yield the path and the keys of each table within a table; for the whole job its own top level, last."""
     for field in msgspec.structs.fields(table):
         if field.name == "params" and typing.get_origin(field.type) is dict:
-            yield (*path, "params"), set(PARAMETERS)
+            yield (*path, "params"), set(CHAT_PARAMETERS)
     for field in msgspec.structs.fields(table):
         type_ = item_type(field.type) if typing.get_origin(field.type) is tuple else field.type
         keys = {key for inside in tables_in(type_) for key in keys_of(inside)}

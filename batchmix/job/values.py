@@ -58,9 +58,9 @@ class Limits(msgspec.Struct, frozen=True):
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 512
 
 
-MOST_USD = 1e9
+MAX_USD = 1e9
 """The highest price, in USD per 1M tokens, so that sums of costs stay finite."""
-_Usd = Annotated[float, msgspec.Meta(ge=0, le=MOST_USD)]
+_Usd = Annotated[float, msgspec.Meta(ge=0, le=MAX_USD)]
 
 
 class Price(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ import msgspec
 from batchmix.errors import JobError
 from batchmix.formats.lenient_json import read_json
 from batchmix.http.get import FetchError, fetch
-from batchmix.job import MOST_USD, Price
+from batchmix.job import MAX_USD, Price
 
 _logger = logging.getLogger(__name__)
 _TIMEOUT_S = 5.0
@@ -143,7 +143,7 @@ def _usd(value: Any) -> float | None:
         number = float(value)
     except (ValueError, OverflowError):
         return None
-    return number if 0 <= number <= MOST_USD else None
+    return number if 0 <= number <= MAX_USD else None
 
 
 def _count(value: Any) -> int | None:

@@ -26,7 +26,7 @@ from batchmix.schedule.jobs import ScheduledJob
 from batchmix.schedule.state import STOPPED, ScheduledRun, StateFile, open_state
 from batchmix.store.run_folder import Layout
 
-_LONGEST_WAIT_S = 60.0
+_MAX_WAIT_S = 60.0
 """A suspended machine, or a clock that was set, is noticed within this time."""
 ON_FINISH_S = 60.0
 """The most time that `on_finish` may take; then it is killed with all that it started."""
@@ -147,9 +147,9 @@ class _JobScheduler:
         if following != self._reported and not self._must_retry:
             self._reported = following
             self._options.report(f"{self._name}: the next run is due at {following or 'no time'}")
-        left_s = (following - now).total_seconds() if following else _LONGEST_WAIT_S
+        left_s = (following - now).total_seconds() if following else _MAX_WAIT_S
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), max(0.0, min(left_s, _LONGEST_WAIT_S)))
+            await asyncio.wait_for(self._stopping.wait(), max(0.0, min(left_s, _MAX_WAIT_S)))
 
     async def _run_due(self, due: datetime.datetime) -> int:
         """Start the run that is due, or resume the open one; return its exit code, or 0 where it is not over."""

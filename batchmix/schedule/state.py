@@ -25,8 +25,8 @@ _FINAL = frozenset({0, 1, 2, 3})
 """Exit codes of a run that ended by itself; a signal gives a negative one or one above 127."""
 STOPPED = 3
 """The exit code of a run that was stopped early."""
-_MOST_DEATHS = 3
-_KEPT = 1_000
+_MAX_DEATHS = 3
+_MAX_RUNS = 1_000
 """Scheduled runs in a state file: the latest."""
 
 
@@ -59,7 +59,7 @@ class ScheduledRun(msgspec.Struct):
             return
         if self.exit_code not in _FINAL and not stopping:
             self.deaths += 1
-        if self.exit_code in _FINAL or self.deaths >= _MOST_DEATHS:
+        if self.exit_code in _FINAL or self.deaths >= _MAX_DEATHS:
             self.ended_at = now
 
 
@@ -92,7 +92,7 @@ class RunHistory(msgspec.Struct):
         run = self.open
         if run is None:
             run = ScheduledRun(due.date(), due, folder, now)
-            self.runs = [*self.runs[1 - _KEPT :], run]
+            self.runs = [*self.runs[1 - _MAX_RUNS :], run]
         run.starts += 1
         return run
 

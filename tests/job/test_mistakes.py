@@ -9,7 +9,7 @@ import pytest
 
 from batchmix.errors import JobError
 from batchmix.job import parse_setting, read_job
-from batchmix.job.hints import PARAMETERS
+from batchmix.job.hints import CHAT_PARAMETERS
 
 BAD = """\
 samples = "3"
@@ -106,7 +106,7 @@ def test_what_a_call_gives_has_no_line_of_the_file(tmp_path: Path) -> None:
     assert refusal(path, {"limits": {"concurrency": 1}}) == f"{path}:6: input.messages: is empty"
 
 
-@pytest.mark.parametrize("name", [*sorted(PARAMETERS - {"max_tokens"}), "topP", "Top-P"])
+@pytest.mark.parametrize("name", [*sorted(CHAT_PARAMETERS - {"max_tokens"}), "topP", "Top-P"])
 def test_parameters_of_a_request_are_sent_to_their_table(name: str) -> None:
     said = refusal(None, {name: 1, "model": "m", "input": {"path": "x"}})
     assert "belongs under [params]" in said
