@@ -25,8 +25,8 @@ def command(folder: Path, *, against: Path | None, verbose: int) -> int:
     from batchmix.engine import reader
     from batchmix.evaluate.report_page import write_report
 
-    torn = reader.torn_parts(folder)
-    for message in torn:
+    damaged = reader.damaged_parts(folder)
+    for message in damaged:
         echo_error(f"{message}; the report leaves it out")
     echo(str(write_report(folder, against)))
-    return 1 if torn else 0
+    return 1 if damaged else 0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from batchmix.errors import TEMPORARY_ERRORS, BatchmixError, PartDamaged, RunError, disk_error
 from batchmix.load import is_spool, remove_spool
-from batchmix.store.filesystem import TEMPORARY, not_plain, plain_or_absent
+from batchmix.store.filesystem import TEMPORARY, is_regular_or_missing, not_plain
 from batchmix.store.journal_reader import has_event, is_foreign
 from batchmix.store.lock import is_signed, take_lock
 from batchmix.store.parts import list_parts, read_part
@@ -94,7 +94,7 @@ def _check_files(layout: Layout) -> None:
     journals = [path for lanes in layout.journals().values() for path in lanes.values()]
     list_parts(layout.data)
     for path in (layout.run_json, layout.summary_json, layout.ledger.path, *journals):
-        if not plain_or_absent(path):
+        if not is_regular_or_missing(path):
             raise not_plain(path)
     for path in journals:
         if is_foreign(path):
@@ -126,7 +126,7 @@ def _is_leftover(layout: Layout, name: str) -> bool:
     path = layout.root / name
     if name in {layout.data.name, layout.journal.name, layout.input.name}:
         return path.is_dir() and all(name == layout.input.name and is_spool(inside) for inside in path.iterdir())
-    return bool(_REPLACING.fullmatch(name)) and plain_or_absent(path)
+    return bool(_REPLACING.fullmatch(name)) and is_regular_or_missing(path)
 
 
 def _make_folders(root: Path) -> list[Path]:
@@ -163,10 +163,10 @@ def _remove_leftovers(layout: Layout) -> None:
     """Remove the files that a kill left: only those with names of our own, and no links."""
     for folder, names in ((layout.root, _REPLACING), (layout.journal, _SEALING)):
         for path in folder.iterdir() if folder.is_dir() else ():
-            if names.fullmatch(path.name) and plain_or_absent(path):
+            if names.fullmatch(path.name) and is_regular_or_missing(path):
                 path.unlink(missing_ok=True)
     reserve = layout.journal / _RESERVE
-    if reserve.exists() and plain_or_absent(reserve) and _is_blank(reserve):
+    if reserve.exists() and is_regular_or_missing(reserve) and _is_blank(reserve):
         reserve.unlink()
     if not holds_run(layout):
         for spool in layout.input.iterdir() if layout.input.is_dir() else ():

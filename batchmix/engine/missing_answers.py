@@ -58,11 +58,12 @@ def _missing(comparison: ShardComparison, index: int, reasons: list[str]) -> Mis
     room, more = comparison.results(index) - there - missing, 0
     if recorded.exact:
         pass
-    elif held.journals_are_short(index) or (index in held.torn and not recorded.sealed):
+    elif held.journals_are_short(index) or (index in held.damaged_parts and not recorded.sealed):
         more = room
     else:
         more = min(room, sum(one.answer for one in shard.damage[recorded.damaged :]))
-    left = ShardLeftOpen(index, there, held.whole_bytes(index), len(shard.damage), torn=index in held.torn)
+    is_damaged = index in held.damaged_parts
+    left = ShardLeftOpen(index, there, held.whole_bytes(index), len(shard.damage), part_damaged=is_damaged)
     return MissingAnswers(missing, more, reasons, left)
 
 
@@ -85,7 +86,7 @@ def _by_summary(comparison: ShardComparison, missing: list[MissingAnswers]) -> l
     recorded = layout.answers_in_summary()
     if recorded <= sum(footer.totals.ok for footer in footers.values()):
         return [msgspec.structs.replace(one, more=0) for one in missing]
-    read = held.journals.keys() | held.torn.keys()
+    read = held.journals.keys() | held.damaged_parts.keys()
     there = sum(footer.totals.ok for index, footer in footers.items() if index not in read)
     there += sum(comparison.shard(index).answers for index in read)
     reasons = [f"{layout.summary_json} counts {recorded} answers, and {there} are there"]

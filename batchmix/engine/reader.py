@@ -83,10 +83,10 @@ def results(folder: Path, columns: Collection[str], lost: list[str] | None = Non
         lost.extend(exporting.lost)
 
 
-def torn_parts(folder: Path) -> list[str]:
+def damaged_parts(folder: Path) -> list[str]:
     """Return a message for each part of a run that is damaged; reads them all. Raises `RunError`."""
     _run_file(folder)
-    return list(Inventory(Layout(folder), whole=True).torn.values())
+    return list(Inventory(Layout(folder), whole=True).damaged_parts.values())
 
 
 def job_of(folder: Path) -> Job:

@@ -38,7 +38,7 @@ class PendingWork(msgspec.Struct):
     """Shards in `done` whose parts have an older schema version. They are written again after all others."""
     stale: list[int]
     """Shards beyond the end of the input, whose parts and journals are removed."""
-    torn: frozenset[int]
+    damaged_parts: frozenset[int]
     """Shards whose parts are damaged, and are written anew."""
     ledger_updates: list[ShardSealed | ShardLeftOpen]
     """New lines for the ledger, before anything changes."""
@@ -71,7 +71,7 @@ class Resume:
             done=done,
             outdated_shards=self._outdated_shards(done, left),
             stale=stale,
-            torn=frozenset(self._held.torn),
+            damaged_parts=frozenset(self._held.damaged_parts),
             ledger_updates=ledger_updates,
         )
 

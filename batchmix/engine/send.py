@@ -189,7 +189,7 @@ class _Sending:
             price=self._prepared.prices,
             raw=job.output.raw,
             header=JournalHeader(job.name, job.provider.rehearsal, work.run.shard_rows, 0, 0, CLASSIFIER_VERSION),
-            torn=work.torn,
+            damaged_parts=work.damaged_parts,
         )
 
 

@@ -49,9 +49,9 @@ def evaluate_run(root: Path, context: JudgeContext, scorers: list[PreparedScorer
     set_up_arrow()
     job = context.job
     layout = Layout(root, mode=job.output.permissions, secrets=context.secrets)
-    if torn := reader.torn_parts(root):
+    if damaged := reader.damaged_parts(root):
         raise RunError(
-            f"{torn[0]}; scores of the rest would be misleading: restore a good copy, or run it with --update"
+            f"{damaged[0]}; scores of the rest would be misleading: restore a good copy, or run it with --update"
         )
     layout.check_folders()
     for path, is_one in ((scores_path(layout), _are_scores), (metrics_path(layout), _are_metrics)):

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from batchmix.errors import RunError, disk_errors
 from batchmix.evaluate.measure import Metrics, ModelMetrics, model_value, read_metrics
-from batchmix.store.filesystem import PRIVATE, appearing, is_ours
+from batchmix.store.filesystem import PRIVATE, atomic_replacement, is_ours
 from batchmix.store.parts import write_rows
 from batchmix.store.run_folder import Layout, RunFile, run_folders
 
@@ -105,7 +105,7 @@ def write_history(root: Path, mode: int = PRIVATE) -> Path:
     columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in HISTORY_SCHEMA]
     arrays = [pa.array(values, kind) for values, kind in zip(columns, HISTORY_SCHEMA.types, strict=True)]
     record = pa.RecordBatch.from_arrays(arrays, schema=HISTORY_SCHEMA)
-    with disk_errors(path), appearing(path, mode) as temporary:
+    with disk_errors(path), atomic_replacement(path, mode) as temporary:
         write_rows(temporary, HISTORY_SCHEMA, iter([record]), lambda: None)
     return path
 

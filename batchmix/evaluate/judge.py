@@ -28,7 +28,7 @@ from batchmix.prices.cost import Prices
 from batchmix.prices.lookup import PriceLookup
 from batchmix.records import BYTES_PER_TOKEN, Status
 from batchmix.redact import Secrets
-from batchmix.store.filesystem import appearing
+from batchmix.store.filesystem import atomic_replacement
 from batchmix.store.run_folder import Layout
 from batchmix.store.view import judges_in
 
@@ -174,7 +174,7 @@ def judge_job(job: Job, judge: Judge, folder: Path) -> Job:
 
 
 def _write_input(layout: Layout, judge: Judge, job: Job, path: Path) -> None:
-    with appearing(path, layout.file_mode) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with atomic_replacement(path, layout.file_mode) as temporary, temporary.open("w", encoding="utf-8") as file:
         for row in _input_rows(layout, judge, job):
             file.write(json.dumps(row) + "\n")
 

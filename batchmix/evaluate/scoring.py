@@ -19,7 +19,7 @@ from batchmix.formats.arrow_values import row_values
 from batchmix.job import Job
 from batchmix.job.eval_table import Eval, Scorer
 from batchmix.records import Status
-from batchmix.store.filesystem import appearing
+from batchmix.store.filesystem import atomic_replacement
 from batchmix.store.parts import write_rows
 from batchmix.store.run_folder import Layout
 
@@ -73,7 +73,7 @@ def write_scores(
     The file appears when it is complete. Raises `JobError` for a column that does not exist.
     """
     layout.make_folder(layout.evaluation)
-    with appearing(scores_path(layout), layout.file_mode) as temporary:
+    with atomic_replacement(scores_path(layout), layout.file_mode) as temporary:
         write_rows(temporary, SCORES_SCHEMA, _batches(layout, job, scorers, judge_scores), lambda: None)
 
 

@@ -34,8 +34,8 @@ class JournalHeader(msgspec.Struct, frozen=True, tag_field="e", tag="begun", gc=
     """Rows of each shard of the run."""
     shard: int
     lane: int
-    judging: int = 0
-    """The `CLASSIFIER_VERSION` that wrote it; 0: before there were versions."""
+    classifier_version: int = msgspec.field(default=0, name="judging")
+    """The `CLASSIFIER_VERSION` of the batchmix that wrote the journal; 0: it had no such versions yet."""
 
 
 class _RowEvent(msgspec.Struct, frozen=True, tag_field="e", omit_defaults=True, gc=False):

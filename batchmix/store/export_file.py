@@ -16,7 +16,7 @@ import pyarrow.csv as pa_csv
 from batchmix.errors import NO_SPACE, PartDamaged, RunError, UsageError, disk_error
 from batchmix.formats.arrow_values import row_values, values
 from batchmix.formats.text import json_text
-from batchmix.store.filesystem import appearing, plain_or_absent
+from batchmix.store.filesystem import atomic_replacement, is_regular_or_missing
 from batchmix.store.parts import list_parts, part_path, read_part_of, row_groups, write_rows
 from batchmix.store.result_rows import Price, ResultRows, by_row
 from batchmix.store.run_folder import OWN_NAMES, Layout, RunFile
@@ -102,13 +102,13 @@ def exported(path: Path, mode: int | None = None) -> Iterator[Path]:
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise UsageError(f"{path}: is a folder; name a file")
-    if not plain_or_absent(target):
+    if not is_regular_or_missing(target):
         raise UsageError(f"{path}: is not a plain file; name another")
     refuse_own_file(path, target)
     try:
         if mode is None and target.exists():
             mode = stat.S_IMODE(target.stat().st_mode)
-        with appearing(target, mode) as temporary:
+        with atomic_replacement(target, mode) as temporary:
             yield temporary
     except OSError as error:
         if error.errno in _FAILING:

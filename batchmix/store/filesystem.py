@@ -46,7 +46,7 @@ def open_plain(path: Path, flags: int, mode: int = PRIVATE) -> int:
     try:
         fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
     except OSError as error:
-        if not plain_or_absent(path):
+        if not is_regular_or_missing(path):
             raise not_plain(path) from error
         raise
     if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -65,7 +65,7 @@ def names_in(folder: Path) -> list[str]:
         raise disk_error(error, folder) from error
 
 
-def plain_or_absent(path: Path) -> bool:
+def is_regular_or_missing(path: Path) -> bool:
     """Return whether a path is a plain file (no link), or does not exist."""
     try:
         return stat.S_ISREG(os.lstat(path).st_mode)
@@ -80,13 +80,13 @@ def not_plain(path: Path) -> RunError:
 
 
 @contextlib.contextmanager
-def appearing(path: Path, mode: int | None = PRIVATE, *, made_in: Path | None = None) -> Iterator[Path]:
+def atomic_replacement(path: Path, mode: int | None = PRIVATE, *, made_in: Path | None = None) -> Iterator[Path]:
     """Yield the name of a new, empty file, which is synced and replaces `path` when the block succeeds.
 
     With a `mode` of None its permissions follow the umask. It is made beside `path`, or in another folder of the same
     disk. Raises `RunError` where `path` is a link or no plain file, else `OSError`.
     """
-    if not plain_or_absent(path):
+    if not is_regular_or_missing(path):
         raise not_plain(path)
     temporary = (made_in or path.parent) / f".{path.name}.{secrets.token_hex(8)}.tmp"
     os.close(open_plain(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else PRIVATE))
@@ -104,7 +104,7 @@ def appearing(path: Path, mode: int | None = PRIVATE, *, made_in: Path | None = 
 
 def replace_file(path: Path, data: bytes, mode: int = PRIVATE) -> None:
     """Replace the content of a file atomically and durably. Raises `NoSpace` and `DiskError`."""
-    with disk_errors(path), appearing(path, mode) as temporary:
+    with disk_errors(path), atomic_replacement(path, mode) as temporary:
         temporary.write_bytes(data)
 
 
@@ -127,7 +127,7 @@ def is_ours(path: Path, has_our_content: Callable[[Path], bool]) -> bool:
     if not path.exists() and not path.is_symlink():
         return True
     try:
-        return plain_or_absent(path) and has_our_content(path)
+        return is_regular_or_missing(path) and has_our_content(path)
     except (OSError, ValueError):
         return False
 

@@ -46,7 +46,7 @@ class Inventory:
         self.origins: list[FileOrigin] = []
         self.parts: dict[int, PartFooter] = {}
         """The footers of the parts that are undamaged, by shard."""
-        self.torn: dict[int, str] = {}
+        self.damaged_parts: dict[int, str] = {}
         """Messages about damage in the others."""
         self.journals = layout.journals()
         self.damage: dict[int, list[Damage]] = {}
@@ -76,12 +76,12 @@ class Inventory:
                 damage.append(f"{path}: holds the rows of shard {footer.shard}")
             last = self.last_state(index)
             changed = last.sealed is not None and last.sealed.seal != seal
-            if whole or last.torn or changed:
+            if whole or last.part_damaged or changed:
                 read_through(path, damage)
         except PartDamaged as error:
             damage.append(error.damage)
         if damage:
-            self.torn[index] = "; ".join(damage)
+            self.damaged_parts[index] = "; ".join(damage)
         else:
             self.parts[index], self._seals[index] = footer, seal
 
@@ -99,7 +99,7 @@ class Inventory:
         if not isinstance(first, Line):
             return
         header = first.event if isinstance(first.event, JournalHeader) else None
-        self.classifier_versions.setdefault(index, set()).add(header.judging if header else 0)
+        self.classifier_versions.setdefault(index, set()).add(header.classifier_version if header else 0)
         if header:
             self.origins.append(FileOrigin(path, header.job, header.rehearsal, header.shard_rows))
         self._whole_bytes[index] = self._whole_bytes.get(index, 0) + end
@@ -112,14 +112,14 @@ class Inventory:
     @property
     def holds_any(self) -> bool:
         """Whether there are parts or journals."""
-        return bool(self.parts or self.torn or self.journals)
+        return bool(self.parts or self.damaged_parts or self.journals)
 
     def losses(self, index: int) -> list[str]:
         """Return messages about what a shard has lost since the ledger was written."""
         last, found = self.last_state(index), []
         part = part_path(self.layout.data, index)
-        if index in self.torn:
-            found.append(self.torn[index])
+        if index in self.damaged_parts:
+            found.append(self.damaged_parts[index])
         elif last.sealed and index not in self.parts:
             found.append(f"{part}: is missing")
         elif last.sealed and self._seals[index].proof != last.sealed.seal.proof:

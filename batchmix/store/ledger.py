@@ -36,7 +36,7 @@ class ShardLeftOpen(msgspec.Struct, frozen=True, tag_field="e", tag="left", omit
     """Of its journals, up to the last whole line of each."""
     damaged: int = msgspec.field(default=0, name="holes")
     """How many damaged places its journals have."""
-    torn: bool = False
+    part_damaged: bool = msgspec.field(default=False, name="torn")
     """Whether its part can't be read, or not all of it."""
 
 
@@ -78,12 +78,12 @@ class LastState(msgspec.Struct):
     """Whether it was left open after that."""
     whole_bytes: int = 0
     damaged: int = 0
-    torn: bool = False
+    part_damaged: bool = False
 
     @property
     def has_part(self) -> bool:
         """Whether its part was made, and must be there."""
-        return self.sealed is not None and not self.torn
+        return self.sealed is not None and not self.part_damaged
 
     @property
     def exact(self) -> bool:
@@ -95,7 +95,7 @@ class LastState(msgspec.Struct):
         self.open, self.counted = True, line.answers is not None
         if line.answers is not None:
             self.answers, self.whole_bytes = line.answers, line.whole_bytes
-            self.damaged, self.torn = line.damaged, line.torn
+            self.damaged, self.part_damaged = line.damaged, line.part_damaged
 
 
 class Ledger:

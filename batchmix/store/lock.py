@@ -14,7 +14,7 @@ from batchmix.errors import TEMPORARY_ERRORS, RunError, RunLocked, disk_error
 from batchmix.store.filesystem import open_plain
 
 _SIGNATURE = re.compile(rb"process [0-9]+ on [^\n]* since [^\n]*\n")
-_LONGEST = 1_000
+_MAX_BYTES = 1_000
 
 
 def take_lock(path: Path, what: str, *, wait: bool = False) -> int:
@@ -77,8 +77,8 @@ def is_signed(path: Path) -> bool:
 
 def _check_ours(path: Path, fd: int) -> bool:
     """Return whether a lock is signed. Raises `RunError` where its text is not that of a lock of ours."""
-    text = os.pread(fd, _LONGEST, 0)
-    if _SIGNATURE.match(text) and len(text) < _LONGEST:
+    text = os.pread(fd, _MAX_BYTES, 0)
+    if _SIGNATURE.match(text) and len(text) < _MAX_BYTES:
         return True
     if text or os.fstat(fd).st_nlink > 1:
         raise RunError(f"{path}: is not a lock file of batchmix; move it away, or choose another folder")
@@ -106,7 +106,7 @@ def _signature(path: Path) -> str:
     except (OSError, RunError):
         return "unknown process"
     try:
-        text = os.pread(fd, _LONGEST, 0).decode(errors="replace").strip()
+        text = os.pread(fd, _MAX_BYTES, 0).decode(errors="replace").strip()
     finally:
         os.close(fd)
     return "".join(char for char in text if char.isprintable())[:200] or "unknown process"

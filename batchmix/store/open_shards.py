@@ -29,7 +29,7 @@ _SYNC_S = 0.04
 """How often journals are synced: a power loss costs less than 50 ms of answers."""
 _SEALS_BEHIND = 3
 """How many shards may wait to be sealed before no new one is opened: what they keep in memory is bounded."""
-_MOST_BYTES, _BYTES_IN_FLIGHT = 16 << 20, 8 << 10
+_MAX_CACHED_BYTES, _BYTES_IN_FLIGHT = 16 << 20, 8 << 10
 """Memory for cached answers in bytes, and how much of it each request in flight takes, with its connection.
 
 The memory of a run stays flat with them: see the memory benchmark."""
@@ -57,7 +57,7 @@ class ShardSpec(msgspec.Struct, frozen=True):
     """Whether responses are kept as they came."""
     header: JournalHeader
     """First line of journals; parts repeat it in their footers."""
-    torn: frozenset[int]
+    damaged_parts: frozenset[int]
     """Shards whose parts are damaged, as the user knows: what can be read is kept, the rest is sent again."""
 
 
@@ -115,7 +115,7 @@ class OpenShards:
 
         They need memory too; the rest of it is for answers that wait for their shard to be sealed.
         """
-        self.cache.resize(max(0, _MOST_BYTES - in_flight * _BYTES_IN_FLIGHT))
+        self.cache.resize(max(0, _MAX_CACHED_BYTES - in_flight * _BYTES_IN_FLIGHT))
         self._reserve.hold(max(8 << 20, in_flight * (64 << 10)))
 
     async def open(self, index: int) -> Shard:
@@ -127,7 +127,7 @@ class OpenShards:
                     self._sealed.clear()
                     await self._sealed.wait()
                 shard = await asyncio.to_thread(self._read, index)
-                if shard.part_damage and index not in self._spec.torn:
+                if shard.part_damage and index not in self._spec.damaged_parts:
                     shard.close()
                     raise PartDamaged("; ".join(shard.part_damage))
                 self.damage.extend(shard.warnings)

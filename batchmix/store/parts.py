@@ -15,7 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchmix.errors import PartDamaged, RunError, disk_error, disk_errors
-from batchmix.store.filesystem import PRIVATE, appearing, names_in, not_plain, open_plain, plain_or_absent, sync_file
+from batchmix.store.filesystem import (
+    PRIVATE,
+    atomic_replacement,
+    is_regular_or_missing,
+    names_in,
+    not_plain,
+    open_plain,
+    sync_file,
+)
 from batchmix.store.schema import CHECKSUM_KEY, PartFooter, Seal, footer_metadata, read_footer
 
 _GROUP_BYTES = 4 * 2**20
@@ -54,7 +62,7 @@ def list_parts(data: Path) -> dict[int, Path]:
     named = ((int(match[1]), data / name) for name in names_in(data) if (match := _NAME.fullmatch(name)))
     found = {shard: path for shard, path in sorted(named) if path == part_path(data, shard)}
     for path in found.values():
-        if not plain_or_absent(path):
+        if not is_regular_or_missing(path):
             raise not_plain(path)
     return found
 
@@ -195,7 +203,7 @@ def seal_part(
 
     Repeatable from any point: a crash leaves a temporary file only. Raises `NoSpace` and `DiskError`.
     """
-    with disk_errors(path), appearing(path, hooks.mode, made_in=made_in) as temporary:
+    with disk_errors(path), atomic_replacement(path, hooks.mode, made_in=made_in) as temporary:
         with _writer(temporary, schema) as writer:
             _write(writer, schema, batches, hooks.pace)
             footer = hooks.finish()

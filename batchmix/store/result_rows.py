@@ -98,11 +98,11 @@ class ResultRows:
             return _updated(self._part_rows.row(key), state)
         event = self._shard.event(state.result)
         if isinstance(event, ResponseReceived):
-            return self._judged_again(key, state, event)
+            return self._reclassified(key, state, event)
         last = self._shard.event(state.last_response) if state.last_response else None
         return self._failure(key, state, event, last)
 
-    def _judged_again(self, key: Key, state: RowState, event: ResponseReceived) -> ResultRow:
+    def _reclassified(self, key: Key, state: RowState, event: ResponseReceived) -> ResultRow:
         """Return the row of a response that was an answer when it was recorded; it fails where it no longer is one."""
         outcome = self._shard.outcome(event)
         if isinstance(outcome, Completion):

@@ -212,8 +212,9 @@ def _add_open(view: View, shard: Shard, results: ResultRows) -> None:
     view.damage.extend(shard.warnings)
     for message in shard.part_damage:
         view.lose(message)
+    is_damaged = bool(shard.part_damage)
     view.left.append(
-        ShardLeftOpen(shard.index, shard.answers, shard.whole_bytes, len(shard.damage), torn=bool(shard.part_damage))
+        ShardLeftOpen(shard.index, shard.answers, shard.whole_bytes, len(shard.damage), part_damaged=is_damaged)
     )
     attempts = billed = 0
     since_ms = _since_ms()
