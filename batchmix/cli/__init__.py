@@ -1,6 +1,6 @@
-"""The command line: parse, build a job, call one function, return an exit code.
+"""The command line. Each command is a module here: it parses its options, calls the engine, and returns an exit code.
 
-The only package that prints. A command is imported when it is called, so that `batchmix --help` is fast.
+No other package prints. A command's module is imported when the command is called, so that `batchmix --help` is fast.
 """
 
 from __future__ import annotations
@@ -37,17 +37,16 @@ _ALIASES = {
     "resume": "run", "continue": "run", "start": "run", "validate": "plan", "check": "plan", "estimate": "plan",
     "evaluate": "eval", "compare": "diff", "list": "status", "help": "--help", "version": "--version",
 }  # fmt: skip
-"""Names that other programs use for a command."""
+"""Names that other programs use for a command, and the command to suggest for each."""
 _INPUTS = frozenset({"input", "file", "data", "dataset", "job", "config"})
+"""Names of unknown options that are meant to give the input or the job, which is an argument."""
 _LIKE_A_KEY = re.compile(r"\bsk-[\w-]{8,}")
-
-
 _M_ARENA_MAX = -8
-"""From glibc's malloc.h."""
+"""The option of `mallopt` for the number of heaps, from glibc's malloc.h."""
 
 
 class _Commands(click.Group):
-    """Imports a command when it is called."""
+    """The group of all commands, which imports a command when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -92,7 +91,7 @@ def main() -> None:
         escape_unencodable()
         try:
             code = _main()
-        except signals.SignalExit as error:  # while the outcome was printed
+        except signals.SignalExit as error:  # a signal that came while the outcome was printed
             code = error.as_interrupted().exit_code
         sys.exit(code or output_exit_code())
 
@@ -129,7 +128,7 @@ def _main() -> int:
 
 
 def _without_keys(message: str) -> str:
-    """Return a message of click's without API keys: people paste them into the wrong place."""
+    """Mask API keys and URL credentials in a message of click, which may quote a key given in the wrong place."""
     from batchmix.job import masked_url
     from batchmix.redact import MASK
 
@@ -137,7 +136,7 @@ def _without_keys(message: str) -> str:
 
 
 def _suggestion(name: str) -> str:
-    """Return a suggestion for an unknown command: often `run` is missing."""
+    """Return a suggestion for an unknown command. A file name gets `run`, which was probably left out."""
     from batchmix.job import closest
 
     near = _ALIASES.get(name.lower()) or closest(name.lower(), _COMMANDS)
@@ -149,7 +148,7 @@ def _suggestion(name: str) -> str:
 
 
 def _unknown_option(error: click.NoSuchOption) -> str:
-    """Return the message for an unknown option, which may only be in the wrong place."""
+    """Return the message for an unknown option; it says so if the option only stands before the command."""
     ctx = error.ctx
     if ctx and ctx.command is cli:
         called = [word for word in sys.argv[1:] if word in _COMMANDS]
@@ -162,7 +161,7 @@ def _unknown_option(error: click.NoSuchOption) -> str:
 
 
 def _as_setting(error: click.NoSuchOption) -> str:
-    """Return how to give a setting that was given as an option, or empty text."""
+    """Return the message for an option that is a setting of the job, or empty text for any other."""
     from batchmix.job import settings_of
 
     if not error.ctx or all("--set" not in option.opts for option in error.ctx.command.params):
@@ -175,10 +174,10 @@ def _as_setting(error: click.NoSuchOption) -> str:
 
 
 def _spare_memory() -> None:
-    """Let all threads share one heap, and pyarrow's C++ parts use it too; called before large libraries are imported.
+    """Save memory: let all threads and pyarrow share one heap. Call it before large libraries are imported.
 
-    With 2,000 requests in flight a run then takes 140 MB. glibc's heaps for each thread, and jemalloc, which comes
-    with pyarrow, would take 20 to 70 MB more.
+    With 2,000 requests in flight a run then takes 140 MB. glibc's separate heaps for threads, and the allocator
+    jemalloc that pyarrow brings, would take 20 to 70 MB more.
     """
     import ctypes  # not for --help
 

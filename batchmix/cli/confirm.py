@@ -1,4 +1,4 @@
-"""A yes/no question at the terminal, if there is one."""
+"""Shows a yes/no question at the terminal, if there is one."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from batchmix.cli.output import echo_error
 from batchmix.engine.signals import SignalExit
 
 _WITHIN_S = 60.0
+"""Seconds to wait for the answer."""
 
 
 def confirmed(question: str, within_s: float = _WITHIN_S) -> bool:
-    """Show a question, and return whether the user confirms; no answer in time is a no.
+    """Show a question and return whether the user confirms. No answer within `within_s` seconds is a no.
 
-    It is a no at once where standard input or error is not a terminal, or where the terminal belongs to another job of
-    the shell: a background process that reads from it is stopped. A notebook's terminal looks as if somebody could
-    answer; there the timeout ends the question.
+    If standard input or error is not a terminal, or if this process is in the background of its shell, the result is no
+    at once, because the system stops a background process that reads from the terminal. A notebook's terminal can't be
+    recognized as such, so there the time runs out.
     """
     if not _is_interactive():
         return False
-    ignored = (signal.SIGTTIN, signal.SIGTTOU)  # a read then fails instead of stopping the process
+    ignored = (signal.SIGTTIN, signal.SIGTTOU)  # so that a read in the background fails instead of stopping the process
     before = [signal.signal(number, signal.SIG_IGN) for number in ignored]
     try:
         return _read_answer(question, time.monotonic() + within_s)
@@ -38,7 +39,7 @@ def confirmed(question: str, within_s: float = _WITHIN_S) -> bool:
 def _is_interactive() -> bool:
     try:
         return os.isatty(0) and os.isatty(2) and os.tcgetpgrp(0) == os.getpgrp()
-    except OSError:  # not our terminal
+    except OSError:  # this terminal does not control our session
         return False
 
 
@@ -52,7 +53,7 @@ def _read_answer(question: str, until: float) -> bool:
             return False
         try:
             answer = os.read(0, 4096).decode(errors="replace").strip().casefold()
-        except OSError:  # now in the background, or the terminal is gone
+        except OSError:  # the process is in the background now, or the terminal was closed
             return False
         if answer in {"y", "yes", "", "n", "no"}:
             return answer in {"y", "yes"}

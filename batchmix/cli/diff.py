@@ -1,4 +1,4 @@
-"""`batchmix diff`."""
+"""The command `batchmix diff`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def command(before: Path, after: Path, *, show: int, as_json: bool, verbose: int
 
 
 def print_diff(found: Diff, show: int, *, as_json: bool) -> int:
-    """Print a diff, and return the exit code."""
+    """Print a comparison of two runs with `show` worse and better answers each, and return the exit code."""
     from batchmix.cli.diff_lines import diff_lines
     from batchmix.evaluate.examples import examples
 
@@ -53,7 +53,7 @@ def print_diff(found: Diff, show: int, *, as_json: bool) -> int:
 
 
 def diff_record(found: Diff) -> dict[str, Any]:
-    """Return a diff for `--json`, with the number of changed results instead of each of them."""
+    """Return a comparison for `--json`. Its `moved` is the number of changed results instead of their list."""
     whole: dict[str, Any] = msgspec.to_builtins(found)
     whole["moved"] = len(found.moved)
     return whole

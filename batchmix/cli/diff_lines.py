@@ -1,4 +1,4 @@
-"""A diff as text."""
+"""Formats the comparison of two evaluated runs as text."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from batchmix.evaluate.examples import Example
 
 _WIDTH = 56
+"""Characters of each of the two columns of answers."""
 _MAX_LINES = 6
+"""Lines shown of an answer."""
 _HEAD = ("", "model", "metric", "before", "after", "difference", "95 %", "p", "up", "down", "same")
 
 
 def diff_lines(diff: Diff, examples: list[Example]) -> list[str]:
-    """Return a diff as a table, with the texts of some changed results side by side."""
+    """Return a comparison as a table, followed by the old and new answers of the examples side by side."""
     lines = [f"{cell(diff.before, 80)} → {cell(diff.after, 80)}: {counted(diff.paired, 'result')} in pairs"]
     if diff.changed:
         lines.append(f"  {diff.changed:,} left out: their request or target has changed")
@@ -64,7 +66,7 @@ def _verdict_lines(diff: Diff) -> Iterator[str]:
 
 
 def missed_lines(missed: Sequence[str]) -> list[str]:
-    """Return the thresholds that a run misses."""
+    """Return a line for each threshold that a run misses."""
     return [f"MISSED: {cell(text, 200)}" for text in missed]
 
 

@@ -1,4 +1,4 @@
-"""`batchmix eval`."""
+"""The command `batchmix eval`."""
 
 from __future__ import annotations
 
@@ -74,18 +74,18 @@ def command(folder: Path, job_file: Path | None, settings: tuple[str, ...], **op
 
 
 class EvalOutcome(msgspec.Struct, frozen=True):
-    """The outcome of an evaluation: as text, for `--json`, and as an exit code."""
+    """The outcome of an evaluation in three forms: lines of text, a record for `--json`, and an exit code."""
 
     lines: list[str]
     record: dict[str, Any]
     exit_code: int
-    """1 where a threshold is missed, or a guarded metric is significantly worse."""
+    """1 if a threshold is missed or a guarded metric is significantly worse, else 0."""
 
 
 def run_evaluation(
     root: Path, judge_context: JudgeContext, scorers: list[PreparedScorer], progress: str
 ) -> EvalOutcome:
-    """Evaluate a run, showing the progress of its judges."""
+    """Evaluate a run and show the progress of its judges."""
     from batchmix.cli.progress import shown
     from batchmix.evaluate.evaluate_run import evaluate_run
 
@@ -100,7 +100,7 @@ def run_evaluation(
 
 
 def _outcome(root: Path, job: Job, metrics: Metrics) -> EvalOutcome:
-    """Compare a run's metrics with those of the run that the job names, and add them to the history."""
+    """Add a run's metrics to the history, and compare them with those of the job's baseline run, if it has one."""
     from batchmix.cli.diff import diff_record
     from batchmix.cli.diff_lines import diff_lines, missed_lines
     from batchmix.cli.tables import metrics_lines
@@ -123,7 +123,7 @@ def _outcome(root: Path, job: Job, metrics: Metrics) -> EvalOutcome:
 
 
 def _job_to_evaluate(original: Job, job_file: Job | None) -> Job:
-    """Return the job of a run, with the evaluation of a job file."""
+    """Return the job of a run; a job file replaces its evaluation and everything about the provider."""
     if job_file is None:
         if original.provider.headers and any(isinstance(scorer, Judge) for scorer in (original.eval or Eval()).scorers):
             raise JobError("the job sends its own headers, which a run folder does not keep; give the job file")

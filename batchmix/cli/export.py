@@ -1,4 +1,4 @@
-"""`batchmix export`."""
+"""The command `batchmix export`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`--canary`: sends a few rows first, and forecasts the cost of the rest."""
+"""The option `--canary`: send a few rows first, and forecast the cost of the rest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from batchmix.job.secrets import read_secrets
 
 
 def send_canary(job: Job, options: Options, count: int, progress: str) -> Forecast:
-    """Send a few rows of a job, as a part of its run, and forecast the rest. Raises `BatchmixError`."""
+    """Send `count` rows of a job as part of its run, and forecast the rest. Raises `BatchmixError`."""
     secrets = read_secrets(job.provider, os.environ)
     hide_secrets(secrets)
     run_status = RunStatus()
@@ -30,13 +30,13 @@ def send_canary(job: Job, options: Options, count: int, progress: str) -> Foreca
 
 
 def print_forecast(found: Forecast) -> None:
-    """Print a canary's forecast."""
+    """Print the forecast after a canary."""
     for line in forecast_lines(found):
         echo(line)
 
 
 def forecast_lines(found: Forecast) -> list[str]:
-    """Return a canary's forecast as text."""
+    """Return the forecast after a canary as lines of text."""
     spent = "an unknown amount" if found.spent_usd is None else usd(found.spent_usd)
     lines = [f"Canary: {found.answered:,} of {counted(found.rows, 'row')} answered; spent so far: {spent}"]
     lines.append(summary_row("different", f"{counted(found.different, 'request')} over all rows"))

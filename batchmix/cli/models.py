@@ -1,4 +1,4 @@
-"""`batchmix models`."""
+"""The command `batchmix models`."""
 
 from __future__ import annotations
 

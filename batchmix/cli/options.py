@@ -1,4 +1,4 @@
-"""The options that `run` and `plan` share, and the job that they describe."""
+"""Options that several commands share, and the job that the options of `run` and `plan` describe."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class LocalPath(click.Path):
-    """A path on this machine, as a `Path`. Addresses such as s3:// are errors: they would become folders."""
+    """A path on this machine, as a `Path`. Refuses URLs such as s3://…, which would be taken for folder names."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
@@ -28,7 +28,7 @@ class LocalPath(click.Path):
 
 
 class OneOf(click.Choice[str]):
-    """One of a few values; the message for a wrong one suggests the closest."""
+    """One of a few values. The message for a wrong value suggests the closest one."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the value. Raises `click.BadParameter`."""
@@ -65,22 +65,26 @@ _FLAGS = {
     "concurrency": "limits.concurrency",
     "deadline": "timeouts.job_s",
 }
+"""The setting of the job that each option sets."""
 
 
 def job_options(command: Command) -> Command:
-    """Add the options that describe a job."""
+    """Decorate a command with the argument and the options that describe a job."""
     for option in reversed(_JOB_OPTIONS):
         command = option(command)
     return command
 
 
 def verbose_option(command: Command) -> Command:
-    """Add -v and -vv."""
+    """Decorate a command with the options -v and -vv."""
     return click.option("-v", "--verbose", count=True, help="Log what happens; -vv logs every detail.")(command)
 
 
 def job_from(source: str, settings: tuple[str, ...], flags: dict[str, Any]) -> Job:
-    """Return the job that a command line describes. Raises `JobError`."""
+    """Return the job that a command line describes: a job file or an input, with settings and options on top.
+
+    Raises `JobError`.
+    """
     is_job = source.endswith(".toml")
     given: list[dict[str, Any]] = [] if is_job else [{"input": {"path": source}}]
     given += [parse_setting(setting) for setting in settings]

@@ -1,4 +1,4 @@
-"""Output to a terminal, without secrets and without control codes from rows or answers."""
+"""Prints and logs, with secrets masked and with control codes escaped."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _output_exit_code = 0
 
 
 def hide_secrets(secrets: Secrets) -> None:
-    """Redact these in all that is printed or logged from now on."""
+    """Mask these secrets in everything that is printed or logged from now on."""
     global _secrets  # noqa: PLW0603 - one process, one run, one set of secrets
     _secrets = secrets
 
 
 def printable(text: str) -> str:
-    """Return text that is safe to print."""
+    """Return text that is safe to print: secrets masked, control codes escaped."""
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", _redacted(text)).encode("utf-8", "replace").decode()
 
 
@@ -40,14 +40,14 @@ def _redacted(text: str) -> str:
 
 
 def escape_unencodable() -> None:
-    """Let nothing that is printed from now on fail for what it says: a terminal is shown a `\\x` for what it can't."""
+    """From now on, print characters that the output's encoding can't represent as `\\x…` instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def output_exit_code() -> int:
-    """Return the exit code for output that could not be written; 0 if all of it was."""
+    """Return the exit code for output that could not be written; 0 if all output was written."""
     return _output_exit_code
 
 
@@ -57,12 +57,15 @@ def echo(text: str = "") -> None:
 
 
 def echo_json(value: Any) -> None:
-    """Print JSON for a script, in ASCII: no text in it reaches a terminal raw."""
+    """Print JSON for scripts, in pure ASCII so that no text can send control codes to a terminal.
+
+    Secrets are masked.
+    """
     _print(_redacted(json.dumps(value, indent=1)) + "\n")
 
 
 def echo_raw(text: str) -> None:
-    """Print text for another program to stdout, unchanged."""
+    """Print text to stdout unchanged, for another program."""
     _print(text)
 
 
@@ -72,7 +75,7 @@ def echo_error(text: str) -> None:
 
 
 def _print(text: str, *, err: bool = False) -> None:
-    """Print; if nobody reads it, remember that for the exit code, as the outcome of the run comes first."""
+    """Print without raising: a write that fails only changes the exit code, because the run must go on."""
     global _output_exit_code  # noqa: PLW0603 - one process, one exit code
     try:
         click.echo(text, nl=False, err=err)
@@ -80,7 +83,7 @@ def _print(text: str, *, err: bool = False) -> None:
         stream = sys.stderr if err else sys.stdout
         if not err:
             _output_exit_code = 128 + signal.SIGPIPE if isinstance(error, BrokenPipeError) else Stopped.exit_code
-        with contextlib.suppress(OSError, ValueError):  # the rest of its buffer would fail again at exit
+        with contextlib.suppress(OSError, ValueError):  # the rest of the stream's buffer would fail again at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         if not err and not isinstance(error, BrokenPipeError):
             echo_error(f"the output could not be written: {getattr(error, 'strerror', None) or error}")
@@ -92,7 +95,7 @@ class _Formatter(logging.Formatter):
 
 
 def log_to_stderr(verbosity: int) -> None:
-    """Log warnings; with 1 also events, with 2 every detail."""
+    """Log to stderr: at verbosity 0 warnings, at 1 also events, at 2 every detail."""
     logging.raiseExceptions = False  # stderr may be closed
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

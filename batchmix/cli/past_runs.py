@@ -1,4 +1,4 @@
-"""The past runs of a job, as text and for `--json`."""
+"""Formats the past runs of a job as text and for `--json`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HEAD = ("run", "started", "state", "model", "scorer", "score", "95 %")
 
 
 def sparkline(values: Sequence[float | None]) -> str:
-    """Return values as a line of bars, scaled from the least to the greatest; None is a blank."""
+    """Return values as a line of bars, scaled from the lowest to the highest value; a blank for None."""
     numbers = [value for value in values if value is not None]
     if not numbers:
         return ""
@@ -29,7 +29,7 @@ def sparkline(values: Sequence[float | None]) -> str:
 
 
 def past_lines(past: list[PastRun]) -> list[str]:
-    """Return runs as a table, the oldest first, and the trend of each score."""
+    """Return runs as a table, the oldest first, and a table with the trend of each score."""
     lines = in_columns([_HEAD, *(row for one in past for row in _rows(one))])
     pairs = dict.fromkeys((found.model, found.scorer) for one in past for found in _scores(one))
     trends = [("model", "scorer", "over these runs", "first", "last")]
@@ -42,7 +42,7 @@ def past_lines(past: list[PastRun]) -> list[str]:
 
 
 def past_record(past: list[PastRun]) -> list[dict[str, Any]]:
-    """Return runs for `--json`."""
+    """Return past runs for `--json`."""
     return [
         {
             "run": str(one.folder),

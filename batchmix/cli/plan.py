@@ -1,4 +1,4 @@
-"""`batchmix plan`."""
+"""The command `batchmix plan`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     log_to_stderr(options["verbose"])
     job = job_from(source, settings, options)
     secrets = None
-    with contextlib.suppress(JobError):  # nothing is sent, so no key is missing
+    with contextlib.suppress(JobError):  # a plan sends nothing, so it works without an API key
         secrets = read_secrets(job.provider, os.environ)
         hide_secrets(secrets)
     from batchmix.cli.forecast import print_forecast, send_canary
@@ -83,7 +83,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
 
 
 def _cost_lines(found: Any) -> list[str]:
-    """Return the cost range of the rest, by model if there are several."""
+    """Return lines with the range of the cost of what is still to send; by model if there are several."""
     lanes = [lane for lane in found.lanes if lane.requests]
     shown = [(found.least_usd, found.most_usd, "")] if found.least_usd is not None else []
     if len(lanes) > 1 or not shown:

@@ -1,4 +1,4 @@
-"""Progress: a bar, with a line per model if there are several, or a line every 30 s if there is no terminal."""
+"""Shows the progress of a run: as a bar, with a line per model if there are several, or as a line every 30 s."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ from batchmix.cli.progress_lines import Rates, last_line, model_lines, model_pro
 from batchmix.engine.run_status import RunStatus
 
 _BAR_S = 0.2
+"""Seconds between two updates of the bar."""
 _LINE_S = 30.0
+"""Seconds between two lines of the mode `log`."""
 _SPAN_S = 10.0
-"""Rates are averages over this time."""
+"""Seconds over which rates are averaged."""
 
 
 @contextlib.contextmanager
 def shown(run_status: RunStatus, mode: str) -> Iterator[None]:
-    """Show the progress of a run while the block runs; `mode`: `auto`, `bar`, `log` or `none`.
+    """Show the progress of a run while the `with` block runs. `mode` is `auto`, `bar`, `log` or `none`.
 
-    A thread reads the status that the run's thread changes; it only shows it, so an outdated number does no harm.
+    A thread reads the status while the run's thread changes it, without a lock. It only displays the status, so an
+    outdated number does no harm.
     """
     if mode == "auto":
         mode = "bar" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else "log"
@@ -36,7 +39,7 @@ def shown(run_status: RunStatus, mode: str) -> Iterator[None]:
     show = _bar if mode == "bar" else _lines
 
     def watch() -> None:
-        with contextlib.suppress(OSError, ValueError):  # the terminal is gone
+        with contextlib.suppress(OSError, ValueError):  # the terminal was closed
             show(run_status, over)
 
     thread = threading.Thread(target=watch, daemon=True)
@@ -49,7 +52,7 @@ def shown(run_status: RunStatus, mode: str) -> Iterator[None]:
 
 
 class _RateMeter:
-    """Measures answers and tokens per second of each lane."""
+    """Measures the answers and tokens per second of each lane (a model of the run)."""
 
     def __init__(self, run_status: RunStatus) -> None:
         self._run_status = run_status
@@ -77,13 +80,13 @@ def _bar(run_status: RunStatus, over: threading.Event) -> None:
     class ProgressBar(tqdm):  # type: ignore[type-arg]
         @staticmethod
         def status_printer(file: Any) -> Callable[[str], None]:
-            """Paint a block of lines over the last one, and leave the cursor at its beginning.
+            """Return a function that paints a block of lines over the previous one; the cursor stays at its first line.
 
-            Whatever a resized terminal makes of the lines is then below the cursor, and is erased: line by line, as a
-            terminal remembers which lines it had wrapped and would join them again. The rest below is erased last, and
-            never from the top left corner, where tmux would keep it in its history. Wrapping is off while painting, as
-            the terminal may be narrower than it reported. tqdm's own stacked bars can't do this: they go to where they
-            were before the resize.
+            A resized terminal may wrap the old lines, but only below the cursor, so erasing from there removes them.
+            Each line is erased by itself, because the terminal would join lines again that it had wrapped.
+            What is below the block is erased last and never from the top left corner, where tmux would keep it in its
+            history. Wrapping is off while painting, since the terminal may be narrower than it reported. tqdm's own
+            stacked bars don't survive a resize, because they move the cursor up by the old number of lines.
             """
 
             def paint(text: str) -> None:
@@ -107,14 +110,14 @@ def _bar(run_status: RunStatus, over: threading.Event) -> None:
 
 
 def bar_lines(run_status: RunStatus, rates: Rates, width: int, height: int) -> list[str]:
-    """Return the lines of the bar: one for the run and, if there are several models, one for each that fits."""
+    """Return the lines of the bar: one for the run and, if there are several models, one for each that fits in."""
     several = len(run_status.lanes) > 1 and run_status.results > 0 and height > 2
     lines = [run_line(run_status, rates, width, limits=not several)]
     return lines + model_lines(model_progress(run_status, rates), width, height - 1) if several else lines
 
 
 def _encodable(text: str, encoding: str | None) -> str:
-    """Return text of the same width that an encoding can represent."""
+    """Return text of the same width, with characters that the encoding can't represent replaced."""
     encoding = encoding or "ascii"
     try:
         text.encode(encoding)
@@ -124,7 +127,7 @@ def _encodable(text: str, encoding: str | None) -> str:
 
 
 def _room() -> tuple[int, int]:
-    """Return the columns and lines to use: the last column of a terminal wraps."""
+    """Return how many columns and lines of the terminal to use: one less than it has, since its last column wraps."""
     try:
         size = os.get_terminal_size(2)
     except OSError:

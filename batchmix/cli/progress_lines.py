@@ -1,4 +1,4 @@
-"""The progress of a run and of its models, as lines of a given width: for the bar and for `status`."""
+"""Formats the progress of a run and of its models as lines of a given width, for the bar and for `status`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from batchmix.engine.run_status import Bottleneck, LaneStatus, Phase, RunStatus
 from batchmix.formats.amounts import counted, usd
 
 _MIN_BAR = 8
-"""Characters of the shortest bar that is drawn."""
+"""Columns of the shortest bar that is drawn."""
 _MIN_NAME = 8
 _MAX_NAME = 40
+"""The fewest and the most columns for the name of a model."""
 _T = TypeVar("_T")
 
 Rates = Sequence[tuple[float, float]]
-"""Answers and tokens per second, of each lane."""
+"""For each lane, the answers and the tokens per second."""
 
 
 class ModelProgress(msgspec.Struct, frozen=True):
@@ -30,23 +31,23 @@ class ModelProgress(msgspec.Struct, frozen=True):
     model: str
     finished: int
     results: int
-    """How many there will be; 0 if unknown."""
+    """The number of results that there will be; 0 if unknown."""
     failed: int
     answers_per_s: float
     cost_usd: float | None
     limited_by: str
     idle: bool = False
-    """Whether nothing more is sent to it."""
+    """Whether no more requests are sent to the model."""
 
     @property
     def left_s(self) -> float | None:
-        """The seconds that the rest takes at this rate; None if unknown."""
+        """The seconds until the model is finished at this rate; None if unknown."""
         left = self.results - self.finished
         return left / self.answers_per_s if self.answers_per_s > 0 and left > 0 and not self.idle else None
 
 
 def model_progress(run_status: RunStatus, rates: Rates) -> list[ModelProgress]:
-    """Return the progress of each model of a run in this process."""
+    """Return the progress of each model of a run that this process executes."""
     return [
         ModelProgress(
             printable(lane.model),
@@ -74,7 +75,7 @@ def left_s(models: Iterable[ModelProgress]) -> float | None:
 
 
 def model_lines(models: list[ModelProgress], width: int, most: int) -> list[str]:
-    """Return a line of at most `width` characters for each model; only the fastest if there are more than `most`."""
+    """Return a line of at most `width` columns for each model; only the fastest if that makes more than `most`."""
     shown = models
     if len(models) > most:
         busiest = sorted(range(len(models)), key=lambda at: (-models[at].answers_per_s, at))[: max(0, most - 1)]
@@ -86,7 +87,7 @@ def model_lines(models: list[ModelProgress], width: int, most: int) -> list[str]
 
 
 def _aligned(models: list[ModelProgress], narrow: int) -> list[str]:
-    """Return a line for each model, with aligned cells; the higher `narrow`, the fewer and shorter they are."""
+    """Return a line for each model with aligned cells. The higher `narrow`, the fewer and shorter the cells."""
     name_room = (_MAX_NAME, _MAX_NAME, 20, 14, 14, _MIN_NAME)[narrow]
     names, *columns = zip(*(_cells(model, narrow, name_room) for model in models), strict=True)
     room = max(map(_width, names))
@@ -115,7 +116,10 @@ def _cells(model: ModelProgress, narrow: int, name_room: int) -> tuple[str, ...]
 
 
 def run_line(run_status: RunStatus, rates: Rates, width: int, *, limits: bool = True) -> str:
-    """Return the line of a run: percent, bar and rows, and what else fits; what limits it only if `limits`."""
+    """Return the line of a run: percentage, bar, rows, and what else fits.
+
+    `limits`: whether the line may say what limits the run.
+    """
     if not run_status.results or run_status.phase in {Phase.STARTING, Phase.SCANNING}:
         return printable(summary_line(run_status, rates))[:width]
     done, results = run_status.finished, run_status.results
@@ -133,7 +137,7 @@ def run_line(run_status: RunStatus, rates: Rates, width: int, *, limits: bool = 
 
 
 def summary_line(run_status: RunStatus, rates: Rates) -> str:
-    """Return the state of a running run, without its rows."""
+    """Return the state of a running run without its number of rows."""
     if run_status.phase is Phase.SCANNING:
         return f"scanning the input: {counted(run_status.scanned, 'row')}"
     if not run_status.results:
@@ -142,7 +146,7 @@ def summary_line(run_status: RunStatus, rates: Rates) -> str:
 
 
 def last_line(run_status: RunStatus, width: int) -> str:
-    """Return the line that remains of the bar: the results, without rates."""
+    """Return the line that replaces the bar at the end: the results, without rates."""
     if not run_status.results:
         return ""
     parts = [
@@ -154,7 +158,7 @@ def last_line(run_status: RunStatus, width: int) -> str:
 
 
 def _parts(run_status: RunStatus, rates: Rates, narrow: int, *, limits: bool) -> list[str]:
-    """Return the parts of a run's line; the higher `narrow`, the fewer: time left, cost and limits stay longest."""
+    """Return the parts of a run's line: the higher `narrow`, the fewer. Time left, cost and limits are dropped last."""
     lanes, cost = run_status.lanes, run_status.cost_usd
     failed = f"{run_status.failed + run_status.rejected:,} failed"
     limited = _limited(run_status, short=narrow > 5) if limits else ""
@@ -183,7 +187,7 @@ def _parts(run_status: RunStatus, rates: Rates, narrow: int, *, limits: bool) ->
 
 
 def _limited(run_status: RunStatus, *, short: bool) -> str:
-    """Return what limits the lanes, with the models' names if they differ."""
+    """Return what limits the lanes; with the names of the models if it is not the same for all."""
     limits = {lane.model: bottleneck_of(run_status, lane) for lane in run_status.lanes}
     limits = {model: limit for model, limit in limits.items() if limit not in {"", Bottleneck.LAST_ROWS}}
     if not limits:
@@ -200,7 +204,7 @@ def _short(limited_by: str) -> str:
 
 
 def _until(lanes: list[LaneStatus], template: str) -> str:
-    """Return the end of the pause that the provider requested, filled into a template; nothing without one."""
+    """Return the time at which a pause requested by the provider ends, in `template`; empty text without a pause."""
     until = max((lane.paused_until for lane in lanes if lane.limited_by is Bottleneck.PAUSE), default=0.0)
     if until <= time.time():
         return ""
@@ -208,7 +212,7 @@ def _until(lanes: list[LaneStatus], template: str) -> str:
 
 
 def _time_left(run_status: RunStatus, rates: Rates) -> str:
-    """Return how long the rest takes at these rates; nothing where that is unknown, or nothing more is sent."""
+    """Return the time left at these rates; empty text if it is unknown or if no more requests are sent."""
     if run_status.phase is not Phase.SENDING:
         return ""
     answers_per_s = sum(answers for answers, _ in rates)
@@ -220,7 +224,7 @@ def _time_left(run_status: RunStatus, rates: Rates) -> str:
 
 
 def _tail(lanes: list[LaneStatus], now: float) -> str:
-    """Return what the last rows are waiting for."""
+    """Return a text that says what the last rows are waiting for."""
     retrying, in_flight = sum(lane.tail or 0 for lane in lanes), sum(lane.in_flight for lane in lanes)
     parts = []
     if retrying:
@@ -234,7 +238,7 @@ def _tail(lanes: list[LaneStatus], now: float) -> str:
 
 
 def span_text(seconds: float) -> str:
-    """Return a duration for a person: 40 s, 12 min, 3 h 05 min, 2 d 4 h."""
+    """Return a duration as readable text: 40 s, 12 min, 3 h 05 min, 2 d 4 h."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -245,12 +249,12 @@ def span_text(seconds: float) -> str:
 
 
 def _percent(done: int, results: int) -> str:
-    """Return a percentage, rounded down: only a finished run shows 100 %."""
+    """Return a percentage, rounded down so that only a finished run shows 100 %."""
     return f"{100 * done // results:3}%"
 
 
 def _middle_out(text: str, room: int) -> str:
-    """Return a name without its middle if it is long: models often differ at their ends."""
+    """Return a name, without its middle if it is too long, because names of models often differ at their ends."""
     if _width(text) <= room:
         return text
     half = room // 2
@@ -264,19 +268,19 @@ def _cut(line: str, width: int) -> str:
 
 
 def _width(text: str) -> int:
-    """Return how many columns of a terminal a text takes: wide characters, such as Chinese, take two."""
+    """Return how many columns of a terminal a text takes; wide characters, such as Chinese ones, take two."""
     return len(text) if text.isascii() else sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
 
 
 def _clipped(text: str, width: int) -> str:
-    """Return the beginning of a text that fits into some columns."""
+    """Return the part from the beginning of a text that fits into `width` columns."""
     while _width(text) > width:
         text = text[: width - _width(text)]
     return text
 
 
 def _first_fitting(lines_for: Callable[[_T], list[str]], ways: Iterable[_T], width: int) -> list[str]:
-    """Return the lines of the first way in which they fit, or else of the last one."""
+    """Call `lines_for` with one way after the other; return the first lines that fit, or else the last ones."""
     lines: list[str] = []
     for way in ways:
         lines = lines_for(way)

@@ -1,4 +1,4 @@
-"""`batchmix rehearse`."""
+"""The command `batchmix rehearse`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from batchmix.errors import JobError
 
 
 class _Rehearse(click.Command):
-    """Lists all kinds of replies at the end of its help."""
+    """A command that lists all kinds of replies at the end of its help."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write each kind of reply with its description."""

@@ -1,4 +1,4 @@
-"""`batchmix report`."""
+"""The command `batchmix report`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`batchmix run`."""
+"""The command `batchmix run`."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
 
 
 def _current_view(folder: Path) -> View | None:
-    """Return the state of a run that was stopped, or None if it had not begun."""
+    """Return the state of a run that was stopped; None if it can't be read or had not begun."""
     from batchmix.engine import reader
 
     with contextlib.suppress(BatchmixError, OSError):  # the reason for the stop matters more
@@ -149,7 +149,10 @@ def _canary_accepted(job: Job, run_options: Options, options: dict[str, Any]) ->
 
 
 def _drain_when_stdin_ends() -> None:
-    """Treat the end of standard input like SIGTERM: `batchmix schedule`, which holds it open, was killed."""
+    """Treat the end of standard input like SIGTERM.
+
+    `batchmix schedule` holds the input open, so its end means that the scheduler was killed.
+    """
 
     def watch() -> None:
         while os.read(0, 4096):
@@ -160,7 +163,7 @@ def _drain_when_stdin_ends() -> None:
 
 
 def _scorers(job: Job, source: str) -> list[PreparedScorer]:
-    """Return the scorers of the job, so that a mistake is found before anything is sent."""
+    """Prepare the scorers of the job now, so that a mistake in them is found before any request is sent."""
     if job.eval is None:
         return []
     from batchmix.evaluate.evaluate_run import prepare_scorers

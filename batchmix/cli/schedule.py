@@ -1,4 +1,4 @@
-"""`batchmix schedule`."""
+"""The command `batchmix schedule`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`batchmix status`."""
+"""The command `batchmix status`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The summary of a run, as printed at its end and by `status`."""
+"""Formats the summary of a run, which is printed at its end and by `batchmix status`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from batchmix.store.totals import Totals
 from batchmix.store.view import View
 
 _MAX_MESSAGE = 240
+"""Characters shown of an error message."""
 
 
 def closing_lines(view: View, run_status: RunStatus, elapsed_s: float) -> list[str]:
@@ -68,7 +69,7 @@ def _after(certainty: str, cost_usd: float | None) -> str:
 
 
 def _cost_lines(totals: Totals) -> list[str]:
-    """Return the cost of the answers, by model if there are several."""
+    """Return lines with the cost of the answers; by model if there are several."""
     no_usage = sum(cost.unreported.answers for cost in totals.costs.values())
     if totals.cost_usd is None:
         return [summary_row("cost", f"unknown: {counted(no_usage, 'answer')} came without usage")] if no_usage else []
@@ -84,13 +85,13 @@ def _cost_lines(totals: Totals) -> list[str]:
 
 
 def _judge_lines(view: View) -> list[str]:
-    """Return the cost of the judges so far."""
+    """Return lines with the cost of each judge so far."""
     costs = [(name, judge["cost_usd"]) for name, judge in view.judges.items() if judge["cost_usd"] is not None]
     return [summary_row("judging", f"{usd(cost)} {name}") for name, cost in costs]
 
 
 def state_lines(view: View, start: Start | None) -> list[str]:
-    """Return the state of a run, for `status`."""
+    """Return the state of a run as lines, for `batchmix status`."""
     lines = [f"{view.run.name}: {_state(view, start)}", *_total_lines(view)]
     lines += _pace_lines(view)
     if view.in_flight:
@@ -110,7 +111,7 @@ def state_lines(view: View, start: Start | None) -> list[str]:
 
 
 def _pace_lines(view: View) -> list[str]:
-    """Return the speed of a running run, the time left, and what limits it; of each model too."""
+    """Return lines with the speed of a running run, the time left, and what limits it; also by model."""
     if view.answers_per_s is None:
         return []
     models = running(view)
@@ -124,7 +125,7 @@ def _pace_lines(view: View) -> list[str]:
 
 
 def running(view: View) -> list[ModelProgress]:
-    """Return the progress of each model of a run in another process."""
+    """Return the progress of each model of a run that another process executes."""
     totals, several, speeds = view.totals, len(view.run.models), view.speeds or {}
     now = view.run.starts[-1].limited_now if view.run.starts else {}
     each = view.run.results // several if view.run.job.get("models") and several else 0
@@ -148,7 +149,7 @@ def running(view: View) -> list[ModelProgress]:
 
 
 def time_left(view: View, models: list[ModelProgress]) -> float | None:
-    """Return the seconds that a run still takes at its rate; None where they are unknown."""
+    """Return the seconds until a run is finished at its present rate; None if unknown."""
     if all(model.results for model in models):
         return left_s(models)
     return view.unanswered / view.answers_per_s if view.answers_per_s and view.unanswered else None
@@ -191,17 +192,17 @@ def _data_lines(view: View) -> list[str]:
 def _relative(path: Path) -> str:
     try:
         relative = os.path.relpath(path)
-    except OSError:  # the working directory is gone
+    except OSError:  # the working directory was removed
         return str(path)
     return relative if len(relative) < len(str(path)) else str(path)
 
 
 def summary_row(label: str, text: str) -> str:
-    """Return a line with a label in front."""
+    """Return an indented line: a label, padded so that texts are aligned, and a text."""
     return f"  {label:<12} {text}"
 
 
 def _short(text: str) -> str:
-    """Return text on one line, without its middle if it is long: the advice is at its end."""
+    """Return a message on one line. A long one loses its middle, because the advice is at its end."""
     text = " ".join(text.split())
     return text if len(text) <= _MAX_MESSAGE else f"{text[: _MAX_MESSAGE // 3]} … {text[-_MAX_MESSAGE * 2 // 3 :]}"

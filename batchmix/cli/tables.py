@@ -1,4 +1,4 @@
-"""Tables of text, and an evaluation as tables."""
+"""Formats tables of text, and an evaluation as such tables."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def cell(text: str | None, most: int = 40) -> str:
-    """Return text from a row or an answer, shortened to fit into a cell."""
+    """Return text on one line, shortened to `most` characters, for the cell of a table."""
     line = " ".join((text or "").split())
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def metrics_lines(metrics: Metrics) -> list[str]:
-    """Return an evaluation as tables."""
+    """Return the metrics of an evaluation as tables: scores, models, and notes."""
     lines = [
         f"{cell(metrics.name)}: {counted(metrics.results, 'result')}{'' if metrics.complete else ', not finished'}"
     ]
@@ -82,5 +82,5 @@ def _notes(metrics: Metrics) -> Iterator[str]:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a number for a cell; nothing for None."""
+    """Return a number with fixed digits for a cell; empty text for None."""
     return "" if value is None else f"{value:.{digits}f}"
