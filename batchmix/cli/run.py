@@ -70,7 +70,8 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     hide_secrets(secrets)
     _warn_of_plain_http(job.provider.base_url)
     from batchmix.cli.progress import shown
-    from batchmix.engine.run import exit_code, run_job
+    from batchmix.engine.run import run_job
+    from batchmix.engine.start_record import exit_code
 
     scorers = _scorers(job, source)
     stopped: BatchmixError | None = None

@@ -1,4 +1,4 @@
-"""The canary: a few rows that are sent first, and a forecast of the rest from their answers."""
+"""The canary: a random sample of rows that is sent first, so that its answers forecast the cost of all other rows."""
 
 from __future__ import annotations
 
@@ -19,31 +19,32 @@ from batchmix.store.view import View, read_rows
 
 
 class Forecast(msgspec.Struct, frozen=True):
-    """A forecast of the rest of a run."""
+    """A forecast of the tokens, cost and duration of the requests that a run has left."""
 
     rows: int
-    """Drawn, over all models."""
+    """Rows in the canary, summed over all models."""
     answered: int
+    """Of these rows, how many have an answer with usage for each sample."""
     requests: int
-    """Still to be sent."""
+    """Requests that are still to be sent."""
     completion_tokens: Bounds | None
-    """Of the rest; None where too few rows have an answer."""
+    """Forecast for the requests left; None if too few rows have an answer."""
     cost_usd: Bounds | None
-    """Of the rest; None where a model has no price too."""
+    """Forecast for the requests left; None if too few rows have an answer or the price of a model is unknown."""
     spent_usd: float | None
-    """By all answers so far."""
+    """Cost of all answers so far; None if unknown."""
     least_s: float
-    """The least time that the rest takes, by the job's limits and by how long answers took."""
+    """Lower bound on the remaining time, from the job's limits and the latency of the canary's answers."""
     different: int = 0
-    """How many requests over all rows and models are different, apart from their samples."""
+    """Number of different requests over all rows and models; samples of one row count once."""
     duplicates_warning: str = msgspec.field(default="", name="sameness")  # the key in `--json`
-    """A warning where suspiciously few are; empty: none."""
+    """A warning that suspiciously many requests are the same; empty if there is none."""
 
 
 def draw_canary(dataset: Dataset, work: PendingWork, job: Job, count: int) -> None:
-    """Draw `count` rows for each model, and limit `work` to the shards that hold them.
+    """Draw a random sample of `count` rows for each model, and limit `work` to the shards of these rows.
 
-    With `reuse.dedupe` only the first of the rows with the same request is drawn and counted.
+    With `reuse.dedupe`, rows with the same request count as one row, the first of them.
     """
     seed = work.run.accepted
     work.run.canary = {model.name: _draw(_Sizes(dataset, model, job), count, seed) for model in work.models}
@@ -53,7 +54,7 @@ def draw_canary(dataset: Dataset, work: PendingWork, job: Job, count: int) -> No
 
 
 class _Sizes:
-    """The rows that are sent to one model, and their estimated prompt tokens over all samples."""
+    """The rows to draw from for one model, each with its estimated prompt tokens over all samples."""
 
     def __init__(self, dataset: Dataset, model: Model, job: Job) -> None:
         self.rows, self.tokens = array("q"), array("q")
@@ -76,7 +77,7 @@ def _draw(sizes: _Sizes, count: int, seed: str) -> CanarySample:
 
 
 def forecast(view: View, job: Job) -> Forecast:
-    """Return a forecast of all that is still to be sent, from the last canary of a run."""
+    """Return a forecast for the requests that are left, from the answers to the run's last canary."""
     models = job.models or tuple(Model(name, name, {}, job.limits) for name in view.run.models)
     prices = Prices(view.run.prices, models)
     rows = sorted({row for draw in view.run.canary.values() for row, _ in draw.rows})
@@ -107,11 +108,11 @@ def forecast(view: View, job: Job) -> Forecast:
 
 
 class _Lane(msgspec.Struct, frozen=True):
-    """One model's drawn rows and their answers, and what these say of the rows not drawn."""
+    """Forecasts the rows of one model outside the canary, from the answers to its rows in the canary."""
 
     draw: CanarySample
     answers: list[tuple[int, list[dict[str, Any]]]]
-    """Estimated prompt tokens and the result rows of all samples, in the order of the draw."""
+    """For each row with all its answers, in the order of the draw: its estimated prompt tokens, and its result rows."""
     model: Model
     price: Price | None
 
@@ -125,7 +126,7 @@ class _Lane(msgspec.Struct, frozen=True):
         return self._rest([sum(found) for found in costs], self.price.input / 1e6 * self._prompt_ratio())
 
     def least_s(self, samples: int) -> float:
-        """Return the least time for the rows not drawn, by the model's limits and by how long answers took."""
+        """Return a lower bound on the time for the other rows, from the model's limits and the mean latency."""
         limits, rows = self.model.limits, self.draw.total_rows - len(self.draw.rows)
         latencies = [one["latency_s"] for _, found in self.answers for one in found if one["latency_s"] is not None]
         mean_s = sum(latencies) / len(latencies) if latencies else 0.0
@@ -140,12 +141,15 @@ class _Lane(msgspec.Struct, frozen=True):
         return max(times)
 
     def _prompt_ratio(self) -> float:
-        """Return the ratio of counted to estimated prompt tokens."""
+        """Return the ratio of reported to estimated prompt tokens."""
         counted = sum(one["prompt_tokens"] for _, found in self.answers for one in found)
         return counted / sum(size for size, _ in self.answers) if self.answers else 1.0
 
     def _rest(self, measured: list[float], each: float) -> Bounds | None:
-        """Return the total of a quantity over the rows not drawn; `each` is its predicted part per prompt token."""
+        """Forecast the total of a quantity over the rows outside the canary.
+
+        `measured` is the quantity of each answered row; `each` is the part of it that one prompt token predicts.
+        """
         predicted = [size * each for size, _ in self.answers]
         found = total(predicted, measured, self.draw.prompt_tokens * each, self.draw.total_rows)
         done = sum(measured)

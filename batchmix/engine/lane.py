@@ -1,4 +1,4 @@
-"""One lane for each model: its pass over the rows joins load, send and store."""
+"""Lanes: each sends the requests of one model, in input order, and stores the answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _logger = logging.getLogger(__name__)
 
 
 class LaneContext(msgspec.Struct, frozen=True):
-    """What all lanes of a run share."""
+    """The objects that all lanes of a run share."""
 
     prepared: PreparedRun
     client: Transport
@@ -35,11 +35,11 @@ class LaneContext(msgspec.Struct, frozen=True):
 
 
 class Lane:
-    """One model's way through the input."""
+    """Sends one model's requests for all shards with work left, and logs their outcomes."""
 
     def __init__(self, number: int, model: Model, context: LaneContext) -> None:
         self.stopped: Failure | None = None
-        """Why the model was stopped, if it was."""
+        """The failure that stopped this model; None if none did."""
         self.model = model
         self._context = context
         self._prepared = prepared = context.prepared
@@ -55,9 +55,9 @@ class Lane:
             retry_rejected=prepared.options.retry_rejected,
         )
         self.followers: list[Lane] = []
-        """Lanes that send nothing, and go over the shards that this one has finished."""
+        """Lanes that send nothing. They only check the shards that this lane has read."""
         self.behind: asyncio.Queue[int | None] = asyncio.Queue()
-        """The shards that a follower is to go over; None: no more come."""
+        """The shards that this lane, as a follower, has still to check; None marks the end."""
         self._dedup_log: DedupingLog | None = None
 
     async def run(self, most: int) -> None:
@@ -102,16 +102,16 @@ class Lane:
                 lane.behind.put_nowait(index)
 
     async def _unpaid(self, needed: list[Request]) -> list[Request]:
-        """Return the requests that no other run has an answer to; the others take that answer."""
+        """Return the requests that have no answer in another run; the others take their answer from there."""
         if self._prepared.reusable is None or not needed:
             return needed
         found = await asyncio.to_thread(self._prepared.reusable.answers, needed)
         return [request for request in needed if not self._log.reuse(request, found.get(request.key))]
 
     async def follow(self) -> None:
-        """Send nothing, and only check which of the shards `behind` have no rows left, so that these can be sealed.
+        """Send nothing; check for each shard in `behind` whether this model has rows left in it.
 
-        An error stops the run.
+        A shard can only be sealed once all lanes have reported that. An error stops the run.
         """
         seen: set[int] = set()
         try:
@@ -130,7 +130,7 @@ class Lane:
         self._log.all_read(index, unfinished=left)
 
     async def _requests(self, index: int) -> AsyncIterator[list[Request | RejectedRow]]:
-        """Yield all requests of a shard; reading and rendering are done in a thread, one batch ahead."""
+        """Yield all requests of a shard. A thread reads and renders them, one batch ahead."""
         batches = self._prepared.dataset.requests(index, self.model, self._rows)
         ahead = asyncio.create_task(asyncio.to_thread(next, batches, None))
         try:
@@ -141,7 +141,7 @@ class Lane:
             ahead.cancel()
 
     async def fail_the_rest(self) -> None:
-        """Let all rows that this stopped model leaves fail, so that their shards can be sealed."""
+        """Mark all rows that this stopped model left unanswered as failed, so that their shards can be sealed."""
         assert self.stopped is not None
         failure = Failure(FailureAction.RETRY, "model_stopped", self.stopped.message, self.stopped.code)
         for index in self._shards:
@@ -152,9 +152,10 @@ class Lane:
 
 
 async def run_lanes(lanes: list[Lane], others: list[Lane], most: int, shutdown: Shutdown) -> None:
-    """Run lanes until they finish, and let `others` follow. `shutdown` has a reason afterwards if a model was stopped.
+    """Run lanes until they finish, while `others` follow them without sending anything.
 
-    A stopped model does not hold up the others. If none is left, its rows stay unanswered.
+    If a model was stopped, the other models still finish, and `shutdown` has a reason afterwards. The rows that a
+    stopped model leaves are marked as failed, except if all models were stopped: then they stay unanswered.
     """
 
     async def lead() -> None:

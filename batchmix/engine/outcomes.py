@@ -1,4 +1,4 @@
-"""How the requests of one lane end: each for itself, or all of them where a failure means that the lane must stop."""
+"""The outcomes of one lane's requests: a failure ends its own request, or stops the path, the lane or the run."""
 
 from __future__ import annotations
 
@@ -21,74 +21,74 @@ from batchmix.responses.error_rules import JOB_FAILURES
 
 _ADVICE = "; fix the job, or send the rest all the same with --keep-going"
 _OF_THE_PATH = frozenset({"not_found", "not_offered", "wrong_endpoint", "web_page"})
-"""Types of failures that say nothing of what the model does at another path."""
+"""Types of failures that concern a single path of the API; requests of the model to another path may succeed."""
 _logger = logging.getLogger(__name__)
 
 
 class RowLog(Protocol):
-    """Records what happens to requests, each thing before anything else is done about it."""
+    """Records each event of a request before the pool acts on it."""
 
     def sent(self, request: Request, at_ms: int) -> None:
         """Record that a request is about to leave."""
 
     def received(self, request: Request, exchange: Exchange) -> Outcome:
-        """Record the response, then return whether it is an answer or a failure."""
+        """Record the response, then return the answer or the failure that it holds."""
 
     def finished(self, request: Request, failure: Failure | None) -> None:
-        """Record that a request has its answer (None), or ended without one."""
+        """Record the end of a request: with `failure`, or with its answer if that is None."""
 
 
 class SendingRules(msgspec.Struct, frozen=True):
-    """What a lane sends, how often, and when it gives up."""
+    """The rules of one lane: its limits, its retries, and when it gives up."""
 
     attempts: int
-    """How many a row may take in this start."""
+    """Maximum number of attempts for a row in this start."""
     limits: Limits = Limits()
-    """The model's, as far as the job sets them."""
+    """The model's rate limits, as far as the job sets them."""
     keep_going: bool = False
-    """Go on although the first requests are all refused for the same reason."""
+    """Continue even if the first requests are all refused for the same reason."""
     outage_s: float = math.inf
-    """How long an outage of the provider may last."""
+    """Maximum length of an outage of the provider, in seconds."""
     row_s: float = math.inf
-    """How long after its first attempt a row may be sent again."""
+    """Seconds after its first attempt in which a row may be retried."""
     budget: LaneBudget | None = None
-    """The cap on costs; None: there is none."""
+    """The budget for the costs; None if the job sets none."""
     place: Callable[[Request, str], str] | None = None
-    """Returns where a parameter of a request is set, for a message."""
+    """Returns where in the job or the input a request parameter is set, for error messages."""
     run_status: RunStatus = msgspec.field(default_factory=RunStatus)
-    """Counts answers and replies of all lanes: they prove that the job's address is right."""
+    """Counts answers and replies of all lanes. Any of them proves that the provider's address is right."""
     unstreamed: bool = False
-    """Whether this model's answers are streamed only where the job asks for it."""
+    """Whether an earlier start turned streaming off for this model; it then streams only if the job asks for it."""
     on_unstreamed: Callable[[], None] = lambda: None
-    """Called when that begins, since a stream of this model had no end."""
+    """Called when this start turns streaming off for the model, because its streams break off."""
     has_paths: bool = False
-    """Whether requests of a lane go to several paths of the API; else a path that is not there stops the lane."""
+    """Whether a lane sends to several paths of the API. If not, a missing path stops the lane."""
 
 
 def provider_stopped(message: str, failures: Iterable[Failure]) -> ProviderStopped:
-    """Return what stops a run because of these failures, by whether the job must change before it goes on."""
+    """Return the error that stops a run: `JobRefused` if one of the failures needs a change of the job."""
     refused = any(failure.type in JOB_FAILURES for failure in failures)
     return JobRefused(message) if refused else ProviderStopped(message)
 
 
 class Outcomes:
-    """Ends requests that have failed, or stops their lane or path; knows how many requests have no outcome yet.
+    """Ends the requests that have failed, or stops their path, lane or run. Counts the requests without an outcome.
 
-    Some failures are held back, without an outcome, until it is clear that they are not the fault of the job, or that
-    the provider is there. An answer decides that.
+    Some failures are held back, and their requests have no outcome yet, because the job may be wrong or the
+    provider unreachable. An answer refutes that, and the requests then end with their failures.
     """
 
     def __init__(self, log: RowLog, shutdown: Shutdown, status: LaneStatus, rules: SendingRules) -> None:
         self.stopped: Failure | None = None
-        """Why the lane must stop, if the others may go on."""
+        """The failure that stops this lane, while other lanes may continue; None if none does."""
         self.stopped_paths: dict[str, Failure] = {}
-        """Why nothing more is sent to a path; its requests end with that."""
+        """By path: the failure that stopped sending to it. All requests to the path end with that failure."""
         self.held = 0
-        """Requests that are held back until another outcome shows that not all are refused alike."""
+        """Number of requests held back until another outcome shows that not all requests are refused alike."""
         self.unreached: list[tuple[Request, Failure]] = []
-        """Requests that are held back until the provider replies: all while it has not replied in this start, and those
-        that could not reach it since its last reply. If it never replies again they have no outcome."""
-        self._replies = 0  # when the last of them came
+        """Requests held back until the provider replies. Before its first reply in this start all failed requests are
+        held back, later only those that could not reach it. If it never replies again, they stay without an outcome."""
+        self._replies = 0  # the run's count of replies when the last of them was held back
         self._begun = 0
         self._closed = 0  # without an answer
         self._log = log
@@ -99,20 +99,20 @@ class Outcomes:
 
     @property
     def open(self) -> int:
-        """How many requests were begun and have no outcome."""
+        """Number of requests that have no outcome yet."""
         return self._begun - self._status.answers - self._closed
 
     @property
     def nothing_pending(self) -> bool:
-        """Whether nothing is awaited any more; what is held back has no outcome yet."""
+        """Whether all requests without an outcome are held back, so that no response is awaited."""
         return self.open <= self.held + len(self.unreached)
 
     def begin(self, requests: int) -> None:
-        """Count requests that will be sent."""
+        """Count new requests."""
         self._begun += requests
 
     def decided_by(self, in_flight: int) -> bool:
-        """Return whether what is in flight will show if all are refused, so that no more need to leave."""
+        """Return whether the requests in flight will show if all are refused alike, so that no more need to leave."""
         if self._status.answers or not self.held:
             return False
         return any(
@@ -121,13 +121,19 @@ class Outcomes:
         )
 
     def recover(self, path: str) -> None:
-        """End what was held back until an answer came: to be called for the first of each path, and while any is."""
+        """End the requests that were held back, since an answer has come.
+
+        To be called for the first answer of each path, and for any answer while requests are held back.
+        """
         self._settle(self._repeated(path))
         if self.unreached:
             self._close_unreached()
 
     def fail(self, request: Request, failure: Failure) -> None:
-        """End a request, or stop what its failure says must be stopped: then it has no outcome."""
+        """End a request with its failure, hold it back, or stop the path, lane or run as the failure demands.
+
+        If the lane or the run is stopped, the request has no outcome, so that the next start sends it again.
+        """
         if failure.action is FailureAction.STOP_RUN:
             self._shutdown.stop(provider_stopped(self._after_answers(failure.message), [failure]))
         elif failure.action is FailureAction.STOP_MODEL:
@@ -148,9 +154,10 @@ class Outcomes:
             self._close(request, failure)
 
     def settle(self) -> None:
-        """End what was held back, when all requests have returned.
+        """End the requests that are held back, once all other requests have their outcomes.
 
-        Where the provider has not replied since, stop the lane instead. A path that was stopped counts for the lane.
+        If the provider has not replied since they were held back, stop the lane instead. The lane is also stopped if
+        one of its paths was.
         """
         for repeated in self._repeated_by_path.values():
             self._settle(repeated)
@@ -176,7 +183,7 @@ class Outcomes:
             _logger.info("%s is stopped: %s", self._status.model, failure.message)
 
     def stop_path(self, path: str, failure: Failure) -> None:
-        """Stop sending to a path: the lane, where it sends to no other. The first reason counts."""
+        """Stop sending to a path, or stop the lane if it sends to a single path. The first reason counts."""
         if not self._rules.has_paths:
             self.stop(
                 msgspec.structs.replace(
@@ -211,16 +218,16 @@ class Outcomes:
             self._close(request, failure)
 
     def _after_answers(self, message: str) -> str:
-        """Return why all is stopped, and after how many answers: that tells a wrong key from one that was used up."""
+        """Prefix a message with the count of answers, which tells a key that never worked from one that was used up."""
         answers = self._status.answers
         return f"after {counted(answers, 'answer')}: {message}" if answers else message
 
     def _may_be_job_error(self, failure: Failure) -> bool:
-        """Return whether a failure is held back until another outcome shows that not all rows fail alike."""
+        """Return whether a failure may be caused by the job, so that it has to be held back."""
         return not self._rules.keep_going and (failure.action is FailureAction.REJECT or failure.attempts is not None)
 
     def _placed(self, request: Request, failure: Failure) -> Failure:
-        """Return a failure whose message says where a refused parameter stands."""
+        """Return the failure; if it names a refused parameter, its message also says where that is set."""
         if self._rules.place is None or not failure.parameter:
             return failure
         where = self._rules.place(request, failure.parameter)

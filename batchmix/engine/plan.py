@@ -1,4 +1,4 @@
-"""Planning a run: all that `run_job` does before it sends, without writing anything."""
+"""Planning a run: counts the requests that a run would send, and estimates their cost. Writes nothing to its folder."""
 
 from __future__ import annotations
 
@@ -27,26 +27,28 @@ from batchmix.store.shard import Shard
 _logger = logging.getLogger(__name__)
 Number = TypeVar("Number", int, float)
 _FEW = 256
-"""Requests of each model from which the cost of the rest is estimated before a run."""
+"""Before a run, the cost of the rest is estimated from about this many requests of each model."""
 _PROMPTS = (0.5, 1.5)
-"""Prompt tokens are estimated from bytes; in most languages the count lies between these shares of it."""
+"""Factors for the bounds on prompt tokens. They are estimated from bytes, and in most languages the real count lies
+between half of the estimate and one and a half times as much."""
 
 
 class LanePlan(msgspec.Struct):
-    """What a run would send to one model."""
+    """The requests that a run would send to one model, with their estimated cost and time."""
 
     model: str
     requests: int = 0
     prompt_tokens: int = 0
-    """An estimate."""
+    """Estimated from the size of the prompts."""
     max_tokens: int | None = 0
-    """The most that answers may have; None where a request sets no maximum."""
+    """Upper bound on the tokens of all answers; None if a request sets no maximum."""
     least_usd: float | None = None
-    """With short prompts and answers of one token; None: no price is known."""
+    """Lower bound on the cost: few tokens per prompt, one token per answer. None if the price is unknown."""
     most_usd: float | None = None
-    """With long prompts and the longest answers; None also where these have no bound."""
+    """Upper bound on the cost: many tokens per prompt, the longest answers. None if the price is unknown or a request
+    sets no maximum."""
     least_s: float | None = None
-    """The least time that the job's own limits allow; None without limits."""
+    """Lower bound on the duration, from the job's own limits per minute; None without such limits."""
 
     def count(self, request: Request) -> None:
         """Add a request."""
@@ -56,7 +58,7 @@ class LanePlan(msgspec.Struct):
             self.max_tokens = None if request.max_tokens is None else self.max_tokens + request.max_tokens
 
     def finish(self, price: Price | None, limits: Limits) -> None:
-        """Set what follows from the counts."""
+        """Set the bounds on cost and duration, once all requests are counted."""
         short, long = (self.prompt_tokens * share for share in _PROMPTS)
         if price:
             answers = self.requests if self.max_tokens is None else min(self.requests, self.max_tokens)
@@ -72,69 +74,70 @@ class LanePlan(msgspec.Struct):
 
 
 class Plan(msgspec.Struct):
-    """What a run would send."""
+    """A summary of the requests that a run would send, as `batchmix plan` shows it."""
 
     name: str
     folder: str
     rows: int
     results: int
     samples: int
-    """Answers for each row and model."""
+    """Answers requested for each row and model."""
     url: str
     headers: dict[str, str]
     own_params: tuple[str, ...] = ()
-    """Columns that are sent as the rows' own parameters."""
+    """Input columns whose values are sent as request parameters of their row."""
     requests: int = 0
-    """Still to be sent."""
+    """Requests that are still to be sent."""
     different: int = 0
-    """How many of these are different, apart from their samples; beyond 65,536 an estimate."""
+    """Number of different requests among `requests`; samples of one row count once. Beyond 65,536 an estimate."""
     done: int = 0
+    """Results that need no more work."""
     reused: int = 0
     """Answers that are taken from other runs."""
     repeated: int = 0
-    """Rows with the same request as an earlier row, whose answer they take."""
+    """Results that take the answer of an earlier row with the same request."""
     same_draws: bool = False
-    """Reused or repeated answers would differ if they were sampled again."""
+    """Whether answers are reused or repeated that might differ if they were requested again."""
     rejected: int = 0
-    """Rows of which no request can be made."""
+    """Results without a request, because the row can't be turned into a request."""
     rejected_example: str = ""
     lanes: list[LanePlan] = []
-    """For each model, what is still to be sent."""
+    """The requests still to be sent, by model."""
     balance_usd: float | None = None
-    """The account's balance; None where it is not reported."""
+    """The account's balance; None if the provider does not report it."""
     shortage: str = ""
-    """A warning where that may not be enough; empty: none."""
+    """A warning that the balance may not cover the run; empty if there is none."""
     first: Any = None
     """The body of the first request."""
 
     @property
     def duplicates_warning(self) -> str:
-        """A warning where suspiciously few requests are different; empty: none."""
+        """A warning that suspiciously many requests are the same; empty if there is none."""
         return distinct_warning(self.different, self.requests // self.samples)
 
     @property
     def prompt_tokens(self) -> int:
-        """An estimate, of what is still to be sent."""
+        """Estimated prompt tokens of all requests still to be sent."""
         return sum(lane.prompt_tokens for lane in self.lanes)
 
     @property
     def max_tokens(self) -> int | None:
-        """The most that answers may have; None where a request sets no maximum."""
+        """Upper bound on the tokens of all answers; None if a request sets no maximum."""
         return _sum([lane.max_tokens for lane in self.lanes])
 
     @property
     def least_usd(self) -> float | None:
-        """The least that it costs; None where a model has no price."""
+        """Lower bound on the cost; None if the price of a model is unknown."""
         return _sum([lane.least_usd for lane in self.lanes])
 
     @property
     def most_usd(self) -> float | None:
-        """The most that it costs if nothing is billed twice; None without a bound or a price."""
+        """Upper bound on the cost if no retry is billed; None if a price is unknown or a request sets no maximum."""
         return _sum([lane.most_usd for lane in self.lanes])
 
     @property
     def least_s(self) -> float | None:
-        """The least time that the job's own limits allow; None without limits. Lanes run in parallel."""
+        """Lower bound on the duration, that of the slowest model, as models run in parallel; None without limits."""
         return max((lane.least_s for lane in self.lanes if lane.least_s is not None), default=None)
 
     def as_json(self) -> dict[str, Any]:
@@ -145,9 +148,9 @@ class Plan(msgspec.Struct):
 
 
 def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
-    """Return what a run would send; with `secrets`, also the account's balance.
+    """Plan a run: read its input and its folder, and count the requests that are left.
 
-    Raises `UsageError` for all that a run would refuse.
+    The account's balance is looked up only if `secrets` are given. Raises `UsageError` where the run would.
     """
     layout = Layout(Path(job.output.path), secrets=secrets)
     check_ours(layout)
@@ -187,7 +190,7 @@ def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
 
 
 def estimated_usd(prepared: PreparedRun) -> tuple[float | None, float | None]:
-    """Return the least and the most that the rest will cost, estimated from its first requests."""
+    """Return bounds on the cost of the requests that are left, estimated from the first shard with work left."""
     work, lanes = prepared.work, [LanePlan(model.name) for model in prepared.work.models]
     left = work.run.results - sum(footer.totals.finished for footer in work.done)
     for model, lane in zip(work.models, lanes, strict=True):
@@ -204,7 +207,7 @@ def estimated_usd(prepared: PreparedRun) -> tuple[float | None, float | None]:
 
 
 def warn_of_shortage(prepared: PreparedRun) -> None:
-    """Log a warning where the account's balance may not cover what is left to send."""
+    """Log a warning if the account's balance may not cover the requests that are left."""
     balance_usd = prepared.balance.usd()
     if balance_usd is None:
         return
@@ -214,7 +217,7 @@ def warn_of_shortage(prepared: PreparedRun) -> None:
 
 
 class _Counting:
-    """Counts the requests that shards have left into a plan."""
+    """Reads shards, and adds the requests that they have left to a plan."""
 
     def __init__(
         self, plan: Plan, prepared: PreparedRun, firsts: dict[str, FirstRows], *, retry_rejected: bool
@@ -259,7 +262,7 @@ class _Counting:
                 self._hashes.add(request.hash)
 
     def _repeats(self, request: Request | RejectedRow) -> bool:
-        """Return whether the row takes the answer of an earlier row with the same request."""
+        """Return whether the row takes the answer of an earlier row that has the same request."""
         firsts = self._firsts.get(request.model)
         if firsts is None or isinstance(request, RejectedRow):
             return False
@@ -267,6 +270,6 @@ class _Counting:
 
 
 def _sum(parts: Sequence[Number | None]) -> Number | None:
-    """Return a sum, or None where a part is unknown."""
+    """Return the sum of some numbers; None if one of them is unknown, or there are none."""
     numbers = [part for part in parts if part is not None]
     return sum(numbers[1:], start=numbers[0]) if numbers and len(numbers) == len(parts) else None

@@ -1,7 +1,7 @@
-"""What a start finds in the run folder, and what it has to do.
+"""Resuming a run: finds which shards in the run folder have work left.
 
-A job and an input that were accepted once are not checked again. Any other is compared with the answers in the folder,
-and only a person's `--update` lets one of them go.
+If the job and the input are the same as at the last start, the answers in the folder are not compared with them again.
+Otherwise they are, and the start is refused if an answer would be dropped or requested again; `--update` allows that.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from batchmix.store.schema import VERSION, PartFooter
 
 
 class PendingWork(msgspec.Struct):
-    """What this start has to do."""
+    """The work of this start: which shards it sends, writes again or removes."""
 
     run: RunFile
     models: tuple[Model, ...]
     digests: Digests
     shards: list[int]
-    """Those with work left, in order."""
+    """Shards with work left, in input order."""
     done: list[PartFooter]
-    """Of the parts without work left."""
+    """Footers of the parts that have no work left."""
     outdated_shards: list[int]
     """Shards in `done` whose parts have an older schema version. They are written again after all others."""
     stale: list[int]
-    """Shards beyond the end of the input, whose parts and journals are removed."""
+    """Shards beyond the end of the input. Their parts and journals are removed."""
     damaged_parts: frozenset[int]
-    """Shards whose parts are damaged, and are written anew."""
+    """Shards whose parts are damaged. Their parts are written again."""
     ledger_updates: list[ShardSealed | ShardLeftOpen]
-    """New lines for the ledger, before anything changes."""
+    """Lines that are appended to the ledger before anything in the folder changes."""
 
 
 class Resume:
-    """A job and its input, to be resumed from what is in the run folder."""
+    """Compares a job and its input with a run folder, to find the work that is left."""
 
     def __init__(self, job: Job, dataset: Dataset, held: Inventory) -> None:
         self._job = job
@@ -54,7 +54,10 @@ class Resume:
         self._comparison = ShardComparison(job, dataset, held)
 
     def work(self, previous: RunFile | None, *, update: bool, retry_rejected: bool) -> PendingWork:
-        """Return what is to be done. Raises `RunError` where answers would be dropped or requested again."""
+        """Return the work of this start.
+
+        Raises `RunError` if answers would be dropped or requested again, or are missing, and `update` is not set.
+        """
         ledger_updates = [*self._held.unrecorded(), *check_missing(self._comparison, update=update)]
         count = self._comparison.count
         left = [index for index in range(count) if self._has_work(index, retry_rejected=retry_rejected)]
@@ -76,12 +79,18 @@ class Resume:
         )
 
     def _outdated_shards(self, done: list[PartFooter], left: list[int]) -> list[int]:
-        """Return the shards whose parts are of another version than those that this or an earlier start writes."""
+        """Return the shards among `done` whose parts have an older schema version.
+
+        Empty if there is no part of the current version, and none will be written: nothing has to match it then.
+        """
         outdated = [footer.shard for footer in done if footer.version != VERSION]
         return outdated if left or len(outdated) < len(done) else []
 
     def _has_changed(self, previous: RunFile | None) -> bool:
-        """Return whether job or input differ from what was accepted last; without a `run.json`, any answer counts."""
+        """Return whether the job or the input differs from what was last accepted.
+
+        Without a `run.json`, any existing part or journal counts as a change.
+        """
         return self._held.holds_any if previous is None else previous.accepted != self._comparison.digests.accepted
 
     def _run_file(self, previous: RunFile | None) -> RunFile:
@@ -166,7 +175,7 @@ def drop_stale(layout: Layout, stale: list[int]) -> None:
 
 
 def previous_scan(previous: RunFile | None) -> Scan | None:
-    """Return the scan of an earlier start; None where there is none, or none that this version can read."""
+    """Return the scan of the input by an earlier start; None if there is none that this version can read."""
     if previous is None:
         return None
     try:
