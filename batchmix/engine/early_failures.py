@@ -1,8 +1,8 @@
-"""Failures that may mean that the job itself is wrong, as long as no answer has come (`Failure.early_action`).
+"""Early failures: failures before the first answer that may mean that the job is wrong (`Failure.early_action`).
 
-With a wrong address each request at the start of a run ends with a web page, a redirect, a certificate that is not
-trusted, or a host that does not exist. But one of many servers behind an address may be broken too, and a server that
-is being started answers nobody for a while. So no single failure decides, and none as long as others are in flight.
+With a wrong address, for example, each request ends with a web page, a redirect, an untrusted certificate, or a host
+that does not exist. But one broken server of many behind a right address looks the same, and so does a server that is
+still starting. So a single failure does not stop the lane, and requests in flight are awaited first, unless they hang.
 """
 
 from __future__ import annotations
@@ -18,44 +18,46 @@ from batchmix.errors import FailureAction
 from batchmix.records import Failure, Request
 
 _FEW = 3
-"""Failures before anything is decided."""
+"""Minimum number of failures before the lane or path may be stopped."""
 _STUCK_S = 10.0
-"""Seconds to wait for those in flight while there are few failures: they may hang. Then another request is sent."""
+"""While there are few failures, another request is sent if those in flight take longer than this, since they may
+hang."""
 _NO_REPLY_S, _NO_REPLY_EVERY_S = 10.0, 1.0
-"""Seconds for which a host that never replied is tried before it is taken for missing, and seconds between tries."""
+"""A host that never replies is tried for this long before the lane is stopped, and so many seconds pass between
+tries."""
 _NO_REPLY_TYPES = frozenset({"connection", "timeout"})
-"""Types of failures that say no more than that nobody replied."""
+"""Types of failures that only mean that there was no reply."""
 _OF_THE_HOST = _NO_REPLY_TYPES | {"tls", "proxy"}
-"""Types of failures that say nothing about a path."""
+"""Types of failures that concern the whole host, not a path of it."""
 _OF_A_PATH = (FailureAction.STOP_PATH, FailureAction.STOP_RUN)
 
 
 class EarlyFailures:
-    """Decides for one lane, or for one of several paths of it, whether its failures are the job's own."""
+    """Decides for one lane, or for one path of a lane, whether its failures are caused by a wrong job."""
 
     def __init__(self, run_status: RunStatus, *, of_a_path: bool = False) -> None:
-        """`run_status` counts answers and replies of all lanes: they prove that the job's address is right."""
+        """`run_status` counts answers and replies of all lanes. Any of them proves the provider's address right."""
         self._run_status = run_status
         self._of_a_path = of_a_path
         self._has_answer = False
         self._count = 0
         self._failures: list[tuple[float, Failure]] = []  # the first and the last few
-        self._tried_at = -math.inf  # though others may hang
+        self._tried_at = -math.inf  # when a request was last sent although those in flight may hang
 
     @property
     def are_open(self) -> bool:
-        """Whether there are any that no answer has refuted."""
+        """Whether there are early failures that no answer has refuted."""
         if self._failures and not self._covers(self._failures[-1][1]):
             self._clear()
         return bool(self._failures)
 
     def answered(self) -> None:
-        """Record an answer: from now on no failure is the job's own."""
+        """Record an answer: it proves the job right, so later failures are not early ones."""
         self._has_answer = True
         self._clear()
 
     def failed(self, sent_at: float, now: float, failure: Failure) -> bool:
-        """Record a failure, by the monotonic clock; return whether it may be the job's own."""
+        """Record a failure, with times of the monotonic clock; return whether a wrong job may be its cause."""
         if not self._covers(failure):
             return False
         self._count += 1
@@ -64,7 +66,7 @@ class EarlyFailures:
         return True
 
     def wait_s(self, now: float, in_flight: int) -> float:
-        """Return how long the next request has to wait while they are open; infinity: until another has returned."""
+        """Return the seconds that the next request waits while failures are open; infinity: until one returns."""
         last_at, last = self._failures[-1]
         if last.type in _NO_REPLY_TYPES:
             return math.inf if in_flight else max(0.0, last_at + _NO_REPLY_EVERY_S - now)
@@ -76,9 +78,10 @@ class EarlyFailures:
         return max(0.0, wait_s)
 
     def decided(self, in_flight: int, elsewhere: int) -> Failure | None:
-        """Return the failure that every request ends with, once that is clear.
+        """Return the failure that stops the lane or path, once it is clear that every request ends with it; else None.
 
-        `elsewhere` requests are in flight that may yet prove the address right, though not for this lane.
+        `in_flight` counts the requests in flight of this lane or path, `elsewhere` those of the other lanes, which may
+        still prove the address right.
         """
         if not self.are_open or self._count < _FEW:
             return None
@@ -90,7 +93,7 @@ class EarlyFailures:
         return None if in_flight or (elsewhere and last.early_action is FailureAction.STOP_RUN) else last
 
     def _covers(self, failure: Failure) -> bool:
-        """Return whether a failure may be the job's own, as far as is known."""
+        """Return whether a wrong job may be the cause of a failure, given the answers and replies so far."""
         if failure.early_action is None or self._has_answer:
             return False
         if self._of_a_path or failure.early_action is FailureAction.STOP_MODEL:
@@ -103,12 +106,12 @@ class EarlyFailures:
 
 
 class LaneEarlyFailures:
-    """The early failures of one lane: of its host, and of each path where it sends to several of them."""
+    """The early failures of one lane: those of the host, and those of each path if the lane sends to several paths."""
 
     def __init__(
         self, run_status: RunStatus, in_flight: Collection[OpenRequest], *, has_paths: bool, keep_going: bool
     ) -> None:
-        """`in_flight` always holds the lane's requests in flight."""
+        """`in_flight` is a live view of the lane's requests in flight."""
         self._run_status = run_status
         self._in_flight = in_flight
         self._has_paths = has_paths
@@ -118,17 +121,17 @@ class LaneEarlyFailures:
 
     @property
     def are_open(self) -> bool:
-        """Whether there are any that no answer has refuted."""
+        """Whether there are early failures that no answer has refuted."""
         return self._host.are_open or any(path.are_open for path in self._paths.values())
 
     def answered(self, path: str) -> None:
-        """Record an answer."""
+        """Record an answer from a path."""
         self._host.answered()
         if self._has_paths:
             self._at(path).answered()
 
     def failed(self, request: Request, sent_at: float, now: float, failure: Failure) -> bool:
-        """Record a failure, by the monotonic clock; return whether it may be the job's own."""
+        """Record a failure, with times of the monotonic clock; return whether a wrong job may be its cause."""
         if self._keep_going and failure.early_action is FailureAction.STOP_PATH:
             return False
         is_of_a_path = failure.early_action in _OF_A_PATH and failure.type not in _OF_THE_HOST
@@ -136,14 +139,14 @@ class LaneEarlyFailures:
         return early.failed(sent_at, now, failure)
 
     def wait_s(self, now: float, path: str) -> float:
-        """Return how long the next request has to wait; infinity: until another has returned."""
+        """Return how many seconds the next request to a path waits; infinity: until one in flight returns."""
         wait_s = self._host.wait_s(now, len(self._in_flight)) if self._host.are_open else 0.0
         if self._has_paths and (early := self._at(path)).are_open:
             wait_s = max(wait_s, early.wait_s(now, self._in_flight_to(path)))
         return wait_s
 
     def decided(self, path: str) -> Failure | None:
-        """Return the failure that every request of the lane ends with, or of the path, once that is clear."""
+        """Return the failure that stops the lane or the path, once every request is sure to end with it; else None."""
         if not self._has_paths or self._host.are_open:
             everywhere = sum(lane.in_flight for lane in self._run_status.lanes)
             return self._host.decided(len(self._in_flight), everywhere - len(self._in_flight))

@@ -1,10 +1,10 @@
-"""The pool of one lane: takes requests from a feed, and ends each with an answer or a failure.
+"""The pool of one lane: sends the requests of a feed with many workers, and ends each with an answer or a failure.
 
     feed ─► buffer ─┐
                     ├─► Admission ─► a worker sends ─► answer
     retries ─► due ─┘                      └─► failure ─► RetryQueue ─► due
 
-There are as many workers as requests may ever be in flight. Requests that are due again go ahead of new ones.
+Each worker has one request in flight at a time. Retries that are due are sent before new requests.
 """
 
 from __future__ import annotations
@@ -32,22 +32,24 @@ from batchmix.responses.stream import UNFINISHED
 
 _logger = logging.getLogger(__name__)
 _FEW_RETRYING = 1000
-"""Rows that may wait for a retry, whatever the window is, before no new ones are sent; once there was an answer."""
+"""After the first answer, no new rows are sent while this many wait for a retry, or twice the window if that is
+more."""
 _LAST = 100
-"""Rows. What the last ones wait for is shown only of so few; of more it would cost too much after each response."""
+"""The status shows what the last rows wait for once at most this many are left: with more, it would take too long after
+each response."""
 _AHEAD = 512
-"""Requests that are read ahead of those in flight."""
+"""Maximum number of requests that are read ahead."""
 
 
 class Transport(Protocol):
-    """Sends a request and returns what came of it, whatever that was."""
+    """Sends requests; errors of the connection are part of the exchange that it returns, not raised."""
 
     async def post(self, request: Request) -> Exchange:
-        """Return the exchange."""
+        """Send a request, and return its exchange: the response, or why there is none."""
 
 
 class Pool:
-    """Sends the requests of one lane; for one use."""
+    """Sends the requests of one lane. Its `run` can be called once."""
 
     def __init__(
         self, transport: Transport, log: RowLog, shutdown: Shutdown, status: LaneStatus, rules: SendingRules
@@ -68,21 +70,22 @@ class Pool:
         self._more = asyncio.Event()
         self._outcome_event = asyncio.Event()
         self._fed = self._is_cut = False
-        self._closed = False  # nothing more leaves
+        self._closed = False  # if set, no more requests are sent
         self._working: asyncio.Future[list[None]]
         self._first_attempts = 0  # that have returned
         self._answered_paths: set[str] = set()
 
     @property
     def stopped(self) -> Failure | None:
-        """Why this lane was stopped, if the others may go on."""
+        """The failure that stopped this lane, while other lanes may continue; None if none did."""
         return self._outcomes.stopped
 
     async def run(self, feed: AsyncIterator[list[Request]], workers: int) -> None:
-        """Return when each request of the feed has its outcome, or when the run or this lane was stopped.
+        """Send all requests of the feed, with at most `workers` in flight.
 
-        There are `workers` at most in flight. After a stop nothing more leaves, and this returns when what was in
-        flight has returned or was cut off; then requests are left without an outcome. An error in a task stops the run.
+        Returns when each request has its outcome, or after the run or this lane was stopped. Then no more requests are
+        sent, those in flight return or are cut off, and some are left without an outcome. An error in a task stops the
+        run.
         """
         feeder = self._loop.create_task(self._shutdown.guarded(self._feed(feed)))
         self._working = asyncio.gather(*(self._work() for _ in range(workers)))
@@ -100,7 +103,7 @@ class Pool:
             await asyncio.gather(feeder, watcher, return_exceptions=True)
 
     async def wait_for_outcome(self) -> bool:
-        """Return True once a request has its outcome; False at once where all are held back, so that none will."""
+        """Wait until a request gets its outcome, and return True; return False at once if no response is awaited."""
         if self._outcomes.nothing_pending:
             return False
         self._outcome_event.clear()
@@ -130,7 +133,7 @@ class Pool:
         self._end_if_done()
 
     async def _work(self) -> None:
-        """Send one request after the other while there are any. An error here stops the run."""
+        """Be a worker: send one request after the other until there are no more. An error stops the run."""
         log, transport = self._log, self._transport
         try:
             while item := self._next() or await self._idle.request():
@@ -150,7 +153,7 @@ class Pool:
             self._shutdown.stop(error)
 
     def _next(self) -> OpenRequest | None:
-        """Return the next request if it may leave at once; what is due again goes first."""
+        """Return the next request, retries first; None if none may be sent now, and the status then says why."""
         if self._closed or self._idle.waiting or self._shutdown.reason is not None:
             return None
         queue = self._retries.due or self._buffer
@@ -173,12 +176,12 @@ class Pool:
         return item
 
     def _too_many_wait(self) -> bool:
-        """Return whether so many rows wait for a retry that no new ones are sent; few before the first answer."""
+        """Return whether so many rows wait for a retry that no new ones are sent; at first the limit is lower."""
         most = max(_FEW_RETRYING, 2 * self._admission.window) if self._status.answers else RepeatedFailures.FIRST
         return self._status.retrying >= most
 
     def _returned(self, item: OpenRequest, exchange: Exchange | None, outcome: Outcome | None) -> None:
-        """End a request with its answer, or see to its failure. `outcome` is None where it was cut off."""
+        """Handle a request that has returned; `outcome` is None if it was cut off."""
         del self._in_flight[item]
         if outcome is None or exchange is None:
             self._admission.abandon(item, exchange)
@@ -204,7 +207,7 @@ class Pool:
             self._idle.hand_out()
 
     def _fail(self, item: OpenRequest, exchange: Exchange, failure: Failure) -> None:
-        """Let a request wait for its next attempt, or end it; stop the lane or a path where that is clear now."""
+        """Handle a failure: let the request wait for a retry, or end it; stop the lane or the path if need be."""
         request = item.request
         self._admission.failed(self._loop.time(), item, exchange, failure)
         _logger.debug("row %d of %s: %s: %s", request.row, request.model, failure.type, failure.message)
@@ -233,7 +236,7 @@ class Pool:
         self._idle.hand_out()
 
     def _give_up(self, path: str, verdict: Failure) -> None:
-        """Stop the lane, or sending to a path; requests in flight may hang, and have `drain_s` to return."""
+        """Stop the lane, or sending to a path. In a stopped lane, requests in flight have `drain_s` to return."""
         if verdict.action is FailureAction.STOP_PATH:
             self._outcomes.stop_path(path, verdict)
             self._stop_path(path)
@@ -245,7 +248,7 @@ class Pool:
             self._loop.call_later(self._shutdown.drain_s, self._cut)
 
     def _not_stopped(self, batch: list[Request]) -> list[Request]:
-        """End those requests of a batch whose path was stopped; return the others."""
+        """End the requests of a batch whose path was stopped; return the other requests."""
         stopped = self._outcomes.stopped_paths
         for request in batch:
             if request.path in stopped:
@@ -259,7 +262,7 @@ class Pool:
         self._not_stopped(self._retries.drop(path))
 
     def _show_tail(self) -> None:
-        """Show what the last rows wait for, once all have been read and few are left."""
+        """Show in the status what the last rows wait for, if few are left."""
         if self._outcomes.open > _LAST:
             return
         reasons = self._retries.reasons
@@ -268,7 +271,7 @@ class Pool:
         self._status.show_tail(len(reasons) + len(self._retries.due), reasons, sent_at)
 
     def _end(self, item: OpenRequest, failure: Failure) -> None:
-        """End a request without an answer, unless its failure stops the lane."""
+        """End a request without an answer, or stop its path, its lane or the run, as its failure demands."""
         if item.attempts is not None:
             self._retries.remove(item)
         stopped = len(self._outcomes.stopped_paths)
@@ -289,7 +292,7 @@ class Pool:
             self._close()
 
     def _close(self) -> None:
-        """Let nothing more leave."""
+        """Send no more requests; drop the waiting retries and dismiss the idle workers."""
         self._closed = True
         self._retries.clear()
         self._idle.dismiss()

@@ -1,4 +1,4 @@
-"""The rehearsal provider, which stands in for a real one: how it is to behave, its catalogue, its server."""
+"""Setting up the rehearsal provider, a local server that stands in for a real provider, for a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def rehearsal_behaviour(job: Job) -> Behaviour | None:
-    """Return how the rehearsal provider is to behave, or None for a real provider. Raises `JobError`."""
+    """Return the behaviour that the job's rehearsal URL describes; None for a real provider. Raises `JobError`."""
     if not job.provider.rehearsal:
         return None
     from batchmix.rehearsal import Behaviour  # imports a web server, which few runs need
@@ -28,9 +28,9 @@ def rehearsal_behaviour(job: Job) -> Behaviour | None:
 
 
 def rehearsal_catalogue(behaviour: Behaviour) -> Catalogue:
-    """Return the model list that the rehearsal provider will serve, before it is started.
+    """Return the catalogue of models that the rehearsal provider serves, without starting it.
 
-    Where its behaviour names no models it has every model, and no id is wrong.
+    If its behaviour names no models, it serves every model, and no model id is checked against the catalogue.
     """
     from batchmix.rehearsal.lookups import catalogue
 
@@ -39,7 +39,7 @@ def rehearsal_catalogue(behaviour: Behaviour) -> Catalogue:
 
 
 def rehearsal_server(behaviour: Behaviour) -> Rehearsal:
-    """Return the provider, to be entered as a context that gives its URL."""
+    """Return the rehearsal provider as an async context manager, which starts its server and yields the URL."""
     from batchmix.rehearsal import Rehearsal
 
     # Its request log has no reader here, and memory must stay flat.

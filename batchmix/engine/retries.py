@@ -1,6 +1,6 @@
-"""When a request is sent again: the decision for one row, and the queue of those that wait for it.
+"""Retries: decides whether and when a failed request is sent again, and queues the requests that wait for a retry.
 
-The back-off formula is tenacity's. Its retry loop is not used: it would need a task for each row that waits.
+The back-off formula is tenacity's. Its retry loop is not used because it would need a task for each waiting row.
 """
 
 from __future__ import annotations
@@ -23,47 +23,49 @@ from batchmix.pacing.governor import Ticket
 from batchmix.records import Exchange, Failure, Outcome, Request
 
 _FIRST_WAIT_S, _MAX_WAIT_S = 0.5, 60.0
-"""The wait is random, up to 0.5 s after the first failure and up to twice as much after each more, at most a minute."""
+"""The back-off is random: up to 0.5 s after the first failure. The maximum doubles with each failure, up to a
+minute."""
 _MAX_THROTTLED_WAIT_S = 5.0
-"""The longest back-off of a throttled row whose provider did not say how long to wait. The lane's pause holds it back
-then, and the row must not outlast that pause."""
+"""The maximum back-off of a throttled row if the provider did not say how long to wait. The whole lane pauses then too,
+and the row should not wait for longer than the lane."""
 _MAX_THROTTLED_S = 3600.0
-"""A row whose waits after throttling come to an hour is given up."""
+"""A row is given up once its waits after throttling add up to an hour."""
 _MAX_PUT_OFF = 2
-"""How often a provider may ask a row to wait for longer than `retry.outage_s` before it is given up. Once may be one
-wrong header."""
+"""A row is given up when the provider asks it for the second time to wait for longer than `retry.outage_s`. The first
+time may be one wrong header."""
 _RETRIES_AT_ONCE = 100.0
 _RETRY_SHARE, _RETRIES_PER_S = 0.25, 10.0
-"""Retries after an error may be a quarter of the requests, and always ten a second: an outage is no reason for a storm
-of requests."""
+"""Retries after an error are limited to a quarter of the requests plus ten per second, with bursts of up to a hundred,
+so that an outage does not cause a storm of requests."""
 _RETRYABLE = (FailureAction.RETRY, FailureAction.PAUSE)
 _back_off = tenacity.wait_random_exponential(multiplier=_FIRST_WAIT_S, max=_MAX_WAIT_S, min=_FIRST_WAIT_S / 2)
 _retrying = tenacity.Retrying()  # only because a call state must have one
 
 
 class RowAttempts:
-    """What the failed attempts of one row have cost so far, in this start."""
+    """Counts the failed attempts of one row in this start, and the time it waited after throttling."""
 
     __slots__ = ("_limit", "_longest_s", "_most", "_put_off", "_until", "costly", "failed", "reason", "retry_after_s",
                  "throttled_s")  # fmt: skip
 
     def __init__(self, limit: int, until: float = math.inf, longest_s: float = math.inf) -> None:
-        """Allow `limit` attempts; none after `until`. `longest_s` is how long a provider may ask to wait."""
+        """Allow `limit` attempts, and none after `until`; a provider may ask to wait for `longest_s` at most."""
         self._limit = self._most = limit
         self._until = until
         self._longest_s = longest_s
-        self._put_off = 0  # how often the provider asked for more than that
+        self._put_off = 0  # how often the provider asked for a longer wait than `longest_s`
         self.failed = 0
         self.costly = 0
-        """Of the failed attempts, how many count towards the limit."""
+        """Number of failed attempts that count towards the limit. Throttled attempts do not."""
         self.throttled_s = 0.0
         self.retry_after_s: float | None = None
-        """What the provider asked for with the last failure, within what it may ask for."""
+        """The wait that the provider asked for with the last failure, shortened if it was too long; None if it asked
+        for none."""
         self.reason = ""
-        """The last failure in a word: its HTTP status, or its type."""
+        """The last failure in one word: its HTTP status, or its type."""
 
     def count(self, failure: Failure, exchange: Exchange, *, is_free: bool = False) -> None:
-        """Count a failed attempt; one that `is_free` costs nothing."""
+        """Count a failed attempt; if `is_free`, it does not count towards the limit."""
         self.failed += 1
         self.reason = str(exchange.status) if (exchange.status or 0) >= 400 else failure.type
         requested_s = requested_wait_s(failure, exchange)
@@ -81,15 +83,15 @@ class RowAttempts:
 
 
 def is_retryable(outcome: Outcome) -> TypeGuard[Failure]:
-    """Return whether the same request may succeed later."""
+    """Return whether an outcome is a failure after which the same request may succeed later."""
     return isinstance(outcome, Failure) and outcome.action in _RETRYABLE
 
 
 def next_wait(attempts: RowAttempts, failure: Failure, now: float) -> float | None:
-    """Return how many seconds a row waits before it is sent again after a failure; None: it is given up.
+    """Return how many seconds a row waits for its next attempt after a failure; None if the row is given up.
 
-    Waits are random and grow exponentially, and are never shorter than what the provider asked for. Throttled attempts
-    cost nothing but time. The failure has been counted in `attempts`.
+    Waits are random and grow exponentially, and are never shorter than the provider asked for. Throttled attempts do
+    not count towards the limit of attempts, only their waits add up. The caller has counted the failure in `attempts`.
     """
     state = tenacity.RetryCallState(_retrying, None, (), {})
     state.attempt_number = attempts.failed
@@ -103,7 +105,7 @@ def next_wait(attempts: RowAttempts, failure: Failure, now: float) -> float | No
 
 
 class RetryBudget:
-    """A token bucket for retries after errors."""
+    """A token bucket that limits the rate of retries after errors."""
 
     def __init__(self, now: float) -> None:
         self._left = _RETRIES_AT_ONCE
@@ -111,7 +113,10 @@ class RetryBudget:
         self._sent = 0
 
     def wait_s(self, now: float, sent: int) -> float:
-        """Take a retry, and return how long it has to wait; `sent` requests have had their first attempt so far."""
+        """Take a retry from the bucket, and return how many seconds it has to wait.
+
+        `sent` is the number of requests that have had their first attempt so far.
+        """
         more = (now - self._at) * _RETRIES_PER_S + (sent - self._sent) * _RETRY_SHARE
         self._left = min(self._left + more, _RETRIES_AT_ONCE) - 1
         self._at, self._sent = now, sent
@@ -119,24 +124,25 @@ class RetryBudget:
 
 
 class OpenRequest(msgspec.Struct, eq=False):
-    """A request of the pool that has no outcome yet."""
+    """A request in the pool that has no outcome yet."""
 
     request: Request
     ticket: Ticket | None = None
-    """Set when it leaves."""
+    """The ticket of its current attempt; None before it is first sent."""
     attempts: RowAttempts | None = None
-    """None until it has failed once."""
+    """Its failed attempts; None if there are none."""
 
 
 class RetryQueue:
-    """The requests of one lane that have failed and will be sent again: a heap by the time when each is due.
+    """The failed requests of one lane that wait for a retry, in a heap by the time when each is due.
 
-    One timer of the event loop, for the first of them, moves what is due to `due` and calls `on_due`.
+    A timer of the event loop is set for the first of them. It moves the requests that are due to `due`, and calls
+    `on_due`.
     """
 
     def __init__(self, status: LaneStatus, on_due: Callable[[], None]) -> None:
         self.due: collections.deque[OpenRequest] = collections.deque()
-        """What may leave now, in the order in which it became due."""
+        """Requests that may be sent again now, in the order in which they became due."""
         self._waiting: list[tuple[float, int, OpenRequest]] = []
         self._open: set[OpenRequest] = set()  # waiting, due, or in flight again
         self._numbers = itertools.count()  # so that requests are never compared
@@ -148,13 +154,13 @@ class RetryQueue:
 
     @property
     def reasons(self) -> list[str]:
-        """Of each request that is not due yet, why it has failed."""
+        """For each request that is not due yet, the reason of its last failure."""
         return [item.attempts.reason for _, _, item in self._waiting if item.attempts]
 
     def add(self, item: OpenRequest, failure: Failure, sent: int) -> bool:
-        """Let a request wait that has failed; return False where it is given up.
+        """Queue a failed request for a retry; return False if it is given up instead.
 
-        `sent` requests of the lane have had their first attempt so far.
+        `sent` is the number of requests of the lane that have had their first attempt so far.
         """
         assert item.attempts is not None
         now = self._loop.time()
@@ -171,12 +177,12 @@ class RetryQueue:
         return True
 
     def remove(self, item: OpenRequest) -> None:
-        """Forget a request that has its outcome now."""
+        """Count a request as no longer retrying, because it has its outcome."""
         self._open.discard(item)
         self._status.count_retrying(len(self._open))
 
     def drop(self, path: str) -> list[Request]:
-        """Forget what waits, or is due, for a path; return these requests, which have no outcome."""
+        """Remove the requests to a path, waiting or due, from the queue, and return them. They have no outcome."""
         gone = [item for _, _, item in self._waiting if item.request.path == path]
         gone += [item for item in self.due if item.request.path == path]
         self._waiting = [entry for entry in self._waiting if entry[2].request.path != path]
@@ -188,7 +194,7 @@ class RetryQueue:
         return [item.request for item in gone]
 
     def clear(self) -> None:
-        """Forget all requests, which are left without an outcome."""
+        """Remove all requests from the queue. They have no outcome."""
         self._waiting.clear()
         self.due.clear()
         self._open.clear()
