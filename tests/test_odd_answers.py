@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from batchmix.cli import cli
 from batchmix.errors import FailureAction, ProviderStopped
-from batchmix.formats.lenient_json import DEEPEST
+from batchmix.formats.lenient_json import MAX_DEPTH
 from batchmix.records import Completion, Exchange, Failure
 from batchmix.responses.classify import classify
 from tests.conftest import Bench
@@ -140,7 +140,7 @@ def test_a_folder_that_holds_such_answers_is_read_and_goes_on(bench: Bench, prov
 
 
 def test_what_lies_deeper_than_is_read_is_left_out_and_the_rest_is_kept() -> None:
-    deep = "[" * 3 * DEEPEST + "]" * 3 * DEEPEST
+    deep = "[" * 3 * MAX_DEPTH + "]" * 3 * MAX_DEPTH
     outcome = classify(Exchange(0, 0, 0.0, 200, PLACES["unknown"](deep).encode()))
     assert isinstance(outcome, Completion)
     assert (outcome.response, outcome.finish_reason) == ("Paris", "stop")

@@ -1,1 +1,4 @@
-"""formats: converts and shows values: JSON, Arrow types, dates, amounts, names in messages. Imports no upper room."""
+"""formats: converts JSON, Arrow values, dates and amounts, and quotes names and values in messages.
+
+It imports no other package of batchmix.
+"""

@@ -1,4 +1,6 @@
-"""Casts Arrow columns to other Arrow types without Python values, so that values beyond Python's types survive.
+"""Casts Arrow columns to other Arrow types.
+
+No value passes through Python, so that values survive that Python's types can't represent.
 
 pyarrow's own casts do not support structs whose fields differ, dictionaries of other types, or views of lists.
 """
@@ -16,7 +18,7 @@ from batchmix.formats.pyarrow_setup import compute
 
 Types = pa.types
 INTERVAL = pa.binary(12)
-"""The type with which pyarrow reads Parquet's intervals; cast to text, such bytes are intervals."""
+"""The type as which pyarrow reads Parquet's intervals. Bytes of this type become ISO 8601 text when cast to text."""
 _Leaf = Callable[[pa.Array, pa.DataType], pa.Array]
 
 
@@ -47,7 +49,7 @@ def fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def sound(column: pa.Array) -> pa.Array:
-    """Return a column whose texts are valid UTF-8, with U+FFFD for invalid bytes; pyarrow does not check files."""
+    """Return a column whose texts are valid UTF-8, with U+FFFD for invalid bytes, which pyarrow reads unchecked."""
     try:
         column.validate(full=True)
     except pa.ArrowInvalid:
@@ -63,7 +65,7 @@ def _repaired(column: pa.Array, arrow_type: pa.DataType) -> pa.Array:
 
 
 def _rebuilt(column: pa.Array, arrow_type: pa.DataType, leaf: _Leaf) -> pa.Array:
-    """Return a column as another type; `leaf` casts the parts that are not nested."""
+    """Return a column as another type, level by level. `leaf` casts the columns that are not nested."""
     has = column.type
     if Types.is_null(has):
         return pa.nulls(len(column), arrow_type)
@@ -129,7 +131,7 @@ def _map(column: pa.Array, arrow_type: pa.DataType, leaf: _Leaf) -> pa.Array:
 
 
 def nullable(arrow_type: pa.DataType) -> pa.DataType:
-    """Return the type with all fields of structs nullable, so that nulls of it can be made."""
+    """Return the type with all fields of structs nullable, so that an array of nulls can have the type."""
     if not Types.is_struct(arrow_type):
         return arrow_type
     return pa.struct([field.with_type(nullable(field.type)).with_nullable(True) for field in arrow_type])  # noqa: FBT003

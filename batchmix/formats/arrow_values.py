@@ -1,7 +1,7 @@
 """Converts Arrow columns to JSON values: text, numbers, true, false, null, lists and objects.
 
-Every value can be converted: dates and times are made without Python's types, which have smaller ranges, and without
-pandas, which pyarrow needs for nanoseconds.
+Every value can be converted. Dates and times are formatted from integers, because Python's types have smaller ranges,
+and because pyarrow needs pandas for nanoseconds.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _Read = Callable[[pa.Array], list[Any]]
 
 
 def values(column: pa.Array) -> list[Any]:
-    """Return a column's values. NaN is null, as in pandas.
+    """Return a column's values as JSON values. NaN becomes None.
 
-    Dates, times and durations become ISO 8601 text, decimals and UUIDs text, bytes base64, maps objects, and JSON the
-    value that it contains.
+    Dates, times and durations become ISO 8601 text; decimals and UUIDs become text, bytes base64, and maps objects.
+    JSON text of the type `arrow.json` is decoded.
     """
     arrow_type = column.type
     read = next((read for test, read in _READERS if test(arrow_type)), _one_by_one)
@@ -87,7 +87,7 @@ def _floats(column: pa.Array) -> list[float | None]:
     if Types.is_float16(column.type):
         column = column.cast(pa.float32()).cast(pa.float64())
     found: list[float | None]
-    if Types.is_float32(column.type):  # as text, 0.1 is not 0.10000000149011612
+    if Types.is_float32(column.type):  # through text, so that 0.1 does not become 0.10000000149011612
         found = [None if text is None else float(text) for text in column.cast(pa.string()).to_pylist()]
     else:
         found = column.to_pylist()
@@ -133,7 +133,7 @@ def _intervals(column: pa.Array) -> list[str | None]:
 
 
 def parquet_intervals(column: pa.Array) -> list[str | None]:
-    """Return Parquet's intervals (months, days and milliseconds), which pyarrow reads as bytes, as text."""
+    """Return Parquet's intervals as text. pyarrow reads them as bytes: months, days and milliseconds."""
 
     def text(value: bytes) -> str:
         months, days, milliseconds = struct.unpack("<III", value)
@@ -156,7 +156,7 @@ def _objects(column: pa.Array) -> list[dict[str, Any] | None]:
 
 
 def items_of(column: pa.Array) -> tuple[pa.Array, list[tuple[int, int]]]:
-    """Return all items of a column's lists, with the start and end of each list; null lists may have any length."""
+    """Return the items of a column's lists, and each list's range of items; a null list's range is arbitrary."""
     arrow_type = column.type
     if Types.is_fixed_size_list(arrow_type):
         size = arrow_type.list_size
@@ -195,7 +195,7 @@ def _uuid(value: str) -> str:
 
 
 def json_value(text: str) -> Any:
-    """Return the value of a JSON text, or the text itself where it is not JSON."""
+    """Return the value of a JSON text, or the text itself if it is not valid JSON."""
     try:
         return msgspec.json.decode(text)
     except (ValueError, RecursionError):
@@ -203,7 +203,7 @@ def json_value(text: str) -> Any:
 
 
 def _one_by_one(column: pa.Array) -> list[Any]:
-    """Return the values of a type that has no reader here."""
+    """Return the values of a type that has no entry in `_READERS`."""
     return [_any(scalar) for scalar in column]
 
 

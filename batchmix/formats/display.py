@@ -1,4 +1,4 @@
-"""How names and values from outside are shown in messages, safe for a terminal."""
+"""Shows names and values from outside in messages, without control codes that could reach a terminal."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-_MOST_COLUMNS = 30
-"""Columns that a message lists; of more it gives the number."""
+_MAX_COLUMNS = 30
+"""Columns that a message lists; it only counts any more."""
 
 
 def clean(text: str, most: int = 300) -> str:
-    """Return text on one line: shortened, and with control characters escaped."""
+    """Return text on one line, cut to `most` characters, and with control characters escaped."""
     short = text if len(text) <= most else text[: most - 1] + "…"
     return short if short.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short)
 
@@ -22,10 +22,10 @@ def quoted(name: str) -> str:
 
 
 def column_list(names: Iterable[str]) -> str:
-    """Return a list of columns for a message."""
+    """Return column names as a quoted list for a message."""
     columns = list(names)
-    more = f" and {len(columns) - _MOST_COLUMNS} more" if len(columns) > _MOST_COLUMNS else ""
-    return (", ".join(map(quoted, columns[:_MOST_COLUMNS])) or "none") + more
+    more = f" and {len(columns) - _MAX_COLUMNS} more" if len(columns) > _MAX_COLUMNS else ""
+    return (", ".join(map(quoted, columns[:_MAX_COLUMNS])) or "none") + more
 
 
 def unknown_column(name: str, names: Iterable[str]) -> str:

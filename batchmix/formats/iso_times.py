@@ -1,4 +1,4 @@
-"""Writes dates and times as ISO 8601, from integers, also with years and nanoseconds that Python's types lack."""
+"""Formats integers as ISO 8601 dates and times, including years and nanoseconds that Python's types can't represent."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _ERA_DAYS = 146_097
 _FROM_MARCH_0000 = 719_468
 """Days from 0000-03-01 to 1970-01-01."""
 _PYTHON_S = (-62_135_510_400, 253_402_214_400)
-"""The Unix times that Python can represent in any time zone."""
+"""The first and last Unix time that Python can represent in any time zone."""
 _OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)")
 
 
 def date_text(days: int) -> str:
-    """Return a day since 1970-01-01; years beyond four digits, and those before 0, have a sign."""
+    """Return the date that is `days` after 1970-01-01. Years before 0 or after 9999 have a sign."""
     # Howard Hinnant, chrono-Compatible Low-Level Date Algorithms: civil_from_days.
     era, day = divmod(days + _FROM_MARCH_0000, _ERA_DAYS)
     year = (day - day // 1460 + day // 36_524 - day // 146_096) // 365
@@ -41,7 +41,7 @@ def days_of(year: int, month: int, day: int) -> int:
 
 
 def time_text(count: int, unit: str) -> str:
-    """Return a time of day."""
+    """Return a time of day, given as `count` units since midnight."""
     seconds, rest = divmod(count, PER_SECOND[unit])
     minutes, second = divmod(seconds, 60)
     hour, minute = divmod(minutes, 60)
@@ -49,7 +49,7 @@ def time_text(count: int, unit: str) -> str:
 
 
 def timestamp_text(count: int, unit: str, offset_of: Callable[[int], int] | None) -> str:
-    """Return a timestamp; `offset_of` comes from `offsets`, None: it has no time zone."""
+    """Return a timestamp, given as `count` units since 1970. `offset_of` is from `offsets`; None: no time zone."""
     seconds, rest = divmod(count, PER_SECOND[unit])
     offset = offset_of(seconds) if offset_of else 0
     days, second = divmod(seconds + offset, _DAY_S)
@@ -75,7 +75,7 @@ def interval_text(months: int, days: int, nanoseconds: int) -> str:
 
 
 def _fraction(rest: int, unit: str) -> str:
-    """Return a fraction of a second: nothing, in microseconds, or in nanoseconds."""
+    """Return a fraction of a second with 6 or 9 decimals; nothing for a whole second."""
     if not rest:
         return ""
     micros, nanos = divmod(rest * PER_SECOND["ns"] // PER_SECOND[unit], 1000)
@@ -84,9 +84,9 @@ def _fraction(rest: int, unit: str) -> str:
 
 @lru_cache(maxsize=64)
 def offsets(zone: str) -> Callable[[int], int]:
-    """Return a function from Unix time to a zone's offset from UTC in seconds.
+    """Return a function that takes a Unix time and returns a zone's offset from UTC in seconds.
 
-    The offset is 0 for an unknown zone, and where it is not a whole number of minutes.
+    The offset is 0 if the zone is unknown, or if the offset is not a whole number of minutes.
     """
     if match := _OFFSET.fullmatch(zone):
         fixed = (int(match[2]) * 60 + int(match[3])) * (-60 if match[1] == "-" else 60)

@@ -1,7 +1,6 @@
-"""Reads JSON from outside, also where it is not quite valid, and writes such values again.
+"""Reads JSON from outside, even if it is slightly invalid, and writes the values as valid JSON.
 
-Values that are nested too deeply are cut off, so that recursive code can walk through the rest without running out of
-stack.
+Values that are nested too deeply become null, so that recursive code can process the rest without running out of stack.
 """
 
 from __future__ import annotations
@@ -13,15 +12,15 @@ from typing import Any
 
 import msgspec
 
-DEEPEST = 100
+MAX_DEPTH = 100
 """Levels of lists and objects that are read; deeper values become null."""
-_LONGEST_INT = 4000
-"""Digits of an integer; Python refuses more than 4,300, a longer one becomes infinity."""
+_MAX_INT_DIGITS = 4000
+"""Digits of an integer. A longer integer becomes infinity, since Python refuses more than 4,300 digits."""
 _STRINGS_AND_BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]+|[\]}]+', re.DOTALL)
 
 
 def read_json(body: bytes) -> Any:
-    """Return the JSON value in a body, also from invalid JSON where possible; else None. Never raises."""
+    """Return the JSON value of a body, from invalid JSON too if possible; else None. Never raises."""
     body = shallow(body)
     try:
         return msgspec.json.decode(body)
@@ -35,48 +34,49 @@ def read_json(body: bytes) -> Any:
 
 
 def shallow(body: bytes) -> bytes:
-    """Return JSON with null for all values that are nested more deeply than `DEEPEST`."""
+    """Return JSON text in which values nested more deeply than `MAX_DEPTH` are replaced by null."""
     if not may_be_deep(body):
         return body
     kept, start, depth = [], 0, 0
     for found in _STRINGS_AND_BRACKETS.finditer(body):
         run = found[0]
         if run[0] in b"[{":
-            if depth <= DEEPEST < depth + len(run):
-                kept.append(body[start : found.start() + DEEPEST - depth])
+            if depth <= MAX_DEPTH < depth + len(run):
+                kept.append(body[start : found.start() + MAX_DEPTH - depth])
             depth += len(run)
         elif run[0] in b"]}":
-            if depth > DEEPEST >= depth - len(run):
-                start = found.start() + depth - DEEPEST
+            if depth > MAX_DEPTH >= depth - len(run):
+                start = found.start() + depth - MAX_DEPTH
                 kept.append(b"null")
             depth -= len(run)
-    if depth <= DEEPEST:
+    if depth <= MAX_DEPTH:
         kept.append(body[start:])
     return b"".join(kept)
 
 
 def shallow_text(text: str) -> str:
-    """Do the same as `shallow`, for text."""
+    """Return the same as `shallow`, for text instead of bytes."""
     body = text.encode("utf-8", "surrogatepass")
     return shallow(body).decode("utf-8", "surrogatepass") if may_be_deep(body) else text
 
 
 def may_be_deep(body: bytes) -> bool:
-    """Return whether JSON has enough brackets to be nested too deeply."""
-    return body.count(b"[") + body.count(b"{") > DEEPEST
+    """Return whether JSON text has enough brackets to be nested more deeply than `MAX_DEPTH`."""
+    return body.count(b"[") + body.count(b"{") > MAX_DEPTH
 
 
 def _whole(digits: str) -> int | float:
     try:
-        return int(digits) if len(digits) < _LONGEST_INT else math.inf
+        return int(digits) if len(digits) < _MAX_INT_DIGITS else math.inf
     except ValueError:  # PYTHONINTMAXSTRDIGITS may set a lower limit
         return math.inf
 
 
 def json_text(value: Any, *, readable: bool = False) -> str | None:
-    """Return a value as JSON, or None for an empty value. Never raises.
+    """Return a value as JSON text; None for an empty value, or one that can't be written. Never raises.
 
-    The JSON is ASCII with lone surrogates escaped, or `readable`, with U+FFFD for them. NaN and infinity become null.
+    The text is ASCII. If `readable`, other letters are not escaped, and lone surrogates become U+FFFD. NaN and infinity
+    become null.
     """
     if not value:
         return None
@@ -98,7 +98,7 @@ def _dumped(value: Any, *, readable: bool) -> str:
 
 
 def finite(value: Any) -> Any:
-    """Return a value with null for NaN and infinity, which JSON does not have."""
+    """Return a JSON value with NaN and infinity replaced by None, since JSON does not have them."""
     if isinstance(value, dict):
         return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -107,7 +107,7 @@ def finite(value: Any) -> Any:
 
 
 def plain_text(value: Any) -> str | None:
-    """Return a string that Parquet accepts, with U+FFFD for lone surrogates; None for other values."""
+    """Return text with U+FFFD for lone surrogates, which Parquet refuses; None for a value that is not text."""
     if not isinstance(value, str):
         return None
     return re.sub("[\ud800-\udfff]", "\ufffd", value)

@@ -1,4 +1,4 @@
-"""Sets up pyarrow: returns memory to the system, and does not import pandas."""
+"""Sets up pyarrow, so that it returns memory to the system and does not import pandas."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 
 def compute() -> Any:
-    """Return `pyarrow.compute`, which takes 30 ms to import and is only needed for Parquet input."""
+    """Return `pyarrow.compute`. It takes 30 ms to import, so it is imported only when it is needed."""
     import pyarrow.compute
 
     return pyarrow.compute
@@ -31,9 +31,9 @@ class _NoPandas(MetaPathFinder):
 def set_up_arrow() -> None:
     """Let pyarrow use the system's memory allocator, and keep it from importing pandas.
 
-    pyarrow's own memory pool does not return memory, so that memory would grow with the input. And pyarrow imports
-    pandas with the first array that it makes from a list: half a second, in which no response is read, and 60 MB, for
-    nothing that is used here. After this call pyarrow takes pandas for missing; other code can still import it.
+    pyarrow's own memory pool does not return memory, so that memory use would grow with the input. And pyarrow would
+    import pandas, which is not used here, when it first converts a list to an array. That takes half a second, in which
+    no response is read, and 60 MB. After this call pyarrow assumes that pandas is missing; other code can import it.
     """
     pa.set_memory_pool(pa.system_memory_pool())
     if "pandas" in sys.modules:

@@ -1,4 +1,4 @@
-"""Converts JSON values to text: as JSON, or as a person would write them."""
+"""Converts JSON values to text, as JSON or as a person would write them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import msgspec
 from batchmix.formats.lenient_json import finite, plain_text
 
 EXACT = 2**53
-"""Up to here a double represents every whole number exactly."""
+"""The largest number up to which a double represents every whole number exactly."""
 
 
 def is_utf8(value: str) -> bool:
-    """Return whether text can be encoded as UTF-8, which lone surrogates can't."""
+    """Return whether text can be encoded as UTF-8, that is, has no lone surrogates."""
     return value.isascii() or plain_text(value) == value
 
 
 def utf8(value: str | None) -> str | None:
-    """Return text that Arrow accepts: lone surrogates become U+FFFD."""
+    """Return text with U+FFFD for lone surrogates, which Arrow refuses; None for None."""
     return value if value is None or value.isascii() else plain_text(value)
 
 
 def json_text(value: Any) -> str | None:
-    """Return a value as JSON text, with null for NaN and infinity inside of it; None for null, NaN and infinity."""
+    """Return a value as JSON text, in which NaN and infinity are null; None for null, NaN and infinity."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
     try:
@@ -33,11 +33,11 @@ def json_text(value: Any) -> str | None:
     except (ValueError, TypeError, OverflowError):  # lone surrogates, whole numbers beyond 64 bits
         return utf8(json.dumps(finite(value), ensure_ascii=True))
     except RecursionError:
-        return None  # too deep in the stack to be written
+        return None  # nested too deeply to be written
 
 
 def text_of(value: Any) -> str:
-    """Return a value as a person would write it: text as it is, whole numbers without `.0`, objects as JSON."""
+    """Return a value as a person would write it: text unquoted, whole numbers without `.0`, objects as JSON."""
     if isinstance(value, str):
         return utf8(value) or ""
     if isinstance(value, float):

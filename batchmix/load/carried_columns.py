@@ -14,17 +14,17 @@ from batchmix.formats.text import text_of
 from batchmix.job import Column, Job
 from batchmix.load.column_types import ColumnType, column_types
 from batchmix.load.messages import BATCH_KEYS
-from batchmix.load.parameters import LABELS, PARAMETERS
+from batchmix.load.parameters import CHAT_PARAMETERS, EXTRA_PARAMETERS
 from batchmix.load.prompts import Mode
 from batchmix.load.scan import Scan
 
 _RUN_MARKS = frozenset({"row", "model", "sample", "status", "response", "request_hash"})
-"""An input with all of these columns is another run's output."""
+"""An input that has all of these columns is taken for another run's output."""
 
 Make = Callable[[Any], pa.Array]
-"""Makes a carried column of a list of JSON values, or of a column as its Parquet file has it."""
+"""Converts values to a carried column: a list of JSON values, or an Arrow column as it was read from Parquet."""
 ColumnMaker = tuple[pa.DataType, Make]
-"""A carried column's type, and what makes the column."""
+"""The type of a carried column, and the function that converts values to it."""
 
 
 class ColumnSource(Protocol):
@@ -33,11 +33,11 @@ class ColumnSource(Protocol):
     is_a_run: bool
 
     def column(self, name: str, configured: ColumnType | None, scan: Scan) -> ColumnMaker:
-        """Return the type of a carried column, and what makes it. Raises `InputError`."""
+        """Return the type of a carried column, and the function that makes it. Raises `InputError`."""
 
 
 class CarriedColumns:
-    """Makes the carried columns of input rows."""
+    """Turns input rows into their carried columns."""
 
     def __init__(
         self,
@@ -52,24 +52,25 @@ class CarriedColumns:
         fields = [pa.field(column.name, makers[column.source][0]) for column in columns]
         self.schema = pa.schema([pa.field("custom_id", pa.string()), *fields])
         self.makers = makers
-        """By input column."""
+        """For each input column that is carried, its type and the function that makes the carried column."""
         self.types = {source: str(dtype) for source, (dtype, _) in makers.items()}
-        """The type that each input column gets, as text; also of the column with the ids."""
+        """The output type of each input column, as text. The id column is included, as `custom_id` if not carried."""
         if id_column is not None:
             self.types.setdefault(id_column, "custom_id")
         self.sources = list(self.types)
-        """The input columns that are needed."""
+        """The input columns to read: all carried ones, and the id column."""
 
     def from_json(self, rows: list[tuple[int, dict[str, Any]]]) -> pa.RecordBatch:
-        """Return the columns for rows that were read from JSON, with their indexes."""
+        """Return the carried columns of rows that were read from JSON; each row comes with its index in the input."""
         ids = [row.get(self._id) for _, row in rows] if self._id is not None else [None] * len(rows)
         arrays = [make([row.get(source) for _, row in rows]) for source, _, make in self._columns]
         return self._batch([index for index, _ in rows], ids, arrays)
 
     def from_arrow(self, first: int, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Return the columns for rows that were read from Parquet, from row `first` on.
+        """Return the carried columns of rows that were read from Parquet; `first` is the index of the first one.
 
-        Raises `pa.ArrowException` for a value that does not fit its column's type; `RowReader.prove` finds it first.
+        Raises `pa.ArrowException` for a value that does not fit its column's type. `RowReader.prove` finds such values
+        before anything is sent.
         """
         there, rows = batch.schema.names, batch.num_rows
         ids = values(batch.column(self._id)) if self._id in there else [None] * rows
@@ -90,9 +91,9 @@ class CarriedColumns:
 
 
 def carried_columns(job: Job, scan: Scan, source: ColumnSource, reserved: frozenset[str]) -> CarriedColumns:
-    """Return the carried columns of a job.
+    """Return the carried columns of a job. `reserved` are the names of the output's own columns.
 
-    Raises `InputError` for unknown columns, and for names or types that collide.
+    Raises `InputError` for unknown columns, for names that collide, and for types that don't fit together.
     """
     names = list(scan.columns)
     id_column = job.input.id
@@ -118,9 +119,9 @@ def _default_columns(
 ) -> list[Column]:
     left_out = used | (BATCH_KEYS if mode is Mode.BATCH else frozenset()) | (reserved if is_a_run else frozenset())
     if mode is Mode.BODIES:
-        left_out |= {"model", "messages"} | PARAMETERS.keys() | LABELS.keys()
+        left_out |= {"model", "messages"} | CHAT_PARAMETERS.keys() | EXTRA_PARAMETERS.keys()
     if mode is Mode.PLAIN and "messages" in names:
-        left_out |= {"model"} & reserved  # of a request whose model the job replaces
+        left_out |= {"model"} & reserved  # the job replaces the model that such a request names
     return [Column(name, name) for name in names if name not in left_out]
 
 

@@ -1,4 +1,4 @@
-"""Columns whose type the job configures: converts their values, and reports those that can't be of the type."""
+"""Columns whose type the job configures: converts their values, and reports values that don't fit the type."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from batchmix.formats.iso_times import PER_SECOND, days_of
 from batchmix.formats.text import json_text, text_of, utf8
 from batchmix.job import Column, Job
 
-Made = Callable[[Any], Any]
-"""Makes of a value that is not null one that Arrow takes; raises `ValueError` for one that is none of the type."""
+Converter = Callable[[Any], Any]
+"""Converts a value that is not null to one that Arrow accepts. Raises `ValueError` for a value not of the type."""
 _INTS = {
     "int8": (pa.int8(), -(2**7), 2**7 - 1),
     "int16": (pa.int16(), -(2**15), 2**15 - 1),
@@ -47,19 +47,19 @@ class ColumnType:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.type, self._stored, self._made = _type(name)
+        self.type, self._stored, self._convert = _type(name)
 
     def value(self, value: Any) -> Any:
-        """Return a value as the type has it; NaN is null. Raises `ValueError` for one that is none of the type."""
+        """Return a value converted to the type; NaN becomes null. Raises `ValueError` for a value not of the type."""
         if value is None or (isinstance(value, float) and math.isnan(value)):
             return None
         try:
-            return self._made(value)
+            return self._convert(value)
         except (ArithmeticError, TypeError) as error:
             raise ValueError(str(error)) from None
 
     def array(self, values: list[Any]) -> pa.Array:
-        """Return the column; null where a value is none of the type, whose row is rejected."""
+        """Return values as a column. A value not of the type becomes null; its row is rejected elsewhere."""
         found = pa.array(list(map(self._or_null, values)), self._stored)
         return found if self._stored == self.type else found.cast(self.type)
 
@@ -70,7 +70,7 @@ class ColumnType:
             return None
 
     def problem(self, column: str, value: Any) -> str | None:
-        """Return what is wrong with a value."""
+        """Return what is wrong with a value of the column; None if it is of the type."""
         try:
             self.value(value)
         except ValueError as error:
@@ -87,18 +87,18 @@ def column_type_names(job: Job) -> dict[str, str]:
 
 
 def column_types(job: Job) -> dict[str, ColumnType]:
-    """Return the same types, ready to convert values."""
+    """Return the types that a job configures, by input column, ready to convert values."""
     return {source: ColumnType(name) for source, name in column_type_names(job).items()}
 
 
 def type_problem(configured: Mapping[str, ColumnType], row: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with a row's values of those columns; a column that it does not have is null."""
+    """Return which value of a row is not of its configured type; None if all are. A missing column counts as null."""
     problems = (dtype.problem(column, row.get(column)) for column, dtype in configured.items())
     return next(filter(None, problems), None)
 
 
-def _type(name: str) -> tuple[pa.DataType, pa.DataType, Made]:
-    """Return a type, that of the values which `Made` makes, and that."""
+def _type(name: str) -> tuple[pa.DataType, pa.DataType, Converter]:
+    """Return the Arrow type, the Arrow type of converted values (which are then cast), and the converter."""
     if name in _INTS:
         dtype, least, most = _INTS[name]
         return dtype, dtype, lambda value: _whole(value, least, most)
@@ -178,7 +178,7 @@ def _date(value: Any) -> int:
     match = _ONLY_DATE.fullmatch(value.strip()) if isinstance(value, str) else None
     moment = None if match else _MOMENT.fullmatch(value.strip()) if isinstance(value, str) else None
     if moment is not None and not any(int(part or 0) for part in moment.groups()[3:7]):
-        match = moment  # midnight: what most programs make of a date
+        match = moment  # most programs write a date as a timestamp at midnight
     if match is None:
         raise ValueError("a date is written 2026-01-31")
     return _days(match)
@@ -234,7 +234,7 @@ def _offset_s(zone: str) -> int:
     return (hours * 3600 + minutes * 60) * (-1 if zone[0] == "-" else 1)
 
 
-_OTHERS: dict[str, tuple[pa.DataType, pa.DataType, Made]] = {
+_OTHERS: dict[str, tuple[pa.DataType, pa.DataType, Converter]] = {
     "string": (pa.string(), pa.string(), text_of),
     "double": (pa.float64(), pa.float64(), _double),
     "bool": (pa.bool_(), pa.bool_(), _truth),

@@ -1,4 +1,4 @@
-"""Rows as other tools write them, recognised by their columns, and shell commands that convert such files."""
+"""Rows in the formats of other tools, recognised by their columns, and shell commands that convert such files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from batchmix.formats.display import clean
 from batchmix.load.files import STDIN, shown
 
 _EACH = "{python} 'import json, sys; [print(json.dumps({each})) for r in {rows}]' < {file} > {jsonl}"
-"""A command that rewrites each of some rows as JSON lines."""
+"""A command that writes `each`, an expression over `r`, as a JSON line for every `r` in `rows`."""
 _SYSTEM_FIRST = '[{"role": "system", "content": s} for s in [%s.get("system")] if s] + '
 _WITHOUT_SYSTEM = (
     '**{{"stop_sequences": "stop"}.get(k, k): v for k, v in %s.items() if k not in ("system", "anthropic_version")}'
@@ -46,7 +46,7 @@ _RESPONSES = '{"custom_id": str(n), "method": "POST", "url": "/v1/responses", "b
 
 
 def conversion_of(row: Mapping[str, Any]) -> str | None:
-    """Return what a row without messages or prompt is, and the command that converts its file; None if unknown."""
+    """Return the format of a row in another tool's format, and the command that converts its file; None if unknown."""
     if row.keys() >= {"model", "messages", "system", "max_tokens"} and isinstance(row["messages"], list):
         return "a request of Anthropic's; convert it to OpenAI's form: " + _command(_ANTHROPIC_BODY)
     if row.keys() & {"messages", "prompt", "body"}:
@@ -93,7 +93,7 @@ def _result_shape(row: Mapping[str, Any]) -> str | None:
 
 
 def _conversation_shape(row: Mapping[str, Any]) -> str | None:
-    """Return which column holds a conversation, as OpenAI's messages or in ShareGPT's form."""
+    """Return which column has messages (OpenAI's or ShareGPT's), and how to convert them; None if none has."""
     for name, value in row.items():
         key = json.dumps(name, ensure_ascii=False)
         if not name.isprintable() or "'" in name:
@@ -165,18 +165,18 @@ def fill_in(sentence: str, path: str) -> str:
 
 
 def commas(mark: str) -> str:
-    """Return the command that rewrites a table with commas as delimiters."""
+    """Return the command that rewrites a table delimited by `mark` as CSV, still with placeholders for `fill_in`."""
     command = f'import csv, sys; csv.writer(sys.stdout).writerows(csv.reader(sys.stdin, delimiter="{mark}"))'
     return "{python} '" + command + "' < {file} > {csv}"
 
 
 def with_commas(path: str, mark: str) -> str:
-    """Return the same command for a file."""
+    """Return the command that rewrites the file at `path`, a table delimited by `mark`, as CSV."""
     return fill_in(commas(mark), path)
 
 
 def without_first(path: str) -> str:
-    """Return the command that drops a file's first line."""
+    """Return the command that copies a file without its first line."""
     return fill_in("tail -n +2 {file} > {same}", path)
 
 

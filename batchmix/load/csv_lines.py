@@ -1,7 +1,7 @@
-"""Converts CSV and TSV to JSON lines: all cells are text, and each row has the line number that it has in the file.
+"""Converts CSV and TSV to JSON lines. All cells are text, and each row keeps the line number that it has in the file.
 
-Python's own reader is used: it reports the line of each record and continues after a bad one. pyarrow's takes many
-records at once.
+This uses Python's `csv`, which reports the line of each record and continues after a bad one. pyarrow's reader takes
+many records at once.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from batchmix.load.files import Source
 from batchmix.load.jsonl import BOM, NOT_UTF8, BadLineError, decode_row, decode_value
 
 _BLOCK_BYTES = 1 << 20
-_MOST_BYTES = 1 << 26
-"""Of one record; a longer one is the rest of the file after a quote that is not closed."""
+_MAX_RECORD_BYTES = 1 << 26
+"""Characters of one record. A longer record is most likely due to a quote that is never closed."""
 _OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
 _encode = msgspec.json.encode
 
@@ -35,10 +35,11 @@ def decode_converted(line: bytes) -> dict[str, Any]:
 
 
 def csv_to_json(blocks: Iterator[bytes], source: Source, delimiter: str) -> Iterator[bytes]:
-    """Yield a table's records as JSON lines in blocks; empty lines follow a record that has several lines.
+    """Yield a table's records as JSON lines, in blocks of about 1 MB.
 
-    An empty cell is null; a quoted empty cell is empty text. A bad record becomes a JSON text that says why. Raises
-    `InputError` for a header that names no columns.
+    A record that spans several lines is followed by empty lines, so that line numbers stay those of the file. An empty
+    cell becomes null, a quoted empty cell becomes empty text. A bad record becomes a JSON string: the reason why it is
+    bad. Raises `InputError` if the header can't be read or a column in it has no name.
     """
     lines = _Lines(blocks, source)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -60,7 +61,7 @@ def csv_to_json(blocks: Iterator[bytes], source: Source, delimiter: str) -> Iter
 
 
 class _Lines:
-    """Hands lines of text to the CSV reader, and keeps those that it took for the last record."""
+    """Gives lines of text to the CSV reader, and keeps the lines of the record that is being read."""
 
     def __init__(self, blocks: Iterator[bytes], source: Source) -> None:
         self._lines = _split(blocks)
@@ -77,18 +78,18 @@ class _Lines:
         self.number += 1
         self.taken.append(line)
         self._bytes += len(line)
-        if self._bytes > _MOST_BYTES:
+        if self._bytes > _MAX_RECORD_BYTES:
             begun = self.number - len(self.taken) + 1
             raise InputError(f"{self._source.label}:{begun}: the record is longer than 64 MB; is a quote not closed?")
         return line
 
     @property
     def last(self) -> int:
-        """How many lines the last record has."""
+        """The number of lines that the current record has so far."""
         return len(self.taken)
 
     def begin(self) -> None:
-        """Begin a new record."""
+        """Forget the lines of the last record: a new one begins."""
         self.taken.clear()
         self._bytes = 0
 
@@ -107,7 +108,7 @@ def _split(blocks: Iterator[bytes]) -> Iterator[str]:
 
 
 def _header(reader: Iterator[list[str]], lines: _Lines, source: Source) -> list[str]:
-    """Return the names of the columns."""
+    """Return the names of the columns; none if the file has no lines. Raises `InputError` for a bad header."""
     names: list[str] = []
     try:
         while not names:
@@ -172,7 +173,7 @@ def _row(header: list[str], cells: list[str], taken: list[str], delimiter: str) 
 
 
 def _quoted_empties(record: str, delimiter: str) -> set[int]:
-    """Return which cells of a record are `""`."""
+    """Return the positions of the cells that are written as `""` in a record."""
     if '""' not in record:
         return set()
     cell = rf'("(?:[^"]|"")*"|[^"{delimiter}\r\n][^{delimiter}\r\n]*)?(?:{delimiter}|\r?\n|$)'

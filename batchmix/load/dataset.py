@@ -1,4 +1,4 @@
-"""A job's input after its scan: requests and carried columns of any shard, in any order, any number of times."""
+"""A job's input after its scan: yields requests and carried columns of any shard, in any order, any number of times."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BATCH_REQUESTS = 128
 
 
 class Dataset:
-    """A scanned input. Threads may each read passes of their own over `requests` and `carried`."""
+    """A scanned input. Several threads may read it at once, each with its own `requests` and `carried` iterators."""
 
     def __init__(
         self,
@@ -45,32 +45,32 @@ class Dataset:
         self.scan = scan
         self._job = job
         self._spool = spool
-        """The folder for the spooled files of all inputs so far."""
+        """The folder below which the input was spooled, and perhaps earlier inputs of the run."""
         self._new_spool = new_spool
-        """The folder in it that this start has made."""
+        """The folder with the files that this start spooled; None if it spooled nothing."""
         self._reader = open_reader(scan.sources, scan.paths)
         self._prompts = prompt_sources.source(scan.mode, scan.columns)
         check_template_columns(job, scan, self._prompts.reads)
         warn_unsent_columns(job, scan.columns, scan.mode, self._prompts.param_columns)
         self._carried = carried_columns(job, scan, self._reader, reserved)
         self.carried_schema: pa.Schema = self._carried.schema
-        """`custom_id` first, then the carried columns under their names in the output."""
+        """The schema of the batches of `carried`: `custom_id`, then carried columns by their names in the output."""
         self.row_params = tuple(sorted(self._prompts.param_columns))
-        """Columns that are sent as parameters."""
+        """Input columns that are sent as request parameters, sorted."""
         self.has_paths = scan.mode is Mode.BATCH
-        """Whether rows name the URL path that they are sent to, so that there may be several."""
+        """Whether each row names the URL path that it is sent to, so that one input may have several paths."""
 
     def prove(self) -> None:
-        """Check that the carried columns can be made of each row, where no scan did. Raises `InputError`."""
+        """Check that every row's values fit the carried columns, if no scan has checked it yet. Raises `InputError`."""
         self.scan = msgspec.structs.replace(self.scan, proven=self._reader.prove(self._carried, self.scan))
 
     def requests(
         self, shard: int, model: Model, rows: frozenset[int] | None = None
     ) -> Iterator[list[Request | RejectedRow]]:
-        """Yield a shard's requests to a model in row order, in lists of some hundred; only those of `rows`, if given.
+        """Yield a shard's requests to a model in row order, in lists of about a hundred.
 
-        Where rows name their models, only rows of this model count; rows too bad to name one go to the first model.
-        Raises `InputChanged`.
+        If `rows` is given, only the requests of these rows are yielded. If rows name their models, only the rows that
+        name this model count; a row that is too bad to name one counts for the first model. Raises `InputChanged`.
         """
         builder = RequestBuilder(self._prompts, model, self._job.samples, self._job.provider.path)
         takes_bad = self._job.models or not self.scan.models or self.scan.models[0] == model.name
@@ -99,39 +99,39 @@ class Dataset:
             yield made
 
     def carried(self, shard: int) -> Iterator[pa.RecordBatch]:
-        """Yield the carried columns of a shard, one record for each row, in order. Raises `InputChanged`."""
+        """Yield the carried columns of a shard in batches, one record per row, in order. Raises `InputChanged`."""
         span = self.scan.shards[shard]
         with _changes_reported():
             try:
                 yield from self._reader.carried(span, self._carried, self.scan)
             except (pa.ArrowException, OverflowError, ValueError, TypeError, AttributeError):
-                if not self._reader.is_unchanged(span, self.scan):  # values of other types than those scanned
+                if not self._reader.is_unchanged(span, self.scan):  # the file now has values of other types
                     raise changed(span) from None
                 raise
 
     def place_of(self, request: Request, model: Model, parameter: str) -> str:
-        """Return where a person finds a parameter of a request: in the job, or in the row that brings it."""
+        """Return where a person finds a parameter of a request: in the job file, or at a row that has it."""
         name = parameter.partition(".")[0]
-        # A body may be streamed although the row does not say so.
+        # STREAMING keys may be in the body without being in the row.
         body = json.loads(request.body) if self._prompts.has_row_params and name not in STREAMING else {}
         if name in body and (name not in model.params or body[name] != model.params[name]):
             return self._reader.place(request.row, request.line)
         return model.places.get(name, "[params]")
 
     def drop_stale_spools(self) -> None:
-        """Remove what was spooled for earlier inputs, once this input is accepted."""
+        """Remove the spooled files of earlier inputs. Call it only once this input is accepted."""
         drop_others(self._spool, {Path(path).parent for path in self.scan.paths})
         self._new_spool = None
 
     def discard(self) -> None:
-        """Remove what was spooled for this input, which was not accepted."""
+        """Remove the files that this start spooled, because the input was not accepted."""
         if self._new_spool is not None:
             remove_spool(self._new_spool)
 
 
 @contextlib.contextmanager
 def _changes_reported() -> Iterator[None]:
-    """Report errors of a file that the scan could read as what they are: changes."""
+    """Raise `InputChanged` instead of `InputError`: the scan could read the file, so it has changed since."""
     try:
         yield
     except InputError as error:
@@ -146,10 +146,10 @@ def open_dataset(
     previous: Scan | None = None,
     stdin: BinaryIO | None = None,
 ) -> Dataset:
-    """Return the job's input, scanned. `previous` is an earlier scan, which is reused where nothing has changed.
+    """Scan the job's input and return it. `previous` is an earlier scan, which is reused if nothing has changed.
 
-    `spool` is the folder for spooled files; `stdin` replaces the real one. Raises `InputError` and `JobError` before
-    anything is sent, and `NoSpace` where the input can't be spooled.
+    `spool` is the folder for spooled files; `stdin` replaces the process's standard input. Raises `InputError` or
+    `JobError` if something is wrong with the input or the job, and `NoSpace` if the disk is too full to spool it.
     """
     prompt_sources = PromptSources(job)
     with piped(stdin, job.input.path) as stream:

@@ -1,4 +1,4 @@
-"""Plain bytes of files that may be compressed, which their first bytes show. All members of a file are read."""
+"""Decompressed bytes of files. The first bytes show whether a file is compressed; all members of it are read."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from batchmix.load.files import STDIN, Source, unreadable
 from batchmix.load.sources import GZIP, MAGIC, compression_of, is_pipe
 
 BLOCK_BYTES = 1 << 20
+"""Plain bytes that are read at once."""
 _PACKED_BYTES = 1 << 16
-"""So many are decompressed at once; at most a thousand times as many come out."""
+"""Compressed bytes that are read at once. They decompress to at most about a thousand times as many (64 MB)."""
 _logger = logging.getLogger(__name__)
 
 
@@ -26,11 +27,11 @@ class Readable(Protocol):
     """A source of bytes."""
 
     def read(self, size: int, /) -> bytes:
-        """Return some bytes; no bytes at the end."""
+        """Return some of the next bytes, more or fewer than `size`; no bytes at the end."""
 
 
 class _Blocks:
-    """A stream whose first block was read already."""
+    """A stream whose first block was read already; reading yields that block again, and then the rest."""
 
     closed = False
 
@@ -48,9 +49,9 @@ class _Blocks:
 
 
 class _Gunzipped:
-    """The plain bytes of all members of a gzip stream, as gzip itself gives them.
+    """The plain bytes of all members of a gzip stream, as the program gzip outputs them.
 
-    Zeros after a member are padding; other bytes that begin no member are left out with a warning.
+    Zeros after a member are padding. Any other bytes after a member that are not gzip are left out with a warning.
     """
 
     def __init__(self, stream: Readable, label: str) -> None:
@@ -72,7 +73,7 @@ class _Gunzipped:
                 return found
 
     def _next_member(self) -> bytes:
-        """Return the first bytes of the next member; no bytes where there is none, with the stream read to its end."""
+        """Begin the next member, and return its first bytes; no bytes if there is no other member."""
         packed = self._member.unused_data.lstrip(b"\x00")
         while len(packed) < len(MAGIC[GZIP]) and (more := self._stream.read(_PACKED_BYTES)):
             packed = (packed + more).lstrip(b"\x00")
@@ -86,7 +87,10 @@ class _Gunzipped:
 
 @contextlib.contextmanager
 def piped(stdin: BinaryIO | None, path: str) -> Iterator[Readable | None]:
-    """Yield what is piped in (or `stdin`, which replaces it); None where that is empty, closed or a terminal."""
+    """Yield the stream that an input path `-` or a pipe is read from; None if it is empty, closed or a terminal.
+
+    It is also None if `path` is neither. `stdin` replaces the process's standard input, as tests do.
+    """
     with contextlib.ExitStack() as stack:
         stream: BinaryIO | None = stdin
         if path != STDIN:
@@ -112,7 +116,7 @@ def opened(source: Source) -> Iterator[Readable]:
 
 
 def plain(stream: Readable, source: Source) -> Readable:
-    """Return a stream's plain bytes, to be read by `block`. Nothing may have been read of the stream yet."""
+    """Return a stream of the decompressed bytes, to be read by `block`. `stream` must be at its beginning."""
     first = block(stream, source)
     compression = compression_of(first, source.compression)
     blocks = _Blocks(first, stream)
@@ -125,7 +129,7 @@ def plain(stream: Readable, source: Source) -> Readable:
 
 
 def block(reading: Readable, source: Source) -> bytes:
-    """Return some plain bytes; no bytes at the end. Raises `InputError`."""
+    """Return the next plain bytes of a source; no bytes at the end. Raises `InputError`."""
     try:
         return reading.read(BLOCK_BYTES)
     except IsADirectoryError as error:

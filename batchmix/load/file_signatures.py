@@ -1,4 +1,4 @@
-"""Files that are not UTF-8 text, recognised by their first bytes, and the command that converts each."""
+"""Recognises files that are not UTF-8 text by their first bytes, and gives the command that converts each."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ _ZIP = "a zip archive; unpack it, and give a file of it: {module} zipfile -e {fi
 
 
 def binary_format(head: bytes, *, is_row: bool) -> str | None:
-    """Return what a file is that is not UTF-8 text; None if it may be text.
+    """Return the format of a file that is not UTF-8 text, and how to convert it; None if it may be UTF-8 text.
 
-    `is_row`: one of its first lines is a JSON object.
+    `is_row`: one of the first lines is a JSON object, so that some bytes that are not UTF-8 are only a bad row.
     """
     for bom, name in _ENCODINGS:
         if head.startswith(bom):
@@ -87,7 +87,10 @@ def binary_format(head: bytes, *, is_row: bool) -> str | None:
 
 
 def _not_utf8(head: bytes) -> str:
-    """Return what bytes without zeros are. Where letters beyond ASCII are neighbours, it is hardly Western text."""
+    """Return the likely encoding of bytes that are not UTF-8 and have no zeros.
+
+    In Western text, letters beyond ASCII mostly stand alone, and in other encodings mostly side by side.
+    """
     if _CONTROL.search(head):
         return _BINARY
     beyond = _BEYOND_ASCII.findall(head)
@@ -100,7 +103,10 @@ def _not_utf8(head: bytes) -> str:
 
 
 def _with_zeros(head: bytes, *, is_row: bool) -> str | None:
-    """Return what bytes with zeros are: UTF-16 or UTF-32 without a byte order mark, or no text."""
+    """Return the format of bytes with zeros: UTF-16 or UTF-32 without a byte order mark, or binary data.
+
+    None if one of the lines is a row, so that only other lines are bad.
+    """
     first = head[:64]
     for name, step, at in (("UTF-32LE", 4, 0), ("UTF-32BE", 4, 3), ("UTF-16LE", 2, 0), ("UTF-16BE", 2, 1)):
         text = first.decode(name, "replace")[:-1]

@@ -1,4 +1,4 @@
-"""Files of an input: their names in messages, their status, their first bytes. Every I/O error becomes `InputError`."""
+"""Files of an input: their names in messages, their status, their first bytes. An I/O error becomes `InputError`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from batchmix.formats.display import clean
 STDIN = "-"
 """The path that means stdin."""
 HEAD_BYTES = 1 << 16
-"""How much of a file is read to recognise what it holds."""
+"""Bytes at the beginning of a file that are read to recognise its format."""
 _RACY_NS = 2_000_000_000
-"""A file changed less than 2 s before it was read may change again within the same time stamp of a coarse clock."""
+"""2 s, the step of the coarsest time stamps (FAT). A file that changed less than that before it was read may change
+again and keep its time stamp."""
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -34,19 +35,19 @@ class Source(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """The file's name without its folder: the same wherever batchmix is started."""
+        """The file's name without its folder, so that it does not depend on the working directory."""
         return "stdin" if self.path == STDIN else clean(os.path.basename(self.path), 200)  # noqa: PTH119
 
 
 class Stamp(msgspec.Struct, frozen=True):
-    """The status of a file. Equal stamps mean equal contents if `settled`."""
+    """The status of a file. A file whose stamp is equal to an earlier, `settled` one still has the same contents."""
 
     size: int
     mtime_ns: int
     ctime_ns: int
     inode: int
     settled: bool
-    """The last change was long enough before the file was read."""
+    """Whether the last change was long enough before the file was read: a later change gets another time stamp."""
 
     def proves(self, now: Stamp) -> bool:
         """Return whether a file with the stamp `now` still has the contents that were read under this stamp."""
@@ -90,7 +91,7 @@ def file_digest(path: str) -> str:
 
 
 def shown(path: str) -> str:
-    """Return a path as messages show it: relative where that is shorter."""
+    """Return a path as messages show it: relative to the working directory if that is shorter."""
     relative = os.path.relpath(path)
     return clean(relative if len(relative) < len(path) else path, 1000)
 

@@ -1,4 +1,7 @@
-"""Files that batchmix can't read as they are, recognised by their content, and the command that converts each."""
+"""Recognises files that batchmix can't read by their content, and gives the command that converts each.
+
+Functions here return a phrase that completes “the file is …”, with placeholders for `conversions.fill_in`; or None.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,9 @@ from batchmix.load.jsonl import BOM, BadLineError, decode_row
 from batchmix.load.sources import JSONL, InputFormat, format_by_signature, format_of
 
 _LINES = 20
+"""Lines at the beginning of a file that are looked at."""
 _PAGE = 1000
-"""Characters; the first tags of a page come before."""
+"""Characters at the beginning of a web page that contain its first tags."""
 _PACKED_TAR = re.compile(r"\.(tar\.\w+|t[gbx]z2?|tzst)$")
 _JOINED = (
     "{python} 'import json, re, sys; [print(json.dumps(json.loads(o))) for o in"
@@ -33,7 +37,7 @@ _WRAPPED = re.compile(
 
 
 def unsupported_file(path: str) -> str:
-    """Return a hint for a file whose suffix is not supported: what it holds, if that can be seen."""
+    """Return a hint for a file whose suffix is not supported: its actual format, or nothing if that is unknown."""
     head = head_of(path)
     if _PACKED_TAR.search(path.lower()):
         return f"; it is {fill_in(TAR, path)}"
@@ -49,7 +53,7 @@ def unsupported_file(path: str) -> str:
 def wrong_content(source: Source, head: bytes, *, sends_rows: bool) -> str | None:
     """Return what a file really contains, judging by its first bytes, and how to convert it; None if it fits its name.
 
-    `sends_rows`: rows are sent as they are, without a template, so that they need the right columns.
+    `sends_rows`: rows are sent without a template, so that rows in other tools' formats must be converted too.
     """
     actual = _actual_format(source, head, sends_rows=sends_rows)
     if actual is None:
@@ -90,7 +94,7 @@ def _title(named: InputFormat) -> str:
 
 
 def _table_format(head: bytes) -> str | None:
-    """Return what a file is that is not CSV or TSV."""
+    """Return the actual format of a file that is called CSV or TSV; None if it may be a table."""
     if _is_row(head):
         return "JSON lines: mv {file} {jsonl}"
     found = binary_format(head, is_row=_is_row(head))
@@ -99,7 +103,7 @@ def _table_format(head: bytes) -> str | None:
 
 
 def _is_row(head: bytes) -> bool:
-    """Return whether one of the first lines is a JSON object, and the first does not begin a longer value."""
+    """Return whether one of the first lines is a JSON object, and the first line is not part of a longer JSON value."""
     lines = _lines(head)
     if not lines or b"\x00" in lines[0][:64] or _continues(lines[0].decode(errors="replace").strip()):
         return False
@@ -107,7 +111,7 @@ def _is_row(head: bytes) -> bool:
 
 
 def _continues(line: str) -> bool:
-    """Return whether a line begins an array or object over several lines, or is an object followed by a comma."""
+    """Return whether a line is part of a longer JSON value: it begins one, or is an object followed by a comma."""
     if line in ("{", "[") or line.endswith("},"):
         return not _is_json(line)
     return line.startswith("[") and not _is_json(line)
@@ -130,7 +134,7 @@ def _row_format(head: bytes) -> str | None:
 
 
 def _wrapped(head: bytes) -> str | None:
-    """Return what a file is that is one object with all rows in it."""
+    """Return the format of a file that is one JSON object with all rows in it; None if it is not."""
     text = head.decode(errors="replace").lstrip("\ufeff \n\r\t")
     if _PANDAS.match(text):
         return (
@@ -144,7 +148,7 @@ def _wrapped(head: bytes) -> str | None:
 
 
 def _by_columns(head: bytes) -> str | None:
-    """Return what a file is that is one object with a list per column."""
+    """Return the format of a file that is one JSON object with a list per column; None if it is not."""
     row = _row(_lines(head)[0]) or {}
     # A row may have lists too, but seldom all of one length.
     lengths = {len(value) if isinstance(value, list) else -1 for value in row.values()}
@@ -156,7 +160,7 @@ def _by_columns(head: bytes) -> str | None:
 
 
 def _format(head: bytes) -> str | None:
-    """Return what a file is that does not begin with a row."""
+    """Return the format of a file that has no row among its first lines; None if it is unknown."""
     text = _decoded(head)
     return binary_format(head, is_row=_is_row(head)) or (_text_format(text) if text else None)
 

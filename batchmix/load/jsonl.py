@@ -1,4 +1,4 @@
-"""Lines of JSONL files: read from any byte on, decoded, hashed."""
+"""Lines of JSONL files: reads them from any byte on, decodes them to rows, and hashes them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from batchmix.formats.text import is_utf8
 from batchmix.load.files import unreadable
 
 NOT_UTF8 = "is not UTF-8"
-"""The message for such a line."""
+"""The reason why a line that is not UTF-8 is bad."""
 BOM = b"\xef\xbb\xbf"
 WHOLE_FILE = 1 << 62
-"""An `end` behind that of any file."""
+"""A `Segment.end` beyond the end of any file."""
 _BLOCK_BYTES = 1 << 16
-"""So much of a file is split into lines at once."""
+"""Bytes of a file that are split into lines at once."""
 _BUFFER_BYTES = 1 << 18
 _decoder = msgspec.json.Decoder()
 _row_decoder = msgspec.json.Decoder(dict[str, Any])
 _tolerant_decoder = json.JSONDecoder(parse_constant={"NaN": None, "Infinity": math.inf, "-Infinity": -math.inf}.get)
-"""pandas writes NaN for null."""
+"""Decodes JSON with NaN (as null, which pandas writes so) and infinities."""
 
 Decode = Callable[[bytes], dict[str, Any]]
-"""Makes a row of a line. Raises `BadLineError`."""
+"""Decodes a line to a row. Raises `BadLineError`."""
 
 
 class BadLineError(Exception):
@@ -37,7 +37,7 @@ class BadLineError(Exception):
 
 
 class Segment(msgspec.Struct, frozen=True, array_like=True):
-    """A part of one file: bytes [start, end), whose first line has the number `line`."""
+    """A part of one file: the bytes [start, end). `line` is the number of their first line in the file."""
 
     file: int
     start: int
@@ -46,9 +46,9 @@ class Segment(msgspec.Struct, frozen=True, array_like=True):
 
 
 def read_lines(path: str, segment: Segment) -> Iterator[tuple[int, bytes, bytes]]:
-    """Return an iterator over a segment's lines: number, raw line with its line end, line without white space.
+    """Return an iterator over a segment's lines: number, raw line with its line end, stripped line.
 
-    The stripped line is also without the byte order mark of its file. Raises `InputError`.
+    The stripped line has no white space around it, and no byte order mark. Raises `InputError`.
     """
     return chain.from_iterable(_blocks_of_lines(path, segment))  # no Python function runs per line
 
@@ -60,7 +60,7 @@ def _blocks_of_lines(path: str, segment: Segment) -> Iterator[Iterator[tuple[int
             file.seek(segment.start)
             while left > 0 and (raw := file.readlines(min(left, _BLOCK_BYTES))):
                 left -= sum(map(len, raw))
-                while left + len(raw[-1]) <= 0:  # `readlines` may read one line more than it was allowed
+                while left + len(raw[-1]) <= 0:  # `readlines` may read one line too many
                     left += len(raw.pop())
                 lines: Iterator[bytes] = map(bytes.strip, raw)
                 if number == 1 and raw[0].startswith(BOM):
@@ -72,7 +72,7 @@ def _blocks_of_lines(path: str, segment: Segment) -> Iterator[Iterator[tuple[int
 
 
 def first_row(paths: tuple[str, ...]) -> dict[str, Any]:
-    """Return the first row that can be decoded, which shows what sort of rows these are; empty if there is none."""
+    """Return the first row that can be decoded; an empty one if there is none."""
     for path in paths:
         for _, _, line in read_lines(path, Segment(0, 0, WHOLE_FILE, 1)):
             if line:
@@ -105,9 +105,9 @@ def decode_value(text: bytes) -> Any:
 
 
 def decode_cell(value: Any) -> Any:
-    """Return a value that a table may hold as JSON text or as a struct, such as `messages`.
+    """Return the JSON value of a cell of a table, such as `messages`, which may be JSON text or an Arrow struct.
 
-    Text that is not JSON stays text.
+    Text that is not JSON stays text. Nulls that only fill up an Arrow struct are left out.
     """
     if isinstance(value, str):
         try:
@@ -118,7 +118,7 @@ def decode_cell(value: Any) -> Any:
 
 
 def _without_padding(value: Any) -> Any:
-    """Return a value without the nulls that only pad structs to one type; a message keeps `content: null`."""
+    """Return a value without null fields, which Arrow adds to give all structs one type; `content: null` stays."""
     if isinstance(value, list):
         return [_without_padding(item) for item in value]
     if isinstance(value, dict):
@@ -127,7 +127,7 @@ def _without_padding(value: Any) -> Any:
 
 
 def _tolerant(line: bytes) -> Any:
-    """Decode what msgspec refuses and Python writes: lone surrogates, NaN, numbers out of range."""
+    """Decode JSON that msgspec refuses but Python's `json` writes: lone surrogates, NaN, numbers out of range."""
     try:
         return _tolerant_decoder.decode(line.decode())
     except UnicodeDecodeError:
@@ -141,7 +141,7 @@ def _tolerant(line: bytes) -> Any:
 
 
 def segments_digest(paths: tuple[str, ...], segments: tuple[Segment, ...]) -> str:
-    """Return the digest of the bytes in some segments. Raises `InputError`."""
+    """Return the digest of all bytes of some segments. Raises `InputError`."""
     digest = hashlib.sha256()
     for segment in segments:
         try:

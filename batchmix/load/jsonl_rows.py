@@ -29,14 +29,17 @@ from batchmix.load.row_reader import Line, Row, ScannedRows, changed
 from batchmix.load.scan import REPORT_EVERY, RowChecker, Scan, ScanOptions, ShardRange
 
 _BATCH_ROWS = 128
+"""Rows that are read at once for requests."""
 _CARRIED_ROWS = 256
-"""Larger batches cost memory while a shard is sealed (`tests/benchmarks/memory.py`)."""
+"""Rows that are read at once for carried columns. More would cost memory while a shard is sealed
+(`tests/benchmarks/memory.py`)."""
 _BATCH_BYTES = 1 << 20
-"""Rows with long prompts come in smaller batches, so that they take no more memory."""
+"""Bytes of lines after which a batch ends early, so that rows with long prompts take no more memory."""
 _TEXT, _INT, _FLOAT, _BOOL, _OTHER, _LONG = 1, 2, 4, 8, 16, 32
-"""JSON types as bits; `_LONG` are whole numbers that floating point can't hold exactly."""
+"""JSON types as bits. `_LONG` marks whole numbers that a double can't represent exactly. run.json stores them."""
 _BY_TYPE = {str: _TEXT, int: _INT, float: _FLOAT, bool: _BOOL, type(None): 0}
-_MOST_SHAPES = 1000
+_MAX_SHAPES = 1000
+"""Combinations of names and types that are remembered, which bounds the memory for odd inputs."""
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 
 
@@ -45,8 +48,8 @@ class JsonTypes:
 
     def __init__(self) -> None:
         self.columns: dict[str, int] = {}
-        """In order of appearance, each with its types so far as bits; 0 while there are only nulls."""
-        # Rows are alike: names and types seen before bring nothing new, except in the size of whole numbers.
+        """Columns in order of appearance, each with its JSON types so far as bits; 0 if all values were null."""
+        # Most rows have the same names and types. Once seen, a combination adds nothing, except by large whole numbers.
         self._shapes: dict[tuple[Any, ...], tuple[str, ...]] = {}
 
     def add(self, row: dict[str, Any]) -> None:
@@ -54,7 +57,7 @@ class JsonTypes:
         shape = (*row, *map(type, row.values()))
         numbers = self._shapes.get(shape)
         if numbers is None:
-            if len(self._shapes) >= _MOST_SHAPES:
+            if len(self._shapes) >= _MAX_SHAPES:
                 self._shapes.clear()
             self._shapes[shape] = tuple(name for name, value in row.items() if type(value) is int)
             for name, value in row.items():
@@ -73,7 +76,7 @@ def _json_type(value: Any) -> int:
 
 
 def column_maker(types: int) -> ColumnMaker:
-    """Return the Arrow type for a column of these JSON types, and what makes it of its values."""
+    """Return the Arrow type for a column with these JSON types, and the function that converts its values."""
     if types in (0, _TEXT):
         return pa.string(), lambda values: pa.array(map(utf8, values), pa.string())
     if types in (_INT, _INT | _LONG):
@@ -101,7 +104,7 @@ class JsonlReader:
         self._decode = decode
 
     def first_row(self) -> dict[str, Any]:
-        """Return the first row that can be decoded."""
+        """Return the first row that can be decoded; an empty one if there is none."""
         return first_row(self._paths)
 
     def scan(self, prompts: PromptSource, checker: RowChecker, options: ScanOptions) -> ScannedRows:
@@ -121,7 +124,7 @@ class JsonlReader:
             raise changed(shard)
 
     def _batches(self, shard: ShardRange, most: int, digest: Any = None) -> Iterator[list[Row]]:
-        """Yield a shard's rows, at most so many at once; all bytes that are read go into `digest`."""
+        """Yield a shard's rows in batches of at most `most`, and add all bytes that are read to `digest`."""
         index, size = shard.first, 0
         batch: list[Row] = []
         for segment in shard.segments:
@@ -161,16 +164,16 @@ class JsonlReader:
         return f"{self._sources[file].name}:{number}"
 
     def column(self, name: str, configured: ColumnType | None, scan: Scan) -> ColumnMaker:
-        """Return the type that follows from all values of the input, and what makes the column."""
+        """Return the configured type, or else one that fits all values, and the function that makes the column."""
         return column_maker(scan.columns[name]) if configured is None else (configured.type, configured.array)
 
     def prove(self, columns: CarriedColumns, scan: Scan) -> dict[str, str]:
-        """Return what is proven already: the scan has seen the type of each value."""
+        """Return `Scan.proven` unchanged: nothing is left to check, since the scan saw the type of every value."""
         return scan.proven
 
 
 class JsonlScan:
-    """One pass over all lines."""
+    """One pass over all lines, which finds the shards and the types of the columns."""
 
     def __init__(self, decode: Decode, checker: RowChecker, options: ScanOptions) -> None:
         self._decode = decode
@@ -195,7 +198,7 @@ class JsonlScan:
         decode, add_types, problem_of = self._decode, self._types.add, self._checker.problem
         start = end = offset = 0
         first_line = 1
-        blanks: list[bytes] = []  # they belong to the row that follows
+        blanks: list[bytes] = []  # raw blank lines, which belong to the row after them
         for number, raw, line in read_lines(path, Segment(file, 0, WHOLE_FILE, 1)):
             if self._rows == self._options.limit:
                 break

@@ -1,4 +1,4 @@
-"""Rows that bring their own messages: a prompt, chat messages, a whole request, or an OpenAI Batch line."""
+"""Turns rows that contain their own messages into requests: a prompt, messages, a whole request, or a Batch line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from batchmix.errors import InputError, JobError
 from batchmix.formats.display import clean, column_list, kind_of, quoted
 from batchmix.job import Job, Model
 from batchmix.load.jsonl import decode_cell
-from batchmix.load.parameters import LABELS, PARAMETERS, param_problem, streaming_problem, with_row_params
+from batchmix.load.parameters import (
+    CHAT_PARAMETERS,
+    EXTRA_PARAMETERS,
+    param_problem,
+    streaming_problem,
+    with_row_params,
+)
 from batchmix.load.prompts import Mode
 from batchmix.load.template import BadRowError, Template, UndefinedError
 from batchmix.load.template_names import nearest, spelt
@@ -26,13 +32,13 @@ _SYSTEM_CLASH = (
 _BAD_URL = "can't be sent: url must be an API path such as /v1/chat/completions"
 _IDS = ("id", "custom_id")
 _LIKELY = frozenset({"text", "prompt", "question", "query", "input", "inputs", "content", "message", "review", "body"})
-"""Columns that are likely to hold the prompt."""
+"""Names of columns that are likely to contain the prompt, for hints."""
 _TUNING = "weight"
-"""A key of messages in fine-tuning files that no provider accepts in a request."""
+"""A key of messages in fine-tuning files. It is left out, since no provider accepts it in a request."""
 
 
 class MessageRows:
-    """Rows bring `messages`, perhaps with parameters beside them, or a `prompt`."""
+    """Rows with `messages` (and perhaps parameters in other columns) or a `prompt`."""
 
     mode = Mode.PLAIN
     names_model = False
@@ -51,10 +57,10 @@ class MessageRows:
         self.reads = None if also is None else also | {"messages", "prompt"} | names
 
     def _parameters(self) -> Collection[str]:
-        return PARAMETERS.keys()
+        return CHAT_PARAMETERS.keys()
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
-        """Return what is wrong with `messages` or `prompt`, or which column `input.system` misses."""
+        """Return what is wrong with `messages`, `prompt` or a parameter, or which column `input.system` lacks."""
         messages = column_value(row, "messages")
         if messages is not None:
             if self._system is not None:
@@ -75,7 +81,7 @@ class MessageRows:
         return param_problem(row, names) or streaming_problem(CHAT, with_row_params({}, row, names))
 
     def request_for(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
-        """Return the body with the row's messages, and the row's parameters before the job's."""
+        """Return the body with the row's messages and parameters; the row's parameters override the job's."""
         messages, params = column_value(row, "messages"), model.params
         if messages is None:
             prompt = row.get("prompt")
@@ -92,12 +98,12 @@ class MessageRows:
         return CHAT, {"model": model.id, "messages": messages, **params}
 
     def model_of(self, row: Mapping[str, Any]) -> str:
-        """Return nothing: the job names the model."""
+        """Return empty text, since the job names the model."""
         return ""
 
 
 class RequestBodies(MessageRows):
-    """Rows are whole requests, which name their models."""
+    """Rows that are whole requests, with a model each."""
 
     mode = Mode.BODIES
     names_model = True
@@ -107,7 +113,7 @@ class RequestBodies(MessageRows):
         self.reads = None if self.reads is None else self.reads | {"model"}
 
     def _parameters(self) -> Collection[str]:
-        return PARAMETERS.keys() | LABELS.keys()
+        return CHAT_PARAMETERS.keys() | EXTRA_PARAMETERS.keys()
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
         """Return what is wrong with the request."""
@@ -117,7 +123,7 @@ class RequestBodies(MessageRows):
         return super().problem(row)
 
     def request_for(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
-        """Return the request, where it is for this model."""
+        """Return the request; None if the row is for another model."""
         return super().request_for(row, model) if row["model"] == model.name else None
 
     def model_of(self, row: Mapping[str, Any]) -> str:
@@ -126,7 +132,7 @@ class RequestBodies(MessageRows):
 
 
 class BatchLines:
-    """Rows are lines of an OpenAI Batch file."""
+    """Rows that are lines of an OpenAI Batch file."""
 
     mode = Mode.BATCH
     param_columns: frozenset[str] = frozenset()
@@ -161,7 +167,7 @@ class BatchLines:
         return streaming_problem(path, body)
 
     def request_for(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
-        """Return the line's body unchanged; a model of the job replaces the line's."""
+        """Return the line's path and body. If the job has a model, it replaces the body's."""
         body = column_value(row, "body")
         path = _path_of(row.get("url")) or CHAT
         if self.names_model:
@@ -174,7 +180,7 @@ class BatchLines:
 
 
 def no_prompt(columns: Collection[str]) -> str:
-    """Return what is wrong with a row, or a file, that has neither messages nor a prompt."""
+    """Return the message for a row or a file that has neither messages nor a prompt but `columns`."""
     others = [name for name in columns if name not in _IDS]
     example = clean(spelt(min(others, key=lambda name: name.lower() not in _LIKELY, default="question")), 100)
     return (
@@ -201,7 +207,7 @@ def _no_model(model: Any) -> str:
 
 
 def column_value(row: Mapping[str, Any], name: str) -> Any:
-    """Return `messages` or `body`, which may be JSON text, as in a table's cell."""
+    """Return the value of `messages` or `body`; JSON text, as from CSV, is decoded."""
     value = row.get(name)
     return decode_cell(value) if isinstance(value, str) else value
 
@@ -212,7 +218,7 @@ def is_model(value: Any) -> bool:
 
 
 def missing_column(template: Template, row: Mapping[str, Any]) -> str | None:
-    """Return which column is missing; None where the template renders without it, as with `is defined`."""
+    """Return which column a row lacks; None if the template renders without it, as with `is defined`."""
     try:
         template.render(row)
     except UndefinedError:
@@ -221,12 +227,12 @@ def missing_column(template: Template, row: Mapping[str, Any]) -> str | None:
         hint = f"; for {quoted(meant)} write {clean(spelt(meant), 100)}" if meant is not None else ""
         return f"has no column {quoted(missing)}, which the template names; it has {column_list(row)}{hint}"
     except BadRowError:
-        return None  # concerns this row alone, which will be rejected
+        return None  # another fault, of this row alone: the row is rejected when its request is built
     return None
 
 
 def _path_of(url: Any) -> str | None:
-    """Return the path below the API's root that a Batch line's `url` means, or None for what is no such URL."""
+    """Return the path below the API's root that a Batch line's `url` means; None if it is not a valid URL path."""
     return CHAT if url is None else _path(url) if isinstance(url, str) else None
 
 

@@ -1,4 +1,4 @@
-"""Parameters of request bodies: those that rows bring beside their messages, and those that decide on streaming."""
+"""Parameters of request bodies: columns that are sent beside a row's messages, and the keys that request streaming."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batchmix.responses.endpoints import STREAMED, endpoint_of
 
 _TEXT, _LIST, _OBJECT = "text", "a list", "an object"
 _NUMBER, _WHOLE, _SWITCH = "a number", "a whole number", "true or false"
-PARAMETERS: Mapping[str, tuple[str, ...]] = {
+CHAT_PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "audio": (_OBJECT,),
     "frequency_penalty": (_NUMBER,),
     "function_call": (_TEXT, _OBJECT),
@@ -44,9 +44,10 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
 }
 """The parameters of an OpenAI chat request and their types (CreateChatCompletionRequest in openapi.yaml).
 
-Parameters that only label a request are left out: a dataset's `user` or `metadata` is seldom meant for a provider.
+Parameters that only label a request are in `EXTRA_PARAMETERS`, since a dataset's `user` or `metadata` is seldom meant
+for a provider.
 """
-LABELS: Mapping[str, tuple[str, ...]] = {
+EXTRA_PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "chat_template_kwargs": (_OBJECT,),
     "enable_thinking": (_SWITCH,),
     "metadata": (_OBJECT,),
@@ -62,26 +63,30 @@ LABELS: Mapping[str, tuple[str, ...]] = {
     "top_k": (_WHOLE,),
     "user": (_TEXT,),
 }
-"""Labels, and parameters of other providers. They are sent only where rows are whole requests with their models."""
+"""Labels, and parameters of other providers. They are sent only if rows are whole requests (`Mode.BODIES`)."""
 _SUSPECTED = frozenset({
     "chat_template_kwargs", "enable_thinking", "extra_body", "min_p", "repetition_penalty", "stop_sequences", "system",
     "thinking_budget", "top_k",
 })  # fmt: skip
-"""Columns beside `messages` that are hardly ever only data, so that not sending them deserves a warning."""
+"""Columns beside `messages` that are most likely parameters, so that a warning says that they are not sent."""
 _SUSPECTED_BESIDE_PROMPT = _SUSPECTED | {
     "max_completion_tokens", "max_tokens", "response_format", "temperature", "tools", "top_p",
 }  # fmt: skip
-_TYPES = {**PARAMETERS, **LABELS}
+_TYPES = {**CHAT_PARAMETERS, **EXTRA_PARAMETERS}
 _CAPS = ("max_tokens", "max_completion_tokens")
 STREAMING = ("stream", "stream_options")
-"""The keys of a body that decide how the response is transferred, not what it says."""
+"""The keys of a body that decide how the response is transferred. They don't change the response itself."""
 STREAMED_ABOVE_TOKENS = 8192
-"""Above this cap a response may take minutes: gateways and proxies drop silent connections, and bill all the same."""
+"""A request with a higher cap on tokens is streamed. Its response may take minutes, and gateways drop connections that
+are silent for so long, but bill the response."""
 _logger = logging.getLogger(__name__)
 
 
 def warn_unsent_columns(job: Job, columns: Collection[str], mode: str, sent: Collection[str]) -> None:
-    """Warn of columns that look like request parameters and are not sent. Only for rows with messages or a prompt."""
+    """Warn of columns that look like request parameters but are not sent, if rows have messages or a prompt.
+
+    `sent` are the columns that are sent.
+    """
     if mode not in ("plain", "bodies") or job.input.params is not None:
         return
     suspected = _SUSPECTED if "messages" in columns else _SUSPECTED_BESIDE_PROMPT
@@ -95,7 +100,7 @@ def warn_unsent_columns(job: Job, columns: Collection[str], mode: str, sent: Col
 
 
 def param_problem(row: Mapping[str, Any], names: frozenset[str]) -> str | None:
-    """Return which of a row's parameters has the wrong type; None where all are right."""
+    """Return which of a row's parameters has the wrong type; None if all are right."""
     for name in sorted(names & row.keys()):
         value = _value(name, row[name])
         if value is not None and not any(_is(expected, value) for expected in _TYPES[name]):
@@ -110,13 +115,16 @@ def param_problem(row: Mapping[str, Any], names: frozenset[str]) -> str | None:
 def with_row_params(params: Mapping[str, Any], row: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
     """Return the job's parameters, overridden by those of a row."""
     of_row = {name: value for name in row if name in names and (value := _value(name, row[name])) is not None}
-    if len(of_row.keys() & set(_CAPS)) == 1:  # both names mean the same cap
+    if len(of_row.keys() & set(_CAPS)) == 1:  # both names mean the same cap, so the row's replaces either of the job's
         params = {name: value for name, value in params.items() if name not in _CAPS}
     return {**params, **of_row}
 
 
 def _value(name: str, value: Any) -> Any:
-    """Return a column's value as a parameter. CSV cells are text; pandas turns whole numbers with gaps into floats."""
+    """Return a column's value as a parameter of the right type, if possible.
+
+    CSV cells are text, and pandas turns a column of whole numbers and nulls into floats.
+    """
     types = _TYPES[name]
     if isinstance(value, float) and _WHOLE in types and value.is_integer():
         return int(value)
@@ -135,7 +143,7 @@ def _is(expected: str, value: Any) -> bool:
 
 
 def streamed_choices(path: str, body: Mapping[str, Any]) -> int:
-    """Return how many choices of a request are streamed; 0 where the response comes as one body."""
+    """Return how many choices of a request are streamed; 0 if the response is not requested as a stream."""
     stream = body.get("stream")
     if not endpoint_of(path).can_stream or not (_is_long(body) if stream is None else stream):
         return 0
@@ -145,7 +153,7 @@ def streamed_choices(path: str, body: Mapping[str, Any]) -> int:
 
 
 def streaming_problem(path: str, body: Mapping[str, Any]) -> str | None:
-    """Return why a body's `stream` is not supported; None where it is."""
+    """Return why a body's `stream` can't be sent; None if it can."""
     stream = body.get("stream")
     if not isinstance(stream, bool | None):
         return "can't be sent: stream must be true or false"
@@ -158,7 +166,7 @@ def streaming_problem(path: str, body: Mapping[str, Any]) -> str | None:
 
 
 def as_stream(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a body that requests a stream, with usage at its end unless the body says otherwise."""
+    """Return the body with keys that request a stream, and usage at its end unless the body refuses that."""
     given = body.get("stream_options")
     options = {"include_usage": True, **(given if isinstance(given, dict) else {})}
     return {**body, "stream": True, "stream_options": options}

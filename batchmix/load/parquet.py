@@ -1,4 +1,4 @@
-"""Several Parquet files as one table: read from any row on, without decoding anything twice."""
+"""Reads several Parquet files as one table, from any row on. Consecutive ranges of rows are decoded only once."""
 
 from __future__ import annotations
 
@@ -19,24 +19,26 @@ from batchmix.load.files import Stamp, shown, stamp, unreadable
 from batchmix.load.parquet_types import shown_type, type_hint, unified, with_texts
 
 _BATCH_ROWS = 1024
+"""Rows that are decoded at once, if they are short."""
 _BATCH_BYTES = 1 << 22
+"""Bytes of values that are decoded at once, so that rows with long prompts come in smaller batches."""
 _BUFFER_BYTES = 1 << 16
 _RUN_MARK = b"batchmix.schema"
-"""A metadata key of a run's own output."""
+"""A metadata key that only the output of a run has."""
 
 
 class RowGroup(msgspec.Struct, frozen=True):
-    """One row group: rows [first, stop) of the whole input."""
+    """A row group of a file, with rows [first, stop) of the whole input."""
 
     first: int
     stop: int
     file: int
     number: int
-    """Within its file."""
+    """Its index in its file."""
 
 
 class ParquetInput:
-    """Several Parquet files as one table. Raises `InputError` where one can't be read or their columns don't fit."""
+    """Several Parquet files as one table. Raises `InputError` if one can't be read or has two columns of one name."""
 
     def __init__(self, paths: list[str]) -> None:
         self.paths = paths
@@ -44,7 +46,7 @@ class ParquetInput:
         self._metadata = [metadata for metadata, _ in opened]
         self.rows = sum(metadata.num_rows for metadata in self._metadata)
         self.is_a_run = any(_RUN_MARK in (schema.metadata or {}) for _, schema in opened)
-        # A file without rows has no values, and so its column types mean nothing.
+        # The types of a file without rows are ignored, unless no file has rows.
         self._schemas = {
             path: with_texts(schema, metadata.schema)
             for path, (metadata, schema) in zip(paths, opened, strict=True)
@@ -54,7 +56,7 @@ class ParquetInput:
             for name in {name for name in schema.names if schema.names.count(name) > 1}:
                 raise InputError(f"{shown(path)}: has two columns named {quoted(name)}")
         self.names = list(dict.fromkeys(name for schema in self._schemas.values() for name in schema.names))
-        """All columns, in order of appearance."""
+        """All columns of all files, in order of appearance."""
         self._groups = self._all_groups()
         self._digests: dict[RowGroup, tuple[Stamp, str]] = {}
 
@@ -64,7 +66,7 @@ class ParquetInput:
         return {path: schema.field(name).type for path, schema in schemas if name in schema.names}
 
     def types_shown(self, name: str) -> str:
-        """Return the types of a column for a message, each with the first file that has it."""
+        """Return the types of a column for a message, each with one file that has the type."""
         first = {dtype: path for path, dtype in reversed(self.types_of(name).items())}
         return " and ".join(f"{shown(path)} has ({shown_type(dtype)})" for dtype, path in reversed(first.items()))
 
@@ -73,9 +75,9 @@ class ParquetInput:
         return all(set(names) <= set(schema.names) for schema in self._schemas.values())
 
     def column_type(self, name: str) -> pa.DataType:
-        """Return the type of a carried column. Whether each value fits into it, only the values show.
+        """Return a type for a carried column that fits the types of all files; a single value may still not fit.
 
-        Raises `InputError` where the files' types have none in common.
+        Raises `InputError` if no type fits all files.
         """
         types = list(self.types_of(name).items())
         first, found = types[0]
@@ -106,25 +108,25 @@ class ParquetInput:
         return f"{shown(self.paths[group.file])}, row {row - before}"
 
     def names_at(self, row: int) -> list[str]:
-        """Return the columns of the file that holds a row."""
+        """Return the columns of the file that contains a row."""
         names: list[str] = self._schemas[self.paths[self._groups[self.group_index(row)].file]].names
         return names
 
     def group_index(self, row: int) -> int:
-        """Return the number of the row group that holds a row, over all files."""
+        """Return the index, among the row groups of all files, of the one that contains a row."""
         return bisect_right(self._groups, row, key=lambda group: group.first) - 1
 
     def _groups_of(self, first: int, stop: int) -> list[RowGroup]:
         return self._groups[self.group_index(first) : self.group_index(stop - 1) + 1] if first < stop else []
 
     def files_of(self, first: int, stop: int) -> set[int]:
-        """Return which files hold a range of rows."""
+        """Return the indexes of the files that contain rows [first, stop)."""
         return {group.file for group in self._groups_of(first, stop)}
 
     def digests(self, ranges: list[tuple[int, int]]) -> list[str]:
-        """Return the digest of each range of rows: of the bytes of the row groups that hold them. Raises `InputError`.
+        """Return a digest for each range of rows, made from the bytes of the row groups that contain them.
 
-        Each row group is read once, also over several calls while its file's status does not change.
+        The digest of a row group is cached while the status of its file does not change. Raises `InputError`.
         """
         read: dict[RowGroup, str] = {}
         found = []
@@ -152,9 +154,9 @@ class ParquetInput:
         return digest
 
     def batches(self, start: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        """Yield all rows from `start` on in small batches, with those of the columns that their file has.
+        """Yield all rows from `start` on in small batches. A batch lacks columns that its file lacks.
 
-        Columns keep the types of their file. Raises `InputError`.
+        Columns have the types of their file. Raises `InputError`.
         """
         for path, metadata in zip(self.paths, self._metadata, strict=True):
             if start >= metadata.num_rows:
@@ -167,7 +169,7 @@ class ParquetInput:
 
 
 def _opened(path: str) -> tuple[Any, pa.Schema]:
-    """Return a file's metadata, and the schema with which it is read."""
+    """Return a file's metadata and its Arrow schema. Raises `InputError`."""
     try:
         with pq.ParquetFile(path) as file:
             return file.metadata, file.schema_arrow
@@ -203,10 +205,10 @@ def _file_batches(path: str, metadata: Any, start: int, schema: pa.Schema) -> It
     groups = list(range(group, metadata.num_row_groups))
     try:
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
-            # Each thread that decodes would keep memory of its own; one is fast enough.
+            # Each decoding thread would keep memory of its own, and one thread is fast enough.
             options = {"columns": schema.names, "use_threads": False}
             rows = _batch_rows(metadata, groups)
-            # pyarrow can't join dictionaries inside of lists and structs, as those of two row groups are.
+            # pyarrow can't join dictionaries inside lists and structs, so such row groups are read one by one.
             runs = [groups] if all(storable(dtype) is dtype for dtype in schema.types) else [[one] for one in groups]
             for batch in chain.from_iterable(file.iter_batches(rows, row_groups=run, **options) for run in runs):
                 if start >= batch.num_rows:
@@ -221,13 +223,13 @@ def _file_batches(path: str, metadata: Any, start: int, schema: pa.Schema) -> It
 
 
 def _batch_rows(metadata: Any, groups: list[int]) -> int:
-    """Return the number of rows to decode at once: fewer where prompts are long, for flat memory."""
+    """Return the number of rows to decode at once: fewer if rows are long, to bound memory."""
     weight = max(metadata.row_group(g).total_byte_size / max(1, metadata.row_group(g).num_rows) for g in groups)
     return int(min(_BATCH_ROWS, max(16, _BATCH_BYTES / max(1, weight))))
 
 
 class Cursor:
-    """Reads ranges of rows. A range after the last one is read on, without decoding anything twice."""
+    """Reads ranges of rows. A range that follows the last one continues it, so that nothing is decoded twice."""
 
     def __init__(self, source: ParquetInput, columns: list[str]) -> None:
         self._source = source
@@ -241,7 +243,7 @@ class Cursor:
         if not self._is_before(first):
             self._batches, self._rest = self._source.batches(first, self._columns), None
             self._next = first
-        at, self._next = self._next or 0, None  # until this range was read to its end
+        at, self._next = self._next or 0, None  # a position is known again once this range was read to its end
         while at < stop:
             batch = self._rest if self._rest is not None else next(self._batches, None)
             if batch is None:
@@ -255,7 +257,7 @@ class Cursor:
                 yield batch.slice(0, wanted)
 
     def _is_before(self, first: int) -> bool:
-        """Return whether reading on reaches a row at no more cost than starting anew."""
+        """Return whether continuing from the current position to a row costs no more than a new start."""
         if self._next is None or self._next > first:
             return False
         source = self._source

@@ -1,4 +1,4 @@
-"""Rows of Parquet files: the footer gives rows and types, and only columns that requests need are read through."""
+"""Rows of Parquet files. A scan takes rows and types from the footer, and reads only the columns that requests need."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class ParquetReader:
         self.is_a_run = self._files.is_a_run
 
     def first_row(self) -> dict[str, Any]:
-        """Return the columns, without values."""
+        """Return the columns, each with None as its value."""
         return dict.fromkeys(self._files.names)
 
     def scan(self, prompts: PromptSource, checker: RowChecker, options: ScanOptions) -> ScannedRows:
-        """Check the types, and the rows where types don't say enough. Raises `InputError`."""
+        """Check the column types, and each row if the types alone don't show that it is right. Raises `InputError`."""
         files = self._files
         rows = files.rows if options.limit is None else min(options.limit, files.rows)
         if prompts.mode in (Mode.PLAIN, Mode.BODIES) and rows:
@@ -62,12 +62,12 @@ class ParquetReader:
         return ScannedRows(rows, tuple(shards), dict.fromkeys(files.names, 0))
 
     def rows(self, shard: ShardRange, prompts: PromptSource, model: str) -> Iterator[list[Row]]:
-        """Yield a shard's rows, with the columns that requests need, in small batches. Raises `InputError`."""
+        """Yield a shard's rows in small batches, with only the columns that requests need. Raises `InputError`."""
         for first, batch in self._batches(shard, _columns_read(self._files, prompts), ("requests", model)):
             yield [(index, row, None) for index, row in enumerate(_row_dicts(batch, prompts.mode), first)]
 
     def carried(self, shard: ShardRange, columns: CarriedColumns, scan: Scan) -> Iterator[pa.RecordBatch]:
-        """Yield a shard's carried columns in small batches, and check its digest. Raises `InputChanged`."""
+        """Yield a shard's carried columns in small batches. Raises `InputChanged` if the shard has changed."""
         for first, batch in self._batches(shard, columns.sources, ("carried", "")):
             yield columns.from_arrow(first, batch)
         if not self.is_unchanged(shard, scan):
@@ -76,7 +76,7 @@ class ParquetReader:
     def _batches(
         self, shard: ShardRange, columns: list[str], purpose: tuple[str, str]
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
-        # A pass takes the cursor that the last pass with its purpose has left; two at once each have their own.
+        # A pass continues with the cursor of the last pass for the same purpose; two at once have a cursor each.
         cursor = self._cursors.pop(purpose, None) or Cursor(self._files, columns)
         first = shard.first
         for batch in cursor.read(shard.first, shard.stop):
@@ -85,7 +85,7 @@ class ParquetReader:
         self._cursors[purpose] = cursor
 
     def is_unchanged(self, shard: ShardRange, scan: Scan) -> bool:
-        """Return whether the status of a shard's files, or else the bytes, are those that were scanned."""
+        """Return whether a shard is unchanged: by the status of its files, or else by its bytes."""
         files = self._files.files_of(shard.first, shard.stop)
         stamps = [(scan.stamps[file], scan.paths[file]) for file in files]
         if all(then is not None and then.proves(stamp(path)) for then, path in stamps):
@@ -93,18 +93,21 @@ class ParquetReader:
         return self._files.digests([(shard.first, shard.stop)])[0] == shard.digest
 
     def has_same_bytes(self, scan: Scan) -> bool:
-        """Return whether rows, columns and all bytes are still those of an earlier scan."""
+        """Return whether the columns and all bytes are still those of an earlier scan, and no rows are missing."""
         if self._files.rows < scan.rows or self._files.names != list(scan.columns):
             return False
         ranges = [(shard.first, shard.stop) for shard in scan.shards]
         return self._files.digests(ranges) == [shard.digest for shard in scan.shards]
 
     def place(self, row: int, line: Line) -> str:
-        """Return the file, and the number of the row in it."""
+        """Return the file, and the row's index in it."""
         return self._files.place(row)
 
     def column(self, name: str, configured: ColumnType | None, scan: Scan) -> ColumnMaker:
-        """Return the type that holds the values of all files, and what casts a column to it. Raises `InputError`."""
+        """Return the configured type, or else one that fits all files, and a function that casts a column to it.
+
+        Raises `InputError` if no type fits, or if Parquet can't store the type.
+        """
         dtype = self._files.column_type(name) if configured is None else configured.type
         try:
             pq.write_table(pa.table({"c": pa.nulls(1, nullable(dtype))}).take(pa.array([0])), io.BytesIO())
@@ -115,9 +118,10 @@ class ParquetReader:
         return dtype, partial(_cast, configured, dtype)
 
     def prove(self, columns: CarriedColumns, scan: Scan) -> dict[str, str]:
-        """Convert the carried columns once, so that no value turns out not to fit after its row is paid for.
+        """Convert the carried columns once, so that a value that does not fit is found before any row costs money.
 
-        Columns that `scan` proves already are left out; returns all proven ones. Raises `InputError`.
+        Columns that an earlier start converted (`Scan.proven`) are skipped. Returns `Scan.proven` with all columns.
+        Raises `InputError`.
         """
         left = [name for name, dtype in columns.types.items() if scan.proven.get(name) != dtype]
         first = 0
@@ -156,12 +160,12 @@ def _cast(configured: ColumnType | None, dtype: pa.DataType, column: pa.Array) -
 
 
 def _columns_read(files: ParquetInput, prompts: PromptSource) -> list[str]:
-    """Return the columns that requests are made from."""
+    """Return the columns that are needed to build requests."""
     return [name for name in files.names if prompts.reads is None or name in prompts.reads]
 
 
 def _row_dicts(batch: pa.RecordBatch, mode: Mode) -> list[dict[str, Any]]:
-    """Return a batch's rows; with `messages` and `body` as the provider wants them, unless a template makes these."""
+    """Return a batch's rows, with `messages` and `body` decoded if they are sent (no template makes the messages)."""
     rows = row_values(batch)
     if mode is not Mode.TEMPLATE:
         names = [name for name in ("messages", "body") if name in batch.schema.names]
@@ -171,7 +175,7 @@ def _row_dicts(batch: pa.RecordBatch, mode: Mode) -> list[dict[str, Any]]:
 
 
 def _needs_each_row(files: ParquetInput, prompts: PromptSource) -> bool:
-    """Return whether a row may be wrong although the columns are right."""
+    """Return whether each row must be checked, because a row may be bad although the column types are right."""
     if prompts.names_model or prompts.has_row_params or prompts.checks_types:
         return True
     if prompts.mode is not Mode.PLAIN:
@@ -202,7 +206,7 @@ def _check_types(files: ParquetInput) -> None:
                     f"{shown(path)}: the column {name} has the type {shown_type(dtype)}; it {should}{hint}"
                 )
         if name == "messages" and not all(map(pa.types.is_null, types.values())):
-            return  # prompt is for rows whose messages are null, and each row is checked
+            return  # prompt matters only in rows whose messages are null; `_check_rows` looks at these
 
 
 def _may_be_text(dtype: pa.DataType) -> bool:

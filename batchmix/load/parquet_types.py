@@ -1,4 +1,4 @@
-"""The types of Parquet columns, and the type that holds the values of several files without loss."""
+"""The Arrow types of Parquet columns, and one type for a column that has another type in each of several files."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ Types = pa.types
 _INTS = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
 _UNSIGNED = (pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
 _UNITS = ("s", "ms", "us", "ns")
-_TEXTS = frozenset({"ENUM", "INTERVAL"})
+_READ_AS_TEXT = frozenset({"ENUM", "INTERVAL"})
 _INT_DIGITS = 20
-_MOST_DIGITS = (38, 76)
-"""Of a decimal of 128 and of 256 bits."""
+"""The most digits of an integer of 64 bits."""
+_MAX_DIGITS = (38, 76)
+"""The most digits of a decimal of 128 and of 256 bits."""
 
 
 def shown_type(dtype: pa.DataType) -> str:
@@ -35,12 +36,12 @@ def type_hint(name: str) -> str:
 
 
 def with_texts(schema: pa.Schema, stored: Any) -> pa.Schema:
-    """Return a file's schema with enums and intervals as text, which pyarrow reads as bytes.
+    """Return a file's schema with text as the type of enums and intervals, which pyarrow would read as bytes.
 
-    `stored` is Parquet's own schema; its columns are the leaves of the other schema, in their order.
+    `stored` is the same schema as Parquet has it: a list of all columns that are not nested, in the same order.
     """
     leaves = [_meaning(stored.column(number)) for number in range(len(stored))]
-    if not _TEXTS.intersection(leaves):
+    if not _READ_AS_TEXT.intersection(leaves):
         return schema
     rest = iter(leaves)
     return pa.schema([field.with_type(_with_texts(field.type, rest)) for field in schema], schema.metadata)
@@ -58,17 +59,17 @@ def _with_texts(dtype: pa.DataType, leaves: Iterator[str]) -> pa.DataType:
         return pa.list_(_with_texts(dtype.value_type, leaves), dtype.list_size)
     if is_list(dtype):
         return pa.list_(_with_texts(dtype.value_type, leaves))
-    return pa.string() if next(leaves) in _TEXTS and is_binary(dtype) else dtype
+    return pa.string() if next(leaves) in _READ_AS_TEXT and is_binary(dtype) else dtype
 
 
 def _meaning(leaf: Any) -> str:
-    """Return the meaning of a leaf's values; only the older annotation marks intervals."""
+    """Return the logical type of a Parquet column. Intervals have only the older annotation, a converted type."""
     converted: str = leaf.converted_type
     return converted if converted == "INTERVAL" else leaf.logical_type.type
 
 
 def unified(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Return a type for the values of both, or None. Whether each value really fits, only the values show."""
+    """Return a type for the values of both types, or None. A single value may still not fit."""
     if one == other:
         return one
     one, other = _decoded(one), _decoded(other)
@@ -89,14 +90,14 @@ def unified(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 
 
 def _decoded(dtype: pa.DataType) -> pa.DataType:
-    """Return the value type of a dictionary; any other type as it can be stored."""
+    """Return a dictionary's value type, and any other type as Parquet can store it; null stays null."""
     return (
         _decoded(dtype.value_type) if Types.is_dictionary(dtype) else dtype if Types.is_null(dtype) else storable(dtype)
     )
 
 
 def _with_meaning(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Return a type for JSON and text; other extension types match only themselves."""
+    """Return text for JSON and text; other extension types match only themselves."""
     dtypes = [dtype.storage_type if _is_json(dtype) else dtype for dtype in (one, other)]
     return unified(*dtypes) if all(map(is_text, dtypes)) else None
 
@@ -142,7 +143,7 @@ def _simple(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 
 def _timestamp(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     if (one.tz is None) != (other.tz is None):
-        return None  # the zone of the one without is unknown
+        return None  # only one has a time zone; the zone of the other is unknown
     return pa.timestamp(_finer(one, other), one.tz if one.tz == other.tz else "UTC")
 
 
@@ -168,7 +169,7 @@ def _number(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 
 
 def _signed(dtypes: tuple[pa.DataType, pa.DataType]) -> pa.DataType:
-    """Return a type for whole numbers with and without a sign."""
+    """Return a signed type for the values of a signed and an unsigned integer type; at most 64 bits."""
     bits = max(dtype.bit_width * (2 if dtype in _UNSIGNED else 1) for dtype in dtypes)
     return next((dtype for dtype in _INTS if dtype.bit_width >= bits), _INTS[-1])
 
@@ -181,6 +182,6 @@ def _decimal(dtypes: tuple[pa.DataType, pa.DataType]) -> pa.DataType | None:
     sizes = [(dtype.precision, dtype.scale) if Types.is_decimal(dtype) else (_INT_DIGITS, 0) for dtype in dtypes]
     scale = max(scale for _, scale in sizes)
     digits = scale + max(precision - scale for precision, scale in sizes)
-    if digits > _MOST_DIGITS[1]:
+    if digits > _MAX_DIGITS[1]:
         return None
-    return pa.decimal128(digits, scale) if digits <= _MOST_DIGITS[0] else pa.decimal256(digits, scale)
+    return pa.decimal128(digits, scale) if digits <= _MAX_DIGITS[0] else pa.decimal256(digits, scale)

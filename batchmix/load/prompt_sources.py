@@ -1,4 +1,4 @@
-"""Makes the prompt source of a job: the one of its mode, with the job's template, row settings and column types."""
+"""Makes the prompt source of a job: that of its mode, wrapped to apply the job's row settings and column types."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ class PromptSources:
         return Template(self.job.input)
 
     def source(self, mode: Mode, columns: Collection[str] | None = None) -> PromptSource:
-        """Return the source for a mode; `columns` are those of the input, if they are known yet. Raises `JobError`."""
+        """Return the source for a mode. `columns` are the input's columns; None if only a scan finds them.
+
+        Raises `JobError` if the job does not fit the mode.
+        """
         job, source = self.job, self._of_mode(mode, columns)
         if job.input.model is not None or job.input.params:
             if mode is Mode.BATCH:
@@ -57,7 +60,7 @@ class PromptSources:
 
 
 class TypedColumns:
-    """Another source, of rows whose values must be of the types that the job configures."""
+    """Wraps a source: a row is bad if a value is not of the type that the job configures for its column."""
 
     checks_types = True
 
@@ -71,12 +74,12 @@ class TypedColumns:
         self._problem = source.problem
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
-        """Return which value has the wrong type, or else what the other source says."""
+        """Return which value has the wrong type, or else the wrapped source's problem with the row."""
         return type_problem(self._types, row) or self._problem(row)
 
 
 class RowSettings:
-    """Another source, with a model or parameters from columns of each row."""
+    """Wraps a source: each row brings its model or its parameters in a column (`input.model`, `input.params`)."""
 
     checks_types = False
 
@@ -93,7 +96,7 @@ class RowSettings:
         self.names_model = self._model is not None
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
-        """Return what is wrong with the row's model or parameters, or else what the other source says."""
+        """Return what is wrong with the row's model or parameters, or else the wrapped source's problem with it."""
         for name in (self._model, self._params):
             if name is not None and name not in row:
                 return f"has no column {quoted(name)}; it has {column_list(row)}"
@@ -116,19 +119,19 @@ class RowSettings:
         return {} if found is None else found
 
     def request_for(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
-        """Return the body, with the row's parameters before the job's."""
+        """Return the body; the row's parameters override the job's. None if the row is for another model."""
         if self._model is not None and row[self._model] != model.name:
             return None
         request = self._source.request_for(row, model)
         return (request[0], {**request[1], **self._params_of(row)}) if request else None
 
     def model_of(self, row: Mapping[str, Any]) -> str:
-        """Return the value of the row's column."""
+        """Return the model in the row's column `input.model`."""
         return str(row[self._model or ""])
 
 
 class TemplatePrompts:
-    """The job's template makes the messages."""
+    """Rows whose messages the job's template makes."""
 
     mode = Mode.TEMPLATE
     param_columns: frozenset[str] = frozenset()
@@ -142,7 +145,7 @@ class TemplatePrompts:
         self.required, self.reads, self.is_text = template.required, template.reads, template.is_text
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
-        """Return which column is missing, unless the template renders without it."""
+        """Return which column the row lacks; None if the template renders without it."""
         return None if self.required <= row.keys() else missing_column(self._template, row)
 
     def request_for(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
@@ -150,5 +153,5 @@ class TemplatePrompts:
         return CHAT, {"model": model.id, "messages": self._render(row), **model.params}
 
     def model_of(self, row: Mapping[str, Any]) -> str:
-        """Return nothing: the job names the model."""
+        """Return empty text, since the job names the model."""
         return ""

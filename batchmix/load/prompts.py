@@ -1,4 +1,4 @@
-"""How rows become requests: the four modes, and what each has to offer. `prompt_sources.py` makes the right one."""
+"""How rows become requests: the four modes, and the contract of their sources, which `prompt_sources.py` makes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Mode(enum.StrEnum):
     """How rows become requests. run.json stores the values."""
 
     TEMPLATE = "template"
-    """The job's template makes the messages."""
+    """The job's template makes the messages from a row's columns."""
     PLAIN = "plain"
-    """Rows bring `messages` or a `prompt`."""
+    """Rows have `messages` or a `prompt`."""
     BODIES = "bodies"
     """Rows are whole requests, and name their models."""
     BATCH = "batch"
@@ -23,38 +23,38 @@ class Mode(enum.StrEnum):
 
 
 class PromptSource(Protocol):
-    """Makes requests of rows in one mode. It has no state, and may be used by several threads."""
+    """Turns rows into requests in one mode. Stateless, so that threads may share it."""
 
     mode: Mode
     required: frozenset[str]
     """Columns that every row must have."""
     reads: frozenset[str] | None
-    """All columns that are used; None: any."""
+    """All columns that requests may be made from; None: any column."""
     param_columns: frozenset[str]
-    """Columns that are sent as parameters, beside the row's messages."""
+    """Columns that are sent as request parameters, beside the row's messages."""
     has_row_params: bool
-    """Whether each row brings its own parameters."""
+    """Whether rows may bring parameters, so that requests of one model differ in more than their messages."""
     names_model: bool
-    """Whether each row names its model, and not the job."""
+    """Whether each row names its model, instead of the job."""
     checks_types: bool
-    """Whether values must be of types that the job configures."""
+    """Whether the job configures column types, which `problem` checks."""
     is_text: bool
-    """Whether all prompts are text alone, without pictures, sound or files."""
+    """Whether all prompts are only text, without pictures, sound or files."""
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
-        """Return why a row can't be sent, as far as a scan can see it; None where nothing is wrong.
+        """Return why a row can't be sent, as far as a scan can see; None if nothing is wrong.
 
-        Raises `InputError` where the job does not fit the file.
+        Raises `InputError` if the job does not fit the file, so that rejecting single rows would not help.
         """
 
     def request_for(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
-        """Return URL path and body for a row without a problem; None where the row is for another model.
+        """Return URL path and body for a row without a problem; None if the row is for another model.
 
-        Raises `BadRowError`.
+        Raises `BadRowError` if the request can't be built, such as for a null that a template would print.
         """
 
     def model_of(self, row: Mapping[str, Any]) -> str:
-        """Return the model that a row without a problem names, where rows name models."""
+        """Return the model that a row names; it must have no problem. Empty text if the job names the model."""
 
 
 def has_template(job: Job) -> bool:
@@ -63,7 +63,7 @@ def has_template(job: Job) -> bool:
 
 
 def detect_mode(job: Job, first: Mapping[str, Any]) -> Mode:
-    """Return the mode for an input with this first row."""
+    """Return the mode for an input whose first row is `first`; only its columns matter."""
     if has_template(job):
         return Mode.TEMPLATE
     if "body" in first and first.keys() & {"custom_id", "method", "url"}:
@@ -72,5 +72,5 @@ def detect_mode(job: Job, first: Mapping[str, Any]) -> Mode:
 
 
 def rows_must_name_models(job: Job) -> bool:
-    """Return whether nothing but the rows can name the models."""
+    """Return whether the job names no model and no column with models, so that rows must have a `model`."""
     return not job.models and job.input.model is None

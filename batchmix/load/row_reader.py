@@ -1,4 +1,4 @@
-"""What a file format has to offer: a reader that scans rows once, and yields any shard of them later."""
+"""The contract of a file format: a reader that scans all rows once, and later yields the rows of any shard."""
 
 from __future__ import annotations
 
@@ -15,54 +15,63 @@ from batchmix.load.prompts import PromptSource
 from batchmix.load.scan import RowChecker, Scan, ScanOptions, ShardRange
 
 Line = tuple[int, int] | None
-"""Number of the file, and of the line in it; None where a format has no lines."""
+"""The number of the file (from 0) and of the line in it (from 1); None if the format has no lines."""
 Row = tuple[int, dict[str, Any] | str, Line]
-"""A row's index, its values or what is wrong with it, and its line."""
+"""A row's index in the input, its values (or text: why it can't be decoded), and its line."""
 
 
 class ScannedRows(msgspec.Struct, frozen=True):
-    """What a reader finds in one pass over all rows."""
+    """The result of a reader's one pass over all rows."""
 
     rows: int
     shards: tuple[ShardRange, ...]
     columns: dict[str, int]
-    """As `Scan.columns`."""
+    """The columns, with the JSON types of their values; see `Scan.columns`."""
 
 
 class RowReader(Protocol):
-    """Reads the rows of an input in one format. Each pass is read by one thread; passes don't disturb each other."""
+    """Reads the rows of an input in one format.
+
+    Several threads may read at once: each iterator is used by one thread, and iterators don't affect each other.
+    """
 
     columns: list[str] | None
-    """All columns; None where only a scan finds them."""
+    """All columns; None if only a scan finds them."""
     is_a_run: bool
-    """Whether the input is known to be another run's output."""
+    """Whether the files themselves say that they are another run's output."""
 
     def first_row(self) -> Mapping[str, Any]:
-        """Return the first row that can be read, or at least its columns. Raises `InputError`."""
+        """Return the first row that can be decoded; its values may be left out (None). Raises `InputError`."""
 
     def scan(self, prompts: PromptSource, checker: RowChecker, options: ScanOptions) -> ScannedRows:
-        """Read all rows once; `checker` is given what is wrong with them. Raises `InputError`."""
+        """Read all rows once, and report bad ones to `checker`. Raises `InputError`."""
 
     def rows(self, shard: ShardRange, prompts: PromptSource, model: str) -> Iterator[list[Row]]:
-        """Yield a shard's rows for one model in small batches. Raises `InputChanged` and `InputError`."""
+        """Yield a shard's rows in small batches, for requests to `model`. Raises `InputChanged` and `InputError`."""
 
     def carried(self, shard: ShardRange, columns: CarriedColumns, scan: Scan) -> Iterator[pa.RecordBatch]:
-        """Yield a shard's carried columns in small batches, and check its digest. Raises `InputChanged`."""
+        """Yield a shard's carried columns in small batches. Raises `InputChanged` if its digest differs."""
 
     def is_unchanged(self, shard: ShardRange, scan: Scan) -> bool:
-        """Return whether the bytes of a shard are still those that were scanned. Raises `InputError`."""
+        """Return whether a shard still has the bytes that were scanned. Raises `InputError`."""
 
     def has_same_bytes(self, scan: Scan) -> bool:
-        """Return whether all bytes are still those of an earlier scan, by reading them all. Raises `InputError`."""
+        """Read all bytes, and return whether they are still those of an earlier scan. Raises `InputError`."""
 
     def place(self, row: int, line: Line) -> str:
         """Return where a person finds a row, such as `rows.jsonl:12`."""
 
     def column(self, name: str, configured: ColumnType | None, scan: Scan) -> ColumnMaker:
-        """Return the type of a carried column, and what makes it. Raises `InputError`."""
+        """Return the type of a carried column, and the function that makes the column. Raises `InputError`.
+
+        `configured` is the type that the job gives, if it gives one.
+        """
 
     def prove(self, columns: CarriedColumns, scan: Scan) -> dict[str, str]:
-        """Convert the carried columns that no scan converted; return `Scan.proven`. Raises `InputError`."""
+        """Convert all carried values once if the scan did not, and return the new `Scan.proven`.
+
+        Raises `InputError` for a value that does not fit its column's type.
+        """
 
 
 def changed(shard: ShardRange) -> InputChanged:

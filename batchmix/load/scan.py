@@ -1,4 +1,4 @@
-"""What a scan finds: rows, bad rows, columns, and where each shard begins."""
+"""The result of a scan: rows, bad rows, columns, and where each shard begins."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from batchmix.load.prompts import Mode, PromptSource
 
 REPORT_EVERY = 10_000
 """Rows between two calls of `ScanOptions.on_progress`."""
-_MOST_BAD_ROWS = 20
-"""A scan stops at so many: they fit on a screen."""
-_MOST_MODELS = 100
-"""Each model has a lane of its own."""
+_MAX_BAD_ROWS = 20
+"""A scan that does not reject bad rows stops after this many, which fit on a screen."""
+_MAX_MODELS = 100
+"""Models that rows may name. Each has its own lane."""
 _STORED_AS = {"shards": "spans", "columns": "kinds", "required": "used", "types": "told", "param_columns": "own"}
-"""The keys under which run.json stores fields that have other names here."""
+"""Fields whose keys in run.json differ from their names here."""
 
 
 def _ignore(_: int) -> None:
@@ -31,13 +31,13 @@ class ScanOptions(msgspec.Struct, frozen=True):
 
     shard_rows: int
     limit: int | None = None
-    """Only the first so many rows."""
+    """Read only this many rows, from the first on; None: all."""
     reject_bad_rows: bool = False
-    """Let bad rows through, to be rejected one by one, instead of refusing the input."""
+    """Accept an input with bad rows, which are rejected one by one later, instead of refusing the input."""
     reserved: frozenset[str] = frozenset()
-    """Names that no carried column may have."""
+    """Names of result columns, which no carried column may have."""
     on_progress: Callable[[int], None] = _ignore
-    """Is called with the number of rows scanned so far."""
+    """Called now and then with the number of rows scanned so far."""
 
 
 class ShardRange(msgspec.Struct, frozen=True, array_like=True):
@@ -46,52 +46,52 @@ class ShardRange(msgspec.Struct, frozen=True, array_like=True):
     first: int
     stop: int
     digest: str
-    """Of its input bytes."""
+    """The hash of its input bytes."""
     segments: tuple[Segment, ...] = ()
-    """Where its bytes are; empty for Parquet, which is read by row."""
+    """Where its lines are in the files; empty for formats such as Parquet, which are read by row number."""
 
 
 class Scan(msgspec.Struct, frozen=True, rename=_STORED_AS):
-    """The result of a scan. run.json stores it; a resume gets it back."""
+    """The result of a scan. run.json stores it for later starts."""
 
     format: str
     mode: Mode
     limit: int | None
     sources: tuple[Source, ...]
-    """The files as the job names them; a source with the path `-` is stdin."""
+    """The files that the job names; the path `-` means stdin."""
     stamps: tuple[Stamp | None, ...]
     digests: tuple[str, ...]
-    """Of sources that were spooled; empty for the others."""
+    """The SHA-256 of each spooled source: of the file, or for stdin of its copy. Empty text for other sources."""
     paths: tuple[str, ...]
-    """The files that are read: the sources, or their spooled copies."""
+    """The path to read each source from: the source itself, or its spooled copy."""
     sizes: tuple[int, ...]
     rows: int
     shard_rows: int
     shards: tuple[ShardRange, ...]
     columns: dict[str, int]
-    """The columns, each with the JSON types of its values as bits; 0 for Parquet, whose files hold the types."""
+    """The columns, each with the JSON types of its values as bits; 0 if the files say the types, as in Parquet."""
     models: tuple[str, ...]
-    """The models that rows name where the job names none, in order of appearance."""
+    """The models that rows name if the job names none, in order of appearance."""
     required: tuple[str, ...]
-    """Columns that were checked in each row."""
+    """Columns that every row was checked to have."""
     bad_rows: int = 0
     model_column: str | None = None
     """The column in which rows name their models."""
     types: dict[str, str] = {}
-    """The configured types that values were checked against, by column."""
+    """The configured types that all values were checked against, by column."""
     param_columns: tuple[str, ...] = ()
-    """Columns with request parameters of the row, which were checked in each."""
+    """Columns with request parameters, whose values were checked in every row."""
     proven: dict[str, str] = {}
-    """Parquet columns that were converted once in full, and the type of the result."""
+    """Carried columns all of whose values were converted once, to see that they fit, with the type of the result."""
 
 
 class RowChecker:
-    """Collects what is wrong with the rows, and the models that they name."""
+    """Collects bad rows during a scan, with the reasons, and the models that rows name."""
 
     def __init__(self, prompts: PromptSource, *, reject_bad_rows: bool) -> None:
         self.bad_rows = 0
         self.problem: Callable[[Mapping[str, Any]], str | None] = prompts.problem
-        """Returns what is wrong with a row, or None. Raises `InputError` for what rejecting rows can't solve."""
+        """Returns what is wrong with a row, or None. Raises `InputError` if rejecting single rows would not help."""
         self._names_model = prompts.names_model
         if prompts.names_model:
             self.problem = self._collect_model
@@ -104,27 +104,27 @@ class RowChecker:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The models that good rows name, where the job names none."""
+        """The models that good rows name, in order of appearance; empty if the job names the models."""
         return tuple(self._models)
 
     def _collect_model(self, row: Mapping[str, Any]) -> str | None:
         problem = self._prompts.problem(row)
         if problem is None:
             self._models[self._prompts.model_of(row)] = None
-            if len(self._models) > _MOST_MODELS:
+            if len(self._models) > _MAX_MODELS:
                 raise InputError(
-                    f"the rows name more than {_MOST_MODELS} models; split the file, or set model in the job"
+                    f"the rows name more than {_MAX_MODELS} models; split the file, or set model in the job"
                 )
         return problem
 
     def bad(self, place: str, reason: str, rows: int) -> None:
-        """Record a bad row, the last of `rows`. Raises `InputError` when there are enough to show."""
+        """Record a bad row; `rows` is the number of rows read so far. Raises `InputError` after `_MAX_BAD_ROWS`."""
         self.bad_rows += 1
         self._rows = rows
         if not self._reject:
             self._messages.append(f"{place}: {reason}")
             self._reasons.add(reason)
-            if len(self._messages) >= _MOST_BAD_ROWS:
+            if len(self._messages) >= _MAX_BAD_ROWS:
                 self._refuse(", and there may be more")
 
     def finish(self) -> None:

@@ -1,4 +1,4 @@
-"""Scans the input of a job, unless an earlier scan still holds: finds its files, spools some, reads them once."""
+"""Scans the input of a job: finds its files, spools some, and reads all rows once. Reuses an earlier scan if it can."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _COMPARED = (
     "format", "mode", "limit", "sources", "rows", "shard_rows", "shards", "columns", "models", "required", "bad_rows",
     "types",
 )  # fmt: skip
-"""What two scans of the same rows have in common."""
+"""The fields that are equal in two scans of the same rows."""
 
 
 class _Files(msgspec.Struct, frozen=True):
-    """The sources, where they are read from, and the digests of those that were spooled."""
+    """The files of an input, as in the fields of `Scan` with the same names."""
 
     sources: tuple[Source, ...]
     stamps: tuple[Stamp | None, ...]
@@ -34,7 +34,7 @@ class _Files(msgspec.Struct, frozen=True):
 
 
 class InputScanner:
-    """Scans the input of a job once. `spool` is the folder for spooled files."""
+    """Scans the input of a job. Used once; `spool` is the folder for spooled files."""
 
     def __init__(self, prompt_sources: PromptSources, options: ScanOptions, spool: Path) -> None:
         self._prompt_sources = prompt_sources
@@ -44,9 +44,10 @@ class InputScanner:
         self._spool: Spool | None = None
 
     def scan(self, previous: Scan | None, stream: Readable | None) -> tuple[Scan, Path | None]:
-        """Return the scan, and the folder of newly spooled files. `stream` is stdin if something comes from it.
+        """Return the scan, and the folder with newly spooled files (None if there are none).
 
-        Raises `InputError`, `JobError` and `NoSpace`; then nothing new is left in the spool.
+        `previous` is an earlier scan to reuse; `stream` is what is piped in, if anything is. Raises `InputError`,
+        `JobError` and `NoSpace`, and removes newly spooled files before.
         """
         if has_template(self._job):
             _ = self._prompt_sources.template  # an error in a template is found before the data is read
@@ -65,7 +66,7 @@ class InputScanner:
         try:
             if same is None:
                 same_files = self._spooled(sources, stamps, stream)
-            else:  # an earlier scan of the same bytes, whose spooled files serve again
+            else:  # the bytes are unchanged, so the spooled files of the earlier scan are used again
                 same_files = _Files(sources, stamps, same.paths, same.digests)
             return self._new_scan(previous, same_files)
         except BaseException:
@@ -74,7 +75,7 @@ class InputScanner:
             raise
 
     def _suffices(self, previous: Scan) -> bool:
-        """Return whether a scan found out what this job has to know. Raises `JobError`."""
+        """Return whether an earlier scan checked all that this job needs. Raises `JobError`."""
         job, options = self._job, self._options
         if (previous.limit, previous.shard_rows) != (options.limit, options.shard_rows):
             return False
@@ -108,7 +109,7 @@ class InputScanner:
     def _spooled(
         self, sources: tuple[Source, ...], stamps: tuple[Stamp | None, ...], stream: Readable | None
     ) -> _Files:
-        """Spool the sources that need it. Raises `InputError` for a file whose content its name does not fit."""
+        """Spool the sources that must be spooled. Raises `InputError` if a file's content does not fit its name."""
         sends_rows = not has_template(self._job)
         paths, digests = [], []
         for number, source in enumerate(sources):
@@ -158,16 +159,16 @@ class InputScanner:
 
 
 def _relocated(previous: Scan, spool: Path) -> Scan:
-    """Return a scan with the paths of its spooled files in this run folder, which may have been moved."""
+    """Return a scan whose spooled files have paths in this run folder, which may have been moved since."""
     pairs = zip(previous.sources, previous.paths, strict=True)
     paths = tuple(relocated(path, spool) if is_spooled(source) else path for source, path in pairs)
     return msgspec.structs.replace(previous, paths=paths)
 
 
 def _refreshed(previous: Scan, sources: tuple[Source, ...], stamps: tuple[Stamp | None, ...]) -> Scan | None:
-    """Return a scan with today's stamps, if the input still has the bytes that it saw; else None.
+    """Return an earlier scan with the current stamps if the input still has the same bytes; else None.
 
-    Files whose status proves it are not read; others are hashed, but not parsed. Raises `InputError`.
+    Files whose stamps prove it are not read; others are hashed, but not parsed. Raises `InputError`.
     """
     if previous.sources != sources:
         return None
@@ -201,6 +202,6 @@ def _same_bytes(previous: Scan) -> bool:
 
 
 def _same_rows(previous: Scan, scan: Scan) -> bool:
-    """Return whether two scans saw the same rows in the same places, and the spooled files of the first still exist."""
+    """Return whether two scans found the same rows, and the spooled files of the first still exist."""
     whole = all(has_size(*pair) for pair in zip(previous.paths, previous.sizes, strict=True))
     return whole and all(getattr(previous, name) == getattr(scan, name) for name in _COMPARED)

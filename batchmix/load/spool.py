@@ -1,4 +1,4 @@
-"""Writes CSV, compressed files and stdin once as plain JSONL, so that any shard of them can be read alone."""
+"""Copies stdin, compressed files and converted files (such as CSV) into the run folder, to be read by shard."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FILE = re.compile(r"[0-9]{5,}\.jsonl")
 
 
 class Spool:
-    """A new folder of spooled files below `root`. It gets its name when it is complete."""
+    """A new folder of spooled files below `root`. It has a temporary name until `finish`."""
 
     def __init__(self, root: Path, *, sends_rows: bool) -> None:
         self._root = root
@@ -34,9 +34,9 @@ class Spool:
         self._temporary = self.folder.with_suffix(".tmp")
 
     def add(self, number: int, source: Source, stream: Readable | None) -> tuple[str, str]:
-        """Spool one source (from `stream` where it is stdin); return the path that it will have, and its digest.
+        """Spool one source, from `stream` for stdin. Return the path that the copy will have, and the copy's SHA-256.
 
-        Raises `InputError` and `NoSpace`; the caller discards the spool then.
+        Raises `InputError` and `NoSpace`; the caller must then call `discard`.
         """
         name = f"{number:05}.jsonl"
         with contextlib.ExitStack() as stack:
@@ -66,20 +66,20 @@ class Spool:
         return digest.hexdigest()
 
     def finish(self) -> None:
-        """Put the folder in place. Raises `NoSpace`."""
+        """Sync the folder, and rename it to its final name. Raises `NoSpace` and `InputError`."""
         with _writing(self._root):
             _sync(self._temporary)
             self._temporary.rename(self.folder)
             _sync(self._root)
 
     def discard(self) -> None:
-        """Remove the folder."""
+        """Remove the folder, whether finished or not."""
         remove_spool(self._temporary)
         remove_spool(self.folder)
 
 
 def is_spool(path: Path) -> bool:
-    """Return whether a path is a folder of spooled files that holds nothing else."""
+    """Return whether a path is a folder with spooled files and nothing else."""
     with contextlib.suppress(OSError):
         return (
             _FOLDER.fullmatch(path.name) is not None
@@ -90,7 +90,7 @@ def is_spool(path: Path) -> bool:
 
 
 def remove_spool(path: Path) -> None:
-    """Remove a folder of spooled files, if possible; any other path stays."""
+    """Remove a folder of spooled files if possible. A path that is anything else is not touched."""
     with contextlib.suppress(OSError):
         if is_spool(path):
             for file in path.iterdir():
@@ -99,14 +99,14 @@ def remove_spool(path: Path) -> None:
 
 
 def drop_others(root: Path, keep: set[Path]) -> None:
-    """Remove all folders of spooled files except some."""
+    """Remove all folders of spooled files below `root` except `keep`."""
     for path in root.iterdir() if root.is_dir() else ():
         if path not in keep:
             remove_spool(path)
 
 
 def relocated(path: str, root: Path) -> str:
-    """Return a spooled file's path below `root` if it exists there: a run folder may have been moved."""
+    """Return a spooled file's path below `root` if it exists there, since its run folder may have been moved."""
     moved = root.joinpath(*Path(path).parts[-2:])
     return str(moved) if moved.exists() else path
 

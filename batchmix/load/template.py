@@ -1,4 +1,4 @@
-"""The job's prompt or messages as templates: compiled once per start, rendered for each row."""
+"""The templates of a job's prompt or messages: compiled once per start, rendered for each row."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import minijinja
 from batchmix.errors import JobError
 from batchmix.formats.display import clean, quoted
 from batchmix.job import Input
-from batchmix.load.template_limits import FUEL, WIDEST_INT, ShieldedDict, check_template, reason, shielded, to_json
+from batchmix.load.template_limits import FUEL, MAX_INT_BITS, ShieldedDict, check_template, reason, shielded, to_json
 from batchmix.load.template_names import ROW, RowAccess, columns_in, misspelt, row_access, unquoted_column
 
-_HOLE = re.compile(r"\{[{%#]")
+_TAG_START = re.compile(r"\{[{%#]")
 _OF_UNDEFINED = re.compile(r"unsupported types [\w ]*\bundefined\b")
 
 Render = Callable[[dict[str, Any]], str]
-"""Makes a text of a row's values."""
+"""Renders a text from a row's values. Raises `BadRowError`."""
 
 
 class BadRowError(Exception):
-    """A row that can't be sent; its text says why."""
+    """A row whose request can't be built; the text says why."""
 
 
 class UndefinedError(BadRowError):
-    """A template names what the row does not have."""
+    """A template uses a name that the row does not have."""
 
 
 class _NullError(Exception):
@@ -38,9 +38,9 @@ class _CallableError(Exception):
 
 
 class Template:
-    """The job's messages with templates in them. It may be used by several threads.
+    """The messages of a job, with templates in them. Several threads may render at once.
 
-    Raises `JobError` for a template that is wrong whatever the row.
+    Raises `JobError` for a template that is wrong for every row.
     """
 
     def __init__(self, settings: Input) -> None:
@@ -68,17 +68,17 @@ class Template:
                 ]
             )
         self.is_text = settings.messages is None or all(map(_is_text, settings.messages))
-        """Whether the messages hold no pictures, sound or files."""
+        """Whether the messages are only text, without pictures, sound or files."""
         names = self._columns - {ROW}
         self.reads = None if self._access.whole else frozenset(self._columns | self._access.names)
-        """The columns that the templates may use; None: all."""
+        """The columns that the templates may use; None: any column."""
         self.required = frozenset(names - self._environment.globals.keys() | self._access.names)
         """The columns without which the templates can't be rendered."""
         self._names = tuple(sorted(names))
         self._uses_row = ROW in self._columns
 
     def render(self, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the messages for a row; parts without templates are shared between rows. Raises `BadRowError`."""
+        """Return the messages for a row; rows share the parts without templates. Raises `BadRowError`."""
         given = {}
         for name in self._names:
             if name in values:
@@ -90,7 +90,10 @@ class Template:
         return messages
 
     def _row(self, values: Mapping[str, Any]) -> Any:
-        """Return the column `row`; or the whole row where there is none, or one that has no fields."""
+        """Return the value of the name `row` in a template: the whole row, unless the column `row` is meant.
+
+        A column of that name is meant if it is a list or an object, or if the templates use `row` by itself.
+        """
         access = self._access
         if ROW in values and (access.bare or isinstance(values[ROW], list | dict)):
             return _fitted(ROW, values[ROW])
@@ -98,16 +101,16 @@ class Template:
         return ShieldedDict({name: _fitted(name, values[name]) for name in names})
 
     def misspelt(self, columns: Iterable[str]) -> str | None:
-        """Return which of some columns the templates name as if its name were a word."""
+        """Return a column that the templates name as if its name were a single word, as in `{{ first-name }}`."""
         return misspelt(self._texts, columns)
 
     def _compiled(self, value: Any, setting: str) -> Any:
-        """Return what makes the value for a row, or the value itself where it holds no template."""
+        """Return a function that renders the value for a row, or the value itself if it contains no template."""
         if isinstance(value, list | tuple):
             return _filled([self._compiled(item, f"{setting}[{i}]") for i, item in enumerate(value)])
         if isinstance(value, dict):
             return _filled({key: self._compiled(item, f"{setting}.{key}") for key, item in value.items()})
-        if not isinstance(value, str) or not _HOLE.search(value):
+        if not isinstance(value, str) or not _TAG_START.search(value):
             return value
         return self._text(value, setting)
 
@@ -156,22 +159,22 @@ def _compiles(text: str) -> bool:
 
 
 def _null_error(setting: str, given: dict[str, Any], columns: set[str], access: RowAccess) -> BadRowError:
-    """Return the error for a null that would be printed; it names the column, if that is plain."""
+    """Return the error for a null that a template would print; it names the column if that is clear."""
     row = given.get(ROW)
     row = row if isinstance(row, ShieldedDict) else {}
     nulls = sorted(column for column in columns if given.get(column, 0) is None)
     nulls += sorted(column for column in access.names if row.get(column, 0) is None)
     if not nulls and not access.gets <= row.keys():
-        return UndefinedError(f"{setting}: undefined value")  # row.get("x") of a column that does not exist
+        return UndefinedError(f"{setting}: undefined value")  # from row.get("x") for a missing column
     what = f"column {quoted(nulls[0])} is null" if nulls else "a value in it is null"
     return BadRowError(f"{setting}: {what}")
 
 
 def _fitted(name: str, value: Any) -> Any:
-    """Return a column's value as a template gets it."""
+    """Return a column's value as templates get it: read-only, and with very large integers as text."""
     value_type = type(value)
     if value_type is int:
-        return str(value) if value.bit_length() > WIDEST_INT else value
+        return str(value) if value.bit_length() > MAX_INT_BITS else value
     if value_type is list or value_type is dict:
         try:
             return shielded(value)
@@ -181,7 +184,7 @@ def _fitted(name: str, value: Any) -> Any:
 
 
 def _filled(items: Any) -> Any:
-    """Return what makes a copy of a list or an object with its templates filled in; itself where it has none."""
+    """Return a function that copies a list or object with its templates rendered; itself if it has no template."""
     places = items.items() if isinstance(items, dict) else enumerate(items)
     made = [(place, item) for place, item in places if callable(item)]
     if not made:
@@ -197,7 +200,7 @@ def _filled(items: Any) -> Any:
 
 
 def _printed(value: Any) -> Any:
-    """Refuse what makes no sense in a prompt; minijinja prints all else."""
+    """Raise for null and functions, which make no sense in a prompt; let minijinja print any other value."""
     if value is None:
         raise _NullError
     if callable(value):

@@ -1,4 +1,4 @@
-"""Checks templates against the columns that exist: the job's prompt, and the rubrics of judges."""
+"""Checks that templates use columns that exist: the job's prompt, and the rubrics of judges."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ _BRACED = (
     r"\$\(?COLUMN\b\)?",
     r"%\(COLUMN\)[sdrfi]",
 )
-"""Placeholders of other tools: f-strings and notebooks, shells, Python's `%` operator."""
+"""Patterns of other tools' placeholders: f-strings and notebooks, shells, Python's `%` operator."""
 _LOOSE = (*_BRACED, r"<COLUMN>", r"\[COLUMN\]", r"«COLUMN»", r"%COLUMN%", r"@COLUMN\b")
-"""What may also be a placeholder, but often is not, as in `<text>{{ text }}</text>`."""
-_HOLE = r"\{\{[-+]?\s*COLUMN\s*(?:\|[^{}]*)?[-+]?\}\}"
-_LONGEST_PATH = 1000
+"""The same, and patterns that often are no placeholder, such as the tags in `<text>{{ text }}</text>`."""
+_TAG = r"\{\{[-+]?\s*COLUMN\s*(?:\|[^{}]*)?[-+]?\}\}"
+_MAX_PATH_CHARS = 1000
 RESULT_NAMES = ("row", "custom_id", "model", "sample", "status", "response")
-"""What a rubric can name beside the carried columns."""
+"""The names that a rubric can use beside the carried columns."""
 _logger = logging.getLogger(__name__)
 
 
 def check_template_columns(job: Job, scan: Scan, reads: frozenset[str] | None) -> None:
-    """Raise `InputError` where a template would make the same prompt for all rows, with the column that may be meant.
+    """Raise `InputError` if a template would make the same prompt for all rows; the message names a column to use.
 
-    `reads` are the columns that the template uses; None: any. Rows that bring their model or parameters may have the
-    same prompt.
+    `reads` are the columns that the template uses; None: any. The prompts may be the same if rows bring their own
+    model or parameters.
     """
     if scan.mode is not Mode.TEMPLATE:
         return
     _check_prompt(job.input.prompt)
     texts = list(_texts(job.input))
-    if found := _meant(texts, NO_COLUMNS & scan.columns.keys(), (_HOLE,)):
+    if found := _meant(texts, NO_COLUMNS & scan.columns.keys(), (_TAG,)):
         raise InputError(f"{found[0]} means something else in a template; for the column, write {found[1]}")
     is_alone = scan.rows == 1 or job.input.model is not None or bool(job.input.params)
     if is_alone or reads is None or reads & scan.columns.keys():
@@ -66,7 +66,7 @@ def _check_prompt(prompt: str | None) -> None:
         return
     if not prompt.strip():
         raise InputError("input.prompt: is empty; use a column in it, such as '{{ text }}'")
-    if len(prompt) < _LONGEST_PATH and "{" not in prompt and _is_file(prompt):
+    if len(prompt) < _MAX_PATH_CHARS and "{" not in prompt and _is_file(prompt):
         name = clean(prompt, 200)
         raise InputError(f'input.prompt: is the name of a file; give its contents: --prompt "$(cat {name})"')
 
@@ -92,7 +92,7 @@ def _texts_in(value: Any) -> Iterator[str]:
 
 
 def _meant(texts: Iterable[str], columns: Iterable[str], patterns: tuple[str, ...]) -> tuple[str, str] | None:
-    """Return the first placeholder of another tool in the texts, and how a template names its column."""
+    """Return a text that looks like another tool's placeholder for a column, and what a template writes instead."""
     texts = list(texts)
     for column in sorted(columns, key=len, reverse=True):
         for pattern in patterns:
@@ -104,7 +104,7 @@ def _meant(texts: Iterable[str], columns: Iterable[str], patterns: tuple[str, ..
 
 
 def _loosely(column: str) -> str:
-    """Return a pattern for a column's name that also matches when its words are joined as in a variable."""
+    """Return a pattern that matches a column's name, also with its words joined as in `first_name` or `firstName`."""
     parts = [re.escape(part) for part in re.split(r"[ _-]", column) if part]
     return r"[\W_]?".join(parts) if len(parts) > 1 else re.escape(column)
 
@@ -114,7 +114,7 @@ def _likely(scan: Scan) -> str:
 
 
 def rubric(judge: Judge) -> Template:
-    """Return a judge's rubric as a template. Raises `JobError` for one that can't be right."""
+    """Return a judge's rubric as a template. Raises `JobError` if it is wrong for every row."""
     try:
         return Template(Input(path="", prompt=judge.rubric))
     except JobError as error:
@@ -122,9 +122,10 @@ def rubric(judge: Judge) -> Template:
 
 
 def rubric_columns(judge: Judge, target: str | None, carried: Collection[str]) -> frozenset[str]:
-    """Return the columns that a judge's rubric uses, beside the response and the target.
+    """Return the columns that a judge's rubric uses, without `response` and `target`.
 
-    `target` is the column with the targets, if there is one. Raises `JobError` for a column that does not exist.
+    `target` is the column with the targets, if there is one. Raises `JobError` for a column that does not exist, and
+    for a rubric that uses no column at all.
     """
     template = rubric(judge)
     if template.reads is not None and not template.reads:
@@ -139,7 +140,7 @@ def rubric_columns(judge: Judge, target: str | None, carried: Collection[str]) -
 
 
 def check_rubrics(evaluation: Eval, carried: Collection[str]) -> None:
-    """Raise `JobError` where a judge's rubric names a column that a run will not have."""
+    """Raise `JobError` if a judge's rubric uses a column that the run does not carry."""
     for scorer in evaluation.scorers:
         if isinstance(scorer, Judge):
             rubric_columns(scorer, evaluation.target_of(scorer), carried)

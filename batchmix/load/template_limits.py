@@ -1,8 +1,8 @@
-"""What bounds the work and the reach of a template, beside minijinja's own fuel.
+"""Bounds the work of a template, and the methods that it can call.
 
-Templates get text, numbers, and lists and objects that they can read but not change. What fuel does not bound is
-refused: `.format()` and `tojson` would pad with any number of spaces, and a list that is added to itself in a loop
-grows without end.
+minijinja's fuel bounds the steps of a template, but not the work of a single step. So lists and objects are read-only,
+and templates are refused that could do unlimited work in a few steps: `.format()` and `tojson` would pad with any
+number of spaces, and a list that is added to itself in a loop grows without end.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from batchmix.formats.display import clean
 from batchmix.load.template_names import unknown_call
 
 FUEL = 1_000_000
-"""Steps of minijinja's machine for one text."""
-WIDEST_INT = 127
-"""Bits; minijinja turns wider ones into floating point."""
-_WIDEST_INDENT = 16
-"""Spaces."""
+"""Steps that minijinja may take to render one text."""
+MAX_INT_BITS = 127
+"""Bits of an integer. minijinja converts larger integers to floating point."""
+_MAX_INDENT = 16
+"""Spaces per level."""
 _TRIAL_S = 10.0
+"""A template that takes longer with small values is taken for one that never ends."""
 _UNKNOWN = {"UnknownFilter", "UnknownTest", "UnknownFunction", "TemplateNotFound"}
 _FORMAT_CALL = re.compile(r"\{[{%](?:(?![%}]\}).)*\.\s*format\s*\(", re.DOTALL)
 _METHODS = frozenset({"items", "keys", "values", "get", "index", "count"})
-"""The methods of a row's lists and objects that a template may call; others change them, or copy them repeatedly."""
+"""The methods of lists and objects that a template may call. Other methods change or copy the value."""
 _TRIAL = f"""
 import minijinja, resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))
@@ -44,12 +45,12 @@ for value in ([1], 99, "x"):
 
 
 class _Shielded:
-    """A list or an object of a row, of which a template reaches only what it may."""
+    """A list or object of a row, whose methods a template can't call unless they are in `_METHODS`."""
 
     __slots__ = ()
 
     def __getattribute__(self, name: str) -> Any:
-        if name in _METHODS or name.startswith("__"):  # minijinja itself lets no template near the latter
+        if name in _METHODS or name.startswith("__"):  # minijinja itself denies templates the names with `__`
             return super().__getattribute__(name)
         raise AttributeError(f"a template can't reach {name!r}")
 
@@ -65,7 +66,7 @@ class ShieldedDict(_Shielded, dict[str, Any]):
 
 
 def shielded(value: Any) -> Any:
-    """Return a list or an object as a template gets it, and any other value itself. Raises `RecursionError`."""
+    """Return lists and objects as read-only copies, and any other value itself. Raises `RecursionError`."""
     if type(value) is list:
         return _List([shielded(item) for item in value])
     if type(value) is dict:
@@ -74,12 +75,12 @@ def shielded(value: Any) -> Any:
 
 
 def check_template(text: str, setting: str) -> None:
-    """Raise `JobError` for a template that may never end, or that calls what does not exist in every row."""
+    """Raise `JobError` for a template that may never end, or that uses an unknown filter, test or function."""
     if _FORMAT_CALL.search(text):
         raise JobError(
             f"{setting}: templates have no .format(); use the filter instead: {{{{ '%5.2f'|format(price) }}}}"
         )
-    # Adding a list to itself needs a statement; fuel counts it as one step, whatever the length.
+    # Adding a list to itself takes a statement. Fuel counts it as one step, however long the list is.
     if "{%" in text and "+" in text and not _ends(text):
         raise JobError(f"{setting}: the template never ends; does it add a list to itself in a loop?")
     lenient = minijinja.Environment(undefined_behavior="chainable", fuel=FUEL, debug=False)
@@ -92,11 +93,11 @@ def check_template(text: str, setting: str) -> None:
             hint = unknown_call(text, unknown[1]) if unknown else ""
             raise JobError(f"{setting}: the template has an error: {reason(error)}{hint}") from None
     except (ValueError, TypeError, RecursionError, LookupError, AttributeError):
-        pass  # there are no values yet; each row will show
+        pass  # may be due to the missing values; rows show later
 
 
 def _ends(text: str) -> bool:
-    """Try a template in a process of its own, where it can be stopped, with values of several types."""
+    """Return whether a template ends with values of several types. It runs in a process that can be stopped."""
     try:
         call = [sys.executable, "-I", "-c", _TRIAL]
         done = subprocess.run(  # noqa: S603 - Python, and a program of our own
@@ -111,14 +112,14 @@ _unlimited = minijinja.Environment(fuel=FUEL, debug=False)
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """Do what minijinja's filter `tojson` does, with a limit on the indent."""
-    if indent is not None and not 0 <= indent <= _WIDEST_INDENT:
-        raise ValueError(f"tojson can't indent by more than {_WIDEST_INDENT}")
+    """Return the same as minijinja's filter `tojson`. Raises `ValueError` for an indent over `_MAX_INDENT`."""
+    if indent is not None and not 0 <= indent <= _MAX_INDENT:
+        raise ValueError(f"tojson can't indent by more than {_MAX_INDENT}")
     text: str = _unlimited.eval_expr("value|tojson(indent)", value=value, indent=indent)
     return text
 
 
 def reason(error: minijinja.TemplateError) -> str:
-    """Return what is wrong with a template, and in which of its lines."""
+    """Return a template's error as a message, with the line in the template."""
     text = re.sub(r" \(in t\d+:\d+\)$", "", str(error).splitlines()[0])
     return clean(text) + (f" (line {error.line} of the template)" if error.line else "")

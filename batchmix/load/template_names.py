@@ -1,4 +1,4 @@
-"""Which columns a template names: `{{ text }}`, or `{{ row["Review Text"] }}` where a name is not a single word."""
+"""Finds the columns that a template uses: `{{ text }}`, or `{{ row["Review Text"] }}` if a name has several words."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from batchmix.formats.display import clean
 from batchmix.job import closest
 
 ROW = "row"
-"""The name of the whole row in a template, unless a column has that name."""
-HOLE = re.compile(r"\{\{(.*?)\}\}|\{%(.*?)%\}", re.DOTALL)
+"""In a template, this name means the whole row, unless a column has the name."""
+TAG = re.compile(r"\{\{(.*?)\}\}|\{%(.*?)%\}", re.DOTALL)
 TEXT = r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
 _LOOK = re.compile(
     rf"""(\bin\s+)?(?<![\w.])row\b(?:
@@ -28,12 +28,12 @@ _LOOK = re.compile(
 )
 _WORD = re.compile(r"[^\W\d]\w*")
 NO_COLUMNS = frozenset({"true", "false", "none", "True", "False", "None", "self"})
-"""Names that a template never takes for a column."""
+"""Names that can't mean a column in a template."""
 _NO_NAMES = NO_COLUMNS | {"not", "in", "is", "and", "or", "if", "else"}
 _EXPRESSION = re.compile(r"""["{}]|(?<!\w)'|'(?!\w)|\w[\[(]""")
-"""What a mistyped expression often contains, and a column's name seldom."""
+"""Characters that a mistyped expression often contains, but a column's name seldom."""
 _PIECES = re.compile(rf"{TEXT[1:-1]}|[^\"']|[\"']", re.DOTALL)
-"""Literal texts, and each character outside of them."""
+"""Matches a text literal, or a single character outside of literals."""
 _OPENING, _CLOSING = frozenset("[({"), frozenset("])}")
 _SLICE = "[:"
 _SETTING = re.compile(r"(\{%[-+]?\s*(?:set|with)\s+)(\w+)(\s*=(?!=).*)", re.DOTALL)
@@ -41,16 +41,16 @@ _ANALYSED = "batchmix.analysed"
 
 
 class RowAccess(msgspec.Struct, frozen=True):
-    """What a template uses of `row`."""
+    """The columns that a template uses through `row`."""
 
     names: frozenset[str] = frozenset()
-    """Columns that are named as text, as in `row["x"]`."""
+    """Columns that are named explicitly, as in `row["x"]` or `row.x`."""
     gets: frozenset[str] = frozenset()
-    """Those among them that are named as in `row.get("x")`."""
+    """The columns among `names` that are used as in `row.get("x")`."""
     whole: bool = False
-    """It may use any column."""
+    """Whether it may use any column, as in `row[name]`."""
     bare: bool = False
-    """It uses `row` by itself too, as in `{{ row }}`."""
+    """Whether it uses `row` by itself, as in `{{ row }}`."""
 
     def __or__(self, other: RowAccess) -> RowAccess:
         return RowAccess(
@@ -59,12 +59,12 @@ class RowAccess(msgspec.Struct, frozen=True):
 
 
 def columns_in(environment: minijinja.Environment, text: str) -> set[str]:
-    """Return the names that a template takes from its row.
+    """Return the variable names that a template takes from its row.
 
-    minijinja itself misses names that are sliced, as in `{{ text[:99] }}`, or set from their own value, as in
+    minijinja's own analysis misses names that are sliced, as in `{{ text[:99] }}`, or set from their own value, as in
     `{% set text = text|trim %}`.
     """
-    plain = HOLE.sub(lambda hole: _SETTING.sub(_set_otherwise, _without_slices(hole[0])), text)
+    plain = TAG.sub(lambda hole: _SETTING.sub(_set_otherwise, _without_slices(hole[0])), text)
     found: set[str] = set()
     for one in dict.fromkeys((text, plain)):
         with contextlib.suppress(minijinja.TemplateError):
@@ -74,7 +74,7 @@ def columns_in(environment: minijinja.Environment, text: str) -> set[str]:
 
 
 def _without_slices(hole: str) -> str:
-    """Return a template's tag with `x[a:b]` rewritten as `x[[0, a]+[0, b]]`, which uses the same names."""
+    """Return a template's tag with `x[a:b]` rewritten as `x[[0, a]+[0, b]]`, which names the same variables."""
     pieces = _PIECES.findall(hole)
     opened: list[int] = []
     for at, piece in enumerate(pieces):
@@ -90,16 +90,16 @@ def _without_slices(hole: str) -> str:
 
 
 def _set_otherwise(found: re.Match[str]) -> str:
-    """Return an assignment to another name, if the assigned value uses the old one."""
+    """Return an assignment as one to a new name if its value uses the assigned name; else unchanged."""
     start, name, value = found.groups()
     return f"{start}{name}__anew{value}" if re.search(rf"(?<![\w.]){re.escape(name)}\b", value) else found[0]
 
 
 def row_access(text: str) -> RowAccess:
-    """Return what a template's text uses of `row`. Matches inside a literal text count too."""
+    """Return the columns that a template uses through `row`. Matches inside text literals count too."""
     names, gets = set(), set()
     whole = bare = False
-    for hole in HOLE.finditer(text):
+    for hole in TAG.finditer(text):
         for looped, named, got, attribute, looked in _LOOK.findall(hole[1] or hole[2] or ""):
             if named or got:
                 names.add(_unquoted(named or got))
@@ -121,15 +121,15 @@ def _unquoted(literal: str) -> str:
 
 
 def spelt(column: str) -> str:
-    """Return how a template names a column."""
+    """Return the tag that prints a column in a template."""
     if _WORD.fullmatch(column) and column not in _NO_NAMES:
         return f"{{{{ {column} }}}}"
     return f"{{{{ row[{json.dumps(column, ensure_ascii=False)}] }}}}"
 
 
 def unquoted_column(text: str, is_right: Callable[[str], bool]) -> str:
-    """Return a hint for the first `{{ … }}` in a text that is not an expression but may be a column's name."""
-    for hole in HOLE.finditer(text):
+    """Return a hint for the first `{{ … }}` that is no valid expression but may be a column's name; else nothing."""
+    for hole in TAG.finditer(text):
         name = (hole[1] or "").strip("-+ \t\n").partition("|")[0].strip()
         if name and not _EXPRESSION.search(name) and not is_right(f"{{{{ {name} }}}}"):
             return _hint(name)
@@ -137,7 +137,7 @@ def unquoted_column(text: str, is_right: Callable[[str], bool]) -> str:
 
 
 def unknown_call(text: str, function: str) -> str:
-    """Return a hint for a column that a text seems to call as a function, as in `{{ Price (EUR) }}`."""
+    """Return a hint for a column that looks like a call of `function`, as in `{{ Price (EUR) }}`; else nothing."""
     found = re.search(rf"\{{\{{[-+]?\s*({re.escape(function)} \([^\"'{{}}()]*\))\s*[-+]?\}}\}}", text)
     return _hint(found[1]) if found else ""
 
@@ -147,7 +147,7 @@ def _hint(name: str) -> str:
 
 
 def nearest(name: str, columns: Iterable[str]) -> str | None:
-    """Return which column an unknown name may mean: the same name but for case and signs, or the most similar one."""
+    """Return the column that an unknown name may mean: equal but for case and punctuation, or else the most similar."""
     by_name = {_folded(column): column for column in columns}
     return by_name.get(_folded(name)) or by_name.get(closest(_folded(name), by_name))
 
@@ -157,9 +157,9 @@ def _folded(name: str) -> str:
 
 
 def misspelt(texts: Iterable[str], columns: Iterable[str]) -> str | None:
-    """Return which column the texts name as if it were a word, as in `{{ first-name }}` or `{{ a.b }}`."""
+    """Return a column that the texts name as if its name were a word, as in `{{ first-name }}` or `{{ a.b }}`."""
     odd = [column for column in columns if not _WORD.fullmatch(column)]
-    holes = [hole[1].strip("-+ \t\n") for text in texts for hole in HOLE.finditer(text) if hole[1]]
+    holes = [hole[1].strip("-+ \t\n") for text in texts for hole in TAG.finditer(text) if hole[1]]
     return next((column for column in odd if any(_stands_in(column, hole) for hole in holes)), None)
 
 

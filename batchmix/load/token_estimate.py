@@ -21,22 +21,22 @@ from batchmix.records import BYTES_PER_TOKEN
 
 _BASE, _TILE = 85, 170
 _UNSEEN = (1024, 1024)
-"""Pixels of a picture of unknown size: it is behind a URL, or in another format."""
+"""Assumed width and height of a picture behind a URL, or in a format that is not read here."""
 _HEAD = 1 << 18
-"""Bytes of a picture that are searched for its size: in a JPEG other data may come first."""
+"""Bytes of a picture that are searched for its width and height, since in a JPEG other data may come first."""
 _AUDIO_PER_S, _AUDIO_BYTES_PER_S = 10, 16_000
-"""Of MP3 at 128 kbit/s, and similar formats."""
+"""Tokens per second of sound; bytes per second of MP3 at 128 kbit/s, assumed for all formats but WAV."""
 _PAGE, _PAGE_BYTES = 2000, 50_000
-"""Tokens of a page, and bytes of a page where pages can't be counted."""
+"""Tokens per page of a document; bytes per page, used if the pages can't be counted."""
 _FILM_BYTES_PER_TOKEN = 1000
 _PAGES = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
 _DATA_URL = re.compile(r"data:([^;,]{0,100})[^,]{0,200},", re.IGNORECASE)
 _HOLDERS = (
     "image", "image_url", "input_audio", "audio_url", "video_url", "file", "source", "inline_data", "inlineData",
 )  # fmt: skip
-"""Keys under which a part may hold its data."""
+"""Keys of the object inside a part that has the part's data."""
 _MEDIA_KEYS = frozenset({"image", "image_url", "audio_url", "video_url", "inline_data", "inlineData"})
-"""Those of them that identify a part without a type."""
+"""Keys that show that a part is not text, even if it has no type."""
 _KEYS = ("url", "data", "file_data", "image", "image_url", "audio_url", "video_url", "file_url", "text")
 _NAMES = ("media_type", "mime_type", "mimeType", "format", "filename")
 _MEDIA_TYPES = ("image", "audio", "video", "file", "document")
@@ -44,7 +44,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def prompt_tokens(body: dict[str, Any], size: int) -> int:
-    """Return an estimate for a body that is `size` bytes long as it is sent."""
+    """Return an estimate of the prompt's tokens in a body, which is `size` bytes long as it is sent."""
     prompt = body.get("messages") or body.get("input") or body.get("prompt")
     if type(prompt) is list:
         if type(prompt[0]) is int or (type(prompt[0]) is list and prompt[0] and type(prompt[0][0]) is int):
@@ -77,7 +77,7 @@ def _with_parts(prompt: list[Any], size: int) -> int:
 
 
 def _parts(value: Any) -> Iterator[dict[str, Any]]:
-    """Yield the parts that are not text, in messages and in the results of tools."""
+    """Yield the parts of messages and of tool results that are pictures, sound, video or files."""
     if type(value) is list:
         for inner in value:
             yield from _parts(inner)
@@ -92,7 +92,7 @@ def _parts(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _media_tokens(media: str, data: str, *, low: bool) -> int:
-    """Return an estimate for a part; `data` is base64 (or text), empty where the part is a URL or an id."""
+    """Return an estimate for a part. `data` is base64 or text; it is empty if the part is only a URL or an id."""
     size = len(data) * 3 // 4
     if "image" in media:
         return _BASE if low else _picture(*(_pixels(_decoded(data[: _HEAD * 4 // 3])) or _UNSEEN))
@@ -121,7 +121,7 @@ def _picture(width: int, height: int) -> int:
 
 
 def _pixels(head: bytes) -> tuple[int, int] | None:
-    """Return width and height by the beginning of a PNG, JPEG, GIF or WebP file; None for what can't be one."""
+    """Return width and height from the first bytes of a PNG, JPEG, GIF or WebP file; None if they are not found."""
     found = (0, 0)
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         found = _number(head[16:20]), _number(head[20:24])
@@ -160,6 +160,6 @@ def _number(data: bytes) -> int:
 
 
 def _seconds(head: bytes, size: int) -> float:
-    """Return the seconds of a sound; a WAV file holds its bytes per second."""
+    """Return the length of a sound in seconds. A WAV file's header has its bytes per second."""
     rate = int.from_bytes(head[28:32], "little") if head[:4] == b"RIFF" and head[8:12] == b"WAVE" else 0
     return size / (rate or _AUDIO_BYTES_PER_S)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from batchmix.evaluate.extract import NOTHING, choice, json_value, numbers
-from batchmix.formats.lenient_json import DEEPEST
+from batchmix.formats.lenient_json import MAX_DEPTH
 
 
 @pytest.mark.parametrize(
@@ -132,4 +132,4 @@ def test_json_that_is_nested_without_end_is_read_as_far_as_any_and_the_same_from
         if text[0] != "[":
             assert isinstance(found, dict)
             assert found["a"] == 1
-            assert json.dumps(found).count("[") == DEEPEST - 1
+            assert json.dumps(found).count("[") == MAX_DEPTH - 1

@@ -107,7 +107,7 @@ def test_a_table_that_can_not_be_right_is_refused_with_its_place(
 def test_a_quote_that_is_never_closed_takes_no_more_memory(
     rows_file: Any, spool: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("batchmix.load.csv_lines._MOST_BYTES", 1000)
+    monkeypatch.setattr("batchmix.load.csv_lines._MAX_RECORD_BYTES", 1000)
     path = rows_file(b'prompt\nx\n"' + b"y\n" * 1000, "a.csv")
     with pytest.raises(InputError, match=r"a\.csv:3: the record is longer than 64 MB; is a quote not closed"):
         open_rows(make_job(path), spool)
