@@ -1,24 +1,24 @@
-"""All errors, grouped by what happens next.
+"""The exceptions of the whole run, and the actions after a failed request.
 
-An error of one row is data (`records.Failure`), and its `FailureAction` says what follows. An error of the whole run is
-raised:
+A failed request raises nothing: it is a `records.Failure`, and its `FailureAction` says what happens next. Errors that
+concern the whole run are raised:
 
     BatchmixError
     ├── UsageError            exit 2: the call, the job or the input is wrong; nothing was sent
     │   ├── JobError          the job file or a setting
     │   ├── InputError        the input data
-    │   ├── RunError          the run folder: of another job, of another version, or not a run folder
+    │   ├── RunError          the run folder belongs to another job or version, or is no run folder
     │   │   └── RunUnreadable   its run.json exists and can't be read
     │   └── RunLocked         another process works on the run folder
-    ├── Stopped               exit 3: stopped early; no answer is lost; the same command resumes
-    │   ├── ProviderStopped   key, balance or an outage: the same command resumes once it is fixed
-    │   │   └── JobRefused    model, parameters or base URL: the job or the command must change
+    ├── Stopped               exit 3: the run stopped early; all answers are kept; the same command resumes
+    │   ├── ProviderStopped   the key, the balance or an outage: the same command resumes once that is fixed
+    │   │   └── JobRefused    the model, parameters or base URL: the job or the command must change
     │   ├── BudgetSpent       no further request fits under the job's budget
     │   ├── InputChanged      the input has changed since it was scanned
     │   ├── PartDamaged       a finished part can no longer be read
     │   ├── NoSpace           the disk is full
     │   └── DiskError         a file can't be read or written
-    └── Interrupted           exit 130 or 143, after draining; the same command resumes
+    └── Interrupted           exit 129, 130 or 143, after a signal and draining; the same command resumes
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class FailureAction(enum.Enum):
     """What happens after a request has failed."""
 
     REJECT = "reject"
-    """The row is rejected: another request would fail alike."""
+    """The row is rejected, since another attempt would fail in the same way."""
     RETRY = "retry"
-    """The row is sent again, which costs one of its attempts."""
+    """The row is sent again. That counts as one of its attempts."""
     PAUSE = "pause"
-    """The whole lane waits; the row is sent again and keeps its attempts."""
+    """The whole lane waits, and then the row is sent again. That does not count as one of its attempts."""
     STOP_PATH = "stop_path"
     """Nothing more is sent to this model at this URL path."""
     STOP_MODEL = "stop_model"
@@ -47,7 +47,7 @@ class FailureAction(enum.Enum):
 
 
 class BatchmixError(Exception):
-    """An error for a person to read; it is never shown with a traceback."""
+    """An error whose message is shown to the user, without a traceback."""
 
     exit_code = 2
 
@@ -61,15 +61,15 @@ class JobError(UsageError):
 
 
 class InputError(UsageError):
-    """The input can't be read, or no request can be made of some rows."""
+    """The input can't be read, or some of its rows can't be turned into requests."""
 
 
 class RunError(UsageError):
-    """The run folder is not one that this job may continue."""
+    """This job can't continue the run in the run folder."""
 
 
 class RunUnreadable(RunError):
-    """The run folder's `run.json` is cut off or damaged; parts and journals may still say what it did."""
+    """The run folder's `run.json` is cut off or damaged. Its parts and journals may still be readable."""
 
     def __init__(self, path: object, reason: str) -> None:
         super().__init__(
@@ -80,7 +80,7 @@ class RunUnreadable(RunError):
 
 
 class RunLocked(UsageError):
-    """Another process works on the run folder."""
+    """Another process is using the run folder."""
 
 
 class Stopped(BatchmixError):
@@ -90,7 +90,7 @@ class Stopped(BatchmixError):
 
 
 class ProviderStopped(Stopped):
-    """The provider refuses all requests, and would refuse more."""
+    """The provider refuses all requests, or can't be reached."""
 
 
 class JobRefused(ProviderStopped):
@@ -106,7 +106,7 @@ class InputChanged(Stopped):
 
 
 class PartDamaged(Stopped):
-    """A finished part can no longer be read; `--update` sends the lost rows again."""
+    """A finished part file can no longer be read; `--update` sends its rows again."""
 
     def __init__(self, damage: str) -> None:
         super().__init__(
@@ -125,15 +125,15 @@ class DiskError(Stopped):
 
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""Errors by which a system reports that nothing more can be written."""
+"""Error numbers that mean that nothing more can be written."""
 
 
 TEMPORARY_ERRORS = NO_SPACE | {errno.EIO, errno.EROFS, errno.ESTALE, errno.EMFILE, errno.ENFILE}
-"""Errors of the system, not of the path: the same command may succeed later."""
+"""Error numbers that do not depend on the path, so that the same command may succeed later."""
 
 
 def disk_error(error: OSError, path: object = None) -> Stopped:
-    """Return an `OSError` as an error that says which file, why, and what to do."""
+    """Return the `NoSpace` or `DiskError` for an `OSError`; its message names the file, the reason and what to do."""
     place = path or error.filename
     where = f"{place}: " if place else ""
     if error.errno in NO_SPACE:
@@ -146,7 +146,7 @@ def disk_error(error: OSError, path: object = None) -> Stopped:
 
 @contextlib.contextmanager
 def disk_errors(path: object = None) -> Iterator[None]:
-    """Raise `NoSpace` or `DiskError` for an `OSError` in the block; `path` is the file, if it is known."""
+    """Turn an `OSError` in the block into `NoSpace` or `DiskError`; `path` is the file, if known."""
     try:
         yield
     except OSError as error:

@@ -1,7 +1,7 @@
-"""The values that pass between the rooms: Request → Exchange → Completion or Failure.
+"""The values that pass between the packages: a Request leads to an Exchange, and that to a Completion or a Failure.
 
-A (row, model, sample) is the key of a result. Rows count from 0 in input order; `model` is the name
-of the job's model entry; samples count from 0.
+Row, model and sample are the key of a result. Rows are numbered from 0 in input order, and a row's samples from 0.
+`model` is the name of a model in the job.
 """
 
 from __future__ import annotations
@@ -13,45 +13,45 @@ import msgspec
 from batchmix.errors import FailureAction
 
 CLASSIFIER_VERSION = 2
-"""The version of `responses.classify`, as journals name it. It is raised where fewer responses count as answers than
-before: answers that an earlier version has accepted, and that are in a journal to be sealed, are not requested again
-without a word."""
+"""The version of `responses.classify` that a journal's header names. Raise it when fewer responses count as answers: it
+reveals which answers in an open journal an earlier version accepted, so that the user is warned before they are
+requested again."""
 Key = tuple[int, str, int]
-"""(row, model, sample): what every request, journal line and result row belongs to."""
+"""(row, model, sample). It identifies every request, journal line and result row."""
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
-    """One call that has an answer to get: everything that goes over the wire, but for host and key."""
+    """A request as it is sent, without the host and the API key."""
 
     row: int
     model: str
     sample: int
     hash: str
-    """The request hash: canonical body without the streaming keys, and the URL path."""
+    """The hash of the URL path and the body; the body's key order and its streaming keys do not change it."""
     path: str
-    """URL path behind the API's root, such as `/chat/completions`."""
+    """The URL path after `base_url`, such as `/chat/completions`."""
     body: bytes
     prompt_tokens: int
-    """An estimate, for pacing before `usage` is known."""
+    """An estimate, used for pacing until the answer's usage is known."""
     max_tokens: int | None
-    """The most that the answer may have, over all its choices; None when the request does not say."""
+    """The most tokens that all choices of the answer may have together; None if the request sets no limit."""
     streamed_choices: int = 0
-    """How many choices the answer streams; 0 when it is to come as one body."""
+    """How many choices are streamed; 0 if the answer is not streamed."""
     streams_unasked: bool = False
-    """Whether nobody has asked for a stream: it is one because the answer may be long."""
+    """Whether batchmix chose to stream, since the answer may be long, and neither the job nor the row did."""
     line: tuple[int, int] | None = None
-    """Where the row stands: the number of the file, and of the line in it; None for Parquet."""
+    """The position of the row: the number of its file and of its line; None for Parquet."""
     inputs: int = 0
-    """How many embeddings it asks for; 0 where it asks for something else."""
+    """How many embeddings are requested; 0 for other endpoints."""
 
     @property
     def key(self) -> Key:
-        """The (row, model, sample) that this asks for."""
+        """The (row, model, sample) that the request is for."""
         return (self.row, self.model, self.sample)
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
-    """Tokens as the provider counted them; None where it did not say."""
+    """Token counts as the provider reported them; None for a count that it did not report."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -59,120 +59,120 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
     cache_write_tokens: int | None = None
-    """Of the prompt's, as `cached_tokens` are."""
+    """Prompt tokens written to a cache. They are included in `prompt_tokens`, like `cached_tokens`."""
     hour_tokens: int | None = None
-    """Of those that were written to a cache: what stays there for an hour, which costs more."""
+    """The part of `cache_write_tokens` that stays in the cache for an hour, which costs more."""
 
 
 class Tokens(msgspec.Struct, frozen=True, gc=False):
-    """Tokens that something is taken for; they are added up like numbers."""
+    """Estimated or reported token counts that can be added."""
 
     prompt: int = 0
     completion: int = 0
 
     def __add__(self, other: Tokens) -> Tokens:
-        """Return a sum."""
+        """Return the sums of both counts."""
         return Tokens(self.prompt + other.prompt, self.completion + other.completion)
 
 
 UNKNOWN_COMPLETION = 1000
-"""Tokens to expect of an answer when nothing is known and the request names no most."""
+"""The tokens that an answer is expected to have if the request sets no limit and nothing else is known."""
 BYTES_PER_TOKEN = 4
-"""Of text, in UTF-8; what languages make of that lies between half and one and a half times of it."""
+"""Bytes of UTF-8 text per token, an average: by language, the real number is 0.5 to 1.5 times as large."""
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False):
-    """Why there is no answer, and what follows from that."""
+    """Why an attempt brought no answer, and what to do next."""
 
     action: FailureAction
     type: str
-    """The kind, as in the result column `error_type`: `throttled`, `timeout`, `rejected`, `bad_row`, …"""
+    """The value of the result column `error_type`: `throttled`, `timeout`, `rejected`, `bad_row`, …"""
     message: str
     code: str | None = None
-    """The provider's own code, where it gave one."""
+    """The provider's own error code, if it gave one."""
     early_action: FailureAction | None = None
-    """What follows instead as long as this model has given no good answer in this start."""
+    """The action that replaces `action` as long as this model has given no answer in this start."""
     attempts: int | None = None
-    """The most that a row may cost with this failure, where that is less than the job allows."""
+    """The most attempts at a row with this failure; None: as many as the job allows."""
     maybe_billed: bool = False
-    """The provider was done, and may have billed it, although what it sent is neither an answer nor its usage."""
+    """Whether the provider finished and may have billed the request, although it sent neither an answer nor usage."""
     unsent: bool = False
-    """Nothing of the request had left: the provider was not reached."""
+    """Whether nothing of the request was sent, since the provider was not reached."""
     usage: Usage | None = None
-    """What it says it has billed, although what it sent is no answer; None: it does not say."""
+    """The usage that the provider reported although it sent no answer; None: it reported none."""
     wait_s: float | None = None
-    """How long it asks to wait, in its words; None where it does not."""
+    """The wait that the error's text or fields ask for; None if they ask for none."""
     parameter: str = ""
-    """The parameter of the request that the provider refuses, where the message advises what to do about it."""
+    """The request parameter that the provider refuses, if the message says what to do about it; otherwise empty."""
 
 
 class RejectedRow(msgspec.Struct, frozen=True, gc=False):
-    """A row for which no request can be made; it becomes a `rejected` result."""
+    """A row that can't be turned into a request; its result has the status `rejected`."""
 
     row: int
     model: str
     sample: int
     failure: Failure
     hash: str = ""
-    """There is no request, so its result has no hash."""
+    """Always empty: without a request there is no request hash."""
 
     @property
     def key(self) -> Key:
-        """The (row, model, sample) that will not be asked."""
+        """The (row, model, sample) of the result."""
         return (self.row, self.model, self.sample)
 
 
 class Quota(msgspec.Struct, frozen=True, gc=False):
-    """What a provider says of one of its budgets."""
+    """The state of one of the provider's rate limits, as its response headers report it."""
 
     limit: float
     remaining: float
     reset_s: float
-    """Until it is full again."""
+    """Seconds until `remaining` is back at `limit`."""
 
 
 class Exchange(msgspec.Struct, frozen=True, gc=False):
-    """One attempt as it went over the wire, before it is classified."""
+    """One attempt: the response, or how it failed, before it is classified."""
 
     sent_at_ms: int
     """Unix time, UTC."""
     finished_at_ms: int
     latency_s: float
     status: int | None = None
-    """The HTTP status; None when none was heard."""
+    """The HTTP status; None if no response arrived."""
     body: bytes = b""
-    """The body as it came, decompressed; the key's bytes are taken out."""
+    """The body as received, decompressed and with secrets masked."""
     content_type: str = ""
     request_id: str | None = None
-    """The provider's trace id."""
+    """The provider's id of the request."""
     served_model: str | None = None
-    """The model that the gateway says it billed."""
+    """The model that the gateway billed, as its headers report it."""
     retry_after_s: float | None = None
-    """How long the provider asked to wait; None when it did not."""
+    """The wait that the response headers ask for; None if they ask for none."""
     fault: str | None = None
-    """How the exchange broke: `timeout`, `connection`, `cut_off`, `too_large`; None when it was heard to its end."""
+    """How the exchange failed: `timeout`, `connection`, `cut_off`, `too_large` …; None if the response is complete."""
     fault_message: str = ""
     maybe_billed: bool = False
-    """The request may have been served although its end was never heard."""
+    """Whether the provider may have answered and billed the request although no complete response arrived."""
     quotas: tuple[Quota | None, Quota | None] = (None, None)
-    """What it said of its budgets of requests and of tokens."""
+    """The rate limits of requests and of tokens, as the response headers report them."""
     inputs: int = 0
-    """How many embeddings were asked for; 0: none, or that is not known."""
+    """How many embeddings were requested; 0: none, or unknown."""
 
 
 class Status(enum.StrEnum):
-    """How a row ended, as it is stored in the column `status`."""
+    """The result of a row, as stored in the column `status`."""
 
     OK = "ok"
-    """There is an answer."""
+    """The row has an answer."""
     FAILED = "failed"
-    """There is none so far; the next start sends the request again."""
+    """The row has no answer yet; the next start sends the request again."""
     REJECTED = "rejected"
-    """The row cannot be sent, or the provider refuses it; it is sent again only with `--retry-rejected`."""
+    """The row can't be sent, or the provider refuses it. It is sent again only with `--retry-rejected`."""
 
 
 class Completion(msgspec.Struct, frozen=True, gc=False):
-    """An answer, with its parts told apart."""
+    """An answer, split into the parts that have result columns."""
 
     response: str | None = None
     reasoning: str | None = None
@@ -183,23 +183,26 @@ class Completion(msgspec.Struct, frozen=True, gc=False):
     served_model: str | None = None
     usage: Usage = Usage()
     choices: int = 1
-    """How many there were where the usage is not told; the others are in no column but `raw`."""
+    """The number of choices if `lacks_usage`, and otherwise 1. Choices after the first are only in the column `raw`."""
 
     @property
     def lacks_usage(self) -> bool:
-        """Whether the provider did not tell what it counted, or not all of it."""
+        """Whether the provider did not report both token counts."""
         return self.usage.prompt_tokens is None or self.usage.completion_tokens is None
 
     def tokens(self, prompt_tokens: int) -> Tokens:
-        """Return what the answer is taken to have used, by an estimate of its prompt where that is not told."""
+        """Return the reported token counts, with an estimate for each missing count.
+
+        `prompt_tokens` is the estimate for the prompt. A missing completion count is estimated from the answer's texts.
+        """
         usage = self.usage
         if usage.prompt_tokens is not None and usage.completion_tokens is not None:
             return Tokens(usage.prompt_tokens, usage.completion_tokens)
         prompt = prompt_tokens if usage.prompt_tokens is None else usage.prompt_tokens
-        said = (self.response, self.reasoning, self.refusal, self.tool_calls)
-        size = sum(len(text.encode("utf-8", "replace")) for text in said if text)
+        texts = (self.response, self.reasoning, self.refusal, self.tool_calls)
+        size = sum(len(text.encode("utf-8", "replace")) for text in texts if text)
         total = usage.total_tokens
-        if total is not None and (total > prompt or not size):  # else it leaves nothing for what is said
+        if total is not None and (total > prompt or not size):  # otherwise nothing is left for the texts
             return Tokens(min(prompt, total), max(0, total - prompt))
         if usage.completion_tokens is not None:
             return Tokens(prompt, usage.completion_tokens)
@@ -207,7 +210,7 @@ class Completion(msgspec.Struct, frozen=True, gc=False):
 
 
 Outcome = Completion | Failure
-"""What came of one attempt."""
+"""The outcome of one attempt."""
 
 
 class CanarySample(msgspec.Struct, frozen=True):

@@ -1,8 +1,8 @@
-"""The run's secrets, and the one way to remove them from all that is stored, logged or shown.
+"""Replaces the run's secrets by `***` in everything that is stored, logged or shown.
 
 A secret is found in any spelling: each character may be escaped for JSON (`\\u0073`, `\\/`, and again for JSON within
-JSON) or for a URL (`%73`). What a gateway shows of a masked key (`sk-ab****wxyz`, `…abc123`) is removed with the mask.
-Nearly all texts hold no secret; a few searches, for the secrets' last characters and for escapes, show that.
+JSON) or for a URL (`%73`). A key that a gateway has masked (`sk-ab****wxyz`, `…abc123`) is replaced too. Nearly all
+texts hold no secret: a few fast searches, for the secrets' last characters and for escapes, rule one out.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from collections.abc import Iterable, Mapping
 
 MASK = "***"
 """Replaces a secret."""
-_SHORTEST = 8
+_MIN_SECRET_CHARS = 8
 """Characters. Shorter values (`x`, `EMPTY`, `none`) are not secret, and replacing them would spoil answers."""
 _TAIL = 4
-"""Characters at a secret's end. A text with these may hold the secret, or a masked form of it."""
+"""How many characters at the end of a secret are searched for first. Texts without them hold no form of the secret."""
 _BARE_TAIL = 6
-"""Characters at a secret's end that are searched for in answers, and that a refusal may show without a mask."""
+"""How many characters at the end of a secret are searched for in answers. A refusal may show these without a mask."""
 _BACKSLASH, _PERCENT = b"\\%"
 _UTF16_BYTES = 64
-"""Bytes at the beginning of a text that show whether it is UTF-16: then one of them is zero."""
+"""How many bytes at the start are searched for a zero byte, which UTF-16 text has there."""
 _SCHEME = re.compile(r"^(?:bearer|basic|token|key|apikey)\s+", re.IGNORECASE)
-_LONGEST_SHOWN = 24
-"""Characters that a gateway shows at most of a masked key's beginning or end."""
-# Bytes are searched as Latin-1, in which a bullet or an ellipsis of UTF-8 is three characters. No pattern here begins
-# again at each character of a long run: a hostile body must not take quadratic time.
+_MAX_SHOWN_CHARS = 24
+"""How many characters of a key's start or end a gateway shows at most beside a mask."""
+# Bytes are searched as Latin-1, where a bullet or an ellipsis of UTF-8 is three characters. The lookbehinds keep a
+# pattern from starting anew at each character of a long run, so that a hostile body does not take quadratic time.
 _STARS = (
     r"(?:(?<!\*)\*{2,}|(?<!\.)\.{3,}|(?<![•…])[•…]+|(?<!\xe2\x80[\xa2\xa6])(?:\xe2\x80[\xa2\xa6])+"
     r"|(?:\\{1,4}u20(?:22|26)){1,12})"
@@ -34,17 +34,17 @@ _STARS = (
 _END_OF = r"(\b(?:ends?|ending|last|suffix|tail)\b[^\n]{0,24}?)(?<![A-Za-z0-9])"
 _NO_MORE = r"(?![A-Za-z0-9])"
 _ESCAPE = r"\\u[0-9A-Fa-f]{4}"
-"""An escaped character of any other mask, before a key's end."""
+"""Any escaped character; a mask of unknown characters may end with one."""
 _AFTER_BACKSLASH = frozenset('"\\/bfnrtu')
-"""Characters that a backslash changes in JSON, so that the text after it only looks like a secret."""
+"""The characters that form a JSON escape with a backslash before them, and so are not part of a secret."""
 
 
 class Secrets:
     """The API key and the header values of a run; its `repr` shows none of them.
 
-    `headers` are those to send. `redacted` and `redacted_text` replace every secret in their argument by `***`, and
-    return the same object where it holds none. JSON stays JSON. In a `refusal` a key's last characters are removed even
-    where they are alone.
+    `headers` are sent with each request. `redacted` and `redacted_text` replace each secret by `***`, and return the
+    same object if there is none. JSON stays valid JSON. With `refusal`, for the text of an error, a key's last
+    characters are replaced even if they stand alone.
     """
 
     def __init__(self, key: str = "", headers: Mapping[str, str] | None = None) -> None:
@@ -52,7 +52,7 @@ class Secrets:
         if key:
             self.headers["Authorization"] = f"Bearer {key}"
         values = {text for value in (key, *(headers or {}).values()) for text in (value, _SCHEME.sub("", value))}
-        self._values = sorted((value for value in values if len(value) >= _SHORTEST), key=len, reverse=True)
+        self._values = sorted((value for value in values if len(value) >= _MIN_SECRET_CHARS), key=len, reverse=True)
         self._tails = sorted({value[-_TAIL:].replace("\\", "") for value in self._values})
         chars = set("".join(self._values))  # in a header, only quote and backslash need a backslash
         self._text_ends = sorted({value[-_BARE_TAIL:].replace("\\", "") for value in self._values})
@@ -65,7 +65,7 @@ class Secrets:
         return f"Secrets({MASK})"
 
     def redacted(self, data: bytes, *, refusal: bool = False) -> bytes:
-        """Return `data` without any secret."""
+        """Return bytes with each secret replaced."""
         # Regular expressions find several bytes faster than `in` does; nothing finds one byte faster than `in`.
         for end in self._ends:
             if end(data):
@@ -79,8 +79,8 @@ class Secrets:
         return data if clean == text else clean.encode("latin-1")
 
     def redacted_text(self, text: str, *, refusal: bool = False) -> str:
-        """Return `text` without any secret."""
-        if not any(tail in text for tail in self._tails) and (  # where no tail is, no longer end is either
+        """Return text with each secret replaced."""
+        if not any(tail in text for tail in self._tails) and (  # a text without the short end can't hold a longer one
             not ("\\" in text or "%" in text or "\0" in text)
             or not self._is_escaped(text.encode("utf-8", "surrogatepass"))
         ):
@@ -89,14 +89,14 @@ class Secrets:
         return text if clean == text else clean
 
     def ends_in(self, text: str) -> bool:
-        """Return whether a text holds the unescaped end of a secret; a quick check for texts that hardly ever do."""
+        """Return whether a text has the unescaped end of a secret. This is a fast check before `redacted_text`."""
         for end in self._text_ends:  # noqa: SIM110 - a generator would cost more than it saves
             if end in text:
                 return True
         return False
 
     def _is_escaped(self, data: bytes) -> bool:
-        """Return whether a secret's end is there with some of its characters escaped."""
+        """Return whether the data has the end of a secret with some of its characters escaped."""
         in_json = _BACKSLASH in data and (
             self._unicode.search(data) or (self._escapes and any(escape in data for escape in self._escapes))
         )
@@ -134,14 +134,14 @@ class Secrets:
 
 
 def _unless_escaped(found: re.Match[str]) -> str:
-    """Return the replacement of a secret in JSON, or the text itself where its first character belongs to an escape.
+    """Return the replacement of a secret found in JSON, or the found text if its first character is part of an escape.
 
-    Backslashes before the secret that do not belong to it stay, and in pairs.
+    The number of backslashes before the replacement stays even, so that none of them escapes what follows.
     """
     first = found.start()
     before = first - len(found.string[:first].rstrip("\\")) if found.string[first - 1 : first] == "\\" else 0
     own = len(found[0]) - len(found[0].lstrip("\\"))
-    if own:  # of an odd number the last one begins the escape
+    if own:  # of an odd number, the last one starts the escape
         return "\\" * (own - 1 if (before + own) % 2 else before % 2) + MASK
     return found[0] if before % 2 and found[0][0] in _AFTER_BACKSLASH else MASK
 
@@ -155,7 +155,7 @@ def _hex(char: str) -> str:
 
 
 def _any_hex(chars: Iterable[str]) -> str:
-    """Return a pattern for the hexadecimal codes of characters, with one alternative for each first digit."""
+    """Return a pattern that matches the hexadecimal code of any of these characters; few alternatives make it fast."""
     digits: dict[str, str] = {}
     for code in sorted({f"{ord(char):02x}" for char in chars}):
         digits[code[0]] = digits.get(code[0], "") + code[1] + code[1].upper()
@@ -169,11 +169,11 @@ def _character(char: str) -> str:
 
 
 def _masked_forms(secret: str) -> Iterable[re.Pattern[str]]:
-    """Yield patterns for the masked forms in which a gateway shows a secret."""
+    """Yield patterns that find a secret which a gateway shows in masked form."""
     head = tail = ""
-    for char in reversed(secret[:-_TAIL][:_LONGEST_SHOWN]):
+    for char in reversed(secret[:-_TAIL][:_MAX_SHOWN_CHARS]):
         head = f"(?:{re.escape(char)}{head})?"
-    for char in secret[1:-_TAIL][-_LONGEST_SHOWN:]:
+    for char in secret[1:-_TAIL][-_MAX_SHOWN_CHARS:]:
         tail = f"(?:{tail}{re.escape(char)})?"
     tail += re.escape(secret[-_TAIL:]) + _NO_MORE
     yield re.compile(f"(){head}{_STARS}{tail}")

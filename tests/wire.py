@@ -182,8 +182,8 @@ class Wire:
         for writer in self._writers:
             writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
-    def client(self, *, most_answer_bytes: int = 100_000, **timeouts: float) -> Client:
-        return Client(self.url, Secrets(KEY), Timeouts(**timeouts), 4, most_answer_bytes=most_answer_bytes)
+    def client(self, *, max_answer_bytes: int = 100_000, **timeouts: float) -> Client:
+        return Client(self.url, Secrets(KEY), Timeouts(**timeouts), 4, max_answer_bytes=max_answer_bytes)
 
     async def exchange(self, *replies: Reply, **timeouts: float) -> Exchange:
         """Ask once, and be answered this."""

@@ -27,7 +27,7 @@ class Content(Protocol):
         """Return what has arrived, as soon as anything has."""
 
 
-async def read_pieces(content: Content, pieces: list[bytes], most_bytes: int) -> None:
+async def read_pieces(content: Content, pieces: list[bytes], max_bytes: int) -> None:
     """Append a body to `pieces` as it arrives, so that they are there if it breaks.
 
     Raises `TooLarge`, and then leaves nothing in `pieces`; and what `content` raises.
@@ -36,7 +36,7 @@ async def read_pieces(content: Content, pieces: list[bytes], most_bytes: int) ->
     while True:
         pieces.append(await content.readany())
         size += len(pieces[-1])
-        if size > most_bytes:
+        if size > max_bytes:
             pieces.clear()
             raise TooLarge
         if content.at_eof():

@@ -27,12 +27,12 @@ from batchmix.redact import Secrets
 from batchmix.responses.rate_limits import REMAINING_REQUESTS, REMAINING_TOKENS, quotas, retry_after_s
 from batchmix.responses.stream import AnswerStream
 
-_MOST_ANSWER_BYTES = 64 * 2**20
+_MAX_ANSWER_BYTES = 64 * 2**20
 _TRACE_ID = re.compile(r"\((?:tid|request id):\s*([\w-]+)\)")
 """AiHubMix, and the gateways that it descends from, end an error's message with it."""
 _TRACE_ID_WITHIN = 20_000
 """Bytes of an error's body that are searched for it."""
-_LONGEST_HEADER = 200
+_MAX_HEADER_CHARS = 200
 """Characters that are kept of a header's value."""
 _CHOICES_WITHIN = 400
 """Bytes within which a completion has its `choices`; a body without them may be a refusal, which may show a key."""
@@ -55,13 +55,13 @@ class Client:
 
     def __init__(
         self, base_url: str, secrets: Secrets, timeouts: Timeouts, concurrency: int,
-        *, most_answer_bytes: int = _MOST_ANSWER_BYTES,
+        *, max_answer_bytes: int = _MAX_ANSWER_BYTES,
     ) -> None:  # fmt: skip
         self._base_url = base_url
         self._secrets = secrets
         self._idle_s = timeouts.idle_s
         self._concurrency = concurrency
-        self._most_answer_bytes = most_answer_bytes
+        self._max_answer_bytes = max_answer_bytes
         headers = {
             "Content-Type": "application/json",
             "Accept": "application/json",
@@ -78,7 +78,7 @@ class Client:
             connect_s=timeouts.connect_s,
             idle_s=timeouts.idle_s,
             total_s=timeouts.total_s,
-            most_answer_bytes=most_answer_bytes,
+            max_answer_bytes=max_answer_bytes,
         )
         self._has_answered = False
         self._pool = ConnectionPool(headers, proxy=proxy, tls=tls, connect_s=timeouts.connect_s)
@@ -120,12 +120,12 @@ class Client:
             first_byte_s = self._idle_s if request.streamed_choices else None  # one body comes when all of it is made
             response = await self._pool.post(self._base_url + request.path, request.body, first_byte_s)
             if request.streamed_choices and response.status == 200:
-                stream = AnswerStream(request.streamed_choices, self._most_answer_bytes)
+                stream = AnswerStream(request.streamed_choices, self._max_answer_bytes)
                 await read_stream(response.content, stream, self._idle_s)
-            elif (body := response.complete_body(self._most_answer_bytes)) is not None:
+            elif (body := response.complete_body(self._max_answer_bytes)) is not None:
                 pieces.append(body)
             else:
-                await read_pieces(response.content, pieces, self._most_answer_bytes)
+                await read_pieces(response.content, pieces, self._max_answer_bytes)
         except BREAKS as error:
             fault = self._faults.of(error, response.status if response else None, answered_before=self._has_answered)
             if response is not None and not isinstance(error, TooLarge):
@@ -189,7 +189,7 @@ class Client:
         """Return a header's value as it may be kept: printable, without secrets, cut to a bounded length."""
         if not (value.isascii() and value.isprintable()):
             value = "".join(char if char.isprintable() else "?" for char in value)
-        return self._secrets.redacted_text(value)[:_LONGEST_HEADER]
+        return self._secrets.redacted_text(value)[:_MAX_HEADER_CHARS]
 
 
 class _Deadlines:

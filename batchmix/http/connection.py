@@ -26,7 +26,7 @@ from multidict import CIMultiDictProxy
 from batchmix.http.acknowledgement import acknowledgement_of
 from batchmix.http.faults import SPEAKS_TLS, EarlyResponse, UnrequestedData
 
-_MOST_HEADER_BYTES = 2**17
+_MAX_HEADER_BYTES = 2**17
 """Of one header line. aiohttp's own limit of 8 kB could cost an answer that was paid for."""
 _READ_AHEAD_BYTES = 2**18
 """More of a body is left in the kernel until it is read."""
@@ -54,7 +54,7 @@ class Response(msgspec.Struct):
     content: StreamReader
     connection: Connection
 
-    def complete_body(self, most_bytes: int) -> bytes | None:
+    def complete_body(self, max_bytes: int) -> bytes | None:
         """Return the body if all of it has arrived and none was read; None if it has to be read, or is larger.
 
         Nearly always there is one. Then nothing is awaited, and the protocol is not resumed for each piece.
@@ -64,7 +64,7 @@ class Response(msgspec.Struct):
             return None
         if isinstance(content, EmptyStreamReader):
             return b""
-        if content._size > most_bytes:
+        if content._size > max_bytes:
             return None
         pieces = content._buffer
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -280,6 +280,6 @@ def _new_parser(protocol: ResponseHandler) -> HttpResponseParser:
         _READ_AHEAD_BYTES,
         payload_exception=aiohttp.ClientPayloadError,
         read_until_eof=True,
-        max_line_size=_MOST_HEADER_BYTES,
-        max_field_size=_MOST_HEADER_BYTES,
+        max_line_size=_MAX_HEADER_BYTES,
+        max_field_size=_MAX_HEADER_BYTES,
     )

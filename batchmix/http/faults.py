@@ -27,7 +27,7 @@ class EarlyResponse(Exception):
 
 
 class TooLarge(Exception):
-    """The response is larger than `most_answer_bytes`."""
+    """The response is larger than `max_answer_bytes`."""
 
 
 BREAKS = (
@@ -72,7 +72,7 @@ class Faults(msgspec.Struct, frozen=True):
     connect_s: float
     idle_s: float
     total_s: float
-    most_answer_bytes: int
+    max_answer_bytes: int
 
     def late(self, *, is_sent: bool) -> Fault:
         """Return what to report when the total time is over."""
@@ -89,7 +89,7 @@ class Faults(msgspec.Struct, frozen=True):
             case TooLarge():
                 return Fault(
                     "too_large",
-                    f"the answer from {host} is larger than {_size(self.most_answer_bytes)}",
+                    f"the answer from {host} is larger than {_size(self.max_answer_bytes)}",
                     maybe_billed=True,
                 )
             case FirstByteTimeout():

@@ -9,7 +9,7 @@ import aiohttp
 from batchmix import __version__
 from batchmix.http.proxies import proxy_for
 
-_MOST_BYTES = 32 * 2**20
+_MAX_BODY_BYTES = 32 * 2**20
 """Of a body; a larger one is refused."""
 
 
@@ -50,6 +50,6 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
     body = bytearray()
     async for piece in response.content.iter_any():
         body += piece
-        if len(body) > _MOST_BYTES:
+        if len(body) > _MAX_BODY_BYTES:
             raise FetchError("the answer is too large")
     return bytes(body)

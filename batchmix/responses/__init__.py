@@ -1,1 +1,1 @@
-"""responses: what an exchange means: a completion, or a failure and what follows from it."""
+"""responses: turns an exchange into a completion, or into a failure with the action to take."""

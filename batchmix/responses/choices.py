@@ -1,8 +1,9 @@
-"""Reads the answer in the `choices` of a completion, in all the shapes that providers give it.
+"""Reads the answer in the `choices` of a completion, in all the shapes that providers use.
 
-The `openai` package returns the content of the first choice in the list, of whatever type. Here the choice with index 0
-counts, since lists come in other orders too; a content is always text, since it is a column; and text in parts, in a
-`delta`, in a transcript of speech, or in `text` beside an empty message counts too.
+This differs from the `openai` package, which returns the content of the first choice in the list, whatever its type.
+Here the choice with index 0 counts, since some providers list choices in another order. The content is always turned
+into text, since it becomes a text column. It is also found in parts, in a `delta`, in the transcript of speech, and in
+`text` beside an empty message.
 """
 
 from __future__ import annotations
@@ -16,22 +17,22 @@ from batchmix.records import Completion
 from batchmix.responses.usage import count
 
 WHOLE_OR_CUT = frozenset({None, "stop", "length", "tool_calls", "content_filter", "function_call"})
-"""OpenAI's own finish reasons, none of which is an error."""
+"""OpenAI's finish reasons and a missing one; none of them means an error."""
 _ERROR_REASON = re.compile(
     "error|abort|cancel|fail|time.?(?:d.)?out|overload|unavailable|rate.?limit|interrupt|disconnect|malformed"
     "|insufficient.system.resource",
     re.IGNORECASE,
 )
-"""Finish reasons of OpenRouter, vLLM, Zhipu, DeepSeek, Cohere, Gemini and of gateways before them."""
+"""Matches the finish reasons that mean an error at OpenRouter, vLLM, Zhipu, DeepSeek, Cohere, Gemini and gateways."""
 _NO_RESPONSE_TYPES = frozenset({"thinking", "redacted_thinking", "reasoning", "refusal", "tool_use", "tool_call"})
-"""Types of a content's parts that do not belong to the response."""
+"""The types of content parts that do not belong to the response."""
 _TEXT_TYPES = ("text", "output_text")
 _NO_EXPLANATION = (None, "", "stop", "null")
 """Finish reasons that do not explain why an answer is empty."""
 
 
 def read_choices(found: dict[str, Any], _body: bytes, _inputs: int) -> Completion | str:
-    """Return the first choice of an answer, by its index, or what is wrong with it."""
+    """Return the answer in the choice with the lowest index, or why there is none, such as "has no choices"."""
     choices = found.get("choices")
     found_choices = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
     if not found_choices:
@@ -47,12 +48,12 @@ def read_choices(found: dict[str, Any], _body: bytes, _inputs: int) -> Completio
 
 
 def is_error_reason(reason: str | None) -> bool:
-    """Return whether a finish reason, or a status, means that the answer broke off with an error."""
+    """Return whether a finish reason or a status means that the answer ended with an error."""
     return reason not in WHOLE_OR_CUT and _ERROR_REASON.search(reason or "") is not None
 
 
 def has_content(error: Any) -> bool:
-    """Return whether an `error` holds anything but empty fields."""
+    """Return whether the value of an `error` field has any field that is not empty."""
     if isinstance(error, dict):
         return any(map(has_content, error.values()))
     if isinstance(error, list):
@@ -61,7 +62,7 @@ def has_content(error: Any) -> bool:
 
 
 def index_of(item: dict[str, Any], place: int) -> int:
-    """Return the index of an item of a list, which may be text; its place where it has none."""
+    """Return a list item's `index`, a number or a number as text; `place` if it has none."""
     index = count(item.get("index"))
     return place if index is None else index
 
@@ -88,7 +89,7 @@ def _completion(message: dict[str, Any], text: Any, reason: str | None) -> Compl
 
 
 def content_text(value: Any) -> str | None:
-    """Return a content as text: its own text, or its JSON where it has none."""
+    """Return a message's content as text: its text, or its JSON if it has no text."""
     if value is None or isinstance(value, str):
         return plain_text(value)
     if isinstance(value, list):
@@ -101,13 +102,13 @@ def content_text(value: Any) -> str | None:
 
 
 def text_in(value: Any) -> str | None:
-    """Return the text of a content, which may come as a part or a list of parts."""
+    """Return the joined text of a value that is text, a part, or a list of parts; None if it has no text."""
     found = list(_texts(value))
     return plain_text("".join(found)) if found else None
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Yield the texts of parts, which may be lists of parts; nested no deeper than `read_json` allows."""
+    """Yield the texts of parts. The recursion is bounded, since `read_json` bounds the depth."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):
@@ -119,20 +120,20 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def refusal_in(content: Any) -> str | None:
-    """Return the refusal among the parts of a content."""
+    """Return the refusal in a content that is a list of parts; None if it has none."""
     parts = content if isinstance(content, list) else []
     texts = [part["refusal"] for part in parts if isinstance(part, dict) and isinstance(part.get("refusal"), str)]
     return plain_text("".join(texts)) if texts else None
 
 
 def _thinking(content: Any) -> str | None:
-    """Return the reasoning among the parts of a content, as Mistral and Claude have it."""
+    """Return the reasoning in a content that is a list of parts, as from Mistral and Claude."""
     parts = content if isinstance(content, list) else []
     return text_in([part["thinking"] for part in parts if isinstance(part, dict) and "thinking" in part])
 
 
 def _function_calls(function: Any, content: Any) -> str | None:
-    """Return the call of a function in OpenAI's older form, or in Claude's, as a part of the content."""
+    """Return function calls in OpenAI's older form, or in Claude's, which is a part of the content."""
     if function:
         return json_text([{"type": "function", "function": function}])
     parts = content if isinstance(content, list) else []

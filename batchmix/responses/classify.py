@@ -1,7 +1,7 @@
-"""What an exchange comes to: an answer, or a failure and what follows from it.
+"""Classifies an exchange as an answer or as a failure with the action to take.
 
-`classify` depends only on the exchange and the path that the request was sent to, so that a journal can be classified
-again after a crash. What an error means is in the table `error_rules.RULES`.
+The result depends only on the exchange and the URL path of the request, so that the exchanges in a journal can be
+classified again after a crash. The table `error_rules.RULES` gives the meaning of each error.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ _logger = logging.getLogger(__name__)
 _UNFUNDED = re.compile(
     r"accounts that have not been recharged can only try|未充值.{0,20}(?:账户|账号|用户).{0,20}次", re.IGNORECASE
 )
-_LONGEST_UNFUNDED = 600
-"""Characters; a longer answer may only quote that text."""
+_MAX_UNFUNDED_CHARS = 600
+"""The longest answer, in characters, that is searched for `_UNFUNDED`: a longer one may only quote it."""
 UNREADABLE = "the answer can't be read"
-"""The message of a failure for which `classify` itself has failed."""
+"""The message of the failure that `classify` returns if it fails itself."""
 _PLAIN_TO_TLS = re.compile(
     rb"plain HTTP request was sent to HTTPS port|speaking plain HTTP to an SSL-enabled|HTTP request to an HTTPS server",
     re.IGNORECASE,
 )
-"""From nginx, Apache and Go's servers."""
-_LONGEST_PAGE = 4000
-"""Bytes of an error page that are searched for it."""
-_LONGEST_WAIT_S = 60.0
-"""For an error that is no rate limit: a time in its message may be about anything."""
+"""Error pages of nginx, Apache and Go's servers."""
+_MAX_PAGE_BYTES = 4000
+"""How many bytes of an error page are searched for `_PLAIN_TO_TLS`."""
+_MAX_WAIT_S = 60.0
+"""The longest wait that an error other than a rate limit can ask for: a time in its message may mean something else."""
 _NAME = r"['\"`\[]*([A-Za-z]\w*(?:\.\w+)*)"
 _BOUND = r"\d+ > \d+|\(\d+\) exceeds|must be (?:less|at most|between)"
 _OTHER_PARAMETER = re.compile(rf"use {_NAME}['\"`]? instead", re.IGNORECASE)
@@ -50,7 +50,7 @@ _REFUSED_PARAMETER = (
 _REFUSED_VALUE = re.compile(
     rf"unsupported value|only .{{1,40}} (?:is|are) (?:supported|allowed)|too large|{_BOUND}", re.IGNORECASE
 )
-_LONGEST_PARAMETER = 60
+_MAX_NAME_CHARS = 60
 _OTHER_NAMES = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 _NOT_IN_PARAMS = ("messages", "model", "input", "prompt")
 
@@ -60,8 +60,8 @@ def classify(
 ) -> Completion | Failure:
     """Return the answer in an exchange, or why there is none and what happens next. Never raises.
 
-    A body that broke off is read all the same: a complete answer is an answer, and a refusal is one by its status.
-    `secrets` are taken out of the texts of the outcome: the body holds none, but parts of it that are joined may.
+    A truncated body is still read: a complete answer in it counts, and a 4xx is a refusal whatever is missing. `secrets`
+    are redacted again from the outcome, since joining parts of the body can bring one back together.
     """
     try:
         outcome = _outcome(exchange, path)
@@ -74,7 +74,7 @@ def classify(
 
 
 def _redacted(outcome: Completion | Failure, secrets: Secrets) -> Completion | Failure:
-    """Return an outcome without secrets in its texts."""
+    """Return an outcome with the secrets in its texts masked."""
     if isinstance(outcome, Failure):
         message = secrets.redacted_text(outcome.message, refusal=True)
         code = outcome.code and secrets.redacted_text(outcome.code)
@@ -116,18 +116,18 @@ def _outcome(exchange: Exchange, path: str) -> Completion | Failure:
 
 
 def _is_unfunded(text: str | None) -> bool:
-    """Return whether an answer is the text that accounts get which never paid."""
-    if text is None or len(text) > _LONGEST_UNFUNDED or ("recharged" not in text and "充值" not in text):
+    """Return whether an answer is the fixed text that a gateway sends to accounts that have never paid."""
+    if text is None or len(text) > _MAX_UNFUNDED_CHARS or ("recharged" not in text and "充值" not in text):
         return False
     return _UNFUNDED.search(text) is not None
 
 
 def _incomplete(exchange: Exchange, path: str) -> Failure:
-    """Classify an exchange that broke before its response was complete, or before there was one."""
+    """Classify an exchange that failed before its response was complete."""
     fault, message = exchange.fault or "connection", exchange.fault_message
     if fault == "too_large":
         return Failure(FailureAction.REJECT, fault, message)
-    if fault == UNFINISHED:  # what came of the answer is in a list
+    if fault == UNFINISHED:  # the body is the incomplete answer, in a list
         return Failure(FailureAction.RETRY, fault, message, usage=billed_usage(exchange.body[1:-1], path))
     if exchange.status is None and (fault != "timeout" or not exchange.maybe_billed):
         return Failure(
@@ -137,7 +137,7 @@ def _incomplete(exchange: Exchange, path: str) -> Failure:
 
 
 def _no_answer(exchange: Exchange, path: str, problem: str) -> Failure:
-    """Classify a 200 without an answer; `problem` is what is wrong with it."""
+    """Classify a 200 without an answer; `problem` is the end of a sentence about it, such as "has no choices"."""
     if is_web_page(exchange):
         return _wrong_address("web_page", "this base_url answers a web page; did you leave out /v1?")
     error, usage = find_error(exchange.body), billed_usage(exchange.body, path)
@@ -161,7 +161,7 @@ def _refused(exchange: Exchange, status: int) -> Failure:
     if status in {404, 405} and is_web_page(exchange):
         message = f"this base_url answers HTTP {status} with a web page; did you leave out /v1?"
         return msgspec.structs.replace(_wrong_address("web_page", message), attempts=FEW_ATTEMPTS)
-    if status == 400 and _PLAIN_TO_TLS.search(exchange.body[:_LONGEST_PAGE]):
+    if status == 400 and _PLAIN_TO_TLS.search(exchange.body[:_MAX_PAGE_BYTES]):
         return _wrong_address("tls", "this base_url speaks TLS: it must begin with https://")
     error = find_error(exchange.body) or ProviderError(body_as_text(exchange))
     if not error.message:
@@ -170,7 +170,10 @@ def _refused(exchange: Exchange, status: int) -> Failure:
 
 
 def _wrong_address(kind: str, message: str) -> Failure:
-    """Return the failure for what no API answers. Later in a run it may be the page of a service that is down."""
+    """Return the failure for a response that no API sends.
+
+    It is retried once the model has given an answer, since then the service may only be down for a while.
+    """
     return Failure(FailureAction.RETRY, kind, message, early_action=FailureAction.STOP_RUN)
 
 
@@ -190,18 +193,18 @@ def _by_rules(status: int | None, error: ProviderError, exchange: Exchange) -> F
 
 
 def _requested_wait_s(action: FailureAction, exchange: Exchange) -> float | None:
-    """Return how long an error's body asks to wait, None where it does not; bounded unless it is a rate limit."""
+    """Return how long an error's body asks to wait, if it does. Only a rate limit may ask for more than a minute."""
     if action not in (FailureAction.PAUSE, FailureAction.RETRY):
         return None
     wait_s = wait_in_body(exchange.body, exchange.finished_at_ms / 1000)
-    return wait_s if wait_s is None or action is FailureAction.PAUSE else min(wait_s, _LONGEST_WAIT_S)
+    return wait_s if wait_s is None or action is FailureAction.PAUSE else min(wait_s, _MAX_WAIT_S)
 
 
 def _parameter_advice(error: ProviderError) -> tuple[str, str]:
-    """Return the parameter that is refused, and what to do; both empty where the refusal is about something else."""
+    """Return the refused parameter and what to do about it; both are empty if the refusal is about something else."""
     named = [error.param, *(match[1] for pattern in _REFUSED_PARAMETER if (match := pattern.search(error.message)))]
     refused = next(
-        (name for name in named if re.fullmatch(r"[A-Za-z][\w.]*", name) and len(name) <= _LONGEST_PARAMETER), ""
+        (name for name in named if re.fullmatch(r"[A-Za-z][\w.]*", name) and len(name) <= _MAX_NAME_CHARS), ""
     )
     if not refused or refused.partition(".")[0] in _NOT_IN_PARAMS:
         return "", ""

@@ -1,7 +1,8 @@
-"""Joins the chunks of a streamed completion into the body that would have come without streaming.
+"""Joins the chunks of a streamed completion into the body of the same answer without streaming.
 
-OpenAI's chunks (`/chat/completions` and `/completions`) and the variants of others: usage in a choice, usage of zeros
-in the middle, calls without an index, a whole `message` in the last chunk. Of an unknown key the last value is kept.
+It reads OpenAI's chunks (`/chat/completions` and `/completions`) and other providers' variants: usage in a choice,
+usage of zeros in the middle, calls without an index, a whole `message` in the last chunk. For an unknown key the last
+value is kept.
 """
 
 from __future__ import annotations
@@ -20,35 +21,35 @@ _JOINED = frozenset(
         "data", "transcript",
     }
 )  # fmt: skip
-"""Keys of texts that come in pieces; of all other texts the last one counts."""
+"""The keys of texts that come in pieces and are joined. For other texts the last value is kept."""
 _IN_PIECES = frozenset({"delta", "message", "text", "logprobs"})
-"""Keys of a choice whose values come in pieces."""
+"""The keys of a choice whose values come in pieces."""
 _NO_FINISH_REASON = (None, "", "null", False)
 
 _Node = dict[str, Any]
 
 
 class PartialAnswer:
-    """An answer of which some chunks have come; `choices` is how many were requested."""
+    """The answer as far as its chunks have arrived; `choices` is how many choices were requested."""
 
     def __init__(self, choices: int) -> None:
         self.size = 0
-        """About how many bytes are held: all text, and each event that held anything else."""
+        """About how many bytes are in memory: those of all texts, and of each event that brought something else."""
         self.is_begun = False
-        """Whether any text of the answer has come."""
+        """Whether any text of the answer has arrived."""
         self.has_usage = False
-        """Whether its usage came with the last finish reason or after it."""
+        """Whether usage arrived together with the last finish reason or after it."""
         self.is_closed = False
-        """Whether the last chunk held only usage, as at the end of a stream."""
+        """Whether the latest chunk had usage and no choices, as the last chunk of a stream has."""
         self._requested = choices
         self._choices: dict[int, _Node] = {}
         self._usage: _Node | None = None
         self._rest: _Node = {}
         self._holds_more = False
-        """Whether the chunk that is being added has more to hold than text."""
+        """Whether the chunk that is being added has brought something other than text."""
 
     def add(self, chunk: _Node, event_bytes: int) -> None:
-        """Add the next chunk, from an event of so many bytes. Raises `RecursionError` if it is nested too deeply."""
+        """Add the next chunk; `event_bytes` is its event's size. Raises `RecursionError` if it is nested too deeply."""
         self._holds_more = False
         choices = chunk.get("choices")
         for place, choice in enumerate(choices if isinstance(choices, list) else ()):
@@ -63,25 +64,25 @@ class PartialAnswer:
 
     @property
     def has_begun(self) -> bool:
-        """Whether any of the answer has come: text or usage."""
+        """Whether any text or usage of the answer has arrived."""
         return self.is_begun or self._usage is not None
 
     @property
     def is_finished(self) -> bool:
-        """Whether there are choices, and each that has begun has its finish reason."""
+        """Whether at least one choice has begun, and each that has begun has its finish reason."""
         return bool(self._choices) and all(choice.get("finish_reason") for choice in self._choices.values())
 
     @property
     def is_whole(self) -> bool:
-        """Whether all requested choices have begun, and all that have begun have their finish reasons."""
+        """Whether all requested choices have begun and have their finish reasons."""
         return all(index in self._choices for index in range(self._requested)) and self.is_finished
 
     def answer(self) -> bytes | None:
-        """Return the ordinary JSON body; None if it is nested too deeply to be encoded."""
+        """Return the answer as an ordinary JSON body; None if it is nested too deeply to be encoded."""
         return self._encoded(_whole_choice, str(self._rest.get("object") or "").removesuffix(".chunk"))
 
     def chunk(self) -> bytes | None:
-        """Return what has come so far as one chunk; None if nothing has, or as for `answer`."""
+        """Return everything so far as one chunk; None if nothing arrived, or if it is nested too deeply."""
         if not self._rest and not self._choices and self._usage is None:
             return None
         return self._encoded(lambda choice: choice, self._rest.get("object"))
@@ -135,7 +136,7 @@ class PartialAnswer:
         node[key] = self._joined(node.get(key), value, key)
 
     def _joined(self, old: Any, value: Any, key: str) -> Any:
-        """Return a value joined with the one before it."""
+        """Return the value of `key` after `value` was joined to its `old` value."""
         if isinstance(value, dict):
             node: _Node = old if isinstance(old, dict) else {}
             for inner, more in value.items():
@@ -153,15 +154,15 @@ class PartialAnswer:
 
     def _text(self, old: Any, value: str) -> Any:
         self.is_begun |= bool(value)
-        if isinstance(old, _Items):  # parts, and then plain text
+        if isinstance(old, _Items):  # plain text after a list of parts
             old.append(value)
             return old
         text = old if isinstance(old, bytearray) else bytearray()
-        text += value.encode("utf-8", "surrogatepass")  # half of a pair may come in each of two pieces
+        text += value.encode("utf-8", "surrogatepass")  # a surrogate pair may be split between two pieces
         return text
 
     def _add_item(self, items: _Items, item: Any) -> None:
-        """Append an item to a list, or join it with the one that it continues."""
+        """Append an item to a list, or join it to the item that it continues."""
         if not isinstance(item, dict) or not ("function" in item or type(item.get("index")) is int):
             self._holds_more = True
             items.append(item)
@@ -172,7 +173,7 @@ class PartialAnswer:
 
 
 class _Items:
-    """A list whose items come in pieces, identified by their `index`."""
+    """A list whose items come in pieces; the `index` of a piece tells which item it continues."""
 
     def __init__(self, first: Any = None) -> None:
         self.items: list[Any] = [] if first is None else [first]
@@ -184,9 +185,9 @@ class _Items:
         self.items.append(item)
 
     def place(self, item: _Node) -> _Node:
-        """Return the item that this one continues: that of its index, or the last call; a new one where it begins one.
+        """Return the item that this piece continues: the one with its index, else the last one, else a new one.
 
-        Gemini gives all calls the index 0, each with its id and its name; others give none.
+        Gemini sends every call whole, with the index 0, an id and a name; other providers send no index.
         """
         index = item.get("index")
         kept = self._at.get(index) if type(index) is int else self._last
@@ -200,7 +201,7 @@ class _Items:
 
 
 def _begins(kept: _Node, item: _Node) -> bool:
-    """Return whether an item does not continue the one of its index."""
+    """Return whether a piece begins a new item, although it has the index of `kept`."""
     if item.get("type") and kept.get("type", item["type"]) != item["type"]:
         return True
     function = item.get("function")
@@ -209,7 +210,7 @@ def _begins(kept: _Node, item: _Node) -> bool:
 
 
 def _built(value: Any) -> Any:
-    """Return plain JSON values."""
+    """Return a value with the buffers and lists of this module turned into plain JSON values."""
     if isinstance(value, bytearray):
         return value.decode("utf-8", "surrogatepass")
     if isinstance(value, _Items):
@@ -220,7 +221,7 @@ def _built(value: Any) -> Any:
 
 
 def _whole_choice(choice: _Node) -> _Node:
-    """Return a choice as in an answer that is not streamed: with a message, and calls without their index."""
+    """Return a choice in the form of an answer that is not streamed: with a `message`, and calls without `index`."""
     if "text" in choice:
         return choice
     message: _Node = {"role": "assistant", "content": None}

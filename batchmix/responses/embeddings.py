@@ -1,4 +1,4 @@
-"""The vectors in an answer of the embeddings endpoint."""
+"""Reads the vectors in an answer of the embeddings endpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from batchmix.records import Completion
 from batchmix.responses.choices import index_of
 
 _NUMBERS = {int, float, type(None)}
-"""And nulls, which `read_embeddings` finds in the JSON."""
+"""The types in a vector. None is let through here, since `read_embeddings` refuses it by searching the JSON."""
 
 
 class _Vector(msgspec.Struct, gc=False):
@@ -26,9 +26,9 @@ _decoder = msgspec.json.Decoder(_Vectors)
 
 
 def read_embeddings(found: dict[str, Any], body: bytes, inputs: int) -> Completion | str:
-    """Return the vectors as a JSON list in the order of the inputs, or what is missing.
+    """Return the vectors as a JSON list in the order of the inputs, or why there is no answer.
 
-    Each is as it came, a list of numbers or base64. `inputs` is how many were requested; 0: unknown.
+    Each vector stays as received: a list of numbers, or base64. `inputs` is how many were requested; 0: unknown.
     """
     data = found.get("data")
     if not isinstance(data, list) or not data:
@@ -50,7 +50,7 @@ def read_embeddings(found: dict[str, Any], body: bytes, inputs: int) -> Completi
 
 
 def _is_vector(value: Any) -> bool:
-    """Return whether there is a vector: numbers, one vector for each token, base64, or several by their types."""
+    """Return whether a value is a vector in any form: numbers, base64, one vector per token, or vectors by type."""
     if isinstance(value, str):
         return bool(value.strip())
     if isinstance(value, list) and value:
@@ -61,12 +61,12 @@ def _is_vector(value: Any) -> bool:
 
 
 def _is_plain(vector: Any) -> bool:
-    """Return whether a vector is one for all of an input, as long as every other; one for each token is not."""
+    """Return whether this is one vector for the whole input, and not one per token; such vectors have equal lengths."""
     return isinstance(vector, str) or (isinstance(vector, list) and not isinstance(vector[0], list))
 
 
 def _as_they_came(body: bytes) -> list[str]:
-    """Return the vectors' own JSON, or nothing where it is odd."""
+    """Return the JSON text of each vector, unchanged; an empty list if the fast decoder can't read the body."""
     try:
         return [bytes(item.embedding).decode() for item in _decoder.decode(shallow(body)).data]
     except (msgspec.MsgspecError, UnicodeError, RecursionError):

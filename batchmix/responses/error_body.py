@@ -12,7 +12,7 @@ from batchmix.formats.lenient_json import json_text, read_json
 from batchmix.records import Exchange
 from batchmix.responses.choices import has_content
 
-_LONGEST_MESSAGE, _LONGEST_CODE = 500, 100
+_MAX_MESSAGE_CHARS, _MAX_CODE_CHARS = 500, 100
 """Characters that are kept."""
 _MESSAGES = ("message", "Message", "detail", "msg", "error_msg", "status_msg")
 _CODES = ("code", "type", "status", "status_code", "statusCode", "error_code", "__type")
@@ -76,7 +76,7 @@ def find_error(body: bytes) -> ProviderError | None:
     if not isinstance(error, dict):
         error = {"message": error}
     codes = [
-        one_line(str(value).rpartition("#")[2])[:_LONGEST_CODE]  # AWS puts a service's name before it
+        one_line(str(value).rpartition("#")[2])[:_MAX_CODE_CHARS]  # AWS puts a service's name before it
         for value in (*map(error.get, _CODES), found.get("code"))
         if isinstance(value, str | int) and not isinstance(value, bool) and value != ""
     ]
@@ -161,7 +161,7 @@ def body_as_text(exchange: Exchange) -> str:
     """Return the message of an error that is not in JSON."""
     if is_web_page(exchange):
         return f"HTTP {exchange.status} with a web page"
-    return one_line(exchange.body[: 4 * _LONGEST_MESSAGE].decode("utf-8", "replace"))
+    return one_line(exchange.body[: 4 * _MAX_MESSAGE_CHARS].decode("utf-8", "replace"))
 
 
 def is_web_page(exchange: Exchange) -> bool:
@@ -172,6 +172,6 @@ def is_web_page(exchange: Exchange) -> bool:
 
 def one_line(text: str) -> str:
     """Return text as one printable line of bounded length."""
-    text = " ".join(text[: 4 * _LONGEST_MESSAGE].encode("utf-8", "replace").decode().split())
+    text = " ".join(text[: 4 * _MAX_MESSAGE_CHARS].encode("utf-8", "replace").decode().split())
     text = "".join(char for char in text if char.isprintable())
-    return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 1] + "…"
+    return text if len(text) <= _MAX_MESSAGE_CHARS else text[: _MAX_MESSAGE_CHARS - 1] + "…"

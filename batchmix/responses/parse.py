@@ -14,7 +14,7 @@ from batchmix.formats.lenient_json import may_be_deep, plain_text, read_json
 from batchmix.records import Completion, Usage
 from batchmix.responses.choices import WHOLE_OR_CUT, has_content
 from batchmix.responses.endpoints import CHAT, endpoint_of
-from batchmix.responses.usage import MOST_TOKENS, read_usage
+from batchmix.responses.usage import MAX_TOKENS, read_usage
 
 _ABSENT = msgspec.Raw()
 _ALL_ABSENT = (_ABSENT,) * 14
@@ -158,7 +158,7 @@ def _ordinary(chat: _Chat, served_model: str | None) -> Completion:
 def _ordinary_usage(usage: _Usage) -> Usage:
     """Return usage whose counts agree, with nothing written to a cache."""
     prompt_tokens, completion_tokens, total_tokens = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
-    if prompt_tokens <= 0 or not prompt_tokens + completion_tokens == total_tokens <= MOST_TOKENS:
+    if prompt_tokens <= 0 or not prompt_tokens + completion_tokens == total_tokens <= MAX_TOKENS:
         raise _Unusual
     cached = reasoning = None
     if prompt := usage.prompt_tokens_details:

@@ -41,7 +41,7 @@ _UNTIL = re.compile(
     r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?) ?(?:Z|UTC|GMT|\+00:?00)",
     re.ASCII | re.IGNORECASE,
 )
-_LATEST_MOMENT_S = 3600.0
+_MAX_UNTIL_S = 3600.0
 """A time of day in a message that is farther off does not count: LiteLLM, for one, calls its local time UTC."""
 _FIELDS = {
     "retrydelay": 1.0, "retry_delay": 1.0, "retryafter": 1.0, "retry_after": 1.0, "retry_after_seconds": 1.0,
@@ -52,9 +52,9 @@ _FIELDS = {
 _PARENTS = ("error", "errors", "detail", "details", "metadata", "headers")
 _UNIX_S, _UNIX_MS = 1e9, 1e11
 """Numbers from here on are no durations but Unix times, in seconds or in milliseconds."""
-_MOST_NUMBER = 1e15
+_MAX_NUMBER = 1e15
 """A number from here on is neither."""
-_LONGEST_S = 7 * 86_400.0
+_MAX_RETRY_AFTER_S = 7 * 86_400.0
 """The longest wait that is reported; a timer set centuries ahead would overflow."""
 REMAINING_REQUESTS, REMAINING_TOKENS = istr("x-ratelimit-remaining-requests"), istr("x-ratelimit-remaining-tokens")
 """The headers without which `quotas` finds nothing."""
@@ -96,7 +96,7 @@ def retry_after_s(status: int, headers: Mapping[str, str], now: float) -> float 
             *(_wait(headers.get(reset), now) for left, reset in _LIMITS if headers.get(left, "").strip() == "0"),
         ]
         found = max((reset for reset in resets if reset is not None), default=None)
-    return found if found is None else min(found, _LONGEST_S)
+    return found if found is None else min(found, _MAX_RETRY_AFTER_S)
 
 
 def wait_in_body(body: bytes, now: float) -> float | None:
@@ -113,9 +113,9 @@ def wait_in_body(body: bytes, now: float) -> float | None:
     waits: list[float | None] = [_duration(found[1] or found[2]) for found in _WAIT.finditer(message)]
     waits += [float(found[1] or found[2]) for found in _WITHOUT_UNIT.finditer(message)]
     moments = [_until(found[1], now) for found in _UNTIL.finditer(message)]
-    waits += [wait for wait in moments if wait is not None and 0 < wait <= _LATEST_MOMENT_S]
+    waits += [wait for wait in moments if wait is not None and 0 < wait <= _MAX_UNTIL_S]
     found = [wait for wait in (*waits, *_in_fields(read_json(body), now)) if wait is not None]
-    return min(max(found), _LONGEST_S) if found else None
+    return min(max(found), _MAX_RETRY_AFTER_S) if found else None
 
 
 def _duration(text: str) -> float:
@@ -142,7 +142,7 @@ def _field(value: Any, unit: float, now: float) -> float | None:
         plain = _seconds(value, unit) if unit != 1.0 else None
         return _wait(value, now) if plain is None else plain
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return _from_now(value * unit, now) if is_number and 0 <= value < _MOST_NUMBER else None
+    return _from_now(value * unit, now) if is_number and 0 <= value < _MAX_NUMBER else None
 
 
 def quotas(headers: Mapping[str, str]) -> tuple[Quota | None, Quota | None]:

@@ -50,11 +50,11 @@ class AnswerStream:
 
     `choices` is how many were requested. An answer is complete when all of these have their finish reasons, or when
     `[DONE]` comes and all that have begun have theirs: not every provider honours `n`. Without a finish reason it is
-    cut off, whatever else comes. `most_bytes` bounds what is held.
+    cut off, whatever else comes. `max_bytes` bounds what is held.
     """
 
-    def __init__(self, choices: int, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
+    def __init__(self, choices: int, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self._start = b""
         self._plain: bytearray | None = bytearray()
         """All that came, as long as it may be no stream; None once it is known to be one."""
@@ -83,14 +83,14 @@ class AnswerStream:
         for data in self._events.feed(piece):
             self._add(data)
         held = len(self._plain or b"") + self._events.size + self._deltas.size
-        if held > self._most_bytes:
+        if held > self._max_bytes:
             self.is_too_large = True
             self._plain, self._events, self._deltas = None, EventDecoder(), PartialAnswer(1)
 
     def end(self) -> StreamResult:
         """Return what came; nothing may be fed afterwards. Never raises."""
         if self.is_too_large:
-            return StreamResult(b"", "too_large", f"the answer is larger than {self._most_bytes} bytes")
+            return StreamResult(b"", "too_large", f"the answer is larger than {self._max_bytes} bytes")
         if self._plain is not None:
             if self.silent_s is not None:
                 return StreamResult(bytes(self._plain), "timeout", _silent(self.silent_s))

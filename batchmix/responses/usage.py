@@ -17,7 +17,7 @@ from typing import Any
 
 from batchmix.records import Usage
 
-MOST_TOKENS = 10**12
+MAX_TOKENS = 10**12
 """Tokens of one answer: a larger number is no count, and would spoil all sums."""
 _DIGITS = re.compile(r"[0-9]{1,13}(?:\.0{1,2})?|[0-9]{1,3}(?:,[0-9]{3}){1,4}")
 _DETAILS = (
@@ -86,7 +86,7 @@ def count(value: Any) -> int | None:
         value = float(value.replace(",", ""))
     if isinstance(value, float) and math.isfinite(value) and value == int(value):
         value = int(value)
-    return value if type(value) is int and 0 <= value <= MOST_TOKENS else None
+    return value if type(value) is int and 0 <= value <= MAX_TOKENS else None
 
 
 def _first(found: dict[str, Any], names: Iterable[str]) -> int | None:

@@ -136,7 +136,7 @@ async def test_a_body_is_whole_however_it_comes(wire: Wire, answer: Reply) -> No
 async def test_an_answer_of_five_megabytes_comes_whole(wire: Wire) -> None:
     body = json.dumps({**GOOD, "padding": "x" * 5_000_000}).encode()
     wire.replies = [reply(200, body), reply(200, gzip.compress(body), "Content-Encoding: gzip")]
-    async with wire.client(most_answer_bytes=6_000_000) as client:
+    async with wire.client(max_answer_bytes=6_000_000) as client:
         for _ in range(2):
             received = await client.post(REQUEST)
             assert (received.fault, received.body == body) == (None, True)

@@ -250,7 +250,7 @@ async def test_surplus_data_that_tls_still_holds_belongs_to_no_request(secure: W
     large = json.dumps({**GOOD, "padding": "x" * 900_000}).encode()
     secure.replies = [reply(200, large) + OTHER, reply(200, BODY) + OTHER[:40], reply(200, large), reply(200, BODY)]
     timeouts = Timeouts(total_s=5)
-    async with Client(f"https://{secure.address}/v1", Secrets(KEY), timeouts, 4, most_answer_bytes=2**20) as client:
+    async with Client(f"https://{secure.address}/v1", Secrets(KEY), timeouts, 4, max_answer_bytes=2**20) as client:
         bodies = [(await client.post(REQUEST)).body for _ in range(4)]
         assert [body == sent for body, sent in zip(bodies, (large, BODY, large, BODY), strict=True)] == [True] * 4
         assert client.surplus_answers == 2

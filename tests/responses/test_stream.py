@@ -21,8 +21,8 @@ ERROR = {"error": {"message": "Upstream broke", "type": "server_error", "code": 
 PAGE = b"<!DOCTYPE html>\n<html><title>data: x</title></html>"
 
 
-def stream(*pieces: bytes, choices: int = 1, most_bytes: int = 1_000_000) -> AnswerStream:
-    found = AnswerStream(choices, most_bytes)
+def stream(*pieces: bytes, choices: int = 1, max_bytes: int = 1_000_000) -> AnswerStream:
+    found = AnswerStream(choices, max_bytes)
     for piece in pieces:
         found.feed(piece)
     return found
@@ -227,7 +227,7 @@ def test_it_is_done_when_nothing_more_is_to_be_expected() -> None:
 
 def test_a_stream_that_is_too_large_is_reported_and_not_held() -> None:
     for pieces in ([b"x" * 2000], [b"data: " + b"x" * 2000], [events(*said(*["word "] * 400))], [b"data: x\n" * 600]):
-        found = stream(*pieces, most_bytes=1000)
+        found = stream(*pieces, max_bytes=1000)
         assert found.is_too_large
         assert (found.end().body, found.end().fault) == (b"", "too_large")
         assert outcome(found.end()) == classify(
