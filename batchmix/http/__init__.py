@@ -1,1 +1,1 @@
-"""http: one request out, one `Exchange` back, whatever happens on the way."""
+"""http: sends a request and returns an `Exchange`, whether or not an answer arrives."""

@@ -1,4 +1,4 @@
-"""Whether the other end's kernel has acknowledged a request: a response that comes before belongs to another one."""
+"""Detects a response that was sent before the request had arrived, and so belongs to another request."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from batchmix.http.proxies import is_loopback
 
 
 class Acknowledgement:
-    """Watches what one connection sends.
+    """Shows whether the server's kernel has acknowledged the request that was last sent over a connection.
 
-    A segment that carries a response also acknowledges the request. So when data arrives while not one byte of the
-    request is acknowledged, it was sent before: a second response to the previous request, or somebody else's.
+    A TCP segment with the response also acknowledges the request. So data that arrives while no byte of the request is
+    acknowledged was sent before the request arrived: it is a second response to the previous request, or another
+    client's response.
     """
 
     __slots__ = ("_descriptor", "_sent", "_transport", "_unacknowledged")
@@ -30,7 +31,7 @@ class Acknowledgement:
         self._sent = count
 
     def has_begun(self) -> bool:
-        """Return whether part of the last request is acknowledged; True where the system can't tell."""
+        """Return whether part of the last request is acknowledged; True if the system does not report it."""
         try:
             fcntl.ioctl(self._descriptor, termios.TIOCOUTQ, self._unacknowledged)
         except OSError:
@@ -40,6 +41,6 @@ class Acknowledgement:
 
 
 def acknowledgement_of(transport: asyncio.Transport) -> Acknowledgement | None:
-    """Return what watches a connection; None on loopback, where everything is acknowledged at once."""
+    """Return the `Acknowledgement` of a connection; None on loopback, where everything is acknowledged at once."""
     peer = transport.get_extra_info("peername")
     return None if not peer or is_loopback(str(peer[0])) else Acknowledgement(transport)

@@ -1,4 +1,4 @@
-"""Reads a body that has not arrived all at once: in pieces, as a stream, or up to the end of its connection."""
+"""Reads a body that arrives in several pieces: an ordinary one, a stream, or one that ends with its connection."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from batchmix.http.faults import Fault, TooLarge
 from batchmix.responses.stream import AnswerStream
 
 _END_S = 1.0
-"""How long the end of a body is waited for once the stream is done: with it the connection can be kept."""
+"""Seconds to wait for the end of the body after a stream is done. If it comes, the connection can be reused."""
 _decoder = json.JSONDecoder(strict=False, parse_int=len)  # `len`: Python refuses to read integers of many digits
 
 
 class Content(Protocol):
-    """A body as it arrives, such as aiohttp's."""
+    """A body that is being received, such as aiohttp's `StreamReader`."""
 
     def at_eof(self) -> bool:
-        """Return whether all of it was read."""
+        """Return whether all of the body was read."""
 
     async def readany(self) -> bytes:
-        """Return what has arrived, as soon as anything has."""
+        """Wait until any bytes have arrived, and return them."""
 
 
 async def read_pieces(content: Content, pieces: list[bytes], max_bytes: int) -> None:
-    """Append a body to `pieces` as it arrives, so that they are there if it breaks.
+    """Append a body to `pieces` as it arrives, so that the caller has them if the connection breaks.
 
-    Raises `TooLarge`, and then leaves nothing in `pieces`; and what `content` raises.
+    Raises `TooLarge` after emptying `pieces`, and every exception of `content`.
     """
     size = 0
     while True:
@@ -44,9 +44,9 @@ async def read_pieces(content: Content, pieces: list[bytes], max_bytes: int) -> 
 
 
 async def read_stream(content: Content, stream: AnswerStream, idle_s: float) -> None:
-    """Feed a stream until its body ends, or it is too large, silent for `idle_s`, or was done a second ago.
+    """Feed a body to `stream` until the body ends, is too large, or is silent for `idle_s`.
 
-    Raises what `content` raises.
+    After the stream is done, the end of the body is awaited for `_END_S` more. Raises every exception of `content`.
     """
     loop = asyncio.get_running_loop()
     try:
@@ -63,7 +63,7 @@ async def read_stream(content: Content, stream: AnswerStream, idle_s: float) -> 
 
 
 def stream_result(stream: AnswerStream, fault: Fault) -> tuple[bytes, Fault]:
-    """Return a stream's body and what was wrong; once the stream is settled, the connection's fault does not count."""
+    """Return a stream's body and fault. If the stream is settled, the connection's `fault` does not count."""
     streamed = stream.end()
     if streamed.is_settled or (fault.type is None and streamed.fault is not None):
         fault = Fault(streamed.fault, streamed.fault_message, streamed.maybe_billed or streamed.fault is not None)
@@ -71,9 +71,9 @@ def stream_result(stream: AnswerStream, fault: Fault) -> tuple[bytes, Fault]:
 
 
 def first_object(body: bytes) -> bytes:
-    """Return the JSON object that a body begins with; the whole body if it is one, or begins with none.
+    """Return the JSON object at the start of a body, without what follows; the whole body if there is none.
 
-    For bodies that end with their connection: surplus data that arrived before that is part of them.
+    This is for bodies that end with their connection, which may have surplus data after the answer.
     """
     try:
         msgspec.json.decode(body, type=msgspec.Raw)

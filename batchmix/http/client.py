@@ -1,4 +1,4 @@
-"""The client of one API: one request out, one `Exchange` back, whatever happens."""
+"""The client of one API: it sends a request and returns an `Exchange`, whether or not an answer arrives."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from batchmix.responses.stream import AnswerStream
 
 _MAX_ANSWER_BYTES = 64 * 2**20
 _TRACE_ID = re.compile(r"\((?:tid|request id):\s*([\w-]+)\)")
-"""AiHubMix, and the gateways that it descends from, end an error's message with it."""
+"""Matches the request id at the end of error messages of AiHubMix and of the gateways that it is based on."""
 _TRACE_ID_WITHIN = 20_000
-"""Bytes of an error's body that are searched for it."""
+"""How many bytes of an error's body are searched for `_TRACE_ID`."""
 _MAX_HEADER_CHARS = 200
-"""Characters that are kept of a header's value."""
+"""Longer header values are cut to this many characters."""
 _CHOICES_WITHIN = 400
-"""Bytes within which a completion has its `choices`; a body without them may be a refusal, which may show a key."""
+"""How many bytes of a body are searched for `choices`. A body without them may be a refusal, which may show a key."""
 _NO_QUOTAS = None, None
 
-# Made once: looking up a plain string would fold its case each time.
+# `istr`, since looking up a plain string would fold its case each time.
 _CONTENT_TYPE = istr("Content-Type")
 _TRACE = istr("x-aihubmix-request-id")
 _REQUEST_ID = istr("X-Request-Id")
@@ -49,8 +49,8 @@ _ROUTED_MODEL = istr("X-Aihubmix-Router-Resolved-Model")
 class Client:
     """An async context that holds the connections to one API.
 
-    `post` never raises for what the network or the server does; only a cancellation passes through. A request is sent
-    once only. The proxy is the environment's; netrc is never read.
+    `post` never raises because of the network or the server; only a cancellation passes through. It never sends a
+    request twice. The proxy comes from the environment; netrc is never read.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Client:
         self._cached_value = functools.lru_cache(maxsize=256)(self._header_value)
         self._deadlines: _Deadlines
         self.room = concurrency
-        """How many connections there may be at once."""
+        """The most connections at once. Entering the context may lower it, to the number of free file descriptors."""
 
     async def __aenter__(self) -> Client:
         self.room = connection_room(self._concurrency)
@@ -101,11 +101,11 @@ class Client:
 
     @property
     def surplus_answers(self) -> int:
-        """How often data arrived that no request had waited for; it was given to none."""
+        """How often data arrived that no request was waiting for. It was dropped."""
         return self._pool.surplus_answers
 
     async def post(self, request: Request) -> Exchange:
-        """Send a request and return what came of it."""
+        """Send a request and return the response, or how the request failed."""
         task = asyncio.current_task()
         assert task is not None
         cancels = task.cancelling()
@@ -117,7 +117,9 @@ class Client:
         fault = NO_FAULT
         self._deadlines.start(task)
         try:
-            first_byte_s = self._idle_s if request.streamed_choices else None  # one body comes when all of it is made
+            first_byte_s = (
+                self._idle_s if request.streamed_choices else None
+            )  # else the server first completes the answer
             response = await self._pool.post(self._base_url + request.path, request.body, first_byte_s)
             if request.streamed_choices and response.status == 200:
                 stream = AnswerStream(request.streamed_choices, self._max_answer_bytes)
@@ -170,7 +172,7 @@ class Client:
         )
 
     def _refusal(self, status: int, headers: Mapping[str, str], fault: Fault) -> Fault:
-        """Return the fault of a redirection or of a proxy's own answer; of any other refusal, `fault`."""
+        """Return the fault for a redirection or for a proxy's own answer, and `fault` for any other refusal."""
         if headers.get("X-Squid-Error"):
             message = self._header_value(proxy_message(self._faults.proxy, status, headers))
             # With these errors the proxy had passed the request on.
@@ -178,7 +180,7 @@ class Client:
         return Fault(None, self._header_value(headers.get("Location", ""))) if status < 400 else fault
 
     def _other_request_id(self, status: int, headers: Mapping[str, str], body: bytes) -> str | None:
-        """Return the provider's id of a request where AiHubMix's own header is missing."""
+        """Return the provider's id of a request if AiHubMix's own header is missing."""
         if status != 200 or body.startswith(b'{"error"'):
             match = _TRACE_ID.search(body[:_TRACE_ID_WITHIN].decode("utf-8", "replace"))
             if match:
@@ -186,7 +188,7 @@ class Client:
         return headers.get(_REQUEST_ID)
 
     def _header_value(self, value: str) -> str:
-        """Return a header's value as it may be kept: printable, without secrets, cut to a bounded length."""
+        """Return a header's value made printable, with secrets masked, and cut to `_MAX_HEADER_CHARS`."""
         if not (value.isascii() and value.isprintable()):
             value = "".join(char if char.isprintable() else "?" for char in value)
         return self._secrets.redacted_text(value)[:_MAX_HEADER_CHARS]
@@ -195,8 +197,8 @@ class Client:
 class _Deadlines:
     """Cancels each task that is not done `after_s` seconds after its start.
 
-    All have the same time, so the first to start is the first to be late, and one timer serves all. aiohttp and
-    `asyncio.timeout` set a timer for each request, which is a tenth of what a request costs.
+    All tasks have the same time, so the first to start is the first to be late, and one timer is enough. aiohttp and
+    `asyncio.timeout` set a timer for each request, which takes a tenth of a request's CPU time.
     """
 
     def __init__(self, after_s: float) -> None:
@@ -206,17 +208,17 @@ class _Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, task: asyncio.Task[Any]) -> None:
-        """Begin to watch a task."""
+        """Start the time of a task."""
         self._due[task] = due = self._loop.time() + self._after_s
         if self._timer is None:
             self._timer = self._loop.call_at(due, self._cancel_late)
 
     def is_late(self, task: asyncio.Task[Any]) -> bool:
-        """Return whether this has cancelled the task, which then has to `uncancel` itself."""
+        """Return whether the task was cancelled for being late; if so, it must `uncancel` itself."""
         return task not in self._due
 
     def stop(self, task: asyncio.Task[Any]) -> None:
-        """Stop watching a task."""
+        """End the time of a task, which is done."""
         self._due.pop(task, None)
 
     def close(self) -> None:
@@ -236,7 +238,7 @@ class _Deadlines:
 
 
 def _tls() -> ssl.SSLContext:
-    """Return the system's defaults, with `SSL_CERT_FILE` and `SSL_CERT_DIR`."""
+    """Return a TLS context with the system's defaults, which respect `SSL_CERT_FILE` and `SSL_CERT_DIR`."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -1,9 +1,9 @@
-"""One connection to the provider: a request is sent over it, its response is read, then the next.
+"""A connection to the provider that gives each request only the response that arrived for it.
 
-aiohttp's parser reads whatever arrives. The beginning of a second response would stay in it unseen, and become the
-response to the next request; bytes that are no HTTP, behind a complete response in one piece, would take that response
-with them. So a `Connection` takes the parser's place in aiohttp's protocol and lets in one response per request: what
-arrives at any other time is surplus, and belongs to no request.
+By itself, aiohttp's parser reads everything. The beginning of a second response would stay in it unseen, and
+become the response to the next request. Bytes that are not HTTP would destroy a complete response if they arrived with
+it. So a `Connection` takes the parser's place in aiohttp's protocol, and lets through one response per request. Data
+that arrives at another time is surplus, and is dropped.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from batchmix.http.acknowledgement import acknowledgement_of
 from batchmix.http.faults import SPEAKS_TLS, EarlyResponse, UnrequestedData
 
 _MAX_HEADER_BYTES = 2**17
-"""Of one header line. aiohttp's own limit of 8 kB could cost an answer that was paid for."""
+"""The longest header line. With aiohttp's limit of 8 kB an answer that was billed could be lost."""
 _READ_AHEAD_BYTES = 2**18
-"""More of a body is left in the kernel until it is read."""
+"""About how many bytes of a body are buffered. The rest stays in the kernel until these are read."""
 _BODILESS = (204, 304)
-"""Statuses of responses without a body, whatever their headers say (RFC 9112, 6.3)."""
+"""The statuses whose responses never have a body, whatever the headers say (RFC 9112, 6.3)."""
 _PROBE_REASON = "between-answers"
 _PROBE = f"HTTP/1.1 100 {_PROBE_REASON}\r\n\r\n".encode()
-"""A parser that expects a new response reads it as one; a parser in the middle of a response does not."""
+"""Fed to a parser to test it: only a parser that is not in the middle of a response reads it as a response."""
 _REQUEST_TIMEOUT = re.compile(rb"\s*HTTP/1\.[01] 408\b")
-"""Sent by HAProxy, nginx and others over an idle connection before they close it."""
+"""Matches the response that HAProxy, nginx and others send over an idle connection before they close it."""
 _TLS_ALERT = b"\x15\x03"
 _UP_TO_EMPTY_LINE = re.compile(rb".*?\n\r?\n|.+", re.DOTALL)
 _READABLE = select.POLLIN | getattr(select, "POLLRDHUP", select.POLLHUP)
 
 _Parsed = tuple[Sequence[tuple[RawResponseMessage, StreamReader]], bool, bytes]
-"""What aiohttp's parsers return: responses, whether the protocol is switched, and what follows the switch."""
+"""The result of aiohttp's parsers: responses, whether the protocol is switched, and the bytes after the switch."""
 _NOTHING: _Parsed = ((), False, b"")
 
 
 class Response(msgspec.Struct):
-    """A response up to the end of its headers; its body arrives in `content`."""
+    """A response whose headers have arrived; its body arrives in `content`."""
 
     status: int
     headers: CIMultiDictProxy[str]
@@ -55,9 +55,10 @@ class Response(msgspec.Struct):
     connection: Connection
 
     def complete_body(self, max_bytes: int) -> bytes | None:
-        """Return the body if all of it has arrived and none was read; None if it has to be read, or is larger.
+        """Return the body if all of it has arrived; None if it must be awaited, or is larger than `max_bytes`.
 
-        Nearly always there is one. Then nothing is awaited, and the protocol is not resumed for each piece.
+        For nearly all responses this saves awaiting, and resuming the protocol for each piece. None of the body may
+        have been read before.
         """
         content = self.content
         if not content.is_eof() or content.exception() is not None or self.connection._protocol._reading_paused:
@@ -73,15 +74,15 @@ class Response(msgspec.Struct):
         return body
 
     def unread(self) -> bytes:
-        """Return what arrived of the body before it broke, and was not read."""
+        """Return the part of the body that arrived before the connection broke and was not read."""
         return b"" if isinstance(self.content, EmptyStreamReader) else b"".join(self.content._buffer)
 
 
 class Connection:
     """Sends one request at a time and reads its response; `on_surplus` is called when surplus data arrives.
 
-    The steps are `expect`, `send`, and `finish` when nothing more is wanted of the response. aiohttp's protocol calls
-    `feed_data`, `feed_eof` and `pause_reading`.
+    For each request the caller calls `expect`, `send`, and after reading the response `finish`. aiohttp's protocol
+    calls `feed_data`, `feed_eof` and `pause_reading`.
     """
 
     __slots__ = (
@@ -102,38 +103,38 @@ class Connection:
         self._acknowledgement = acknowledgement_of(self._transport)
         self._inner = _new_parser(self._protocol)
         self._feed: Callable[[bytes], _Parsed] = self._inner.feed_data
-        self._is_open = False  # to a response: from `send` to `finish`
-        self._has_head = False  # of that response
+        self._is_open = False  # whether a response may arrive: from `send` to `finish`
+        self._has_head = False  # whether that response's headers have arrived
         self._head_so_far = b""
-        self._ends_with_piece = False  # it arrived in one piece, which by its Content-Length ends where it does
+        self._ends_with_piece = False  # whether one piece was the whole response, by its Content-Length
         self.is_new = True
-        """Whether no response has been read from it yet."""
+        """Whether no response has been read from this connection yet."""
         self.unsent = b""
-        """The request that waits for `send`; empty once it was sent."""
+        """The request until `send` has sent it; then empty."""
         self.was_paused = False
-        """Whether, for a while, more of the response arrived than was read."""
+        """Whether reading of the response was paused at some time, since the buffer was full."""
         self._protocol._parser = self  # type: ignore[assignment]
 
     async def is_silent(self) -> bool:
-        """Return whether nothing has arrived since it was made; the event loop reads what may be there first."""
+        """Return whether nothing has arrived over a new connection. The event loop first reads what there may be."""
         if self._socket.poll(0):
             for _ in range(2):
                 await asyncio.sleep(0)
         return not self._protocol.should_close
 
     def expect(self, request: bytes) -> asyncio.Future[Response]:
-        """Take a request for the next `send`; return its response to be, which also gets what breaks the connection."""
+        """Set the request for the next `send`. The future gets its response, or the error that broke the connection."""
         self.unsent = request
         response: asyncio.Future[Any] = self._loop.create_future()
         self._protocol._waiter = response
         return response
 
     def send(self) -> None:
-        """Send the request, unless it was cancelled or surplus data arrived before.
+        """Send the request, unless it was cancelled, or the server sent data or closed the connection before.
 
-        In the latter case it stays unsent, and its response is `UnrequestedData`. The kernel may know of such data, and
-        of an end that was closed, before the event loop has looked. A new connection was found silent just now; over
-        TLS something may arrive even so, which is no response.
+        In the latter case the request stays unsent, and its future gets `UnrequestedData`. The socket is polled, since
+        the event loop may not have read the data yet. A new connection is not polled: it was just found silent, and
+        over TLS something other than a response may arrive.
         """
         request = self.unsent
         response = self._protocol._waiter
@@ -150,9 +151,9 @@ class Connection:
             self._acknowledgement.sent(len(request))
 
     def finish(self) -> bool:
-        """Let nothing more in; return whether it can be used again: not one byte followed the response.
+        """Return whether the connection can be reused, as not one byte followed the response. Let nothing more through.
 
-        The response was read to its end before.
+        The response must have been read to its end.
         """
         self._is_open = self.is_new = False
         if self._protocol._buffer:
@@ -161,24 +162,24 @@ class Connection:
             return False
         if self._protocol.should_close:
             return False
-        if self._ends_with_piece:  # nearly always, and then the parser need not be probed
+        if self._ends_with_piece:  # true for nearly all responses; then no probe is needed
             return True
         try:
             messages = self._feed(_PROBE)[0]
             if len(messages) == 1 and messages[0][0].reason == _PROBE_REASON:
                 return True
-        except Exception:  # noqa: BLE001, S110 - whatever it is, the probe was not read as a response
+        except Exception:  # noqa: BLE001, S110 - any error means that the probe was not read as a response
             pass
         self._on_surplus()
         return False
 
     def close(self) -> None:
-        """Give it up, whatever is under way."""
-        self._transport.abort()  # nothing more is wanted: TLS would wait for the other end's goodbye
+        """Close the connection at once, even in the middle of a request."""
+        self._transport.abort()  # an orderly close would wait for the TLS goodbye of the other end
         self._pooled.close()
 
     def feed_data(self, data: bytes) -> _Parsed:
-        """Parse what has arrived; raise what aiohttp's parser raises where a response can't be read."""
+        """Parse data that has arrived. Raises the exceptions of aiohttp's parser if a response is unreadable."""
         if not self._is_open:
             return self._refuse(data)
         try:
@@ -186,11 +187,11 @@ class Connection:
         except Exception as error:  # noqa: BLE001 - of many types; it is raised again where it matters
             return self._recover(data, error)
         if self._has_head:
-            self._ends_with_piece = self._ends_with_piece and not data  # it is empty where reading is resumed
+            self._ends_with_piece = self._ends_with_piece and not data  # `data` is empty when reading is resumed
             return parsed
         messages, upgraded, rest = parsed
         for number, (message, content) in enumerate(messages, 1):
-            if message.code >= 200 or message.code == 101:  # "continue" and the like come before a response
+            if message.code >= 200 or message.code == 101:  # 100 Continue and its like come before the response
                 is_one_piece = len(messages) == 1 and not self._head_so_far
                 self._accept(message, content, data if is_one_piece else b"")
                 return messages[number:], upgraded, rest
@@ -198,18 +199,18 @@ class Connection:
         return (), upgraded, rest
 
     def feed_eof(self) -> Any:
-        """Parse the end of the connection."""
+        """Tell the parser that the connection has ended."""
         return self._inner.feed_eof()
 
     def pause_reading(self) -> None:
-        """Leave the rest of what has arrived until it is wanted."""
+        """Stop reading until the buffered data has been read."""
         self.was_paused = True
         self._inner.pause_reading()
 
     def _accept(self, message: RawResponseMessage, content: StreamReader, piece: bytes = b"") -> None:
-        """Give a response to the request that waits for it, past the protocol, which would queue it.
+        """Give a response to the waiting request directly, since the protocol would queue it.
 
-        `piece` is all that has arrived where that was one piece.
+        `piece` is all the data of the response so far if it arrived in one piece, and else empty.
         """
         protocol = self._protocol
         self._has_head, self._head_so_far = True, b""
@@ -236,7 +237,7 @@ class Connection:
             response.set_result(Response(message.code, message.headers, body, self))
 
     def _refuse(self, surplus: bytes) -> _Parsed:
-        """Close the connection where anything arrives without a request."""
+        """Close the connection if anything arrives while no response is expected."""
         if surplus:
             if not (self._protocol.should_close or _REQUEST_TIMEOUT.match(surplus)):
                 self._on_surplus()
@@ -246,7 +247,7 @@ class Connection:
         return _NOTHING
 
     def _recover(self, data: bytes, error: Exception) -> _Parsed:
-        """Keep a response that was complete before something unreadable arrived; raise `error` where there is none."""
+        """Keep a response that was complete before unreadable data; raise `error` if there was none."""
         if not self._has_head:
             self._inner = _new_parser(self._protocol)
             for piece in _UP_TO_EMPTY_LINE.findall(self._head_so_far + data):

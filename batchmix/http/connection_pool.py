@@ -1,8 +1,8 @@
-"""HTTP requests over aiohttp's connections, without its session.
+"""Sends HTTP requests over aiohttp's connections without its session, which saves a third of the CPU time.
 
-A session makes each request anew: URL, headers, cookies, payload, a task that writes it. Here all requests to a URL
-differ only in their body: the head is made once, and is sent with the body in one write. That saves a third of what a
-request costs. Connections, proxies, TLS and parsing are aiohttp's.
+A session builds the URL, headers, cookies, payload and a writing task for each request. Here the requests to a URL
+differ only in their body, so the head is built once and sent with the body in one write. aiohttp still provides
+connections, proxies, TLS and parsing.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from batchmix.http.connection import Connection, Response
 from batchmix.http.faults import FirstByteTimeout, UnrequestedData
 
 _KEPT_S = 4.0
-"""How long an idle connection is kept. Many servers close theirs after 5 s (uvicorn, Node, Apache), and a request that
-is sent just then is lost, and may have been billed; so this side closes first."""
+"""Seconds for which an idle connection is kept. Many servers (uvicorn, Node, Apache) close theirs after 5 s. A request
+that is sent at that moment is lost and may have been billed, so this side closes first."""
 _LEFT_OPEN_S = 0.1
-"""How long a connection that is not used again is left open, for the event loop to read surplus data from it."""
+"""Seconds for which a discarded connection stays open, so that surplus data is still read and counted."""
 _BURST = 64
-"""The most requests that are sent in one go."""
+"""The most requests that are sent in one turn without returning to the event loop."""
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 _DESCRIPTOR_S = 0.1
-"""How often a free file descriptor is looked for: the system does not report one, and other processes take them too."""
+"""Seconds between attempts to connect without free file descriptors, as the system does not report a free one."""
 _OTHER_DESCRIPTORS = 32
 """File descriptors that the process opens besides its connections, for journals and parts."""
 _logger = logging.getLogger(__name__)
@@ -46,17 +46,17 @@ class CancelledUnsent(asyncio.CancelledError):
 
 
 class _Target:
-    """A URL, with everything that is the same in each request to it."""
+    """A URL with the parts that are the same in all requests to it."""
 
     __slots__ = ("head", "request")
 
     def __init__(self, request: aiohttp.ClientRequest) -> None:
         self.request = request
         self.head = b""
-        """Up to the length of the body; empty before the first request."""
+        """The head up to the body's length, which ends it; empty before the first request."""
 
     def make_head(self) -> bytes:
-        """Return the head. It is made after a connection was: that may want more headers, for a proxy."""
+        """Build and return the head. Call it only once there is a connection, which may add headers for a proxy."""
         request = self.request
         is_absolute = request.proxy and not request.is_ssl()
         lines = [f"POST {request.url if is_absolute else request.url.raw_path_qs} HTTP/1.1"]
@@ -68,7 +68,7 @@ class _Target:
 class ConnectionPool:
     """An async context that holds the connections to one host.
 
-    `surplus_answers` counts how often surplus data arrived; it was given to no request.
+    `surplus_answers` counts how often surplus data arrived, which was dropped.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class ConnectionPool:
         self._tls = tls
         self._timeout = aiohttp.ClientTimeout(connect=connect_s, ceil_threshold=math.inf)
         self._targets: dict[str, _Target] = {}
-        self._idle: list[tuple[Connection, float]] = []  # with the time since when, on the monotonic clock
-        self._ready: list[Connection] = []  # to send at the end of this turn of the event loop
+        self._idle: list[tuple[Connection, float]] = []  # each with the monotonic time since when it is idle
+        self._ready: list[Connection] = []  # their requests are sent at the end of this turn of the event loop
         self._closing: collections.deque[Connection] = collections.deque()
         self._is_closed = False
         self._connector: aiohttp.TCPConnector
@@ -102,9 +102,9 @@ class ConnectionPool:
     async def post(self, url: str, body: bytes, first_byte_s: float | None = None) -> Response:
         """Send a request and return its response up to the end of the headers; the caller has to `release` it.
 
-        Raises `ClientError`, `OSError`, `ValueError` (the URL is none), `HttpProcessingError` (what came is no HTTP),
-        `UnrequestedData`, `EarlyResponse`, `FirstByteTimeout` after `first_byte_s`, and `CancelledUnsent` where it is
-        cancelled before it was sent.
+        Raises `ClientError`, `OSError`, `ValueError` (invalid URL), `HttpProcessingError` (the response is not HTTP),
+        `UnrequestedData`, `EarlyResponse`, `FirstByteTimeout` after `first_byte_s`, and `CancelledUnsent` if the task
+        is cancelled before the request was sent.
         """
         target = self._targets.get(url) or self._target(url)
         while True:
@@ -127,19 +127,19 @@ class ConnectionPool:
                     raise
 
     def release(self, response: Response) -> None:
-        """Take a connection back. It is kept if its response was read to the end and nothing followed."""
+        """Take back a response's connection. It is reused if the response was read to its end and nothing followed."""
         connection = response.connection
         if not (response.content.at_eof() and connection.finish()) or self._is_closed:
             connection.close()
-        elif connection.was_paused:  # TLS may hold more, unseen by the kernel: the loop reads that first
+        elif connection.was_paused:  # TLS may hold data that polling does not see: the loop reads it first
             self._loop.call_soon(self._loop.call_soon, self._keep, connection)
         else:
             self._idle.append((connection, monotonic()))
 
     def _send(self, connection: Connection, target: _Target, body: bytes) -> asyncio.Future[Response]:
-        """Send a request together with the others that are ready in this turn of the event loop; return its response.
+        """Send a request together with the others of this turn of the event loop; return the future of its response.
 
-        Where each is sent by itself, the other end falls asleep between them, and waking it takes as long again.
+        If each is sent by itself, the server goes to sleep between them, and waking it up doubles the time.
         """
         response = connection.expect(b"%b%d\r\n\r\n%b" % (target.head or target.make_head(), len(body), body))
         if connection.is_new:
@@ -158,7 +158,7 @@ class ConnectionPool:
             connection.send()
 
     def _take_idle(self) -> Connection | None:
-        """Return the connection that was used last, unless that was too long ago."""
+        """Return the idle connection that was used last; None if there is none that was used within `_KEPT_S`."""
         while self._idle:
             connection, since = self._idle.pop()
             if monotonic() - since <= _KEPT_S:
@@ -173,7 +173,7 @@ class ConnectionPool:
             self._idle.append((connection, monotonic()))
 
     def _close_soon(self, connection: Connection) -> None:
-        """Use a connection no more, but let the loop read what may have arrived."""
+        """Discard a connection, but leave it open for `_LEFT_OPEN_S`, so that surplus data is still read."""
         self._closing.append(connection)
         self._loop.call_later(_LEFT_OPEN_S, self._close_oldest)
 
@@ -230,9 +230,9 @@ async def _within(seconds: float, response: asyncio.Future[Response]) -> Respons
 
 
 def connection_room(wanted: int) -> int:
-    """Return how many connections there may be at once, at most `wanted`; raise the process's limit for them.
+    """Return how many connections the process can have at once, at most `wanted`, after raising its limit if needed.
 
-    Each takes a file descriptor. Warns if there is room for fewer.
+    Each connection takes a file descriptor. Warns if fewer than `wanted` are possible.
     """
     taken = sum(1 for _ in Path("/dev/fd").iterdir()) + _OTHER_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

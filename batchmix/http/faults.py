@@ -1,4 +1,4 @@
-"""What can go wrong with an exchange below HTTP's status codes, and how it is described to a person."""
+"""Failures of the connection, the proxy or the transfer, and their descriptions for the user."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from aiohttp.http import HttpProcessingError
 
 
 class FirstByteTimeout(Exception):
-    """Nothing arrived in the time that the first byte of a streamed response has."""
+    """No byte of a streamed response arrived in time."""
 
 
 class UnrequestedData(Exception):
-    """A connection was closed, or brought data, before the request was sent."""
+    """The server closed the connection, or sent data over it, before the request was sent."""
 
 
 class EarlyResponse(Exception):
-    """A response was sent before the request had arrived: it belongs to another request."""
+    """A response was sent before the request had arrived, so it belongs to another request."""
 
 
 class TooLarge(Exception):
@@ -34,40 +34,40 @@ BREAKS = (
     aiohttp.ClientError, HttpProcessingError, FirstByteTimeout, UnrequestedData, EarlyResponse, TooLarge, OSError,
     ValueError,
 )  # fmt: skip
-"""Everything that an exchange may raise and that `Faults.of` describes."""
+"""The exceptions of an exchange that `Faults.of` describes."""
 
 
 class Fault(NamedTuple):
-    """What went wrong with an exchange, as its fields of the same meaning say."""
+    """The failure of an exchange: the values of `Exchange.fault`, `fault_message` and `maybe_billed`."""
 
     type: str | None = None
-    """`timeout`, `connection`, `tls`, `proxy`, `cut_off`, `bad_answer`, `too_large`, `unfinished`; None: nothing."""
+    """`timeout`, `connection`, `tls`, `proxy`, `cut_off`, `bad_answer`, `too_large`, `unfinished`; None: no failure."""
     message: str = ""
     maybe_billed: bool = False
 
 
 NO_FAULT = Fault()
 SPEAKS_TLS = "it speaks TLS"
-"""The message of the `HttpProcessingError` for a server that answers plain HTTP with a TLS alert."""
+"""The message of the `HttpProcessingError` that is raised if a server answers plain HTTP with a TLS alert."""
 _ENCODING = re.compile(r"decode content-encoding: ([\w-]+)")
-"""aiohttp's message for a body in an unknown encoding, or not in the one that its header names."""
+"""aiohttp's message for a body that is not in the encoding that its header names, or in an unknown one."""
 _PLAIN_HTTP = "it answers without TLS; base_url must begin with http://, if that is meant"
 _TLS_HINTS = {"wrong version number": _PLAIN_HTTP, "http request": _PLAIN_HTTP}
-"""By OpenSSL's reason."""
+"""Hints by the reason that OpenSSL gives."""
 _OUT_OF_DATE, _WRONG_NAME = (9, 10), (62, 64)
-"""OpenSSL's X509_V_ERR codes: not yet valid, expired; issued for another host name, for another IP address."""
+"""OpenSSL's X509_V_ERR codes of a certificate that is not yet valid or expired, or for another host name or IP."""
 _CREDENTIALS = "; it wants a user name and a password, in the URL that names it: http://USER:PASSWORD@…"
 
 
 class Faults(msgspec.Struct, frozen=True):
-    """Describes what goes wrong on the way to one host.
+    """Describes the failures of exchanges with one host.
 
-    It never shows an error's `repr`: aiohttp puts the request's headers, and so the key, into it.
+    An error's `repr` is never shown, since aiohttp puts the request's headers, and so the API key, into it.
     """
 
     host: str
     proxy: str
-    """`host:port`, or empty."""
+    """`host:port`, or empty without a proxy."""
     uses_tls: bool
     connect_s: float
     idle_s: float
@@ -75,14 +75,14 @@ class Faults(msgspec.Struct, frozen=True):
     max_answer_bytes: int
 
     def late(self, *, is_sent: bool) -> Fault:
-        """Return what to report when the total time is over."""
+        """Return the fault of a request that has taken longer than `total_s`."""
         missing = "whole answer from" if is_sent else "connection to"
         return Fault("timeout", f"no {missing} {self.host} within {self.total_s:g} s", maybe_billed=is_sent)
 
     def of(self, error: Exception, status: int | None, *, answered_before: bool) -> Fault:
-        """Return what to report of an error; `status` is the response's, None where its head has not come.
+        """Return the fault for an exception. `status` is that of the response; None if its head has not arrived.
 
-        `answered_before`: whether this host has answered any request.
+        `answered_before` is whether this host has answered any request.
         """
         host = self.host
         match error:
@@ -121,9 +121,9 @@ class Faults(msgspec.Struct, frozen=True):
         )
 
     def _broken(self, error: Exception, status: int | None, *, answered_before: bool) -> Fault:
-        """Return what to report where a connection was made, and then broke or brought what can't be read."""
+        """Return the fault of a connection that was made, but then broke or brought something unreadable."""
         host = self.host
-        maybe_billed = status is None or not 400 <= status < 500  # a refusal is not billed, complete or not
+        maybe_billed = status is None or not 400 <= status < 500  # a refusal is not billed, even if it is incomplete
         if encoding := _ENCODING.search(str(error)):
             message = f"{host} says that it answers in {encoding[1]}, which can't be read"
             return Fault("bad_answer", message, maybe_billed)
@@ -138,14 +138,14 @@ class Faults(msgspec.Struct, frozen=True):
 
 
 def proxy_message(proxy: str, status: int, headers: Mapping[str, str] | None) -> str:
-    """Return what to report where a proxy answers in its own name."""
+    """Return the message for an answer that comes from a proxy itself."""
     squid = ((headers or {}).get("X-Squid-Error") or "").split(" ")[0]
     who = f"the proxy {proxy}" if proxy else "a proxy"
     return f"{who} answered {status}{f' ({squid})' if squid else ''}{_CREDENTIALS if status == 407 else ''}"
 
 
 def _reason(error: Exception) -> str:
-    """Return why a connection can't be made, without the host."""
+    """Return the reason why no connection was made, without naming the host."""
     cause = _cause(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted: {cause.verify_message.rstrip('.')}; {_certificate_advice(cause)}"

@@ -1,4 +1,4 @@
-"""One small GET request, for a catalogue of prices or a balance."""
+"""Small GET requests, for a price catalogue or the balance."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from batchmix import __version__
 from batchmix.http.proxies import proxy_for
 
 _MAX_BODY_BYTES = 32 * 2**20
-"""Of a body; a larger one is refused."""
+"""Larger bodies are refused."""
 
 
 class FetchError(Exception):
-    """Nothing of use came back; the message can be shown and says why."""
+    """The request failed. The message gives the reason and can be shown to the user."""
 
 
 async def fetch(
     url: str, etag: str, timeout_s: float, headers: Mapping[str, str] | None = None
 ) -> tuple[str, bytes] | None:
-    """Return the ETag (perhaps empty) and the body at a URL; None if it still has the ETag `etag`.
+    """Return the ETag (possibly empty) and the body at a URL; None if its ETag is still `etag`.
 
-    `headers` are sent to no other address: redirects are not followed.
+    Redirects are not followed, so that `headers` are sent to no other address.
 
-    Raises `FetchError`, and `JobError` for a proxy that can't be used.
+    Raises `FetchError`, and `JobError` if the environment's proxy can't be used.
     """
     sent = {"Accept": "application/json", "User-Agent": f"batchmix/{__version__}", **(headers or {})}
     if etag:

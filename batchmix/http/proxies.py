@@ -1,4 +1,4 @@
-"""The proxy that the environment names for an address, and which addresses are this machine."""
+"""Finds the proxy that the environment names for an address, and recognizes addresses of this machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from batchmix.errors import JobError
 def proxy_for(base_url: str) -> URL | None:
     """Return the proxy that `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` name for an address, if any.
 
-    There is never one for this machine itself. Raises `JobError` for a proxy that does not speak HTTP.
+    Addresses of this machine never have one. Raises `JobError` for a proxy that is not an HTTP proxy.
     """
     parts = urlsplit(base_url)
     host = parts.hostname or ""
@@ -40,7 +40,7 @@ def proxy_for(base_url: str) -> URL | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine itself, however it is written; other names are not looked up."""
+    """Return whether a host is `localhost` or a loopback address in any notation. Other names are not looked up."""
     host = host.lower().strip("[]").removesuffix(".")
     if host == "localhost":
         return True

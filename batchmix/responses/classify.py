@@ -60,8 +60,8 @@ def classify(
 ) -> Completion | Failure:
     """Return the answer in an exchange, or why there is none and what happens next. Never raises.
 
-    A truncated body is still read: a complete answer in it counts, and a 4xx is a refusal whatever is missing. `secrets`
-    are redacted again from the outcome, since joining parts of the body can bring one back together.
+    A truncated body is still read: a complete answer in it counts, and a 4xx is a refusal whatever is missing.
+    `secrets` are redacted again from the outcome, since joining parts of the body can bring one back together.
     """
     try:
         outcome = _outcome(exchange, path)

@@ -201,7 +201,7 @@ class _Items:
 
 
 def _begins(kept: _Node, item: _Node) -> bool:
-    """Return whether a piece begins a new item, although it has the index of `kept`."""
+    """Return whether a piece begins a new item instead of continuing `kept`."""
     if item.get("type") and kept.get("type", item["type"]) != item["type"]:
         return True
     function = item.get("function")

@@ -1,4 +1,4 @@
-"""Finds the provider's error in a body, whatever its shape, as text that can be shown to a person."""
+"""Finds the provider's error in a response body of any shape, and turns it into text for the user."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from batchmix.records import Exchange
 from batchmix.responses.choices import has_content
 
 _MAX_MESSAGE_CHARS, _MAX_CODE_CHARS = 500, 100
-"""Characters that are kept."""
+"""Longer messages and codes are cut."""
 _MESSAGES = ("message", "Message", "detail", "msg", "error_msg", "status_msg")
 _CODES = ("code", "type", "status", "status_code", "statusCode", "error_code", "__type")
 BLOCKED = "prompt_blocked"
-"""The code of an error that is made of what Gemini or Azure report of a blocked prompt."""
+"""The code given to a blocked prompt, which Gemini and Azure do not report as an error."""
 _QUOTED = re.compile(r"""(?<!\w)(['"`])((?:(?!\1(?!\w)).)*)(?:\1|$)""", re.ASCII)
 _LABEL = re.compile(r"(?:error|message|msg|detail)['\"]?\s*[:=]\s*$", re.IGNORECASE)
 
 
 class ProviderError(msgspec.Struct, frozen=True):
-    """An error as the provider put it."""
+    """An error as the provider reported it."""
 
     message: str
-    """One printable line."""
+    """The message as one printable line."""
     code: str = ""
-    """Its code as text, else its type; empty where it gave none."""
+    """The error's code as text, or else its type; empty if it has neither."""
     codes: frozenset[str] = frozenset()
-    """Everything that may be its code, in lower case."""
+    """The values of all fields that may hold the code, in lower case."""
     param: str = ""
-    """The key of the request that it is about; empty where it named none."""
+    """The request parameter that the error names; empty if it names none."""
 
 
 def without_quotes(message: str) -> str:
-    """Return a message without the sentences that it quotes: they may come out of a prompt.
+    """Return a message without the sentences that it quotes, since they may come from a prompt.
 
-    A name in quotation marks stays, and so does an error that is wrapped in another one.
+    A name in quotation marks stays, and so does an error message quoted in another error.
     """
     return _QUOTED.sub(_unquoted, message)
 
@@ -51,11 +51,12 @@ def _unquoted(match: re.Match[str]) -> str:
 
 
 def find_error(body: bytes) -> ProviderError | None:
-    """Return the error in a body, or None where there is none. Never raises.
+    """Return the error in a body, or None if it has none. Never raises.
 
-    OpenAI's `{"error": {"message", "type", "code"}}`, with only `message` sure; `{"error": "text"}`; Gemini's list
-    around it; OpenRouter's in a choice; FastAPI's and vLLM's `{"detail": …}` and `{"message": …}`; `{"code", "msg"}`;
-    MiniMax's `base_resp`; Bedrock's `__type`; a text alone; and what Gemini and Azure report of a blocked prompt.
+    These shapes are known: OpenAI's `{"error": {"message", "type", "code"}}`, where only `message` is certain;
+    `{"error": "text"}`; Gemini's list around the error; OpenRouter's error in a choice; FastAPI's and vLLM's
+    `{"detail": …}` and `{"message": …}`; `{"code", "msg"}`; MiniMax's `base_resp`; Bedrock's `__type`; a text alone;
+    and Gemini's and Azure's reports of a blocked prompt.
     """
     found = read_json(body)
     if isinstance(found, list) and found:
@@ -97,7 +98,7 @@ def _of_choices(found: dict[str, Any]) -> Iterator[Any]:
 
 
 def _blocked(found: dict[str, Any]) -> ProviderError | None:
-    """Return an error for a blocked prompt: `promptFeedback` or `prompt_filter_results` without an answer."""
+    """Return an error if Gemini (`promptFeedback`) or Azure (`prompt_filter_results`) blocked the prompt."""
     feedback = found.get("promptFeedback") or found.get("prompt_feedback")
     if isinstance(feedback, dict):
         reason = feedback.get("blockReason") or feedback.get("block_reason")
@@ -113,7 +114,7 @@ def _blocked(found: dict[str, Any]) -> ProviderError | None:
 
 
 def _filtered(value: Any) -> Iterator[str]:
-    """Yield the names of Azure's filters that have blocked something."""
+    """Yield the names of the Azure filters that blocked the prompt."""
     if isinstance(value, list):
         for part in value:
             yield from _filtered(part)
@@ -125,7 +126,7 @@ def _filtered(value: Any) -> Iterator[str]:
 
 
 def _rated(feedback: Any) -> Iterator[str]:
-    """Yield the categories for which Gemini has blocked a prompt."""
+    """Yield the categories for which Gemini blocked the prompt."""
     ratings = feedback.get("safetyRatings") or feedback.get("safety_ratings") if isinstance(feedback, dict) else None
     for rating in ratings if isinstance(ratings, list) else ():
         if isinstance(rating, dict) and rating.get("blocked") is True:
@@ -133,7 +134,7 @@ def _rated(feedback: Any) -> Iterator[str]:
 
 
 def _message(error: dict[str, Any]) -> str:
-    """Return the message, and that of the provider behind OpenRouter."""
+    """Return an error's message; for OpenRouter, followed by the message of the provider behind it."""
     message = next((error[name] for name in _MESSAGES if error.get(name)), error)
     if isinstance(message, dict) and isinstance(message.get("detail"), list):  # Mistral
         message = message["detail"]
@@ -145,7 +146,7 @@ def _message(error: dict[str, Any]) -> str:
 
 
 def _finding(part: Any) -> str:
-    """Return what FastAPI found, and where; not the input, which it repeats."""
+    """Return the place and the message of one of FastAPI's validation errors, without the input that it repeats."""
     if not isinstance(part, dict) or not isinstance(part.get("msg"), str):
         return _as_text(part)
     place = part.get("loc")
@@ -158,20 +159,20 @@ def _as_text(value: Any) -> str:
 
 
 def body_as_text(exchange: Exchange) -> str:
-    """Return the message of an error that is not in JSON."""
+    """Return the message of an error whose body is not JSON."""
     if is_web_page(exchange):
         return f"HTTP {exchange.status} with a web page"
     return one_line(exchange.body[: 4 * _MAX_MESSAGE_CHARS].decode("utf-8", "replace"))
 
 
 def is_web_page(exchange: Exchange) -> bool:
-    """Return whether a body is HTML, by its beginning and then by its content type."""
+    """Return whether a body is HTML, judging by its first bytes and by its content type."""
     start = exchange.body[:200].lstrip(b"\xef\xbb\xbf \t\r\n")
     return start.startswith(b"<") or ("html" in exchange.content_type.lower() and not start.startswith((b"{", b"[")))
 
 
 def one_line(text: str) -> str:
-    """Return text as one printable line of bounded length."""
+    """Return text as one printable line, cut to `_MAX_MESSAGE_CHARS`."""
     text = " ".join(text[: 4 * _MAX_MESSAGE_CHARS].encode("utf-8", "replace").decode().split())
     text = "".join(char for char in text if char.isprintable())
     return text if len(text) <= _MAX_MESSAGE_CHARS else text[: _MAX_MESSAGE_CHARS - 1] + "…"

@@ -1,7 +1,9 @@
-"""From the bytes of an answer to a `Completion`: typed decoding first, tolerant extraction where that refuses.
+"""Turns the body of an answer into a `Completion`.
+
+Ordinary chat completions are decoded by typed structs, which is fast. All others go through the endpoint's reader.
 
 A new field of the answer goes into `records.Completion`, into the endpoint's reader (for chat completions
-`choices.py`), and here into `_Message`: among the rare ones, or into `_ordinary` if many answers have it.
+`choices.py`), and into `_Message` here: among the rare fields, or into `_ordinary` if many answers have it.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from batchmix.responses.usage import MAX_TOKENS, read_usage
 
 _ABSENT = msgspec.Raw()
 _ALL_ABSENT = (_ABSENT,) * 14
-"""The rare fields of an ordinary answer, see `_ordinary`."""
+"""The values of the rare fields in `_ordinary` if an answer has none of them."""
 _EMPTY = (b"", b"null", b"[]", b"{}", b'""', b"false", b"0")
 
 
@@ -79,7 +81,7 @@ _decoder = msgspec.json.Decoder(_Chat)
 
 
 def read_answer(body: bytes, path: str, served_model: str | None, inputs: int = 0) -> Completion | str:
-    """Return the answer in a body, or what is wrong with it: "is empty", "has no choices".
+    """Return the answer in a body, or why there is none: "is empty", "has no choices".
 
     `inputs` is how many embeddings were requested; 0: unknown.
     """
@@ -110,7 +112,7 @@ def read_answer(body: bytes, path: str, served_model: str | None, inputs: int = 
 
 
 def billed_usage(body: bytes, path: str) -> Usage | None:
-    """Return the usage in a body that holds no answer, or None where it has none. Never raises."""
+    """Return the usage in a body that has no answer; None if it is missing or incomplete. Never raises."""
     found = read_json(body)
     if not isinstance(found, dict):
         return None
@@ -124,7 +126,7 @@ def _usage_in(found: dict[str, Any]) -> Any:
 
 
 class _Unusual(Exception):
-    """The answer has something that the typed structs do not cover."""
+    """The answer has something that only the endpoint's reader can read."""
 
 
 def _ordinary(chat: _Chat, served_model: str | None) -> Completion:
@@ -156,7 +158,7 @@ def _ordinary(chat: _Chat, served_model: str | None) -> Completion:
 
 
 def _ordinary_usage(usage: _Usage) -> Usage:
-    """Return usage whose counts agree, with nothing written to a cache."""
+    """Return the usage. Raises `_Unusual` if its counts contradict each other or tokens were written to a cache."""
     prompt_tokens, completion_tokens, total_tokens = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
     if prompt_tokens <= 0 or not prompt_tokens + completion_tokens == total_tokens <= MAX_TOKENS:
         raise _Unusual

@@ -1,4 +1,4 @@
-"""What a response says about rate limits: how long to wait, and what is left of each limit."""
+"""Reads from a response how long to wait and how much of each rate limit remains."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ _WITHOUT_UNIT = re.compile(
     rf"\bretry[- ]after:? ({_LENGTH})(?=\W*$|[.,;)] )|\bretry_?delay\W{{1,12}}(?:seconds\W{{1,4}})?({_LENGTH})",
     re.ASCII | re.IGNORECASE,
 )
-"""Seconds without a unit, and Google's `retryDelay` where a gateway put the whole error into its message."""
+"""Matches seconds without a unit, and Google's `retryDelay` if a gateway put the whole error into a message."""
 _UNTIL = re.compile(
     r"\b(?:resets?|try again|retry|wait|available|until)\b[^.;]{0,24}?"
     r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?) ?(?:Z|UTC|GMT|\+00:?00)",
     re.ASCII | re.IGNORECASE,
 )
 _MAX_UNTIL_S = 3600.0
-"""A time of day in a message that is farther off does not count: LiteLLM, for one, calls its local time UTC."""
+"""A point in time in a message that is later than this is ignored: LiteLLM, for one, calls its local time UTC."""
 _FIELDS = {
     "retrydelay": 1.0, "retry_delay": 1.0, "retryafter": 1.0, "retry_after": 1.0, "retry_after_seconds": 1.0,
     "retryafterseconds": 1.0, "retry_after_sec": 1.0, "retry_after_s": 1.0, "retry_in": 1.0, "retryafterms": 0.001,
@@ -51,13 +51,13 @@ _FIELDS = {
 }  # fmt: skip
 _PARENTS = ("error", "errors", "detail", "details", "metadata", "headers")
 _UNIX_S, _UNIX_MS = 1e9, 1e11
-"""Numbers from here on are no durations but Unix times, in seconds or in milliseconds."""
+"""Numbers from these on are Unix times, in seconds or in milliseconds; smaller ones are durations."""
 _MAX_NUMBER = 1e15
-"""A number from here on is neither."""
+"""Numbers from this on are neither durations nor times, and are ignored."""
 _MAX_RETRY_AFTER_S = 7 * 86_400.0
-"""The longest wait that is reported; a timer set centuries ahead would overflow."""
+"""Longer waits are cut to this. A timer set centuries ahead would overflow."""
 REMAINING_REQUESTS, REMAINING_TOKENS = istr("x-ratelimit-remaining-requests"), istr("x-ratelimit-remaining-tokens")
-"""The headers without which `quotas` finds nothing."""
+"""Without one of these headers `quotas` finds nothing."""
 _REQUESTS = REMAINING_REQUESTS, istr("x-ratelimit-limit-requests"), istr("x-ratelimit-reset-requests")
 _TOKENS = REMAINING_TOKENS, istr("x-ratelimit-limit-tokens"), istr("x-ratelimit-reset-tokens")
 _LIMITS = (
@@ -71,16 +71,17 @@ _LIMITS = (
         for of in ("requests", "tokens", "input-tokens", "output-tokens")
     ),
 )
-"""The headers of what remains of a rate limit, and of when it is full again."""
+"""Pairs of headers: how much of a rate limit remains, and when the limit is full again."""
 _USED_UP = re.compile(r"\b(?:remaining|r)=0\b.*?\b(?:reset|t)=(\d{1,15})")
 
 
 def retry_after_s(status: int, headers: Mapping[str, str], now: float) -> float | None:
-    """Return how long the provider asks to wait, or None if it does not say; `now` is Unix time.
+    """Return how long the headers ask to wait; None if they do not say. `now` is Unix time.
 
-    `retry-after-ms`, `Retry-After` (RFC 9110, 10.2.3, or others' variants of it), LiteLLM's `llm_provider-retry-after`;
-    on a 429 or 503 also the reset of a limit with nothing remaining, with the names of OpenAI, Anthropic, GitHub and
-    the IETF: Go durations, whole seconds, or a point in time.
+    The first of these counts: `retry-after-ms`, `x-ms-retry-after-ms`, `Retry-After` (RFC 9110, 10.2.3, and variants),
+    LiteLLM's `llm_provider-retry-after`. After them, on a 429 or 503, comes the latest reset of a limit with nothing
+    remaining, under the names of OpenAI, Anthropic, GitHub and the IETF. A reset is a Go duration, a number of seconds
+    or a point in time.
     """
     found = _seconds(headers.get("retry-after-ms"), 0.001)
     if found is None:
@@ -100,11 +101,11 @@ def retry_after_s(status: int, headers: Mapping[str, str], now: float) -> float 
 
 
 def wait_in_body(body: bytes, now: float) -> float | None:
-    """Return how long the body of an error asks to wait, or None if it does not say. Never raises.
+    """Return how long the body of an error asks to wait; None if it does not say. Never raises.
 
-    "Please try again in 4.2s", "retry after 20 seconds", "in 6m0s"; Google's `retryDelay`; `retry_after` beside the
-    message; a point in time in the next hour. What a message quotes does not count: it may come out of a prompt.
-    `now` is Unix time.
+    It may be in the message ("Please try again in 4.2s", "retry after 20 seconds", a point in time within the next
+    hour) or in a field (Google's `retryDelay`, `retry_after`). Quotations in the message are ignored, since they may
+    come from a prompt. `now` is Unix time.
     """
     error = find_error(body)
     if error is None:
@@ -124,7 +125,7 @@ def _duration(text: str) -> float:
 
 
 def _in_fields(found: Any, now: float) -> Iterator[float | None]:
-    """Yield the waits in the fields of an error, and of the objects around it."""
+    """Yield the waits in the fields of an error body, including nested ones."""
     if isinstance(found, list):
         for part in found:
             yield from _in_fields(part, now)
@@ -146,7 +147,7 @@ def _field(value: Any, unit: float, now: float) -> float | None:
 
 
 def quotas(headers: Mapping[str, str]) -> tuple[Quota | None, Quota | None]:
-    """Return what is left of the limits of requests and of tokens (OpenAI's `x-ratelimit-*`)."""
+    """Return the states of the limits of requests and of tokens, from OpenAI's headers `x-ratelimit-*`."""
     return _quota(headers, *_REQUESTS), _quota(headers, *_TOKENS)
 
 
@@ -169,7 +170,7 @@ def _seconds(value: str | None, unit: float = 1.0) -> float | None:
 
 
 def _wait(value: str | None, now: float) -> float | None:
-    """Return the seconds of a value that is a number, a Go duration, or a point in time."""
+    """Return the seconds to wait by a value that is a number, a Go duration, or a point in time."""
     if value is None:
         return None
     found = _go_duration(value.strip())
@@ -183,7 +184,7 @@ def _from_now(seconds: float, now: float) -> float:
 
 
 def _until(value: str, now: float) -> float | None:
-    """Return the seconds until a date of HTTP or ISO 8601, in UTC if it has no time zone."""
+    """Return the seconds until a date in the format of HTTP or ISO 8601; without a time zone it is in UTC."""
     for read in (email.utils.parsedate_to_datetime, datetime.datetime.fromisoformat):
         with contextlib.suppress(ValueError, TypeError, OverflowError, IndexError):
             date = read(value.strip())

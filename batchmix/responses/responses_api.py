@@ -21,17 +21,17 @@ _NO_ANSWER = {
 _NOT_YET = re.compile("pending|running|processing|accepted|created|waiting|scheduled")
 _CUT = frozenset({"incomplete", "in_progress"})
 _REASONS = {"max_output_tokens": "length", "max_tokens": "length"}
-"""Reasons of an incomplete response, as finish reasons of chat completions; others stay as they are."""
+"""The finish reasons of chat completions for reasons of an incomplete response; other reasons stay unchanged."""
 _CALLS = frozenset(
     {"function_call", "custom_tool_call", "computer_call", "local_shell_call", "shell_call", "mcp_approval_request"}
 )
-"""Types of items that request something from the caller; what the provider did itself is none of them."""
+"""The types of items with which the model calls a tool of the caller; the provider's own tools have other types."""
 
 
 def read_response(found: dict[str, Any], _body: bytes, _inputs: int) -> Completion | str:
     """Return the answer of a response, or why there is none.
 
-    `finish_reason` is `stop` or `tool_calls` where it is complete, and why it is not where it is not.
+    `finish_reason` is `stop` or `tool_calls` for a complete answer, and else the reason why it is incomplete.
     """
     status = _status(found)
     problem = _problem(status)
@@ -59,14 +59,14 @@ def read_response(found: dict[str, Any], _body: bytes, _inputs: int) -> Completi
 
 
 def _reasoning_in(item: dict[str, Any]) -> str | None:
-    """Return the reasoning in an item: all of it, else its summary."""
+    """Return the reasoning in an item: the full text if there is one, or else its summary."""
     if item.get("type") != "reasoning":
         return None
     return text_in(item.get("content")) or text_in(item.get("summary"))
 
 
 def _problem(status: str | None) -> str | None:
-    """Return why a response is no answer, by its status; None where it is one."""
+    """Return why a response with this status has no answer; None if it may have one."""
     if status in _NO_ANSWER:
         return _NO_ANSWER[status]
     if status and _NOT_YET.search(status):

@@ -1,6 +1,6 @@
-"""Decodes server-sent events from bytes that were cut anywhere: WHATWG HTML, 9.2.5 and 9.2.6.
+"""Decodes server-sent events (WHATWG HTML, 9.2.5 and 9.2.6) from pieces that may be cut anywhere.
 
-Only an event's data counts here; names, ids and retry times are for browsers.
+Only the data of an event is returned: names, ids and retry times are meant for browsers.
 """
 
 from __future__ import annotations
@@ -9,23 +9,23 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class EventDecoder:
-    """Holds only the event that has not come whole yet."""
+    """Decodes pieces as they arrive, and keeps in memory only the incomplete event at the end."""
 
     def __init__(self) -> None:
         self._line = bytearray()
-        """The beginning of a line whose end has not come."""
+        """The beginning of a line whose end has not arrived."""
         self._data = bytearray()
-        """Each line of data, with a line feed after it."""
+        """The data lines of the current event, each with a line feed after it."""
         self._after_cr = False
         self._is_first = True
 
     @property
     def size(self) -> int:
-        """How many bytes are held."""
+        """How many bytes are in memory."""
         return len(self._line) + len(self._data)
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """Return the data of the events that end in this piece; events without data are left out."""
+        """Return the data of each event that ends in this piece, leaving out events without data."""
         if self._after_cr and piece:
             self._after_cr = False
             piece = piece.removeprefix(b"\n")
@@ -44,17 +44,17 @@ class EventDecoder:
         return [data for line in lines if (data := self._take_line(line)) is not None]
 
     def rest(self) -> bytes:
-        """Return the data of an event whose end never came.
+        """Return the data of an event whose end never arrived.
 
-        The standard drops it. Here it may be the end of an answer, from a server that leaves out the last empty line;
-        its JSON shows whether it is complete.
+        The standard drops it. Here it may be the end of an answer, from a server that leaves out the last empty line.
+        Whether the data is complete JSON shows that.
         """
         self._take_line(bytes(self._line))
         self._line.clear()
         return bytes(self._data[:-1])
 
     def _take_line(self, line: bytes) -> bytes | None:
-        """Take a line; return the data of the event that it ends."""
+        """Take a line. If it ends an event with data, return the data."""
         if self._is_first:
             self._is_first = False
             line = line.removeprefix(_BOM)

@@ -1,4 +1,7 @@
-"""From the pieces of a streamed answer to the body that would have come without streaming, requested or not."""
+"""Turns a streamed answer into the body of the same answer without streaming.
+
+It also reads streams that were not requested.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,9 @@ _DONE = b"[DONE]"
 _FIELDS = (b"data", b"event", b"id", b"retry")
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 _START_BYTES = 16
-"""Enough of a body to know whether it is a stream: its first field and a colon."""
+"""How many bytes show whether a body is a stream: its first field name and a colon."""
 UNFINISHED = "unfinished"
-"""The fault of a stream that was complete except for a finish reason: another stream would lack it too."""
+"""The fault of a stream that ended properly without a finish reason. Another stream of the model would lack it too."""
 _UNFINISHED = "the stream came to its end without a finish_reason for every choice; the next request is not streamed"
 _CUT_OFF = "the stream ended without a finish_reason for every choice"
 _UNREADABLE = "the stream held an event that is no JSON"
@@ -34,43 +37,43 @@ class StreamResult(msgspec.Struct, frozen=True):
     """The result of a stream."""
 
     body: bytes
-    """A complete answer as an ordinary body; an error, or what was no stream, as it came; an incomplete answer as a
-    list of one joined chunk, which is read as no answer."""
+    """A complete answer as an ordinary body. An incomplete answer as a list with one joined chunk, which is not read as
+    an answer. An error event or a body that was no stream, unchanged."""
     fault: str | None = None
     """As in `Exchange`: `cut_off`, `unfinished`, `timeout`, `bad_answer`, `too_large`."""
     fault_message: str = ""
     is_settled: bool = False
-    """Whether this is final, even if the connection broke or went silent afterwards."""
+    """Whether the result is final, so that a connection that breaks afterwards does not change it."""
     maybe_billed: bool = False
-    """Whether an error came after some of an answer."""
+    """Whether an error came after a part of the answer."""
 
 
 class AnswerStream:
-    """Takes pieces cut anywhere; holds the joined answer, not its events.
+    """Joins the pieces of a stream, which may be cut anywhere. It keeps the joined answer in memory, not the events.
 
-    `choices` is how many were requested. An answer is complete when all of these have their finish reasons, or when
-    `[DONE]` comes and all that have begun have theirs: not every provider honours `n`. Without a finish reason it is
-    cut off, whatever else comes. `max_bytes` bounds what is held.
+    `choices` is how many choices were requested. The answer is complete when all of them have their finish reasons, or
+    when `[DONE]` comes and all choices that have begun have theirs, since not every provider honours `n`. Without a
+    finish reason the answer is cut off. `max_bytes` bounds the memory.
     """
 
     def __init__(self, choices: int, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._start = b""
         self._plain: bytearray | None = bytearray()
-        """All that came, as long as it may be no stream; None once it is known to be one."""
+        """Everything that arrived, as long as the body may be an ordinary one; None once it is known to be a stream."""
         self._events = EventDecoder()
         self._deltas = PartialAnswer(choices)
         self._error: bytes | None = None
         self._unreadable = False
         self._is_over = False
         self.silent_s: float | None = None
-        """For how many seconds nothing came before the stream was given up; None if it was not."""
+        """After how many silent seconds the stream was given up; None if it was not."""
         self.is_too_large = False
-        """Whether more came than may be held; then nothing is held."""
+        """Whether the answer is larger than `max_bytes`; then all of it is dropped."""
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing more is expected: `[DONE]`, an error, or all finish reasons and the usage."""
+        """Whether nothing more is expected, after `[DONE]`, an error, or all finish reasons and the usage."""
         return self._is_over or self._error is not None or (self._deltas.has_usage and self._deltas.is_whole)
 
     def feed(self, piece: bytes) -> None:
@@ -88,7 +91,7 @@ class AnswerStream:
             self._plain, self._events, self._deltas = None, EventDecoder(), PartialAnswer(1)
 
     def end(self) -> StreamResult:
-        """Return what came; nothing may be fed afterwards. Never raises."""
+        """Return the result. Nothing may be fed afterwards. Never raises."""
         if self.is_too_large:
             return StreamResult(b"", "too_large", f"the answer is larger than {self._max_bytes} bytes")
         if self._plain is not None:
@@ -116,7 +119,7 @@ class AnswerStream:
         return StreamResult(so_far, "cut_off", _CUT_OFF)
 
     def _undecided(self, piece: bytes) -> bytes:
-        """Return all bytes so far if they begin a stream, and none if they do not, or that is not known yet."""
+        """Return all bytes so far if they begin a stream; nothing if they do not, or if it is too early to know."""
         self._start = (self._start + piece).lstrip(_BLANK)[:_START_BYTES]
         field, colon, _ = self._start.replace(b"\r", b":").replace(b"\n", b":").partition(b":")
         if not colon or (field and field not in _FIELDS):
@@ -134,10 +137,10 @@ class AnswerStream:
             self._is_over = True
             return
         chunk = read_json(data) if data.startswith(b"{") else None
-        if not isinstance(chunk, dict):  # a plain word keeps a connection alive; an unreadable chunk is a gap
+        if not isinstance(chunk, dict):  # a plain word keeps the connection alive; an unreadable chunk is a gap
             self._unreadable |= data.startswith(b"{") and not self._deltas.is_whole
         elif has_content(chunk.get("error")) or _is_error(chunk, data):
-            if not self._deltas.is_whole:  # a complete answer was paid for, and no later error revokes it
+            if not self._deltas.is_whole:  # a complete answer was billed, so it counts despite a later error
                 self._error = data
         else:
             try:
@@ -159,9 +162,9 @@ def _silent(silent_s: float) -> str:
 
 
 def ordinary_body(body: bytes, join_stream: Callable[[bytes], bytes | None]) -> bytes:
-    """Return the body that would have come without streaming if this is a complete stream; else the body as it is.
+    """Return a complete stream as the body of the same answer without streaming; any other body unchanged.
 
-    Some servers leave out the empty lines that end the events, or send comments before an ordinary body.
+    It also reads events without the empty lines that end them, and drops comments before an ordinary body.
     """
     if not _EVENTS.match(body):
         return body
@@ -180,7 +183,7 @@ def join_chunks(body: bytes) -> bytes | None:
 
 
 def last_response(body: bytes) -> bytes | None:
-    """Return the whole response in the last event of a Responses stream, or the error that it ended with."""
+    """Return the response in the last event of a stream of the Responses API, or the error that it ended with."""
     events = EventDecoder()
     came = [read_json(data) for data in (*events.feed(body), events.rest())]
     responses = [

@@ -1,11 +1,13 @@
-"""Reads the tokens that a provider has counted: many names for the same counts, and zeros for what it did not count.
+"""Reads the token counts that a provider reports.
 
-Cached tokens are *inside* the prompt's for OpenAI, LiteLLM, OpenRouter and AiHubMix (`prompt_tokens_details`, with
-`cached_tokens` and `cache_write_tokens`, `cache_creation_tokens` or `cached_creation_tokens`; AiHubMix's
-`claude_cache_tokens_details`), and *beside* them for Anthropic (`input_tokens`, `cache_read_input_tokens`,
-`cache_creation_input_tokens`) and for gateways that only rename its counts. Reasoning tokens are inside the answer's
-for OpenAI and beside them for xAI and Gemini, as the total shows. Here all of them are always inside. Gemini's and
-Bedrock's own names and camelCase count too.
+Providers have many names for the same counts, and report 0 for tokens that they did not count. The `Usage` returned
+here includes cached tokens in the prompt's tokens, and reasoning tokens in the completion's.
+
+OpenAI, LiteLLM, OpenRouter and AiHubMix include cached tokens too (`prompt_tokens_details`, with `cached_tokens` and
+`cache_write_tokens`, `cache_creation_tokens` or `cached_creation_tokens`; AiHubMix's `claude_cache_tokens_details`).
+Anthropic (`input_tokens`, `cache_read_input_tokens`, `cache_creation_input_tokens`) and gateways that only rename its
+counts report them separately. Reasoning tokens are included by OpenAI and reported separately by xAI and Gemini, as
+the total shows. Gemini's and Bedrock's own names and camelCase are read too.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Any
 from batchmix.records import Usage
 
 MAX_TOKENS = 10**12
-"""Tokens of one answer: a larger number is no count, and would spoil all sums."""
+"""The most tokens that one answer can have. A larger number is no count, and would spoil all sums."""
 _DIGITS = re.compile(r"[0-9]{1,13}(?:\.0{1,2})?|[0-9]{1,3}(?:,[0-9]{3}){1,4}")
 _DETAILS = (
     "prompt_tokens_details", "input_tokens_details", "claude_cache_tokens_details", "cache_creation",
@@ -43,7 +45,7 @@ _OTHER_NAMES = {
 }
 _CAPITAL = re.compile("(?<=[a-z])(?=[A-Z])")
 _BESIDE = ("cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation")
-"""Anthropic's names: where there is no `prompt_tokens`, these are not among `input_tokens`."""
+"""Anthropic's names. Without `prompt_tokens`, the tokens under these names are not included in `input_tokens`."""
 
 
 def read_usage(found: Any, *, has_completion_tokens: bool, has_text: bool) -> Usage:
@@ -81,7 +83,7 @@ def read_usage(found: Any, *, has_completion_tokens: bool, has_text: bool) -> Us
 
 
 def count(value: Any) -> int | None:
-    """Return a number of tokens as the provider gave it (`150.0` and `"150"` count); None if it can't be one."""
+    """Return a value as a number of tokens, also from `150.0` and `"150"`; None if it is no such number."""
     if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
         value = float(value.replace(",", ""))
     if isinstance(value, float) and math.isfinite(value) and value == int(value):
@@ -90,13 +92,13 @@ def count(value: Any) -> int | None:
 
 
 def _first(found: dict[str, Any], names: Iterable[str]) -> int | None:
-    """Return the first count that there is; a gateway may put a 0 under another name before it."""
+    """Return the first count that is not 0, since a gateway may put a 0 under an unused name; else 0 or None."""
     counts = [number for name in names if (number := count(found.get(name))) is not None]
     return next((number for number in counts if number), counts[0] if counts else None)
 
 
 def _whole_prompt(found: dict[str, Any], prompt: int, cached: int) -> int:
-    """Return the prompt's tokens with those of caches, which may be beside them: they are where they are more."""
+    """Return the prompt's tokens including cached ones, which are added if the provider did not include them."""
     has_anthropic_names = not count(found.get("prompt_tokens")) and any(found.get(name) for name in _BESIDE)
     is_beside = has_anthropic_names or cached > prompt
     return prompt + cached if is_beside else prompt
@@ -107,14 +109,14 @@ def _cached(found: dict[str, Any]) -> int | None:
 
 
 def _written(found: dict[str, Any]) -> int | None:
-    """Return the tokens written to a cache: in all, or the sum by how long they are kept there."""
+    """Return the tokens written to a cache: the reported total, or the sum over storage times if that is larger."""
     places = _places(found)
     by_time = [[number for name in _WRITTEN_FOR if (number := count(place.get(name))) is not None] for place in places]
     return max([*_counts(found, _WRITTEN), *(sum(counts) for counts in by_time if counts)], default=None)
 
 
 def _places(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the usage itself and its details."""
+    """Return the usage object and all objects with details in it."""
     places = [found]
     for place in places:
         places += (details for name in _DETAILS if isinstance(details := place.get(name), dict))
@@ -134,6 +136,6 @@ def _reasoning(found: dict[str, Any]) -> int | None:
 
 
 def _renamed(found: dict[str, Any]) -> dict[str, Any]:
-    """Return a usage with the names that are read here; where both are given, these take precedence."""
+    """Return a usage with other names replaced by those read here; a count under its own name takes precedence."""
     names = {_OTHER_NAMES.get(snake := _CAPITAL.sub("_", name).lower(), snake): value for name, value in found.items()}
     return names | found
