@@ -1,7 +1,7 @@
-"""The job: what a run is to do.
+"""job: reads and checks the settings of a run.
 
-`read_job` is the only way in. It takes a TOML file, settings from the command line, or both. It returns a `Job`
-whose values all have their types, or raises a `JobError` that names the setting.
+`read_job` takes a TOML file, settings from the command line, or both. It returns a checked `Job`, or raises a
+`JobError` that names the wrong setting.
 """
 
 from batchmix.job.addresses import checked_local, checked_url

@@ -1,4 +1,4 @@
-"""Paths and URLs as people give them, checked: absolute paths, and base URLs in one form."""
+"""Checks the paths and URLs in a job, makes paths absolute, and brings base URLs into one form."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from urllib.parse import urlsplit
 from batchmix.errors import JobError
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
-"""Two characters or more, since `C:` is a drive."""
+"""The beginning of a URL. Its scheme has two characters or more, since `C:` is a drive."""
 _COLLAPSED = re.compile(
     r"(s3[an]?|gs|gcs|az|adl|abfss?|wasbs?|hf|hdfs|dbfs|oss|r2|https?|s?ftp|ssh|file):/", re.IGNORECASE
 )
-"""An address that a shell or a path library has taken for a path."""
+"""The beginning of a URL that lost one of its two slashes because a shell or a library treated it as a path."""
 
 
 def checked_local(path: str, what: str, do: str = "write to a folder here, then copy that there") -> str:
-    """Return a path on this machine unchanged.
+    """Return the path unchanged if it is on this machine.
 
-    Raises `JobError`, which names the setting `what`, for a remote address and for an empty path, which would mean the
-    working directory. `do` says what to do instead of giving a remote address.
+    Raises `JobError` for a remote address and for an empty path, which would mean the working directory. The message
+    begins with the setting's name, `what`, and for a remote address ends with the advice `do`.
     """
     if not path.strip():
         raise JobError(f"{what}: is empty; if it comes from a shell variable, is that set?")
@@ -37,7 +37,7 @@ def checked_local(path: str, what: str, do: str = "write to a folder here, then 
 
 
 def absolute(path: str, folder: Path, what: str) -> str:
-    """Return an absolute path; a relative one begins at `folder`. Globs and links stay as they are."""
+    """Return the path as an absolute one, relative to `folder`. Globs are not expanded and links are not resolved."""
     try:
         return os.path.abspath(folder / Path(path).expanduser())  # noqa: PTH100 - keeps globs and links as they are
     except RuntimeError:
@@ -45,7 +45,7 @@ def absolute(path: str, folder: Path, what: str) -> str:
 
 
 def checked_url(url: str) -> str:
-    """Return a base URL in its one form, with `/v1` where it has no path. Raises `JobError`."""
+    """Return a base URL without a slash at the end, and with `/v1` if it has no path. Raises `JobError`."""
     try:
         parts = urlsplit(url.strip())
         _ = parts.port
@@ -65,7 +65,7 @@ def checked_url(url: str) -> str:
 
 
 def _is_host(host: str) -> bool:
-    """Return whether a host can be resolved; only some programs resolve `127.1`."""
+    """Return whether a host is a name or a full IP address; not every program accepts a short one such as `127.1`."""
     if ":" in host:  # in brackets, which urlsplit has checked
         return True
     try:

@@ -1,4 +1,4 @@
-"""What a person may have meant by a name that does not exist."""
+"""Finds the existing name that is most similar to a mistyped one, for "did you mean" messages."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _MAX_FILES = 2_000
-"""Files of a folder that are compared; in a larger one the right one may be missed."""
+"""The most files of a folder that are compared. In a larger folder the best match may be missed."""
 
 
 def closest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
-    """Return the name that is most like another, or an empty text; `cutoff` is the least likeness, from 0 to 1."""
+    """Return the most similar of `names`, or an empty text if none has a similarity of `cutoff` (from 0 to 1)."""
     near = difflib.get_close_matches(name, list(names), n=1, cutoff=cutoff)
     return near[0] if near else ""
 
 
 def closest_file(path: Path, *suffixes: str) -> str:
-    """Return `; did you mean …?` with the file of the same folder whose name is most like, or an empty text.
+    """Return `; did you mean …?` with the most similarly named file of the same folder, or an empty text.
 
-    With suffixes, only files with one of these count.
+    If suffixes are given, only files with one of them are considered.
     """
     try:
         with os.scandir(path.parent) as entries:

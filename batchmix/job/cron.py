@@ -1,8 +1,8 @@
-"""When a job is due: its cron expression in its time zone, right across daylight saving.
+"""Computes when a job is due, from its cron expression and its time zone.
 
 A *scheduled time* is a moment at which a job is due, as a `datetime` in the job's time zone; its date is the
-*scheduled date* of the run. As in Debian's cron, a fixed time that daylight saving skips is due when the clocks have
-gone forward, and one that comes twice is due the first time (https://github.com/cuu508/cronsim).
+*scheduled date* of the run. As in Debian's cron, a fixed time that daylight saving skips is due right after the clock
+change, and one that occurs twice is due the first time only (https://github.com/cuu508/cronsim).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MINUTE = datetime.timedelta(minutes=1)
 
 
 class CronFields(msgspec.Struct, frozen=True):
-    """A cron expression as plain numbers in ascending order; None matches all."""
+    """The values that each field of a cron expression matches, in ascending order; None: all values."""
 
     minutes: tuple[int, ...] | None
     hours: tuple[int, ...] | None
@@ -32,7 +32,7 @@ class CronFields(msgspec.Struct, frozen=True):
     weekdays: tuple[int, ...] | None
     """0 is Sunday."""
     either_day: bool
-    """Whether it is enough, where both are given, that a date matches `days` or `weekdays`."""
+    """Whether a date is due that matches only one of `days` and `weekdays`, if both are given."""
 
 
 class Schedule(msgspec.Struct, frozen=True):
@@ -42,7 +42,7 @@ class Schedule(msgspec.Struct, frozen=True):
     """Minute, hour, day of the month, month, day of the week."""
     timezone: str = "UTC"
     on_finish: tuple[str, ...] = ()
-    """A command and its arguments, which gets a report of each run on its standard input; empty: no command."""
+    """A command with its arguments. It gets a report of each run on its standard input. Empty: no command."""
 
     @property
     def zone(self) -> zoneinfo.ZoneInfo:
@@ -50,7 +50,7 @@ class Schedule(msgspec.Struct, frozen=True):
         return zoneinfo.ZoneInfo(self.timezone)
 
     def check(self) -> None:
-        """Raise `JobError`, which names the setting, where the schedule is not valid."""
+        """Raise `JobError`, which names the setting, if the schedule is not valid."""
         _check_timezone(self.timezone)
         shown = f"schedule.cron: {self.cron!r}"
         if len(self.cron.split()) != 5:
@@ -67,12 +67,13 @@ class Schedule(msgspec.Struct, frozen=True):
             )
 
     def following(self, moment: datetime.datetime) -> datetime.datetime | None:
-        """Return the first scheduled time after a moment; None where there is none in fifty years."""
+        """Return the first scheduled time after a moment; None if there is none within fifty years."""
         return next((due for due in self._due_times(moment) if _instant(due) > _instant(moment)), None)
 
     def latest(self, moment: datetime.datetime) -> datetime.datetime | None:
-        """Return the last scheduled time up to a moment; None where there was none in fifty years."""
-        # Backwards, cronsim is slow and not always right: one step back gives a moment to search forward from.
+        """Return the last scheduled time up to a moment; None if there was none in the last fifty years."""
+        # cronsim is slow and sometimes wrong when it searches backwards. So it goes back one step only, and the search
+        # then runs forward from there.
         before = next(self._due_times(moment - _DAY, reverse=True), None)
         if before is None:
             return None
@@ -82,7 +83,7 @@ class Schedule(msgspec.Struct, frozen=True):
 
     @property
     def fields(self) -> CronFields | None:
-        """The expression in plain numbers; None where it has a form that is no number: `L`, `MON#1`."""
+        """The fields of the expression as numbers; None if it uses `L` or `MON#1`, which numbers can't express."""
         parsed = CronSim(self.cron, datetime.datetime.now(datetime.UTC))
         if not all(isinstance(day, int) and day >= 0 for day in (*parsed.days, *parsed.weekdays)):
             return None
@@ -97,7 +98,7 @@ class Schedule(msgspec.Struct, frozen=True):
         )
 
     def meets_a_skipped_hour(self, since: datetime.datetime) -> bool:
-        """Return whether daylight saving skips a scheduled time within two years, so that the job is due later."""
+        """Return whether a scheduled time within two years falls into an hour that daylight saving skips."""
         fields, due = self.fields, self.following(since)
         if fields is None or fields.hours is None:
             return False
@@ -112,7 +113,7 @@ class Schedule(msgspec.Struct, frozen=True):
 
 
 def scheduled_date(schedule: Schedule | None, now: datetime.datetime) -> datetime.date:
-    """Return the value of `{date}`: the date of the last scheduled time, or without a schedule today in UTC."""
+    """Return the value of `{date}`: the date of the last scheduled time; without a schedule, today's date in UTC."""
     due = schedule.latest(now) if schedule else None
     return (due or now.astimezone(schedule.zone if schedule else datetime.UTC)).date()
 
@@ -122,7 +123,7 @@ def _listed(numbers: set[int], count: int) -> tuple[int, ...] | None:
 
 
 def _instant(moment: datetime.datetime) -> datetime.datetime:
-    # Python compares two times of one zone by their wall clock, which is set back once a year.
+    # Python compares two times in the same zone by their wall clock, which is wrong when the clock is set back.
     return moment.astimezone(datetime.UTC)
 
 

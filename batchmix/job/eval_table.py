@@ -1,4 +1,4 @@
-"""The job file's `[eval]`: which scorers score the answers, against which targets, and which thresholds must hold."""
+"""The job file's `[eval]`: the scorers, the targets they compare answers with, and the thresholds on the metrics."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"
     needs_target: ClassVar[bool] = True
     """Whether a scorer of this kind must have a target column."""
     name: str = ""
-    """The name of the scores; unique in the job; default: the kind."""
+    """The name under which the scores are reported; unique in the job. Default: the kind."""
     target: str | None = None
-    """The carried column with the right answer; default: `eval.target`."""
+    """The carried column with the right answers. Default: `eval.target`."""
 
     @property
     def kind(self) -> str:
-        """The scorer's kind, as in the job file."""
+        """The value of the key `kind` in the job file."""
         return str(self.__struct_config__.tag)
 
     @property
     def title(self) -> str:
-        """The name; default: the kind."""
+        """The name, or the kind if no name was given."""
         return self.name or self.kind
 
 
 class Exact(ScorerSettings, frozen=True, kw_only=True, tag="exact"):
-    """1 where the answer is the target."""
+    """1 if the answer equals the target."""
 
     strip: bool = True
     casefold: bool = False
 
 
 class Includes(ScorerSettings, frozen=True, kw_only=True, tag="includes"):
-    """1 where the answer contains the target."""
+    """1 if the answer contains the target."""
 
     casefold: bool = True
 
@@ -58,31 +58,31 @@ class Regex(ScorerSettings, frozen=True, kw_only=True, tag="regex"):
 
 
 class Number(ScorerSettings, frozen=True, kw_only=True, tag="number"):
-    """1 where a number in the answer is the target's."""
+    """1 if the first or last number in the answer equals the number in the target."""
 
     take: Literal["first", "last"] = "last"
     tolerance: Share = 0.0
     """The largest difference that counts as equal."""
     relative: Share = 0.0
-    """The same, as a share of the larger of the two."""
+    """The largest difference that counts as equal, as a share of the larger number. Either bound is enough."""
 
 
 class Choice(ScorerSettings, frozen=True, kw_only=True, tag="choice"):
-    """1 where the letter that the answer chooses is the target's."""
+    """1 if the answer chooses the same letter as the target."""
 
     letters: str = "ABCD"
 
 
 class Json(ScorerSettings, frozen=True, kw_only=True, tag="json"):
-    """The share of the target's fields that the answer's JSON has right."""
+    """The share of the target's JSON fields that have the same value in the answer's JSON."""
 
     fields: tuple[str, ...] = ()
-    """Only these; empty: all fields of the target."""
+    """The fields to compare; empty: all fields of the target."""
     casefold: bool = False
 
 
 class Similarity(ScorerSettings, frozen=True, kw_only=True, tag="similarity"):
-    """How alike the answer and the target are, from 0 to 1."""
+    """The similarity of the texts of the answer and the target, from 0 to 1."""
 
     casefold: bool = False
 
@@ -94,7 +94,7 @@ class Custom(ScorerSettings, frozen=True, kw_only=True, tag="own"):
     python: str
     """`module:function`, called as `function(response, target, row)`."""
     timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
-    """For one answer."""
+    """The most time that the function may take for one answer."""
 
 
 class Judge(ScorerSettings, frozen=True, kw_only=True, tag="judge"):
@@ -110,9 +110,9 @@ class Judge(ScorerSettings, frozen=True, kw_only=True, tag="judge"):
     requests_per_minute: Annotated[float, msgspec.Meta(gt=0)] | None = None
     tokens_per_minute: Annotated[float, msgspec.Meta(gt=0)] | None = None
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
-    """Limits that are None are the job's."""
+    """Of these three limits, each that is None is taken from the job's `[limits]`."""
     max_usd: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    """The most that judging a run may cost; None: what the run leaves of the job's budget."""
+    """The most that judging a run may cost; None: the part of the job's budget that the run did not use."""
 
 
 if TYPE_CHECKING:
@@ -124,43 +124,43 @@ LESS_IS_BETTER = frozenset({"refused", "cost_usd", "latency_s", "response_chars"
 
 
 class Guard(msgspec.Struct, frozen=True):
-    """What a metric must fulfil: a threshold in each run, and no significant worsening from one to the next."""
+    """A bound on a metric. It must be within `min` and `max` in each run, and not get worse from run to run."""
 
     metric: Metric = "score"
     scorer: str | None = None
-    """None: each scorer; only for the metric `score`."""
+    """The scorer that the guard applies to; None: every scorer. Only for the metric `score`."""
     model: str | None = None
-    """None: each model."""
+    """The model that the guard applies to; None: every model."""
     min: float | None = None
     max: float | None = None
     no_worse_by: Share = 0.0
-    """A diff lets a worsening up to this pass, significant or not."""
+    """A comparison of two runs accepts a worsening up to this size, even a statistically significant one."""
 
 
 class Eval(msgspec.Struct, frozen=True):
-    """How the answers of a job are scored."""
+    """The job file's `[eval]`."""
 
     scorers: tuple[Scorer, ...] = ()
     target: str | None = None
     """The carried column with the right answers."""
     group_by: tuple[str, ...] = ()
-    """Carried columns; the scores are reported for each of their values too."""
+    """Carried columns; scores are also reported separately for each value of these columns."""
     against: str | None = None
-    """The run that each run is compared with: `previous`, or a run folder."""
+    """The run that each run is compared with: `previous`, or the path of a run folder."""
     guards: tuple[Guard, ...] = ()
 
     def target_of(self, scorer: Scorer) -> str | None:
-        """Return the column with a scorer's targets."""
+        """Return the name of the column with a scorer's targets; None: the scorer has no target."""
         return scorer.target if scorer.target is not None else self.target
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The carried columns that scoring needs."""
+        """The carried columns used as targets or for grouping."""
         named = [column for scorer in self.scorers if (column := self.target_of(scorer)) is not None]
         return tuple(dict.fromkeys([*named, *self.group_by]))
 
     def check_columns(self, names: Collection[str]) -> None:
-        """Raise `JobError` where a named column is not carried."""
+        """Raise `JobError` if a target or group column is not among `names`, the columns of the output."""
         for column in self.columns:
             if column not in names:
                 raise JobError(
@@ -170,9 +170,9 @@ class Eval(msgspec.Struct, frozen=True):
 
 
 def checked_eval(table: Eval, models: tuple[str, ...]) -> Eval:
-    """Return `[eval]` as it is used, each scorer with its name. Raises `JobError`.
+    """Check `[eval]` and return it with the name of each scorer filled in. Raises `JobError`.
 
-    `models` are the job's names for its models; empty where its rows name them.
+    `models` are the names of the job's models; empty if the rows name their own.
     """
     if not table.scorers:
         raise JobError("eval.scorers: at least one [[eval.scorers]] is needed")

@@ -1,4 +1,4 @@
-"""Reading a job: a TOML file, settings from the command line, or both, and the checks across settings."""
+"""Reads a job from a TOML file, settings from the command line, or both, and makes the checks across settings."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from batchmix.job.values import DEFAULT_BASE_URL, REHEARSAL, Input, Job, Model, 
 
 _MAX_NAME_CHARS = 200
 _MAX_MISTAKES = 30
-"""Mistakes that are shown; of more, only the count."""
+"""The most mistakes that are shown; the rest are only counted."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _STDIN = frozenset({"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
 _PIPES = ("/dev/fd/", "/proc/self/fd/")
-"""Where a shell puts `<(…)`, under a number that differs from call to call."""
+"""The folders of a shell's `<(…)`. File names there are numbers that change from call to call."""
 
 
 def read_job(
@@ -37,10 +37,10 @@ def read_job(
     environ: Mapping[str, str] = os.environ,
     scheduled: datetime.date | None = None,
 ) -> Job:
-    """Return the job that a file and the command line's settings describe; settings replace those of the file.
+    """Return the checked job from a file and the command line's settings, which override the file.
 
-    `settings` is nested like the file. Paths in the file's input are relative to the file, all others to the
-    working directory. `scheduled` is the value of `{date}`; None: the last scheduled date. Raises `JobError`.
+    `settings` is nested like the file. An input path in the file is relative to the file; all other paths are relative
+    to the working directory. `scheduled` is the value of `{date}`; None: the last scheduled date. Raises `JobError`.
     """
     try:
         text, raw = read_toml(path) if path else ("", {})
@@ -59,7 +59,7 @@ def read_job(
 
 
 def _check(raw: Mapping[str, Any], places: Places) -> None:
-    """Raise `JobError` with all mistakes in the settings, each with its line."""
+    """Raise one `JobError` that lists all mistakes in the settings, each with its line, if there are any."""
     found = mistakes_in(raw)
     if "model" in raw and "models" in raw:
         found.append(Mistake(("models",), "give either model or [[models]], not both"))
@@ -72,7 +72,7 @@ def _check(raw: Mapping[str, Any], places: Places) -> None:
 
 
 def _placed(job: Job, places: Places) -> Job:
-    """Return the job with the places of its parameters."""
+    """Return the job with `places` filled in: where each of its parameters was given."""
     of_job = places.of_job()
     models = tuple(
         msgspec.structs.replace(model, places=of_job | places.of_entry(number))
@@ -115,7 +115,7 @@ def _checked(
 
 
 def _plain(stem: str) -> str:
-    """Return a file's name without the characters that a job's name may not have."""
+    """Turn a file's name into a valid job name: replace forbidden characters, and shorten it."""
     return re.sub(r"[/\x00-\x1f\x7f]", "_", stem)[:_MAX_NAME_CHARS]
 
 
@@ -159,7 +159,10 @@ def _check_params(params: Mapping[str, Any]) -> None:
 
 
 def _folder(path: Path | None, settings: Mapping[str, Any]) -> Path:
-    """Return the folder for a relative input path: the job file's, or for a setting the working directory."""
+    """Return the folder that a relative input path starts from.
+
+    It is the job file's folder, or the working directory if the path was given on the command line.
+    """
     given = settings.get("input")
     return Path.cwd() if path is None or (isinstance(given, Mapping) and "path" in given) else path.parent
 
@@ -197,7 +200,7 @@ def _checked_output(output: Output, name: str, date: datetime.date) -> Output:
 
 
 def _check_mode(mode: str | None) -> None:
-    """Raise `JobError` for what are no permissions of files that their owner can read and write."""
+    """Raise `JobError` unless `mode` is None or file permissions with which the owner can read and write."""
     if mode is not None and not re.fullmatch(r"0?6[0246][0246]", mode):
         raise JobError(
             'output.mode: must be permissions of files such as "0640", with 6 for the owner; folders can be entered'

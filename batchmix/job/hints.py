@@ -1,4 +1,4 @@
-"""Where an unknown setting belongs, or which one may be meant."""
+"""Suggests the right table or name for an unknown setting."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHAT_PARAMETERS = frozenset(
         "user", "verbosity", "web_search_options"
     }
 )  # fmt: skip
-"""Parameters of requests to OpenAI's API and to those like it, beside the model and the messages."""
+"""The parameters of a chat request, besides `model` and `messages`, in OpenAI's API and compatible ones."""
 _ALSO_CALLED = {
     "rpm": "limits.requests_per_minute",
     "tpm": "limits.tokens_per_minute",
@@ -46,13 +46,13 @@ _ALSO_CALLED = {
     "limit": "the command's option --limit",
 }
 _MIN_LIKENESS = 0.6
-"""Names that are less like the given one, on a scale from 0 to 1, are not proposed."""
+"""The similarity, from 0 to 1, from which a name is suggested."""
 _SAME_TABLE_BONUS = 0.1
-"""Added to the likeness of names of the same table, which are meant more often than others."""
+"""Added to the similarity of names in the same table, since a typo is likelier than a wrong table."""
 
 
 def hint(key: str, table: type, path: KeyPath) -> str:
-    """Return where an unknown setting of the table at `path` belongs, or which one may be meant."""
+    """Return a suggestion for the unknown setting `key` of the table at `path`: its right table, or a similar name."""
     folded = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower().replace("-", "_")
     below, everywhere = dict(_tables_below(table, path)), dict(_tables_below(JobTable, ()))
     if folded in keys_of(table):
@@ -72,7 +72,7 @@ def hint(key: str, table: type, path: KeyPath) -> str:
 
 
 def settings_of(name: str) -> list[str]:
-    """Return the settings, with their tables, that may be meant by a command-line option that does not exist."""
+    """Return the dotted settings that a user may mean by an unknown command-line option `name`."""
     tables = [(place, keys) for place, keys in _tables_below(JobTable, ()) if not _is_list(place)]
     found = [dotted((*place, name)) for place, keys in tables if name in keys]
     also = _ALSO_CALLED.get(name, " ").partition(",")[0]
@@ -94,7 +94,7 @@ def _is_list(table: KeyPath) -> bool:
 
 
 def _tables_below(table: type, path: KeyPath) -> Iterator[tuple[KeyPath, set[str]]]:
-    """Yield the path and the keys of each table within a table; for the whole job its own top level, last."""
+    """Yield the path and keys of each table directly within a table; for the whole job, the top level comes last."""
     for field in msgspec.structs.fields(table):
         if field.name == "params" and typing.get_origin(field.type) is dict:
             yield (*path, "params"), set(CHAT_PARAMETERS)

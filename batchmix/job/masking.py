@@ -1,4 +1,4 @@
-"""Values that may be secrets, by their names, are masked where a job or a command is shown or written to a file."""
+"""Masks values whose names suggest a secret, before a job or a command is shown or written to a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _QUERY = re.compile(r"(?<=[?&])([\w.-]*)=([^&#\s]*)")
 
 
 def masked(value: Any) -> Any:
-    """Return JSON-able values in which each text under a secret's name is masked."""
+    """Return the JSON values with each text masked whose key suggests a secret, such as `api_key`."""
     if isinstance(value, dict):
         return {
             key: MASK if isinstance(inner, str) and inner and SECRET_NAME.fullmatch(key) else masked(inner)
@@ -29,7 +29,7 @@ def masked(value: Any) -> Any:
 
 
 def masked_url(url: str) -> str:
-    """Return a URL without its user and without the keys in its query."""
+    """Return a URL with its user and password, and the secrets in its query, masked."""
 
     def parameter(found: re.Match[str]) -> str:
         name, value = found[1], found[2]
@@ -40,7 +40,7 @@ def masked_url(url: str) -> str:
 
 
 def shown_call(arguments: Iterable[str]) -> str:
-    """Return a command fit to be shown and logged: without the values of headers and of what has a secret's name."""
+    """Return a command line that can be shown and logged: header values and possible secrets are masked."""
     shown: list[str] = []
     setting = False
     for argument in arguments:
@@ -65,7 +65,7 @@ def _shown_setting(setting: str) -> str:
 
 
 _INLINE = re.compile(r"""(["']?)([\w.-]+)\1(\s*[=:]\s*)("(?:[^"\\]|\\.)*"|'[^']*')""")
-"""A key and its text in an inline table or a JSON object."""
+"""A key with a quoted text value, in an inline TOML table or a JSON object."""
 
 
 def _shown_inline(found: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""All mistakes in the settings of a job at once: unknown names, wrong types, and missing settings."""
+"""Finds all mistakes in the settings of a job at once: unknown names, wrong types, and missing settings."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _NOT_SENT = {
     for place, table in (("provider", Provider), ("limits", Limits), ("timeouts", Timeouts))
     for field in msgspec.structs.fields(table)
 } | {"max_usd": "budget", "shard_rows": "output", "attempts": "retry", "outage_s": "retry"}
-"""Settings of ours that no provider takes, with their tables: under `[params]` they would go into each request."""
+"""Job settings that are no request parameters, with their tables. Under `[params]` they would be sent by mistake."""
 _TYPE_NAMES = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false",
                "object": "a table", "array": "a list", "null": "nothing"}  # fmt: skip
-"""How messages name msgspec's types."""
+"""The plain words that messages use for the names of types in msgspec's errors."""
 
 
 class Mistake(NamedTuple):
-    """What is wrong with one setting."""
+    """An error in one setting, with its path and the message."""
 
     path: KeyPath
     text: str
 
 
 def mistakes_in(raw: Mapping[str, Any]) -> list[Mistake]:
-    """Return what is wrong with a job as it was written; without mistakes it converts to a `JobTable`."""
+    """Return all mistakes in the settings `raw`; if there are none, `raw` can be converted to a `JobTable`."""
     found = list(_in_table(raw, JobTable, ()))
     if not isinstance(raw.get("input", {}), Mapping) or "path" in raw.get("input", {}):
         return found
@@ -73,13 +73,13 @@ def _in_value(value: Any, type_: Any, path: KeyPath) -> Iterator[Mistake]:
 
 
 def _without_none(type_: Any) -> Any:
-    """Return the type of an optional setting where it is given."""
+    """Return the type of a setting without `None`, such as `str` for `str | None`."""
     others = [one for one in typing.get_args(type_) if one is not type(None)]
     return others[0] if isinstance(type_, types.UnionType) and len(others) == 1 else type_
 
 
 def _in_one_of(value: Mapping[str, Any], tables: list[type], path: KeyPath) -> Iterator[Mistake]:
-    """Yield the mistakes in a table that may be of several types, told apart by its tag."""
+    """Yield the mistakes in a table that may have one of several types; its tag, such as `kind`, decides which."""
     if len(tables) == 1:
         yield from _in_table(value, tables[0], path)
         return
@@ -130,7 +130,7 @@ def _closest_of(name: str, names: Collection[str]) -> str:
 
 
 def _infinite(value: Any) -> Iterator[float]:
-    """Yield the numbers in a value that TOML can write and JSON can't."""
+    """Yield the `inf` and `nan` in a value, which TOML allows and JSON does not."""
     if isinstance(value, float) and not math.isfinite(value):
         yield value
     below = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
@@ -139,7 +139,7 @@ def _infinite(value: Any) -> Iterator[float]:
 
 
 def _plain(reason: str) -> str:
-    """Return msgspec's reason with types in plain words."""
+    """Return the text of a msgspec error with its type names replaced by plain words."""
 
     def type_names(found: re.Match[str]) -> str:
         names = [_TYPE_NAMES.get(name, name) for name in found[1].split(" | ")]

@@ -1,4 +1,4 @@
-"""The values that the environment holds for a provider: the API key, and headers given as `env:NAME`."""
+"""Reads a provider's secrets from environment variables: the API key, and headers given as `env:NAME`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from batchmix.redact import Secrets
 
 
 def read_secrets(provider: Provider, environ: Mapping[str, str]) -> Secrets:
-    """Return the secrets that the environment holds for a provider.
+    """Return the API key and the headers of a provider.
 
-    Raises `JobError`, which shows no value, when a variable is missing, empty or not fit for an HTTP header.
+    Raises `JobError` if a variable is missing, empty or not fit for an HTTP header; the message shows no value.
     """
     key = ""
     if provider.api_key_env and not provider.rehearsal:
@@ -32,7 +32,7 @@ def read_secrets(provider: Provider, environ: Mapping[str, str]) -> Secrets:
 
 
 def secrets_if_set(provider: Provider, environ: Mapping[str, str]) -> Secrets:
-    """Return the secrets of a provider, or none where a variable is missing: for commands that send nothing."""
+    """Return the secrets of a provider, or none if a variable is missing. For commands that send no requests."""
     try:
         return read_secrets(provider, environ)
     except JobError:

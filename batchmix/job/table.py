@@ -1,4 +1,4 @@
-"""The job file as a person writes it: its tables, their keys, and the type of each key."""
+"""The tables of the job file before the checks, and functions that look up their keys and types."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import msgspec
 from batchmix.job.values import JobSettings, Limits, Price
 
 KeyPath = tuple[str | int, ...]
-"""The keys that lead to a setting; items of lists go by their number."""
+"""The keys that lead to a setting, such as `("limits", "concurrency")`; an item of a list has its index as key."""
 
 
 class ModelEntry(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ class JobTable(JobSettings, frozen=True):
 
 
 def type_at(path: KeyPath) -> Any:
-    """Return the type of a setting; `Any` for one that does not exist, or that takes anything."""
+    """Return the type of a setting; `Any` if the setting does not exist or takes any value."""
     type_: Any = JobTable
     for key in path:
         if typing.get_origin(type_) is dict:
@@ -57,17 +57,17 @@ def type_at(path: KeyPath) -> Any:
 
 
 def dotted(path: KeyPath) -> str:
-    """Return a setting's name with dots, as in `--set`; positions in lists are left out."""
+    """Return a setting's name with dots, as in `--set`; indexes of list items are left out."""
     return ".".join(key if re.fullmatch(r"[\w-]+", key) else f'"{key}"' for key in path if isinstance(key, str))
 
 
 def keys_of(table: type) -> set[str]:
-    """Return the keys of a table."""
+    """Return the keys of a table, as written in the job file."""
     return {field.encode_name for field in msgspec.structs.fields(table)}
 
 
 def tables_in(type_: Any) -> Iterator[type]:
-    """Yield the tables that a type allows: itself, or those of its union."""
+    """Yield the struct types in a type: the type itself, or the members of a union."""
     if isinstance(type_, type) and issubclass(type_, msgspec.Struct):
         yield type_
     elif typing.get_origin(type_) in {types.UnionType, typing.Union}:
@@ -76,7 +76,7 @@ def tables_in(type_: Any) -> Iterator[type]:
 
 
 def item_type(type_: Any) -> Any:
-    """Return the type of a list's items or of a table's values."""
+    """Return the type of the items of a tuple type or of the values of a dict type; `Any` for other types."""
     arguments = typing.get_args(type_)
     if typing.get_origin(type_) is dict:
         return arguments[1]

@@ -1,4 +1,4 @@
-"""A job's TOML file: its text, its syntax errors, and the line of each setting, which tomllib does not keep."""
+"""Reads a job's TOML file, explains syntax errors, and finds the line of each setting, which tomllib does not keep."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _TOML_HINTS = {
     "Illegal character '\\n'": "; is a closing quote missing?",
 }
 _CLOSES = re.compile(r"\"\"\"|'''|[\]}]")
-"""The last line of a value over several lines holds one of these."""
+"""The marks that end a value over several lines; without one, a line can't be the value's last."""
 
 
 def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
-    """Return a TOML file as text and as values.
+    """Return a TOML file's text and its parsed values.
 
-    Raises `JobError`, whose message is to follow the file's name.
+    Raises `JobError`, whose message starts with a colon, so that the caller can put the file's name in front.
     """
     text = _read_text(path)
     return text, _parsed(text)
@@ -62,7 +62,7 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def _shown(reason: str, text: str) -> str:
-    """Return a syntax error with the line it is in, in which possible keys are masked."""
+    """Return the message for a syntax error, with the line that has the error. Possible API keys are masked."""
     what, at, place = reason.partition(" (at ")
     found = re.fullmatch(r"line (\d+), column (\d+)\)", place)
     lines = text.split("\n")
@@ -77,7 +77,7 @@ def _shown(reason: str, text: str) -> str:
 
 
 class Places:
-    """Where each setting was given: in the job file (`job.toml:12`), or by `--set`, which replaces it."""
+    """Finds where a setting was given: in the job file (`job.toml:12`), or by `--set`, which overrides the file."""
 
     def __init__(self, file: Path | None, text: str, settings: Mapping[str, Any]) -> None:
         self._file = file
@@ -85,7 +85,7 @@ class Places:
         self._settings = settings
 
     def of(self, path: KeyPath) -> str:
-        """Return the beginning of a message about a setting, `job.toml:12: `; empty for one of the command line."""
+        """Return the prefix of a message about a setting: `job.toml:12: `, or nothing if `--set` gave the setting."""
         given: Any = self._settings
         for key in path:
             given = given.get(key) if isinstance(given, Mapping) else None
@@ -112,9 +112,9 @@ class Places:
 
 
 def lines_of(text: str) -> dict[KeyPath, int]:
-    """Return the line, from 1, on which each key of a valid TOML document is set.
+    """Return the line number, counted from 1, of each key in a valid TOML document.
 
-    Keys within a value have the line on which the value begins.
+    A key inside a value, such as an inline table, has the line on which that value begins.
     """
     lines: dict[KeyPath, int] = {}
     lists: dict[KeyPath, int] = {}
@@ -130,7 +130,7 @@ def lines_of(text: str) -> dict[KeyPath, int]:
 
 
 def _statements(text: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Yield each statement with its first line; a header or a setting alone is a valid TOML document."""
+    """Yield each statement's first line, source and parsed value; any single statement is itself valid TOML."""
     first, source = 1, ""
     for line, piece in enumerate(text.split("\n"), 1):
         if source and not _CLOSES.search(piece):
@@ -145,7 +145,10 @@ def _statements(text: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
 
 
 def _table(header: dict[str, Any], lists: dict[KeyPath, int]) -> KeyPath:
-    """Return the path that a header opens; `lists` holds the number of the last item of each list so far."""
+    """Return the path of the table that a header opens.
+
+    `lists` holds the index of the last item of each array of tables so far, and is updated.
+    """
     path: KeyPath = ()
     value: Any = header
     while value:
@@ -160,7 +163,7 @@ def _table(header: dict[str, Any], lists: dict[KeyPath, int]) -> KeyPath:
 
 
 def _paths(value: Any) -> Iterator[KeyPath]:
-    """Yield the paths of all keys and items in a value."""
+    """Yield the paths of all keys and list items within a value."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, below in inner:
         yield (key,)

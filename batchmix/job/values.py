@@ -1,4 +1,4 @@
-"""A job as checked, immutable values."""
+"""The checked job: `Job` and its parts, as immutable values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from batchmix.redact import MASK
 
 DEFAULT_BASE_URL = "https://aihubmix.com/v1"
 REHEARSAL = "rehearsal:"
-"""A base URL with this scheme starts the stand-in provider; its options follow a `?`."""
+"""A base URL with this scheme selects the built-in stand-in provider; its options follow a `?`."""
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
@@ -25,33 +25,35 @@ class Column(msgspec.Struct, frozen=True, rename={"source": "from", "name": "to"
 
     source: str
     name: str = ""
-    """Default: as in the input; never empty in a checked job."""
+    """The column's name in the output. Default: its name in the input; never empty in a checked job."""
     type: str | None = None
-    """As `checked_type` returns it; None: inferred from the values, or as in the file."""
+    """A type's name as `checked_type` returns it; None: inferred from the values, or the type in the file."""
 
 
 class Input(msgspec.Struct, frozen=True):
-    """Where the rows come from, and the prompt that is made of each."""
+    """The job file's `[input]`: the source of the rows, and the template of the prompt for each row."""
 
     path: str
-    """Absolute, or `-` for stdin; may be a file, a folder or a glob."""
+    """A file, a folder or a glob, or `-` for stdin; absolute in a checked job."""
     prompt: str | None = None
     system: str | None = None
     messages: tuple[dict[str, Any], ...] | None = None
     id: str | None = None
     model: str | None = None
-    """The column that names each row's model, instead of the job."""
+    """The column with the name of each row's model; None: the job names the models."""
     params: str | None = None
-    """The column with an object of each row's own parameters, which replace the job's.
+    """The column with an object of each row's own parameters, which override the job's.
 
-    None: the columns beside `messages` that have the name of a parameter; empty: none.
+    None: the columns beside `messages` whose name is that of a parameter; empty: rows have no parameters.
     """
     columns: tuple[str | Column, ...] | None = None
-    """None: all but the id, the Batch keys and an input run's result columns."""
+    """The columns to carry into the output; None: all except the id, the keys of OpenAI Batch lines, and, if the input
+    is a run folder, its result columns.
+    """
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What the provider allows; None: unknown."""
+    """The job file's `[limits]`: the rates that the provider allows; None: unknown."""
 
     requests_per_minute: Positive | None = None
     tokens_per_minute: Positive | None = None
@@ -71,22 +73,22 @@ class Price(msgspec.Struct, frozen=True):
     cache_read: _Usd | None = None
     """None: cached tokens cost as much as others."""
     up_to: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """Prompt tokens up to which this is the price; a longer prompt has no known price. None: no bound."""
+    """The longest prompt, in tokens, that has this price; the price of a longer one is unknown. None: no bound."""
     cache_write: _Usd | None = None
     """None: tokens that are written to a cache cost as much as others."""
 
 
 class Model(msgspec.Struct, frozen=True):
-    """One lane of a job: a model with its own parameters and limits."""
+    """A model of a job, with its own parameters and limits."""
 
     id: str
-    """The provider's name for it."""
+    """The provider's name for the model."""
     name: str
-    """Its value in the result column `model`; unique in the job."""
+    """The model's value in the result column `model`; unique in the job."""
     params: dict[str, Any]
     limits: Limits
     price: Price | None = None
-    """The price given with this entry; None: not given."""
+    """The price given in this entry of `[[models]]`; None: not given."""
     places: dict[str, str] = {}
     """Where each of `params` was given: `job.toml:12`, or the command-line option."""
 
@@ -101,7 +103,7 @@ class Provider(msgspec.Struct, frozen=True):
 
     @property
     def rehearsal(self) -> bool:
-        """Whether the stand-in provider answers."""
+        """Whether the built-in stand-in provider answers the requests."""
         return self.base_url.startswith(REHEARSAL)
 
     @property
@@ -111,7 +113,7 @@ class Provider(msgspec.Struct, frozen=True):
 
 
 class Retry(msgspec.Struct, frozen=True):
-    """Retries, for each row and start."""
+    """The job file's `[retry]`: how often a row is retried in each start of a run."""
 
     attempts: Count = 6
     outage_s: Positive = 600.0
@@ -119,34 +121,34 @@ class Retry(msgspec.Struct, frozen=True):
 
 
 class Timeouts(msgspec.Struct, frozen=True):
-    """Bounds in seconds."""
+    """The job file's `[timeouts]`, in seconds."""
 
     total_s: Positive = 600.0
     idle_s: Positive = 120.0
-    """The longest pause in a streamed answer, also before its first byte."""
+    """The longest pause in a streamed answer, including the wait for its first byte."""
     connect_s: Positive = 30.0
     row_s: Positive | None = None
-    """How long after its first attempt a row may be retried; None: as long as it has attempts."""
+    """How long after its first attempt a row may be retried; None: until its attempts are used up."""
     job_s: Positive | None = None
     """How long one start of the run may take."""
     drain_s: Annotated[float, msgspec.Meta(ge=0)] = 60.0
 
 
 class Budget(msgspec.Struct, frozen=True):
-    """The most that the whole run may use, over all its starts."""
+    """The job file's `[budget]`: the most that the whole run may use, over all its starts."""
 
     max_usd: Positive | None = None
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """Of prompts and answers together."""
+    """The most tokens of prompts and answers together."""
 
 
 class Reuse(msgspec.Struct, frozen=True, rename={"folders": "from"}):
-    """Answers that are taken from elsewhere instead of sending a request."""
+    """The job file's `[reuse]`: existing answers that are taken instead of sending a request."""
 
     folders: tuple[str, ...] = ()
-    """Run folders, relative to the working directory as the output is."""
+    """Run folders with earlier answers, relative to the working directory."""
     dedupe: bool = False
-    """Send one request for all rows of the job that have the same one."""
+    """Send identical requests of several rows only once."""
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -157,11 +159,11 @@ class Output(msgspec.Struct, frozen=True):
     shard_rows: Count = 10_000
     raw: bool = True
     mode: str | None = None
-    """The permissions of its files, such as `0640`; None: only their owner may read them."""
+    """The permissions of the run's files, such as `0640`; None: only the owner may read them."""
 
     @property
     def permissions(self) -> int | None:
-        """The mode as a number."""
+        """The permissions as a number."""
         return None if self.mode is None else int(self.mode, 8)
 
 
@@ -196,10 +198,10 @@ class Job(JobSettings, frozen=True):
     """Where each of `params` was given: `job.toml:12`, or the command-line option."""
 
     def public(self) -> dict[str, Any]:
-        """The job as JSON-able values, fit for a file.
+        """Return the job as JSON values that can be written to a file.
 
-        Values that may be secrets (headers, `on_finish`, and those under a secret's name) are left out, and so is what
-        belongs to this command only (`places`).
+        Values that may be secrets are masked (headers, and texts whose key suggests a secret) or left out
+        (`on_finish`). `places` is left out too, since it is about this call only.
         """
         record: dict[str, Any] = masked(msgspec.to_builtins(self))
         for params in (record, *record["models"]):
