@@ -1,6 +1,6 @@
-"""evaluate: scores, metrics, comparisons and the report of runs. Sends requests only by running a judge's job.
+"""evaluate: scores the answers of runs, computes metrics, compares runs and writes the report.
 
-A new scorer is a function in `scorers`, with its options in `batchmix/job/eval_table.py`. The order of the work:
-`evaluate_run` scores (`scoring`, `scorers`, `judge`) and measures (`measure`, `metrics`); `comparison` compares two
-runs; `report_page` writes the report.
+Only a judge sends requests, through a job of its own. The order of the work: `evaluate_run` scores the answers
+(`scoring`, `scorers`, `judge`) and computes the metrics (`measure`, `metrics`); `comparison` compares two runs;
+`report_page` writes the report. How to add a scorer is described in `scorers`.
 """

@@ -1,4 +1,4 @@
-"""The types of charts in the report: each function turns rows of numbers into a drawing."""
+"""The charts of the report: each function turns numbers into an SVG drawing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Form = Callable[[float], str]
 
 
 class IntervalRow(msgspec.Struct, frozen=True):
-    """A number with its interval, and optionally its earlier value."""
+    """One row of an interval chart: a number with its interval, and optionally the number of an earlier run."""
 
     label: str
     value: float
@@ -50,17 +50,17 @@ def interval_chart(title: str, rows: Sequence[IntervalRow], form: Form, *, zero:
 
 
 class BoxRow(msgspec.Struct, frozen=True):
-    """The distribution of values as percentiles."""
+    """One row of a box chart: a distribution, given by its percentiles."""
 
     label: str
     points: dict[str, float]
-    """`p10`, `p25`, `p50`, `p75`, `p90`, `p99`."""
+    """The percentiles by name: `p10`, `p25`, `p50`, `p75`, `p90` and `p99`."""
     text: str
     tone: str
 
 
 def box_chart(title: str, rows: Sequence[BoxRow], form: Form) -> Drawing:
-    """Draw each distribution as a box with lines to 10 % and 90 %, one below the other."""
+    """Draw each distribution as a box from 25 % to 75 % on a line from 10 % to 90 %, one below the other."""
     marked = ticks(0.0, max(row.points["p99"] for row in rows))
     x = Scale(marked[0], marked[-1], LEFT + 12, RIGHT - 12)
     drawing = Drawing(title, height=len(rows) * _ROW + 26)
@@ -78,7 +78,7 @@ def box_chart(title: str, rows: Sequence[BoxRow], form: Form) -> Drawing:
 
 
 class BarRow(msgspec.Struct, frozen=True):
-    """A number as a bar."""
+    """One bar of a bar chart."""
 
     label: str
     value: float
@@ -99,7 +99,7 @@ def bar_chart(title: str, rows: Sequence[BarRow]) -> Drawing:
 
 
 class LineSeries(msgspec.Struct, frozen=True):
-    """One line of a line chart; None where a step has no value."""
+    """One line of a line chart, with a value for each step; None: the step has no value."""
 
     label: str
     values: Sequence[float | None]
@@ -143,20 +143,21 @@ _UNITS = (("hours", 3600), ("minutes", 60), ("seconds", 1))
 
 
 class RateRow(msgspec.Struct, frozen=True):
-    """The speed of one model over the time of a run."""
+    """One row of a rate chart: the speed of one model over the time of a run."""
 
     label: str
     rates: Sequence[float]
-    """Answers per second, in equal slots."""
+    """Answers per second, in time slots of equal length."""
     limits: Sequence[tuple[float, float, str, str]]
-    """Spans of what limited it: begin and end (shares of the whole time), the colour's class, and the text."""
+    """The spans in which something limited the speed: begin and end as shares of the run's time, the CSS class of the
+    colour, and the name of the limit."""
     tone: str
 
 
 def rate_chart(title: str, rows: Sequence[RateRow], span_s: float, restarts: Sequence[float]) -> Drawing:
-    """Draw the speed of each model, one below the other, each above a band that shows what limited it.
+    """Draw the speed of each model, one below the other. The band below each shows what limited the speed.
 
-    `restarts` are the beginnings of later starts, as shares of the whole time.
+    `restarts` are the times at which the run was started again, as shares of its whole time.
     """
     each, left = 112, 52
     drawing = Drawing(title, height=len(rows) * each + 22)
@@ -198,7 +199,7 @@ def _x_axis(drawing: Drawing, x: Scale, marked: Sequence[float], bottom: float, 
 
 
 def _tick(drawing: Drawing, at: tuple[float, float], text: str) -> None:
-    """Label a tick; at the edges the label is shifted into the drawing."""
+    """Write a tick's label. At the edges, shift the label so that it stays inside the drawing."""
     place, half = at[0], width_of(text) / 2
     if place + half > RIGHT:
         drawing.text("scale", (RIGHT, at[1]), text, "end")

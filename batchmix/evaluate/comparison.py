@@ -1,4 +1,4 @@
-"""Compares two evaluated runs: results paired by row and sample, and a significance test for each guarded metric."""
+"""Compares two evaluated runs: pairs their results by row and sample, and tests each guarded metric for a change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from batchmix.job.eval_table import LESS_IS_BETTER, Guard
 from batchmix.store.run_folder import Layout
 
 LEVEL = 0.05
-"""The significance level: how often, at most, a diff without a real change finds one in any guarded metric."""
+"""The significance level: the highest probability that a comparison reports a change although there is none."""
 DRIFTS = ("answered", "refused", "response_chars", "cost_usd", "latency_s")
 _FIELDS = ("row", "sample", "ok", "request", *DRIFTS[1:])
 _DEFAULT_GUARDS = (Guard(),)
@@ -30,12 +30,13 @@ class Comparison(msgspec.Struct, frozen=True):
     model: str
     metric: str
     scorer: str
-    """Empty for metrics that need none."""
+    """Empty for metrics other than `score`."""
     paired: Paired
     adjusted_p: float | None = None
-    """Of a guarded metric: the one-sided p-value of `worse`, adjusted by Holm over all of them; None: not guarded."""
+    """The one-sided p-value of getting worse, adjusted for all guarded metrics (Holm); None: the metric is not guarded.
+    """
     verdict: str = ""
-    """Of a guarded metric: `worse`, `better` or `same`; else empty."""
+    """`worse`, `better` or `same`; empty if the metric is not guarded."""
 
 
 class ScoreChange(msgspec.Struct, frozen=True):
@@ -56,11 +57,11 @@ class Diff(msgspec.Struct, frozen=True):
     after: str
     """The run folders."""
     paired: int
-    """Results that both runs have."""
+    """The number of results that were compared."""
     changed: int
-    """Results left out because their request or their target has changed."""
+    """The number of results left out because their request or their target has changed."""
     unpaired: int
-    """Results that only one run has."""
+    """The number of results that only one run has."""
     left_out: tuple[str, ...]
     """A message for each scorer and model that can't be compared."""
     comparisons: tuple[Comparison, ...]
@@ -82,22 +83,22 @@ class _EvaluatedRun(msgspec.Struct):
     results: ResultArrays
 
     def keys(self, chosen: Ints) -> Ints:
-        """Return one number for each row and sample."""
+        """Return a number for each of the results at these positions that is unique for its row and sample."""
         row, sample = (self.results.fields[name][chosen] for name in ("row", "sample"))
         keys: Ints = row.astype(np.int64) * 10_000 + sample  # a job has at most 10,000 samples
         return keys
 
     def scores(self, scorer: str) -> Floats:
-        """Return a scorer's scores of all results."""
+        """Return the scores of all results by one scorer."""
         return read_scores(self.layout, self.metrics.settings, scorer, self.results.count)
 
     def targets(self, scorer: str) -> Ints:
-        """Return a scorer's targets of all results as numbers, comparable between the runs."""
+        """Return a scorer's targets for all results as hashes, so that those of two runs can be compared."""
         return read_targets(self.layout, self.metrics.settings, scorer, self.results.count)
 
 
 def diff(before: Path, after: Path) -> Diff:
-    """Compare two evaluated runs. Raises `RunError` where one of them is not evaluated."""
+    """Compare two evaluated runs. Raises `RunError` if one of them has not been evaluated."""
     set_up_arrow()
     old, new = _evaluated_run(before), _evaluated_run(after)
     scorers, models, left_out = _common(old.metrics, new.metrics)
@@ -133,10 +134,10 @@ def diff(before: Path, after: Path) -> Diff:
 
 
 def with_verdicts(comparisons: list[Comparison], guards: tuple[Guard, ...]) -> Iterator[Comparison]:
-    """Yield the comparisons, the guarded ones with a verdict.
+    """Yield the comparisons, with a verdict for those that are guarded.
 
-    The tests are one-sided, since only a worsening matters, and the level holds for all of them together (Holm).
-    `better` is tested at the same level, for information.
+    Each guarded metric is tested for getting worse. The p-values are adjusted (Holm) so that `LEVEL` holds for all
+    tests together. Getting better is tested at the same level, only for information.
     """
     scorers = list(dict.fromkeys(one.scorer for one in comparisons if one.scorer))
     models = list(dict.fromkeys(one.model for one in comparisons))
@@ -156,7 +157,7 @@ def with_verdicts(comparisons: list[Comparison], guards: tuple[Guard, ...]) -> I
 
 
 def _p(one: Comparison, *, worse: bool) -> float:
-    """Return the one-sided p-value of a metric being worse, or being better."""
+    """Return the one-sided p-value for a metric getting worse (`worse`), or getting better."""
     return one.paired.p_rise if (one.metric in LESS_IS_BETTER) == worse else one.paired.p_fall
 
 
@@ -172,7 +173,7 @@ def _evaluated_run(folder: Path) -> _EvaluatedRun:
 
 
 def _common(old: Metrics, new: Metrics) -> tuple[list[str], list[str], list[str]]:
-    """Return the scorers and the models that both runs have, and messages on what is left out."""
+    """Return the scorers and the models that both runs have, and a message for each that only the later run has."""
     before = {scorer.name: scorer for scorer in old.settings.scorers}
     scorers, left_out = [], []
     for scorer in new.settings.scorers:
@@ -201,7 +202,7 @@ class _Pairs(msgspec.Struct):
     new: Ints
 
     def rows(self, side: _EvaluatedRun) -> Ints:
-        """Return the row of each pair."""
+        """Return the input row of each pair of results."""
         found: Ints = side.results.fields["row"][self.new]
         return found
 

@@ -1,4 +1,4 @@
-"""The program in which a custom scorer runs. It is started by its path and imports nothing of batchmix.
+"""The program in which a custom scorer's function runs. It is started by its path and imports nothing from batchmix.
 
 A user's code may hang where nothing can interrupt it, exit, fork, or use up the memory. So two processes form a
 process group: a worker that calls the function, and a guard that kills the whole group when the worker has ended, or
@@ -28,7 +28,7 @@ import msgspec
 
 _LENGTH = struct.Struct("<I")
 _MAX_EXPLANATION = 4_000
-"""Characters of an explanation that are kept."""
+"""The most characters of an explanation that are kept."""
 _PR_SET_PDEATHSIG = 1
 """Linux's prctl(2): the signal that a process gets when its parent has ended."""
 
@@ -41,7 +41,7 @@ def _send(to: int, value: Any) -> None:
 
 
 def _receive(source: int) -> Any:
-    """Return the next message, or None at the end."""
+    """Return the next message, or None if the other side has closed the pipe."""
     head = _read(source, _LENGTH.size)
     return msgspec.msgpack.decode(_read(source, _LENGTH.unpack(head)[0])) if head else None
 
@@ -57,7 +57,7 @@ def _read(source: int, size: int) -> bytes:
 
 
 def _guard(worker: int, life: int, scores: int, ended: int) -> None:
-    """Wait until the worker has ended, and report how, or until our parent has ended; then kill the whole group."""
+    """Wait until the worker or our parent has ended, and then kill the whole group; report how the worker ended."""
     done = 0
     while not done:
         ready, _, _ = select.select([life, ended], [], [])
@@ -83,7 +83,7 @@ def _end_with(guard: int) -> None:
 
 
 def _spare_others() -> None:
-    """Limit this process's memory, and make it the first to be killed where memory is short."""
+    """Limit this process's memory, and make it the first process that the kernel kills when memory runs out."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         Path("/proc/self/oom_score_adj").write_text("1000")
     with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -101,7 +101,7 @@ def _imported(place: str) -> Callable[..., Any]:
 
 
 def _scored(function: Callable[..., Any], call: list[Any]) -> list[Any]:
-    """Return `scored` with a score and its explanation, or `failed` with the reason."""
+    """Call the function; return `["scored", score, explanation]` or `["failed", reason]`."""
     try:
         given = function(*call)
         value, explanation = given if isinstance(given, tuple) else (given, None)
@@ -140,7 +140,10 @@ def _work(calls: int, scores: int) -> None:
 
 
 def main() -> None:
-    """Serve the three descriptors of the command line: calls, scores, and one that is closed when our parent ends."""
+    """Read calls from one descriptor and write scores to another; the arguments are their numbers, and that of a third.
+
+    The third descriptor, `life`, is closed when our parent ends.
+    """
     calls, scores, life = map(int, sys.argv[1:])
     ended, wakeup = os.pipe()
     os.set_blocking(wakeup, False)

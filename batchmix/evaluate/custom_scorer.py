@@ -1,4 +1,4 @@
-"""Calls the user's own scorers (kind `own`), each in a separate process that can be killed if it hangs."""
+"""Calls the user's own scoring functions (kind `own`), each in a separate process that can be killed if it hangs."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ _IMPORT_S = 120.0
 _BATCH = 256
 """Answers that are sent to the process together."""
 _MAX_KILLS = 10
-"""After so many time-outs and crashes the function is not called any more."""
+"""The number of time-outs and crashes after which the function is not called any more."""
 _MAX_LINE = 2_000
-"""Characters of a line of its output that are logged."""
+"""The most characters of a line of the function's output that are logged."""
 
 ScorerCall = tuple[str, Any, Mapping[str, Any]]
-"""An answer, its target, its row."""
+"""The arguments of one call of the function: an answer, its target and its row."""
 CustomScore = tuple[float | None, str | None]
-"""A score and its explanation; a score of None comes with the reason."""
+"""A score and its explanation. If the score is None, the explanation is the reason."""
 
 
 class CustomFunction:
-    """The user's function, called in a separate process. Raises `JobError` where it can't be imported."""
+    """The user's function, called in a separate process. Raises `JobError` if it can't be imported."""
 
     def __init__(self, config: Custom, folder: Path) -> None:
         self._config = config
@@ -65,7 +65,7 @@ class CustomFunction:
         return scores
 
     def _first_scores(self, calls: Sequence[ScorerCall]) -> Iterator[CustomScore]:
-        """Yield the scores of the first answers, up to the one at which the process ended or was killed."""
+        """Yield scores in order. If the process ends or is killed, stop after a None for the answer it was scoring."""
         try:
             if self._process is None:
                 self._start()
@@ -101,7 +101,7 @@ class _ProcessEnded(Exception):
 
 
 class _Process:
-    """A process that serves one function; it is killed with this object, and ends when our process ends."""
+    """A process that runs one function. It is killed when this object is closed or deleted, or our process ends."""
 
     def __init__(self, name: str) -> None:
         calls, self._calls = os.pipe()
@@ -118,7 +118,7 @@ class _Process:
             for fd in theirs:
                 os.close(fd)
         self.group = process.pid
-        """The process group, with all processes that the function starts."""
+        """The id of the process group, which includes all processes that the function starts."""
         os.set_blocking(self._calls, False)
         self._buffer = bytearray()
         assert process.stdout is not None
@@ -139,7 +139,7 @@ class _Process:
             except BlockingIOError:
                 continue
             except BrokenPipeError:
-                return  # its last message has the reason
+                return  # the process has ended; `receive` gets its last message, which has the reason
 
     def receive(self, within_s: float) -> list[Any]:
         """Return the next message. Raises `_ProcessEnded`."""

@@ -1,4 +1,4 @@
-"""Drawings made of SVG elements, with scales, ticks, and labels that fit."""
+"""Charts as lists of SVG elements, with scales, ticks, and labels shortened to fit."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import msgspec
 from batchmix.formats.display import clean
 
 WIDTH = 460
-"""Of every drawing. Text is 13 units high (15.5 on a phone), so that two drawings fit side by side, one on a phone."""
+"""The width of every drawing, in SVG units. Text is 13 units high (15.5 on a phone).
+
+With this width, two drawings fit side by side on a desktop's page, and one fits on a phone.
+"""
 LEFT, RIGHT = 8, WIDTH - 8
 COLOURS = 6
-"""Colours of series: the CSS classes `c0` to `c5`."""
+"""The number of colours for series: the CSS classes `c0` to `c5`."""
 _WIDE, _BROAD = ("W", "F"), frozenset("mwMW@%—…→")
-"""East Asian widths, and letters, that take more than the usual 10 units."""
+"""Characters wider than the usual 10 units: by their East Asian width class, and single letters."""
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -37,7 +40,7 @@ class Drawing(msgspec.Struct):
     height: float = 0
     marks: list[Mark] = []
     legend: list[tuple[str, str]] = []
-    """CSS classes of colours, with the text of each."""
+    """The entries of the legend: the CSS class of a colour, and its text."""
 
     def line(self, css: str, x: tuple[float, float], y: tuple[float, float]) -> None:
         """Draw a straight line."""
@@ -54,17 +57,17 @@ class Drawing(msgspec.Struct):
         self.marks.append(Mark("circle", {"class": css, **_units({"cx": at[0], "cy": at[1], "r": radius})}, "", title))
 
     def path(self, css: str, points: Iterable[tuple[float, float]], *, closed: bool = False) -> None:
-        """Draw a line through points, or the area within."""
+        """Draw a line through the points; `closed` joins the last point with the first, for an area."""
         text = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) + "Z" * closed
         self.marks.append(Mark("path", {"class": css, "d": text}))
 
     def text(self, css: str, at: tuple[float, float], text: str, anchor: str = "start") -> None:
-        """Write text; `anchor` is the part of it that is placed at the point: start, middle or end."""
+        """Write text at a point; `anchor` tells whether the text's start, middle or end is placed there."""
         place = {"class": css, **_units({"x": at[0], "y": at[1]}), "text-anchor": anchor}
         self.marks.append(Mark("text", place, text))
 
     def labelled(self, y: float, label: str, value: str, left: float = LEFT) -> None:
-        """Write a label on the left and a value on the right; the label is shortened where both do not fit."""
+        """Write a label on the left and a value on the right. The label is shortened if both do not fit."""
         self.text("value", (RIGHT, y), value, "end")
         self.text("label", (left, y), fitted(label, RIGHT - left - width_of(value) - 10))
 
@@ -100,7 +103,7 @@ def width_of(text: str) -> int:
 
 
 def fitted(text: str, room: float) -> str:
-    """Return text as a label, shortened to fit."""
+    """Return text without control characters, shortened so that its width is at most `room`."""
     shown = clean(text, 200)
     if width_of(shown) <= room:
         return shown

@@ -1,4 +1,4 @@
-"""Evaluates one run from end to end: score the answers, then measure. Comparing runs is in `comparison`."""
+"""Evaluates one run: scores its answers, then computes its metrics. `comparison` compares two evaluated runs."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ from batchmix.store.run_folder import Layout
 
 
 def prepare_scorers(job: Job, folder: Path | None) -> list[PreparedScorer]:
-    """Return the job's scorers, ready to score. Mistakes in them are found here, before any request is sent.
+    """Return the job's scorers with their functions. Raises `JobError` for a mistake in one, before a request is sent.
 
-    `folder` is the job file's, from which custom scorers are imported; None where there is no job file. Raises
-    `JobError`.
+    `folder` is the job file's folder, from which custom scorers are imported; None: there is no job file.
     """
     if job.eval is None:
         raise JobError("the job has no [eval]; give a job file that has one")
@@ -42,9 +41,9 @@ def prepare_scorers(job: Job, folder: Path | None) -> list[PreparedScorer]:
 
 
 def evaluate_run(root: Path, context: JudgeContext, scorers: list[PreparedScorer]) -> Metrics:
-    """Score and measure the answers of a run. A judge is sent only the answers that it has not scored yet.
+    """Score the answers of a run and compute its metrics. A judge is sent only the answers it has not scored yet.
 
-    Raises `RunError` and `JobError`; `Stopped` and `Interrupted` where the same call resumes.
+    Raises `RunError` and `JobError`, and `Stopped` and `Interrupted`, after which the same call resumes.
     """
     set_up_arrow()
     job = context.job
@@ -77,7 +76,7 @@ def _are_metrics(path: Path) -> bool:
 def _run_judges(
     layout: Layout, context: JudgeContext, judges: list[Judge]
 ) -> dict[str, tuple[JudgeScores, JudgeUsage]]:
-    """Run the judges, and add their cost to the run's summary even where one of them is interrupted."""
+    """Run the judges, and add their cost to the run's summary, even if one of them is interrupted."""
     if not judges:
         return {}
     try:
@@ -87,7 +86,7 @@ def _run_judges(
 
 
 def baseline_of(root: Path, job: Job) -> Path | None:
-    """Return the run that `eval.against` compares a run with; None: it names none, or there is none yet."""
+    """Return the run to compare with, as `eval.against` names it; None: it is not set, or no earlier run exists."""
     if job.eval is None or job.eval.against is None:
         return None
     return previous_run(root) if job.eval.against == "previous" else Path(job.eval.against)

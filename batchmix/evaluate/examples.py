@@ -1,4 +1,4 @@
-"""Picks answers to read: those whose score changed most between two runs, and those with the lowest scores."""
+"""Picks answers that are worth reading: those whose score changed most between two runs, and the lowest scores."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from batchmix.store.run_folder import Layout
 
 _TEXTS = ("response", "refusal", "error_message")
 _MAX_COLUMNS = 6
-"""Carried columns that are shown with an answer."""
+"""The most carried columns that are shown with an answer."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -34,7 +34,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Example(msgspec.Struct, frozen=True):
-    """A result whose score has changed, with both texts."""
+    """A result whose score differs between two runs, with the answers of both."""
 
     moved: ScoreChange
     custom_id: str | None
@@ -59,7 +59,10 @@ class Worst(msgspec.Struct, frozen=True):
 
 
 def examples(diff: Diff, most: int) -> list[Example]:
-    """Return, for each model and scorer, the results that lost most and those that gained most; worse ones first."""
+    """Return up to `most` results with the largest losses, and as many with the largest gains, per model and scorer.
+
+    Models and scorers that got significantly worse come first.
+    """
     by_pair: dict[tuple[str, str], list[ScoreChange]] = {
         (one.model, one.scorer): []
         for one in sorted(diff.comparisons, key=lambda one: one.verdict != "worse")
@@ -83,7 +86,7 @@ def examples(diff: Diff, most: int) -> list[Example]:
 
 
 def worst(folder: Path, most: int) -> list[Worst]:
-    """Return, for each model and scorer, the results with the lowest scores below 1; the first rows of equal ones."""
+    """Return up to `most` results with the lowest scores below 1, per model and scorer; ties go by row."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     with open_scores(Layout(folder)) as file:
         for batch in file.iter_batches(16_384):
@@ -111,7 +114,7 @@ def _lowest(batch: pa.RecordBatch, most: int) -> Iterator[tuple[tuple[str, str],
 
 
 def answers(folder: Path, keys: Collection[Key]) -> dict[Key, Answer]:
-    """Return the texts of some results. Raises `RunError`."""
+    """Return the answers of the results with these keys. Raises `RunError`."""
     found: dict[Key, Answer] = {}
     if not keys:
         return found

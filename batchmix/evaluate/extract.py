@@ -24,20 +24,20 @@ _NUMBER = re.compile(
 )
 _FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*?)```", re.DOTALL)
 _MAX_STARTS = 200
-"""Positions of an answer at which JSON is tried; bounds the time for an answer without any."""
+"""The most positions in an answer at which JSON is tried. This bounds the time for an answer without any JSON."""
 _MAX_REREAD_CHARS = 1_000_000
-"""The same in characters, where each try must first check the depth of nesting."""
+"""The most characters that those tries may read together, if each must first check how deeply the JSON is nested."""
 _MAX_CHARS = 200_000
-"""Characters of an answer that are searched."""
+"""The most characters of an answer that are searched."""
 _NAMED = (
     r"(?:(?i:answer|choice|option|choose|correct|antwort|réponse|respuesta)(?i:\s+(?:is|ist|est|es))?"
     r"|答案|正确选项|選項|选项|选择|選擇|应选|選)(?:是|为|為)?\s*[:=：]?"
 )
 """The words before the letter that is the answer."""
 _NO_ARTICLE = r"(?!(?<=[AI])\s(?!(?:and|or|nor|is)\b)[a-z])"
-"""After a letter: it is not a word as in `A dog` or `I think`."""
+"""Follows a letter in a pattern, so that `A` and `I` do not match as words, as in `A dog` or `I think`."""
 NOTHING = object()
-"""Returned where there is no JSON, since None is JSON's null."""
+"""Returned if there is no JSON; None would mean JSON's null."""
 
 
 def numbers(text: str) -> list[float]:
@@ -63,10 +63,10 @@ def _value(match: re.Match[str]) -> float | None:
 
 
 def choice(text: str, letters: str) -> str | None:
-    """Return the letter that an answer chooses, or None where it chooses none clearly.
+    """Return the letter that an answer chooses, or None if there is no clear choice.
 
-    In this order: the last letter that is called the answer (`the answer is (B)`), one at the beginning or the end,
-    one in brackets or bold, and one that is a word by itself.
+    The rules are tried in this order: the last letter called the answer (`the answer is (B)`), a letter at the
+    beginning or the end, a letter in brackets or bold, and a letter that is a word by itself.
     """
     text = text[:_MAX_CHARS].strip()
     letter = f"([{re.escape(letters.upper())}])"
@@ -92,9 +92,9 @@ def choice(text: str, letters: str) -> str | None:
 
 
 def json_value(text: str) -> Any:
-    """Return the JSON in an answer: the whole text, a code fence, or the first complete object or list in it.
+    """Return the parsed JSON in an answer: its whole text, a code fence, or its first complete object or list.
 
-    `NOTHING` where there is none. Values that are nested too deeply are null.
+    Returns `NOTHING` if there is no JSON. Values that are nested too deeply become null.
     """
     text = text[:_MAX_CHARS]
     for candidate in (text, *_FENCE.findall(text)[:_MAX_STARTS]):
@@ -119,9 +119,9 @@ def json_value(text: str) -> Any:
 
 _GRADE_LABELS = ("score", "rating", "grade", "verdict")
 _MAX_GRADED_CHARS = 20_000
-"""Characters from the end that are searched for a grade."""
+"""The most characters, counted from the end of a judge's answer, that are searched for a grade."""
 _MAX_GRADE = 1e300
-"""Larger numbers are no grades: they would not be finite."""
+"""The largest grade; calculations with larger numbers would not stay finite."""
 _GRADE = r"(-?\d{1,9}(?:\.\d{1,9})?)(?![\d.]*\d)"
 _GRADE_NAME = rf"(?:{'|'.join(_GRADE_LABELS)})"
 _GRADE_LINE = re.compile(
@@ -141,11 +141,12 @@ _ALONE = re.compile(rf"\A[\s*_`]*{_GRADE}[\s*_`.]*\Z")
 
 
 def grade_in(text: str) -> float | None:
-    """Return the number that a judge gives, or None where it gives none clearly.
+    """Return the number that a judge gives as its grade, or None if there is no clear grade.
 
-    A judge quotes the text that it judges, and that text may contain `score: 5` to get a 5. So the end of the judge's
-    answer counts: a line with only the grade, or JSON; then prose without its quotations, where it ends with a grade
-    or names one number only. A text can still persuade the judge itself; the rubric must guard against that.
+    A judge may quote the text that it judges, and that text may contain `score: 5` in order to get a 5. So the end of
+    the judge's answer is preferred: JSON, or a line with only the grade. Otherwise the prose counts, without its
+    quotations, if it ends with a grade or names only one. A text can still persuade the judge itself; the rubric must
+    guard against that.
     """
     text = text[-_MAX_GRADED_CHARS:].strip()
     lines = text.splitlines()

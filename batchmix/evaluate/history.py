@@ -1,4 +1,7 @@
-"""The past runs of a job, found by its name below the output root, and their metrics in `history.parquet`."""
+"""Finds the past runs of a job, by its name, in the folder of its runs, and writes their metrics to `history.parquet`.
+
+That folder is called the output root.
+"""
 
 from __future__ import annotations
 
@@ -47,16 +50,16 @@ class PastRun(msgspec.Struct, frozen=True):
     folder: Path
     run: RunFile
     metrics: Metrics | None
-    """None: it has not been evaluated."""
+    """None: the run has not been evaluated."""
 
     @property
     def started_at(self) -> str:
-        """The time of its first start."""
+        """The time of the run's first start."""
         return self.run.starts[0].at if self.run.starts else ""
 
 
 def past_runs(root: Path, name: str | None = None) -> list[PastRun]:
-    """Return the runs below an output root, of one job or all, the oldest first; unreadable ones are left out."""
+    """Return the runs in an output root, oldest first; `name` selects one job's. Unreadable runs are left out."""
     found = []
     for folder in run_folders(root):
         layout = Layout(folder)
@@ -93,9 +96,9 @@ def previous_run(folder: Path) -> Path | None:
 
 
 def write_history(root: Path, mode: int = PRIVATE) -> Path:
-    """Write the metrics of all evaluated runs below an output root to its `history.parquet`, and return the path.
+    """Write the metrics of all evaluated runs in an output root to its `history.parquet`, and return the file's path.
 
-    `mode` are the file's permissions. Raises `NoSpace` and `DiskError`.
+    `mode` is the file's permissions. Raises `NoSpace` and `DiskError`.
     """
     path = root / FILE
     if not is_ours(path, _is_history):

@@ -1,7 +1,7 @@
-"""Scores answers with another model, the judge: its requests are an ordinary job with a run folder of its own.
+"""Scores answers with another model, the judge. Its requests are an ordinary job with its own run folder.
 
-So a judge has its own journal, limits and cost, and resumes after a kill without paying twice. The input of that job
-has one row for each result of the judged run, at a fixed row number, whether the result has an answer yet or not.
+So a judge has its own journal, limits and cost, and resumes after a kill without paying twice. The input of its job
+has a row for each result of the judged run, even for one without an answer, so that row numbers never change.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from batchmix.store.run_folder import Layout
 from batchmix.store.view import judges_in
 
 _MIN_BUDGET_USD = 1e-9
-"""The budget where nothing is left: less than any request costs; 0 would mean no budget."""
+"""The budget if nothing is left. It is less than any request costs; 0 would mean that there is no budget."""
 _TOKEN_SHARES = (0.5, 1.5)
-"""Real token counts lie between these shares of an estimate by bytes, depending on the language."""
+"""The real number of tokens divided by the estimate from bytes lies between these two, depending on the language."""
 
 
 class JudgeContext(msgspec.Struct, frozen=True):
-    """What a judge needs to run: the judged run's job, its secrets, and the status to report progress to."""
+    """The job and the secrets of the judged run, and the status to which a judge reports its progress."""
 
     job: Job
     secrets: Secrets
@@ -47,7 +47,7 @@ class JudgeContext(msgspec.Struct, frozen=True):
 
 
 class JudgeUsage(msgspec.Struct, frozen=True):
-    """The requests of a judge, and what they cost; a part of metrics.json."""
+    """The numbers of requests and tokens of a judge, and their cost; a part of metrics.json."""
 
     scorer: str
     model: str
@@ -68,14 +68,14 @@ class JudgeRows:
         self._samples = job.samples
 
     def of(self, result: dict[str, Any]) -> int:
-        """Return the row number of a result; it rises in the order of the results."""
+        """Return the row number of a result. Row numbers increase in the order of the results."""
         lane = self._lane.get(result["model"], 0)
         number: int = (result["row"] * self._lanes + lane) * self._samples + result["sample"]
         return number
 
 
 class JudgeScores:
-    """The scores that a judge gave; they are read in the order of the row numbers."""
+    """The scores that a judge gave. They must be read in the order of row numbers."""
 
     def __init__(self, run: Path, judge: Judge) -> None:
         self._judge = judge
@@ -95,7 +95,7 @@ class JudgeScores:
 
 
 def score_in(text: str, scale: tuple[float, float]) -> Score:
-    """Return the score in a judge's answer: its grade, mapped from the scale to 0 to 1."""
+    """Return the score in a judge's answer: its grade, converted from the scale to the range from 0 to 1."""
     number, (worst, best) = grade_in(text), scale
     if number is None:
         return Score(None, None, None, f"no clear grade in the judge's answer: {text}")
@@ -105,9 +105,9 @@ def score_in(text: str, scale: tuple[float, float]) -> Score:
 
 
 def run_judge(layout: Layout, judge: Judge, context: JudgeContext) -> tuple[JudgeScores, JudgeUsage]:
-    """Send a judge the answers of a run that it has not scored yet.
+    """Send a judge the answers of a run that it has not scored yet; return all its scores and its usage.
 
-    Raises `Stopped` and `Interrupted` where the same call resumes.
+    Raises `Stopped` and `Interrupted`, after which the same call resumes.
     """
     folder = layout.evaluation / f"judge-{judge.name}"
     layout.make_folder(folder)
@@ -115,7 +115,7 @@ def run_judge(layout: Layout, judge: Judge, context: JudgeContext) -> tuple[Judg
     job = msgspec.structs.replace(
         judge_job(context.job, judge, folder), budget=_remaining(context.job.budget, judge, layout, folder)
     )
-    # Where an answer or the rubric has changed, the old score is worthless.
+    # If an answer or the rubric has changed, the old score is worthless.
     options = Options(update=True, reject_bad_rows=True)
     totals = run_job(job, context.secrets, options, context.run_status).totals
     usage = JudgeUsage(
@@ -131,7 +131,7 @@ def run_judge(layout: Layout, judge: Judge, context: JudgeContext) -> tuple[Judg
 
 
 def _remaining(budget: Budget, judge: Judge, layout: Layout, folder: Path) -> Budget:
-    """Return a judge's budget: the rest of the job's after the run and the other judges, and at most its own cap."""
+    """Return a judge's budget: what the run and the other judges leave of the job's, but at most its own `max_usd`."""
     if budget == Budget():
         return Budget(judge.max_usd)
     others = [path for path in layout.evaluation.glob("judge-*/run") if path.parent != folder]
@@ -180,7 +180,7 @@ def _write_input(layout: Layout, judge: Judge, job: Job, path: Path) -> None:
 
 
 def _input_rows(layout: Layout, judge: Judge, job: Job) -> Iterator[dict[str, Any]]:
-    """Yield a row for each row number up to the last result; one without an answer is a bad row and not sent."""
+    """Yield a row for each row number up to the last result. A row without an answer is a bad row, and is not sent."""
     run = layout.read_run()
     if run is None:
         return
@@ -215,17 +215,17 @@ class JudgePlan(msgspec.Struct, frozen=True):
     scorer: str
     model: str
     requests: int
-    """An upper bound: results without an answer are not judged."""
+    """An upper bound, since results without an answer are not judged."""
     least_usd: float | None
-    """For the bare rubrics and answers of one token; None: the price is unknown."""
+    """The cost if prompts hold only the rubric and answers have one token; None: the price is unknown."""
     most_usd: float | None
-    """For rubrics with the whole prompt and the longest answer; None too where there is no bound."""
+    """The cost if rubrics include the whole prompt and the longest answer; None: no price, or no bound on answers."""
 
 
 def judge_price(job: Job, judge: Judge) -> Price | None:
-    """Return the price of a judge's model; None: it is unknown.
+    """Return the price of a judge's model; None: the price is unknown.
 
-    Raises `JobError` for an unknown model, and for one without a price where the budget is in USD.
+    Raises `JobError` if the model is unknown, or if it has no price and the budget is in USD.
     """
     judging = judge_job(job, judge, Path())
     if judging.budget.max_usd is None:
@@ -234,7 +234,7 @@ def judge_price(job: Job, judge: Judge) -> Price | None:
 
 
 def judge_plans(job: Job, found: Plan) -> list[JudgePlan]:
-    """Return the plan of each judge for the results of a run's plan. Raises `JobError`."""
+    """Return the plan of each judge, given the plan of the run to judge. Raises `JobError`."""
     done = judges_in(Path(job.output.path) / "evaluation")
     judges = [scorer for scorer in (job.eval or Eval()).scorers if isinstance(scorer, Judge)]
     return [

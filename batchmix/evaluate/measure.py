@@ -1,4 +1,4 @@
-"""A run's metrics by model, scorer and group, kept in `evaluation/metrics.json`, and the thresholds on them."""
+"""Computes a run's metrics by model, scorer and group, writes `evaluation/metrics.json`, and checks thresholds."""
 
 from __future__ import annotations
 
@@ -23,28 +23,29 @@ from batchmix.store.run_folder import Layout, now_text
 _FIELDS = ("row", "ok", "refused", "latency_s")
 _SUMS = ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cost_usd", "response_chars")
 _MAX_GROUPS = 1_000
-"""Groups of a column: one for each of its first values, in order."""
+"""The most groups of a column that are reported; those of its first values in sorted order."""
 
 
 class ModelMetrics(msgspec.Struct, frozen=True):
-    """The metrics of one model that need no scorer. Shares are of its results."""
+    """The metrics of one model that need no scorer."""
 
     model: str
     results: int
     answered: float
+    """The share of the model's results that are answers."""
     failed: float
-    """`failed` and `rejected` results."""
+    """The share of the model's results that are `failed` or `rejected`."""
     refused: float
-    """Answers with a refusal, or cut off by the provider's content filter."""
+    """The share of the model's results that contain a refusal or were cut off by the provider's content filter."""
     prompt_tokens: int
     completion_tokens: int
     reasoning_tokens: int
     cost_usd: float | None
     """None: no answer has a known price."""
     latency_s: dict[str, float] | None
-    """`mean` and the percentiles `p50`, `p90`, `p99` of the answers."""
+    """`mean` and the percentiles `p50`, `p90` and `p99` of the answers' latencies."""
     response_chars: float | None
-    """Mean length of the answers' text."""
+    """The mean number of characters in the answers' text."""
 
 
 class ScoreMetrics(msgspec.Struct, frozen=True):
@@ -53,13 +54,14 @@ class ScoreMetrics(msgspec.Struct, frozen=True):
     model: str
     scorer: str
     group: dict[str, str | None]
-    """Column and value; empty: all rows."""
+    """The column of the group and its value; empty: all rows."""
     score: Estimate
     unscored: int
-    """Results that could not be scored; they are in no mean."""
+    """The number of results that could not be scored; they are left out of the mean."""
     no_answer: int
-    """Results without an answer; they count as wrong."""
+    """The number of results without an answer; they count as wrong."""
     pass_at: dict[int, float] = {}
+    """pass@k by k; empty: there is only one sample per row, or a score is neither 0 nor 1."""
 
 
 class Metrics(msgspec.Struct, frozen=True):
@@ -71,7 +73,7 @@ class Metrics(msgspec.Struct, frozen=True):
     complete: bool
     results: int
     settings: Eval = msgspec.field(name="asked")
-    """The job's `[eval]` that it was evaluated with."""
+    """The `[eval]` with which the run was evaluated."""
     models: tuple[ModelMetrics, ...]
     scores: tuple[ScoreMetrics, ...]
     judges: tuple[JudgeUsage, ...] = ()
@@ -85,7 +87,7 @@ def metrics_path(layout: Layout) -> Path:
 
 
 def read_metrics(layout: Layout) -> Metrics:
-    """Read a run's metrics. Raises `RunError` where it has none."""
+    """Read a run's metrics. Raises `RunError` if the run has not been evaluated."""
     path = metrics_path(layout)
     try:
         return msgspec.json.decode(path.read_bytes(), type=Metrics)
@@ -96,7 +98,7 @@ def read_metrics(layout: Layout) -> Metrics:
 
 
 def write_metrics(layout: Layout, settings: Eval, judges: tuple[JudgeUsage, ...]) -> Metrics:
-    """Measure a run whose scores are written, and write the metrics beside them."""
+    """Compute the metrics of a run whose scores have been written, and write them to `metrics.json`."""
     metrics = measure(layout, settings, judges)
     text = json.dumps(msgspec.to_builtins(metrics, str_keys=True), indent=1, ensure_ascii=False)
     replace_file(metrics_path(layout), layout.redacted(text.encode("utf-8", "replace") + b"\n"), layout.file_mode)
@@ -104,7 +106,7 @@ def write_metrics(layout: Layout, settings: Eval, judges: tuple[JudgeUsage, ...]
 
 
 def measure(layout: Layout, settings: Eval, judges: tuple[JudgeUsage, ...]) -> Metrics:
-    """Return a run's metrics; the scores must have been written where there are scorers. Raises `RunError`."""
+    """Return a run's metrics. If there are scorers, their scores must have been written. Raises `RunError`."""
     run = layout.read_run()
     if run is None:
         raise RunError(f"{layout.root}: is not a run folder: it has no run.json")
@@ -158,7 +160,7 @@ def _score_metrics(settings: Eval, results: ResultArrays, layout: Layout) -> Ite
 
 
 def _by_value(codes: Array, values: list[tuple[str | None, int]]) -> Iterator[tuple[str | None, Ints]]:
-    """Yield each value that occurs, with the positions of its results, in order."""
+    """Yield each value that occurs in `codes`, with the positions of the results that have it, in their order."""
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(np.bincount(codes, minlength=len(values)))
     for value, code in values:
@@ -168,19 +170,22 @@ def _by_value(codes: Array, values: list[tuple[str | None, int]]) -> Iterator[tu
 
 
 def read_scores(layout: Layout, settings: Eval, scorer: str, count: int) -> Floats:
-    """Return a scorer's scores of `count` results, in their order; NaN where there is none. Raises `RunError`."""
+    """Return a scorer's scores of a run's `count` results, in order; NaN: there is no score. Raises `RunError`."""
     return _of_scorer(layout, settings, scorer, np.empty(count), lambda batch: floats(batch["score"]))
 
 
 def read_targets(layout: Layout, settings: Eval, scorer: str, count: int) -> Ints:
-    """Return a scorer's targets of `count` results as numbers (see `hashes`), in their order. Raises `RunError`."""
+    """Return a scorer's targets for a run's `count` results as hashes, in order. Raises `RunError`."""
     return _of_scorer(layout, settings, scorer, np.empty(count, np.int64), lambda batch: hashes(batch["target"]))
 
 
 def _of_scorer(
     layout: Layout, settings: Eval, scorer: str, array: Array, made: Callable[[pa.RecordBatch], Array]
 ) -> Array:
-    """Fill an array with one value of each result; scores.parquet has a row for each result and scorer, in order."""
+    """Fill an array with a value for each result of one scorer.
+
+    `scores.parquet` has, for each result in order, one row per scorer; `made` turns a batch of rows into values.
+    """
     first, at = [one.name for one in settings.scorers].index(scorer), 0
     step = len(settings.scorers)
     with open_scores(layout) as file:
@@ -219,13 +224,13 @@ class _ScorerScores(msgspec.Struct):
 
 
 def _groups(values: list[str | None]) -> Iterator[tuple[str | None, int]]:
-    """Yield the values of a column, in order, with their codes."""
+    """Yield the values of a column with their codes, sorted, None last."""
     order = sorted(range(len(values)), key=lambda code: (values[code] is None, values[code]))
     yield from ((values[code], code) for code in order[:_MAX_GROUPS])
 
 
 def guarded(guards: Sequence[Guard], scorers: Sequence[str], models: Sequence[str]) -> Iterator[tuple[Guard, str, str]]:
-    """Yield each guard with each model and scorer that it applies to; an empty scorer for metrics that need none."""
+    """Yield each guard with each model and scorer it applies to. The scorer is empty for metrics other than `score`."""
     for guard in guards:
         for model in models if guard.model is None else [guard.model] * (guard.model in models):
             if guard.metric != "score":
@@ -236,7 +241,7 @@ def guarded(guards: Sequence[Guard], scorers: Sequence[str], models: Sequence[st
 
 
 def missed_thresholds(metrics: Metrics) -> list[str]:
-    """Return a message for each threshold of `[[eval.guards]]` that a run misses."""
+    """Return a message for each `min` or `max` in `[[eval.guards]]` that a run does not meet."""
     scorers = [scorer.name for scorer in metrics.settings.scorers]
     lines = []
     for guard, model, scorer in guarded(metrics.settings.guards, scorers, [found.model for found in metrics.models]):
@@ -261,7 +266,7 @@ def _value(metrics: Metrics, guard: Guard, model: str, scorer: str) -> float | N
 
 
 def model_value(found: ModelMetrics, metric: str) -> float | None:
-    """Return a metric of a model: the cost per result, and means over answers of latency and length."""
+    """Return a metric of a model as one number: a share, the cost per result, or the mean latency or length."""
     values = {
         "answered": found.answered,
         "refused": found.refused,

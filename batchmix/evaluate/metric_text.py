@@ -26,16 +26,16 @@ LIMITS = {
     "last rows": "the last rows",
     "refusals": "a check whether all requests are refused",
 }
-"""What limited a run's speed: the value that is stored, and its name in the report."""
+"""The names in the report of the things that limit a run's speed, by the value that is stored in run.json."""
 
 
 def metric_name(one: Comparison) -> str:
-    """Return the name of the compared metric: the scorer's for scores."""
+    """Return the name of the compared metric; for scores it is the name of the scorer."""
     return one.scorer or _NAMES[one.metric]
 
 
 def metric_value(metric: str, value: float, *, signed: bool = False) -> str:
-    """Return a metric's value with its unit; a cost is that of a thousand results."""
+    """Return a metric's value as text with its unit; a cost is shown for a thousand results."""
     before, factor, digits, _ = _FORMS[metric]
     size = f"{abs(factor * value):,.{digits}f}"
     none = not any(digit in size for digit in "123456789")
@@ -60,7 +60,7 @@ def _unit(metric: str, *, signed: bool) -> str:
 
 
 def interval(metric: str, low: float | None, high: float | None) -> str:
-    """Return the interval of a difference; empty where there is none."""
+    """Return the interval of a metric's difference as text; empty if it has no interval."""
     if low is None or high is None:
         return ""
     unit = _unit(metric, signed=True)
@@ -68,5 +68,5 @@ def interval(metric: str, low: float | None, high: float | None) -> str:
 
 
 def p_value(p: float) -> str:
-    """Return a p-value with two digits."""
+    """Return a p-value as text with two digits."""
     return "<0.0001" if p < 0.0001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"

@@ -1,8 +1,8 @@
-"""Metrics as pure functions on arrays.
+"""Computes metrics from arrays of scores, without any input or output.
 
-`scores` are float64, one for each result, without NaN; `rows` are the input rows that they belong to, in rising order.
-Results of the same row are not independent, so standard errors are clustered by row, as in Miller, "Adding Error Bars
-to Evals" (2024), section 2.2.
+`scores` are float64, one for each result, without NaN. `rows` are the numbers of the input rows that the scores belong
+to, in ascending order. Samples of the same row are not independent, so standard errors are clustered by row, as in
+Miller, "Adding Error Bars to Evals" (2024), section 2.2.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Z95 = 1.959963984540054
-"""The normal distribution's 97.5 % point."""
+"""The 97.5 % quantile of the normal distribution, for 95 % intervals."""
 _PASS_AT = (1, 2, 5, 10, 20, 50, 100)
+"""The k for which pass@k is reported."""
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -26,7 +27,7 @@ class Estimate(msgspec.Struct, frozen=True):
     n: int
     """The number of scores."""
     rows: int
-    """The number of input rows that they belong to."""
+    """The number of input rows that the scores belong to."""
     mean: float | None
     stderr: float | None
     """None with fewer than two rows."""
@@ -38,9 +39,9 @@ class Estimate(msgspec.Struct, frozen=True):
 def estimate(scores: Floats, rows: Ints) -> Estimate:
     """Return the mean of scores with its standard error and its 95 % interval.
 
-    The interval is the normal one, as Miller has it; for scores that are all 0 or 1 it is Wilson's (1927), which
-    stays inside [0, 1] and is not empty where all are right, with as many scores as independent ones would be needed
-    for the same standard error.
+    The interval is the normal one, as in Miller (2024). If all scores are 0 or 1, it is Wilson's (1927), which stays
+    inside [0, 1] and has a width even if all are right. Its n is the number of independent scores that would have the
+    same standard error.
     """
     if not len(scores):
         return Estimate(0, 0, None, None, None, None)
@@ -58,8 +59,8 @@ def estimate(scores: Floats, rows: Ints) -> Estimate:
 def clustered_stderr(scores: Floats, rows: Ints) -> tuple[int, float | None]:
     """Return the number of clusters, and the standard error of the mean; None with fewer than two clusters.
 
-    Miller (2024), equation 4, with the usual correction G / (G - 1) for few clusters (Cameron and Miller 2015,
-    equation 11); where each row has one score that is the standard error of the mean.
+    A cluster is the scores of one row. The formula is equation 4 of Miller (2024) with the usual correction G / (G - 1)
+    for few clusters (Cameron and Miller 2015, equation 11). If each row has one score, it is the usual standard error.
     """
     sums = row_sums(scores - scores.mean(), rows)
     clusters = len(sums)
@@ -75,7 +76,7 @@ def row_sums(scores: Floats, rows: Ints) -> Floats:
 
 
 def _firsts(rows: Ints) -> Ints:
-    """Return where each row begins."""
+    """Return the position of the first score of each row."""
     return np.flatnonzero(np.diff(rows, prepend=-1))
 
 
@@ -100,11 +101,11 @@ def _wilson(mean: float, n: float) -> tuple[float, float]:
 
 
 def pass_at(scores: Floats, rows: Ints) -> dict[int, float]:
-    """Return pass@k for each usual k up to the number of samples; nothing for one sample or scores between 0 and 1.
+    """Return pass@k: the probability that at least one of k samples is right, for each usual k up to the most samples.
 
-    The unbiased estimate of Chen et al., "Evaluating Large Language Models Trained on Code" (2021), equation 1:
-    the mean over rows of 1 - C(n - c, k) / C(n, k), for c of n samples that are right. Rows that have fewer than k
-    samples are left out of pass@k.
+    Empty if rows have only one sample, or if a score is neither 0 nor 1. It is the unbiased estimate of Chen et al.,
+    "Evaluating Large Language Models Trained on Code" (2021), equation 1: the mean over rows of
+    1 - C(n - c, k) / C(n, k), if c of n samples are right. Rows with fewer than k samples are left out of pass@k.
     """
     if not len(scores) or not is_binary(scores):
         return {}
@@ -119,7 +120,7 @@ def pass_at(scores: Floats, rows: Ints) -> dict[int, float]:
 
 
 def _mean_pass_at(rows_of: list[tuple[int, int, int]], k: int) -> float:
-    """Return pass@k from how many rows have c of n samples right, as (n, c, rows)."""
+    """Return pass@k, given tuples (n, c, count): in `count` rows, c of n samples are right."""
     enough = [(n, c, count) for n, c, count in rows_of if n >= k]
     return sum(_pass_at(n, c, k) * count for n, c, count in enough) / sum(count for _, _, count in enough)
 
@@ -129,7 +130,7 @@ def _pass_at(n: int, c: int, k: int) -> float:
 
 
 def percentiles(values: Floats, points: tuple[int, ...] = (50, 90, 99)) -> dict[str, float] | None:
-    """Return `mean`, and percentiles as `p50` and so on, with linear interpolation; None for no values."""
+    """Return the `mean` and the percentiles, named `p50` and so on, with linear interpolation; None: no values."""
     if not len(values):
         return None
     found = np.percentile(values, points)

@@ -1,4 +1,4 @@
-"""Compares two sets of scores of the same rows in pairs; pure functions on arrays."""
+"""Compares the scores of the same rows in two runs, pair by pair. All functions are pure and work on arrays."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import numpy as np
 from batchmix.evaluate.metrics import Z95, Floats, Ints, clustered_stderr, row_sums
 
 _EXACT = 1_000
-"""With more differing rows, the normal approximation is as good as the exact test."""
+"""The most differing rows for an exact test. With more, the normal approximation is as good."""
 _DRAWS = 10_000
+"""The number of random sign flips."""
 _CHUNK = 500
-"""Draws that are made at once, to bound the memory."""
+"""The number of random sign flips that are drawn at once. This bounds the memory."""
 
 
 class Paired(msgspec.Struct, frozen=True):
@@ -42,11 +43,11 @@ class Paired(msgspec.Struct, frozen=True):
 
 
 def compare(before: Floats, after: Floats, rows: Ints) -> Paired | None:
-    """Return the difference of paired values with its interval and p-value; None where there are none.
+    """Return the mean difference of paired values with its interval and p-values; None if there are no pairs.
 
-    The interval is the normal one of Miller, "Adding Error Bars to Evals" (2024), section 4.2: the standard error of
-    the paired differences, clustered by row. The p-values are those of Fisher's sign-flip test on the rows' differences
-    (see `sign_flip_p`).
+    The interval is the normal one, from the standard error of the paired differences, clustered by row, as in Miller,
+    "Adding Error Bars to Evals" (2024), section 4.2. The p-values are those of Fisher's sign-flip test on the sum of
+    each row's differences (see `sign_flip_p`).
     """
     if not len(rows):
         return None
@@ -74,11 +75,12 @@ def compare(before: Floats, after: Floats, rows: Ints) -> Paired | None:
 
 
 def sign_flip_p(differences: Floats) -> float:
-    """Return the probability that the differences sum up to as little if each of their signs is random.
+    """Return the probability that random signs make the sum of the differences as small as it is, or smaller.
 
-    Fisher (1935). For differences of one size, as of scores of 0 and 1, this is the exact test of McNemar (1947):
-    binomial on the rows that differ. Otherwise 10,000 sign flips are drawn, always the same ones, and the observed one
-    counts among them (Phipson and Smyth 2010). Above 1,000 differing rows it is the normal approximation of both.
+    This is the one-sided test of Fisher (1935) for a fall. If all differences have the same size, as with scores of 0
+    and 1, it equals the exact test of McNemar (1947), which is binomial on the rows that differ. Otherwise 10,000 sign
+    flips are drawn, with a fixed seed, and the observed signs are counted as one more (Phipson and Smyth 2010). With
+    more than 1,000 differing rows, the normal approximation of both tests is used.
     """
     moved = differences[np.abs(differences) > 1e-12]
     count = len(moved)
@@ -101,7 +103,7 @@ def sign_flip_p(differences: Floats) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for multiple tests: the level holds for all of them together (Holm 1979)."""
+    """Return p-values adjusted for multiple tests, so that a level holds for all tests together (Holm 1979)."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     adjusted = [1.0] * len(p_values)
     least = 0.0

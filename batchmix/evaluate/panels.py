@@ -1,4 +1,4 @@
-"""The charts and the group tables of a run's report."""
+"""Builds the charts and the group tables of a run's report."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from batchmix.store.run_folder import RunFile
 from batchmix.store.totals import Totals
 
 _MAX_RUNS = 60
-"""Past runs that are shown: the latest."""
+"""The most past runs that are shown; the latest ones."""
 _TIMES = ("ok", "latency_s", "sent_ms", "finished_ms")
 _POINTS = (10, 25, 50, 75, 90, 99)
 
@@ -43,9 +43,9 @@ class ResponseTimes(msgspec.Struct, frozen=True):
     """The latencies of a run's answers, and its timeline."""
 
     latencies: dict[str, Floats]
-    """By model, of its answers, in seconds."""
+    """The latencies of each model's answers, in seconds."""
     timeline: Timeline | None
-    """None: nothing was sent."""
+    """None: no request was sent."""
 
 
 def read_response_times(folder: Path, run: RunFile) -> ResponseTimes:
@@ -112,7 +112,7 @@ def _difference(one: Comparison) -> IntervalRow:
 
 
 def history_charts(past: Sequence[PastRun], metrics: Metrics) -> Iterator[Drawing]:
-    """Yield a chart for each scorer: the models' scores over the runs of the job, where there are several."""
+    """Yield a chart for each scorer with the models' scores over the runs of the job, if there is more than one run."""
     runs = [one for one in past if one.metrics][-_MAX_RUNS:]
     names = _short_names([one.folder.name for one in runs])
     for scorer in metrics.settings.scorers:
@@ -134,7 +134,7 @@ def _mean(one: PastRun, model: str, scorer: str) -> float | None:
 
 
 def _short_names(names: Sequence[str]) -> list[str]:
-    """Return names without their common prefix, up to a dash or another separator."""
+    """Return the names without their common prefix, which is cut after a separator such as a dash."""
     first, last = min(names, default=""), max(names, default="")
     same = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
     cut = max((at + 1 for at in range(same) if first[at] in "-_./ " and not first[at - 1].isdigit()), default=0)
@@ -163,7 +163,7 @@ def _seconds(value: float) -> str:
 
 
 def speed_chart(times: ResponseTimes, models: Sequence[str]) -> Iterator[Drawing]:
-    """Yield the chart of the models' speed over the time of the run, with what limited it."""
+    """Yield the chart of each model's speed over the time of the run, with a band that shows what limited the speed."""
     timeline = times.timeline
     if timeline is None:
         return

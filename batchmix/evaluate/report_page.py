@@ -1,4 +1,4 @@
-"""Writes `report.html`: one self-contained page without scripts, with all text from rows escaped."""
+"""Writes `report.html`, a self-contained page without scripts. All text that comes from rows is escaped."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from batchmix.store.run_folder import Layout
 from batchmix.store.view import View
 
 _EXAMPLES = 30
-"""Changed answers on the page, and as many of the worst; over all models and scorers, about."""
+"""About the most changed answers on the page, over all models and scorers; the same for the worst answers."""
 _GROUPS = 50
-"""Rows of a group table."""
+"""The most rows of a group table."""
 _TEXT_CHARS = 1_500
-"""Characters of an answer that are shown."""
+"""The most characters of an answer that are shown."""
 
 
 def write_report(folder: Path, baseline: Path | None) -> Path:
-    """Write a run's `report.html` and return its path. Raises `RunError`."""
+    """Write a run's `report.html` and return its path; `baseline` is the run to compare with. Raises `RunError`."""
     set_up_arrow()
     path = folder / "report.html"
     if not is_ours(path, lambda path: b"batchmix" in path.read_bytes()):
@@ -59,7 +59,7 @@ def _page(values: dict[str, Any]) -> str:
 
 
 def _values(folder: Path, baseline: Path | None) -> dict[str, Any]:
-    """Return the values of the page's template, all of them text that is safe to show."""
+    """Return the values for the page's template. Control characters in text are already escaped."""
     view, layout = reader.look(folder), Layout(folder)
     evaluated = scores_path(layout).exists()
     metrics = read_metrics(layout) if evaluated else measure(layout, Eval(), ())
@@ -107,7 +107,7 @@ def _drawn(drawings: list[Drawing]) -> list[dict[str, Any]]:
 def _tiles(
     view: View, metrics: Metrics, times: panels.ResponseTimes, compared: Diff | None
 ) -> Iterator[dict[str, str]]:
-    """Yield the headline figures."""
+    """Yield the tiles with the main figures at the top of the page."""
     totals, timeline = view.totals, times.timeline
     if compared:
         guarded = sum(bool(one.verdict) for one in compared.comparisons)
@@ -248,7 +248,7 @@ def _columns(answer: Answer) -> list[dict[str, str]]:
 
 
 def _text(text: str, most: int = _TEXT_CHARS) -> str:
-    """Return text from a row with its line breaks, shortened, and with unprintable characters escaped."""
+    """Return text from a row, shortened to `most` characters. Control characters except line breaks are escaped."""
     more = "…" if len(text) > most else ""
     return "\n".join(clean(line, most) for line in text[:most].splitlines()) + more
 

@@ -1,4 +1,4 @@
-"""Reads a run's results into numpy arrays: only the values that metrics need, as compact as possible."""
+"""Reads those values of a run's results that metrics need into numpy arrays of compact types."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ Array = npt.NDArray[Any]
 
 
 class ArraySpec(msgspec.Struct, frozen=True):
-    """How one array is made from the result columns."""
+    """Describes an array and how to compute it from the result columns."""
 
     columns: tuple[str, ...]
-    """The columns that it needs."""
+    """The result columns from which the array is computed."""
     dtype: Any
     make: Callable[[pa.RecordBatch], Array]
+    """Computes the array's values for a batch of results."""
 
 
 def floats(column: Any) -> Floats:
@@ -54,7 +55,7 @@ def hashes(column: Any) -> Array:
 
 
 def _ms(name: str) -> Callable[[pa.RecordBatch], Array]:
-    """Return a time in milliseconds; -1 for none."""
+    """Return a function that returns a column of times in milliseconds; -1: the result has no such time."""
     return lambda batch: np.asarray(pc.fill_null(batch[name].cast(pa.int64()), -1))
 
 
@@ -76,7 +77,7 @@ FIELDS = {
         for name in ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cost_usd", "latency_s")
     },
 }
-"""Missing numbers are NaN."""
+"""The arrays that can be read, by name. A missing number is NaN."""
 
 
 class ResultArrays(msgspec.Struct):
@@ -88,13 +89,13 @@ class ResultArrays(msgspec.Struct):
     model: npt.NDArray[np.int16]
     """The index of the model in the run's models."""
     texts: dict[str, tuple[npt.NDArray[np.int32], list[str | None]]]
-    """For each text column a code for each result, and the texts by code."""
+    """For each text column: a code for each result, and the list of texts, in which the code is the index."""
     sums: dict[str, Floats]
-    """By model."""
+    """For each field: the sum of its values for each model."""
     counts: dict[str, Ints]
-    """By model: the number of values in each sum."""
+    """For each field: the number of values in the sum of each model."""
     lost: list[str] = msgspec.field(default_factory=list)
-    """A message for each part that can't be read in full; what can't be read is left out."""
+    """A message for each part that can't be read in full; its unreadable results are left out."""
 
     def of(self, model: str) -> Ints:
         """Return the positions of a model's results."""
@@ -105,9 +106,9 @@ class ResultArrays(msgspec.Struct):
 def read_result_arrays(
     folder: Path, fields: Sequence[str], texts: Sequence[str] = (), sums: Sequence[str] = ()
 ) -> ResultArrays:
-    """Read some of `FIELDS`, some columns as texts, and sums of `FIELDS` by model.
+    """Read arrays for these `fields`, codes for these `texts` columns, and the `sums` of these fields by model.
 
-    Raises `RunError` where there are no results.
+    `fields` and `sums` are keys of `FIELDS`. Raises `RunError` if there are no results.
     """
     run = Layout(folder).read_run()
     if run is None:
@@ -161,7 +162,7 @@ def _add(found: ResultArrays, batch: pa.RecordBatch, values: Mapping[str, dict[s
 
 
 def _codes(column: pa.Array, values: dict[str | None, int]) -> Array:
-    """Return a code for each value of a column; new values are added to `values`."""
+    """Return a code for each value of a column. `values` maps values to codes; new values are added to it."""
     texts = _texts(column).dictionary_encode(null_encoding="encode")
     numbers = [values.setdefault(value, len(values)) for value in texts.dictionary.to_pylist()]
     found: Array = np.array(numbers, np.int32)[np.asarray(texts.indices)]

@@ -1,4 +1,4 @@
-"""Scorers: functions that give an answer a score. An answer that can't be scored gets no score; nothing is raised.
+"""Scorers: functions that score an answer. If it can't be scored, the score is None; no error is raised.
 
 To add a scorer: add a class with its settings to `batchmix/job/eval_table.py`, where `tag` is its `kind` in the job
 file; write a function like `_exact` here; and enter both in `_SCORERS` below.
@@ -22,19 +22,20 @@ from batchmix.formats.text import text_of as value_text
 from batchmix.job.eval_table import Choice, Custom, Exact, Includes, Json, Number, Regex, Scorer, Similarity
 
 _MAX_CHARS = 50_000
-"""Characters of each text that `similarity` compares; its time grows with the product of the lengths."""
+"""The most characters of each text that `similarity` compares, since its time grows with the product of the lengths."""
 _REGEX_S = 0.5
 """Seconds of processor time that a pattern may take for one answer."""
 _LATE_REGEX_S = 0.01
-"""The same after `_SLOW_MATCHES` time-outs."""
+"""Seconds of processor time for one answer after `_SLOW_MATCHES` time-outs of the pattern."""
 _SLOW_MATCHES = 10
+"""The number of time-outs after which a pattern gets less time."""
 
 
 class Score(msgspec.Struct, frozen=True, gc=False):
     """The result of one scorer for one answer."""
 
     score: float | None
-    """From 0 to 1 (any number for custom scorers); None: it could not be scored, and `explanation` has the reason."""
+    """From 0 to 1 (any number for custom scorers); None: there is no score, and `explanation` has the reason."""
     target: str | None = None
     extracted: str | None = None
     """The part of the answer that was compared with the target."""
@@ -50,16 +51,16 @@ ScorerMaker = Callable[[Any, Path | None], ScoreFunction]
 
 
 def score_function(config: Scorer, folder: Path | None) -> ScoreFunction:
-    """Return the function of a scorer.
+    """Return the function that scores answers as `config` says. A judge has none. Raises `JobError`.
 
-    `folder` is the job file's; None where there is no job file, and then custom scorers are refused: only a job file
-    may name code, not a run folder, which may come from somebody else. Raises `JobError`.
+    `folder` is the job file's folder; None: there is no job file. Then custom scorers are refused, because a run folder
+    may come from somebody else and must not name code to run.
     """
     return _SCORERS[type(config)](config, folder)
 
 
 def text_of(value: Any) -> str:
-    """Return a target as text; whole numbers, which may be stored as doubles, without their `.0`."""
+    """Return a target as text. A whole number has no `.0`, even if it is stored as a double."""
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False)
     return value_text(value)
@@ -165,7 +166,7 @@ def _regex(config: Regex, _: Path | None) -> ScoreFunction:
 
 
 class CustomScorer:
-    """The user's own function (kind `own`); scores many answers in one call, to save round trips to its process."""
+    """Scores answers with the user's own function (kind `own`); many per call, to save round trips to its process."""
 
     def __init__(self, config: Custom, folder: Path | None) -> None:
         if folder is None:

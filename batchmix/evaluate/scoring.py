@@ -1,4 +1,4 @@
-"""Writes `evaluation/scores.parquet`: one row for each result and scorer, in the order of the results."""
+"""Writes `evaluation/scores.parquet`, which has a row for each result and scorer, in the order of the results."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SCORES_SCHEMA = pa.schema(
 )
 _SCORED_COLUMNS = ("row", "custom_id", "model", "sample", "status", "response", "refusal", "error_type")
 _MAX_TEXT_CHARS = 4_000
-"""Characters of an answer, a target or an explanation that are kept beside a score."""
+"""The most characters of an answer, a target or an explanation that are stored with a score."""
 
 
 class PreparedScorer(NamedTuple):
@@ -46,7 +46,7 @@ class PreparedScorer(NamedTuple):
 
     config: Scorer
     function: ScoreFunction | None
-    """None for a judge, which scores through a job of its own."""
+    """None: the scorer is a judge, which scores through its own job."""
 
 
 def scores_path(layout: Layout) -> Path:
@@ -56,7 +56,7 @@ def scores_path(layout: Layout) -> Path:
 
 @contextlib.contextmanager
 def open_scores(layout: Layout) -> Iterator[pq.ParquetFile]:
-    """Open a run's scores for reading. Raises `RunError`, also where a checksum does not match."""
+    """Open a run's scores for reading. Raises `RunError`, also if a checksum is wrong while the scores are read."""
     path = scores_path(layout)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
@@ -68,9 +68,9 @@ def open_scores(layout: Layout) -> Iterator[pq.ParquetFile]:
 def write_scores(
     layout: Layout, job: Job, scorers: list[PreparedScorer], judge_scores: Mapping[str, JudgeScores]
 ) -> None:
-    """Score the answers of a run; `judge_scores` are by the scorer's name.
+    """Score the answers of a run and write the scores; `judge_scores` are the scores of each judge, by its name.
 
-    The file appears when it is complete. Raises `JobError` for a column that does not exist.
+    The file appears only when it is complete. Raises `JobError` if a target or group column does not exist.
     """
     layout.make_folder(layout.evaluation)
     with atomic_replacement(scores_path(layout), layout.file_mode) as temporary:
@@ -106,7 +106,7 @@ def _batches(
 def _for_batch(
     function: ScoreFunction | None, column: str | None, results: list[dict[str, Any]]
 ) -> ScoreFunction | None:
-    """Return a function for these results in their order: a custom scorer scores all of them in one call."""
+    """Return a function that scores these results one after the other; a custom scorer is called for all at once."""
     if not isinstance(function, CustomScorer):
         return function
     targets = [None if column is None else result[column] for result in results]
@@ -120,7 +120,7 @@ def _for_batch(
 
 
 def _without_answer(result: dict[str, Any], target: Any, *, needed: bool) -> Score | None:
-    """Return the score of a result that has no text to score, or None for one that has."""
+    """Return the fixed score of a result without text or without a needed target; None: it must be scored."""
     text = None if target is None else text_of(target)
     if target is None and needed:
         return Score(None, None, None, "the row has no target")
@@ -143,7 +143,7 @@ def _row(result: dict[str, Any], scorer: str, score: Score) -> tuple[Any, ...]:
 
 
 def _storable(text: str | None) -> str | None:
-    """Return text that Parquet accepts: without lone surrogates, and shortened."""
+    """Return the text shortened, and without lone surrogates, which Parquet does not accept."""
     return None if text is None else text[:_MAX_TEXT_CHARS].encode("utf-8", "replace").decode()
 
 

@@ -1,4 +1,4 @@
-"""The speed of a run over its active time, all starts in a row, and what limited it."""
+"""Computes the speed of a run over its active time, without the pauses between its starts, and what limited it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from batchmix.evaluate.metrics import Floats, Ints
 from batchmix.store.run_folder import RunFile, Start
 
 _SLOTS = 64
-"""Time slots of a run, as many as the report's chart can show."""
+"""The most time slots of a run; the report's chart can't show more."""
 _ANSWERS_PER_SLOT = 4
-"""At least, on average; a short run has fewer slots."""
+"""The least answers in a slot, on average. A run with few answers has fewer slots."""
 
 
 class LimitSpan(msgspec.Struct, frozen=True):
-    """A span in which one thing limited a model's speed, in shares of the whole time."""
+    """A span of time, in shares of the run's active time, in which one thing limited a model's speed."""
 
     begin: float
     end: float
@@ -28,21 +28,21 @@ class LimitSpan(msgspec.Struct, frozen=True):
 
 
 class Timeline(msgspec.Struct, frozen=True):
-    """The speed of each model over a run's starts, without the time between them."""
+    """The speed of each model over a run's active time: all its starts, without the pauses between them."""
 
     span_s: float
     rates: dict[str, list[float]]
-    """By model: answers per second in equal slots."""
+    """By model: answers per second in time slots of equal length."""
     limited_by: dict[str, list[LimitSpan]]
-    """By model; a start that was killed left no record."""
+    """By model: the spans in which something limited its speed. They are missing for a start that was killed."""
     restarts: list[float]
-    """The beginnings of all starts but the first, in shares of the whole time."""
+    """The times at which the run was started again, in shares of the active time."""
 
 
 def timeline(run: RunFile, times: Mapping[str, tuple[Ints, Ints]]) -> Timeline | None:
-    """Return a run's timeline; `times` are when each model's answers were sent and received, in ms (Unix time).
+    """Return a run's timeline; None if no request was sent.
 
-    None where nothing was sent.
+    `times` are, for each model, the times at which requests were sent and their answers received, in ms (Unix time).
     """
     sent = np.concatenate([pair[0] for pair in times.values()] or [np.zeros(0, np.int64)])
     if not len(sent):
@@ -77,7 +77,7 @@ def timeline(run: RunFile, times: Mapping[str, tuple[Ints, Ints]]) -> Timeline |
 
 
 def _stretches(starts: list[Start], sent: Ints, finished: Ints) -> list[tuple[Start, float, float]]:
-    """Return each start that has answers, with the times when its first was sent and its last received."""
+    """Return each start that has answers, with the times of its first request and of its last answer."""
     begins = [_ms(start.at) for start in starts] or [0.0]
     begins[0] = min(begins[0], float(sent.min()))
     found = []
@@ -89,7 +89,7 @@ def _stretches(starts: list[Start], sent: Ints, finished: Ints) -> list[tuple[St
 
 
 def _limited(spans: list[tuple[float, str]], shares: Floats, whole_ms: float) -> list[LimitSpan]:
-    """Return the spans of one start, cut off at its end."""
+    """Return the spans of one start, cut off at its end. `shares` are its begin and end in the active time."""
     first, last = float(shares[0]), float(shares[1])
     begins = [min(last, first + second * 1000 / whole_ms) for second, _ in spans]
     pairs = zip(pairwise([*begins, last]), spans, strict=True)
@@ -97,7 +97,7 @@ def _limited(spans: list[tuple[float, str]], shares: Floats, whole_ms: float) ->
 
 
 def _ms(text: str) -> float:
-    """Return a time of run.json in milliseconds; 0 where it is damaged."""
+    """Return a time from run.json in milliseconds; 0 if the text is no valid time."""
     try:
         return datetime.datetime.fromisoformat(text).timestamp() * 1000
     except (ValueError, OverflowError):

@@ -1,1 +1,1 @@
-"""schedule: runs jobs when they are due (`runner`, `state`), and prints units for other schedulers (`units`)."""
+"""schedule: runs jobs when they are due (`runner`, `state`), and prints files for other schedulers (`units`)."""

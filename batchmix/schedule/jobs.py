@@ -13,7 +13,7 @@ from batchmix.job.cron import Schedule
 
 
 class ScheduledJob(msgspec.Struct, frozen=True):
-    """A job with its file, which each run reads again, and its schedule, which is fixed while the scheduler runs."""
+    """A job with a schedule. Each run reads the job file again; the schedule stays as it was read at first."""
 
     path: Path
     """Absolute."""
@@ -22,12 +22,12 @@ class ScheduledJob(msgspec.Struct, frozen=True):
 
     @property
     def has_folder_per_run(self) -> bool:
-        """Whether `output.path` has a `{date}`; otherwise all scheduled runs continue in the same folder."""
+        """Whether each run gets its own folder, because `output.path` has a `{date}`; otherwise all share one."""
         return read_job(self.path, {}, scheduled=datetime.date.min).output.path != self.job.output.path
 
 
 def scheduled_jobs(paths: list[Path]) -> list[ScheduledJob]:
-    """Return the jobs of these files. Raises `JobError` where one can't be scheduled."""
+    """Read the jobs in these files. Raises `JobError` if one can't be scheduled, or if two have the same name."""
     jobs = [_scheduled_job(path.absolute()) for path in paths]
     names = [scheduled.job.name for scheduled in jobs]
     for name in names:

@@ -1,7 +1,7 @@
-"""Runs scheduled jobs: waits until a run is due, starts it as a process of its own, and calls `on_finish`.
+"""Runs scheduled jobs: waits until a run is due, starts it as a separate process, and calls `on_finish`.
 
-A running process has the read end of a pipe as its standard input and drains when that is closed, so that a scheduler
-that is killed leaves no run behind. The next scheduler finds the scheduled run open and resumes it.
+The standard input of that process is the read end of a pipe. When the write end is closed, the run drains and exits, so
+that no run continues after its scheduler was killed. The next scheduler finds that the run is not over and resumes it.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from batchmix.schedule.state import STOPPED, ScheduledRun, StateFile, open_state
 from batchmix.store.run_folder import Layout
 
 _MAX_WAIT_S = 60.0
-"""A suspended machine, or a clock that was set, is noticed within this time."""
+"""The longest wait between two looks at the clock. A clock that was set, or that stood still, is noticed within it."""
 ON_FINISH_S = 60.0
-"""The most time that `on_finish` may take; then it is killed with all that it started."""
+"""The most time that `on_finish` may take. Then it is killed, with all processes that it started."""
 _NOT_STARTED = 127
-"""The exit code of a run that could not be started, as a shell has it."""
+"""The exit code of a run that could not be started; shells use the same code."""
 
 
 def utc_now() -> datetime.datetime:
-    """Return the time."""
+    """Return the current time in UTC."""
     return datetime.datetime.now(datetime.UTC)
 
 
@@ -45,17 +45,17 @@ class SchedulerOptions(msgspec.Struct, frozen=True):
     state: Path
     """The folder of the state files."""
     once: bool = False
-    """Finish when no run is due any more; a job without a state file makes up its latest run."""
+    """Exit when no run is due any more. A job without a state file then runs for its latest scheduled time."""
     report: Callable[[str], None] = print
     """Called with a line for each event."""
     now: Callable[[], datetime.datetime] = utc_now
 
 
 def run_schedule(jobs: list[ScheduledJob], options: SchedulerOptions) -> int:
-    """Run the jobs when they are due, until a signal comes or, with `once`, none is due; return the highest exit code.
+    """Run the jobs whenever they are due, or with `once` only until none is due; return the highest exit code.
 
-    Raises `RunLocked` where another scheduler runs one of the jobs, and `Interrupted` after SIGINT, SIGTERM or SIGHUP,
-    when the active runs have drained; the next scheduler resumes them.
+    Raises `RunLocked` if another scheduler runs one of the jobs. After SIGINT, SIGTERM or SIGHUP, lets the active runs
+    drain and raises `Interrupted`; the next scheduler resumes them.
     """
     with contextlib.ExitStack() as stack:
         schedulers = []
@@ -83,7 +83,7 @@ async def _run_all(schedulers: list[_JobScheduler]) -> int:
 
 @contextlib.contextmanager
 def _signals(schedulers: list[_JobScheduler]) -> Iterator[list[signal.Signals]]:
-    """Pass signals on to the runs; yield the list of those received."""
+    """Pass signals on to the runs; yield the list of received signals, to which later ones are added."""
     received: list[signal.Signals] = []
 
     def pass_on(number: signal.Signals) -> None:
@@ -98,7 +98,7 @@ def _signals(schedulers: list[_JobScheduler]) -> Iterator[list[signal.Signals]]:
 @contextlib.contextmanager
 def _pipe() -> Iterator[int]:
     """Yield the read end of a pipe whose write end is closed with the block, or with this process."""
-    # Not asyncio's own pipe: with one, a process counts as ended only when its pipes are closed, too.
+    # Not asyncio's own pipe, because asyncio then waits for the end of a process until its pipes are closed, too.
     read, write = os.pipe()
     try:
         yield read
@@ -121,7 +121,7 @@ class _JobScheduler:
         """The next due time that was reported last."""
 
     def stop(self, number: signal.Signals) -> None:
-        """Let the active run drain (a second signal cuts it off), and start no other."""
+        """Pass a signal to the active run, and start no more runs. The run drains; a second signal cuts it off."""
         self._stopping.set()
         if self._process:
             with contextlib.suppress(ProcessLookupError):
@@ -152,7 +152,7 @@ class _JobScheduler:
             await asyncio.wait_for(self._stopping.wait(), max(0.0, min(left_s, _MAX_WAIT_S)))
 
     async def _run_due(self, due: datetime.datetime) -> int:
-        """Start the run that is due, or resume the open one; return its exit code, or 0 where it is not over."""
+        """Start the run that is due, or resume the unfinished one; return its exit code, or 0 if it must be resumed."""
         run = self._state.history.begin(due, self._folder(due.date()), self._options.now())
         self._state.save()
         start = f", start {run.starts}" if run.starts > 1 else ""
@@ -166,13 +166,13 @@ class _JobScheduler:
         return (run.exit_code or 0) if run.ended_at or self._must_retry else 0
 
     def _can_retry(self, run: ScheduledRun) -> bool:
-        """Return whether a scheduled run has no run folder yet, and no later one is due."""
+        """Return whether a scheduled run may be retried: it has no run folder yet, and no later run is due."""
         latest = self._job.schedule.latest(self._options.now())
         return not Path(run.folder, "run.json").exists() and (latest is None or latest <= run.due)
 
     @property
     def _must_retry(self) -> bool:
-        """Whether the open run was stopped before it had a run folder; it is tried again after a wait."""
+        """Whether the current run stopped before it had a run folder, so that it must be tried again after a wait."""
         run = self._state.history.open
         return run is not None and run.exit_code == STOPPED
 
@@ -198,7 +198,7 @@ class _JobScheduler:
                 self._process = None
 
     async def _finish_last(self) -> None:
-        """Call `on_finish` for the last run if it is over and was not reported, as after a kill of the scheduler."""
+        """Call `on_finish` for the last run if it is over and the command was not called, as after a kill."""
         runs = self._state.history.runs
         if not runs or runs[-1].ended_at is None or runs[-1].on_finish is not None:
             return
@@ -216,10 +216,10 @@ class _JobScheduler:
 
 
 def _finish_message(name: str, run: ScheduledRun) -> bytes:
-    """Return the JSON object for `on_finish`: `summary.json`, and the state of the scheduled run.
+    """Return the JSON object for `on_finish`: the keys of `summary.json`, and the state of the scheduled run.
 
-    `job`, `night` (the scheduled date), `due`, `exit_code` and `folder` are always there; the rest only where there is
-    a run folder.
+    It always has `job`, `night` (the scheduled date), `due`, `exit_code` and `folder`. The keys of `summary.json` are
+    missing if there is no run folder.
     """
     state: dict[str, Any] = {
         "job": name,
@@ -240,7 +240,7 @@ def _summary(folder: str) -> dict[str, Any]:
 
 
 async def run_on_finish(command: tuple[str, ...], message: bytes, most_s: float = ON_FINISH_S) -> str:
-    """Run a command with a message on its standard input; return `ok` or an error text. Never raises for it."""
+    """Run a command with a message on its standard input; return `ok` or an error text, instead of raising an error."""
     try:
         process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE, start_new_session=True)
     except (OSError, ValueError) as error:

@@ -1,8 +1,9 @@
-"""The scheduled runs of a job, in its state file, and which of them is due. Only `open_state` touches the disk.
+"""Keeps the scheduled runs of a job in its state file, and decides which run is due.
 
-A scheduled run that was begun is finished before another begins. Of the runs that were missed, only the latest is made
-up. A scheduled run is over when its process ended by itself, or died three times without being stopped. One that was
-stopped before it had a run folder, as by a full disk, is tried again until it has one, or the next is due.
+A scheduled run that has begun is finished before another begins. If several runs were missed, only the latest is made
+up for. A scheduled run is over when its process exits by itself, or has been killed three times by others than the
+scheduler. A run that stopped before it had a run folder, as with a full disk, is tried again until it has a run folder
+or the next run is due.
 """
 
 from __future__ import annotations
@@ -22,37 +23,37 @@ from batchmix.store.lock import take_lock
 
 VERSION = 1
 _FINAL = frozenset({0, 1, 2, 3})
-"""Exit codes of a run that ended by itself; a signal gives a negative one or one above 127."""
+"""Exit codes of a run that ended by itself. A signal gives a code above 127."""
 STOPPED = 3
-"""The exit code of a run that was stopped early."""
+"""The exit code of a run that stopped early."""
 _MAX_DEATHS = 3
 _MAX_RUNS = 1_000
-"""Scheduled runs in a state file: the latest."""
+"""The most scheduled runs in a state file; the oldest are dropped."""
 
 
 class ScheduledRun(msgspec.Struct):
-    """One scheduled run of a job, as its state file has it."""
+    """One scheduled run of a job, as stored in its state file."""
 
     date: datetime.date = msgspec.field(name="night")
     """The scheduled date."""
     due: datetime.datetime
     folder: str
-    """The run folder; empty where the job file could not be read."""
+    """The run folder; empty: the job file could not be read."""
     started_at: datetime.datetime
     starts: int = 0
     deaths: int = 0
-    """How often a signal ended the run while the scheduler was not being stopped."""
+    """The number of starts that ended with a signal or a crash while the scheduler was not being stopped."""
     exit_code: int | None = None
-    """Of the last start that ended; for a signal, 128 and its number."""
+    """The exit code of the last start that has ended; after a signal, 128 plus the signal's number."""
     ended_at: datetime.datetime | None = None
-    """None until it is over."""
+    """None: the run is not over."""
     on_finish: str | None = None
-    """The result of the `on_finish` command: `ok`, an error, or empty where there is no command; None until then."""
+    """The result of the `on_finish` command: `ok` or an error; empty: there is no command; None: not called yet."""
 
     def record_exit(self, code: int, now: datetime.datetime, *, stopping: bool, again: bool = False) -> None:
-        """Record the exit of a start, with its return code as `subprocess` gives it.
+        """Record the exit of a start; `code` is negative after a signal, as in `subprocess`.
 
-        `stopping`: the scheduler is being stopped. `again`: there is no run folder yet, and it can be tried again.
+        `stopping`: the scheduler is being stopped. `again`: the run has no run folder yet and may be tried again.
         """
         self.exit_code = code if code >= 0 else 128 - code
         if self.exit_code == STOPPED and again:
@@ -64,31 +65,31 @@ class ScheduledRun(msgspec.Struct):
 
 
 class RunHistory(msgspec.Struct):
-    """The scheduled runs of a job in order; the last one may still be open."""
+    """The scheduled runs of a job in order. The last one may not be over yet."""
 
     since: datetime.datetime
-    """Runs that were due up to here are not made up."""
+    """Runs that were due at or before this time are not made up for."""
     runs: list[ScheduledRun] = msgspec.field(default_factory=list, name="nights")
     version: int = VERSION
 
     @property
     def open(self) -> ScheduledRun | None:
-        """The scheduled run that was begun and is not over."""
+        """The scheduled run that has begun and is not over; None: there is none."""
         return self.runs[-1] if self.runs and self.runs[-1].ended_at is None else None
 
     def due(self, schedule: Schedule, now: datetime.datetime) -> datetime.datetime | None:
-        """Return the due time of the run to start now, or None."""
+        """Return the scheduled time of the run to start or resume now; None: no run is due."""
         if self.open:
             return self.open.due
         latest = schedule.latest(now)
         return latest if latest and _utc(latest) > self._through else None
 
     def following(self, schedule: Schedule, now: datetime.datetime) -> datetime.datetime | None:
-        """Return when the next run will be due."""
+        """Return the scheduled time of the next run."""
         return schedule.following(max(_utc(now), self._through))
 
     def begin(self, due: datetime.datetime, folder: str, now: datetime.datetime) -> ScheduledRun:
-        """Begin a scheduled run, or return the open one, and count a start of it."""
+        """Return the run that is not over, or else a new one that was due at this time, and count a start of it."""
         run = self.open
         if run is None:
             run = ScheduledRun(due.date(), due, folder, now)
@@ -106,7 +107,7 @@ def _utc(moment: datetime.datetime) -> datetime.datetime:
 
 
 class StateFile:
-    """A job's history and its file, which is replaced at each change."""
+    """The history of a job's scheduled runs, and the file that it is saved to."""
 
     def __init__(self, path: Path, history: RunHistory) -> None:
         self._path = path
@@ -119,10 +120,10 @@ class StateFile:
 
 @contextlib.contextmanager
 def open_state(folder: Path, name: str, since: datetime.datetime) -> Iterator[StateFile]:
-    """Open and lock the state of a job until the block ends; a new job's history begins at `since`.
+    """Open and lock the state file of a job until the block ends. The history of a new job begins at `since`.
 
-    Raises `RunLocked`, with the holder's name, where another scheduler runs the job, and `RunError` where the file was
-    not written by batchmix.
+    Raises `RunLocked`, which names the process that has the lock, if another scheduler runs the job, and `RunError` if
+    the file can't be read.
     """
     path = folder / f"{name}.json"
     lock = take_lock(folder / f"{name}.lock", f"{name} in {folder}")

@@ -1,7 +1,8 @@
-"""Prints a job's schedule for another scheduler: systemd units, a line for cron, or a Kubernetes CronJob.
+"""Writes a job's schedule as a *unit* for another scheduler: systemd units, a line for cron, or a Kubernetes CronJob.
 
-Each of them calls `batchmix schedule --once`, which runs what is due and resumes a run that was killed; an extra call
-does nothing. systemd and Kubernetes skip a time that daylight saving skips; such a job gets another call an hour later.
+Each of them calls `batchmix schedule --once`, which starts a run that is due and resumes a run that was killed; an
+extra call does nothing. systemd and Kubernetes leave out a scheduled time that daylight saving skips, so such a job
+gets another call an hour later.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from batchmix.schedule.jobs import ScheduledJob
 
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 _SPARE_S = 30
-"""Seconds that a scheduler gives a run to stop, beyond its `timeouts.drain_s`."""
+"""Seconds added to the job's `timeouts.drain_s` for the time that a scheduler waits before it kills a stopping run."""
 
 
 class UnitFormat(enum.Enum):
@@ -38,16 +39,16 @@ class UnitFormat(enum.Enum):
 
 
 class UnitPaths(msgspec.Struct, frozen=True):
-    """Absolute paths of a unit: the working directory and the folder of the state files."""
+    """The absolute paths that a unit needs: the working directory and the folder of the state files."""
 
     folder: Path
     state: Path
     localtime: Path = Path("/etc/localtime")
-    """The file from which a cron daemon takes the time zone."""
+    """The file from which a cron daemon reads the machine's time zone."""
 
 
 def unit(unit_format: UnitFormat, job: ScheduledJob, paths: UnitPaths) -> str:
-    """Return a job's unit. Raises `JobError` where that scheduler can't follow this schedule."""
+    """Return a job's unit for a scheduler. Raises `JobError` if that scheduler can't follow the job's schedule."""
     for path in (paths.folder, paths.state, job.path):
         if re.search(r"[\x00-\x1f\x7f\\]", str(path)):
             raise JobError(f"{str(path)!r}: a unit can't have a path with control characters or backslashes")
@@ -60,7 +61,7 @@ def unit(unit_format: UnitFormat, job: ScheduledJob, paths: UnitPaths) -> str:
 
 
 def unit_name(name: str) -> str:
-    """Return a name that all schedulers accept; other characters are replaced, and a digest keeps it unique."""
+    """Return a unit name that all schedulers accept. If characters are replaced, a digest keeps it unique."""
     plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:30].rstrip("-")
     digest = "" if plain == name else "-" + hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:6]
     return f"batchmix-{plain}{digest}"
@@ -72,7 +73,7 @@ def _call(job: ScheduledJob, paths: UnitPaths) -> list[str]:
 
 
 def _fields(job: ScheduledJob, unit_format: UnitFormat) -> CronFields:
-    """Return the cron fields as numbers, with the hour after each hour that daylight saving may skip."""
+    """Return the cron fields as numbers. If daylight saving may skip a scheduled time, add the hour after each hour."""
     fields = job.schedule.fields
     if fields is None:
         raise JobError(
@@ -210,7 +211,7 @@ def _kubernetes(job: ScheduledJob, paths: UnitPaths) -> str:
 
 
 def _pod_job(job: ScheduledJob, paths: UnitPaths) -> dict[str, object]:
-    """Return a Job that is retried where its pod was killed, but not where the run ended by itself."""
+    """Return a Kubernetes Job that is retried if its pod was killed, but not if the run ended by itself."""
     relative = [str(path.relative_to(paths.folder)) for path in (job.path, paths.state)]
     container = {
         "name": "batchmix",
