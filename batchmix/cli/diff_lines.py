@@ -35,19 +35,19 @@ def diff_lines(diff: Diff, examples: list[Example]) -> list[str]:
     return [*lines, "", *_verdict_lines(diff)]
 
 
-def _cells(one: Comparison) -> tuple[str, ...]:
+def _cells(comparison: Comparison) -> tuple[str, ...]:
     from batchmix.evaluate.metric_text import interval, metric_name, metric_value, p_value
 
-    paired = one.paired
+    paired = comparison.paired
     return (
-        one.verdict,
-        cell(one.model),
-        metric_name(one),
-        metric_value(one.metric, paired.before),
-        metric_value(one.metric, paired.after),
-        metric_value(one.metric, paired.difference, signed=True),
-        interval(one.metric, paired.low, paired.high),
-        p_value(paired.p) if one.adjusted_p is None else f"{p_value(one.adjusted_p)} (worse)",
+        comparison.verdict,
+        cell(comparison.model),
+        metric_name(comparison),
+        metric_value(comparison.metric, paired.before),
+        metric_value(comparison.metric, paired.after),
+        metric_value(comparison.metric, paired.difference, signed=True),
+        interval(comparison.metric, paired.low, paired.high),
+        p_value(paired.p) if comparison.adjusted_p is None else f"{p_value(comparison.adjusted_p)} (worse)",
         f"{paired.wins:,}",
         f"{paired.losses:,}",
         f"{paired.ties:,}",
@@ -57,9 +57,9 @@ def _cells(one: Comparison) -> tuple[str, ...]:
 def _verdict_lines(diff: Diff) -> Iterator[str]:
     from batchmix.evaluate.metric_text import metric_name, metric_value
 
-    for one in diff.worse:
-        difference = metric_value(one.metric, one.paired.difference, signed=True)
-        yield f"WORSE: {cell(one.model)}: {metric_name(one)} {difference}"
+    for comparison in diff.worse:
+        difference = metric_value(comparison.metric, comparison.paired.difference, signed=True)
+        yield f"WORSE: {cell(comparison.model)}: {metric_name(comparison)} {difference}"
     yield from missed_lines(diff.missed)
     if not diff.worse and not diff.missed:
         yield "no guarded metric is significantly worse"

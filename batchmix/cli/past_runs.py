@@ -30,11 +30,11 @@ def sparkline(values: Sequence[float | None]) -> str:
 
 def past_lines(past: list[PastRun]) -> list[str]:
     """Return runs as a table, the oldest first, and a table with the trend of each score."""
-    lines = in_columns([_HEAD, *(row for one in past for row in _rows(one))])
-    pairs = dict.fromkeys((found.model, found.scorer) for one in past for found in _scores(one))
+    lines = in_columns([_HEAD, *(row for past_run in past for row in _rows(past_run))])
+    pairs = dict.fromkeys((found.model, found.scorer) for past_run in past for found in _scores(past_run))
     trends = [("model", "scorer", "over these runs", "first", "last")]
     for model, scorer in pairs:
-        values = [_value(one, model, scorer) for one in past]
+        values = [_value(past_run, model, scorer) for past_run in past]
         numbers = [value for value in values if value is not None]
         if numbers:
             trends.append((cell(model), scorer, sparkline(values), number(numbers[0]), number(numbers[-1])))
@@ -45,22 +45,22 @@ def past_record(past: list[PastRun]) -> list[dict[str, Any]]:
     """Return past runs for `--json`."""
     return [
         {
-            "run": str(one.folder),
-            "started_at": one.started_at,
-            "exit_code": one.run.starts[-1].exit_code if one.run.starts else None,
+            "run": str(past_run.folder),
+            "started_at": past_run.started_at,
+            "exit_code": past_run.run.starts[-1].exit_code if past_run.run.starts else None,
             "scores": [
                 {"model": found.model, "scorer": found.scorer, "mean": found.score.mean, "stderr": found.score.stderr}
-                for found in _scores(one)
+                for found in _scores(past_run)
             ],
         }
-        for one in past
+        for past_run in past
     ]
 
 
-def _rows(one: PastRun) -> list[tuple[str, ...]]:
-    start = (cell(str(one.folder), 60), one.started_at, _state(one))
+def _rows(past_run: PastRun) -> list[tuple[str, ...]]:
+    start = (cell(str(past_run.folder), 60), past_run.started_at, _state(past_run))
     rows: list[tuple[str, ...]] = []
-    for found in _scores(one):
+    for found in _scores(past_run):
         score = found.score
         interval = "" if score.low is None or score.high is None else f"{score.low:.3f}–{score.high:.3f}"
         rows.append((*start, cell(found.model), found.scorer, number(score.mean), interval))
@@ -68,16 +68,18 @@ def _rows(one: PastRun) -> list[tuple[str, ...]]:
     return rows or [(*start, "", "", "", "")]
 
 
-def _state(one: PastRun) -> str:
-    code = one.run.starts[-1].exit_code if one.run.starts else None
-    if one.metrics is None:
+def _state(past_run: PastRun) -> str:
+    code = past_run.run.starts[-1].exit_code if past_run.run.starts else None
+    if past_run.metrics is None:
         return "not evaluated" if code in {0, 1} else "not finished"
-    return "whole" if one.metrics.complete else "part"
+    return "whole" if past_run.metrics.complete else "part"
 
 
-def _scores(one: PastRun) -> list[ScoreMetrics]:
-    return [found for found in one.metrics.scores if not found.group] if one.metrics else []
+def _scores(past_run: PastRun) -> list[ScoreMetrics]:
+    return [found for found in past_run.metrics.scores if not found.group] if past_run.metrics else []
 
 
-def _value(one: PastRun, model: str, scorer: str) -> float | None:
-    return next((found.score.mean for found in _scores(one) if (found.model, found.scorer) == (model, scorer)), None)
+def _value(past_run: PastRun, model: str, scorer: str) -> float | None:
+    return next(
+        (found.score.mean for found in _scores(past_run) if (found.model, found.scorer) == (model, scorer)), None
+    )

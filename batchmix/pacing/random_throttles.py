@@ -111,7 +111,7 @@ class RandomThrottles:
         count = sum(self._outcomes)
         if count < _WITNESSES or self._outcomes[True] > _MAX_THROTTLED * count:
             return False
-        self._far.add(self._sent.far, self._outcomes[True] + 1, of=count + 1)
+        self._far.add(self._sent.far, self._outcomes[True] + 1, extra_requests=count + 1)
         self._suspect = None
         self.is_watching = False
         self._cleared_at = self._sent.total
@@ -130,10 +130,10 @@ class FadingShare:
         self._requests = 0.0
         self._events = 0.0
 
-    def add(self, sent: int, events: int = 1, *, of: int = 0) -> None:
-        """Count events; `of` is a number of requests to count in addition to `sent`."""
+    def add(self, sent: int, events: int = 1, *, extra_requests: int = 0) -> None:
+        """Count events; `extra_requests` are counted in addition to `sent`."""
         self._fade(sent)
-        self._requests += of
+        self._requests += extra_requests
         self._events += events
 
     def value(self, sent: int) -> tuple[float, float]:

@@ -110,7 +110,7 @@ class Behaviour:
                 raise ValueError(f"rehearsal's {name} must be {least} or more")
         if not 0 <= self.latency[0] <= self.latency[1] < math.inf:
             raise ValueError("rehearsal's latency is a number of seconds or a range, such as 0.05-0.2")
-        for name in (*self.faults, self.broke, *(one.how for one in self.outage if one.how != REFUSED)):
+        for name in (*self.faults, self.broke, *(outage.how for outage in self.outage if outage.how != REFUSED)):
             if name not in REPLY_KINDS:
                 raise ValueError(f"rehearsal has no kind {name!r}")
         for model in self.own if self.models else ():
@@ -138,9 +138,9 @@ class Behaviour:
 
     def outage_at(self, elapsed_s: float) -> str | None:
         """Return how requests fail at a time in seconds: a kind of reply or `refused`; None outside of outages."""
-        for one in self.outage:
-            if one.start_s <= elapsed_s < one.start_s + one.length_s:
-                return one.how
+        for outage in self.outage:
+            if outage.start_s <= elapsed_s < outage.start_s + outage.length_s:
+                return outage.how
         return None
 
     def marked(self, text: str, attempt: int) -> str | None:
@@ -213,7 +213,7 @@ def _flag(text: str) -> bool:
 
 
 def _outages(text: str) -> tuple[Outage, ...]:
-    return tuple(_outage(*one.split(":")) for one in text.split(","))
+    return tuple(_outage(*outage.split(":")) for outage in text.split(","))
 
 
 def _outage(start_s: str, length_s: str = "", *how: str) -> Outage:

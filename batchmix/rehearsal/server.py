@@ -86,7 +86,7 @@ class Rehearsal:
 
     def _plan_outages(self) -> None:
         """Start the task that refuses connections during the `refused` outages of a new behaviour."""
-        refused = sorted((one.start_s, one.length_s) for one in self.behaviour.outage if one.how == REFUSED)
+        refused = sorted((outage.start_s, outage.length_s) for outage in self.behaviour.outage if outage.how == REFUSED)
         before = self._outages
         if before is not None:
             before.cancel()
