@@ -1,4 +1,4 @@
-"""The money of a run: what it has used so far, and whether the account's balance covers the rest."""
+"""The money of a run: its costs and tokens so far, and whether the account's balance covers the remaining requests."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from batchmix.store.totals import Cost
 from batchmix.store.view import View
 
 _TIMEOUT_S = 5.0
+"""Timeout of the request for the balance."""
 _WAIT_S = 2.0
-"""The longest that a start, ready in all else, waits for the balance."""
+"""Maximum time that a start waits for the balance once everything else is ready."""
 
 
 class BalanceLookup:
-    """The account's balance, fetched in a thread while the input is read."""
+    """Looks up the account's balance in a thread, while the input is read."""
 
     def __init__(self, job: Job, secrets: Secrets) -> None:
         self._usd: float | None = None
@@ -35,16 +36,16 @@ class BalanceLookup:
         self._usd = get_balance(base_url, secrets, _TIMEOUT_S)
 
     def usd(self) -> float | None:
-        """Return the balance; None where it is unlimited, not reported, or not here in time."""
+        """Return the balance; None if it is unlimited, not reported, or has not arrived in time."""
         if self._fetching.ident is not None:
             self._fetching.join(_WAIT_S)
         return self._usd
 
 
 def shortage(balance_usd: float, bounds: tuple[float | None, float | None], cap: float | None) -> str:
-    """Return a warning where the rest of the run may cost more than the balance; empty where it does not.
+    """Return a warning if the remaining requests may cost more than the balance; otherwise an empty text.
 
-    `bounds` are the least and the most that the rest costs, where known; `cap` is the job's own `max_usd`.
+    `bounds` are the lower and the upper bound on that cost, None if unknown; `cap` is the job's own `max_usd`.
     """
     costs = [bound if cap is None else min(bound, cap) for bound in bounds if bound is not None]
     if not costs or max(costs) <= balance_usd:
@@ -58,11 +59,11 @@ def shortage(balance_usd: float, bounds: tuple[float | None, float | None], cap:
 
 
 def used_so_far(view: View, prices: Prices) -> tuple[float, float]:
-    """Return the USD and tokens that a run has used, by the account in its folder.
+    """Return the USD and the tokens that a run has used, from the answers and attempts recorded in its folder.
 
-    Answers and attempts without reported usage count as much as the budget counted them when they came. An attempt
-    whose answer never arrived counts as an average answer, or by its request where there are no answers. The result
-    is never less than at an earlier start: answers that have been replaced since were paid for too.
+    Answers and attempts without reported usage are estimated as the budget did when they arrived. An attempt that may
+    have been billed without an answer counts as an average answer, or is estimated from its request if there are no
+    answers. The result is never less than at an earlier start, because answers that were replaced since were paid too.
     """
     totals = view.totals
     usd = tokens = 0.0
@@ -85,7 +86,7 @@ def used_so_far(view: View, prices: Prices) -> tuple[float, float]:
 
 
 def _dearest(price: Price | None, cost: Cost) -> float:
-    """Return the most that billed retries cost whose tokens are known and whose price is not."""
+    """Return an upper bound on the cost of billed retries whose total of tokens is known, but not their price."""
     if price is None or not cost.retries_unpriced:
         return 0.0
     return cost.retries_tokens / cost.retries * cost.retries_unpriced * max(price.input, price.output) / 1e6

@@ -1,4 +1,4 @@
-"""When the next request of a lane may leave, and what each response teaches about that."""
+"""Admission: decides when the next request of a lane may be sent, and learns from each response."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from batchmix.responses.stream import UNFINISHED
 _UNREPORTED = (None, None)
 _BOTTLENECKS: dict[Limit, Bottleneck] = {limit: Bottleneck(limit.value) for limit in Limit if limit is not Limit.NONE}
 _LONG_PAUSE_S = 2.0
-"""Seconds. The end of a longer pause is shown to the user; a shorter one is over before it is read."""
+"""The status shows when a pause ends only if it is longer than this; a shorter pause is over before anybody reads
+that."""
 
 
 class Admission:
-    """Joins all that holds a lane's requests back: pacing, the cap on costs, an outage, and failures of the whole job.
+    """Combines everything that may delay a lane's requests: pacing, the budget, an outage, and early failures.
 
-    What only matters after a failure is left out while `is_troubled` is False: an answer then costs one check.
+    Checks that only matter after a failure are skipped while `is_troubled` is False, to save time on each answer.
     """
 
     def __init__(
@@ -37,9 +38,9 @@ class Admission:
         in_flight: Collection[OpenRequest],
         on_room: Callable[[], None],
     ) -> None:
-        """`on_room` is called when the cap on costs may have room again."""
+        """`on_room` is called when the budget may have room for a request again."""
         self.is_troubled = False
-        """Whether there was a failure that the next answer may put in another light."""
+        """Whether there are failures that the next answer may refute."""
         self._governor = governor
         self._status = status
         self._rules = rules
@@ -53,13 +54,13 @@ class Admission:
 
     @property
     def window(self) -> float:
-        """How many may be in flight."""
+        """Number of requests that may be in flight."""
         return self._governor.window
 
     def admit(self, now: float, item: OpenRequest) -> float:
-        """Give a request its ticket and return 0, or return how long it has to wait.
+        """Give a request its ticket and return 0, or return how many seconds it has to wait.
 
-        Infinity: until another request has returned. The status says what it waits for.
+        Infinity means until another request has returned. The status then shows the reason for the wait.
         """
         request, governor = item.request, self._governor
         if self.is_troubled and (wait_s := self._trouble_wait_s(now, request.path)) > 0:
@@ -88,7 +89,7 @@ class Admission:
         return wait_s
 
     def answered(self, now: float, item: OpenRequest, exchange: Exchange, answer: Completion) -> None:
-        """Learn from an answer, and settle its ticket."""
+        """Update the rate limits, the budget and the status after an answer, and settle its ticket."""
         ticket = item.ticket
         assert ticket is not None
         if exchange.quotas != _UNREPORTED:
@@ -99,7 +100,7 @@ class Admission:
             self._budget.settle(item.request, exchange, answer)
 
     def recover(self, item: OpenRequest) -> None:
-        """Take back what an answer refutes: to be called for the first of each path, and while `is_troubled`."""
+        """Clear failures that an answer refutes. Called for the first answer of each path, and while `is_troubled`."""
         assert item.ticket is not None
         self._breaker.succeeded()
         self._early.answered(item.request.path)
@@ -107,7 +108,7 @@ class Admission:
         self.is_troubled = self._early.are_open or not self._wait_limit.is_clear
 
     def failed(self, now: float, item: OpenRequest, exchange: Exchange, failure: Failure) -> None:
-        """Learn from a failure, and settle its ticket."""
+        """Count a failed attempt, update the rate limits, the budget and the breaker, and settle its ticket."""
         ticket, status, rules = item.ticket, self._status, self._rules
         assert ticket is not None
         self.is_troubled = True
@@ -134,7 +135,7 @@ class Admission:
         self._settle(item, ticket, exchange, failure)
 
     def abandon(self, item: OpenRequest, exchange: Exchange | None) -> None:
-        """Settle the ticket of a request that brought no outcome."""
+        """Settle the ticket of a request that was cut off, without an outcome."""
         assert item.ticket is not None
         self._status.failed_once(replied=False)
         self._governor.settle(item.ticket, None)
@@ -147,7 +148,10 @@ class Admission:
             self._budget.settle(item.request, exchange, failure)
 
     def verdict(self, path: str, open_rows: int) -> Failure | None:
-        """Return why the lane has to be stopped, or the path of the last failure; `open_rows` have no outcome yet."""
+        """Return the failure that stops the lane, or the path of the last failure; None if they may continue.
+
+        `open_rows` is the number of requests of the lane that have no outcome yet.
+        """
         if self._breaker.given_up:
             last = self._breaker.given_up
             message = f"no answer came for too long (retry.outage_s), at last: {last.message}"

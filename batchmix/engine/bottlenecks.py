@@ -1,4 +1,4 @@
-"""What limits a run's speed: shown while it runs, and recorded over the time of each start in `run.json`."""
+"""Bottlenecks: the limits on a run's speed, shown during the run, and recorded for each start in `run.json`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from batchmix.errors import BatchmixError
 from batchmix.store.run_folder import Start
 
 _SAMPLES_PER_S = 4
+"""How often per second the bottleneck of each lane is recorded."""
 _FIRST_S, _EVERY_S = 2.0, 10.0
-"""When the current bottleneck is first written to `run.json`, and how often after that, in seconds."""
+"""Seconds until the current bottleneck is first written to `run.json`, and between later writes."""
 _MAX_SLOTS = 256
-"""The most slots of a history; a longer start gets longer slots, so that `run.json` stays small."""
+"""Maximum number of time slots in a history. A longer start gets longer slots, so that `run.json` stays small."""
 
 
 def bottleneck_of(run_status: RunStatus, lane: LaneStatus) -> str:
-    """Return what keeps a lane from being faster, in one or two words; empty: only the speed of the answers."""
+    """Return in a few words what limits a lane; empty if only the speed of the answers does."""
     if lane.idle:
         return lane.idle.value
     if run_status.phase is Phase.SEALING:
@@ -32,14 +33,14 @@ def bottleneck_of(run_status: RunStatus, lane: LaneStatus) -> str:
 
 
 class BottleneckHistory:
-    """What limited each lane, by slots of equal length."""
+    """Counts the bottlenecks of each lane in time slots of equal length."""
 
     def __init__(self) -> None:
         self._slot_s = 1.0
         self._slots: list[dict[str, Counter[str]]] = []
 
     def add(self, at_s: float, model: str, limited_by: str) -> None:
-        """Add what limits a lane at a time in seconds, which must not be before the last one."""
+        """Record what limits a lane `at_s` seconds after the start. Times must not decrease."""
         while at_s >= self._slot_s * _MAX_SLOTS:
             self._widen()
         while len(self._slots) <= at_s / self._slot_s:
@@ -47,7 +48,7 @@ class BottleneckHistory:
         self._slots[-1].setdefault(model, Counter())[limited_by] += 1
 
     def spans(self) -> dict[str, list[tuple[float, str]]]:
-        """Return the main bottleneck of each lane over time, as pairs of when it began, in seconds, and what it was."""
+        """Return each lane's main bottleneck over time, as pairs of its first second and its name."""
         found: dict[str, list[tuple[float, str]]] = {}
         for number, slot in enumerate(self._slots):
             for model, counts in slot.items():
@@ -70,10 +71,10 @@ class BottleneckHistory:
 async def bottlenecks_recorded(
     run_status: RunStatus, start: Start, update: Callable[[], None], write: Callable[[], None]
 ) -> AsyncIterator[None]:
-    """Record in `start` what limits each lane while the block runs.
+    """Record in `start` the bottleneck of each lane while the block runs.
 
-    From time to time `update` brings the rest of `start` up to date, and, if it has changed, `write` writes it to
-    `run.json` in a thread: for other processes, and for the next start if this one is killed.
+    Every few seconds `update` is called to update the other fields of `start`. If anything has changed, `write` is
+    called in a thread to write `run.json`, for other processes and for the next start if this one is killed.
     """
     over = asyncio.Event()
     task = asyncio.create_task(_sample(run_status, start, update, write, over))

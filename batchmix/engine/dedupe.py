@@ -1,8 +1,8 @@
-"""`reuse.dedupe`: of the rows with the same request the first is sent, and the others of the model take its answer.
+"""`reuse.dedupe`: of the rows that have the same request, only the first row is sent; the others take its answer.
 
-A row whose first row has an answer takes it at once. A row whose first is in flight waits for it, and gets its outcome,
-also a failure. Where the first failed in an earlier start, the row is sent itself and becomes the first. Each start
-finds the first rows again in the run folder.
+Rows are compared within one model. A row takes the answer of its first row at once if there is one. While the first row
+is in flight, the row waits for its outcome, which may also be a failure. If the first row failed in an earlier start,
+the row is sent itself and becomes the new first row. Each start finds the first rows again in the run folder.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ from batchmix.store.open_shards import OpenShards
 from batchmix.store.reuse import ReusedAnswer
 
 _AT_ONCE = 64
-"""Rows that get their outcome in one turn of the event loop, which takes about three milliseconds."""
+"""Maximum number of rows that get their outcome in one turn of the event loop. They take about three milliseconds."""
 _SLICE_S = 0.005
-"""The longest time in a row that a thread looks up answers; others need the thread too."""
+"""Maximum seconds that a thread looks up answers without a break, since other tasks need the thread too."""
 _MAX_LATE = 2000
-"""Rows that are collected before the answers of their first rows are looked up, in the order of the parts."""
+"""Number of late rows that are collected before the answers of their first rows are looked up together, part by
+part."""
 _MAX_WAITING = 50_000
-"""No more rows are read while so many wait for an answer in flight."""
+"""Maximum number of rows that wait for an answer in flight. No more rows are read until there are fewer."""
 
 
 class _Waiting:
-    """The rows that wait for the answer to a request in flight."""
+    """The rows that wait for the outcome of a request in flight, which has the same hash."""
 
     __slots__ = ("hash", "rows")
 
@@ -43,7 +44,7 @@ class _Waiting:
 
 
 class DedupingLog:
-    """A lane's log for its pool, in which the outcome of a first row is that of the rows that wait for it too."""
+    """A lane's log that gives the outcome of each first row to all rows that wait for it too."""
 
     def __init__(self, log: LaneLog, shards: OpenShards, run: str, on_error: Callable[[Exception], None]) -> None:
         self._log = log
@@ -53,7 +54,7 @@ class DedupingLog:
         self._firsts = FirstRows()
         self._parts = PartAnswers()
         self._under_way: dict[Key, _Waiting] = {}
-        """The rows that wait for each first row that is being sent."""
+        """By the key of each first row that is being sent: the rows that wait for its outcome."""
         self._received: dict[Key, Exchange] = {}
         self._waiting = 0
         self._late: list[tuple[int, Request]] = []
@@ -62,18 +63,18 @@ class DedupingLog:
         )
 
     async def open(self, model: str) -> None:
-        """Find the first rows of a model in sealed shards."""
+        """Load the first rows of a model from the sealed shards."""
         self._firsts = await asyncio.to_thread(self._shards.first_rows, model)
 
     async def room(self, pool: Pool) -> None:
-        """Return when so few rows wait that more may be read, or when no row can finish before more are read."""
+        """Wait until more rows may be read: few enough are waiting, or none can finish before more are read."""
         while self._waiting >= _MAX_WAITING:
             await self.finish()
             if self._waiting >= _MAX_WAITING and not await pool.wait_for_outcome():
                 return
 
     def firsts(self, batch: list[Request | RejectedRow], needed: list[Request]) -> list[Request]:
-        """Return which of the requests that have work left are to be sent now."""
+        """Return those of the `needed` requests that must be sent, as the first with their content."""
         for request in batch:
             if isinstance(request, Request) and self._log.has_answer(request):
                 # The last row with an answer is the quickest to read.
@@ -81,7 +82,7 @@ class DedupingLog:
         return [request for request in needed if self._is_first(request)]
 
     def _is_first(self, request: Request, *, again: int | None = None) -> bool:
-        """Return whether a request is to be sent; `again` is a first row that turned out to have no answer."""
+        """Return whether a request must be sent; `again` is its former first row, if that turned out unanswered."""
         row = self._firsts.first(request.hash, request.row, request.sample)
         under_way = self._under_way.get((row, request.model, request.sample))
         if under_way and under_way.hash == request.hash:  # else the row had this request in an earlier start
@@ -98,14 +99,18 @@ class DedupingLog:
         return True
 
     async def late(self, *, at_least: int = _MAX_LATE) -> list[Request]:
-        """Give late rows, if there are so many, the answers of their first rows; return those to be sent after all."""
+        """Give late rows the answers of their first rows, if there are `at_least` so many late rows.
+
+        Late rows are those whose first row is not in flight. Return the requests whose first row has no answer; they
+        must be sent after all.
+        """
         unanswered: list[Request] = []
         while len(self._late) >= at_least:  # again where a row has another first row by now
             unanswered += [request for row, request in await self._unanswered() if self._is_first(request, again=row)]
         return unanswered
 
     async def _unanswered(self) -> list[tuple[int, Request]]:
-        """Give late rows the answers of their first rows; return those without one."""
+        """Give late rows the answers of their first rows; return the late rows whose first row has no answer."""
         late, self._late = self._late, []
         late.sort(key=lambda one: one[0])  # parts are read in order
         unanswered = []
@@ -118,7 +123,7 @@ class DedupingLog:
         return unanswered
 
     def _answers(self, late: list[tuple[int, Request]]) -> list[Exchange | None]:
-        """Return the answers for the first of these rows, as many as a short time allows."""
+        """Return answers for the leading ones of these rows, as many as can be looked up in `_SLICE_S`."""
         until = time.monotonic() + _SLICE_S
         found: list[Exchange | None] = []
         for row, one in late:
@@ -132,14 +137,14 @@ class DedupingLog:
         self._log.sent(request, at_ms)
 
     def received(self, request: Request, exchange: Exchange) -> Completion | Failure:
-        """Record what came back, then return what it is."""
+        """Record the response, then return the answer or the failure that it holds."""
         outcome = self._log.received(request, exchange)
         if isinstance(outcome, Completion):
             self._received[request.key] = exchange
         return outcome
 
     def finished(self, request: Request, failure: Failure | None) -> None:
-        """Record the outcome of a row, and of those that wait for it."""
+        """Record the outcome of a row, and schedule the same outcome for the rows that wait for it."""
         self._log.finished(request, failure)
         exchange = self._received.pop(request.key, None)
         rows = self._under_way.pop(request.key).rows
@@ -149,7 +154,7 @@ class DedupingLog:
                 asyncio.get_running_loop().call_soon(self._finish_some)
 
     def _finish_some(self) -> None:
-        """Give some of the waiting rows their outcome, and the others in later turns of the event loop."""
+        """Give some waiting rows their outcome; the others get it in later turns of the event loop."""
         try:
             for _ in range(_AT_ONCE):
                 if not self._finished:
@@ -172,7 +177,7 @@ class DedupingLog:
             self._log.reuse(request, ReusedAnswer(self._run, exchange))
 
     async def finish(self) -> None:
-        """Return when all rows whose first row has an outcome have it too."""
+        """Give all waiting rows whose first row has an outcome that outcome."""
         while self._finished:
             for _ in range(min(_AT_ONCE, len(self._finished[0][3]))):
                 self._finish_one()

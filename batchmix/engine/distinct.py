@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 _KEPT = 1 << 16
-"""Hashes kept in memory; up to so many the count is exact."""
+"""Maximum number of hashes in memory. Up to this many different hashes, the count is exact."""
 _BITS = 64
+"""Leading bits of a hash that are compared."""
 _MANY = 10
-"""So many requests with the same content, on average, are suspicious."""
+"""A run is suspicious if each different request is sent this many times on average."""
 
 
 class DistinctCounter:
-    """Counts different hex hashes: exactly up to 65,536, beyond with an error of about one percent.
+    """Counts different hex hashes: exactly up to 65,536, beyond that with an error of about one percent.
 
-    When too many hashes are kept, the bound below which they are kept is halved (Wegman's adaptive sampling, in
-    Flajolet, On adaptive sampling, 1990). The kept ones are a fair sample, however often each hash comes.
+    Only hashes below a bound are kept. When there are too many, the bound is halved (Wegman's adaptive sampling, in
+    Flajolet, On adaptive sampling, 1990). The kept hashes are a fair sample, however often each hash is added.
     """
 
     def __init__(self) -> None:
@@ -22,7 +23,7 @@ class DistinctCounter:
         self._below = 1 << _BITS
 
     def add(self, hash_: str) -> None:
-        """Count a hash."""
+        """Count a hash, unless it was counted before."""
         number = int(hash_[: _BITS // 4], 16)
         if number >= self._below:
             return
@@ -37,7 +38,7 @@ class DistinctCounter:
 
 
 def distinct_warning(different: int, requests: int) -> str:
-    """Return a warning where suspiciously few requests are different; empty where that may be intended."""
+    """Return a warning if suspiciously many of the requests are the same; otherwise an empty text."""
     if requests < _MANY or different * _MANY > requests:
         return ""
     return (

@@ -1,4 +1,4 @@
-"""All that comes before sending: the input is scanned, the work found, prices looked up, other runs opened."""
+"""Preparing a start: scans the input, finds the work left, looks up prices, and opens other runs to reuse answers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Options(msgspec.Struct, frozen=True):
-    """Options of one start; none of them changes a request."""
+    """Options of one start. They do not change the content of any request."""
 
     limit: int | None = None
     update: bool = False
@@ -40,15 +40,16 @@ class Options(msgspec.Struct, frozen=True):
     reject_bad_rows: bool = False
     keep_going: bool = False
     canary: int | None = None
-    """Send only so many rows, drawn from the whole input; the others are left for another start."""
+    """Send only a random sample of this many rows per model; the other rows are left for another start. None: send
+    all."""
     models: tuple[str, ...] = ()
-    """Send only to these, by the names of their entries; empty: to all."""
+    """Names of the models to send to; empty: all models of the job."""
     wait: bool = False
-    """Wait for another process that works on the folder, rather than raise `RunLocked`."""
+    """If another process works on the folder, wait for it instead of raising `RunLocked`."""
 
 
 class PreparedRun(msgspec.Struct, frozen=True):
-    """All that a start needs before it sends."""
+    """The result of `prepare`: the checked job, its input, its work and its prices."""
 
     job: Job
     options: Options
@@ -57,7 +58,7 @@ class PreparedRun(msgspec.Struct, frozen=True):
     work: PendingWork
     prices: Prices
     reusable: ReusableAnswers | None
-    """Other runs' answers; None: the job names no other run."""
+    """Answers of the other runs that the job names; None if it names none."""
     balance: BalanceLookup
 
     @property
@@ -69,10 +70,10 @@ class PreparedRun(msgspec.Struct, frozen=True):
 def prepare(
     job: Job, layout: Layout, options: Options, run_status: RunStatus, spool: Path | None = None
 ) -> PreparedRun:
-    """Check a job against its input and its folder, and return what there is to do.
+    """Check a job against its input and its run folder, and return all that a start needs for sending.
 
-    `spool` is where stdin and compressed input are kept; None: in the run folder. Raises `UsageError` for all that
-    must be fixed before anything is sent; then nothing new is left in the spool.
+    `spool` is the folder for copies of stdin and of compressed input; None: a folder in the run folder. Raises
+    `UsageError` if anything must be fixed before sending; nothing new is left in the spool then.
     """
     set_up_arrow()
     balance = BalanceLookup(job, layout.secrets or Secrets())
@@ -116,7 +117,7 @@ def _price_lookup(job: Job, previous: RunFile | None) -> PriceLookup:
 
 
 def _check_same_run(job: Job, previous: RunFile | None, held: Inventory) -> None:
-    """Raise `RunError` where a folder, or a part or journal in it, belongs to another job or kind of provider."""
+    """Raise `RunError` if the folder, or a file in it, belongs to another job, or mixes rehearsed with real answers."""
     root = held.layout.root
     own = [FileOrigin(root, previous.name, previous.rehearsal, previous.shard_rows)] if previous else []
     for origin in [*own, *held.origins]:
@@ -139,7 +140,7 @@ def _check_same_run(job: Job, previous: RunFile | None, held: Inventory) -> None
 
 
 def _refuse_own_files(job: Job, layout: Layout) -> None:
-    """Raise `JobError` where a run would read what it writes."""
+    """Raise `JobError` if an input file is one of the files that the run itself writes."""
     own = [folder.resolve() for folder in (layout.data, layout.journal, layout.input, layout.evaluation)]
     for source in find_sources(job.input.path):
         if source.path != STDIN and any(Path(source.path).resolve().is_relative_to(folder) for folder in own):
@@ -147,7 +148,7 @@ def _refuse_own_files(job: Job, layout: Layout) -> None:
 
 
 def _run_file(layout: Layout, held: Inventory) -> RunFile | None:
-    """Return `run.json`; None where it is missing, or is damaged and the folder's answers are enough to go on."""
+    """Return `run.json`; None if it is missing, or damaged while the folder's answers are enough to go on."""
     try:
         run, why = layout.read_run(), "is missing"
         if run is not None and not layout.run_is_whole():
@@ -167,7 +168,7 @@ def _run_file(layout: Layout, held: Inventory) -> RunFile | None:
 
 
 def _progress(job: Job, run_status: RunStatus) -> Callable[[int], None]:
-    """Return a function that records the rows scanned so far, and stops the scan when the run's time is over."""
+    """Return a function that records the number of scanned rows, and raises `Stopped` after the job's deadline."""
     began = time.monotonic()
 
     def progress(rows: int) -> None:
@@ -178,7 +179,7 @@ def _progress(job: Job, run_status: RunStatus) -> Callable[[int], None]:
 
 
 def _reusable(job: Job) -> ReusableAnswers | None:
-    """Return the answers of the runs that the job names. Raises `JobError`."""
+    """Open the answers of the other runs that the job names; None if it names none. Raises `JobError`."""
     if not job.reuse.folders:
         return None
     if any(Path(folder).resolve() == Path(job.output.path).resolve() for folder in job.reuse.folders):

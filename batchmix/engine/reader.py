@@ -1,4 +1,4 @@
-"""Reading a run folder: without a lock, also while another process writes."""
+"""Reading a run folder without a lock, even while another process writes to it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from batchmix.store.view import View, read_view
 
 _logger = logging.getLogger(__name__)
 _SHOWN = 5
-"""Runs that a message names where none has a similar name; of more, only the count."""
+"""Maximum number of runs that an error message lists; it only counts the others."""
 
 
 def look(folder: Path) -> View:
@@ -44,9 +44,9 @@ def look(folder: Path) -> View:
 def export(
     folder: Path, file: Path, *, openai_batch: bool = False, lost: list[str] | None = None
 ) -> tuple[int, list[str]]:
-    """Write a run's results into one file, or into the two of an OpenAI batch; return how many rows, and warnings.
+    """Export a run's results to one file, or to the two files of an OpenAI batch; return the row count and warnings.
 
-    What can't be read of its parts is left out, with a warning, which is added to `lost` too. Raises `UsageError`.
+    Unreadable data in its parts is left out, with a warning, which is also added to `lost`. Raises `UsageError`.
     """
     run = _run_file(folder)
     scan = previous_scan(run)
@@ -69,10 +69,10 @@ def export(
 
 
 def results(folder: Path, columns: Collection[str], lost: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Yield some columns of the results that a run has so far, in order and in the order of a part's columns.
+    """Yield some columns of a run's results so far, in row order. The columns are in the order of a part.
 
-    Columns that the run does not have are left out, and so is what can't be read of its parts; that is added to `lost`.
-    Raises `RunError`.
+    Columns that the run does not have are left out. Unreadable data in its parts is left out too, with a message in
+    `lost`. Raises `RunError`.
     """
     run = _run_file(folder)
     whole = part_schema(run.carried_schema(), run.name)
@@ -98,7 +98,7 @@ def _carried_or_empty(run: RunFile, folder: Path, warnings: list[str]) -> Carrie
     job, schema = _job(run), run.carried_schema()
 
     def carried(index: int) -> Iterator[pa.RecordBatch]:
-        """Yield a shard's carried columns, or nulls where the input has changed."""
+        """Yield a shard's carried columns, or nulls if the input has changed or can't be read."""
         try:
             yield from _carried(run, job, folder, index)
         except (UsageError, Stopped) as error:
@@ -112,7 +112,7 @@ def _carried_or_empty(run: RunFile, folder: Path, warnings: list[str]) -> Carrie
 
 
 def _check_shapes(run: RunFile, folder: Path) -> None:
-    """Raise `UsageError` where raw answers were not stored, and some can't be rebuilt from columns."""
+    """Raise `UsageError` if raw answers were not stored and some can't be rebuilt from the result columns."""
     job, scan = _job(run), previous_scan(run)
     if job.output.raw or scan is None or scan.mode != "batch":
         return
@@ -158,7 +158,7 @@ def prices_of(run: RunFile) -> Prices:
 
 
 def _layout(folder: Path, run: RunFile) -> Layout:
-    """Return a run's folder with its secrets, where they are set: no answer in a journal shows them."""
+    """Return a run's folder with its secrets, if they are set, so that they are masked in answers from journals."""
     return Layout(folder, secrets=secrets_if_set(_job(run).provider, os.environ))
 
 
@@ -173,9 +173,9 @@ def _run_file(folder: Path) -> RunFile:
 
 
 def no_run(folder: Path, root: Path | None = None) -> RunError:
-    """Return the error for a folder that is not a run folder, which names the runs in it or beside it.
+    """Return the error for a folder that is not a run folder. Its message suggests runs in the folder or beside it.
 
-    `root` is given where the name of a job may be meant too; it holds the runs to search.
+    `root` is a folder of runs to search by name too, for a user who gave a job's name; None: search beside it only.
     """
     if list_parts(Layout(folder).data) or Layout(folder).journals():
         return RunError(

@@ -1,8 +1,8 @@
-"""How a run is getting on, and each of its lanes: counters that the engine writes and a progress bar reads.
+"""The progress of a run and of its lanes: counters that the engine writes and the progress bar reads.
 
-Only the methods here change them, and all of these are called on the event loop. The bar reads them from a thread of
-its own without a lock. That is fine: each attribute is replaced as a whole, so a reader sees the value before or after,
-never half of one. A sum over several may be one request behind, and the next look is right.
+Only the methods here change the counters, and all of them are called on the event loop. The progress bar reads them in
+its own thread without a lock. That is safe because each attribute is replaced as a whole. A sum over several counters
+may be one request behind for a moment.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from batchmix.store.lane_log import RowCounts
 
 
 class Phase(enum.StrEnum):
-    """What a start is doing."""
+    """The phase of a start."""
 
     STARTING = "starting"
     SCANNING = "scanning"
@@ -29,73 +29,73 @@ class Phase(enum.StrEnum):
 
 
 class Bottleneck(enum.StrEnum):
-    """What keeps the next request of a lane from leaving, as it is shown, and stored in `run.json`."""
+    """The reason why a lane can't send its next request yet. The values are shown, and stored in `run.json`."""
 
     NONE = ""
     REQUESTS = "requests per minute"
     TOKENS = "tokens per minute"
     WINDOW = "window"
-    """The number in flight that was found to be best."""
+    """As many requests are in flight as the pacing found to be best."""
     PAUSE = "pause"
     """The provider asked to wait."""
     OUTAGE = "outage"
     REFUSALS = "refusals"
-    """The first requests were refused: it is awaited whether all are."""
+    """Requests were refused. The lane waits to see whether all are."""
     RETRIES = "retries"
     """Too many rows wait for a retry."""
     INPUT = "input"
     BUDGET = "budget"
     CONCURRENCY = "concurrency"
-    """The job's ceiling of requests in flight."""
+    """As many requests are in flight as the job allows."""
     LAST_ROWS = "last rows"
     DISK = "disk"
 
 
 class Idle(enum.StrEnum):
-    """Why a lane sends nothing more, as it is shown, and stored in `run.json`."""
+    """The reason why a lane sends nothing more. The values are shown, and stored in `run.json`."""
 
     STOPPED = "stopped"
     NOT_CHOSEN = "not asked"
-    """This start is for other models."""
+    """This start was limited to other models."""
 
 
 class LaneStatus(RowCounts):
-    """How one lane is getting on in this start."""
+    """The progress of one lane in this start."""
 
     results: int = 0
-    """How many there will be; 0: unknown."""
+    """Number of results that the lane will have; 0 if unknown."""
     workers: int = 0
-    """The most that may be in flight."""
+    """Maximum number of requests in flight."""
     in_flight: int = 0
     retrying: int = 0
-    """Rows that have failed in this start and will be, or are being, sent again."""
+    """Rows whose request has failed in this start and has no outcome yet: it waits for a retry, or is sent again."""
     replies: int = 0
-    """HTTP responses of the provider in this start, good or bad."""
+    """HTTP responses from the provider in this start, with any status."""
     answers: int = 0
-    """Received in this start."""
+    """Answers received in this start."""
     tokens: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     completion_tokens: int = 0
     usd_of: Callable[[Usage], float | None] | None = None
-    """Returns what such tokens cost; None: unknown."""
+    """Returns the cost of the lane's tokens in USD; None if the price is unknown."""
     throttled: int = 0
     paused_until: float = 0.0
-    """Unix time until which the provider has asked to wait, the last time that it was a long one."""
+    """Unix time at which the last long pause that the provider asked for ends; 0 if there was none."""
     limited_by: Bottleneck = Bottleneck.NONE
     idle: Idle | None = None
-    """None: it sends."""
+    """Why the lane sends nothing; None if it sends, or has finished."""
     tail: int | None = None
-    """Of the last rows, how many wait for a retry; None: it is not yet about the last."""
+    """Number of the last rows that wait for a retry; None until only the last rows are left."""
     retrying_after: str = ""
-    """At the tail: what those failed with that wait, such as `503, timeout`."""
+    """Once `tail` is set: the failures of the rows that wait for a retry, such as `503, timeout`."""
     oldest_sent_at: float | None = None
-    """At the tail: when the oldest request in flight was sent, on the event loop's clock (monotonic)."""
+    """Once `tail` is set: when the oldest request in flight was sent, on the event loop's clock (monotonic)."""
 
     @property
     def cost_usd(self) -> float | None:
-        """About what the answers have cost so far, by the sums of their tokens; None where there is no price."""
+        """The cost of all answers so far, estimated from their total tokens; None if the price is unknown."""
         if self.usd_of is None:
             return self.earlier_usd
         used = Usage(
@@ -107,16 +107,16 @@ class LaneStatus(RowCounts):
         return (self.earlier_usd or 0.0) + (self.usd_of(used) or 0.0)
 
     def begin(self, workers: int) -> None:
-        """Record that up to so many requests may be in flight from now on."""
+        """Record the maximum number of requests in flight."""
         self.workers = workers
 
     def sent(self) -> None:
-        """Count a request that leaves."""
+        """Count a request that is sent."""
         self.in_flight += 1
         self.limited_by = Bottleneck.NONE
 
     def failed_once(self, *, replied: bool) -> None:
-        """Count a request that returned without an answer; `replied`: with an HTTP response of the provider."""
+        """Count a request that returned without an answer; `replied` tells if the provider sent an HTTP response."""
         self.in_flight -= 1
         self.replies += replied
 
@@ -138,29 +138,29 @@ class LaneStatus(RowCounts):
         self.throttled += 1
 
     def limit(self, bottleneck: Bottleneck) -> None:
-        """Record what keeps the next request from leaving."""
+        """Record why the next request can't be sent yet."""
         self.limited_by = bottleneck
 
     def pause(self, until: float) -> None:
-        """Record until when, in Unix time, the provider has asked to wait."""
+        """Record the Unix time until which the provider asked to wait."""
         self.paused_until = until
 
     def count_retrying(self, rows: int) -> None:
-        """Record how many rows have failed and have no outcome yet."""
+        """Record the number of rows that have failed and have no outcome yet."""
         self.retrying = rows
 
     def show_tail(self, waiting: int, failures: Iterable[str], oldest_sent_at: float | None) -> None:
-        """Record what the last rows wait for: how many for a retry, after which failures, and the oldest in flight."""
+        """Record how many of the last rows wait for a retry, their failures, and the age of the oldest in flight."""
         self.tail = waiting
         self.oldest_sent_at = oldest_sent_at
         self.retrying_after = ", ".join(sorted(set(failures)))
 
     def stop(self, why: Idle | None) -> None:
-        """Record that it sends nothing more, and why; None: it has finished."""
+        """Record that the lane sends nothing more, and why; None if it has finished."""
         self.idle = why
 
     def settle(self, usd: float | None, counts: Mapping[str, int] | None) -> None:
-        """Take over the summary's figures: the cost of all answers, and the rows by status where these are given."""
+        """Replace the estimates by the summary's figures: the cost of all answers, and the rows by status if given."""
         self.usd_of, self.earlier_usd = None, usd
         if counts is not None:
             self.ok, self.failed, self.rejected = (
@@ -169,60 +169,60 @@ class LaneStatus(RowCounts):
 
 
 class RunStatus(msgspec.Struct):
-    """How a run is getting on."""
+    """The progress of a run."""
 
     phase: Phase = Phase.STARTING
     scanned: int = 0
-    """Input rows seen by the scan so far."""
+    """Input rows that the scan has read so far."""
     results: int = 0
-    """How many there will be."""
+    """Number of results that the run will have."""
     lanes: list[LaneStatus] = []
     """One for each model, in the job's order."""
     warnings: list[str] = []
 
     @property
     def ok(self) -> int:
-        """Answers, those of earlier starts too as far as the folder has been read."""
+        """Number of answers. Those of earlier starts are included as far as the folder has been read."""
         return sum(lane.ok for lane in self.lanes)
 
     @property
     def replies(self) -> int:
-        """HTTP responses of the provider in this start, good or bad."""
+        """HTTP responses from the provider in this start, with any status."""
         return sum(lane.replies for lane in self.lanes)
 
     @property
     def rejected(self) -> int:
-        """Results for which there is no request, or that the provider rejected."""
+        """Number of results without a request, or whose request the provider rejected."""
         return sum(lane.rejected for lane in self.lanes)
 
     @property
     def failed(self) -> int:
-        """Results that failed in this start."""
+        """Number of results that failed in this start."""
         return sum(lane.failed for lane in self.lanes)
 
     @property
     def finished(self) -> int:
-        """Results of any status."""
+        """Number of results of any status."""
         return sum(lane.finished for lane in self.lanes)
 
     @property
     def cost_usd(self) -> float | None:
-        """About what the answers have cost so far; None where there is no price."""
+        """The estimated cost of all answers so far; None if no price is known."""
         costs = [usd for lane in self.lanes if (usd := lane.cost_usd) is not None]
         return sum(costs) if costs else None
 
     def enter(self, phase: Phase) -> None:
-        """Record what the start does from now on."""
+        """Record the new phase of the start."""
         self.phase = phase
 
     def scan(self, rows: int) -> None:
-        """Record how many rows of the input were read."""
+        """Record the number of input rows that the scan has read."""
         self.scanned = rows
 
     def begin(self, lanes: list[LaneStatus], results: int) -> None:
-        """Record what there is to do."""
+        """Record the lanes, and the number of results that the run will have."""
         self.lanes, self.results = lanes, results
 
     def warn(self, messages: Iterable[str]) -> None:
-        """Add what a person should know at the end."""
+        """Add warnings to show at the end of the run."""
         self.warnings.extend(messages)

@@ -1,4 +1,4 @@
-"""Sending: the client, the open shards and the lanes on one event loop."""
+"""Sending: opens the client and the shards, and runs the lanes on one event loop."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ _logger = logging.getLogger(__name__)
 def send(prepared: PreparedRun, run_status: RunStatus, began: float) -> None:
     """Send all requests without an answer, and seal the shards that are finished.
 
-    `began` is when the start began, on the monotonic clock. Raises `Stopped` and `Interrupted`; all answers are kept.
+    `began` is the monotonic time at which the start began. Raises `Stopped` or `Interrupted` if the run ends early; all
+    answers are kept.
     """
     prepared.layout.make_folders()
     prepared.dataset.drop_stale_spools()
@@ -47,7 +48,7 @@ def send(prepared: PreparedRun, run_status: RunStatus, began: float) -> None:
 
 
 class _Sending:
-    """Sends the requests of one start."""
+    """Sends the requests of one start, and records in its entry of `run.json` what it learns of the provider."""
 
     def __init__(self, prepared: PreparedRun, run_status: RunStatus, began: float) -> None:
         self._prepared = prepared
@@ -88,7 +89,7 @@ class _Sending:
             raise shutdown.reason
 
     def _lanes_before(self) -> tuple[list[LaneStatus], int]:
-        """Return the status of each lane before it begins, and how many results there will be."""
+        """Return the initial status of each lane, and the number of results that the run will have."""
         work, samples = self._work, self._job.samples
         of_each = work.run.rows * samples if self._job.models else 0  # otherwise the rows name their models
         drawn = {model: samples * len(canary.rows) for model, canary in self._prepared.canary.items()}
@@ -116,7 +117,7 @@ class _Sending:
         self._prepared.layout.write_run(self._work.run)
 
     def _note(self) -> None:
-        """Record with this start what it has learnt of the provider."""
+        """Copy to this start's record how many surplus answers came, and which models are no longer streamed."""
         if self._client:
             self._start.surplus_answers = self._client.surplus_answers
         self._start.unstreamed = sorted(self._unstreamed)
@@ -151,7 +152,7 @@ class _Sending:
         await run_lanes(sending, others, most, context.shutdown)
 
     def _rules_of(self) -> Callable[[Model], SendingRules]:
-        """Return what gives the rules for a model's requests."""
+        """Return a function that returns the sending rules for a model."""
         retry, row_s = self._job.retry, self._job.timeouts.row_s
         dataset, budget, prices = self._prepared.dataset, self._budget, self._prepared.prices
 
@@ -169,7 +170,7 @@ class _Sending:
         return rules_of
 
     def _open_budget(self, shutdown: Shutdown) -> RunBudget | None:
-        """Return the cap of the job, less what earlier starts have used; None: there is none."""
+        """Return the job's budget, less the amounts that earlier starts have used; None if the job sets no budget."""
         if self._job.budget == Budget():
             return None
         prices = self._prepared.prices

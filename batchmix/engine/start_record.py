@@ -1,4 +1,4 @@
-"""The record of a start in `run.json`: when it began, how it ended, and the summary of the run after it."""
+"""The record of a start in `run.json`: when it began and how it ended. The summary of the run is written with it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _logger = logging.getLogger(__name__)
 
 
 class StartRecord:
-    """One start of a run, from its line in `run.json` to its summary."""
+    """Writes one start into the run folder: its entry in `run.json`, and the summary at its end."""
 
     view: View
     """The run folder after the start; set once it has ended."""
@@ -33,14 +33,14 @@ class StartRecord:
         self._start = Start(now_text(), os.getpid(), socket.gethostname())
 
     def begin(self) -> None:
-        """Write the start into `run.json`."""
+        """Add this start to `run.json`."""
         self._run.starts.append(self._start)
         # First, so that a person who agreed to lost answers is not asked again.
         self._layout.ledger.append(*self._prepared.work.ledger_updates)
         self._layout.write_run(self._run)
 
     def finish(self) -> None:
-        """Write that the start went to its end."""
+        """Record that the start ended normally."""
         self._read()
         canary = self._prepared.options.canary
         with contextlib.suppress(NoSpace):
@@ -50,7 +50,7 @@ class StartRecord:
                 self._write(exit_code(self.view), "")
 
     def fail(self, error: BaseException) -> None:
-        """Write what ended the start early."""
+        """Record the error that ended the start early."""
         self._read()
         self._write(*_code_and_reason(error))
 
@@ -67,7 +67,7 @@ class StartRecord:
         self._settle(view)
 
     def _settle(self, view: View) -> None:
-        """Let the status show what the summary says; not the rows of a canary, which are only some of all."""
+        """Copy the summary's figures to the status; no row counts after a canary, which sent only a few rows."""
         totals, rows = view.totals, not self._prepared.options.canary
         for lane in self._run_status.lanes:
             cost = totals.costs.get(lane.model)
@@ -76,7 +76,7 @@ class StartRecord:
 
 @contextlib.contextmanager
 def recorded_start(prepared: PreparedRun, run_status: RunStatus) -> Iterator[StartRecord]:
-    """Write the start into `run.json` before the block, and how it ended, with the summary, after it."""
+    """Add the start to `run.json` before the block; after it, write how the start ended, and the summary."""
     record = StartRecord(prepared, run_status)
     record.begin()
     try:
@@ -91,7 +91,7 @@ def recorded_start(prepared: PreparedRun, run_status: RunStatus) -> Iterator[Sta
 
 
 def _code_and_reason(error: BaseException) -> tuple[int, str]:
-    """Return the exit code and the reason of an error that ended a start."""
+    """Return the exit code and the reason to record for an error that ended a start."""
     if isinstance(error, SignalExit):
         error = error.as_interrupted()
     if isinstance(error, BatchmixError):
@@ -100,5 +100,5 @@ def _code_and_reason(error: BaseException) -> tuple[int, str]:
 
 
 def exit_code(view: View) -> int:
-    """Return the exit code of a run that was not stopped."""
+    """Return the exit code of a run that was not stopped: 0 if every result is an answer, else 1."""
     return 0 if view.totals.ok == view.run.results else 1
