@@ -31,9 +31,9 @@ def errors_path(path: Path) -> Path:
 
 
 def write_batch_files(path: Path, batches: Iterator[pa.RecordBatch], *, several: bool, mode: int | None = None) -> None:
-    """Write answers to `path` and failures to `errors_path`; both appear when they are complete.
+    """Write answers to `path` and failures to `errors_path`. Both files appear only when they are complete.
 
-    `several`: there is more than one result for each row.
+    `several`: each input row has more than one result.
     """
     _check_errors_file(errors_path(path))
     with exported(path, mode) as answers, exported(errors_path(path), mode) as errors, contextlib.ExitStack() as stack:
@@ -46,7 +46,7 @@ def write_batch_files(path: Path, batches: Iterator[pa.RecordBatch], *, several:
 
 
 def _check_errors_file(path: Path) -> None:
-    """Raise `UsageError` where another file would be replaced, whose name the user did not give."""
+    """Raise `UsageError` if the path is taken by any other file, because the user did not name this path."""
     try:
         first = _head(path) if path.is_file() else b""
     except OSError as error:

@@ -1,11 +1,11 @@
-"""The events that a journal records, each on a line of JSON with its checksum as the last key, so that `jq` reads it.
+"""The events in a journal. Each is a line of JSON that `jq` can read, and its last key is a checksum.
 
     {"e":"begun","job":"capitals","rehearsal":false,"shard_rows":10000,"shard":0,"lane":0,"judging":1,…}
     {"e":"sent","row":7,"model":"m","sample":0,"attempt":1,"hash":"…","at":1790000000000,"crc":"89abcdef"}
     {"e":"heard","row":7,…,"status":200,"body":"{\"id\":…}","crc":"…"}
     {"e":"ended","row":8,…,"status":"rejected","type":"bad_row","message":"…","crc":"…"}
 
-The tags and keys are those of the first version, so that its run folders can be resumed.
+The tags and keys stay those of the first version, so that its run folders can be resumed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from batchmix.records import Exchange, Key, Status
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 _Row = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _Time = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800_000)]
-"""Unix time in ms, before the year 10000. A line whose numbers fit into no column counts as damaged."""
+"""Unix time in ms, before the year 10000. A line with a number that does not fit its column counts as damaged."""
 
 
 class JournalHeader(msgspec.Struct, frozen=True, tag_field="e", tag="begun", gc=False):
@@ -43,8 +43,9 @@ class _RowEvent(msgspec.Struct, frozen=True, tag_field="e", omit_defaults=True, 
     model: str
     sample: _Count
     attempt: _Count
-    """Counts on over all starts of a run; 0 where nothing was sent."""
+    """Number of the attempt, counted over all starts of a run; 0: nothing was sent."""
     hash: str
+    """The request hash."""
 
     @property
     def key(self) -> Key:
@@ -52,17 +53,17 @@ class _RowEvent(msgspec.Struct, frozen=True, tag_field="e", omit_defaults=True, 
 
 
 class AttemptSent(_RowEvent, tag="sent", frozen=True, gc=False):
-    """An attempt is about to leave."""
+    """An attempt is about to be sent."""
 
     at: _Time
     prompt: int = 0
     """Estimated tokens of the prompt."""
     most: int | None = None
-    """The most tokens that its answer may have; None: unlimited."""
+    """Maximum number of tokens in the answer; None: unlimited."""
 
 
 class ResponseReceived(_RowEvent, tag="heard", frozen=True, gc=False):
-    """The response to an attempt, or how its connection broke; the fields are those of `records.Exchange`."""
+    """The response to an attempt, or its fault. The fields are those of `records.Exchange`, under shorter names."""
 
     at: _Time
     done: _Time
@@ -77,9 +78,12 @@ class ResponseReceived(_RowEvent, tag="heard", frozen=True, gc=False):
     maybe_billed: bool = False
     body: str = ""
     base64: bool = False
-    """Whether `body` is in base64, since it is not UTF-8."""
+    """Whether `body` is in base64, because its bytes are not UTF-8."""
     reused_from: str | None = None
-    """The run that this answer was taken from; nothing was sent, and `attempt` is 0."""
+    """The run folder that the answer was copied from. Then nothing was sent, and `attempt` is 0.
+
+    None: the provider answered.
+    """
     inputs: int = 0
 
     def exchange(self) -> Exchange:

@@ -1,4 +1,4 @@
-"""A run's results in one file."""
+"""Exports a run's results to one file."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ Carried = Callable[[int], Iterator[pa.RecordBatch]]
 
 
 class Export:
-    """Reads the results of a run, sealed or not, in order; takes no lock.
+    """Reads the results of a run in order, from its parts and journals, without a lock.
 
-    `carried` returns the carried columns of a shard that is not sealed. Only the columns of `schema` are read; they
-    are in the order of a part.
+    Only the columns of `schema` are read. The `carried` of its methods returns the carried columns of an unsealed
+    shard.
     """
 
     def __init__(self, layout: Layout, run: RunFile, schema: pa.Schema, price: Price) -> None:
         self.rows = 0
         self.lost: list[str] = []
-        """Parts with rows that can't be read, as messages; these rows are left out."""
+        """Messages about parts with rows that can't be read. These rows are left out."""
         self._layout = layout
         self._run = run
         self._schema = schema
         self._price = price
 
     def write(self, path: Path, carried: Carried, mode: int | None = None) -> None:
-        """Write all results to a .parquet, .jsonl or .csv file; it appears when it is complete."""
+        """Write all results to a .parquet, .jsonl or .csv file, which appears only when it is complete."""
         writers = {".parquet": _write_parquet, ".jsonl": _write_jsonl, ".csv": _write_csv}
         write = writers.get(path.suffix)
         if write is None:
@@ -94,10 +94,10 @@ class Export:
 
 @contextlib.contextmanager
 def exported(path: Path, mode: int | None = None) -> Iterator[Path]:
-    """Yield the name of a new file, which replaces `path` (or the target of that link) once it is complete.
+    """Yield the path of a temporary file, which replaces `path` when the block succeeds.
 
-    It has the permissions `mode`, else those of the file that it replaces, else those of the umask. Raises
-    `UsageError` where `path` is a folder, no plain file, or a file of a run.
+    If `path` is a link, its target is replaced. The permissions are `mode`, else those of the replaced file, else
+    those that the umask allows. Raises `UsageError` if `path` is a folder, not a regular file, or a file of a run.
     """
     target = Path(os.path.realpath(path))
     if target.is_dir():

@@ -1,6 +1,7 @@
-"""Files of a run folder: opened never through a link, replaced atomically, with space reserved on the disk.
+"""Opening, replacing and syncing files of a run folder, and reserving disk space.
 
-A new file is made under a name that no other file has, and renamed when it is complete.
+Files are never opened through a link. A new file is written under a unique temporary name and renamed when it is
+complete.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from batchmix.errors import NO_SPACE, NoSpace, RunError, disk_error, disk_errors
 
 PRIVATE = 0o600
 TEMPORARY = r"\.{}\.[0-9a-f]{{16}}\.tmp"
-"""A pattern of the names under which a file is written before it is renamed; its own name goes in the middle."""
+"""Regular expression for the temporary names of a file; the `{}` stands for its final name."""
 
 
 def allocate(fd: int, start: int, stop: int) -> None:
-    """Allocate a file's bytes [start, stop) on the disk. Raises `OSError` where there is no space."""
+    """Allocate a file's bytes [start, stop) on the disk. Raises `OSError` if there is no space."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(fd, start, stop - start)
         return
@@ -39,9 +40,9 @@ def write_at(fd: int, data: bytes, start: int) -> None:
 
 
 def open_plain(path: Path, flags: int, mode: int = PRIVATE) -> int:
-    """Open a file of ours and return its descriptor; does not wait for the other end of a pipe.
+    """Open a file of batchmix and return its descriptor. It never waits for the other end of a pipe.
 
-    Raises `RunError` for a link and for what is no plain file, else `OSError`.
+    Raises `RunError` if the path is a link or not a regular file, and `OSError` for other errors.
     """
     try:
         fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
@@ -56,7 +57,7 @@ def open_plain(path: Path, flags: int, mode: int = PRIVATE) -> int:
 
 
 def names_in(folder: Path) -> list[str]:
-    """Return the names in a folder in order, none where there is none. Raises `DiskError` where it can't be read."""
+    """Return the sorted names in a folder; a missing folder has none. Raises `DiskError` if it can't be read."""
     try:
         return sorted(os.listdir(folder))  # noqa: PTH208 - names
     except (FileNotFoundError, NotADirectoryError):
@@ -66,7 +67,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def is_regular_or_missing(path: Path) -> bool:
-    """Return whether a path is a plain file (no link), or does not exist."""
+    """Return whether a path is a regular file (not a link), or does not exist."""
     try:
         return stat.S_ISREG(os.lstat(path).st_mode)
     except OSError:
@@ -74,17 +75,17 @@ def is_regular_or_missing(path: Path) -> bool:
 
 
 def not_plain(path: Path) -> RunError:
-    """Return the error for a link or folder in the place of a file of ours."""
+    """Return the error for a link or folder that is in the place of a file of batchmix."""
     what = f"a link to {path.readlink()}" if path.is_symlink() else "no plain file"
     return RunError(f"{path}: is {what}; batchmix takes only files that it wrote there itself: move it away")
 
 
 @contextlib.contextmanager
 def atomic_replacement(path: Path, mode: int | None = PRIVATE, *, made_in: Path | None = None) -> Iterator[Path]:
-    """Yield the name of a new, empty file, which is synced and replaces `path` when the block succeeds.
+    """Yield the path of a new, empty file. When the block succeeds, the file is synced and replaces `path`.
 
-    With a `mode` of None its permissions follow the umask. It is made beside `path`, or in another folder of the same
-    disk. Raises `RunError` where `path` is a link or no plain file, else `OSError`.
+    If `mode` is None, its permissions follow the umask. The file is made beside `path`, or in `made_in`, a folder on
+    the same disk. Raises `RunError` if `path` is a link or not a regular file, and `OSError` for other errors.
     """
     if not is_regular_or_missing(path):
         raise not_plain(path)
@@ -109,9 +110,9 @@ def replace_file(path: Path, data: bytes, mode: int = PRIVATE) -> None:
 
 
 def set_mode(path: Path, mode: int | None) -> None:
-    """Set the permissions of a file or a folder; who can read a folder can also enter it.
+    """Set the permissions of a file or a folder. On a folder, permission to read includes permission to enter.
 
-    None leaves them as they are, and so does a file system without permissions.
+    Nothing changes if `mode` is None, or if the file system does not allow it.
     """
     if mode is None:
         return
@@ -123,7 +124,7 @@ def set_mode(path: Path, mode: int | None) -> None:
 
 
 def is_ours(path: Path, has_our_content: Callable[[Path], bool]) -> bool:
-    """Return whether there is nothing at a path, or a plain file that is ours by its content."""
+    """Return whether a path does not exist, or is a regular file that `has_our_content` accepts."""
     if not path.exists() and not path.is_symlink():
         return True
     try:
@@ -133,12 +134,12 @@ def is_ours(path: Path, has_our_content: Callable[[Path], bool]) -> bool:
 
 
 def sync_file(path: Path) -> None:
-    """Bring a file to the disk."""
+    """Flush a file to the disk."""
     _sync(path, os.O_RDONLY)
 
 
 def sync_folder(path: Path) -> None:
-    """Bring a folder's names to the disk."""
+    """Flush the names in a folder to the disk."""
     _sync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
@@ -151,9 +152,9 @@ def _sync(path: Path, flags: int) -> None:
 
 
 class Reserve:
-    """Disk space in a folder, held by a file without a name, so that a kill gives it back.
+    """Reserves disk space, so that answers to requests in flight can be stored when the disk is full.
 
-    It lets answers to requests in flight be kept when the disk is full.
+    A file without a name takes the space, so that the system frees it if the process is killed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -161,7 +162,7 @@ class Reserve:
         self._file: IO[bytes] | None = None
 
     def hold(self, size: int) -> None:
-        """Take the space. Raises `NoSpace` where there is too little."""
+        """Reserve `size` bytes. Raises `NoSpace` if there is too little space."""
         try:
             self._file = tempfile.TemporaryFile(dir=self._folder, prefix=".reserve-")  # noqa: SIM115 - held for long
             allocate(self._file.fileno(), 0, size)
@@ -173,7 +174,7 @@ class Reserve:
             raise disk_error(error, self._folder) from error
 
     def release(self) -> bool:
-        """Give the space back; return whether there was any."""
+        """Free the space. Return whether any was reserved."""
         file, self._file = self._file, None
         if file is not None:
             file.close()

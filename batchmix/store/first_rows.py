@@ -1,4 +1,4 @@
-"""Which row of a run is the first with a request, and the answer to it."""
+"""Finds the first row with each request in a run, and reads answers in parts, so that no request is sent twice."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ _ALL = 1 << 2 * _HALF
 
 
 class FirstRows:
-    """One model's first row with each request and sample: a hash table with open addressing, 40 to 75 bytes for each.
+    """Maps each request hash and sample of one model to the first row that has it.
 
-    It keeps complete request hashes, with the sample added, so that different requests are never confused.
+    This is a hash table with open addressing, of 40 to 75 bytes per entry. It keeps complete request hashes, with the
+    sample added, so that different requests are never confused.
     """
 
     def __init__(self) -> None:
@@ -35,7 +36,7 @@ class FirstRows:
         self._rows = array("q", [_EMPTY]) * slots
 
     def first(self, hash_: str, row: int, sample: int = 0) -> int:
-        """Return the first row with a request hash; `row` itself becomes it where there was none."""
+        """Return the first row with a request hash. If there is none yet, `row` becomes the first."""
         number = _number(hash_, sample)
         slot = self._slot(number)
         if self._rows[slot] == _EMPTY:
@@ -45,23 +46,23 @@ class FirstRows:
         return first
 
     def put(self, hash_: str, row: int, sample: int = 0) -> None:
-        """Make a row the first with a request hash."""
+        """Record `row` as the first with a request hash, in place of any other."""
         number = _number(hash_, sample)
         self._put(self._slot(number), number, row)
 
     def add_part(self, path: Path, model: str) -> None:
-        """Add the answers in a part."""
+        """Add the rows of a part that have the model's answers."""
         with open_part(path) as file:
             for batch in file.iter_batches(8192, columns=["row", "model", "sample", "status", "request_hash"]):
                 pc = compute()
-                mine = pc.and_(pc.equal(batch["model"], model), pc.equal(batch["status"], Status.OK))
-                found = batch.filter(mine)
+                is_answer = pc.and_(pc.equal(batch["model"], model), pc.equal(batch["status"], Status.OK))
+                found = batch.filter(is_answer)
                 columns = (found[name].to_pylist() for name in ("request_hash", "row", "sample"))
                 for hash_, row, sample in zip(*columns, strict=True):
                     self.put(hash_, row, sample)
 
     def _slot(self, number: int) -> int:
-        """Return the slot of a number, or the free one for it."""
+        """Return the slot that holds a number, or the free slot for it."""
         high, low = number >> _HALF, number & (2**_HALF - 1)
         slot: int = low & self._mask
         while self._rows[slot] != _EMPTY and (self._low[slot] != low or self._high[slot] != high):
@@ -90,7 +91,7 @@ def _number(hash_: str, sample: int) -> int:
 
 
 def first_rows_in(parts: Iterable[Path], model: str) -> FirstRows:
-    """Return the rows of some parts that have one model's answers."""
+    """Return the rows with one model's answers in some parts."""
     found = FirstRows()
     for path in parts:
         found.add_part(path, model)
@@ -98,15 +99,15 @@ def first_rows_in(parts: Iterable[Path], model: str) -> FirstRows:
 
 
 class PartAnswers:
-    """Answers in sealed parts, by key. Keeps the row group that it read last, so read in the order of rows."""
+    """Reads answers in sealed parts. The last row group stays in memory, so that reading in row order is fast."""
 
     def __init__(self) -> None:
-        self._part = (Path(), 0)  # and its inode, since a part may be sealed again meanwhile
+        self._part = (Path(), 0)  # path and inode, because a part may be replaced meanwhile
         self._group: pa.Table = pa.table({})
         self._at: dict[Key, int] = {}
 
     def answer(self, path: Path, key: Key, hash_: str) -> Exchange | None:
-        """Return the answer that a part has to a request, as the provider sent it, or None."""
+        """Return a part's answer to a request as the provider sent it, or None if the part has none."""
         try:
             part = path, path.stat().st_ino
             if self._part != part or key not in self._at:
@@ -120,7 +121,7 @@ class PartAnswers:
         return exchange_of(row) if row["request_hash"] == hash_ and row["raw"] is not None else None
 
     def _read(self, part: tuple[Path, int], key: Key) -> None:
-        """Keep the answers of the row group that has a key."""
+        """Load the answers of the row group that has a key."""
         with open_part(part[0]) as file:
             for group in _groups(file.metadata, key[0]):
                 table = file.read_row_group(group, columns=["row", "model", "status", *EXCHANGE_COLUMNS])

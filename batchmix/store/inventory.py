@@ -1,6 +1,6 @@
-"""The parts and journals of a run folder, compared with their names and with the ledger.
+"""Lists the parts and journals of a run folder, and compares them with their names and the ledger.
 
-Reads footers and checksums, and no rows, so that a resume begins at once.
+Usually only the footers of parts are read, not their rows, so that a resume begins at once.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ class FileOrigin(msgspec.Struct, frozen=True):
 class Inventory:
     """The parts and journals of a run folder.
 
-    With `whole` each part is read completely. Otherwise only those are that an earlier start found damaged, or that are
-    not the ones that were sealed last.
+    With `whole`, each part is read completely. Otherwise a part is read completely only if an earlier start found it
+    damaged, or if it is not the one that was sealed last.
     """
 
     def __init__(self, layout: Layout, *, whole: bool = False) -> None:
         self.layout = layout
         self.last_states = layout.ledger.read()
-        """What the ledger says of each shard."""
+        """The last state of each shard in the ledger."""
         self.damaged_ledger_lines = layout.ledger.damaged_lines()
         self.origins: list[FileOrigin] = []
         self.parts: dict[int, PartFooter] = {}
-        """The footers of the parts that are undamaged, by shard."""
+        """Footers of the undamaged parts, by shard."""
         self.damaged_parts: dict[int, str] = {}
-        """Messages about damage in the others."""
+        """Messages about the damage in damaged parts, by shard."""
         self.journals = layout.journals()
         self.damage: dict[int, list[Damage]] = {}
-        """Where the journals of a shard are damaged."""
+        """Damaged places in the journals of each shard."""
         self.classifier_versions: dict[int, set[int]] = {}
-        """The versions of the classifier that wrote the journals of a shard, see `JournalHeader`."""
+        """The classifier versions that wrote the journals of each shard, see `JournalHeader`."""
         self._seals: dict[int, Seal] = {}
         self._whole_bytes: dict[int, int] = {}
         for index, path in list_parts(layout.data).items():
@@ -63,7 +63,7 @@ class Inventory:
                     self._add_journal(index, lane, path)
 
     def last_state(self, index: int) -> LastState:
-        """Return what the ledger says of a shard."""
+        """Return the last state of a shard in the ledger."""
         return self.last_states.get(index) or LastState()
 
     def _add_part(self, index: int, path: Path, *, whole: bool) -> None:
@@ -106,16 +106,16 @@ class Inventory:
 
     @property
     def shard_rows(self) -> int | None:
-        """How many rows the shards of the run have; None: unknown."""
+        """Rows per shard in this run; None: unknown."""
         return next((origin.shard_rows for origin in self.origins if origin.shard_rows), None)
 
     @property
     def holds_any(self) -> bool:
-        """Whether there are parts or journals."""
+        """Whether the folder has parts or journals."""
         return bool(self.parts or self.damaged_parts or self.journals)
 
     def losses(self, index: int) -> list[str]:
-        """Return messages about what a shard has lost since the ledger was written."""
+        """Return messages about parts and journals of a shard that are damaged, missing or not those of the ledger."""
         last, found = self.last_state(index), []
         part = part_path(self.layout.data, index)
         if index in self.damaged_parts:
@@ -132,17 +132,17 @@ class Inventory:
         return found
 
     def journals_are_short(self, index: int) -> bool:
-        """Return whether a shard's journals are missing, or parts of them."""
+        """Return whether journals of a shard are missing, or shorter than the ledger says."""
         last = self.last_state(index)
         gone = index not in self.journals or any(one.other for one in self.damage[index])
         return (gone and last.open and not last.counted) or self.whole_bytes(index) < last.whole_bytes
 
     def whole_bytes(self, index: int) -> int:
-        """Return the bytes of a shard's journals, up to the last complete line of each."""
+        """Return the size of a shard's journals, each up to its last complete line."""
         return self._whole_bytes.get(index, 0)
 
     def unrecorded(self) -> Iterator[ShardSealed | ShardLeftOpen]:
-        """Yield the lines of parts that the ledger does not have, or has another part in the place of."""
+        """Yield the lines that the ledger lacks for the existing parts."""
         for index, footer in self.parts.items():
             last, seal = self.last_state(index).sealed, self._seals[index]
             if last is None or last.seal.proof != seal.proof:

@@ -1,5 +1,6 @@
-"""Writing journals: append-only lines of JSON (see `events`). The kernel has each of them before it counts.
+"""Writing journals, which are append-only files of JSON lines (see `events`).
 
+The operating system has a line before the line counts, so that it survives a kill of the process.
 The CRC at the end of a line is zlib's crc32 of all bytes before `,"crc"`.
 """
 
@@ -22,34 +23,35 @@ from batchmix.store.filesystem import allocate, open_plain, write_at
 from batchmix.store.journal_reader import Line, salvaged
 
 _CHUNK_BYTES = 1 << 19
-"""How much of a journal is allocated and mapped at a time: room for some hundred answers."""
+"""Bytes of a journal that are allocated and mapped at a time, enough for some hundred answers."""
 _encoder = msgspec.json.Encoder()
 
 
 def encode_line(event: msgspec.Struct) -> bytes:
-    """Return an event as a line of a journal, or of another file whose lines have a CRC each."""
+    """Return an event as a line of JSON with its CRC, for a journal or a similar file."""
     line = bytearray()
     encode_into(line, event)
     return bytes(line)
 
 
 def encode_into(line: bytearray, event: msgspec.Struct) -> None:
-    """Replace the content of a buffer by an event's line."""
+    """Replace the content of a buffer with an event's line."""
     _encoder.encode_into(event, line)
     line.pop()
     line += b',"crc":"%08x"}\n' % zlib.crc32(line)
 
 
 class Journal:
-    """One file that is being appended to, by one thread; `sync` may be called from another.
+    """A journal that one thread appends to. Another thread may call `sync`.
 
-    Lines are copied into a shared mapping of the file. They survive the process as if they had been written, and cost
-    no system call: two `write`s took a quarter of the time of a complete request. Space is allocated before it is
-    mapped, so that a full disk is an error and not a signal. It is filled with newlines, so that the file is JSON lines
-    at any moment; these are written, since touching each new page through the mapping takes four times as long.
+    Lines are copied into a shared memory mapping of the file. They survive the process as if they had been written,
+    but need no system call. (Two calls of `write` took a quarter of the time of a complete request.) Space is
+    allocated before it is mapped, so that a full disk raises an error instead of a signal. Unused space is filled with
+    newlines, so that the file is valid JSON lines at any moment. The newlines are written by a system call, because
+    touching each new page through the mapping takes four times as long.
 
-    Opening truncates the file after the last complete line. `on_no_space` is called when the disk is full; it frees the
-    reserve, if there still is one, and returns whether another try makes sense.
+    Opening truncates the file after the last complete line. `on_no_space` is called when the disk is full. It frees the
+    disk space that was reserved, if any is left, and returns whether another try makes sense.
     """
 
     def __init__(self, path: Path, on_no_space: Callable[[], bool]) -> None:
@@ -68,11 +70,11 @@ class Journal:
 
     @property
     def is_new(self) -> bool:
-        """Whether it is empty."""
+        """Whether the journal is empty."""
         return self._end == 0
 
     def append(self, event: Event | JournalHeader) -> tuple[int, int]:
-        """Record an event; return offset and length of its line. Raises `NoSpace`."""
+        """Append an event, and return the offset and length of its line. Raises `NoSpace`."""
         line = self._line
         encode_into(line, event)
         offset = self._end
@@ -107,7 +109,7 @@ class Journal:
         self._base, self._size = base, size
 
     def sync(self) -> None:
-        """Bring appended lines to the disk. Raises `NoSpace` and `DiskError`."""
+        """Flush appended lines to the disk. Raises `NoSpace` and `DiskError`."""
         with self._lock, disk_errors(self.path):
             if self._dirty and self._fd >= 0:
                 self._dirty = False
@@ -115,9 +117,9 @@ class Journal:
                 os.fdatasync(self._fd)
 
     def _keep_whole(self) -> None:
-        """Raise `OSError` where another program has truncated the file, and allocate its space again.
+        """Raise `OSError` if another program has truncated the file, after allocating its space again.
 
-        A line that is appended before this is noticed has no file under the mapping, which kills the process (SIGBUS).
+        An append before the space is allocated again kills the process (SIGBUS), since no file is behind the mapping.
         """
         if self._map is not None and (size := os.fstat(self._fd).st_size) < self._size:
             allocate(self._fd, size, self._size)
@@ -140,7 +142,7 @@ class Journal:
 
 
 def _whole_bytes(fd: int) -> int:
-    """Return the size of a file up to its last complete event; the rest is a torn line, or unused space."""
+    """Return the size of a journal up to its last complete event. The rest is unused space or an incomplete line."""
     start = os.fstat(fd).st_size
     tail = b""
     while start > 0 or tail:

@@ -1,7 +1,7 @@
-"""Reading journals: lines of JSON with a CRC at the end, even after a kill or on a bad disk.
+"""Reading journals, also after a kill or on a bad disk. Each line is JSON with a CRC at the end.
 
-A kill leaves at most one torn line at the end; a damaged line costs only itself. The first line is the header of the
-journal; lines behind the header of another shard or lane are skipped.
+A kill leaves at most one incomplete line, at the end. A damaged line does not affect the others. The first line is the
+header of the journal. Lines after the header of another shard or lane are skipped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from batchmix.store.events import Event, JournalHeader
 from batchmix.store.filesystem import open_plain
 
 _TRAILER_BYTES = len(b',"crc":"01234567"}')
-# Inside a JSON string each quote is escaped, so neither pattern can match in one: not even in an answer that quotes us.
+# Inside a JSON string each quote is escaped, so neither pattern matches there, even if an answer quotes a journal.
 _START = re.compile(rb'\{"e":"(?:begun|sent|heard|ended)",')
 _TRAILER = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
 _NO_ANSWERS = (b'{"e":"begun",', b'{"e":"sent",', b'{"e":"ended",')
@@ -33,7 +33,7 @@ def decode_line(line: bytes) -> Event | JournalHeader | None:
 
 
 def decode_with(decoder: msgspec.json.Decoder[Decoded], line: bytes) -> Decoded | None:
-    """Return what `journal.encode_line` made a line of, or None if the line is damaged."""
+    """Decode a line of `journal.encode_line`. None: the line is damaged, or another version wrote it."""
     line = line.rstrip(b"\n")
     text, trailer = line[:-_TRAILER_BYTES], line[-_TRAILER_BYTES:]
     if trailer != b',"crc":"%08x"}' % zlib.crc32(text):
@@ -45,13 +45,13 @@ def decode_with(decoder: msgspec.json.Decoder[Decoded], line: bytes) -> Decoded 
 
 
 def was_whole(line: bytes) -> bool:
-    """Return whether a line that can't be decoded is complete: it was damaged later, and not torn by a kill."""
+    """Return whether an undecodable line is complete, so that it was damaged later and not cut off by a kill."""
     end = line.rstrip(b"\n")[-_TRAILER_BYTES:]
     return line[:1] == b"{" and end[:8] == b',"crc":"' and end[-2:] == b'"}' and b"\0" not in line
 
 
 class Line(msgspec.Struct, frozen=True, gc=False):
-    """An event and its position in its file."""
+    """An event and its position in a journal."""
 
     offset: int
     length: int
@@ -59,27 +59,28 @@ class Line(msgspec.Struct, frozen=True, gc=False):
 
 
 class Damage(msgspec.Struct, frozen=True, gc=False):
-    """Bytes in the middle of a journal that are no event, or are of another journal."""
+    """Bytes in a journal that are not an event, or that belong to another journal."""
 
     offset: int
     length: int
     answer: bool = True
-    """Whether it may have held an answer."""
+    """Whether the bytes may have held an answer."""
     whole: bool = False
-    """Whether it is a complete line."""
+    """Whether the bytes are a complete line."""
     other: bool = False
-    """Whether it is of another shard or lane, whose journal was copied over this one."""
+    """Whether the bytes are of another shard or lane, whose journal was copied over this one."""
 
     def message(self, name: str) -> str:
-        """Return a message for the user."""
+        """Return a message for the user; `name` is that of the journal."""
         what = "another shard's" if self.other else "damaged"
         return f"{name}: {self.length} bytes at {self.offset} are {what} and were skipped"
 
 
 def read_lines(file: BinaryIO) -> Iterator[Line | Damage]:
-    """Yield the content of a journal in order, without a torn tail, which any kill may leave.
+    """Yield the events and the damage in a journal in order.
 
-    A last line that is complete and can't be decoded is damage.
+    An incomplete last line is left out, since any kill may leave one. A complete last line that can't be decoded is
+    damage.
     """
     offset = 0
     damage: list[Damage] = []  # reported only when an undamaged event follows
@@ -102,7 +103,10 @@ def read_lines(file: BinaryIO) -> Iterator[Line | Damage]:
 
 
 def salvaged(line: bytes, offset: int) -> Iterator[Line | Damage]:
-    """Yield the events in damaged bytes, for example when the newline between two lines was hit."""
+    """Yield the readable events in damaged bytes, and the damage around them.
+
+    For example, only the newline between two lines may be damaged.
+    """
     end = 0
     for start in _START.finditer(line):
         trailer = _TRAILER.search(line, start.end())
@@ -126,7 +130,10 @@ def _damage(found: bytes, offset: int) -> Damage:
 
 
 def read_own_lines(file: BinaryIO, shard: int, lane: int) -> Iterator[Line | Damage]:
-    """Yield the events in a journal of a shard and lane; what follows the header of another journal is damage."""
+    """Yield the events and the damage in the journal of a shard and lane.
+
+    Lines after the header of another journal are damage.
+    """
     other: int | None = None
     for found in read_lines(file):
         if isinstance(found, Line) and isinstance(found.event, JournalHeader):
@@ -161,5 +168,5 @@ def is_foreign(path: Path) -> bool:
 
 
 def open_journal(path: Path) -> BinaryIO:
-    """Open a journal for reading. Raises `RunError` where it is a link or no plain file."""
+    """Open a journal for reading. Raises `RunError` if it is a link or not a regular file."""
     return open(open_plain(path, os.O_RDONLY), "rb")  # noqa: PTH123 - no link is followed

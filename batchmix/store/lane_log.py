@@ -1,4 +1,4 @@
-"""One lane's log: records what becomes of its requests, in the journals of the open shards."""
+"""Records the events of a lane's requests in the journals of the open shards."""
 
 from __future__ import annotations
 
@@ -18,22 +18,25 @@ from batchmix.store.shard import Shard
 
 
 class RowCounts(msgspec.Struct):
-    """How the rows of one lane have finished, those of earlier starts too as far as the folder has been read."""
+    """The finished rows of one lane, by status.
+
+    Rows of earlier starts are included as far as the run folder has been read.
+    """
 
     model: str
     ok: int = 0
     failed: int = 0
     rejected: int = 0
     earlier_usd: float | None = None
-    """What answers of earlier starts cost; None: none has a price."""
+    """Cost of the answers of earlier starts; None: none of them has a price."""
 
     @property
     def finished(self) -> int:
-        """Results of any status."""
+        """Number of finished rows of any status."""
         return self.ok + self.failed + self.rejected
 
     def count(self, status: Status | None) -> None:
-        """Count a row that has finished."""
+        """Count a finished row by its status. A status of None is not counted."""
         if status is Status.OK:
             self.ok += 1
         elif status is Status.FAILED:
@@ -42,12 +45,12 @@ class RowCounts(msgspec.Struct):
             self.rejected += 1
 
     def count_earlier(self, ok: int, rejected: int) -> None:
-        """Count what a sealed part holds."""
+        """Count the answers and the rejected rows of a sealed part."""
         self.ok += ok
         self.rejected += rejected
 
     def count_earlier_usd(self, usd: float) -> None:
-        """Add what answers of earlier starts cost."""
+        """Add to the cost of the answers of earlier starts."""
         self.earlier_usd = (self.earlier_usd or 0.0) + usd
 
 
@@ -60,18 +63,18 @@ class _LaneShard:
         self.journal: Journal | None = None
         """None until the lane has something to record."""
         self.left = 1
-        """Requests that have not finished; one more until all of the shard has been read."""
+        """Number of unfinished requests, plus one until the whole shard has been read."""
         self.failed: set[Key] = set()
         """Rows that failed in this start."""
         self.unfinished = False
-        """Whether rows are left to another start."""
+        """Whether rows are left for another start."""
 
 
 class LaneLog:
-    """Records what becomes of a lane's requests, and closes each shard in which the lane has no more work.
+    """Records the events of a lane's requests, and closes each shard in which the lane has no more work.
 
-    An event is in the journal before anything follows from it. Used on the event loop only. Whatever records something
-    raises `NoSpace` where the disk is full.
+    An event is in the journal before anything else is done about it. Used on the event loop only. Methods that record
+    an event raise `NoSpace` if the disk is full.
     """
 
     def __init__(
@@ -93,7 +96,7 @@ class LaneLog:
             self._counts.count_earlier_usd(usd)
 
     async def reopen(self, index: int) -> bool:
-        """Open a shard again that was left in the middle; return False where the lane had no more work in it."""
+        """Open a shard again that the lane left before its end. Return False if the lane was done with it."""
         if index in self._done:
             return False
         if index in self._open:
@@ -103,9 +106,9 @@ class LaneLog:
         return True
 
     def fail_rest(self, index: int, requests: list[Request | RejectedRow], failure: Failure) -> None:
-        """Fail those of a shard's requests that have work left and have not failed by themselves in this start.
+        """Record `failure` for a shard's requests that have work left and did not fail in this start.
 
-        Rejected rows keep their own reason.
+        Rejected rows keep their own failure.
         """
         opened = self._open[index]
         for request, needed in zip(requests, opened.shard.need_work(requests, retry_rejected=False), strict=True):
@@ -117,7 +120,7 @@ class LaneLog:
                 self._fail(opened, request, Status.FAILED, failure)
 
     def unfinished(self, index: int, requests: list[Request | RejectedRow]) -> list[Request]:
-        """Return the requests that have work left; rejected rows finish here."""
+        """Return the requests that have work left. Rejected rows are recorded as finished."""
         opened = self._open[index]
         found = []
         needed = opened.shard.need_work(requests, retry_rejected=self._retry_rejected)
@@ -137,7 +140,7 @@ class LaneLog:
         return state.status is Status.OK and state.hash == request.hash
 
     def reuse(self, request: Request, reused: ReusedAnswer | None) -> bool:
-        """Finish a request with the answer of another run; return whether there is one."""
+        """Finish a request with the answer of another run. Return whether there is one."""
         if reused is None:
             return False
         index = request.row // self._shard_rows
@@ -153,7 +156,7 @@ class LaneLog:
         return True
 
     def count_finished(self, index: int, requests: list[Request | RejectedRow]) -> bool:
-        """Count the requests that have no work left, without sending; return whether there are others."""
+        """Count the requests that have no work left. Return whether any others have."""
         opened = self._open[index]
         needed = opened.shard.need_work(requests, retry_rejected=False)
         for request, needs_work in zip(requests, needed, strict=True):
@@ -162,7 +165,7 @@ class LaneLog:
         return any(needed)
 
     def all_read(self, index: int, *, unfinished: bool = False) -> None:
-        """Record that all requests of a shard have been handed out; `unfinished`: some are left to another start."""
+        """Record that the whole shard has been read. `unfinished`: some of its requests are left for another start."""
         opened = self._open[index]
         opened.unfinished |= unfinished
         opened.left -= 1
@@ -170,7 +173,7 @@ class LaneLog:
             self._close(index, opened)
 
     def sent(self, request: Request, at_ms: int) -> None:
-        """Record that a request is about to leave; where this raises, it must not leave."""
+        """Record that a request is about to be sent. If this raises an error, the request must not be sent."""
         opened = self._open[request.row // self._shard_rows]
         row, model, sample = request.row, request.model, request.sample
         state = opened.states[row, model, sample]
@@ -180,7 +183,7 @@ class LaneLog:
         state.sent(attempt, prompt, most)
 
     def received(self, request: Request, exchange: Exchange) -> Completion | Failure:
-        """Record a response as it came, then return what it is."""
+        """Record a response unchanged, then classify it."""
         index = request.row // self._shard_rows
         opened = self._open[index]
         state = opened.states[request.row, request.model, request.sample]
@@ -194,7 +197,7 @@ class LaneLog:
         return outcome
 
     def finished(self, request: Request, failure: Failure | None) -> None:
-        """Record that a row has its answer (None), or why it has none."""
+        """Record that a row has finished: with an answer if `failure` is None, else with that failure."""
         index = request.row // self._shard_rows
         opened = self._open[index]
         if failure is None:
@@ -227,12 +230,12 @@ class LaneLog:
 
 
 def with_inputs(exchange: Exchange, request: Request) -> Exchange:
-    """Return an exchange with the number of embeddings that its request is for."""
+    """Return an exchange with the number of embeddings in its request."""
     return msgspec.structs.replace(exchange, inputs=request.inputs)
 
 
 def response_received(request: Request, attempt: int, exchange: Exchange, reused_from: str | None) -> ResponseReceived:
-    """Return the event that records an exchange; the body is kept byte for byte."""
+    """Return the event that records an exchange. The event keeps the body byte for byte."""
     try:
         body, is_base64 = exchange.body.decode(), False
     except UnicodeDecodeError:

@@ -1,6 +1,6 @@
-"""The ledger: the last state of each shard's answers, whatever becomes of `run.json`, of parts and of journals.
+"""The ledger of a run: how many answers each shard had, in case that parts, journals or `run.json` are lost.
 
-Append-only lines as in a journal; for each shard the last ones count:
+It is a file of append-only lines like a journal. For each shard the last lines count:
 
     {"e":"left","shard":0,"crc":"…"}                                      its first journal was made
     {"e":"left","shard":0,"answers":17,"whole_bytes":9200,"crc":"…"}      a start ended and left it open
@@ -31,13 +31,13 @@ class ShardLeftOpen(msgspec.Struct, frozen=True, tag_field="e", tag="left", omit
 
     shard: int
     answers: int | None = None
-    """In its part and journals together; None: not counted."""
+    """Number of answers in its part and journals together; None: not counted."""
     whole_bytes: int = 0
-    """Of its journals, up to the last whole line of each."""
+    """Size of its journals, each up to its last complete line."""
     damaged: int = msgspec.field(default=0, name="holes")
-    """How many damaged places its journals have."""
+    """Number of damaged places in its journals."""
     part_damaged: bool = msgspec.field(default=False, name="torn")
-    """Whether its part can't be read, or not all of it."""
+    """Whether its part can't be read completely."""
 
 
 class ShardSealed(msgspec.Struct, frozen=True, tag_field="e", tag="sealed", omit_defaults=True):
@@ -46,12 +46,12 @@ class ShardSealed(msgspec.Struct, frozen=True, tag_field="e", tag="sealed", omit
     shard: int
     answers: int
     digest: str
-    """As in the part's footer."""
+    """The digest in the part's footer."""
     seal: Seal
 
     @classmethod
     def of(cls, footer: PartFooter, seal: Seal) -> ShardSealed:
-        """Return the line for a part."""
+        """Return the ledger line for a part."""
         return cls(footer.shard, footer.totals.ok, footer.digest, seal)
 
 
@@ -66,32 +66,32 @@ _decoder: msgspec.json.Decoder[LedgerLine] = msgspec.json.Decoder(LedgerLine)
 
 
 class LastState(msgspec.Struct):
-    """What the ledger says of a shard."""
+    """The state of a shard according to its last ledger lines."""
 
     answers: int = 0
-    """At least this many were there."""
+    """Minimum number of answers that the shard had."""
     counted: bool = True
-    """Whether there were no more, apart from those that came later."""
+    """Whether the shard had no more answers than that when the last line was written."""
     sealed: ShardSealed | None = None
-    """Its part."""
+    """The line for its part; None: it has no part."""
     open: bool = False
-    """Whether it was left open after that."""
+    """Whether the last line says that the shard was left open."""
     whole_bytes: int = 0
     damaged: int = 0
     part_damaged: bool = False
 
     @property
     def has_part(self) -> bool:
-        """Whether its part was made, and must be there."""
+        """Whether the shard must have an undamaged part."""
         return self.sealed is not None and not self.part_damaged
 
     @property
     def exact(self) -> bool:
-        """Whether `answers` is the exact number."""
+        """Whether `answers` is the exact number, not a minimum."""
         return self.counted and (self.open or self.sealed is not None)
 
     def apply(self, line: ShardLeftOpen) -> None:
-        """Apply that it was left open."""
+        """Update the state with a line for the shard."""
         self.open, self.counted = True, line.answers is not None
         if line.answers is not None:
             self.answers, self.whole_bytes = line.answers, line.whole_bytes
@@ -99,7 +99,7 @@ class LastState(msgspec.Struct):
 
 
 class Ledger:
-    """The ledger of one run; any thread may append. A new one gets the permissions `mode`."""
+    """The ledger file of one run. Any thread may append to it. A new file gets the permissions `mode`."""
 
     def __init__(self, path: Path, mode: int | None) -> None:
         self.path = path
@@ -120,7 +120,7 @@ class Ledger:
         return found
 
     def damaged_lines(self) -> int:
-        """Return how many lines are damaged. Raises `RunError`."""
+        """Return the number of damaged lines. Raises `RunError`."""
         return sum(was_whole(line) and decode_with(_decoder, line) is None for line in self._bytes().splitlines())
 
     def sealed_shards(self) -> set[int]:
@@ -137,7 +137,7 @@ class Ledger:
             raise RunError(f"{self.path}: can't be read: {error.strerror}") from error
 
     def append(self, *lines: LedgerLine, sync: bool = True) -> None:
-        """Add lines; with `sync` they are on the disk when it returns. Raises `NoSpace` and `DiskError`."""
+        """Append lines. With `sync` they are on the disk when the method returns. Raises `NoSpace` and `DiskError`."""
         if not lines:
             return
         data = b"".join(map(encode_line, lines))
@@ -155,7 +155,7 @@ class Ledger:
 
 def _append(fd: int, data: bytes) -> None:
     size = os.fstat(fd).st_size
-    if size and os.pread(fd, 1, size - 1) != b"\n":  # torn by a kill
+    if size and os.pread(fd, 1, size - 1) != b"\n":  # a kill cut off the last line
         data = b"\n" + data
     try:
         while data:

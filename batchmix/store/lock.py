@@ -1,4 +1,7 @@
-"""One process at a time: a lock file that a process holds until it exits, with its name in it; never deleted."""
+"""Lock files, so that one process at a time works on a folder.
+
+A process holds the lock until it exits. The file contains the name of the process, and is never deleted.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,14 @@ from batchmix.store.filesystem import open_plain
 
 _SIGNATURE = re.compile(rb"process [0-9]+ on [^\n]* since [^\n]*\n")
 _MAX_BYTES = 1_000
+"""Size in bytes that no lock file of batchmix reaches."""
 
 
 def take_lock(path: Path, what: str, *, wait: bool = False) -> int:
-    """Lock a file until the returned descriptor is closed; the file and its folder are made if they do not exist.
+    """Lock a file until the returned descriptor is closed. Missing files and folders are made.
 
-    Raises `RunLocked` where another process works on `what`, unless `wait` is set; `RunError` where the file can't be
-    made, or is not one of ours; `NoSpace` and `DiskError` where the disk is the reason.
+    Raises `RunLocked` if another process works on `what`, unless `wait` is set. Raises `RunError` if the file can't be
+    made, or is no lock file of batchmix, and `NoSpace` or `DiskError` if the disk is the reason.
     """
     for _ in range(20):
         try:
@@ -38,13 +42,13 @@ def take_lock(path: Path, what: str, *, wait: bool = False) -> int:
             os.close(fd)
             time.sleep(0.02)  # `lock_holder` takes the lock for a moment to find out whether it is free
             continue
-        except BaseException:  # not ours, or a signal while it waited
+        except BaseException:  # another kind of file, or a signal during the wait
             os.close(fd)
             raise
         if _is_still(path, fd):
             _sign(fd)
             return fd
-        os.close(fd)  # its folder was taken away between open and lock
+        os.close(fd)  # the file was removed between open and lock
     raise RunLocked(f"{what}: another batchmix works on it ({_signature(path)}); wait for it or stop it")
 
 
@@ -64,7 +68,7 @@ def lock_holder(path: Path) -> str | None:
 
 
 def is_signed(path: Path) -> bool:
-    """Return whether a lock file was signed by batchmix. Raises `RunError` for any other file."""
+    """Return whether a lock file contains the name of a process. Raises `RunError` for any other kind of file."""
     try:
         fd = open_plain(path, os.O_RDONLY)
     except OSError:
@@ -76,13 +80,13 @@ def is_signed(path: Path) -> bool:
 
 
 def _check_ours(path: Path, fd: int) -> bool:
-    """Return whether a lock is signed. Raises `RunError` where its text is not that of a lock of ours."""
+    """Return whether a lock file contains the name of a process. Raises `RunError` for any other content."""
     text = os.pread(fd, _MAX_BYTES, 0)
     if _SIGNATURE.match(text) and len(text) < _MAX_BYTES:
         return True
     if text or os.fstat(fd).st_nlink > 1:
         raise RunError(f"{path}: is not a lock file of batchmix; move it away, or choose another folder")
-    return False  # killed before it was signed
+    return False  # the process was killed before it wrote its name
 
 
 def _is_still(path: Path, fd: int) -> bool:
@@ -95,7 +99,7 @@ def _is_still(path: Path, fd: int) -> bool:
 def _sign(fd: int) -> None:
     since = time.strftime("%Y-%m-%d %H:%M:%S %z")
     text = f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode()
-    with contextlib.suppress(OSError):  # it only informs; cut last, so that the file is never empty again
+    with contextlib.suppress(OSError):  # only for the user; truncated last, so that the file is never empty again
         os.pwrite(fd, text, 0)
         os.ftruncate(fd, len(text))
 

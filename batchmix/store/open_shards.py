@@ -1,4 +1,4 @@
-"""The shards that a run has open: opened by the first lane that comes to them, sealed when the last one is done."""
+"""The open shards of a run. The first lane that reaches a shard opens it; the last that leaves it has it sealed."""
 
 from __future__ import annotations
 
@@ -26,46 +26,47 @@ from batchmix.store.shard import JournalSettings, Shard
 
 _logger = logging.getLogger(__name__)
 _SYNC_S = 0.04
-"""How often journals are synced: a power loss costs less than 50 ms of answers."""
+"""Seconds between syncs of the journals. A power loss costs less than 50 ms of answers."""
 _SEALS_BEHIND = 3
-"""How many shards may wait to be sealed before no new one is opened: what they keep in memory is bounded."""
+"""Number of shards waiting to be sealed at which no new shard is opened, which bounds their memory."""
 _MAX_CACHED_BYTES, _BYTES_IN_FLIGHT = 16 << 20, 8 << 10
-"""Memory for cached answers in bytes, and how much of it each request in flight takes, with its connection.
+"""Memory for cached answers in bytes, and the part of it that each request in flight takes with its connection.
 
-The memory of a run stays flat with them: see the memory benchmark."""
+With these figures the memory benchmark stays below its bound."""
 _PACE_S = 0.004
-"""How long the sealing thread leaves Python's lock to the event loop after each millisecond or so of work.
+"""Seconds that the sealing thread waits after each batch of about a millisecond, so that the event loop can run.
 
 Without it the speed benchmark's rate falls while shards are sealed."""
 
 
 class ShardSpec(msgspec.Struct, frozen=True):
-    """What all shards of a run share, as far as opening and sealing them needs it."""
+    """Settings for opening and sealing shards, which are the same for all shards of a run."""
 
     schema: pa.Schema
     shard_rows: int
     rows: int
     models: tuple[str, ...]
     digest: Callable[[int], str]
-    """Returns the digest of a shard: its input bytes and the request-making part of the job."""
+    """Returns the digest of a shard's input bytes and of the part of the job from which requests are made."""
     columns: str
     """Digest of the carried columns."""
     carried: Callable[[int], Iterator[pa.RecordBatch]]
     """Returns the carried columns of a shard, one record per input row; raises `InputChanged`."""
     price: Price
     raw: bool
-    """Whether responses are kept as they came."""
+    """Whether parts keep the responses as they were received."""
     header: JournalHeader
-    """First line of journals; parts repeat it in their footers."""
+    """First line of journals; parts repeat its values in their footers."""
     damaged_parts: frozenset[int]
-    """Shards whose parts are damaged, as the user knows: what can be read is kept, the rest is sent again."""
+    """Shards whose damaged parts the user has accepted. Their readable rows are kept, and the others are sent again."""
 
 
 class OpenShards:
-    """An async context: journals are synced and shards sealed while it is open; leaving it finishes both.
+    """Opens shards, and syncs their journals and seals them in the background.
 
-    `lanes` is the number of lanes that must be done with a shard before it is sealed. Errors in the background are
-    passed to `on_error`. Methods are called on the event loop; `answer` and `first_rows` from any thread.
+    It is an async context manager, and leaving it finishes the background work. `lanes` is the number of lanes that
+    must be done with a shard before it is sealed. Errors in the background are passed to `on_error`.
+    Methods are called on the event loop, except for `answer` and `first_rows`, which any thread may call.
     """
 
     def __init__(self, layout: Layout, spec: ShardSpec, lanes: int, on_error: Callable[[Exception], None]) -> None:
@@ -77,14 +78,14 @@ class OpenShards:
         self._on_error = on_error
         self._reserve = Reserve(layout.journal)
         self.cache = CacheBudget()
-        """Memory for answers that are kept until their shard is sealed."""
+        """The memory budget for answers that are kept until their shard is sealed."""
         self._settings = JournalSettings(spec.header, layout.mode, self._on_created, self._on_no_space)
         self._journals = layout.journals()
         self._open: dict[int, Shard] = {}
         self._opening = asyncio.Lock()
         self._lanes_done: dict[int, int] = {}
         self._unfinished: set[int] = set()
-        self._unopened: dict[tuple[int, bool], Shard] = {}  # the one that was read last without its lanes
+        self._unopened: dict[tuple[int, bool], Shard] = {}  # the last shard that was read while no lane had it open
         self._reading = threading.Lock()
         self._leaving = threading.Event()
         self._to_seal: asyncio.Queue[Shard] = asyncio.Queue()
@@ -111,9 +112,9 @@ class OpenShards:
         self._reserve.release()
 
     def reserve(self, in_flight: int) -> None:
-        """Reserve disk space so that this many answers can be kept on a full disk. Raises `NoSpace`.
+        """Reserve disk space, so that the answers to this many requests can be stored on a full disk. Raises `NoSpace`.
 
-        They need memory too; the rest of it is for answers that wait for their shard to be sealed.
+        These requests take memory too. The rest of the memory is for answers whose shard is not sealed yet.
         """
         self.cache.resize(max(0, _MAX_CACHED_BYTES - in_flight * _BYTES_IN_FLIGHT))
         self._reserve.hold(max(8 << 20, in_flight * (64 << 10)))
@@ -135,7 +136,7 @@ class OpenShards:
             return shard
 
     def earlier_usd(self, shard: Shard, model: str) -> float | None:
-        """Return the cost of a model's answers that a shard had when it was opened; None: none has a price."""
+        """Return the cost of the model's answers in a shard when it was opened; None: none of them has a price."""
         part = shard.part_totals.costs.get(model)
         costs = [part.usd] if part and part.priced else []
         found = (self._spec.price(model, billed, usage) for billed, usage in shard.earlier_usage.get(model, ()))
@@ -157,9 +158,9 @@ class OpenShards:
         return freed
 
     def lane_is_done(self, index: int, *, unfinished: bool) -> None:
-        """Record that a lane is done with a shard; after the last one it is sealed.
+        """Record that a lane is done with a shard. After the last lane, the shard is sealed.
 
-        Where a lane leaves it `unfinished`, it stays in its journals for another start.
+        If a lane leaves the shard `unfinished`, it is closed instead, and keeps its journals for another start.
         """
         self._lanes_done[index] = self._lanes_done.get(index, 0) + 1
         if unfinished:
@@ -174,7 +175,7 @@ class OpenShards:
             self._to_seal.put_nowait(self._open[index])
 
     def answer(self, key: Key, hash_: str, parts: PartAnswers) -> Exchange | None:
-        """Return the answer that the run has to a request, or None; reads files."""
+        """Return the run's answer to a request, read from its journals or parts; None: it has none."""
         index = key[0] // self._spec.shard_rows
         shard = self._open.get(index) or self._read_unopened(index)
         event = shard.answer(key) if shard else None
@@ -183,7 +184,10 @@ class OpenShards:
         return parts.answer(part_path(self._layout.data, index), key, hash_)
 
     def _read_unopened(self, index: int) -> Shard | None:
-        """Return a shard that has journals and that no lane has open: not yet, or no longer in this start."""
+        """Read a shard that no lane has open, because none has reached it or because it was left unfinished.
+
+        None if it has no journals.
+        """
         left = index in self._unfinished
         if not left and not any(path.exists() for path in self._journals.get(index, {}).values()):
             return None
@@ -195,7 +199,7 @@ class OpenShards:
             return self._unopened[index, left]
 
     def first_rows(self, model: str) -> FirstRows:
-        """Return the rows that have a model's answers, in parts and in journals; reads them all."""
+        """Return the rows with a model's answers. This reads all parts and journals."""
         found = first_rows_in(list_parts(self._layout.data).values(), model)
         for index in self._journals:
             shard = self._read_unopened(index)
@@ -228,7 +232,7 @@ class OpenShards:
                 self._sealed.set()
 
     def _pace(self) -> None:
-        """Leave Python's lock to the event loop for a while, unless only sealing is left."""
+        """Wait so that the event loop can run, unless only sealing is left."""
         self._leaving.wait(_PACE_S)
 
     def _seal(self, shard: Shard) -> None:

@@ -40,7 +40,7 @@ _END = b"\0\0\0\0PAR1"
 
 
 class SealHooks(msgspec.Struct, frozen=True):
-    """What is called while a part is written."""
+    """Callbacks for writing a part, and its permissions."""
 
     pace: Callable[[], None]
     """Called between the batches."""
@@ -58,7 +58,7 @@ def part_path(data: Path, shard: int) -> Path:
 
 
 def list_parts(data: Path) -> dict[int, Path]:
-    """Return the existing parts, by shard. Raises `RunError` where one is a link or no plain file."""
+    """Return the existing parts, by shard. Raises `RunError` if one is a link or not a regular file."""
     named = ((int(match[1]), data / name) for name in names_in(data) if (match := _NAME.fullmatch(name)))
     found = {shard: path for shard, path in sorted(named) if path == part_path(data, shard)}
     for path in found.values():
@@ -77,7 +77,7 @@ def read_part(path: Path) -> tuple[PartFooter, Seal]:
 
 
 def read_part_of(path: Path, shard: int) -> tuple[PartFooter, Seal]:
-    """Do what `read_part` does. Raises `PartDamaged` also where it is the part of another shard."""
+    """Return the same as `read_part`. Raises `PartDamaged` also if the part belongs to another shard."""
     footer, seal = read_part(path)
     if footer.shard != shard:
         raise PartDamaged(f"{path}: holds the rows of shard {footer.shard}")
@@ -86,7 +86,7 @@ def read_part_of(path: Path, shard: int) -> tuple[PartFooter, Seal]:
 
 @contextlib.contextmanager
 def open_part(path: Path) -> Iterator[pq.ParquetFile]:
-    """Open a part for reading; the checksum of each page that is read is verified.
+    """Open a part for reading. Checksums are verified for each page that is read.
 
     Raises `PartDamaged`, also for reads in the block.
     """
@@ -102,14 +102,14 @@ def open_part(path: Path) -> Iterator[pq.ParquetFile]:
 def row_groups(path: Path, columns: list[str] | None, damage: list[str]) -> Iterator[pa.Table]:
     """Yield a part's row groups. Damaged ones are left out and described in `damage`.
 
-    Raises `PartDamaged` where nothing of it can be read.
+    Raises `PartDamaged` if nothing can be read.
     """
     with open_part(path) as part:
         signed = CHECKSUM_KEY in (part.metadata.metadata or {})
         for group in range(part.num_row_groups):
             try:
                 found = part.read_row_group(group, columns=columns)
-                if not signed:  # by an older version: no checksum says whether its strings are still UTF-8
+                if not signed:  # an older version wrote no checksums, so check that the strings are UTF-8
                     found.validate(full=True)
             except (OSError, pa.ArrowException):
                 rows = part.metadata.row_group(group).num_rows
@@ -119,7 +119,7 @@ def row_groups(path: Path, columns: list[str] | None, damage: list[str]) -> Iter
 
 
 def read_through(path: Path, damage: list[str]) -> None:
-    """Read all of a part, and describe in `damage` what can't be read. Raises `PartDamaged` where nothing can."""
+    """Read a whole part and add messages about its damage to `damage`. Raises `PartDamaged` if nothing can be read."""
     for _ in row_groups(path, None, damage):
         pass
 
@@ -130,7 +130,7 @@ def _source(path: Path) -> Iterator[pa.NativeFile]:
         file = pa.OSFile(str(path), "rb")
     except FileNotFoundError:
         raise
-    except OSError as error:  # it may be undamaged all the same
+    except OSError as error:  # an error of the disk; the part itself may be undamaged
         plain = error if error.errno is None else OSError(error.errno, os.strerror(error.errno))
         raise disk_error(plain, path) from error
     with file:
@@ -155,7 +155,7 @@ def _read_footer(path: Path, file: pa.NativeFile) -> tuple[PartFooter, Seal]:
 
 
 def _tail(file: pa.NativeFile) -> bytes:
-    """Return a Parquet file's footer, to the end of the file. Raises `OSError` where there is none."""
+    """Return the bytes from a Parquet file's footer to the end of the file. Raises `OSError` if there is no footer."""
     size = file.size()
     file.seek(max(0, size - len(_END)))
     end = file.read()
@@ -172,7 +172,7 @@ def _unsigned(tail: bytes, found: re.Match[bytes] | None) -> bytes:
 
 
 def _sign(path: Path) -> Seal:
-    """Write the checksum of a part's footer into it: Parquet has checksums for pages, and none for the footer."""
+    """Write the checksum of a part's footer into the footer, since Parquet has checksums for pages only."""
     with pa.OSFile(str(path), "rb") as file:
         tail, size = _tail(file), file.size()
     found = _CHECKSUM.search(tail)
@@ -201,7 +201,7 @@ def seal_part(
 ) -> None:
     """Write a part in the folder `made_in`, sync it, and rename it to `path`.
 
-    Repeatable from any point: a crash leaves a temporary file only. Raises `NoSpace` and `DiskError`.
+    A crash leaves only a temporary file, so that sealing can be repeated. Raises `NoSpace` and `DiskError`.
     """
     with disk_errors(path), atomic_replacement(path, hooks.mode, made_in=made_in) as temporary:
         with _writer(temporary, schema) as writer:

@@ -1,4 +1,4 @@
-"""Result rows from a shard's state: the only place that fills the result columns."""
+"""Makes the result rows of a shard from its state. No other module fills the result columns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Price = Callable[[str, str | None, Usage], float | None]
 or None where the price is unknown."""
 
 SLICE_ROWS = 256
-"""Rows that are made at a time: a column of them is made in less than 0.1 ms, for which the event loop waits."""
+"""Rows per batch. The event loop waits while a column of a batch is made, which takes less than 0.1 ms at this size."""
 _COLUMNS = [column for column in COLUMNS if column.name != "custom_id"]
 _OWN = [column.name for column in _COLUMNS if column.source is None]
 _SLOTS = [
@@ -49,7 +49,7 @@ less time than reading those that have a column.
 class ResultRows:
     """Makes the result rows of one shard.
 
-    Rows without new events in the journals are copied from the old part. `totals` are those of all batches made so far.
+    Rows without new events in the journals are copied from the old part. `totals` covers all batches made so far.
     """
 
     def __init__(self, shard: Shard, price: Price, *, raw: bool) -> None:
@@ -61,7 +61,10 @@ class ResultRows:
         self._raw = raw
 
     def _add_usage_beside_rows(self, shard: Shard, price: Price) -> None:
-        """Add usage that is in no result row: of the old part, and since then."""
+        """Add the usage that no result row contains, such as that of billed attempts without an answer.
+
+        It comes from the totals of the old part and from the journals.
+        """
         for model, cost in shard.part_totals.costs.items():
             self.totals.cost(model).add(cost.beside_rows)
         for (_, model, _), state in shard.states.items():
@@ -74,9 +77,10 @@ class ResultRows:
     def batches(
         self, schema: pa.Schema, carried: Iterator[pa.RecordBatch], first: int, keys: dict[int, list[Key]]
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of `keys` (by input row, each in order) joined with the carried columns, in small batches.
+        """Yield result rows in small batches, joined with the carried columns.
 
-        `carried` gives one record per input row from `first` on.
+        `keys` has the keys of each input row in the order of their results. `carried` gives one record per input row
+        from `first` on.
         """
         for block in carried:
             for start in range(0, block.num_rows, SLICE_ROWS):
@@ -103,7 +107,10 @@ class ResultRows:
         return self._failure(key, state, event, last)
 
     def _reclassified(self, key: Key, state: RowState, event: ResponseReceived) -> ResultRow:
-        """Return the row of a response that was an answer when it was recorded; it fails where it no longer is one."""
+        """Return the row of a response that was an answer when it was recorded.
+
+        It becomes a failed row if this version does not accept it as an answer.
+        """
         outcome = self._shard.outcome(event)
         if isinstance(outcome, Completion):
             return self._answer(key, state, event, outcome)
@@ -163,13 +170,13 @@ def _text(event: ResponseReceived) -> str:
 
 
 def _updated(row: ResultRow, state: RowState) -> ResultRow:
-    """Return a row of the old part, with the attempts that were made since then."""
+    """Return a row of the old part with its current counts of attempts."""
     start = _POSITIONS["attempts"]
     return (*row[:start], state.attempts, state.maybe_billed, *row[start + 2 :])
 
 
 def by_row(keys: Iterable[Key], models: Sequence[str]) -> dict[int, list[Key]]:
-    """Return keys by input row, in the order of the models and samples; keys of other models are left out."""
+    """Group keys by input row, each group in the order of models and samples. Keys of other models are left out."""
     order = {model: position for position, model in enumerate(models)}
     found: dict[int, list[Key]] = {}
     for key in keys:
@@ -216,7 +223,7 @@ def _array(values: tuple[Any, ...], type_: pa.DataType) -> pa.Array:
 
 
 class _PartRows:
-    """The rows of an old part, taken in the order of their input rows."""
+    """Reads the rows of an old part. They must be requested in input order, so that few rows are kept in memory."""
 
     def __init__(self, part: Path | None) -> None:
         self._rows: dict[Key, ResultRow] = {}

@@ -27,7 +27,7 @@ _ROW_BITS = 32
 
 
 class ReusedAnswer(msgspec.Struct, frozen=True):
-    """An answer that another run has paid for."""
+    """An answer from another run."""
 
     run: str
     """The folder of that run, as the job names it."""
@@ -35,17 +35,17 @@ class ReusedAnswer(msgspec.Struct, frozen=True):
 
 
 class ReusableAnswers:
-    """The complete answers in the sealed parts of some runs; 16 bytes of memory each.
+    """Finds complete answers in the sealed parts of other runs. Each takes 16 bytes of memory.
 
-    Of several answers to the same request, the one of the first run counts; the n-th sample of a row takes only an n-th
-    sample. `answers` may be called from any thread. Raises `JobError` where a folder is not a run, or rehearsed answers
-    would mix with real ones.
+    If several runs have an answer to a request, the first run's answer is used. An n-th sample gets only the answer of
+    an n-th sample. `answers` may be called from any thread. Raises `JobError` if a folder is not a run, or if rehearsed
+    answers would mix with real ones.
     """
 
     def __init__(self, folders: tuple[str, ...], *, rehearsal: bool) -> None:
         self._parts: list[tuple[str, Path]] = []
         self._lock = threading.Lock()
-        self._at = (Path(), 0)  # the part, and the first of the rows in memory
+        self._at = (Path(), 0)  # the part that is in memory, and the number of its first row there
         self._rows: list[dict[str, Any]] = []
         marks, places = array("Q"), array("Q")
         for folder in folders:
@@ -61,11 +61,11 @@ class ReusableAnswers:
         self._marks, self._places = _sorted(marks, order), _sorted(places, order)
 
     def holds(self, request: Request) -> bool:
-        """Return whether there probably is an answer; it is not read."""
+        """Return whether a request probably has an answer, without reading it."""
         return next(self._candidates(request), None) is not None
 
     def answers(self, requests: list[Request]) -> dict[Key, ReusedAnswer]:
-        """Return the answers to those of the requests that have one."""
+        """Return answers by the keys of their requests. Requests without an answer are left out."""
         with self._lock:
             found = ((request.key, self._answer(request)) for request in requests)
             return {key: answer for key, answer in found if answer}
@@ -88,12 +88,12 @@ class ReusableAnswers:
         return None
 
     def _is_complete(self, exchange: Exchange, path: str) -> bool:
-        """Return whether an answer is complete by the rules of this version; an older one may have written it."""
+        """Return whether an answer is complete by the rules of this version, since an older one may have stored it."""
         outcome = classify(exchange, path)
         return isinstance(outcome, Completion) and outcome.finish_reason in _COMPLETE
 
     def _row(self, path: Path, number: int) -> dict[str, Any]:
-        """Return a row of a part. Runs over the same input read them in order, so one row group is kept."""
+        """Return a row of a part. One row group stays in memory, since runs over the same input read rows in order."""
         if self._at[0] != path or not 0 <= number - self._at[1] < len(self._rows):
             with open_part(path) as file:
                 group = first = 0
@@ -105,7 +105,7 @@ class ReusableAnswers:
 
 
 def _read_marks(path: Path, part: int, marks: array[int], places: array[int]) -> None:
-    """Add the complete answers of a part."""
+    """Add the marks and the places of a part's complete answers."""
     number = part << _ROW_BITS
     columns = ["status", "finish_reason", "request_hash", "sample"]
     with open_part(path) as file:
@@ -120,7 +120,7 @@ def _read_marks(path: Path, part: int, marks: array[int], places: array[int]) ->
 
 
 def _mark(hash_: str, sample: int) -> int:
-    """Return the key to look an answer up by; the complete hash is compared when it is read."""
+    """Return the number by which an answer is found. The complete hash is compared when the answer is read."""
     return (int(hash_[:16], 16) + sample) & (2**64 - 1)
 
 

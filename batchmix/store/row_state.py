@@ -14,9 +14,9 @@ from batchmix.store.events import AttemptSent, Event, ResponseReceived
 from batchmix.store.totals import EstimatedUsage
 
 _FINAL = frozenset({Status.OK, Status.REJECTED})
-"""The same request would end in these again."""
+"""After these statuses the same request is not sent again, unless rejected rows are to be retried."""
 _ANSWER_BYTES = 700
-"""Memory that an answer takes beside its text, as measured: the event, the completion and its usage."""
+"""Measured memory of an answer in bytes, without its text: the event, the completion and its usage."""
 
 
 class LinePosition(msgspec.Struct, frozen=True, gc=False):
@@ -28,9 +28,9 @@ class LinePosition(msgspec.Struct, frozen=True, gc=False):
 
 
 class CacheBudget:
-    """Memory for answers that are kept until their shard is sealed: to read one again costs as much as all the rest.
+    """The memory budget for answers that are kept until their shard is sealed.
 
-    Used on the event loop only.
+    To read an answer again takes as long as all other work of making its result row. Used on the event loop only.
     """
 
     def __init__(self, size: int = 0) -> None:
@@ -38,11 +38,11 @@ class CacheBudget:
         self._taken: dict[int, int] = {}
 
     def resize(self, size: int) -> None:
-        """Give it another size, in bytes, before anything is taken."""
+        """Set the size of the budget in bytes, before anything is taken."""
         self._left = size
 
     def take(self, shard: int, event: ResponseReceived) -> bool:
-        """Take the memory of an answer; return whether there was any left."""
+        """Take the memory of an answer. Return whether any was left."""
         if self._left <= 0:
             return False
         size = len(event.body) + _ANSWER_BYTES
@@ -51,7 +51,7 @@ class CacheBudget:
         return True
 
     def give_back(self, shard: int) -> None:
-        """Give back all that a shard has taken."""
+        """Give back all memory that a shard has taken."""
         self._left += self._taken.pop(shard, 0)
 
 
@@ -74,17 +74,17 @@ class RowState(msgspec.Struct, gc=False):
     prompt_tokens: int = 0
     """Estimated tokens of the last prompt in the journals."""
     max_tokens: int | None = None
-    """The most tokens that its answer may have; None: unlimited."""
+    """Maximum number of tokens in its answer; None: unlimited."""
     lost: Tokens = Tokens()
     """Estimated tokens of the attempts in the journals that may have been billed, without the one in flight."""
     unreported: EstimatedUsage = EstimatedUsage()
     """Estimated usage of answers in the journals that came without a complete usage."""
     billed_failures: tuple[tuple[str | None, Usage], ...] = ()
-    """Attempts in the journals that were billed and brought no answer: the billed model, and the usage."""
+    """The billed model and the usage of each attempt in the journals that was billed without an answer."""
     wanted: bool = False
     """Whether the job contains this result now."""
     cached: tuple[ResponseReceived, Completion] | None = None
-    """What is at `result`, if it came in this start and there was memory to keep it."""
+    """The response at `result` and its answer, if it came in this start and there was memory to keep it."""
 
     @property
     def maybe_billed_before(self) -> int:
@@ -101,8 +101,8 @@ class RowState(msgspec.Struct, gc=False):
         return Tokens(self.prompt_tokens, UNKNOWN_COMPLETION if self.max_tokens is None else self.max_tokens)
 
     def sent(self, attempt: int, prompt_tokens: int, max_tokens: int | None) -> None:
-        """Apply that an attempt is about to leave, with the estimates of its tokens."""
-        if attempt <= self.attempts:  # the part knows it already
+        """Update the state for an attempt that is about to be sent, with the estimates of its tokens."""
+        if attempt <= self.attempts:  # the part includes it already
             return
         if self.in_flight:
             self.lost += self._estimate
@@ -113,13 +113,13 @@ class RowState(msgspec.Struct, gc=False):
     def received(
         self, event: ResponseReceived, position: LinePosition, outcome: Completion | Failure, *, cache: bool = False
     ) -> None:
-        """Apply the response to an attempt; `cache` keeps an answer in memory."""
+        """Update the state for the response to an attempt. `cache` keeps an answer in memory."""
         is_new = True
         if self.in_flight == event.attempt:
             if self.in_flight:
                 self.in_flight = 0
                 self.maybe_billed -= 1
-        elif event.attempt > self.attempts:  # the line that says that it was sent is damaged
+        elif event.attempt > self.attempts:  # the line of its `AttemptSent` is damaged
             self.attempts = event.attempt
         else:
             is_new = False
@@ -141,7 +141,7 @@ class RowState(msgspec.Struct, gc=False):
             self.lost += self._estimate
 
     def failed(self, status: Status, hash_: str, position: LinePosition) -> None:
-        """Apply that the row got no answer, unless it has one to the same request."""
+        """Update the state for a failed row, unless the row has an answer to the same request."""
         if not (self.status is Status.OK and self.hash == hash_):
             self.status, self.hash, self.result, self.cached = status, hash_, position, None
 
@@ -154,7 +154,7 @@ class RowState(msgspec.Struct, gc=False):
 def apply_event(
     states: dict[Key, RowState], event: Event, position: LinePosition, outcome: Completion | Failure | None
 ) -> None:
-    """Apply one event of a journal; `outcome` is what a response is judged to be."""
+    """Update the state for one event of a journal. `outcome` is the classified response; None for other events."""
     state = states.get(event.key)
     if state is None:
         state = states[event.key] = RowState()

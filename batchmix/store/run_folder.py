@@ -47,11 +47,11 @@ class Start(msgspec.Struct):
     spent: tuple[float, float] = (0.0, 0.0)
     """USD and tokens that the budget has counted so far, over all starts; 0 where there is no budget."""
     limited_by: dict[str, list[tuple[float, str]]] = {}
-    """By model: from which second on what limited its speed; empty text: the speed of the answers."""
+    """By model: the seconds at which the limit of its speed changed, and the new limit; empty: the answers' speed."""
     limited_now: dict[str, str] = {}
-    """By model: what limits it now, while it runs."""
+    """By model: what limits its speed now, while the start runs."""
     unstreamed: list[str] = []
-    """Models whose answers are not streamed unless the job says so: one of their streams lacked its end."""
+    """Models that are not streamed unless the job says so, because one of their streams lacked its end."""
     surplus_answers: int = 0
     """How often the provider sent more than one response to a request; no row got the surplus."""
 
@@ -64,9 +64,9 @@ class RunFile(msgspec.Struct):
     shard_rows: int
     job: dict[str, Any]
     requests: str
-    """Digest of the request-making part of the job."""
+    """Digest of the part of the job from which requests are made."""
     accepted: str
-    """Digest of that, the input and the columns, as the last start accepted them."""
+    """Digest of the same part of the job, the input and the columns, as the last start accepted them."""
     columns: str
     """Digest of the carried columns."""
     carried: str
@@ -78,14 +78,14 @@ class RunFile(msgspec.Struct):
     scan: dict[str, Any]
     starts: list[Start]
     prices: dict[str, Price] = {}
-    """The prices that it uses, by model name or id, so that a later start uses the same."""
+    """The prices of this run, by model name or id, so that a later start uses the same."""
     canary: dict[str, CanarySample] = {}
     """The rows of the last canary, by model."""
     version: int = _VERSION
     batchmix: str = __version__
 
     def carried_schema(self) -> pa.Schema:
-        """Return the carried columns' schema. Raises `RunUnreadable` where that is damaged."""
+        """Return the carried columns' schema. Raises `RunUnreadable` if the schema is damaged."""
         try:
             return pa.ipc.read_schema(pa.BufferReader(base64.b64decode(self.carried)))
         except (OSError, ValueError, pa.ArrowException) as error:  # binascii's error is a ValueError
@@ -98,9 +98,9 @@ class Layout:
     def __init__(self, root: Path, *, mode: int | None = None, secrets: Secrets | None = None) -> None:
         self.root = root
         self.mode = mode
-        """Permissions of its files, as configured in the job; None: for their owner only."""
+        """Permissions of the files, as configured in the job; None: only the owner has access."""
         self.secrets = secrets
-        """Taken out of all that is written; None: none, or unknown."""
+        """Secrets that are redacted from what is written; None: there are none, or they are unknown."""
         self.data = root / "data"
         self.journal = root / "journal"
         self.input = root / "input"
@@ -116,7 +116,7 @@ class Layout:
         return PRIVATE if self.mode is None else self.mode
 
     def redacted(self, data: bytes) -> bytes:
-        """Return `data` without the secrets."""
+        """Return `data` with the secrets masked."""
         return self.secrets.redacted(data) if self.secrets else data
 
     def journal_path(self, shard: int, lane: int) -> Path:
@@ -140,7 +140,7 @@ class Layout:
             self._set_modes(self.mode)
 
     def make_folder(self, folder: Path) -> None:
-        """Make another folder in it, unless it exists. Raises `RunError` for a link."""
+        """Make another folder in the run folder, unless it exists. Raises `RunError` for a link."""
         if folder.is_symlink():
             raise not_plain(folder)
         folder.mkdir(0o700, parents=True, exist_ok=True)
@@ -157,7 +157,7 @@ class Layout:
                 set_mode(path, mode)
 
     def check_folders(self) -> None:
-        """Raise `RunError` where one of the run's folders is a link or a file."""
+        """Raise `RunError` if one of the run's folders is a link or a file."""
         for folder in (self.data, self.journal, self.input, self.evaluation):
             if folder.is_symlink():
                 raise RunError(
@@ -168,7 +168,7 @@ class Layout:
                 raise RunError(f"{folder}: is a file, but a run needs a folder there; move it away")
 
     def read_run(self) -> RunFile | None:
-        """Return `run.json`, or None where there is none. Raises `RunError` if batchmix did not write it."""
+        """Return `run.json`, or None if it does not exist. Raises `RunError` if batchmix did not write it."""
         try:
             self.check_folders()
             with open(open_plain(self.run_json, os.O_RDONLY), "rb") as file:  # noqa: PTH123 - no link is followed
@@ -184,7 +184,7 @@ class Layout:
         return run
 
     def answers_in_summary(self) -> int:
-        """Return the number of answers in `summary.json`; 0 where that can't be read."""
+        """Return the number of answers in `summary.json`; 0 if the file can't be read."""
         try:
             ok = msgspec.json.decode(self.summary_json.read_bytes(), type=dict[str, Any]).get("ok")
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
@@ -192,12 +192,12 @@ class Layout:
         return ok if isinstance(ok, int) else 0
 
     def run_is_whole(self) -> bool:
-        """Return whether the checksum of `run.json` holds, or it has none."""
+        """Return whether `run.json` matches its checksum, or has none."""
         text, has_checksum, crc = self.run_json.read_bytes().rpartition(_CHECKSUM)
         return not has_checksum or crc[:8] == b"%08x" % zlib.crc32(text)
 
     def write_run(self, run: RunFile) -> None:
-        """Replace `run.json`; its last key is a checksum of all before it. Raises `NoSpace`."""
+        """Replace `run.json`. Its last key is a checksum of all before that key. Raises `NoSpace`."""
         text = self._text(msgspec.to_builtins(run)).removesuffix(b"\n}\n")
         replace_file(self.run_json, text + _CHECKSUM + b'%08x"\n}\n' % zlib.crc32(text), self.file_mode)
 
@@ -221,5 +221,5 @@ def holder(layout: Layout) -> str | None:
 
 
 def now_text() -> str:
-    """Return the time as `run.json` writes it."""
+    """Return the current time in the format of `run.json`."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

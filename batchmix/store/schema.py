@@ -37,7 +37,7 @@ class PartFooter(msgspec.Struct, frozen=True):
     stop: int
     """The part holds the results of input rows [first, stop)."""
     digest: str
-    """Of the shard's input bytes and the request-making part of the job."""
+    """Digest of the shard's input bytes and of the part of the job from which requests are made."""
     columns: str
     """Digest of the carried columns: names, sources, types."""
     totals: Totals
@@ -48,22 +48,22 @@ class PartFooter(msgspec.Struct, frozen=True):
     job: str = ""
     """Name of the job, from the schema's metadata."""
     version: str = VERSION
-    """Version of the columns, from there too."""
+    """The schema version of the part, from the same metadata."""
 
 
 class Seal(msgspec.Struct, frozen=True):
-    """Identifies a part: no other has the same footer, which holds sizes and times."""
+    """Identifies a part. No two parts have the same footer, because a footer holds sizes and times."""
 
     crc: int
     """Checksum of the footer."""
     size: int
-    """In bytes."""
+    """Size of the file in bytes."""
     written_ns: int = 0
     """When the file was last written to; a different time alone does not mean a different part."""
 
     @property
     def proof(self) -> tuple[int, int]:
-        """What differs between any two parts."""
+        """The checksum and the size, which differ between any two parts."""
         return self.crc, self.size
 
 
@@ -80,12 +80,12 @@ def part_schema(carried: pa.Schema, job_name: str) -> pa.Schema:
 
 
 def footer_metadata(footer: PartFooter) -> dict[bytes, bytes]:
-    """Return the key-value pair of a footer in Parquet's metadata."""
+    """Return a footer as an entry of a Parquet file's metadata."""
     return {_PART_KEY: msgspec.json.encode(footer)}
 
 
 def read_footer(metadata: dict[bytes, bytes] | None) -> PartFooter | None:
-    """Return the footer in a Parquet file's metadata, or None where batchmix did not write it."""
+    """Return the footer in a Parquet file's metadata, or None if no readable version of batchmix wrote it."""
     found: Any = (metadata or {}).get(_PART_KEY)
     if found is None or (metadata or {}).get(_SCHEMA_KEY) not in _READABLE:
         return None

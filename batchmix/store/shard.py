@@ -1,6 +1,6 @@
-"""A shard's state: its part, then the events in its journals.
+"""The state of a shard, read from its part and then from the events in its journals.
 
-The state is the same while a run goes on (see `LaneLog`) and when the shard is opened again from the disk.
+While a run goes on, `LaneLog` updates the state. Opening the shard again from the disk gives the same state.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class JournalSettings(msgspec.Struct, frozen=True):
     """How the journals of a run are written."""
 
     header: JournalHeader | None = None
-    """Their first line, into which shard and lane are filled in; None: there is none."""
+    """The first line of each journal, but for its shard and lane; None: journals get no header."""
     mode: int | None = None
-    """Their permissions; None: for their owner only."""
+    """Permissions of the journals; None: only the owner has access."""
     on_created: Callable[[int], None] = lambda _: None
     """Called with a shard's number when it gets its first journal."""
     on_no_space: Callable[[], bool] = lambda: False
@@ -42,11 +42,11 @@ class JournalSettings(msgspec.Struct, frozen=True):
 
 
 class Shard:
-    """One open shard. While lanes work on it, only the event loop uses it; `sync` and `answer` are for any thread.
+    """An open shard. While lanes work on it, only the event loop uses it. Any thread may call `sync` and `answer`.
 
-    `journals` has the path of each lane's journal. A journal is made when its lane first has something to record;
-    those that exist are read at once. They are opened before `part` is read: a reader without a lock sees a shard that
-    is sealed meanwhile either in its journals or in its part.
+    `journals` has the path of each lane's journal. Existing journals are read at once, and a new one is made when its
+    lane first has something to record. Journals are opened before `part` is read, so that a reader without a lock does
+    not miss answers if the shard is sealed meanwhile.
     """
 
     def __init__(
@@ -60,20 +60,20 @@ class Shard:
     ) -> None:
         self.index = index
         self.secrets = secrets
-        """Taken out of the texts of its answers and failures."""
+        """Secrets that are redacted from the texts of answers and failures."""
         self.states: dict[Key, RowState] = {}
         self.part: Path | None = None
         self.part_totals = Totals()
         self.part_damage: list[str] = []
-        """Messages about damage in the part; rows that can't be read have no state."""
+        """Messages about damage in the part. Rows that can't be read have no state."""
         self.damage: list[Damage] = []
-        """Where the journals are damaged."""
+        """Damaged places in the journals."""
         self.warnings: list[str] = []
-        """Messages about that."""
+        """Messages about damage in the journals."""
         self.whole_bytes = 0
-        """Of the journals when they were opened, up to the last complete line of each."""
+        """Size of the journals when they were opened, each up to its last complete line."""
         self.earlier_usage: dict[str, list[tuple[str | None, Usage]]] = {}
-        """Of answers in the journals when they were opened, by model: the billed model, and the usage."""
+        """By model: the billed model and the usage of each answer in the journals when they were opened."""
         self._journals = journals
         self._settings = settings
         self._without_header: set[int] = set()
@@ -89,17 +89,20 @@ class Shard:
 
     @property
     def has_journals(self) -> bool:
-        """Whether it has events that may not be in the part."""
+        """Whether the shard has journals, whose events may not be in the part."""
         return bool(self._reading or self._writing)
 
     @property
     def answers(self) -> int:
-        """How many answers it has."""
+        """Number of answers in the shard."""
         return sum(state.status is Status.OK for state in self.states.values())
 
     @property
     def possible_answers(self) -> int:
-        """How many keys have a 200 without an answer as their last event; an older version may have seen one in it."""
+        """Number of keys whose last event is a successful response that this version does not accept as an answer.
+
+        An older version may have accepted it.
+        """
         return sum(map(self._may_be_answer, self.states.values()))
 
     def _may_be_answer(self, state: RowState) -> bool:
@@ -155,32 +158,32 @@ class Shard:
         return event
 
     def outcome(self, event: ResponseReceived) -> Completion | Failure:
-        """Return whether a response in the journals is an answer, as it is judged now."""
+        """Classify a response in the journals by the rules of this version."""
         return classify(event.exchange(), event.path, self.secrets)
 
     def answer(self, key: Key) -> ResponseReceived | None:
-        """Return the answer that the journals have for a key, or None; may be called from any thread."""
+        """Return the answer to a key in the journals, or None. Any thread may call this."""
         state = self.states.get(key)
         position = state.result if state and state.status is Status.OK else None
         if position is None:
             return None
-        # By a file of its own: the sealing thread closes the others, and removes the journals.
+        # The journal is opened once more, because the sealing thread closes the other file and removes the journals.
         with contextlib.suppress(FileNotFoundError), open_journal(self._journals[position.lane]) as file:
             event = decode_line(os.pread(file.fileno(), position.length, position.offset))
             return event if isinstance(event, ResponseReceived) else None
         return None
 
     def need_work(self, requests: Sequence[Request | RejectedRow], *, retry_rejected: bool) -> list[bool]:
-        """Return for each request whether it has work left, and record that the job wants its result."""
+        """Return for each request whether it has work left, and mark its result as part of the job."""
         return need_work(self.states, requests, retry_rejected=retry_rejected)
 
     def sync(self) -> None:
-        """Bring the journals to the disk; may be called from another thread."""
+        """Flush the journals to the disk. Any thread may call this."""
         for journal in list(self._writing.values()):
             journal.sync()
 
     def close(self, lane: int | None = None) -> None:
-        """Close a lane's journal for writing, or all files; what is needed later is opened again."""
+        """Stop writing a lane's journal, or close all files if `lane` is None. Files needed later are opened again."""
         if lane is not None:
             if lane in self._writing:
                 self._writing.pop(lane).close()
@@ -192,7 +195,7 @@ class Shard:
         self._writing, self._reading = {}, {}
 
     def remove_journals(self) -> None:
-        """Remove the journals: all that they hold is in the part."""
+        """Remove the journals, whose events are all in the part."""
         self.close()
         for path in self._journals.values():
             path.unlink(missing_ok=True)
@@ -200,7 +203,7 @@ class Shard:
         sync_folder(folder)
 
     def open_for_writing(self, lane: int) -> Journal:
-        """Return the journal of a lane, which is made if there is none. Raises `NoSpace` and `DiskError`."""
+        """Return the journal of a lane. A missing journal is made. Raises `NoSpace` and `DiskError`."""
         is_first, settings = not self.has_journals, self._settings
         journal = self._writing.get(lane)
         if journal is None:
@@ -215,7 +218,10 @@ class Shard:
 
 
 def _read_states(part: Path, damage: list[str]) -> dict[Key, RowState]:
-    """Return the states of a part's rows; all columns of a row must be whole, since it may be written again."""
+    """Return the states of a part's rows.
+
+    All columns are read, because a row can be copied to a new part only if all of its columns are undamaged.
+    """
     columns = ["row", "model", "sample", "status", "request_hash", "attempts", "maybe_billed"]
     states: dict[Key, RowState] = {}
     for group in row_groups(part, None, damage):

@@ -26,7 +26,7 @@ class EstimatedUsage(msgspec.Struct, frozen=True, gc=False):
     answers: int = 0
     tokens: Tokens = Tokens()
     beside: int = 0
-    """Of the tokens, how many are in no `total_tokens`."""
+    """How many of the tokens are in no reported `total_tokens`."""
 
     @staticmethod
     def of(answer: Completion, prompt_tokens: int) -> EstimatedUsage:
@@ -43,27 +43,27 @@ class Cost(msgspec.Struct):
     """The cost of one model's results."""
 
     usd: float = 0.0
-    """Of the answers that have a price."""
+    """Cost of the answers that have a price."""
     priced: int = 0
     """Number of these answers."""
     maybe_usd: float = 0.0
-    """Of attempts that may have been billed beside the answers, at the cost of the answers of the same rows."""
+    """Cost of attempts that may have been billed in addition to an answer, each at the cost of that answer."""
     maybe_unpriced: int = 0
-    """Such attempts of rows that have no priced answer."""
+    """Number of attempts that may have been billed for rows without a priced answer."""
     retries: int = 0
-    """Attempts that were billed, by their usage, although they brought no answer."""
+    """Number of attempts without an answer whose usage says that they were billed."""
     retries_usd: float = 0.0
-    """Cost of these, as far as the price is known."""
+    """Cost of these attempts, as far as prices are known."""
     retries_unpriced: int = 0
-    """How many of these have no price."""
+    """Number of these attempts whose price is unknown."""
     retries_tokens: int = 0
-    """Tokens of these, prompts and answers."""
+    """Prompt and completion tokens of these attempts."""
     unreported: EstimatedUsage = msgspec.field(default=EstimatedUsage(), name="untold")
-    """Of answers without a complete usage."""
+    """Estimated usage of answers that came without a complete usage."""
     unpriced: EstimatedUsage = EstimatedUsage()
-    """Of answers with a complete usage whose price is unknown."""
+    """Usage of answers with a complete usage whose price is unknown."""
     lost: Tokens = Tokens()
-    """Estimated tokens of attempts that may have been billed beside the answers."""
+    """Estimated tokens of attempts that may have been billed in addition to the answers."""
 
     @property
     def billed_retries_usd(self) -> float | None:
@@ -72,7 +72,7 @@ class Cost(msgspec.Struct):
 
     @property
     def beside_rows(self) -> Cost:
-        """The part of this that is in no result row."""
+        """The part of the cost that no result row contains."""
         return Cost(
             retries=self.retries,
             retries_usd=self.retries_usd,
@@ -84,13 +84,16 @@ class Cost(msgspec.Struct):
 
     @property
     def maybe_billed_usd(self) -> float | None:
-        """What may have been billed beside the answers; an attempt of unknown cost counts as an average answer."""
+        """Cost that may have been billed in addition to the answers; None: no answer has a price.
+
+        An attempt of unknown cost counts like an average answer.
+        """
         if not self.priced:
             return None
         return self.maybe_usd + self.maybe_unpriced * self.usd / self.priced
 
     def add(self, other: Cost) -> None:
-        """Add another part of the run."""
+        """Add the cost of another part of the run."""
         for name in self.__struct_fields__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
@@ -100,14 +103,14 @@ class Cost(msgspec.Struct):
         self.lost += lost
 
     def retry(self, usd: float | None, usage: Usage) -> None:
-        """Add an attempt that was billed and brought no answer."""
+        """Add an attempt that was billed without an answer; a `usd` of None means an unknown price."""
         self.retries += 1
         self.retries_usd += usd or 0.0
         self.retries_unpriced += usd is None
         self.retries_tokens += (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
 
     def row(self, usd: float | None, maybe_billed: int) -> None:
-        """Add a result row, or one that is not finished."""
+        """Add the cost of a row, and its attempts that may have been billed."""
         if usd is not None:
             self.usd += usd
             self.priced += 1
@@ -126,7 +129,7 @@ class Totals(msgspec.Struct):
     """Answers from other runs; their tokens are in no sum here."""
     attempts: int = 0
     maybe_billed: int = 0
-    """Attempts without a response, or whose 200 held neither an answer nor its usage."""
+    """Attempts without a response, or with a 200 that had neither an answer nor a usage."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     total_tokens: int = 0
@@ -147,23 +150,23 @@ class Totals(msgspec.Struct):
 
     @property
     def finished(self) -> int:
-        """Results of any status."""
+        """Number of results of any status."""
         return self.ok + self.failed + self.rejected
 
     @property
     def maybe_billed_usd(self) -> float | None:
-        """What may have been billed beside the answers; None: no model has a price."""
+        """Cost that may have been billed in addition to the answers; None: no model has a price."""
         costs = [usd for cost in self.costs.values() if (usd := cost.maybe_billed_usd) is not None]
         return sum(costs) if costs else None
 
     @property
     def billed_retries(self) -> int:
-        """Attempts that were billed, by their usage, although they brought no answer."""
+        """Number of attempts without an answer whose usage says that they were billed."""
         return sum(cost.retries for cost in self.costs.values())
 
     @property
     def billed_retries_usd(self) -> float | None:
-        """Cost of these; None: no model has a price."""
+        """Cost of billed attempts without an answer; None: no model has a price."""
         costs = [usd for cost in self.costs.values() if (usd := cost.billed_retries_usd) is not None]
         return sum(costs) if costs else None
 
@@ -172,7 +175,7 @@ class Totals(msgspec.Struct):
         return self.costs.setdefault(model, Cost())
 
     def add(self, other: Totals) -> None:
-        """Add another part of the run."""
+        """Add the totals of another part of the run."""
         for name in _SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         if other.cost_usd is not None:
@@ -187,10 +190,10 @@ class Totals(msgspec.Struct):
             self.cost(model).add(cost)
 
     def add_columns(self, columns: dict[str, tuple[Any, ...]]) -> None:
-        """Add result rows, given by columns."""
+        """Add result rows, given as the values of each column."""
         paid = [run is None for run in columns["reused_from"]]
         self.reused += paid.count(False)
-        self.attempts += sum(columns["attempts"])  # with those of rows that were sent before their answer was reused
+        self.attempts += sum(columns["attempts"])  # a row may have been sent before its answer was reused
         self.maybe_billed += sum(columns["maybe_billed"])
         for name in COUNTS:
             setattr(self, name, getattr(self, name) + sum(filter(None, itertools.compress(columns[name], paid))))
@@ -205,9 +208,9 @@ class Totals(msgspec.Struct):
             self.unpriced += unpriced
             self._add_unpriced(columns)
         if costs or any(columns["maybe_billed"]):
-            for model, usd, lost, mine in zip(*(columns[name] for name in _COSTLY), paid, strict=True):
-                if (mine and usd is not None) or lost:
-                    self.cost(model).row(usd if mine else None, lost)
+            for model, usd, lost, is_paid in zip(*(columns[name] for name in _COSTLY), paid, strict=True):
+                if (is_paid and usd is not None) or lost:
+                    self.cost(model).row(usd if is_paid else None, lost)
         self.add_times(columns["sent_at"], columns["finished_at"])
         if columns["status"].count(Status.OK) < len(paid):
             for row, status, type_, message in zip(*(columns[name] for name in _FAILURE), strict=True):
@@ -225,7 +228,7 @@ class Totals(msgspec.Struct):
             self.cost(model).unpriced += EstimatedUsage(answers, Tokens(prompts, completions))
 
     def set_attempts(self, attempts: int, maybe_billed: int) -> None:
-        """Count the attempts of unfinished rows too."""
+        """Replace the counts of attempts with counts that include unfinished rows."""
         self.attempts, self.maybe_billed = attempts, maybe_billed
 
     def add_times(self, sent_ms: Iterable[int | None], finished_ms: Iterable[int | None]) -> None:
@@ -234,7 +237,7 @@ class Totals(msgspec.Struct):
         self.last_finished_ms = max(_not_none(self.last_finished_ms, *finished_ms), default=None)
 
     def count(self, model: str, status: str, number: int = 1) -> None:
-        """Count results of a model (not in the sums of the whole)."""
+        """Count results of a model. The sums over all models stay as they are."""
         counts = self.models.setdefault(model, {})
         counts[status] = counts.get(status, 0) + number
 

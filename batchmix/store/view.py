@@ -1,4 +1,4 @@
-"""A run at one moment: totals, requests in flight, attempts that may have been billed twice. Takes no lock."""
+"""Reads a run folder without a lock: totals, requests in flight, attempts that may have been billed twice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from batchmix.store.shard import Shard
 from batchmix.store.totals import COUNTS, Totals
 
 RECENT_S = 60
-"""Span over which the current speed is measured."""
+"""Seconds over which the current speed is measured."""
 
 
 class View(msgspec.Struct):
@@ -33,12 +33,12 @@ class View(msgspec.Struct):
     layout: Layout
     run: RunFile
     holder: str | None
-    """The process that works on it now."""
+    """The process that works on the run now; None: no process does."""
     totals: Totals
-    """Of all results, sealed or not; while no process works on it, requests in flight count as maybe billed."""
+    """Totals of all results. If no process works on the run, requests in flight count as maybe billed."""
     open_shards: list[int]
     in_flight: list[Key]
-    """Requests in flight; empty while no process works on the run."""
+    """Requests in flight; empty if no process works on the run."""
     maybe_billed: list[Key]
     """Requests with an attempt that may have been billed without an answer."""
     damage: list[str]
@@ -57,18 +57,18 @@ class View(msgspec.Struct):
 
     @property
     def surplus_answers(self) -> int:
-        """How often the provider sent more than one response to a request, in all starts."""
+        """How often the provider sent more than one response to a request, summed over all starts."""
         return sum(start.surplus_answers for start in self.run.starts)
 
     @property
     def answers_per_s(self) -> float | None:
-        """Speed within the last minute, or since the start; None while no process works on it."""
+        """Answers per second in the last minute, or since a later start; None: no process works on the run."""
         speeds = self.speeds
         return None if speeds is None else sum(speeds.values())
 
     @property
     def speeds(self) -> dict[str, float] | None:
-        """The same for each model."""
+        """Answers per second of each model, as in `answers_per_s`."""
         if self.holder is None or not self.run.starts:
             return None
         started = calendar.timegm(time.strptime(self.run.starts[-1].at, "%Y-%m-%dT%H:%M:%SZ"))
@@ -81,7 +81,7 @@ class View(msgspec.Struct):
         self.lost = True
 
     def summary(self) -> dict[str, Any]:
-        """Return `summary.json`: the totals of the whole run."""
+        """Return the content of `summary.json`: the totals of the whole run."""
         totals = self.totals
         return {
             "version": 1,
@@ -121,12 +121,12 @@ class View(msgspec.Struct):
 
     @property
     def judges(self) -> dict[str, dict[str, Any]]:
-        """Numbers and costs of each judge, by its name, from its own summary; in no sum of this run."""
+        """Counts and costs of each judge by its name, from its own summary. No sum of this run includes them."""
         return judges_in(self.layout.evaluation)
 
 
 def judges_in(evaluation: Path) -> dict[str, dict[str, Any]]:
-    """Return numbers and costs of the judges in a run's evaluation folder."""
+    """Return counts and costs of the judges in a run's evaluation folder."""
     found = {}
     for path in sorted(evaluation.glob("judge-*/run/summary.json")):
         with contextlib.suppress(OSError, msgspec.DecodeError):
@@ -151,9 +151,9 @@ def _iso(ms: int | None) -> str | None:
 
 
 def read_view(layout: Layout, price: Price, *, idle: bool = False) -> View:
-    """Return the content of a run folder, also while another process works on it. Raises `RunError`.
+    """Return the content of a run folder, even while another process works on it. Raises `RunError`.
 
-    `idle`: this process holds the folder and has nothing in flight, so that requests without a response are lost.
+    `idle`: this process holds the lock and has nothing in flight, so that no response is still to come.
     """
     run = layout.read_run()
     if run is None:
@@ -180,7 +180,7 @@ def read_view(layout: Layout, price: Price, *, idle: bool = False) -> View:
 
 
 def _add_part(view: View, index: int, part: Path, last: LastState) -> None:
-    """Add a sealed shard; its part is read completely if the file has changed. Raises `PartDamaged`."""
+    """Add a sealed shard. Its part is read completely if the file has changed. Raises `PartDamaged`."""
     footer, seal = read_part_of(part, index)
     if last.sealed and last.sealed.seal != seal:
         damage: list[str] = []
@@ -197,7 +197,7 @@ def _since_ms() -> int:
 
 
 def _recent(totals: Totals) -> dict[str, int]:
-    """Estimate how many results of each model in a part are of the last minute, as if they came evenly."""
+    """Estimate the results of each model in a part that came in the last minute, as if they came evenly."""
     last, since = totals.last_finished_ms, _since_ms()
     if last is None or last <= since:
         return {}
@@ -251,7 +251,7 @@ def _billed_keys(part: Path) -> list[Key]:
 
 
 def read_rows(view: View, rows: list[int], price: Price) -> Iterator[dict[str, Any]]:
-    """Yield the results of some input rows (ascending), in input order, without the carried columns."""
+    """Yield the results of some input rows, without the carried columns. `rows` must be ascending."""
     journals, shard_rows = view.layout.journals(), view.run.shard_rows
     for index, some in itertools.groupby(rows, key=lambda row: row // shard_rows):
         wanted = set(some)
