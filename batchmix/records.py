@@ -214,7 +214,7 @@ Outcome = Completion | Failure
 
 
 class CanarySample(msgspec.Struct, frozen=True):
-    """Rows drawn from one model's rows. Their answers show what all of these rows will cost."""
+    """Rows drawn at random from the rows of one model. Their answers predict what all of its rows will cost."""
 
     total_rows: int = msgspec.field(name="rows")
     """How many rows the model has in all."""

@@ -71,7 +71,7 @@ def stream_result(stream: AnswerStream, fault: Fault) -> tuple[bytes, Fault]:
 
 
 def first_object(body: bytes) -> bytes:
-    """Return the JSON object at the start of a body, without what follows; the whole body if there is none.
+    """Return the JSON object that a body begins with, without the bytes after it; the whole body if there is none.
 
     This is for bodies that end with their connection, which may have surplus data after the answer.
     """

@@ -116,7 +116,7 @@ class Connection:
         self._protocol._parser = self  # type: ignore[assignment]
 
     async def is_silent(self) -> bool:
-        """Return whether nothing has arrived over a new connection. The event loop first reads what there may be."""
+        """Return whether nothing has arrived over a new connection, after the event loop has read pending data."""
         if self._socket.poll(0):
             for _ in range(2):
                 await asyncio.sleep(0)
@@ -184,7 +184,7 @@ class Connection:
             return self._refuse(data)
         try:
             parsed = self._feed(data)
-        except Exception as error:  # noqa: BLE001 - of many types; it is raised again where it matters
+        except Exception as error:  # noqa: BLE001 - of many types; `_recover` raises it if there is no response
             return self._recover(data, error)
         if self._has_head:
             self._ends_with_piece = self._ends_with_piece and not data  # `data` is empty when reading is resumed

@@ -61,7 +61,7 @@ def _is_vector(value: Any) -> bool:
 
 
 def _is_plain(vector: Any) -> bool:
-    """Return whether this is one vector for the whole input, and not one per token; such vectors have equal lengths."""
+    """Return whether an input has one vector and not one per token; only then all vectors must have the same length."""
     return isinstance(vector, str) or (isinstance(vector, list) and not isinstance(vector[0], list))
 
 

@@ -42,7 +42,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     has_completion_tokens: bool = True
     """Whether an answer has tokens of its own; if not, a missing count of them is 0 and not unknown."""
     counts_inputs: bool = False
-    """Whether an answer must have one item for each item of the request's `input`."""
+    """Whether the items of the request's `input` are counted, since an answer must have one vector for each."""
     is_supported: bool = True
     """Whether requests can be sent to it."""
 
@@ -56,17 +56,19 @@ ENDPOINTS = (
     Endpoint("/rerank", has_completion_tokens=False, is_supported=False),
     Endpoint("/moderations", has_completion_tokens=False, is_supported=False),
 )
-"""The first one whose suffix fits a path counts."""
+"""The first endpoint whose suffix a path ends with counts, so `/chat/completions` comes before `/completions`."""
 SUPPORTED = tuple(endpoint.suffix for endpoint in ENDPOINTS if endpoint.is_supported)
 STREAMED = tuple(endpoint.suffix for endpoint in ENDPOINTS if endpoint.can_stream)
+"""The suffixes of the endpoints that requests can be sent to, and of those that can stream."""
 _OTHER = Endpoint("", is_supported=False)
+"""Stands for all paths that end with no suffix in `ENDPOINTS`."""
 
 
 @lru_cache(maxsize=64)
 def endpoint_of(path: str) -> Endpoint:
     """Return the endpoint that a URL path ends with, ignoring a query and trailing slashes.
 
-    For a path with no known ending it is an `Endpoint` that is not supported.
+    For any other path it returns an endpoint with `is_supported` False, and not None.
     """
     path = path.partition("?")[0].rstrip("/")
     return next((endpoint for endpoint in ENDPOINTS if path.endswith(endpoint.suffix)), _OTHER)

@@ -129,7 +129,7 @@ class AnswerStream:
         return came
 
     def _add(self, data: bytes) -> None:
-        """Add the data of one event."""
+        """Add the data of one event to the answer, or note that it ends the stream, is an error, or is unreadable."""
         if self._is_over or self._error is not None:
             return
         data = data.strip()
