@@ -83,7 +83,7 @@ class _EvaluatedRun(msgspec.Struct):
     results: ResultArrays
 
     def keys(self, chosen: Ints) -> Ints:
-        """Return a number for each of the results at these positions that is unique for its row and sample."""
+        """Return a number for each result at these positions; results of different rows or samples differ in it."""
         row, sample = (self.results.fields[name][chosen] for name in ("row", "sample"))
         keys: Ints = row.astype(np.int64) * 10_000 + sample  # a job has at most 10,000 samples
         return keys

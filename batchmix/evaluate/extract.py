@@ -33,7 +33,7 @@ _NAMED = (
     r"(?:(?i:answer|choice|option|choose|correct|antwort|réponse|respuesta)(?i:\s+(?:is|ist|est|es))?"
     r"|答案|正确选项|選項|选项|选择|選擇|应选|選)(?:是|为|為)?\s*[:=：]?"
 )
-"""The words before the letter that is the answer."""
+"""The words that announce the chosen letter, such as `the answer is`."""
 _NO_ARTICLE = r"(?!(?<=[AI])\s(?!(?:and|or|nor|is)\b)[a-z])"
 """Follows a letter in a pattern, so that `A` and `I` do not match as words, as in `A dog` or `I think`."""
 NOTHING = object()

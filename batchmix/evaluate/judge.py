@@ -210,7 +210,7 @@ def _answers(run: Path) -> Iterator[dict[str, Any]]:
 
 
 class JudgePlan(msgspec.Struct, frozen=True):
-    """The requests that one judge will send, and what they may cost."""
+    """The number of requests that a judge will send, and the range of their cost."""
 
     scorer: str
     model: str

@@ -75,7 +75,7 @@ def compare(before: Floats, after: Floats, rows: Ints) -> Paired | None:
 
 
 def sign_flip_p(differences: Floats) -> float:
-    """Return the probability that random signs make the sum of the differences as small as it is, or smaller.
+    """Return the probability that the sum of the differences is this small, or smaller, if their signs are random.
 
     This is the one-sided test of Fisher (1935) for a fall. If all differences have the same size, as with scores of 0
     and 1, it equals the exact test of McNemar (1947), which is binomial on the rows that differ. Otherwise 10,000 sign

@@ -1,4 +1,4 @@
-"""Reads those values of a run's results that metrics need into numpy arrays of compact types."""
+"""Reads the values that metrics need from a run's results, into numpy arrays of compact types."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ class Judge(ScorerSettings, frozen=True, kw_only=True, tag="judge"):
     requests_per_minute: Annotated[float, msgspec.Meta(gt=0)] | None = None
     tokens_per_minute: Annotated[float, msgspec.Meta(gt=0)] | None = None
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
-    """Of these three limits, each that is None is taken from the job's `[limits]`."""
+    """If one of these three limits is None, the job's limit applies."""
     max_usd: Annotated[float, msgspec.Meta(gt=0)] | None = None
     """The most that judging a run may cost; None: the part of the job's budget that the run did not use."""
 

@@ -117,7 +117,7 @@ class Retry(msgspec.Struct, frozen=True):
 
     attempts: Count = 6
     outage_s: Positive = 600.0
-    """How long to wait for a provider that is down before the run stops."""
+    """Seconds for which a provider may be down before the run stops."""
 
 
 class Timeouts(msgspec.Struct, frozen=True):

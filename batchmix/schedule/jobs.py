@@ -13,7 +13,7 @@ from batchmix.job.cron import Schedule
 
 
 class ScheduledJob(msgspec.Struct, frozen=True):
-    """A job with a schedule. Each run reads the job file again; the schedule stays as it was read at first."""
+    """A job with a schedule. Each run reads the job file again, but a change of the schedule needs a new scheduler."""
 
     path: Path
     """Absolute."""

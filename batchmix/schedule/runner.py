@@ -152,7 +152,7 @@ class _JobScheduler:
             await asyncio.wait_for(self._stopping.wait(), max(0.0, min(left_s, _MAX_WAIT_S)))
 
     async def _run_due(self, due: datetime.datetime) -> int:
-        """Start the run that is due, or resume the unfinished one; return its exit code, or 0 if it must be resumed."""
+        """Start the run that is due, or resume the unfinished one; return its exit code, or 0 if it was interrupted."""
         run = self._state.history.begin(due, self._folder(due.date()), self._options.now())
         self._state.save()
         start = f", start {run.starts}" if run.starts > 1 else ""
@@ -180,7 +180,8 @@ class _JobScheduler:
         call = [sys.executable, "-P", "-m", "batchmix", "run", str(self._job.path), "--date", run.date.isoformat()]
         with _pipe() as stdin:
             try:
-                # A session of its own: Ctrl-C at the terminal must reach it once, from here; a second one cuts it off.
+                # In its own session, because Ctrl-C at the terminal must reach the run only once, through the
+                # scheduler: a second signal cuts the run off.
                 self._process = await asyncio.create_subprocess_exec(
                     *call, "--scheduled", "--progress", "log", stdin=stdin, start_new_session=True
                 )
