@@ -227,7 +227,7 @@ def missing_column(template: Template, row: Mapping[str, Any]) -> str | None:
         hint = f"; for {quoted(meant)} write {clean(spelt(meant), 100)}" if meant is not None else ""
         return f"has no column {quoted(missing)}, which the template names; it has {column_list(row)}{hint}"
     except BadRowError:
-        return None  # another fault, of this row alone: the row is rejected when its request is built
+        return None  # a fault of this row alone: it is rejected when its request is built
     return None
 
 

@@ -243,7 +243,7 @@ class Cursor:
         if not self._is_before(first):
             self._batches, self._rest = self._source.batches(first, self._columns), None
             self._next = first
-        at, self._next = self._next or 0, None  # a position is known again once this range was read to its end
+        at, self._next = self._next or 0, None  # unknown until this range has been read to its end
         while at < stop:
             batch = self._rest if self._rest is not None else next(self._batches, None)
             if batch is None:

@@ -143,7 +143,7 @@ def _simple(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 
 def _timestamp(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     if (one.tz is None) != (other.tz is None):
-        return None  # only one has a time zone; the zone of the other is unknown
+        return None  # one has no time zone, so its moments are unknown
     return pa.timestamp(_finer(one, other), one.tz if one.tz == other.tz else "UTC")
 
 

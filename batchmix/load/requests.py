@@ -35,7 +35,7 @@ class RequestBuilder:
         self._samples = range(samples)
         self._root_path = root_path
         self._has_row_params = prompts.has_row_params
-        self._most = None if prompts.has_row_params else most_tokens(model.params)
+        self._cap = None if prompts.has_row_params else output_cap(model.params)
         self._streamed = 0 if prompts.has_row_params else streamed_choices(CHAT, model.params)
         self._is_text = prompts.is_text and "messages" not in model.params
 
@@ -54,13 +54,13 @@ class RequestBuilder:
         except BadRowError as error:
             return self.rejected(index, str(error))
         endpoint = endpoint_of(path)
-        most = most_tokens(body) if self._has_row_params else self._most
+        cap = output_cap(body) if self._has_row_params else self._cap
         if not endpoint.has_completion_tokens:
-            most = 0
+            cap = 0
         tokens = max(1, len(sent) // BYTES_PER_TOKEN) if self._is_text else prompt_tokens(body, len(sent))
         inputs = _inputs_of(body) if endpoint.counts_inputs else 0
         return [
-            Request(index, model.name, sample, hash_, path, sent, tokens, most, streamed, by_default, line, inputs)
+            Request(index, model.name, sample, hash_, path, sent, tokens, cap, streamed, by_default, line, inputs)
             for sample in self._samples
         ]
 
@@ -110,12 +110,12 @@ def request_hash(path: str, body: dict[str, Any]) -> str:
     return hashlib.sha256(b"%b\n%b" % (path.encode(), canonical)).hexdigest()[:32]
 
 
-def most_tokens(body: Mapping[str, Any]) -> int | None:
+def output_cap(body: Mapping[str, Any]) -> int | None:
     """Return the cap on the output tokens of a request, over all choices; None if the body sets none."""
-    most = next((body[name] for name in _CAP_NAMES if body.get(name) is not None), None)
+    cap = next((body[name] for name in _CAP_NAMES if body.get(name) is not None), None)
     choices = body.get("n")
     choices = 1 if choices is None else choices
-    return most * max(1, choices) if type(most) is int and type(choices) is int and most > 0 else None
+    return cap * max(1, choices) if type(cap) is int and type(choices) is int and cap > 0 else None
 
 
 def _inputs_of(body: Mapping[str, Any]) -> int:

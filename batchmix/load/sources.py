@@ -130,7 +130,7 @@ def is_pipe(path: str) -> bool:
 
 
 def find_sources(path: str) -> tuple[Source, ...]:
-    """Return the files that a path, a folder or a glob means, in name order. Raises `InputError`."""
+    """Return the files that a path, a folder or a glob stands for, in name order. Raises `InputError`."""
     if path == STDIN or is_pipe(path):
         return (Source(STDIN, JSONL),)
     try:
@@ -166,7 +166,7 @@ def _in_folder(path: str) -> list[str]:
     with os.scandir(path) as entries:
         found = sorted(e.path for e in entries if not e.name.startswith(".") and _format(e.path)[0] and e.is_file())
     if Path(path, "run.json").is_file():
-        found = [name for name in found if Path(name).name != "ledger.jsonl"]  # a run's account, which holds no rows
+        found = [name for name in found if Path(name).name != "ledger.jsonl"]  # the ledger of a run, not rows
     if not found:
         data = Path(path, "data")
         hint = f"; did you mean {shown(str(data))}?" if any(data.glob("*.parquet")) else ""
@@ -201,7 +201,7 @@ def _source(path: str) -> Source:
     _check_is_file(path)
     named, compression = _format(path)
     if named is None:
-        from batchmix.load.foreign_files import unsupported_file  # imports the table above
+        from batchmix.load.foreign_files import unsupported_file  # it imports this module
 
         raise InputError(f"{shown(path)}: unsupported file type; batchmix reads {_supported()}{unsupported_file(path)}")
     if named.compressible:
@@ -224,7 +224,10 @@ def _check_is_file(path: str) -> None:
 
 
 def compression_of(head: bytes, named: str | None) -> str | None:
-    """Return the compression of a file that begins with `head`; `named` decides where the head is cut off too soon."""
+    """Return the compression of a file that begins with `head`; None if it is not compressed.
+
+    `named` is the compression by the file's suffix, which decides if `head` is too short to tell.
+    """
     found = next((name for name, magic in MAGIC.items() if head.startswith(magic)), None)
     if head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5:  # a skippable frame of zstd
         return ZSTD

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchmix.load.requests import encode_body, most_tokens, request_hash
+from batchmix.load.requests import encode_body, output_cap, request_hash
 from batchmix.load.template import BadRowError
 from tests.load.conftest import MODEL, all_requests, make_job, open_rows
 
@@ -85,7 +85,7 @@ def test_odd_numbers_in_a_batch_line_end_their_row_with_its_model(rows_file: Any
 )
 def test_the_most_tokens_are_those_of_all_choices(body: dict[str, Any], most: int | None) -> None:
     """None where the body does not say, or says it in no number."""
-    assert most_tokens(body) == most
+    assert output_cap(body) == most
 
 
 def test_lists_are_of_some_hundred_and_keep_samples_together(rows_file: Any, spool: Path) -> None:
