@@ -1,1 +1,1 @@
-"""engine: one job from end to end. Read `run.py` first."""
+"""The engine runs one job from end to end. Read `run.py` first."""

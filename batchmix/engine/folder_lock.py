@@ -1,4 +1,4 @@
-"""Locking a run folder: one process at a time works on it, and a folder that is not ours is refused untouched."""
+"""Locking a run folder, so that one process at a time works on it. Folders with foreign files are refused untouched."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from batchmix.store.run_folder import Layout
 _REPLACING = re.compile("|".join([TEMPORARY.format(r"(run|summary)\.json"), r"(run|summary)\.json\.tmp"]))
 _SEALING = re.compile("|".join([TEMPORARY.format(r"part-[0-9]{5,}\.parquet"), r"[0-9]{5,}\.parquet\.tmp"]))
 _RESERVE = "reserve"
-"""The file in which an earlier version reserved disk space; the reserve of today has no name."""
+"""Name of the file in which an earlier version reserved disk space. The reserve has no name any more."""
 
 
 @contextlib.contextmanager
 def locked_folder(layout: Layout, *, wait: bool = False) -> Iterator[None]:
-    """Lock a run folder, which is made if need be, until the block ends.
+    """Lock a run folder until the block ends; create the folder if it does not exist.
 
-    Files that a kill left in it are removed, and so is all that was made for a run that never began. Raises
-    `RunError`, before anything is touched, where the folder is not for a run, and `RunLocked`, with the holder's name,
-    where another process works on it and `wait` is not set.
+    Temporary files of a killed process are removed first. If the run never begins, all that was created for it is
+    removed afterwards. Raises `RunError`, before anything is touched, if the folder holds foreign files. Raises
+    `RunLocked`, which names the other process, if one works on the folder and `wait` is not set.
     """
     check_ours(layout)
     made = _make_folders(layout.root)
@@ -49,9 +49,9 @@ def locked_folder(layout: Layout, *, wait: bool = False) -> Iterator[None]:
 
 
 def check_ours(layout: Layout) -> None:
-    """Raise `RunError` where a folder holds anything that is not a run's; touches nothing.
+    """Raise `RunError` if a folder holds anything that does not belong to a run. Changes nothing.
 
-    The files of a start that was killed before it wrote a `run.json` are ours if a lock proves it.
+    Files of a start that was killed before it wrote `run.json` are accepted if the lock file is one of ours.
     """
     try:
         names = sorted(os.listdir(layout.root))  # noqa: PTH208 - names
@@ -69,7 +69,7 @@ def check_ours(layout: Layout) -> None:
 
 
 def holds_run(layout: Layout) -> bool:
-    """Return whether a folder holds a run of ours: a `run.json`, parts or journals that we wrote."""
+    """Return whether a folder holds a run: a `run.json`, or parts or journals that batchmix wrote."""
     with contextlib.suppress(RunError):
         if layout.read_run() is not None:
             return True
@@ -88,7 +88,7 @@ def _is_part(path: Path) -> bool:
 
 
 def _check_files(layout: Layout) -> None:
-    """Raise `RunError` where a file has the name of one of a run's but is not ours, so that it is never overwritten."""
+    """Raise `RunError` if a file of a run's file name was not written by batchmix, so that it is never overwritten."""
     layout.check_folders()
     is_signed(layout.lock)
     journals = [path for lanes in layout.journals().values() for path in lanes.values()]
@@ -107,7 +107,7 @@ def _check_files(layout: Layout) -> None:
 
 
 def _check_leftovers(layout: Layout, names: list[str]) -> None:
-    """Raise `RunError` for any file that a killed first start can't have left."""
+    """Raise `RunError` if the folder holds a file that is not left over from a first start that was killed."""
     try:
         signed = is_signed(layout.lock)
     except RunError:  # somebody else's file of this name
@@ -130,9 +130,9 @@ def _is_leftover(layout: Layout, name: str) -> bool:
 
 
 def _make_folders(root: Path) -> list[Path]:
-    """Make a folder and its parents; return those that were made, the innermost first.
+    """Create a folder and its missing parents; return the created folders, the innermost first.
 
-    Raises `RunError`, and `NoSpace` or `DiskError` where the disk is the cause.
+    Raises `RunError`, or `NoSpace` or `DiskError` if the disk is the cause.
     """
     made: list[Path] = []
     try:
@@ -160,7 +160,7 @@ def _make_folders(root: Path) -> list[Path]:
 
 
 def _remove_leftovers(layout: Layout) -> None:
-    """Remove the files that a kill left: only those with names of our own, and no links."""
+    """Remove the temporary files of a killed process: only files with names that batchmix gives, and no links."""
     for folder, names in ((layout.root, _REPLACING), (layout.journal, _SEALING)):
         for path in folder.iterdir() if folder.is_dir() else ():
             if names.fullmatch(path.name) and is_regular_or_missing(path):
@@ -179,7 +179,7 @@ def _is_blank(path: Path) -> bool:
 
 
 def _remove_unbegun(layout: Layout) -> None:
-    """Remove all that was made for a run that never began; what is not proven to be ours stays."""
+    """Remove all that was created for a run that never began. Foreign files stay."""
     if holds_run(layout):
         return
     check_ours(layout)
@@ -190,7 +190,7 @@ def _remove_unbegun(layout: Layout) -> None:
 
 
 def _remove_folders(folders: list[Path]) -> None:
-    """Remove the empty ones of some folders."""
+    """Remove those of the folders that are empty."""
     for folder in folders:
         with contextlib.suppress(OSError):
             folder.rmdir()

@@ -1,4 +1,4 @@
-"""Answers that were in a run folder once and are missing now: damaged or removed files are noticed, not sent again."""
+"""Missing answers: finds answers that the run folder once held, so that they are not silently requested again."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ from batchmix.store.ledger import ShardLeftOpen
 from batchmix.store.parts import part_path
 
 _SHOWN = 5
-"""Files that a message names; of more, only the count."""
+"""Maximum number of reasons in the error message; it only counts the others."""
 
 
 class MissingAnswers(msgspec.Struct, frozen=True):
-    """What is missing of a shard, compared with what the ledger last recorded of it."""
+    """The answers that a shard lacks, compared with the last line of the ledger about it."""
 
     answers: int
+    """Answers that are certainly missing."""
     more: int
-    """How many more may be missing."""
+    """How many more answers may be missing; the exact number is unknown."""
     reasons: list[str]
     left: ShardLeftOpen | None
-    """The ledger's next line about the shard, for when a person agrees."""
+    """The line to append to the ledger once the user accepts the loss; None if there is none to append."""
     otherwise: bool = False
-    """The answers exist, but another version of batchmix classified them."""
+    """Whether nothing is lost, but this version of batchmix accepts fewer of the responses as answers."""
 
 
 def check_missing(comparison: ShardComparison, *, update: bool) -> list[ShardLeftOpen]:
-    """Return the ledger's new lines about shards that are not as it recorded them.
+    """Return new lines for the ledger, about the shards that differ from what it recorded.
 
-    Raises `RunError` where answers are missing, unless `update` agrees to that.
+    Raises `RunError` if answers are missing, unless `update` is set.
     """
     held, count = comparison.held, comparison.count
     reasons = {index: found for index in range(count) if (found := held.losses(index))}
@@ -47,7 +48,7 @@ def check_missing(comparison: ShardComparison, *, update: bool) -> list[ShardLef
 
 
 def _missing(comparison: ShardComparison, index: int, reasons: list[str]) -> MissingAnswers:
-    """Return what is missing of a shard that is not as the ledger recorded it."""
+    """Return the missing answers of a shard that differs from what the ledger recorded."""
     held = comparison.held
     recorded = held.last_state(index)
     shard, changed, dropped = comparison.compared(index)
@@ -68,7 +69,7 @@ def _missing(comparison: ShardComparison, index: int, reasons: list[str]) -> Mis
 
 
 def _classified_otherwise(comparison: ShardComparison, index: int) -> MissingAnswers:
-    """Return what is missing of a shard whose journals were written by a version with other rules for answers."""
+    """Return the missing answers of a shard whose journals were written by a version with other rules for answers."""
     held = comparison.held
     recorded, shard = held.last_state(index), comparison.shard(index)
     more = 0 if recorded.exact else shard.possible_answers
@@ -80,7 +81,7 @@ def _classified_otherwise(comparison: ShardComparison, index: int) -> MissingAns
 
 
 def _by_summary(comparison: ShardComparison, missing: list[MissingAnswers]) -> list[MissingAnswers]:
-    """Return what is missing where the ledger records no shards, by the count of answers in the last summary."""
+    """Return the missing answers by the count in the last summary, for a ledger that can't be relied on."""
     held = comparison.held
     layout, footers = held.layout, held.parts
     recorded = layout.answers_in_summary()
@@ -98,7 +99,7 @@ def _by_summary(comparison: ShardComparison, missing: list[MissingAnswers]) -> l
 
 
 def _refuse(missing: list[MissingAnswers], root: Path) -> None:
-    """Raise `RunError` where answers are missing."""
+    """Raise `RunError` if any answers are missing, or may be."""
     least = sum(one.answers for one in missing)
     most = least + sum(one.more for one in missing)
     if not most:

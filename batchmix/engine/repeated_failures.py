@@ -1,4 +1,4 @@
-"""The rule that stops a broken job early: all requests end with the same rejection, or the same unknown error."""
+"""Repeated failures: stops a wrong job early, if all its requests end with the same rejection or unknown error."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ import re
 from batchmix.records import Failure, Request
 
 _OF_THE_ROW = frozenset({"content_filter", "context_length"})
-"""Types of rejections that stand together in a sorted input; they say nothing about the job."""
+"""Types of rejections that are caused by the content of a row, not by the job. They never count as repeated."""
 _VARYING = re.compile(r"[0-9a-f]{8,}|\d+", re.IGNORECASE)
 
 
 class RepeatedFailures:
-    """Holds failures back as long as nothing but the same failure has come.
+    """Holds failures back as long as all outcomes are the same failure.
 
-    What is held has no outcome yet: if the job is stopped because too many are held, the next start sends these rows
-    again, when the cause may be fixed. Once anything else has come it takes many more, since refused rows may stand
-    together in a sorted input.
+    Held requests have no outcome yet. If the job is stopped because too many are held, the next start sends them again,
+    when the cause may be fixed. After any other outcome, many more are needed to stop the job, since refused rows may
+    follow each other in a sorted input.
     """
 
     FIRST, LATER = 20, 500
-    """Failures that stop the job while nothing else has come in this start, and later."""
+    """Number of held failures that stops the job: before any other outcome in this start, and after one."""
 
     def __init__(self) -> None:
         self.length = self.FIRST
-        """So many stop the job."""
+        """Number of held failures that stops the job."""
         self._held: list[tuple[Request, Failure]] = []
 
     @property
     def held(self) -> int:
-        """How many are held."""
+        """Number of failures that are held back."""
         return len(self._held)
 
     @property
@@ -38,7 +38,7 @@ class RepeatedFailures:
         return len(self._held) >= self.length
 
     def holds(self, request: Request, failure: Failure) -> bool:
-        """Hold a failure if it is the same as those that are held; return whether it is."""
+        """Hold a failure back if it is the same as the held failures; return whether it was held back."""
         if failure.type in _OF_THE_ROW:
             return False
         if self._held and _signature(self._held[0][1]) != _signature(failure):
@@ -47,16 +47,16 @@ class RepeatedFailures:
         return True
 
     def last(self) -> tuple[Request, Failure]:
-        """Return the one that was held last, and hold it no more."""
+        """Remove the failure that was held last, and return it."""
         return self._held.pop()
 
     def broken(self) -> list[tuple[Request, Failure]]:
-        """Return what was held, since something else has come, and hold it no more."""
+        """Remove all held failures and return them, because there was another outcome."""
         self.length = self.LATER
         held, self._held = self._held, []
         return held
 
 
 def _signature(failure: Failure) -> tuple[str, str | None, str]:
-    """What makes rejections the same: all but trace ids and numbers."""
+    """Return a key that is equal for the same failures: it ignores trace ids and numbers in the message."""
     return failure.type, failure.code, _VARYING.sub("#", failure.message)

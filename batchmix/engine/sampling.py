@@ -11,10 +11,11 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 _STRATA = 5
-"""The residuals' variance is taken within so many groups of similar size; each needs two values at least."""
+"""Number of groups, of rows of similar size, within which the residuals' variance is taken. Each needs two values."""
 _QUANTILE = 2.576
-"""Of the normal distribution, for 99 %. With some 50 skewed values an interval holds less often than its nominal level;
-this one holds in 95 % of cases (tests/engine/test_sampling.py has the shares for several distributions)."""
+"""Quantile of the normal distribution for 99 %. With about 50 skewed values, an interval covers the true total less
+often than its nominal level says; this one does in 95 % of cases (tests/engine/test_sampling.py has the shares for
+several distributions)."""
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -30,9 +31,10 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 def drawn(sizes: Sequence[int], count: int, seed: str) -> list[int]:
-    """Return positions of `count` values, ordered by size: one at random from each of `count` equal shares by size.
+    """Draw a random sample of `count` values, stratified by size; return their positions, ordered by size.
 
-    The same seed draws the same positions. Memory grows with the number of different sizes.
+    The values sorted by size are cut into `count` equal shares, and one value is drawn from each. The same seed draws
+    the same positions. Memory grows with the number of different sizes.
     """
     rng = random.Random(seed)
     count = min(count, len(sizes))
@@ -56,10 +58,10 @@ def drawn(sizes: Sequence[int], count: int, seed: str) -> list[int]:
 
 
 def total(predicted: Sequence[float], measured: Sequence[float], all_predicted: float, count: int) -> Bounds | None:
-    """Return the total of a quantity over `count` rows, from rows drawn by `drawn`; None from fewer than ten.
+    """Estimate the total of a quantity over `count` rows from rows drawn by `drawn`; None if fewer than ten were drawn.
 
-    `predicted` is the part of each drawn row's quantity that is known beforehand, `all_predicted` its sum over all.
-    Only the difference is extrapolated (the difference estimator: Särndal, Swensson and Wretman, Model Assisted
+    `predicted` is the part of each drawn row's quantity that is known beforehand, `all_predicted` its sum over all
+    rows. Only the difference is extrapolated (the difference estimator: Särndal, Swensson and Wretman, Model Assisted
     Survey Sampling, 6.3). The interval allows for skewness by Hall's transformation (P. Hall, On the Removal of
     Skewness by Transformation, JRSS B 54, 1992).
     """

@@ -1,4 +1,4 @@
-"""Comparing a job and its input with the shards in a run folder: by digests, and answer by answer."""
+"""Compares a job and its input with the shards in a run folder, by digests or answer by answer."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from batchmix.store.parts import part_path
 from batchmix.store.shard import Shard
 
 _REQUEST_VERSION = 3
-"""How requests are made of rows. It is raised when that changes; then answers to other requests are counted once."""
+"""Version of the code that turns rows into requests. A new version makes the next start compare all answers with the
+requests."""
 
 
 class Digests:
-    """Digests that tell whether a part still belongs to the job and the input."""
+    """Digests of the job and the input, which show whether a part still belongs to them."""
 
     def __init__(self, job: Job, models: tuple[Model, ...], dataset: Dataset) -> None:
         source = job.input
@@ -40,12 +41,12 @@ class Digests:
         self.accepted = _digest([_REQUEST_VERSION, self.requests, self.columns, self.spans])
 
     def shard(self, index: int) -> str:
-        """Return the digest of a shard: its input bytes and the request-making part of the job."""
+        """Return the digest of a shard: of its input bytes and of those settings of the job that change requests."""
         return _digest([self.requests, self.spans[index]])
 
 
 class ShardComparison:
-    """A job and its input beside what is in the run folder."""
+    """Compares a job and its input with the shards in a run folder."""
 
     def __init__(self, job: Job, dataset: Dataset, held: Inventory) -> None:
         self.models = lane_models(job, dataset.scan)
@@ -57,19 +58,19 @@ class ShardComparison:
         self._samples = job.samples
 
     def shard(self, index: int) -> Shard:
-        """Return a shard as it is in the folder, with its files closed."""
+        """Read a shard from the folder, and return it with its files closed."""
         part = part_path(self.held.layout.data, index)
         shard = Shard(index, self.held.journals.get(index, {}), part)
         shard.close()
         return shard
 
     def results(self, index: int) -> int:
-        """Return how many results a shard is to have."""
+        """Return the number of results that a shard has when it is finished."""
         scan = self._dataset.scan
         return min(scan.shard_rows, scan.rows - index * scan.shard_rows) * len(self.models) * self._samples
 
     def compared(self, index: int) -> tuple[Shard, int, int]:
-        """Return a shard, how many of its answers have another request now, and how many have none any more."""
+        """Return a shard, the number of its answers whose request has changed, and of those without a request now."""
         shard = self.shard(index)
         answers = {key: state.hash for key, state in shard.states.items() if state.status is Status.OK}
         changed = 0
@@ -82,12 +83,12 @@ class ShardComparison:
 
 
 def lane_models(job: Job, scan: Scan) -> tuple[Model, ...]:
-    """Return the job's models, or those that its rows name."""
+    """Return the job's models, or else the models that its rows name."""
     return job.models or tuple(Model(name, name, job.params, job.limits, places=job.places) for name in scan.models)
 
 
 def _request_params(params: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters that change a request; those of streaming do not."""
+    """Return the parameters that change the request: all except those of streaming."""
     return {name: value for name, value in params.items() if name not in STREAMING}
 
 

@@ -1,4 +1,4 @@
-"""Stopping a run early, in one place: on a signal, at the job's deadline, or on an error."""
+"""Stopping a run early: on a signal, at the job's deadline, or after an error."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from batchmix.errors import Interrupted, Stopped
 from batchmix.job import Timeouts
 
 _DRAIN_SHARE = 0.1
-"""The largest share of the time to the job's deadline that is kept for requests in flight to return."""
+"""At most this share of `timeouts.job_s` is reserved at its end for requests in flight to return."""
 
 
 class Shutdown:
-    """What stops a run. The first reason counts; requests in flight then have `drain_s` to return."""
+    """Stops a run, for the first reason given. Requests in flight then have `drain_s` seconds to return."""
 
     def __init__(self, drain_s: float) -> None:
         self.reason: BaseException | None = None
         self.stopping = asyncio.Event()
-        """Nothing more leaves."""
+        """Set when no more requests are sent."""
         self.cutting = asyncio.Event()
-        """Requests in flight are cut off."""
+        """Set when requests in flight are cut off."""
         self.drain_s = drain_s
-        """How long requests in flight may take to return."""
+        """Seconds that requests in flight may take to return after a stop."""
 
     def stop(self, reason: BaseException, drain_s: float | None = None) -> None:
-        """Let nothing more leave; `drain_s`, where given, goes before the run's own."""
+        """Send no more requests; cut off those in flight after `drain_s` seconds, by default the run's own value."""
         if self.reason is None:
             self.reason = reason
             self.stopping.set()
@@ -38,7 +38,7 @@ class Shutdown:
             asyncio.get_running_loop().call_later(wait_s, self.cutting.set)
 
     async def guarded(self, work: Coroutine[None, None, None]) -> None:
-        """Let an error stop the run as any other reason would: requests in flight may return, and nothing is lost."""
+        """Await some work. An error in it stops the run in order: requests in flight may return; nothing is lost."""
         try:
             await work
         except Exception as error:  # noqa: BLE001 - it is raised again from the reason
@@ -47,7 +47,7 @@ class Shutdown:
 
 @contextlib.contextmanager
 def interrupts(shutdown: Shutdown, run_status: RunStatus) -> Iterator[None]:
-    """Let the first SIGINT, SIGTERM or SIGHUP drain, and the second cut."""
+    """Handle SIGINT, SIGTERM and SIGHUP: the first signal stops sending, the second cuts off requests in flight."""
 
     def interrupted(number: signal.Signals) -> None:
         if shutdown.stopping.is_set():
@@ -61,9 +61,9 @@ def interrupts(shutdown: Shutdown, run_status: RunStatus) -> Iterator[None]:
 
 @contextlib.contextmanager
 def deadline(timeouts: Timeouts, began: float, shutdown: Shutdown, run_status: RunStatus) -> Iterator[None]:
-    """Stop in time for the job's deadline: first nothing more leaves, then what is in flight is cut.
+    """Stop the run at the job's deadline: sending ends shortly before it, and requests in flight are cut off at it.
 
-    `began` is on the monotonic clock.
+    `began` is the monotonic time at which the start began.
     """
     job_s = timeouts.job_s
     if job_s is None:
@@ -85,7 +85,7 @@ def deadline(timeouts: Timeouts, began: float, shutdown: Shutdown, run_status: R
 
 
 def check_deadline(timeouts: Timeouts, began: float) -> None:
-    """Raise `Stopped` where the job's deadline has come before anything could be sent."""
+    """Raise `Stopped` if the job's deadline has passed; called before anything is sent."""
     if timeouts.job_s is not None and time.monotonic() - began > timeouts.job_s:
         raise _has_come(timeouts.job_s)
 

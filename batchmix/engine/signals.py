@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP: the one place in which they are handled."""
+"""Handling SIGINT, SIGTERM and SIGHUP. No other module handles them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from batchmix.errors import Interrupted
 
 
 class SignalExit(SystemExit):
-    """A signal while no event loop handled signals. No `Exception`, so that no handler of errors catches it."""
+    """Raised by a signal while no event loop handles signals. Not an `Exception`, so error handlers let it pass."""
 
     def __init__(self, number: signal.Signals) -> None:
         super().__init__(128 + number)
         self.number = number
 
     def as_interrupted(self) -> Interrupted:
-        """Return it as an error for a person to read."""
+        """Return the error that tells the user about the signal."""
         return Interrupted(f"interrupted by {self.number.name}", self.number)
 
 
@@ -39,9 +39,9 @@ class _Raising:
 
 @contextlib.contextmanager
 def raising_signals() -> Iterator[None]:
-    """Raise `SignalExit` in the main thread at the first signal; a second one ends the process at once.
+    """Raise `SignalExit` in the main thread at the first signal; the second signal ends the process at once.
 
-    For a program that owns its process, from its first line.
+    To be entered at the very start of a program, which owns its process.
     """
     handler = _Raising()
     before = {number: signal.signal(number, handler) for number in _numbers()}
@@ -54,7 +54,7 @@ def raising_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def signals_as_errors() -> Iterator[None]:
-    """Raise `Interrupted` for a signal that ends the block."""
+    """Turn a `SignalExit` that ends the block into `Interrupted`."""
     try:
         yield
     except SignalExit as error:

@@ -1,4 +1,4 @@
-"""Turning streaming off for a model whose streams break off before their end."""
+"""Turns streaming off for a model whose streams break off before their end."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ _STREAMING = ("stream", "stream_options")
 
 
 class StreamFallback:
-    """Decides whether a lane may stream answers for which the job does not ask for a stream."""
+    """Decides whether a lane streams answers although the job does not ask for streaming."""
 
     def __init__(self, on_off: Callable[[], None], *, is_off: bool) -> None:
         """`on_off` is called when streaming is turned off."""
         self._on_off = on_off
         self.is_off = is_off
-        """Whether answers are streamed only where the job asks for it."""
+        """Whether streaming is off, except where the job asks for it."""
         self._was_unfinished = False
 
     def leaving(self, request: Request) -> Request:
-        """Return a request as it is sent: without a stream where these are off, unless the job asks for it."""
+        """Return a request as it must be sent: without streaming if that is off and the job does not ask for it."""
         return unstreamed(request) if self.is_off and request.streams_unasked else request
 
     def unfinished(self, request: Request, failure: Failure) -> Request:
-        """Record a stream that had no end; return the request as it is sent again.
+        """Record a stream that broke off, and return the request for the retry, without streaming.
 
-        Without its usage the stream may have broken behind the gateway, which is forgiven once.
+        Streaming is turned off at the first such stream that reported its usage. Without usage it may have broken off
+        behind the gateway, so it is only turned off at the second one.
         """
         self.is_off |= self._was_unfinished or failure.usage is not None
         self._was_unfinished = True
@@ -40,7 +41,7 @@ class StreamFallback:
 
 
 def unstreamed(request: Request) -> Request:
-    """Return the same request without a stream; its hash stays, since that leaves streaming out."""
+    """Return the same request without streaming. Its hash stays the same, since it does not cover streaming."""
     body = read_json(request.body)
     plain = {key: value for key, value in body.items() if key not in _STREAMING}
     try:

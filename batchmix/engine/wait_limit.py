@@ -1,4 +1,4 @@
-"""How long a provider may ask to wait: as long as an outage may last, and no longer (`retry.outage_s`)."""
+"""The limit on waits that a provider asks for: no longer than an outage may last (`retry.outage_s`)."""
 
 from __future__ import annotations
 
@@ -8,33 +8,34 @@ from batchmix.errors import FailureAction
 from batchmix.records import Exchange, Failure
 
 _AGAIN_S = 5.0
-"""Seconds after which a request is sent once more whose provider asked for a longer wait: one header may be wrong."""
+"""If the provider asks for too long a wait, the request is sent again after this time, since one header may be
+wrong."""
 
 
 def requested_wait_s(failure: Failure, exchange: Exchange) -> float | None:
-    """Return how long a provider asks to wait before the same request is sent again; None where it does not say."""
+    """Return the seconds that a provider asks to wait before the request is sent again; None if it asks for none."""
     if failure.action not in (FailureAction.PAUSE, FailureAction.RETRY):  # it will not be
         return None
     return failure.wait_s if exchange.retry_after_s is None else exchange.retry_after_s
 
 
 def limited_wait_s(wait_s: float | None, longest_s: float) -> float | None:
-    """Return how long to wait where the provider asked for `wait_s`."""
+    """Return how long to wait if the provider asked for `wait_s`: exactly that, or a short time if it is too long."""
     return wait_s if wait_s is None or wait_s <= longest_s else min(_AGAIN_S, longest_s)
 
 
 class WaitLimit:
     """Stops a lane whose provider asks for too long a wait.
 
-    A daily quota may come back in fourteen hours, and a silent wait of that length helps nobody. After a response that
-    asks for too long a wait, requests are sent once more, and the lane is stopped if all that comes then says the same.
-    One row, or one wrong header, is not enough. A lane that is throttled again and again, each time for a short while,
-    is stopped after the same time.
+    A daily quota, for example, may take fourteen hours to return, too long for a silent wait. After a response that
+    asks for too long a wait, requests are sent once more. The lane is stopped if the responses then ask for too long
+    again, unless they all concern one row of many. A lane that only gets short throttles is stopped too, once they have
+    lasted for `longest_s`.
     """
 
     def __init__(self, longest_s: float) -> None:
         self.is_clear = True
-        """Whether the next answer changes nothing."""
+        """Whether there is nothing that the next answer would have to clear."""
         self._longest_s = longest_s
         self._again_s = 0.9 * min(_AGAIN_S, longest_s)
         self._asked_at: float | None = None
@@ -43,7 +44,7 @@ class WaitLimit:
         self._throttled: tuple[float, set[int]] | None = None  # since when nothing else came, and which rows
 
     def failed(self, now: float, sent_at: float, row: int, failure: Failure, wait_s: float | None) -> None:
-        """Record a row's failure, by the monotonic clock, and how long the provider asked to wait with it."""
+        """Record a row's failure, with monotonic times. `wait_s` is the wait that the provider asked for with it."""
         if failure.action is FailureAction.PAUSE:
             self._count_throttled(now, row, failure)
         elif failure.action is not FailureAction.RETRY:
@@ -72,7 +73,7 @@ class WaitLimit:
             self._last = Failure(FailureAction.STOP_MODEL, failure.type, message, failure.code)
 
     def answered(self, sent_at: float) -> None:
-        """Record an answer: a longer wait that was asked for before was not needed."""
+        """Record an answer to a request sent at `sent_at`: it refutes earlier demands for long waits."""
         self._throttled = None
         if self._asked_at is None or sent_at >= self._asked_at:
             self._asked_at = self._last = None
@@ -80,7 +81,7 @@ class WaitLimit:
         self.is_clear = self._asked_at is None
 
     def given_up(self, in_flight: int, open_rows: int) -> Failure | None:
-        """Return why the lane is stopped, once nothing is in flight that could change that."""
+        """Return the failure that stops the lane, once no answer in flight can prevent it; None if it may continue."""
         return self._last if not in_flight and (len(self._rows) > 1 or open_rows == 1) else None
 
 
