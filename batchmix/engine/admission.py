@@ -126,7 +126,7 @@ class Admission:
             self._governor.throttled(now, ticket, item.attempts.retry_after_s)
             status.count_throttled()
         elif failure.action is FailureAction.RETRY and not is_unfinished:
-            # An early failure, or an unknown one before any answer, may be the job's own: no outage to wait out.
+            # An early failure, or an unknown one before any answer, may be caused by the job. Then it is no outage.
             if not is_early and (failure.attempts is None or status.answers or self._breaker.is_open):
                 self._breaker.failed(now, ticket.sent_at, failure)
             self._governor.failed(now)

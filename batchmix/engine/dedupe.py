@@ -77,7 +77,7 @@ class DedupingLog:
         """Return those of the `needed` requests that must be sent, as the first with their content."""
         for request in batch:
             if isinstance(request, Request) and self._log.has_answer(request):
-                # The last row with an answer is the quickest to read.
+                # The latest row with an answer becomes the first row, since its answer is the quickest to read.
                 self._firsts.put(request.hash, request.row, request.sample)
         return [request for request in needed if self._is_first(request)]
 
@@ -105,7 +105,7 @@ class DedupingLog:
         must be sent after all.
         """
         unanswered: list[Request] = []
-        while len(self._late) >= at_least:  # again where a row has another first row by now
+        while len(self._late) >= at_least:  # again, since a row may have a new first row by now
             unanswered += [request for row, request in await self._unanswered() if self._is_first(request, again=row)]
         return unanswered
 

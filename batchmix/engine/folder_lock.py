@@ -110,7 +110,7 @@ def _check_leftovers(layout: Layout, names: list[str]) -> None:
     """Raise `RunError` if the folder holds a file that is not left over from a first start that was killed."""
     try:
         signed = is_signed(layout.lock)
-    except RunError:  # somebody else's file of this name
+    except RunError:  # a foreign file has the lock's name
         signed, foreign = False, layout.lock.name
     else:
         foreign = ""

@@ -90,12 +90,12 @@ class Outcomes:
         held back, later only those that could not reach it. If it never replies again, they stay without an outcome."""
         self._replies = 0  # the run's count of replies when the last of them was held back
         self._begun = 0
-        self._closed = 0  # without an answer
+        self._closed = 0  # requests that ended without an answer
         self._log = log
         self._shutdown = shutdown
         self._status = status
         self._rules = rules
-        self._repeated_by_path: dict[str, RepeatedFailures] = {}  # by path
+        self._repeated_by_path: dict[str, RepeatedFailures] = {}
 
     @property
     def open(self) -> int:

@@ -57,7 +57,7 @@ class Pool:
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._idle = IdleWorkers(self._next)
-        self._in_flight: dict[OpenRequest, None] = {}  # in the order in which they left
+        self._in_flight: dict[OpenRequest, None] = {}  # in the order in which they were sent
         governor = Governor(rules.limits, self._loop.time())
         self._admission = Admission(governor, status, rules, self._in_flight.keys(), self._idle.hand_out)
         self._log = log
@@ -72,7 +72,7 @@ class Pool:
         self._fed = self._is_cut = False
         self._closed = False  # if set, no more requests are sent
         self._working: asyncio.Future[list[None]]
-        self._first_attempts = 0  # that have returned
+        self._first_attempts = 0  # number that have returned
         self._answered_paths: set[str] = set()
 
     @property
@@ -220,10 +220,10 @@ class Pool:
             self._end(item, failure)
         if verdict := self._admission.verdict(path, self._outcomes.open):
             self._give_up(path, verdict)
-        if not may_pass or self._closed:  # after a stop the row is left as it is, for the next start
+        if not may_pass or self._closed:  # after a stop the row is left unanswered for the next start
             return
         if path in stopped or not self._retries.add(item, failure, self._first_attempts):
-            # In the next turn of the event loop: failures that come in this one may stop the lane, and leave it open.
+            # Not before the next turn of the event loop: until then the lane may stop, and leave the row unanswered.
             self._loop.call_soon(self._give_up_row, item, failure)
 
     def _give_up_row(self, item: OpenRequest, failure: Failure) -> None:
@@ -287,7 +287,7 @@ class Pool:
 
     def _end_if_done(self) -> None:
         if self._outcomes.nothing_pending:
-            if not self._closed:  # all that is left are rejections that no other outcome will break
+            if not self._closed:  # only requests that are held back are left
                 self._outcomes.settle()
             self._close()
 

@@ -148,7 +148,7 @@ def _dataset(run: RunFile, job: Job, folder: Path) -> Dataset:
         ScanOptions(run.shard_rows, run.scan.get("limit"), reject_bad_rows=True, reserved=RESULT_COLUMNS),
         spool=Layout(folder).input,
         previous=previous_scan(run),
-        stdin=io.BytesIO(),  # what was piped in is in the spool
+        stdin=io.BytesIO(),  # the spool holds the input that was piped in
     )
 
 

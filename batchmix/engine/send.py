@@ -105,7 +105,7 @@ class _Sending:
             return lanes, sum(drawn.values())
         for footer in work.done:
             if footer.shard in work.outdated_shards:
-                continue  # its rows are counted when the lanes come to them
+                continue  # its rows are counted when the lanes read them again
             for lane in lanes:
                 counts = footer.totals.models.get(lane.model, {})
                 lane.count_earlier(counts.get(Status.OK, 0), counts.get(Status.REJECTED, 0))

@@ -14,7 +14,7 @@ wrong."""
 
 def requested_wait_s(failure: Failure, exchange: Exchange) -> float | None:
     """Return the seconds that a provider asks to wait before the request is sent again; None if it asks for none."""
-    if failure.action not in (FailureAction.PAUSE, FailureAction.RETRY):  # it will not be
+    if failure.action not in (FailureAction.PAUSE, FailureAction.RETRY):  # it is not sent again
         return None
     return failure.wait_s if exchange.retry_after_s is None else exchange.retry_after_s
 
@@ -41,7 +41,7 @@ class WaitLimit:
         self._asked_at: float | None = None
         self._rows: set[int] = set()
         self._last: Failure | None = None
-        self._throttled: tuple[float, set[int]] | None = None  # since when nothing else came, and which rows
+        self._throttled: tuple[float, set[int]] | None = None  # since when all responses were throttles, and their rows
 
     def failed(self, now: float, sent_at: float, row: int, failure: Failure, wait_s: float | None) -> None:
         """Record a row's failure, with monotonic times. `wait_s` is the wait that the provider asked for with it."""
