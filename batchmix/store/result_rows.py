@@ -11,9 +11,9 @@ import pyarrow as pa
 from msgspec.structs import astuple
 
 from batchmix.records import Completion, Key, Status, Usage
-from batchmix.store.columns import COLUMNS
 from batchmix.store.events import Event, ResponseReceived, RowFailed
 from batchmix.store.parts import row_groups
+from batchmix.store.result_columns import COLUMNS
 from batchmix.store.row_state import RowState
 from batchmix.store.schema import columns_of
 from batchmix.store.shard import Shard

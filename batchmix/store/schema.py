@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from batchmix import __version__
 from batchmix.formats.arrow_cast import fit
-from batchmix.store.columns import CARRIED_AT, COLUMNS
+from batchmix.store.result_columns import CARRIED_AT, COLUMNS
 from batchmix.store.totals import Totals
 
 _NEWEST = max(column.added_in for column in COLUMNS)

@@ -95,10 +95,10 @@ import json, sys
 from pathlib import Path
 import pyarrow as pa
 from batchmix.records import Usage
-from batchmix.store import columns
+from batchmix.store import result_columns
 
-added_in = 1 + max(column.added_in for column in columns.COLUMNS)
-columns.COLUMNS.append(columns.Column("hour_tokens", pa.int64(), Usage, added_in))
+added_in = 1 + max(column.added_in for column in result_columns.COLUMNS)
+result_columns.COLUMNS.append(result_columns.ResultColumn("hour_tokens", pa.int64(), Usage, added_in))
 
 from batchmix.engine import reader
 from batchmix.engine.run import Options, run_job

@@ -1,0 +1,64 @@
+"""The table of the result columns. A new column is one line of it."""
+
+from __future__ import annotations
+
+import msgspec
+import pyarrow as pa
+
+from batchmix.records import Completion, Usage
+
+
+class ResultColumn(msgspec.Struct, frozen=True):
+    """A result column."""
+
+    name: str
+    type: pa.DataType
+    source: type[Completion | Usage] | None = None
+    """The class whose attribute of the column's name is the value. Such a column is null in rows without an answer.
+
+    None: the value comes from `ResultRows`, which has code for each of these columns.
+    """
+    added_in: int = 1
+    """The first schema version with this column. In parts of earlier versions it reads as null."""
+
+
+_TIME = pa.timestamp("ms", tz="UTC")
+_BEFORE_CARRIED = (
+    ResultColumn("row", pa.int64()),  # 0-based position in the input
+    ResultColumn("custom_id", pa.string()),
+    ResultColumn("model", pa.string()),  # the name of the job's entry
+    ResultColumn("sample", pa.int32()),
+)
+_AFTER_CARRIED = (
+    ResultColumn("status", pa.string()),  # ok, failed, rejected
+    ResultColumn("response", pa.string(), Completion),
+    ResultColumn("reasoning", pa.string(), Completion),
+    ResultColumn("refusal", pa.string(), Completion),
+    ResultColumn("tool_calls", pa.string(), Completion),  # JSON
+    ResultColumn("finish_reason", pa.string(), Completion),
+    ResultColumn("served_model", pa.string(), Completion),
+    ResultColumn("prompt_tokens", pa.int64(), Usage),
+    ResultColumn("completion_tokens", pa.int64(), Usage),
+    ResultColumn("total_tokens", pa.int64(), Usage),
+    ResultColumn("cached_tokens", pa.int64(), Usage),  # prompt tokens that were read from a cache
+    ResultColumn("cache_write_tokens", pa.int64(), Usage, added_in=2),  # prompt tokens that were written to a cache
+    ResultColumn("reasoning_tokens", pa.int64(), Usage),
+    ResultColumn("cost_usd", pa.float64()),  # null: unknown price
+    ResultColumn("attempts", pa.int32()),
+    ResultColumn("maybe_billed", pa.int32()),  # attempts without a response, or with an unusable one
+    ResultColumn("reused_from", pa.string()),
+    ResultColumn("latency_s", pa.float64()),  # of the attempt that counted
+    ResultColumn("sent_at", _TIME),
+    ResultColumn("finished_at", _TIME),
+    ResultColumn("http_status", pa.int32()),
+    ResultColumn("error_type", pa.string()),
+    ResultColumn("error_code", pa.string()),
+    ResultColumn("error_message", pa.string()),
+    ResultColumn("request_id", pa.string()),  # the provider's trace id
+    ResultColumn("request_hash", pa.string()),
+    ResultColumn("raw", pa.string()),  # the provider's JSON as it was received
+)
+CARRIED_AT = len(_BEFORE_CARRIED)
+"""The position of the carried input columns among the result columns."""
+COLUMNS = [*_BEFORE_CARRIED, *_AFTER_CARRIED]
+"""The result columns in the order in which they are stored."""
