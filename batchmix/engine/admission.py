@@ -1,7 +1,12 @@
-"""Admission: decides when the next request of a lane may be sent, and learns from each response."""
+"""Admission: decides when the next request of a lane may be sent, and learns from each response.
+
+`IdleWorkers` are the workers of the pool that wait until a request is admitted.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import collections
 import math
 import time
 from collections.abc import Callable, Collection
@@ -22,6 +27,9 @@ _BOTTLENECKS: dict[Limit, Bottleneck] = {limit: Bottleneck(limit.value) for limi
 _LONG_PAUSE_S = 2.0
 """The status shows when a pause ends only if it is longer than this; a shorter pause is over before anybody reads
 that."""
+_AT_ONCE = 16
+"""Maximum number of workers that get a request in one turn of the event loop. Opening many connections at once would
+block it for too long."""
 
 
 class Admission:
@@ -157,3 +165,48 @@ class Admission:
             message = f"no answer came for too long (retry.outage_s), at last: {last.message}"
             return Failure(FailureAction.STOP_MODEL, last.type, message, last.code)
         return self._wait_limit.given_up(self._status.in_flight, open_rows) or self._early.decided(path)
+
+
+class IdleWorkers:
+    """Hands requests to idle workers. `take` removes and returns the next request that may be sent, or returns None."""
+
+    def __init__(self, take: Callable[[], OpenRequest | None]) -> None:
+        self.waiting: collections.deque[asyncio.Future[OpenRequest | None]] = collections.deque()
+        """The idle workers. Temporarily empty while requests are handed out."""
+        self._take = take
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_over = False
+
+    async def request(self) -> OpenRequest | None:
+        """Wait for the next request, and return it; None if there are no more."""
+        if self._is_over:
+            return None
+        future: asyncio.Future[OpenRequest | None] = self._loop.create_future()
+        self.waiting.append(future)
+        return await future
+
+    def hand_out(self) -> None:
+        """Give the requests that may be sent to idle workers, a few in each turn of the event loop."""
+        waiting, self.waiting = self.waiting, collections.deque()
+        given = 0
+        while waiting and given < _AT_ONCE and (item := self._take()):
+            waiting.popleft().set_result(item)
+            given += 1
+        self.waiting = waiting
+        if waiting and given == _AT_ONCE:
+            self._loop.call_soon(self.hand_out)
+
+    def hand_out_in(self, wait_s: float) -> None:
+        """Set the timer to hand out requests after `wait_s` seconds, in place of any earlier time; infinity: never."""
+        if self._timer:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(wait_s, self.hand_out) if wait_s < math.inf else None
+
+    def dismiss(self) -> None:
+        """End all idle workers, and each worker that asks for a request later."""
+        self._is_over = True
+        while self.waiting:
+            future = self.waiting.popleft()
+            if not future.done():
+                future.set_result(None)

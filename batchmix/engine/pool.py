@@ -17,8 +17,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from batchmix.engine.admission import Admission
-from batchmix.engine.idle_workers import IdleWorkers
+from batchmix.engine.admission import Admission, IdleWorkers
 from batchmix.engine.outcomes import Outcomes, RowLog, SendingRules
 from batchmix.engine.repeated_failures import RepeatedFailures
 from batchmix.engine.retries import OpenRequest, RetryQueue, is_retryable
