@@ -26,7 +26,7 @@ class Bounds(msgspec.Struct, frozen=True):
     high: float
 
     def __add__(self, other: Bounds) -> Bounds:
-        """Return a sum; the errors of its parts may be correlated."""
+        """Return the sum. Lower and upper bounds are simply added, so it holds even if both errors go the same way."""
         return Bounds(self.estimate + other.estimate, self.low + other.low, self.high + other.high)
 
 

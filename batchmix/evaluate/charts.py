@@ -129,7 +129,7 @@ def line_chart(title: str, series: Sequence[LineSeries], steps: Sequence[str], f
 
 
 def _step_labels(drawing: Drawing, x: Scale, steps: Sequence[str], bottom: float) -> None:
-    """Label the first and the last step, and as many between them as fit."""
+    """Label the last step and every n-th one before it, so that the labels fit."""
     width = max(width_of(step) for step in steps) + 8
     every = max(1, -(-len(steps) * width // (x.stop - x.start + width)))
     shown = [at for at in range(len(steps)) if (len(steps) - 1 - at) % every == 0]

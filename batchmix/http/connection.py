@@ -151,7 +151,9 @@ class Connection:
             self._acknowledgement.sent(len(request))
 
     def finish(self) -> bool:
-        """Return whether the connection can be reused, as not one byte followed the response. Let nothing more through.
+        """End the exchange. Return whether the connection can be reused: it is open, and no byte followed the response.
+
+        Anything that arrives from now on closes the connection.
 
         The response must have been read to its end.
         """

@@ -52,7 +52,7 @@ _SAME_TABLE_BONUS = 0.1
 
 
 def hint(key: str, table: type, path: KeyPath) -> str:
-    """Return a suggestion for the unknown setting `key` of the table at `path`: its right table, or a similar name."""
+    """Return a suggestion for the unknown setting `key` of the table at `path`: its table, or a similar name."""
     folded = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower().replace("-", "_")
     below, everywhere = dict(_tables_below(table, path)), dict(_tables_below(JobTable, ()))
     if folded in keys_of(table):

@@ -138,7 +138,10 @@ def _command(row: str) -> str:
 
 
 def each_row(row: str, rows: str) -> str:
-    """Return a command that writes the Python expression `row` for each `r` of the expression `rows`."""
+    """Return a shell command that converts a file to JSON lines, with placeholders for `fill_in`.
+
+    `rows` is a Python expression for the rows of the file; `row` is one for the new row, given a row `r`.
+    """
     return _EACH.replace("{each}", row).replace("{rows}", rows)
 
 

@@ -157,6 +157,6 @@ def segments_digest(paths: tuple[str, ...], segments: tuple[Segment, ...]) -> st
 
 
 def digest_text(digest: Any) -> str:
-    """Return a shard's digest as it is stored."""
+    """Return the first 32 hex digits of a hash object. A shard's digest is stored in this form."""
     text: str = digest.hexdigest()[:32]
     return text

@@ -168,7 +168,8 @@ def _relocated(previous: Scan, spool: Path) -> Scan:
 def _refreshed(previous: Scan, sources: tuple[Source, ...], stamps: tuple[Stamp | None, ...]) -> Scan | None:
     """Return an earlier scan with the current stamps if the input still has the same bytes; else None.
 
-    Files whose stamps prove it are not read; others are hashed, but not parsed. Raises `InputError`.
+    Nothing is read if the stamps of all files prove that. Otherwise files are hashed, but not parsed.
+    Raises `InputError`.
     """
     if previous.sources != sources:
         return None

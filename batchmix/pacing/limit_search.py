@@ -50,7 +50,11 @@ def relative_spread(values: Collection[float], grain: float) -> float:
 
 
 class _Search:
-    """A value that grows with time until the limit is hit again. Before the first hit there is no limit."""
+    """The common part of both searches.
+
+    A subclass has a `value`, the limit to try now. It is infinite until the limit is hit for the first time. After each
+    hit it grows with time until the next.
+    """
 
     def __init__(self) -> None:
         self.is_found = False

@@ -86,9 +86,10 @@ class RandomThrottles:
         return late > _OVERLOAD * min(_OVERLOAD_RECENT, max(sent, 20))
 
     def restart(self, number: int, sent_at: float) -> None:
-        """Start a new count at this throttled request.
+        """Begin to check whether a throttled request was refused at random, by what happens to requests sent after it.
 
-        Earlier throttles no longer count, since the pace is lowered in response to them.
+        Earlier throttles are forgotten, since the pace is lowered in response to them. `number` is the request's
+        number in the order of sending.
         """
         sent = self._sent.total
         if self._cleared_at and self.is_overloaded and sent < self._cleared_at + _RECENT:

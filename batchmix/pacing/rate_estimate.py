@@ -81,7 +81,10 @@ class Accepted(msgspec.Struct):
 
 
 class _Mark(msgspec.Struct):
-    """The requests and the amount that the provider had accepted at a time."""
+    """How many requests the provider had accepted by the time `clock_s`, and the `amount` that they used of the limit.
+
+    The amount is in requests or in tokens, as the limit is.
+    """
 
     clock_s: float
     requests: int

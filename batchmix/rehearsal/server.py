@@ -85,7 +85,10 @@ class Rehearsal:
         await self._listener.close()
 
     def _plan_outages(self) -> None:
-        """Start the task that refuses connections during the `refused` outages of a new behaviour."""
+        """Start the task that refuses connections during outages of the kind `refused`; cancel the one started before.
+
+        Called at the start, and again when the behaviour was replaced.
+        """
         refused = sorted((outage.start_s, outage.length_s) for outage in self.behaviour.outage if outage.how == REFUSED)
         before = self._outages
         if before is not None:

@@ -27,7 +27,7 @@ from batchmix.store.schema import PartFooter, Seal
 
 
 class ShardLeftOpen(msgspec.Struct, frozen=True, tag_field="e", tag="left", omit_defaults=True):
-    """A shard has journals, or its part is incomplete and the user accepted that."""
+    """A line of the ledger: a shard has journals, or its part is incomplete and the user accepted that."""
 
     shard: int
     answers: int | None = None
@@ -41,7 +41,7 @@ class ShardLeftOpen(msgspec.Struct, frozen=True, tag_field="e", tag="left", omit
 
 
 class ShardSealed(msgspec.Struct, frozen=True, tag_field="e", tag="sealed", omit_defaults=True):
-    """A shard's part was made."""
+    """A line of the ledger: a shard's part was written, with this many answers."""
 
     shard: int
     answers: int
@@ -56,7 +56,7 @@ class ShardSealed(msgspec.Struct, frozen=True, tag_field="e", tag="sealed", omit
 
 
 class ShardDropped(msgspec.Struct, frozen=True, tag_field="e", tag="dropped", omit_defaults=True):
-    """A shard's answers were deleted, since the input no longer has its rows."""
+    """A line of the ledger: a shard's answers were deleted, since the input no longer has its rows."""
 
     shard: int
 
