@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import random
@@ -112,15 +113,18 @@ def kill_until_done(
     number: int = signal.SIGKILL,
     wait: tuple[float, float] = (0.6, 1.6),
 ) -> Outcome:
-    """Give each call again and again, ending it each time after a random while, until it ends by itself with 0."""
+    """Give each call again and again, ending it each time after a random while, until it ends by itself with 0.
+
+    `wait` is in seconds, and grows by a tenth with each kill: on a slow machine too, some start lives long enough.
+    """
     rng = random.Random(seed)
     outcome = Outcome()
     kills: list[float] = []
     for call in calls:
-        while True:
+        for kill in itertools.count():
             process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             try:
-                code = process.wait(rng.uniform(*wait))
+                code = process.wait(rng.uniform(*wait) * 1.1**kill)
             except subprocess.TimeoutExpired:
                 os.kill(process.pid, number)
                 kills.append(time.monotonic())
