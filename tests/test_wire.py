@@ -398,7 +398,7 @@ def test_a_missing_path_is_reported_of_few_rows_too(bench: Bench, server: Server
     server.answer = lambda path, body, attempt: reply(404, {"detail": "Not Found"})
     bench.write(2)
     assert "Not Found; look at provider.base_url" in stopped(bench)
-    assert len(server.requests) == 3
+    assert len(server.requests) in {3, 4}, "three replies decide; the other row's retry may be in flight by then"
     assert bench.run(keep_going=True).totals.failed == 2
 
 
