@@ -211,6 +211,18 @@ async def test_an_interrupt_drains_and_a_second_one_cuts() -> None:
     assert sum(scene.attempts.values()) == 4
 
 
+async def test_a_retry_in_flight_at_a_stop_gets_the_answer_it_receives() -> None:
+    scene = Scene(lambda row, time: RETRY if time == 1 else Completion("a"))
+    running = asyncio.create_task(scene.run(1))
+    await until(lambda: scene.attempts[0] == 1 and not scene.in_flight)
+    scene.gate.clear()
+    await until(lambda: scene.in_flight)
+    scene.shutdown.stop(Interrupted("x", 2))
+    scene.gate.set()
+    await running
+    assert (scene.attempts, scene.outcomes) == ({0: 2}, {0: None})
+
+
 async def test_rows_that_wait_for_a_retry_are_left_open_by_a_stop() -> None:
     scene = Scene(
         lambda row, time: (
