@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from batchmix.errors import TEMPORARY_ERRORS, BatchmixError, PartDamaged, RunError, disk_error
+from batchmix.job import Job
 from batchmix.load import is_spool, remove_spool
+from batchmix.redact import Secrets
 from batchmix.store.filesystem import TEMPORARY, is_regular_or_missing, not_plain
 from batchmix.store.journal_reader import has_event, is_foreign
 from batchmix.store.lock import is_signed, take_lock
@@ -24,13 +26,14 @@ _RESERVE = "reserve"
 
 
 @contextlib.contextmanager
-def locked_folder(layout: Layout, *, wait: bool = False) -> Iterator[None]:
-    """Lock a run folder until the block ends; create the folder if it does not exist.
+def locked_folder(job: Job, secrets: Secrets, *, wait: bool = False) -> Iterator[Layout]:
+    """Lock a job's run folder until the block ends; create the folder if it does not exist.
 
     Temporary files of a killed process are removed first. If the run never begins, all that was created for it is
     removed afterwards. Raises `RunError`, before anything is touched, if the folder holds foreign files. Raises
     `RunLocked`, which names the other process, if one works on the folder and `wait` is not set.
     """
+    layout = Layout(Path(job.output.path), mode=job.output.permissions, secrets=secrets)
     check_ours(layout)
     made = _make_folders(layout.root)
     lock = None
@@ -38,7 +41,7 @@ def locked_folder(layout: Layout, *, wait: bool = False) -> Iterator[None]:
         lock = take_lock(layout.lock, str(layout.root), wait=wait)
         check_ours(layout)  # again, since another process may have held it
         _remove_leftovers(layout)
-        yield
+        yield layout
     finally:
         with contextlib.suppress(OSError, BatchmixError):  # why the run ended matters more
             if lock is not None:

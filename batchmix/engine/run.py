@@ -11,26 +11,19 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
-from batchmix.engine.folder_lock import locked_folder
-from batchmix.engine.plan import warn_of_shortage
-from batchmix.engine.prepare import Options, prepare
+from batchmix.engine import folder_lock, plan, prepare, send, shutdown, start_record
 from batchmix.engine.run_status import RunStatus
-from batchmix.engine.send import send
-from batchmix.engine.signals import signals_as_errors
-from batchmix.engine.start_record import recorded_start
-from batchmix.errors import disk_errors
 from batchmix.job import Job
 from batchmix.redact import Secrets
-from batchmix.store.run_folder import Layout
 from batchmix.store.view import View
 
 __all__ = ["Options", "run_job"]
 
+Options = prepare.Options
 
-@signals_as_errors()
-@disk_errors()
+
+@shutdown.stops_as_errors()
 def run_job(job: Job, secrets: Secrets, options: Options, run_status: RunStatus) -> View:
     """Run a job as far as possible, and return a view of its run folder afterwards.
 
@@ -38,10 +31,9 @@ def run_job(job: Job, secrets: Secrets, options: Options, run_status: RunStatus)
     `Interrupted` if the run ended early; the same call then resumes it.
     """
     began = time.monotonic()
-    layout = Layout(Path(job.output.path), mode=job.output.permissions, secrets=secrets)
-    with locked_folder(layout, wait=options.wait):
-        prepared = prepare(job, layout, options, run_status)
-        warn_of_shortage(prepared)
-        with recorded_start(prepared, run_status) as record:
-            send(prepared, run_status, began)
+    with folder_lock.locked_folder(job, secrets, wait=options.wait) as layout:
+        prepared = prepare.prepare(job, layout, options, run_status)
+        plan.warn_of_shortage(prepared)
+        with start_record.recorded_start(prepared, run_status) as record:
+            send.send(prepared, run_status, began)
         return record.view

@@ -9,8 +9,8 @@ import time
 from collections.abc import Coroutine, Iterator
 
 from batchmix.engine.run_status import Phase, RunStatus
-from batchmix.engine.signals import handling_signals
-from batchmix.errors import Interrupted, Stopped
+from batchmix.engine.signals import handling_signals, signals_as_errors
+from batchmix.errors import Interrupted, Stopped, disk_errors
 from batchmix.job import Timeouts
 
 _DRAIN_SHARE = 0.1
@@ -43,6 +43,13 @@ class Shutdown:
             await work
         except Exception as error:  # noqa: BLE001 - it is raised again from the reason
             self.stop(error)
+
+
+@contextlib.contextmanager
+def stops_as_errors() -> Iterator[None]:
+    """Turn a signal or an error of the disk that ends the block into a `BatchmixError` that tells the user about it."""
+    with signals_as_errors(), disk_errors():
+        yield
 
 
 @contextlib.contextmanager

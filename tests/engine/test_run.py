@@ -16,7 +16,6 @@ from batchmix.evaluate.judge import JudgeContext
 from batchmix.evaluate.report_page import write_report
 from batchmix.job import read_job
 from batchmix.redact import Secrets
-from batchmix.store.run_folder import Layout
 from batchmix.store.schema import RESULT_SCHEMA
 from tests.conftest import Bench
 from tests.killing import VARYING
@@ -304,7 +303,7 @@ def test_a_null_in_a_template_is_an_error_of_its_row(bench: Bench) -> None:
 
 def test_a_folder_that_is_worked_on_is_locked(bench: Bench) -> None:
     bench.write(3)
-    with locked_folder(Layout(bench.out)), pytest.raises(RunLocked, match="process"):
+    with locked_folder(read_job(None, bench.settings, {}), Secrets()), pytest.raises(RunLocked, match="process"):
         bench.run()
     assert bench.standin.asked() == 0
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from batchmix.engine import run
+from batchmix.engine import send as sending
 from batchmix.errors import Stopped
 from tests.calling import batchmix
 from tests.conftest import Bench
@@ -122,13 +122,13 @@ def test_what_fails_at_the_end_does_not_hide_why_a_run_ended(
     def fails(*_: object) -> None:
         raise OSError(5, "Input/output error")
 
-    real = run.send
+    real = sending.send
 
     def send(*args: object) -> None:
         monkeypatch.setattr(f"batchmix.engine.start_record.{broken}", fails)
         real(*args)
 
-    monkeypatch.setattr(run, "send", send)
+    monkeypatch.setattr(sending, "send", send)
     with pytest.raises(Stopped, match="insufficient"):
         bench.run()
 
