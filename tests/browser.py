@@ -26,19 +26,19 @@ needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt
 
 
 class Browser:
-    """One page of it."""
+    """One page of the browser."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
         self._calls = 0
         self._session: str | None = None
-        self.said: list[str] = []
-        """What came to the console, and into the log of the browser: errors, warnings, and all else."""
-        self.asked: list[str] = []
-        """The addresses that were asked for."""
+        self.log: list[str] = []
+        """All entries of the console and of the browser's log."""
+        self.requested_urls: list[str] = []
+        """The addresses that the page requested."""
 
     async def open(self, url: str) -> float:
-        """Open a page, and return how many seconds it took until it was laid out."""
+        """Open a page, and return after how many seconds it was laid out."""
         target = await self._call("Target.createTarget", url="about:blank")
         attached = await self._call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
         self._session = attached["sessionId"]
@@ -53,12 +53,12 @@ class Browser:
         return time.monotonic() - began
 
     async def value(self, script: str) -> Any:
-        """Return what a script in the page gives."""
+        """Run a script in the page, and return its value."""
         found = await self._call("Runtime.evaluate", expression=script, returnByValue=True)
         return found["result"].get("value")
 
     async def narrow(self, width: int, *, dark: bool = False) -> None:
-        """Lay the page out in another width, in light or in dark."""
+        """Lay out the page at another width, with the light or the dark colour scheme."""
         await self._call(
             "Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=True
         )
@@ -76,13 +76,13 @@ class Browser:
                 assert "error" not in message, message
                 found: dict[str, Any] = message["result"]
                 return found
-            self._hear(message.get("method"), message.get("params", {}))
+            self._record(message.get("method"), message.get("params", {}))
 
-    def _hear(self, event: str | None, what: dict[str, Any]) -> None:
+    def _record(self, event: str | None, what: dict[str, Any]) -> None:
         if event == "Network.requestWillBeSent":
-            self.asked.append(what["request"]["url"])
+            self.requested_urls.append(what["request"]["url"])
         elif event in {"Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"}:
-            self.said.append(json.dumps(what))
+            self.log.append(json.dumps(what))
 
 
 @contextlib.asynccontextmanager

@@ -1,4 +1,4 @@
-"""The program, called as a person calls it."""
+"""Run the command-line program, in its own process or in this one."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import pytest
 from batchmix.cli import main
 
 MARKER = "sk-MARKER-9f8e7d6c5b4a"
-"""A key that must be seen nowhere."""
+"""A key that must appear nowhere."""
 
 
 def batchmix(
     *call: str, stdin: str | None = None, cwd: Path | None = None, **env: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the program; its environment has no key unless one is given."""
+    """Run the program in its own process; its environment has no key unless `env` has one."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AIHUBMIX")}
     clean |= {"https_proxy": "http://127.0.0.1:9"}  # nothing leaves this machine
     return subprocess.run(
@@ -31,7 +31,7 @@ def batchmix(
 
 
 def called(monkeypatch: pytest.MonkeyPatch, *call: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run the program within this process, which is faster; nothing that is said is looked at but by its lines."""
+    """Run the program in this process, which is faster; its output is captured as text, without a terminal."""
     out, err = io.StringIO(), io.StringIO()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     monkeypatch.setattr(sys, "argv", ["batchmix", *call])
@@ -47,9 +47,9 @@ def called(monkeypatch: pytest.MonkeyPatch, *call: str, **env: str) -> subproces
     return subprocess.CompletedProcess(call, ended.value.code, out.getvalue(), err.getvalue())
 
 
-def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
-    """Hold a call to a clear message and exit code 2."""
+def refused(done: subprocess.CompletedProcess[str], *texts: str) -> None:
+    """Check that a call ended with exit code 2 and a message that contains these texts."""
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
-    for word in words:
-        assert word in done.stderr
+    for text in texts:
+        assert text in done.stderr

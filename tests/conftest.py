@@ -30,7 +30,7 @@ from tests.wire import certificate, wire  # noqa: F401 - fixtures
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile the package once: where Python may write no bytecode each process of a test would do it anew."""
+    """Compile the package once: where Python must not write bytecode, each test process would compile it again."""
     if not hasattr(config, "workerinput"):
         compileall.compile_dir(Path(batchmix.__file__).parent, quiet=2)
 
@@ -38,11 +38,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run what is marked so on virtual time."""
+    """Run tests that are marked `virtual_time` on an event loop with a simulated clock."""
     return {"virtual": VirtualTimeLoop} if item.get_closest_marker("virtual_time") else {"real": asyncio.new_event_loop}
 
 
-# How long an example takes says more of the machine than of the code.
+# How long an example takes depends more on the machine than on the code.
 hypothesis.settings.register_profile("batchmix", deadline=None)
 hypothesis.settings.load_profile("batchmix")
 
@@ -60,21 +60,21 @@ class Provider:
     url: str
 
     def behave(self, text: str = "") -> None:
-        """Change how it behaves."""
+        """Set its behaviour, in the notation of `batchmix rehearse`."""
         fetch(self.url, "behaviour", text)
 
-    def asked(self) -> int:
-        """Return how many requests came since the test began."""
+    def request_count(self) -> int:
+        """Return how many requests it received since the test began."""
         return int(fetch(self.url, "totals").get("requests", 0))
 
     def prompts(self) -> list[str]:
-        """Return what was asked, in order."""
+        """Return the prompts that it received, in order."""
         return [record["prompt"] for record in fetch(self.url, "ledger")]
 
 
 @pytest.fixture
 def standin(_provider_process: str) -> Provider:
-    """The stand-in provider, well behaved and with an empty ledger."""
+    """The stand-in provider, with its default behaviour and an empty ledger."""
     found = Provider(_provider_process)
     found.behave()
     fetch(found.url, "reset", "")
@@ -82,7 +82,7 @@ def standin(_provider_process: str) -> Provider:
 
 
 class Bench:
-    """One input and one run folder, to be run again and again with what changes between."""
+    """A job with one input and one run folder, to be run several times with changes in between."""
 
     def __init__(self, root: Path, standin: Provider) -> None:
         self.root = root
@@ -106,7 +106,7 @@ class Bench:
                 file.write(json.dumps({"id": f"r{number}", "text": text.format(number), "n": number}) + "\n")
 
     def run(self, **options: Any) -> View:
-        """Run the job as far as it goes."""
+        """Run the job until it finishes or stops."""
         self.run_status = RunStatus()
         key = options.pop("key", "")
         job = read_job(None, self.settings, {})
@@ -118,7 +118,7 @@ class Bench:
         return rows
 
     def start(self) -> dict[str, Any]:
-        """Return the last start in run.json."""
+        """Return the record of the last start in run.json."""
         found: dict[str, Any] = json.loads((self.out / "run.json").read_text())["starts"][-1]
         return found
 
@@ -130,14 +130,14 @@ def bench(tmp_path: Path, standin: Provider) -> Bench:
 
 @pytest.fixture
 def gateway() -> Iterator[Gateway]:
-    """What answers in the place of AiHubMix where a test asks it for prices or a balance."""
+    """A server in place of AiHubMix, with a catalogue of prices and a balance."""
     with serving() as found:
         yield found
 
 
 @pytest.fixture
 def provider(bench: Bench) -> Iterator[odd_provider.Provider]:
-    """What answers a bench's rows with the bytes that a test gives it."""
+    """A server that answers the rows of a bench with the bytes that the test sets."""
     with odd_provider.Provider() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

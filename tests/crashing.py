@@ -1,6 +1,6 @@
 """`python -m tests.crashing N …` runs batchmix and kills it right before its N-th change of a file.
 
-Exit code 0 or another of batchmix's means that there were fewer changes than that.
+An exit code of batchmix's own means that the run made fewer than N changes.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ CHANGES = [
 
 
 class Countdown:
-    """Kills the process when it was called often enough, by whatever thread."""
+    """Kills the process at the N-th counted call, whichever thread makes it."""
 
     def __init__(self, left: int) -> None:
         self._left = left
         self._lock = threading.Lock()
 
     def before(self, owner: Any, name: str, *, counts: Any = lambda *args: True) -> None:
-        """Count the calls of a function."""
+        """Count the calls of a function, those for which `counts` is true."""
         real = getattr(owner, name)
 
         def counted(*args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Damage files as a bad disk does."""
+"""Damage files as a failing disk does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 
 def flip(path: Path, at: int) -> None:
-    """Flip a bit of a byte; the file's time stays as it was."""
+    """Flip the lowest bit of the byte at an offset, and keep the file's times."""
     data, status = bytearray(path.read_bytes()), path.stat()
     data[at] ^= 1
     path.write_bytes(data)
@@ -17,7 +17,7 @@ def flip(path: Path, at: int) -> None:
 
 
 def damage_page(path: Path, column: str) -> None:
-    """Flip a bit of a column's last page, at its end."""
+    """Flip a bit near the end of a column's last page."""
     with pq.ParquetFile(path) as file:
         found = file.metadata.row_group(0).column(file.schema_arrow.names.index(column))
     start = found.dictionary_page_offset or found.data_page_offset

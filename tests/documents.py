@@ -20,7 +20,7 @@ def page(name: str) -> str:
 
 
 def blocks(text: str, language: str) -> list[str]:
-    """Return the code blocks in a language; an empty one for blocks of none."""
+    """Return the code blocks in a language; `""` returns those that name none."""
     return [code for found, code in _BLOCK.findall(text) if found == language]
 
 
@@ -30,7 +30,7 @@ def without_blocks(text: str) -> str:
 
 
 def tables(text: str) -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """Yield each table with the heading it stands under: its rows as dictionaries, by the names of the columns."""
+    """Yield the heading above each table, and the table's rows as dictionaries by column name."""
     heading, rows = "", list[list[str]]()
     for line in [*without_blocks(text).splitlines(), ""]:
         if line.startswith("|"):
@@ -60,11 +60,11 @@ def quoted(cell: str) -> list[str]:
 
 
 def links(text: str) -> list[str]:
-    """Return the targets of all links that stay in the repository."""
+    """Return the targets of all links within the repository."""
     return [target for target in _LINK.findall(without_blocks(text)) if "://" not in target]
 
 
 def anchors(text: str) -> set[str]:
-    """Return what links to a page's headings end with, as GitHub makes it."""
+    """Return the anchors of a page's headings, as GitHub builds them."""
     headings = re.findall(r"^#+ (.*)$", without_blocks(text), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

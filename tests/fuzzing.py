@@ -1,4 +1,4 @@
-"""Bodies and streams that no provider should send, and what has to come of each of them all the same."""
+"""Bodies and streams that no provider should send, and the checks that each must pass nevertheless."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batchmix.records import Completion, Exchange, Failure
 from batchmix.responses.classify import UNREADABLE, classify
 from batchmix.responses.rate_limits import wait_in_body
 from batchmix.responses.stream import AnswerStream
-from tests.streams import PARIS, USAGE, chunk, events, said, usage
+from tests.streams import PARIS, USAGE, chunk, content_chunks, events, usage
 
 _MOST_BYTES = 100_000
 _LEVELS = 300
@@ -34,7 +34,7 @@ _OUTPUT: list[Any] = [
 ]  # fmt: skip
 _CHUNKS: list[Any] = [
     *PARIS, usage({"prompt_tokens": 0}), b"ping", chunk(finish="length", index=1),
-    *said("two", index=1), chunk({"tool_calls": [{"index": 0, **_CALL}]}), chunk({"function_call": _CALL["function"]}),
+    *content_chunks("two", index=1), chunk({"tool_calls": [{"index": 0, **_CALL}]}), chunk({"function_call": _CALL["function"]}),
     chunk({"reasoning_details": [{"type": "reasoning.text", "text": "h", "index": 0}]}), chunk({"refusal": "no"}),
     {"choices": [{"index": 0, "text": "Par", "logprobs": {"tokens": ["Par"]}, "finish_reason": None}]},
     {"error": {"message": "Upstream broke", "code": 502}}, {"object": "error", "message": "x", "code": 400},
@@ -52,7 +52,7 @@ ANSWERS: list[Any] = [
     {"error": "text"}, {"detail": [{"loc": ["body"], "msg": "field required"}]}, {"code": "c", "msg": "x"},
     [{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "Please retry in 7.3s.", "details": [{"retryDelay": "30s"}]}}],
 ]  # fmt: skip
-"""As they really come, in all shapes that are read."""
+"""Real answers and errors, in all shapes that batchmix reads."""
 _NAMES = sorted({name for answer in (*ANSWERS, *_CHUNKS) if isinstance(answer, dict) for name in answer} | {"index", "delta", "message", "content", "finish_reason", "tool_calls", "function", "arguments", "prompt_tokens", "total_tokens", "cached_tokens", "completion_tokens_details", "text", "logprobs", "status", "reason", "type", "summary", "refusal", "audio", "function_call", "embedding", "blockReason", "retryDelay", "retry_after"})  # fmt: skip
 _TOKENS = [b"{", b"}", b"[", b"]", b'"', b",", b":", b"null", b"NaN", b"-Infinity", b"1e400", b"9" * 5000, b"\\ud800", b"\\u0000", b"\xff", b"\xef\xbb\xbf", b"\r", b"\n", b"\r\n\r\n", b"data: ", b"data: [DONE]\n\n", b": x\n", b"<html>", b'{"error":', b"\x1b[2J"]  # fmt: skip
 _NESTS = [(b"[", b"]"), (b'{"text":', b"}"), (b'[{"content":', b"}]"), (b'[0,"[",', b"]")]
@@ -61,7 +61,7 @@ _ODD = [None, True, False, 0, -1, 2**63, 2**200, 1.5, float("nan"), float("inf")
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One answer: its bytes, and how they come."""
+    """One answer: its bytes, and how they arrive."""
 
     kind: str
     data: bytes
@@ -69,7 +69,7 @@ class Case:
     path: str
     fault: str | None
     pieces: tuple[bytes, ...] | None
-    """None where it is heard as one body."""
+    """None where it is received as one body."""
     choices: int
 
 
@@ -80,7 +80,7 @@ def cases(count: int, seed: int) -> list[Case]:
 
 
 def outcome_of(case: Case) -> str:
-    """Return what a case comes to, as its kind. Raises `AssertionError` where that is neither answer nor failure."""
+    """Return the kind of a case's outcome. Raises `AssertionError` where it is neither an answer nor a failure."""
     body, fault, message = case.data, case.fault, "it broke" if case.fault else ""
     if case.pieces is not None:
         streams = [AnswerStream(case.choices, _MOST_BYTES) for _ in range(2)]
@@ -88,12 +88,12 @@ def outcome_of(case: Case) -> str:
             streams[0].feed(piece)
         streams[1].feed(case.data)
         assert isinstance(streams[0].is_done, bool)
-        ends = [stream.end() for stream in streams]
-        assert ends[0] == ends[1] or any(stream.is_too_large for stream in streams), "the cuts made a difference"
-        body, fault, message = ends[0].body, ends[0].fault, ends[0].fault_message
-    heard = Exchange(0, 0, 0.0, case.status, body, fault=fault, fault_message=message, inputs=case.choices)
-    outcome = classify(heard, case.path)
-    assert _deeper(_LEVELS, heard, case.path) == outcome, "it is judged otherwise from elsewhere"
+        results = [stream.end() for stream in streams]
+        assert results[0] == results[1] or any(stream.is_too_large for stream in streams), "the cuts made a difference"
+        body, fault, message = results[0].body, results[0].fault, results[0].fault_message
+    exchange = Exchange(0, 0, 0.0, case.status, body, fault=fault, fault_message=message, inputs=case.choices)
+    outcome = classify(exchange, case.path)
+    assert _deeper(_LEVELS, exchange, case.path) == outcome, "it is classified differently with less of the stack left"
     wait_s = wait_in_body(body, 1.8e9)
     assert wait_s is None or 0 <= wait_s < 1e6
     if isinstance(outcome, Failure):
@@ -109,9 +109,9 @@ def outcome_of(case: Case) -> str:
     return "answer"
 
 
-def _deeper(levels: int, heard: Exchange, path: str) -> Completion | Failure:
-    """Judge with so much less of the stack left."""
-    return _deeper(levels - 1, heard, path) if levels else classify(heard, path)
+def _deeper(levels: int, exchange: Exchange, path: str) -> Completion | Failure:
+    """Classify with this many fewer levels of the stack left."""
+    return _deeper(levels - 1, exchange, path) if levels else classify(exchange, path)
 
 
 def _case(dice: random.Random) -> Case:
@@ -149,7 +149,7 @@ def noise(dice: random.Random) -> bytes:
 
 
 def odd_value(dice: random.Random, depth: int) -> Any:
-    """Return a JSON value whose names are those that are looked for."""
+    """Return a random JSON value with names that batchmix looks for."""
     kind = dice.random() if depth else 0.0
     if kind < 0.5:
         return dice.choice(_ODD)
@@ -159,7 +159,7 @@ def odd_value(dice: random.Random, depth: int) -> Any:
 
 
 def changed(dice: random.Random, value: Any) -> Any:
-    """Return a value of which one part is another, more often than not."""
+    """Return a value with, usually, one part replaced."""
     if dice.random() < 0.15:
         return odd_value(dice, 3)
     if isinstance(value, dict) and value:
@@ -178,7 +178,7 @@ def _stream(dice: random.Random) -> bytes:
 
 
 def mutated(dice: random.Random, data: bytes) -> bytes:
-    """Return data with bytes changed, taken out, doubled or put in, or without its end."""
+    """Return data with bytes changed, removed, repeated or inserted, or without its end."""
     for _ in range(dice.randint(1, 3)):
         first, last = sorted((dice.randint(0, len(data)), dice.randint(0, len(data))))
         last = min(last, first + 200)

@@ -1,4 +1,4 @@
-"""Inputs that went wrong: files as people and programs write them, with settings that may fit them."""
+"""Damaged inputs: files as people and programs write them, with settings that may fit them."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ _PARAMETERS: dict[str, list[Any]] = {
 
 @dataclasses.dataclass
 class OddInput:
-    """What is given to the program."""
+    """An input and the options that the program is called with."""
 
     path: str
     settings: list[str]
     stdin: bytes = b""
-    """Where the path is -."""
+    """The input, where the path is `-`."""
 
 
 def write_input(dice: random.Random, folder: Path) -> OddInput:
-    """Write an input, more often than not with something wrong."""
+    """Write an input, usually with something wrong."""
     kind = dice.choice(_KINDS)
     settings = _settings(dice, kind)
     suffix = f".{kind}" if kind in {"parquet", *_MARKS} else dice.choice([".jsonl", ".jsonl", ".ndjson"])
@@ -83,8 +83,8 @@ def _settings(dice: random.Random, kind: str) -> list[str]:
     if dice.random() < 0.3:
         names = dice.sample(["text", "n", "a b", "many", "id"], dice.randint(1, 3))
         types = [f', type = "{dice.choice(_TYPES)}"' if dice.random() < 0.7 else "" for _ in names]
-        told = [f'{{from = "{name}"{kind}}}' for name, kind in zip(names, types, strict=True)]
-        settings += ["--set", f"input.columns=[{', '.join(told)}]"]
+        columns = [f'{{from = "{name}"{kind}}}' for name, kind in zip(names, types, strict=True)]
+        settings += ["--set", f"input.columns=[{', '.join(columns)}]"]
     for setting, names in (("id", ["id", "n", "a b"]), ("params", ["many", "extra.x", ""]), ("model", ["text", "n"])):
         if dice.random() < 0.04:
             settings += ["--set", f"input.{setting}='{dice.choice(names)}'"]
@@ -92,7 +92,7 @@ def _settings(dice: random.Random, kind: str) -> list[str]:
 
 
 def _packed(dice: random.Random, kind: str, data: bytes) -> tuple[bytes, str]:
-    """Return a file's bytes, which may be compressed or in another encoding, and what is added to its name."""
+    """Return a file's bytes, perhaps compressed or in another encoding, and the suffix for its name."""
     if kind == "parquet":
         return data, ""
     if dice.random() < 0.1:
@@ -134,10 +134,10 @@ def _plain(dice: random.Random, number: int) -> dict[str, Any]:
 
 
 def _messages(dice: random.Random, number: int) -> dict[str, Any]:
-    said: list[Any] = [{"role": "system", "content": "s"}, {"role": "user", "content": f"word {number}"}]
+    messages: list[Any] = [{"role": "system", "content": "s"}, {"role": "user", "content": f"word {number}"}]
     if dice.random() < 0.2:
-        said[1]["weight"] = dice.choice([0, 1, None])
-    row = {"messages": dice.choice([said] * 5 + [written(said).decode()]), "n": number}
+        messages[1]["weight"] = dice.choice([0, 1, None])
+    row = {"messages": dice.choice([messages] * 5 + [written(messages).decode()]), "n": number}
     for name in dice.sample(list(_PARAMETERS), dice.choice([0, 0, 1, 2])):
         row[name] = dice.choice(_PARAMETERS[name])
     return row

@@ -1,7 +1,7 @@
-"""Whole runs over inputs that went wrong, and over answers that no provider should send.
+"""Whole runs over damaged inputs, and over answers that no provider should send.
 
-Each case is one input file, or one answer. Whatever it is, the program ends in words and never with a traceback, each
-row of an input that is taken stands in the output once, and the same command goes on from where it is.
+Each case is one input file, or one answer. In every case the program ends with a message and never with a traceback,
+each row of an accepted input is in the output once, and the same command resumes the run.
 """
 
 from __future__ import annotations
@@ -34,70 +34,70 @@ SETTINGS = ("--progress", "none", "--set", "provider.api_key_env=", "--set", "na
 
 
 class Broken(AssertionError):
-    """What was promised does not hold; the message says what, and shows the program's words."""
+    """A promise does not hold; the message says which, and quotes the program's output."""
 
 
 @dataclasses.dataclass
 class Ended:
-    """How a call of the program ended."""
+    """The exit code and the output of a call of the program."""
 
     code: int
     out: str
     err: str
 
 
-def call(*words: str, stdin: bytes = b"") -> Ended:
+def call(*command: str, stdin: bytes = b"") -> Ended:
     """Call the program as a person would, in this process. Raises `Broken` for a traceback or an unknown exit code."""
     out, err, given = io.StringIO(), io.StringIO(), io.TextIOWrapper(io.BytesIO(stdin))
-    patched = mock.patch.multiple("sys", argv=["batchmix", *words], stdin=given)
+    patched = mock.patch.multiple("sys", argv=["batchmix", *command], stdin=given)
     with patched, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = _main()
     ended = Ended(code, out.getvalue(), err.getvalue())
-    hold("Traceback" not in ended.err + ended.out and code in range(4), f"{words[0]} ends with {code}", ended)
-    hold("\x1b" not in ended.err + ended.out, f"{words[0]} prints control characters", ended)
+    check("Traceback" not in ended.err + ended.out and code in range(4), f"{command[0]} ends with {code}", ended)
+    check("\x1b" not in ended.err + ended.out, f"{command[0]} prints control characters", ended)
     return ended
 
 
-def hold(is_so: bool, otherwise: str, ended: Ended | None = None) -> None:
-    """Raise `Broken` where something is not so."""
+def check(is_so: bool, otherwise: str, ended: Ended | None = None) -> None:
+    """Raise `Broken` where a condition does not hold."""
     if not is_so:
         raise Broken(otherwise if ended is None else f"{otherwise}: {ended.err[-3000:]}")
 
 
-def try_input(seed: int, folder: Path, url: str, asked: Callable[[], int]) -> str:
-    """Run one input that may be odd, to its end and once more; return what came of it. Raises `Broken`."""
+def try_input(seed: int, folder: Path, url: str, request_count: Callable[[], int]) -> str:
+    """Run one input, perhaps an odd one, to its end and once more; return the outcome. Raises `Broken`."""
     dice = random.Random(seed)
     given = write_input(dice, folder)
     out = folder / "run"
-    before = asked()
-    words = ["run", given.path, *SETTINGS, *given.settings, "--base-url", url, "--out", str(out)]
+    before = request_count()
+    command = ["run", given.path, *SETTINGS, *given.settings, "--base-url", url, "--out", str(out)]
     if dice.random() < 0.3:
-        first = call(*words, "--canary", "2", stdin=given.stdin)
-        hold(first.code in {0, 1, 2, 3}, f"the canary ends with {first.code}", first)
-    ended = call(*words, stdin=given.stdin)
+        first = call(*command, "--canary", "2", stdin=given.stdin)
+        check(first.code in {0, 1, 2, 3}, f"the canary ends with {first.code}", first)
+    ended = call(*command, stdin=given.stdin)
     if ended.code == 2:
-        hold(not out.exists() or "--canary" in ended.err, "something was left of a run that was refused", ended)
-        hold(asked() == before, "something was sent for an input that was refused", ended)
+        check(not out.exists() or "--canary" in ended.err, "something was left of a run that was refused", ended)
+        check(request_count() == before, "something was sent for an input that was refused", ended)
         return "refused"
-    hold(ended.code in {0, 1}, f"a whole run ends with {ended.code}", ended)
+    check(ended.code in {0, 1}, f"a whole run ends with {ended.code}", ended)
     counts = check_results(out, ended)
-    hold(not counts["failed"], "rows have failed", ended)
-    hold((ended.code == 0) == (not counts["rejected"]), "the exit code is wrong", ended)
-    sent = asked()
-    hold(call(*words, stdin=given.stdin).code == ended.code, "it does not end alike a second time", ended)
-    hold(asked() == sent, "it asked again for what has an answer")
+    check(not counts["failed"], "rows have failed", ended)
+    check((ended.code == 0) == (not counts["rejected"]), "the exit code is wrong", ended)
+    sent = request_count()
+    check(call(*command, stdin=given.stdin).code == ended.code, "a second run has another exit code", ended)
+    check(request_count() == sent, "answered rows were sent again")
     check_exports(out, folder, counts.total())
     return "rejected rows" if counts["rejected"] else "answered"
 
 
 def check_results(out: Path, ended: Ended) -> Counter[str]:
-    """Hold a run's parts against its number of rows; return how many there are of each status."""
+    """Check a run's parts against its number of rows; return the number of rows of each status."""
     rows = json.loads((out / "run.json").read_text())["results"]
     found: list[tuple[int, str]] = []
     for part in sorted((out / "data").iterdir()):
         table = pq.read_table(part, columns=["row", "status"])
         found += zip(table["row"].to_pylist(), table["status"].to_pylist(), strict=True)
-    hold(
+    check(
         [row for row, _ in found] == list(range(rows)),
         f"of {rows} rows it has {len(found)}, or in another order",
         ended,
@@ -106,14 +106,14 @@ def check_results(out: Path, ended: Ended) -> Counter[str]:
 
 
 def check_exports(out: Path, folder: Path, rows: int) -> None:
-    """Hold what a reader is given to the number of rows, and its JSON to the standard."""
-    hold(json.loads(call("status", str(out), "--json").out)["results"] == rows, "status counts otherwise")
+    """Check that each export has all rows, and that its JSON is standard JSON."""
+    check(json.loads(call("status", str(out), "--json").out)["results"] == rows, "status counts otherwise")
     for name in ("all.jsonl", "all.csv", "all.parquet"):
         ended = call("export", str(out), str(folder / name))
-        hold(ended.code == 0, f"export to {name} ends with {ended.code}", ended)
+        check(ended.code == 0, f"export to {name} ends with {ended.code}", ended)
     lines = (folder / "all.jsonl").read_text().removesuffix("\n").split("\n")
-    hold(len([json.loads(line, parse_constant=_no_json) for line in lines]) == rows, "an export lacks rows")
-    hold(pq.read_metadata(folder / "all.parquet").num_rows == rows, "an export lacks rows")
+    check(len([json.loads(line, parse_constant=_no_json) for line in lines]) == rows, "an export lacks rows")
+    check(pq.read_metadata(folder / "all.parquet").num_rows == rows, "an export lacks rows")
 
 
 def _no_json(word: str) -> None:
@@ -121,14 +121,14 @@ def _no_json(word: str) -> None:
 
 
 class OddServer:
-    """A provider that answers each row once as it was told, and well whenever it is asked again.
+    """A provider that answers a row's first request with a given body, and every later one with a good answer.
 
-    An answer comes with its length, in chunks, or until the connection closes, in as many segments as it likes.
+    An answer is sent with its length, in chunks, or up to the end of the connection.
     """
 
     def __init__(self, seed: int, bodies: list[bytes]) -> None:
         self.bodies = bodies
-        self.asked: Counter[int] = Counter()
+        self.requests_by_row: Counter[int] = Counter()
         self._dice = random.Random(seed)
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -168,8 +168,8 @@ class OddServer:
         body = await reader.readexactly(int(length[1]) if length else 0)
         found = re.search(rb"row (\d+)", body)
         row = int(found[1]) if found else 0
-        self.asked[row] += 1
-        data = self.bodies[row] if self.asked[row] == 1 else good_answer(row)
+        self.requests_by_row[row] += 1
+        data = self.bodies[row] if self.requests_by_row[row] == 1 else good_answer(row)
         kind = self._dice.choice(["length", "length", "length", "chunked", "close"]) if data else "length"
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")
         if kind == "length":
@@ -183,7 +183,7 @@ class OddServer:
 
 
 def good_answer(row: int) -> bytes:
-    """Return an answer that says whose it is."""
+    """Return an answer that names its row."""
     message = {"role": "assistant", "content": f"answer {row}"}
     usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
@@ -191,40 +191,45 @@ def good_answer(row: int) -> bytes:
 
 
 def try_answers(seed: int, folder: Path, bodies: list[bytes]) -> Counter[str]:
-    """Run a row for each answer, and go on until each has its end; return the statuses. Raises `Broken`."""
+    """Run one row per answer, and resume until each row is final; return the statuses. Raises `Broken`."""
     source, out = folder / "rows.jsonl", folder / "run"
     source.write_text("".join(f'{{"text": "row {row}"}}\n' for row in range(len(bodies))))
     with OddServer(seed, bodies) as server:
         more = ["--prompt", "{{ text }}", "--base-url", server.url, "--out", str(out), "--keep-going", "--concurrency", "8",
                 "--set", "output.shard_rows=50", "--set", "retry.attempts=1"]  # fmt: skip
-        words = ["run", str(source), "--model", "m", *SETTINGS, *more]
+        command = ["run", str(source), "--model", "m", *SETTINGS, *more]
         for _ in range(len(bodies)):
-            ended = call(*words)
-            hold(ended.code in {0, 1, 3}, f"a run ends with {ended.code}", ended)
-            hold(call("status", str(out), "--json").code == 0, "status fails")
+            ended = call(*command)
+            check(ended.code in {0, 1, 3}, f"a run ends with {ended.code}", ended)
+            check(call("status", str(out), "--json").code == 0, "status fails")
             if ended.code == 0 or (ended.code == 1 and not check_results(out, ended)["failed"]):
                 break
         counts = check_results(out, ended)
-        hold(not counts["failed"], "a row never gets an answer", ended)
+        check(not counts["failed"], "a row never gets an answer", ended)
         check_exports(out, folder, len(bodies))
         _check_whose(out, server, bodies)
     return counts
 
 
 def _check_whose(out: Path, server: OddServer, bodies: list[bytes]) -> None:
-    """Hold each answer to its row, and each row to have been asked again only where its answer was none."""
+    """Check that each answer is its own row's, and that only rows without an answer were sent again."""
     table = pq.read_table(out / "data", columns=["row", "status", "response", "attempts"])
     for row, status, response, attempts in zip(*(column.to_pylist() for column in table.columns), strict=True):
-        hold(attempts <= server.asked[row], f"row {row} counts more attempts than were heard")
-        if server.asked[row] > 1 and status == "ok":
-            hold(response == f"answer {row}", f"row {row} has {response!r:.80}")
+        check(attempts <= server.requests_by_row[row], f"row {row} counts more attempts than the server received")
+        if server.requests_by_row[row] > 1 and status == "ok":
+            check(response == f"answer {row}", f"row {row} has {response!r:.80}")
         if bodies[row] == good_answer(row):
-            hold(status == "ok" and server.asked[row] == 1, f"row {row} was asked {server.asked[row]} times")
+            check(
+                status == "ok" and server.requests_by_row[row] == 1,
+                f"row {row} was sent {server.requests_by_row[row]} times",
+            )
 
 
 def odd_bodies(dice: random.Random, count: int, answers: list[Any]) -> list[bytes]:
-    """Return bodies of which every third or so is as it should be for its row; none asks to wait."""
-    return [good_answer(row) if _asks_to_wait(body) else body for row, body in enumerate(_bodies(dice, count, answers))]
+    """Return bodies, about a third of them good answers for their row; none demands a wait."""
+    return [
+        good_answer(row) if _demands_a_wait(body) else body for row, body in enumerate(_bodies(dice, count, answers))
+    ]
 
 
 def _bodies(dice: random.Random, count: int, answers: list[Any]) -> Iterator[bytes]:
@@ -240,6 +245,6 @@ def _bodies(dice: random.Random, count: int, answers: list[Any]) -> Iterator[byt
             yield mutated(dice, dice.choice([good_answer(row), written(changed(dice, dice.choice(answers)))]))
 
 
-def _asks_to_wait(body: bytes) -> bool:
+def _demands_a_wait(body: bytes) -> bool:
     outcome = classify(Exchange(0, 0, 0.0, 200, body))
     return isinstance(outcome, Failure) and outcome.action is FailureAction.PAUSE

@@ -1,4 +1,4 @@
-"""A server that has the gateway's catalogue, and stands in as a proxy for the gateway's own address."""
+"""A server with the gateway's catalogue that also acts as the proxy for the gateway's own address."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 ADDRESS = "http://aihubmix.com/v1"
-"""Asked through the proxy that `serving` gives, so that nothing leaves this machine."""
+"""Reached through the proxy that `serving` starts, so that nothing leaves this machine."""
 
 
 def model(name: str, **fields: Any) -> dict[str, Any]:
@@ -27,25 +27,25 @@ def model(name: str, **fields: Any) -> dict[str, Any]:
 
 
 class Gateway:
-    """What is served, and what was asked."""
+    """What the server sends, and the requests that it received."""
 
     def __init__(self) -> None:
         self.body = b""
         self.status = 200
         self.etag = '"one"'
-        self.asked: list[tuple[str, str | None]] = []
-        """Address and `If-None-Match` of each request."""
+        self.gets: list[tuple[str, str | None]] = []
+        """Path and `If-None-Match` of each GET for the catalogue."""
         self.posts: list[bytes] = []
         self.raw: list[bytes] = []
-        """The next answers as they are, each once; then they are made of the following."""
+        """Bodies of the next answers, each sent once; after them, answers are built from the fields below."""
         self.message: dict[str, Any] = {"content": "yes"}
         self.usage: Any = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
         self.billed: str | None = None
         self.url = ""
         self.limit_usd: float | None = None
-        """What the account ever had; None: it tells nothing."""
+        """The hard limit that the account reports; None: it reports none (404)."""
         self.keys: set[str | None] = set()
-        """What came as `Authorization` with questions for the balance."""
+        """The `Authorization` headers of requests for the balance."""
         self.offer(model("gpt-4o-mini"), model("gpt-4o", pricing={"input": 2.5, "output": 10}))
 
     def offer(self, *models: dict[str, Any]) -> None:
@@ -60,11 +60,11 @@ class _Handler(BaseHTTPRequestHandler):
         gateway = self.gateway
         if "/dashboard/billing/" in self.path:
             gateway.keys.add(self.headers["Authorization"])
-            told = {"hard_limit_usd": gateway.limit_usd} if "subscription" in self.path else {"total_usage": 150.0}
-            self._reply(404 if gateway.limit_usd is None else 200, json.dumps(told).encode())
+            billing = {"hard_limit_usd": gateway.limit_usd} if "subscription" in self.path else {"total_usage": 150.0}
+            self._reply(404 if gateway.limit_usd is None else 200, json.dumps(billing).encode())
             return
         seen = self.headers["If-None-Match"]
-        gateway.asked.append((self.path, seen))
+        gateway.gets.append((self.path, seen))
         if seen == gateway.etag and gateway.status == 200:
             self._reply(304, b"")
         else:

@@ -1,4 +1,4 @@
-"""Kill a run again and again, and hold its result and the provider's ledger against what was promised."""
+"""Kill a run repeatedly, and check its results and the provider's ledger against what batchmix promises."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 GRACE_S = 0.025
-"""An answer whose last byte left this long before a kill must never be asked for again."""
+"""Seconds. An answer whose last byte was sent this long before a kill must never be requested again."""
 VARYING = ["sent_at", "finished_at", "latency_s", "attempts", "maybe_billed", "request_id"]
 
 
 @contextlib.contextmanager
 def provider(behaviour: str) -> Iterator[str]:
-    """Run the stand-in as a process of its own; give its base URL."""
+    """Run the stand-in provider in its own process and yield its base URL."""
     process = subprocess.Popen(
         [sys.executable, "-m", "batchmix.rehearsal", behaviour], stdout=subprocess.PIPE, text=True
     )
@@ -41,7 +41,7 @@ def provider(behaviour: str) -> Iterator[str]:
 
 
 def fetch(url: str, what: str, data: str | None = None) -> Any:
-    """Ask the stand-in for its ledger or totals."""
+    """Return the stand-in's ledger or totals, or post `data` to it."""
     request = urllib.request.Request(
         url.removesuffix("/v1") + f"/rehearsal/{what}", data=data.encode() if data is not None else None
     )
@@ -50,14 +50,14 @@ def fetch(url: str, what: str, data: str | None = None) -> Any:
 
 
 def write_rows(path: Path, count: int, first: int = 0) -> None:
-    """Write rows whose prompts are all different; more rows are appended."""
+    """Write rows with different prompts; with `first`, append them to the file."""
     with path.open("a" if first else "w") as file:
         for number in range(first, first + count):
             file.write(json.dumps({"id": f"r{number}", "text": f"question {number}", "n": number}) + "\n")
 
 
 def command(url: str, source: Path, out: Path, *more: str) -> list[str]:
-    """Return the call that starts or resumes the run."""
+    """Return the command line that starts or resumes the run."""
     settings = [
         "--model",
         "m",
@@ -83,8 +83,8 @@ def status(out: Path) -> dict[str, Any]:
 
 
 def results(out: Path) -> pa.Table:
-    """Return a run's results without what varies from run to run."""
-    import pyarrow.parquet as pq  # here: a child's peak memory begins with what its parent had loaded
+    """Return a run's results without the columns that vary from run to run."""
+    import pyarrow.parquet as pq  # imported here: a child process's peak memory starts at what its parent had loaded
 
     table = pq.read_table(out / "data")
     return table.drop_columns(VARYING)
@@ -92,15 +92,15 @@ def results(out: Path) -> pa.Table:
 
 @dataclasses.dataclass
 class Outcome:
-    """What a series of kills came to."""
+    """The findings of a series of kills."""
 
     kills: int = 0
     late: int = 0
-    """Answers asked for again whose last byte left within the grace before a kill."""
-    again: list[str] = dataclasses.field(default_factory=list)
-    """Answers asked for again although they left well before it."""
+    """Answers requested again whose last byte was sent within the grace period before a kill."""
+    repeated: list[str] = dataclasses.field(default_factory=list)
+    """Answers requested again although they were sent before that period."""
     unnamed: list[int] = dataclasses.field(default_factory=list)
-    """Rows that were under way at a kill and that `status` did not name."""
+    """Rows in flight at a kill that `status` did not list."""
     named: int = 0
 
 
@@ -113,9 +113,9 @@ def kill_until_done(
     number: int = signal.SIGKILL,
     wait: tuple[float, float] = (0.6, 1.6),
 ) -> Outcome:
-    """Give each call again and again, ending it each time after a random while, until it ends by itself with 0.
+    """Run each command repeatedly, and signal it each time after a random delay, until it exits with 0 by itself.
 
-    `wait` is in seconds, and grows by a tenth with each kill: on a slow machine too, some start lives long enough.
+    `wait` is in seconds, and grows by a tenth with each kill, so that on a slow machine, too, a start lives long enough.
     """
     rng = random.Random(seed)
     outcome = Outcome()
@@ -156,17 +156,19 @@ def _compare_status(outcome: Outcome, url: str, out: Path, killed_at: float) -> 
 
 
 def compare_ledger(outcome: Outcome, url: str, kills: list[float]) -> None:
-    """Note which answers were asked for again, and whether they had left too late before a kill to be known of."""
-    asked: dict[str, list[dict[str, Any]]] = {}
+    """Record which answers were requested again, and whether they were sent too shortly before a kill to be stored."""
+    by_digest: dict[str, list[dict[str, Any]]] = {}
     for record in fetch(url, "ledger"):
-        asked.setdefault(record["digest"], []).append(record)
-    for records in asked.values():
+        by_digest.setdefault(record["digest"], []).append(record)
+    for records in by_digest.values():
         for record in records[:-1]:
             if not record["answered"] or record["finished"] is None:
                 continue
-            next_kill = min((at for at in kills if at >= record["begun"]), default=None)  # it ended whoever asked
+            next_kill = min(
+                (at for at in kills if at >= record["begun"]), default=None
+            )  # the kill that ended the client
             if next_kill is None or next_kill - record["finished"] >= GRACE_S:
                 late = "no kill" if next_kill is None else f"{(next_kill - record['finished']) * 1000:.1f} ms"
-                outcome.again.append(f"{record['prompt']} ({late})")
+                outcome.repeated.append(f"{record['prompt']} ({late})")
             else:
                 outcome.late += next_kill >= record["finished"]

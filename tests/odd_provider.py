@@ -1,4 +1,4 @@
-"""A server that sends the bytes it is told to."""
+"""A server that answers each row with the bytes that a test sets."""
 
 from __future__ import annotations
 
@@ -10,28 +10,31 @@ from collections.abc import Callable
 from tests.wire import GOOD, reply
 
 Answer = Callable[[int, int, int], bytes | None]
-"""From the row, how often it was asked, and how often its connection; None: the connection is closed."""
+"""Called with the row, the number of its attempt, and the number of the request on its connection, both from 1.
+
+None closes the connection.
+"""
 
 
 class Provider(socketserver.ThreadingTCPServer):
-    """Answers each row as it is told to."""
+    """Answers each row with what `answer` returns."""
 
     daemon_threads = True
     request_queue_size = 64
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Connection)
-        self.answer: Answer = lambda row, asked, kept: reply(200, GOOD)
+        self.answer: Answer = lambda row, attempt, nth: reply(200, GOOD)
         self.closes = False
-        """After each answer."""
-        self.asked: list[int] = []
+        """Whether it closes the connection after each answer."""
+        self.rows_received: list[int] = []
 
 
 class _Connection(socketserver.StreamRequestHandler):
     server: Provider
 
     def handle(self) -> None:
-        for kept in itertools.count(1):
+        for nth in itertools.count(1):
             head = b""
             while (line := self.rfile.readline()) not in {b"\r\n", b""}:
                 head += line.lower()
@@ -40,8 +43,8 @@ class _Connection(socketserver.StreamRequestHandler):
                 return
             row = re.search(r"row (\d+)", self.rfile.read(int(length[1])).decode())
             assert row
-            self.server.asked.append(int(row[1]))
-            answer = self.server.answer(int(row[1]), self.server.asked.count(int(row[1])), kept)
+            self.server.rows_received.append(int(row[1]))
+            answer = self.server.answer(int(row[1]), self.server.rows_received.count(int(row[1])), nth)
             if answer is None:
                 return
             self.wfile.write(answer)

@@ -1,4 +1,4 @@
-"""Arrow tables of random types, nested in one another, with the values that go wrong."""
+"""Arrow tables of random, nested types, with values that often break readers."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class OddTables:
         self._dice = random.Random(seed)
 
     def table(self, columns: int, rows: int) -> pa.Table:
-        """Return a table with so many columns, c0 and on."""
+        """Return a table with columns c0, c1 and so on."""
         return pa.table({f"c{number}": self.column(self._dice.randint(0, 3), rows) for number in range(columns)})
 
     def column(self, depth: int, rows: int) -> pa.Array:
-        """Return a column, nested just so deep."""
+        """Return a column nested to exactly this depth."""
         made = self._dice.choice([self._leaf] if depth == 0 else [self._struct, self._list, self._map, self._fixed])
         return made(rows) if made == self._leaf else made(depth, rows)
 
@@ -54,8 +54,8 @@ class OddTables:
     def _map(self, depth: int, rows: int) -> pa.Array:
         offsets = self._offsets(rows, pa.int32())
         count = offsets[-1].as_py()
-        words = [self._dice.choice(_TEXTS) for _ in range(count)]
-        keys = self._dice.choice([pa.array(words, pa.string()), pa.array(range(count), pa.int32())])
+        texts = [self._dice.choice(_TEXTS) for _ in range(count)]
+        keys = self._dice.choice([pa.array(texts, pa.string()), pa.array(range(count), pa.int32())])
         return pa.MapArray.from_arrays(offsets, keys, self.column(depth - 1, count))
 
     def _fixed(self, depth: int, rows: int) -> pa.Array:

@@ -1,4 +1,4 @@
-"""Waiting until something is true, with a deadline: a poll without one would hang the suite when it fails."""
+"""Wait until something is true, with a deadline: a poll without one would hang the suite when it fails."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 WITHIN_S = 60.0
-"""Seconds. Long enough for a machine with much other work; nothing passes or fails by how fast it was."""
+"""Seconds. Long enough for a busy machine; no test depends on how fast the condition came true."""
 
 
 def wait_until(true: Callable[[], object], within_s: float = WITHIN_S) -> None:

@@ -1,4 +1,4 @@
-"""`python -m tests.scheduling NOW STATE once|on JOB…` keeps the schedule as `batchmix schedule` does, at another time."""
+"""`python -m tests.scheduling NOW STATE once|on JOB…` runs the scheduler as `batchmix schedule` does, with its clock set to NOW."""
 
 from __future__ import annotations
 

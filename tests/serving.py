@@ -1,4 +1,4 @@
-"""Other people's servers, as judges."""
+"""Servers of other projects, to test batchmix against."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def serving(call: list[str], pattern: str) -> Iterator[str]:
-    """Run a server; give the address that it prints."""
+    """Run a server and yield the address that it prints."""
     with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         try:
@@ -25,7 +25,7 @@ def serving(call: list[str], pattern: str) -> Iterator[str]:
                     break
             else:
                 raise AssertionError("the server did not start")
-            # What it goes on to print has to be read: it would stop at a full pipe.
+            # Its further output must be read: a full pipe would block it.
             reader = threading.Thread(target=process.stdout.read)
             reader.start()
             yield found[1]
@@ -35,7 +35,7 @@ def serving(call: list[str], pattern: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def llmock_serving(*more: str) -> Iterator[str]:
-    """Run llmock; give its address."""
+    """Run llmock and yield its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -45,7 +45,7 @@ def llmock_serving(*more: str) -> Iterator[str]:
 
 
 def llmock_report(url: str) -> subprocess.CompletedProcess[str]:
-    """Return llmock's verdict on its clients: exit 1 if one misbehaved."""
+    """Return llmock's report on its clients: exit code 1 if one misbehaved."""
     return subprocess.run([_llmock(), "report", "--url", url], capture_output=True, text=True, check=False)
 
 

@@ -1,4 +1,4 @@
-"""Streams as providers send them, for the tests of all that reads them."""
+"""Streams as providers send them, for tests of the code that reads them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def chunk(delta: object = None, finish: object = None, index: object = 0, **more
     return {**head, "choices": [choice], **more}
 
 
-def said(*pieces: str, index: int = 0) -> list[dict[str, Any]]:
-    """Return the chunks of a choice that says this, but for its end."""
+def content_chunks(*pieces: str, index: int = 0) -> list[dict[str, Any]]:
+    """Return the chunks of a choice with this content, without its last chunk."""
     return [
         chunk({"role": "assistant", "content": ""}, index=index),
         *(chunk({"content": one}, index=index) for one in pieces),
@@ -31,11 +31,11 @@ def said(*pieces: str, index: int = 0) -> list[dict[str, Any]]:
 
 
 def usage(found: object = None) -> dict[str, Any]:
-    """Return the last chunk."""
+    """Return a chunk with the usage, which ends a stream."""
     return {**chunk(), "choices": [], "usage": USAGE if found is None else found}
 
 
-PARIS = [*said("Par", "is"), chunk(finish="stop"), usage(), DONE]
+PARIS = [*content_chunks("Par", "is"), chunk(finish="stop"), usage(), DONE]
 """An ordinary stream."""
 WHOLE = {
     "id": "c-1",
@@ -45,4 +45,4 @@ WHOLE = {
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "Paris"}, "finish_reason": "stop"}],
     "usage": USAGE,
 }
-"""What it comes to."""
+"""The body that the stream PARIS adds up to."""

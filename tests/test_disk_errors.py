@@ -51,12 +51,12 @@ def test_what_the_system_refuses_is_told_in_words_and_the_same_command_goes_on(
     assert os.strerror(number) in str(told.value)
     assert str(bench.out) in str(told.value)
     assert told.value.exit_code == 3
-    asked = bench.standin.asked()
+    sent = bench.standin.request_count()
     view = bench.run()
     assert (view.totals.ok, len(bench.rows())) == (25, 25)
-    assert bench.standin.asked() - asked <= 25
+    assert bench.standin.request_count() - sent <= 25
     if kind not in {"a sync of a journal"}:
-        assert bench.standin.asked() <= 25 + 8
+        assert bench.standin.request_count() <= 25 + 8
 
 
 def _path(args: tuple[Any, ...]) -> str:

@@ -108,7 +108,7 @@ def test_a_folder_that_holds_such_answers_is_read_and_goes_on(bench: Bench, prov
     some = ("500 lists", "500 objects", "5,000 digits", "NaN", "a surrogate")
     odd = [body for name, body in ODD.items() if name.endswith(some) for body in (body, json.dumps(GOOD))]
 
-    def answer(row: int, asked: int, kept: int) -> bytes:
+    def answer(row: int, attempt: int, nth: int) -> bytes:
         if row == len(odd):
             return reply(401, error("Invalid key"))
         return reply(200, odd[row].encode())
@@ -126,15 +126,15 @@ def test_a_folder_that_holds_such_answers_is_read_and_goes_on(bench: Bench, prov
     assert code_of("export", str(bench.out), str(bench.root / "b.jsonl"), "--format", "openai-batch") == 0
     for line in (bench.root / "b.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=float.fromhex)
-    provider.asked.clear()
-    provider.answer = lambda row, asked, kept: reply(200, GOOD)
+    provider.rows_received.clear()
+    provider.answer = lambda row, attempt, nth: reply(200, GOOD)
     view = bench.run()
     outcomes = [classify(Exchange(0, 0, 0.0, 200, body.encode())) for body in odd]
     again = [
         row for row, one in enumerate(outcomes) if isinstance(one, Failure) and one.action is not FailureAction.REJECT
     ]
     assert len(again) > 50
-    assert Counter(provider.asked) == Counter([*again, len(odd)])
+    assert Counter(provider.rows_received) == Counter([*again, len(odd)])
     assert (view.totals.failed, view.totals.finished) == (0, len(odd) + 1)
     assert code_of("status", str(bench.out)) == 0
 
@@ -281,7 +281,7 @@ def test_a_body_without_an_answer_of_another_endpoint_is_retried(bench: Bench, p
     bench.source.write_text("".join(json.dumps(line) + "\n" for line in lines))
     bench.settings["input"] = {"path": str(bench.source)}
     whole = {"/v1/responses": WHOLE, azure: VECTORS["out of order"][0]}
-    provider.answer = lambda row, times, kept: reply(200, asked[row][1] if times == 1 else whole[asked[row][0]])
+    provider.answer = lambda row, attempt, nth: reply(200, asked[row][1] if attempt == 1 else whole[asked[row][0]])
     bench.run(keep_going=True)
     for row, (url, body, told) in zip(bench.rows(), asked, strict=True):
         case = json.dumps(body)
@@ -304,7 +304,7 @@ def test_no_run_takes_from_another_what_is_read_as_less_than_whole_now(
     lines = [{"url": "/v1/responses", "body": {"model": "m", "input": f"row {row}"}} for row in range(len(texts))]
     bench.source.write_text("".join(json.dumps(line) + "\n" for line in lines))
     bench.settings["input"] = {"path": str(bench.source)}
-    provider.answer = lambda row, times, kept: reply(200, {**WHOLE, "model": texts[row]})
+    provider.answer = lambda row, attempt, nth: reply(200, {**WHOLE, "model": texts[row]})
     bench.run()
 
     def stricter(exchange: Exchange, path: str) -> Completion | Failure:
@@ -316,9 +316,9 @@ def test_no_run_takes_from_another_what_is_read_as_less_than_whole_now(
     bench.settings["reuse"] = {"from": [str(bench.out)]}
     bench.out = bench.root / "today"
     bench.settings["output"] = {"path": str(bench.out)}
-    provider.asked.clear()
+    provider.rows_received.clear()
     assert bench.run().totals.reused == 1
-    assert sorted(provider.asked) == [0, 2, 3]
+    assert sorted(provider.rows_received) == [0, 2, 3]
 
 
 KINDS = {

@@ -29,7 +29,7 @@ BODIES = [
 
 
 def test_every_odd_answer_is_a_row_with_everything_in_it(bench: Bench, provider: Provider) -> None:
-    provider.answer = lambda row, asked, kept: reply(200, BODIES[row][0])
+    provider.answer = lambda row, attempt, nth: reply(200, BODIES[row][0])
     bench.write(len(BODIES), text="row {}")
     bench.run()
     rows = bench.rows()
@@ -54,7 +54,7 @@ def test_a_server_that_closes_each_connection_at_once_costs_no_row(bench: Bench,
     provider.closes = True
     bench.write(200, text="row {}")
     assert bench.run().totals.ok == 200
-    assert len(provider.asked) == 200
+    assert len(provider.rows_received) == 200
     assert all(row["maybe_billed"] == row["attempts"] - 1 for row in bench.rows())
 
 
@@ -62,8 +62,8 @@ def test_a_request_lost_on_a_closing_connection_is_sent_again_and_counted(bench:
     """The server closes kept connections just as a request has left: nobody can know whether it was served."""
     lost: list[int] = []
 
-    def answer(row: int, asked: int, kept: int) -> bytes | None:
-        if kept == 1 or len(lost) == 10:
+    def answer(row: int, attempt: int, nth: int) -> bytes | None:
+        if nth == 1 or len(lost) == 10:
             return reply(200, GOOD)
         lost.append(row)
         return None
@@ -86,7 +86,7 @@ def named(row: int) -> dict[str, Any]:
 def test_an_answer_is_its_rows_whatever_comes_behind_it(bench: Bench, provider: Provider) -> None:
     """Another answer, whole or cut anywhere, or rubbish: no row is given it, none is asked twice, and it is told."""
 
-    def answer(row: int, asked: int, kept: int) -> bytes:
+    def answer(row: int, attempt: int, nth: int) -> bytes:
         other = reply(200, named(1000 + row))
         behind = (b"", other, other[: 5 * row], b"rubbish\r\n\r\n")[row % 4]
         return reply(200, named(row)) + behind
@@ -98,10 +98,10 @@ def test_an_answer_is_its_rows_whatever_comes_behind_it(bench: Bench, provider: 
     assert [(row["response"], row["attempts"], row["maybe_billed"]) for row in bench.rows()] == [
         (f"of {row}", 1, 0) for row in range(60)
     ]
-    assert sorted(provider.asked) == list(range(60))
+    assert sorted(provider.rows_received) == list(range(60))
     assert view.surplus_answers == bench.start()["surplus_answers"] == 45
     bench.write(4, first=60, text="row {}")
-    provider.answer = lambda row, asked, kept: reply(200, named(row)) + b"HTTP/1."
+    provider.answer = lambda row, attempt, nth: reply(200, named(row)) + b"HTTP/1."
     assert bench.run().surplus_answers == 49
     summary = json.loads((bench.out / "summary.json").read_text())
     assert (summary["surplus_answers"], summary["maybe_billed"]) == (49, 0)
@@ -112,7 +112,7 @@ def test_an_answer_is_its_rows_whatever_comes_behind_it(bench: Bench, provider: 
 
 
 def test_a_whole_answer_of_a_length_that_was_never_sent_is_billed_once(bench: Bench, provider: Provider) -> None:
-    provider.answer = lambda row, asked, kept: reply(200, GOOD).replace(b"Content-Length: ", b"Content-Length: 1")
+    provider.answer = lambda row, attempt, nth: reply(200, GOOD).replace(b"Content-Length: ", b"Content-Length: 1")
     provider.closes = True
     bench.write(3, text="row {}")
     bench.settings["prices"] = {"m": {"input": 1.0, "output": 2.0}}
@@ -141,7 +141,7 @@ SAYS = [
 
 def test_no_text_of_the_provider_reaches_the_terminal_raw(bench: Bench, provider: Provider) -> None:
     """Neither from the provider nor from names and rows, in any output; only the bar moves its own cursor."""
-    provider.answer = lambda row, asked, kept: SAYS[row % len(SAYS)]
+    provider.answer = lambda row, attempt, nth: SAYS[row % len(SAYS)]
     url = str(bench.settings["provider"]["base_url"])
     source, out = bench.root / "rows\x9b\u202e.jsonl", bench.root / "run\x9b\u202e"
     source.write_text("".join(json.dumps({"id": NASTY, "text": f"row {n}{NASTY}", f"a{NASTY}": NASTY}) + "\n" for n in range(16)))  # fmt: skip
@@ -169,7 +169,7 @@ def test_no_text_of_the_provider_reaches_the_terminal_raw(bench: Bench, provider
 
 
 def test_an_unknown_error_is_retried_a_little_and_shown(bench: Bench, provider: Provider) -> None:
-    provider.answer = lambda row, asked, kept: reply(418, error("the teapot", "t")) if row == 3 else reply(200, GOOD)
+    provider.answer = lambda row, attempt, nth: reply(418, error("the teapot", "t")) if row == 3 else reply(200, GOOD)
     bench.write(10, text="row {}")
     bench.run()
     row = bench.rows()[3]
@@ -178,7 +178,7 @@ def test_an_unknown_error_is_retried_a_little_and_shown(bench: Bench, provider: 
         "status": "failed", "attempts": 3, "http_status": 418, "error_type": "unknown", "error_code": "t"
     }  # fmt: skip
     assert row["error_message"] == "the teapot (tid: 2026112300000001)"
-    assert provider.asked.count(3) == 3
+    assert provider.rows_received.count(3) == 3
 
 
 PASSING = [
@@ -194,19 +194,19 @@ def test_what_stops_at_the_start_is_passing_trouble_in_the_middle(
 ) -> None:
     bench.settings["limits"]["concurrency"] = 1
     bench.write(10, text="row {}")
-    provider.answer = lambda row, asked, kept: trouble
+    provider.answer = lambda row, attempt, nth: trouble
     with pytest.raises(ProviderStopped):
         bench.run()
-    assert len(provider.asked) == 3
-    provider.asked.clear()
-    provider.answer = lambda row, asked, kept: trouble if row == 5 and asked == 1 else reply(200, GOOD)
+    assert len(provider.rows_received) == 3
+    provider.rows_received.clear()
+    provider.answer = lambda row, attempt, nth: trouble if row == 5 and attempt == 1 else reply(200, GOOD)
     assert bench.run().totals.ok == 10
-    assert sorted(provider.asked) == sorted([*range(10), 5])
+    assert sorted(provider.rows_received) == sorted([*range(10), 5])
 
 
 def test_a_parameter_that_the_model_refuses_stops_and_is_named(bench: Bench, provider: Provider) -> None:
     refusal = error("Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.", "unsupported_parameter", param="max_tokens")  # fmt: skip
-    provider.answer = lambda row, asked, kept: reply(400, refusal)
+    provider.answer = lambda row, attempt, nth: reply(400, refusal)
     bench.settings["params"] = {"max_tokens": 9}
     bench.write(200, text="row {}")
     with pytest.raises(
@@ -214,7 +214,7 @@ def test_a_parameter_that_the_model_refuses_stops_and_is_named(bench: Bench, pro
         match=r"use max_completion_tokens instead of max_tokens for this model \(--set params.max_tokens\)",
     ):
         bench.run()
-    assert len(provider.asked) <= 20 + 8
+    assert len(provider.rows_received) <= 20 + 8
     bench.settings["params"] = {"max_completion_tokens": 9}
-    provider.answer = lambda row, asked, kept: reply(200, GOOD)
+    provider.answer = lambda row, attempt, nth: reply(200, GOOD)
     assert bench.run().totals.ok == 200

@@ -122,7 +122,7 @@ def test_when_all_that_is_left_is_refused_alike_it_stops(
     bench.write(500, first=100, text="word {} [[rehearsal:400]]")
     with pytest.raises(ProviderStopped, match="the last 30 requests were all refused: Invalid"):
         bench.run()
-    assert standin.asked() <= 100 + 8 + 30 + 8, "those beside the last answers break the streak once more"
+    assert standin.request_count() <= 100 + 8 + 30 + 8, "those beside the last answers break the streak once more"
     assert status(bench.out)["unanswered"] == 500
 
 

@@ -106,7 +106,7 @@ def test_a_cap_counts_attempts_that_nobody_heard_of_again_over_restarts(bench: B
     for _ in range(4):
         with pytest.raises(BudgetSpent):
             bench.run()
-    assert 10 <= bench.standin.asked() * 0.002 / 0.03 * 10 + 2 <= 12
+    assert 10 <= bench.standin.request_count() * 0.002 / 0.03 * 10 + 2 <= 12
 
 
 def test_the_account_is_the_same_before_and_after_its_shards_are_sealed(job: Bench, gateway: Gateway) -> None:

@@ -100,7 +100,7 @@ def test_a_whole_job_survives_two_kills(kind: str, tmp_path: Path, standin: Prov
     call = command(standin.url, source, tmp_path / "run", "--concurrency", "6", "--set", "output.shard_rows=20")
     call = _with(call, settings)
     outcome = killed_twice(call, standin.url, tmp_path / "run")
-    assert not outcome.again
+    assert not outcome.repeated
     assert outcome.named
     again = subprocess.run(call, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr

@@ -29,7 +29,7 @@ from batchmix.errors import ProviderStopped
 from tests.calling import batchmix
 from tests.conftest import Bench
 from tests.polling import WITHIN_S, wait_until
-from tests.streams import DONE, chunk, events, said, usage
+from tests.streams import DONE, chunk, content_chunks, events, usage
 from tests.wire import CERTIFICATE, EXPIRED, GOOD, PAGE, error, page, reply
 
 Answer = Callable[[str, dict[str, Any], int], bytes]
@@ -449,7 +449,7 @@ def test_a_stream_without_a_finish_reason_is_requested_once_more_without_streami
     bench: Bench, server: Server, last: list[object]
 ) -> None:
     """As some gateways stream n = 2: only the first choice ever gets a finish_reason."""
-    stream = events(*said("a"), *said("b", index=1), chunk(finish="stop"), *last)
+    stream = events(*content_chunks("a"), *content_chunks("b", index=1), chunk(finish="stop"), *last)
 
     def answer(path: str, body: dict[str, Any], attempt: int) -> bytes:
         return reply(200, stream, kind="text/event-stream") if body.get("stream") else reply(200, GOOD)
@@ -482,7 +482,7 @@ def test_what_is_learnt_of_a_provider_is_there_while_a_run_goes_on(
     """So it outlasts a kill: that responses came that were not requested, and that streams lack their end."""
     monkeypatch.setattr(bottlenecks, "_FIRST_S", 0.0)
     monkeypatch.setattr(bottlenecks, "_EVERY_S", 0.0)
-    stream = events(*said("a"), usage(), DONE)
+    stream = events(*content_chunks("a"), usage(), DONE)
     seen: list[dict[str, Any]] = []
     plain: list[int] = []
 

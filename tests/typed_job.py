@@ -1,4 +1,4 @@
-"""A script as somebody writes it who has installed batchmix: it must pass mypy --strict against the wheel."""
+"""A script of somebody who has installed batchmix: it must pass mypy --strict against the wheel."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""An event loop whose clock jumps to the next timer: hours of waiting pass at once, for code that reads no other clock.
+"""An event loop whose clock jumps to the next timer: code that reads no other clock waits for hours in no time.
 
-A test module asks for it by `pytestmark = pytest.mark.virtual_time`.
+A test module selects it with `pytestmark = pytest.mark.virtual_time`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _STEP_S = 0.001
 
 
 class _Selector(selectors.SelectSelector):
-    """Instead of waiting it lets the time pass."""
+    """Advances the clock instead of waiting."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class _Selector(selectors.SelectSelector):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """Its time begins at 0 and passes only when nothing else is left to do."""
+    """Its time starts at 0 and passes only when no task can run."""
 
     def __init__(self) -> None:
         self._clock = _Selector()

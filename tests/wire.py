@@ -1,4 +1,4 @@
-"""A server that sends the bytes it is told to, and knows nothing of HTTP beyond where a request ends."""
+"""A server that sends the bytes that a test sets. Of HTTP it reads only where a request ends."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GOOD: dict[str, Any] = {
     "usage": {"prompt_tokens": 5, "completion_tokens": 1, "total_tokens": 6},
 }
 PAGE = b"<!DOCTYPE html>\n<html><head><title>AiHubMix</title></head></html>"
-# Of this test only: made with `openssl ca -startdate 20200101000000Z -enddate 21200101000000Z`, for 127.0.0.1.
+# Used by these tests only. Made with `openssl ca -startdate 20200101000000Z -enddate 21200101000000Z`, for 127.0.0.1.
 CERTIFICATE = """\
 -----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgZXSpkErD5g8g2LzW
@@ -48,7 +48,7 @@ W9UYf9AK1pb2AiEAokEAiWcSZjSLRabL2Z6cJRuw0cKGE/ioAi4u71QNzQk=
 -----END CERTIFICATE-----
 """
 
-# Made in the same way, and out of time since February 2020.
+# Made in the same way; it expired in February 2020.
 EXPIRED = """\
 -----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQglqcpN6ixsvLDEo9Z
@@ -75,7 +75,7 @@ def reply(status: int, body: object = b"", *headers: str, kind: str = "applicati
 
 
 def error(message: str, code: object = None, **more: object) -> dict[str, object]:
-    """Return AiHubMix's envelope."""
+    """Return an error body as AiHubMix sends it."""
     return {"error": {"message": f"{message} (tid: 2026112300000001)", "param": "", "code": code, **more}}
 
 
@@ -85,7 +85,7 @@ def page(status: int) -> bytes:
 
 
 def follows(failure: Failure) -> str:
-    """Return what follows from a failure, in a word or two: `retry 3, at first stop_run`."""
+    """Return the action that a failure leads to, as short text: `retry 3, at first stop_run`."""
     text = failure.action.value + (f" {failure.attempts}" if failure.attempts else "")
     return f"{text}, at first {failure.early_action.value}" if failure.early_action else text
 
@@ -106,11 +106,11 @@ class Early:
 
 
 Reply = bytes | Closing | Early | None
-"""What a request is answered; None: nothing, for ever."""
+"""The reply to a request; None: no reply, ever."""
 
 
 class Wire:
-    """The server; `replies` are sent one after the other, the last one again and again."""
+    """The server. It sends `replies` in order and repeats the last one."""
 
     def __init__(self) -> None:
         self.replies: list[Reply] = [reply(200, GOOD)]
@@ -172,13 +172,13 @@ class Wire:
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         return not isinstance(found, Closing)
 
-    def say(self, unasked: bytes) -> None:
-        """Send something over each connection."""
+    def send_unrequested(self, data: bytes) -> None:
+        """Send bytes over each open connection, without a request."""
         for writer in self._writers:
-            writer.write(unasked)
+            writer.write(data)
 
     def hang_up(self) -> None:
-        """Close all connections, before the event loop has another turn."""
+        """Close all connections within this turn of the event loop."""
         for writer in self._writers:
             writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
@@ -186,7 +186,7 @@ class Wire:
         return Client(self.url, Secrets(KEY), Timeouts(**timeouts), 4, max_answer_bytes=max_answer_bytes)
 
     async def exchange(self, *replies: Reply, **timeouts: float) -> Exchange:
-        """Ask once, and be answered this."""
+        """Send one request, answered with `replies`, and return the exchange."""
         if replies:
             self.replies = list(replies)
         async with self.client(**timeouts) as client:
@@ -195,14 +195,14 @@ class Wire:
 
 @pytest.fixture
 async def wire() -> AsyncIterator[Wire]:
-    """A server that sends the bytes it is told to."""
+    """A server that sends the bytes that a test sets."""
     async with Wire().listening() as found:
         yield found
 
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A file with a certificate that nobody trusts, and its key."""
+    """A file with a certificate that no system trusts, and its key."""
     path = tmp_path / "certificate.pem"
     path.write_text(CERTIFICATE)
     return path

@@ -39,7 +39,11 @@ def main() -> None:
                 )
                 assert results(out).equals(expected), f"seed {seed}: the results differ"
                 total += outcome.kills
-                late, again, unnamed = late + outcome.late, again + len(outcome.again), unnamed + len(outcome.unnamed)
+                late, again, unnamed = (
+                    late + outcome.late,
+                    again + len(outcome.repeated),
+                    unnamed + len(outcome.unnamed),
+                )
                 print(f"{signal.Signals(number).name} seed {seed}: {outcome}", flush=True)
                 if number != signal.SIGKILL:
                     assert outcome.late == 0, "a drained run asked again"

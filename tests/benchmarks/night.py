@@ -87,14 +87,16 @@ def report(url: str, out: Path, rows: int, killed_at: float, ended_ms: float) ->
     print(f"{answered:,} of {rows:,} rows answered, {table.num_rows:,} rows in the result")
     print(f"{account['requests']:,} requests, {faults:,} faults: {account['faults']}")
     print(f"{retries:,} requests for what had come before without an answer: {retries / faults:.2f} times the faults")
-    print(f"answers asked for again: {len(kills.again)} {kills.again[:5]}; {kills.late} that left as the kill came")
+    print(
+        f"answers asked for again: {len(kills.repeated)} {kills.repeated[:5]}; {kills.late} that left as the kill came"
+    )
     print(
         f"maybe billed: {counted:,} in the rows, {summary:,} in the summary; {billed:,} hung or were cut, the rest was killed"
     )
     print(f"from the last answer to the end: {end_s:.1f} s")
     return {
         "every row has its answer, in order": answered == rows and table["row"].to_pylist() == list(range(rows)),
-        "no answer is asked for twice": not kills.again,
+        "no answer is asked for twice": not kills.repeated,
         "retries are at most 1.2 times the faults": retries <= 1.2 * faults,
         "what may have been billed is counted": billed <= counted == summary <= billed + CONCURRENCY,
         "it ends within 10 s of its last answer": end_s <= 10,

@@ -45,7 +45,7 @@ def measured(told: Path, *words: str) -> str:
 async def opening_s(path: Path) -> float:
     async with browser() as page:
         took_s = await page.open(file_url(path))
-        assert page.said == []
+        assert page.log == []
         return took_s
 
 

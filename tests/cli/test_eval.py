@@ -67,7 +67,7 @@ def test_eval_scores_anew_and_asks_nothing(job: Path, standin: Provider) -> None
     assert done.returncode == 0, done.stderr
     assert [score["scorer"] for score in json.loads(done.stdout)["scores"]] == ["similarity"]
     assert "includes" in batchmix("eval", run).stdout
-    assert standin.asked() == 20
+    assert standin.request_count() == 20
 
 
 def test_mistakes_are_refused_before_anything_is_sent(job: Path, standin: Provider) -> None:
@@ -84,7 +84,7 @@ def test_mistakes_are_refused_before_anything_is_sent(job: Path, standin: Provid
         "eval.treshold=1": ["eval.treshold"],
     }.items():
         refused(batchmix("run", str(job), "--set", setting), *words)
-    assert standin.asked() == 0
+    assert standin.request_count() == 0
 
 
 def test_a_diff_exits_with_1_where_a_score_is_worse_and_shows_nothing_raw(job: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_judge_that_is_stopped_goes_on_with_the_same_command(job: Path, standi
     (elsewhere := job.parent / "elsewhere").mkdir()
     (linked := job.parent / "runs" / "night" / "evaluation" / "judge-judge").symlink_to(elsewhere)
     stood = batchmix("run", str(job), "--set", JUDGE)
-    assert (stood.returncode, standin.asked(), list(elsewhere.iterdir())) == (2, 20, []), stood.stderr
+    assert (stood.returncode, standin.request_count(), list(elsewhere.iterdir())) == (2, 20, []), stood.stderr
     assert f"judge-judge: is a link to {elsewhere}" in stood.stderr
     linked.unlink()
     standin.behave("balance=8")
@@ -133,12 +133,12 @@ def test_a_judge_that_is_stopped_goes_on_with_the_same_command(job: Path, standi
     assert stopped.returncode == 3
     assert "the same command resumes its evaluation" in stopped.stderr
     standin.behave()
-    asked = standin.asked()
+    sent = standin.request_count()
     done = batchmix("run", str(job), "--set", JUDGE, "--json")
     assert done.returncode == 0, done.stderr
     judged = json.loads(done.stdout)["evaluation"]["judges"][0]
     assert judged["ok"] == 20
-    assert standin.asked() - asked == 12
+    assert standin.request_count() - sent == 12
 
 
 def test_headers_that_no_run_folder_keeps_are_not_sent_as_stars(job: Path) -> None:

@@ -58,7 +58,7 @@ def test_bad_input_is_refused_with_the_place_and_nothing_is_sent(case: str, tmp_
         "--out", str(tmp_path / "out"), KEY="none", AIHUBMIX_API_KEY="none",
     )  # fmt: skip
     refused(done, *words)
-    assert standin.asked() == 0
+    assert standin.request_count() == 0
     assert not (tmp_path / "out").exists()
 
 
@@ -83,7 +83,7 @@ def test_bad_input_is_refused_with_the_place_and_nothing_is_sent(case: str, tmp_
 )
 def test_a_wrong_setting_is_named(setting: str, words: list[str], job: Path, standin: Provider) -> None:
     refused(batchmix("run", str(job), "--set", setting, cwd=job.parent, NIGHT_KEY="none"), *words)
-    assert standin.asked() == 0
+    assert standin.request_count() == 0
 
 
 def test_a_missing_or_spoilt_key_is_named(job: Path, standin: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +93,7 @@ def test_a_missing_or_spoilt_key_is_named(job: Path, standin: Provider, monkeypa
         done = called(monkeypatch, "run", str(job), NIGHT_KEY=wrong)
         refused(done, "provider.api_key_env: the v")
         assert MARKER not in done.stdout + done.stderr
-    assert standin.asked() == 0
+    assert standin.request_count() == 0
     assert not (job.parent / "runs").exists()
 
 
@@ -179,7 +179,7 @@ def test_plan_sends_nothing_and_writes_nothing(job: Path, standin: Provider) -> 
     assert done.returncode == 0
     assert "5 requests" in done.stdout
     assert '"content": "Say question 0"' in done.stdout
-    assert standin.asked() == 0
+    assert standin.request_count() == 0
     assert not (job.parent / "runs").exists()
     batchmix("run", str(job), "--limit", "2", NIGHT_KEY="none")
     planned = json.loads(batchmix("plan", str(job), "--json").stdout)
@@ -206,7 +206,7 @@ def test_rows_can_be_piped_in_and_an_empty_pipe_resumes(tmp_path: Path, standin:
     )
     assert batchmix(*call, stdin='{"prompt": "a"}\n{"prompt": "b"}\n').returncode == 0
     assert batchmix(*call, stdin="").returncode == 0
-    assert standin.asked() == 2
+    assert standin.request_count() == 2
     refused(batchmix(*call, stdin='{"prompt": "c"}\n'), "--update")
 
 
@@ -232,7 +232,7 @@ def test_an_interrupt_drains_and_the_same_command_asks_nothing_twice(number: int
     call = [sys.executable, "-m", "batchmix", "run", str(job), "--concurrency", "20"]
     env = os.environ | {"NIGHT_KEY": "none"}
     with subprocess.Popen(call, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env) as process:
-        wait_until(lambda: standin.asked() >= 30)
+        wait_until(lambda: standin.request_count() >= 30)
         process.send_signal(number)
         assert process.stderr is not None
         said = process.stderr.read()
@@ -241,16 +241,16 @@ def test_an_interrupt_drains_and_the_same_command_asks_nothing_twice(number: int
     found = status(job.parent / "runs" / "night")
     assert found["maybe_billed"] == 0
     assert found["last_exit_code"] == 128 + number
-    assert found["ok"] == standin.asked()
+    assert found["ok"] == standin.request_count()
     assert batchmix("run", str(job), "--concurrency", "100", NIGHT_KEY="none").returncode == 0
-    assert standin.asked() == 300
+    assert standin.request_count() == 300
 
 
 def test_a_run_under_nohup_outlives_its_terminal(job: Path, standin: Provider) -> None:
     standin.behave("latency=0.5")
     call = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", sys.executable, "-m", "batchmix", "run", str(job)]
     with subprocess.Popen(call, stdout=subprocess.DEVNULL, env=os.environ | {"NIGHT_KEY": "none"}) as process:
-        wait_until(lambda: standin.asked() >= 5)
+        wait_until(lambda: standin.request_count() >= 5)
         process.send_signal(signal.SIGHUP)
     assert process.returncode == 0
 
@@ -260,7 +260,7 @@ def test_status_shows_a_run_while_it_runs_and_a_second_start_is_told_who_has_it(
     call = [sys.executable, "-m", "batchmix", "run", str(job), "--set", "timeouts.drain_s=0"]
     env = os.environ | {"NIGHT_KEY": "none"}
     with subprocess.Popen(call, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=env) as process:
-        wait_until(lambda: standin.asked() >= 5)
+        wait_until(lambda: standin.request_count() >= 5)
         found = status(job.parent / "runs" / "night")
         assert found["running"]
         assert len(found["in_flight"]) == 5

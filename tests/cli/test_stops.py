@@ -54,12 +54,12 @@ def test_a_broken_job_stops_in_seconds_and_goes_on_once_it_is_mended(
         assert word in done.stderr
     assert "Traceback" not in done.stderr
     assert key not in done.stdout + done.stderr
-    assert standin.asked() <= IN_FLIGHT + 20
+    assert standin.request_count() <= IN_FLIGHT + 20
     standin.behave(f"latency=0.01&{mended}")
     fetch(standin.url, "reset", "")
     done = batchmix(*asked, AIHUBMIX_API_KEY=KEY)
     assert done.returncode == 0, done.stderr
-    assert standin.asked() == ROWS
+    assert standin.request_count() == ROWS
     assert set(results(tmp_path / "out")["status"].to_pylist()) == {"ok"}
 
 
@@ -83,13 +83,13 @@ def test_of_two_models_only_the_wrong_one_stops_and_goes_on_once_it_is_there(tmp
     assert done.returncode == 3
     assert "bad: Incorrect model ID" in done.stderr
     assert "copy the model's id" in done.stderr
-    assert standin.asked() <= ROWS + IN_FLIGHT + 20
+    assert standin.request_count() <= ROWS + IN_FLIGHT + 20
     record = status(tmp_path / "out")
     assert (record["ok"], record["failed"], record["unanswered"]) == (ROWS, ROWS, 0)
     standin.behave("models=good,bad")
     fetch(standin.url, "reset", "")
     assert batchmix(*asked, AIHUBMIX_API_KEY=KEY).returncode == 0
-    assert standin.asked() == ROWS
+    assert standin.request_count() == ROWS
 
 
 def test_a_key_that_is_refused_after_many_answers_stops_the_run_and_says_how_many(

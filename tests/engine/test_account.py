@@ -198,10 +198,10 @@ def test_a_run_stops_at_its_cap_and_goes_on_with_a_higher_one(bench: Bench) -> N
     assert bench.start()["exit_code"] == 3
     with pytest.raises(BudgetSpent):
         bench.run()
-    assert bench.standin.asked() == view.totals.ok
+    assert bench.standin.request_count() == view.totals.ok
     bench.settings["budget"] = {"max_tokens": 100_000}
     assert bench.run().totals.ok == 60
-    assert bench.standin.asked() == 60
+    assert bench.standin.request_count() == 60
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ def priced(bench: Bench) -> Bench:
 
 def test_a_canary_is_spread_over_the_input_and_the_run_goes_on_from_it(priced: Bench) -> None:
     view = priced.run(canary=30)
-    assert view.totals.ok == 30 == priced.standin.asked()
+    assert view.totals.ok == 30 == priced.standin.request_count()
     rows = [row for row, _ in view.run.canary["m"].rows]
     sizes = [size for _, size in view.run.canary["m"].rows]
     assert sizes == sorted(sizes)
@@ -31,14 +31,14 @@ def test_a_canary_is_spread_over_the_input_and_the_run_goes_on_from_it(priced: B
     assert not list((priced.out / "data").iterdir())
     assert (priced.start()["exit_code"], priced.start()["reason"]) == (0, "only the canary was sent")
     assert priced.run().totals.ok == 300
-    assert priced.standin.asked() == 300
+    assert priced.standin.request_count() == 300
     assert [row["row"] for row in priced.rows()] == list(range(300))
 
 
 def test_the_same_canary_again_asks_for_nothing(priced: Bench) -> None:
     priced.run(canary=30)
     priced.run(canary=30)
-    assert priced.standin.asked() == 30
+    assert priced.standin.request_count() == 30
 
 
 def test_what_it_says_of_the_rest_holds(priced: Bench) -> None:
@@ -73,7 +73,7 @@ def test_each_model_has_its_canary(priced: Bench) -> None:
     whole = priced.run()
     assert found.cost_usd is not None
     assert found.cost_usd.low <= (whole.totals.cost_usd or 0) - (found.spent_usd or 0) <= found.cost_usd.high
-    assert priced.standin.asked() == 1200
+    assert priced.standin.request_count() == 1200
 
 
 def test_too_few_answers_say_nothing(priced: Bench) -> None:
@@ -92,7 +92,7 @@ def test_a_canary_finds_a_wrong_key_at_its_price(priced: Bench) -> None:
 def test_a_canary_of_more_rows_than_there_are_is_the_whole(priced: Bench) -> None:
     assert priced.run(canary=1000).totals.ok == 300
     assert priced.run().totals.ok == 300
-    assert priced.standin.asked() == 300
+    assert priced.standin.request_count() == 300
     assert len(priced.rows()) == 300
 
 
@@ -107,7 +107,7 @@ def test_a_script_stops_behind_the_canary_and_goes_on_with_yes(priced: Bench) ->
     assert "--yes" in stopped.stderr
     done = batchmix(*call, "--yes")
     assert done.returncode == 0, done.stderr
-    assert priced.standin.asked() == 300
+    assert priced.standin.request_count() == 300
 
 
 def test_a_plan_with_a_canary_sends_it_and_no_more(priced: Bench) -> None:
@@ -120,4 +120,4 @@ def test_a_plan_with_a_canary_sends_it_and_no_more(priced: Bench) -> None:
     assert found["canary"]["cost_usd"] is None
     assert found["canary"]["sameness"] == ""
     assert "cost         unknown" in batchmix(*call).stdout
-    assert priced.standin.asked() == 20
+    assert priced.standin.request_count() == 20

@@ -55,18 +55,18 @@ def test_rows_with_the_same_request_are_asked_once_across_shards(twice: Bench, l
     texts = [f"word {number * number % 23}" for number in range(100)]
     write(twice, texts)
     view = twice.run()
-    assert twice.standin.asked() == len(set(texts))
+    assert twice.standin.request_count() == len(set(texts))
     check(twice, texts)
     assert view.totals.reused == 100 - len(set(texts))
     assert view.totals.cost_usd == pytest.approx(sum(row["cost_usd"] for row in twice.rows()))
     twice.run()
-    assert twice.standin.asked() == len(set(texts))
+    assert twice.standin.request_count() == len(set(texts))
 
 
 def test_without_it_each_row_is_asked(bench: Bench) -> None:
     write(bench, ["same"] * 20)
     bench.run()
-    assert bench.standin.asked() == 20
+    assert bench.standin.request_count() == 20
 
 
 def test_a_later_start_knows_what_was_asked(twice: Bench) -> None:
@@ -76,7 +76,7 @@ def test_a_later_start_knows_what_was_asked(twice: Bench) -> None:
     twice.run(limit=15)
     twice.run(limit=33)
     twice.run()
-    assert twice.standin.asked() == 4
+    assert twice.standin.request_count() == 4
     check(twice, texts)
 
 
@@ -86,7 +86,7 @@ def test_the_nth_answer_of_a_row_goes_to_the_nth_of_another(twice: Bench) -> Non
     twice.standin.behave("stable=false")
     twice.run()
     rows = twice.rows()
-    assert twice.standin.asked() == 6
+    assert twice.standin.request_count() == 6
     for sample in range(3):
         assert len({row["raw"] for row in rows if row["text"] == "same" and row["sample"] == sample}) == 1
     assert len({row["raw"] for row in rows}) == 6
@@ -97,7 +97,7 @@ def test_each_model_is_asked_for_itself(twice: Bench) -> None:
     twice.settings["models"] = [{"id": "m"}, {"id": "n"}, {"id": "m", "name": "again"}]
     write(twice, ["same"] * 25)
     twice.run()
-    assert twice.standin.asked() == 3
+    assert twice.standin.request_count() == 3
     assert Counter((row["model"], row["reused_from"]) for row in twice.rows()) == {
         (model, run): count for model in ("m", "n", "again") for run, count in ((None, 1), ("bench", 24))
     }
@@ -111,10 +111,10 @@ def test_rows_that_wait_fail_with_the_first_and_are_asked_again_by_the_next_star
     rows = twice.rows()
     assert Counter(row["status"] for row in rows) == {"ok": 1, "failed": 6}
     assert len({(row["error_type"], row["error_message"]) for row in rows[1:]}) == 1
-    assert twice.standin.asked() == 3
+    assert twice.standin.request_count() == 3
     twice.run()
     assert {row["status"] for row in twice.rows()} == {"ok"}
-    assert twice.standin.asked() == 4
+    assert twice.standin.request_count() == 4
 
 
 def test_a_refusal_is_the_refusal_of_all_that_wait(twice: Bench) -> None:
@@ -122,7 +122,7 @@ def test_a_refusal_is_the_refusal_of_all_that_wait(twice: Bench) -> None:
     write(twice, ["fine", *["[[rehearsal:reject]] ill"] * 6])
     twice.run()
     assert Counter(row["status"] for row in twice.rows()) == {"ok": 1, "rejected": 6}
-    assert twice.standin.asked() == 2
+    assert twice.standin.request_count() == 2
 
 
 def test_refusals_that_are_held_back_hold_up_nobody(twice: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,7 @@ def test_no_more_is_read_than_may_wait(twice: Bench, monkeypatch: pytest.MonkeyP
     texts = [f"word {number // 500}" for number in range(3000)]
     write(twice, texts)
     twice.run()
-    assert twice.standin.asked() == 6
+    assert twice.standin.request_count() == 6
     check(twice, texts)
     assert 0 < max(most) < 200
 
@@ -163,9 +163,9 @@ def test_a_stopped_run_goes_on_and_asks_nothing_twice(twice: Bench) -> None:
     answered = sum(prompt is not None for prompt in twice.standin.prompts())
     assert answered >= 13
     twice.standin.behave()
-    before = twice.standin.asked()
+    before = twice.standin.request_count()
     twice.run()
-    assert twice.standin.asked() - before == 40 - 13
+    assert twice.standin.request_count() - before == 40 - 13
     check(twice, texts)
 
 
@@ -191,7 +191,7 @@ def test_kills_at_any_moment_cost_nothing_that_was_answered(tmp_path: Path) -> N
         killing.fetch(url, "reset", "")
         outcome = killing.kill_until_done(calls[1], url, outs[1], 3, wait=(1.5, 2.2))
     assert outcome.kills
-    assert not outcome.again
+    assert not outcome.repeated
     assert killing.results(outs[1]).equals(killing.results(outs[0]))
 
 
@@ -201,7 +201,7 @@ def test_a_changed_row_is_asked_and_the_others_keep_their_answer(twice: Bench) -
     write(twice, ["new", *["same"] * 29, "same", "new"])
     twice.run(update=True)
     rows = twice.rows()
-    assert twice.standin.asked() == 2
+    assert twice.standin.request_count() == 2
     assert {row["status"] for row in rows} == {"ok"}
     assert rows[0]["raw"] == rows[31]["raw"] != rows[1]["raw"] == rows[30]["raw"]
     assert rows[0]["request_hash"] == rows[31]["request_hash"] != rows[1]["request_hash"] == rows[30]["request_hash"]
@@ -220,11 +220,11 @@ def test_a_plan_counts_what_it_need_not_send(twice: Bench) -> None:
 def test_a_canary_draws_different_requests_and_speaks_of_these(twice: Bench) -> None:
     write(twice, [f"word {number % 20}" for number in range(200)])
     twice.run(canary=10)
-    assert twice.standin.asked() == 10
+    assert twice.standin.request_count() == 10
     run = json.loads((twice.out / "run.json").read_text())
     assert run["canary"]["m"]["rows"] == 20
     twice.run()
-    assert twice.standin.asked() == 20
+    assert twice.standin.request_count() == 20
 
 
 def test_it_needs_the_answers_bodies(twice: Bench, tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_with_some_models_only_a_request_is_asked_once_too(twice: Bench) -> None
     twice.run(models=("m",))
     write(twice, ["same"] * 400)
     twice.run(models=("m",))
-    assert twice.standin.asked() == 1
+    assert twice.standin.request_count() == 1
 
 
 def test_of_rows_that_failed_together_in_one_sample_one_is_asked_again(twice: Bench) -> None:
@@ -264,7 +264,7 @@ def test_of_rows_that_failed_together_in_one_sample_one_is_asked_again(twice: Be
     assert Counter((row["sample"], row["status"]) for row in twice.rows()) == {(0, "failed"): 6, (1, "ok"): 6}
     twice.run()
     assert {row["status"] for row in twice.rows()} == {"ok"}
-    assert twice.standin.asked() == 3
+    assert twice.standin.request_count() == 3
 
 
 def test_a_row_whose_first_was_rejected_takes_the_answer_that_there_is(twice: Bench) -> None:
@@ -279,7 +279,7 @@ def test_a_row_whose_first_was_rejected_takes_the_answer_that_there_is(twice: Be
     twice.settings["reuse"] = {"dedupe": True}
     twice.run()
     assert [twice.rows()[row]["status"] for row in (0, 1, 302)] == ["rejected", "ok", "ok"]
-    assert twice.standin.asked() == len(texts)
+    assert twice.standin.request_count() == len(texts)
 
 
 def test_an_answer_in_a_shard_that_is_not_reached_yet_is_found(twice: Bench) -> None:

@@ -90,7 +90,7 @@ def test_a_folder_of_somebody_elses_is_refused_and_nothing_in_it_is_touched(kind
         plan.plan(read_job(None, bench.settings, {}), Options())
     assert tree(bench.root) == before
     assert lock_holder(bench.out / "lock") is None
-    assert bench.standin.asked() == 0
+    assert bench.standin.request_count() == 0
 
 
 def test_the_input_may_not_lie_in_the_run_folder(bench: Bench) -> None:
@@ -174,7 +174,7 @@ def test_what_is_foreign_in_a_run_folder_stays_and_disturbs_nothing(bench: Bench
         "run/journal/00007.parquet.tmp",
     }
     assert not any((bench.out / name).exists() for name in left)
-    assert (view.totals.ok, bench.standin.asked()) == (3, 3)
+    assert (view.totals.ok, bench.standin.request_count()) == (3, 3)
     assert reader.look(bench.out).totals.ok == 3
     assert reader.export(bench.out, bench.root / "answers.jsonl")[0] == 3
 

@@ -23,10 +23,10 @@ def test_a_stopped_model_is_resumed_alone_and_its_shards_are_sealed(two: Bench) 
     with pytest.raises(ProviderStopped, match="two"):
         two.run()
     two.standin.behave("")
-    asked = two.standin.asked()
+    sent = two.standin.request_count()
     view = two.run(models=("two",))
     assert view.totals.ok == 70
-    assert two.standin.asked() == asked + 35
+    assert two.standin.request_count() == sent + 35
     assert [(row["row"], row["model"]) for row in two.rows()] == [
         (n, name) for n in range(35) for name in ("one", "two")
     ]
@@ -50,7 +50,7 @@ def test_what_the_others_lack_is_left_to_another_start(two: Bench) -> None:
     assert (view.totals.ok, view.unanswered) == (35, 35)
     assert not list((two.out / "data").iterdir())
     assert two.run().totals.ok == 70
-    assert two.standin.asked() == 70
+    assert two.standin.request_count() == 70
     assert len(two.rows()) == 70
 
 

@@ -34,7 +34,7 @@ def two(bench: Bench) -> Bench:
 
 def test_the_bounds_hold_what_it_costs_then(two: Bench) -> None:
     found = planned(two)
-    assert two.standin.asked() == 0
+    assert two.standin.request_count() == 0
     assert found.max_tokens == 2 * 40 * 50
     two.settings["models"][0]["limits"] = two.settings["models"][1]["limits"] = {"concurrency": 8}
     view = two.run()

@@ -64,10 +64,10 @@ def ids(bench: Bench) -> list[str]:
 
 def refused(bench: Bench, *words: str, **options: Any) -> str:
     """Hold that a start is refused before anything is sent, and with which words."""
-    asked = bench.standin.asked()
+    sent = bench.standin.request_count()
     with pytest.raises(RunError) as found:
         bench.run(**options)
-    assert bench.standin.asked() == asked
+    assert bench.standin.request_count() == sent
     for word in words:
         assert word in str(found.value)
     return str(found.value)
@@ -94,14 +94,14 @@ LOSSES: dict[str, tuple[Callable[[Bench], object], int, list[str]]] = {
 def test_answers_that_are_missing_are_asked_again_on_request_only(name: str, run: Bench) -> None:
     lose, count, words = LOSSES[name]
     lose(run)
-    before = run.standin.asked()
+    before = run.standin.request_count()
     refused(run, f"{count} answers that were there are missing", "--update", "--out", *words)
     view = run.run(update=True)
     assert view.totals.ok == 25
-    assert run.standin.asked() == before + count
+    assert run.standin.request_count() == before + count
     assert ids(run) == [f"r{number}" for number in range(25)]
     run.run()
-    assert run.standin.asked() == before + count
+    assert run.standin.request_count() == before + count
 
 
 def test_an_older_part_with_fewer_answers_is_not_taken_for_the_last_one(bench: Bench) -> None:
@@ -144,9 +144,9 @@ def test_a_part_that_was_written_to_since_is_read_through(run: Bench, tmp_path: 
     code, said = call("status", str(run.out))
     assert (code, "part-00001.parquet: is damaged, 10 of its 10 rows can't be read" in said) == (1, True)
     refused(run, "10 answers that were there are missing: ", "part-00001.parquet: is damaged")
-    asked = run.standin.asked()
+    sent = run.standin.request_count()
     assert run.run(update=True).totals.ok == 25
-    assert run.standin.asked() == asked + 10
+    assert run.standin.request_count() == sent + 10
 
 
 def test_a_part_of_another_run_of_the_same_name_is_not_taken_for_ours(run: Bench, tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_a_flipped_last_line_of_a_journal_is_damage_and_no_torn_tail(end: str, b
 
 def test_a_damaged_page_is_found_by_whoever_reads_it(run: Bench) -> None:
     damage_page(part(run, 1), "raw")
-    asked = run.standin.asked()
+    sent = run.standin.request_count()
     assert run.run().totals.ok == 25  # nobody reads its rows
     run.write(1, first=25)
     run.run()
@@ -226,7 +226,7 @@ def test_a_damaged_page_is_found_by_whoever_reads_it(run: Bench) -> None:
         run.run()
     view = run.run(update=True)
     assert view.totals.ok == 26
-    assert run.standin.asked() == asked + 1 + 10
+    assert run.standin.request_count() == sent + 1 + 10
     assert ids(run) == [f"r{number}" for number in range(26)]
 
 
@@ -237,12 +237,12 @@ def test_a_damaged_part_that_is_to_be_written_again_stops_the_run_and_an_update_
     bench.run()
     damage_page(part(bench, 0), "n")
     bench.standin.behave()
-    asked = bench.standin.asked()
+    sent = bench.standin.request_count()
     with pytest.raises(PartDamaged, match=r"part-00000\.parquet: is damaged, 8 of its 8 rows"):
         bench.run()
-    assert bench.standin.asked() == asked
+    assert bench.standin.request_count() == sent
     assert bench.run(update=True).totals.ok == 8
-    assert bench.standin.asked() == asked + 8
+    assert bench.standin.request_count() == sent + 8
 
 
 OTHERS: dict[str, tuple[dict[str, Any], str]] = {
@@ -281,19 +281,19 @@ def test_the_guards_hang_on_what_lies_there(damage: str, left: str, bench: Bench
     bench.settings = mine | {"input": mine["input"] | {"prompt": "Tell {{ text }}"}}
     refused(bench, "request ", " existing answers again")
     assert answered(bench) == kept
-    asked = bench.standin.asked()
+    sent = bench.standin.request_count()
     bench.settings = mine
     assert bench.run().totals.ok == 25
-    assert bench.standin.asked() == asked + (0 if left == "parts" else 13)
+    assert bench.standin.request_count() == sent + (0 if left == "parts" else 13)
     assert json.loads(path.read_bytes())["name"] == "bench"
 
 
 def test_shards_keep_their_size_without_a_run_json(run: Bench) -> None:
     (run.out / "run.json").unlink()
     run.settings["output"] = {"path": str(run.out), "shard_rows": 7}
-    asked = run.standin.asked()
+    sent = run.standin.request_count()
     assert run.run().totals.ok == 25
-    assert run.standin.asked() == asked
+    assert run.standin.request_count() == sent
 
 
 def test_a_folder_of_before_is_held_against_its_summary(run: Bench) -> None:
@@ -307,9 +307,9 @@ def test_a_folder_of_before_is_held_against_its_summary(run: Bench) -> None:
         "00001.parquet",
     )
     part(run, 1).write_bytes(kept)
-    asked = run.standin.asked()
+    sent = run.standin.request_count()
     assert run.run().totals.ok == 25
-    assert run.standin.asked() == asked
+    assert run.standin.request_count() == sent
     part(run, 1).unlink()  # from now on it is known
     refused(run, "part-00001.parquet: is missing")
 
@@ -321,9 +321,9 @@ def test_a_folder_that_is_copied_moved_or_packed_stays_a_run(bench: Bench, tmp_p
     bench.out = tmp_path / "moved"
     bench.settings["output"] = {"path": str(bench.out), "shard_rows": 10}
     shutil.unpack_archive(archive, bench.out)
-    asked = bench.standin.asked()
+    sent = bench.standin.request_count()
     assert bench.run().totals.ok == 25
-    assert bench.standin.asked() == asked + 13
+    assert bench.standin.request_count() == sent + 13
 
 
 def test_a_damaged_ledger_is_no_reason_to_stop_where_nothing_is_missing(run: Bench) -> None:
@@ -471,10 +471,10 @@ def test_readers_say_in_a_sentence_what_is_wrong_with_a_run_json(damage: str, ru
 def test_other_runs_damaged_answers_are_not_reused(run: Bench, tmp_path: Path) -> None:
     damage_page(part(run, 1), "request_hash")
     run.settings |= {"reuse": {"from": [str(run.out)]}, "output": {"path": str(tmp_path / "next"), "shard_rows": 10}}
-    asked = run.standin.asked()
+    sent = run.standin.request_count()
     with pytest.raises(JobError, match=r"reuse.from: .*part-00001\.parquet: is damaged"):
         run.run()
-    assert run.standin.asked() == asked
+    assert run.standin.request_count() == sent
 
 
 def test_a_rehearsal_is_kept_away_from_answers_that_do_not_say_who_gave_them(run: Bench) -> None:
@@ -489,13 +489,13 @@ def test_a_rehearsal_is_kept_away_from_answers_that_do_not_say_who_gave_them(run
             writer.add_key_value_metadata({b"batchmix.part": json.dumps(footer).encode()})
     for name in ("ledger.jsonl", "run.json", "summary.json"):
         (run.out / name).unlink()
-    asked = run.standin.asked()
+    sent = run.standin.request_count()
     mine = run.settings["provider"]
     run.settings["provider"] = {"base_url": "rehearsal:?latency=0"}
     refused(run, "does not say whether these answers were rehearsed")
     run.settings["provider"] = mine
     assert run.run().totals.ok == 25
-    assert run.standin.asked() == asked
+    assert run.standin.request_count() == sent
 
 
 def classified_in_a_new_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -518,10 +518,10 @@ def test_answers_that_are_none_for_a_later_version_are_asked_again_on_request_on
 ) -> None:
     """They lie in journals; what was sealed stays what it was. After a kill nobody has counted them."""
 
-    def answer(row: int, asked: int, kept: int) -> bytes:
-        if row == 17 and asked == 1:
+    def answer(row: int, attempt: int, nth: int) -> bytes:
+        if row == 17 and attempt == 1:
             return reply(401, error("Invalid key"))
-        content = "ROTTEN" if row in {3, 12, 14} and asked == 1 else "good"
+        content = "ROTTEN" if row in {3, 12, 14} and attempt == 1 else "good"
         return reply(200, {**GOOD, "choices": [{"message": {"content": content}, "finish_reason": "stop"}]})
 
     provider.answer = answer
@@ -535,19 +535,19 @@ def test_answers_that_are_none_for_a_later_version_are_asked_again_on_request_on
         ledger.write_bytes(b"".join(line for line in lines if b'"e":"sealed"' in line or b'"answers"' not in line))
         (bench.out / "summary.json").unlink()
     classified_in_a_new_way(monkeypatch)
-    provider.asked.clear()
+    provider.rows_received.clear()
     count = "up to 2 answers that were there are" if killed else "2 answers that were there are"
     with pytest.raises(
         RunError, match=f"{count} missing: .*another version of batchmix.*Resume with the version.*--upd"
     ):
         bench.run()
-    assert not provider.asked
-    provider.answer = lambda row, asked, kept: reply(401, error("Invalid key")) if row == 20 else answer(row, 2, kept)
+    assert not provider.rows_received
+    provider.answer = lambda row, attempt, nth: reply(401, error("Invalid key")) if row == 20 else answer(row, 2, nth)
     with pytest.raises(ProviderStopped):
         bench.run(update=True)
     provider.answer = answer
     assert bench.run().totals.ok == 25  # and what was agreed to is not asked about again
-    assert sorted(provider.asked) == sorted([12, 14, *range(17, 25), 20])
+    assert sorted(provider.rows_received) == sorted([12, 14, *range(17, 25), 20])
     assert [row["response"] for row in bench.rows()].count("ROTTEN") == 1
 
 
@@ -564,7 +564,7 @@ def test_what_may_not_be_read_is_not_missing(name: str, run: Bench, monkeypatch:
 
         return opens
 
-    asked = run.standin.asked()
+    sent = run.standin.request_count()
     with monkeypatch.context() as patch:
         patch.setattr("os.listdir", denied(os.listdir))
         patch.setattr("pyarrow.OSFile", denied(pa.OSFile))
@@ -573,7 +573,7 @@ def test_what_may_not_be_read_is_not_missing(name: str, run: Bench, monkeypatch:
                 run.run(update=update)
         if name != "data/part-00001.parquet":
             assert "Permission denied" in call("status", str(run.out))[1]
-    assert run.standin.asked() == asked
+    assert run.standin.request_count() == sent
     assert run.run().totals.ok == 25
 
 

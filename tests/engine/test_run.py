@@ -43,7 +43,7 @@ def test_the_same_command_again_sends_nothing(bench: Bench) -> None:
     bench.run()
     before = [path.read_bytes() for path in sorted((bench.out / "data").iterdir())]
     bench.run()
-    assert bench.standin.asked() == 12
+    assert bench.standin.request_count() == 12
     assert [path.read_bytes() for path in sorted((bench.out / "data").iterdir())] == before
 
 
@@ -79,13 +79,13 @@ def test_failed_rows_are_asked_again_by_the_next_start_and_rejected_ones_on_requ
     assert "server had an error" in bench.rows()[1]["raw"]
     bench.run()
     assert [row["status"] for row in bench.rows()] == ["ok", "ok", "rejected", "ok"]
-    assert bench.standin.asked() == 5
+    assert bench.standin.request_count() == 5
     bench.run(retry_rejected=True)
     assert [row["status"] for row in bench.rows()] == ["ok", "ok", "rejected", "ok"]
     bench.run(retry_rejected=True)
     assert [row["status"] for row in bench.rows()] == ["ok"] * 4
     assert [row["attempts"] for row in bench.rows()] == [1, 2, 3, 1]
-    assert bench.standin.asked() == 7
+    assert bench.standin.request_count() == 7
 
 
 def test_appended_rows_are_simply_sent(bench: Bench) -> None:
@@ -94,16 +94,16 @@ def test_appended_rows_are_simply_sent(bench: Bench) -> None:
     bench.write(10, first=7)
     bench.run()
     assert [row["custom_id"] for row in bench.rows()] == [f"r{n}" for n in range(17)]
-    assert bench.standin.asked() == 17
+    assert bench.standin.request_count() == 17
 
 
 def test_a_limit_is_the_beginning_of_the_whole(bench: Bench) -> None:
     bench.write(25)
     assert bench.run(limit=13).run.rows == 13
-    assert bench.standin.asked() == 13
+    assert bench.standin.request_count() == 13
     bench.run()
     assert [row["row"] for row in bench.rows()] == list(range(25))
-    assert bench.standin.asked() == 25
+    assert bench.standin.request_count() == 25
     with pytest.raises(RunError, match=r"drop 12 answers") as refused:
         bench.run(limit=13)
     assert "--limit 13 differs from before: this run has 25 rows" in str(refused.value)
@@ -114,7 +114,7 @@ def test_a_limit_is_the_beginning_of_the_whole(bench: Bench) -> None:
         bench.run(limit=13)
     del bench.settings["params"]
     bench.run(limit=30)
-    assert bench.standin.asked() == 25
+    assert bench.standin.request_count() == 25
     bench.run(limit=13, update=True)
     assert len(bench.rows()) == 13
 
@@ -125,9 +125,9 @@ def test_a_changed_request_is_refused_with_the_count_until_update(bench: Bench) 
     bench.settings["input"]["prompt"] = "Shout {{ text }}"
     with pytest.raises(RunError, match=r"request 15 existing answers again.*--update"):
         bench.run()
-    assert bench.standin.asked() == 15
+    assert bench.standin.request_count() == 15
     bench.run(update=True)
-    assert bench.standin.asked() == 30
+    assert bench.standin.request_count() == 30
     assert len(bench.rows()) == 15
     assert bench.standin.prompts()[15].startswith("Shout")
 
@@ -141,7 +141,7 @@ def test_only_changed_rows_are_asked_again(bench: Bench) -> None:
     with pytest.raises(RunError, match=r"request 1 existing answer again"):
         bench.run()
     bench.run(update=True)
-    assert bench.standin.asked() == 26
+    assert bench.standin.request_count() == 26
     assert bench.rows()[3]["text"] == "another"
     assert [row["row"] for row in bench.rows()] == list(range(25))
 
@@ -154,7 +154,7 @@ def test_another_model_drops_answers_only_with_update(bench: Bench) -> None:
         bench.run()
     bench.run(update=True)
     assert {row["model"] for row in bench.rows()} == {"other"}
-    assert bench.standin.asked() == 24
+    assert bench.standin.request_count() == 24
 
 
 def test_a_model_or_a_sample_more_is_simply_sent(bench: Bench) -> None:
@@ -166,7 +166,7 @@ def test_a_model_or_a_sample_more_is_simply_sent(bench: Bench) -> None:
     bench.run()
     keys = [(row["row"], row["model"], row["sample"]) for row in bench.rows()]
     assert keys == [(row, model, sample) for row in range(12) for model in ("second", "m") for sample in (0, 1)]
-    assert bench.standin.asked() == 48
+    assert bench.standin.request_count() == 48
 
 
 def test_a_shorter_input_drops_answers_only_with_update(bench: Bench) -> None:
@@ -178,7 +178,7 @@ def test_a_shorter_input_drops_answers_only_with_update(bench: Bench) -> None:
     bench.run(update=True)
     assert [row["row"] for row in bench.rows()] == list(range(8))
     assert len(list((bench.out / "data").iterdir())) == 1
-    assert bench.standin.asked() == 25
+    assert bench.standin.request_count() == 25
 
 
 def test_changed_columns_rewrite_the_parts_and_send_nothing(bench: Bench) -> None:
@@ -188,7 +188,7 @@ def test_changed_columns_rewrite_the_parts_and_send_nothing(bench: Bench) -> Non
     with pytest.raises(RunError, match=r"carried columns"):
         bench.run()
     bench.run(update=True)
-    assert bench.standin.asked() == 15
+    assert bench.standin.request_count() == 15
     assert [row["number"] for row in bench.rows()] == list(range(15))
     assert "text" not in bench.rows()[0]
 
@@ -201,7 +201,7 @@ def test_appended_rows_that_change_a_columns_type_need_update(bench: Bench) -> N
     with pytest.raises(RunError, match=r"column's type"):
         bench.run()
     bench.run(update=True)
-    assert bench.standin.asked() == 16
+    assert bench.standin.request_count() == 16
     assert [row["n"] for row in bench.rows()][-2:] == ["14", '"now text"']
 
 
@@ -226,7 +226,7 @@ def test_the_host_of_the_same_service_may_change(bench: Bench) -> None:
     bench.run()
     bench.settings["provider"]["base_url"] = bench.standin.url.replace("127.0.0.1", "localhost")
     bench.run()
-    assert bench.standin.asked() == 3
+    assert bench.standin.request_count() == 3
 
 
 def test_a_wrong_key_stops_at_once_and_the_right_one_goes_on(bench: Bench) -> None:
@@ -234,7 +234,7 @@ def test_a_wrong_key_stops_at_once_and_the_right_one_goes_on(bench: Bench) -> No
     bench.standin.behave("key=sk-the-right-one&latency=0.01")
     with pytest.raises(ProviderStopped, match="Invalid API key"):
         bench.run(key="sk-a-wrong-one")
-    assert bench.standin.asked() <= 8 + 20
+    assert bench.standin.request_count() <= 8 + 20
     assert bench.start()["exit_code"] == 3
     assert bench.run(key="sk-the-right-one").totals.ok == 200
     for path in bench.out.rglob("*"):
@@ -246,7 +246,7 @@ def test_the_same_rejection_for_the_first_rows_stops_and_is_not_held_against_the
     bench.standin.behave("reject=1")
     with pytest.raises(ProviderStopped, match="first 20 requests were all refused"):
         bench.run()
-    assert bench.standin.asked() <= 8 + 20
+    assert bench.standin.request_count() <= 8 + 20
     bench.standin.behave("")
     assert bench.run().totals.ok == 200
 
@@ -278,7 +278,7 @@ def test_bad_rows_are_refused_before_anything_is_sent_or_made(bench: Bench) -> N
         file.write('{"text": "fine"}\nnot json\n[1]\n{"other": 1}\n')
     with pytest.raises(InputError, match=r"rows\.jsonl:7.*\n.*rows\.jsonl:8.*\n.*rows\.jsonl:9"):
         bench.run()
-    assert bench.standin.asked() == 0
+    assert bench.standin.request_count() == 0
     assert not bench.out.exists()
 
 
@@ -291,7 +291,7 @@ def test_bad_rows_can_be_rejected_one_by_one(bench: Bench) -> None:
     assert {row["error_type"] for row in bench.rows()[5:7]} == {"bad_row"}
     assert view.totals.rejected == 2
     bench.run(reject_bad_rows=True)
-    assert bench.standin.asked() == 6
+    assert bench.standin.request_count() == 6
 
 
 def test_a_null_in_a_template_is_an_error_of_its_row(bench: Bench) -> None:
@@ -305,7 +305,7 @@ def test_a_folder_that_is_worked_on_is_locked(bench: Bench) -> None:
     bench.write(3)
     with locked_folder(read_job(None, bench.settings, {}), Secrets()), pytest.raises(RunLocked, match="process"):
         bench.run()
-    assert bench.standin.asked() == 0
+    assert bench.standin.request_count() == 0
 
 
 def test_a_folder_with_other_things_in_it_is_left_alone(bench: Bench) -> None:
@@ -447,7 +447,7 @@ def test_a_run_goes_on_streamed_or_not(bench: Bench) -> None:
     bench.settings["params"] = {}
     bench.run()
     assert {path: path.stat().st_ino for path in (bench.out / "data").iterdir()} == before
-    assert bench.standin.asked() == 12
+    assert bench.standin.request_count() == 12
     assert [row["status"] for row in bench.rows()] == ["ok"] * 12
 
 
@@ -502,11 +502,11 @@ def test_no_answer_is_asked_for_again_in_silence_where_rows_have_come_to_be_aske
     with monkeypatch.context() as before:
         _asked_as_before(before)
         assert bench.run().totals.ok == 11
-    asked = bench.standin.asked()
+    sent = bench.standin.request_count()
     assert bench.run().totals.ok == 11  # nothing is to be done, and nothing is read again
     with pytest.raises(RunError, match="request 9 existing answers again"):
         bench.run(retry_rejected=True)
     bench.settings["input"]["columns"] = ["n"]
     with pytest.raises(RunError, match="request 11 existing answers again"):
         bench.run()
-    assert bench.standin.asked() == asked
+    assert bench.standin.request_count() == sent

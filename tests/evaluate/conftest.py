@@ -1,4 +1,4 @@
-"""Runs with answers that are known: the stand-in repeats what it is asked."""
+"""Runs whose answers a test chooses: the stand-in provider repeats its prompt."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.conftest import Bench, Provider
 
 
 class EvalBench(Bench):
-    """A bench whose model says what the column `said` says."""
+    """A bench whose model answers with the text of the column `said`."""
 
     def __init__(self, root: Path, standin: Provider) -> None:
         super().__init__(root, standin)
@@ -27,11 +27,11 @@ class EvalBench(Bench):
         self.settings["eval"] = {"target": "answer", "scorers": [{"kind": "includes"}]}
 
     def write_said(self, rows: list[dict[str, Any]]) -> None:
-        """Write rows, each with `said`, `answer` and what else is given."""
+        """Write the rows; each has `said`, `answer` and any other columns."""
         self.source.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def evaluate(self) -> Metrics:
-        """Evaluate the run as it stands."""
+        """Evaluate the run in its present state."""
         job = read_job(None, self.settings, {})
         return evaluate_run(self.out, JudgeContext(job, Secrets(), RunStatus()), prepare_scorers(job, self.root))
 

@@ -103,7 +103,7 @@ def test_evaluating_asks_nothing_again_and_leaves_the_data_alone(evaluated: Eval
     evaluated.evaluate()
     evaluated.settings["eval"]["scorers"] = [{"kind": "similarity"}]
     evaluated.evaluate()
-    assert evaluated.standin.asked() == 4
+    assert evaluated.standin.request_count() == 4
     assert {path.name: path.read_bytes() for path in (evaluated.out / "data").iterdir()} == before
     assert {path.name for path in (evaluated.out / "evaluation").iterdir()} == {"scores.parquet", "metrics.json"}
     assert {row["scorer"] for row in evaluated.scores()} == {"similarity"}
@@ -115,7 +115,7 @@ def test_a_column_that_is_not_there_is_refused_before_anything_is_sent(evaluated
     evaluated.settings["eval"]["target"] = "anwser"
     with pytest.raises(JobError, match="no column 'anwser'"):
         evaluated.run()
-    assert evaluated.standin.asked() == 0
+    assert evaluated.standin.request_count() == 0
 
 
 def test_lone_surrogates_and_deep_nesting_hurt_only_their_row(evaluated: EvalBench) -> None:

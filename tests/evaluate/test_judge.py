@@ -62,9 +62,9 @@ def test_each_answer_is_judged_once_and_never_again(judged: EvalBench) -> None:
     assert [row["score"] for row in judged.scores()] == [0, 0.25, 0.5, 0.75, 1, 0, 0.25, 0.5]
     assert judged.scores()[1]["explanation"] == ("[[rehearsal:echo]] b is b [[rehearsal:echo]], I say, score: 1")
     assert (found.judges[0].model, found.judges[0].ok) == ("j", 8)
-    assert judged.standin.asked() == 16
+    assert judged.standin.request_count() == 16
     judged.evaluate()
-    assert judged.standin.asked() == 16
+    assert judged.standin.request_count() == 16
 
 
 def test_what_has_no_answer_is_not_judged_and_keeps_its_place_for_when_it_has(judged: EvalBench) -> None:
@@ -73,7 +73,7 @@ def test_what_has_no_answer_is_not_judged_and_keeps_its_place_for_when_it_has(ju
     judged.run(limit=3)
     judged.evaluate()
     assert [row["score"] for row in judged.scores()] == [1, 0, 1]
-    assert judged.standin.asked() == 3 + 2
+    assert judged.standin.request_count() == 3 + 2
     judged.run()
     judged.evaluate()
     assert [row["score"] for row in judged.scores()] == [1, 1, 1, 1]
@@ -167,7 +167,9 @@ def test_a_judge_may_spend_what_the_run_leaves_of_the_budget(judged: EvalBench) 
     judged.settings["budget"] = {"max_usd": spent + 1}
     judged.evaluate()
     assert len(judged.scores()) == 8
-    assert len({prompt for prompt in judged.standin.prompts() if "I say" in prompt}) == judged.standin.asked() - 8
+    assert (
+        len({prompt for prompt in judged.standin.prompts() if "I say" in prompt}) == judged.standin.request_count() - 8
+    )
 
 
 def test_a_judge_without_a_price_that_a_cap_needs_is_found_before_anything_is_sent(judged: EvalBench) -> None:
@@ -223,7 +225,7 @@ def test_killed_in_the_middle_a_judge_goes_on_and_pays_for_nothing_twice(tmp_pat
         judge = tmp_path / "run" / "evaluation" / "judge-judge" / "run"
         outcome = kill_until_done([call, alone], url, judge, 5, number=signal.SIGKILL, wait=(1.0, 1.8))
         assert outcome.kills
-        assert not outcome.again
+        assert not outcome.repeated
         assert not outcome.unnamed
         assert len({prompt for prompt in standin.prompts() if "score: 1" in prompt}) == 100
 

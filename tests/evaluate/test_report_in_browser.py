@@ -76,8 +76,8 @@ async def test_it_opens_at_once_asks_for_nothing_and_runs_nothing(evil: tuple[Pa
     path = write_report(evil[1], evil[0])
     async with browser() as page:
         await page.open(file_url(path))
-        assert [url for url in page.asked if not url.startswith("data:")] == [file_url(path)]
-        assert page.said == []
+        assert [url for url in page.requested_urls if not url.startswith("data:")] == [file_url(path)]
+        assert page.log == []
         assert await page.value("document.querySelectorAll('script, img, iframe, object, embed, a, form').length") == 0
         assert await page.value("typeof window.hit") == "undefined"
         text: str = await page.value("document.body.innerText")

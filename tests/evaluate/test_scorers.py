@@ -38,12 +38,12 @@ def test_each_kind_of_scorer_is_accepted_in_a_job_file_and_has_a_function() -> N
     assert set(_SCORERS) == kinds - {Judge}
 
 
-def scored(asked: Scorer, response: str, target: Any = None, folder: Path | None = None) -> Score:
-    return score_function(msgspec.structs.replace(asked, name=asked.title), folder)(response, target, {"row": 0})
+def scored(scorer: Scorer, response: str, target: Any = None, folder: Path | None = None) -> Score:
+    return score_function(msgspec.structs.replace(scorer, name=scorer.title), folder)(response, target, {"row": 0})
 
 
 @pytest.mark.parametrize(
-    ("asked", "response", "target", "score"),
+    ("scorer", "response", "target", "score"),
     [
         (Exact(), " Paris\n", "Paris", 1),
         (Exact(), "paris", "Paris", 0),
@@ -76,8 +76,8 @@ def scored(asked: Scorer, response: str, target: Any = None, folder: Path | None
         (Similarity(), "abcd", "abxy", 0.5),
     ],
 )  # fmt: skip
-def test_an_answer_gets_its_score(asked: Scorer, response: str, target: Any, score: float) -> None:
-    assert scored(asked, response, target).score == score
+def test_an_answer_gets_its_score(scorer: Scorer, response: str, target: Any, score: float) -> None:
+    assert scored(scorer, response, target).score == score
 
 
 def test_what_was_compared_and_what_was_wrong_are_told() -> None:
@@ -87,10 +87,10 @@ def test_what_was_compared_and_what_was_wrong_are_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "target"), [(Number(), "none"), (Number(), "1 or 2"), (Choice(), "F"), (Json(), "{")]
+    ("scorer", "target"), [(Number(), "none"), (Number(), "1 or 2"), (Choice(), "F"), (Json(), "{")]
 )
-def test_a_target_that_is_none_gives_no_score_and_says_so(asked: Scorer, target: str) -> None:
-    found = scored(asked, "1", target)
+def test_a_target_that_is_none_gives_no_score_and_says_so(scorer: Scorer, target: str) -> None:
+    found = scored(scorer, "1", target)
     assert found.score is None
     assert "target" in (found.explanation or "")
 

@@ -16,11 +16,11 @@ from batchmix.responses.classify import classify
 from batchmix.responses.stream import AnswerStream
 from tests.http.test_client import chunked
 from tests.polling import WITHIN_S
-from tests.streams import DONE, PARIS, WHOLE, chunk, events, said, usage
+from tests.streams import DONE, PARIS, WHOLE, chunk, content_chunks, events, usage
 from tests.wire import GOOD, KEY, REQUEST, Closing, Reply, Wire, error, reply
 
 STREAMED = msgspec.structs.replace(REQUEST, streamed_choices=1)
-FINISHED = [*said("Par", "is"), chunk(finish="stop")]
+FINISHED = [*content_chunks("Par", "is"), chunk(finish="stop")]
 
 
 def streaming(*chunks: object, end: bool = True) -> bytes:
@@ -62,18 +62,18 @@ async def test_connections_are_kept_from_one_stream_to_the_next(wire: Wire) -> N
 @pytest.mark.parametrize(
     ("answer", "timeouts", "fault"),
     [
-        (Closing(streaming(*said("Par"), end=False)), {}, "cut_off"),
-        (Closing(streaming(*said("Par"), end=False), reset=True), {}, "cut_off"),
-        (streaming(*said("Par"), DONE), {}, "unfinished"),
-        (Closing(streaming(*said("Par"), DONE, end=False), reset=True), {}, "unfinished"),
-        (streaming(*said("Par"), DONE, end=False), {"idle_s": 0.05}, "unfinished"),
-        (streaming(*said("Par"), usage(), end=False), {"idle_s": 0.05}, "unfinished"),
-        (Closing(streaming(*said("Par"), usage(), end=False)), {}, "cut_off"),
-        (streaming(*said("Par")), {}, "cut_off"),
-        (streaming(*said("Par"), end=False), {"idle_s": 0.05}, "timeout"),
-        (streaming(*said("Par"), end=False), {"total_s": 0.05}, "timeout"),
+        (Closing(streaming(*content_chunks("Par"), end=False)), {}, "cut_off"),
+        (Closing(streaming(*content_chunks("Par"), end=False), reset=True), {}, "cut_off"),
+        (streaming(*content_chunks("Par"), DONE), {}, "unfinished"),
+        (Closing(streaming(*content_chunks("Par"), DONE, end=False), reset=True), {}, "unfinished"),
+        (streaming(*content_chunks("Par"), DONE, end=False), {"idle_s": 0.05}, "unfinished"),
+        (streaming(*content_chunks("Par"), usage(), end=False), {"idle_s": 0.05}, "unfinished"),
+        (Closing(streaming(*content_chunks("Par"), usage(), end=False)), {}, "cut_off"),
+        (streaming(*content_chunks("Par")), {}, "cut_off"),
+        (streaming(*content_chunks("Par"), end=False), {"idle_s": 0.05}, "timeout"),
+        (streaming(*content_chunks("Par"), end=False), {"total_s": 0.05}, "timeout"),
         (streaming(end=False), {"idle_s": 0.05}, "timeout"),
-        (streaming(*said("x" * 200_000)), {}, "too_large"),
+        (streaming(*content_chunks("x" * 200_000)), {}, "too_large"),
     ],
     ids=[
         "closed",
@@ -132,7 +132,7 @@ async def test_an_answer_with_its_finish_reason_is_whole_however_its_connection_
 
 
 @pytest.mark.parametrize(
-    "chunks", [PARIS, [*FINISHED, usage()], [*said("x"), error("broke")]], ids=["DONE", "usage", "error"]
+    "chunks", [PARIS, [*FINISHED, usage()], [*content_chunks("x"), error("broke")]], ids=["DONE", "usage", "error"]
 )
 async def test_once_a_stream_is_done_the_end_of_its_body_is_waited_for_a_second(
     wire: Wire, chunks: list[object]
@@ -178,7 +178,7 @@ async def test_what_is_too_large_is_left_at_once() -> None:
 
 async def test_each_piece_gives_a_stream_its_time_again() -> None:
     """Comments that keep the connection alive count: the total bounds them."""
-    body = Dripping(events(*said("x")))
+    body = Dripping(events(*content_chunks("x")))
     stream = AnswerStream(1, 100_000)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(2.0):
@@ -187,7 +187,7 @@ async def test_each_piece_gives_a_stream_its_time_again() -> None:
 
 
 async def test_errors_come_before_and_within_a_stream(wire: Wire) -> None:
-    within = await exchange(wire, streaming(*said("Par"), error("Too many requests", "rate_limit_exceeded")))
+    within = await exchange(wire, streaming(*content_chunks("Par"), error("Too many requests", "rate_limit_exceeded")))
     before = await exchange(wire, reply(429, error("Too many requests"), "Retry-After: 3"))
     for received, status, billed in ((within, 200, True), (before, 429, False)):
         outcome = classify(received)
@@ -214,7 +214,11 @@ async def test_a_refusal_is_received_as_it_is_even_in_events(wire: Wire) -> None
 
 
 async def test_the_key_is_taken_out_of_a_stream_even_where_it_comes_in_pieces(wire: Wire) -> None:
-    for chunks in ([*said(KEY[:5], KEY[5:]), *PARIS[-3:]], [error(f"bad key {KEY}")], said(KEY[:9], KEY[9:])):
+    for chunks in (
+        [*content_chunks(KEY[:5], KEY[5:]), *PARIS[-3:]],
+        [error(f"bad key {KEY}")],
+        content_chunks(KEY[:9], KEY[9:]),
+    ):
         received = await exchange(wire, streaming(*chunks))
         assert KEY not in repr(received)
         assert KEY not in repr(classify(received))

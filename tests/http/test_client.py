@@ -398,7 +398,7 @@ async def test_surplus_data_is_no_answer_to_the_next_request(wire: Wire, late: b
     async with wire.client() as client:
         assert (await client.post(REQUEST)).body == BODY
         if late:
-            wire.say(unrequested)
+            wire.send_unrequested(unrequested)
             await asyncio.sleep(0.05)
         assert (await client.post(REQUEST)).body == BODY
     assert wire.connections == 2

@@ -86,7 +86,7 @@ async def test_surplus_data_over_an_idle_connection_belongs_to_no_request(wire: 
     async with wire.client(total_s=5) as client:
         for number, (name, surplus) in enumerate(SURPLUS.items(), 1):
             assert (await client.post(REQUEST)).body == BODY, name
-            wire.say(surplus)
+            wire.send_unrequested(surplus)
             while is_read and client.surplus_answers < number:
                 await asyncio.sleep(0)
             assert (await client.post(REQUEST)).body == BODY, name
@@ -103,7 +103,7 @@ async def test_surplus_data_while_a_request_waits_to_be_sent_is_no_answer_to_it(
             assert (await client.post(REQUEST)).body == BODY, name
             sending = asyncio.create_task(client.post(REQUEST))
             await asyncio.sleep(0)  # it has its connection, and leaves in the next turn of the loop
-            wire.say(surplus)
+            wire.send_unrequested(surplus)
             assert (await sending).body == BODY, name
             while client.surplus_answers < number:
                 await asyncio.sleep(0)
@@ -177,10 +177,10 @@ async def test_an_answer_whose_pieces_come_one_by_one_is_kept_before_rubbish(wir
                 before = len(wire.requests)
                 while len(wire.requests) == before:
                     await asyncio.sleep(0)
-                wire.say(form[:cut])
+                wire.send_unrequested(form[:cut])
                 for _ in range(4):
                     await asyncio.sleep(0)
-                wire.say(form[cut:] + b"rubbish\r\n\r\n")
+                wire.send_unrequested(form[cut:] + b"rubbish\r\n\r\n")
                 received = await sending
                 assert (received.fault, received.body, client.surplus_answers) == (None, BODY, 1)
 
@@ -210,10 +210,10 @@ async def test_a_body_that_breaks_is_no_answer_and_holds_up_no_request(wire: Wir
     async with wire.client(total_s=5) as client:
         sending = asyncio.create_task(client.post(REQUEST))
         await until(lambda: wire.requests)
-        wire.say(chunked(BODY[:20], end=False))
+        wire.send_unrequested(chunked(BODY[:20], end=False))
         for _ in range(4):
             await asyncio.sleep(0)
-        wire.say(b"no size\r\n")
+        wire.send_unrequested(b"no size\r\n")
         assert (await sending).fault == "cut_off"
         assert client.surplus_answers == 0
         assert (await client.post(REQUEST)).body == BODY
@@ -224,7 +224,7 @@ async def test_an_idle_connection_that_ends_with_a_408_is_ordinary(wire: Wire, g
     wire.replies = [reply(200, BODY)]
     async with wire.client() as client:
         assert (await client.post(REQUEST)).body == BODY
-        wire.say(goodbye)
+        wire.send_unrequested(goodbye)
         assert (await client.post(REQUEST)).body == BODY
         assert client.surplus_answers == 0
     assert wire.connections == 2

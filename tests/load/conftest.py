@@ -1,4 +1,4 @@
-"""A job in a word, and an input opened for it."""
+"""Short ways to make a job and to open its input."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ MODEL = "gpt-4o-mini"
 
 
 def make_job(
-    path: str | Path, *, settings: dict[str, Any] | None = None, model: str | None = MODEL, **asked: Any
+    path: str | Path, *, settings: dict[str, Any] | None = None, model: str | None = MODEL, **input_settings: Any
 ) -> Job:
-    """Return a job over an input; `asked` are settings of [input]."""
-    base: dict[str, Any] = {"input": {"path": str(path), **asked}, **(settings or {})}
+    """Return a job over an input; `input_settings` are settings of [input]."""
+    base: dict[str, Any] = {"input": {"path": str(path), **input_settings}, **(settings or {})}
     if model is not None:
         base["model"] = model
     return read_job(None, base, {})
@@ -42,14 +42,14 @@ def open_rows(
     on_progress: Callable[[int], None] = lambda _: None,
     **options: Any,
 ) -> Dataset:
-    """Open a dataset with small shards, unless told otherwise."""
+    """Open a dataset, by default with small shards."""
     return open_dataset(
         job, ScanOptions(shard_rows, limit, reject_bad_rows, reserved, on_progress), spool=spool, **options
     )
 
 
 def requests_of(dataset: Dataset, job: Job, shard: int, model: Model | None = None) -> list[Any]:
-    """Return all that a shard asks of a model."""
+    """Return all requests of a shard to a model."""
     return [request for batch in dataset.requests(shard, model or job.models[0]) for request in batch]
 
 
@@ -59,7 +59,7 @@ def all_requests(dataset: Dataset, job: Job, model: Model | None = None) -> list
 
 
 def prompts_of(dataset: Dataset, job: Job) -> list[Any]:
-    """Return the text of each request's last message, or why there is no request."""
+    """Return the text of each request's last message, or the message of the failure in its place."""
     return [
         json.loads(r.body)["messages"][-1]["content"] if hasattr(r, "body") else r.failure.message
         for r in all_requests(dataset, job)
@@ -97,5 +97,5 @@ def spool(tmp_path: Path) -> Path:
 
 
 def stored(scan: Scan) -> Scan:
-    """Return a scan as `run.json` would give it back."""
+    """Return a scan as it is read back from `run.json`."""
     return msgspec.json.decode(msgspec.json.encode(msgspec.to_builtins(scan)), type=Scan)

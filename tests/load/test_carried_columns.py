@@ -90,7 +90,7 @@ def test_columns_are_chosen_and_renamed(rows_file: Any, spool: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "reason"),
+    ("input_settings", "reason"),
     [
         ({"columns": ["countri"]}, "no column 'countri'; did you mean 'country'\\? There are: 'prompt', 'country'"),
         ({"id": "STATUS"}, "did you mean 'status'"),
@@ -105,11 +105,13 @@ def test_columns_are_chosen_and_renamed(rows_file: Any, spool: Path) -> None:
         ({"columns": ["country", {"from": "prompt", "to": "country"}]}, "two columns would be named 'country'"),
     ],
 )
-def test_columns_that_cannot_be_carried_are_refused(asked: Any, reason: str, rows_file: Any, spool: Path) -> None:
+def test_columns_that_cannot_be_carried_are_refused(
+    input_settings: Any, reason: str, rows_file: Any, spool: Path
+) -> None:
     """With what to do."""
     path = rows_file([{"prompt": "p", "country": "x", "status": "s"}])
     with pytest.raises(InputError, match=reason):
-        open_rows(make_job(path, **asked), spool, reserved=frozenset({"status"}))
+        open_rows(make_job(path, **input_settings), spool, reserved=frozenset({"status"}))
 
 
 def test_rejected_rows_carry_what_can_be_read(tmp_path: Path, spool: Path) -> None:

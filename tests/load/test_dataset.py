@@ -60,11 +60,11 @@ def test_more_or_fewer_rows_in_a_shard_are_a_change(later: list[Any], rows_file:
     job = make_job(rows_file(rows))
     dataset = open_rows(job, spool)
     rows_file([*rows[:3], *later])
-    asked: list[int] = []
+    rows_sent: list[int] = []
     batches = dataset.requests(1, job.models[0])
     with pytest.raises(InputChanged):
-        asked.extend(request.row for batch in batches for request in batch)
-    assert set(asked) <= {3, 4, 5}
+        rows_sent.extend(request.row for batch in batches for request in batch)
+    assert set(rows_sent) <= {3, 4, 5}
 
 
 @pytest.mark.parametrize("how", ["values", "rows", "gone", "rubbish"])

@@ -175,12 +175,12 @@ TOLD = {
 }
 
 
-def _refused(name: str, data: Any, words: str, tmp_path: Path, **asked: Any) -> str:
+def _refused(name: str, data: Any, words: str, tmp_path: Path, **input_settings: Any) -> str:
     path = tmp_path / name
     found = data(tmp_path) if callable(data) else data
     path.write_bytes(found if isinstance(found, bytes) else found.encode())
     with pytest.raises(InputError) as caught:
-        open_rows(make_job(path, **asked), tmp_path / "spool", reject_bad_rows=True)
+        open_rows(make_job(path, **input_settings), tmp_path / "spool", reject_bad_rows=True)
     message = str(caught.value)
     assert words in message
     assert not NO_CONTROL.search(message)
@@ -368,7 +368,7 @@ def test_a_shells_substitution_is_read_as_stdin_is(bench: Bench) -> None:
     feeding.join()
     assert [row["custom_id"] for row in bench.rows()] == ["0", "1"]
     bench.run()
-    assert bench.standin.asked() == 2
+    assert bench.standin.request_count() == 2
     os.close(reading)
     with piped(None, f"/dev/fd/{reading}") as gone:
         assert gone is None

@@ -65,8 +65,8 @@ def test_any_file_gives_its_rows_from_any_shard_on(files: Any, shard_rows: int, 
             first, stop = spans[shard]
             found = requests_of(dataset, job, shard)
             assert [r.row for r in found] == list(range(first, stop))
-            asked = [json.loads(r.body)["messages"][0]["content"] for r in found]
-            assert asked == [text for text, _ in rows[first:stop]]
+            prompts = [json.loads(r.body)["messages"][0]["content"] for r in found]
+            assert prompts == [text for text, _ in rows[first:stop]]
         assert [row["text"] for row in carried_rows(dataset)] == [text for text, _ in rows]
 
 

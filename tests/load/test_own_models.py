@@ -85,10 +85,10 @@ def test_a_job_names_the_models_or_the_rows_do(rows_file: Callable[..., Path]) -
 
 def test_another_column_is_another_scan(tmp_path: Path, rows_file: Callable[..., Path]) -> None:
     path = rows_file([{"text": "x", "one": "a", "two": "b"}])
-    asked = {"prompt": "{{ text }} {{ one }} {{ two }}"}
+    input_settings = {"prompt": "{{ text }} {{ one }} {{ two }}"}
     known: Scan | None = None
     for column, model in (("one", "a"), ("two", "b"), ("one", "a")):
-        job = read_job(None, {"input": {"path": str(path), **asked, "model": column}}, {})
+        job = read_job(None, {"input": {"path": str(path), **input_settings, "model": column}}, {})
         known = open_rows(job, tmp_path / "spool", previous=known).scan
         assert known.models == (model,)
 
@@ -101,5 +101,5 @@ def test_lanes_are_those_of_the_rows(bench: Bench) -> None:
     )
     bench.run(limit=10)
     bench.run()
-    assert bench.standin.asked() == 25
+    assert bench.standin.request_count() == 25
     assert [(row["row"], row["model"]) for row in bench.rows()] == [(number, "ab"[number % 2]) for number in range(25)]

@@ -77,8 +77,8 @@ def test_reading_all_shards_decodes_a_row_group_once(table_file: Any, spool: Pat
     opened = []
     real = ParquetInput.batches
     monkeypatch.setattr(ParquetInput, "batches", lambda self, *args: opened.append(args) or real(self, *args))
-    asked = [r.row for shard in (0, 1, 4, 5, 9) for r in requests_of(dataset, job, shard)]
-    assert asked == [*range(20), *range(40, 60), *range(90, 100)]
+    rows = [r.row for shard in (0, 1, 4, 5, 9) for r in requests_of(dataset, job, shard)]
+    assert rows == [*range(20), *range(40, 60), *range(90, 100)]
     assert len(opened) == 1
     passes = [dataset.requests(0, job.models[0]) for _ in range(2)]
     assert [[r.row for r in batch] for batch in map(next, passes)] == [list(range(10))] * 2
@@ -168,7 +168,7 @@ def test_batch_lines_in_parquet(table_file: Any, spool: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "asked", "reason"),
+    ("columns", "input_settings", "reason"),
     [
         (
             {"prompt": [[{"role": "user", "content": "x"}]]},
@@ -188,10 +188,10 @@ def test_batch_lines_in_parquet(table_file: Any, spool: Path) -> None:
         ({"custom_id": ["a"], "body": ["x"]}, {}, "row 0: is no Batch line: body is text"),
     ],
 )
-def test_a_wrong_file_is_refused(columns: Any, asked: Any, reason: str, table_file: Any, spool: Path) -> None:
+def test_a_wrong_file_is_refused(columns: Any, input_settings: Any, reason: str, table_file: Any, spool: Path) -> None:
     """By its types where they tell, else by its rows."""
     with pytest.raises(InputError, match=reason):
-        open_rows(make_job(table_file(columns), **asked), spool)
+        open_rows(make_job(table_file(columns), **input_settings), spool)
 
 
 def test_damage_is_found_before_anything_is_sent(table_file: Any, spool: Path) -> None:

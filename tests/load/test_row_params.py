@@ -48,8 +48,8 @@ def test_parameters_beside_messages_are_sent_and_go_before_the_jobs(rows_file: A
 def test_columns_that_are_called_like_parameters_stay_columns_elsewhere(how: str, rows_file: Any, spool: Path) -> None:
     """Beside a prompt, under a template, and where `input.params` is empty."""
     row = {"prompt": "hi", "n": "x", "seed": "y"} if how == "a prompt" else {"messages": HI, "n": "x", "seed": "y"}
-    asked = {"a template": {"prompt": "{{ n }}"}, "a prompt": {}, "none wanted": {"params": ""}}[how]
-    job = make_job(rows_file([row]), **asked)
+    input_settings = {"a template": {"prompt": "{{ n }}"}, "a prompt": {}, "none wanted": {"params": ""}}[how]
+    job = make_job(rows_file([row]), **input_settings)
     assert _bodies(job, spool)[0].keys() == {"model", "messages"}
     assert open_rows(job, spool).row_params == ()
 
@@ -132,7 +132,7 @@ def test_parameters_of_other_providers_are_a_part_of_a_body(rows_file: Any, spoo
 
 
 @pytest.mark.parametrize(
-    ("row", "asked", "warned"),
+    ("row", "input_settings", "warned"),
     [
         ({"messages": HI, "system": "Be brief", "top_k": 5, "n": 1}, {}, "'system', 'top_k'"),
         ({"prompt": "hi", "system": "Be brief", "temperature": 0.5}, {}, "'system', 'temperature'"),
@@ -143,9 +143,9 @@ def test_parameters_of_other_providers_are_a_part_of_a_body(rows_file: Any, spoo
     ],
 )
 def test_what_seems_to_be_meant_for_the_model_and_is_not_sent_is_warned_of(
-    row: Any, asked: Any, warned: str, rows_file: Any, spool: Path, caplog: pytest.LogCaptureFixture
+    row: Any, input_settings: Any, warned: str, rows_file: Any, spool: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    open_rows(make_job(rows_file([row]), **asked), spool)
+    open_rows(make_job(rows_file([row]), **input_settings), spool)
     assert (f"not sent with the rows: {warned};" in caplog.text) if warned else not caplog.text
 
 

@@ -122,7 +122,7 @@ def test_appended_rows_leave_earlier_shards_as_they_are(rows_file: Any, spool: P
 
 
 @pytest.mark.parametrize(
-    ("asked", "options"),
+    ("input_settings", "options"),
     [
         ({"prompt": "{{ x }}"}, {}),
         ({}, {"limit": 3}),
@@ -130,12 +130,12 @@ def test_appended_rows_leave_earlier_shards_as_they_are(rows_file: Any, spool: P
     ],
 )
 def test_a_scan_that_did_not_look_for_it_is_not_trusted(
-    rescan: tuple[Path, Scan], asked: Any, options: Any, spool: Path, scans: list[str]
+    rescan: tuple[Path, Scan], input_settings: Any, options: Any, spool: Path, scans: list[str]
 ) -> None:
     """Another mode, limit or cut is scanned anew."""
     path, scan = rescan
     scans.clear()
-    open_rows(make_job(path, **asked), spool, previous=scan, **options)
+    open_rows(make_job(path, **input_settings), spool, previous=scan, **options)
     assert len(scans) == 1
 
 

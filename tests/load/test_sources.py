@@ -12,9 +12,9 @@ from batchmix.errors import InputError
 from tests.load.conftest import jsonl, make_job, open_rows, prompts_of
 
 
-def _refused(path: Path | str, spool: Path, **asked: Any) -> str:
+def _refused(path: Path | str, spool: Path, **input_settings: Any) -> str:
     with pytest.raises(InputError) as caught:
-        open_rows(make_job(path, settings={"name": "run"}, **asked), spool)
+        open_rows(make_job(path, settings={"name": "run"}, **input_settings), spool)
     return str(caught.value)
 
 

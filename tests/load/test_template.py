@@ -91,7 +91,7 @@ def test_what_cannot_be_printed_ends_its_row_only(source: str, row: dict[str, An
 
 
 @pytest.mark.parametrize(
-    ("asked", "reason"),
+    ("input_settings", "reason"),
     [
         ({"prompt": "a\n{{ b"}, "input.prompt: .*syntax error.*line 2"),
         ({"prompt": "x", "system": "{% if %}"}, "input.system: .*line 1"),
@@ -108,11 +108,11 @@ def test_what_cannot_be_printed_ends_its_row_only(source: str, row: dict[str, An
     ],
 )
 def test_a_template_that_cannot_be_right_is_refused_by_its_setting(
-    asked: dict[str, Any], reason: str, tmp_path: Path
+    input_settings: dict[str, Any], reason: str, tmp_path: Path
 ) -> None:
     """Before the data is touched: there is no such file."""
     with pytest.raises(JobError, match=reason):
-        open_rows(make_job(tmp_path / "missing.jsonl", **asked), tmp_path)
+        open_rows(make_job(tmp_path / "missing.jsonl", **input_settings), tmp_path)
 
 
 @pytest.mark.parametrize(

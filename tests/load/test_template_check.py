@@ -51,13 +51,13 @@ def test_a_template_that_reads_no_column_is_refused(prompt: str, hint: str, rows
 
 def test_parquet_compressed_rows_messages_and_systems_are_looked_at_alike(tmp_path: Path, spool: Path) -> None:
     pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "a.parquet")
-    for asked in (
+    for input_settings in (
         {"prompt": "Translate: {text}"},
         {"prompt": "Translate:", "system": "{text}"},
         {"messages": [{"role": "user", "content": [{"type": "text", "text": "{text}"}]}]},
     ):
         with pytest.raises(InputError, match=r"instead of {text}"):
-            open_rows(make_job(tmp_path / "a.parquet", **asked), spool)
+            open_rows(make_job(tmp_path / "a.parquet", **input_settings), spool)
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def test_it_is_asked_with_its_etag_and_kept_for_this_user_only(gateway: Gateway,
     assert first == second
     assert first is not None
     assert first.fresh
-    assert gateway.asked == [("/api/v1/models", None), ("/api/v1/models", '"one"')]
+    assert gateway.gets == [("/api/v1/models", None), ("/api/v1/models", '"one"')]
     (kept,) = tmp_path.iterdir()
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 

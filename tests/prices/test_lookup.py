@@ -71,10 +71,10 @@ def test_a_resume_and_status_count_as_the_start_did(paid: Bench, gateway: Gatewa
     first = paid.run()
     gateway.offer(model("gpt-4o-mini", pricing={"input": 99, "output": 99}))
     gateway.etag = '"two"'
-    asked = len(gateway.asked)
+    asked = len(gateway.gets)
     paid.write(3, first=3)
     again = paid.run()
-    assert len(gateway.asked) == asked
+    assert len(gateway.gets) == asked
     assert again.totals.cost_usd == pytest.approx(2 * (first.totals.cost_usd or 0))
     assert reader.look(paid.out).summary() == again.summary()
     assert json.loads((paid.out / "run.json").read_text())["prices"]["gpt-4o-mini"]["input"] == 0.15
@@ -113,7 +113,7 @@ def test_a_rehearsal_that_has_any_model_refuses_none(bench: Bench) -> None:
 def test_prices_in_the_job_ask_for_no_catalogue(paid: Bench, gateway: Gateway) -> None:
     paid.settings["prices"] = {"gpt-4o-mini": {"input": 1, "output": 2}}
     paid.run()
-    assert not gateway.asked
+    assert not gateway.gets
     assert paid.rows()[0]["cost_usd"] == pytest.approx((1000 + 200) / 1e6)
 
 

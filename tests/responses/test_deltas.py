@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from batchmix.responses.deltas import PartialAnswer
-from tests.streams import USAGE, WHOLE, chunk, said, usage
+from tests.streams import USAGE, WHOLE, chunk, content_chunks, usage
 
 
 def deltas(*chunks: dict[str, Any], choices: int = 1) -> PartialAnswer:
@@ -43,7 +43,7 @@ def called(id_: str, name: str, arguments: str) -> dict[str, Any]:
 
 
 def test_an_ordinary_answer() -> None:
-    found = answer(*said("Par", "is"), chunk(finish="stop"), usage())
+    found = answer(*content_chunks("Par", "is"), chunk(finish="stop"), usage())
     assert found == WHOLE
     assert list(found["choices"][0]) == ["index", "message", "finish_reason"]
 
@@ -97,18 +97,22 @@ def test_tool_calls_are_put_together_by_their_index(parts: list[object], expecte
 
 def test_each_choice_has_its_own_pieces_and_end() -> None:
     found = answer(
-        *said("b", index=1), *said("a"), chunk(finish="length", index=1), chunk({"content": "!"}, "stop"), choices=2
+        *content_chunks("b", index=1),
+        *content_chunks("a"),
+        chunk(finish="length", index=1),
+        chunk({"content": "!"}, "stop"),
+        choices=2,
     )
     assert [(one["index"], one["message"]["content"], one["finish_reason"]) for one in found["choices"]] == [(0, "a!", "stop"), (1, "b", "length")]  # fmt: skip
 
 
 def test_choices_are_whole_when_all_requested_ones_are_finished() -> None:
-    assert not deltas(*said("a")).is_finished
+    assert not deltas(*content_chunks("a")).is_finished
     assert not deltas(usage()).is_finished
     assert not deltas(chunk({"content": "a"}, "stop", index=1)).is_whole
     one = deltas(chunk({"content": "a"}, "stop"), choices=2)
     assert (one.is_finished, one.is_whole) == (True, False)
-    assert not deltas(chunk({"content": "a"}, "stop"), *said("b", index=1)).is_finished
+    assert not deltas(chunk({"content": "a"}, "stop"), *content_chunks("b", index=1)).is_finished
     for none in (None, "", "null"):
         assert not deltas(chunk({"content": "a"}, none)).is_finished
         assert deltas(chunk({"content": "a"}, "stop"), chunk(finish=none)).is_whole
@@ -159,7 +163,7 @@ ZERO = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
     ],
 )
 def test_usage_is_the_last_that_counts_anything(last: list[dict[str, Any]], expected: object) -> None:
-    assert answer(*said("x"), *last)["usage"] == expected
+    assert answer(*content_chunks("x"), *last)["usage"] == expected
 
 
 def test_usage_is_awaited_until_it_came_with_the_end_or_after_it() -> None:
@@ -183,7 +187,7 @@ def test_what_is_not_known_is_kept_and_the_last_value_counts() -> None:
 
 def test_a_last_chunk_with_the_whole_message_doubles_nothing() -> None:
     last = {**chunk(), "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Paris", "name": "n"}}]}  # fmt: skip
-    assert answer(*said("Par", "is"), last)["choices"][0]["message"] == {
+    assert answer(*content_chunks("Par", "is"), last)["choices"][0]["message"] == {
         "role": "assistant",
         "content": "Paris",
         "name": "n",
@@ -196,7 +200,7 @@ def test_a_number_that_fits_nowhere_is_kept() -> None:
 
 
 def test_so_far_is_one_chunk() -> None:
-    found = deltas(*said("Par")).chunk()
+    found = deltas(*content_chunks("Par")).chunk()
     assert found is not None
     assert json.loads(found) == {**chunk({"role": "assistant", "content": "Par"}), "usage": None}
     assert PartialAnswer(1).chunk() is None
@@ -204,12 +208,12 @@ def test_so_far_is_one_chunk() -> None:
 
 def test_what_is_held_is_counted_by_what_it_holds() -> None:
     """An answer in many small chunks is not large because each says again whose it is."""
-    begun = deltas(*said("x")).size
-    text = deltas(*said("x"), *(chunk({"content": "word "}) for _ in range(1000))).size - begun
+    begun = deltas(*content_chunks("x")).size
+    text = deltas(*content_chunks("x"), *(chunk({"content": "word "}) for _ in range(1000))).size - begun
     assert 5000 <= text <= 5000 + 1000 * len("c-1chat.completion.chunkgpt-4o-mini-2024")
     details = [chunk({"annotations": [{"a": 1}]}) for _ in range(1000)]
-    assert deltas(*said("x"), *details).size - begun >= 1000 * len('{"a": 1}')
+    assert deltas(*content_chunks("x"), *details).size - begun >= 1000 * len('{"a": 1}')
     choices = [{"choices": [{"index": at}]} for at in range(1000)]
     assert deltas(*choices).size >= 1000 * len('{"index": 1}')
     calls = [chunk({"tool_calls": [{"index": at}]}) for at in range(1000)]
-    assert deltas(*said("x"), *calls).size - begun >= 1000 * len('{"index": 1}')
+    assert deltas(*content_chunks("x"), *calls).size - begun >= 1000 * len('{"index": 1}')

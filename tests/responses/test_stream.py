@@ -14,7 +14,7 @@ from batchmix.records import Completion, Exchange, Failure, Usage
 from batchmix.responses.classify import classify
 from batchmix.responses.stream import UNFINISHED, AnswerStream, StreamResult
 from tests.responses.test_sse import cut
-from tests.streams import DONE, PARIS, USAGE, WHOLE, chunk, events, said, usage
+from tests.streams import DONE, PARIS, USAGE, WHOLE, chunk, content_chunks, events, usage
 from tests.wire import GOOD
 
 ERROR = {"error": {"message": "Upstream broke", "type": "server_error", "code": 502}}
@@ -60,14 +60,17 @@ def test_a_whole_answer_is_an_ordinary_body() -> None:
 @pytest.mark.parametrize(
     ("chunks", "expected"),
     [
-        ([*said("x"), chunk(finish="stop"), DONE], None),
-        ([*said("x"), chunk(finish="stop")], None),
-        ([*said("x"), chunk(finish="stop"), usage()], USAGE),
-        ([*said("x"), chunk(finish="stop"), DONE, usage(), ERROR], None),
-        ([*said("x"), chunk(finish="stop"), usage(), ERROR], USAGE),
-        ([*said("x"), chunk(finish="stop"), usage(), b'{"cut'], USAGE),
-        ([b"ping", *said("x"), b"keep-alive", chunk(finish="stop"), usage(), DONE], USAGE),
-        ([*said("x"), chunk(error={"message": "", "code": None}), chunk(finish="stop"), usage(), DONE], USAGE),
+        ([*content_chunks("x"), chunk(finish="stop"), DONE], None),
+        ([*content_chunks("x"), chunk(finish="stop")], None),
+        ([*content_chunks("x"), chunk(finish="stop"), usage()], USAGE),
+        ([*content_chunks("x"), chunk(finish="stop"), DONE, usage(), ERROR], None),
+        ([*content_chunks("x"), chunk(finish="stop"), usage(), ERROR], USAGE),
+        ([*content_chunks("x"), chunk(finish="stop"), usage(), b'{"cut'], USAGE),
+        ([b"ping", *content_chunks("x"), b"keep-alive", chunk(finish="stop"), usage(), DONE], USAGE),
+        (
+            [*content_chunks("x"), chunk(error={"message": "", "code": None}), chunk(finish="stop"), usage(), DONE],
+            USAGE,
+        ),
     ],
     ids=[
         "no usage",
@@ -87,7 +90,7 @@ def test_finish_reasons_make_an_answer_whole_whatever_follows(chunks: list[objec
 
 @pytest.mark.parametrize("last", [[], [chunk(finish="")], [usage(), chunk({"content": ""})]])
 def test_without_a_finish_reason_an_answer_is_cut_off_whatever_else_came(last: list[object]) -> None:
-    (so_far,) = cut_off(received(*said("Par"), *last))
+    (so_far,) = cut_off(received(*content_chunks("Par"), *last))
     assert so_far["choices"][0]["delta"]["content"] == "Par"
 
 
@@ -96,14 +99,14 @@ def test_without_a_finish_reason_an_answer_is_cut_off_whatever_else_came(last: l
 )
 def test_a_stream_that_was_whole_but_for_a_finish_reason_is_known(last: list[object]) -> None:
     """Another stream would lack it too. Not all who stream say `[DONE]`."""
-    found = received(*said("Par"), *last)
+    found = received(*content_chunks("Par"), *last)
     assert (found.fault, found.is_settled) == (UNFINISHED, DONE in last)
     assert json.loads(found.body)[0]["choices"][0]["delta"]["content"] == "Par"
 
 
 def test_usage_by_other_names_and_alone_is_kept() -> None:
     told = {"promptTokens": 5, "completionTokens": 2, "totalTokens": 7}
-    assert answered(received(*said("Paris"), chunk(finish="stop"), usage(told), DONE))["usage"] == told
+    assert answered(received(*content_chunks("Paris"), chunk(finish="stop"), usage(told), DONE))["usage"] == told
     failure = outcome(received({"choices": [], "usage": USAGE}, DONE))
     assert isinstance(failure, Failure)
     assert failure.usage == Usage(5, 2, 7)
@@ -115,7 +118,7 @@ def test_nothing_but_the_end_is_cut_off() -> None:
 
 
 def test_each_requested_choice_needs_its_finish_reason() -> None:
-    first, second = [*said("a"), chunk(finish="stop")], said("b", index=1)
+    first, second = [*content_chunks("a"), chunk(finish="stop")], content_chunks("b", index=1)
     assert received(*first, *second, usage(), DONE, choices=2).fault == UNFINISHED
     cut_off(received(*first, choices=2))
     assert len(answered(received(*first, *second, chunk(finish="length", index=1), choices=2))["choices"]) == 2
@@ -138,12 +141,14 @@ def test_each_requested_choice_needs_its_finish_reason() -> None:
         ({"choices": None, "promptFeedback": {"blockReason": "OTHER"}, "usage": USAGE}, "content_filter"),
     ],
 )
-@pytest.mark.parametrize("before", [[], said(), said("Par")], ids=["at once", "after the role", "after content"])
+@pytest.mark.parametrize(
+    "before", [[], content_chunks(), content_chunks("Par")], ids=["at once", "after the role", "after content"]
+)
 def test_an_error_is_judged_as_itself_and_may_be_billed_after_content(
     before: list[object], error: dict[str, Any], kind: str
 ) -> None:
     found = received(*before, error, chunk(finish="stop"), DONE)
-    assert (found.fault, found.is_settled, found.maybe_billed) == (None, True, before == said("Par"))
+    assert (found.fault, found.is_settled, found.maybe_billed) == (None, True, before == content_chunks("Par"))
     assert json.loads(found.body) == error
     failure = outcome(found)
     assert isinstance(failure, Failure)
@@ -184,7 +189,9 @@ def test_a_stream_is_known_by_its_first_field(start: bytes) -> None:
 
 
 def test_a_chunk_that_cannot_be_read_is_a_gap_and_no_answer() -> None:
-    found = received(*said("a"), b'{"choices": [{"delta": {"content"', *said("c"), chunk(finish="stop"), DONE)
+    found = received(
+        *content_chunks("a"), b'{"choices": [{"delta": {"content"', *content_chunks("c"), chunk(finish="stop"), DONE
+    )
     assert (found.fault, found.is_settled) == ("bad_answer", False)
     assert outcome(found) == classify(
         Exchange(0, 0, 0.0, 200, b"", fault="bad_answer", fault_message=found.fault_message)
@@ -219,14 +226,19 @@ def test_the_end_needs_no_empty_line() -> None:
 def test_it_is_done_when_nothing_more_is_to_be_expected() -> None:
     for number, one in enumerate(PARIS):
         assert stream(events(*PARIS[: number + 1])).is_done == (one is PARIS[-1] or one is PARIS[-2])
-    assert stream(events(*said("a"), DONE)).is_done
-    assert stream(events(*said("a"), ERROR)).is_done
+    assert stream(events(*content_chunks("a"), DONE)).is_done
+    assert stream(events(*content_chunks("a"), ERROR)).is_done
     assert not stream(b"{}").is_done
     assert not stream(events(chunk({"content": "a"}, usage=USAGE), chunk(finish="stop"))).is_done
 
 
 def test_a_stream_that_is_too_large_is_reported_and_not_held() -> None:
-    for pieces in ([b"x" * 2000], [b"data: " + b"x" * 2000], [events(*said(*["word "] * 400))], [b"data: x\n" * 600]):
+    for pieces in (
+        [b"x" * 2000],
+        [b"data: " + b"x" * 2000],
+        [events(*content_chunks(*["word "] * 400))],
+        [b"data: x\n" * 600],
+    ):
         found = stream(*pieces, max_bytes=1000)
         assert found.is_too_large
         assert (found.end().body, found.end().fault) == (b"", "too_large")

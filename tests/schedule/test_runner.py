@@ -37,7 +37,7 @@ def test_a_night_runs_in_its_own_folder_and_once(nightly: Nightly) -> None:
     assert nightly.once("2026-03-11T01:29:00Z", job).returncode == 0
     assert nightly.once("2026-03-11T01:30:00Z", job).returncode == 0
     assert nightly.ends() == [("2026-03-10", 0), ("2026-03-11", 0)]
-    assert nightly.standin.asked() == 2 * nightly.rows
+    assert nightly.standin.request_count() == 2 * nightly.rows
     assert [nightly.run_json(night)["starts"][-1]["exit_code"] for night in ("2026-03-10", "2026-03-11")] == [0, 0]
 
 
@@ -91,7 +91,7 @@ def test_a_killed_scheduler_leaves_no_run_behind(nightly: Nightly) -> None:
     process.wait()
     os.close(take_lock(nightly.root / "runs/nightly/2026-03-10/lock", "the run", wait=True))
     assert nightly.run_json("2026-03-10")["starts"][-1]["exit_code"] == 143
-    assert nightly.standin.asked() < nightly.rows
+    assert nightly.standin.request_count() < nightly.rows
 
 
 def test_a_run_that_is_killed_is_gone_on_with_at_once(nightly: Nightly) -> None:
@@ -120,7 +120,7 @@ def test_a_night_whose_run_could_not_begin_goes_on_when_it_can(nightly: Nightly)
     assert not (nightly.root / "runs").exists()
     assert nightly.once("2026-03-10T07:00:00Z", job).returncode == 0
     assert nightly.ends() == [("2026-03-10", 0)]
-    assert nightly.standin.asked() == 3
+    assert nightly.standin.request_count() == 3
 
 
 def test_it_stays_and_waits_and_a_signal_ends_it(nightly: Nightly) -> None:
@@ -143,7 +143,7 @@ def test_a_first_start_waits_for_its_first_night(nightly: Nightly) -> None:
         process.terminate()
         assert process.wait() == 143
     assert nightly.nights() == []
-    assert nightly.standin.asked() == 0
+    assert nightly.standin.request_count() == 0
 
 
 def test_a_second_scheduler_is_told_who_keeps_the_job(nightly: Nightly) -> None:
@@ -239,4 +239,4 @@ def test_a_night_that_nobody_was_told_of_is_told_at_the_next_start(nightly: Nigh
 
 def _sending(nightly: Nightly) -> None:
     """Return when the provider has been asked."""
-    wait_until(nightly.standin.asked)
+    wait_until(nightly.standin.request_count)

@@ -31,7 +31,7 @@ def test_the_same_requests_are_not_sent_again(yesterday: Bench) -> None:
     before = {row["custom_id"]: row for row in yesterday_rows(yesterday)}
     yesterday.write(5, first=25)
     view = yesterday.run()
-    assert yesterday.standin.asked() == 30
+    assert yesterday.standin.request_count() == 30
     assert (view.totals.ok, view.totals.reused) == (30, 25)
     for row in yesterday.rows()[:25]:
         old = before[row["custom_id"]]
@@ -61,7 +61,7 @@ def test_a_resume_keeps_what_was_reused(yesterday: Bench) -> None:
     yesterday.run()
     del yesterday.settings["reuse"]
     yesterday.run()
-    assert yesterday.standin.asked() == 25
+    assert yesterday.standin.request_count() == 25
 
 
 def test_other_requests_and_other_samples_are_asked(yesterday: Bench) -> None:
@@ -82,7 +82,7 @@ def test_answers_that_are_not_whole_and_failures_are_asked_again(bench: Bench) -
     bench.settings["reuse"] = {"from": [str(bench.out)]}
     bench.settings["output"] = {"path": str(bench.root / "today")}
     assert bench.run().totals.reused == 2
-    assert bench.standin.asked() == 6
+    assert bench.standin.request_count() == 6
 
 
 def test_answers_without_their_raw_body_are_asked_again(yesterday: Bench) -> None:
@@ -108,7 +108,7 @@ def test_a_plan_counts_what_it_need_not_send(yesterday: Bench) -> None:
     yesterday.write(5, first=25)
     found = plan(read_job(None, yesterday.settings, {}), Options())
     assert (found.reused, found.requests, found.same_draws) == (25, 5, True)
-    assert yesterday.standin.asked() == 25
+    assert yesterday.standin.request_count() == 25
 
 
 def test_what_is_no_run_or_the_run_itself_is_refused(yesterday: Bench) -> None:
