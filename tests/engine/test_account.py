@@ -1,4 +1,4 @@
-"""A plan above the balance gives a warning; what a run has used is counted, and kept under its cap."""
+"""A plan above the balance gives a warning; the use of a run is counted, and kept within its budget."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KEY = "sk-balance-marker-1234567890"
 
 
 def call(gateway: Gateway, tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Give a command for ten rows of 1,100 tokens, at 0.00021 USD each."""
+    """Call a command for ten rows of 1,100 tokens, at 0.00021 USD each."""
     source = tmp_path / "rows.jsonl"
     source.write_text("".join(json.dumps({"prompt": f"{number} " * 400}) + "\n" for number in range(10)))
     settings = ["--model", "gpt-4o-mini", "--base-url", ADDRESS, "--out", str(tmp_path / "run")]
@@ -39,7 +39,7 @@ def call(gateway: Gateway, tmp_path: Path, *words: str) -> subprocess.CompletedP
 
 
 @pytest.mark.parametrize("words", [("run", "--progress", "none"), ("plan",)], ids=lambda words: words[0])
-def test_a_plan_above_the_balance_is_warned_of_and_goes_on(
+def test_a_plan_above_the_balance_is_warned_about_and_continues(
     gateway: Gateway, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     gateway.limit_usd = 1.5001
@@ -51,8 +51,8 @@ def test_a_plan_above_the_balance_is_warned_of_and_goes_on(
     assert KEY not in found.stdout + found.stderr + kept.decode("utf-8", "replace")
 
 
-@pytest.mark.parametrize("limit", [100.0, 100_000_000.0, None], ids=["enough", "no bound", "not told"])
-def test_nothing_is_said_where_it_will_do_or_nobody_tells(
+@pytest.mark.parametrize("limit", [100.0, 100_000_000.0, None], ids=["enough", "no bound", "unknown"])
+def test_there_is_no_warning_when_the_balance_suffices_or_is_unknown(
     gateway: Gateway, tmp_path: Path, limit: float | None
 ) -> None:
     gateway.limit_usd = limit
@@ -61,7 +61,7 @@ def test_nothing_is_said_where_it_will_do_or_nobody_tells(
     assert "balance" not in found.stderr
 
 
-def test_the_stand_in_tells_it_where_it_has_one(tmp_path: Path, gateway: Gateway) -> None:
+def test_the_rehearsal_provider_reports_a_balance_if_it_has_one(tmp_path: Path, gateway: Gateway) -> None:
     prices = ["--set", 'prices."gpt-4o-mini"={input=1000.0, output=1000.0}']
     found = call(gateway, tmp_path, "plan", "--base-url", "rehearsal:?balance_usd=0.5", *prices)
     assert "the balance is $0.5000" in found.stderr
@@ -88,14 +88,14 @@ def test_odd_answers_are_no_balance(body: bytes) -> None:
         assert get_balance(url, Secrets(KEY), 5.0) is None
 
 
-def test_silence_is_waited_for_no_longer_than_asked() -> None:
+def test_a_silent_server_is_not_waited_for_beyond_the_timeout() -> None:
     with _saying(b"") as url:
         began = time.monotonic()
         assert get_balance(url, Secrets(KEY), 0.2) is None
         assert time.monotonic() - began < WITHIN_S
 
 
-def test_a_cap_of_the_jobs_own_is_what_a_run_can_cost() -> None:
+def test_a_budget_bounds_the_cost_compared_with_the_balance() -> None:
     assert shortage(1.0, (2.0, 4.0), None)
     assert not shortage(1.0, (2.0, 4.0), 0.9)
     assert not shortage(1.0, (None, None), None)
@@ -111,7 +111,7 @@ def test_attempts_that_may_have_been_billed_are_in_the_account(bench: Bench) -> 
     assert view.totals.maybe_billed_usd == pytest.approx(2 * lost[2])
 
 
-def test_an_answer_with_nothing_in_it_may_have_been_billed(bench: Bench) -> None:
+def test_an_incomplete_answer_may_have_been_billed(bench: Bench) -> None:
     bench.source.write_text('{"text": "[[rehearsal:halfx2]]"}\n{"text": "[[rehearsal:500x2]]"}\n')
     bench.settings["prices"] = {"m": {"input": 1, "output": 1}}
     view = bench.run()
@@ -123,7 +123,7 @@ def test_an_answer_with_nothing_in_it_may_have_been_billed(bench: Bench) -> None
 
 
 @pytest.mark.parametrize("kind", ["no_choices", "empty_choices"])
-def test_a_retry_that_came_with_its_usage_is_billed_and_stands_apart(bench: Bench, kind: str) -> None:
+def test_a_retried_response_with_usage_is_billed_and_counted_separately(bench: Bench, kind: str) -> None:
     bench.source.write_text(f'{{"text": "[[rehearsal:{kind}x2]]"}}\n{{"text": "[[rehearsal:cutx2]]"}}\n')
     bench.settings["prices"] = {"m": {"input": 1, "output": 2}}
     view = bench.run()
@@ -140,11 +140,11 @@ def test_a_retry_that_came_with_its_usage_is_billed_and_stands_apart(bench: Benc
     assert account[0] == pytest.approx(sum(found[f"{name}_usd"] for name in ("cost", "billed_retries", "maybe_billed")))
 
 
-@pytest.mark.parametrize("killed", [False, True], ids=["", "killed before its journals were taken away"])
-def test_billed_retries_stay_in_the_account_whatever_becomes_of_their_rows(
+@pytest.mark.parametrize("killed", [False, True], ids=["", "killed before its journals were removed"])
+def test_billed_retries_stay_in_the_account_when_their_rows_are_sent_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, killed: bool
 ) -> None:
-    """They stand in no row: a part that is opened again hands them on, once."""
+    """They are in no row; a part that is opened again passes them on once."""
     journals: dict[Path, bytes] = {}
     remove = Shard.remove_journals
 
@@ -168,8 +168,8 @@ def test_billed_retries_stay_in_the_account_whatever_becomes_of_their_rows(
     assert reader.look(bench.out).summary() == again.summary()
 
 
-def test_what_was_reused_makes_no_cost_known(bench: Bench) -> None:
-    """Where nothing that was paid has a price, the cost is not known, and is not that of the reused answers."""
+def test_reused_answers_do_not_make_an_unknown_cost_known(bench: Bench) -> None:
+    """If no paid answer has a price, the cost is unknown, although reused answers cost nothing."""
     bench.settings["reuse"] = {"dedupe": True}
     bench.write(5, text="same")
     view = bench.run()
@@ -185,7 +185,7 @@ def test_lost_attempts_of_rows_without_an_answer_count_as_average_answers(bench:
     assert view.totals.maybe_billed_usd == pytest.approx(view.totals.cost_usd)
 
 
-def test_a_run_stops_at_its_cap_and_goes_on_with_a_higher_one(bench: Bench) -> None:
+def test_a_run_stops_at_its_budget_and_resumes_with_a_higher_one(bench: Bench) -> None:
     bench.write(60)
     bench.standin.behave("latency=0.001")
     bench.settings["params"] = {"max_tokens": 40}
@@ -206,7 +206,7 @@ def test_a_run_stops_at_its_cap_and_goes_on_with_a_higher_one(bench: Bench) -> N
 
 @contextlib.contextmanager
 def _saying(reply: bytes) -> Iterator[str]:
-    """Answer each connection with some bytes, or with silence where there are none."""
+    """Answer each connection with these bytes; with none, never answer."""
     held: list[socket.socket] = []
 
     def serve() -> None:

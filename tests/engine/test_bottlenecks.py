@@ -1,4 +1,4 @@
-"""What limited a run is kept with each start: when it changed, in little room."""
+"""Each start records what limited the run and when that changed, in little space."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from batchmix.engine.run_status import LaneStatus, Phase, RunStatus
 from tests.conftest import Bench, Provider
 
 
-def test_a_change_is_told_with_its_time_and_a_moment_of_another_is_not() -> None:
+def test_a_change_is_recorded_with_its_time_and_a_brief_one_is_ignored() -> None:
     pace = BottleneckHistory()
     for quarter in range(40):
         pace.add(quarter / 4, "m", "window" if quarter < 20 and quarter != 9 else "requests per minute")
@@ -15,7 +15,7 @@ def test_a_change_is_told_with_its_time_and_a_moment_of_another_is_not() -> None
     assert pace.spans() == {"m": [(0.0, "window"), (5.0, "requests per minute")], "k": [(0.0, "")]}
 
 
-def test_a_night_takes_no_more_room_than_an_hour() -> None:
+def test_the_history_of_eight_hours_stays_small() -> None:
     pace = BottleneckHistory()
     for second in range(8 * 3600):
         pace.add(float(second), "m", "pause" if second % 100 < 50 else "window")
@@ -32,7 +32,7 @@ def test_a_gap_is_not_filled() -> None:
     assert pace.spans() == {"m": [(0.0, "window")], "k": [(300.0, "")]}
 
 
-def test_the_last_rows_and_the_disk_are_limits_of_their_own() -> None:
+def test_the_last_rows_and_the_disk_are_reported_as_limits() -> None:
     run_status, lane = RunStatus(phase=Phase.SENDING), LaneStatus("m", workers=2, in_flight=2)
     assert bottleneck_of(run_status, lane) == "concurrency"
     lane.show_tail(0, (), None)
@@ -41,7 +41,7 @@ def test_the_last_rows_and_the_disk_are_limits_of_their_own() -> None:
     assert bottleneck_of(run_status, lane) == "disk"
 
 
-def test_each_start_keeps_what_limited_it(bench: Bench, standin: Provider) -> None:
+def test_each_start_records_what_limited_it(bench: Bench, standin: Provider) -> None:
     standin.behave("latency=0.2")
     bench.settings["limits"] = {"concurrency": 40}
     bench.write(240)

@@ -1,4 +1,4 @@
-"""A canary is a part of its run: its answers stay, nothing is asked twice, and what it says of the rest holds."""
+"""A canary is a part of its run: its answers stay, nothing is sent twice, and its forecast of the rest holds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def priced(bench: Bench) -> Bench:
     return bench
 
 
-def test_a_canary_is_spread_over_the_input_and_the_run_goes_on_from_it(priced: Bench) -> None:
+def test_a_canary_is_spread_over_the_input_and_the_run_resumes_from_it(priced: Bench) -> None:
     view = priced.run(canary=30)
     assert view.totals.ok == 30 == priced.standin.request_count()
     rows = [row for row, _ in view.run.canary["m"].rows]
@@ -35,13 +35,13 @@ def test_a_canary_is_spread_over_the_input_and_the_run_goes_on_from_it(priced: B
     assert [row["row"] for row in priced.rows()] == list(range(300))
 
 
-def test_the_same_canary_again_asks_for_nothing(priced: Bench) -> None:
+def test_repeating_a_canary_sends_nothing(priced: Bench) -> None:
     priced.run(canary=30)
     priced.run(canary=30)
     assert priced.standin.request_count() == 30
 
 
-def test_what_it_says_of_the_rest_holds(priced: Bench) -> None:
+def test_the_forecast_contains_the_cost_of_the_remaining_rows(priced: Bench) -> None:
     view = priced.run(canary=50)
     found = forecast(view, read_job(None, priced.settings, {}))
     assert (found.rows, found.answered, found.requests) == (50, 50, 250)
@@ -55,14 +55,14 @@ def test_what_it_says_of_the_rest_holds(priced: Bench) -> None:
     assert found.completion_tokens.low <= rest_tokens <= found.completion_tokens.high
 
 
-def test_a_canary_of_finished_rows_still_speaks(priced: Bench) -> None:
+def test_a_canary_of_finished_rows_keeps_its_forecast(priced: Bench) -> None:
     before = forecast(priced.run(canary=50), read_job(None, priced.settings, {}))
     after = forecast(priced.run(), read_job(None, priced.settings, {}))
     assert after.cost_usd == before.cost_usd
     assert after.requests == 0
 
 
-def test_each_model_has_its_canary(priced: Bench) -> None:
+def test_each_model_has_its_own_canary(priced: Bench) -> None:
     del priced.settings["model"]
     priced.settings["models"] = [{"id": "m"}, {"id": "n", "prices": {"input": 2, "output": 2}}]
     priced.settings["samples"] = 2
@@ -76,27 +76,27 @@ def test_each_model_has_its_canary(priced: Bench) -> None:
     assert priced.standin.request_count() == 1200
 
 
-def test_too_few_answers_say_nothing(priced: Bench) -> None:
+def test_too_few_answers_give_no_forecast(priced: Bench) -> None:
     found = forecast(priced.run(canary=5), read_job(None, priced.settings, {}))
     assert found.completion_tokens is None
     assert found.cost_usd is None
 
 
-def test_a_canary_finds_a_wrong_key_at_its_price(priced: Bench) -> None:
+def test_a_canary_with_a_wrong_key_stops_and_can_be_repeated(priced: Bench) -> None:
     priced.standin.behave("key=sk-the-right-one")
     with pytest.raises(ProviderStopped):
         priced.run(canary=30, key="sk-the-wrong-one")
     assert priced.run(canary=30, key="sk-the-right-one").totals.ok == 30
 
 
-def test_a_canary_of_more_rows_than_there_are_is_the_whole(priced: Bench) -> None:
+def test_a_canary_of_more_rows_than_exist_sends_all(priced: Bench) -> None:
     assert priced.run(canary=1000).totals.ok == 300
     assert priced.run().totals.ok == 300
     assert priced.standin.request_count() == 300
     assert len(priced.rows()) == 300
 
 
-def test_a_script_stops_behind_the_canary_and_goes_on_with_yes(priced: Bench) -> None:
+def test_a_script_stops_after_the_canary_and_continues_with_yes(priced: Bench) -> None:
     call = ["run", str(priced.source), "--model", "m", "--prompt", "Say {{ text }}", "--base-url", priced.standin.url,
             "--out", str(priced.out), "--progress", "none", "--set", "provider.api_key_env=",
             "--set", "prices.m={input = 1, output = 5}", "--canary", "30"]  # fmt: skip
@@ -110,7 +110,7 @@ def test_a_script_stops_behind_the_canary_and_goes_on_with_yes(priced: Bench) ->
     assert priced.standin.request_count() == 300
 
 
-def test_a_plan_with_a_canary_sends_it_and_no_more(priced: Bench) -> None:
+def test_a_plan_with_a_canary_sends_only_the_canary(priced: Bench) -> None:
     call = ["plan", str(priced.source), "--model", "m", "--prompt", "Say {{ text }}", "--base-url", priced.standin.url,
             "--out", str(priced.out), "--set", "provider.api_key_env=", "--canary", "20"]  # fmt: skip
     done = batchmix(*call, "--json")

@@ -1,4 +1,4 @@
-"""`[reuse] dedupe = true`: rows of a job with the same request are asked once."""
+"""`[reuse] dedupe = true`: rows of a job with the same request are sent once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write(bench: Bench, texts: list[str]) -> None:
 
 
 def check(bench: Bench, texts: list[str]) -> None:
-    """See each row answered as its text asks, and the first of each text paid alone."""
+    """Check that each row has its text's answer, and that only the first row of each text was paid for."""
     rows = bench.rows()
     assert [row["text"] for row in rows] == texts
     assert {row["status"] for row in rows} == {"ok"}
@@ -50,7 +50,7 @@ def check(bench: Bench, texts: list[str]) -> None:
 
 
 @pytest.mark.parametrize("latency", ["0", "0.05-0.1"])
-def test_rows_with_the_same_request_are_asked_once_across_shards(twice: Bench, latency: str) -> None:
+def test_rows_with_the_same_request_are_sent_once_across_shards(twice: Bench, latency: str) -> None:
     twice.standin.behave(f"latency={latency}")
     texts = [f"word {number * number % 23}" for number in range(100)]
     write(twice, texts)
@@ -63,14 +63,14 @@ def test_rows_with_the_same_request_are_asked_once_across_shards(twice: Bench, l
     assert twice.standin.request_count() == len(set(texts))
 
 
-def test_without_it_each_row_is_asked(bench: Bench) -> None:
+def test_without_dedupe_each_row_is_sent(bench: Bench) -> None:
     write(bench, ["same"] * 20)
     bench.run()
     assert bench.standin.request_count() == 20
 
 
-def test_a_later_start_knows_what_was_asked(twice: Bench) -> None:
-    """Sealed shards, open ones, and those that were sealed before the start."""
+def test_a_later_start_reuses_the_answers_of_earlier_starts(twice: Bench) -> None:
+    """Their answers are in sealed shards, in open ones, and in shards that were sealed before the start."""
     texts = [f"word {number % 4}" for number in range(45)]
     write(twice, texts)
     twice.run(limit=15)
@@ -80,7 +80,7 @@ def test_a_later_start_knows_what_was_asked(twice: Bench) -> None:
     check(twice, texts)
 
 
-def test_the_nth_answer_of_a_row_goes_to_the_nth_of_another(twice: Bench) -> None:
+def test_sample_n_of_a_row_reuses_sample_n_of_another(twice: Bench) -> None:
     twice.settings["samples"] = 3
     write(twice, ["same", "other", "same", "same"] * 8)
     twice.standin.behave("stable=false")
@@ -92,7 +92,7 @@ def test_the_nth_answer_of_a_row_goes_to_the_nth_of_another(twice: Bench) -> Non
     assert len({row["raw"] for row in rows}) == 6
 
 
-def test_each_model_is_asked_for_itself(twice: Bench) -> None:
+def test_answers_are_not_shared_between_models(twice: Bench) -> None:
     del twice.settings["model"]
     twice.settings["models"] = [{"id": "m"}, {"id": "n"}, {"id": "m", "name": "again"}]
     write(twice, ["same"] * 25)
@@ -103,7 +103,7 @@ def test_each_model_is_asked_for_itself(twice: Bench) -> None:
     }
 
 
-def test_rows_that_wait_fail_with_the_first_and_are_asked_again_by_the_next_start(twice: Bench) -> None:
+def test_waiting_rows_fail_with_the_first_row_and_are_retried_by_the_next_start(twice: Bench) -> None:
     twice.settings["retry"] = {"attempts": 2}
     twice.standin.behave("latency=0.2")
     write(twice, ["fine", *["[[rehearsal:500x2]] ill"] * 6])
@@ -117,7 +117,7 @@ def test_rows_that_wait_fail_with_the_first_and_are_asked_again_by_the_next_star
     assert twice.standin.request_count() == 4
 
 
-def test_a_refusal_is_the_refusal_of_all_that_wait(twice: Bench) -> None:
+def test_a_rejection_of_the_first_row_rejects_all_waiting_rows(twice: Bench) -> None:
     twice.standin.behave("latency=0.2")
     write(twice, ["fine", *["[[rehearsal:reject]] ill"] * 6])
     twice.run()
@@ -125,15 +125,15 @@ def test_a_refusal_is_the_refusal_of_all_that_wait(twice: Bench) -> None:
     assert twice.standin.request_count() == 2
 
 
-def test_refusals_that_are_held_back_hold_up_nobody(twice: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading goes on although as many wait as may, where nothing that is under way will ease that."""
+def test_withheld_rejections_do_not_block_other_rows(twice: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading continues although the most rows wait, if no request in flight can release them."""
     monkeypatch.setattr(dedupe, "_MAX_WAITING", 5)
     write(twice, [f"[[rehearsal:reject]] {number % 3}" for number in range(60)])
     twice.run()
     assert {row["status"] for row in twice.rows()} == {"rejected"}
 
 
-def test_no_more_is_read_than_may_wait(twice: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_rows_are_read_than_may_wait(twice: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dedupe, "_MAX_WAITING", 200)
     most = []
     firsts = dedupe.DedupingLog.firsts
@@ -153,8 +153,8 @@ def test_no_more_is_read_than_may_wait(twice: Bench, monkeypatch: pytest.MonkeyP
     assert 0 < max(most) < 200
 
 
-def test_a_stopped_run_goes_on_and_asks_nothing_twice(twice: Bench) -> None:
-    """The balance ends in the middle: what had its answer is not asked again, and what waited is answered then."""
+def test_a_stopped_run_resumes_and_sends_no_answered_request_again(twice: Bench) -> None:
+    """The balance runs out halfway; afterwards answered requests are not sent again, and waiting rows get their answer."""
     texts = [f"word {number % 40}" for number in range(200)]
     write(twice, texts)
     twice.standin.behave("balance=13&latency=0.01")
@@ -169,7 +169,7 @@ def test_a_stopped_run_goes_on_and_asks_nothing_twice(twice: Bench) -> None:
     check(twice, texts)
 
 
-def test_kills_at_any_moment_cost_nothing_that_was_answered(tmp_path: Path) -> None:
+def test_no_answered_request_is_sent_again_after_kills(tmp_path: Path) -> None:
     source = tmp_path / "rows.jsonl"
     rows = ({"text": f"question {number * number % 601}", "n": number} for number in range(2000))
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -195,7 +195,7 @@ def test_kills_at_any_moment_cost_nothing_that_was_answered(tmp_path: Path) -> N
     assert killing.results(outs[1]).equals(killing.results(outs[0]))
 
 
-def test_a_changed_row_is_asked_and_the_others_keep_their_answer(twice: Bench) -> None:
+def test_a_changed_row_is_sent_and_the_others_keep_their_answer(twice: Bench) -> None:
     write(twice, ["same"] * 30)
     twice.run()
     write(twice, ["new", *["same"] * 29, "same", "new"])
@@ -207,7 +207,7 @@ def test_a_changed_row_is_asked_and_the_others_keep_their_answer(twice: Bench) -
     assert rows[0]["request_hash"] == rows[31]["request_hash"] != rows[1]["request_hash"] == rows[30]["request_hash"]
 
 
-def test_a_plan_counts_what_it_need_not_send(twice: Bench) -> None:
+def test_a_plan_counts_the_requests_that_need_not_be_sent(twice: Bench) -> None:
     texts = [f"word {number % 4}" for number in range(45)]
     write(twice, texts)
     found = plan(read_job(None, twice.settings, {}), Options())
@@ -217,7 +217,7 @@ def test_a_plan_counts_what_it_need_not_send(twice: Bench) -> None:
     assert (found.done, found.requests, found.repeated) == (2, 2, 41)
 
 
-def test_a_canary_draws_different_requests_and_speaks_of_these(twice: Bench) -> None:
+def test_a_canary_draws_distinct_requests_and_counts_them(twice: Bench) -> None:
     write(twice, [f"word {number % 20}" for number in range(200)])
     twice.run(canary=10)
     assert twice.standin.request_count() == 10
@@ -227,7 +227,7 @@ def test_a_canary_draws_different_requests_and_speaks_of_these(twice: Bench) -> 
     assert twice.standin.request_count() == 20
 
 
-def test_it_needs_the_answers_bodies(twice: Bench, tmp_path: Path) -> None:
+def test_dedupe_needs_the_raw_bodies(twice: Bench, tmp_path: Path) -> None:
     twice.settings["output"]["raw"] = False
     write(twice, ["same"])
     with pytest.raises(JobError, match=r"reuse\.dedupe"):
@@ -235,8 +235,8 @@ def test_it_needs_the_answers_bodies(twice: Bench, tmp_path: Path) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.sampled_from([0, 2**64, 2**127 + 1])), max_size=3000))
-def test_firsts_are_those_of_a_dictionary(asked: list[tuple[int, int]]) -> None:
-    """Many hashes that begin at the same slot, and a table that grows."""
+def test_first_rows_agree_with_a_dictionary(asked: list[tuple[int, int]]) -> None:
+    """With many hashes that start at the same slot, and a table that grows."""
     found, known = FirstRows(), dict[str, int]()
     for row, (number, base) in enumerate(asked * 3):
         hash_ = f"{base + number * 1024 + (row // 2) * 2**20:032x}"
@@ -245,8 +245,8 @@ def test_firsts_are_those_of_a_dictionary(asked: list[tuple[int, int]]) -> None:
         assert found.first(hash_, -7) == row
 
 
-def test_with_some_models_only_a_request_is_asked_once_too(twice: Bench) -> None:
-    """Shards in which other models have work left stay unsealed, and their answers are found all the same."""
+def test_a_request_is_sent_once_in_a_start_of_some_models_too(twice: Bench) -> None:
+    """Shards in which other models have open rows stay unsealed; their answers are found nevertheless."""
     del twice.settings["model"]
     twice.settings["models"] = [{"id": "m"}, {"id": "n"}]
     write(twice, ["same"] * 10)
@@ -256,7 +256,7 @@ def test_with_some_models_only_a_request_is_asked_once_too(twice: Bench) -> None
     assert twice.standin.request_count() == 1
 
 
-def test_of_rows_that_failed_together_in_one_sample_one_is_asked_again(twice: Bench) -> None:
+def test_one_row_is_retried_of_those_that_failed_together_in_one_sample(twice: Bench) -> None:
     twice.settings |= {"samples": 2, "retry": {"attempts": 1}, "limits": {"concurrency": 1}}
     write(twice, ["[[rehearsal:500x1]] same"] * 6)
     twice.standin.behave("latency=0.2")
@@ -267,8 +267,8 @@ def test_of_rows_that_failed_together_in_one_sample_one_is_asked_again(twice: Be
     assert twice.standin.request_count() == 3
 
 
-def test_a_row_whose_first_was_rejected_takes_the_answer_that_there_is(twice: Bench) -> None:
-    """Two rows with the same request ended without an answer before a third had one, when all were asked."""
+def test_a_row_takes_an_existing_answer_although_the_first_row_was_rejected(twice: Bench) -> None:
+    """Two rows with the same request had no answer and a third had one, in a run without dedupe."""
     text = "[[rehearsal:rejectx1]] [[rehearsal:500x2]] same"
     texts = [text, text, *(f"word {number}" for number in range(300)), text]
     twice.settings |= {"retry": {"attempts": 1}, "limits": {"concurrency": 1}, "reuse": {"dedupe": False}}
@@ -282,7 +282,7 @@ def test_a_row_whose_first_was_rejected_takes_the_answer_that_there_is(twice: Be
     assert twice.standin.request_count() == len(texts)
 
 
-def test_an_answer_in_a_shard_that_is_not_reached_yet_is_found(twice: Bench) -> None:
+def test_an_answer_in_a_later_shard_is_found(twice: Bench) -> None:
     text = "[[rehearsal:500x1]] same"
     texts = [text, *(f"word {number}" for number in range(9)), text, "more", "[[rehearsal:401x1]] stop", "rest"]
     twice.settings |= {"retry": {"attempts": 1}, "limits": {"concurrency": 1}, "reuse": {"dedupe": False}}

@@ -1,4 +1,4 @@
-"""A run folder is ours, or empty, or refused untouched; and nothing in it that is not ours is changed or removed."""
+"""A folder that is neither a run nor empty is refused untouched, and no foreign file in a run is changed or removed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIGNED = "process 4711 on somewhere since 2026-11-01 10:00:00 +0000\n"
 
 
 def tree(root: Path) -> dict[str, Any]:
-    """Return all that stands below a folder: names, kinds, contents and permissions."""
+    """Return everything below a folder: names, kinds, contents and permissions."""
     found: dict[str, Any] = {}
     for path in sorted(root.rglob("*")):
         status = path.lstat()
@@ -43,7 +43,7 @@ def fifo(path: Path) -> None:
 
 
 def link(path: Path, to: Path, *, hard: bool = False) -> None:
-    """Make a link to a file with something in it."""
+    """Make a link to a file that has content."""
     put(to)
     path.parent.mkdir(parents=True, exist_ok=True)
     os.link(to, path) if hard else path.symlink_to(to)
@@ -80,7 +80,7 @@ FOREIGN: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("kind", FOREIGN)
-def test_a_folder_of_somebody_elses_is_refused_and_nothing_in_it_is_touched(kind: str, bench: Bench) -> None:
+def test_a_folder_with_foreign_files_is_refused_and_left_untouched(kind: str, bench: Bench) -> None:
     bench.write(2)
     FOREIGN[kind](bench.out)
     before = tree(bench.root)
@@ -104,7 +104,7 @@ def test_the_input_may_not_lie_in_the_run_folder(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("where", ["data/part-00000.parquet", "data", "input/000009/00000.jsonl", "evaluation/x.jsonl"])
-def test_a_run_does_not_read_itself(where: str, bench: Bench) -> None:
+def test_a_run_does_not_take_its_own_files_as_input(where: str, bench: Bench) -> None:
     bench.write(2)
     bench.run()
     path = bench.out / where
@@ -130,7 +130,7 @@ LEFT: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("kind", LEFT)
-def test_what_a_killed_first_start_left_is_ours_and_goes(kind: str, bench: Bench) -> None:
+def test_remains_of_a_killed_first_start_are_removed(kind: str, bench: Bench) -> None:
     bench.write(2)
     LEFT[kind](bench.out)
     bench.run()
@@ -141,8 +141,8 @@ def test_what_a_killed_first_start_left_is_ours_and_goes(kind: str, bench: Bench
     assert len(bench.rows()) == 2
 
 
-def test_what_is_foreign_in_a_run_folder_stays_and_disturbs_nothing(bench: Bench) -> None:
-    """Also what has a name that is nearly one of ours, and what a killed start left goes."""
+def test_foreign_files_in_a_run_folder_stay_and_do_no_harm(bench: Bench) -> None:
+    """Some have names much like those of run files; temporary files of a killed start are removed."""
     bench.source = bench.root / "rows.jsonl.gz"
     bench.settings["input"]["path"] = str(bench.source)
     bench.source.write_bytes(gzip.compress(b'{"text": "a"}\n{"text": "b"}\n'))
@@ -218,10 +218,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("kind", IN_THE_WAY)
-def test_what_is_not_ours_in_the_place_of_a_file_of_a_run_is_never_written_to(
+def test_a_foreign_file_with_the_name_of_a_run_file_is_never_written_to(
     kind: str, finished: Path, bench: Bench
 ) -> None:
-    """Nor waited for, by those who only read."""
+    """Readers, too, do not wait for it when it is a pipe."""
     bench.write(2)
     shutil.copytree(finished, bench.out)
     bench.settings |= {"provider": {"base_url": "rehearsal:"}}
@@ -237,7 +237,7 @@ def test_what_is_not_ours_in_the_place_of_a_file_of_a_run_is_never_written_to(
         pass
 
 
-def test_the_folder_itself_and_those_above_it_may_be_links(bench: Bench) -> None:
+def test_the_run_folder_and_its_parents_may_be_links(bench: Bench) -> None:
     bench.write(2)
     (bench.root / "disk/runs").mkdir(parents=True)
     (bench.root / "runs").symlink_to("disk/runs")
@@ -249,8 +249,8 @@ def test_the_folder_itself_and_those_above_it_may_be_links(bench: Bench) -> None
     assert (bench.root / "disk/runs/first").is_symlink()
 
 
-def test_a_run_that_does_not_begin_leaves_nothing_and_takes_nothing_with_it(bench: Bench) -> None:
-    """Neither its folder nor those that were made for that; but an empty one that was there stays."""
+def test_a_run_that_is_refused_leaves_and_removes_no_folder(bench: Bench) -> None:
+    """It removes its folder and the parents that it made; an empty folder from before stays."""
     bench.source.write_text("nonsense\n")
     before = tree(bench.root)
     bench.settings["output"]["path"] = str(bench.root / "some/where/else")
@@ -270,7 +270,7 @@ def test_a_run_that_does_not_begin_leaves_nothing_and_takes_nothing_with_it(benc
 
 
 @pytest.mark.parametrize("place", ["/", ".", "~", "rows.jsonl", "rows.jsonl/below", "dangling", "loop", "x" * 300])
-def test_a_place_that_can_be_no_run_folder_is_one_sentence(
+def test_an_impossible_run_folder_is_refused_in_one_line(
     place: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.write(2)

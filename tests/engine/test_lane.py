@@ -1,4 +1,4 @@
-"""Some of a job's models can be asked alone; the others keep what they have."""
+"""A start can be limited to some of a job's models; the others keep their answers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_stopped_model_is_resumed_alone_and_its_shards_are_sealed(two: Bench) 
     assert not list((two.out / "journal").iterdir())
 
 
-def test_rows_that_cant_be_asked_keep_their_own_reason_where_a_stopped_model_leaves_them(two: Bench) -> None:
+def test_rows_that_cannot_be_sent_keep_their_own_error_when_their_model_is_stopped(two: Bench) -> None:
     two.standin.behave("models=one")
     two.write(25)
     with two.source.open("a") as file:
@@ -45,7 +45,7 @@ def test_rows_that_cant_be_asked_keep_their_own_reason_where_a_stopped_model_lea
     assert {end for (row, model), end in ends.items() if row < 25 and model == "two"} == {("failed", "model_stopped")}
 
 
-def test_what_the_others_lack_is_left_to_another_start(two: Bench) -> None:
+def test_a_start_of_one_model_leaves_the_other_models_rows_to_a_later_start(two: Bench) -> None:
     view = two.run(models=("one",))
     assert (view.totals.ok, view.unanswered) == (35, 35)
     assert not list((two.out / "data").iterdir())
@@ -60,7 +60,7 @@ def test_a_model_that_the_job_does_not_have_is_refused(two: Bench) -> None:
     assert not two.out.exists()
 
 
-def test_what_goes_wrong_in_one_lane_lets_the_others_end_what_is_in_flight(
+def test_an_error_in_one_lane_lets_requests_in_flight_in_the_others_finish(
     two: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two.settings["reuse"] = {"dedupe": True}

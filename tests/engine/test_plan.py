@@ -1,4 +1,4 @@
-"""A plan counts what is left and bounds what it costs, for each model; it sends nothing."""
+"""A plan counts the open requests and bounds their cost, for each model; it sends nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def two(bench: Bench) -> Bench:
     return bench
 
 
-def test_the_bounds_hold_what_it_costs_then(two: Bench) -> None:
+def test_the_cost_of_a_run_lies_within_the_bounds_of_its_plan(two: Bench) -> None:
     found = planned(two)
     assert two.standin.request_count() == 0
     assert found.max_tokens == 2 * 40 * 50
@@ -45,13 +45,13 @@ def test_the_bounds_hold_what_it_costs_then(two: Bench) -> None:
         assert (lane.least_usd or 0) < view.totals.costs[lane.model].usd < (lane.most_usd or 0)
 
 
-def test_lanes_run_beside_each_other(two: Bench) -> None:
+def test_the_least_time_of_a_plan_is_that_of_its_slowest_lane(two: Bench) -> None:
     found = planned(two)
     assert [lane.least_s for lane in found.lanes] == [40, 240]
     assert found.least_s == 240
 
 
-def test_what_is_done_costs_nothing_again(two: Bench) -> None:
+def test_finished_rows_are_left_out_of_the_cost(two: Bench) -> None:
     del two.settings["models"][0]["limits"], two.settings["models"][1]["limits"]
     before = planned(two)
     two.run(limit=20)
@@ -60,14 +60,14 @@ def test_what_is_done_costs_nothing_again(two: Bench) -> None:
     assert (found.most_usd or 0) == pytest.approx((before.most_usd or 0) / 2, rel=0.1)
 
 
-def test_answers_without_a_bound_have_no_most(two: Bench) -> None:
+def test_without_max_tokens_a_plan_has_no_highest_cost(two: Bench) -> None:
     del two.settings["params"]
     found = planned(two)
     assert (found.max_tokens, found.most_usd) == (None, None)
     assert found.least_usd is not None
 
 
-def test_no_price_is_unknown_and_never_zero(two: Bench) -> None:
+def test_the_cost_without_a_price_is_unknown_and_not_zero(two: Bench) -> None:
     del two.settings["models"][1]["prices"]
     found = planned(two)
     assert (found.least_usd, found.most_usd) == (None, None)
@@ -90,8 +90,8 @@ def test_the_cost_is_shown(bench: Bench) -> None:
     assert "no price is known for m" in batchmix(*call[:-2]).stdout
 
 
-def test_few_different_requests_are_told(bench: Bench) -> None:
-    """In the plan and by the canary; samples are no repetition, and many that are alike are warned of."""
+def test_a_plan_warns_when_few_requests_are_different(bench: Bench) -> None:
+    """The plan and the canary count them; samples do not count as repetitions."""
     bench.write(40, text="the same")
     call = ["plan", str(bench.source), "--model", "m", "--prompt", "Say {{ text }}", "--base-url", bench.standin.url,
             "--set", "provider.api_key_env=", "--set", "samples=2", "--out", str(bench.root / "other")]  # fmt: skip
@@ -104,8 +104,8 @@ def test_few_different_requests_are_told(bench: Bench) -> None:
     assert (found.different, found.duplicates_warning) == (40, "")
 
 
-def test_arrow_takes_memory_from_the_system_and_leaves_pandas_alone(bench: Bench) -> None:
-    """Else memory would grow with the input, and an installed pandas would take half a second to import."""
+def test_arrow_allocates_from_the_system_and_does_not_import_pandas(bench: Bench) -> None:
+    """Otherwise memory would grow with the input, and an installed pandas would take half a second to import."""
     bench.write(2)
     (bench.root / "pandas.py").write_text("raise SystemExit('pandas was imported')")
     code = (

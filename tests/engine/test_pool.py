@@ -1,4 +1,4 @@
-"""The pool ends every request once, retries first, and stops in one place. A provider in memory stands in."""
+"""The pool finishes every request once, sends retries first, and stops in one place. The provider is in memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REJECT = Failure(FailureAction.REJECT, "rejected", "no")
 
 
 class Scene:
-    """A pool, and what a request is answered, by its row and how often it was asked."""
+    """A pool, and a provider that answers a request by its row and the number of its attempt."""
 
     def __init__(
         self, answer: Callable[[int, int], Outcome], *, concurrency: int = 4, rules: SendingRules = THREE
@@ -55,7 +55,7 @@ class Scene:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
-            # Answers of one moment come in one turn of the loop, in the order in which their requests left.
+            # Answers due at one moment arrive in one turn of the loop, in the order in which their requests were sent.
             await asyncio.sleep(self.latency_s + len(self.order) / 1e12)
             await self.gate.wait()
         finally:
@@ -71,7 +71,7 @@ class Scene:
         return self._last_outcomes[request.row]
 
     def finished(self, request: Request, failure: Failure | None) -> None:
-        assert request.row not in self.outcomes, "a row ended twice"
+        assert request.row not in self.outcomes, "a row finished twice"
         self.outcomes[request.row] = failure
 
     async def feed(self, rows: int) -> AsyncIterator[list[Request]]:
@@ -84,7 +84,7 @@ class Scene:
         await self.pool.run(self.feed(rows), workers)
 
 
-async def test_input_that_has_come_to_its_end_limits_nothing() -> None:
+async def test_an_exhausted_input_is_not_reported_as_a_limit() -> None:
     scene = Scene(lambda row, time: Completion("a"))
     scene.gate.clear()
     running = asyncio.create_task(scene.run(3, workers=4))
@@ -96,7 +96,7 @@ async def test_input_that_has_come_to_its_end_limits_nothing() -> None:
     await running
 
 
-async def test_each_request_ends_once_and_no_more_are_in_flight_than_workers() -> None:
+async def test_each_request_finishes_once_and_no_more_are_in_flight_than_workers() -> None:
     scene = Scene(lambda row, time: Completion("a"))
     await scene.run(500)
     assert scene.outcomes == dict.fromkeys(range(500))
@@ -105,11 +105,11 @@ async def test_each_request_ends_once_and_no_more_are_in_flight_than_workers() -
     assert scene.lane.in_flight == 0
 
 
-async def test_no_rows_are_no_trouble() -> None:
+async def test_a_run_without_rows_finishes() -> None:
     await Scene(lambda row, time: Completion("a")).run(0)
 
 
-async def test_passing_trouble_costs_attempts_and_then_the_row() -> None:
+async def test_a_transient_error_uses_up_attempts_and_then_fails_the_row() -> None:
     scene = Scene(lambda row, time: RETRY if row == 3 or (row == 5 and time < 3) else Completion("a"))
     await scene.run(20)
     assert scene.attempts[3] == 3
@@ -119,7 +119,7 @@ async def test_passing_trouble_costs_attempts_and_then_the_row() -> None:
     assert len(scene.outcomes) == 20
 
 
-async def test_rows_that_could_not_reach_a_provider_fail_once_it_is_back_and_are_not_over_where_it_is_not() -> None:
+async def test_rows_that_could_not_be_sent_fail_if_the_provider_comes_back_and_stay_open_otherwise() -> None:
     unsent = Failure(FailureAction.RETRY, "connection", "refused", unsent=True)
     scene = Scene(lambda row, time: unsent if row == 3 else Completion("a"), concurrency=1)
     scene.latency_s = 0.1
@@ -132,7 +132,7 @@ async def test_rows_that_could_not_reach_a_provider_fail_once_it_is_back_and_are
     assert scene.pool.stopped.message == "the provider can't be reached any more: refused"
 
 
-async def test_each_path_with_an_answer_takes_many_refusals() -> None:
+async def test_a_path_with_an_answer_is_not_stopped_by_many_rejections() -> None:
     refused = Failure(FailureAction.REJECT, "rejected", "bad")
     for good, stops in ((1, False), (0, True)):
         scene = Scene(
@@ -145,14 +145,14 @@ async def test_each_path_with_an_answer_takes_many_refusals() -> None:
         assert bool(scene.pool.stopped) == stops
 
 
-async def test_throttling_costs_no_attempt() -> None:
+async def test_throttling_does_not_use_up_attempts() -> None:
     scene = Scene(lambda row, time: PAUSE if time < 15 and row == 2 else Completion("a"))
     await scene.run(5)
     assert scene.attempts[2] == 15
     assert scene.outcomes == dict.fromkeys(range(5))
 
 
-async def test_retries_go_ahead_of_new_rows() -> None:
+async def test_retries_are_sent_before_new_rows() -> None:
     scene = Scene(lambda row, time: RETRY if row == 0 and time == 1 else Completion("a"), concurrency=1)
     scene.latency_s = 0.1
     await scene.run(100, workers=1)
@@ -176,7 +176,7 @@ async def test_at_the_end_the_status_shows_what_the_last_rows_wait_for() -> None
     assert all(ended + (tail or 0) <= 7 for ended, tail, _ in shown)
 
 
-async def test_a_stop_lets_what_is_in_flight_end_and_nothing_more_leave() -> None:
+async def test_a_stop_lets_requests_in_flight_finish_and_sends_no_more() -> None:
     def answer(row: int, time: int) -> Outcome:
         return Failure(FailureAction.STOP_RUN, "invalid_key", "the key") if row == 10 else Completion("a")
 
@@ -187,7 +187,7 @@ async def test_a_stop_lets_what_is_in_flight_end_and_nothing_more_leave() -> Non
     assert 10 not in scene.outcomes
 
 
-async def test_a_stopped_model_stops_its_lane_only() -> None:
+async def test_a_stopped_model_stops_only_its_lane() -> None:
     scene = Scene(lambda row, time: Failure(FailureAction.STOP_MODEL, "model_retired", "gone"))
     await scene.run(100)
     assert scene.pool.stopped is not None
@@ -195,7 +195,7 @@ async def test_a_stopped_model_stops_its_lane_only() -> None:
     assert not scene.outcomes
 
 
-async def test_an_interrupt_drains_and_a_second_one_cuts() -> None:
+async def test_an_interrupt_drains_and_a_second_one_cancels_requests() -> None:
     scene = Scene(lambda row, time: Completion("a"))
     scene.gate.clear()
     running = asyncio.create_task(scene.run(100))
@@ -245,7 +245,7 @@ async def test_an_error_in_the_log_stops_the_run_and_is_kept() -> None:
     assert isinstance(scene.shutdown.reason, OSError)
 
 
-async def test_the_same_rejection_for_the_first_rows_stops_and_leaves_them_open() -> None:
+async def test_the_same_rejection_for_the_first_rows_stops_the_lane_and_leaves_them_open() -> None:
     scene = Scene(lambda row, time: REJECT)
     await scene.run(500)
     assert scene.pool.stopped is not None
@@ -261,21 +261,21 @@ async def test_rejections_of_fewer_rows_are_their_outcomes() -> None:
 
 
 @pytest.mark.parametrize("kind", ["content_filter", "context_length"])
-async def test_rejections_that_rows_bring_on_themselves_never_stop(kind: str) -> None:
+async def test_rejections_caused_by_a_rows_own_content_never_stop_the_lane(kind: str) -> None:
     refusal = Failure(FailureAction.REJECT, kind, "no")
     scene = Scene(lambda row, time: refusal)
     await scene.run(100)
     assert len(scene.outcomes) == 100
 
 
-async def test_one_answer_refutes_that_the_job_is_wrong() -> None:
+async def test_one_answer_among_the_first_rows_prevents_the_stop() -> None:
     scene = Scene(lambda row, time: Completion("a") if row == 12 else REJECT, concurrency=1)
     await scene.run(100, workers=1)
     assert len(scene.outcomes) == 100
     assert scene.outcomes[12] is None
 
 
-async def test_the_same_rejection_for_all_that_is_left_stops_and_leaves_it_open() -> None:
+async def test_the_same_rejection_for_all_later_rows_stops_the_lane_and_leaves_them_open() -> None:
     scene = Scene(lambda row, time: Completion("a") if row < 50 else REJECT)
     await scene.run(2000)
     assert scene.pool.stopped is not None
@@ -284,27 +284,27 @@ async def test_the_same_rejection_for_all_that_is_left_stops_and_leaves_it_open(
     assert scene.outcomes == dict.fromkeys(range(50))
 
 
-async def test_rejected_rows_that_stand_together_keep_their_own_outcomes() -> None:
+async def test_a_block_of_rejected_rows_keeps_its_outcomes() -> None:
     scene = Scene(lambda row, time: REJECT if 50 <= row < 50 + RepeatedFailures.LATER - 10 else Completion("a"))
     await scene.run(2000)
     assert len(scene.outcomes) == 2000
     assert sum(failure is REJECT for failure in scene.outcomes.values()) == RepeatedFailures.LATER - 10
 
 
-async def test_a_stop_says_how_much_went_well_before() -> None:
+async def test_a_stop_reports_how_many_answers_came_before_it() -> None:
     stop = Failure(FailureAction.STOP_RUN, "invalid_key", "the key")
     scene = Scene(lambda row, time: stop if row == 30 else Completion("a"), concurrency=1)
     await scene.run(100, workers=1)
     assert str(scene.shutdown.reason) == "after 30 answers: the key"
 
 
-async def test_rejections_with_other_numbers_in_them_are_the_same() -> None:
+async def test_rejections_that_differ_only_in_numbers_count_as_the_same() -> None:
     scene = Scene(lambda row, time: Failure(FailureAction.REJECT, "rejected", f"no (tid: 2026{row:08d})"))
     await scene.run(500)
     assert scene.pool.stopped is not None
 
 
-async def test_keep_going_goes_on() -> None:
+async def test_keep_going_does_not_stop_on_rejections() -> None:
     scene = Scene(lambda row, time: REJECT, rules=SendingRules(3, keep_going=True))
     await scene.run(100)
     assert len(scene.outcomes) == 100
@@ -313,20 +313,20 @@ async def test_keep_going_goes_on() -> None:
 UNKNOWN = Failure(FailureAction.RETRY, "unknown", "what?", attempts=2)
 
 
-async def test_an_unknown_error_costs_fewer_attempts_and_then_the_row() -> None:
+async def test_an_unknown_error_has_fewer_attempts() -> None:
     scene = Scene(lambda row, time: UNKNOWN if row == 5 else Completion("a"), rules=SendingRules(6))
     await scene.run(30)
     assert scene.attempts[5] == 2
     assert scene.outcomes == {**dict.fromkeys(range(30)), 5: UNKNOWN}
 
 
-async def test_a_known_error_after_an_unknown_one_has_all_its_attempts() -> None:
+async def test_a_recognised_error_after_an_unknown_one_has_all_its_attempts() -> None:
     scene = Scene(lambda row, time: UNKNOWN if row == 5 and time == 1 else RETRY if row == 5 else Completion("a"))
     await scene.run(30)
     assert (scene.attempts[5], scene.outcomes[5]) == (3, RETRY)
 
 
-async def test_the_same_unknown_error_for_the_first_rows_stops_and_leaves_them_open() -> None:
+async def test_the_same_unknown_error_for_the_first_rows_stops_the_lane_and_leaves_them_open() -> None:
     scene = Scene(lambda row, time: UNKNOWN)
     await scene.run(500)
     assert scene.pool.stopped is not None
@@ -341,7 +341,7 @@ AT_FIRST = [
 
 
 @pytest.mark.parametrize("trouble", AT_FIRST)
-async def test_what_stops_at_first_is_passing_trouble_after_a_good_answer(trouble: Failure) -> None:
+async def test_an_error_that_stops_early_is_transient_after_a_good_answer(trouble: Failure) -> None:
     scene = Scene(lambda row, time: Completion("a") if row < 3 or time > 1 else trouble, concurrency=1)
     await scene.run(20, workers=1)
     assert scene.outcomes == dict.fromkeys(range(20))
@@ -349,7 +349,7 @@ async def test_what_stops_at_first_is_passing_trouble_after_a_good_answer(troubl
 
 @pytest.mark.parametrize("trouble", AT_FIRST)
 @pytest.mark.parametrize("rows", [1, 20])
-async def test_what_stops_at_first_stops_the_lane_after_a_few_and_leaves_all_rows_open(
+async def test_an_error_that_stops_early_stops_the_lane_after_three_attempts_and_leaves_all_rows_open(
     trouble: Failure, rows: int
 ) -> None:
     scene = Scene(lambda row, time: trouble, concurrency=1)
@@ -360,8 +360,8 @@ async def test_what_stops_at_first_stops_the_lane_after_a_few_and_leaves_all_row
     assert scene.shutdown.reason is None
 
 
-async def test_a_few_bad_replies_at_first_decide_nothing_while_others_are_on_their_way() -> None:
-    """Five of the first 64 come from a server behind the address that is broken; the others take longer."""
+async def test_a_few_early_errors_stop_nothing_while_other_requests_are_in_flight() -> None:
+    """Five of the first 64 reach a broken server behind the address; the others take longer."""
     scene = Scene(lambda row, time: AT_FIRST[0] if row < 5 and time == 1 else Completion("a"), concurrency=64)
     slow = asyncio.Event()
     post = scene.post
@@ -380,14 +380,14 @@ async def test_a_few_bad_replies_at_first_decide_nothing_while_others_are_on_the
     assert scene.outcomes == dict.fromkeys(range(100))
 
 
-async def test_answers_of_another_lane_or_an_earlier_start_speak_for_the_address() -> None:
+async def test_answers_in_another_lane_or_an_earlier_start_confirm_the_address() -> None:
     rules = SendingRules(3, run_status=RunStatus(lanes=[LaneStatus("other", ok=1)]))
     scene = Scene(lambda row, time: AT_FIRST[0] if time < 3 else Completion("a"), rules=rules)
     await scene.run(8)
     assert scene.outcomes == dict.fromkeys(range(8))
 
 
-async def test_where_no_reply_ever_came_nothing_is_over() -> None:
+async def test_rows_stay_open_if_no_response_was_ever_received() -> None:
     silent = Failure(FailureAction.RETRY, "timeout", "nothing came", maybe_billed=True)
     scene = Scene(lambda row, time: silent, rules=SendingRules(3))
     scene.status = None
@@ -398,8 +398,8 @@ async def test_where_no_reply_ever_came_nothing_is_over() -> None:
     assert scene.pool.stopped.message == "the provider never answered: nothing came"
 
 
-async def test_a_missing_path_stops_its_requests_and_nothing_else() -> None:
-    """Every third row goes there; what has left already may come back as it will."""
+async def test_a_missing_path_stops_only_its_own_requests() -> None:
+    """Every third row uses it; requests that are already in flight may still finish either way."""
     gone = Failure(FailureAction.STOP_PATH, "not_offered", "no such endpoint")
     missing = Failure(FailureAction.RETRY, "not_found", "404", attempts=1)
     for failure, most in ((gone, 8), (missing, RepeatedFailures.FIRST + 8)):
@@ -417,7 +417,7 @@ async def test_a_missing_path_stops_its_requests_and_nothing_else() -> None:
         assert scene.shutdown.reason is None
 
 
-async def test_a_lane_of_one_path_is_stopped_with_it() -> None:
+async def test_a_lane_with_one_path_is_stopped_with_that_path() -> None:
     scene = Scene(lambda row, time: Failure(FailureAction.STOP_PATH, "not_offered", "no such endpoint"))
     await scene.run(900)
     assert len(scene.order) <= 4
@@ -428,7 +428,7 @@ async def test_a_lane_of_one_path_is_stopped_with_it() -> None:
 LONG_S = 50_000.0
 
 
-async def test_too_long_a_wait_is_tried_once_more_and_then_stops_the_lane() -> None:
+async def test_too_long_a_wait_stops_the_lane_after_one_more_try() -> None:
     scene = Scene(lambda row, time: PAUSE if row >= 20 else Completion("a"), rules=SendingRules(3, outage_s=0.05))
     scene.retry_after_s = LONG_S
     await scene.run(100)
@@ -438,8 +438,8 @@ async def test_too_long_a_wait_is_tried_once_more_and_then_stops_the_lane() -> N
     assert len(scene.outcomes) == 20
 
 
-async def test_one_absurd_wait_holds_nobody_up() -> None:
-    """A single row is told to come back in a year, again and again: it ends, and the others go on."""
+async def test_an_absurd_wait_of_one_row_does_not_hold_up_the_others() -> None:
+    """A single row gets a Retry-After of a year each time: it fails, and the others continue."""
     scene = Scene(lambda row, time: PAUSE if row == 7 else Completion("a"), rules=SendingRules(3, outage_s=0.05))
     scene.retry_after_s = 3e7
     await scene.run(100)
@@ -447,8 +447,8 @@ async def test_one_absurd_wait_holds_nobody_up() -> None:
     assert [row for row, end in scene.outcomes.items() if end] == [7]
 
 
-async def test_rows_that_wait_and_all_end_at_once_let_the_others_leave() -> None:
-    """No new row may leave while twenty wait to be asked again and nothing good has come; then all twenty end."""
+async def test_new_rows_are_sent_once_all_waiting_rows_have_finished_together() -> None:
+    """While twenty rows wait for a retry and no answer has come, no new row is sent; then all twenty finish."""
     first = RepeatedFailures.FIRST
     rules = SendingRules(3, row_s=0.5)
     scene = Scene(lambda row, time: PAUSE if row < first else Completion("a"), concurrency=64, rules=rules)
@@ -473,7 +473,7 @@ async def test_rows_that_wait_and_all_end_at_once_let_the_others_leave() -> None
     assert len(scene.outcomes) == first + 10
 
 
-async def test_a_stop_in_the_turn_in_which_a_retry_began_leaves_nothing_behind(
+async def test_a_stop_in_the_same_loop_turn_as_a_retry_leaves_no_task(
     recwarn: pytest.WarningsRecorder,
 ) -> None:
     scene = Scene(lambda row, time: RETRY if row == 0 else Failure(FailureAction.STOP_MODEL, "no_model", "gone"))

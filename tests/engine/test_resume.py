@@ -1,4 +1,4 @@
-"""Nothing that was paid for is asked for again in silence: what is missing of what was last known is told first."""
+"""No paid answer is requested again unnoticed: a start first reports the answers that are missing."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def ids(bench: Bench) -> list[str]:
 
 
 def refused(bench: Bench, *words: str, **options: Any) -> str:
-    """Hold that a start is refused before anything is sent, and with which words."""
+    """Check that a start is refused, with these texts, before anything is sent; return the message."""
     sent = bench.standin.request_count()
     with pytest.raises(RunError) as found:
         bench.run(**options)
@@ -91,7 +91,7 @@ LOSSES: dict[str, tuple[Callable[[Bench], object], int, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_answers_that_are_missing_are_asked_again_on_request_only(name: str, run: Bench) -> None:
+def test_missing_answers_are_requested_again_only_with_update(name: str, run: Bench) -> None:
     lose, count, words = LOSSES[name]
     lose(run)
     before = run.standin.request_count()
@@ -104,7 +104,7 @@ def test_answers_that_are_missing_are_asked_again_on_request_only(name: str, run
     assert run.standin.request_count() == before + count
 
 
-def test_an_older_part_with_fewer_answers_is_not_taken_for_the_last_one(bench: Bench) -> None:
+def test_an_older_part_with_fewer_answers_is_detected(bench: Bench) -> None:
     bench.write(8)
     bench.settings["retry"] = {"attempts": 1}
     bench.standin.behave("500=0.5&max_faults=1&seed=5")
@@ -118,20 +118,20 @@ def test_an_older_part_with_fewer_answers_is_not_taken_for_the_last_one(bench: B
     assert bench.run(update=True).totals.ok == 8
 
 
-def test_a_part_that_is_not_the_last_one_is_read_through(run: Bench) -> None:
-    """As where a kill came between the ledger's line for the next one and its rename."""
+def test_a_part_that_differs_from_the_ledgers_last_line_is_verified(run: Bench) -> None:
+    """As after a kill between the ledger's line for the next part and the rename of its file."""
     ledger = Layout(run.out).ledger
     last = ledger.read()[0].sealed
     assert last is not None
     ledger.append(msgspec.structs.replace(last, seal=Seal(1, 2)))
-    assert run.run().totals.ok == 25  # all that is to be there is
+    assert run.run().totals.ok == 25  # no answer is missing
     ledger.append(msgspec.structs.replace(last, seal=Seal(1, 2)))
     damage_page(part(run, 0), "raw")
     refused(run, "10 answers that were there are missing", "part-00000.parquet: is damaged")
 
 
-def test_a_part_that_was_written_to_since_is_read_through(run: Bench, tmp_path: Path) -> None:
-    """Once: a copy without its times is what it was, and known as such from then on."""
+def test_a_part_with_another_modification_time_is_verified_once(run: Bench, tmp_path: Path) -> None:
+    """A copy that did not keep the times is verified, and the ledger records that."""
     for path in sorted((run.out / "data").iterdir()):
         os.utime(path)
     assert run.run().totals.ok == 25
@@ -139,7 +139,7 @@ def test_a_part_that_was_written_to_since_is_read_through(run: Bench, tmp_path: 
     assert run.run().totals.ok == 25
     assert (run.out / "ledger.jsonl").read_bytes() == ledger
     damage_page(part(run, 1), "raw")
-    assert call("status", str(run.out))[0] == 0  # nobody has looked
+    assert call("status", str(run.out))[0] == 0  # status does not verify pages
     os.utime(part(run, 1))
     code, said = call("status", str(run.out))
     assert (code, "part-00001.parquet: is damaged, 10 of its 10 rows can't be read" in said) == (1, True)
@@ -149,7 +149,7 @@ def test_a_part_that_was_written_to_since_is_read_through(run: Bench, tmp_path: 
     assert run.standin.request_count() == sent + 10
 
 
-def test_a_part_of_another_run_of_the_same_name_is_not_taken_for_ours(run: Bench, tmp_path: Path) -> None:
+def test_a_part_of_another_run_with_the_same_name_is_detected(run: Bench, tmp_path: Path) -> None:
     mine = run.out
     run.settings["output"] = {"path": str(tmp_path / "other"), "shard_rows": 10}
     run.write(25, text="another {}")
@@ -171,18 +171,18 @@ JOURNAL_LOSSES: dict[str, Callable[[Bench], object]] = {
 
 
 @pytest.mark.parametrize("how", JOURNAL_LOSSES)
-def test_answers_that_are_missing_in_journals_are_asked_again_on_request_only(how: str, bench: Bench) -> None:
+def test_answers_missing_from_journals_are_requested_again_only_with_update(how: str, bench: Bench) -> None:
     interrupted(bench)
     assert len(journals(bench)) > 1
     JOURNAL_LOSSES[how](bench)
     refused(bench, "missing: ", "journal/", "--update")
-    bench.run(update=True, canary=1)  # agreed to, and not finished
+    bench.run(update=True, canary=1)  # the loss is accepted, but the run is not finished
     bench.run()
     assert ids(bench) == [f"r{number}" for number in range(25)]
 
 
-def test_what_was_lost_after_a_kill_is_told_as_far_as_anybody_can_know(bench: Bench) -> None:
-    """No end of a start was written: at least the journals are known to have been there."""
+def test_losses_after_a_kill_are_reported_as_an_upper_bound(bench: Bench) -> None:
+    """The ledger has no line of the start's end, but still lists the journals."""
     interrupted(bench)
     ledger = bench.out / "ledger.jsonl"
     ledger.write_bytes(b"".join(line for line in ledger.read_bytes().splitlines(True) if b"answers" not in line))
@@ -197,8 +197,8 @@ def test_what_was_lost_after_a_kill_is_told_as_far_as_anybody_can_know(bench: Be
     assert bench.run().totals.ok == 25
 
 
-@pytest.mark.parametrize("end", ["killed", "ended"])
-def test_a_flipped_last_line_of_a_journal_is_damage_and_no_torn_tail(end: str, bench: Bench) -> None:
+@pytest.mark.parametrize("end", ["killed", "finished"])
+def test_a_flipped_last_line_of_a_journal_counts_as_damage_and_a_torn_tail_does_not(end: str, bench: Bench) -> None:
     interrupted(bench)
     path = next(path for path in journals(bench) if b'"heard"' in path.read_bytes().splitlines()[-1])
     ledger = bench.out / "ledger.jsonl"
@@ -208,17 +208,17 @@ def test_a_flipped_last_line_of_a_journal_is_damage_and_no_torn_tail(end: str, b
     flip(path, kept.rindex(b"chatcmpl"))
     refused(bench, "1 answer that was there is missing", path.name)
     assert call("status", str(bench.out))[1].count("are damaged") == 1
-    path.write_bytes(kept[:-30])  # torn: that is what a kill leaves
+    path.write_bytes(kept[:-30])  # a torn line, as a kill leaves it
     if end == "killed":
         assert bench.run().totals.ok == 25
     else:
         refused(bench, "missing")
 
 
-def test_a_damaged_page_is_found_by_whoever_reads_it(run: Bench) -> None:
+def test_a_damaged_page_is_found_when_it_is_read(run: Bench) -> None:
     damage_page(part(run, 1), "raw")
     sent = run.standin.request_count()
-    assert run.run().totals.ok == 25  # nobody reads its rows
+    assert run.run().totals.ok == 25  # no row of it is read
     run.write(1, first=25)
     run.run()
     run.settings["input"]["columns"] = ["n"]
@@ -230,7 +230,7 @@ def test_a_damaged_page_is_found_by_whoever_reads_it(run: Bench) -> None:
     assert ids(run) == [f"r{number}" for number in range(26)]
 
 
-def test_a_damaged_part_that_is_to_be_written_again_stops_the_run_and_an_update_mends_it(bench: Bench) -> None:
+def test_a_damaged_part_that_must_be_rewritten_stops_the_run_until_update(bench: Bench) -> None:
     bench.write(8)
     bench.settings["retry"] = {"attempts": 1}
     bench.standin.behave("500=0.5&max_faults=1&seed=5")
@@ -260,7 +260,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("damage", ["missing", *DAMAGES])
 @pytest.mark.parametrize("left", ["parts", "journals"])
-def test_the_guards_hang_on_what_lies_there(damage: str, left: str, bench: Bench) -> None:
+def test_the_guards_work_without_a_usable_run_json(damage: str, left: str, bench: Bench) -> None:
     if left == "parts":
         bench.write(25)
         bench.run()
@@ -296,7 +296,7 @@ def test_shards_keep_their_size_without_a_run_json(run: Bench) -> None:
     assert run.standin.request_count() == sent
 
 
-def test_a_folder_of_before_is_held_against_its_summary(run: Bench) -> None:
+def test_a_folder_without_a_ledger_is_checked_against_its_summary(run: Bench) -> None:
     (run.out / "ledger.jsonl").unlink()
     kept = part(run, 1).read_bytes()
     part(run, 1).unlink()
@@ -310,11 +310,11 @@ def test_a_folder_of_before_is_held_against_its_summary(run: Bench) -> None:
     sent = run.standin.request_count()
     assert run.run().totals.ok == 25
     assert run.standin.request_count() == sent
-    part(run, 1).unlink()  # from now on it is known
+    part(run, 1).unlink()  # the ledger lists it by now
     refused(run, "part-00001.parquet: is missing")
 
 
-def test_a_folder_that_is_copied_moved_or_packed_stays_a_run(bench: Bench, tmp_path: Path) -> None:
+def test_a_run_folder_that_was_packed_and_moved_can_be_resumed(bench: Bench, tmp_path: Path) -> None:
     interrupted(bench)
     archive = shutil.make_archive(str(tmp_path / "packed"), "tar", bench.out)
     shutil.rmtree(bench.out)
@@ -326,7 +326,7 @@ def test_a_folder_that_is_copied_moved_or_packed_stays_a_run(bench: Bench, tmp_p
     assert bench.standin.request_count() == sent + 13
 
 
-def test_a_damaged_ledger_is_no_reason_to_stop_where_nothing_is_missing(run: Bench) -> None:
+def test_a_damaged_ledger_does_not_stop_a_run_with_all_its_answers(run: Bench) -> None:
     for damage in (lambda data: data[: len(data) // 2], lambda data: b"\0" + data[1:], lambda _: b""):
         ledger = run.out / "ledger.jsonl"
         ledger.write_bytes(damage(ledger.read_bytes()))
@@ -335,7 +335,7 @@ def test_a_damaged_ledger_is_no_reason_to_stop_where_nothing_is_missing(run: Ben
     refused(run, "5 answers that were there are missing")
 
 
-def test_a_damaged_line_of_the_ledger_is_told_and_the_summary_asked(
+def test_a_damaged_line_of_the_ledger_is_reported_and_the_summary_used_instead(
     run: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     ledger = run.out / "ledger.jsonl"
@@ -355,14 +355,14 @@ def test_a_damaged_line_of_the_ledger_is_told_and_the_summary_asked(
 
 
 def call(*words: str) -> tuple[int | None, str]:
-    """Give a command in this process; return its exit code, None for an error, and all that it says."""
+    """Call a command in this process; return its exit code (None for an error) and its output."""
     with contextlib.chdir(Path(words[1]).parent):
         done = CliRunner().invoke(cli, words, standalone_mode=False)
     assert done.exception is None or isinstance(done.exception, BatchmixError), done.exception
     return done.return_value if done.exception is None else None, f"{done.output} {done.exception}"
 
 
-def test_readers_name_what_they_cannot_read_and_give_the_rest(run: Bench) -> None:
+def test_readers_report_unreadable_parts_and_return_the_rest(run: Bench) -> None:
     run.settings["eval"] = {"target": "n", "scorers": [{"kind": "includes"}]}
     run.run()
     call("eval", str(run.out))
@@ -396,7 +396,7 @@ def test_readers_name_what_they_cannot_read_and_give_the_rest(run: Bench) -> Non
 
 
 @pytest.mark.parametrize("where", ["view", "export_file"])
-def test_a_reader_does_not_miss_what_is_let_go_meanwhile(
+def test_a_reader_does_not_report_a_part_dropped_meanwhile_as_missing(
     where: str, run: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = importlib.import_module(f"batchmix.store.{where}")
@@ -417,8 +417,8 @@ def test_a_reader_does_not_miss_what_is_let_go_meanwhile(
     assert lost == []
 
 
-def test_readers_give_what_is_there_of_an_input_that_is_shorter_now(bench: Bench) -> None:
-    """The journals of shards that it no longer has are read all the same."""
+def test_readers_return_all_answers_although_the_input_is_shorter_now(bench: Bench) -> None:
+    """The journals of shards that the input no longer has are still read."""
     interrupted(bench)
     bench.write(3)
     code, said = call("export", str(bench.out), str(bench.root / "a.jsonl"))
@@ -436,7 +436,7 @@ NONSENSE: dict[str, Callable[[dict[str, Any]], object]] = {
 
 
 @pytest.mark.parametrize("name", NONSENSE)
-def test_readers_survive_whatever_a_run_json_says(name: str, bench: Bench) -> None:
+def test_readers_survive_nonsense_in_a_run_json(name: str, bench: Bench) -> None:
     interrupted(bench)
     path = bench.out / "run.json"
     run = json.loads(path.read_bytes())
@@ -452,7 +452,7 @@ def test_readers_survive_whatever_a_run_json_says(name: str, bench: Bench) -> No
 
 
 @pytest.mark.parametrize("damage", ["missing", *DAMAGES])
-def test_readers_say_in_a_sentence_what_is_wrong_with_a_run_json(damage: str, run: Bench) -> None:
+def test_readers_report_a_damaged_run_json_in_one_sentence(damage: str, run: Bench) -> None:
     run.settings["eval"] = {"target": "n", "scorers": [{"kind": "includes"}]}
     run.run()
     path = run.out / "run.json"
@@ -468,7 +468,7 @@ def test_readers_say_in_a_sentence_what_is_wrong_with_a_run_json(damage: str, ru
             assert "command" in said
 
 
-def test_other_runs_damaged_answers_are_not_reused(run: Bench, tmp_path: Path) -> None:
+def test_damaged_answers_of_another_run_are_not_reused(run: Bench, tmp_path: Path) -> None:
     damage_page(part(run, 1), "request_hash")
     run.settings |= {"reuse": {"from": [str(run.out)]}, "output": {"path": str(tmp_path / "next"), "shard_rows": 10}}
     sent = run.standin.request_count()
@@ -477,8 +477,8 @@ def test_other_runs_damaged_answers_are_not_reused(run: Bench, tmp_path: Path) -
     assert run.standin.request_count() == sent
 
 
-def test_a_rehearsal_is_kept_away_from_answers_that_do_not_say_who_gave_them(run: Bench) -> None:
-    """As parts of before don't."""
+def test_a_rehearsal_is_refused_over_answers_of_unknown_origin(run: Bench) -> None:
+    """Parts of earlier versions do not record whether they were rehearsed."""
     for path in (run.out / "data").iterdir():
         table, footer = pq.read_table(path), json.loads(pq.read_metadata(path).metadata[b"batchmix.part"])
         for name in ("rehearsal", "shard_rows", "job"):
@@ -498,8 +498,8 @@ def test_a_rehearsal_is_kept_away_from_answers_that_do_not_say_who_gave_them(run
     assert run.standin.request_count() == sent
 
 
-def classified_in_a_new_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Be a later version, which takes fewer things for an answer."""
+def with_a_stricter_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Act as a later version, which accepts fewer bodies as answers."""
 
     def stricter(exchange: Exchange, path: str) -> Completion | Failure:
         if b"ROTTEN" in exchange.body:
@@ -513,10 +513,10 @@ def classified_in_a_new_way(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_answers_that_are_none_for_a_later_version_are_asked_again_on_request_only(
+def test_answers_that_a_later_version_rejects_are_requested_again_only_with_update(
     killed: bool, bench: Bench, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They lie in journals; what was sealed stays what it was. After a kill nobody has counted them."""
+    """They are in journals; sealed answers stay. After a kill there is no count of them."""
 
     def answer(row: int, attempt: int, nth: int) -> bytes:
         if row == 17 and attempt == 1:
@@ -534,7 +534,7 @@ def test_answers_that_are_none_for_a_later_version_are_asked_again_on_request_on
         lines = ledger.read_bytes().splitlines(keepends=True)
         ledger.write_bytes(b"".join(line for line in lines if b'"e":"sealed"' in line or b'"answers"' not in line))
         (bench.out / "summary.json").unlink()
-    classified_in_a_new_way(monkeypatch)
+    with_a_stricter_classifier(monkeypatch)
     provider.rows_received.clear()
     count = "up to 2 answers that were there are" if killed else "2 answers that were there are"
     with pytest.raises(
@@ -546,14 +546,16 @@ def test_answers_that_are_none_for_a_later_version_are_asked_again_on_request_on
     with pytest.raises(ProviderStopped):
         bench.run(update=True)
     provider.answer = answer
-    assert bench.run().totals.ok == 25  # and what was agreed to is not asked about again
+    assert bench.run().totals.ok == 25  # an accepted loss needs no --update again
     assert sorted(provider.rows_received) == sorted([12, 14, *range(17, 25), 20])
     assert [row["response"] for row in bench.rows()].count("ROTTEN") == 1
 
 
 @pytest.mark.parametrize("name", ["data", "data/part-00001.parquet", "journal"])
-def test_what_may_not_be_read_is_not_missing(name: str, run: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither asked for again, with --update either, nor left out of what is told."""
+def test_files_without_read_permission_do_not_count_as_missing(
+    name: str, run: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are not requested again, not even with --update, and commands report them."""
     closed = str(run.out / name)
 
     def denied(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -577,7 +579,7 @@ def test_what_may_not_be_read_is_not_missing(name: str, run: Bench, monkeypatch:
     assert run.run().totals.ok == 25
 
 
-def test_an_export_names_the_journal_that_it_may_not_read(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_names_a_journal_without_read_permission(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupted(bench)
     closed, opens = journals(bench)[0], os.open
 

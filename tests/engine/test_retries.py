@@ -18,7 +18,7 @@ PAUSE = Failure(FailureAction.PAUSE, "throttled", "slower")
 
 
 def waits(failure: Failure, times: int, retry_after_s: float | None = None) -> list[float]:
-    """Return how long a row waits that fails so often before it is answered."""
+    """Return the waits of a row that fails this many times."""
     attempts, waited = RowAttempts(1000), list[float]()
     for _ in range(times):
         attempts.count(failure, Exchange(0, 0, 0.1, 503, retry_after_s=retry_after_s))
@@ -28,24 +28,24 @@ def waits(failure: Failure, times: int, retry_after_s: float | None = None) -> l
     return waited
 
 
-def test_after_trouble_the_waits_grow_up_to_a_minute() -> None:
+def test_waits_after_errors_grow_up_to_a_minute() -> None:
     found = waits(RETRY, 300)
     assert found[0] <= 0.5
     assert 50 < max(found) <= 60
     assert min(found) >= 0.25
 
 
-def test_a_throttled_row_waits_for_as_long_as_the_provider_requested() -> None:
+def test_a_throttled_row_waits_as_long_as_its_retry_after() -> None:
     assert waits(PAUSE, 20, retry_after_s=7.5) == [7.5] * 20
 
 
-def test_a_throttled_row_that_was_told_nothing_does_not_outlast_the_pause_of_all() -> None:
-    """However often it was refused: who paces the requests is the governor."""
+def test_a_throttled_row_without_a_retry_after_waits_at_most_five_seconds() -> None:
+    """However often it was throttled: the governor paces the requests."""
     assert 3 < max(waits(PAUSE, 200)) <= 5
 
 
 @pytest.mark.parametrize("requested", [0.01, 30.0])
-def test_trouble_that_says_when_to_come_back_waits_at_least_so_long(requested: float) -> None:
+def test_an_error_with_a_retry_after_waits_at_least_that_long(requested: float) -> None:
     assert min(waits(RETRY, 20, retry_after_s=requested)) >= requested
 
 
@@ -60,11 +60,11 @@ def test_a_row_is_given_up_after_its_attempts_its_time_or_an_hour_of_throttling(
     assert attempts_until_given_up(RowAttempts(6), RETRY) == 6
     assert attempts_until_given_up(RowAttempts(6, until=3.0), RETRY) == 3
     assert attempts_until_given_up(RowAttempts(1), PAUSE) == 9
-    assert attempts_until_given_up(RowAttempts(6, longest_s=300.0), PAUSE) == 2, "each asks for too long a wait"
+    assert attempts_until_given_up(RowAttempts(6, longest_s=300.0), PAUSE) == 2, "each wait is too long"
 
 
 class Queue:
-    """A queue with rows that have failed, and when each became due."""
+    """A queue with failed rows, and when each became due."""
 
     def __init__(self) -> None:
         self.status = LaneStatus("m")
@@ -100,7 +100,7 @@ async def test_rows_become_due_in_the_order_of_their_times() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_what_waits_or_is_due_for_a_path_is_dropped_and_the_rest_stays() -> None:
+async def test_dropping_a_path_removes_its_waiting_and_due_rows_only() -> None:
     queue = Queue()
     queue.retries._on_due = lambda: None
     for row, (after_s, path) in enumerate(((1.0, "/a"), (1.0, "/b"), (5.0, "/a"), (6.0, "/b"))):
@@ -113,7 +113,7 @@ async def test_what_waits_or_is_due_for_a_path_is_dropped_and_the_rest_stays() -
 
 
 @pytest.mark.virtual_time
-async def test_a_stop_forgets_all_and_an_outcome_one() -> None:
+async def test_clear_removes_all_rows_and_remove_only_one() -> None:
     queue = Queue()
     item = queue.fail(0, 1.0)
     queue.fail(1, 1.0)
@@ -125,7 +125,7 @@ async def test_a_stop_forgets_all_and_an_outcome_one() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_retries_after_errors_are_spread_by_the_budget_and_throttled_ones_are_not() -> None:
+async def test_the_retry_budget_spreads_retries_after_errors_but_not_throttled_ones() -> None:
     for failure, last in ((RETRY, 20.0), (PAUSE, 1.0)):
         queue, begun = Queue(), asyncio.get_running_loop().time()
         for row in range(300):
@@ -136,7 +136,7 @@ async def test_retries_after_errors_are_spread_by_the_budget_and_throttled_ones_
 
 
 @given(st.lists(st.floats(0, 0.5), max_size=300))
-def test_retries_are_at_most_a_quarter_and_ten_a_second(gaps: list[float]) -> None:
+def test_the_retry_budget_allows_a_quarter_of_all_requests_and_ten_a_second(gaps: list[float]) -> None:
     budget, now = RetryBudget(0.0), 0.0
     ends = []
     for sent, gap in enumerate(gaps):

@@ -1,4 +1,4 @@
-"""A job from end to end: what is sent, what is kept, and what the next start does."""
+"""A job from end to end: what is sent, what is stored, and what the next start does."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_each_row_becomes_one_row_in_order(bench: Bench) -> None:
     assert bench.start()["exit_code"] == 0
 
 
-def test_the_same_command_again_sends_nothing(bench: Bench) -> None:
+def test_repeating_the_command_sends_nothing(bench: Bench) -> None:
     bench.write(12)
     bench.run()
     before = [path.read_bytes() for path in sorted((bench.out / "data").iterdir())]
@@ -47,7 +47,7 @@ def test_the_same_command_again_sends_nothing(bench: Bench) -> None:
     assert [path.read_bytes() for path in sorted((bench.out / "data").iterdir())] == before
 
 
-def test_passing_trouble_is_retried_and_throttling_costs_no_attempt(bench: Bench) -> None:
+def test_transient_errors_are_retried_and_throttling_does_not_use_up_attempts(bench: Bench) -> None:
     bench.settings["retry"] = {"attempts": 3}
     bench.source.write_text(
         "\n".join(
@@ -68,7 +68,7 @@ def test_passing_trouble_is_retried_and_throttling_costs_no_attempt(bench: Bench
     assert [row["maybe_billed"] for row in rows] == [0, 1, 1, 0, 0]
 
 
-def test_failed_rows_are_asked_again_by_the_next_start_and_rejected_ones_on_request(bench: Bench) -> None:
+def test_failed_rows_are_retried_by_the_next_start_and_rejected_ones_on_request(bench: Bench) -> None:
     bench.settings["retry"] = {"attempts": 1}
     texts = ["a", "[[rehearsal:500x1]]", "[[rehearsal:400x2]]", "b"]
     bench.source.write_text("\n".join(json.dumps({"text": text}) for text in texts))
@@ -88,7 +88,7 @@ def test_failed_rows_are_asked_again_by_the_next_start_and_rejected_ones_on_requ
     assert bench.standin.request_count() == 7
 
 
-def test_appended_rows_are_simply_sent(bench: Bench) -> None:
+def test_appended_rows_are_sent(bench: Bench) -> None:
     bench.write(7)
     bench.run()
     bench.write(10, first=7)
@@ -97,7 +97,7 @@ def test_appended_rows_are_simply_sent(bench: Bench) -> None:
     assert bench.standin.request_count() == 17
 
 
-def test_a_limit_is_the_beginning_of_the_whole(bench: Bench) -> None:
+def test_a_limited_run_is_continued_without_the_limit(bench: Bench) -> None:
     bench.write(25)
     assert bench.run(limit=13).run.rows == 13
     assert bench.standin.request_count() == 13
@@ -132,7 +132,7 @@ def test_a_changed_request_is_refused_with_the_count_until_update(bench: Bench) 
     assert bench.standin.prompts()[15].startswith("Shout")
 
 
-def test_only_changed_rows_are_asked_again(bench: Bench) -> None:
+def test_only_changed_rows_are_sent_again(bench: Bench) -> None:
     bench.write(25)
     bench.run()
     lines = bench.source.read_text().splitlines()
@@ -157,7 +157,7 @@ def test_another_model_drops_answers_only_with_update(bench: Bench) -> None:
     assert bench.standin.request_count() == 24
 
 
-def test_a_model_or_a_sample_more_is_simply_sent(bench: Bench) -> None:
+def test_an_added_model_or_sample_is_sent(bench: Bench) -> None:
     bench.write(12)
     bench.run()
     del bench.settings["model"]
@@ -229,7 +229,7 @@ def test_the_host_of_the_same_service_may_change(bench: Bench) -> None:
     assert bench.standin.request_count() == 3
 
 
-def test_a_wrong_key_stops_at_once_and_the_right_one_goes_on(bench: Bench) -> None:
+def test_a_wrong_key_stops_at_once_and_the_right_one_resumes(bench: Bench) -> None:
     bench.write(200)
     bench.standin.behave("key=sk-the-right-one&latency=0.01")
     with pytest.raises(ProviderStopped, match="Invalid API key"):
@@ -241,7 +241,7 @@ def test_a_wrong_key_stops_at_once_and_the_right_one_goes_on(bench: Bench) -> No
         assert path.is_dir() or b"sk-a-wrong-one" not in path.read_bytes()
 
 
-def test_the_same_rejection_for_the_first_rows_stops_and_is_not_held_against_them(bench: Bench) -> None:
+def test_the_same_rejection_for_the_first_rows_stops_the_run_and_leaves_them_open(bench: Bench) -> None:
     bench.write(200)
     bench.standin.behave("reject=1")
     with pytest.raises(ProviderStopped, match="first 20 requests were all refused"):
@@ -251,7 +251,7 @@ def test_the_same_rejection_for_the_first_rows_stops_and_is_not_held_against_the
     assert bench.run().totals.ok == 200
 
 
-def test_keep_going_goes_on(bench: Bench) -> None:
+def test_keep_going_does_not_stop_on_rejections(bench: Bench) -> None:
     bench.write(30)
     bench.standin.behave("reject=1")
     view = bench.run(keep_going=True)
@@ -301,14 +301,14 @@ def test_a_null_in_a_template_is_an_error_of_its_row(bench: Bench) -> None:
     assert "null" in bench.rows()[0]["error_message"]
 
 
-def test_a_folder_that_is_worked_on_is_locked(bench: Bench) -> None:
+def test_the_folder_of_a_running_run_is_locked(bench: Bench) -> None:
     bench.write(3)
     with locked_folder(read_job(None, bench.settings, {}), Secrets()), pytest.raises(RunLocked, match="process"):
         bench.run()
     assert bench.standin.request_count() == 0
 
 
-def test_a_folder_with_other_things_in_it_is_left_alone(bench: Bench) -> None:
+def test_a_folder_with_other_files_is_refused(bench: Bench) -> None:
     bench.write(3)
     bench.out.mkdir()
     (bench.out / "thesis.docx").write_text("precious")
@@ -336,7 +336,7 @@ def test_batch_lines_are_sent_as_they_are(bench: Bench) -> None:
     ]
 
 
-def test_an_input_that_changes_while_it_is_worked_on_stops_the_run(bench: Bench) -> None:
+def test_an_input_that_changes_during_the_run_stops_it(bench: Bench) -> None:
     bench.write(30)
     bench.standin.behave("latency=0.2")
     change = threading.Timer(
@@ -374,8 +374,8 @@ def test_files_are_for_their_owner_only(bench: Bench) -> None:
         assert path.stat().st_mode & 0o077 == 0, path
 
 
-def test_a_job_may_say_who_else_may_read_its_files(bench: Bench) -> None:
-    """All of them, whatever the umask is, and those that were there before too; folders can be entered by the same."""
+def test_a_job_sets_the_mode_of_all_its_files(bench: Bench) -> None:
+    """Whatever the umask, existing files included; folders get the matching permission to enter."""
     bench.write(25)
     bench.settings["eval"] = {"scorers": [{"kind": "regex", "pattern": "."}]}
     bench.standin.behave("balance=15")
@@ -417,7 +417,7 @@ STREAMED_ROWS = [
 
 
 def test_the_same_job_streamed_gives_the_same_data(bench: Bench) -> None:
-    """But for what no two runs share, and the raw bodies; those say the same."""
+    """Except columns that vary from run to run, and raw bodies, whose content is the same."""
     bench.source.write_text("\n".join(json.dumps({"text": text}) for text in STREAMED_ROWS))
     bench.settings |= {"samples": 2, "prices": {"m": {"input": 1, "output": 2}}}
     found = []
@@ -438,7 +438,7 @@ def test_the_same_job_streamed_gives_the_same_data(bench: Bench) -> None:
     assert [row["status"] for row in plain].count("ok") == 18
 
 
-def test_a_run_goes_on_streamed_or_not(bench: Bench) -> None:
+def test_a_run_resumes_with_streaming_switched_on_or_off(bench: Bench) -> None:
     bench.write(12)
     bench.run(limit=7)
     bench.settings["params"] = {"stream": True}
@@ -466,7 +466,7 @@ def test_batch_lines_and_long_answers_are_streamed(bench: Bench) -> None:
     assert len({row["total_tokens"] for row in rows}) == 1
 
 
-def test_a_stream_that_is_cut_off_is_asked_again(bench: Bench) -> None:
+def test_a_stream_that_is_cut_off_is_retried(bench: Bench) -> None:
     bench.source.write_text(json.dumps({"text": "[[rehearsal:cutx2]]"}))
     bench.settings["params"] = {"stream": True}
     bench.run()
@@ -474,16 +474,16 @@ def test_a_stream_that_is_cut_off_is_asked_again(bench: Bench) -> None:
     assert (row["status"], row["attempts"], row["maybe_billed"]) == ("ok", 3, 2)
 
 
-def _asked_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send the weight of a message, as was done once."""
+def _requests_of_an_earlier_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send the `weight` of a message, as an earlier version did."""
     monkeypatch.setattr("batchmix.load.messages._TUNING", "\x00")
     monkeypatch.setattr("batchmix.engine.shard_comparison._REQUEST_VERSION", 2)
 
 
-def test_no_answer_is_asked_for_again_in_silence_where_rows_have_come_to_be_asked_otherwise(
+def test_a_version_that_builds_other_requests_sends_no_answered_row_again_unnoticed(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither in a shard that is open, nor where a part that was whole is opened again."""
+    """Neither in an open shard, nor in a sealed part that is opened again."""
     said = [
         {"role": "user", "content": f"word {row}{' [[rehearsal:reject]]' * (row == 1)}", "weight": 1}
         for row in range(12)
@@ -493,17 +493,17 @@ def test_no_answer_is_asked_for_again_in_silence_where_rows_have_come_to_be_aske
     bench.settings["limits"]["concurrency"] = 1
     bench.standin.behave("balance=4")
     with monkeypatch.context() as before:
-        _asked_as_before(before)
+        _requests_of_an_earlier_version(before)
         with pytest.raises(ProviderStopped):
             bench.run()
     bench.standin.behave()
     with pytest.raises(RunError, match=r"makes other requests of some rows.*request 4 existing answers again"):
         bench.run()
     with monkeypatch.context() as before:
-        _asked_as_before(before)
+        _requests_of_an_earlier_version(before)
         assert bench.run().totals.ok == 11
     sent = bench.standin.request_count()
-    assert bench.run().totals.ok == 11  # nothing is to be done, and nothing is read again
+    assert bench.run().totals.ok == 11  # nothing is open, so no row is read again
     with pytest.raises(RunError, match="request 9 existing answers again"):
         bench.run(retry_rejected=True)
     bench.settings["input"]["columns"] = ["n"]

@@ -1,4 +1,4 @@
-"""A few rows tell what all will cost, with an interval that holds it as often as it says."""
+"""The cost of all rows is estimated from a few, with an interval that contains it as often as promised."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ INPUT, OUTPUT = 0.15, 0.6
 
 
 def forecast(rng: random.Random, length: Length, rows: int) -> tuple[Bounds, float]:
-    """Return what 50 rows say of a job's cost, and what it truly is."""
+    """Return the bounds of a job's cost that 50 rows give, and its true cost."""
     prompts = [20 + int(rng.lognormvariate(5, 0.8)) for _ in range(rows)]
     true_prompts = [prompt * rng.gauss(1.1, 0.05) for prompt in prompts]
     costs = [INPUT * prompt + OUTPUT * length(rng, prompt) for prompt in true_prompts]
@@ -42,23 +42,23 @@ def share_held(name: str, jobs: int, rows: int = 1000) -> float:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPES)
-def test_the_interval_holds_the_true_cost_of_a_thousand_jobs(name: str) -> None:
+def test_the_interval_contains_the_true_cost_in_92_percent_of_a_thousand_jobs(name: str) -> None:
     assert share_held(name, 1000) >= 0.92
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_the_interval_holds_the_true_cost(name: str) -> None:
+def test_the_interval_contains_the_true_cost_in_85_percent_of_a_hundred_jobs(name: str) -> None:
     assert share_held(name, 100, 600) >= 0.85
 
 
-def test_the_estimate_is_right_on_average_and_the_interval_is_of_use() -> None:
+def test_the_estimate_is_unbiased_and_the_interval_is_narrow() -> None:
     rng = random.Random(4)
     found = [forecast(rng, SHAPES["lognormal"], 1000) for _ in range(200)]
     assert sum(bounds.estimate / true for bounds, true in found) / 200 == pytest.approx(1, abs=0.04)
     assert sum((bounds.high - bounds.low) / true for bounds, true in found) / 200 < 1.2
 
 
-def test_what_is_known_is_counted() -> None:
+def test_a_cost_that_follows_from_the_size_has_no_uncertainty() -> None:
     sizes = list(range(1, 1001))
     picks = drawn(sizes, 50, "seed")
     bounds = total([sizes[at] for at in picks], [sizes[at] + 7 for at in picks], sum(sizes), 1000)
@@ -66,17 +66,17 @@ def test_what_is_known_is_counted() -> None:
     assert (bounds.low, bounds.estimate, bounds.high) == pytest.approx((sum(sizes) + 7000,) * 3)
 
 
-def test_all_rows_leave_nothing_to_guess() -> None:
+def test_a_sample_of_all_rows_has_no_uncertainty() -> None:
     values = [float(value) for value in range(50)]
     bounds = total([0.0] * 50, values, 0.0, 50)
     assert bounds == Bounds(sum(values), pytest.approx(sum(values)), pytest.approx(sum(values)))
 
 
-def test_too_few_say_nothing() -> None:
+def test_fewer_than_ten_rows_give_no_estimate() -> None:
     assert total([0.0] * 9, [1.0] * 9, 0.0, 100) is None
 
 
-def test_a_draw_is_spread_over_the_sizes_and_can_be_repeated() -> None:
+def test_a_draw_is_spread_over_the_sizes_and_repeatable() -> None:
     rng = random.Random(1)
     sizes = [int(rng.lognormvariate(4, 1)) for _ in range(10_000)]
     picks = drawn(sizes, 50, "digest")
@@ -87,6 +87,6 @@ def test_a_draw_is_spread_over_the_sizes_and_can_be_repeated() -> None:
         assert ranks[200 * number] <= sizes[at] <= ranks[min(9999, 200 * number + 199)]
 
 
-def test_a_draw_of_more_than_there_is_takes_all() -> None:
+def test_a_draw_of_more_rows_than_exist_takes_all() -> None:
     assert sorted(drawn([5, 5, 5, 1], 50, "s")) == [0, 1, 2, 3]
     assert drawn([], 50, "s") == []

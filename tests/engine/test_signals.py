@@ -1,4 +1,4 @@
-"""A signal is caught from the very start, says how it ended, and leaves nothing behind of a run that never began."""
+"""A signal is handled from the start on, is reported, and leaves nothing of a run that had not begun."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ AT = """
     module.{name} = now
     main()
 """
-"""Runs batchmix, which is sent signals when it first comes to a function."""
+"""Runs batchmix and sends it signals when it first calls a function."""
 
 
 def interrupted(at: str, numbers: list[int], *call: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -60,7 +60,7 @@ PLACES = [
 @pytest.mark.parametrize(
     ("at", "number"), [*zip(PLACES, INTERRUPTS * 2, strict=False), ("load.spool:_write_all", signal.SIGTERM)]
 )
-def test_a_signal_before_a_run_has_begun_is_told_and_leaves_nothing(at: str, number: int, tmp_path: Path) -> None:
+def test_a_signal_before_a_run_has_begun_is_reported_and_leaves_nothing(at: str, number: int, tmp_path: Path) -> None:
     call = ("run", "-", "--model", "m", "--base-url", "rehearsal:?balance_usd=1", "--out", str(tmp_path / "some/run"))
     done = interrupted(at, [number], *call, stdin='{"prompt": "a"}\n')
     assert done.returncode == 128 + number, done.stderr
@@ -71,8 +71,8 @@ def test_a_signal_before_a_run_has_begun_is_told_and_leaves_nothing(at: str, num
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
-    """Also while the first one is being cleaned up after; the same command then goes on."""
+def test_a_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
+    """Also during the cleanup after the first one; the same command then resumes."""
     write_rows(tmp_path / "rows.jsonl", 2)
     call = command("rehearsal:", tmp_path / "rows.jsonl", tmp_path / "run")[3:]
     done = interrupted(
@@ -89,7 +89,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     [("engine.plan:prepare", ["plan", "ROWS"]), ("engine.reader:read_view", ["status", "RUN"]), ("engine.reader:Export", ["export", "RUN", "OUT"]),
      ("evaluate.report_page:_page", ["report", "RUN"])],
 )  # fmt: skip
-def test_the_other_commands_say_it_too(at: str, words: list[str], tmp_path: Path) -> None:
+def test_the_other_commands_report_a_signal_too(at: str, words: list[str], tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", 2)
     call = command("rehearsal:", tmp_path / "rows.jsonl", tmp_path / "run")[3:]
     assert batchmix(*call).returncode == 0
@@ -102,7 +102,7 @@ def test_the_other_commands_say_it_too(at: str, words: list[str], tmp_path: Path
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_signal_between_start_and_sending_is_written_down(tmp_path: Path) -> None:
+def test_a_signal_between_start_and_sending_is_recorded(tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", 2)
     call = command("rehearsal:", tmp_path / "rows.jsonl", tmp_path / "run")[3:]
     done = interrupted("engine.send:drop_stale", [signal.SIGHUP], *call)
@@ -113,7 +113,7 @@ def test_a_signal_between_start_and_sending_is_written_down(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("broken", ["read_view", "now_text"])
-def test_what_fails_at_the_end_does_not_hide_why_a_run_ended(
+def test_an_error_at_the_end_does_not_hide_why_a_run_ended(
     broken: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.write(3)
@@ -142,7 +142,7 @@ def test_a_deadline_before_anything_could_be_sent_leaves_nothing(bench: Bench) -
 
 
 def test_a_full_disk_before_a_run_has_begun_is_exit_3_and_names_the_disk(tmp_path: Path) -> None:
-    """The limit on file sizes stands in for it."""
+    """A limit on file sizes stands in for a full disk."""
     out = tmp_path / "run"
     call = [sys.executable, "-m", "batchmix", "run", "-", "--model", "m", "--base-url", "rehearsal:", "--out", str(out)]
     rows = "".join(json.dumps({"prompt": "x" * 1000}) + "\n" for _ in range(1500))
@@ -157,8 +157,8 @@ def test_a_full_disk_before_a_run_has_begun_is_exit_3_and_names_the_disk(tmp_pat
     assert not out.exists()
 
 
-def test_a_run_in_another_thread_takes_no_signals(bench: Bench) -> None:
-    """Where none can be taken; it runs all the same."""
+def test_a_run_in_another_thread_installs_no_signal_handlers(bench: Bench) -> None:
+    """Handlers cannot be installed there; the run works nevertheless."""
     bench.write(3)
     before = [signal.getsignal(number) for number in INTERRUPTS]
     thread = threading.Thread(target=bench.run)

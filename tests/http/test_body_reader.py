@@ -1,4 +1,4 @@
-"""Streamed answers as they come over a socket: whole, cut off, silent, refused, or no streams at all."""
+"""Streamed answers over a socket: whole, cut off, silent, refused, or no streams at all."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FINISHED = [*content_chunks("Par", "is"), chunk(finish="stop")]
 
 
 def streaming(*chunks: object, end: bool = True) -> bytes:
-    """Return a reply that streams, each event in a chunk of HTTP's."""
+    """Return a streamed reply with each event in an HTTP chunk."""
     return chunked(*(events(one) for one in chunks), end=end).replace(b"application/json", b"text/event-stream")
 
 
@@ -42,9 +42,9 @@ async def exchange(wire: Wire, found: Reply, **timeouts: float) -> Exchange:
         reply(200, gzip.compress(events(*PARIS)), "Content-Encoding: gzip"),
         Closing(b"HTTP/1.0 200 OK\r\n\r\n" + events(*PARIS)),
     ],
-    ids=["in chunks", "of known length", "gzip", "up to the end"],
+    ids=["in chunks", "with a length", "gzip", "up to the end"],
 )
-async def test_a_stream_is_received_as_the_body_that_would_come_without_streaming(wire: Wire, answer: Reply) -> None:
+async def test_a_stream_is_received_as_the_body_of_an_answer_without_streaming(wire: Wire, answer: Reply) -> None:
     received = await exchange(wire, answer)
     assert (received.fault, received.fault_message, received.maybe_billed, received.status) == (None, "", False, 200)
     assert json.loads(received.body) == WHOLE
@@ -90,7 +90,7 @@ async def test_connections_are_kept_from_one_stream_to_the_next(wire: Wire) -> N
         "too large",
     ],
 )
-async def test_each_way_to_break_off_may_be_billed_and_is_no_answer(
+async def test_each_broken_stream_may_be_billed_and_is_no_answer(
     wire: Wire, answer: Reply, timeouts: dict[str, float], fault: str
 ) -> None:
     received = await exchange(wire, answer, **timeouts)
@@ -104,7 +104,7 @@ async def test_each_way_to_break_off_may_be_billed_and_is_no_answer(
     assert outcome.message
 
 
-async def test_a_stream_that_does_not_begin_is_given_up_as_silent(wire: Wire) -> None:
+async def test_a_stream_that_does_not_begin_times_out(wire: Wire) -> None:
     received = await exchange(wire, None, idle_s=0.05)
     assert (received.fault, received.maybe_billed, received.status) == ("timeout", True, None)
     assert received.fault_message == f"nothing came from {wire.address} for 0.05 s"
@@ -134,7 +134,7 @@ async def test_an_answer_with_its_finish_reason_is_whole_however_its_connection_
 @pytest.mark.parametrize(
     "chunks", [PARIS, [*FINISHED, usage()], [*content_chunks("x"), error("broke")]], ids=["DONE", "usage", "error"]
 )
-async def test_once_a_stream_is_done_the_end_of_its_body_is_waited_for_a_second(
+async def test_the_end_of_the_body_of_a_finished_stream_is_waited_for_at_most_a_second(
     wire: Wire, chunks: list[object]
 ) -> None:
     received = await exchange(wire, streaming(*chunks, end=False))
@@ -143,7 +143,7 @@ async def test_once_a_stream_is_done_the_end_of_its_body_is_waited_for_a_second(
 
 
 class Dripping:
-    """A body whose pieces come one after the other, a turn of the loop apart, and then the same word for ever."""
+    """A body whose pieces arrive one per turn of the loop, followed by an endless repetition."""
 
     def __init__(self, *pieces: bytes, word: bytes = b": keep-alive\n\n") -> None:
         self.pieces = list(pieces)
@@ -159,7 +159,7 @@ class Dripping:
         return self.pieces.pop(0) if self.pieces else self.word
 
 
-async def test_a_server_that_goes_on_after_the_end_is_left() -> None:
+async def test_a_server_that_keeps_sending_after_the_end_is_disconnected() -> None:
     body = Dripping(*(events(one) for one in PARIS))
     stream = AnswerStream(1, 100_000)
     async with asyncio.timeout(WITHIN_S):
@@ -168,7 +168,7 @@ async def test_a_server_that_goes_on_after_the_end_is_left() -> None:
     assert body.read > len(PARIS)
 
 
-async def test_what_is_too_large_is_left_at_once() -> None:
+async def test_a_too_large_stream_is_disconnected_at_once() -> None:
     body = Dripping(word=b"x" * 1000)
     stream = AnswerStream(1, 10_000)
     async with asyncio.timeout(WITHIN_S):
@@ -176,8 +176,8 @@ async def test_what_is_too_large_is_left_at_once() -> None:
     assert (stream.is_too_large, body.read) == (True, 11)
 
 
-async def test_each_piece_gives_a_stream_its_time_again() -> None:
-    """Comments that keep the connection alive count: the total bounds them."""
+async def test_each_piece_of_a_stream_resets_its_idle_timeout() -> None:
+    """Comments that keep the connection alive count too; the total timeout bounds them."""
     body = Dripping(events(*content_chunks("x")))
     stream = AnswerStream(1, 100_000)
     with pytest.raises(TimeoutError):
@@ -186,7 +186,7 @@ async def test_each_piece_gives_a_stream_its_time_again() -> None:
     assert stream.silent_s is None
 
 
-async def test_errors_come_before_and_within_a_stream(wire: Wire) -> None:
+async def test_errors_before_and_within_a_stream_are_received(wire: Wire) -> None:
     within = await exchange(wire, streaming(*content_chunks("Par"), error("Too many requests", "rate_limit_exceeded")))
     before = await exchange(wire, reply(429, error("Too many requests"), "Retry-After: 3"))
     for received, status, billed in ((within, 200, True), (before, 429, False)):
@@ -198,7 +198,7 @@ async def test_errors_come_before_and_within_a_stream(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize(("body", "kind"), [(json.dumps(GOOD).encode(), None), (b"<html>", "web_page"), (b"", "empty")])
-async def test_a_body_that_is_no_stream_is_received_as_it_is(wire: Wire, body: bytes, kind: str | None) -> None:
+async def test_a_body_that_is_no_stream_is_received_unchanged(wire: Wire, body: bytes, kind: str | None) -> None:
     received = await exchange(wire, reply(200, body))
     assert (received.body, received.fault) == (body, None)
     outcome = classify(received)
@@ -206,14 +206,14 @@ async def test_a_body_that_is_no_stream_is_received_as_it_is(wire: Wire, body: b
     assert (await exchange(wire, Closing(reply(200, body + b" " * 9)[:-5]))).fault == "cut_off"
 
 
-async def test_a_refusal_is_received_as_it_is_even_in_events(wire: Wire) -> None:
+async def test_an_error_response_in_events_is_received_unchanged(wire: Wire) -> None:
     body = events(error("Too many requests"))
     received = await exchange(wire, reply(429, body, kind="text/event-stream"))
     assert (received.body, received.fault, received.maybe_billed) == (body, None, False)
     assert isinstance(classify(received), Failure)
 
 
-async def test_the_key_is_taken_out_of_a_stream_even_where_it_comes_in_pieces(wire: Wire) -> None:
+async def test_the_key_is_removed_from_a_stream_even_when_split_between_pieces(wire: Wire) -> None:
     for chunks in (
         [*content_chunks(KEY[:5], KEY[5:]), *PARIS[-3:]],
         [error(f"bad key {KEY}")],
@@ -225,6 +225,6 @@ async def test_the_key_is_taken_out_of_a_stream_even_where_it_comes_in_pieces(wi
         assert b"***" in received.body
 
 
-async def test_a_body_that_is_not_streamed_is_received_as_ever(wire: Wire) -> None:
+async def test_a_body_that_is_not_streamed_is_received_as_usual(wire: Wire) -> None:
     received = await wire.exchange(streaming(*PARIS))
     assert received.body == b"".join(map(events, PARIS))

@@ -1,4 +1,4 @@
-"""Each way in which a server or a network behaves ends in one `Exchange`, and says rightly what may have been billed."""
+"""Every behaviour of a server or network gives one `Exchange`, which states what may have been billed."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def chunked(*pieces: bytes, end: bool = True) -> bytes:
     return head + b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n" * end
 
 
-# What leaves
+# Requests
 
 
-async def test_a_request_is_sent_as_it_is_with_the_key_and_nothing_else(wire: Wire) -> None:
+async def test_a_request_is_sent_unchanged_with_the_key_and_nothing_else(wire: Wire) -> None:
     wire.replies = [reply(200, GOOD, "Set-Cookie: track=1; Path=/")]
     async with Client(wire.url, Secrets(KEY, {"APP-Code": "discount"}), Timeouts(), 4) as client:
         await client.post(REQUEST)
@@ -64,7 +64,7 @@ async def test_a_request_is_sent_as_it_is_with_the_key_and_nothing_else(wire: Wi
     assert wire.connections == 1
 
 
-async def test_a_large_request_leaves_whole(wire: Wire) -> None:
+async def test_a_large_request_is_sent_whole(wire: Wire) -> None:
     large = Request(0, "m", 0, "h", "/chat/completions", b"x" * 3_000_000, 3, None)
     async with wire.client() as client:
         assert (await client.post(large)).status == 200
@@ -79,7 +79,7 @@ async def test_more_than_a_hundred_requests_are_in_flight_at_once(wire: Wire) ->
     assert {found.fault for found in received} == {"timeout"}
 
 
-async def test_the_limit_of_descriptors_is_raised_when_there_are_more_connections(wire: Wire) -> None:
+async def test_the_limit_of_file_descriptors_is_raised_for_many_connections(wire: Wire) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
@@ -96,10 +96,10 @@ async def test_netrc_is_never_read(wire: Wire, tmp_path: Path, monkeypatch: pyte
     assert f"authorization: bearer {KEY}".encode() in wire.requests[0].lower()
 
 
-# What is heard
+# Responses
 
 
-async def test_an_exchange_holds_what_was_received(wire: Wire) -> None:
+async def test_an_exchange_holds_the_response_and_its_times(wire: Wire) -> None:
     received = await wire.exchange(reply(200, GOOD, "x-aihubmix-request-id: rid-7", "X-Aihubmix-Model: billed"))
     assert received == Exchange(
         received.sent_at_ms,
@@ -128,12 +128,12 @@ async def test_an_exchange_holds_what_was_received(wire: Wire) -> None:
     ],
     ids=["gzip", "deflate", "chunked", "after hints", "up to the end", "large headers"],
 )
-async def test_a_body_is_whole_however_it_comes(wire: Wire, answer: Reply) -> None:
+async def test_a_body_is_received_whole_in_every_transfer_form(wire: Wire, answer: Reply) -> None:
     received = await wire.exchange(answer)
     assert (received.fault, received.status, received.body) == (None, 200, BODY)
 
 
-async def test_an_answer_of_five_megabytes_comes_whole(wire: Wire) -> None:
+async def test_an_answer_of_five_megabytes_is_received_whole(wire: Wire) -> None:
     body = json.dumps({**GOOD, "padding": "x" * 5_000_000}).encode()
     wire.replies = [reply(200, body), reply(200, gzip.compress(body), "Content-Encoding: gzip")]
     async with wire.client(max_answer_bytes=6_000_000) as client:
@@ -169,16 +169,16 @@ async def test_a_redirect_is_not_followed(wire: Wire) -> None:
         (reply(500, b"", "X-Request-Id: a\x1b[31m\xe9".encode("latin-1").decode("latin-1")), "a?[31mé"),
     ],
 )
-async def test_the_trace_id_is_found_and_fit_to_be_shown(wire: Wire, answer: bytes, expected: str | None) -> None:
+async def test_the_trace_id_is_read_and_printable(wire: Wire, answer: bytes, expected: str | None) -> None:
     assert (await wire.exchange(answer)).request_id == expected
 
 
-async def test_the_model_that_was_billed_is_the_header_or_the_routers(wire: Wire) -> None:
+async def test_the_billed_model_is_read_from_the_gateways_or_the_routers_header(wire: Wire) -> None:
     routed = await wire.exchange(reply(200, GOOD, "X-Aihubmix-Router-Resolved-Model: routed"))
     assert (routed.served_model, (await wire.exchange(reply(200, GOOD))).served_model) == ("routed", None)
 
 
-# What breaks
+# Faults
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ async def test_the_model_that_was_billed_is_the_header_or_the_routers(wire: Wire
         "not HTTP", "endless headers",
     ],
 )  # fmt: skip
-async def test_each_way_to_break_off_is_an_exchange(
+async def test_each_broken_response_gives_an_exchange_with_its_fault(
     wire: Wire,
     answer: Reply,
     timeouts: dict[str, float],
@@ -222,7 +222,7 @@ async def test_each_way_to_break_off_is_an_exchange(
     assert isinstance(classify(received), Failure)
 
 
-async def test_a_whole_answer_is_an_answer_although_its_connection_broke(wire: Wire) -> None:
+async def test_a_whole_answer_counts_although_its_connection_broke(wire: Wire) -> None:
     longer = reply(200, BODY).replace(b"Content-Length: ", b"Content-Length: 1")
     for broken in (Closing(longer), Closing(chunked(BODY, end=False))):
         received = await wire.exchange(broken)
@@ -230,14 +230,14 @@ async def test_a_whole_answer_is_an_answer_although_its_connection_broke(wire: W
         assert isinstance(classify(received), Completion)
 
 
-async def test_after_a_break_the_next_request_has_a_connection_of_its_own(wire: Wire) -> None:
+async def test_a_request_after_a_broken_connection_gets_a_new_one(wire: Wire) -> None:
     wire.replies = [reply(200, b"x" * 200_000), reply(200, BODY), None]
     async with wire.client(total_s=0.5) as client:
         assert [(await client.post(REQUEST)).fault for _ in range(3)] == ["too_large", None, "timeout"]
     assert wire.connections == 2
 
 
-async def test_a_refusal_that_comes_before_all_was_sent_is_received(wire: Wire) -> None:
+async def test_an_error_response_sent_before_the_request_ended_is_received(wire: Wire) -> None:
     wire.replies = [Early(reply(413, error("Request too large"), "Connection: close"))]
     large = Request(0, "m", 0, "h", "/chat/completions", b"x" * 20_000_000, 3, None)
     async with wire.client() as client:
@@ -251,7 +251,7 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-async def test_a_request_that_reaches_no_server_was_not_sent() -> None:
+async def test_a_request_that_reaches_no_server_counts_as_unsent() -> None:
     async with Client(f"http://127.0.0.1:{free_port()}/v1", Secrets(), Timeouts(), 4) as client:
         received = await client.post(REQUEST)
     assert (received.fault, received.maybe_billed, received.status) == ("connection", False, None)
@@ -259,7 +259,7 @@ async def test_a_request_that_reaches_no_server_was_not_sent() -> None:
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "a" * 64 + ".invalid"])
-async def test_a_name_that_leads_nowhere_has_not_left(host: str) -> None:
+async def test_a_request_to_an_unresolvable_host_counts_as_unsent(host: str) -> None:
     async with Client(f"http://{host}/v1", Secrets(), Timeouts(), 4) as client:
         received = await client.post(REQUEST)
     assert (received.fault, received.maybe_billed) == ("connection", False)
@@ -267,7 +267,7 @@ async def test_a_name_that_leads_nowhere_has_not_left(host: str) -> None:
 
 
 @pytest.mark.parametrize("timeouts", [Timeouts(connect_s=0.1), Timeouts(total_s=0.1)])
-async def test_a_connection_that_is_never_made_has_not_left(timeouts: Timeouts) -> None:
+async def test_a_request_whose_connection_is_never_made_counts_as_unsent(timeouts: Timeouts) -> None:
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -283,7 +283,7 @@ async def test_a_connection_that_is_never_made_has_not_left(timeouts: Timeouts) 
     assert "no connection" in received.fault_message
 
 
-# Connections that are kept
+# Kept connections
 
 
 async def test_connections_that_the_server_closes_between_requests_cost_no_failures(wire: Wire) -> None:
@@ -292,14 +292,16 @@ async def test_connections_that_the_server_closes_between_requests_cost_no_failu
         for _ in range(10):
             received = await asyncio.gather(*(client.post(REQUEST) for _ in range(20)))
             assert {(found.status, found.fault, found.maybe_billed) for found in received} == {(200, None, False)}
-            _, writer = await asyncio.open_connection(*wire.address.split(":"))  # the end is heard meanwhile
+            _, writer = await asyncio.open_connection(
+                *wire.address.split(":")
+            )  # gives the loop time to notice the close
             writer.close()
             await writer.wait_closed()
     assert len(wire.requests) == 200
 
 
 async def test_many_connections_that_are_closed_at_once_cost_no_failures(wire: Wire) -> None:
-    """All of them are idle, all are closed, and all are wanted before the loop has heard of each end."""
+    """All idle connections are closed, and all are reused before the loop has noticed."""
     async with wire.client() as client:
         await asyncio.gather(*(client.post(REQUEST) for _ in range(50)))
         wire.hang_up()
@@ -309,8 +311,10 @@ async def test_many_connections_that_are_closed_at_once_cost_no_failures(wire: W
     assert len(wire.requests) == 100
 
 
-async def test_a_connection_is_let_go_before_the_server_does_it(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Servers keep idle connections for 5 s and more."""
+async def test_the_client_closes_an_idle_connection_before_the_server_does(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Servers keep idle connections for 5 s or longer."""
     started = time.monotonic()
     async with wire.client() as client:
         for at_s, connections in [(0.0, 1), (3.9, 1), (8.0, 2)]:
@@ -320,7 +324,7 @@ async def test_a_connection_is_let_go_before_the_server_does_it(wire: Wire, monk
 
 
 class Shop:
-    """A server in a thread, which closes its first connection when it is told to."""
+    """A server in a thread that closes its first connection on request."""
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -346,27 +350,27 @@ class Shop:
 
     def end(self) -> None:
         self._close.set()
-        socket.create_connection(self.listener.getsockname()).close()  # for an accept that still waits
+        socket.create_connection(self.listener.getsockname()).close()  # wakes an accept that still waits
         self._thread.join()
         self.listener.close()
 
 
 @pytest.mark.parametrize("seen", [True, False])
-async def test_a_connection_that_was_closed_since_costs_nothing(seen: bool) -> None:
-    """The server's end waits in the kernel; the loop hears of it before the request is made, or has not looked yet."""
+async def test_an_idle_connection_that_was_closed_costs_no_failure(seen: bool) -> None:
+    """The close is still in the kernel when the request is made, or the loop has already noticed it."""
     shop = Shop()
     async with Client(shop.url, Secrets(), Timeouts(), 4) as client:
         assert (await client.post(REQUEST)).status == 200
         shop.close_first()
-        for _ in range(3 * seen):  # turns of the loop: one reads the end, another closes the transport
+        for _ in range(3 * seen):  # turns of the loop: one reads the close, another closes the transport
             await asyncio.sleep(0)
         received = await client.post(REQUEST)
     shop.end()
     assert (received.status, received.fault, received.maybe_billed, shop.requests) == (200, None, False, 2)
 
 
-async def test_one_connection_carries_answers_of_every_form(wire: Wire) -> None:
-    """One parser reads them all: what one answer is like must not colour the next."""
+async def test_one_connection_carries_responses_of_every_form(wire: Wire) -> None:
+    """One parser reads them all, so one response must not affect the next."""
     chunked = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
     pieces = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (BODY[:7], BODY[7:])) + b"0\r\n\r\n"
     zipped = gzip.compress(BODY)
@@ -391,8 +395,8 @@ async def test_one_connection_carries_answers_of_every_form(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("late", [False, True])
-async def test_surplus_data_is_no_answer_to_the_next_request(wire: Wire, late: bool) -> None:
-    """Some servers end an idle connection with a 408, whether it is in use by then or not."""
+async def test_surplus_data_is_not_taken_as_the_next_response(wire: Wire, late: bool) -> None:
+    """Some servers close an idle connection with a 408, even if it is in use by then."""
     unrequested = reply(408, b"too slow")
     wire.replies = [reply(200, BODY) + (b"" if late else unrequested), reply(200, BODY)]
     async with wire.client() as client:
@@ -404,7 +408,7 @@ async def test_surplus_data_is_no_answer_to_the_next_request(wire: Wire, late: b
     assert wire.connections == 2
 
 
-async def test_a_cancellation_passes_and_spoils_no_connection(wire: Wire) -> None:
+async def test_a_cancellation_propagates_and_spoils_no_connection(wire: Wire) -> None:
     wire.replies = [None, reply(200, BODY)]
     async with wire.client() as client:
         cancelled = asyncio.create_task(client.post(REQUEST))
@@ -416,15 +420,15 @@ async def test_a_cancellation_passes_and_spoils_no_connection(wire: Wire) -> Non
     assert wire.connections == 2
 
 
-async def test_a_timeout_leaves_no_cancellation_behind(wire: Wire) -> None:
+async def test_a_timeout_leaves_the_task_uncancelled(wire: Wire) -> None:
     task = asyncio.current_task()
     assert task
     received = await wire.exchange(None, total_s=0.05)
     assert (received.fault, task.cancelling()) == ("timeout", 0)
 
 
-async def test_each_request_has_its_whole_time(wire: Wire) -> None:
-    """One timer serves all: ends in any order must not move it for the others."""
+async def test_each_request_has_its_full_timeout(wire: Wire) -> None:
+    """All requests share one timer; the end of one must not move it for the others."""
     wire.replies = [None, reply(200, BODY), None]
     async with wire.client(total_s=0.2) as client:
         first = asyncio.create_task(client.post(REQUEST))
@@ -438,7 +442,7 @@ async def test_each_request_has_its_whole_time(wire: Wire) -> None:
 # Secrets
 
 
-async def test_the_key_is_taken_out_of_body_and_headers(wire: Wire) -> None:
+async def test_the_key_is_removed_from_body_and_headers(wire: Wire) -> None:
     escaped = KEY.replace("/", "\\/")
     headers = [f"{name}: {KEY}" for name in ("x-aihubmix-request-id", "X-Aihubmix-Model", "Location")]
     for status in (401, 301, 200):
@@ -450,7 +454,7 @@ async def test_the_key_is_taken_out_of_body_and_headers(wire: Wire) -> None:
         assert received.body.count(b"***") == 2
 
 
-async def test_no_fault_tells_the_key(wire: Wire) -> None:
+async def test_no_fault_message_contains_the_key(wire: Wire) -> None:
     for broken in (
         Closing(b""),
         Closing(reply(200, BODY)[:-5]),
@@ -469,7 +473,7 @@ def server_context(certificate: Path) -> ssl.SSLContext:
     return context
 
 
-async def test_tls_is_verified_and_the_systems_file_of_authorities_is_honoured(
+async def test_tls_is_verified_against_the_systems_certificate_authorities(
     certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def ask(wire: Wire) -> Exchange:
@@ -485,7 +489,7 @@ async def test_tls_is_verified_and_the_systems_file_of_authorities_is_honoured(
         assert (await ask(wire)).body == BODY
 
 
-async def test_plain_http_where_tls_was_meant_is_reported() -> None:
+async def test_plain_http_from_a_server_on_a_tls_address_is_reported() -> None:
     shop = Shop()
     async with Client(shop.url.replace("http", "https"), Secrets(KEY), Timeouts(), 4) as client:
         received = await client.post(REQUEST)
@@ -509,7 +513,9 @@ async def ask_elsewhere(url: str = "http://provider.invalid/v1") -> Exchange:
 
 
 @pytest.mark.parametrize(("name", "user"), [("http_proxy", "u:p@"), ("HTTP_PROXY", ""), ("all_proxy", "")])
-async def test_the_environments_proxy_is_used(wire: Wire, no_proxies: pytest.MonkeyPatch, name: str, user: str) -> None:
+async def test_the_proxy_of_the_environment_is_used(
+    wire: Wire, no_proxies: pytest.MonkeyPatch, name: str, user: str
+) -> None:
     no_proxies.setenv(name, f"http://{user}{wire.address}" if user else wire.address)
     assert (await ask_elsewhere()).body == BODY
     assert wire.requests[0].startswith(b"POST http://provider.invalid/v1/chat/completions HTTP/1.1\r\n")
@@ -517,10 +523,10 @@ async def test_the_environments_proxy_is_used(wire: Wire, no_proxies: pytest.Mon
 
 
 @pytest.mark.parametrize("user", ["u:p@", ""])
-async def test_a_proxy_on_the_way_to_tls_does_not_get_the_key(
+async def test_a_proxy_before_a_tls_server_does_not_receive_the_key(
     wire: Wire, no_proxies: pytest.MonkeyPatch, user: str
 ) -> None:
-    """aiohttp puts the session's Authorization into the CONNECT as Proxy-Authorization."""
+    """aiohttp would send the session's Authorization with CONNECT as Proxy-Authorization."""
     no_proxies.setenv("HTTPS_PROXY", f"http://{user}{wire.address}")
     wire.replies = [Closing(b"HTTP/1.1 403 No\r\n\r\n")]
     received = await ask_elsewhere("https://provider.invalid/v1")
@@ -531,7 +537,7 @@ async def test_a_proxy_on_the_way_to_tls_does_not_get_the_key(
     assert f"the proxy {wire.address} answered 403" in received.fault_message
 
 
-async def test_no_proxy_and_this_machine_go_round_the_proxy(wire: Wire, no_proxies: pytest.MonkeyPatch) -> None:
+async def test_hosts_in_no_proxy_and_this_machine_bypass_the_proxy(wire: Wire, no_proxies: pytest.MonkeyPatch) -> None:
     no_proxies.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     assert (await wire.exchange()).body == BODY
     received = await ask_elsewhere()
@@ -546,7 +552,7 @@ def test_a_proxy_that_does_not_speak_http_is_refused_before_anything_is_sent(no_
         Client("https://provider.invalid/v1", Secrets(), Timeouts(), 4)
 
 
-# Waiting
+# Retry-After
 
 
 @pytest.mark.parametrize(
@@ -596,19 +602,19 @@ def test_a_proxy_that_does_not_speak_http_is_refused_before_anything_is_sent(no_
         ({}, 429, None),
     ],
 )
-def test_retry_after_in_all_its_forms(headers: dict[str, str], status: int, expected: float | None) -> None:
+def test_retry_after_is_read_in_all_its_forms(headers: dict[str, str], status: int, expected: float | None) -> None:
     found = retry_after_s(status, CIMultiDict(headers), 1445412480.0)  # 2015-10-21 07:28:00
     assert found == expected
 
 
 NAMES = {"br": "brotli", "zstd": "zstandard"}
 KNOWN = ["gzip", "deflate", "br", *["zstd"] * hasattr(aiohttp.compression_utils, "HAS_ZSTD")]
-"""By this aiohttp; before 3.13 it takes the last one for none, and gives the body as it is."""
+"""By this version of aiohttp; before 3.13 it ignores the last one and returns the body unchanged."""
 
 
 @pytest.mark.parametrize("encoding", KNOWN)
-async def test_an_encoding_that_cannot_be_read_is_reported_by_name(wire: Wire, encoding: str) -> None:
-    """Not asked for, or not what the body is in."""
+async def test_an_undecodable_content_encoding_is_reported_by_name(wire: Wire, encoding: str) -> None:
+    """An encoding that was not accepted, or that the body does not have."""
     received = await wire.exchange(reply(200, b"}{ no such thing", f"Content-Encoding: {encoding}"))
     assert received.fault == "bad_answer"
     told = (
@@ -617,12 +623,12 @@ async def test_an_encoding_that_cannot_be_read_is_reported_by_name(wire: Wire, e
     assert any(words in received.fault_message for words in told)
 
 
-async def test_retry_after_is_kept_of_refusals_only(wire: Wire) -> None:
+async def test_retry_after_is_read_from_error_responses_only(wire: Wire) -> None:
     waits = [(await wire.exchange(reply(status, error("x"), "Retry-After: 3"))).retry_after_s for status in (429, 200)]
     assert waits == [3.0, None]
 
 
-# Whatever comes
+# Arbitrary bytes
 
 
 headers = st.lists(st.sampled_from([b"Content-Length: 5", b"Content-Length: -1", b"Content-Length: 99999999999999999999", b"Transfer-Encoding: chunked", b"Content-Encoding: br", b"Content-Encoding: gzip", b"Content-Encoding: zstd", b"Content-Type: \xff;;=", b"Connection: upgrade\r\nUpgrade: websocket", b"Set-Cookie: \x00=;", b"Location: //[", b"Retry-After: \xb2"]), max_size=4)  # fmt: skip

@@ -1,4 +1,4 @@
-"""What comes behind an answer, or unasked, is nobody's: no request is ever given it, and no answer is lost to it."""
+"""Data after a response, or without a request, is given to no request, and no answer is lost to it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ SURPLUS = {
 
 @pytest.fixture(params=["C", "Python"])
 def parsers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each of aiohttp's two parsers: the second is used where the first was not built."""
+    """Run with each of aiohttp's two parsers; the Python one is used if the C one was not built."""
     if request.param == "Python":
         monkeypatch.setattr("batchmix.http.connection.HttpResponseParser", aiohttp.http_parser.HttpResponseParserPy)
     return str(request.param)
@@ -68,7 +68,9 @@ def parsers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.usefixtures("parsers")
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-async def test_surplus_data_with_an_answer_belongs_to_no_request_and_costs_no_answer(wire: Wire, form: bytes) -> None:
+async def test_surplus_data_after_a_response_is_given_to_no_request_and_costs_no_answer(
+    wire: Wire, form: bytes
+) -> None:
     wire.replies = [sent for surplus in SURPLUS.values() for sent in (form + surplus, reply(200, BODY))]
     async with wire.client(total_s=5) as client:
         for number, name in enumerate(SURPLUS, 1):
@@ -80,8 +82,8 @@ async def test_surplus_data_with_an_answer_belongs_to_no_request_and_costs_no_an
 
 
 @pytest.mark.parametrize("is_read", [False, True])
-async def test_surplus_data_over_an_idle_connection_belongs_to_no_request(wire: Wire, is_read: bool) -> None:
-    """The loop has read it before the connection is wanted again, or it lies in the kernel."""
+async def test_surplus_data_on_an_idle_connection_is_given_to_no_request(wire: Wire, is_read: bool) -> None:
+    """The loop has read it before the connection is reused, or it is still in the kernel."""
     wire.replies = [reply(200, BODY)]
     async with wire.client(total_s=5) as client:
         for number, (name, surplus) in enumerate(SURPLUS.items(), 1):
@@ -96,13 +98,13 @@ async def test_surplus_data_over_an_idle_connection_belongs_to_no_request(wire: 
         assert len(wire.requests) == 2 * len(SURPLUS)
 
 
-async def test_surplus_data_while_a_request_waits_to_be_sent_is_no_answer_to_it(wire: Wire) -> None:
+async def test_surplus_data_received_before_a_request_is_sent_is_not_its_response(wire: Wire) -> None:
     wire.replies = [reply(200, BODY)]
     async with wire.client(total_s=5) as client:
         for number, (name, surplus) in enumerate(SURPLUS.items(), 1):
             assert (await client.post(REQUEST)).body == BODY, name
             sending = asyncio.create_task(client.post(REQUEST))
-            await asyncio.sleep(0)  # it has its connection, and leaves in the next turn of the loop
+            await asyncio.sleep(0)  # it has a connection, and is sent in the next turn of the loop
             wire.send_unrequested(surplus)
             assert (await sending).body == BODY, name
             while client.surplus_answers < number:
@@ -110,7 +112,7 @@ async def test_surplus_data_while_a_request_waits_to_be_sent_is_no_answer_to_it(
             assert (wire.connections, len(wire.requests)) == (1 + number, 2 * number), name
 
 
-async def test_a_request_whose_connection_closes_before_it_is_sent_takes_another(wire: Wire) -> None:
+async def test_a_request_whose_connection_closes_before_it_is_sent_uses_another(wire: Wire) -> None:
     wire.replies = [reply(200, BODY)]
     async with wire.client(total_s=5) as client:
         await client.post(REQUEST)
@@ -121,8 +123,8 @@ async def test_a_request_whose_connection_closes_before_it_is_sent_takes_another
         assert (received.fault, received.body, wire.connections, len(wire.requests)) == (None, BODY, 2, 2)
 
 
-async def test_a_response_sent_before_the_request_arrived_is_no_answer_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other end reads no more, so that it has acknowledged nothing of the second request; and speaks all the same."""
+async def test_a_response_sent_before_the_request_arrived_is_not_its_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server stops reading, so it acknowledges nothing of the second request, but sends a response."""
     monkeypatch.setattr("batchmix.http.acknowledgement.is_loopback", lambda host: False)
     again, over = asyncio.Event(), asyncio.Event()
 
@@ -143,7 +145,7 @@ async def test_a_response_sent_before_the_request_arrived_is_no_answer_to_it(mon
     async with server, Client(url, Secrets(KEY), Timeouts(total_s=5), 4) as client:
         assert (await client.post(long)).body == BODY
         sending = asyncio.create_task(client.post(REQUEST))
-        for _ in range(9):  # till it has left
+        for _ in range(9):  # until it is sent
             await asyncio.sleep(0)
         again.set()
         received = await sending
@@ -153,7 +155,7 @@ async def test_a_response_sent_before_the_request_arrived_is_no_answer_to_it(mon
         assert client.surplus_answers == 1
 
 
-async def test_a_request_that_is_cancelled_in_time_was_not_sent(wire: Wire) -> None:
+async def test_a_request_that_is_cancelled_before_sending_is_not_sent(wire: Wire) -> None:
     wire.replies = [reply(200, BODY)]
     async with wire.client(total_s=5) as client:
         await client.post(REQUEST)
@@ -167,8 +169,8 @@ async def test_a_request_that_is_cancelled_in_time_was_not_sent(wire: Wire) -> N
 
 
 @pytest.mark.usefixtures("parsers")
-async def test_an_answer_whose_pieces_come_one_by_one_is_kept_before_rubbish(wire: Wire) -> None:
-    """Cut anywhere, the rubbish comes with what is left of the answer."""
+async def test_an_answer_in_several_pieces_is_kept_when_surplus_data_follows(wire: Wire) -> None:
+    """Wherever the answer is cut, the surplus data comes with its rest."""
     for form in (FORMS["length"], FORMS["chunked"], FORMS["after hints"]):
         for cut in range(1, len(form), 23):
             wire.replies = [b""]
@@ -187,8 +189,8 @@ async def test_an_answer_whose_pieces_come_one_by_one_is_kept_before_rubbish(wir
 
 @pytest.mark.usefixtures("parsers")
 @pytest.mark.parametrize("rubbish", [b"zz\r\n", b"rubbish\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"])
-async def test_an_answer_that_is_whole_is_kept_though_its_body_breaks_there(wire: Wire, rubbish: bytes) -> None:
-    """Where the end of a chunked body should be stands something else, with the answer in one piece."""
+async def test_a_whole_answer_is_kept_when_its_chunked_body_ends_wrongly(wire: Wire, rubbish: bytes) -> None:
+    """Other bytes replace the end of the chunked body, in one piece with the answer."""
     streamed = msgspec.structs.replace(REQUEST, streamed_choices=1)
     for request, body in ((REQUEST, BODY), (streamed, events(*PARIS))):
         wire.replies = [chunked(body, end=False) + rubbish]
@@ -196,16 +198,16 @@ async def test_an_answer_that_is_whole_is_kept_though_its_body_breaks_there(wire
             assert isinstance(classify(await client.post(request)), Completion)
 
 
-async def test_an_answer_up_to_the_end_of_its_connection_is_kept_before_rubbish(wire: Wire) -> None:
-    """Nothing says where it ends but its JSON."""
+async def test_an_answer_without_a_length_is_kept_when_surplus_data_follows(wire: Wire) -> None:
+    """Only its JSON shows where it ends."""
     for rubbish in (b"\r\n\r\n", b"rubbish", OTHER, BODY, b"\x00\xff", b"<html>"):
         received = await wire.exchange(Closing(b"HTTP/1.0 200 OK\r\n\r\n" + BODY + rubbish))
         assert isinstance(classify(received), Completion)
 
 
 @pytest.mark.usefixtures("parsers")
-async def test_a_body_that_breaks_is_no_answer_and_holds_up_no_request(wire: Wire) -> None:
-    """A chunk without a size, in a later piece than the head: nobody waits for what will not come."""
+async def test_a_broken_body_is_no_answer_and_holds_up_no_request(wire: Wire) -> None:
+    """A chunk without a size, after the head: the client does not wait for the rest."""
     wire.replies = [b"", reply(200, BODY)]
     async with wire.client(total_s=5) as client:
         sending = asyncio.create_task(client.post(REQUEST))
@@ -220,7 +222,7 @@ async def test_a_body_that_breaks_is_no_answer_and_holds_up_no_request(wire: Wir
 
 
 @pytest.mark.parametrize("goodbye", [reply(408, b"too slow"), b"HTTP/1.0 408 Request Time-out\r\n\r\n"])
-async def test_an_idle_connection_that_ends_with_a_408_is_ordinary(wire: Wire, goodbye: bytes) -> None:
+async def test_an_idle_connection_closed_with_a_408_costs_no_failure(wire: Wire, goodbye: bytes) -> None:
     wire.replies = [reply(200, BODY)]
     async with wire.client() as client:
         assert (await client.post(REQUEST)).body == BODY
@@ -232,7 +234,7 @@ async def test_an_idle_connection_that_ends_with_a_408_is_ordinary(wire: Wire, g
 
 @pytest.fixture
 def tls(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """What a server needs whom the client trusts."""
+    """A TLS context of a server that the client trusts."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
@@ -245,8 +247,8 @@ async def secure(tls: ssl.SSLContext) -> AsyncIterator[Wire]:
         yield wire
 
 
-async def test_surplus_data_that_tls_still_holds_belongs_to_no_request(secure: Wire) -> None:
-    """Of an answer that came faster than it was read, TLS may hold more than the kernel knows of."""
+async def test_surplus_data_buffered_by_tls_is_given_to_no_request(secure: Wire) -> None:
+    """TLS may buffer data that the kernel no longer has, if it arrived faster than it was read."""
     large = json.dumps({**GOOD, "padding": "x" * 900_000}).encode()
     secure.replies = [reply(200, large) + OTHER, reply(200, BODY) + OTHER[:40], reply(200, large), reply(200, BODY)]
     timeouts = Timeouts(total_s=5)
@@ -256,7 +258,7 @@ async def test_surplus_data_that_tls_still_holds_belongs_to_no_request(secure: W
         assert client.surplus_answers == 2
 
 
-async def test_data_sent_before_any_request_is_no_answer() -> None:
+async def test_data_sent_before_any_request_is_no_response() -> None:
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(OTHER)
         await reader.read()
@@ -274,11 +276,11 @@ async def test_data_sent_before_any_request_is_no_answer() -> None:
         assert client.surplus_answers == 1
 
 
-async def test_a_switch_of_protocols_is_no_answer(wire: Wire) -> None:
+async def test_a_switch_of_protocols_is_no_response(wire: Wire) -> None:
     received = await wire.exchange(SURPLUS["a switch"], total_s=5)
     assert (received.fault, received.status) == ("bad_answer", None)
 
 
 @pytest.mark.parametrize("body", [b"[" * 50_000, b'{"a":' * 50_000, b'{"a":' + b"[" * 2_000 + b"]" * 2_000 + b"}x"])
-def test_a_body_nested_without_end_is_taken_as_it_is(body: bytes) -> None:
+def test_a_deeply_nested_body_is_taken_unchanged(body: bytes) -> None:
     assert body.startswith(first_object(body))

@@ -1,4 +1,4 @@
-"""A provider, and a pool that sends to it, on a simulated clock: an hour of both in seconds.
+"""A provider and a pool that sends to it, on a simulated clock: an hour takes seconds.
 
 The provider counts requests and tokens in buckets with a burst, in fixed windows or in sliding ones; caps what is in
 flight; slows down under load; changes its limits in the middle; may have two clients on one key; and sends a
@@ -23,28 +23,28 @@ from batchmix.records import Quota, Usage
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-    """How a provider behaves, and what is sent to it."""
+    """A provider's behaviour, and the requests sent to it."""
 
     name: str
     rpm: float = math.inf
     tpm: float = math.inf
     burst_s: float = 60.0
-    """Seconds' worth of the limits that it saves up."""
+    """Seconds. How much unused capacity a bucket accumulates."""
     window: str = "bucket"
     """How it counts: in a `bucket`, a `fixed` minute, or a `sliding` one."""
     concurrency: float = math.inf
     latency_s: float = 1.0
-    """The median of its answers."""
+    """The median latency of its answers."""
     spread: float = 0.3
     """The sigma of the logarithm of the latency."""
     slots: float = math.inf
-    """Beyond so many in flight answers take longer in proportion, as they share the machine."""
+    """Beyond this many in flight, answers take proportionally longer, as they share the machine."""
     retry_after: str = "seconds"
     """`ms` as long as it takes, `seconds` rounded up, or `none`."""
     headers: bool = False
     """Whether responses report the limit, what remains of it, and when it is full again."""
     charge: str = "usage"
-    """`usage` tokens, or those that are `reserved` by prompt and max_tokens."""
+    """Whether it counts the `usage` tokens, or those `reserved` by prompt and max_tokens."""
     prompt: float = 200.0
     completion: float = 100.0
     sizes: float = 0.4
@@ -52,7 +52,7 @@ class Profile:
     max_tokens: int = 400
     change_at_s: float = math.inf
     change: float = 1.0
-    """What the limits are multiplied with from then on."""
+    """The factor that the limits are multiplied by from then on."""
     configured: bool = False
     """Whether the job states the limits."""
     random_throttles: float = 0.0
@@ -61,7 +61,7 @@ class Profile:
 
 @dataclasses.dataclass(slots=True)
 class Row:
-    """A request on its way."""
+    """A request in flight."""
 
     estimate: int
     prompt: int
@@ -85,7 +85,7 @@ class Budget:
         return max(1.0, self.per_s * self._burst_s)
 
     def wait_s(self, now: float, amount: float) -> float:
-        """Return how long until there is room; 0 takes nothing yet."""
+        """Return the wait until the request fits; take nothing."""
         if self.per_s == math.inf:
             return 0.0
         if self.kind == "sliding":
@@ -120,7 +120,7 @@ class Budget:
         self.level = min(self.level + more, self.room)
 
     def quota(self, now: float) -> Quota:
-        """Return how responses report it."""
+        """Return the headers with which responses report it."""
         self.wait_s(now, 0)
         reset = 60 - now % 60 if self.kind == "fixed" else (self.room - self.level) / self.per_s
         return Quota(round(self.room), math.floor(max(0.0, self.level)), reset)
@@ -150,7 +150,7 @@ class Provider:
         return row.prompt + (row.completion if self.profile.charge == "usage" else self.profile.max_tokens)
 
     def arrive(self, now: float, row: Row) -> float:
-        """Return how long to wait, and take nothing; or 0, and take its share."""
+        """Return the wait and take nothing; or take the request's share and return 0."""
         if self.in_flight >= self.concurrency:
             return self.profile.latency_s / 4
         charge = self.charge(row)
@@ -167,19 +167,19 @@ class Provider:
         return profile.latency_s * math.exp(self.rng.gauss(0, profile.spread)) * max(1.0, self.in_flight / self.slots)
 
     def allowed_per_s(self) -> float:
-        """Return how many requests a second it would answer at the most, by its limits now."""
+        """Return the most requests per second that its present limits allow."""
         profile = self.profile
         mean = math.exp(profile.sizes**2 / 2)
         charge = profile.prompt * mean * 1.3
         charge += profile.completion * mean if profile.charge == "usage" else profile.max_tokens
-        latency_s = profile.latency_s * math.exp(profile.spread**2 / 2) + 0.022  # and the way there and back
+        latency_s = profile.latency_s * math.exp(profile.spread**2 / 2) + 0.022  # plus the round trip
         return min(
             self.requests.per_s, self.tokens.per_s / charge, self.concurrency / latency_s, self.slots / latency_s
         )
 
 
 class Client:
-    """A pool of one lane with work without end."""
+    """A pool of one lane with endless work."""
 
     def __init__(self, sim: Simulation, limits: Limits) -> None:
         self.sim = sim
@@ -200,7 +200,7 @@ class Client:
         return Row(prompt, int(prompt * 1.3), completion)
 
     def pump(self) -> None:
-        """Send what may leave now; come back when the next may."""
+        """Send the requests that may be sent now; continue when the next one may."""
         governor, sim = self.governor, self.sim
         while True:
             if self.due:
@@ -260,7 +260,7 @@ class Simulation:
     def __init__(self, profile: Profile, seed: int = 0, clients: int = 1, concurrency: int = 2000) -> None:
         self.profile = profile
         self.rng = random.Random(seed)
-        random.seed(seed)  # the governor's own
+        random.seed(seed)  # used by the governor
         self.now = 0.0
         self._events: list[tuple[float, int, Any, tuple[Any, ...]]] = []
         self._count = itertools.count()
@@ -307,7 +307,7 @@ class Simulation:
         self.allowed.append((self.now, self.provider.allowed_per_s()))
 
     def run(self, seconds: float, apart_s: float = 0.01) -> None:
-        """Let so much time pass; one client begins so long after the other."""
+        """Let time pass; each client starts a given time after the one before."""
         if self.profile.change_at_s < math.inf:
             self.at(self.profile.change_at_s, self._change)
         for number, client in enumerate(self.clients):
@@ -318,7 +318,7 @@ class Simulation:
         self.now = seconds
 
     def used(self, start: float, end: float, client: int | None = None) -> float:
-        """Return what was accepted between two times as a share of what was allowed."""
+        """Return the requests accepted between two times as a share of those allowed."""
         clients = self.clients if client is None else [self.clients[client]]
         accepted = sum(start <= at < end for c in clients for at in c.accepted)
         by_requests = accepted / self._allowance(start, end)
@@ -337,13 +337,13 @@ class Simulation:
         return total
 
     def throttled(self, start: float, end: float) -> float:
-        """Return the throttled requests as a share of those that were sent."""
+        """Return the throttled requests as a share of those sent."""
         refused = sum(start <= at < end for c in self.clients for at in c.refused)
         accepted = sum(start <= at < end for c in self.clients for at in c.accepted)
         return refused / max(1, refused + accepted)
 
     def reached_s(self, since: float, share: float = 0.9) -> float:
-        """Return how long after `since` the rate came to a share of the allowed one, over spans of 2 s or 40 requests."""
+        """Return how long after `since` the rate reached a share of the allowed one, over spans of 2 s or 40 requests."""
         times = sorted(at - since for c in self.clients for at in c.accepted if at >= since)
         per_s = next(per_s for begin, per_s in reversed(self.allowed) if begin <= since)
         count = max(math.ceil(2 * per_s), 40)

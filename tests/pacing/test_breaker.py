@@ -1,4 +1,4 @@
-"""An outage costs few requests, ends by itself, and is not waited for without end."""
+"""An outage costs few requests, ends by itself, and is not waited out forever."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def opened(patience_s: float = 600.0) -> Breaker:
     return breaker
 
 
-def test_nineteen_failures_in_a_row_are_no_outage() -> None:
+def test_nineteen_consecutive_failures_are_no_outage() -> None:
     breaker = Breaker(600)
     for _ in range(3):
         for _ in range(19):
@@ -31,7 +31,7 @@ def test_nineteen_failures_in_a_row_are_no_outage() -> None:
     assert breaker.wait_s(0.0) == 0
 
 
-def test_while_it_is_open_one_request_is_tried_at_a_time_after_pauses_that_double() -> None:
+def test_an_open_breaker_tries_one_request_at_a_time_after_doubling_pauses() -> None:
     breaker, now, tries = opened(), 0.0, []
     while now < 100:
         wait = breaker.wait_s(now)
@@ -45,7 +45,7 @@ def test_while_it_is_open_one_request_is_tried_at_a_time_after_pauses_that_doubl
     assert [round(at) for at in tries] == [1, 3, 7, 15, 31, 61, 91]
 
 
-def test_what_left_before_and_fails_late_changes_nothing() -> None:
+def test_a_late_failure_of_an_earlier_request_changes_nothing() -> None:
     breaker = opened()
     for _ in range(500):
         breaker.failed(0.5, 0.0, DOWN)
@@ -53,7 +53,7 @@ def test_what_left_before_and_fails_late_changes_nothing() -> None:
     assert breaker.given_up is None
 
 
-def test_one_good_answer_ends_it() -> None:
+def test_one_good_answer_closes_the_breaker() -> None:
     breaker = opened()
     breaker.sent()
     breaker.succeeded()
@@ -63,14 +63,14 @@ def test_one_good_answer_ends_it() -> None:
     assert not breaker.is_open
 
 
-def test_a_try_that_was_throttled_lets_another_leave() -> None:
+def test_a_throttled_try_allows_another() -> None:
     breaker = opened()
     breaker.sent()
     breaker.inconclusive()
     assert breaker.wait_s(2.0) == 0
 
 
-def test_it_is_not_waited_for_longer_than_was_said_and_not_for_long_where_nothing_ever_came() -> None:
+def test_an_outage_is_waited_out_only_for_its_limit_and_briefly_if_no_response_ever_came() -> None:
     for breaker, longest in ((opened(300.0), 300), (Breaker(300.0), 60)):
         now = 0.0
         for _ in range(20):

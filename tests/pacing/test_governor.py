@@ -1,4 +1,4 @@
-"""The governor on a clock that is moved by hand."""
+"""The governor on a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batchmix.records import Quota, Usage
 
 
 def drive(governor: Governor, seconds: float, tokens: float, hold_s: float = 0.5) -> list[float]:
-    """Send as fast as the governor allows; each request ends after a while. Return when they left."""
+    """Send as fast as the governor allows; each request finishes after a while. Return when each was sent."""
     now = 0.0
     left: list[float] = []
     ends: list[tuple[float, Ticket]] = []
@@ -33,7 +33,7 @@ def admitted(governor: Governor, now: float, count: int = 1, tokens: float = 1) 
     return [governor.admit(now, tokens) for _ in range(count)]
 
 
-def test_requests_never_pass_what_was_told_in_any_minute_beyond_the_first() -> None:
+def test_requests_never_exceed_the_configured_limit_in_any_minute_after_the_first() -> None:
     left = drive(Governor(Limits(requests_per_minute=600), 0.0), 300, 10)
     assert 600 * 5 * 0.98 <= len(left) <= 600 * 6
     later = [at for at in left if at >= 60]
@@ -42,15 +42,15 @@ def test_requests_never_pass_what_was_told_in_any_minute_beyond_the_first() -> N
 
 
 @given(st.floats(60, 6000), st.floats(6000, 600_000), st.floats(1, 500))
-@settings(deadline=None)  # a busy machine is no failure
-def test_requests_and_tokens_are_kept_jointly(requests: float, per_minute: float, tokens: float) -> None:
+@settings(deadline=None)  # a busy machine must not fail the test
+def test_the_limits_of_requests_and_tokens_are_both_kept(requests: float, per_minute: float, tokens: float) -> None:
     governor = Governor(Limits(requests_per_minute=requests, tokens_per_minute=per_minute), 0.0)
     left = drive(governor, 30, tokens)
     assert len(left) <= requests * 1.5 + 1
     assert len(left) * tokens <= per_minute * 1.5 + tokens
 
 
-def test_what_was_not_used_is_given_back() -> None:
+def test_unused_tokens_are_returned_to_the_budget() -> None:
     governor = Governor(Limits(tokens_per_minute=1000), 0.0)
     (ticket,) = admitted(governor, 0.0, tokens=1000)
     assert governor.wait_s(0.0, 100) > 5
@@ -58,21 +58,21 @@ def test_what_was_not_used_is_given_back() -> None:
     assert governor.wait_s(0.0, 100) == 0
 
 
-def test_a_request_larger_than_the_budget_still_leaves_in_the_end() -> None:
+def test_a_request_larger_than_the_budget_is_sent_in_the_end() -> None:
     governor = Governor(Limits(tokens_per_minute=1000), 0.0)
     assert governor.wait_s(0.0, 5000) == 0
     admitted(governor, 0.0, tokens=5000)
     assert 240 < governor.wait_s(0.0, 10) < math.inf
 
 
-def test_a_usage_that_cannot_be_makes_nobody_wait_for_days() -> None:
+def test_an_absurd_usage_does_not_block_requests_for_days() -> None:
     governor = Governor(Limits(tokens_per_minute=60_000), 0.0)
     (ticket,) = admitted(governor, 0.0, tokens=100)
     governor.settle(ticket, 1e12)
     assert governor.wait_s(0.0, 100) <= 601
 
 
-def test_the_window_bounds_what_is_in_flight() -> None:
+def test_the_window_bounds_the_requests_in_flight() -> None:
     governor = Governor(Limits(concurrency=3), 0.0)
     tickets = admitted(governor, 0.0, 3)
     assert governor.wait_s(0.0, 1) == math.inf
@@ -81,7 +81,7 @@ def test_the_window_bounds_what_is_in_flight() -> None:
     assert governor.wait_s(0.0, 1) == 0
 
 
-def test_a_throttle_pauses_all_for_as_long_as_was_asked_and_no_longer() -> None:
+def test_a_throttle_pauses_all_requests_for_its_retry_after_and_no_longer() -> None:
     governor = Governor(Limits(), 0.0)
     (ticket,) = admitted(governor, 9.0)
     governor.throttled(10.0, ticket, 2.5)
@@ -91,7 +91,7 @@ def test_a_throttle_pauses_all_for_as_long_as_was_asked_and_no_longer() -> None:
     assert governor.wait_s(12.5, 1) == 0
 
 
-def test_a_throttle_without_a_word_pauses_a_little_longer_each_time() -> None:
+def test_throttles_without_a_retry_after_pause_a_little_longer_each_time() -> None:
     governor = Governor(Limits(), 0.0)
     now, pauses = 0.0, []
     for _ in range(9):
@@ -110,7 +110,7 @@ def test_a_throttle_without_a_word_pauses_a_little_longer_each_time() -> None:
     assert governor.wait_s(now, 1) <= 1.0
 
 
-def test_trouble_cuts_nothing() -> None:
+def test_errors_do_not_reduce_the_window() -> None:
     governor = Governor(Limits(requests_per_minute=600, concurrency=100), 0.0)
     tickets = admitted(governor, 0.0, 50)
     before = (governor.window, governor.wait_s(0.0, 1))
@@ -120,7 +120,7 @@ def test_trouble_cuts_nothing() -> None:
     assert (governor.window, governor.wait_s(1.0, 1)) == before
 
 
-def test_the_window_grows_only_while_it_is_what_limits() -> None:
+def test_the_window_grows_only_while_it_is_the_limit() -> None:
     governor = Governor(Limits(concurrency=2000), 0.0)
     start = governor.window
     for number in range(1000):
@@ -138,7 +138,7 @@ def test_the_estimate_follows_the_usage() -> None:
     assert governor.estimate(100, 10) <= 165
 
 
-def test_what_answers_say_of_a_budget_is_kept_without_a_refusal() -> None:
+def test_a_budget_reported_in_responses_is_kept_without_a_throttle() -> None:
     governor = Governor(Limits(), 0.0)
     for used in range(600):
         assert governor.wait_s(0.0, 1) == 0
@@ -152,7 +152,7 @@ def test_what_answers_say_of_a_budget_is_kept_without_a_refusal() -> None:
     assert governor.limited_by is Limit.REQUESTS
 
 
-def test_a_daily_budget_is_not_taken_for_one_of_a_minute() -> None:
+def test_a_daily_budget_is_not_taken_for_a_budget_per_minute() -> None:
     governor = Governor(Limits(), 0.0)
     for used in range(1, 190):
         (ticket,) = admitted(governor, float(used))
@@ -161,7 +161,7 @@ def test_a_daily_budget_is_not_taken_for_one_of_a_minute() -> None:
     assert governor.wait_s(190.0, 1) == 0
 
 
-def test_a_request_that_failed_for_another_reason_than_a_throttle_still_counts() -> None:
+def test_a_request_that_failed_but_was_not_throttled_still_counts() -> None:
     governor = Governor(Limits(requests_per_minute=60), 0.0)
     sent = 0
     while governor.wait_s(0.0, 10) == 0 and sent < 100:
@@ -171,7 +171,7 @@ def test_a_request_that_failed_for_another_reason_than_a_throttle_still_counts()
     assert sent == 60
 
 
-def test_a_throttled_request_is_given_back_whole() -> None:
+def test_a_throttled_request_is_returned_to_the_budget_in_full() -> None:
     governor = Governor(Limits(requests_per_minute=60, tokens_per_minute=600), 0.0)
     tickets = admitted(governor, 0.0, 60, tokens=10)
     assert governor.wait_s(0.0, 10) > 0
@@ -181,7 +181,7 @@ def test_a_throttled_request_is_given_back_whole() -> None:
     assert governor.wait_s(0.002, 10) <= 1.0
 
 
-def test_a_limit_that_was_told_is_kept_where_the_provider_allows_more() -> None:
+def test_a_configured_limit_is_kept_when_the_provider_allows_more() -> None:
     governor, now, left = Governor(Limits(requests_per_minute=600), 0.0), 0.0, 0
     while now < 60:
         wait = governor.wait_s(now, 10)

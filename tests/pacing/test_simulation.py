@@ -17,7 +17,7 @@ from tests.pacing.simulation import Profile, Simulation
 MINUTES = 10
 SEEDS = (3, 7)
 MORE_SEEDS = (1, 2, 4)
-"""Only with -m slow."""
+"""Run only with -m slow."""
 MISSED = {
     ("no limit, slow", 2): "uses 0.90 of 0.93: the window stops growing early",
     ("no limit, slow", 3): "uses 0.81 of 0.93: the window stops growing early",
@@ -26,7 +26,7 @@ MISSED = {
     ("shared, seconds, 60 s apart", 7): "the first client keeps 0.67 of the limit, not 0.65",
     ("shared, ms, 60 s apart", 1): "the second client keeps 0.24 of the limit, not 0.35",
 }
-"""Where a bound is missed, and by how much; found when more seeds than 7 were tried."""
+"""Cases in which a bound is missed, and by how much; found with more seeds than 7."""
 PROFILES = [
     Profile("600 requests", rpm=600),
     Profile("1200 requests", rpm=1200),
@@ -108,7 +108,7 @@ def simulated(profile: Profile, seed: int) -> Simulation:
 @pytest.mark.parametrize(("profile", "seed"), by_profile(PROFILES))
 def test_unpublished_limits_are_found_and_used(profile: Profile, seed: int) -> None:
     simulation = simulated(profile, seed)
-    least = 0.9 if profile.window == "sliding" else 0.93  # the first rush leaves a gap that comes back every minute
+    least = 0.9 if profile.window == "sliding" else 0.93  # the first burst leaves a gap that recurs every minute
     assert simulation.used(60, MINUTES * 60) >= least
     assert simulation.throttled(60, MINUTES * 60) <= 0.03
     assert simulation.reached_s(0) <= max(30, 8 * profile.latency_s)
@@ -120,7 +120,7 @@ CONFIGURED = [
     for profile in PROFILES
     if min(profile.rpm, profile.tpm) < math.inf
     and profile.window != "sliding"
-    and (profile.charge == "usage" or profile.headers)  # else the provider counts otherwise than configured
+    and (profile.charge == "usage" or profile.headers)  # otherwise the provider counts differently than configured
 ]
 
 
@@ -144,7 +144,7 @@ HALVED = Profile("halved after 75 s", rpm=1200, burst_s=5, change_at_s=75, chang
 
 @pytest.mark.parametrize(("profile", "seed"), [*by_profile([HALVED]), (HALVED, 0), (HALVED, 8)])
 def test_throttles_of_a_lowered_limit_are_not_taken_for_random_ones(profile: Profile, seed: int) -> None:
-    """Below the old limit it looks as if nothing could throttle."""
+    """Below the old limit, no throttle seems possible."""
     simulation = Simulation(profile, seed=seed)
     simulation.run(400)
     assert simulation.throttled(105, 150) <= 0.03
@@ -172,7 +172,7 @@ def test_two_clients_share_a_limit_fairly(case: tuple[str, float], seed: int) ->
 
 
 @pytest.mark.parametrize(("profile", "seed"), by_profile(RANDOM))
-def test_random_throttles_cost_little_more_than_themselves(profile: Profile, seed: int) -> None:
+def test_random_throttles_reduce_throughput_by_little_more_than_their_share(profile: Profile, seed: int) -> None:
     simulation = simulated(profile, seed)
     assert simulation.used(60, MINUTES * 60) >= 0.93
     assert simulation.throttled(60, MINUTES * 60) <= profile.random_throttles + 0.01

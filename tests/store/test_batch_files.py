@@ -1,4 +1,4 @@
-"""What is exported as an OpenAI batch is read by whoever reads those, and by the openai package's types."""
+"""An export as OpenAI batch files conforms to that format and to the types of the openai package."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def mixed(bench: Bench) -> Bench:
 
 
 @pytest.mark.parametrize("raw", [True, False])
-def test_answers_and_errors_stand_in_files_of_their_own(mixed: Bench, tmp_path: Path, raw: bool) -> None:
+def test_answers_and_errors_are_exported_to_separate_files(mixed: Bench, tmp_path: Path, raw: bool) -> None:
     types = pytest.importorskip("openai.types.chat")
     mixed.settings["output"]["raw"] = raw
     mixed.run()
@@ -50,7 +50,7 @@ def test_answers_and_errors_stand_in_files_of_their_own(mixed: Bench, tmp_path: 
     assert bad[1]["response"] is None
 
 
-def test_ids_are_unique_where_rows_have_several_results(mixed: Bench, tmp_path: Path) -> None:
+def test_ids_are_unique_when_rows_have_several_results(mixed: Bench, tmp_path: Path) -> None:
     mixed.settings["samples"] = 2
     mixed.run()
     reader.export(mixed.out, tmp_path / "output.jsonl", openai_batch=True)
@@ -59,8 +59,8 @@ def test_ids_are_unique_where_rows_have_several_results(mixed: Bench, tmp_path: 
     assert "c0/m/1" in ids
 
 
-def test_a_batch_file_with_several_models_runs_as_it_is_and_comes_back_as_one(bench: Bench, tmp_path: Path) -> None:
-    """Each line's model, parameters and url are what is asked; a job names nothing."""
+def test_a_batch_file_with_several_models_runs_unchanged_and_is_exported_as_one(bench: Bench, tmp_path: Path) -> None:
+    """Each line's model, parameters and URL are sent; the job sets none."""
     types = pytest.importorskip("openai.types.chat")
     bodies = [
         {"model": ("gpt-4o-mini", "claude-x", "gpt-4o-mini")[number % 3], "max_tokens": 5 + number % 4, "seed": number,
@@ -89,10 +89,8 @@ def test_a_batch_file_with_several_models_runs_as_it_is_and_comes_back_as_one(be
 
 
 @pytest.mark.parametrize("raw", [True, False])
-def test_answers_of_other_endpoints_are_given_as_they_came_or_not_at_all(
-    bench: Bench, tmp_path: Path, raw: bool
-) -> None:
-    """Where none was kept, they could only be put into the shape of a chat completion, which they are not."""
+def test_answers_of_other_endpoints_are_exported_unchanged_or_refused(bench: Bench, tmp_path: Path, raw: bool) -> None:
+    """Without raw bodies only chat completions can be rebuilt, so other endpoints are refused."""
     chat = {"custom_id": "a", "url": "/v1/chat/completions", "body": {"messages": [{"role": "user", "content": "x"}]}}
     others = [{"custom_id": "b", "url": f"/v1/{name}", "body": {"input": "x"}} for name in ("responses", "embeddings")]
     bench.settings["input"] = {"path": str(bench.source)}

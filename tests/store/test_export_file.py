@@ -1,4 +1,4 @@
-"""An export takes the place of what its user names, and of nothing else."""
+"""An export overwrites the file that its user names, and no other."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def contents(root: Path) -> dict[Path, bytes]:
     ["run/data/part-00000.parquet", "run/data/extra.parquet", "run/journal/a.jsonl", "run/ledger.jsonl", "rows.jsonl", "pipe.csv",
      "folder.csv", "linked.jsonl", "run/data/../data/a.csv"],
 )  # fmt: skip
-def test_no_file_of_a_run_and_no_input_is_exported_over(place: str, run: Path) -> None:
+def test_an_export_never_overwrites_a_file_of_a_run_or_an_input(place: str, run: Path) -> None:
     root = run.parent
     if not (root / "pipe.csv").exists():
         os.mkfifo(root / "pipe.csv")
@@ -60,8 +60,8 @@ def test_no_file_of_a_run_and_no_input_is_exported_over(place: str, run: Path) -
     assert stat.S_ISFIFO((root / "pipe.csv").lstat().st_mode)
 
 
-def test_an_export_goes_through_a_link_as_other_programs_do(run: Path, tmp_path: Path) -> None:
-    """Keeps the permissions of what is there; else they are as the umask says."""
+def test_an_export_follows_a_link_and_keeps_permissions(run: Path, tmp_path: Path) -> None:
+    """It keeps the permissions of an existing file; a new one follows the umask."""
     (tmp_path / "real.csv").write_text("old")
     (tmp_path / "real.csv").chmod(0o604)
     (tmp_path / "link.csv").symlink_to("real.csv")
@@ -83,7 +83,7 @@ def test_an_export_goes_through_a_link_as_other_programs_do(run: Path, tmp_path:
     assert modes == {"real.csv": 0o604, "new.csv": 0o640, "new.parquet": 0o640, "new.jsonl": 0o640}
 
 
-def test_an_errors_file_that_nobody_named_is_only_written_over_if_it_is_one(run: Path, tmp_path: Path) -> None:
+def test_an_errors_file_is_overwritten_only_if_batchmix_wrote_it(run: Path, tmp_path: Path) -> None:
     reader.export(run, tmp_path / "a.jsonl", openai_batch=True)
     reader.export(run, tmp_path / "a.jsonl", openai_batch=True)
     (tmp_path / "b-errors.jsonl").write_text("precious")
@@ -92,7 +92,7 @@ def test_an_errors_file_that_nobody_named_is_only_written_over_if_it_is_one(run:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a-errors.jsonl", "a.jsonl", "b-errors.jsonl"]
 
 
-def test_files_of_ones_own_in_the_place_of_scores_a_report_or_a_history_stay(job: Job, run: Path) -> None:
+def test_foreign_files_in_place_of_scores_reports_or_a_history_are_kept(job: Job, run: Path) -> None:
     def evaluated() -> None:
         evaluate_run(run, JudgeContext(job, Secrets(), RunStatus()), prepare_scorers(job, None))
 

@@ -1,4 +1,4 @@
-"""The journal keeps every whole line, wherever it is cut or damaged."""
+"""A journal keeps every whole line, wherever it is cut or damaged."""
 
 import io
 import json
@@ -29,7 +29,7 @@ def request(row: int, sample: int = 0) -> Request:
 
 
 def events_of(made: list[tuple[int, bytes]]) -> list[Event]:
-    """Events of each kind, with bodies that look like lines themselves."""
+    """Return events of each kind, with bodies that look like journal lines."""
     events: list[Event] = []
     for row, body in made:
         events.append(AttemptSent(row, "m", 0, 1, "h", 17))
@@ -53,7 +53,7 @@ def appended(path: Path, event: Event) -> None:
 
 
 @given(several)
-def test_an_event_comes_back_as_it_was(events: list[Event]) -> None:
+def test_an_event_survives_encoding_and_decoding(events: list[Event]) -> None:
     for event in events:
         assert decode_line(encode_line(event)) == event
 
@@ -123,7 +123,7 @@ def test_a_damaged_byte_costs_only_the_line_it_is_in(
     assert found_in(path.read_bytes()) == [*expected, new]
 
 
-def test_damage_in_the_middle_is_told_and_a_torn_tail_is_not(tmp_path: Path) -> None:
+def test_damage_in_the_middle_is_reported_and_a_torn_tail_is_not(tmp_path: Path) -> None:
     line = encode_line(AttemptSent(1, "m", 0, 1, "h", 17))
     torn = list(read_lines(io.BytesIO(line + line[:20])))
     assert [type(found) for found in torn] == [Line]
@@ -132,12 +132,12 @@ def test_damage_in_the_middle_is_told_and_a_torn_tail_is_not(tmp_path: Path) -> 
     assert damaged[1] == Damage(len(line), 8)
 
 
-def test_offsets_lead_back_to_the_line(tmp_path: Path) -> None:
+def test_an_event_can_be_read_back_at_its_offset(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
     events = events_of([(number, b"x" * 5000) for number in range(400)])  # several stretches of the mapping
     journal = Journal(path, lambda: False)
     places = [journal.append(event) for event in events]
-    with path.open("rb") as file:  # also before it is closed
+    with path.open("rb") as file:  # readable before it is closed, too
         for event, (offset, length) in zip(events, places, strict=True):
             assert decode_line(os.pread(file.fileno(), length, offset)) == event
     journal.close()
@@ -145,7 +145,7 @@ def test_offsets_lead_back_to_the_line(tmp_path: Path) -> None:
     assert path.read_bytes().endswith(b"}\n")
 
 
-def test_an_event_larger_than_a_stretch_is_kept(tmp_path: Path) -> None:
+def test_an_event_larger_than_a_mapped_stretch_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "j.jsonl"
     exchange = Exchange(1, 2, 0.1, 200, b'"' * 3_000_000)
     event = response_received(request(1), 1, exchange, None)
@@ -162,14 +162,14 @@ def test_an_event_larger_than_a_stretch_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["allocate", "write_at"])
-def test_a_full_disk_frees_the_reserve_once_and_then_is_an_error(
+def test_a_full_disk_releases_the_reserve_and_then_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     path = tmp_path / "j.jsonl"
     asked = []
 
     def full(fd: int, *_: object) -> None:
-        os.ftruncate(fd, os.fstat(fd).st_size + 5000)  # as a real one may leave it
+        os.ftruncate(fd, os.fstat(fd).st_size + 5000)  # a full disk may leave a longer file
         raise OSError(28, "No space left on device")
 
     journal = Journal(path, lambda: bool(asked.append(1)) or len(asked) < 3)
@@ -184,12 +184,12 @@ def test_a_full_disk_frees_the_reserve_once_and_then_is_an_error(
     assert [event.row for event in found_in(path.read_bytes())] == [1, 2]
 
 
-def test_a_write_that_the_system_cuts_short_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_write_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, real = tmp_path / "j.jsonl", os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda fd, data, start: real(fd, data[:100_000], start))
     journal = Journal(path, lambda: False)
     journal.append(AttemptSent(1, "m", 0, 1, "h", 17))
-    assert set(path.read_bytes().splitlines()[1:]) == {b""}  # no zeros: jq reads it at any moment
+    assert set(path.read_bytes().splitlines()[1:]) == {b""}  # no zero bytes: jq can read it at any time
     journal.close()
 
 
@@ -207,13 +207,13 @@ def test_a_line_whose_numbers_fit_into_no_column_counts_as_damaged(field: str) -
     assert decode_line(b'%b,"crc":"%08x"}' % (text, zlib.crc32(text))) is None
 
 
-def test_a_body_that_is_not_the_base64_it_says_is_taken_as_it_stands() -> None:
+def test_a_body_with_invalid_base64_is_taken_as_text() -> None:
     event = response_received(request(1), 1, Exchange(1, 2, 0.1, 200, b"\xff"), None)
     assert msgspec.structs.replace(event, body="abcde").exchange().body == b"abcde"
 
 
-def test_a_journal_that_another_program_cuts_off_is_told_and_can_still_be_written_to(tmp_path: Path) -> None:
-    """Without its room under the mapping, the next line would end the process."""
+def test_a_journal_that_another_program_truncates_is_reported_and_stays_writable(tmp_path: Path) -> None:
+    """Without space under the mapping, the next write would kill the process."""
     path = tmp_path / "00000-000.jsonl"
     journal = Journal(path, lambda: False)
     journal.append(AttemptSent(1, "m", 0, 1, "h", 17))

@@ -1,4 +1,4 @@
-"""A part is read as it was written, or not at all."""
+"""A part is read exactly as it was written, or reported as damaged."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     schema = part_schema(pa.schema([pa.field("custom_id", pa.string())]), "job")
 
     def note(said: PartFooter, seal: Seal) -> None:
-        assert not path.exists()  # told before it is there
+        assert not path.exists()  # called before the part exists
         noted.append((said, seal))
 
     seal_part(path, tmp_path, schema, batches(), SealHooks(lambda: None, lambda: footer, note))
@@ -53,7 +53,7 @@ def part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_no_flipped_bit_is_read_as_other_data(part: Path) -> None:
+def test_a_flipped_bit_is_never_read_as_other_data(part: Path) -> None:
     whole, footer = pa.concat_tables(row_groups(part, None, [])), read_part(part)
     data = part.read_bytes()
     random_, seen = random.Random(1), {"refused": 0, "left out": 0, "same": 0}
@@ -78,7 +78,7 @@ def test_no_flipped_bit_is_read_as_other_data(part: Path) -> None:
     assert seen["left out"] > 25
 
 
-def test_a_part_of_before_without_checksums_breaks_nobody_who_reads_it(part: Path) -> None:
+def test_a_damaged_part_without_checksums_does_not_crash_readers(part: Path) -> None:
     table, footer = pq.read_table(part), pq.read_metadata(part).metadata[b"batchmix.part"]
     with pq.ParquetWriter(part, table.schema, compression="none") as writer:
         writer.write_table(table)
@@ -98,7 +98,7 @@ def test_a_part_of_before_without_checksums_breaks_nobody_who_reads_it(part: Pat
     assert damage
 
 
-def test_row_groups_that_are_whole_are_kept(part: Path) -> None:
+def test_intact_row_groups_of_a_damaged_part_are_read(part: Path) -> None:
     with pq.ParquetFile(part) as file:
         column = file.metadata.row_group(0).column(RESULT_SCHEMA.names.index("raw"))
     data = bytearray(part.read_bytes())
@@ -108,13 +108,13 @@ def test_row_groups_that_are_whole_are_kept(part: Path) -> None:
     kept = pa.concat_tables(row_groups(part, None, damage))
     assert kept["row"].to_pylist() == list(range(ROWS // 2, ROWS))
     assert damage == [f"{part}: is damaged, {ROWS // 2} of its {ROWS} rows can't be read"]
-    assert sum(group.num_rows for group in row_groups(part, ["row"], [])) == ROWS  # nobody asked for what is damaged
+    assert sum(group.num_rows for group in row_groups(part, ["row"], [])) == ROWS  # the damaged column is not read
     with pytest.raises(PartDamaged, match="is damaged"), open_part(part) as file:
         file.read()
 
 
 @pytest.mark.parametrize("length", [0, 3, 11, 12, 200, -1, -8, -500])
-def test_a_part_that_is_cut_off_is_named(length: int, part: Path) -> None:
+def test_a_truncated_part_is_reported_by_name(length: int, part: Path) -> None:
     part.write_bytes(part.read_bytes()[:length])
     with pytest.raises(PartDamaged, match=r"part-00003\.parquet: is damaged"):
         read_part(part)

@@ -1,4 +1,4 @@
-"""Answers that another run has paid for are taken from it, whole ones only, and cost nothing."""
+"""Whole answers that another run has paid for are reused at no cost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.conftest import Bench
 
 @pytest.fixture
 def yesterday(bench: Bench) -> Bench:
-    """A run that is finished; `bench` is then set on another folder that may take from it."""
+    """A finished run, and a bench set to another folder that may reuse its answers."""
     bench.settings["prices"] = {"m": {"input": 1.0, "output": 2.0}}
     bench.write(25)
     bench.run()
@@ -27,7 +27,7 @@ def yesterday(bench: Bench) -> Bench:
     return bench
 
 
-def test_the_same_requests_are_not_sent_again(yesterday: Bench) -> None:
+def test_requests_with_a_reused_answer_are_not_sent(yesterday: Bench) -> None:
     before = {row["custom_id"]: row for row in yesterday_rows(yesterday)}
     yesterday.write(5, first=25)
     view = yesterday.run()
@@ -64,7 +64,7 @@ def test_a_resume_keeps_what_was_reused(yesterday: Bench) -> None:
     assert yesterday.standin.request_count() == 25
 
 
-def test_other_requests_and_other_samples_are_asked(yesterday: Bench) -> None:
+def test_changed_requests_and_new_samples_are_sent(yesterday: Bench) -> None:
     yesterday.settings["samples"] = 2
     view = yesterday.run()
     assert (view.totals.ok, view.totals.reused) == (50, 25)
@@ -75,7 +75,7 @@ def test_other_requests_and_other_samples_are_asked(yesterday: Bench) -> None:
     assert yesterday.run().totals.reused == 0
 
 
-def test_answers_that_are_not_whole_and_failures_are_asked_again(bench: Bench) -> None:
+def test_incomplete_answers_and_failures_are_not_reused(bench: Bench) -> None:
     texts = ["plain", "[[rehearsal:filter]]", "[[rehearsal:400]]", "[[rehearsal:tools]]"]
     bench.source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     bench.run()
@@ -85,7 +85,7 @@ def test_answers_that_are_not_whole_and_failures_are_asked_again(bench: Bench) -
     assert bench.standin.request_count() == 6
 
 
-def test_answers_without_their_raw_body_are_asked_again(yesterday: Bench) -> None:
+def test_answers_without_their_raw_body_are_not_reused(yesterday: Bench) -> None:
     yesterday.settings["output"]["raw"] = False
     yesterday.run()
     yesterday.settings["reuse"] = {"from": [str(yesterday.out)]}
@@ -93,7 +93,7 @@ def test_answers_without_their_raw_body_are_asked_again(yesterday: Bench) -> Non
     assert yesterday.run().totals.reused == 0
 
 
-def test_a_run_without_answers_gives_none(bench: Bench) -> None:
+def test_a_run_without_answers_has_none_to_reuse(bench: Bench) -> None:
     bench.write(3)
     bench.standin.behave("reject=1")
     bench.run()
@@ -104,14 +104,14 @@ def test_a_run_without_answers_gives_none(bench: Bench) -> None:
     assert (view.totals.ok, view.totals.reused) == (3, 0)
 
 
-def test_a_plan_counts_what_it_need_not_send(yesterday: Bench) -> None:
+def test_a_plan_counts_the_requests_that_need_not_be_sent(yesterday: Bench) -> None:
     yesterday.write(5, first=25)
     found = plan(read_job(None, yesterday.settings, {}), Options())
     assert (found.reused, found.requests, found.same_draws) == (25, 5, True)
     assert yesterday.standin.request_count() == 25
 
 
-def test_what_is_no_run_or_the_run_itself_is_refused(yesterday: Bench) -> None:
+def test_a_folder_without_a_run_and_the_run_itself_are_refused(yesterday: Bench) -> None:
     for folder, words in {str(yesterday.root): "no run folder", str(yesterday.out): "the run itself"}.items():
         yesterday.settings["reuse"] = {"from": [folder]}
         with pytest.raises(JobError, match=words):
@@ -125,11 +125,11 @@ def test_rehearsed_answers_are_not_taken_for_real_ones(yesterday: Bench) -> None
         yesterday.run()
 
 
-def test_what_may_have_been_billed_before_stays_in_the_account(yesterday: Bench) -> None:
+def test_attempts_maybe_billed_before_a_reuse_stay_in_the_account(yesterday: Bench) -> None:
     reuse = yesterday.settings.pop("reuse")
     yesterday.settings["retry"] = {"attempts": 1}
     yesterday.standin.behave("drop=1")
-    with pytest.raises(ProviderStopped):  # it never says a word
+    with pytest.raises(ProviderStopped):  # it never answers
         yesterday.run(limit=3)
     yesterday.standin.behave()
     yesterday.settings["reuse"] = reuse

@@ -1,4 +1,4 @@
-"""Parts of version 1 are read wherever parts are, beside those of version 2."""
+"""Parts of version 1 can be read everywhere, together with those of version 2."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WRITTEN = {
 
 
 def as_version_1(part: Path) -> None:
-    """Write a part as the version before did: without the column, and without what its footer did not say."""
+    """Rewrite a part as version 1: without the newer column and the newer fields of the footer."""
     table = pq.read_table(part)
     kept = {key: value for key, value in (table.schema.metadata or {}).items() if key != b"batchmix.part"}
     table = table.drop_columns(["cache_write_tokens"]).replace_schema_metadata(kept | {b"batchmix.schema": b"1"})
@@ -51,7 +51,7 @@ def caching(bench: Bench, gateway: Gateway) -> Bench:
     return bench
 
 
-def test_what_is_written_to_a_cache_has_its_price(caching: Bench) -> None:
+def test_cache_writes_are_priced(caching: Bench) -> None:
     caching.write(2)
     view = caching.run()
     row = caching.rows()[0]
@@ -64,8 +64,8 @@ def test_what_is_written_to_a_cache_has_its_price(caching: Bench) -> None:
     assert cost_usd(Price(1, 2, cache_write=1.25), an_hour) == pytest.approx((500 + 200 * 1.25 + 300 * 2 + 200) / 1e6)
 
 
-def test_a_run_goes_on_over_parts_of_version_1(caching: Bench) -> None:
-    """They are left as they are while nothing is to be done; what is written leaves all parts with one schema."""
+def test_a_run_resumes_over_parts_of_version_1(caching: Bench) -> None:
+    """They stay unchanged while no row is open; once one part is written, all get the same schema."""
     caching.write(25)
     caching.run()
     parts = sorted((caching.out / "data").iterdir())
@@ -113,11 +113,11 @@ view = run_job(read_job(None, settings, {}), Secrets(""), Options(), RunStatus()
 assert (view.totals.ok, view.totals.finished) == (24, 25), view.totals
 reader.export(run, after)
 """
-"""A start by a version of batchmix with one more line in its table of columns; exports before and after it."""
+"""A start of a version with one more line in its table of columns, and exports before and after it."""
 
 
-def test_a_new_column_is_one_line_of_the_table(caching: Bench, gateway: Gateway) -> None:
-    """Parts of the version before are read with nulls in it; new answers fill it, and a failure leaves it null."""
+def test_a_new_column_needs_one_line_in_the_table_of_columns(caching: Bench, gateway: Gateway) -> None:
+    """It is null in older parts and in failures, and filled in new answers."""
     details = {"cached_tokens": 200, "cache_write_tokens": 500, "ephemeral_1h_input_tokens": 300}
     gateway.usage = WRITTEN | {"prompt_tokens_details": details}
     caching.write(15)

@@ -1,4 +1,4 @@
-"""A shard's state is the fold of its part, then its journals, whatever came between."""
+"""A shard's state follows from its part and then its journals, whatever interrupted the run."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def opened(tmp_path: Path):
 
 
 def reopened(before: Opened, opened) -> Opened:
-    """Open the shard again, as after a kill: nothing was closed."""
+    """Open the shard again without closing it first, as after a kill."""
     again = opened()
     assert {
         key: (e.status, e.hash, e.attempts, e.maybe_billed) for key, e in again.states.items() if e.attempts or e.status
@@ -81,13 +81,13 @@ def reopened(before: Opened, opened) -> Opened:
 
 
 def needs(opened: Opened, asked: Request | RejectedRow, *, retry_rejected: bool = False) -> bool:
-    """Return whether a request has work left, and hand it out if it has; a rejected row finishes."""
+    """Return whether a request has work left, and hand it out if so; a rejected row finishes."""
     (needed,) = opened.shard.need_work([asked], retry_rejected=retry_rejected)
     opened.log.unfinished(0, [asked])
     return needed
 
 
-def test_an_answer_is_never_needed_again(opened) -> None:
+def test_an_answered_request_has_no_work_left(opened) -> None:
     shard = opened()
     assert needs(shard, request(1))
     shard.answer(request(1))
@@ -96,8 +96,8 @@ def test_an_answer_is_never_needed_again(opened) -> None:
     assert needs(again, request(1, "another hash"))
 
 
-def test_what_is_kept_in_memory_is_what_the_journals_say(opened, tmp_path: Path) -> None:
-    """Kept as far as there is room; never what another answer or failure has replaced."""
+def test_cached_answers_equal_those_in_the_journals(opened, tmp_path: Path) -> None:
+    """They are cached as far as there is space, never after another answer or failure replaced them."""
     cache = CacheBudget(3500)
     journals = {0: tmp_path / "00000-000.jsonl"}
     shard = Opened(journals, tmp_path / "part", cache)
@@ -123,7 +123,7 @@ def test_what_is_kept_in_memory_is_what_the_journals_say(opened, tmp_path: Path)
         assert shard.states[1, "m", 0].cached
 
 
-def test_what_was_in_flight_is_named_and_sent_again_with_the_next_number(opened) -> None:
+def test_a_request_in_flight_at_a_kill_counts_as_maybe_billed_and_is_sent_again(opened) -> None:
     shard = opened()
     needs(shard, request(1))
     shard.log.sent(request(1), 5)
@@ -144,7 +144,7 @@ def test_an_answer_is_not_replaced_by_a_failure_of_the_same_request(opened) -> N
     assert reopened(shard, opened).states[1, "m", 0].status == "ok"
 
 
-def test_an_answer_to_an_older_request_is(opened) -> None:
+def test_an_answer_to_an_older_request_is_replaced_by_a_failure(opened) -> None:
     shard = opened()
     needs(shard, request(1))
     shard.answer(request(1))
@@ -156,7 +156,7 @@ def test_an_answer_to_an_older_request_is(opened) -> None:
     assert (state.status, state.hash) == ("failed", "new")
 
 
-def test_failed_rows_are_needed_and_rejected_ones_on_request_or_when_they_changed(opened) -> None:
+def test_failed_rows_are_sent_again_and_rejected_ones_on_request_or_when_changed(opened) -> None:
     shard = opened()
     for row, failure in ((1, FAILED), (2, REJECTED)):
         needs(shard, request(row))
@@ -181,7 +181,7 @@ def test_a_row_without_a_request_is_rejected_until_it_changes(opened) -> None:
     assert needs(again, request(1))
 
 
-def test_folding_twice_changes_nothing(opened, tmp_path: Path) -> None:
+def test_reading_the_same_events_twice_changes_nothing(opened, tmp_path: Path) -> None:
     shard = opened()
     for row in range(3):
         needs(shard, request(row))
@@ -197,10 +197,8 @@ def test_folding_twice_changes_nothing(opened, tmp_path: Path) -> None:
     ]
 
 
-def test_an_answer_that_is_none_any_more_when_it_is_sealed_is_a_failure(
-    opened, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A part says what is so when it is written; a folder is never locked by an answer."""
+def test_an_answer_that_is_rejected_at_sealing_is_stored_as_a_failure(opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part is classified when it is written, so such an answer cannot block the folder."""
     shard = opened()
     needs(shard, request(1))
     shard.answer(request(1))
