@@ -172,7 +172,10 @@ class Totals(msgspec.Struct):
 
     def cost(self, model: str) -> Cost:
         """Return the cost of a model, to add to."""
-        return self.costs.setdefault(model, Cost())
+        cost = self.costs.get(model)
+        if cost is None:
+            cost = self.costs[model] = Cost()
+        return cost
 
     def add(self, other: Totals) -> None:
         """Add the totals of another part of the run."""
@@ -191,28 +194,30 @@ class Totals(msgspec.Struct):
 
     def add_columns(self, columns: dict[str, tuple[Any, ...]]) -> None:
         """Add result rows, given as the values of each column."""
-        paid = [run is None for run in columns["reused_from"]]
-        self.reused += paid.count(False)
+        runs = columns["reused_from"]
+        reused = len(runs) - runs.count(None)
+        paid = _paid(columns) if reused else columns
+        self.reused += reused
         self.attempts += sum(columns["attempts"])  # a row may have been sent before its answer was reused
         self.maybe_billed += sum(columns["maybe_billed"])
         for name in COUNTS:
-            setattr(self, name, getattr(self, name) + sum(filter(None, itertools.compress(columns[name], paid))))
+            setattr(self, name, getattr(self, name) + sum(filter(None, paid[name])))
         for (model, status), count in Counter(zip(columns["model"], columns["status"], strict=True)).items():
             setattr(self, status, getattr(self, status) + count)
             self.count(model, status, count)
-        costs = [cost for cost in itertools.compress(columns["cost_usd"], paid) if cost is not None]
+        costs = [cost for cost in paid["cost_usd"] if cost is not None]
         if costs:
             self.cost_usd = (self.cost_usd or 0.0) + sum(costs)
-        unpriced = columns["status"].count(Status.OK) - paid.count(False) - len(costs)
+        unpriced = columns["status"].count(Status.OK) - reused - len(costs)
         if unpriced:
             self.unpriced += unpriced
             self._add_unpriced(columns)
         if costs or any(columns["maybe_billed"]):
-            for model, usd, lost, is_paid in zip(*(columns[name] for name in _COSTLY), paid, strict=True):
-                if (is_paid and usd is not None) or lost:
-                    self.cost(model).row(usd if is_paid else None, lost)
+            for model, usd, lost, run in zip(*(columns[name] for name in _COSTLY), strict=True):
+                if (run is None and usd is not None) or lost:
+                    self.cost(model).row(usd if run is None else None, lost)
         self.add_times(columns["sent_at"], columns["finished_at"])
-        if columns["status"].count(Status.OK) < len(paid):
+        if columns["status"].count(Status.OK) < len(runs):
             for row, status, type_, message in zip(*(columns[name] for name in _FAILURE), strict=True):
                 if status != Status.OK:
                     self.fail(type_, row, message)
@@ -257,9 +262,15 @@ COUNTS = (
 )  # fmt: skip
 """Token counts, by the names of the result columns."""
 _SUMS = ("ok", "failed", "rejected", "reused", "attempts", "maybe_billed", "unpriced", *COUNTS)
-_COSTLY = ("model", "cost_usd", "maybe_billed")
+_COSTLY = ("model", "cost_usd", "maybe_billed", "reused_from")
 _UNPRICED = ("model", "status", "reused_from", "cost_usd", "prompt_tokens", "completion_tokens")
 _FAILURE = ("row", "status", "error_type", "error_message")
+
+
+def _paid(columns: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+    """Return the columns without the rows whose answers were reused."""
+    rows = [run is None for run in columns["reused_from"]]
+    return {name: tuple(itertools.compress(values, rows)) for name, values in columns.items()}
 
 
 def _not_none(*values: int | None) -> list[int]:
