@@ -16,7 +16,7 @@ class ResultColumn(msgspec.Struct, frozen=True):
     source: type[Completion | Usage] | None = None
     """The class whose attribute of the column's name is the value. Such a column is null in rows without an answer.
 
-    None: the value comes from `ResultRows`, which has code for each of these columns.
+    None: `ResultRows` gives the value by the column's name. A column that it forgets fails at the first row.
     """
     added_in: int = 1
     """The first schema version with this column. In parts of earlier versions it reads as null."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 from msgspec.structs import astuple
 
@@ -26,23 +27,30 @@ or None where the price is unknown."""
 SLICE_ROWS = 256
 """Rows per batch. The event loop waits while a column of a batch is made, which takes less than 0.1 ms at this size."""
 _COLUMNS = [column for column in COLUMNS if column.name != "custom_id"]
-_OWN = [column.name for column in _COLUMNS if column.source is None]
+_KEY = ("row", "model", "sample")
+_Own = msgspec.defstruct(
+    "_Own",
+    [column.name for column in _COLUMNS if column.source is None and column.name not in _KEY],
+    kw_only=True,
+    gc=False,
+)
+"""The values of the columns without a source, except the key: it takes each of these columns by name, and no others."""
 _SLOTS = [
-    *((None, name) for name in _OWN),
+    *((None, name) for name in (*_KEY, *_Own.__struct_fields__)),
     *((source, name) for source in (Completion, Usage) for name in source.__struct_fields__),
 ]
 """The positions of a `ResultRow`: the source and the attribute of each."""
 _POSITIONS = {column.name: _SLOTS.index((column.source, column.name)) for column in _COLUMNS}
 _TYPES = {column.name: column.type for column in _COLUMNS}
-_NO_ANSWER = (None,) * (len(_SLOTS) - len(_OWN))
+_NO_ANSWER = (None,) * sum(source is not None for source, _ in _SLOTS)
 _PLAIN = pa.schema((name, pa.int64() if pa.types.is_timestamp(type_) else type_) for name, type_ in _TYPES.items())
 """The columns of a `ResultRow`, with times as numbers."""
 
 ResultRow = tuple[Any, ...]
 """The values of a result row without the carried columns.
 
-First come the columns without a source, then all attributes of the answer and of its usage. Copying all of them takes
-less time than reading those that have a column.
+First comes the key, then the other columns without a source, then all attributes of the answer and of its usage.
+Copying all of them takes less time than reading those that have a column.
 """
 
 
@@ -85,12 +93,13 @@ class ResultRows:
         for block in carried:
             for start in range(0, block.num_rows, SLICE_ROWS):
                 piece = block.slice(start, SLICE_ROWS)
-                picked = [(i, key) for i in range(piece.num_rows) for key in keys.get(first + i, ())]
-                columns = _by_column([self.row(key) for _, key in picked])
+                keys_of_rows = [keys.get(row, ()) for row in range(first, first + piece.num_rows)]
+                columns = _by_column([self.row(key) for same_row in keys_of_rows for key in same_row])
                 self.totals.add_columns(columns)
                 first += piece.num_rows
-                if [i for i, _ in picked] != list(range(piece.num_rows)):
-                    piece = piece.take(pa.array([i for i, _ in picked], pa.int64()))
+                if set(map(len, keys_of_rows)) != {1}:
+                    picked = [i for i, same_row in enumerate(keys_of_rows) for _ in same_row]
+                    piece = piece.take(pa.array(picked, pa.int64()))
                 yield _batch(schema, piece, columns)
 
     def row(self, key: Key) -> ResultRow:
@@ -119,24 +128,24 @@ class ResultRows:
 
     def _answer(self, key: Key, state: RowState, event: ResponseReceived, answer: Completion) -> ResultRow:
         usage = answer.usage
-        own = (
-            Status.OK,
-            0.0 if event.reused_from else self._price(key[1], event.served_model, usage),
-            state.attempts,
-            state.maybe_billed,
-            event.reused_from,
-            event.latency,
-            event.at,
-            event.done,
-            event.status,
-            None,
-            None,
-            None,
-            event.request_id,
-            event.hash,
-            (_text(event) if event.base64 else event.body) if self._raw else None,
+        own = _Own(
+            status=Status.OK,
+            cost_usd=0.0 if event.reused_from else self._price(key[1], event.served_model, usage),
+            attempts=state.attempts,
+            maybe_billed=state.maybe_billed,
+            reused_from=event.reused_from,
+            latency_s=event.latency,
+            sent_at=event.at,
+            finished_at=event.done,
+            http_status=event.status,
+            error_type=None,
+            error_code=None,
+            error_message=None,
+            request_id=event.request_id,
+            request_hash=event.hash,
+            raw=(_text(event) if event.base64 else event.body) if self._raw else None,
         )
-        return key + own + astuple(answer) + astuple(usage)
+        return key + astuple(own) + astuple(answer) + astuple(usage)
 
     def _failure(self, key: Key, state: RowState, event: Event, last: Event | None) -> ResultRow:
         if not isinstance(event, RowFailed):
@@ -145,24 +154,24 @@ class ResultRows:
         raw = None
         if response and self._raw and response.body:
             raw = _text(response) if response.base64 else response.body
-        own = (
-            event.status,
-            None,
-            state.attempts,
-            state.maybe_billed,
-            None,
-            response.latency if response else None,
-            response.at if response else None,
-            response.done if response else None,
-            response.status if response else None,
-            event.type,
-            event.code,
-            event.message,
-            response.request_id if response else None,
-            event.hash,
-            raw,
+        own = _Own(
+            status=event.status,
+            cost_usd=None,
+            attempts=state.attempts,
+            maybe_billed=state.maybe_billed,
+            reused_from=None,
+            latency_s=response.latency if response else None,
+            sent_at=response.at if response else None,
+            finished_at=response.done if response else None,
+            http_status=response.status if response else None,
+            error_type=event.type,
+            error_code=event.code,
+            error_message=event.message,
+            request_id=response.request_id if response else None,
+            request_hash=event.hash,
+            raw=raw,
         )
-        return key + own + _NO_ANSWER
+        return key + astuple(own) + _NO_ANSWER
 
 
 def _text(event: ResponseReceived) -> str:
@@ -171,8 +180,10 @@ def _text(event: ResponseReceived) -> str:
 
 def _updated(row: ResultRow, state: RowState) -> ResultRow:
     """Return a row of the old part with its current counts of attempts."""
-    start = _POSITIONS["attempts"]
-    return (*row[:start], state.attempts, state.maybe_billed, *row[start + 2 :])
+    values = list(row)
+    values[_POSITIONS["attempts"]] = state.attempts
+    values[_POSITIONS["maybe_billed"]] = state.maybe_billed
+    return tuple(values)
 
 
 def by_row(keys: Iterable[Key], models: Sequence[str]) -> dict[int, list[Key]]:
