@@ -19,14 +19,14 @@ from batchmix.redact import Secrets
 _UNLIMITED_USD = 100_000_000
 """The gateway's value for an account without a limit."""
 _MAX_AMOUNT = 1e15
-"""Amounts from this size on are taken for malformed."""
+"""Amounts of this size or more are treated as malformed."""
 _logger = logging.getLogger(__name__)
 
 
 def get_balance(base_url: str, secrets: Secrets, timeout_s: float) -> float | None:
-    """Return the USD that are left; None if the account has no limit, or if its balance can't be read.
+    """Return an account's balance in USD. None if the account has no limit, or if its balance can't be read.
 
-    Raises no error for a failed request. Call it in a thread without a running event loop.
+    A failed request raises no error. The function starts an event loop, so its thread must not have a running one.
     """
     try:
         limit, used = asyncio.run(_fetch_amounts(f"{base_url}/dashboard/billing/", secrets, timeout_s))
@@ -38,12 +38,12 @@ def get_balance(base_url: str, secrets: Secrets, timeout_s: float) -> float | No
 
 async def _fetch_amounts(url: str, secrets: Secrets, timeout_s: float) -> tuple[float, float]:
     bodies = (fetch(url + name, "", timeout_s, secrets.headers) for name in ("subscription", "usage"))
-    subscription, usage = (read_json(found[1]) if found else None for found in await asyncio.gather(*bodies))
+    subscription, usage = (read_json(response[1]) if response else None for response in await asyncio.gather(*bodies))
     return _number(subscription, "hard_limit_usd"), _number(usage, "total_usage")
 
 
-def _number(found: Any, name: str) -> float:
-    value = found.get(name) if isinstance(found, dict) else None
+def _number(body: Any, name: str) -> float:
+    value = body.get(name) if isinstance(body, dict) else None
     if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < _MAX_AMOUNT:
         raise ValueError(f"it has no {name}")
     return float(value)

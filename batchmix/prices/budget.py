@@ -1,9 +1,9 @@
 """Keeps a run within its budget in USD and in tokens.
 
-A request is admitted only if the amount spent so far, the estimates of all requests in flight, and its own estimate
+A request is admitted only if its estimated cost, the estimates of all requests in flight, and the amount spent so far
 together stay within the budget. The run can therefore exceed its budget only by the amount by which the requests in
-flight cost more than estimated. An estimate is the mean of the completions so far; at first, it assumes a completion as
-long as the request's `max_tokens` allows.
+flight cost more than estimated. A request's estimate is based on the mean of the completions so far. Before the first
+completion, it assumes a completion as long as the request's `max_tokens` allows.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ _PRIOR = 8
 """The first estimate weighs as much as this many completions."""
 
 Amount = tuple[float, float]
-"""An amount in USD, and the same in tokens."""
+"""An amount in USD and in tokens."""
 _NOTHING: Amount = (0.0, 0.0)
 
 
 class RunBudget:
     """The budget that all lanes of a run share.
 
-    `on_spent` is called when a request does not fit although none is in flight.
+    `on_spent` is called when a request does not fit although no other request is in flight.
     """
 
     def __init__(self, budget: Budget, spent: Amount, on_spent: Callable[[BudgetSpent], None]) -> None:
         self.spent = spent
         """The amount spent in all starts of the run, including attempts that may have been billed."""
-        self.held = _NOTHING
+        self.reserved = _NOTHING
         """The sum of the estimates of the requests in flight."""
         self._caps = (budget.max_usd or math.inf, float(budget.max_tokens or math.inf))
         self._on_spent = on_spent
@@ -42,13 +42,17 @@ class RunBudget:
         self._waiting: set[Callable[[], None]] = set()
 
     def take(self, amount: Amount, wake: Callable[[], None]) -> bool:
-        """Reserve an amount and return True if it fits; otherwise call `wake` once another request is settled."""
+        """Reserve an amount for a request, and return whether the budget has room for it.
+
+        If it has none, `wake` is called once another request is settled. If no other request is in flight, the budget
+        is spent.
+        """
         fits = all(
-            spent + held + more <= cap
-            for spent, held, more, cap in zip(self.spent, self.held, amount, self._caps, strict=True)
+            spent + reserved + more <= cap
+            for spent, reserved, more, cap in zip(self.spent, self.reserved, amount, self._caps, strict=True)
         )
         if fits:
-            self.held = _sum(self.held, amount)
+            self.reserved = _sum(self.reserved, amount)
             self._in_flight += 1
         elif self._in_flight:
             self._waiting.add(wake)
@@ -56,30 +60,30 @@ class RunBudget:
             self._on_spent(BudgetSpent(self._message()))
         return fits
 
-    def settle(self, held: Amount, spent: Amount) -> None:
-        """Replace a request's reservation by the amount that it really cost."""
+    def settle(self, reserved: Amount, spent: Amount) -> None:
+        """Replace the amount reserved for a request by the amount that the request cost."""
         self._in_flight -= 1
-        self.held = _sum(self.held, (-held[0], -held[1])) if self._in_flight else _NOTHING
+        self.reserved = _sum(self.reserved, (-reserved[0], -reserved[1])) if self._in_flight else _NOTHING
         self.spent = _sum(self.spent, spent)
         waiting, self._waiting = self._waiting, set()
         for wake in waiting:
             wake()
 
     def _message(self) -> str:
-        (spent_usd, tokens), (most_usd, most_tokens) = self.spent, self._caps
-        parts = [f"{usd(spent_usd)} of {usd(most_usd)} (budget.max_usd)"] * (most_usd < math.inf)
-        parts += [f"{tokens:,.0f} of {most_tokens:,.0f} tokens (budget.max_tokens)"] * (most_tokens < math.inf)
+        (spent_usd, tokens), (max_usd, max_tokens) = self.spent, self._caps
+        parts = [f"{usd(spent_usd)} of {usd(max_usd)} (budget.max_usd)"] * (max_usd < math.inf)
+        parts += [f"{tokens:,.0f} of {max_tokens:,.0f} tokens (budget.max_tokens)"] * (max_tokens < math.inf)
         return f"the budget has no room for another request: {' and '.join(parts)}; raise it to go on"
 
 
 class LaneBudget:
-    """One lane's access to the run's budget. Estimates the cost of requests from the lane's own completions."""
+    """One lane's access to the run's budget. It estimates the cost of requests from the lane's own completions."""
 
     def __init__(self, budget: RunBudget, model: str, prices: Prices) -> None:
         self._budget = budget
         self._model = model
         self._prices = prices
-        self._held: dict[Key, Amount] = {}
+        self._reserved: dict[Key, Amount] = {}
         self._completions = 0
         self._completion_tokens = 0
         self._prompt_tokens = 0
@@ -87,38 +91,44 @@ class LaneBudget:
         self._written = float(_PRIOR)
 
     def admits(self, request: Request, wake: Callable[[], None]) -> bool:
-        """Reserve a request's estimated cost and return True if it fits; otherwise call `wake` when it may fit."""
+        """Reserve a request's estimated cost, and return whether the budget has room for it.
+
+        If it has none, `wake` is called when there may be room.
+        """
         amount = self.estimate(request)
         if not self._budget.take(amount, wake):
             return False
-        self._held[request.key] = amount
+        self._reserved[request.key] = amount
         return True
 
     def estimate(self, request: Request) -> Amount:
-        """Return a request's estimated cost, from the mean of the completions so far."""
-        most = math.inf if request.max_tokens is None else request.max_tokens
+        """Return a request's estimated cost, based on the completions so far."""
+        limit = math.inf if request.max_tokens is None else request.max_tokens
         first = UNKNOWN_COMPLETION if request.max_tokens is None else request.max_tokens
         completion = (_PRIOR * first + self._completion_tokens) / (_PRIOR + self._completions)
         ratio = self._prompt_tokens / self._prompt_estimates if self._prompt_estimates else 1.0
         prompt = request.prompt_tokens * ratio
-        completion = min(completion, most)
+        completion = min(completion, limit)
         written = prompt * self._written / (_PRIOR + self._completions)
         usd = self._prices.estimate_usd(self._model, prompt, completion)
         return usd + self._prices.cache_write_extra_usd(self._model, written), prompt + completion
 
     def settle(self, request: Request, exchange: Exchange | None, outcome: Completion | Failure | None) -> None:
-        """Count the real cost of a request; `exchange` and `outcome` are None if no response came."""
-        held = self._held.pop(request.key)
+        """Replace a request's estimated cost by its real cost.
+
+        `exchange` and `outcome` are None if no response arrived.
+        """
+        reserved = self._reserved.pop(request.key)
         if exchange is None or outcome is None:
-            spent = held
+            spent = reserved
         elif outcome.usage is not None:
             completion = outcome if isinstance(outcome, Completion) else Completion(usage=outcome.usage)
             spent = self._prices.counted(self._model, exchange.served_model, completion, request.prompt_tokens)
         else:
-            spent = held if exchange.maybe_billed or outcome.maybe_billed else _NOTHING
+            spent = reserved if exchange.maybe_billed or outcome.maybe_billed else _NOTHING
         if isinstance(outcome, Completion):
             self._learn(request, outcome)
-        self._budget.settle(held, spent)
+        self._budget.settle(reserved, spent)
 
     def _learn(self, request: Request, completion: Completion) -> None:
         tokens = completion.tokens(request.prompt_tokens)
@@ -129,5 +139,5 @@ class LaneBudget:
         self._written += (completion.usage.cache_write_tokens or 0) / max(1, tokens.prompt)
 
 
-def _sum(one: Amount, other: Amount) -> Amount:
-    return one[0] + other[0], one[1] + other[1]
+def _sum(left: Amount, right: Amount) -> Amount:
+    return left[0] + right[0], left[1] + right[1]

@@ -1,4 +1,4 @@
-"""The gateway's public list of models: their prices, their limits, and which of them are retired.
+"""Reads the gateway's public list of models, with their prices, their limits, and whether they are retired.
 
 AiHubMix answers `GET /api/v1/models` with an ETag and `{"data": [{"model_id", "context_length", "max_output",
 "pricing": {"input", "output", "cache_read"?, "cache_write"?, "tiers"?}, "retire_stage", "successor_model", …}]}`,
@@ -29,9 +29,9 @@ from batchmix.job import MAX_USD, Price
 _logger = logging.getLogger(__name__)
 _TIMEOUT_S = 5.0
 _HOSTS = ("aihubmix.com", "inferera.com")
-"""Domains that, like their subdomains, serve a catalogue."""
+"""These domains and their subdomains serve a catalogue."""
 _MAX_TEXT = 200
-"""Characters kept of any text in the catalogue."""
+"""Texts in the catalogue are cut to this many characters."""
 _NO_COMPLETION = ("embedding", "rerank")
 """Types of models that generate no completion tokens."""
 _RETIRED = ("retired", "removed", "offline")
@@ -40,21 +40,21 @@ _INT64 = 2**63
 
 
 class CatalogueModel(msgspec.Struct, frozen=True):
-    """One model of the catalogue; all text in it is printable."""
+    """One model of the catalogue. All its texts are printable."""
 
     id: str
     price: Price | None
     """None if the catalogue lists no price."""
     context_length: int | None
-    """The most tokens of prompt and completion together."""
+    """The maximum number of tokens of the prompt and the completion together."""
     max_output: int | None
-    """The most tokens of a completion."""
+    """The maximum number of tokens of a completion."""
     retire_stage: str
-    """The stage of retirement in the gateway's words; empty if the model is in normal use."""
+    """The stage of retirement in the gateway's words. Empty if the model is in normal use."""
     successor: str
-    """The model to use instead; empty if none is named."""
+    """The model to use instead. Empty if the gateway names none."""
     tiered: bool = False
-    """Whether the price depends on the prompt's length. `price` is then the lowest tier, and not used for costs."""
+    """Whether the price depends on the prompt's length. If so, `price` is the lowest tier and not used for costs."""
 
     @property
     def retired(self) -> bool:
@@ -63,18 +63,20 @@ class CatalogueModel(msgspec.Struct, frozen=True):
 
 
 class Catalogue(msgspec.Struct, frozen=True):
-    """A gateway's models by id. `fresh`: confirmed by the gateway just now, not a cached copy."""
+    """A gateway's catalogue of models."""
 
     models: dict[str, CatalogueModel]
+    """The models by id."""
     fresh: bool
+    """Whether the gateway confirmed it just now. A cached copy is not fresh."""
 
     @property
     def prices(self) -> dict[str, Price]:
-        """The prices by model id, without tiered ones, because no price is better than a wrong one."""
+        """The prices by model id. Tiered prices are left out, because no price is better than a wrong one."""
         return {model.id: model.price for model in self.models.values() if model.price and not model.tiered}
 
     def check(self, ids: Iterable[str]) -> None:
-        """Raise `JobError` for a model that is retired or not in the catalogue; the message names an alternative.
+        """Raise `JobError` if a model is retired or not in the catalogue. The message names an alternative.
 
         A cached copy is not checked, because a model may be newer than the copy.
         """
@@ -102,11 +104,14 @@ def has_catalogue(base_url: str) -> bool:
 
 
 def read_catalogue(body: bytes) -> dict[str, CatalogueModel]:
-    """Return the models of a catalogue by id, without malformed ones. Raises `ValueError` if it is no catalogue."""
-    found = read_json(body)
-    if found is None:
+    """Return the models of a catalogue by id, without malformed ones.
+
+    Raises `ValueError` if the body is not a catalogue.
+    """
+    decoded = read_json(body)
+    if decoded is None:
         raise ValueError("it is not JSON")
-    data = found.get("data") if isinstance(found, dict) else None
+    data = decoded.get("data") if isinstance(decoded, dict) else None
     if not isinstance(data, list):
         raise ValueError("it has no list of models")
     models = (_model(entry) for entry in data if isinstance(entry, dict))
@@ -151,7 +156,7 @@ def _count(value: Any) -> int | None:
 
 
 def _text(value: Any) -> str:
-    """Return a text value in a printable and bounded form; empty text for any other value."""
+    """Return a text cut to `_MAX_TEXT`, with `?` for unprintable characters. Empty for a value that is not text."""
     if not isinstance(value, str):
         return ""
     return "".join(char if char.isprintable() else "?" for char in value.strip())[:_MAX_TEXT]
@@ -163,19 +168,19 @@ class _CachedCatalogue(msgspec.Struct):
 
 
 def get_catalogue(base_url: str, folder: Path | None = None) -> Catalogue | None:
-    """Return a gateway's catalogue; the cached copy if it can't be fetched; None without a copy.
+    """Return a gateway's catalogue, or the cached copy if it can't be fetched. None if there is no copy either.
 
-    Raises no error for a failed request, and waits five seconds at most. Call it in a thread without a running event
-    loop.
+    A failed request raises no error. The function waits five seconds at most. It starts an event loop, so its thread
+    must not have a running one.
     """
     path = (folder or cache_folder()) / f"catalogue-{hashlib.sha256(base_url.encode()).hexdigest()[:16]}.json"
     cached = _read_cached(path)
     url = f"{base_url.removesuffix('/v1')}/api/v1/models"
     try:
-        found = asyncio.run(fetch(url, cached.etag if cached else "", _TIMEOUT_S))
-        if found is None and cached is not None:
+        response = asyncio.run(fetch(url, cached.etag if cached else "", _TIMEOUT_S))
+        if response is None and cached is not None:
             return Catalogue(read_catalogue(cached.body.encode()), fresh=True)
-        etag, body = found or ("", b"")
+        etag, body = response or ("", b"")
         models = read_catalogue(body)
         _write_cached(path, _CachedCatalogue(etag, body.decode("utf-8", "replace")))
         return Catalogue(models, fresh=True)

@@ -10,16 +10,17 @@ from batchmix.job import Model, Price
 from batchmix.records import Completion, Usage
 
 _HOUR = 2 / 1.25
-"""The price of a cache write that lasts an hour, divided by that of one that lasts five minutes. They are 2 and 1.25
-times the input price (docs.anthropic.com, "Prompt caching").
+"""How many times as much a cache write for an hour costs as one for five minutes. They cost 2 and 1.25 times the input
+price (docs.anthropic.com, "Prompt caching").
 """
 
 
 class Prices:
-    """A run's prices. Keys are the names of the job's model entries, and model ids.
+    """A run's prices, by the name of the job's model entry or by model id.
 
-    If the gateway reports that it billed another model (header `X-Aihubmix-Model`) and that model has a price, its
-    price applies; otherwise the requested model's. The model name in a response's body is ignored, because it varies.
+    If the gateway reports that it billed another model (header `X-Aihubmix-Model`) and that model has a price, then
+    that price applies. Otherwise the requested model's price applies. The model name in a response's body is ignored,
+    because it varies.
     """
 
     def __init__(self, prices: Mapping[str, Price], models: tuple[Model, ...]) -> None:
@@ -27,21 +28,24 @@ class Prices:
         self._ids = {model.name: model.id for model in models}
 
     def of(self, model: str, billed: str | None = None) -> Price | None:
-        """Return the price of the entry named `model`, or of the model `billed` instead; None if unknown."""
+        """Return the price of `model`, or of the model that was billed instead. None if the price is unknown.
+
+        `model` is the name of a model entry or a model id.
+        """
         requested = self._ids.get(model, model)
         if billed and billed != requested and billed in self._prices:
             return self._prices[billed]
         return self._prices.get(model) or self._prices.get(requested)
 
     def __call__(self, model: str, billed: str | None, usage: Usage) -> float | None:
-        """Return the cost of a usage in USD; None if the price or the usage is unknown."""
+        """Return the cost of a usage in USD. None if the price or the usage is unknown."""
         price = self.of(model, billed) if self._prices else None
         return cost_usd(price, usage) if price else None
 
     def of_sums(self, model: str) -> Callable[[Usage], float | None] | None:
-        """Return a function from the summed usage of many completions to its cost; None if the price is unknown.
+        """Return a function that computes the cost of the summed usage of many completions.
 
-        The function ignores `up_to`, which bounds the prompt of a single completion.
+        None if the price is unknown. The function ignores `up_to`, which applies to the prompt of a single completion.
         """
         price = self.of(model)
         if price is None:
@@ -52,10 +56,10 @@ class Prices:
     def counted(
         self, model: str, billed: str | None, completion: Completion, prompt_tokens: int
     ) -> tuple[float, float]:
-        """Return the USD and tokens by which a completion counts against a budget.
+        """Return how much of a budget a completion uses up, in USD and in tokens.
 
-        Token counts that are not reported are estimated from the prompt and the length of the answer, so that every
-        start of the run computes the same amount.
+        Token counts that are not reported are estimated from the prompt and the length of the answer. Every start of
+        the run therefore computes the same amount.
         """
         usd = None if completion.lacks_usage else self(model, billed, completion.usage)
         tokens = completion.tokens(prompt_tokens)
@@ -63,22 +67,23 @@ class Prices:
         return self.estimate_usd(model, tokens.prompt, tokens.completion) if usd is None else usd, float(used)
 
     def estimate_usd(self, model: str, prompt: float, completion: float) -> float:
-        """Return the USD for numbers of prompt and completion tokens, without caching; 0 if the price is unknown."""
+        """Return the cost of prompt and completion tokens in USD, without caching. 0 if the price is unknown."""
         price = self.of(model)
         return (prompt * price.input + completion * price.output) / 1e6 if price else 0.0
 
     def cache_write_extra_usd(self, model: str, tokens: float) -> float:
-        """Return the USD that prompt tokens cost in addition if they are written to a cache."""
+        """Return the additional cost in USD of writing prompt tokens to a cache."""
         price = self.of(model)
         extra = price.cache_write - price.input if price and price.cache_write is not None else 0.0
         return tokens * max(0.0, extra) / 1e6
 
 
 def cost_usd(price: Price, usage: Usage) -> float | None:
-    """Return the cost of a usage in USD; None if it is not reported, or if the prompt exceeds the price's `up_to`.
+    """Return the cost of a completion in USD.
 
-    ((prompt - cached - written) · input + cached · cache_read + written · cache_write + completion · output) / 1e6,
-    as AiHubMix computes it. Completion tokens include reasoning tokens. A cache write for an hour costs more.
+    None if token counts are missing, or if the prompt exceeds the price's `up_to`. The formula is AiHubMix's, per
+    million tokens: uncached prompt · input + cached · cache_read + written to a cache · cache_write + completion ·
+    output. Completion tokens include reasoning tokens. Tokens that are cached for an hour cost more to write.
     """
     if usage.prompt_tokens is None or usage.completion_tokens is None:
         return None

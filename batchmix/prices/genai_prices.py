@@ -11,10 +11,11 @@ from batchmix.prices.catalogue import has_catalogue
 
 
 def listed_price(model: str, base_url: str) -> Price | None:
-    """Return a model's price at an API; None if the package is not installed or has no price.
+    """Return a model's price at an API. None if it is unknown, or if the package is not installed.
 
     At a gateway with a catalogue, which resells models, the price is looked up by the model's name alone. At any other
-    API the package must have prices for that address, because a model of the same name may cost something else there.
+    API the package must have prices for that address, because a model of the same name may have another price there. A
+    server on this machine has no price.
     """
     if is_loopback(urlsplit(base_url).hostname or ""):
         return None
@@ -30,11 +31,11 @@ def listed_price(model: str, base_url: str) -> Price | None:
     parts = (found.input_mtok, found.output_mtok, found.cache_read_mtok, found.cache_write_mtok)
     prompt, completion, cached, written = map(_usd, parts)
     tiers = [tier.start for part in parts for tier in getattr(part, "tiers", ())]
-    # Without a price for completions, the model makes none, such as a model for embeddings.
+    # A model without a price for completions generates none, for example an embedding model.
     return None if prompt is None else Price(prompt, completion or 0.0, cached, min(tiers, default=None), written)
 
 
 def _usd(value: Any) -> float | None:
-    """Return USD per 1M tokens; for a price with tiers by the prompt's length, the lowest tier."""
+    """Return a price in USD per 1M tokens. If it depends on the prompt's length, return the lowest tier."""
     value = getattr(value, "base", value)
     return None if value is None else float(value)

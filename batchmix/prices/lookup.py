@@ -17,8 +17,8 @@ class PriceLookup:
 
     A price comes from the first of these that has it: the job, the run's first start (`earlier`), the gateway's
     catalogue, the package genai-prices. The catalogue is fetched only if a model has no price yet. `models` are the
-    model ids of an earlier start, for a job that names no models itself because its rows do. `catalogue` is that of the
-    rehearsal provider; it replaces the fetched one.
+    model ids of an earlier start, for a job whose rows name the models. `catalogue` is the rehearsal provider's, and
+    replaces the gateway's.
     """
 
     def __init__(
@@ -35,14 +35,14 @@ class PriceLookup:
         self._given |= {model.name: model.price for model in job.models if model.price}
         ids = [model.id for model in job.models] or models
         self._catalogue = catalogue
-        self._fetching = Thread(target=self._fetch, daemon=True)  # no wait for it on invalid input
+        self._fetching = Thread(target=self._fetch, daemon=True)  # invalid input ends the program without waiting
         if has_catalogue(self._base_url) and (not ids or any(name not in self._given for name in ids)):
             self._fetching.start()
 
     def settled(self, models: tuple[Model, ...]) -> dict[str, Price]:
-        """Wait for the lookup; return all prices by the name of the job's model entry or by model id.
+        """Wait for the lookup, and return all prices by the name of the job's model entry or by model id.
 
-        Raises `JobError` for a model that does not exist, and for one without a price if the budget is in USD.
+        Raises `JobError` if a model does not exist, or if a model has no price although the budget is in USD.
         """
         found = self._found(models)
         prices = Prices(found, models)

@@ -113,7 +113,7 @@ def test_what_may_have_been_billed_counts_at_its_estimate_a_usage_at_its_price_a
         lane.admits(request(row, 100, 10), lambda: None)
         lane.settle(request(row, 100, 10), exchange, outcome)
     assert budget.spent == pytest.approx((2 * 140e-6 + 70e-6, 2 * 110.0 + 55.0))
-    assert budget.held == (0.0, 0.0)
+    assert budget.reserved == (0.0, 0.0)
 
 
 def test_a_request_that_does_not_fit_waits_for_what_is_in_flight() -> None:
