@@ -80,7 +80,7 @@ class _Sending:
             shards.reserve(min(concurrency, most))
             run_status.enter(Phase.SENDING)
             _logger.info("%d of %d shards have work left", len(work.shards), len(self._prepared.dataset.scan.shards))
-            await self._run_lanes(self._context(client, shards, shutdown), most, client.room)
+            await self._run_lanes(self._context(client, shards, shutdown), most, client.max_connections)
             run_status.enter(Phase.SEALING)
         if self._budget is not None:
             self._start.spent = self._budget.spent

@@ -31,7 +31,7 @@ class Acknowledgement:
         self._sent = count
 
     def has_begun(self) -> bool:
-        """Return whether part of the last request is acknowledged; True if the system does not report it."""
+        """Return whether any byte of the last request was acknowledged. True if the system can't tell."""
         try:
             fcntl.ioctl(self._descriptor, termios.TIOCOUTQ, self._unacknowledged)
         except OSError:
@@ -41,6 +41,6 @@ class Acknowledgement:
 
 
 def acknowledgement_of(transport: asyncio.Transport) -> Acknowledgement | None:
-    """Return the `Acknowledgement` of a connection; None on loopback, where everything is acknowledged at once."""
+    """Return an `Acknowledgement` for a connection. None on loopback, where every byte is acknowledged at once."""
     peer = transport.get_extra_info("peername")
     return None if not peer or is_loopback(str(peer[0])) else Acknowledgement(transport)

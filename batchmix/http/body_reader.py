@@ -1,4 +1,4 @@
-"""Reads a body that arrives in several pieces: an ordinary one, a stream, or one that ends with its connection."""
+"""Reads response bodies that arrive in several pieces: ordinary bodies and streams."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batchmix.http.faults import Fault, TooLarge
 from batchmix.responses.stream import AnswerStream
 
 _END_S = 1.0
-"""Seconds to wait for the end of the body after a stream is done. If it comes, the connection can be reused."""
+"""Seconds to wait for the end of the body once a stream is done. If the end arrives, the connection can be reused."""
 _decoder = json.JSONDecoder(strict=False, parse_int=len)  # `len`: Python refuses to read integers of many digits
 
 
@@ -28,9 +28,9 @@ class Content(Protocol):
 
 
 async def read_pieces(content: Content, pieces: list[bytes], max_bytes: int) -> None:
-    """Append a body to `pieces` as it arrives, so that the caller has them if the connection breaks.
+    """Append the pieces of a body to `pieces` as they arrive. The caller keeps them if the connection breaks.
 
-    Raises `TooLarge` after emptying `pieces`, and every exception of `content`.
+    Raises `TooLarge`, after emptying `pieces`, and whatever `content` raises.
     """
     size = 0
     while True:
@@ -46,7 +46,7 @@ async def read_pieces(content: Content, pieces: list[bytes], max_bytes: int) -> 
 async def read_stream(content: Content, stream: AnswerStream, idle_s: float) -> None:
     """Feed a body to `stream` until the body ends, is too large, or is silent for `idle_s`.
 
-    After the stream is done, the end of the body is awaited for `_END_S` more. Raises every exception of `content`.
+    Once the stream is done, waits for the end of the body for another `_END_S`. Raises whatever `content` raises.
     """
     loop = asyncio.get_running_loop()
     try:
@@ -63,7 +63,7 @@ async def read_stream(content: Content, stream: AnswerStream, idle_s: float) -> 
 
 
 def stream_result(stream: AnswerStream, fault: Fault) -> tuple[bytes, Fault]:
-    """Return a stream's body and fault. If the stream is settled, the connection's `fault` does not count."""
+    """Return a stream's body and fault. The connection's `fault` is ignored if the stream's result is final."""
     streamed = stream.end()
     if streamed.is_settled or (fault.type is None and streamed.fault is not None):
         fault = Fault(streamed.fault, streamed.fault_message, streamed.maybe_billed or streamed.fault is not None)
@@ -71,9 +71,9 @@ def stream_result(stream: AnswerStream, fault: Fault) -> tuple[bytes, Fault]:
 
 
 def first_object(body: bytes) -> bytes:
-    """Return the JSON object that a body begins with, without the bytes after it; the whole body if there is none.
+    """Return the JSON object at the start of a body, without the bytes after it. Without one, return the whole body.
 
-    This is for bodies that end with their connection, which may have surplus data after the answer.
+    Meant for bodies that end when the connection closes: surplus data may follow the answer in them.
     """
     try:
         msgspec.json.decode(body, type=msgspec.Raw)
@@ -81,6 +81,6 @@ def first_object(body: bytes) -> bytes:
         text = body.decode("utf-8", "surrogateescape")
         begin = len(text) - len(text.lstrip("\ufeff \t\r\n"))
         with contextlib.suppress(ValueError, RecursionError):
-            found, end = _decoder.raw_decode(text, begin)
-            return text[:end].encode("utf-8", "surrogateescape") if isinstance(found, dict) else body
+            value, end = _decoder.raw_decode(text, begin)
+            return text[:end].encode("utf-8", "surrogateescape") if isinstance(value, dict) else body
     return body

@@ -18,7 +18,7 @@ from multidict import istr
 from batchmix import __version__
 from batchmix.http.body_reader import first_object, read_pieces, read_stream, stream_result
 from batchmix.http.connection import Response
-from batchmix.http.connection_pool import CancelledUnsent, ConnectionPool, connection_room
+from batchmix.http.connection_pool import CancelledUnsent, ConnectionPool, available_connections
 from batchmix.http.faults import BREAKS, NO_FAULT, Fault, Faults, TooLarge, proxy_message
 from batchmix.http.proxies import proxy_for
 from batchmix.job import Timeouts
@@ -35,10 +35,10 @@ _TRACE_ID_WITHIN = 20_000
 _MAX_HEADER_CHARS = 200
 """Longer header values are cut to this many characters."""
 _CHOICES_WITHIN = 400
-"""How many bytes of a body are searched for `choices`. A body without them may be a refusal, which may show a key."""
+"""How many bytes of a body are searched for `choices`. A body without `choices` may be an error that quotes a key."""
 _NO_QUOTAS = None, None
 
-# `istr`, since looking up a plain string would fold its case each time.
+# `istr`, because looking up a plain string would fold its case each time.
 _CONTENT_TYPE = istr("Content-Type")
 _TRACE = istr("x-aihubmix-request-id")
 _REQUEST_ID = istr("X-Request-Id")
@@ -49,8 +49,8 @@ _ROUTED_MODEL = istr("X-Aihubmix-Router-Resolved-Model")
 class Client:
     """An async context that holds the connections to one API.
 
-    `post` never raises because of the network or the server; only a cancellation passes through. It never sends a
-    request twice. The proxy comes from the environment; netrc is never read.
+    `post` never sends a request twice. It does not raise failures of the network or the server, but returns them; only a
+    cancellation is raised. The proxy comes from the environment; netrc is never read.
     """
 
     def __init__(
@@ -84,11 +84,11 @@ class Client:
         self._pool = ConnectionPool(headers, proxy=proxy, tls=tls, connect_s=timeouts.connect_s)
         self._cached_value = functools.lru_cache(maxsize=256)(self._header_value)
         self._deadlines: _Deadlines
-        self.room = concurrency
-        """The most connections at once. Entering the context may lower it, to the number of free file descriptors."""
+        self.max_connections = concurrency
+        """The maximum number of connections. Entering the context may lower it, if too few files may be open."""
 
     async def __aenter__(self) -> Client:
-        self.room = connection_room(self._concurrency)
+        self.max_connections = available_connections(self._concurrency)
         self._deadlines = _Deadlines(self._faults.total_s)
         await self._pool.__aenter__()
         return self
@@ -101,11 +101,11 @@ class Client:
 
     @property
     def surplus_answers(self) -> int:
-        """How often data arrived that no request was waiting for. It was dropped."""
+        """How often data arrived that no request was waiting for. Such data is dropped."""
         return self._pool.surplus_answers
 
     async def post(self, request: Request) -> Exchange:
-        """Send a request and return the response, or how the request failed."""
+        """Send a request and return its exchange: the response, or the fault that prevented one."""
         task = asyncio.current_task()
         assert task is not None
         cancels = task.cancelling()
@@ -117,9 +117,8 @@ class Client:
         fault = NO_FAULT
         self._deadlines.start(task)
         try:
-            first_byte_s = (
-                self._idle_s if request.streamed_choices else None
-            )  # else the server first completes the answer
+            # Without streaming, the first byte comes only once the answer is complete.
+            first_byte_s = self._idle_s if request.streamed_choices else None
             response = await self._pool.post(self._base_url + request.path, request.body, first_byte_s)
             if request.streamed_choices and response.status == 200:
                 stream = AnswerStream(request.streamed_choices, self._max_answer_bytes)
@@ -129,7 +128,8 @@ class Client:
             else:
                 await read_pieces(response.content, pieces, self._max_answer_bytes)
         except BREAKS as error:
-            fault = self._faults.of(error, response.status if response else None, answered_before=self._has_answered)
+            status = response.status if response else None
+            fault = self._faults.describe(error, status, answered_before=self._has_answered)
             if response is not None and not isinstance(error, TooLarge):
                 (pieces.append if stream is None else stream.feed)(response.unread())
         except asyncio.CancelledError as error:
@@ -172,15 +172,15 @@ class Client:
         )
 
     def _refusal(self, status: int, headers: Mapping[str, str], fault: Fault) -> Fault:
-        """Return the fault for a redirection or for a proxy's own answer, and `fault` for any other refusal."""
+        """Return the fault for a redirection or for a proxy's own error; `fault` for any other error status."""
         if headers.get("X-Squid-Error"):
             message = self._header_value(proxy_message(self._faults.proxy, status, headers))
-            # With these errors the proxy had passed the request on.
+            # These errors occur after the proxy has passed the request on.
             return Fault("proxy", message, "ERR_READ" in message or "ERR_ZERO" in message)
         return Fault(None, self._header_value(headers.get("Location", ""))) if status < 400 else fault
 
     def _other_request_id(self, status: int, headers: Mapping[str, str], body: bytes) -> str | None:
-        """Return the provider's id of a request if AiHubMix's own header is missing."""
+        """Return the provider's id of a request, for responses without AiHubMix's own header."""
         if status != 200 or body.startswith(b'{"error"'):
             match = _TRACE_ID.search(body[:_TRACE_ID_WITHIN].decode("utf-8", "replace"))
             if match:
@@ -188,7 +188,7 @@ class Client:
         return headers.get(_REQUEST_ID)
 
     def _header_value(self, value: str) -> str:
-        """Return a header's value made printable, with secrets masked, and cut to `_MAX_HEADER_CHARS`."""
+        """Make a header's value printable, mask secrets in it, and cut it to `_MAX_HEADER_CHARS`."""
         if not (value.isascii() and value.isprintable()):
             value = "".join(char if char.isprintable() else "?" for char in value)
         return self._secrets.redacted_text(value)[:_MAX_HEADER_CHARS]
@@ -197,8 +197,8 @@ class Client:
 class _Deadlines:
     """Cancels each task that is not done `after_s` seconds after its start.
 
-    All tasks have the same time, so the first to start is the first to be late, and one timer is enough. aiohttp and
-    `asyncio.timeout` set a timer for each request, which takes a tenth of a request's CPU time.
+    All tasks get the same time, so the first to start is the first to be late, and one timer is enough. aiohttp and
+    `asyncio.timeout` would set a timer for each request, which takes a tenth of a request's CPU time.
     """
 
     def __init__(self, after_s: float) -> None:
@@ -208,21 +208,21 @@ class _Deadlines:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, task: asyncio.Task[Any]) -> None:
-        """Start the time of a task."""
+        """Start the clock for a task."""
         self._due[task] = due = self._loop.time() + self._after_s
         if self._timer is None:
             self._timer = self._loop.call_at(due, self._cancel_late)
 
     def is_late(self, task: asyncio.Task[Any]) -> bool:
-        """Return whether the task was cancelled for being late; if so, it must `uncancel` itself."""
+        """Return whether a task was cancelled because its time was up. The task must then call its `uncancel`."""
         return task not in self._due
 
     def stop(self, task: asyncio.Task[Any]) -> None:
-        """End the time of a task, which is done."""
+        """Stop the clock for a task that is done."""
         self._due.pop(task, None)
 
     def close(self) -> None:
-        """Stop the timer."""
+        """Stop the timer. No task is cancelled after that."""
         if self._timer:
             self._timer.cancel()
 

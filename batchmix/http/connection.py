@@ -1,9 +1,9 @@
-"""A connection to the provider that gives each request only the response that arrived for it.
+"""A connection that gives each request its own response, and drops all other data that arrives.
 
-By itself, aiohttp's parser reads everything. The beginning of a second response would stay in it unseen, and
-become the response to the next request. Bytes that are not HTTP would destroy a complete response if they arrived with
-it. So a `Connection` takes the parser's place in aiohttp's protocol, and lets through one response per request. Data
-that arrives at another time is surplus, and is dropped.
+aiohttp's parser would read whatever arrives. The beginning of a surplus response would stay in the parser and be taken
+for the response to the next request. Bytes that are not HTTP would spoil a complete response that arrives with them. So
+a `Connection` takes the parser's place in aiohttp's protocol and passes on one response per request. Data that arrives
+at any other time is surplus and is dropped.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from batchmix.http.acknowledgement import acknowledgement_of
 from batchmix.http.faults import SPEAKS_TLS, EarlyResponse, UnrequestedData
 
 _MAX_HEADER_BYTES = 2**17
-"""The longest header line. With aiohttp's limit of 8 kB an answer that was billed could be lost."""
+"""The longest header line that is accepted. With aiohttp's limit of 8 kB, an answer that was billed could be lost."""
 _READ_AHEAD_BYTES = 2**18
-"""About how many bytes of a body are buffered. The rest stays in the kernel until these are read."""
+"""About how many bytes of a body are buffered. The rest stays in the kernel until the buffer is read."""
 _BODILESS = (204, 304)
-"""The statuses whose responses never have a body, whatever the headers say (RFC 9112, 6.3)."""
+"""Statuses of responses that never have a body, whatever their headers say (RFC 9112, 6.3)."""
 _PROBE_REASON = "between-answers"
 _PROBE = f"HTTP/1.1 100 {_PROBE_REASON}\r\n\r\n".encode()
 """Fed to a parser to test it: only a parser that is not in the middle of a response reads it as a response."""
@@ -55,10 +55,10 @@ class Response(msgspec.Struct):
     connection: Connection
 
     def complete_body(self, max_bytes: int) -> bytes | None:
-        """Return the body if all of it has arrived; None if it must be awaited, or is larger than `max_bytes`.
+        """Return the body if all of it has arrived. None if it has to be awaited or is larger than `max_bytes`.
 
-        For nearly all responses this saves awaiting, and resuming the protocol for each piece. None of the body may
-        have been read before.
+        For nearly all responses this saves an await, and resuming the protocol for each piece. Call it before any part
+        of the body is read.
         """
         content = self.content
         if not content.is_eof() or content.exception() is not None or self.connection._protocol._reading_paused:
@@ -74,14 +74,14 @@ class Response(msgspec.Struct):
         return body
 
     def unread(self) -> bytes:
-        """Return the part of the body that arrived before the connection broke and was not read."""
+        """Return the part of the body that had arrived, but was not read yet, when the connection broke."""
         return b"" if isinstance(self.content, EmptyStreamReader) else b"".join(self.content._buffer)
 
 
 class Connection:
-    """Sends one request at a time and reads its response; `on_surplus` is called when surplus data arrives.
+    """A connection that sends one request at a time. It calls `on_surplus` when surplus data arrives.
 
-    For each request the caller calls `expect`, `send`, and after reading the response `finish`. aiohttp's protocol
+    For each request, the caller calls `expect`, `send` and, once the response is read, `finish`. aiohttp's protocol
     calls `feed_data`, `feed_eof` and `pause_reading`.
     """
 
@@ -110,31 +110,34 @@ class Connection:
         self.is_new = True
         """Whether no response has been read from this connection yet."""
         self.unsent = b""
-        """The request until `send` has sent it; then empty."""
+        """The request that waits to be sent; empty once it was sent."""
         self.was_paused = False
-        """Whether reading of the response was paused at some time, since the buffer was full."""
+        """Whether reading of the response was ever paused because the buffer was full."""
         self._protocol._parser = self  # type: ignore[assignment]
 
     async def is_silent(self) -> bool:
-        """Return whether nothing has arrived over a new connection, after the event loop has read pending data."""
+        """Return whether the server has sent nothing over a new connection. Lets the event loop read pending data."""
         if self._socket.poll(0):
             for _ in range(2):
                 await asyncio.sleep(0)
         return not self._protocol.should_close
 
     def expect(self, request: bytes) -> asyncio.Future[Response]:
-        """Set the request for the next `send`. The future gets its response, or the error that broke the connection."""
+        """Set the request for the next `send`; return a future for the response.
+
+        The future gets an exception if the connection breaks.
+        """
         self.unsent = request
         response: asyncio.Future[Any] = self._loop.create_future()
         self._protocol._waiter = response
         return response
 
     def send(self) -> None:
-        """Send the request, unless it was cancelled, or the server sent data or closed the connection before.
+        """Send the request, unless it was cancelled, or the server has sent data or closed the connection already.
 
-        In the latter case the request stays unsent, and its future gets `UnrequestedData`. The socket is polled, since
-        the event loop may not have read the data yet. A new connection is not polled: it was just found silent, and
-        over TLS something other than a response may arrive.
+        If the server did, the request stays unsent and its future gets `UnrequestedData`. The socket is polled because
+        the event loop may not have read the data yet. A new connection is not polled: `is_silent` has just checked it,
+        and over TLS other data than a response may arrive.
         """
         request = self.unsent
         response = self._protocol._waiter
@@ -151,11 +154,9 @@ class Connection:
             self._acknowledgement.sent(len(request))
 
     def finish(self) -> bool:
-        """End the exchange. Return whether the connection can be reused: it is open, and no byte followed the response.
+        """End the exchange, after the response was read to its end; return whether the connection can be reused.
 
-        Anything that arrives from now on closes the connection.
-
-        The response must have been read to its end.
+        It can if it is still open and no byte followed the response. Data that arrives from now on closes it.
         """
         self._is_open = self.is_new = False
         if self._protocol._buffer:
@@ -186,7 +187,7 @@ class Connection:
             return self._refuse(data)
         try:
             parsed = self._feed(data)
-        except Exception as error:  # noqa: BLE001 - of many types; `_recover` raises it if there is no response
+        except Exception as error:  # noqa: BLE001 - the parser raises many types; `_recover` may raise it again
             return self._recover(data, error)
         if self._has_head:
             self._ends_with_piece = self._ends_with_piece and not data  # `data` is empty when reading is resumed
@@ -210,9 +211,9 @@ class Connection:
         self._inner.pause_reading()
 
     def _accept(self, message: RawResponseMessage, content: StreamReader, piece: bytes = b"") -> None:
-        """Give a response to the waiting request directly, since the protocol would queue it.
+        """Give a response directly to the request that waits for it, because the protocol would queue it.
 
-        `piece` is all the data of the response so far if it arrived in one piece, and else empty.
+        `piece` is all data of the response so far if it arrived in one piece, and empty otherwise.
         """
         protocol = self._protocol
         self._has_head, self._head_so_far = True, b""
@@ -239,7 +240,7 @@ class Connection:
             response.set_result(Response(message.code, message.headers, body, self))
 
     def _refuse(self, surplus: bytes) -> _Parsed:
-        """Close the connection if anything arrives while no response is expected."""
+        """Drop data that arrives while no response is expected, and close the connection."""
         if surplus:
             if not (self._protocol.should_close or _REQUEST_TIMEOUT.match(surplus)):
                 self._on_surplus()
@@ -249,7 +250,7 @@ class Connection:
         return _NOTHING
 
     def _recover(self, data: bytes, error: Exception) -> _Parsed:
-        """Keep a response that was complete before unreadable data; raise `error` if there was none."""
+        """Keep a response that came before unreadable data. Raises `error` if there is none."""
         if not self._has_head:
             self._inner = _new_parser(self._protocol)
             for piece in _UP_TO_EMPTY_LINE.findall(self._head_so_far + data):

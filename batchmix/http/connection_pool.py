@@ -1,6 +1,6 @@
-"""Sends HTTP requests over aiohttp's connections without its session, which saves a third of the CPU time.
+"""Sends HTTP requests over aiohttp's connections, but without its `ClientSession`. This saves a third of the CPU time.
 
-A session builds the URL, headers, cookies, payload and a writing task for each request. Here the requests to a URL
+A session builds the URL, headers, cookies, payload and a writing task for each request. Here, all requests to a URL
 differ only in their body, so the head is built once and sent with the body in one write. aiohttp still provides
 connections, proxies, TLS and parsing.
 """
@@ -30,33 +30,33 @@ _KEPT_S = 4.0
 """Seconds for which an idle connection is kept. Many servers (uvicorn, Node, Apache) close theirs after 5 s. A request
 that is sent at that moment is lost and may have been billed, so this side closes first."""
 _LEFT_OPEN_S = 0.1
-"""Seconds for which a discarded connection stays open, so that surplus data is still read and counted."""
+"""Seconds for which a discarded connection stays open, to read and count surplus data."""
 _BURST = 64
-"""The most requests that are sent in one turn without returning to the event loop."""
+"""The most requests that are sent before control returns to the event loop."""
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 _DESCRIPTOR_S = 0.1
-"""Seconds between attempts to connect without free file descriptors, as the system does not report a free one."""
+"""Seconds between attempts to connect while no file descriptor is free. The system does not report when one is."""
 _OTHER_DESCRIPTORS = 32
 """File descriptors that the process opens besides its connections, for journals and parts."""
 _logger = logging.getLogger(__name__)
 
 
 class CancelledUnsent(asyncio.CancelledError):
-    """Cancelled before a byte of the request was sent."""
+    """The task was cancelled before any byte of the request was sent."""
 
 
 class _Target:
-    """A URL with the parts that are the same in all requests to it."""
+    """A URL, with the head that all requests to it share."""
 
     __slots__ = ("head", "request")
 
     def __init__(self, request: aiohttp.ClientRequest) -> None:
         self.request = request
         self.head = b""
-        """The head up to the body's length, which ends it; empty before the first request."""
+        """The head up to the value of `Content-Length`, its last header; empty before the first request."""
 
     def make_head(self) -> bytes:
-        """Build and return the head. Call it only once there is a connection, which may add headers for a proxy."""
+        """Build and return the head. Call this after connecting, which may add headers for a proxy."""
         request = self.request
         is_absolute = request.proxy and not request.is_ssl()
         lines = [f"POST {request.url if is_absolute else request.url.raw_path_qs} HTTP/1.1"]
@@ -68,7 +68,7 @@ class _Target:
 class ConnectionPool:
     """An async context that holds the connections to one host.
 
-    `surplus_answers` counts how often surplus data arrived, which was dropped.
+    `surplus_answers` counts how often surplus data arrived and was dropped.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class ConnectionPool:
         self._tls = tls
         self._timeout = aiohttp.ClientTimeout(connect=connect_s, ceil_threshold=math.inf)
         self._targets: dict[str, _Target] = {}
-        self._idle: list[tuple[Connection, float]] = []  # each with the monotonic time since when it is idle
-        self._ready: list[Connection] = []  # their requests are sent at the end of this turn of the event loop
+        self._idle: list[tuple[Connection, float]] = []  # each with the monotonic time since which it has been idle
+        self._ready: list[Connection] = []  # send their requests at the end of this turn of the event loop
         self._closing: collections.deque[Connection] = collections.deque()
         self._is_closed = False
         self._connector: aiohttp.TCPConnector
@@ -100,7 +100,9 @@ class ConnectionPool:
         await self._connector.close()
 
     async def post(self, url: str, body: bytes, first_byte_s: float | None = None) -> Response:
-        """Send a request and return its response up to the end of the headers; the caller has to `release` it.
+        """Send a request and return the response once its headers have arrived. The caller has to `release` it.
+
+        If a connection breaks before the request is sent over it, another connection is used.
 
         Raises `ClientError`, `OSError`, `ValueError` (invalid URL), `HttpProcessingError` (the response is not HTTP),
         `UnrequestedData`, `EarlyResponse`, `FirstByteTimeout` after `first_byte_s`, and `CancelledUnsent` if the task
@@ -127,19 +129,19 @@ class ConnectionPool:
                     raise
 
     def release(self, response: Response) -> None:
-        """Take back a response's connection. It is reused if the response was read to its end and nothing followed."""
+        """Take back a response's connection. It is kept if the response was read to its end and nothing followed."""
         connection = response.connection
         if not (response.content.at_eof() and connection.finish()) or self._is_closed:
             connection.close()
-        elif connection.was_paused:  # TLS may hold data that polling does not see: the loop reads it first
+        elif connection.was_paused:  # TLS may hold data that polling does not show: let the event loop read it first
             self._loop.call_soon(self._loop.call_soon, self._keep, connection)
         else:
             self._idle.append((connection, monotonic()))
 
     def _send(self, connection: Connection, target: _Target, body: bytes) -> asyncio.Future[Response]:
-        """Send a request together with the others of this turn of the event loop; return the future of its response.
+        """Send a request, together with the others of this turn of the event loop; return a future for the response.
 
-        If each is sent by itself, the server goes to sleep between them, and waking it up doubles the time.
+        If requests were sent one by one, the server would go to sleep in between, and waking it up doubles the time.
         """
         response = connection.expect(b"%b%d\r\n\r\n%b" % (target.head or target.make_head(), len(body), body))
         if connection.is_new:
@@ -158,7 +160,7 @@ class ConnectionPool:
             connection.send()
 
     def _take_idle(self) -> Connection | None:
-        """Return the idle connection that was used last; None if there is none that was used within `_KEPT_S`."""
+        """Return the idle connection that was used last. None if all have been idle for longer than `_KEPT_S`."""
         while self._idle:
             connection, since = self._idle.pop()
             if monotonic() - since <= _KEPT_S:
@@ -173,7 +175,7 @@ class ConnectionPool:
             self._idle.append((connection, monotonic()))
 
     def _close_soon(self, connection: Connection) -> None:
-        """Discard a connection, but leave it open for `_LEFT_OPEN_S`, so that surplus data is still read."""
+        """Discard a connection, but leave it open for `_LEFT_OPEN_S` to read surplus data."""
         self._closing.append(connection)
         self._loop.call_later(_LEFT_OPEN_S, self._close_oldest)
 
@@ -229,10 +231,10 @@ async def _within(seconds: float, response: asyncio.Future[Response]) -> Respons
         raise FirstByteTimeout from error
 
 
-def connection_room(wanted: int) -> int:
-    """Return how many connections the process can have at once, at most `wanted`, after raising its limit if needed.
+def available_connections(wanted: int) -> int:
+    """Return how many connections this process can open, up to `wanted`. Warns if there are fewer.
 
-    Each connection takes a file descriptor. Warns if fewer than `wanted` are possible.
+    Each connection takes a file descriptor. The process's limit of open files is increased if necessary and possible.
     """
     taken = sum(1 for _ in Path("/dev/fd").iterdir()) + _OTHER_DESCRIPTORS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -34,40 +34,40 @@ BREAKS = (
     aiohttp.ClientError, HttpProcessingError, FirstByteTimeout, UnrequestedData, EarlyResponse, TooLarge, OSError,
     ValueError,
 )  # fmt: skip
-"""The exceptions of an exchange that `Faults.of` describes."""
+"""The exceptions that `Faults.describe` turns into a `Fault`."""
 
 
 class Fault(NamedTuple):
     """The failure of an exchange: the values of `Exchange.fault`, `fault_message` and `maybe_billed`."""
 
     type: str | None = None
-    """`timeout`, `connection`, `tls`, `proxy`, `cut_off`, `bad_answer`, `too_large`, `unfinished`; None: no failure."""
+    """`timeout`, `connection`, `tls`, `proxy`, `cut_off`, `bad_answer`, `too_large` or `unfinished`. None: no fault."""
     message: str = ""
     maybe_billed: bool = False
 
 
 NO_FAULT = Fault()
 SPEAKS_TLS = "it speaks TLS"
-"""The message of the `HttpProcessingError` that is raised if a server answers plain HTTP with a TLS alert."""
+"""The message of the `HttpProcessingError` that is raised if a server answers a plain HTTP request with a TLS alert."""
 _ENCODING = re.compile(r"decode content-encoding: ([\w-]+)")
-"""aiohttp's message for a body that is not in the encoding that its header names, or in an unknown one."""
+"""Matches aiohttp's message for a body that can't be decoded, or has an unknown encoding."""
 _PLAIN_HTTP = "it answers without TLS; base_url must begin with http://, if that is meant"
 _TLS_HINTS = {"wrong version number": _PLAIN_HTTP, "http request": _PLAIN_HTTP}
-"""Hints by the reason that OpenSSL gives."""
+"""Hints for the user, by OpenSSL's reason for the failure."""
 _OUT_OF_DATE, _WRONG_NAME = (9, 10), (62, 64)
-"""OpenSSL's X509_V_ERR codes of a certificate that is not yet valid or expired, or for another host name or IP."""
+"""OpenSSL's X509_V_ERR codes: not yet valid and expired; wrong host name and wrong IP address."""
 _CREDENTIALS = "; it wants a user name and a password, in the URL that names it: http://USER:PASSWORD@…"
 
 
 class Faults(msgspec.Struct, frozen=True):
     """Describes the failures of exchanges with one host.
 
-    An error's `repr` is never shown, since aiohttp puts the request's headers, and so the API key, into it.
+    It never shows the `repr` of an error: aiohttp puts the request's headers into it, and so the API key.
     """
 
     host: str
     proxy: str
-    """`host:port`, or empty without a proxy."""
+    """`host:port`; empty if there is no proxy."""
     uses_tls: bool
     connect_s: float
     idle_s: float
@@ -79,10 +79,11 @@ class Faults(msgspec.Struct, frozen=True):
         missing = "whole answer from" if is_sent else "connection to"
         return Fault("timeout", f"no {missing} {self.host} within {self.total_s:g} s", maybe_billed=is_sent)
 
-    def of(self, error: Exception, status: int | None, *, answered_before: bool) -> Fault:
-        """Return the fault for an exception. `status` is that of the response; None if its head has not arrived.
+    def describe(self, error: Exception, status: int | None, *, answered_before: bool) -> Fault:
+        """Return the fault that describes an exception.
 
-        `answered_before` is whether this host has answered any request.
+        `status` is the status of the response, or None if no headers have arrived. `answered_before` says whether this
+        host has ever answered a request.
         """
         host = self.host
         match error:
@@ -121,7 +122,7 @@ class Faults(msgspec.Struct, frozen=True):
         )
 
     def _broken(self, error: Exception, status: int | None, *, answered_before: bool) -> Fault:
-        """Return the fault of a connection that was made, but then broke or brought something unreadable."""
+        """Return the fault for a connection that was established, but then broke or brought unreadable data."""
         host = self.host
         maybe_billed = status is None or not 400 <= status < 500  # a refusal is not billed, even if it is incomplete
         if encoding := _ENCODING.search(str(error)):
@@ -138,14 +139,14 @@ class Faults(msgspec.Struct, frozen=True):
 
 
 def proxy_message(proxy: str, status: int, headers: Mapping[str, str] | None) -> str:
-    """Return the message for an answer that comes from a proxy itself."""
+    """Return a message about a response that the proxy itself sent."""
     squid = ((headers or {}).get("X-Squid-Error") or "").split(" ")[0]
     who = f"the proxy {proxy}" if proxy else "a proxy"
     return f"{who} answered {status}{f' ({squid})' if squid else ''}{_CREDENTIALS if status == 407 else ''}"
 
 
 def _reason(error: Exception) -> str:
-    """Return the reason why no connection was made, without naming the host."""
+    """Return the reason why no connection could be made, as text that does not name the host."""
     cause = _cause(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted: {cause.verify_message.rstrip('.')}; {_certificate_advice(cause)}"

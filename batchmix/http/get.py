@@ -20,9 +20,9 @@ class FetchError(Exception):
 async def fetch(
     url: str, etag: str, timeout_s: float, headers: Mapping[str, str] | None = None
 ) -> tuple[str, bytes] | None:
-    """Return the ETag (possibly empty) and the body at a URL; None if its ETag is still `etag`.
+    """Fetch a URL; return its ETag (which may be empty) and the body. None if the ETag is still `etag`.
 
-    Redirects are not followed, so that `headers` are sent to no other address.
+    Redirects are not followed, because `headers` must not reach another address.
 
     Raises `FetchError`, and `JobError` if the environment's proxy can't be used.
     """

@@ -13,34 +13,34 @@ from batchmix.errors import JobError
 
 
 def proxy_for(base_url: str) -> URL | None:
-    """Return the proxy that `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` name for an address, if any.
+    """Return the proxy for an address, according to `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, if any.
 
-    Addresses of this machine never have one. Raises `JobError` for a proxy that is not an HTTP proxy.
+    Addresses of this machine never get a proxy. Raises `JobError` for a proxy that is not an HTTP proxy.
     """
     parts = urlsplit(base_url)
     host = parts.hostname or ""
     if not host or is_loopback(host) or urllib.request.proxy_bypass(parts.netloc.rpartition("@")[2]):
         return None
     proxies = urllib.request.getproxies()
-    found = proxies.get(parts.scheme) or proxies.get("all")
-    if not found:
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy:
         return None
-    scheme, separator, _ = found.partition("://")
+    scheme, separator, _ = proxy.partition("://")
     if not separator:
-        found = f"http://{found}"
+        proxy = f"http://{proxy}"
     elif scheme.lower() not in {"http", "https"}:
         raise JobError(
             f"the environment names a {scheme} proxy for {parts.scheme} addresses; batchmix supports only HTTP"
             f" proxies: set {parts.scheme}_proxy to one, or put {host} into no_proxy"
         )
     try:
-        return URL(found)
+        return URL(proxy)
     except ValueError:
         raise JobError(f"the environment's proxy for {parts.scheme} addresses is no URL") from None
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is `localhost` or a loopback address in any notation. Other names are not looked up."""
+    """Return whether a host is `localhost` or a loopback address, in any notation. No host name is looked up."""
     host = host.lower().strip("[]").removesuffix(".")
     if host == "localhost":
         return True
