@@ -49,8 +49,8 @@ _ROUTED_MODEL = istr("X-Aihubmix-Router-Resolved-Model")
 class Client:
     """An async context that holds the connections to one API.
 
-    `post` never sends a request twice. It does not raise failures of the network or the server, but returns them; only a
-    cancellation is raised. The proxy comes from the environment; netrc is never read.
+    `post` never sends a request twice. It does not raise failures of the network or the server, but returns them. Only
+    a cancellation is raised. The proxy comes from the environment; netrc is never read.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""A circuit breaker for a lane (Nygard, Release It!), so that an outage does not cause a storm of requests.
+"""A circuit breaker for a lane (Nygard, Release It!): it keeps an outage from causing a storm of requests.
 
-After 20 temporary failures in a row the breaker opens. From then on a single trial request leaves after each pause, and
-the pause doubles from 1 s to 30 s. A trial that succeeds closes the breaker. If trials have failed for `outage_s`
+After 20 temporary failures in a row, the breaker opens. From then on, a single trial request leaves after each pause,
+and the pause doubles from 1 s to 30 s. A trial that succeeds closes the breaker. If trials have failed for `outage_s`
 seconds, the breaker gives up, and the caller stops the lane.
 
 All times are seconds of a monotonic clock. The caller passes the current time as `now`.
@@ -14,18 +14,18 @@ import math
 from batchmix.records import Failure
 
 _IN_A_ROW = 20
-"""Failures in a row that open the breaker."""
+"""How many failures in a row open the breaker."""
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 1.0, 30.0
-"""Seconds before a trial request: the first pause, and the longest that doubling leads to."""
+"""The pause before a trial request, in seconds. It doubles from the first to the longest."""
 _FIRST_OUTAGE_S = 60.0
-"""The most seconds to wait out an outage before anything has succeeded, because the address may be wrong."""
+"""Replaces a longer `outage_s` until a request has succeeded, because the address may be wrong."""
 
 
 class Breaker:
     """A circuit breaker: after 20 temporary failures in a row, only a trial request leaves after each pause.
 
-    A refusal counts as a success, because it shows that the provider works. Once the breaker was open for `outage_s`
-    seconds, `given_up` is set to the last failure.
+    A refusal counts as a success, because it shows that the provider works. Once the breaker has been open for
+    `outage_s` seconds, `given_up` is set to the last failure.
     """
 
     def __init__(self, outage_s: float) -> None:
@@ -53,7 +53,7 @@ class Breaker:
         self._in_trial = self.is_open
 
     def succeeded(self) -> None:
-        """Record a completion, or a refusal that shows no fault of the provider; this closes the breaker."""
+        """Record a completion, or a refusal that is not the provider's fault. This closes the breaker."""
         self._ever_succeeded = self.is_clear = True
         self._failures = 0
         self.is_open = False
@@ -73,7 +73,7 @@ class Breaker:
                 self.is_open = True
                 self._open_since = now
                 self._next_at = now + self._pause_s
-        elif sent_at >= self._next_at:  # a trial request; any other left before the pause was over
+        elif sent_at >= self._next_at:  # a trial request: all others left before the pause was over
             self._in_trial = False
             self._pause_s = min(2 * self._pause_s, _MAX_PAUSE_S)
             self._next_at = now + self._pause_s

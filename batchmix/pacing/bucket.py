@@ -1,9 +1,9 @@
 """A token bucket for one rate limit, counted in requests or in tokens.
 
-The bucket (Turner 1986, RFC 2697) refills at `per_s` units per second, and holds at most `_capacity_s` seconds' worth
-of that. A request leaves once the level covers its estimated amount. The rate has one of three sources: the job states
+The bucket (Turner 1986, RFC 2697) refills at `per_s` units per second and holds at most the units of `_capacity_s`
+seconds. A request leaves once the level covers its estimated amount. The rate has one of three sources: the job states
 it; the provider reports it in its rate-limit headers; or it is measured from throttled requests (`RateEstimate`) and
-then slowly raised along CUBIC's curve (`CubicSearch`). Until one of them gives a rate, nothing limits.
+then slowly raised along CUBIC's curve (`CubicSearch`). Until the rate is known, no request has to wait.
 
 The constants were tuned with the simulated providers of tests/pacing/test_simulation.py.
 """
@@ -17,9 +17,9 @@ from batchmix.pacing.rate_estimate import ROUNDING_S, Accepted, RateEstimate
 from batchmix.records import Quota
 
 _MINUTE_S = 60.0
-"""The capacity of a stated limit in seconds, since providers count by the minute and start with a full bucket."""
+"""The capacity for a stated limit, in seconds. Providers count by the minute and start with a full bucket."""
 _MAX_DEBT_S = 600.0
-"""The most seconds that the real charge of one request can delay the next ones, however large that charge is."""
+"""The longest delay, in seconds, that a single request can cause by costing more than estimated."""
 _MIN_CAPACITY_S = 0.05
 """The smallest capacity that is assumed, in seconds. Simulations pass with any of 0.025–0.1 s."""
 _BURST_S = 0.1
@@ -28,33 +28,36 @@ _BURST_S = 0.1
 Doubled, simulation "shared, ms, 5 s apart" fails; half passes.
 """
 _WINDOWED_S = 10.0
-"""A provider that requests a pause of more seconds counts by fixed or sliding minutes. Simulations pass with 5–20 s."""
+"""A provider that asks for a longer pause than this many seconds counts by fixed or sliding minutes.
+
+Simulations pass with 5–20 s.
+"""
 _FAR_LEVEL_S = 5.0
 """A stated limit with this many seconds' worth left is far from used up. Simulations pass with 2.5–10 s."""
 _AS_STATED = 0.9
-"""A measured rate of at least this share of the stated one confirms it. Simulations pass with 0.45–1.8."""
+"""A measured rate of at least this share of the stated rate confirms it. Simulations pass with 0.45–1.8."""
 _MARGIN_S, _MAX_MARGIN_S = 0.5, 6.0
 """Seconds' worth of a reported limit that are left unused, at first and at most.
 
-Requests on the network may arrive in another order and cost more than estimated. Simulations pass with half and double
-of each.
+Requests may arrive in another order than they were sent in, and may cost more than estimated. Simulations pass with
+half and double of each.
 """
 _WIDENED_S = 5.0
-"""All throttles within this many seconds widen that margin only once. Simulations pass with 2.5–10 s."""
+"""Throttles widen the margin at most once in this many seconds. Simulations pass with 2.5–10 s."""
 _TRUSTED_S, _TRUSTED_SHARE = 5.0, 0.15
-"""A provider's reports are trusted once they agreed with the model for this many seconds, or while what is used of the
-limit changed by this share of it. Simulations pass with half and double of each.
+"""A provider's reports are trusted once they have agreed with the model of a bucket for this many seconds, or while the
+used part of the limit changed by this share of the limit. Simulations pass with half and double of each.
 """
 
 
 class Bucket:
-    """A token bucket that follows the provider's own bucket. Amounts are requests or tokens; `now` is in seconds."""
+    """A token bucket that imitates the provider's bucket. Amounts are requests or tokens; `now` is in seconds."""
 
     def __init__(self, per_minute: float | None, now: float) -> None:
         self.per_s = math.inf if per_minute is None else per_minute / 60
         """The refill rate in units per second; infinite while no limit is known."""
         self.total_taken = 0.0
-        """The sum of all amounts taken, without subtracting what was given back."""
+        """The sum of all amounts taken. Amounts that were given back are not subtracted."""
         self._job_per_s = self.per_s
         self._stated_per_s = self.per_s  # stated by the job or reported by the provider
         self._capacity_s = ROUNDING_S if per_minute is None else _MINUTE_S
@@ -71,7 +74,7 @@ class Bucket:
         self._is_informative = False  # the last throttle says something about the rate
         self._overloaded = False
         self._check = _QuotaCheck()
-        self._reported_at = now  # when the request left whose response had the last report
+        self._reported_at = now  # when the request of the last report was sent
         self._margin_s = _MARGIN_S
         self._widened_at = now  # when the margin was last widened
 
@@ -88,9 +91,9 @@ class Bucket:
         return missing / self.per_s
 
     def take(self, now: float, amount: float) -> None:
-        """Take a request's amount, even if the level drops below zero.
+        """Take the amount of a request that is sent, even if the level drops below zero.
 
-        The request counts as accepted unless it is throttled.
+        The request counts as accepted unless `give_back` is called for it.
         """
         self._level -= amount
         self.total_taken += amount
@@ -103,7 +106,7 @@ class Bucket:
             self._estimate.mark(now)
 
     def correct(self, by: float) -> None:
-        """Adjust the level once a request's real charge is known; `by` is the charge less the amount taken."""
+        """Adjust the level once the real charge of a request is known. `by` is that charge minus the amount taken."""
         level = self._level - by
         self._level = level if by <= 0 else max(level, min(self._level, -_MAX_DEBT_S * self.per_s))
         self._accepted.amount += by
@@ -111,7 +114,7 @@ class Bucket:
     def give_back(self, amount: float, *, emptied: bool) -> None:
         """Put back the amount of a throttled request.
 
-        `emptied`: the level was set to 0 since the request left, so it stays as it is.
+        If the bucket was `emptied` after the request was sent, the level stays as it is.
         """
         if not emptied:
             self._level += amount
@@ -119,7 +122,7 @@ class Bucket:
         self._accepted.amount -= amount
 
     def grow(self, seconds: float) -> None:
-        """Raise the measured rate along its curve by `seconds`, if this bucket made requests wait during that time."""
+        """Advance the measured rate along its curve by `seconds`, if this bucket made a request wait in that time."""
         held_back, self._held_back = self._held_back, False
         if held_back and self._search.is_found:
             self._search.grow(seconds)
@@ -131,9 +134,9 @@ class Bucket:
         return self._stated_per_s < math.inf and self._level < self.per_s * 0.5
 
     def is_far(self, now: float) -> bool | None:
-        """Return whether the limit is far from used up; None where that is unknown."""
+        """Return whether the limit is far from used up; None if unknown."""
         if self._check.is_trusted:
-            return None  # requests in flight may cost more than estimated, so the provider's level is uncertain
+            return None  # the provider's level is uncertain: requests in flight may cost more than estimated
         if self.per_s == self._stated_per_s < math.inf:
             return self._level > max(_FAR_LEVEL_S * self.per_s, 3.0)
         if not self._estimate.is_found:
@@ -143,7 +146,7 @@ class Bucket:
         return self._estimate.recent_per_s(now) < FAR * self._estimate.peak(now)
 
     def throttled(self, now: float, sent_at: float, amount: float, pause_s: float) -> None:
-        """Record a throttled request, after its `amount` was given back. A pause of `pause_s` seconds begins."""
+        """Record a throttled request, after a call of `give_back`. A pause of `pause_s` seconds begins."""
         self._is_early = self._resumed_at <= sent_at < self._resumed_at + _BURST_S
         self._resumed_at = now + pause_s
         self._is_informative = self._estimate.throttled(now, amount, pause_s, self._capacity_s)
@@ -157,13 +160,13 @@ class Bucket:
 
     @property
     def spread(self) -> float:
-        """The relative spread of the rates measured at the last throttles; small where the provider limits the rate."""
+        """The relative spread of the rates measured at the last throttles; small if the provider limits this rate."""
         return self._estimate.spread
 
     def cut(self, now: float, pause_s: float, *, overloaded: bool) -> None:
-        """Empty the bucket after a throttle, and continue at the rate that it shows.
+        """Empty the bucket after a throttle, and set the rate to the one measured by it.
 
-        `overloaded`: so many requests are throttled that the rate may be lowered further than usual.
+        `overloaded` means that so many requests are throttled that the rate may be lowered further than usual.
         """
         self._overloaded = overloaded
         if overloaded or self._estimate.is_lowered:
@@ -175,7 +178,7 @@ class Bucket:
         self._at = now
         if not self._is_informative:
             return
-        if pause_s > _WINDOWED_S:  # no token bucket needs that long to refill: avoid bursts within its fixed minute
+        if pause_s > _WINDOWED_S:  # not a token bucket, which refills sooner: avoid bursts within the provider's minute
             self._capacity_s = min(self._capacity_s, ROUNDING_S)
             if self._stated_per_s < math.inf:
                 self._estimate.restart()
@@ -184,30 +187,31 @@ class Bucket:
         self._set_rate()
 
     def throttled_earlier(self, amount: float) -> None:
-        """Record another throttled request that had left before the last throttle was known."""
+        """Record another throttled request, which was sent before the last throttle was known."""
         if self._estimate.throttled_earlier(amount):
             self._set_rate()
 
     def revert(self) -> None:
-        """Undo the last throttle, which turned out to be random: drop its first guess; a measured rate stays."""
+        """Undo the last throttle, which turned out to be random. A rate that was only guessed is dropped."""
         if not self._estimate.is_found:
             self._estimate.restart()
             self.release()
 
     def release(self) -> None:
-        """Drop the measured rate, because the provider does not limit this unit; a stated rate stays."""
+        """Drop the measured rate, because the provider does not limit this rate. A stated rate stays."""
         self._search.forget()
         self.per_s = self._stated_per_s
 
     def follow(self, now: float, quota: Quota, sent_at: float, taken: float) -> None:
         """Adopt the limit and level that a response reports.
 
-        The report is taken to hold at `sent_at`, when its request left; `taken` is `total_taken` at that time. From
-        there the level is brought up to now. If the provider allows more than the job states, the job's limit stays.
+        The reported level is assumed to be that of `sent_at`, when the request was sent; `taken` is `total_taken` at
+        that time. It is updated with what was refilled and taken since then. If the provider allows more than the job
+        states, the job's limit stays.
         """
         per_s = quota.limit / 60
         if per_s > self._job_per_s or not self._check.agrees(now, quota) or sent_at < self._reported_at:
-            return  # the job allows less, the report is not trusted, or a later request has reported already
+            return  # the job allows less, the report is not trusted, or a newer report was adopted already
         self._stated_per_s = per_s
         self._capacity_s = _MINUTE_S
         self.per_s = min(per_s, self._search.value)
@@ -237,9 +241,9 @@ class Bucket:
 class _QuotaCheck:
     """Decides whether a provider's reports of its limit can be trusted.
 
-    They can once they agree for a while with a token bucket that holds one minute's worth: the reported time until
-    it is full must be the time in which the used part refills. Limits per day fail this, and so do limits that reset
-    all at once.
+    Reports are trusted once they have agreed for a while with a token bucket that holds the units of one minute: the
+    reported time until the bucket is full must be the time in which the used part refills. Limits per day fail this
+    check, and so do limits that reset all at once.
     """
 
     def __init__(self) -> None:
@@ -247,6 +251,7 @@ class _QuotaCheck:
         self._since: tuple[float, float] | None = None  # time and used amount at the first report that agreed
 
     def agrees(self, now: float, quota: Quota) -> bool:
+        """Check a report; return whether it can be trusted."""
         if self.is_trusted:
             return True
         per_s, used = quota.limit / 60, quota.limit - quota.remaining

@@ -18,41 +18,43 @@ from batchmix.pacing.limit_search import COMPARED, FAR, StepSearch, relative_spr
 _START = 128
 """The first window, in requests. Halved, simulation "3000 requests, configured" fails with random throttles."""
 _MIN_HOLD_S, _MAX_HOLD_S = 7.0, 20.0
-"""Seconds to hold the window after a throttle by the number in flight; shorter where a throttle costs little time.
+"""The shortest and the longest hold: the seconds for which the window keeps its size after a throttle.
 
-Simulations pass with 3.5–14 s for the minimum, and with up to 40 s for the maximum.
+Simulations pass with 3.5–14 s for the shortest, and with up to 40 s for the longest.
 """
 _COST = 20
-"""The hold as a multiple of the pause that the throttle cost, within those bounds. Simulations pass with 10–40."""
+"""The hold is this many times the pause after the throttle, within the bounds above. Simulations pass with 10–40."""
 _SPACED = 40
 """The hold lasts at least as long as this many completions take. Simulations pass with 20–80."""
 _RECENT_S, _RECENT = 10.0, 256
-"""How many seconds, and how many completions at most, are looked back at to see how many in flight are accepted.
-
-Simulations pass with 5–20 s and 128–512 completions.
+"""The recent completions show which number in flight the provider accepts: those of this many seconds, and at most so
+many. Simulations pass with 5–20 s and 128–512 completions.
 """
 _FADING = 0.98
-"""At each throttle, the largest window found before counts for this share of itself. Half passes."""
+"""At each throttle, the remembered largest window is multiplied by this. Half passes."""
 _UNDER = 0.99
-"""The window after a throttle, as a share of what was accepted. Halved or doubled, simulation "50 at once" fails."""
+"""The window after a throttle, as a share of the number that was accepted.
+
+Halved or doubled, simulation "50 at once" fails.
+"""
 _NOISE = 1.05
-"""The count of requests in flight here may exceed the provider's by this factor, since some are on the network.
+"""Our count of requests in flight may exceed the provider's by this factor, because some are on the network.
 
 Halved, simulation "50 at once" fails.
 """
 _USELESS_GROWTH = 1.5
 """A window that grew by this factor without a gain shrinks back. Halved or doubled, "no limit, slow" fails."""
 _GAIN = 1.1
-"""Goodput higher by this factor is a gain. Doubled, simulation "no limit, slow" fails."""
+"""Goodput counts as higher only if it grew by this factor. Doubled, simulation "no limit, slow" fails."""
 _HELD_S = 30.0
-"""Seconds without growth after it gained nothing; then growth is tried again. Simulations pass with 15–60 s."""
+"""Seconds without growth after growth that gained nothing. Simulations pass with 15–60 s."""
 
 
 class Window:
-    """Counts the requests in flight; `size` is how many there may be.
+    """Counts the requests in flight. There may be as many as `size`.
 
-    The size doubles about once per round trip while it makes requests wait, until goodput no longer rises or the
-    provider is found to limit the number in flight.
+    While the window makes requests wait, its size doubles about once per round trip, until goodput no longer rises or
+    the provider turns out to limit the number in flight.
     """
 
     def __init__(self, ceiling: int, now: float) -> None:
@@ -60,8 +62,9 @@ class Window:
         self.size = float(min(ceiling, _START))
         self._ceiling = float(ceiling)
         self._search = StepSearch()
-        self._at_throttles: collections.deque[int] = collections.deque(maxlen=COMPARED)  # less the throttled one
-        self._early = 0  # consecutive throttles while no more was tried than had been accepted
+        # The numbers in flight at the last throttles, not counting the throttled request.
+        self._at_throttles: collections.deque[int] = collections.deque(maxlen=COMPARED)
+        self._early = 0  # consecutive throttles at a size that had been accepted before
         self._largest = 0.0  # the highest number accepted at a throttle, fading
         self._pause_s = 0.0
         self._accepted: collections.deque[tuple[float, int]] = collections.deque(maxlen=_RECENT)
@@ -79,7 +82,7 @@ class Window:
         self._held_back = True
 
     def enter(self, now: float, *, grow: bool) -> int:
-        """Count one more request in flight and return their number. `grow`: the window may try more now."""
+        """Count a request that is sent; return the number now in flight. The window may grow if `grow` allows it."""
         self.in_flight += 1
         if self._held_back:
             self._held_back = False
@@ -90,13 +93,13 @@ class Window:
         return self.in_flight
 
     def leave(self) -> None:
-        """Count one request less in flight."""
+        """Count a request that is no longer in flight."""
         self.in_flight -= 1
 
     def completed(self, now: float, in_flight: int, tokens: int, *, grow: bool) -> None:
-        """Record a completion. `in_flight` is the number when its request left, `tokens` is its usage.
+        """Record a completion of `tokens`. When its request was sent, `in_flight` requests were in flight.
 
-        The window grows by one, if `grow` allows it and the window is nearly full.
+        The window grows by one if `grow` allows it and the window is nearly full.
         """
         others = self.in_flight = self.in_flight - 1
         self._accepted.append((now, in_flight))
@@ -109,7 +112,7 @@ class Window:
             self.size = min(self._ceiling, self.size + 1)
 
     def throttled(self, in_flight: int, pause_s: float) -> None:
-        """Record a throttled request; `in_flight` is the number when it left. A pause of `pause_s` seconds begins."""
+        """Record a throttled request. When it was sent, `in_flight` requests were; a pause of `pause_s` begins."""
         if self._accepted_more(in_flight):
             self._at_throttles.clear()
         self._early = self._early + 1 if self._search.is_held else 0
@@ -117,30 +120,33 @@ class Window:
         self._pause_s = pause_s
 
     def throttled_earlier(self) -> None:
-        """Record another throttled request that had left before the last throttle: one less had been accepted then."""
+        """Record another throttled request, which was sent before the last throttle was known.
+
+        So the provider had accepted one request less at that throttle.
+        """
         self._at_throttles[-1] = max(0, self._at_throttles[-1] - 1)
 
     @property
     def spread(self) -> float:
-        """The relative spread of the numbers in flight at the last throttles; small where the provider limits them."""
+        """The relative spread of the numbers in flight at the last throttles; small if the provider limits them."""
         if len(self._at_throttles) < COMPARED or not self._at_throttles[-1]:
             return math.inf
         return relative_spread(self._at_throttles, 0.15)
 
     @property
     def is_refuted(self) -> bool:
-        """Whether three throttles in a row came although no more requests were in flight than had been accepted."""
+        """Whether the number in flight does not explain the last three throttles: it had been accepted before."""
         return self._early >= COMPARED
 
     def cut(self) -> None:
-        """Set the window to about what was in flight and accepted at the last throttle, and hold it for a while."""
+        """Set the window to about the number that was accepted at the last throttle, and hold it there for a while."""
         hold_s = max(_MIN_HOLD_S, min(_COST * self._pause_s, _MAX_HOLD_S), _SPACED / self._completions_per_s())
         self._search.hit(max(1, round(_UNDER * self._at_throttles[-1])), hold_s)
         self._largest = max(self._search.base, _FADING * self._largest)
         self.size = min(self._ceiling, self._search.value)
 
     def release(self) -> None:
-        """Drop the limit that was found, because the provider does not limit the number in flight."""
+        """Drop the measured limit, because the provider does not limit the number in flight."""
         if self._search.is_found:
             self._search.forget()
             self._at_throttles = collections.deque([self._at_throttles[-1]], maxlen=COMPARED)
@@ -148,7 +154,7 @@ class Window:
     def _accepted_more(self, in_flight: int) -> bool:
         if not self._accepted:
             return False
-        since = self._accepted[-1][0] - _RECENT_S  # counted from the last completion, since none come in a long pause
+        since = self._accepted[-1][0] - _RECENT_S  # from the last completion: in a long pause, there are none
         more = [at for at, others in self._accepted if at >= since and others > _NOISE * in_flight + 1]
         return len(more) > 1
 
@@ -159,7 +165,7 @@ class Window:
 
 
 class Goodput:
-    """Compares the goodput of smaller and larger windows. Each is measured over as many completions as its size."""
+    """Compares the goodput of smaller and larger windows. A window of n requests is measured over n completions."""
 
     def __init__(self, size: float, now: float) -> None:
         self.held_until = -math.inf
@@ -169,7 +175,7 @@ class Goodput:
         self._restart(now, size)
 
     def completed(self, now: float, tokens: int, size: float) -> float | None:
-        """Count a completion. Return the window to shrink back to if growth beyond it gained nothing, else None."""
+        """Count a completion. If the window grew and gained nothing, return the size to shrink to, else None."""
         self._completions += 1
         self._tokens += tokens
         if self._completions < self._size or now <= self._since:

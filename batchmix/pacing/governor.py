@@ -4,7 +4,7 @@ A request leaves once four conditions hold: the window has a free place (`Window
 throttle is running; the bucket of requests per minute has 1 left; and the bucket of tokens per minute has the
 request's estimated tokens left. After a throttle (HTTP 429 and the like), everything pauses for the `Retry-After` or
 an exponential backoff. Then either the window or the buckets are lowered, depending on which of them explains the
-throttles better. Other than in AIMD, the cut is not a fixed factor: it goes to what was measured as accepted. Later
+throttles better. Unlike in AIMD, they are not cut by a fixed factor, but to what was measured as accepted. Later
 increases follow the curves of `limit_search`.
 
 No method waits or reads a clock. The caller passes the time as `now`, in seconds of a monotonic clock.
@@ -29,19 +29,19 @@ from batchmix.records import Quota, Usage
 
 _logger = logging.getLogger(__name__)
 _FIRST_COMPLETION = 256
-"""The estimated tokens of a completion, before the first one has come."""
+"""The estimated tokens of a completion before the first completion arrives."""
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 15.0
-"""Seconds of a pause without a `Retry-After`: doubling from the first to the longest, less up to half at random."""
+"""The first and the longest pause without a `Retry-After`, in seconds. It doubles; up to half is cut at random."""
 _GAP_S = 2.0
-"""The most seconds between two requests by which the searches advance, unless a bucket required a longer wait."""
+"""The searches advance by the time between two requests: at most this many seconds, or as long as a bucket required."""
 _HOLD_S = 2.0
-"""Seconds after a temporary failure during which the searches for a higher limit stand still."""
+"""Seconds for which limits are not raised after temporary failures."""
 _USUAL = 0.1
-"""Up to this share of failed requests is no sign of an overloaded provider."""
+"""A share of failed requests up to this is normal, and no sign that the provider is overloaded."""
 
 
 class Limit(enum.Enum):
-    """What keeps the next request from leaving."""
+    """The reason why the next request can't be sent yet."""
 
     NONE = "none"
     REQUESTS = "requests per minute"
@@ -57,25 +57,26 @@ class Ticket(msgspec.Struct, gc=False):
     tokens: float
     """The estimated tokens that are reserved; 0 once the request was throttled."""
     in_flight: int
-    """Requests in flight when this one left, including this one."""
+    """The number of requests in flight when this one was sent, including it."""
     taken: tuple[float, float]
-    """`total_taken` of the buckets of requests and of tokens when this one left, including this one."""
+    """`total_taken` of the request bucket and of the token bucket after this request was sent."""
     number: int
-    """The position of this request among all that were sent, from 1."""
+    """The number of this request in the order of sending, from 1."""
     far: bool
-    """Whether some limit was known, and all known ones were far, when this request left."""
+    """Whether a limit was known, and all known limits were far from used up, when this request was sent."""
 
 
 class Governor:
     """Decides for one lane when a request may leave.
 
-    The caller does this for each request: `estimate` its tokens, call `wait_s` until that returns 0, `admit` it, send
-    it, and report its outcome. The outcome is `completed`; or `settle`, after `throttled` or `failed` where they apply.
+    For each request, the caller calls `estimate`, `wait_s` until it returns 0, and `admit`, and then sends the request.
+    A completion is reported with `completed`. Any other outcome is reported with `throttled` or `failed`, if one of
+    them applies, and then with `settle`.
     """
 
     def __init__(self, limits: Limits, now: float) -> None:
         self.limited_by = Limit.NONE
-        """What the last call of `wait_s` found to delay the next request."""
+        """The reason for the wait that `wait_s` returned last."""
         self._window = Window(limits.concurrency, now)
         self._requests = Bucket(limits.requests_per_minute, now)
         self._tokens = Bucket(limits.tokens_per_minute, now)
@@ -107,7 +108,7 @@ class Governor:
         return prompt_tokens * self._prompt_ratio + completion
 
     def wait_s(self, now: float, tokens: float) -> float:
-        """Return the seconds that the next request has to wait; infinity: until one in flight has an outcome."""
+        """Return the seconds that the next request has to wait; infinity while too many requests are in flight."""
         if self._window.in_flight >= int(self._window.size):
             self._window.hold_back()
             self.limited_by = Limit.WINDOW
@@ -126,7 +127,7 @@ class Governor:
         return 0.0
 
     def admit(self, now: float, tokens: float) -> Ticket:
-        """Reserve a place in the window, one request, and `tokens`; return the ticket for all of it."""
+        """Reserve a place in the window, one request, and `tokens`; return a ticket for these reservations."""
         grow = now >= self._hold_until
         if self._paced:
             self._paced = False
@@ -149,13 +150,13 @@ class Governor:
         return True in limits and False not in limits
 
     def settle(self, ticket: Ticket, used: float | None) -> None:
-        """Settle a request without a completion. `used`: the tokens it was charged; None: unknown."""
+        """Settle a request that brought no completion. `used` is how many tokens it was charged, None if unknown."""
         self._window.leave()
         if used is not None:
             self._tokens.correct(used - ticket.tokens)
 
     def completed(self, now: float, ticket: Ticket, prompt_estimate: int, usage: Usage) -> None:
-        """Settle a request with the usage of its completion, and learn from it."""
+        """Settle a request with the usage of its completion, and update the estimates for later requests."""
         prompt_tokens, completion_tokens = usage.prompt_tokens, usage.completion_tokens
         if ticket.sent_at > self._cut_before:
             self._pauses = 0
@@ -182,7 +183,7 @@ class Governor:
             self._hold_until = now + _HOLD_S
 
     def follow(self, now: float, ticket: Ticket, quotas: tuple[Quota | None, Quota | None]) -> None:
-        """Adopt the limits of requests and tokens that a response reports; None where it reports none."""
+        """Adopt the limits that a response reports: of requests and of tokens, each None if it is not reported."""
         for bucket, quota, taken in zip((self._requests, self._tokens), quotas, ticket.taken, strict=True):
             if quota:
                 self._knows_limits = True
@@ -191,13 +192,13 @@ class Governor:
     def throttled(self, now: float, ticket: Ticket, retry_after_s: float | None) -> None:
         """Record a throttled request: give back its reservation, pause the lane, and lower the limit that explains it.
 
-        The pause is `retry_after_s`, or an exponential backoff without it. If the throttle counts as random, neither
-        happens, because only the throttled row needs to wait. The ticket has still to be settled.
+        The pause is `retry_after_s`, or an exponential backoff if that is None. If the throttle counts as random, the
+        lane does not pause and no limit is lowered: only the throttled row waits. Call `settle` afterwards.
         """
         self._knows_limits = True
-        shares = [(self._requests, 1.0), (self._tokens, ticket.tokens)]
-        is_new = ticket.sent_at >= self._cut_at  # the others left before the limits were last lowered
-        for bucket, amount in shares:
+        amounts = [(self._requests, 1.0), (self._tokens, ticket.tokens)]
+        is_new = ticket.sent_at >= self._cut_at  # False if it was sent before the limits were last lowered
+        for bucket, amount in amounts:
             bucket.give_back(amount, emptied=not is_new and bucket in self._exceeded)
         ticket.tokens = 0.0
         self._random.is_cleared_by(ticket.number, ticket.sent_at, throttled=True)
@@ -206,13 +207,13 @@ class Governor:
         self._pause(now, retry_after_s, is_new=is_new)
         if is_new:
             self._cut_before, self._cut_at = self._cut_at, now
-            self._cut(now, ticket, shares)
+            self._cut(now, ticket, amounts)
             _logger.info("throttled: nothing leaves for %.1f s", self._pause_until - now)
         else:
             self._window.throttled_earlier()
             if self._by_window:
                 self._window.cut()
-            for bucket, amount in shares:
+            for bucket, amount in amounts:
                 if bucket in self._exceeded:
                     bucket.throttled_earlier(amount)
 
@@ -233,17 +234,17 @@ class Governor:
         self._exceeded = ()
 
     def _is_window(self, bucket_spread: float) -> bool:
-        """Return whether the provider limits the number in flight: it varied less between throttles than the rates."""
+        """Return whether the number in flight explains the throttles better: it varied less than the rates did."""
         if self._by_window:
             return not self._window.is_refuted and self._window.spread < 2 * bucket_spread
         return self._window.spread < min(AGREE, bucket_spread) / 2
 
-    def _cut(self, now: float, ticket: Ticket, shares: Sequence[tuple[Bucket, float]]) -> None:
-        """Lower what explains the throttle: the window, or one or both buckets."""
+    def _cut(self, now: float, ticket: Ticket, amounts: Sequence[tuple[Bucket, float]]) -> None:
+        """Lower the limits that explain the throttle: the window, or one or both buckets."""
         pause_s = self._pause_until - now
-        used_up = [bucket for bucket, _ in shares if bucket.is_used_up]
-        self._exceeded = used_up or [bucket for bucket, _ in shares]
-        for bucket, amount in shares:
+        used_up = [bucket for bucket, _ in amounts if bucket.is_used_up]
+        self._exceeded = used_up or [bucket for bucket, _ in amounts]
+        for bucket, amount in amounts:
             if bucket in self._exceeded:
                 bucket.throttled(now, ticket.sent_at, amount, pause_s)
         self._window.throttled(ticket.in_flight, pause_s)

@@ -1,7 +1,7 @@
-"""Curves that search for an unknown limit: start at or below the value that was throttled, then carefully try more.
+"""Curves that search for an unknown limit: they start at or below the throttled value, then carefully try more.
 
 `CubicSearch` serves rates (units per second) and follows CUBIC (RFC 9438). `StepSearch` serves the number of requests
-in flight. Both advance only by the time during which the searched value was what made requests wait.
+in flight. Both advance only by the time in which it was the searched limit that made requests wait.
 
 The constants of this package were tuned with the simulated providers ("simulations") of
 tests/pacing/test_simulation.py. A note that names a simulation says which one fails when the constant is halved or
@@ -15,28 +15,31 @@ import math
 from collections.abc import Collection
 
 FAR = 0.85
-"""A rate or a number in flight below this share of the highest one accepted lately counts as far from the limit.
+"""A value below this share of the highest value that was accepted lately counts as far from the limit.
 
 Doubled, simulation "60 requests" fails; half passes.
 """
 COMPARED = 3
-"""How many throttles are compared to see what they have in common. With 2 or 6, "half of 50 at once" fails."""
+"""How many throttles are compared to find out which limit caused them. With 2 or 6, "half of 50 at once" fails."""
 _DEPTH = 0.15
-"""How far below the throttled rate the curve begins, as a share of that rate. CUBIC's own is 0.3 (RFC 9438, 4.6).
+"""How far below the throttled rate the curve begins, as a share of that rate. In CUBIC it is 0.3 (RFC 9438, 4.6).
 
-Deeper lets two clients share a limit sooner; shallower uses more of it. Halved, simulation "shared, ms, 60 s
-apart" fails.
+A larger share lets two clients share a limit sooner; a smaller one uses more of the limit. Halved, simulation "shared,
+ms, 60 s apart" fails.
 """
 _BELOW = 0.6
-"""For this share of a period the curve counts as below the throttled rate. Simulations pass with 0.3–1.2."""
+"""For this share of its first period, the curve counts as below the throttled rate. Simulations pass with 0.3–1.2."""
 _LEFT = 0.9
-"""This many periods after the curve came back to that rate, it is a tenth above, and the old limit counts as gone.
+"""This many periods after the curve has come back to the throttled rate, the old limit counts as gone. By then, the
+curve is a tenth above it.
 
 Halved, simulation "60 requests" fails; double passes.
 """
 _DOUBLING_S, _QUICKLY = 3.0, 3
-"""Then the rate doubles every 3 s, three times. After that it doubles half as fast, since a full bucket at the provider
-may hide its limit for a while. Simulations pass with 1.5–6 s and 2–6 times.
+"""Once the old limit counts as gone, the rate doubles every 3 s (every half period, if that is longer), three times.
+
+Then it doubles half as fast, because a full bucket at the provider may hide its limit for a while. Simulations pass
+with 1.5–6 s and 2–6 times.
 """
 _STEP_S = 0.7
 """Seconds between two steps of a `StepSearch`: longer than a throttled response takes. Simulations pass
@@ -45,27 +48,27 @@ with 0.35–1.4 s.
 
 
 def relative_spread(values: Collection[float], grain: float) -> float:
-    """Return the range of values plus `grain`, the uncertainty of each, as a share of their mean."""
+    """Return the range of the values as a share of their mean. `grain`, their uncertainty, is added to the range."""
     return (max(values) - min(values) + grain) / max(1e-9, sum(values) / len(values))
 
 
 class _Search:
     """The common part of both searches.
 
-    A subclass has a `value`, the limit to try now. It is infinite until the limit is hit for the first time. After each
-    hit it grows with time until the next.
+    A subclass adds `value`, the limit to try now. It is infinite until the limit is hit for the first time, and grows
+    with time between two hits.
     """
 
     def __init__(self) -> None:
         self.is_found = False
         """Whether the limit was ever hit."""
         self.base = math.inf
-        """The value at which it was last hit."""
+        """The value at which the limit was last hit."""
         self._period_s = 1.0
         self._age_s = 0.0
 
     def hit(self, base: float, period_s: float) -> None:
-        """Restart the curve because the limit was hit at `base`. The curve tries more than that after `period_s`."""
+        """Restart the curve because the limit was hit at `base`. After `period_s`, the curve tries more than `base`."""
         self.is_found = True
         self.base = base
         self._period_s = period_s
@@ -82,11 +85,11 @@ class _Search:
 
 
 class CubicSearch(_Search):
-    """Search for a rate along CUBIC's curve (RFC 9438, 4.2).
+    """A search for a rate along CUBIC's curve (RFC 9438, 4.2).
 
-    The curve begins a little below the throttled rate, comes back to it quickly, stays near it for long, and then
-    leaves it faster and faster. Once it is well above, the old limit counts as gone, and the rate doubles as in slow
-    start (RFC 5681, 3.1).
+    The curve begins a little below the throttled rate, quickly comes back to it, stays near it for long, and then rises
+    faster and faster. Once it is well above the throttled rate, the old limit counts as gone, and the rate doubles as
+    in slow start (RFC 5681, 3.1).
     """
 
     @property
@@ -106,11 +109,11 @@ class CubicSearch(_Search):
 
 
 class StepSearch(_Search):
-    """Search for a number in flight: hold it for a period, then try 1, 2, 4, 8 … more."""
+    """A search for a number in flight: hold the accepted number for a period, then try 1, 2, 4, 8 … more."""
 
     @property
     def is_held(self) -> bool:
-        """Whether a limit is known and no more than the accepted number is tried yet."""
+        """Whether a limit was found, and the search does not try more than the accepted number yet."""
         return self.is_found and self._age_s < self._period_s
 
     @property

@@ -1,9 +1,9 @@
-"""Recognizes random throttles: those that no rate limit of ours explains.
+"""Recognizes random throttles, which no rate limit explains.
 
 A gateway that spreads requests over several upstream channels may throttle, say, 1 % of them however slowly we send.
-Lowering the rate does not help then. The model: `far` marks a request that left while all known limits were far from
-used up. The share of `far` requests that are throttled is the random share, and the same share is expected of all
-requests. A number of throttles that exceeds the expectation by more than chance (Poisson) comes from a limit.
+Lowering the rate does not help then. The model: a `far` request is one that was sent while all known limits were far
+from used up. The share of `far` requests that are throttled is the random share. The same share of all requests is
+expected to be throttled at random. If more are throttled than chance (Poisson) explains, a limit is the reason.
 
 All counts are in requests. The constants were tuned with the simulated providers of tests/pacing/test_simulation.py.
 """
@@ -16,30 +16,33 @@ import math
 import msgspec
 
 _RECENT = 100
-"""The throttles among this many last requests are compared with the expected number.
+"""The number of throttles among this many last requests is compared with the expected number.
 
 Halved, simulation "shared, seconds, 60 s apart" fails; double passes.
 """
 _REMEMBERED = 1000.0
-"""Requests over which the random share is averaged. Halved, simulation "shared, seconds, 5 s apart" fails."""
+"""How many requests the random share is averaged over. Halved, simulation "shared, seconds, 5 s apart" fails."""
 _FEWEST = 3
-"""Throttles of `far` requests that are needed before any throttle counts as random."""
+"""How many `far` requests must have been throttled before any throttle counts as random."""
 _OVERLOAD, _OVERLOAD_RECENT = 0.3, 40
-"""If more than this share of the last 40 requests is throttled, a limit is the reason, whatever came before."""
+"""If more than this share of the last 40 requests is throttled, a limit is the reason in any case."""
 _SIGMAS = 4.0
-"""How many standard deviations above the expected number still count as chance (Poisson: its square root)."""
+"""How many standard deviations above the expected number still count as chance.
+
+The standard deviation is the square root of that number (Poisson).
+"""
 _TOGETHER_S, _WITNESSES, _MAX_THROTTLED = 0.05, 20, 0.3
-"""Proof that a throttle was random: of 20 later requests that left within 50 ms after the throttled one, at most this
-share is throttled too. A used-up limit could not have accepted the others so soon.
+"""Proof that a throttle was random: of 20 requests that were sent within 50 ms after the throttled one, at most 30 %
+are throttled too. With a used-up limit, the provider could not have accepted the others so soon.
 """
 
 
 class SentCount(msgspec.Struct):
-    """How many requests have left. The governor counts, and `RandomThrottles` only reads."""
+    """The number of requests sent. The governor counts them; `RandomThrottles` only reads the counts."""
 
     total: int = 0
     far: int = 0
-    """Requests that left while all known limits were far from used up."""
+    """Requests that were sent while all known limits were far from used up."""
 
 
 class RandomThrottles:
@@ -47,20 +50,20 @@ class RandomThrottles:
 
     def __init__(self, sent: SentCount) -> None:
         self.is_watching = False
-        """Whether the outcomes of requests that left just after the last throttled one can still prove it random."""
+        """Whether outcomes of requests that were sent right after the last throttled one may still prove it random."""
         self._sent = sent
-        self._since = 0  # how many had been sent when the present count of throttles began
+        self._since = 0  # how many requests had been sent when `_throttled` was last emptied
         self._throttled: collections.deque[int] = collections.deque()  # numbers of throttled requests
         self._suspect: tuple[int, float] | None = None  # number and time of sending of the last throttled request
-        self._outcomes = [0, 0]  # of requests that left just after it: accepted, throttled
-        self._cleared_at = 0  # how many were sent when one was last proved random; -1: such proofs are not trusted
+        self._outcomes = [0, 0]  # of requests sent right after it: accepted, throttled
+        self._cleared_at = 0  # how many had been sent when a throttle was last proved random; -1: don't trust proofs
         self._far = FadingShare(_REMEMBERED)
         self._all = FadingShare(_REMEMBERED)
 
     def is_expected(self, number: int, *, far: bool) -> bool:
-        """Record the throttled request with this number; return whether the random share explains it.
+        """Record the throttled request with this number; return whether the random share explains the throttle.
 
-        `far`: all known limits were far from used up when it left.
+        `far` says whether all known limits were far from used up when the request was sent.
         """
         self._throttled.append(number)
         sent = self._sent
@@ -86,14 +89,14 @@ class RandomThrottles:
         return late > _OVERLOAD * min(_OVERLOAD_RECENT, max(sent, 20))
 
     def restart(self, number: int, sent_at: float) -> None:
-        """Begin to check whether a throttled request was refused at random, by what happens to requests sent after it.
+        """Begin to check whether a request was throttled at random, by the outcomes of requests sent right after it.
 
-        Earlier throttles are forgotten, since the pace is lowered in response to them. `number` is the request's
+        Earlier throttles are forgotten, because the pace is lowered in response to them. `number` is the request's
         number in the order of sending.
         """
         sent = self._sent.total
         if self._cleared_at and self.is_overloaded and sent < self._cleared_at + _RECENT:
-            self._cleared_at = -1  # the last proof was wrong: requests that leave together may arrive in any order
+            self._cleared_at = -1  # the last proof was wrong: requests that are sent together may arrive in any order
         self._suspect = (number, sent_at) if self._cleared_at >= 0 else None
         self.is_watching = self._suspect is not None
         self._outcomes = [0, 0]
@@ -120,25 +123,25 @@ class RandomThrottles:
 
 
 class FadingShare:
-    """The share of requests with some event, as an exponential average over about `remembered` requests.
+    """The share of requests that had some event, as an exponential average over about `remembered` requests.
 
-    The caller counts the requests and passes as `sent` how many have left so far.
+    The caller counts the requests, and passes the number sent so far as `sent`.
     """
 
     def __init__(self, remembered: float, sent: int = 0) -> None:
         self._keep = 1 - 1 / remembered
-        self._sent = sent  # how many had left when the two sums below were last faded
+        self._sent = sent  # how many requests had been sent when the two sums below were last faded
         self._requests = 0.0
         self._events = 0.0
 
     def add(self, sent: int, events: int = 1, *, extra_requests: int = 0) -> None:
-        """Count events; `extra_requests` are counted in addition to `sent`."""
+        """Add events. `extra_requests` is a number of requests to add to those in `sent`."""
         self._fade(sent)
         self._requests += extra_requests
         self._events += events
 
     def value(self, sent: int) -> tuple[float, float]:
-        """Return the share, and the weighted number of events behind it."""
+        """Return the share, and the weighted number of events that it is based on."""
         self._fade(sent)
         return self._events / max(self._requests, 1.0), self._events
 

@@ -1,9 +1,9 @@
 """Measures the refill rate of a provider's token bucket from its throttles.
 
-A throttle shows that the provider's bucket is empty. What it accepted between two throttles is therefore what was
-refilled in between, and that amount divided by the time is the rate: in requests or tokens per second, as estimated
-here, whatever the size of the bucket. Time in which the full bucket could not refill further is left out. After the
-first throttle only a guess is possible, because the bucket's first level is unknown.
+A throttle shows that the provider's bucket is empty. So the amount that the provider accepted between two throttles was
+refilled in between. That amount divided by the time is the rate, in requests or tokens per second, whatever the size of
+the bucket. Time in which the bucket was full and did not refill is left out. After the first throttle, only a guess is
+possible, because the bucket's level at the start is unknown.
 
 The constants were tuned with the simulated providers of tests/pacing/test_simulation.py.
 """
@@ -25,34 +25,35 @@ Halved, simulation "shared, ms, 5 s apart" fails; doubled, "halved after 75 s" f
 AGREE = 0.3
 """Values with a smaller relative spread count as equal. Halved, simulation "halved after 75 s" fails."""
 _COUNTED, _MANY = 20, 40
-"""How many accepted requests make a rate reliable, and how many make it certain.
+"""How many accepted requests make a measured rate reliable, and how many make it certain.
 
-Reliable only at 40, simulation "shared, ms, 60 s apart" fails. Certain already at 20, "200k reserved tokens, uneven,
+With 40 for the first, simulation "shared, ms, 60 s apart" fails. With 20 for the second, "200k reserved tokens, uneven,
 reported" fails with configured limits.
 """
 _SPACED, _FEW = 25, 12
-"""How many requests should be accepted before the search for more leads to the next throttle: usually, and at least,
-if the rate was measured over few requests. With the first halved or doubled, simulation "shared, ms, 5 s apart" fails.
-Simulations pass with 6–24 for the second.
+"""How many requests should be accepted before the search for a higher rate leads to the next throttle.
+
+The second is the minimum, for a rate that was measured over few requests. With the first halved or doubled, simulation
+"shared, ms, 5 s apart" fails. Simulations pass with 6–24 for the second.
 """
 _COST = 10
-"""The search for more takes at least this many times the seconds of throughput that the last pause cost.
+"""The search for a higher rate takes at least this many times the seconds of throughput that the last pause cost.
 
 Doubled, simulation "1200 requests in a sliding minute" fails.
 """
 _FIRST_GUESS = 0.5
-"""Share of the accepted rate that is tried after the first throttle, since the provider's bucket had been full before.
+"""The share of the accepted rate that is tried after the first throttle. A full bucket allowed that rate until then.
 
 Doubled, simulation "60 requests" fails; halved, "1200 requests, a second saved up" fails with configured limits.
 """
 _DEEPEST_CUT, _OVERLOADED_CUT = 0.7, 0.3
-"""The share of the throttled rate to which one throttle may lower it: usually, and while most requests are throttled.
+"""One throttle may lower the rate to this share of itself: usually, and while many requests are throttled.
 
-This is for a certain rate; fewer requests allow a smaller cut. With the first above 1, simulation "60 requests" fails.
-Simulations pass with 0.15–0.6 for the second.
+A rate that was measured over more than `_MANY` requests may be lowered further. With the first above 1, simulation
+"60 requests" fails. Simulations pass with 0.15–0.6 for the second.
 """
 _HALF_LIFE_S, _HALF_LIFE = 60.0, 300
-"""The half-life of the highest measured rate, in seconds and in accepted requests; the slower decay of both counts.
+"""The half-life of the highest measured rate, in seconds and in accepted requests. The slower decay applies.
 
 With 30 s, simulation "halved after 75 s" fails; with 120 s, "shared, ms, 60 s apart" does. Simulations pass with
 150–600 requests.
@@ -60,7 +61,10 @@ With 30 s, simulation "halved after 75 s" fails; with 120 s, "shared, ms, 60 s a
 _RECENT_S = 2.0
 """The recent rate is averaged over two to three times this many seconds. Simulations pass with 1–4 s."""
 _LOWERED = 0.8
-"""A limit below this share of its former value is a new one. Halved or doubled, "halved after 75 s" fails."""
+"""A measured limit below this share of the former one shows that the provider has lowered its limit.
+
+Halved or doubled, "halved after 75 s" fails.
+"""
 
 
 class NextRate(msgspec.Struct, frozen=True):
@@ -68,22 +72,25 @@ class NextRate(msgspec.Struct, frozen=True):
 
     per_s: float
     period_s: float
-    """Seconds until the curve is back at that rate and then tries more."""
+    """Seconds until the search curve has come back to this rate. After that, it tries more."""
     is_reliable: bool = False
-    """Whether the rate was measured over enough requests, and is not above the measurement."""
+    """Whether the rate was measured over enough requests, and not raised above the measurement."""
 
 
 class Accepted(msgspec.Struct):
-    """The requests and the amount that the provider accepted so far. The bucket counts; the estimate only reads."""
+    """The requests that the provider accepted so far, and their amount.
+
+    `Bucket` counts them; `RateEstimate` only reads the counts.
+    """
 
     requests: int = 0
     amount: float = 0.0
 
 
 class _Mark(msgspec.Struct):
-    """How many requests the provider had accepted by the time `clock_s`, and the `amount` that they used of the limit.
+    """The number of requests that the provider had accepted by the time `clock_s`, and their amount.
 
-    The amount is in requests or in tokens, as the limit is.
+    The amount is counted in requests or in tokens, depending on the limit.
     """
 
     clock_s: float
@@ -102,14 +109,14 @@ class RateEstimate:
         self._empties: collections.deque[_Mark] = collections.deque(maxlen=32)  # at the throttles
         self._is_informative = False  # the last throttle says something about the rate
         self._guessed = False  # the first guess was made
-        self._request_amount = 1.0  # of the last throttled request
+        self._request_amount = 1.0  # the amount of the last throttled request
         self._pause_s = 0.0  # the last pause
         self._lost_s = 0.0  # the part of the last pause in which the provider's full bucket did not refill
-        self._lost_total_s = 0.0  # all such parts; left out of the time between throttles
+        self._lost_total_s = 0.0  # the sum of these parts; left out of the time between throttles
         self._lost_at = now
         self._peak = (0.0, now, 0)  # the highest rate, when it was measured, and requests accepted by then
-        self._is_peak_reliable = False  # the rates measured around it agreed
-        self._found: collections.deque[tuple[float, int]] = collections.deque(maxlen=COMPARED)
+        self._is_peak_reliable = False  # the rates measured around that time agreed
+        self._rates: collections.deque[tuple[float, int]] = collections.deque(maxlen=COMPARED)
         self._marks = collections.deque([_Mark(now, 0, 0.0)] * 3, maxlen=3)
 
     @property
@@ -122,26 +129,26 @@ class RateEstimate:
         self._began_at = now
 
     def mark(self, now: float) -> None:
-        """Remember what was accepted by now, if that is at least 20 requests since the last mark."""
+        """Remember how much was accepted so far, if at least 20 requests were accepted since the last mark."""
         if self._accepted.requests >= self._marks[-1].requests + _COUNTED:
             self._marks.append(_Mark(now, self._accepted.requests, self._accepted.amount))
             self.mark_at = now + _RECENT_S
 
     def recent_per_s(self, now: float) -> float:
-        """Return the accepted rate over the last seconds, in units per second."""
+        """Return the rate that was accepted over the last seconds, in units per second."""
         mark = self._marks[0]
         return (self._accepted.amount - mark.amount) / max(now - mark.clock_s, _RECENT_S)
 
     def peak(self, now: float) -> float:
-        """Return the highest rate measured lately, which decays with time and requests."""
+        """Return the highest measured rate, lowered by the time and the requests since then."""
         value, at, requests = self._peak
         return float(value * 0.5 ** min((now - at) / _HALF_LIFE_S, (self._accepted.requests - requests) / _HALF_LIFE))
 
     def throttled(self, now: float, amount: float, pause_s: float, capacity_s: float) -> bool:
-        """Record a throttled request of `amount`, which no longer counts as accepted. A pause of `pause_s` begins.
+        """Record a throttled request. Return whether this throttle says something about the rate.
 
-        The provider's bucket is assumed to hold `capacity_s` seconds' worth. Return whether this throttle says
-        something about the rate: it does if anything was accepted since the last one.
+        It does if any request was accepted since the last throttle. `amount` no longer counts as accepted; a pause of
+        `pause_s` begins. The provider's bucket is assumed to hold the units of `capacity_s` seconds.
         """
         self._is_informative = not self._empties or self._accepted.requests > self._empties[-1].requests
         if self._is_informative:
@@ -152,13 +159,13 @@ class RateEstimate:
             self._lost_total_s += min(self._lost_s, 0.5 * max(0.0, now - self._lost_at))
             self._lost_at = now
             if self.is_found:
-                self._found.append(self._per_s())
+                self._rates.append(self._per_s())
         return self._is_informative
 
     def throttled_earlier(self, amount: float) -> bool:
-        """Record another throttled request that had left before the last throttle, so less was accepted by then.
+        """Record another throttled request, which was sent before the last throttle was known.
 
-        Return whether that changes the estimate.
+        So the provider had accepted less by then. Return whether this changes the estimate.
         """
         if self._is_informative:
             self._empties[-1].requests -= 1
@@ -166,7 +173,7 @@ class RateEstimate:
         return self._is_informative
 
     def first_guess(self) -> NextRate:
-        """Return a guess after the first throttle. Its period is short, since the bucket's first level is unknown."""
+        """Return a rate to try after the first throttle, for a short period because it is only a guess."""
         self._guessed = True
         last = self._empties[-1]
         passed_s = last.clock_s - self._began_at + self._pause_s
@@ -175,18 +182,18 @@ class RateEstimate:
     @property
     def spread(self) -> float:
         """The relative spread of the rates measured at the last throttles, plus the uncertainty of their counts."""
-        if len(self._found) < COMPARED:
+        if len(self._rates) < COMPARED:
             return math.inf
-        grain = 1 / max(1, min(count for _, count in self._found))
-        return relative_spread([found for found, _ in self._found], 0.0) + grain
+        grain = 1 / max(1, min(count for _, count in self._rates))
+        return relative_spread([rate for rate, _ in self._rates], 0.0) + grain
 
     @property
     def is_lowered(self) -> bool:
-        """Whether the limit was lowered: the last rates agree, and are far below an equally reliable earlier one."""
-        return self._is_peak_reliable and self.spread < AGREE and self._highest_found() < _LOWERED * self._peak[0]
+        """Whether the limit was lowered: the last rates agree, and are far below an equally reliable earlier rate."""
+        return self._is_peak_reliable and self.spread < AGREE and self._highest_rate() < _LOWERED * self._peak[0]
 
-    def _highest_found(self) -> float:
-        return max(found for found, _ in self._found)
+    def _highest_rate(self) -> float:
+        return max(rate for rate, _ in self._rates)
 
     def restart(self) -> None:
         """Forget all throttles so far, because a rate measured from them to a later one would be wrong."""
@@ -205,28 +212,29 @@ class RateEstimate:
     def next_rate(self, now: float, throttled_per_s: float, *, overloaded: bool) -> NextRate:
         """Return the rate to try after a throttle at `throttled_per_s`.
 
-        `overloaded`: so many requests are throttled that a deeper cut is allowed.
+        `overloaded` means that so many requests are throttled that a deeper cut is allowed.
         """
-        found, requests = self._per_s()
+        per_s, requests = self._per_s()
         if self._guessed and len(self._empties) == 2:
-            return NextRate(min(throttled_per_s, max(found, 0.1 * throttled_per_s)), 2.0)
-        measured = found
+            return NextRate(min(throttled_per_s, max(per_s, 0.1 * throttled_per_s)), 2.0)
+        measured = per_s
         if requests >= _COUNTED:
-            self._peak = (max(found, self.peak(now)), now, self._accepted.requests)
-            self._is_peak_reliable |= self.spread < AGREE and self._highest_found() > _LOWERED * self._peak[0]
+            self._peak = (max(per_s, self.peak(now)), now, self._accepted.requests)
+            self._is_peak_reliable |= self.spread < AGREE and self._highest_rate() > _LOWERED * self._peak[0]
         if throttled_per_s < math.inf:
             cut = _OVERLOADED_CUT if overloaded else _DEEPEST_CUT
-            found = min(throttled_per_s, max(found, throttled_per_s * cut ** max(1.0, requests / _MANY)))
-        # After a short count, more is tried sooner.
-        spaced_s = min(_SPACED, max(_FEW, 2 * requests)) * self._request_amount / found
+            per_s = min(throttled_per_s, max(per_s, throttled_per_s * cut ** max(1.0, requests / _MANY)))
+        # A rate that was measured over few requests is raised sooner.
+        spaced_s = min(_SPACED, max(_FEW, 2 * requests)) * self._request_amount / per_s
         pauses_s = max(2 * self._pause_s, _COST * self._lost_s)
-        is_reliable = requests >= _COUNTED and found <= 1.02 * measured
-        return NextRate(found, max(4.0, spaced_s, pauses_s), is_reliable)
+        is_reliable = requests >= _COUNTED and per_s <= 1.02 * measured
+        return NextRate(per_s, max(4.0, spaced_s, pauses_s), is_reliable)
 
     def _per_s(self) -> tuple[float, int]:
         """Return the rate up to the last throttle, and the number of accepted requests over which it was measured.
 
-        It is measured from the newest throttle that is at least 20 accepted requests older, else from the oldest one.
+        It is measured from the newest earlier throttle with at least 20 accepted requests since then; if there is none,
+        from the oldest.
         """
         last, first = self._empties[-1], self._empties[0]
         for empty in reversed(self._empties):
