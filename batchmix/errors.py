@@ -1,4 +1,4 @@
-"""The exceptions of the whole run, and the actions after a failed request.
+"""Exceptions that concern the whole run, and the actions that follow a failed request.
 
 A failed request raises nothing: it is a `records.Failure`, and its `FailureAction` says what happens next. Errors that
 concern the whole run are raised:
@@ -7,8 +7,8 @@ concern the whole run are raised:
     ├── UsageError            exit 2: the call, the job or the input is wrong; nothing was sent
     │   ├── JobError          the job file or a setting
     │   ├── InputError        the input data
-    │   ├── RunError          the run folder belongs to another job or version, or is no run folder
-    │   │   └── RunUnreadable   its run.json exists and can't be read
+    │   ├── RunError          the run folder belongs to another job or version, or is not a run folder
+    │   │   └── RunUnreadable   its run.json exists, but can't be read
     │   └── RunLocked         another process works on the run folder
     ├── Stopped               exit 3: the run stopped early; all answers are kept; the same command resumes
     │   ├── ProviderStopped   the key, the balance or an outage: the same command resumes once that is fixed
@@ -33,11 +33,11 @@ class FailureAction(enum.Enum):
     """What happens after a request has failed."""
 
     REJECT = "reject"
-    """The row is rejected, since another attempt would fail in the same way."""
+    """The row is rejected, because another attempt would fail in the same way."""
     RETRY = "retry"
-    """The row is sent again. That counts as one of its attempts."""
+    """The row is sent again. The next attempt counts against `retry.attempts`."""
     PAUSE = "pause"
-    """The whole lane waits, and then the row is sent again. That does not count as one of its attempts."""
+    """The whole lane waits, and then the row is sent again. This does not count against `retry.attempts`."""
     STOP_PATH = "stop_path"
     """Nothing more is sent to this model at this URL path."""
     STOP_MODEL = "stop_model"
@@ -53,7 +53,7 @@ class BatchmixError(Exception):
 
 
 class UsageError(BatchmixError):
-    """The call, the job or the input is wrong; nothing was sent."""
+    """The call, the job or the input is wrong. Nothing was sent."""
 
 
 class JobError(UsageError):
@@ -69,7 +69,7 @@ class RunError(UsageError):
 
 
 class RunUnreadable(RunError):
-    """The run folder's `run.json` is cut off or damaged. Its parts and journals may still be readable."""
+    """The `run.json` of the run folder is damaged. The folder's parts and journals may still be readable."""
 
     def __init__(self, path: object, reason: str) -> None:
         super().__init__(
@@ -106,7 +106,7 @@ class InputChanged(Stopped):
 
 
 class PartDamaged(Stopped):
-    """A finished part file can no longer be read; `--update` sends its rows again."""
+    """A finished part can no longer be read. With `--update`, its rows are sent again."""
 
     def __init__(self, damage: str) -> None:
         super().__init__(
@@ -117,23 +117,23 @@ class PartDamaged(Stopped):
 
 
 class NoSpace(Stopped):
-    """The disk is full; all answers are kept."""
+    """The disk is full. All answers so far are kept."""
 
 
 class DiskError(Stopped):
-    """The system can't read or write a file of the run; all answers are kept."""
+    """The system can't read or write a file of the run. All answers so far are kept."""
 
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""Error numbers that mean that nothing more can be written."""
+"""The error numbers of a full disk or an exhausted quota, or of a file that is too large."""
 
 
 TEMPORARY_ERRORS = NO_SPACE | {errno.EIO, errno.EROFS, errno.ESTALE, errno.EMFILE, errno.ENFILE}
-"""Error numbers that do not depend on the path, so that the same command may succeed later."""
+"""The error numbers of problems that may pass, such as a full disk: the same command may succeed later."""
 
 
 def disk_error(error: OSError, path: object = None) -> Stopped:
-    """Return the `NoSpace` or `DiskError` for an `OSError`; its message names the file, the reason and what to do."""
+    """Convert an `OSError` to `NoSpace` or `DiskError`. The message names the file, the reason and what to do."""
     place = path or error.filename
     where = f"{place}: " if place else ""
     if error.errno in NO_SPACE:
@@ -146,7 +146,7 @@ def disk_error(error: OSError, path: object = None) -> Stopped:
 
 @contextlib.contextmanager
 def disk_errors(path: object = None) -> Iterator[None]:
-    """Turn an `OSError` in the block into `NoSpace` or `DiskError`; `path` is the file, if known."""
+    """Convert an `OSError` in the `with` block to `NoSpace` or `DiskError`. `path` is the file, if known."""
     try:
         yield
     except OSError as error:
@@ -154,7 +154,7 @@ def disk_errors(path: object = None) -> Iterator[None]:
 
 
 class Interrupted(BatchmixError):
-    """SIGINT, SIGTERM or SIGHUP, after the requests in flight had their time to finish."""
+    """SIGINT, SIGTERM or SIGHUP ended the run. Requests in flight were given time to finish."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)

@@ -1,4 +1,6 @@
-"""The values that pass between the packages: a Request leads to an Exchange, and that to a Completion or a Failure.
+"""The values that pass between the packages.
+
+A `Request` leads to an `Exchange`, which is classified as a `Completion` or a `Failure`.
 
 Row, model and sample are the key of a result. Rows are numbered from 0 in input order, and a row's samples from 0.
 `model` is the name of a model in the job.
@@ -13,11 +15,10 @@ import msgspec
 from batchmix.errors import FailureAction
 
 CLASSIFIER_VERSION = 2
-"""The version of `responses.classify` that a journal's header names. Raise it when fewer responses count as answers: it
-reveals which answers in an open journal an earlier version accepted, so that the user is warned before they are
-requested again."""
+"""The version of `responses.classify`, stored in the header of each journal. Raise it when fewer responses count as
+answers. A start whose open journals have another version then warns the user before it requests answers again."""
 Key = tuple[int, str, int]
-"""(row, model, sample). It identifies every request, journal line and result row."""
+"""(row, model, sample), which identifies a request, its journal lines and its result row."""
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -27,31 +28,31 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     model: str
     sample: int
     hash: str
-    """The hash of the URL path and the body; the body's key order and its streaming keys do not change it."""
+    """A hash of the URL path and the body. The order of the body's keys and its streaming keys do not affect it."""
     path: str
     """The URL path after `base_url`, such as `/chat/completions`."""
     body: bytes
     prompt_tokens: int
     """An estimate, used for pacing until the answer's usage is known."""
     max_tokens: int | None
-    """The most tokens that all choices of the answer may have together; None if the request sets no limit."""
+    """The most tokens that all choices of the answer may have together. None if the request sets no limit."""
     streamed_choices: int = 0
-    """How many choices are streamed; 0 if the answer is not streamed."""
-    streams_unasked: bool = False
-    """Whether batchmix chose to stream, since the answer may be long, and neither the job nor the row did."""
+    """The number of choices to stream; 0 if the answer is not streamed."""
+    streams_by_default: bool = False
+    """Whether batchmix itself chose to stream because the answer may be long. Neither the job nor the row sets it."""
     line: tuple[int, int] | None = None
-    """The position of the row: the number of its file and of its line; None for Parquet."""
+    """Where the row is: the number of its file, and the number of its line in that file. None for Parquet."""
     inputs: int = 0
-    """How many embeddings are requested; 0 for other endpoints."""
+    """The number of embeddings to compute; 0 for other endpoints."""
 
     @property
     def key(self) -> Key:
-        """The (row, model, sample) that the request is for."""
+        """The key of the request: (row, model, sample)."""
         return (self.row, self.model, self.sample)
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):
-    """Token counts as the provider reported them; None for a count that it did not report."""
+    """Token counts as the provider reported them. A count that was not reported is None."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -61,28 +62,28 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     cache_write_tokens: int | None = None
     """Prompt tokens written to a cache. They are included in `prompt_tokens`, like `cached_tokens`."""
     hour_tokens: int | None = None
-    """The part of `cache_write_tokens` that stays in the cache for an hour, which costs more."""
+    """Those of the `cache_write_tokens` that stay in the cache for an hour, which costs more."""
 
 
 class Tokens(msgspec.Struct, frozen=True, gc=False):
-    """Estimated or reported token counts that can be added."""
+    """Token counts, estimated or reported, that can be added up."""
 
     prompt: int = 0
     completion: int = 0
 
     def __add__(self, other: Tokens) -> Tokens:
-        """Return the sums of both counts."""
+        """Return the sum of two `Tokens`, count by count."""
         return Tokens(self.prompt + other.prompt, self.completion + other.completion)
 
 
 UNKNOWN_COMPLETION = 1000
-"""The tokens that an answer is expected to have if the request sets no limit and nothing else is known."""
+"""The assumed number of tokens in an answer, if the request sets no limit and nothing else is known."""
 BYTES_PER_TOKEN = 4
-"""Bytes of UTF-8 text per token, an average: by language, the real number is 0.5 to 1.5 times as large."""
+"""Bytes of UTF-8 text per token, on average. The real number of tokens is 0.5 to 1.5 times the estimate from it."""
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False):
-    """Why an attempt brought no answer, and what to do next."""
+    """Why an attempt brought no answer, and what follows."""
 
     action: FailureAction
     type: str
@@ -91,39 +92,39 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
     code: str | None = None
     """The provider's own error code, if it gave one."""
     early_action: FailureAction | None = None
-    """The action that replaces `action` as long as this model has given no answer in this start."""
+    """The action to take instead of `action` until the model has given its first answer in this start."""
     attempts: int | None = None
-    """The most attempts at a row with this failure; None: as many as the job allows."""
+    """The most attempts that a row with this failure gets. None means as many as the job allows."""
     maybe_billed: bool = False
     """Whether the provider finished and may have billed the request, although it sent neither an answer nor usage."""
     unsent: bool = False
-    """Whether nothing of the request was sent, since the provider was not reached."""
+    """Whether nothing of the request was sent, because the provider could not be reached."""
     usage: Usage | None = None
-    """The usage that the provider reported although it sent no answer; None: it reported none."""
+    """The usage that the provider reported although it sent no answer. None if it reported none."""
     wait_s: float | None = None
-    """The wait that the error's text or fields ask for; None if they ask for none."""
+    """The wait that the body of the error asks for. None if it asks for none."""
     parameter: str = ""
-    """The request parameter that the provider refuses, if the message says what to do about it; otherwise empty."""
+    """The request parameter that the provider refuses, if `message` says what to do about it. Empty otherwise."""
 
 
 class RejectedRow(msgspec.Struct, frozen=True, gc=False):
-    """A row that can't be turned into a request; its result has the status `rejected`."""
+    """A row that can't be turned into a request. Its result has the status `rejected`."""
 
     row: int
     model: str
     sample: int
     failure: Failure
     hash: str = ""
-    """Always empty: without a request there is no request hash."""
+    """Always empty, because there is no request to hash."""
 
     @property
     def key(self) -> Key:
-        """The (row, model, sample) of the result."""
+        """The key of the result: (row, model, sample)."""
         return (self.row, self.model, self.sample)
 
 
 class Quota(msgspec.Struct, frozen=True, gc=False):
-    """The state of one of the provider's rate limits, as its response headers report it."""
+    """The state of one rate limit of the provider, as reported in the headers of a response."""
 
     limit: float
     remaining: float
@@ -132,14 +133,14 @@ class Quota(msgspec.Struct, frozen=True, gc=False):
 
 
 class Exchange(msgspec.Struct, frozen=True, gc=False):
-    """One attempt: the response, or how it failed, before it is classified."""
+    """One attempt before it is classified: its response, or how it failed."""
 
     sent_at_ms: int
-    """Unix time, UTC."""
+    """Unix time in milliseconds."""
     finished_at_ms: int
     latency_s: float
     status: int | None = None
-    """The HTTP status; None if no response arrived."""
+    """The HTTP status. None if no response arrived."""
     body: bytes = b""
     """The body as received, decompressed and with secrets masked."""
     content_type: str = ""
@@ -148,16 +149,16 @@ class Exchange(msgspec.Struct, frozen=True, gc=False):
     served_model: str | None = None
     """The model that the gateway billed, as its headers report it."""
     retry_after_s: float | None = None
-    """The wait that the response headers ask for; None if they ask for none."""
+    """The wait that the response headers ask for. None if they ask for none."""
     fault: str | None = None
-    """How the exchange failed: `timeout`, `connection`, `cut_off`, `too_large` …; None if the response is complete."""
+    """How the exchange failed: `timeout`, `connection`, `cut_off`, `too_large`, … None if the response is complete."""
     fault_message: str = ""
     maybe_billed: bool = False
     """Whether the provider may have answered and billed the request although no complete response arrived."""
     quotas: tuple[Quota | None, Quota | None] = (None, None)
     """The rate limits of requests and of tokens, as the response headers report them."""
     inputs: int = 0
-    """How many embeddings were requested; 0: none, or unknown."""
+    """The number of embeddings that were requested; 0 if there are none, or if the number is unknown."""
 
 
 class Status(enum.StrEnum):
@@ -183,7 +184,8 @@ class Completion(msgspec.Struct, frozen=True, gc=False):
     served_model: str | None = None
     usage: Usage = Usage()
     choices: int = 1
-    """The number of choices if `lacks_usage`, and otherwise 1. Choices after the first are only in the column `raw`."""
+    """The number of choices if `lacks_usage`, since `tokens` needs it then, and 1 otherwise. Only the first choice has
+    columns of its own. The column `raw` has all choices."""
 
     @property
     def lacks_usage(self) -> bool:
@@ -191,7 +193,7 @@ class Completion(msgspec.Struct, frozen=True, gc=False):
         return self.usage.prompt_tokens is None or self.usage.completion_tokens is None
 
     def tokens(self, prompt_tokens: int) -> Tokens:
-        """Return the reported token counts, with an estimate for each missing count.
+        """Return the reported token counts, or an estimate where a count is missing.
 
         `prompt_tokens` is the estimate for the prompt. A missing completion count is estimated from the answer's texts.
         """
@@ -214,13 +216,13 @@ Outcome = Completion | Failure
 
 
 class CanarySample(msgspec.Struct, frozen=True):
-    """Rows drawn at random from the rows of one model. Their answers predict what all of its rows will cost."""
+    """Random rows of one model. Their answers predict what all rows of the model will cost."""
 
     total_rows: int = msgspec.field(name="rows")
-    """How many rows the model has in all."""
+    """The number of all rows of the model."""
     prompt_tokens: int
-    """An estimate for all the model's rows with all samples."""
+    """The estimated prompt tokens of all rows of the model, with all samples."""
     rows: tuple[tuple[int, int], ...] = msgspec.field(name="picks")
     """The row number and the estimated prompt tokens of each drawn row, ordered by the tokens."""
     different: int | None = None
-    """How many different requests all the model's rows have; None: not counted."""
+    """The number of different requests among all rows of the model. None if they were not counted."""

@@ -2,7 +2,8 @@
 
 A secret is found in any spelling: each character may be escaped for JSON (`\\u0073`, `\\/`, and again for JSON within
 JSON) or for a URL (`%73`). A key that a gateway has masked (`sk-ab****wxyz`, `…abc123`) is replaced too. Nearly all
-texts hold no secret: a few fast searches, for the secrets' last characters and for escapes, rule one out.
+texts hold no secret. Fast searches come first, for the last characters of each secret and for escapes: a text without
+either holds no secret.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ MASK = "***"
 _MIN_SECRET_CHARS = 8
 """Characters. Shorter values (`x`, `EMPTY`, `none`) are not secret, and replacing them would spoil answers."""
 _TAIL = 4
-"""How many characters at the end of a secret are searched for first. Texts without them hold no form of the secret."""
+"""The number of last characters of a secret that are searched for first. A text without them does not hold the secret,
+whole or masked."""
 _BARE_TAIL = 6
-"""How many characters at the end of a secret are searched for in answers. A refusal may show these without a mask."""
+"""The number of last characters of a secret that are searched for in answers. An error message may show them alone."""
 _BACKSLASH, _PERCENT = b"\\%"
 _UTF16_BYTES = 64
-"""How many bytes at the start are searched for a zero byte, which UTF-16 text has there."""
+"""The number of first bytes that are searched for a zero byte, which reveals UTF-16 text."""
 _SCHEME = re.compile(r"^(?:bearer|basic|token|key|apikey)\s+", re.IGNORECASE)
 _MAX_SHOWN_CHARS = 24
-"""How many characters of a key's start or end a gateway shows at most beside a mask."""
+"""The most characters of a key's start or end that a gateway is expected to show beside a mask."""
 # Bytes are searched as Latin-1, where a bullet or an ellipsis of UTF-8 is three characters. The lookbehinds keep a
 # pattern from starting anew at each character of a long run, so that a hostile body does not take quadratic time.
 _STARS = (
@@ -34,17 +36,17 @@ _STARS = (
 _END_OF = r"(\b(?:ends?|ending|last|suffix|tail)\b[^\n]{0,24}?)(?<![A-Za-z0-9])"
 _NO_MORE = r"(?![A-Za-z0-9])"
 _ESCAPE = r"\\u[0-9A-Fa-f]{4}"
-"""Any escaped character; a mask of unknown characters may end with one."""
+"""Any escaped character. An unknown character of a mask may be one."""
 _AFTER_BACKSLASH = frozenset('"\\/bfnrtu')
-"""The characters that form a JSON escape with a backslash before them, and so are not part of a secret."""
+"""The characters that form a JSON escape if a backslash precedes them. They are then not part of a secret."""
 
 
 class Secrets:
     """The API key and the header values of a run; its `repr` shows none of them.
 
-    `headers` are sent with each request. `redacted` and `redacted_text` replace each secret by `***`, and return the
-    same object if there is none. JSON stays valid JSON. With `refusal`, for the text of an error, a key's last
-    characters are replaced even if they stand alone.
+    `headers` are sent with each request. `redacted` and `redacted_text` replace each secret by `***`. A text without a
+    secret is returned as it is, without a copy. JSON is still valid JSON afterwards. With `refusal`, which is for the
+    text of an error, the last characters of a key are replaced even if the rest of the key is not shown.
     """
 
     def __init__(self, key: str = "", headers: Mapping[str, str] | None = None) -> None:
@@ -65,7 +67,7 @@ class Secrets:
         return f"Secrets({MASK})"
 
     def redacted(self, data: bytes, *, refusal: bool = False) -> bytes:
-        """Return bytes with each secret replaced."""
+        """Return the data with each secret replaced."""
         # Regular expressions find several bytes faster than `in` does; nothing finds one byte faster than `in`.
         for end in self._ends:
             if end(data):
@@ -75,28 +77,31 @@ class Secrets:
             if not may_hold and not (refusal and any(tail.encode() in data for tail in self._tails)):
                 return data
         text = data.decode("latin-1")
-        clean = self._without(text, json=True, refusal=refusal)
+        clean = self._replaced(text, json=True, refusal=refusal)
         return data if clean == text else clean.encode("latin-1")
 
     def redacted_text(self, text: str, *, refusal: bool = False) -> str:
-        """Return text with each secret replaced."""
+        """Return the text with each secret replaced."""
         if not any(tail in text for tail in self._tails) and (  # a text without the short end can't hold a longer one
             not ("\\" in text or "%" in text or "\0" in text)
             or not self._is_escaped(text.encode("utf-8", "surrogatepass"))
         ):
             return text
-        clean = self._without(text, json=False, refusal=refusal)
+        clean = self._replaced(text, json=False, refusal=refusal)
         return text if clean == text else clean
 
-    def ends_in(self, text: str) -> bool:
-        """Return whether a text has the unescaped end of a secret. This is a fast check before `redacted_text`."""
+    def may_occur_in(self, text: str) -> bool:
+        """Return whether the last characters of a secret occur in a text, ignoring escaped forms.
+
+        This fast check decides whether `redacted_text` is needed.
+        """
         for end in self._text_ends:  # noqa: SIM110 - a generator would cost more than it saves
             if end in text:
                 return True
         return False
 
     def _is_escaped(self, data: bytes) -> bool:
-        """Return whether the data has the end of a secret with some of its characters escaped."""
+        """Return whether the data contains the last characters of a secret, some of them escaped."""
         in_json = _BACKSLASH in data and (
             self._unicode.search(data) or (self._escapes and any(escape in data for escape in self._escapes))
         )
@@ -108,15 +113,15 @@ class Secrets:
         return any(end(data) for end in self._ends)
 
     @functools.cached_property
-    def _whole(self) -> list[re.Pattern[str]]:
+    def _plain_patterns(self) -> list[re.Pattern[str]]:
         return [re.compile("\0*".join(map(_character, value))) for value in self._values]
 
     @functools.cached_property
-    def _shown(self) -> list[re.Pattern[str]]:
+    def _masked_patterns(self) -> list[re.Pattern[str]]:
         return [pattern for value in self._values for pattern in _masked_forms(value)]
 
     @functools.cached_property
-    def _bare(self) -> list[re.Pattern[str]]:
+    def _tail_patterns(self) -> list[re.Pattern[str]]:
         tails = {value[-_BARE_TAIL:] for value in self._values}
         # An end without a digit may be an ordinary word.
         return [
@@ -125,29 +130,29 @@ class Secrets:
             if re.search("[0-9]", tail) and re.search("[A-Za-z]", tail)
         ]
 
-    def _without(self, text: str, *, json: bool, refusal: bool) -> str:
-        for pattern in self._whole:
+    def _replaced(self, text: str, *, json: bool, refusal: bool) -> str:
+        for pattern in self._plain_patterns:
             text = pattern.sub(_unless_escaped if json else MASK, text)
-        for pattern in (*self._shown, *(self._bare if refusal else ())):
+        for pattern in (*self._masked_patterns, *(self._tail_patterns if refusal else ())):
             text = pattern.sub(rf"\g<1>{MASK}", text)
         return text
 
 
-def _unless_escaped(found: re.Match[str]) -> str:
-    """Return the replacement of a secret found in JSON, or the found text if its first character is part of an escape.
+def _unless_escaped(match: re.Match[str]) -> str:
+    """Return what replaces a match in JSON: a mask, or the match itself if its first character is part of an escape.
 
-    The number of backslashes before the replacement stays even, so that none of them escapes what follows.
+    The number of backslashes before the mask stays even, so that none of them escapes what follows.
     """
-    first = found.start()
-    before = first - len(found.string[:first].rstrip("\\")) if found.string[first - 1 : first] == "\\" else 0
-    own = len(found[0]) - len(found[0].lstrip("\\"))
+    first = match.start()
+    before = first - len(match.string[:first].rstrip("\\")) if match.string[first - 1 : first] == "\\" else 0
+    own = len(match[0]) - len(match[0].lstrip("\\"))
     if own:  # of an odd number, the last one starts the escape
         return "\\" * (own - 1 if (before + own) % 2 else before % 2) + MASK
-    return found[0] if before % 2 and found[0][0] in _AFTER_BACKSLASH else MASK
+    return match[0] if before % 2 and match[0][0] in _AFTER_BACKSLASH else MASK
 
 
-def _unescaped(found: re.Match[bytes]) -> bytes:
-    return bytes.fromhex(found[1].decode())
+def _unescaped(match: re.Match[bytes]) -> bytes:
+    return bytes.fromhex(match[1].decode())
 
 
 def _hex(char: str) -> str:
@@ -155,7 +160,10 @@ def _hex(char: str) -> str:
 
 
 def _any_hex(chars: Iterable[str]) -> str:
-    """Return a pattern that matches the hexadecimal code of any of these characters; few alternatives make it fast."""
+    """Return a pattern that matches the hexadecimal code of any of these characters.
+
+    Codes with the same first digit share one alternative, which makes the pattern fast.
+    """
     digits: dict[str, str] = {}
     for code in sorted({f"{ord(char):02x}" for char in chars}):
         digits[code[0]] = digits.get(code[0], "") + code[1] + code[1].upper()
@@ -169,7 +177,7 @@ def _character(char: str) -> str:
 
 
 def _masked_forms(secret: str) -> Iterable[re.Pattern[str]]:
-    """Yield patterns that find a secret which a gateway shows in masked form."""
+    """Yield patterns that find a secret in the forms in which gateways mask it."""
     head = tail = ""
     for char in reversed(secret[:-_TAIL][:_MAX_SHOWN_CHARS]):
         head = f"(?:{re.escape(char)}{head})?"

@@ -25,7 +25,7 @@ class StreamFallback:
 
     def leaving(self, request: Request) -> Request:
         """Return a request as it must be sent: without streaming if that is off and the job does not ask for it."""
-        return unstreamed(request) if self.is_off and request.streams_unasked else request
+        return unstreamed(request) if self.is_off and request.streams_by_default else request
 
     def unfinished(self, request: Request, failure: Failure) -> Request:
         """Record a stream that broke off, and return the request for the retry, without streaming.
@@ -48,4 +48,4 @@ def unstreamed(request: Request) -> Request:
         encoded = msgspec.json.encode(plain)
     except (ValueError, OverflowError):  # lone surrogates, whole numbers of any size
         encoded = json.dumps(plain, separators=(",", ":")).encode()
-    return msgspec.structs.replace(request, body=encoded, streamed_choices=0, streams_unasked=False)
+    return msgspec.structs.replace(request, body=encoded, streamed_choices=0, streams_by_default=False)

@@ -81,7 +81,7 @@ def _redacted(outcome: Completion | Failure, secrets: Secrets) -> Completion | F
         return msgspec.structs.replace(outcome, message=message, code=code)
     texts = outcome.response, outcome.reasoning, outcome.refusal, outcome.tool_calls
     for text in texts:
-        if text and secrets.ends_in(text):
+        if text and secrets.may_occur_in(text):
             break
     else:
         return outcome
