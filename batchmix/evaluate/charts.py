@@ -15,7 +15,7 @@ Form = Callable[[float], str]
 
 
 class IntervalRow(msgspec.Struct, frozen=True):
-    """One row of an interval chart: a number with its interval, and optionally the number of an earlier run."""
+    """One row of an interval chart: a value with its interval, and optionally the value in an earlier run."""
 
     label: str
     value: float
@@ -27,7 +27,7 @@ class IntervalRow(msgspec.Struct, frozen=True):
 
 
 def interval_chart(title: str, rows: Sequence[IntervalRow], form: Form, *, zero: bool = False) -> Drawing:
-    """Draw each number as a dot on a line from its low to its high, one below the other; `zero` marks the zero line."""
+    """Draw the rows below each other, each as a dot with its interval. `zero` adds a vertical line at zero."""
     ends = [end for row in rows for end in (row.value, row.low, row.high, row.before) if end is not None]
     marked = ticks(min([*ends, 0.0] if zero else ends), max([*ends, 0.0] if zero else ends))
     x = Scale(marked[0], marked[-1], LEFT + 12, RIGHT - 12)
@@ -50,7 +50,7 @@ def interval_chart(title: str, rows: Sequence[IntervalRow], form: Form, *, zero:
 
 
 class BoxRow(msgspec.Struct, frozen=True):
-    """One row of a box chart: a distribution, given by its percentiles."""
+    """One row of a box chart: the percentiles of a distribution."""
 
     label: str
     points: dict[str, float]
@@ -60,7 +60,7 @@ class BoxRow(msgspec.Struct, frozen=True):
 
 
 def box_chart(title: str, rows: Sequence[BoxRow], form: Form) -> Drawing:
-    """Draw each distribution as a box from 25 % to 75 % on a line from 10 % to 90 %, one below the other."""
+    """Draw the rows below each other, each as a box from 25 % to 75 % on a line from 10 % to 90 %."""
     marked = ticks(0.0, max(row.points["p99"] for row in rows))
     x = Scale(marked[0], marked[-1], LEFT + 12, RIGHT - 12)
     drawing = Drawing(title, height=len(rows) * _ROW + 26)
@@ -87,7 +87,7 @@ class BarRow(msgspec.Struct, frozen=True):
 
 
 def bar_chart(title: str, rows: Sequence[BarRow]) -> Drawing:
-    """Draw bars from zero, one below the other, each with its number."""
+    """Draw horizontal bars below each other, each with its label and its number."""
     x = Scale(0.0, max(row.value for row in rows) or 1.0, LEFT, RIGHT)
     drawing = Drawing(title, height=len(rows) * 34 + 4)
     for number, row in enumerate(rows):
@@ -99,7 +99,7 @@ def bar_chart(title: str, rows: Sequence[BarRow]) -> Drawing:
 
 
 class LineSeries(msgspec.Struct, frozen=True):
-    """One line of a line chart, with a value for each step; None: the step has no value."""
+    """One line of a line chart: a value for each step, or None for a step without a value."""
 
     label: str
     values: Sequence[float | None]
@@ -107,29 +107,31 @@ class LineSeries(msgspec.Struct, frozen=True):
 
 
 def line_chart(title: str, series: Sequence[LineSeries], steps: Sequence[str], form: Form) -> Drawing:
-    """Draw values over steps, one line for each series."""
-    present = [value for one in series for value in one.values if value is not None]
+    """Draw one line for each series. `steps` are the labels below the chart."""
+    present = [value for line in series for value in line.values if value is not None]
     marked = ticks(min(present), max(present))
     left, bottom = 52, 170
     y = Scale(marked[0], marked[-1], bottom, 12)
     x = Scale(0, max(1, len(steps) - 1), left + 8, RIGHT - 12)
-    drawing = Drawing(title, height=bottom + 24, legend=[(one.tone, fitted(one.label, RIGHT - LEFT)) for one in series])
+    drawing = Drawing(
+        title, height=bottom + 24, legend=[(line.tone, fitted(line.label, RIGHT - LEFT)) for line in series]
+    )
     for tick in marked:
         drawing.line("grid", (left, RIGHT), (y.at(tick), y.at(tick)))
         drawing.text("scale", (left - 6, y.at(tick) + 4), form(tick), "end")
     _step_labels(drawing, x, steps, bottom)
-    for one in series:
-        points = [(x.at(at), y.at(value)) for at, value in enumerate(one.values) if value is not None]
+    for line in series:
+        points = [(x.at(at), y.at(value)) for at, value in enumerate(line.values) if value is not None]
         if len(points) > 1:
-            drawing.path(f"course {one.tone}", points)
-        for at, value in enumerate(one.values):
+            drawing.path(f"course {line.tone}", points)
+        for at, value in enumerate(line.values):
             if value is not None:
-                drawing.dot(f"fill {one.tone}", (x.at(at), y.at(value)), f"{steps[at]}: {form(value)}", 3)
+                drawing.dot(f"fill {line.tone}", (x.at(at), y.at(value)), f"{steps[at]}: {form(value)}", 3)
     return drawing
 
 
 def _step_labels(drawing: Drawing, x: Scale, steps: Sequence[str], bottom: float) -> None:
-    """Label the last step and every n-th one before it, so that the labels fit."""
+    """Label the last step and every n-th step before it. The wider the labels, the larger is n."""
     width = max(width_of(step) for step in steps) + 8
     every = max(1, -(-len(steps) * width // (x.stop - x.start + width)))
     shown = [at for at in range(len(steps)) if (len(steps) - 1 - at) % every == 0]
@@ -147,24 +149,24 @@ class RateRow(msgspec.Struct, frozen=True):
 
     label: str
     rates: Sequence[float]
-    """Answers per second, in time slots of equal length."""
+    """The answers per second in each time slot. All slots have the same length."""
     limits: Sequence[tuple[float, float, str, str]]
     """The spans in which something limited the speed: begin and end as shares of the run's time, the CSS class of the
-    colour, and the name of the limit."""
+    colour, and what limited the speed."""
     tone: str
 
 
 def rate_chart(title: str, rows: Sequence[RateRow], span_s: float, restarts: Sequence[float]) -> Drawing:
-    """Draw the speed of each model, one below the other. The band below each shows what limited the speed.
+    """Draw the speed of each model, with a band below it that shows what limited the speed.
 
-    `restarts` are the times at which the run was started again, as shares of its whole time.
+    `restarts` are the times of later starts, as shares of the run's whole time.
     """
-    each, left = 112, 52
-    drawing = Drawing(title, height=len(rows) * each + 22)
-    unit, unit_s = next(each for each in _UNITS if span_s >= 3 * each[1] or each[1] == 1)
+    row_height, left = 112, 52
+    drawing = Drawing(title, height=len(rows) * row_height + 22)
+    unit, unit_s = next((name, size_s) for name, size_s in _UNITS if span_s >= 3 * size_s or size_s == 1)
     x = Scale(0.0, span_s / unit_s, left, RIGHT)
     for number, row in enumerate(rows):
-        top, bottom = number * each + 22, number * each + 84
+        top, bottom = number * row_height + 22, number * row_height + 84
         marked = ticks(0.0, max(row.rates) or 1.0, 3)
         y = Scale(0.0, marked[-1], bottom, top)
         drawing.labelled(top - 8, row.label, "", left)
@@ -184,7 +186,7 @@ def rate_chart(title: str, rows: Sequence[RateRow], span_s: float, restarts: Seq
         for restart in restarts:
             at = left + restart * (RIGHT - left)
             drawing.line("restart", (at, at), (top, bottom + 14))
-    bottom = len(rows) * each
+    bottom = len(rows) * row_height
     for tick in ticks(0.0, x.high):
         if tick <= x.high * 1.001:
             _tick(drawing, (x.at(tick), bottom + 14), f"{tick:,.6g}")
@@ -199,7 +201,7 @@ def _x_axis(drawing: Drawing, x: Scale, marked: Sequence[float], bottom: float, 
 
 
 def _tick(drawing: Drawing, at: tuple[float, float], text: str) -> None:
-    """Write a tick's label. At the edges, shift the label so that it stays inside the drawing."""
+    """Write the label of a tick. At an edge of the drawing, the label is shifted inwards."""
     place, half = at[0], width_of(text) / 2
     if place + half > RIGHT:
         drawing.text("scale", (RIGHT, at[1]), text, "end")
@@ -210,5 +212,5 @@ def _tick(drawing: Drawing, at: tuple[float, float], text: str) -> None:
 
 
 def tone(number: int) -> str:
-    """Return the CSS class of the n-th colour."""
+    """Return the CSS class of the n-th colour. The colours repeat."""
     return f"c{number % COLOURS}"

@@ -20,6 +20,7 @@ from batchmix.store.run_folder import Layout
 LEVEL = 0.05
 """The significance level: the highest probability that a comparison reports a change although there is none."""
 DRIFTS = ("answered", "refused", "response_chars", "cost_usd", "latency_s")
+"""The metrics that are compared in addition to the scores."""
 _FIELDS = ("row", "sample", "ok", "request", *DRIFTS[1:])
 _DEFAULT_GUARDS = (Guard(),)
 
@@ -33,10 +34,9 @@ class Comparison(msgspec.Struct, frozen=True):
     """Empty for metrics other than `score`."""
     paired: Paired
     adjusted_p: float | None = None
-    """The one-sided p-value of getting worse, adjusted for all guarded metrics (Holm); None: the metric is not guarded.
-    """
+    """The one-sided p-value of getting worse, adjusted for all guarded metrics (Holm). None if it is not guarded."""
     verdict: str = ""
-    """`worse`, `better` or `same`; empty if the metric is not guarded."""
+    """`worse`, `better` or `same`. Empty if the metric is not guarded."""
 
 
 class ScoreChange(msgspec.Struct, frozen=True):
@@ -55,11 +55,11 @@ class Diff(msgspec.Struct, frozen=True):
 
     before: str
     after: str
-    """The run folders."""
+    """The folders of the two runs."""
     paired: int
     """The number of results that were compared."""
     changed: int
-    """The number of results left out because their request or their target has changed."""
+    """The number of results that are left out because their request or target has changed."""
     unpaired: int
     """The number of results that only one run has."""
     left_out: tuple[str, ...]
@@ -83,17 +83,17 @@ class _EvaluatedRun(msgspec.Struct):
     results: ResultArrays
 
     def keys(self, chosen: Ints) -> Ints:
-        """Return a number for each result at these positions; results of different rows or samples differ in it."""
+        """Return a key for each result at these positions: one number made of its row and its sample."""
         row, sample = (self.results.fields[name][chosen] for name in ("row", "sample"))
         keys: Ints = row.astype(np.int64) * 10_000 + sample  # a job has at most 10,000 samples
         return keys
 
     def scores(self, scorer: str) -> Floats:
-        """Return the scores of all results by one scorer."""
+        """Return one scorer's scores of all results."""
         return read_scores(self.layout, self.metrics.settings, scorer, self.results.count)
 
     def targets(self, scorer: str) -> Ints:
-        """Return a scorer's targets for all results as hashes, so that those of two runs can be compared."""
+        """Return a hash of each result's target for a scorer. The hashes of two runs can be compared."""
         return read_targets(self.layout, self.metrics.settings, scorer, self.results.count)
 
 
@@ -116,7 +116,7 @@ def diff(before: Path, after: Path) -> Diff:
             changes += _score_changes(model, scorer, values, new.keys(pair.new))
     comparisons: list[Comparison] = []
     for model, pair in pairs.items():
-        comparisons += [one for scorer in scorers for one in scored[model, scorer]]
+        comparisons += [comparison for scorer in scorers for comparison in scored[model, scorer]]
         for metric in DRIFTS:
             values = _values(old, metric, pair.old), _values(new, metric, pair.new)
             comparisons += _compared(model, metric, "", values, pair.rows(new))
@@ -129,36 +129,38 @@ def diff(before: Path, after: Path) -> Diff:
         left_out=tuple(left_out),
         comparisons=tuple(with_verdicts(comparisons, new.metrics.settings.guards or _DEFAULT_GUARDS)),
         missed=tuple(missed_thresholds(new.metrics)),
-        moved=tuple(sorted(changes, key=lambda one: (one.after - one.before, one.row))),
+        moved=tuple(sorted(changes, key=lambda change: (change.after - change.before, change.row))),
     )
 
 
 def with_verdicts(comparisons: list[Comparison], guards: tuple[Guard, ...]) -> Iterator[Comparison]:
-    """Yield the comparisons, with a verdict for those that are guarded.
+    """Yield the comparisons, and add a verdict to those of guarded metrics.
 
-    Each guarded metric is tested for getting worse. The p-values are adjusted (Holm) so that `LEVEL` holds for all
-    tests together. Getting better is tested at the same level, only for information.
+    Each guarded metric is tested for getting worse. The p-values are adjusted (Holm), so `LEVEL` applies to all tests
+    together. Each is also tested for getting better, at the same level and only for information.
     """
-    scorers = list(dict.fromkeys(one.scorer for one in comparisons if one.scorer))
-    models = list(dict.fromkeys(one.model for one in comparisons))
+    scorers = list(dict.fromkeys(compared.scorer for compared in comparisons if compared.scorer))
+    models = list(dict.fromkeys(compared.model for compared in comparisons))
     guard_of = {(str(guard.metric), model, scorer): guard for guard, model, scorer in guarded(guards, scorers, models)}
-    tested = [at for at, one in enumerate(comparisons) if (one.metric, one.model, one.scorer) in guard_of]
+    tested = [
+        at for at, compared in enumerate(comparisons) if (compared.metric, compared.model, compared.scorer) in guard_of
+    ]
     worse = dict(zip(tested, holm([_p(comparisons[at], worse=True) for at in tested]), strict=True))
     better = dict(zip(tested, holm([_p(comparisons[at], worse=False) for at in tested]), strict=True))
-    for at, one in enumerate(comparisons):
+    for at, compared in enumerate(comparisons):
         if at not in worse:
-            yield one
+            yield compared
             continue
-        allowed = guard_of[one.metric, one.model, one.scorer].no_worse_by
+        allowed = guard_of[compared.metric, compared.model, compared.scorer].no_worse_by
         verdict = "better" if better[at] <= LEVEL else "same"
-        if worse[at] <= LEVEL and abs(one.paired.difference) > allowed:
+        if worse[at] <= LEVEL and abs(compared.paired.difference) > allowed:
             verdict = "worse"
-        yield msgspec.structs.replace(one, adjusted_p=worse[at], verdict=verdict)
+        yield msgspec.structs.replace(compared, adjusted_p=worse[at], verdict=verdict)
 
 
-def _p(one: Comparison, *, worse: bool) -> float:
-    """Return the one-sided p-value for a metric getting worse (`worse`), or getting better."""
-    return one.paired.p_rise if (one.metric in LESS_IS_BETTER) == worse else one.paired.p_fall
+def _p(compared: Comparison, *, worse: bool) -> float:
+    """Return the one-sided p-value of a metric's getting worse, or of its getting better if `worse` is False."""
+    return compared.paired.p_rise if (compared.metric in LESS_IS_BETTER) == worse else compared.paired.p_fall
 
 
 def _evaluated_run(folder: Path) -> _EvaluatedRun:
@@ -173,7 +175,7 @@ def _evaluated_run(folder: Path) -> _EvaluatedRun:
 
 
 def _common(old: Metrics, new: Metrics) -> tuple[list[str], list[str], list[str]]:
-    """Return the scorers and the models that both runs have, and a message for each that only the later run has."""
+    """Return the scorers and the models that both runs have, and messages about those that can't be compared."""
     before = {scorer.name: scorer for scorer in old.settings.scorers}
     scorers, left_out = [], []
     for scorer in new.settings.scorers:
@@ -183,8 +185,8 @@ def _common(old: Metrics, new: Metrics) -> tuple[list[str], list[str], list[str]
             left_out.append(f"scorer {scorer.name}: has changed since; score the earlier run again with batchmix eval")
         else:
             scorers.append(scorer.name)
-    earlier = {found.model for found in old.models}
-    models = [found.model for found in new.models]
+    earlier = {metrics.model for metrics in old.models}
+    models = [metrics.model for metrics in new.models]
     left_out += [f"model {model}: the earlier run has no such model" for model in models if model not in earlier]
     return scorers, [model for model in models if model in earlier], left_out
 
@@ -196,27 +198,27 @@ class _PairCounts(msgspec.Struct):
 
 
 class _Pairs(msgspec.Struct):
-    """The results of one model that can be compared, as positions in each run."""
+    """The results of one model that can be compared, as positions in the arrays of each run."""
 
     old: Ints
     new: Ints
 
-    def rows(self, side: _EvaluatedRun) -> Ints:
+    def rows(self, new: _EvaluatedRun) -> Ints:
         """Return the input row of each pair of results."""
-        found: Ints = side.results.fields["row"][self.new]
-        return found
+        rows: Ints = new.results.fields["row"][self.new]
+        return rows
 
 
 def _pairs(
     old: _EvaluatedRun, new: _EvaluatedRun, model: str, targets: list[tuple[Ints, Ints]], counts: _PairCounts
 ) -> _Pairs:
-    theirs, mine = old.results.of(model), new.results.of(model)
-    in_old, in_new = theirs, mine
-    keys = old.keys(theirs), new.keys(mine)
+    old_positions, new_positions = old.results.positions(model), new.results.positions(model)
+    in_old, in_new = old_positions, new_positions
+    keys = old.keys(old_positions), new.keys(new_positions)
     if not np.array_equal(*keys):
         _, at_old, at_new = np.intersect1d(*keys, assume_unique=True, return_indices=True)
-        in_old, in_new = theirs[at_old], mine[at_new]
-    counts.unpaired += len(mine) + len(theirs) - 2 * len(in_new)
+        in_old, in_new = old_positions[at_old], new_positions[at_new]
+    counts.unpaired += len(old_positions) + len(new_positions) - 2 * len(in_new)
     same = old.results.fields["request"][in_old] == new.results.fields["request"][in_new]
     for before, after in targets:
         same &= before[in_old] == after[in_new]
@@ -233,12 +235,12 @@ def _compared(model: str, metric: str, scorer: str, values: tuple[Floats, Floats
         yield Comparison(model, metric, scorer, paired)
 
 
-def _values(side: _EvaluatedRun, metric: str, chosen: Ints) -> Floats:
-    return side.results.fields["ok" if metric == "answered" else metric][chosen].astype(np.float64)
+def _values(run: _EvaluatedRun, metric: str, chosen: Ints) -> Floats:
+    return run.results.fields["ok" if metric == "answered" else metric][chosen].astype(np.float64)
 
 
 def _score_changes(model: str, scorer: str, values: tuple[Floats, Floats], keys: Ints) -> Iterator[ScoreChange]:
     before, after = values
-    for at in np.flatnonzero(np.abs(after - before) > 0):  # NaN is not
+    for at in np.flatnonzero(np.abs(after - before) > 0):  # leaves out NaN
         row, sample = divmod(int(keys[at]), 10_000)
         yield ScoreChange(model, scorer, row, sample, float(before[at]), float(after[at]))

@@ -1,11 +1,11 @@
 """The program in which a custom scorer's function runs. It is started by its path and imports nothing from batchmix.
 
 A user's code may hang where nothing can interrupt it, exit, fork, or use up the memory. So two processes form a
-process group: a worker that calls the function, and a guard that kills the whole group when the worker has ended, or
-when our process has ended, even by a kill.
+process group. A worker calls the function. A guard kills the whole group when the worker or batchmix has ended, even if
+batchmix was killed.
 
-Messages are msgpack, each with its length in front, on descriptors of their own; what the function prints goes to
-standard output.
+Calls and scores are msgpack messages, each with its length in front. They go through pipes of their own, because the
+function may print to standard output.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LENGTH = struct.Struct("<I")
 _MAX_EXPLANATION = 4_000
 """The most characters of an explanation that are kept."""
 _PR_SET_PDEATHSIG = 1
-"""Linux's prctl(2): the signal that a process gets when its parent has ended."""
+"""The option of Linux's prctl(2) that sets the signal which a process gets when its parent has ended."""
 
 
 def _send(to: int, value: Any) -> None:
@@ -41,7 +41,7 @@ def _send(to: int, value: Any) -> None:
 
 
 def _receive(source: int) -> Any:
-    """Return the next message, or None if the other side has closed the pipe."""
+    """Return the next message. None if the other end of the pipe is closed."""
     head = _read(source, _LENGTH.size)
     return msgspec.msgpack.decode(_read(source, _LENGTH.unpack(head)[0])) if head else None
 
@@ -57,7 +57,10 @@ def _read(source: int, size: int) -> bytes:
 
 
 def _guard(worker: int, life: int, scores: int, ended: int) -> None:
-    """Wait until the worker or our parent has ended, and then kill the whole group; report how the worker ended."""
+    """Wait until the worker or batchmix has ended, then kill the whole group, including this process.
+
+    If it is the worker, report first how it ended.
+    """
     done = 0
     while not done:
         ready, _, _ = select.select([life, ended], [], [])
@@ -74,7 +77,7 @@ def _guard(worker: int, life: int, scores: int, ended: int) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _end_with(guard: int) -> None:
+def _die_with(guard: int) -> None:
     """Let the kernel kill this process when the guard ends, even if the function has left the group or session."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -96,15 +99,15 @@ def _imported(place: str) -> Callable[..., Any]:
     function = getattr(importlib.import_module(module), name)
     if not callable(function):
         raise TypeError(f"{place} is no function")
-    made: Callable[..., Any] = function
-    return made
+    imported: Callable[..., Any] = function
+    return imported
 
 
 def _scored(function: Callable[..., Any], call: list[Any]) -> list[Any]:
-    """Call the function; return `["scored", score, explanation]` or `["failed", reason]`."""
+    """Call the function, and return `["scored", score, explanation]` or `["failed", reason]`."""
     try:
-        given = function(*call)
-        value, explanation = given if isinstance(given, tuple) else (given, None)
+        returned = function(*call)
+        value, explanation = returned if isinstance(returned, tuple) else (returned, None)
         number = None if value is None else float(value)
         if number is not None and not math.isfinite(number):
             return ["failed", f"{number} is no score"]
@@ -130,19 +133,19 @@ def _work(calls: int, scores: int) -> None:
         _send(scores, ["failed", _error_text(error)])
         return
     _send(scores, ["ready"])
-    us = os.getpid()
+    own_pid = os.getpid()
     while (batch := _receive(calls)) is not None:
         for call in batch:
             score = _scored(function, call)
-            if os.getpid() != us:
-                return  # a fork that the function made; its score would be taken for that of the next answer
+            if os.getpid() != own_pid:
+                return  # a fork by the function; its score would be mistaken for that of the next answer
             _send(scores, score)
 
 
 def main() -> None:
-    """Read calls from one descriptor and write scores to another; the arguments are their numbers, and that of a third.
+    """Fork into the guard and the worker. The arguments are three descriptors: `calls`, `scores` and `life`.
 
-    The third descriptor, `life`, is closed when our parent ends.
+    Calls are read from the first, scores are written to the second. The third is closed when batchmix ends.
     """
     calls, scores, life = map(int, sys.argv[1:])
     ended, wakeup = os.pipe()
@@ -154,7 +157,7 @@ def main() -> None:
     if worker:
         os.close(calls)
         _guard(worker, life, scores, ended)
-    _end_with(guard)
+    _die_with(guard)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for other in (life, ended, wakeup):

@@ -1,4 +1,4 @@
-"""Calls the user's own scoring functions (kind `own`), each in a separate process that can be killed if it hangs."""
+"""Calls a user's own scoring function (kind `own`) in a separate process, which can be killed if the function hangs."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ _LENGTH = struct.Struct("<I")
 _IMPORT_S = 120.0
 """Seconds that the import of the user's module may take."""
 _BATCH = 256
-"""Answers that are sent to the process together."""
+"""The number of answers that are sent to the process at once."""
 _MAX_KILLS = 10
-"""The number of time-outs and crashes after which the function is not called any more."""
+"""The number of time-outs and crashes after which the function is no longer called."""
 _MAX_LINE = 2_000
 """The most characters of a line of the function's output that are logged."""
 
 ScorerCall = tuple[str, Any, Mapping[str, Any]]
 """The arguments of one call of the function: an answer, its target and its row."""
 CustomScore = tuple[float | None, str | None]
-"""A score and its explanation. If the score is None, the explanation is the reason."""
+"""A score and its explanation. If the score is None, the explanation says why."""
 
 
 class CustomFunction:
-    """The user's function, called in a separate process. Raises `JobError` if it can't be imported."""
+    """A user's function, called in a separate process. Raises `JobError` if the function can't be imported."""
 
     def __init__(self, config: Custom, folder: Path) -> None:
         self._config = config
@@ -54,7 +54,7 @@ class CustomFunction:
             raise JobError(f"eval.scorers: {config.name}: can't import {config.python}: {error}") from None
 
     def scores(self, calls: Sequence[ScorerCall]) -> list[CustomScore]:
-        """Return the score of each answer."""
+        """Return a score for each call."""
         scores: list[CustomScore] = []
         while len(scores) < len(calls):
             if self._kills >= _MAX_KILLS:
@@ -65,7 +65,7 @@ class CustomFunction:
         return scores
 
     def _first_scores(self, calls: Sequence[ScorerCall]) -> Iterator[CustomScore]:
-        """Yield scores in order. If the process ends or is killed, stop after a None for the answer it was scoring."""
+        """Yield scores in order. If the process ends, the current answer gets None, and the rest get no score."""
         try:
             if self._process is None:
                 self._start()
@@ -101,21 +101,21 @@ class _ProcessEnded(Exception):
 
 
 class _Process:
-    """A process that runs one function. It is killed when this object is closed or deleted, or our process ends."""
+    """A process that runs one function. It is killed when this object is closed or deleted, or when batchmix ends."""
 
     def __init__(self, name: str) -> None:
         calls, self._calls = os.pipe()
         self._scores, scores = os.pipe()
         life, self._life = os.pipe()
-        theirs = (calls, scores, life)
+        child_fds = (calls, scores, life)
         try:
-            call = [sys.executable, "-P", str(_PROGRAM), *map(str, theirs)]
+            call = [sys.executable, "-P", str(_PROGRAM), *map(str, child_fds)]
             process = subprocess.Popen(  # noqa: S603 - Python, and a program of our own
-                call, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=theirs,
+                call, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=child_fds,
                 start_new_session=True,
             )  # fmt: skip
         finally:
-            for fd in theirs:
+            for fd in child_fds:
                 os.close(fd)
         self.group = process.pid
         """The id of the process group, which includes all processes that the function starts."""
@@ -126,7 +126,7 @@ class _Process:
         self.close = weakref.finalize(self, _end, process, (self._calls, self._scores, self._life))
 
     def send(self, value: Any, within_s: float) -> None:
-        """Send a message. Raises `_ProcessEnded`."""
+        """Send a message. Raises `_ProcessEnded` if it can't be sent in time."""
         until = time.monotonic() + within_s
         data = msgspec.msgpack.encode(value, enc_hook=str)
         rest = memoryview(_LENGTH.pack(len(data)) + data)
@@ -142,17 +142,17 @@ class _Process:
                 return  # the process has ended; `receive` gets its last message, which has the reason
 
     def receive(self, within_s: float) -> list[Any]:
-        """Return the next message. Raises `_ProcessEnded`."""
+        """Return the next message. Raises `_ProcessEnded` if none arrives in time, or if the process has ended."""
         until = time.monotonic() + within_s
         while True:
             if len(self._buffer) >= _LENGTH.size:
                 end = _LENGTH.size + _LENGTH.unpack_from(self._buffer)[0]
                 if len(self._buffer) >= end:
-                    found: list[Any] = msgspec.msgpack.decode(bytes(self._buffer[_LENGTH.size : end]))
+                    message: list[Any] = msgspec.msgpack.decode(bytes(self._buffer[_LENGTH.size : end]))
                     del self._buffer[:end]
-                    if found[0] == "ended":
-                        raise _ProcessEnded(f"{found[1]}, which no function may do")
-                    return found
+                    if message[0] == "ended":
+                        raise _ProcessEnded(f"{message[1]}, which no function may do")
+                    return message
             ready, _, _ = select.select([self._scores], [], [], max(0.0, until - time.monotonic()))
             if not ready:
                 raise _ProcessEnded(f"took longer than {within_s:g} s")
@@ -171,7 +171,7 @@ def _end(process: subprocess.Popen[bytes], fds: tuple[int, ...]) -> None:
 
 
 def _log_lines(lines: IO[bytes], name: str) -> None:
-    """Log a function's output, so that the pipe does not fill up and no escape codes reach the terminal."""
+    """Log what a function prints. Otherwise the pipe might fill up, or escape codes might reach the terminal."""
     with lines, contextlib.suppress(OSError, ValueError):
         while line := lines.readline(_MAX_LINE):
             _logger.info("%s prints: %s", name, line.decode(errors="replace").rstrip("\n"))

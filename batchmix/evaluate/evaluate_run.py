@@ -23,9 +23,9 @@ from batchmix.store.run_folder import Layout
 
 
 def prepare_scorers(job: Job, folder: Path | None) -> list[PreparedScorer]:
-    """Return the job's scorers with their functions. Raises `JobError` for a mistake in one, before a request is sent.
+    """Return the job's scorers with their functions. Raises `JobError` if a scorer's settings have a mistake.
 
-    `folder` is the job file's folder, from which custom scorers are imported; None: there is no job file.
+    `folder` is the folder of the job file, from which custom scorers are imported. None if there is no job file.
     """
     if job.eval is None:
         raise JobError("the job has no [eval]; give a job file that has one")
@@ -41,9 +41,9 @@ def prepare_scorers(job: Job, folder: Path | None) -> list[PreparedScorer]:
 
 
 def evaluate_run(root: Path, context: JudgeContext, scorers: list[PreparedScorer]) -> Metrics:
-    """Score the answers of a run and compute its metrics. A judge is sent only the answers it has not scored yet.
+    """Score the answers of a run and compute its metrics. Judges are sent only the answers they have not scored yet.
 
-    Raises `RunError` and `JobError`, and `Stopped` and `Interrupted`, after which the same call resumes.
+    Raises `RunError` or `JobError`. Also raises `Stopped` or `Interrupted`, after which the same call resumes.
     """
     set_up_arrow()
     job = context.job
@@ -53,8 +53,8 @@ def evaluate_run(root: Path, context: JudgeContext, scorers: list[PreparedScorer
             f"{damaged[0]}; scores of the rest would be misleading: restore a good copy, or run it with --update"
         )
     layout.check_folders()
-    for path, is_one in ((scores_path(layout), _are_scores), (metrics_path(layout), _are_metrics)):
-        if not is_ours(path, is_one):
+    for path, has_our_format in ((scores_path(layout), _are_scores), (metrics_path(layout), _are_metrics)):
+        if not is_ours(path, has_our_format):
             raise RunError(f"{path}: was not written by batchmix; move it away")
     with disk_errors(layout.evaluation):
         layout.make_folder(layout.evaluation)
@@ -69,14 +69,14 @@ def _are_scores(path: Path) -> bool:
 
 
 def _are_metrics(path: Path) -> bool:
-    found = json.loads(path.read_bytes())
-    return isinstance(found, dict) and "batchmix" in found
+    content = json.loads(path.read_bytes())
+    return isinstance(content, dict) and "batchmix" in content
 
 
 def _run_judges(
     layout: Layout, context: JudgeContext, judges: list[Judge]
 ) -> dict[str, tuple[JudgeScores, JudgeUsage]]:
-    """Run the judges, and add their cost to the run's summary, even if one of them is interrupted."""
+    """Run the judges and write their cost into the run's summary, even if a judge is interrupted."""
     if not judges:
         return {}
     try:
@@ -86,7 +86,7 @@ def _run_judges(
 
 
 def baseline_of(root: Path, job: Job) -> Path | None:
-    """Return the run to compare with, as `eval.against` names it; None: it is not set, or no earlier run exists."""
+    """Return the run that `eval.against` names. None if it is not set, or if there is no previous run."""
     if job.eval is None or job.eval.against is None:
         return None
     return previous_run(root) if job.eval.against == "previous" else Path(job.eval.against)

@@ -1,4 +1,4 @@
-"""Picks answers that are worth reading: those whose score changed most between two runs, and the lowest scores."""
+"""Picks answers that are worth reading: those with the largest changes between two runs, or with the lowest scores."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MAX_COLUMNS = 6
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The text of an answer (or its refusal or error), with some columns of its row."""
+    """The text, refusal or error message of a result, with some columns of its row."""
 
     custom_id: str | None = None
     text: str = ""
@@ -58,66 +58,71 @@ class Worst(msgspec.Struct, frozen=True):
     answer: Answer
 
 
-def examples(diff: Diff, most: int) -> list[Example]:
-    """Return up to `most` results with the largest losses, and as many with the largest gains, per model and scorer.
+def examples(diff: Diff, max_count: int) -> list[Example]:
+    """Return the results with the largest losses and those with the largest gains, for each model and scorer.
 
-    Models and scorers that got significantly worse come first.
+    `max_count` bounds each of these lists. Models and scorers that got significantly worse come first.
     """
     by_pair: dict[tuple[str, str], list[ScoreChange]] = {
-        (one.model, one.scorer): []
-        for one in sorted(diff.comparisons, key=lambda one: one.verdict != "worse")
-        if one.scorer
+        (compared.model, compared.scorer): []
+        for compared in sorted(diff.comparisons, key=lambda compared: compared.verdict != "worse")
+        if compared.scorer
     }
-    for one in diff.moved:
-        by_pair[one.model, one.scorer].append(one)
+    for change in diff.moved:
+        by_pair[change.model, change.scorer].append(change)
     chosen: list[ScoreChange] = []
     for changes in by_pair.values():
-        chosen += [one for one in changes if one.after < one.before][:most]
-        gained = (one for one in changes if one.after > one.before)
-        chosen += sorted(gained, key=lambda one: (one.before - one.after, one.row))[:most]
-    keys = {(one.row, one.model, one.sample) for one in chosen}
+        chosen += [change for change in changes if change.after < change.before][:max_count]
+        gains = (change for change in changes if change.after > change.before)
+        chosen += sorted(gains, key=lambda change: (change.before - change.after, change.row))[:max_count]
+    keys = {(change.row, change.model, change.sample) for change in chosen}
     before, after = (answers(Path(folder), keys) for folder in (diff.before, diff.after))
     return [
-        Example(one, now.custom_id, then.text, now.text, now.columns)
-        for one in chosen
-        for key in [(one.row, one.model, one.sample)]
-        for then, now in [(before.get(key, Answer()), after.get(key, Answer()))]
+        Example(change, new.custom_id, old.text, new.text, new.columns)
+        for change in chosen
+        for key in [(change.row, change.model, change.sample)]
+        for old, new in [(before.get(key, Answer()), after.get(key, Answer()))]
     ]
 
 
-def worst(folder: Path, most: int) -> list[Worst]:
-    """Return up to `most` results with the lowest scores below 1, per model and scorer; ties go by row."""
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+def worst(folder: Path, max_count: int) -> list[Worst]:
+    """Return up to `max_count` results with the lowest scores below 1, for each model and scorer.
+
+    Of equal scores, the first rows are chosen.
+    """
+    by_pair: dict[tuple[str, str], list[dict[str, Any]]] = {}
     with open_scores(Layout(folder)) as file:
         for batch in file.iter_batches(16_384):
-            for pair, lost in _lowest(batch, most):
-                found[pair] = sorted([*found.get(pair, []), *lost], key=lambda one: one["score"])[:most]
-    chosen = [one for pair in sorted(found) for one in found[pair]]
-    by_key = answers(folder, {(one["row"], one["model"], one["sample"]) for one in chosen})
+            for pair, rows in _lowest(batch, max_count):
+                by_pair[pair] = sorted([*by_pair.get(pair, []), *rows], key=lambda row: row["score"])[:max_count]
+    chosen = [row for pair in sorted(by_pair) for row in by_pair[pair]]
+    by_key = answers(folder, {(row["row"], row["model"], row["sample"]) for row in chosen})
     names = [name for name in Worst.__struct_fields__ if name != "answer"]
     return [
         Worst(
-            **{name: one[name] for name in names},
-            answer=by_key.get((one["row"], one["model"], one["sample"]), Answer()),
+            **{name: row[name] for name in names},
+            answer=by_key.get((row["row"], row["model"], row["sample"]), Answer()),
         )
-        for one in chosen
+        for row in chosen
     ]
 
 
-def _lowest(batch: pa.RecordBatch, most: int) -> Iterator[tuple[tuple[str, str], list[dict[str, Any]]]]:
-    lost = batch.filter(pc.less(batch["score"], 1.0))
-    pairs = {(one["model"], one["scorer"]) for one in lost.select(["model", "scorer"]).to_pylist()}
+def _lowest(batch: pa.RecordBatch, max_count: int) -> Iterator[tuple[tuple[str, str], list[dict[str, Any]]]]:
+    imperfect = batch.filter(pc.less(batch["score"], 1.0))
+    pairs = {(row["model"], row["scorer"]) for row in imperfect.select(["model", "scorer"]).to_pylist()}
     for model, scorer in pairs:
-        mine = lost.filter(pc.and_(pc.equal(lost["model"], model), pc.equal(lost["scorer"], scorer)))
-        order = np.argsort(mine["score"].to_numpy(), kind="stable")[:most]
-        yield (model, scorer), mine.take(pa.array(order)).to_pylist()
+        pair_rows = imperfect.filter(
+            pc.and_(pc.equal(imperfect["model"], model), pc.equal(imperfect["scorer"], scorer))
+        )
+        order = np.argsort(pair_rows["score"].to_numpy(), kind="stable")[:max_count]
+        yield (model, scorer), pair_rows.take(pa.array(order)).to_pylist()
 
 
 def answers(folder: Path, keys: Collection[Key]) -> dict[Key, Answer]:
     """Return the answers of the results with these keys. Raises `RunError`."""
-    found: dict[Key, Answer] = {}
+    by_key: dict[Key, Answer] = {}
     if not keys:
-        return found
+        return by_key
     run = Layout(folder).read_run()
     if run is None:
         raise RunError(f"{folder}: is not a run folder: it has no run.json")
@@ -128,5 +133,5 @@ def answers(folder: Path, keys: Collection[Key]) -> dict[Key, Answer]:
             key = (result["row"], result["model"], result["sample"])
             if key in keys:
                 text = next((result[name] for name in _TEXTS if result[name]), "")
-                found[key] = Answer(result["custom_id"], text, {name: result[name] for name in carried})
-    return found
+                by_key[key] = Answer(result["custom_id"], text, {name: result[name] for name in carried})
+    return by_key

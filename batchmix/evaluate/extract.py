@@ -24,30 +24,30 @@ _NUMBER = re.compile(
 )
 _FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*?)```", re.DOTALL)
 _MAX_STARTS = 200
-"""The most positions in an answer at which JSON is tried. This bounds the time for an answer without any JSON."""
+"""The most positions in an answer at which JSON is looked for. This bounds the time for an answer without JSON."""
 _MAX_REREAD_CHARS = 1_000_000
-"""The most characters that those tries may read together, if each must first check how deeply the JSON is nested."""
+"""The most characters to read if JSON may be nested deeply, since the text is then read again from each position."""
 _MAX_CHARS = 200_000
 """The most characters of an answer that are searched."""
 _NAMED = (
     r"(?:(?i:answer|choice|option|choose|correct|antwort|réponse|respuesta)(?i:\s+(?:is|ist|est|es))?"
     r"|答案|正确选项|選項|选项|选择|選擇|应选|選)(?:是|为|為)?\s*[:=：]?"
 )
-"""The words that announce the chosen letter, such as `the answer is`."""
+"""Words that announce the chosen letter, such as `the answer is`."""
 _NO_ARTICLE = r"(?!(?<=[AI])\s(?!(?:and|or|nor|is)\b)[a-z])"
-"""Follows a letter in a pattern, so that `A` and `I` do not match as words, as in `A dog` or `I think`."""
+"""Comes after a letter in a pattern. Prevents a match of the words `A` and `I`, as in `A dog` or `I think`."""
 NOTHING = object()
-"""Returned if there is no JSON; None would mean JSON's null."""
+"""What `json_value` returns if there is no JSON. None would mean JSON's null."""
 
 
 def numbers(text: str) -> list[float]:
     """Return the finite numbers in a text, in order.
 
-    Each of these is one number: `1,234.5`, `1.234,5`, `0,5`, `-3`, `-.5e3`, `6e23`, `3/4`, `2 1/2`, `\\frac{3}{4}`;
-    `50%` is 50. A comma before three digits separates thousands.
+    Each of these is one number: `1,234.5`, `1.234,5`, `0,5`, `-3`, `-.5e3`, `6e23`, `3/4`, `2 1/2`, `\\frac{3}{4}`.
+    A comma before three digits separates thousands. `50%` is 50.
     """
-    found = (_value(match) for match in _NUMBER.finditer(text[:_MAX_CHARS]))
-    return [number for number in found if number is not None and math.isfinite(number)]
+    values = (_value(match) for match in _NUMBER.finditer(text[:_MAX_CHARS]))
+    return [value for value in values if value is not None and math.isfinite(value)]
 
 
 def _value(match: re.Match[str]) -> float | None:
@@ -63,7 +63,7 @@ def _value(match: re.Match[str]) -> float | None:
 
 
 def choice(text: str, letters: str) -> str | None:
-    """Return the letter that an answer chooses, or None if there is no clear choice.
+    """Return the letter that an answer chooses. None if there is no clear choice.
 
     The rules are tried in this order: the last letter called the answer (`the answer is (B)`), a letter at the
     beginning or the end, a letter in brackets or bold, and a letter that is a word by itself.
@@ -74,9 +74,9 @@ def choice(text: str, letters: str) -> str | None:
     if re.fullmatch(rf"[(\[*\"'`]*{either}[)\]*\"'`.:]*", text):
         return re.sub(r"[^A-Za-z0-9]", "", text).upper()
     named = rf"{_NAMED}[\s(\[*$\"'`{{]*(?i:\\boxed\{{)?(?:{letter}(?![\w'’])|{either}(?=[)\]*\"'`.}}]|\s*\Z))"
-    found = re.findall(named, text)
-    if found:
-        return "".join(found[-1]).upper()
+    matches = re.findall(named, text)
+    if matches:
+        return "".join(matches[-1]).upper()
     open_ended = re.search(rf"(?:(?i:\b(?:and|or|nor|not))\s+|[&/,]\s*)[(\[*\"'`]*{letter}[)\]*\"'`]*[.!]?\Z", text)
     for pattern in (
         rf"\A[(\[*\"'`]*{letter}[)\]*\"'`]*(?:[.:)\n]|\s[-–—]\s)",
@@ -85,16 +85,17 @@ def choice(text: str, letters: str) -> str | None:
         rf"(?:\(|\[|\*\*|\\boxed\{{){either}(?:\)|\]|\*\*|[.:]|\}})",
         rf"(?<![\w'’])(?<!(?i:not)\s){letter}(?![\w'’]){_NO_ARTICLE}",
     ):
-        distinct = {one.upper() for one in re.findall(pattern, text)}
+        distinct = {match.upper() for match in re.findall(pattern, text)}
         if len(distinct) == 1:
             return str(distinct.pop())
     return None
 
 
 def json_value(text: str) -> Any:
-    """Return the parsed JSON in an answer: its whole text, a code fence, or its first complete object or list.
+    """Return the JSON in an answer, parsed. `NOTHING` if there is none.
 
-    Returns `NOTHING` if there is no JSON. Values that are nested too deeply become null.
+    The JSON may be the whole text, a code fence, or the first complete object or list. Values that are nested too
+    deeply become null.
     """
     text = text[:_MAX_CHARS]
     for candidate in (text, *_FENCE.findall(text)[:_MAX_STARTS]):
@@ -121,7 +122,7 @@ _GRADE_LABELS = ("score", "rating", "grade", "verdict")
 _MAX_GRADED_CHARS = 20_000
 """The most characters, counted from the end of a judge's answer, that are searched for a grade."""
 _MAX_GRADE = 1e300
-"""The largest grade; calculations with larger numbers would not stay finite."""
+"""The largest number that counts as a grade. Calculations with a larger number might not stay finite."""
 _GRADE = r"(-?\d{1,9}(?:\.\d{1,9})?)(?![\d.]*\d)"
 _GRADE_NAME = rf"(?:{'|'.join(_GRADE_LABELS)})"
 _GRADE_LINE = re.compile(
@@ -141,7 +142,7 @@ _ALONE = re.compile(rf"\A[\s*_`]*{_GRADE}[\s*_`.]*\Z")
 
 
 def grade_in(text: str) -> float | None:
-    """Return the number that a judge gives as its grade, or None if there is no clear grade.
+    """Return the number that a judge gives as its grade. None if there is no clear grade.
 
     A judge may quote the text that it judges, and that text may contain `score: 5` in order to get a 5. So the end of
     the judge's answer is preferred: JSON, or a line with only the grade. Otherwise the prose counts, without its
@@ -169,8 +170,8 @@ def _in_json(text: str) -> float | None:
     if not isinstance(value, dict):
         return None
     named = {str(key).casefold(): number for key, number in value.items()}
-    found = (named[label] for label in _GRADE_LABELS if label in named)
-    return next((float(one) for one in found if _is_number(one)), None)
+    labelled = (named[label] for label in _GRADE_LABELS if label in named)
+    return next((float(value) for value in labelled if _is_number(value)), None)
 
 
 def _is_number(value: Any) -> bool:

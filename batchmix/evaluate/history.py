@@ -1,6 +1,6 @@
-"""Finds the past runs of a job, by its name, in the folder of its runs, and writes their metrics to `history.parquet`.
+"""Finds the past runs of a job, and writes their metrics to `history.parquet`.
 
-That folder is called the output root.
+The runs are found by the name of the job in the output root, which is the folder that holds the run folders.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class PastRun(msgspec.Struct, frozen=True):
     folder: Path
     run: RunFile
     metrics: Metrics | None
-    """None: the run has not been evaluated."""
+    """None if the run has not been evaluated."""
 
     @property
     def started_at(self) -> str:
@@ -59,8 +59,11 @@ class PastRun(msgspec.Struct, frozen=True):
 
 
 def past_runs(root: Path, name: str | None = None) -> list[PastRun]:
-    """Return the runs in an output root, oldest first; `name` selects one job's. Unreadable runs are left out."""
-    found = []
+    """Return the runs in an output root, the oldest first. `name` selects the runs of one job.
+
+    Unreadable runs are left out.
+    """
+    past = []
     for folder in run_folders(root):
         layout = Layout(folder)
         try:
@@ -68,8 +71,8 @@ def past_runs(root: Path, name: str | None = None) -> list[PastRun]:
         except RunError:
             continue
         if run is not None and name in {None, run.name}:
-            found.append(PastRun(folder, run, _metrics(layout)))
-    return sorted(found, key=lambda past: (past.started_at, str(past.folder)))
+            past.append(PastRun(folder, run, _metrics(layout)))
+    return sorted(past, key=lambda past_run: (past_run.started_at, str(past_run.folder)))
 
 
 def _metrics(layout: Layout) -> Metrics | None:
@@ -80,15 +83,15 @@ def _metrics(layout: Layout) -> Metrics | None:
 
 
 def previous_run(folder: Path) -> Path | None:
-    """Return the last complete and evaluated run of the same job before this one, in the same output root."""
-    this = Layout(folder).read_run()
-    if this is None or not this.starts:
+    """Return the last complete and evaluated run of the same job before the run in `folder`, in its output root."""
+    run = Layout(folder).read_run()
+    if run is None or not run.starts:
         return None
     before = [
         past.folder
-        for past in past_runs(folder.resolve().parent, this.name)
-        if past.started_at < this.starts[0].at
-        and past.run.rehearsal == this.rehearsal
+        for past in past_runs(folder.resolve().parent, run.name)
+        if past.started_at < run.starts[0].at
+        and past.run.rehearsal == run.rehearsal
         and past.metrics is not None
         and past.metrics.complete
     ]
@@ -96,9 +99,9 @@ def previous_run(folder: Path) -> Path | None:
 
 
 def write_history(root: Path, mode: int = PRIVATE) -> Path:
-    """Write the metrics of all evaluated runs in an output root to its `history.parquet`, and return the file's path.
+    """Write the metrics of all evaluated runs in an output root to its `history.parquet`. Returns the file's path.
 
-    `mode` is the file's permissions. Raises `NoSpace` and `DiskError`.
+    `mode` is the permissions of the file. Raises `NoSpace` or `DiskError`.
     """
     path = root / FILE
     if not is_ours(path, _is_history):
@@ -119,18 +122,18 @@ def _is_history(path: Path) -> bool:
 
 
 def _rows(root: Path, past: PastRun, metrics: Metrics) -> Iterator[tuple[Any, ...]]:
-    models: dict[str, ModelMetrics] = {found.model: found for found in metrics.models}
+    models: dict[str, ModelMetrics] = {model.model: model for model in metrics.models}
     folder = str(past.folder.relative_to(root))
-    for found in metrics.scores:
-        score, model = found.score, models[found.model]
+    for scored in metrics.scores:
+        score, model = scored.score, models[scored.model]
         yield (
             metrics.name,
             folder,
             past.started_at,
             metrics.complete,
-            found.model,
-            found.scorer,
-            ", ".join(f"{column}={value}" for column, value in found.group.items()),
+            scored.model,
+            scored.scorer,
+            ", ".join(f"{column}={value}" for column, value in scored.group.items()),
             score.n,
             score.mean,
             score.stderr,

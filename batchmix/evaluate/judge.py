@@ -1,7 +1,7 @@
 """Scores answers with another model, the judge. Its requests are an ordinary job with its own run folder.
 
 So a judge has its own journal, limits and cost, and resumes after a kill without paying twice. The input of its job
-has a row for each result of the judged run, even for one without an answer, so that row numbers never change.
+has a row for each result of the judged run, even for a result without an answer. So row numbers never change.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from batchmix.store.run_folder import Layout
 from batchmix.store.view import judges_in
 
 _MIN_BUDGET_USD = 1e-9
-"""The budget if nothing is left. It is less than any request costs; 0 would mean that there is no budget."""
+"""The judge's budget if nothing of the job's budget is left. Less than any request costs; 0 would mean no budget."""
 _TOKEN_SHARES = (0.5, 1.5)
-"""The real number of tokens divided by the estimate from bytes lies between these two, depending on the language."""
+"""The lowest and the highest ratio of the real number of tokens to the estimate from bytes, over all languages."""
 
 
 class JudgeContext(msgspec.Struct, frozen=True):
-    """The job and the secrets of the judged run, and the status to which a judge reports its progress."""
+    """The job and secrets of the judged run, and the `RunStatus` that shows the progress of its judges."""
 
     job: Job
     secrets: Secrets
@@ -47,7 +47,7 @@ class JudgeContext(msgspec.Struct, frozen=True):
 
 
 class JudgeUsage(msgspec.Struct, frozen=True):
-    """The numbers of requests and tokens of a judge, and their cost; a part of metrics.json."""
+    """A judge's requests, tokens and cost, as stored in metrics.json."""
 
     scorer: str
     model: str
@@ -67,15 +67,15 @@ class JudgeRows:
         self._lanes = max(1, len(lanes))
         self._samples = job.samples
 
-    def of(self, result: dict[str, Any]) -> int:
-        """Return the row number of a result. Row numbers increase in the order of the results."""
+    def row_number(self, result: dict[str, Any]) -> int:
+        """Return the row number of a result. Row numbers are in the order of the results."""
         lane = self._lane.get(result["model"], 0)
         number: int = (result["row"] * self._lanes + lane) * self._samples + result["sample"]
         return number
 
 
 class JudgeScores:
-    """The scores that a judge gave. They must be read in the order of row numbers."""
+    """A judge's scores, read from the run folder of its job in ascending order of row numbers."""
 
     def __init__(self, run: Path, judge: Judge) -> None:
         self._judge = judge
@@ -83,7 +83,7 @@ class JudgeScores:
         self._next: dict[str, Any] | None = next(self._answers, None)
 
     def at(self, row: int) -> Score:
-        """Return the score of the result with this row number."""
+        """Return the score of the result with this row number. Row numbers must not decrease from call to call."""
         while self._next is not None and self._next["row"] < row:
             self._next = next(self._answers, None)
         if self._next is None or self._next["row"] != row or self._next["status"] != Status.OK:
@@ -95,7 +95,7 @@ class JudgeScores:
 
 
 def score_in(text: str, scale: tuple[float, float]) -> Score:
-    """Return the score in a judge's answer: its grade, converted from the scale to the range from 0 to 1."""
+    """Return the score in a judge's answer: the grade, converted from its scale to the range from 0 to 1."""
     number, (worst, best) = grade_in(text), scale
     if number is None:
         return Score(None, None, None, f"no clear grade in the judge's answer: {text}")
@@ -105,9 +105,9 @@ def score_in(text: str, scale: tuple[float, float]) -> Score:
 
 
 def run_judge(layout: Layout, judge: Judge, context: JudgeContext) -> tuple[JudgeScores, JudgeUsage]:
-    """Send a judge the answers of a run that it has not scored yet; return all its scores and its usage.
+    """Send a judge the answers that it has not scored yet, and return all its scores and its usage.
 
-    Raises `Stopped` and `Interrupted`, after which the same call resumes.
+    Raises `Stopped` or `Interrupted`, after which the same call resumes.
     """
     folder = layout.evaluation / f"judge-{judge.name}"
     layout.make_folder(folder)
@@ -115,7 +115,7 @@ def run_judge(layout: Layout, judge: Judge, context: JudgeContext) -> tuple[Judg
     job = msgspec.structs.replace(
         judge_job(context.job, judge, folder), budget=_remaining(context.job.budget, judge, layout, folder)
     )
-    # If an answer or the rubric has changed, the old score is worthless.
+    # `update`, because an old score is worthless if the answer or the rubric has changed.
     options = Options(update=True, reject_bad_rows=True)
     totals = run_job(job, context.secrets, options, context.run_status).totals
     usage = JudgeUsage(
@@ -131,7 +131,10 @@ def run_judge(layout: Layout, judge: Judge, context: JudgeContext) -> tuple[Judg
 
 
 def _remaining(budget: Budget, judge: Judge, layout: Layout, folder: Path) -> Budget:
-    """Return a judge's budget: what the run and the other judges leave of the job's, but at most its own `max_usd`."""
+    """Return a judge's budget: what is left of the job's budget, but at most the judge's own `max_usd`.
+
+    The run and the other judges have spent a part of the job's budget.
+    """
     if budget == Budget():
         return Budget(judge.max_usd)
     others = [path for path in layout.evaluation.glob("judge-*/run") if path.parent != folder]
@@ -152,7 +155,7 @@ def _spent(folder: Path) -> tuple[float, float]:
 
 
 def judge_job(job: Job, judge: Judge, folder: Path) -> Job:
-    """Return the job that sends a judge's requests, with its input and its run folder below `folder`."""
+    """Return the job that sends a judge's requests. Its input and its run folder are in `folder`."""
     limits = Limits(
         judge.requests_per_minute or job.limits.requests_per_minute,
         judge.tokens_per_minute or job.limits.tokens_per_minute,
@@ -180,7 +183,10 @@ def _write_input(layout: Layout, judge: Judge, job: Job, path: Path) -> None:
 
 
 def _input_rows(layout: Layout, judge: Judge, job: Job) -> Iterator[dict[str, Any]]:
-    """Yield a row for each row number up to the last result. A row without an answer is a bad row, and is not sent."""
+    """Yield the rows of a judge's input, one for each row number up to that of the last result.
+
+    A row without a response is a bad row, which is not sent.
+    """
     run = layout.read_run()
     if run is None:
         return
@@ -190,7 +196,7 @@ def _input_rows(layout: Layout, judge: Judge, job: Job) -> Iterator[dict[str, An
     columns = [*RESULT_NAMES, *reads, *([target] if target is not None else [])]
     for batch in reader.results(layout.root, columns):
         for result in row_values(batch):
-            row = rows.of(result)
+            row = rows.row_number(result)
             yield from ({"custom_id": None, "response": None} for _ in range(next_row, row))
             next_row = row + 1
             yield _input_row(result, reads, target)
@@ -210,22 +216,23 @@ def _answers(run: Path) -> Iterator[dict[str, Any]]:
 
 
 class JudgePlan(msgspec.Struct, frozen=True):
-    """The number of requests that a judge will send, and the range of their cost."""
+    """The most requests that a judge will send, and the range of their cost."""
 
     scorer: str
     model: str
     requests: int
     """An upper bound, since results without an answer are not judged."""
     least_usd: float | None
-    """The cost if prompts hold only the rubric and answers have one token; None: the price is unknown."""
+    """The cost if prompts hold only the rubric and answers have one token. None if the price is unknown."""
     most_usd: float | None
-    """The cost if rubrics include the whole prompt and the longest answer; None: no price, or no bound on answers."""
+    """The cost if each rubric includes the whole prompt and the longest answer. None if the price is unknown, or if the
+    length of the answers has no bound."""
 
 
 def judge_price(job: Job, judge: Judge) -> Price | None:
-    """Return the price of a judge's model; None: the price is unknown.
+    """Return the price of a judge's model. None if the price is unknown.
 
-    Raises `JobError` if the model is unknown, or if it has no price and the budget is in USD.
+    Raises `JobError` if the model is unknown, or if it has no price although the budget is in USD.
     """
     judging = judge_job(job, judge, Path())
     if judging.budget.max_usd is None:
@@ -233,22 +240,23 @@ def judge_price(job: Job, judge: Judge) -> Price | None:
     return Prices(PriceLookup(judging).settled(judging.models), judging.models).of(judge.model)
 
 
-def judge_plans(job: Job, found: Plan) -> list[JudgePlan]:
-    """Return the plan of each judge, given the plan of the run to judge. Raises `JobError`."""
+def judge_plans(job: Job, run_plan: Plan) -> list[JudgePlan]:
+    """Return a plan for each judge. `run_plan` is the plan of the run to judge. Raises `JobError`."""
     done = judges_in(Path(job.output.path) / "evaluation")
     judges = [scorer for scorer in (job.eval or Eval()).scorers if isinstance(scorer, Judge)]
     return [
-        _plan(job, judge, found, max(0, found.results - done.get(judge.name, {}).get(Status.OK, 0))) for judge in judges
+        _plan(job, judge, run_plan, max(0, run_plan.results - done.get(judge.name, {}).get(Status.OK, 0)))
+        for judge in judges
     ]
 
 
-def _plan(job: Job, judge: Judge, found: Plan, requests: int) -> JudgePlan:
+def _plan(job: Job, judge: Judge, run_plan: Plan, requests: int) -> JudgePlan:
     price, least, most = judge_price(job, judge), None, None
     if price:
         rubric = len(judge.rubric.encode()) / BYTES_PER_TOKEN
         least = requests * (_TOKEN_SHARES[0] * rubric * price.input + price.output) / 1e6
         bound = judge.params.get("max_tokens", judge.params.get("max_completion_tokens"))
-        if isinstance(bound, int) and found.max_tokens is not None and found.requests:
-            shown = (found.prompt_tokens + found.max_tokens) / found.requests
+        if isinstance(bound, int) and run_plan.max_tokens is not None and run_plan.requests:
+            shown = (run_plan.prompt_tokens + run_plan.max_tokens) / run_plan.requests
             most = requests * (_TOKEN_SHARES[1] * (rubric + shown) * price.input + bound * price.output) / 1e6
     return JudgePlan(judge.name, judge.model, requests, least, most)

@@ -23,7 +23,7 @@ from batchmix.store.run_folder import Layout, now_text
 _FIELDS = ("row", "ok", "refused", "latency_s")
 _SUMS = ("prompt_tokens", "completion_tokens", "reasoning_tokens", "cost_usd", "response_chars")
 _MAX_GROUPS = 1_000
-"""The most groups of a column that are reported; those of its first values in sorted order."""
+"""The most groups that are reported for a column: those of its first values in sorted order."""
 
 
 class ModelMetrics(msgspec.Struct, frozen=True):
@@ -41,7 +41,7 @@ class ModelMetrics(msgspec.Struct, frozen=True):
     completion_tokens: int
     reasoning_tokens: int
     cost_usd: float | None
-    """None: no answer has a known price."""
+    """None if no answer has a known price."""
     latency_s: dict[str, float] | None
     """`mean` and the percentiles `p50`, `p90` and `p99` of the answers' latencies."""
     response_chars: float | None
@@ -54,14 +54,14 @@ class ScoreMetrics(msgspec.Struct, frozen=True):
     model: str
     scorer: str
     group: dict[str, str | None]
-    """The column of the group and its value; empty: all rows."""
+    """The column of the group and its value. Empty for all rows."""
     score: Estimate
     unscored: int
-    """The number of results that could not be scored; they are left out of the mean."""
+    """The number of results that could not be scored. They are left out of the mean."""
     no_answer: int
-    """The number of results without an answer; they count as wrong."""
+    """The number of results without an answer. They count as wrong."""
     pass_at: dict[int, float] = {}
-    """pass@k by k; empty: there is only one sample per row, or a score is neither 0 nor 1."""
+    """pass@k by k. Empty if there is only one sample per row, or if a score is neither 0 nor 1."""
 
 
 class Metrics(msgspec.Struct, frozen=True):
@@ -98,7 +98,7 @@ def read_metrics(layout: Layout) -> Metrics:
 
 
 def write_metrics(layout: Layout, settings: Eval, judges: tuple[JudgeUsage, ...]) -> Metrics:
-    """Compute the metrics of a run whose scores have been written, and write them to `metrics.json`."""
+    """Compute a run's metrics from its written scores, and write them to `metrics.json`."""
     metrics = measure(layout, settings, judges)
     text = json.dumps(msgspec.to_builtins(metrics, str_keys=True), indent=1, ensure_ascii=False)
     replace_file(metrics_path(layout), layout.redacted(text.encode("utf-8", "replace") + b"\n"), layout.file_mode)
@@ -106,7 +106,7 @@ def write_metrics(layout: Layout, settings: Eval, judges: tuple[JudgeUsage, ...]
 
 
 def measure(layout: Layout, settings: Eval, judges: tuple[JudgeUsage, ...]) -> Metrics:
-    """Return a run's metrics. If there are scorers, their scores must have been written. Raises `RunError`."""
+    """Compute a run's metrics. If there are scorers, `scores.parquet` must be written already. Raises `RunError`."""
     run = layout.read_run()
     if run is None:
         raise RunError(f"{layout.root}: is not a run folder: it has no run.json")
@@ -127,17 +127,17 @@ def measure(layout: Layout, settings: Eval, judges: tuple[JudgeUsage, ...]) -> M
 
 
 def _model_metrics(model: str, results: ResultArrays) -> ModelMetrics:
-    mine, at = results.of(model), results.run.models.index(model)
-    total, answered = max(1, len(mine)), results.fields["ok"][mine]
-    latencies = results.fields["latency_s"][mine][answered]
-    sums = {name: float(values[at]) for name, values in results.sums.items()}
-    counts = {name: int(values[at]) for name, values in results.counts.items()}
+    positions, model_index = results.positions(model), results.run.models.index(model)
+    total, answered = max(1, len(positions)), results.fields["ok"][positions]
+    latencies = results.fields["latency_s"][positions][answered]
+    sums = {name: float(values[model_index]) for name, values in results.sums.items()}
+    counts = {name: int(values[model_index]) for name, values in results.counts.items()}
     return ModelMetrics(
         model=model,
-        results=len(mine),
+        results=len(positions),
         answered=int(answered.sum()) / total,
         failed=int((~answered).sum()) / total,
-        refused=int(results.fields["refused"][mine].sum()) / total,
+        refused=int(results.fields["refused"][positions].sum()) / total,
         prompt_tokens=int(sums["prompt_tokens"]),
         completion_tokens=int(sums["completion_tokens"]),
         reasoning_tokens=int(sums["reasoning_tokens"]),
@@ -148,45 +148,45 @@ def _model_metrics(model: str, results: ResultArrays) -> ModelMetrics:
 
 
 def _score_metrics(settings: Eval, results: ResultArrays, layout: Layout) -> Iterator[ScoreMetrics]:
-    of_model = {model: results.of(model) for model in results.run.models}
+    positions = {model: results.positions(model) for model in results.run.models}
     groups = {column: list(_groups(results.texts[column][1])) for column in settings.group_by}
     for scorer in settings.scorers:
         scores = _ScorerScores(scorer.name, read_scores(layout, settings, scorer.name, results.count), results)
-        for model, at in of_model.items():
-            yield scores.metrics(model, {}, at)
+        for model, in_model in positions.items():
+            yield scores.metrics(model, {}, in_model)
             for column, values in groups.items():
-                for value, inside in _by_value(results.texts[column][0][at], values):
-                    yield scores.metrics(model, {column: value}, at[inside])
+                for value, in_group in _by_value(results.texts[column][0][in_model], values):
+                    yield scores.metrics(model, {column: value}, in_model[in_group])
 
 
 def _by_value(codes: Array, values: list[tuple[str | None, int]]) -> Iterator[tuple[str | None, Ints]]:
-    """Yield each value that occurs in `codes`, with the positions of the results that have it, in their order."""
+    """Yield each value that occurs in `codes`, with its positions there in ascending order."""
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(np.bincount(codes, minlength=len(values)))
     for value, code in values:
-        inside = order[ends[code - 1] if code else 0 : ends[code]]
-        if len(inside):
-            yield value, inside
+        positions = order[ends[code - 1] if code else 0 : ends[code]]
+        if len(positions):
+            yield value, positions
 
 
 def read_scores(layout: Layout, settings: Eval, scorer: str, count: int) -> Floats:
-    """Return a scorer's scores of a run's `count` results, in order; NaN: there is no score. Raises `RunError`."""
+    """Return a scorer's scores for the `count` results of a run. A missing score is NaN. Raises `RunError`."""
     return _of_scorer(layout, settings, scorer, np.empty(count), lambda batch: floats(batch["score"]))
 
 
 def read_targets(layout: Layout, settings: Eval, scorer: str, count: int) -> Ints:
-    """Return a scorer's targets for a run's `count` results as hashes, in order. Raises `RunError`."""
+    """Return hashes of a scorer's targets for the `count` results of a run. Raises `RunError`."""
     return _of_scorer(layout, settings, scorer, np.empty(count, np.int64), lambda batch: hashes(batch["target"]))
 
 
 def _of_scorer(
-    layout: Layout, settings: Eval, scorer: str, array: Array, made: Callable[[pa.RecordBatch], Array]
+    layout: Layout, settings: Eval, scorer: str, array: Array, values_of: Callable[[pa.RecordBatch], Array]
 ) -> Array:
     """Fill an array with a value for each result of one scorer.
 
-    `scores.parquet` has, for each result in order, one row per scorer; `made` turns a batch of rows into values.
+    `scores.parquet` has, for each result in order, one row per scorer. `values_of` extracts the values from its rows.
     """
-    first, at = [one.name for one in settings.scorers].index(scorer), 0
+    first, at = [config.name for config in settings.scorers].index(scorer), 0
     step = len(settings.scorers)
     with open_scores(layout) as file:
         if file.metadata.num_rows != len(array) * step:
@@ -194,43 +194,46 @@ def _of_scorer(
                 f"{layout.root}: has more results than when it was evaluated; run batchmix eval {layout.root} again"
             )
         for batch in file.iter_batches(16_384 * step, columns=["score", "target"]):
-            mine = made(batch)[first::step]
-            array[at : at + len(mine)] = mine
-            at += len(mine)
+            values = values_of(batch)[first::step]
+            array[at : at + len(values)] = values
+            at += len(values)
     return array
 
 
 class _ScorerScores(msgspec.Struct):
-    """The scores of all results by one scorer."""
+    """One scorer's scores for all results."""
 
     scorer: str
     scores: Floats
     results: ResultArrays
 
-    def metrics(self, model: str, group: dict[str, str | None], at: Ints) -> ScoreMetrics:
+    def metrics(self, model: str, group: dict[str, str | None], positions: Ints) -> ScoreMetrics:
         """Return the metrics of the results at these positions."""
-        scores = self.scores[at]
+        scores = self.scores[positions]
         scored = ~np.isnan(scores)
-        scores, rows = scores[scored], self.results.fields["row"][at[scored]]
+        scores, rows = scores[scored], self.results.fields["row"][positions[scored]]
         return ScoreMetrics(
             model=model,
             scorer=self.scorer,
             group=group,
             score=estimate(scores, rows),
             unscored=int((~scored).sum()),
-            no_answer=int((~self.results.fields["ok"][at]).sum()),
+            no_answer=int((~self.results.fields["ok"][positions]).sum()),
             pass_at=pass_at(scores, rows),
         )
 
 
 def _groups(values: list[str | None]) -> Iterator[tuple[str | None, int]]:
-    """Yield the values of a column with their codes, sorted, None last."""
+    """Yield the values of a column in sorted order, None last, each with its code: its index in `values`."""
     order = sorted(range(len(values)), key=lambda code: (values[code] is None, values[code]))
     yield from ((values[code], code) for code in order[:_MAX_GROUPS])
 
 
 def guarded(guards: Sequence[Guard], scorers: Sequence[str], models: Sequence[str]) -> Iterator[tuple[Guard, str, str]]:
-    """Yield each guard with each model and scorer it applies to. The scorer is empty for metrics other than `score`."""
+    """Yield each guard with each model and scorer that it applies to.
+
+    The scorer is empty if the metric is not `score`.
+    """
     for guard in guards:
         for model in models if guard.model is None else [guard.model] * (guard.model in models):
             if guard.metric != "score":
@@ -244,7 +247,7 @@ def missed_thresholds(metrics: Metrics) -> list[str]:
     """Return a message for each `min` or `max` in `[[eval.guards]]` that a run does not meet."""
     scorers = [scorer.name for scorer in metrics.settings.scorers]
     lines = []
-    for guard, model, scorer in guarded(metrics.settings.guards, scorers, [found.model for found in metrics.models]):
+    for guard, model, scorer in guarded(metrics.settings.guards, scorers, [model.model for model in metrics.models]):
         value = _value(metrics, guard, model, scorer)
         what = f"{model}: {scorer or guard.metric}"
         if value is None:
@@ -258,20 +261,19 @@ def missed_thresholds(metrics: Metrics) -> list[str]:
 
 def _value(metrics: Metrics, guard: Guard, model: str, scorer: str) -> float | None:
     if guard.metric == "score":
-        return next(
-            (found.score.mean for found in metrics.scores if (found.model, found.scorer) == (model, scorer)), None
-        )
-    found = next(found for found in metrics.models if found.model == model)
-    return model_value(found, guard.metric)
+        means = (scored.score.mean for scored in metrics.scores if (scored.model, scored.scorer) == (model, scorer))
+        return next(means, None)
+    model_metrics = next(model_metrics for model_metrics in metrics.models if model_metrics.model == model)
+    return model_value(model_metrics, guard.metric)
 
 
-def model_value(found: ModelMetrics, metric: str) -> float | None:
+def model_value(model: ModelMetrics, metric: str) -> float | None:
     """Return a metric of a model as one number: a share, the cost per result, or the mean latency or length."""
     values = {
-        "answered": found.answered,
-        "refused": found.refused,
-        "cost_usd": None if found.cost_usd is None else found.cost_usd / max(1, found.results),
-        "latency_s": found.latency_s["mean"] if found.latency_s else None,
-        "response_chars": found.response_chars,
+        "answered": model.answered,
+        "refused": model.refused,
+        "cost_usd": None if model.cost_usd is None else model.cost_usd / max(1, model.results),
+        "latency_s": model.latency_s["mean"] if model.latency_s else None,
+        "response_chars": model.response_chars,
     }
     return values[metric]

@@ -26,16 +26,16 @@ LIMITS = {
     "last rows": "the last rows",
     "refusals": "a check whether all requests are refused",
 }
-"""The names in the report of the things that limit a run's speed, by the value that is stored in run.json."""
+"""What limits a run's speed, as the report calls it, by the value that is stored in run.json."""
 
 
-def metric_name(one: Comparison) -> str:
-    """Return the name of the compared metric; for scores it is the name of the scorer."""
-    return one.scorer or _NAMES[one.metric]
+def metric_name(comparison: Comparison) -> str:
+    """Return the name of the compared metric. For a score, this is the name of the scorer."""
+    return comparison.scorer or _NAMES[comparison.metric]
 
 
 def metric_value(metric: str, value: float, *, signed: bool = False) -> str:
-    """Return a metric's value as text with its unit; a cost is shown for a thousand results."""
+    """Return a metric's value as text with its unit. A cost is shown per thousand results."""
     before, factor, digits, _ = _FORMS[metric]
     size = f"{abs(factor * value):,.{digits}f}"
     none = not any(digit in size for digit in "123456789")
@@ -60,7 +60,7 @@ def _unit(metric: str, *, signed: bool) -> str:
 
 
 def interval(metric: str, low: float | None, high: float | None) -> str:
-    """Return the interval of a metric's difference as text; empty if it has no interval."""
+    """Return the interval of a metric's difference as text. Empty if there is none."""
     if low is None or high is None:
         return ""
     unit = _unit(metric, signed=True)

@@ -18,7 +18,7 @@ Ints = npt.NDArray[np.int64]
 Z95 = 1.959963984540054
 """The 97.5 % quantile of the normal distribution, for 95 % intervals."""
 _PASS_AT = (1, 2, 5, 10, 20, 50, 100)
-"""The k for which pass@k is reported."""
+"""The k for which pass@k is reported, up to the number of samples. That number itself is added."""
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -30,18 +30,18 @@ class Estimate(msgspec.Struct, frozen=True):
     """The number of input rows that the scores belong to."""
     mean: float | None
     stderr: float | None
-    """None with fewer than two rows."""
+    """None if there are fewer than two rows."""
     low: float | None
     high: float | None
     """The 95 % interval."""
 
 
 def estimate(scores: Floats, rows: Ints) -> Estimate:
-    """Return the mean of scores with its standard error and its 95 % interval.
+    """Return the mean of the scores with its standard error and its 95 % interval.
 
     The interval is the normal one, as in Miller (2024). If all scores are 0 or 1, it is Wilson's (1927), which stays
-    inside [0, 1] and has a width even if all are right. Its n is the number of independent scores that would have the
-    same standard error.
+    inside [0, 1] and has a width even if all scores are 1. The n of its formula is then the number of independent
+    scores that would have the same standard error.
     """
     if not len(scores):
         return Estimate(0, 0, None, None, None, None)
@@ -57,7 +57,7 @@ def estimate(scores: Floats, rows: Ints) -> Estimate:
 
 
 def clustered_stderr(scores: Floats, rows: Ints) -> tuple[int, float | None]:
-    """Return the number of clusters, and the standard error of the mean; None with fewer than two clusters.
+    """Return the number of clusters and the standard error of the mean, which is None for fewer than two clusters.
 
     A cluster is the scores of one row. The formula is equation 4 of Miller (2024) with the usual correction G / (G - 1)
     for few clusters (Cameron and Miller 2015, equation 11). If each row has one score, it is the usual standard error.
@@ -101,22 +101,22 @@ def _wilson(mean: float, n: float) -> tuple[float, float]:
 
 
 def pass_at(scores: Floats, rows: Ints) -> dict[int, float]:
-    """Return pass@k: the probability that at least one of k samples is right, for each usual k up to the most samples.
+    """Return pass@k for several k: the probability that at least one of k samples is right.
 
-    Empty if rows have only one sample, or if a score is neither 0 nor 1. It is the unbiased estimate of Chen et al.,
-    "Evaluating Large Language Models Trained on Code" (2021), equation 1: the mean over rows of
+    Empty if rows have only one sample, or if a score is neither 0 nor 1. The estimate is the unbiased one of Chen et
+    al., "Evaluating Large Language Models Trained on Code" (2021), equation 1: the mean over rows of
     1 - C(n - c, k) / C(n, k), if c of n samples are right. Rows with fewer than k samples are left out of pass@k.
     """
     if not len(scores) or not is_binary(scores):
         return {}
     samples = np.diff(np.append(_firsts(rows), len(rows)))
-    most = int(samples.max())
-    if most < 2:
+    max_samples = int(samples.max())
+    if max_samples < 2:
         return {}
     right = row_sums(scores, rows).astype(np.int64)
     kinds, counts = np.unique(np.stack([samples, right]), axis=1, return_counts=True)
     rows_of = [(int(n), int(c), int(count)) for (n, c), count in zip(kinds.T, counts, strict=True)]
-    return {k: _mean_pass_at(rows_of, k) for k in sorted({k for k in _PASS_AT if k <= most} | {most})}
+    return {k: _mean_pass_at(rows_of, k) for k in sorted({k for k in _PASS_AT if k <= max_samples} | {max_samples})}
 
 
 def _mean_pass_at(rows_of: list[tuple[int, int, int]], k: int) -> float:
@@ -130,9 +130,9 @@ def _pass_at(n: int, c: int, k: int) -> float:
 
 
 def percentiles(values: Floats, points: tuple[int, ...] = (50, 90, 99)) -> dict[str, float] | None:
-    """Return the `mean` and the percentiles, named `p50` and so on, with linear interpolation; None: no values."""
+    """Return the `mean` and the percentiles, named `p50` and so on, with linear interpolation. None without values."""
     if not len(values):
         return None
-    found = np.percentile(values, points)
-    named = {f"p{point}": float(value) for point, value in zip(points, found, strict=True)}
+    at_points = np.percentile(values, points)
+    named = {f"p{point}": float(value) for point, value in zip(points, at_points, strict=True)}
     return {"mean": float(values.mean()), **named}

@@ -11,7 +11,7 @@ import numpy as np
 from batchmix.evaluate.metrics import Z95, Floats, Ints, clustered_stderr, row_sums
 
 _EXACT = 1_000
-"""The most differing rows for an exact test. With more, the normal approximation is as good."""
+"""The most rows with a difference for which the test is exact. With more, the normal approximation is as good."""
 _DRAWS = 10_000
 """The number of random sign flips."""
 _CHUNK = 500
@@ -29,7 +29,7 @@ class Paired(msgspec.Struct, frozen=True):
     """After minus before."""
     low: float | None
     high: float | None
-    """The 95 % interval of the difference; None with fewer than two rows."""
+    """The 95 % interval of the difference. None if there are fewer than two rows."""
     p: float
     """The two-sided p-value."""
     p_fall: float
@@ -43,7 +43,7 @@ class Paired(msgspec.Struct, frozen=True):
 
 
 def compare(before: Floats, after: Floats, rows: Ints) -> Paired | None:
-    """Return the mean difference of paired values with its interval and p-values; None if there are no pairs.
+    """Return the mean difference of paired values with its interval and p-values. None if there are no pairs.
 
     The interval is the normal one, from the standard error of the paired differences, clustered by row, as in Miller,
     "Adding Error Bars to Evals" (2024), section 4.2. The p-values are those of Fisher's sign-flip test on the sum of
@@ -103,11 +103,11 @@ def sign_flip_p(differences: Floats) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for multiple tests, so that a level holds for all tests together (Holm 1979)."""
+    """Return Holm-adjusted p-values (Holm 1979), which control the family-wise error rate."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     adjusted = [1.0] * len(p_values)
-    least = 0.0
+    lower_bound = 0.0
     for rank, at in enumerate(order):
-        least = max(least, min(1.0, p_values[at] * (len(p_values) - rank)))
-        adjusted[at] = least
+        lower_bound = max(lower_bound, min(1.0, p_values[at] * (len(p_values) - rank)))
+        adjusted[at] = lower_bound
     return adjusted

@@ -34,7 +34,7 @@ from batchmix.store.run_folder import RunFile
 from batchmix.store.totals import Totals
 
 _MAX_RUNS = 60
-"""The most past runs that are shown; the latest ones."""
+"""The most past runs that are shown: the latest ones."""
 _TIMES = ("ok", "latency_s", "sent_ms", "finished_ms")
 _POINTS = (10, 25, 50, 75, 90, 99)
 
@@ -45,19 +45,19 @@ class ResponseTimes(msgspec.Struct, frozen=True):
     latencies: dict[str, Floats]
     """The latencies of each model's answers, in seconds."""
     timeline: Timeline | None
-    """None: no request was sent."""
+    """None if no request was sent."""
 
 
 def read_response_times(folder: Path, run: RunFile) -> ResponseTimes:
-    """Read the times of a run's answers. Raises `RunError`."""
+    """Read when the answers of a run were sent and received. Raises `RunError`."""
     results = read_result_arrays(folder, _TIMES)
     latencies, spans = {}, {}
     for model in run.models:
-        mine = results.of(model)
-        mine = mine[results.fields["ok"][mine]]
-        taken = results.fields["latency_s"][mine]
-        latencies[model] = taken[~np.isnan(taken)]
-        sent, finished = results.fields["sent_ms"][mine], results.fields["finished_ms"][mine]
+        positions = results.positions(model)
+        positions = positions[results.fields["ok"][positions]]
+        values = results.fields["latency_s"][positions]
+        latencies[model] = values[~np.isnan(values)]
+        sent, finished = results.fields["sent_ms"][positions], results.fields["finished_ms"][positions]
         timed = (sent >= 0) & (finished >= 0)
         if timed.any():
             spans[model] = (sent[timed], finished[timed])
@@ -65,7 +65,7 @@ def read_response_times(folder: Path, run: RunFile) -> ResponseTimes:
 
 
 def score_charts(metrics: Metrics, compared: Diff | None) -> Iterator[Drawing]:
-    """Yield a chart for each scorer: the models' scores with their intervals, and their earlier scores."""
+    """Yield a chart for each scorer: each model's score with its interval, and the score in the earlier run."""
     before = {
         (one.model, one.scorer): one.paired.before for one in compared.comparisons if one.metric == "score"
     } if compared else {}  # fmt: skip
@@ -93,7 +93,7 @@ def score_charts(metrics: Metrics, compared: Diff | None) -> Iterator[Drawing]:
 
 
 def difference_charts(compared: Diff) -> Iterator[Drawing]:
-    """Yield a chart for each scorer: the differences of the models' scores."""
+    """Yield a chart for each scorer: the change of each model's score between the runs."""
     scores = [one for one in compared.comparisons if one.metric == "score"]
     for scorer in dict.fromkeys(one.scorer for one in scores):
         rows = [_difference(one) for one in scores if one.scorer == scorer]
@@ -112,7 +112,7 @@ def _difference(one: Comparison) -> IntervalRow:
 
 
 def history_charts(past: Sequence[PastRun], metrics: Metrics) -> Iterator[Drawing]:
-    """Yield a chart for each scorer with the models' scores over the runs of the job, if there is more than one run."""
+    """Yield a chart for each scorer: the models' scores over the past runs, if there is more than one run."""
     runs = [one for one in past if one.metrics][-_MAX_RUNS:]
     names = _short_names([one.folder.name for one in runs])
     for scorer in metrics.settings.scorers:
@@ -134,7 +134,7 @@ def _mean(one: PastRun, model: str, scorer: str) -> float | None:
 
 
 def _short_names(names: Sequence[str]) -> list[str]:
-    """Return the names without their common prefix, which is cut after a separator such as a dash."""
+    """Return the names without the prefix that all share. The prefix ends with a separator, such as a dash."""
     first, last = min(names, default=""), max(names, default="")
     same = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
     cut = max((at + 1 for at in range(same) if first[at] in "-_./ " and not first[at - 1].isdigit()), default=0)
@@ -142,7 +142,7 @@ def _short_names(names: Sequence[str]) -> list[str]:
 
 
 def latency_chart(times: ResponseTimes) -> Iterator[Drawing]:
-    """Yield the chart of the models' latencies."""
+    """Yield a chart of the models' latencies, if there are any answers."""
     rows = []
     for number, (model, values) in enumerate(times.latencies.items()):
         points = percentiles(values, _POINTS)
@@ -163,7 +163,7 @@ def _seconds(value: float) -> str:
 
 
 def speed_chart(times: ResponseTimes, models: Sequence[str]) -> Iterator[Drawing]:
-    """Yield the chart of each model's speed over the time of the run, with a band that shows what limited the speed."""
+    """Yield a chart of the models' speed over the time of the run, with bands that show what limited the speed."""
     timeline = times.timeline
     if timeline is None:
         return
@@ -189,13 +189,13 @@ def _limit_tone(limit: str) -> str:
 
 
 def cost_chart(totals: Totals, metrics: Metrics) -> Iterator[Drawing]:
-    """Yield the chart of the cost of each model and each judge."""
+    """Yield a chart of the cost of each model and each judge, if any cost is known."""
     rows = []
     for number, found in enumerate(metrics.models):
         cost = totals.costs.get(found.model)
         if cost is not None and cost.priced:
-            each = f" ({usd(1000 * cost.usd / cost.priced)} for 1,000)"
-            rows.append(BarRow(found.model, cost.usd, usd(cost.usd) + each, tone(number)))
+            per_thousand = f" ({usd(1000 * cost.usd / cost.priced)} for 1,000)"
+            rows.append(BarRow(found.model, cost.usd, usd(cost.usd) + per_thousand, tone(number)))
     rows += [
         BarRow(f"{judged.scorer}: {judged.model}", judged.cost_usd, f"{usd(judged.cost_usd)} judging", "plain")
         for judged in metrics.judges
@@ -208,7 +208,7 @@ def cost_chart(totals: Totals, metrics: Metrics) -> Iterator[Drawing]:
 
 
 def failure_chart(totals: Totals) -> Iterator[Drawing]:
-    """Yield the chart of the failures, by error type."""
+    """Yield a chart of the failures by error type, if there are any."""
     failures = sorted(totals.failures.items(), key=lambda item: -item[1].count)
     if failures:
         rows = [BarRow(name, failed.count, f"{failed.count:,}", "bad-mark") for name, failed in failures]
@@ -221,8 +221,8 @@ def _with_interval(mean: float, low: float | None, high: float | None) -> str:
     return f"{mean:.3f}" if low is None or high is None else f"{mean:.3f} ({low:.3f} to {high:.3f})"
 
 
-def group_tables(metrics: Metrics, most: int) -> Iterator[Mapping[str, object]]:
-    """Yield a table for each scorer and group column: a row for each value and a column for each model."""
+def group_tables(metrics: Metrics, max_rows: int) -> Iterator[Mapping[str, object]]:
+    """Yield a table for each scorer and group column, with a row for each value and a column for each model."""
     models = [found.model for found in metrics.models]
     cells: dict[tuple[str, str], dict[str | None, dict[str, str]]] = {}
     for found in metrics.scores:
@@ -232,7 +232,7 @@ def group_tables(metrics: Metrics, most: int) -> Iterator[Mapping[str, object]]:
             text = "" if score.mean is None else f"{score.mean:.3f}{error}"
             cells.setdefault((found.scorer, column), {}).setdefault(value, {})[found.model] = text
     for (scorer, column), rows in cells.items():
-        shown = list(rows.items())[:most]
+        shown = list(rows.items())[:max_rows]
         yield {
             "scorer": scorer,
             "column": column,

@@ -30,15 +30,18 @@ from batchmix.store.run_folder import Layout
 from batchmix.store.view import View
 
 _EXAMPLES = 30
-"""About the most changed answers on the page, over all models and scorers; the same for the worst answers."""
+"""The approximate limit of changed answers on the page, over all models and scorers; the same for worst answers."""
 _GROUPS = 50
-"""The most rows of a group table."""
+"""The most rows that a group table shows."""
 _TEXT_CHARS = 1_500
 """The most characters of an answer that are shown."""
 
 
 def write_report(folder: Path, baseline: Path | None) -> Path:
-    """Write a run's `report.html` and return its path; `baseline` is the run to compare with. Raises `RunError`."""
+    """Write a run's `report.html` and return its path. Raises `RunError`.
+
+    `baseline` is the folder of the run to compare with. None leaves the comparison out.
+    """
     set_up_arrow()
     path = folder / "report.html"
     if not is_ours(path, lambda path: b"batchmix" in path.read_bytes()):
@@ -59,15 +62,16 @@ def _page(values: dict[str, Any]) -> str:
 
 
 def _values(folder: Path, baseline: Path | None) -> dict[str, Any]:
-    """Return the values for the page's template. Control characters in text are already escaped."""
+    """Return the values that the template of the page shows, with control characters escaped."""
     view, layout = reader.look(folder), Layout(folder)
     evaluated = scores_path(layout).exists()
     metrics = read_metrics(layout) if evaluated else measure(layout, Eval(), ())
     compared = diff(baseline, folder) if baseline else None
     times = panels.read_response_times(folder, view.run)
-    past = [one for one in past_runs(folder.resolve().parent, metrics.name) if one.started_at <= metrics.started_at]
+    runs = past_runs(folder.resolve().parent, metrics.name)
+    past = [past_run for past_run in runs if past_run.started_at <= metrics.started_at]
     pairs = max(1, len(metrics.models) * len(metrics.settings.scorers))
-    each = max(1, min(3, _EXAMPLES // pairs))
+    examples_per_pair = max(1, min(3, _EXAMPLES // pairs))
     return {
         "name": clean(metrics.name, 100),
         "started": metrics.started_at.replace("T", " ").replace("Z", " UTC"),
@@ -92,8 +96,8 @@ def _values(folder: Path, baseline: Path | None) -> dict[str, Any]:
             {"kind": kind, "count": f"{failed.count:,}", "row": f"{failed.row}", "message": clean(failed.message, 300)}
             for kind, failed in sorted(view.totals.failures.items(), key=lambda item: -item[1].count)
         ],
-        "worst": [_worst(one) for one in worst(folder, each)] if evaluated else [],
-        "diff": _difference(compared, each) if compared else None,
+        "worst": [_worst(result) for result in worst(folder, examples_per_pair)] if evaluated else [],
+        "diff": _difference(compared, examples_per_pair) if compared else None,
     }  # fmt: skip
 
 
@@ -107,7 +111,7 @@ def _drawn(drawings: list[Drawing]) -> list[dict[str, Any]]:
 def _tiles(
     view: View, metrics: Metrics, times: panels.ResponseTimes, compared: Diff | None
 ) -> Iterator[dict[str, str]]:
-    """Yield the tiles with the main figures at the top of the page."""
+    """Yield the tiles at the top of the page, which show the main figures."""
     totals, timeline = view.totals, times.timeline
     if compared:
         guarded = sum(bool(one.verdict) for one in compared.comparisons)
@@ -179,7 +183,7 @@ def _model(found: ModelMetrics) -> dict[str, str]:
     }
 
 
-def _difference(found: Diff, each: int) -> dict[str, Any]:
+def _difference(found: Diff, examples_per_pair: int) -> dict[str, Any]:
     return {
         "before": clean(found.before, 200),
         "paired": f"{found.paired:,}",
@@ -189,7 +193,7 @@ def _difference(found: Diff, each: int) -> dict[str, Any]:
         "charts": _drawn(list(panels.difference_charts(found))),
         "rows": [_comparison(one) for one in found.comparisons],
         "worse": [_comparison(one) for one in found.worse],
-        "examples": [_example(one) for one in examples(found, each)],
+        "examples": [_example(example) for example in examples(found, examples_per_pair)],
     }
 
 
@@ -247,10 +251,10 @@ def _columns(answer: Answer) -> list[dict[str, str]]:
     ]
 
 
-def _text(text: str, most: int = _TEXT_CHARS) -> str:
-    """Return text from a row, shortened to `most` characters. Control characters except line breaks are escaped."""
-    more = "…" if len(text) > most else ""
-    return "\n".join(clean(line, most) for line in text[:most].splitlines()) + more
+def _text(text: str, max_chars: int = _TEXT_CHARS) -> str:
+    """Return text from a row, shortened to `max_chars`. Control characters except line breaks are escaped."""
+    more = "…" if len(text) > max_chars else ""
+    return "\n".join(clean(line, max_chars) for line in text[:max_chars].splitlines()) + more
 
 
 def _number(value: float | None, digits: int = 3) -> str:

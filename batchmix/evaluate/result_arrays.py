@@ -24,10 +24,10 @@ Array = npt.NDArray[Any]
 
 
 class ArraySpec(msgspec.Struct, frozen=True):
-    """Describes an array and how to compute it from the result columns."""
+    """The type of an array, and how to compute it from result columns."""
 
     columns: tuple[str, ...]
-    """The result columns from which the array is computed."""
+    """The result columns that are needed."""
     dtype: Any
     make: Callable[[pa.RecordBatch], Array]
     """Computes the array's values for a batch of results."""
@@ -35,8 +35,8 @@ class ArraySpec(msgspec.Struct, frozen=True):
 
 def floats(column: Any) -> Floats:
     """Return a column as float64; nulls become NaN."""
-    found: Floats = np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)
-    return found
+    values: Floats = np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)
+    return values
 
 
 def _refused(batch: pa.RecordBatch) -> Array:
@@ -45,17 +45,17 @@ def _refused(batch: pa.RecordBatch) -> Array:
 
 
 def _bools(column: Any) -> Array:
-    found: Array = pc.fill_null(column, False).to_numpy(zero_copy_only=False)  # noqa: FBT003
-    return found
+    values: Array = pc.fill_null(column, False).to_numpy(zero_copy_only=False)  # noqa: FBT003
+    return values
 
 
 def hashes(column: Any) -> Array:
-    """Return a number for each text of a column; equal texts have the same number within this process."""
+    """Return a hash of each text in a column. Within this process, equal texts have equal hashes."""
     return np.fromiter((hash(text) for text in column.to_pylist()), np.int64, len(column))
 
 
 def _ms(name: str) -> Callable[[pa.RecordBatch], Array]:
-    """Return a function that returns a column of times in milliseconds; -1: the result has no such time."""
+    """Return a function that extracts a column of times in milliseconds, with -1 for a missing time."""
     return lambda batch: np.asarray(pc.fill_null(batch[name].cast(pa.int64()), -1))
 
 
@@ -87,28 +87,29 @@ class ResultArrays(msgspec.Struct):
     count: int
     fields: dict[str, Array]
     model: npt.NDArray[np.int16]
-    """The index of the model in the run's models."""
+    """For each result: the index of its model in the run's list of models."""
     texts: dict[str, tuple[npt.NDArray[np.int32], list[str | None]]]
-    """For each text column: a code for each result, and the list of texts, in which the code is the index."""
+    """For each text column: a code for each result, and a list of texts. A code is the index of a text in the list."""
     sums: dict[str, Floats]
-    """For each field: the sum of its values for each model."""
+    """For each field: the sum of its values by model."""
     counts: dict[str, Ints]
-    """For each field: the number of values in the sum of each model."""
+    """For each field: how many values were added up, by model."""
     lost: list[str] = msgspec.field(default_factory=list)
-    """A message for each part that can't be read in full; its unreadable results are left out."""
+    """A message for each part that can't be read in full. Its unreadable results are left out."""
 
-    def of(self, model: str) -> Ints:
-        """Return the positions of a model's results."""
-        found: Ints = np.flatnonzero(self.model == self.run.models.index(model))
-        return found
+    def positions(self, model: str) -> Ints:
+        """Return the positions of a model's results in the arrays."""
+        positions: Ints = np.flatnonzero(self.model == self.run.models.index(model))
+        return positions
 
 
 def read_result_arrays(
     folder: Path, fields: Sequence[str], texts: Sequence[str] = (), sums: Sequence[str] = ()
 ) -> ResultArrays:
-    """Read arrays for these `fields`, codes for these `texts` columns, and the `sums` of these fields by model.
+    """Read the results of a run into arrays. Raises `RunError` if there are no results.
 
-    `fields` and `sums` are keys of `FIELDS`. Raises `RunError` if there are no results.
+    `fields` and `sums` are keys of `FIELDS`: an array is read for each of `fields`, and a sum by model for each of
+    `sums`. `texts` are columns, whose values become codes.
     """
     run = Layout(folder).read_run()
     if run is None:
@@ -162,11 +163,11 @@ def _add(found: ResultArrays, batch: pa.RecordBatch, values: Mapping[str, dict[s
 
 
 def _codes(column: pa.Array, values: dict[str | None, int]) -> Array:
-    """Return a code for each value of a column. `values` maps values to codes; new values are added to it."""
+    """Return a code for each value of a column. `values` maps values to codes, and receives the new ones."""
     texts = _texts(column).dictionary_encode(null_encoding="encode")
     numbers = [values.setdefault(value, len(values)) for value in texts.dictionary.to_pylist()]
-    found: Array = np.array(numbers, np.int32)[np.asarray(texts.indices)]
-    return found
+    codes: Array = np.array(numbers, np.int32)[np.asarray(texts.indices)]
+    return codes
 
 
 def _texts(column: pa.Array) -> pa.Array:

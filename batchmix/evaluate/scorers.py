@@ -1,4 +1,4 @@
-"""Scorers: functions that score an answer. If it can't be scored, the score is None; no error is raised.
+"""Scorers: functions that score an answer. If an answer can't be scored, its score is None, and no error is raised.
 
 To add a scorer: add a class with its settings to `batchmix/job/eval_table.py`, where `tag` is its `kind` in the job
 file; write a function like `_exact` here; and enter both in `_SCORERS` below.
@@ -22,11 +22,11 @@ from batchmix.formats.text import text_of as value_text
 from batchmix.job.eval_table import Choice, Custom, Exact, Includes, Json, Number, Regex, Scorer, Similarity
 
 _MAX_CHARS = 50_000
-"""The most characters of each text that `similarity` compares, since its time grows with the product of the lengths."""
+"""The most characters of each text that `similarity` compares. Its time grows with the product of both lengths."""
 _REGEX_S = 0.5
 """Seconds of processor time that a pattern may take for one answer."""
 _LATE_REGEX_S = 0.01
-"""Seconds of processor time for one answer after `_SLOW_MATCHES` time-outs of the pattern."""
+"""Seconds of processor time for one answer, once the pattern has timed out `_SLOW_MATCHES` times."""
 _SLOW_MATCHES = 10
 """The number of time-outs after which a pattern gets less time."""
 
@@ -35,7 +35,7 @@ class Score(msgspec.Struct, frozen=True, gc=False):
     """The result of one scorer for one answer."""
 
     score: float | None
-    """From 0 to 1 (any number for custom scorers); None: there is no score, and `explanation` has the reason."""
+    """From 0 to 1, or any number from a custom scorer. None if there is no score; `explanation` then says why."""
     target: str | None = None
     extracted: str | None = None
     """The part of the answer that was compared with the target."""
@@ -51,16 +51,16 @@ ScorerMaker = Callable[[Any, Path | None], ScoreFunction]
 
 
 def score_function(config: Scorer, folder: Path | None) -> ScoreFunction:
-    """Return the function that scores answers as `config` says. A judge has none. Raises `JobError`.
+    """Return the function for a scorer other than a judge, given its settings. Raises `JobError`.
 
-    `folder` is the job file's folder; None: there is no job file. Then custom scorers are refused, because a run folder
-    may come from somebody else and must not name code to run.
+    `folder` is the folder of the job file. It is None if there is no job file. Then custom scorers are refused, because
+    a run folder may come from somebody else and must not name code to run.
     """
     return _SCORERS[type(config)](config, folder)
 
 
 def text_of(value: Any) -> str:
-    """Return a target as text. A whole number has no `.0`, even if it is stored as a double."""
+    """Return a target as text. A whole number gets no `.0`, even if it is stored as a double."""
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False)
     return value_text(value)
@@ -134,8 +134,8 @@ def _similarity(config: Similarity, response: str, target: str, _: Row) -> Score
     return Score(fuzz.ratio(*pair) / 100, target)
 
 
-def _same(one: str, other: str, *, casefold: bool) -> bool:
-    return one.casefold() == other.casefold() if casefold else one == other
+def _same(left: str, right: str, *, casefold: bool) -> bool:
+    return left.casefold() == right.casefold() if casefold else left == right
 
 
 def _regex(config: Regex, _: Path | None) -> ScoreFunction:
@@ -166,7 +166,10 @@ def _regex(config: Regex, _: Path | None) -> ScoreFunction:
 
 
 class CustomScorer:
-    """Scores answers with the user's own function (kind `own`); many per call, to save round trips to its process."""
+    """Scores answers with a user's own function (kind `own`), which runs in a separate process.
+
+    `scores` sends many answers at once, which saves round trips to the process.
+    """
 
     def __init__(self, config: Custom, folder: Path | None) -> None:
         if folder is None:
@@ -191,7 +194,7 @@ class CustomScorer:
 
 
 def _with_text(compare: Callable[[Any, str, Any, Row], Score]) -> ScorerMaker:
-    """Turn a function of settings, answer, target and row into a maker; it receives the target as text, or None."""
+    """Return the maker for a function of settings, answer, target and row. The function gets the target as text."""
 
     def make(config: Scorer, _: Path | None) -> ScoreFunction:
         def score(response: str, target: Any, row: Row) -> Score:
@@ -212,4 +215,4 @@ _SCORERS: dict[type[Scorer], ScorerMaker] = {
     Similarity: _with_text(_similarity),
     Custom: CustomScorer,
 }
-"""The maker of each kind's function. Only `Judge` has none, since it scores through a job (see `judge`)."""
+"""The maker for each type of settings. Only `Judge` has none, because a judge scores through a job (see `judge`)."""

@@ -46,7 +46,7 @@ class PreparedScorer(NamedTuple):
 
     config: Scorer
     function: ScoreFunction | None
-    """None: the scorer is a judge, which scores through its own job."""
+    """None for a judge, which scores through its own job."""
 
 
 def scores_path(layout: Layout) -> Path:
@@ -56,7 +56,7 @@ def scores_path(layout: Layout) -> Path:
 
 @contextlib.contextmanager
 def open_scores(layout: Layout) -> Iterator[pq.ParquetFile]:
-    """Open a run's scores for reading. Raises `RunError`, also if a checksum is wrong while the scores are read."""
+    """Open a run's scores for reading. Raises `RunError`, even later if a checksum turns out to be wrong."""
     path = scores_path(layout)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
@@ -68,7 +68,7 @@ def open_scores(layout: Layout) -> Iterator[pq.ParquetFile]:
 def write_scores(
     layout: Layout, job: Job, scorers: list[PreparedScorer], judge_scores: Mapping[str, JudgeScores]
 ) -> None:
-    """Score the answers of a run and write the scores; `judge_scores` are the scores of each judge, by its name.
+    """Score the answers of a run and write the scores. `judge_scores` maps the name of each judge to its scores.
 
     The file appears only when it is complete. Raises `JobError` if a target or group column does not exist.
     """
@@ -96,7 +96,7 @@ def _batches(
                 target = None if column is None else result[column]
                 score = _without_answer(result, target, needed=column is not None)
                 if score is None and function is None:
-                    judged = judge_scores[scorer.name].at(judge_rows.of(result))
+                    judged = judge_scores[scorer.name].at(judge_rows.row_number(result))
                     score = msgspec.structs.replace(judged, target=None if target is None else text_of(target))
                 rows.append(_row(result, scorer.name, score or _scored(function, result, target)))
         if rows:
@@ -106,7 +106,7 @@ def _batches(
 def _for_batch(
     function: ScoreFunction | None, column: str | None, results: list[dict[str, Any]]
 ) -> ScoreFunction | None:
-    """Return a function that scores these results one after the other; a custom scorer is called for all at once."""
+    """Return a function that scores these results in order, one per call. A custom scorer scores all of them here."""
     if not isinstance(function, CustomScorer):
         return function
     targets = [None if column is None else result[column] for result in results]
@@ -120,7 +120,7 @@ def _for_batch(
 
 
 def _without_answer(result: dict[str, Any], target: Any, *, needed: bool) -> Score | None:
-    """Return the fixed score of a result without text or without a needed target; None: it must be scored."""
+    """Return the score of a result without text, or without a target that is needed. None for any other result."""
     text = None if target is None else text_of(target)
     if target is None and needed:
         return Score(None, None, None, "the row has no target")
@@ -143,7 +143,7 @@ def _row(result: dict[str, Any], scorer: str, score: Score) -> tuple[Any, ...]:
 
 
 def _storable(text: str | None) -> str | None:
-    """Return the text shortened, and without lone surrogates, which Parquet does not accept."""
+    """Return a text shortened, and without lone surrogates, which Parquet does not accept."""
     return None if text is None else text[:_MAX_TEXT_CHARS].encode("utf-8", "replace").decode()
 
 

@@ -1,4 +1,7 @@
-"""Computes the speed of a run over its active time, without the pauses between its starts, and what limited it."""
+"""Computes the speed of a run over its active time, and what limited the speed.
+
+The active time leaves out the pauses between the run's starts.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,9 @@ from batchmix.evaluate.metrics import Floats, Ints
 from batchmix.store.run_folder import RunFile, Start
 
 _SLOTS = 64
-"""The most time slots of a run; the report's chart can't show more."""
+"""The most time slots of a run. The report's chart can't show more."""
 _ANSWERS_PER_SLOT = 4
-"""The least answers in a slot, on average. A run with few answers has fewer slots."""
+"""The fewest answers per slot, on average. A run with few answers has fewer slots."""
 
 
 class LimitSpan(msgspec.Struct, frozen=True):
@@ -28,21 +31,21 @@ class LimitSpan(msgspec.Struct, frozen=True):
 
 
 class Timeline(msgspec.Struct, frozen=True):
-    """The speed of each model over a run's active time: all its starts, without the pauses between them."""
+    """The speed of each model over a run's active time, which is all its starts without the pauses between them."""
 
     span_s: float
     rates: dict[str, list[float]]
     """By model: answers per second in time slots of equal length."""
     limited_by: dict[str, list[LimitSpan]]
-    """By model: the spans in which something limited its speed. They are missing for a start that was killed."""
+    """By model: the spans in which something limited its speed. A start that was killed has none."""
     restarts: list[float]
     """The times at which the run was started again, in shares of the active time."""
 
 
 def timeline(run: RunFile, times: Mapping[str, tuple[Ints, Ints]]) -> Timeline | None:
-    """Return a run's timeline; None if no request was sent.
+    """Return a run's timeline. None if no request was sent.
 
-    `times` are, for each model, the times at which requests were sent and their answers received, in ms (Unix time).
+    `times` has for each model when its requests were sent and when their answers arrived, in ms (Unix time).
     """
     sent = np.concatenate([pair[0] for pair in times.values()] or [np.zeros(0, np.int64)])
     if not len(sent):
@@ -80,16 +83,19 @@ def _stretches(starts: list[Start], sent: Ints, finished: Ints) -> list[tuple[St
     """Return each start that has answers, with the times of its first request and of its last answer."""
     begins = [_ms(start.at) for start in starts] or [0.0]
     begins[0] = min(begins[0], float(sent.min()))
-    found = []
+    stretches = []
     for start, (begin, end) in zip(starts or [Start("", 0, "")], pairwise([*begins, np.inf]), strict=True):
-        mine = (sent >= begin) & (sent < end)
-        if mine.any():
-            found.append((start, float(sent[mine].min()), float(finished[mine].max())))
-    return found
+        in_start = (sent >= begin) & (sent < end)
+        if in_start.any():
+            stretches.append((start, float(sent[in_start].min()), float(finished[in_start].max())))
+    return stretches
 
 
 def _limited(spans: list[tuple[float, str]], shares: Floats, whole_ms: float) -> list[LimitSpan]:
-    """Return the spans of one start, cut off at its end. `shares` are its begin and end in the active time."""
+    """Return what limited one start, as spans of the run's active time.
+
+    `shares` are the begin and the end of the start, as shares of that time.
+    """
     first, last = float(shares[0]), float(shares[1])
     begins = [min(last, first + second * 1000 / whole_ms) for second, _ in spans]
     pairs = zip(pairwise([*begins, last]), spans, strict=True)
@@ -97,7 +103,7 @@ def _limited(spans: list[tuple[float, str]], shares: Floats, whole_ms: float) ->
 
 
 def _ms(text: str) -> float:
-    """Return a time from run.json in milliseconds; 0 if the text is no valid time."""
+    """Return a time from run.json in milliseconds. 0 if the text is not a valid time."""
     try:
         return datetime.datetime.fromisoformat(text).timestamp() * 1000
     except (ValueError, OverflowError):
