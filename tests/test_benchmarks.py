@@ -16,7 +16,7 @@ REQUEST = b'POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\ncontent-length: 12\
 
 
 @pytest.mark.parametrize("piece", [1, 50, 10_000])
-async def test_the_waiting_server_answers_each_request_once_however_it_is_cut(piece: int) -> None:
+async def test_the_waiting_server_answers_each_request_once_however_its_bytes_are_cut(piece: int) -> None:
     async with await serve(0, 0) as server:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         sent = REQUEST * 3
@@ -29,7 +29,7 @@ async def test_the_waiting_server_answers_each_request_once_however_it_is_cut(pi
         await writer.wait_closed()
 
 
-async def test_the_waiting_server_keeps_a_request_as_long_as_it_says() -> None:
+async def test_the_waiting_server_delays_answers_by_its_latency() -> None:
     async with await serve(0.1, 0.1) as server:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         began = time.perf_counter()
@@ -51,7 +51,7 @@ async def test_the_waiting_server_keeps_a_request_as_long_as_it_says() -> None:
         (Line("a", 80, "/s", "b", 4, 20.0), ""),
     ],
 )
-def test_a_bound_is_held_against_the_ratio_or_else_the_figure(line: Line, verdict: str) -> None:
+def test_a_bound_is_compared_with_the_ratio_or_else_the_figure(line: Line, verdict: str) -> None:
     assert line.verdict == verdict
 
 

@@ -28,7 +28,7 @@ FAULTS: dict[str, tuple[str, int, int]] = {
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-def test_what_the_system_refuses_is_told_in_words_and_the_same_command_goes_on(
+def test_a_system_error_is_reported_and_the_same_command_resumes(
     kind: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From some call on, every one fails; where it fails before anything was sent, nothing was."""

@@ -50,7 +50,7 @@ def test_the_reference_has_each_column_with_its_type() -> None:
         assert schema_rows(table("jobs/evaluation.md", "column", heading=name)) == of(schema)
 
 
-def test_a_column_that_is_never_null_never_is_and_any_other_may_be(bench: Bench) -> None:
+def test_columns_are_null_exactly_where_the_reference_allows_it(bench: Bench) -> None:
     texts = ["plain", "[[rehearsal:reject]]", "[[rehearsal:400_content]]", "[[rehearsal:501]]", None]
     bench.source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     bench.settings["retry"] = {"attempts": 1}
@@ -100,7 +100,7 @@ EFFECTS = {
 }
 
 
-def test_the_failures_have_each_kind_with_its_effect() -> None:
+def test_the_table_of_failures_has_each_kind_with_its_effect() -> None:
     effects = {
         quoted(row["`error_type`"])[0]: set(row["effect"].split(", "))
         for row in table("jobs/failures.md", "`error_type`")
@@ -151,7 +151,7 @@ def test_the_readme_is_short_and_its_two_commands_are_found() -> None:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_link_leads_somewhere(path: Path) -> None:
+def test_every_link_has_a_target(path: Path) -> None:
     for target in links(path.read_text()):
         name, _, anchor = target.partition("#")
         other = (path.parent / name).resolve() if name else path

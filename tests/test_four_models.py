@@ -112,7 +112,7 @@ def test_costs_are_those_of_a_table_made_by_hand(done: Done) -> None:
     assert all(row["cost_usd"] is None for row in done.rows if row["model"] == "old")
 
 
-def test_the_fast_lanes_are_done_at_their_own_speed(done: Done) -> None:
+def test_the_fast_lanes_finish_at_their_own_speed(done: Done) -> None:
     for model, most_s in ENDS_BEFORE_S.items():
         assert lane_s(done, model) < most_s
     assert lane_s(done, "slow") >= 3

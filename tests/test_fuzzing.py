@@ -12,7 +12,7 @@ from tests.killing import fetch, provider
 CASES = 4000
 
 
-def test_every_answer_and_every_stream_ends_as_answer_or_failure() -> None:
+def test_every_body_and_every_stream_gives_an_answer_or_a_failure() -> None:
     """The long run of the same is `python -m tests.benchmarks.fuzz`."""
     found = Counter((case.kind, outcome_of(case)) for case in cases(CASES, seed=20_261_124))
     assert found.total() == CASES
@@ -24,7 +24,7 @@ def test_the_same_seed_gives_the_same_cases() -> None:
     assert cases(50, seed=1) == cases(50, seed=1) != cases(50, seed=2)
 
 
-def test_inputs_that_went_wrong_end_in_words_or_go_all_the_way(tmp_path: Path) -> None:
+def test_damaged_inputs_end_with_a_message_or_in_a_whole_run(tmp_path: Path) -> None:
     """The long run of the same is `python -m tests.benchmarks.fuzz`."""
     found: Counter[str] = Counter()
     with provider("") as url:

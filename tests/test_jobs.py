@@ -24,7 +24,7 @@ def test_a_job_runs_and_each_of_its_scorers_scores_every_answer(job: Path, tmp_p
         assert 0.5 < score["score"]["mean"] < 1
 
 
-def test_every_job_stands_in_the_table() -> None:
+def test_every_job_is_in_the_table() -> None:
     table = (ROOT / "README.md").read_text()
     for job in JOBS:
         assert f"`{job.relative_to(ROOT)}`" in table

@@ -87,7 +87,7 @@ ODD = {f"{place}, {name}": body(value) for place, body in PLACES.items() for nam
 
 
 @pytest.mark.parametrize("path", ["/chat/completions", "/completions", "/responses", "/embeddings", "/v1/rerank"])
-def test_whatever_comes_is_judged_at_any_depth_of_the_stack_alike(path: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_any_body_is_classified_alike_at_any_depth_of_the_stack(path: str, caplog: pytest.LogCaptureFixture) -> None:
     """What was taken for an answer when it came is one when its journal is read again, by whoever reads it."""
 
     def deeper(levels: int, exchange: Exchange) -> object:
@@ -103,7 +103,7 @@ def test_whatever_comes_is_judged_at_any_depth_of_the_stack_alike(path: str, cap
     assert not caplog.records, "the net was needed"
 
 
-def test_a_folder_that_holds_such_answers_is_read_and_goes_on(bench: Bench, provider: Provider) -> None:
+def test_a_folder_with_odd_answers_is_read_and_resumed(bench: Bench, provider: Provider) -> None:
     """They lie in an open journal, since the key was refused after them; then in a part."""
     some = ("500 lists", "500 objects", "5,000 digits", "NaN", "a surrogate")
     odd = [body for name, body in ODD.items() if name.endswith(some) for body in (body, json.dumps(GOOD))]
@@ -139,7 +139,7 @@ def test_a_folder_that_holds_such_answers_is_read_and_goes_on(bench: Bench, prov
     assert code_of("status", str(bench.out)) == 0
 
 
-def test_what_lies_deeper_than_is_read_is_left_out_and_the_rest_is_kept() -> None:
+def test_json_nested_too_deeply_is_left_out_and_the_rest_is_kept() -> None:
     deep = "[" * 3 * MAX_DEPTH + "]" * 3 * MAX_DEPTH
     outcome = classify(Exchange(0, 0, 0.0, 200, PLACES["unknown"](deep).encode()))
     assert isinstance(outcome, Completion)
@@ -259,7 +259,7 @@ NO_VECTORS: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", RESPONSES)
-def test_a_response_is_read_by_its_own_shape(name: str) -> None:
+def test_an_answer_of_the_responses_endpoint_is_read_by_its_own_shape(name: str) -> None:
     body, said = RESPONSES[name]
     for came in (json.dumps(body), f"event: response.completed\ndata: {json.dumps({'type': 'response.completed', 'response': body})}\n\n"):  # fmt: skip
         outcome = classify(Exchange(0, 0, 0.0, 200, came.encode()), "/responses")
@@ -269,7 +269,7 @@ def test_a_response_is_read_by_its_own_shape(name: str) -> None:
         assert (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens) == (9, 8, 4, 5)  # fmt: skip
 
 
-def test_a_body_without_an_answer_of_another_endpoint_is_retried(bench: Bench, provider: Provider) -> None:
+def test_a_body_without_an_answer_is_retried_on_other_endpoints_too(bench: Bench, provider: Provider) -> None:
     """Queued, failed, empty and short ones too; what is whole is asked once, and what was refused not again."""
     azure = "/openai/deployments/e/embeddings?api-version=1"
     bad = [*(("/v1/responses", *one) for one in NO_RESPONSES.values()), *((azure, *one) for one in NO_VECTORS.values())]
@@ -296,7 +296,7 @@ def test_a_body_without_an_answer_of_another_endpoint_is_retried(bench: Bench, p
         assert (row["status"], row["attempts"]) == (("ok", 2) if again else ("rejected", 1)), case
 
 
-def test_no_run_takes_from_another_what_is_read_as_less_than_whole_now(
+def test_answers_that_are_incomplete_by_todays_rules_are_not_reused(
     bench: Bench, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A part of an earlier version says what that took for whole; what it holds is judged again."""
@@ -330,7 +330,7 @@ ONCE = {"object", "empty_error", "unasked", "incomplete", "turned_vectors"}
 """They are answers."""
 
 
-def test_the_stand_in_plays_them(bench: Bench) -> None:
+def test_the_rehearsal_provider_sends_odd_answers_too(bench: Bench) -> None:
     """Each once, and then it answers plainly; what it blocks or can't do is the row's own."""
     kinds = [(url, kind) for url, names in KINDS.items() for kind in names.split()]
     kinds += [("/v1/chat/completions", kind) for kind in ("blocked", "500_row")]

@@ -28,7 +28,7 @@ BODIES = [
 ]  # fmt: skip
 
 
-def test_every_odd_answer_is_a_row_with_everything_in_it(bench: Bench, provider: Provider) -> None:
+def test_every_odd_answer_becomes_a_row_with_all_its_content(bench: Bench, provider: Provider) -> None:
     provider.answer = lambda row, attempt, nth: reply(200, BODIES[row][0])
     bench.write(len(BODIES), text="row {}")
     bench.run()
@@ -83,7 +83,7 @@ def named(row: int) -> dict[str, Any]:
     return {**GOOD, "choices": [{"index": 0, "message": {"content": f"of {row}"}, "finish_reason": "stop"}]}
 
 
-def test_an_answer_is_its_rows_whatever_comes_behind_it(bench: Bench, provider: Provider) -> None:
+def test_an_answer_belongs_to_its_row_whatever_follows_it(bench: Bench, provider: Provider) -> None:
     """Another answer, whole or cut anywhere, or rubbish: no row is given it, none is asked twice, and it is told."""
 
     def answer(row: int, attempt: int, nth: int) -> bytes:
@@ -168,7 +168,7 @@ def test_no_text_of_the_provider_reaches_the_terminal_raw(bench: Bench, provider
     assert not raw.findall(own.sub("", shown))
 
 
-def test_an_unknown_error_is_retried_a_little_and_shown(bench: Bench, provider: Provider) -> None:
+def test_an_unknown_error_is_retried_twice_and_shown(bench: Bench, provider: Provider) -> None:
     provider.answer = lambda row, attempt, nth: reply(418, error("the teapot", "t")) if row == 3 else reply(200, GOOD)
     bench.write(10, text="row {}")
     bench.run()
@@ -189,7 +189,7 @@ PASSING = [
 
 
 @pytest.mark.parametrize("trouble", PASSING, ids=["web page", "redirect", "no channel"])
-def test_what_stops_at_the_start_is_passing_trouble_in_the_middle(
+def test_an_error_that_stops_at_the_start_is_transient_in_the_middle(
     bench: Bench, provider: Provider, trouble: bytes
 ) -> None:
     bench.settings["limits"]["concurrency"] = 1

@@ -84,14 +84,14 @@ def went_through(bench: Bench, table: pa.Table) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_odd_tables_go_all_the_way(seed: int, bench: Bench) -> None:
+def test_odd_tables_survive_a_whole_run(seed: int, bench: Bench) -> None:
     """Each column of another random type, with values that Python, JSON or pandas do not have."""
     went_through(bench, OddTables(seed).table(15, ROWS))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 160))
-def test_more_odd_tables_go_all_the_way(seed: int, bench: Bench) -> None:
+def test_more_odd_tables_survive_a_whole_run(seed: int, bench: Bench) -> None:
     went_through(bench, OddTables(seed).table(15, ROWS))
 
 

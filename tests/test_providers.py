@@ -83,7 +83,7 @@ ONE_LINERS = {
 
 
 @pytest.mark.parametrize("reader", ONE_LINERS)
-def test_others_read_a_run_in_one_line(reader: str, bench: Bench) -> None:
+def test_other_libraries_read_a_run_in_one_line(reader: str, bench: Bench) -> None:
     bench.write(25)
     bench.run()
     line = ONE_LINERS[reader].replace("DATA", str(bench.out / "data"))

@@ -66,7 +66,7 @@ def test_backslashes_before_a_secret_leave_json_as_it_was(written: str, number: 
     "shown",
     ["sk-Ab**********c123", "***abc123", "…abc123", "...abc123", "sk-***abc123", "•••••c123", "sk-Ab/9…+abc123"],
 )
-def test_what_is_shown_of_a_masked_key_is_removed_with_the_mask(shown: str) -> None:
+def test_the_visible_characters_of_a_masked_key_are_removed_with_the_mask(shown: str) -> None:
     for body in (json.dumps({"m": f"key {shown}, bad"}), json.dumps({"m": f"key {shown}, bad"}, ensure_ascii=False)):
         assert json.loads(SECRETS.redacted(body.encode(), refusal=True)) == {"m": "key ***, bad"}
         if "abc123" in shown:  # what stands in answers too is looked for by its last six characters
@@ -75,7 +75,7 @@ def test_what_is_shown_of_a_masked_key_is_removed_with_the_mask(shown: str) -> N
     assert SECRETS.redacted_text("the key ending in 'abc123' is bad") == "the key ending in '***' is bad"
 
 
-def test_a_tail_alone_is_removed_from_refusals_only() -> None:
+def test_the_last_characters_of_a_key_are_removed_from_refusals_only() -> None:
     assert SECRETS.redacted(b"token abc123 is invalid", refusal=True) == b"token *** is invalid"
     for masked in ("\u25cf\u25cfabc123", "--abc123", "\u00d7abc123"):
         for ascii_only in (True, False):
@@ -97,13 +97,13 @@ def test_a_tail_alone_is_removed_from_refusals_only() -> None:
         "a\tc123",
     ],
 )
-def test_ordinary_text_stays_as_it_is(text: str) -> None:
+def test_ordinary_text_stays_unchanged(text: str) -> None:
     for body in (text.encode(), json.dumps(text).encode()):
         assert SECRETS.redacted(body) is body
     assert SECRETS.redacted_text(text) is text
 
 
-def test_what_only_looks_like_a_secret_in_json_stays() -> None:
+def test_json_that_only_resembles_a_secret_stays() -> None:
     secrets = Secrets("token-0123456789")
     body = json.dumps("\token-0123456789").encode()
     assert secrets.redacted(body) == body
@@ -111,14 +111,14 @@ def test_what_only_looks_like_a_secret_in_json_stays() -> None:
 
 
 @pytest.mark.parametrize("run", ["*", ".", "\\", "…", "\\u2022", "%73", "s", "\\u0073", "sk-Ab*", "ends "])
-def test_no_body_takes_for_ever(run: str) -> None:
+def test_no_body_takes_long_to_redact(run: str) -> None:
     body = (run * 50_000 + f" {KEY} abc123").encode()
     began = time.process_time()
     assert KEY.encode() not in SECRETS.redacted(body, refusal=True)
     assert time.process_time() - began < 3
 
 
-def test_a_body_in_utf_16_holds_no_secret() -> None:
+def test_a_secret_is_removed_from_a_body_in_utf_16() -> None:
     for encoding in ("utf-16-le", "utf-16-be"):
         assert "abc123" not in SECRETS.redacted(f"key {KEY} bad".encode(encoding)).replace(b"\0", b"").decode("latin-1")
 

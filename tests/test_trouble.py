@@ -45,7 +45,7 @@ def test_an_outage_is_waited_out_with_few_requests(bench: Bench, standin: Provid
         assert all(after - before > 0.9 for before, after in itertools.pairwise(tried))
 
 
-def test_an_outage_that_lasts_stops_the_run_and_the_next_start_goes_on(bench: Bench, standin: Provider) -> None:
+def test_a_lasting_outage_stops_the_run_and_the_next_start_resumes(bench: Bench, standin: Provider) -> None:
     bench.settings["retry"] = {"outage_s": 2}
     bench.write(200)
     standin.behave("latency=0.02&outage=0.3:60")
@@ -59,7 +59,7 @@ def test_an_outage_that_lasts_stops_the_run_and_the_next_start_goes_on(bench: Be
     assert account(standin)["again"] == 0
 
 
-def test_retries_are_a_share_of_all_requests(bench: Bench, standin: Provider) -> None:
+def test_retries_are_limited_to_a_share_of_all_requests(bench: Bench, standin: Provider) -> None:
     """Half of the rows fail once, all at about the same time: a storm, if each were asked again as soon as it may be."""
     bench.settings["limits"]["concurrency"] = 64
     bench.source.write_text(
@@ -76,7 +76,7 @@ def test_retries_are_a_share_of_all_requests(bench: Bench, standin: Provider) ->
     assert (firsts, retries) == (500, 250)
 
 
-def test_a_row_is_not_asked_again_after_its_time(bench: Bench, standin: Provider) -> None:
+def test_a_row_is_not_retried_after_its_time_limit(bench: Bench, standin: Provider) -> None:
     bench.settings |= {"retry": {"attempts": 1000}, "timeouts": {"row_s": 1}}
     bench.write(20)
     bench.write(1, first=20, text="word {} [[rehearsal:500]]")
@@ -88,7 +88,7 @@ def test_a_row_is_not_asked_again_after_its_time(bench: Bench, standin: Provider
     assert times[-2] - times[0] < 1
 
 
-def test_the_same_trouble_of_a_row_fails_it_after_its_attempts_and_throttling_costs_none(
+def test_a_repeated_error_fails_a_row_after_its_attempts_and_throttling_uses_none(
     bench: Bench, standin: Provider
 ) -> None:
     bench.settings["retry"] = {"attempts": 2}
@@ -101,7 +101,7 @@ def test_the_same_trouble_of_a_row_fails_it_after_its_attempts_and_throttling_co
     assert [(row["status"], row["attempts"]) for row in bench.rows()[10:]] == [("failed", 2), ("ok", 3)]
 
 
-def test_throttling_costs_no_attempt_but_not_endless_time(
+def test_throttling_uses_no_attempts_but_is_limited_in_time(
     bench: Bench, standin: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retries, "_MAX_THROTTLED_S", 1.5)
@@ -114,7 +114,7 @@ def test_throttling_costs_no_attempt_but_not_endless_time(
     assert row["attempts"] == 2
 
 
-def test_when_all_that_is_left_is_refused_alike_it_stops(
+def test_a_run_stops_when_all_remaining_rows_are_refused_alike(
     bench: Bench, standin: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(RepeatedFailures, "LATER", 30)
@@ -126,7 +126,7 @@ def test_when_all_that_is_left_is_refused_alike_it_stops(
     assert status(bench.out)["unanswered"] == 500
 
 
-def test_at_its_deadline_a_run_leaves_the_rest_and_the_next_start_goes_on(tmp_path: Path, standin: Provider) -> None:
+def test_a_run_stops_at_its_deadline_and_the_next_start_resumes(tmp_path: Path, standin: Provider) -> None:
     write_rows(tmp_path / "rows.jsonl", 150)
     standin.behave("latency=0.1-0.2")
     call = (
@@ -144,7 +144,7 @@ def test_at_its_deadline_a_run_leaves_the_rest_and_the_next_start_goes_on(tmp_pa
     assert account(standin)["again"] == 0
 
 
-def test_a_deadline_cuts_what_hangs_and_counts_it(bench: Bench, standin: Provider) -> None:
+def test_a_deadline_cancels_hanging_requests_and_counts_them(bench: Bench, standin: Provider) -> None:
     bench.settings["timeouts"] = {"job_s": 1}
     bench.write(10)
     bench.write(2, first=10, text="word {} [[rehearsal:hangx1]]")
@@ -159,7 +159,7 @@ def test_a_deadline_cuts_what_hangs_and_counts_it(bench: Bench, standin: Provide
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-def test_what_timed_out_or_broke_off_is_counted_as_maybe_billed_everywhere(
+def test_timeouts_and_broken_responses_are_counted_as_maybe_billed_everywhere(
     tmp_path: Path, standin: Provider, streamed: bool
 ) -> None:
     """Only what had left can have been billed: a refusal, a throttle or a 500 was not."""

@@ -49,7 +49,9 @@ USAGES: list[Any] = [
 
 
 @pytest.mark.parametrize("usage", USAGES, ids=str)
-def test_a_cap_holds_over_five_starts_though_no_usage_is_told(job: Bench, gateway: Gateway, usage: Any) -> None:
+def test_a_budget_holds_over_five_starts_although_no_usage_is_reported(
+    job: Bench, gateway: Gateway, usage: Any
+) -> None:
     """Each start may go up to the same cap, and counts what all before it have let through."""
     gateway.usage = usage
     job.settings["budget"] = {"max_usd": 0.03}
@@ -67,7 +69,7 @@ def test_a_cap_holds_over_five_starts_though_no_usage_is_told(job: Bench, gatewa
     assert view.totals.unpriced == view.totals.ok == len(gateway.posts)
 
 
-def test_a_cap_holds_whatever_kills_the_starts(job: Bench, gateway: Gateway) -> None:
+def test_a_budget_holds_when_starts_are_killed(job: Bench, gateway: Gateway) -> None:
     """What was in flight counts too: by the answers that there are, or by its request where there are none."""
     gateway.usage = None
     job.settings["budget"] = {"max_usd": 0.03}
@@ -97,7 +99,7 @@ def test_a_cap_holds_whatever_kills_the_starts(job: Bench, gateway: Gateway) -> 
         assert 0.7 * 0.03 <= len(gateway.posts) * EACH_USD <= 0.03
 
 
-def test_a_cap_counts_attempts_that_nobody_heard_of_again_over_restarts(bench: Bench) -> None:
+def test_a_budget_counts_unanswered_attempts_over_restarts(bench: Bench) -> None:
     """Without one answer to go by, each counts as its request lets it."""
     bench.write(40)
     bench.standin.behave("cut=1")
@@ -135,7 +137,7 @@ def test_a_prompt_too_long_for_its_price_counts_in_the_next_start_too(job: Bench
     assert account(job)[1] == pytest.approx(len(gateway.posts) * 0.0012)
 
 
-def test_what_is_put_together_of_parts_in_a_journal_shows_no_key(
+def test_an_answer_joined_from_parts_in_a_journal_contains_no_key(
     job: Bench, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that was stopped has answers in its journals, and whoever reads those puts their parts together."""
@@ -168,7 +170,7 @@ def test_embeddings_are_priced_by_their_prompt(bench: Bench, gateway: Gateway) -
     assert {(row["cost_usd"], row["completion_tokens"]) for row in bench.rows()} == {(0.001, 0)}
 
 
-def test_a_cap_counts_answers_that_were_replaced(job: Bench, gateway: Gateway) -> None:
+def test_a_budget_counts_answers_that_were_replaced(job: Bench, gateway: Gateway) -> None:
     gateway.usage = TOLD
     job.write(10)
     job.settings["budget"] = {"max_usd": 0.03}
@@ -181,7 +183,7 @@ def test_a_cap_counts_answers_that_were_replaced(job: Bench, gateway: Gateway) -
     assert account(job)[1] == pytest.approx(len(gateway.posts) * 0.0012)
 
 
-def test_what_was_cut_is_told_alike_by_the_summary_and_by_status(bench: Bench) -> None:
+def test_the_summary_and_status_report_cancelled_requests_alike(bench: Bench) -> None:
     bench.write(6)
     bench.standin.behave("latency=30")
     bench.settings |= {"timeouts": {"job_s": 0.3, "drain_s": 0}, "prices": {"m": {"input": 1, "output": 2}}}
@@ -192,7 +194,7 @@ def test_what_was_cut_is_told_alike_by_the_summary_and_by_status(bench: Bench) -
     assert reader.look(bench.out).summary() == summary
 
 
-def test_the_table_says_why_a_cost_is_not_known(job: Bench, gateway: Gateway) -> None:
+def test_the_table_shows_why_a_cost_is_unknown(job: Bench, gateway: Gateway) -> None:
     gateway.usage = None
     job.write(3)
     job.run()
@@ -205,7 +207,7 @@ def test_the_table_says_why_a_cost_is_not_known(job: Bench, gateway: Gateway) ->
     assert "$0.0024 (3 answers without a price, 3 of them without usage)" in lines
 
 
-def test_an_account_counts_once_what_stands_in_part_and_journal(
+def test_an_account_counts_an_answer_in_part_and_journal_once(
     job: Bench, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a kill leaves it between the part's rename and the end of its journals; `dedupe` adds answers at no cost."""

@@ -170,7 +170,7 @@ def test_a_certificate_for_another_name_is_reported_at_once(
     assert bench.run().totals.ok == 3
 
 
-def test_tls_where_plain_http_was_meant_and_the_reverse(
+def test_tls_in_place_of_plain_http_and_the_reverse_are_reported(
     bench: Bench, secure: Server, server: Server, hasty: None
 ) -> None:
     bench.write(3)
@@ -217,7 +217,9 @@ def test_a_proxys_own_errors_are_reported_by_name(
         assert bench.run().totals.ok == 2
 
 
-def test_a_host_that_is_not_there_leaves_few_rows_for_the_next_start(bench: Bench, server: Server, hasty: None) -> None:
+def test_a_missing_host_stops_a_run_of_few_rows_and_leaves_them_to_the_next_start(
+    bench: Bench, server: Server, hasty: None
+) -> None:
     bench.write(3)
     bench.settings["retry"] = {"attempts": 2}
     with socket.socket() as taken:
@@ -231,9 +233,7 @@ def test_a_host_that_is_not_there_leaves_few_rows_for_the_next_start(bench: Benc
     assert bench.run().totals.ok == 3
 
 
-def test_a_host_that_is_gone_in_the_middle_leaves_the_last_rows_for_the_next_start(
-    bench: Bench, server: Server
-) -> None:
+def test_a_host_that_disappears_leaves_the_last_rows_to_the_next_start(bench: Bench, server: Server) -> None:
     bench.settings["limits"]["concurrency"] = 1
     bench.settings["retry"] = {"attempts": 2}
     bench.write(5)
@@ -250,7 +250,7 @@ def test_a_host_that_is_gone_in_the_middle_leaves_the_last_rows_for_the_next_sta
     assert (summary["ok"], summary["failed"], summary["unanswered"]) == (3, 0, 2)
 
 
-def test_rows_that_never_had_any_reply_are_not_over(bench: Bench, server: Server) -> None:
+def test_rows_stay_open_if_no_reply_was_ever_received(bench: Bench, server: Server) -> None:
     """They were sent, and may have been billed; what failed is the provider and not they."""
     silence = threading.Event()
 
@@ -265,7 +265,7 @@ def test_rows_that_never_had_any_reply_are_not_over(bench: Bench, server: Server
     silence.set()
 
 
-def test_a_restart_in_the_middle_is_waited_for(bench: Bench, server: Server, hasty: None) -> None:
+def test_a_restart_of_the_server_is_waited_out(bench: Bench, server: Server, hasty: None) -> None:
     bench.settings["limits"]["concurrency"] = 1
     bench.write(6)
     server.answer = lambda path, body, attempt: b"" if len(server.requests) in range(3, 8) else reply(200, GOOD)
@@ -291,7 +291,7 @@ def _connections(listener: socket.socket) -> int:
     return found
 
 
-def test_a_host_that_lets_hang_before_tls_is_given_up_with_the_first_that_wait(
+def test_a_host_that_hangs_before_tls_stops_the_run_after_its_first_connections(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three have waited for as long as a host that is not there is tried: that is enough."""
@@ -314,7 +314,7 @@ def test_one_web_page_among_the_first_replies_stops_nothing(bench: Bench, server
     assert bench.run().totals.ok == 200
 
 
-def test_answers_of_an_earlier_start_speak_for_the_address(bench: Bench, server: Server) -> None:
+def test_answers_of_an_earlier_start_confirm_the_address(bench: Bench, server: Server) -> None:
     bench.write(10)
     assert bench.run().totals.ok == 10
     bench.write(20, first=10)
@@ -322,7 +322,7 @@ def test_answers_of_an_earlier_start_speak_for_the_address(bench: Bench, server:
     assert bench.run().totals.ok == 30
 
 
-def test_answers_of_another_model_speak_for_the_address(bench: Bench, server: Server) -> None:
+def test_answers_of_another_model_confirm_the_address(bench: Bench, server: Server) -> None:
     """What is left is trouble of that model's rows, which costs them their attempts."""
     bench.settings["models"] = [{"id": "good"}, {"id": "bad"}]
     del bench.settings["model"]
@@ -384,7 +384,7 @@ def test_a_missing_path_stops_the_requests_to_it_and_no_others(
     assert bench.run().totals.ok == 60
 
 
-def test_a_path_where_others_were_answered_is_not_stopped_for_one_of_them(bench: Bench, server: Server) -> None:
+def test_a_path_with_answers_is_not_stopped_by_one_404(bench: Bench, server: Server) -> None:
     two_paths(bench, 60)
     bench.settings["limits"]["concurrency"] = 1
     odd = {"row 30": reply(501, error("no such feature")), "row 33": reply(404, b""), "row 36": page(200)}
@@ -394,7 +394,7 @@ def test_a_path_where_others_were_answered_is_not_stopped_for_one_of_them(bench:
     assert (totals.ok, totals.failed) == (57, 3)
 
 
-def test_a_missing_path_is_reported_of_few_rows_too(bench: Bench, server: Server) -> None:
+def test_a_missing_path_is_reported_for_few_rows_too(bench: Bench, server: Server) -> None:
     server.answer = lambda path, body, attempt: reply(404, {"detail": "Not Found"})
     bench.write(2)
     assert "Not Found; look at provider.base_url" in stopped(bench)
@@ -402,7 +402,7 @@ def test_a_missing_path_is_reported_of_few_rows_too(bench: Bench, server: Server
     assert bench.run(keep_going=True).totals.failed == 2
 
 
-def test_one_request_that_hangs_holds_up_no_verdict(
+def test_a_hanging_request_does_not_delay_the_stop(
     bench: Bench, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(early_failures, "_STUCK_S", 0.2)
@@ -421,7 +421,7 @@ def test_one_request_that_hangs_holds_up_no_verdict(
     hanging.set()
 
 
-def test_a_model_waits_for_other_models_before_it_takes_the_address_for_wrong(
+def test_a_model_waits_for_other_models_before_it_reports_a_wrong_address(
     bench: Bench, server: Server, hasty: None
 ) -> None:
     bench.settings["models"] = [{"id": "slow"}, {"id": "fast"}]
@@ -476,7 +476,7 @@ def test_a_stream_without_a_finish_reason_is_requested_once_more_without_streami
     assert [body.get("stream") for _, body in server.requests].count(True) == 5, "unless the job asks for it"
 
 
-def test_what_is_learnt_of_a_provider_is_there_while_a_run_goes_on(
+def test_findings_about_a_provider_are_stored_during_the_run(
     bench: Bench, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So it outlasts a kill: that responses came that were not requested, and that streams lack their end."""
@@ -509,7 +509,7 @@ def test_what_is_learnt_of_a_provider_is_there_while_a_run_goes_on(
 
 @pytest.mark.parametrize("header", ["Retry-After: 99999999", "Retry-After: Fri, 31 Dec 2099 23:59:59 GMT", "retry-after-ms: 99999999999"])  # fmt: skip
 @pytest.mark.parametrize(("rows", "status"), [(1, 429), (9, 503)])
-def test_an_endless_wait_stops_and_is_reported(
+def test_an_endless_retry_after_stops_the_run_and_is_reported(
     bench: Bench, server: Server, header: str, rows: int, status: int
 ) -> None:
     server.answer = lambda path, body, attempt: reply(status, error("Too many requests"), header)
@@ -521,14 +521,14 @@ def test_an_endless_wait_stops_and_is_reported(
 
 
 @pytest.mark.parametrize("header", ["retry-after-ms: 100", "X-None: 1"])
-def test_short_waits_again_and_again_stop_too(bench: Bench, server: Server, header: str) -> None:
+def test_repeated_short_waits_stop_the_run_too(bench: Bench, server: Server, header: str) -> None:
     server.answer = lambda path, body, attempt: reply(429, error("Too many requests"), header)
     bench.settings["retry"] = {"outage_s": 1.0}
     bench.write(8)
     assert re.search(r"nothing else came for \d s \(retry.outage_s\): Too many requests", stopped(bench))
 
 
-def test_an_endless_wait_for_all_in_one_moment_is_tried_once_more(bench: Bench, server: Server) -> None:
+def test_an_endless_retry_after_for_all_requests_at_once_is_tried_once_more(bench: Bench, server: Server) -> None:
     """As a page of maintenance does, which is gone a moment later."""
     server.answer = lambda path, body, attempt: (
         reply(503, PAGE, "Retry-After: 99999999") if attempt == 1 else reply(200, GOOD)
@@ -545,7 +545,7 @@ def test_the_bar_shows_until_when_the_provider_asks_to_wait() -> None:
     assert f"requested by the provider until {time.strftime('%H:%M:%S', time.localtime(at))}" in line
 
 
-def test_fewer_files_than_requests_are_a_smaller_pool(bench: Bench, server: Server) -> None:
+def test_a_low_limit_of_open_files_gives_a_smaller_pool(bench: Bench, server: Server) -> None:
     bench.write(300)
     call = [
         sys.executable, "-m", "batchmix", "run", str(bench.source), "--model", "m", "--prompt", "{{ text }}", "--base-url",
@@ -560,7 +560,7 @@ def test_fewer_files_than_requests_are_a_smaller_pool(bench: Bench, server: Serv
     assert len(server.requests) == 300
 
 
-def test_no_free_file_in_the_middle_is_waited_for(bench: Bench, server: Server) -> None:
+def test_a_lack_of_free_file_descriptors_is_waited_out(bench: Bench, server: Server) -> None:
     """Something else in the process takes all there are, and lets them go again."""
     hoard: list[socket.socket] = []
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -590,7 +590,7 @@ def test_no_free_file_in_the_middle_is_waited_for(bench: Bench, server: Server) 
     ["127.evil.invalid", "localhost.evil.com", "127.0.0.1.evil.com", "evil.com", "10.0.0.1", "[::2]", "LOCALHOST.evil.com",
      "[::ffff:10.0.0.1]", "126.1", "localhost@evil.com", "[fe80::1]"],
 )  # fmt: skip
-def test_a_key_in_clear_text_is_warned_of(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sending_a_key_in_clear_text_gives_a_warning(host: str, capsys: pytest.CaptureFixture[str]) -> None:
     _warn_of_plain_http(f"http://{host}:8000/v1")
     assert "unencrypted" in capsys.readouterr().err
 
@@ -600,13 +600,13 @@ def test_a_key_in_clear_text_is_warned_of(host: str, capsys: pytest.CaptureFixtu
     ["127.0.0.1", "127.1", "localhost", "LocalHost", "localhost.", "[::1]", "[0:0:0:0:0:0:0:1]", "[::ffff:127.0.0.1]",
      "0.0.0.0", "[::]", "127.200.3.4", "0x7f.1"],
 )  # fmt: skip
-def test_what_stays_on_this_machine_is_not_warned_of(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plain_http_to_this_machine_gives_no_warning(host: str, capsys: pytest.CaptureFixture[str]) -> None:
     for url in (f"http://{host}:8000/v1", f"http://{host}/v1", f"https://{host}.evil.com/v1"):
         _warn_of_plain_http(url)
     assert capsys.readouterr().err == ""
 
 
-def test_plain_http_to_a_name_that_begins_like_this_machine_is_warned_of_by_the_command(bench: Bench) -> None:
+def test_plain_http_to_a_host_named_like_this_machine_gives_a_warning(bench: Bench) -> None:
     bench.write(1)
     call = ("plan", "run")[1:]
     done = batchmix(

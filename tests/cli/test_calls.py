@@ -59,7 +59,7 @@ from tests.calling import MARKER, called, refused
         ("schedule x.toml --state s3://b", ["s3://"]),
     ],
 )
-def test_a_wrong_call_is_told_with_the_right_one(
+def test_a_wrong_call_is_reported_with_the_right_one(
     call: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -80,7 +80,7 @@ def test_a_wrong_call_is_told_with_the_right_one(
         "plan rows.jsonl 'https://host/v1?key={}'", "models x {} --json", "schedule t.toml --every={}",
     ],
 )  # fmt: skip
-def test_a_key_in_the_wrong_place_is_not_said_again(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_in_the_wrong_place_is_not_repeated(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.jsonl").write_text('{"prompt": "x"}\n')
     done = called(monkeypatch, *call.format(MARKER).split())
@@ -88,14 +88,14 @@ def test_a_key_in_the_wrong_place_is_not_said_again(call: str, tmp_path: Path, m
     assert MARKER[:9] not in done.stdout + done.stderr
 
 
-def test_without_a_word_it_shows_its_help(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_without_arguments_shows_the_help(monkeypatch: pytest.MonkeyPatch) -> None:
     done = called(monkeypatch)
     assert done.returncode == 0
     assert done.stdout.startswith("Usage: ")
     assert done.stderr == ""
 
 
-def test_one_is_said_in_the_singular(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_count_of_one_is_in_the_singular(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of rows, requests and answers, wherever they are counted."""
     monkeypatch.chdir(tmp_path)
     Path("rows.jsonl").write_text('{"prompt": "a"}\n')

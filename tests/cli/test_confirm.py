@@ -55,7 +55,7 @@ class Terminal:
     ("typed", "said"),
     [(["yes\n"], "True"), (["Y\n"], "True"), (["what?\n", "y\n"], "True"), (["\n"], "False"), (["\x04"], "False")],
 )
-def test_it_takes_what_is_typed(typed: list[str], said: str) -> None:
+def test_a_typed_answer_is_accepted(typed: list[str], said: str) -> None:
     terminal = Terminal(sys.executable, "-c", ASK, "60")
     for number, text in enumerate(typed, 1):
         terminal.until("Go on? [y/N]: " + "".join(typed[: number - 1]).replace("\n", "\r\n") * (number > 1))
@@ -63,13 +63,13 @@ def test_it_takes_what_is_typed(typed: list[str], said: str) -> None:
     assert terminal.ended() == (0, said + "\n")
 
 
-def test_no_answer_in_time_is_a_no() -> None:
+def test_no_answer_in_time_means_no() -> None:
     terminal = Terminal(sys.executable, "-c", ASK, "0.2")
     assert terminal.ended() == (0, "False\n")
     assert "no answer" in terminal.shown
 
 
-def test_a_job_in_the_background_asks_nobody_and_is_not_stopped() -> None:
+def test_a_background_job_asks_no_question_and_is_not_suspended() -> None:
     terminal = Terminal("bash", "-mc", f'{sys.executable} -c "$0" 60 & wait $!', ASK)
     assert terminal.ended() == (0, "False\n")
     assert "Go on?" not in terminal.shown
@@ -95,7 +95,7 @@ def call(tmp_path: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def test_a_canary_goes_on_with_a_yes_and_says_how_without(call: list[str]) -> None:
+def test_a_canary_continues_with_a_yes_and_explains_how_to_skip_the_question(call: list[str]) -> None:
     closed = subprocess.run(
         ["sh", "-c", 'exec "$@" <&-', "sh", *call, "--progress", "none"], capture_output=True, text=True, check=False
     )
@@ -108,7 +108,7 @@ def test_a_canary_goes_on_with_a_yes_and_says_how_without(call: list[str]) -> No
     assert terminal.ended()[0] == 0
 
 
-def test_an_interrupt_at_the_question_is_said_on_a_line_of_its_own(call: list[str]) -> None:
+def test_an_interrupt_at_the_question_is_reported_on_its_own_line(call: list[str]) -> None:
     terminal = Terminal(*call, "--progress", "none")
     terminal.until("Send the rest? [y/N]: ")
     terminal.type("\x03")

@@ -58,7 +58,7 @@ def test_a_run_shows_its_evaluation_and_a_missed_threshold_is_exit_code_1(job: P
     assert found["evaluation"]["missed"] == ["m: includes is 0.75, less than 0.8"]
 
 
-def test_eval_scores_anew_and_asks_nothing(job: Path, standin: Provider) -> None:
+def test_eval_scores_again_and_sends_nothing(job: Path, standin: Provider) -> None:
     batchmix("run", str(job))
     run = str(job.parent / "runs" / "night")
     text = job.read_text().replace('kind = "includes"', 'kind = "similarity"')
@@ -87,7 +87,7 @@ def test_mistakes_are_refused_before_anything_is_sent(job: Path, standin: Provid
     assert standin.request_count() == 0
 
 
-def test_a_diff_exits_with_1_where_a_score_is_worse_and_shows_nothing_raw(job: Path) -> None:
+def test_a_diff_exits_with_1_if_a_score_is_worse_and_prints_nothing_raw(job: Path) -> None:
     write(job.parent, right=20, wrong=0)
     assert batchmix("run", str(job)).returncode == 0
     assert batchmix("run", str(job), "--out", str(job.parent / "runs" / "later")).returncode == 0
@@ -120,7 +120,7 @@ def worsen(run: Path) -> None:
 JUDGE = 'eval.scorers=[{kind="judge", model="j", rubric="[[rehearsal:echo]] {{ response }} score: 1"}]'
 
 
-def test_a_judge_that_is_stopped_goes_on_with_the_same_command(job: Path, standin: Provider) -> None:
+def test_a_stopped_judge_resumes_with_the_same_command(job: Path, standin: Provider) -> None:
     batchmix("run", str(job))
     (elsewhere := job.parent / "elsewhere").mkdir()
     (linked := job.parent / "runs" / "night" / "evaluation" / "judge-judge").symlink_to(elsewhere)
@@ -141,7 +141,7 @@ def test_a_judge_that_is_stopped_goes_on_with_the_same_command(job: Path, standi
     assert standin.request_count() - sent == 12
 
 
-def test_headers_that_no_run_folder_keeps_are_not_sent_as_stars(job: Path) -> None:
+def test_eval_of_a_run_with_masked_headers_needs_the_job_file(job: Path) -> None:
     text = job.read_text().replace('api_key_env = ""', 'api_key_env = ""\nheaders = {"X-Own" = "something-secret"}')
     job.write_text(text.replace('kind = "includes"', 'kind = "judge"\nmodel = "j"\nrubric = "{{ response }}"'))
     batchmix("run", str(job))

@@ -32,7 +32,7 @@ def before(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
     return said
 
 
-def test_cost_counts_the_cache_and_what_stood_in_parts_and_journals_before(
+def test_the_cost_includes_cache_prices_and_earlier_parts_and_journals(
     bench: Bench, provider: Provider, before: list[float | None]
 ) -> None:
     """25 rows in shards of 10 are stopped in the middle of the second, and go on."""
@@ -53,9 +53,7 @@ def test_cost_counts_the_cache_and_what_stood_in_parts_and_journals_before(
     assert (bench.run_status.ok, bench.run_status.finished, bench.run_status.results) == (25, 25, 25)
 
 
-def test_rows_of_each_model_are_those_of_the_summary_also_of_one_that_was_stopped(
-    bench: Bench, provider: Provider
-) -> None:
+def test_the_rows_of_each_model_match_the_summary_even_for_a_stopped_model(bench: Bench, provider: Provider) -> None:
     del bench.settings["model"]
     bench.settings["models"] = [{"id": "good"}, {"id": "bad"}]
     bench.write(12, text="row {}")

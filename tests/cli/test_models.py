@@ -25,7 +25,7 @@ def test_models_are_listed_searched_and_given_as_json(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_gateway_without_a_catalogue_is_said_to_have_none(tmp_path: Path) -> None:
+def test_a_gateway_without_a_catalogue_is_reported(tmp_path: Path) -> None:
     with serving() as gateway:
         gateway.status = 404
         done = batchmix("models", "--base-url", gateway.url, XDG_CACHE_HOME=str(tmp_path))

@@ -51,7 +51,7 @@ def test_status_finds_past_runs_by_the_jobs_name(tmp_path: Path, standin: Provid
     assert (tmp_path / "runs" / "history.parquet").exists()
 
 
-def test_a_run_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
+def test_an_unknown_run_is_refused_with_the_names_of_existing_ones(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"prompt": "hello"}\n')
     refused(batchmix("status", "one", cwd=tmp_path), "there are no runs under runs")
     for name in ("alpha", "beta", "old/2025-01-01"):

@@ -24,19 +24,19 @@ def bar_line(run_status: RunStatus, rates: list[tuple[float, float]], width: int
     return line
 
 
-def test_at_the_end_it_says_what_the_last_rows_wait_for() -> None:
+def test_the_bar_shows_at_the_end_what_the_last_rows_wait_for() -> None:
     lane = LaneStatus("m", in_flight=1, tail=2, retrying_after="503", oldest_sent_at=time.monotonic() - 94)
     line = summary_line(RunStatus(phase=Phase.SENDING, results=9, lanes=[lane]), [])
     assert line.startswith("waiting for 3 rows: 2 retrying after 503, 1 in flight for 94 s, 0 failed")
 
 
-def test_at_the_end_what_limits_a_lane_is_not_told_once_more() -> None:
+def test_the_bar_does_not_repeat_at_the_end_what_limits_a_lane() -> None:
     lane = LaneStatus("m", in_flight=1, tail=0, limited_by=Bottleneck.INPUT)
     assert "limited by" not in summary_line(RunStatus(phase=Phase.SENDING, results=9, lanes=[lane]), [])
     assert "writing" in summary_line(RunStatus(phase=Phase.SEALING, results=9, lanes=[lane]), [])
 
 
-def test_before_that_it_says_how_many_wait_to_retry() -> None:
+def test_the_bar_shows_before_the_end_how_many_rows_wait_for_a_retry() -> None:
     line = summary_line(RunStatus(phase=Phase.SENDING, results=9, lanes=[LaneStatus("m", retrying=7)]), [])
     assert "7 waiting to retry" in line
     assert "waiting for" not in line
@@ -57,7 +57,7 @@ def busy(*lanes: LaneStatus, phase: Phase = Phase.SENDING) -> RunStatus:
 
 
 @pytest.mark.parametrize("width", [48, 59, 79, 120, 199])
-def test_however_narrow_it_shows_rows_time_left_cost_and_what_limits(width: int) -> None:
+def test_the_bar_shows_rows_time_left_cost_and_limit_at_any_width(width: int) -> None:
     line = bar_line(busy(), [(40.0, 8000.0)], width)
     assert len(line) <= width
     wanted = [" 12%", "12,347", "37 min left", "$0.5400", "requests", "/100,000", "limited by requests per minute"]
@@ -66,13 +66,13 @@ def test_however_narrow_it_shows_rows_time_left_cost_and_what_limits(width: int)
     assert ("█" in line) == (width > 120)
 
 
-def test_a_time_is_said_as_a_person_says_it() -> None:
+def test_durations_are_shown_in_readable_units() -> None:
     assert [span_text(s) for s in (7.4, 99, 100, 5_400, 11_100, 190_000)] == [
         "7 s", "99 s", "2 min", "90 min", "3 h 05 min", "2 d 4 h",
     ]  # fmt: skip
 
 
-def test_before_the_first_answer_and_without_a_price_nothing_is_made_up() -> None:
+def test_the_bar_shows_no_rate_before_the_first_answer_and_no_cost_without_a_price() -> None:
     line = bar_line(busy(LaneStatus("m", results=10)), [(0.0, 0.0)], 79)
     assert "left" not in line
     assert "$" not in line
@@ -80,17 +80,17 @@ def test_before_the_first_answer_and_without_a_price_nothing_is_made_up() -> Non
     assert bar_line(RunStatus(), [], 79) == "starting"
 
 
-def test_no_control_character_of_a_models_trouble_or_name_reaches_the_terminal() -> None:
+def test_no_control_character_of_an_error_or_a_model_name_reaches_the_terminal() -> None:
     nasty = LaneStatus("m\x1b[2J", results=1, tail=1, retrying=1, retrying_after="\x1b[2J503")
     assert "\x1b" not in "".join(bar_lines(busy(nasty, nasty), [], 79, 10))
 
 
-def test_its_last_words_say_how_far_it_came_and_no_time_or_rate() -> None:
+def test_the_last_line_of_the_bar_has_the_rows_and_no_time_or_rate() -> None:
     assert last_line(busy(), 79) == " 12% 12,347/100,000, $0.5400, 2 failed"
     assert last_line(busy(lane(ok=99_997)), 79).startswith(" 99% ")
 
 
-def test_a_drain_promises_no_time() -> None:
+def test_the_bar_shows_no_time_left_while_draining() -> None:
     for width in (59, 79, 199):
         line = bar_line(busy(phase=Phase.DRAINING), [(40.0, 8000.0)], width)
         assert "draining" in line
@@ -98,7 +98,7 @@ def test_a_drain_promises_no_time() -> None:
         assert "left" not in line
 
 
-def test_of_several_models_it_says_which_is_limited_by_what() -> None:
+def test_the_bar_shows_the_limit_of_each_of_several_models() -> None:
     lanes = [
         LaneStatus("a", limited_by=Bottleneck.TOKENS),
         LaneStatus("b", limited_by=Bottleneck.REQUESTS),
@@ -110,7 +110,7 @@ def test_of_several_models_it_says_which_is_limited_by_what() -> None:
     assert bar_line(run_status, [], 199).endswith("limited by tokens per minute")
 
 
-def test_where_it_is_too_narrow_for_all_no_word_is_torn() -> None:
+def test_a_narrow_bar_cuts_between_words() -> None:
     assert bar_line(busy(), [(40.0, 8000.0)], 40) == " 12% 12,347 37 min left, $0.5400"
 
 
@@ -181,7 +181,7 @@ class Terminal(io.StringIO):
         return [row.rstrip() for row in rows]
 
 
-def test_what_is_logged_meanwhile_stands_above_the_bar_and_nothing_of_it_is_left(
+def test_log_lines_are_printed_above_the_bar_and_no_remains_of_it_stay(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     terminal, run_status = Terminal(), busy(lane("a"), lane("b"))

@@ -34,7 +34,7 @@ def url(tmp_path: Path, standin: Provider) -> str:
     return standin.url
 
 
-def test_the_line_of_the_job(tmp_path: Path, url: str) -> None:
+def test_a_refused_parameter_names_the_line_of_the_job(tmp_path: Path, url: str) -> None:
     (tmp_path / "job.toml").write_text(JOB % url)
     done = batchmix("run", "job.toml", cwd=tmp_path)
     assert done.returncode == 3
@@ -42,13 +42,13 @@ def test_the_line_of_the_job(tmp_path: Path, url: str) -> None:
     assert f"{ADVICE} (job.toml:8)" in batchmix("status", "runs/job", cwd=tmp_path).stdout
 
 
-def test_the_option_of_the_command(tmp_path: Path, url: str) -> None:
+def test_a_refused_parameter_names_the_option_of_the_command(tmp_path: Path, url: str) -> None:
     (tmp_path / "job.toml").write_text(JOB % url)
     done = batchmix("run", "job.toml", "--set", "params.max_tokens=7", cwd=tmp_path)
     assert f"{ADVICE} (--set params.max_tokens)" in done.stderr
 
 
-def test_the_entry_of_one_of_several_models(tmp_path: Path, url: str) -> None:
+def test_a_refused_parameter_names_the_entry_of_its_model(tmp_path: Path, url: str) -> None:
     """Its rows end as failed; the table shows the whole advice, however long the provider's own words."""
     entries = '[[models]]\nid = "m"\nparams.max_tokens = 5\n[[models]]\nid = "other"\n'
     (tmp_path / "job.toml").write_text(
@@ -62,7 +62,7 @@ def test_the_entry_of_one_of_several_models(tmp_path: Path, url: str) -> None:
     assert {row["status"] for row in rows if row["model"] == "other"} == {"ok"}
 
 
-def test_the_line_of_a_row_that_brings_its_own_parameters(tmp_path: Path, url: str) -> None:
+def test_a_refused_parameter_of_a_row_names_the_line_of_the_input(tmp_path: Path, url: str) -> None:
     lines = [{"text": "a", "with": {"max_tokens": 5}}, {"text": "b", "with": {}}]
     (tmp_path / "rows.jsonl").write_text("\n".join(["", *map(json.dumps, lines)]))
     (tmp_path / "job.toml").write_text((JOB % url).replace("[params]", 'params = "with"\n[params]'))
@@ -71,7 +71,7 @@ def test_the_line_of_a_row_that_brings_its_own_parameters(tmp_path: Path, url: s
     assert said == ["rows.jsonl:2)", "job.toml:9)"]
 
 
-def test_the_line_of_a_batch_file(tmp_path: Path, url: str) -> None:
+def test_a_refused_parameter_of_a_batch_line_names_its_line(tmp_path: Path, url: str) -> None:
     asked = {"model": "m", "messages": [{"role": "user", "content": "a"}]}
     lines = [
         {"custom_id": str(n), "method": "POST", "url": "/v1/chat/completions", "body": asked | more}

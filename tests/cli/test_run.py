@@ -86,7 +86,7 @@ def test_a_wrong_setting_is_named(setting: str, words: list[str], job: Path, sta
     assert standin.request_count() == 0
 
 
-def test_a_missing_or_spoilt_key_is_named(job: Path, standin: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_or_malformed_key_is_reported(job: Path, standin: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     refused(batchmix("run", str(job)), "NIGHT_KEY", "not set")
     refused(batchmix("run", str(job), NIGHT_KEY=" "), "NIGHT_KEY", "not set")
     for wrong in (f'"{MARKER}"', f"Bearer {MARKER}", f"{MARKER} x", f"{MARKER}\nx", f"{MARKER}é"):
@@ -186,7 +186,7 @@ def test_plan_sends_nothing_and_writes_nothing(job: Path, standin: Provider) -> 
     assert (planned["done"], planned["requests"]) == (2, 3)
 
 
-def test_plan_shows_what_other_programs_take_for_an_end_of_line_within_its_line(job: Path) -> None:
+def test_plan_escapes_characters_that_other_programs_take_for_line_ends(job: Path) -> None:
     (job.parent / "rows.jsonl").write_text('{"id": "a", "text": "a\\u2028b\\u0085c"}\n')
     assert '"content": "Say a\\x2028b\\x85c"' in batchmix("plan", str(job)).stdout
 
@@ -210,7 +210,7 @@ def test_rows_can_be_piped_in_and_an_empty_pipe_resumes(tmp_path: Path, standin:
     refused(batchmix(*call, stdin='{"prompt": "c"}\n'), "--update")
 
 
-def test_exit_code_1_says_that_rows_have_no_answer(job: Path) -> None:
+def test_exit_code_1_means_that_rows_have_no_answer(job: Path) -> None:
     (job.parent / "rows.jsonl").write_text('{"text": "a"}\n{"text": "[[rehearsal:400]]"}\n')
     done = batchmix("run", str(job), NIGHT_KEY="none")
     assert done.returncode == 1
@@ -226,7 +226,9 @@ def test_nothing_from_a_row_or_an_answer_reaches_the_terminal_raw(job: Path) -> 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_drains_and_the_same_command_asks_nothing_twice(number: int, job: Path, standin: Provider) -> None:
+def test_an_interrupt_drains_and_the_same_command_sends_nothing_twice(
+    number: int, job: Path, standin: Provider
+) -> None:
     write_rows(job.parent / "rows.jsonl", 300)
     standin.behave("latency=0.1-0.3")
     call = [sys.executable, "-m", "batchmix", "run", str(job), "--concurrency", "20"]
@@ -255,7 +257,7 @@ def test_a_run_under_nohup_outlives_its_terminal(job: Path, standin: Provider) -
     assert process.returncode == 0
 
 
-def test_status_shows_a_run_while_it_runs_and_a_second_start_is_told_who_has_it(job: Path, standin: Provider) -> None:
+def test_status_shows_a_running_run_and_a_second_start_names_its_process(job: Path, standin: Provider) -> None:
     standin.behave("latency=30")
     call = [sys.executable, "-m", "batchmix", "run", str(job), "--set", "timeouts.drain_s=0"]
     env = os.environ | {"NIGHT_KEY": "none"}
@@ -305,7 +307,7 @@ def test_every_command_has_help_with_an_example() -> None:
         assert f"batchmix {name}" in done.stdout
 
 
-def test_rehearse_names_its_kinds_and_refuses_what_it_cannot_play() -> None:
+def test_rehearse_lists_its_kinds_and_refuses_unknown_ones() -> None:
     help_text = " ".join(batchmix("rehearse", "--help").stdout.split())
     for name, kind in REPLY_KINDS.items():
         assert f" {name} {kind.doc.replace('`', '')}" in help_text

@@ -21,7 +21,7 @@ def write(root: Path, text: str = "", name: str = "job") -> Path:
     return path
 
 
-def test_the_example_makes_up_its_last_night_once(tmp_path: Path) -> None:
+def test_the_example_makes_up_its_last_scheduled_run_once(tmp_path: Path) -> None:
     done = batchmix("schedule", str(EXAMPLE), "--once", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "answered     40 of 40" in done.stdout
@@ -32,7 +32,7 @@ def test_the_example_makes_up_its_last_night_once(tmp_path: Path) -> None:
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
 
 
-def test_an_ordinary_run_of_it_goes_into_the_folder_of_its_night(tmp_path: Path) -> None:
+def test_an_ordinary_run_of_the_example_uses_the_folder_of_its_scheduled_date(tmp_path: Path) -> None:
     batchmix("schedule", str(EXAMPLE), "--once", cwd=tmp_path)
     [folder] = (tmp_path / "runs/nightly-capitals").iterdir()
     done = batchmix("run", str(EXAMPLE), "--date", folder.name, "--json", cwd=tmp_path)
@@ -48,7 +48,7 @@ def test_an_ordinary_run_of_it_goes_into_the_folder_of_its_night(tmp_path: Path)
         (SCHEDULE, ["AIHUBMIX_API_KEY", "not set"]),
     ],
 )
-def test_a_job_that_could_not_run_by_itself_is_refused_at_once(text: str, words: list[str], tmp_path: Path) -> None:
+def test_a_job_that_cannot_run_unattended_is_refused_at_once(text: str, words: list[str], tmp_path: Path) -> None:
     refused(
         batchmix("schedule", str(write(tmp_path, text)), cwd=tmp_path), "job.toml" if "corn" in text else "", *words
     )
@@ -63,7 +63,7 @@ def test_two_jobs_of_one_name_and_a_job_that_reads_standard_input_are_refused(tm
     refused(batchmix("schedule", str(two), cwd=tmp_path), "two.toml", "standard input")
 
 
-def test_a_job_whose_nights_share_a_folder_is_said_to(tmp_path: Path) -> None:
+def test_a_job_whose_scheduled_runs_share_a_folder_is_reported(tmp_path: Path) -> None:
     done = batchmix("schedule", str(write(tmp_path, REHEARSED + SCHEDULE)), "--once", cwd=tmp_path)
     assert done.returncode == 0
     assert "no {date}" in done.stderr
@@ -82,7 +82,7 @@ def test_units_are_printed_without_the_key_and_run_nothing(kind: str, tmp_path: 
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_state_that_is_not_ours_is_refused(tmp_path: Path) -> None:
+def test_a_foreign_state_file_is_refused(tmp_path: Path) -> None:
     job, state = write(tmp_path, REHEARSED + SCHEDULE), tmp_path / "state"
     state.mkdir()
     (state / "job.json").write_text('{"since": 3}')

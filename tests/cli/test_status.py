@@ -20,7 +20,7 @@ from tests.wire import GOOD, reply
 
 
 @pytest.mark.parametrize("sealed", [True, False])
-def test_status_says_how_fast_a_run_is_and_how_long_it_takes(bench: Bench, sealed: bool) -> None:
+def test_status_shows_the_rate_of_a_run_and_its_time_left(bench: Bench, sealed: bool) -> None:
     bench.write(25)
     bench.settings["output"]["shard_rows"] = 20 if sealed else 100
     if sealed:
@@ -40,7 +40,7 @@ def test_status_says_how_fast_a_run_is_and_how_long_it_takes(bench: Bench, seale
         os.close(lock)
 
 
-def test_status_says_what_limits_each_model_what_it_costs_and_how_long_it_takes(
+def test_status_shows_the_limit_the_cost_and_the_time_left_of_each_model(
     bench: Bench, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a process leaves of that while it runs, and what another then says of it."""

@@ -39,7 +39,7 @@ OF_THE_JOB = {"wrong model id", "everything is 400", "a web page"}
 
 
 @pytest.mark.parametrize("cause", CAUSES)
-def test_a_broken_job_stops_in_seconds_and_goes_on_once_it_is_mended(
+def test_a_broken_job_stops_in_seconds_and_resumes_once_it_is_fixed(
     cause: str, tmp_path: Path, standin: Provider
 ) -> None:
     behaviour, mended, key, words = CAUSES[cause]
@@ -63,7 +63,7 @@ def test_a_broken_job_stops_in_seconds_and_goes_on_once_it_is_mended(
     assert set(results(tmp_path / "out")["status"].to_pylist()) == {"ok"}
 
 
-def test_a_wrong_path_is_tried_a_little_and_stops_in_seconds(tmp_path: Path, standin: Provider) -> None:
+def test_a_wrong_path_stops_in_seconds_after_a_few_requests(tmp_path: Path, standin: Provider) -> None:
     """A 404 may pass; where it is all that ever comes, it is the job's."""
     asked = call(standin.url, tmp_path, "--model", "m", "--json")
     began = time.monotonic()
@@ -76,7 +76,9 @@ def test_a_wrong_path_is_tried_a_little_and_stops_in_seconds(tmp_path: Path, sta
     assert batchmix(*asked, AIHUBMIX_API_KEY=KEY).returncode == 0
 
 
-def test_of_two_models_only_the_wrong_one_stops_and_goes_on_once_it_is_there(tmp_path: Path, standin: Provider) -> None:
+def test_only_the_unknown_one_of_two_models_stops_and_it_resumes_once_it_exists(
+    tmp_path: Path, standin: Provider
+) -> None:
     standin.behave("latency=0.1&models=good")
     asked = call(standin.url, tmp_path, "--set", 'models=[{id="good"},{id="bad"}]')
     done = batchmix(*asked, AIHUBMIX_API_KEY=KEY)
@@ -92,7 +94,7 @@ def test_of_two_models_only_the_wrong_one_stops_and_goes_on_once_it_is_there(tmp
     assert standin.request_count() == ROWS
 
 
-def test_a_key_that_is_refused_after_many_answers_stops_the_run_and_says_how_many(
+def test_a_key_that_is_refused_after_many_answers_stops_the_run_and_reports_their_number(
     tmp_path: Path, standin: Provider
 ) -> None:
     """Whatever the cause, more requests would not change it; how much went well tells one that was withdrawn."""

@@ -66,7 +66,7 @@ def test_wins_losses_and_ties_are_counted_and_a_clear_drop_is_worse(evaluated: E
     assert {one.verdict for one in drifts} == {""}
 
 
-def test_the_texts_of_what_moved_stand_side_by_side(evaluated: EvalBench) -> None:
+def test_the_texts_of_changed_rows_are_shown_side_by_side(evaluated: EvalBench) -> None:
     found = two_nights(evaluated, [1.0, 1.0, 0.0, None], [0.0, 1.0, 1.0, 1.0])
     shown = examples(found, 1)
     assert [(one.moved.row, one.custom_id, one.before, one.after) for one in shown] == [
@@ -86,7 +86,7 @@ def test_rows_whose_request_or_target_changed_are_left_out_and_counted(evaluated
     assert found.comparisons[0].paired.n == 4
 
 
-def test_a_scorer_that_is_another_now_is_left_out_and_named(evaluated: EvalBench) -> None:
+def test_a_changed_scorer_is_left_out_and_named(evaluated: EvalBench) -> None:
     before = night(evaluated, "first", rows([True] * 3))
     evaluated.settings["eval"]["scorers"] = [{"kind": "includes", "casefold": False}, {"kind": "exact"}]
     found = diff(before, night(evaluated, "second", rows([True] * 3)))
@@ -112,7 +112,7 @@ def comparison(before: list[float], after: list[float], metric: str = "score", m
     return Comparison(model, metric, "s" if metric == "score" else "", paired)
 
 
-def test_guards_choose_what_is_tested_and_what_may_be_lost() -> None:
+def test_guards_set_what_is_tested_and_the_loss_allowed() -> None:
     drop = comparison([1.0] * 40, [0.0] * 10 + [1.0] * 30)
     slower = comparison([1.0] * 40, [2.0] * 40, "latency_s")
     faster = comparison([2.0] * 40, [1.0] * 40, "latency_s", "other")
@@ -127,7 +127,7 @@ def test_guards_choose_what_is_tested_and_what_may_be_lost() -> None:
     assert verdicts(Guard(scorer="another")) == ["", "", ""]
 
 
-def test_a_planted_drop_is_found_and_nothing_is_made_up() -> None:
+def test_a_planted_drop_is_found_and_no_other() -> None:
     draw = np.random.default_rng(3)
     found = false = other = 0
     for drop, count in ((DROP, 50), (0.0, 50)):
@@ -146,7 +146,7 @@ def test_a_planted_drop_is_found_and_nothing_is_made_up() -> None:
     assert false <= 7
 
 
-def test_past_runs_are_found_by_name_and_kept_in_one_file(evaluated: EvalBench) -> None:
+def test_past_runs_are_found_by_name_and_stored_in_one_file(evaluated: EvalBench) -> None:
     import pyarrow.parquet as pq
 
     first = night(evaluated, "out/first", rows([True, False]))
@@ -167,7 +167,7 @@ def test_past_runs_are_found_by_name_and_kept_in_one_file(evaluated: EvalBench) 
     ]
 
 
-def test_the_previous_run_is_the_last_whole_one_before(evaluated: EvalBench) -> None:
+def test_the_previous_run_is_the_last_finished_one(evaluated: EvalBench) -> None:
     made = [night(evaluated, f"out/{name}", rows([True, False])) for name in "abc"]
     for number, run in enumerate(made):
         text = (run / "run.json").read_text()

@@ -37,14 +37,14 @@ def test_ticks_cover_the_span_and_are_few(one: float, other: float) -> None:
 
 
 @hypothesis.given(st.text(), st.integers(0, 500))
-def test_a_label_is_no_wider_than_there_is_room(text: str, room: int) -> None:
+def test_a_label_is_no_wider_than_its_space(text: str, room: int) -> None:
     shown = fitted(text, room)
     assert width_of(shown) <= max(room, 16)
     assert shown.isprintable()
 
 
 @hypothesis.given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=5))
-def test_whatever_the_numbers_all_marks_lie_in_the_drawing(values: list[tuple[float, float]]) -> None:
+def test_all_marks_lie_within_the_drawing_for_any_numbers(values: list[tuple[float, float]]) -> None:
     rows = [IntervalRow("m", value, value - 1, value + 1, "", before) for value, before in values]
     series = [LineSeries("m", [value for pair in values for value in pair], "c0")]
     steps = [f"night {number}" for number in range(2 * len(values))]

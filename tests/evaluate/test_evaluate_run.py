@@ -96,7 +96,7 @@ def test_a_resumed_run_gives_the_metrics_of_the_whole(evaluated: EvalBench) -> N
     assert resumed.complete
 
 
-def test_evaluating_asks_nothing_again_and_leaves_the_data_alone(evaluated: EvalBench) -> None:
+def test_evaluating_sends_nothing_and_leaves_the_data_unchanged(evaluated: EvalBench) -> None:
     evaluated.write_said(ROWS)
     evaluated.run()
     before = {path.name: path.read_bytes() for path in (evaluated.out / "data").iterdir()}
@@ -110,7 +110,7 @@ def test_evaluating_asks_nothing_again_and_leaves_the_data_alone(evaluated: Eval
     evaluated.run()  # a folder with an evaluation in it is still a run
 
 
-def test_a_column_that_is_not_there_is_refused_before_anything_is_sent(evaluated: EvalBench) -> None:
+def test_a_missing_target_column_is_refused_before_anything_is_sent(evaluated: EvalBench) -> None:
     evaluated.write_said(ROWS)
     evaluated.settings["eval"]["target"] = "anwser"
     with pytest.raises(JobError, match="no column 'anwser'"):
@@ -128,7 +128,7 @@ def test_lone_surrogates_and_deep_nesting_hurt_only_their_row(evaluated: EvalBen
     json.loads((evaluated.out / "evaluation" / "metrics.json").read_text())
 
 
-def test_of_a_job_whose_target_is_not_there_nothing_is_left(evaluated: EvalBench) -> None:
+def test_a_job_with_a_missing_target_leaves_no_folder(evaluated: EvalBench) -> None:
     evaluated.source = evaluated.root / "rows.jsonl.gz"
     evaluated.source.write_bytes(gzip.compress(b'{"said": "a", "answer": "a"}\n'))
     evaluated.settings["input"]["path"] = str(evaluated.source)

@@ -75,7 +75,7 @@ def test_numbers_are_found_in_prose(text: str, found: list[float]) -> None:
         ("", None),
     ],
 )
-def test_a_choice_is_found_or_not_guessed(text: str, letter: str | None) -> None:
+def test_a_choice_is_found_and_never_guessed(text: str, letter: str | None) -> None:
     assert choice(text, "ABCD") == letter
 
 
@@ -119,7 +119,7 @@ def test_bad_text_costs_little_time(text: str) -> None:
 
 
 @pytest.mark.parametrize("depth", [150, 600, 990, 5000])
-def test_json_that_is_nested_without_end_is_read_as_far_as_any_and_the_same_from_anywhere(depth: int) -> None:
+def test_deeply_nested_json_is_read_to_the_same_depth_from_anywhere_in_the_stack(depth: int) -> None:
     """However deep in the stack it is asked: what is scored twice has the same score twice."""
 
     def deeper(levels: int, text: str) -> object:

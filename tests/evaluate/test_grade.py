@@ -39,7 +39,7 @@ from batchmix.evaluate.extract import grade_in
         ('{"score": 1e400, "rating": NaN}', None),
     ],
 )
-def test_a_verdict_is_read_in_the_ways_that_judges_give_it(text: str, number: float | None) -> None:
+def test_a_grade_is_read_in_all_forms_that_judges_use(text: str, number: float | None) -> None:
     assert grade_in(text) == number
 
 
@@ -63,14 +63,14 @@ def test_a_verdict_is_read_in_the_ways_that_judges_give_it(text: str, number: fl
         ("```\nscore: 5\n```", 5),
     ],
 )
-def test_what_the_judged_text_says_of_itself_does_not_win(text: str, number: float | None) -> None:
+def test_a_grade_in_the_judged_text_does_not_count(text: str, number: float | None) -> None:
     assert grade_in(text) == number
 
 
 @hypothesis.given(
     st.lists(st.sampled_from(["score", ":", " ", "5", "\n", '"', "`", "```", ">", "*", "{", "}", "“", "1."]))
 )
-def test_whatever_it_says_there_is_a_number_or_none(parts: list[str]) -> None:
+def test_any_verdict_gives_a_number_or_none(parts: list[str]) -> None:
     found = grade_in("".join(parts))
     assert found is None or isinstance(found, float)
 
@@ -95,7 +95,7 @@ def test_whatever_it_says_there_is_a_number_or_none(parts: list[str]) -> None:
         " \t",
     ],
 )
-def test_a_long_answer_is_read_in_no_time(part: str) -> None:
+def test_a_long_verdict_is_read_quickly(part: str) -> None:
     began = time.process_time()
     grade_in(part * (200_000 // len(part)))
     assert time.process_time() - began < 1

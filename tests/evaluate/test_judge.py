@@ -56,7 +56,7 @@ def judged(evaluated: EvalBench) -> EvalBench:
     return evaluated
 
 
-def test_each_answer_is_judged_once_and_never_again(judged: EvalBench) -> None:
+def test_each_answer_is_judged_exactly_once(judged: EvalBench) -> None:
     judged.run()
     found = judged.evaluate()
     assert [row["score"] for row in judged.scores()] == [0, 0.25, 0.5, 0.75, 1, 0, 0.25, 0.5]
@@ -67,7 +67,7 @@ def test_each_answer_is_judged_once_and_never_again(judged: EvalBench) -> None:
     assert judged.standin.request_count() == 16
 
 
-def test_what_has_no_answer_is_not_judged_and_keeps_its_place_for_when_it_has(judged: EvalBench) -> None:
+def test_a_row_without_an_answer_is_judged_once_it_has_one(judged: EvalBench) -> None:
     judged.settings["retry"] = {"attempts": 1}
     judged.write_said([{"text": text, "points": "4"} for text in ("a", "[[rehearsal:500x1]]", "c", "d")])
     judged.run(limit=3)
@@ -81,7 +81,7 @@ def test_what_has_no_answer_is_not_judged_and_keeps_its_place_for_when_it_has(ju
     assert len(prompts) == len(set(prompts)) == 4
 
 
-def test_an_answer_that_comes_later_between_others_moves_no_score(judged: EvalBench) -> None:
+def test_a_later_answer_between_others_does_not_shift_scores(judged: EvalBench) -> None:
     del judged.settings["model"]
     judged.settings["models"] = [{"id": "fast"}, {"id": "slow", "limits": {"concurrency": 1}}]
     judged.settings["eval"]["scorers"][0]["rubric"] = (
@@ -101,7 +101,7 @@ def test_an_answer_that_comes_later_between_others_moves_no_score(judged: EvalBe
     assert len(prompts) == len(set(prompts)) == 16
 
 
-def test_samples_and_models_are_judged_each_for_itself(judged: EvalBench) -> None:
+def test_each_sample_and_each_model_is_judged_separately(judged: EvalBench) -> None:
     del judged.settings["model"]
     judged.settings |= {"samples": 2, "models": [{"id": "m"}, {"id": "k"}]}
     judged.settings["eval"]["scorers"][0]["rubric"] = (
@@ -114,7 +114,7 @@ def test_samples_and_models_are_judged_each_for_itself(judged: EvalBench) -> Non
     assert all(f" {row['model']} " in row["explanation"] for row in scores)
 
 
-def test_a_target_is_shown_and_a_column_that_is_not_there_is_named(judged: EvalBench) -> None:
+def test_the_judge_is_shown_the_target_and_a_missing_column_is_named(judged: EvalBench) -> None:
     judged.settings["eval"]["target"] = "points"
     judged.settings["eval"]["scorers"][0]["rubric"] = "[[rehearsal:echo]] {{ response }} score: {{ target }}"
     judged.run()
@@ -133,7 +133,7 @@ def test_a_target_is_shown_and_a_column_that_is_not_there_is_named(judged: EvalB
         judged.evaluate()
 
 
-def test_what_judging_costs_is_in_the_plan_before_and_in_the_summary_after(judged: EvalBench) -> None:
+def test_the_cost_of_judging_is_in_the_plan_and_in_the_summary(judged: EvalBench) -> None:
     judged.settings["prices"] = {"m": {"input": 1.0, "output": 2.0}, "j": {"input": 10.0, "output": 20.0}}
     judged.settings["params"] = {"max_tokens": 40}
     judged.settings["eval"]["scorers"][0]["params"]["max_tokens"] = 60
@@ -152,7 +152,7 @@ def test_what_judging_costs_is_in_the_plan_before_and_in_the_summary_after(judge
     assert any("judging" in line and "judge" in line for line in state_lines(reader.look(judged.out), None))
 
 
-def test_a_judge_may_spend_what_the_run_leaves_of_the_budget(judged: EvalBench) -> None:
+def test_a_judge_may_spend_the_rest_of_the_budget(judged: EvalBench) -> None:
     judged.settings["prices"] = {name: {"input": 10.0, "output": 10.0} for name in "mj"}
     judged.settings["budget"] = {"max_usd": 100.0}
     view = judged.run()
@@ -172,7 +172,7 @@ def test_a_judge_may_spend_what_the_run_leaves_of_the_budget(judged: EvalBench) 
     )
 
 
-def test_a_judge_without_a_price_that_a_cap_needs_is_found_before_anything_is_sent(judged: EvalBench) -> None:
+def test_a_run_with_a_budget_and_an_unpriced_judge_is_refused_before_anything_is_sent(judged: EvalBench) -> None:
     judged.settings["eval"]["scorers"][0]["max_usd"] = 1.0
     with pytest.raises(JobError, match="no price is known for j"):
         prepare_scorers(read_job(None, judged.settings, {}), None)
@@ -209,7 +209,7 @@ rubric = "[[rehearsal:echo]] score: 1 for {{{{ response }}}} {{{{ place }}}}"
 """
 
 
-def test_killed_in_the_middle_a_judge_goes_on_and_pays_for_nothing_twice(tmp_path: Path) -> None:
+def test_a_killed_judge_resumes_and_pays_for_nothing_twice(tmp_path: Path) -> None:
     with provider("latency=0.1-0.3") as url:
         standin = Provider(url)
         (tmp_path / "job.toml").write_text(JOB.format(url=url, root=tmp_path))
@@ -230,7 +230,7 @@ def test_killed_in_the_middle_a_judge_goes_on_and_pays_for_nothing_twice(tmp_pat
         assert len({prompt for prompt in standin.prompts() if "score: 1" in prompt}) == 100
 
 
-def test_a_judge_without_a_price_is_refused_under_a_cap_before_anything_is_sent(judged: EvalBench) -> None:
+def test_judging_under_a_budget_without_a_price_is_refused_before_anything_is_sent(judged: EvalBench) -> None:
     judged.settings["prices"] = {"m": {"input": 10.0, "output": 10.0}}
     judged.settings["budget"] = {"max_usd": 100.0}
     with pytest.raises(JobError, match="no price is known for j"):

@@ -33,11 +33,11 @@ def test_an_interval_names_its_unit_once() -> None:
     assert interval("score", None, None) == ""
 
 
-def test_p_values_are_read_at_a_glance() -> None:
+def test_p_values_are_rounded() -> None:
     assert [p_value(p) for p in (1.0, 0.52, 0.0123, 0.0004, 4.6e-23)] == ["1.00", "0.52", "0.012", "0.0004", "<0.0001"]
 
 
-def test_each_metric_and_each_limit_has_words() -> None:
+def test_each_metric_and_each_limit_has_a_label() -> None:
     for metric in ("score", *DRIFTS):
         assert metric_value(metric, 1.0)
     assert {limit.value for limit in Limit} - {"none"} <= LIMITS.keys()

@@ -47,7 +47,7 @@ def test_scores_of_0_and_1_have_wilsons_interval(right: int, n: int) -> None:
     assert (found.low, found.high) == (pytest.approx(wilson.low, abs=1e-12), pytest.approx(wilson.high, abs=1e-12))
 
 
-def test_the_interval_holds_the_truth_in_95_of_100_even_for_samples_that_hang_together() -> None:
+def test_the_interval_contains_the_truth_in_95_of_100_even_for_correlated_samples() -> None:
     inside = 0
     for _ in range(1000):
         chance = RNG.beta(2, 1, size=200)
@@ -58,14 +58,14 @@ def test_the_interval_holds_the_truth_in_95_of_100_even_for_samples_that_hang_to
     assert 930 <= inside <= 970
 
 
-def test_without_scores_there_is_nothing_to_say() -> None:
+def test_without_scores_there_is_no_mean() -> None:
     nothing = estimate(np.array([]), np.array([], dtype=np.int64))
     assert (nothing.n, nothing.mean, nothing.stderr) == (0, None, None)
     assert estimate(np.array([1.0, 0.0]), np.array([3, 3])).stderr is None
 
 
 @given(st.lists(st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=6), min_size=1, max_size=4))
-def test_pass_at_k_is_the_share_of_all_choices_of_k_that_hold_a_right_one(rows: list[list[float]]) -> None:
+def test_pass_at_k_is_the_share_of_all_subsets_of_k_with_a_right_answer(rows: list[list[float]]) -> None:
     scores = np.array([score for row in rows for score in row])
     numbers = np.array([number for number, row in enumerate(rows) for _ in row])
     for k, value in pass_at(scores, numbers).items():
@@ -91,5 +91,5 @@ def test_percentiles_interpolate() -> None:
     assert percentiles(np.array([])) is None
 
 
-def test_a_count_too_large_for_a_fraction_stops_no_report() -> None:
+def test_a_count_too_large_for_a_float_does_not_break_a_report() -> None:
     assert floats(pa.array([2**62, None, 3])).tolist()[::2] == [2.0**62, 3.0]

@@ -53,7 +53,7 @@ def odd(evaluated: EvalBench) -> EvalBench:
     return evaluated
 
 
-def test_what_a_target_says_is_compared_as_a_prompt_would_say_it(odd: EvalBench) -> None:
+def test_targets_of_any_type_are_compared_in_the_text_that_a_prompt_has(odd: EvalBench) -> None:
     scores = [(row["scorer"], row["score"], row["explanation"]) for row in odd.scores()]
     for name, (_, _, wanted) in COLUMNS.items():
         mine = [(score, why) for scorer, score, why in scores if scorer == name]

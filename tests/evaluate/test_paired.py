@@ -25,7 +25,7 @@ def test_scores_of_0_and_1_have_mcnemars_exact_p(wins: int, losses: int, ties: i
 
 
 @pytest.mark.parametrize("wins", [500, 520, 560, 600])
-def test_the_normal_limit_of_many_rows_is_near_the_exact_p(wins: int) -> None:
+def test_the_normal_approximation_for_many_rows_is_near_the_exact_p(wins: int) -> None:
     differences = np.array([1.0] * wins + [-1.0] * (1001 - wins))
     exact = stats.binomtest(wins, 1001, alternative="greater").pvalue
     assert sign_flip_p(-differences) == pytest.approx(exact, rel=0.05, abs=1e-5)
@@ -66,7 +66,7 @@ def test_samples_of_a_row_flip_together() -> None:
     assert alarms <= 20
 
 
-def test_without_pairs_there_is_nothing_to_compare() -> None:
+def test_without_pairs_there_is_no_comparison() -> None:
     nothing = np.array([])
     assert compare(nothing, nothing, np.array([], dtype=np.int64)) is None
     one = compare(np.array([1.0]), np.array([0.0]), np.array([3]))

@@ -72,7 +72,7 @@ async def overflow(page: Browser) -> float:
     return width
 
 
-async def test_it_opens_at_once_asks_for_nothing_and_runs_nothing(evil: tuple[Path, Path]) -> None:
+async def test_the_report_opens_at_once_and_loads_and_runs_nothing(evil: tuple[Path, Path]) -> None:
     path = write_report(evil[1], evil[0])
     async with browser() as page:
         await page.open(file_url(path))

@@ -107,7 +107,7 @@ def test_a_run_without_an_evaluation_has_a_report_of_its_models(evaluated: EvalB
     evaluated.run()  # a folder with a report in it is still a run
 
 
-def test_the_command_says_where_the_report_stands(evaluated: EvalBench) -> None:
+def test_the_command_prints_the_path_of_the_report(evaluated: EvalBench) -> None:
     evaluated.write_said(rows([True] * 3))
     evaluated.run()
     done = batchmix("report", str(evaluated.out))

@@ -80,7 +80,7 @@ def test_an_answer_gets_its_score(scorer: Scorer, response: str, target: Any, sc
     assert scored(scorer, response, target).score == score
 
 
-def test_what_was_compared_and_what_was_wrong_are_told() -> None:
+def test_a_score_reports_the_compared_value_and_the_error() -> None:
     found = scored(Json(), 'x {"a": 1, "c": 2}', '{"a": 1, "b": 2, "c": 3}')
     assert found == Score(1 / 3, '{"a": 1, "b": 2, "c": 3}', '{"a": 1, "c": 2}', "wrong: b, c")
     assert scored(Number(), "it is 1,000", 1000.0) == Score(1.0, "1000", "1000", None)
@@ -89,13 +89,13 @@ def test_what_was_compared_and_what_was_wrong_are_told() -> None:
 @pytest.mark.parametrize(
     ("scorer", "target"), [(Number(), "none"), (Number(), "1 or 2"), (Choice(), "F"), (Json(), "{")]
 )
-def test_a_target_that_is_none_gives_no_score_and_says_so(scorer: Scorer, target: str) -> None:
+def test_an_invalid_target_gives_no_score_and_is_reported(scorer: Scorer, target: str) -> None:
     found = scored(scorer, "1", target)
     assert found.score is None
     assert "target" in (found.explanation or "")
 
 
-def test_a_pattern_that_would_take_for_ever_is_cut_off_and_later_ones_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pattern_that_takes_too_long_is_cut_off_and_sooner_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batchmix.evaluate.scorers._REGEX_S", 0.1)
     score = score_function(Regex(name="r", pattern=r"(a|aa)+$"), None)
     evil = "a" * 5000 + "b"
@@ -198,7 +198,7 @@ number = 3
 """
 
 
-def test_a_function_of_your_own_is_asked_and_what_it_raises_is_the_rows(tmp_path: Path) -> None:
+def test_a_custom_function_is_called_and_its_exception_belongs_to_the_row(tmp_path: Path) -> None:
     (tmp_path / "own_scorers.py").write_text(OWN)
     assert scored(Custom(python="own_scorers:polite"), "please", None, tmp_path) == Score(1.0, None, None, "row 0")
     assert scored(Custom(python="own_scorers:length"), "four", "x", tmp_path) == Score(4.0, "x")
@@ -211,7 +211,7 @@ def test_a_function_of_your_own_is_asked_and_what_it_raises_is_the_rows(tmp_path
 
 
 @pytest.mark.parametrize("name", ["word", "leaves", "nothing", "broken"])
-def test_what_is_no_score_is_none_and_says_why(name: str, tmp_path: Path) -> None:
+def test_an_invalid_return_value_is_no_score_and_is_explained(name: str, tmp_path: Path) -> None:
     (tmp_path / "own_scorers.py").write_text(OWN)
     found = scored(Custom(python=f"own_scorers:{name}"), "x", None, tmp_path)
     assert found.score is None
@@ -229,7 +229,7 @@ def own(name: str, folder: Path, timeout_s: float = 10.0) -> CustomScorer:
     return CustomScorer(Custom(name="own", python=f"own_scorers:{name}", timeout_s=timeout_s), folder)
 
 
-def test_a_function_that_hangs_is_killed_and_in_the_end_not_called_any_more(
+def test_a_function_that_hangs_is_killed_and_finally_no_longer_called(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     score = own("hangs", folder, 0.05)
@@ -252,24 +252,24 @@ def test_a_function_that_hangs_is_killed_and_in_the_end_not_called_any_more(
         ("eats", "MemoryError"),
     ],
 )
-def test_whatever_a_function_does_costs_it_that_answer(name: str, words: str, folder: Path) -> None:
+def test_a_function_that_breaks_its_process_loses_only_that_answer(name: str, words: str, folder: Path) -> None:
     found = own(name, folder, 0.3)("x", None, {})
     assert found.score is None
     assert words in (found.explanation or "")
 
 
-def test_the_answers_around_one_that_ends_the_process_have_their_scores(folder: Path) -> None:
+def test_the_answers_around_one_that_ends_the_process_are_scored(folder: Path) -> None:
     found = own("once", folder, 1.0).scores([(text, None, {}) for text in ["a", "exit", "ab", "hang", "fork", "abc"]])
     assert [one.score for one in found] == [1, None, 2, None, 1, 3]
 
 
-def test_a_fork_that_returns_too_gives_no_other_answer_its_score(folder: Path) -> None:
+def test_a_fork_that_also_returns_does_not_score_another_answer(folder: Path) -> None:
     found = own("doubles", folder).scores([(text, None, {}) for text in ["a", "ab", "abc", "abcd"]])
     assert [one.score for one in found] == [1, 2, 3, 4]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
-def test_a_function_that_leaves_its_group_is_ended_all_the_same(folder: Path) -> None:
+def test_a_function_that_leaves_its_process_group_is_killed_too(folder: Path) -> None:
     fifo = folder / "held"
     os.mkfifo(fifo)
     held = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
@@ -281,7 +281,7 @@ def test_a_function_that_leaves_its_group_is_ended_all_the_same(folder: Path) ->
     os.close(held)
 
 
-def test_what_it_prints_reaches_no_terminal_and_no_answer(
+def test_output_of_a_function_reaches_neither_terminal_nor_scores(
     folder: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -291,11 +291,11 @@ def test_what_it_prints_reaches_no_terminal_and_no_answer(
     assert capfd.readouterr() == ("", "")
 
 
-def test_it_imports_what_lies_beside_the_job_also_when_it_is_called(folder: Path) -> None:
+def test_a_function_imports_modules_beside_the_job_also_when_called(folder: Path) -> None:
     assert own("beside", folder)("x", None, {}).score == 1
 
 
-def test_values_come_as_they_are(folder: Path) -> None:
+def test_a_function_receives_values_unchanged(folder: Path) -> None:
     row = {"f": 2**64 - 1, "g": -1, "h": 1.5, "i": None, "j": "\u2028é", "k": [{"x": [1, None]}], "m": True}
     assert own("seen", folder)("x", 1.5, row) == Score(len(row), "1.5", None, repr(list(row.values())))
 
@@ -314,7 +314,7 @@ time.sleep(600)
 
 
 @pytest.mark.parametrize("name", ["in_c", "forks"])
-def test_nothing_is_left_of_it_when_we_are_killed(name: str, folder: Path) -> None:
+def test_no_function_process_survives_a_kill_of_batchmix(name: str, folder: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", KILLED, str(folder), name], stdout=subprocess.PIPE, text=True) as us:
         assert us.stdout is not None
         group = int(us.stdout.readline())
@@ -331,6 +331,6 @@ def _is_there(group: int) -> bool:
     return True
 
 
-def test_no_code_is_taken_from_a_run_folder() -> None:
+def test_no_code_is_imported_from_a_run_folder() -> None:
     with pytest.raises(JobError, match="give the job file"):
         scored(Custom(python="os:getcwd"), "x")

@@ -55,7 +55,7 @@ def test_the_hours_between_two_starts_are_left_out_and_each_start_has_its_limits
     ]
 
 
-def test_a_start_that_brought_nothing_and_one_that_was_killed_leave_nothing() -> None:
+def test_starts_without_answers_and_killed_starts_are_left_out() -> None:
     starts = (start("02:00:00"), start("03:00:00", m=[(0.0, "outage")]), start("04:00:00", m=[(0.0, "window")]))
     first, last = answers("02:00:00", 5, 20), answers("04:00:00", 5, 20)
     times = {"m": (np.concatenate([first[0], last[0]]), np.concatenate([first[1], last[1]]))}
@@ -65,5 +65,5 @@ def test_a_start_that_brought_nothing_and_one_that_was_killed_leave_nothing() ->
     assert [one.limit for one in found.limited_by["m"]] == ["window"]
 
 
-def test_nothing_sent_is_no_course() -> None:
+def test_a_run_that_sent_nothing_has_no_timeline() -> None:
     assert timeline(run_of(start("02:00:00")), {}) is None

@@ -38,7 +38,7 @@ _STRUCT = pa.struct([("a", pa.int64()), ("b", pa.string())])
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, pa.DataType) else "",
 )
-def test_a_column_takes_another_shape(column: Any, kind: Any, wanted: Any) -> None:
+def test_a_column_is_cast_to_another_type(column: Any, kind: Any, wanted: Any) -> None:
     """Also from its middle."""
     for start in range(len(column) + 1):
         found = fit(column.slice(start), kind)
@@ -63,7 +63,7 @@ def test_a_value_that_would_change_is_refused(column: Any, kind: Any) -> None:
         fit(column, kind)
 
 
-def test_views_and_nulls_are_stored_as_what_everything_reads() -> None:
+def test_views_and_nulls_are_stored_as_common_types() -> None:
     """Wherever they stand; other types are left as they are."""
     inner = pa.struct([("v", pa.string_view()), ("l", pa.list_view(pa.binary_view()))])
     plain = pa.struct([("v", pa.string()), ("l", pa.list_(pa.binary()))])
@@ -75,7 +75,7 @@ def test_views_and_nulls_are_stored_as_what_everything_reads() -> None:
         assert storable(kind) is kind
 
 
-def test_a_batch_takes_the_columns_of_a_schema() -> None:
+def test_a_batch_gets_the_columns_of_a_schema() -> None:
     """Missing ones are null."""
     batch = pa.record_batch({"x": pa.array([1], pa.int8()), "rest": pa.array([1])})
     schema = pa.schema([("y", pa.string()), ("x", pa.int64())])

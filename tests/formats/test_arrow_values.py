@@ -62,13 +62,13 @@ DAY, S_2023 = 19_675, 1_700_000_000
     ],
     ids=lambda value: str(value.type) if isinstance(value, pa.Array) else "",
 )
-def test_any_column_can_be_had_as_json(column: Any, wanted: Any) -> None:
+def test_any_column_can_be_converted_to_json(column: Any, wanted: Any) -> None:
     """Also from its middle."""
     assert values(column) == wanted
     assert values(column.slice(1)) == wanted[1:]
 
 
-def test_logical_types_are_what_they_mean() -> None:
+def test_logical_types_become_their_logical_values() -> None:
     """A UUID its text, JSON what it says, a bool8 true or false; of a tensor its numbers."""
     if not hasattr(pa, "json_"):
         pytest.skip("this pyarrow does not know them")
@@ -81,7 +81,7 @@ def test_logical_types_are_what_they_mean() -> None:
     assert values(made(tensor, pa.array([[1, 2], None], pa.list_(pa.int32(), 2)))) == [[1, 2], None]
 
 
-def test_times_are_written_as_python_and_msgspec_do_where_those_can() -> None:
+def test_times_are_written_as_python_and_msgspec_write_them() -> None:
     """Whatever was asked with them once has the same text, and so the same hash."""
     dice = random.Random(1)
     epoch = datetime.datetime(1970, 1, 1)
@@ -97,7 +97,7 @@ def test_times_are_written_as_python_and_msgspec_do_where_those_can() -> None:
         assert duration_text(took // datetime.timedelta(microseconds=1), "us") == msgspec.to_builtins(took)
 
 
-def test_text_that_is_no_utf8_gets_the_sign_for_that() -> None:
+def test_invalid_utf8_becomes_the_replacement_character() -> None:
     """Wherever it stands, in what is read and in what is carried."""
     raw = pa.py_buffer(b"a\xffb")
     broken = pa.Array.from_buffers(pa.string(), 2, [None, pa.py_buffer(b"\0\0\0\0\x02\0\0\0\x03\0\0\0"), raw])
@@ -110,7 +110,7 @@ def test_text_that_is_no_utf8_gets_the_sign_for_that() -> None:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_odd_columns_are_json_and_fit_to_what_they_are(seed: int) -> None:
+def test_odd_columns_survive_the_way_through_json(seed: int) -> None:
     """Any type in any other, with nulls, slices and values beyond Python's; through JSON and back it is the same."""
     tables = OddTables(seed)
     table = tables.table(4, 12)

@@ -22,7 +22,7 @@ from batchmix.job import checked_url
         ("http://3com.example", "http://3com.example/v1"),
     ],
 )
-def test_a_base_url_comes_in_one_form(url: str, form: str) -> None:
+def test_a_base_url_is_normalised(url: str, form: str) -> None:
     assert checked_url(url) == form
 
 
@@ -45,6 +45,6 @@ def test_a_base_url_comes_in_one_form(url: str, form: str) -> None:
         ("http://a/v1?x=1", "path"),
     ],
 )
-def test_what_is_not_a_base_url_is_refused_with_the_reason(url: str, why: str) -> None:
+def test_an_invalid_base_url_is_refused_with_the_reason(url: str, why: str) -> None:
     with pytest.raises(JobError, match=why):
         checked_url(url)

@@ -48,7 +48,7 @@ def test_a_column_has_one_type_under_all_its_names() -> None:
         read_job(None, {"model": "m", "input": {"path": "x.jsonl", "columns": columns}}, {})
 
 
-def test_what_a_run_keeps_of_its_columns_is_what_it_always_was() -> None:
+def test_the_columns_that_a_run_stores_keep_their_form() -> None:
     """Where no type is given."""
     columns = ["a", {"from": "b", "to": "c"}]
     job = read_job(None, {"model": "m", "input": {"path": "x.jsonl", "columns": columns}}, {})

@@ -120,7 +120,7 @@ def test_nonsense_is_refused_with_a_message(fields: list[str]) -> None:
     assert "schedule.cron" in refusal if refusal else schedule.following(YEAR[0])
 
 
-def test_date_is_the_last_scheduled_one_or_today_in_utc_or_what_is_given() -> None:
+def test_date_is_the_last_scheduled_one_or_today_in_utc_or_the_given_one() -> None:
     now = datetime.datetime(2026, 11, 24, 0, 30, tzinfo=UTC)  # half past one in Berlin
     assert scheduled_date(None, now).isoformat() == "2026-11-24"
     assert scheduled_date(Schedule("30 2 * * *", "Europe/Berlin"), now).isoformat() == "2026-11-23"
@@ -139,7 +139,7 @@ def test_every_zone_of_the_library_can_be_scheduled() -> None:
         assert 0 < (due - moment).total_seconds() <= 24 * 3600
 
 
-def test_the_command_that_is_run_at_the_end_stays_out_of_the_run_folder() -> None:
+def test_the_on_finish_command_is_not_stored_in_the_run_folder() -> None:
     """A command may hold a secret, such as the address of a webhook."""
     schedule = {"cron": "30 2 * * *", "on_finish": ["notify", "sk-secret"]}
     job = read_job(None, {"model": "m", "input": {"path": "x.jsonl"}, "schedule": schedule}, {})

@@ -91,14 +91,14 @@ def test_a_setting_by_another_name_is_recognized(table: str, name: str, words: s
     assert refusal(None, given | {table: given.get(table, {}) | {name: 3}}).endswith(words)
 
 
-def test_no_more_are_shown_than_one_can_read(tmp_path: Path) -> None:
+def test_a_long_list_of_mistakes_is_shortened(tmp_path: Path) -> None:
     (tmp_path / "job.toml").write_text("\n".join(f"nonsense{number} = 1" for number in range(100)))
     lines = refusal(tmp_path / "job.toml", {}).splitlines()
     assert len(lines) == 32
     assert lines[-1] == "  and 71 more"  # the path of the input is missing too
 
 
-def test_what_a_call_gives_has_no_line_of_the_file(tmp_path: Path) -> None:
+def test_a_mistake_in_an_option_has_no_line_number(tmp_path: Path) -> None:
     path = tmp_path / "job.toml"
     path.write_text('model = "m"\n[limits]\nconcurrency = 0\n[input]\npath = "x.jsonl"\nmessages = []\n')
     assert refusal(path, {}) == f"{path}:3: limits.concurrency: expected a whole number >= 1"
@@ -107,7 +107,7 @@ def test_what_a_call_gives_has_no_line_of_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [*sorted(CHAT_PARAMETERS - {"max_tokens"}), "topP", "Top-P"])
-def test_parameters_of_a_request_are_sent_to_their_table(name: str) -> None:
+def test_a_request_parameter_at_the_top_level_is_pointed_to_its_table(name: str) -> None:
     said = refusal(None, {name: 1, "model": "m", "input": {"path": "x"}})
     assert "belongs under [params]" in said
 
@@ -217,7 +217,7 @@ LOST = ["params.x={type:json_object}", "params.x={'a': 1}", "params.stop=[a,b]",
 @pytest.mark.parametrize(
     "text", [*LOST, 'params.x={"a": ', 'params.tools=[{"a": 1]', "nonsense", "=1", "a b=1", "a.=1"]
 )
-def test_a_setting_that_is_neither_is_refused(text: str) -> None:
+def test_a_setting_that_is_neither_text_toml_nor_json_is_refused(text: str) -> None:
     with pytest.raises(JobError, match="--set"):
         parse_setting(text)
 
@@ -244,14 +244,12 @@ def test_a_remote_address_is_not_a_path(address: str, tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize("path", ["C:", "C:/x", "a:b/c", "runs/s3:/x", "s3:", "s3", "x/http://y", "{name}:{date}"])
-def test_a_colon_in_a_path_is_a_colon(path: str) -> None:
+def test_a_colon_in_a_path_is_part_of_the_path(path: str) -> None:
     job = read_job(None, {"model": "m", "input": {"path": "x.jsonl"}, "output": {"path": path}}, {})
     assert job.output.path.startswith(str(Path.cwd()))
 
 
-def test_a_folder_whose_name_is_like_a_scheme_is_used_where_it_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_existing_folder_named_like_a_url_scheme_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s3:").mkdir()
     job = read_job(None, {"model": "m", "input": {"path": "x.jsonl"}, "output": {"path": "s3:/x"}}, {})
@@ -266,5 +264,5 @@ def test_an_unknown_users_home_is_refused() -> None:
 @pytest.mark.parametrize(
     ("file", "name"), [("new\nline.jsonl", "new_line"), ("\x1b[31m.csv", "_31m"), ("x" * 240 + ".jsonl", "x" * 200)]
 )
-def test_a_files_name_makes_a_name_that_a_job_can_have(file: str, name: str) -> None:
+def test_a_file_name_is_turned_into_a_valid_job_name(file: str, name: str) -> None:
     assert read_job(None, {"input": {"path": file}, "model": "m"}, {}).name == name

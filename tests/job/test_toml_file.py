@@ -75,7 +75,7 @@ def test_a_models_parameters_are_placed_where_they_were_given_last(tmp_path: Pat
     assert (only.places["max_tokens"], only.places["extra"]) == ("--set models", f"{file}:17")
 
 
-def test_the_job_in_a_run_folder_has_no_places(tmp_path: Path) -> None:
+def test_the_job_in_a_run_folder_has_no_line_numbers(tmp_path: Path) -> None:
     file = tmp_path / "job.toml"
     file.write_text('model = "m"\n[input]\npath = "x.jsonl"\n[params]\ntop_p = 1\n')
     job = read_job(file, {}, {})

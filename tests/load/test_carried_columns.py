@@ -33,7 +33,9 @@ from tests.load.conftest import carried_rows, jsonl, make_job, open_rows
         ([[float("nan")], "\ud800"], pa.string(), ["[null]", '"\\ud800"']),
     ],
 )
-def test_types_settle_over_the_whole_scan(given: Any, kind: Any, carried: Any, rows_file: Any, spool: Path) -> None:
+def test_column_types_follow_from_the_whole_scan(
+    given: Any, kind: Any, carried: Any, rows_file: Any, spool: Path
+) -> None:
     """Also when the rows that decide lie in another shard."""
     rows = [{"prompt": "p", "c": value} for value in given] + [{"prompt": "p"}]
     dataset = open_rows(make_job(rows_file(rows), columns=["c"]), spool, shard_rows=1)
@@ -61,19 +63,19 @@ def test_the_id_is_text_whatever_it_was(rows_file: Any, spool: Path) -> None:
     assert [row["custom_id"] for row in carried_rows(dataset)] == ids
 
 
-def test_custom_id_goes_before_id(rows_file: Any, spool: Path) -> None:
+def test_custom_id_takes_precedence_over_id(rows_file: Any, spool: Path) -> None:
     """And id is carried then."""
     dataset = open_rows(make_job(rows_file([{"id": 1, "custom_id": "c", "prompt": "p"}])), spool)
     assert carried_rows(dataset) == [{"custom_id": "c", "id": 1, "prompt": "p"}]
 
 
-def test_of_batch_lines_only_other_columns_are_carried(rows_file: Any, spool: Path) -> None:
+def test_batch_lines_carry_only_columns_outside_the_batch_keys(rows_file: Any, spool: Path) -> None:
     """The Batch keys are what is sent."""
     line = {"custom_id": "c", "method": "POST", "url": "/v1/embeddings", "body": {"model": "m"}, "topic": "t"}
     assert carried_rows(open_rows(make_job(rows_file([line])), spool)) == [{"custom_id": "c", "topic": "t"}]
 
 
-def test_a_runs_output_as_input_leaves_its_result_columns(rows_file: Any, spool: Path) -> None:
+def test_the_output_of_a_run_as_input_loses_its_result_columns(rows_file: Any, spool: Path) -> None:
     """It is known by its columns."""
     row = dict.fromkeys(["row", "model", "sample", "status", "response", "request_hash"], 1)
     path = rows_file([{**row, "custom_id": "c", "prompt": "p"}])
@@ -114,7 +116,7 @@ def test_columns_that_cannot_be_carried_are_refused(
         open_rows(make_job(path, **input_settings), spool, reserved=frozenset({"status"}))
 
 
-def test_rejected_rows_carry_what_can_be_read(tmp_path: Path, spool: Path) -> None:
+def test_rejected_rows_carry_their_readable_columns(tmp_path: Path, spool: Path) -> None:
     """A line that is not JSON has nothing but its number."""
     path = tmp_path / "rows.jsonl"
     path.write_bytes(jsonl([{"id": "a", "prompt": 1}]) + b"{]\n" + jsonl([{"id": "c", "prompt": "p"}]))

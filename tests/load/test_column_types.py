@@ -39,7 +39,7 @@ NAN, INF = float("nan"), float("inf")
         ("json", [{"a": 1}, "[1, 2]", None, 5, "null"], ['{"a":1}', "[1, 2]", None, "5", "null"]),
     ],
 )  # fmt: skip
-def test_values_are_of_the_type_that_is_told(name: str, given: Any, wanted: Any) -> None:
+def test_values_get_the_configured_type(name: str, given: Any, wanted: Any) -> None:
     """From JSON's own values, or from text as CSV has it."""
     configured = ColumnType(checked_type(name))
     assert [configured.problem("c", value) for value in given] == [None] * len(given)
@@ -68,7 +68,7 @@ def test_values_are_of_the_type_that_is_told(name: str, given: Any, wanted: Any)
         ("json", ["{", "", "text"]),
     ],
 )
-def test_what_is_none_of_the_type_is_told(name: str, bad: Any) -> None:
+def test_a_value_that_is_not_of_the_type_is_reported(name: str, bad: Any) -> None:
     """And would be null in a row that is rejected for it."""
     configured = ColumnType(checked_type(name))
     for value in bad:
@@ -79,7 +79,7 @@ def test_what_is_none_of_the_type_is_told(name: str, bad: Any) -> None:
     assert configured.array(bad).null_count == len(bad)
 
 
-def test_a_file_whose_values_do_not_fit_is_refused_or_its_rows_are(rows_file: Any, spool: Path) -> None:
+def test_values_that_do_not_fit_refuse_the_file_or_reject_their_rows(rows_file: Any, spool: Path) -> None:
     """With file and line; the next night's all-null column has the same type."""
     rows = [{"id": 1.0, "prompt": "p", "score": value} for value in ("1.5", None, "n/a\x1b[2J", 2)]
     path = rows_file(rows)
@@ -99,7 +99,7 @@ def test_a_file_whose_values_do_not_fit_is_refused_or_its_rows_are(rows_file: An
     assert [row["s"] for row in carried_rows(dataset)] == [None, None]
 
 
-def test_an_earlier_scan_is_believed_only_for_the_types_that_it_checked(rows_file: Any, spool: Path) -> None:
+def test_an_earlier_scan_is_reused_only_for_the_types_that_it_checked(rows_file: Any, spool: Path) -> None:
     path = rows_file([{"prompt": "p", "c": "x"}])
     dataset = open_rows(make_job(path, columns=["c"]), spool)
     known = stored(dataset.scan)
@@ -109,7 +109,7 @@ def test_an_earlier_scan_is_believed_only_for_the_types_that_it_checked(rows_fil
     assert open_rows(make_job(path, columns=["c"]), spool, previous=stored(configured)).scan == configured
 
 
-def test_the_id_is_of_the_type_that_is_told_too(rows_file: Any, spool: Path) -> None:
+def test_the_id_column_gets_its_configured_type_too(rows_file: Any, spool: Path) -> None:
     path = rows_file([{"prompt": "p", "key": value} for value in ("007", 8, 9.0, None)])
     columns = [{"from": "key", "type": "int64"}]
     dataset = open_rows(make_job(path, id="key", columns=columns), spool)
@@ -134,7 +134,9 @@ def test_the_id_is_of_the_type_that_is_told_too(rows_file: Any, spool: Path) -> 
     ],
     ids=str,
 )  # fmt: skip
-def test_parquet_has_the_types_that_are_told(column: Any, kind: str, wanted: Any, tmp_path: Path, spool: Path) -> None:
+def test_parquet_columns_get_the_configured_types(
+    column: Any, kind: str, wanted: Any, tmp_path: Path, spool: Path
+) -> None:
     """A column that has the type already is carried as it is."""
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.table({"prompt": ["a", "b"], "c": column}), path)
@@ -144,7 +146,7 @@ def test_parquet_has_the_types_that_are_told(column: Any, kind: str, wanted: Any
     assert batch.column("c").equals(column) if wanted is None else batch.column("c").to_pylist() == wanted
 
 
-def test_parquet_whose_values_do_not_fit_is_refused_or_its_rows_are(tmp_path: Path, spool: Path) -> None:
+def test_parquet_values_that_do_not_fit_refuse_the_file_or_reject_their_rows(tmp_path: Path, spool: Path) -> None:
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.table({"prompt": ["a", "b"], "c": [0.5, 1.0]}), path)
     job = make_job(path, columns=[{"from": "c", "type": "int64"}])
@@ -156,7 +158,7 @@ def test_parquet_whose_values_do_not_fit_is_refused_or_its_rows_are(tmp_path: Pa
     assert [body["messages"][0]["content"] for body in bodies] == ["b"]
 
 
-def test_csv_has_the_types_that_are_told(tmp_path: Path, spool: Path) -> None:
+def test_csv_columns_get_the_configured_types(tmp_path: Path, spool: Path) -> None:
     """Its cells are text otherwise; an empty one is null, and a wrong one stands on its line."""
     path = tmp_path / "rows.csv"
     path.write_text('id,prompt,score,facts,day\n1,a,1.5,"{""a"": 1}",2026-01-31\n2,"b\nc",,,\n')

@@ -27,7 +27,7 @@ def _rows(data: bytes, delimiter: str = ",", block_bytes: int = 7) -> list[Any]:
     return [json.loads(line) if line else None for line in text.split(b"\n")[:-1]]
 
 
-def test_cells_are_text_and_rows_keep_their_lines() -> None:
+def test_cells_are_text_and_rows_keep_their_line_numbers() -> None:
     """Quotes, line breaks in cells, empty lines, a byte order mark, CRLF, no line break at the end."""
     data = '\ufeffid,text\r\n1,"a, ""b"""\r\n\r\n2,"two\r\nlines"\r\n3,\r\n4,""\r\n"",é'.encode()
     assert _rows(data) == [
@@ -43,7 +43,7 @@ def test_cells_are_text_and_rows_keep_their_lines() -> None:
     assert _rows(b'a\tb c\n1,2\t"x\ty"\n', "\t") == [None, {"a": "1,2", "b c": "x\ty"}]
 
 
-def test_what_is_wrong_with_a_record_stands_in_its_place() -> None:
+def test_a_wrong_record_is_reported_in_its_place() -> None:
     data = b'a,b\n1\n1,2,3\n"x"y,2\n\xff,2\n1,2\n"open,2\n'
     assert _rows(data) == [
         None,
@@ -64,7 +64,7 @@ def test_what_is_wrong_with_a_record_stands_in_its_place() -> None:
     st.sampled_from([",", "\t"]),
     st.integers(1, 50),
 )
-def test_what_python_writes_is_read_as_it_was(rows: list[list[str]], kind: str, block_bytes: int) -> None:
+def test_tables_written_by_python_are_read_back_unchanged(rows: list[list[str]], kind: str, block_bytes: int) -> None:
     """Whatever stands in a cell, and wherever a block ends."""
     sink = io.StringIO(newline="")
     writer = csv.writer(sink, delimiter=kind, quoting=csv.QUOTE_ALL)
@@ -93,7 +93,7 @@ def test_what_python_writes_is_read_as_it_was(rows: list[list[str]], kind: str, 
         ("a.csv", "question,n\nx,1\n", "a.csv:2: has neither messages nor prompt"),
     ],
 )  # fmt: skip
-def test_a_table_that_can_not_be_right_is_refused_with_its_place(
+def test_an_impossible_table_is_refused_with_its_place(
     name: str, data: Any, words: str, tmp_path: Path, spool: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -104,7 +104,7 @@ def test_a_table_that_can_not_be_right_is_refused_with_its_place(
     assert not list(spool.glob("*"))
 
 
-def test_a_quote_that_is_never_closed_takes_no_more_memory(
+def test_a_quote_that_is_never_closed_takes_bounded_memory(
     rows_file: Any, spool: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("batchmix.load.csv_lines._MAX_RECORD_BYTES", 1000)
@@ -119,7 +119,7 @@ def _table(count: int) -> bytes:
 
 @pytest.mark.parametrize("suffix", ["csv", "csv.gz"])
 @pytest.mark.usefixtures("settled")
-def test_tables_behave_as_all_inputs_do(suffix: str, rows_file: Any, spool: Path) -> None:
+def test_tables_behave_like_other_inputs(suffix: str, rows_file: Any, spool: Path) -> None:
     """Entered at any shard, carried, known again by what they hold, and rejected row by row where that is asked for."""
     data = _table(7) + b"bad\n" + b"r8,t8,x,8\n"
     pack = gzip.compress if suffix.endswith("gz") else bytes
@@ -142,7 +142,7 @@ def test_tables_behave_as_all_inputs_do(suffix: str, rows_file: Any, spool: Path
     assert len(prompts_of(open_rows(job, spool, reject_bad_rows=True, previous=stored(dataset.scan)), job)) == 10
 
 
-def test_messages_may_be_json_in_a_cell_and_types_are_told(rows_file: Any, spool: Path) -> None:
+def test_messages_may_be_json_in_a_cell_and_columns_may_have_types(rows_file: Any, spool: Path) -> None:
     messages = json.dumps([{"role": "user", "content": "x"}]).replace('"', '""')
     path = rows_file(f'messages,score,empty\n"{messages}",0.5,\n'.encode(), "rows.csv")
     job = make_job(path, columns=[{"from": "score", "to": "score", "type": "double"}, "empty"])

@@ -27,7 +27,7 @@ ROWS = [{"prompt": f"p{i}", "n": i} for i in range(9)]
         None,
     ],
 )
-def test_a_change_while_running_is_seen(changed: bytes | None, rows_file: Any, spool: Path) -> None:
+def test_a_change_during_the_run_is_detected(changed: bytes | None, rows_file: Any, spool: Path) -> None:
     """At the latest at the end of the shard's carried columns."""
     path = rows_file(ROWS)
     dataset = open_rows(make_job(path), spool)
@@ -68,7 +68,7 @@ def test_more_or_fewer_rows_in_a_shard_are_a_change(later: list[Any], rows_file:
 
 
 @pytest.mark.parametrize("how", ["values", "rows", "gone", "rubbish"])
-def test_a_changed_parquet_file_is_seen(how: str, tmp_path: Path, spool: Path) -> None:
+def test_a_changed_parquet_file_is_detected(how: str, tmp_path: Path, spool: Path) -> None:
     """A rewritten one that has the same rows is fine."""
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.Table.from_pylist(ROWS), path)

@@ -194,7 +194,9 @@ def _unpacked(unpacking: re.Match[str] | None) -> set[str]:
 
 
 @pytest.mark.parametrize("case", GO_ON)
-def test_the_command_that_is_told_makes_it_rows(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_suggested_command_converts_the_file_to_rows(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Given in the folder where one is, it leaves a file that is read."""
     folder = tmp_path / "my data"
     folder.mkdir()
@@ -212,7 +214,7 @@ def test_the_command_that_is_told_makes_it_rows(case: str, tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("case", TOLD)
-def test_what_no_command_here_can_read_is_told_too(case: str, tmp_path: Path) -> None:
+def test_a_file_that_no_command_can_convert_is_named(case: str, tmp_path: Path) -> None:
     name, data, words = TOLD[case]
     _refused(name, data, words, tmp_path)
 
@@ -237,7 +239,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("case", SHAPES)
-def test_rows_of_other_tools_are_told_with_a_command(case: str, tmp_path: Path) -> None:
+def test_rows_of_other_tools_are_reported_with_a_command(case: str, tmp_path: Path) -> None:
     row, words = SHAPES[case]
     message = _refused("rows.jsonl", jsonl([row, row]), words, tmp_path)
     subprocess.run(["bash", "-c", message[re.search(r"\S*python\S* -c", message).start() :]], check=True, timeout=60)  # type: ignore[union-attr]
@@ -268,7 +270,7 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("case", WHOLE)
-def test_nothing_of_another_batch_is_lost_on_the_way(case: str, tmp_path: Path) -> None:
+def test_nothing_of_another_batch_format_is_lost_in_the_conversion(case: str, tmp_path: Path) -> None:
     """Neither its system text nor its parameters."""
     message = _refused("rows.jsonl", jsonl([WHOLE[case]]), f"{case} batch", tmp_path)
     subprocess.run(["bash", "-c", message[re.search(r"\S*python\S* -c", message).start() :]], check=True, timeout=60)  # type: ignore[union-attr]
@@ -296,11 +298,11 @@ def test_nothing_of_another_batch_is_lost_on_the_way(case: str, tmp_path: Path) 
         ({"prompt": [15, 20]}, "prompt is a list of token ids"),
     ],
 )
-def test_other_rows_are_told_what_they_are(row: Any, words: str, tmp_path: Path) -> None:
+def test_rows_of_other_kinds_are_named(row: Any, words: str, tmp_path: Path) -> None:
     _refused("rows.jsonl", jsonl([row]), words, tmp_path)
 
 
-def test_a_template_may_ask_about_any_rows(tmp_path: Path, spool: Path) -> None:
+def test_a_template_accepts_any_rows(tmp_path: Path, spool: Path) -> None:
     (tmp_path / "rows.jsonl").write_bytes(jsonl([SHAPES["ShareGPT"][0]]))
     job = make_job(tmp_path / "rows.jsonl", prompt="{{ conversations[0].value }}")
     assert prompts_of(open_rows(job, spool), job) == ["x"]
@@ -315,7 +317,7 @@ def test_a_template_may_ask_about_any_rows(tmp_path: Path, spool: Path) -> None:
         (b"prompt,n\na,1\nb,2\n", "stdin: is CSV, which can't be piped in; give the file's path$"),
     ],
 )
-def test_stdin_is_told_what_it_is_before_it_is_written_down(data: bytes, words: str, spool: Path) -> None:
+def test_foreign_data_on_stdin_is_named_before_it_is_spooled(data: bytes, words: str, spool: Path) -> None:
     with pytest.raises(InputError, match=words):
         open_rows(make_job("-"), spool, stdin=io.BytesIO(data))
     assert not spool.exists()
@@ -324,7 +326,7 @@ def test_stdin_is_told_what_it_is_before_it_is_written_down(data: bytes, words: 
 @pytest.mark.parametrize(
     "data", ["{[1]}", "{'a\\d': 1}", "{" * 9999, "[" * 9999, "{'a':" * 9999, "'", '"', "[{", "\ufeff"]
 )
-def test_whatever_stands_there_no_looking_fails(data: str, rows_file: Any, spool: Path) -> None:
+def test_no_first_row_breaks_the_recognition(data: str, rows_file: Any, spool: Path) -> None:
     for name in ("a.jsonl", "a.csv", "a.txt", "a.parquet"):
         with pytest.raises(InputError):
             open_rows(make_job(rows_file(data.encode(), name)), spool)
@@ -339,7 +341,9 @@ def test_a_first_row_that_is_bad_is_one_bad_row(rows_file: Any, spool: Path) -> 
         open_rows(make_job(path), spool)
 
 
-def test_pipes_devices_and_sockets_are_no_files(tmp_path: Path, spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pipes_devices_and_sockets_are_not_read_as_files(
+    tmp_path: Path, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing is waited for; in a folder they are passed over."""
     monkeypatch.chdir(tmp_path)
     os.mkfifo("a.jsonl")
@@ -358,7 +362,7 @@ def test_pipes_devices_and_sockets_are_no_files(tmp_path: Path, spool: Path, mon
     assert prompts_of(open_rows(job, spool), job) == ["héllo", "b"]
 
 
-def test_a_shells_substitution_is_read_as_stdin_is(bench: Bench) -> None:
+def test_a_process_substitution_is_read_like_stdin(bench: Bench) -> None:
     """Once; the next start finds it spooled, and its name says nothing of its number."""
     reading, writing = os.pipe()
     feeding = threading.Thread(target=lambda: (os.write(writing, LINES.encode()), os.close(writing)))

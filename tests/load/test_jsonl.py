@@ -48,7 +48,7 @@ def _written(folder: Path, files: Any) -> list[tuple[str, str]]:
 
 @settings(max_examples=60, deadline=None)
 @given(_files, st.integers(1, 6), st.none() | st.integers(1, 9))
-def test_any_file_gives_its_rows_from_any_shard_on(files: Any, shard_rows: int, limit: int | None) -> None:
+def test_any_file_yields_its_rows_from_any_shard_on(files: Any, shard_rows: int, limit: int | None) -> None:
     """Blank lines, CRLF, byte order marks, several files, a missing last line break: the rows are the same."""
     with tempfile.TemporaryDirectory() as name:
         rows = _written(Path(name), files)[:limit]
@@ -105,7 +105,7 @@ def test_line_numbers_are_those_of_the_file(files: Any, shard_rows: int, data: s
         ('{"a": "é\u2028"}'.encode(), "é\u2028"),
     ],
 )
-def test_what_python_writes_can_be_read(line: bytes, value: Any) -> None:
+def test_json_written_by_python_can_be_read(line: bytes, value: Any) -> None:
     """Lone surrogates, numbers out of range and the like are no reason to refuse a line."""
     assert decode_row(line) == {"a": value}
 
@@ -124,13 +124,13 @@ def test_what_python_writes_can_be_read(line: bytes, value: Any) -> None:
         (b'{"a": 1} {"a": 2}', "is not JSON"),
     ],
 )
-def test_a_bad_line_says_what_is_wrong(line: bytes, reason: str) -> None:
+def test_a_bad_line_reports_its_error(line: bytes, reason: str) -> None:
     """Nothing that can stand on a line raises anything else."""
     with pytest.raises(BadLineError, match=reason):
         decode_row(line)
 
 
-def test_a_million_blank_lines_are_no_trouble(tmp_path: Path, spool: Path) -> None:
+def test_a_million_blank_lines_are_skipped_in_linear_time(tmp_path: Path, spool: Path) -> None:
     """They are passed over in linear time, and the row behind them has its number."""
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b"\n" * 300_000 + b'{"prompt": 1}\n')
@@ -138,7 +138,7 @@ def test_a_million_blank_lines_are_no_trouble(tmp_path: Path, spool: Path) -> No
         open_rows(make_job(path), spool)
 
 
-def test_what_no_file_or_header_takes_costs_a_row_wherever_it_stands(bench: Bench) -> None:
+def test_text_that_no_file_or_header_can_hold_rejects_only_its_row(bench: Bench) -> None:
     """JSON can say them, and nothing that is written can: in a name, a model, or in text that should hold JSON."""
     said = r'"messages": [{"role": "user", "content": "hi"}]'
     lines = [

@@ -33,7 +33,7 @@ def bodies(dataset: Dataset, job: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet", "parquet with JSON text"])
-def test_each_row_is_asked_of_its_model_with_its_parameters(tmp_path: Path, form: str) -> None:
+def test_each_row_is_sent_to_its_model_with_its_parameters(tmp_path: Path, form: str) -> None:
     path = tmp_path / ("rows.jsonl" if form == "jsonl" else "rows.parquet")
     if form == "jsonl":
         path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
@@ -78,12 +78,12 @@ def test_a_row_without_a_model_is_bad(
         open_rows(job, tmp_path / "spool")
 
 
-def test_a_job_names_the_models_or_the_rows_do(rows_file: Callable[..., Path]) -> None:
+def test_either_the_job_or_the_rows_name_the_models(rows_file: Callable[..., Path]) -> None:
     with pytest.raises(JobError, match=r"input\.model"):
         read_job(None, {"model": "a", "input": {"path": str(rows_file(ROWS)), **ASKED}}, {})
 
 
-def test_another_column_is_another_scan(tmp_path: Path, rows_file: Callable[..., Path]) -> None:
+def test_another_model_column_needs_another_scan(tmp_path: Path, rows_file: Callable[..., Path]) -> None:
     path = rows_file([{"text": "x", "one": "a", "two": "b"}])
     input_settings = {"prompt": "{{ text }} {{ one }} {{ two }}"}
     known: Scan | None = None
@@ -93,7 +93,7 @@ def test_another_column_is_another_scan(tmp_path: Path, rows_file: Callable[...,
         assert known.models == (model,)
 
 
-def test_lanes_are_those_of_the_rows(bench: Bench) -> None:
+def test_lanes_follow_the_models_of_the_rows(bench: Bench) -> None:
     del bench.settings["model"]
     bench.settings["input"] |= {"model": "which"}
     bench.source.write_text(

@@ -40,11 +40,11 @@ LONG, SHORT = STREAMED_ABOVE_TOKENS + 1, STREAMED_ABOVE_TOKENS
         ("/embeddings", {"max_tokens": LONG}, 0),
     ],
 )
-def test_a_body_says_itself_whether_it_is_streamed_or_is_long(path: str, body: dict[str, Any], choices: int) -> None:
+def test_streaming_follows_from_the_body_and_its_length(path: str, body: dict[str, Any], choices: int) -> None:
     assert streamed_choices(path, body) == choices
 
 
-def test_a_stream_is_asked_for_with_its_usage_unless_the_body_says_otherwise() -> None:
+def test_a_stream_is_requested_with_its_usage_unless_the_body_says_otherwise() -> None:
     usage = {"include_usage": True}
     assert as_stream({"a": 1}) == {"a": 1, "stream": True, "stream_options": usage}
     assert as_stream({"stream_options": {"x": 1}})["stream_options"] == {**usage, "x": 1}
@@ -52,7 +52,7 @@ def test_a_stream_is_asked_for_with_its_usage_unless_the_body_says_otherwise() -
     assert as_stream({"stream_options": None})["stream_options"] == usage
 
 
-def test_the_jobs_params_ask_for_a_stream_under_the_same_hash(rows_file: Any, spool: Path) -> None:
+def test_streaming_by_the_jobs_params_keeps_the_hash(rows_file: Any, spool: Path) -> None:
     path = rows_file([{"prompt": "x"}])
     plain, streamed, never = (
         all_requests(open_rows(job, spool), job)[0]
@@ -65,14 +65,14 @@ def test_the_jobs_params_ask_for_a_stream_under_the_same_hash(rows_file: Any, sp
     assert body == json.loads(plain.body)
 
 
-def test_models_ask_each_for_themselves(rows_file: Any, spool: Path) -> None:
+def test_each_model_sets_streaming_for_itself(rows_file: Any, spool: Path) -> None:
     models = [{"id": "a", "params": {"stream": True, "n": 2}}, {"id": "b", "params": {"max_tokens": LONG}}, {"id": "c"}]
     job = make_job(rows_file([{"prompt": "x"}]), model=None, settings={"models": models})
     dataset = open_rows(job, spool)
     assert [all_requests(dataset, job, model)[0].streamed_choices for model in job.models] == [2, 1, 0]
 
 
-def test_batch_lines_ask_each_for_themselves(rows_file: Any, spool: Path) -> None:
+def test_each_batch_line_sets_streaming_for_itself(rows_file: Any, spool: Path) -> None:
     bodies = [{"stream": True}, {}, {"stream": False, "max_tokens": LONG}, {"max_tokens": LONG}]
     lines = [{"custom_id": str(at), "body": {"model": "m", **body}} for at, body in enumerate(bodies)]
     job = make_job(rows_file(lines), model=None)
@@ -82,6 +82,6 @@ def test_batch_lines_ask_each_for_themselves(rows_file: Any, spool: Path) -> Non
 
 
 @pytest.mark.parametrize("value", ["yes", 1, []])
-def test_stream_is_true_or_false(value: object) -> None:
+def test_stream_must_be_true_or_false(value: object) -> None:
     with pytest.raises(JobError, match=r"params\.stream: must be true or false"):
         make_job("rows.jsonl", settings={"params": {"stream": value}})

@@ -39,7 +39,7 @@ def table_file(tmp_path: Path) -> Any:
     st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30), st.booleans()), max_size=6),
     st.integers(1, 4),
 )
-def test_a_cursor_gives_any_ranges_in_any_order(tmp_path_factory: Any, files: Any, ranges: Any, batch: int) -> None:
+def test_a_cursor_reads_any_ranges_in_any_order(tmp_path_factory: Any, files: Any, ranges: Any, batch: int) -> None:
     """Over files and row groups, however the ranges follow one another, and though some are not ended."""
     folder = tmp_path_factory.mktemp("cursor")
     paths, total = [], 0
@@ -112,7 +112,7 @@ def test_carried_columns_keep_their_types(table_file: Any, spool: Path) -> None:
     assert batch.column("kind").to_pylist() == ["x", "y"]
 
 
-def test_templates_get_plain_values_only(table_file: Any, spool: Path) -> None:
+def test_templates_receive_plain_values_only(table_file: Any, spool: Path) -> None:
     """Dates as ISO text, decimals and bytes as text: no Python object, whose attributes could be reached."""
     when = datetime.datetime(2026, 1, 2, 3, 4, 5)
     table = pa.table(
@@ -133,7 +133,7 @@ def test_templates_get_plain_values_only(table_file: Any, spool: Path) -> None:
     assert "undefined" in prompts_of(open_rows(job, spool), job)[0]
 
 
-def test_a_uuid_that_only_parquet_calls_so_is_its_text(tmp_path: Path, spool: Path) -> None:
+def test_a_uuid_annotated_only_by_parquet_is_text(tmp_path: Path, spool: Path) -> None:
     """As DuckDB and Spark write it, with no word of Arrow's in the file."""
     known = uuid.UUID("903ec350-850c-43e8-a798-5642bdbd8b68")
     column = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([known.bytes], pa.binary(16)))
@@ -218,13 +218,13 @@ def test_several_files_are_one_table(table_file: Any, tmp_path: Path, spool: Pat
         open_rows(job, spool)
 
 
-def test_a_template_without_columns_may_be_asked_once(table_file: Any, spool: Path) -> None:
+def test_a_template_without_columns_may_be_sent_for_one_row(table_file: Any, spool: Path) -> None:
     """Nothing of the table is read for it, and a limit counts here too."""
     job = make_job(table_file({"x": [1, 2, 3, 4]}), prompt="hello")
     assert prompts_of(open_rows(job, spool, limit=1), job) == ["hello"]
 
 
-def test_a_runs_output_leaves_its_result_columns(table_file: Any, spool: Path) -> None:
+def test_the_output_of_a_run_as_input_loses_its_result_columns(table_file: Any, spool: Path) -> None:
     """It is known by its metadata."""
     table = pa.table({"row": [0], "prompt": ["p"], "status": ["ok"]}).replace_schema_metadata({"batchmix.schema": "1"})
     dataset = open_rows(make_job(table_file(table)), spool, reserved=frozenset({"row", "status"}))

@@ -65,7 +65,7 @@ def folder_of(tmp_path: Path, *columns: Any) -> Path:
     ],
     ids=str,
 )  # fmt: skip
-def test_types_that_hold_one_another_are_carried_as_one(
+def test_compatible_types_are_carried_as_the_wider_one(
     one: Any, other: Any, kind: Any, tmp_path: Path, spool: Path
 ) -> None:
     """Whichever file comes first, and nothing of the values is lost."""
@@ -113,7 +113,7 @@ def test_values_that_would_change_are_refused(
     assert limited == [{"custom_id": "0", "prompt": "p0"}]
 
 
-def test_files_without_a_row_say_nothing_of_the_columns(tmp_path: Path, spool: Path) -> None:
+def test_files_without_rows_do_not_affect_the_columns(tmp_path: Path, spool: Path) -> None:
     """Whatever types an empty table has, and whether it has the columns at all."""
     folder = folder_of(tmp_path, pa.array([], pa.float64()), pa.array([1]))
     pq.write_table(pa.table({"other": pa.array([], pa.string())}), folder / "2.parquet")
@@ -135,7 +135,7 @@ def test_a_column_that_some_files_lack_is_null_there(tmp_path: Path, spool: Path
     ]
 
 
-def test_fields_that_must_be_there_are_carried_where_their_struct_is_null(tmp_path: Path, spool: Path) -> None:
+def test_required_fields_are_carried_when_their_struct_is_null(tmp_path: Path, spool: Path) -> None:
     """As Spark and Avro write them; in a file that lacks the column too."""
     kind = pa.struct([pa.field("a", pa.struct([pa.field("b", pa.int64(), nullable=False)]), nullable=False)])
     fields = [pa.StructArray.from_arrays([pa.array([1, 0])], fields=list(kind.field("a").type))]
@@ -150,7 +150,7 @@ def test_fields_that_must_be_there_are_carried_where_their_struct_is_null(tmp_pa
     pq.write_table(pa.Table.from_batches(list(dataset.carried(0))), tmp_path / "written.parquet")
 
 
-def test_a_file_without_a_column_that_is_asked_with_is_refused(tmp_path: Path, spool: Path) -> None:
+def test_a_file_without_a_column_of_the_template_is_refused(tmp_path: Path, spool: Path) -> None:
     """By its name, as a line of JSONL is; a template that can do without can do without."""
     folder = folder_of(tmp_path, pa.array([1]))
     pq.write_table(pa.table({"prompt": ["q"]}), folder / "1.parquet")
@@ -163,7 +163,7 @@ def test_a_file_without_a_column_that_is_asked_with_is_refused(tmp_path: Path, s
         open_rows(make_job(folder), spool)
 
 
-def test_what_was_read_through_is_not_read_again(tmp_path: Path, spool: Path, monkeypatch: Any) -> None:
+def test_a_file_that_was_verified_is_not_read_again(tmp_path: Path, spool: Path, monkeypatch: Any) -> None:
     """But for columns that are carried only now."""
     folder = folder_of(tmp_path, pa.array([1]), pa.array([2**53 + 1]), pa.array([0.5]))
     dataset = open_rows(make_job(folder, columns=["prompt"]), spool)
@@ -177,7 +177,7 @@ def test_what_was_read_through_is_not_read_again(tmp_path: Path, spool: Path, mo
     assert tried == ["c", "c"]
 
 
-def test_a_damaged_column_is_found_though_nothing_is_asked_with_it(tmp_path: Path, spool: Path) -> None:
+def test_a_damaged_column_is_found_although_no_request_uses_it(tmp_path: Path, spool: Path) -> None:
     """Not when it is to be carried, and paid for."""
     folder = folder_of(tmp_path, pa.array(["x" * 1000 for _ in range(50)]))
     path = folder / "0.parquet"
@@ -230,7 +230,7 @@ def test_an_interval_is_text(tmp_path: Path, spool: Path) -> None:
     assert dataset.carried_schema.field("bytes").type == pa.binary(12)
 
 
-def test_views_are_carried_as_what_everything_reads(tmp_path: Path, spool: Path) -> None:
+def test_view_types_are_carried_as_common_types(tmp_path: Path, spool: Path) -> None:
     """For several models too, which take rows again."""
     folder = folder_of(tmp_path, pa.array(["x"], pa.string_view()), pa.array(["y"]))
     dataset = open_rows(make_job(folder), spool)

@@ -16,7 +16,7 @@ def _bodies(dataset: Any, job: Any) -> list[Any]:
     return [json.loads(r.body) for r in all_requests(dataset, job)]
 
 
-def test_rows_bring_messages_or_a_prompt(rows_file: Any, spool: Path) -> None:
+def test_rows_have_messages_or_a_prompt(rows_file: Any, spool: Path) -> None:
     """Messages go first where they are not null; keys of messages and params keep their order."""
     messages = [{"role": "user", "name": "x", "content": "m"}]
     path = rows_file([{"prompt": "p"}, {"messages": messages, "prompt": "p"}, {"messages": None, "prompt": "q"}])
@@ -29,7 +29,7 @@ def test_rows_bring_messages_or_a_prompt(rows_file: Any, spool: Path) -> None:
     assert (first.path, first.max_tokens, first.prompt_tokens) == ("/chat/completions", 9, len(first.body) // 4)
 
 
-def test_a_system_text_goes_before_a_rows_prompt(rows_file: Any, spool: Path) -> None:
+def test_a_system_text_is_sent_before_a_rows_prompt(rows_file: Any, spool: Path) -> None:
     """It is a template too, whose columns the scan looks for."""
     job = make_job(rows_file([{"prompt": "p", "lang": "fr"}]), system="Speak {{ lang }}")
     assert _bodies(open_rows(job, spool), job)[0]["messages"] == [
@@ -41,7 +41,7 @@ def test_a_system_text_goes_before_a_rows_prompt(rows_file: Any, spool: Path) ->
 
 
 @pytest.mark.parametrize("reject", [False, True])
-def test_a_system_text_does_not_go_with_rows_that_bring_messages(rows_file: Any, spool: Path, reject: bool) -> None:
+def test_a_system_text_is_refused_for_rows_with_messages(rows_file: Any, spool: Path, reject: bool) -> None:
     """It is the file and the job that don't fit, so no row is rejected for it."""
     path = rows_file([{"messages": [{"role": "user", "content": "x"}]}])
     with pytest.raises(InputError, match=r"rows\.jsonl:1: input\.system is for rows with a prompt"):
@@ -63,7 +63,7 @@ def test_a_system_text_does_not_go_with_rows_that_bring_messages(rows_file: Any,
         ({"messages": [{"content": "hi"}]}, "messages holds a message without a text as role"),
     ],
 )
-def test_a_row_without_a_right_prompt_is_bad(row: Any, reason: str, rows_file: Any, spool: Path) -> None:
+def test_a_row_without_a_valid_prompt_is_bad(row: Any, reason: str, rows_file: Any, spool: Path) -> None:
     """With line and reason; when bad rows are to be rejected, only that row is."""
     path = rows_file([{"prompt": "ok"}, row])
     with pytest.raises(InputError, match=rf"rows\.jsonl:2: {reason}"):
@@ -76,14 +76,14 @@ def test_a_row_without_a_right_prompt_is_bad(row: Any, reason: str, rows_file: A
     assert dataset.scan.bad_rows == 1
 
 
-def test_the_template_that_is_proposed_can_be_given_to_a_shell(rows_file: Any, spool: Path) -> None:
+def test_a_proposed_template_can_be_pasted_into_a_shell(rows_file: Any, spool: Path) -> None:
     with pytest.raises(InputError) as caught:
         open_rows(make_job(rows_file([{"id": 1, "It's": "x"}, {"id": 2, "It's": "y"}])), spool)
     command = str(caught.value).partition("such as ")[2].partition("\n")[0]
     assert shlex.split(command) == ["--prompt", '{{ row["It\'s"] }}']
 
 
-def test_a_null_prompt_ends_its_row_only(rows_file: Any, spool: Path) -> None:
+def test_a_null_prompt_rejects_only_its_row(rows_file: Any, spool: Path) -> None:
     """It passes the scan."""
     job = make_job(rows_file([{"prompt": None}, {"messages": None}, {"prompt": "x"}]))
     assert prompts_of(open_rows(job, spool), job) == ["column 'prompt' is null", "column 'messages' is null", "x"]
@@ -123,7 +123,7 @@ def test_batch_lines_are_sent_as_they_are(rows_file: Any, spool: Path) -> None:
         ("/v1/responses", "/responses"),
     ],
 )
-def test_a_batch_lines_url_may_be_of_any_root(url: str, path: str, rows_file: Any, spool: Path) -> None:
+def test_a_batch_lines_url_may_have_any_root(url: str, path: str, rows_file: Any, spool: Path) -> None:
     """Sent is what stands below the root, to the job's own."""
     job = make_job(rows_file([{"custom_id": "a", "url": url, "body": {"model": "m"}}]))
     assert [request.path for request in all_requests(open_rows(job, spool), job)] == [path]
@@ -167,7 +167,7 @@ def test_the_jobs_models_replace_those_of_batch_lines(rows_file: Any, spool: Pat
         ({"body": {"model": "m", "stream": 1}}, "stream must be true or false"),
     ],
 )
-def test_a_wrong_batch_line_is_bad(line: Any, reason: str, rows_file: Any, spool: Path) -> None:
+def test_an_invalid_batch_line_is_bad(line: Any, reason: str, rows_file: Any, spool: Path) -> None:
     """Rejected rows of lines that name no model end exactly once, with the first model."""
     good = [{"custom_id": "g", "body": {"model": name}} for name in ("one", "two")]
     path = rows_file([*good, {"custom_id": "b", **line}])
@@ -179,7 +179,7 @@ def test_a_wrong_batch_line_is_bad(line: Any, reason: str, rows_file: Any, spool
     assert sorted(r.key for r in found) == [(0, "one", 0), (1, "two", 0), (2, "one", 0)]
 
 
-def test_batch_lines_and_settings_that_do_not_fit(rows_file: Any, spool: Path) -> None:
+def test_batch_lines_refuse_settings_that_do_not_apply(rows_file: Any, spool: Path) -> None:
     """Params and a system text have no place; a hundred models are enough."""
     path = rows_file([{"custom_id": "a", "body": {"model": "x"}}])
     with pytest.raises(JobError, match="params"):

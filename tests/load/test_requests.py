@@ -21,7 +21,7 @@ _values = st.recursive(
 
 
 @given(st.dictionaries(st.text(max_size=5), _values, max_size=4))
-def test_any_json_goes_over_the_wire_as_it_is(body: dict[str, Any]) -> None:
+def test_any_json_is_sent_unchanged(body: dict[str, Any]) -> None:
     """Big whole numbers, odd texts, and the order of keys."""
     sent = json.loads(encode_body(body))
     assert sent == body
@@ -29,7 +29,7 @@ def test_any_json_goes_over_the_wire_as_it_is(body: dict[str, Any]) -> None:
 
 
 @given(st.dictionaries(st.text(max_size=5), _values, max_size=4), st.randoms())
-def test_the_hash_knows_no_order_and_no_streaming(body: dict[str, Any], random: Any) -> None:
+def test_the_hash_does_not_depend_on_key_order_or_streaming(body: dict[str, Any], random: Any) -> None:
     """The same body with its keys shuffled, or streamed, is the same request; another path is not."""
     keys = list(body)
     random.shuffle(keys)
@@ -58,13 +58,13 @@ def test_lone_surrogates_can_be_sent() -> None:
 
 
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), [{"x": float("-inf")}]])
-def test_numbers_that_json_cannot_say_end_their_row(odd: Any) -> None:
+def test_numbers_that_json_lacks_reject_their_row(odd: Any) -> None:
     """They are not quietly sent as null."""
     with pytest.raises(BadRowError, match="can't be written as JSON"):
         encode_body({"a": odd, "b": None})
 
 
-def test_odd_numbers_in_a_batch_line_end_their_row_with_its_model(rows_file: Any, spool: Path) -> None:
+def test_odd_numbers_in_a_batch_line_reject_its_row_under_its_model(rows_file: Any, spool: Path) -> None:
     """Each sample of it."""
     path = rows_file(b'{"custom_id":"a","body":{"model":"x","temperature":-Infinity}}\n')
     job = make_job(path, settings={"samples": 2})
@@ -83,12 +83,12 @@ def test_odd_numbers_in_a_batch_line_end_their_row_with_its_model(rows_file: Any
         ({"max_tokens": 5, "n": "x"}, None),
     ],
 )
-def test_the_most_tokens_are_those_of_all_choices(body: dict[str, Any], most: int | None) -> None:
+def test_the_most_tokens_are_summed_over_all_choices(body: dict[str, Any], most: int | None) -> None:
     """None where the body does not say, or says it in no number."""
     assert output_cap(body) == most
 
 
-def test_lists_are_of_some_hundred_and_keep_samples_together(rows_file: Any, spool: Path) -> None:
+def test_requests_come_in_lists_of_some_hundred_with_samples_together(rows_file: Any, spool: Path) -> None:
     """In row order."""
     job = make_job(rows_file([{"prompt": str(i)} for i in range(500)]), settings={"samples": 3})
     batches = list(open_rows(job, spool, shard_rows=1000).requests(0, job.models[0]))

@@ -45,7 +45,7 @@ def test_parameters_beside_messages_are_sent_and_go_before_the_jobs(rows_file: A
 
 
 @pytest.mark.parametrize("how", ["a template", "a prompt", "none wanted"])
-def test_columns_that_are_called_like_parameters_stay_columns_elsewhere(how: str, rows_file: Any, spool: Path) -> None:
+def test_columns_named_like_parameters_stay_columns_elsewhere(how: str, rows_file: Any, spool: Path) -> None:
     """Beside a prompt, under a template, and where `input.params` is empty."""
     row = {"prompt": "hi", "n": "x", "seed": "y"} if how == "a prompt" else {"messages": HI, "n": "x", "seed": "y"}
     input_settings = {"a template": {"prompt": "{{ n }}"}, "a prompt": {}, "none wanted": {"params": ""}}[how]
@@ -72,14 +72,14 @@ def test_columns_that_are_called_like_parameters_stay_columns_elsewhere(how: str
         ({"stream": "yes"}, "stream is text"),
     ],
 )
-def test_a_value_that_is_none_of_the_parameters_is_told(row: Any, words: str, rows_file: Any, spool: Path) -> None:
+def test_a_value_that_does_not_fit_its_parameter_is_reported(row: Any, words: str, rows_file: Any, spool: Path) -> None:
     path = rows_file([{"messages": HI}, {"messages": HI, **row}])
     with pytest.raises(InputError, match=rf"rows\.jsonl:2: {words}"):
         open_rows(make_job(path), spool)
     open_rows(make_job(path, params=""), spool)
 
 
-def test_what_tuning_says_of_a_message_is_not_sent(rows_file: Any, spool: Path) -> None:
+def test_the_fine_tuning_weight_of_a_message_is_not_sent(rows_file: Any, spool: Path) -> None:
     messages = [*HI, {"role": "assistant", "content": "a", "weight": 0}, *HI]
     job = make_job(rows_file([{"messages": messages, "functions": [{"name": "f"}]}]))
     (body,) = _bodies(job, spool)
@@ -87,7 +87,7 @@ def test_what_tuning_says_of_a_message_is_not_sent(rows_file: Any, spool: Path) 
     assert body["functions"] == [{"name": "f"}]
 
 
-def test_tables_bring_parameters_too(tmp_path: Path, spool: Path, rows_file: Any) -> None:
+def test_rows_of_tables_have_parameters_too(tmp_path: Path, spool: Path, rows_file: Any) -> None:
     """Structs without what only fills them, floats that pandas made of whole numbers, JSON and numbers in cells."""
     table = pa.table(
         {
@@ -107,7 +107,7 @@ def test_tables_bring_parameters_too(tmp_path: Path, spool: Path, rows_file: Any
     assert _bodies(job, spool)[0] == {"model": MODEL, "messages": HI, "temperature": 0.5, "logprobs": True, "stop": "x"}
 
 
-def test_request_bodies_are_sent_as_they_stand(rows_file: Any, spool: Path) -> None:
+def test_request_bodies_are_sent_unchanged(rows_file: Any, spool: Path) -> None:
     """Each names its model, unless the job does; labels are a part of them, and none of their keys is carried."""
     rows = [{"model": name, "messages": HI, "user": "u", "temperature": 0, "id": f"r-{name}"} for name in ("a", "b")]
     job = make_job(rows_file(rows), model=None)
@@ -124,7 +124,7 @@ def test_request_bodies_are_sent_as_they_stand(rows_file: Any, spool: Path) -> N
         open_rows(make_job(rows_file([{"messages": HI}], "none.jsonl"), model=None), spool)
 
 
-def test_parameters_of_other_providers_are_a_part_of_a_body(rows_file: Any, spool: Path) -> None:
+def test_parameters_of_other_providers_stay_in_a_body(rows_file: Any, spool: Path) -> None:
     more = {"top_k": 5, "thinking": {"type": "enabled"}, "chat_template_kwargs": {"enable_thinking": False}}
     job = make_job(rows_file([{"model": "a", "messages": HI, **more}]), model=None)
     (request,) = all_requests(open_rows(job, spool), job, Model("a", "a", {}, Limits()))
@@ -142,7 +142,7 @@ def test_parameters_of_other_providers_are_a_part_of_a_body(rows_file: Any, spoo
         ({"text": "hi", "system": "Be brief"}, {"prompt": "{{ text }}"}, ""),
     ],
 )
-def test_what_seems_to_be_meant_for_the_model_and_is_not_sent_is_warned_of(
+def test_columns_that_look_like_unsent_parameters_give_a_warning(
     row: Any, input_settings: Any, warned: str, rows_file: Any, spool: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     open_rows(make_job(rows_file([row]), **input_settings), spool)
@@ -150,7 +150,7 @@ def test_what_seems_to_be_meant_for_the_model_and_is_not_sent_is_warned_of(
 
 
 @pytest.mark.usefixtures("settled")
-def test_a_scan_that_did_not_look_at_parameters_is_not_trusted(rows_file: Any, spool: Path) -> None:
+def test_a_scan_that_did_not_check_parameters_is_not_reused(rows_file: Any, spool: Path) -> None:
     """As one of before, or of a job that left them out."""
     job = make_job(rows_file([{"messages": HI, "temperature": "warm"}]), params="")
     scan = stored(open_rows(job, spool).scan)
@@ -159,7 +159,7 @@ def test_a_scan_that_did_not_look_at_parameters_is_not_trusted(rows_file: Any, s
         open_rows(make_job(job.input.path), spool, previous=scan)
 
 
-def test_the_plan_says_which_parameters_rows_bring_and_a_change_is_no_secret(bench: Bench) -> None:
+def test_the_plan_lists_the_parameters_of_rows_and_a_change_is_reported(bench: Bench) -> None:
     bench.settings["input"] = {"path": str(bench.source), "params": ""}
     bench.source.write_text(json.dumps({"messages": HI, "temperature": 0.5}) + "\n")
     bench.run()

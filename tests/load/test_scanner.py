@@ -78,7 +78,7 @@ def test_a_file_written_just_before_its_scan_is_read_again(
     assert (scans, len(hashed)) == ([], 1)
 
 
-def test_a_change_of_the_same_size_is_seen(rescan: tuple[Path, Scan], spool: Path, scans: list[str]) -> None:
+def test_a_change_of_the_same_size_is_detected(rescan: tuple[Path, Scan], spool: Path, scans: list[str]) -> None:
     """Even where size and time of change are as they were."""
     path, scan = rescan
     status = path.stat()
@@ -98,7 +98,7 @@ def test_a_change_of_the_same_size_is_seen(rescan: tuple[Path, Scan], spool: Pat
 
 
 @pytest.mark.usefixtures("settled")
-def test_times_that_were_set_back_hide_nothing(rows_file: Any, spool: Path) -> None:
+def test_a_file_time_set_back_does_not_hide_a_change(rows_file: Any, spool: Path) -> None:
     """The time of the status change can't be set."""
     path = rows_file(ROWS)
     scan = stored(open_rows(make_job(path), spool).scan)
@@ -129,7 +129,7 @@ def test_appended_rows_leave_earlier_shards_as_they_are(rows_file: Any, spool: P
         ({}, {"shard_rows": 5}),
     ],
 )
-def test_a_scan_that_did_not_look_for_it_is_not_trusted(
+def test_a_scan_with_other_options_is_not_reused(
     rescan: tuple[Path, Scan], input_settings: Any, options: Any, spool: Path, scans: list[str]
 ) -> None:
     """Another mode, limit or cut is scanned anew."""
@@ -150,7 +150,7 @@ def test_a_template_that_uses_more_columns_is_checked(rows_file: Any, spool: Pat
         open_rows(make_job(path, prompt="{{ y }}"), spool, previous=scan)
 
 
-def test_bad_rows_that_were_let_through_are_not_later(rows_file: Any, spool: Path) -> None:
+def test_bad_rows_that_were_accepted_once_are_refused_later(rows_file: Any, spool: Path) -> None:
     """Unless they still may."""
     path = rows_file([*ROWS, {"prompt": 5}])
     scan = open_rows(make_job(path), spool, reject_bad_rows=True).scan
@@ -168,7 +168,7 @@ def test_batch_models_follow_the_job(rows_file: Any, spool: Path) -> None:
     assert open_rows(make_job(path, model=None), spool, previous=named).scan.models == ("m",)
 
 
-def test_another_files_scan_is_not_trusted(rows_file: Any, spool: Path) -> None:
+def test_the_scan_of_another_file_is_not_reused(rows_file: Any, spool: Path) -> None:
     """Though it has the same name in another job."""
     scan = open_rows(make_job(rows_file(ROWS)), spool).scan
     job = make_job(rows_file(ROWS[:2], "other.jsonl"))

@@ -42,7 +42,7 @@ def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path: Path, spool:
     assert prompts_of(open_rows(job, spool), job) == ["x"]
 
 
-def test_files_that_cannot_be_the_input_are_refused_in_words(tmp_path: Path, spool: Path) -> None:
+def test_files_that_cannot_be_the_input_are_refused_with_a_message(tmp_path: Path, spool: Path) -> None:
     """The message has the path and what to do."""
     (tmp_path / "empty.jsonl").write_bytes(b"\n\n")
     (tmp_path / "zero.jsonl").write_bytes(b"")
@@ -61,7 +61,7 @@ def test_files_that_cannot_be_the_input_are_refused_in_words(tmp_path: Path, spo
     assert not spool.exists()
 
 
-def test_a_run_folder_as_input_is_led_to_its_data(tmp_path: Path, spool: Path) -> None:
+def test_a_run_folder_as_input_is_refused_with_the_path_of_its_data(tmp_path: Path, spool: Path) -> None:
     """The parts lie one level below."""
     (tmp_path / "data").mkdir()
     pq.write_table(pa.table({"prompt": ["x"]}), tmp_path / "data" / "part-00000.parquet")

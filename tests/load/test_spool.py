@@ -61,13 +61,13 @@ def test_a_cut_off_file_is_refused(suffix: str, compress: Any, cut: int, rows_fi
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_compressed_files_are_known_by_their_content(data: bytes, name: str, rows_file: Any, spool: Path) -> None:
+def test_compressed_files_are_recognised_by_their_content(data: bytes, name: str, rows_file: Any, spool: Path) -> None:
     """Filled up with zeros as tape and object stores do it, or under a name that says otherwise."""
     job = make_job(rows_file(data, name))
     assert prompts_of(open_rows(job, spool), job) == TEXTS
 
 
-def test_what_follows_a_gzip_file_is_left_out_and_told(
+def test_data_after_a_gzip_file_is_skipped_and_reported(
     rows_file: Any, spool: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As gzip does; but what begins as another member must be whole."""
@@ -125,7 +125,7 @@ def test_empty_stdin_resumes(spool: Path) -> None:
         open_rows(job, moved, previous=scan, stdin=io.BytesIO())
 
 
-def test_the_same_stdin_keeps_the_known_spool(spool: Path) -> None:
+def test_the_same_stdin_keeps_the_existing_spool(spool: Path) -> None:
     """Other rows make a new one, beside the known one until that is dropped."""
     job = make_job("-")
     scan = stored(open_rows(job, spool, stdin=io.BytesIO(jsonl(ROWS))).scan)
@@ -142,7 +142,7 @@ def test_the_same_stdin_keeps_the_known_spool(spool: Path) -> None:
     assert prompts_of(accepted, job) == TEXTS[:4]
 
 
-def test_what_a_kill_left_is_no_spool(spool: Path) -> None:
+def test_an_unfinished_spool_is_not_used(spool: Path) -> None:
     """A spooling that was not finished is not taken for one, and goes with the stale ones."""
     (spool / "000007.tmp").mkdir(parents=True)
     job = make_job("-")

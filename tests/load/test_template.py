@@ -44,7 +44,7 @@ def _render(template: str, row: dict[str, Any]) -> Any:
         ("{{ a.upper() }} {{ '%5.1f'|format(b) }}; s.format(x)", {"a": "x", "b": 1}, "X   1.0; s.format(x)"),
     ],
 )
-def test_a_template_says_what_it_says(source: str, row: dict[str, Any], text: str) -> None:
+def test_a_template_renders_its_text_unchanged(source: str, row: dict[str, Any], text: str) -> None:
     """Nothing is escaped, no line break is lost, numbers keep their form."""
     assert _render(source, row) == text
 
@@ -84,7 +84,7 @@ def test_a_template_says_what_it_says(source: str, row: dict[str, Any], text: st
         ),
     ],
 )
-def test_what_cannot_be_printed_ends_its_row_only(source: str, row: dict[str, Any], reason: str) -> None:
+def test_a_value_that_cannot_be_rendered_rejects_only_its_row(source: str, row: dict[str, Any], reason: str) -> None:
     """A null, a missing key, an error or endless work names the setting."""
     with pytest.raises(BadRowError, match=reason):
         _render(source, row)
@@ -107,7 +107,7 @@ def test_what_cannot_be_printed_ends_its_row_only(source: str, row: dict[str, An
         ({"messages": [{"role": "user", "content": [{"text": "{{"}]}]}, r"messages\[0\].content\[0\].text"),
     ],
 )
-def test_a_template_that_cannot_be_right_is_refused_by_its_setting(
+def test_an_invalid_template_is_refused_with_its_setting(
     input_settings: dict[str, Any], reason: str, tmp_path: Path
 ) -> None:
     """Before the data is touched: there is no such file."""
@@ -126,14 +126,14 @@ def test_a_template_that_cannot_be_right_is_refused_by_its_setting(
     ],
     ids=["its own", "the row's", "as often as the row says", "by recursion", "literally"],
 )
-def test_a_template_that_doubles_a_list_for_ever_is_refused(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_template_that_doubles_a_list_endlessly_is_stopped(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fuel counts a step for it, however long the list is."""
     monkeypatch.setattr("batchmix.load.template_limits._TRIAL_S", 1.0)
     with pytest.raises(JobError, match=r"input\.prompt: the template never ends"):
         _render(source, {"a": [1], "n": 60})
 
 
-def test_a_template_may_add() -> None:
+def test_a_template_may_add_numbers() -> None:
     source = "{% set ns = namespace(n=0, l=[]) %}{% for x in a %}{% set ns.n = ns.n + x %}{% set ns.l = ns.l + [x] %}{% endfor %}"
     assert _render(source + "{{ ns.n + 1 }} {{ ns.l|join('+') }}", {"a": [1, 2]}) == "4 1+2"
 
@@ -161,7 +161,7 @@ def test_a_missing_column_is_found_by_the_scan(rows_file: Any, spool: Path) -> N
     assert prompts_of(open_rows(job, spool), job) == ["xy", "z"]
 
 
-def test_a_column_that_no_row_has_is_said_once(rows_file: Any, spool: Path) -> None:
+def test_a_column_that_no_row_has_is_reported_once(rows_file: Any, spool: Path) -> None:
     """Not twenty times."""
     with pytest.raises(InputError) as caught:
         open_rows(make_job(rows_file([{"a": "x"}] * 50), prompt="{{ b }}"), spool)
@@ -169,7 +169,7 @@ def test_a_column_that_no_row_has_is_said_once(rows_file: Any, spool: Path) -> N
     assert "All 20 rows so far" in str(caught.value)
 
 
-def test_a_null_is_a_matter_of_its_row(rows_file: Any, spool: Path) -> None:
+def test_a_null_rejects_only_its_row(rows_file: Any, spool: Path) -> None:
     """The others are asked, and the scan lets it pass."""
     job = make_job(rows_file([{"a": "x"}, {"a": None}, {"a": "z"}]), prompt="{{ a }}")
     dataset = open_rows(job, spool)
@@ -190,7 +190,7 @@ def test_a_null_is_a_matter_of_its_row(rows_file: Any, spool: Path) -> None:
         ("{% set x = 1 %}{% set x = x + n %}{{ x }}", {"n"}, "3"),
     ],
 )
-def test_slices_and_what_is_set_from_itself_are_columns_too(
+def test_columns_in_slices_and_self_assignments_are_found(
     source: str, used: set[str], text: str, rows_file: Any, spool: Path
 ) -> None:
     """Which minijinja by itself does not say; a row without them is the file's error."""
@@ -214,7 +214,7 @@ def test_slices_and_what_is_set_from_itself_are_columns_too(
         ("{{ N }}", "n"),
     ],
 )
-def test_the_column_that_may_be_meant_is_told(source: str, column: str, rows_file: Any, spool: Path) -> None:
+def test_a_similar_column_is_suggested(source: str, column: str, rows_file: Any, spool: Path) -> None:
     with pytest.raises(InputError) as caught:
         open_rows(make_job(rows_file([ODD]), prompt=source), spool)
     assert f"; for '{column}' write {{{{ " in str(caught.value)
@@ -256,7 +256,7 @@ def test_any_column_can_be_named_through_the_row(source: str, text: str, rows_fi
         ("{{ Review Text|trim }}", 'not a single word is written {{ row\\["Review Text"\\] }}'),
     ],
 )
-def test_a_column_that_is_not_there_is_the_files_error_however_it_is_named(
+def test_a_missing_column_is_an_error_of_the_file_however_it_is_spelled(
     source: str, reason: str, rows_file: Any, spool: Path
 ) -> None:
     """And where a name is no single word, the message has the spelling that is right."""
@@ -274,18 +274,18 @@ def test_a_column_that_is_not_there_is_the_files_error_however_it_is_named(
         ("{{ row }}", {"x": 1}, "{'x': 1}"),
     ],
 )
-def test_a_column_called_row_goes_first_unless_there_is_nothing_to_look_into(
+def test_a_column_named_row_takes_precedence_over_the_row_if_it_can_be_indexed(
     source: str, row: dict[str, Any], text: str
 ) -> None:
     assert _render(source, row) == text
 
 
-def test_a_null_that_is_named_through_the_row_says_which() -> None:
+def test_a_null_read_through_the_row_is_named() -> None:
     with pytest.raises(BadRowError, match=r"input\.prompt: column 'nul' is null"):
         _render("{{ row.nul }}", ODD)
 
 
-def test_system_texts_messages_and_parquet_know_the_row_too(tmp_path: Path, spool: Path) -> None:
+def test_system_texts_messages_and_parquet_have_the_row_too(tmp_path: Path, spool: Path) -> None:
     """And no other column is read for it, unless any might be meant."""
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"a.b": ["x"], "big one": ["y"], "prompt": ["p"]}), path)

@@ -49,7 +49,7 @@ def test_a_template_that_reads_no_column_is_refused(prompt: str, hint: str, rows
     assert hint in message
 
 
-def test_parquet_compressed_rows_messages_and_systems_are_looked_at_alike(tmp_path: Path, spool: Path) -> None:
+def test_parquet_compressed_rows_messages_and_system_texts_are_checked_too(tmp_path: Path, spool: Path) -> None:
     pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "a.parquet")
     for input_settings in (
         {"prompt": "Translate: {text}"},
@@ -63,7 +63,7 @@ def test_parquet_compressed_rows_messages_and_systems_are_looked_at_alike(tmp_pa
 @pytest.mark.parametrize(
     ("name", "hole"), [("self", "{{ self }}"), ("true", "{{ true|upper }}"), ("None", "{{- none }}")]
 )
-def test_a_column_whose_name_means_something_else_is_told_how_it_is_written(
+def test_the_spelling_for_a_column_with_an_ambiguous_name_is_suggested(
     name: str, hole: str, rows_file: Any, spool: Path
 ) -> None:
     path = rows_file([{name: "x", "text": "y"}])
@@ -74,14 +74,14 @@ def test_a_column_whose_name_means_something_else_is_told_how_it_is_written(
     )
 
 
-def test_a_name_without_a_letter_is_found_nowhere_else(rows_file: Any, spool: Path) -> None:
+def test_a_column_name_without_a_letter_gives_no_suggestion(rows_file: Any, spool: Path) -> None:
     path = rows_file([{"  ": "x", "_": "y", "text": "z"}] * 2)
     for prompt in ("Costs $5 {}", "{😀}"):
         with pytest.raises(InputError, match=r"the same prompt; name one, such as {{ text }}"):
             open_rows(make_job(path, prompt=prompt), spool)
 
 
-def test_what_is_meant_is_sent(rows_file: Any, spool: Path) -> None:
+def test_a_constant_template_is_sent_when_it_is_intended(rows_file: Any, spool: Path) -> None:
     """One row with many samples, a column in another message, parameters or models of each row."""
     path = rows_file(ROWS)
     one = make_job(path, prompt="Say it", settings={"samples": 3})
@@ -101,7 +101,7 @@ def test_what_is_meant_is_sent(rows_file: Any, spool: Path) -> None:
     assert len(set(prompts_of(open_rows(whole, spool), whole))) == 4
 
 
-def test_a_file_or_nothing_is_no_prompt(
+def test_an_empty_prompt_and_a_file_name_are_refused(
     rows_file: Any, spool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also for one row."""
@@ -114,7 +114,7 @@ def test_a_file_or_nothing_is_no_prompt(
         open_rows(make_job(path, prompt=" "), spool)
 
 
-def test_a_column_that_stands_there_in_other_braces_is_warned_of(
+def test_a_column_in_other_braces_gives_a_warning(
     rows_file: Any, spool: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where another is read, it may be meant; what is often something else is no warning."""

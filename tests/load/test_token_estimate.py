@@ -80,7 +80,7 @@ PARTS: dict[str, tuple[Any, int]] = {
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_a_part_is_counted_as_what_it_is(name: str) -> None:
+def test_each_kind_of_content_part_is_counted_by_its_own_rule(name: str) -> None:
     part, expected = PARTS[name]
     for content in ([part], [{"type": "text", "text": "What is it?"}, part]):
         for key in ("messages", "input"):
@@ -91,7 +91,7 @@ def test_a_part_is_counted_as_what_it_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("ids", [list(range(1000, 1500)), [list(range(1000, 1250))] * 2])
-def test_token_ids_are_tokens(ids: list[Any]) -> None:
+def test_token_ids_count_as_tokens(ids: list[Any]) -> None:
     body = {"model": "m", "input": ids}
     assert 500 <= prompt_tokens(body, len(encode_body(body))) <= 510
 
@@ -99,13 +99,13 @@ def test_token_ids_are_tokens(ids: list[Any]) -> None:
 @given(
     st.binary(max_size=300), st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"RIFF1234WEBP"])
 )
-def test_no_beginning_of_a_picture_is_too_odd(data: bytes, magic: bytes) -> None:
+def test_no_beginning_of_an_image_breaks_the_estimate(data: bytes, magic: bytes) -> None:
     body = {"messages": [{"content": [picture(magic + data + bytes(200))]}]}
     assert 85 < prompt_tokens(body, len(encode_body(body))) < 10_000
 
 
 @given(st.recursive(st.none() | st.integers() | st.text(max_size=5), lambda each: st.lists(each, max_size=3) | st.dictionaries(st.sampled_from(["type", "content", "image_url", "url", "image", "source", "data"]), each, max_size=4), max_leaves=20))  # fmt: skip
-def test_what_a_row_brings_is_counted_or_refused_by_the_provider_alone(content: Any) -> None:
+def test_any_content_of_a_row_is_counted_without_an_error(content: Any) -> None:
     for body in ({"messages": content}, {"messages": [{"content": [content]}]}, {"input": [content]}):
         assert prompt_tokens(body, 1000) >= 1
 

@@ -43,7 +43,7 @@ class Stops:
         self.reason = self.reason or reason
 
 
-def test_what_may_be_written_to_a_cache_is_held_at_its_price_until_answers_tell() -> None:
+def test_cache_writes_are_reserved_at_their_price_until_answers_report_them() -> None:
     lane = LaneBudget(RunBudget(Budget(), (0.0, 0.0), Stops()), "m", Prices({"m": Price(1, 0, cache_write=1.25)}, ()))
     asked = request(0, 1000, 10)
     assert lane.estimate(asked)[0] == pytest.approx(1000 * 1.25 / 1e6)
@@ -92,18 +92,18 @@ def simulate(budget: Budget, seed: int, most: int | None) -> tuple[RunBudget, fl
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_cap_in_usd_is_used_and_kept(seed: int) -> None:
+def test_a_budget_in_usd_is_used_and_kept(seed: int) -> None:
     budget, under_usd, _ = simulate(Budget(max_usd=5.0), seed, (None, 4096, 500)[seed % 3])
     assert 0.9 * 5.0 <= budget.spent[0] <= 5.0 + under_usd + 1e-9
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_cap_in_tokens_is_used_and_kept(seed: int) -> None:
+def test_a_budget_in_tokens_is_used_and_kept(seed: int) -> None:
     budget, _, under_tokens = simulate(Budget(max_tokens=2_000_000), seed, (None, 4096, 500)[seed % 3])
     assert 0.9 * 2e6 <= budget.spent[1] <= 2e6 + under_tokens + 1e-6
 
 
-def test_what_may_have_been_billed_counts_at_its_estimate_a_usage_at_its_price_and_a_refusal_at_nothing() -> None:
+def test_maybe_billed_attempts_count_at_their_estimate_usage_at_its_price_and_refusals_at_nothing() -> None:
     budget = RunBudget(Budget(max_usd=1.0), (0.0, 0.0), Stops())
     lane = LaneBudget(budget, "m", PRICES)
     lost = msgspec.structs.replace(HEARD, status=None, maybe_billed=True)
@@ -157,7 +157,7 @@ async def _feed(rows: int) -> AsyncIterator[list[Request]]:
         yield [request(row, 100, 50)]
 
 
-async def test_pools_share_a_purse_and_stop_when_it_is_empty() -> None:
+async def test_pools_share_a_budget_and_stop_when_it_is_spent() -> None:
     shutdown = Shutdown(5.0)
     budget = RunBudget(Budget(max_tokens=15_000), (0.0, 0.0), shutdown.stop)
     logs = [Answers(), Answers()]

@@ -27,7 +27,7 @@ def test_a_model_is_read_with_its_prices_and_bounds(gateway: Gateway) -> None:
     assert models["gpt-4o"].price == Price(2.5, 10.0)
 
 
-def test_what_is_odd_is_left_out_and_no_price_is_never_zero() -> None:
+def test_odd_entries_are_left_out_and_a_missing_price_is_not_zero() -> None:
     odd = [
         model("a", pricing=None, context_length="many", max_output=-1),
         model("b", pricing={"input": "0.5", "output": 1, "cache_read": -2}),
@@ -50,14 +50,14 @@ def test_what_is_odd_is_left_out_and_no_price_is_never_zero() -> None:
 @pytest.mark.parametrize(
     "number", ["9" * 400, "9" * 5000, '"1e999"', "1e400", "NaN", "-Infinity", "[" * 500 + "]" * 500]
 )
-def test_one_number_that_nothing_can_hold_costs_no_other_model_its_price(number: str) -> None:
+def test_one_number_out_of_range_leaves_the_prices_of_other_models(number: str) -> None:
     pricing = f'{{"input":{number},"output":1,"cache_read":{number},"tiers":{number}}}'
     odd = f'{{"model_id":"a","pricing":{pricing},"context_length":{number},"max_output":{number}}}'
     models = read_catalogue(f'{{"data":[{odd},{json.dumps(model("b"))}],"x":{number}}}'.encode())
     assert (models["a"].price, models["b"].price) == (None, Price(0.15, 0.6, 0.075))
 
 
-def test_a_price_with_tiers_is_shown_and_prices_nothing() -> None:
+def test_a_tiered_price_is_shown_but_not_used() -> None:
     """No price is better than a wrong one, and what a tier looks like is not told."""
     pricing = {"input": 1.25, "output": 10, "tiers": [{"anything": 200000}]}
     models = read_catalogue(json.dumps({"data": [model("long", pricing=pricing), model("plain")]}).encode())
@@ -66,7 +66,7 @@ def test_a_price_with_tiers_is_shown_and_prices_nothing() -> None:
 
 
 @given(values)
-def test_any_json_is_read_or_refused_in_words(found: object) -> None:
+def test_any_json_is_read_or_refused_with_a_message(found: object) -> None:
     try:
         models = read_catalogue(json.dumps(found).encode())
     except ValueError:
@@ -74,14 +74,16 @@ def test_any_json_is_read_or_refused_in_words(found: object) -> None:
     assert all(name.isprintable() for name in models)
 
 
-def test_no_text_of_it_can_steer_a_terminal() -> None:
+def test_no_text_of_the_catalogue_can_control_a_terminal() -> None:
     body = json.dumps({"data": [model("\x1b[2Jm", retire_stage="retired\r\n", successor_model="\u202ex")]}).encode()
     assert read_catalogue(body)["?[2Jm"] == CatalogueModel(
         "?[2Jm", Price(0.15, 0.6, 0.075), 128000, 16384, "retired", "?x"
     )  # fmt: skip
 
 
-def test_it_is_asked_with_its_etag_and_kept_for_this_user_only(gateway: Gateway, tmp_path: Path) -> None:
+def test_the_catalogue_is_requested_with_its_etag_and_stored_for_this_user_only(
+    gateway: Gateway, tmp_path: Path
+) -> None:
     first = get_catalogue(f"{gateway.url}/v1", tmp_path)
     second = get_catalogue(f"{gateway.url}/v1", tmp_path)
     assert first == second
@@ -93,7 +95,7 @@ def test_it_is_asked_with_its_etag_and_kept_for_this_user_only(gateway: Gateway,
 
 
 @pytest.mark.parametrize("trouble", ["status", "page", "gone"])
-def test_what_was_kept_does_where_the_gateway_is_in_trouble(gateway: Gateway, tmp_path: Path, trouble: str) -> None:
+def test_the_stored_copy_is_used_when_the_gateway_fails(gateway: Gateway, tmp_path: Path, trouble: str) -> None:
     url = f"{gateway.url}/v1"
     known = get_catalogue(url, tmp_path)
     assert known is not None
@@ -106,13 +108,13 @@ def test_what_was_kept_does_where_the_gateway_is_in_trouble(gateway: Gateway, tm
     old.check(["never heard of"])  # it may be newer than the copy
 
 
-def test_without_a_copy_trouble_is_no_catalogue(gateway: Gateway, tmp_path: Path) -> None:
+def test_there_is_no_catalogue_when_the_gateway_fails_without_a_stored_copy(gateway: Gateway, tmp_path: Path) -> None:
     gateway.status = 500
     assert get_catalogue(f"{gateway.url}/v1", tmp_path) is None
     assert get_catalogue("http://127.0.0.1:1/v1", tmp_path) is None
 
 
-def test_a_damaged_copy_is_fetched_anew(gateway: Gateway, tmp_path: Path) -> None:
+def test_a_damaged_copy_is_fetched_again(gateway: Gateway, tmp_path: Path) -> None:
     url = f"{gateway.url}/v1"
     get_catalogue(url, tmp_path)
     (kept,) = tmp_path.iterdir()
@@ -122,7 +124,7 @@ def test_a_damaged_copy_is_fetched_anew(gateway: Gateway, tmp_path: Path) -> Non
     assert again.fresh
 
 
-def test_a_mistyped_or_retired_model_is_told_what_to_take() -> None:
+def test_a_mistyped_or_retired_model_is_reported_with_a_replacement() -> None:
     models = read_catalogue(
         json.dumps(
             {"data": [model("gpt-4o-mini"), model("gpt-3", retire_stage="retired", successor_model="gpt-4o-mini")]}
@@ -136,7 +138,7 @@ def test_a_mistyped_or_retired_model_is_told_what_to_take() -> None:
         catalogue.check(["gpt-3"])
 
 
-def test_only_the_gateways_own_hosts_have_one() -> None:
+def test_only_the_gateways_own_hosts_have_a_catalogue() -> None:
     assert has_catalogue("https://aihubmix.com/v1")
     assert has_catalogue("https://api.inferera.com/v1")
     assert not has_catalogue("https://notaihubmix.com/v1")

@@ -61,13 +61,13 @@ def test_the_model_that_was_billed_decides_and_the_bodys_name_does_not(paid: Ben
     assert paid.rows()[0]["cost_usd"] == pytest.approx((1000 * 2.5 + 100 * 10) / 1e6)
 
 
-def test_a_billed_model_without_a_price_costs_what_was_asked(paid: Bench, gateway: Gateway) -> None:
+def test_a_billed_model_without_a_price_costs_as_much_as_the_requested_one(paid: Bench, gateway: Gateway) -> None:
     gateway.billed = "unheard-of"
     paid.run()
     assert paid.rows()[0]["cost_usd"] == pytest.approx((1000 * 0.15 + 100 * 0.6) / 1e6)
 
 
-def test_a_resume_and_status_count_as_the_start_did(paid: Bench, gateway: Gateway) -> None:
+def test_a_resume_and_status_use_the_prices_of_the_first_start(paid: Bench, gateway: Gateway) -> None:
     first = paid.run()
     gateway.offer(model("gpt-4o-mini", pricing={"input": 99, "output": 99}))
     gateway.etag = '"two"'
@@ -88,7 +88,7 @@ def test_a_mistyped_model_is_refused_before_anything_is_sent(paid: Bench, gatewa
     assert not paid.out.exists()
 
 
-def test_a_rehearsal_has_the_catalogue_of_the_models_that_it_was_told_to_have(bench: Bench) -> None:
+def test_a_rehearsal_has_a_catalogue_of_its_configured_models(bench: Bench) -> None:
     url = "rehearsal:?models=gpt-4o-mini,old&price=1-2&price[gpt-4o-mini]=3-4&404_retired[old]=1&successor=gpt-4o-mini"
     bench.settings |= {"provider": {"base_url": url}, "model": "gpt-4o-mini"}
     bench.write(3)
@@ -110,27 +110,27 @@ def test_a_rehearsal_that_has_any_model_refuses_none(bench: Bench) -> None:
     assert {row["model"]: row["cost_usd"] is not None for row in bench.rows()} == {"m": True, "other": False}
 
 
-def test_prices_in_the_job_ask_for_no_catalogue(paid: Bench, gateway: Gateway) -> None:
+def test_a_job_with_prices_requests_no_catalogue(paid: Bench, gateway: Gateway) -> None:
     paid.settings["prices"] = {"gpt-4o-mini": {"input": 1, "output": 2}}
     paid.run()
     assert not gateway.gets
     assert paid.rows()[0]["cost_usd"] == pytest.approx((1000 + 200) / 1e6)
 
 
-def test_a_catalogue_that_is_out_of_reach_stops_nobody(paid: Bench, gateway: Gateway) -> None:
+def test_an_unreachable_catalogue_stops_no_run(paid: Bench, gateway: Gateway) -> None:
     gateway.status = 503
     paid.settings["model"] = "known-to-nobody"
     assert paid.run().totals.ok == 3
     assert [row["cost_usd"] for row in paid.rows()] == [None] * 3
 
 
-def test_the_package_knows_what_the_catalogue_does_not_tell(gateway: Gateway) -> None:
+def test_the_package_has_prices_when_the_catalogue_is_unavailable(gateway: Gateway) -> None:
     gateway.status = 503
     settings = {"model": "gpt-4o-mini", "provider": {"base_url": ADDRESS}}
     assert price_of(settings) == {"gpt-4o-mini": Price(0.15, 0.6, 0.075)}
 
 
-def test_a_prompt_too_long_for_a_price_has_none() -> None:
+def test_a_prompt_beyond_the_first_price_tier_has_no_price() -> None:
     """Where the package knows tiers, its price is that of the first; beyond it the cost is not known."""
     price = listed_price("gemini-2.5-pro", ADDRESS)
     assert price is not None
@@ -141,13 +141,13 @@ def test_a_prompt_too_long_for_a_price_has_none() -> None:
     assert cost_usd(price, Usage(price.up_to + 1, 10)) is None
 
 
-def test_a_local_server_is_not_priced_by_a_famous_name() -> None:
+def test_a_local_server_is_not_priced_by_a_well_known_model_name() -> None:
     settings = {"model": "gpt-4o-mini", "provider": {"base_url": "http://127.0.0.1:8000/v1"}}
     assert price_of(settings) == {}
     assert price_of({"model": "gpt-4o-mini", "provider": {"base_url": "rehearsal:"}}) == {}
 
 
-def test_a_local_servers_start_waits_for_no_package(bench: Bench) -> None:
+def test_the_start_against_a_local_server_imports_no_price_package(bench: Bench) -> None:
     bench.write(2)
     code = (
         "import sys; from pathlib import Path; from batchmix.engine.run import Options; from batchmix.job import read_job;"
@@ -173,7 +173,7 @@ def test_entries_of_one_model_may_have_prices_of_their_own(bench: Bench) -> None
     assert view.totals.cost_usd == pytest.approx(sum(costs.values()))
 
 
-def test_a_cap_in_usd_needs_prices(bench: Bench) -> None:
+def test_a_budget_in_usd_needs_prices(bench: Bench) -> None:
     bench.write(3)
     bench.settings["budget"] = {"max_usd": 1.0}
     with pytest.raises(JobError, match=r"no price is known for m"):

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 
-async def test_shape(calling):
+async def test_a_completion_has_the_shape_of_the_gateways(calling):
     async with calling("stable=false") as caller:
         response = await caller.send()
     body = response.body
@@ -47,7 +47,7 @@ async def test_stable_bodies_are_the_same_to_the_byte(calling):
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
-async def test_cap(calling, name):
+async def test_max_tokens_limits_the_answer(calling, name):
     async with calling("words=40") as caller:
         whole, cut = await caller.send("Hello"), await caller.send("Hello", **{name: 1})
     assert cut.content == whole.content.split()[0]
@@ -62,7 +62,7 @@ async def test_the_number_of_words_is_about_the_option(calling):
     assert len(set(counts)) > 5
 
 
-async def test_other_endpoints(calling):
+async def test_other_endpoints_answer_in_their_shapes(calling):
     async with calling("models=a,b/c") as caller:
         text = (await caller.send(path="/completions", model="a", messages=None, prompt="Hello")).body
         vectors = (await caller.send(path="/embeddings", model="a", messages=None, input=["x", "y", "x"])).body
@@ -74,7 +74,7 @@ async def test_other_endpoints(calling):
     assert [entry["id"] for entry in models["data"]] == ["a", "b/c"]
 
 
-async def test_other_paths(calling):
+async def test_other_paths_get_a_404_or_a_web_page(calling):
     async with calling() as caller:
         unknown = await caller.fetch("GET", "/batches")
         api = await caller.fetch("GET", caller.url.removesuffix("/v1") + "/api/none")
@@ -95,7 +95,7 @@ async def test_other_paths(calling):
         b'{"messages":[{"role":"user"}],"max_tokens":true}', b"[" * 100_000,
     ],
 )  # fmt: skip
-async def test_malformed(calling, data):
+async def test_a_malformed_request_is_a_400(calling, data):
     async with calling() as caller:
         response = await caller.send(data=data)
         (record,) = caller.rehearsal.records
@@ -113,7 +113,7 @@ async def test_odd_messages_are_answered(calling):
         assert (await caller.send(model="m\r\nX: y\u2028")).headers.get("X") is None
 
 
-async def test_wrong_key_is_repeated(calling):
+async def test_a_wrong_key_is_repeated_in_the_error(calling):
     async with calling("key=right") as caller:
         wrong, right = await caller.send(key="sk-wrong"), await caller.send(key="right")
     assert (wrong.status, right.status) == (401, 200)
@@ -123,7 +123,7 @@ async def test_wrong_key_is_repeated(calling):
     assert tid[1] == wrong.headers["x-aihubmix-request-id"]
 
 
-async def test_unknown_model(calling):
+async def test_an_unknown_model_is_refused(calling):
     async with calling("models=a,b") as caller:
         response = await caller.send(model="c")
         assert (await caller.send(model="b")).status == 200
@@ -131,7 +131,7 @@ async def test_unknown_model(calling):
     assert response.error["message"].startswith("Incorrect model ID")
 
 
-async def test_unknown_model_may_also_be_a_400(calling):
+async def test_an_unknown_model_may_also_be_a_400(calling):
     async with calling() as caller:
         response = await caller.send("[[rehearsal:400_model]]")
     assert response.status == 400

@@ -155,7 +155,7 @@ async def test_of_several_markers_the_first_that_applies(calling):
     assert [one.status for one in response] == [500, 429, 200]
 
 
-async def test_unknown_marker_says_so(calling):
+async def test_an_unknown_marker_is_reported(calling):
     async with calling() as caller:
         response = await caller.send("[[rehearsal:fivehundred]]")
     assert response.status == 400

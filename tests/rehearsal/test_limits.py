@@ -32,7 +32,7 @@ def test_more_than_a_whole_bucket_waits_for_a_full_one():
     assert limits.admit(5000, 0.1) == 0.0
 
 
-def test_no_limits():
+def test_without_limits_nothing_is_throttled():
     limits = RehearsalLimits(Behaviour(), 0.0)
     assert limits.admit(10**9, 0.0) == 0.0
     assert limits.headers(0.0) == []

@@ -22,7 +22,7 @@ async def test_the_catalogue_has_prices_and_an_etag(calling):
     assert (other.status, other.raw) == (200, response.raw)
 
 
-async def test_money_is_spent_and_seen(calling):
+async def test_a_balance_is_spent_and_reported(calling):
     async with calling("price=1000-2000&balance_usd=0.05&key=right&broke=402") as caller:
         headers = {"Authorization": "Bearer right"}
         response, spent = await caller.send(key="right"), 0.0
@@ -37,7 +37,7 @@ async def test_money_is_spent_and_seen(calling):
     assert statuses == sorted(statuses)
 
 
-async def test_a_balance_in_answers_is_seen_once_it_is_gone(calling):
+async def test_a_balance_in_answers_is_reported_once_it_is_spent(calling):
     async with calling("balance=1") as caller:
         before = (await caller.fetch("GET", BILLING + "subscription")).body["hard_limit_usd"]
         await caller.send()
@@ -47,7 +47,7 @@ async def test_a_balance_in_answers_is_seen_once_it_is_gone(calling):
     assert after == pytest.approx(used / 100)
 
 
-async def test_a_wrong_key_sees_no_money_but_all_models(calling):
+async def test_a_wrong_key_gets_no_balance_but_all_models(calling):
     async with calling("key=right&models=a") as caller:
         headers = {"Authorization": "Bearer wrong"}
         money = await caller.fetch("GET", BILLING + "subscription", headers=headers)

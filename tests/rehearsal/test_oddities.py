@@ -96,7 +96,7 @@ async def test_models_and_choices(calling):
     assert [record.answered for record in records] == [True, True, False, False]
 
 
-async def test_oversized_is_all_there_and_made_while_it_is_sent(calling):
+async def test_an_oversized_body_is_complete_and_generated_while_sent(calling):
     async with calling() as caller:
         body = {"model": "m", "messages": [{"role": "user", "content": "[[rehearsal:oversized]]"}]}
         size = 0

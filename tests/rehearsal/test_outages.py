@@ -19,7 +19,7 @@ def test_outages_are_read_with_how_everything_fails():
 
 
 @pytest.mark.parametrize("text", ["5", "5:0", "-1:5", "a:b", "0:5:nothing", "0:5:hang:hang", "0:inf", ""])
-def test_outages_that_cannot_be(text):
+def test_impossible_outages_are_refused(text):
     with pytest.raises(ValueError, match="rehearsal"):
         Behaviour.parse(f"outage={text}")
 
@@ -34,7 +34,7 @@ async def test_in_an_outage_everything_fails_and_then_nothing(calling):
         assert (await caller.send(key="wrong")).status == 401
 
 
-async def test_what_cannot_be_read_is_refused_in_an_outage_too(calling):
+async def test_an_unreadable_request_is_refused_during_an_outage_too(calling):
     async with calling("outage=0:60:half") as caller:
         assert (await caller.send(data=b"{")).status == 400
         assert (await caller.send(path="/embeddings", messages=None, input="x")).body["data"]
@@ -53,7 +53,7 @@ async def _until(caller, *, refused):
                     return
 
 
-async def test_connections_are_refused_and_taken_again_at_the_same_port(calling):
+async def test_connections_are_refused_and_later_accepted_at_the_same_port(calling):
     async with calling("outage=0.1:0.3:refused,0.7:0.2:refused") as caller:
         for _ in range(2):
             await _until(caller, refused=True)
@@ -61,7 +61,7 @@ async def test_connections_are_refused_and_taken_again_at_the_same_port(calling)
         assert caller.rehearsal.totals["requests"] == caller.rehearsal.totals["answer"]
 
 
-async def test_requests_under_way_are_cut_where_connections_are_refused(calling):
+async def test_requests_in_flight_are_cut_when_connections_are_refused(calling):
     async with calling("outage=0.1:60:refused&latency=30") as caller:
         with pytest.raises(aiohttp.ClientConnectionError):
             await caller.send()
@@ -70,7 +70,7 @@ async def test_requests_under_way_are_cut_where_connections_are_refused(calling)
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_another_behaviour_calls_an_outage_off():
+async def test_another_behaviour_ends_an_outage():
     async with Rehearsal(Behaviour.parse("outage=0.2:60:refused")) as url, aiohttp.ClientSession() as session:
         control = url.removesuffix("/v1") + "/rehearsal/"
         async with session.post(control + "behaviour", data="outage=0.1:0.2:503_down") as response:

@@ -41,7 +41,7 @@ def test_a_kind_whose_name_begins_with_a_status_has_that_status():
 
 
 @pytest.mark.parametrize("name", ERRORS)
-async def test_each_error_comes_with_its_status_and_in_the_envelope(calling, name):
+async def test_each_error_has_its_status_and_the_envelope(calling, name):
     error = ERRORS[name].body
     async with calling("successor=newer") as caller:
         parameters = {"max_tokens": 5} if name == "400_max_tokens" else {}
@@ -136,14 +136,14 @@ async def test_every_kind_can_be_drawn_and_odd_answers_too(calling):
         assert caller.rehearsal.records[0].answered
 
 
-async def test_refusals_are_not_bounded_and_passing_faults_are(calling):
+async def test_refusals_are_unlimited_and_transient_faults_are_limited(calling):
     async with calling("402=1&max_faults=1") as caller:
         assert [(await caller.send()).status for _ in range(3)] == [402, 402, 402]
     async with calling("409=1&max_faults=1") as caller:
         assert [(await caller.send()).status for _ in range(3)] == [409, 200, 200]
 
 
-async def test_a_kind_that_a_request_cannot_get_is_a_plain_answer(calling):
+async def test_a_kind_that_does_not_apply_to_a_request_gives_a_plain_answer(calling):
     async with calling("stream_error=0.5&no_usage=0.5") as caller:
         vectors = await caller.send(path="/embeddings", messages=None, input="[[rehearsal:no_choices]]")
         plain = await caller.send("[[rehearsal:stream_error]]")

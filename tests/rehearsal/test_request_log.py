@@ -86,7 +86,7 @@ async def test_requests_in_flight_together_are_not_repeated_ones(calling):
     assert (account["answered"], account["again"], account["retries"]) == (3, 0, 2)
 
 
-async def test_no_ledger(calling):
+async def test_the_ledger_can_be_switched_off(calling):
     async with calling("ledger=false&500=1&max_faults=1") as caller:
         assert [(await caller.send()).status for _ in range(2)] == [500, 200]
         assert await caller.control("ledger") == []

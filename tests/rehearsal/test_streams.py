@@ -34,7 +34,7 @@ def streamed(calling):
     return stream
 
 
-async def test_a_stream_says_what_the_whole_answer_says(calling):
+async def test_a_stream_has_the_content_of_the_whole_answer(calling):
     async with calling() as caller:
         whole = await caller.send("Hello")
         response = await caller.send("Hello", **USAGE)
@@ -75,7 +75,7 @@ async def test_texts_are_streamed_too(calling):
     assert text == whole.body["choices"][0]["text"]
 
 
-async def test_ids_change(streamed):
+async def test_the_ids_of_stream_chunks_can_change(streamed):
     _, found, record = await streamed("[[rehearsal:stream_ids]]")
     ids = [event["id"] for event in found[:-1]]
     assert len(set(ids)) == len(ids) > 3
@@ -122,7 +122,7 @@ async def test_streams_that_are_not_whole(streamed, kind, done):
     assert record.finished is not None
 
 
-async def test_errors_come_first_or_later(streamed):
+async def test_an_error_comes_first_or_later_in_a_stream(streamed):
     _, first, early = await streamed("[[rehearsal:stream_error_first]]")
     _, later, late = await streamed("[[rehearsal:stream_error]]")
     assert list(first[0]) == ["error"]
@@ -138,7 +138,7 @@ async def test_an_error_before_the_stream_is_plain_json(streamed):
     assert response.error["message"]
 
 
-async def test_a_stream_is_cut(calling):
+async def test_a_stream_can_be_cut(calling):
     async with calling() as caller:
         with pytest.raises(aiohttp.ClientPayloadError):
             await caller.send("[[rehearsal:cut]]", stream=True)

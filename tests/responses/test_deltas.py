@@ -42,7 +42,7 @@ def called(id_: str, name: str, arguments: str) -> dict[str, Any]:
     return {"id": id_, "type": "function", "function": {"arguments": arguments, "name": name}}
 
 
-def test_an_ordinary_answer() -> None:
+def test_an_ordinary_stream_gives_an_ordinary_answer() -> None:
     found = answer(*content_chunks("Par", "is"), chunk(finish="stop"), usage())
     assert found == WHOLE
     assert list(found["choices"][0]) == ["index", "message", "finish_reason"]
@@ -73,7 +73,7 @@ def test_an_ordinary_answer() -> None:
         ([{"content": "a\ud83d"}, {"content": "\ude00b"}], {"content": "a😀b"}),
     ],
 )  # fmt: skip
-def test_a_message_is_its_pieces(parts: list[object], expected: dict[str, Any]) -> None:
+def test_a_message_is_joined_from_its_deltas(parts: list[object], expected: dict[str, Any]) -> None:
     assert message(*parts) == {"role": "assistant", **expected}
 
 
@@ -91,11 +91,11 @@ def test_a_message_is_its_pieces(parts: list[object], expected: dict[str, Any]) 
     ],
     ids=["one", "two at once", "in another order", "Gemini's, all of index 0", "an id that changes", "all said again", "without an index", "an empty name"],
 )  # fmt: skip
-def test_tool_calls_are_put_together_by_their_index(parts: list[object], expected: list[object]) -> None:
+def test_tool_calls_are_joined_by_their_index(parts: list[object], expected: list[object]) -> None:
     assert message(*parts)["tool_calls"] == expected
 
 
-def test_each_choice_has_its_own_pieces_and_end() -> None:
+def test_each_choice_has_its_own_deltas_and_finish_reason() -> None:
     found = answer(
         *content_chunks("b", index=1),
         *content_chunks("a"),
@@ -106,7 +106,7 @@ def test_each_choice_has_its_own_pieces_and_end() -> None:
     assert [(one["index"], one["message"]["content"], one["finish_reason"]) for one in found["choices"]] == [(0, "a!", "stop"), (1, "b", "length")]  # fmt: skip
 
 
-def test_choices_are_whole_when_all_requested_ones_are_finished() -> None:
+def test_a_stream_is_finished_when_all_requested_choices_are() -> None:
     assert not deltas(*content_chunks("a")).is_finished
     assert not deltas(usage()).is_finished
     assert not deltas(chunk({"content": "a"}, "stop", index=1)).is_whole
@@ -162,18 +162,18 @@ ZERO = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
         "no object",
     ],
 )
-def test_usage_is_the_last_that_counts_anything(last: list[dict[str, Any]], expected: object) -> None:
+def test_the_last_usage_with_counts_is_kept(last: list[dict[str, Any]], expected: object) -> None:
     assert answer(*content_chunks("x"), *last)["usage"] == expected
 
 
-def test_usage_is_awaited_until_it_came_with_the_end_or_after_it() -> None:
+def test_usage_is_awaited_with_the_finish_reason_or_after_it() -> None:
     counting = deltas(chunk({"content": "a"}, usage=USAGE), chunk(finish="stop"))
     assert not counting.has_usage
     counting.add(usage(), 100)
     assert counting.has_usage
 
 
-def test_what_is_not_known_is_kept_and_the_last_value_counts() -> None:
+def test_unknown_fields_are_kept_with_their_last_value() -> None:
     first = chunk({"content": "a"}, system_fingerprint="f", service_tier="x", citations=["u"])
     second = {**chunk(finish="stop", system_fingerprint="", extra={"y": 2}), "id": "c-2", "model": ""}
     second["choices"][0]["content_filter_results"] = {"hate": {"filtered": False}}
@@ -195,18 +195,18 @@ def test_a_last_chunk_with_the_whole_message_doubles_nothing() -> None:
     assert answer(last)["choices"][0]["message"]["content"] == "Paris"
 
 
-def test_a_number_that_fits_nowhere_is_kept() -> None:
+def test_a_number_out_of_range_is_kept() -> None:
     assert answer(chunk({"content": "x"}, "stop", seed=2**200))["seed"] == 2**200
 
 
-def test_so_far_is_one_chunk() -> None:
+def test_a_partial_answer_is_one_chunk() -> None:
     found = deltas(*content_chunks("Par")).chunk()
     assert found is not None
     assert json.loads(found) == {**chunk({"role": "assistant", "content": "Par"}), "usage": None}
     assert PartialAnswer(1).chunk() is None
 
 
-def test_what_is_held_is_counted_by_what_it_holds() -> None:
+def test_the_size_of_a_partial_answer_counts_its_content() -> None:
     """An answer in many small chunks is not large because each says again whose it is."""
     begun = deltas(*content_chunks("x")).size
     text = deltas(*content_chunks("x"), *(chunk({"content": "word "}) for _ in range(1000))).size - begun

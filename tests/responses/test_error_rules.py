@@ -273,7 +273,7 @@ SAID: list[tuple[str, int, object, str, str]] = [
 @pytest.mark.parametrize(
     ("who", "status", "body", "following", "kind"), SAID, ids=[f"{row[0]} {row[1]} {n}" for n, row in enumerate(SAID)]
 )
-async def test_known_errors_are_classified(
+async def test_documented_errors_are_classified(
     wire: Wire, who: str, status: int, body: object, following: str, kind: str
 ) -> None:
     outcome = classify(await wire.exchange(reply(status, body)))
@@ -388,7 +388,7 @@ async def test_a_refused_parameter_comes_with_advice(wire: Wire, message: str, p
     assert outcome.message == message + (f"; {advice}" if advice else "")
 
 
-async def test_a_refused_parameter_is_named_out_of_a_list_of_findings(wire: Wire) -> None:
+async def test_a_refused_parameter_is_found_in_a_list_of_errors(wire: Wire) -> None:
     """As Mistral puts it."""
     part = {"type": "extra_forbidden", "loc": ["body", "max_completion_tokens"], "msg": "Extra inputs are not permitted", "input": 32000}  # fmt: skip
     body = {"object": "error", "message": {"detail": [part]}, "type": "invalid_request_error", "param": None}
@@ -400,7 +400,7 @@ async def test_a_refused_parameter_is_named_out_of_a_list_of_findings(wire: Wire
     )
 
 
-async def test_a_key_that_is_repeated_in_advice_is_stars(wire: Wire) -> None:
+async def test_a_key_repeated_in_advice_is_masked(wire: Wire) -> None:
     outcome = classify(await wire.exchange(reply(400, openai(f"Unsupported parameter: {KEY}", param=KEY))))
     assert isinstance(outcome, Failure)
     assert KEY not in repr(outcome)

@@ -176,7 +176,7 @@ TO_DO = ("top up", "set the right key", "choose", "copy the model's id", "ask th
 
 
 @pytest.mark.parametrize(("name", "answered", "following", "kind", "code"), TABLE, ids=[row[0] for row in TABLE])
-async def test_each_line_of_the_error_table(
+async def test_each_line_of_the_error_table_is_classified(
     wire: Wire, name: str, answered: Reply, following: str, kind: str, code: str | None
 ) -> None:
     received = await wire.exchange(answered, total_s=0.3 if "time-out" in name else 30)
@@ -193,7 +193,7 @@ async def test_each_line_of_the_error_table(
 @pytest.mark.parametrize(
     "text", [f"The terms say: {UNFUNDED} " + "And more. " * 60, "Accounts must be recharged.", "请先充值。"]
 )
-async def test_an_answer_that_only_speaks_of_the_trap_is_an_answer(wire: Wire, text: str) -> None:
+async def test_an_answer_that_only_mentions_the_blocked_text_is_an_answer(wire: Wire, text: str) -> None:
     outcome = classify(await wire.exchange(trap(content=text)))
     assert isinstance(outcome, Completion)
     assert outcome.response == text
@@ -205,9 +205,7 @@ async def test_an_answer_that_only_speaks_of_the_trap_is_an_answer(wire: Wire, t
     ids=["plain", "odd"],
 )  # fmt: skip
 @pytest.mark.parametrize("hangs", [True, False], ids=["hangs", "breaks off"])
-async def test_a_body_that_can_be_read_whole_is_an_answer_however_its_connection_ended(
-    wire: Wire, longer: bytes, hangs: bool
-) -> None:
+async def test_a_whole_body_is_an_answer_however_its_connection_ended(wire: Wire, longer: bytes, hangs: bool) -> None:
     received = await wire.exchange(longer if hangs else Closing(longer), total_s=0.3 if hangs else 30)
     assert received.fault == ("timeout" if hangs else "cut_off")
     outcome = classify(received)

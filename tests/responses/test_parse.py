@@ -80,7 +80,7 @@ ANSWERS: list[tuple[str, bytes, Completion]] = [
 
 
 @pytest.mark.parametrize(("name", "body", "expected"), ANSWERS, ids=[row[0] for row in ANSWERS])
-async def test_an_odd_answer_is_taken_apart_and_kept_whole(
+async def test_an_odd_answer_is_parsed_and_its_body_kept(
     wire: Wire, name: str, body: bytes, expected: Completion
 ) -> None:
     outcome = classify(await wire.exchange(reply(200, body, "X-Aihubmix-Model: billed")))
@@ -102,7 +102,9 @@ async def test_an_odd_answer_is_taken_apart_and_kept_whole(
         ("/rerank", {"results": []}, None),
     ],
 )  # fmt: skip
-def test_other_endpoints_are_answered_by_their_own_shapes(path: str, body: object, response: str | None) -> None:
+def test_answers_of_other_endpoints_are_parsed_by_their_own_shapes(
+    path: str, body: object, response: str | None
+) -> None:
     outcome = classify(Exchange(0, 0, 0.0, 200, json.dumps(body).encode()), path)
     assert isinstance(outcome, Completion)
     assert outcome.response == response
@@ -166,21 +168,21 @@ USAGES: list[tuple[object, Usage]] = [
 
 
 @pytest.mark.parametrize(("usage", "expected"), USAGES)
-async def test_usage_is_what_the_provider_counted_or_null(wire: Wire, usage: object, expected: Usage) -> None:
+async def test_usage_is_the_providers_count_or_null(wire: Wire, usage: object, expected: Usage) -> None:
     outcome = classify(await wire.exchange(reply(200, {**GOOD, "usage": usage})))
     assert isinstance(outcome, Completion)
     assert outcome.usage == expected
 
 
 @pytest.mark.parametrize("usage", [{"prompt_tokens": 7, "total_tokens": 7}, {"total_tokens": 7}, {"prompt_tokens": 7}])
-def test_an_endpoint_that_writes_nothing_has_no_tokens_to_count_for_it(usage: object) -> None:
+def test_an_endpoint_without_completions_has_no_completion_tokens(usage: object) -> None:
     body = json.dumps({"object": "list", "data": [{"index": 0, "embedding": [0.1]}], "usage": usage}).encode()
     outcome = classify(Exchange(0, 0, 0.0, 200, body), "/embeddings")
     assert isinstance(outcome, Completion)
     assert outcome.usage == Usage(7, 0, 7)
 
 
-def test_usage_may_stand_under_geminis_own_name() -> None:
+def test_usage_is_read_under_geminis_own_name() -> None:
     told = {"promptTokenCount": 5, "candidatesTokenCount": 1, "totalTokenCount": 6}
     body = {name: value for name, value in GOOD.items() if name != "usage"} | {"usageMetadata": told}
     outcome = classify(Exchange(0, 0, 0.0, 200, json.dumps(body).encode()))

@@ -97,17 +97,17 @@ FIELDS: list[tuple[object, float | None]] = [
 
 
 @pytest.mark.parametrize(("body", "wait_s"), FIELDS)
-def test_a_wait_is_read_out_of_fields(body: object, wait_s: float | None) -> None:
+def test_a_wait_is_read_from_fields(body: object, wait_s: float | None) -> None:
     assert wait_in_body(json.dumps(body).encode(), NOW) == wait_s
 
 
 @given(st.binary() | st.text().map(lambda text: json.dumps({"error": {"message": f"try again in {text}"}}).encode()))
-def test_no_body_breaks_it(body: bytes) -> None:
+def test_no_body_breaks_the_reading_of_waits(body: bytes) -> None:
     found = wait_in_body(body, NOW)
     assert found is None or 0 <= found <= 7 * 86_400
 
 
-async def test_headers_go_before_messages_and_an_answers_text_is_no_message(wire: Wire) -> None:
+async def test_headers_take_precedence_over_messages_and_the_text_of_an_answer_is_ignored(wire: Wire) -> None:
     async def wait_s(answered: bytes) -> float | None:
         received = await wire.exchange(answered)
         outcome = classify(received)
@@ -121,7 +121,7 @@ async def test_headers_go_before_messages_and_an_answers_text_is_no_message(wire
     assert await wait_s(reply(200, {**GOOD, "x": "Please try again in 20s"})) is None
 
 
-async def test_only_a_rate_limit_may_ask_for_a_long_wait(wire: Wire) -> None:
+async def test_only_a_rate_limit_may_cause_a_long_wait(wire: Wire) -> None:
     """And what is not asked again asks for nothing, whatever stands in its words: they may be a row's own."""
     said = {"error": {"message": "Wait 3 days before trying again, retry after 3 days"}}
     for status, wait_s in ((429, 3 * 86_400), (503, 60), (500, 60), (404, 60), (400, None), (402, None)):
@@ -135,7 +135,7 @@ async def test_only_a_rate_limit_may_ask_for_a_long_wait(wire: Wire) -> None:
     assert requested_wait_s(outcome, received) is None
 
 
-def test_rows_whose_refusals_mention_days_stop_no_other_row(bench: Bench, provider: Provider) -> None:
+def test_rejections_that_mention_days_do_not_delay_other_rows(bench: Bench, provider: Provider) -> None:
     body = {"error": {"message": "Invalid prompt: you have to wait 30 days before trying again"}}
     provider.answer = lambda row, attempt, kept: reply(400, body) if row < 3 else reply(200, GOOD)
     bench.write(6, text="row {}")
@@ -143,7 +143,7 @@ def test_rows_whose_refusals_mention_days_stop_no_other_row(bench: Bench, provid
     assert (totals.rejected, totals.ok) == (3, 3)
 
 
-def test_a_run_waits_as_long_as_the_message_asks(bench: Bench, provider: Provider) -> None:
+def test_a_run_waits_as_long_as_the_message_says(bench: Bench, provider: Provider) -> None:
     body = {"error": {"message": "Rate limit reached. Please try again in 900ms", "code": "rate_limit_exceeded"}}
     at: list[float] = []
 

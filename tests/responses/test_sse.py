@@ -39,7 +39,7 @@ def read(*pieces: bytes) -> list[bytes]:
         (b"data: \xff\x00\n\n", [b"\xff\x00"]),
     ],
 )  # fmt: skip
-def test_the_standard_and_its_examples(stream: bytes, expected: list[bytes]) -> None:
+def test_events_follow_the_standard_and_its_examples(stream: bytes, expected: list[bytes]) -> None:
     assert read(stream) == expected
     assert read(*(stream[at : at + 1] for at in range(len(stream)))) == expected
 
@@ -57,7 +57,7 @@ def cut(stream: bytes, places: list[int]) -> list[bytes]:
 
 
 @given(streams, st.lists(st.integers(0, 200)))
-def test_pieces_cut_anywhere_give_the_same(stream: bytes, places: list[int]) -> None:
+def test_a_stream_cut_into_any_pieces_gives_the_same_result(stream: bytes, places: list[int]) -> None:
     """They also give what a reader of the whole text gives, who splits it into lines first."""
     found, data = [], []
     for line in stream.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")[:-1]:
@@ -70,13 +70,13 @@ def test_pieces_cut_anywhere_give_the_same(stream: bytes, places: list[int]) -> 
     assert read(*cut(stream, places)) == read(stream) == found
 
 
-def test_what_came_after_the_last_whole_event_is_at_hand_at_the_end() -> None:
+def test_data_after_the_last_whole_event_is_available_at_the_end() -> None:
     events = EventDecoder()
     assert events.feed(b"data: a\n\ndata: b\ndata: c") == [b"a"]
     assert events.rest() == b"b\nc"
 
 
-def test_no_more_is_held_than_the_event_that_is_coming() -> None:
+def test_only_the_unfinished_event_is_kept_in_memory() -> None:
     events = EventDecoder()
     for _ in range(1000):
         events.feed(b"data: 0123456789\n: a comment\nid: 7\n\n")
@@ -85,7 +85,7 @@ def test_no_more_is_held_than_the_event_that_is_coming() -> None:
     assert 14 <= events.size <= 30
 
 
-def test_a_long_line_costs_time_by_its_length_only() -> None:
+def test_a_long_line_takes_linear_time() -> None:
     """A million pieces of one line; joined anew with each, they would take hours."""
     events = EventDecoder()
     began = time.process_time()

@@ -50,7 +50,7 @@ def cut_off(found: StreamResult) -> Any:
     return json.loads(found.body) if found.body else None
 
 
-def test_a_whole_answer_is_an_ordinary_body() -> None:
+def test_a_whole_stream_gives_an_ordinary_body() -> None:
     assert answered(received(*PARIS)) == WHOLE
     assert outcome(received(*PARIS)) == Completion(
         "Paris", finish_reason="stop", served_model="gpt-4o-mini-2024", usage=Usage(5, 2, 7)
@@ -83,13 +83,13 @@ def test_a_whole_answer_is_an_ordinary_body() -> None:
         "an error of nothing",
     ],
 )
-def test_finish_reasons_make_an_answer_whole_whatever_follows(chunks: list[object], expected: object) -> None:
+def test_an_answer_with_its_finish_reasons_is_whole_whatever_follows(chunks: list[object], expected: object) -> None:
     found = answered(received(*chunks))
     assert (found["choices"][0]["message"]["content"], found["usage"]) == ("x", expected)
 
 
 @pytest.mark.parametrize("last", [[], [chunk(finish="")], [usage(), chunk({"content": ""})]])
-def test_without_a_finish_reason_an_answer_is_cut_off_whatever_else_came(last: list[object]) -> None:
+def test_an_answer_without_a_finish_reason_is_cut_off_whatever_else_was_received(last: list[object]) -> None:
     (so_far,) = cut_off(received(*content_chunks("Par"), *last))
     assert so_far["choices"][0]["delta"]["content"] == "Par"
 
@@ -97,14 +97,14 @@ def test_without_a_finish_reason_an_answer_is_cut_off_whatever_else_came(last: l
 @pytest.mark.parametrize(
     "last", [[DONE], [usage(), DONE], [chunk(finish=""), DONE], [usage()], [chunk(finish=""), usage()]]
 )
-def test_a_stream_that_was_whole_but_for_a_finish_reason_is_known(last: list[object]) -> None:
+def test_a_stream_that_lacks_only_a_finish_reason_is_recognised(last: list[object]) -> None:
     """Another stream would lack it too. Not all who stream say `[DONE]`."""
     found = received(*content_chunks("Par"), *last)
     assert (found.fault, found.is_settled) == (UNFINISHED, DONE in last)
     assert json.loads(found.body)[0]["choices"][0]["delta"]["content"] == "Par"
 
 
-def test_usage_by_other_names_and_alone_is_kept() -> None:
+def test_usage_under_other_names_and_in_its_own_chunk_is_kept() -> None:
     told = {"promptTokens": 5, "completionTokens": 2, "totalTokens": 7}
     assert answered(received(*content_chunks("Paris"), chunk(finish="stop"), usage(told), DONE))["usage"] == told
     failure = outcome(received({"choices": [], "usage": USAGE}, DONE))
@@ -112,7 +112,7 @@ def test_usage_by_other_names_and_alone_is_kept() -> None:
     assert failure.usage == Usage(5, 2, 7)
 
 
-def test_nothing_but_the_end_is_cut_off() -> None:
+def test_a_stream_with_nothing_but_its_end_is_cut_off() -> None:
     assert cut_off(received(DONE)) is None
     assert cut_off(stream(b": keep-alive\n\n: keep-alive\n\n").end()) is None
 
@@ -144,7 +144,7 @@ def test_each_requested_choice_needs_its_finish_reason() -> None:
 @pytest.mark.parametrize(
     "before", [[], content_chunks(), content_chunks("Par")], ids=["at once", "after the role", "after content"]
 )
-def test_an_error_is_judged_as_itself_and_may_be_billed_after_content(
+def test_an_error_in_a_stream_is_classified_as_such_and_may_be_billed_after_content(
     before: list[object], error: dict[str, Any], kind: str
 ) -> None:
     found = received(*before, error, chunk(finish="stop"), DONE)
@@ -171,7 +171,7 @@ def test_an_error_is_judged_as_itself_and_may_be_billed_after_content(
         (b"", "empty"),
     ],
 )
-def test_what_is_no_stream_passes_as_it_is(body: bytes, kind: str | None) -> None:
+def test_a_body_that_is_no_stream_is_passed_on_unchanged(body: bytes, kind: str | None) -> None:
     for pieces in ([body], [body[at : at + 1] for at in range(len(body))]):
         found = stream(*pieces).end()
         assert found == StreamResult(body)
@@ -182,13 +182,13 @@ def test_what_is_no_stream_passes_as_it_is(body: bytes, kind: str | None) -> Non
 @pytest.mark.parametrize(
     "start", [b"\xef\xbb\xbf", b"\n\r\n", b": hello\n\n", b"event: x\n", b"id\n", b"retry:7\r\r", b"data\n\n"]
 )
-def test_a_stream_is_known_by_its_first_field(start: bytes) -> None:
+def test_a_stream_is_recognised_by_its_first_field(start: bytes) -> None:
     whole = start + events(*PARIS)
     for pieces in ([whole], [whole[at : at + 1] for at in range(len(whole))]):
         assert answered(stream(*pieces).end()) == WHOLE
 
 
-def test_a_chunk_that_cannot_be_read_is_a_gap_and_no_answer() -> None:
+def test_a_stream_with_an_unreadable_chunk_is_no_answer() -> None:
     found = received(
         *content_chunks("a"), b'{"choices": [{"delta": {"content"', *content_chunks("c"), chunk(finish="stop"), DONE
     )
@@ -198,7 +198,7 @@ def test_a_chunk_that_cannot_be_read_is_a_gap_and_no_answer() -> None:
     )
 
 
-def test_what_json_codecs_disagree_about_is_read_all_the_same() -> None:
+def test_json_that_decoders_disagree_on_is_read() -> None:
     odd = json.dumps(chunk({"content": "a\ud800"}, "stop", at=float("nan"))).encode()
     found = stream(events(odd)).end()
     assert found.is_settled
@@ -208,7 +208,7 @@ def test_what_json_codecs_disagree_about_is_read_all_the_same() -> None:
 
 
 @pytest.mark.parametrize("depth", [300, 900, 5000, 100_000])
-def test_no_depth_breaks_it(depth: int) -> None:
+def test_no_nesting_depth_breaks_a_stream(depth: int) -> None:
     for left, right in ((b"[", b"]"), (b'{"a":', b"}"), (b'[{"a":', b"}]")):
         nested = left * depth + b"1" + right * depth
         for value in (nested, b"[%b]" % nested):
@@ -218,12 +218,12 @@ def test_no_depth_breaks_it(depth: int) -> None:
             outcome(found)
 
 
-def test_the_end_needs_no_empty_line() -> None:
+def test_the_last_event_needs_no_empty_line() -> None:
     assert answered(stream(events(*PARIS[:-2]).rstrip(b"\n")).end())["usage"] is None
     assert answered(stream(events(*PARIS).rstrip(b"\n")).end()) == WHOLE
 
 
-def test_it_is_done_when_nothing_more_is_to_be_expected() -> None:
+def test_a_stream_is_done_when_no_more_is_expected() -> None:
     for number, one in enumerate(PARIS):
         assert stream(events(*PARIS[: number + 1])).is_done == (one is PARIS[-1] or one is PARIS[-2])
     assert stream(events(*content_chunks("a"), DONE)).is_done
@@ -232,7 +232,7 @@ def test_it_is_done_when_nothing_more_is_to_be_expected() -> None:
     assert not stream(events(chunk({"content": "a"}, usage=USAGE), chunk(finish="stop"))).is_done
 
 
-def test_a_stream_that_is_too_large_is_reported_and_not_held() -> None:
+def test_a_too_large_stream_is_reported_and_not_kept_in_memory() -> None:
     for pieces in (
         [b"x" * 2000],
         [b"data: " + b"x" * 2000],
@@ -247,7 +247,7 @@ def test_a_stream_that_is_too_large_is_reported_and_not_held() -> None:
         )
 
 
-def test_what_was_too_large_is_let_go() -> None:
+def test_the_memory_of_a_too_large_stream_is_released() -> None:
     found = AnswerStream(1, 1_000_000)
     tracemalloc.start()
     for _ in range(12):
@@ -258,7 +258,7 @@ def test_what_was_too_large_is_let_go() -> None:
     assert held < 200_000
 
 
-def test_memory_follows_the_answer_and_not_its_chunks() -> None:
+def test_memory_grows_with_the_answer_and_not_with_its_chunks() -> None:
     found = AnswerStream(1, 1_000_000)
     piece = events(chunk({"content": "word "}), b"[ping]") + b": a comment that keeps the connection alive\n\n"
     found.feed(piece)
@@ -289,12 +289,12 @@ streams = st.builds(
 
 
 @given(streams, st.lists(st.integers(0, 2000)), st.integers(1, 2))
-def test_pieces_cut_anywhere_give_the_same(whole: bytes, places: list[int], choices: int) -> None:
+def test_a_stream_cut_into_any_pieces_gives_the_same_result(whole: bytes, places: list[int], choices: int) -> None:
     assert stream(*cut(whole, places), choices=choices).end() == stream(whole, choices=choices).end()
 
 
 @given(streams, st.data())
-def test_cut_off_anywhere_is_cut_off_or_the_whole_answer(whole: bytes, data: st.DataObject) -> None:
+def test_a_stream_that_ends_anywhere_is_cut_off_or_a_whole_answer(whole: bytes, data: st.DataObject) -> None:
     uncut = stream(whole).end()
     expected = outcome(uncut)
     found = stream(whole[: data.draw(st.integers(0, len(whole)))]).end()
@@ -313,5 +313,5 @@ def test_cut_off_anywhere_is_cut_off_or_the_whole_answer(whole: bytes, data: st.
         max_size=8,
     )
 )
-def test_no_bytes_break_it(pieces: list[bytes]) -> None:
+def test_no_bytes_break_a_stream(pieces: list[bytes]) -> None:
     assert isinstance(outcome(stream(*pieces).end()), Completion | Failure)

@@ -17,7 +17,7 @@ signal.pause()
 """
 
 
-async def test_a_command_that_does_not_end_is_killed_with_what_it_started(tmp_path: Path) -> None:
+async def test_a_command_that_does_not_exit_is_killed_with_its_children(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -29,7 +29,7 @@ async def test_a_command_that_does_not_end_is_killed_with_what_it_started(tmp_pa
     os.close(reader)
 
 
-async def test_a_command_that_does_not_read_what_it_is_told_is_no_failure() -> None:
+async def test_a_command_that_does_not_read_its_input_is_no_failure() -> None:
     assert await run_on_finish((sys.executable, "-c", ""), b"x" * 1_000_000) == "ok"
 
 

@@ -28,7 +28,7 @@ def listener(root: Path) -> tuple[Path, list[str]]:
     return path, [sys.executable, "-c", READ, str(path)]
 
 
-def test_a_night_runs_in_its_own_folder_and_once(nightly: Nightly) -> None:
+def test_a_scheduled_run_runs_once_and_in_its_own_folder(nightly: Nightly) -> None:
     job = nightly.write()
     done = nightly.once("2026-03-10T01:31:00Z", job)
     assert done.returncode == 0, done.stderr
@@ -41,7 +41,7 @@ def test_a_night_runs_in_its_own_folder_and_once(nightly: Nightly) -> None:
     assert [nightly.run_json(night)["starts"][-1]["exit_code"] for night in ("2026-03-10", "2026-03-11")] == [0, 0]
 
 
-def test_killed_at_random_no_night_is_lost_none_runs_twice_and_nothing_is_paid_again(nightly: Nightly) -> None:
+def test_no_scheduled_run_is_lost_repeated_or_paid_twice_after_random_kills(nightly: Nightly) -> None:
     """Over the night that daylight saving skips; a run whose scheduler was killed drains, and is gone on with."""
     nightly.rows = 20
     rng, job = random.Random(7), nightly.write()
@@ -64,7 +64,7 @@ def test_killed_at_random_no_night_is_lost_none_runs_twice_and_nothing_is_paid_a
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_drains_the_run_and_the_next_start_goes_on(number: signal.Signals, nightly: Nightly) -> None:
+def test_a_signal_drains_the_run_and_the_next_start_resumes_it(number: signal.Signals, nightly: Nightly) -> None:
     job = nightly.write()
     nightly.standin.behave("latency=0.2")
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
@@ -82,7 +82,7 @@ def test_a_signal_drains_the_run_and_the_next_start_goes_on(number: signal.Signa
     assert sorted(nightly.standin.prompts()) == sorted(nightly.prompts() * 2)
 
 
-def test_a_killed_scheduler_leaves_no_run_behind(nightly: Nightly) -> None:
+def test_a_killed_scheduler_leaves_no_run_process_behind(nightly: Nightly) -> None:
     job = nightly.write()
     nightly.standin.behave("latency=0.2")
     process = subprocess.Popen(nightly.call("2026-03-10T06:00:00Z", job), stdout=subprocess.DEVNULL)
@@ -94,7 +94,7 @@ def test_a_killed_scheduler_leaves_no_run_behind(nightly: Nightly) -> None:
     assert nightly.standin.request_count() < nightly.rows
 
 
-def test_a_run_that_is_killed_is_gone_on_with_at_once(nightly: Nightly) -> None:
+def test_a_killed_run_is_resumed_at_once(nightly: Nightly) -> None:
     job = nightly.write()
     nightly.standin.behave("latency=0.2")
     process = subprocess.Popen(nightly.call("2026-03-10T06:00:00Z", job), stdout=subprocess.DEVNULL)
@@ -105,7 +105,7 @@ def test_a_run_that_is_killed_is_gone_on_with_at_once(nightly: Nightly) -> None:
     assert (night["exit_code"], night["starts"], night["deaths"]) == (0, 2, 1)
 
 
-def test_a_night_whose_run_could_not_begin_goes_on_when_it_can(nightly: Nightly) -> None:
+def test_a_scheduled_run_that_could_not_begin_is_started_later(nightly: Nightly) -> None:
     """The limit on file sizes stands in for a full disk."""
     nightly.rows = 3
     job = nightly.write()
@@ -123,7 +123,7 @@ def test_a_night_whose_run_could_not_begin_goes_on_when_it_can(nightly: Nightly)
     assert nightly.standin.request_count() == 3
 
 
-def test_it_stays_and_waits_and_a_signal_ends_it(nightly: Nightly) -> None:
+def test_the_scheduler_keeps_waiting_until_a_signal_ends_it(nightly: Nightly) -> None:
     """The night comes a second after the start; then nothing is due any more."""
     told, command = listener(nightly.root)
     job = nightly.write(on_finish=command)
@@ -135,7 +135,7 @@ def test_it_stays_and_waits_and_a_signal_ends_it(nightly: Nightly) -> None:
     assert nightly.ends() == [("2026-03-10", 0)]
 
 
-def test_a_first_start_waits_for_its_first_night(nightly: Nightly) -> None:
+def test_a_first_start_waits_for_its_first_scheduled_time(nightly: Nightly) -> None:
     call = nightly.call("2026-03-10T06:00:00Z", nightly.write(), mode="on")
     with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -146,7 +146,7 @@ def test_a_first_start_waits_for_its_first_night(nightly: Nightly) -> None:
     assert nightly.standin.request_count() == 0
 
 
-def test_a_second_scheduler_is_told_who_keeps_the_job(nightly: Nightly) -> None:
+def test_a_second_scheduler_names_the_process_of_the_first(nightly: Nightly) -> None:
     told, command = listener(nightly.root)
     job, other = nightly.write(on_finish=command), nightly.write("other")
     process = subprocess.Popen(nightly.call("2026-03-10T01:29:59Z", job, mode="on"), stdout=subprocess.DEVNULL)
@@ -166,7 +166,7 @@ def test_two_jobs_run_side_by_side_and_the_worst_exit_code_is_returned(nightly: 
     assert (nightly.ends("good"), nightly.ends("bad")) == ([("2026-03-10", 0)], [("2026-03-10", 2)])
 
 
-def test_a_job_file_that_broke_since_is_a_night_that_ended_with_2(nightly: Nightly) -> None:
+def test_a_job_file_that_became_invalid_is_a_scheduled_run_with_exit_code_2(nightly: Nightly) -> None:
     told, command = listener(nightly.root)
     job = nightly.write(on_finish=command)
     process = subprocess.Popen(nightly.call("2026-03-10T01:29:58Z", job, mode="on"), stdout=subprocess.DEVNULL)
@@ -184,7 +184,7 @@ def test_a_job_file_that_broke_since_is_a_night_that_ended_with_2(nightly: Night
     }
 
 
-def test_on_finish_hears_the_summary_with_the_night(nightly: Nightly) -> None:
+def test_on_finish_receives_the_summary_with_the_scheduled_date(nightly: Nightly) -> None:
     told = nightly.root / "told.json"
     job = nightly.write(on_finish=[sys.executable, "-c", READ, str(told)])
     assert nightly.once("2026-03-10T06:00:00Z", job).returncode == 0
@@ -209,7 +209,7 @@ def test_on_finish_hears_the_summary_with_the_night(nightly: Nightly) -> None:
         (["bad\x00name"], "can't be started"),
     ],
 )
-def test_an_on_finish_that_fails_is_shown_and_noted_and_the_night_is_over(
+def test_a_failed_on_finish_is_reported_and_recorded_and_the_run_is_finished(
     command: list[str], words: str, nightly: Nightly
 ) -> None:
     done = nightly.once("2026-03-10T06:00:00Z", nightly.write(on_finish=command))
@@ -219,7 +219,7 @@ def test_an_on_finish_that_fails_is_shown_and_noted_and_the_night_is_over(
     assert nightly.ends() == [("2026-03-10", 0)]
 
 
-def test_a_night_that_nobody_was_told_of_is_told_at_the_next_start(nightly: Nightly) -> None:
+def test_an_unreported_scheduled_run_is_reported_by_the_next_start(nightly: Nightly) -> None:
     """The scheduler was killed while the command ran."""
     told, command = listener(nightly.root)
     job = nightly.write(on_finish=command)

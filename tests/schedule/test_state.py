@@ -50,7 +50,7 @@ class Disk:
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe"])
 @pytest.mark.parametrize("cron", ["30 2 * * *", "15 2 * * *", "45 1 * * *", "0 0 * * *"])
-def test_each_night_of_a_year_runs_once_however_often_the_scheduler_is_killed(cron: str, zone: str) -> None:
+def test_each_scheduled_run_of_a_year_runs_once_however_often_the_scheduler_is_killed(cron: str, zone: str) -> None:
     """It looks every now and then, is killed at any step, and is started again within minutes."""
     rng, schedule, now = random.Random(cron + zone), Schedule(cron, zone), START
     disk = Disk(now)
@@ -69,7 +69,7 @@ def test_each_night_of_a_year_runs_once_however_often_the_scheduler_is_killed(cr
 
 
 @hypothesis.given(st.lists(st.tuples(st.integers(1, 14 * 24 * 60), st.integers(0, 4)), min_size=1, max_size=60))
-def test_no_night_runs_twice_and_the_latest_always_runs(steps: list[tuple[int, int]]) -> None:
+def test_no_scheduled_run_runs_twice_and_the_latest_always_runs(steps: list[tuple[int, int]]) -> None:
     """Also when it was off for days, or when it is killed again and again over several scheduled runs."""
     now = START
     disk = Disk(now)
@@ -83,21 +83,21 @@ def test_no_night_runs_twice_and_the_latest_always_runs(steps: list[tuple[int, i
     assert disk.ran[-1:] == ([latest.date()] if latest > START else [])
 
 
-def test_a_missed_week_is_made_up_once_for_its_latest_night() -> None:
+def test_a_missed_week_is_made_up_once_for_its_latest_date() -> None:
     disk = Disk(START)
     disk.work(NIGHTLY, START + 24 * HOUR, 0)
     disk.work(NIGHTLY, START + 8 * 24 * HOUR, 0)
     assert [run.isoformat() for run in disk.ran] == ["2026-01-02", "2026-01-09"]
 
 
-def test_an_open_night_is_ended_before_the_latest_is_made_up() -> None:
+def test_an_unfinished_run_is_finished_before_the_latest_is_made_up() -> None:
     disk = Disk(START)
     disk.work(NIGHTLY, START + 24 * HOUR, kill=1)
     disk.work(NIGHTLY, START + 8 * 24 * HOUR, 0)
     assert [run.isoformat() for run in disk.ran] == ["2026-01-02", "2026-01-09"]
 
 
-def test_a_clock_that_goes_back_repeats_no_night() -> None:
+def test_a_clock_that_goes_back_repeats_no_scheduled_run() -> None:
     disk = Disk(START)
     disk.work(NIGHTLY, START + 24 * HOUR, 0)
     disk.work(NIGHTLY, START + 3 * HOUR, 0)
@@ -110,14 +110,14 @@ def test_a_clock_that_goes_back_repeats_no_night() -> None:
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3])
-def test_a_run_that_ended_by_itself_ends_its_night(code: int) -> None:
+def test_a_run_that_exits_by_itself_finishes_its_scheduled_run(code: int) -> None:
     history = RunHistory(START)
     run = history.begin(START, "", START)
     run.record_exit(code, START, stopping=False)
     assert (run.ended_at, run.exit_code, history.open) == (START, code, None)
 
 
-def test_a_run_that_keeps_dying_is_given_up_after_three_times_but_not_when_it_was_told_to_stop() -> None:
+def test_a_run_that_keeps_dying_is_given_up_after_three_times_unless_it_was_stopped() -> None:
     history = RunHistory(START)
     run = history.begin(START, "", START)
     for _ in range(5):
@@ -130,7 +130,7 @@ def test_a_run_that_keeps_dying_is_given_up_after_three_times_but_not_when_it_wa
     assert (run.ended_at, run.exit_code) == (START, 137)
 
 
-def test_a_history_keeps_its_last_thousand_nights() -> None:
+def test_the_history_keeps_the_last_thousand_scheduled_runs() -> None:
     history, now = RunHistory(START), START
     for number in range(1_003):
         now = START + number * MINUTE

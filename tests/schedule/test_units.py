@@ -71,7 +71,7 @@ def test_systemd_accepts_the_units(cron: str, folder: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "cron", ["30 2 * * *", "15 2 * * *", "0 4 13 * FRI", "0 4 */2 * MON", "45 1 * * 1-5", "0 5 29 2 *"]
 )
-def test_systemds_calendar_comes_for_every_night_within_the_hour(cron: str, zone: str, tmp_path: Path) -> None:
+def test_systemds_calendar_covers_every_scheduled_time_within_the_hour(cron: str, zone: str, tmp_path: Path) -> None:
     """Over two years of nights, clocks forward and back; a call for which nothing is due does nothing."""
     job = scheduled(tmp_path, cron, zone)
     lines = re.findall(r"^OnCalendar=(.*)$", unit(UnitFormat.SYSTEMD, job, paths(tmp_path)), flags=re.MULTILINE)
@@ -98,7 +98,7 @@ def _elapses(line: str, start: datetime.datetime, until: datetime.datetime) -> l
     return [call for call in found if call < until]
 
 
-def test_systemds_words_are_read_back_as_they_are(tmp_path: Path) -> None:
+def test_quoted_systemd_arguments_are_read_back_unchanged(tmp_path: Path) -> None:
     root = tmp_path / AWKWARD
     text = systemd_files(unit(UnitFormat.SYSTEMD, scheduled(root), paths(root)))["batchmix-nightly.service"]
     [line] = re.findall(r"^ExecStart=(.*)$", text, flags=re.MULTILINE)
@@ -125,7 +125,7 @@ def _expected(root: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("host", ["Etc/UTC", "Europe/London", "Europe/Berlin", "Africa/Abidjan"])
-def test_cron_is_refused_where_the_machine_keeps_another_time(host: str, tmp_path: Path) -> None:
+def test_cron_is_refused_if_the_machine_has_another_time_zone(host: str, tmp_path: Path) -> None:
     """What counts is the clock, not the name: Abidjan's is UTC."""
     localtime = next(folder for folder in map(Path, zoneinfo.TZPATH) if (folder / host).exists()) / host
     job, here = scheduled(tmp_path, zone="UTC"), UnitPaths(tmp_path, tmp_path / "state", localtime)
@@ -136,7 +136,7 @@ def test_cron_is_refused_where_the_machine_keeps_another_time(host: str, tmp_pat
             unit(UnitFormat.CRON, job, here)
 
 
-def test_kubernetes_is_given_its_time_zone_and_the_names_of_the_secrets(tmp_path: Path) -> None:
+def test_the_kubernetes_unit_has_the_time_zone_and_the_names_of_the_secrets(tmp_path: Path) -> None:
     job = scheduled(
         tmp_path, "30 3 * * SUN", "America/New_York", more='[provider]\nheaders = {"APP-Code" = "env:CODE"}\n'
     )
@@ -159,7 +159,7 @@ def test_kubernetes_is_given_its_time_zone_and_the_names_of_the_secrets(tmp_path
         (UnitFormat.SYSTEMD, "15 23 * * *", "America/Nuuk", "daylight saving skips"),
     ],
 )
-def test_what_another_scheduler_would_not_keep_is_refused(
+def test_a_schedule_that_another_scheduler_cannot_express_is_refused(
     unit_format: UnitFormat, cron: str, zone: str, text: str, tmp_path: Path
 ) -> None:
     with pytest.raises(JobError, match=re.escape(text)):
@@ -168,20 +168,20 @@ def test_what_another_scheduler_would_not_keep_is_refused(
 
 @pytest.mark.parametrize("folder", ["new\nline", "back\\slash", "bell\x07"])
 @pytest.mark.parametrize("unit_format", UnitFormat)
-def test_a_path_that_no_unit_can_hold_is_refused(unit_format: UnitFormat, folder: str, tmp_path: Path) -> None:
+def test_a_path_that_no_unit_can_contain_is_refused(unit_format: UnitFormat, folder: str, tmp_path: Path) -> None:
     root = tmp_path / folder
     with pytest.raises(JobError, match="control characters or backslashes"):
         unit(unit_format, scheduled(root), paths(root))
 
 
-def test_names_that_differ_stay_different() -> None:
+def test_different_job_names_give_different_unit_names() -> None:
     names = ["nightly", "Nightly", "nightly.", "日本", "日本語", "x" * 200, "x" * 199, "%h"]
     units_named = [unit_name(name) for name in names]
     assert len(set(units_named)) == len(names)
     assert all(re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?", name) for name in units_named)
 
 
-def test_a_night_in_a_skipped_hour_is_seen() -> None:
+def test_a_scheduled_time_in_a_skipped_hour_is_covered() -> None:
     start = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
     seen = {
         zone: Schedule("30 2 * * *", zone).meets_a_skipped_hour(start)
