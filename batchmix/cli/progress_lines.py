@@ -115,7 +115,7 @@ def _cells(model: ModelProgress, narrow: int, name_room: int) -> tuple[str, ...]
     )
 
 
-def run_line(run_status: RunStatus, rates: Rates, width: int, *, limits: bool = True) -> str:
+def run_line(run_status: RunStatus, rates: Rates, width: int, *, limits: bool) -> str:
     """Return the line of a run: percentage, bar, rows, and what else fits.
 
     `limits`: whether the line may say what limits the run.

@@ -52,7 +52,7 @@ class Drawing(msgspec.Struct):
         sides = {"x": x[0], "y": y[0], "width": max(0.0, x[1] - x[0]), "height": y[1] - y[0]}
         self.marks.append(Mark("rect", {"class": css, **_units(sides)}, title=title))
 
-    def dot(self, css: str, at: tuple[float, float], title: str = "", radius: float = 4) -> None:
+    def dot(self, css: str, at: tuple[float, float], title: str, radius: float) -> None:
         """Draw a dot."""
         self.marks.append(Mark("circle", {"class": css, **_units({"cx": at[0], "cy": at[1], "r": radius})}, "", title))
 

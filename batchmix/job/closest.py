@@ -12,9 +12,9 @@ _MAX_FILES = 2_000
 """The most files of a folder that are compared. In a larger folder the best match may be missed."""
 
 
-def closest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
-    """Return the most similar of `names`, or an empty text if none has a similarity of `cutoff` (from 0 to 1)."""
-    near = difflib.get_close_matches(name, list(names), n=1, cutoff=cutoff)
+def closest(name: str, names: Iterable[str]) -> str:
+    """Return the most similar of `names`, or an empty text if none is similar."""
+    near = difflib.get_close_matches(name, list(names), n=1)
     return near[0] if near else ""
 
 

@@ -113,9 +113,9 @@ def reverse(name: str) -> EditBody:
     return lambda body, request: {**body, name: body[name][::-1]}
 
 
-def shorter(name: str) -> EditBody:
-    """Return a function that drops the last item of the list in a field of the body."""
-    return lambda body, request: {**body, name: body[name][:-1]}
+def one_vector_missing(body: Json, request: RehearsalRequest) -> Json:
+    """Drop the last embedding."""
+    return {**body, "data": body["data"][:-1]}
 
 
 def only(**fields: object) -> EditBody:

@@ -149,7 +149,7 @@ REPLY_KINDS: dict[str, ReplyKind] = {
     "failed": _broken("a response that failed", edit_body=oddities.with_field("status", "failed"), endpoint=_RESPONSES),
     "queued": _broken("a response that is still queued", edit_body=oddities.with_field("status", "queued"), endpoint=_RESPONSES),
     "no_output": _broken("a response with no output", edit_body=oddities.with_field("output", []), endpoint=_RESPONSES),
-    "few_vectors": _broken("one embedding too few", edit_body=oddities.shorter("data"), endpoint=_EMBEDDINGS),
+    "few_vectors": _broken("one embedding too few", edit_body=oddities.one_vector_missing, endpoint=_EMBEDDINGS),
     "oversized": _broken("an answer of 80 MB", endless_bytes=80_000_000),
     "stream_ids": _stream("an id of its own in each chunk", answer=True, edit_events=streams.changing_ids),
     "stream_zeros": _stream("a usage of zeros in each chunk before the last", answer=True, edit_events=streams.zero_usage),

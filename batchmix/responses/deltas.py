@@ -175,7 +175,7 @@ class PartialAnswer:
 class _Items:
     """A list whose items come in pieces; the `index` of a piece tells which item it continues."""
 
-    def __init__(self, first: Any = None) -> None:
+    def __init__(self, first: Any) -> None:
         self.items: list[Any] = [] if first is None else [first]
         self._at: dict[int, _Node] = {}
         self._last: _Node | None = None

@@ -80,7 +80,7 @@ class _Chat(msgspec.Struct, gc=False):
 _decoder = msgspec.json.Decoder(_Chat)
 
 
-def read_answer(body: bytes, path: str, served_model: str | None, inputs: int = 0) -> Completion | str:
+def read_answer(body: bytes, path: str, served_model: str | None, inputs: int) -> Completion | str:
     """Return the answer in a body, or why there is none: "is empty", "has no choices".
 
     `inputs` is how many embeddings were requested; 0: unknown.

@@ -30,7 +30,7 @@ def errors_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}-errors{path.suffix}")
 
 
-def write_batch_files(path: Path, batches: Iterator[pa.RecordBatch], *, several: bool, mode: int | None = None) -> None:
+def write_batch_files(path: Path, batches: Iterator[pa.RecordBatch], *, several: bool, mode: int | None) -> None:
     """Write answers to `path` and failures to `errors_path`. Both files appear only when they are complete.
 
     `several`: each input row has more than one result.

@@ -93,7 +93,7 @@ class Export:
 
 
 @contextlib.contextmanager
-def exported(path: Path, mode: int | None = None) -> Iterator[Path]:
+def exported(path: Path, mode: int | None) -> Iterator[Path]:
     """Yield the path of a temporary file, which replaces `path` when the block succeeds.
 
     If `path` is a link, its target is replaced. The permissions are `mode`, else those of the replaced file, else

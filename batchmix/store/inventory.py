@@ -38,7 +38,7 @@ class Inventory:
     damaged, or if it is not the one that was sealed last.
     """
 
-    def __init__(self, layout: Layout, *, whole: bool = False) -> None:
+    def __init__(self, layout: Layout, *, whole: bool) -> None:
         self.layout = layout
         self.last_states = layout.ledger.read()
         """The last state of each shard in the ledger."""

@@ -164,7 +164,7 @@ class LaneLog:
                 self._counts.count(opened.states[request.key].status)
         return any(needed)
 
-    def all_read(self, index: int, *, unfinished: bool = False) -> None:
+    def all_read(self, index: int, *, unfinished: bool) -> None:
         """Record that the whole shard has been read. `unfinished`: some of its requests are left for another start."""
         opened = self._open[index]
         opened.unfinished |= unfinished
