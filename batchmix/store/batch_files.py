@@ -81,8 +81,8 @@ def _response(row: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _body(raw: str | None) -> dict[str, Any] | None:
-    found = read_json(raw.encode("utf-8", "replace")) if raw else None
-    return found if isinstance(found, dict) else None
+    body = read_json(raw.encode("utf-8", "replace")) if raw else None
+    return body if isinstance(body, dict) else None
 
 
 def _completion(row: dict[str, Any]) -> dict[str, Any]:

@@ -56,8 +56,8 @@ class FirstRows:
             for batch in file.iter_batches(8192, columns=["row", "model", "sample", "status", "request_hash"]):
                 pc = compute()
                 is_answer = pc.and_(pc.equal(batch["model"], model), pc.equal(batch["status"], Status.OK))
-                found = batch.filter(is_answer)
-                columns = (found[name].to_pylist() for name in ("request_hash", "row", "sample"))
+                answers = batch.filter(is_answer)
+                columns = (answers[name].to_pylist() for name in ("request_hash", "row", "sample"))
                 for hash_, row, sample in zip(*columns, strict=True):
                     self.put(hash_, row, sample)
 
@@ -92,10 +92,10 @@ def _number(hash_: str, sample: int) -> int:
 
 def first_rows_in(parts: Iterable[Path], model: str) -> FirstRows:
     """Return the rows with one model's answers in some parts."""
-    found = FirstRows()
+    first_rows = FirstRows()
     for path in parts:
-        found.add_part(path, model)
-    return found
+        first_rows.add_part(path, model)
+    return first_rows
 
 
 class PartAnswers:

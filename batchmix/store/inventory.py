@@ -89,11 +89,11 @@ class Inventory:
         damage = self.damage.setdefault(index, [])
         end = 0
         with open_journal(path) as file:
-            for found in read_own_lines(file, index, lane):
-                if isinstance(found, Damage):
-                    damage.append(found)
-                elif not isinstance(found.event, JournalHeader):
-                    end = found.offset + found.length
+            for entry in read_own_lines(file, index, lane):
+                if isinstance(entry, Damage):
+                    damage.append(entry)
+                elif not isinstance(entry.event, JournalHeader):
+                    end = entry.offset + entry.length
             file.seek(0)
             first = next(read_lines(file), None)
         if not isinstance(first, Line):
@@ -116,20 +116,20 @@ class Inventory:
 
     def losses(self, index: int) -> list[str]:
         """Return messages about parts and journals of a shard that are damaged, missing or not those of the ledger."""
-        last, found = self.last_state(index), []
+        last, messages = self.last_state(index), []
         part = part_path(self.layout.data, index)
         if index in self.damaged_parts:
-            found.append(self.damaged_parts[index])
+            messages.append(self.damaged_parts[index])
         elif last.sealed and index not in self.parts:
-            found.append(f"{part}: is missing")
+            messages.append(f"{part}: is missing")
         elif last.sealed and self._seals[index].proof != last.sealed.seal.proof:
-            found.append(f"{part}: is not the one that was finished last")
+            messages.append(f"{part}: is not the one that was finished last")
         if self.journals_are_short(index):
-            found.append(f"{self.layout.journal_path(index, 0)}: is missing, or has lost its end")
+            messages.append(f"{self.layout.journal_path(index, 0)}: is missing, or has lost its end")
         damage = self.damage.get(index, [])
         if len(damage) > last.damaged:
-            found += [one.message(str(self.layout.journal_path(index, 0))) for one in damage]
-        return found
+            messages += [one.message(str(self.layout.journal_path(index, 0))) for one in damage]
+        return messages
 
     def journals_are_short(self, index: int) -> bool:
         """Return whether journals of a shard are missing, or shorter than the ledger says."""

@@ -152,7 +152,7 @@ def _whole_bytes(fd: int) -> int:
             tail = (os.pread(fd, step, start) + tail).rstrip(b"\n\0")
             continue
         newline = tail.rfind(b"\n")
-        whole = [found for found in salvaged(tail[newline + 1 :], start + newline + 1) if isinstance(found, Line)]
+        whole = [entry for entry in salvaged(tail[newline + 1 :], start + newline + 1) if isinstance(entry, Line)]
         if whole:
             return whole[-1].offset + whole[-1].length
         tail = tail[: newline + 1].rstrip(b"\n\0")

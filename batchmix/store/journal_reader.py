@@ -91,15 +91,15 @@ def read_lines(file: BinaryIO) -> Iterator[Line | Damage]:
             damage = []
             yield Line(offset, len(line.rstrip(b"\n")), event)
         elif line != b"\n":
-            for found in salvaged(line, offset):
-                if isinstance(found, Damage):
-                    damage.append(found)
+            for entry in salvaged(line, offset):
+                if isinstance(entry, Damage):
+                    damage.append(entry)
                 else:
                     yield from damage
                     damage = []
-                    yield found
+                    yield entry
         offset += len(line)
-    yield from (found for found in damage if found.whole)
+    yield from (entry for entry in damage if entry.whole)
 
 
 def salvaged(line: bytes, offset: int) -> Iterator[Line | Damage]:
@@ -123,10 +123,10 @@ def salvaged(line: bytes, offset: int) -> Iterator[Line | Damage]:
         yield _damage(line[end:], offset + end)
 
 
-def _damage(found: bytes, offset: int) -> Damage:
+def _damage(raw: bytes, offset: int) -> Damage:
     # A power loss leaves zeros where a page was not written to the disk.
-    answer = b"\0" not in found and not found.startswith(_NO_ANSWERS)
-    return Damage(offset, len(found), answer=answer, whole=was_whole(found))
+    answer = b"\0" not in raw and not raw.startswith(_NO_ANSWERS)
+    return Damage(offset, len(raw), answer=answer, whole=was_whole(raw))
 
 
 def read_own_lines(file: BinaryIO, shard: int, lane: int) -> Iterator[Line | Damage]:
@@ -135,14 +135,14 @@ def read_own_lines(file: BinaryIO, shard: int, lane: int) -> Iterator[Line | Dam
     Lines after the header of another journal are damage.
     """
     other: int | None = None
-    for found in read_lines(file):
-        if isinstance(found, Line) and isinstance(found.event, JournalHeader):
-            is_own = (found.event.shard, found.event.lane) == (shard, lane)
+    for entry in read_lines(file):
+        if isinstance(entry, Line) and isinstance(entry.event, JournalHeader):
+            is_own = (entry.event.shard, entry.event.lane) == (shard, lane)
             if other is not None and is_own:
-                yield Damage(other, found.offset - other, other=True)
-            other = None if is_own else found.offset if other is None else other
+                yield Damage(other, entry.offset - other, other=True)
+            other = None if is_own else entry.offset if other is None else other
         elif other is None:
-            yield found
+            yield entry
     if other is not None:
         yield Damage(other, file.tell() - other, other=True)
 
@@ -151,7 +151,7 @@ def has_event(path: Path) -> bool:
     """Return whether a file is a journal with at least one event. Raises `RunError` for a link."""
     try:
         with open_journal(path) as file:
-            return any(isinstance(found, Line) for found in read_lines(file))
+            return any(isinstance(entry, Line) for entry in read_lines(file))
     except FileNotFoundError:
         return False
 

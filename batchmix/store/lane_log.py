@@ -62,7 +62,7 @@ class _LaneShard:
         self.states = shard.states
         self.journal: Journal | None = None
         """None until the lane has something to record."""
-        self.left = 1
+        self.requests_left = 1
         """Number of unfinished requests, plus one until the whole shard has been read."""
         self.failed: set[Key] = set()
         """Rows that failed in this start."""
@@ -100,7 +100,7 @@ class LaneLog:
         if index in self._done:
             return False
         if index in self._open:
-            self._open[index].left = 1
+            self._open[index].requests_left = 1
         else:
             self._open[index] = _LaneShard(await self._shards.open(index))
         return True
@@ -122,17 +122,17 @@ class LaneLog:
     def unfinished(self, index: int, requests: list[Request | RejectedRow]) -> list[Request]:
         """Return the requests that have work left. Rejected rows are recorded as finished."""
         opened = self._open[index]
-        found = []
+        to_send = []
         needed = opened.shard.need_work(requests, retry_rejected=self._retry_rejected)
         for request, needs_work in zip(requests, needed, strict=True):
             if not needs_work:
                 self._counts.count(opened.states[request.key].status)
             elif isinstance(request, Request):
-                found.append(request)
+                to_send.append(request)
             else:
                 self._fail(opened, request, Status.REJECTED, request.failure)
-        opened.left += len(found)
-        return found
+        opened.requests_left += len(to_send)
+        return to_send
 
     def has_answer(self, request: Request) -> bool:
         """Return whether a request that went through `unfinished` has its answer."""
@@ -168,8 +168,8 @@ class LaneLog:
         """Record that the whole shard has been read. `unfinished`: some of its requests are left for another start."""
         opened = self._open[index]
         opened.unfinished |= unfinished
-        opened.left -= 1
-        if not opened.left:
+        opened.requests_left -= 1
+        if not opened.requests_left:
             self._close(index, opened)
 
     def sent(self, request: Request, at_ms: int) -> None:
@@ -177,10 +177,10 @@ class LaneLog:
         opened = self._open[request.row // self._shard_rows]
         row, model, sample = request.row, request.model, request.sample
         state = opened.states[row, model, sample]
-        attempt, prompt, most = state.attempts + 1, request.prompt_tokens, request.max_tokens
-        event = AttemptSent(row, model, sample, attempt, request.hash, at_ms, prompt, most)
+        attempt, prompt, max_tokens = state.attempts + 1, request.prompt_tokens, request.max_tokens
+        event = AttemptSent(row, model, sample, attempt, request.hash, at_ms, prompt, max_tokens)
         (opened.journal or self._new_journal(opened)).append(event)
-        state.sent(attempt, prompt, most)
+        state.sent(attempt, prompt, max_tokens)
 
     def received(self, request: Request, exchange: Exchange) -> Completion | Failure:
         """Record a response unchanged, then classify it."""
@@ -206,8 +206,8 @@ class LaneLog:
             status = Status.REJECTED if failure.action is FailureAction.REJECT else Status.FAILED
             self._fail(opened, request, status, failure)
             opened.failed.add(request.key)
-        opened.left -= 1
-        if not opened.left:
+        opened.requests_left -= 1
+        if not opened.requests_left:
             self._close(index, opened)
 
     def _fail(self, opened: _LaneShard, request: Request | RejectedRow, status: Status, failure: Failure) -> None:

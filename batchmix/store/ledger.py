@@ -108,16 +108,16 @@ class Ledger:
 
     def read(self) -> dict[int, LastState]:
         """Return the last state of each shard. Damaged lines are skipped. Raises `RunError`."""
-        found: dict[int, LastState] = {}
+        states: dict[int, LastState] = {}
         for data in self._bytes().splitlines():
             line = decode_with(_decoder, data)
             if isinstance(line, ShardSealed):
-                found[line.shard] = LastState(line.answers, sealed=line)
+                states[line.shard] = LastState(line.answers, sealed=line)
             elif isinstance(line, ShardLeftOpen):
-                found.setdefault(line.shard, LastState()).apply(line)
+                states.setdefault(line.shard, LastState()).apply(line)
             elif line is not None:
-                found.pop(line.shard, None)
-        return found
+                states.pop(line.shard, None)
+        return states
 
     def damaged_lines(self) -> int:
         """Return the number of damaged lines. Raises `RunError`."""

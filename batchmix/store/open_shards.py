@@ -139,8 +139,8 @@ class OpenShards:
         """Return the cost of the model's answers in a shard when it was opened; None: none of them has a price."""
         part = shard.part_totals.costs.get(model)
         costs = [part.usd] if part and part.priced else []
-        found = (self._spec.price(model, billed, usage) for billed, usage in shard.earlier_usage.get(model, ()))
-        costs += [usd for usd in found if usd is not None]
+        amounts = (self._spec.price(model, billed, usage) for billed, usage in shard.earlier_usage.get(model, ()))
+        costs += [usd for usd in amounts if usd is not None]
         return sum(costs) if costs else None
 
     def _read(self, index: int) -> Shard:
@@ -188,25 +188,25 @@ class OpenShards:
 
         None if it has no journals.
         """
-        left = index in self._unfinished
-        if not left and not any(path.exists() for path in self._journals.get(index, {}).values()):
+        is_unfinished = index in self._unfinished
+        if not is_unfinished and not any(path.exists() for path in self._journals.get(index, {}).values()):
             return None
         with self._reading:
-            if (index, left) not in self._unopened:
+            if (index, is_unfinished) not in self._unopened:
                 self._unopened = {}  # first, so that there is never more than one in memory
-                shard = self._unopened[index, left] = self._read(index)
+                shard = self._unopened[index, is_unfinished] = self._read(index)
                 shard.close()
-            return self._unopened[index, left]
+            return self._unopened[index, is_unfinished]
 
     def first_rows(self, model: str) -> FirstRows:
         """Return the rows with a model's answers. This reads all parts and journals."""
-        found = first_rows_in(list_parts(self._layout.data).values(), model)
+        rows = first_rows_in(list_parts(self._layout.data).values(), model)
         for index in self._journals:
             shard = self._read_unopened(index)
             for key, state in shard.states.items() if shard else ():
                 if key[1] == model and state.status is Status.OK:
-                    found.put(state.hash, key[0], key[2])
-        return found
+                    rows.put(state.hash, key[0], key[2])
+        return rows
 
     async def _sync_often(self) -> None:
         while True:

@@ -60,11 +60,11 @@ def part_path(data: Path, shard: int) -> Path:
 def list_parts(data: Path) -> dict[int, Path]:
     """Return the existing parts, by shard. Raises `RunError` if one is a link or not a regular file."""
     named = ((int(match[1]), data / name) for name in names_in(data) if (match := _NAME.fullmatch(name)))
-    found = {shard: path for shard, path in sorted(named) if path == part_path(data, shard)}
-    for path in found.values():
+    parts = {shard: path for shard, path in sorted(named) if path == part_path(data, shard)}
+    for path in parts.values():
         if not is_regular_or_missing(path):
             raise not_plain(path)
-    return found
+    return parts
 
 
 def read_part(path: Path) -> tuple[PartFooter, Seal]:
@@ -108,14 +108,14 @@ def row_groups(path: Path, columns: list[str] | None, damage: list[str]) -> Iter
         signed = CHECKSUM_KEY in (part.metadata.metadata or {})
         for group in range(part.num_row_groups):
             try:
-                found = part.read_row_group(group, columns=columns)
+                table = part.read_row_group(group, columns=columns)
                 if not signed:  # an older version wrote no checksums, so check that the strings are UTF-8
-                    found.validate(full=True)
+                    table.validate(full=True)
             except (OSError, pa.ArrowException):
                 rows = part.metadata.row_group(group).num_rows
                 damage.append(f"{path}: is damaged, {rows} of its {part.metadata.num_rows} rows can't be read")
             else:
-                yield found
+                yield table
 
 
 def read_through(path: Path, damage: list[str]) -> None:
@@ -140,9 +140,9 @@ def _source(path: Path) -> Iterator[pa.NativeFile]:
 def _read_footer(path: Path, file: pa.NativeFile) -> tuple[PartFooter, Seal]:
     try:
         tail, size = _tail(file), file.size()
-        found = _CHECKSUM.search(tail)
-        seal = Seal(zlib.crc32(_unsigned(tail, found)), size, path.stat().st_mtime_ns)
-        if found and int(found[1], 16) != seal.crc:
+        checksum = _CHECKSUM.search(tail)
+        seal = Seal(zlib.crc32(_unsigned(tail, checksum)), size, path.stat().st_mtime_ns)
+        if checksum and int(checksum[1], 16) != seal.crc:
             raise _damaged(path, "the checksum of its footer does not hold")
         footer = read_footer(pq.read_metadata(file).metadata)
     except (OSError, pa.ArrowException, msgspec.DecodeError) as error:
@@ -167,20 +167,20 @@ def _tail(file: pa.NativeFile) -> bytes:
     return tail
 
 
-def _unsigned(tail: bytes, found: re.Match[bytes] | None) -> bytes:
-    return tail[: found.start(1)] + _NO_CHECKSUM + tail[found.end(1) :] if found else tail
+def _unsigned(tail: bytes, checksum: re.Match[bytes] | None) -> bytes:
+    return tail[: checksum.start(1)] + _NO_CHECKSUM + tail[checksum.end(1) :] if checksum else tail
 
 
 def _sign(path: Path) -> Seal:
     """Write the checksum of a part's footer into the footer, since Parquet has checksums for pages only."""
     with pa.OSFile(str(path), "rb") as file:
         tail, size = _tail(file), file.size()
-    found = _CHECKSUM.search(tail)
-    assert found is not None
-    crc = zlib.crc32(_unsigned(tail, found))
+    checksum = _CHECKSUM.search(tail)
+    assert checksum is not None
+    crc = zlib.crc32(_unsigned(tail, checksum))
     fd = open_plain(path, os.O_WRONLY)
     try:
-        os.pwrite(fd, b"%08x" % crc, size - len(tail) + found.start(1))
+        os.pwrite(fd, b"%08x" % crc, size - len(tail) + checksum.start(1))
         return Seal(crc, size, os.fstat(fd).st_mtime_ns)
     finally:
         os.close(fd)

@@ -189,14 +189,14 @@ def _updated(row: ResultRow, state: RowState) -> ResultRow:
 def by_row(keys: Iterable[Key], models: Sequence[str]) -> dict[int, list[Key]]:
     """Group keys by input row, each group in the order of models and samples. Keys of other models are left out."""
     order = {model: position for position, model in enumerate(models)}
-    found: dict[int, list[Key]] = {}
+    groups: dict[int, list[Key]] = {}
     for key in keys:
         if key[1] in order:
-            found.setdefault(key[0], []).append(key)
-    for same_row in found.values():
+            groups.setdefault(key[0], []).append(key)
+    for same_row in groups.values():
         if len(same_row) > 1:
             same_row.sort(key=lambda key: (order[key[1]], key[2]))
-    return found
+    return groups
 
 
 def named(row: ResultRow) -> dict[str, Any]:

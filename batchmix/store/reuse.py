@@ -67,8 +67,8 @@ class ReusableAnswers:
     def answers(self, requests: list[Request]) -> dict[Key, ReusedAnswer]:
         """Return answers by the keys of their requests. Requests without an answer are left out."""
         with self._lock:
-            found = ((request.key, self._answer(request)) for request in requests)
-            return {key: answer for key, answer in found if answer}
+            answers = ((request.key, self._answer(request)) for request in requests)
+            return {key: answer for key, answer in answers if answer}
 
     def _candidates(self, request: Request) -> Iterator[int]:
         mark = _mark(request.hash, request.sample)
@@ -129,9 +129,9 @@ def _arrow(values: array[int]) -> pa.Array:
 
 
 def _sorted(values: array[int], order: pa.Array) -> array[int]:
-    found = array("Q")
-    found.frombytes(compute().take(_arrow(values), order).buffers()[1] or b"")
-    return found
+    in_order = array("Q")
+    in_order.frombytes(compute().take(_arrow(values), order).buffers()[1] or b"")
+    return in_order
 
 
 def exchange_of(row: dict[str, Any]) -> Exchange:

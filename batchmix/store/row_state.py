@@ -171,7 +171,7 @@ def need_work(
     states: dict[Key, RowState], requests: Iterable[Request | RejectedRow], *, retry_rejected: bool
 ) -> list[bool]:
     """Return for each request whether it has work left, and mark all of them as wanted by the job."""
-    found = []
+    needed = []
     for request in requests:
         key = request.row, request.model, request.sample
         state = states.get(key)
@@ -180,5 +180,5 @@ def need_work(
         state.wanted = True
         is_current = state.hash == request.hash
         retried = state.status is Status.REJECTED and retry_rejected and request.hash != ""
-        found.append(state.status not in _FINAL or not is_current or retried)
-    return found
+        needed.append(state.status not in _FINAL or not is_current or retried)
+    return needed

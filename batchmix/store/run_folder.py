@@ -125,12 +125,12 @@ class Layout:
 
     def journals(self) -> dict[int, dict[int, Path]]:
         """Return the existing journals, by shard and lane."""
-        found: dict[int, dict[int, Path]] = {}
+        by_shard: dict[int, dict[int, Path]] = {}
         for path in map(self.journal.joinpath, names_in(self.journal)):
             match = _JOURNAL_NAME.fullmatch(path.name)
             if match and path == self.journal_path(int(match[1]), int(match[2])):
-                found.setdefault(int(match[1]), {})[int(match[2])] = path
-        return found
+                by_shard.setdefault(int(match[1]), {})[int(match[2])] = path
+        return by_shard
 
     def make_folders(self) -> None:
         """Make the folders for parts and journals, and set the permissions of all files."""

@@ -86,10 +86,10 @@ def footer_metadata(footer: PartFooter) -> dict[bytes, bytes]:
 
 def read_footer(metadata: dict[bytes, bytes] | None) -> PartFooter | None:
     """Return the footer in a Parquet file's metadata, or None if no readable version of batchmix wrote it."""
-    found: Any = (metadata or {}).get(_PART_KEY)
-    if found is None or (metadata or {}).get(_SCHEMA_KEY) not in _READABLE:
+    stored: Any = (metadata or {}).get(_PART_KEY)
+    if stored is None or (metadata or {}).get(_SCHEMA_KEY) not in _READABLE:
         return None
-    footer = msgspec.json.decode(found, type=PartFooter)
+    footer = msgspec.json.decode(stored, type=PartFooter)
     job = (metadata or {}).get(_JOB_KEY, b"").decode("utf-8", "replace")
     return msgspec.structs.replace(footer, job=job, version=(metadata or {})[_SCHEMA_KEY].decode())
 

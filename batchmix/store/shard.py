@@ -126,16 +126,16 @@ class Shard:
 
     def _read_journal(self, file: BinaryIO, lane: int) -> None:
         end = 0
-        found: Line | Damage | None = None
-        for found in read_own_lines(file, self.index, lane):
-            if isinstance(found, Damage):
-                self.damage.append(found)
-                self.warnings.append(found.message(self._journals[lane].name))
-            elif not isinstance(found.event, JournalHeader):
-                end = found.offset + found.length
-                self._apply(found.event, LinePosition(lane, found.offset, found.length))
+        entry: Line | Damage | None = None
+        for entry in read_own_lines(file, self.index, lane):
+            if isinstance(entry, Damage):
+                self.damage.append(entry)
+                self.warnings.append(entry.message(self._journals[lane].name))
+            elif not isinstance(entry.event, JournalHeader):
+                end = entry.offset + entry.length
+                self._apply(entry.event, LinePosition(lane, entry.offset, entry.length))
         self.whole_bytes += end
-        if isinstance(found, Damage):
+        if isinstance(entry, Damage):
             self._without_header.add(lane)
 
     def _apply(self, event: Event, position: LinePosition) -> None:

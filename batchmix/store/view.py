@@ -127,12 +127,12 @@ class View(msgspec.Struct):
 
 def judges_in(evaluation: Path) -> dict[str, dict[str, Any]]:
     """Return counts and costs of the judges in a run's evaluation folder."""
-    found = {}
+    judges = {}
     for path in sorted(evaluation.glob("judge-*/run/summary.json")):
         with contextlib.suppress(OSError, msgspec.DecodeError):
             summary = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-            found[path.parts[-3].removeprefix("judge-")] = {name: summary.get(name) for name in _OF_JUDGES}
-    return found
+            judges[path.parts[-3].removeprefix("judge-")] = {name: summary.get(name) for name in _OF_JUDGES}
+    return judges
 
 
 _OF_JUDGES = (
