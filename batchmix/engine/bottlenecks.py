@@ -49,14 +49,14 @@ class BottleneckHistory:
 
     def spans(self) -> dict[str, list[tuple[float, str]]]:
         """Return each lane's main bottleneck over time, as pairs of its first second and its name."""
-        found: dict[str, list[tuple[float, str]]] = {}
+        by_model: dict[str, list[tuple[float, str]]] = {}
         for number, slot in enumerate(self._slots):
             for model, counts in slot.items():
-                most = counts.most_common(1)[0][0]
-                spans = found.setdefault(model, [])
-                if not spans or spans[-1][1] != most:
-                    spans.append((number * self._slot_s, most))
-        return found
+                limit = counts.most_common(1)[0][0]
+                spans = by_model.setdefault(model, [])
+                if not spans or spans[-1][1] != limit:
+                    spans.append((number * self._slot_s, limit))
+        return by_model
 
     def _widen(self) -> None:
         pairs = [self._slots[at : at + 2] for at in range(0, len(self._slots), 2)]

@@ -48,8 +48,8 @@ def draw_canary(dataset: Dataset, work: PendingWork, job: Job, count: int) -> No
     """
     seed = work.run.accepted
     work.run.canary = {model.name: _draw(_Sizes(dataset, model, job), count, seed) for model in work.models}
-    held = {row // work.run.shard_rows for draw in work.run.canary.values() for row, _ in draw.rows}
-    work.shards = [index for index in work.shards if index in held]
+    drawn_shards = {row // work.run.shard_rows for draw in work.run.canary.values() for row, _ in draw.rows}
+    work.shards = [index for index in work.shards if index in drawn_shards]
     work.outdated_shards = []
 
 
@@ -89,7 +89,9 @@ def forecast(view: View, job: Job) -> Forecast:
     for model in models:
         draw = view.run.canary[model.name]
         whole = [
-            (size, found) for row, size in draw.rows if len(found := answers.get((model.name, row), [])) == job.samples
+            (size, results)
+            for row, size in draw.rows
+            if len(results := answers.get((model.name, row), [])) == job.samples
         ]
         lanes.append(_Lane(draw, whole, model, prices.of(model.name)))
     draws = view.run.canary.values()
@@ -117,18 +119,20 @@ class _Lane(msgspec.Struct, frozen=True):
     price: Price | None
 
     def completion_tokens(self) -> Bounds | None:
-        return self._rest([sum(one["completion_tokens"] for one in found) for _, found in self.answers], 0.0)
+        return self._rest([sum(result["completion_tokens"] for result in results) for _, results in self.answers], 0.0)
 
     def cost_usd(self) -> Bounds | None:
-        costs = [[one["cost_usd"] for one in found] for _, found in self.answers]
-        if self.price is None or any(None in found for found in costs):
+        costs = [[result["cost_usd"] for result in results] for _, results in self.answers]
+        if self.price is None or any(None in of_row for of_row in costs):
             return None
-        return self._rest([sum(found) for found in costs], self.price.input / 1e6 * self._prompt_ratio())
+        return self._rest([sum(of_row) for of_row in costs], self.price.input / 1e6 * self._prompt_ratio())
 
     def least_s(self, samples: int) -> float:
         """Return a lower bound on the time for the other rows, from the model's limits and the mean latency."""
         limits, rows = self.model.limits, self.draw.total_rows - len(self.draw.rows)
-        latencies = [one["latency_s"] for _, found in self.answers for one in found if one["latency_s"] is not None]
+        latencies = [
+            result["latency_s"] for _, results in self.answers for result in results if result["latency_s"] is not None
+        ]
         mean_s = sum(latencies) / len(latencies) if latencies else 0.0
         completion = self.completion_tokens()
         prompt = (self.draw.prompt_tokens - sum(size for _, size in self.draw.rows)) * self._prompt_ratio()
@@ -142,7 +146,7 @@ class _Lane(msgspec.Struct, frozen=True):
 
     def _prompt_ratio(self) -> float:
         """Return the ratio of reported to estimated prompt tokens."""
-        counted = sum(one["prompt_tokens"] for _, found in self.answers for one in found)
+        counted = sum(result["prompt_tokens"] for _, results in self.answers for result in results)
         return counted / sum(size for size, _ in self.answers) if self.answers else 1.0
 
     def _rest(self, measured: list[float], each: float) -> Bounds | None:
@@ -151,9 +155,9 @@ class _Lane(msgspec.Struct, frozen=True):
         `measured` is the quantity of each answered row; `each` is the part of it that one prompt token predicts.
         """
         predicted = [size * each for size, _ in self.answers]
-        found = total(predicted, measured, self.draw.prompt_tokens * each, self.draw.total_rows)
+        bounds = total(predicted, measured, self.draw.prompt_tokens * each, self.draw.total_rows)
         done = sum(measured)
-        return found and Bounds(found.estimate - done, found.low - done, found.high - done)
+        return bounds and Bounds(bounds.estimate - done, bounds.low - done, bounds.high - done)
 
 
 def _sum(parts: list[Bounds | None]) -> Bounds | None:

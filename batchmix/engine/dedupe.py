@@ -115,22 +115,22 @@ class DedupingLog:
         late.sort(key=lambda one: one[0])  # parts are read in order
         unanswered = []
         while late:
-            found = await asyncio.to_thread(self._answers, late)
-            for (row, request), exchange in zip(late, found, strict=False):
+            exchanges = await asyncio.to_thread(self._answers, late)
+            for (row, request), exchange in zip(late, exchanges, strict=False):
                 if not (exchange and self._log.reuse(request, ReusedAnswer(self._run, exchange))):
                     unanswered.append((row, request))
-            late = late[len(found) :]
+            late = late[len(exchanges) :]
         return unanswered
 
     def _answers(self, late: list[tuple[int, Request]]) -> list[Exchange | None]:
         """Return answers for the leading ones of these rows, as many as can be looked up in `_SLICE_S`."""
         until = time.monotonic() + _SLICE_S
-        found: list[Exchange | None] = []
-        for row, one in late:
-            found.append(self._shards.answer((row, one.model, one.sample), one.hash, self._parts))
+        exchanges: list[Exchange | None] = []
+        for row, request in late:
+            exchanges.append(self._shards.answer((row, request.model, request.sample), request.hash, self._parts))
             if time.monotonic() > until:
                 break
-        return found
+        return exchanges
 
     def sent(self, request: Request, at_ms: int) -> None:
         """Record that a request is about to leave."""

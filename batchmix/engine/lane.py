@@ -60,12 +60,12 @@ class Lane:
         """The shards that this lane, as a follower, has still to check; None marks the end."""
         self._dedup_log: DedupingLog | None = None
 
-    async def run(self, most: int) -> None:
-        """Send all requests without an answer, with at most `most` in flight."""
+    async def run(self, max_in_flight: int) -> None:
+        """Send all requests without an answer, with at most `max_in_flight` in flight."""
         rules = self._context.rules_of(self.model)
         dedup_log = self._dedup_log = await self._open_dedup_log()
         pool = Pool(self._context.client, dedup_log or self._log, self._context.shutdown, self.status, rules)
-        self.status.begin(max(1, min(self.model.limits.concurrency, most)))
+        self.status.begin(max(1, min(self.model.limits.concurrency, max_in_flight)))
         await pool.run(self._needed(pool), self.status.workers)
         if dedup_log:
             await dedup_log.finish()
@@ -105,8 +105,8 @@ class Lane:
         """Return the requests that have no answer in another run; the others take their answer from there."""
         if self._prepared.reusable is None or not needed:
             return needed
-        found = await asyncio.to_thread(self._prepared.reusable.answers, needed)
-        return [request for request in needed if not self._log.reuse(request, found.get(request.key))]
+        answers = await asyncio.to_thread(self._prepared.reusable.answers, needed)
+        return [request for request in needed if not self._log.reuse(request, answers.get(request.key))]
 
     async def follow(self) -> None:
         """Send nothing; check for each shard in `behind` whether this model has rows left in it.
@@ -124,10 +124,10 @@ class Lane:
 
     async def _pass_by(self, index: int) -> None:
         await self._log.open(index)
-        left = False
+        unfinished = False
         async for batch in self._requests(index):
-            left |= self._log.count_finished(index, batch)
-        self._log.all_read(index, unfinished=left)
+            unfinished |= self._log.count_finished(index, batch)
+        self._log.all_read(index, unfinished=unfinished)
 
     async def _requests(self, index: int) -> AsyncIterator[list[Request | RejectedRow]]:
         """Yield all requests of a shard. A thread reads and renders them, one batch ahead."""
@@ -151,7 +151,7 @@ class Lane:
                 self._log.all_read(index, unfinished=self._rows is not None)
 
 
-async def run_lanes(lanes: list[Lane], others: list[Lane], most: int, shutdown: Shutdown) -> None:
+async def run_lanes(lanes: list[Lane], others: list[Lane], max_in_flight: int, shutdown: Shutdown) -> None:
     """Run lanes until they finish, while `others` follow them without sending anything.
 
     If a model was stopped, the other models still finish, and `shutdown` has a reason afterwards. The rows that a
@@ -159,7 +159,7 @@ async def run_lanes(lanes: list[Lane], others: list[Lane], most: int, shutdown: 
     """
 
     async def lead() -> None:
-        await asyncio.gather(*(shutdown.guarded(lane.run(most)) for lane in lanes))
+        await asyncio.gather(*(shutdown.guarded(lane.run(max_in_flight)) for lane in lanes))
         for lane in others:
             lane.behind.put_nowait(None)
 

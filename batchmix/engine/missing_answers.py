@@ -35,22 +35,22 @@ def check_missing(comparison: ShardComparison, *, update: bool) -> list[ShardLef
 
     Raises `RunError` if answers are missing, unless `update` is set.
     """
-    held, count = comparison.held, comparison.count
-    reasons = {index: found for index in range(count) if (found := held.losses(index))}
-    missing = [_missing(comparison, index, found) for index, found in reasons.items()]
-    others = {index for index, versions in held.classifier_versions.items() if versions != {CLASSIFIER_VERSION}}
+    inventory, count = comparison.inventory, comparison.count
+    reasons = {index: losses for index in range(count) if (losses := inventory.losses(index))}
+    missing = [_missing(comparison, index, losses) for index, losses in reasons.items()]
+    others = {index for index, versions in inventory.classifier_versions.items() if versions != {CLASSIFIER_VERSION}}
     missing += [_classified_otherwise(comparison, index) for index in sorted(others - reasons.keys()) if index < count]
-    if not held.last_states or (held.damaged_ledger_lines and not missing):
+    if not inventory.last_states or (inventory.damaged_ledger_lines and not missing):
         missing = _by_summary(comparison, missing)
     if not update:
-        _refuse(missing, held.layout.root)
+        _refuse(missing, inventory.layout.root)
     return [one.left for one in missing if one.left]
 
 
 def _missing(comparison: ShardComparison, index: int, reasons: list[str]) -> MissingAnswers:
     """Return the missing answers of a shard that differs from what the ledger recorded."""
-    held = comparison.held
-    recorded = held.last_state(index)
+    inventory = comparison.inventory
+    recorded = inventory.last_state(index)
     shard, changed, dropped = comparison.compared(index)
     there = fitting = shard.answers
     if recorded.sealed and not recorded.open and recorded.sealed.digest == comparison.digests.shard(index):
@@ -59,35 +59,35 @@ def _missing(comparison: ShardComparison, index: int, reasons: list[str]) -> Mis
     room, more = comparison.results(index) - there - missing, 0
     if recorded.exact:
         pass
-    elif held.journals_are_short(index) or (index in held.damaged_parts and not recorded.sealed):
+    elif inventory.journals_are_short(index) or (index in inventory.damaged_parts and not recorded.sealed):
         more = room
     else:
         more = min(room, sum(one.answer for one in shard.damage[recorded.damaged :]))
-    is_damaged = index in held.damaged_parts
-    left = ShardLeftOpen(index, there, held.whole_bytes(index), len(shard.damage), part_damaged=is_damaged)
-    return MissingAnswers(missing, more, reasons, left)
+    is_damaged = index in inventory.damaged_parts
+    left_open = ShardLeftOpen(index, there, inventory.whole_bytes(index), len(shard.damage), part_damaged=is_damaged)
+    return MissingAnswers(missing, more, reasons, left_open)
 
 
 def _classified_otherwise(comparison: ShardComparison, index: int) -> MissingAnswers:
     """Return the missing answers of a shard whose journals were written by a version with other rules for answers."""
-    held = comparison.held
-    recorded, shard = held.last_state(index), comparison.shard(index)
+    inventory = comparison.inventory
+    recorded, shard = inventory.last_state(index), comparison.shard(index)
     more = 0 if recorded.exact else shard.possible_answers
     shard.close()
-    journal = held.layout.journal_path(index, min(held.journals[index]))
+    journal = inventory.layout.journal_path(index, min(inventory.journals[index]))
     reasons = [f"{journal}: another version of batchmix accepted more answers than this one does"]
-    left = ShardLeftOpen(index, shard.answers, held.whole_bytes(index), len(shard.damage))
-    return MissingAnswers(max(0, recorded.answers - shard.answers), more, reasons, left, otherwise=True)
+    left_open = ShardLeftOpen(index, shard.answers, inventory.whole_bytes(index), len(shard.damage))
+    return MissingAnswers(max(0, recorded.answers - shard.answers), more, reasons, left_open, otherwise=True)
 
 
 def _by_summary(comparison: ShardComparison, missing: list[MissingAnswers]) -> list[MissingAnswers]:
     """Return the missing answers by the count in the last summary, for a ledger that can't be relied on."""
-    held = comparison.held
-    layout, footers = held.layout, held.parts
+    inventory = comparison.inventory
+    layout, footers = inventory.layout, inventory.parts
     recorded = layout.answers_in_summary()
     if recorded <= sum(footer.totals.ok for footer in footers.values()):
         return [msgspec.structs.replace(one, more=0) for one in missing]
-    read = held.journals.keys() | held.damaged_parts.keys()
+    read = inventory.journals.keys() | inventory.damaged_parts.keys()
     there = sum(footer.totals.ok for index, footer in footers.items() if index not in read)
     there += sum(comparison.shard(index).answers for index in read)
     reasons = [f"{layout.summary_json} counts {recorded} answers, and {there} are there"]

@@ -142,9 +142,9 @@ class Plan(msgspec.Struct):
 
     def as_json(self) -> dict[str, Any]:
         """Return the plan for `--json`."""
-        found: dict[str, Any] = msgspec.to_builtins(self)
+        fields: dict[str, Any] = msgspec.to_builtins(self)
         whole = ("prompt_tokens", "max_tokens", "least_usd", "most_usd", "least_s")
-        return found | {name: getattr(self, name) for name in whole}
+        return fields | {name: getattr(self, name) for name in whole}
 
 
 def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
@@ -157,7 +157,7 @@ def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
     with tempfile.TemporaryDirectory(prefix="batchmix-plan-") as spool:
         prepared = prepare(job, layout, options, RunStatus(), Path(spool))
         work = prepared.work
-        found = Plan(
+        result = Plan(
             name=job.name,
             folder=job.output.path,
             rows=work.run.rows,
@@ -168,31 +168,31 @@ def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
             headers={"Content-Type": "application/json", **dict.fromkeys(job.provider.headers, MASK)},
         )
         if job.provider.api_key_env and not job.provider.rehearsal:
-            found.headers["Authorization"] = f"Bearer {MASK}"
-        found.done = sum(footer.totals.finished for footer in work.done)
-        found.lanes = [LanePlan(model.name) for model in work.models]
+            result.headers["Authorization"] = f"Bearer {MASK}"
+        result.done = sum(footer.totals.finished for footer in work.done)
+        result.lanes = [LanePlan(model.name) for model in work.models]
         firsts: dict[str, FirstRows] = {}
         if job.reuse.dedupe:
             parts = list_parts(layout.data).values()
             firsts = {model.name: first_rows_in(parts, model.name) for model in work.models}
-        counting = _Counting(found, prepared, firsts, retry_rejected=options.retry_rejected)
+        counting = _Counting(result, prepared, firsts, retry_rejected=options.retry_rejected)
         for index in work.shards:
             counting.count(Shard(index, layout.journals().get(index, {}), part_path(layout.data, index)))
-        found.different = counting.different
+        result.different = counting.different
     varying = any(model.params.get("temperature") != 0 for model in work.models)
-    found.same_draws = varying and found.reused + found.repeated > 0
-    for lane, model in zip(found.lanes, work.models, strict=True):
+    result.same_draws = varying and result.reused + result.repeated > 0
+    for lane, model in zip(result.lanes, work.models, strict=True):
         lane.finish(prepared.prices.of(model.name), model.limits)
-    found.balance_usd = prepared.balance.usd()
-    if found.balance_usd is not None:
-        found.shortage = shortage(found.balance_usd, (found.least_usd, found.most_usd), job.budget.max_usd)
-    return found
+    result.balance_usd = prepared.balance.usd()
+    if result.balance_usd is not None:
+        result.shortage = shortage(result.balance_usd, (result.least_usd, result.most_usd), job.budget.max_usd)
+    return result
 
 
 def estimated_usd(prepared: PreparedRun) -> tuple[float | None, float | None]:
     """Return bounds on the cost of the requests that are left, estimated from the first shard with work left."""
     work, lanes = prepared.work, [LanePlan(model.name) for model in prepared.work.models]
-    left = work.run.results - sum(footer.totals.finished for footer in work.done)
+    results_left = work.run.results - sum(footer.totals.finished for footer in work.done)
     for model, lane in zip(work.models, lanes, strict=True):
         for batch in prepared.dataset.requests(work.shards[0], model) if work.shards else ():
             for request in batch:
@@ -201,7 +201,7 @@ def estimated_usd(prepared: PreparedRun) -> tuple[float | None, float | None]:
             if lane.requests >= _FEW:
                 break
         lane.finish(prepared.prices.of(model.name), model.limits)
-    share = left / max(1, sum(lane.requests for lane in lanes))
+    share = results_left / max(1, sum(lane.requests for lane in lanes))
     least, most = _sum([lane.least_usd for lane in lanes]), _sum([lane.most_usd for lane in lanes])
     return least and least * share, most and most * share
 

@@ -176,8 +176,8 @@ class Pool:
 
     def _too_many_wait(self) -> bool:
         """Return whether so many rows wait for a retry that no new ones are sent; at first the limit is lower."""
-        most = max(_FEW_RETRYING, 2 * self._admission.window) if self._status.answers else RepeatedFailures.FIRST
-        return self._status.retrying >= most
+        limit = max(_FEW_RETRYING, 2 * self._admission.window) if self._status.answers else RepeatedFailures.FIRST
+        return self._status.retrying >= limit
 
     def _returned(self, item: OpenRequest, exchange: Exchange | None, outcome: Outcome | None) -> None:
         """Handle a request that has returned; `outcome` is None if it was cut off."""

@@ -184,15 +184,17 @@ def no_run(folder: Path, root: Path | None = None) -> RunError:
         )
     inside = run_folders(folder)
     places = (root, folder.parent) if root else (folder.parent,)
-    found = inside or list(dict.fromkeys(path for place in places for path in run_folders(place)))
-    names = {path.name: str(path) for path in found}
-    names |= {name: name if name != folder.name else str(path) for path in found if root and (name := _job_name(path))}
+    folders = inside or list(dict.fromkeys(path for place in places for path in run_folders(place)))
+    names = {path.name: str(path) for path in folders}
+    names |= {
+        name: name if name != folder.name else str(path) for path in folders if root and (name := _job_name(path))
+    }
     near = [] if inside else difflib.get_close_matches(folder.name, names, n=1)
     if near:
         hint = f"; did you mean {names[near[0]]}?"
-    elif found:
-        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        hint = f"; there are the runs {', '.join(map(str, found[:_SHOWN]))}{more}"
+    elif folders:
+        more = f" and {len(folders) - _SHOWN} more" if len(folders) > _SHOWN else ""
+        hint = f"; there are the runs {', '.join(map(str, folders[:_SHOWN]))}{more}"
     else:
         hint = f"; there are no runs under {root}" if root else ""
     return RunError(f"{folder}: is not a run folder: it has no run.json{hint}")

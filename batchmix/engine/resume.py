@@ -47,51 +47,53 @@ class PendingWork(msgspec.Struct):
 class Resume:
     """Compares a job and its input with a run folder, to find the work that is left."""
 
-    def __init__(self, job: Job, dataset: Dataset, held: Inventory) -> None:
+    def __init__(self, job: Job, dataset: Dataset, inventory: Inventory) -> None:
         self._job = job
         self._dataset = dataset
-        self._held = held
-        self._comparison = ShardComparison(job, dataset, held)
+        self._inventory = inventory
+        self._comparison = ShardComparison(job, dataset, inventory)
 
     def work(self, previous: RunFile | None, *, update: bool, retry_rejected: bool) -> PendingWork:
         """Return the work of this start.
 
         Raises `RunError` if answers would be dropped or requested again, or are missing, and `update` is not set.
         """
-        ledger_updates = [*self._held.unrecorded(), *check_missing(self._comparison, update=update)]
+        ledger_updates = [*self._inventory.unrecorded(), *check_missing(self._comparison, update=update)]
         count = self._comparison.count
-        left = [index for index in range(count) if self._has_work(index, retry_rejected=retry_rejected)]
+        unfinished = [index for index in range(count) if self._has_work(index, retry_rejected=retry_rejected)]
         # A part without work may hold answers to other requests, which no start has compared yet.
         if not update and (retry_rejected or self._has_changed(previous)):
-            self._refuse_lost_answers(previous, left)
-        done = [self._held.parts[index] for index in range(count) if index not in set(left)]
-        stale = sorted(index for index in self._held.parts.keys() | self._held.journals.keys() if index >= count)
+            self._refuse_lost_answers(previous, unfinished)
+        done = [self._inventory.parts[index] for index in range(count) if index not in set(unfinished)]
+        stale = sorted(
+            index for index in self._inventory.parts.keys() | self._inventory.journals.keys() if index >= count
+        )
         return PendingWork(
             run=self._run_file(previous),
             models=self._comparison.models,
             digests=self._comparison.digests,
-            shards=left,
+            shards=unfinished,
             done=done,
-            outdated_shards=self._outdated_shards(done, left),
+            outdated_shards=self._outdated_shards(done, unfinished),
             stale=stale,
-            damaged_parts=frozenset(self._held.damaged_parts),
+            damaged_parts=frozenset(self._inventory.damaged_parts),
             ledger_updates=ledger_updates,
         )
 
-    def _outdated_shards(self, done: list[PartFooter], left: list[int]) -> list[int]:
+    def _outdated_shards(self, done: list[PartFooter], unfinished: list[int]) -> list[int]:
         """Return the shards among `done` whose parts have an older schema version.
 
         Empty if there is no part of the current version, and none will be written: nothing has to match it then.
         """
         outdated = [footer.shard for footer in done if footer.version != VERSION]
-        return outdated if left or len(outdated) < len(done) else []
+        return outdated if unfinished or len(outdated) < len(done) else []
 
     def _has_changed(self, previous: RunFile | None) -> bool:
         """Return whether the job or the input differs from what was last accepted.
 
         Without a `run.json`, any existing part or journal counts as a change.
         """
-        return self._held.holds_any if previous is None else previous.accepted != self._comparison.digests.accepted
+        return self._inventory.holds_any if previous is None else previous.accepted != self._comparison.digests.accepted
 
     def _run_file(self, previous: RunFile | None) -> RunFile:
         scan = self._dataset.scan
@@ -115,20 +117,20 @@ class Resume:
         )
 
     def _has_work(self, index: int, *, retry_rejected: bool) -> bool:
-        footer, digests = self._held.parts.get(index), self._comparison.digests
-        if footer is None or index in self._held.journals or footer.totals.failed:
+        footer, digests = self._inventory.parts.get(index), self._comparison.digests
+        if footer is None or index in self._inventory.journals or footer.totals.failed:
             return True
         if footer.digest != digests.shard(index) or footer.columns != digests.columns:
             return True
         return retry_rejected and footer.totals.rejected > 0
 
-    def _refuse_lost_answers(self, previous: RunFile | None, left: list[int]) -> None:
+    def _refuse_lost_answers(self, previous: RunFile | None, unfinished: list[int]) -> None:
         changed = dropped = 0
-        for index in sorted(self._held.parts.keys() | self._held.journals.keys()):
-            if index in left or index >= self._comparison.count:
+        for index in sorted(self._inventory.parts.keys() | self._inventory.journals.keys()):
+            if index in unfinished or index >= self._comparison.count:
                 _, others, gone = self._comparison.compared(index)
                 changed, dropped = changed + others, dropped + gone
-        folder = self._held.layout.root
+        folder = self._inventory.layout.root
         if changed or dropped:
             parts = [f"request {counted(changed, 'existing answer')} again"] * bool(changed)
             parts += [f"drop {counted(dropped, 'answer')} of rows or models that are no longer in the job"] * bool(
@@ -138,7 +140,7 @@ class Resume:
                 f"{folder}: {self._what_changed(previous)}; resuming would {' and '.join(parts)}."
                 " Add --update to do that, or choose another folder with --out"
             )
-        if any(footer.columns != self._comparison.digests.columns for footer in self._held.parts.values()):
+        if any(footer.columns != self._comparison.digests.columns for footer in self._inventory.parts.values()):
             raise RunError(
                 f"{folder}: the carried columns (input.columns, input.id, or a column's type) have changed since; add"
                 " --update to write the finished parts again with them (nothing is sent for that), or choose another"

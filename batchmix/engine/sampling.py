@@ -48,13 +48,13 @@ def drawn(sizes: Sequence[int], count: int, seed: str) -> list[int]:
             rank = next(ranks, None)
         first += counts[size]
     seen: Counter[int] = Counter()
-    found = []
+    chosen = []
     for position, size in enumerate(sizes):
         if size in wanted:
             if seen[size] in wanted[size]:
-                found.append((size, position))
+                chosen.append((size, position))
             seen[size] += 1
-    return [position for _, position in sorted(found)]
+    return [position for _, position in sorted(chosen)]
 
 
 def total(predicted: Sequence[float], measured: Sequence[float], all_predicted: float, count: int) -> Bounds | None:
@@ -68,14 +68,14 @@ def total(predicted: Sequence[float], measured: Sequence[float], all_predicted: 
     size = len(measured)
     if size < 2 * _STRATA:
         return None
-    rest = [value - part for value, part in zip(measured, predicted, strict=True)]
+    differences = [value - part for value, part in zip(measured, predicted, strict=True)]
     cuts = [size * stratum // _STRATA for stratum in range(_STRATA + 1)]
     residuals = list(
-        itertools.chain.from_iterable(_residuals(rest[low:high]) for low, high in itertools.pairwise(cuts))
+        itertools.chain.from_iterable(_residuals(differences[low:high]) for low, high in itertools.pairwise(cuts))
     )
     spread = math.sqrt(math.fsum(value**2 for value in residuals) / size * max(0.0, 1 - size / count))
     down, up = _shifts(residuals)
-    whole = all_predicted + count * math.fsum(rest) / size
+    whole = all_predicted + count * math.fsum(differences) / size
     least = math.fsum(measured)  # the drawn rows are part of all rows
     bounds = (whole, whole - count * spread * down, whole + count * spread * up)
     return Bounds(*(max(least, bound) for bound in bounds))

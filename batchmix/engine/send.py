@@ -72,15 +72,15 @@ class _Sending:
             stack.enter_context(deadline(self._job.timeouts, self._began, shutdown, run_status))
             await stack.enter_async_context(bottlenecks_recorded(run_status, self._start, self._note, self._keep))
             concurrency = sum(model.limits.concurrency for model in work.models)
-            most = run_status.results - run_status.ok - run_status.rejected
-            client = self._client = await self._opened(stack, min(concurrency, max(1, most)))
+            results_left = run_status.results - run_status.ok - run_status.rejected
+            client = self._client = await self._opened(stack, min(concurrency, max(1, results_left)))
             stack.callback(self._note)
             shards = OpenShards(self._prepared.layout, self._shard_spec(), len(work.models), shutdown.stop)
             await stack.enter_async_context(shards)
-            shards.reserve(min(concurrency, most))
+            shards.reserve(min(concurrency, results_left))
             run_status.enter(Phase.SENDING)
             _logger.info("%d of %d shards have work left", len(work.shards), len(self._prepared.dataset.scan.shards))
-            await self._run_lanes(self._context(client, shards, shutdown), most, client.max_connections)
+            await self._run_lanes(self._context(client, shards, shutdown), results_left, client.max_connections)
             run_status.enter(Phase.SEALING)
         if self._budget is not None:
             self._start.spent = self._budget.spent
@@ -140,16 +140,16 @@ class _Sending:
             rules_of=self._rules_of(),
         )
 
-    async def _run_lanes(self, context: LaneContext, most: int, room: int) -> None:
+    async def _run_lanes(self, context: LaneContext, max_in_flight: int, max_connections: int) -> None:
         chosen = self._prepared.options.models
         lanes = [Lane(number, model, context) for number, model in enumerate(self._work.models)]
         sending = [lane for lane in lanes if not chosen or lane.model.name in chosen]
         others = [lane for lane in lanes if lane not in sending]
         for lane in others:
             lane.status.stop(Idle.NOT_CHOSEN)
-        if room < min(most, sum(lane.model.limits.concurrency for lane in sending)):
-            most = max(1, room // len(sending))
-        await run_lanes(sending, others, most, context.shutdown)
+        if max_connections < min(max_in_flight, sum(lane.model.limits.concurrency for lane in sending)):
+            max_in_flight = max(1, max_connections // len(sending))
+        await run_lanes(sending, others, max_in_flight, context.shutdown)
 
     def _rules_of(self) -> Callable[[Model], SendingRules]:
         """Return a function that returns the sending rules for a model."""

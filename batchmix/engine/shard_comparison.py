@@ -48,10 +48,10 @@ class Digests:
 class ShardComparison:
     """Compares a job and its input with the shards in a run folder."""
 
-    def __init__(self, job: Job, dataset: Dataset, held: Inventory) -> None:
+    def __init__(self, job: Job, dataset: Dataset, inventory: Inventory) -> None:
         self.models = lane_models(job, dataset.scan)
         self.digests = Digests(job, self.models, dataset)
-        self.held = held
+        self.inventory = inventory
         self.count = len(dataset.scan.shards)
         """Shards of the input."""
         self._dataset = dataset
@@ -59,8 +59,8 @@ class ShardComparison:
 
     def shard(self, index: int) -> Shard:
         """Read a shard from the folder, and return it with its files closed."""
-        part = part_path(self.held.layout.data, index)
-        shard = Shard(index, self.held.journals.get(index, {}), part)
+        part = part_path(self.inventory.layout.data, index)
+        shard = Shard(index, self.inventory.journals.get(index, {}), part)
         shard.close()
         return shard
 
