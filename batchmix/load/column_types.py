@@ -60,8 +60,8 @@ class ColumnType:
 
     def array(self, values: list[Any]) -> pa.Array:
         """Return values as a column. A value not of the type becomes null; its row is rejected elsewhere."""
-        found = pa.array(list(map(self._or_null, values)), self._stored)
-        return found if self._stored == self.type else found.cast(self.type)
+        array = pa.array(list(map(self._or_null, values)), self._stored)
+        return array if self._stored == self.type else array.cast(self.type)
 
     def _or_null(self, value: Any) -> Any:
         try:
@@ -103,7 +103,7 @@ def _type(name: str) -> tuple[pa.DataType, pa.DataType, Converter]:
         dtype, least, most = _INTS[name]
         return dtype, dtype, lambda value: _whole(value, least, most)
     if name.startswith("timestamp"):
-        unit = found[1] if (found := re.search(r"\[(\w+)", name)) else "us"
+        unit = unit_match[1] if (unit_match := re.search(r"\[(\w+)", name)) else "us"
         zone = "UTC" if name == "timestamptz" or "UTC" in name else None
         return pa.timestamp(unit, zone), pa.int64(), lambda value: _moment(value, unit, zoned=zone is not None)
     if name.startswith("decimal"):
@@ -113,15 +113,15 @@ def _type(name: str) -> tuple[pa.DataType, pa.DataType, Converter]:
     return _OTHERS[name]
 
 
-def _whole(value: Any, least: int, most: int) -> int:
+def _whole(value: Any, low: int, high: int) -> int:
     if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
         value = int(value.strip().partition(".")[0])
     elif isinstance(value, float) and value.is_integer():
         value = int(value)
     if type(value) is not int:
         raise ValueError
-    if not least <= value <= most:
-        raise ValueError(f"it goes from {least} to {most}")
+    if not low <= value <= high:
+        raise ValueError(f"it goes from {low} to {high}")
     return value
 
 
@@ -146,10 +146,10 @@ def _double(value: Any) -> float | None:
 
 
 def _truth(value: Any) -> bool:
-    found = value if isinstance(value, bool) else _TRUTH.get(text_of(value).strip().lower())
-    if found is None:
+    truth = value if isinstance(value, bool) else _TRUTH.get(text_of(value).strip().lower())
+    if truth is None:
         raise ValueError
-    return found
+    return truth
 
 
 def _decimal(value: Any, digits: int, scale: int) -> decimal.Decimal:

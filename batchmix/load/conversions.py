@@ -115,7 +115,7 @@ def _all_have(value: Any, *keys: str) -> bool:
     return (
         isinstance(value, list)
         and bool(value)
-        and all(isinstance(one, dict) and one.keys() >= set(keys) for one in value)
+        and all(isinstance(item, dict) and item.keys() >= set(keys) for item in value)
     )
 
 

@@ -177,4 +177,4 @@ def _quoted_empties(record: str, delimiter: str) -> set[int]:
     if '""' not in record:
         return set()
     cell = rf'("(?:[^"]|"")*"|[^"{delimiter}\r\n][^{delimiter}\r\n]*)?(?:{delimiter}|\r?\n|$)'
-    return {at for at, found in enumerate(re.finditer(re.compile(cell), record)) if found[1] == '""'}
+    return {at for at, match in enumerate(re.finditer(re.compile(cell), record)) if match[1] == '""'}

@@ -69,8 +69,8 @@ class _Gunzipped:
                 packed = self._stream.read(_PACKED_BYTES)
                 if not packed:
                     raise EOFError("the file is cut off")
-            if found := self._member.decompress(packed):
-                return found
+            if plain := self._member.decompress(packed):
+                return plain
 
     def _next_member(self) -> bytes:
         """Begin the next member, and return its first bytes; no bytes if there is no other member."""

@@ -68,11 +68,11 @@ def binary_format(head: bytes, *, is_row: bool) -> str | None:
     for bom, name in _ENCODINGS:
         if head.startswith(bom):
             return _in_encoding(name)
-    for magic, found in _MAGIC:
+    for magic, description in _MAGIC:
         if head.startswith(magic):
-            return found
+            return description
     if head.startswith(b"PK\x03\x04"):
-        return next((found for name, found in _ZIPPED if name in head), _ZIP)
+        return next((description for name, description in _ZIPPED if name in head), _ZIP)
     if head[8:12] == b"DUCK":
         return _DUCKDB
     if head[257:262] == b"ustar":

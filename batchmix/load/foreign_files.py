@@ -44,10 +44,10 @@ def unsupported_file(path: str) -> str:
     if binary := format_by_signature(head):
         return f"; it holds {fill_in(_renamed(binary), path)}"
     is_row = _is_row(head)
-    found = _wrapped(head) if is_row else _format(head)
-    if is_row and not found:
+    description = _wrapped(head) if is_row else _format(head)
+    if is_row and not description:
         return "; it holds JSON lines: " + fill_in("mv {file} {jsonl}", path)
-    return f"; it is {fill_in(found, path)}" if found else ""
+    return f"; it is {fill_in(description, path)}" if description else ""
 
 
 def wrong_content(source: Source, head: bytes, *, sends_rows: bool) -> str | None:
@@ -97,9 +97,9 @@ def _table_format(head: bytes) -> str | None:
     """Return the actual format of a file that is called CSV or TSV; None if it may be a table."""
     if _is_row(head):
         return "JSON lines: mv {file} {jsonl}"
-    found = binary_format(head, is_row=_is_row(head))
+    description = binary_format(head, is_row=_is_row(head))
     text = _decoded(head)
-    return found or (_text_format(text) if text.startswith(("<", "[{", "{")) else None)
+    return description or (_text_format(text) if text.startswith(("<", "[{", "{")) else None)
 
 
 def _is_row(head: bytes) -> bool:
@@ -141,9 +141,9 @@ def _wrapped(head: bytes) -> str | None:
             "a table that pandas did not write by rows; write it with:"
             ' frame.to_json("{jsonl}", orient="records", lines=True)'
         )
-    found = _WRAPPED.match(text)
-    if found and len(_lines(head)) == 1:
-        return f"one object with the rows under “{found[1]}”: " + each_row("r", f'json.load(sys.stdin)["{found[1]}"]')
+    match = _WRAPPED.match(text)
+    if match and len(_lines(head)) == 1:
+        return f"one object with the rows under “{match[1]}”: " + each_row("r", f'json.load(sys.stdin)["{match[1]}"]')
     return _by_columns(head) if len(_lines(head)) == 1 else None
 
 

@@ -54,14 +54,14 @@ def read_lines(path: str, segment: Segment) -> Iterator[tuple[int, bytes, bytes]
 
 
 def _blocks_of_lines(path: str, segment: Segment) -> Iterator[Iterator[tuple[int, bytes, bytes]]]:
-    number, left = segment.line, segment.end - segment.start
+    number, bytes_left = segment.line, segment.end - segment.start
     try:
         with open(path, "rb", buffering=_BUFFER_BYTES) as file:  # noqa: PTH123
             file.seek(segment.start)
-            while left > 0 and (raw := file.readlines(min(left, _BLOCK_BYTES))):
-                left -= sum(map(len, raw))
-                while left + len(raw[-1]) <= 0:  # `readlines` may read one line too many
-                    left += len(raw.pop())
+            while bytes_left > 0 and (raw := file.readlines(min(bytes_left, _BLOCK_BYTES))):
+                bytes_left -= sum(map(len, raw))
+                while bytes_left + len(raw[-1]) <= 0:  # `readlines` may read one line too many
+                    bytes_left += len(raw.pop())
                 lines: Iterator[bytes] = map(bytes.strip, raw)
                 if number == 1 and raw[0].startswith(BOM):
                     lines = chain((raw[0][len(BOM) :].strip(),), map(bytes.strip, raw[1:]))
@@ -147,10 +147,10 @@ def segments_digest(paths: tuple[str, ...], segments: tuple[Segment, ...]) -> st
         try:
             with open(paths[segment.file], "rb", buffering=0) as file:  # noqa: PTH123
                 file.seek(segment.start)
-                left = segment.end - segment.start
-                while left > 0 and (block := file.read(min(left, 1 << 20))):
+                bytes_left = segment.end - segment.start
+                while bytes_left > 0 and (block := file.read(min(bytes_left, 1 << 20))):
                     digest.update(block)
-                    left -= len(block)
+                    bytes_left -= len(block)
         except OSError as error:
             raise unreadable(paths[segment.file], error) from error
     return digest_text(digest)

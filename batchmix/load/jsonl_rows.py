@@ -69,9 +69,9 @@ class JsonTypes:
 
 
 def _json_type(value: Any) -> int:
-    found = _BY_TYPE.get(type(value), _OTHER)
-    if found != _INT or -EXACT <= value <= EXACT:
-        return found
+    json_type = _BY_TYPE.get(type(value), _OTHER)
+    if json_type != _INT or -EXACT <= value <= EXACT:
+        return json_type
     return _INT | _LONG if _INT64_MIN <= value <= _INT64_MAX else _OTHER
 
 
@@ -123,8 +123,8 @@ class JsonlReader:
         if digest_text(digest) != shard.digest:
             raise changed(shard)
 
-    def _batches(self, shard: ShardRange, most: int, digest: Any = None) -> Iterator[list[Row]]:
-        """Yield a shard's rows in batches of at most `most`, and add all bytes that are read to `digest`."""
+    def _batches(self, shard: ShardRange, max_rows: int, digest: Any = None) -> Iterator[list[Row]]:
+        """Yield a shard's rows in batches of at most `max_rows`, and add all bytes that are read to `digest`."""
         index, size = shard.first, 0
         batch: list[Row] = []
         for segment in shard.segments:
@@ -142,7 +142,7 @@ class JsonlReader:
                 batch.append((index, row, (segment.file, number)))
                 index += 1
                 size += len(line)
-                if len(batch) == most or size > _BATCH_BYTES:
+                if len(batch) == max_rows or size > _BATCH_BYTES:
                     yield batch
                     batch, size = [], 0
         if index != shard.stop:

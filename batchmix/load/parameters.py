@@ -90,12 +90,14 @@ def warn_unsent_columns(job: Job, columns: Collection[str], mode: str, sent: Col
     if mode not in ("plain", "bodies") or job.input.params is not None:
         return
     suspected = _SUSPECTED if "messages" in columns else _SUSPECTED_BESIDE_PROMPT
-    left = sorted(suspected.intersection(columns).difference(sent, {"system"} if job.input.system is not None else ()))
-    if left:
+    unsent = sorted(
+        suspected.intersection(columns).difference(sent, {"system"} if job.input.system is not None else ())
+    )
+    if unsent:
         _logger.warning(
             "only carried and not sent with the rows: %s; to send them, put them into the messages, under [params], or"
             " into an object in the column that input.params names",
-            column_list(left),
+            column_list(unsent),
         )
 
 
@@ -148,7 +150,7 @@ def streamed_choices(path: str, body: Mapping[str, Any]) -> int:
     if not endpoint_of(path).can_stream or not (_is_long(body) if stream is None else stream):
         return 0
     prompt, choices = body.get("prompt"), body.get("n")
-    prompts = len(prompt) if isinstance(prompt, list) and not any(type(one) is int for one in prompt[:1]) else 1
+    prompts = len(prompt) if isinstance(prompt, list) and not any(type(item) is int for item in prompt[:1]) else 1
     return max(1, prompts) * (choices if type(choices) is int and choices > 0 else 1)
 
 

@@ -80,16 +80,16 @@ class ParquetInput:
         Raises `InputError` if no type fits all files.
         """
         types = list(self.types_of(name).items())
-        first, found = types[0]
+        first, merged = types[0]
         for path, dtype in types[1:]:
-            both = unified(found, dtype)
+            both = unified(merged, dtype)
             if both is None:
                 raise InputError(
-                    f"the files don't fit together: the column {quoted(name)} is {shown_type(found)} in {shown(first)}"
+                    f"the files don't fit together: the column {quoted(name)} is {shown_type(merged)} in {shown(first)}"
                     f" and {shown_type(dtype)} in {shown(path)}. {type_hint(name)}"
                 )
-            first, found = (first if both == found else path), both
-        return storable(found if self.everywhere([name]) else nullable(found))
+            first, merged = (first if both == merged else path), both
+        return storable(merged if self.everywhere([name]) else nullable(merged))
 
     def _all_groups(self) -> list[RowGroup]:
         groups, first = [], 0
@@ -129,15 +129,15 @@ class ParquetInput:
         The digest of a row group is cached while the status of its file does not change. Raises `InputError`.
         """
         read: dict[RowGroup, str] = {}
-        found = []
+        digests = []
         for first, stop in ranges:
             here = []
             for group in self._groups_of(first, stop):
                 if group not in read:
                     read[group] = self._group_digest(group)
                 here.append((max(first, group.first) - group.first, min(stop, group.stop) - group.first, read[group]))
-            found.append(hashlib.sha256(repr(here).encode()).hexdigest()[:32])
-        return found
+            digests.append(hashlib.sha256(repr(here).encode()).hexdigest()[:32])
+        return digests
 
     def _group_digest(self, group: RowGroup) -> str:
         path = self.paths[group.file]
@@ -190,10 +190,10 @@ def _bytes_digest(file: Any, group: Any) -> str:
         column = group.column(number)
         dictionary = column.dictionary_page_offset
         file.seek(column.data_page_offset if dictionary is None else min(dictionary, column.data_page_offset))
-        left = column.total_compressed_size
-        while left > 0 and (block := file.read(min(left, 1 << 20))):
+        bytes_left = column.total_compressed_size
+        while bytes_left > 0 and (block := file.read(min(bytes_left, 1 << 20))):
             digest.update(block)
-            left -= len(block)
+            bytes_left -= len(block)
     return digest.hexdigest()[:32]
 
 

@@ -123,9 +123,9 @@ class ParquetReader:
         Columns that an earlier start converted (`Scan.proven`) are skipped. Returns `Scan.proven` with all columns.
         Raises `InputError`.
         """
-        left = [name for name, dtype in columns.types.items() if scan.proven.get(name) != dtype]
+        unproven = [name for name, dtype in columns.types.items() if scan.proven.get(name) != dtype]
         first = 0
-        for batch in Cursor(self._files, left).read(0, scan.rows) if left else ():
+        for batch in Cursor(self._files, unproven).read(0, scan.rows) if unproven else ():
             for name in batch.schema.names:
                 if name in columns.makers:
                     self._try(columns.makers[name], name, batch.column(name), first)

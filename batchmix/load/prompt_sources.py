@@ -115,8 +115,8 @@ class RowSettings:
         return streaming_problem(CHAT, params)
 
     def _params_of(self, row: Mapping[str, Any]) -> Any:
-        found = decode_cell(row[self._params]) if self._params is not None else None
-        return {} if found is None else found
+        params = decode_cell(row[self._params]) if self._params is not None else None
+        return {} if params is None else params
 
     def request_for(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
         """Return the body; the row's parameters override the job's. None if the row is for another model."""

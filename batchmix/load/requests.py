@@ -121,6 +121,6 @@ def output_cap(body: Mapping[str, Any]) -> int | None:
 def _inputs_of(body: Mapping[str, Any]) -> int:
     """Return how many embeddings a body requests; 0 if it has no input."""
     given = body.get("input")
-    if isinstance(given, list) and not all(type(one) is int for one in given):  # integers are token ids of one text
+    if isinstance(given, list) and not all(type(item) is int for item in given):  # integers are token ids of one text
         return len(given)
     return 1 if given else 0

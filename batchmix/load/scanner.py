@@ -119,8 +119,8 @@ class InputScanner:
                     self._spool = Spool(self._root, sends_rows=sends_rows)
                 path, digest = self._spool.add(number, source, stream if source.path == STDIN else None)
                 digest = digest if source.path == STDIN else file_digest(source.path)
-            elif found := wrong_content(source, head_of(path), sends_rows=sends_rows):
-                raise InputError(f"{source.label}: {found}")
+            elif problem := wrong_content(source, head_of(path), sends_rows=sends_rows):
+                raise InputError(f"{source.label}: {problem}")
             paths.append(path)
             digests.append(digest)
         return _Files(sources, stamps, tuple(paths), tuple(digests))
@@ -131,8 +131,8 @@ class InputScanner:
         mode = detect_mode(job, reader.first_row())
         prompts = self._prompt_sources.source(mode, reader.columns)
         checker = RowChecker(prompts, reject_bad_rows=options.reject_bad_rows)
-        found = reader.scan(prompts, checker, options)
-        if found.rows == 0:
+        content = reader.scan(prompts, checker, options)
+        if content.rows == 0:
             label = "stdin" if job.input.path == STDIN else shown(job.input.path)
             raise InputError(f"{label}: there are no rows in it")
         checker.finish()
@@ -145,16 +145,16 @@ class InputScanner:
             digests=files.digests,
             paths=files.paths,
             sizes=tuple(stamp(path).size for path in files.paths),
-            rows=found.rows,
+            rows=content.rows,
             shard_rows=options.shard_rows,
-            shards=found.shards,
-            columns=found.columns,
+            shards=content.shards,
+            columns=content.columns,
             models=checker.models,
             required=tuple(sorted(prompts.required)),
             bad_rows=checker.bad_rows,
             model_column=job.input.model,
             types=column_type_names(job),
-            param_columns=tuple(sorted(prompts.param_columns & found.columns.keys())),
+            param_columns=tuple(sorted(prompts.param_columns & content.columns.keys())),
         )
 
 

@@ -134,12 +134,12 @@ def find_sources(path: str) -> tuple[Source, ...]:
     if path == STDIN or is_pipe(path):
         return (Source(STDIN, JSONL),)
     try:
-        found = _found(path)
+        paths = _paths(path)
     except OSError as error:
         raise unreadable(path, error) from error
     except ValueError:
         raise InputError(f"{shown(path)}: not a valid path") from None
-    sources = tuple(map(_source, found))
+    sources = tuple(map(_source, paths))
     for source in sources:
         if source.format != sources[0].format:
             raise InputError(
@@ -149,29 +149,29 @@ def find_sources(path: str) -> tuple[Source, ...]:
     return sources
 
 
-def _found(path: str) -> list[str]:
+def _paths(path: str) -> list[str]:
     try:
         os.stat(path)  # noqa: PTH116 - unlike exists, it distinguishes a forbidden file from a missing one
     except (FileNotFoundError, NotADirectoryError):
         if not glob.has_magic(path):
             raise InputError(f"{shown(path)}: no such file{_near(path)}") from None
-        found = sorted(name for name in glob.glob(path) if not Path(name).is_dir())  # noqa: PTH207 - any sort of path
-        if not found:
+        paths = sorted(name for name in glob.glob(path) if not Path(name).is_dir())  # noqa: PTH207 - any sort of path
+        if not paths:
             raise InputError(f"{shown(path)}: no file matches") from None
-        return found
+        return paths
     return _in_folder(path) if os.path.isdir(path) else [path]  # noqa: PTH112 - Path would normalise it
 
 
 def _in_folder(path: str) -> list[str]:
     with os.scandir(path) as entries:
-        found = sorted(e.path for e in entries if not e.name.startswith(".") and _format(e.path)[0] and e.is_file())
+        paths = sorted(e.path for e in entries if not e.name.startswith(".") and _format(e.path)[0] and e.is_file())
     if Path(path, "run.json").is_file():
-        found = [name for name in found if Path(name).name != "ledger.jsonl"]  # the ledger of a run, not rows
-    if not found:
+        paths = [name for name in paths if Path(name).name != "ledger.jsonl"]  # the ledger of a run, not rows
+    if not paths:
         data = Path(path, "data")
         hint = f"; did you mean {shown(str(data))}?" if any(data.glob("*.parquet")) else ""
         raise InputError(f"{shown(path)}: nothing to read in this folder; batchmix reads {_supported()}{hint}")
-    return found
+    return paths
 
 
 def _near(path: str) -> str:
@@ -228,7 +228,7 @@ def compression_of(head: bytes, named: str | None) -> str | None:
 
     `named` is the compression by the file's suffix, which decides if `head` is too short to tell.
     """
-    found = next((name for name, magic in MAGIC.items() if head.startswith(magic)), None)
+    compression = next((name for name, magic in MAGIC.items() if head.startswith(magic)), None)
     if head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5:  # a skippable frame of zstd
         return ZSTD
-    return found or (named if named and head and MAGIC[named].startswith(head) else None)
+    return compression or (named if named and head and MAGIC[named].startswith(head) else None)

@@ -42,8 +42,8 @@ class Spool:
         with contextlib.ExitStack() as stack:
             reading = plain(stream, source) if stream is not None else stack.enter_context(opened(source))
             first = block(reading, source)
-            if found := wrong_content(source, first[:HEAD_BYTES], sends_rows=self._sends_rows):
-                raise InputError(f"{source.label}: {found}")
+            if problem := wrong_content(source, first[:HEAD_BYTES], sends_rows=self._sends_rows):
+                raise InputError(f"{source.label}: {problem}")
             with _writing(self._root):
                 if not self._temporary.exists():
                     self._root.mkdir(0o700, parents=True, exist_ok=True)

@@ -191,10 +191,10 @@ def _filled(items: Any) -> Any:
         return items
 
     def filled(given: dict[str, Any]) -> Any:
-        found = items.copy()
+        copied = items.copy()
         for place, item in made:
-            found[place] = item(given)
-        return found
+            copied[place] = item(given)
+        return copied
 
     return filled
 

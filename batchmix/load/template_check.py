@@ -43,16 +43,16 @@ def check_template_columns(job: Job, scan: Scan, reads: frozenset[str] | None) -
         return
     _check_prompt(job.input.prompt)
     texts = list(_texts(job.input))
-    if found := _meant(texts, NO_COLUMNS & scan.columns.keys(), (_TAG,)):
-        raise InputError(f"{found[0]} means something else in a template; for the column, write {found[1]}")
+    if meant := _meant(texts, NO_COLUMNS & scan.columns.keys(), (_TAG,)):
+        raise InputError(f"{meant[0]} means something else in a template; for the column, write {meant[1]}")
     is_alone = scan.rows == 1 or job.input.model is not None or bool(job.input.params)
     if is_alone or reads is None or reads & scan.columns.keys():
-        if found := _meant(texts, scan.columns, _BRACED):
-            _logger.warning("the template sends %s as plain text; for the column, write %s", *found)
+        if meant := _meant(texts, scan.columns, _BRACED):
+            _logger.warning("the template sends %s as plain text; for the column, write %s", *meant)
         return
-    found = _meant(texts, scan.columns, _LOOSE)
-    if found:
-        hint = f"instead of {found[0]}, write {found[1]}"
+    meant = _meant(texts, scan.columns, _LOOSE)
+    if meant:
+        hint = f"instead of {meant[0]}, write {meant[1]}"
     else:
         hint = (
             f"name one, such as {clean(spelt(_likely(scan)), 100)}; there are {column_list(scan.columns)}. In a shell,"
@@ -98,8 +98,8 @@ def _meant(texts: Iterable[str], columns: Iterable[str], patterns: tuple[str, ..
         for pattern in patterns:
             placeholder = re.compile(pattern.replace("COLUMN", _loosely(column)), re.IGNORECASE)
             for text in texts:
-                if found := placeholder.search(text):
-                    return clean(found[0], 100), clean(spelt(column), 100)
+                if match := placeholder.search(text):
+                    return clean(match[0], 100), clean(spelt(column), 100)
     return None
 
 

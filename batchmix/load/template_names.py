@@ -65,12 +65,12 @@ def columns_in(environment: minijinja.Environment, text: str) -> set[str]:
     `{% set text = text|trim %}`.
     """
     plain = TAG.sub(lambda hole: _SETTING.sub(_set_otherwise, _without_slices(hole[0])), text)
-    found: set[str] = set()
-    for one in dict.fromkeys((text, plain)):
+    names: set[str] = set()
+    for version in dict.fromkeys((text, plain)):
         with contextlib.suppress(minijinja.TemplateError):
-            environment.add_template(_ANALYSED, one)
-            found |= environment.undeclared_variables_in_template(_ANALYSED)
-    return found
+            environment.add_template(_ANALYSED, version)
+            names |= environment.undeclared_variables_in_template(_ANALYSED)
+    return names
 
 
 def _without_slices(hole: str) -> str:
@@ -89,10 +89,10 @@ def _without_slices(hole: str) -> str:
     return "".join(pieces).replace(_SLICE, "[")
 
 
-def _set_otherwise(found: re.Match[str]) -> str:
+def _set_otherwise(match: re.Match[str]) -> str:
     """Return an assignment as one to a new name if its value uses the assigned name; else unchanged."""
-    start, name, value = found.groups()
-    return f"{start}{name}__anew{value}" if re.search(rf"(?<![\w.]){re.escape(name)}\b", value) else found[0]
+    start, name, value = match.groups()
+    return f"{start}{name}__anew{value}" if re.search(rf"(?<![\w.]){re.escape(name)}\b", value) else match[0]
 
 
 def row_access(text: str) -> RowAccess:
@@ -114,10 +114,10 @@ def row_access(text: str) -> RowAccess:
 def _unquoted(literal: str) -> str:
     inner = literal[1:-1]
     try:
-        found: str = json.loads('"' + inner.replace('\\"', '"').replace("\\'", "'").replace('"', '\\"') + '"')
+        unquoted: str = json.loads('"' + inner.replace('\\"', '"').replace("\\'", "'").replace('"', '\\"') + '"')
     except ValueError:
         return inner
-    return found
+    return unquoted
 
 
 def spelt(column: str) -> str:
@@ -138,8 +138,8 @@ def unquoted_column(text: str, is_right: Callable[[str], bool]) -> str:
 
 def unknown_call(text: str, function: str) -> str:
     """Return a hint for a column that looks like a call of `function`, as in `{{ Price (EUR) }}`; else nothing."""
-    found = re.search(rf"\{{\{{[-+]?\s*({re.escape(function)} \([^\"'{{}}()]*\))\s*[-+]?\}}\}}", text)
-    return _hint(found[1]) if found else ""
+    match = re.search(rf"\{{\{{[-+]?\s*({re.escape(function)} \([^\"'{{}}()]*\))\s*[-+]?\}}\}}", text)
+    return _hint(match[1]) if match else ""
 
 
 def _hint(name: str) -> str:

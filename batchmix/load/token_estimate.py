@@ -63,16 +63,16 @@ def _ids(prompt: list[Any]) -> int:
 def _with_parts(prompt: list[Any], size: int) -> int:
     tokens = 0
     for part in _parts(prompt):
-        held = [part, *(inner for name in _HOLDERS if type(inner := part.get(name)) is dict)]
-        texts = [text for inner in held for name in _KEYS if type(text := inner.get(name)) is str]
+        objects = [part, *(inner for name in _HOLDERS if type(inner := part.get(name)) is dict)]
+        texts = [text for inner in objects for name in _KEYS if type(text := inner.get(name)) is str]
         data = max(texts, key=len, default="")
         size -= len(data.encode("utf-8", "replace"))
-        found = _DATA_URL.match(data)
-        elsewhere = not found and ("://" in data[:20] or len(data) < 100)
-        named = " ".join(str(inner.get(name, "")) for inner in held for name in _NAMES)
-        media = " ".join([(found[1] if found else named).lower(), str(part.get("type")), *(_MEDIA_KEYS & part.keys())])
-        data = "" if elsewhere else data[found.end() :] if found else data
-        tokens += _media_tokens(media, data, low=any(inner.get("detail") == "low" for inner in held))
+        match = _DATA_URL.match(data)
+        elsewhere = not match and ("://" in data[:20] or len(data) < 100)
+        named = " ".join(str(inner.get(name, "")) for inner in objects for name in _NAMES)
+        media = " ".join([(match[1] if match else named).lower(), str(part.get("type")), *(_MEDIA_KEYS & part.keys())])
+        data = "" if elsewhere else data[match.end() :] if match else data
+        tokens += _media_tokens(media, data, low=any(inner.get("detail") == "low" for inner in objects))
     return max(1, max(0, size) // BYTES_PER_TOKEN + tokens)
 
 
@@ -122,16 +122,16 @@ def _picture(width: int, height: int) -> int:
 
 def _pixels(head: bytes) -> tuple[int, int] | None:
     """Return width and height from the first bytes of a PNG, JPEG, GIF or WebP file; None if they are not found."""
-    found = (0, 0)
+    size = (0, 0)
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        found = _number(head[16:20]), _number(head[20:24])
+        size = _number(head[16:20]), _number(head[20:24])
     elif head.startswith((b"GIF87a", b"GIF89a")):
-        found = _number(head[7:5:-1]), _number(head[9:7:-1])
+        size = _number(head[7:5:-1]), _number(head[9:7:-1])
     elif head.startswith(b"\xff\xd8"):
-        found = _jpeg(head)
+        size = _jpeg(head)
     elif head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        found = _webp(head)
-    return found if all(found) else None
+        size = _webp(head)
+    return size if all(size) else None
 
 
 def _jpeg(head: bytes) -> tuple[int, int]:
