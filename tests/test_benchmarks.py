@@ -1,4 +1,4 @@
-"""What the benchmarks rely on: a server that waits as long as it says, and a table that tells a miss."""
+"""What the benchmarks rely on: a server with the configured latency, and a table that shows a missed bound."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_every_benchmark_is_in_the_readme_and_every_one_in_the_readme_exists() -
     lines = (here / "README.md").read_text().splitlines()
     named = {line.split()[2] for line in lines if line.startswith("python -m tests.")}
     runnable = {path for path in (here / "benchmarks").glob("*.py") if '__name__ == "__main__"' in path.read_text()}
-    servers = {"clients", "waiting"}  # started by others
+    servers = {"clients", "waiting"}  # started by other benchmarks
     assert named == {"tests.benchmarks", *(f"tests.benchmarks.{path.stem}" for path in runnable)} - {
         "tests.benchmarks.__main__",
         *(f"tests.benchmarks.{name}" for name in servers),

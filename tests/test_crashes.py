@@ -1,4 +1,4 @@
-"""A kill at each step that changes a file leaves a run that the same command completes."""
+"""After a kill at any change of a file, the same command completes the run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.killing import command, fetch, results, write_rows
 
 
 def killed_at(call: list[str], number: int) -> bool:
-    """Run a call that is killed at its n-th change of a file; return whether it got that far."""
+    """Run a command that is killed at its n-th change of a file; return whether it got that far."""
     crashing = [call[0], "-m", "tests.crashing", str(number), *call[3:]]
     done = subprocess.run(crashing, capture_output=True, check=False)
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
@@ -27,7 +27,7 @@ def killed_at(call: list[str], number: int) -> bool:
 
 @dataclasses.dataclass
 class Scene:
-    """What comes before the call that is killed, and the call."""
+    """The preparation of the command that is killed, and the command."""
 
     prepare: Callable[[Path, str], None]
     source: str = "rows.jsonl"
@@ -62,7 +62,7 @@ def limited(root: Path, url: str) -> None:
 
 
 def bereft(root: Path, url: str) -> None:
-    """One part is gone, and a page of another damaged."""
+    """Delete one part, and damage a page of another."""
     begun(root, url)
     data = root / "run" / "data"
     (data / "part-00001.parquet").unlink()
@@ -82,7 +82,7 @@ SCENES = {
 
 
 def crash_everywhere(scene: Scene, tmp_path: Path, standin: Provider, steps: range) -> int:
-    """Kill a call at each of some steps and complete it; return the last step that it has."""
+    """Kill a command at each of some steps and complete it; return the number of its last step."""
     prepared, root = tmp_path / "prepared", tmp_path / "root"
     root.mkdir()
     standin.behave()
@@ -95,7 +95,7 @@ def crash_everywhere(scene: Scene, tmp_path: Path, standin: Provider, steps: ran
         shutil.copytree(prepared, root)
         if step and not killed_at(call, step):
             break
-        # What was accepted is written down: the same command goes on, with --update or, once it is, without.
+        # An accepted loss is recorded: the same command resumes with --update, and from then on without.
         again = [word for word in call if word != "--update"] if _accepted(root / "run", scene) else call
         done = subprocess.run(again, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"step {step}: {done.stderr}"
@@ -109,7 +109,7 @@ def crash_everywhere(scene: Scene, tmp_path: Path, standin: Provider, steps: ran
 
 
 def _accepted(out: Path, scene: Scene) -> bool:
-    """Return whether the killed call had already written down that it may go on."""
+    """Return whether the killed command had already recorded that the loss is accepted."""
     if "--update" not in scene.more or not (out / "run.json").exists():
         return False
     run = json.loads((out / "run.json").read_text())
@@ -118,7 +118,7 @@ def _accepted(out: Path, scene: Scene) -> bool:
 
 @pytest.mark.parametrize("name", SCENES)
 def test_a_kill_at_some_changes_of_a_file_is_survived(name: str, tmp_path: Path, standin: Provider) -> None:
-    first = 17 + 3 * list(SCENES).index(name)  # elsewhere in each scene
+    first = 17 + 3 * list(SCENES).index(name)  # at another step in each scene
     crash_everywhere(SCENES[name], tmp_path, standin, range(first, 75, 35))
 
 

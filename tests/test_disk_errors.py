@@ -1,4 +1,4 @@
-"""What the system refuses ends a run with exit code 3, in words, with all kept that was answered."""
+"""A system error ends a run with exit code 3 and a message, and all answers are kept."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FAULTS: dict[str, tuple[str, int, int]] = {
 def test_a_system_error_is_reported_and_the_same_command_resumes(
     kind: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From some call on, every one fails; where it fails before anything was sent, nothing was."""
+    """From a certain call on, all of them fail; if that is before anything was sent, nothing is sent."""
     name, number, first = FAULTS[kind]
     bench.write(25)
     real: Callable[..., Any] = getattr(os, name)

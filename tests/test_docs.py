@@ -1,4 +1,4 @@
-"""The documentation says what the code does: keys, columns, commands, codes, and every link and path."""
+"""The documentation agrees with the code: keys, columns, commands, codes, links and paths."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_the_table_of_failures_has_each_kind_with_its_effect() -> None:
 
 
 def literal_types(source: str) -> Iterator[str]:
-    """Yield the kinds of failure that are made elsewhere than by the rules."""
+    """Yield the types of failure that are not created by the rules."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Failure":
             kinds = [*node.args[1:2], *(keyword.value for keyword in node.keywords if keyword.arg == "type")]

@@ -15,7 +15,7 @@ from tests.calling import called
 from tests.documents import PAGES, ROOT, blocks, page
 
 SET_UP = "python3 -m venv"
-"""What begins the two commands of the README that install; they are run elsewhere."""
+"""The beginnings of the README's two installation commands, which are not run here."""
 
 
 def test_each_command_and_each_piece_of_python_in_the_pages_runs(
@@ -39,7 +39,7 @@ def test_each_command_and_each_piece_of_python_in_the_pages_runs(
 
 
 def make_inputs(folder: Path) -> None:
-    """Make the files that the examples read: the jobs here, and three inputs of a person's own."""
+    """Create the files that the examples read: the jobs of this repository, and three inputs."""
     shutil.copytree(ROOT / "jobs", folder / "jobs")
     rows = [{"prompt": f"Say {number}.", "text": f"It was fine, {number}."} for number in range(30)]
     (folder / "prompts.jsonl").write_text("".join(json.dumps({"prompt": row["prompt"]}) + "\n" for row in rows))

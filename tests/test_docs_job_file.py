@@ -22,7 +22,7 @@ Setting = tuple[str, str, str | None]
 
 
 def type_text(kind: Any) -> str:
-    """Return a setting's type as the reference calls it."""
+    """Return the name of a setting's type in the reference."""
     bounds, origin, inner = "", typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:
         kind, meta = inner[0], inner[1]
@@ -46,7 +46,7 @@ def type_text(kind: Any) -> str:
 
 
 def default_text(field: msgspec.structs.FieldInfo) -> str | None:
-    """Return a setting's default as TOML has it; None where it is none that can be written down."""
+    """Return a setting's default as TOML; None if TOML cannot express it."""
     if field.required:
         return "required"
     default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
@@ -56,14 +56,14 @@ def default_text(field: msgspec.structs.FieldInfo) -> str | None:
 
 
 def structs(kind: Any) -> list[type[msgspec.Struct]]:
-    """Return the tables that a setting may hold, itself or as its items."""
+    """Return the tables that a setting may contain, directly or as items."""
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return [kind]
     return [struct for one in typing.get_args(kind) for struct in structs(one)]
 
 
 def sections(table: type[msgspec.Struct], at: tuple[str, ...] = ()) -> Iterator[tuple[str, list[type[msgspec.Struct]]]]:
-    """Yield the heading of each table of the reference, with what stands under it; each table once."""
+    """Yield the heading of each table of the reference with its settings, each table once."""
     yield "Top level" if not at else f"`[{'.'.join(at)}]`", [table]
     for field in msgspec.structs.fields(table):
         below, here = structs(field.type), (*at, field.encode_name)
@@ -83,7 +83,7 @@ def rows_of(struct: type[msgspec.Struct]) -> list[Setting]:
 
 
 def documented(rows: list[dict[str, str]], wanted: list[Setting]) -> list[Setting]:
-    """Return the settings of a table; a default in words is None where the code has none to write down."""
+    """Return the settings of a table; a default described in prose is None if the code has none."""
     in_words = {key for key, _, default in wanted if default is None}
     found = []
     for row in rows:
@@ -127,7 +127,7 @@ NEEDED = {
     "`[[eval.guards]]`": lambda given: {"eval": {"target": "t", "scorers": [{"kind": "exact"}], "guards": [given]}},
     "Top level": lambda given: given,
 }
-"""What makes a job of one key of a table."""
+"""The settings that make a job of one key of a table."""
 NEEDED_OF = {"regex": {"pattern": "x"}, "own": {"python": "a:b"}, "judge": {"model": "m", "rubric": "{{ response }}"}}
 
 

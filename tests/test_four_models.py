@@ -1,4 +1,4 @@
-"""One job over four models, and a fifth that is gone: each at its own speed, in its own limits, with its own quirks."""
+"""One job with four models and a fifth that is retired, each with its own speed, limits and quirks."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ TABLE = {
 }
 WHOLE_USD = 7.2014
 ENDS_BEFORE_S = {"fast": 1.0, "newer": 1.0, "claude-x": 1.5}
-"""From a lane's first request to its last answer; the slow one can't take less than three seconds."""
+"""Measured from a lane's first request to its last answer; the slow lane needs at least three seconds."""
 
 
 class Done(NamedTuple):

@@ -1,4 +1,4 @@
-"""Whatever a provider sends comes to an answer or to a failure, and whatever an input holds to rows or to words."""
+"""Any response becomes an answer or a failure, and any input becomes rows or a message."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CASES = 4000
 
 
 def test_every_body_and_every_stream_gives_an_answer_or_a_failure() -> None:
-    """The long run of the same is `python -m tests.benchmarks.fuzz`."""
+    """`python -m tests.benchmarks.fuzz` runs many more cases."""
     found = Counter((case.kind, outcome_of(case)) for case in cases(CASES, seed=20_261_124))
     assert found.total() == CASES
     assert {outcome for _, outcome in found} >= {"answer", "cut_off", "bad_answer", "empty", "web_page", "throttled"}
@@ -25,7 +25,7 @@ def test_the_same_seed_gives_the_same_cases() -> None:
 
 
 def test_damaged_inputs_end_with_a_message_or_in_a_whole_run(tmp_path: Path) -> None:
-    """The long run of the same is `python -m tests.benchmarks.fuzz`."""
+    """`python -m tests.benchmarks.fuzz` runs many more cases."""
     found: Counter[str] = Counter()
     with provider("") as url:
         for seed in range(20):

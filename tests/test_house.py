@@ -22,7 +22,7 @@ LAYERS = [
     {"redact"},
     {"records"},
     {"errors", "__init__"},
-    {"rehearsal"},  # stands by itself: it plays the other side
+    {"rehearsal"},  # it plays the provider, so it imports nothing of the client
 ]
 """From top to bottom. A room imports from itself and from the layers below it, never from its neighbours."""
 OWNERS = {

@@ -1,4 +1,4 @@
-"""The jobs that come with batchmix run as they stand, with no key and no network."""
+"""The jobs that come with batchmix run unchanged, without a key or a network."""
 
 from __future__ import annotations
 

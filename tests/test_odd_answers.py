@@ -1,4 +1,4 @@
-"""Whole runs over 200s that are not what they seem: each row ends, and the folder stays a run that goes on."""
+"""Whole runs over responses with status 200 that are no normal answers: each row finishes, and the run can be resumed."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from tests.wire import GOOD, error, reply
 
 USAGE = GOOD["usage"]
 Body = Callable[[str], str]
-"""Takes some JSON; returns a body in which that stands at one place."""
+"""Takes JSON text, and returns a body that contains it in one place."""
 
 
 def code_of(*words: str) -> int:
-    """Give a command, and return its exit code."""
+    """Run a command, and return its exit code."""
     done = CliRunner().invoke(cli, words, catch_exceptions=False, standalone_mode=False)
     return int(done.return_value or 0)
 
@@ -88,7 +88,7 @@ ODD = {f"{place}, {name}": body(value) for place, body in PLACES.items() for nam
 
 @pytest.mark.parametrize("path", ["/chat/completions", "/completions", "/responses", "/embeddings", "/v1/rerank"])
 def test_any_body_is_classified_alike_at_any_depth_of_the_stack(path: str, caplog: pytest.LogCaptureFixture) -> None:
-    """What was taken for an answer when it came is one when its journal is read again, by whoever reads it."""
+    """A body that was classified as an answer is one for every later reader of its journal."""
 
     def deeper(levels: int, exchange: Exchange) -> object:
         return deeper(levels - 1, exchange) if levels else classify(exchange, path)
@@ -104,7 +104,7 @@ def test_any_body_is_classified_alike_at_any_depth_of_the_stack(path: str, caplo
 
 
 def test_a_folder_with_odd_answers_is_read_and_resumed(bench: Bench, provider: Provider) -> None:
-    """They lie in an open journal, since the key was refused after them; then in a part."""
+    """They are in an open journal, since the key was refused after them; then in a part."""
     some = ("500 lists", "500 objects", "5,000 digits", "NaN", "a surrogate")
     odd = [body for name, body in ODD.items() if name.endswith(some) for body in (body, json.dumps(GOOD))]
 
@@ -270,7 +270,7 @@ def test_an_answer_of_the_responses_endpoint_is_read_by_its_own_shape(name: str)
 
 
 def test_a_body_without_an_answer_is_retried_on_other_endpoints_too(bench: Bench, provider: Provider) -> None:
-    """Queued, failed, empty and short ones too; what is whole is asked once, and what was refused not again."""
+    """Also queued, failed, empty and short ones; a whole answer is requested once, and a refused row is not retried."""
     azure = "/openai/deployments/e/embeddings?api-version=1"
     bad = [*(("/v1/responses", *one) for one in NO_RESPONSES.values()), *((azure, *one) for one in NO_VECTORS.values())]
     good = [*(("/v1/responses", *one) for one in RESPONSES.values()), *((azure, *one) for one in VECTORS.values())]
@@ -299,7 +299,7 @@ def test_a_body_without_an_answer_is_retried_on_other_endpoints_too(bench: Bench
 def test_answers_that_are_incomplete_by_todays_rules_are_not_reused(
     bench: Bench, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A part of an earlier version says what that took for whole; what it holds is judged again."""
+    """A part of an earlier version lists answers by its own rules; their bodies are classified again."""
     texts = ["cut", "whole", "queued", "filtered"]
     lines = [{"url": "/v1/responses", "body": {"model": "m", "input": f"row {row}"}} for row in range(len(texts))]
     bench.source.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -327,11 +327,11 @@ KINDS = {
     "/v1/embeddings": "few_vectors turned_vectors",
 }  # fmt: skip
 ONCE = {"object", "empty_error", "unasked", "incomplete", "turned_vectors"}
-"""They are answers."""
+"""They count as answers."""
 
 
 def test_the_rehearsal_provider_sends_odd_answers_too(bench: Bench) -> None:
-    """Each once, and then it answers plainly; what it blocks or can't do is the row's own."""
+    """Each kind is sent once, before a plain answer; blocked and impossible requests fail their own row."""
     kinds = [(url, kind) for url, names in KINDS.items() for kind in names.split()]
     kinds += [("/v1/chat/completions", kind) for kind in ("blocked", "500_row")]
     asked = [{"messages": [{"role": "user", "content": f"[[rehearsal:{kind}x1]]"}]} if "chat" in url else {"input": [f"[[rehearsal:{kind}x1]]", "b"] if "embed" in url else f"[[rehearsal:{kind}x1]]"} for url, kind in kinds]  # fmt: skip

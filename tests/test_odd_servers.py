@@ -1,4 +1,4 @@
-"""Whole runs against a server that sends the bytes it is told to: what comes on the socket, and the row that it makes."""
+"""Whole runs against a server that sends given bytes: the bytes on the socket, and the row that they become."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_server_that_closes_each_connection_at_once_costs_no_row(bench: Bench,
 
 
 def test_a_request_lost_on_a_closing_connection_is_sent_again_and_counted(bench: Bench, provider: Provider) -> None:
-    """The server closes kept connections just as a request has left: nobody can know whether it was served."""
+    """The server closes kept connections just after a request was sent, so it is unknown whether it was served."""
     lost: list[int] = []
 
     def answer(row: int, attempt: int, nth: int) -> bytes | None:
@@ -84,7 +84,7 @@ def named(row: int) -> dict[str, Any]:
 
 
 def test_an_answer_belongs_to_its_row_whatever_follows_it(bench: Bench, provider: Provider) -> None:
-    """Another answer, whole or cut anywhere, or rubbish: no row is given it, none is asked twice, and it is told."""
+    """Surplus answers, whole or cut, and rubbish are given to no row, cause no second request, and are reported."""
 
     def answer(row: int, attempt: int, nth: int) -> bytes:
         other = reply(200, named(1000 + row))
@@ -140,7 +140,7 @@ SAYS = [
 
 
 def test_no_text_of_the_provider_reaches_the_terminal_raw(bench: Bench, provider: Provider) -> None:
-    """Neither from the provider nor from names and rows, in any output; only the bar moves its own cursor."""
+    """Nor any text of names and rows, in any output; only the bar moves the cursor."""
     provider.answer = lambda row, attempt, nth: SAYS[row % len(SAYS)]
     url = str(bench.settings["provider"]["base_url"])
     source, out = bench.root / "rows\x9b\u202e.jsonl", bench.root / "run\x9b\u202e"
@@ -163,7 +163,7 @@ def test_no_text_of_the_provider_reaches_the_terminal_raw(bench: Bench, provider
     raw = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e]")
     own = re.compile(r"\n\x1b\[\?7l(?:\x1b\[2K[^\n\x1b]*(?:\n|\x1b\[J\n))+(?:\x1b\[[0-9]+A)?\x1b\[\?7h")
     painted = own.findall(shown)
-    assert painted  # the bar as a whole, whose codes stand where it puts them, and nowhere inside its lines
+    assert painted  # the bar's own control codes surround its lines and never occur in them
     assert not any(raw.search(line) for one in painted for line in re.split(r"\x1b\[(?:\?7[lh]|2K|J|[0-9]+A)", one))
     assert not raw.findall(own.sub("", shown))
 

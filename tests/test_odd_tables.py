@@ -1,4 +1,4 @@
-"""Tables of any type, from the file to the answers and on into exports and scores."""
+"""Tables of any type, from the input file to answers, exports and scores."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROWS = 12
 
 
 def strict_json(text: str) -> Any:
-    """Return what RFC 8259 knows."""
+    """Return the value that RFC 8259 can express."""
 
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
@@ -37,13 +37,13 @@ def strict_json(text: str) -> Any:
 
 
 def whole(path: Path) -> pa.Table:
-    """Return what a file holds; pyarrow itself reads only one row group at once where dictionaries are nested."""
+    """Return the content of a file, by row group: pyarrow cannot read nested dictionaries of several at once."""
     with pq.ParquetFile(path) as file:
         return pa.concat_tables([file.read_row_group(number) for number in range(file.num_row_groups)])
 
 
 def same_columns(found: pa.Table, given: pa.Table, names: list[str]) -> None:
-    """Hold columns to what they were, NaN beside NaN, in pyarrow's own words for them."""
+    """Check that columns are unchanged, counting NaN as equal, by pyarrow's own rendering."""
     for name in names:
         one, other = (pa.concat_arrays(table.column(name).chunks) for table in (found, given))
         if "dictionary" in str(other.type):
@@ -56,7 +56,7 @@ def same_columns(found: pa.Table, given: pa.Table, names: list[str]) -> None:
 
 
 def went_through(bench: Bench, table: pa.Table) -> None:
-    """Run a table, export what comes, and hold it to what went in."""
+    """Run a table, export the results, and compare them with the input."""
     names = table.column_names
     path = bench.root / "rows.parquet"
     pq.write_table(table, path, row_group_size=5)
@@ -85,7 +85,7 @@ def went_through(bench: Bench, table: pa.Table) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_odd_tables_survive_a_whole_run(seed: int, bench: Bench) -> None:
-    """Each column of another random type, with values that Python, JSON or pandas do not have."""
+    """Each column has another random type, with values that Python, JSON or pandas lack."""
     went_through(bench, OddTables(seed).table(15, ROWS))
 
 
@@ -96,7 +96,7 @@ def test_more_odd_tables_survive_a_whole_run(seed: int, bench: Bench) -> None:
 
 
 def test_nothing_needs_pandas(tmp_path: Path) -> None:
-    """Which pyarrow asks for where a value is finer than Python's own."""
+    """pyarrow imports it for values that are finer than Python's own."""
     table = {
         "at": pa.array([1_700_000_000_123_456_789, None], pa.timestamp("ns")),
         "took": pa.array([1, None], pa.duration("ns")),

@@ -1,4 +1,4 @@
-"""Independent judges: other people's servers answer, other people's readers read."""
+"""Independent checks: servers and readers of other projects."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_backslashes_before_a_secret_leave_json_as_it_was(written: str, number: 
 def test_the_visible_characters_of_a_masked_key_are_removed_with_the_mask(shown: str) -> None:
     for body in (json.dumps({"m": f"key {shown}, bad"}), json.dumps({"m": f"key {shown}, bad"}, ensure_ascii=False)):
         assert json.loads(SECRETS.redacted(body.encode(), refusal=True)) == {"m": "key ***, bad"}
-        if "abc123" in shown:  # what stands in answers too is looked for by its last six characters
+        if "abc123" in shown:  # common text is searched for by its last six characters
             assert json.loads(SECRETS.redacted(body.encode())) == {"m": "key ***, bad"}
     assert SECRETS.redacted_text(f"key {shown}, bad") == "key ***, bad"
     assert SECRETS.redacted_text("the key ending in 'abc123' is bad") == "the key ending in '***' is bad"
@@ -130,7 +130,7 @@ def test_short_values_and_header_schemes_are_no_secrets() -> None:
 
 
 def test_no_form_of_the_key_reaches_a_file(bench: Bench, gateway: Gateway) -> None:
-    """Neither in any part of an answer, nor in a refusal, nor where parts are joined."""
+    """Neither in a part of an answer, nor in a refusal, nor where parts are joined."""
     said = {"content": "@", "reasoning_content": "@", "refusal": "@", "tool_calls": [{"function": {"arguments": "@"}}]}
     answer = json.dumps({"model": "@", "choices": [{"message": said, "finish_reason": "stop"}], "usage": None})
     parts = [{"type": "text", "text": KEY[:9]}, {"type": "text", "text": KEY[9:]}]

@@ -1,4 +1,4 @@
-"""What passes and what does not: outages, retries, time and deadlines, seen on the wire by the provider's own account."""
+"""Transient and lasting errors: outages, retries, time limits and deadlines, checked with the provider's ledger."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_lasting_outage_stops_the_run_and_the_next_start_resumes(bench: Bench,
 
 
 def test_retries_are_limited_to_a_share_of_all_requests(bench: Bench, standin: Provider) -> None:
-    """Half of the rows fail once, all at about the same time: a storm, if each were asked again as soon as it may be."""
+    """Half of the rows fail once at about the same time; retrying each as soon as possible would be a storm."""
     bench.settings["limits"]["concurrency"] = 64
     bench.source.write_text(
         "\n".join(json.dumps({"text": f"{n}{' [[rehearsal:500x1]]' if n % 2 else ''}"}) for n in range(500))
@@ -162,7 +162,7 @@ def test_a_deadline_cancels_hanging_requests_and_counts_them(bench: Bench, stand
 def test_timeouts_and_broken_responses_are_counted_as_maybe_billed_everywhere(
     tmp_path: Path, standin: Provider, streamed: bool
 ) -> None:
-    """Only what had left can have been billed: a refusal, a throttle or a 500 was not."""
+    """Only a sent request can have been billed; a refusal, a throttle or a 500 was not."""
     kinds = ["hang", "stall", "drop", "cut", "500", "429_ms", "answer"]
     rows = [json.dumps({"text": f"{kind} [[rehearsal:{kind}x1]]"}) for kind in kinds]
     (tmp_path / "rows.jsonl").write_text("\n".join(rows))

@@ -1,4 +1,4 @@
-"""What a provider does not tell of its usage has no cost, and counts all the same where a cap is to be kept."""
+"""Unreported usage has no known cost, but still counts towards a budget."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from tests.gateway import Gateway
 
 TOLD = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
 ANSWER = "x" * 4000
-"""A thousand tokens, where four bytes are one."""
+"""A thousand tokens, at four bytes each."""
 EACH_USD = (35 * 1 + 1000 * 2) / 1e6
-"""Of a request of 140 bytes, where its usage is not told."""
+"""The estimate for a request of 140 bytes whose usage is not reported."""
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ USAGES: list[Any] = [
 def test_a_budget_holds_over_five_starts_although_no_usage_is_reported(
     job: Bench, gateway: Gateway, usage: Any
 ) -> None:
-    """Each start may go up to the same cap, and counts what all before it have let through."""
+    """Each start has the same budget, and counts the use of all starts before it."""
     gateway.usage = usage
     job.settings["budget"] = {"max_usd": 0.03}
     let_through = []
@@ -70,7 +70,7 @@ def test_a_budget_holds_over_five_starts_although_no_usage_is_reported(
 
 
 def test_a_budget_holds_when_starts_are_killed(job: Bench, gateway: Gateway) -> None:
-    """What was in flight counts too: by the answers that there are, or by its request where there are none."""
+    """Requests in flight count too: by the average answer, or by their own size if there is no answer."""
     gateway.usage = None
     job.settings["budget"] = {"max_usd": 0.03}
     job.settings["params"] = {"max_tokens": 1000}
@@ -100,7 +100,7 @@ def test_a_budget_holds_when_starts_are_killed(job: Bench, gateway: Gateway) -> 
 
 
 def test_a_budget_counts_unanswered_attempts_over_restarts(bench: Bench) -> None:
-    """Without one answer to go by, each counts as its request lets it."""
+    """Without any answer, each counts by the size of its request."""
     bench.write(40)
     bench.standin.behave("cut=1")
     bench.settings |= {"prices": {"m": {"input": 1, "output": 2}}, "limits": {"concurrency": 4}}
@@ -120,7 +120,7 @@ def test_the_account_is_the_same_before_and_after_its_shards_are_sealed(job: Ben
     prompt = round(900 * 2 - usd * 1e6 / 7)  # at $1 and $2 the less of it, the more is prompt
     assert 10 <= prompt <= 20
     assert tokens == 7 * 900
-    job.run()  # the part that was cut short is written again, with what it holds
+    job.run()  # the truncated part is written again with its content
     _, whole, tokens = account(job)
     assert whole == pytest.approx(usd / 7 * 12, rel=0.01)
     assert tokens == 12 * 900
@@ -140,7 +140,7 @@ def test_a_prompt_too_long_for_its_price_counts_in_the_next_start_too(job: Bench
 def test_an_answer_joined_from_parts_in_a_journal_contains_no_key(
     job: Bench, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that was stopped has answers in its journals, and whoever reads those puts their parts together."""
+    """A stopped run has answers in its journals, and readers join their parts."""
     monkeypatch.setenv("SOME_KEY", MARKER)
     job.settings["provider"]["api_key_env"] = "SOME_KEY"
     job.settings["budget"] = {"max_tokens": 5000}
@@ -210,7 +210,7 @@ def test_the_table_shows_why_a_cost_is_unknown(job: Bench, gateway: Gateway) -> 
 def test_an_account_counts_an_answer_in_part_and_journal_once(
     job: Bench, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a kill leaves it between the part's rename and the end of its journals; `dedupe` adds answers at no cost."""
+    """As after a kill between the part's rename and the removal of its journals; `dedupe` adds answers at no cost."""
     journals: dict[Path, bytes] = {}
     remove = Shard.remove_journals
 

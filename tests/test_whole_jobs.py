@@ -1,4 +1,4 @@
-"""Jobs as people have them, from end to end: JSON lines and Parquet, plain rows and Batch lines, each killed twice."""
+"""Realistic jobs from end to end: JSON lines and Parquet, plain rows and Batch lines, each killed twice."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def jsonl(folder: Path, row: Callable[[int], dict[str, Any]]) -> Path:
 
 
 def parquet(folder: Path, row: Callable[[int], dict[str, Any]]) -> Path:
-    """Write Parquet in two files, with a column of nanoseconds, one of lists and one with nothing in it."""
+    """Write two Parquet files with a column of nanoseconds, one of lists and an empty one."""
     table = pa.Table.from_pylist([row(number) for number in range(ROWS)])
     when = pa.array([datetime.datetime(2026, 11, 1) + datetime.timedelta(hours=n) for n in range(ROWS)])
     table = table.append_column("when", when.cast(pa.timestamp("ns")))
@@ -72,7 +72,7 @@ def _has_sent(requests: int, process: subprocess.Popen[bytes], url: str) -> bool
 
 
 def killed_twice(call: list[str], url: str, out: Path) -> Outcome:
-    """Kill a run when a third, and when two thirds of its rows have been asked, and let it end then."""
+    """Kill a run after a third and after two thirds of its requests, and then let it finish."""
     outcome, kills = Outcome(), []
     for requests in (ROWS // 3, 2 * ROWS // 3):
         process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -115,7 +115,7 @@ def test_a_whole_job_survives_two_kills(kind: str, tmp_path: Path, standin: Prov
 
 
 def _with(call: list[str], settings: tuple[str, ...]) -> list[str]:
-    """Return a call whose model and prompt are these."""
+    """Return a command with this model and prompt."""
     call = [*call, "--set", "name=whole"]
     for option in ("--model", "--prompt"):
         at = call.index(option)

@@ -1,4 +1,4 @@
-"""Whole runs against a network that misbehaves: who is to blame is told at once, and nothing stops for a single reply."""
+"""Whole runs over a faulty network: the cause is reported at once, and a single reply never stops a run."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from tests.streams import DONE, chunk, content_chunks, events, usage
 from tests.wire import CERTIFICATE, EXPIRED, GOOD, PAGE, error, page, reply
 
 Answer = Callable[[str, dict[str, Any], int], bytes]
-"""From the path, the body, and how often that body was sent: the response."""
+"""Returns the response to a path, a body, and the number of times that this body was sent."""
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """Answers as it is told to."""
+    """Sends the responses that `answer` returns."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -51,7 +51,7 @@ class Server(socketserver.ThreadingTCPServer):
         self.requests: list[tuple[str, dict[str, Any]]] = []
 
     def handle_error(self, *_: object) -> None:
-        """A client that turns away is no news."""
+        """Ignore a client that disconnects."""
 
 
 class _Connection(socketserver.StreamRequestHandler):
@@ -60,7 +60,7 @@ class _Connection(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         while True:
             head = b""
-            if self.rfile.peek(1)[:1] == b"\x16":  # somebody speaks TLS
+            if self.rfile.peek(1)[:1] == b"\x16":  # the client speaks TLS
                 self.wfile.write(reply(400, b"what?"))
                 return
             while (line := self.rfile.readline()) not in {b"\r\n", b""}:
@@ -113,13 +113,13 @@ def certificate(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host that answers nobody is given up at once, not after ten seconds."""
+    """Give up an unreachable host at once, not after ten seconds."""
     monkeypatch.setattr(early_failures, "_NO_REPLY_S", 0.1)
     monkeypatch.setattr(early_failures, "_NO_REPLY_EVERY_S", 0.05)
 
 
 def stopped(bench: Bench) -> str:
-    """Return why a run stops, which asks for little and leaves each row for the next start."""
+    """Return why a run stops; check that it sent little and left each row for the next start."""
     began = time.monotonic()
     with pytest.raises(ProviderStopped) as found:
         bench.run()
@@ -131,7 +131,7 @@ def stopped(bench: Bench) -> str:
     return str(found.value)
 
 
-# Who is to blame
+# Causes
 
 
 def test_an_untrusted_certificate_is_reported_at_once(
@@ -209,7 +209,7 @@ def test_a_proxys_own_errors_are_reported_by_name(
         why = stopped(bench)
         assert f"the proxy {server.address} answered {status} ({name})" in why
         assert ("a user name and a password" in why) == (status == 407)
-    if scheme == "http":  # in the middle it is passing trouble
+    if scheme == "http":  # in the middle of a run it is transient
         server.answer = lambda path, body, attempt: (
             squid(503, "ERR_CONNECT_FAIL") if attempt == 1 and "1" in json.dumps(body["messages"]) else reply(200, GOOD)
         )
@@ -251,7 +251,7 @@ def test_a_host_that_disappears_leaves_the_last_rows_to_the_next_start(bench: Be
 
 
 def test_rows_stay_open_if_no_reply_was_ever_received(bench: Bench, server: Server) -> None:
-    """They were sent, and may have been billed; what failed is the provider and not they."""
+    """They were sent and may have been billed; the provider failed, not the rows."""
     silence = threading.Event()
 
     def answer(path: str, body: dict[str, Any], attempt: int) -> bytes:
@@ -281,7 +281,7 @@ def test_a_restart_of_the_server_is_waited_out(bench: Bench, server: Server, has
 
 
 def _connections(listener: socket.socket) -> int:
-    """Return how many connections wait to be accepted."""
+    """Return the number of connections that wait to be accepted."""
     listener.setblocking(False)
     found = 0
     with contextlib.suppress(BlockingIOError):
@@ -294,8 +294,8 @@ def _connections(listener: socket.socket) -> int:
 def test_a_host_that_hangs_before_tls_stops_the_run_after_its_first_connections(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three have waited for as long as a host that is not there is tried: that is enough."""
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # it accepts, and nothing more
+    """Three connections have waited as long as an unreachable host is tried, which is enough."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it accepts, and sends nothing
         bench.settings["provider"]["base_url"] = "https://127.0.0.1:{1}/v1".format(*silent.getsockname())
         bench.settings["timeouts"] = {"connect_s": 0.7}
         monkeypatch.setattr(early_failures, "_NO_REPLY_S", 0.5)
@@ -304,7 +304,7 @@ def test_a_host_that_hangs_before_tls_stops_the_run_after_its_first_connections(
         assert _connections(silent) == 3, "nobody was tried twice"
 
 
-# Stops are never wider than what was seen
+# A stop is never wider than the error
 
 
 def test_one_web_page_among_the_first_replies_stops_nothing(bench: Bench, server: Server) -> None:
@@ -323,14 +323,14 @@ def test_answers_of_an_earlier_start_confirm_the_address(bench: Bench, server: S
 
 
 def test_answers_of_another_model_confirm_the_address(bench: Bench, server: Server) -> None:
-    """What is left is trouble of that model's rows, which costs them their attempts."""
+    """What remains is a transient error of that model's rows, which uses up their attempts."""
     bench.settings["models"] = [{"id": "good"}, {"id": "bad"}]
     del bench.settings["model"]
 
     def answer(path: str, body: dict[str, Any], attempt: int) -> bytes:
         if body["model"] == "good":
             return reply(200, GOOD)
-        wait_until(lambda: bench.run_status.ok)  # till its answer is counted
+        wait_until(lambda: bench.run_status.ok)  # until its answer is counted
         return page(200)
 
     server.answer = answer
@@ -340,7 +340,7 @@ def test_answers_of_another_model_confirm_the_address(bench: Bench, server: Serv
 
 
 def two_paths(bench: Bench, rows: int) -> None:
-    """Write Batch lines, each third of them for embeddings."""
+    """Write Batch lines, every third of them for embeddings."""
     lines = []
     for number in range(rows):
         path = "/v1/embeddings" if number % 3 == 0 else "/v1/chat/completions"
@@ -479,7 +479,7 @@ def test_a_stream_without_a_finish_reason_is_requested_once_more_without_streami
 def test_findings_about_a_provider_are_stored_during_the_run(
     bench: Bench, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So it outlasts a kill: that responses came that were not requested, and that streams lack their end."""
+    """So findings survive a kill: unrequested responses, and streams without their end."""
     monkeypatch.setattr(bottlenecks, "_FIRST_S", 0.0)
     monkeypatch.setattr(bottlenecks, "_EVERY_S", 0.0)
     stream = events(*content_chunks("a"), usage(), DONE)
@@ -504,7 +504,7 @@ def test_findings_about_a_provider_are_stored_during_the_run(
     assert [(start["surplus_answers"], start["unstreamed"], start["ended_at"]) for start in seen] == [(1, ["m"], None)]
 
 
-# Waits and rooms
+# Waits and file descriptors
 
 
 @pytest.mark.parametrize("header", ["Retry-After: 99999999", "Retry-After: Fri, 31 Dec 2099 23:59:59 GMT", "retry-after-ms: 99999999999"])  # fmt: skip
@@ -529,7 +529,7 @@ def test_repeated_short_waits_stop_the_run_too(bench: Bench, server: Server, hea
 
 
 def test_an_endless_retry_after_for_all_requests_at_once_is_tried_once_more(bench: Bench, server: Server) -> None:
-    """As a page of maintenance does, which is gone a moment later."""
+    """As with a maintenance page that is gone a moment later."""
     server.answer = lambda path, body, attempt: (
         reply(503, PAGE, "Retry-After: 99999999") if attempt == 1 else reply(200, GOOD)
     )
@@ -561,7 +561,7 @@ def test_a_low_limit_of_open_files_gives_a_smaller_pool(bench: Bench, server: Se
 
 
 def test_a_lack_of_free_file_descriptors_is_waited_out(bench: Bench, server: Server) -> None:
-    """Something else in the process takes all there are, and lets them go again."""
+    """Other code in the process takes all descriptors, and releases them again."""
     hoard: list[socket.socket] = []
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
 

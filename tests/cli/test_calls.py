@@ -1,4 +1,4 @@
-"""A call that is wrong is told with the right one, exits with 2 and leaves nothing behind."""
+"""A wrong call is reported with the right one, exits with 2 and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_call_without_arguments_shows_the_help(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_count_of_one_is_in_the_singular(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of rows, requests and answers, wherever they are counted."""
+    """For rows, requests and answers, in all messages."""
     monkeypatch.chdir(tmp_path)
     Path("rows.jsonl").write_text('{"prompt": "a"}\n')
     call = ("rows.jsonl", "--model", "m", "--base-url", "rehearsal:", "--out", "o")

@@ -1,4 +1,4 @@
-"""A question is asked only where somebody can answer, and never waits for ever."""
+"""A question is asked only if somebody can answer, and never waits forever."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ASK = "import sys; from batchmix.cli.confirm import confirmed; print(confirmed('
 
 
 class Terminal:
-    """A terminal, and a program that runs in it."""
+    """A terminal with a program running in it."""
 
     def __init__(self, *call: str, **env: str) -> None:
         self._master, slave = pty.openpty()
@@ -32,7 +32,7 @@ class Terminal:
         self.shown = ""
 
     def until(self, words: str) -> None:
-        """Read what is shown until these words come."""
+        """Read the output until this text appears."""
         while words not in self.shown:
             self.shown += os.read(self._master, 4096).decode()
 
@@ -40,11 +40,11 @@ class Terminal:
         os.write(self._master, text.encode())
 
     def ended(self) -> tuple[int, str]:
-        """Wait for the end; return the exit code and what stands on standard output."""
+        """Wait for the program to exit; return its exit code and standard output."""
         assert self.process.stdout is not None
         with self.process.stdout as file:
             out = file.read()
-        with contextlib.suppress(OSError):  # so says Linux when nobody has it open any more
+        with contextlib.suppress(OSError):  # Linux raises this once no process has it open
             while piece := os.read(self._master, 4096):
                 self.shown += piece.decode()
         os.close(self._master)

@@ -107,7 +107,7 @@ def test_a_diff_exits_with_1_if_a_score_is_worse_and_prints_nothing_raw(job: Pat
 
 
 def worsen(run: Path) -> None:
-    """Have half of a run's scores be 0."""
+    """Set half of a run's scores to 0."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,4 +1,4 @@
-"""What the bar says of money and rows, while a run goes on and at its end, is what the summary says."""
+"""The cost and the rows shown by the bar, during a run and at its end, match the summary."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ USAGE = {
 
 @pytest.fixture
 def before(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
-    """What the bar said a run had cost, just before it was told what the summary says."""
+    """The cost that the bar showed just before it received the summary's."""
     said: list[float | None] = []
     settle = LaneStatus.settle
 
@@ -35,7 +35,7 @@ def before(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
 def test_the_cost_includes_cache_prices_and_earlier_parts_and_journals(
     bench: Bench, provider: Provider, before: list[float | None]
 ) -> None:
-    """25 rows in shards of 10 are stopped in the middle of the second, and go on."""
+    """25 rows in shards of 10: the run stops in the middle of the second shard and is resumed."""
     bench.settings["prices"] = {"m": {"input": 1.0, "output": 2.0, "cache_read": 0.1}}
     bench.settings["limits"] = {"concurrency": 1}
     good, gone = reply(200, {**GOOD, "usage": USAGE}), reply(401, error("no such key"))

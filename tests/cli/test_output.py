@@ -1,4 +1,4 @@
-"""What is printed never fails for what it says."""
+"""Output never fails because of its content."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_folder_may_have_any_name_and_the_last_line_reads_its_data(name: bytes
 
 
 def test_a_folder_whose_name_is_not_utf_8_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    """Nothing that reads Parquet could open it."""
+    """No Parquet reader could open it."""
     write_rows(tmp_path / "rows.jsonl", 2)
     call = [sys.executable, "-m", "batchmix", "run", "rows.jsonl", "--model", "m", "--base-url", "rehearsal:", "--out"]
     done = subprocess.run([*call, b"b\xffd"], capture_output=True, cwd=tmp_path, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The bar, and the line of a log, say what a person wants to know."""
+"""The progress bar and the log line show what a user needs."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_models_that_do_not_fit_are_counted_and_the_busiest_stay() -> None:
 
 
 class Terminal(io.StringIO):
-    """Shows what is written as a terminal does that knows the codes which the bar uses, and no others."""
+    """A terminal that implements only the control codes that the bar uses."""
 
     encoding = "utf-8"
 

@@ -1,4 +1,4 @@
-"""Where a model refuses a parameter, what is shown and kept names the line to change."""
+"""If a model refuses a parameter, messages and results name the line to change."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_refused_parameter_names_the_option_of_the_command(tmp_path: Path, url
 
 
 def test_a_refused_parameter_names_the_entry_of_its_model(tmp_path: Path, url: str) -> None:
-    """Its rows end as failed; the table shows the whole advice, however long the provider's own words."""
+    """Its rows fail; the table shows the whole advice, however long the provider's message."""
     entries = '[[models]]\nid = "m"\nparams.max_tokens = 5\n[[models]]\nid = "other"\n'
     (tmp_path / "job.toml").write_text(
         (JOB % url).replace('model = "m"\n', "").replace("max_tokens = 9\n", "") + entries

@@ -1,4 +1,4 @@
-"""The command line: messages a person can act on, exit codes, and nothing that shows a secret."""
+"""The command line: actionable messages, exit codes, and no secret in any output."""
 
 from __future__ import annotations
 

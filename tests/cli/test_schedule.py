@@ -1,4 +1,4 @@
-"""`batchmix schedule`: what it refuses, what it prints, and a night of the example as it stands."""
+"""`batchmix schedule`: what it refuses and prints, and a scheduled run of the example."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_job_whose_scheduled_runs_share_a_folder_is_reported(tmp_path: Path) -
 def test_units_are_printed_without_the_key_and_run_nothing(kind: str, tmp_path: Path) -> None:
     job = write(tmp_path, SCHEDULE.replace("Europe/Berlin", "UTC") if kind == "cron" else SCHEDULE)
     done = batchmix("schedule", str(job), "--print", kind, cwd=tmp_path, AIHUBMIX_API_KEY=MARKER)
-    if done.returncode == 2:  # where this machine does not keep UTC
+    if done.returncode == 2:  # for machines whose clock is not UTC
         refused(done, "schedule.timezone")
         return
     assert "AIHUBMIX_API_KEY" in done.stdout

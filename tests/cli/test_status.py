@@ -27,7 +27,7 @@ def test_status_shows_the_rate_of_a_run_and_its_time_left(bench: Bench, sealed: 
         bench.run(limit=20)
     else:
         bench.run(canary=20)
-    assert reader.look(bench.out).answers_per_s is None  # nobody works on it
+    assert reader.look(bench.out).answers_per_s is None  # no process works on it
     lock = take_lock(Path(bench.out, "lock"), "run")
     try:
         view = reader.look(bench.out)
@@ -43,7 +43,7 @@ def test_status_shows_the_rate_of_a_run_and_its_time_left(bench: Bench, sealed: 
 def test_status_shows_the_limit_the_cost_and_the_time_left_of_each_model(
     bench: Bench, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a process leaves of that while it runs, and what another then says of it."""
+    """The state that a running process stores, and what another process shows of it."""
     del bench.settings["model"]
     bench.settings["models"] = [{"id": "fast"}, {"id": "slow"}]
     bench.settings["prices"] = {"fast": {"input": 1.0, "output": 1.0}}

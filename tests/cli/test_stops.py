@@ -17,7 +17,7 @@ ROWS, IN_FLIGHT = 600, 200
 
 
 def call(url: str, folder: Path, *more: str) -> tuple[str, ...]:
-    """Return a call whose provider is yet to be mended."""
+    """Return a command whose provider is still broken."""
     if not (folder / "rows.jsonl").exists():
         write_rows(folder / "rows.jsonl", ROWS)
     return (
@@ -64,7 +64,7 @@ def test_a_broken_job_stops_in_seconds_and_resumes_once_it_is_fixed(
 
 
 def test_a_wrong_path_stops_in_seconds_after_a_few_requests(tmp_path: Path, standin: Provider) -> None:
-    """A 404 may pass; where it is all that ever comes, it is the job's."""
+    """A 404 may be transient; if no other response ever comes, the job is wrong."""
     asked = call(standin.url, tmp_path, "--model", "m", "--json")
     began = time.monotonic()
     done = batchmix(*asked, "--base-url", f"{standin.url}/elsewhere", AIHUBMIX_API_KEY=KEY)
@@ -97,7 +97,7 @@ def test_only_the_unknown_one_of_two_models_stops_and_it_resumes_once_it_exists(
 def test_a_key_that_is_refused_after_many_answers_stops_the_run_and_reports_their_number(
     tmp_path: Path, standin: Provider
 ) -> None:
-    """Whatever the cause, more requests would not change it; how much went well tells one that was withdrawn."""
+    """More requests would not help; the number of answers shows that the key worked before."""
     rows = [f'{{"text": "{number}{" [[rehearsal:401]]" if number == 400 else ""}"}}' for number in range(ROWS)]
     (tmp_path / "rows.jsonl").write_text("\n".join(rows))
     asked = call(standin.url, tmp_path, "--model", "m")

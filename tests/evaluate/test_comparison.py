@@ -1,4 +1,4 @@
-"""A diff pairs what can be paired, finds what is worse, and says what it leaves out."""
+"""A diff pairs comparable rows, finds what is worse, and reports what it leaves out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.evaluate.conftest import EvalBench
 
 
 def night(bench: EvalBench, name: str, rows: list[dict[str, Any]]) -> Path:
-    """Run and evaluate a night whose model says what the rows have it say, each answer asked for in the same words."""
+    """Run and evaluate a job whose model answers as the rows say, with the same prompt for each answer."""
     bench.out = bench.root / name
     bench.settings["output"]["path"] = str(bench.out)
     bench.write_said(rows)

@@ -107,7 +107,7 @@ def test_evaluating_sends_nothing_and_leaves_the_data_unchanged(evaluated: EvalB
     assert {path.name: path.read_bytes() for path in (evaluated.out / "data").iterdir()} == before
     assert {path.name for path in (evaluated.out / "evaluation").iterdir()} == {"scores.parquet", "metrics.json"}
     assert {row["scorer"] for row in evaluated.scores()} == {"similarity"}
-    evaluated.run()  # a folder with an evaluation in it is still a run
+    evaluated.run()  # a folder with an evaluation is still a run
 
 
 def test_a_missing_target_column_is_refused_before_anything_is_sent(evaluated: EvalBench) -> None:

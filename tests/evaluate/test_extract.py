@@ -1,4 +1,4 @@
-"""A number, a choice and JSON are found where people and models put them, and bad text costs little."""
+"""Numbers, choices and JSON are found where people and models write them, and bad text takes little time."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_json_is_found_alone_fenced_or_in_prose(text: str, value: object) -> Non
     ],
 )
 def test_bad_text_costs_little_time(text: str) -> None:
-    began = time.process_time()  # of this process alone, whatever else the machine does
+    began = time.process_time()  # CPU time of this process, independent of the machine's load
     numbers(text)
     choice(text, "ABCD")
     json_value(text)
@@ -120,7 +120,7 @@ def test_bad_text_costs_little_time(text: str) -> None:
 
 @pytest.mark.parametrize("depth", [150, 600, 990, 5000])
 def test_deeply_nested_json_is_read_to_the_same_depth_from_anywhere_in_the_stack(depth: int) -> None:
-    """However deep in the stack it is asked: what is scored twice has the same score twice."""
+    """At any depth of the stack, so a text that is scored twice has the same score twice."""
 
     def deeper(levels: int, text: str) -> object:
         return deeper(levels - 1, text) if levels else json_value(text)

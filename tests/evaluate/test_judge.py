@@ -1,4 +1,4 @@
-"""A judge runs as a job of its own: each answer is sent once, whatever kills it, and its grade is read."""
+"""A judge runs as a job of its own: each answer is judged once, even after kills, and its grade is read."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def test_judging_under_a_budget_without_a_price_is_refused_before_anything_is_se
 
 
 def test_a_rubric_names_any_column_and_shows_the_answer() -> None:
-    """As templates do; what it may look for at large is all shown."""
+    """As in templates; a rubric that may read any column is given all of them."""
 
     def shown(rubric: str) -> frozenset[str]:
         return rubric_columns(Judge(model="j", name="j", rubric=rubric), None, ["Review Text", "n"])

@@ -1,4 +1,4 @@
-"""Metrics in words: each with its unit, and nothing that says `-0.0`."""
+"""Metrics as text: each with its unit, and never `-0.0`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Targets and groups of any type: what can't be compared has no score, and nothing breaks."""
+"""Targets and groups of any type: values that cannot be compared have no score, and nothing breaks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COLUMNS: dict[str, tuple[Any, list[str], list[float | None]]] = {
 
 
 def ran(bench: EvalBench, out: Path) -> None:
-    """Run all columns as targets and groups of their own answers."""
+    """Run a job with all columns as targets and groups."""
     said = [" | ".join(texts[number] for _, texts, _ in COLUMNS.values()) for number in range(3)]
     path = bench.root / "rows.parquet"
     columns = {name: column for name, (column, _, _) in COLUMNS.items()}
@@ -62,7 +62,7 @@ def test_targets_of_any_type_are_compared_in_the_text_that_a_prompt_has(odd: Eva
 
 
 def test_two_runs_over_such_columns_are_compared(odd: EvalBench) -> None:
-    """All rows are the same in both, NaN and all."""
+    """All rows are the same in both, including NaN."""
     ran(odd, odd.root / "two")
     found = diff(odd.root / "one", odd.root / "two")
     assert found.changed == 0

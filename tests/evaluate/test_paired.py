@@ -1,4 +1,4 @@
-"""Paired comparisons agree with scipy, and hold their level."""
+"""Paired comparisons agree with scipy and keep their significance level."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report in a real browser: it asks for nothing, says nothing to the console, is fast, and nothing overlaps."""
+"""The report in a real browser: it loads nothing, logs nothing, is fast, and nothing overlaps."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ CLASHES = """
   return found;
 })()
 """
-"""Texts in charts that lie over each other or out of the drawing."""
+"""Texts in charts that overlap or lie outside the drawing."""
 
 
 @pytest.fixture
 def evil(evaluated: EvalBench) -> tuple[Path, Path]:
-    """Two nights whose rows, answers, models and groups hold all that is nasty."""
+    """Two runs with hostile text in rows, answers, models and groups."""
     evaluated.settings["models"] = [
         {"id": "m", "name": f"m{EVIL[0]}"},
         {"id": "k", "name": EVIL[10]},

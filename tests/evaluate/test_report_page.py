@@ -1,4 +1,4 @@
-"""The report is one page that is well formed, needs nothing else, and runs nothing of what stands in rows."""
+"""The report is one well-formed page that loads nothing and runs no code from rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'>{{ 7 * 7 }} \u2
 
 
 class Page(HTMLParser):
-    """Collects a page's tags and text, and holds that what is opened is closed."""
+    """Collects a page's tags and text, and checks that every tag is closed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ def test_a_run_without_an_evaluation_has_a_report_of_its_models(evaluated: EvalB
     assert "Scores" not in page.text
     with pytest.raises(RunError, match="batchmix eval"):
         report(evaluated.out, evaluated.out)
-    evaluated.run()  # a folder with a report in it is still a run
+    evaluated.run()  # a folder with a report is still a run
 
 
 def test_the_command_prints_the_path_of_the_report(evaluated: EvalBench) -> None:

@@ -1,4 +1,4 @@
-"""Each scorer gives what a person would, says why it gives none, and is stopped by nothing in an answer."""
+"""Each scorer gives the score that a person would, explains a missing one, and survives any answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast a run was: its starts one after the other, and what limited them."""
+"""The rate of a run over time: its starts in order, and what limited them."""
 
 from __future__ import annotations
 

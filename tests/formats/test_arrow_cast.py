@@ -39,7 +39,7 @@ _STRUCT = pa.struct([("a", pa.int64()), ("b", pa.string())])
     ids=lambda value: str(value)[:40] if isinstance(value, pa.DataType) else "",
 )
 def test_a_column_is_cast_to_another_type(column: Any, kind: Any, wanted: Any) -> None:
-    """Also from its middle."""
+    """Also from the middle of the column."""
     for start in range(len(column) + 1):
         found = fit(column.slice(start), kind)
         found.validate(full=True)
@@ -58,13 +58,13 @@ def test_a_column_is_cast_to_another_type(column: Any, kind: Any, wanted: Any) -
     ids=str,
 )
 def test_a_value_that_would_change_is_refused(column: Any, kind: Any) -> None:
-    """However deep it lies."""
+    """At any depth."""
     with pytest.raises(pa.ArrowInvalid):
         fit(column, kind)
 
 
 def test_views_and_nulls_are_stored_as_common_types() -> None:
-    """Wherever they stand; other types are left as they are."""
+    """At any depth; other types are unchanged."""
     inner = pa.struct([("v", pa.string_view()), ("l", pa.list_view(pa.binary_view()))])
     plain = pa.struct([("v", pa.string()), ("l", pa.list_(pa.binary()))])
     assert storable(pa.map_(pa.string_view(), inner)) == pa.map_(pa.string(), plain)
@@ -76,7 +76,7 @@ def test_views_and_nulls_are_stored_as_common_types() -> None:
 
 
 def test_a_batch_gets_the_columns_of_a_schema() -> None:
-    """Missing ones are null."""
+    """Missing columns are null."""
     batch = pa.record_batch({"x": pa.array([1], pa.int8()), "rest": pa.array([1])})
     schema = pa.schema([("y", pa.string()), ("x", pa.int64())])
     assert fitted(batch, schema).to_pylist() == [{"y": None, "x": 1}]

@@ -63,13 +63,13 @@ DAY, S_2023 = 19_675, 1_700_000_000
     ids=lambda value: str(value.type) if isinstance(value, pa.Array) else "",
 )
 def test_any_column_can_be_converted_to_json(column: Any, wanted: Any) -> None:
-    """Also from its middle."""
+    """Also from the middle of the column."""
     assert values(column) == wanted
     assert values(column.slice(1)) == wanted[1:]
 
 
 def test_logical_types_become_their_logical_values() -> None:
-    """A UUID its text, JSON what it says, a bool8 true or false; of a tensor its numbers."""
+    """A UUID becomes text, JSON its value, a bool8 true or false, a tensor its numbers."""
     if not hasattr(pa, "json_"):
         pytest.skip("this pyarrow does not know them")
     made = pa.ExtensionArray.from_storage
@@ -82,7 +82,7 @@ def test_logical_types_become_their_logical_values() -> None:
 
 
 def test_times_are_written_as_python_and_msgspec_write_them() -> None:
-    """Whatever was asked with them once has the same text, and so the same hash."""
+    """Prompts of earlier versions keep their text, and so their hash."""
     dice = random.Random(1)
     epoch = datetime.datetime(1970, 1, 1)
     for _ in range(2000):
@@ -98,7 +98,7 @@ def test_times_are_written_as_python_and_msgspec_write_them() -> None:
 
 
 def test_invalid_utf8_becomes_the_replacement_character() -> None:
-    """Wherever it stands, in what is read and in what is carried."""
+    """At any depth, in read and in carried columns."""
     raw = pa.py_buffer(b"a\xffb")
     broken = pa.Array.from_buffers(pa.string(), 2, [None, pa.py_buffer(b"\0\0\0\0\x02\0\0\0\x03\0\0\0"), raw])
     inside = pa.StructArray.from_arrays([pa.ListArray.from_arrays(pa.array([0, 2], pa.int32()), broken)], names=["t"])
@@ -111,7 +111,7 @@ def test_invalid_utf8_becomes_the_replacement_character() -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_odd_columns_survive_the_way_through_json(seed: int) -> None:
-    """Any type in any other, with nulls, slices and values beyond Python's; through JSON and back it is the same."""
+    """Any nested types, with nulls, slices and values beyond Python's range."""
     tables = OddTables(seed)
     table = tables.table(4, 12)
     batch = table.to_batches()[0]

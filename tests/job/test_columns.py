@@ -18,7 +18,7 @@ from batchmix.job import Column, merge_settings, parse_setting, read_job
     ],
 )  # fmt: skip
 def test_types_have_their_common_names(given: str, type_: str) -> None:
-    """In a checked job each has one name; the column keeps its own where no other is given."""
+    """A checked job has one name for each type; a column keeps its own name if it gets no other."""
     setting = parse_setting(f'input.columns=["a", {{from = "b", type = "{given}"}}]')
     job = read_job(None, merge_settings([{"model": "m", "input": {"path": "x.jsonl"}}, setting]), {})
     assert job.input.columns == ("a", Column("b", "b", type_))
@@ -42,14 +42,14 @@ def test_an_unknown_type_is_refused_with_the_closest(column: Any, reason: str) -
 
 
 def test_a_column_has_one_type_under_all_its_names() -> None:
-    """All its values must be of it."""
+    """All its values must have that type."""
     columns = ["a", {"from": "a", "to": "b", "type": "double"}]
     with pytest.raises(JobError, match=r"input.columns: 'a' is given two types"):
         read_job(None, {"model": "m", "input": {"path": "x.jsonl", "columns": columns}}, {})
 
 
 def test_the_columns_that_a_run_stores_keep_their_form() -> None:
-    """Where no type is given."""
+    """If no type is configured."""
     columns = ["a", {"from": "b", "to": "c"}]
     job = read_job(None, {"model": "m", "input": {"path": "x.jsonl", "columns": columns}}, {})
     assert list(job.public()["input"]["columns"]) == columns

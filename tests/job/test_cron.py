@@ -1,4 +1,4 @@
-"""When jobs are due: a whole year, minute by minute, where the clocks go forward and back."""
+"""When jobs are due: a whole year, minute by minute, including clock changes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def due_times(schedule: Schedule, since: datetime.datetime, until: datetime.date
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("cron", ["30 2 * * *", "15 2 * * *", "45 1 * * *", "0 0 * * *", "59 23 * * *"])
 def test_each_date_of_a_year_has_one_scheduled_time(cron: str, zone: str) -> None:
-    """Also where the hour is skipped, comes twice, or only half of it does."""
+    """Also if an hour is skipped or repeated, or only half of it is."""
     dates = Counter(due.date() for due in due_times(Schedule(cron, zone), *YEAR))
     first = min(dates)
     assert dates == Counter(first + datetime.timedelta(days=number) for number in range(365))
@@ -40,11 +40,21 @@ def test_each_date_of_a_year_has_one_scheduled_time(cron: str, zone: str) -> Non
 @pytest.mark.parametrize(
     ("zone", "cron", "date", "instant"),
     [
-        ("Europe/Berlin", "30 2 * * *", "2026-03-29", "2026-03-29T01:00:00+00:00"),  # skipped: due when clocks are on
-        ("Europe/Berlin", "30 2 * * *", "2026-10-25", "2026-10-25T00:30:00+00:00"),  # twice: the first time
+        (
+            "Europe/Berlin",
+            "30 2 * * *",
+            "2026-03-29",
+            "2026-03-29T01:00:00+00:00",
+        ),  # skipped: due once the clocks have gone forward
+        ("Europe/Berlin", "30 2 * * *", "2026-10-25", "2026-10-25T00:30:00+00:00"),  # repeated: due the first time
         ("America/New_York", "30 2 * * *", "2026-03-08", "2026-03-08T07:00:00+00:00"),
         ("America/New_York", "30 1 * * *", "2026-11-01", "2026-11-01T05:30:00+00:00"),
-        ("Australia/Lord_Howe", "15 2 * * *", "2026-10-04", "2026-10-03T15:30:00+00:00"),  # by half an hour only
+        (
+            "Australia/Lord_Howe",
+            "15 2 * * *",
+            "2026-10-04",
+            "2026-10-03T15:30:00+00:00",
+        ),  # a change of only half an hour
         ("Australia/Lord_Howe", "45 1 * * *", "2026-04-05", "2026-04-04T14:45:00+00:00"),
     ],
 )
@@ -140,7 +150,7 @@ def test_every_zone_of_the_library_can_be_scheduled() -> None:
 
 
 def test_the_on_finish_command_is_not_stored_in_the_run_folder() -> None:
-    """A command may hold a secret, such as the address of a webhook."""
+    """A command may contain a secret, such as the address of a webhook."""
     schedule = {"cron": "30 2 * * *", "on_finish": ["notify", "sk-secret"]}
     job = read_job(None, {"model": "m", "input": {"path": "x.jsonl"}, "schedule": schedule}, {})
     assert job.schedule is not None

@@ -1,4 +1,4 @@
-"""All mistakes in a job are reported at once, each with its line and what is right."""
+"""All mistakes in a job are reported at once, each with its line and the correction."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def test_a_table_is_taken_for_a_table() -> None:
 
 
 LOST = ["params.x={type:json_object}", "params.x={'a': 1}", "params.stop=[a,b]", "params.stop=['a', 'b'"]
-"""What a shell or Python makes of JSON."""
+"""Values as a shell or Python turns JSON into."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Each setting of a job is found on its line, however TOML lets it be written."""
+"""The line of each setting is found, in all spellings that TOML allows."""
 
 from __future__ import annotations
 

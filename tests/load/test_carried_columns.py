@@ -36,7 +36,7 @@ from tests.load.conftest import carried_rows, jsonl, make_job, open_rows
 def test_column_types_follow_from_the_whole_scan(
     given: Any, kind: Any, carried: Any, rows_file: Any, spool: Path
 ) -> None:
-    """Also when the rows that decide lie in another shard."""
+    """Also when the deciding rows are in another shard."""
     rows = [{"prompt": "p", "c": value} for value in given] + [{"prompt": "p"}]
     dataset = open_rows(make_job(rows_file(rows), columns=["c"]), spool, shard_rows=1)
     assert dataset.carried_schema == pa.schema([("custom_id", pa.string()), ("c", kind)])
@@ -55,7 +55,7 @@ def test_all_columns_but_the_id_are_carried(rows_file: Any, spool: Path) -> None
 
 
 def test_the_id_is_text_whatever_it_was(rows_file: Any, spool: Path) -> None:
-    """Null or missing is the row number."""
+    """A null or missing id becomes the row number."""
     values = ["a", 7, True, None, 1.5, [1], 2**70, 2.0, float("nan")]
     path = rows_file([{"prompt": "p", "key": v, "id": "no"} for v in values] + [{"prompt": "p"}])
     dataset = open_rows(make_job(path, id="key", columns=[]), spool)
@@ -64,19 +64,19 @@ def test_the_id_is_text_whatever_it_was(rows_file: Any, spool: Path) -> None:
 
 
 def test_custom_id_takes_precedence_over_id(rows_file: Any, spool: Path) -> None:
-    """And id is carried then."""
+    """Then `id` is carried as a column."""
     dataset = open_rows(make_job(rows_file([{"id": 1, "custom_id": "c", "prompt": "p"}])), spool)
     assert carried_rows(dataset) == [{"custom_id": "c", "id": 1, "prompt": "p"}]
 
 
 def test_batch_lines_carry_only_columns_outside_the_batch_keys(rows_file: Any, spool: Path) -> None:
-    """The Batch keys are what is sent."""
+    """The Batch keys themselves are sent."""
     line = {"custom_id": "c", "method": "POST", "url": "/v1/embeddings", "body": {"model": "m"}, "topic": "t"}
     assert carried_rows(open_rows(make_job(rows_file([line])), spool)) == [{"custom_id": "c", "topic": "t"}]
 
 
 def test_the_output_of_a_run_as_input_loses_its_result_columns(rows_file: Any, spool: Path) -> None:
-    """It is known by its columns."""
+    """It is recognised by its columns."""
     row = dict.fromkeys(["row", "model", "sample", "status", "response", "request_hash"], 1)
     path = rows_file([{**row, "custom_id": "c", "prompt": "p"}])
     dataset = open_rows(make_job(path), spool, reserved=frozenset({*row, "custom_id"}))
@@ -110,14 +110,14 @@ def test_columns_are_chosen_and_renamed(rows_file: Any, spool: Path) -> None:
 def test_columns_that_cannot_be_carried_are_refused(
     input_settings: Any, reason: str, rows_file: Any, spool: Path
 ) -> None:
-    """With what to do."""
+    """The message says what to do."""
     path = rows_file([{"prompt": "p", "country": "x", "status": "s"}])
     with pytest.raises(InputError, match=reason):
         open_rows(make_job(path, **input_settings), spool, reserved=frozenset({"status"}))
 
 
 def test_rejected_rows_carry_their_readable_columns(tmp_path: Path, spool: Path) -> None:
-    """A line that is not JSON has nothing but its number."""
+    """A line that is not JSON has only its number."""
     path = tmp_path / "rows.jsonl"
     path.write_bytes(jsonl([{"id": "a", "prompt": 1}]) + b"{]\n" + jsonl([{"id": "c", "prompt": "p"}]))
     dataset = open_rows(make_job(path), spool, reject_bad_rows=True)

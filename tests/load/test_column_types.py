@@ -69,7 +69,7 @@ def test_values_get_the_configured_type(name: str, given: Any, wanted: Any) -> N
     ],
 )
 def test_a_value_that_is_not_of_the_type_is_reported(name: str, bad: Any) -> None:
-    """And would be null in a row that is rejected for it."""
+    """In a rejected row it is null."""
     configured = ColumnType(checked_type(name))
     for value in bad:
         problem = configured.problem("c", value)
@@ -80,7 +80,7 @@ def test_a_value_that_is_not_of_the_type_is_reported(name: str, bad: Any) -> Non
 
 
 def test_values_that_do_not_fit_refuse_the_file_or_reject_their_rows(rows_file: Any, spool: Path) -> None:
-    """With file and line; the next night's all-null column has the same type."""
+    """The error names file and line; a later input in which the column is all null keeps its type."""
     rows = [{"id": 1.0, "prompt": "p", "score": value} for value in ("1.5", None, "n/a\x1b[2J", 2)]
     path = rows_file(rows)
     job = make_job(path, columns=["prompt", {"from": "score", "to": "s", "type": "double"}])
@@ -159,7 +159,7 @@ def test_parquet_values_that_do_not_fit_refuse_the_file_or_reject_their_rows(tmp
 
 
 def test_csv_columns_get_the_configured_types(tmp_path: Path, spool: Path) -> None:
-    """Its cells are text otherwise; an empty one is null, and a wrong one stands on its line."""
+    """Other cells are text; an empty cell is null, and a wrong one is reported with its line."""
     path = tmp_path / "rows.csv"
     path.write_text('id,prompt,score,facts,day\n1,a,1.5,"{""a"": 1}",2026-01-31\n2,"b\nc",,,\n')
     configured = {"score": "double", "facts": "json", "day": "date"}

@@ -1,4 +1,4 @@
-"""CSV and TSV: tables with a header, all cells text, and each row where it stands in the file."""
+"""CSV and TSV: tables with a header, text cells, and rows with their line numbers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.load.conftest import all_requests, carried_rows, make_job, open_rows,
 
 
 def _rows(data: bytes, delimiter: str = ",", block_bytes: int = 7) -> list[Any]:
-    """Return what stands on each line, None where nothing does."""
+    """Return the content of each line, None for an empty one."""
     blocks = (data[at : at + block_bytes] for at in range(0, len(data), block_bytes))
     text = b"".join(csv_to_json(blocks, Source("t", {",": "csv", "\t": "tsv"}[delimiter]), delimiter))
     return [json.loads(line) if line else None for line in text.split(b"\n")[:-1]]
@@ -65,7 +65,7 @@ def test_a_wrong_record_is_reported_in_its_place() -> None:
     st.integers(1, 50),
 )
 def test_tables_written_by_python_are_read_back_unchanged(rows: list[list[str]], kind: str, block_bytes: int) -> None:
-    """Whatever stands in a cell, and wherever a block ends."""
+    """Whatever a cell contains, and wherever a block ends."""
     sink = io.StringIO(newline="")
     writer = csv.writer(sink, delimiter=kind, quoting=csv.QUOTE_ALL)
     writer.writerows([["a", "b"], *rows])
@@ -120,7 +120,7 @@ def _table(count: int) -> bytes:
 @pytest.mark.parametrize("suffix", ["csv", "csv.gz"])
 @pytest.mark.usefixtures("settled")
 def test_tables_behave_like_other_inputs(suffix: str, rows_file: Any, spool: Path) -> None:
-    """Entered at any shard, carried, known again by what they hold, and rejected row by row where that is asked for."""
+    """They are read from any shard, carried, recognised by content when unchanged, and rejected row by row if configured."""
     data = _table(7) + b"bad\n" + b"r8,t8,x,8\n"
     pack = gzip.compress if suffix.endswith("gz") else bytes
     path = rows_file(pack(data), f"rows.{suffix}")

@@ -28,7 +28,7 @@ ROWS = [{"prompt": f"p{i}", "n": i} for i in range(9)]
     ],
 )
 def test_a_change_during_the_run_is_detected(changed: bytes | None, rows_file: Any, spool: Path) -> None:
-    """At the latest at the end of the shard's carried columns."""
+    """It is detected at the latest at the end of the shard's carried columns."""
     path = rows_file(ROWS)
     dataset = open_rows(make_job(path), spool)
     path.unlink() if changed is None else path.write_bytes(changed)
@@ -37,7 +37,7 @@ def test_a_change_during_the_run_is_detected(changed: bytes | None, rows_file: A
 
 
 def test_a_row_that_can_no_longer_be_read_is_a_change(rows_file: Any, spool: Path) -> None:
-    """Not a bad row, and not a crash."""
+    """It is neither a bad row nor a crash."""
     path = rows_file(ROWS)
     job = make_job(path)
     dataset = open_rows(job, spool)
@@ -55,7 +55,7 @@ def test_a_row_that_can_no_longer_be_read_is_a_change(rows_file: Any, spool: Pat
 
 @pytest.mark.parametrize("later", [[], [{"prompt": "one"}], [{"prompt": "short"}] * 400])
 def test_more_or_fewer_rows_in_a_shard_are_a_change(later: list[Any], rows_file: Any, spool: Path) -> None:
-    """And none beyond its range is asked."""
+    """No row beyond the shard's range is sent."""
     rows = [{"prompt": "x" * 3000}] * 6
     job = make_job(rows_file(rows))
     dataset = open_rows(job, spool)
@@ -69,7 +69,7 @@ def test_more_or_fewer_rows_in_a_shard_are_a_change(later: list[Any], rows_file:
 
 @pytest.mark.parametrize("how", ["values", "rows", "gone", "rubbish"])
 def test_a_changed_parquet_file_is_detected(how: str, tmp_path: Path, spool: Path) -> None:
-    """A rewritten one that has the same rows is fine."""
+    """A rewritten file with the same rows is accepted."""
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.Table.from_pylist(ROWS), path)
     job = make_job(path)
@@ -89,7 +89,7 @@ def test_a_changed_parquet_file_is_detected(how: str, tmp_path: Path, spool: Pat
 
 
 def test_a_shard_may_span_files(tmp_path: Path, spool: Path) -> None:
-    """And is entered in the middle of one."""
+    """It may begin in the middle of one."""
     for number in range(3):
         (tmp_path / f"{number}.jsonl").write_bytes(jsonl(ROWS[number * 3 : number * 3 + 3]))
     job = make_job(tmp_path)
@@ -99,7 +99,7 @@ def test_a_shard_may_span_files(tmp_path: Path, spool: Path) -> None:
 
 
 def test_no_more_than_the_first_bad_rows_are_listed(rows_file: Any, spool: Path) -> None:
-    """Twenty, and that there may be more; a single one is not plural."""
+    """Twenty are listed, with a hint that there may be more; a single one is in the singular."""
     rows = [{"prompt": "ok"}, *({"prompt": i} for i in range(50))]
     with pytest.raises(InputError) as caught:
         open_rows(make_job(rows_file(rows)), spool)
@@ -112,7 +112,7 @@ def test_no_more_than_the_first_bad_rows_are_listed(rows_file: Any, spool: Path)
 
 
 def test_the_limit_ends_the_scan(rows_file: Any, spool: Path) -> None:
-    """What lies behind it is not looked at."""
+    """Rows after it are not read."""
     path = rows_file(jsonl(ROWS[:5]) + b"not json\n")
     seen: list[int] = []
     job = make_job(path)

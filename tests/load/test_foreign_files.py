@@ -1,4 +1,4 @@
-"""Files that hold no rows as they are read here: each is told in a sentence what it is, and how to go on."""
+"""Files that are no input: the message names their format and how to convert them."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def _unpacked(unpacking: re.Match[str] | None) -> set[str]:
 def test_the_suggested_command_converts_the_file_to_rows(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Given in the folder where one is, it leaves a file that is read."""
+    """Run in the current folder, it writes a file that can be read."""
     folder = tmp_path / "my data"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -271,7 +271,7 @@ WHOLE = {
 
 @pytest.mark.parametrize("case", WHOLE)
 def test_nothing_of_another_batch_format_is_lost_in_the_conversion(case: str, tmp_path: Path) -> None:
-    """Neither its system text nor its parameters."""
+    """System text and parameters are kept."""
     message = _refused("rows.jsonl", jsonl([WHOLE[case]]), f"{case} batch", tmp_path)
     subprocess.run(["bash", "-c", message[re.search(r"\S*python\S* -c", message).start() :]], check=True, timeout=60)  # type: ignore[union-attr]
     job = make_job(tmp_path / "rows-new.jsonl")
@@ -344,7 +344,7 @@ def test_a_first_row_that_is_bad_is_one_bad_row(rows_file: Any, spool: Path) -> 
 def test_pipes_devices_and_sockets_are_not_read_as_files(
     tmp_path: Path, spool: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is waited for; in a folder they are passed over."""
+    """They are refused without waiting; in a folder they are skipped."""
     monkeypatch.chdir(tmp_path)
     os.mkfifo("a.jsonl")
     with socket.socket(socket.AF_UNIX) as listening:
@@ -363,7 +363,7 @@ def test_pipes_devices_and_sockets_are_not_read_as_files(
 
 
 def test_a_process_substitution_is_read_like_stdin(bench: Bench) -> None:
-    """Once; the next start finds it spooled, and its name says nothing of its number."""
+    """It is read once; the next start uses the spool, although the number in its name may differ."""
     reading, writing = os.pipe()
     feeding = threading.Thread(target=lambda: (os.write(writing, LINES.encode()), os.close(writing)))
     feeding.start()

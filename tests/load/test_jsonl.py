@@ -73,7 +73,7 @@ def test_any_file_yields_its_rows_from_any_shard_on(files: Any, shard_rows: int,
 @settings(max_examples=40, deadline=None)
 @given(_files, st.integers(1, 4), st.data())
 def test_line_numbers_are_those_of_the_file(files: Any, shard_rows: int, data: st.DataObject) -> None:
-    """A bad row is found at its physical line, by the scan and when its shard is read."""
+    """A bad row is reported with its physical line, by the scan and when its shard is read."""
     with tempfile.TemporaryDirectory() as name:
         rows = _written(Path(name), files)
         if not rows:
@@ -106,7 +106,7 @@ def test_line_numbers_are_those_of_the_file(files: Any, shard_rows: int, data: s
     ],
 )
 def test_json_written_by_python_can_be_read(line: bytes, value: Any) -> None:
-    """Lone surrogates, numbers out of range and the like are no reason to refuse a line."""
+    """Lone surrogates, numbers out of range and the like do not make a line bad."""
     assert decode_row(line) == {"a": value}
 
 
@@ -125,13 +125,13 @@ def test_json_written_by_python_can_be_read(line: bytes, value: Any) -> None:
     ],
 )
 def test_a_bad_line_reports_its_error(line: bytes, reason: str) -> None:
-    """Nothing that can stand on a line raises anything else."""
+    """No content of a line raises any other exception."""
     with pytest.raises(BadLineError, match=reason):
         decode_row(line)
 
 
 def test_a_million_blank_lines_are_skipped_in_linear_time(tmp_path: Path, spool: Path) -> None:
-    """They are passed over in linear time, and the row behind them has its number."""
+    """They are skipped in linear time, and the row after them has its number."""
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b"\n" * 300_000 + b'{"prompt": 1}\n')
     with pytest.raises(InputError, match=r"rows\.jsonl:300001: prompt is a number; it must be text"):
@@ -139,7 +139,7 @@ def test_a_million_blank_lines_are_skipped_in_linear_time(tmp_path: Path, spool:
 
 
 def test_text_that_no_file_or_header_can_hold_rejects_only_its_row(bench: Bench) -> None:
-    """JSON can say them, and nothing that is written can: in a name, a model, or in text that should hold JSON."""
+    """JSON can express it, but no output can: in a name, a model, or in text that should contain JSON."""
     said = r'"messages": [{"role": "user", "content": "hi"}]'
     lines = [
         rf'{{"model": "m", {said}}}',

@@ -122,7 +122,7 @@ def test_a_binary_format_is_read_by_its_own_reader(tmp_path: Path, spool: Path) 
 
 @pytest.mark.parametrize(("name", "pack"), [("rows.tags", bytes), ("rows.tag", bytes), ("rows.tags.gz", gzip.compress)])
 def test_a_text_format_is_converted(tmp_path: Path, spool: Path, name: str, pack: Any) -> None:
-    """Also compressed, and although its files begin as XML does."""
+    """Also compressed, and although its files begin like XML."""
     path = tmp_path / name
     path.write_bytes(pack("<a>\n<ß>\n".encode()))
     job = make_job(path)
@@ -130,7 +130,7 @@ def test_a_text_format_is_converted(tmp_path: Path, spool: Path, name: str, pack
 
 
 def test_files_of_new_formats_are_recognised_under_wrong_names(tmp_path: Path, spool: Path) -> None:
-    """The entry's signature decides, for names of any format and of none."""
+    """The signature decides, whatever the file name."""
     for name in ("a.jsonl", "a.csv", "a.parquet", "a.tags", "a.bin"):
         (tmp_path / name).write_bytes(blocks("a"))
     for name in ("a.jsonl", "a.csv", "a.parquet", "a.tags"):

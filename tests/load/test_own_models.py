@@ -1,4 +1,4 @@
-"""Rows that name their models, and bring parameters, in columns."""
+"""Rows with columns for their model and their parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which requests ask for a stream, and what that changes in them."""
+"""Which requests are streamed, and how streaming changes them."""
 
 from __future__ import annotations
 

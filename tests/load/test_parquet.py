@@ -40,7 +40,7 @@ def table_file(tmp_path: Path) -> Any:
     st.integers(1, 4),
 )
 def test_a_cursor_reads_any_ranges_in_any_order(tmp_path_factory: Any, files: Any, ranges: Any, batch: int) -> None:
-    """Over files and row groups, however the ranges follow one another, and though some are not ended."""
+    """Across files and row groups, for ranges in any order, some of them not read to the end."""
     folder = tmp_path_factory.mktemp("cursor")
     paths, total = [], 0
     for number, (rows, group) in enumerate(files):
@@ -61,7 +61,7 @@ def test_a_cursor_reads_any_ranges_in_any_order(tmp_path_factory: Any, files: An
 
 
 def test_a_range_that_was_not_read_to_its_end_can_be_read_again(table_file: Any, monkeypatch: Any) -> None:
-    """From its beginning."""
+    """It starts from its beginning again."""
     monkeypatch.setattr(parquet, "_BATCH_ROWS", 2)
     cursor = Cursor(ParquetInput([str(table_file({"n": list(range(10))}))]), ["n"])
     for first in (0, 4):
@@ -70,7 +70,7 @@ def test_a_range_that_was_not_read_to_its_end_can_be_read_again(table_file: Any,
 
 
 def test_reading_all_shards_decodes_a_row_group_once(table_file: Any, spool: Path, monkeypatch: Any) -> None:
-    """Also when some shards are passed over; two passes at once each have their own cursor."""
+    """Also when some shards are skipped; two simultaneous passes have a cursor each."""
     path = table_file({"prompt": [str(i) for i in range(100)]})
     job = make_job(path)
     dataset = open_rows(job, spool, shard_rows=10)
@@ -87,7 +87,7 @@ def test_reading_all_shards_decodes_a_row_group_once(table_file: Any, spool: Pat
 
 
 def test_carried_columns_keep_their_types(table_file: Any, spool: Path) -> None:
-    """Exactly, whatever they are; a column of nulls becomes text."""
+    """Every type is kept exactly; a column of nulls becomes text."""
     when = datetime.datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=datetime.UTC)
     table = pa.table(
         {
@@ -113,7 +113,7 @@ def test_carried_columns_keep_their_types(table_file: Any, spool: Path) -> None:
 
 
 def test_templates_receive_plain_values_only(table_file: Any, spool: Path) -> None:
-    """Dates as ISO text, decimals and bytes as text: no Python object, whose attributes could be reached."""
+    """Dates are ISO text, decimals and bytes are text; a template must not reach attributes of Python objects."""
     when = datetime.datetime(2026, 1, 2, 3, 4, 5)
     table = pa.table(
         {
@@ -134,7 +134,7 @@ def test_templates_receive_plain_values_only(table_file: Any, spool: Path) -> No
 
 
 def test_a_uuid_annotated_only_by_parquet_is_text(tmp_path: Path, spool: Path) -> None:
-    """As DuckDB and Spark write it, with no word of Arrow's in the file."""
+    """As DuckDB and Spark write it, without an Arrow schema in the file."""
     known = uuid.UUID("903ec350-850c-43e8-a798-5642bdbd8b68")
     column = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([known.bytes], pa.binary(16)))
     pq.write_table(pa.table({"id": column}), tmp_path / "x.parquet", store_schema=False)
@@ -145,7 +145,7 @@ def test_a_uuid_annotated_only_by_parquet_is_text(tmp_path: Path, spool: Path) -
 
 
 def test_messages_may_be_structs_or_json_text(table_file: Any, spool: Path) -> None:
-    """The nulls that only fill up structs are not sent, but `content: null` is."""
+    """Nulls that only fill up structs are not sent, but `content: null` is."""
     messages = [
         [{"role": "user", "content": "x", "name": None}],
         [{"role": "assistant", "content": None, "tool": {"a": 1, "b": None}}],
@@ -189,13 +189,13 @@ def test_batch_lines_in_parquet(table_file: Any, spool: Path) -> None:
     ],
 )
 def test_a_wrong_file_is_refused(columns: Any, input_settings: Any, reason: str, table_file: Any, spool: Path) -> None:
-    """By its types where they tell, else by its rows."""
+    """By its types where they suffice, otherwise by its rows."""
     with pytest.raises(InputError, match=reason):
         open_rows(make_job(table_file(columns), **input_settings), spool)
 
 
 def test_damage_is_found_before_anything_is_sent(table_file: Any, spool: Path) -> None:
-    """In the columns that requests are made from."""
+    """In the columns that requests are built from."""
     path = table_file({"prompt": [f"prompt {i}" for i in range(5000)]}, use_dictionary=False, compression="zstd")
     data = bytearray(path.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 64] = b"\0" * 64
@@ -219,20 +219,20 @@ def test_several_files_are_one_table(table_file: Any, tmp_path: Path, spool: Pat
 
 
 def test_a_template_without_columns_may_be_sent_for_one_row(table_file: Any, spool: Path) -> None:
-    """Nothing of the table is read for it, and a limit counts here too."""
+    """No column is read for it, and a limit applies here too."""
     job = make_job(table_file({"x": [1, 2, 3, 4]}), prompt="hello")
     assert prompts_of(open_rows(job, spool, limit=1), job) == ["hello"]
 
 
 def test_the_output_of_a_run_as_input_loses_its_result_columns(table_file: Any, spool: Path) -> None:
-    """It is known by its metadata."""
+    """It is recognised by its metadata."""
     table = pa.table({"row": [0], "prompt": ["p"], "status": ["ok"]}).replace_schema_metadata({"batchmix.schema": "1"})
     dataset = open_rows(make_job(table_file(table)), spool, reserved=frozenset({"row", "status"}))
     assert carried_rows(dataset) == [{"custom_id": "0", "prompt": "p"}]
 
 
 def test_rejected_rows_are_named_by_file_and_row(table_file: Any, spool: Path) -> None:
-    """As the scan names them."""
+    """In the same form as by the scan."""
     job = make_job(table_file({"messages": ["[]", '[{"role":"user","content":"x"}]']}))
     dataset = open_rows(job, spool, reject_bad_rows=True)
     assert dataset.scan.bad_rows == 1

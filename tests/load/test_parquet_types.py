@@ -1,4 +1,4 @@
-"""Columns over several Parquet files: carried whole, or refused before anything is sent."""
+"""Columns of several Parquet files: carried without loss, or refused before anything is sent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TIME = datetime.datetime(2026, 1, 2, 3, 4, 5)
 
 
 def folder_of(tmp_path: Path, *columns: Any) -> Path:
-    """Write each column into a file of its own, as `c` beside a prompt."""
+    """Write each column to its own file, as `c` next to a prompt."""
     folder = tmp_path / "rows"
     folder.mkdir(parents=True)
     for number, column in enumerate(columns):
@@ -68,7 +68,7 @@ def folder_of(tmp_path: Path, *columns: Any) -> Path:
 def test_compatible_types_are_carried_as_the_wider_one(
     one: Any, other: Any, kind: Any, tmp_path: Path, spool: Path
 ) -> None:
-    """Whichever file comes first, and nothing of the values is lost."""
+    """In any order of the files, and without loss."""
     for turn, columns in enumerate(((one, other), (other, one))):
         dataset = open_rows(make_job(folder_of(tmp_path / str(turn), *columns)), spool)
         if not pa.types.is_struct(kind):
@@ -98,7 +98,7 @@ def _without_nulls(value: Any) -> Any:
 def test_values_that_would_change_are_refused(
     one: Any, other: Any, reason: str, tmp_path: Path, spool: Path
 ) -> None:  # fmt: skip
-    """With the files, the column, and how to go on; which works."""
+    """The message names the files, the column and a solution, and the solution works."""
     folder = folder_of(tmp_path, one, other)
     with pytest.raises(InputError, match=reason) as refusal:
         open_rows(make_job(folder), spool)
@@ -114,7 +114,7 @@ def test_values_that_would_change_are_refused(
 
 
 def test_files_without_rows_do_not_affect_the_columns(tmp_path: Path, spool: Path) -> None:
-    """Whatever types an empty table has, and whether it has the columns at all."""
+    """Whatever types an empty table has, and whether or not it has the columns."""
     folder = folder_of(tmp_path, pa.array([], pa.float64()), pa.array([1]))
     pq.write_table(pa.table({"other": pa.array([], pa.string())}), folder / "2.parquet")
     pq.write_table(
@@ -126,7 +126,7 @@ def test_files_without_rows_do_not_affect_the_columns(tmp_path: Path, spool: Pat
 
 
 def test_a_column_that_some_files_lack_is_null_there(tmp_path: Path, spool: Path) -> None:
-    """Where it is only carried; the columns may stand in any order."""
+    """If it is only carried; the columns may be in any order."""
     folder = folder_of(tmp_path, pa.array([1]))
     pq.write_table(pa.table({"d": ["x"], "prompt": ["q"]}), folder / "1.parquet")
     assert carried_rows(open_rows(make_job(folder), spool)) == [
@@ -136,7 +136,7 @@ def test_a_column_that_some_files_lack_is_null_there(tmp_path: Path, spool: Path
 
 
 def test_required_fields_are_carried_when_their_struct_is_null(tmp_path: Path, spool: Path) -> None:
-    """As Spark and Avro write them; in a file that lacks the column too."""
+    """As Spark and Avro write them; also in a file that lacks the column."""
     kind = pa.struct([pa.field("a", pa.struct([pa.field("b", pa.int64(), nullable=False)]), nullable=False)])
     fields = [pa.StructArray.from_arrays([pa.array([1, 0])], fields=list(kind.field("a").type))]
     column = pa.StructArray.from_arrays(fields, fields=list(kind), mask=pa.array([False, True]))
@@ -151,7 +151,7 @@ def test_required_fields_are_carried_when_their_struct_is_null(tmp_path: Path, s
 
 
 def test_a_file_without_a_column_of_the_template_is_refused(tmp_path: Path, spool: Path) -> None:
-    """By its name, as a line of JSONL is; a template that can do without can do without."""
+    """The message names it, as for a line of JSONL; a template that tests for the column accepts its absence."""
     folder = folder_of(tmp_path, pa.array([1]))
     pq.write_table(pa.table({"prompt": ["q"]}), folder / "1.parquet")
     with pytest.raises(InputError, match=r"1.parquet, row 0: has no column 'c', which the template names; it has"):
@@ -164,7 +164,7 @@ def test_a_file_without_a_column_of_the_template_is_refused(tmp_path: Path, spoo
 
 
 def test_a_file_that_was_verified_is_not_read_again(tmp_path: Path, spool: Path, monkeypatch: Any) -> None:
-    """But for columns that are carried only now."""
+    """Except for columns that are carried for the first time."""
     folder = folder_of(tmp_path, pa.array([1]), pa.array([2**53 + 1]), pa.array([0.5]))
     dataset = open_rows(make_job(folder, columns=["prompt"]), spool)
     tried: list[str] = []
@@ -178,7 +178,7 @@ def test_a_file_that_was_verified_is_not_read_again(tmp_path: Path, spool: Path,
 
 
 def test_a_damaged_column_is_found_although_no_request_uses_it(tmp_path: Path, spool: Path) -> None:
-    """Not when it is to be carried, and paid for."""
+    """At once, and not only when it is to be carried, after the answers were paid for."""
     folder = folder_of(tmp_path, pa.array(["x" * 1000 for _ in range(50)]))
     path = folder / "0.parquet"
     column = pq.read_metadata(path).row_group(0).column(1)
@@ -191,7 +191,7 @@ def test_a_damaged_column_is_found_although_no_request_uses_it(tmp_path: Path, s
 
 
 def test_an_enum_is_text(tmp_path: Path, spool: Path) -> None:
-    """As Java's programs write it: bytes with a word about them that pyarrow does not say."""
+    """As Java programs write it: bytes with an annotation that pyarrow does not report."""
     path = tmp_path / "enum.parquet"
     pq.write_table(pa.table({"q": [1], "e": pa.array(["red"]).cast(pa.string())}), path, store_schema=False)
     text, enum = b"\x25\x00\x4c\x1c\x00\x00", b"\x25\x08\x4c\x4c\x00\x00"  # ConvertedType and LogicalType in the footer
@@ -206,7 +206,7 @@ def test_an_enum_is_text(tmp_path: Path, spool: Path) -> None:
 
 
 def test_an_interval_is_text(tmp_path: Path, spool: Path) -> None:
-    """As DuckDB writes it, nested too: twelve bytes of which only Parquet's older word says what they are."""
+    """As DuckDB writes it, also nested: twelve bytes that only Parquet's older ConvertedType identifies."""
     path = tmp_path / "interval.parquet"
     value = struct.pack("<III", 1, 2, 3500)
     values = pa.array([value, None], pa.binary(12))
@@ -231,7 +231,7 @@ def test_an_interval_is_text(tmp_path: Path, spool: Path) -> None:
 
 
 def test_view_types_are_carried_as_common_types(tmp_path: Path, spool: Path) -> None:
-    """For several models too, which take rows again."""
+    """Also for several models, for which rows are taken again."""
     folder = folder_of(tmp_path, pa.array(["x"], pa.string_view()), pa.array(["y"]))
     dataset = open_rows(make_job(folder), spool)
     assert dataset.carried_schema.field("c").type == pa.string()

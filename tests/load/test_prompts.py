@@ -17,7 +17,7 @@ def _bodies(dataset: Any, job: Any) -> list[Any]:
 
 
 def test_rows_have_messages_or_a_prompt(rows_file: Any, spool: Path) -> None:
-    """Messages go first where they are not null; keys of messages and params keep their order."""
+    """Messages take precedence if they are not null; keys of messages and params keep their order."""
     messages = [{"role": "user", "name": "x", "content": "m"}]
     path = rows_file([{"prompt": "p"}, {"messages": messages, "prompt": "p"}, {"messages": None, "prompt": "q"}])
     job = make_job(path, settings={"params": {"top_p": 1, "max_tokens": 9}})
@@ -42,7 +42,7 @@ def test_a_system_text_is_sent_before_a_rows_prompt(rows_file: Any, spool: Path)
 
 @pytest.mark.parametrize("reject", [False, True])
 def test_a_system_text_is_refused_for_rows_with_messages(rows_file: Any, spool: Path, reject: bool) -> None:
-    """It is the file and the job that don't fit, so no row is rejected for it."""
+    """The file and the job do not match, so no single row is rejected for it."""
     path = rows_file([{"messages": [{"role": "user", "content": "x"}]}])
     with pytest.raises(InputError, match=r"rows\.jsonl:1: input\.system is for rows with a prompt"):
         open_rows(make_job(path, system="s"), spool, reject_bad_rows=reject)
@@ -64,7 +64,7 @@ def test_a_system_text_is_refused_for_rows_with_messages(rows_file: Any, spool: 
     ],
 )
 def test_a_row_without_a_valid_prompt_is_bad(row: Any, reason: str, rows_file: Any, spool: Path) -> None:
-    """With line and reason; when bad rows are to be rejected, only that row is."""
+    """The error names line and reason; with `bad_rows = "reject"` only that row is rejected."""
     path = rows_file([{"prompt": "ok"}, row])
     with pytest.raises(InputError, match=rf"rows\.jsonl:2: {reason}"):
         open_rows(make_job(path), spool)
@@ -84,13 +84,13 @@ def test_a_proposed_template_can_be_pasted_into_a_shell(rows_file: Any, spool: P
 
 
 def test_a_null_prompt_rejects_only_its_row(rows_file: Any, spool: Path) -> None:
-    """It passes the scan."""
+    """The scan accepts it."""
     job = make_job(rows_file([{"prompt": None}, {"messages": None}, {"prompt": "x"}]))
     assert prompts_of(open_rows(job, spool), job) == ["column 'prompt' is null", "column 'messages' is null", "x"]
 
 
 def test_batch_lines_are_sent_as_they_are(rows_file: Any, spool: Path) -> None:
-    """All keys in their order; the URL's path behind /v1; the model of the line."""
+    """All keys keep their order; the path after /v1 and the model of the line are used."""
     lines = [
         {"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {"input": "x", "model": "e", "u": None}},
         {"custom_id": "a", "url": "https://h/v1/chat/completions", "body": {"model": "m", "n": 2, "max_tokens": 7}},
@@ -124,13 +124,13 @@ def test_batch_lines_are_sent_as_they_are(rows_file: Any, spool: Path) -> None:
     ],
 )
 def test_a_batch_lines_url_may_have_any_root(url: str, path: str, rows_file: Any, spool: Path) -> None:
-    """Sent is what stands below the root, to the job's own."""
+    """The path below the root is sent to the job's own root."""
     job = make_job(rows_file([{"custom_id": "a", "url": url, "body": {"model": "m"}}]))
     assert [request.path for request in all_requests(open_rows(job, spool), job)] == [path]
 
 
 def test_the_jobs_models_replace_those_of_batch_lines(rows_file: Any, spool: Path) -> None:
-    """Then lines need not name one."""
+    """Then lines need no model."""
     lines = [{"custom_id": "a", "body": {"model": "x", "n": 1}}, {"custom_id": "b", "body": {"n": 1}}]
     job = make_job(rows_file(lines))
     dataset = open_rows(job, spool)
@@ -168,7 +168,7 @@ def test_the_jobs_models_replace_those_of_batch_lines(rows_file: Any, spool: Pat
     ],
 )
 def test_an_invalid_batch_line_is_bad(line: Any, reason: str, rows_file: Any, spool: Path) -> None:
-    """Rejected rows of lines that name no model end exactly once, with the first model."""
+    """A rejected row of a line without a model finishes exactly once, under the first model."""
     good = [{"custom_id": "g", "body": {"model": name}} for name in ("one", "two")]
     path = rows_file([*good, {"custom_id": "b", **line}])
     with pytest.raises(InputError, match=rf"rows\.jsonl:3: .*{reason}"):
@@ -180,7 +180,7 @@ def test_an_invalid_batch_line_is_bad(line: Any, reason: str, rows_file: Any, sp
 
 
 def test_batch_lines_refuse_settings_that_do_not_apply(rows_file: Any, spool: Path) -> None:
-    """Params and a system text have no place; a hundred models are enough."""
+    """Params and a system text are refused, and so are more than a hundred models."""
     path = rows_file([{"custom_id": "a", "body": {"model": "x"}}])
     with pytest.raises(JobError, match="params"):
         open_rows(make_job(path, settings={"params": {"n": 1}}), spool)

@@ -22,7 +22,7 @@ _values = st.recursive(
 
 @given(st.dictionaries(st.text(max_size=5), _values, max_size=4))
 def test_any_json_is_sent_unchanged(body: dict[str, Any]) -> None:
-    """Big whole numbers, odd texts, and the order of keys."""
+    """Large integers, odd texts and the order of keys are kept."""
     sent = json.loads(encode_body(body))
     assert sent == body
     assert list(sent) == list(body)
@@ -40,7 +40,7 @@ def test_the_hash_does_not_depend_on_key_order_or_streaming(body: dict[str, Any]
 
 
 def test_the_hash_is_that_of_path_and_canonical_body(rows_file: Any, spool: Path) -> None:
-    """It stays the same from version to version: answers are filed under it."""
+    """It stays the same in all versions, because answers are stored under it."""
     job = make_job(rows_file([{"prompt": "é"}]), settings={"samples": 2, "params": {"temperature": 0}})
     first, second = all_requests(open_rows(job, spool), job)
     canonical = (
@@ -51,7 +51,7 @@ def test_the_hash_is_that_of_path_and_canonical_body(rows_file: Any, spool: Path
 
 
 def test_lone_surrogates_can_be_sent() -> None:
-    """As escapes, which is how JSON can say them."""
+    """JSON expresses them as escapes."""
     body = {"a": "\ud800"}
     assert encode_body(body) == b'{"a":"\\ud800"}'
     assert len(request_hash("/v1/x", body)) == 32
@@ -59,13 +59,13 @@ def test_lone_surrogates_can_be_sent() -> None:
 
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), [{"x": float("-inf")}]])
 def test_numbers_that_json_lacks_reject_their_row(odd: Any) -> None:
-    """They are not quietly sent as null."""
+    """They are not sent as null."""
     with pytest.raises(BadRowError, match="can't be written as JSON"):
         encode_body({"a": odd, "b": None})
 
 
 def test_odd_numbers_in_a_batch_line_reject_its_row_under_its_model(rows_file: Any, spool: Path) -> None:
-    """Each sample of it."""
+    """Each of its samples."""
     path = rows_file(b'{"custom_id":"a","body":{"model":"x","temperature":-Infinity}}\n')
     job = make_job(path, settings={"samples": 2})
     found = all_requests(open_rows(job, spool), job)
@@ -84,7 +84,7 @@ def test_odd_numbers_in_a_batch_line_reject_its_row_under_its_model(rows_file: A
     ],
 )
 def test_the_most_tokens_are_summed_over_all_choices(body: dict[str, Any], most: int | None) -> None:
-    """None where the body does not say, or says it in no number."""
+    """None if the body has no limit, or one that is not a number."""
     assert output_cap(body) == most
 
 

@@ -1,4 +1,4 @@
-"""What rows bring beside their messages is sent: files for fine-tuning, and request bodies as they stand."""
+"""Parameters of rows with messages are sent: files for fine-tuning, and complete request bodies."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _bodies(job: Any, spool: Path, **options: Any) -> list[Any]:
 
 
 def test_parameters_beside_messages_are_sent_and_go_before_the_jobs(rows_file: Any, spool: Path) -> None:
-    """Where a row has none, the job's stand; what is no parameter is carried only, and so are mere labels."""
+    """A row without one uses the job's; columns that are no parameters, such as labels, are only carried."""
     path = rows_file([{"messages": HI, **OWN, "user": "u", "source": "s"}, {"messages": HI, "tools": None}])
     job = make_job(path, settings={"params": {"temperature": 1, "top_p": 0.5, "max_completion_tokens": 9}})
     first, second = _bodies(job, spool)
@@ -46,7 +46,7 @@ def test_parameters_beside_messages_are_sent_and_go_before_the_jobs(rows_file: A
 
 @pytest.mark.parametrize("how", ["a template", "a prompt", "none wanted"])
 def test_columns_named_like_parameters_stay_columns_elsewhere(how: str, rows_file: Any, spool: Path) -> None:
-    """Beside a prompt, under a template, and where `input.params` is empty."""
+    """Next to a prompt, with a template, and if `input.params` is empty."""
     row = {"prompt": "hi", "n": "x", "seed": "y"} if how == "a prompt" else {"messages": HI, "n": "x", "seed": "y"}
     input_settings = {"a template": {"prompt": "{{ n }}"}, "a prompt": {}, "none wanted": {"params": ""}}[how]
     job = make_job(rows_file([row]), **input_settings)
@@ -88,7 +88,7 @@ def test_the_fine_tuning_weight_of_a_message_is_not_sent(rows_file: Any, spool: 
 
 
 def test_rows_of_tables_have_parameters_too(tmp_path: Path, spool: Path, rows_file: Any) -> None:
-    """Structs without what only fills them, floats that pandas made of whole numbers, JSON and numbers in cells."""
+    """Structs lose the nulls that fill them, floats that pandas made of integers are integers, and cells may hold JSON."""
     table = pa.table(
         {
             "messages": [HI, HI],
@@ -108,7 +108,7 @@ def test_rows_of_tables_have_parameters_too(tmp_path: Path, spool: Path, rows_fi
 
 
 def test_request_bodies_are_sent_unchanged(rows_file: Any, spool: Path) -> None:
-    """Each names its model, unless the job does; labels are a part of them, and none of their keys is carried."""
+    """Each names its model, unless the job does; labels are sent with them, and no key is carried."""
     rows = [{"model": name, "messages": HI, "user": "u", "temperature": 0, "id": f"r-{name}"} for name in ("a", "b")]
     job = make_job(rows_file(rows), model=None)
     dataset = open_rows(job, spool, reserved=frozenset({"model"}))
@@ -151,7 +151,7 @@ def test_columns_that_look_like_unsent_parameters_give_a_warning(
 
 @pytest.mark.usefixtures("settled")
 def test_a_scan_that_did_not_check_parameters_is_not_reused(rows_file: Any, spool: Path) -> None:
-    """As one of before, or of a job that left them out."""
+    """Such as one of an earlier version, or of a job without parameters."""
     job = make_job(rows_file([{"messages": HI, "temperature": "warm"}]), params="")
     scan = stored(open_rows(job, spool).scan)
     assert open_rows(job, spool, previous=scan).scan.param_columns == ()

@@ -39,7 +39,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.fixture(params=["jsonl", "parquet"])
 def rescan(request: Any, rows_file: Any, tmp_path: Path, spool: Path) -> tuple[Path, Scan]:
-    """A file and the scan of it."""
+    """A file and its scan."""
     path = tmp_path / f"rows.{request.param}"
     if request.param == "jsonl":
         rows_file(ROWS)
@@ -52,7 +52,7 @@ def rescan(request: Any, rows_file: Any, tmp_path: Path, spool: Path) -> tuple[P
 def test_an_unchanged_file_is_not_read(
     rows_file: Any, tmp_path: Path, spool: Path, scans: list[str], hashed: list[Any]
 ) -> None:
-    """Its status proves that it is the same; any change of status makes it be read, but not parsed."""
+    """Its file status proves that it is the same; after a change of status it is read, but not parsed."""
     pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "rows.parquet")
     for path in (rows_file(ROWS), tmp_path / "rows.parquet"):
         scan = stored(open_rows(make_job(path), spool).scan)
@@ -71,7 +71,7 @@ def test_an_unchanged_file_is_not_read(
 def test_a_file_written_just_before_its_scan_is_read_again(
     rescan: tuple[Path, Scan], spool: Path, scans: list[str], hashed: list[Any]
 ) -> None:
-    """It may have been changed within the clock's grain."""
+    """It may have been changed within the resolution of the clock."""
     path, scan = rescan
     scans.clear()
     open_rows(make_job(path), spool, previous=scan)
@@ -79,7 +79,7 @@ def test_a_file_written_just_before_its_scan_is_read_again(
 
 
 def test_a_change_of_the_same_size_is_detected(rescan: tuple[Path, Scan], spool: Path, scans: list[str]) -> None:
-    """Even where size and time of change are as they were."""
+    """Even if size and modification time are the same."""
     path, scan = rescan
     status = path.stat()
     if path.suffix == ".jsonl":
@@ -99,7 +99,7 @@ def test_a_change_of_the_same_size_is_detected(rescan: tuple[Path, Scan], spool:
 
 @pytest.mark.usefixtures("settled")
 def test_a_file_time_set_back_does_not_hide_a_change(rows_file: Any, spool: Path) -> None:
-    """The time of the status change can't be set."""
+    """The time of the status change (ctime) cannot be set."""
     path = rows_file(ROWS)
     scan = stored(open_rows(make_job(path), spool).scan)
     status = path.stat()
@@ -111,7 +111,7 @@ def test_a_file_time_set_back_does_not_hide_a_change(rows_file: Any, spool: Path
 
 
 def test_appended_rows_leave_earlier_shards_as_they_are(rows_file: Any, spool: Path) -> None:
-    """Whole shards keep their digests, those that grew don't."""
+    """Full shards keep their digests; a shard that grew does not."""
     path = rows_file(ROWS)
     scan = stored(open_rows(make_job(path), spool).scan)
     rows_file([*ROWS, {"prompt": "new"}])
@@ -132,7 +132,7 @@ def test_appended_rows_leave_earlier_shards_as_they_are(rows_file: Any, spool: P
 def test_a_scan_with_other_options_is_not_reused(
     rescan: tuple[Path, Scan], input_settings: Any, options: Any, spool: Path, scans: list[str]
 ) -> None:
-    """Another mode, limit or cut is scanned anew."""
+    """Another mode, limit or shard size needs another scan."""
     path, scan = rescan
     scans.clear()
     open_rows(make_job(path, **input_settings), spool, previous=scan, **options)
@@ -140,7 +140,7 @@ def test_a_scan_with_other_options_is_not_reused(
 
 
 def test_a_template_that_uses_more_columns_is_checked(rows_file: Any, spool: Path, scans: list[str]) -> None:
-    """One that uses fewer need not be."""
+    """One that uses fewer is not."""
     path = rows_file(ROWS)
     scan = open_rows(make_job(path, prompt="{{ x }}{{ prompt }}"), spool).scan
     scans.clear()
@@ -151,7 +151,7 @@ def test_a_template_that_uses_more_columns_is_checked(rows_file: Any, spool: Pat
 
 
 def test_bad_rows_that_were_accepted_once_are_refused_later(rows_file: Any, spool: Path) -> None:
-    """Unless they still may."""
+    """Unless they are still accepted."""
     path = rows_file([*ROWS, {"prompt": 5}])
     scan = open_rows(make_job(path), spool, reject_bad_rows=True).scan
     assert open_rows(make_job(path), spool, previous=scan, reject_bad_rows=True).scan.bad_rows == 1
@@ -160,7 +160,7 @@ def test_bad_rows_that_were_accepted_once_are_refused_later(rows_file: Any, spoo
 
 
 def test_batch_models_follow_the_job(rows_file: Any, spool: Path) -> None:
-    """The lines' models count only where the job names none."""
+    """The models of the lines are used only if the job names none."""
     path = rows_file([{"custom_id": "a", "body": {"model": "m"}}])
     own = open_rows(make_job(path, model=None), spool).scan
     named = open_rows(make_job(path), spool, previous=own).scan
@@ -169,7 +169,7 @@ def test_batch_models_follow_the_job(rows_file: Any, spool: Path) -> None:
 
 
 def test_the_scan_of_another_file_is_not_reused(rows_file: Any, spool: Path) -> None:
-    """Though it has the same name in another job."""
+    """Although the file has the same name in another job."""
     scan = open_rows(make_job(rows_file(ROWS)), spool).scan
     job = make_job(rows_file(ROWS[:2], "other.jsonl"))
     assert prompts_of(open_rows(job, spool, previous=scan), job) == ["p0", "p1"]

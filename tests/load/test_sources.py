@@ -19,7 +19,7 @@ def _refused(path: Path | str, spool: Path, **input_settings: Any) -> str:
 
 
 def test_a_folder_is_read_in_name_order_and_other_files_are_left_out(tmp_path: Path, spool: Path) -> None:
-    """Files of known suffixes, not those that begin with a dot, not those in folders below."""
+    """Only files with a supported suffix; no hidden files and no subfolders."""
     for name in ("b.jsonl", "a.ndjson", ".hidden.jsonl", "notes.txt", "._b.jsonl"):
         (tmp_path / name).write_bytes(jsonl([{"prompt": name}]))
     (tmp_path / "below.jsonl").mkdir()
@@ -28,7 +28,7 @@ def test_a_folder_is_read_in_name_order_and_other_files_are_left_out(tmp_path: P
 
 
 def test_a_glob_is_read_in_name_order(tmp_path: Path, spool: Path) -> None:
-    """Only what matches counts."""
+    """Only matching files are read."""
     for name in ("q2.jsonl", "q1.jsonl", "other.jsonl"):
         (tmp_path / name).write_bytes(jsonl([{"prompt": name}]))
     job = make_job(tmp_path / "q*.jsonl")
@@ -36,14 +36,14 @@ def test_a_glob_is_read_in_name_order(tmp_path: Path, spool: Path) -> None:
 
 
 def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path: Path, spool: Path) -> None:
-    """What is there goes before what a pattern would mean."""
+    """An existing file takes precedence over a pattern."""
     (tmp_path / "[a].jsonl").write_bytes(jsonl([{"prompt": "x"}]))
     job = make_job(tmp_path / "[a].jsonl")
     assert prompts_of(open_rows(job, spool), job) == ["x"]
 
 
 def test_files_that_cannot_be_the_input_are_refused_with_a_message(tmp_path: Path, spool: Path) -> None:
-    """The message has the path and what to do."""
+    """The message names the path and what to do."""
     (tmp_path / "empty.jsonl").write_bytes(b"\n\n")
     (tmp_path / "zero.jsonl").write_bytes(b"")
     (tmp_path / "data.txt").write_text("a,b")
@@ -62,7 +62,7 @@ def test_files_that_cannot_be_the_input_are_refused_with_a_message(tmp_path: Pat
 
 
 def test_a_run_folder_as_input_is_refused_with_the_path_of_its_data(tmp_path: Path, spool: Path) -> None:
-    """The parts lie one level below."""
+    """The parts are one level below."""
     (tmp_path / "data").mkdir()
     pq.write_table(pa.table({"prompt": ["x"]}), tmp_path / "data" / "part-00000.parquet")
     for name in ("run.json", "ledger.jsonl"):
@@ -72,7 +72,7 @@ def test_a_run_folder_as_input_is_refused_with_the_path_of_its_data(tmp_path: Pa
 
 
 def test_jsonl_and_parquet_are_not_mixed(tmp_path: Path, spool: Path) -> None:
-    """Both files are named."""
+    """The message names both files."""
     (tmp_path / "a.jsonl").write_bytes(jsonl([{"prompt": "x"}]))
     pq.write_table(pa.table({"prompt": ["x"]}), tmp_path / "b.parquet")
     message = _refused(tmp_path, spool)

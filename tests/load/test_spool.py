@@ -39,7 +39,7 @@ def test_compressed_files_are_read_to_their_last_member(
 @pytest.mark.parametrize(("suffix", "compress"), [("gz", gzip.compress), ("zst", _zstd)])
 @pytest.mark.parametrize("cut", [3, 9, -1, -5])
 def test_a_cut_off_file_is_refused(suffix: str, compress: Any, cut: int, rows_file: Any, spool: Path) -> None:
-    """Wherever it was cut, and nothing stays in the spool."""
+    """Wherever it was cut; nothing is left in the spool."""
     path = rows_file(compress(jsonl(ROWS))[:cut], f"rows.jsonl.{suffix}")
     with pytest.raises(
         InputError, match=rf"rows\.jsonl\.{suffix}: can't be decompressed; the file is cut off or damaged"
@@ -62,7 +62,7 @@ def test_a_cut_off_file_is_refused(suffix: str, compress: Any, cut: int, rows_fi
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_compressed_files_are_recognised_by_their_content(data: bytes, name: str, rows_file: Any, spool: Path) -> None:
-    """Filled up with zeros as tape and object stores do it, or under a name that says otherwise."""
+    """Also padded with zeros, as tape and object stores do, or with a misleading name."""
     job = make_job(rows_file(data, name))
     assert prompts_of(open_rows(job, spool), job) == TEXTS
 
@@ -70,7 +70,7 @@ def test_compressed_files_are_recognised_by_their_content(data: bytes, name: str
 def test_data_after_a_gzip_file_is_skipped_and_reported(
     rows_file: Any, spool: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As gzip does; but what begins as another member must be whole."""
+    """As gzip does; but data that begins like another member must be complete."""
     whole = gzip.compress(jsonl(ROWS))
     job = make_job(rows_file(whole + b"garbage", "rows.jsonl.gz"))
     assert prompts_of(open_rows(job, spool), job) == TEXTS
@@ -82,13 +82,13 @@ def test_data_after_a_gzip_file_is_skipped_and_reported(
 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress, _zstd])
 def test_stdin_may_be_compressed(compress: Any, spool: Path) -> None:
-    """It is known by its first bytes."""
+    """It is recognised by its first bytes."""
     job = make_job("-")
     assert prompts_of(open_rows(job, spool, stdin=io.BytesIO(compress(jsonl(ROWS)))), job) == TEXTS
 
 
 def test_messages_name_the_original(rows_file: Any, spool: Path) -> None:
-    """`stdin:3`, and the compressed file, not what was spooled of them."""
+    """`stdin:3` or the compressed file, not the spooled copy."""
     data = jsonl(ROWS[:1]) + b"\n[]\n"
     with pytest.raises(InputError, match=r"^1 bad row; nothing was sent:\n  stdin:3: is a list"):
         open_rows(make_job("-"), spool, stdin=io.BytesIO(data))
@@ -98,7 +98,7 @@ def test_messages_name_the_original(rows_file: Any, spool: Path) -> None:
 
 
 def test_empty_stdin_without_a_spool_is_refused(spool: Path) -> None:
-    """With what to do."""
+    """The message says what to do."""
     with pytest.raises(InputError, match="stdin is empty; pipe the rows in"):
         open_rows(make_job("-"), spool, stdin=io.BytesIO())
     with pytest.raises(InputError, match="stdin: there are no rows in it"):
@@ -108,7 +108,7 @@ def test_empty_stdin_without_a_spool_is_refused(spool: Path) -> None:
 
 
 def test_empty_stdin_resumes(spool: Path) -> None:
-    """From the spool, also after the run folder was moved, and when the job asks something else of the rows."""
+    """From the spool, also after the run folder was moved, and when the job has another prompt."""
     job = make_job("-")
     scan = stored(open_rows(job, spool, stdin=io.BytesIO(jsonl(ROWS))).scan)
     dataset = open_rows(job, spool, previous=scan, stdin=io.BytesIO())
@@ -126,7 +126,7 @@ def test_empty_stdin_resumes(spool: Path) -> None:
 
 
 def test_the_same_stdin_keeps_the_existing_spool(spool: Path) -> None:
-    """Other rows make a new one, beside the known one until that is dropped."""
+    """Other rows make a new spool; the existing one stays until it is dropped."""
     job = make_job("-")
     scan = stored(open_rows(job, spool, stdin=io.BytesIO(jsonl(ROWS))).scan)
     assert open_rows(job, spool, previous=scan, stdin=io.BytesIO(jsonl(ROWS))).scan == scan
@@ -143,7 +143,7 @@ def test_the_same_stdin_keeps_the_existing_spool(spool: Path) -> None:
 
 
 def test_an_unfinished_spool_is_not_used(spool: Path) -> None:
-    """A spooling that was not finished is not taken for one, and goes with the stale ones."""
+    """It is ignored, and removed with the stale ones."""
     (spool / "000007.tmp").mkdir(parents=True)
     job = make_job("-")
     dataset = open_rows(job, spool, stdin=io.BytesIO(jsonl(ROWS)))
@@ -153,7 +153,7 @@ def test_an_unfinished_spool_is_not_used(spool: Path) -> None:
 
 
 def test_an_unchanged_compressed_file_is_not_spooled_again(rows_file: Any, spool: Path) -> None:
-    """Nor one that was only touched; a changed one is."""
+    """Nor is one that was only touched; a changed one is spooled again."""
     path = rows_file(gzip.compress(jsonl(ROWS), mtime=0), "rows.jsonl.gz")
     job = make_job(path)
     scan = stored(open_rows(job, spool).scan)
@@ -165,7 +165,7 @@ def test_an_unchanged_compressed_file_is_not_spooled_again(rows_file: Any, spool
 
 
 def test_no_space_left_leaves_no_spool(rows_file: Any, spool: Path) -> None:
-    """The limit on file sizes stands in for a full disk."""
+    """A limit on file sizes stands in for a full disk."""
     path = rows_file(gzip.compress(jsonl([{"prompt": "x" * 1000}] * 3000)), "rows.jsonl.gz")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, hard))

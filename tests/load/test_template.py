@@ -45,7 +45,7 @@ def _render(template: str, row: dict[str, Any]) -> Any:
     ],
 )
 def test_a_template_renders_its_text_unchanged(source: str, row: dict[str, Any], text: str) -> None:
-    """Nothing is escaped, no line break is lost, numbers keep their form."""
+    """Nothing is escaped, line breaks are kept, and numbers keep their form."""
     assert _render(source, row) == text
 
 
@@ -85,7 +85,7 @@ def test_a_template_renders_its_text_unchanged(source: str, row: dict[str, Any],
     ],
 )
 def test_a_value_that_cannot_be_rendered_rejects_only_its_row(source: str, row: dict[str, Any], reason: str) -> None:
-    """A null, a missing key, an error or endless work names the setting."""
+    """After a null, a missing key, an error or endless work the message names the setting."""
     with pytest.raises(BadRowError, match=reason):
         _render(source, row)
 
@@ -110,7 +110,7 @@ def test_a_value_that_cannot_be_rendered_rejects_only_its_row(source: str, row: 
 def test_an_invalid_template_is_refused_with_its_setting(
     input_settings: dict[str, Any], reason: str, tmp_path: Path
 ) -> None:
-    """Before the data is touched: there is no such file."""
+    """Before the data is read: the input file does not exist."""
     with pytest.raises(JobError, match=reason):
         open_rows(make_job(tmp_path / "missing.jsonl", **input_settings), tmp_path)
 
@@ -124,10 +124,10 @@ def test_an_invalid_template_is_refused_with_its_setting(
         "{% macro f(l, n) %}{{ f(l + l, n - 1) if n else 'x' }}{% endmacro %}{{ f([1], 60) }}",
         "{% set l = [1] %}" + "{% set l = l + l %}" * 60,
     ],
-    ids=["its own", "the row's", "as often as the row says", "by recursion", "literally"],
+    ids=["its own", "the row's", "as often as the row sets", "by recursion", "literally"],
 )
 def test_a_template_that_doubles_a_list_endlessly_is_stopped(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fuel counts a step for it, however long the list is."""
+    """The template engine's fuel counts one step for it, however long the list is."""
     monkeypatch.setattr("batchmix.load.template_limits._TRIAL_S", 1.0)
     with pytest.raises(JobError, match=r"input\.prompt: the template never ends"):
         _render(source, {"a": [1], "n": 60})
@@ -139,7 +139,7 @@ def test_a_template_may_add_numbers() -> None:
 
 
 def test_every_text_in_messages_is_a_template() -> None:
-    """At any depth; all else stays as it is."""
+    """At any depth; everything else stays unchanged."""
     messages = [
         {"role": "system", "content": "fixed"},
         {"role": "{{ r }}", "content": [{"type": "image_url", "image_url": {"url": "{{ u }}", "n": 1}}, {"text": "t"}]},
@@ -153,7 +153,7 @@ def test_every_text_in_messages_is_a_template() -> None:
 
 
 def test_a_missing_column_is_found_by_the_scan(rows_file: Any, spool: Path) -> None:
-    """With line, column and those that there are; a row that can do without is fine."""
+    """The message names the line, the column and the existing ones; a template that tests for it is accepted."""
     path = rows_file([{"a": "x", "b": "y"}, {"a": "z"}])
     with pytest.raises(InputError, match=r"rows\.jsonl:2: has no column 'b', which the template names; it has 'a'"):
         open_rows(make_job(path, prompt="{{ a }}{{ b }}"), spool)
@@ -170,7 +170,7 @@ def test_a_column_that_no_row_has_is_reported_once(rows_file: Any, spool: Path) 
 
 
 def test_a_null_rejects_only_its_row(rows_file: Any, spool: Path) -> None:
-    """The others are asked, and the scan lets it pass."""
+    """The other rows are sent, and the scan accepts the null."""
     job = make_job(rows_file([{"a": "x"}, {"a": None}, {"a": "z"}]), prompt="{{ a }}")
     dataset = open_rows(job, spool)
     assert prompts_of(dataset, job) == ["x", "input.prompt: column 'a' is null", "z"]
@@ -193,7 +193,7 @@ def test_a_null_rejects_only_its_row(rows_file: Any, spool: Path) -> None:
 def test_columns_in_slices_and_self_assignments_are_found(
     source: str, used: set[str], text: str, rows_file: Any, spool: Path
 ) -> None:
-    """Which minijinja by itself does not say; a row without them is the file's error."""
+    """minijinja itself does not report them; a row without them is an error of the file."""
     row = {"a": "abcde", "b": "x", "l": [1, 2, 3], "n": 2}
     job = make_job(rows_file([row, row]), prompt=source)
     assert Template(job.input).required == used
@@ -239,7 +239,7 @@ ODD = {
     ],
 )
 def test_any_column_can_be_named_through_the_row(source: str, text: str, rows_file: Any, spool: Path) -> None:
-    """`row` is the whole row, and the scan lets pass what renders."""
+    """`row` is the whole row, and the scan accepts what renders."""
     job = make_job(rows_file([ODD]), prompt=source)
     assert prompts_of(open_rows(job, spool), job) == [text]
 
@@ -259,7 +259,7 @@ def test_any_column_can_be_named_through_the_row(source: str, text: str, rows_fi
 def test_a_missing_column_is_an_error_of_the_file_however_it_is_spelled(
     source: str, reason: str, rows_file: Any, spool: Path
 ) -> None:
-    """And where a name is no single word, the message has the spelling that is right."""
+    """For a name that is no identifier, the message has the right spelling."""
     with pytest.raises((InputError, JobError), match=reason):
         open_rows(make_job(rows_file([ODD]), prompt=source), spool)
 
@@ -286,7 +286,7 @@ def test_a_null_read_through_the_row_is_named() -> None:
 
 
 def test_system_texts_messages_and_parquet_have_the_row_too(tmp_path: Path, spool: Path) -> None:
-    """And no other column is read for it, unless any might be meant."""
+    """Only the named columns are read, unless any column might be meant."""
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"a.b": ["x"], "big one": ["y"], "prompt": ["p"]}), path)
     job = make_job(path, system='{{ row["a.b"] }}')
@@ -302,7 +302,7 @@ def test_system_texts_messages_and_parquet_have_the_row_too(tmp_path: Path, spoo
 
 
 def test_a_template_is_compiled_once_per_start(rows_file: Any, spool: Path, monkeypatch: Any) -> None:
-    """Also where the scan is reused, and however many passes read the rows."""
+    """Also if the scan is reused, and for any number of passes over the rows."""
     job = make_job(rows_file([{"a": "x"}]), prompt="{{ a }}", system="{{ a }}")
     compiled: list[str] = []
     real = Template._text

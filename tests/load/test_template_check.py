@@ -1,4 +1,4 @@
-"""A template that reads no column would ask, and pay for, the same again and again."""
+"""A template that reads no column would send, and pay for, the same prompt for every row."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_an_empty_prompt_and_a_file_name_are_refused(
 def test_a_column_in_other_braces_gives_a_warning(
     rows_file: Any, spool: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where another is read, it may be meant; what is often something else is no warning."""
+    """If another column is read, the braces may be intended; common uses of braces give no warning."""
     path = rows_file(ROWS)
     open_rows(make_job(path, prompt="<n>{{ n }}</n> {{ text }} [n] @n"), spool)
     assert caplog.text == ""

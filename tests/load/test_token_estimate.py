@@ -1,4 +1,4 @@
-"""What is no text is counted as what it is, and text costs what it did."""
+"""Content other than text is counted by its kind, and the estimate for text is unchanged."""
 
 from __future__ import annotations
 

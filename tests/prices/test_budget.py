@@ -1,4 +1,4 @@
-"""The cap is passed by no more than the requests in flight were underestimated, and is used."""
+"""A budget is used, and exceeded only by what the requests in flight were underestimated."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def answer(prompt: int, completion: int) -> Completion:
 
 
 class Stops:
-    """Takes down why it was stopped."""
+    """Records why it was stopped."""
 
     def __init__(self) -> None:
         self.reason: BudgetSpent | None = None
@@ -132,7 +132,7 @@ def test_a_request_that_does_not_fit_waits_for_what_is_in_flight() -> None:
 
 
 class Answers:
-    """A provider in memory, and the log of what it was asked."""
+    """A provider in memory with a log of its requests."""
 
     def __init__(self) -> None:
         self.received_rows: list[int] = []

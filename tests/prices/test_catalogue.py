@@ -1,4 +1,4 @@
-"""The catalogue is read whatever is in it, kept for a bad day, and names what a mistyped model might be."""
+"""The catalogue is read whatever it contains, stored for outages, and used to correct mistyped models."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_one_number_out_of_range_leaves_the_prices_of_other_models(number: str) 
 
 
 def test_a_tiered_price_is_shown_but_not_used() -> None:
-    """No price is better than a wrong one, and what a tier looks like is not told."""
+    """No price is better than a wrong one, and the form of tiers is undocumented."""
     pricing = {"input": 1.25, "output": 10, "tiers": [{"anything": 200000}]}
     models = read_catalogue(json.dumps({"data": [model("long", pricing=pricing), model("plain")]}).encode())
     assert (models["long"].price, models["long"].tiered) == (Price(1.25, 10), True)

@@ -1,4 +1,4 @@
-"""Prices come from the job, the run, the catalogue or the package, in that order, and stay what they were."""
+"""Prices come from the job, the run, the catalogue or the package, in that order, and stay the same in a run."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_the_package_has_prices_when_the_catalogue_is_unavailable(gateway: Gatew
 
 
 def test_a_prompt_beyond_the_first_price_tier_has_no_price() -> None:
-    """Where the package knows tiers, its price is that of the first; beyond it the cost is not known."""
+    """If the package has tiers, its price is that of the first; beyond it the cost is unknown."""
     price = listed_price("gemini-2.5-pro", ADDRESS)
     assert price is not None
     assert price.up_to is not None

@@ -41,7 +41,7 @@ class Caller:
     async def send(
         self, prompt: Any = "Hello", /, path: str = "/chat/completions", key: str = "k", **more: Any
     ) -> ReceivedResponse:
-        """Send a request; `data` sends bytes as they are, `encoding` is what is accepted."""
+        """Send a request; `data` is sent unchanged as its body, `encoding` as Accept-Encoding."""
         data, encoding = more.pop("data", None), more.pop("encoding", "gzip")
         body = {"model": "m", "messages": [{"role": "user", "content": prompt}]} | more
         data = json.dumps({name: value for name, value in body.items() if value is not None}) if data is None else data
@@ -67,7 +67,7 @@ def calling() -> Callable[[str], contextlib.AbstractAsyncContextManager[Caller]]
     @contextlib.asynccontextmanager
     async def call(behaviour: str = "") -> AsyncIterator[Caller]:
         rehearsal = Rehearsal(Behaviour.parse(behaviour))
-        # a connection of its own for each request: aiohttp sends again by itself where a kept one is dropped
+        # one connection per request: aiohttp itself sends again if a kept one is dropped
         connector = aiohttp.TCPConnector(force_close=True)
         async with rehearsal as url, aiohttp.ClientSession(connector=connector) as session:
             yield Caller(rehearsal, session, url)

@@ -34,7 +34,7 @@ async def test_a_stall_sends_half_and_lasts_until_the_client_leaves(calling):
         assert (await caller.send()).status == 429
         await _close(writer)
         async with asyncio.timeout(WITHIN_S):
-            while (await caller.send()).status == 429:  # until the server has seen it leave
+            while (await caller.send()).status == 429:  # until the server has noticed that the client left
                 pass
         record = caller.rehearsal.records[0]
     assert (record.kind, record.status, record.finished, record.answered) == ("stall", 200, None, False)

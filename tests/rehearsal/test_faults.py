@@ -62,7 +62,7 @@ async def test_cut_sends_half_of_what_it_promises(calling):
 
 
 async def _until(caller, count):
-    """Return once so many requests have come and are under way."""
+    """Return once this many requests have been received and are in flight."""
     async with asyncio.timeout(WITHIN_S):
         while caller.rehearsal.totals["requests"] < count:
             await asyncio.sleep(0)
@@ -75,7 +75,7 @@ async def test_hang_lasts_until_the_client_leaves(calling):
         assert (await caller.send()).status == 429
         sending.cancel()
         async with asyncio.timeout(WITHIN_S):
-            while (await caller.send()).status == 429:  # until the server has seen it leave
+            while (await caller.send()).status == 429:  # until the server has noticed that the client left
                 pass
         record = caller.rehearsal.records[0]
     assert (record.kind, record.status, record.finished, record.answered) == ("hang", None, None, False)

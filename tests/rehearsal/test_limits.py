@@ -62,7 +62,7 @@ async def test_throttled(calling):
 
 @pytest.mark.parametrize("n", [1, 3])
 async def test_tpm_charges_prompt_and_cap_or_the_answer_for_each_choice(calling, n):
-    async with calling("tpm=1&burst_s=60000&words=40") as caller:  # room for 1,000, and no refill to speak of
+    async with calling("tpm=1&burst_s=60000&words=40") as caller:  # room for 1,000, and almost no refill
         capped = await caller.send("Hello", max_tokens=200, n=n)
         answered = await caller.send("Hello", n=n)
         vectors = await caller.send(path="/embeddings", messages=None, input="x")

@@ -45,7 +45,7 @@ async def _until(caller, *, refused):
         while True:
             try:
                 response = await caller.send()
-            except aiohttp.ClientConnectionError as error:  # one that was on its way is cut
+            except aiohttp.ClientConnectionError as error:  # a request in flight is cut
                 if refused and isinstance(getattr(error, "os_error", None), ConnectionRefusedError):
                     return
             else:

@@ -133,7 +133,7 @@ async def test_an_answer_that_is_lost_halfway_is_never_finished(calling, caplog)
         async with _request_for_more_than_the_kernel_takes(caller.url) as (_, writer):
             writer.transport.abort()
         async with asyncio.timeout(WITHIN_S):
-            while (await caller.send()).status == 429:  # until the server has seen it leave
+            while (await caller.send()).status == 429:  # until the server has noticed that the client left
                 pass
         record = caller.rehearsal.records[0]
         assert (record.status, record.finished, record.answered) == (200, None, False)

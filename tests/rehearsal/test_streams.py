@@ -9,13 +9,13 @@ USAGE = {"stream": True, "stream_options": {"include_usage": True}}
 
 
 def events(raw):
-    """The events of a stream: JSON, or a line as it is."""
+    """Return the events of a stream: JSON values, or other lines as text."""
     lines = [line for line in raw.decode().split("\n\n") if line]
     return [json.loads(line[6:]) if line.startswith("data: {") else line for line in lines]
 
 
 def answered(found):
-    """The content of a stream's only choice."""
+    """Return the content of a stream's only choice."""
     deltas = (choice["delta"] for event in found if isinstance(event, dict) for choice in event["choices"])
     return "".join(delta.get("content") or "" for delta in deltas)
 

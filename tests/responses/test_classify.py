@@ -1,4 +1,4 @@
-"""What is made of an exchange: the words that a person reads, and that nothing whatever breaks it."""
+"""The classification of an exchange: the message for the user, and robustness against any body."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ values = st.recursive(
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
-    """A good answer in which one value is another, one byte is another, or the end is missing."""
+    """A good answer with one value replaced, one byte changed, or the end missing."""
     found: Any = json.loads(json.dumps(GOOD))
     place = found
     for step in draw(st.sampled_from([[], ["choices"], ["choices", 0], ["choices", 0, "message"], ["usage"]])):

@@ -1,4 +1,4 @@
-"""Chunks come to the body that would have come without streaming, whoever sent them."""
+"""Chunks of any provider add up to the body of an answer without streaming."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def answer(*chunks: dict[str, Any], choices: int = 1) -> Any:
 
 
 def message(*parts: object) -> Any:
-    """Return the message that these deltas come to."""
+    """Return the message that these deltas add up to."""
     return answer(*map(chunk, parts), chunk(finish="stop"))["choices"][0]["message"]
 
 
@@ -207,7 +207,7 @@ def test_a_partial_answer_is_one_chunk() -> None:
 
 
 def test_the_size_of_a_partial_answer_counts_its_content() -> None:
-    """An answer in many small chunks is not large because each says again whose it is."""
+    """An answer in many small chunks is not large because each repeats its id and model."""
     begun = deltas(*content_chunks("x")).size
     text = deltas(*content_chunks("x"), *(chunk({"content": "word "}) for _ in range(1000))).size - begun
     assert 5000 <= text <= 5000 + 1000 * len("c-1chat.completion.chunkgpt-4o-mini-2024")

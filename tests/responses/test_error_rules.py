@@ -1,4 +1,4 @@
-"""What gateways and providers are known to say, and what follows. Each line names where it is said."""
+"""The documented errors of gateways and providers, and the action for each. Comments name the sources."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ SAID: list[tuple[str, int, object, str, str]] = [
     ("LiteLLM", 200, openai("BedrockException - ThrottlingException: Too many tokens per day", None, None), "pause", "throttled"),
     ("LiteLLM", 500, openai("litellm.RateLimitError: RateLimitError: OpenAIException - Rate limit reached", "500", None), "pause", "throttled"),
     ("AWS", 400, {"code": "TooManyRequestsException", "message": "x"}, "pause", "throttled"),
-    # Gemini's quota, as other services than its own say it
+    # Gemini's quota, as other services report it
     ("Vertex", 429, google(429, "Resource exhausted. Please try again later. Please refer to https://cloud.google.com/vertex-ai/generative-ai/docs/error-code-429 for more details.", "RESOURCE_EXHAUSTED"), "pause", "throttled"),
     ("Groq", 429, openai("Rate limit reached for model `llama3-70b-8192` in organization `org_1` on tokens per minute (TPM): Limit 7000, Used 0, Requested ~12903. Please try again in 50.597142857s.", "rate_limit_exceeded", "tokens"), "pause", "throttled"),
     # in front of them
@@ -342,7 +342,7 @@ async def test_text_quoted_from_a_prompt_means_nothing(wire: Wire, status: int, 
 
 
 async def test_the_input_in_an_error_is_not_part_of_its_message(wire: Wire) -> None:
-    """FastAPI and pydantic repeat the input beside their words."""
+    """FastAPI and pydantic repeat the input next to their message."""
     part = {"type": "string_type", "loc": ["body", "messages"], "msg": "Input should be a list", "input": "no such model", "url": "https://errors.pydantic.dev"}  # fmt: skip
     outcome = classify(await wire.exchange(reply(422, {"detail": [part, "x"]})))
     assert isinstance(outcome, Failure)
@@ -389,7 +389,7 @@ async def test_a_refused_parameter_comes_with_advice(wire: Wire, message: str, p
 
 
 async def test_a_refused_parameter_is_found_in_a_list_of_errors(wire: Wire) -> None:
-    """As Mistral puts it."""
+    """In Mistral's form."""
     part = {"type": "extra_forbidden", "loc": ["body", "max_completion_tokens"], "msg": "Extra inputs are not permitted", "input": 32000}  # fmt: skip
     body = {"object": "error", "message": {"detail": [part]}, "type": "invalid_request_error", "param": None}
     outcome = classify(await wire.exchange(reply(422, body)))

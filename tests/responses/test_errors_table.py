@@ -1,6 +1,6 @@
-"""The gateway's table of errors, line by line, each as it really comes over a socket.
+"""The gateway's table of errors, line by line, each received over a socket.
 
-A row holds what is answered, and what is made of it: what follows, the kind, the provider's code.
+A row has the response and its classification: the action, the error type, the provider's code.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ TABLE: list[Row] = [
     ("200 web page that says it is JSON", reply(200, b"\xef\xbb\xbf\n <html>"), WRONG_ADDRESS, "web_page", None),
     ("200 text that says it is a web page", reply(200, b"ok", kind="text/html"), WRONG_ADDRESS, "web_page", None),
     ("404 web page", page(404), WRONG_ADDRESS.replace("retry", "retry 3"), "web_page", None),
-    # 200 with {"error"}: by its code and message, else passing
+    # 200 with {"error"}: by its code and message, otherwise transient
     ("200 balance", reply(200, error("x", "insufficient_user_quota")), "stop_run", "no_balance", "insufficient_user_quota"),
     ("200 balance, in Chinese", reply(200, error("用户额度不足")), "stop_run", "no_balance", None),
     ("200 wrong key", reply(200, error("Incorrect API key provided", "invalid_api_key")), "stop_run", "invalid_key", "invalid_api_key"),
@@ -144,7 +144,7 @@ TABLE: list[Row] = [
     ("200 Gemini's ratings", reply(200, {**GOOD, "choices": [], "promptFeedback": {"safetyRatings": [{"category": "HARM_CATEGORY_HARASSMENT", "probability": "HIGH", "blocked": True}]}}), "reject", "content_filter", "prompt_blocked"),
     ("200 Azure's block", reply(200, {**GOOD, "choices": [], "prompt_filter_results": [{"prompt_index": 0, "content_filter_results": {"hate": {"filtered": False}, "jailbreak": {"filtered": True, "detected": True}}}]}), "reject", "content_filter", "prompt_blocked"),
     ("200 Azure's filters, which let it pass", reply(200, {**GOOD, "choices": [], "prompt_filter_results": [{"content_filter_results": {"hate": {"filtered": False}}}]}), "retry 3", "bad_answer", None),
-    # 200 with the text of the trap
+    # 200 with the text of a blocked prompt
     ("200 the trap", trap(role="assistant", content=UNFUNDED), "stop_run", "no_balance", None),
     ("200 the trap, in parts", trap(content=[{"type": "text", "text": UNFUNDED}]), "stop_run", "no_balance", None),
     # 200 with no choices, cut off, bad or empty JSON
@@ -159,7 +159,7 @@ TABLE: list[Row] = [
     ("200 text", reply(200, b"upstream", kind="text/plain"), "retry", "bad_answer", None),
     ("200 nothing", reply(200), "retry", "empty", None),
     ("204", b"HTTP/1.1 204 X\r\n\r\n", "retry", "empty", None),
-    # what the table leaves out
+    # cases beyond the table
     ("200 too large", reply(200, b" " * 100_001), "reject", "too_large", None),
     ("301", reply(301, b"", "Location: https://elsewhere.example/v1"), WRONG_ADDRESS, "redirect", None),
     ("308 without a place", reply(308), WRONG_ADDRESS, "redirect", None),

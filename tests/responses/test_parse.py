@@ -1,4 +1,4 @@
-"""What an answer looks like, however oddly it comes: nothing of it is lost."""
+"""Answers in every shape are parsed without loss."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ USAGES: list[tuple[object, Usage]] = [
     ([], Usage()),
     ("12", Usage()),
     ({}, Usage()),
-    # What is not told stands there as 0.
+    # Counts that are not reported are sent as 0.
     ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, Usage()),
     ({"prompt_tokens": 5, "completion_tokens": 0, "total_tokens": 5}, Usage(5, None, 5)),
     ({"prompt_tokens": 150.0, "completion_tokens": 2, "total_tokens": 152}, Usage(150, 2, 152)),
@@ -128,16 +128,16 @@ USAGES: list[tuple[object, Usage]] = [
     ({"prompt_tokens": "9" * 5000, "completion_tokens": "1e3", "total_tokens": {}}, Usage()),
     ({"prompt_tokens": "1,500", "completion_tokens": "2.0", "total_tokens": "1502.0"}, Usage(1500, 2, 1502)),
     ({"prompt_tokens": 2**62, "completion_tokens": 10**13, "total_tokens": 2**62}, Usage()),
-    # By other names.
+    # Under other names.
     ({"promptTokens": 5, "completionTokens": 6, "totalTokens": 11}, Usage(5, 6, 11)),
     ({"promptTokenCount": 5, "candidatesTokenCount": 6, "thoughtsTokenCount": 7, "totalTokenCount": 18, "cachedContentTokenCount": 3}, Usage(5, 13, 18, 3, 7)),
     ({"prompt_token_count": 5, "candidates_token_count": 6, "total_token_count": 11}, Usage(5, 6, 11)),
     ({"inputTokens": 5, "outputTokens": 6, "totalTokens": 16, "cacheReadInputTokens": 3, "cacheWriteInputTokens": 2}, Usage(10, 6, 16, 3, None, 2)),
-    # What was thought stands beside the answer where the total says so.
+    # Reasoning tokens come on top of the completion if the total says so.
     ({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 31, "completion_tokens_details": {"reasoning_tokens": 20}}, Usage(5, 26, 31, None, 20)),
     ({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11, "completion_tokens_details": {"reasoning_tokens": 20}}, Usage(5, 26, 31, None, 20)),
     ({"prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 31}, Usage(5, 6, 31)),
-    # What follows from the rest.
+    # Counts that follow from the others.
     ({"total_tokens": 9}, Usage(None, None, 9)),
     ({"prompt_tokens": 5, "total_tokens": 11}, Usage(5, 6, 11)),
     ({"prompt_tokens": None, "completion_tokens": 6, "total_tokens": 11}, Usage(5, 6, 11)),
@@ -159,7 +159,7 @@ USAGES: list[tuple[object, Usage]] = [
     ({"prompt_tokens": 194, "completion_tokens": 2, "total_tokens": 196, "cached_tokens": 90}, Usage(194, 2, 196, 90)),
     ({"prompt_tokens": 194, "completion_tokens": 2, "total_tokens": 196, "claude_cache_creation_1_h_tokens": 100}, Usage(194, 2, 196, None, None, 100, 100)),
     ({"prompt_tokens": 194, "completion_tokens": 2, "total_tokens": 196, "prompt_tokens_details": {"cache_creation_tokens": 100, "cache_creation_token_details": {"ephemeral_5m_input_tokens": 60, "ephemeral_1h_input_tokens": 40}}}, Usage(194, 2, 196, None, None, 100, 40)),
-    # ... and beside it.
+    # ... and on top of it.
     ({"input_tokens": 5, "output_tokens": 6, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 2}, Usage(10, 6, 16, 3, None, 2)),
     ({"input_tokens": 5, "output_tokens": 6, "cache_creation_input_tokens": 7, "cache_creation": {"ephemeral_5m_input_tokens": 4, "ephemeral_1h_input_tokens": 3}}, Usage(12, 6, 18, None, None, 7, 3)),
     ({"input_tokens": 0, "output_tokens": 6, "cache_read_input_tokens": 300}, Usage(300, 6, 306, 300)),

@@ -1,4 +1,4 @@
-"""How long an error asks to wait, where its headers say nothing of it."""
+"""How long an error asks to wait, if its headers do not say."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ TEXTS: list[tuple[str, float | None]] = [
     ("速率限制，请在 1 分 30 秒后重试", 90),
     ("Rate limit exceeded for api_key: x. Current limit: 2, Remaining: 0. Limit resets at: 2027-01-15 08:00:41 UTC", 41),
     ("Please try again at 2027-01-15T08:01:00.000Z", 60),
-    ("Limit resets at: 2027-01-15 16:00:41 UTC", None),  # said by LiteLLM where its local time is eight hours ahead
+    ("Limit resets at: 2027-01-15 16:00:41 UTC", None),  # sent by LiteLLM if its local time is eight hours ahead
     ("Limit resets at: 2027-01-15 07:00:00 UTC", None),
     ("The model of 2027-01-15 08:00:41 UTC is overloaded", None),
     ('VertexAIException - b\'{"error": {"code": 429, "details": [{"retryDelay": "22s"}]}}\'', 22),
@@ -122,7 +122,7 @@ async def test_headers_take_precedence_over_messages_and_the_text_of_an_answer_i
 
 
 async def test_only_a_rate_limit_may_cause_a_long_wait(wire: Wire) -> None:
-    """And what is not asked again asks for nothing, whatever stands in its words: they may be a row's own."""
+    """A failure that is not retried has no wait, whatever its message says: it may quote the row."""
     said = {"error": {"message": "Wait 3 days before trying again, retry after 3 days"}}
     for status, wait_s in ((429, 3 * 86_400), (503, 60), (500, 60), (404, 60), (400, None), (402, None)):
         received = await wire.exchange(reply(status, said))

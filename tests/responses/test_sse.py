@@ -1,4 +1,4 @@
-"""Events are read as the WHATWG's rules have them, however the bytes are cut."""
+"""Events are parsed by the WHATWG's rules, however the bytes are cut."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def cut(stream: bytes, places: list[int]) -> list[bytes]:
 
 @given(streams, st.lists(st.integers(0, 200)))
 def test_a_stream_cut_into_any_pieces_gives_the_same_result(stream: bytes, places: list[int]) -> None:
-    """They also give what a reader of the whole text gives, who splits it into lines first."""
+    """The result also equals that of a reader that splits the whole text into lines first."""
     found, data = [], []
     for line in stream.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")[:-1]:
         if line:
@@ -86,7 +86,7 @@ def test_only_the_unfinished_event_is_kept_in_memory() -> None:
 
 
 def test_a_long_line_takes_linear_time() -> None:
-    """A million pieces of one line; joined anew with each, they would take hours."""
+    """A million pieces of one line; joining them with each new piece would take hours."""
     events = EventDecoder()
     began = time.process_time()
     for _ in range(1_000_000):

@@ -98,7 +98,7 @@ def test_an_answer_without_a_finish_reason_is_cut_off_whatever_else_was_received
     "last", [[DONE], [usage(), DONE], [chunk(finish=""), DONE], [usage()], [chunk(finish=""), usage()]]
 )
 def test_a_stream_that_lacks_only_a_finish_reason_is_recognised(last: list[object]) -> None:
-    """Another stream would lack it too. Not all who stream say `[DONE]`."""
+    """Another stream would lack it too. Not all providers send `[DONE]`."""
     found = received(*content_chunks("Par"), *last)
     assert (found.fault, found.is_settled) == (UNFINISHED, DONE in last)
     assert json.loads(found.body)[0]["choices"][0]["delta"]["content"] == "Par"
@@ -124,7 +124,7 @@ def test_each_requested_choice_needs_its_finish_reason() -> None:
     assert len(answered(received(*first, *second, chunk(finish="length", index=1), choices=2))["choices"]) == 2
     assert (
         len(answered(received(*first, usage(), DONE, choices=2))["choices"]) == 1
-    )  # who does not honour n, and says so
+    )  # a provider that does not honour n, and sends no second choice
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_memory_grows_with_the_answer_and_not_with_its_chunks() -> None:
     assert held < 60_000
 
 
-# Whatever is cut
+# Cuts anywhere
 
 texts = st.text(max_size=8)
 chunks = st.one_of(

@@ -1,4 +1,4 @@
-"""A nightly job against the stand-in provider, and the scheduler as a process at any time."""
+"""A scheduled job against the stand-in provider, and the scheduler as a process with any clock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.killing import write_rows
 
 @dataclasses.dataclass
 class Nightly:
-    """One job, due at half past two in Berlin, and what its scheduler leaves behind."""
+    """One job, due daily at half past two in Berlin, and the state that its scheduler stores."""
 
     root: Path
     standin: Provider
@@ -37,11 +37,11 @@ class Nightly:
         return path
 
     def call(self, now: str, *jobs: Path, mode: str = "once") -> list[str]:
-        """Return the call of a scheduler that takes it to be `now`."""
+        """Return the command of a scheduler whose clock starts at `now`."""
         return [sys.executable, "-u", "-m", "tests.scheduling", now, str(self.state), mode, *map(str, jobs)]
 
     def once(self, now: str, *jobs: Path) -> subprocess.CompletedProcess[str]:
-        """Run what is due."""
+        """Run the jobs that are due."""
         return subprocess.run(self.call(now, *jobs), capture_output=True, text=True, check=False)
 
     @property
@@ -49,12 +49,12 @@ class Nightly:
         return self.root / "state"
 
     def nights(self, name: str = "nightly") -> list[dict[str, Any]]:
-        """Return what the state file tells."""
+        """Return the records of scheduled runs in the state file."""
         found: list[dict[str, Any]] = json.loads((self.state / f"{name}.json").read_text())["nights"]
         return found
 
     def ends(self, name: str = "nightly") -> list[tuple[str, int]]:
-        """Return the nights that are over, with their exit codes."""
+        """Return the scheduled dates of finished runs, with their exit codes."""
         return [(night["night"], night["exit_code"]) for night in self.nights(name) if night["ended_at"]]
 
     def run_json(self, night: str, name: str = "nightly") -> dict[str, Any]:

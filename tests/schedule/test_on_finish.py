@@ -1,4 +1,4 @@
-"""The `on_finish` command: bounded in time, with what it started, and its failure stops nothing."""
+"""The `on_finish` command: limited in time, together with its children, and its failure stops nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def test_a_command_that_does_not_exit_is_killed_with_its_children(tmp_path
     assert told == f"{sys.executable} took more than 1.5 s and was killed"
     other_end = select.poll()
     other_end.register(reader, 0)
-    assert other_end.poll(10_000) == [(reader, select.POLLHUP)]  # nobody holds it any more
+    assert other_end.poll(10_000) == [(reader, select.POLLHUP)]  # no process holds it any more
     os.close(reader)
 
 

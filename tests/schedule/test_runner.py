@@ -22,7 +22,7 @@ READ = "import sys, pathlib; pathlib.Path(sys.argv[1]).write_bytes(sys.stdin.buf
 
 
 def listener(root: Path) -> tuple[Path, list[str]]:
-    """Return a named pipe, and a command that writes into it what it is told."""
+    """Return a named pipe, and a command that writes its input to it."""
     path = root / "told"
     os.mkfifo(path)
     return path, [sys.executable, "-c", READ, str(path)]
@@ -42,7 +42,7 @@ def test_a_scheduled_run_runs_once_and_in_its_own_folder(nightly: Nightly) -> No
 
 
 def test_no_scheduled_run_is_lost_repeated_or_paid_twice_after_random_kills(nightly: Nightly) -> None:
-    """Over the night that daylight saving skips; a run whose scheduler was killed drains, and is gone on with."""
+    """Across a skipped hour; a run whose scheduler was killed drains, and is resumed."""
     nightly.rows = 20
     rng, job = random.Random(7), nightly.write()
     nightly.standin.behave("latency=0.05-0.15")
@@ -106,7 +106,7 @@ def test_a_killed_run_is_resumed_at_once(nightly: Nightly) -> None:
 
 
 def test_a_scheduled_run_that_could_not_begin_is_started_later(nightly: Nightly) -> None:
-    """The limit on file sizes stands in for a full disk."""
+    """A limit on file sizes stands in for a full disk."""
     nightly.rows = 3
     job = nightly.write()
     rows = b"".join(json.dumps({"text": f"question {n}", "more": "x" * 1_000_000}).encode() + b"\n" for n in range(3))
@@ -124,7 +124,7 @@ def test_a_scheduled_run_that_could_not_begin_is_started_later(nightly: Nightly)
 
 
 def test_the_scheduler_keeps_waiting_until_a_signal_ends_it(nightly: Nightly) -> None:
-    """The night comes a second after the start; then nothing is due any more."""
+    """The scheduled time is a second after the start; then nothing is due any more."""
     told, command = listener(nightly.root)
     job = nightly.write(on_finish=command)
     process = subprocess.Popen(nightly.call("2026-03-10T01:29:59Z", job, mode="on"), stdout=subprocess.DEVNULL)
@@ -170,7 +170,7 @@ def test_a_job_file_that_became_invalid_is_a_scheduled_run_with_exit_code_2(nigh
     told, command = listener(nightly.root)
     job = nightly.write(on_finish=command)
     process = subprocess.Popen(nightly.call("2026-03-10T01:29:58Z", job, mode="on"), stdout=subprocess.DEVNULL)
-    wait_until((nightly.state / "nightly.json").exists)  # it has read the job then
+    wait_until((nightly.state / "nightly.json").exists)  # by then it has read the job
     job.write_text("nonsense")
     heard = json.loads(told.read_bytes())
     process.terminate()
@@ -238,5 +238,5 @@ def test_an_unreported_scheduled_run_is_reported_by_the_next_start(nightly: Nigh
 
 
 def _sending(nightly: Nightly) -> None:
-    """Return when the provider has been asked."""
+    """Return once the provider has received a request."""
     wait_until(nightly.standin.request_count)

@@ -1,4 +1,4 @@
-"""Which run is due: a year of scheduled runs, whatever kills the scheduler."""
+"""Which run is due: a year of scheduled runs, with kills of the scheduler."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ NIGHTLY = Schedule("30 2 * * *", "Europe/Berlin")
 
 
 class Disk:
-    """A scheduler whose every change is on the disk before the next, and that can be killed between any two."""
+    """A scheduler that stores every change before the next, and can be killed between any two."""
 
     def __init__(self, now: datetime.datetime) -> None:
         self.saved = msgspec.json.encode(RunHistory(now))
         self.ran: list[datetime.date] = []
-        """The scheduled dates of the runs that ended by themselves, in order."""
+        """The scheduled dates of the runs that finished by themselves, in order."""
 
     def work(self, schedule: Schedule, now: datetime.datetime, kill: int) -> bool:
-        """Do what is due, as the runner does; return False where the `kill`-th step was the last."""
+        """Run what is due, as the runner does; return False if it was killed at the `kill`-th step."""
         history = msgspec.json.decode(self.saved, type=RunHistory)
         steps = 0
         while (due := history.due(schedule, now)) is not None:
@@ -39,7 +39,7 @@ class Disk:
                 return False
             self.ran.append(run.date)
             if kill == (steps := steps + 1):
-                self.ran.pop()  # the run is resumed, asks nothing again, and ends a second time
+                self.ran.pop()  # the run is resumed, sends nothing again, and finishes a second time
                 return False
             run.record_exit(0, now, stopping=False)
             self.saved = msgspec.json.encode(history)
@@ -51,7 +51,7 @@ class Disk:
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe"])
 @pytest.mark.parametrize("cron", ["30 2 * * *", "15 2 * * *", "45 1 * * *", "0 0 * * *"])
 def test_each_scheduled_run_of_a_year_runs_once_however_often_the_scheduler_is_killed(cron: str, zone: str) -> None:
-    """It looks every now and then, is killed at any step, and is started again within minutes."""
+    """It checks at random times, is killed at any step, and is restarted within minutes."""
     rng, schedule, now = random.Random(cron + zone), Schedule(cron, zone), START
     disk = Disk(now)
     while now < START + datetime.timedelta(days=365):
@@ -70,7 +70,7 @@ def test_each_scheduled_run_of_a_year_runs_once_however_often_the_scheduler_is_k
 
 @hypothesis.given(st.lists(st.tuples(st.integers(1, 14 * 24 * 60), st.integers(0, 4)), min_size=1, max_size=60))
 def test_no_scheduled_run_runs_twice_and_the_latest_always_runs(steps: list[tuple[int, int]]) -> None:
-    """Also when it was off for days, or when it is killed again and again over several scheduled runs."""
+    """Also after days without a scheduler, or after repeated kills over several scheduled runs."""
     now = START
     disk = Disk(now)
     for minutes, kill in steps:
@@ -140,7 +140,7 @@ def test_the_history_keeps_the_last_thousand_scheduled_runs() -> None:
 
 
 def test_a_run_that_was_stopped_before_it_had_begun_is_tried_again() -> None:
-    """Until it has begun, or the next run is due."""
+    """Until it has begun, or until the next run is due."""
     history = RunHistory(START)
     run = history.begin(START, "runs/a", START)
     run.record_exit(3, START + HOUR, stopping=False, again=True)

@@ -1,4 +1,4 @@
-"""What other schedulers are given, held against the schedulers themselves."""
+"""The units for other schedulers, checked with those schedulers."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_systemd_accepts_the_units(cron: str, folder: str, tmp_path: Path) -> No
     "cron", ["30 2 * * *", "15 2 * * *", "0 4 13 * FRI", "0 4 */2 * MON", "45 1 * * 1-5", "0 5 29 2 *"]
 )
 def test_systemds_calendar_covers_every_scheduled_time_within_the_hour(cron: str, zone: str, tmp_path: Path) -> None:
-    """Over two years of nights, clocks forward and back; a call for which nothing is due does nothing."""
+    """Over two years with clock changes; a call for which nothing is due does nothing."""
     job = scheduled(tmp_path, cron, zone)
     lines = re.findall(r"^OnCalendar=(.*)$", unit(UnitFormat.SYSTEMD, job, paths(tmp_path)), flags=re.MULTILINE)
     start = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
@@ -126,7 +126,7 @@ def _expected(root: Path) -> list[str]:
 
 @pytest.mark.parametrize("host", ["Etc/UTC", "Europe/London", "Europe/Berlin", "Africa/Abidjan"])
 def test_cron_is_refused_if_the_machine_has_another_time_zone(host: str, tmp_path: Path) -> None:
-    """What counts is the clock, not the name: Abidjan's is UTC."""
+    """The clock counts, not the name: Abidjan's time is UTC."""
     localtime = next(folder for folder in map(Path, zoneinfo.TZPATH) if (folder / host).exists()) / host
     job, here = scheduled(tmp_path, zone="UTC"), UnitPaths(tmp_path, tmp_path / "state", localtime)
     if host in {"Etc/UTC", "Africa/Abidjan"}:
