@@ -1,9 +1,9 @@
 """Reads the answer in the `choices` of a completion, in all the shapes that providers use.
 
-This differs from the `openai` package, which returns the content of the first choice in the list, whatever its type.
-Here the choice with index 0 counts, since some providers list choices in another order. The content is always turned
-into text, since it becomes a text column. It is also found in parts, in a `delta`, in the transcript of speech, and in
-`text` beside an empty message.
+The `openai` package returns the content of the first choice in the list, whatever its type. Here the choice with the
+lowest index counts, since some providers list choices in another order. The content is always turned into text, since
+it becomes a text column. The text may also be in parts, in a `delta`, in the transcript of speech, or in `text` beside
+an empty message.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from batchmix.formats.lenient_json import json_text, plain_text
 from batchmix.records import Completion
 from batchmix.responses.usage import count
 
-WHOLE_OR_CUT = frozenset({None, "stop", "length", "tool_calls", "content_filter", "function_call"})
-"""OpenAI's finish reasons and a missing one; none of them means an error."""
+NORMAL_FINISH_REASONS = frozenset({None, "stop", "length", "tool_calls", "content_filter", "function_call"})
+"""The finish reasons that never mean an error: OpenAI's, and None for an answer without one."""
 _ERROR_REASON = re.compile(
     "error|abort|cancel|fail|time.?(?:d.)?out|overload|unavailable|rate.?limit|interrupt|disconnect|malformed"
     "|insufficient.system.resource",
@@ -25,19 +25,22 @@ _ERROR_REASON = re.compile(
 )
 """Matches the finish reasons that mean an error at OpenRouter, vLLM, Zhipu, DeepSeek, Cohere, Gemini and gateways."""
 _NO_RESPONSE_TYPES = frozenset({"thinking", "redacted_thinking", "reasoning", "refusal", "tool_use", "tool_call"})
-"""The types of content parts that do not belong to the response."""
+"""The types of content parts that are not part of the response."""
 _TEXT_TYPES = ("text", "output_text")
 _NO_EXPLANATION = (None, "", "stop", "null")
 """Finish reasons that do not explain why an answer is empty."""
 
 
-def read_choices(found: dict[str, Any], _body: bytes, _inputs: int) -> Completion | str:
-    """Return the answer in the choice with the lowest index, or why there is none, such as "has no choices"."""
-    choices = found.get("choices")
-    found_choices = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
-    if not found_choices:
+def read_choices(decoded: dict[str, Any], _body: bytes, _inputs: int) -> Completion | str:
+    """Return the answer in the choice with the lowest index.
+
+    If there is none, return the reason as the end of a sentence, such as "has no choices".
+    """
+    choices = decoded.get("choices")
+    objects = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+    if not objects:
         return "has no choices"
-    choice = min(found_choices, key=lambda choice: (index_of(choice, 0), count(choice.get("index")) is None))
+    choice = min(objects, key=lambda choice: (index_of(choice, 0), count(choice.get("index")) is None))
     reason = plain_text(choice.get("finish_reason"))
     if is_error_reason(reason) or has_content(choice.get("error")):
         return "ended with an error"
@@ -49,7 +52,7 @@ def read_choices(found: dict[str, Any], _body: bytes, _inputs: int) -> Completio
 
 def is_error_reason(reason: str | None) -> bool:
     """Return whether a finish reason or a status means that the answer ended with an error."""
-    return reason not in WHOLE_OR_CUT and _ERROR_REASON.search(reason or "") is not None
+    return reason not in NORMAL_FINISH_REASONS and _ERROR_REASON.search(reason or "") is not None
 
 
 def has_content(error: Any) -> bool:
@@ -62,15 +65,18 @@ def has_content(error: Any) -> bool:
 
 
 def index_of(item: dict[str, Any], place: int) -> int:
-    """Return a list item's `index`, a number or a number as text; `place` if it has none."""
+    """Return a list item's `index`, which may be a number or text.
+
+    If it has none, return `place`, its position in the list.
+    """
     index = count(item.get("index"))
     return place if index is None else index
 
 
-def _message(found: Any) -> dict[str, Any] | None:
-    if isinstance(found, str):
-        return {"content": found}
-    return found if isinstance(found, dict) else None
+def _message(value: Any) -> dict[str, Any] | None:
+    if isinstance(value, str):
+        return {"content": value}
+    return value if isinstance(value, dict) else None
 
 
 def _completion(message: dict[str, Any], text: Any, reason: str | None) -> Completion:
@@ -102,13 +108,13 @@ def content_text(value: Any) -> str | None:
 
 
 def text_in(value: Any) -> str | None:
-    """Return the joined text of a value that is text, a part, or a list of parts; None if it has no text."""
-    found = list(_texts(value))
-    return plain_text("".join(found)) if found else None
+    """Return the joined text of a value that is text, a content part, or a list of parts. None if it has no text."""
+    texts = list(_texts(value))
+    return plain_text("".join(texts)) if texts else None
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Yield the texts of parts. The recursion is bounded, since `read_json` bounds the depth."""
+    """Yield the texts of content parts. The recursion is bounded, since `read_json` limits the depth."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):
@@ -120,20 +126,20 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def refusal_in(content: Any) -> str | None:
-    """Return the refusal in a content that is a list of parts; None if it has none."""
+    """Return the refusal in a message's content. None if the content is not a list of parts, or has no refusal."""
     parts = content if isinstance(content, list) else []
     texts = [part["refusal"] for part in parts if isinstance(part, dict) and isinstance(part.get("refusal"), str)]
     return plain_text("".join(texts)) if texts else None
 
 
 def _thinking(content: Any) -> str | None:
-    """Return the reasoning in a content that is a list of parts, as from Mistral and Claude."""
+    """Return the reasoning in a list of content parts, as Mistral and Claude send it."""
     parts = content if isinstance(content, list) else []
     return text_in([part["thinking"] for part in parts if isinstance(part, dict) and "thinking" in part])
 
 
 def _function_calls(function: Any, content: Any) -> str | None:
-    """Return function calls in OpenAI's older form, or in Claude's, which is a part of the content."""
+    """Return the function calls in OpenAI's older field `function_call`, or else those among Claude's content parts."""
     if function:
         return json_text([{"type": "function", "function": function}])
     parts = content if isinstance(content, list) else []

@@ -26,18 +26,20 @@ _UNFUNDED = re.compile(
     r"accounts that have not been recharged can only try|未充值.{0,20}(?:账户|账号|用户).{0,20}次", re.IGNORECASE
 )
 _MAX_UNFUNDED_CHARS = 600
-"""The longest answer, in characters, that is searched for `_UNFUNDED`: a longer one may only quote it."""
+"""Only answers of up to this many characters are searched for `_UNFUNDED`. A longer one may only quote the text."""
 UNREADABLE = "the answer can't be read"
-"""The message of the failure that `classify` returns if it fails itself."""
+"""The message of the failure that `classify` returns if reading the exchange raises an error."""
 _PLAIN_TO_TLS = re.compile(
     rb"plain HTTP request was sent to HTTPS port|speaking plain HTTP to an SSL-enabled|HTTP request to an HTTPS server",
     re.IGNORECASE,
 )
-"""Error pages of nginx, Apache and Go's servers."""
+"""Matches the error pages with which nginx, Apache and Go's servers answer plain HTTP on a TLS port."""
 _MAX_PAGE_BYTES = 4000
 """How many bytes of an error page are searched for `_PLAIN_TO_TLS`."""
 _MAX_WAIT_S = 60.0
-"""The longest wait that an error other than a rate limit can ask for: a time in its message may mean something else."""
+"""The longest wait, in seconds, that an error other than a rate limit can ask for, since a time in its message may mean
+something else.
+"""
 _NAME = r"['\"`\[]*([A-Za-z]\w*(?:\.\w+)*)"
 _BOUND = r"\d+ > \d+|\(\d+\) exceeds|must be (?:less|at most|between)"
 _OTHER_PARAMETER = re.compile(rf"use {_NAME}['\"`]? instead", re.IGNORECASE)
@@ -58,10 +60,11 @@ _NOT_IN_PARAMS = ("messages", "model", "input", "prompt")
 def classify(
     exchange: Exchange, path: str = "/chat/completions", secrets: Secrets | None = None
 ) -> Completion | Failure:
-    """Return the answer in an exchange, or why there is none and what happens next. Never raises.
+    """Return the answer in an exchange, or else a failure with the action to take. Raises nothing but `MemoryError`.
 
-    A truncated body is still read: a complete answer in it counts, and a 4xx is a refusal whatever is missing.
-    `secrets` are redacted again from the outcome, since joining parts of the body can bring one back together.
+    A body that was cut off is read too. If it holds a complete answer, that answer counts, and a status of 4xx is a
+    refusal in any case. `secrets` are masked once more in the result, since joining the parts of a body can put a
+    secret together again.
     """
     try:
         outcome = _outcome(exchange, path)
@@ -137,7 +140,7 @@ def _incomplete(exchange: Exchange, path: str) -> Failure:
 
 
 def _no_answer(exchange: Exchange, path: str, problem: str) -> Failure:
-    """Classify a 200 without an answer; `problem` is the end of a sentence about it, such as "has no choices"."""
+    """Classify a successful response without an answer. `problem` ends a sentence, such as "has no choices"."""
     if is_web_page(exchange):
         return _wrong_address("web_page", "this base_url answers a web page; did you leave out /v1?")
     error, usage = find_error(exchange.body), billed_usage(exchange.body, path)
@@ -170,9 +173,10 @@ def _refused(exchange: Exchange, status: int) -> Failure:
 
 
 def _wrong_address(kind: str, message: str) -> Failure:
-    """Return the failure for a response that no API sends.
+    """Return the failure for a response that no API sends, which suggests a wrong `base_url`.
 
-    It is retried once the model has given an answer, since then the service may only be down for a while.
+    The run stops, unless the model has given an answer already. The row is then retried, since the service may only be
+    down for a while.
     """
     return Failure(FailureAction.RETRY, kind, message, early_action=FailureAction.STOP_RUN)
 
@@ -193,7 +197,10 @@ def _by_rules(status: int | None, error: ProviderError, exchange: Exchange) -> F
 
 
 def _requested_wait_s(action: FailureAction, exchange: Exchange) -> float | None:
-    """Return how long an error's body asks to wait, if it does. Only a rate limit may ask for more than a minute."""
+    """Return the wait in seconds that an error's body asks for, if any.
+
+    Only a rate limit may ask for more than a minute.
+    """
     if action not in (FailureAction.PAUSE, FailureAction.RETRY):
         return None
     wait_s = wait_in_body(exchange.body, exchange.finished_at_ms / 1000)
@@ -201,7 +208,7 @@ def _requested_wait_s(action: FailureAction, exchange: Exchange) -> float | None
 
 
 def _parameter_advice(error: ProviderError) -> tuple[str, str]:
-    """Return the refused parameter and what to do about it; both are empty if the refusal is about something else."""
+    """Return the refused parameter and the advice for the user. Both are empty if something else was refused."""
     named = [error.param, *(match[1] for pattern in _REFUSED_PARAMETER if (match := pattern.search(error.message)))]
     refused = next(
         (name for name in named if re.fullmatch(r"[A-Za-z][\w.]*", name) and len(name) <= _MAX_NAME_CHARS), ""

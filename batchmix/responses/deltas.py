@@ -1,4 +1,4 @@
-"""Joins the chunks of a streamed completion into the body of the same answer without streaming.
+"""Joins the chunks of a streamed completion into the body that the same answer has without streaming.
 
 It reads OpenAI's chunks (`/chat/completions` and `/completions`) and other providers' variants: usage in a choice,
 usage of zeros in the middle, calls without an index, a whole `message` in the last chunk. For an unknown key the last
@@ -21,21 +21,21 @@ _JOINED = frozenset(
         "data", "transcript",
     }
 )  # fmt: skip
-"""The keys of texts that come in pieces and are joined. For other texts the last value is kept."""
+"""The keys of texts that arrive in pieces and are joined. For other texts the last value is kept."""
 _IN_PIECES = frozenset({"delta", "message", "text", "logprobs"})
-"""The keys of a choice whose values come in pieces."""
+"""The keys of a choice whose values arrive in pieces."""
 _NO_FINISH_REASON = (None, "", "null", False)
 
 _Node = dict[str, Any]
 
 
 class PartialAnswer:
-    """The answer as far as its chunks have arrived; `choices` is how many choices were requested."""
+    """The part of an answer that has arrived so far. `choices` is the number of choices requested."""
 
     def __init__(self, choices: int) -> None:
         self.size = 0
-        """About how many bytes are in memory: those of all texts, and of each event that brought something else."""
-        self.is_begun = False
+        """The approximate number of bytes in memory: all texts, and each event that brought anything besides text."""
+        self.has_text = False
         """Whether any text of the answer has arrived."""
         self.has_usage = False
         """Whether usage arrived together with the last finish reason or after it."""
@@ -49,7 +49,10 @@ class PartialAnswer:
         """Whether the chunk that is being added has brought something other than text."""
 
     def add(self, chunk: _Node, event_bytes: int) -> None:
-        """Add the next chunk; `event_bytes` is its event's size. Raises `RecursionError` if it is nested too deeply."""
+        """Add the next chunk. `event_bytes` is the size of its event.
+
+        Raises `RecursionError` if the chunk is nested too deeply.
+        """
         self._holds_more = False
         choices = chunk.get("choices")
         for place, choice in enumerate(choices if isinstance(choices, list) else ()):
@@ -65,24 +68,24 @@ class PartialAnswer:
     @property
     def has_begun(self) -> bool:
         """Whether any text or usage of the answer has arrived."""
-        return self.is_begun or self._usage is not None
+        return self.has_text or self._usage is not None
 
     @property
     def is_finished(self) -> bool:
-        """Whether at least one choice has begun, and each that has begun has its finish reason."""
+        """Whether every choice that has begun also has a finish reason. False if none has begun."""
         return bool(self._choices) and all(choice.get("finish_reason") for choice in self._choices.values())
 
     @property
     def is_whole(self) -> bool:
-        """Whether all requested choices have begun and have their finish reasons."""
+        """Whether every requested choice has begun and has a finish reason."""
         return all(index in self._choices for index in range(self._requested)) and self.is_finished
 
     def answer(self) -> bytes | None:
-        """Return the answer as an ordinary JSON body; None if it is nested too deeply to be encoded."""
+        """Return the answer as an ordinary JSON body. None if it is nested too deeply to be encoded."""
         return self._encoded(_whole_choice, str(self._rest.get("object") or "").removesuffix(".chunk"))
 
     def chunk(self) -> bytes | None:
-        """Return everything so far as one chunk; None if nothing arrived, or if it is nested too deeply."""
+        """Return everything that has arrived as one chunk. None if nothing arrived, or if it is nested too deeply."""
         if not self._rest and not self._choices and self._usage is None:
             return None
         return self._encoded(lambda choice: choice, self._rest.get("object"))
@@ -136,7 +139,7 @@ class PartialAnswer:
         node[key] = self._joined(node.get(key), value, key)
 
     def _joined(self, old: Any, value: Any, key: str) -> Any:
-        """Return the value of `key` after `value` was joined to its `old` value."""
+        """Join a new piece, `value`, to the `old` value of `key`, and return the result."""
         if isinstance(value, dict):
             node: _Node = old if isinstance(old, dict) else {}
             for inner, more in value.items():
@@ -153,7 +156,7 @@ class PartialAnswer:
         return old if value is None else value
 
     def _text(self, old: Any, value: str) -> Any:
-        self.is_begun |= bool(value)
+        self.has_text |= bool(value)
         if isinstance(old, _Items):  # plain text after a list of parts
             old.append(value)
             return old
@@ -167,13 +170,13 @@ class PartialAnswer:
             self._holds_more = True
             items.append(item)
             return
-        place = items.place(item)
+        target = items.item_for(item)
         for key, value in item.items():
-            self._keep(place, key, value)
+            self._keep(target, key, value)
 
 
 class _Items:
-    """A list whose items come in pieces; the `index` of a piece tells which item it continues."""
+    """A list whose items arrive in pieces. The `index` of a piece says which item it continues."""
 
     def __init__(self, first: Any) -> None:
         self.items: list[Any] = [] if first is None else [first]
@@ -184,14 +187,15 @@ class _Items:
         """Add a complete item."""
         self.items.append(item)
 
-    def place(self, item: _Node) -> _Node:
-        """Return the item that this piece continues: the one with its index, else the last one, else a new one.
+    def item_for(self, piece: _Node) -> _Node:
+        """Return the item that a piece continues. A piece that continues none begins a new item.
 
-        Gemini sends every call whole, with the index 0, an id and a name; other providers send no index.
+        A piece continues the item with the same index, or without an index the last item. Gemini sends every call
+        whole, with the index 0, an id and a name; other providers send no index.
         """
-        index = item.get("index")
+        index = piece.get("index")
         kept = self._at.get(index) if type(index) is int else self._last
-        if kept is None or _begins(kept, item):
+        if kept is None or _begins(kept, piece):
             kept = {}
             self.items.append(kept)
         if type(index) is int:
@@ -210,7 +214,7 @@ def _begins(kept: _Node, item: _Node) -> bool:
 
 
 def _built(value: Any) -> Any:
-    """Return a value with the buffers and lists of this module turned into plain JSON values."""
+    """Return a value with the buffers and lists of this module converted to plain JSON values."""
     if isinstance(value, bytearray):
         return value.decode("utf-8", "surrogatepass")
     if isinstance(value, _Items):
@@ -221,7 +225,7 @@ def _built(value: Any) -> Any:
 
 
 def _whole_choice(choice: _Node) -> _Node:
-    """Return a choice in the form of an answer that is not streamed: with a `message`, and calls without `index`."""
+    """Return a choice in the form that it has without streaming: with a `message`, and tool calls without `index`."""
     if "text" in choice:
         return choice
     message: _Node = {"role": "assistant", "content": None}

@@ -11,7 +11,7 @@ from batchmix.records import Completion
 from batchmix.responses.choices import index_of
 
 _NUMBERS = {int, float, type(None)}
-"""The types in a vector. None is let through here, since `read_embeddings` refuses it by searching the JSON."""
+"""The types of the values in a vector. None is allowed here, and rejected later by `read_embeddings`."""
 
 
 class _Vector(msgspec.Struct, gc=False):
@@ -25,12 +25,13 @@ class _Vectors(msgspec.Struct, gc=False):
 _decoder = msgspec.json.Decoder(_Vectors)
 
 
-def read_embeddings(found: dict[str, Any], body: bytes, inputs: int) -> Completion | str:
-    """Return the vectors as a JSON list in the order of the inputs, or why there is no answer.
+def read_embeddings(decoded: dict[str, Any], body: bytes, inputs: int) -> Completion | str:
+    """Return the vectors as a JSON list in the order of the inputs. If there is no answer, return the reason.
 
-    Each vector stays as received: a list of numbers, or base64. `inputs` is how many were requested; 0: unknown.
+    Each vector stays as received: a list of numbers, or base64. `inputs` is the number of vectors requested, or 0 if
+    unknown.
     """
-    data = found.get("data")
+    data = decoded.get("data")
     if not isinstance(data, list) or not data:
         return "has no embeddings"
     if not all(isinstance(item, dict) and _is_vector(item.get("embedding")) for item in data):
@@ -41,7 +42,7 @@ def read_embeddings(found: dict[str, Any], body: bytes, inputs: int) -> Completi
         return f"has {len(data)} embeddings where {wanted} were requested"
     if sorted(order) != list(range(wanted)):
         return "has embeddings whose indexes are not those of the inputs"
-    texts = _as_they_came(body) or [json_text(item["embedding"]) or "null" for item in data]
+    texts = _raw_vectors(body) or [json_text(item["embedding"]) or "null" for item in data]
     if any(text.startswith("[") and "null" in text for text in texts):
         return "has an embedding with nothing in it"
     if len({(type(vector), len(vector)) for item in data if _is_plain(vector := item["embedding"])}) > 1:
@@ -61,12 +62,12 @@ def _is_vector(value: Any) -> bool:
 
 
 def _is_plain(vector: Any) -> bool:
-    """Return whether an input has one vector and not one per token; only then all vectors must have the same length."""
+    """Return whether an input has a single vector, not one per token. All single vectors must have the same length."""
     return isinstance(vector, str) or (isinstance(vector, list) and not isinstance(vector[0], list))
 
 
-def _as_they_came(body: bytes) -> list[str]:
-    """Return the JSON text of each vector, unchanged; an empty list if the fast decoder can't read the body."""
+def _raw_vectors(body: bytes) -> list[str]:
+    """Return the JSON text of each vector, unchanged. Empty if the fast decoder can't read the body."""
     try:
         return [bytes(item.embedding).decode() for item in _decoder.decode(shallow(body)).data]
     except (msgspec.MsgspecError, UnicodeError, RecursionError):

@@ -1,4 +1,7 @@
-"""The endpoints that requests can be sent to: to add one, write its reader and add an entry to `ENDPOINTS`."""
+"""The endpoints that requests can be sent to.
+
+To add an endpoint, write its reader and add an entry to `ENDPOINTS`.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,14 @@ CHAT = "/chat/completions"
 RESPONSES = "/responses"
 
 Reader = Callable[[dict[str, Any], bytes, int], Completion | str]
-"""Takes the decoded body, its bytes, and how many embeddings were requested (0: unknown).
+"""A function that takes the decoded body, its bytes, and the number of embeddings requested (0 if unknown).
 
-Returns the answer without its usage, or else the reason why it is none, as the end of a sentence: "has no choices".
+It returns the answer without its usage. If there is none, it returns the reason as the end of a sentence, such as "has
+no choices".
 """
 
 
-def _read_nothing(_found: dict[str, Any], _body: bytes, _inputs: int) -> Completion:
+def _read_nothing(_decoded: dict[str, Any], _body: bytes, _inputs: int) -> Completion:
     return Completion()
 
 
@@ -32,19 +36,19 @@ class Endpoint(msgspec.Struct, frozen=True):
     """An endpoint of the API, with everything that differs between endpoints."""
 
     suffix: str
-    """The end of its URL path."""
+    """The end of the endpoint's URL path."""
     read: Reader = _read_nothing
-    """Reads the answer in a body that is not streamed. The default keeps an answer for its usage and `raw` only."""
+    """Reads the answer in an ordinary body. The default returns an empty answer: only the usage and `raw` are kept."""
     join_stream: Callable[[bytes], bytes | None] = join_chunks
-    """Turns a body of server-sent events into the ordinary body; None if the stream is incomplete."""
+    """Turns a body of server-sent events into an ordinary body. Returns None if the stream is incomplete."""
     can_stream: bool = False
-    """Whether a request may ask for a stream. If not, a stream that comes all the same is still read."""
+    """Whether a request may ask for a stream. A stream that arrives without being requested is read in any case."""
     has_completion_tokens: bool = True
-    """Whether an answer has tokens of its own; if not, a missing count of them is 0 and not unknown."""
+    """Whether an answer has completion tokens. If not, a missing count of them means 0, not unknown."""
     counts_inputs: bool = False
-    """Whether the items of the request's `input` are counted, since an answer must have one vector for each."""
+    """Whether to count the items of the request's `input`, since the answer must have one vector for each."""
     is_supported: bool = True
-    """Whether requests can be sent to it."""
+    """Whether requests can be sent to this endpoint."""
 
 
 ENDPOINTS = (
@@ -52,23 +56,24 @@ ENDPOINTS = (
     Endpoint("/completions", read_choices, can_stream=True),
     Endpoint(RESPONSES, read_response, last_response),
     Endpoint("/embeddings", read_embeddings, has_completion_tokens=False, counts_inputs=True),
-    # No longer sent; run folders of earlier versions may hold answers of these.
+    # Requests are no longer sent to these, but run folders of earlier versions may hold their answers.
     Endpoint("/rerank", has_completion_tokens=False, is_supported=False),
     Endpoint("/moderations", has_completion_tokens=False, is_supported=False),
 )
-"""The first endpoint whose suffix a path ends with counts, so `/chat/completions` comes before `/completions`."""
+"""The first endpoint whose suffix a path ends with applies, so `/chat/completions` comes before `/completions`."""
 SUPPORTED = tuple(endpoint.suffix for endpoint in ENDPOINTS if endpoint.is_supported)
+"""The suffixes of the endpoints that requests can be sent to."""
 STREAMED = tuple(endpoint.suffix for endpoint in ENDPOINTS if endpoint.can_stream)
-"""The suffixes of the endpoints that requests can be sent to, and of those that can stream."""
+"""The suffixes of the endpoints that can stream."""
 _OTHER = Endpoint("", is_supported=False)
-"""Stands for all paths that end with no suffix in `ENDPOINTS`."""
+"""The endpoint of a path that ends with none of the suffixes in `ENDPOINTS`."""
 
 
 @lru_cache(maxsize=64)
 def endpoint_of(path: str) -> Endpoint:
     """Return the endpoint that a URL path ends with, ignoring a query and trailing slashes.
 
-    For any other path it returns an endpoint with `is_supported` False, and not None.
+    For any other path it returns an endpoint whose `is_supported` is False, and not None.
     """
     path = path.partition("?")[0].rstrip("/")
     return next((endpoint for endpoint in ENDPOINTS if path.endswith(endpoint.suffix)), _OTHER)

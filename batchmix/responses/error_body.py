@@ -17,7 +17,7 @@ _MAX_MESSAGE_CHARS, _MAX_CODE_CHARS = 500, 100
 _MESSAGES = ("message", "Message", "detail", "msg", "error_msg", "status_msg")
 _CODES = ("code", "type", "status", "status_code", "statusCode", "error_code", "__type")
 BLOCKED = "prompt_blocked"
-"""The code given to a blocked prompt, which Gemini and Azure do not report as an error."""
+"""The error code for a blocked prompt. Gemini and Azure do not report a blocked prompt as an error."""
 _QUOTED = re.compile(r"""(?<!\w)(['"`])((?:(?!\1(?!\w)).)*)(?:\1|$)""", re.ASCII)
 _LABEL = re.compile(r"(?:error|message|msg|detail)['\"]?\s*[:=]\s*$", re.IGNORECASE)
 
@@ -28,17 +28,17 @@ class ProviderError(msgspec.Struct, frozen=True):
     message: str
     """The message as one printable line."""
     code: str = ""
-    """The error's code as text, or else its type; empty if it has neither."""
+    """The error's code as text, or else its type. Empty if it has neither."""
     codes: frozenset[str] = frozenset()
     """The values of all fields that may hold the code, in lower case."""
     param: str = ""
-    """The request parameter that the error names; empty if it names none."""
+    """The request parameter that the error names. Empty if it names none."""
 
 
 def without_quotes(message: str) -> str:
     """Return a message without the sentences that it quotes, since they may come from a prompt.
 
-    A name in quotation marks stays, and so does an error message quoted in another error.
+    A quoted name is kept, and so is an error message that is quoted in another error.
     """
     return _QUOTED.sub(_unquoted, message)
 
@@ -51,34 +51,34 @@ def _unquoted(match: re.Match[str]) -> str:
 
 
 def find_error(body: bytes) -> ProviderError | None:
-    """Return the error in a body, or None if it has none. Never raises.
+    """Return the error in a body. None if it has none. Never raises.
 
-    These shapes are known: OpenAI's `{"error": {"message", "type", "code"}}`, where only `message` is certain;
+    It reads these shapes: OpenAI's `{"error": {"message", "type", "code"}}`, where only `message` is certain;
     `{"error": "text"}`; Gemini's list around the error; OpenRouter's error in a choice; FastAPI's and vLLM's
-    `{"detail": …}` and `{"message": …}`; `{"code", "msg"}`; MiniMax's `base_resp`; Bedrock's `__type`; a text alone;
-    and Gemini's and Azure's reports of a blocked prompt.
+    `{"detail": …}` and `{"message": …}`; `{"code", "msg"}`; MiniMax's `base_resp`; Bedrock's `__type`; text alone; and
+    Gemini's and Azure's reports of a blocked prompt.
     """
-    found = read_json(body)
-    if isinstance(found, list) and found:
-        found = found[0]
-    if isinstance(found, str):
-        return ProviderError(one_line(found))
-    if not isinstance(found, dict):
+    decoded = read_json(body)
+    if isinstance(decoded, list) and decoded:
+        decoded = decoded[0]
+    if isinstance(decoded, str):
+        return ProviderError(one_line(decoded))
+    if not isinstance(decoded, dict):
         return None
-    places = (found.get("error"), found.get("errors"), *_of_choices(found), found.get("base_resp"))
+    places = (decoded.get("error"), decoded.get("errors"), *_of_choices(decoded), decoded.get("base_resp"))
     error = next(filter(has_content, places), None)
     if error is None:
-        blocked = _blocked(found)
-        if blocked or not any(isinstance(found.get(name), str | list | dict) and found[name] for name in _MESSAGES):
+        blocked = _blocked(decoded)
+        if blocked or not any(isinstance(decoded.get(name), str | list | dict) and decoded[name] for name in _MESSAGES):
             return blocked
-        error = found
+        error = decoded
     if isinstance(error, list):
         error = error[0]
     if not isinstance(error, dict):
         error = {"message": error}
     codes = [
         one_line(str(value).rpartition("#")[2])[:_MAX_CODE_CHARS]  # AWS puts a service's name before it
-        for value in (*map(error.get, _CODES), found.get("code"))
+        for value in (*map(error.get, _CODES), decoded.get("code"))
         if isinstance(value, str | int) and not isinstance(value, bool) and value != ""
     ]
     param = error.get("param")
@@ -90,23 +90,23 @@ def find_error(body: bytes) -> ProviderError | None:
     )
 
 
-def _of_choices(found: dict[str, Any]) -> Iterator[Any]:
-    choices = found.get("choices")
+def _of_choices(decoded: dict[str, Any]) -> Iterator[Any]:
+    choices = decoded.get("choices")
     for choice in choices if isinstance(choices, list) else ():
         if isinstance(choice, dict):
             yield choice.get("error")
 
 
-def _blocked(found: dict[str, Any]) -> ProviderError | None:
+def _blocked(decoded: dict[str, Any]) -> ProviderError | None:
     """Return an error if Gemini (`promptFeedback`) or Azure (`prompt_filter_results`) blocked the prompt."""
-    feedback = found.get("promptFeedback") or found.get("prompt_feedback")
+    feedback = decoded.get("promptFeedback") or decoded.get("prompt_feedback")
     if isinstance(feedback, dict):
         reason = feedback.get("blockReason") or feedback.get("block_reason")
         if isinstance(reason, str | int) and reason:
             message = feedback.get("blockReasonMessage") or feedback.get("block_reason_message")
             why = one_line(": ".join(text for text in (str(reason), message) if isinstance(text, str)))
             return ProviderError(f"the prompt was blocked: {why}", BLOCKED, frozenset({BLOCKED}))
-    results = found.get("prompt_filter_results") or found.get("prompt_annotations")
+    results = decoded.get("prompt_filter_results") or decoded.get("prompt_annotations")
     filters = sorted({*_filtered(results), *_rated(feedback)})
     if filters:
         return ProviderError(f"the prompt was blocked: {one_line(', '.join(filters))}", BLOCKED, frozenset({BLOCKED}))
@@ -134,7 +134,7 @@ def _rated(feedback: Any) -> Iterator[str]:
 
 
 def _message(error: dict[str, Any]) -> str:
-    """Return an error's message; for OpenRouter, followed by the message of the provider behind it."""
+    """Return an error's message. OpenRouter's is followed by the message of the provider behind it."""
     message = next((error[name] for name in _MESSAGES if error.get(name)), error)
     if isinstance(message, dict) and isinstance(message.get("detail"), list):  # Mistral
         message = message["detail"]
@@ -146,7 +146,7 @@ def _message(error: dict[str, Any]) -> str:
 
 
 def _finding(part: Any) -> str:
-    """Return the place and the message of one of FastAPI's validation errors, without the input that it repeats."""
+    """Return the location and the message of one of FastAPI's validation errors, without the input that it repeats."""
     if not isinstance(part, dict) or not isinstance(part.get("msg"), str):
         return _as_text(part)
     place = part.get("loc")
@@ -159,14 +159,14 @@ def _as_text(value: Any) -> str:
 
 
 def body_as_text(exchange: Exchange) -> str:
-    """Return the message of an error whose body is not JSON."""
+    """Return a message for an error whose body is not JSON: the body as one line, or a note that it is a web page."""
     if is_web_page(exchange):
         return f"HTTP {exchange.status} with a web page"
     return one_line(exchange.body[: 4 * _MAX_MESSAGE_CHARS].decode("utf-8", "replace"))
 
 
 def is_web_page(exchange: Exchange) -> bool:
-    """Return whether a body is HTML, judging by its first bytes and by its content type."""
+    """Return whether a body is HTML, judging by its first bytes and its content type."""
     start = exchange.body[:200].lstrip(b"\xef\xbb\xbf \t\r\n")
     return start.startswith(b"<") or ("html" in exchange.content_type.lower() and not start.startswith((b"{", b"[")))
 

@@ -1,10 +1,11 @@
-"""What an error means and what happens next: to add a rule, add a line to `RULES`, and its case to the tests.
+"""The rules that say what an error means and which action to take.
 
-A line is a `_JobRule` if only a change of the job or of the command helps, and else a `Rule`. The first rule that
-matches counts. Providers reliably send no more than a message, so a rule looks at the HTTP status, the provider's code
-and the message. Sources are AiHubMix's page of HTTP codes, the published code of its family (One API, New API), and
-known errors of the providers behind it. A doubtful error gets the mildest action: a run that is stopped wrongly loses
-hours and a row that is rejected wrongly is missing, while an extra attempt costs little.
+To add a rule, add a line to `RULES`, and its case to the tests. A line is a `_JobRule` if only a change of the job or
+of the command helps, and otherwise a `Rule`. The first rule that matches applies. Only a message is sent by all
+providers, so a rule looks at the HTTP status, the provider's code and the message. Sources are AiHubMix's page of HTTP
+codes, the published code of the related gateways One API and New API, and known errors of the providers behind them. A
+doubtful error gets the mildest action: stopping a run by mistake costs hours and rejecting a row by mistake loses its
+answer, while an extra attempt costs little.
 """
 
 from __future__ import annotations
@@ -21,27 +22,27 @@ from batchmix.responses.error_body import ProviderError, without_quotes
 REFUSED_PARAMETER = "refused_parameter"
 """The type of a failure whose advice names the parameter."""
 FEW_ATTEMPTS = 3
-"""The most attempts at a row if its error is unknown, or if each attempt is billed and brings no answer."""
+"""The maximum number of attempts at a row if its error is unknown, or if each attempt is billed without an answer."""
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """One row of the table."""
+    """One line of the table `RULES`."""
 
     type: str
     action: FailureAction
     statuses: Collection[int] = ()
-    """The HTTP statuses that the rule applies to. Empty: all."""
+    """The HTTP statuses that the rule applies to. Empty for all."""
     codes: frozenset[str] = frozenset()
     message: re.Pattern[str] | None = None
-    """Searched for in the provider's message. Either a code or the message must match; without both the status decides."""
+    """Searched for in the message. A code or the message must match. In a rule with neither, the status decides."""
     advice: str = ""
-    """What a person can do about it."""
+    """What the user can do about the error."""
     attempts: int | None = None
-    """The most attempts at a row with this error, if fewer than the job allows."""
+    """The maximum number of attempts at a row with this error, if lower than the job's."""
     early_action: FailureAction | None = None
-    """The action instead, if several rows fail so before any good answer: after one the job can't be at fault."""
+    """The action if several rows fail like this before the first good answer. After one, the job can't be at fault."""
     needs_job_change: bool = False
-    """Whether only a change of the job or of the command helps, once this error has stopped a model."""
+    """Whether only a change of the job or the command can help once this error has stopped a model."""
 
     def matches(self, status: int | None, codes: frozenset[str], message: str) -> bool:
         """Return whether the rule applies to an error. `status` is None for a 200 whose body names no other status."""
@@ -65,7 +66,7 @@ def _pattern(*alternatives: str) -> re.Pattern[str]:
     return re.compile("|".join(alternatives), re.IGNORECASE)
 
 
-# Faults of the gateway itself. Some have the status that the provider behind the gateway has answered with.
+# Faults of the gateway itself. Some have the status with which the provider behind the gateway answered.
 _GATEWAY_CODES = _codes("""
     do_request_failed get_channel_failed read_response_body_failed bad_response bad_response_body empty_response
     query_data_error update_data_error token_concurrency_unavailable channel:no_available_key channel:invalid_key
@@ -85,7 +86,7 @@ _MONEY_MESSAGES = _pattern(
     r"spend(?:ing)? (?:limit|cap)", r"out of call volume quota", r"reached .{0,30}usage limits?\b", r"quota (?:is )?(?:not enough|insufficient|exhausted|used up)",
     r"余额不足|额度不足|(?:额度|余额)已?(?:用尽|用完|耗尽)|预扣费额度失败|欠费",
 )  # fmt: skip
-# With 400, 500 and 503 a gateway passes on its provider's message, which may quote a prompt; so these are narrow.
+# With 400, 500 and 503 a gateway passes on its provider's message, which may quote a prompt, so these are narrow.
 _PASSED_MONEY_MESSAGES = _pattern(
     r"your (?:credit |account )?balance is (?:insufficient|too low)", r"your specified api usage limits",
     r"your account is in good standing", r"(?:用户|令牌)(?:余额|额度)不足|额度已用尽|预扣费额度失败",
@@ -130,7 +131,7 @@ _NO_MODEL_MESSAGES = _pattern(
     r"模型.{0,60}不存在|不存在.{0,10}模型",
 )  # fmt: skip
 
-# For a path that does not exist. Other things that are not found, such as a file, may be named by the row.
+# Only for a path that does not exist. Other things that do not exist, such as a file, may be named by the row.
 _NO_PATH_MESSAGES = _pattern(
     r"^\W*(?:404\W+)?(?:(?:the )?(?:requested )?(?:api|endpoint|file|page|path|resource|route|url) )?(?:is |was )?not found\b\W*(?:$|[/(])",
     r"\b(?:invalid|unrecognized|unknown) (?:request )?(?:url|path|endpoint|route)\b", r"^cannot post\b", r"\bno route\b",
@@ -183,14 +184,14 @@ _LENGTH_MESSAGES = _pattern(
     r"`inputs` tokens", r"prompt ?超长",
     r"上下文(?:长度|窗口)|输入.{0,12}(?:过长|超出|超过)",
 )  # fmt: skip
-# With status 500 only these count, since "context" may mean anything there: LiteLLM's error name, llama.cpp's texts.
+# With status 500 "context" may mean anything, so only LiteLLM's name for the error and llama.cpp's messages count.
 _TOO_LONG_MESSAGES = _pattern(
     r"contextwindowexceeded", r"maximum context length is \d", r"exceeds the available context size",
     r"is too large to process",
 )  # fmt: skip
 _NEVER_FITS_MESSAGES = _pattern(r"request too large for", r"tokens must be reduced")
 
-# A rate limit, even if the code names a quota, as with Gemini and Qwen (which is recognized by its link).
+# These mean a rate limit even if the code names a quota, as Gemini's and Qwen's do. Qwen's is recognized by its link.
 _RATE_MESSAGES = _pattern(
     r"(?:retry|try again) (?:in|after) ~?\d", r"(?:requests|tokens) per (?:min|day|sec|hour)", r"\b[RT]P[MD]\b",
     r"\b(?:quota|limit)s? (?:will )?resets? (?:in|after|at)\b", r"(?:aliyun|alibabacloud)\.com",
@@ -246,7 +247,7 @@ RULES = (
     Rule("no_balance", _STOP_MODEL, (403,), message=_PAID_MODEL_MESSAGES, advice=_TOP_UP_THERE),
     Rule("no_balance", _STOP_RUN, (401, 403, 412, 429), _MONEY_CODES, _MONEY_MESSAGES, TOP_UP),
     Rule("no_balance", _STOP_MODEL, (400, 500, 503), _MONEY_CODES, _PASSED_MONEY_MESSAGES, _TOP_UP_THERE),
-    # The parameters or the model, not the key, although the status may be that of a key.
+    # The parameters or the model are at fault, not the key, although the status may suggest the key.
     _JobRule(REFUSED_PARAMETER, _REJECT, (400, 422), _PARAMETER_CODES, _PARAMETER_MESSAGES),
     _JobRule("model_denied", _STOP_MODEL, (400, 401, 403, 404, 429), _DENIED_CODES, _DENIED_MESSAGES, _OTHER_MODEL),
     _JobRule("model_retired", _STOP_MODEL, (400, 403, 404, 410), _RETIRED_CODES, _RETIRED_MESSAGES, _SUCCESSOR),
@@ -290,7 +291,7 @@ UNKNOWN = _JobRule("unknown", FailureAction.RETRY, attempts=FEW_ATTEMPTS)
 """The rule for an error that no other rule matches."""
 _WRONG_ADDRESS = {"redirect", "web_page", "tls"}
 JOB_FAILURES = _WRONG_ADDRESS | {rule.type for rule in (*RULES, UNKNOWN) if rule.needs_job_change}
-"""Types of failures that need a change of the job: those of `_JobRule`s, and those that a wrong `base_url` leads to."""
+"""The types of failures that need a change of the job: those of `_JobRule`s, and those due to a wrong `base_url`."""
 
 
 def rule_for(status: int | None, error: ProviderError) -> Rule:

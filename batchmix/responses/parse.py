@@ -2,8 +2,9 @@
 
 Ordinary chat completions are decoded by typed structs, which is fast. All others go through the endpoint's reader.
 
-A new field of the answer goes into `records.Completion`, into the endpoint's reader (for chat completions
-`choices.py`), and into `_Message` here: among the rare fields, or into `_ordinary` if many answers have it.
+A new field of the answer is added in three places: to `records.Completion`, to the endpoint's reader (for chat
+completions `choices.py`), and to `_Message` here. In `_ordinary` it is one of the rare fields, unless many answers have
+it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import msgspec
 
 from batchmix.formats.lenient_json import may_be_deep, plain_text, read_json
 from batchmix.records import Completion, Usage
-from batchmix.responses.choices import WHOLE_OR_CUT, has_content
+from batchmix.responses.choices import NORMAL_FINISH_REASONS, has_content
 from batchmix.responses.endpoints import CHAT, endpoint_of
 from batchmix.responses.usage import MAX_TOKENS, read_usage
 
@@ -81,9 +82,9 @@ _decoder = msgspec.json.Decoder(_Chat)
 
 
 def read_answer(body: bytes, path: str, served_model: str | None, inputs: int) -> Completion | str:
-    """Return the answer in a body, or why there is none: "is empty", "has no choices".
+    """Return the answer in a body. If there is none, return the reason, such as "is empty" or "has no choices".
 
-    `inputs` is how many embeddings were requested; 0: unknown.
+    `inputs` is the number of embeddings requested, or 0 if unknown.
     """
     endpoint = endpoint_of(path)
     if endpoint.suffix == CHAT:
@@ -93,40 +94,40 @@ def read_answer(body: bytes, path: str, served_model: str | None, inputs: int) -
             pass
     if not body.strip():
         return "is empty"
-    found = read_json(body)
-    if found is None:
+    decoded = read_json(body)
+    if decoded is None:
         return "is no JSON, or was cut off"
-    if not isinstance(found, dict):
+    if not isinstance(decoded, dict):
         return "is no JSON object"
-    if has_content(found.get("error")):
+    if has_content(decoded.get("error")):
         return "is an error"
-    answer = endpoint.read(found, body, inputs)
+    answer = endpoint.read(decoded, body, inputs)
     if isinstance(answer, str):
         return answer
     has_text = bool(answer.response or answer.reasoning or answer.refusal or answer.tool_calls)
-    usage = read_usage(_usage_in(found), has_completion_tokens=endpoint.has_completion_tokens, has_text=has_text)
-    served_model = served_model or plain_text(found.get("model"))
+    usage = read_usage(_usage_in(decoded), has_completion_tokens=endpoint.has_completion_tokens, has_text=has_text)
+    served_model = served_model or plain_text(decoded.get("model"))
     answer = msgspec.structs.replace(answer, served_model=served_model, usage=usage)
-    choices = found.get("choices") if answer.lacks_usage else None
+    choices = decoded.get("choices") if answer.lacks_usage else None
     return msgspec.structs.replace(answer, choices=len(choices)) if isinstance(choices, list) and choices else answer
 
 
 def billed_usage(body: bytes, path: str) -> Usage | None:
-    """Return the usage in a body that has no answer; None if it is missing or incomplete. Never raises."""
-    found = read_json(body)
-    if not isinstance(found, dict):
+    """Return the usage in a body that has no answer. None if it is missing or incomplete. Never raises."""
+    decoded = read_json(body)
+    if not isinstance(decoded, dict):
         return None
     has_completion_tokens = endpoint_of(path).has_completion_tokens
-    usage = read_usage(_usage_in(found), has_completion_tokens=has_completion_tokens, has_text=False)
+    usage = read_usage(_usage_in(decoded), has_completion_tokens=has_completion_tokens, has_text=False)
     return usage if usage.prompt_tokens and usage.completion_tokens is not None else None
 
 
-def _usage_in(found: dict[str, Any]) -> Any:
-    return found.get("usage") or found.get("usageMetadata") or found.get("usage_metadata")
+def _usage_in(decoded: dict[str, Any]) -> Any:
+    return decoded.get("usage") or decoded.get("usageMetadata") or decoded.get("usage_metadata")
 
 
 class _Unusual(Exception):
-    """The answer has something that only the endpoint's reader can read."""
+    """Raised for an answer with something that only the endpoint's reader can read."""
 
 
 def _ordinary(chat: _Chat, served_model: str | None) -> Completion:
@@ -142,7 +143,7 @@ def _ordinary(chat: _Chat, served_model: str | None) -> Completion:
     )  # fmt: skip
     if rare != _ALL_ABSENT and any(map(_is_present, rare)):
         raise _Unusual
-    if choice.index or choice.finish_reason not in WHOLE_OR_CUT:
+    if choice.index or choice.finish_reason not in NORMAL_FINISH_REASONS:
         raise _Unusual
     if usage.completion_tokens < (1 if message.content else 0):
         raise _Unusual
@@ -158,7 +159,11 @@ def _ordinary(chat: _Chat, served_model: str | None) -> Completion:
 
 
 def _ordinary_usage(usage: _Usage) -> Usage:
-    """Return the usage. Raises `_Unusual` if its counts contradict each other or tokens were written to a cache."""
+    """Convert the usage of an ordinary answer.
+
+    Raises `_Unusual` if the counts contradict each other, or if tokens were written to a cache. The caller then uses
+    the endpoint's reader, which is slow and tolerant.
+    """
     prompt_tokens, completion_tokens, total_tokens = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
     if prompt_tokens <= 0 or not prompt_tokens + completion_tokens == total_tokens <= MAX_TOKENS:
         raise _Unusual

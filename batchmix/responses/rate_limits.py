@@ -35,14 +35,14 @@ _WITHOUT_UNIT = re.compile(
     rf"\bretry[- ]after:? ({_LENGTH})(?=\W*$|[.,;)] )|\bretry_?delay\W{{1,12}}(?:seconds\W{{1,4}})?({_LENGTH})",
     re.ASCII | re.IGNORECASE,
 )
-"""Matches seconds without a unit, and Google's `retryDelay` if a gateway put the whole error into a message."""
+"""Matches seconds without a unit, and Google's `retryDelay` when a gateway put the whole error into a message."""
 _UNTIL = re.compile(
     r"\b(?:resets?|try again|retry|wait|available|until)\b[^.;]{0,24}?"
     r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?) ?(?:Z|UTC|GMT|\+00:?00)",
     re.ASCII | re.IGNORECASE,
 )
 _MAX_UNTIL_S = 3600.0
-"""A point in time in a message that is later than this is ignored: LiteLLM, for one, calls its local time UTC."""
+"""Points in time further ahead than this are ignored in a message. LiteLLM, for one, labels its local time as UTC."""
 _FIELDS = {
     "retrydelay": 1.0, "retry_delay": 1.0, "retryafter": 1.0, "retry_after": 1.0, "retry_after_seconds": 1.0,
     "retryafterseconds": 1.0, "retry_after_sec": 1.0, "retry_after_s": 1.0, "retry_in": 1.0, "retryafterms": 0.001,
@@ -51,13 +51,13 @@ _FIELDS = {
 }  # fmt: skip
 _PARENTS = ("error", "errors", "detail", "details", "metadata", "headers")
 _UNIX_S, _UNIX_MS = 1e9, 1e11
-"""Numbers from these on are Unix times, in seconds or in milliseconds; smaller ones are durations."""
+"""Numbers of this size or more are Unix times, in seconds or in milliseconds. Smaller ones are durations."""
 _MAX_NUMBER = 1e15
-"""Numbers from this on are neither durations nor times, and are ignored."""
+"""Numbers of this size or more are neither durations nor times, and are ignored."""
 _MAX_RETRY_AFTER_S = 7 * 86_400.0
-"""Longer waits are cut to this. A timer set centuries ahead would overflow."""
+"""Longer waits are cut to this many seconds. A timer set centuries ahead would overflow."""
 REMAINING_REQUESTS, REMAINING_TOKENS = istr("x-ratelimit-remaining-requests"), istr("x-ratelimit-remaining-tokens")
-"""Without one of these headers `quotas` finds nothing."""
+"""Without either of these headers, `quotas` returns None for both limits."""
 _REQUESTS = REMAINING_REQUESTS, istr("x-ratelimit-limit-requests"), istr("x-ratelimit-reset-requests")
 _TOKENS = REMAINING_TOKENS, istr("x-ratelimit-limit-tokens"), istr("x-ratelimit-reset-tokens")
 _LIMITS = (
@@ -71,66 +71,66 @@ _LIMITS = (
         for of in ("requests", "tokens", "input-tokens", "output-tokens")
     ),
 )
-"""Pairs of headers: how much of a rate limit remains, and when the limit is full again."""
+"""Pairs of headers: how much of a rate limit remains, and when it is full again."""
 _USED_UP = re.compile(r"\b(?:remaining|r)=0\b.*?\b(?:reset|t)=(\d{1,15})")
 
 
 def retry_after_s(status: int, headers: Mapping[str, str], now: float) -> float | None:
-    """Return how long the headers ask to wait; None if they do not say. `now` is Unix time.
+    """Return the wait in seconds that the headers ask for. None if they name none. `now` is Unix time.
 
     The first of these counts: `retry-after-ms`, `x-ms-retry-after-ms`, `Retry-After` (RFC 9110, 10.2.3, and variants),
-    LiteLLM's `llm_provider-retry-after`. After them, on a 429 or 503, comes the latest reset of a limit with nothing
-    remaining, under the names of OpenAI, Anthropic, GitHub and the IETF. A reset is a Go duration, a number of seconds
-    or a point in time.
+    LiteLLM's `llm_provider-retry-after`. Without any of them, a 429 or 503 means to wait until the last of the
+    used-up limits resets, according to the headers of OpenAI, Anthropic, GitHub and the IETF. A reset is a Go duration,
+    a number of seconds or a point in time.
     """
-    found = _seconds(headers.get("retry-after-ms"), 0.001)
-    if found is None:
-        found = _seconds(headers.get("x-ms-retry-after-ms"), 0.001)
-    if found is None:
-        found = _wait(headers.get("Retry-After"), now)
-    if found is None:
-        found = _wait(headers.get("llm_provider-retry-after"), now)
-    if found is None and status in {429, 503}:
+    wait_s = _seconds(headers.get("retry-after-ms"), 0.001)
+    if wait_s is None:
+        wait_s = _seconds(headers.get("x-ms-retry-after-ms"), 0.001)
+    if wait_s is None:
+        wait_s = _wait(headers.get("Retry-After"), now)
+    if wait_s is None:
+        wait_s = _wait(headers.get("llm_provider-retry-after"), now)
+    if wait_s is None and status in {429, 503}:
         used_up = _USED_UP.search(headers.get("RateLimit", ""))
         resets = [
             _wait(used_up and used_up[1], now),
             *(_wait(headers.get(reset), now) for left, reset in _LIMITS if headers.get(left, "").strip() == "0"),
         ]
-        found = max((reset for reset in resets if reset is not None), default=None)
-    return found if found is None else min(found, _MAX_RETRY_AFTER_S)
+        wait_s = max((reset for reset in resets if reset is not None), default=None)
+    return wait_s if wait_s is None else min(wait_s, _MAX_RETRY_AFTER_S)
 
 
 def wait_in_body(body: bytes, now: float) -> float | None:
-    """Return how long the body of an error asks to wait; None if it does not say. Never raises.
+    """Return the wait in seconds that an error's body asks for. None if it names none. Never raises.
 
-    It may be in the message ("Please try again in 4.2s", "retry after 20 seconds", a point in time within the next
-    hour) or in a field (Google's `retryDelay`, `retry_after`). Quotations in the message are ignored, since they may
-    come from a prompt. `now` is Unix time.
+    The wait may be stated in the message ("Please try again in 4.2s", "retry after 20 seconds", a point in time within
+    the next hour) or in a field (Google's `retryDelay`, `retry_after`). Quotations in the message are ignored, since
+    they may come from a prompt. `now` is Unix time.
     """
     error = find_error(body)
     if error is None:
         return None
     message = without_quotes(error.message)
-    waits: list[float | None] = [_duration(found[1] or found[2]) for found in _WAIT.finditer(message)]
-    waits += [float(found[1] or found[2]) for found in _WITHOUT_UNIT.finditer(message)]
-    moments = [_until(found[1], now) for found in _UNTIL.finditer(message)]
+    waits: list[float | None] = [_duration(match[1] or match[2]) for match in _WAIT.finditer(message)]
+    waits += [float(match[1] or match[2]) for match in _WITHOUT_UNIT.finditer(message)]
+    moments = [_until(match[1], now) for match in _UNTIL.finditer(message)]
     waits += [wait for wait in moments if wait is not None and 0 < wait <= _MAX_UNTIL_S]
-    found = [wait for wait in (*waits, *_in_fields(read_json(body), now)) if wait is not None]
-    return min(max(found), _MAX_RETRY_AFTER_S) if found else None
+    stated = [wait for wait in (*waits, *_in_fields(read_json(body), now)) if wait is not None]
+    return min(max(stated), _MAX_RETRY_AFTER_S) if stated else None
 
 
 def _duration(text: str) -> float:
-    """Return the seconds of `6m0s`, `20 seconds` or `1 minute and 5 s`."""
+    """Return the number of seconds in a duration such as `6m0s`, `20 seconds` or `1 minute and 5 s`."""
     return sum(float(number) * _ALL_UNITS[unit.lower()] for number, unit in _PIECE.findall(text))
 
 
-def _in_fields(found: Any, now: float) -> Iterator[float | None]:
+def _in_fields(body: Any, now: float) -> Iterator[float | None]:
     """Yield the waits in the fields of an error body, including nested ones."""
-    if isinstance(found, list):
-        for part in found:
+    if isinstance(body, list):
+        for part in body:
             yield from _in_fields(part, now)
-    elif isinstance(found, dict):
-        for name, value in found.items():
+    elif isinstance(body, dict):
+        for name, value in body.items():
             unit = _FIELDS.get(name.lower().replace("-", "_"))
             if unit is not None:
                 yield _field(value.get("seconds") if isinstance(value, dict) else value, unit, now)
@@ -147,13 +147,13 @@ def _field(value: Any, unit: float, now: float) -> float | None:
 
 
 def quotas(headers: Mapping[str, str]) -> tuple[Quota | None, Quota | None]:
-    """Return the states of the limits of requests and of tokens, from OpenAI's headers `x-ratelimit-*`."""
+    """Return how much of the request limit and of the token limit remains, from OpenAI's headers `x-ratelimit-*`."""
     return _quota(headers, *_REQUESTS), _quota(headers, *_TOKENS)
 
 
 def _quota(headers: Mapping[str, str], remaining_name: str, limit_name: str, reset_name: str) -> Quota | None:
-    found = headers.get(remaining_name)
-    remaining = None if found is None else _seconds(found)
+    text = headers.get(remaining_name)
+    remaining = None if text is None else _seconds(text)
     if remaining is None:
         return None
     limit = _seconds(headers.get(limit_name))
@@ -170,11 +170,11 @@ def _seconds(value: str | None, unit: float = 1.0) -> float | None:
 
 
 def _wait(value: str | None, now: float) -> float | None:
-    """Return the seconds to wait by a value that is a number, a Go duration, or a point in time."""
+    """Return the seconds to wait for a value that is a number, a Go duration, or a point in time."""
     if value is None:
         return None
-    found = _go_duration(value.strip())
-    return _until(value, now) if found is None else _from_now(found, now)
+    seconds = _go_duration(value.strip())
+    return _until(value, now) if seconds is None else _from_now(seconds, now)
 
 
 def _from_now(seconds: float, now: float) -> float:
@@ -184,7 +184,7 @@ def _from_now(seconds: float, now: float) -> float:
 
 
 def _until(value: str, now: float) -> float | None:
-    """Return the seconds until a date in the format of HTTP or ISO 8601; without a time zone it is in UTC."""
+    """Return the seconds until a date in the format of HTTP or ISO 8601. A date without a time zone is in UTC."""
     for read in (email.utils.parsedate_to_datetime, datetime.datetime.fromisoformat):
         with contextlib.suppress(ValueError, TypeError, OverflowError, IndexError):
             date = read(value.strip())

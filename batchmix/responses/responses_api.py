@@ -21,25 +21,25 @@ _NO_ANSWER = {
 _NOT_YET = re.compile("pending|running|processing|accepted|created|waiting|scheduled")
 _CUT = frozenset({"incomplete", "in_progress"})
 _REASONS = {"max_output_tokens": "length", "max_tokens": "length"}
-"""The finish reasons of chat completions for reasons of an incomplete response; other reasons stay unchanged."""
+"""The finish reasons of chat completions that correspond to the reasons for an incomplete response. Others are kept."""
 _CALLS = frozenset(
     {"function_call", "custom_tool_call", "computer_call", "local_shell_call", "shell_call", "mcp_approval_request"}
 )
-"""The types of items with which the model calls a tool of the caller; the provider's own tools have other types."""
+"""The types of items that call one of the caller's tools. The provider's own tools have other types."""
 
 
-def read_response(found: dict[str, Any], _body: bytes, _inputs: int) -> Completion | str:
-    """Return the answer of a response, or why there is none.
+def read_response(decoded: dict[str, Any], _body: bytes, _inputs: int) -> Completion | str:
+    """Return the answer in a response. If there is none, return the reason.
 
-    `finish_reason` is `stop` or `tool_calls` for a complete answer, and else the reason why it is incomplete.
+    `finish_reason` is `stop` or `tool_calls` for a complete answer, and otherwise the reason why it is incomplete.
     """
-    status = _status(found)
+    status = _status(decoded)
     problem = _problem(status)
     if problem:
         return problem
-    output = found.get("output")
+    output = decoded.get("output")
     items = [item for item in output if item and isinstance(item, dict)] if isinstance(output, list) else []
-    whole = text_in(found.get("output_text"))
+    whole = text_in(decoded.get("output_text"))
     if not items and not whole and status != "incomplete":
         return "has no output"
     messages = [item for item in items if item.get("type", "message") == "message"]
@@ -54,19 +54,19 @@ def read_response(found: dict[str, Any], _body: bytes, _inputs: int) -> Completi
         reasoning="".join(filter(None, map(_reasoning_in, items))) or None,
         refusal="".join(filter(None, refusals)) or None,
         tool_calls=json_text(calls),
-        finish_reason=_finish_reason("incomplete" if is_cut else status, found.get("incomplete_details"), calls),
+        finish_reason=_finish_reason("incomplete" if is_cut else status, decoded.get("incomplete_details"), calls),
     )
 
 
 def _reasoning_in(item: dict[str, Any]) -> str | None:
-    """Return the reasoning in an item: the full text if there is one, or else its summary."""
+    """Return the reasoning in an item: the full text if there is one, and otherwise its summary."""
     if item.get("type") != "reasoning":
         return None
     return text_in(item.get("content")) or text_in(item.get("summary"))
 
 
 def _problem(status: str | None) -> str | None:
-    """Return why a response with this status has no answer; None if it may have one."""
+    """Return the reason why a response with this status has no answer. None if it may have one."""
     if status in _NO_ANSWER:
         return _NO_ANSWER[status]
     if status and _NOT_YET.search(status):
@@ -74,8 +74,8 @@ def _problem(status: str | None) -> str | None:
     return "says that it failed" if is_error_reason(status) or status == "rejected" else None
 
 
-def _status(found: dict[str, Any]) -> str | None:
-    status = plain_text(found.get("status"))
+def _status(item: dict[str, Any]) -> str | None:
+    status = plain_text(item.get("status"))
     return (status and status.strip().lower()) or None
 
 

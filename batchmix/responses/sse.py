@@ -9,7 +9,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class EventDecoder:
-    """Decodes pieces as they arrive, and keeps in memory only the incomplete event at the end."""
+    """Decodes pieces as they arrive. Only the incomplete event at the end is kept in memory."""
 
     def __init__(self) -> None:
         self._line = bytearray()
@@ -21,11 +21,11 @@ class EventDecoder:
 
     @property
     def size(self) -> int:
-        """How many bytes are in memory."""
+        """The number of bytes in memory."""
         return len(self._line) + len(self._data)
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """Return the data of each event that ends in this piece, leaving out events without data."""
+        """Decode a piece, and return the data of each event that ends in it. Events without data are left out."""
         if self._after_cr and piece:
             self._after_cr = False
             piece = piece.removeprefix(b"\n")
@@ -46,15 +46,15 @@ class EventDecoder:
     def rest(self) -> bytes:
         """Return the data of an event whose end never arrived.
 
-        The standard drops it. Here it may be the end of an answer, from a server that leaves out the last empty line.
-        Whether the data is complete JSON shows that.
+        The standard drops such an event. Here it may be the end of an answer, if a server leaves out the last empty
+        line. The caller can see that from whether the data is complete JSON.
         """
         self._take_line(bytes(self._line))
         self._line.clear()
         return bytes(self._data[:-1])
 
     def _take_line(self, line: bytes) -> bytes | None:
-        """Take a line. If it ends an event with data, return the data."""
+        """Add a line to the current event. If the line ends an event that has data, return the data, otherwise None."""
         if self._is_first:
             self._is_first = False
             line = line.removeprefix(_BOM)

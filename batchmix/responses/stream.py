@@ -1,4 +1,4 @@
-"""Turns a streamed answer into the body of the same answer without streaming.
+"""Turns a streamed answer into the body that the same answer has without streaming.
 
 It also reads streams that were not requested.
 """
@@ -21,9 +21,10 @@ _DONE = b"[DONE]"
 _FIELDS = (b"data", b"event", b"id", b"retry")
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 _START_BYTES = 16
-"""How many bytes show whether a body is a stream: its first field name and a colon."""
+"""The number of bytes that show whether a body is a stream: its first field name and a colon."""
 UNFINISHED = "unfinished"
-"""The fault of a stream that ended properly without a finish reason. Another stream of the model would lack it too."""
+"""The fault of a stream that ended properly but without a finish reason. A new stream of the model would lack it too.
+"""
 _UNFINISHED = "the stream came to its end without a finish_reason for every choice; the next request is not streamed"
 _CUT_OFF = "the stream ended without a finish_reason for every choice"
 _UNREADABLE = "the stream held an event that is no JSON"
@@ -37,39 +38,40 @@ class StreamResult(msgspec.Struct, frozen=True):
     """The result of a stream."""
 
     body: bytes
-    """A complete answer as an ordinary body. An incomplete answer as a list with one joined chunk, which is not read as
-    an answer. An error event or a body that was no stream, unchanged."""
+    """The body of the result: a complete answer as an ordinary body; an incomplete answer as a list with one joined
+    chunk, which no reader takes for an answer; an error event, or a body that was not a stream, unchanged.
+    """
     fault: str | None = None
-    """As in `Exchange`: `cut_off`, `unfinished`, `timeout`, `bad_answer`, `too_large`."""
+    """The fault as in `Exchange`: `cut_off`, `unfinished`, `timeout`, `bad_answer` or `too_large`."""
     fault_message: str = ""
     is_settled: bool = False
-    """Whether the result is final, so that a connection that breaks afterwards does not change it."""
+    """Whether the result is final. If it is, a connection that breaks afterwards does not change it."""
     maybe_billed: bool = False
-    """Whether an error came after a part of the answer."""
+    """Whether an error arrived after a part of the answer, which may have been billed."""
 
 
 class AnswerStream:
     """Joins the pieces of a stream, which may be cut anywhere. It keeps the joined answer in memory, not the events.
 
-    `choices` is how many choices were requested. The answer is complete when all of them have their finish reasons, or
-    when `[DONE]` comes and all choices that have begun have theirs, since not every provider honours `n`. Without a
-    finish reason the answer is cut off. `max_bytes` bounds the memory.
+    `choices` is the number of choices requested. The answer is complete when every requested choice has a finish
+    reason. Not every provider honours `n`, so the answer is also complete if `[DONE]` arrives and every choice that has
+    begun has a finish reason. Without a finish reason the answer is cut off. `max_bytes` bounds the memory.
     """
 
     def __init__(self, choices: int, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._start = b""
         self._plain: bytearray | None = bytearray()
-        """Everything that arrived, as long as the body may be an ordinary one; None once it is known to be a stream."""
+        """Everything that arrived, as long as the body may be an ordinary one. None once it is known to be a stream."""
         self._events = EventDecoder()
         self._deltas = PartialAnswer(choices)
         self._error: bytes | None = None
         self._unreadable = False
         self._is_over = False
         self.silent_s: float | None = None
-        """After how many silent seconds the stream was given up; None if it was not."""
+        """The number of silent seconds after which the stream was given up. None if it was not given up."""
         self.is_too_large = False
-        """Whether the answer is larger than `max_bytes`; then all of it is dropped."""
+        """Whether the answer is larger than `max_bytes`. If so, all of it is dropped."""
 
     @property
     def is_done(self) -> bool:
@@ -77,7 +79,7 @@ class AnswerStream:
         return self._is_over or self._error is not None or (self._deltas.has_usage and self._deltas.is_whole)
 
     def feed(self, piece: bytes) -> None:
-        """Take the next bytes. Never raises."""
+        """Add the next bytes. Never raises."""
         if self.is_too_large:
             return
         if self._plain is not None:
@@ -85,13 +87,13 @@ class AnswerStream:
             piece = self._undecided(piece)
         for data in self._events.feed(piece):
             self._add(data)
-        held = len(self._plain or b"") + self._events.size + self._deltas.size
-        if held > self._max_bytes:
+        size = len(self._plain or b"") + self._events.size + self._deltas.size
+        if size > self._max_bytes:
             self.is_too_large = True
             self._plain, self._events, self._deltas = None, EventDecoder(), PartialAnswer(1)
 
     def end(self) -> StreamResult:
-        """Return the result. Nothing may be fed afterwards. Never raises."""
+        """Return the result. No bytes may be added afterwards. Never raises."""
         if self.is_too_large:
             return StreamResult(b"", "too_large", f"the answer is larger than {self._max_bytes} bytes")
         if self._plain is not None:
@@ -102,7 +104,7 @@ class AnswerStream:
         if isinstance(read_json(rest), dict) or rest.strip() == _DONE:
             self._add(rest)
         if self._error is not None:
-            return StreamResult(self._error, is_settled=True, maybe_billed=self._deltas.is_begun)
+            return StreamResult(self._error, is_settled=True, maybe_billed=self._deltas.has_text)
         is_whole = self._deltas.is_whole or (self._is_over and self._deltas.is_finished)
         if is_whole and not self._unreadable and (answer := self._deltas.answer()) is not None:
             return StreamResult(answer, is_settled=True)
@@ -119,17 +121,19 @@ class AnswerStream:
         return StreamResult(so_far, "cut_off", _CUT_OFF)
 
     def _undecided(self, piece: bytes) -> bytes:
-        """Return all bytes so far if they begin a stream; nothing if they do not, or if it is too early to know."""
+        """Return all bytes so far if they begin a stream. Empty if they do not, or if it is too early to say."""
         self._start = (self._start + piece).lstrip(_BLANK)[:_START_BYTES]
         field, colon, _ = self._start.replace(b"\r", b":").replace(b"\n", b":").partition(b":")
         if not colon or (field and field not in _FIELDS):
             return b""
         assert self._plain is not None
-        came, self._plain = bytes(self._plain), None
-        return came
+        prefix, self._plain = bytes(self._plain), None
+        return prefix
 
     def _add(self, data: bytes) -> None:
-        """Add the data of one event to the answer, or note that it ends the stream, is an error, or is unreadable."""
+        """Add the data of one event to the answer, or record that the event ends the stream, is an error, or is
+        unreadable.
+        """
         if self._is_over or self._error is not None:
             return
         data = data.strip()
@@ -137,7 +141,7 @@ class AnswerStream:
             self._is_over = True
             return
         chunk = read_json(data) if data.startswith(b"{") else None
-        if not isinstance(chunk, dict):  # a plain word keeps the connection alive; an unreadable chunk is a gap
+        if not isinstance(chunk, dict):  # plain text keeps the connection alive, but an unreadable chunk is a gap
             self._unreadable |= data.startswith(b"{") and not self._deltas.is_whole
         elif has_content(chunk.get("error")) or _is_error(chunk, data):
             if not self._deltas.is_whole:  # a complete answer was billed, so it counts despite a later error
@@ -150,7 +154,7 @@ class AnswerStream:
 
 
 def _is_error(chunk: dict[str, Any], data: bytes) -> bool:
-    """Return whether an event is an error, or reports a blocked prompt, instead of any choices."""
+    """Return whether an event reports an error or a blocked prompt instead of any choices."""
     if chunk.get("choices"):
         return False
     error = find_error(data)
@@ -162,9 +166,9 @@ def _silent(silent_s: float) -> str:
 
 
 def ordinary_body(body: bytes, join_stream: Callable[[bytes], bytes | None]) -> bytes:
-    """Return a complete stream as the body of the same answer without streaming; any other body unchanged.
+    """Return the body that a complete stream has without streaming. Any other body is returned unchanged.
 
-    It also reads events without the empty lines that end them, and drops comments before an ordinary body.
+    Events are also read if the empty lines that end them are missing. Comments before an ordinary body are dropped.
     """
     if not _EVENTS.match(body):
         return body
@@ -175,20 +179,20 @@ def ordinary_body(body: bytes, join_stream: Callable[[bytes], bytes | None]) -> 
 
 
 def join_chunks(body: bytes) -> bytes | None:
-    """Return the completion that a stream of chunks adds up to; None if the stream is incomplete."""
+    """Return the completion that a stream of chunks adds up to. None if the stream is incomplete."""
     stream = AnswerStream(1, 4 * len(body) + 1024)
     stream.feed(body)
-    came = stream.end()
-    return came.body if came.fault is None else None
+    result = stream.end()
+    return result.body if result.fault is None else None
 
 
 def last_response(body: bytes) -> bytes | None:
-    """Return the response in the last event of a stream of the Responses API, or the error that it ended with."""
+    """Return the response in the last event of a Responses API stream, or else its error. None if it has neither."""
     events = EventDecoder()
-    came = [read_json(data) for data in (*events.feed(body), events.rest())]
+    decoded = [read_json(data) for data in (*events.feed(body), events.rest())]
     responses = [
-        event.get("response") for event in came if isinstance(event, dict) and event.get("type") in _LAST_EVENTS
+        event.get("response") for event in decoded if isinstance(event, dict) and event.get("type") in _LAST_EVENTS
     ]
-    errors = [event for event in came if isinstance(event, dict) and event.get("type") == "error"]
+    errors = [event for event in decoded if isinstance(event, dict) and event.get("type") == "error"]
     text = json_text((responses or errors)[-1]) if responses or errors else None
     return text.encode() if text else None
