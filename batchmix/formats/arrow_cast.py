@@ -1,8 +1,10 @@
 """Casts Arrow columns to other Arrow types.
 
-No value passes through Python, so that values survive that Python's types can't represent.
+Values are not converted to Python objects on the way, because Python's types can't represent all of them. (Texts with
+invalid bytes and Parquet's intervals are.)
 
-pyarrow's own casts do not support structs whose fields differ, dictionaries of other types, or views of lists.
+pyarrow's own casts do not support structs with different fields, dictionaries with different value types, or list
+views.
 """
 
 from __future__ import annotations
@@ -18,14 +20,14 @@ from batchmix.formats.pyarrow_setup import compute
 
 Types = pa.types
 INTERVAL = pa.binary(12)
-"""The type as which pyarrow reads Parquet's intervals. Bytes of this type become ISO 8601 text when cast to text."""
+"""The type with which pyarrow reads Parquet's intervals. Cast to text, its values become ISO 8601 text."""
 _Leaf = Callable[[pa.Array, pa.DataType], pa.Array]
 
 
 def fit(column: pa.Array, arrow_type: pa.DataType) -> pa.Array:
-    """Return a column as another type. Raises `pa.ArrowInvalid` for a value that can't be cast.
+    """Return a column cast to another type. Raises `pa.ArrowInvalid` if a value can't be cast.
 
-    Fields of a struct are matched by name; missing ones are null.
+    Fields of a struct are matched by name. Missing fields are null.
     """
     return column if column.type == arrow_type else _rebuilt(column, arrow_type, _cast)
 
@@ -37,7 +39,7 @@ def _cast(column: pa.Array, arrow_type: pa.DataType) -> pa.Array:
 
 
 def fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Return a batch with the columns and types of a schema; missing columns are null."""
+    """Return a batch with the columns and types of a schema. Missing columns are null."""
     names = batch.schema.names
     columns = [
         fit(batch.column(names.index(field.name)), field.type)
@@ -49,7 +51,7 @@ def fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def sound(column: pa.Array) -> pa.Array:
-    """Return a column whose texts are valid UTF-8, with U+FFFD for invalid bytes, which pyarrow reads unchecked."""
+    """Return a column with U+FFFD in place of invalid bytes in its texts. pyarrow reads texts without checking them."""
     try:
         column.validate(full=True)
     except pa.ArrowInvalid:
@@ -65,7 +67,7 @@ def _repaired(column: pa.Array, arrow_type: pa.DataType) -> pa.Array:
 
 
 def _rebuilt(column: pa.Array, arrow_type: pa.DataType, leaf: _Leaf) -> pa.Array:
-    """Return a column as another type, level by level. `leaf` casts the columns that are not nested."""
+    """Return a column cast to another type, level by level. `leaf` casts the columns that are not nested."""
     has = column.type
     if Types.is_null(has):
         return pa.nulls(len(column), arrow_type)
@@ -101,9 +103,11 @@ def _from_dictionary(column: pa.Array, arrow_type: pa.DataType, leaf: _Leaf) -> 
 
 
 def _struct(column: pa.Array, arrow_type: pa.DataType, leaf: _Leaf) -> pa.Array:
-    there: dict[str, Any] = dict(zip([field.name for field in column.type], column.flatten(), strict=True))
+    children_by_name: dict[str, Any] = dict(zip([field.name for field in column.type], column.flatten(), strict=True))
     children = [
-        _rebuilt(there[field.name], field.type, leaf) if field.name in there else pa.nulls(len(column), field.type)
+        _rebuilt(children_by_name[field.name], field.type, leaf)
+        if field.name in children_by_name
+        else pa.nulls(len(column), field.type)
         for field in arrow_type
     ]
     return pa.StructArray.from_arrays(children, fields=list(arrow_type), mask=column.is_null())
@@ -126,22 +130,24 @@ def _map(column: pa.Array, arrow_type: pa.DataType, leaf: _Leaf) -> pa.Array:
         _rebuilt(child, wanted, leaf)
         for child, wanted in zip(pairs.flatten(), (arrow_type.key_type, arrow_type.item_type), strict=True)
     )
-    starts = [start if here else None for here, (start, _) in zip(column.is_valid().to_pylist(), places, strict=True)]
+    starts = [
+        start if is_valid else None for is_valid, (start, _) in zip(column.is_valid().to_pylist(), places, strict=True)
+    ]
     return pa.MapArray.from_arrays(pa.array([*starts, len(pairs)], pa.int32()), keys, items, type=arrow_type)
 
 
 def nullable(arrow_type: pa.DataType) -> pa.DataType:
-    """Return the type with all fields of structs nullable, so that an array of nulls can have the type."""
+    """Return a type with all fields of structs made nullable, so that an array of nulls can have the type."""
     if not Types.is_struct(arrow_type):
         return arrow_type
     return pa.struct([field.with_type(nullable(field.type)).with_nullable(True) for field in arrow_type])  # noqa: FBT003
 
 
 def storable(arrow_type: pa.DataType) -> pa.DataType:
-    """Return the type with which a column is written to Parquet, so that every reader can read it.
+    """Return the type with which to write a column to Parquet, so that every reader can read the column.
 
-    It has no views, no dictionaries inside of lists and structs (pyarrow can't read two row groups of those at once),
-    and is not the null type.
+    The null type becomes text. Views become ordinary types, and so do dictionaries inside lists and structs, because
+    pyarrow can't read two row groups of such dictionaries at once.
     """
     if Types.is_null(arrow_type):
         return pa.string()
@@ -156,15 +162,15 @@ def _plain(arrow_type: pa.DataType) -> pa.DataType:
     if Types.is_run_end_encoded(arrow_type) or Types.is_dictionary(arrow_type):
         return _plain(arrow_type.value_type)
     if Types.is_struct(arrow_type):
-        made = pa.struct([field.with_type(_plain(field.type)) for field in arrow_type])
+        plain = pa.struct([field.with_type(_plain(field.type)) for field in arrow_type])
     elif Types.is_map(arrow_type):
         key, item = (field.with_type(_plain(field.type)) for field in (arrow_type.key_field, arrow_type.item_field))
-        made = pa.map_(key, item, arrow_type.keys_sorted)
+        plain = pa.map_(key, item, arrow_type.keys_sorted)
     elif is_list(arrow_type):
-        made = _plain_list(arrow_type)
+        plain = _plain_list(arrow_type)
     else:
         return arrow_type
-    return arrow_type if made == arrow_type else made
+    return arrow_type if plain == arrow_type else plain
 
 
 def _plain_list(arrow_type: pa.DataType) -> pa.DataType:

@@ -29,8 +29,8 @@ _Read = Callable[[pa.Array], list[Any]]
 def values(column: pa.Array) -> list[Any]:
     """Return a column's values as JSON values. NaN becomes None.
 
-    Dates, times and durations become ISO 8601 text; decimals and UUIDs become text, bytes base64, and maps objects.
-    JSON text of the type `arrow.json` is decoded.
+    Dates, times and durations become ISO 8601 text. Decimals and UUIDs become text, bytes become base64 text, and maps
+    become objects. JSON text of the type `arrow.json` is decoded.
     """
     arrow_type = column.type
     read = next((read for test, read in _READERS if test(arrow_type)), _one_by_one)
@@ -70,33 +70,33 @@ def is_extension(arrow_type: pa.DataType) -> bool:
 
 
 def _plain(column: pa.Array) -> list[Any]:
-    found: list[Any] = column.to_pylist()
-    return found
+    plain: list[Any] = column.to_pylist()
+    return plain
 
 
 def _texts(column: pa.Array) -> list[str | None]:
     try:
-        found: list[str | None] = column.to_pylist()
+        texts: list[str | None] = column.to_pylist()
     except UnicodeDecodeError:  # pyarrow does not check the texts of a file
         raw = column.cast(pa.large_string()).cast(pa.large_binary()).to_pylist()
         return [None if value is None else value.decode("utf-8", "replace") for value in raw]
-    return found
+    return texts
 
 
 def _floats(column: pa.Array) -> list[float | None]:
     if Types.is_float16(column.type):
         column = column.cast(pa.float32()).cast(pa.float64())
-    found: list[float | None]
+    floats: list[float | None]
     if Types.is_float32(column.type):  # through text, so that 0.1 does not become 0.10000000149011612
-        found = [None if text is None else float(text) for text in column.cast(pa.string()).to_pylist()]
+        floats = [None if text is None else float(text) for text in column.cast(pa.string()).to_pylist()]
     else:
-        found = column.to_pylist()
+        floats = column.to_pylist()
     has_nan = compute().any(compute().is_nan(column)).as_py()
-    return [None if value != value else value for value in found] if has_nan else found
+    return [None if value != value else value for value in floats] if has_nan else floats
 
 
-def _each(column: pa.Array, made: Callable[[Any], Any]) -> list[Any]:
-    return [None if value is None else made(value) for value in column.to_pylist()]
+def _each(column: pa.Array, convert: Callable[[Any], Any]) -> list[Any]:
+    return [None if value is None else convert(value) for value in column.to_pylist()]
 
 
 def _decimals(column: pa.Array) -> list[str | None]:
@@ -133,7 +133,7 @@ def _intervals(column: pa.Array) -> list[str | None]:
 
 
 def parquet_intervals(column: pa.Array) -> list[str | None]:
-    """Return Parquet's intervals as text. pyarrow reads them as bytes: months, days and milliseconds."""
+    """Return Parquet's intervals as text. pyarrow reads them as bytes that hold months, days and milliseconds."""
 
     def text(value: bytes) -> str:
         months, days, milliseconds = struct.unpack("<III", value)
@@ -151,12 +151,12 @@ def _objects(column: pa.Array) -> list[dict[str, Any] | None]:
     names = [field.name for field in column.type]
     children = [values(child) for child in column.flatten()]
     rows = zip(*children, strict=True) if children else [()] * len(column)
-    there = column.is_valid().to_pylist()
-    return [dict(zip(names, row, strict=True)) if here else None for here, row in zip(there, rows, strict=True)]
+    valid = column.is_valid().to_pylist()
+    return [dict(zip(names, row, strict=True)) if is_valid else None for is_valid, row in zip(valid, rows, strict=True)]
 
 
 def items_of(column: pa.Array) -> tuple[pa.Array, list[tuple[int, int]]]:
-    """Return the items of a column's lists, and each list's range of items; a null list's range is arbitrary."""
+    """Return the items of a column's lists, and each list's range of items. The range of a null list is arbitrary."""
     arrow_type = column.type
     if Types.is_fixed_size_list(arrow_type):
         size = arrow_type.list_size
@@ -172,16 +172,16 @@ def items_of(column: pa.Array) -> tuple[pa.Array, list[tuple[int, int]]]:
 
 def _lists(column: pa.Array) -> list[list[Any] | None]:
     items, places = items_of(column)
-    found, there = values(items), column.is_valid().to_pylist()
-    return [found[a:b] if here else None for here, (a, b) in zip(there, places, strict=True)]
+    converted, valid = values(items), column.is_valid().to_pylist()
+    return [converted[a:b] if is_valid else None for is_valid, (a, b) in zip(valid, places, strict=True)]
 
 
 def _maps(column: pa.Array) -> list[dict[str, Any] | None]:
     pairs, places = items_of(column)
     keys, items = (values(child) for child in pairs.flatten())
-    found = list(zip(map(text_of, keys), items, strict=True))
-    there = column.is_valid().to_pylist()
-    return [dict(found[a:b]) if here else None for here, (a, b) in zip(there, places, strict=True)]
+    entries = list(zip(map(text_of, keys), items, strict=True))
+    valid = column.is_valid().to_pylist()
+    return [dict(entries[a:b]) if is_valid else None for is_valid, (a, b) in zip(valid, places, strict=True)]
 
 
 def _extension(column: pa.Array) -> list[Any]:

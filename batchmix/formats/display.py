@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from typing import Any
 
 _MAX_COLUMNS = 30
-"""Columns that a message lists; it only counts any more."""
+"""The maximum number of columns that a message lists. Any more are only counted."""
 
 
-def clean(text: str, most: int = 300) -> str:
-    """Return text on one line, cut to `most` characters, and with control characters escaped."""
-    short = text if len(text) <= most else text[: most - 1] + "…"
+def clean(text: str, max_chars: int = 300) -> str:
+    """Return text on one line, cut to `max_chars`, and with control characters escaped."""
+    short = text if len(text) <= max_chars else text[: max_chars - 1] + "…"
     return short if short.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short)
 
 
@@ -22,16 +22,16 @@ def quoted(name: str) -> str:
 
 
 def column_list(names: Iterable[str]) -> str:
-    """Return column names as a quoted list for a message."""
+    """Return a list of quoted column names, for a message."""
     columns = list(names)
     more = f" and {len(columns) - _MAX_COLUMNS} more" if len(columns) > _MAX_COLUMNS else ""
     return (", ".join(map(quoted, columns[:_MAX_COLUMNS])) or "none") + more
 
 
 def unknown_column(name: str, names: Iterable[str]) -> str:
-    """Return the message for a column that does not exist, with the nearest name and the existing columns."""
+    """Return the message for a column that does not exist. It names the most similar column and lists the others."""
     columns = list(names)
-    near = [one for one in columns if one.casefold() == name.casefold()]
+    near = [column for column in columns if column.casefold() == name.casefold()]
     near = near or difflib.get_close_matches(name, columns, n=1)
     hint = f"did you mean {quoted(near[0])}? There are" if near else "there are"
     return f"there is no column {quoted(name)}; {hint}: {column_list(columns)}"

@@ -33,7 +33,7 @@ def date_text(days: int) -> str:
 
 
 def days_of(year: int, month: int, day: int) -> int:
-    """Return the days from 1970-01-01 to a date, which must be valid."""
+    """Return the number of days from 1970-01-01 to a date, which must be valid."""
     year -= month <= 2
     era, of_era = divmod(year, 400)
     of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
@@ -41,7 +41,7 @@ def days_of(year: int, month: int, day: int) -> int:
 
 
 def time_text(count: int, unit: str) -> str:
-    """Return a time of day, given as `count` units since midnight."""
+    """Return a time of day that is `count` units after midnight."""
     seconds, rest = divmod(count, PER_SECOND[unit])
     minutes, second = divmod(seconds, 60)
     hour, minute = divmod(minutes, 60)
@@ -49,7 +49,10 @@ def time_text(count: int, unit: str) -> str:
 
 
 def timestamp_text(count: int, unit: str, offset_of: Callable[[int], int] | None) -> str:
-    """Return a timestamp, given as `count` units since 1970. `offset_of` is from `offsets`; None: no time zone."""
+    """Return a timestamp that is `count` units after 1970.
+
+    `offset_of` comes from `offsets`, or is None without a time zone.
+    """
     seconds, rest = divmod(count, PER_SECOND[unit])
     offset = offset_of(seconds) if offset_of else 0
     days, second = divmod(seconds + offset, _DAY_S)
@@ -75,7 +78,7 @@ def interval_text(months: int, days: int, nanoseconds: int) -> str:
 
 
 def _fraction(rest: int, unit: str) -> str:
-    """Return a fraction of a second with 6 or 9 decimals; nothing for a whole second."""
+    """Return a fraction of a second with 6 or 9 decimals. Empty for a whole second."""
     if not rest:
         return ""
     micros, nanos = divmod(rest * PER_SECOND["ns"] // PER_SECOND[unit], 1000)

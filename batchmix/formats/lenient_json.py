@@ -13,14 +13,16 @@ from typing import Any
 import msgspec
 
 MAX_DEPTH = 100
-"""Levels of lists and objects that are read; deeper values become null."""
+"""The number of levels of lists and objects that are read. Deeper values become null."""
 _MAX_INT_DIGITS = 4000
-"""Digits of an integer. A longer integer becomes infinity, since Python refuses more than 4,300 digits."""
+"""The maximum number of digits of an integer. A longer one becomes infinity, since Python refuses more than 4,300
+digits.
+"""
 _STRINGS_AND_BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]+|[\]}]+', re.DOTALL)
 
 
 def read_json(body: bytes) -> Any:
-    """Return the JSON value of a body, from invalid JSON too if possible; else None. Never raises."""
+    """Return the JSON value of a body, even if the JSON is slightly invalid. None if it can't be read. Never raises."""
     body = shallow(body)
     try:
         return msgspec.json.decode(body)
@@ -55,7 +57,7 @@ def shallow(body: bytes) -> bytes:
 
 
 def shallow_text(text: str) -> str:
-    """Return the same as `shallow`, for text instead of bytes."""
+    """Return JSON text in which values nested too deeply are replaced by null: `shallow` for text instead of bytes."""
     body = text.encode("utf-8", "surrogatepass")
     return shallow(body).decode("utf-8", "surrogatepass") if may_be_deep(body) else text
 
@@ -73,7 +75,7 @@ def _whole(digits: str) -> int | float:
 
 
 def json_text(value: Any, *, readable: bool = False) -> str | None:
-    """Return a value as JSON text; None for an empty value, or one that can't be written. Never raises.
+    """Return a value as JSON text. None if the value is empty or can't be written. Never raises.
 
     The text is ASCII. If `readable`, other letters are not escaped, and lone surrogates become U+FFFD. NaN and infinity
     become null.
@@ -107,7 +109,7 @@ def finite(value: Any) -> Any:
 
 
 def plain_text(value: Any) -> str | None:
-    """Return text with U+FFFD for lone surrogates, which Parquet refuses; None for a value that is not text."""
+    """Return text with U+FFFD in place of lone surrogates, which Parquet refuses. None if the value is not text."""
     if not isinstance(value, str):
         return None
     return re.sub("[\ud800-\udfff]", "\ufffd", value)

@@ -29,11 +29,11 @@ class _NoPandas(MetaPathFinder):
 
 
 def set_up_arrow() -> None:
-    """Let pyarrow use the system's memory allocator, and keep it from importing pandas.
+    """Make pyarrow use the system's memory allocator, and keep it from importing pandas.
 
-    pyarrow's own memory pool does not return memory, so that memory use would grow with the input. And pyarrow would
-    import pandas, which is not used here, when it first converts a list to an array. That takes half a second, in which
-    no response is read, and 60 MB. After this call pyarrow assumes that pandas is missing; other code can import it.
+    pyarrow's own memory pool does not return memory, so memory use would grow with the input. And pyarrow would import
+    pandas, which is not used here, when it first converts a list to an array. That takes 60 MB and half a second, in
+    which no response is read. After this call pyarrow assumes that pandas is missing. Other code can still import it.
     """
     pa.set_memory_pool(pa.system_memory_pool())
     if "pandas" in sys.modules:

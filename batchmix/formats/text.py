@@ -11,21 +11,24 @@ import msgspec
 from batchmix.formats.lenient_json import finite, plain_text
 
 EXACT = 2**53
-"""The largest number up to which a double represents every whole number exactly."""
+"""The largest number up to which a double can represent every whole number exactly."""
 
 
 def is_utf8(value: str) -> bool:
-    """Return whether text can be encoded as UTF-8, that is, has no lone surrogates."""
+    """Return whether text can be encoded as UTF-8, which means that it has no lone surrogates."""
     return value.isascii() or plain_text(value) == value
 
 
 def utf8(value: str | None) -> str | None:
-    """Return text with U+FFFD for lone surrogates, which Arrow refuses; None for None."""
+    """Return text with U+FFFD in place of lone surrogates, which Arrow refuses. None stays None."""
     return value if value is None or value.isascii() else plain_text(value)
 
 
 def json_text(value: Any) -> str | None:
-    """Return a value as JSON text, in which NaN and infinity are null; None for null, NaN and infinity."""
+    """Return a value as JSON text, in which NaN and infinity are null.
+
+    None if the value itself is null, NaN or infinity.
+    """
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
     try:

@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 from batchmix.errors import JobError
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
-"""The beginning of a URL. Its scheme has two characters or more, since `C:` is a drive."""
+"""Matches the beginning of a URL. A scheme has at least two characters, since `C:` is a drive."""
 _COLLAPSED = re.compile(
     r"(s3[an]?|gs|gcs|az|adl|abfss?|wasbs?|hf|hdfs|dbfs|oss|r2|https?|s?ftp|ssh|file):/", re.IGNORECASE
 )
-"""The beginning of a URL that lost one of its two slashes because a shell or a library treated it as a path."""
+"""Matches the beginning of a URL that lost one of its two slashes because a shell or a library treated it as a path."""
 
 
 def checked_local(path: str, what: str, do: str = "write to a folder here, then copy that there") -> str:
@@ -37,7 +37,7 @@ def checked_local(path: str, what: str, do: str = "write to a folder here, then 
 
 
 def absolute(path: str, folder: Path, what: str) -> str:
-    """Return the path as an absolute one, relative to `folder`. Globs are not expanded and links are not resolved."""
+    """Return an absolute path. A relative path starts from `folder`. Globs are not expanded, links are not resolved."""
     try:
         return os.path.abspath(folder / Path(path).expanduser())  # noqa: PTH100 - keeps globs and links as they are
     except RuntimeError:
@@ -45,7 +45,10 @@ def absolute(path: str, folder: Path, what: str) -> str:
 
 
 def checked_url(url: str) -> str:
-    """Return a base URL without a slash at the end, and with `/v1` if it has no path. Raises `JobError`."""
+    """Return a base URL without a slash at the end, and with `/v1` if it has no path.
+
+    Raises `JobError` if it is not valid.
+    """
     try:
         parts = urlsplit(url.strip())
         _ = parts.port
@@ -65,7 +68,7 @@ def checked_url(url: str) -> str:
 
 
 def _is_host(host: str) -> bool:
-    """Return whether a host is a name or a full IP address; not every program accepts a short one such as `127.1`."""
+    """Return whether a host is a name or a full IP address. Not every program accepts a short one such as `127.1`."""
     if ":" in host:  # in brackets, which urlsplit has checked
         return True
     try:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _MAX_FILES = 2_000
-"""The most files of a folder that are compared. In a larger folder the best match may be missed."""
+"""The maximum number of files in a folder that are compared. In a larger folder the best match may be missed."""
 
 
 def closest(name: str, names: Iterable[str]) -> str:

@@ -26,7 +26,7 @@ _NAMES = {
     "timestamptz": ("timestamp with time zone",),
     "json": (),
 }
-"""The names of types in a checked job, each with its aliases from Arrow, DuckDB, SQL and pandas."""
+"""The standard names of types, as in a checked job, each with its aliases from Arrow, DuckDB, SQL and pandas."""
 _TYPES = {name: type_ for type_, names in _NAMES.items() for name in (type_, *names)}
 _TIMESTAMP = re.compile(r"timestamp\[(s|ms|us|ns)(?:, ?(?:tz=)?(utc))?\]")
 _DECIMAL = re.compile(r"(?:decimal|decimal128|numeric)\((\d{1,2})(?:, ?(\d{1,2}))?\)")
@@ -35,7 +35,10 @@ _SHOWN = "string, int64, double, bool, date, timestamp, timestamptz, decimal(10,
 
 
 def checked_columns(columns: tuple[str | Column, ...]) -> tuple[str | Column, ...]:
-    """Return `input.columns` with each output name filled in and each type under our name for it. Raises `JobError`."""
+    """Return `input.columns` with each output name filled in and each type under its standard name.
+
+    Raises `JobError` if a type is unknown, or if a column has two types.
+    """
     checked = tuple(map(_checked_column, columns))
     types = {(column.source, column.type) if isinstance(column, Column) else (column, None) for column in checked}
     sources = [source for source, _ in types]
@@ -53,7 +56,7 @@ def _checked_column(column: str | Column) -> str | Column:
 
 
 def checked_type(name: str) -> str:
-    """Return our name for a type, such as `int64` for `bigint`. Raises `JobError`, with a suggestion, if unknown."""
+    """Return the standard name of a type, such as `int64` for `bigint`. Raises `JobError` if the type is unknown."""
     folded = " ".join(name.lower().split())
     if found := _TYPES.get(folded):
         return found

@@ -23,7 +23,7 @@ _MINUTE = datetime.timedelta(minutes=1)
 
 
 class CronFields(msgspec.Struct, frozen=True):
-    """The values that each field of a cron expression matches, in ascending order; None: all values."""
+    """The values that each field of a cron expression matches, in ascending order. None stands for all values."""
 
     minutes: tuple[int, ...] | None
     hours: tuple[int, ...] | None
@@ -32,7 +32,7 @@ class CronFields(msgspec.Struct, frozen=True):
     weekdays: tuple[int, ...] | None
     """0 is Sunday."""
     either_day: bool
-    """Whether a date is due that matches only one of `days` and `weekdays`, if both are given."""
+    """Whether a date that matches only one of `days` and `weekdays` is due, if both are given."""
 
 
 class Schedule(msgspec.Struct, frozen=True):
@@ -42,7 +42,7 @@ class Schedule(msgspec.Struct, frozen=True):
     """Minute, hour, day of the month, month, day of the week."""
     timezone: str = "UTC"
     on_finish: tuple[str, ...] = ()
-    """A command with its arguments. It gets a report of each run on its standard input. Empty: no command."""
+    """A command with its arguments. It gets a report of each run on its standard input. Empty for no command."""
 
     @property
     def zone(self) -> zoneinfo.ZoneInfo:
@@ -50,7 +50,7 @@ class Schedule(msgspec.Struct, frozen=True):
         return zoneinfo.ZoneInfo(self.timezone)
 
     def check(self) -> None:
-        """Raise `JobError`, which names the setting, if the schedule is not valid."""
+        """Raise `JobError` if the schedule is not valid. The message names the setting."""
         _check_timezone(self.timezone)
         shown = f"schedule.cron: {self.cron!r}"
         if len(self.cron.split()) != 5:
@@ -67,11 +67,11 @@ class Schedule(msgspec.Struct, frozen=True):
             )
 
     def following(self, moment: datetime.datetime) -> datetime.datetime | None:
-        """Return the first scheduled time after a moment; None if there is none within fifty years."""
+        """Return the first scheduled time after a moment. None if there is none within fifty years."""
         return next((due for due in self._due_times(moment) if _instant(due) > _instant(moment)), None)
 
     def latest(self, moment: datetime.datetime) -> datetime.datetime | None:
-        """Return the last scheduled time up to a moment; None if there was none in the last fifty years."""
+        """Return the last scheduled time up to a moment. None if there was none in the last fifty years."""
         # cronsim is slow and sometimes wrong when it searches backwards. So it goes back one step only, and the search
         # then runs forward from there.
         before = next(self._due_times(moment - _DAY, reverse=True), None)
@@ -83,7 +83,7 @@ class Schedule(msgspec.Struct, frozen=True):
 
     @property
     def fields(self) -> CronFields | None:
-        """The fields of the expression as numbers; None if it uses `L` or `MON#1`, which numbers can't express."""
+        """The fields of the expression as numbers. None if it uses `L` or `MON#1`, which numbers can't express."""
         parsed = CronSim(self.cron, datetime.datetime.now(datetime.UTC))
         if not all(isinstance(day, int) and day >= 0 for day in (*parsed.days, *parsed.weekdays)):
             return None
@@ -113,7 +113,7 @@ class Schedule(msgspec.Struct, frozen=True):
 
 
 def scheduled_date(schedule: Schedule | None, now: datetime.datetime) -> datetime.date:
-    """Return the value of `{date}`: the date of the last scheduled time; without a schedule, today's date in UTC."""
+    """Return the value of `{date}`: the date of the last scheduled time, or without a schedule, today's date in UTC."""
     due = schedule.latest(now) if schedule else None
     return (due or now.astimezone(schedule.zone if schedule else datetime.UTC)).date()
 

@@ -21,36 +21,39 @@ class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"
     needs_target: ClassVar[bool] = True
     """Whether a scorer of this kind must have a target column."""
     name: str = ""
-    """The name under which the scores are reported; unique in the job. Default: the kind."""
+    """The name under which the scores are reported. It is unique in the job. Default: the kind of scorer."""
     target: str | None = None
     """The carried column with the right answers. Default: `eval.target`."""
 
     @property
     def kind(self) -> str:
-        """The value of the key `kind` in the job file."""
+        """The kind of scorer, which is the value of the key `kind` in the job file."""
         return str(self.__struct_config__.tag)
 
     @property
     def title(self) -> str:
-        """The name, or the kind if no name was given."""
+        """The scorer's name, or its kind if no name was given."""
         return self.name or self.kind
 
 
 class Exact(ScorerSettings, frozen=True, kw_only=True, tag="exact"):
-    """1 if the answer equals the target."""
+    """Scores 1 if the answer equals the target, otherwise 0."""
 
     strip: bool = True
     casefold: bool = False
 
 
 class Includes(ScorerSettings, frozen=True, kw_only=True, tag="includes"):
-    """1 if the answer contains the target."""
+    """Scores 1 if the answer contains the target, otherwise 0."""
 
     casefold: bool = True
 
 
 class Regex(ScorerSettings, frozen=True, kw_only=True, tag="regex"):
-    """1 if the pattern matches. With a target, its first group (or the whole match) must also equal the target."""
+    """Scores 1 if the pattern matches, otherwise 0.
+
+    With a target, the first group (or the whole match) must also equal it.
+    """
 
     needs_target: ClassVar[bool] = False
     pattern: str
@@ -58,7 +61,7 @@ class Regex(ScorerSettings, frozen=True, kw_only=True, tag="regex"):
 
 
 class Number(ScorerSettings, frozen=True, kw_only=True, tag="number"):
-    """1 if the first or last number in the answer equals the number in the target."""
+    """Scores 1 if the first or last number in the answer equals the number in the target, otherwise 0."""
 
     take: Literal["first", "last"] = "last"
     tolerance: Share = 0.0
@@ -68,37 +71,37 @@ class Number(ScorerSettings, frozen=True, kw_only=True, tag="number"):
 
 
 class Choice(ScorerSettings, frozen=True, kw_only=True, tag="choice"):
-    """1 if the answer chooses the same letter as the target."""
+    """Scores 1 if the answer chooses the same letter as the target, otherwise 0."""
 
     letters: str = "ABCD"
 
 
 class Json(ScorerSettings, frozen=True, kw_only=True, tag="json"):
-    """The share of the target's JSON fields that have the same value in the answer's JSON."""
+    """Scores the share of the target's JSON fields that have the same value in the answer's JSON."""
 
     fields: tuple[str, ...] = ()
-    """The fields to compare; empty: all fields of the target."""
+    """The fields to compare. Empty for all fields of the target."""
     casefold: bool = False
 
 
 class Similarity(ScorerSettings, frozen=True, kw_only=True, tag="similarity"):
-    """The similarity of the texts of the answer and the target, from 0 to 1."""
+    """Scores the similarity of the texts of the answer and the target, from 0 to 1."""
 
     casefold: bool = False
 
 
 class Custom(ScorerSettings, frozen=True, kw_only=True, tag="own"):
-    """The user's own Python function, from a module beside the job file or an installed one."""
+    """Scores with the user's own Python function, from a module beside the job file or an installed one."""
 
     needs_target: ClassVar[bool] = False
     python: str
     """`module:function`, called as `function(response, target, row)`."""
     timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
-    """The most time that the function may take for one answer."""
+    """The maximum time, in seconds, that the function may take for one answer."""
 
 
 class Judge(ScorerSettings, frozen=True, kw_only=True, tag="judge"):
-    """Another model grades the answer on a scale; its grade becomes a score from 0 to 1."""
+    """Scores with another model, which grades the answer on a scale. The grade is converted to a score from 0 to 1."""
 
     needs_target: ClassVar[bool] = False
     model: str
@@ -112,29 +115,32 @@ class Judge(ScorerSettings, frozen=True, kw_only=True, tag="judge"):
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
     """If one of these three limits is None, the job's limit applies."""
     max_usd: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    """The most that judging a run may cost; None: the part of the job's budget that the run did not use."""
+    """The maximum cost of judging a run. None for the part of the job's budget that the run did not use."""
 
 
 if TYPE_CHECKING:
     Scorer = ScorerSettings
-else:  # the union of the kinds, from which msgspec picks one by the key `kind`
+else:  # the union of all kinds of scorers, from which msgspec picks one by the key `kind`
     Scorer = functools.reduce(operator.or_, ScorerSettings.__subclasses__())
 Metric = Literal["score", "answered", "refused", "cost_usd", "latency_s", "response_chars"]
 LESS_IS_BETTER = frozenset({"refused", "cost_usd", "latency_s", "response_chars"})
 
 
 class Guard(msgspec.Struct, frozen=True):
-    """A bound on a metric. It must be within `min` and `max` in each run, and not get worse from run to run."""
+    """A bound on a metric.
+
+    In each run, the metric must be within `min` and `max`, and not be worse than in the run before.
+    """
 
     metric: Metric = "score"
     scorer: str | None = None
-    """The scorer that the guard applies to; None: every scorer. Only for the metric `score`."""
+    """The scorer that the guard applies to, only for the metric `score`. None for every scorer."""
     model: str | None = None
-    """The model that the guard applies to; None: every model."""
+    """The model that the guard applies to. None for every model."""
     min: float | None = None
     max: float | None = None
     no_worse_by: Share = 0.0
-    """A comparison of two runs accepts a worsening up to this size, even a statistically significant one."""
+    """The largest worsening that a comparison of two runs accepts, even if it is statistically significant."""
 
 
 class Eval(msgspec.Struct, frozen=True):
@@ -144,13 +150,13 @@ class Eval(msgspec.Struct, frozen=True):
     target: str | None = None
     """The carried column with the right answers."""
     group_by: tuple[str, ...] = ()
-    """Carried columns; scores are also reported separately for each value of these columns."""
+    """The carried columns for whose values the scores are also reported separately."""
     against: str | None = None
     """The run that each run is compared with: `previous`, or the path of a run folder."""
     guards: tuple[Guard, ...] = ()
 
     def target_of(self, scorer: Scorer) -> str | None:
-        """Return the name of the column with a scorer's targets; None: the scorer has no target."""
+        """Return the name of the column with a scorer's targets. None if the scorer has no target."""
         return scorer.target if scorer.target is not None else self.target
 
     @property
@@ -170,9 +176,9 @@ class Eval(msgspec.Struct, frozen=True):
 
 
 def checked_eval(table: Eval, models: tuple[str, ...]) -> Eval:
-    """Check `[eval]` and return it with the name of each scorer filled in. Raises `JobError`.
+    """Check `[eval]`, and return it with the name of each scorer filled in. Raises `JobError` if it is not valid.
 
-    `models` are the names of the job's models; empty if the rows name their own.
+    `models` are the names of the job's models. It is empty if the rows name their models.
     """
     if not table.scorers:
         raise JobError("eval.scorers: at least one [[eval.scorers]] is needed")

@@ -1,4 +1,4 @@
-"""Reads a job from a TOML file, settings from the command line, or both, and makes the checks across settings."""
+"""Reads a job from a TOML file, settings from the command line, or both, and checks settings against each other."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from batchmix.job.values import DEFAULT_BASE_URL, REHEARSAL, Input, Job, Model, 
 
 _MAX_NAME_CHARS = 200
 _MAX_MISTAKES = 30
-"""The most mistakes that are shown; the rest are only counted."""
+"""The maximum number of mistakes that are shown. Any more are only counted."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _STDIN = frozenset({"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
 _PIPES = ("/dev/fd/", "/proc/self/fd/")
-"""The folders of a shell's `<(…)`. File names there are numbers that change from call to call."""
+"""The folders of the files that a shell creates for `<(…)`. Their names are numbers that change from call to call."""
 
 
 def read_job(
@@ -40,7 +40,8 @@ def read_job(
     """Return the checked job from a file and the command line's settings, which override the file.
 
     `settings` is nested like the file. An input path in the file is relative to the file; all other paths are relative
-    to the working directory. `scheduled` is the value of `{date}`; None: the last scheduled date. Raises `JobError`.
+    to the working directory. `scheduled` is the value of `{date}`, or None for the last scheduled date. Raises
+    `JobError` if a setting is wrong.
     """
     try:
         text, raw = read_toml(path) if path else ("", {})
@@ -55,15 +56,15 @@ def read_job(
         return _placed(_checked(table, source, path, environ, scheduled), places)
     except JobError as error:
         setting = str(error).partition(":")[0].split(".")
-        raise JobError(f"{places.of(tuple(setting))}{error}") from error.__cause__
+        raise JobError(f"{places.prefix_for(tuple(setting))}{error}") from error.__cause__
 
 
 def _check(raw: Mapping[str, Any], places: Places) -> None:
-    """Raise one `JobError` that lists all mistakes in the settings, each with its line, if there are any."""
+    """Raise `JobError` if any settings are wrong. The message lists all mistakes, each with its line."""
     found = mistakes_in(raw)
     if "model" in raw and "models" in raw:
         found.append(Mistake(("models",), "give either model or [[models]], not both"))
-    texts = [f"{places.of(mistake.path)}{mistake.text}" for mistake in found]
+    texts = [f"{places.prefix_for(mistake.path)}{mistake.text}" for mistake in found]
     if len(texts) == 1:
         raise JobError(texts[0])
     if texts:
@@ -72,7 +73,7 @@ def _check(raw: Mapping[str, Any], places: Places) -> None:
 
 
 def _placed(job: Job, places: Places) -> Job:
-    """Return the job with `places` filled in: where each of its parameters was given."""
+    """Return the job with `places` filled in, which says where each parameter was given."""
     of_job = places.of_job()
     models = tuple(
         msgspec.structs.replace(model, places=of_job | places.of_entry(number))
@@ -102,7 +103,7 @@ def _checked(
     for scorer in table.eval.scorers if table.eval else ():
         _check_params(getattr(scorer, "params", {}))
     settings = msgspec.structs.asdict(table)
-    del settings["model"]  # in a `Job`, `models` has it too
+    del settings["model"]  # a `Job` has it in `models`
     settings |= {
         "name": name,
         "models": models,

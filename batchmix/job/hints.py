@@ -46,13 +46,16 @@ _ALSO_CALLED = {
     "limit": "the command's option --limit",
 }
 _MIN_LIKENESS = 0.6
-"""The similarity, from 0 to 1, from which a name is suggested."""
+"""The minimum similarity, from 0 to 1, of a name that is suggested."""
 _SAME_TABLE_BONUS = 0.1
 """Added to the similarity of names in the same table, since a typo is likelier than a wrong table."""
 
 
 def hint(key: str, table: type, path: KeyPath) -> str:
-    """Return a suggestion for the unknown setting `key` of the table at `path`: its table, or a similar name."""
+    """Return a suggestion for the unknown setting `key` of the table at `path`.
+
+    It names the table that the setting belongs to, or a similar setting.
+    """
     folded = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower().replace("-", "_")
     below, everywhere = dict(_tables_below(table, path)), dict(_tables_below(JobTable, ()))
     if folded in keys_of(table):
@@ -72,15 +75,15 @@ def hint(key: str, table: type, path: KeyPath) -> str:
 
 
 def settings_of(name: str) -> list[str]:
-    """Return the dotted settings that a user may mean by an unknown command-line option `name`."""
+    """Return the dotted names of the settings that a user may mean by an unknown command-line option."""
     tables = [(place, keys) for place, keys in _tables_below(JobTable, ()) if not _is_list(place)]
     found = [dotted((*place, name)) for place, keys in tables if name in keys]
     also = _ALSO_CALLED.get(name, " ").partition(",")[0]
     return found if found or " " in also else [also]
 
 
-def _likeness(one: str, other: str) -> float:
-    return difflib.SequenceMatcher(None, one, other).ratio()
+def _likeness(left: str, right: str) -> float:
+    return difflib.SequenceMatcher(None, left, right).ratio()
 
 
 def _under(table: KeyPath) -> str:
@@ -94,7 +97,7 @@ def _is_list(table: KeyPath) -> bool:
 
 
 def _tables_below(table: type, path: KeyPath) -> Iterator[tuple[KeyPath, set[str]]]:
-    """Yield the path and keys of each table directly within a table; for the whole job, the top level comes last."""
+    """Yield the path and keys of each table directly within a table. For the whole job, the top level comes last."""
     for field in msgspec.structs.fields(table):
         if field.name == "params" and typing.get_origin(field.type) is dict:
             yield (*path, "params"), set(CHAT_PARAMETERS)

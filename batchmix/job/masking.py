@@ -19,7 +19,7 @@ _QUERY = re.compile(r"(?<=[?&])([\w.-]*)=([^&#\s]*)")
 
 
 def masked(value: Any) -> Any:
-    """Return the JSON values with each text masked whose key suggests a secret, such as `api_key`."""
+    """Return a JSON value with every text masked that has a key which suggests a secret, such as `api_key`."""
     if isinstance(value, dict):
         return {
             key: MASK if isinstance(inner, str) and inner and SECRET_NAME.fullmatch(key) else masked(inner)
@@ -29,7 +29,7 @@ def masked(value: Any) -> Any:
 
 
 def masked_url(url: str) -> str:
-    """Return a URL with its user and password, and the secrets in its query, masked."""
+    """Return a URL with the user, the password, and the secrets in the query masked."""
 
     def parameter(found: re.Match[str]) -> str:
         name, value = found[1], found[2]
@@ -40,7 +40,7 @@ def masked_url(url: str) -> str:
 
 
 def shown_call(arguments: Iterable[str]) -> str:
-    """Return a command line that can be shown and logged: header values and possible secrets are masked."""
+    """Return a command line with header values and possible secrets masked, so that it can be shown and logged."""
     shown: list[str] = []
     setting = False
     for argument in arguments:
@@ -65,7 +65,7 @@ def _shown_setting(setting: str) -> str:
 
 
 _INLINE = re.compile(r"""(["']?)([\w.-]+)\1(\s*[=:]\s*)("(?:[^"\\]|\\.)*"|'[^']*')""")
-"""A key with a quoted text value, in an inline TOML table or a JSON object."""
+"""Matches a key with a quoted text value, in an inline TOML table or a JSON object."""
 
 
 def _shown_inline(found: re.Match[str]) -> str:

@@ -21,21 +21,21 @@ _NOT_SENT = {
     for place, table in (("provider", Provider), ("limits", Limits), ("timeouts", Timeouts))
     for field in msgspec.structs.fields(table)
 } | {"max_usd": "budget", "shard_rows": "output", "attempts": "retry", "outage_s": "retry"}
-"""Job settings that are no request parameters, with their tables. Under `[params]` they would be sent by mistake."""
+"""Job settings that are not request parameters, with their tables. Under `[params]` they would be sent by mistake."""
 _TYPE_NAMES = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false",
                "object": "a table", "array": "a list", "null": "nothing"}  # fmt: skip
-"""The plain words that messages use for the names of types in msgspec's errors."""
+"""The plain words with which messages replace the names of types in msgspec's errors."""
 
 
 class Mistake(NamedTuple):
-    """An error in one setting, with its path and the message."""
+    """A mistake in one setting: the path of the setting, and the message."""
 
     path: KeyPath
     text: str
 
 
 def mistakes_in(raw: Mapping[str, Any]) -> list[Mistake]:
-    """Return all mistakes in the settings `raw`; if there are none, `raw` can be converted to a `JobTable`."""
+    """Return all mistakes in the settings `raw`. If there are none, `raw` can be converted to a `JobTable`."""
     found = list(_in_table(raw, JobTable, ()))
     if not isinstance(raw.get("input", {}), Mapping) or "path" in raw.get("input", {}):
         return found
@@ -49,7 +49,7 @@ def _in_table(raw: Mapping[str, Any], table: type, path: KeyPath) -> Iterator[Mi
         if key in fields:
             yield from _in_value(value, fields[key].type, (*path, key))
         elif key != tag:
-            near = closest(key, fields) if isinstance(value, Mapping) else ""  # a table is meant for a table
+            near = closest(key, fields) if isinstance(value, Mapping) else ""  # likely a misspelled table
             right = f"did you mean {dotted((*path, near))}?" if near else hint(key, table, path)
             yield Mistake((*path, key), f"unknown setting {dotted((*path, key))}: {right}")
     for name, field in fields.items():
@@ -74,12 +74,12 @@ def _in_value(value: Any, type_: Any, path: KeyPath) -> Iterator[Mistake]:
 
 def _without_none(type_: Any) -> Any:
     """Return the type of a setting without `None`, such as `str` for `str | None`."""
-    others = [one for one in typing.get_args(type_) if one is not type(None)]
+    others = [member for member in typing.get_args(type_) if member is not type(None)]
     return others[0] if isinstance(type_, types.UnionType) and len(others) == 1 else type_
 
 
 def _in_one_of(value: Mapping[str, Any], tables: list[type], path: KeyPath) -> Iterator[Mistake]:
-    """Yield the mistakes in a table that may have one of several types; its tag, such as `kind`, decides which."""
+    """Yield the mistakes in a table that may have one of several types. The tag, such as `kind`, says which."""
     if len(tables) == 1:
         yield from _in_table(value, tables[0], path)
         return
@@ -94,7 +94,7 @@ def _in_one_of(value: Mapping[str, Any], tables: list[type], path: KeyPath) -> I
 
 
 def _in_named(value: Any, type_: Any, path: KeyPath) -> Iterator[Mistake]:
-    """Yield the mistakes in an entry whose key is the person's own, such as a model id."""
+    """Yield the mistakes in an entry whose key the user chooses, such as a model id."""
     if path[-2] == "params" and (table := _NOT_SENT.get(str(path[-1]))):
         yield Mistake(path, f"{dotted(path)}: would go into each request; {path[-1]} belongs under [{table}]")
     elif list(tables_in(type_)) and isinstance(value, Mapping) and all(isinstance(v, Mapping) for v in value.values()):
@@ -130,12 +130,12 @@ def _closest_of(name: str, names: Collection[str]) -> str:
 
 
 def _infinite(value: Any) -> Iterator[float]:
-    """Yield the `inf` and `nan` in a value, which TOML allows and JSON does not."""
+    """Yield every `inf` and `nan` in a value. TOML allows them, but JSON does not."""
     if isinstance(value, float) and not math.isfinite(value):
         yield value
     below = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
-    for one in below:
-        yield from _infinite(one)
+    for item in below:
+        yield from _infinite(item)
 
 
 def _plain(reason: str) -> str:

@@ -12,7 +12,8 @@ from batchmix.redact import Secrets
 def read_secrets(provider: Provider, environ: Mapping[str, str]) -> Secrets:
     """Return the API key and the headers of a provider.
 
-    Raises `JobError` if a variable is missing, empty or not fit for an HTTP header; the message shows no value.
+    Raises `JobError` if a variable is missing or empty, or if its value can't be sent in an HTTP header. The message
+    does not show the value.
     """
     key = ""
     if provider.api_key_env and not provider.rehearsal:
@@ -32,7 +33,7 @@ def read_secrets(provider: Provider, environ: Mapping[str, str]) -> Secrets:
 
 
 def secrets_if_set(provider: Provider, environ: Mapping[str, str]) -> Secrets:
-    """Return the secrets of a provider, or none if a variable is missing. For commands that send no requests."""
+    """Return a provider's secrets, or empty ones if they can't be read. For commands that send no requests."""
     try:
         return read_secrets(provider, environ)
     except JobError:

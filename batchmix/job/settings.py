@@ -1,4 +1,4 @@
-"""Parses settings from the command line, `--set KEY=VALUE`, and merges settings so that later ones win."""
+"""Parses settings from the command line (`--set KEY=VALUE`), and merges nested settings."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from batchmix.job.table import KeyPath, dotted, type_at
 
 _TEXTS = (str, str | None)
 _LOOSE = re.compile(r"[+-]?(?:\.\d+|\d+\.|nan|infinity)|true|false", re.IGNORECASE)
-"""Numbers and booleans that are no valid TOML, such as `.5` and `True`."""
+"""Matches numbers and booleans that are not valid TOML, such as `.5` and `True`."""
 _NOTHING = ("null", "None")
 _LIKE_JSON = re.compile(r"\{.*:|\[.*,|.*\"", re.DOTALL)
-"""Text that looks like a JSON object or list from which the shell may have removed the quotes."""
+"""Matches text that looks like a JSON object or list from which the shell may have removed the quotes."""
 _FORM = "--set takes KEY=VALUE with a dotted key, such as --set limits.concurrency=64"
 
 
 def parse_setting(text: str) -> dict[str, Any]:
-    """Return `limits.concurrency=64` as `{"limits": {"concurrency": 64}}`. Raises `JobError`.
+    """Parse a setting, such as `limits.concurrency=64` to `{"limits": {"concurrency": 64}}`.
 
-    The value of a text setting is taken literally. For other settings, a TOML value, or a JSON object or list, is
-    parsed; `.5`, `True` and `null` are accepted too. Any other value is taken as text.
+    Raises `JobError` if it can't. The value of a text setting is taken literally. For other settings, a TOML value, or
+    a JSON object or list, is parsed; `.5`, `True` and `null` are accepted too. Any other value is taken as text.
     """
     key, equals, value = text.partition("=")
     path = _key(key) if equals else ()
@@ -38,7 +38,7 @@ def parse_setting(text: str) -> dict[str, Any]:
 
 
 def merge_settings(settings: list[dict[str, Any]]) -> dict[str, Any]:
-    """Merge a list of nested settings; later ones override earlier ones."""
+    """Merge a list of nested settings. Later settings override earlier ones."""
     together: dict[str, Any] = {}
     for setting in settings:
         together = merged(together, setting)
@@ -46,7 +46,7 @@ def merge_settings(settings: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the nested settings `below` with those in `above` added; for the same key, `above` wins."""
+    """Return the nested settings `below`, extended and overridden by the settings in `above`."""
     together = dict(below)
     for key, value in above.items():
         old = together.get(key)

@@ -13,21 +13,24 @@ import msgspec
 from batchmix.job.values import JobSettings, Limits, Price
 
 KeyPath = tuple[str | int, ...]
-"""The keys that lead to a setting, such as `("limits", "concurrency")`; an item of a list has its index as key."""
+"""The keys that lead to a setting, such as `("limits", "concurrency")`. An item of a list has its index as key."""
 
 
 class ModelEntry(msgspec.Struct, frozen=True):
-    """A table of `[[models]]`, before the checks. `file.py` copies every key to a `Model`, which must have it too."""
+    """One table of `[[models]]`, before the checks.
+
+    `file.py` copies every key to a `Model`, so each key here needs a field of the same name there.
+    """
 
     id: str
     name: str | None = None
-    """None: the id."""
+    """Default: the id."""
     params: dict[str, Any] = {}
-    """Added to the parameters of the whole job."""
+    """Parameters in addition to the job's, or instead of them."""
     limits: Limits | None = None
-    """None: the limits of the whole job."""
+    """Default: the job's limits."""
     price: Price | None = msgspec.field(default=None, name="prices")
-    """None: the price under the model's id in the job's `[prices]`, or the known price."""
+    """Default: the price under the model's id in the job's `[prices]`, or else the price that is looked up."""
 
 
 class JobTable(JobSettings, frozen=True):
@@ -37,14 +40,14 @@ class JobTable(JobSettings, frozen=True):
     """
 
     name: str | None = None
-    """None: the name of the job file or of the input."""
+    """Default: the name of the job file or of the input."""
     model: str | None = None
-    """The only model; a job gives `model`, `models`, or neither if each row names its own."""
+    """The job's only model. A job has `model` or `models`, or neither if each row names its model."""
     models: tuple[ModelEntry, ...] = ()
 
 
 def type_at(path: KeyPath) -> Any:
-    """Return the type of a setting; `Any` if the setting does not exist or takes any value."""
+    """Return the type of a setting. `Any` if the setting does not exist or takes any value."""
     type_: Any = JobTable
     for key in path:
         if typing.get_origin(type_) is dict:
@@ -57,7 +60,7 @@ def type_at(path: KeyPath) -> Any:
 
 
 def dotted(path: KeyPath) -> str:
-    """Return a setting's name with dots, as in `--set`; indexes of list items are left out."""
+    """Return a setting's name with dots, as in `--set`. Indexes of list items are left out."""
     return ".".join(key if re.fullmatch(r"[\w-]+", key) else f'"{key}"' for key in path if isinstance(key, str))
 
 
@@ -76,7 +79,7 @@ def tables_in(type_: Any) -> Iterator[type]:
 
 
 def item_type(type_: Any) -> Any:
-    """Return the type of the items of a tuple type or of the values of a dict type; `Any` for other types."""
+    """Return the type of the items of a tuple type, or of the values of a dict type. `Any` for other types."""
     arguments = typing.get_args(type_)
     if typing.get_origin(type_) is dict:
         return arguments[1]

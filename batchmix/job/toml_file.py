@@ -14,14 +14,14 @@ from batchmix.job.closest import closest_file
 from batchmix.job.table import KeyPath
 
 _BEFORE, _SHOWN = 50, 72
-"""Characters shown of a line with a syntax error: at most 72, of which 50 before the error."""
+"""How many characters of a line with a syntax error are shown: at most 72, of which at most 50 before the error."""
 _MAY_BE_A_KEY = re.compile(r"(?=[^\s\"']*\d)[\w-]{12,}")
 _TOML_HINTS = {
     "Invalid value": "; put a text in quotes",
     "Illegal character '\\n'": "; is a closing quote missing?",
 }
 _CLOSES = re.compile(r"\"\"\"|'''|[\]}]")
-"""The marks that end a value over several lines; without one, a line can't be the value's last."""
+"""The marks that end a value over several lines. A line without such a mark can't be the last line of the value."""
 
 
 def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
@@ -62,7 +62,7 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def _shown(reason: str, text: str) -> str:
-    """Return the message for a syntax error, with the line that has the error. Possible API keys are masked."""
+    """Return the message for a syntax error, which shows the line of the error. Possible API keys are masked."""
     what, at, place = reason.partition(" (at ")
     found = re.fullmatch(r"line (\d+), column (\d+)\)", place)
     lines = text.split("\n")
@@ -84,8 +84,11 @@ class Places:
         self._lines = lines_of(text)
         self._settings = settings
 
-    def of(self, path: KeyPath) -> str:
-        """Return the prefix of a message about a setting: `job.toml:12: `, or nothing if `--set` gave the setting."""
+    def prefix_for(self, path: KeyPath) -> str:
+        """Return the location prefix for a message about a setting, such as `job.toml:12: `.
+
+        Empty if `--set` gave the setting.
+        """
         given: Any = self._settings
         for key in path:
             given = given.get(key) if isinstance(given, Mapping) else None
@@ -97,11 +100,11 @@ class Places:
         return f"{self._file}: " if line is None else f"{self._file}:{line}: "
 
     def of_job(self) -> dict[str, str]:
-        """Return the places of the parameters under `[params]`."""
+        """Return where each parameter under `[params]` was given."""
         return self._in_file("params") | {key: f"--set params.{key}" for key in self._settings.get("params", {})}
 
     def of_entry(self, number: int) -> dict[str, str]:
-        """Return the places of the parameters of one of `[[models]]`."""
+        """Return where each parameter of one table of `[[models]]` was given."""
         given = self._settings.get("models")
         if given is None:
             return self._in_file("models", number, "params")
@@ -130,7 +133,7 @@ def lines_of(text: str) -> dict[KeyPath, int]:
 
 
 def _statements(text: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Yield each statement's first line, source and parsed value; any single statement is itself valid TOML."""
+    """Yield each statement's first line, source and parsed value. Every single statement is valid TOML by itself."""
     first, source = 1, ""
     for line, piece in enumerate(text.split("\n"), 1):
         if source and not _CLOSES.search(piece):

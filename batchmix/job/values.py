@@ -14,7 +14,7 @@ from batchmix.redact import MASK
 
 DEFAULT_BASE_URL = "https://aihubmix.com/v1"
 REHEARSAL = "rehearsal:"
-"""A base URL with this scheme selects the built-in stand-in provider; its options follow a `?`."""
+"""A base URL with this scheme selects the built-in rehearsal provider. Options follow a `?`."""
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
@@ -25,35 +25,38 @@ class Column(msgspec.Struct, frozen=True, rename={"source": "from", "name": "to"
 
     source: str
     name: str = ""
-    """The column's name in the output. Default: its name in the input; never empty in a checked job."""
+    """The column's name in the output. Default: the name in the input, which is filled in for a checked job."""
     type: str | None = None
-    """A type's name as `checked_type` returns it; None: inferred from the values, or the type in the file."""
+    """The standard name of a type, from `checked_type`. None for the type in the file, or a type inferred from the
+    values.
+    """
 
 
 class Input(msgspec.Struct, frozen=True):
     """The job file's `[input]`: the source of the rows, and the template of the prompt for each row."""
 
     path: str
-    """A file, a folder or a glob, or `-` for stdin; absolute in a checked job."""
+    """A file, a folder or a glob, or `-` for stdin. Absolute in a checked job."""
     prompt: str | None = None
     system: str | None = None
     messages: tuple[dict[str, Any], ...] | None = None
     id: str | None = None
     model: str | None = None
-    """The column with the name of each row's model; None: the job names the models."""
+    """The column with the name of each row's model. None if the job names the models."""
     params: str | None = None
     """The column with an object of each row's own parameters, which override the job's.
 
-    None: the columns beside `messages` whose name is that of a parameter; empty: rows have no parameters.
+    If it is None, columns beside `messages` that have the name of a parameter are parameters. If it is empty, rows have
+    no parameters.
     """
     columns: tuple[str | Column, ...] | None = None
-    """The columns to carry into the output; None: all except the id, the keys of OpenAI Batch lines, and, if the input
-    is a run folder, its result columns.
+    """The columns to carry into the output. None for all except the id, the keys of OpenAI Batch lines, and, if the
+    input is a run folder, its result columns.
     """
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """The job file's `[limits]`: the rates that the provider allows; None: unknown."""
+    """The job file's `[limits]`: the rates that the provider allows. None if they are unknown."""
 
     requests_per_minute: Positive | None = None
     tokens_per_minute: Positive | None = None
@@ -61,21 +64,22 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 MAX_USD = 1e9
-"""The highest price, in USD per 1M tokens, so that sums of costs stay finite."""
+"""The highest price that is accepted, in USD per 1M tokens. It keeps sums of costs finite."""
 _Usd = Annotated[float, msgspec.Meta(ge=0, le=MAX_USD)]
 
 
 class Price(msgspec.Struct, frozen=True):
-    """USD per 1M tokens."""
+    """A model's price in USD per 1M tokens."""
 
     input: _Usd
     output: _Usd
     cache_read: _Usd | None = None
-    """None: cached tokens cost as much as others."""
+    """None if cached tokens cost as much as other prompt tokens."""
     up_to: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """The longest prompt, in tokens, that has this price; the price of a longer one is unknown. None: no bound."""
+    """The longest prompt, in tokens, that has this price. The price of a longer prompt is unknown. None for no bound.
+    """
     cache_write: _Usd | None = None
-    """None: tokens that are written to a cache cost as much as others."""
+    """None if tokens that are written to a cache cost as much as other prompt tokens."""
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -84,11 +88,11 @@ class Model(msgspec.Struct, frozen=True):
     id: str
     """The provider's name for the model."""
     name: str
-    """The model's value in the result column `model`; unique in the job."""
+    """The model's value in the result column `model`. Unique in the job."""
     params: dict[str, Any]
     limits: Limits
     price: Price | None = None
-    """The price given in this entry of `[[models]]`; None: not given."""
+    """The price given in this entry of `[[models]]`. None if it gives none."""
     places: dict[str, str] = {}
     """Where each of `params` was given: `job.toml:12`, or the command-line option."""
 
@@ -97,13 +101,13 @@ class Provider(msgspec.Struct, frozen=True):
     """The job file's `[provider]`: the API's base URL, and where its secrets are."""
 
     base_url: str = ""
-    """Empty in a job file: from `AIHUBMIX_BASE_URL`, or `DEFAULT_BASE_URL`; never empty in a checked job."""
+    """If it is empty, a checked job has the value of `AIHUBMIX_BASE_URL`, or else `DEFAULT_BASE_URL`."""
     api_key_env: str = "AIHUBMIX_API_KEY"
     headers: dict[str, str] = {}
 
     @property
     def rehearsal(self) -> bool:
-        """Whether the built-in stand-in provider answers the requests."""
+        """Whether the built-in rehearsal provider answers the requests."""
         return self.base_url.startswith(REHEARSAL)
 
     @property
@@ -128,38 +132,38 @@ class Timeouts(msgspec.Struct, frozen=True):
     """The longest pause in a streamed answer, including the wait for its first byte."""
     connect_s: Positive = 30.0
     row_s: Positive | None = None
-    """How long after its first attempt a row may be retried; None: until its attempts are used up."""
+    """How long after its first attempt a row may be retried. None until its attempts are used up."""
     job_s: Positive | None = None
     """How long one start of the run may take."""
     drain_s: Annotated[float, msgspec.Meta(ge=0)] = 60.0
 
 
 class Budget(msgspec.Struct, frozen=True):
-    """The job file's `[budget]`: the most that the whole run may use, over all its starts."""
+    """The job file's `[budget]`: the maximum for the whole run, over all its starts."""
 
     max_usd: Positive | None = None
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """The most tokens of prompts and answers together."""
+    """The maximum number of tokens of prompts and answers together."""
 
 
 class Reuse(msgspec.Struct, frozen=True, rename={"folders": "from"}):
-    """The job file's `[reuse]`: existing answers that are taken instead of sending a request."""
+    """The job file's `[reuse]`: existing answers that are used instead of sending a request."""
 
     folders: tuple[str, ...] = ()
     """Run folders with earlier answers, relative to the working directory."""
     dedupe: bool = False
-    """Send identical requests of several rows only once."""
+    """Whether identical requests of several rows are sent only once."""
 
 
 class Output(msgspec.Struct, frozen=True):
-    """The job file's `[output]`: the run folder, and its parts."""
+    """The job file's `[output]`: the run folder and its parts."""
 
     path: str = "runs/{name}"
     """A template with `{name}` and `{date}` in a job file; an absolute path in a checked job."""
     shard_rows: Count = 10_000
     raw: bool = True
     mode: str | None = None
-    """The permissions of the run's files, such as `0640`; None: only the owner may read them."""
+    """The permissions of the run's files, such as `0640`. None if only the owner may read them."""
 
     @property
     def permissions(self) -> int | None:
@@ -175,9 +179,11 @@ class JobSettings(msgspec.Struct, frozen=True, kw_only=True):
     output: Output = Output()
     samples: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
     params: dict[str, Any] = {}
-    """Parameters of all requests; in a checked `Job`, of models that the rows name. A `Model` has its own copy."""
+    """Parameters of all requests. In a checked `Job` they apply only to models that the rows name: a `Model` has a
+    copy.
+    """
     limits: Limits = Limits()
-    """For each model without limits of its own."""
+    """The limits of each model that has none of its own."""
     retry: Retry = Retry()
     timeouts: Timeouts = Timeouts()
     budget: Budget = Budget()
@@ -185,7 +191,7 @@ class JobSettings(msgspec.Struct, frozen=True, kw_only=True):
     prices: dict[str, Price] = {}
     schedule: Schedule | None = None
     eval: Eval | None = None
-    """None: the answers are not scored."""
+    """None if the answers are not scored."""
 
 
 class Job(JobSettings, frozen=True):
@@ -193,7 +199,7 @@ class Job(JobSettings, frozen=True):
 
     name: str
     models: tuple[Model, ...]
-    """Empty if each row (an OpenAI Batch line) names its own."""
+    """Empty if each row names its model, as lines of an OpenAI Batch file do."""
     places: dict[str, str] = {}
     """Where each of `params` was given: `job.toml:12`, or the command-line option."""
 
@@ -201,7 +207,7 @@ class Job(JobSettings, frozen=True):
         """Return the job as JSON values that can be written to a file.
 
         Values that may be secrets are masked (headers, and texts whose key suggests a secret) or left out
-        (`on_finish`). `places` is left out too, since it is about this call only.
+        (`on_finish`). `places` is left out too, since it only concerns this call.
         """
         record: dict[str, Any] = masked(msgspec.to_builtins(self))
         for params in (record, *record["models"]):
