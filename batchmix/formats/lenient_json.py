@@ -15,9 +15,7 @@ import msgspec
 MAX_DEPTH = 100
 """The number of levels of lists and objects that are read. Deeper values become null."""
 _MAX_INT_DIGITS = 4000
-"""The maximum number of digits of an integer. A longer one becomes infinity, since Python refuses more than 4,300
-digits.
-"""
+"""The number of digits from which an integer becomes infinity, since Python refuses more than 4,300 digits."""
 _STRINGS_AND_BRACKETS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]+|[\]}]+', re.DOTALL)
 
 

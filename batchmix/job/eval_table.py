@@ -127,9 +127,9 @@ LESS_IS_BETTER = frozenset({"refused", "cost_usd", "latency_s", "response_chars"
 
 
 class Guard(msgspec.Struct, frozen=True):
-    """A bound on a metric.
+    """A bound on a metric. In each run the metric must be within `min` and `max`.
 
-    In each run, the metric must be within `min` and `max`, and not be worse than in the run before.
+    When a run is compared with another one, the metric must also not have become worse.
     """
 
     metric: Metric = "score"

@@ -19,7 +19,7 @@ _QUERY = re.compile(r"(?<=[?&])([\w.-]*)=([^&#\s]*)")
 
 
 def masked(value: Any) -> Any:
-    """Return a JSON value with every text masked that has a key which suggests a secret, such as `api_key`."""
+    """Return a JSON value in which the text under each key that suggests a secret, such as `api_key`, is masked."""
     if isinstance(value, dict):
         return {
             key: MASK if isinstance(inner, str) and inner and SECRET_NAME.fullmatch(key) else masked(inner)

@@ -26,7 +26,7 @@ class ModelEntry(msgspec.Struct, frozen=True):
     name: str | None = None
     """Default: the id."""
     params: dict[str, Any] = {}
-    """Parameters in addition to the job's, or instead of them."""
+    """Parameters that extend or override the job's."""
     limits: Limits | None = None
     """Default: the job's limits."""
     price: Price | None = msgspec.field(default=None, name="prices")

@@ -27,8 +27,7 @@ class Column(msgspec.Struct, frozen=True, rename={"source": "from", "name": "to"
     name: str = ""
     """The column's name in the output. Default: the name in the input, which is filled in for a checked job."""
     type: str | None = None
-    """The standard name of a type, from `checked_type`. None for the type in the file, or a type inferred from the
-    values.
+    """The standard name of a type (see `checked_type`). None for the type in the file or one inferred from the values.
     """
 
 
@@ -56,7 +55,7 @@ class Input(msgspec.Struct, frozen=True):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """The job file's `[limits]`: the rates that the provider allows. None if they are unknown."""
+    """The job file's `[limits]`: the rates that the provider allows. A rate is None if it is unknown."""
 
     requests_per_minute: Positive | None = None
     tokens_per_minute: Positive | None = None
@@ -76,8 +75,7 @@ class Price(msgspec.Struct, frozen=True):
     cache_read: _Usd | None = None
     """None if cached tokens cost as much as other prompt tokens."""
     up_to: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """The longest prompt, in tokens, that has this price. The price of a longer prompt is unknown. None for no bound.
-    """
+    """The longest prompt, in tokens, that has this price. The price of a longer one is unknown. None for no bound."""
     cache_write: _Usd | None = None
     """None if tokens that are written to a cache cost as much as other prompt tokens."""
 
@@ -132,7 +130,7 @@ class Timeouts(msgspec.Struct, frozen=True):
     """The longest pause in a streamed answer, including the wait for its first byte."""
     connect_s: Positive = 30.0
     row_s: Positive | None = None
-    """How long after its first attempt a row may be retried. None until its attempts are used up."""
+    """How long after its first attempt a row may be retried. None for as long as it has attempts left."""
     job_s: Positive | None = None
     """How long one start of the run may take."""
     drain_s: Annotated[float, msgspec.Meta(ge=0)] = 60.0
@@ -179,9 +177,7 @@ class JobSettings(msgspec.Struct, frozen=True, kw_only=True):
     output: Output = Output()
     samples: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
     params: dict[str, Any] = {}
-    """Parameters of all requests. In a checked `Job` they apply only to models that the rows name: a `Model` has a
-    copy.
-    """
+    """Parameters of all requests. A checked `Job` has them for models that the rows name; each `Model` has a copy."""
     limits: Limits = Limits()
     """The limits of each model that has none of its own."""
     retry: Retry = Retry()
