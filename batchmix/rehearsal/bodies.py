@@ -27,7 +27,7 @@ _process = secrets.token_hex(3)
 
 
 def trace_id() -> str:
-    """Return a new request id; ids of different processes differ."""
+    """Return a new request id, which is unique even across processes."""
     return f"{_stamp(int(time.time()))}{_process}{next(_numbers):08d}"
 
 
@@ -37,7 +37,7 @@ def _stamp(second: int) -> str:
 
 
 def error(error: ErrorBody, message: str, tid: str) -> bytes:
-    """Return an error's body in the gateway's envelope."""
+    """Return the body of an error in the gateway's format."""
     if error.trace:
         message = f"{message} ({error.trace}: {tid})"
     if error.bare:
@@ -46,7 +46,7 @@ def error(error: ErrorBody, message: str, tid: str) -> bytes:
 
 
 def answer(request: RehearsalRequest, behaviour: Behaviour, kind: ReplyKind, tid: str) -> Json:
-    """Return the body of an answer for the request's endpoint; the kind of reply may change its messages."""
+    """Return the body of an answer in the format of its endpoint. The kind of reply may change its messages."""
     if request.endpoint == "/v1/embeddings":
         return _embedding(request, behaviour)
     if request.endpoint == "/v1/responses":
@@ -67,8 +67,8 @@ def length(request: RehearsalRequest, behaviour: Behaviour) -> int:
     return count if request.max_tokens is None else min(count, request.max_tokens)
 
 
-def charge(request: RehearsalRequest, behaviour: Behaviour) -> int:
-    """Return the tokens by which a request counts against `tpm`: prompt, and per choice `max_tokens` or its words."""
+def charged_tokens(request: RehearsalRequest, behaviour: Behaviour) -> int:
+    """Return the tokens that a request takes from `tpm`: its prompt and, per choice, `max_tokens` or the answer."""
     if request.endpoint == "/v1/embeddings":
         return request.prompt_tokens
     if request.max_tokens is not None:
@@ -88,20 +88,20 @@ def _count(bits: bytes, behaviour: Behaviour) -> int:
 
 def _completion(request: RehearsalRequest, behaviour: Behaviour, kind: ReplyKind, tid: str) -> Json:
     chat = request.endpoint == "/v1/chat/completions"
-    choices, used, thought = [], 0, 0
+    choices, used, reasoning_tokens = [], 0, 0
     for index in range(request.n):
         text, count, reason = _text(request, behaviour, kind, index)
         used += count
         choice: Json = {"index": index, "finish_reason": reason}
         if chat:
-            message, instead = _message(kind, text, index)
-            choice = {"index": index, "message": message, "finish_reason": instead or reason}
-            thought += len(message.get("reasoning_content", "").split())
+            message, finish_override = _message(kind, text, index)
+            choice = {"index": index, "message": message, "finish_reason": finish_override or reason}
+            reasoning_tokens += len(message.get("reasoning_content", "").split())
         else:
             choice["text"] = text
         choices.append(choice)
     name = hashlib.blake2b(request.canonical + request.model.encode(), digest_size=12).hexdigest()
-    prompt, used = request.prompt_tokens, used + thought
+    prompt, used = request.prompt_tokens, used + reasoning_tokens
     return {
         "id": f"chatcmpl-{name if behaviour.stable else tid}",
         "object": "chat.completion" if chat else "text_completion",
@@ -114,7 +114,7 @@ def _completion(request: RehearsalRequest, behaviour: Behaviour, kind: ReplyKind
             "completion_tokens": used,
             "total_tokens": prompt + used,
             "prompt_tokens_details": {"cached_tokens": 0},
-            "completion_tokens_details": {"reasoning_tokens": thought},
+            "completion_tokens_details": {"reasoning_tokens": reasoning_tokens},
         },
     }
 
@@ -136,30 +136,32 @@ def _message(kind: ReplyKind, text: str, index: int) -> tuple[Json, str | None]:
 
 def _response(request: RehearsalRequest, behaviour: Behaviour, kind: ReplyKind, tid: str) -> Json:
     text, count, reason = _text(request, behaviour, kind, 0)
-    message, instead = _message(kind, text, 0)
-    thought = len(message.get("reasoning_content", "").split())
-    why = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(instead or reason)
+    message, finish_override = _message(kind, text, 0)
+    reasoning_tokens = len(message.get("reasoning_content", "").split())
+    reasons = {"length": "max_output_tokens", "content_filter": "content_filter"}
+    incomplete_reason = reasons.get(finish_override or reason)
+    status = "incomplete" if incomplete_reason else "completed"
     name = hashlib.blake2b(request.canonical + request.model.encode(), digest_size=12).hexdigest()
     return {
         "id": f"resp_{name if behaviour.stable else tid}",
         "object": "response",
         "created_at": _STABLE_CREATED if behaviour.stable else int(time.time()),
-        "status": "incomplete" if why else "completed",
-        "incomplete_details": {"reason": why} if why else None,
+        "status": status,
+        "incomplete_details": {"reason": incomplete_reason} if incomplete_reason else None,
         "model": request.model,
-        "output": list(_items(message, "incomplete" if why else "completed")),
+        "output": list(_items(message, status)),
         "usage": {
             "input_tokens": request.prompt_tokens,
             "input_tokens_details": {"cached_tokens": 0},
-            "output_tokens": count + thought,
-            "output_tokens_details": {"reasoning_tokens": thought},
-            "total_tokens": request.prompt_tokens + count + thought,
+            "output_tokens": count + reasoning_tokens,
+            "output_tokens_details": {"reasoning_tokens": reasoning_tokens},
+            "total_tokens": request.prompt_tokens + count + reasoning_tokens,
         },
     }
 
 
 def _items(message: Json, status: str) -> Iterator[Json]:
-    """Yield the output items of the responses API that a chat message corresponds to."""
+    """Yield a chat message as output items of the Responses API."""
     if "reasoning_content" in message:
         summary = [{"type": "summary_text", "text": message["reasoning_content"]}]
         yield {"type": "reasoning", "id": "rs_0", "summary": summary}

@@ -1,4 +1,4 @@
-"""Sends replies on aiohttp's transport: whole, slowly, cut off, or not at all."""
+"""Sends replies through aiohttp's transport: whole, slowly, cut off, or not at all."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class RehearsalReply:
     content_type: str = JSON
     headers: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     pieces: Iterable[bytes] | None = None
-    """The HTTP chunks to send instead of the body; may be a generator."""
+    """The HTTP chunks to send instead of the body. May be a generator."""
     duration_s: float = 0.0
-    """Seconds over which the pieces or the body are spread; a plain body is sent after that time."""
+    """Seconds over which the pieces or a slow body are spread. Any other body is sent at the end of them."""
 
 
 class _Written(web.StreamResponse):
-    """A response that makes aiohttp write nothing, because we wrote the reply ourselves.
+    """A response for which aiohttp writes nothing, because this module has written the reply already.
 
-    `keep`: whether the connection stays open.
+    `keep` says whether the connection stays open.
     """
 
     def __init__(self, *, keep: bool) -> None:
@@ -55,7 +55,9 @@ class _Written(web.StreamResponse):
 
 
 KEEP = _Written(keep=True)
+"""Returned to aiohttp after a reply, to keep the connection open."""
 CLOSE = _Written(keep=False)
+"""Returned to aiohttp after a reply, to close the connection."""
 
 
 def write(request: web.BaseRequest, reply: RehearsalReply) -> web.StreamResponse:
@@ -70,7 +72,7 @@ def write(request: web.BaseRequest, reply: RehearsalReply) -> web.StreamResponse
 
 
 async def send_slowly(request: web.BaseRequest, reply: RehearsalReply, delivery: Delivery | None) -> web.StreamResponse:
-    """Send a reply piece by piece; only its first half for the deliveries `CUT` and `STALL`."""
+    """Send a reply piece by piece. With the deliveries `CUT` and `STALL`, only its first half is sent."""
     transport = request.transport
     if transport is None or transport.is_closing():
         return CLOSE
@@ -103,7 +105,7 @@ async def _send(request: web.BaseRequest, parts: Iterable[bytes], reply: Rehears
 
 
 async def send_nothing(request: web.BaseRequest, delivery: Delivery | None) -> web.StreamResponse:
-    """Close the connection without a reply: at once, or for `HANG` after the client has disconnected."""
+    """Close the connection without a reply. With the delivery `HANG`, wait first until the client disconnects."""
     if delivery is Delivery.HANG:
         await _until_cancelled()
     if request.transport is not None:
@@ -117,9 +119,9 @@ async def _until_cancelled() -> None:
 
 
 async def wait_until_sent(request: web.BaseRequest) -> bool:
-    """Wait until all bytes written are passed to the kernel; return False if the connection broke before.
+    """Wait until the kernel has taken all written bytes. Return False if the connection breaks first.
 
-    The connection itself is checked too, because the buffer of a broken connection is also empty.
+    An empty buffer does not suffice as a check, because a broken connection has one too.
     """
     transport = request.transport
     if transport is None:
@@ -136,14 +138,14 @@ async def wait_until_sent(request: web.BaseRequest) -> bool:
 
 
 def compress(reply: RehearsalReply) -> None:
-    """Compress a reply's body with gzip if it has more than 1 KB."""
+    """Compress the body of a reply with gzip if it is larger than 1 KB."""
     if len(reply.body) > _COMPRESSED_FROM_BYTES:
         reply.body = zlib.compress(reply.body, 1, wbits=31)
         reply.headers.append(("Content-Encoding", "gzip"))
 
 
 def head(reply: RehearsalReply, *, keep: bool) -> bytes:
-    """Return the status line and the headers as bytes. Line breaks within a header's value become spaces."""
+    """Return the status line and the headers as bytes. Line breaks in the value of a header become spaces."""
     length = "Transfer-Encoding: chunked" if reply.pieces is not None else f"Content-Length: {len(reply.body)}"
     lines = [f"HTTP/1.1 {reply.status} {_REASONS.get(reply.status, '')}", f"Content-Type: {reply.content_type}", length]
     lines += [f"{name}: {value if value.isprintable() else ' '.join(value.split())}" for name, value in reply.headers]
@@ -153,7 +155,7 @@ def head(reply: RehearsalReply, *, keep: bool) -> bytes:
 
 
 def _parts(reply: RehearsalReply, *, whole: bool) -> Iterable[bytes]:
-    """Return the parts of a reply in the order of sending: all of them if `whole`, else the first half."""
+    """Return the parts of a reply after its head: all of them if `whole`, else the first half."""
     if reply.pieces is not None:
         chunks = (b"%x\r\n%s\r\n" % (len(piece), piece) for piece in reply.pieces)
         if whole:

@@ -12,7 +12,7 @@ _UNLIMITED_USD = 100_000_000
 
 
 class RehearsalLimits:
-    """Two token buckets: for `rpm` and for `tpm`. The caller passes the time in seconds."""
+    """The limits `rpm` and `tpm`, as two token buckets. Callers pass the time in seconds."""
 
     def __init__(self, behaviour: Behaviour, now: float) -> None:
         per_s = {"requests": behaviour.rpm / 60, "tokens": behaviour.tpm / 60}
@@ -22,9 +22,10 @@ class RehearsalLimits:
         self._at = now
 
     def admit(self, tokens: int, now: float) -> float:
-        """Take one request and `tokens` and return 0; or take nothing and return the seconds until there is enough.
+        """Take one request and its tokens from the buckets, and return 0.
 
-        A request with more tokens than the bucket can hold is admitted once the bucket is full.
+        If they don't hold enough, take nothing and return the seconds until they do. A request with more tokens than
+        the bucket can hold is admitted once the bucket is full.
         """
         if not self._per_s:
             return 0.0
@@ -39,7 +40,7 @@ class RehearsalLimits:
         return 0.0
 
     def headers(self, now: float) -> list[tuple[str, str]]:
-        """Return the `x-ratelimit-…` headers: limit, remaining and reset time of each bucket."""
+        """Return the `x-ratelimit-…` headers, which report the limit, the rest and the reset time of each bucket."""
         if not self._per_s:
             return []
         self._refill(now)
@@ -68,7 +69,7 @@ def duration(seconds: float) -> str:
 
 
 class RehearsalBalance:
-    """The account's balance, in answers and in USD, from which each answer is subtracted."""
+    """The account's balance, in answers and in USD. Each answer reduces it."""
 
     def __init__(self, behaviour: Behaviour) -> None:
         self._behaviour = behaviour
@@ -77,7 +78,7 @@ class RehearsalBalance:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the balance in answers or the balance in USD is used up."""
+        """Whether either balance, in answers or in USD, is used up."""
         behaviour = self._behaviour
         return 0 <= behaviour.balance <= self._answers or 0 <= behaviour.balance_usd <= self.spent_usd
 
@@ -86,7 +87,10 @@ class RehearsalBalance:
         self._answers += 1
 
     def charge(self, usage: Json, behaviour: Behaviour) -> None:
-        """Subtract the cost of a usage, at the price in the model's behaviour, from the balance in USD."""
+        """Subtract the cost of an answer from the balance in USD.
+
+        `usage` has the token counts of the answer, and `behaviour` has the prices of its model.
+        """
         prompt_usd, completion_usd = behaviour.price
         prompt_tokens = usage["prompt_tokens"] if "prompt_tokens" in usage else usage["input_tokens"]
         completion_tokens = usage["total_tokens"] - prompt_tokens

@@ -1,4 +1,4 @@
-"""Replies to all other requests than for completions: models, prices, the balance, and `/rehearsal/…`."""
+"""Replies to requests that are not for completions: models, prices, the balance, and `/rehearsal/…`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from batchmix.rehearsal.request import Json
 
 _BILLING = "/v1/dashboard/billing/"
 _CREATED = 1_700_000_000
-"""Unix time; the same for all models, so that replies can be compared."""
+"""The Unix time at which all models were created. It never changes, so replies can be compared."""
 
 
 def look_up(provider: RehearsalProvider, method: str, path: str, key: str, client_etag: str) -> RehearsalReply:
@@ -46,7 +46,7 @@ def _body(provider: RehearsalProvider, path: str) -> Json | None:
 
 
 def _with_etag(body: Json, client_etag: str) -> RehearsalReply:
-    """Return a reply with an ETag; if the client sent the same one, a 304 without a body."""
+    """Return a reply with an ETag. If the client sent the same ETag, the reply is a 304 without a body."""
     reply = _reply(200, body)
     tag = f'"{hashlib.blake2b(reply.body, digest_size=12).hexdigest()}"'
     reply.headers.append(("ETag", tag))
@@ -74,13 +74,13 @@ def models(behaviour: Behaviour) -> Json:
 
 
 def catalogue(behaviour: Behaviour) -> Json:
-    """Return the body of `GET /api/v1/models`, in the format of AiHubMix's catalogue; prices in USD per 1M tokens."""
-    data = [_catalogue_entry(name, behaviour.of(name)) for name in _model_names(behaviour)]
+    """Return the body of `GET /api/v1/models`, in the format of AiHubMix's catalogue. Prices are USD per 1M tokens."""
+    data = [_catalogue_entry(name, behaviour.for_model(name)) for name in _model_names(behaviour)]
     return {"data": data, "message": "", "success": True}
 
 
 def _model_names(behaviour: Behaviour) -> tuple[str, ...]:
-    """Return the ids of the models that the options name; empty if any model is served."""
+    """Return the ids of the models that the options name. Empty if they name none, so that any model is served."""
     return behaviour.models or tuple(behaviour.own)
 
 
@@ -105,7 +105,7 @@ def _catalogue_entry(name: str, behaviour: Behaviour) -> Json:
 def control(provider: RehearsalProvider, method: str, name: str, raw: bytes) -> RehearsalReply:
     """Serve `/rehearsal/NAME`, which reads the request log, resets it, or replaces the behaviour.
 
-    GET `ledger`, `bodies` and `account` return parts of the log; all others return the totals.
+    The names `ledger`, `bodies` and `account` return parts of the log. All others return the totals.
     """
     match method, name:
         case "GET", "ledger":

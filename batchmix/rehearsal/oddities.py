@@ -1,6 +1,6 @@
-"""Functions that turn a usual answer into an odd one: they replace its message, edit its body, or encode it.
+"""Functions that make an answer odd: they replace its message, edit its body, or encode the body in an odd way.
 
-Their types are `MakeMessage`, `EditBody` and `EncodeBody` in `reply_kind`. Some of the functions here return one.
+Their types are `MakeMessage`, `EditBody` and `EncodeBody` in `reply_kind`. Some functions here return such a function.
 """
 
 from __future__ import annotations
@@ -24,92 +24,92 @@ _encode = msgspec.json.Encoder().encode
 
 
 def content(value: object, finish_reason: str | None = None) -> MakeMessage:
-    """Return a function that makes a message with this content."""
+    """Return a function that makes a message with this content, whatever its type."""
     return lambda text, index: ({"content": value}, finish_reason)
 
 
 def around(before: str, after: str = "") -> MakeMessage:
-    """Return a function that puts text before and after the content."""
+    """Return a function that makes a message with text added before and after the content."""
     return lambda text, index: ({"content": f"{before}{text}{after}"}, None)
 
 
 def parts(text: str, index: int) -> tuple[Json, None]:
-    """Send the content as a list of parts, one for each half."""
+    """Return a message whose content is a list of two parts, each with half of the text."""
     half = len(text) // 2
     return {"content": [{"type": "text", "text": piece} for piece in (text[:half], text[half:])]}, None
 
 
 def no_content(text: str, index: int) -> tuple[Json, None]:
-    """Leave the content out."""
+    """Return a message without content."""
     return {}, None
 
 
 def filtered(text: str, index: int) -> tuple[Json, str]:
-    """Finish with the content filter."""
+    """Return a message with the finish reason `content_filter`."""
     return {"content": text}, "content_filter"
 
 
 def tools(text: str, index: int) -> tuple[Json, str]:
-    """Call a tool."""
+    """Return a message that calls a tool."""
     function = {"name": "look_up", "arguments": json.dumps({"word": text})}
     call = {"id": f"call_{index}", "type": "function", "function": function}
     return {"content": None, "tool_calls": [call]}, "tool_calls"
 
 
 def refusal(text: str, index: int) -> tuple[Json, None]:
-    """Refuse politely."""
+    """Return a message with a refusal instead of content."""
     return {"content": None, "refusal": "I can't help with that."}, None
 
 
 def reasoning(text: str, index: int) -> tuple[Json, None]:
-    """Add reasoning to the answer."""
+    """Return a message with content and `reasoning_content`."""
     return {"content": text, "reasoning_content": f"Let me think about {text}."}, None
 
 
 def reasoning_details(text: str, index: int) -> tuple[Json, None]:
-    """Add reasoning in OpenRouter's format to the answer."""
+    """Return a message with content and with reasoning in OpenRouter's format."""
     details = [{"type": "reasoning.text", "text": f"Let me think about {text}.", "index": 0}]
     return {"content": text, "reasoning_details": details}, None
 
 
 def only_reasoning(text: str, index: int) -> tuple[Json, str]:
-    """Send reasoning only, cut off by `max_tokens`."""
+    """Return a message that `max_tokens` cut off during the reasoning."""
     return {"content": "", "reasoning_content": f"Let me think about {text}"}, "length"
 
 
 def large(text: str, index: int) -> tuple[Json, None]:
-    """Repeat the answer up to `LARGE_BYTES`."""
+    """Return a message that repeats the text up to `LARGE_BYTES`."""
     return {"content": f"{text} " * -(-LARGE_BYTES // (len(text) + 1))}, None
 
 
 def without(*names: str) -> EditBody:
-    """Return a function that leaves fields out of the body."""
+    """Return a function that removes these top-level fields from a body."""
     return lambda body, request: {name: value for name, value in body.items() if name not in names}
 
 
 def with_field(name: str, value: object) -> EditBody:
-    """Return a function that sets a field of the body to a value."""
+    """Return a function that sets a top-level field of a body to a value."""
     return lambda body, request: {**body, name: value}
 
 
 def one_choice(body: Json, request: RehearsalRequest) -> Json:
-    """Send one choice, whatever `n` is."""
+    """Drop all choices but the first, whatever `n` is."""
     return {**body, "choices": body["choices"][:1]}
 
 
 def ended_by_error(body: Json, request: RehearsalRequest) -> Json:
-    """Finish each choice with an error, as OpenRouter does."""
+    """Give each choice the finish reason `error` and an error, as OpenRouter does."""
     error = {"code": 502, "message": "Upstream error"}
     return {**body, "choices": [{**choice, "finish_reason": "error", "error": error} for choice in body["choices"]]}
 
 
 def incomplete(body: Json, request: RehearsalRequest) -> Json:
-    """Mark a response as incomplete because of `max_output_tokens`."""
+    """Mark a body of the Responses API as incomplete because of `max_output_tokens`."""
     return {**body, "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
 
 
 def reverse(name: str) -> EditBody:
-    """Return a function that reverses the list in a field of the body."""
+    """Return a function that reverses the list in a field of a body."""
     return lambda body, request: {**body, name: body[name][::-1]}
 
 
@@ -119,22 +119,22 @@ def one_vector_missing(body: Json, request: RehearsalRequest) -> Json:
 
 
 def only(**fields: object) -> EditBody:
-    """Return a function that replaces the whole body by these fields."""
+    """Return a function that replaces a body by one with these fields."""
     return lambda body, request: fields
 
 
 def dated_model(body: Json, request: RehearsalRequest) -> Json:
-    """Name a dated version of the requested model, as providers do for an alias."""
+    """Report a dated version of the requested model, as providers do when an alias is requested."""
     return {**body, "model": f"{request.model}-2026-03-05"}
 
 
 def zero_usage(body: Json, request: RehearsalRequest) -> Json:
-    """Report zero tokens."""
+    """Report a usage of zero tokens."""
     return {**body, "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}}
 
 
 def deepseek_usage(body: Json, request: RehearsalRequest) -> Json:
-    """Report cached tokens in DeepSeek's format instead of the usual details."""
+    """Replace the usual token details with DeepSeek's counts of cache hits and misses."""
     usage = _plain_usage(body)
     cached = usage["prompt_tokens"] // 2
     missed = usage["prompt_tokens"] - cached
@@ -142,7 +142,7 @@ def deepseek_usage(body: Json, request: RehearsalRequest) -> Json:
 
 
 def claude_usage(body: Json, request: RehearsalRequest) -> Json:
-    """Report cached tokens in Claude's format instead of the usual details."""
+    """Replace the usual token details with Claude's counts of cached tokens."""
     usage = _plain_usage(body)
     cached = usage["prompt_tokens"] // 2
     details = {"cache_read_input_tokens": cached, "cache_creation_5_m_tokens": 0, "cache_creation_1_h_tokens": 0}
@@ -154,42 +154,42 @@ def _plain_usage(body: Json) -> Json:
 
 
 def streamed(body: Json) -> bytes:
-    """Send the body as the only event of a stream."""
+    """Encode a body as a stream with a single event."""
     return b"data: " + _encode(body) + b"\n\ndata: [DONE]\n\n"
 
 
 def huge(body: Json) -> bytes:
-    """Add an integer beyond 64 bits."""
+    """Encode a body with an integer beyond 64 bits."""
     return json.dumps({**body, "created": _HUGE}).encode()
 
 
 def nan(body: Json) -> bytes:
-    """Add a NaN, which JSON does not allow."""
+    """Encode a body with a NaN, which JSON does not allow."""
     return json.dumps({**body, "score": math.nan}).encode()
 
 
 def float_usage(body: Json) -> bytes:
-    """Send the token counts as floats, such as `150.0`."""
+    """Encode a body with token counts that are floats, such as `150.0`."""
     usage = {name: float(value) for name, value in _plain_usage(body).items()}
     return _encode({**body, "usage": usage})
 
 
 def pretty(body: Json) -> bytes:
-    """Indent the JSON."""
+    """Encode a body as indented JSON between empty lines."""
     return b"\n" + msgspec.json.format(_encode(body), indent=4) + b"\n\n"
 
 
 def with_bom(body: Json) -> bytes:
-    """Put a byte order mark before the JSON."""
+    """Encode a body as JSON after a byte order mark."""
     return b"\xef\xbb\xbf" + _encode(body)
 
 
 def escaped(body: Json) -> bytes:
-    """Escape all characters that are not ASCII, including lone surrogates."""
+    """Encode a body as JSON that escapes all characters beyond ASCII, including lone surrogates."""
     return json.dumps(body).encode()
 
 
 def cut_off(body: Json) -> bytes:
-    """Send only the first two thirds of the JSON."""
+    """Encode a body, and return only the first two thirds of the JSON."""
     whole = _encode(body)
     return whole[: len(whole) * 2 // 3]

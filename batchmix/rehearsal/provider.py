@@ -1,7 +1,7 @@
 """Decides which kind of reply each request gets, and builds the reply. Contains no network code.
 
-The first of these decides: an outage, a wrong key or body, the balance, the rate limits, a marker in the prompt, the
-shares of the options; otherwise the request gets a plain answer.
+The first of these that applies decides: an outage, a wrong key or body, the balance, the rate limits, a marker in the
+prompt, the shares of the options. Otherwise the request gets a plain answer.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class ModelState:
         self.behaviour = behaviour
         self.limits = RehearsalLimits(behaviour, now)
         self.in_flight = 0
-        """The number of requests that were read and are not replied to yet."""
+        """The number of requests that have been read and have no reply yet."""
 
     def begin(self) -> None:
         """Count a request as in flight."""
@@ -49,7 +49,7 @@ class ModelState:
 
 @dataclasses.dataclass(slots=True)
 class PlannedReply:
-    """A request and the decision about its reply."""
+    """A request, and what was decided about its reply."""
 
     record: RequestRecord
     model_state: ModelState
@@ -57,11 +57,11 @@ class PlannedReply:
     request: RehearsalRequest | None
     """None if the body is invalid."""
     key: str
-    """The API key that the client sent; empty: none."""
+    """The API key that the client sent. Empty if it sent none."""
     detail: str
     """The text that replaces `{detail}` in the error's message."""
     wait_s: float
-    """The seconds that the `Retry-After` headers name, if the request is throttled."""
+    """The seconds to wait that the headers ask for, if the request is throttled."""
     delay_s: float
     """The seconds before the reply starts."""
 
@@ -74,7 +74,7 @@ class RehearsalProvider:
         self.adopt(behaviour)
 
     def adopt(self, behaviour: Behaviour) -> None:
-        """Replace the behaviour. Limits and balance start full, and outages are counted from now."""
+        """Replace the behaviour. Limits and balance are full again, and the times of outages count from now."""
         self.behaviour = behaviour
         self.started_at = time.monotonic()
         self.balance = RehearsalBalance(behaviour)
@@ -87,10 +87,10 @@ class RehearsalProvider:
         self.adopt(self.behaviour)
 
     def plan(self, endpoint: str, raw: bytes, key: str) -> PlannedReply:
-        """Decide the kind of reply to a request, and log it."""
+        """Log a request, and decide which kind of reply it gets."""
         now = time.monotonic()
-        found = read_request(endpoint, raw)
-        request, detail = (found, "") if isinstance(found, RehearsalRequest) else (None, found)
+        parsed = read_request(endpoint, raw)
+        request, detail = (parsed, "") if isinstance(parsed, RehearsalRequest) else (None, parsed)
         prompt = request.prompt if request else raw.decode("utf-8", "replace")
         digest = hashlib.sha256(raw).hexdigest()
         record = self.log.open(prompt, digest, request.model if request else "", now, keep=self.behaviour.ledger)
@@ -124,17 +124,17 @@ class RehearsalProvider:
         state, own = plan.model_state, plan.model_state.behaviour
         if own.concurrency and state.in_flight >= own.concurrency:
             return "busy"
-        wait_s = state.limits.admit(bodies.charge(request, own) if own.tpm else 0, now)
+        wait_s = state.limits.admit(bodies.charged_tokens(request, own) if own.tpm else 0, now)
         if wait_s:
             plan.wait_s = wait_s
             return "throttled"
         return None
 
     def _assigned(self, plan: PlannedReply) -> str | None:
-        """Return the kind of reply that a marker or the shares give to an admitted request, or None."""
+        """Return the kind of reply that a marker or the shares give to an admitted request. None for a plain answer."""
         behaviour, record, request = plan.model_state.behaviour, plan.record, plan.request
         assert request is not None  # an invalid body is refused
-        kind = behaviour.marked(record.prompt, record.attempt)
+        kind = behaviour.marked_kind(record.prompt, record.attempt)
         if kind is not None and kind not in REPLY_KINDS:
             plan.detail = f"The rehearsal has no kind {kind!r}; it has {', '.join(REPLY_KINDS)}"
             return "unknown_marker"
@@ -146,7 +146,7 @@ class RehearsalProvider:
 
     def _drawn(self, plan: PlannedReply, behaviour: Behaviour) -> str | None:
         digest = plan.record.digest
-        kind = behaviour.drawn(digest, plan.record.attempt)
+        kind = behaviour.drawn_kind(digest, plan.record.attempt)
         if kind is None or not REPLY_KINDS[kind].temporary:
             return kind
         if not self.log.may_fault(digest, behaviour.max_faults):
@@ -155,7 +155,7 @@ class RehearsalProvider:
         return kind
 
     def reply(self, plan: PlannedReply) -> RehearsalReply:
-        """Build the planned reply and log its status. The reply is whole, even if only a part of it will be sent."""
+        """Build the planned reply and log its status. The reply is complete, even if only a part of it will be sent."""
         reply = self._reply(plan)
         plan.record.status = reply.status
         return reply
@@ -227,7 +227,7 @@ def _retry_headers(retry: RetryHint, wait_s: float) -> list[tuple[str, str]]:
 
 
 def _endless(body: Json, size: int) -> Iterator[bytes]:
-    """Yield a body with content of this size in pieces, so that it is never held in memory as a whole."""
+    """Yield a body with content of `size` bytes, in pieces. The whole body is never in memory."""
     placeholder = "the content goes here"
     choice = body["choices"][0]
     if "message" in choice:

@@ -1,4 +1,4 @@
-"""Defines what a kind of reply consists of. The table of all kinds is `reply_table.REPLY_KINDS`."""
+"""Defines `ReplyKind`: what makes up one kind of reply. The table of all kinds is `reply_table.REPLY_KINDS`."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ JSON = "application/json"
 Event = Json | str
 """An event of a stream: the JSON object that follows `data: `, or a whole line of text."""
 MakeMessage = Callable[[str, int], tuple[Json, str | None]]
-"""Takes the text and the index of a choice. Returns the message without its role, and a `finish_reason` to use instead
-of the usual one, or None to keep that."""
+"""A function that takes the text and the index of a choice. It returns the message without its role, and the
+`finish_reason`, or None for the usual one."""
 EditBody = Callable[[Json, RehearsalRequest], Json]
-"""Takes the usual body, which it may change in place, and the request; returns the body to send."""
+"""A function that takes the usual body and the request. It returns the body to send, and may change its argument."""
 EncodeBody = Callable[[Json], bytes]
-"""Takes a body; returns the bytes to send."""
+"""A function that takes a body, and returns the bytes to send."""
 EditEvents = Callable[[list[Event]], list[Event]]
-"""Takes the events of a whole stream; returns the events to send."""
+"""A function that takes all events of a stream, and returns the events to send."""
 
 
 class ReplyGroup(enum.Enum):
-    """The groups in which the kinds are listed, by how a client should react to them."""
+    """The groups in which kinds of replies are listed, by how a client should react to them."""
 
     ANSWERS = "Answers, some of them odd: paid for, and never to be requested again"
     TEMPORARY = "Temporary errors: a retry helps"
@@ -50,7 +50,7 @@ class Delivery(enum.Enum):
 
 
 class RetryHint(enum.Enum):
-    """The header in which a throttled reply says how long to wait, unless `Behaviour.rate_headers` is off."""
+    """The headers of a 429 that say how long to wait. With `Behaviour.rate_headers` off, they are left out."""
 
     NONE = enum.auto()
     USUAL = enum.auto()
@@ -73,7 +73,7 @@ class ErrorBody(msgspec.Struct, frozen=True):
     type: str = "aihubmix_error"
     code: str | int | None = None
     trace: str = "tid"
-    """The label of the request id that is appended to the message; empty: nothing is appended."""
+    """The label of the request id that is appended to the message. If empty, nothing is appended."""
     bare: bool = False
     """Whether the error has only a `message`, without `type`, `param` and `code`."""
 
@@ -85,9 +85,9 @@ class ReplyKind(msgspec.Struct, frozen=True):
     """One line for the documentation and `batchmix rehearse --help`."""
     group: ReplyGroup
     status: int | None = 200
-    """The HTTP status; None if no reply is sent."""
+    """The HTTP status. None if no reply is sent."""
     body: ErrorBody | bytes | None = None
-    """An error, or the bytes to send. None: an answer, which the following fields may change."""
+    """An error, or the bytes to send. None for an answer, which the following fields may change."""
     echoes: bool = False
     """Whether the answer repeats the prompt."""
     make_message: MakeMessage | None = None
@@ -97,29 +97,29 @@ class ReplyKind(msgspec.Struct, frozen=True):
     streams: bool = True
     """Whether the answer is streamed if the request requires a stream."""
     endless_bytes: int = 0
-    """The size of a huge content that is generated while it is sent; 0: the usual content."""
+    """The size of a huge content that is generated while it is sent. 0 for the usual content."""
     delivery: Delivery | None = None
     answer: bool = False
-    """Whether this is an answer, which the client pays for and must not request again."""
+    """Whether this counts as an answer, which the client pays for and must not request again."""
     content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
     trace: str = "x-aihubmix-request-id"
-    """The name of the header with the request id; empty: no such header."""
+    """The name of the header with the request id. If empty, there is no such header."""
     retry: RetryHint = RetryHint.NONE
     refuses: str = ""
     """If not empty, only requests with this parameter (such as `max_tokens`) get this kind."""
     endpoint: str = ""
     """If not empty, only requests to this endpoint get this kind."""
     delayed: bool = True
-    """Whether `Behaviour.latency` delays the reply. It does not delay refusals by the limits."""
+    """Whether `Behaviour.latency` delays the reply."""
 
     @property
     def temporary(self) -> bool:
-        """Whether a retry helps. If so, at most `Behaviour.max_faults` such faults are drawn for the same body."""
+        """Whether a retry helps. The shares give at most `Behaviour.max_faults` such replies to the same body."""
         return not self.answer and self.group not in {ReplyGroup.REFUSALS, ReplyGroup.AUTOMATIC}
 
     def applies_to(self, request: RehearsalRequest) -> bool:
-        """Return whether a request can get this kind of reply; if not, it gets a plain answer instead."""
+        """Return whether a request can get this kind of reply. If not, it gets a plain answer instead."""
         if self.endpoint:
             return request.endpoint == self.endpoint
         if self.group is ReplyGroup.STREAMS:

@@ -32,12 +32,12 @@ class RehearsalRequest(msgspec.Struct, frozen=True):
     content: Any
     """The value of `messages`, `prompt` or `input`, unchanged."""
     canonical: bytes
-    """The content as JSON with sorted keys, so that equal contents have equal bytes."""
+    """The content as JSON with sorted keys. Equal contents have equal bytes."""
     n: int
     max_tokens: int | None
-    """The value of the parameter that `cap` names; None if there is none."""
+    """The value of the parameter that `cap` names. None if there is no such parameter."""
     cap: str | None = None
-    """The name of the body's parameter that bounds the answer, such as `max_tokens`; None if there is none."""
+    """The name of the parameter that bounds the answer, such as `max_tokens`. None if no parameter does."""
     streams: bool = False
     """Whether a stream is requested, at an endpoint that supports streams."""
     wants_usage: bool = False
@@ -50,12 +50,12 @@ class RehearsalRequest(msgspec.Struct, frozen=True):
 
     @property
     def prompt_tokens(self) -> int:
-        """The number of prompt tokens: the bytes of the canonical content, divided by four."""
+        """The number of prompt tokens: the bytes of `canonical`, divided by four and rounded up."""
         return -(-len(self.canonical) // 4)
 
 
 def read_request(endpoint: str, raw: bytes) -> RehearsalRequest | str:
-    """Parse the body of a request; return an error message if it is invalid."""
+    """Parse and check the body of a request. Returns an error message if the body is invalid."""
     try:
         body = msgspec.json.decode(raw)
     except (ValueError, RecursionError):

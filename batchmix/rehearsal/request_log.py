@@ -1,4 +1,4 @@
-"""The log of the rehearsal provider: a record of each request with its outcome, and counts by request body."""
+"""The log of the rehearsal provider: a record of each request and its outcome, and counts by request body."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ class RequestRecord(msgspec.Struct, gc=False):
     """A logged request. Times are `time.monotonic()`, which all processes of a machine share."""
 
     prompt: str
-    """The text of the last user message; the whole body if that can't be read."""
+    """The text of the last user message, or the whole body if it is invalid."""
     digest: str
     """SHA-256 of the body's bytes."""
     model: str
-    """The `model` in the body; empty if it can't be read."""
+    """The `model` in the body. Empty if the body is invalid."""
     attempt: int
-    """How many requests with this body have come, including this one."""
+    """The number of this request among those with the same body, from 1."""
     begun: float
     """When the request had been read."""
     finished: float | None = None
-    """When the last byte of the reply was passed to the kernel; None if that never happened."""
+    """When the last byte of the reply was passed to the kernel. None if that never happened."""
     status: int | None = None
-    """The HTTP status that was sent; None if no reply was."""
+    """The HTTP status that was sent. None if no reply was sent."""
     kind: str = ""
     """The kind of reply: a key of `reply_table.REPLY_KINDS`."""
     answered: bool = False
-    """Whether a whole answer was sent, after which a client should not send this body again."""
+    """Whether a whole answer was sent. The client should not send this body again then."""
 
 
 class BodyTally(msgspec.Struct):
@@ -43,13 +43,13 @@ class BodyTally(msgspec.Struct):
     digest: str
     model: str
     requests: int = msgspec.field(default=0, name="asked")
-    """Requests with this body."""
+    """The number of requests with this body."""
     answered: int = 0
-    """Requests that got a whole answer."""
+    """The number of them that got a whole answer."""
     again: int = 0
-    """Requests that came after one of them had got a whole answer."""
+    """The number of them that arrived after a whole answer had been sent to an earlier one."""
     faults: dict[str, int] = {}
-    """Requests by kind of reply, for the kinds that are no answer."""
+    """The number of requests by kind of reply, for kinds that are not answers."""
 
 
 class RequestTotals(msgspec.Struct):
@@ -57,15 +57,15 @@ class RequestTotals(msgspec.Struct):
 
     requests: int
     bodies: int
-    """Different request bodies."""
+    """The number of different request bodies."""
     answered: int
-    """Requests that got a whole answer."""
+    """The number of requests that got a whole answer."""
     again: int
-    """Requests whose body had got a whole answer before. With several samples, all but the first may be among them."""
+    """The number of requests that arrived after a whole answer to the same body. Further samples of a row count too."""
     retries: int
-    """Requests whose body had come before without a whole answer."""
+    """The number of requests whose body had arrived before, but had no whole answer yet."""
     faults: dict[str, int]
-    """Requests by kind of reply, for the kinds that are no answer."""
+    """The number of requests by kind of reply, for kinds that are not answers."""
 
 
 class RequestLog:
@@ -79,7 +79,7 @@ class RequestLog:
         self._faults: dict[str, int] = {}
 
     def open(self, prompt: str, digest: str, model: str, begun: float, *, keep: bool) -> RequestRecord:
-        """Count a request and return a new record of it. `keep`: the record is also kept here."""
+        """Count a request and return a new record of it. `keep` says whether the record is added to `records`."""
         attempt = self._attempts.get(digest, 0) + 1
         self._attempts[digest] = attempt
         self.totals["requests"] += 1
@@ -95,12 +95,12 @@ class RequestLog:
         self.totals["answered"] += record.answered
 
     def tallies(self) -> list[BodyTally]:
-        """Return the counts for each body, in the order in which the bodies first came."""
-        found: dict[str, BodyTally] = {}
+        """Return the counts for each body, in the order in which the bodies first arrived."""
+        tallies: dict[str, BodyTally] = {}
         answered_at: dict[str, float] = {}
         for record in self.records:
             digest = record.digest
-            tally = found.get(digest) or found.setdefault(digest, BodyTally(record.prompt, digest, record.model))
+            tally = tallies.get(digest) or tallies.setdefault(digest, BodyTally(record.prompt, digest, record.model))
             tally.requests += 1
             tally.again += record.begun > answered_at.get(digest, math.inf)
             if record.answered and record.finished is not None:
@@ -108,10 +108,10 @@ class RequestLog:
                 answered_at[digest] = min(record.finished, answered_at.get(digest, math.inf))
             elif record.kind not in _ANSWERS:
                 tally.faults[record.kind] = tally.faults.get(record.kind, 0) + 1
-        return list(found.values())
+        return list(tallies.values())
 
     def account(self) -> RequestTotals:
-        """Return the counts over all bodies."""
+        """Return the counts of all requests."""
         tallies = self.tallies()
         faults: Counter[str] = Counter()
         for tally in tallies:
@@ -126,12 +126,12 @@ class RequestLog:
             faults=dict(faults),
         )
 
-    def may_fault(self, digest: str, most: int) -> bool:
-        """Return whether the shares of the options have given a body fewer than `most` faults so far."""
-        return self._faults.get(digest, 0) < most
+    def may_fault(self, digest: str, max_faults: int) -> bool:
+        """Return whether the shares have given fewer than `max_faults` temporary faults to a body so far."""
+        return self._faults.get(digest, 0) < max_faults
 
     def count_fault(self, digest: str) -> None:
-        """Count a fault that the shares of the options gave to a body."""
+        """Count a temporary fault that the shares gave to a body."""
         self._faults[digest] = self._faults.get(digest, 0) + 1
 
     def clear(self) -> None:

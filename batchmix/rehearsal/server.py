@@ -1,4 +1,4 @@
-"""The HTTP server of the rehearsal provider. aiohttp parses the requests; the replies are written by `delivery`."""
+"""The HTTP server of the rehearsal provider. aiohttp parses the requests, and `delivery` writes the replies."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from batchmix.rehearsal.request_log import RequestRecord
 
 _BEARER = "Bearer "
 _BACKLOG = 4096
-"""The most connections that wait to be accepted; more than batchmix opens at once."""
+"""The most connections that wait to be accepted. This is more than batchmix opens at once."""
 
 
 class Rehearsal:
@@ -69,7 +69,7 @@ class Rehearsal:
         await self.stop()
 
     async def start(self) -> str:
-        """Start to listen; return the base URL, which already accepts connections."""
+        """Start listening, and return the base URL."""
         server = web.Server(self._handle, handler_cancellation=True, access_log=None)
         self._listener = _Listener(server, self._host, self._port)
         address = await self._listener.open()
@@ -77,7 +77,7 @@ class Rehearsal:
         return f"http://{address}/v1"
 
     async def stop(self) -> None:
-        """Stop at once: cut every connection, and return when no task is left."""
+        """Cut every connection, and return when no task is left."""
         outages, self._outages = self._outages, None
         if outages is not None:
             outages.cancel()
@@ -85,11 +85,13 @@ class Rehearsal:
         await self._listener.close()
 
     def _plan_outages(self) -> None:
-        """Start the task that refuses connections during outages of the kind `refused`; cancel the one started before.
+        """Start or restart the task that refuses connections during outages of the kind `refused`.
 
-        Called at the start, and again when the behaviour was replaced.
+        Called at the start, and whenever the behaviour is replaced.
         """
-        refused = sorted((outage.start_s, outage.length_s) for outage in self.behaviour.outage if outage.how == REFUSED)
+        refused = sorted(
+            (outage.start_s, outage.length_s) for outage in self.behaviour.outage if outage.kind == REFUSED
+        )
         before = self._outages
         if before is not None:
             before.cancel()
@@ -166,7 +168,10 @@ def _key(request: web.BaseRequest) -> str:
 
 
 class _Listener:
-    """A listening socket that can refuse connections for a time and reopen at the same port. Port 0: a free one."""
+    """A listening socket that can refuse connections for a time and then listen at the same port again.
+
+    Port 0 takes a free port.
+    """
 
     def __init__(self, server: web.Server, host: str, port: int) -> None:
         self._server = server
@@ -185,7 +190,7 @@ class _Listener:
         return f"{f'[{self._host}]' if ':' in self._host else self._host}:{self._port}"
 
     async def refuse(self) -> None:
-        """Cut every connection and refuse new ones; the port stays reserved."""
+        """Cut every connection and refuse new ones. The port stays reserved."""
         await self._shut()
         self._reserved = self._bound()
 
@@ -219,7 +224,7 @@ class _Listener:
 
 
 def run_server(behaviour: Behaviour, host: str, port: int, ready: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM; `ready` is called with the base URL once it listens."""
+    """Run a rehearsal provider until SIGINT or SIGTERM. Calls `ready` with the base URL once it listens."""
 
     async def serve() -> None:
         stopped = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Turns an answer into a stream of server-sent events, which may have a fault that real gateways show.
+"""Turns an answer into a stream of server-sent events, which may have the faults of real gateways' streams.
 
 The format is OpenAI's: https://platform.openai.com/docs/api-reference/chat-streaming.
 """
@@ -19,12 +19,12 @@ _BROKEN: Json = {"error": {"message": "The upstream broke off", "type": "server_
 _NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 _WORD = re.compile(r"\s*\S+\s*")
 _MAX_CHUNKS = 1000
-"""The most chunks for one text; a longer text is sent in larger chunks."""
+"""The most chunks for one text. A longer text is sent in larger chunks."""
 _encode = msgspec.json.Encoder().encode
 
 
 def pieces(body: Json, request: RehearsalRequest, kind: ReplyKind) -> list[bytes]:
-    """Return the events of an answer's stream as bytes, after the kind of reply has edited them."""
+    """Return an answer as the events of a stream, in bytes. The kind of reply may edit the events."""
     events: list[Event] = [*_chunks(body, request), DONE]
     if kind.edit_events is not None:
         events = kind.edit_events(events)
@@ -71,7 +71,7 @@ def _cut(text: str) -> list[str]:
 
 
 def cut_short(events: list[Event]) -> list[Event]:
-    """Send only the first half of the events; the stream is closed properly."""
+    """Drop the second half of the events. The stream is closed properly."""
     return events[: len(events) // 2]
 
 
@@ -97,14 +97,14 @@ def zero_usage(events: list[Event]) -> list[Event]:
 
 
 def changing_ids(events: list[Event]) -> list[Event]:
-    """Give each chunk an id of its own."""
+    """Give each chunk a different id."""
     return [
         {**event, "id": f"{event['id']}-{at}"} if isinstance(event, dict) else event for at, event in enumerate(events)
     ]
 
 
 def comments(events: list[Event]) -> list[Event]:
-    """Send a comment before each event, as gateways do to keep the connection open."""
+    """Add a comment before each event, as gateways do to keep the connection open."""
     return [line for event in events for line in (": keep-alive", event)]
 
 
@@ -114,5 +114,5 @@ def error_first(events: list[Event]) -> list[Event]:
 
 
 def error_later(events: list[Event]) -> list[Event]:
-    """Send an error in the middle of the answer."""
+    """Send the first half of the events, and then an error."""
     return [*cut_short(events), _BROKEN, DONE]

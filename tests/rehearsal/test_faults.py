@@ -105,7 +105,7 @@ async def test_faults_follow_from_seed_body_and_attempt(calling):
 
 def test_shares_are_as_given():
     behaviour = Behaviour(faults={"500": 0.1, "hang": 0.05})
-    drawn = [behaviour.drawn(str(number), 1) for number in range(4000)]
+    drawn = [behaviour.drawn_kind(str(number), 1) for number in range(4000)]
     assert 0.08 < drawn.count("500") / 4000 < 0.12
     assert 0.035 < drawn.count("hang") / 4000 < 0.065
 

@@ -9,9 +9,9 @@ from batchmix.rehearsal import Behaviour
 
 def test_options_in_brackets_are_for_one_model():
     found = Behaviour.parse("rpm=600&500=0.1&rpm[a/b:c]=60&402[a/b:c]=0.2&latency[d]=1")
-    assert found.of("x") is found
-    assert found.of("a/b:c") == Behaviour(rpm=60, faults={"500": 0.1, "402": 0.2})
-    assert found.of("d") == Behaviour(rpm=600, latency=(1, 1), faults={"500": 0.1})
+    assert found.for_model("x") is found
+    assert found.for_model("a/b:c") == Behaviour(rpm=60, faults={"500": 0.1, "402": 0.2})
+    assert found.for_model("d") == Behaviour(rpm=600, latency=(1, 1), faults={"500": 0.1})
     assert found.own.keys() == {"a/b:c", "d"}
 
 
