@@ -156,7 +156,7 @@ def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
     check_ours(layout)
     with tempfile.TemporaryDirectory(prefix="batchmix-plan-") as spool:
         prepared = prepare(job, layout, options, RunStatus(), Path(spool))
-        work = prepared.work
+        work, models = prepared.work, prepared.dataset.models
         result = Plan(
             name=job.name,
             folder=job.output.path,
@@ -170,18 +170,18 @@ def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
         if job.provider.api_key_env and not job.provider.rehearsal:
             result.headers["Authorization"] = f"Bearer {MASK}"
         result.done = sum(footer.totals.finished for footer in work.done)
-        result.lanes = [LanePlan(model.name) for model in work.models]
+        result.lanes = [LanePlan(model.name) for model in models]
         firsts: dict[str, FirstRows] = {}
         if job.reuse.dedupe:
             parts = list_parts(layout.data).values()
-            firsts = {model.name: first_rows_in(parts, model.name) for model in work.models}
+            firsts = {model.name: first_rows_in(parts, model.name) for model in models}
         counting = _Counting(result, prepared, firsts, retry_rejected=options.retry_rejected)
         for index in work.shards:
             counting.count(Shard(index, layout.journals().get(index, {}), part_path(layout.data, index)))
         result.different = counting.different
-    varying = any(model.params.get("temperature") != 0 for model in work.models)
+    varying = any(model.params.get("temperature") != 0 for model in models)
     result.same_draws = varying and result.reused + result.repeated > 0
-    for lane, model in zip(result.lanes, work.models, strict=True):
+    for lane, model in zip(result.lanes, models, strict=True):
         lane.finish(prepared.prices.of(model.name), model.limits)
     result.balance_usd = prepared.balance.usd()
     if result.balance_usd is not None:
@@ -191,9 +191,9 @@ def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
 
 def estimated_usd(prepared: PreparedRun) -> tuple[float | None, float | None]:
     """Return bounds on the cost of the requests that are left, estimated from the first shard with work left."""
-    work, lanes = prepared.work, [LanePlan(model.name) for model in prepared.work.models]
+    work, lanes = prepared.work, [LanePlan(model.name) for model in prepared.dataset.models]
     results_left = work.run.results - sum(footer.totals.finished for footer in work.done)
-    for model, lane in zip(work.models, lanes, strict=True):
+    for model, lane in zip(prepared.dataset.models, lanes, strict=True):
         for batch in prepared.dataset.requests(work.shards[0], model) if work.shards else ():
             for request in batch:
                 if isinstance(request, Request):
@@ -234,7 +234,7 @@ class _Counting:
 
     def count(self, shard: Shard) -> None:
         shard.close()
-        for model, lane in zip(self._prepared.work.models, self._plan.lanes, strict=True):
+        for model, lane in zip(self._prepared.dataset.models, self._plan.lanes, strict=True):
             for batch in self._prepared.dataset.requests(shard.index, model):
                 needed = shard.need_work(batch, retry_rejected=self._retry_rejected)
                 for request, needs_work in zip(batch, needed, strict=True):

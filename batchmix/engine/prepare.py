@@ -97,15 +97,15 @@ def prepare(
             job.eval.check_columns(dataset.carried_schema.names)
             check_rubrics(job.eval, dataset.carried_schema.names)
         work = Resume(job, dataset, held).work(previous, update=options.update, retry_rejected=options.retry_rejected)
-        _check_models(options.models, [model.name for model in work.models])
-        work.run.prices = lookup.settled(work.models)
+        _check_models(options.models, [model.name for model in dataset.models])
+        work.run.prices = lookup.settled(dataset.models)
         reusable = _reusable(job)
         if options.canary:
             draw_canary(dataset, work, job, options.canary)
     except BaseException:
         dataset.discard()
         raise
-    return PreparedRun(job, options, layout, dataset, work, Prices(work.run.prices, work.models), reusable, balance)
+    return PreparedRun(job, options, layout, dataset, work, Prices(work.run.prices, dataset.models), reusable, balance)
 
 
 def _price_lookup(job: Job, previous: RunFile | None) -> PriceLookup:

@@ -14,7 +14,6 @@ import msgspec
 import pyarrow as pa
 
 from batchmix.engine.resume import previous_scan
-from batchmix.engine.shard_comparison import lane_models
 from batchmix.errors import InputError, RunError, Stopped, UsageError
 from batchmix.job import Job
 from batchmix.job.secrets import secrets_if_set
@@ -119,7 +118,7 @@ def _check_shapes(run: RunFile, folder: Path) -> None:
     kept = f"{folder}: holds no raw answers (output.raw = false)"
     try:
         dataset = _dataset(run, job, folder)
-        shards = itertools.product(range(len(scan.shards)), lane_models(job, scan))
+        shards = itertools.product(range(len(scan.shards)), dataset.models)
         batches = itertools.chain.from_iterable(itertools.starmap(dataset.requests, shards))
         requests = (request for request in itertools.chain.from_iterable(batches) if isinstance(request, Request))
         other = next((request for request in requests if endpoint_of(request.path).suffix != CHAT), None)

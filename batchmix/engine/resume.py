@@ -14,7 +14,7 @@ from batchmix.engine.missing_answers import check_missing
 from batchmix.engine.shard_comparison import Digests, ShardComparison
 from batchmix.errors import RunError
 from batchmix.formats.amounts import counted
-from batchmix.job import Job, Model
+from batchmix.job import Job
 from batchmix.load import Dataset, Scan
 from batchmix.store.filesystem import sync_folder
 from batchmix.store.inventory import Inventory
@@ -28,7 +28,6 @@ class PendingWork(msgspec.Struct):
     """The work of this start: which shards it sends, writes again or removes."""
 
     run: RunFile
-    models: tuple[Model, ...]
     digests: Digests
     shards: list[int]
     """Shards with work left, in input order."""
@@ -70,7 +69,6 @@ class Resume:
         )
         return PendingWork(
             run=self._run_file(previous),
-            models=self._comparison.models,
             digests=self._comparison.digests,
             shards=unfinished,
             done=done,
@@ -97,7 +95,7 @@ class Resume:
 
     def _run_file(self, previous: RunFile | None) -> RunFile:
         scan = self._dataset.scan
-        names = [model.name for model in self._comparison.models]
+        names = [model.name for model in self._dataset.models]
         models_of_each = len(names) if self._job.models else 1
         return RunFile(
             name=self._job.name,

@@ -64,18 +64,18 @@ class _Sending:
     async def run(self) -> None:
         # One thread seals while the other reads and syncs; each further one would hold memory of its own.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
-        run_status, work = self._run_status, self._work
+        run_status, work, models = self._run_status, self._work, self._prepared.dataset.models
         shutdown = Shutdown(self._job.timeouts.drain_s)
         run_status.begin(*self._lanes_before())
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(interrupts(shutdown, run_status))
             stack.enter_context(deadline(self._job.timeouts, self._began, shutdown, run_status))
             await stack.enter_async_context(bottlenecks_recorded(run_status, self._start, self._note, self._keep))
-            concurrency = sum(model.limits.concurrency for model in work.models)
+            concurrency = sum(model.limits.concurrency for model in models)
             results_left = run_status.results - run_status.ok - run_status.rejected
             client = self._client = await self._opened(stack, min(concurrency, max(1, results_left)))
             stack.callback(self._note)
-            shards = OpenShards(self._prepared.layout, self._shard_spec(), len(work.models), shutdown.stop)
+            shards = OpenShards(self._prepared.layout, self._shard_spec(), len(models), shutdown.stop)
             await stack.enter_async_context(shards)
             shards.reserve(min(concurrency, results_left))
             run_status.enter(Phase.SENDING)
@@ -99,7 +99,7 @@ class _Sending:
                 results=drawn.get(model.name, 0) if self._prepared.canary else of_each,
                 usd_of=self._prepared.prices.of_sums(model.name),
             )
-            for model in work.models
+            for model in self._prepared.dataset.models
         ]
         if self._prepared.canary:
             return lanes, sum(drawn.values())
@@ -142,7 +142,7 @@ class _Sending:
 
     async def _run_lanes(self, context: LaneContext, max_in_flight: int, max_connections: int) -> None:
         chosen = self._prepared.options.models
-        lanes = [Lane(number, model, context) for number, model in enumerate(self._work.models)]
+        lanes = [Lane(number, model, context) for number, model in enumerate(self._prepared.dataset.models)]
         sending = [lane for lane in lanes if not chosen or lane.model.name in chosen]
         others = [lane for lane in lanes if lane not in sending]
         for lane in others:
@@ -183,7 +183,7 @@ class _Sending:
             schema=part_schema(dataset.carried_schema, job.name),
             shard_rows=work.run.shard_rows,
             rows=work.run.rows,
-            models=tuple(model.name for model in work.models),
+            models=tuple(model.name for model in dataset.models),
             digest=work.digests.shard,
             columns=work.digests.columns,
             carried=dataset.carried,

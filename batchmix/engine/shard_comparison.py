@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from batchmix.job import Job, Model
-from batchmix.load import STREAMING, Dataset, Scan
+from batchmix.job import Job
+from batchmix.load import STREAMING, Dataset
 from batchmix.records import Status
 from batchmix.store.inventory import Inventory
 from batchmix.store.parts import part_path
@@ -22,14 +22,14 @@ requests."""
 class Digests:
     """Digests of the job and the input, which show whether a part still belongs to them."""
 
-    def __init__(self, job: Job, models: tuple[Model, ...], dataset: Dataset) -> None:
+    def __init__(self, job: Job, dataset: Dataset) -> None:
         source = job.input
         self.requests = _digest(
             {
                 "prompt": source.prompt,
                 "system": source.system,
                 "messages": source.messages,
-                "models": [(model.name, model.id, _request_params(model.params)) for model in models],
+                "models": [(model.name, model.id, _request_params(model.params)) for model in dataset.models],
                 "samples": job.samples,
                 "path": job.provider.path,
                 **{key: column for key in ("model", "params") if (column := getattr(source, key)) is not None},
@@ -49,8 +49,7 @@ class ShardComparison:
     """Compares a job and its input with the shards in a run folder."""
 
     def __init__(self, job: Job, dataset: Dataset, inventory: Inventory) -> None:
-        self.models = lane_models(job, dataset.scan)
-        self.digests = Digests(job, self.models, dataset)
+        self.digests = Digests(job, dataset)
         self.inventory = inventory
         self.count = len(dataset.scan.shards)
         """Shards of the input."""
@@ -67,24 +66,19 @@ class ShardComparison:
     def results(self, index: int) -> int:
         """Return the number of results that a shard has when it is finished."""
         scan = self._dataset.scan
-        return min(scan.shard_rows, scan.rows - index * scan.shard_rows) * len(self.models) * self._samples
+        return min(scan.shard_rows, scan.rows - index * scan.shard_rows) * len(self._dataset.models) * self._samples
 
     def compared(self, index: int) -> tuple[Shard, int, int]:
         """Return a shard, the number of its answers whose request has changed, and of those without a request now."""
         shard = self.shard(index)
         answers = {key: state.hash for key, state in shard.states.items() if state.status is Status.OK}
         changed = 0
-        for model in self.models if index < self.count else ():
+        for model in self._dataset.models if index < self.count else ():
             for batch in self._dataset.requests(index, model):
                 for request in batch:
                     hash_ = answers.pop(request.key, None)
                     changed += hash_ is not None and hash_ != request.hash
         return shard, changed, len(answers)
-
-
-def lane_models(job: Job, scan: Scan) -> tuple[Model, ...]:
-    """Return the job's models, or else the models that its rows name."""
-    return job.models or tuple(Model(name, name, job.params, job.limits, places=job.places) for name in scan.models)
 
 
 def _request_params(params: dict[str, Any]) -> dict[str, Any]:

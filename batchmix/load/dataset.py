@@ -59,6 +59,10 @@ class Dataset:
         """Input columns that are sent as request parameters, sorted."""
         self.has_paths = scan.mode is Mode.BATCH
         """Whether each row names the URL path that it is sent to, so that one input may have several paths."""
+        self.models = job.models or tuple(
+            Model(name, name, job.params, job.limits, places=job.places) for name in scan.models
+        )
+        """The models that requests are made for: those of the job, or else those that the rows name."""
 
     def prove(self) -> None:
         """Check that every row's values fit the carried columns, if no scan has checked it yet. Raises `InputError`."""

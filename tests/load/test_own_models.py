@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batchmix.engine.shard_comparison import lane_models
 from batchmix.errors import InputError, JobError
 from batchmix.job import read_job
 from batchmix.load import Dataset, Scan
@@ -28,7 +27,7 @@ ASKED = {"prompt": "Say {{ text }}", "model": "which", "params": "extra"}
 
 
 def bodies(dataset: Dataset, job: Any) -> list[dict[str, Any]]:
-    lanes = lane_models(job, dataset.scan)
+    lanes = dataset.models
     return [json.loads(request.body) for model in lanes for request in all_requests(dataset, job, model)]
 
 
@@ -51,7 +50,7 @@ def test_each_row_is_sent_to_its_model_with_its_parameters(tmp_path: Path, form:
         said("one", "a", max_tokens=5), said("three", "a", temperature=0.5, top_p=1.0),
         said("two", "b/c"), said("four", "b/c"),
     ]  # fmt: skip
-    assert [request.max_tokens for request in all_requests(dataset, job, lane_models(job, dataset.scan)[0])] == [
+    assert [request.max_tokens for request in all_requests(dataset, job, dataset.models[0])] == [
         5,
         None,
     ]
