@@ -194,7 +194,7 @@ def _odd_table(dice: random.Random, rows: int) -> pa.Table:
         if dice.random() < 0.5:
             columns[name] = odd.column(dice.choice([0, 0, 1, 2]), rows)
     if dice.random() < 0.1:
-        said = [{"role": "user", "content": f"word {row}", "weight": None} for row in range(rows)]
-        columns["messages"] = pa.array([[one] for one in said])
+        messages = [{"role": "user", "content": f"word {row}", "weight": None} for row in range(rows)]
+        columns["messages"] = pa.array([[one] for one in messages])
         columns["temperature"] = dice.choice([pa.array([0.5] * rows), pa.nulls(rows), pa.array(["warm"] * rows)])
     return pa.table(columns)

@@ -41,10 +41,10 @@ class OddTables:
         return pa.StructArray.from_arrays(children, names=names, mask=self._holes(rows))
 
     def _offsets(self, rows: int, kind: pa.DataType) -> pa.Array:
-        ends = [0]
+        offsets = [0]
         for _ in range(rows):
-            ends.append(ends[-1] + self._dice.randint(0, 3))
-        return pa.array(ends, kind)
+            offsets.append(offsets[-1] + self._dice.randint(0, 3))
+        return pa.array(offsets, kind)
 
     def _list(self, depth: int, rows: int) -> pa.Array:
         made, kind = self._dice.choice([(pa.ListArray, pa.int32()), (pa.LargeListArray, pa.int64())])

@@ -46,11 +46,11 @@ def test_a_system_error_is_reported_and_the_same_command_resumes(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, name, fails)
-        with pytest.raises(DiskError) as told:
+        with pytest.raises(DiskError) as raised:
             bench.run()
-    assert os.strerror(number) in str(told.value)
-    assert str(bench.out) in str(told.value)
-    assert told.value.exit_code == 3
+    assert os.strerror(number) in str(raised.value)
+    assert str(bench.out) in str(raised.value)
+    assert raised.value.exit_code == 3
     sent = bench.standin.request_count()
     view = bench.run()
     assert (view.totals.ok, len(bench.rows())) == (25, 25)

@@ -156,8 +156,16 @@ def response(status: str | None = "completed", *output: Any, **more: Any) -> dic
         "input_tokens": 9, "input_tokens_details": {"cached_tokens": 4},
         "output_tokens": 8, "output_tokens_details": {"reasoning_tokens": 5}, "total_tokens": 17,
     }  # fmt: skip
-    told = {} if status is None else {"status": status}
-    return {"object": "response", "model": "m-1", **told, "output": [*output], "error": None, "usage": usage, **more}
+    fields = {} if status is None else {"status": status}
+    return {
+        "object": "response",
+        "model": "m-1",
+        **fields,
+        "output": [*output],
+        "error": None,
+        "usage": usage,
+        **more,
+    }
 
 
 def spoken(*parts: Any) -> dict[str, Any]:
@@ -260,11 +268,11 @@ NO_VECTORS: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize("name", RESPONSES)
 def test_an_answer_of_the_responses_endpoint_is_read_by_its_own_shape(name: str) -> None:
-    body, said = RESPONSES[name]
+    body, parts = RESPONSES[name]
     for came in (json.dumps(body), f"event: response.completed\ndata: {json.dumps({'type': 'response.completed', 'response': body})}\n\n"):  # fmt: skip
         outcome = classify(Exchange(0, 0, 0.0, 200, came.encode()), "/responses")
         assert isinstance(outcome, Completion), outcome
-        assert tuple(getattr(outcome, field) for field in SAYS) == said
+        assert tuple(getattr(outcome, field) for field in SAYS) == parts
         usage = outcome.usage
         assert (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens) == (9, 8, 4, 5)  # fmt: skip
 
@@ -274,24 +282,24 @@ def test_a_body_without_an_answer_is_retried_on_other_endpoints_too(bench: Bench
     azure = "/openai/deployments/e/embeddings?api-version=1"
     bad = [*(("/v1/responses", *one) for one in NO_RESPONSES.values()), *((azure, *one) for one in NO_VECTORS.values())]
     good = [*(("/v1/responses", *one) for one in RESPONSES.values()), *((azure, *one) for one in VECTORS.values())]
-    asked = [one for pair in itertools.zip_longest(bad, good) for one in pair if one]
-    texts = [["row {}", "x"] if "embeddings" in url else "row {}" for url, _, _ in asked]
+    cases = [one for pair in itertools.zip_longest(bad, good) for one in pair if one]
+    texts = [["row {}", "x"] if "embeddings" in url else "row {}" for url, _, _ in cases]
     bodies = [{"model": "m", "input": json.loads(json.dumps(text).replace("{}", str(row)))} for row, text in enumerate(texts)]  # fmt: skip
-    lines = [{"custom_id": str(row), "url": asked[row][0], "body": body} for row, body in enumerate(bodies)]
+    lines = [{"custom_id": str(row), "url": cases[row][0], "body": body} for row, body in enumerate(bodies)]
     bench.source.write_text("".join(json.dumps(line) + "\n" for line in lines))
     bench.settings["input"] = {"path": str(bench.source)}
     whole = {"/v1/responses": WHOLE, azure: VECTORS["out of order"][0]}
-    provider.answer = lambda row, attempt, nth: reply(200, asked[row][1] if attempt == 1 else whole[asked[row][0]])
+    provider.answer = lambda row, attempt, nth: reply(200, cases[row][1] if attempt == 1 else whole[cases[row][0]])
     bench.run(keep_going=True)
-    for row, (url, body, told) in zip(bench.rows(), asked, strict=True):
+    for row, (url, body, expected) in zip(bench.rows(), cases, strict=True):
         case = json.dumps(body)
-        if (url, body, told) in good:
-            said = told if isinstance(told, tuple) else (told, None, None, None, None)
-            assert (tuple(row[name] for name in SAYS), row["attempts"]) == (said, 1), case
+        if (url, body, expected) in good:
+            parts = expected if isinstance(expected, tuple) else (expected, None, None, None, None)
+            assert (tuple(row[name] for name in SAYS), row["attempts"]) == (parts, 1), case
             continue
         outcome = classify(Exchange(0, 0, 0.0, 200, case.encode(), inputs=2), url.partition("?")[0])
         assert isinstance(outcome, Failure), case
-        assert outcome.type == told, case
+        assert outcome.type == expected, case
         again = outcome.action is not FailureAction.REJECT
         assert (row["status"], row["attempts"]) == (("ok", 2) if again else ("rejected", 1)), case
 
@@ -334,8 +342,8 @@ def test_the_rehearsal_provider_sends_odd_answers_too(bench: Bench) -> None:
     """Each kind is sent once, before a plain answer; blocked and impossible requests fail their own row."""
     kinds = [(url, kind) for url, names in KINDS.items() for kind in names.split()]
     kinds += [("/v1/chat/completions", kind) for kind in ("blocked", "500_row")]
-    asked = [{"messages": [{"role": "user", "content": f"[[rehearsal:{kind}x1]]"}]} if "chat" in url else {"input": [f"[[rehearsal:{kind}x1]]", "b"] if "embed" in url else f"[[rehearsal:{kind}x1]]"} for url, kind in kinds]  # fmt: skip
-    lines = [{"url": url, "body": {"model": "m", **body}} for (url, _), body in zip(kinds, asked, strict=True)]
+    requests = [{"messages": [{"role": "user", "content": f"[[rehearsal:{kind}x1]]"}]} if "chat" in url else {"input": [f"[[rehearsal:{kind}x1]]", "b"] if "embed" in url else f"[[rehearsal:{kind}x1]]"} for url, kind in kinds]  # fmt: skip
+    lines = [{"url": url, "body": {"model": "m", **body}} for (url, _), body in zip(kinds, requests, strict=True)]
     bench.source.write_text("".join(json.dumps(line) + "\n" for line in lines))
     bench.settings["input"] = {"path": str(bench.source)}
     bench.run(keep_going=True)

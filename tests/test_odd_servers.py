@@ -41,8 +41,8 @@ def test_every_odd_answer_becomes_a_row_with_all_its_content(bench: Bench, provi
         assert [row[name] for name in ("response", "reasoning", "refusal", "tool_calls", "finish_reason")] == [
             answer.response, answer.reasoning, answer.refusal, answer.tool_calls, answer.finish_reason
         ]  # fmt: skip
-        told = [name for name in usage.__struct_fields__ if name in row]
-        assert [row[name] for name in told] == [getattr(usage, name) for name in told]
+        names = [name for name in usage.__struct_fields__ if name in row]
+        assert [row[name] for name in names] == [getattr(usage, name) for name in names]
         assert row["raw"] == body.decode("utf-8", "replace")
         assert row["served_model"] == "gpt-4o-mini-2024"
 

@@ -131,8 +131,13 @@ def test_short_values_and_header_schemes_are_no_secrets() -> None:
 
 def test_no_form_of_the_key_reaches_a_file(bench: Bench, gateway: Gateway) -> None:
     """Neither in a part of an answer, nor in a refusal, nor where parts are joined."""
-    said = {"content": "@", "reasoning_content": "@", "refusal": "@", "tool_calls": [{"function": {"arguments": "@"}}]}
-    answer = json.dumps({"model": "@", "choices": [{"message": said, "finish_reason": "stop"}], "usage": None})
+    message = {
+        "content": "@",
+        "reasoning_content": "@",
+        "refusal": "@",
+        "tool_calls": [{"function": {"arguments": "@"}}],
+    }
+    answer = json.dumps({"model": "@", "choices": [{"message": message, "finish_reason": "stop"}], "usage": None})
     parts = [{"type": "text", "text": KEY[:9]}, {"type": "text", "text": KEY[9:]}]
     pieces = json.dumps({"choices": [{"message": {"content": parts}, "finish_reason": "stop"}]})
     refusal = '{"error": {"message": "Bad prompt: @ (ends in abc123), sk-A****c123", "code": "@"}}'

@@ -96,8 +96,8 @@ def test_a_repeated_error_fails_a_row_after_its_attempts_and_throttling_uses_non
     bench.write(1, first=10, text="word {} [[rehearsal:502]]")
     bench.write(1, first=11, text="word {} [[rehearsal:429_msx2]]")
     assert bench.run().totals.ok == 11
-    asked = Counter(record["kind"] for record in fetch(standin.url, "ledger"))
-    assert asked == {"answer": 11, "502": 2, "429_ms": 2}
+    kinds = Counter(record["kind"] for record in fetch(standin.url, "ledger"))
+    assert kinds == {"answer": 11, "502": 2, "429_ms": 2}
     assert [(row["status"], row["attempts"]) for row in bench.rows()[10:]] == [("failed", 2), ("ok", 3)]
 
 

@@ -73,8 +73,8 @@ class _Connection(socketserver.StreamRequestHandler):
             path = head.split(b" ", 2)[1].decode()
             self.server.requests.append((path, body))
             times = sum(
-                json.dumps(known.get("messages")) == json.dumps(body.get("messages"))
-                for _, known in self.server.requests
+                json.dumps(earlier.get("messages")) == json.dumps(body.get("messages"))
+                for _, earlier in self.server.requests
             )
             self.wfile.write(self.server.answer(path, body, times))
 
@@ -272,9 +272,9 @@ def test_a_restart_of_the_server_is_waited_out(bench: Bench, server: Server, has
     first = server.answer
 
     def answer(path: str, body: dict[str, Any], attempt: int) -> bytes:
-        if (said := first(path, body, attempt)) == b"":
+        if (response := first(path, body, attempt)) == b"":
             raise ConnectionResetError
-        return said
+        return response
 
     server.answer = answer
     assert bench.run().totals.ok == 6

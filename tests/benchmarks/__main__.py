@@ -37,24 +37,24 @@ def main() -> None:
     parser.add_argument(
         "--markdown", metavar="FILE", help="also write the table as Markdown; - for stdout, in its place"
     )
-    asked = parser.parse_args()
-    if unknown := set(asked.parts) - set(PARTS):
+    args = parser.parse_args()
+    if unknown := set(args.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     servers.check()
     os.sched_setaffinity(0, {servers.CORES[0]})  # what measures must not disturb what is measured
-    shown = sys.stderr if asked.markdown == "-" else sys.stdout
+    shown = sys.stderr if args.markdown == "-" else sys.stdout
     print(in_columns(COLUMNS), file=shown, flush=True)
     lines: list[Line] = []
-    for part in asked.parts or PARTS:
-        for line in measure(part, quick=asked.quick):
+    for part in args.parts or PARTS:
+        for line in measure(part, quick=args.quick):
             lines.append(line)
             print(in_columns(line.cells()), file=shown, flush=True)
     how = "medians of interleaved rounds, the server on core 0 and the client on core 1"
-    written = markdown(lines, conditions(f"{how}, --quick" if asked.quick else how))
-    if asked.markdown == "-":
+    written = markdown(lines, conditions(f"{how}, --quick" if args.quick else how))
+    if args.markdown == "-":
         print(written, end="")
-    elif asked.markdown:
-        Path(asked.markdown).write_text(written)
+    elif args.markdown:
+        Path(args.markdown).write_text(written)
 
 
 if __name__ == "__main__":

@@ -30,12 +30,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--kills", type=int, default=2)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     bad = 0
-    for seed in range(asked.seeds):
+    for seed in range(args.seeds):
         with tempfile.TemporaryDirectory() as root:
-            bad += not measure(seed, asked.kills, Path(root))
-    print(f"{asked.seeds - bad} of {asked.seeds} kept their caps and used 90 % of them or more")
+            bad += not measure(seed, args.kills, Path(root))
+    print(f"{args.seeds - bad} of {args.seeds} kept their caps and used 90 % of them or more")
 
 
 def measure(seed: int, kills: int, root: Path) -> bool:

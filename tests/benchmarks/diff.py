@@ -32,7 +32,7 @@ BASE = (0.6, 0.75, 0.9)
 """How often each model is right."""
 
 
-def night(root: Path, name: str) -> Path:
+def evaluated_run(root: Path, name: str) -> Path:
     """Run and evaluate a night."""
     (root / "rows.jsonl").write_text("".join(json.dumps({"text": f"q{n}", "answer": "x"}) + "\n" for n in range(ROWS)))
     settings = {
@@ -85,21 +85,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
-    asked = parser.parse_args()
-    draw = np.random.default_rng(asked.seed)
+    args = parser.parse_args()
+    draw = np.random.default_rng(args.seed)
     with tempfile.TemporaryDirectory() as folder:
-        runs = night(Path(folder), "a"), night(Path(folder), "b")
+        runs = evaluated_run(Path(folder), "a"), evaluated_run(Path(folder), "b")
         began = time.perf_counter()
-        planted = [alarms(runs, draw, DROP) for _ in range(asked.pairs)]
-        nothing = [alarms(runs, draw, 0.0) for _ in range(asked.pairs)]
-        took_s = (time.perf_counter() - began) / (2 * asked.pairs)
-    found = sum(PLANTED in one for one in planted) / asked.pairs
-    cleared = sum(not one - {PLANTED} for one in planted) / asked.pairs
+        planted = [alarms(runs, draw, DROP) for _ in range(args.pairs)]
+        nothing = [alarms(runs, draw, 0.0) for _ in range(args.pairs)]
+        took_s = (time.perf_counter() - began) / (2 * args.pairs)
+    found = sum(PLANTED in one for one in planted) / args.pairs
+    cleared = sum(not one - {PLANTED} for one in planted) / args.pairs
     false = sum(bool(one) for one in nothing)
-    most = round(17 * asked.pairs / 200)
-    print(f"a drop of {DROP:.0%} in one model: found in {found:.1%} of {asked.pairs} pairs (promised: 90 %)")
+    most = round(17 * args.pairs / 200)
+    print(f"a drop of {DROP:.0%} in one model: found in {found:.1%} of {args.pairs} pairs (promised: 90 %)")
     print(f"the other models: both cleared in {cleared:.1%} (promised: 95 %)")
-    print(f"no change: {false} alarms in {asked.pairs} pairs (promised: at most {most})")
+    print(f"no change: {false} alarms in {args.pairs} pairs (promised: at most {most})")
     print(f"{took_s * 1000:.0f} ms a pair")
     assert found >= 0.9
     assert cleared >= 0.95

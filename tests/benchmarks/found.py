@@ -31,7 +31,7 @@ class Scene:
     behaviour: str
     per_s: float
     """The answers a second that it allows."""
-    told: tuple[str, ...] = ()
+    limit_options: tuple[str, ...] = ()
     changed: str = ""
     changed_per_s: float = math.nan
 
@@ -66,7 +66,7 @@ async def play(scene: Scene, root: Path) -> str:
     root.mkdir()
     write_rows(root / "rows.jsonl", ROWS)
     with provider(scene.behaviour) as url:
-        call = command(url, root / "rows.jsonl", root / "out", *scene.told)
+        call = command(url, root / "rows.jsonl", root / "out", *scene.limit_options)
         quiet = asyncio.subprocess.DEVNULL
         running = await asyncio.create_subprocess_exec(*call, stdout=quiet, stderr=quiet)
         try:
@@ -95,8 +95,8 @@ def line(scene: Scene, seen: list[Seen]) -> str:
     """Return what came of it."""
     until = CHANGE_S if scene.changed else END_S
     used, throttled = shares(seen, 60, until, scene.per_s)
-    told = " ".join(scene.told) or "not told"
-    text = f"{scene.behaviour:58} {told:11} used {used:6.1%} throttled {throttled:5.2%} 90 % after {reached(seen, 0, scene.per_s):4.1f} s"
+    limit_options = " ".join(scene.limit_options) or "not told"
+    text = f"{scene.behaviour:58} {limit_options:11} used {used:6.1%} throttled {throttled:5.2%} 90 % after {reached(seen, 0, scene.per_s):4.1f} s"
     if scene.changed:
         again = reached([one for one in seen if one.at_s >= CHANGE_S], CHANGE_S, scene.changed_per_s)
         used, throttled = shares(seen, CHANGE_S + 30, END_S, scene.changed_per_s)

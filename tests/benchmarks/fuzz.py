@@ -39,17 +39,17 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--child", nargs=2, metavar=("KIND", "COUNT"), help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.child:
-        kind, count = asked.child
-        return _heard(asked.seed, int(count)) if kind == "heard" else _inputs(asked.seed, int(count))
+    args = parser.parse_args()
+    if args.child:
+        kind, count = args.child
+        return _heard(args.seed, int(count)) if kind == "heard" else _inputs(args.seed, int(count))
     counts: Counter[str] = Counter()
-    for first in range(0, asked.answers, _AT_ONCE):
-        _judge(counts, asked.seed + first, min(_AT_ONCE, asked.answers - first))
-    for first in range(0, asked.heard, _ROWS):
-        _child(counts, "heard", asked.seed + first, min(_ROWS, asked.heard - first))
-    for first in range(0, asked.inputs, _BATCH):
-        _child(counts, "inputs", asked.seed + first, min(_BATCH, asked.inputs - first))
+    for first in range(0, args.answers, _AT_ONCE):
+        _judge(counts, args.seed + first, min(_AT_ONCE, args.answers - first))
+    for first in range(0, args.heard, _ROWS):
+        _child(counts, "heard", args.seed + first, min(_ROWS, args.heard - first))
+    for first in range(0, args.inputs, _BATCH):
+        _child(counts, "inputs", args.seed + first, min(_BATCH, args.inputs - first))
     for outcome, count in sorted(counts.items()):
         print(f"{count:8}  {outcome}")
     return 1 if counts["BROKEN"] else 0

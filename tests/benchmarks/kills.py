@@ -16,10 +16,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--rows", type=int, default=5000)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, provider(BEHAVIOUR) as url:
         root = Path(folder)
-        write_rows(root / "rows.jsonl", asked.rows)
+        write_rows(root / "rows.jsonl", args.rows)
         more = ["--concurrency", "200", "--set", "output.shard_rows=1000", "--set", "name=kills"]
         reference = kill_until_done(
             [command(url, root / "rows.jsonl", root / "whole", *more)], url, root / "whole", 0, wait=(600, 600)
@@ -30,7 +30,7 @@ def main() -> None:
         late = again = unnamed = 0
         for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
             total = 0
-            while total < (asked.kills if number == signal.SIGKILL else asked.kills // 5):
+            while total < (args.kills if number == signal.SIGKILL else args.kills // 5):
                 seed += 1
                 fetch(url, "reset", "")
                 out = root / f"run-{seed}"

@@ -24,21 +24,21 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="about how long it takes")
     parser.add_argument("--burst", type=float, default=60.0, help="seconds' worth that the limits save up")
     parser.add_argument("--untold", action="store_true", help="let the run find the limits out")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     os.sched_setaffinity(0, {0})  # what is started from here on, but for the run, stays there
-    behaviour = f"latency=0.05-0.3&burst_s={asked.burst}&" + "&".join(
+    behaviour = f"latency=0.05-0.3&burst_s={args.burst}&" + "&".join(
         f"rpm[{model}]={rpm}" for model, rpm in RPM.items()
     )
     with tempfile.TemporaryDirectory() as folder, provider(behaviour) as url:
-        measure(Path(folder), url, asked.seconds, told=not asked.untold)
+        measure(Path(folder), url, args.seconds, limits_set=not args.untold)
 
 
-def measure(root: Path, url: str, seconds: float, *, told: bool) -> None:
+def measure(root: Path, url: str, seconds: float, *, limits_set: bool) -> None:
     """Print what each lane used of its limit, and all of them together."""
     write_rows(root / "rows.jsonl", round(max(RPM.values()) / 60 * (seconds + 120)))
     job = ['name = "lanes"\n[input]\npath = "rows.jsonl"\nprompt = "Say {{ text }}"\n']
     for model, rpm in RPM.items():
-        limits = f"requests_per_minute = {rpm}, " if told else ""
+        limits = f"requests_per_minute = {rpm}, " if limits_set else ""
         job.append(f'[[models]]\nid = "{model}"\nlimits = {{ {limits}concurrency = 400 }}\n')
     (root / "job.toml").write_text("".join(job))
     call = [

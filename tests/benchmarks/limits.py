@@ -25,19 +25,19 @@ RPM, TPM, PROMPTS, MAX_TOKENS = 1200, 60_000, 1000, 50
 
 
 def main() -> None:
-    for told in (True, False):
+    for limits_set in (True, False):
         with llmock_serving("--rpm", str(RPM), "--tpm", str(TPM)) as url, tempfile.TemporaryDirectory() as root:
-            run(url, Path(root), told=told)
+            run(url, Path(root), limits_set=limits_set)
     with tempfile.TemporaryDirectory() as root:
         share(Path(root))
 
 
-def run(url: str, root: Path, *, told: bool) -> None:
+def run(url: str, root: Path, *, limits_set: bool) -> None:
     """Ask the prompts; print what came of it."""
     prompts, out = root / "prompts.jsonl", root / "out"
     with prompts.open("w") as file:
         file.writelines(json.dumps({"text": f"{n:04} {'words and more ' * 13}"[:200]}) + "\n" for n in range(PROMPTS))
-    more = ["--set", f"params.max_tokens={MAX_TOKENS}", *(["--rpm", str(RPM), "--tpm", str(TPM)] if told else [])]
+    more = ["--set", f"params.max_tokens={MAX_TOKENS}", *(["--rpm", str(RPM), "--tpm", str(TPM)] if limits_set else [])]
     began = time.perf_counter()
     done = subprocess.run(command(f"{url}/v1", prompts, out, *more), capture_output=True, text=True, check=False)
     passed = time.perf_counter() - began
@@ -49,7 +49,7 @@ def run(url: str, root: Path, *, told: bool) -> None:
     throttled = sum(row["attempts"] - 1 for row in rows)
     verdict = llmock_report(url)
     print(
-        f"{'told' if told else 'not told':9} {answered}/{PROMPTS} answered, exit {done.returncode}, {passed:.1f} s,"
+        f"{'told' if limits_set else 'not told':9} {answered}/{PROMPTS} answered, exit {done.returncode}, {passed:.1f} s,"
         f" T {least:.1f} s: {passed / least - 1:+.1%}, {throttled} throttled, most attempts"
         f" {max(row['attempts'] for row in rows)}; report exits {verdict.returncode}",
         flush=True,

@@ -44,18 +44,18 @@ def peak_mb(call: list[str], out: Path, stop_at_parts: int | None = None) -> flo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, nginx() as server:
         root = Path(folder)
         small, big = root / "small.jsonl", root / "big.jsonl"
         write(small, 10_000)
-        write(big, asked.rows)
+        write(big, args.rows)
         more = ["--concurrency", "64", "--set", "name=memory"]
         little = peak_mb(command(server.url, small, root / "small", *more), root / "small")
         print(f"    10,000 rows: {little:.0f} MB", flush=True)
-        parts = asked.rows // 10_000
+        parts = args.rows // 10_000
         much = peak_mb(command(server.url, big, root / "big", *more), root / "big", stop_at_parts=parts * 99 // 100)
-        print(f"{asked.rows:>10,} rows: {much:.0f} MB ({much - little:+.0f})", flush=True)
+        print(f"{args.rows:>10,} rows: {much:.0f} MB ({much - little:+.0f})", flush=True)
         with provider("") as standin:
             began = time.monotonic()
             subprocess.run(command(standin, big, root / "big", *more), stdout=subprocess.DEVNULL, check=True)

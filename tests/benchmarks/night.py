@@ -35,13 +35,13 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--outage", type=int, default=120, metavar="S", help="how long it is down")
     parser.add_argument("--stream", action="store_true", help="ask for streams")
-    asked = parser.parse_args()
-    behaviour = f"latency=0.1-0.4&seed=3&{FAULTS}&outage={DOWN_AFTER_S}:{asked.outage}"
-    if asked.stream:
+    args = parser.parse_args()
+    behaviour = f"latency=0.1-0.4&seed=3&{FAULTS}&outage={DOWN_AFTER_S}:{args.outage}"
+    if args.stream:
         behaviour += "&stream_ends=0.002"
     with tempfile.TemporaryDirectory() as folder, provider(behaviour) as url:
         rows, out = Path(folder) / "rows.jsonl", Path(folder) / "out"
-        write_rows(rows, asked.rows)
+        write_rows(rows, args.rows)
         more = [
             "--concurrency",
             str(CONCURRENCY),
@@ -50,7 +50,7 @@ def main() -> None:
             "--set",
             "output.shard_rows=2000",
         ]
-        more += ["--set", "params.stream=true"] if asked.stream else []
+        more += ["--set", "params.stream=true"] if args.stream else []
         call = command(url, rows, out, *more)
         began = time.monotonic()
         process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -64,7 +64,7 @@ def main() -> None:
         done = subprocess.run(call, capture_output=True, text=True, check=False)
         took_s, ended_ms = time.monotonic() - began, time.time() * 1000
         print(f"exit {done.returncode} after {took_s:.0f} s {done.stderr}".rstrip())
-        checks = report(url, out, asked.rows, killed_at, ended_ms)
+        checks = report(url, out, args.rows, killed_at, ended_ms)
     checks["it ends with 0"] = done.returncode == 0
     for promise, kept in checks.items():
         print(f"{'kept' if kept else 'BROKEN'}: {promise}")

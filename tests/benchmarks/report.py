@@ -34,12 +34,14 @@ main()
 """A command that leaves its peak memory in kB; what the system says of a child counts that of its parent."""
 
 
-def measured(told: Path, *words: str) -> str:
+def measured(peak_file: Path, *command: str) -> str:
     """Run a command; return how long it took and its peak memory."""
     began = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", TELLING, str(told), *words], stdout=subprocess.DEVNULL, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", TELLING, str(peak_file), *command], stdout=subprocess.DEVNULL, check=False
+    )
     assert done.returncode in {0, 1}, f"exit code {done.returncode}"
-    return f"{time.perf_counter() - began:.1f} s, {int(told.read_text()) // 1024} MB"
+    return f"{time.perf_counter() - began:.1f} s, {int(peak_file.read_text()) // 1024} MB"
 
 
 async def opening_s(path: Path) -> float:
@@ -52,20 +54,20 @@ async def opening_s(path: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=100_000)
-    asked = parser.parse_args()
-    diff.ROWS, draw = asked.rows, np.random.default_rng(1)
+    args = parser.parse_args()
+    diff.ROWS, draw = args.rows, np.random.default_rng(1)
     with tempfile.TemporaryDirectory() as folder:
-        runs = diff.night(Path(folder), "a"), diff.night(Path(folder), "b")
-        told = Path(folder) / "told"
-        print(f"{asked.rows * len(diff.MODELS):,} results")
-        print(f"eval    {measured(told, 'eval', str(runs[1]), '--progress', 'none')}")
+        runs = diff.evaluated_run(Path(folder), "a"), diff.evaluated_run(Path(folder), "b")
+        peak_file = Path(folder) / "told"
+        print(f"{args.rows * len(diff.MODELS):,} results")
+        print(f"eval    {measured(peak_file, 'eval', str(runs[1]), '--progress', 'none')}")
         before = diff.first_night(draw)
         for run, scores in zip(runs, (before, diff.next_night(draw, before, diff.DROP)), strict=True):
             diff.put(run, scores)
-        print(f"diff    {measured(told, 'diff', *map(str, runs))}")
-        print(f"report  {measured(told, 'report', str(runs[1]), '--against', str(runs[0]))}")
+        print(f"diff    {measured(peak_file, 'diff', *map(str, runs))}")
+        print(f"report  {measured(peak_file, 'report', str(runs[1]), '--against', str(runs[0]))}")
         page = runs[1] / "report.html"
-        size, most = page.stat().st_size, min(bound for rows, bound in BOUNDS.items() if asked.rows <= rows)
+        size, most = page.stat().st_size, min(bound for rows, bound in BOUNDS.items() if args.rows <= rows)
         print(f"report.html has {size / 1e6:.2f} MB (promised: {most / 1e6:.0f} MB)")
         assert size < most
         if CHROMIUM:

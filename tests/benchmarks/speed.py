@@ -119,15 +119,15 @@ def batchmix(
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(out)
     call = [*on_core(), *command(url, source, out, "--concurrency", str(workers))]
-    with tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryFile("w+") as output:
         began = time.perf_counter()
-        process = subprocess.Popen(call, stdout=said, stderr=said, env=environ)
+        process = subprocess.Popen(call, stdout=output, stderr=output, env=environ)
         _, code, usage = os.wait4(process.pid, 0)  # not of all children: the peak of this one
         seconds = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(code)
         if process.returncode:
-            said.seek(0)
-            sys.exit(said.read())
+            output.seek(0)
+            sys.exit(output.read())
     return seconds, usage.ru_maxrss / 1024
 
 

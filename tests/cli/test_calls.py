@@ -100,12 +100,12 @@ def test_a_count_of_one_is_in_the_singular(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     Path("rows.jsonl").write_text('{"prompt": "a"}\n')
     call = ("rows.jsonl", "--model", "m", "--base-url", "rehearsal:", "--out", "o")
-    said = called(monkeypatch, "plan", *call, "--canary", "1").stdout
-    said += called(monkeypatch, "run", *call, "--progress", "none").stdout
-    said += called(monkeypatch, "export", "o", "o.csv").stdout
+    output = called(monkeypatch, "plan", *call, "--canary", "1").stdout
+    output += called(monkeypatch, "run", *call, "--progress", "none").stdout
+    output += called(monkeypatch, "export", "o", "o.csv").stdout
     Path("rows.jsonl").write_text('{"prompt": "b"}\n')
-    said += called(monkeypatch, "run", *call).stderr
+    output += called(monkeypatch, "run", *call).stderr
     for words in ("1 row, 1 request in all", "1 of 1 row answered", "1 request over all", "o.csv: 1 row\n"):
-        assert words in said
-    assert "request 1 existing answer again" in said
-    assert not re.search(r"\b1 (\w+ )?(rows|requests|answers)\b", said)
+        assert words in output
+    assert "request 1 existing answer again" in output
+    assert not re.search(r"\b1 (\w+ )?(rows|requests|answers)\b", output)

@@ -52,15 +52,15 @@ class Terminal:
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("typed", "answer"),
     [(["yes\n"], "True"), (["Y\n"], "True"), (["what?\n", "y\n"], "True"), (["\n"], "False"), (["\x04"], "False")],
 )
-def test_a_typed_answer_is_accepted(typed: list[str], said: str) -> None:
+def test_a_typed_answer_is_accepted(typed: list[str], answer: str) -> None:
     terminal = Terminal(sys.executable, "-c", ASK, "60")
     for number, text in enumerate(typed, 1):
         terminal.until("Go on? [y/N]: " + "".join(typed[: number - 1]).replace("\n", "\r\n") * (number > 1))
         terminal.type(text)
-    assert terminal.ended() == (0, said + "\n")
+    assert terminal.ended() == (0, answer + "\n")
 
 
 def test_no_answer_in_time_means_no() -> None:

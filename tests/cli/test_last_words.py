@@ -21,15 +21,15 @@ USAGE = {
 @pytest.fixture
 def before(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
     """The cost that the bar showed just before it received the summary's."""
-    said: list[float | None] = []
+    shown: list[float | None] = []
     settle = LaneStatus.settle
 
     def noting(lane: LaneStatus, *args: Any, **more: Any) -> None:
-        said.append(lane.cost_usd)
+        shown.append(lane.cost_usd)
         settle(lane, *args, **more)
 
     monkeypatch.setattr(LaneStatus, "settle", noting)
-    return said
+    return shown
 
 
 def test_the_cost_includes_cache_prices_and_earlier_parts_and_journals(
@@ -39,12 +39,12 @@ def test_the_cost_includes_cache_prices_and_earlier_parts_and_journals(
     bench.settings["prices"] = {"m": {"input": 1.0, "output": 2.0, "cache_read": 0.1}}
     bench.settings["limits"] = {"concurrency": 1}
     good, gone = reply(200, {**GOOD, "usage": USAGE}), reply(401, error("no such key"))
-    provider.answer = lambda row, asked, kept: gone if row >= 15 else good
+    provider.answer = lambda row, attempt, nth: gone if row >= 15 else good
     bench.write(25, text="row {}")
     with pytest.raises(ProviderStopped):
         bench.run()
     first = bench.run_status.cost_usd
-    provider.answer = lambda row, asked, kept: good
+    provider.answer = lambda row, attempt, nth: good
     bench.run()
     each = (40 * 1.0 + 60 * 0.1 + 10 * 2.0) / 1e6
     summary = json.loads((bench.out / "summary.json").read_text())
@@ -57,13 +57,13 @@ def test_the_rows_of_each_model_match_the_summary_even_for_a_stopped_model(bench
     del bench.settings["model"]
     bench.settings["models"] = [{"id": "good"}, {"id": "bad"}]
     bench.write(12, text="row {}")
-    provider.answer = lambda row, asked, kept: reply(200, GOOD)
+    provider.answer = lambda row, attempt, nth: reply(200, GOOD)
     bench.run(models=("good",))
     assert [(lane.ok, lane.finished, lane.idle) for lane in bench.run_status.lanes] == [
         (12, 12, None),
         (0, 0, "not asked"),
     ]
-    provider.answer = lambda row, asked, kept: reply(404, error("The model `bad` does not exist", "model_not_found"))
+    provider.answer = lambda row, attempt, nth: reply(404, error("The model `bad` does not exist", "model_not_found"))
     with pytest.raises(ProviderStopped):
         bench.run()
     summary = json.loads((bench.out / "summary.json").read_text())

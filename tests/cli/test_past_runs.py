@@ -55,8 +55,8 @@ def test_an_unknown_run_is_refused_with_the_names_of_existing_ones(tmp_path: Pat
     (tmp_path / "rows.jsonl").write_text('{"prompt": "hello"}\n')
     refused(batchmix("status", "one", cwd=tmp_path), "there are no runs under runs")
     for name in ("alpha", "beta", "old/2025-01-01"):
-        asked = ("rows.jsonl", "--model", "m", "--base-url", "rehearsal:", "--out", f"runs/{name}")
-        assert batchmix("run", *asked, cwd=tmp_path).returncode == 0
+        options = ("rows.jsonl", "--model", "m", "--base-url", "rehearsal:", "--out", f"runs/{name}")
+        assert batchmix("run", *options, cwd=tmp_path).returncode == 0
     there = "there are the runs runs/alpha, runs/beta, runs/old/2025-01-01"
     refused(batchmix("status", "xyz", cwd=tmp_path), f"xyz: is not a run folder: it has no run.json; {there}")
     refused(batchmix("status", "runs", cwd=tmp_path), f"runs: is not a run folder: it has no run.json; {there}")
@@ -69,6 +69,6 @@ def test_an_unknown_run_is_refused_with_the_names_of_existing_ones(tmp_path: Pat
     refused(batchmix("status", "alhpa", "--json", cwd=tmp_path), "did you mean runs/alpha?")
     shown = batchmix("status", "rows", cwd=tmp_path)
     assert (shown.returncode, shown.stdout.count("runs/")) == (0, 3)
-    asked = ("rows.jsonl", "--model", "m", "--base-url", "rehearsal:", "--out", "elsewhere", "--set", "name=night")
-    assert batchmix("run", *asked, cwd=tmp_path).returncode == 0
+    options = ("rows.jsonl", "--model", "m", "--base-url", "rehearsal:", "--out", "elsewhere", "--set", "name=night")
+    assert batchmix("run", *options, cwd=tmp_path).returncode == 0
     refused(batchmix("status", "night", cwd=tmp_path), "night: is not a run folder", "did you mean elsewhere?")

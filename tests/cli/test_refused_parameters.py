@@ -67,14 +67,14 @@ def test_a_refused_parameter_of_a_row_names_the_line_of_the_input(tmp_path: Path
     (tmp_path / "rows.jsonl").write_text("\n".join(["", *map(json.dumps, lines)]))
     (tmp_path / "job.toml").write_text((JOB % url).replace("[params]", 'params = "with"\n[params]'))
     batchmix("run", "job.toml", "--keep-going", cwd=tmp_path)
-    said = [row["error_message"].rpartition(" (")[2] for row in results(tmp_path / "runs/job").to_pylist()]
-    assert said == ["rows.jsonl:2)", "job.toml:9)"]
+    places = [row["error_message"].rpartition(" (")[2] for row in results(tmp_path / "runs/job").to_pylist()]
+    assert places == ["rows.jsonl:2)", "job.toml:9)"]
 
 
 def test_a_refused_parameter_of_a_batch_line_names_its_line(tmp_path: Path, url: str) -> None:
-    asked = {"model": "m", "messages": [{"role": "user", "content": "a"}]}
+    body = {"model": "m", "messages": [{"role": "user", "content": "a"}]}
     lines = [
-        {"custom_id": str(n), "method": "POST", "url": "/v1/chat/completions", "body": asked | more}
+        {"custom_id": str(n), "method": "POST", "url": "/v1/chat/completions", "body": body | more}
         for n, more in enumerate(({}, {"max_tokens": 5}))
     ]
     (tmp_path / "batch.jsonl").write_text("\n".join(map(json.dumps, lines)))

@@ -237,9 +237,9 @@ def test_an_interrupt_drains_and_the_same_command_sends_nothing_twice(
         wait_until(lambda: standin.request_count() >= 30)
         process.send_signal(number)
         assert process.stderr is not None
-        said = process.stderr.read()
+        errors = process.stderr.read()
     assert process.returncode == 128 + number
-    assert "batchmix run" in said
+    assert "batchmix run" in errors
     found = status(job.parent / "runs" / "night")
     assert found["maybe_billed"] == 0
     assert found["last_exit_code"] == 128 + number

@@ -49,16 +49,16 @@ def test_status_shows_the_limit_the_cost_and_the_time_left_of_each_model(
     bench.settings["prices"] = {"fast": {"input": 1.0, "output": 1.0}}
     bench.settings["limits"] = {"concurrency": 1}
     written = threading.Event()
-    kept: list[dict[str, str]] = []
+    limits: list[dict[str, str]] = []
     write = Layout.write_run
 
     def noting(layout: Layout, run: RunFile) -> None:
-        kept.append(dict(run.starts[-1].limited_now))
+        limits.append(dict(run.starts[-1].limited_now))
         write(layout, run)
-        if kept[-1]:
+        if limits[-1]:
             written.set()
 
-    def answer(row: int, asked: int, kept: int) -> bytes:
+    def answer(row: int, attempt: int, nth: int) -> bytes:
         assert written.wait(30)
         return reply(200, GOOD)
 
@@ -67,7 +67,7 @@ def test_status_shows_the_limit_the_cost_and_the_time_left_of_each_model(
     monkeypatch.setattr(bottlenecks, "_FIRST_S", 0.6)  # after some looks
     bench.write(8, text="row {}")
     bench.run()
-    assert kept == [{}, {"fast": "concurrency", "slow": "concurrency"}, {}]
+    assert limits == [{}, {"fast": "concurrency", "slow": "concurrency"}, {}]
     lock = take_lock(Path(bench.out, "lock"), "run")
     try:
         view = reader.look(bench.out)

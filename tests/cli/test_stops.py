@@ -42,11 +42,11 @@ OF_THE_JOB = {"wrong model id", "everything is 400", "a web page"}
 def test_a_broken_job_stops_in_seconds_and_resumes_once_it_is_fixed(
     cause: str, tmp_path: Path, standin: Provider
 ) -> None:
-    behaviour, mended, key, words = CAUSES[cause]
+    behaviour, fixed, key, words = CAUSES[cause]
     standin.behave(f"latency=0.1&{behaviour}")
-    asked = call(standin.url, tmp_path, "--model", "m")
+    command = call(standin.url, tmp_path, "--model", "m")
     began = time.monotonic()
-    done = batchmix(*asked, AIHUBMIX_API_KEY=key)
+    done = batchmix(*command, AIHUBMIX_API_KEY=key)
     assert time.monotonic() - began < WITHIN_S
     assert done.returncode == 3
     resume = "change that in the job or in this command" if cause in OF_THE_JOB else "run the same command again"
@@ -55,9 +55,9 @@ def test_a_broken_job_stops_in_seconds_and_resumes_once_it_is_fixed(
     assert "Traceback" not in done.stderr
     assert key not in done.stdout + done.stderr
     assert standin.request_count() <= IN_FLIGHT + 20
-    standin.behave(f"latency=0.01&{mended}")
+    standin.behave(f"latency=0.01&{fixed}")
     fetch(standin.url, "reset", "")
-    done = batchmix(*asked, AIHUBMIX_API_KEY=KEY)
+    done = batchmix(*command, AIHUBMIX_API_KEY=KEY)
     assert done.returncode == 0, done.stderr
     assert standin.request_count() == ROWS
     assert set(results(tmp_path / "out")["status"].to_pylist()) == {"ok"}
@@ -65,23 +65,23 @@ def test_a_broken_job_stops_in_seconds_and_resumes_once_it_is_fixed(
 
 def test_a_wrong_path_stops_in_seconds_after_a_few_requests(tmp_path: Path, standin: Provider) -> None:
     """A 404 may be transient; if no other response ever comes, the job is wrong."""
-    asked = call(standin.url, tmp_path, "--model", "m", "--json")
+    command = call(standin.url, tmp_path, "--model", "m", "--json")
     began = time.monotonic()
-    done = batchmix(*asked, "--base-url", f"{standin.url}/elsewhere", AIHUBMIX_API_KEY=KEY)
+    done = batchmix(*command, "--base-url", f"{standin.url}/elsewhere", AIHUBMIX_API_KEY=KEY)
     assert time.monotonic() - began < WITHIN_S
     assert done.returncode == 3
     assert "Invalid URL" in done.stderr
     assert "look at provider.base_url" in done.stderr
     assert "To resume, change that in the job or in this command" in done.stderr
-    assert batchmix(*asked, AIHUBMIX_API_KEY=KEY).returncode == 0
+    assert batchmix(*command, AIHUBMIX_API_KEY=KEY).returncode == 0
 
 
 def test_only_the_unknown_one_of_two_models_stops_and_it_resumes_once_it_exists(
     tmp_path: Path, standin: Provider
 ) -> None:
     standin.behave("latency=0.1&models=good")
-    asked = call(standin.url, tmp_path, "--set", 'models=[{id="good"},{id="bad"}]')
-    done = batchmix(*asked, AIHUBMIX_API_KEY=KEY)
+    command = call(standin.url, tmp_path, "--set", 'models=[{id="good"},{id="bad"}]')
+    done = batchmix(*command, AIHUBMIX_API_KEY=KEY)
     assert done.returncode == 3
     assert "bad: Incorrect model ID" in done.stderr
     assert "copy the model's id" in done.stderr
@@ -90,7 +90,7 @@ def test_only_the_unknown_one_of_two_models_stops_and_it_resumes_once_it_exists(
     assert (record["ok"], record["failed"], record["unanswered"]) == (ROWS, ROWS, 0)
     standin.behave("models=good,bad")
     fetch(standin.url, "reset", "")
-    assert batchmix(*asked, AIHUBMIX_API_KEY=KEY).returncode == 0
+    assert batchmix(*command, AIHUBMIX_API_KEY=KEY).returncode == 0
     assert standin.request_count() == ROWS
 
 
@@ -100,8 +100,8 @@ def test_a_key_that_is_refused_after_many_answers_stops_the_run_and_reports_thei
     """More requests would not help; the number of answers shows that the key worked before."""
     rows = [f'{{"text": "{number}{" [[rehearsal:401]]" if number == 400 else ""}"}}' for number in range(ROWS)]
     (tmp_path / "rows.jsonl").write_text("\n".join(rows))
-    asked = call(standin.url, tmp_path, "--model", "m")
-    done = batchmix(*asked, AIHUBMIX_API_KEY=KEY)
+    command = call(standin.url, tmp_path, "--model", "m")
+    done = batchmix(*command, AIHUBMIX_API_KEY=KEY)
     assert done.returncode == 3
     assert " answers: " in done.stderr
     assert "set the right key" in done.stderr

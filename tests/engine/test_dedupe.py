@@ -237,11 +237,11 @@ def test_dedupe_needs_the_raw_bodies(twice: Bench, tmp_path: Path) -> None:
 @given(st.lists(st.tuples(st.integers(0, 40), st.sampled_from([0, 2**64, 2**127 + 1])), max_size=3000))
 def test_first_rows_agree_with_a_dictionary(asked: list[tuple[int, int]]) -> None:
     """With many hashes that start at the same slot, and a table that grows."""
-    found, known = FirstRows(), dict[str, int]()
+    found, firsts = FirstRows(), dict[str, int]()
     for row, (number, base) in enumerate(asked * 3):
         hash_ = f"{base + number * 1024 + (row // 2) * 2**20:032x}"
-        assert found.first(hash_, row) == known.setdefault(hash_, row)
-    for hash_, row in known.items():
+        assert found.first(hash_, row) == firsts.setdefault(hash_, row)
+    for hash_, row in firsts.items():
         assert found.first(hash_, -7) == row
 
 

@@ -40,9 +40,11 @@ def test_rows_that_cannot_be_sent_keep_their_own_error_when_their_model_is_stopp
         file.write('{"id": "null", "text": null, "n": 25}\n')
     with pytest.raises(ProviderStopped, match="two"):
         two.run()
-    ends = {(row["row"], row["model"]): (row["status"], row["error_type"]) for row in two.rows()}
-    assert {end for (row, _), end in ends.items() if row == 25} == {("rejected", "bad_row")}
-    assert {end for (row, model), end in ends.items() if row < 25 and model == "two"} == {("failed", "model_stopped")}
+    outcomes = {(row["row"], row["model"]): (row["status"], row["error_type"]) for row in two.rows()}
+    assert {outcome for (row, _), outcome in outcomes.items() if row == 25} == {("rejected", "bad_row")}
+    assert {outcome for (row, model), outcome in outcomes.items() if row < 25 and model == "two"} == {
+        ("failed", "model_stopped")
+    }
 
 
 def test_a_start_of_one_model_leaves_the_other_models_rows_to_a_later_start(two: Bench) -> None:

@@ -85,7 +85,7 @@ class Scene:
 
 
 async def test_an_exhausted_input_is_not_reported_as_a_limit() -> None:
-    scene = Scene(lambda row, time: Completion("a"))
+    scene = Scene(lambda row, attempt: Completion("a"))
     scene.gate.clear()
     running = asyncio.create_task(scene.run(3, workers=4))
     for _ in range(20):
@@ -97,7 +97,7 @@ async def test_an_exhausted_input_is_not_reported_as_a_limit() -> None:
 
 
 async def test_each_request_finishes_once_and_no_more_are_in_flight_than_workers() -> None:
-    scene = Scene(lambda row, time: Completion("a"))
+    scene = Scene(lambda row, attempt: Completion("a"))
     await scene.run(500)
     assert scene.outcomes == dict.fromkeys(range(500))
     assert scene.most_in_flight == 4
@@ -106,11 +106,11 @@ async def test_each_request_finishes_once_and_no_more_are_in_flight_than_workers
 
 
 async def test_a_run_without_rows_finishes() -> None:
-    await Scene(lambda row, time: Completion("a")).run(0)
+    await Scene(lambda row, attempt: Completion("a")).run(0)
 
 
 async def test_a_transient_error_uses_up_attempts_and_then_fails_the_row() -> None:
-    scene = Scene(lambda row, time: RETRY if row == 3 or (row == 5 and time < 3) else Completion("a"))
+    scene = Scene(lambda row, attempt: RETRY if row == 3 or (row == 5 and attempt < 3) else Completion("a"))
     await scene.run(20)
     assert scene.attempts[3] == 3
     assert scene.outcomes[3] == RETRY
@@ -121,11 +121,11 @@ async def test_a_transient_error_uses_up_attempts_and_then_fails_the_row() -> No
 
 async def test_rows_that_could_not_be_sent_fail_if_the_provider_comes_back_and_stay_open_otherwise() -> None:
     unsent = Failure(FailureAction.RETRY, "connection", "refused", unsent=True)
-    scene = Scene(lambda row, time: unsent if row == 3 else Completion("a"), concurrency=1)
+    scene = Scene(lambda row, attempt: unsent if row == 3 else Completion("a"), concurrency=1)
     scene.latency_s = 0.1
     await scene.run(30, workers=1)
     assert scene.outcomes == {**dict.fromkeys(range(30)), 3: unsent}
-    scene = Scene(lambda row, time: unsent if row > 3 else Completion("a"), concurrency=1)
+    scene = Scene(lambda row, attempt: unsent if row > 3 else Completion("a"), concurrency=1)
     await scene.run(6, workers=1)
     assert scene.outcomes == dict.fromkeys(range(4))
     assert scene.pool.stopped
@@ -136,7 +136,7 @@ async def test_a_path_with_an_answer_is_not_stopped_by_many_rejections() -> None
     refused = Failure(FailureAction.REJECT, "rejected", "bad")
     for good, stops in ((1, False), (0, True)):
         scene = Scene(
-            lambda row, time, good=good: Completion("a") if row <= good else refused,  # type: ignore[misc]
+            lambda row, attempt, good=good: Completion("a") if row <= good else refused,  # type: ignore[misc]
             concurrency=1,
             rules=SendingRules(3, has_paths=True),
         )
@@ -146,14 +146,14 @@ async def test_a_path_with_an_answer_is_not_stopped_by_many_rejections() -> None
 
 
 async def test_throttling_does_not_use_up_attempts() -> None:
-    scene = Scene(lambda row, time: PAUSE if time < 15 and row == 2 else Completion("a"))
+    scene = Scene(lambda row, attempt: PAUSE if attempt < 15 and row == 2 else Completion("a"))
     await scene.run(5)
     assert scene.attempts[2] == 15
     assert scene.outcomes == dict.fromkeys(range(5))
 
 
 async def test_retries_are_sent_before_new_rows() -> None:
-    scene = Scene(lambda row, time: RETRY if row == 0 and time == 1 else Completion("a"), concurrency=1)
+    scene = Scene(lambda row, attempt: RETRY if row == 0 and attempt == 1 else Completion("a"), concurrency=1)
     scene.latency_s = 0.1
     await scene.run(100, workers=1)
     again = [place for place, row in enumerate(scene.order) if row == 0][1]
@@ -163,10 +163,10 @@ async def test_retries_are_sent_before_new_rows() -> None:
 async def test_at_the_end_the_status_shows_what_the_last_rows_wait_for() -> None:
     shown: list[tuple[int, int | None, str]] = []
 
-    def answer(row: int, time: int) -> Outcome:
+    def answer(row: int, attempt: int) -> Outcome:
         lane = scene.lane
         shown.append((len(scene.outcomes), lane.tail, lane.retrying_after))
-        return RETRY if row == 5 and time < 3 else Completion("a")
+        return RETRY if row == 5 and attempt < 3 else Completion("a")
 
     scene = Scene(answer, concurrency=1)
     await scene.run(7, workers=1)
@@ -177,7 +177,7 @@ async def test_at_the_end_the_status_shows_what_the_last_rows_wait_for() -> None
 
 
 async def test_a_stop_lets_requests_in_flight_finish_and_sends_no_more() -> None:
-    def answer(row: int, time: int) -> Outcome:
+    def answer(row: int, attempt: int) -> Outcome:
         return Failure(FailureAction.STOP_RUN, "invalid_key", "the key") if row == 10 else Completion("a")
 
     scene = Scene(answer)
@@ -188,7 +188,7 @@ async def test_a_stop_lets_requests_in_flight_finish_and_sends_no_more() -> None
 
 
 async def test_a_stopped_model_stops_only_its_lane() -> None:
-    scene = Scene(lambda row, time: Failure(FailureAction.STOP_MODEL, "model_retired", "gone"))
+    scene = Scene(lambda row, attempt: Failure(FailureAction.STOP_MODEL, "model_retired", "gone"))
     await scene.run(100)
     assert scene.pool.stopped is not None
     assert scene.shutdown.reason is None
@@ -196,7 +196,7 @@ async def test_a_stopped_model_stops_only_its_lane() -> None:
 
 
 async def test_an_interrupt_drains_and_a_second_one_cancels_requests() -> None:
-    scene = Scene(lambda row, time: Completion("a"))
+    scene = Scene(lambda row, attempt: Completion("a"))
     scene.gate.clear()
     running = asyncio.create_task(scene.run(100))
     while scene.in_flight < 4:
@@ -212,7 +212,7 @@ async def test_an_interrupt_drains_and_a_second_one_cancels_requests() -> None:
 
 
 async def test_a_retry_in_flight_at_a_stop_gets_the_answer_it_receives() -> None:
-    scene = Scene(lambda row, time: RETRY if time == 1 else Completion("a"))
+    scene = Scene(lambda row, attempt: RETRY if attempt == 1 else Completion("a"))
     running = asyncio.create_task(scene.run(1))
     await until(lambda: scene.attempts[0] == 1 and not scene.in_flight)
     scene.gate.clear()
@@ -225,7 +225,7 @@ async def test_a_retry_in_flight_at_a_stop_gets_the_answer_it_receives() -> None
 
 async def test_rows_that_wait_for_a_retry_are_left_open_by_a_stop() -> None:
     scene = Scene(
-        lambda row, time: (
+        lambda row, attempt: (
             RETRY if row == 0 else Failure(FailureAction.STOP_RUN, "no_balance", "x") if row > 5 else Completion("a")
         ),
         rules=SendingRules(10_000),
@@ -235,7 +235,7 @@ async def test_rows_that_wait_for_a_retry_are_left_open_by_a_stop() -> None:
 
 
 async def test_an_error_in_the_log_stops_the_run_and_is_kept() -> None:
-    scene = Scene(lambda row, time: Completion("a"))
+    scene = Scene(lambda row, attempt: Completion("a"))
 
     def broken(request: Request, exchange: Exchange) -> Outcome:
         raise OSError("the disk")
@@ -246,7 +246,7 @@ async def test_an_error_in_the_log_stops_the_run_and_is_kept() -> None:
 
 
 async def test_the_same_rejection_for_the_first_rows_stops_the_lane_and_leaves_them_open() -> None:
-    scene = Scene(lambda row, time: REJECT)
+    scene = Scene(lambda row, attempt: REJECT)
     await scene.run(500)
     assert scene.pool.stopped is not None
     assert "first 20" in scene.pool.stopped.message
@@ -255,7 +255,7 @@ async def test_the_same_rejection_for_the_first_rows_stops_the_lane_and_leaves_t
 
 
 async def test_rejections_of_fewer_rows_are_their_outcomes() -> None:
-    scene = Scene(lambda row, time: REJECT)
+    scene = Scene(lambda row, attempt: REJECT)
     await scene.run(RepeatedFailures.FIRST - 1)
     assert scene.outcomes == dict.fromkeys(range(RepeatedFailures.FIRST - 1), REJECT)
 
@@ -263,20 +263,20 @@ async def test_rejections_of_fewer_rows_are_their_outcomes() -> None:
 @pytest.mark.parametrize("kind", ["content_filter", "context_length"])
 async def test_rejections_caused_by_a_rows_own_content_never_stop_the_lane(kind: str) -> None:
     refusal = Failure(FailureAction.REJECT, kind, "no")
-    scene = Scene(lambda row, time: refusal)
+    scene = Scene(lambda row, attempt: refusal)
     await scene.run(100)
     assert len(scene.outcomes) == 100
 
 
 async def test_one_answer_among_the_first_rows_prevents_the_stop() -> None:
-    scene = Scene(lambda row, time: Completion("a") if row == 12 else REJECT, concurrency=1)
+    scene = Scene(lambda row, attempt: Completion("a") if row == 12 else REJECT, concurrency=1)
     await scene.run(100, workers=1)
     assert len(scene.outcomes) == 100
     assert scene.outcomes[12] is None
 
 
 async def test_the_same_rejection_for_all_later_rows_stops_the_lane_and_leaves_them_open() -> None:
-    scene = Scene(lambda row, time: Completion("a") if row < 50 else REJECT)
+    scene = Scene(lambda row, attempt: Completion("a") if row < 50 else REJECT)
     await scene.run(2000)
     assert scene.pool.stopped is not None
     assert f"the last {RepeatedFailures.LATER} requests were all refused: no" in scene.pool.stopped.message
@@ -285,7 +285,7 @@ async def test_the_same_rejection_for_all_later_rows_stops_the_lane_and_leaves_t
 
 
 async def test_a_block_of_rejected_rows_keeps_its_outcomes() -> None:
-    scene = Scene(lambda row, time: REJECT if 50 <= row < 50 + RepeatedFailures.LATER - 10 else Completion("a"))
+    scene = Scene(lambda row, attempt: REJECT if 50 <= row < 50 + RepeatedFailures.LATER - 10 else Completion("a"))
     await scene.run(2000)
     assert len(scene.outcomes) == 2000
     assert sum(failure is REJECT for failure in scene.outcomes.values()) == RepeatedFailures.LATER - 10
@@ -293,19 +293,19 @@ async def test_a_block_of_rejected_rows_keeps_its_outcomes() -> None:
 
 async def test_a_stop_reports_how_many_answers_came_before_it() -> None:
     stop = Failure(FailureAction.STOP_RUN, "invalid_key", "the key")
-    scene = Scene(lambda row, time: stop if row == 30 else Completion("a"), concurrency=1)
+    scene = Scene(lambda row, attempt: stop if row == 30 else Completion("a"), concurrency=1)
     await scene.run(100, workers=1)
     assert str(scene.shutdown.reason) == "after 30 answers: the key"
 
 
 async def test_rejections_that_differ_only_in_numbers_count_as_the_same() -> None:
-    scene = Scene(lambda row, time: Failure(FailureAction.REJECT, "rejected", f"no (tid: 2026{row:08d})"))
+    scene = Scene(lambda row, attempt: Failure(FailureAction.REJECT, "rejected", f"no (tid: 2026{row:08d})"))
     await scene.run(500)
     assert scene.pool.stopped is not None
 
 
 async def test_keep_going_does_not_stop_on_rejections() -> None:
-    scene = Scene(lambda row, time: REJECT, rules=SendingRules(3, keep_going=True))
+    scene = Scene(lambda row, attempt: REJECT, rules=SendingRules(3, keep_going=True))
     await scene.run(100)
     assert len(scene.outcomes) == 100
 
@@ -314,20 +314,20 @@ UNKNOWN = Failure(FailureAction.RETRY, "unknown", "what?", attempts=2)
 
 
 async def test_an_unknown_error_has_fewer_attempts() -> None:
-    scene = Scene(lambda row, time: UNKNOWN if row == 5 else Completion("a"), rules=SendingRules(6))
+    scene = Scene(lambda row, attempt: UNKNOWN if row == 5 else Completion("a"), rules=SendingRules(6))
     await scene.run(30)
     assert scene.attempts[5] == 2
     assert scene.outcomes == {**dict.fromkeys(range(30)), 5: UNKNOWN}
 
 
 async def test_a_recognised_error_after_an_unknown_one_has_all_its_attempts() -> None:
-    scene = Scene(lambda row, time: UNKNOWN if row == 5 and time == 1 else RETRY if row == 5 else Completion("a"))
+    scene = Scene(lambda row, attempt: UNKNOWN if row == 5 and attempt == 1 else RETRY if row == 5 else Completion("a"))
     await scene.run(30)
     assert (scene.attempts[5], scene.outcomes[5]) == (3, RETRY)
 
 
 async def test_the_same_unknown_error_for_the_first_rows_stops_the_lane_and_leaves_them_open() -> None:
-    scene = Scene(lambda row, time: UNKNOWN)
+    scene = Scene(lambda row, attempt: UNKNOWN)
     await scene.run(500)
     assert scene.pool.stopped is not None
     assert "what?" in scene.pool.stopped.message
@@ -342,7 +342,7 @@ AT_FIRST = [
 
 @pytest.mark.parametrize("trouble", AT_FIRST)
 async def test_an_error_that_stops_early_is_transient_after_a_good_answer(trouble: Failure) -> None:
-    scene = Scene(lambda row, time: Completion("a") if row < 3 or time > 1 else trouble, concurrency=1)
+    scene = Scene(lambda row, attempt: Completion("a") if row < 3 or attempt > 1 else trouble, concurrency=1)
     await scene.run(20, workers=1)
     assert scene.outcomes == dict.fromkeys(range(20))
 
@@ -352,7 +352,7 @@ async def test_an_error_that_stops_early_is_transient_after_a_good_answer(troubl
 async def test_an_error_that_stops_early_stops_the_lane_after_three_attempts_and_leaves_all_rows_open(
     trouble: Failure, rows: int
 ) -> None:
-    scene = Scene(lambda row, time: trouble, concurrency=1)
+    scene = Scene(lambda row, attempt: trouble, concurrency=1)
     await scene.run(rows, workers=1)
     assert scene.attempts.total() == 3
     assert not scene.outcomes
@@ -362,7 +362,7 @@ async def test_an_error_that_stops_early_stops_the_lane_after_three_attempts_and
 
 async def test_a_few_early_errors_stop_nothing_while_other_requests_are_in_flight() -> None:
     """Five of the first 64 reach a broken server behind the address; the others take longer."""
-    scene = Scene(lambda row, time: AT_FIRST[0] if row < 5 and time == 1 else Completion("a"), concurrency=64)
+    scene = Scene(lambda row, attempt: AT_FIRST[0] if row < 5 and attempt == 1 else Completion("a"), concurrency=64)
     slow = asyncio.Event()
     post = scene.post
 
@@ -382,14 +382,14 @@ async def test_a_few_early_errors_stop_nothing_while_other_requests_are_in_fligh
 
 async def test_answers_in_another_lane_or_an_earlier_start_confirm_the_address() -> None:
     rules = SendingRules(3, run_status=RunStatus(lanes=[LaneStatus("other", ok=1)]))
-    scene = Scene(lambda row, time: AT_FIRST[0] if time < 3 else Completion("a"), rules=rules)
+    scene = Scene(lambda row, attempt: AT_FIRST[0] if attempt < 3 else Completion("a"), rules=rules)
     await scene.run(8)
     assert scene.outcomes == dict.fromkeys(range(8))
 
 
 async def test_rows_stay_open_if_no_response_was_ever_received() -> None:
     silent = Failure(FailureAction.RETRY, "timeout", "nothing came", maybe_billed=True)
-    scene = Scene(lambda row, time: silent, rules=SendingRules(3))
+    scene = Scene(lambda row, attempt: silent, rules=SendingRules(3))
     scene.status = None
     await scene.run(5)
     assert scene.attempts == dict.fromkeys(range(5), 3)
@@ -404,7 +404,7 @@ async def test_a_missing_path_stops_only_its_own_requests() -> None:
     missing = Failure(FailureAction.RETRY, "not_found", "404", attempts=1)
     for failure, most in ((gone, 8), (missing, RepeatedFailures.FIRST + 8)):
         scene = Scene(
-            lambda row, time, failure=failure: Completion("a") if row % 3 else failure,  # type: ignore[misc]
+            lambda row, attempt, failure=failure: Completion("a") if row % 3 else failure,  # type: ignore[misc]
             rules=SendingRules(3, has_paths=True),
         )
         scene.path = lambda row: "/p" if row % 3 else "/gone"
@@ -418,7 +418,7 @@ async def test_a_missing_path_stops_only_its_own_requests() -> None:
 
 
 async def test_a_lane_with_one_path_is_stopped_with_that_path() -> None:
-    scene = Scene(lambda row, time: Failure(FailureAction.STOP_PATH, "not_offered", "no such endpoint"))
+    scene = Scene(lambda row, attempt: Failure(FailureAction.STOP_PATH, "not_offered", "no such endpoint"))
     await scene.run(900)
     assert len(scene.order) <= 4
     assert not scene.outcomes
@@ -429,7 +429,7 @@ LONG_S = 50_000.0
 
 
 async def test_too_long_a_wait_stops_the_lane_after_one_more_try() -> None:
-    scene = Scene(lambda row, time: PAUSE if row >= 20 else Completion("a"), rules=SendingRules(3, outage_s=0.05))
+    scene = Scene(lambda row, attempt: PAUSE if row >= 20 else Completion("a"), rules=SendingRules(3, outage_s=0.05))
     scene.retry_after_s = LONG_S
     await scene.run(100)
     assert scene.pool.stopped is not None
@@ -440,7 +440,7 @@ async def test_too_long_a_wait_stops_the_lane_after_one_more_try() -> None:
 
 async def test_an_absurd_wait_of_one_row_does_not_hold_up_the_others() -> None:
     """A single row gets a Retry-After of a year each time: it fails, and the others continue."""
-    scene = Scene(lambda row, time: PAUSE if row == 7 else Completion("a"), rules=SendingRules(3, outage_s=0.05))
+    scene = Scene(lambda row, attempt: PAUSE if row == 7 else Completion("a"), rules=SendingRules(3, outage_s=0.05))
     scene.retry_after_s = 3e7
     await scene.run(100)
     assert scene.pool.stopped is None
@@ -451,7 +451,7 @@ async def test_new_rows_are_sent_once_all_waiting_rows_have_finished_together() 
     """While twenty rows wait for a retry and no answer has come, no new row is sent; then all twenty finish."""
     first = RepeatedFailures.FIRST
     rules = SendingRules(3, row_s=0.5)
-    scene = Scene(lambda row, time: PAUSE if row < first else Completion("a"), concurrency=64, rules=rules)
+    scene = Scene(lambda row, attempt: PAUSE if row < first else Completion("a"), concurrency=64, rules=rules)
     scene.gate.clear()
     more = asyncio.Event()
 
@@ -476,7 +476,7 @@ async def test_new_rows_are_sent_once_all_waiting_rows_have_finished_together() 
 async def test_a_stop_in_the_same_loop_turn_as_a_retry_leaves_no_task(
     recwarn: pytest.WarningsRecorder,
 ) -> None:
-    scene = Scene(lambda row, time: RETRY if row == 0 else Failure(FailureAction.STOP_MODEL, "no_model", "gone"))
+    scene = Scene(lambda row, attempt: RETRY if row == 0 else Failure(FailureAction.STOP_MODEL, "no_model", "gone"))
     scene.gate.clear()
     running = asyncio.create_task(scene.run(2))
     await until(lambda: scene.in_flight == 2)

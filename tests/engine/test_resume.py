@@ -62,13 +62,13 @@ def ids(bench: Bench) -> list[str]:
     return [row["custom_id"] for row in bench.rows()]
 
 
-def refused(bench: Bench, *words: str, **options: Any) -> str:
+def refused(bench: Bench, *texts: str, **options: Any) -> str:
     """Check that a start is refused, with these texts, before anything is sent; return the message."""
     sent = bench.standin.request_count()
     with pytest.raises(RunError) as found:
         bench.run(**options)
     assert bench.standin.request_count() == sent
-    for word in words:
+    for word in texts:
         assert word in str(found.value)
     return str(found.value)
 
@@ -92,10 +92,10 @@ LOSSES: dict[str, tuple[Callable[[Bench], object], int, list[str]]] = {
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_missing_answers_are_requested_again_only_with_update(name: str, run: Bench) -> None:
-    lose, count, words = LOSSES[name]
+    lose, count, texts = LOSSES[name]
     lose(run)
     before = run.standin.request_count()
-    refused(run, f"{count} answers that were there are missing", "--update", "--out", *words)
+    refused(run, f"{count} answers that were there are missing", "--update", "--out", *texts)
     view = run.run(update=True)
     assert view.totals.ok == 25
     assert run.standin.request_count() == before + count
@@ -141,8 +141,8 @@ def test_a_part_with_another_modification_time_is_verified_once(run: Bench, tmp_
     damage_page(part(run, 1), "raw")
     assert call("status", str(run.out))[0] == 0  # status does not verify pages
     os.utime(part(run, 1))
-    code, said = call("status", str(run.out))
-    assert (code, "part-00001.parquet: is damaged, 10 of its 10 rows can't be read" in said) == (1, True)
+    code, output = call("status", str(run.out))
+    assert (code, "part-00001.parquet: is damaged, 10 of its 10 rows can't be read" in output) == (1, True)
     refused(run, "10 answers that were there are missing: ", "part-00001.parquet: is damaged")
     sent = run.standin.request_count()
     assert run.run(update=True).totals.ok == 25
@@ -274,10 +274,10 @@ def test_the_guards_work_without_a_usable_run_json(damage: str, left: str, bench
         path.write_bytes(DAMAGES[damage](whole))
     kept = answered(bench)
     mine = dict(bench.settings)
-    for settings, words in OTHERS.values():
+    for settings, texts in OTHERS.values():
         bench.settings = mine | settings
-        refused(bench, words)
-        refused(bench, words, update=True)
+        refused(bench, texts)
+        refused(bench, texts, update=True)
     bench.settings = mine | {"input": mine["input"] | {"prompt": "Tell {{ text }}"}}
     refused(bench, "request ", " existing answers again")
     assert answered(bench) == kept
@@ -354,10 +354,10 @@ def test_a_damaged_line_of_the_ledger_is_reported_and_the_summary_used_instead(
         assert run.run().totals.ok == 25
 
 
-def call(*words: str) -> tuple[int | None, str]:
+def call(*texts: str) -> tuple[int | None, str]:
     """Call a command in this process; return its exit code (None for an error) and its output."""
-    with contextlib.chdir(Path(words[1]).parent):
-        done = CliRunner().invoke(cli, words, standalone_mode=False)
+    with contextlib.chdir(Path(texts[1]).parent):
+        done = CliRunner().invoke(cli, texts, standalone_mode=False)
     assert done.exception is None or isinstance(done.exception, BatchmixError), done.exception
     return done.return_value if done.exception is None else None, f"{done.output} {done.exception}"
 
@@ -371,27 +371,27 @@ def test_readers_report_unreadable_parts_and_return_the_rest(run: Bench) -> None
     part(run, 2).unlink()
     out, file = str(run.out), run.root / "all.jsonl"
     damaged, missing = "part-00001.parquet: is damaged", "part-00002.parquet: is missing"
-    code, said = call("status", out)
-    assert (code, damaged in said, missing in said) == (1, True, True)
-    code, said = call("export", out, str(file))
-    assert (code, "part-00000.parquet: is damaged, 10 of its 10" in said, damaged in said, missing in said) == (
+    code, output = call("status", out)
+    assert (code, damaged in output, missing in output) == (1, True, True)
+    code, output = call("export", out, str(file))
+    assert (code, "part-00000.parquet: is damaged, 10 of its 10" in output, damaged in output, missing in output) == (
         1,
         True,
         True,
         True,
     )
     assert file.read_text() == ""
-    code, said = call("eval", out)
-    assert (code, "scores of the rest would be misleading" in said) == (None, True)
-    code, said = call("diff", out, out)
-    assert (code, "a diff of the rest would be misleading" in said) == (None, True)
+    code, output = call("eval", out)
+    assert (code, "scores of the rest would be misleading" in output) == (None, True)
+    code, output = call("diff", out, out)
+    assert (code, "a diff of the rest would be misleading" in output) == (None, True)
     run.run(update=True)
     part(run, 1).write_bytes(part(run, 0).read_bytes())
-    code, said = call("export", out, str(file))
-    assert (code, "part-00001.parquet: holds the rows of shard 0" in said) == (1, True)
+    code, output = call("export", out, str(file))
+    assert (code, "part-00001.parquet: holds the rows of shard 0" in output) == (1, True)
     assert [json.loads(line)["row"] for line in file.read_text().splitlines()] == [*range(10), *range(20, 25)]
-    code, said = call("report", out)
-    assert (code, "part-00001.parquet: holds the rows of shard 0" in said) == (1, True)
+    code, output = call("report", out)
+    assert (code, "part-00001.parquet: holds the rows of shard 0" in output) == (1, True)
     assert (run.out / "report.html").exists()
 
 
@@ -421,8 +421,8 @@ def test_readers_return_all_answers_although_the_input_is_shorter_now(bench: Ben
     """The journals of shards that the input no longer has are still read."""
     interrupted(bench)
     bench.write(3)
-    code, said = call("export", str(bench.out), str(bench.root / "a.jsonl"))
-    assert (code, "the input has changed" in said) == (0, True)
+    code, output = call("export", str(bench.out), str(bench.root / "a.jsonl"))
+    assert (code, "the input has changed" in output) == (0, True)
     assert len((bench.root / "a.jsonl").read_text().splitlines()) == 12
     assert call("report", str(bench.out))[0] == 0
 
@@ -442,12 +442,12 @@ def test_readers_survive_nonsense_in_a_run_json(name: str, bench: Bench) -> None
     run = json.loads(path.read_bytes())
     NONSENSE[name](run)
     path.write_text(json.dumps(run))
-    for words in (("status",), ("export", str(bench.root / "a.jsonl")), ("report",)):
-        code, said = call(words[0], str(bench.out), *words[1:])
-        assert code == 0 or (code, "run.json: its schema of the carried columns can't be read" in said) == (
+    for texts in (("status",), ("export", str(bench.root / "a.jsonl")), ("report",)):
+        code, output = call(texts[0], str(bench.out), *texts[1:])
+        assert code == 0 or (code, "run.json: its schema of the carried columns can't be read" in output) == (
             None,
             True,
-        ), said
+        ), output
     assert bench.run().totals.ok == 25
 
 
@@ -458,14 +458,14 @@ def test_readers_report_a_damaged_run_json_in_one_sentence(damage: str, run: Ben
     path = run.out / "run.json"
     whole = path.read_bytes()
     path.unlink() if damage == "missing" else path.write_bytes(DAMAGES[damage](whole))
-    for words in (("status",), ("export",), ("eval",), ("report",)):
-        code, said = call(*words, str(run.out), *[str(run.root / "out.csv")] * (words == ("export",)))
+    for texts in (("status",), ("export",), ("eval",), ("report",)):
+        code, output = call(*texts, str(run.out), *[str(run.root / "out.csv")] * (texts == ("export",)))
         if damage == "changed":
             assert code == 0
         else:
             assert code is None
-            assert "run.json" in said
-            assert "command" in said
+            assert "run.json" in output
+            assert "command" in output
 
 
 def test_damaged_answers_of_another_run_are_not_reused(run: Bench, tmp_path: Path) -> None:
@@ -589,6 +589,6 @@ def test_an_export_names_a_journal_without_read_permission(bench: Bench, monkeyp
         return opens(path, *args, **more)
 
     monkeypatch.setattr("os.open", denied)
-    code, said = call("export", str(bench.out), str(bench.root / "a.jsonl"))
-    assert (code, f"{closed.name}: can't be read" in said) == (None, True), said
+    code, output = call("export", str(bench.out), str(bench.root / "a.jsonl"))
+    assert (code, f"{closed.name}: can't be read" in output) == (None, True), output
     assert not (bench.root / "a.jsonl").exists()

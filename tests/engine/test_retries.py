@@ -138,9 +138,9 @@ async def test_the_retry_budget_spreads_retries_after_errors_but_not_throttled_o
 @given(st.lists(st.floats(0, 0.5), max_size=300))
 def test_the_retry_budget_allows_a_quarter_of_all_requests_and_ten_a_second(gaps: list[float]) -> None:
     budget, now = RetryBudget(0.0), 0.0
-    ends = []
+    sent_at = []
     for sent, gap in enumerate(gaps):
         now += gap
-        ends.append(now + budget.wait_s(now, sent + 1))
-    for end in ends:
-        assert sum(other <= end for other in ends) <= 100 + 10 * end + 0.25 * len(ends) + 1
+        sent_at.append(now + budget.wait_s(now, sent + 1))
+    for at in sent_at:
+        assert sum(earlier <= at for earlier in sent_at) <= 100 + 10 * at + 0.25 * len(sent_at) + 1

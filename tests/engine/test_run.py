@@ -484,11 +484,11 @@ def test_a_version_that_builds_other_requests_sends_no_answered_row_again_unnoti
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither in an open shard, nor in a sealed part that is opened again."""
-    said = [
+    messages = [
         {"role": "user", "content": f"word {row}{' [[rehearsal:reject]]' * (row == 1)}", "weight": 1}
         for row in range(12)
     ]
-    bench.source.write_text("".join(json.dumps({"messages": [one], "n": 1}) + "\n" for one in said))
+    bench.source.write_text("".join(json.dumps({"messages": [one], "n": 1}) + "\n" for one in messages))
     bench.settings["input"] = {"path": str(bench.source)}
     bench.settings["limits"]["concurrency"] = 1
     bench.standin.behave("balance=4")

@@ -20,7 +20,7 @@ from tests.benchmarks.diff import DROP, MODELS, PLANTED, first_night, next_night
 from tests.evaluate.conftest import EvalBench
 
 
-def night(bench: EvalBench, name: str, rows: list[dict[str, Any]]) -> Path:
+def evaluated_run(bench: EvalBench, name: str, rows: list[dict[str, Any]]) -> Path:
     """Run and evaluate a job whose model answers as the rows say, with the same prompt for each answer."""
     bench.out = bench.root / name
     bench.settings["output"]["path"] = str(bench.out)
@@ -46,7 +46,7 @@ def put_scores(run: Path, scores: list[float | None]) -> None:
 
 
 def two_nights(bench: EvalBench, before: list[float | None], after: list[float | None]) -> Diff:
-    made = [night(bench, name, rows([True] * len(before))) for name in ("first", "second")]
+    made = [evaluated_run(bench, name, rows([True] * len(before))) for name in ("first", "second")]
     put_scores(made[0], before)
     put_scores(made[1], after)
     return diff(*made)
@@ -77,19 +77,19 @@ def test_the_texts_of_changed_rows_are_shown_side_by_side(evaluated: EvalBench) 
 
 
 def test_rows_whose_request_or_target_changed_are_left_out_and_counted(evaluated: EvalBench) -> None:
-    before = night(evaluated, "first", rows([True] * 6))
+    before = evaluated_run(evaluated, "first", rows([True] * 6))
     changed = rows([True, True, True, True, True, False])
     changed[0]["said"] = "something else"
-    after = night(evaluated, "second", [*changed, {"id": "new", "said": "x", "answer": "x"}])
+    after = evaluated_run(evaluated, "second", [*changed, {"id": "new", "said": "x", "answer": "x"}])
     found = diff(before, after)
     assert (found.paired, found.changed, found.unpaired) == (4, 2, 1)
     assert found.comparisons[0].paired.n == 4
 
 
 def test_a_changed_scorer_is_left_out_and_named(evaluated: EvalBench) -> None:
-    before = night(evaluated, "first", rows([True] * 3))
+    before = evaluated_run(evaluated, "first", rows([True] * 3))
     evaluated.settings["eval"]["scorers"] = [{"kind": "includes", "casefold": False}, {"kind": "exact"}]
-    found = diff(before, night(evaluated, "second", rows([True] * 3)))
+    found = diff(before, evaluated_run(evaluated, "second", rows([True] * 3)))
     assert [text.partition(":")[0] for text in found.left_out] == ["scorer includes", "scorer exact"]
     assert {one.metric for one in found.comparisons} == {"answered", "refused", "response_chars", "latency_s"}
 
@@ -149,10 +149,10 @@ def test_a_planted_drop_is_found_and_no_other() -> None:
 def test_past_runs_are_found_by_name_and_stored_in_one_file(evaluated: EvalBench) -> None:
     import pyarrow.parquet as pq
 
-    first = night(evaluated, "out/first", rows([True, False]))
-    second = night(evaluated, "out/second", rows([True, True]))
+    first = evaluated_run(evaluated, "out/first", rows([True, False]))
+    second = evaluated_run(evaluated, "out/second", rows([True, True]))
     evaluated.settings["name"] = "another"
-    night(evaluated, "out/deeper/third", rows([True, True]))
+    evaluated_run(evaluated, "out/deeper/third", rows([True, True]))
     (evaluated.root / "out" / "broken").mkdir()
     (evaluated.root / "out" / "broken" / "run.json").write_text("{")
     root = evaluated.root / "out"
@@ -168,7 +168,7 @@ def test_past_runs_are_found_by_name_and_stored_in_one_file(evaluated: EvalBench
 
 
 def test_the_previous_run_is_the_last_finished_one(evaluated: EvalBench) -> None:
-    made = [night(evaluated, f"out/{name}", rows([True, False])) for name in "abc"]
+    made = [evaluated_run(evaluated, f"out/{name}", rows([True, False])) for name in "abc"]
     for number, run in enumerate(made):
         text = (run / "run.json").read_text()
         at = text.index('"at": "') + 7

@@ -54,8 +54,8 @@ def test_each_result_has_a_score_of_each_scorer_in_order(evaluated: EvalBench) -
 def test_a_result_without_an_answer_counts_as_wrong_and_is_counted_apart(evaluated: EvalBench) -> None:
     evaluated.settings["input"]["prompt"] = "{{ said }} [[rehearsal:echo]]"
     evaluated.settings["retry"] = {"attempts": 1}
-    said = ["one", "[[rehearsal:400]]", "[[rehearsal:500]]", "[[rehearsal:refusal]]"]
-    evaluated.write_said([{"said": text, "answer": "one"} for text in said])
+    answers = ["one", "[[rehearsal:400]]", "[[rehearsal:500]]", "[[rehearsal:refusal]]"]
+    evaluated.write_said([{"said": text, "answer": "one"} for text in answers])
     evaluated.run()
     found = evaluated.evaluate()
     assert [row["score"] for row in evaluated.scores()] == [1, 0, 0, 0]
@@ -121,7 +121,7 @@ def test_a_missing_target_column_is_refused_before_anything_is_sent(evaluated: E
 def test_lone_surrogates_and_deep_nesting_hurt_only_their_row(evaluated: EvalBench) -> None:
     evaluated.settings["eval"]["scorers"] = [{"kind": "json"}]
     deep = '{"a":' * 5000 + "1" + "}" * 5000
-    evaluated.write_said([{"said": said, "answer": '{"a": 1}'} for said in ['{"a": "\\ud800"}', deep, '{"a": 1}']])
+    evaluated.write_said([{"said": text, "answer": '{"a": 1}'} for text in ['{"a": "\\ud800"}', deep, '{"a": 1}']])
     evaluated.run()
     evaluated.evaluate()
     assert [row["score"] for row in evaluated.scores()][::2] == [0.0, 1.0]

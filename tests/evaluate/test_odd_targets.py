@@ -31,10 +31,10 @@ COLUMNS: dict[str, tuple[Any, list[str], list[float | None]]] = {
 
 def ran(bench: EvalBench, out: Path) -> None:
     """Run a job with all columns as targets and groups."""
-    said = [" | ".join(texts[number] for _, texts, _ in COLUMNS.values()) for number in range(3)]
+    answers = [" | ".join(texts[number] for _, texts, _ in COLUMNS.values()) for number in range(3)]
     path = bench.root / "rows.parquet"
     columns = {name: column for name, (column, _, _) in COLUMNS.items()}
-    pq.write_table(pa.table({"said": said, **columns}), path)
+    pq.write_table(pa.table({"said": answers, **columns}), path)
     bench.settings["input"]["path"] = str(path)
     bench.settings["output"]["path"] = str(out)
     bench.out = out

@@ -10,7 +10,7 @@ import pytest
 from batchmix.evaluate.report_page import write_report
 from tests.browser import Browser, browser, file_url, needs_browser
 from tests.evaluate.conftest import EvalBench
-from tests.evaluate.test_comparison import night, put_scores
+from tests.evaluate.test_comparison import evaluated_run, put_scores
 
 pytestmark = needs_browser
 EVIL = (
@@ -61,7 +61,7 @@ def evil(evaluated: EvalBench) -> tuple[Path, Path]:
     data: list[dict[str, Any]] = [
         {"id": f"{n} {text}", "said": text, "answer": text, "group": text} for n, text in enumerate(EVIL)
     ]
-    made = [night(evaluated, f"out/{name}", data) for name in ("first", "second")]
+    made = [evaluated_run(evaluated, f"out/{name}", data) for name in ("first", "second")]
     put_scores(made[0], [1.0] * 36)
     put_scores(made[1], [0.0] * 36)
     return made[0], made[1]

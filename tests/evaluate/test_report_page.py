@@ -12,7 +12,7 @@ from batchmix.errors import RunError
 from batchmix.evaluate.report_page import write_report
 from tests.calling import batchmix
 from tests.evaluate.conftest import EvalBench
-from tests.evaluate.test_comparison import night, put_scores, rows
+from tests.evaluate.test_comparison import evaluated_run, put_scores, rows
 
 VOID = {"meta", "br", "link", "img"}
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'>{{ 7 * 7 }} \u202e\x1b[31m"
@@ -51,7 +51,7 @@ def report(run: Path, against: Path | None = None) -> Page:
 
 
 def test_a_report_has_scores_models_differences_and_the_run(evaluated: EvalBench) -> None:
-    made = [night(evaluated, f"out/{name}", rows([True] * 8)) for name in ("first", "second")]
+    made = [evaluated_run(evaluated, f"out/{name}", rows([True] * 8)) for name in ("first", "second")]
     put_scores(made[0], [1.0] * 8)
     put_scores(made[1], [0.0] * 7 + [1.0])
     page = report(made[1], made[0])
@@ -82,7 +82,7 @@ def test_nothing_from_a_row_or_an_answer_is_run_or_rendered(evaluated: EvalBench
     data: list[dict[str, Any]] = [
         {"id": EVIL, "said": f"{EVIL} {n}", "answer": EVIL if n else f"no {EVIL}", "group": EVIL} for n in range(4)
     ]
-    made = [night(evaluated, name, data) for name in ("first", "second")]
+    made = [evaluated_run(evaluated, name, data) for name in ("first", "second")]
     put_scores(made[0], [1.0] * 4)
     put_scores(made[1], [0.0] * 4)
     page = report(made[1], made[0])

@@ -617,10 +617,10 @@ async def test_an_undecodable_content_encoding_is_reported_by_name(wire: Wire, e
     """An encoding that was not accepted, or that the body does not have."""
     received = await wire.exchange(reply(200, b"}{ no such thing", f"Content-Encoding: {encoding}"))
     assert received.fault == "bad_answer"
-    told = (
+    messages = (
         f"says that it answers in {name}, which can't be read" for name in (encoding, NAMES.get(encoding, encoding))
     )
-    assert any(words in received.fault_message for words in told)
+    assert any(words in received.fault_message for words in messages)
 
 
 async def test_retry_after_is_read_from_error_responses_only(wire: Wire) -> None:

@@ -108,8 +108,8 @@ def test_a_mistake_in_an_option_has_no_line_number(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [*sorted(CHAT_PARAMETERS - {"max_tokens"}), "topP", "Top-P"])
 def test_a_request_parameter_at_the_top_level_is_pointed_to_its_table(name: str) -> None:
-    said = refusal(None, {name: 1, "model": "m", "input": {"path": "x"}})
-    assert "belongs under [params]" in said
+    message = refusal(None, {name: 1, "model": "m", "input": {"path": "x"}})
+    assert "belongs under [params]" in message
 
 
 @pytest.mark.parametrize(
@@ -127,10 +127,10 @@ def test_a_request_parameter_at_the_top_level_is_pointed_to_its_table(name: str)
 )
 def test_invalid_toml_is_shown_with_its_place_and_no_secret(text: str, words: list[str], tmp_path: Path) -> None:
     (tmp_path / "job.toml").write_text(text)
-    said = refusal(tmp_path / "job.toml", {})
-    assert all(word in said for word in words), said
-    assert "0123456789" not in said
-    assert max(map(len, said.splitlines())) < 300
+    message = refusal(tmp_path / "job.toml", {})
+    assert all(word in message for word in words), message
+    assert "0123456789" not in message
+    assert max(map(len, message.splitlines())) < 300
 
 
 @pytest.mark.parametrize(
@@ -238,9 +238,9 @@ def test_a_remote_address_is_not_a_path(address: str, tmp_path: Path, monkeypatc
         "input": {"path": address},
         "eval": {"against": address, "scorers": [{"kind": "regex", "pattern": "x"}]},
     }.items():
-        said = refusal(None, {**job, setting: value})
-        assert said.startswith(f"{setting}."), said
-        assert "copy" in said or "without file:" in said
+        message = refusal(None, {**job, setting: value})
+        assert message.startswith(f"{setting}."), message
+        assert "copy" in message or "without file:" in message
 
 
 @pytest.mark.parametrize("path", ["C:", "C:/x", "a:b/c", "runs/s3:/x", "s3:", "s3", "x/http://y", "{name}:{date}"])
@@ -257,8 +257,8 @@ def test_an_existing_folder_named_like_a_url_scheme_is_used(tmp_path: Path, monk
 
 
 def test_an_unknown_users_home_is_refused() -> None:
-    said = refusal(None, {"model": "m", "input": {"path": "x.jsonl"}, "output": {"path": "~nobody-has-this/x"}})
-    assert said == "output.path: ~nobody-has-this: there is no such user"
+    message = refusal(None, {"model": "m", "input": {"path": "x.jsonl"}, "output": {"path": "~nobody-has-this/x"}})
+    assert message == "output.path: ~nobody-has-this: there is no such user"
 
 
 @pytest.mark.parametrize(

@@ -102,10 +102,10 @@ def test_values_that_do_not_fit_refuse_the_file_or_reject_their_rows(rows_file: 
 def test_an_earlier_scan_is_reused_only_for_the_types_that_it_checked(rows_file: Any, spool: Path) -> None:
     path = rows_file([{"prompt": "p", "c": "x"}])
     dataset = open_rows(make_job(path, columns=["c"]), spool)
-    known = stored(dataset.scan)
+    previous = stored(dataset.scan)
     with pytest.raises(InputError, match="'x', which is no int64"):
-        open_rows(make_job(path, columns=[{"from": "c", "type": "int64"}]), spool, previous=known)
-    configured = open_rows(make_job(path, columns=[{"from": "c", "type": "string"}]), spool, previous=known).scan
+        open_rows(make_job(path, columns=[{"from": "c", "type": "int64"}]), spool, previous=previous)
+    configured = open_rows(make_job(path, columns=[{"from": "c", "type": "string"}]), spool, previous=previous).scan
     assert open_rows(make_job(path, columns=["c"]), spool, previous=stored(configured)).scan == configured
 
 

@@ -131,13 +131,13 @@ def test_passes_from_several_threads_do_not_disturb_each_other(tmp_path: Path, s
         dataset = open_rows(job, spool, shard_rows=500)
         found: list[Any] = []
 
-        def asks(job: Any = job, dataset: Any = dataset, found: Any = found) -> None:
+        def reads(job: Any = job, dataset: Any = dataset, found: Any = found) -> None:
             found.append([r.row for r in all_requests(dataset, job)])
 
         def carries(dataset: Any = dataset, found: Any = found) -> None:
             found.append([int(row["custom_id"]) for row in carried_rows(dataset)])
 
-        threads = [threading.Thread(target=target) for target in (asks, asks, asks, carries, carries)]
+        threads = [threading.Thread(target=target) for target in (reads, reads, reads, carries, carries)]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -135,13 +135,13 @@ def test_templates_receive_plain_values_only(table_file: Any, spool: Path) -> No
 
 def test_a_uuid_annotated_only_by_parquet_is_text(tmp_path: Path, spool: Path) -> None:
     """As DuckDB and Spark write it, without an Arrow schema in the file."""
-    known = uuid.UUID("903ec350-850c-43e8-a798-5642bdbd8b68")
-    column = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([known.bytes], pa.binary(16)))
+    value = uuid.UUID("903ec350-850c-43e8-a798-5642bdbd8b68")
+    column = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([value.bytes], pa.binary(16)))
     pq.write_table(pa.table({"id": column}), tmp_path / "x.parquet", store_schema=False)
     job = make_job(tmp_path / "x.parquet", prompt="{{ id }}")
     dataset = open_rows(job, spool)
-    assert prompts_of(dataset, job) == [str(known)]
-    assert carried_rows(dataset)[0]["custom_id"] == str(known)
+    assert prompts_of(dataset, job) == [str(value)]
+    assert carried_rows(dataset)[0]["custom_id"] == str(value)
 
 
 def test_messages_may_be_structs_or_json_text(table_file: Any, spool: Path) -> None:

@@ -16,16 +16,16 @@ def drive(governor: Governor, seconds: float, tokens: float, hold_s: float = 0.5
     """Send as fast as the governor allows; each request finishes after a while. Return when each was sent."""
     now = 0.0
     left: list[float] = []
-    ends: list[tuple[float, Ticket]] = []
+    finishing: list[tuple[float, Ticket]] = []
     while now < seconds:
-        while ends and ends[0][0] <= now:
-            governor.settle(ends.pop(0)[1], tokens)
+        while finishing and finishing[0][0] <= now:
+            governor.settle(finishing.pop(0)[1], tokens)
         wait = governor.wait_s(now, tokens)
         if wait == 0:
-            ends.append((now + hold_s, governor.admit(now, tokens)))
+            finishing.append((now + hold_s, governor.admit(now, tokens)))
             left.append(now)
         else:
-            now = min([now + wait, *(end for end, _ in ends[:1])]) + 1e-9
+            now = min([now + wait, *(end for end, _ in finishing[:1])]) + 1e-9
     return left
 
 

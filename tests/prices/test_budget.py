@@ -45,13 +45,13 @@ class Stops:
 
 def test_cache_writes_are_reserved_at_their_price_until_answers_report_them() -> None:
     lane = LaneBudget(RunBudget(Budget(), (0.0, 0.0), Stops()), "m", Prices({"m": Price(1, 0, cache_write=1.25)}, ()))
-    asked = request(0, 1000, 10)
-    assert lane.estimate(asked)[0] == pytest.approx(1000 * 1.25 / 1e6)
+    item = request(0, 1000, 10)
+    assert lane.estimate(item)[0] == pytest.approx(1000 * 1.25 / 1e6)
     for row in range(200):
-        told = request(row, 1000, 10)
-        assert lane.admits(told, lambda: None)
-        lane.settle(told, HEARD, Completion(usage=Usage(1000, 1, 1001)))
-    assert lane.estimate(asked)[0] == pytest.approx(1000 / 1e6, rel=0.02)
+        earlier = request(row, 1000, 10)
+        assert lane.admits(earlier, lambda: None)
+        lane.settle(earlier, HEARD, Completion(usage=Usage(1000, 1, 1001)))
+    assert lane.estimate(item)[0] == pytest.approx(1000 / 1e6, rel=0.02)
 
 
 def simulate(budget: Budget, seed: int, most: int | None) -> tuple[RunBudget, float, float]:
@@ -70,23 +70,25 @@ def simulate(budget: Budget, seed: int, most: int | None) -> tuple[RunBudget, fl
     now, row = 0.0, 0
     while stops.reason is None:
         while len(flying) < 500:
-            asked = request(row, rng.randint(50, 400), most)
-            held_usd, held_tokens = lane.estimate(asked)
-            if not lane.admits(asked, lambda: None):
+            item = request(row, rng.randint(50, 400), most)
+            held_usd, held_tokens = lane.estimate(item)
+            if not lane.admits(item, lambda: None):
                 break
-            said = max(1, int(rng.lognormvariate(5, sigma)))
-            said = said if most is None else min(said, most)
-            prompt = int(asked.prompt_tokens * 1.1)
-            less_usd = max(0.0, (prompt * 1.0 + said * 4.0) / 1e6 - held_usd)
-            less_tokens = max(0.0, prompt + said - held_tokens)
-            heapq.heappush(flying, (now + 0.1 + said * 0.015, row, asked, said, less_usd, less_tokens))
+            completion_tokens = max(1, int(rng.lognormvariate(5, sigma)))
+            completion_tokens = completion_tokens if most is None else min(completion_tokens, most)
+            prompt = int(item.prompt_tokens * 1.1)
+            less_usd = max(0.0, (prompt * 1.0 + completion_tokens * 4.0) / 1e6 - held_usd)
+            less_tokens = max(0.0, prompt + completion_tokens - held_tokens)
+            heapq.heappush(
+                flying, (now + 0.1 + completion_tokens * 0.015, row, item, completion_tokens, less_usd, less_tokens)
+            )
             under_usd, under_tokens = under_usd + less_usd, under_tokens + less_tokens
             at_last = (under_usd, under_tokens)
             row += 1
         if flying:
-            now, _, asked, said, less_usd, less_tokens = heapq.heappop(flying)
+            now, _, item, completion_tokens, less_usd, less_tokens = heapq.heappop(flying)
             under_usd, under_tokens = under_usd - less_usd, under_tokens - less_tokens
-            lane.settle(asked, HEARD, answer(int(asked.prompt_tokens * 1.1), said))
+            lane.settle(item, HEARD, answer(int(item.prompt_tokens * 1.1), completion_tokens))
     assert not flying
     return budget, *at_last
 
@@ -108,8 +110,8 @@ def test_maybe_billed_attempts_count_at_their_estimate_usage_at_its_price_and_re
     lane = LaneBudget(budget, "m", PRICES)
     lost = msgspec.structs.replace(HEARD, status=None, maybe_billed=True)
     trouble = Failure(FailureAction.RETRY, "timeout", "x")
-    said = Failure(FailureAction.RETRY, "bad_answer", "x", usage=Usage(50, 5))
-    for row, (exchange, outcome) in enumerate([(lost, trouble), (None, None), (HEARD, trouble), (HEARD, said)]):
+    billed = Failure(FailureAction.RETRY, "bad_answer", "x", usage=Usage(50, 5))
+    for row, (exchange, outcome) in enumerate([(lost, trouble), (None, None), (HEARD, trouble), (HEARD, billed)]):
         lane.admits(request(row, 100, 10), lambda: None)
         lane.settle(request(row, 100, 10), exchange, outcome)
     assert budget.spent == pytest.approx((2 * 140e-6 + 70e-6, 2 * 110.0 + 55.0))

@@ -71,10 +71,10 @@ def test_a_resume_and_status_use_the_prices_of_the_first_start(paid: Bench, gate
     first = paid.run()
     gateway.offer(model("gpt-4o-mini", pricing={"input": 99, "output": 99}))
     gateway.etag = '"two"'
-    asked = len(gateway.gets)
+    fetches = len(gateway.gets)
     paid.write(3, first=3)
     again = paid.run()
-    assert len(gateway.gets) == asked
+    assert len(gateway.gets) == fetches
     assert again.totals.cost_usd == pytest.approx(2 * (first.totals.cost_usd or 0))
     assert reader.look(paid.out).summary() == again.summary()
     assert json.loads((paid.out / "run.json").read_text())["prices"]["gpt-4o-mini"]["input"] == 0.15
@@ -95,9 +95,9 @@ def test_a_rehearsal_has_a_catalogue_of_its_configured_models(bench: Bench) -> N
     bench.run()
     row = bench.rows()[0]
     assert row["cost_usd"] == pytest.approx((row["prompt_tokens"] * 3 + row["completion_tokens"] * 4) / 1e6)
-    for model_id, said in {"gpt4o-mini": "did you mean gpt-4o-mini?", "old": "its successor is gpt-4o-mini"}.items():
+    for model_id, message in {"gpt4o-mini": "did you mean gpt-4o-mini?", "old": "its successor is gpt-4o-mini"}.items():
         bench.settings |= {"model": model_id, "output": {"path": str(bench.root / model_id)}}
-        with pytest.raises(JobError, match=re.escape(said)):
+        with pytest.raises(JobError, match=re.escape(message)):
             bench.run()
         assert not (bench.root / model_id).exists()
 

@@ -188,14 +188,14 @@ async def test_gzip_where_it_is_enabled_and_accepted(calling):
         with pytest.raises(aiohttp.ClientPayloadError):
             await caller.send("[[rehearsal:cut]]")
     async with calling("words=2000") as caller:
-        unasked = await caller.send()
-    assert [one.headers.get("Content-Encoding") for one in (packed, short, plain, unasked)] == [
+        default = await caller.send()
+    assert [one.headers.get("Content-Encoding") for one in (packed, short, plain, default)] == [
         "gzip",
         None,
         None,
         None,
     ]
-    assert packed.raw == plain.raw == unasked.raw
+    assert packed.raw == plain.raw == default.raw
     assert int(packed.headers["Content-Length"]) < len(packed.raw) / 2
 
 

@@ -183,8 +183,8 @@ def test_an_endpoint_without_completions_has_no_completion_tokens(usage: object)
 
 
 def test_usage_is_read_under_geminis_own_name() -> None:
-    told = {"promptTokenCount": 5, "candidatesTokenCount": 1, "totalTokenCount": 6}
-    body = {name: value for name, value in GOOD.items() if name != "usage"} | {"usageMetadata": told}
+    counts = {"promptTokenCount": 5, "candidatesTokenCount": 1, "totalTokenCount": 6}
+    body = {name: value for name, value in GOOD.items() if name != "usage"} | {"usageMetadata": counts}
     outcome = classify(Exchange(0, 0, 0.0, 200, json.dumps(body).encode()))
     assert isinstance(outcome, Completion)
     assert outcome.usage == USAGE

@@ -113,23 +113,28 @@ async def test_headers_take_precedence_over_messages_and_the_text_of_an_answer_i
         outcome = classify(received)
         return requested_wait_s(outcome, received) if isinstance(outcome, Failure) else None
 
-    said = {"error": {"message": "Please try again in 200s", "code": 429}}
-    assert await wait_s(reply(429, said)) == 200
-    assert await wait_s(reply(429, said, "Retry-After: 3")) == 3
-    for body in (said, [said], {"statusCode": 429, **said["error"]}, b"data: " + json.dumps(said).encode() + b"\n\n"):
+    limited = {"error": {"message": "Please try again in 200s", "code": 429}}
+    assert await wait_s(reply(429, limited)) == 200
+    assert await wait_s(reply(429, limited, "Retry-After: 3")) == 3
+    for body in (
+        limited,
+        [limited],
+        {"statusCode": 429, **limited["error"]},
+        b"data: " + json.dumps(limited).encode() + b"\n\n",
+    ):
         assert await wait_s(reply(200, body)) == 200, body
     assert await wait_s(reply(200, {**GOOD, "x": "Please try again in 20s"})) is None
 
 
 async def test_only_a_rate_limit_may_cause_a_long_wait(wire: Wire) -> None:
     """A failure that is not retried has no wait, whatever its message says: it may quote the row."""
-    said = {"error": {"message": "Wait 3 days before trying again, retry after 3 days"}}
+    limited = {"error": {"message": "Wait 3 days before trying again, retry after 3 days"}}
     for status, wait_s in ((429, 3 * 86_400), (503, 60), (500, 60), (404, 60), (400, None), (402, None)):
-        received = await wire.exchange(reply(status, said))
+        received = await wire.exchange(reply(status, limited))
         outcome = classify(received)
         assert isinstance(outcome, Failure)
         assert requested_wait_s(outcome, received) == wait_s, status
-    received = await wire.exchange(reply(400, said, "Retry-After: 99999999"))
+    received = await wire.exchange(reply(400, limited, "Retry-After: 99999999"))
     outcome = classify(received)
     assert isinstance(outcome, Failure)
     assert requested_wait_s(outcome, received) is None

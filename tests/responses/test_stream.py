@@ -105,8 +105,8 @@ def test_a_stream_that_lacks_only_a_finish_reason_is_recognised(last: list[objec
 
 
 def test_usage_under_other_names_and_in_its_own_chunk_is_kept() -> None:
-    told = {"promptTokens": 5, "completionTokens": 2, "totalTokens": 7}
-    assert answered(received(*content_chunks("Paris"), chunk(finish="stop"), usage(told), DONE))["usage"] == told
+    counts = {"promptTokens": 5, "completionTokens": 2, "totalTokens": 7}
+    assert answered(received(*content_chunks("Paris"), chunk(finish="stop"), usage(counts), DONE))["usage"] == counts
     failure = outcome(received({"choices": [], "usage": USAGE}, DONE))
     assert isinstance(failure, Failure)
     assert failure.usage == Usage(5, 2, 7)

@@ -16,7 +16,7 @@ from tests.killing import write_rows
 
 
 @dataclasses.dataclass
-class Nightly:
+class ScheduleBench:
     """One job, due daily at half past two in Berlin, and the state that its scheduler stores."""
 
     root: Path
@@ -48,17 +48,17 @@ class Nightly:
     def state(self) -> Path:
         return self.root / "state"
 
-    def nights(self, name: str = "nightly") -> list[dict[str, Any]]:
+    def scheduled_runs(self, name: str = "nightly") -> list[dict[str, Any]]:
         """Return the records of scheduled runs in the state file."""
         found: list[dict[str, Any]] = json.loads((self.state / f"{name}.json").read_text())["nights"]
         return found
 
-    def ends(self, name: str = "nightly") -> list[tuple[str, int]]:
+    def finished_runs(self, name: str = "nightly") -> list[tuple[str, int]]:
         """Return the scheduled dates of finished runs, with their exit codes."""
-        return [(night["night"], night["exit_code"]) for night in self.nights(name) if night["ended_at"]]
+        return [(run["night"], run["exit_code"]) for run in self.scheduled_runs(name) if run["ended_at"]]
 
-    def run_json(self, night: str, name: str = "nightly") -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.root / "runs" / name / night / "run.json").read_text())
+    def run_json(self, date: str, name: str = "nightly") -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.root / "runs" / name / date / "run.json").read_text())
         return found
 
     def prompts(self) -> list[str]:
@@ -66,5 +66,5 @@ class Nightly:
 
 
 @pytest.fixture
-def nightly(tmp_path: Path, standin: Provider) -> Nightly:
-    return Nightly(tmp_path, standin)
+def schedule_bench(tmp_path: Path, standin: Provider) -> ScheduleBench:
+    return ScheduleBench(tmp_path, standin)

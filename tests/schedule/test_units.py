@@ -78,13 +78,13 @@ def test_systemds_calendar_covers_every_scheduled_time_within_the_hour(cron: str
     start = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
     until = start + datetime.timedelta(days=730)
     calls = sorted(call for line in lines for call in _elapses(line, start, until))
-    due, nights = job.schedule.following(start), []
+    due, times = job.schedule.following(start), []
     while due is not None and due.astimezone(datetime.UTC) < until:
-        nights.append(due.astimezone(datetime.UTC))
+        times.append(due.astimezone(datetime.UTC))
         due = job.schedule.following(due)
-    late = [night for night in nights if not any(0 <= (call - night).total_seconds() <= 3600 for call in calls)]
+    late = [time for time in times if not any(0 <= (call - time).total_seconds() <= 3600 for call in calls)]
     assert late == []
-    assert len(calls) <= 2 * len(nights) + 4
+    assert len(calls) <= 2 * len(times) + 4
 
 
 def _elapses(line: str, start: datetime.datetime, until: datetime.datetime) -> list[datetime.datetime]:

@@ -166,18 +166,18 @@ def test_a_full_disk_releases_the_reserve_and_then_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     path = tmp_path / "j.jsonl"
-    asked = []
+    releases = []
 
     def full(fd: int, *_: object) -> None:
         os.ftruncate(fd, os.fstat(fd).st_size + 5000)  # a full disk may leave a longer file
         raise OSError(28, "No space left on device")
 
-    journal = Journal(path, lambda: bool(asked.append(1)) or len(asked) < 3)
+    journal = Journal(path, lambda: bool(releases.append(1)) or len(releases) < 3)
     journal.append(AttemptSent(1, "m", 0, 1, "h", 17))
     monkeypatch.setattr(f"batchmix.store.journal.{where}", full)
     with pytest.raises(NoSpace):
         journal.append(response_received(request(1), 1, Exchange(1, 2, 0.1, 200, b"x" * (1 << 20)), None))
-    assert len(asked) == 3
+    assert len(releases) == 3
     monkeypatch.undo()
     journal.append(AttemptSent(2, "m", 0, 1, "h", 17))
     journal.close()

@@ -41,9 +41,9 @@ def part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     footer = PartFooter(3, 0, ROWS, "digest", "columns", Totals(ok=ROWS), rehearsal=False, shard_rows=ROWS)
     schema = part_schema(pa.schema([pa.field("custom_id", pa.string())]), "job")
 
-    def note(said: PartFooter, seal: Seal) -> None:
+    def note(stored: PartFooter, seal: Seal) -> None:
         assert not path.exists()  # called before the part exists
-        noted.append((said, seal))
+        noted.append((stored, seal))
 
     seal_part(path, tmp_path, schema, batches(), SealHooks(lambda: None, lambda: footer, note))
     found, seal = read_part(path)
@@ -65,11 +65,11 @@ def test_a_flipped_bit_is_never_read_as_other_data(part: Path) -> None:
         damage: list[str] = []
         try:
             read = pa.concat_tables([*row_groups(part, None, damage), whole.slice(0, 0)])
-            said = read_part(part)[0]
+            stored = read_part(part)[0]
         except PartDamaged:
             seen["refused"] += 1
             continue
-        assert said == footer[0]
+        assert stored == footer[0]
         seen["left out" if damage else "same"] += 1
         kept = read["row"].to_pylist()
         assert read.equals(whole.filter(pa.compute.is_in(whole["row"], pa.array(kept))))

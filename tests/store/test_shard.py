@@ -48,10 +48,10 @@ class Opened:
     def earlier_usd(self, shard: Shard, model: str) -> float | None:
         return None
 
-    def answer(self, asked: Request, text: str = "answer") -> None:
+    def answer(self, item: Request, text: str = "answer") -> None:
         """Send a request, and receive an answer."""
-        self.log.sent(asked, 5)
-        self.log.received(asked, good(text))
+        self.log.sent(item, 5)
+        self.log.received(item, good(text))
 
 
 @pytest.fixture
@@ -80,10 +80,10 @@ def reopened(before: Opened, opened) -> Opened:
     return again
 
 
-def needs(opened: Opened, asked: Request | RejectedRow, *, retry_rejected: bool = False) -> bool:
+def needs(opened: Opened, item: Request | RejectedRow, *, retry_rejected: bool = False) -> bool:
     """Return whether a request has work left, and hand it out if so; a rejected row finishes."""
-    (needed,) = opened.shard.need_work([asked], retry_rejected=retry_rejected)
-    opened.log.unfinished(0, [asked])
+    (needed,) = opened.shard.need_work([item], retry_rejected=retry_rejected)
+    opened.log.unfinished(0, [item])
     return needed
 
 
