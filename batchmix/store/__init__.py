@@ -1,1 +1,1 @@
-"""store: the run folder: answers → journal → Parquet."""
+"""store: keeps the run folder. Answers go into journals first, and then into Parquet files."""

@@ -1,4 +1,4 @@
-"""Results as the two files of an OpenAI batch: one for answers, one for failures.
+"""Writes results as the two files of an OpenAI batch: one for answers, one for failures.
 
 A line is `{"id", "custom_id", "response": {"status_code", "request_id", "body"} | null, "error": {"code", "message"} |
 null}`. With several models or samples, `/model/sample` is added to the `custom_id`, since it must be unique.
@@ -26,14 +26,14 @@ _COLUMNS = (
 
 
 def errors_path(path: Path) -> Path:
-    """Return the path of the file for failures."""
+    """Return the path of the file for failures, which is beside the file for answers."""
     return path.with_name(f"{path.stem}-errors{path.suffix}")
 
 
 def write_batch_files(path: Path, batches: Iterator[pa.RecordBatch], *, several: bool, mode: int | None) -> None:
     """Write answers to `path` and failures to `errors_path`. Both files appear only when they are complete.
 
-    `several`: each input row has more than one result.
+    `several` says whether each input row has more than one result.
     """
     _check_errors_file(errors_path(path))
     with exported(path, mode) as answers, exported(errors_path(path), mode) as errors, contextlib.ExitStack() as stack:
@@ -46,7 +46,7 @@ def write_batch_files(path: Path, batches: Iterator[pa.RecordBatch], *, several:
 
 
 def _check_errors_file(path: Path) -> None:
-    """Raise `UsageError` if the path is taken by any other file, because the user did not name this path."""
+    """Raise `UsageError` if there is another kind of file at this path, because the user did not name the path."""
     try:
         first = _head(path) if path.is_file() else b""
     except OSError as error:
@@ -86,7 +86,7 @@ def _body(raw: str | None) -> dict[str, Any] | None:
 
 
 def _completion(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a completion made from the columns, for runs that keep no raw responses."""
+    """Return a completion built from the result columns, for runs that keep no raw responses."""
     message = {"role": "assistant", "content": row["response"], "refusal": row["refusal"]}
     if row["reasoning"] is not None:
         message["reasoning_content"] = row["reasoning"]

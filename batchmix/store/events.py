@@ -1,4 +1,4 @@
-"""The events in a journal. Each is a line of JSON that `jq` can read, and its last key is a checksum.
+"""The events in a journal. Each event is a line of JSON that `jq` can read, and its last key is a checksum.
 
     {"e":"begun","job":"capitals","rehearsal":false,"shard_rows":10000,"shard":0,"lane":0,"judging":1,…}
     {"e":"sent","row":7,"model":"m","sample":0,"attempt":1,"hash":"…","at":1790000000000,"crc":"89abcdef"}
@@ -25,17 +25,17 @@ _Time = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800_000)]
 
 
 class JournalHeader(msgspec.Struct, frozen=True, tag_field="e", tag="begun", gc=False):
-    """The first line of a journal: the run, shard and lane that it belongs to."""
+    """The first line of a journal: the run, the shard and the lane that it belongs to."""
 
     job: str
     rehearsal: bool
     """Whether the rehearsal provider answers."""
     shard_rows: int
-    """Rows of each shard of the run."""
+    """The number of rows in each shard of the run."""
     shard: int
     lane: int
     classifier_version: int = msgspec.field(default=0, name="judging")
-    """The `CLASSIFIER_VERSION` of the batchmix that wrote the journal; 0: it had no such versions yet."""
+    """The `CLASSIFIER_VERSION` of the batchmix that wrote the journal. 0 if that batchmix had no such version yet."""
 
 
 class _RowEvent(msgspec.Struct, frozen=True, tag_field="e", omit_defaults=True, gc=False):
@@ -43,9 +43,9 @@ class _RowEvent(msgspec.Struct, frozen=True, tag_field="e", omit_defaults=True, 
     model: str
     sample: _Count
     attempt: _Count
-    """Number of the attempt, counted over all starts of a run; 0: nothing was sent."""
+    """The number of the attempt, counted over all starts of the run. 0 if nothing was sent."""
     hash: str
-    """The request hash."""
+    """The hash of the request."""
 
     @property
     def key(self) -> Key:
@@ -53,17 +53,20 @@ class _RowEvent(msgspec.Struct, frozen=True, tag_field="e", omit_defaults=True, 
 
 
 class AttemptSent(_RowEvent, tag="sent", frozen=True, gc=False):
-    """An attempt is about to be sent."""
+    """The event that an attempt is about to be sent."""
 
     at: _Time
     prompt: int = 0
-    """Estimated tokens of the prompt."""
-    most: int | None = None
-    """Maximum number of tokens in the answer; None: unlimited."""
+    """The estimated number of tokens of the prompt."""
+    max_tokens: int | None = msgspec.field(default=None, name="most")
+    """The maximum number of tokens in the answer. None if unlimited."""
 
 
 class ResponseReceived(_RowEvent, tag="heard", frozen=True, gc=False):
-    """The response to an attempt, or its fault. The fields are those of `records.Exchange`, under shorter names."""
+    """The event that an attempt received a response or ended with a fault.
+
+    The fields are those of `records.Exchange`, under shorter names.
+    """
 
     at: _Time
     done: _Time
@@ -80,9 +83,9 @@ class ResponseReceived(_RowEvent, tag="heard", frozen=True, gc=False):
     base64: bool = False
     """Whether `body` is in base64, because its bytes are not UTF-8."""
     reused_from: str | None = None
-    """The run folder that the answer was copied from. Then nothing was sent, and `attempt` is 0.
+    """The run folder that the answer was copied from. If it is set, nothing was sent, and `attempt` is 0.
 
-    None: the provider answered.
+    None if the provider answered.
     """
     inputs: int = 0
 
@@ -105,13 +108,13 @@ class ResponseReceived(_RowEvent, tag="heard", frozen=True, gc=False):
 
     def _bytes(self) -> bytes:
         if self.base64:
-            with contextlib.suppress(ValueError):  # else the text itself
+            with contextlib.suppress(ValueError):  # if it is not base64, the text itself
                 return base64.b64decode(self.body)
         return self.body.encode()
 
 
 class RowFailed(_RowEvent, tag="ended", frozen=True, gc=False):
-    """A row has finished without an answer."""
+    """The event that a row has finished without an answer."""
 
     status: Status
     """`failed` or `rejected`."""

@@ -30,8 +30,8 @@ Carried = Callable[[int], Iterator[pa.RecordBatch]]
 class Export:
     """Reads the results of a run in order, from its parts and journals, without a lock.
 
-    Only the columns of `schema` are read. The `carried` of its methods returns the carried columns of an unsealed
-    shard.
+    Only the columns of `schema` are read. The methods' parameter `carried` is a function that returns the carried
+    columns of an unsealed shard.
     """
 
     def __init__(self, layout: Layout, run: RunFile, schema: pa.Schema, price: Price) -> None:
@@ -54,7 +54,7 @@ class Export:
 
     def batches(self, carried: Carried) -> Iterator[pa.RecordBatch]:
         """Yield all results in order."""
-        sealed = self._layout.ledger.sealed_shards()  # first: parts and journals may change meanwhile
+        sealed = self._layout.ledger.sealed_shards()  # read first, since parts and journals may change meanwhile
         journals, parts = self._layout.journals(), list_parts(self._layout.data)
         for index in sorted(sealed | journals.keys() | parts.keys()):
             try:
@@ -62,9 +62,9 @@ class Export:
                     self.rows += batch.num_rows
                     yield batch
             except FileNotFoundError:
-                if index in self._layout.ledger.sealed_shards():  # not dropped meanwhile
+                if index in self._layout.ledger.sealed_shards():  # otherwise it was dropped meanwhile
                     self.lost.append(f"{part_path(self._layout.data, index)}: is missing")
-            except OSError as error:  # of what is read here; the file that is written may be fine
+            except OSError as error:  # an error of reading, not of the file that is written
                 raise disk_error(error) from error
             except PartDamaged as error:
                 self.lost.append(error.damage)
@@ -86,7 +86,7 @@ class Export:
 
     def _sealed(self, index: int, part: Path) -> Iterator[pa.RecordBatch]:
         read_part_of(part, index)
-        names = self._schema.names  # selected twice: a name can be the beginning of another's path
+        names = self._schema.names  # selected again below, since a name can be the beginning of another's path
         for group in row_groups(part, names, self.lost):
             for batch in group.to_batches(4096):
                 yield pa.RecordBatch.from_arrays(columns_of(batch, self._schema), schema=self._schema)
@@ -96,7 +96,7 @@ class Export:
 def exported(path: Path, mode: int | None) -> Iterator[Path]:
     """Yield the path of a temporary file, which replaces `path` when the block succeeds.
 
-    If `path` is a link, its target is replaced. The permissions are `mode`, else those of the replaced file, else
+    If `path` is a link, its target is replaced. The permissions are `mode`, or else those of the replaced file, or else
     those that the umask allows. Raises `UsageError` if `path` is a folder, not a regular file, or a file of a run.
     """
     target = Path(os.path.realpath(path))
@@ -117,7 +117,7 @@ def exported(path: Path, mode: int | None) -> Iterator[Path]:
 
 
 def refuse_own_file(path: Path, target: Path) -> None:
-    """Raise `UsageError` for the path of a file that belongs to a run."""
+    """Raise `UsageError` if `target`, to which `path` leads, is a file that belongs to a run."""
     for folder in target.parents:
         if (folder / "run.json").exists() and target.relative_to(folder).parts[0] in OWN_NAMES:
             raise UsageError(f"{path}: would replace a file of the run {folder}; name another file")
@@ -147,7 +147,7 @@ def _write_csv(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch])
 
 
 def _flat(type_: pa.DataType) -> pa.DataType:
-    """Return the type of a column in CSV: numbers, booleans and text keep theirs, all others become text."""
+    """Return the type of a column in CSV. Numbers, booleans and text keep their types, all others become text."""
     is_number = pa.types.is_integer(type_) or pa.types.is_float32(type_) or pa.types.is_float64(type_)
     return type_ if is_number or pa.types.is_boolean(type_) or pa.types.is_string(type_) else pa.string()
 

@@ -1,4 +1,4 @@
-"""Opening, replacing and syncing files of a run folder, and reserving disk space.
+"""Opens, replaces and syncs files of a run folder, and reserves disk space.
 
 Files are never opened through a link. A new file is written under a unique temporary name and renamed when it is
 complete.
@@ -19,7 +19,7 @@ from batchmix.errors import NO_SPACE, NoSpace, RunError, disk_error, disk_errors
 
 PRIVATE = 0o600
 TEMPORARY = r"\.{}\.[0-9a-f]{{16}}\.tmp"
-"""Regular expression for the temporary names of a file; the `{}` stands for its final name."""
+"""A regular expression for the temporary names of a file. The `{}` stands for the file's final name."""
 
 
 def allocate(fd: int, start: int, stop: int) -> None:
@@ -40,7 +40,7 @@ def write_at(fd: int, data: bytes, start: int) -> None:
 
 
 def open_plain(path: Path, flags: int, mode: int = PRIVATE) -> int:
-    """Open a file of batchmix and return its descriptor. It never waits for the other end of a pipe.
+    """Open a regular file and return its descriptor. If there is a pipe at the path, the function does not wait.
 
     Raises `RunError` if the path is a link or not a regular file, and `OSError` for other errors.
     """
@@ -57,9 +57,9 @@ def open_plain(path: Path, flags: int, mode: int = PRIVATE) -> int:
 
 
 def names_in(folder: Path) -> list[str]:
-    """Return the sorted names in a folder; a missing folder has none. Raises `DiskError` if it can't be read."""
+    """Return the sorted names in a folder. A missing folder has none. Raises `DiskError` if it can't be read."""
     try:
-        return sorted(os.listdir(folder))  # noqa: PTH208 - names
+        return sorted(os.listdir(folder))  # noqa: PTH208 - only names are needed
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
@@ -84,7 +84,7 @@ def not_plain(path: Path) -> RunError:
 def atomic_replacement(path: Path, mode: int | None = PRIVATE, *, made_in: Path | None = None) -> Iterator[Path]:
     """Yield the path of a new, empty file. When the block succeeds, the file is synced and replaces `path`.
 
-    If `mode` is None, its permissions follow the umask. The file is made beside `path`, or in `made_in`, a folder on
+    If `mode` is None, the permissions follow the umask. The file is created beside `path`, or in `made_in`, a folder on
     the same disk. Raises `RunError` if `path` is a link or not a regular file, and `OSError` for other errors.
     """
     if not is_regular_or_missing(path):
@@ -124,7 +124,7 @@ def set_mode(path: Path, mode: int | None) -> None:
 
 
 def is_ours(path: Path, has_our_content: Callable[[Path], bool]) -> bool:
-    """Return whether a path does not exist, or is a regular file that `has_our_content` accepts."""
+    """Return whether a path may be replaced: nothing is there, or a regular file that `has_our_content` accepts."""
     if not path.exists() and not path.is_symlink():
         return True
     try:
@@ -154,7 +154,7 @@ def _sync(path: Path, flags: int) -> None:
 class Reserve:
     """Reserves disk space, so that answers to requests in flight can be stored when the disk is full.
 
-    A file without a name takes the space, so that the system frees it if the process is killed.
+    The space is taken by a file without a name, which the system frees even if the process is killed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -164,7 +164,7 @@ class Reserve:
     def hold(self, size: int) -> None:
         """Reserve `size` bytes. Raises `NoSpace` if there is too little space."""
         try:
-            self._file = tempfile.TemporaryFile(dir=self._folder, prefix=".reserve-")  # noqa: SIM115 - held for long
+            self._file = tempfile.TemporaryFile(dir=self._folder, prefix=".reserve-")  # noqa: SIM115 - open until `release`
             allocate(self._file.fileno(), 0, size)
         except OSError as error:
             self.release()
@@ -174,7 +174,7 @@ class Reserve:
             raise disk_error(error, self._folder) from error
 
     def release(self) -> bool:
-        """Free the space. Return whether any was reserved."""
+        """Free the reserved space. Return whether any was reserved."""
         file, self._file = self._file, None
         if file is not None:
             file.close()

@@ -1,4 +1,4 @@
-"""Finds the first row with each request in a run, and reads answers in parts, so that no request is sent twice."""
+"""Finds the first row with each request in a run, and reads that row's answer, so that no request is sent twice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ALL = 1 << 2 * _HALF
 
 
 class FirstRows:
-    """Maps each request hash and sample of one model to the first row that has it.
+    """Maps each request hash and sample of one model to the first row that has both.
 
     This is a hash table with open addressing, of 40 to 75 bytes per entry. It keeps complete request hashes, with the
     sample added, so that different requests are never confused.
@@ -46,12 +46,12 @@ class FirstRows:
         return first
 
     def put(self, hash_: str, row: int, sample: int = 0) -> None:
-        """Record `row` as the first with a request hash, in place of any other."""
+        """Record `row` as the first row with a request hash, in place of any other row."""
         number = _number(hash_, sample)
         self._put(self._slot(number), number, row)
 
     def add_part(self, path: Path, model: str) -> None:
-        """Add the rows of a part that have the model's answers."""
+        """Add the rows of a part that have answers of a model."""
         with open_part(path) as file:
             for batch in file.iter_batches(8192, columns=["row", "model", "sample", "status", "request_hash"]):
                 pc = compute()
@@ -61,9 +61,9 @@ class FirstRows:
                 for hash_, row, sample in zip(*columns, strict=True):
                     self.put(hash_, row, sample)
 
-    def _slot(self, number: int) -> int:
-        """Return the slot that holds a number, or the free slot for it."""
-        high, low = number >> _HALF, number & (2**_HALF - 1)
+    def _slot(self, hash_number: int) -> int:
+        """Return the index of the slot that holds a hash, or of the free slot where the hash belongs."""
+        high, low = hash_number >> _HALF, hash_number & (2**_HALF - 1)
         slot: int = low & self._mask
         while self._rows[slot] != _EMPTY and (self._low[slot] != low or self._high[slot] != high):
             slot = (slot + 1) & self._mask
@@ -91,7 +91,7 @@ def _number(hash_: str, sample: int) -> int:
 
 
 def first_rows_in(parts: Iterable[Path], model: str) -> FirstRows:
-    """Return the rows with one model's answers in some parts."""
+    """Return the rows that have answers of a model in some parts."""
     first_rows = FirstRows()
     for path in parts:
         first_rows.add_part(path, model)
@@ -99,7 +99,7 @@ def first_rows_in(parts: Iterable[Path], model: str) -> FirstRows:
 
 
 class PartAnswers:
-    """Reads answers in sealed parts. The last row group stays in memory, so that reading in row order is fast."""
+    """Reads answers in sealed parts. The last row group stays in memory, which makes reading in row order fast."""
 
     def __init__(self) -> None:
         self._part = (Path(), 0)  # path and inode, because a part may be replaced meanwhile
@@ -107,7 +107,7 @@ class PartAnswers:
         self._at: dict[Key, int] = {}
 
     def answer(self, path: Path, key: Key, hash_: str) -> Exchange | None:
-        """Return a part's answer to a request as the provider sent it, or None if the part has none."""
+        """Return a part's answer to a request, as the provider sent it. None if the part has none."""
         try:
             part = path, path.stat().st_ino
             if self._part != part or key not in self._at:
@@ -121,7 +121,7 @@ class PartAnswers:
         return exchange_of(row) if row["request_hash"] == hash_ and row["raw"] is not None else None
 
     def _read(self, part: tuple[Path, int], key: Key) -> None:
-        """Load the answers of the row group that has a key."""
+        """Load the answers of the row group that contains a key."""
         with open_part(part[0]) as file:
             for group in _groups(file.metadata, key[0]):
                 table = file.read_row_group(group, columns=["row", "model", "status", *EXCHANGE_COLUMNS])

@@ -21,21 +21,21 @@ from batchmix.store.schema import PartFooter, Seal
 
 
 class FileOrigin(msgspec.Struct, frozen=True):
-    """The run that a part or a journal belongs to, by its footer or header."""
+    """The run that a part or a journal belongs to, according to the footer or header."""
 
     path: Path
     job: str
     rehearsal: bool | None
-    """None: unknown."""
+    """None if unknown."""
     shard_rows: int
-    """0: unknown."""
+    """0 if unknown."""
 
 
 class Inventory:
     """The parts and journals of a run folder.
 
-    With `whole`, each part is read completely. Otherwise a part is read completely only if an earlier start found it
-    damaged, or if it is not the one that was sealed last.
+    If `whole`, each part is read completely. Otherwise a part is read completely only if an earlier start found it
+    damaged, or if it is not the part that was sealed last.
     """
 
     def __init__(self, layout: Layout, *, whole: bool) -> None:
@@ -52,14 +52,14 @@ class Inventory:
         self.damage: dict[int, list[Damage]] = {}
         """Damaged places in the journals of each shard."""
         self.classifier_versions: dict[int, set[int]] = {}
-        """The classifier versions that wrote the journals of each shard, see `JournalHeader`."""
+        """The classifier versions that wrote the journals of each shard (see `JournalHeader`)."""
         self._seals: dict[int, Seal] = {}
         self._whole_bytes: dict[int, int] = {}
         for index, path in list_parts(layout.data).items():
             self._add_part(index, path, whole=whole)
         for index, lanes in self.journals.items():
             for lane, path in lanes.items():
-                with contextlib.suppress(FileNotFoundError):  # sealed meanwhile, where the folder is not locked
+                with contextlib.suppress(FileNotFoundError):  # it may be sealed meanwhile if the folder is not locked
                     self._add_journal(index, lane, path)
 
     def last_state(self, index: int) -> LastState:
@@ -106,7 +106,7 @@ class Inventory:
 
     @property
     def shard_rows(self) -> int | None:
-        """Rows per shard in this run; None: unknown."""
+        """The number of rows per shard in this run. None if unknown."""
         return next((origin.shard_rows for origin in self.origins if origin.shard_rows), None)
 
     @property
@@ -115,7 +115,7 @@ class Inventory:
         return bool(self.parts or self.damaged_parts or self.journals)
 
     def losses(self, index: int) -> list[str]:
-        """Return messages about parts and journals of a shard that are damaged, missing or not those of the ledger."""
+        """Return messages about files of a shard that are damaged, missing, or not those that the ledger describes."""
         last, messages = self.last_state(index), []
         part = part_path(self.layout.data, index)
         if index in self.damaged_parts:
@@ -138,17 +138,19 @@ class Inventory:
         return (gone and last.open and not last.counted) or self.whole_bytes(index) < last.whole_bytes
 
     def whole_bytes(self, index: int) -> int:
-        """Return the size of a shard's journals, each up to its last complete line."""
+        """Return the size of a shard's journals, each counted up to its last complete line."""
         return self._whole_bytes.get(index, 0)
 
     def unrecorded(self) -> Iterator[ShardSealed | ShardLeftOpen]:
-        """Yield the lines that the ledger lacks for the existing parts."""
+        """Yield the ledger lines that are missing for the existing parts."""
         for index, footer in self.parts.items():
             last, seal = self.last_state(index).sealed, self._seals[index]
             if last is None or last.seal.proof != seal.proof:
                 yield ShardSealed.of(footer, seal)
                 yield from [ShardLeftOpen(index)] * (index in self.journals)
-            elif last.seal != seal and not self.last_state(index).open:  # it was read through, and is undamaged
+            elif (
+                last.seal != seal and not self.last_state(index).open
+            ):  # the part was read completely, and is undamaged
                 yield ShardSealed.of(footer, seal)
 
 

@@ -1,7 +1,7 @@
-"""Writing journals, which are append-only files of JSON lines (see `events`).
+"""Writes journals, which are append-only files of JSON lines (see `events`).
 
-The operating system has a line before the line counts, so that it survives a kill of the process.
-The CRC at the end of a line is zlib's crc32 of all bytes before `,"crc"`.
+A line counts only once the operating system has it, so that it survives a kill of the process. The CRC at the end of a
+line is zlib's crc32 of all bytes before `,"crc"`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from batchmix.store.filesystem import allocate, open_plain, write_at
 from batchmix.store.journal_reader import Line, salvaged
 
 _CHUNK_BYTES = 1 << 19
-"""Bytes of a journal that are allocated and mapped at a time, enough for some hundred answers."""
+"""The number of bytes of a journal that are allocated and mapped at a time, enough for some hundred answers."""
 _encoder = msgspec.json.Encoder()
 
 
@@ -44,14 +44,14 @@ def encode_into(line: bytearray, event: msgspec.Struct) -> None:
 class Journal:
     """A journal that one thread appends to. Another thread may call `sync`.
 
-    Lines are copied into a shared memory mapping of the file. They survive the process as if they had been written,
-    but need no system call. (Two calls of `write` took a quarter of the time of a complete request.) Space is
-    allocated before it is mapped, so that a full disk raises an error instead of a signal. Unused space is filled with
-    newlines, so that the file is valid JSON lines at any moment. The newlines are written by a system call, because
-    touching each new page through the mapping takes four times as long.
+    Lines are copied into a shared memory mapping of the file. Once appended, they survive a crash of the process, as
+    after `write`, but need no system call. (Two calls of `write` used to take a quarter of the time of a complete
+    request.) Space is allocated before it is mapped, so that a full disk raises an error instead of a signal. Unused
+    space is filled with newlines, so that the file is valid JSON lines at any moment. The newlines are written by a
+    system call, because touching each new page through the mapping takes four times as long.
 
     Opening truncates the file after the last complete line. `on_no_space` is called when the disk is full. It frees the
-    disk space that was reserved, if any is left, and returns whether another try makes sense.
+    disk space that was reserved, if any is left, and returns whether it is worth trying again.
     """
 
     def __init__(self, path: Path, on_no_space: Callable[[], bool]) -> None:
@@ -88,7 +88,7 @@ class Journal:
         return offset, len(line) - 1
 
     def _grow(self, end: int) -> None:
-        """Map a chunk of the file up to `end` or beyond. Raises `NoSpace` and `DiskError`."""
+        """Map the next chunk of the file, at least up to `end`. Raises `NoSpace` and `DiskError`."""
         base = self._size - self._size % mmap.ALLOCATIONGRANULARITY
         base = min(base, self._end - self._end % mmap.ALLOCATIONGRANULARITY)
         size = max(end, base + _CHUNK_BYTES)
@@ -117,16 +117,16 @@ class Journal:
                 os.fdatasync(self._fd)
 
     def _keep_whole(self) -> None:
-        """Raise `OSError` if another program has truncated the file, after allocating its space again.
+        """If another program has truncated the file, allocate its space again and raise `OSError`.
 
-        An append before the space is allocated again kills the process (SIGBUS), since no file is behind the mapping.
+        An append before that kills the process (SIGBUS), since the mapping has no file behind it.
         """
         if self._map is not None and (size := os.fstat(self._fd).st_size) < self._size:
             allocate(self._fd, size, self._size)
             raise OSError(errno.ESTALE, "another program has cut it off")
 
     def close(self) -> None:
-        """Truncate the unused space, sync and close, even after an error. Raises `NoSpace` and `DiskError`."""
+        """Cut off the unused space, sync and close the file, even after an error. Raises `NoSpace` and `DiskError`."""
         try:
             with self._lock, disk_errors(self.path):
                 if self._map is not None:

@@ -1,4 +1,4 @@
-"""Reading journals, also after a kill or on a bad disk. Each line is JSON with a CRC at the end.
+"""Reads journals, even after a kill or from a bad disk. Each line is JSON with a CRC at the end.
 
 A kill leaves at most one incomplete line, at the end. A damaged line does not affect the others. The first line is the
 header of the journal. Lines after the header of another shard or lane are skipped.
@@ -28,12 +28,12 @@ _decoder: msgspec.json.Decoder[Event | JournalHeader] = msgspec.json.Decoder(Eve
 
 
 def decode_line(line: bytes) -> Event | JournalHeader | None:
-    """Return the event on a line (its newline may be missing), or None if the line is damaged."""
+    """Return the event on a line, with or without its newline. None if the line is damaged."""
     return decode_with(_decoder, line)
 
 
 def decode_with(decoder: msgspec.json.Decoder[Decoded], line: bytes) -> Decoded | None:
-    """Decode a line of `journal.encode_line`. None: the line is damaged, or another version wrote it."""
+    """Decode a line that `journal.encode_line` returned. None if the line is damaged or written by another version."""
     line = line.rstrip(b"\n")
     text, trailer = line[:-_TRAILER_BYTES], line[-_TRAILER_BYTES:]
     if trailer != b',"crc":"%08x"}' % zlib.crc32(text):
@@ -45,7 +45,7 @@ def decode_with(decoder: msgspec.json.Decoder[Decoded], line: bytes) -> Decoded 
 
 
 def was_whole(line: bytes) -> bool:
-    """Return whether an undecodable line is complete, so that it was damaged later and not cut off by a kill."""
+    """Return whether a line that can't be decoded is complete. If so, it was damaged later, not cut off by a kill."""
     end = line.rstrip(b"\n")[-_TRAILER_BYTES:]
     return line[:1] == b"{" and end[:8] == b',"crc":"' and end[-2:] == b'"}' and b"\0" not in line
 
@@ -64,14 +64,14 @@ class Damage(msgspec.Struct, frozen=True, gc=False):
     offset: int
     length: int
     answer: bool = True
-    """Whether the bytes may have held an answer."""
+    """Whether the bytes may have contained an answer."""
     whole: bool = False
     """Whether the bytes are a complete line."""
     other: bool = False
-    """Whether the bytes are of another shard or lane, whose journal was copied over this one."""
+    """Whether the bytes belong to another shard or lane, whose journal was copied over this one."""
 
     def message(self, name: str) -> str:
-        """Return a message for the user; `name` is that of the journal."""
+        """Return a message for the user. `name` is the name of the journal."""
         what = "another shard's" if self.other else "damaged"
         return f"{name}: {self.length} bytes at {self.offset} are {what} and were skipped"
 
@@ -103,7 +103,7 @@ def read_lines(file: BinaryIO) -> Iterator[Line | Damage]:
 
 
 def salvaged(line: bytes, offset: int) -> Iterator[Line | Damage]:
-    """Yield the readable events in damaged bytes, and the damage around them.
+    """Yield the events that can still be read in damaged bytes, and the damage around them.
 
     For example, only the newline between two lines may be damaged.
     """
@@ -157,7 +157,7 @@ def has_event(path: Path) -> bool:
 
 
 def is_foreign(path: Path) -> bool:
-    """Return whether a file is not empty and holds neither an event nor the beginning of one. Raises `RunError`."""
+    """Return whether a file has content but holds neither an event nor the beginning of one. Raises `RunError`."""
     begin = b'{"e":"'
     try:
         with open_journal(path) as file:

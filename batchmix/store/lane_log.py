@@ -28,11 +28,11 @@ class RowCounts(msgspec.Struct):
     failed: int = 0
     rejected: int = 0
     earlier_usd: float | None = None
-    """Cost of the answers of earlier starts; None: none of them has a price."""
+    """The cost of the answers of earlier starts. None if no answer has a price."""
 
     @property
     def finished(self) -> int:
-        """Number of finished rows of any status."""
+        """The number of finished rows of any status."""
         return self.ok + self.failed + self.rejected
 
     def count(self, status: Status | None) -> None:
@@ -63,17 +63,17 @@ class _LaneShard:
         self.journal: Journal | None = None
         """None until the lane has something to record."""
         self.requests_left = 1
-        """Number of unfinished requests, plus one until the whole shard has been read."""
+        """The number of unfinished requests, plus one until the whole shard has been read."""
         self.failed: set[Key] = set()
         """Rows that failed in this start."""
         self.unfinished = False
-        """Whether rows are left for another start."""
+        """Whether any rows are left for another start."""
 
 
 class LaneLog:
     """Records the events of a lane's requests, and closes each shard in which the lane has no more work.
 
-    An event is in the journal before anything else is done about it. Used on the event loop only. Methods that record
+    An event is written to the journal before the program acts on it. Used on the event loop only. Methods that record
     an event raise `NoSpace` if the disk is full.
     """
 
@@ -96,7 +96,10 @@ class LaneLog:
             self._counts.count_earlier_usd(usd)
 
     async def reopen(self, index: int) -> bool:
-        """Open a shard again that the lane left before its end. Return False if the lane was done with it."""
+        """Open a shard again that the lane left before its end.
+
+        Return False if the lane is already done with the shard.
+        """
         if index in self._done:
             return False
         if index in self._open:
@@ -135,12 +138,12 @@ class LaneLog:
         return to_send
 
     def has_answer(self, request: Request) -> bool:
-        """Return whether a request that went through `unfinished` has its answer."""
+        """Return whether a request that was passed to `unfinished` has an answer."""
         state = self._open[request.row // self._shard_rows].states[request.key]
         return state.status is Status.OK and state.hash == request.hash
 
     def reuse(self, request: Request, reused: ReusedAnswer | None) -> bool:
-        """Finish a request with the answer of another run. Return whether there is one."""
+        """Finish a request with the answer of another run. Return False if there is no usable answer."""
         if reused is None:
             return False
         index = request.row // self._shard_rows
@@ -156,7 +159,7 @@ class LaneLog:
         return True
 
     def count_finished(self, index: int, requests: list[Request | RejectedRow]) -> bool:
-        """Count the requests that have no work left. Return whether any others have."""
+        """Count the requests that have no work left. Return whether any other requests do."""
         opened = self._open[index]
         needed = opened.shard.need_work(requests, retry_rejected=False)
         for request, needs_work in zip(requests, needed, strict=True):
@@ -165,7 +168,7 @@ class LaneLog:
         return any(needed)
 
     def all_read(self, index: int, *, unfinished: bool) -> None:
-        """Record that the whole shard has been read. `unfinished`: some of its requests are left for another start."""
+        """Record that the whole shard has been read. `unfinished` says whether requests are left for another start."""
         opened = self._open[index]
         opened.unfinished |= unfinished
         opened.requests_left -= 1
@@ -197,7 +200,7 @@ class LaneLog:
         return outcome
 
     def finished(self, request: Request, failure: Failure | None) -> None:
-        """Record that a row has finished: with an answer if `failure` is None, else with that failure."""
+        """Record that a row has finished: with `failure`, or with an answer if `failure` is None."""
         index = request.row // self._shard_rows
         opened = self._open[index]
         if failure is None:
@@ -230,7 +233,7 @@ class LaneLog:
 
 
 def with_inputs(exchange: Exchange, request: Request) -> Exchange:
-    """Return an exchange with the number of embeddings in its request."""
+    """Return an exchange that says how many embeddings were requested."""
     return msgspec.structs.replace(exchange, inputs=request.inputs)
 
 

@@ -1,14 +1,14 @@
-"""The ledger of a run: how many answers each shard had, in case that parts, journals or `run.json` are lost.
+"""The ledger of a run: how many answers each shard had, in case parts, journals or `run.json` are lost.
 
-It is a file of append-only lines like a journal. For each shard the last lines count:
+Like a journal, it is a file to which lines are only appended. The last lines of each shard count:
 
-    {"e":"left","shard":0,"crc":"…"}                                      its first journal was made
-    {"e":"left","shard":0,"answers":17,"whole_bytes":9200,"crc":"…"}      a start ended and left it open
+    {"e":"left","shard":0,"crc":"…"}                                      the shard's first journal was created
+    {"e":"left","shard":0,"answers":17,"whole_bytes":9200,"crc":"…"}      a start ended and left the shard open
     {"e":"sealed","shard":0,"answers":20,"digest":"…","seal":{…},"crc":"…"}
-    {"e":"dropped","shard":7,"crc":"…"}                                   the input no longer has it
+    {"e":"dropped","shard":7,"crc":"…"}                                   the input no longer has the shard
 
-A shard is `sealed` here before its part is put in place. So no part ever has fewer answers than the ledger says, except
-while its journals still exist.
+The line `sealed` is written before the shard's part is put in place. So no part ever has fewer answers than the ledger
+says, except while the shard's journals still exist.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ class ShardLeftOpen(msgspec.Struct, frozen=True, tag_field="e", tag="left", omit
 
     shard: int
     answers: int | None = None
-    """Number of answers in its part and journals together; None: not counted."""
+    """The number of answers in the shard's part and journals together. None if they were not counted."""
     whole_bytes: int = 0
-    """Size of its journals, each up to its last complete line."""
+    """The size of the shard's journals, each counted up to its last complete line."""
     damaged: int = msgspec.field(default=0, name="holes")
-    """Number of damaged places in its journals."""
+    """The number of damaged places in the shard's journals."""
     part_damaged: bool = msgspec.field(default=False, name="torn")
-    """Whether its part can't be read completely."""
+    """Whether the shard's part can't be read completely."""
 
 
 class ShardSealed(msgspec.Struct, frozen=True, tag_field="e", tag="sealed", omit_defaults=True):
-    """A line of the ledger: a shard's part was written, with this many answers."""
+    """A line of the ledger: a shard's part was written, with this number of answers."""
 
     shard: int
     answers: int
@@ -69,11 +69,11 @@ class LastState(msgspec.Struct):
     """The state of a shard according to its last ledger lines."""
 
     answers: int = 0
-    """Minimum number of answers that the shard had."""
+    """The minimum number of answers that the shard had."""
     counted: bool = True
-    """Whether the shard had no more answers than that when the last line was written."""
+    """Whether `answers` was the exact number when the last line was written."""
     sealed: ShardSealed | None = None
-    """The line for its part; None: it has no part."""
+    """The ledger line for the shard's part. None if it has no part."""
     open: bool = False
     """Whether the last line says that the shard was left open."""
     whole_bytes: int = 0
@@ -91,7 +91,7 @@ class LastState(msgspec.Struct):
         return self.counted and (self.open or self.sealed is not None)
 
     def apply(self, line: ShardLeftOpen) -> None:
-        """Update the state with a line for the shard."""
+        """Update the state from a ledger line which says that the shard was left open."""
         self.open, self.counted = True, line.answers is not None
         if line.answers is not None:
             self.answers, self.whole_bytes = line.answers, line.whole_bytes
@@ -137,7 +137,7 @@ class Ledger:
             raise RunError(f"{self.path}: can't be read: {error.strerror}") from error
 
     def append(self, *lines: LedgerLine, sync: bool = True) -> None:
-        """Append lines. With `sync` they are on the disk when the method returns. Raises `NoSpace` and `DiskError`."""
+        """Append lines. If `sync`, they are on the disk when the method returns. Raises `NoSpace` and `DiskError`."""
         if not lines:
             return
         data = b"".join(map(encode_line, lines))

@@ -1,4 +1,4 @@
-"""Lock files, so that one process at a time works on a folder.
+"""Locks folders by means of lock files, so that only one process at a time works on a folder.
 
 A process holds the lock until it exits. The file contains the name of the process, and is never deleted.
 """
@@ -18,14 +18,15 @@ from batchmix.store.filesystem import open_plain
 
 _SIGNATURE = re.compile(rb"process [0-9]+ on [^\n]* since [^\n]*\n")
 _MAX_BYTES = 1_000
-"""Size in bytes that no lock file of batchmix reaches."""
+"""The size in bytes that every lock file of batchmix is smaller than."""
 
 
 def take_lock(path: Path, what: str, *, wait: bool = False) -> int:
-    """Lock a file until the returned descriptor is closed. Missing files and folders are made.
+    """Lock a file until the returned descriptor is closed. Missing files and folders are created.
 
-    Raises `RunLocked` if another process works on `what`, unless `wait` is set. Raises `RunError` if the file can't be
-    made, or is no lock file of batchmix, and `NoSpace` or `DiskError` if the disk is the reason.
+    If another process works on `what`, the function raises `RunLocked`, or waits if `wait` is set. It raises `RunError`
+    if the file can't be created or is not a lock file of batchmix, and `NoSpace` or `DiskError` if the disk is the
+    reason.
     """
     for _ in range(20):
         try:
@@ -53,7 +54,7 @@ def take_lock(path: Path, what: str, *, wait: bool = False) -> int:
 
 
 def lock_holder(path: Path) -> str | None:
-    """Return the process that holds a lock now, or None."""
+    """Return the name of the process that holds a lock now. None if no process does."""
     try:
         fd = open_plain(path, os.O_RDONLY)
     except (OSError, RunError):

@@ -1,4 +1,7 @@
-"""The open shards of a run. The first lane that reaches a shard opens it; the last that leaves it has it sealed."""
+"""The open shards of a run.
+
+The first lane that reaches a shard opens the shard. After the last lane is done with it, the shard is sealed.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ _logger = logging.getLogger(__name__)
 _SYNC_S = 0.04
 """Seconds between syncs of the journals. A power loss costs less than 50 ms of answers."""
 _SEALS_BEHIND = 3
-"""Number of shards waiting to be sealed at which no new shard is opened, which bounds their memory."""
+"""No new shard is opened while this many shards are waiting to be sealed, which bounds their memory."""
 _MAX_CACHED_BYTES, _BYTES_IN_FLIGHT = 16 << 20, 8 << 10
 """Memory for cached answers in bytes, and the part of it that each request in flight takes with its connection.
 
@@ -49,16 +52,18 @@ class ShardSpec(msgspec.Struct, frozen=True):
     digest: Callable[[int], str]
     """Returns the digest of a shard's input bytes and of the part of the job from which requests are made."""
     columns: str
-    """Digest of the carried columns."""
+    """The digest of the carried columns."""
     carried: Callable[[int], Iterator[pa.RecordBatch]]
-    """Returns the carried columns of a shard, one record per input row; raises `InputChanged`."""
+    """Returns the carried columns of a shard, one record per input row. Raises `InputChanged`."""
     price: Price
     raw: bool
     """Whether parts keep the responses as they were received."""
     header: JournalHeader
-    """First line of journals; parts repeat its values in their footers."""
+    """The first line of journals. Parts repeat its values in their footers."""
     damaged_parts: frozenset[int]
-    """Shards whose damaged parts the user has accepted. Their readable rows are kept, and the others are sent again."""
+    """The shards whose damaged parts the user has accepted. Their readable rows are kept, and the others are sent
+    again.
+    """
 
 
 class OpenShards:
@@ -120,7 +125,7 @@ class OpenShards:
         self._reserve.hold(max(8 << 20, in_flight * (64 << 10)))
 
     async def open(self, index: int) -> Shard:
-        """Return a shard with its state. Raises `PartDamaged`."""
+        """Return a shard with its state, and open the shard if no lane has opened it. Raises `PartDamaged`."""
         async with self._opening:
             shard = self._open.get(index)
             if shard is None:
@@ -136,7 +141,7 @@ class OpenShards:
             return shard
 
     def earlier_usd(self, shard: Shard, model: str) -> float | None:
-        """Return the cost of the model's answers in a shard when it was opened; None: none of them has a price."""
+        """Return the cost of the model's answers in a shard when it was opened. None if no answer has a price."""
         part = shard.part_totals.costs.get(model)
         costs = [part.usd] if part and part.priced else []
         amounts = (self._spec.price(model, billed, usage) for billed, usage in shard.earlier_usage.get(model, ()))
@@ -160,7 +165,7 @@ class OpenShards:
     def lane_is_done(self, index: int, *, unfinished: bool) -> None:
         """Record that a lane is done with a shard. After the last lane, the shard is sealed.
 
-        If a lane leaves the shard `unfinished`, it is closed instead, and keeps its journals for another start.
+        If a lane leaves the shard `unfinished`, the shard is closed instead, and keeps its journals for another start.
         """
         self._lanes_done[index] = self._lanes_done.get(index, 0) + 1
         if unfinished:
@@ -175,7 +180,7 @@ class OpenShards:
             self._to_seal.put_nowait(self._open[index])
 
     def answer(self, key: Key, hash_: str, parts: PartAnswers) -> Exchange | None:
-        """Return the run's answer to a request, read from its journals or parts; None: it has none."""
+        """Return the run's answer to a request, read from the journals or parts. None if there is no answer."""
         index = key[0] // self._spec.shard_rows
         shard = self._open.get(index) or self._read_unopened(index)
         event = shard.answer(key) if shard else None
@@ -184,9 +189,9 @@ class OpenShards:
         return parts.answer(part_path(self._layout.data, index), key, hash_)
 
     def _read_unopened(self, index: int) -> Shard | None:
-        """Read a shard that no lane has open, because none has reached it or because it was left unfinished.
+        """Return a shard that no lane has open, because none has reached it or because it was left unfinished.
 
-        None if it has no journals.
+        None if the shard has no journals.
         """
         is_unfinished = index in self._unfinished
         if not is_unfinished and not any(path.exists() for path in self._journals.get(index, {}).values()):
@@ -199,7 +204,7 @@ class OpenShards:
             return self._unopened[index, is_unfinished]
 
     def first_rows(self, model: str) -> FirstRows:
-        """Return the rows with a model's answers. This reads all parts and journals."""
+        """Return the rows that have answers of a model. This reads all parts and journals."""
         rows = first_rows_in(list_parts(self._layout.data).values(), model)
         for index in self._journals:
             shard = self._read_unopened(index)

@@ -1,4 +1,7 @@
-"""Sealed shards: `data/part-00042.parquet`, written under a temporary name and then renamed."""
+"""Reads and writes parts, which are the Parquet files of sealed shards, such as `data/part-00042.parquet`.
+
+A part is written under a temporary name and then renamed.
+"""
 
 from __future__ import annotations
 
@@ -27,29 +30,29 @@ from batchmix.store.filesystem import (
 from batchmix.store.schema import CHECKSUM_KEY, PartFooter, Seal, footer_metadata, read_footer
 
 _GROUP_BYTES = 4 * 2**20
-"""Size at which a row group is written: large enough to scan fast, small enough to keep memory flat."""
+"""The size in bytes at which a row group is written: large enough to scan fast, small enough to keep memory flat."""
 _GROUP_ROWS = 50_000
 _COMPRESSED: Any = {"compression": "zstd", "compression_level": 1}
 _UNIQUE = frozenset({"row", "custom_id", "response", "reasoning", "request_id", "request_hash", "raw"})
 _NAME = re.compile(r"part-([0-9]{5,})\.parquet")
 _CHECKSUM = re.compile(re.escape(CHECKSUM_KEY) + rb"\x18\x08([0-9a-f]{8})")
-"""The checksum's key and value as Thrift's compact protocol writes them."""
+"""Matches the checksum's key and value, as Thrift's compact protocol writes them."""
 _NO_CHECKSUM = b"0" * 8
 _END = b"\0\0\0\0PAR1"
 """The last bytes of a Parquet file: the length of its footer, and its magic number."""
 
 
 class SealHooks(msgspec.Struct, frozen=True):
-    """Callbacks for writing a part, and its permissions."""
+    """The callbacks for writing a part, and the permissions of the part."""
 
     pace: Callable[[], None]
-    """Called between the batches."""
+    """Called after each batch."""
     finish: Callable[[], PartFooter]
-    """Called after the last batch; returns the footer."""
+    """Called after the last batch. Returns the footer."""
     record: Callable[[PartFooter, Seal], None]
     """Called when the part is on the disk, before it is renamed."""
     mode: int = PRIVATE
-    """Permissions of the part."""
+    """The permissions of the part."""
 
 
 def part_path(data: Path, shard: int) -> Path:
@@ -68,16 +71,16 @@ def list_parts(data: Path) -> dict[int, Path]:
 
 
 def read_part(path: Path) -> tuple[PartFooter, Seal]:
-    """Return a part's footer, and the seal that identifies it.
+    """Return a part's footer, and the seal that identifies the part.
 
-    Raises `PartDamaged`, and `RunError` if it is not a part that this version reads.
+    Raises `PartDamaged`, and `RunError` if the file is not a part that this version can read.
     """
     with _source(path) as file:
         return _read_footer(path, file)
 
 
 def read_part_of(path: Path, shard: int) -> tuple[PartFooter, Seal]:
-    """Return the same as `read_part`. Raises `PartDamaged` also if the part belongs to another shard."""
+    """Read a part like `read_part`, but raise `PartDamaged` also if it belongs to another shard."""
     footer, seal = read_part(path)
     if footer.shard != shard:
         raise PartDamaged(f"{path}: holds the rows of shard {footer.shard}")
@@ -88,7 +91,7 @@ def read_part_of(path: Path, shard: int) -> tuple[PartFooter, Seal]:
 def open_part(path: Path) -> Iterator[pq.ParquetFile]:
     """Open a part for reading. Checksums are verified for each page that is read.
 
-    Raises `PartDamaged`, also for reads in the block.
+    Raises `PartDamaged` on opening, and for errors of reading inside the block.
     """
     with _source(path) as file:
         _read_footer(path, file)
@@ -100,7 +103,7 @@ def open_part(path: Path) -> Iterator[pq.ParquetFile]:
 
 
 def row_groups(path: Path, columns: list[str] | None, damage: list[str]) -> Iterator[pa.Table]:
-    """Yield a part's row groups. Damaged ones are left out and described in `damage`.
+    """Yield a part's row groups. Damaged ones are left out, and a message about each is added to `damage`.
 
     Raises `PartDamaged` if nothing can be read.
     """
@@ -191,7 +194,7 @@ def _damaged(path: Path, why: str) -> PartDamaged:
 
 
 def write_rows(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch], pace: Callable[[], None]) -> None:
-    """Write batches to an existing empty file as Parquet; `pace` is called between them."""
+    """Write batches to an existing empty file as Parquet. `pace` is called after each batch."""
     with _writer(path, schema) as writer:
         _write(writer, schema, batches, pace)
 
@@ -201,7 +204,7 @@ def seal_part(
 ) -> None:
     """Write a part in the folder `made_in`, sync it, and rename it to `path`.
 
-    A crash leaves only a temporary file, so that sealing can be repeated. Raises `NoSpace` and `DiskError`.
+    A crash leaves only a temporary file, so sealing can be repeated. Raises `NoSpace` and `DiskError`.
     """
     with disk_errors(path), atomic_replacement(path, hooks.mode, made_in=made_in) as temporary:
         with _writer(temporary, schema) as writer:

@@ -1,4 +1,4 @@
-"""The table of the result columns. A new column is one line of it."""
+"""The table of the result columns. To add a column, add a line to the table."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from batchmix.records import Completion, Usage
 
 
 class ResultColumn(msgspec.Struct, frozen=True):
-    """A result column."""
+    """A result column: its name, its type, and the source of its values."""
 
     name: str
     type: pa.DataType
     source: type[Completion | Usage] | None = None
-    """The class whose attribute of the column's name is the value. Such a column is null in rows without an answer.
+    """The class with an attribute of the column's name that is the value. The column is null in rows without an answer.
 
-    None: `ResultRows` gives the value by the column's name. A column that it forgets fails at the first row.
+    None if the value comes from `ResultRows`, which has code for each of these columns.
     """
     added_in: int = 1
-    """The first schema version with this column. In parts of earlier versions it reads as null."""
+    """The first schema version with this column. In parts of earlier versions the column reads as null."""
 
 
 _TIME = pa.timestamp("ms", tz="UTC")

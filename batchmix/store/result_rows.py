@@ -1,4 +1,4 @@
-"""Makes the result rows of a shard from its state. No other module fills the result columns."""
+"""Builds the result rows of a shard from its state. No other module fills the result columns."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from batchmix.store.shard import Shard
 from batchmix.store.totals import Totals
 
 Price = Callable[[str, str | None, Usage], float | None]
-"""Takes a model's name in the job, the billed model (None: unreported) and an answer's usage; returns its cost in USD,
-or None where the price is unknown."""
+"""A function that returns the cost of an answer in USD, or None if the price is unknown.
+
+It takes a model's name in the job, the billed model (None if unreported), and the answer's usage.
+"""
 
 SLICE_ROWS = 256
 """Rows per batch. The event loop waits while a column of a batch is made, which takes less than 0.1 ms at this size."""
@@ -55,9 +57,9 @@ Copying all of them takes less time than reading those that have a column.
 
 
 class ResultRows:
-    """Makes the result rows of one shard.
+    """Builds the result rows of one shard.
 
-    Rows without new events in the journals are copied from the old part. `totals` covers all batches made so far.
+    Rows without new events in the journals are copied from the old part. `totals` covers all batches built so far.
     """
 
     def __init__(self, shard: Shard, price: Price, *, raw: bool) -> None:
@@ -71,7 +73,7 @@ class ResultRows:
     def _add_usage_beside_rows(self, shard: Shard, price: Price) -> None:
         """Add the usage that no result row contains, such as that of billed attempts without an answer.
 
-        It comes from the totals of the old part and from the journals.
+        This usage comes from the totals of the old part and from the journals.
         """
         for model, cost in shard.part_totals.costs.items():
             self.totals.cost(model).add(cost.beside_rows)
@@ -80,15 +82,15 @@ class ResultRows:
                 cost = self.totals.cost(model)
                 cost.add_estimates(state.unreported, state.lost_tokens)
                 for billed, usage in state.billed_failures:
-                    cost.retry(price(model, billed, usage), usage)
+                    cost.add_retry(price(model, billed, usage), usage)
 
     def batches(
         self, schema: pa.Schema, carried: Iterator[pa.RecordBatch], first: int, keys: dict[int, list[Key]]
     ) -> Iterator[pa.RecordBatch]:
         """Yield result rows in small batches, joined with the carried columns.
 
-        `keys` has the keys of each input row in the order of their results. `carried` gives one record per input row
-        from `first` on.
+        `keys` lists the keys of each input row in the order of their results. `carried` yields one record per input
+        row, beginning with the row `first`.
         """
         for block in carried:
             for start in range(0, block.num_rows, SLICE_ROWS):
@@ -103,7 +105,7 @@ class ResultRows:
                 yield _batch(schema, piece, columns)
 
     def row(self, key: Key) -> ResultRow:
-        """Return the row of a key that has a result. Call it in input order."""
+        """Return the result row of a key, which must have a result. Keys must be passed in input order."""
         state = self._shard.states[key]
         if cached := state.take_cached():
             return self._answer(key, state, *cached)
@@ -118,7 +120,7 @@ class ResultRows:
     def _reclassified(self, key: Key, state: RowState, event: ResponseReceived) -> ResultRow:
         """Return the row of a response that was an answer when it was recorded.
 
-        It becomes a failed row if this version does not accept it as an answer.
+        The row is a failed one if this version does not accept the response as an answer.
         """
         outcome = self._shard.outcome(event)
         if isinstance(outcome, Completion):
@@ -200,12 +202,12 @@ def by_row(keys: Iterable[Key], models: Sequence[str]) -> dict[int, list[Key]]:
 
 
 def named(row: ResultRow) -> dict[str, Any]:
-    """Return a result row's values by column."""
+    """Return a result row's values by column name."""
     return {name: row[position] for name, position in _POSITIONS.items()}
 
 
 def finished_since(rows: list[ResultRow], ms: int) -> Counter[str]:
-    """Return how many rows of each model finished at a time or later, in ms of Unix time."""
+    """Return how many rows of each model finished at `ms` or later, in milliseconds of Unix time."""
     return Counter(row[_POSITIONS["model"]] for row in rows if (row[_POSITIONS["finished_at"]] or 0) >= ms)
 
 
@@ -234,7 +236,7 @@ def _array(values: tuple[Any, ...], type_: pa.DataType) -> pa.Array:
 
 
 class _PartRows:
-    """Reads the rows of an old part. They must be requested in input order, so that few rows are kept in memory."""
+    """Reads the rows of an old part. Rows must be read in input order, so that only few are kept in memory."""
 
     def __init__(self, part: Path | None) -> None:
         self._rows: dict[Key, ResultRow] = {}

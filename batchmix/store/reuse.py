@@ -1,4 +1,4 @@
-"""Complete answers of other runs, found by request hash."""
+"""Finds complete answers of other runs by request hash."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from batchmix.store.parts import list_parts, open_part
 from batchmix.store.run_folder import Layout
 
 _COMPLETE = {"stop", "tool_calls", "function_call", None}
-"""Finish reasons of answers that are reused; those that were cut short or filtered are not."""
+"""The finish reasons of answers that are reused. Answers that were cut short or filtered are not."""
 EXCHANGE_COLUMNS = ["request_hash", "sample", "raw", "http_status", "request_id", "served_model"]
 _ROW_BITS = 32
 
@@ -30,16 +30,16 @@ class ReusedAnswer(msgspec.Struct, frozen=True):
     """An answer from another run."""
 
     run: str
-    """The folder of that run, as the job names it."""
+    """The folder of the other run, as the job names it."""
     exchange: Exchange
 
 
 class ReusableAnswers:
-    """Finds complete answers in the sealed parts of other runs. Each takes 16 bytes of memory.
+    """Finds complete answers in the sealed parts of other runs. Each answer takes 16 bytes of memory.
 
-    If several runs have an answer to a request, the first run's answer is used. An n-th sample gets only the answer of
-    an n-th sample. `answers` may be called from any thread. Raises `JobError` if a folder is not a run, or if rehearsed
-    answers would mix with real ones.
+    If several runs have an answer to a request, the first run's answer is used. The n-th sample of a request gets only
+    the answer of an n-th sample. `answers` may be called from any thread. Raises `JobError` if a folder is not a run,
+    or if rehearsed answers would mix with real ones.
     """
 
     def __init__(self, folders: tuple[str, ...], *, rehearsal: bool) -> None:
@@ -61,11 +61,11 @@ class ReusableAnswers:
         self._marks, self._places = _sorted(marks, order), _sorted(places, order)
 
     def holds(self, request: Request) -> bool:
-        """Return whether a request probably has an answer, without reading it."""
+        """Return whether a request probably has an answer, without reading the answer."""
         return next(self._candidates(request), None) is not None
 
     def answers(self, requests: list[Request]) -> dict[Key, ReusedAnswer]:
-        """Return answers by the keys of their requests. Requests without an answer are left out."""
+        """Return the answers to some requests, by the keys of the requests. Requests without an answer are left out."""
         with self._lock:
             answers = ((request.key, self._answer(request)) for request in requests)
             return {key: answer for key, answer in answers if answer}
@@ -88,7 +88,7 @@ class ReusableAnswers:
         return None
 
     def _is_complete(self, exchange: Exchange, path: str) -> bool:
-        """Return whether an answer is complete by the rules of this version, since an older one may have stored it."""
+        """Return whether an answer is complete by the rules of this version. An older version may have stored it."""
         outcome = classify(exchange, path)
         return isinstance(outcome, Completion) and outcome.finish_reason in _COMPLETE
 
@@ -105,7 +105,7 @@ class ReusableAnswers:
 
 
 def _read_marks(path: Path, part: int, marks: array[int], places: array[int]) -> None:
-    """Add the marks and the places of a part's complete answers."""
+    """Add the mark and the place of each complete answer in a part to `marks` and `places`."""
     number = part << _ROW_BITS
     columns = ["status", "finish_reason", "request_hash", "sample"]
     with open_part(path) as file:

@@ -14,13 +14,13 @@ from batchmix.store.events import AttemptSent, Event, ResponseReceived
 from batchmix.store.totals import EstimatedUsage
 
 _FINAL = frozenset({Status.OK, Status.REJECTED})
-"""After these statuses the same request is not sent again, unless rejected rows are to be retried."""
+"""The statuses after which the same request is not sent again, unless rejected rows are to be retried."""
 _ANSWER_BYTES = 700
-"""Measured memory of an answer in bytes, without its text: the event, the completion and its usage."""
+"""The measured memory of an answer in bytes, without its text: the event, the completion and its usage."""
 
 
 class LinePosition(msgspec.Struct, frozen=True, gc=False):
-    """Where the line of an event is in the journals of a shard."""
+    """The position of an event's line in the journals of a shard."""
 
     lane: int
     offset: int
@@ -30,7 +30,7 @@ class LinePosition(msgspec.Struct, frozen=True, gc=False):
 class CacheBudget:
     """The memory budget for answers that are kept until their shard is sealed.
 
-    To read an answer again takes as long as all other work of making its result row. Used on the event loop only.
+    Reading an answer again takes as long as all other work on its result row. Used on the event loop only.
     """
 
     def __init__(self, size: int = 0) -> None:
@@ -42,7 +42,7 @@ class CacheBudget:
         self._left = size
 
     def take(self, shard: int, event: ResponseReceived) -> bool:
-        """Take the memory of an answer. Return whether any was left."""
+        """Take memory for an answer. Return False if none is left."""
         if self._left <= 0:
             return False
         size = len(event.body) + _ANSWER_BYTES
@@ -51,49 +51,50 @@ class CacheBudget:
         return True
 
     def give_back(self, shard: int) -> None:
-        """Give back all memory that a shard has taken."""
+        """Give back all memory that was taken for a shard's answers."""
         self._left += self._taken.pop(shard, 0)
 
 
 class RowState(msgspec.Struct, gc=False):
-    """The state of one (row, model, sample); changed by this module only."""
+    """The state of one (row, model, sample). Only this module changes it."""
 
     status: Status | None = None
-    """None: no result yet."""
+    """None if there is no result yet."""
     hash: str = ""
-    """Request hash that the result belongs to."""
+    """The hash of the request that the result belongs to."""
     result: LinePosition | None = None
-    """Where the response of an answer, or the failure of the row, is in the journals; None: in the part."""
+    """The position of the answer or of the row's failure in the journals. None if the result is in the part."""
     last_response: LinePosition | None = None
-    """The last response in the journals, answer or not."""
+    """The position of the last response in the journals, whether an answer or not."""
     attempts: int = 0
     in_flight: int = 0
-    """The attempt that was sent and has no response yet; 0: none."""
+    """The number of the attempt that was sent and has no response yet. 0 if there is none."""
     maybe_billed: int = 0
-    """Attempts that may have been billed without an answer, with the one in flight."""
+    """The number of attempts that may have been billed without an answer, including the one in flight."""
     prompt_tokens: int = 0
-    """Estimated tokens of the last prompt in the journals."""
+    """The estimated number of tokens of the last prompt in the journals."""
     max_tokens: int | None = None
-    """Maximum number of tokens in its answer; None: unlimited."""
+    """The maximum number of tokens in the answer to that prompt. None if unlimited."""
     lost: Tokens = Tokens()
-    """Estimated tokens of the attempts in the journals that may have been billed, without the one in flight."""
+    """The estimated tokens of the attempts in the journals that may have been billed, except the one in flight."""
     unreported: EstimatedUsage = EstimatedUsage()
-    """Estimated usage of answers in the journals that came without a complete usage."""
+    """The estimated usage of answers in the journals that did not report a complete usage."""
     billed_failures: tuple[tuple[str | None, Usage], ...] = ()
     """The billed model and the usage of each attempt in the journals that was billed without an answer."""
     wanted: bool = False
     """Whether the job contains this result now."""
     cached: tuple[ResponseReceived, Completion] | None = None
-    """The response at `result` and its answer, if it came in this start and there was memory to keep it."""
+    """The response at `result` and its answer. None if the response is from an earlier start, or if memory was short.
+    """
 
     @property
     def maybe_billed_before(self) -> int:
-        """Attempts that may have been billed without an answer, without the one in flight."""
+        """The number of attempts that may have been billed without an answer, except the one in flight."""
         return self.maybe_billed - (1 if self.in_flight else 0)
 
     @property
     def lost_tokens(self) -> Tokens:
-        """Estimated tokens of all attempts that may have been billed, with the one in flight."""
+        """The estimated tokens of all attempts that may have been billed, including the one in flight."""
         return self.lost + self._estimate if self.in_flight else self.lost
 
     @property
@@ -146,7 +147,7 @@ class RowState(msgspec.Struct, gc=False):
             self.status, self.hash, self.result, self.cached = status, hash_, position, None
 
     def take_cached(self) -> tuple[ResponseReceived, Completion] | None:
-        """Return the cached answer, if there is one, and free its memory. Called by the thread that seals the shard."""
+        """Return the cached answer, or None, and free its memory. Called by the thread that seals the shard."""
         cached, self.cached = self.cached, None
         return cached
 
@@ -154,12 +155,12 @@ class RowState(msgspec.Struct, gc=False):
 def apply_event(
     states: dict[Key, RowState], event: Event, position: LinePosition, outcome: Completion | Failure | None
 ) -> None:
-    """Update the state for one event of a journal. `outcome` is the classified response; None for other events."""
+    """Update the state for one event of a journal. `outcome` is the classified response, or None for other events."""
     state = states.get(event.key)
     if state is None:
         state = states[event.key] = RowState()
     if isinstance(event, AttemptSent):
-        state.sent(event.attempt, event.prompt, event.most)
+        state.sent(event.attempt, event.prompt, event.max_tokens)
     elif isinstance(event, ResponseReceived):
         assert outcome is not None
         state.received(event, position, outcome)
@@ -170,7 +171,7 @@ def apply_event(
 def need_work(
     states: dict[Key, RowState], requests: Iterable[Request | RejectedRow], *, retry_rejected: bool
 ) -> list[bool]:
-    """Return for each request whether it has work left, and mark all of them as wanted by the job."""
+    """Return for each request whether it has work left, and mark its state as wanted by the job."""
     needed = []
     for request in requests:
         key = request.row, request.model, request.sample

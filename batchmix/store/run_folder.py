@@ -41,19 +41,20 @@ class Start(msgspec.Struct):
     pid: int
     host: str
     ended_at: str | None = None
-    """None while it runs, and after a kill."""
+    """None while the start runs, and after a kill."""
     exit_code: int | None = None
     reason: str = ""
     spent: tuple[float, float] = (0.0, 0.0)
-    """USD and tokens that the budget has counted so far, over all starts; 0 where there is no budget."""
+    """The USD and tokens that the budget has counted so far, over all starts. 0 if there is no budget."""
     limited_by: dict[str, list[tuple[float, str]]] = {}
-    """By model: the seconds at which the limit of its speed changed, and the new limit; empty: the answers' speed."""
+    """For each model, the times in seconds at which its limit changed, and the new limit. Empty for the answers' speed.
+    """
     limited_now: dict[str, str] = {}
-    """By model: what limits its speed now, while the start runs."""
+    """For each model, what limits its speed now, while the start runs."""
     unstreamed: list[str] = []
-    """Models that are not streamed unless the job says so, because one of their streams lacked its end."""
+    """The models that are not streamed unless the job says so, because one of their streams had no finish reason."""
     surplus_answers: int = 0
-    """How often the provider sent more than one response to a request; no row got the surplus."""
+    """How often the provider sent more than one response to a request. The surplus was dropped."""
 
 
 class RunFile(msgspec.Struct):
@@ -64,21 +65,21 @@ class RunFile(msgspec.Struct):
     shard_rows: int
     job: dict[str, Any]
     requests: str
-    """Digest of the part of the job from which requests are made."""
+    """The digest of the part of the job from which requests are made."""
     accepted: str
-    """Digest of the same part of the job, the input and the columns, as the last start accepted them."""
+    """The digest of that part of the job, the input and the columns, as the last start accepted them."""
     columns: str
-    """Digest of the carried columns."""
+    """The digest of the carried columns."""
     carried: str
-    """Arrow schema of the carried columns, in base64."""
+    """The Arrow schema of the carried columns, in base64."""
     models: list[str]
     rows: int
     results: int
-    """Number of results of the complete run: one for each row, model and sample."""
+    """The number of results of the complete run: one for each row, model and sample."""
     scan: dict[str, Any]
     starts: list[Start]
     prices: dict[str, Price] = {}
-    """The prices of this run, by model name or id, so that a later start uses the same."""
+    """The prices of this run, by model name or id. Later starts use the same prices."""
     canary: dict[str, CanarySample] = {}
     """The rows of the last canary, by model."""
     version: int = _VERSION
@@ -93,14 +94,14 @@ class RunFile(msgspec.Struct):
 
 
 class Layout:
-    """The paths in a run folder, and the permissions and secrets of its files."""
+    """The paths in a run folder, the permissions of new files, and the secrets to mask in them."""
 
     def __init__(self, root: Path, *, mode: int | None = None, secrets: Secrets | None = None) -> None:
         self.root = root
         self.mode = mode
-        """Permissions of the files, as configured in the job; None: only the owner has access."""
+        """The permissions of the files, as configured in the job. None if only the owner has access."""
         self.secrets = secrets
-        """Secrets that are redacted from what is written; None: there are none, or they are unknown."""
+        """The secrets that are masked in everything that is written. None if there are none, or they are unknown."""
         self.data = root / "data"
         self.journal = root / "journal"
         self.input = root / "input"
@@ -112,7 +113,7 @@ class Layout:
 
     @property
     def file_mode(self) -> int:
-        """Permissions of a new file."""
+        """The permissions of a new file."""
         return PRIVATE if self.mode is None else self.mode
 
     def redacted(self, data: bytes) -> bytes:
@@ -133,14 +134,14 @@ class Layout:
         return by_shard
 
     def make_folders(self) -> None:
-        """Make the folders for parts and journals, and set the permissions of all files."""
+        """Create the folders for parts and journals, and set the permissions of all files."""
         for folder in (self.data, self.journal):
             folder.mkdir(0o700, exist_ok=True)
         if self.mode is not None:
             self._set_modes(self.mode)
 
     def make_folder(self, folder: Path) -> None:
-        """Make another folder in the run folder, unless it exists. Raises `RunError` for a link."""
+        """Create another folder in the run folder, unless it exists. Raises `RunError` if it is a link."""
         if folder.is_symlink():
             raise not_plain(folder)
         folder.mkdir(0o700, parents=True, exist_ok=True)
@@ -168,7 +169,7 @@ class Layout:
                 raise RunError(f"{folder}: is a file, but a run needs a folder there; move it away")
 
     def read_run(self) -> RunFile | None:
-        """Return `run.json`, or None if it does not exist. Raises `RunError` if batchmix did not write it."""
+        """Return the content of `run.json`. None without the file. Raises `RunError` if batchmix did not write it."""
         try:
             self.check_folders()
             with open(open_plain(self.run_json, os.O_RDONLY), "rb") as file:  # noqa: PTH123 - no link is followed
@@ -184,7 +185,7 @@ class Layout:
         return run
 
     def answers_in_summary(self) -> int:
-        """Return the number of answers in `summary.json`; 0 if the file can't be read."""
+        """Return the number of answers in `summary.json`. 0 if the file can't be read."""
         try:
             ok = msgspec.json.decode(self.summary_json.read_bytes(), type=dict[str, Any]).get("ok")
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
@@ -197,7 +198,7 @@ class Layout:
         return not has_checksum or crc[:8] == b"%08x" % zlib.crc32(text)
 
     def write_run(self, run: RunFile) -> None:
-        """Replace `run.json`. Its last key is a checksum of all before that key. Raises `NoSpace`."""
+        """Replace `run.json`. Its last key is a checksum of everything before that key. Raises `NoSpace`."""
         text = self._text(msgspec.to_builtins(run)).removesuffix(b"\n}\n")
         replace_file(self.run_json, text + _CHECKSUM + b'%08x"\n}\n' % zlib.crc32(text), self.file_mode)
 
@@ -216,7 +217,7 @@ def run_folders(root: Path) -> list[Path]:
 
 
 def holder(layout: Layout) -> str | None:
-    """Return the process that works on a run folder now, or None."""
+    """Return the name of the process that works on a run folder now. None if no process does."""
     return lock_holder(layout.lock)
 
 

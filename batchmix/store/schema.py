@@ -17,7 +17,7 @@ VERSION = str(_NEWEST)
 """The version of the result columns in new parts."""
 _READABLE = {str(version).encode() for version in range(1, _NEWEST + 1)}
 _ADDED = {column.name for column in COLUMNS if column.added_in > 1}
-"""Columns that parts of earlier versions may lack."""
+"""The columns that parts of earlier versions may lack."""
 _SCHEMA_KEY = b"batchmix.schema"
 _PART_KEY = b"batchmix.part"
 _JOB_KEY = b"batchmix.job"
@@ -37,18 +37,18 @@ class PartFooter(msgspec.Struct, frozen=True):
     stop: int
     """The part holds the results of input rows [first, stop)."""
     digest: str
-    """Digest of the shard's input bytes and of the part of the job from which requests are made."""
+    """The digest of the shard's input bytes and of the part of the job from which requests are made."""
     columns: str
-    """Digest of the carried columns: names, sources, types."""
+    """The digest of the carried columns: names, sources, types."""
     totals: Totals
     rehearsal: bool | None = None
-    """Whether the rehearsal provider answered; None: unknown, in parts of old versions."""
+    """Whether the rehearsal provider answered. None if unknown, as in parts of old versions."""
     shard_rows: int = 0
-    """Rows of each shard of the run; 0: unknown, in parts of old versions."""
+    """The number of rows in each shard of the run. 0 if unknown, as in parts of old versions."""
     job: str = ""
-    """Name of the job, from the schema's metadata."""
+    """The name of the job, from the schema's metadata."""
     version: str = VERSION
-    """The schema version of the part, from the same metadata."""
+    """The schema version of the part, also from the metadata."""
 
 
 class Seal(msgspec.Struct, frozen=True):
@@ -59,7 +59,7 @@ class Seal(msgspec.Struct, frozen=True):
     size: int
     """Size of the file in bytes."""
     written_ns: int = 0
-    """When the file was last written to; a different time alone does not mean a different part."""
+    """When the file was last written to. A different time alone does not mean a different part."""
 
     @property
     def proof(self) -> tuple[int, int]:
@@ -68,7 +68,7 @@ class Seal(msgspec.Struct, frozen=True):
 
 
 def part_schema(carried: pa.Schema, job_name: str) -> pa.Schema:
-    """Return the schema of every part of a run; `carried` starts with `custom_id`."""
+    """Return the schema of every part of a run. `carried` must start with `custom_id`."""
     own = list(RESULT_SCHEMA)
     fields = [*own[:CARRIED_AT], *list(carried)[1:], *own[CARRIED_AT:]]
     metadata = {
@@ -85,7 +85,7 @@ def footer_metadata(footer: PartFooter) -> dict[bytes, bytes]:
 
 
 def read_footer(metadata: dict[bytes, bytes] | None) -> PartFooter | None:
-    """Return the footer in a Parquet file's metadata, or None if no readable version of batchmix wrote it."""
+    """Return the footer in a Parquet file's metadata. None if no readable version of batchmix wrote it."""
     stored: Any = (metadata or {}).get(_PART_KEY)
     if stored is None or (metadata or {}).get(_SCHEMA_KEY) not in _READABLE:
         return None
@@ -95,7 +95,7 @@ def read_footer(metadata: dict[bytes, bytes] | None) -> PartFooter | None:
 
 
 def columns_of(batch: pa.RecordBatch, schema: pa.Schema) -> list[pa.Array]:
-    """Return the columns of a part's batch, with the types of `schema`; columns that its version lacks are null."""
+    """Return the columns of a part's batch, with the types of `schema`. Columns newer than the part are null."""
     names = set(batch.schema.names)
     return [
         pa.nulls(batch.num_rows, field.type)

@@ -32,21 +32,21 @@ class JournalSettings(msgspec.Struct, frozen=True):
     """How the journals of a run are written."""
 
     header: JournalHeader | None = None
-    """The first line of each journal, but for its shard and lane; None: journals get no header."""
+    """The first line of each journal, apart from its shard and lane. None if journals get no header."""
     mode: int | None = None
-    """Permissions of the journals; None: only the owner has access."""
+    """The permissions of the journals. None if only the owner has access."""
     on_created: Callable[[int], None] = lambda _: None
     """Called with a shard's number when it gets its first journal."""
     on_no_space: Callable[[], bool] = lambda: False
-    """Called on a full disk; returns whether another try makes sense."""
+    """Called when the disk is full. Returns whether it is worth trying again."""
 
 
 class Shard:
     """An open shard. While lanes work on it, only the event loop uses it. Any thread may call `sync` and `answer`.
 
-    `journals` has the path of each lane's journal. Existing journals are read at once, and a new one is made when its
-    lane first has something to record. Journals are opened before `part` is read, so that a reader without a lock does
-    not miss answers if the shard is sealed meanwhile.
+    `journals` has the path of each lane's journal. Existing journals are read at once. A new journal is created when
+    its lane first has something to record. Journals are opened before `part` is read, so that a reader without a lock
+    does not miss answers if the shard is sealed meanwhile.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Shard:
     ) -> None:
         self.index = index
         self.secrets = secrets
-        """Secrets that are redacted from the texts of answers and failures."""
+        """The secrets that are masked in the texts of answers and failures."""
         self.states: dict[Key, RowState] = {}
         self.part: Path | None = None
         self.part_totals = Totals()
@@ -71,9 +71,9 @@ class Shard:
         self.warnings: list[str] = []
         """Messages about damage in the journals."""
         self.whole_bytes = 0
-        """Size of the journals when they were opened, each up to its last complete line."""
+        """The size of the journals when they were opened, each counted up to its last complete line."""
         self.earlier_usage: dict[str, list[tuple[str | None, Usage]]] = {}
-        """By model: the billed model and the usage of each answer in the journals when they were opened."""
+        """For each model, the billed model and the usage of each answer in the journals when they were opened."""
         self._journals = journals
         self._settings = settings
         self._without_header: set[int] = set()
@@ -94,12 +94,12 @@ class Shard:
 
     @property
     def answers(self) -> int:
-        """Number of answers in the shard."""
+        """The number of answers in the shard."""
         return sum(state.status is Status.OK for state in self.states.values())
 
     @property
     def possible_answers(self) -> int:
-        """Number of keys whose last event is a successful response that this version does not accept as an answer.
+        """The number of keys whose last event is a successful response that this version does not accept as an answer.
 
         An older version may have accepted it.
         """
@@ -162,7 +162,7 @@ class Shard:
         return classify(event.exchange(), event.path, self.secrets)
 
     def answer(self, key: Key) -> ResponseReceived | None:
-        """Return the answer to a key in the journals, or None. Any thread may call this."""
+        """Return the answer to a key in the journals. None if there is none. Any thread may call this."""
         state = self.states.get(key)
         position = state.result if state and state.status is Status.OK else None
         if position is None:
@@ -203,7 +203,7 @@ class Shard:
         sync_folder(folder)
 
     def open_for_writing(self, lane: int) -> Journal:
-        """Return the journal of a lane. A missing journal is made. Raises `NoSpace` and `DiskError`."""
+        """Return the journal of a lane, and create it if it is missing. Raises `NoSpace` and `DiskError`."""
         is_first, settings = not self.has_journals, self._settings
         journal = self._writing.get(lane)
         if journal is None:

@@ -1,4 +1,4 @@
-"""Totals of results, as in a part's footer, `status` and `summary.json`."""
+"""Adds up results, for a part's footer, for `status` and for `summary.json`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batchmix.records import Completion, Status, Tokens, Usage
 
 
 class FailureCount(msgspec.Struct):
-    """Failures of one type: how many, and an example."""
+    """The number of failures of one type, and an example."""
 
     count: int
     row: int
@@ -21,12 +21,12 @@ class FailureCount(msgspec.Struct):
 
 
 class EstimatedUsage(msgspec.Struct, frozen=True, gc=False):
-    """Estimated usage of answers without a cost of their own; added up like numbers."""
+    """The estimated usage of answers whose cost is not known exactly. Estimates can be added."""
 
     answers: int = 0
     tokens: Tokens = Tokens()
     beside: int = 0
-    """How many of the tokens are in no reported `total_tokens`."""
+    """How many of the tokens are not included in a reported `total_tokens`."""
 
     @staticmethod
     def of(answer: Completion, prompt_tokens: int) -> EstimatedUsage:
@@ -35,7 +35,7 @@ class EstimatedUsage(msgspec.Struct, frozen=True, gc=False):
         return EstimatedUsage(1, tokens, tokens.prompt + tokens.completion - (answer.usage.total_tokens or 0))
 
     def __add__(self, other: EstimatedUsage) -> EstimatedUsage:
-        """Return a sum."""
+        """Return the sum of two estimates."""
         return EstimatedUsage(self.answers + other.answers, self.tokens + other.tokens, self.beside + other.beside)
 
 
@@ -43,31 +43,31 @@ class Cost(msgspec.Struct):
     """The cost of one model's results."""
 
     usd: float = 0.0
-    """Cost of the answers that have a price."""
+    """The cost of the answers that have a price."""
     priced: int = 0
-    """Number of these answers."""
+    """The number of answers that have a price."""
     maybe_usd: float = 0.0
-    """Cost of attempts that may have been billed in addition to an answer, each at the cost of that answer."""
+    """The cost of attempts that may have been billed in addition to an answer, each at the cost of that answer."""
     maybe_unpriced: int = 0
-    """Number of attempts that may have been billed for rows without a priced answer."""
+    """The number of attempts that may have been billed for rows without a priced answer."""
     retries: int = 0
     """Number of attempts without an answer whose usage says that they were billed."""
     retries_usd: float = 0.0
-    """Cost of these attempts, as far as prices are known."""
+    """The cost of these attempts, as far as prices are known."""
     retries_unpriced: int = 0
-    """Number of these attempts whose price is unknown."""
+    """The number of these attempts whose price is unknown."""
     retries_tokens: int = 0
-    """Prompt and completion tokens of these attempts."""
+    """The prompt and completion tokens of these attempts."""
     unreported: EstimatedUsage = msgspec.field(default=EstimatedUsage(), name="untold")
-    """Estimated usage of answers that came without a complete usage."""
+    """The estimated usage of answers that did not report a complete usage."""
     unpriced: EstimatedUsage = EstimatedUsage()
-    """Usage of answers with a complete usage whose price is unknown."""
+    """The usage of answers with a complete usage whose price is unknown."""
     lost: Tokens = Tokens()
-    """Estimated tokens of attempts that may have been billed in addition to the answers."""
+    """The estimated tokens of attempts that may have been billed in addition to the answers."""
 
     @property
     def billed_retries_usd(self) -> float | None:
-        """Cost of billed attempts without an answer; None: the model has no price, as far as its results show."""
+        """The cost of billed attempts without an answer. None if no result shows that the model has a price."""
         return self.retries_usd if self.priced or self.retries > self.retries_unpriced else None
 
     @property
@@ -84,7 +84,7 @@ class Cost(msgspec.Struct):
 
     @property
     def maybe_billed_usd(self) -> float | None:
-        """Cost that may have been billed in addition to the answers; None: no answer has a price.
+        """The cost that may have been billed in addition to the answers. None if no answer has a price.
 
         An attempt of unknown cost counts like an average answer.
         """
@@ -102,15 +102,17 @@ class Cost(msgspec.Struct):
         self.unreported += unreported
         self.lost += lost
 
-    def retry(self, usd: float | None, usage: Usage) -> None:
-        """Add an attempt that was billed without an answer; a `usd` of None means an unknown price."""
+    def add_retry(self, usd: float | None, usage: Usage) -> None:
+        """Add an attempt that was billed without an answer. `usd` is None if the price is unknown."""
         self.retries += 1
         self.retries_usd += usd or 0.0
         self.retries_unpriced += usd is None
         self.retries_tokens += (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
 
-    def row(self, usd: float | None, maybe_billed: int) -> None:
-        """Add the cost of a row, and its attempts that may have been billed."""
+    def add_row(self, usd: float | None, maybe_billed: int) -> None:
+        """Add a result: its cost (None if unknown), and the number of its attempts that may have been billed without an
+        answer.
+        """
         if usd is not None:
             self.usd += usd
             self.priced += 1
@@ -126,10 +128,10 @@ class Totals(msgspec.Struct):
     failed: int = 0
     rejected: int = 0
     reused: int = 0
-    """Answers from other runs; their tokens are in no sum here."""
+    """The number of answers from other runs. Their tokens are not included in the sums."""
     attempts: int = 0
     maybe_billed: int = 0
-    """Attempts without a response, or with a 200 that had neither an answer nor a usage."""
+    """The number of attempts without a response, or with a 200 that had neither an answer nor a usage."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     total_tokens: int = 0
@@ -137,25 +139,25 @@ class Totals(msgspec.Struct):
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     cost_usd: float | None = None
-    """None: no answer has a price."""
+    """None if no answer has a price."""
     unpriced: int = 0
-    """Answers without a price."""
+    """The number of answers without a price."""
     first_sent_ms: int | None = None
     last_finished_ms: int | None = None
     failures: dict[str, FailureCount] = {}
     models: dict[str, dict[str, int]] = {}
-    """Rows by status for each model."""
+    """The number of rows with each status, for each model."""
     costs: dict[str, Cost] = {}
-    """For each model."""
+    """The cost of each model's results."""
 
     @property
     def finished(self) -> int:
-        """Number of results of any status."""
+        """The number of results of any status."""
         return self.ok + self.failed + self.rejected
 
     @property
     def maybe_billed_usd(self) -> float | None:
-        """Cost that may have been billed in addition to the answers; None: no model has a price."""
+        """The cost that may have been billed in addition to the answers. None if no model has a price."""
         costs = [usd for cost in self.costs.values() if (usd := cost.maybe_billed_usd) is not None]
         return sum(costs) if costs else None
 
@@ -166,12 +168,12 @@ class Totals(msgspec.Struct):
 
     @property
     def billed_retries_usd(self) -> float | None:
-        """Cost of billed attempts without an answer; None: no model has a price."""
+        """The cost of billed attempts without an answer. None if no model has a price."""
         costs = [usd for cost in self.costs.values() if (usd := cost.billed_retries_usd) is not None]
         return sum(costs) if costs else None
 
     def cost(self, model: str) -> Cost:
-        """Return the cost of a model, to add to."""
+        """Return the cost of a model's results, for adding to it."""
         cost = self.costs.get(model)
         if cost is None:
             cost = self.costs[model] = Cost()
@@ -185,7 +187,7 @@ class Totals(msgspec.Struct):
             self.cost_usd = (self.cost_usd or 0.0) + other.cost_usd
         self.add_times((other.first_sent_ms,), (other.last_finished_ms,))
         for type_, failures in other.failures.items():
-            self.fail(type_, failures.row, failures.message, failures.count)
+            self.add_failures(type_, failures.row, failures.message, failures.count)
         for model, counts in other.models.items():
             for status, count in counts.items():
                 self.count(model, status, count)
@@ -215,12 +217,12 @@ class Totals(msgspec.Struct):
         if costs or any(columns["maybe_billed"]):
             for model, usd, lost, run in zip(*(columns[name] for name in _COSTLY), strict=True):
                 if (run is None and usd is not None) or lost:
-                    self.cost(model).row(usd if run is None else None, lost)
+                    self.cost(model).add_row(usd if run is None else None, lost)
         self.add_times(columns["sent_at"], columns["finished_at"])
         if columns["status"].count(Status.OK) < len(runs):
             for row, status, type_, message in zip(*(columns[name] for name in _FAILURE), strict=True):
                 if status != Status.OK:
-                    self.fail(type_, row, message)
+                    self.add_failures(type_, row, message)
 
     def _add_unpriced(self, columns: dict[str, tuple[Any, ...]]) -> None:
         """Add answers with a usage whose price is unknown."""
@@ -237,17 +239,17 @@ class Totals(msgspec.Struct):
         self.attempts, self.maybe_billed = attempts, maybe_billed
 
     def add_times(self, sent_ms: Iterable[int | None], finished_ms: Iterable[int | None]) -> None:
-        """Widen the span from the first request sent to the last answer."""
+        """Extend the time span between the first request and the last answer by these times."""
         self.first_sent_ms = min(_not_none(self.first_sent_ms, *sent_ms), default=None)
         self.last_finished_ms = max(_not_none(self.last_finished_ms, *finished_ms), default=None)
 
     def count(self, model: str, status: str, number: int = 1) -> None:
-        """Count results of a model. The sums over all models stay as they are."""
+        """Count results of a model with a status. The sums over all models do not change."""
         counts = self.models.setdefault(model, {})
         counts[status] = counts.get(status, 0) + number
 
-    def fail(self, type_: str, row: int, message: str, number: int = 1) -> None:
-        """Count failures of a type; the first row of each type is its example."""
+    def add_failures(self, type_: str, row: int, message: str, number: int = 1) -> None:
+        """Count failures of a type. The failure of the first row is the example."""
         counted = self.failures.get(type_)
         if counted is None:
             self.failures[type_] = FailureCount(number, row, message)

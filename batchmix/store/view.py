@@ -1,4 +1,6 @@
-"""Reads a run folder without a lock: totals, requests in flight, attempts that may have been billed twice."""
+"""Reads a run folder without a lock: totals, requests in flight, and attempts that may have been billed without an
+answer.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ from batchmix.store.shard import Shard
 from batchmix.store.totals import COUNTS, Totals
 
 RECENT_S = 60
-"""Seconds over which the current speed is measured."""
+"""The number of seconds over which the current speed is measured."""
 
 
 class View(msgspec.Struct):
@@ -33,14 +35,14 @@ class View(msgspec.Struct):
     layout: Layout
     run: RunFile
     holder: str | None
-    """The process that works on the run now; None: no process does."""
+    """The process that works on the run now. None if no process does."""
     totals: Totals
-    """Totals of all results. If no process works on the run, requests in flight count as maybe billed."""
+    """The totals of all results. If no process works on the run, requests in flight count as maybe billed."""
     open_shards: list[int]
     in_flight: list[Key]
-    """Requests in flight; empty if no process works on the run."""
+    """The requests in flight. Empty if no process works on the run."""
     maybe_billed: list[Key]
-    """Requests with an attempt that may have been billed without an answer."""
+    """The requests with an attempt that may have been billed without an answer."""
     damage: list[str]
     """Messages about damaged or missing journals and parts."""
     left: list[ShardLeftOpen]
@@ -48,11 +50,11 @@ class View(msgspec.Struct):
     lost: bool = False
     """Whether parts are missing or can't be read."""
     recent: Counter[str] = msgspec.field(default_factory=Counter)
-    """Number of results of each model within the last minute, approximately."""
+    """The approximate number of results of each model in the last minute."""
 
     @property
     def unanswered(self) -> int:
-        """Number of results that are still missing."""
+        """The number of results that are still missing."""
         return max(0, self.run.results - self.totals.finished)
 
     @property
@@ -62,13 +64,16 @@ class View(msgspec.Struct):
 
     @property
     def answers_per_s(self) -> float | None:
-        """Answers per second in the last minute, or since a later start; None: no process works on the run."""
+        """The number of answers per second in the last minute, or since a later start.
+
+        None if no process works on the run.
+        """
         speeds = self.speeds
         return None if speeds is None else sum(speeds.values())
 
     @property
     def speeds(self) -> dict[str, float] | None:
-        """Answers per second of each model, as in `answers_per_s`."""
+        """The number of answers per second of each model, as in `answers_per_s`."""
         if self.holder is None or not self.run.starts:
             return None
         started = calendar.timegm(time.strptime(self.run.starts[-1].at, "%Y-%m-%dT%H:%M:%SZ"))
@@ -76,7 +81,7 @@ class View(msgspec.Struct):
         return {model: self.recent[model] / span_s for model in self.run.models}
 
     def lose(self, message: str) -> None:
-        """Record a part that can't be read."""
+        """Add a message about a part that is missing or can't be read completely."""
         self.damage.append(message)
         self.lost = True
 
@@ -121,12 +126,15 @@ class View(msgspec.Struct):
 
     @property
     def judges(self) -> dict[str, dict[str, Any]]:
-        """Counts and costs of each judge by its name, from its own summary. No sum of this run includes them."""
+        """The counts and costs of each judge by name, from the judge's own summary.
+
+        The sums of this run do not include them.
+        """
         return judges_in(self.layout.evaluation)
 
 
 def judges_in(evaluation: Path) -> dict[str, dict[str, Any]]:
-    """Return counts and costs of the judges in a run's evaluation folder."""
+    """Return the counts and costs of the judges in a run's evaluation folder."""
     judges = {}
     for path in sorted(evaluation.glob("judge-*/run/summary.json")):
         with contextlib.suppress(OSError, msgspec.DecodeError):
@@ -153,13 +161,13 @@ def _iso(ms: int | None) -> str | None:
 def read_view(layout: Layout, price: Price, *, idle: bool = False) -> View:
     """Return the content of a run folder, even while another process works on it. Raises `RunError`.
 
-    `idle`: this process holds the lock and has nothing in flight, so that no response is still to come.
+    `idle` says that this process holds the lock and has nothing in flight, so that no response is still to come.
     """
     run = layout.read_run()
     if run is None:
         raise RunError(f"{layout.root}: is not a run folder: it has no run.json")
     view = View(layout, run, None if idle else holder(layout), Totals(), [], [], [], [], [])
-    last_states = layout.ledger.read()  # first: parts and journals may change meanwhile
+    last_states = layout.ledger.read()  # read first, since parts and journals may change meanwhile
     journals, parts = layout.journals(), list_parts(layout.data)
     sealed = {index for index, last in last_states.items() if last.has_part}
     for index in sorted(sealed | journals.keys() | parts.keys()):
@@ -174,7 +182,7 @@ def read_view(layout: Layout, price: Price, *, idle: bool = False) -> View:
         except PartDamaged as error:
             view.lose(error.damage)
         except FileNotFoundError:
-            if index in layout.ledger.sealed_shards():  # not dropped meanwhile
+            if index in layout.ledger.sealed_shards():  # otherwise it was dropped meanwhile
                 view.lose(f"{part}: is missing")
     return view
 
@@ -197,7 +205,7 @@ def _since_ms() -> int:
 
 
 def _recent(totals: Totals) -> dict[str, int]:
-    """Estimate the results of each model in a part that came in the last minute, as if they came evenly."""
+    """Estimate how many of a part's results each model got in the last minute, as if they had arrived evenly."""
     last, since = totals.last_finished_ms, _since_ms()
     if last is None or last <= since:
         return {}
@@ -234,7 +242,7 @@ def _add_open(view: View, shard: Shard, results: ResultRows) -> None:
         if lost:
             view.maybe_billed.append(key)
             if not state.status:
-                results.totals.cost(key[1]).row(None, lost)
+                results.totals.cost(key[1]).add_row(None, lost)
         billed += lost
     view.recent.update(finished_since(rows, since_ms))
     add_rows(results.totals, rows)
@@ -251,7 +259,7 @@ def _billed_keys(part: Path) -> list[Key]:
 
 
 def read_rows(view: View, rows: list[int], price: Price) -> Iterator[dict[str, Any]]:
-    """Yield the results of some input rows, without the carried columns. `rows` must be ascending."""
+    """Yield the results of some input rows, without the carried columns. `rows` must be in ascending order."""
     journals, shard_rows = view.layout.journals(), view.run.shard_rows
     for index, some in itertools.groupby(rows, key=lambda row: row // shard_rows):
         wanted = set(some)
