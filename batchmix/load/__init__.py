@@ -1,8 +1,8 @@
-"""load: input file → rows → requests. Lazy, and can start at any shard.
+"""load: turns input files into rows, and rows into requests. It is lazy, and can start at any shard.
 
 - File: `sources` (**the table of file formats: add a format there**), `files`, `spool`, `decompress`. `foreign_files`,
   `file_signatures` and `conversions` recognise files that can't be read, and give the command that converts them.
-- Rows: `row_reader` (the contract of each format's reader), `jsonl` and `jsonl_rows`, `csv_lines`, `parquet`,
+- Rows: `row_reader` (the interface of each format's reader), `jsonl` and `jsonl_rows`, `csv_lines`, `parquet`,
   `parquet_types` and `parquet_rows`; `scan` and `scanner` (one pass over all rows before anything is sent);
   `column_types` and `carried_columns`.
 - Requests: `prompts` and `prompt_sources` (how rows become requests), `messages` (rows with their own messages),

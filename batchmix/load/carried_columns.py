@@ -19,7 +19,7 @@ from batchmix.load.prompts import Mode
 from batchmix.load.scan import Scan
 
 _RUN_MARKS = frozenset({"row", "model", "sample", "status", "response", "request_hash"})
-"""An input that has all of these columns is taken for another run's output."""
+"""An input that has all of these columns is treated as another run's output."""
 
 Make = Callable[[Any], pa.Array]
 """Converts values to a carried column: a list of JSON values, or an Arrow column as it was read from Parquet."""
@@ -33,7 +33,10 @@ class ColumnSource(Protocol):
     is_a_run: bool
 
     def column(self, name: str, configured: ColumnType | None, scan: Scan) -> ColumnMaker:
-        """Return the type of a carried column, and the function that makes it. Raises `InputError`."""
+        """Return the type of a carried column, and the function that converts values to the column.
+
+        Raises `InputError`.
+        """
 
 
 class CarriedColumns:
@@ -52,25 +55,27 @@ class CarriedColumns:
         fields = [pa.field(column.name, makers[column.source][0]) for column in columns]
         self.schema = pa.schema([pa.field("custom_id", pa.string()), *fields])
         self.makers = makers
-        """For each input column that is carried, its type and the function that makes the carried column."""
+        """For each carried input column, its type and the function that converts values to the carried column."""
         self.types = {source: str(dtype) for source, (dtype, _) in makers.items()}
-        """The output type of each input column, as text. The id column is included, as `custom_id` if not carried."""
+        """The output type of each input column, as text. The id column is included, as `custom_id` if it is not
+        carried.
+        """
         if id_column is not None:
             self.types.setdefault(id_column, "custom_id")
         self.sources = list(self.types)
         """The input columns to read: all carried ones, and the id column."""
 
     def from_json(self, rows: list[tuple[int, dict[str, Any]]]) -> pa.RecordBatch:
-        """Return the carried columns of rows that were read from JSON; each row comes with its index in the input."""
+        """Return the carried columns of rows that were read from JSON. Each row comes with its index in the input."""
         ids = [row.get(self._id) for _, row in rows] if self._id is not None else [None] * len(rows)
         arrays = [make([row.get(source) for _, row in rows]) for source, _, make in self._columns]
         return self._batch([index for index, _ in rows], ids, arrays)
 
     def from_arrow(self, first: int, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Return the carried columns of rows that were read from Parquet; `first` is the index of the first one.
+        """Return the carried columns of rows that were read from Parquet. `first` is the index of the first row.
 
-        Raises `pa.ArrowException` for a value that does not fit its column's type. `RowReader.prove` finds such values
-        before anything is sent.
+        Raises `pa.ArrowException` if a value does not fit its column's type. `RowReader.prove` finds such values before
+        anything is sent.
         """
         there, rows = batch.schema.names, batch.num_rows
         ids = values(batch.column(self._id)) if self._id in there else [None] * rows
@@ -93,7 +98,7 @@ class CarriedColumns:
 def carried_columns(job: Job, scan: Scan, source: ColumnSource, reserved: frozenset[str]) -> CarriedColumns:
     """Return the carried columns of a job. `reserved` are the names of the output's own columns.
 
-    Raises `InputError` for unknown columns, for names that collide, and for types that don't fit together.
+    Raises `InputError` if a column is unknown, if names collide, or if types don't fit together.
     """
     names = list(scan.columns)
     id_column = job.input.id

@@ -1,4 +1,4 @@
-"""Columns whose type the job configures: converts their values, and reports values that don't fit the type."""
+"""Converts values of columns whose type the job configures, and reports values that don't fit the type."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from batchmix.formats.text import json_text, text_of, utf8
 from batchmix.job import Column, Job
 
 Converter = Callable[[Any], Any]
-"""Converts a value that is not null to one that Arrow accepts. Raises `ValueError` for a value not of the type."""
+"""Converts a value that is not null to one that Arrow accepts. Raises `ValueError` if it does not fit the type."""
 _INTS = {
     "int8": (pa.int8(), -(2**7), 2**7 - 1),
     "int16": (pa.int16(), -(2**15), 2**15 - 1),
@@ -50,7 +50,10 @@ class ColumnType:
         self.type, self._stored, self._convert = _type(name)
 
     def value(self, value: Any) -> Any:
-        """Return a value converted to the type; NaN becomes null. Raises `ValueError` for a value not of the type."""
+        """Return a value converted to the type. NaN becomes None.
+
+        Raises `ValueError` if the value does not fit the type.
+        """
         if value is None or (isinstance(value, float) and math.isnan(value)):
             return None
         try:
@@ -59,7 +62,10 @@ class ColumnType:
             raise ValueError(str(error)) from None
 
     def array(self, values: list[Any]) -> pa.Array:
-        """Return values as a column. A value not of the type becomes null; its row is rejected elsewhere."""
+        """Convert values to an Arrow array of the type.
+
+        A value that does not fit becomes null; `type_problem` reports its row.
+        """
         array = pa.array(list(map(self._or_null, values)), self._stored)
         return array if self._stored == self.type else array.cast(self.type)
 
@@ -70,7 +76,7 @@ class ColumnType:
             return None
 
     def problem(self, column: str, value: Any) -> str | None:
-        """Return what is wrong with a value of the column; None if it is of the type."""
+        """Return a message about a value of the column that does not fit the type. None if it fits."""
         try:
             self.value(value)
         except ValueError as error:
@@ -87,18 +93,21 @@ def column_type_names(job: Job) -> dict[str, str]:
 
 
 def column_types(job: Job) -> dict[str, ColumnType]:
-    """Return the types that a job configures, by input column, ready to convert values."""
+    """Return the types that a job configures, by input column, as objects that can convert values."""
     return {source: ColumnType(name) for source, name in column_type_names(job).items()}
 
 
 def type_problem(configured: Mapping[str, ColumnType], row: Mapping[str, Any]) -> str | None:
-    """Return which value of a row is not of its configured type; None if all are. A missing column counts as null."""
+    """Return a message about a value of a row that does not fit the type configured for its column.
+
+    None if all values fit. A missing column counts as null.
+    """
     problems = (dtype.problem(column, row.get(column)) for column, dtype in configured.items())
     return next(filter(None, problems), None)
 
 
 def _type(name: str) -> tuple[pa.DataType, pa.DataType, Converter]:
-    """Return the Arrow type, the Arrow type of converted values (which are then cast), and the converter."""
+    """Return a type's Arrow type, the Arrow type of converted values (which are then cast), and the converter."""
     if name in _INTS:
         dtype, least, most = _INTS[name]
         return dtype, dtype, lambda value: _whole(value, least, most)
@@ -200,7 +209,7 @@ def _time(value: Any) -> int:
 
 
 def _of_day(match: re.Match[str], before: int, unit: str) -> int:
-    """Return a time of day in a unit; its hours are in the group after `before`. Raises `ValueError`."""
+    """Return a time of day in a unit. `before` is the number of groups before the hours. Raises `ValueError`."""
     hour, minute, second = (int(match[before + number] or 0) for number in (1, 2, 3))
     if hour > 23 or minute > 59 or second > 59:
         raise ValueError("there is no such time")

@@ -1,4 +1,4 @@
-"""Rows in the formats of other tools, recognised by their columns, and shell commands that convert such files."""
+"""Recognises rows in the formats of other tools by their columns, and gives shell commands that convert such files."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ _RESPONSES = '{"custom_id": str(n), "method": "POST", "url": "/v1/responses", "b
 
 
 def conversion_of(row: Mapping[str, Any]) -> str | None:
-    """Return the format of a row in another tool's format, and the command that converts its file; None if unknown."""
+    """Return a phrase with the format of another tool's row and the command that converts its file.
+
+    None if the row is not in a known format.
+    """
     if row.keys() >= {"model", "messages", "system", "max_tokens"} and isinstance(row["messages"], list):
         return "a request of Anthropic's; convert it to OpenAI's form: " + _command(_ANTHROPIC_BODY)
     if row.keys() & {"messages", "prompt", "body"}:
@@ -93,7 +96,10 @@ def _result_shape(row: Mapping[str, Any]) -> str | None:
 
 
 def _conversation_shape(row: Mapping[str, Any]) -> str | None:
-    """Return which column has messages (OpenAI's or ShareGPT's), and how to convert them; None if none has."""
+    """Return a phrase with the column that has messages (OpenAI's or ShareGPT's) and the command that converts them.
+
+    None if no column has any.
+    """
     for name, value in row.items():
         key = json.dumps(name, ensure_ascii=False)
         if not name.isprintable() or "'" in name:
@@ -140,7 +146,8 @@ def _command(row: str) -> str:
 def each_row(row: str, rows: str) -> str:
     """Return a shell command that converts a file to JSON lines, with placeholders for `fill_in`.
 
-    `rows` is a Python expression for the rows of the file; `row` is one for the new row, given a row `r`.
+    `rows` is a Python expression for the rows of the file. `row` is a Python expression for the new row, given a row
+    `r`.
     """
     return _EACH.replace("{each}", row).replace("{rows}", rows)
 
@@ -148,8 +155,8 @@ def each_row(row: str, rows: str) -> str:
 def fill_in(sentence: str, path: str) -> str:
     """Return a sentence with its `{placeholders}` replaced by the name of a file, and by names for new files beside it.
 
-    `{file}` is the file's name, `{jsonl}` (or another supported suffix) a new name with that suffix, and `{same}` a new
-    name with the suffix that the file has; `.jsonl` if that is not supported.
+    `{file}` is the file's name, and `{jsonl}` (or another supported suffix) is a new name with that suffix. `{same}` is
+    a new name with the suffix that the file has, or with `.jsonl` if the file's suffix is not supported.
     """
     from batchmix.load.sources import supported_suffixes  # the table of formats imports this module
 
@@ -168,7 +175,7 @@ def fill_in(sentence: str, path: str) -> str:
 
 
 def commas(mark: str) -> str:
-    """Return the command that rewrites a table delimited by `mark` as CSV, still with placeholders for `fill_in`."""
+    """Return the command that rewrites a table delimited by `mark` as CSV, with placeholders for `fill_in`."""
     command = f'import csv, sys; csv.writer(sys.stdout).writerows(csv.reader(sys.stdin, delimiter="{mark}"))'
     return "{python} '" + command + "' < {file} > {csv}"
 
@@ -183,6 +190,6 @@ def without_first(path: str) -> str:
     return fill_in("tail -n +2 {file} > {same}", path)
 
 
-def from_old_mac(path: str) -> str:
-    """Return what is wrong with a table whose lines end in CR, and the command that fixes it."""
+def bare_cr_message(path: str) -> str:
+    """Return a message for a CSV file whose lines end in a bare CR, with the command that fixes the file."""
     return fill_in("its lines end in CR alone: tr '\\r' '\\n' < {file} > {csv}", path)

@@ -1,6 +1,6 @@
 """Converts CSV and TSV to JSON lines. All cells are text, and each row keeps the line number that it has in the file.
 
-This uses Python's `csv`, which reports the line of each record and continues after a bad one. pyarrow's reader takes
+This uses Python's `csv`, which reports the line of each record and continues after a bad record. pyarrow's reader takes
 many records at once.
 """
 
@@ -16,19 +16,19 @@ import msgspec
 
 from batchmix.errors import InputError
 from batchmix.formats.display import clean, quoted
-from batchmix.load.conversions import from_old_mac, with_commas, without_first
+from batchmix.load.conversions import bare_cr_message, with_commas, without_first
 from batchmix.load.files import Source
 from batchmix.load.jsonl import BOM, NOT_UTF8, BadLineError, decode_row, decode_value
 
 _BLOCK_BYTES = 1 << 20
 _MAX_RECORD_BYTES = 1 << 26
-"""Characters of one record. A longer record is most likely due to a quote that is never closed."""
+"""The maximum number of characters of one record. A longer record is most likely due to an unclosed quote."""
 _OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
 _encode = msgspec.json.encode
 
 
 def decode_converted(line: bytes) -> dict[str, Any]:
-    """Return the row on a line that `csv_to_json` wrote. Raises `BadLineError` with the reason why a row is bad."""
+    """Return the row on a line that `csv_to_json` wrote. Raises `BadLineError` with the reason if the row is bad."""
     if line.startswith(b'"'):
         raise BadLineError(decode_value(line))
     return decode_row(line)
@@ -37,9 +37,9 @@ def decode_converted(line: bytes) -> dict[str, Any]:
 def csv_to_json(blocks: Iterator[bytes], source: Source, delimiter: str) -> Iterator[bytes]:
     """Yield a table's records as JSON lines, in blocks of about 1 MB.
 
-    A record that spans several lines is followed by empty lines, so that line numbers stay those of the file. An empty
-    cell becomes null, a quoted empty cell becomes empty text. A bad record becomes a JSON string: the reason why it is
-    bad. Raises `InputError` if the header can't be read or a column in it has no name.
+    A record that spans several lines is followed by empty lines, so that line numbers stay the same as in the file. An
+    empty cell becomes null, and a quoted empty cell becomes empty text. A bad record becomes a JSON string with the
+    reason why it is bad. Raises `InputError` if the header can't be read, or if a column has no name.
     """
     lines = _Lines(blocks, source)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -89,7 +89,7 @@ class _Lines:
         return len(self.taken)
 
     def begin(self) -> None:
-        """Forget the lines of the last record: a new one begins."""
+        """Forget the lines of the last record, because a new one begins."""
         self.taken.clear()
         self._bytes = 0
 
@@ -108,14 +108,14 @@ def _split(blocks: Iterator[bytes]) -> Iterator[str]:
 
 
 def _header(reader: Iterator[list[str]], lines: _Lines, source: Source) -> list[str]:
-    """Return the names of the columns; none if the file has no lines. Raises `InputError` for a bad header."""
+    """Return the names of the columns. Empty if the file has no lines. Raises `InputError` if the header is bad."""
     names: list[str] = []
     try:
         while not names:
             names = next(reader, ["end"])
     except csv.Error as error:
         if re.search(r"\r[^\n]", "".join(lines.taken)):
-            raise InputError(f"{source.label}: {from_old_mac(source.path)}") from None
+            raise InputError(f"{source.label}: {bare_cr_message(source.path)}") from None
         raise InputError(f"{source.label}:1: can't be read as {source.format.upper()}: {error}") from None
     if not lines.taken:
         return []

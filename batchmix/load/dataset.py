@@ -1,4 +1,4 @@
-"""A job's input after its scan: yields requests and carried columns of any shard, in any order, any number of times."""
+"""Reads a job's input after its scan: requests and carried columns of any shard, in any order, any number of times."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class Dataset:
         self.scan = scan
         self._job = job
         self._spool = spool
-        """The folder below which the input was spooled, and perhaps earlier inputs of the run."""
+        """The folder below which the input was spooled, perhaps along with earlier inputs of the run."""
         self._new_spool = new_spool
-        """The folder with the files that this start spooled; None if it spooled nothing."""
+        """The folder with the files that this start spooled. None if it spooled nothing."""
         self._reader = open_reader(scan.sources, scan.paths)
         self._prompts = prompt_sources.source(scan.mode, scan.columns)
         check_template_columns(job, scan, self._prompts.reads)
@@ -56,16 +56,19 @@ class Dataset:
         self.carried_schema: pa.Schema = self._carried.schema
         """The schema of the batches of `carried`: `custom_id`, then carried columns by their names in the output."""
         self.row_params = tuple(sorted(self._prompts.param_columns))
-        """Input columns that are sent as request parameters, sorted."""
+        """The input columns that are sent as request parameters, sorted."""
         self.has_paths = scan.mode is Mode.BATCH
-        """Whether each row names the URL path that it is sent to, so that one input may have several paths."""
+        """Whether each row names the URL path that it is sent to. If so, one input may have several paths."""
         self.models = job.models or tuple(
             Model(name, name, job.params, job.limits, places=job.places) for name in scan.models
         )
-        """The models that requests are made for: those of the job, or else those that the rows name."""
+        """The models to which requests are sent: the job's models, or else the models that the rows name."""
 
     def prove(self) -> None:
-        """Check that every row's values fit the carried columns, if no scan has checked it yet. Raises `InputError`."""
+        """Check that every row's values fit the carried columns, unless a scan has checked that already.
+
+        Raises `InputError`.
+        """
         self.scan = msgspec.structs.replace(self.scan, proven=self._reader.prove(self._carried, self.scan))
 
     def requests(
@@ -73,8 +76,9 @@ class Dataset:
     ) -> Iterator[list[Request | RejectedRow]]:
         """Yield a shard's requests to a model in row order, in lists of about a hundred.
 
-        If `rows` is given, only the requests of these rows are yielded. If rows name their models, only the rows that
-        name this model count; a row that is too bad to name one counts for the first model. Raises `InputChanged`.
+        If `rows` is given, only the requests of these rows are yielded. If rows name their models, only rows that name
+        this model are included. A row that is too bad to name a model is included for the first model. Raises
+        `InputChanged`.
         """
         builder = RequestBuilder(self._prompts, model, self._job.samples, self._job.provider.path)
         takes_bad = self._job.models or not self.scan.models or self.scan.models[0] == model.name
@@ -114,7 +118,7 @@ class Dataset:
                 raise
 
     def place_of(self, request: Request, model: Model, parameter: str) -> str:
-        """Return where a person finds a parameter of a request: in the job file, or at a row that has it."""
+        """Return where the user finds a parameter of a request: in the job file, or at a row that has the parameter."""
         name = parameter.partition(".")[0]
         # STREAMING keys may be in the body without being in the row.
         body = json.loads(request.body) if self._prompts.has_row_params and name not in STREAMING else {}
@@ -123,7 +127,7 @@ class Dataset:
         return model.places.get(name, "[params]")
 
     def drop_stale_spools(self) -> None:
-        """Remove the spooled files of earlier inputs. Call it only once this input is accepted."""
+        """Remove the spooled files of earlier inputs. Call this only once the current input is accepted."""
         drop_others(self._spool, {Path(path).parent for path in self.scan.paths})
         self._new_spool = None
 
@@ -135,7 +139,7 @@ class Dataset:
 
 @contextlib.contextmanager
 def _changes_reported() -> Iterator[None]:
-    """Raise `InputChanged` instead of `InputError`: the scan could read the file, so it has changed since."""
+    """Raise `InputChanged` instead of `InputError`: the scan could read the file, so the file has changed since."""
     try:
         yield
     except InputError as error:
@@ -150,10 +154,11 @@ def open_dataset(
     previous: Scan | None = None,
     stdin: BinaryIO | None = None,
 ) -> Dataset:
-    """Scan the job's input and return it. `previous` is an earlier scan, which is reused if nothing has changed.
+    """Scan the job's input, and return it as a `Dataset`.
 
-    `spool` is the folder for spooled files; `stdin` replaces the process's standard input. Raises `InputError` or
-    `JobError` if something is wrong with the input or the job, and `NoSpace` if the disk is too full to spool it.
+    `previous` is an earlier scan, which is reused if nothing changed. `spool` is the folder for spooled files. `stdin`
+    replaces the process's standard input. Raises `InputError` or `JobError` if something is wrong with the input or the
+    job, and `NoSpace` if the disk is too full to spool the input.
     """
     prompt_sources = PromptSources(job)
     with piped(stdin, job.input.path) as stream:

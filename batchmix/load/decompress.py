@@ -1,4 +1,7 @@
-"""Decompressed bytes of files. The first bytes show whether a file is compressed; all members of it are read."""
+"""Reads the decompressed bytes of files.
+
+The first bytes show whether a file is compressed. All members of a compressed file are read.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,10 @@ from batchmix.load.files import STDIN, Source, unreadable
 from batchmix.load.sources import GZIP, MAGIC, compression_of, is_pipe
 
 BLOCK_BYTES = 1 << 20
-"""Plain bytes that are read at once."""
+"""The number of plain bytes that are read at once."""
 _PACKED_BYTES = 1 << 16
-"""Compressed bytes that are read at once. They decompress to at most about a thousand times as many (64 MB)."""
+"""The number of compressed bytes that are read at once. They decompress to at most about 1,000 times as many (64 MB).
+"""
 _logger = logging.getLogger(__name__)
 
 
@@ -27,11 +31,11 @@ class Readable(Protocol):
     """A source of bytes."""
 
     def read(self, size: int, /) -> bytes:
-        """Return some of the next bytes, more or fewer than `size`; no bytes at the end."""
+        """Return some of the next bytes, more or fewer than `size`. Empty at the end."""
 
 
 class _Blocks:
-    """A stream whose first block was read already; reading yields that block again, and then the rest."""
+    """A stream whose first block has been read already. Reading returns that block again, and then the rest."""
 
     closed = False
 
@@ -73,7 +77,7 @@ class _Gunzipped:
                 return plain
 
     def _next_member(self) -> bytes:
-        """Begin the next member, and return its first bytes; no bytes if there is no other member."""
+        """Begin the next member, and return its first bytes. Empty if there is no other member."""
         packed = self._member.unused_data.lstrip(b"\x00")
         while len(packed) < len(MAGIC[GZIP]) and (more := self._stream.read(_PACKED_BYTES)):
             packed = (packed + more).lstrip(b"\x00")
@@ -87,9 +91,9 @@ class _Gunzipped:
 
 @contextlib.contextmanager
 def piped(stdin: BinaryIO | None, path: str) -> Iterator[Readable | None]:
-    """Yield the stream that an input path `-` or a pipe is read from; None if it is empty, closed or a terminal.
+    """Yield the stream to read if `path` is `-` or a pipe. None if the stream is empty, closed or a terminal.
 
-    It is also None if `path` is neither. `stdin` replaces the process's standard input, as tests do.
+    None also for any other path. `stdin` replaces the process's standard input, as tests do.
     """
     with contextlib.ExitStack() as stack:
         stream: BinaryIO | None = stdin
@@ -116,7 +120,7 @@ def opened(source: Source) -> Iterator[Readable]:
 
 
 def plain(stream: Readable, source: Source) -> Readable:
-    """Return a stream of the decompressed bytes, to be read by `block`. `stream` must be at its beginning."""
+    """Return a stream of the decompressed bytes, for `block` to read. `stream` must be at its beginning."""
     first = block(stream, source)
     compression = compression_of(first, source.compression)
     blocks = _Blocks(first, stream)
@@ -129,7 +133,7 @@ def plain(stream: Readable, source: Source) -> Readable:
 
 
 def block(reading: Readable, source: Source) -> bytes:
-    """Return the next plain bytes of a source; no bytes at the end. Raises `InputError`."""
+    """Return the next plain bytes of a source. Empty at the end. Raises `InputError`."""
     try:
         return reading.read(BLOCK_BYTES)
     except IsADirectoryError as error:

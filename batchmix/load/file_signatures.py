@@ -61,9 +61,10 @@ _ZIP = "a zip archive; unpack it, and give a file of it: {module} zipfile -e {fi
 
 
 def binary_format(head: bytes, *, is_row: bool) -> str | None:
-    """Return the format of a file that is not UTF-8 text, and how to convert it; None if it may be UTF-8 text.
+    """Return a phrase with the format of a file that is not UTF-8 text and how to convert it.
 
-    `is_row`: one of the first lines is a JSON object, so that some bytes that are not UTF-8 are only a bad row.
+    None if it may be UTF-8 text. `is_row` says whether one of the first lines is a JSON object. If so, some bytes that
+    are not UTF-8 only make a row bad.
     """
     for bom, name in _ENCODINGS:
         if head.startswith(bom):
@@ -105,7 +106,7 @@ def _not_utf8(head: bytes) -> str:
 def _with_zeros(head: bytes, *, is_row: bool) -> str | None:
     """Return the format of bytes with zeros: UTF-16 or UTF-32 without a byte order mark, or binary data.
 
-    None if one of the lines is a row, so that only other lines are bad.
+    None if `is_row`, because then only some of the lines are bad.
     """
     first = head[:64]
     for name, step, at in (("UTF-32LE", 4, 0), ("UTF-32BE", 4, 3), ("UTF-16LE", 2, 0), ("UTF-16BE", 2, 1)):

@@ -1,4 +1,4 @@
-"""Files of an input: their names in messages, their status, their first bytes. An I/O error becomes `InputError`."""
+"""Reads the status and the first bytes of input files, and shows their names. I/O errors become `InputError`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from batchmix.errors import InputError
 from batchmix.formats.display import clean
 
 STDIN = "-"
-"""The path that means stdin."""
+"""The path that stands for stdin."""
 HEAD_BYTES = 1 << 16
-"""Bytes at the beginning of a file that are read to recognise its format."""
+"""The number of bytes at the beginning of a file that are read to recognise its format."""
 _RACY_NS = 2_000_000_000
-"""2 s, the step of the coarsest time stamps (FAT). A file that changed less than that before it was read may change
-again and keep its time stamp."""
+"""2 seconds, the resolution of the coarsest time stamps (FAT). A file that changed less than this before it was read
+may change again without getting another time stamp.
+"""
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -40,14 +41,14 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Stamp(msgspec.Struct, frozen=True):
-    """The status of a file. A file whose stamp is equal to an earlier, `settled` one still has the same contents."""
+    """The status of a file. If it equals an earlier stamp that is `settled`, the file still has the same contents."""
 
     size: int
     mtime_ns: int
     ctime_ns: int
     inode: int
     settled: bool
-    """Whether the last change was long enough before the file was read: a later change gets another time stamp."""
+    """Whether the file was read so long after its last change that a later change gets another time stamp."""
 
     def proves(self, now: Stamp) -> bool:
         """Return whether a file with the stamp `now` still has the contents that were read under this stamp."""

@@ -1,6 +1,7 @@
 """Recognises files that batchmix can't read by their content, and gives the command that converts each.
 
-Functions here return a phrase that completes “the file is …”, with placeholders for `conversions.fill_in`; or None.
+Most functions here return None, or a phrase that completes “the file is …” and has placeholders for
+`conversions.fill_in`.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from batchmix.load.jsonl import BOM, BadLineError, decode_row
 from batchmix.load.sources import JSONL, InputFormat, format_by_signature, format_of
 
 _LINES = 20
-"""Lines at the beginning of a file that are looked at."""
+"""The number of lines at the beginning of a file that are examined."""
 _PAGE = 1000
-"""Characters at the beginning of a web page that contain its first tags."""
+"""The number of characters at the beginning of a web page that contain its first tags."""
 _PACKED_TAR = re.compile(r"\.(tar\.\w+|t[gbx]z2?|tzst)$")
 _JOINED = (
     "{python} 'import json, re, sys; [print(json.dumps(json.loads(o))) for o in"
@@ -37,7 +38,7 @@ _WRAPPED = re.compile(
 
 
 def unsupported_file(path: str) -> str:
-    """Return a hint for a file whose suffix is not supported: its actual format, or nothing if that is unknown."""
+    """Return a hint about the actual format of a file whose suffix is not supported. Empty if the format is unknown."""
     head = head_of(path)
     if _PACKED_TAR.search(path.lower()):
         return f"; it is {fill_in(TAR, path)}"
@@ -51,9 +52,10 @@ def unsupported_file(path: str) -> str:
 
 
 def wrong_content(source: Source, head: bytes, *, sends_rows: bool) -> str | None:
-    """Return what a file really contains, judging by its first bytes, and how to convert it; None if it fits its name.
+    """Return a message about the actual format of a file and how to convert it.
 
-    `sends_rows`: rows are sent without a template, so that rows in other tools' formats must be converted too.
+    None if the content fits the file's name. The format is recognised by the first bytes, `head`. `sends_rows` says
+    whether rows are sent without a template. If so, rows in other tools' formats must be converted too.
     """
     actual = _actual_format(source, head, sends_rows=sends_rows)
     if actual is None:
@@ -69,7 +71,7 @@ def wrong_content(source: Source, head: bytes, *, sends_rows: bool) -> str | Non
 
 
 def _actual_format(source: Source, head: bytes, *, sends_rows: bool) -> str | None:
-    """Return the actual format of a file, and how to convert the file; None if its content fits its format."""
+    """Return the actual format of a file, and how to convert the file. None if the content fits the file's format."""
     expected, binary = format_of(source), format_by_signature(head)
     if binary is not None:
         return None if binary is expected else _renamed(binary)
@@ -85,7 +87,7 @@ def _actual_format(source: Source, head: bytes, *, sends_rows: bool) -> str | No
 
 
 def _renamed(actual: InputFormat) -> str:
-    """Return the name of a format, and the command that gives a file its suffix."""
+    """Return the name of a format, and the command that gives a file the suffix of this format."""
     return f"{_title(actual)}: mv {{file}} {{{actual.suffixes[0].removeprefix('.')}}}"
 
 
@@ -94,7 +96,7 @@ def _title(named: InputFormat) -> str:
 
 
 def _table_format(head: bytes) -> str | None:
-    """Return the actual format of a file that is called CSV or TSV; None if it may be a table."""
+    """Return the actual format of a file whose suffix is that of CSV or TSV. None if it may be a table."""
     if _is_row(head):
         return "JSON lines: mv {file} {jsonl}"
     description = binary_format(head, is_row=_is_row(head))
@@ -111,7 +113,7 @@ def _is_row(head: bytes) -> bool:
 
 
 def _continues(line: str) -> bool:
-    """Return whether a line is part of a longer JSON value: it begins one, or is an object followed by a comma."""
+    """Return whether a line is part of a longer JSON value: the beginning of one, or an object followed by a comma."""
     if line in ("{", "[") or line.endswith("},"):
         return not _is_json(line)
     return line.startswith("[") and not _is_json(line)
@@ -134,7 +136,7 @@ def _row_format(head: bytes) -> str | None:
 
 
 def _wrapped(head: bytes) -> str | None:
-    """Return the format of a file that is one JSON object with all rows in it; None if it is not."""
+    """Return the format of a file that is one JSON object with all rows in it. None if it is not."""
     text = head.decode(errors="replace").lstrip("\ufeff \n\r\t")
     if _PANDAS.match(text):
         return (
@@ -148,7 +150,7 @@ def _wrapped(head: bytes) -> str | None:
 
 
 def _by_columns(head: bytes) -> str | None:
-    """Return the format of a file that is one JSON object with a list per column; None if it is not."""
+    """Return the format of a file that is one JSON object with a list for each column. None if it is not."""
     row = _row(_lines(head)[0]) or {}
     # A row may have lists too, but seldom all of one length.
     lengths = {len(value) if isinstance(value, list) else -1 for value in row.values()}
@@ -160,7 +162,7 @@ def _by_columns(head: bytes) -> str | None:
 
 
 def _format(head: bytes) -> str | None:
-    """Return the format of a file that has no row among its first lines; None if it is unknown."""
+    """Return the format of a file that has no row among its first lines. None if it is unknown."""
     text = _decoded(head)
     return binary_format(head, is_row=_is_row(head)) or (_text_format(text) if text else None)
 

@@ -1,4 +1,4 @@
-"""Lines of JSONL files: reads them from any byte on, decodes them to rows, and hashes them."""
+"""Reads lines of JSONL files from any byte on, decodes them to rows, and hashes them."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ BOM = b"\xef\xbb\xbf"
 WHOLE_FILE = 1 << 62
 """A `Segment.end` beyond the end of any file."""
 _BLOCK_BYTES = 1 << 16
-"""Bytes of a file that are split into lines at once."""
+"""The number of bytes of a file that are split into lines at once."""
 _BUFFER_BYTES = 1 << 18
 _decoder = msgspec.json.Decoder()
 _row_decoder = msgspec.json.Decoder(dict[str, Any])
 _tolerant_decoder = json.JSONDecoder(parse_constant={"NaN": None, "Infinity": math.inf, "-Infinity": -math.inf}.get)
-"""Decodes JSON with NaN (as null, which pandas writes so) and infinities."""
+"""Decodes JSON that contains infinities, or NaN, which becomes null (pandas writes null as NaN)."""
 
 Decode = Callable[[bytes], dict[str, Any]]
 """Decodes a line to a row. Raises `BadLineError`."""
 
 
 class BadLineError(Exception):
-    """A line that is not a JSON object; its text says why."""
+    """Raised for a line that is not a JSON object. The text of the error says why."""
 
 
 class Segment(msgspec.Struct, frozen=True, array_like=True):
-    """A part of one file: the bytes [start, end). `line` is the number of their first line in the file."""
+    """A part of one file: the bytes [start, end). `line` is the number of the part's first line in the file."""
 
     file: int
     start: int
@@ -46,7 +46,7 @@ class Segment(msgspec.Struct, frozen=True, array_like=True):
 
 
 def read_lines(path: str, segment: Segment) -> Iterator[tuple[int, bytes, bytes]]:
-    """Return an iterator over a segment's lines: number, raw line with its line end, stripped line.
+    """Iterate over a segment's lines as (line number, raw line including its newline, stripped line).
 
     The stripped line has no white space around it, and no byte order mark. Raises `InputError`.
     """
@@ -72,7 +72,7 @@ def _blocks_of_lines(path: str, segment: Segment) -> Iterator[Iterator[tuple[int
 
 
 def first_row(paths: tuple[str, ...]) -> dict[str, Any]:
-    """Return the first row that can be decoded; an empty one if there is none."""
+    """Return the first row that can be decoded, or an empty row if there is none."""
     for path in paths:
         for _, _, line in read_lines(path, Segment(0, 0, WHOLE_FILE, 1)):
             if line:
@@ -118,7 +118,7 @@ def decode_cell(value: Any) -> Any:
 
 
 def _without_padding(value: Any) -> Any:
-    """Return a value without null fields, which Arrow adds to give all structs one type; `content: null` stays."""
+    """Return a value without the null fields that Arrow adds to give all structs one type. A null `content` is kept."""
     if isinstance(value, list):
         return [_without_padding(item) for item in value]
     if isinstance(value, dict):
@@ -157,6 +157,6 @@ def segments_digest(paths: tuple[str, ...], segments: tuple[Segment, ...]) -> st
 
 
 def digest_text(digest: Any) -> str:
-    """Return the first 32 hex digits of a hash object. A shard's digest is stored in this form."""
+    """Return the first 32 hex digits of a hash object. Digests of shards are stored in this form."""
     text: str = digest.hexdigest()[:32]
     return text

@@ -1,4 +1,4 @@
-"""Rows of JSONL files: scanned once for shards and column types, then read shard by shard."""
+"""Reads rows of JSONL files: all rows once, to find shards and column types, and then the rows of any shard."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ from batchmix.load.row_reader import Line, Row, ScannedRows, changed
 from batchmix.load.scan import REPORT_EVERY, RowChecker, Scan, ScanOptions, ShardRange
 
 _BATCH_ROWS = 128
-"""Rows that are read at once for requests."""
+"""The number of rows that are read at once for requests."""
 _CARRIED_ROWS = 256
-"""Rows that are read at once for carried columns. More would cost memory while a shard is sealed
-(`tests/benchmarks/memory.py`)."""
+"""The number of rows that are read at once for carried columns. More would cost memory while a shard is sealed
+(`tests/benchmarks/memory.py`).
+"""
 _BATCH_BYTES = 1 << 20
-"""Bytes of lines after which a batch ends early, so that rows with long prompts take no more memory."""
+"""The number of bytes of lines after which a batch ends early, so that rows with long prompts take no more memory."""
 _TEXT, _INT, _FLOAT, _BOOL, _OTHER, _LONG = 1, 2, 4, 8, 16, 32
-"""JSON types as bits. `_LONG` marks whole numbers that a double can't represent exactly. run.json stores them."""
+"""JSON types as bits. `_LONG` marks whole numbers that a double can't represent exactly. run.json stores the bits."""
 _BY_TYPE = {str: _TEXT, int: _INT, float: _FLOAT, bool: _BOOL, type(None): 0}
 _MAX_SHAPES = 1000
-"""Combinations of names and types that are remembered, which bounds the memory for odd inputs."""
+"""The number of combinations of names and types that are remembered, which bounds the memory for odd inputs."""
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 
 
@@ -48,8 +49,8 @@ class JsonTypes:
 
     def __init__(self) -> None:
         self.columns: dict[str, int] = {}
-        """Columns in order of appearance, each with its JSON types so far as bits; 0 if all values were null."""
-        # Most rows have the same names and types. Once seen, a combination adds nothing, except by large whole numbers.
+        """The columns in order of appearance, each with its JSON types so far as bits. 0 if all values were null."""
+        # Most rows have the same names and types. A combination that was seen before can only add large numbers.
         self._shapes: dict[tuple[Any, ...], tuple[str, ...]] = {}
 
     def add(self, row: dict[str, Any]) -> None:
@@ -104,7 +105,7 @@ class JsonlReader:
         self._decode = decode
 
     def first_row(self) -> dict[str, Any]:
-        """Return the first row that can be decoded; an empty one if there is none."""
+        """Return the first row that can be decoded, or an empty row if there is none."""
         return first_row(self._paths)
 
     def scan(self, prompts: PromptSource, checker: RowChecker, options: ScanOptions) -> ScannedRows:
@@ -164,7 +165,10 @@ class JsonlReader:
         return f"{self._sources[file].name}:{number}"
 
     def column(self, name: str, configured: ColumnType | None, scan: Scan) -> ColumnMaker:
-        """Return the configured type, or else one that fits all values, and the function that makes the column."""
+        """Return a column's type, and the function that converts values to the column.
+
+        It is the configured type, or else one that fits all values.
+        """
         return column_maker(scan.columns[name]) if configured is None else (configured.type, configured.array)
 
     def prove(self, columns: CarriedColumns, scan: Scan) -> dict[str, str]:

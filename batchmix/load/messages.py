@@ -1,4 +1,4 @@
-"""Turns rows that contain their own messages into requests: a prompt, messages, a whole request, or a Batch line."""
+"""Turns rows that contain their own prompt or messages, whole requests, or Batch lines into requests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SYSTEM_CLASH = (
 _BAD_URL = "can't be sent: url must be an API path such as /v1/chat/completions"
 _IDS = ("id", "custom_id")
 _LIKELY = frozenset({"text", "prompt", "question", "query", "input", "inputs", "content", "message", "review", "body"})
-"""Names of columns that are likely to contain the prompt, for hints."""
+"""The names of columns that are likely to contain the prompt, for hints."""
 _TUNING = "weight"
 """A key of messages in fine-tuning files. It is left out, since no provider accepts it in a request."""
 
@@ -60,7 +60,10 @@ class MessageRows:
         return CHAT_PARAMETERS.keys()
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
-        """Return what is wrong with `messages`, `prompt` or a parameter, or which column `input.system` lacks."""
+        """Return a message about a bad `messages`, `prompt` or parameter, or about a column that `input.system` needs.
+
+        None if nothing is wrong.
+        """
         messages = column_value(row, "messages")
         if messages is not None:
             if self._system is not None:
@@ -81,7 +84,10 @@ class MessageRows:
         return param_problem(row, names) or streaming_problem(CHAT, with_row_params({}, row, names))
 
     def request_for(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
-        """Return the body with the row's messages and parameters; the row's parameters override the job's."""
+        """Return the URL path, and the body with the row's messages and parameters.
+
+        The row's parameters override the job's.
+        """
         messages, params = column_value(row, "messages"), model.params
         if messages is None:
             prompt = row.get("prompt")
@@ -116,14 +122,14 @@ class RequestBodies(MessageRows):
         return CHAT_PARAMETERS.keys() | EXTRA_PARAMETERS.keys()
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
-        """Return what is wrong with the request."""
+        """Return a message about what is wrong with the request. None if nothing is wrong."""
         model = row.get("model")
         if not is_model(model):
             return f"{_no_model(model)}; set model in the job"
         return super().problem(row)
 
     def request_for(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
-        """Return the request; None if the row is for another model."""
+        """Return the URL path and body of the request. None if the row is for another model."""
         return super().request_for(row, model) if row["model"] == model.name else None
 
     def model_of(self, row: Mapping[str, Any]) -> str:
@@ -150,7 +156,7 @@ class BatchLines:
         self.names_model = not job.models
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
-        """Return what is wrong with the line."""
+        """Return a message about what is wrong with the line. None if nothing is wrong."""
         body = column_value(row, "body")
         if not isinstance(body, dict):
             return f"is no Batch line: body is {kind_of(body) if 'body' in row else 'missing'}; it must be an object"
@@ -167,7 +173,7 @@ class BatchLines:
         return streaming_problem(path, body)
 
     def request_for(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
-        """Return the line's path and body. If the job has a model, it replaces the body's."""
+        """Return the line's path and body. None if it is for another model. A model in the job replaces the body's."""
         body = column_value(row, "body")
         path = _path_of(row.get("url")) or CHAT
         if self.names_model:
@@ -180,7 +186,7 @@ class BatchLines:
 
 
 def no_prompt(columns: Collection[str]) -> str:
-    """Return the message for a row or a file that has neither messages nor a prompt but `columns`."""
+    """Return the message for a row or a file whose `columns` include neither messages nor a prompt."""
     others = [name for name in columns if name not in _IDS]
     example = clean(spelt(min(others, key=lambda name: name.lower() not in _LIKELY, default="question")), 100)
     return (
@@ -207,7 +213,7 @@ def _no_model(model: Any) -> str:
 
 
 def column_value(row: Mapping[str, Any], name: str) -> Any:
-    """Return the value of `messages` or `body`; JSON text, as from CSV, is decoded."""
+    """Return the value of `messages` or `body`. JSON text, which CSV files have, is decoded."""
     value = row.get(name)
     return decode_cell(value) if isinstance(value, str) else value
 
@@ -218,7 +224,10 @@ def is_model(value: Any) -> bool:
 
 
 def missing_column(template: Template, row: Mapping[str, Any]) -> str | None:
-    """Return which column a row lacks; None if the template renders without it, as with `is defined`."""
+    """Return a message that names a column which the template uses and the row lacks, with a suggestion.
+
+    None if the template renders, because it tests whether the column `is defined`, or if it fails for another reason.
+    """
     try:
         template.render(row)
     except UndefinedError:
@@ -232,7 +241,7 @@ def missing_column(template: Template, row: Mapping[str, Any]) -> str | None:
 
 
 def _path_of(url: Any) -> str | None:
-    """Return the path below the API's root that a Batch line's `url` means; None if it is not a valid URL path."""
+    """Return the path below the API's root that a Batch line's `url` stands for. None if it is not a valid URL path."""
     return CHAT if url is None else _path(url) if isinstance(url, str) else None
 
 

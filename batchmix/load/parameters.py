@@ -44,8 +44,8 @@ CHAT_PARAMETERS: Mapping[str, tuple[str, ...]] = {
 }
 """The parameters of an OpenAI chat request and their types (CreateChatCompletionRequest in openapi.yaml).
 
-Parameters that only label a request are in `EXTRA_PARAMETERS`, since a dataset's `user` or `metadata` is seldom meant
-for a provider.
+Parameters that only label a request are in `EXTRA_PARAMETERS`, since a dataset's `user` or `metadata` seldom belongs
+into a request.
 """
 EXTRA_PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "chat_template_kwargs": (_OBJECT,),
@@ -68,7 +68,7 @@ _SUSPECTED = frozenset({
     "chat_template_kwargs", "enable_thinking", "extra_body", "min_p", "repetition_penalty", "stop_sequences", "system",
     "thinking_budget", "top_k",
 })  # fmt: skip
-"""Columns beside `messages` that are most likely parameters, so that a warning says that they are not sent."""
+"""Columns beside `messages` that are most likely parameters. A warning says that they are not sent."""
 _SUSPECTED_BESIDE_PROMPT = _SUSPECTED | {
     "max_completion_tokens", "max_tokens", "response_format", "temperature", "tools", "top_p",
 }  # fmt: skip
@@ -102,7 +102,7 @@ def warn_unsent_columns(job: Job, columns: Collection[str], mode: str, sent: Col
 
 
 def param_problem(row: Mapping[str, Any], names: frozenset[str]) -> str | None:
-    """Return which of a row's parameters has the wrong type; None if all are right."""
+    """Return a message about a parameter of a row that has the wrong type. None if all types are right."""
     for name in sorted(names & row.keys()):
         value = _value(name, row[name])
         if value is not None and not any(_is(expected, value) for expected in _TYPES[name]):
@@ -115,9 +115,9 @@ def param_problem(row: Mapping[str, Any], names: frozenset[str]) -> str | None:
 
 
 def with_row_params(params: Mapping[str, Any], row: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
-    """Return the job's parameters, overridden by those of a row."""
+    """Return the job's parameters, overridden by the row's parameters."""
     of_row = {name: value for name in row if name in names and (value := _value(name, row[name])) is not None}
-    if len(of_row.keys() & set(_CAPS)) == 1:  # both names mean the same cap, so the row's replaces either of the job's
+    if len(of_row.keys() & set(_CAPS)) == 1:  # both names mean the same cap: the row's replaces the job's
         params = {name: value for name, value in params.items() if name not in _CAPS}
     return {**params, **of_row}
 
@@ -145,7 +145,7 @@ def _is(expected: str, value: Any) -> bool:
 
 
 def streamed_choices(path: str, body: Mapping[str, Any]) -> int:
-    """Return how many choices of a request are streamed; 0 if the response is not requested as a stream."""
+    """Return how many choices of a request are streamed. 0 if the response is not requested as a stream."""
     stream = body.get("stream")
     if not endpoint_of(path).can_stream or not (_is_long(body) if stream is None else stream):
         return 0
@@ -155,7 +155,7 @@ def streamed_choices(path: str, body: Mapping[str, Any]) -> int:
 
 
 def streaming_problem(path: str, body: Mapping[str, Any]) -> str | None:
-    """Return why a body's `stream` can't be sent; None if it can."""
+    """Return a message that says why a body's `stream` can't be sent. None if it can be sent."""
     stream = body.get("stream")
     if not isinstance(stream, bool | None):
         return "can't be sent: stream must be true or false"
@@ -168,7 +168,7 @@ def streaming_problem(path: str, body: Mapping[str, Any]) -> str | None:
 
 
 def as_stream(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the body with keys that request a stream, and usage at its end unless the body refuses that."""
+    """Return the body with the keys that request a stream, which ends with the usage unless the body refuses it."""
     given = body.get("stream_options")
     options = {"include_usage": True, **(given if isinstance(given, dict) else {})}
     return {**body, "stream": True, "stream_options": options}

@@ -19,9 +19,9 @@ from batchmix.load.files import Stamp, shown, stamp, unreadable
 from batchmix.load.parquet_types import shown_type, type_hint, unified, with_texts
 
 _BATCH_ROWS = 1024
-"""Rows that are decoded at once, if they are short."""
+"""The number of rows that are decoded at once, if they are short."""
 _BATCH_BYTES = 1 << 22
-"""Bytes of values that are decoded at once, so that rows with long prompts come in smaller batches."""
+"""The number of bytes of values that are decoded at once, so that rows with long prompts come in smaller batches."""
 _BUFFER_BYTES = 1 << 16
 _RUN_MARK = b"batchmix.schema"
 """A metadata key that only the output of a run has."""
@@ -34,11 +34,14 @@ class RowGroup(msgspec.Struct, frozen=True):
     stop: int
     file: int
     number: int
-    """Its index in its file."""
+    """The index of the row group in its file."""
 
 
 class ParquetInput:
-    """Several Parquet files as one table. Raises `InputError` if one can't be read or has two columns of one name."""
+    """Several Parquet files as one table.
+
+    Raises `InputError` if a file can't be read, or has two columns with one name.
+    """
 
     def __init__(self, paths: list[str]) -> None:
         self.paths = paths
@@ -66,7 +69,7 @@ class ParquetInput:
         return {path: schema.field(name).type for path, schema in schemas if name in schema.names}
 
     def types_shown(self, name: str) -> str:
-        """Return the types of a column for a message, each with one file that has the type."""
+        """Return the types of a column for a message, each with one file in which the column has that type."""
         first = {dtype: path for path, dtype in reversed(self.types_of(name).items())}
         return " and ".join(f"{shown(path)} has ({shown_type(dtype)})" for dtype, path in reversed(first.items()))
 
@@ -75,7 +78,7 @@ class ParquetInput:
         return all(set(names) <= set(schema.names) for schema in self._schemas.values())
 
     def column_type(self, name: str) -> pa.DataType:
-        """Return a type for a carried column that fits the types of all files; a single value may still not fit.
+        """Return a type for a carried column that fits the types of all files. Single values may still not fit.
 
         Raises `InputError` if no type fits all files.
         """
@@ -102,7 +105,7 @@ class ParquetInput:
         return groups
 
     def place(self, row: int) -> str:
-        """Return the place of a row for a message; rows count from 0 in their file."""
+        """Return the place of a row for a message: the file, and the row's number in the file, counted from 0."""
         group = self._groups[self.group_index(row)]
         before = sum(metadata.num_rows for metadata in self._metadata[: group.file])
         return f"{shown(self.paths[group.file])}, row {row - before}"
@@ -113,7 +116,7 @@ class ParquetInput:
         return names
 
     def group_index(self, row: int) -> int:
-        """Return the index, among the row groups of all files, of the one that contains a row."""
+        """Return the index of the row group that contains a row, among the row groups of all files."""
         return bisect_right(self._groups, row, key=lambda group: group.first) - 1
 
     def _groups_of(self, first: int, stop: int) -> list[RowGroup]:
@@ -124,7 +127,7 @@ class ParquetInput:
         return {group.file for group in self._groups_of(first, stop)}
 
     def digests(self, ranges: list[tuple[int, int]]) -> list[str]:
-        """Return a digest for each range of rows, made from the bytes of the row groups that contain them.
+        """Return a digest for each range of rows, computed from the bytes of the row groups that contain the range.
 
         The digest of a row group is cached while the status of its file does not change. Raises `InputError`.
         """
@@ -229,7 +232,10 @@ def _batch_rows(metadata: Any, groups: list[int]) -> int:
 
 
 class Cursor:
-    """Reads ranges of rows. A range that follows the last one continues it, so that nothing is decoded twice."""
+    """Reads ranges of rows.
+
+    A range that begins where the last one ended is read on from there, so nothing is decoded twice.
+    """
 
     def __init__(self, source: ParquetInput, columns: list[str]) -> None:
         self._source = source
@@ -257,7 +263,7 @@ class Cursor:
                 yield batch.slice(0, wanted)
 
     def _is_before(self, first: int) -> bool:
-        """Return whether continuing from the current position to a row costs no more than a new start."""
+        """Return whether reading on from the current position to a row costs no more than starting again."""
         if self._next is None or self._next > first:
             return False
         source = self._source

@@ -1,4 +1,7 @@
-"""Rows of Parquet files. A scan takes rows and types from the footer, and reads only the columns that requests need."""
+"""Reads rows of Parquet files.
+
+A scan takes the number of rows and the types from the footers, and reads only the columns that requests need.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +42,11 @@ class ParquetReader:
         self.is_a_run = self._files.is_a_run
 
     def first_row(self) -> dict[str, Any]:
-        """Return the columns, each with None as its value."""
+        """Return all columns, each with None as its value."""
         return dict.fromkeys(self._files.names)
 
     def scan(self, prompts: PromptSource, checker: RowChecker, options: ScanOptions) -> ScannedRows:
-        """Check the column types, and each row if the types alone don't show that it is right. Raises `InputError`."""
+        """Check the column types, and also each row if right types don't make a row right. Raises `InputError`."""
         files = self._files
         rows = files.rows if options.limit is None else min(options.limit, files.rows)
         if prompts.mode in (Mode.PLAIN, Mode.BODIES) and rows:
@@ -76,7 +79,7 @@ class ParquetReader:
     def _batches(
         self, shard: ShardRange, columns: list[str], purpose: tuple[str, str]
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
-        # A pass continues with the cursor of the last pass for the same purpose; two at once have a cursor each.
+        # A pass continues with the cursor of the last pass for the same purpose; two passes at once have a cursor each.
         cursor = self._cursors.pop(purpose, None) or Cursor(self._files, columns)
         first = shard.first
         for batch in cursor.read(shard.first, shard.stop):
@@ -100,13 +103,14 @@ class ParquetReader:
         return self._files.digests(ranges) == [shard.digest for shard in scan.shards]
 
     def place(self, row: int, line: Line) -> str:
-        """Return the file, and the row's index in it."""
+        """Return the file, and the row's index in the file."""
         return self._files.place(row)
 
     def column(self, name: str, configured: ColumnType | None, scan: Scan) -> ColumnMaker:
-        """Return the configured type, or else one that fits all files, and a function that casts a column to it.
+        """Return a column's type, and a function that casts the column to the type.
 
-        Raises `InputError` if no type fits, or if Parquet can't store the type.
+        It is the configured type, or else one that fits all files. Raises `InputError` if no type fits, or if Parquet
+        can't store the type.
         """
         dtype = self._files.column_type(name) if configured is None else configured.type
         try:
@@ -165,7 +169,7 @@ def _columns_read(files: ParquetInput, prompts: PromptSource) -> list[str]:
 
 
 def _row_dicts(batch: pa.RecordBatch, mode: Mode) -> list[dict[str, Any]]:
-    """Return a batch's rows, with `messages` and `body` decoded if they are sent (no template makes the messages)."""
+    """Return a batch's rows, with `messages` and `body` decoded, unless a template makes the messages."""
     rows = row_values(batch)
     if mode is not Mode.TEMPLATE:
         names = [name for name in ("messages", "body") if name in batch.schema.names]
@@ -175,7 +179,7 @@ def _row_dicts(batch: pa.RecordBatch, mode: Mode) -> list[dict[str, Any]]:
 
 
 def _needs_each_row(files: ParquetInput, prompts: PromptSource) -> bool:
-    """Return whether each row must be checked, because a row may be bad although the column types are right."""
+    """Return whether each row must be checked, because a row may be bad even if the column types are right."""
     if prompts.names_model or prompts.has_row_params or prompts.checks_types:
         return True
     if prompts.mode is not Mode.PLAIN:
@@ -206,7 +210,7 @@ def _check_types(files: ParquetInput) -> None:
                     f"{shown(path)}: the column {name} has the type {shown_type(dtype)}; it {should}{hint}"
                 )
         if name == "messages" and not all(map(pa.types.is_null, types.values())):
-            return  # prompt matters only in rows whose messages are null; `_check_rows` looks at these
+            return  # prompt matters only in rows whose messages are null, which `_check_rows` checks
 
 
 def _may_be_text(dtype: pa.DataType) -> bool:

@@ -1,4 +1,4 @@
-"""The Arrow types of Parquet columns, and one type for a column that has another type in each of several files."""
+"""Finds the Arrow types of Parquet columns, and a common type for a column whose type differs between files."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _UNSIGNED = (pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
 _UNITS = ("s", "ms", "us", "ns")
 _READ_AS_TEXT = frozenset({"ENUM", "INTERVAL"})
 _INT_DIGITS = 20
-"""The most digits of an integer of 64 bits."""
+"""The maximum number of digits of a 64-bit integer."""
 _MAX_DIGITS = (38, 76)
-"""The most digits of a decimal of 128 and of 256 bits."""
+"""The maximum number of digits of a 128-bit and of a 256-bit decimal."""
 
 
 def shown_type(dtype: pa.DataType) -> str:
@@ -28,7 +28,7 @@ def shown_type(dtype: pa.DataType) -> str:
 
 
 def type_hint(name: str) -> str:
-    """Return the advice to configure the type of a column."""
+    """Return, for a message, the advice to configure the type of a column."""
     return (
         f'Set its type under [input]: columns = [{{from = "{clean(name, 60)}", type = "string"}}], together with the'
         " other columns that you want, or leave it out there"
@@ -38,7 +38,7 @@ def type_hint(name: str) -> str:
 def with_texts(schema: pa.Schema, stored: Any) -> pa.Schema:
     """Return a file's schema with text as the type of enums and intervals, which pyarrow would read as bytes.
 
-    `stored` is the same schema as Parquet has it: a list of all columns that are not nested, in the same order.
+    `stored` is the same schema as Parquet stores it: a list of all columns that are not nested, in the same order.
     """
     leaves = [_meaning(stored.column(number)) for number in range(len(stored))]
     if not _READ_AS_TEXT.intersection(leaves):
@@ -69,7 +69,7 @@ def _meaning(leaf: Any) -> str:
 
 
 def unified(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Return a type for the values of both types, or None. A single value may still not fit."""
+    """Return a type that fits the values of both types. None if there is none. A single value may still not fit."""
     if one == other:
         return one
     one, other = _decoded(one), _decoded(other)
@@ -90,14 +90,14 @@ def unified(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 
 
 def _decoded(dtype: pa.DataType) -> pa.DataType:
-    """Return a dictionary's value type, and any other type as Parquet can store it; null stays null."""
+    """Return a dictionary's value type, or any other type as Parquet can store it. The null type is unchanged."""
     return (
         _decoded(dtype.value_type) if Types.is_dictionary(dtype) else dtype if Types.is_null(dtype) else storable(dtype)
     )
 
 
 def _with_meaning(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Return text for JSON and text; other extension types match only themselves."""
+    """Return text as the common type of JSON and text. Other extension types match only themselves."""
     dtypes = [dtype.storage_type if _is_json(dtype) else dtype for dtype in (one, other)]
     return unified(*dtypes) if all(map(is_text, dtypes)) else None
 
@@ -169,7 +169,7 @@ def _number(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 
 
 def _signed(dtypes: tuple[pa.DataType, pa.DataType]) -> pa.DataType:
-    """Return a signed type for the values of a signed and an unsigned integer type; at most 64 bits."""
+    """Return a signed type for the values of a signed and an unsigned integer type. It has at most 64 bits."""
     bits = max(dtype.bit_width * (2 if dtype in _UNSIGNED else 1) for dtype in dtypes)
     return next((dtype for dtype in _INTS if dtype.bit_width >= bits), _INTS[-1])
 

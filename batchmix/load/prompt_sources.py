@@ -1,4 +1,4 @@
-"""Makes the prompt source of a job: that of its mode, wrapped to apply the job's row settings and column types."""
+"""Creates the prompt source of a job: the source for its mode, wrapped to apply row settings and column types."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from batchmix.responses.endpoints import CHAT
 
 
 class PromptSources:
-    """The prompt sources of a job. Its template is compiled once, when it is first needed."""
+    """The prompt sources of a job. The job's template is compiled once, when it is first needed."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -30,7 +30,7 @@ class PromptSources:
         return Template(self.job.input)
 
     def source(self, mode: Mode, columns: Collection[str] | None = None) -> PromptSource:
-        """Return the source for a mode. `columns` are the input's columns; None if only a scan finds them.
+        """Return the source for a mode. `columns` are the input's columns, or None if only a scan can find them.
 
         Raises `JobError` if the job does not fit the mode.
         """
@@ -60,7 +60,7 @@ class PromptSources:
 
 
 class TypedColumns:
-    """Wraps a source: a row is bad if a value is not of the type that the job configures for its column."""
+    """Wraps a source, and reports rows with a value that does not fit the type configured for its column."""
 
     checks_types = True
 
@@ -74,12 +74,12 @@ class TypedColumns:
         self._problem = source.problem
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
-        """Return which value has the wrong type, or else the wrapped source's problem with the row."""
+        """Return a message about a value that does not fit its type, or else the wrapped source's message."""
         return type_problem(self._types, row) or self._problem(row)
 
 
 class RowSettings:
-    """Wraps a source: each row brings its model or its parameters in a column (`input.model`, `input.params`)."""
+    """Wraps a source for rows that have their model or their parameters in a column (`input.model`, `input.params`)."""
 
     checks_types = False
 
@@ -96,7 +96,7 @@ class RowSettings:
         self.names_model = self._model is not None
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
-        """Return what is wrong with the row's model or parameters, or else the wrapped source's problem with it."""
+        """Return a message about the row's model or parameters, or else the wrapped source's message about the row."""
         for name in (self._model, self._params):
             if name is not None and name not in row:
                 return f"has no column {quoted(name)}; it has {column_list(row)}"
@@ -119,7 +119,10 @@ class RowSettings:
         return {} if params is None else params
 
     def request_for(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
-        """Return the body; the row's parameters override the job's. None if the row is for another model."""
+        """Return the URL path and the body, in which the row's parameters override the job's.
+
+        None if the row is for another model.
+        """
         if self._model is not None and row[self._model] != model.name:
             return None
         request = self._source.request_for(row, model)
@@ -131,7 +134,7 @@ class RowSettings:
 
 
 class TemplatePrompts:
-    """Rows whose messages the job's template makes."""
+    """Rows whose messages are made by the job's template."""
 
     mode = Mode.TEMPLATE
     param_columns: frozenset[str] = frozenset()
@@ -145,11 +148,14 @@ class TemplatePrompts:
         self.required, self.reads, self.is_text = template.required, template.reads, template.is_text
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
-        """Return which column the row lacks; None if the template renders without it."""
+        """Return a message about a column that the template needs and the row does not have.
+
+        None if nothing is missing.
+        """
         return None if self.required <= row.keys() else missing_column(self._template, row)
 
     def request_for(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
-        """Return the body with the rendered messages."""
+        """Return the URL path, and the body with the rendered messages."""
         return CHAT, {"model": model.id, "messages": self._render(row), **model.params}
 
     def model_of(self, row: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""How rows become requests: the four modes, and the contract of their sources, which `prompt_sources.py` makes."""
+"""How rows become requests: the four modes, and the interface of prompt sources, which `prompt_sources.py` creates."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class PromptSource(Protocol):
 
     mode: Mode
     required: frozenset[str]
-    """Columns that every row must have."""
+    """The columns that every row must have."""
     reads: frozenset[str] | None
-    """All columns that requests may be made from; None: any column."""
+    """All columns from which requests may be made. None if any column may be used."""
     param_columns: frozenset[str]
-    """Columns that are sent as request parameters, beside the row's messages."""
+    """The columns that are sent as request parameters, beside the row's messages."""
     has_row_params: bool
-    """Whether rows may bring parameters, so that requests of one model differ in more than their messages."""
+    """Whether rows may have parameters. If so, requests to one model may differ in more than their messages."""
     names_model: bool
     """Whether each row names its model, instead of the job."""
     checks_types: bool
@@ -42,19 +42,19 @@ class PromptSource(Protocol):
     """Whether all prompts are only text, without pictures, sound or files."""
 
     def problem(self, row: Mapping[str, Any]) -> str | None:
-        """Return why a row can't be sent, as far as a scan can see; None if nothing is wrong.
+        """Return a message that says why a row can't be sent, as far as a scan can see. None if nothing is wrong.
 
-        Raises `InputError` if the job does not fit the file, so that rejecting single rows would not help.
+        Raises `InputError` if the job does not fit the file, because then rejecting single rows would not help.
         """
 
     def request_for(self, row: Mapping[str, Any], model: Model) -> tuple[str, dict[str, Any]] | None:
-        """Return URL path and body for a row without a problem; None if the row is for another model.
+        """Return the URL path and the body for a row without a problem. None if the row is for another model.
 
-        Raises `BadRowError` if the request can't be built, such as for a null that a template would print.
+        Raises `BadRowError` if the request can't be built, for example because a template would print a null.
         """
 
     def model_of(self, row: Mapping[str, Any]) -> str:
-        """Return the model that a row names; it must have no problem. Empty text if the job names the model."""
+        """Return the model that a row without a problem names. Empty if the job names the model."""
 
 
 def has_template(job: Job) -> bool:
@@ -63,7 +63,7 @@ def has_template(job: Job) -> bool:
 
 
 def detect_mode(job: Job, first: Mapping[str, Any]) -> Mode:
-    """Return the mode for an input whose first row is `first`; only its columns matter."""
+    """Return the mode for an input whose first row is `first`. Only the columns of this row matter."""
     if has_template(job):
         return Mode.TEMPLATE
     if "body" in first and first.keys() & {"custom_id", "method", "url"}:
@@ -72,5 +72,5 @@ def detect_mode(job: Job, first: Mapping[str, Any]) -> Mode:
 
 
 def rows_must_name_models(job: Job) -> bool:
-    """Return whether the job names no model and no column with models, so that rows must have a `model`."""
+    """Return whether each row must have a `model` field, because the job sets neither a model nor a model column."""
     return not job.models and job.input.model is None

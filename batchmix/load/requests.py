@@ -40,7 +40,7 @@ class RequestBuilder:
         self._is_text = prompts.is_text and "messages" not in model.params
 
     def requests(self, index: int, row: Mapping[str, Any], line: tuple[int, int] | None) -> list[Request | RejectedRow]:
-        """Return a row's requests, one per sample; none if the row is for another model."""
+        """Return a row's requests, one per sample. Empty if the row is for another model."""
         model = self._model
         try:
             request = self._request_for(row, model)
@@ -65,13 +65,13 @@ class RequestBuilder:
         ]
 
     def rejected(self, index: int, reason: str) -> list[Request | RejectedRow]:
-        """Return a row that can't be sent as rejected, once per sample."""
+        """Return a row that can't be sent as a rejected row for each sample."""
         failure = Failure(FailureAction.REJECT, "bad_row", reason)
         return [RejectedRow(index, self._model.name, sample, failure) for sample in self._samples]
 
 
 def encode_body(body: dict[str, Any]) -> bytes:
-    """Return a body as JSON, with its keys in their order. Raises `BadRowError` if a value can't be JSON."""
+    """Return a body as JSON, with its keys in their order. Raises `BadRowError` if a value can't be written as JSON."""
     try:
         encoded = _encoder.encode(body)
     except (ValueError, RecursionError, TypeError):
@@ -97,9 +97,9 @@ def _has_odd_float(value: Any) -> bool:
 
 
 def request_hash(path: str, body: dict[str, Any]) -> str:
-    """Return the hash of URL path and body, with the keys sorted and without streaming keys.
+    """Return the hash of the URL path and the body, with the keys sorted and without streaming keys.
 
-    Host and API key are no part of it, so that the same request to another server has the same hash.
+    The host and the API key are not included, so the same request to another server has the same hash.
     """
     if STREAMING[0] in body or STREAMING[1] in body:
         body = {key: value for key, value in body.items() if key not in STREAMING}
@@ -111,7 +111,7 @@ def request_hash(path: str, body: dict[str, Any]) -> str:
 
 
 def output_cap(body: Mapping[str, Any]) -> int | None:
-    """Return the cap on the output tokens of a request, over all choices; None if the body sets none."""
+    """Return the cap on the output tokens of a request, over all choices. None if the body sets no cap."""
     cap = next((body[name] for name in _CAP_NAMES if body.get(name) is not None), None)
     choices = body.get("n")
     choices = 1 if choices is None else choices
@@ -119,7 +119,7 @@ def output_cap(body: Mapping[str, Any]) -> int | None:
 
 
 def _inputs_of(body: Mapping[str, Any]) -> int:
-    """Return how many embeddings a body requests; 0 if it has no input."""
+    """Return how many embeddings a body requests. 0 if it has no input."""
     given = body.get("input")
     if isinstance(given, list) and not all(type(item) is int for item in given):  # integers are token ids of one text
         return len(given)

@@ -1,4 +1,4 @@
-"""The contract of a file format: a reader that scans all rows once, and later yields the rows of any shard."""
+"""The interface of a file format's reader, which scans all rows once and later yields the rows of any shard."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from batchmix.load.prompts import PromptSource
 from batchmix.load.scan import RowChecker, Scan, ScanOptions, ShardRange
 
 Line = tuple[int, int] | None
-"""The number of the file (from 0) and of the line in it (from 1); None if the format has no lines."""
+"""The number of the file (from 0), and the number of the line in the file (from 1). None if the format has no lines."""
 Row = tuple[int, dict[str, Any] | str, Line]
-"""A row's index in the input, its values (or text: why it can't be decoded), and its line."""
+"""A row's index in the input, its values (or the reason why it can't be decoded, as text), and its line."""
 
 
 class ScannedRows(msgspec.Struct, frozen=True):
@@ -26,7 +26,7 @@ class ScannedRows(msgspec.Struct, frozen=True):
     rows: int
     shards: tuple[ShardRange, ...]
     columns: dict[str, int]
-    """The columns, with the JSON types of their values; see `Scan.columns`."""
+    """The columns, with the JSON types of their values (see `Scan.columns`)."""
 
 
 class RowReader(Protocol):
@@ -36,12 +36,15 @@ class RowReader(Protocol):
     """
 
     columns: list[str] | None
-    """All columns; None if only a scan finds them."""
+    """All columns. None if only a scan can find them."""
     is_a_run: bool
     """Whether the files themselves say that they are another run's output."""
 
     def first_row(self) -> Mapping[str, Any]:
-        """Return the first row that can be decoded; its values may be left out (None). Raises `InputError`."""
+        """Return the first row that can be decoded. Its values may be None, since only its columns matter.
+
+        Raises `InputError`.
+        """
 
     def scan(self, prompts: PromptSource, checker: RowChecker, options: ScanOptions) -> ScannedRows:
         """Read all rows once, and report bad ones to `checker`. Raises `InputError`."""
@@ -59,18 +62,18 @@ class RowReader(Protocol):
         """Read all bytes, and return whether they are still those of an earlier scan. Raises `InputError`."""
 
     def place(self, row: int, line: Line) -> str:
-        """Return where a person finds a row, such as `rows.jsonl:12`."""
+        """Return where the user finds a row, such as `rows.jsonl:12`."""
 
     def column(self, name: str, configured: ColumnType | None, scan: Scan) -> ColumnMaker:
-        """Return the type of a carried column, and the function that makes the column. Raises `InputError`.
+        """Return the type of a carried column, and the function that converts values to the column.
 
-        `configured` is the type that the job gives, if it gives one.
+        `configured` is the type that the job gives, if it gives one. Raises `InputError`.
         """
 
     def prove(self, columns: CarriedColumns, scan: Scan) -> dict[str, str]:
-        """Convert all carried values once if the scan did not, and return the new `Scan.proven`.
+        """Convert all carried values once, unless the scan did, and return the new `Scan.proven`.
 
-        Raises `InputError` for a value that does not fit its column's type.
+        Raises `InputError` if a value does not fit its column's type.
         """
 
 

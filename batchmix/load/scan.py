@@ -13,13 +13,13 @@ from batchmix.load.jsonl import NOT_UTF8, Segment
 from batchmix.load.prompts import Mode, PromptSource
 
 REPORT_EVERY = 10_000
-"""Rows between two calls of `ScanOptions.on_progress`."""
+"""The number of rows between two calls of `ScanOptions.on_progress`."""
 _MAX_BAD_ROWS = 20
-"""A scan that does not reject bad rows stops after this many, which fit on a screen."""
+"""A scan that does not reject bad rows stops after this many bad rows, which fit on a screen."""
 _MAX_MODELS = 100
-"""Models that rows may name. Each has its own lane."""
+"""The maximum number of models that rows may name. Each model has its own lane."""
 _STORED_AS = {"shards": "spans", "columns": "kinds", "required": "used", "types": "told", "param_columns": "own"}
-"""Fields whose keys in run.json differ from their names here."""
+"""The fields whose keys in run.json differ from their names here."""
 
 
 def _ignore(_: int) -> None:
@@ -31,11 +31,11 @@ class ScanOptions(msgspec.Struct, frozen=True):
 
     shard_rows: int
     limit: int | None = None
-    """Read only this many rows, from the first on; None: all."""
+    """The maximum number of rows to read, from the first on. None for all rows."""
     reject_bad_rows: bool = False
-    """Accept an input with bad rows, which are rejected one by one later, instead of refusing the input."""
+    """Whether to accept an input with bad rows. These rows are then rejected one by one later."""
     reserved: frozenset[str] = frozenset()
-    """Names of result columns, which no carried column may have."""
+    """The names of result columns, which no carried column may have."""
     on_progress: Callable[[int], None] = _ignore
     """Called now and then with the number of rows scanned so far."""
 
@@ -46,9 +46,9 @@ class ShardRange(msgspec.Struct, frozen=True, array_like=True):
     first: int
     stop: int
     digest: str
-    """The hash of its input bytes."""
+    """The hash of the shard's input bytes."""
     segments: tuple[Segment, ...] = ()
-    """Where its lines are in the files; empty for formats such as Parquet, which are read by row number."""
+    """Where the shard's lines are in the files. Empty for formats such as Parquet, which are read by row number."""
 
 
 class Scan(msgspec.Struct, frozen=True, rename=_STORED_AS):
@@ -58,7 +58,7 @@ class Scan(msgspec.Struct, frozen=True, rename=_STORED_AS):
     mode: Mode
     limit: int | None
     sources: tuple[Source, ...]
-    """The files that the job names; the path `-` means stdin."""
+    """The files that the job names. The path `-` stands for stdin."""
     stamps: tuple[Stamp | None, ...]
     digests: tuple[str, ...]
     """The SHA-256 of each spooled source: of the file, or for stdin of its copy. Empty text for other sources."""
@@ -69,20 +69,20 @@ class Scan(msgspec.Struct, frozen=True, rename=_STORED_AS):
     shard_rows: int
     shards: tuple[ShardRange, ...]
     columns: dict[str, int]
-    """The columns, each with the JSON types of its values as bits; 0 if the files say the types, as in Parquet."""
+    """The columns, each with the JSON types of its values as bits. 0 if the files state the types, as in Parquet."""
     models: tuple[str, ...]
     """The models that rows name if the job names none, in order of appearance."""
     required: tuple[str, ...]
-    """Columns that every row was checked to have."""
+    """The columns that every row was checked to have."""
     bad_rows: int = 0
     model_column: str | None = None
     """The column in which rows name their models."""
     types: dict[str, str] = {}
     """The configured types that all values were checked against, by column."""
     param_columns: tuple[str, ...] = ()
-    """Columns with request parameters, whose values were checked in every row."""
+    """The columns with request parameters, whose values were checked in every row."""
     proven: dict[str, str] = {}
-    """Carried columns all of whose values were converted once, to see that they fit, with the type of the result."""
+    """The carried columns whose values were all converted once, to check that they fit, with the resulting types."""
 
 
 class RowChecker:
@@ -91,7 +91,9 @@ class RowChecker:
     def __init__(self, prompts: PromptSource, *, reject_bad_rows: bool) -> None:
         self.bad_rows = 0
         self.problem: Callable[[Mapping[str, Any]], str | None] = prompts.problem
-        """Returns what is wrong with a row, or None. Raises `InputError` if rejecting single rows would not help."""
+        """Returns a message about what is wrong with a row, or None. Raises `InputError` if rejecting rows would not
+        help.
+        """
         self._names_model = prompts.names_model
         if prompts.names_model:
             self.problem = self._collect_model
@@ -104,7 +106,7 @@ class RowChecker:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The models that good rows name, in order of appearance; empty if the job names the models."""
+        """The models that good rows name, in order of appearance. Empty if the job names the models."""
         return tuple(self._models)
 
     def _collect_model(self, row: Mapping[str, Any]) -> str | None:
@@ -118,7 +120,7 @@ class RowChecker:
         return problem
 
     def bad(self, place: str, reason: str, rows: int) -> None:
-        """Record a bad row; `rows` is the number of rows read so far. Raises `InputError` after `_MAX_BAD_ROWS`."""
+        """Record a bad row. `rows` is the number of rows read so far. Raises `InputError` after `_MAX_BAD_ROWS`."""
         self.bad_rows += 1
         self._rows = rows
         if not self._reject:

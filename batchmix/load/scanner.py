@@ -1,4 +1,4 @@
-"""Scans the input of a job: finds its files, spools some, and reads all rows once. Reuses an earlier scan if it can."""
+"""Scans the input of a job: finds its files, spools some, and reads all rows once, or reuses an earlier scan."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Files(msgspec.Struct, frozen=True):
 
 
 class InputScanner:
-    """Scans the input of a job. Used once; `spool` is the folder for spooled files."""
+    """Scans the input of a job. Each object scans once. `spool` is the folder for spooled files."""
 
     def __init__(self, prompt_sources: PromptSources, options: ScanOptions, spool: Path) -> None:
         self._prompt_sources = prompt_sources
@@ -46,8 +46,8 @@ class InputScanner:
     def scan(self, previous: Scan | None, stream: Readable | None) -> tuple[Scan, Path | None]:
         """Return the scan, and the folder with newly spooled files (None if there are none).
 
-        `previous` is an earlier scan to reuse; `stream` is what is piped in, if anything is. Raises `InputError`,
-        `JobError` and `NoSpace`, and removes newly spooled files before.
+        `previous` is an earlier scan to reuse. `stream` is the piped input, if there is any. Raises `InputError`,
+        `JobError` and `NoSpace`, after removing newly spooled files.
         """
         if has_template(self._job):
             _ = self._prompt_sources.template  # an error in a template is found before the data is read
@@ -75,7 +75,7 @@ class InputScanner:
             raise
 
     def _suffices(self, previous: Scan) -> bool:
-        """Return whether an earlier scan checked all that this job needs. Raises `JobError`."""
+        """Return whether an earlier scan checked everything that this job needs. Raises `JobError`."""
         job, options = self._job, self._options
         if (previous.limit, previous.shard_rows) != (options.limit, options.shard_rows):
             return False
@@ -159,17 +159,17 @@ class InputScanner:
 
 
 def _relocated(previous: Scan, spool: Path) -> Scan:
-    """Return a scan whose spooled files have paths in this run folder, which may have been moved since."""
+    """Return a scan with the paths of its spooled files in this run folder, which may have been moved since."""
     pairs = zip(previous.sources, previous.paths, strict=True)
     paths = tuple(relocated(path, spool) if is_spooled(source) else path for source, path in pairs)
     return msgspec.structs.replace(previous, paths=paths)
 
 
 def _refreshed(previous: Scan, sources: tuple[Source, ...], stamps: tuple[Stamp | None, ...]) -> Scan | None:
-    """Return an earlier scan with the current stamps if the input still has the same bytes; else None.
+    """Return an earlier scan with the current stamps if the input still has the same bytes. Otherwise return None.
 
-    Nothing is read if the stamps of all files prove that. Otherwise files are hashed, but not parsed.
-    Raises `InputError`.
+    Nothing is read if the stamps of all files prove that. Otherwise files are hashed, but not parsed. Raises
+    `InputError`.
     """
     if previous.sources != sources:
         return None
@@ -203,6 +203,6 @@ def _same_bytes(previous: Scan) -> bool:
 
 
 def _same_rows(previous: Scan, scan: Scan) -> bool:
-    """Return whether two scans found the same rows, and the spooled files of the first still exist."""
+    """Return whether two scans found the same rows, and the spooled files of the earlier scan still exist."""
     whole = all(has_size(*pair) for pair in zip(previous.paths, previous.sizes, strict=True))
     return whole and all(getattr(previous, name) == getattr(scan, name) for name in _COMPARED)

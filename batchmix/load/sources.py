@@ -1,7 +1,7 @@
-"""The files that an input consists of, and the table of file formats.
+"""Finds the files of an input, and has the table of file formats.
 
-A new format is one entry in `FORMATS`: its suffixes, and its own reader or a function that converts it to JSON lines.
-Messages, and the checks of a file's content, take all they need from the entry.
+To add a format, add an entry to `FORMATS`: its suffixes, and its own reader or a function that converts it to JSON
+lines. Messages, and the checks of a file's content, take all they need from the entry.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from batchmix.load.row_reader import RowReader
 
 
 class InputFormat(msgspec.Struct, frozen=True, kw_only=True):
-    """A file format of inputs."""
+    """A supported input file format."""
 
     name: str
     """The name that run.json stores."""
     suffixes: tuple[str, ...]
-    """In lower case. Messages propose the first one for a file of this format."""
+    """The suffixes, in lower case. Messages suggest the first one for a file of this format."""
     reader: Callable[[tuple[Source, ...], tuple[str, ...]], RowReader]
-    """Opens the files of an input. It gets the sources, and the path to read each from: the file, or its spooled copy.
+    """Opens the files of an input. Takes the sources, and the path of each: that of the file, or of its spooled copy.
 
-    `RowReader` says what the opened input must be able to do.
+    `RowReader` is the interface of the opened input.
     """
     to_json_lines: Callable[[Iterator[bytes], Source], Iterator[bytes]] | None = None
-    """Converts a file's plain bytes to JSON lines, which are spooled; `reader` is then given the spooled copies."""
+    """Converts a file's plain bytes to JSON lines, which are spooled. `reader` is then given the spooled copies."""
     signature: bytes = b""
     """The first bytes of every file of a binary format. Empty for a text format, whose files must be UTF-8."""
     is_table: bool = False
-    """Whether a file is lines of cells, so that one that begins like JSON, HTML or XML has the wrong suffix."""
+    """Whether files consist of lines of cells. A file that begins like JSON, HTML or XML then has the wrong suffix."""
     compressible: bool = True
-    """Whether such files may be compressed as a whole."""
+    """Whether files of this format may be compressed as a whole."""
 
 
 JSONL = "jsonl"
@@ -91,7 +91,7 @@ def format_of(source: Source) -> InputFormat:
 
 
 def format_by_signature(head: bytes) -> InputFormat | None:
-    """Return the binary format of a file that begins with `head`; None if it has none of these formats."""
+    """Return the binary format of a file that begins with `head`. None if it has no supported binary format."""
     return next((each for each in FORMATS if each.signature and head.startswith(each.signature)), None)
 
 
@@ -101,7 +101,7 @@ def supported_suffixes() -> tuple[str, ...]:
 
 
 def _supported() -> str:
-    """Return the list of supported suffixes for a message."""
+    """Return a list of the supported suffixes, for a message."""
     compressible = [suffix for each in FORMATS if each.compressible for suffix in each.suffixes]
     others = [suffix for each in FORMATS if not each.compressible for suffix in each.suffixes]
     return ", ".join(
@@ -120,7 +120,7 @@ def open_reader(sources: tuple[Source, ...], paths: tuple[str, ...]) -> RowReade
 
 
 def is_pipe(path: str) -> bool:
-    """Return whether a path is one of this process's open pipes, as a shell's `<(…)` gives it."""
+    """Return whether a path is one of this process's open pipes, such as a shell passes for `<(…)`."""
     if not _PIPES.fullmatch(path):
         return False
     try:
@@ -175,7 +175,7 @@ def _in_folder(path: str) -> list[str]:
 
 
 def _near(path: str) -> str:
-    """Return a hint to the same file with another supported suffix, or to one with nearly the same name."""
+    """Return a "did you mean" hint: a file with the same stem and a supported suffix, or else a similar name."""
     folder, name = os.path.split(path)
     stem = name.partition(".")[0]
     try:
@@ -188,7 +188,7 @@ def _near(path: str) -> str:
 
 
 def _format(path: str) -> tuple[InputFormat | None, str | None]:
-    """Return format and compression by a path's suffixes."""
+    """Return the format and the compression that a path's suffixes name."""
     stem, suffix = os.path.splitext(path.lower())  # noqa: PTH122
     compression = _COMPRESSIONS.get(suffix)
     if compression:
@@ -214,7 +214,7 @@ def _source(path: str) -> Source:
 
 
 def _check_is_file(path: str) -> None:
-    """Raise `InputError` for pipes, sockets and devices: reading them might never end."""
+    """Raise `InputError` for a pipe, a socket or a device, because reading it might never end."""
     try:
         reason = _SPECIAL.get(stat.S_IFMT(os.stat(path).st_mode))  # noqa: PTH116
     except OSError as error:
@@ -224,9 +224,9 @@ def _check_is_file(path: str) -> None:
 
 
 def compression_of(head: bytes, named: str | None) -> str | None:
-    """Return the compression of a file that begins with `head`; None if it is not compressed.
+    """Return the compression of a file that begins with `head`. None if it is not compressed.
 
-    `named` is the compression by the file's suffix, which decides if `head` is too short to tell.
+    `named` is the compression that the file's suffix names, which applies if `head` is too short to tell.
     """
     compression = next((name for name, magic in MAGIC.items() if head.startswith(magic)), None)
     if head[1:4] == b"\x2a\x4d\x18" and head[0] >> 4 == 5:  # a skippable frame of zstd

@@ -36,7 +36,7 @@ class Spool:
     def add(self, number: int, source: Source, stream: Readable | None) -> tuple[str, str]:
         """Spool one source, from `stream` for stdin. Return the path that the copy will have, and the copy's SHA-256.
 
-        Raises `InputError` and `NoSpace`; the caller must then call `discard`.
+        Raises `InputError` and `NoSpace`. In both cases the caller must call `discard`.
         """
         name = f"{number:05}.jsonl"
         with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The templates of a job's prompt or messages: compiled once per start, rendered for each row."""
+"""Compiles the templates of a job's prompt or messages once per start, and renders them for each row."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Render = Callable[[dict[str, Any]], str]
 
 
 class BadRowError(Exception):
-    """A row whose request can't be built; the text says why."""
+    """Raised for a row whose request can't be built. The text of the error says why."""
 
 
 class UndefinedError(BadRowError):
-    """A template uses a name that the row does not have."""
+    """Raised if a template uses a name that the row does not have."""
 
 
 class _NullError(Exception):
@@ -71,14 +71,14 @@ class Template:
         """Whether the messages are only text, without pictures, sound or files."""
         names = self._columns - {ROW}
         self.reads = None if self._access.whole else frozenset(self._columns | self._access.names)
-        """The columns that the templates may use; None: any column."""
+        """The columns that the templates may use. None if they may use any column."""
         self.required = frozenset(names - self._environment.globals.keys() | self._access.names)
         """The columns without which the templates can't be rendered."""
         self._names = tuple(sorted(names))
         self._uses_row = ROW in self._columns
 
     def render(self, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the messages for a row; rows share the parts without templates. Raises `BadRowError`."""
+        """Return the messages for a row. Rows share the parts without templates. Raises `BadRowError`."""
         given = {}
         for name in self._names:
             if name in values:
@@ -90,9 +90,10 @@ class Template:
         return messages
 
     def _row(self, values: Mapping[str, Any]) -> Any:
-        """Return the value of the name `row` in a template: the whole row, unless the column `row` is meant.
+        """Return the value of `row` in a template.
 
-        A column of that name is meant if it is a list or an object, or if the templates use `row` by itself.
+        Normally it is the whole row. If the input has a column named `row`, it is the value of that column, provided
+        that the value is a list or an object, or that a template uses `row` by itself, as in `{{ row }}`.
         """
         access = self._access
         if ROW in values and (access.bare or isinstance(values[ROW], list | dict)):
@@ -101,7 +102,7 @@ class Template:
         return ShieldedDict({name: _fitted(name, values[name]) for name in names})
 
     def misspelt(self, columns: Iterable[str]) -> str | None:
-        """Return a column that the templates name as if its name were a single word, as in `{{ first-name }}`."""
+        """Return a column that the templates name as if it were a single word, as in `{{ first-name }}`, or None."""
         return misspelt(self._texts, columns)
 
     def _compiled(self, value: Any, setting: str) -> Any:
@@ -159,7 +160,7 @@ def _compiles(text: str) -> bool:
 
 
 def _null_error(setting: str, given: dict[str, Any], columns: set[str], access: RowAccess) -> BadRowError:
-    """Return the error for a null that a template would print; it names the column if that is clear."""
+    """Return the error for a null that a template would print. It names the column if it is clear which one is null."""
     row = given.get(ROW)
     row = row if isinstance(row, ShieldedDict) else {}
     nulls = sorted(column for column in columns if given.get(column, 0) is None)
@@ -171,7 +172,7 @@ def _null_error(setting: str, given: dict[str, Any], columns: set[str], access: 
 
 
 def _fitted(name: str, value: Any) -> Any:
-    """Return a column's value as templates get it: read-only, and with very large integers as text."""
+    """Return a column's value in the form that templates get: read-only, and with very large integers as text."""
     value_type = type(value)
     if value_type is int:
         return str(value) if value.bit_length() > MAX_INT_BITS else value
@@ -184,7 +185,7 @@ def _fitted(name: str, value: Any) -> Any:
 
 
 def _filled(items: Any) -> Any:
-    """Return a function that copies a list or object with its templates rendered; itself if it has no template."""
+    """Return a function that copies a list or object and renders its templates. Without templates, return `items`."""
     places = items.items() if isinstance(items, dict) else enumerate(items)
     made = [(place, item) for place, item in places if callable(item)]
     if not made:
@@ -200,7 +201,7 @@ def _filled(items: Any) -> Any:
 
 
 def _printed(value: Any) -> Any:
-    """Raise for null and functions, which make no sense in a prompt; let minijinja print any other value."""
+    """Raise an error for null and functions, which make no sense in a prompt. Let minijinja print any other value."""
     if value is None:
         raise _NullError
     if callable(value):

@@ -23,21 +23,21 @@ _BRACED = (
     r"\$\(?COLUMN\b\)?",
     r"%\(COLUMN\)[sdrfi]",
 )
-"""Patterns of other tools' placeholders: f-strings and notebooks, shells, Python's `%` operator."""
+"""The patterns of other tools' placeholders: f-strings and notebooks, shells, Python's `%` operator."""
 _LOOSE = (*_BRACED, r"<COLUMN>", r"\[COLUMN\]", r"«COLUMN»", r"%COLUMN%", r"@COLUMN\b")
-"""The same, and patterns that often are no placeholder, such as the tags in `<text>{{ text }}</text>`."""
+"""These patterns, and others that often match no placeholder, such as the tags in `<text>{{ text }}</text>`."""
 _TAG = r"\{\{[-+]?\s*COLUMN\s*(?:\|[^{}]*)?[-+]?\}\}"
 _MAX_PATH_CHARS = 1000
 RESULT_NAMES = ("row", "custom_id", "model", "sample", "status", "response")
-"""The names that a rubric can use beside the carried columns."""
+"""The names that a rubric can use in addition to the carried columns."""
 _logger = logging.getLogger(__name__)
 
 
 def check_template_columns(job: Job, scan: Scan, reads: frozenset[str] | None) -> None:
-    """Raise `InputError` if a template would make the same prompt for all rows; the message names a column to use.
+    """Raise `InputError` if a template would make the same prompt for all rows. The message names a column to use.
 
-    `reads` are the columns that the template uses; None: any. The prompts may be the same if rows bring their own
-    model or parameters.
+    `reads` are the columns that the template uses, or None if it may use any. The prompts may be the same if rows have
+    their own model or parameters.
     """
     if scan.mode is not Mode.TEMPLATE:
         return
@@ -92,7 +92,7 @@ def _texts_in(value: Any) -> Iterator[str]:
 
 
 def _meant(texts: Iterable[str], columns: Iterable[str], patterns: tuple[str, ...]) -> tuple[str, str] | None:
-    """Return a text that looks like another tool's placeholder for a column, and what a template writes instead."""
+    """Return a text that looks like another tool's placeholder for a column, and the tag to write instead, or None."""
     texts = list(texts)
     for column in sorted(columns, key=len, reverse=True):
         for pattern in patterns:
@@ -104,7 +104,7 @@ def _meant(texts: Iterable[str], columns: Iterable[str], patterns: tuple[str, ..
 
 
 def _loosely(column: str) -> str:
-    """Return a pattern that matches a column's name, also with its words joined as in `first_name` or `firstName`."""
+    """Return a pattern that matches a column's name, even if its words are joined as in `first_name` or `firstName`."""
     parts = [re.escape(part) for part in re.split(r"[ _-]", column) if part]
     return r"[\W_]?".join(parts) if len(parts) > 1 else re.escape(column)
 
@@ -124,8 +124,8 @@ def rubric(judge: Judge) -> Template:
 def rubric_columns(judge: Judge, target: str | None, carried: Collection[str]) -> frozenset[str]:
     """Return the columns that a judge's rubric uses, without `response` and `target`.
 
-    `target` is the column with the targets, if there is one. Raises `JobError` for a column that does not exist, and
-    for a rubric that uses no column at all.
+    `target` is the column with the targets, if there is one. Raises `JobError` if the rubric uses a column that does
+    not exist, or no column at all.
     """
     template = rubric(judge)
     if template.reads is not None and not template.reads:

@@ -1,8 +1,8 @@
 """Bounds the work of a template, and the methods that it can call.
 
-minijinja's fuel bounds the steps of a template, but not the work of a single step. So lists and objects are read-only,
-and templates are refused that could do unlimited work in a few steps: `.format()` and `tojson` would pad with any
-number of spaces, and a list that is added to itself in a loop grows without end.
+minijinja's fuel bounds the steps of a template, but not the work of a single step. Therefore lists and objects are
+read-only. Templates that could do unlimited work in a few steps are refused: `.format()` and `tojson` would pad with
+any number of spaces, and a list that is added to itself in a loop grows without end.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from batchmix.formats.display import clean
 from batchmix.load.template_names import unknown_call
 
 FUEL = 1_000_000
-"""Steps that minijinja may take to render one text."""
+"""The number of steps that minijinja may take to render one text."""
 MAX_INT_BITS = 127
-"""Bits of an integer. minijinja converts larger integers to floating point."""
+"""The maximum size of an integer in bits. minijinja converts larger integers to floating point."""
 _MAX_INDENT = 16
-"""Spaces per level."""
+"""The maximum number of spaces per level of JSON."""
 _TRIAL_S = 10.0
-"""A template that takes longer with small values is taken for one that never ends."""
+"""A template that takes more seconds than this with small values counts as one that never ends."""
 _UNKNOWN = {"UnknownFilter", "UnknownTest", "UnknownFunction", "TemplateNotFound"}
 _FORMAT_CALL = re.compile(r"\{[{%](?:(?![%}]\}).)*\.\s*format\s*\(", re.DOTALL)
 _METHODS = frozenset({"items", "keys", "values", "get", "index", "count"})
@@ -75,7 +75,7 @@ def shielded(value: Any) -> Any:
 
 
 def check_template(text: str, setting: str) -> None:
-    """Raise `JobError` for a template that may never end, or that uses an unknown filter, test or function."""
+    """Raise `JobError` if a template may never end, or uses an unknown filter, test or function."""
     if _FORMAT_CALL.search(text):
         raise JobError(
             f"{setting}: templates have no .format(); use the filter instead: {{{{ '%5.2f'|format(price) }}}}"
@@ -97,7 +97,7 @@ def check_template(text: str, setting: str) -> None:
 
 
 def _ends(text: str) -> bool:
-    """Return whether a template ends with values of several types. It runs in a process that can be stopped."""
+    """Return whether a template ends if it is rendered with small values, in a process that can be stopped."""
     try:
         call = [sys.executable, "-I", "-c", _TRIAL]
         done = subprocess.run(  # noqa: S603 - Python, and a program of our own
@@ -112,7 +112,7 @@ _unlimited = minijinja.Environment(fuel=FUEL, debug=False)
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """Return the same as minijinja's filter `tojson`. Raises `ValueError` for an indent over `_MAX_INDENT`."""
+    """Do the same as minijinja's filter `tojson`, but raise `ValueError` for an indent over `_MAX_INDENT`."""
     if indent is not None and not 0 <= indent <= _MAX_INDENT:
         raise ValueError(f"tojson can't indent by more than {_MAX_INDENT}")
     text: str = _unlimited.eval_expr("value|tojson(indent)", value=value, indent=indent)

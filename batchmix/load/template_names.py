@@ -14,7 +14,7 @@ from batchmix.formats.display import clean
 from batchmix.job import closest
 
 ROW = "row"
-"""In a template, this name means the whole row, unless a column has the name."""
+"""The name that stands for the whole row in a template, unless a column has this name."""
 TAG = re.compile(r"\{\{(.*?)\}\}|\{%(.*?)%\}", re.DOTALL)
 TEXT = r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
 _LOOK = re.compile(
@@ -44,13 +44,13 @@ class RowAccess(msgspec.Struct, frozen=True):
     """The columns that a template uses through `row`."""
 
     names: frozenset[str] = frozenset()
-    """Columns that are named explicitly, as in `row["x"]` or `row.x`."""
+    """The columns that are named explicitly, as in `row["x"]` or `row.x`."""
     gets: frozenset[str] = frozenset()
     """The columns among `names` that are used as in `row.get("x")`."""
     whole: bool = False
-    """Whether it may use any column, as in `row[name]`."""
+    """Whether the template may use any column, as in `row[name]`."""
     bare: bool = False
-    """Whether it uses `row` by itself, as in `{{ row }}`."""
+    """Whether the template uses `row` by itself, as in `{{ row }}`."""
 
     def __or__(self, other: RowAccess) -> RowAccess:
         return RowAccess(
@@ -90,7 +90,7 @@ def _without_slices(hole: str) -> str:
 
 
 def _set_otherwise(match: re.Match[str]) -> str:
-    """Return an assignment as one to a new name if its value uses the assigned name; else unchanged."""
+    """Return an assignment with a new name if its value uses the assigned name. Otherwise return it unchanged."""
     start, name, value = match.groups()
     return f"{start}{name}__anew{value}" if re.search(rf"(?<![\w.]){re.escape(name)}\b", value) else match[0]
 
@@ -128,7 +128,10 @@ def spelt(column: str) -> str:
 
 
 def unquoted_column(text: str, is_right: Callable[[str], bool]) -> str:
-    """Return a hint for the first `{{ … }}` that is no valid expression but may be a column's name; else nothing."""
+    """Return a hint for the first `{{ … }}` that is not a valid expression but may be a column's name.
+
+    Empty if none is.
+    """
     for hole in TAG.finditer(text):
         name = (hole[1] or "").strip("-+ \t\n").partition("|")[0].strip()
         if name and not _EXPRESSION.search(name) and not is_right(f"{{{{ {name} }}}}"):
@@ -137,7 +140,10 @@ def unquoted_column(text: str, is_right: Callable[[str], bool]) -> str:
 
 
 def unknown_call(text: str, function: str) -> str:
-    """Return a hint for a column that looks like a call of `function`, as in `{{ Price (EUR) }}`; else nothing."""
+    """Return a hint for a column that looks like a call of `function`, as in `{{ Price (EUR) }}`.
+
+    Empty if there is none.
+    """
     match = re.search(rf"\{{\{{[-+]?\s*({re.escape(function)} \([^\"'{{}}()]*\))\s*[-+]?\}}\}}", text)
     return _hint(match[1]) if match else ""
 
@@ -157,7 +163,7 @@ def _folded(name: str) -> str:
 
 
 def misspelt(texts: Iterable[str], columns: Iterable[str]) -> str | None:
-    """Return a column that the texts name as if its name were a word, as in `{{ first-name }}` or `{{ a.b }}`."""
+    """Return a column that the texts name as if it were a word, as in `{{ first-name }}` or `{{ a.b }}`, or None."""
     odd = [column for column in columns if not _WORD.fullmatch(column)]
     holes = [hole[1].strip("-+ \t\n") for text in texts for hole in TAG.finditer(text) if hole[1]]
     return next((column for column in odd if any(_stands_in(column, hole) for hole in holes)), None)

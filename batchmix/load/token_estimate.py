@@ -21,9 +21,9 @@ from batchmix.records import BYTES_PER_TOKEN
 
 _BASE, _TILE = 85, 170
 _UNSEEN = (1024, 1024)
-"""Assumed width and height of a picture behind a URL, or in a format that is not read here."""
+"""The assumed width and height of a picture behind a URL, or in a format that is not read here."""
 _HEAD = 1 << 18
-"""Bytes of a picture that are searched for its width and height, since in a JPEG other data may come first."""
+"""The number of bytes of a picture that are searched for its size, since in a JPEG other data may come first."""
 _AUDIO_PER_S, _AUDIO_BYTES_PER_S = 10, 16_000
 """Tokens per second of sound; bytes per second of MP3 at 128 kbit/s, assumed for all formats but WAV."""
 _PAGE, _PAGE_BYTES = 2000, 50_000
@@ -34,7 +34,7 @@ _DATA_URL = re.compile(r"data:([^;,]{0,100})[^,]{0,200},", re.IGNORECASE)
 _HOLDERS = (
     "image", "image_url", "input_audio", "audio_url", "video_url", "file", "source", "inline_data", "inlineData",
 )  # fmt: skip
-"""Keys of the object inside a part that has the part's data."""
+"""The keys of a part whose value may be an object with the part's data."""
 _MEDIA_KEYS = frozenset({"image", "image_url", "audio_url", "video_url", "inline_data", "inlineData"})
 """Keys that show that a part is not text, even if it has no type."""
 _KEYS = ("url", "data", "file_data", "image", "image_url", "audio_url", "video_url", "file_url", "text")
@@ -44,7 +44,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def prompt_tokens(body: dict[str, Any], size: int) -> int:
-    """Return an estimate of the prompt's tokens in a body, which is `size` bytes long as it is sent."""
+    """Estimate the tokens of the prompt in a body, which is `size` bytes long as it is sent."""
     prompt = body.get("messages") or body.get("input") or body.get("prompt")
     if type(prompt) is list:
         if type(prompt[0]) is int or (type(prompt[0]) is list and prompt[0] and type(prompt[0][0]) is int):
@@ -92,7 +92,7 @@ def _parts(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _media_tokens(media: str, data: str, *, low: bool) -> int:
-    """Return an estimate for a part. `data` is base64 or text; it is empty if the part is only a URL or an id."""
+    """Estimate the tokens of a part. `data` is base64 or text, and empty if the part is only a URL or an id."""
     size = len(data) * 3 // 4
     if "image" in media:
         return _BASE if low else _picture(*(_pixels(_decoded(data[: _HEAD * 4 // 3])) or _UNSEEN))
@@ -121,7 +121,7 @@ def _picture(width: int, height: int) -> int:
 
 
 def _pixels(head: bytes) -> tuple[int, int] | None:
-    """Return width and height from the first bytes of a PNG, JPEG, GIF or WebP file; None if they are not found."""
+    """Return the width and height from the first bytes of a PNG, JPEG, GIF or WebP file. None if they are not found."""
     size = (0, 0)
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         size = _number(head[16:20]), _number(head[20:24])
