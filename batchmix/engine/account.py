@@ -68,7 +68,7 @@ def used_so_far(view: View, prices: Prices) -> tuple[float, float]:
     totals = view.totals
     usd = tokens = 0.0
     for model, cost in totals.costs.items():
-        usd += cost.usd + cost.retries_usd + _dearest(prices.of(model), cost)
+        usd += cost.usd + cost.retries_usd + _dearest(prices.price_of(model), cost)
         unknown = cost.unreported.tokens + cost.unpriced.tokens
         usd += prices.estimate_usd(model, unknown.prompt, unknown.completion)
         by_average = cost.maybe_billed_usd

@@ -93,7 +93,7 @@ def forecast(view: View, job: Job) -> Forecast:
             for row, size in draw.rows
             if len(results := answers.get((model.name, row), [])) == job.samples
         ]
-        lanes.append(_Lane(draw, whole, model, prices.of(model.name)))
+        lanes.append(_Lane(draw, whole, model, prices.price_of(model.name)))
     draws = view.run.canary.values()
     different = sum(draw.total_rows if draw.different is None else draw.different for draw in draws)
     return Forecast(

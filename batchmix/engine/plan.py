@@ -182,7 +182,7 @@ def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
     varying = any(model.params.get("temperature") != 0 for model in models)
     result.same_draws = varying and result.reused + result.repeated > 0
     for lane, model in zip(result.lanes, models, strict=True):
-        lane.finish(prepared.prices.of(model.name), model.limits)
+        lane.finish(prepared.prices.price_of(model.name), model.limits)
     result.balance_usd = prepared.balance.usd()
     if result.balance_usd is not None:
         result.shortage = shortage(result.balance_usd, (result.least_usd, result.most_usd), job.budget.max_usd)
@@ -200,7 +200,7 @@ def estimated_usd(prepared: PreparedRun) -> tuple[float | None, float | None]:
                     lane.count(request)
             if lane.requests >= _FEW:
                 break
-        lane.finish(prepared.prices.of(model.name), model.limits)
+        lane.finish(prepared.prices.price_of(model.name), model.limits)
     share = results_left / max(1, sum(lane.requests for lane in lanes))
     least, most = _sum([lane.least_usd for lane in lanes]), _sum([lane.most_usd for lane in lanes])
     return least and least * share, most and most * share

@@ -97,7 +97,7 @@ class _Sending:
             LaneStatus(
                 model.name,
                 results=drawn.get(model.name, 0) if self._prepared.canary else of_each,
-                usd_of=self._prepared.prices.of_sums(model.name),
+                usd_of=self._prepared.prices.usd_of_sums(model.name),
             )
             for model in self._prepared.dataset.models
         ]

@@ -237,7 +237,7 @@ def judge_price(job: Job, judge: Judge) -> Price | None:
     judging = judge_job(job, judge, Path())
     if judging.budget.max_usd is None:
         judging = msgspec.structs.replace(judging, budget=job.budget)
-    return Prices(PriceLookup(judging).settled(judging.models), judging.models).of(judge.model)
+    return Prices(PriceLookup(judging).settled(judging.models), judging.models).price_of(judge.model)
 
 
 def judge_plans(job: Job, run_plan: Plan) -> list[JudgePlan]:

@@ -1,10 +1,8 @@
 """Casts Arrow columns to other Arrow types.
 
-Values are not converted to Python objects on the way, because Python's types can't represent all of them. (Texts with
-invalid bytes and Parquet's intervals are.)
-
 pyarrow's own casts do not support structs with different fields, dictionaries with different value types, or list
-views.
+views. Apart from Parquet's intervals and texts with invalid bytes, values are not converted to Python objects on the
+way, because Python's types can't represent all of them.
 """
 
 from __future__ import annotations

@@ -102,8 +102,8 @@ def offsets(zone: str) -> Callable[[int], int]:
     def offset_of(second: int) -> int:
         if not _PYTHON_S[0] <= second <= _PYTHON_S[1]:
             return 0
-        found = datetime.datetime.fromtimestamp(second, info).utcoffset() or datetime.timedelta()
-        whole = int(found.total_seconds())
+        offset = datetime.datetime.fromtimestamp(second, info).utcoffset() or datetime.timedelta()
+        whole = int(offset.total_seconds())
         return 0 if whole % 60 else whole
 
     return offset_of

@@ -38,15 +38,15 @@ def shallow(body: bytes) -> bytes:
     if not may_be_deep(body):
         return body
     kept, start, depth = [], 0, 0
-    for found in _STRINGS_AND_BRACKETS.finditer(body):
-        run = found[0]
+    for match in _STRINGS_AND_BRACKETS.finditer(body):
+        run = match[0]
         if run[0] in b"[{":
             if depth <= MAX_DEPTH < depth + len(run):
-                kept.append(body[start : found.start() + MAX_DEPTH - depth])
+                kept.append(body[start : match.start() + MAX_DEPTH - depth])
             depth += len(run)
         elif run[0] in b"]}":
             if depth > MAX_DEPTH >= depth - len(run):
-                start = found.start() + depth - MAX_DEPTH
+                start = match.start() + depth - MAX_DEPTH
                 kept.append(b"null")
             depth -= len(run)
     if depth <= MAX_DEPTH:

@@ -26,11 +26,11 @@ def checked_local(path: str, what: str, do: str = "write to a folder here, then 
     """
     if not path.strip():
         raise JobError(f"{what}: is empty; if it comes from a shell variable, is that set?")
-    found = _SCHEME.match(path) or _COLLAPSED.match(path)
-    if found and ("://" in path or not os.path.lexists(found[0])):
-        if found[1].lower() == "file":
-            raise JobError(f"{what}: give the path itself, without {found[0]}")
-        raise JobError(f"{what}: {found[0]} is not supported yet; {do}")
+    match = _SCHEME.match(path) or _COLLAPSED.match(path)
+    if match and ("://" in path or not os.path.lexists(match[0])):
+        if match[1].lower() == "file":
+            raise JobError(f"{what}: give the path itself, without {match[0]}")
+        raise JobError(f"{what}: {match[0]} is not supported yet; {do}")
     if "\0" in path:
         raise JobError(f"{what}: holds a null character, which no path may")
     return path

@@ -19,9 +19,9 @@ def closest(name: str, names: Iterable[str]) -> str:
 
 
 def closest_file(path: Path, *suffixes: str) -> str:
-    """Return `; did you mean …?` with the most similarly named file of the same folder, or an empty text.
+    """Return the hint `; did you mean …?` with the most similarly named file in a folder. Empty if there is none.
 
-    If suffixes are given, only files with one of them are considered.
+    `path` is the file that does not exist. If suffixes are given, only files with one of them are considered.
     """
     try:
         with os.scandir(path.parent) as entries:

@@ -58,8 +58,8 @@ def _checked_column(column: str | Column) -> str | Column:
 def checked_type(name: str) -> str:
     """Return the standard name of a type, such as `int64` for `bigint`. Raises `JobError` if the type is unknown."""
     folded = " ".join(name.lower().split())
-    if found := _TYPES.get(folded):
-        return found
+    if standard := _TYPES.get(folded):
+        return standard
     if match := _TIMESTAMP.fullmatch(folded):
         return f"timestamp[{match[1]}, UTC]" if match[2] else f"timestamp[{match[1]}]"
     if match := _DECIMAL.fullmatch(folded):

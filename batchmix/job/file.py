@@ -39,7 +39,7 @@ def read_job(
 ) -> Job:
     """Return the checked job from a file and the command line's settings, which override the file.
 
-    `settings` is nested like the file. An input path in the file is relative to the file; all other paths are relative
+    `settings` is nested like the file. An input path in the file is relative to the file. All other paths are relative
     to the working directory. `scheduled` is the value of `{date}`, or None for the last scheduled date. Raises
     `JobError` if a setting is wrong.
     """
@@ -61,10 +61,10 @@ def read_job(
 
 def _check(raw: Mapping[str, Any], places: Places) -> None:
     """Raise `JobError` if any settings are wrong. The message lists all mistakes, each with its line."""
-    found = mistakes_in(raw)
+    mistakes = mistakes_in(raw)
     if "model" in raw and "models" in raw:
-        found.append(Mistake(("models",), "give either model or [[models]], not both"))
-    texts = [f"{places.prefix_for(mistake.path)}{mistake.text}" for mistake in found]
+        mistakes.append(Mistake(("models",), "give either model or [[models]], not both"))
+    texts = [f"{places.prefix_for(mistake.path)}{mistake.text}" for mistake in mistakes]
     if len(texts) == 1:
         raise JobError(texts[0])
     if texts:
@@ -212,10 +212,10 @@ def _check_mode(mode: str | None) -> None:
 def _output_path(template: str, name: str, date: datetime.date) -> str:
     values = {"name": name, "date": date.isoformat()}
 
-    def value(found: re.Match[str]) -> str:
-        if found[1] not in values:
-            raise JobError(f"output.path: {{{found[1]}}} is unknown; use {{name}} or {{date}}")
-        return values[found[1]]
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in values:
+            raise JobError(f"output.path: {{{match[1]}}} is unknown; use {{name}} or {{date}}")
+        return values[match[1]]
 
     path = absolute(checked_local(re.sub(r"\{(\w*)\}", value, template), "output.path"), Path.cwd(), "output.path")
     if path.encode(errors="replace").decode() != path:

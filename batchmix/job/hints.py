@@ -77,9 +77,9 @@ def hint(key: str, table: type, path: KeyPath) -> str:
 def settings_of(name: str) -> list[str]:
     """Return the dotted names of the settings that a user may mean by an unknown command-line option."""
     tables = [(place, keys) for place, keys in _tables_below(JobTable, ()) if not _is_list(place)]
-    found = [dotted((*place, name)) for place, keys in tables if name in keys]
+    settings = [dotted((*place, name)) for place, keys in tables if name in keys]
     also = _ALSO_CALLED.get(name, " ").partition(",")[0]
-    return found if found or " " in also else [also]
+    return settings if settings or " " in also else [also]
 
 
 def _likeness(left: str, right: str) -> float:

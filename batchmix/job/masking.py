@@ -31,8 +31,8 @@ def masked(value: Any) -> Any:
 def masked_url(url: str) -> str:
     """Return a URL with the user, the password, and the secrets in the query masked."""
 
-    def parameter(found: re.Match[str]) -> str:
-        name, value = found[1], found[2]
+    def parameter(match: re.Match[str]) -> str:
+        name, value = match[1], match[2]
         secret = value and (name.lower() == "key" or SECRET_NAME.fullmatch(name))
         return f"{name}={MASK if secret else value}"
 
@@ -68,6 +68,6 @@ _INLINE = re.compile(r"""(["']?)([\w.-]+)\1(\s*[=:]\s*)("(?:[^"\\]|\\.)*"|'[^']*
 """Matches a key with a quoted text value, in an inline TOML table or a JSON object."""
 
 
-def _shown_inline(found: re.Match[str]) -> str:
-    quote, name, between, _ = found.groups()
-    return f'{quote}{name}{quote}{between}"{MASK}"' if SECRET_NAME.fullmatch(name) else found[0]
+def _shown_inline(match: re.Match[str]) -> str:
+    quote, name, between, _ = match.groups()
+    return f'{quote}{name}{quote}{between}"{MASK}"' if SECRET_NAME.fullmatch(name) else match[0]

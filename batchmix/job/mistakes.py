@@ -36,10 +36,10 @@ class Mistake(NamedTuple):
 
 def mistakes_in(raw: Mapping[str, Any]) -> list[Mistake]:
     """Return all mistakes in the settings `raw`. If there are none, `raw` can be converted to a `JobTable`."""
-    found = list(_in_table(raw, JobTable, ()))
+    mistakes = list(_in_table(raw, JobTable, ()))
     if not isinstance(raw.get("input", {}), Mapping) or "path" in raw.get("input", {}):
-        return found
-    return [*found, Mistake(("input", "path"), "input.path is missing: the file with the rows")]
+        return mistakes
+    return [*mistakes, Mistake(("input", "path"), "input.path is missing: the file with the rows")]
 
 
 def _in_table(raw: Mapping[str, Any], table: type, path: KeyPath) -> Iterator[Mistake]:
@@ -141,8 +141,8 @@ def _infinite(value: Any) -> Iterator[float]:
 def _plain(reason: str) -> str:
     """Return the text of a msgspec error with its type names replaced by plain words."""
 
-    def type_names(found: re.Match[str]) -> str:
-        names = [_TYPE_NAMES.get(name, name) for name in found[1].split(" | ")]
+    def type_names(match: re.Match[str]) -> str:
+        names = [_TYPE_NAMES.get(name, name) for name in match[1].split(" | ")]
         return " or ".join(name for name in names if name != "nothing" or len(names) == 1)
 
     reason = re.sub(r"`([^`]*)`", type_names, re.sub(r"(\d)\.0\b", r"\1", reason))

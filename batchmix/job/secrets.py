@@ -33,7 +33,7 @@ def read_secrets(provider: Provider, environ: Mapping[str, str]) -> Secrets:
 
 
 def secrets_if_set(provider: Provider, environ: Mapping[str, str]) -> Secrets:
-    """Return a provider's secrets, or empty ones if they can't be read. For commands that send no requests."""
+    """Return a provider's secrets, or empty secrets if they can't be read. For commands that send no requests."""
     try:
         return read_secrets(provider, environ)
     except JobError:

@@ -69,16 +69,16 @@ def _key(text: str) -> tuple[str, ...]:
 
 
 def _value(path: KeyPath, text: str) -> Any:
-    found = _toml(text)
+    value = _toml(text)
     if type_at(path) in _TEXTS:
-        return found if isinstance(found, str) else text
+        return value if isinstance(value, str) else text
     if text in _NOTHING:
         return None
-    if found is None and text.lstrip()[:1] in {"{", "["}:
-        found = _json(path, text)
-    if found is None and _LOOSE.fullmatch(text):
-        found = text.lower() == "true" if text.lower() in ("true", "false") else float(text)
-    return text if found is None else found
+    if value is None and text.lstrip()[:1] in {"{", "["}:
+        value = _json(path, text)
+    if value is None and _LOOSE.fullmatch(text):
+        value = text.lower() == "true" if text.lower() in ("true", "false") else float(text)
+    return text if value is None else value
 
 
 def _toml(text: str) -> Any:

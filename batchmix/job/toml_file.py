@@ -64,9 +64,9 @@ def _parsed(text: str) -> dict[str, Any]:
 def _shown(reason: str, text: str) -> str:
     """Return the message for a syntax error, which shows the line of the error. Possible API keys are masked."""
     what, at, place = reason.partition(" (at ")
-    found = re.fullmatch(r"line (\d+), column (\d+)\)", place)
+    match = re.fullmatch(r"line (\d+), column (\d+)\)", place)
     lines = text.split("\n")
-    number, column = (int(found[1]), int(found[2])) if found else (len(lines), len(lines[-1]) + 1)
+    number, column = (int(match[1]), int(match[2])) if match else (len(lines), len(lines[-1]) + 1)
     if not at:
         return f": is not valid TOML: {reason}"
     line = lines[number - 1] if number <= len(lines) else ""

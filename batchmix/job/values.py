@@ -75,7 +75,7 @@ class Price(msgspec.Struct, frozen=True):
     cache_read: _Usd | None = None
     """None if cached tokens cost as much as other prompt tokens."""
     up_to: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """The longest prompt, in tokens, that has this price. The price of a longer one is unknown. None for no bound."""
+    """The longest prompt, in tokens, that has this price. The price of longer prompts is unknown. None for no bound."""
     cache_write: _Usd | None = None
     """None if tokens that are written to a cache cost as much as other prompt tokens."""
 
@@ -90,7 +90,7 @@ class Model(msgspec.Struct, frozen=True):
     params: dict[str, Any]
     limits: Limits
     price: Price | None = None
-    """The price given in this entry of `[[models]]`. None if it gives none."""
+    """The price in this entry of `[[models]]`. None if the entry has none."""
     places: dict[str, str] = {}
     """Where each of `params` was given: `job.toml:12`, or the command-line option."""
 
@@ -157,7 +157,7 @@ class Output(msgspec.Struct, frozen=True):
     """The job file's `[output]`: the run folder and its parts."""
 
     path: str = "runs/{name}"
-    """A template with `{name}` and `{date}` in a job file; an absolute path in a checked job."""
+    """In a job file, a template with `{name}` and `{date}`. In a checked job, an absolute path."""
     shard_rows: Count = 10_000
     raw: bool = True
     mode: str | None = None
@@ -177,7 +177,9 @@ class JobSettings(msgspec.Struct, frozen=True, kw_only=True):
     output: Output = Output()
     samples: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
     params: dict[str, Any] = {}
-    """Parameters of all requests. A checked `Job` has them for models that the rows name; each `Model` has a copy."""
+    """Parameters of all requests. A checked `Job` has them for models that the rows name, since each `Model` has a
+    copy.
+    """
     limits: Limits = Limits()
     """The limits of each model that has none of its own."""
     retry: Retry = Retry()

@@ -57,9 +57,7 @@ class CarriedColumns:
         self.makers = makers
         """For each carried input column, its type and the function that converts values to the carried column."""
         self.types = {source: str(dtype) for source, (dtype, _) in makers.items()}
-        """The output type of each input column, as text. The id column is included, as `custom_id` if it is not
-        carried.
-        """
+        """The output type of each input column, as text. For an id column that is not carried, it is `custom_id`."""
         if id_column is not None:
             self.types.setdefault(id_column, "custom_id")
         self.sources = list(self.types)

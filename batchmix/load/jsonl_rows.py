@@ -152,11 +152,11 @@ class JsonlReader:
             yield batch
 
     def is_unchanged(self, shard: ShardRange, scan: Scan) -> bool:
-        """Return whether the bytes of a shard are still those that were scanned."""
+        """Return whether a shard's bytes have not changed since the scan."""
         return segments_digest(self._paths, shard.segments) == shard.digest
 
     def has_same_bytes(self, scan: Scan) -> bool:
-        """Return whether all bytes are still those of an earlier scan."""
+        """Return whether no bytes have changed since an earlier scan."""
         return all(self.is_unchanged(shard, scan) for shard in scan.shards)
 
     def place(self, row: int, line: Line) -> str:

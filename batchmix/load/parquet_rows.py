@@ -46,7 +46,10 @@ class ParquetReader:
         return dict.fromkeys(self._files.names)
 
     def scan(self, prompts: PromptSource, checker: RowChecker, options: ScanOptions) -> ScannedRows:
-        """Check the column types, and also each row if right types don't make a row right. Raises `InputError`."""
+        """Check the column types, and also every row if the types alone don't show that the rows are right.
+
+        Raises `InputError`.
+        """
         files = self._files
         rows = files.rows if options.limit is None else min(options.limit, files.rows)
         if prompts.mode in (Mode.PLAIN, Mode.BODIES) and rows:
@@ -79,7 +82,7 @@ class ParquetReader:
     def _batches(
         self, shard: ShardRange, columns: list[str], purpose: tuple[str, str]
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
-        # A pass continues with the cursor of the last pass for the same purpose; two passes at once have a cursor each.
+        # A pass continues with the cursor of the last pass for the same purpose. Two passes at once have a cursor each.
         cursor = self._cursors.pop(purpose, None) or Cursor(self._files, columns)
         first = shard.first
         for batch in cursor.read(shard.first, shard.stop):
@@ -96,7 +99,7 @@ class ParquetReader:
         return self._files.digests([(shard.first, shard.stop)])[0] == shard.digest
 
     def has_same_bytes(self, scan: Scan) -> bool:
-        """Return whether the columns and all bytes are still those of an earlier scan, and no rows are missing."""
+        """Return whether the columns and all bytes are the same as in an earlier scan, and no rows are missing."""
         if self._files.rows < scan.rows or self._files.names != list(scan.columns):
             return False
         ranges = [(shard.first, shard.stop) for shard in scan.shards]

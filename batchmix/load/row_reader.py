@@ -47,7 +47,7 @@ class RowReader(Protocol):
         """
 
     def scan(self, prompts: PromptSource, checker: RowChecker, options: ScanOptions) -> ScannedRows:
-        """Read all rows once, and report bad ones to `checker`. Raises `InputError`."""
+        """Read all rows once, and report bad rows to `checker`. Raises `InputError`."""
 
     def rows(self, shard: ShardRange, prompts: PromptSource, model: str) -> Iterator[list[Row]]:
         """Yield a shard's rows in small batches, for requests to `model`. Raises `InputChanged` and `InputError`."""
@@ -59,7 +59,7 @@ class RowReader(Protocol):
         """Return whether a shard still has the bytes that were scanned. Raises `InputError`."""
 
     def has_same_bytes(self, scan: Scan) -> bool:
-        """Read all bytes, and return whether they are still those of an earlier scan. Raises `InputError`."""
+        """Read all bytes, and return whether they are the same as in an earlier scan. Raises `InputError`."""
 
     def place(self, row: int, line: Line) -> str:
         """Return where the user finds a row, such as `rows.jsonl:12`."""
@@ -78,7 +78,7 @@ class RowReader(Protocol):
 
 
 def changed(shard: ShardRange) -> InputChanged:
-    """Return the error for a shard whose bytes are no longer those that were scanned."""
+    """Return the error for a shard whose bytes have changed since the scan."""
     return InputChanged(
         f"the input changed during the run (rows {shard.first} to {shard.stop - 1}); the answers so far are"
         " kept; give the same command again"

@@ -25,7 +25,7 @@ _BRACED = (
 )
 """The patterns of other tools' placeholders: f-strings and notebooks, shells, Python's `%` operator."""
 _LOOSE = (*_BRACED, r"<COLUMN>", r"\[COLUMN\]", r"«COLUMN»", r"%COLUMN%", r"@COLUMN\b")
-"""These patterns, and others that often match no placeholder, such as the tags in `<text>{{ text }}</text>`."""
+"""The patterns in `_BRACED`, and others that often match plain text, such as the tags in `<text>{{ text }}</text>`."""
 _TAG = r"\{\{[-+]?\s*COLUMN\s*(?:\|[^{}]*)?[-+]?\}\}"
 _MAX_PATH_CHARS = 1000
 RESULT_NAMES = ("row", "custom_id", "model", "sample", "status", "response")

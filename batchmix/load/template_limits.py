@@ -93,7 +93,7 @@ def check_template(text: str, setting: str) -> None:
             hint = unknown_call(text, unknown[1]) if unknown else ""
             raise JobError(f"{setting}: the template has an error: {reason(error)}{hint}") from None
     except (ValueError, TypeError, RecursionError, LookupError, AttributeError):
-        pass  # perhaps only because the values are missing; if not, each row is rejected
+        pass  # perhaps only because the values are missing. If not, each row is rejected.
 
 
 def _ends(text: str) -> bool:

@@ -25,9 +25,9 @@ _UNSEEN = (1024, 1024)
 _HEAD = 1 << 18
 """The number of bytes of a picture that are searched for its size, since in a JPEG other data may come first."""
 _AUDIO_PER_S, _AUDIO_BYTES_PER_S = 10, 16_000
-"""Tokens per second of sound; bytes per second of MP3 at 128 kbit/s, assumed for all formats but WAV."""
+"""The tokens per second of sound, and the bytes per second of MP3 at 128 kbit/s, assumed for all formats but WAV."""
 _PAGE, _PAGE_BYTES = 2000, 50_000
-"""Tokens per page of a document; bytes per page, used if the pages can't be counted."""
+"""The tokens per page of a document, and the bytes per page, which are used if the pages can't be counted."""
 _FILM_BYTES_PER_TOKEN = 1000
 _PAGES = re.compile(rb"/Type\s*/Page(?![A-Za-z])")
 _DATA_URL = re.compile(r"data:([^;,]{0,100})[^,]{0,200},", re.IGNORECASE)

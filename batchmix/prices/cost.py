@@ -10,8 +10,8 @@ from batchmix.job import Model, Price
 from batchmix.records import Completion, Usage
 
 _HOUR = 2 / 1.25
-"""How many times as much a cache write for an hour costs as one for five minutes. They cost 2 and 1.25 times the input
-price (docs.anthropic.com, "Prompt caching").
+"""How many times as much a cache write for an hour costs as one for five minutes. The prices are 2 and 1.25 times the
+input price (docs.anthropic.com, "Prompt caching").
 """
 
 
@@ -27,7 +27,7 @@ class Prices:
         self._prices = prices
         self._ids = {model.name: model.id for model in models}
 
-    def of(self, model: str, billed: str | None = None) -> Price | None:
+    def price_of(self, model: str, billed: str | None = None) -> Price | None:
         """Return the price of `model`, or of the model that was billed instead. None if the price is unknown.
 
         `model` is the name of a model entry or a model id.
@@ -39,15 +39,15 @@ class Prices:
 
     def __call__(self, model: str, billed: str | None, usage: Usage) -> float | None:
         """Return the cost of a usage in USD. None if the price or the usage is unknown."""
-        price = self.of(model, billed) if self._prices else None
+        price = self.price_of(model, billed) if self._prices else None
         return cost_usd(price, usage) if price else None
 
-    def of_sums(self, model: str) -> Callable[[Usage], float | None] | None:
+    def usd_of_sums(self, model: str) -> Callable[[Usage], float | None] | None:
         """Return a function that computes the cost of the summed usage of many completions.
 
         None if the price is unknown. The function ignores `up_to`, which applies to the prompt of a single completion.
         """
-        price = self.of(model)
+        price = self.price_of(model)
         if price is None:
             return None
         unbounded = msgspec.structs.replace(price, up_to=None)
@@ -68,12 +68,12 @@ class Prices:
 
     def estimate_usd(self, model: str, prompt: float, completion: float) -> float:
         """Return the cost of prompt and completion tokens in USD, without caching. 0 if the price is unknown."""
-        price = self.of(model)
+        price = self.price_of(model)
         return (prompt * price.input + completion * price.output) / 1e6 if price else 0.0
 
     def cache_write_extra_usd(self, model: str, tokens: float) -> float:
         """Return the additional cost in USD of writing prompt tokens to a cache."""
-        price = self.of(model)
+        price = self.price_of(model)
         extra = price.cache_write - price.input if price and price.cache_write is not None else 0.0
         return tokens * max(0.0, extra) / 1e6
 

@@ -25,10 +25,10 @@ def listed_price(model: str, base_url: str) -> Price | None:
         return None
     address = None if has_catalogue(base_url) else base_url
     try:
-        found = calc_price(Usage(input_tokens=1), model, provider_api_url=address).model_price
+        price = calc_price(Usage(input_tokens=1), model, provider_api_url=address).model_price
     except LookupError:
         return None
-    parts = (found.input_mtok, found.output_mtok, found.cache_read_mtok, found.cache_write_mtok)
+    parts = (price.input_mtok, price.output_mtok, price.cache_read_mtok, price.cache_write_mtok)
     prompt, completion, cached, written = map(_usd, parts)
     tiers = [tier.start for part in parts for tier in getattr(part, "tiers", ())]
     # A model without a price for completions generates none, for example an embedding model.

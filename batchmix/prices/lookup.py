@@ -44,17 +44,17 @@ class PriceLookup:
 
         Raises `JobError` if a model does not exist, or if a model has no price although the budget is in USD.
         """
-        found = self._found(models)
-        prices = Prices(found, models)
-        unpriced = [model.name for model in models if prices.of(model.name) is None]
+        known = self._known(models)
+        prices = Prices(known, models)
+        unpriced = [model.name for model in models if prices.price_of(model.name) is None]
         if unpriced and self._budget.max_usd is not None:
             raise JobError(
                 f"budget.max_usd: no price is known for {unpriced[0]}; give one under [prices], or cap tokens with"
                 " budget.max_tokens"
             )
-        return found
+        return known
 
-    def _found(self, models: tuple[Model, ...]) -> dict[str, Price]:
+    def _known(self, models: tuple[Model, ...]) -> dict[str, Price]:
         unpriced = [model.id for model in models if not {model.name, model.id} & self._given.keys()]
         if not unpriced:
             return self._given

@@ -191,7 +191,7 @@ class _Items:
         """Return the item that a piece continues. A piece that continues none begins a new item.
 
         A piece continues the item with the same index, or without an index the last item. Gemini sends every call
-        whole, with the index 0, an id and a name; other providers send no index.
+        whole, with the index 0, an id and a name. Other providers send no index.
         """
         index = piece.get("index")
         kept = self._at.get(index) if type(index) is int else self._last

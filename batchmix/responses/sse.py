@@ -1,6 +1,6 @@
 """Decodes server-sent events (WHATWG HTML, 9.2.5 and 9.2.6) from pieces that may be cut anywhere.
 
-Only the data of an event is returned: names, ids and retry times are meant for browsers.
+Only the data of an event is returned: names, ids and retry times are for browsers.
 """
 
 from __future__ import annotations

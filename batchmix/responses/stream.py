@@ -23,7 +23,7 @@ _BLANK = b"\xef\xbb\xbf \t\r\n"
 _START_BYTES = 16
 """The number of bytes that show whether a body is a stream: its first field name and a colon."""
 UNFINISHED = "unfinished"
-"""The fault of a stream that ended properly without a finish reason. A new stream of the model would lack it too."""
+"""The fault of a stream that ended properly but without a finish reason. A new stream would lack it too."""
 _UNFINISHED = "the stream came to its end without a finish_reason for every choice; the next request is not streamed"
 _CUT_OFF = "the stream ended without a finish_reason for every choice"
 _UNREADABLE = "the stream held an event that is no JSON"

@@ -101,7 +101,7 @@ def _first(usage: dict[str, Any], names: Iterable[str]) -> int | None:
 
 
 def _whole_prompt(usage: dict[str, Any], prompt: int, cached: int) -> int:
-    """Return the prompt's tokens including cached ones. `cached` is added if the provider did not include it."""
+    """Return the prompt tokens, including cached ones. `cached` is added if the provider did not include it."""
     has_anthropic_names = not count(usage.get("prompt_tokens")) and any(usage.get(name) for name in _SEPARATE_COUNTS)
     is_separate = has_anthropic_names or cached > prompt
     return prompt + cached if is_separate else prompt

@@ -115,7 +115,7 @@ class Inventory:
         return bool(self.parts or self.damaged_parts or self.journals)
 
     def losses(self, index: int) -> list[str]:
-        """Return messages about files of a shard that are damaged, missing, or not those that the ledger describes."""
+        """Return messages about files of a shard that are damaged, missing, or other than the ledger says."""
         last, messages = self.last_state(index), []
         part = part_path(self.layout.data, index)
         if index in self.damaged_parts:

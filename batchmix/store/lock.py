@@ -100,7 +100,7 @@ def _is_still(path: Path, fd: int) -> bool:
 def _sign(fd: int) -> None:
     since = time.strftime("%Y-%m-%d %H:%M:%S %z")
     text = f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode()
-    with contextlib.suppress(OSError):  # only for the user; truncated last, so that the file is never empty again
+    with contextlib.suppress(OSError):  # only for the user. It is truncated last, so the file is never empty again.
         os.pwrite(fd, text, 0)
         os.ftruncate(fd, len(text))
 

@@ -103,7 +103,7 @@ def open_part(path: Path) -> Iterator[pq.ParquetFile]:
 
 
 def row_groups(path: Path, columns: list[str] | None, damage: list[str]) -> Iterator[pa.Table]:
-    """Yield a part's row groups. Damaged ones are left out, and a message about each is added to `damage`.
+    """Yield a part's row groups. Damaged row groups are left out, and a message about each is added to `damage`.
 
     Raises `PartDamaged` if nothing can be read.
     """
@@ -133,7 +133,7 @@ def _source(path: Path) -> Iterator[pa.NativeFile]:
         file = pa.OSFile(str(path), "rb")
     except FileNotFoundError:
         raise
-    except OSError as error:  # an error of the disk; the part itself may be undamaged
+    except OSError as error:  # an error of the disk, so the part itself may be undamaged
         plain = error if error.errno is None else OSError(error.errno, os.strerror(error.errno))
         raise disk_error(plain, path) from error
     with file:

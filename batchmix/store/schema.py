@@ -22,7 +22,7 @@ _SCHEMA_KEY = b"batchmix.schema"
 _PART_KEY = b"batchmix.part"
 _JOB_KEY = b"batchmix.job"
 CHECKSUM_KEY = b"batchmix.crc"
-"""The metadata key of the footer's own checksum."""
+"""The metadata key under which a footer contains its own checksum."""
 
 RESULT_SCHEMA = pa.schema([(column.name, column.type) for column in COLUMNS])
 """The result columns without the carried ones, which are between `sample` and `status`."""

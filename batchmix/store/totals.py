@@ -53,11 +53,11 @@ class Cost(msgspec.Struct):
     retries: int = 0
     """Number of attempts without an answer whose usage says that they were billed."""
     retries_usd: float = 0.0
-    """The cost of these attempts, as far as prices are known."""
+    """The cost of the billed attempts without an answer, as far as prices are known."""
     retries_unpriced: int = 0
-    """The number of these attempts whose price is unknown."""
+    """The number of billed attempts without an answer whose price is unknown."""
     retries_tokens: int = 0
-    """The prompt and completion tokens of these attempts."""
+    """The prompt and completion tokens of the billed attempts without an answer."""
     unreported: EstimatedUsage = msgspec.field(default=EstimatedUsage(), name="untold")
     """The estimated usage of answers that did not report a complete usage."""
     unpriced: EstimatedUsage = EstimatedUsage()

@@ -45,7 +45,7 @@ def test_the_bar_shows_before_the_end_how_many_rows_wait_for_a_retry() -> None:
 def lane(model: str = "gpt-4o-mini", **more: object) -> LaneStatus:
     given: dict[str, object] = {
         "results": 100_000, "ok": 12_345, "failed": 2, "in_flight": 64, "answers": 400, "tokens": 80_000,
-        "prompt_tokens": 40_000, "completion_tokens": 40_000, "usd_of": Prices({"m": Price(1, 10)}, ()).of_sums("m"),
+        "prompt_tokens": 40_000, "completion_tokens": 40_000, "usd_of": Prices({"m": Price(1, 10)}, ()).usd_of_sums("m"),
         "earlier_usd": 0.1, "limited_by": Bottleneck.REQUESTS, "workers": 512, "retrying": 3,
     }  # fmt: skip
     return LaneStatus(model, **(given | more))  # type: ignore[arg-type]
