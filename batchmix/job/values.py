@@ -27,8 +27,7 @@ class Column(msgspec.Struct, frozen=True, rename={"source": "from", "name": "to"
     name: str = ""
     """The column's name in the output. Default: the name in the input, which is filled in for a checked job."""
     type: str | None = None
-    """The standard name of a type (see `checked_type`). None for the type in the file or one inferred from the values.
-    """
+    """The standard name of a type (see `checked_type`). None for the type in the file, or one that fits the values."""
 
 
 class Input(msgspec.Struct, frozen=True):

@@ -22,8 +22,7 @@ from batchmix.load.sources import GZIP, MAGIC, compression_of, is_pipe
 BLOCK_BYTES = 1 << 20
 """The number of plain bytes that are read at once."""
 _PACKED_BYTES = 1 << 16
-"""The number of compressed bytes that are read at once. They decompress to at most about 1,000 times as many (64 MB).
-"""
+"""The number of compressed bytes that are read at once. Decompressed, they are at most about 1,000 times as many."""
 _logger = logging.getLogger(__name__)
 
 

@@ -130,7 +130,7 @@ class AnswerStream:
         return prefix
 
     def _add(self, data: bytes) -> None:
-        """Add the data of one event to the answer, or record that the event ends the stream, is an error, or is
+        """Add the data of one event to the answer, or record that the event ends the stream, is an error or is
         unreadable.
         """
         if self._is_over or self._error is not None:

@@ -84,8 +84,7 @@ class RowState(msgspec.Struct, gc=False):
     wanted: bool = False
     """Whether the job contains this result now."""
     cached: tuple[ResponseReceived, Completion] | None = None
-    """The response at `result` and its answer. None if the response is from an earlier start, or if memory was short.
-    """
+    """The response at `result` and its answer. None if it arrived in an earlier start, or if memory was short."""
 
     @property
     def maybe_billed_before(self) -> int:

@@ -47,8 +47,7 @@ class Start(msgspec.Struct):
     spent: tuple[float, float] = (0.0, 0.0)
     """The USD and tokens that the budget has counted so far, over all starts. 0 if there is no budget."""
     limited_by: dict[str, list[tuple[float, str]]] = {}
-    """For each model, the times in seconds at which its limit changed, and the new limit. Empty for the answers' speed.
-    """
+    """For each model, the seconds at which its limit changed, and the new limit. Empty for the answers' speed."""
     limited_now: dict[str, str] = {}
     """For each model, what limits its speed now, while the start runs."""
     unstreamed: list[str] = []

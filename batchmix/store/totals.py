@@ -110,7 +110,7 @@ class Cost(msgspec.Struct):
         self.retries_tokens += (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
 
     def add_row(self, usd: float | None, maybe_billed: int) -> None:
-        """Add a result: its cost (None if unknown), and the number of its attempts that may have been billed without an
+        """Add a result: its cost (None if unknown), and its number of attempts that may have been billed without an
         answer.
         """
         if usd is not None:

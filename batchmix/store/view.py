@@ -1,6 +1,4 @@
-"""Reads a run folder without a lock: totals, requests in flight, and attempts that may have been billed without an
-answer.
-"""
+"""Reads a run folder without a lock: totals, requests in flight, attempts that may have been billed for nothing."""
 
 from __future__ import annotations
 
