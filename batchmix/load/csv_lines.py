@@ -46,16 +46,16 @@ def csv_to_json(blocks: Iterator[bytes], source: Source, delimiter: str) -> Iter
     limit = csv.field_size_limit(sys.maxsize)
     try:
         header = _header(reader, lines, source)
-        made = [b"\n" * lines.last]
+        block = [b"\n" * lines.last]
         size = 0
         for record in _records(reader, lines, header, delimiter):
-            made.append(record)
+            block.append(record)
             size += len(record)
             if size > _BLOCK_BYTES:
-                yield b"".join(made)
-                made.clear()
+                yield b"".join(block)
+                block.clear()
                 size = 0
-        yield b"".join(made)
+        yield b"".join(block)
     finally:
         csv.field_size_limit(limit)
 
@@ -149,10 +149,12 @@ def _records(reader: Iterator[list[str]], lines: _Lines, header: list[str], deli
         except StopIteration:
             return
         except csv.Error as error:
-            made = _encode(f"can't be read as a record: {clean(str(error))}; in a quoted cell a quote stands twice")
+            json_line = _encode(
+                f"can't be read as a record: {clean(str(error))}; in a quoted cell a quote stands twice"
+            )
         else:
-            made = b"" if not cells else _ragged(cells, width) or _row(header, cells, lines.taken, delimiter)
-        yield made + b"\n" * lines.last
+            json_line = b"" if not cells else _ragged(cells, width) or _row(header, cells, lines.taken, delimiter)
+        yield json_line + b"\n" * lines.last
 
 
 def _ragged(cells: list[str], width: int) -> bytes | None:

@@ -83,7 +83,7 @@ class Dataset:
         builder = RequestBuilder(self._prompts, model, self._job.samples, self._job.provider.path)
         takes_bad = self._job.models or not self.scan.models or self.scan.models[0] == model.name
         span, problem_of = self.scan.shards[shard], self._prompts.problem
-        made: list[Request | RejectedRow] = []
+        built: list[Request | RejectedRow] = []
         with _changes_reported():
             for batch in self._reader.rows(span, self._prompts, model.name):
                 for index, row, line in batch:
@@ -97,14 +97,14 @@ class Dataset:
                     if rows is not None and index not in rows:
                         continue
                     if problem is None and not isinstance(row, str):
-                        made += builder.requests(index, row, line)
+                        built += builder.requests(index, row, line)
                     elif takes_bad:
-                        made += builder.rejected(index, f"{self._reader.place(index, line)}: {problem}")
-                    if len(made) >= _BATCH_REQUESTS:
-                        yield made
-                        made = []
-        if made:
-            yield made
+                        built += builder.rejected(index, f"{self._reader.place(index, line)}: {problem}")
+                    if len(built) >= _BATCH_REQUESTS:
+                        yield built
+                        built = []
+        if built:
+            yield built
 
     def carried(self, shard: int) -> Iterator[pa.RecordBatch]:
         """Yield the carried columns of a shard in batches, one record per row, in order. Raises `InputChanged`."""

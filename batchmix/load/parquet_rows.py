@@ -94,7 +94,7 @@ class ParquetReader:
         """Return whether a shard is unchanged: by the status of its files, or else by its bytes."""
         files = self._files.files_of(shard.first, shard.stop)
         stamps = [(scan.stamps[file], scan.paths[file]) for file in files]
-        if all(then is not None and then.proves(stamp(path)) for then, path in stamps):
+        if all(old_stamp is not None and old_stamp.proves(stamp(path)) for old_stamp, path in stamps):
             return True
         return self._files.digests([(shard.first, shard.stop)])[0] == shard.digest
 

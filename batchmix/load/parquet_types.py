@@ -68,25 +68,25 @@ def _meaning(leaf: Any) -> str:
     return converted if converted == "INTERVAL" else leaf.logical_type.type
 
 
-def unified(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+def unified(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
     """Return a type that fits the values of both types. None if there is none. A single value may still not fit."""
-    if one == other:
-        return one
-    one, other = _decoded(one), _decoded(other)
-    if one == other or Types.is_null(other):
-        return one
-    if Types.is_null(one):
-        return other
-    if is_extension(one) or is_extension(other):
-        return _with_meaning(one, other)
-    if Types.is_struct(one) and Types.is_struct(other):
-        return _struct(one, other)
-    if Types.is_map(one) and Types.is_map(other):
-        key, item = unified(one.key_type, other.key_type), unified(one.item_type, other.item_type)
+    if left == right:
+        return left
+    left, right = _decoded(left), _decoded(right)
+    if left == right or Types.is_null(right):
+        return left
+    if Types.is_null(left):
+        return right
+    if is_extension(left) or is_extension(right):
+        return _with_meaning(left, right)
+    if Types.is_struct(left) and Types.is_struct(right):
+        return _struct(left, right)
+    if Types.is_map(left) and Types.is_map(right):
+        key, item = unified(left.key_type, right.key_type), unified(left.item_type, right.item_type)
         return None if key is None or item is None else pa.map_(key, item)
-    if is_list(one) and is_list(other):
-        return _list(one, other)
-    return _simple(one, other)
+    if is_list(left) and is_list(right):
+        return _list(left, right)
+    return _simple(left, right)
 
 
 def _decoded(dtype: pa.DataType) -> pa.DataType:
@@ -96,9 +96,9 @@ def _decoded(dtype: pa.DataType) -> pa.DataType:
     )
 
 
-def _with_meaning(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+def _with_meaning(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
     """Return text as the common type of JSON and text. Other extension types match only themselves."""
-    dtypes = [dtype.storage_type if _is_json(dtype) else dtype for dtype in (one, other)]
+    dtypes = [dtype.storage_type if _is_json(dtype) else dtype for dtype in (left, right)]
     return unified(*dtypes) if all(map(is_text, dtypes)) else None
 
 
@@ -106,61 +106,61 @@ def _is_json(dtype: pa.DataType) -> bool:
     return is_extension(dtype) and dtype.extension_name == "arrow.json"
 
 
-def _struct(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    fields: dict[str, pa.DataType | None] = {field.name: field.type for field in one}
-    for field in other:
+def _struct(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
+    fields: dict[str, pa.DataType | None] = {field.name: field.type for field in left}
+    for field in right:
         other_type = fields.get(field.name)
         fields[field.name] = field.type if other_type is None else unified(other_type, field.type)
-    if None in fields.values() or len({field.name for field in one}) < one.num_fields:
+    if None in fields.values() or len({field.name for field in left}) < left.num_fields:
         return None
     return pa.struct(list(fields.items()))
 
 
-def _list(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    item = unified(one.value_type, other.value_type)
+def _list(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
+    item = unified(left.value_type, right.value_type)
     if item is None:
         return None
-    if Types.is_fixed_size_list(one) and Types.is_fixed_size_list(other) and one.list_size == other.list_size:
-        return pa.list_(item, one.list_size)
-    is_large = any(Types.is_large_list(dtype) or Types.is_large_list_view(dtype) for dtype in (one, other))
+    if Types.is_fixed_size_list(left) and Types.is_fixed_size_list(right) and left.list_size == right.list_size:
+        return pa.list_(item, left.list_size)
+    is_large = any(Types.is_large_list(dtype) or Types.is_large_list_view(dtype) for dtype in (left, right))
     return pa.large_list(item) if is_large else pa.list_(item)
 
 
-def _simple(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    if is_text(one) and is_text(other):
+def _simple(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
+    if is_text(left) and is_text(right):
         return pa.large_string()
-    if is_binary(one) and is_binary(other):
-        return pa.large_binary() if Types.is_large_binary(one) or Types.is_large_binary(other) else pa.binary()
-    if Types.is_date(one) and Types.is_date(other):
+    if is_binary(left) and is_binary(right):
+        return pa.large_binary() if Types.is_large_binary(left) or Types.is_large_binary(right) else pa.binary()
+    if Types.is_date(left) and Types.is_date(right):
         return pa.date32()
-    if Types.is_timestamp(one) and Types.is_timestamp(other):
-        return _timestamp(one, other)
-    for test, made in ((Types.is_duration, pa.duration), (Types.is_time, _time)):
-        if test(one) and test(other):
-            return made(_finer(one, other))
-    return _number(one, other)
+    if Types.is_timestamp(left) and Types.is_timestamp(right):
+        return _timestamp(left, right)
+    for test, type_for in ((Types.is_duration, pa.duration), (Types.is_time, _time)):
+        if test(left) and test(right):
+            return type_for(_finer(left, right))
+    return _number(left, right)
 
 
-def _timestamp(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    if (one.tz is None) != (other.tz is None):
+def _timestamp(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
+    if (left.tz is None) != (right.tz is None):
         return None  # one has no time zone, so its moments are unknown
-    return pa.timestamp(_finer(one, other), one.tz if one.tz == other.tz else "UTC")
+    return pa.timestamp(_finer(left, right), left.tz if left.tz == right.tz else "UTC")
 
 
 def _time(unit: str) -> pa.DataType:
     return pa.time32(unit) if unit in ("s", "ms") else pa.time64(unit)
 
 
-def _finer(one: pa.DataType, other: pa.DataType) -> str:
-    finer: str = max(one.unit, other.unit, key=_UNITS.index)
+def _finer(left: pa.DataType, right: pa.DataType) -> str:
+    finer: str = max(left.unit, right.unit, key=_UNITS.index)
     return finer
 
 
-def _number(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    dtypes = (one, other)
+def _number(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
+    dtypes = (left, right)
     if all(map(Types.is_integer, dtypes)):
-        same = next((family for family in (_INTS, _UNSIGNED) if one in family and other in family), None)
-        return max(one, other, key=same.index) if same else _signed(dtypes)
+        same = next((family for family in (_INTS, _UNSIGNED) if left in family and right in family), None)
+        return max(left, right, key=same.index) if same else _signed(dtypes)
     if all(Types.is_integer(dtype) or Types.is_floating(dtype) for dtype in dtypes):
         return pa.float32() if all(map(_fits_float32, dtypes)) else pa.float64()
     if all(Types.is_integer(dtype) or Types.is_decimal(dtype) for dtype in dtypes):

@@ -179,8 +179,8 @@ def _refreshed(previous: Scan, sources: tuple[Source, ...], stamps: tuple[Stamp 
             if source.path == STDIN:
                 raise InputError("the spooled copy of stdin is gone; pipe the rows in again")
             return None
-        then = previous.stamps[number]
-        if now is None or (then is not None and then.proves(now)):
+        old_stamp = previous.stamps[number]
+        if now is None or (old_stamp is not None and old_stamp.proves(now)):
             continue
         if is_spooled(source):
             if file_digest(source.path) != previous.digests[number]:

@@ -187,13 +187,13 @@ def _fitted(name: str, value: Any) -> Any:
 def _filled(items: Any) -> Any:
     """Return a function that copies a list or object and renders its templates. Without templates, return `items`."""
     places = items.items() if isinstance(items, dict) else enumerate(items)
-    made = [(place, item) for place, item in places if callable(item)]
-    if not made:
+    templates = [(place, item) for place, item in places if callable(item)]
+    if not templates:
         return items
 
     def filled(given: dict[str, Any]) -> Any:
         copied = items.copy()
-        for place, item in made:
+        for place, item in templates:
             copied[place] = item(given)
         return copied
 
