@@ -48,7 +48,7 @@ def fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=schema) if columns else batch
 
 
-def sound(column: pa.Array) -> pa.Array:
+def with_valid_utf8(column: pa.Array) -> pa.Array:
     """Return a column with U+FFFD in place of invalid bytes in its texts. pyarrow reads texts without checking them."""
     try:
         column.validate(full=True)

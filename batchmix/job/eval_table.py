@@ -85,7 +85,7 @@ class Json(ScorerSettings, frozen=True, kw_only=True, tag="json"):
 
 
 class Similarity(ScorerSettings, frozen=True, kw_only=True, tag="similarity"):
-    """Scores the similarity of the texts of the answer and the target, from 0 to 1."""
+    """Scores how similar the answer's text is to the target, from 0 to 1."""
 
     casefold: bool = False
 

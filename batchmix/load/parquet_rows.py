@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchmix.errors import InputError
-from batchmix.formats.arrow_cast import fit, nullable, sound
+from batchmix.formats.arrow_cast import fit, nullable, with_valid_utf8
 from batchmix.formats.arrow_values import is_extension, is_list, is_text, row_values, values
 from batchmix.formats.display import clean, quoted
 from batchmix.formats.text import text_of
@@ -163,7 +163,7 @@ def _fits(make: Make, column: pa.Array) -> bool:
 def _cast(configured: ColumnType | None, dtype: pa.DataType, column: pa.Array) -> pa.Array:
     if configured is not None and column.type != dtype:
         return configured.array(values(column))
-    return sound(fit(column, dtype))
+    return with_valid_utf8(fit(column, dtype))
 
 
 def _columns_read(files: ParquetInput, prompts: PromptSource) -> list[str]:

@@ -13,7 +13,7 @@ class Mode(enum.StrEnum):
     """How rows become requests. run.json stores the values."""
 
     TEMPLATE = "template"
-    """The job's template makes the messages from a row's columns."""
+    """The job's template turns a row's columns into messages."""
     PLAIN = "plain"
     """Rows have `messages` or a `prompt`."""
     BODIES = "bodies"
@@ -58,7 +58,7 @@ class PromptSource(Protocol):
 
 
 def has_template(job: Job) -> bool:
-    """Return whether the job's template makes the requests."""
+    """Return whether the job has a template, which turns rows into messages."""
     return job.input.prompt is not None or job.input.messages is not None
 
 

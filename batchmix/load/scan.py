@@ -61,7 +61,7 @@ class Scan(msgspec.Struct, frozen=True, rename=_STORED_AS):
     """The files that the job names. The path `-` stands for stdin."""
     stamps: tuple[Stamp | None, ...]
     digests: tuple[str, ...]
-    """The SHA-256 of each spooled source: of the file, or for stdin of its copy. Empty text for other sources."""
+    """The SHA-256 of each spooled file, or of the copy of stdin. Empty for sources that are not spooled."""
     paths: tuple[str, ...]
     """The path to read each source from: the source itself, or its spooled copy."""
     sizes: tuple[int, ...]

@@ -134,7 +134,7 @@ def _rated(feedback: Any) -> Iterator[str]:
 
 
 def _message(error: dict[str, Any]) -> str:
-    """Return an error's message. OpenRouter's is followed by the message of the provider behind it."""
+    """Return an error's message. OpenRouter's message is followed by that of the provider behind OpenRouter."""
     message = next((error[name] for name in _MESSAGES if error.get(name)), error)
     if isinstance(message, dict) and isinstance(message.get("detail"), list):  # Mistral
         message = message["detail"]

@@ -59,7 +59,7 @@ def read_response(decoded: dict[str, Any], _body: bytes, _inputs: int) -> Comple
 
 
 def _reasoning_in(item: dict[str, Any]) -> str | None:
-    """Return the reasoning in an item: the full text if there is one, and otherwise its summary."""
+    """Return the reasoning in an item: the full text if there is one, otherwise the summary."""
     if item.get("type") != "reasoning":
         return None
     return text_in(item.get("content")) or text_in(item.get("summary"))

@@ -159,7 +159,7 @@ def _iso(ms: int | None) -> str | None:
 def read_view(layout: Layout, price: Price, *, idle: bool = False) -> View:
     """Return the content of a run folder, even while another process works on it. Raises `RunError`.
 
-    `idle` says that this process holds the lock and has nothing in flight, so that no response is still to come.
+    `idle` says that this process holds the lock and has nothing in flight, so no more responses can arrive.
     """
     run = layout.read_run()
     if run is None:

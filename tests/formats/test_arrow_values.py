@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batchmix.formats.arrow_cast import fit, sound, storable
+from batchmix.formats.arrow_cast import fit, storable, with_valid_utf8
 from batchmix.formats.arrow_values import row_values, values
 from batchmix.formats.iso_times import date_text, days_of, duration_text, timestamp_text
 from tests.odd_tables import OddTables
@@ -103,10 +103,10 @@ def test_invalid_utf8_becomes_the_replacement_character() -> None:
     broken = pa.Array.from_buffers(pa.string(), 2, [None, pa.py_buffer(b"\0\0\0\0\x02\0\0\0\x03\0\0\0"), raw])
     inside = pa.StructArray.from_arrays([pa.ListArray.from_arrays(pa.array([0, 2], pa.int32()), broken)], names=["t"])
     assert values(broken) == ["a\ufffd", "b"]
-    assert sound(broken).to_pylist() == ["a\ufffd", "b"]
-    assert sound(inside).to_pylist() == [{"t": ["a\ufffd", "b"]}]
+    assert with_valid_utf8(broken).to_pylist() == ["a\ufffd", "b"]
+    assert with_valid_utf8(inside).to_pylist() == [{"t": ["a\ufffd", "b"]}]
     good = pa.array(["a"])
-    assert sound(good) is good
+    assert with_valid_utf8(good) is good
 
 
 @pytest.mark.parametrize("seed", range(40))
