@@ -22,7 +22,7 @@ PARTS = ("throughput", "latency", "start")
 
 
 def measure(part: str, *, quick: bool) -> Iterator[Line]:
-    """Measure one part of all this."""
+    """Measure one part."""
     if part == "start":
         yield from start.measure(7 if quick else 11)
         return
@@ -41,7 +41,7 @@ def main() -> None:
     if unknown := set(args.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     servers.check()
-    os.sched_setaffinity(0, {servers.CORES[0]})  # what measures must not disturb what is measured
+    os.sched_setaffinity(0, {servers.CORES[0]})  # measuring must not disturb the measured processes
     shown = sys.stderr if args.markdown == "-" else sys.stdout
     print(in_columns(COLUMNS), file=shown, flush=True)
     lines: list[Line] = []

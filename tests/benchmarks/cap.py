@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def measure(seed: int, kills: int, root: Path) -> bool:
-    """Run one seed to its cap, print what came of it, and return whether that is as promised."""
+    """Run one seed to its budget, print the result, and return whether it keeps the promise."""
     rng = random.Random(seed)
     words = rng.choice([5, 20, 60, 150])
     rows = ROWS * 20 // (20 + words) + 5 * IN_FLIGHT
@@ -72,7 +72,7 @@ def measure(seed: int, kills: int, root: Path) -> bool:
 
 
 def until_spent(call: list[str], rng: random.Random, kills: int) -> tuple[int, int]:
-    """Give the call until it ends by itself, with some kills on the way; return the exit code, and how often it was killed."""
+    """Run the command until it exits by itself, with some kills; return the exit code and the number of kills."""
     killed = 0
     while True:
         process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -85,7 +85,7 @@ def until_spent(call: list[str], rng: random.Random, kills: int) -> tuple[int, i
 
 
 def costs_of(batch: object) -> list[tuple[object, float]]:
-    """Return when each answer was asked for, and its cost."""
+    """Return when each answer was requested, and its cost."""
     rows = batch.to_pylist()  # type: ignore[attr-defined]
     return [(row["sent_at"], row["cost_usd"]) for row in rows if row["cost_usd"] is not None]
 

@@ -17,7 +17,7 @@ import time
 
 
 def messages(row: int) -> list[dict[str, str]]:
-    """Return the prompt of a row, as the runs of batchmix ask it."""
+    """Return the prompt of a row, the same as in the runs of batchmix."""
     return [{"role": "user", "content": f"Say question {row}"}]
 
 

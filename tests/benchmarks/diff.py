@@ -29,11 +29,11 @@ from batchmix.redact import Secrets
 ROWS, MODELS, FLIPS, DROP = 2000, ("first", "second", "third"), 0.05, 0.03
 PLANTED = MODELS[1]
 BASE = (0.6, 0.75, 0.9)
-"""How often each model is right."""
+"""The share of right answers of each model."""
 
 
 def evaluated_run(root: Path, name: str) -> Path:
-    """Run and evaluate a night."""
+    """Run and evaluate one run."""
     (root / "rows.jsonl").write_text("".join(json.dumps({"text": f"q{n}", "answer": "x"}) + "\n" for n in range(ROWS)))
     settings = {
         "name": "nightly",
@@ -74,7 +74,7 @@ def put(run: Path, scores: np.ndarray) -> None:
 
 
 def alarms(runs: tuple[Path, Path], draw: np.random.Generator, drop: float) -> set[str]:
-    """Return the models of which a diff of two drawn nights says that they are worse."""
+    """Return the models that a diff of two drawn runs reports as worse."""
     before = first_night(draw)
     put(runs[0], before)
     put(runs[1], next_night(draw, before, drop))

@@ -21,12 +21,12 @@ from tests.killing import command, fetch, provider, write_rows
 ROWS = 20_000
 CHANGE_S, END_S = 75, 150
 SPAN_S = 4.0
-"""Rates are taken over so long."""
+"""Seconds over which rates are measured."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """How the stand-in limits, what a run is told of it, and what changes."""
+    """The limits of the stand-in, the limits configured for the run, and the change."""
 
     behaviour: str
     per_s: float
@@ -92,7 +92,7 @@ async def watched(url: str, scene: Scene) -> list[Seen]:
 
 
 def line(scene: Scene, seen: list[Seen]) -> str:
-    """Return what came of it."""
+    """Return the result."""
     until = CHANGE_S if scene.changed else END_S
     used, throttled = shares(seen, 60, until, scene.per_s)
     limit_options = " ".join(scene.limit_options) or "not told"
@@ -124,7 +124,7 @@ def reached(seen: list[Seen], since_s: float, per_s: float) -> float:
 
 
 async def main(root: Path) -> None:
-    """Play all scenes at once."""
+    """Run all scenes at once."""
     chosen = [scene for scene in SCENES if not sys.argv[1:] or sys.argv[1] in scene.behaviour]
     for text in await asyncio.gather(*(play(scene, root / str(n)) for n, scene in enumerate(chosen))):
         print(text, flush=True)

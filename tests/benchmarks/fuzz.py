@@ -26,7 +26,7 @@ from tests.killing import fetch, provider
 
 _AT_ONCE = 1000
 _ROWS = 250
-"""Answers that are heard in one run."""
+"""Answers received in one run."""
 _BATCH = 50
 """Inputs for one process."""
 _MOST_BYTES = 8 << 30

@@ -61,7 +61,7 @@ def passed(rows: int = ROWS) -> dict[str, list[str]]:
 
 
 def main() -> int:
-    """Print what was found; return 1 where it is more than it may be."""
+    """Print the counts; return 1 if they exceed the limits."""
     found = passed()
     for file, functions in found.items():
         print(f"{file}: {', '.join(functions)}")

@@ -62,7 +62,7 @@ def measure(root: Path, url: str, seconds: float, *, limits_set: bool) -> None:
 
 
 def report(ledger: list[dict[str, object]], code: int) -> None:
-    """Print what the ledger says of the middle of the run."""
+    """Print the rates in the middle of the run, from the ledger."""
     begun = [float(str(record["begun"])) for record in ledger]
     first, last = min(begun), max(begun)
     start, end = first + 0.4 * (last - first), last - 0.1 * (last - first)

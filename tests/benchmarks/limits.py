@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def run(url: str, root: Path, *, limits_set: bool) -> None:
-    """Ask the prompts; print what came of it."""
+    """Send the prompts; print the result."""
     prompts, out = root / "prompts.jsonl", root / "out"
     with prompts.open("w") as file:
         file.writelines(json.dumps({"text": f"{n:04} {'words and more ' * 13}"[:200]}) + "\n" for n in range(PROMPTS))
@@ -59,7 +59,7 @@ def run(url: str, root: Path, *, limits_set: bool) -> None:
 
 
 def share(root: Path) -> None:
-    """Print what each of two runs was given of a limit."""
+    """Print the share of a limit that each of two runs got."""
     write_rows(root / "rows.jsonl", 20_000)
     outs = [root / "first", root / "second"]
     with provider(f"latency=0.5-1.5&rpm={RPM}&burst_s=5") as url:

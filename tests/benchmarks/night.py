@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def report(url: str, out: Path, rows: int, killed_at: float, ended_ms: float) -> dict[str, bool]:
-    """Print what the night came to, by the provider's own account, and return which promises were kept."""
+    """Print the results of the run, by the provider's ledger, and return which promises were kept."""
     account = fetch(url, "account")
     table = pq.read_table(out / "data", columns=["row", "status", "attempts", "maybe_billed", "finished_at"])
     answered = pc.sum(pc.equal(table["status"], "ok")).as_py()

@@ -20,7 +20,7 @@ from tests.benchmarks import diff
 from tests.browser import CHROMIUM, browser, file_url
 
 BOUNDS = {2_000: 2_000_000, 10_000_000: 5_000_000}
-"""How many bytes the report of so many rows may have."""
+"""The most bytes of a report, by number of rows."""
 
 
 TELLING = """

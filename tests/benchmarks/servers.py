@@ -46,7 +46,7 @@ http {{
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """A server that runs."""
+    """A running server."""
 
     url: str
     """With `/v1`."""
@@ -59,7 +59,7 @@ class Server:
 
 
 def check() -> None:
-    """Exit, saying what is missing, where the benchmarks can't run."""
+    """Exit with a message on what is missing, if the benchmarks cannot run."""
     if sys.platform != "linux" or shutil.which("taskset") is None:
         sys.exit("the benchmarks need Linux and taskset (on Debian: apt-get install util-linux)")
     if not set(CORES) <= os.sched_getaffinity(0):

@@ -31,7 +31,7 @@ BUSY = Bound("≤", 60, " %")
 
 @dataclasses.dataclass(frozen=True)
 class Load:
-    """What is asked of a client, and how often."""
+    """The requests that a client sends, and how many."""
 
     latency: str
     """`LOW-HIGH` in seconds, or nothing for answers at once."""
@@ -59,7 +59,7 @@ def loads(*, quick: bool) -> tuple[list[Load], list[Load]]:
 
 
 def measure(load: Load) -> Iterator[Line]:
-    """Measure a load; give what it came to."""
+    """Measure a load, and yield the results."""
     serving = waiting(load.latency) if load.latency else nginx()
     with serving as server, waiting("0") as prompt, tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as root:
         rounds = [_round(server, prompt, load, Path(root)) for _ in range(load.rounds)]
@@ -122,7 +122,7 @@ def batchmix(
     with tempfile.TemporaryFile("w+") as output:
         began = time.perf_counter()
         process = subprocess.Popen(call, stdout=output, stderr=output, env=environ)
-        _, code, usage = os.wait4(process.pid, 0)  # not of all children: the peak of this one
+        _, code, usage = os.wait4(process.pid, 0)  # the peak of this child, not of all
         seconds = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(code)
         if process.returncode:

@@ -60,7 +60,7 @@ def _python_s(environ: dict[str, str], *call: str) -> float:
 
 
 class _Listener(http.server.ThreadingHTTPServer):
-    """Remembers when the first POST came."""
+    """Records when the first POST was received."""
 
     at: float | None = None
 

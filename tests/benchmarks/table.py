@@ -15,7 +15,7 @@ WIDTHS = (35, 9, 33, 5, 8, 4)
 
 @dataclasses.dataclass(frozen=True)
 class Bound:
-    """What was promised: at least, or at most, so much."""
+    """The promised bound: at least, or at most, this value."""
 
     sign: str
     """"≥" or "≤"."""
