@@ -37,16 +37,16 @@ _ALIASES = {
     "resume": "run", "continue": "run", "start": "run", "validate": "plan", "check": "plan", "estimate": "plan",
     "evaluate": "eval", "compare": "diff", "list": "status", "help": "--help", "version": "--version",
 }  # fmt: skip
-"""Names that other programs use for a command, and the command to suggest for each."""
+"""Names that users may know from other programs, with the command to suggest for each."""
 _INPUTS = frozenset({"input", "file", "data", "dataset", "job", "config"})
-"""Names of unknown options that are meant to give the input or the job, which is an argument."""
+"""Options that users may try for the input or the job file, which is an argument."""
 _LIKE_A_KEY = re.compile(r"\bsk-[\w-]{8,}")
 _M_ARENA_MAX = -8
-"""The option of `mallopt` for the number of heaps, from glibc's malloc.h."""
+"""The option of `mallopt` for the largest number of heaps, from glibc's malloc.h."""
 
 
 class _Commands(click.Group):
-    """The group of all commands, which imports a command when it is called."""
+    """The group of all commands. It imports a command when the command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -91,7 +91,7 @@ def main() -> None:
         escape_unencodable()
         try:
             code = _main()
-        except signals.SignalExit as error:  # a signal that came while the outcome was printed
+        except signals.SignalExit as error:  # a signal that arrived while the outcome was printed
             code = error.as_interrupted().exit_code
         sys.exit(code or output_exit_code())
 
@@ -118,9 +118,9 @@ def _main() -> int:
         echo_error("interrupted")
         return 128 + signal.SIGINT
     except OSError as error:
-        found = disk_error(error)
-        echo_error(str(found))
-        return found.exit_code
+        stopped = disk_error(error)
+        echo_error(str(stopped))
+        return stopped.exit_code
     except Exception:  # noqa: BLE001 - the last resort, so that a traceback can't show a secret
         echo_error(f"this is a bug in batchmix; all answers so far are kept\n{printable(traceback.format_exc())}")
         return 3
@@ -128,7 +128,7 @@ def _main() -> int:
 
 
 def _without_keys(message: str) -> str:
-    """Mask API keys and URL credentials in a message of click, which may quote a key given in the wrong place."""
+    """Mask API keys and URL credentials in a message of click, which may quote a key that is in the wrong place."""
     from batchmix.job import masked_url
     from batchmix.redact import MASK
 
@@ -136,7 +136,7 @@ def _without_keys(message: str) -> str:
 
 
 def _suggestion(name: str) -> str:
-    """Return a suggestion for an unknown command. A file name gets `run`, which was probably left out."""
+    """Return a suggestion for an unknown command. For a file name, it is the command `run` with that file."""
     from batchmix.job import closest
 
     near = _ALIASES.get(name.lower()) or closest(name.lower(), _COMMANDS)
@@ -148,7 +148,10 @@ def _suggestion(name: str) -> str:
 
 
 def _unknown_option(error: click.NoSuchOption) -> str:
-    """Return the message for an unknown option; it says so if the option only stands before the command."""
+    """Return the message for an unknown option.
+
+    If it is an option of the command that follows, the message says to put it after the command.
+    """
     ctx = error.ctx
     if ctx and ctx.command is cli:
         called = [word for word in sys.argv[1:] if word in _COMMANDS]
@@ -161,7 +164,7 @@ def _unknown_option(error: click.NoSuchOption) -> str:
 
 
 def _as_setting(error: click.NoSuchOption) -> str:
-    """Return the message for an option that is a setting of the job, or empty text for any other."""
+    """Return the message for an unknown option that is named like a setting of the job. Empty for any other."""
     from batchmix.job import settings_of
 
     if not error.ctx or all("--set" not in option.opts for option in error.ctx.command.params):
@@ -176,8 +179,8 @@ def _as_setting(error: click.NoSuchOption) -> str:
 def _spare_memory() -> None:
     """Save memory: let all threads and pyarrow share one heap. Call it before large libraries are imported.
 
-    With 2,000 requests in flight a run then takes 140 MB. glibc's separate heaps for threads, and the allocator
-    jemalloc that pyarrow brings, would take 20 to 70 MB more.
+    With 2,000 requests in flight, a run then takes 140 MB. Separate heaps of glibc for threads, and jemalloc, which
+    pyarrow brings along, would take 20 to 70 MB more.
     """
     import ctypes  # not for --help
 

@@ -1,4 +1,4 @@
-"""Shows a yes/no question at the terminal, if there is one."""
+"""Asks the user a yes/no question, if there is a terminal."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _WITHIN_S = 60.0
 
 
 def confirmed(question: str, within_s: float = _WITHIN_S) -> bool:
-    """Show a question and return whether the user confirms. No answer within `within_s` seconds is a no.
+    """Show a question and return whether the user confirms. No answer within `within_s` seconds counts as no.
 
-    If standard input or error is not a terminal, or if this process is in the background of its shell, the result is no
-    at once, because the system stops a background process that reads from the terminal. A notebook's terminal can't be
-    recognized as such, so there the time runs out.
+    The result is False at once if standard input or error is not a terminal. The same goes for a process in the
+    background of its shell, because the system stops such a process when it reads from the terminal. A notebook looks
+    like a terminal, so there the question times out.
     """
     if not _is_interactive():
         return False
-    ignored = (signal.SIGTTIN, signal.SIGTTOU)  # so that a read in the background fails instead of stopping the process
+    ignored = (signal.SIGTTIN, signal.SIGTTOU)  # a read in the background then fails instead of stopping the process
     before = [signal.signal(number, signal.SIG_IGN) for number in ignored]
     try:
         return _read_answer(question, time.monotonic() + within_s)

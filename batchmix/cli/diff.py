@@ -39,7 +39,10 @@ def command(before: Path, after: Path, *, show: int, as_json: bool, verbose: int
 
 
 def print_diff(found: Diff, show: int, *, as_json: bool) -> int:
-    """Print a comparison of two runs with `show` worse and better answers each, and return the exit code."""
+    """Print a comparison of two runs, and return the exit code.
+
+    `show` is the number of worse answers, and of better answers, to print for each model and scorer.
+    """
     from batchmix.cli.diff_lines import diff_lines
     from batchmix.evaluate.examples import examples
 
@@ -53,7 +56,7 @@ def print_diff(found: Diff, show: int, *, as_json: bool) -> int:
 
 
 def diff_record(found: Diff) -> dict[str, Any]:
-    """Return a comparison for `--json`. Its `moved` is the number of changed results instead of their list."""
+    """Return a comparison for `--json`. `moved` is the number of changed results, not the list of them."""
     whole: dict[str, Any] = msgspec.to_builtins(found)
     whole["moved"] = len(found.moved)
     return whole

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from batchmix.evaluate.examples import Example
 
 _WIDTH = 56
-"""Characters of each of the two columns of answers."""
+"""The width of each of the two columns of answers, in characters."""
 _MAX_LINES = 6
-"""Lines shown of an answer."""
+"""The most lines of an answer that are shown."""
 _HEAD = ("", "model", "metric", "before", "after", "difference", "95 %", "p", "up", "down", "same")
 
 

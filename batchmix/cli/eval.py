@@ -86,12 +86,12 @@ def run_evaluation(
     root: Path, judge_context: JudgeContext, scorers: list[PreparedScorer], progress: str
 ) -> EvalOutcome:
     """Evaluate a run and show the progress of its judges."""
-    from batchmix.cli.progress import shown
+    from batchmix.cli.progress import progress_shown
     from batchmix.evaluate.evaluate_run import evaluate_run
 
     judged = any(score is None for _, score in scorers)
     try:
-        with shown(judge_context.run_status, progress if judged else "none"), signals.signals_as_errors():
+        with progress_shown(judge_context.run_status, progress if judged else "none"), signals.signals_as_errors():
             metrics = evaluate_run(root, judge_context, scorers)
     except (Stopped, Interrupted):
         echo_error("the run itself is complete; the same command resumes its evaluation")
@@ -100,7 +100,7 @@ def run_evaluation(
 
 
 def _outcome(root: Path, job: Job, metrics: Metrics) -> EvalOutcome:
-    """Add a run's metrics to the history, and compare them with those of the job's baseline run, if it has one."""
+    """Add a run's metrics to the history, and compare the run with the job's baseline, if there is one."""
     from batchmix.cli.diff import diff_record
     from batchmix.cli.diff_lines import diff_lines, missed_lines
     from batchmix.cli.tables import metrics_lines
@@ -123,7 +123,7 @@ def _outcome(root: Path, job: Job, metrics: Metrics) -> EvalOutcome:
 
 
 def _job_to_evaluate(original: Job, job_file: Job | None) -> Job:
-    """Return the job of a run; a job file replaces its evaluation and everything about the provider."""
+    """Return the job of a run, with the evaluation and all settings of the provider from the job file, if given."""
     if job_file is None:
         if original.provider.headers and any(isinstance(scorer, Judge) for scorer in (original.eval or Eval()).scorers):
             raise JobError("the job sends its own headers, which a run folder does not keep; give the job file")

@@ -1,4 +1,4 @@
-"""The option `--canary`: send a few rows first, and forecast the cost of the rest."""
+"""The option `--canary`: sends a few rows first, and forecasts the cost of the rest."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import msgspec
 
 from batchmix.cli.output import echo, echo_error, hide_secrets
-from batchmix.cli.progress import shown
+from batchmix.cli.progress import progress_shown
 from batchmix.cli.summary import summary_row
 from batchmix.engine.canary import Forecast, forecast
 from batchmix.engine.run import Options, run_job
@@ -18,11 +18,11 @@ from batchmix.job.secrets import read_secrets
 
 
 def send_canary(job: Job, options: Options, count: int, progress: str) -> Forecast:
-    """Send `count` rows of a job as part of its run, and forecast the rest. Raises `BatchmixError`."""
+    """Send `count` rows of a job as part of its run, and return a forecast for the rest. Raises `BatchmixError`."""
     secrets = read_secrets(job.provider, os.environ)
     hide_secrets(secrets)
     run_status = RunStatus()
-    with shown(run_status, progress):
+    with progress_shown(run_status, progress):
         view = run_job(job, secrets, msgspec.structs.replace(options, canary=count), run_status)
     for warning in run_status.warnings:
         echo_error(warning)

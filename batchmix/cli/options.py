@@ -15,13 +15,13 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class LocalPath(click.Path):
-    """A path on this machine, as a `Path`. Refuses URLs such as s3://…, which would be taken for folder names."""
+    """A path on this machine. URLs such as s3://… are refused, because they would be taken for folder names."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path. Raises `JobError`."""
+        """Return the path. Raises `JobError` if it is a URL."""
         what = param.human_readable_name if param else "path"
         here = checked_local(os.fspath(value), what, "give a path on this machine, and copy from it or to it")
         return super().convert(here, param, ctx)
@@ -31,7 +31,7 @@ class OneOf(click.Choice[str]):
     """One of a few values. The message for a wrong value suggests the closest one."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the value. Raises `click.BadParameter`."""
+        """Return the value. Raises `click.BadParameter` if it is not one of the choices."""
         near = closest(str(value), self.choices)
         if near and near != value:
             self.fail(f"{value!r} is not one of {', '.join(self.choices)}; did you mean {near}?", param, ctx)
@@ -81,19 +81,19 @@ def verbose_option(command: Command) -> Command:
 
 
 def job_from(source: str, settings: tuple[str, ...], flags: dict[str, Any]) -> Job:
-    """Return the job that a command line describes: a job file or an input, with settings and options on top.
+    """Return the job that a command line describes. Raises `JobError`.
 
-    Raises `JobError`.
+    `source` is a job file or an input. `settings` (from `--set`) override the job file, and `flags` override both.
     """
     is_job = source.endswith(".toml")
-    given: list[dict[str, Any]] = [] if is_job else [{"input": {"path": source}}]
-    given += [parse_setting(setting) for setting in settings]
+    layers: list[dict[str, Any]] = [] if is_job else [{"input": {"path": source}}]
+    layers += [parse_setting(setting) for setting in settings]
     for flag, key in _FLAGS.items():
         if flags[flag] is not None:
-            given.append(_nested(key, flags[flag]))
+            layers.append(_nested(key, flags[flag]))
     path = Path(checked_local(source, "JOB.toml", "copy the job file here first") if is_job else source)
     scheduled = flags["date"].date() if flags["date"] else None
-    return read_job(path if is_job else None, merge_settings(given), scheduled=scheduled)
+    return read_job(path if is_job else None, merge_settings(layers), scheduled=scheduled)
 
 
 def _nested(key: str, value: Any) -> dict[str, Any]:

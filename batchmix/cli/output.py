@@ -1,4 +1,4 @@
-"""Prints and logs, with secrets masked and with control codes escaped."""
+"""Prints and logs text, with secrets masked and control codes escaped."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def hide_secrets(secrets: Secrets) -> None:
 
 def printable(text: str) -> str:
     """Return text that is safe to print: secrets masked, control codes escaped."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", _redacted(text)).encode("utf-8", "replace").decode()
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", _redacted(text)).encode("utf-8", "replace").decode()
 
 
 def _redacted(text: str) -> str:
@@ -40,7 +40,7 @@ def _redacted(text: str) -> str:
 
 
 def escape_unencodable() -> None:
-    """From now on, print characters that the output's encoding can't represent as `\\x…` instead of failing."""
+    """Make output print `\\x…` for characters that its encoding can't represent, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -57,9 +57,9 @@ def echo(text: str = "") -> None:
 
 
 def echo_json(value: Any) -> None:
-    """Print JSON for scripts, in pure ASCII so that no text can send control codes to a terminal.
+    """Print JSON for scripts, with secrets masked.
 
-    Secrets are masked.
+    It is pure ASCII, so no text can send control codes to a terminal.
     """
     _print(_redacted(json.dumps(value, indent=1)) + "\n")
 
@@ -75,7 +75,7 @@ def echo_error(text: str) -> None:
 
 
 def _print(text: str, *, err: bool = False) -> None:
-    """Print without raising: a write that fails only changes the exit code, because the run must go on."""
+    """Print without raising errors. A write that fails only changes the exit code, because the run must go on."""
     global _output_exit_code  # noqa: PLW0603 - one process, one exit code
     try:
         click.echo(text, nl=False, err=err)
@@ -95,7 +95,7 @@ class _Formatter(logging.Formatter):
 
 
 def log_to_stderr(verbosity: int) -> None:
-    """Log to stderr: at verbosity 0 warnings, at 1 also events, at 2 every detail."""
+    """Log to stderr: warnings only at verbosity 0, events too at 1, and every detail at 2."""
     logging.raiseExceptions = False  # stderr may be closed
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

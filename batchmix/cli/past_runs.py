@@ -16,20 +16,20 @@ _HEAD = ("run", "started", "state", "model", "scorer", "score", "95 %")
 
 
 def sparkline(values: Sequence[float | None]) -> str:
-    """Return values as a line of bars, scaled from the lowest to the highest value; a blank for None."""
+    """Return values as a line of bars, scaled from the lowest to the highest value. None becomes a blank."""
     numbers = [value for value in values if value is not None]
     if not numbers:
         return ""
-    least, span = min(numbers), max(numbers) - min(numbers)
+    lowest, span = min(numbers), max(numbers) - min(numbers)
     steps = len(_BARS) - 1
     return "".join(
-        " " if value is None else _BARS[round((value - least) / span * steps) if span else steps // 2]
+        " " if value is None else _BARS[round((value - lowest) / span * steps) if span else steps // 2]
         for value in values
     )
 
 
 def past_lines(past: list[PastRun]) -> list[str]:
-    """Return runs as a table, the oldest first, and a table with the trend of each score."""
+    """Return a table of past runs, the oldest first, and a table with the trend of each score."""
     lines = in_columns([_HEAD, *(row for past_run in past for row in _rows(past_run))])
     pairs = dict.fromkeys((found.model, found.scorer) for past_run in past for found in _scores(past_run))
     trends = [("model", "scorer", "over these runs", "first", "last")]

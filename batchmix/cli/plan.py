@@ -83,7 +83,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
 
 
 def _cost_lines(found: Any) -> list[str]:
-    """Return lines with the range of the cost of what is still to send; by model if there are several."""
+    """Return lines with the range of the cost of the requests to send: the total, and by model if there are several."""
     lanes = [lane for lane in found.lanes if lane.requests]
     shown = [(found.least_usd, found.most_usd, "")] if found.least_usd is not None else []
     if len(lanes) > 1 or not shown:

@@ -1,4 +1,7 @@
-"""Shows the progress of a run: as a bar, with a line per model if there are several, or as a line every 30 s."""
+"""Shows the progress of a run, either as a bar or as a line every 30 s.
+
+If the run has several models, each has a line below the bar.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +27,11 @@ _SPAN_S = 10.0
 
 
 @contextlib.contextmanager
-def shown(run_status: RunStatus, mode: str) -> Iterator[None]:
+def progress_shown(run_status: RunStatus, mode: str) -> Iterator[None]:
     """Show the progress of a run while the `with` block runs. `mode` is `auto`, `bar`, `log` or `none`.
 
-    A thread reads the status while the run's thread changes it, without a lock. It only displays the status, so an
-    outdated number does no harm.
+    A thread reads the status without a lock, while the run's thread changes it. An outdated number does no harm,
+    because the status is only displayed.
     """
     if mode == "auto":
         mode = "bar" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else "log"
@@ -52,7 +55,7 @@ def shown(run_status: RunStatus, mode: str) -> Iterator[None]:
 
 
 class _RateMeter:
-    """Measures the answers and tokens per second of each lane (a model of the run)."""
+    """Measures the answers and tokens per second of each lane (one per model)."""
 
     def __init__(self, run_status: RunStatus) -> None:
         self._run_status = run_status
@@ -80,7 +83,7 @@ def _bar(run_status: RunStatus, over: threading.Event) -> None:
     class ProgressBar(tqdm):  # type: ignore[type-arg]
         @staticmethod
         def status_printer(file: Any) -> Callable[[str], None]:
-            """Return a function that paints a block of lines over the previous one; the cursor stays at its first line.
+            """Return a function that paints a block of lines over the previous one. The cursor stays at its first line.
 
             A resized terminal may wrap the old lines, but only below the cursor, so erasing from there removes them.
             Each line is erased by itself, because the terminal would join lines again that it had wrapped.
@@ -110,14 +113,14 @@ def _bar(run_status: RunStatus, over: threading.Event) -> None:
 
 
 def bar_lines(run_status: RunStatus, rates: Rates, width: int, height: int) -> list[str]:
-    """Return the lines of the bar: one for the run and, if there are several models, one for each that fits in."""
+    """Return the lines of the bar: one for the run and, if there are several models, one for each that fits."""
     several = len(run_status.lanes) > 1 and run_status.results > 0 and height > 2
     lines = [run_line(run_status, rates, width, limits=not several)]
     return lines + model_lines(model_progress(run_status, rates), width, height - 1) if several else lines
 
 
 def _encodable(text: str, encoding: str | None) -> str:
-    """Return text of the same width, with characters that the encoding can't represent replaced."""
+    """Return the text with characters replaced that the encoding can't represent. The width stays the same."""
     encoding = encoding or "ascii"
     try:
         text.encode(encoding)
@@ -127,7 +130,7 @@ def _encodable(text: str, encoding: str | None) -> str:
 
 
 def _room() -> tuple[int, int]:
-    """Return how many columns and lines of the terminal to use: one less than it has, since its last column wraps."""
+    """Return how many columns and lines to use: one less than the terminal has, because its last column may wrap."""
     try:
         size = os.get_terminal_size(2)
     except OSError:

@@ -31,7 +31,7 @@ class ModelProgress(msgspec.Struct, frozen=True):
     model: str
     finished: int
     results: int
-    """The number of results that there will be; 0 if unknown."""
+    """The number of results once the run is complete; 0 if unknown."""
     failed: int
     answers_per_s: float
     cost_usd: float | None
@@ -41,13 +41,13 @@ class ModelProgress(msgspec.Struct, frozen=True):
 
     @property
     def left_s(self) -> float | None:
-        """The seconds until the model is finished at this rate; None if unknown."""
+        """The seconds until the model is finished at this rate. None if unknown."""
         left = self.results - self.finished
         return left / self.answers_per_s if self.answers_per_s > 0 and left > 0 and not self.idle else None
 
 
 def model_progress(run_status: RunStatus, rates: Rates) -> list[ModelProgress]:
-    """Return the progress of each model of a run that this process executes."""
+    """Return the progress of each model of the run in this process."""
     return [
         ModelProgress(
             printable(lane.model),
@@ -68,22 +68,22 @@ def model_progress(run_status: RunStatus, rates: Rates) -> list[ModelProgress]:
 
 
 def left_s(models: Iterable[ModelProgress]) -> float | None:
-    """Return the seconds until the last model is finished; None if unknown."""
+    """Return the seconds until the last model is finished. None if unknown."""
     active = [model for model in models if model.finished < model.results and not model.idle]
     each = [model.left_s for model in active]
     return None if None in each else max(filter(None, each), default=None)
 
 
-def model_lines(models: list[ModelProgress], width: int, most: int) -> list[str]:
-    """Return a line of at most `width` columns for each model; only the fastest if that makes more than `most`."""
+def model_lines(models: list[ModelProgress], width: int, max_lines: int) -> list[str]:
+    """Return a line of at most `width` columns for each model. If they are too many, only the fastest have a line."""
     shown = models
-    if len(models) > most:
-        busiest = sorted(range(len(models)), key=lambda at: (-models[at].answers_per_s, at))[: max(0, most - 1)]
+    if len(models) > max_lines:
+        busiest = sorted(range(len(models)), key=lambda at: (-models[at].answers_per_s, at))[: max(0, max_lines - 1)]
         shown = [models[at] for at in sorted(busiest)]
     lines = _first_fitting(lambda narrow: _aligned(shown, narrow), range(6), width)
     if len(shown) < len(models):
         lines.append(f"… and {len(models) - len(shown)} more")
-    return [_cut(line, width) for line in lines[: max(0, most)]]
+    return [_cut(line, width) for line in lines[: max(0, max_lines)]]
 
 
 def _aligned(models: list[ModelProgress], narrow: int) -> list[str]:
@@ -116,9 +116,9 @@ def _cells(model: ModelProgress, narrow: int, name_room: int) -> tuple[str, ...]
 
 
 def run_line(run_status: RunStatus, rates: Rates, width: int, *, limits: bool) -> str:
-    """Return the line of a run: percentage, bar, rows, and what else fits.
+    """Return the line of a run: percentage, bar, rows, and as many other parts as fit.
 
-    `limits`: whether the line may say what limits the run.
+    `limits` says whether one of these parts may be what limits the run.
     """
     if not run_status.results or run_status.phase in {Phase.STARTING, Phase.SCANNING}:
         return printable(summary_line(run_status, rates))[:width]
@@ -137,7 +137,7 @@ def run_line(run_status: RunStatus, rates: Rates, width: int, *, limits: bool) -
 
 
 def summary_line(run_status: RunStatus, rates: Rates) -> str:
-    """Return the state of a running run without its number of rows."""
+    """Return the state of a run in progress, without its number of rows."""
     if run_status.phase is Phase.SCANNING:
         return f"scanning the input: {counted(run_status.scanned, 'row')}"
     if not run_status.results:
@@ -146,7 +146,7 @@ def summary_line(run_status: RunStatus, rates: Rates) -> str:
 
 
 def last_line(run_status: RunStatus, width: int) -> str:
-    """Return the line that replaces the bar at the end: the results, without rates."""
+    """Return the line that replaces the bar at the end. It shows the results, but no rates."""
     if not run_status.results:
         return ""
     parts = [
@@ -187,7 +187,7 @@ def _parts(run_status: RunStatus, rates: Rates, narrow: int, *, limits: bool) ->
 
 
 def _limited(run_status: RunStatus, *, short: bool) -> str:
-    """Return what limits the lanes; with the names of the models if it is not the same for all."""
+    """Return what limits the lanes, with the names of the models if it is not the same for all."""
     limits = {lane.model: bottleneck_of(run_status, lane) for lane in run_status.lanes}
     limits = {model: limit for model, limit in limits.items() if limit not in {"", Bottleneck.LAST_ROWS}}
     if not limits:
@@ -204,7 +204,7 @@ def _short(limited_by: str) -> str:
 
 
 def _until(lanes: list[LaneStatus], template: str) -> str:
-    """Return the time at which a pause requested by the provider ends, in `template`; empty text without a pause."""
+    """Return `template` with the time at which a pause requested by the provider ends. Empty if there is no pause."""
     until = max((lane.paused_until for lane in lanes if lane.limited_by is Bottleneck.PAUSE), default=0.0)
     if until <= time.time():
         return ""
@@ -212,7 +212,7 @@ def _until(lanes: list[LaneStatus], template: str) -> str:
 
 
 def _time_left(run_status: RunStatus, rates: Rates) -> str:
-    """Return the time left at these rates; empty text if it is unknown or if no more requests are sent."""
+    """Return the time left at these rates. Empty if it is unknown, or if no more requests are sent."""
     if run_status.phase is not Phase.SENDING:
         return ""
     answers_per_s = sum(answers for answers, _ in rates)
@@ -249,12 +249,12 @@ def span_text(seconds: float) -> str:
 
 
 def _percent(done: int, results: int) -> str:
-    """Return a percentage, rounded down so that only a finished run shows 100 %."""
+    """Return a percentage. It is rounded down, so only a finished run shows 100 %."""
     return f"{100 * done // results:3}%"
 
 
 def _middle_out(text: str, room: int) -> str:
-    """Return a name, without its middle if it is too long, because names of models often differ at their ends."""
+    """Return a name, without its middle if it is too long. Names of models often differ at their ends."""
     if _width(text) <= room:
         return text
     half = room // 2
@@ -268,19 +268,19 @@ def _cut(line: str, width: int) -> str:
 
 
 def _width(text: str) -> int:
-    """Return how many columns of a terminal a text takes; wide characters, such as Chinese ones, take two."""
+    """Return the number of terminal columns that a text takes. Wide characters, such as Chinese ones, take two."""
     return len(text) if text.isascii() else sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
 
 
 def _clipped(text: str, width: int) -> str:
-    """Return the part from the beginning of a text that fits into `width` columns."""
+    """Return as much of the beginning of a text as fits into `width` columns."""
     while _width(text) > width:
         text = text[: width - _width(text)]
     return text
 
 
 def _first_fitting(lines_for: Callable[[_T], list[str]], ways: Iterable[_T], width: int) -> list[str]:
-    """Call `lines_for` with one way after the other; return the first lines that fit, or else the last ones."""
+    """Return the lines for the first of `ways` with which they fit, or else for the last."""
     lines: list[str] = []
     for way in ways:
         lines = lines_for(way)

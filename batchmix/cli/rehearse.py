@@ -37,16 +37,16 @@ class _Rehearse(click.Command):
 def command(behaviour: tuple[str, ...], faults: tuple[str, ...], outages: tuple[str, ...], host: str, port: int) -> int:
     """Start a rehearsal provider on this machine.
 
-    It replies like AiHubMix, costs nothing, and can be slow, limited or broken. It runs until it is interrupted. Its
-    requests and replies are listed at /rehearsal/account, /rehearsal/bodies and /rehearsal/ledger.
+    It replies like AiHubMix, costs nothing, and can be made slow, rate-limited or faulty. It runs until it is
+    interrupted. Its requests and replies are listed at /rehearsal/account, /rehearsal/bodies and /rehearsal/ledger.
 
     \b
     Example:
       batchmix rehearse latency=0.1-0.5 rpm=600 --fault 500=0.02 --outage 60:30
       batchmix run prompts.jsonl --model any --base-url http://127.0.0.1:8787/v1
 
-    A row can choose a kind for itself, with [[rehearsal:KIND]] in its prompt, or [[rehearsal:KINDx2]] for its first two
-    attempts.
+    A prompt that contains [[rehearsal:KIND]] always gets that kind of reply; with [[rehearsal:KINDx2]], only for its
+    first two attempts. KIND is one of the kinds listed below.
     """
     from batchmix.rehearsal import Behaviour, run_server
 

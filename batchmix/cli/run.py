@@ -69,7 +69,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     secrets = read_secrets(job.provider, os.environ)
     hide_secrets(secrets)
     _warn_of_plain_http(job.provider.base_url)
-    from batchmix.cli.progress import shown
+    from batchmix.cli.progress import progress_shown
     from batchmix.engine.run import run_job
     from batchmix.engine.start_record import exit_code
 
@@ -81,7 +81,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     run_status = RunStatus()
     began = time.monotonic()
     view: View | None
-    with shown(run_status, options["progress"]):
+    with progress_shown(run_status, options["progress"]):
         try:
             view = run_job(job, secrets, run_options, run_status)
         except UsageError:
@@ -105,7 +105,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
 
 
 def _current_view(folder: Path) -> View | None:
-    """Return the state of a run that was stopped; None if it can't be read or had not begun."""
+    """Return the state of a run that was stopped. None if the run can't be read, or had not begun."""
     from batchmix.engine import reader
 
     with contextlib.suppress(BatchmixError, OSError):  # the reason for the stop matters more
@@ -152,7 +152,7 @@ def _canary_accepted(job: Job, run_options: Options, options: dict[str, Any]) ->
 def _drain_when_stdin_ends() -> None:
     """Treat the end of standard input like SIGTERM.
 
-    `batchmix schedule` holds the input open, so its end means that the scheduler was killed.
+    `batchmix schedule` keeps this input open, so its end means that the scheduler was killed.
     """
 
     def watch() -> None:
@@ -164,7 +164,7 @@ def _drain_when_stdin_ends() -> None:
 
 
 def _scorers(job: Job, source: str) -> list[PreparedScorer]:
-    """Prepare the scorers of the job now, so that a mistake in them is found before any request is sent."""
+    """Return the scorers of the job, prepared. A mistake in one is found here, before any request is sent."""
     if job.eval is None:
         return []
     from batchmix.evaluate.evaluate_run import prepare_scorers

@@ -54,7 +54,7 @@ def command(folder: Path, *, root: Path, as_json: bool, verbose: int) -> int:
 
 
 def _past(name: str, root: Path, *, as_json: bool) -> bool:
-    """Show the past runs of a job; return whether there are any."""
+    """Show the past runs of a job, and return whether there are any."""
     from batchmix.cli.past_runs import past_lines, past_record
     from batchmix.evaluate.history import past_runs
 
@@ -68,9 +68,9 @@ def _past(name: str, root: Path, *, as_json: bool) -> bool:
 
 
 def _record(view: Any) -> dict[str, Any]:
-    from batchmix.cli.summary import running, time_left
+    from batchmix.cli.summary import progress_of_models, time_left
 
-    starts, models = view.run.starts, running(view)
+    starts, models = view.run.starts, progress_of_models(view)
     at_work = view.holder is not None
     return {
         **view.summary(),

@@ -19,7 +19,7 @@ from batchmix.store.totals import Totals
 from batchmix.store.view import View
 
 _MAX_MESSAGE = 240
-"""Characters shown of an error message."""
+"""The most characters of an error message that are shown."""
 
 
 def closing_lines(view: View, run_status: RunStatus, elapsed_s: float) -> list[str]:
@@ -69,7 +69,7 @@ def _after(certainty: str, cost_usd: float | None) -> str:
 
 
 def _cost_lines(totals: Totals) -> list[str]:
-    """Return lines with the cost of the answers; by model if there are several."""
+    """Return lines with the cost of the answers: the total, and by model if there are several."""
     no_usage = sum(cost.unreported.answers for cost in totals.costs.values())
     if totals.cost_usd is None:
         return [summary_row("cost", f"unknown: {counted(no_usage, 'answer')} came without usage")] if no_usage else []
@@ -111,10 +111,10 @@ def state_lines(view: View, start: Start | None) -> list[str]:
 
 
 def _pace_lines(view: View) -> list[str]:
-    """Return lines with the speed of a running run, the time left, and what limits it; also by model."""
+    """Return lines with the speed, the time left, and what limits the speed, also by model. Empty if nothing runs."""
     if view.answers_per_s is None:
         return []
-    models = running(view)
+    models = progress_of_models(view)
     seconds, limits = time_left(view, models), {model.limited_by for model in models}
     left = "" if seconds is None else f", {span_text(seconds)} left"
     limited = f", limited by {limits.pop()}" if len(limits) == 1 and "" not in limits else ""
@@ -124,16 +124,16 @@ def _pace_lines(view: View) -> list[str]:
     return lines
 
 
-def running(view: View) -> list[ModelProgress]:
-    """Return the progress of each model of a run that another process executes."""
+def progress_of_models(view: View) -> list[ModelProgress]:
+    """Return the progress of each model of a run in another process, as recorded in its run folder."""
     totals, several, speeds = view.totals, len(view.run.models), view.speeds or {}
     now = view.run.starts[-1].limited_now if view.run.starts else {}
     each = view.run.results // several if view.run.job.get("models") and several else 0
-    found = []
+    models = []
     for model in view.run.models:
         counts, cost, limited = totals.models.get(model, {}), totals.costs.get(model), now.get(model, "")
         finished = sum(counts.values())
-        found.append(
+        models.append(
             ModelProgress(
                 printable(model),
                 finished,
@@ -145,11 +145,11 @@ def running(view: View) -> list[ModelProgress]:
                 limited in set(Idle),
             )
         )
-    return found
+    return models
 
 
 def time_left(view: View, models: list[ModelProgress]) -> float | None:
-    """Return the seconds until a run is finished at its present rate; None if unknown."""
+    """Return the seconds until a run is finished at its present rate. None if unknown."""
     if all(model.results for model in models):
         return left_s(models)
     return view.unanswered / view.answers_per_s if view.answers_per_s and view.unanswered else None
@@ -198,11 +198,11 @@ def _relative(path: Path) -> str:
 
 
 def summary_row(label: str, text: str) -> str:
-    """Return an indented line: a label, padded so that texts are aligned, and a text."""
+    """Return an indented line with a label and a text. The texts of several such lines are aligned."""
     return f"  {label:<12} {text}"
 
 
 def _short(text: str) -> str:
-    """Return a message on one line. A long one loses its middle, because the advice is at its end."""
+    """Return a message on one line. A long message loses its middle, because its end has the advice."""
     text = " ".join(text.split())
     return text if len(text) <= _MAX_MESSAGE else f"{text[: _MAX_MESSAGE // 3]} … {text[-_MAX_MESSAGE * 2 // 3 :]}"

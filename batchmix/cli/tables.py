@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 
 
 def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows as lines with aligned cells; the first row is the head."""
+    """Return rows as lines with aligned cells. The first row is the head."""
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def cell(text: str | None, most: int = 40) -> str:
-    """Return text on one line, shortened to `most` characters, for the cell of a table."""
+def cell(text: str | None, max_chars: int = 40) -> str:
+    """Return text on one line, shortened to `max_chars`, for the cell of a table."""
     line = " ".join((text or "").split())
-    return line if len(line) <= most else line[: most - 1] + "…"
+    return line if len(line) <= max_chars else line[: max_chars - 1] + "…"
 
 
 def metrics_lines(metrics: Metrics) -> list[str]:
-    """Return the metrics of an evaluation as tables: scores, models, and notes."""
+    """Return the metrics of an evaluation: a table of scores, a table of models, and notes."""
     lines = [
         f"{cell(metrics.name)}: {counted(metrics.results, 'result')}{'' if metrics.complete else ', not finished'}"
     ]
@@ -82,5 +82,5 @@ def _notes(metrics: Metrics) -> Iterator[str]:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a number with fixed digits for a cell; empty text for None."""
+    """Return a number with a fixed number of digits, for the cell of a table. Empty for None."""
     return "" if value is None else f"{value:.{digits}f}"

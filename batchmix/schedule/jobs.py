@@ -13,16 +13,16 @@ from batchmix.job.cron import Schedule
 
 
 class ScheduledJob(msgspec.Struct, frozen=True):
-    """A job with a schedule. Each run reads the job file again, but a change of the schedule needs a new scheduler."""
+    """A job with a schedule. Each run reads the job file again, but the schedule is read only once."""
 
     path: Path
-    """Absolute."""
+    """The absolute path of the job file."""
     job: Job
     schedule: Schedule
 
     @property
     def has_folder_per_run(self) -> bool:
-        """Whether each run gets its own folder, because `output.path` has a `{date}`; otherwise all share one."""
+        """Whether each run gets its own run folder, because `output.path` contains `{date}`."""
         return read_job(self.path, {}, scheduled=datetime.date.min).output.path != self.job.output.path
 
 

@@ -1,7 +1,7 @@
 """Runs scheduled jobs: waits until a run is due, starts it as a separate process, and calls `on_finish`.
 
-The standard input of that process is the read end of a pipe. When the write end is closed, the run drains and exits, so
-that no run continues after its scheduler was killed. The next scheduler finds that the run is not over and resumes it.
+The standard input of that process is the read end of a pipe. When the write end is closed, the run drains and exits.
+So no run outlives a scheduler that was killed. The next scheduler finds that the run is not over, and resumes it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from batchmix.schedule.state import STOPPED, ScheduledRun, StateFile, open_state
 from batchmix.store.run_folder import Layout
 
 _MAX_WAIT_S = 60.0
-"""The longest wait between two looks at the clock. A clock that was set, or that stood still, is noticed within it."""
+"""The longest wait before the clock is read again. It may have been set, or the machine may have been asleep."""
 ON_FINISH_S = 60.0
-"""The most time that `on_finish` may take. Then it is killed, with all processes that it started."""
+"""The most seconds that `on_finish` may take. Then the command is killed with all processes that it started."""
 _NOT_STARTED = 127
-"""The exit code of a run that could not be started; shells use the same code."""
+"""The exit code recorded for a run that could not be started. Shells use the same code."""
 
 
 def utc_now() -> datetime.datetime:
@@ -45,17 +45,17 @@ class SchedulerOptions(msgspec.Struct, frozen=True):
     state: Path
     """The folder of the state files."""
     once: bool = False
-    """Exit when no run is due any more. A job without a state file then runs for its latest scheduled time."""
+    """Exit once no run is due. A job without a state file runs once, for its latest scheduled time."""
     report: Callable[[str], None] = print
     """Called with a line for each event."""
     now: Callable[[], datetime.datetime] = utc_now
 
 
 def run_schedule(jobs: list[ScheduledJob], options: SchedulerOptions) -> int:
-    """Run the jobs whenever they are due, or with `once` only until none is due; return the highest exit code.
+    """Run each job whenever it is due, and return the highest exit code. With `once`, stop as soon as none is due.
 
     Raises `RunLocked` if another scheduler runs one of the jobs. After SIGINT, SIGTERM or SIGHUP, lets the active runs
-    drain and raises `Interrupted`; the next scheduler resumes them.
+    drain and raises `Interrupted`. The next scheduler resumes these runs.
     """
     with contextlib.ExitStack() as stack:
         schedulers = []
@@ -83,7 +83,7 @@ async def _run_all(schedulers: list[_JobScheduler]) -> int:
 
 @contextlib.contextmanager
 def _signals(schedulers: list[_JobScheduler]) -> Iterator[list[signal.Signals]]:
-    """Pass signals on to the runs; yield the list of received signals, to which later ones are added."""
+    """Pass signals on to the runs. Yields a list to which each received signal is added."""
     received: list[signal.Signals] = []
 
     def pass_on(number: signal.Signals) -> None:
@@ -97,8 +97,8 @@ def _signals(schedulers: list[_JobScheduler]) -> Iterator[list[signal.Signals]]:
 
 @contextlib.contextmanager
 def _pipe() -> Iterator[int]:
-    """Yield the read end of a pipe whose write end is closed with the block, or with this process."""
-    # Not asyncio's own pipe, because asyncio then waits for the end of a process until its pipes are closed, too.
+    """Yield the read end of a pipe. Its write end is closed when the `with` block or this process ends."""
+    # Not a pipe of asyncio's, because asyncio waits for a process until its pipes are closed, too.
     read, write = os.pipe()
     try:
         yield read
@@ -118,17 +118,20 @@ class _JobScheduler:
         self._stopping = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
         self._reported: datetime.datetime | None = None
-        """The next due time that was reported last."""
+        """The due time that was last reported as the next one."""
 
     def stop(self, number: signal.Signals) -> None:
-        """Pass a signal to the active run, and start no more runs. The run drains; a second signal cuts it off."""
+        """Start no more runs, and pass a signal on to the active run, which drains. A second signal cuts it off."""
         self._stopping.set()
         if self._process:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
 
     async def run(self) -> int:
-        """Run the job whenever it is due until the scheduler is stopped; return the highest exit code."""
+        """Run the job whenever it is due, until the scheduler is stopped, and return the highest exit code.
+
+        With `once`, return when no run is due.
+        """
         highest = 0
         await self._finish_last()
         while not self._stopping.is_set():
@@ -152,13 +155,13 @@ class _JobScheduler:
             await asyncio.wait_for(self._stopping.wait(), max(0.0, min(left_s, _MAX_WAIT_S)))
 
     async def _run_due(self, due: datetime.datetime) -> int:
-        """Start the run that is due, or resume the unfinished one; return its exit code, or 0 if it was interrupted."""
+        """Start the run that is due, or resume it. Returns its exit code, or 0 if it was interrupted."""
         run = self._state.history.begin(due, self._folder(due.date()), self._options.now())
         self._state.save()
         start = f", start {run.starts}" if run.starts > 1 else ""
         self._options.report(f"{self._name}: the run of {run.date} starts{start}: {run.folder}")
         code = await self._run_process(run)
-        run.record_exit(code, self._options.now(), stopping=self._stopping.is_set(), again=self._can_retry(run))
+        run.record_exit(code, self._options.now(), stopping=self._stopping.is_set(), can_retry=self._can_retry(run))
         self._state.save()
         over = "is over" if run.ended_at else "is not over"
         self._options.report(f"{self._name}: the run of {run.date} {over}: exit code {run.exit_code}")
@@ -166,13 +169,13 @@ class _JobScheduler:
         return (run.exit_code or 0) if run.ended_at or self._must_retry else 0
 
     def _can_retry(self, run: ScheduledRun) -> bool:
-        """Return whether a scheduled run may be retried: it has no run folder yet, and no later run is due."""
+        """Return whether a run may be tried again: it has not created its run folder, and no later run is due."""
         latest = self._job.schedule.latest(self._options.now())
         return not Path(run.folder, "run.json").exists() and (latest is None or latest <= run.due)
 
     @property
     def _must_retry(self) -> bool:
-        """Whether the current run stopped before it had a run folder, so that it must be tried again after a wait."""
+        """Whether the current run stopped before it had created its run folder. It is then tried again after a wait."""
         run = self._state.history.open
         return run is not None and run.exit_code == STOPPED
 
@@ -180,8 +183,8 @@ class _JobScheduler:
         call = [sys.executable, "-P", "-m", "batchmix", "run", str(self._job.path), "--date", run.date.isoformat()]
         with _pipe() as stdin:
             try:
-                # In its own session, because Ctrl-C at the terminal must reach the run only once, through the
-                # scheduler: a second signal cuts the run off.
+                # In its own session, so that Ctrl-C at the terminal reaches the run only once, through the scheduler.
+                # A second signal would cut the run off.
                 self._process = await asyncio.create_subprocess_exec(
                     *call, "--scheduled", "--progress", "log", stdin=stdin, start_new_session=True
                 )
@@ -189,7 +192,7 @@ class _JobScheduler:
                 self._options.report(f"{self._name}: the run can't be started: {error.strerror}")
                 return _NOT_STARTED
             try:
-                if self._stopping.is_set():  # a signal came while it was being started
+                if self._stopping.is_set():  # a signal arrived while the run was being started
                     self.stop(signal.SIGTERM)
                 return await self._process.wait()
             finally:
@@ -199,7 +202,7 @@ class _JobScheduler:
                 self._process = None
 
     async def _finish_last(self) -> None:
-        """Call `on_finish` for the last run if it is over and the command was not called, as after a kill."""
+        """Call `on_finish` for the last run if that run is over and the command has not been called yet."""
         runs = self._state.history.runs
         if not runs or runs[-1].ended_at is None or runs[-1].on_finish is not None:
             return
@@ -217,10 +220,10 @@ class _JobScheduler:
 
 
 def _finish_message(name: str, run: ScheduledRun) -> bytes:
-    """Return the JSON object for `on_finish`: the keys of `summary.json`, and the state of the scheduled run.
+    """Return the JSON object that `on_finish` reads: the keys of `summary.json`, and the state of the scheduled run.
 
-    It always has `job`, `night` (the scheduled date), `due`, `exit_code` and `folder`. The keys of `summary.json` are
-    missing if there is no run folder.
+    The object always has `job`, `night` (the scheduled date), `due`, `exit_code` and `folder`. The keys of
+    `summary.json` are missing if there is no run folder.
     """
     state: dict[str, Any] = {
         "job": name,
@@ -240,16 +243,16 @@ def _summary(folder: str) -> dict[str, Any]:
     return summary if isinstance(summary, dict) else {}
 
 
-async def run_on_finish(command: tuple[str, ...], message: bytes, most_s: float = ON_FINISH_S) -> str:
-    """Run a command with a message on its standard input; return `ok` or an error text, instead of raising an error."""
+async def run_on_finish(command: tuple[str, ...], message: bytes, timeout_s: float = ON_FINISH_S) -> str:
+    """Run a command with a message on its standard input. Returns `ok` or an error text, and raises nothing."""
     try:
         process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE, start_new_session=True)
     except (OSError, ValueError) as error:
         return f"{command[0]} can't be started: {getattr(error, 'strerror', None) or error}"
     try:
-        await asyncio.wait_for(process.communicate(message), most_s)
+        await asyncio.wait_for(process.communicate(message), timeout_s)
     except TimeoutError:
-        return f"{command[0]} took more than {most_s:g} s and was killed"
+        return f"{command[0]} took more than {timeout_s:g} s and was killed"
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):

@@ -1,9 +1,9 @@
 """Keeps the scheduled runs of a job in its state file, and decides which run is due.
 
-A scheduled run that has begun is finished before another begins. If several runs were missed, only the latest is made
-up for. A scheduled run is over when its process exits by itself, or has been killed three times by others than the
-scheduler. A run that stopped before it had a run folder, as with a full disk, is tried again until it has a run folder
-or the next run is due.
+A scheduled run that has begun is finished before another begins. Of several missed runs, only the latest is made up
+for. A scheduled run is over when its process exits by itself, or has been killed three times, other than by the
+scheduler. A run may stop before it has created its run folder, for example because the disk is full. Such a run is
+tried again until it has created its run folder or the next run is due.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from batchmix.store.lock import take_lock
 
 VERSION = 1
 _FINAL = frozenset({0, 1, 2, 3})
-"""Exit codes of a run that ended by itself. A signal gives a code above 127."""
+"""The exit codes of a run that ended by itself. After a signal, the code is above 127."""
 STOPPED = 3
 """The exit code of a run that stopped early."""
 _MAX_DEATHS = 3
+"""The number of kills and crashes after which a scheduled run is over."""
 _MAX_RUNS = 1_000
-"""The most scheduled runs in a state file; the oldest are dropped."""
+"""The most scheduled runs in a state file. The oldest are dropped."""
 
 
 class ScheduledRun(msgspec.Struct):
@@ -38,25 +39,26 @@ class ScheduledRun(msgspec.Struct):
     """The scheduled date."""
     due: datetime.datetime
     folder: str
-    """The run folder; empty: the job file could not be read."""
+    """The run folder. Empty if the job file could not be read."""
     started_at: datetime.datetime
     starts: int = 0
     deaths: int = 0
     """The number of starts that ended with a signal or a crash while the scheduler was not being stopped."""
     exit_code: int | None = None
-    """The exit code of the last start that has ended; after a signal, 128 plus the signal's number."""
+    """The exit code of the last start that has ended. After a signal, this is 128 plus the signal's number."""
     ended_at: datetime.datetime | None = None
-    """None: the run is not over."""
+    """None if the run is not over."""
     on_finish: str | None = None
-    """The result of the `on_finish` command: `ok` or an error; empty: there is no command; None: not called yet."""
+    """The result of the `on_finish` command: `ok` or an error. Empty without a command. None before it was called."""
 
-    def record_exit(self, code: int, now: datetime.datetime, *, stopping: bool, again: bool = False) -> None:
-        """Record the exit of a start; `code` is negative after a signal, as in `subprocess`.
+    def record_exit(self, code: int, now: datetime.datetime, *, stopping: bool, can_retry: bool = False) -> None:
+        """Record how a start ended. `code` is negative after a signal, as in `subprocess`.
 
-        `stopping`: the scheduler is being stopped. `again`: the run has no run folder yet and may be tried again.
+        `stopping` says whether the scheduler is being stopped, and `can_retry` whether a run that stopped early may be
+        tried again.
         """
         self.exit_code = code if code >= 0 else 128 - code
-        if self.exit_code == STOPPED and again:
+        if self.exit_code == STOPPED and can_retry:
             return
         if self.exit_code not in _FINAL and not stopping:
             self.deaths += 1
@@ -65,7 +67,7 @@ class ScheduledRun(msgspec.Struct):
 
 
 class RunHistory(msgspec.Struct):
-    """The scheduled runs of a job in order. The last one may not be over yet."""
+    """The scheduled runs of a job, the oldest first. Only the last may not be over yet."""
 
     since: datetime.datetime
     """Runs that were due at or before this time are not made up for."""
@@ -74,22 +76,22 @@ class RunHistory(msgspec.Struct):
 
     @property
     def open(self) -> ScheduledRun | None:
-        """The scheduled run that has begun and is not over; None: there is none."""
+        """The scheduled run that has begun and is not over. None if there is none."""
         return self.runs[-1] if self.runs and self.runs[-1].ended_at is None else None
 
     def due(self, schedule: Schedule, now: datetime.datetime) -> datetime.datetime | None:
-        """Return the scheduled time of the run to start or resume now; None: no run is due."""
+        """Return the scheduled time of the run to start or resume now. None if no run is due."""
         if self.open:
             return self.open.due
         latest = schedule.latest(now)
         return latest if latest and _utc(latest) > self._through else None
 
     def following(self, schedule: Schedule, now: datetime.datetime) -> datetime.datetime | None:
-        """Return the scheduled time of the next run."""
+        """Return the scheduled time of the next run. None if the schedule has no further time."""
         return schedule.following(max(_utc(now), self._through))
 
     def begin(self, due: datetime.datetime, folder: str, now: datetime.datetime) -> ScheduledRun:
-        """Return the run that is not over, or else a new one that was due at this time, and count a start of it."""
+        """Record a start of the run that is not over, or else of a new run with this due time. Returns that run."""
         run = self.open
         if run is None:
             run = ScheduledRun(due.date(), due, folder, now)
@@ -99,6 +101,7 @@ class RunHistory(msgspec.Struct):
 
     @property
     def _through(self) -> datetime.datetime:
+        """The time up to which no run is to be made up for."""
         return max(_utc(self.since), _utc(self.runs[-1].due)) if self.runs else _utc(self.since)
 
 
@@ -107,7 +110,7 @@ def _utc(moment: datetime.datetime) -> datetime.datetime:
 
 
 class StateFile:
-    """The history of a job's scheduled runs, and the file that it is saved to."""
+    """The history of a job's scheduled runs, which `save` writes to the state file."""
 
     def __init__(self, path: Path, history: RunHistory) -> None:
         self._path = path
@@ -120,10 +123,10 @@ class StateFile:
 
 @contextlib.contextmanager
 def open_state(folder: Path, name: str, since: datetime.datetime) -> Iterator[StateFile]:
-    """Open and lock the state file of a job until the block ends. The history of a new job begins at `since`.
+    """Open the state file of a job, and lock it until the `with` block ends. A new job's history begins at `since`.
 
-    Raises `RunLocked`, which names the process that has the lock, if another scheduler runs the job, and `RunError` if
-    the file can't be read.
+    Raises `RunLocked` if another scheduler runs the job; the message names its process. Raises `RunError` if the file
+    can't be read.
     """
     path = folder / f"{name}.json"
     lock = take_lock(folder / f"{name}.lock", f"{name} in {folder}")

@@ -1,8 +1,8 @@
 """Writes a job's schedule as a *unit* for another scheduler: systemd units, a line for cron, or a Kubernetes CronJob.
 
-Each of them calls `batchmix schedule --once`, which starts a run that is due and resumes a run that was killed; an
-extra call does nothing. systemd and Kubernetes leave out a scheduled time that daylight saving skips, so such a job
-gets another call an hour later.
+Each unit calls `batchmix schedule --once`, which starts a run that is due and resumes a run that was killed. An extra
+call does nothing. systemd and Kubernetes leave out a time that daylight saving skips. A job with such a time gets
+another call an hour later.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from batchmix.schedule.jobs import ScheduledJob
 
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 _SPARE_S = 30
-"""Seconds added to the job's `timeouts.drain_s` for the time that a scheduler waits before it kills a stopping run."""
+"""Seconds that a scheduler waits in addition to `timeouts.drain_s` before it kills a run that it has stopped."""
 
 
 class UnitFormat(enum.Enum):
@@ -39,16 +39,18 @@ class UnitFormat(enum.Enum):
 
 
 class UnitPaths(msgspec.Struct, frozen=True):
-    """The absolute paths that a unit needs: the working directory and the folder of the state files."""
+    """The absolute paths that a unit needs."""
 
     folder: Path
+    """The working directory."""
     state: Path
+    """The folder of the state files."""
     localtime: Path = Path("/etc/localtime")
     """The file from which a cron daemon reads the machine's time zone."""
 
 
 def unit(unit_format: UnitFormat, job: ScheduledJob, paths: UnitPaths) -> str:
-    """Return a job's unit for a scheduler. Raises `JobError` if that scheduler can't follow the job's schedule."""
+    """Return the unit of a job for a scheduler. Raises `JobError` if the scheduler can't follow the job's schedule."""
     for path in (paths.folder, paths.state, job.path):
         if re.search(r"[\x00-\x1f\x7f\\]", str(path)):
             raise JobError(f"{str(path)!r}: a unit can't have a path with control characters or backslashes")
@@ -61,7 +63,7 @@ def unit(unit_format: UnitFormat, job: ScheduledJob, paths: UnitPaths) -> str:
 
 
 def unit_name(name: str) -> str:
-    """Return a unit name that all schedulers accept. If characters are replaced, a digest keeps it unique."""
+    """Return a unit name that all schedulers accept. If this changes the job's name, a digest of it is added."""
     plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:30].rstrip("-")
     digest = "" if plain == name else "-" + hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:6]
     return f"batchmix-{plain}{digest}"
@@ -73,7 +75,7 @@ def _call(job: ScheduledJob, paths: UnitPaths) -> list[str]:
 
 
 def _fields(job: ScheduledJob, unit_format: UnitFormat) -> CronFields:
-    """Return the cron fields as numbers. If daylight saving may skip a scheduled time, add the hour after each hour."""
+    """Return the cron fields as numbers. If daylight saving may skip a scheduled time, the next hour is added."""
     fields = job.schedule.fields
     if fields is None:
         raise JobError(
@@ -127,7 +129,7 @@ WantedBy=timers.target
 
 
 def _calendar(fields: CronFields) -> list[str]:
-    """Return `OnCalendar` expressions; in each, days and weekdays must both match (systemd.time(7))."""
+    """Return `OnCalendar` expressions. Within one, days and weekdays must both match (see systemd.time(7))."""
     time = f"{_joined(fields.hours)}:{_joined(fields.minutes)}:00"
     month, day = _joined(fields.months), _joined(fields.days)
     weekdays = ",".join(_DAYS[number] for number in fields.weekdays) + " " if fields.weekdays else ""
@@ -157,7 +159,7 @@ def _crontab(job: ScheduledJob, paths: UnitPaths) -> str:
     _check_host_zone(job, paths.localtime)
     fields = _fields(job, UnitFormat.CRON)
     numbers = (fields.minutes, fields.hours, fields.days, fields.months, fields.weekdays)
-    # A leading star has a special meaning for days and daylight saving, so it stays; everything else becomes numbers.
+    # A leading star stays, since it has a special meaning for days and daylight saving. All else becomes numbers.
     when = [
         text if text.startswith("*") else _joined(listed)
         for text, listed in zip(job.schedule.cron.split(), numbers, strict=True)
@@ -170,8 +172,8 @@ def _crontab(job: ScheduledJob, paths: UnitPaths) -> str:
 
 
 def _check_host_zone(job: ScheduledJob, localtime: Path) -> None:
-    """Raise `JobError` unless this machine's time zone equals the job's, hour by hour, for the next two years."""
-    host: datetime.tzinfo = datetime.UTC  # as in libc, where there is no such file
+    """Raise `JobError` if this machine's time zone differs from the job's at any hour of the next two years."""
+    host: datetime.tzinfo = datetime.UTC  # libc uses UTC, too, if there is no such file
     if localtime.exists():
         with localtime.open("rb") as file:
             host = zoneinfo.ZoneInfo.from_file(file)
@@ -211,14 +213,14 @@ def _kubernetes(job: ScheduledJob, paths: UnitPaths) -> str:
 
 
 def _pod_job(job: ScheduledJob, paths: UnitPaths) -> dict[str, object]:
-    """Return a Kubernetes Job that is retried if its pod was killed, but not if the run ended by itself."""
+    """Return the spec of a Kubernetes Job. A pod that is killed is retried, but not a run that ends by itself."""
     relative = [str(path.relative_to(paths.folder)) for path in (job.path, paths.state)]
     container = {
         "name": "batchmix",
         "image": f"batchmix:{__version__}",
         "workingDir": "/work",
-        # Kubernetes replaces $(NAME) by a variable.
         "command": ["batchmix", "schedule"],
+        # Escaped, because Kubernetes replaces $(NAME) by a variable.
         "args": [word.replace("$(", "$$(") for word in (relative[0], "--once", "--state", relative[1])],
         "env": [
             {"name": name, "valueFrom": {"secretKeyRef": {"name": "batchmix", "key": name}}} for name in _variables(job)

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from batchmix.cli import progress
-from batchmix.cli.progress import bar_lines, shown
+from batchmix.cli.progress import bar_lines, progress_shown
 from batchmix.cli.progress_lines import last_line, span_text, summary_line
 from batchmix.engine.run_status import Bottleneck, Idle, LaneStatus, Phase, RunStatus
 from batchmix.job import Price
@@ -190,7 +190,7 @@ def test_log_lines_are_printed_above_the_bar_and_no_remains_of_it_stay(
     handler = logging.StreamHandler(terminal)
     logging.getLogger().addHandler(handler)
     try:
-        with shown(run_status, "bar"):
+        with progress_shown(run_status, "bar"):
             while "\nb" not in terminal.getvalue().replace("\x1b[2K", ""):
                 assert terminal.painted.wait(10)
                 terminal.painted.clear()

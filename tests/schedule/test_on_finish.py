@@ -21,7 +21,7 @@ async def test_a_command_that_does_not_exit_is_killed_with_its_children(tmp_path
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    result = await run_on_finish((sys.executable, "-c", GROUP, str(pipe)), b"{}", most_s=1.5)
+    result = await run_on_finish((sys.executable, "-c", GROUP, str(pipe)), b"{}", timeout_s=1.5)
     assert result == f"{sys.executable} took more than 1.5 s and was killed"
     other_end = select.poll()
     other_end.register(reader, 0)

@@ -143,7 +143,7 @@ def test_a_run_that_was_stopped_before_it_had_begun_is_tried_again() -> None:
     """Until it has begun, or until the next run is due."""
     history = RunHistory(START)
     run = history.begin(START, "runs/a", START)
-    run.record_exit(3, START + HOUR, stopping=False, again=True)
+    run.record_exit(3, START + HOUR, stopping=False, can_retry=True)
     assert (history.open, run.exit_code, run.deaths) == (run, 3, 0)
     run.record_exit(3, START + 24 * HOUR, stopping=False)
     assert history.open is None
