@@ -62,6 +62,9 @@ def folder_of(tmp_path: Path, *columns: Any) -> Path:
             pa.map_(pa.string(), pa.int16()),
         ),
         (pa.array([datetime.timedelta(1)], pa.duration("ms")), pa.array([datetime.timedelta(2)]), pa.duration("us")),
+        (pa.array([datetime.date(2026, 1, 2)]), pa.array([datetime.date(2026, 1, 3)], pa.date64()), pa.date32()),
+        (pa.array([[1, 2]], pa.list_(pa.int8(), 2)), pa.array([[3, 4]], pa.list_(pa.int16(), 2)), pa.list_(pa.int16(), 2)),
+        (pa.array(['{"a": 1}'], pa.json_()), pa.array(["x"]), pa.string()),
     ],
     ids=str,
 )  # fmt: skip
@@ -92,6 +95,14 @@ def _without_nulls(value: Any) -> Any:
         (pa.array([True]), pa.array([1]), "is bool in .*0.parquet and int64 in .*1.parquet"),
         (pa.array([1], pa.timestamp("us")), pa.array([1], pa.timestamp("us", "UTC")), "is timestamp"),
         (pa.array([[1]]), pa.array([1]), "is list"),
+        (pa.array([[1]]), pa.array([["x"]]), "is list<element: int64> in .*0.parquet and list<element: string> in"),
+        (pa.array([{"a": 1}]), pa.array([{"a": "x"}]), "is struct<a: int64> in .*0.parquet and struct<a: string> in"),
+        (pa.array([b"x" * 16], pa.uuid()), pa.array(["x"]), r"is extension<arrow.uuid> in .*0.parquet and string in"),
+        (
+            pa.array([1], pa.decimal256(76, 0)),
+            pa.array([_D("0.5")], pa.decimal256(76, 70)),
+            r"is decimal256\(76, 0\) in",
+        ),
     ],
     ids=str,
 )
@@ -210,22 +221,33 @@ def test_an_interval_is_text(tmp_path: Path, spool: Path) -> None:
     path = tmp_path / "interval.parquet"
     value = struct.pack("<III", 1, 2, 3500)
     values = pa.array([value, None], pa.binary(12))
-    table = {"v": values, "l": pa.array([[value], []], pa.list_(pa.binary(12))), "bytes": values}
+    table = {
+        "v": values,
+        "l": pa.array([[value], []], pa.list_(pa.binary(12))),
+        "s": pa.array([{"inner": value}, None], pa.struct([("inner", pa.binary(12))])),
+        "m": pa.array([[("k", value)], []], pa.map_(pa.string(), pa.binary(12))),
+        "f": pa.array([[value, value], None], pa.list_(pa.binary(12), 2)),
+        "u": pa.array([b"0123456789abcdef", None], pa.uuid()),
+        "bytes": values,
+    }
     pq.write_table(pa.table(table), path, store_schema=False)
     # In the footer: type 7 of length 12, repetition, name, and then ConvertedType 21, which is INTERVAL.
     content = path.read_bytes()
-    for name in (b"v", b"element"):
+    for name, count in ((b"v", 1), (b"element", 2), (b"inner", 1), (b"value", 1)):
         element = b"\x18" + bytes([len(name)]) + name
-        assert content.count(element + b"\x00") == 1
+        assert content.count(element + b"\x00") == count
         content = content.replace(element + b"\x00", element + b"\x25\x2a\x00")
     end = len(content) - 8
-    grown = int.from_bytes(content[end : end + 4], "little") + 4
+    grown = int.from_bytes(content[end : end + 4], "little") + 10
     path.write_bytes(content[:end] + grown.to_bytes(4, "little") + content[end + 4 :])
     assert pq.read_metadata(path).schema.column(0).converted_type == "INTERVAL"
     job = make_job(path, prompt="{% if v is none %}-{% else %}{{ v }} {{ l[0] }} {{ bytes }}{% endif %}")
     dataset = open_rows(job, spool)
     assert prompts_of(dataset, job) == ["P1M2DT3.5S P1M2DT3.5S AQAAAAIAAACsDQAA", "-"]
     assert [row["l"] for row in carried_rows(dataset)] == [["P1M2DT3.5S"], []]
+    assert [row["s"] for row in carried_rows(dataset)] == [{"inner": "P1M2DT3.5S"}, None]
+    assert [row["f"] for row in carried_rows(dataset)] == [["P1M2DT3.5S"] * 2, None]
+    assert [row["m"] for row in carried_rows(dataset)] == [[("k", "P1M2DT3.5S")], []]
     assert dataset.carried_schema.field("v").type == pa.string()
     assert dataset.carried_schema.field("bytes").type == pa.binary(12)
 
