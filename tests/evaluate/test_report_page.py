@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from batchmix.evaluate.report_page import write_report
 from tests.calling import batchmix
 from tests.evaluate.conftest import EvalBench
 from tests.evaluate.test_comparison import evaluated_run, put_scores, rows
+from tests.polling import wait_until
 
 VOID = {"meta", "br", "link", "img"}
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'>{{ 7 * 7 }} \u202e\x1b[31m"
@@ -105,6 +107,29 @@ def test_a_run_without_an_evaluation_has_a_report_of_its_models(evaluated: EvalB
     with pytest.raises(RunError, match="batchmix eval"):
         report(evaluated.out, evaluated.out)
     evaluated.run()  # a folder with a report is still a run
+
+
+def test_costs_and_later_starts_are_drawn(evaluated: EvalBench) -> None:
+    evaluated.settings["models"] = [{"id": "m", "prices": {"input": 1.0, "output": 1.0}}, {"id": "free"}]
+    del evaluated.settings["model"]
+    evaluated.write_said(rows([True] * 6))
+    evaluated.run(limit=2)
+    assert "A dashed line" not in report(evaluated.out).text
+    second = int(time.time())
+    wait_until(lambda: time.time() >= second + 1)  # the times of starts are kept to the second
+    evaluated.run()
+    page = report(evaluated.out)
+    assert "A dashed line marks a later start." in page.text
+    assert "USD, at the prices in run.json." in page.text
+    assert page.text.count("for 1,000)") == 1, "of two models one has a price"
+
+
+def test_a_run_in_which_nothing_was_sent_has_a_report_without_times(evaluated: EvalBench) -> None:
+    evaluated.source.write_text('{"id": "a", "answer": "x"}\n')
+    evaluated.run(reject_bad_rows=True)
+    page = report(evaluated.out)
+    assert "Failures" in page.text
+    assert not [title for title in ("Latency", "Speed", "Cost") if title in page.text]
 
 
 def test_the_command_prints_the_path_of_the_report(evaluated: EvalBench) -> None:
