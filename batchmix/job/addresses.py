@@ -52,7 +52,7 @@ def checked_url(url: str) -> str:
     try:
         parts = urlsplit(url.strip())
         _ = parts.port
-    except ValueError:  # its message may quote a key
+    except ValueError:  # the error's message may quote a key
         raise JobError("provider.base_url: is not a URL, or its port is not a number") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise JobError("provider.base_url: must be an http or https URL such as https://aihubmix.com/v1")

@@ -1,7 +1,7 @@
 """Converts CSV and TSV to JSON lines. All cells are text, and each row keeps the line number that it has in the file.
 
-This uses Python's `csv`, which reports the line of each record and continues after a bad record. pyarrow's reader takes
-many records at once.
+Python's `csv` is used, because it reports the line of each record and continues after a bad record. pyarrow's reader
+takes many records at once.
 """
 
 from __future__ import annotations

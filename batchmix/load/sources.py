@@ -155,7 +155,7 @@ def _paths(path: str) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         if not glob.has_magic(path):
             raise InputError(f"{shown(path)}: no such file{_near(path)}") from None
-        paths = sorted(name for name in glob.glob(path) if not Path(name).is_dir())  # noqa: PTH207 - any sort of path
+        paths = sorted(name for name in glob.glob(path) if not Path(name).is_dir())  # noqa: PTH207 - the path may be absolute
         if not paths:
             raise InputError(f"{shown(path)}: no file matches") from None
         return paths

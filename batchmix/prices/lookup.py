@@ -35,7 +35,7 @@ class PriceLookup:
         self._given |= {model.name: model.price for model in job.models if model.price}
         ids = [model.id for model in job.models] or models
         self._catalogue = catalogue
-        self._fetching = Thread(target=self._fetch, daemon=True)  # invalid input ends the program without waiting
+        self._fetching = Thread(target=self._fetch, daemon=True)  # the program may end before it does, on invalid input
         if has_catalogue(self._base_url) and (not ids or any(name not in self._given for name in ids)):
             self._fetching.start()
 

@@ -70,7 +70,7 @@ def classify(
         outcome = _outcome(exchange, path)
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - a journaled body that raises would lock its whole folder
+    except Exception as error:  # noqa: BLE001 - if a body in a journal raised an error, its run could never go on
         _logger.warning("an answer of %s can't be read: %s", path, type(error).__name__)
         return Failure(FailureAction.RETRY, "bad_answer", UNREADABLE, maybe_billed=True)
     return outcome if secrets is None else _redacted(outcome, secrets)

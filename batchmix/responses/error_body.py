@@ -77,7 +77,7 @@ def find_error(body: bytes) -> ProviderError | None:
     if not isinstance(error, dict):
         error = {"message": error}
     codes = [
-        one_line(str(value).rpartition("#")[2])[:_MAX_CODE_CHARS]  # AWS puts a service's name before it
+        one_line(str(value).rpartition("#")[2])[:_MAX_CODE_CHARS]  # AWS puts a service's name before the code
         for value in (*map(error.get, _CODES), decoded.get("code"))
         if isinstance(value, str | int) and not isinstance(value, bool) and value != ""
     ]

@@ -108,7 +108,7 @@ class ResponseReceived(_RowEvent, tag="heard", frozen=True, gc=False):
 
     def _bytes(self) -> bytes:
         if self.base64:
-            with contextlib.suppress(ValueError):  # if it is not base64, the text itself
+            with contextlib.suppress(ValueError):  # text that is not base64 is returned as it is
                 return base64.b64decode(self.body)
         return self.body.encode()
 

@@ -63,7 +63,7 @@ class Journal:
             self._fd = open_plain(path, os.O_RDWR | os.O_CREAT)
             whole = _whole_bytes(self._fd)
             os.ftruncate(self._fd, whole)
-        self._end = whole + 1 if whole else 0  # behind the newline that the first mapping puts there
+        self._end = whole + 1 if whole else 0  # after the newline that `_grow` writes there first
         self._base, self._size = 0, whole
         self._map: mmap.mmap | None = None
         self._line = bytearray()

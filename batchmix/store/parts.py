@@ -217,7 +217,7 @@ def seal_part(
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    # Columns whose values hardly repeat get no dictionary: it costs time and saves nothing.
+    # Columns whose values hardly repeat get no dictionary, which would cost time and save nothing.
     repeating = [name for name in schema.names if name not in _UNIQUE]
     return pq.ParquetWriter(path, schema, **_COMPRESSED, use_dictionary=repeating, write_page_checksum=True)
 

@@ -63,7 +63,9 @@ class RowState(msgspec.Struct, gc=False):
     hash: str = ""
     """The hash of the request that the result belongs to."""
     result: LinePosition | None = None
-    """The position of the answer or of the row's failure in the journals. None if the result is in the part."""
+    """The position of the answer or of the row's failure in the journals. None if it is in the part, or if there is
+    none.
+    """
     last_response: LinePosition | None = None
     """The position of the last response in the journals, whether an answer or not."""
     attempts: int = 0
