@@ -30,7 +30,7 @@ from tests.wire import certificate, wire  # noqa: F401 - fixtures
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile the package once: where Python must not write bytecode, each test process would compile it again."""
+    """Compile the package once. If Python may not write bytecode, each test process would compile it again."""
     if not hasattr(config, "workerinput"):
         compileall.compile_dir(Path(batchmix.__file__).parent, quiet=2)
 
@@ -55,26 +55,26 @@ def _provider_process() -> Iterator[str]:
 
 @dataclasses.dataclass
 class Provider:
-    """The stand-in provider, in a process of its own."""
+    """A rehearsal provider in a process of its own."""
 
     url: str
 
     def behave(self, text: str = "") -> None:
-        """Set its behaviour, in the notation of `batchmix rehearse`."""
+        """Set the behaviour of the provider, in the notation of `batchmix rehearse`."""
         fetch(self.url, "behaviour", text)
 
     def request_count(self) -> int:
-        """Return how many requests it received since the test began."""
+        """Return the number of requests that the provider has received since the test began."""
         return int(fetch(self.url, "totals").get("requests", 0))
 
     def prompts(self) -> list[str]:
-        """Return the prompts that it received, in order."""
+        """Return the prompts that the provider has received, in order."""
         return [record["prompt"] for record in fetch(self.url, "ledger")]
 
 
 @pytest.fixture
 def standin(_provider_process: str) -> Provider:
-    """The stand-in provider, with its default behaviour and an empty ledger."""
+    """The rehearsal provider, with default behaviour and an empty ledger."""
     found = Provider(_provider_process)
     found.behave()
     fetch(found.url, "reset", "")
@@ -82,7 +82,7 @@ def standin(_provider_process: str) -> Provider:
 
 
 class Bench:
-    """A job with one input and one run folder, to be run several times with changes in between."""
+    """A job with one input and one run folder. A test can run it several times, with changes in between."""
 
     def __init__(self, root: Path, standin: Provider) -> None:
         self.root = root
@@ -100,13 +100,13 @@ class Bench:
         self.run_status = RunStatus()
 
     def write(self, count: int, first: int = 0, text: str = "word {}") -> None:
-        """Write rows, or append them where `first` is not 0."""
+        """Write rows to the input. If `first` is not 0, append them."""
         with self.source.open("a" if first else "w") as file:
             for number in range(first, first + count):
                 file.write(json.dumps({"id": f"r{number}", "text": text.format(number), "n": number}) + "\n")
 
     def run(self, **options: Any) -> View:
-        """Run the job until it finishes or stops."""
+        """Run the job until it finishes or stops, and return the state of the run."""
         self.run_status = RunStatus()
         key = options.pop("key", "")
         job = read_job(None, self.settings, {})
@@ -118,7 +118,7 @@ class Bench:
         return rows
 
     def start(self) -> dict[str, Any]:
-        """Return the record of the last start in run.json."""
+        """Return the last start, as recorded in run.json."""
         found: dict[str, Any] = json.loads((self.out / "run.json").read_text())["starts"][-1]
         return found
 

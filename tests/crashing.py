@@ -1,6 +1,6 @@
-"""`python -m tests.crashing N …` runs batchmix and kills it right before its N-th change of a file.
+"""`python -m tests.crashing N …` runs batchmix, and kills it right before it changes a file for the N-th time.
 
-An exit code of batchmix's own means that the run made fewer than N changes.
+If batchmix exits by itself, it made fewer than N changes.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ CHANGES = [
 
 
 class Countdown:
-    """Kills the process at the N-th counted call, whichever thread makes it."""
+    """Kills the process right before the N-th counted call, in whichever thread that is made."""
 
     def __init__(self, left: int) -> None:
         self._left = left
         self._lock = threading.Lock()
 
     def before(self, owner: Any, name: str, *, counts: Any = lambda *args: True) -> None:
-        """Count the calls of a function, those for which `counts` is true."""
+        """Count the calls of a function for whose arguments `counts` returns True."""
         real = getattr(owner, name)
 
         def counted(*args: Any, **kwargs: Any) -> Any:

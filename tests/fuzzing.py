@@ -1,4 +1,4 @@
-"""Bodies and streams that no provider should send, and the checks that each must pass nevertheless."""
+"""Bodies and streams that no provider should send, and checks that batchmix handles each of them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ ANSWERS: list[Any] = [
     {"error": "text"}, {"detail": [{"loc": ["body"], "msg": "field required"}]}, {"code": "c", "msg": "x"},
     [{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "Please retry in 7.3s.", "details": [{"retryDelay": "30s"}]}}],
 ]  # fmt: skip
-"""Real answers and errors, in all shapes that batchmix reads."""
+"""Real answers and errors, in all forms that batchmix reads."""
 _NAMES = sorted({name for answer in (*ANSWERS, *_CHUNKS) if isinstance(answer, dict) for name in answer} | {"index", "delta", "message", "content", "finish_reason", "tool_calls", "function", "arguments", "prompt_tokens", "total_tokens", "cached_tokens", "completion_tokens_details", "text", "logprobs", "status", "reason", "type", "summary", "refusal", "audio", "function_call", "embedding", "blockReason", "retryDelay", "retry_after"})  # fmt: skip
 _TOKENS = [b"{", b"}", b"[", b"]", b'"', b",", b":", b"null", b"NaN", b"-Infinity", b"1e400", b"9" * 5000, b"\\ud800", b"\\u0000", b"\xff", b"\xef\xbb\xbf", b"\r", b"\n", b"\r\n\r\n", b"data: ", b"data: [DONE]\n\n", b": x\n", b"<html>", b'{"error":', b"\x1b[2J"]  # fmt: skip
 _NESTS = [(b"[", b"]"), (b'{"text":', b"}"), (b'[{"content":', b"}]"), (b'[0,"[",', b"]")]
@@ -61,7 +61,7 @@ _ODD = [None, True, False, 0, -1, 2**63, 2**200, 1.5, float("nan"), float("inf")
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One answer: its bytes, and how they arrive."""
+    """One response: its bytes, and how they arrive."""
 
     kind: str
     data: bytes
@@ -69,18 +69,18 @@ class Case:
     path: str
     fault: str | None
     pieces: tuple[bytes, ...] | None
-    """None where it is received as one body."""
+    """The pieces of a stream. None for a plain body."""
     choices: int
 
 
 def cases(count: int, seed: int) -> list[Case]:
-    """Return cases, the same for the same seed."""
+    """Return random cases, always the same for the same seed."""
     dice = random.Random(seed)
     return [_case(dice) for _ in range(count)]
 
 
 def outcome_of(case: Case) -> str:
-    """Return the kind of a case's outcome. Raises `AssertionError` where it is neither an answer nor a failure."""
+    """Return the kind of outcome of a case. Raises `AssertionError` if it is neither an answer nor a failure."""
     body, fault, message = case.data, case.fault, "it broke" if case.fault else ""
     if case.pieces is not None:
         streams = [AnswerStream(case.choices, _MOST_BYTES) for _ in range(2)]
@@ -110,7 +110,7 @@ def outcome_of(case: Case) -> str:
 
 
 def _deeper(levels: int, exchange: Exchange, path: str) -> Completion | Failure:
-    """Classify with this many fewer levels of the stack left."""
+    """Classify an exchange at a point that is `levels` deeper in the stack."""
     return _deeper(levels - 1, exchange, path) if levels else classify(exchange, path)
 
 
@@ -149,7 +149,7 @@ def noise(dice: random.Random) -> bytes:
 
 
 def odd_value(dice: random.Random, depth: int) -> Any:
-    """Return a random JSON value with names that batchmix looks for."""
+    """Return a random JSON value, with keys that batchmix looks for."""
     kind = dice.random() if depth else 0.0
     if kind < 0.5:
         return dice.choice(_ODD)
@@ -159,7 +159,7 @@ def odd_value(dice: random.Random, depth: int) -> Any:
 
 
 def changed(dice: random.Random, value: Any) -> Any:
-    """Return a value with, usually, one part replaced."""
+    """Return a value with one part replaced, in most cases."""
     if dice.random() < 0.15:
         return odd_value(dice, 3)
     if isinstance(value, dict) and value:
@@ -178,7 +178,7 @@ def _stream(dice: random.Random) -> bytes:
 
 
 def mutated(dice: random.Random, data: bytes) -> bytes:
-    """Return data with bytes changed, removed, repeated or inserted, or without its end."""
+    """Return the data with bytes changed, removed, repeated or inserted, or without its end."""
     for _ in range(dice.randint(1, 3)):
         first, last = sorted((dice.randint(0, len(data)), dice.randint(0, len(data))))
         last = min(last, first + 200)

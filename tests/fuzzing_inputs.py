@@ -1,4 +1,4 @@
-"""Damaged inputs: files as people and programs write them, with settings that may fit them."""
+"""Damaged inputs: files as people and programs write them, with job settings that may or may not fit."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ _PARAMETERS: dict[str, list[Any]] = {
 
 @dataclasses.dataclass
 class OddInput:
-    """An input and the options that the program is called with."""
+    """An input file, and the options with which the program is called."""
 
     path: str
     settings: list[str]
     stdin: bytes = b""
-    """The input, where the path is `-`."""
+    """The content of standard input, if the path is `-`."""
 
 
 def write_input(dice: random.Random, folder: Path) -> OddInput:
-    """Write an input, usually with something wrong."""
+    """Write an input file, which is damaged in most cases."""
     kind = dice.choice(_KINDS)
     settings = _settings(dice, kind)
     suffix = f".{kind}" if kind in {"parquet", *_MARKS} else dice.choice([".jsonl", ".jsonl", ".ndjson"])
@@ -92,7 +92,7 @@ def _settings(dice: random.Random, kind: str) -> list[str]:
 
 
 def _packed(dice: random.Random, kind: str, data: bytes) -> tuple[bytes, str]:
-    """Return a file's bytes, perhaps compressed or in another encoding, and the suffix for its name."""
+    """Return the bytes of a file, perhaps compressed or in another encoding, and the suffix for its name."""
     if kind == "parquet":
         return data, ""
     if dice.random() < 0.1:
@@ -183,7 +183,7 @@ def _parquet(dice: random.Random, rows: int) -> bytes:
 
 
 def _odd_table(dice: random.Random, rows: int) -> pa.Table:
-    """Return a table with a column `text`, and others of odd types."""
+    """Return a table with a column `text`, and with columns of odd types."""
     odd = OddTables(dice.randrange(2**32))
     columns = {"text": pa.array([f"word {row}" for row in range(rows)])}
     if dice.random() < 0.2:

@@ -34,7 +34,7 @@ SETTINGS = ("--progress", "none", "--set", "provider.api_key_env=", "--set", "na
 
 
 class Broken(AssertionError):
-    """A promise does not hold; the message says which, and quotes the program's output."""
+    """A promise is broken. The message names the promise and quotes the program's output."""
 
 
 @dataclasses.dataclass
@@ -47,7 +47,7 @@ class Ended:
 
 
 def call(*command: str, stdin: bytes = b"") -> Ended:
-    """Call the program as a person would, in this process. Raises `Broken` for a traceback or an unknown exit code."""
+    """Call the program in this process. Raises `Broken` for a traceback or an unknown exit code."""
     out, err, given = io.StringIO(), io.StringIO(), io.TextIOWrapper(io.BytesIO(stdin))
     patched = mock.patch.multiple("sys", argv=["batchmix", *command], stdin=given)
     with patched, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -59,13 +59,13 @@ def call(*command: str, stdin: bytes = b"") -> Ended:
 
 
 def check(is_so: bool, otherwise: str, ended: Ended | None = None) -> None:
-    """Raise `Broken` where a condition does not hold."""
+    """Raise `Broken` with the message `otherwise` if a condition is False."""
     if not is_so:
         raise Broken(otherwise if ended is None else f"{otherwise}: {ended.err[-3000:]}")
 
 
 def try_input(seed: int, folder: Path, url: str, request_count: Callable[[], int]) -> str:
-    """Run one input, perhaps an odd one, to its end and once more; return the outcome. Raises `Broken`."""
+    """Run the program on a random input, and again if it is accepted. Returns the outcome. Raises `Broken`."""
     dice = random.Random(seed)
     given = write_input(dice, folder)
     out = folder / "run"
@@ -91,7 +91,7 @@ def try_input(seed: int, folder: Path, url: str, request_count: Callable[[], int
 
 
 def check_results(out: Path, ended: Ended) -> Counter[str]:
-    """Check a run's parts against its number of rows; return the number of rows of each status."""
+    """Check that the parts have each row once, and return the number of rows by status."""
     rows = json.loads((out / "run.json").read_text())["results"]
     found: list[tuple[int, str]] = []
     for part in sorted((out / "data").iterdir()):
@@ -183,7 +183,7 @@ class OddServer:
 
 
 def good_answer(row: int) -> bytes:
-    """Return an answer that names its row."""
+    """Return an answer whose text names its row."""
     message = {"role": "assistant", "content": f"answer {row}"}
     usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
@@ -191,7 +191,7 @@ def good_answer(row: int) -> bytes:
 
 
 def try_answers(seed: int, folder: Path, bodies: list[bytes]) -> Counter[str]:
-    """Run one row per answer, and resume until each row is final; return the statuses. Raises `Broken`."""
+    """Run one row per body, and resume until each row is final. Returns the number of rows by status. Raises `Broken`."""
     source, out = folder / "rows.jsonl", folder / "run"
     source.write_text("".join(f'{{"text": "row {row}"}}\n' for row in range(len(bodies))))
     with OddServer(seed, bodies) as server:
@@ -212,7 +212,7 @@ def try_answers(seed: int, folder: Path, bodies: list[bytes]) -> Counter[str]:
 
 
 def _check_whose(out: Path, server: OddServer, bodies: list[bytes]) -> None:
-    """Check that each answer is its own row's, and that only rows without an answer were sent again."""
+    """Check that each row has its own answer, and that only rows without an answer were sent again."""
     table = pq.read_table(out / "data", columns=["row", "status", "response", "attempts"])
     for row, status, response, attempts in zip(*(column.to_pylist() for column in table.columns), strict=True):
         check(attempts <= server.requests_by_row[row], f"row {row} counts more attempts than the server received")
@@ -226,7 +226,7 @@ def _check_whose(out: Path, server: OddServer, bodies: list[bytes]) -> None:
 
 
 def odd_bodies(dice: random.Random, count: int, answers: list[Any]) -> list[bytes]:
-    """Return bodies, about a third of them good answers for their row; none demands a wait."""
+    """Return bodies, of which about a third are good answers for their row. None asks for a wait."""
     return [
         good_answer(row) if _demands_a_wait(body) else body for row, body in enumerate(_bodies(dice, count, answers))
     ]

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 GRACE_S = 0.025
-"""Seconds. An answer whose last byte was sent this long before a kill must never be requested again."""
+"""In seconds. An answer whose last byte was sent this long before a kill must never be requested again."""
 VARYING = ["sent_at", "finished_at", "latency_s", "attempts", "maybe_billed", "request_id"]
 
 
 @contextlib.contextmanager
 def provider(behaviour: str) -> Iterator[str]:
-    """Run the stand-in provider in its own process and yield its base URL."""
+    """Run a rehearsal provider in its own process, and yield its base URL."""
     process = subprocess.Popen(
         [sys.executable, "-m", "batchmix.rehearsal", behaviour], stdout=subprocess.PIPE, text=True
     )
@@ -41,7 +41,7 @@ def provider(behaviour: str) -> Iterator[str]:
 
 
 def fetch(url: str, what: str, data: str | None = None) -> Any:
-    """Return the stand-in's ledger or totals, or post `data` to it."""
+    """Return what the rehearsal provider replies at `/rehearsal/WHAT`. `data` is posted to it, if given."""
     request = urllib.request.Request(
         url.removesuffix("/v1") + f"/rehearsal/{what}", data=data.encode() if data is not None else None
     )
@@ -50,14 +50,14 @@ def fetch(url: str, what: str, data: str | None = None) -> Any:
 
 
 def write_rows(path: Path, count: int, first: int = 0) -> None:
-    """Write rows with different prompts; with `first`, append them to the file."""
+    """Write rows with different prompts. If `first` is not 0, append them to the file."""
     with path.open("a" if first else "w") as file:
         for number in range(first, first + count):
             file.write(json.dumps({"id": f"r{number}", "text": f"question {number}", "n": number}) + "\n")
 
 
 def command(url: str, source: Path, out: Path, *more: str) -> list[str]:
-    """Return the command line that starts or resumes the run."""
+    """Return the command line that starts or resumes a run."""
     settings = [
         "--model",
         "m",
@@ -74,7 +74,7 @@ def command(url: str, source: Path, out: Path, *more: str) -> list[str]:
 
 
 def status(out: Path) -> dict[str, Any]:
-    """Return `batchmix status --json`."""
+    """Return the output of `batchmix status --json`."""
     found = subprocess.run(
         [sys.executable, "-m", "batchmix", "status", str(out), "--json"], capture_output=True, text=True, check=True
     )
@@ -96,11 +96,11 @@ class Outcome:
 
     kills: int = 0
     late: int = 0
-    """Answers requested again whose last byte was sent within the grace period before a kill."""
+    """The number of answers requested again whose last byte was sent less than the grace period before a kill."""
     repeated: list[str] = dataclasses.field(default_factory=list)
-    """Answers requested again although they were sent before that period."""
+    """The answers requested again although their last byte was sent earlier than that. There must be none."""
     unnamed: list[int] = dataclasses.field(default_factory=list)
-    """Rows in flight at a kill that `status` did not list."""
+    """The rows that were in flight at a kill and that `status` did not list."""
     named: int = 0
 
 
@@ -113,9 +113,10 @@ def kill_until_done(
     number: int = signal.SIGKILL,
     wait: tuple[float, float] = (0.6, 1.6),
 ) -> Outcome:
-    """Run each command repeatedly, and signal it each time after a random delay, until it exits with 0 by itself.
+    """Run each command again and again, and signal it after a random delay, until it exits with 0 by itself.
 
-    `wait` is in seconds, and grows by a tenth with each kill, so that on a slow machine, too, a start lives long enough.
+    `wait` is the range of the delay in seconds. It grows by a tenth with each kill, so a start lives long enough even on a
+    slow machine.
     """
     rng = random.Random(seed)
     outcome = Outcome()
@@ -156,7 +157,7 @@ def _compare_status(outcome: Outcome, url: str, out: Path, killed_at: float) -> 
 
 
 def compare_ledger(outcome: Outcome, url: str, kills: list[float]) -> None:
-    """Record which answers were requested again, and whether they were sent too shortly before a kill to be stored."""
+    """Record which answers were requested again, and which of them were sent too shortly before a kill to be stored."""
     by_digest: dict[str, list[dict[str, Any]]] = {}
     for record in fetch(url, "ledger"):
         by_digest.setdefault(record["digest"], []).append(record)

@@ -10,14 +10,15 @@ from collections.abc import Callable
 from tests.wire import GOOD, reply
 
 Answer = Callable[[int, int, int], bytes | None]
-"""Called with the row, the number of its attempt, and the number of the request on its connection, both from 1.
+"""A function that returns the bytes of a reply, or None to close the connection.
 
-None closes the connection.
+Its arguments are the row, the number of the row's attempt, and the number of the request on its connection. Both numbers
+count from 1.
 """
 
 
 class Provider(socketserver.ThreadingTCPServer):
-    """Answers each row with what `answer` returns."""
+    """A provider that answers each row with the bytes that `answer` returns."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -26,7 +27,7 @@ class Provider(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Connection)
         self.answer: Answer = lambda row, attempt, nth: reply(200, GOOD)
         self.closes = False
-        """Whether it closes the connection after each answer."""
+        """Whether the provider closes the connection after each answer."""
         self.rows_received: list[int] = []
 
 

@@ -1,4 +1,4 @@
-"""Servers of other projects, to test batchmix against."""
+"""Servers of other projects, which batchmix is tested against."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def serving(call: list[str], pattern: str) -> Iterator[str]:
-    """Run a server and yield the address that it prints."""
+    """Run a server, and yield the address that the server prints."""
     with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         try:
@@ -45,7 +45,7 @@ def llmock_serving(*more: str) -> Iterator[str]:
 
 
 def llmock_report(url: str) -> subprocess.CompletedProcess[str]:
-    """Return llmock's report on its clients: exit code 1 if one misbehaved."""
+    """Return llmock's report on its clients. Its exit code is 1 if a client misbehaved."""
     return subprocess.run([_llmock(), "report", "--url", url], capture_output=True, text=True, check=False)
 
 

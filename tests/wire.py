@@ -1,4 +1,4 @@
-"""A server that sends the bytes that a test sets. Of HTTP it reads only where a request ends."""
+"""A server that sends the bytes that a test sets. It reads just enough HTTP to find the end of a request."""
 
 from __future__ import annotations
 
@@ -85,14 +85,14 @@ def page(status: int) -> bytes:
 
 
 def follows(failure: Failure) -> str:
-    """Return the action that a failure leads to, as short text: `retry 3, at first stop_run`."""
+    """Return the action of a failure as short text, such as `retry 3, at first stop_run`."""
     text = failure.action.value + (f" {failure.attempts}" if failure.attempts else "")
     return f"{text}, at first {failure.early_action.value}" if failure.early_action else text
 
 
 @dataclass(frozen=True)
 class Closing:
-    """Bytes, after which the connection is closed; with `reset`, by an RST."""
+    """A reply after which the connection is closed, by an RST if `reset`."""
 
     data: bytes
     reset: bool = False
@@ -100,17 +100,17 @@ class Closing:
 
 @dataclass(frozen=True)
 class Early:
-    """Bytes that are sent before the body of the request is read; then the connection is closed."""
+    """A reply that is sent before the body of the request is read. Then the connection is closed."""
 
     data: bytes
 
 
 Reply = bytes | Closing | Early | None
-"""The reply to a request; None: no reply, ever."""
+"""What the server sends for a request. With None, the request never gets a reply."""
 
 
 class Wire:
-    """The server. It sends `replies` in order and repeats the last one."""
+    """A server that sends `replies` in order, and repeats the last one."""
 
     def __init__(self) -> None:
         self.replies: list[Reply] = [reply(200, GOOD)]
@@ -186,7 +186,7 @@ class Wire:
         return Client(self.url, Secrets(KEY), Timeouts(**timeouts), 4, max_answer_bytes=max_answer_bytes)
 
     async def exchange(self, *replies: Reply, **timeouts: float) -> Exchange:
-        """Send one request, answered with `replies`, and return the exchange."""
+        """Send one request, which gets these replies, and return the exchange."""
         if replies:
             self.replies = list(replies)
         async with self.client(**timeouts) as client:

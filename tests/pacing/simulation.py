@@ -1,8 +1,8 @@
-"""A provider and a pool that sends to it, on a simulated clock: an hour takes seconds.
+"""A simulated provider and a pool that sends requests to it. The clock is simulated too: an hour takes seconds.
 
-The provider counts requests and tokens in buckets with a burst, in fixed windows or in sliding ones; caps what is in
-flight; slows down under load; changes its limits in the middle; may have two clients on one key; and sends a
-`Retry-After` with a 429, or does not. The pool does what `batchmix.engine.pool` does, without sockets: it waits for the
+The provider counts requests and tokens in buckets with a burst, in fixed windows or in sliding windows. It may limit the
+requests in flight, slow down under load, change its limits on the way, have two clients with the same key, and send
+`Retry-After` with a 429. The pool does what `batchmix.engine.pool` does, without sockets: it waits for the
 governor, sends, learns from the response, and lets throttled rows wait as long as the provider requests.
 """
 
@@ -23,28 +23,28 @@ from batchmix.records import Quota, Usage
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-    """A provider's behaviour, and the requests sent to it."""
+    """The behaviour of a provider, and the size of the requests that are sent to it."""
 
     name: str
     rpm: float = math.inf
     tpm: float = math.inf
     burst_s: float = 60.0
-    """Seconds. How much unused capacity a bucket accumulates."""
+    """The unused capacity that a bucket accumulates, in seconds."""
     window: str = "bucket"
-    """How it counts: in a `bucket`, a `fixed` minute, or a `sliding` one."""
+    """How the provider counts: in a `bucket`, a `fixed` minute, or a `sliding` minute."""
     concurrency: float = math.inf
     latency_s: float = 1.0
-    """The median latency of its answers."""
+    """The median latency of the answers."""
     spread: float = 0.3
     """The sigma of the logarithm of the latency."""
     slots: float = math.inf
-    """Beyond this many in flight, answers take proportionally longer, as they share the machine."""
+    """The most requests in flight that do not slow each other down. Beyond, the latency grows in proportion."""
     retry_after: str = "seconds"
-    """`ms` as long as it takes, `seconds` rounded up, or `none`."""
+    """The `Retry-After` of a 429: the exact wait (`ms`), the wait rounded up (`seconds`), or `none`."""
     headers: bool = False
-    """Whether responses report the limit, what remains of it, and when it is full again."""
+    """Whether headers report each limit, what remains of it, and when it is full again."""
     charge: str = "usage"
-    """Whether it counts the `usage` tokens, or those `reserved` by prompt and max_tokens."""
+    """The tokens that count against the limit: `usage`, or `reserved` for prompt plus max_tokens."""
     prompt: float = 200.0
     completion: float = 100.0
     sizes: float = 0.4
@@ -52,7 +52,7 @@ class Profile:
     max_tokens: int = 400
     change_at_s: float = math.inf
     change: float = 1.0
-    """The factor that the limits are multiplied by from then on."""
+    """The factor by which the limits are multiplied at `change_at_s`."""
     configured: bool = False
     """Whether the job states the limits."""
     random_throttles: float = 0.0
@@ -70,7 +70,7 @@ class Row:
 
 
 class Budget:
-    """Counts one of a provider's limits."""
+    """One limit of the provider, and what is left of it."""
 
     def __init__(self, kind: str, per_s: float, burst_s: float) -> None:
         self.kind = kind
@@ -85,7 +85,7 @@ class Budget:
         return max(1.0, self.per_s * self._burst_s)
 
     def wait_s(self, now: float, amount: float) -> float:
-        """Return the wait until the request fits; take nothing."""
+        """Return the seconds until `amount` fits under the limit, and take nothing."""
         if self.per_s == math.inf:
             return 0.0
         if self.kind == "sliding":
@@ -120,14 +120,14 @@ class Budget:
         self.level = min(self.level + more, self.room)
 
     def quota(self, now: float) -> Quota:
-        """Return the headers with which responses report it."""
+        """Return the state of the limit, as response headers report it."""
         self.wait_s(now, 0)
         reset = 60 - now % 60 if self.kind == "fixed" else (self.room - self.level) / self.per_s
         return Quota(round(self.room), math.floor(max(0.0, self.level)), reset)
 
 
 class Provider:
-    """The provider."""
+    """A simulated provider with the behaviour of a profile."""
 
     def __init__(self, profile: Profile, rng: random.Random) -> None:
         self.profile = profile
@@ -139,18 +139,18 @@ class Provider:
         self.in_flight = 0
 
     def change(self) -> None:
-        """Apply the limits of the second part."""
+        """Multiply the limits by the profile's `change`."""
         self.requests.scale(self.profile.change)
         self.tokens.scale(self.profile.change)
         self.concurrency *= self.profile.change
         self.slots *= self.profile.change
 
     def charge(self, row: Row) -> float:
-        """Return the tokens that a request counts for."""
+        """Return the tokens that a request takes from the limit."""
         return row.prompt + (row.completion if self.profile.charge == "usage" else self.profile.max_tokens)
 
     def arrive(self, now: float, row: Row) -> float:
-        """Return the wait and take nothing; or take the request's share and return 0."""
+        """Admit a request and return 0. If the limits are used up, return the seconds to wait."""
         if self.in_flight >= self.concurrency:
             return self.profile.latency_s / 4
         charge = self.charge(row)
@@ -167,7 +167,7 @@ class Provider:
         return profile.latency_s * math.exp(self.rng.gauss(0, profile.spread)) * max(1.0, self.in_flight / self.slots)
 
     def allowed_per_s(self) -> float:
-        """Return the most requests per second that its present limits allow."""
+        """Return the most requests per second that the present limits allow."""
         profile = self.profile
         mean = math.exp(profile.sizes**2 / 2)
         charge = profile.prompt * mean * 1.3
@@ -179,7 +179,7 @@ class Provider:
 
 
 class Client:
-    """A pool of one lane with endless work."""
+    """A client with one lane and an endless supply of requests."""
 
     def __init__(self, sim: Simulation, limits: Limits) -> None:
         self.sim = sim
@@ -200,7 +200,7 @@ class Client:
         return Row(prompt, int(prompt * 1.3), completion)
 
     def pump(self) -> None:
-        """Send the requests that may be sent now; continue when the next one may."""
+        """Send all requests that may be sent now, and continue when the next may be sent."""
         governor, sim = self.governor, self.sim
         while True:
             if self.due:
@@ -307,7 +307,7 @@ class Simulation:
         self.allowed.append((self.now, self.provider.allowed_per_s()))
 
     def run(self, seconds: float, apart_s: float = 0.01) -> None:
-        """Let time pass; each client starts a given time after the one before."""
+        """Let so many seconds pass. The clients start one after the other, `apart_s` apart."""
         if self.profile.change_at_s < math.inf:
             self.at(self.profile.change_at_s, self._change)
         for number, client in enumerate(self.clients):
@@ -318,7 +318,7 @@ class Simulation:
         self.now = seconds
 
     def used(self, start: float, end: float, client: int | None = None) -> float:
-        """Return the requests accepted between two times as a share of those allowed."""
+        """Return the requests accepted between two times, as a share of the requests allowed."""
         clients = self.clients if client is None else [self.clients[client]]
         accepted = sum(start <= at < end for c in clients for at in c.accepted)
         by_requests = accepted / self._allowance(start, end)
@@ -337,13 +337,16 @@ class Simulation:
         return total
 
     def throttled(self, start: float, end: float) -> float:
-        """Return the throttled requests as a share of those sent."""
+        """Return the throttled requests between two times, as a share of the requests sent."""
         refused = sum(start <= at < end for c in self.clients for at in c.refused)
         accepted = sum(start <= at < end for c in self.clients for at in c.accepted)
         return refused / max(1, refused + accepted)
 
     def reached_s(self, since: float, share: float = 0.9) -> float:
-        """Return how long after `since` the rate reached a share of the allowed one, over spans of 2 s or 40 requests."""
+        """Return the seconds from `since` until the rate reached a share of the allowed rate.
+
+        The rate is measured over spans of 2 s or 40 requests.
+        """
         times = sorted(at - since for c in self.clients for at in c.accepted if at >= since)
         per_s = next(per_s for begin, per_s in reversed(self.allowed) if begin <= since)
         count = max(math.ceil(2 * per_s), 40)
