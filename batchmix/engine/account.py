@@ -1,4 +1,4 @@
-"""The money of a run: its costs and tokens so far, and whether the account's balance covers the remaining requests."""
+"""The money of a run: the cost so far, and whether the account's balance covers the remaining requests."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from batchmix.store.totals import Cost
 from batchmix.store.view import View
 
 _TIMEOUT_S = 5.0
-"""Timeout of the request for the balance."""
+"""Timeout of the request for the balance, in seconds."""
 _WAIT_S = 2.0
-"""Maximum time that a start waits for the balance once everything else is ready."""
+"""Maximum seconds that a start waits for the balance once everything else is ready."""
 
 
 class BalanceLookup:
@@ -36,7 +36,7 @@ class BalanceLookup:
         self._usd = get_balance(base_url, secrets, _TIMEOUT_S)
 
     def usd(self) -> float | None:
-        """Return the balance; None if it is unlimited, not reported, or has not arrived in time."""
+        """Return the balance. None if the balance is unlimited, is not reported, or did not arrive in time."""
         if self._fetching.ident is not None:
             self._fetching.join(_WAIT_S)
         return self._usd
@@ -45,7 +45,7 @@ class BalanceLookup:
 def shortage(balance_usd: float, bounds: tuple[float | None, float | None], cap: float | None) -> str:
     """Return a warning if the remaining requests may cost more than the balance; otherwise an empty text.
 
-    `bounds` are the lower and the upper bound on that cost, None if unknown; `cap` is the job's own `max_usd`.
+    `bounds` are the lower and the upper bound on their cost, each None if unknown. `cap` is the job's `max_usd`.
     """
     costs = [bound if cap is None else min(bound, cap) for bound in bounds if bound is not None]
     if not costs or max(costs) <= balance_usd:
@@ -61,9 +61,9 @@ def shortage(balance_usd: float, bounds: tuple[float | None, float | None], cap:
 def used_so_far(view: View, prices: Prices) -> tuple[float, float]:
     """Return the USD and the tokens that a run has used, from the answers and attempts recorded in its folder.
 
-    Answers and attempts without reported usage are estimated as the budget did when they arrived. An attempt that may
-    have been billed without an answer counts as an average answer, or is estimated from its request if there are no
-    answers. The result is never less than at an earlier start, because answers that were replaced since were paid too.
+    If no usage was reported, it is estimated in the same way as by the budget. An attempt that may have been billed
+    without an answer counts as an average answer; if there are no answers, it is estimated from its request. The result
+    is never less than at an earlier start, because answers that have been replaced since then were paid too.
     """
     totals = view.totals
     usd = tokens = 0.0
@@ -86,7 +86,10 @@ def used_so_far(view: View, prices: Prices) -> tuple[float, float]:
 
 
 def _dearest(price: Price | None, cost: Cost) -> float:
-    """Return an upper bound on the cost of billed retries whose total of tokens is known, but not their price."""
+    """Return an upper bound on the cost of billed retries that have no price of their own.
+
+    Only their number of tokens is known, so each token is charged at the higher of the two prices.
+    """
     if price is None or not cost.retries_unpriced:
         return 0.0
     return cost.retries_tokens / cost.retries * cost.retries_unpriced * max(price.input, price.output) / 1e6

@@ -1,6 +1,6 @@
-"""Admission: decides when the next request of a lane may be sent, and learns from each response.
+"""Admission: decides when the next request of a lane may be sent, and adapts to each response.
 
-`IdleWorkers` are the workers of the pool that wait until a request is admitted.
+`IdleWorkers` hands the admitted requests to the pool's workers that have nothing to do.
 """
 
 from __future__ import annotations
@@ -25,17 +25,16 @@ from batchmix.responses.stream import UNFINISHED
 _UNREPORTED = (None, None)
 _BOTTLENECKS: dict[Limit, Bottleneck] = {limit: Bottleneck(limit.value) for limit in Limit if limit is not Limit.NONE}
 _LONG_PAUSE_S = 2.0
-"""The status shows when a pause ends only if it is longer than this; a shorter pause is over before anybody reads
-that."""
+"""The status shows when a pause ends only if the pause is longer than this. A shorter one is over too soon."""
 _AT_ONCE = 16
 """Maximum number of workers that get a request in one turn of the event loop. Opening many connections at once would
-block it for too long."""
+block the loop for too long."""
 
 
 class Admission:
-    """Combines everything that may delay a lane's requests: pacing, the budget, an outage, and early failures.
+    """Combines everything that may delay a lane's requests: pacing, the budget, outages, and early failures.
 
-    Checks that only matter after a failure are skipped while `is_troubled` is False, to save time on each answer.
+    To save time, checks that only matter after a failure are skipped while `is_troubled` is False.
     """
 
     def __init__(
@@ -46,9 +45,9 @@ class Admission:
         in_flight: Collection[OpenRequest],
         on_room: Callable[[], None],
     ) -> None:
-        """`on_room` is called when the budget may have room for a request again."""
+        """`on_room` is called when a request that did not fit the budget may fit now."""
         self.is_troubled = False
-        """Whether there are failures that the next answer may refute."""
+        """Whether there are failures that `recover` would clear after an answer."""
         self._governor = governor
         self._status = status
         self._rules = rules
@@ -66,9 +65,9 @@ class Admission:
         return self._governor.window
 
     def admit(self, now: float, item: OpenRequest) -> float:
-        """Give a request its ticket and return 0, or return how many seconds it has to wait.
+        """Give a request its ticket and return 0, or return how many seconds the request has to wait.
 
-        Infinity means until another request has returned. The status then shows the reason for the wait.
+        Infinity means that another request must return first. The status shows the reason for a wait.
         """
         request, governor = item.request, self._governor
         if self.is_troubled and (wait_s := self._trouble_wait_s(now, request.path)) > 0:
@@ -97,7 +96,7 @@ class Admission:
         return wait_s
 
     def answered(self, now: float, item: OpenRequest, exchange: Exchange, answer: Completion) -> None:
-        """Update the rate limits, the budget and the status after an answer, and settle its ticket."""
+        """Settle the ticket of a request that was answered, and update rate limits, budget and status."""
         ticket = item.ticket
         assert ticket is not None
         if exchange.quotas != _UNREPORTED:
@@ -108,7 +107,10 @@ class Admission:
             self._budget.settle(item.request, exchange, answer)
 
     def recover(self, item: OpenRequest) -> None:
-        """Clear failures that an answer refutes. Called for the first answer of each path, and while `is_troubled`."""
+        """Clear the failures that an answer refutes.
+
+        Called for the first answer of each path, and for each answer while `is_troubled`.
+        """
         assert item.ticket is not None
         self._breaker.succeeded()
         self._early.answered(item.request.path)
@@ -116,7 +118,7 @@ class Admission:
         self.is_troubled = self._early.are_open or not self._wait_limit.is_clear
 
     def failed(self, now: float, item: OpenRequest, exchange: Exchange, failure: Failure) -> None:
-        """Count a failed attempt, update the rate limits, the budget and the breaker, and settle its ticket."""
+        """Settle the ticket of an attempt that failed, and update rate limits, budget, breaker and status."""
         ticket, status, rules = item.ticket, self._status, self._rules
         assert ticket is not None
         self.is_troubled = True
@@ -134,7 +136,7 @@ class Admission:
             self._governor.throttled(now, ticket, item.attempts.retry_after_s)
             status.count_throttled()
         elif failure.action is FailureAction.RETRY and not is_unfinished:
-            # An early failure, or an unknown one before any answer, may be caused by the job. Then it is no outage.
+            # No outage: an early failure, or an unknown one before the first answer, may be the job's own fault.
             if not is_early and (failure.attempts is None or status.answers or self._breaker.is_open):
                 self._breaker.failed(now, ticket.sent_at, failure)
             self._governor.failed(now)
@@ -143,7 +145,7 @@ class Admission:
         self._settle(item, ticket, exchange, failure)
 
     def abandon(self, item: OpenRequest, exchange: Exchange | None) -> None:
-        """Settle the ticket of a request that was cut off, without an outcome."""
+        """Settle the ticket of a request that was cut off and has no outcome."""
         assert item.ticket is not None
         self._status.failed_once(replied=False)
         self._governor.settle(item.ticket, None)
@@ -156,9 +158,9 @@ class Admission:
             self._budget.settle(item.request, exchange, failure)
 
     def verdict(self, path: str, open_rows: int) -> Failure | None:
-        """Return the failure that stops the lane, or the path of the last failure; None if they may continue.
+        """Return the failure that stops the lane, or that stops sending to `path`. None if both may continue.
 
-        `open_rows` is the number of requests of the lane that have no outcome yet.
+        `open_rows` is the number of the lane's requests that have no outcome yet.
         """
         if self._breaker.given_up:
             last = self._breaker.given_up
@@ -168,7 +170,10 @@ class Admission:
 
 
 class IdleWorkers:
-    """Hands requests to idle workers. `take` removes and returns the next request that may be sent, or returns None."""
+    """Hands requests to idle workers.
+
+    `take` removes the next request that may be sent from its queue and returns it, or returns None.
+    """
 
     def __init__(self, take: Callable[[], OpenRequest | None]) -> None:
         self.waiting: collections.deque[asyncio.Future[OpenRequest | None]] = collections.deque()
@@ -179,7 +184,7 @@ class IdleWorkers:
         self._is_over = False
 
     async def request(self) -> OpenRequest | None:
-        """Wait for the next request, and return it; None if there are no more."""
+        """Wait for the next request and return it. None if there are no more."""
         if self._is_over:
             return None
         future: asyncio.Future[OpenRequest | None] = self._loop.create_future()
@@ -187,7 +192,7 @@ class IdleWorkers:
         return await future
 
     def hand_out(self) -> None:
-        """Give the requests that may be sent to idle workers, a few in each turn of the event loop."""
+        """Give requests that may be sent to idle workers, a few in each turn of the event loop."""
         waiting, self.waiting = self.waiting, collections.deque()
         given = 0
         while waiting and given < _AT_ONCE and (item := self._take()):
@@ -198,13 +203,13 @@ class IdleWorkers:
             self._loop.call_soon(self.hand_out)
 
     def hand_out_in(self, wait_s: float) -> None:
-        """Set the timer to hand out requests after `wait_s` seconds, in place of any earlier time; infinity: never."""
+        """Set the timer to hand out requests after `wait_s` seconds; infinity stops the timer."""
         if self._timer:
             self._timer.cancel()
         self._timer = self._loop.call_later(wait_s, self.hand_out) if wait_s < math.inf else None
 
     def dismiss(self) -> None:
-        """End all idle workers, and each worker that asks for a request later."""
+        """Tell all idle workers that there are no more requests, and each worker that asks later."""
         self._is_over = True
         while self.waiting:
             future = self.waiting.popleft()

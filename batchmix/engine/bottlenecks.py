@@ -1,4 +1,4 @@
-"""Bottlenecks: the limits on a run's speed, shown during the run, and recorded for each start in `run.json`."""
+"""Bottlenecks: what limits a run's speed, as shown during the run and recorded for each start in `run.json`."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _SAMPLES_PER_S = 4
 _FIRST_S, _EVERY_S = 2.0, 10.0
 """Seconds until the current bottleneck is first written to `run.json`, and between later writes."""
 _MAX_SLOTS = 256
-"""Maximum number of time slots in a history. A longer start gets longer slots, so that `run.json` stays small."""
+"""Maximum number of time slots in a history. A longer start gets longer slots, to keep `run.json` small."""
 
 
 def bottleneck_of(run_status: RunStatus, lane: LaneStatus) -> str:
-    """Return in a few words what limits a lane; empty if only the speed of the answers does."""
+    """Return a few words on what limits a lane's speed. Empty if nothing does but the provider's response time."""
     if lane.idle:
         return lane.idle.value
     if run_status.phase is Phase.SEALING:
         return Bottleneck.DISK.value
     if lane.tail is not None:
         return Bottleneck.LAST_ROWS.value
-    if lane.limited_by is Bottleneck.NONE and lane.in_flight >= lane.workers > 0:
+    if lane.limited_by is Bottleneck.NONE and lane.in_flight >= lane.max_in_flight > 0:
         return Bottleneck.CONCURRENCY.value
     return lane.limited_by.value
 
@@ -40,7 +40,7 @@ class BottleneckHistory:
         self._slots: list[dict[str, Counter[str]]] = []
 
     def add(self, at_s: float, model: str, limited_by: str) -> None:
-        """Record what limits a lane `at_s` seconds after the start. Times must not decrease."""
+        """Record the bottleneck of a lane `at_s` seconds after the start. Times must not decrease."""
         while at_s >= self._slot_s * _MAX_SLOTS:
             self._widen()
         while len(self._slots) <= at_s / self._slot_s:
@@ -48,7 +48,10 @@ class BottleneckHistory:
         self._slots[-1].setdefault(model, Counter())[limited_by] += 1
 
     def spans(self) -> dict[str, list[tuple[float, str]]]:
-        """Return each lane's main bottleneck over time, as pairs of its first second and its name."""
+        """Return each lane's main bottleneck over time: a list of (seconds since the start, bottleneck) by model.
+
+        A bottleneck lasts until the next one in the list.
+        """
         by_model: dict[str, list[tuple[float, str]]] = {}
         for number, slot in enumerate(self._slots):
             for model, counts in slot.items():
@@ -71,10 +74,10 @@ class BottleneckHistory:
 async def bottlenecks_recorded(
     run_status: RunStatus, start: Start, update: Callable[[], None], write: Callable[[], None]
 ) -> AsyncIterator[None]:
-    """Record in `start` the bottleneck of each lane while the block runs.
+    """Record the bottleneck of each lane in `start` while the block runs.
 
-    Every few seconds `update` is called to update the other fields of `start`. If anything has changed, `write` is
-    called in a thread to write `run.json`, for other processes and for the next start if this one is killed.
+    Every few seconds, `update` is called to update other fields of `start`. If anything has changed, `write` is called
+    in a thread to write `run.json`: other processes read it, and so does the next start if this one is killed.
     """
     over = asyncio.Event()
     task = asyncio.create_task(_sample(run_status, start, update, write, over))
@@ -88,20 +91,20 @@ async def bottlenecks_recorded(
 async def _sample(
     run_status: RunStatus, start: Start, update: Callable[[], None], write: Callable[[], None], over: asyncio.Event
 ) -> None:
-    loop, history, lately = asyncio.get_running_loop(), BottleneckHistory(), BottleneckHistory()
+    loop, history, recent = asyncio.get_running_loop(), BottleneckHistory(), BottleneckHistory()
     began, next_s = loop.time(), _FIRST_S
     while not over.is_set():
         at_s = loop.time() - began
         for lane in run_status.lanes:
             history.add(at_s, lane.model, bottleneck_of(run_status, lane))
-            lately.add(0.0, lane.model, bottleneck_of(run_status, lane))
+            recent.add(0.0, lane.model, bottleneck_of(run_status, lane))
         if at_s >= next_s:
             before = start.limited_now, start.surplus_answers, start.unstreamed
-            start.limited_now = {model: spans[-1][1] for model, spans in lately.spans().items()}
+            start.limited_now = {model: spans[-1][1] for model, spans in recent.spans().items()}
             update()
-            lately, next_s = BottleneckHistory(), at_s + _EVERY_S
+            recent, next_s = BottleneckHistory(), at_s + _EVERY_S
             if (start.limited_now, start.surplus_answers, start.unstreamed) != before:
-                with contextlib.suppress(BatchmixError, OSError):  # it only informs people
+                with contextlib.suppress(BatchmixError, OSError):  # the record only informs people
                     await asyncio.to_thread(write)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(over.wait(), 1 / _SAMPLES_PER_S)

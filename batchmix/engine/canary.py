@@ -9,7 +9,7 @@ import msgspec
 
 from batchmix.engine.distinct import DistinctCounter, distinct_warning
 from batchmix.engine.resume import PendingWork
-from batchmix.engine.sampling import Bounds, drawn, total
+from batchmix.engine.sampling import Bounds, draw_positions, estimate_total
 from batchmix.job import Job, Model, Price
 from batchmix.load import Dataset
 from batchmix.prices.cost import Prices
@@ -22,21 +22,21 @@ class Forecast(msgspec.Struct, frozen=True):
     """A forecast of the tokens, cost and duration of the requests that a run has left."""
 
     rows: int
-    """Rows in the canary, summed over all models."""
+    """Number of rows in the canary, summed over all models."""
     answered: int
-    """Of these rows, how many have an answer with usage for each sample."""
+    """Number of these rows that have all their answers, with token counts."""
     requests: int
-    """Requests that are still to be sent."""
+    """Number of requests that are still to be sent."""
     completion_tokens: Bounds | None
-    """Forecast for the requests left; None if too few rows have an answer."""
+    """Completion tokens of the remaining requests. None if too few rows of the canary have answers."""
     cost_usd: Bounds | None
-    """Forecast for the requests left; None if too few rows have an answer or the price of a model is unknown."""
+    """Cost of the remaining requests. None if too few rows of the canary have answers, or if a price is unknown."""
     spent_usd: float | None
-    """Cost of all answers so far; None if unknown."""
+    """Cost of all answers so far. None if unknown."""
     least_s: float
-    """Lower bound on the remaining time, from the job's limits and the latency of the canary's answers."""
+    """Lower bound on the remaining time in seconds, from the job's limits and the latency of the canary's answers."""
     different: int = 0
-    """Number of different requests over all rows and models; samples of one row count once."""
+    """Number of different requests over all rows and models. The samples of a row count once."""
     duplicates_warning: str = msgspec.field(default="", name="sameness")  # the key in `--json`
     """A warning that suspiciously many requests are the same; empty if there is none."""
 
@@ -44,7 +44,7 @@ class Forecast(msgspec.Struct, frozen=True):
 def draw_canary(dataset: Dataset, work: PendingWork, job: Job, count: int) -> None:
     """Draw a random sample of `count` rows for each model, and limit `work` to the shards of these rows.
 
-    With `reuse.dedupe`, rows with the same request count as one row, the first of them.
+    With `reuse.dedupe`, only the first of several rows with the same request can be drawn.
     """
     seed = work.run.accepted
     work.run.canary = {model.name: _draw(_Sizes(dataset, model, job), count, seed) for model in dataset.models}
@@ -54,7 +54,7 @@ def draw_canary(dataset: Dataset, work: PendingWork, job: Job, count: int) -> No
 
 
 class _Sizes:
-    """The rows to draw from for one model, each with its estimated prompt tokens over all samples."""
+    """The rows of one model that can be drawn, each with the estimated prompt tokens of all its samples."""
 
     def __init__(self, dataset: Dataset, model: Model, job: Job) -> None:
         self.rows, self.tokens = array("q"), array("q")
@@ -72,12 +72,12 @@ class _Sizes:
 
 
 def _draw(sizes: _Sizes, count: int, seed: str) -> CanarySample:
-    rows = tuple((sizes.rows[at], sizes.tokens[at]) for at in drawn(sizes.tokens, count, seed))
+    rows = tuple((sizes.rows[at], sizes.tokens[at]) for at in draw_positions(sizes.tokens, count, seed))
     return CanarySample(len(sizes.rows), sum(sizes.tokens), rows, len(sizes.hashes))
 
 
 def forecast(view: View, job: Job) -> Forecast:
-    """Return a forecast for the requests that are left, from the answers to the run's last canary."""
+    """Forecast tokens, cost and duration of the remaining requests, from the answers to the run's last canary."""
     models = job.models or tuple(Model(name, name, {}, job.limits) for name in view.run.models)
     prices = Prices(view.run.prices, models)
     rows = sorted({row for draw in view.run.canary.values() for row, _ in draw.rows})
@@ -110,11 +110,11 @@ def forecast(view: View, job: Job) -> Forecast:
 
 
 class _Lane(msgspec.Struct, frozen=True):
-    """Forecasts the rows of one model outside the canary, from the answers to its rows in the canary."""
+    """A forecast for the rows of one model that are not in the canary, from the answers to the rows that are."""
 
     draw: CanarySample
     answers: list[tuple[int, list[dict[str, Any]]]]
-    """For each row with all its answers, in the order of the draw: its estimated prompt tokens, and its result rows."""
+    """Estimated prompt tokens and result rows of each row that has all its answers, in the order of the draw."""
     model: Model
     price: Price | None
 
@@ -128,7 +128,7 @@ class _Lane(msgspec.Struct, frozen=True):
         return self._rest([sum(of_row) for of_row in costs], self.price.input / 1e6 * self._prompt_ratio())
 
     def least_s(self, samples: int) -> float:
-        """Return a lower bound on the time for the other rows, from the model's limits and the mean latency."""
+        """Return a lower bound on the seconds for the other rows, from the model's limits and the mean latency."""
         limits, rows = self.model.limits, self.draw.total_rows - len(self.draw.rows)
         latencies = [
             result["latency_s"] for _, results in self.answers for result in results if result["latency_s"] is not None
@@ -150,12 +150,12 @@ class _Lane(msgspec.Struct, frozen=True):
         return counted / sum(size for size, _ in self.answers) if self.answers else 1.0
 
     def _rest(self, measured: list[float], each: float) -> Bounds | None:
-        """Forecast the total of a quantity over the rows outside the canary.
+        """Forecast the total of a quantity, such as the cost, over the rows that are not in the canary.
 
-        `measured` is the quantity of each answered row; `each` is the part of it that one prompt token predicts.
+        `measured` is the quantity for each answered row. `each` is the part of it that is certain per prompt token.
         """
         predicted = [size * each for size, _ in self.answers]
-        bounds = total(predicted, measured, self.draw.prompt_tokens * each, self.draw.total_rows)
+        bounds = estimate_total(predicted, measured, self.draw.prompt_tokens * each, self.draw.total_rows)
         done = sum(measured)
         return bounds and Bounds(bounds.estimate - done, bounds.low - done, bounds.high - done)
 

@@ -1,8 +1,8 @@
-"""`reuse.dedupe`: of the rows that have the same request, only the first row is sent; the others take its answer.
+"""`reuse.dedupe`: of all rows with the same request, only the first row is sent; the others take its answer.
 
-Rows are compared within one model. A row takes the answer of its first row at once if there is one. While the first row
-is in flight, the row waits for its outcome, which may also be a failure. If the first row failed in an earlier start,
-the row is sent itself and becomes the new first row. Each start finds the first rows again in the run folder.
+Rows are compared within one model. If the first row has an answer, a later row takes it at once. While the first row is
+in flight, the later row waits for the outcome, which may also be a failure. If the first row failed in an earlier
+start, the later row is sent and becomes the new first row. Each start finds the first rows again in the run folder.
 """
 
 from __future__ import annotations
@@ -25,16 +25,15 @@ from batchmix.store.reuse import ReusedAnswer
 _AT_ONCE = 64
 """Maximum number of rows that get their outcome in one turn of the event loop. They take about three milliseconds."""
 _SLICE_S = 0.005
-"""Maximum seconds that a thread looks up answers without a break, since other tasks need the thread too."""
+"""Maximum seconds for which a thread looks up answers without a break. Other tasks need the thread too."""
 _MAX_LATE = 2000
-"""Number of late rows that are collected before the answers of their first rows are looked up together, part by
-part."""
+"""Number of late rows to collect before the answers of their first rows are looked up together, part by part."""
 _MAX_WAITING = 50_000
-"""Maximum number of rows that wait for an answer in flight. No more rows are read until there are fewer."""
+"""Maximum number of rows that wait for the outcome of a request in flight. Until there are fewer, no rows are read."""
 
 
 class _Waiting:
-    """The rows that wait for the outcome of a request in flight, which has the same hash."""
+    """The rows that wait for the outcome of a request in flight, because they have the same request."""
 
     __slots__ = ("hash", "rows")
 
@@ -44,7 +43,7 @@ class _Waiting:
 
 
 class DedupingLog:
-    """A lane's log that gives the outcome of each first row to all rows that wait for it too."""
+    """A lane's log that also records the outcome of a first row for all rows with the same request."""
 
     def __init__(self, log: LaneLog, shards: OpenShards, run: str, on_error: Callable[[Exception], None]) -> None:
         self._log = log
@@ -54,7 +53,7 @@ class DedupingLog:
         self._firsts = FirstRows()
         self._parts = PartAnswers()
         self._under_way: dict[Key, _Waiting] = {}
-        """By the key of each first row that is being sent: the rows that wait for its outcome."""
+        """The rows that wait, by the key of the first row that is being sent."""
         self._received: dict[Key, Exchange] = {}
         self._waiting = 0
         self._late: list[tuple[int, Request]] = []
@@ -66,23 +65,23 @@ class DedupingLog:
         """Load the first rows of a model from the sealed shards."""
         self._firsts = await asyncio.to_thread(self._shards.first_rows, model)
 
-    async def room(self, pool: Pool) -> None:
-        """Wait until more rows may be read: few enough are waiting, or none can finish before more are read."""
+    async def wait_for_room(self, pool: Pool) -> None:
+        """Wait until more rows may be read, because few enough rows wait, or because no response is awaited."""
         while self._waiting >= _MAX_WAITING:
             await self.finish()
             if self._waiting >= _MAX_WAITING and not await pool.wait_for_outcome():
                 return
 
     def firsts(self, batch: list[Request | RejectedRow], needed: list[Request]) -> list[Request]:
-        """Return those of the `needed` requests that must be sent, as the first with their content."""
+        """Return the `needed` requests that must be sent, because no earlier row has the same request."""
         for request in batch:
             if isinstance(request, Request) and self._log.has_answer(request):
-                # The latest row with an answer becomes the first row, since its answer is the quickest to read.
+                # The latest row with an answer becomes the first row, because its answer is the quickest to read.
                 self._firsts.put(request.hash, request.row, request.sample)
         return [request for request in needed if self._is_first(request)]
 
     def _is_first(self, request: Request, *, again: int | None = None) -> bool:
-        """Return whether a request must be sent; `again` is its former first row, if that turned out unanswered."""
+        """Return whether a request must be sent. `again` is its former first row, if that row has no answer."""
         row = self._firsts.first(request.hash, request.row, request.sample)
         under_way = self._under_way.get((row, request.model, request.sample))
         if under_way and under_way.hash == request.hash:  # else the row had this request in an earlier start
@@ -99,20 +98,20 @@ class DedupingLog:
         return True
 
     async def late(self, *, at_least: int = _MAX_LATE) -> list[Request]:
-        """Give late rows the answers of their first rows, if there are `at_least` so many late rows.
+        """Give late rows the answers of their first rows, once there are at least `at_least` late rows.
 
-        Late rows are those whose first row is not in flight. Return the requests whose first row has no answer; they
-        must be sent after all.
+        A row is late if its first row is no longer in flight. Return the requests that must be sent after all, because
+        their first row has no answer.
         """
         unanswered: list[Request] = []
-        while len(self._late) >= at_least:  # again, since a row may have a new first row by now
+        while len(self._late) >= at_least:  # repeated, because a row may have a new first row by now
             unanswered += [request for row, request in await self._unanswered() if self._is_first(request, again=row)]
         return unanswered
 
     async def _unanswered(self) -> list[tuple[int, Request]]:
         """Give late rows the answers of their first rows; return the late rows whose first row has no answer."""
         late, self._late = self._late, []
-        late.sort(key=lambda one: one[0])  # parts are read in order
+        late.sort(key=lambda pair: pair[0])  # parts are read in order
         unanswered = []
         while late:
             exchanges = await asyncio.to_thread(self._answers, late)
@@ -123,7 +122,7 @@ class DedupingLog:
         return unanswered
 
     def _answers(self, late: list[tuple[int, Request]]) -> list[Exchange | None]:
-        """Return answers for the leading ones of these rows, as many as can be looked up in `_SLICE_S`."""
+        """Return the answers for the first few late rows: as many as can be looked up in `_SLICE_S`."""
         until = time.monotonic() + _SLICE_S
         exchanges: list[Exchange | None] = []
         for row, request in late:
@@ -133,18 +132,18 @@ class DedupingLog:
         return exchanges
 
     def sent(self, request: Request, at_ms: int) -> None:
-        """Record that a request is about to leave."""
+        """Record that a request is about to be sent."""
         self._log.sent(request, at_ms)
 
     def received(self, request: Request, exchange: Exchange) -> Completion | Failure:
-        """Record the response, then return the answer or the failure that it holds."""
+        """Record the response; return the answer or the failure in it."""
         outcome = self._log.received(request, exchange)
         if isinstance(outcome, Completion):
             self._received[request.key] = exchange
         return outcome
 
     def finished(self, request: Request, failure: Failure | None) -> None:
-        """Record the outcome of a row, and schedule the same outcome for the rows that wait for it."""
+        """Record the outcome of a row; the rows that wait for it get the same outcome soon."""
         self._log.finished(request, failure)
         exchange = self._received.pop(request.key, None)
         rows = self._under_way.pop(request.key).rows
@@ -154,7 +153,7 @@ class DedupingLog:
                 asyncio.get_running_loop().call_soon(self._finish_some)
 
     def _finish_some(self) -> None:
-        """Give some waiting rows their outcome; the others get it in later turns of the event loop."""
+        """Give some waiting rows their outcome. The others get it in later turns of the event loop."""
         try:
             for _ in range(_AT_ONCE):
                 if not self._finished:
@@ -177,7 +176,7 @@ class DedupingLog:
             self._log.reuse(request, ReusedAnswer(self._run, exchange))
 
     async def finish(self) -> None:
-        """Give all waiting rows whose first row has an outcome that outcome."""
+        """Give every waiting row the outcome of its first row, if there is one."""
         while self._finished:
             for _ in range(min(_AT_ONCE, len(self._finished[0][3]))):
                 self._finish_one()

@@ -1,19 +1,19 @@
-"""Counting the different requests among many, in bounded memory."""
+"""Counts the different requests among many, in bounded memory."""
 
 from __future__ import annotations
 
 _KEPT = 1 << 16
 """Maximum number of hashes in memory. Up to this many different hashes, the count is exact."""
 _BITS = 64
-"""Leading bits of a hash that are compared."""
+"""How many leading bits of a hash are compared."""
 _MANY = 10
-"""A run is suspicious if each different request is sent this many times on average."""
+"""A run is suspicious if each different request is sent at least this many times on average."""
 
 
 class DistinctCounter:
-    """Counts different hex hashes: exactly up to 65,536, beyond that with an error of about one percent.
+    """Counts different hex hashes: exactly up to 65,536, and with an error of about one percent beyond.
 
-    Only hashes below a bound are kept. When there are too many, the bound is halved (Wegman's adaptive sampling, in
+    Only hashes below a bound are kept. Whenever too many are kept, the bound is halved (Wegman's adaptive sampling, in
     Flajolet, On adaptive sampling, 1990). The kept hashes are a fair sample, however often each hash is added.
     """
 
@@ -38,7 +38,7 @@ class DistinctCounter:
 
 
 def distinct_warning(different: int, requests: int) -> str:
-    """Return a warning if suspiciously many of the requests are the same; otherwise an empty text."""
+    """Return a warning if suspiciously many of the requests are identical; otherwise an empty text."""
     if requests < _MANY or different * _MANY > requests:
         return ""
     return (

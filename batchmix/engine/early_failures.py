@@ -1,8 +1,9 @@
-"""Early failures: failures before the first answer that may mean that the job is wrong (`Failure.early_action`).
+"""Early failures: failures before the first answer that a wrong job may have caused (`Failure.early_action`).
 
-With a wrong address, for example, each request ends with a web page, a redirect, an untrusted certificate, or a host
-that does not exist. But one broken server of many behind a right address looks the same, and so does a server that is
-still starting. So a single failure does not stop the lane, and requests in flight are awaited first, unless they hang.
+With a wrong address, for example, each request gets a web page, a redirect or an untrusted certificate, or the host
+does not exist. But if one of many servers behind a right address is broken, or if a server is still starting, the
+failures look the same. So a single failure does not stop the lane, and requests in flight are awaited first, unless
+they hang.
 """
 
 from __future__ import annotations
@@ -20,29 +21,27 @@ from batchmix.records import Failure, Request
 _FEW = 3
 """Minimum number of failures before the lane or path may be stopped."""
 _STUCK_S = 10.0
-"""While there are few failures, another request is sent if those in flight take longer than this, since they may
-hang."""
+"""If the requests in flight take longer than this many seconds, another one is sent, because they may hang."""
 _NO_REPLY_S, _NO_REPLY_EVERY_S = 10.0, 1.0
-"""A host that never replies is tried for this long before the lane is stopped, and so many seconds pass between
-tries."""
+"""How many seconds a host that never replies is tried before the lane is stopped, and the seconds between attempts."""
 _NO_REPLY_TYPES = frozenset({"connection", "timeout"})
-"""Types of failures that only mean that there was no reply."""
+"""Types of failures that only show that there was no reply."""
 _OF_THE_HOST = _NO_REPLY_TYPES | {"tls", "proxy"}
-"""Types of failures that concern the whole host, not a path of it."""
+"""Types of failures that concern the whole host, not one of its paths."""
 _OF_A_PATH = (FailureAction.STOP_PATH, FailureAction.STOP_RUN)
 
 
 class EarlyFailures:
-    """Decides for one lane, or for one path of a lane, whether its failures are caused by a wrong job."""
+    """The early failures of one lane, or of one path of a lane. Decides whether a wrong job is their cause."""
 
     def __init__(self, run_status: RunStatus, *, of_a_path: bool = False) -> None:
-        """`run_status` counts answers and replies of all lanes. Any of them proves the provider's address right."""
+        """`run_status` counts the answers and replies of all lanes: any of them proves that the address is right."""
         self._run_status = run_status
         self._of_a_path = of_a_path
         self._has_answer = False
         self._count = 0
-        self._failures: list[tuple[float, Failure]] = []  # the first and the last few
-        self._tried_at = -math.inf  # when a request was last sent although those in flight may hang
+        self._failures: list[tuple[float, Failure]] = []  # the first one and the last few
+        self._tried_at = -math.inf  # when a request was last sent because those in flight may hang
 
     @property
     def are_open(self) -> bool:
@@ -52,12 +51,12 @@ class EarlyFailures:
         return bool(self._failures)
 
     def answered(self) -> None:
-        """Record an answer: it proves the job right, so later failures are not early ones."""
+        """Record an answer. It proves that the job is right, so later failures are no early failures."""
         self._has_answer = True
         self._clear()
 
     def failed(self, sent_at: float, now: float, failure: Failure) -> bool:
-        """Record a failure, with times of the monotonic clock; return whether a wrong job may be its cause."""
+        """Record a failure; return whether a wrong job may be its cause. Times are of the monotonic clock."""
         if not self._covers(failure):
             return False
         self._count += 1
@@ -66,7 +65,10 @@ class EarlyFailures:
         return True
 
     def wait_s(self, now: float, in_flight: int) -> float:
-        """Return the seconds that the next request waits while failures are open; infinity: until one returns."""
+        """Return the seconds that the next request waits while failures are open.
+
+        Infinity means that a request in flight must return first.
+        """
         last_at, last = self._failures[-1]
         if last.type in _NO_REPLY_TYPES:
             return math.inf if in_flight else max(0.0, last_at + _NO_REPLY_EVERY_S - now)
@@ -78,10 +80,10 @@ class EarlyFailures:
         return max(0.0, wait_s)
 
     def decided(self, in_flight: int, elsewhere: int) -> Failure | None:
-        """Return the failure that stops the lane or path, once it is clear that every request ends with it; else None.
+        """Return the failure that stops the lane or path, once it is clear that every request fails like this.
 
-        `in_flight` counts the requests in flight of this lane or path, `elsewhere` those of the other lanes, which may
-        still prove the address right.
+        Otherwise return None. `in_flight` counts the requests in flight of this lane or path, `elsewhere` those of the
+        other lanes, which may still prove that the address is right.
         """
         if not self.are_open or self._count < _FEW:
             return None
@@ -106,7 +108,7 @@ class EarlyFailures:
 
 
 class LaneEarlyFailures:
-    """The early failures of one lane: those of the host, and those of each path if the lane sends to several paths."""
+    """The early failures of one lane. If the lane sends to several paths, each path's failures are kept apart."""
 
     def __init__(
         self, run_status: RunStatus, in_flight: Collection[OpenRequest], *, has_paths: bool, keep_going: bool
@@ -131,7 +133,7 @@ class LaneEarlyFailures:
             self._at(path).answered()
 
     def failed(self, request: Request, sent_at: float, now: float, failure: Failure) -> bool:
-        """Record a failure, with times of the monotonic clock; return whether a wrong job may be its cause."""
+        """Record a failure; return whether a wrong job may be its cause. Times are of the monotonic clock."""
         if self._keep_going and failure.early_action is FailureAction.STOP_PATH:
             return False
         is_of_a_path = failure.early_action in _OF_A_PATH and failure.type not in _OF_THE_HOST
@@ -139,14 +141,17 @@ class LaneEarlyFailures:
         return early.failed(sent_at, now, failure)
 
     def wait_s(self, now: float, path: str) -> float:
-        """Return how many seconds the next request to a path waits; infinity: until one in flight returns."""
+        """Return how many seconds the next request to a path waits. Infinity: one in flight must return first."""
         wait_s = self._host.wait_s(now, len(self._in_flight)) if self._host.are_open else 0.0
         if self._has_paths and (early := self._at(path)).are_open:
             wait_s = max(wait_s, early.wait_s(now, self._in_flight_to(path)))
         return wait_s
 
     def decided(self, path: str) -> Failure | None:
-        """Return the failure that stops the lane or the path, once every request is sure to end with it; else None."""
+        """Return the failure that stops the lane or path, once it is clear that every request fails like this.
+
+        Otherwise return None.
+        """
         if not self._has_paths or self._host.are_open:
             everywhere = sum(lane.in_flight for lane in self._run_status.lanes)
             return self._host.decided(len(self._in_flight), everywhere - len(self._in_flight))

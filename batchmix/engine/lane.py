@@ -1,4 +1,4 @@
-"""Lanes: each sends the requests of one model, in input order, and stores the answers."""
+"""Lanes: each sends the requests of one model in input order and stores the answers."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class LaneContext(msgspec.Struct, frozen=True):
 
 
 class Lane:
-    """Sends one model's requests for all shards with work left, and logs their outcomes."""
+    """Sends one model's requests of all shards with work left, and records their outcomes."""
 
     def __init__(self, number: int, model: Model, context: LaneContext) -> None:
         self.stopped: Failure | None = None
-        """The failure that stopped this model; None if none did."""
+        """The failure that stopped this model; None if the model was not stopped."""
         self.model = model
         self._context = context
         self._prepared = prepared = context.prepared
@@ -55,18 +55,18 @@ class Lane:
             retry_rejected=prepared.options.retry_rejected,
         )
         self.followers: list[Lane] = []
-        """Lanes that send nothing. They only check the shards that this lane has read."""
-        self.behind: asyncio.Queue[int | None] = asyncio.Queue()
-        """The shards that this lane, as a follower, has still to check; None marks the end."""
+        """Lanes that send nothing in this start. They check each shard after this lane has read it."""
+        self.shards_to_check: asyncio.Queue[int | None] = asyncio.Queue()
+        """The shards that this lane has to check in `follow`. None marks the end."""
         self._dedup_log: DedupingLog | None = None
 
     async def run(self, max_in_flight: int) -> None:
-        """Send all requests without an answer, with at most `max_in_flight` in flight."""
+        """Send all requests without an answer, at most `max_in_flight` at a time."""
         rules = self._context.rules_of(self.model)
         dedup_log = self._dedup_log = await self._open_dedup_log()
         pool = Pool(self._context.client, dedup_log or self._log, self._context.shutdown, self.status, rules)
-        self.status.begin(max(1, min(self.model.limits.concurrency, max_in_flight)))
-        await pool.run(self._needed(pool), self.status.workers)
+        self.status.set_max_in_flight(max(1, min(self.model.limits.concurrency, max_in_flight)))
+        await pool.run(self._needed(pool), self.status.max_in_flight)
         if dedup_log:
             await dedup_log.finish()
         self.stopped = pool.stopped
@@ -94,35 +94,36 @@ class Lane:
                 if needed:
                     yield needed
                 if dedup_log:
-                    await dedup_log.room(pool)
+                    await dedup_log.wait_for_room(pool)
             if dedup_log and (needed := await dedup_log.late(at_least=1)):
                 yield needed
             self._log.all_read(index, unfinished=self._rows is not None)
             for lane in self.followers:
-                lane.behind.put_nowait(index)
+                lane.shards_to_check.put_nowait(index)
 
     async def _unpaid(self, needed: list[Request]) -> list[Request]:
-        """Return the requests that have no answer in another run; the others take their answer from there."""
+        """Reuse the answers of other runs; return the requests without such an answer."""
         if self._prepared.reusable is None or not needed:
             return needed
         answers = await asyncio.to_thread(self._prepared.reusable.answers, needed)
         return [request for request in needed if not self._log.reuse(request, answers.get(request.key))]
 
     async def follow(self) -> None:
-        """Send nothing; check for each shard in `behind` whether this model has rows left in it.
+        """Check shards without sending anything, for a model that this start does not send to.
 
-        A shard can only be sealed once all lanes have reported that. An error stops the run.
+        For each shard in `shards_to_check`, tell the log whether the model has unfinished rows in the shard: a shard
+        can be sealed only when every lane has reported this. An error stops the run.
         """
         seen: set[int] = set()
         try:
-            while (index := await self.behind.get()) is not None:
+            while (index := await self.shards_to_check.get()) is not None:
                 if index not in seen:
                     seen.add(index)
-                    await self._pass_by(index)
+                    await self._check(index)
         except Exception as error:  # noqa: BLE001 - it is raised again when the lanes have finished
             self._context.shutdown.stop(error)
 
-    async def _pass_by(self, index: int) -> None:
+    async def _check(self, index: int) -> None:
         await self._log.open(index)
         unfinished = False
         async for batch in self._requests(index):
@@ -141,7 +142,7 @@ class Lane:
             ahead.cancel()
 
     async def fail_the_rest(self) -> None:
-        """Mark all rows that this stopped model left unanswered as failed, so that their shards can be sealed."""
+        """Mark the unanswered rows of this stopped model as failed. Their shards can then be sealed."""
         assert self.stopped is not None
         failure = Failure(FailureAction.RETRY, "model_stopped", self.stopped.message, self.stopped.code)
         for index in self._shards:
@@ -152,16 +153,16 @@ class Lane:
 
 
 async def run_lanes(lanes: list[Lane], others: list[Lane], max_in_flight: int, shutdown: Shutdown) -> None:
-    """Run lanes until they finish, while `others` follow them without sending anything.
+    """Run lanes until they finish. The `others` send nothing, but check the shards that the lanes have read.
 
-    If a model was stopped, the other models still finish, and `shutdown` has a reason afterwards. The rows that a
-    stopped model leaves are marked as failed, except if all models were stopped: then they stay unanswered.
+    If a model is stopped, the other models still finish, and `shutdown` has a reason afterwards. Rows that the stopped
+    model has not answered are marked as failed. If all models are stopped, such rows stay unanswered.
     """
 
     async def lead() -> None:
         await asyncio.gather(*(shutdown.guarded(lane.run(max_in_flight)) for lane in lanes))
         for lane in others:
-            lane.behind.put_nowait(None)
+            lane.shards_to_check.put_nowait(None)
 
     for lane in lanes:
         lane.followers = others

@@ -1,4 +1,4 @@
-"""The outcomes of one lane's requests: a failure ends its own request, or stops the path, the lane or the run."""
+"""The outcomes of one lane's requests: a failure ends one request, or stops the path, the lane or the run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from batchmix.responses.error_rules import JOB_FAILURES
 
 _ADVICE = "; fix the job, or send the rest all the same with --keep-going"
 _OF_THE_PATH = frozenset({"not_found", "not_offered", "wrong_endpoint", "web_page"})
-"""Types of failures that concern a single path of the API; requests of the model to another path may succeed."""
+"""Types of failures that concern a single path of the API. Requests to another path may succeed."""
 _logger = logging.getLogger(__name__)
 
 
@@ -29,13 +29,13 @@ class RowLog(Protocol):
     """Records each event of a request before the pool acts on it."""
 
     def sent(self, request: Request, at_ms: int) -> None:
-        """Record that a request is about to leave."""
+        """Record that a request is about to be sent."""
 
     def received(self, request: Request, exchange: Exchange) -> Outcome:
-        """Record the response, then return the answer or the failure that it holds."""
+        """Record the response; return the answer or the failure in it."""
 
     def finished(self, request: Request, failure: Failure | None) -> None:
-        """Record the end of a request: with `failure`, or with its answer if that is None."""
+        """Record the outcome of a request: `failure`, or the answer received before if `failure` is None."""
 
 
 class SendingRules(msgspec.Struct, frozen=True):
@@ -44,51 +44,52 @@ class SendingRules(msgspec.Struct, frozen=True):
     attempts: int
     """Maximum number of attempts for a row in this start."""
     limits: Limits = Limits()
-    """The model's rate limits, as far as the job sets them."""
+    """The rate limits that the job sets for the model."""
     keep_going: bool = False
     """Continue even if the first requests are all refused for the same reason."""
     outage_s: float = math.inf
     """Maximum length of an outage of the provider, in seconds."""
     row_s: float = math.inf
-    """Seconds after its first attempt in which a row may be retried."""
+    """A row may be retried for this many seconds after its first attempt."""
     budget: LaneBudget | None = None
-    """The budget for the costs; None if the job sets none."""
+    """The lane's access to the budget; None if the job sets no budget."""
     place: Callable[[Request, str], str] | None = None
-    """Returns where in the job or the input a request parameter is set, for error messages."""
+    """Returns the place in the job or the input where a request parameter is set, for error messages."""
     run_status: RunStatus = msgspec.field(default_factory=RunStatus)
-    """Counts answers and replies of all lanes. Any of them proves that the provider's address is right."""
+    """Counts the answers and replies of all lanes. Any of them proves that the provider's address is right."""
     unstreamed: bool = False
-    """Whether an earlier start turned streaming off for this model; it then streams only if the job asks for it."""
+    """Whether an earlier start turned streaming off for this model. Requests then stream only if the job sets it."""
     on_unstreamed: Callable[[], None] = lambda: None
-    """Called when this start turns streaming off for the model, because its streams break off."""
+    """Called when this start turns streaming off for the model, because the model's streams break off."""
     has_paths: bool = False
-    """Whether a lane sends to several paths of the API. If not, a missing path stops the lane."""
+    """Whether a lane sends to several paths of the API. Otherwise a missing path stops the lane."""
 
 
 def provider_stopped(message: str, failures: Iterable[Failure]) -> ProviderStopped:
-    """Return the error that stops a run: `JobRefused` if one of the failures needs a change of the job."""
+    """Return the error that stops a run: `JobRefused` if the job must be changed, otherwise `ProviderStopped`."""
     refused = any(failure.type in JOB_FAILURES for failure in failures)
     return JobRefused(message) if refused else ProviderStopped(message)
 
 
 class Outcomes:
-    """Ends the requests that have failed, or stops their path, lane or run. Counts the requests without an outcome.
+    """Decides what a failure means for its request, and counts the requests without an outcome.
 
-    Some failures are held back, and their requests have no outcome yet, because the job may be wrong or the
-    provider unreachable. An answer refutes that, and the requests then end with their failures.
+    A failure ends its request, or stops the path, the lane or the run. While the job may be wrong or the provider
+    unreachable, failures are held back, and their requests have no outcome. An answer proves that this is not so; the
+    requests then end with their failures.
     """
 
     def __init__(self, log: RowLog, shutdown: Shutdown, status: LaneStatus, rules: SendingRules) -> None:
         self.stopped: Failure | None = None
-        """The failure that stops this lane, while other lanes may continue; None if none does."""
+        """The failure that stops this lane; None while the lane continues. Other lanes are not affected."""
         self.stopped_paths: dict[str, Failure] = {}
-        """By path: the failure that stopped sending to it. All requests to the path end with that failure."""
+        """The failure that stopped each stopped path. All requests to the path end with this failure."""
         self.held = 0
         """Number of requests held back until another outcome shows that not all requests are refused alike."""
         self.unreached: list[tuple[Request, Failure]] = []
-        """Requests held back until the provider replies. Before its first reply in this start all failed requests are
-        held back, later only those that could not reach it. If it never replies again, they stay without an outcome."""
-        self._replies = 0  # the run's count of replies when the last of them was held back
+        """Requests held back until the provider replies. Before its first reply in this start, all failed requests are
+        held back; later, only those that could not reach it. If it never replies, these requests have no outcome."""
+        self._replies = 0  # the run's count of replies when a request was last added to `unreached`
         self._begun = 0
         self._closed = 0  # requests that ended without an answer
         self._log = log
@@ -104,7 +105,7 @@ class Outcomes:
 
     @property
     def nothing_pending(self) -> bool:
-        """Whether all requests without an outcome are held back, so that no response is awaited."""
+        """Whether all requests without an outcome are held back. Then no response is awaited."""
         return self.open <= self.held + len(self.unreached)
 
     def begin(self, requests: int) -> None:
@@ -112,7 +113,10 @@ class Outcomes:
         self._begun += requests
 
     def decided_by(self, in_flight: int) -> bool:
-        """Return whether the requests in flight will show if all are refused alike, so that no more need to leave."""
+        """Return whether the requests in flight are enough to show if all are refused alike.
+
+        If so, no more requests need to be sent before they return.
+        """
         if self._status.answers or not self.held:
             return False
         return any(
@@ -121,18 +125,18 @@ class Outcomes:
         )
 
     def recover(self, path: str) -> None:
-        """End the requests that were held back, since an answer has come.
+        """End the requests that were held back, because there was an answer.
 
-        To be called for the first answer of each path, and for any answer while requests are held back.
+        Called for the first answer of each path, and for each answer while requests are held back.
         """
         self._settle(self._repeated(path))
         if self.unreached:
             self._close_unreached()
 
     def fail(self, request: Request, failure: Failure) -> None:
-        """End a request with its failure, hold it back, or stop the path, lane or run as the failure demands.
+        """End a request with its failure, hold it back, or stop the path, lane or run, as the failure demands.
 
-        If the lane or the run is stopped, the request has no outcome, so that the next start sends it again.
+        If the lane or the run is stopped, the request gets no outcome, and the next start sends it again.
         """
         if failure.action is FailureAction.STOP_RUN:
             self._shutdown.stop(provider_stopped(self._after_answers(failure.message), [failure]))
@@ -143,7 +147,7 @@ class Outcomes:
             if self.stopped is None:
                 stopped = self.stopped_paths[request.path]
                 self._close(request, Failure(FailureAction.RETRY, "model_stopped", stopped.message, stopped.code))
-        elif self._may_be_job_error(failure) and self._repeated(request.path).holds(request, failure):
+        elif self._may_be_job_error(failure) and self._repeated(request.path).hold(request, failure):
             self.held += 1
             self._stop_if_full(request, failure)
         elif failure.unsent or not self._rules.run_status.replies:
@@ -156,8 +160,8 @@ class Outcomes:
     def settle(self) -> None:
         """End the requests that are held back, once all other requests have their outcomes.
 
-        If the provider has not replied since they were held back, stop the lane instead. The lane is also stopped if
-        one of its paths was.
+        If the provider has not replied since they were held back, stop the lane instead. Also stop the lane if any of
+        its paths was stopped.
         """
         for repeated in self._repeated_by_path.values():
             self._settle(repeated)
@@ -214,20 +218,20 @@ class Outcomes:
 
     def _settle(self, repeated: RepeatedFailures) -> None:
         self.held -= repeated.held
-        for request, failure in repeated.broken():
+        for request, failure in repeated.release():
             self._close(request, failure)
 
     def _after_answers(self, message: str) -> str:
-        """Prefix a message with the count of answers, which tells a key that never worked from one that was used up."""
+        """Prefix a message with the number of answers: it shows whether an API key never worked, or was used up."""
         answers = self._status.answers
         return f"after {counted(answers, 'answer')}: {message}" if answers else message
 
     def _may_be_job_error(self, failure: Failure) -> bool:
-        """Return whether a failure may be caused by the job, so that it has to be held back."""
+        """Return whether a failure has to be held back, because the job may be its cause."""
         return not self._rules.keep_going and (failure.action is FailureAction.REJECT or failure.attempts is not None)
 
     def _placed(self, request: Request, failure: Failure) -> Failure:
-        """Return the failure; if it names a refused parameter, its message also says where that is set."""
+        """Return the failure. If it names a refused parameter, add to the message where the parameter is set."""
         if self._rules.place is None or not failure.parameter:
             return failure
         where = self._rules.place(request, failure.parameter)

@@ -27,10 +27,10 @@ from batchmix.store.shard import Shard
 _logger = logging.getLogger(__name__)
 Number = TypeVar("Number", int, float)
 _FEW = 256
-"""Before a run, the cost of the rest is estimated from about this many requests of each model."""
+"""Before sending, the cost of a run is estimated from about this many requests of each model."""
 _PROMPTS = (0.5, 1.5)
-"""Factors for the bounds on prompt tokens. They are estimated from bytes, and in most languages the real count lies
-between half of the estimate and one and a half times as much."""
+"""Factors for the bounds on prompt tokens, which are estimated from bytes. In most languages the real number lies
+between half of the estimate and one and a half times the estimate."""
 
 
 class LanePlan(msgspec.Struct):
@@ -39,16 +39,16 @@ class LanePlan(msgspec.Struct):
     model: str
     requests: int = 0
     prompt_tokens: int = 0
-    """Estimated from the size of the prompts."""
+    """Number of prompt tokens, estimated from the size of the prompts."""
     max_tokens: int | None = 0
-    """Upper bound on the tokens of all answers; None if a request sets no maximum."""
+    """Upper bound on the tokens of all answers. None if a request sets no maximum."""
     least_usd: float | None = None
-    """Lower bound on the cost: few tokens per prompt, one token per answer. None if the price is unknown."""
+    """Lower bound on the cost, for short prompts and answers of one token. None if the price is unknown."""
     most_usd: float | None = None
-    """Upper bound on the cost: many tokens per prompt, the longest answers. None if the price is unknown or a request
-    sets no maximum."""
+    """Upper bound on the cost, for long prompts and the longest answers. None if the price is unknown or a request sets
+    no maximum."""
     least_s: float | None = None
-    """Lower bound on the duration, from the job's own limits per minute; None without such limits."""
+    """Lower bound on the duration in seconds, from the job's limits per minute. None without such limits."""
 
     def count(self, request: Request) -> None:
         """Add a request."""
@@ -81,25 +81,25 @@ class Plan(msgspec.Struct):
     rows: int
     results: int
     samples: int
-    """Answers requested for each row and model."""
+    """Number of answers to request for each row and model."""
     url: str
     headers: dict[str, str]
     own_params: tuple[str, ...] = ()
     """Input columns whose values are sent as request parameters of their row."""
     requests: int = 0
-    """Requests that are still to be sent."""
+    """Number of requests that are still to be sent."""
     different: int = 0
-    """Number of different requests among `requests`; samples of one row count once. Beyond 65,536 an estimate."""
+    """Number of different requests among `requests`. Samples of one row count once. An estimate beyond 65,536."""
     done: int = 0
-    """Results that need no more work."""
+    """Number of results that need no more work."""
     reused: int = 0
-    """Answers that are taken from other runs."""
+    """Number of answers that are taken from other runs."""
     repeated: int = 0
-    """Results that take the answer of an earlier row with the same request."""
+    """Number of results that take the answer of an earlier row with the same request."""
     same_draws: bool = False
-    """Whether answers are reused or repeated that might differ if they were requested again."""
+    """Whether answers are reused or repeated although a new request might give a different answer."""
     rejected: int = 0
-    """Results without a request, because the row can't be turned into a request."""
+    """Number of results without a request, because the row can't be turned into a request."""
     rejected_example: str = ""
     lanes: list[LanePlan] = []
     """The requests still to be sent, by model."""
@@ -112,12 +112,12 @@ class Plan(msgspec.Struct):
 
     @property
     def duplicates_warning(self) -> str:
-        """A warning that suspiciously many requests are the same; empty if there is none."""
+        """A warning that suspiciously many requests are identical; empty if there is none."""
         return distinct_warning(self.different, self.requests // self.samples)
 
     @property
     def prompt_tokens(self) -> int:
-        """Estimated prompt tokens of all requests still to be sent."""
+        """Estimated prompt tokens of all requests that are still to be sent."""
         return sum(lane.prompt_tokens for lane in self.lanes)
 
     @property
@@ -132,12 +132,12 @@ class Plan(msgspec.Struct):
 
     @property
     def most_usd(self) -> float | None:
-        """Upper bound on the cost if no retry is billed; None if a price is unknown or a request sets no maximum."""
+        """Upper bound on the cost if no retry is billed. None if a price is unknown or a request sets no maximum."""
         return _sum([lane.most_usd for lane in self.lanes])
 
     @property
     def least_s(self) -> float | None:
-        """Lower bound on the duration, that of the slowest model, as models run in parallel; None without limits."""
+        """Lower bound on the duration in seconds: that of the slowest model. None if the job sets no limits."""
         return max((lane.least_s for lane in self.lanes if lane.least_s is not None), default=None)
 
     def as_json(self) -> dict[str, Any]:
@@ -150,7 +150,7 @@ class Plan(msgspec.Struct):
 def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
     """Plan a run: read its input and its folder, and count the requests that are left.
 
-    The account's balance is looked up only if `secrets` are given. Raises `UsageError` where the run would.
+    The account's balance is looked up only if `secrets` are given. Raises the `UsageError` that the run would raise.
     """
     layout = Layout(Path(job.output.path), secrets=secrets)
     check_ours(layout)
@@ -190,7 +190,10 @@ def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
 
 
 def estimated_usd(prepared: PreparedRun) -> tuple[float | None, float | None]:
-    """Return bounds on the cost of the requests that are left, estimated from the first shard with work left."""
+    """Return a lower and an upper bound on the cost of the remaining requests. They are None if unknown.
+
+    The bounds are estimated from the first shard with work left.
+    """
     work, lanes = prepared.work, [LanePlan(model.name) for model in prepared.dataset.models]
     results_left = work.run.results - sum(footer.totals.finished for footer in work.done)
     for model, lane in zip(prepared.dataset.models, lanes, strict=True):
@@ -207,7 +210,7 @@ def estimated_usd(prepared: PreparedRun) -> tuple[float | None, float | None]:
 
 
 def warn_of_shortage(prepared: PreparedRun) -> None:
-    """Log a warning if the account's balance may not cover the requests that are left."""
+    """Log a warning if the account's balance may not cover the remaining requests."""
     balance_usd = prepared.balance.usd()
     if balance_usd is None:
         return
@@ -217,7 +220,7 @@ def warn_of_shortage(prepared: PreparedRun) -> None:
 
 
 class _Counting:
-    """Reads shards, and adds the requests that they have left to a plan."""
+    """Reads shards, and adds their remaining requests to a plan."""
 
     def __init__(
         self, plan: Plan, prepared: PreparedRun, firsts: dict[str, FirstRows], *, retry_rejected: bool
@@ -262,7 +265,7 @@ class _Counting:
                 self._hashes.add(request.hash)
 
     def _repeats(self, request: Request | RejectedRow) -> bool:
-        """Return whether the row takes the answer of an earlier row that has the same request."""
+        """Return whether the row takes the answer of an earlier row with the same request."""
         firsts = self._firsts.get(request.model)
         if firsts is None or isinstance(request, RejectedRow):
             return False
@@ -270,6 +273,6 @@ class _Counting:
 
 
 def _sum(parts: Sequence[Number | None]) -> Number | None:
-    """Return the sum of some numbers; None if one of them is unknown, or there are none."""
+    """Return the sum of some numbers. None if any of them is None, or if there are no numbers."""
     numbers = [part for part in parts if part is not None]
     return sum(numbers[1:], start=numbers[0]) if numbers and len(numbers) == len(parts) else None

@@ -1,4 +1,4 @@
-"""The pool of one lane: sends the requests of a feed with many workers, and ends each with an answer or a failure.
+"""The pool of one lane: many workers send the requests of a feed, until each has an answer or a final failure.
 
     feed ─► buffer ─┐
                     ├─► Admission ─► a worker sends ─► answer
@@ -31,20 +31,20 @@ from batchmix.responses.stream import UNFINISHED
 
 _logger = logging.getLogger(__name__)
 _FEW_RETRYING = 1000
-"""After the first answer, no new rows are sent while this many wait for a retry, or twice the window if that is
-more."""
+"""After the first answer, no new rows are sent while this many rows wait for a retry. If twice the window is more, that
+is the limit."""
 _LAST = 100
-"""The status shows what the last rows wait for once at most this many are left: with more, it would take too long after
-each response."""
+"""Once at most this many rows are left, the status shows why they wait. With more rows, finding this out after each
+response would take too long."""
 _AHEAD = 512
 """Maximum number of requests that are read ahead."""
 
 
 class Transport(Protocol):
-    """Sends requests; errors of the connection are part of the exchange that it returns, not raised."""
+    """Sends requests. An error of the connection is not raised; it is part of the returned exchange."""
 
     async def post(self, request: Request) -> Exchange:
-        """Send a request, and return its exchange: the response, or why there is none."""
+        """Send a request and return its exchange: the response, or the fault that prevented one."""
 
 
 class Pool:
@@ -69,22 +69,22 @@ class Pool:
         self._more = asyncio.Event()
         self._outcome_event = asyncio.Event()
         self._fed = self._is_cut = False
-        self._closed = False  # if set, no more requests are sent
+        self._closed = False  # whether no more requests are sent
         self._working: asyncio.Future[list[None]]
-        self._first_attempts = 0  # number that have returned
+        self._first_attempts = 0  # number of first attempts that have returned
         self._answered_paths: set[str] = set()
 
     @property
     def stopped(self) -> Failure | None:
-        """The failure that stopped this lane, while other lanes may continue; None if none did."""
+        """The failure that stopped this lane; None if the lane was not stopped. Other lanes are not affected."""
         return self._outcomes.stopped
 
     async def run(self, feed: AsyncIterator[list[Request]], workers: int) -> None:
         """Send all requests of the feed, with at most `workers` in flight.
 
-        Returns when each request has its outcome, or after the run or this lane was stopped. Then no more requests are
-        sent, those in flight return or are cut off, and some are left without an outcome. An error in a task stops the
-        run.
+        Returns when each request has its outcome, or after the run or this lane was stopped. After a stop, no more
+        requests are sent, requests in flight return or are cut off, and some requests have no outcome. An error in a
+        task stops the run.
         """
         feeder = self._loop.create_task(self._shutdown.guarded(self._feed(feed)))
         self._working = asyncio.gather(*(self._work() for _ in range(workers)))
@@ -102,7 +102,7 @@ class Pool:
             await asyncio.gather(feeder, watcher, return_exceptions=True)
 
     async def wait_for_outcome(self) -> bool:
-        """Wait until a request gets its outcome, and return True; return False at once if no response is awaited."""
+        """Wait until a request gets its outcome, and return True. If no response is awaited, return False at once."""
         if self._outcomes.nothing_pending:
             return False
         self._outcome_event.clear()
@@ -132,7 +132,7 @@ class Pool:
         self._end_if_done()
 
     async def _work(self) -> None:
-        """Be a worker: send one request after the other until there are no more. An error stops the run."""
+        """Run one worker: it sends one request after another until there are no more. An error stops the run."""
         log, transport = self._log, self._transport
         try:
             while item := self._next() or await self._idle.request():
@@ -152,7 +152,7 @@ class Pool:
             self._shutdown.stop(error)
 
     def _next(self) -> OpenRequest | None:
-        """Return the next request, retries first; None if none may be sent now, and the status then says why."""
+        """Return the next request to send, retries first. If none may be sent now, record why and return None."""
         if self._closed or self._idle.waiting or self._shutdown.reason is not None:
             return None
         queue = self._retries.due or self._buffer
@@ -169,18 +169,18 @@ class Pool:
             return None
         queue.popleft()
         if self._streaming.is_off:
-            item.request = self._streaming.leaving(item.request)
+            item.request = self._streaming.as_sent(item.request)
         if len(self._buffer) < _AHEAD // 2:
             self._more.set()
         return item
 
     def _too_many_wait(self) -> bool:
-        """Return whether so many rows wait for a retry that no new ones are sent; at first the limit is lower."""
+        """Return whether no new rows are sent, because too many wait for a retry. The limit rises with an answer."""
         limit = max(_FEW_RETRYING, 2 * self._admission.window) if self._status.answers else RepeatedFailures.FIRST
         return self._status.retrying >= limit
 
     def _returned(self, item: OpenRequest, exchange: Exchange | None, outcome: Outcome | None) -> None:
-        """Handle a request that has returned; `outcome` is None if it was cut off."""
+        """Handle a request that has returned. `outcome` is None if the request was cut off."""
         del self._in_flight[item]
         if outcome is None or exchange is None:
             self._admission.abandon(item, exchange)
@@ -206,7 +206,7 @@ class Pool:
             self._idle.hand_out()
 
     def _fail(self, item: OpenRequest, exchange: Exchange, failure: Failure) -> None:
-        """Handle a failure: let the request wait for a retry, or end it; stop the lane or the path if need be."""
+        """Handle a failure: queue the request for a retry or end it, and stop the lane or the path if necessary."""
         request = item.request
         self._admission.failed(self._loop.time(), item, exchange, failure)
         _logger.debug("row %d of %s: %s: %s", request.row, request.model, failure.type, failure.message)
@@ -214,15 +214,15 @@ class Pool:
             item.request = self._streaming.unfinished(request, failure)
         path, stopped = request.path, self._outcomes.stopped_paths
         failure = stopped.get(path, failure)
-        may_pass = is_retryable(failure)
-        if not may_pass:
+        may_retry = is_retryable(failure)
+        if not may_retry:
             self._end(item, failure)
         if verdict := self._admission.verdict(path, self._outcomes.open):
             self._give_up(path, verdict)
-        if not may_pass or self._closed:  # after a stop the row is left unanswered for the next start
+        if not may_retry or self._closed:  # after a stop the row is left unanswered for the next start
             return
         if path in stopped or not self._retries.add(item, failure, self._first_attempts):
-            # Not before the next turn of the event loop: until then the lane may stop, and leave the row unanswered.
+            # In the next turn of the event loop, because the lane may stop before: then the row stays unanswered.
             self._loop.call_soon(self._give_up_row, item, failure)
 
     def _give_up_row(self, item: OpenRequest, failure: Failure) -> None:
@@ -235,7 +235,7 @@ class Pool:
         self._idle.hand_out()
 
     def _give_up(self, path: str, verdict: Failure) -> None:
-        """Stop the lane, or sending to a path. In a stopped lane, requests in flight have `drain_s` to return."""
+        """Stop the lane, or stop sending to a path. In a stopped lane, requests in flight get `drain_s` to return."""
         if verdict.action is FailureAction.STOP_PATH:
             self._outcomes.stop_path(path, verdict)
             self._stop_path(path)
@@ -247,7 +247,7 @@ class Pool:
             self._loop.call_later(self._shutdown.drain_s, self._cut)
 
     def _not_stopped(self, batch: list[Request]) -> list[Request]:
-        """End the requests of a batch whose path was stopped; return the other requests."""
+        """End the requests in a batch whose path was stopped; return the other requests."""
         stopped = self._outcomes.stopped_paths
         for request in batch:
             if request.path in stopped:
@@ -255,13 +255,13 @@ class Pool:
         return [request for request in batch if request.path not in stopped]
 
     def _stop_path(self, path: str) -> None:
-        """End the requests to a stopped path that were read ahead or wait for a retry."""
+        """End the requests to a stopped path: those read ahead, and those that wait for a retry."""
         kept = self._not_stopped([item.request for item in self._buffer])
         self._buffer = collections.deque(map(OpenRequest, kept))
         self._not_stopped(self._retries.drop(path))
 
     def _show_tail(self) -> None:
-        """Show in the status what the last rows wait for, if few are left."""
+        """Show in the status why the last rows wait, once few are left."""
         if self._outcomes.open > _LAST:
             return
         reasons = self._retries.reasons
@@ -270,7 +270,7 @@ class Pool:
         self._status.show_tail(len(reasons) + len(self._retries.due), reasons, sent_at)
 
     def _end(self, item: OpenRequest, failure: Failure) -> None:
-        """End a request without an answer, or stop its path, its lane or the run, as its failure demands."""
+        """End a request with a failure, or stop its path, the lane or the run, as the failure demands."""
         if item.attempts is not None:
             self._retries.remove(item)
         stopped = len(self._outcomes.stopped_paths)
@@ -291,7 +291,7 @@ class Pool:
             self._close()
 
     def _close(self) -> None:
-        """Send no more requests; drop the waiting retries and dismiss the idle workers."""
+        """Stop sending: drop the waiting retries and dismiss the idle workers."""
         self._closed = True
         self._retries.clear()
         self._idle.dismiss()

@@ -1,4 +1,4 @@
-"""Preparing a start: scans the input, finds the work left, looks up prices, and opens other runs to reuse answers."""
+"""Prepares a start: scans the input, finds the work left, looks up prices, and opens other runs to reuse answers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Options(msgspec.Struct, frozen=True):
-    """Options of one start. They do not change the content of any request."""
+    """The options of one start. They do not change any request."""
 
     limit: int | None = None
     update: bool = False
@@ -40,12 +40,12 @@ class Options(msgspec.Struct, frozen=True):
     reject_bad_rows: bool = False
     keep_going: bool = False
     canary: int | None = None
-    """Send only a random sample of this many rows per model; the other rows are left for another start. None: send
-    all."""
+    """Number of rows per model in a random sample. Only the sample is sent; the other rows are left for another start.
+    None: all rows are sent."""
     models: tuple[str, ...] = ()
-    """Names of the models to send to; empty: all models of the job."""
+    """Names of the models to send to. Empty: all models of the job."""
     wait: bool = False
-    """If another process works on the folder, wait for it instead of raising `RunLocked`."""
+    """Whether to wait for another process that works on the folder, instead of raising `RunLocked`."""
 
 
 class PreparedRun(msgspec.Struct, frozen=True):
@@ -58,32 +58,32 @@ class PreparedRun(msgspec.Struct, frozen=True):
     work: PendingWork
     prices: Prices
     reusable: ReusableAnswers | None
-    """Answers of the other runs that the job names; None if it names none."""
+    """The answers of the other runs that the job names in `reuse.from`; None if the job names no runs."""
     balance: BalanceLookup
 
     @property
     def canary(self) -> dict[str, CanarySample]:
-        """The canary that this start sends, by model; empty if it sends all rows."""
+        """The sample of rows that this start sends, by model. Empty if it sends all rows."""
         return self.work.run.canary if self.options.canary else {}
 
 
 def prepare(
     job: Job, layout: Layout, options: Options, run_status: RunStatus, spool: Path | None = None
 ) -> PreparedRun:
-    """Check a job against its input and its run folder, and return all that a start needs for sending.
+    """Check a job against its input and its run folder, and return everything that a start needs for sending.
 
-    `spool` is the folder for copies of stdin and of compressed input; None: a folder in the run folder. Raises
-    `UsageError` if anything must be fixed before sending; nothing new is left in the spool then.
+    `spool` is the folder for copies of stdin and of compressed input, by default a folder in the run folder. Raises
+    `UsageError` if anything must be fixed before sending. New files in the spool are then removed again.
     """
     set_up_arrow()
     balance = BalanceLookup(job, layout.secrets or Secrets())
-    held = Inventory(layout, whole=options.update)
-    previous = _run_file(layout, held)
-    _check_same_run(job, previous, held)
+    inventory = Inventory(layout, whole=options.update)
+    previous = _run_file(layout, inventory)
+    _check_same_run(job, previous, inventory)
     _refuse_own_files(job, layout)
     lookup = _price_lookup(job, previous)
     run_status.enter(Phase.SCANNING)
-    shard_rows = (previous.shard_rows if previous else held.shard_rows) or job.output.shard_rows
+    shard_rows = (previous.shard_rows if previous else inventory.shard_rows) or job.output.shard_rows
     scan_options = ScanOptions(
         shard_rows,
         options.limit,
@@ -96,7 +96,9 @@ def prepare(
         if job.eval:
             job.eval.check_columns(dataset.carried_schema.names)
             check_rubrics(job.eval, dataset.carried_schema.names)
-        work = Resume(job, dataset, held).work(previous, update=options.update, retry_rejected=options.retry_rejected)
+        work = Resume(job, dataset, inventory).work(
+            previous, update=options.update, retry_rejected=options.retry_rejected
+        )
         _check_models(options.models, [model.name for model in dataset.models])
         work.run.prices = lookup.settled(dataset.models)
         reusable = _reusable(job)
@@ -116,11 +118,11 @@ def _price_lookup(job: Job, previous: RunFile | None) -> PriceLookup:
     return PriceLookup(job, previous.prices, previous.models, catalogue)
 
 
-def _check_same_run(job: Job, previous: RunFile | None, held: Inventory) -> None:
-    """Raise `RunError` if the folder, or a file in it, belongs to another job, or mixes rehearsed with real answers."""
-    root = held.layout.root
+def _check_same_run(job: Job, previous: RunFile | None, inventory: Inventory) -> None:
+    """Raise `RunError` if a file in the folder belongs to another job, or if rehearsed and real answers would mix."""
+    root = inventory.layout.root
     own = [FileOrigin(root, previous.name, previous.rehearsal, previous.shard_rows)] if previous else []
-    for origin in [*own, *held.origins]:
+    for origin in [*own, *inventory.origins]:
         if origin.job != job.name:
             raise RunError(
                 f"{origin.path}: belongs to another job, {origin.job!r}; this one is {job.name!r}; choose another"
@@ -147,20 +149,23 @@ def _refuse_own_files(job: Job, layout: Layout) -> None:
             raise JobError(f"input.path: {source.label} lies in the run's own folder; choose another with --out")
 
 
-def _run_file(layout: Layout, held: Inventory) -> RunFile | None:
-    """Return `run.json`; None if it is missing, or damaged while the folder's answers are enough to go on."""
+def _run_file(layout: Layout, inventory: Inventory) -> RunFile | None:
+    """Read `run.json`. None if it is missing or damaged; the run is then resumed from the answers in the folder.
+
+    Raises `RunUnreadable` if it is damaged and there are no answers.
+    """
     try:
         run, why = layout.read_run(), "is missing"
         if run is not None and not layout.run_is_whole():
             run, why = None, "was damaged or changed, its checksum does not hold"
     except RunUnreadable as error:
-        if not held.holds_any:
+        if not inventory.holds_any:
             raise
         run, why = None, error.reason
-    if held.damaged_ledger_lines:
+    if inventory.damaged_ledger_lines:
         message = "%s: %d of its lines are damaged; what they said of answers is unknown"
-        _logger.warning(message, layout.ledger.path, held.damaged_ledger_lines)
-    if run is None and (held.holds_any or layout.run_json.exists()):
+        _logger.warning(message, layout.ledger.path, inventory.damaged_ledger_lines)
+    if run is None and (inventory.holds_any or layout.run_json.exists()):
         _logger.warning(
             "%s: %s; what it said is taken from the job and the answers that are there", layout.run_json, why
         )
@@ -168,18 +173,18 @@ def _run_file(layout: Layout, held: Inventory) -> RunFile | None:
 
 
 def _progress(job: Job, run_status: RunStatus) -> Callable[[int], None]:
-    """Return a function that records the number of scanned rows, and raises `Stopped` after the job's deadline."""
+    """Return a function that records the number of scanned rows and, after the job's deadline, raises `Stopped`."""
     began = time.monotonic()
 
     def progress(rows: int) -> None:
-        run_status.scan(rows)
+        run_status.set_scanned(rows)
         check_deadline(job.timeouts, began)
 
     return progress
 
 
 def _reusable(job: Job) -> ReusableAnswers | None:
-    """Open the answers of the other runs that the job names; None if it names none. Raises `JobError`."""
+    """Open the answers of the runs that the job names in `reuse.from`; None if it names none. Raises `JobError`."""
     if not job.reuse.folders:
         return None
     if any(Path(folder).resolve() == Path(job.output.path).resolve() for folder in job.reuse.folders):

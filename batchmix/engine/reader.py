@@ -1,4 +1,4 @@
-"""Reading a run folder without a lock, even while another process writes to it."""
+"""Reads a run folder without a lock, even while another process writes to it."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from batchmix.store.view import View, read_view
 
 _logger = logging.getLogger(__name__)
 _SHOWN = 5
-"""Maximum number of runs that an error message lists; it only counts the others."""
+"""Maximum number of runs that an error message lists. Others are only counted."""
 
 
 def look(folder: Path) -> View:
-    """Return a view of a run folder. Raises `RunError`."""
+    """Read a run folder and return a view of it. Raises `RunError`."""
     run = _run_file(folder)
     return read_view(_layout(folder, run), prices_of(run))
 
@@ -45,7 +45,7 @@ def export(
 ) -> tuple[int, list[str]]:
     """Export a run's results to one file, or to the two files of an OpenAI batch; return the row count and warnings.
 
-    Unreadable data in its parts is left out, with a warning, which is also added to `lost`. Raises `UsageError`.
+    Unreadable data in the parts is left out. The warnings about it are also added to `lost`. Raises `UsageError`.
     """
     run = _run_file(folder)
     scan = previous_scan(run)
@@ -68,10 +68,10 @@ def export(
 
 
 def results(folder: Path, columns: Collection[str], lost: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Yield some columns of a run's results so far, in row order. The columns are in the order of a part.
+    """Yield some columns of a run's results so far, in row order.
 
-    Columns that the run does not have are left out. Unreadable data in its parts is left out too, with a message in
-    `lost`. Raises `RunError`.
+    The columns have the same order as in a part. Columns that the run does not have are left out. Unreadable data in
+    the parts is left out too, with a message in `lost`. Raises `RunError`.
     """
     run = _run_file(folder)
     whole = part_schema(run.carried_schema(), run.name)
@@ -83,13 +83,13 @@ def results(folder: Path, columns: Collection[str], lost: list[str] | None = Non
 
 
 def damaged_parts(folder: Path) -> list[str]:
-    """Return a message for each part of a run that is damaged; reads them all. Raises `RunError`."""
+    """Read all parts of a run, and return a message for each damaged part. Raises `RunError`."""
     _run_file(folder)
     return list(Inventory(Layout(folder), whole=True).damaged_parts.values())
 
 
 def job_of(folder: Path) -> Job:
-    """Return the job of a run folder. Raises `RunError`."""
+    """Return the job as recorded in a run folder. Raises `RunError`."""
     return _job(_run_file(folder))
 
 
@@ -111,7 +111,10 @@ def _carried_or_empty(run: RunFile, folder: Path, warnings: list[str]) -> Carrie
 
 
 def _check_shapes(run: RunFile, folder: Path) -> None:
-    """Raise `UsageError` if raw answers were not stored and some can't be rebuilt from the result columns."""
+    """Raise `UsageError` if raw answers are needed for an OpenAI batch, but were not stored.
+
+    Without them, only chat completions can be rebuilt from the result columns.
+    """
     job, scan = _job(run), previous_scan(run)
     if job.output.raw or scan is None or scan.mode != "batch":
         return
@@ -147,7 +150,7 @@ def _dataset(run: RunFile, job: Job, folder: Path) -> Dataset:
         ScanOptions(run.shard_rows, run.scan.get("limit"), reject_bad_rows=True, reserved=RESULT_COLUMNS),
         spool=Layout(folder).input,
         previous=previous_scan(run),
-        stdin=io.BytesIO(),  # the spool holds the input that was piped in
+        stdin=io.BytesIO(),  # input from a pipe is read from its copy in the spool
     )
 
 
@@ -157,7 +160,7 @@ def prices_of(run: RunFile) -> Prices:
 
 
 def _layout(folder: Path, run: RunFile) -> Layout:
-    """Return a run's folder with its secrets, if they are set, so that they are masked in answers from journals."""
+    """Return the layout of a run folder. The run's secrets, if set, are masked in answers from journals."""
     return Layout(folder, secrets=secrets_if_set(_job(run).provider, os.environ))
 
 
@@ -172,9 +175,9 @@ def _run_file(folder: Path) -> RunFile:
 
 
 def no_run(folder: Path, root: Path | None = None) -> RunError:
-    """Return the error for a folder that is not a run folder. Its message suggests runs in the folder or beside it.
+    """Return the error for a folder that is not a run folder. The message suggests runs in the folder or beside it.
 
-    `root` is a folder of runs to search by name too, for a user who gave a job's name; None: search beside it only.
+    `root` is another folder to search for runs, also by their jobs' names, for a user who gave the name of a job.
     """
     if list_parts(Layout(folder).data) or Layout(folder).journals():
         return RunError(

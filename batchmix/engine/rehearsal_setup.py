@@ -1,4 +1,4 @@
-"""Setting up the rehearsal provider, a local server that stands in for a real provider, for a run."""
+"""Sets up the rehearsal provider for a run: a local server that stands in for a real provider."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def rehearsal_behaviour(job: Job) -> Behaviour | None:
-    """Return the behaviour that the job's rehearsal URL describes; None for a real provider. Raises `JobError`."""
+    """Return the behaviour that the job's rehearsal URL sets; None for a real provider. Raises `JobError`."""
     if not job.provider.rehearsal:
         return None
     from batchmix.rehearsal import Behaviour  # imports a web server, which few runs need
@@ -28,9 +28,9 @@ def rehearsal_behaviour(job: Job) -> Behaviour | None:
 
 
 def rehearsal_catalogue(behaviour: Behaviour) -> Catalogue:
-    """Return the catalogue of models that the rehearsal provider serves, without starting it.
+    """Return the catalogue of the models that the rehearsal provider offers, without starting the provider.
 
-    If its behaviour names no models, it serves every model, and no model id is checked against the catalogue.
+    If `behaviour` names no models, the provider answers for every model, and no model is checked against the catalogue.
     """
     from batchmix.rehearsal.lookups import catalogue
 
@@ -39,8 +39,8 @@ def rehearsal_catalogue(behaviour: Behaviour) -> Catalogue:
 
 
 def rehearsal_server(behaviour: Behaviour) -> Rehearsal:
-    """Return the rehearsal provider as an async context manager, which starts its server and yields the URL."""
+    """Return an async context manager that starts the rehearsal provider's server and yields its URL."""
     from batchmix.rehearsal import Rehearsal
 
-    # Its request log has no reader here, and memory must stay flat.
+    # Nobody reads the request log here, and it would grow with each request.
     return Rehearsal(dataclasses.replace(behaviour, ledger=False))

@@ -1,4 +1,4 @@
-"""Repeated failures: stops a wrong job early, if all its requests end with the same rejection or unknown error."""
+"""Repeated failures: stops a wrong job early, if all its requests fail with the same rejection or unknown error."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _VARYING = re.compile(r"[0-9a-f]{8,}|\d+", re.IGNORECASE)
 
 
 class RepeatedFailures:
-    """Holds failures back as long as all outcomes are the same failure.
+    """Holds failures back while every outcome is the same failure.
 
-    Held requests have no outcome yet. If the job is stopped because too many are held, the next start sends them again,
-    when the cause may be fixed. After any other outcome, many more are needed to stop the job, since refused rows may
-    follow each other in a sorted input.
+    The requests of held failures have no outcome yet. If too many failures are held, the job is stopped; the next start
+    sends these requests again, when the cause may be fixed. After any other outcome, many more failures are needed to
+    stop the job, because refused rows may follow each other in a sorted input.
     """
 
     FIRST, LATER = 20, 500
-    """Number of held failures that stops the job: before any other outcome in this start, and after one."""
+    """Number of held failures that stops the job: before the first other outcome in this start, and after it."""
 
     def __init__(self) -> None:
         self.length = self.FIRST
@@ -37,8 +37,8 @@ class RepeatedFailures:
         """Whether the job should be stopped."""
         return len(self._held) >= self.length
 
-    def holds(self, request: Request, failure: Failure) -> bool:
-        """Hold a failure back if it is the same as the held failures; return whether it was held back."""
+    def hold(self, request: Request, failure: Failure) -> bool:
+        """Hold a failure back if it is the same as those held already; return whether it was held back."""
         if failure.type in _OF_THE_ROW:
             return False
         if self._held and _signature(self._held[0][1]) != _signature(failure):
@@ -47,16 +47,16 @@ class RepeatedFailures:
         return True
 
     def last(self) -> tuple[Request, Failure]:
-        """Remove the failure that was held last, and return it."""
+        """Remove and return the failure that was held last."""
         return self._held.pop()
 
-    def broken(self) -> list[tuple[Request, Failure]]:
-        """Remove all held failures and return them, because there was another outcome."""
+    def release(self) -> list[tuple[Request, Failure]]:
+        """Remove and return all held failures, because there was another outcome."""
         self.length = self.LATER
         held, self._held = self._held, []
         return held
 
 
 def _signature(failure: Failure) -> tuple[str, str | None, str]:
-    """Return a key that is equal for the same failures: it ignores trace ids and numbers in the message."""
+    """Return a key by which failures count as the same. It ignores trace ids and numbers in the message."""
     return failure.type, failure.code, _VARYING.sub("#", failure.message)

@@ -1,7 +1,7 @@
-"""Resuming a run: finds which shards in the run folder have work left.
+"""Resumes a run: finds the shards in the run folder that have work left.
 
-If the job and the input are the same as at the last start, the answers in the folder are not compared with them again.
-Otherwise they are, and the start is refused if an answer would be dropped or requested again; `--update` allows that.
+If the job or the input has changed since the last start, the answers in the folder are compared with the new requests.
+If an answer would be dropped or requested again, the start is refused; `--update` allows it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from batchmix.store.schema import VERSION, PartFooter
 
 
 class PendingWork(msgspec.Struct):
-    """The work of this start: which shards it sends, writes again or removes."""
+    """The work of this start: the shards to send, to write again, and to remove."""
 
     run: RunFile
     digests: Digests
@@ -34,17 +34,17 @@ class PendingWork(msgspec.Struct):
     done: list[PartFooter]
     """Footers of the parts that have no work left."""
     outdated_shards: list[int]
-    """Shards in `done` whose parts have an older schema version. They are written again after all others."""
+    """Shards in `done` whose parts have an older schema version. Their parts are written again after all others."""
     stale: list[int]
     """Shards beyond the end of the input. Their parts and journals are removed."""
     damaged_parts: frozenset[int]
     """Shards whose parts are damaged. Their parts are written again."""
     ledger_updates: list[ShardSealed | ShardLeftOpen]
-    """Lines that are appended to the ledger before anything in the folder changes."""
+    """Lines to append to the ledger before anything else in the folder changes."""
 
 
 class Resume:
-    """Compares a job and its input with a run folder, to find the work that is left."""
+    """Finds the work that is left, by comparing a job and its input with a run folder."""
 
     def __init__(self, job: Job, dataset: Dataset, inventory: Inventory) -> None:
         self._job = job
@@ -55,12 +55,12 @@ class Resume:
     def work(self, previous: RunFile | None, *, update: bool, retry_rejected: bool) -> PendingWork:
         """Return the work of this start.
 
-        Raises `RunError` if answers would be dropped or requested again, or are missing, and `update` is not set.
+        Unless `update` is set, raises `RunError` if answers are missing, or would be dropped or requested again.
         """
         ledger_updates = [*self._inventory.unrecorded(), *check_missing(self._comparison, update=update)]
         count = self._comparison.count
         unfinished = [index for index in range(count) if self._has_work(index, retry_rejected=retry_rejected)]
-        # A part without work may hold answers to other requests, which no start has compared yet.
+        # A part without work may hold answers to requests that have changed, and no start has compared them yet.
         if not update and (retry_rejected or self._has_changed(previous)):
             self._refuse_lost_answers(previous, unfinished)
         done = [self._inventory.parts[index] for index in range(count) if index not in set(unfinished)]
@@ -81,13 +81,14 @@ class Resume:
     def _outdated_shards(self, done: list[PartFooter], unfinished: list[int]) -> list[int]:
         """Return the shards among `done` whose parts have an older schema version.
 
-        Empty if there is no part of the current version, and none will be written: nothing has to match it then.
+        Parts of one run need the same version. So if there are only older parts, and none is to be written, return an
+        empty list.
         """
         outdated = [footer.shard for footer in done if footer.version != VERSION]
         return outdated if unfinished or len(outdated) < len(done) else []
 
     def _has_changed(self, previous: RunFile | None) -> bool:
-        """Return whether the job or the input differs from what was last accepted.
+        """Return whether the job or the input has changed since the last start.
 
         Without a `run.json`, any existing part or journal counts as a change.
         """
@@ -126,8 +127,8 @@ class Resume:
         changed = dropped = 0
         for index in sorted(self._inventory.parts.keys() | self._inventory.journals.keys()):
             if index in unfinished or index >= self._comparison.count:
-                _, others, gone = self._comparison.compared(index)
-                changed, dropped = changed + others, dropped + gone
+                _, changed_here, dropped_here = self._comparison.compare(index)
+                changed, dropped = changed + changed_here, dropped + dropped_here
         folder = self._inventory.layout.root
         if changed or dropped:
             parts = [f"request {counted(changed, 'existing answer')} again"] * bool(changed)
@@ -175,12 +176,12 @@ def drop_stale(layout: Layout, stale: list[int]) -> None:
 
 
 def previous_scan(previous: RunFile | None) -> Scan | None:
-    """Return the scan of the input by an earlier start; None if there is none that this version can read."""
+    """Return the result of the scan by an earlier start. None if there is none, or this version can't read it."""
     if previous is None:
         return None
     try:
         scan = msgspec.convert(previous.scan, Scan)
     except msgspec.ValidationError:
         return None
-    of_files = (scan.paths, scan.sizes, scan.digests, scan.stamps)
-    return scan if all(len(each) == len(scan.sources) for each in of_files) else None
+    per_file = (scan.paths, scan.sizes, scan.digests, scan.stamps)
+    return scan if all(len(values) == len(scan.sources) for values in per_file) else None

@@ -23,49 +23,49 @@ from batchmix.pacing.governor import Ticket
 from batchmix.records import Exchange, Failure, Outcome, Request
 
 _FIRST_WAIT_S, _MAX_WAIT_S = 0.5, 60.0
-"""The back-off is random: up to 0.5 s after the first failure. The maximum doubles with each failure, up to a
+"""The back-off is random: up to 0.5 s after the first failure. This maximum doubles with each failure, up to a
 minute."""
 _MAX_THROTTLED_WAIT_S = 5.0
-"""The maximum back-off of a throttled row if the provider did not say how long to wait. The whole lane pauses then too,
-and the row should not wait for longer than the lane."""
+"""The longest back-off of a throttled row if the provider did not say how long to wait. The whole lane pauses too, and
+the row should not wait longer than the lane."""
 _MAX_THROTTLED_S = 3600.0
-"""A row is given up once its waits after throttling add up to an hour."""
+"""A row is given up once its waits after throttling add up to this many seconds."""
 _MAX_PUT_OFF = 2
-"""A row is given up when the provider asks it for the second time to wait for longer than `retry.outage_s`. The first
-time may be one wrong header."""
+"""A row is given up when the provider asks for a wait longer than `retry.outage_s` for the second time. The first time
+may be a single wrong header."""
 _RETRIES_AT_ONCE = 100.0
 _RETRY_SHARE, _RETRIES_PER_S = 0.25, 10.0
-"""Retries after an error are limited to a quarter of the requests plus ten per second, with bursts of up to a hundred,
-so that an outage does not cause a storm of requests."""
+"""Retries after an error are limited to a quarter of the requests plus ten per second, with bursts of up to a hundred.
+Otherwise an outage could cause a storm of requests."""
 _RETRYABLE = (FailureAction.RETRY, FailureAction.PAUSE)
 _back_off = tenacity.wait_random_exponential(multiplier=_FIRST_WAIT_S, max=_MAX_WAIT_S, min=_FIRST_WAIT_S / 2)
-_retrying = tenacity.Retrying()  # only because a call state must have one
+_retrying = tenacity.Retrying()  # only because a `RetryCallState` must have one
 
 
 class RowAttempts:
-    """Counts the failed attempts of one row in this start, and the time it waited after throttling."""
+    """The failed attempts of one row in this start, and the time that the row waited after throttling."""
 
     __slots__ = ("_limit", "_longest_s", "_most", "_put_off", "_until", "costly", "failed", "reason", "retry_after_s",
                  "throttled_s")  # fmt: skip
 
     def __init__(self, limit: int, until: float = math.inf, longest_s: float = math.inf) -> None:
-        """Allow `limit` attempts, and none after `until`; a provider may ask to wait for `longest_s` at most."""
+        """Allow `limit` attempts, none of them after `until`. The provider may ask for waits of up to `longest_s`."""
         self._limit = self._most = limit
         self._until = until
         self._longest_s = longest_s
         self._put_off = 0  # how often the provider asked for a longer wait than `longest_s`
         self.failed = 0
         self.costly = 0
-        """Number of failed attempts that count towards the limit. Throttled attempts do not."""
+        """Number of failed attempts that count towards the limit. Throttled attempts do not count."""
         self.throttled_s = 0.0
         self.retry_after_s: float | None = None
-        """The wait that the provider asked for with the last failure, shortened if it was too long; None if it asked
-        for none."""
+        """The wait in seconds that the provider asked for after the last failure, shortened if it was too long. None if
+        the provider asked for no wait."""
         self.reason = ""
-        """The last failure in one word: its HTTP status, or its type."""
+        """The last failure in one word: its HTTP status or its type."""
 
     def count(self, failure: Failure, exchange: Exchange, *, is_free: bool = False) -> None:
-        """Count a failed attempt; if `is_free`, it does not count towards the limit."""
+        """Count a failed attempt. If `is_free`, the attempt does not count towards the limit."""
         self.failed += 1
         self.reason = str(exchange.status) if (exchange.status or 0) >= 400 else failure.type
         requested_s = requested_wait_s(failure, exchange)
@@ -83,15 +83,15 @@ class RowAttempts:
 
 
 def is_retryable(outcome: Outcome) -> TypeGuard[Failure]:
-    """Return whether an outcome is a failure after which the same request may succeed later."""
+    """Return whether an outcome is a failure, and the same request may succeed later."""
     return isinstance(outcome, Failure) and outcome.action in _RETRYABLE
 
 
 def next_wait(attempts: RowAttempts, failure: Failure, now: float) -> float | None:
-    """Return how many seconds a row waits for its next attempt after a failure; None if the row is given up.
+    """Return how many seconds a row has to wait after a failure before it is retried. None if the row is given up.
 
-    Waits are random and grow exponentially, and are never shorter than the provider asked for. Throttled attempts do
-    not count towards the limit of attempts, only their waits add up. The caller has counted the failure in `attempts`.
+    Waits are random, grow exponentially, and are never shorter than the provider asked for. Throttled attempts do not
+    count towards the limit of attempts, but their waits are added up. `attempts` must include this failure already.
     """
     state = tenacity.RetryCallState(_retrying, None, (), {})
     state.attempt_number = attempts.failed
@@ -113,7 +113,7 @@ class RetryBudget:
         self._sent = 0
 
     def wait_s(self, now: float, sent: int) -> float:
-        """Take a retry from the bucket, and return how many seconds it has to wait.
+        """Take one retry from the bucket; return how many seconds this retry has to wait.
 
         `sent` is the number of requests that have had their first attempt so far.
         """
@@ -128,24 +128,25 @@ class OpenRequest(msgspec.Struct, eq=False):
 
     request: Request
     ticket: Ticket | None = None
-    """The ticket of its current attempt; None before it is first sent."""
+    """The ticket of the current attempt; None before the first attempt."""
     attempts: RowAttempts | None = None
-    """Its failed attempts; None if there are none."""
+    """The failed attempts; None if there are none."""
 
 
 class RetryQueue:
-    """The failed requests of one lane that wait for a retry, in a heap by the time when each is due.
+    """The failed requests of one lane that wait for a retry, in a heap ordered by the time when each is due.
 
-    A timer of the event loop is set for the first of them. It moves the requests that are due to `due`, and calls
-    `on_due`.
+    A timer is set for the request that is due first. When it fires, all requests that are due move to `due`, and
+    `on_due` is called.
     """
 
     def __init__(self, status: LaneStatus, on_due: Callable[[], None]) -> None:
         self.due: collections.deque[OpenRequest] = collections.deque()
         """Requests that may be sent again now, in the order in which they became due."""
+        # Each entry of `_waiting` is the time when the request is due, a number to break ties, and the request.
         self._waiting: list[tuple[float, int, OpenRequest]] = []
         self._open: set[OpenRequest] = set()  # waiting, due, or in flight again
-        self._numbers = itertools.count()  # so that requests are never compared
+        self._numbers = itertools.count()
         self._status = status
         self._on_due = on_due
         self._loop = asyncio.get_running_loop()
@@ -154,13 +155,13 @@ class RetryQueue:
 
     @property
     def reasons(self) -> list[str]:
-        """For each request that is not due yet, the reason of its last failure."""
+        """The last failure in one word of each request that is not due yet."""
         return [item.attempts.reason for _, _, item in self._waiting if item.attempts]
 
     def add(self, item: OpenRequest, failure: Failure, sent: int) -> bool:
-        """Queue a failed request for a retry; return False if it is given up instead.
+        """Queue a failed request for a retry. Return False, without queuing it, if the request is given up.
 
-        `sent` is the number of requests of the lane that have had their first attempt so far.
+        `sent` is the number of the lane's requests that have had their first attempt so far.
         """
         assert item.attempts is not None
         now = self._loop.time()
@@ -173,33 +174,33 @@ class RetryQueue:
         if self._waiting[0][2] is item:
             self._set_timer()
         self._open.add(item)
-        self._status.count_retrying(len(self._open))
+        self._status.set_retrying(len(self._open))
         return True
 
     def remove(self, item: OpenRequest) -> None:
-        """Count a request as no longer retrying, because it has its outcome."""
+        """Stop counting a request as retrying, because it has its outcome."""
         self._open.discard(item)
-        self._status.count_retrying(len(self._open))
+        self._status.set_retrying(len(self._open))
 
     def drop(self, path: str) -> list[Request]:
-        """Remove the requests to a path, waiting or due, from the queue, and return them. They have no outcome."""
-        gone = [item for _, _, item in self._waiting if item.request.path == path]
-        gone += [item for item in self.due if item.request.path == path]
+        """Remove the requests to a path from the queue, waiting or due, and return them. They get no outcome here."""
+        removed = [item for _, _, item in self._waiting if item.request.path == path]
+        removed += [item for item in self.due if item.request.path == path]
         self._waiting = [entry for entry in self._waiting if entry[2].request.path != path]
         heapq.heapify(self._waiting)
         self.due = collections.deque(item for item in self.due if item.request.path != path)
-        self._open.difference_update(gone)
+        self._open.difference_update(removed)
         self._set_timer()
-        self._status.count_retrying(len(self._open))
-        return [item.request for item in gone]
+        self._status.set_retrying(len(self._open))
+        return [item.request for item in removed]
 
     def clear(self) -> None:
-        """Remove all requests from the queue. They have no outcome."""
+        """Remove all requests from the queue. They get no outcome here."""
         self._waiting.clear()
         self.due.clear()
         self._open.clear()
         self._set_timer()
-        self._status.count_retrying(0)
+        self._status.set_retrying(0)
 
     def _set_timer(self) -> None:
         if self._timer:

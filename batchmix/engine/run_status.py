@@ -1,8 +1,8 @@
-"""The progress of a run and of its lanes: counters that the engine writes and the progress bar reads.
+"""The progress of a run and of its lanes: counters that the engine updates and the progress bar reads.
 
-Only the methods here change the counters, and all of them are called on the event loop. The progress bar reads them in
-its own thread without a lock. That is safe because each attribute is replaced as a whole. A sum over several counters
-may be one request behind for a moment.
+Only the methods here change the counters, and only the event loop's thread calls these methods. The progress bar reads
+the counters in its own thread without a lock. That is safe because each attribute is replaced as a whole. A sum over
+several counters may be one request behind for a moment.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from batchmix.store.lane_log import RowCounts
 
 
 class Phase(enum.StrEnum):
-    """The phase of a start."""
+    """The phases of a start."""
 
     STARTING = "starting"
     SCANNING = "scanning"
@@ -35,12 +35,12 @@ class Bottleneck(enum.StrEnum):
     REQUESTS = "requests per minute"
     TOKENS = "tokens per minute"
     WINDOW = "window"
-    """As many requests are in flight as the pacing found to be best."""
+    """The window of the pacing is full."""
     PAUSE = "pause"
-    """The provider asked to wait."""
+    """The provider throttled a request, and the lane pauses."""
     OUTAGE = "outage"
     REFUSALS = "refusals"
-    """Requests were refused. The lane waits to see whether all are."""
+    """Requests were refused. The lane waits to see whether all requests are."""
     RETRIES = "retries"
     """Too many rows wait for a retry."""
     INPUT = "input"
@@ -64,34 +64,33 @@ class LaneStatus(RowCounts):
 
     results: int = 0
     """Number of results that the lane will have; 0 if unknown."""
-    workers: int = 0
-    """Maximum number of requests in flight."""
+    max_in_flight: int = 0
     in_flight: int = 0
     retrying: int = 0
-    """Rows whose request has failed in this start and has no outcome yet: it waits for a retry, or is sent again."""
+    """Number of rows whose last request failed and that wait for a retry or are being retried."""
     replies: int = 0
-    """HTTP responses from the provider in this start, with any status."""
+    """Number of HTTP responses from the provider in this start, whatever their status."""
     answers: int = 0
-    """Answers received in this start."""
+    """Number of answers received in this start."""
     tokens: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     completion_tokens: int = 0
     usd_of: Callable[[Usage], float | None] | None = None
-    """Returns the cost of the lane's tokens in USD; None if the price is unknown."""
+    """A function that returns the cost of the lane's tokens in USD; None if the price is unknown."""
     throttled: int = 0
     paused_until: float = 0.0
-    """Unix time at which the last long pause that the provider asked for ends; 0 if there was none."""
+    """Unix time at which the last long pause ends; 0 if there was no long pause."""
     limited_by: Bottleneck = Bottleneck.NONE
     idle: Idle | None = None
-    """Why the lane sends nothing; None if it sends, or has finished."""
+    """Why the lane sends nothing; None if it is sending or has finished."""
     tail: int | None = None
-    """Number of the last rows that wait for a retry; None until only the last rows are left."""
+    """How many of the last rows wait for a retry. None until only the last rows are left."""
     retrying_after: str = ""
-    """Once `tail` is set: the failures of the rows that wait for a retry, such as `503, timeout`."""
+    """The failures of the last rows that wait for a retry, such as `503, timeout`."""
     oldest_sent_at: float | None = None
-    """Once `tail` is set: when the oldest request in flight was sent, on the event loop's clock (monotonic)."""
+    """When the oldest of the last requests in flight was sent, on the event loop's clock (monotonic)."""
 
     @property
     def cost_usd(self) -> float | None:
@@ -106,9 +105,9 @@ class LaneStatus(RowCounts):
         )
         return (self.earlier_usd or 0.0) + (self.usd_of(used) or 0.0)
 
-    def begin(self, workers: int) -> None:
-        """Record the maximum number of requests in flight."""
-        self.workers = workers
+    def set_max_in_flight(self, max_in_flight: int) -> None:
+        """Set the number of requests that this lane may have in flight."""
+        self.max_in_flight = max_in_flight
 
     def sent(self) -> None:
         """Count a request that is sent."""
@@ -116,7 +115,7 @@ class LaneStatus(RowCounts):
         self.limited_by = Bottleneck.NONE
 
     def failed_once(self, *, replied: bool) -> None:
-        """Count a request that returned without an answer; `replied` tells if the provider sent an HTTP response."""
+        """Count a request that returned without an answer. `replied` says whether the provider responded at all."""
         self.in_flight -= 1
         self.replies += replied
 
@@ -126,7 +125,7 @@ class LaneStatus(RowCounts):
         self.replies += 1
         self.answers += 1
         self.tokens += usage.total_tokens or 0
-        if usage.prompt_tokens is not None and usage.completion_tokens is not None:  # else it has no price
+        if usage.prompt_tokens is not None and usage.completion_tokens is not None:  # else the answer has no price
             self.prompt_tokens += usage.prompt_tokens
             self.completion_tokens += usage.completion_tokens
             if usage.cached_tokens or usage.cache_write_tokens:
@@ -138,29 +137,29 @@ class LaneStatus(RowCounts):
         self.throttled += 1
 
     def limit(self, bottleneck: Bottleneck) -> None:
-        """Record why the next request can't be sent yet."""
+        """Set the reason why the next request can't be sent yet."""
         self.limited_by = bottleneck
 
     def pause(self, until: float) -> None:
-        """Record the Unix time until which the provider asked to wait."""
+        """Set the Unix time at which a long pause ends."""
         self.paused_until = until
 
-    def count_retrying(self, rows: int) -> None:
-        """Record the number of rows that have failed and have no outcome yet."""
+    def set_retrying(self, rows: int) -> None:
+        """Set the number of rows whose last request failed and that wait for a retry or are being retried."""
         self.retrying = rows
 
     def show_tail(self, waiting: int, failures: Iterable[str], oldest_sent_at: float | None) -> None:
-        """Record how many of the last rows wait for a retry, their failures, and the age of the oldest in flight."""
+        """Set what the last rows wait for: how many wait for a retry, their failures, and the oldest in flight."""
         self.tail = waiting
         self.oldest_sent_at = oldest_sent_at
         self.retrying_after = ", ".join(sorted(set(failures)))
 
     def stop(self, why: Idle | None) -> None:
-        """Record that the lane sends nothing more, and why; None if it has finished."""
+        """Record that the lane sends nothing more, and the reason; None if the lane has finished."""
         self.idle = why
 
     def settle(self, usd: float | None, counts: Mapping[str, int] | None) -> None:
-        """Replace the estimates by the summary's figures: the cost of all answers, and the rows by status if given."""
+        """Replace the counters by the summary's figures: the cost of all answers and, if given, the rows by status."""
         self.usd_of, self.earlier_usd = None, usd
         if counts is not None:
             self.ok, self.failed, self.rejected = (
@@ -173,26 +172,26 @@ class RunStatus(msgspec.Struct):
 
     phase: Phase = Phase.STARTING
     scanned: int = 0
-    """Input rows that the scan has read so far."""
+    """Number of input rows that the scan has read so far."""
     results: int = 0
     """Number of results that the run will have."""
     lanes: list[LaneStatus] = []
-    """One for each model, in the job's order."""
+    """The status of each lane; there is one lane per model, in the job's order."""
     warnings: list[str] = []
 
     @property
     def ok(self) -> int:
-        """Number of answers. Those of earlier starts are included as far as the folder has been read."""
+        """Number of answers. Answers of earlier starts are included as far as the folder has been read."""
         return sum(lane.ok for lane in self.lanes)
 
     @property
     def replies(self) -> int:
-        """HTTP responses from the provider in this start, with any status."""
+        """Number of HTTP responses from the provider in this start, whatever their status."""
         return sum(lane.replies for lane in self.lanes)
 
     @property
     def rejected(self) -> int:
-        """Number of results without a request, or whose request the provider rejected."""
+        """Number of results whose row gave no request, or whose request the provider rejected."""
         return sum(lane.rejected for lane in self.lanes)
 
     @property
@@ -212,15 +211,15 @@ class RunStatus(msgspec.Struct):
         return sum(costs) if costs else None
 
     def enter(self, phase: Phase) -> None:
-        """Record the new phase of the start."""
+        """Set the phase of the start."""
         self.phase = phase
 
-    def scan(self, rows: int) -> None:
-        """Record the number of input rows that the scan has read."""
+    def set_scanned(self, rows: int) -> None:
+        """Set the number of input rows that the scan has read so far."""
         self.scanned = rows
 
     def begin(self, lanes: list[LaneStatus], results: int) -> None:
-        """Record the lanes, and the number of results that the run will have."""
+        """Set the lanes, and the number of results that the run will have."""
         self.lanes, self.results = lanes, results
 
     def warn(self, messages: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""Sampling rows, and estimating totals over all rows from the sample."""
+"""Draws a sample of rows, and estimates totals over all rows from the sample."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 _STRATA = 5
-"""Number of groups, of rows of similar size, within which the residuals' variance is taken. Each needs two values."""
+"""The rows are divided into this many groups of similar size. The variance is measured within each group, which needs
+two values."""
 _QUANTILE = 2.576
 """Quantile of the normal distribution for 99 %. With about 50 skewed values, an interval covers the true total less
-often than its nominal level says; this one does in 95 % of cases (tests/engine/test_sampling.py has the shares for
-several distributions)."""
+often than its nominal level promises. With this quantile, it does in 95 % of cases (tests/engine/test_sampling.py has
+the shares for several distributions)."""
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -26,15 +27,15 @@ class Bounds(msgspec.Struct, frozen=True):
     high: float
 
     def __add__(self, other: Bounds) -> Bounds:
-        """Return the sum. Lower and upper bounds are simply added, so it holds even if both errors go the same way."""
+        """Add the estimates and the bounds. The sum of the bounds holds even if both errors have the same sign."""
         return Bounds(self.estimate + other.estimate, self.low + other.low, self.high + other.high)
 
 
-def drawn(sizes: Sequence[int], count: int, seed: str) -> list[int]:
+def draw_positions(sizes: Sequence[int], count: int, seed: str) -> list[int]:
     """Draw a random sample of `count` values, stratified by size; return their positions, ordered by size.
 
-    The values sorted by size are cut into `count` equal shares, and one value is drawn from each. The same seed draws
-    the same positions. Memory grows with the number of different sizes.
+    The values are sorted by size and divided into `count` equal groups, and one value is drawn from each group. The
+    same seed draws the same positions. Memory grows with the number of different sizes.
     """
     rng = random.Random(seed)
     count = min(count, len(sizes))
@@ -57,13 +58,15 @@ def drawn(sizes: Sequence[int], count: int, seed: str) -> list[int]:
     return [position for _, position in sorted(chosen)]
 
 
-def total(predicted: Sequence[float], measured: Sequence[float], all_predicted: float, count: int) -> Bounds | None:
-    """Estimate the total of a quantity over `count` rows from rows drawn by `drawn`; None if fewer than ten were drawn.
+def estimate_total(
+    predicted: Sequence[float], measured: Sequence[float], all_predicted: float, count: int
+) -> Bounds | None:
+    """Estimate the total of a quantity over `count` rows from a sample of them. None for fewer than ten sampled rows.
 
-    `predicted` is the part of each drawn row's quantity that is known beforehand, `all_predicted` its sum over all
-    rows. Only the difference is extrapolated (the difference estimator: Särndal, Swensson and Wretman, Model Assisted
-    Survey Sampling, 6.3). The interval allows for skewness by Hall's transformation (P. Hall, On the Removal of
-    Skewness by Transformation, JRSS B 54, 1992).
+    `measured` is the quantity of each sampled row, in the order of `draw_positions`. `predicted` is the part of it that
+    is known beforehand, and `all_predicted` is the sum of that part over all rows. Only the difference is extrapolated
+    (the difference estimator: Särndal, Swensson and Wretman, Model Assisted Survey Sampling, 6.3). The interval allows
+    for skewness by Hall's transformation (P. Hall, On the Removal of Skewness by Transformation, JRSS B 54, 1992).
     """
     size = len(measured)
     if size < 2 * _STRATA:
@@ -82,14 +85,14 @@ def total(predicted: Sequence[float], measured: Sequence[float], all_predicted: 
 
 
 def _residuals(stratum: list[float]) -> Iterable[float]:
-    """Return the differences from the mean, corrected for the degree of freedom that the mean takes."""
+    """Return the differences from the mean, corrected for the degree of freedom lost by estimating the mean."""
     mean = math.fsum(stratum) / len(stratum)
     widened = math.sqrt(len(stratum) / (len(stratum) - 1))
     return [(value - mean) * widened for value in stratum]
 
 
 def _shifts(residuals: list[float]) -> tuple[float, float]:
-    """Return how far the interval goes down and up, in standard deviations of one value."""
+    """Return how far the interval reaches below and above the estimate, in standard deviations of one value."""
     size = len(residuals)
     second = math.fsum(value**2 for value in residuals) / size
     third = math.fsum(value**3 for value in residuals) / size

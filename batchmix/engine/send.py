@@ -1,4 +1,4 @@
-"""Sending: opens the client and the shards, and runs the lanes on one event loop."""
+"""Sends the requests of a start: opens the client and the shards, and runs the lanes on one event loop."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ _logger = logging.getLogger(__name__)
 def send(prepared: PreparedRun, run_status: RunStatus, began: float) -> None:
     """Send all requests without an answer, and seal the shards that are finished.
 
-    `began` is the monotonic time at which the start began. Raises `Stopped` or `Interrupted` if the run ends early; all
-    answers are kept.
+    `began` is the monotonic time at which the start began. Raises `Stopped` or `Interrupted` if the run ends early; the
+    answers so far are kept.
     """
     prepared.layout.make_folders()
     prepared.dataset.drop_stale_spools()
@@ -48,7 +48,7 @@ def send(prepared: PreparedRun, run_status: RunStatus, began: float) -> None:
 
 
 class _Sending:
-    """Sends the requests of one start, and records in its entry of `run.json` what it learns of the provider."""
+    """Sends the requests of one start, and updates the start's entry in `run.json` meanwhile."""
 
     def __init__(self, prepared: PreparedRun, run_status: RunStatus, began: float) -> None:
         self._prepared = prepared
@@ -62,7 +62,7 @@ class _Sending:
         self._client: Client | None = None
 
     async def run(self) -> None:
-        # One thread seals while the other reads and syncs; each further one would hold memory of its own.
+        # One thread seals while the other reads and syncs. More threads would only take more memory.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
         run_status, work, models = self._run_status, self._work, self._prepared.dataset.models
         shutdown = Shutdown(self._job.timeouts.drain_s)
@@ -70,11 +70,13 @@ class _Sending:
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(interrupts(shutdown, run_status))
             stack.enter_context(deadline(self._job.timeouts, self._began, shutdown, run_status))
-            await stack.enter_async_context(bottlenecks_recorded(run_status, self._start, self._note, self._keep))
+            await stack.enter_async_context(
+                bottlenecks_recorded(run_status, self._start, self._update_start, self._write_run)
+            )
             concurrency = sum(model.limits.concurrency for model in models)
             results_left = run_status.results - run_status.ok - run_status.rejected
-            client = self._client = await self._opened(stack, min(concurrency, max(1, results_left)))
-            stack.callback(self._note)
+            client = self._client = await self._open_client(stack, min(concurrency, max(1, results_left)))
+            stack.callback(self._update_start)
             shards = OpenShards(self._prepared.layout, self._shard_spec(), len(models), shutdown.stop)
             await stack.enter_async_context(shards)
             shards.reserve(min(concurrency, results_left))
@@ -91,7 +93,7 @@ class _Sending:
     def _lanes_before(self) -> tuple[list[LaneStatus], int]:
         """Return the initial status of each lane, and the number of results that the run will have."""
         work, samples = self._work, self._job.samples
-        of_each = work.run.rows * samples if self._job.models else 0  # otherwise the rows name their models
+        of_each = work.run.rows * samples if self._job.models else 0  # without models in the job, the rows name them
         drawn = {model: samples * len(canary.rows) for model, canary in self._prepared.canary.items()}
         lanes = [
             LaneStatus(
@@ -113,16 +115,16 @@ class _Sending:
                     lane.count_earlier_usd(cost.usd)
         return lanes, work.run.results
 
-    def _keep(self) -> None:
+    def _write_run(self) -> None:
         self._prepared.layout.write_run(self._work.run)
 
-    def _note(self) -> None:
-        """Copy to this start's record how many surplus answers came, and which models are no longer streamed."""
+    def _update_start(self) -> None:
+        """Update the start's entry: the number of surplus answers, and the models for which streaming is off."""
         if self._client:
             self._start.surplus_answers = self._client.surplus_answers
         self._start.unstreamed = sorted(self._unstreamed)
 
-    async def _opened(self, stack: contextlib.AsyncExitStack, concurrency: int) -> Client:
+    async def _open_client(self, stack: contextlib.AsyncExitStack, concurrency: int) -> Client:
         behaviour = rehearsal_behaviour(self._job)
         url = await stack.enter_async_context(rehearsal_server(behaviour)) if behaviour else self._job.provider.base_url
         return await stack.enter_async_context(
@@ -170,7 +172,7 @@ class _Sending:
         return rules_of
 
     def _open_budget(self, shutdown: Shutdown) -> RunBudget | None:
-        """Return the job's budget, less the amounts that earlier starts have used; None if the job sets no budget."""
+        """Return the run's budget, of which earlier starts have spent a part. None if the job sets no budget."""
         if self._job.budget == Budget():
             return None
         prices = self._prepared.prices
@@ -196,9 +198,9 @@ class _Sending:
 
 def _run_loop(work: Coroutine[None, None, None]) -> None:
     # The event loop shares the interpreter's lock with the threads that read and seal, and releases it at each system
-    # call. With the default of 5 ms it would wait that long to get it back, while answers stay unread.
+    # call. With the default switch interval, it would then wait for 5 ms to get the lock back, and read no answers.
     sys.setswitchinterval(0.00005)
-    # Imported objects never become garbage; scanning them would stop the loop for tens of milliseconds.
+    # Imported objects never become garbage, and scanning them would stop the loop for tens of milliseconds.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)

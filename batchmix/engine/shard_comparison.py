@@ -15,12 +15,12 @@ from batchmix.store.parts import part_path
 from batchmix.store.shard import Shard
 
 _REQUEST_VERSION = 3
-"""Version of the code that turns rows into requests. A new version makes the next start compare all answers with the
-requests."""
+"""Version of the code that turns rows into requests. After a change of the version, the next start compares all answers
+with the new requests."""
 
 
 class Digests:
-    """Digests of the job and the input, which show whether a part still belongs to them."""
+    """Digests of the job and the input. They show whether a part still belongs to this job and input."""
 
     def __init__(self, job: Job, dataset: Dataset) -> None:
         source = job.input
@@ -41,7 +41,7 @@ class Digests:
         self.accepted = _digest([_REQUEST_VERSION, self.requests, self.columns, self.spans])
 
     def shard(self, index: int) -> str:
-        """Return the digest of a shard: of its input bytes and of those settings of the job that change requests."""
+        """Return the digest of a shard. It covers the shard's input and the job's settings that affect requests."""
         return _digest([self.requests, self.spans[index]])
 
 
@@ -52,24 +52,27 @@ class ShardComparison:
         self.digests = Digests(job, dataset)
         self.inventory = inventory
         self.count = len(dataset.scan.shards)
-        """Shards of the input."""
+        """Number of shards in the input."""
         self._dataset = dataset
         self._samples = job.samples
 
     def shard(self, index: int) -> Shard:
-        """Read a shard from the folder, and return it with its files closed."""
+        """Read a shard from the folder and close its files."""
         part = part_path(self.inventory.layout.data, index)
         shard = Shard(index, self.inventory.journals.get(index, {}), part)
         shard.close()
         return shard
 
     def results(self, index: int) -> int:
-        """Return the number of results that a shard has when it is finished."""
+        """Return the number of results that a shard has once it is finished."""
         scan = self._dataset.scan
         return min(scan.shard_rows, scan.rows - index * scan.shard_rows) * len(self._dataset.models) * self._samples
 
-    def compared(self, index: int) -> tuple[Shard, int, int]:
-        """Return a shard, the number of its answers whose request has changed, and of those without a request now."""
+    def compare(self, index: int) -> tuple[Shard, int, int]:
+        """Compare a shard's answers with the job's requests.
+
+        Return the shard, the number of answers whose request has changed, and the number of answers without a request.
+        """
         shard = self.shard(index)
         answers = {key: state.hash for key, state in shard.states.items() if state.status is Status.OK}
         changed = 0
@@ -82,7 +85,7 @@ class ShardComparison:
 
 
 def _request_params(params: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters that change the request: all except those of streaming."""
+    """Return the parameters that affect the answer: all except the streaming parameters."""
     return {name: value for name, value in params.items() if name not in STREAMING}
 
 

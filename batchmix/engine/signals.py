@@ -1,4 +1,4 @@
-"""Handling SIGINT, SIGTERM and SIGHUP. No other module handles them."""
+"""Handles SIGINT, SIGTERM and SIGHUP. No other module handles signals."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from batchmix.errors import Interrupted
 
 
 class SignalExit(SystemExit):
-    """Raised by a signal while no event loop handles signals. Not an `Exception`, so error handlers let it pass."""
+    """Raised by a signal while no event loop handles signals. It is no `Exception`: error handlers don't catch it."""
 
     def __init__(self, number: signal.Signals) -> None:
         super().__init__(128 + number)
         self.number = number
 
     def as_interrupted(self) -> Interrupted:
-        """Return the error that tells the user about the signal."""
+        """Return the error with a message about the signal for the user."""
         return Interrupted(f"interrupted by {self.number.name}", self.number)
 
 
 class _Raising:
-    """A signal handler: the first signal raises `SignalExit`, the next one ends the process."""
+    """A signal handler: the first signal raises `SignalExit`, the second ends the process."""
 
     received = False
 
@@ -39,9 +39,9 @@ class _Raising:
 
 @contextlib.contextmanager
 def raising_signals() -> Iterator[None]:
-    """Raise `SignalExit` in the main thread at the first signal; the second signal ends the process at once.
+    """Raise `SignalExit` in the main thread at the first signal, and end the process at the second.
 
-    To be entered at the very start of a program, which owns its process.
+    A program enters this at its very start. Code that is imported by other programs must not.
     """
     handler = _Raising()
     before = {number: signal.signal(number, handler) for number in _numbers()}
@@ -54,7 +54,7 @@ def raising_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def signals_as_errors() -> Iterator[None]:
-    """Turn a `SignalExit` that ends the block into `Interrupted`."""
+    """Turn a `SignalExit` that is raised in the block into `Interrupted`."""
     try:
         yield
     except SignalExit as error:
@@ -63,9 +63,9 @@ def signals_as_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def handling_signals(act: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Have the running event loop call `act` for each signal while the block runs.
+    """Make the running event loop call `act` for each signal while the block runs.
 
-    Signals are handled only in the main thread; elsewhere no handler can be set.
+    This has no effect outside the main thread, because signal handlers can't be set there.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -78,7 +78,7 @@ def handling_signals(act: Callable[[signal.Signals], None]) -> Iterator[None]:
                 handler.received = True
         act(number)
 
-    import asyncio  # not at the top: a help text handles signals too, and needs no asyncio
+    import asyncio  # not at the top: commands that need no asyncio, such as `--help`, import this module too
 
     loop = asyncio.get_running_loop()
     for number in before:
@@ -93,6 +93,6 @@ def handling_signals(act: Callable[[signal.Signals], None]) -> Iterator[None]:
 
 def _numbers() -> list[signal.Signals]:
     numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else it runs under nohup
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # otherwise the process runs under nohup
         numbers.append(signal.SIGHUP)
     return numbers

@@ -1,4 +1,4 @@
-"""The record of a start in `run.json`: when it began and how it ended. The summary of the run is written with it."""
+"""Records each start in `run.json`: when it began and how it ended. Also writes the summary of the run at its end."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _logger = logging.getLogger(__name__)
 
 
 class StartRecord:
-    """Writes one start into the run folder: its entry in `run.json`, and the summary at its end."""
+    """Writes the entry of one start in `run.json`, and the summary at the end of the start."""
 
     view: View
-    """The run folder after the start; set once it has ended."""
+    """A view of the run folder after the start. It is set once the start has ended."""
 
     def __init__(self, prepared: PreparedRun, run_status: RunStatus) -> None:
         self._prepared = prepared
@@ -35,7 +35,7 @@ class StartRecord:
     def begin(self) -> None:
         """Add this start to `run.json`."""
         self._run.starts.append(self._start)
-        # First, so that a person who agreed to lost answers is not asked again.
+        # The ledger first: users who have accepted missing answers must not be asked again after a crash.
         self._layout.ledger.append(*self._prepared.work.ledger_updates)
         self._layout.write_run(self._run)
 
@@ -67,7 +67,7 @@ class StartRecord:
         self._settle(view)
 
     def _settle(self, view: View) -> None:
-        """Copy the summary's figures to the status; no row counts after a canary, which sent only a few rows."""
+        """Copy the summary's figures to the status; after a canary, which sent only a few rows, not the row counts."""
         totals, rows = view.totals, not self._prepared.options.canary
         for lane in self._run_status.lanes:
             cost = totals.costs.get(lane.model)
@@ -76,7 +76,7 @@ class StartRecord:
 
 @contextlib.contextmanager
 def recorded_start(prepared: PreparedRun, run_status: RunStatus) -> Iterator[StartRecord]:
-    """Add the start to `run.json` before the block; after it, write how the start ended, and the summary."""
+    """Add the start to `run.json` before the block. After the block, write how the start ended, and the summary."""
     record = StartRecord(prepared, run_status)
     record.begin()
     try:
@@ -84,14 +84,14 @@ def recorded_start(prepared: PreparedRun, run_status: RunStatus) -> Iterator[Sta
     except BaseException as error:
         try:
             record.fail(error)
-        except Exception as another:  # noqa: BLE001 - why the run ended matters more
+        except Exception as another:  # noqa: BLE001 - the first error matters more, and is raised
             _logger.warning("how this start ended could not be written down: %s", another)
         raise
     record.finish()
 
 
 def _code_and_reason(error: BaseException) -> tuple[int, str]:
-    """Return the exit code and the reason to record for an error that ended a start."""
+    """Return the exit code, and the reason as text, for an error that ended a start."""
     if isinstance(error, SignalExit):
         error = error.as_interrupted()
     if isinstance(error, BatchmixError):
@@ -100,5 +100,5 @@ def _code_and_reason(error: BaseException) -> tuple[int, str]:
 
 
 def exit_code(view: View) -> int:
-    """Return the exit code of a run that was not stopped: 0 if every result is an answer, else 1."""
+    """Return the exit code of a run that was not stopped: 0 if every result is an answer, otherwise 1."""
     return 0 if view.totals.ok == view.run.results else 1

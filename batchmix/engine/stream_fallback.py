@@ -14,24 +14,24 @@ _STREAMING = ("stream", "stream_options")
 
 
 class StreamFallback:
-    """Decides whether a lane streams answers although the job does not ask for streaming."""
+    """Decides whether a lane uses streaming for requests for which the job does not set it."""
 
     def __init__(self, on_off: Callable[[], None], *, is_off: bool) -> None:
         """`on_off` is called when streaming is turned off."""
         self._on_off = on_off
         self.is_off = is_off
-        """Whether streaming is off, except where the job asks for it."""
+        """Whether streaming is off. Requests for which the job sets streaming are not affected."""
         self._was_unfinished = False
 
-    def leaving(self, request: Request) -> Request:
-        """Return a request as it must be sent: without streaming if that is off and the job does not ask for it."""
+    def as_sent(self, request: Request) -> Request:
+        """Return a request as it must be sent: without streaming if streaming is off and the job does not set it."""
         return unstreamed(request) if self.is_off and request.streams_by_default else request
 
     def unfinished(self, request: Request, failure: Failure) -> Request:
-        """Record a stream that broke off, and return the request for the retry, without streaming.
+        """Record that a request's stream broke off; return the request to retry, without streaming.
 
-        Streaming is turned off at the first such stream that reported its usage. Without usage it may have broken off
-        behind the gateway, so it is only turned off at the second one.
+        This turns streaming off if the stream had reported its usage, or if an earlier stream broke off too. A single
+        stream without usage may have broken off between the gateway and the provider behind it.
         """
         self.is_off |= self._was_unfinished or failure.usage is not None
         self._was_unfinished = True
@@ -41,7 +41,7 @@ class StreamFallback:
 
 
 def unstreamed(request: Request) -> Request:
-    """Return the same request without streaming. Its hash stays the same, since it does not cover streaming."""
+    """Return the same request without streaming. The hash stays the same, because it does not cover streaming."""
     body = read_json(request.body)
     plain = {key: value for key, value in body.items() if key not in _STREAMING}
     try:

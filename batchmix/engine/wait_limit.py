@@ -1,4 +1,4 @@
-"""The limit on waits that a provider asks for: no longer than an outage may last (`retry.outage_s`)."""
+"""Limits the waits that a provider may ask for to the length of an outage (`retry.outage_s`)."""
 
 from __future__ import annotations
 
@@ -8,43 +8,43 @@ from batchmix.errors import FailureAction
 from batchmix.records import Exchange, Failure
 
 _AGAIN_S = 5.0
-"""If the provider asks for too long a wait, the request is sent again after this time, since one header may be
+"""If the provider asks for too long a wait, the request is sent again after this many seconds: a single header may be
 wrong."""
 
 
 def requested_wait_s(failure: Failure, exchange: Exchange) -> float | None:
-    """Return the seconds that a provider asks to wait before the request is sent again; None if it asks for none."""
-    if failure.action not in (FailureAction.PAUSE, FailureAction.RETRY):  # it is not sent again
+    """Return the wait, in seconds, that the provider asks for before a retry. None if it asks for no wait."""
+    if failure.action not in (FailureAction.PAUSE, FailureAction.RETRY):  # there is no retry
         return None
     return failure.wait_s if exchange.retry_after_s is None else exchange.retry_after_s
 
 
 def limited_wait_s(wait_s: float | None, longest_s: float) -> float | None:
-    """Return how long to wait if the provider asked for `wait_s`: exactly that, or a short time if it is too long."""
+    """Return the wait that the provider asked for, or a short wait instead if it is longer than `longest_s`."""
     return wait_s if wait_s is None or wait_s <= longest_s else min(_AGAIN_S, longest_s)
 
 
 class WaitLimit:
-    """Stops a lane whose provider asks for too long a wait.
+    """Stops a lane if the provider asks for too long a wait.
 
-    A daily quota, for example, may take fourteen hours to return, too long for a silent wait. After a response that
-    asks for too long a wait, requests are sent once more. The lane is stopped if the responses then ask for too long
-    again, unless they all concern one row of many. A lane that only gets short throttles is stopped too, once they have
-    lasted for `longest_s`.
+    For example, it may take fourteen hours until a daily quota is available again, which is too long for a silent wait.
+    After a response that asks for too long a wait, requests are sent once more. If the responses ask for too long a
+    wait again, the lane is stopped, unless all of them concern a single row out of many. A lane is also stopped if
+    every response was a throttle, even with a short wait, for `longest_s`.
     """
 
     def __init__(self, longest_s: float) -> None:
         self.is_clear = True
-        """Whether there is nothing that the next answer would have to clear."""
+        """Whether nothing is recorded that `answered` would have to clear."""
         self._longest_s = longest_s
         self._again_s = 0.9 * min(_AGAIN_S, longest_s)
         self._asked_at: float | None = None
         self._rows: set[int] = set()
         self._last: Failure | None = None
-        self._throttled: tuple[float, set[int]] | None = None  # since when all responses were throttles, and their rows
+        self._throttled: tuple[float, set[int]] | None = None  # since when there were only throttles, and their rows
 
     def failed(self, now: float, sent_at: float, row: int, failure: Failure, wait_s: float | None) -> None:
-        """Record a row's failure, with monotonic times. `wait_s` is the wait that the provider asked for with it."""
+        """Record a failure of a row; `wait_s` is the wait that the provider asked for. Times are monotonic."""
         if failure.action is FailureAction.PAUSE:
             self._count_throttled(now, row, failure)
         elif failure.action is not FailureAction.RETRY:
@@ -73,7 +73,7 @@ class WaitLimit:
             self._last = Failure(FailureAction.STOP_MODEL, failure.type, message, failure.code)
 
     def answered(self, sent_at: float) -> None:
-        """Record an answer to a request sent at `sent_at`: it refutes earlier demands for long waits."""
+        """Record an answer to a request sent at `sent_at`. Long waits that were asked for before no longer count."""
         self._throttled = None
         if self._asked_at is None or sent_at >= self._asked_at:
             self._asked_at = self._last = None
@@ -81,7 +81,10 @@ class WaitLimit:
         self.is_clear = self._asked_at is None
 
     def given_up(self, in_flight: int, open_rows: int) -> Failure | None:
-        """Return the failure that stops the lane, once no answer in flight can prevent it; None if it may continue."""
+        """Return the failure that stops the lane, or None if the lane may continue.
+
+        The lane continues as long as requests are in flight: an answer to one of them would clear the failure.
+        """
         return self._last if not in_flight and (len(self._rows) > 1 or open_rows == 1) else None
 
 

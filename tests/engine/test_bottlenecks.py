@@ -33,7 +33,7 @@ def test_a_gap_is_not_filled() -> None:
 
 
 def test_the_last_rows_and_the_disk_are_reported_as_limits() -> None:
-    run_status, lane = RunStatus(phase=Phase.SENDING), LaneStatus("m", workers=2, in_flight=2)
+    run_status, lane = RunStatus(phase=Phase.SENDING), LaneStatus("m", max_in_flight=2, in_flight=2)
     assert bottleneck_of(run_status, lane) == "concurrency"
     lane.show_tail(0, (), None)
     assert bottleneck_of(run_status, lane) == "last rows"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from batchmix.engine.sampling import Bounds, drawn, total
+from batchmix.engine.sampling import Bounds, draw_positions, estimate_total
 
 Length = Callable[[random.Random, int], float]
 SHAPES: dict[str, Length] = {
@@ -27,9 +27,11 @@ def forecast(rng: random.Random, length: Length, rows: int) -> tuple[Bounds, flo
     prompts = [20 + int(rng.lognormvariate(5, 0.8)) for _ in range(rows)]
     true_prompts = [prompt * rng.gauss(1.1, 0.05) for prompt in prompts]
     costs = [INPUT * prompt + OUTPUT * length(rng, prompt) for prompt in true_prompts]
-    picks = drawn(prompts, 50, str(rng.random()))
+    picks = draw_positions(prompts, 50, str(rng.random()))
     each = INPUT * sum(true_prompts[at] for at in picks) / sum(prompts[at] for at in picks)
-    bounds = total([each * prompts[at] for at in picks], [costs[at] for at in picks], each * sum(prompts), rows)
+    bounds = estimate_total(
+        [each * prompts[at] for at in picks], [costs[at] for at in picks], each * sum(prompts), rows
+    )
     assert bounds is not None
     return bounds, sum(costs)
 
@@ -60,27 +62,27 @@ def test_the_estimate_is_unbiased_and_the_interval_is_narrow() -> None:
 
 def test_a_cost_that_follows_from_the_size_has_no_uncertainty() -> None:
     sizes = list(range(1, 1001))
-    picks = drawn(sizes, 50, "seed")
-    bounds = total([sizes[at] for at in picks], [sizes[at] + 7 for at in picks], sum(sizes), 1000)
+    picks = draw_positions(sizes, 50, "seed")
+    bounds = estimate_total([sizes[at] for at in picks], [sizes[at] + 7 for at in picks], sum(sizes), 1000)
     assert bounds is not None
     assert (bounds.low, bounds.estimate, bounds.high) == pytest.approx((sum(sizes) + 7000,) * 3)
 
 
 def test_a_sample_of_all_rows_has_no_uncertainty() -> None:
     values = [float(value) for value in range(50)]
-    bounds = total([0.0] * 50, values, 0.0, 50)
+    bounds = estimate_total([0.0] * 50, values, 0.0, 50)
     assert bounds == Bounds(sum(values), pytest.approx(sum(values)), pytest.approx(sum(values)))
 
 
 def test_fewer_than_ten_rows_give_no_estimate() -> None:
-    assert total([0.0] * 9, [1.0] * 9, 0.0, 100) is None
+    assert estimate_total([0.0] * 9, [1.0] * 9, 0.0, 100) is None
 
 
 def test_a_draw_is_spread_over_the_sizes_and_repeatable() -> None:
     rng = random.Random(1)
     sizes = [int(rng.lognormvariate(4, 1)) for _ in range(10_000)]
-    picks = drawn(sizes, 50, "digest")
-    assert picks == drawn(sizes, 50, "digest") != drawn(sizes, 50, "another")
+    picks = draw_positions(sizes, 50, "digest")
+    assert picks == draw_positions(sizes, 50, "digest") != draw_positions(sizes, 50, "another")
     assert len(set(picks)) == 50
     ranks = sorted(sizes)
     for number, at in enumerate(picks):
@@ -88,5 +90,5 @@ def test_a_draw_is_spread_over_the_sizes_and_repeatable() -> None:
 
 
 def test_a_draw_of_more_rows_than_exist_takes_all() -> None:
-    assert sorted(drawn([5, 5, 5, 1], 50, "s")) == [0, 1, 2, 3]
-    assert drawn([], 50, "s") == []
+    assert sorted(draw_positions([5, 5, 5, 1], 50, "s")) == [0, 1, 2, 3]
+    assert draw_positions([], 50, "s") == []
