@@ -1,4 +1,4 @@
-"""Locking a run folder, so that one process at a time works on it. Folders with foreign files are refused untouched."""
+"""Locks a run folder: only one process at a time may work on it. Refuses a folder with foreign files, untouched."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from batchmix.store.lock import is_signed, take_lock
 from batchmix.store.parts import list_parts, read_part
 from batchmix.store.run_folder import Layout
 
-# The second name of each pair is that of earlier versions.
+# The second pattern in each pair matches the names that earlier versions gave.
 _REPLACING = re.compile("|".join([TEMPORARY.format(r"(run|summary)\.json"), r"(run|summary)\.json\.tmp"]))
 _SEALING = re.compile("|".join([TEMPORARY.format(r"part-[0-9]{5,}\.parquet"), r"[0-9]{5,}\.parquet\.tmp"]))
 _RESERVE = "reserve"
-"""Name of the file in which an earlier version reserved disk space. The reserve has no name any more."""
+"""Name of the file in which an earlier version reserved disk space. Now the reserve is a file without a name."""
 
 
 @contextlib.contextmanager
 def locked_folder(job: Job, secrets: Secrets, *, wait: bool = False) -> Iterator[Layout]:
     """Lock a job's run folder until the block ends; create the folder if it does not exist.
 
-    Temporary files of a killed process are removed first. If the run never begins, all that was created for it is
-    removed afterwards. Raises `RunError`, before anything is touched, if the folder holds foreign files. Raises
-    `RunLocked`, which names the other process, if one works on the folder and `wait` is not set.
+    Temporary files of a killed process are removed first. If the run never begins, everything that was created for it
+    is removed afterwards. Raises `RunError`, before anything is changed, if the folder holds foreign files. Raises
+    `RunLocked` with the name of the other process if another process works on the folder, unless `wait` is set.
     """
     layout = Layout(Path(job.output.path), mode=job.output.permissions, secrets=secrets)
     check_ours(layout)
@@ -39,11 +39,11 @@ def locked_folder(job: Job, secrets: Secrets, *, wait: bool = False) -> Iterator
     lock = None
     try:
         lock = take_lock(layout.lock, str(layout.root), wait=wait)
-        check_ours(layout)  # again, since another process may have held it
+        check_ours(layout)  # again, because another process may have changed the folder meanwhile
         _remove_leftovers(layout)
         yield layout
     finally:
-        with contextlib.suppress(OSError, BatchmixError):  # why the run ended matters more
+        with contextlib.suppress(OSError, BatchmixError):  # the error that ended the run matters more
             if lock is not None:
                 _remove_unbegun(layout)
         _remove_folders(made)
@@ -54,14 +54,14 @@ def locked_folder(job: Job, secrets: Secrets, *, wait: bool = False) -> Iterator
 def check_ours(layout: Layout) -> None:
     """Raise `RunError` if a folder holds anything that does not belong to a run. Changes nothing.
 
-    Files of a start that was killed before it wrote `run.json` are accepted if the lock file is one of ours.
+    Files of a start that was killed before it wrote `run.json` are accepted if batchmix wrote the lock file.
     """
     try:
         names = sorted(os.listdir(layout.root))  # noqa: PTH208 - names
         if holds_run(layout):
             _check_files(layout)
         elif names:
-            layout.read_run()  # raises if there is one that can't be read
+            layout.read_run()  # raises if there is a `run.json` that can't be read
             _check_leftovers(layout, names)
     except FileNotFoundError:
         return
@@ -72,7 +72,7 @@ def check_ours(layout: Layout) -> None:
 
 
 def holds_run(layout: Layout) -> bool:
-    """Return whether a folder holds a run: a `run.json`, or parts or journals that batchmix wrote."""
+    """Return whether a folder holds a run: a `run.json`, or a part or a journal that batchmix wrote."""
     with contextlib.suppress(RunError):
         if layout.read_run() is not None:
             return True
@@ -91,7 +91,10 @@ def _is_part(path: Path) -> bool:
 
 
 def _check_files(layout: Layout) -> None:
-    """Raise `RunError` if a file of a run's file name was not written by batchmix, so that it is never overwritten."""
+    """Raise `RunError` if a file has the name of a run's file, but was not written by batchmix.
+
+    Otherwise the run would overwrite the file.
+    """
     layout.check_folders()
     is_signed(layout.lock)
     journals = [path for lanes in layout.journals().values() for path in lanes.values()]
@@ -110,7 +113,7 @@ def _check_files(layout: Layout) -> None:
 
 
 def _check_leftovers(layout: Layout, names: list[str]) -> None:
-    """Raise `RunError` if the folder holds a file that is not left over from a first start that was killed."""
+    """Raise `RunError` if the folder holds a file that is not a leftover of a killed first start."""
     try:
         signed = is_signed(layout.lock)
     except RunError:  # a foreign file has the lock's name
@@ -135,7 +138,7 @@ def _is_leftover(layout: Layout, name: str) -> bool:
 def _make_folders(root: Path) -> list[Path]:
     """Create a folder and its missing parents; return the created folders, the innermost first.
 
-    Raises `RunError`, or `NoSpace` or `DiskError` if the disk is the cause.
+    Raises `RunError`, or, if the disk is the cause, `NoSpace` or `DiskError`.
     """
     made: list[Path] = []
     try:
@@ -163,7 +166,7 @@ def _make_folders(root: Path) -> list[Path]:
 
 
 def _remove_leftovers(layout: Layout) -> None:
-    """Remove the temporary files of a killed process: only files with names that batchmix gives, and no links."""
+    """Remove the temporary files of a killed process: only files with batchmix's own names, and no links."""
     for folder, names in ((layout.root, _REPLACING), (layout.journal, _SEALING)):
         for path in folder.iterdir() if folder.is_dir() else ():
             if names.fullmatch(path.name) and is_regular_or_missing(path):
@@ -182,7 +185,7 @@ def _is_blank(path: Path) -> bool:
 
 
 def _remove_unbegun(layout: Layout) -> None:
-    """Remove all that was created for a run that never began. Foreign files stay."""
+    """Remove everything that was created for a run that never began. Foreign files stay."""
     if holds_run(layout):
         return
     check_ours(layout)
@@ -193,7 +196,7 @@ def _remove_unbegun(layout: Layout) -> None:
 
 
 def _remove_folders(folders: list[Path]) -> None:
-    """Remove those of the folders that are empty."""
+    """Remove the empty folders among these."""
     for folder in folders:
         with contextlib.suppress(OSError):
             folder.rmdir()

@@ -51,7 +51,7 @@ class LanePlan(msgspec.Struct):
     """Lower bound on the duration in seconds, from the job's limits per minute. None without such limits."""
 
     def count(self, request: Request) -> None:
-        """Add a request."""
+        """Add a request to the counts."""
         self.requests += 1
         self.prompt_tokens += request.prompt_tokens
         if self.max_tokens is not None:

@@ -1,8 +1,8 @@
 """One job from end to end: load → send → store. Read this first.
 
-    folder_lock     locks the run folder for this process, and refuses a folder that is not a run's
+    folder_lock     locks the run folder for this process, and refuses a folder with foreign files
     prepare         scans the input, reads the folder, looks up prices, and lists the shards with work left
-    start_record    writes this start into the folder, and how it ended, even after an error
+    start_record    records in the folder that this start began and how it ended, even after an error
     send            sends the requests without an answer, one lane per model, and seals finished shards
 
 `plan` prepares a run too, but locks and writes nothing. `reader` reads a run folder without locking it.
@@ -25,10 +25,10 @@ Options = prepare.Options
 
 @shutdown.stops_as_errors()
 def run_job(job: Job, secrets: Secrets, options: Options, run_status: RunStatus) -> View:
-    """Run a job as far as possible, and return a view of its run folder afterwards.
+    """Run a job as far as possible; return a view of the run folder afterwards.
 
-    Raises `UsageError` if the job or its folder must be fixed before anything is sent. Raises `Stopped` or
-    `Interrupted` if the run ended early; the same call then resumes it.
+    Raises `UsageError`, before anything is sent, if the job or its folder must be fixed. Raises `Stopped` or
+    `Interrupted` if the run ended early. The same call then resumes it.
     """
     began = time.monotonic()
     with folder_lock.locked_folder(job, secrets, wait=options.wait) as layout:

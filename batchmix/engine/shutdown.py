@@ -1,4 +1,4 @@
-"""Stopping a run early: on a signal, at the job's deadline, or after an error."""
+"""Stops a run early: on a signal, at the job's deadline, or after an error."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from batchmix.errors import Interrupted, Stopped, disk_errors
 from batchmix.job import Timeouts
 
 _DRAIN_SHARE = 0.1
-"""At most this share of `timeouts.job_s` is reserved at its end for requests in flight to return."""
+"""At most this share of `timeouts.job_s` is reserved, at the end, for requests in flight to return."""
 
 
 class Shutdown:
-    """Stops a run, for the first reason given. Requests in flight then have `drain_s` seconds to return."""
+    """Stops a run. Only the first reason counts. Requests in flight get `drain_s` seconds to return."""
 
     def __init__(self, drain_s: float) -> None:
         self.reason: BaseException | None = None
         self.stopping = asyncio.Event()
-        """Set when no more requests are sent."""
+        """Set when sending stops."""
         self.cutting = asyncio.Event()
-        """Set when requests in flight are cut off."""
+        """Set when requests in flight are to be cut off."""
         self.drain_s = drain_s
-        """Seconds that requests in flight may take to return after a stop."""
+        """Seconds for which requests in flight may take to return after a stop."""
 
     def stop(self, reason: BaseException, drain_s: float | None = None) -> None:
-        """Send no more requests; cut off those in flight after `drain_s` seconds, by default the run's own value."""
+        """Stop sending, and cut off the requests in flight after `drain_s` seconds (by default `self.drain_s`)."""
         if self.reason is None:
             self.reason = reason
             self.stopping.set()
@@ -38,7 +38,7 @@ class Shutdown:
             asyncio.get_running_loop().call_later(wait_s, self.cutting.set)
 
     async def guarded(self, work: Coroutine[None, None, None]) -> None:
-        """Await some work. An error in it stops the run in order: requests in flight may return; nothing is lost."""
+        """Await a coroutine. If it fails, stop the run: requests in flight may still return, and no answer is lost."""
         try:
             await work
         except Exception as error:  # noqa: BLE001 - it is raised again from the reason
@@ -47,7 +47,7 @@ class Shutdown:
 
 @contextlib.contextmanager
 def stops_as_errors() -> Iterator[None]:
-    """Turn a signal or an error of the disk that ends the block into a `BatchmixError` that tells the user about it."""
+    """Turn a signal or a disk error in the block into a `BatchmixError` with a message for the user."""
     with signals_as_errors(), disk_errors():
         yield
 
@@ -68,7 +68,7 @@ def interrupts(shutdown: Shutdown, run_status: RunStatus) -> Iterator[None]:
 
 @contextlib.contextmanager
 def deadline(timeouts: Timeouts, began: float, shutdown: Shutdown, run_status: RunStatus) -> Iterator[None]:
-    """Stop the run at the job's deadline: sending ends shortly before it, and requests in flight are cut off at it.
+    """Stop the run at the job's deadline. Sending stops a little earlier, to give requests in flight time to return.
 
     `began` is the monotonic time at which the start began.
     """
@@ -79,7 +79,7 @@ def deadline(timeouts: Timeouts, began: float, shutdown: Shutdown, run_status: R
 
     def stop() -> None:
         run_status.enter(Phase.DRAINING)
-        shutdown.stop(_has_come(job_s), drain_s)
+        shutdown.stop(_deadline_error(job_s), drain_s)
 
     loop = asyncio.get_running_loop()
     left_s = began + job_s - time.monotonic()
@@ -92,10 +92,10 @@ def deadline(timeouts: Timeouts, began: float, shutdown: Shutdown, run_status: R
 
 
 def check_deadline(timeouts: Timeouts, began: float) -> None:
-    """Raise `Stopped` if the job's deadline has passed; called before anything is sent."""
+    """Raise `Stopped` if the job's deadline has passed. This is for the time before anything is sent."""
     if timeouts.job_s is not None and time.monotonic() - began > timeouts.job_s:
-        raise _has_come(timeouts.job_s)
+        raise _deadline_error(timeouts.job_s)
 
 
-def _has_come(job_s: float) -> Stopped:
+def _deadline_error(job_s: float) -> Stopped:
     return Stopped(f"the deadline of {job_s:g} s (timeouts.job_s) has come")

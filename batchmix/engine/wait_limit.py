@@ -35,7 +35,7 @@ class WaitLimit:
 
     def __init__(self, longest_s: float) -> None:
         self.is_clear = True
-        """Whether nothing is recorded that `answered` would have to clear."""
+        """Whether no long wait and no throttling is recorded that an answer would clear."""
         self._longest_s = longest_s
         self._again_s = 0.9 * min(_AGAIN_S, longest_s)
         self._asked_at: float | None = None
