@@ -1,4 +1,4 @@
-"""Bottlenecks: what limits a run's speed, as shown during the run and recorded for each start in `run.json`."""
+"""Bottlenecks: the limits on a run's speed. They are shown during the run and recorded for each start in `run.json`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_SLOTS = 256
 
 
 def bottleneck_of(run_status: RunStatus, lane: LaneStatus) -> str:
-    """Return a few words on what limits a lane's speed. Empty if nothing does but the provider's response time."""
+    """Return the bottleneck of a lane in a few words. Empty if only the provider's response time limits its speed."""
     if lane.idle:
         return lane.idle.value
     if run_status.phase is Phase.SEALING:

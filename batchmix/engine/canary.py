@@ -1,4 +1,4 @@
-"""The canary: a random sample of rows that is sent first, so that its answers forecast the cost of all other rows."""
+"""The canary: a random sample of rows that is sent first. Its answers give a forecast of the cost of all other rows."""
 
 from __future__ import annotations
 

@@ -80,15 +80,15 @@ class DedupingLog:
                 self._firsts.put(request.hash, request.row, request.sample)
         return [request for request in needed if self._is_first(request)]
 
-    def _is_first(self, request: Request, *, again: int | None = None) -> bool:
-        """Return whether a request must be sent. `again` is its former first row, if that row has no answer."""
+    def _is_first(self, request: Request, *, former_first: int | None = None) -> bool:
+        """Return whether a request must be sent. `former_first` is its first row so far, if that has no answer."""
         row = self._firsts.first(request.hash, request.row, request.sample)
         under_way = self._under_way.get((row, request.model, request.sample))
         if under_way and under_way.hash == request.hash:  # else the row had this request in an earlier start
             under_way.rows.append(request.row)
             self._waiting += 1
             return False
-        if row == again:
+        if row == former_first:
             row = request.row
             self._firsts.put(request.hash, row, request.sample)
         if row != request.row:
@@ -105,7 +105,9 @@ class DedupingLog:
         """
         unanswered: list[Request] = []
         while len(self._late) >= at_least:  # repeated, because a row may have a new first row by now
-            unanswered += [request for row, request in await self._unanswered() if self._is_first(request, again=row)]
+            unanswered += [
+                request for row, request in await self._unanswered() if self._is_first(request, former_first=row)
+            ]
         return unanswered
 
     async def _unanswered(self) -> list[tuple[int, Request]]:

@@ -196,7 +196,7 @@ def _remove_unbegun(layout: Layout) -> None:
 
 
 def _remove_folders(folders: list[Path]) -> None:
-    """Remove the empty folders among these."""
+    """Remove these folders, except those that are not empty."""
     for folder in folders:
         with contextlib.suppress(OSError):
             folder.rmdir()

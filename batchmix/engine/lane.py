@@ -88,7 +88,7 @@ class Lane:
         for index in self._shards:
             await self._log.open(index)
             async for batch in self._requests(index):
-                needed = await self._unpaid(self._log.unfinished(index, batch))
+                needed = await self._reuse_answers(self._log.unfinished(index, batch))
                 if dedup_log:
                     needed = dedup_log.firsts(batch, needed) + await dedup_log.late()
                 if needed:
@@ -101,7 +101,7 @@ class Lane:
             for lane in self.followers:
                 lane.shards_to_check.put_nowait(index)
 
-    async def _unpaid(self, needed: list[Request]) -> list[Request]:
+    async def _reuse_answers(self, needed: list[Request]) -> list[Request]:
         """Reuse the answers of other runs; return the requests without such an answer."""
         if self._prepared.reusable is None or not needed:
             return needed

@@ -31,7 +31,7 @@ class MissingAnswers(msgspec.Struct, frozen=True):
 
 
 def check_missing(comparison: ShardComparison, *, update: bool) -> list[ShardLeftOpen]:
-    """Return a new line for the ledger for each shard that differs from its last line there.
+    """Return new lines for the ledger, one for each shard that differs from its last line in the ledger.
 
     Raises `RunError` if answers are missing, unless `update` is set.
     """

@@ -83,7 +83,7 @@ class Outcomes:
         self.stopped: Failure | None = None
         """The failure that stops this lane; None while the lane continues. Other lanes are not affected."""
         self.stopped_paths: dict[str, Failure] = {}
-        """The failure that stopped each stopped path. All requests to the path end with this failure."""
+        """The stopped paths, each with the failure that stopped it. All requests to the path end with that failure."""
         self.held = 0
         """Number of requests held back until another outcome shows that not all requests are refused alike."""
         self.unreached: list[tuple[Request, Failure]] = []

@@ -1,4 +1,4 @@
-"""Planning a run: counts the requests that a run would send, and estimates their cost. Writes nothing to its folder."""
+"""Plans a run: counts the requests that it would send, and estimates their cost. Writes nothing to the run folder."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ from batchmix.responses.stream import UNFINISHED
 
 _logger = logging.getLogger(__name__)
 _FEW_RETRYING = 1000
-"""After the first answer, no new rows are sent while this many rows wait for a retry. If twice the window is more, that
-is the limit."""
+"""After the first answer, no new rows are sent while this many rows, or twice the window if that is more, wait for a
+retry."""
 _LAST = 100
 """Once at most this many rows are left, the status shows why they wait. With more rows, finding this out after each
 response would take too long."""

@@ -149,7 +149,7 @@ class LaneStatus(RowCounts):
         self.retrying = rows
 
     def show_tail(self, waiting: int, failures: Iterable[str], oldest_sent_at: float | None) -> None:
-        """Set what the last rows wait for: how many wait for a retry, their failures, and the oldest in flight."""
+        """Set the state of the last rows: how many wait for a retry, after which failures, and the oldest in flight."""
         self.tail = waiting
         self.oldest_sent_at = oldest_sent_at
         self.retrying_after = ", ".join(sorted(set(failures)))

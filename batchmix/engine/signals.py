@@ -41,7 +41,7 @@ class _Raising:
 def raising_signals() -> Iterator[None]:
     """Raise `SignalExit` in the main thread at the first signal, and end the process at the second.
 
-    A program enters this at its very start. Code that is imported by other programs must not.
+    To be entered at the very start of a program, and only if the process is its own.
     """
     handler = _Raising()
     before = {number: signal.signal(number, handler) for number in _numbers()}

@@ -14,7 +14,7 @@ _STREAMING = ("stream", "stream_options")
 
 
 class StreamFallback:
-    """Decides whether a lane uses streaming for requests for which the job does not set it."""
+    """Decides whether a lane streams the answers to requests for which the job does not set streaming."""
 
     def __init__(self, on_off: Callable[[], None], *, is_off: bool) -> None:
         """`on_off` is called when streaming is turned off."""

@@ -34,7 +34,7 @@ _BODILESS = (204, 304)
 """Statuses of responses that never have a body, whatever their headers say (RFC 9112, 6.3)."""
 _PROBE_REASON = "between-answers"
 _PROBE = f"HTTP/1.1 100 {_PROBE_REASON}\r\n\r\n".encode()
-"""Fed to a parser to test it: only a parser that is not in the middle of a response reads it as a response."""
+"""Bytes to test a parser with: only a parser that is not in the middle of a response reads them as a response."""
 _REQUEST_TIMEOUT = re.compile(rb"\s*HTTP/1\.[01] 408\b")
 """Matches the response that HAProxy, nginx and others send over an idle connection before they close it."""
 _TLS_ALERT = b"\x15\x03"

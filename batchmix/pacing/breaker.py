@@ -16,7 +16,7 @@ from batchmix.records import Failure
 _IN_A_ROW = 20
 """How many failures in a row open the breaker."""
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 1.0, 30.0
-"""The pause before a trial request, in seconds. It doubles from the first to the longest."""
+"""The first and the longest pause before a trial request, in seconds. The pause doubles in between."""
 _FIRST_OUTAGE_S = 60.0
 """Replaces a longer `outage_s` until a request has succeeded, because the address may be wrong."""
 

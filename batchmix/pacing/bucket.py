@@ -164,7 +164,7 @@ class Bucket:
         return self._estimate.spread
 
     def cut(self, now: float, pause_s: float, *, overloaded: bool) -> None:
-        """Empty the bucket after a throttle, and set the rate to the one measured by it.
+        """Empty the bucket after a throttle, and continue at the newly measured rate.
 
         `overloaded` means that so many requests are throttled that the rate may be lowered further than usual.
         """

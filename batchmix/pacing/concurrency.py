@@ -175,7 +175,7 @@ class Goodput:
         self._restart(now, size)
 
     def completed(self, now: float, tokens: int, size: float) -> float | None:
-        """Count a completion. If the window grew and gained nothing, return the size to shrink to, else None."""
+        """Count a completion. If growth of the window gained nothing, return the size to shrink to; otherwise None."""
         self._completions += 1
         self._tokens += tokens
         if self._completions < self._size or now <= self._since:

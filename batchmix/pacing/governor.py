@@ -31,7 +31,10 @@ _logger = logging.getLogger(__name__)
 _FIRST_COMPLETION = 256
 """The estimated tokens of a completion before the first completion arrives."""
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 15.0
-"""The first and the longest pause without a `Retry-After`, in seconds. It doubles; up to half is cut at random."""
+"""The first and the longest pause without a `Retry-After`, in seconds. The pause doubles in between.
+
+Up to half of it is cut at random.
+"""
 _GAP_S = 2.0
 """The searches advance by the time between two requests: at most this many seconds, or as long as a bucket required."""
 _HOLD_S = 2.0
