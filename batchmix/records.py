@@ -136,8 +136,9 @@ class Exchange(msgspec.Struct, frozen=True, gc=False):
     """One attempt before it is classified: its response, or how it failed."""
 
     sent_at_ms: int
-    """Unix time in milliseconds."""
+    """When the request was sent, as Unix time in milliseconds."""
     finished_at_ms: int
+    """When the exchange ended, as Unix time in milliseconds."""
     latency_s: float
     status: int | None = None
     """The HTTP status. None if no response arrived."""

@@ -38,7 +38,7 @@ def command(before: Path, after: Path, *, show: int, as_json: bool, verbose: int
     return print_diff(diff(before, after), show, as_json=as_json)
 
 
-def print_diff(found: Diff, show: int, *, as_json: bool) -> int:
+def print_diff(diff: Diff, show: int, *, as_json: bool) -> int:
     """Print a comparison of two runs, and return the exit code.
 
     `show` is the number of worse answers, and of better answers, to print for each model and scorer.
@@ -46,17 +46,17 @@ def print_diff(found: Diff, show: int, *, as_json: bool) -> int:
     from batchmix.cli.diff_lines import diff_lines
     from batchmix.evaluate.examples import examples
 
-    chosen = examples(found, show)
+    chosen = examples(diff, show)
     if as_json:
-        echo_json(diff_record(found) | {"examples": msgspec.to_builtins(chosen)})
+        echo_json(diff_record(diff) | {"examples": msgspec.to_builtins(chosen)})
     else:
-        for line in diff_lines(found, chosen):
+        for line in diff_lines(diff, chosen):
             echo(line)
-    return 1 if found.worse or found.missed else 0
+    return 1 if diff.worse or diff.missed else 0
 
 
-def diff_record(found: Diff) -> dict[str, Any]:
+def diff_record(diff: Diff) -> dict[str, Any]:
     """Return a comparison for `--json`. `moved` is the number of changed results, not the list of them."""
-    whole: dict[str, Any] = msgspec.to_builtins(found)
-    whole["moved"] = len(found.moved)
+    whole: dict[str, Any] = msgspec.to_builtins(diff)
+    whole["moved"] = len(diff.moved)
     return whole

@@ -29,26 +29,26 @@ def send_canary(job: Job, options: Options, count: int, progress: str) -> Foreca
     return forecast(view, job)
 
 
-def print_forecast(found: Forecast) -> None:
+def print_forecast(forecast: Forecast) -> None:
     """Print the forecast after a canary."""
-    for line in forecast_lines(found):
+    for line in forecast_lines(forecast):
         echo(line)
 
 
-def forecast_lines(found: Forecast) -> list[str]:
+def forecast_lines(forecast: Forecast) -> list[str]:
     """Return the forecast after a canary as lines of text."""
-    spent = "an unknown amount" if found.spent_usd is None else usd(found.spent_usd)
-    lines = [f"Canary: {found.answered:,} of {counted(found.rows, 'row')} answered; spent so far: {spent}"]
-    lines.append(summary_row("different", f"{counted(found.different, 'request')} over all rows"))
-    lines += [f"  warning: {found.duplicates_warning}"] if found.duplicates_warning else []
-    tokens, cost = found.completion_tokens, found.cost_usd
+    spent = "an unknown amount" if forecast.spent_usd is None else usd(forecast.spent_usd)
+    lines = [f"Canary: {forecast.answered:,} of {counted(forecast.rows, 'row')} answered; spent so far: {spent}"]
+    lines.append(summary_row("different", f"{counted(forecast.different, 'request')} over all rows"))
+    lines += [f"  warning: {forecast.duplicates_warning}"] if forecast.duplicates_warning else []
+    tokens, cost = forecast.completion_tokens, forecast.cost_usd
     if tokens is None:
         return [*lines, "  Too few answers with usage for a forecast of the cost; try a larger canary."]
-    lines.append(f"The rest: {counted(found.requests, 'request')} (in brackets: 95 % prediction intervals)")
+    lines.append(f"The rest: {counted(forecast.requests, 'request')} (in brackets: 95 % prediction intervals)")
     lines.append(summary_row("answers", f"{tokens.estimate:,.0f} tokens ({tokens.low:,.0f} to {tokens.high:,.0f})"))
     price = cost and f"{usd(cost.estimate)} ({usd(cost.low)} to {usd(cost.high)})"
     return [
         *lines,
         summary_row("cost", price or "unknown: no price is known"),
-        summary_row("time", f"at least {found.least_s:,.0f} s"),
+        summary_row("time", f"at least {forecast.least_s:,.0f} s"),
     ]

@@ -34,15 +34,15 @@ def command(search: str, base_url: str | None, *, as_json: bool, verbose: int) -
     catalogue = get_catalogue(url)
     if catalogue is None:
         raise Stopped(f"{url}: no catalogue of models could be fetched (-v shows why)")
-    found = [model for name, model in sorted(catalogue.models.items()) if search.casefold() in name.casefold()]
+    models = [model for name, model in sorted(catalogue.models.items()) if search.casefold() in name.casefold()]
     if as_json:
-        echo_json([_record(model) for model in found])
+        echo_json([_record(model) for model in models])
         return 0
-    width = max((len(model.id) for model in found), default=5)
+    width = max((len(model.id) for model in models), default=5)
     echo(f"{'model':<{width}}  {'context':>9}  {'output':>9}  {'in $':>8}  {'cached $':>8}  {'out $':>8}")
-    for model in found:
+    for model in models:
         echo(_line(model, width))
-    echo(f"{len(found):,} of {len(catalogue.models):,} models; USD per 1M tokens")
+    echo(f"{len(models):,} of {len(catalogue.models):,} models; USD per 1M tokens")
     return 0
 
 

@@ -65,7 +65,7 @@ _FLAGS = {
     "concurrency": "limits.concurrency",
     "deadline": "timeouts.job_s",
 }
-"""The setting of the job that each option sets."""
+"""The setting of the job for each option, by the option's name."""
 
 
 def job_options(command: Command) -> Command:

@@ -47,7 +47,7 @@ def escape_unencodable() -> None:
 
 
 def output_exit_code() -> int:
-    """Return the exit code for output that could not be written; 0 if all output was written."""
+    """Return the exit code for output that could not be written. 0 if all output was written."""
     return _output_exit_code
 
 

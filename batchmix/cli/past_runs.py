@@ -31,7 +31,7 @@ def sparkline(values: Sequence[float | None]) -> str:
 def past_lines(past: list[PastRun]) -> list[str]:
     """Return a table of past runs, the oldest first, and a table with the trend of each score."""
     lines = in_columns([_HEAD, *(row for past_run in past for row in _rows(past_run))])
-    pairs = dict.fromkeys((found.model, found.scorer) for past_run in past for found in _scores(past_run))
+    pairs = dict.fromkeys((scored.model, scored.scorer) for past_run in past for scored in _scores(past_run))
     trends = [("model", "scorer", "over these runs", "first", "last")]
     for model, scorer in pairs:
         values = [_value(past_run, model, scorer) for past_run in past]
@@ -49,8 +49,13 @@ def past_record(past: list[PastRun]) -> list[dict[str, Any]]:
             "started_at": past_run.started_at,
             "exit_code": past_run.run.starts[-1].exit_code if past_run.run.starts else None,
             "scores": [
-                {"model": found.model, "scorer": found.scorer, "mean": found.score.mean, "stderr": found.score.stderr}
-                for found in _scores(past_run)
+                {
+                    "model": scored.model,
+                    "scorer": scored.scorer,
+                    "mean": scored.score.mean,
+                    "stderr": scored.score.stderr,
+                }
+                for scored in _scores(past_run)
             ],
         }
         for past_run in past
@@ -60,10 +65,10 @@ def past_record(past: list[PastRun]) -> list[dict[str, Any]]:
 def _rows(past_run: PastRun) -> list[tuple[str, ...]]:
     start = (cell(str(past_run.folder), 60), past_run.started_at, _state(past_run))
     rows: list[tuple[str, ...]] = []
-    for found in _scores(past_run):
-        score = found.score
+    for scored in _scores(past_run):
+        score = scored.score
         interval = "" if score.low is None or score.high is None else f"{score.low:.3f}–{score.high:.3f}"
-        rows.append((*start, cell(found.model), found.scorer, number(score.mean), interval))
+        rows.append((*start, cell(scored.model), scored.scorer, number(score.mean), interval))
         start = ("", "", "")
     return rows or [(*start, "", "", "", "")]
 
@@ -76,10 +81,10 @@ def _state(past_run: PastRun) -> str:
 
 
 def _scores(past_run: PastRun) -> list[ScoreMetrics]:
-    return [found for found in past_run.metrics.scores if not found.group] if past_run.metrics else []
+    return [scored for scored in past_run.metrics.scores if not scored.group] if past_run.metrics else []
 
 
 def _value(past_run: PastRun, model: str, scorer: str) -> float | None:
     return next(
-        (found.score.mean for found in _scores(past_run) if (found.model, found.scorer) == (model, scorer)), None
+        (scored.score.mean for scored in _scores(past_run) if (scored.model, scored.scorer) == (model, scorer)), None
     )

@@ -61,20 +61,20 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
         reject_bad_rows=options["bad_rows"] == "reject",
     )
     forecast = send_canary(job, run_options, options["canary"], "auto") if options["canary"] else None
-    found = plan(job, run_options, secrets)
-    if found.shortage:
-        echo_error(f"warning: {found.shortage}")
-    if found.duplicates_warning:
-        echo_error(f"warning: {found.duplicates_warning}")
-    judges = _judges(job, found)
+    run_plan = plan(job, run_options, secrets)
+    if run_plan.shortage:
+        echo_error(f"warning: {run_plan.shortage}")
+    if run_plan.duplicates_warning:
+        echo_error(f"warning: {run_plan.duplicates_warning}")
+    judges = _judges(job, run_plan)
     if options["as_json"]:
         echo_json(
-            found.as_json()
+            run_plan.as_json()
             | {"judges": msgspec.to_builtins(judges)}
             | ({"canary": msgspec.to_builtins(forecast)} if forecast else {})
         )
         return 0
-    for line in _lines(found, [_judge_line(judge) for judge in judges]):
+    for line in _lines(run_plan, [_judge_line(judge) for judge in judges]):
         echo(line)
     if forecast:
         echo()
@@ -82,69 +82,71 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     return 0
 
 
-def _cost_lines(found: Any) -> list[str]:
+def _cost_lines(run_plan: Any) -> list[str]:
     """Return lines with the range of the cost of the requests to send: the total, and by model if there are several."""
-    lanes = [lane for lane in found.lanes if lane.requests]
-    shown = [(found.least_usd, found.most_usd, "")] if found.least_usd is not None else []
+    lanes = [lane for lane in run_plan.lanes if lane.requests]
+    shown = [(run_plan.least_usd, run_plan.most_usd, "")] if run_plan.least_usd is not None else []
     if len(lanes) > 1 or not shown:
         shown += [(lane.least_usd, lane.most_usd, f" {lane.model}") for lane in lanes]
-    texts = [f"{_range(least, most)}{model}" for least, most, model in shown]
+    texts = [f"{_range(least_usd, most_usd)}{model}" for least_usd, most_usd, model in shown]
     return [f"  {'cost' if number == 0 else '':<12} {text}" for number, text in enumerate(texts)]
 
 
-def _range(least: float | None, most: float | None) -> str:
-    if least is None:
+def _range(least_usd: float | None, most_usd: float | None) -> str:
+    if least_usd is None:
         return "unknown: no price is known for"
-    if most is None:
-        return f"{usd(least)} and more: the requests set no max_tokens (--canary 50 forecasts it)"
-    return f"{usd(least)} to {usd(most)}"
+    if most_usd is None:
+        return f"{usd(least_usd)} and more: the requests set no max_tokens (--canary 50 forecasts it)"
+    return f"{usd(least_usd)} to {usd(most_usd)}"
 
 
-def _judges(job: Job, found: Plan) -> list[JudgePlan]:
+def _judges(job: Job, run_plan: Plan) -> list[JudgePlan]:
     if job.eval is None:
         return []
     from batchmix.evaluate.judge import judge_plans
 
-    return judge_plans(job, found)
+    return judge_plans(job, run_plan)
 
 
 def _judge_line(judge: JudgePlan) -> str:
-    least, most = judge.least_usd, judge.most_usd
-    cost = f"about {usd(least)} " if least is not None else "no price is known"
-    cost += "" if least is None else "and more" if most is None else f"to {usd(most)}"
+    least_usd, most_usd = judge.least_usd, judge.most_usd
+    cost = f"about {usd(least_usd)} " if least_usd is not None else "no price is known"
+    cost += "" if least_usd is None else "and more" if most_usd is None else f"to {usd(most_usd)}"
     return f"  judging      at most {counted(judge.requests, 'request')} to {judge.model} ({judge.scorer}), {cost}"
 
 
-def _lines(found: Any, judging: list[str]) -> list[str]:
-    lines = [f"{found.name}: {counted(found.rows, 'row')}, {counted(found.results, 'request')} in all"]
-    if found.done:
-        lines.append(f"  done already {found.done:,}")
-    if found.reused:
-        lines.append(f"  reused       {counted(found.reused, 'answer')} of other runs, at no cost")
-    if found.repeated:
-        lines.append(f"  repeated     {found.repeated:,} use the answer of an earlier row with the same request")
-    if found.same_draws:
+def _lines(run_plan: Any, judging: list[str]) -> list[str]:
+    lines = [f"{run_plan.name}: {counted(run_plan.rows, 'row')}, {counted(run_plan.results, 'request')} in all"]
+    if run_plan.done:
+        lines.append(f"  done already {run_plan.done:,}")
+    if run_plan.reused:
+        lines.append(f"  reused       {counted(run_plan.reused, 'answer')} of other runs, at no cost")
+    if run_plan.repeated:
+        lines.append(f"  repeated     {run_plan.repeated:,} use the answer of an earlier row with the same request")
+    if run_plan.same_draws:
         lines.append("               (temperature is not 0: these answers are repeated, not sampled again)")
-    if found.samples > 1 and found.reused + found.repeated:
+    if run_plan.samples > 1 and run_plan.reused + run_plan.repeated:
         lines.append("               (samples: the n-th answer of a row is used for the n-th of the other)")
-    different = f", {found.different:,} of them different" if found.requests > 1 else ""
-    lines.append(f"  to send      {found.requests:,}{different}")
-    if found.own_params:
+    different = f", {run_plan.different:,} of them different" if run_plan.requests > 1 else ""
+    lines.append(f"  to send      {run_plan.requests:,}{different}")
+    if run_plan.own_params:
         lines.append(
-            f"  own params   {', '.join(found.own_params)}, of each row (--set input.params='' leaves them out)"
+            f"  own params   {', '.join(run_plan.own_params)}, of each row (--set input.params='' leaves them out)"
         )
-    if found.rejected:
-        lines.append(f"  rejected     {counted(found.rejected, 'row')} can't be sent, such as {found.rejected_example}")
-    most = "without a bound" if found.max_tokens is None else f"at most {found.max_tokens:,}"
-    lines.append(f"  tokens       about {found.prompt_tokens:,} in, out {most}")
-    lines += [*_cost_lines(found), *judging]
-    if found.balance_usd is not None:
-        lines.append(f"  balance      {usd(found.balance_usd)}")
-    if found.least_s is not None:
-        lines.append(f"  time         at least {found.least_s:,.0f} s by the configured limits")
-    lines.append(f"  folder       {found.folder}")
-    if found.first is not None:
-        lines += ["", f"First request: POST {found.url}"]
-        lines += [f"  {name}: {value}" for name, value in found.headers.items()]
-        lines += [f"  {line}" for line in json.dumps(found.first, indent=2, ensure_ascii=False).split("\n")]
+    if run_plan.rejected:
+        lines.append(
+            f"  rejected     {counted(run_plan.rejected, 'row')} can't be sent, such as {run_plan.rejected_example}"
+        )
+    max_output = "without a bound" if run_plan.max_tokens is None else f"at most {run_plan.max_tokens:,}"
+    lines.append(f"  tokens       about {run_plan.prompt_tokens:,} in, out {max_output}")
+    lines += [*_cost_lines(run_plan), *judging]
+    if run_plan.balance_usd is not None:
+        lines.append(f"  balance      {usd(run_plan.balance_usd)}")
+    if run_plan.least_s is not None:
+        lines.append(f"  time         at least {run_plan.least_s:,.0f} s by the configured limits")
+    lines.append(f"  folder       {run_plan.folder}")
+    if run_plan.first is not None:
+        lines += ["", f"First request: POST {run_plan.url}"]
+        lines += [f"  {name}: {value}" for name, value in run_plan.headers.items()]
+        lines += [f"  {line}" for line in json.dumps(run_plan.first, indent=2, ensure_ascii=False).split("\n")]
     return lines

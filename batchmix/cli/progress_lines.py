@@ -17,8 +17,9 @@ from batchmix.formats.amounts import counted, usd
 _MIN_BAR = 8
 """Columns of the shortest bar that is drawn."""
 _MIN_NAME = 8
+"""The fewest columns for the name of a model."""
 _MAX_NAME = 40
-"""The fewest and the most columns for the name of a model."""
+"""The most columns for the name of a model."""
 _T = TypeVar("_T")
 
 Rates = Sequence[tuple[float, float]]

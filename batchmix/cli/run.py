@@ -138,10 +138,10 @@ def _canary_accepted(job: Job, run_options: Options, options: dict[str, Any]) ->
     """Send the canary, print its forecast, and return whether to send the rest."""
     from batchmix.cli.forecast import print_forecast, send_canary
 
-    found = send_canary(job, run_options, options["canary"], options["progress"])
+    forecast = send_canary(job, run_options, options["canary"], options["progress"])
     if not options["as_json"]:
-        print_forecast(found)
-    if options["yes"] or not found.requests:
+        print_forecast(forecast)
+    if options["yes"] or not forecast.requests:
         return True
     if confirmed("Send the rest?"):
         return True

@@ -24,10 +24,10 @@ from batchmix.cli.output import echo, echo_json, log_to_stderr
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @verbose_option
 def command(folder: Path, *, root: Path, as_json: bool, verbose: int) -> int:
-    """Show the state of a run, also while it runs; or, by a job's name, its past runs and their scores.
+    """Show the state of a run, even while it runs. For the name of a job, show its past runs and their scores.
 
-    Lists requests that may have been billed twice: they were sent, but no response came, or one with neither an answer
-    nor its usage. Exit code 1: parts are damaged or missing.
+    Lists requests that may have been billed twice: they were sent, but brought no response, or one with neither an
+    answer nor its usage. The exit code is 1 if parts are damaged or missing.
 
     \b
     Examples:
@@ -58,13 +58,13 @@ def _past(name: str, root: Path, *, as_json: bool) -> bool:
     from batchmix.cli.past_runs import past_lines, past_record
     from batchmix.evaluate.history import past_runs
 
-    found = past_runs(root, name)
-    if found and as_json:
-        echo_json(past_record(found))
-    elif found:
-        for line in past_lines(found):
+    past = past_runs(root, name)
+    if past and as_json:
+        echo_json(past_record(past))
+    elif past:
+        for line in past_lines(past):
             echo(line)
-    return bool(found)
+    return bool(past)
 
 
 def _record(view: Any) -> dict[str, Any]:

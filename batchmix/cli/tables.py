@@ -37,31 +37,31 @@ _SCORE_HEAD = ("model", "scorer", "rows of", "score", "± s.e.", "95 %", "n", "n
 _MODEL_HEAD = ("model", "answered", "failed", "refused", "tokens in", "out", "cost", "p50", "p90", "p99")
 
 
-def _score_cells(found: ScoreMetrics) -> tuple[str, ...]:
-    score = found.score
-    group = ", ".join(f"{name}={cell(value, 24)}" for name, value in found.group.items()) or "all"
+def _score_cells(scored: ScoreMetrics) -> tuple[str, ...]:
+    score = scored.score
+    group = ", ".join(f"{name}={cell(value, 24)}" for name, value in scored.group.items()) or "all"
     interval = "" if score.low is None or score.high is None else f"{score.low:.3f}–{score.high:.3f}"
     return (
-        cell(found.model),
-        found.scorer,
+        cell(scored.model),
+        scored.scorer,
         group,
         number(score.mean),
         number(score.stderr, 4),
         interval,
         f"{score.n:,}",
-        f"{found.no_answer:,}",
-        " ".join(f"{k}: {value:.3f}" for k, value in found.pass_at.items()),
+        f"{scored.no_answer:,}",
+        " ".join(f"{k}: {value:.3f}" for k, value in scored.pass_at.items()),
     )
 
 
-def _model_cells(found: ModelMetrics) -> tuple[str, ...]:
-    latency = found.latency_s or {}
+def _model_cells(model: ModelMetrics) -> tuple[str, ...]:
+    latency = model.latency_s or {}
     return (
-        cell(found.model),
-        *(f"{share:.1%}" for share in (found.answered, found.failed, found.refused)),
-        f"{found.prompt_tokens:,}",
-        f"{found.completion_tokens:,}",
-        "" if found.cost_usd is None else usd(found.cost_usd),
+        cell(model.model),
+        *(f"{share:.1%}" for share in (model.answered, model.failed, model.refused)),
+        f"{model.prompt_tokens:,}",
+        f"{model.completion_tokens:,}",
+        "" if model.cost_usd is None else usd(model.cost_usd),
         *(f"{latency[point]:.2f} s" if point in latency else "" for point in ("p50", "p90", "p99")),
     )
 

@@ -31,7 +31,7 @@ class Comparison(msgspec.Struct, frozen=True):
     model: str
     metric: str
     scorer: str
-    """Empty for metrics other than `score`."""
+    """The name of the scorer. Empty for metrics other than `score`."""
     paired: Paired
     adjusted_p: float | None = None
     """The one-sided p-value of getting worse, adjusted for all guarded metrics (Holm). None if it is not guarded."""
@@ -54,8 +54,9 @@ class Diff(msgspec.Struct, frozen=True):
     """The differences between two runs."""
 
     before: str
+    """The folder of the earlier run."""
     after: str
-    """The folders of the two runs."""
+    """The folder of the later run."""
     paired: int
     """The number of results that were compared."""
     changed: int

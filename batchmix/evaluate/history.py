@@ -50,7 +50,7 @@ class PastRun(msgspec.Struct, frozen=True):
     folder: Path
     run: RunFile
     metrics: Metrics | None
-    """None if the run has not been evaluated."""
+    """The metrics of the run. None if the run has not been evaluated."""
 
     @property
     def started_at(self) -> str:
@@ -83,7 +83,7 @@ def _metrics(layout: Layout) -> Metrics | None:
 
 
 def previous_run(folder: Path) -> Path | None:
-    """Return the last complete and evaluated run of the same job before the run in `folder`, in its output root."""
+    """Return the last complete and evaluated run of the same job before the run in `folder`."""
     run = Layout(folder).read_run()
     if run is None or not run.starts:
         return None

@@ -251,12 +251,12 @@ def judge_plans(job: Job, run_plan: Plan) -> list[JudgePlan]:
 
 
 def _plan(job: Job, judge: Judge, run_plan: Plan, requests: int) -> JudgePlan:
-    price, least, most = judge_price(job, judge), None, None
+    price, least_usd, most_usd = judge_price(job, judge), None, None
     if price:
         rubric = len(judge.rubric.encode()) / BYTES_PER_TOKEN
-        least = requests * (_TOKEN_SHARES[0] * rubric * price.input + price.output) / 1e6
+        least_usd = requests * (_TOKEN_SHARES[0] * rubric * price.input + price.output) / 1e6
         bound = judge.params.get("max_tokens", judge.params.get("max_completion_tokens"))
         if isinstance(bound, int) and run_plan.max_tokens is not None and run_plan.requests:
             shown = (run_plan.prompt_tokens + run_plan.max_tokens) / run_plan.requests
-            most = requests * (_TOKEN_SHARES[1] * (rubric + shown) * price.input + bound * price.output) / 1e6
-    return JudgePlan(judge.name, judge.model, requests, least, most)
+            most_usd = requests * (_TOKEN_SHARES[1] * (rubric + shown) * price.input + bound * price.output) / 1e6
+    return JudgePlan(judge.name, judge.model, requests, least_usd, most_usd)

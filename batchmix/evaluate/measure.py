@@ -41,7 +41,7 @@ class ModelMetrics(msgspec.Struct, frozen=True):
     completion_tokens: int
     reasoning_tokens: int
     cost_usd: float | None
-    """None if no answer has a known price."""
+    """The cost of all answers with a known price. None if there are none."""
     latency_s: dict[str, float] | None
     """`mean` and the percentiles `p50`, `p90` and `p99` of the answers' latencies."""
     response_chars: float | None

@@ -26,7 +26,7 @@ LIMITS = {
     "last rows": "the last rows",
     "refusals": "a check whether all requests are refused",
 }
-"""What limits a run's speed, as the report calls it, by the value that is stored in run.json."""
+"""The report's names for what limits a run's speed. The keys are the values that are stored in run.json."""
 
 
 def metric_name(comparison: Comparison) -> str:

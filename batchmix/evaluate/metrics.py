@@ -30,10 +30,11 @@ class Estimate(msgspec.Struct, frozen=True):
     """The number of input rows that the scores belong to."""
     mean: float | None
     stderr: float | None
-    """None if there are fewer than two rows."""
+    """The standard error of the mean. None if there are fewer than two rows."""
     low: float | None
+    """The lower end of the 95 % interval."""
     high: float | None
-    """The 95 % interval."""
+    """The upper end of the 95 % interval."""
 
 
 def estimate(scores: Floats, rows: Ints) -> Estimate:

@@ -28,8 +28,9 @@ class Paired(msgspec.Struct, frozen=True):
     difference: float
     """After minus before."""
     low: float | None
+    """The lower end of the difference's 95 % interval. None if there are fewer than two rows."""
     high: float | None
-    """The 95 % interval of the difference. None if there are fewer than two rows."""
+    """The upper end of the difference's 95 % interval. None if there are fewer than two rows."""
     p: float
     """The two-sided p-value."""
     p_fall: float
@@ -37,9 +38,11 @@ class Paired(msgspec.Struct, frozen=True):
     p_rise: float
     """The one-sided p-value of a rise."""
     wins: int
+    """The number of results whose value rose."""
     losses: int
+    """The number of results whose value fell."""
     ties: int
-    """The numbers of results whose value rose, fell, or stayed the same."""
+    """The number of results whose value stayed the same."""
 
 
 def compare(before: Floats, after: Floats, rows: Ints) -> Paired | None:
@@ -77,10 +80,10 @@ def compare(before: Floats, after: Floats, rows: Ints) -> Paired | None:
 def sign_flip_p(differences: Floats) -> float:
     """Return the probability that the sum of the differences is this small, or smaller, if their signs are random.
 
-    This is the one-sided test of Fisher (1935) for a fall. If all differences have the same size, as with scores of 0
-    and 1, it equals the exact test of McNemar (1947), which is binomial on the rows that differ. Otherwise 10,000 sign
-    flips are drawn, with a fixed seed, and the observed signs are counted as one more (Phipson and Smyth 2010). With
-    more than 1,000 differing rows, the normal approximation of both tests is used.
+    This is the one-sided test of Fisher (1935) for a fall. If all differences have the same size (scores of 0 and 1,
+    for example), it equals the exact test of McNemar (1947), which is binomial on the rows that differ. Otherwise
+    10,000 sign flips are drawn, with a fixed seed, and the observed signs are counted as one more (Phipson and Smyth
+    2010). With more than 1,000 differing rows, the normal approximation of both tests is used.
     """
     moved = differences[np.abs(differences) > 1e-12]
     count = len(moved)

@@ -34,7 +34,7 @@ from batchmix.store.run_folder import RunFile
 from batchmix.store.totals import Totals
 
 _MAX_RUNS = 60
-"""The most past runs that are shown: the latest ones."""
+"""The most past runs that are shown. Older runs are left out."""
 _TIMES = ("ok", "latency_s", "sent_ms", "finished_ms")
 _POINTS = (10, 25, 50, 75, 90, 99)
 
@@ -45,7 +45,7 @@ class ResponseTimes(msgspec.Struct, frozen=True):
     latencies: dict[str, Floats]
     """The latencies of each model's answers, in seconds."""
     timeline: Timeline | None
-    """None if no request was sent."""
+    """The speed over the time of the run. None if no request was sent."""
 
 
 def read_response_times(folder: Path, run: RunFile) -> ResponseTimes:
@@ -67,7 +67,9 @@ def read_response_times(folder: Path, run: RunFile) -> ResponseTimes:
 def score_charts(metrics: Metrics, compared: Diff | None) -> Iterator[Drawing]:
     """Yield a chart for each scorer: each model's score with its interval, and the score in the earlier run."""
     before = {
-        (one.model, one.scorer): one.paired.before for one in compared.comparisons if one.metric == "score"
+        (comparison.model, comparison.scorer): comparison.paired.before
+        for comparison in compared.comparisons
+        if comparison.metric == "score"
     } if compared else {}  # fmt: skip
     tones = {found.model: tone(number) for number, found in enumerate(metrics.models)}
     for scorer in metrics.settings.scorers:
@@ -94,31 +96,31 @@ def score_charts(metrics: Metrics, compared: Diff | None) -> Iterator[Drawing]:
 
 def difference_charts(compared: Diff) -> Iterator[Drawing]:
     """Yield a chart for each scorer: the change of each model's score between the runs."""
-    scores = [one for one in compared.comparisons if one.metric == "score"]
-    for scorer in dict.fromkeys(one.scorer for one in scores):
-        rows = [_difference(one) for one in scores if one.scorer == scorer]
+    scores = [comparison for comparison in compared.comparisons if comparison.metric == "score"]
+    for scorer in dict.fromkeys(comparison.scorer for comparison in scores):
+        rows = [_difference(comparison) for comparison in scores if comparison.scorer == scorer]
         drawing = interval_chart(f"Change: {scorer}", rows, lambda value: f"{value:+.4g}" if value else "0", zero=True)
         drawing.caption = "Mean paired differences with their 95 % intervals; left of zero is worse."
         yield drawing
 
 
-def _difference(one: Comparison) -> IntervalRow:
-    paired = one.paired
-    text = f"{metric_value(one.metric, paired.difference, signed=True)} {one.verdict}".strip()
+def _difference(comparison: Comparison) -> IntervalRow:
+    paired = comparison.paired
+    text = f"{metric_value(comparison.metric, paired.difference, signed=True)} {comparison.verdict}".strip()
     tones = {"worse": "bad-mark", "better": "good-mark"}
     return IntervalRow(
-        one.model, paired.difference, paired.low, paired.high, text, None, tones.get(one.verdict, "plain")
+        comparison.model, paired.difference, paired.low, paired.high, text, None, tones.get(comparison.verdict, "plain")
     )
 
 
 def history_charts(past: Sequence[PastRun], metrics: Metrics) -> Iterator[Drawing]:
     """Yield a chart for each scorer: the models' scores over the past runs, if there is more than one run."""
-    runs = [one for one in past if one.metrics][-_MAX_RUNS:]
-    names = _short_names([one.folder.name for one in runs])
+    runs = [past_run for past_run in past if past_run.metrics][-_MAX_RUNS:]
+    names = _short_names([past_run.folder.name for past_run in runs])
     for scorer in metrics.settings.scorers:
         series = []
-        for number, model in enumerate(found.model for found in metrics.models):
-            values = [_mean(one, model, scorer.name) for one in runs]
+        for number, model in enumerate(model_metrics.model for model_metrics in metrics.models):
+            values = [_mean(past_run, model, scorer.name) for past_run in runs]
             if any(value is not None for value in values):
                 series.append(LineSeries(model, values, tone(number)))
         if len(runs) > 1 and series:
@@ -127,9 +129,11 @@ def history_charts(past: Sequence[PastRun], metrics: Metrics) -> Iterator[Drawin
             yield drawing
 
 
-def _mean(one: PastRun, model: str, scorer: str) -> float | None:
-    scores = one.metrics.scores if one.metrics else ()
-    means = (found.score.mean for found in scores if (found.model, found.scorer, found.group) == (model, scorer, {}))
+def _mean(past_run: PastRun, model: str, scorer: str) -> float | None:
+    scores = past_run.metrics.scores if past_run.metrics else ()
+    means = (
+        scored.score.mean for scored in scores if (scored.model, scored.scorer, scored.group) == (model, scorer, {})
+    )
     return next(means, None)
 
 
@@ -191,11 +195,11 @@ def _limit_tone(limit: str) -> str:
 def cost_chart(totals: Totals, metrics: Metrics) -> Iterator[Drawing]:
     """Yield a chart of the cost of each model and each judge, if any cost is known."""
     rows = []
-    for number, found in enumerate(metrics.models):
-        cost = totals.costs.get(found.model)
+    for number, model in enumerate(metrics.models):
+        cost = totals.costs.get(model.model)
         if cost is not None and cost.priced:
             per_thousand = f" ({usd(1000 * cost.usd / cost.priced)} for 1,000)"
-            rows.append(BarRow(found.model, cost.usd, usd(cost.usd) + per_thousand, tone(number)))
+            rows.append(BarRow(model.model, cost.usd, usd(cost.usd) + per_thousand, tone(number)))
     rows += [
         BarRow(f"{judged.scorer}: {judged.model}", judged.cost_usd, f"{usd(judged.cost_usd)} judging", "plain")
         for judged in metrics.judges

@@ -148,19 +148,19 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def _score(found: ScoreMetrics) -> dict[str, str]:
-    score = found.score
+def _score(scored: ScoreMetrics) -> dict[str, str]:
+    score = scored.score
     has_interval = score.low is not None and score.high is not None
     return {
-        "model": clean(found.model, 60),
-        "scorer": found.scorer,
+        "model": clean(scored.model, 60),
+        "scorer": scored.scorer,
         "mean": _number(score.mean),
         "stderr": _number(score.stderr, 4),
         "interval": f"{score.low:.3f} to {score.high:.3f}" if has_interval else "",
         "n": f"{score.n:,}",
-        "unscored": f"{found.unscored:,}",
-        "no_answer": f"{found.no_answer:,}",
-        "pass_at": ", ".join(f"{k}: {value:.3f}" for k, value in found.pass_at.items()),
+        "unscored": f"{scored.unscored:,}",
+        "no_answer": f"{scored.no_answer:,}",
+        "pass_at": ", ".join(f"{k}: {value:.3f}" for k, value in scored.pass_at.items()),
     }
 
 
@@ -170,68 +170,68 @@ def _group(table: Any) -> dict[str, Any]:
     return {**table, "column": clean(table["column"], 60), "models": models, "rows": rows}
 
 
-def _model(found: ModelMetrics) -> dict[str, str]:
-    latency = found.latency_s or {}
+def _model(model: ModelMetrics) -> dict[str, str]:
+    latency = model.latency_s or {}
     return {
-        "model": clean(found.model, 60),
-        "results": f"{found.results:,}",
-        **{name: f"{getattr(found, name):.1%}" for name in ("answered", "failed", "refused")},
-        **{name: f"{getattr(found, name):,}" for name in ("prompt_tokens", "completion_tokens")},
-        "cost": "" if found.cost_usd is None else usd(found.cost_usd),
+        "model": clean(model.model, 60),
+        "results": f"{model.results:,}",
+        **{name: f"{getattr(model, name):.1%}" for name in ("answered", "failed", "refused")},
+        **{name: f"{getattr(model, name):,}" for name in ("prompt_tokens", "completion_tokens")},
+        "cost": "" if model.cost_usd is None else usd(model.cost_usd),
         **{point: f"{latency[point]:.2f} s" if latency else "" for point in ("p50", "p90", "p99")},
-        "chars": "" if found.response_chars is None else f"{found.response_chars:,.0f}",
+        "chars": "" if model.response_chars is None else f"{model.response_chars:,.0f}",
     }
 
 
-def _difference(found: Diff, examples_per_pair: int) -> dict[str, Any]:
+def _difference(compared: Diff, examples_per_pair: int) -> dict[str, Any]:
     return {
-        "before": clean(found.before, 200),
-        "paired": f"{found.paired:,}",
-        "changed": f"{found.changed:,}",
-        "unpaired": f"{found.unpaired:,}",
-        "left_out": [clean(line) for line in found.left_out],
-        "charts": _drawn(list(panels.difference_charts(found))),
-        "rows": [_comparison(one) for one in found.comparisons],
-        "worse": [_comparison(one) for one in found.worse],
-        "examples": [_example(example) for example in examples(found, examples_per_pair)],
+        "before": clean(compared.before, 200),
+        "paired": f"{compared.paired:,}",
+        "changed": f"{compared.changed:,}",
+        "unpaired": f"{compared.unpaired:,}",
+        "left_out": [clean(line) for line in compared.left_out],
+        "charts": _drawn(list(panels.difference_charts(compared))),
+        "rows": [_comparison(comparison) for comparison in compared.comparisons],
+        "worse": [_comparison(comparison) for comparison in compared.worse],
+        "examples": [_example(example) for example in examples(compared, examples_per_pair)],
     }
 
 
-def _comparison(one: Comparison) -> dict[str, str]:
-    paired = one.paired
+def _comparison(comparison: Comparison) -> dict[str, str]:
+    paired = comparison.paired
     return {
-        "verdict": one.verdict,
-        "tone": {"worse": "bad", "better": "good"}.get(one.verdict, "faint"),
-        "model": clean(one.model, 60),
-        "what": metric_name(one),
-        "before": metric_value(one.metric, paired.before),
-        "after": metric_value(one.metric, paired.after),
-        "difference": metric_value(one.metric, paired.difference, signed=True),
-        "interval": interval(one.metric, paired.low, paired.high),
-        "p": p_value(paired.p if one.adjusted_p is None else one.adjusted_p),
+        "verdict": comparison.verdict,
+        "tone": {"worse": "bad", "better": "good"}.get(comparison.verdict, "faint"),
+        "model": clean(comparison.model, 60),
+        "what": metric_name(comparison),
+        "before": metric_value(comparison.metric, paired.before),
+        "after": metric_value(comparison.metric, paired.after),
+        "difference": metric_value(comparison.metric, paired.difference, signed=True),
+        "interval": interval(comparison.metric, paired.low, paired.high),
+        "p": p_value(paired.p if comparison.adjusted_p is None else comparison.adjusted_p),
         "moves": f"{paired.wins:,} / {paired.losses:,} / {paired.ties:,}",
     }
 
 
-def _example(one: Example) -> dict[str, Any]:
-    change = one.moved
+def _example(example: Example) -> dict[str, Any]:
+    change = example.moved
     return {
-        "title": _title(change.model, change.scorer, change.row, one.custom_id),
+        "title": _title(change.model, change.scorer, change.row, example.custom_id),
         "score": f"{change.before:.3g} → {change.after:.3g}",
         "tone": "bad" if change.after < change.before else "good",
-        "columns": _columns(Answer(columns=one.columns)),
-        "before": _text(one.before),
-        "after": _text(one.after),
+        "columns": _columns(Answer(columns=example.columns)),
+        "before": _text(example.before),
+        "after": _text(example.after),
     }
 
 
-def _worst(one: Worst) -> dict[str, Any]:
+def _worst(result: Worst) -> dict[str, Any]:
     return {
-        "title": _title(one.model, one.scorer, one.row, one.answer.custom_id),
-        "score": _number(one.score),
-        "columns": _columns(one.answer),
-        "text": _text(one.answer.text),
-        **{name: _text(getattr(one, name) or "", 300) for name in ("target", "extracted", "explanation")},
+        "title": _title(result.model, result.scorer, result.row, result.answer.custom_id),
+        "score": _number(result.score),
+        "columns": _columns(result.answer),
+        "text": _text(result.answer.text),
+        **{name: _text(getattr(result, name) or "", 300) for name in ("target", "extracted", "explanation")},
     }
 
 

@@ -115,21 +115,21 @@ def read_result_arrays(
     if run is None:
         raise RunError(f"{folder}: is not a run folder: it has no run.json")
     columns = {"model", *texts, *(name for field in (*fields, *sums) for name in FIELDS[field].columns)}
-    found = _empty(run, fields, texts, sums)
+    arrays = _empty(run, fields, texts, sums)
     values: dict[str, dict[str | None, int]] = {name: {} for name in texts}
-    for batch in reader.results(folder, columns, found.lost):
-        _add(found, batch, values)
-    if not found.count:
-        raise RunError(found.lost[0] if found.lost else f"{folder}: has no results yet")
+    for batch in reader.results(folder, columns, arrays.lost):
+        _add(arrays, batch, values)
+    if not arrays.count:
+        raise RunError(arrays.lost[0] if arrays.lost else f"{folder}: has no results yet")
     return ResultArrays(
         run,
-        found.count,
-        {name: array[: found.count] for name, array in found.fields.items()},
-        found.model[: found.count],
-        {name: (codes[: found.count], list(values[name])) for name, (codes, _) in found.texts.items()},
-        found.sums,
-        found.counts,
-        found.lost,
+        arrays.count,
+        {name: array[: arrays.count] for name, array in arrays.fields.items()},
+        arrays.model[: arrays.count],
+        {name: (codes[: arrays.count], list(values[name])) for name, (codes, _) in arrays.texts.items()},
+        arrays.sums,
+        arrays.counts,
+        arrays.lost,
     )
 
 
@@ -146,24 +146,24 @@ def _empty(run: RunFile, fields: Sequence[str], texts: Sequence[str], sums: Sequ
     )
 
 
-def _add(found: ResultArrays, batch: pa.RecordBatch, values: Mapping[str, dict[str | None, int]]) -> None:
-    here = slice(found.count, found.count + batch.num_rows)
-    model = np.asarray(pc.index_in(batch["model"], value_set=pa.array(found.run.models, pa.string())))
-    found.model[here] = model
-    for name, array in found.fields.items():
+def _add(arrays: ResultArrays, batch: pa.RecordBatch, values: Mapping[str, dict[str | None, int]]) -> None:
+    here = slice(arrays.count, arrays.count + batch.num_rows)
+    model = np.asarray(pc.index_in(batch["model"], value_set=pa.array(arrays.run.models, pa.string())))
+    arrays.model[here] = model
+    for name, array in arrays.fields.items():
         array[here] = FIELDS[name].make(batch)
-    for name, (codes, _) in found.texts.items():
+    for name, (codes, _) in arrays.texts.items():
         codes[here] = _codes(batch[name], values[name])
-    for name in found.sums:
+    for name in arrays.sums:
         numbers = FIELDS[name].make(batch)
         present = ~np.isnan(numbers)
-        found.sums[name] += np.bincount(model[present], numbers[present], len(found.run.models))
-        found.counts[name] += np.bincount(model[present], minlength=len(found.run.models))
-    found.count += batch.num_rows
+        arrays.sums[name] += np.bincount(model[present], numbers[present], len(arrays.run.models))
+        arrays.counts[name] += np.bincount(model[present], minlength=len(arrays.run.models))
+    arrays.count += batch.num_rows
 
 
 def _codes(column: pa.Array, values: dict[str | None, int]) -> Array:
-    """Return a code for each value of a column. `values` maps values to codes, and receives the new ones."""
+    """Return a code for each value of a column. New values are added to `values`, which maps values to codes."""
     texts = _texts(column).dictionary_encode(null_encoding="encode")
     numbers = [values.setdefault(value, len(values)) for value in texts.dictionary.to_pylist()]
     codes: Array = np.array(numbers, np.int32)[np.asarray(texts.indices)]

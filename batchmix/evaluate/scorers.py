@@ -35,7 +35,7 @@ class Score(msgspec.Struct, frozen=True, gc=False):
     """The result of one scorer for one answer."""
 
     score: float | None
-    """From 0 to 1, or any number from a custom scorer. None if there is no score; `explanation` then says why."""
+    """A number from 0 to 1, or any number from a custom scorer. None if there is none; `explanation` then says why."""
     target: str | None = None
     extracted: str | None = None
     """The part of the answer that was compared with the target."""
@@ -73,8 +73,8 @@ def _exact(config: Exact, response: str, target: str, _: Row) -> Score:
 
 
 def _includes(config: Includes, response: str, target: str, _: Row) -> Score:
-    found = target.casefold() in response.casefold() if config.casefold else target in response
-    return Score(float(found), target)
+    is_included = target.casefold() in response.casefold() if config.casefold else target in response
+    return Score(float(is_included), target)
 
 
 def _number(config: Number, response: str, target: str, _: Row) -> Score:

@@ -46,7 +46,7 @@ class PreparedScorer(NamedTuple):
 
     config: Scorer
     function: ScoreFunction | None
-    """None for a judge, which scores through its own job."""
+    """The function that scores an answer. None for a judge, which scores through its own job."""
 
 
 def scores_path(layout: Layout) -> Path:

@@ -27,7 +27,7 @@ class LimitSpan(msgspec.Struct, frozen=True):
     begin: float
     end: float
     limit: str
-    """A key of `metric_text.LIMITS`."""
+    """What limited the speed, as a key of `metric_text.LIMITS`."""
 
 
 class Timeline(msgspec.Struct, frozen=True):

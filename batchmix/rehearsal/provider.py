@@ -55,7 +55,7 @@ class PlannedReply:
     model_state: ModelState
     kind: ReplyKind
     request: RehearsalRequest | None
-    """None if the body is invalid."""
+    """The parsed request. None if the body is invalid."""
     key: str
     """The API key that the client sent. Empty if it sent none."""
     detail: str
@@ -108,7 +108,7 @@ class RehearsalProvider:
         return plan
 
     def _refusal(self, plan: PlannedReply, now: float) -> str | None:
-        """Return the kind of reply that an outage, a check or a limit requires; None if the request is admitted."""
+        """Return the kind of reply that an outage, a check or a limit requires. None if the request is admitted."""
         behaviour, request = self.behaviour, plan.request
         outage = behaviour.outage_at(now - self.started_at) if behaviour.outage and request else None
         if outage is not None and outage != REFUSED:

@@ -16,7 +16,7 @@ MakeMessage = Callable[[str, int], tuple[Json, str | None]]
 """A function that takes the text and the index of a choice. It returns the message without its role, and the
 `finish_reason`, or None for the usual one."""
 EditBody = Callable[[Json, RehearsalRequest], Json]
-"""A function that takes the usual body and the request. It returns the body to send, and may change its argument."""
+"""A function that takes the usual body and the request. It returns the body to send, and may change the usual one."""
 EncodeBody = Callable[[Json], bytes]
 """A function that takes a body, and returns the bytes to send."""
 EditEvents = Callable[[list[Event]], list[Event]]
@@ -69,7 +69,7 @@ class ErrorBody(msgspec.Struct, frozen=True):
     """An error in the format of the gateway: `{"error": {"message", "type", "param", "code"}}`."""
 
     message: str
-    """May contain the placeholders {key}, {model}, {successor} and {detail}."""
+    """The message, which may contain the placeholders {key}, {model}, {successor} and {detail}."""
     type: str = "aihubmix_error"
     code: str | int | None = None
     trace: str = "tid"

@@ -47,7 +47,7 @@ class ScheduledRun(msgspec.Struct):
     exit_code: int | None = None
     """The exit code of the last start that has ended. After a signal, this is 128 plus the signal's number."""
     ended_at: datetime.datetime | None = None
-    """None if the run is not over."""
+    """When the run was over. None if the run is not over."""
     on_finish: str | None = None
     """The result of the `on_finish` command: `ok` or an error. Empty without a command. None before it was called."""
 
@@ -101,7 +101,7 @@ class RunHistory(msgspec.Struct):
 
     @property
     def _through(self) -> datetime.datetime:
-        """The time up to which no run is to be made up for."""
+        """The time after which a run must be due to be started."""
         return max(_utc(self.since), _utc(self.runs[-1].due)) if self.runs else _utc(self.since)
 
 

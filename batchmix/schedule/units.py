@@ -75,7 +75,7 @@ def _call(job: ScheduledJob, paths: UnitPaths) -> list[str]:
 
 
 def _fields(job: ScheduledJob, unit_format: UnitFormat) -> CronFields:
-    """Return the cron fields as numbers. If daylight saving may skip a scheduled time, the next hour is added."""
+    """Return the cron fields as numbers. If daylight saving may skip a scheduled time, the hour after it is added."""
     fields = job.schedule.fields
     if fields is None:
         raise JobError(
