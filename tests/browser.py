@@ -71,7 +71,7 @@ class Browser:
         call = {"id": number, "method": method, "params": parameters}
         await self._socket.send_json(call | ({"sessionId": self._session} if self._session else {}))
         while True:
-            message = json.loads((await self._socket.receive()).data)
+            message = json.loads((await self._socket.receive(WITHIN_S)).data)
             if message.get("id") == number:
                 assert "error" not in message, message
                 found: dict[str, Any] = message["result"]
@@ -95,8 +95,9 @@ async def browser() -> AsyncIterator[Browser]:
         )
         assert process.stderr is not None
         try:
-            while b"DevTools listening on " not in (line := await process.stderr.readline()):
-                assert line, "Chromium has ended"
+            async with asyncio.timeout(WITHIN_S):
+                while b"DevTools listening on " not in (line := await process.stderr.readline()):
+                    assert line, "Chromium has ended"
             url = line.decode().split("listening on ")[1].strip()
             async with aiohttp.ClientSession() as session, session.ws_connect(url, max_msg_size=0) as socket:
                 yield Browser(socket)

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.polling import first_line
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -33,7 +35,7 @@ def provider(behaviour: str) -> Iterator[str]:
     )
     try:
         assert process.stdout is not None
-        yield process.stdout.readline().strip()
+        yield first_line(process.stdout).strip()
     finally:
         process.terminate()
         process.wait()

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.killing import write_rows
+from tests.polling import WITHIN_S, wait_readable
 
 ASK = "import sys; from batchmix.cli.confirm import confirmed; print(confirmed('Go on?', float(sys.argv[1])))"
 
@@ -34,21 +35,25 @@ class Terminal:
     def until(self, words: str) -> None:
         """Read the output until this text appears."""
         while words not in self.shown:
-            self.shown += os.read(self._master, 4096).decode()
+            self._read()
 
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
 
     def ended(self) -> tuple[int, str]:
         """Wait for the program to exit; return its exit code and standard output."""
-        assert self.process.stdout is not None
-        with self.process.stdout as file:
-            out = file.read()
+        out, _ = self.process.communicate(timeout=WITHIN_S)
         with contextlib.suppress(OSError):  # Linux raises this once no process has it open
-            while piece := os.read(self._master, 4096):
-                self.shown += piece.decode()
+            while self._read():
+                pass
         os.close(self._master)
-        return self.process.wait(), out
+        return self.process.returncode, out
+
+    def _read(self) -> str:
+        wait_readable(self._master)
+        piece = os.read(self._master, 4096).decode()
+        self.shown += piece
+        return piece
 
 
 @pytest.mark.parametrize(

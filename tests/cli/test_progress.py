@@ -6,7 +6,6 @@ import io
 import logging
 import re
 import sys
-import threading
 import time
 
 import pytest
@@ -17,6 +16,7 @@ from batchmix.cli.progress_lines import last_line, span_text, summary_line
 from batchmix.engine.run_status import Bottleneck, Idle, LaneStatus, Phase, RunStatus
 from batchmix.job import Price
 from batchmix.prices.cost import Prices
+from tests.polling import wait_until
 
 
 def bar_line(run_status: RunStatus, rates: list[tuple[float, float]], width: int) -> str:
@@ -154,13 +154,6 @@ class Terminal(io.StringIO):
 
     encoding = "utf-8"
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.painted = threading.Event()
-
-    def flush(self) -> None:
-        self.painted.set()
-
     def rows(self) -> list[str]:
         rows, at, column = [""], 0, 0
         for code, up, char in re.findall("(\x1b\\[(?:2K|J|\\?7[lh]|([0-9]+)A))|([^\x1b])", self.getvalue()):
@@ -191,9 +184,7 @@ def test_log_lines_are_printed_above_the_bar_and_no_remains_of_it_stay(
     logging.getLogger().addHandler(handler)
     try:
         with progress_shown(run_status, "bar"):
-            while "\nb" not in terminal.getvalue().replace("\x1b[2K", ""):
-                assert terminal.painted.wait(10)
-                terminal.painted.clear()
+            wait_until(lambda: "\nb" in terminal.getvalue().replace("\x1b[2K", ""))
             logging.getLogger("x").warning("b is tired")
             logging.getLogger("x").warning("b sleeps")
             assert [row.split(" ")[0] for row in terminal.rows()][-3:] == ["", "a", "b"]

@@ -16,7 +16,7 @@ from batchmix.rehearsal.reply_table import REPLY_KINDS
 from tests.calling import MARKER, batchmix, called, refused
 from tests.conftest import Provider
 from tests.killing import fetch, status, write_rows
-from tests.polling import wait_until
+from tests.polling import WITHIN_S, wait_until
 
 
 @pytest.fixture
@@ -236,8 +236,7 @@ def test_an_interrupt_drains_and_the_same_command_sends_nothing_twice(
     with subprocess.Popen(call, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env) as process:
         wait_until(lambda: standin.request_count() >= 30)
         process.send_signal(number)
-        assert process.stderr is not None
-        errors = process.stderr.read()
+        _, errors = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 128 + number
     assert "batchmix run" in errors
     found = status(job.parent / "runs" / "night")

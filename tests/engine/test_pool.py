@@ -199,8 +199,7 @@ async def test_an_interrupt_drains_and_a_second_one_cancels_requests() -> None:
     scene = Scene(lambda row, attempt: Completion("a"))
     scene.gate.clear()
     running = asyncio.create_task(scene.run(100))
-    while scene.in_flight < 4:
-        await asyncio.sleep(0)
+    await until(lambda: scene.in_flight == 4)
     scene.shutdown.stop(Interrupted("x", 2))
     for _ in range(10):
         await asyncio.sleep(0)

@@ -29,7 +29,7 @@ from batchmix.job.eval_table import (
     ScorerSettings,
     Similarity,
 )
-from tests.polling import wait_until
+from tests.polling import first_line, wait_until
 
 
 def test_each_kind_of_scorer_is_accepted_in_a_job_file_and_has_a_function() -> None:
@@ -317,7 +317,7 @@ time.sleep(600)
 def test_no_function_process_survives_a_kill_of_batchmix(name: str, folder: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", KILLED, str(folder), name], stdout=subprocess.PIPE, text=True) as us:
         assert us.stdout is not None
-        group = int(us.stdout.readline())
+        group = int(first_line(us.stdout))
         os.killpg(group, 0)
         us.kill()
     wait_until(lambda: not _is_there(group))

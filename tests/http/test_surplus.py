@@ -89,11 +89,10 @@ async def test_surplus_data_on_an_idle_connection_is_given_to_no_request(wire: W
         for number, (name, surplus) in enumerate(SURPLUS.items(), 1):
             assert (await client.post(REQUEST)).body == BODY, name
             wire.send_unrequested(surplus)
-            while is_read and client.surplus_answers < number:
-                await asyncio.sleep(0)
+            if is_read:
+                await until(lambda: client.surplus_answers == number)  # noqa: B023 - awaited at once
             assert (await client.post(REQUEST)).body == BODY, name
-            while client.surplus_answers < number:
-                await asyncio.sleep(0)
+            await until(lambda: client.surplus_answers == number)  # noqa: B023 - awaited at once
             assert wire.connections == 1 + number, name
         assert len(wire.requests) == 2 * len(SURPLUS)
 
@@ -107,8 +106,7 @@ async def test_surplus_data_received_before_a_request_is_sent_is_not_its_respons
             await asyncio.sleep(0)  # it has a connection, and is sent in the next turn of the loop
             wire.send_unrequested(surplus)
             assert (await sending).body == BODY, name
-            while client.surplus_answers < number:
-                await asyncio.sleep(0)
+            await until(lambda: client.surplus_answers == number)  # noqa: B023 - awaited at once
             assert (wire.connections, len(wire.requests)) == (1 + number, 2 * number), name
 
 
@@ -177,8 +175,7 @@ async def test_an_answer_in_several_pieces_is_kept_when_surplus_data_follows(wir
             async with wire.client(total_s=5) as client:
                 sending = asyncio.create_task(client.post(REQUEST))
                 before = len(wire.requests)
-                while len(wire.requests) == before:
-                    await asyncio.sleep(0)
+                await until(lambda: len(wire.requests) > before)  # noqa: B023 - awaited at once
                 wire.send_unrequested(form[:cut])
                 for _ in range(4):
                     await asyncio.sleep(0)

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from batchmix.rehearsal import Behaviour, Rehearsal
-from tests.polling import WITHIN_S
+from tests.polling import WITHIN_S, first_line
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
 
@@ -83,7 +83,7 @@ def test_process(number):
     )
     with process:
         assert process.stdout is not None
-        url = process.stdout.readline().strip()
+        url = first_line(process.stdout).strip()
         request = urllib.request.Request(f"{url}/chat/completions", json.dumps(BODY).encode())
         with urllib.request.urlopen(request, timeout=WITHIN_S) as response:
             assert json.load(response)["choices"]
@@ -105,7 +105,7 @@ def test_process_stops_at_once_while_a_request_hangs():
     call = [sys.executable, "-W", "error", "-m", "batchmix.rehearsal", "hang=1"]
     with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        url = process.stdout.readline().strip()
+        url = first_line(process.stdout).strip()
         host, port = url.removeprefix("http://").removesuffix("/v1").split(":")
         with socket.create_connection((host, int(port))) as client:
             body = json.dumps(BODY).encode()
@@ -132,7 +132,7 @@ def test_process_refuses_connections_for_a_while():
     call = [sys.executable, "-W", "error", "-m", "batchmix.rehearsal", "outage=0:0.5:refused"]
     with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        url = process.stdout.readline().strip() + "/models"
+        url = first_line(process.stdout).strip() + "/models"
         refused = 0
         until = time.monotonic() + WITHIN_S
         while time.monotonic() < until:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from batchmix.store.lock import take_lock
-from tests.polling import wait_until
+from tests.polling import WITHIN_S, first_line, read_pipe, wait_until
 from tests.schedule.conftest import ScheduleBench
 
 READ = "import sys, pathlib; pathlib.Path(sys.argv[1]).write_bytes(sys.stdin.buffer.read())"
@@ -74,7 +74,7 @@ def test_a_signal_drains_the_run_and_the_next_start_resumes_it(
     signal.signal(signal.SIGHUP, before)
     _sending(schedule_bench)
     process.send_signal(number)
-    assert process.wait() == 128 + number
+    assert process.wait(WITHIN_S) == 128 + number
     [run] = schedule_bench.scheduled_runs()
     assert (run["ended_at"], run["exit_code"], run["deaths"]) == (None, 128 + number, 0)
     assert schedule_bench.run_json("2026-03-10")["starts"][-1]["exit_code"] == 128 + number
@@ -102,7 +102,7 @@ def test_a_killed_run_is_resumed_at_once(schedule_bench: ScheduleBench) -> None:
     process = subprocess.Popen(schedule_bench.call("2026-03-10T06:00:00Z", job), stdout=subprocess.DEVNULL)
     _sending(schedule_bench)
     os.kill(schedule_bench.run_json("2026-03-10")["starts"][-1]["pid"], signal.SIGKILL)
-    assert process.wait() == 0
+    assert process.wait(WITHIN_S) == 0
     [run] = schedule_bench.scheduled_runs()
     assert (run["exit_code"], run["starts"], run["deaths"]) == (0, 2, 1)
 
@@ -130,7 +130,7 @@ def test_the_scheduler_keeps_waiting_until_a_signal_ends_it(schedule_bench: Sche
     received, command = listener(schedule_bench.root)
     job = schedule_bench.write(on_finish=command)
     process = subprocess.Popen(schedule_bench.call("2026-03-10T01:29:59Z", job, mode="on"), stdout=subprocess.DEVNULL)
-    summary = json.loads(received.read_bytes())
+    summary = json.loads(read_pipe(received))
     assert (summary["job"], summary["night"], summary["exit_code"], summary["ok"]) == (
         "nightly",
         "2026-03-10",
@@ -138,7 +138,7 @@ def test_the_scheduler_keeps_waiting_until_a_signal_ends_it(schedule_bench: Sche
         schedule_bench.rows,
     )
     process.terminate()
-    assert process.wait() == 143
+    assert process.wait(WITHIN_S) == 143
     assert schedule_bench.finished_runs() == [("2026-03-10", 0)]
 
 
@@ -146,9 +146,9 @@ def test_a_first_start_waits_for_its_first_scheduled_time(schedule_bench: Schedu
     call = schedule_bench.call("2026-03-10T06:00:00Z", schedule_bench.write(), mode="on")
     with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "nightly: the next run is due at 2026-03-11 02:30:00+01:00\n"
+        assert first_line(process.stdout) == "nightly: the next run is due at 2026-03-11 02:30:00+01:00\n"
         process.terminate()
-        assert process.wait() == 143
+        assert process.wait(WITHIN_S) == 143
     assert schedule_bench.scheduled_runs() == []
     assert schedule_bench.standin.request_count() == 0
 
@@ -157,13 +157,13 @@ def test_a_second_scheduler_names_the_process_of_the_first(schedule_bench: Sched
     received, command = listener(schedule_bench.root)
     job, other = schedule_bench.write(on_finish=command), schedule_bench.write("other")
     process = subprocess.Popen(schedule_bench.call("2026-03-10T01:29:59Z", job, mode="on"), stdout=subprocess.DEVNULL)
-    received.read_bytes()
+    read_pipe(received)
     second = schedule_bench.once("2026-03-10T06:00:00Z", job)
     assert second.returncode == 2
     assert f"process {process.pid} on" in second.stderr
     assert schedule_bench.once("2026-03-10T06:00:00Z", other).returncode == 0
     process.terminate()
-    assert process.wait() == 143
+    assert process.wait(WITHIN_S) == 143
 
 
 def test_two_jobs_run_side_by_side_and_the_worst_exit_code_is_returned(schedule_bench: ScheduleBench) -> None:
@@ -182,9 +182,9 @@ def test_a_job_file_that_became_invalid_is_a_scheduled_run_with_exit_code_2(sche
     process = subprocess.Popen(schedule_bench.call("2026-03-10T01:29:58Z", job, mode="on"), stdout=subprocess.DEVNULL)
     wait_until((schedule_bench.state / "nightly.json").exists)  # by then it has read the job
     job.write_text("nonsense")
-    summary = json.loads(received.read_bytes())
+    summary = json.loads(read_pipe(received))
     process.terminate()
-    process.wait()
+    process.wait(WITHIN_S)
     assert summary == {
         "job": "nightly",
         "night": "2026-03-10",
@@ -241,8 +241,8 @@ def test_an_unreported_scheduled_run_is_reported_by_the_next_start(schedule_benc
     [run] = schedule_bench.scheduled_runs()
     assert run["on_finish"] is None
     again = subprocess.Popen(schedule_bench.call("2026-03-10T06:00:00Z", job), stdout=subprocess.DEVNULL)
-    assert json.loads(received.read_bytes())["night"] == "2026-03-10"
-    assert again.wait() == 0
+    assert json.loads(read_pipe(received))["night"] == "2026-03-10"
+    assert again.wait(WITHIN_S) == 0
     assert schedule_bench.scheduled_runs()[-1]["on_finish"] == "ok"
     assert schedule_bench.scheduled_runs()[-1]["starts"] == 1
 
