@@ -216,7 +216,7 @@ Outcome = Completion | Failure
 """The outcome of one attempt."""
 
 
-class CanarySample(msgspec.Struct, frozen=True):
+class CanaryDraw(msgspec.Struct, frozen=True):
     """Random rows of one model. Their answers predict what all rows of the model will cost."""
 
     total_rows: int = msgspec.field(name="rows")

@@ -11,7 +11,7 @@ from batchmix.engine.run_status import Bottleneck, LaneStatus, Phase, RunStatus
 from batchmix.errors import BatchmixError
 from batchmix.store.run_folder import Start
 
-_SAMPLES_PER_S = 4
+_RECORDS_PER_S = 4
 """How often per second the bottleneck of each lane is recorded."""
 _FIRST_S, _EVERY_S = 2.0, 10.0
 """Seconds until the current bottleneck is first written to `run.json`, and between later writes."""
@@ -80,7 +80,7 @@ async def bottlenecks_recorded(
     in a thread to write `run.json`: other processes read it, and so does the next start if this one is killed.
     """
     over = asyncio.Event()
-    task = asyncio.create_task(_sample(run_status, start, update, write, over))
+    task = asyncio.create_task(_record(run_status, start, update, write, over))
     try:
         yield
     finally:
@@ -88,7 +88,7 @@ async def bottlenecks_recorded(
         await task
 
 
-async def _sample(
+async def _record(
     run_status: RunStatus, start: Start, update: Callable[[], None], write: Callable[[], None], over: asyncio.Event
 ) -> None:
     loop, history, recent = asyncio.get_running_loop(), BottleneckHistory(), BottleneckHistory()
@@ -107,5 +107,5 @@ async def _sample(
                 with contextlib.suppress(BatchmixError, OSError):  # the record only informs people
                     await asyncio.to_thread(write)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(over.wait(), 1 / _SAMPLES_PER_S)
+            await asyncio.wait_for(over.wait(), 1 / _RECORDS_PER_S)
     start.limited_by, start.limited_now = history.spans(), {}

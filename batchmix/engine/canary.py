@@ -1,4 +1,4 @@
-"""The canary: a random sample of rows that is sent first. Its answers give a forecast of the cost of all other rows."""
+"""The canary: random rows that are sent first. Their answers give a forecast of the cost of all other rows."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 
 from batchmix.engine.distinct import DistinctCounter, distinct_warning
+from batchmix.engine.extrapolation import Bounds, draw_positions, estimate_total
 from batchmix.engine.resume import PendingWork
-from batchmix.engine.sampling import Bounds, draw_positions, estimate_total
 from batchmix.job import Job, Model, Price
 from batchmix.load import Dataset
 from batchmix.prices.cost import Prices
-from batchmix.records import CanarySample, Request, Status
+from batchmix.records import CanaryDraw, Request, Status
 from batchmix.store.first_rows import FirstRows
 from batchmix.store.view import View, read_rows
 
@@ -42,7 +42,7 @@ class Forecast(msgspec.Struct, frozen=True):
 
 
 def draw_canary(dataset: Dataset, work: PendingWork, job: Job, count: int) -> None:
-    """Draw a random sample of `count` rows for each model, and limit `work` to the shards of these rows.
+    """Draw `count` random rows for each model, and limit `work` to the shards of these rows.
 
     With `reuse.dedupe`, only the first of several rows with the same request can be drawn.
     """
@@ -71,9 +71,9 @@ class _Sizes:
                         self.tokens.append(request.prompt_tokens * job.samples)
 
 
-def _draw(sizes: _Sizes, count: int, seed: str) -> CanarySample:
+def _draw(sizes: _Sizes, count: int, seed: str) -> CanaryDraw:
     rows = tuple((sizes.rows[at], sizes.tokens[at]) for at in draw_positions(sizes.tokens, count, seed))
-    return CanarySample(len(sizes.rows), sum(sizes.tokens), rows, len(sizes.hashes))
+    return CanaryDraw(len(sizes.rows), sum(sizes.tokens), rows, len(sizes.hashes))
 
 
 def forecast(view: View, job: Job) -> Forecast:
@@ -93,7 +93,7 @@ def forecast(view: View, job: Job) -> Forecast:
             for row, size in draw.rows
             if len(results := answers.get((model.name, row), [])) == job.samples
         ]
-        lanes.append(_Lane(draw, whole, model, prices.price_of(model.name)))
+        lanes.append(_LaneForecast(draw, whole, model, prices.price_of(model.name)))
     draws = view.run.canary.values()
     different = sum(draw.total_rows if draw.different is None else draw.different for draw in draws)
     return Forecast(
@@ -109,10 +109,10 @@ def forecast(view: View, job: Job) -> Forecast:
     )
 
 
-class _Lane(msgspec.Struct, frozen=True):
+class _LaneForecast(msgspec.Struct, frozen=True):
     """A forecast for the rows of one model that are not in the canary, from the answers to the rows that are."""
 
-    draw: CanarySample
+    draw: CanaryDraw
     answers: list[tuple[int, list[dict[str, Any]]]]
     """Estimated prompt tokens and result rows of each row that has all its answers, in the order of the draw."""
     model: Model

@@ -14,7 +14,7 @@ class DistinctCounter:
     """Counts different hex hashes: exactly up to 65,536, and with an error of about one percent beyond.
 
     Only hashes below a bound are kept. Whenever too many are kept, the bound is halved (Wegman's adaptive sampling, in
-    Flajolet, On adaptive sampling, 1990). The kept hashes are a fair sample, however often each hash is added.
+    Flajolet, On adaptive sampling, 1990). The kept hashes are a fair choice, however often each is added.
     """
 
     def __init__(self) -> None:

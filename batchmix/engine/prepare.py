@@ -21,7 +21,7 @@ from batchmix.job import Job
 from batchmix.load import STDIN, Dataset, ScanOptions, check_rubrics, find_sources, open_dataset
 from batchmix.prices.cost import Prices
 from batchmix.prices.lookup import PriceLookup
-from batchmix.records import CanarySample
+from batchmix.records import CanaryDraw
 from batchmix.redact import Secrets
 from batchmix.store.inventory import FileOrigin, Inventory
 from batchmix.store.reuse import ReusableAnswers
@@ -62,7 +62,7 @@ class PreparedRun(msgspec.Struct, frozen=True):
     balance: BalanceLookup
 
     @property
-    def canary(self) -> dict[str, CanarySample]:
+    def canary(self) -> dict[str, CanaryDraw]:
         """The sample of rows that this start sends, by model. Empty if it sends all rows."""
         return self.work.run.canary if self.options.canary else {}
 

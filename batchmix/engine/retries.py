@@ -104,7 +104,7 @@ def next_wait(attempts: RowAttempts, failure: Failure, now: float) -> float | No
     return None if attempts.used_up(now) else wait_s
 
 
-class RetryBudget:
+class RetryBucket:
     """A token bucket that limits the rate of retries after errors."""
 
     def __init__(self, now: float) -> None:
@@ -150,7 +150,7 @@ class RetryQueue:
         self._status = status
         self._on_due = on_due
         self._loop = asyncio.get_running_loop()
-        self._budget = RetryBudget(self._loop.time())
+        self._bucket = RetryBucket(self._loop.time())
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -169,7 +169,7 @@ class RetryQueue:
         if wait_s is None:
             return False
         if failure.action is FailureAction.RETRY:
-            wait_s = max(wait_s, self._budget.wait_s(now, sent))
+            wait_s = max(wait_s, self._bucket.wait_s(now, sent))
         heapq.heappush(self._waiting, (now + wait_s, next(self._numbers), item))
         if self._waiting[0][2] is item:
             self._set_timer()

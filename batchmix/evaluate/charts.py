@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from batchmix.evaluate.drawing import COLOURS, LEFT, RIGHT, Drawing, Scale, fitted, ticks, width_of
+from batchmix.evaluate.drawing import COLOURS, LEFT, RIGHT, Drawing, Scale, shortened, ticks, width_of
 
 _ROW = 42
 
@@ -114,7 +114,7 @@ def line_chart(title: str, series: Sequence[LineSeries], steps: Sequence[str], f
     y = Scale(marked[0], marked[-1], bottom, 12)
     x = Scale(0, max(1, len(steps) - 1), left + 8, RIGHT - 12)
     drawing = Drawing(
-        title, height=bottom + 24, legend=[(line.tone, fitted(line.label, RIGHT - LEFT)) for line in series]
+        title, height=bottom + 24, legend=[(line.tone, shortened(line.label, RIGHT - LEFT)) for line in series]
     )
     for tick in marked:
         drawing.line("grid", (left, RIGHT), (y.at(tick), y.at(tick)))

@@ -69,7 +69,7 @@ class Drawing(msgspec.Struct):
     def labelled(self, y: float, label: str, value: str, left: float = LEFT) -> None:
         """Write a label on the left and a value on the right. A label that would overlap the value is shortened."""
         self.text("value", (RIGHT, y), value, "end")
-        self.text("label", (left, y), fitted(label, RIGHT - left - width_of(value) - 10))
+        self.text("label", (left, y), shortened(label, RIGHT - left - width_of(value) - 10))
 
 
 class Scale(msgspec.Struct, frozen=True):
@@ -105,7 +105,7 @@ def width_of(text: str) -> int:
     return sum(16 if wide else 10 for wide in broad)
 
 
-def fitted(text: str, room: float) -> str:
+def shortened(text: str, room: float) -> str:
     """Return text without control characters, shortened to a width of at most `room`."""
     shown = clean(text, 200)
     if width_of(shown) <= room:

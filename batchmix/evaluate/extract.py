@@ -37,7 +37,7 @@ _NAMED = (
 _NO_ARTICLE = r"(?!(?<=[AI])\s(?!(?:and|or|nor|is)\b)[a-z])"
 """Comes after a letter in a pattern. Prevents a match of the words `A` and `I`, as in `A dog` or `I think`."""
 NOTHING = object()
-"""What `json_value` returns if there is no JSON. None would mean JSON's null."""
+"""What `find_json` returns if there is no JSON. None would mean JSON's null."""
 
 
 def numbers(text: str) -> list[float]:
@@ -91,7 +91,7 @@ def choice(text: str, letters: str) -> str | None:
     return None
 
 
-def json_value(text: str) -> Any:
+def find_json(text: str) -> Any:
     """Return the JSON in an answer, parsed. `NOTHING` if there is none.
 
     The JSON may be the whole text, a code fence, or the first complete object or list. Values that are nested too

@@ -19,7 +19,7 @@ from batchmix.engine.plan import Plan
 from batchmix.engine.run import Options, run_job
 from batchmix.engine.run_status import RunStatus
 from batchmix.evaluate.extract import grade_in
-from batchmix.evaluate.scorers import Score, text_of
+from batchmix.evaluate.scorers import Score, target_text
 from batchmix.formats.arrow_values import row_values
 from batchmix.job import Budget, Input, Job, Limits, Model, Output, Price, Reuse
 from batchmix.job.eval_table import Eval, Judge
@@ -205,7 +205,7 @@ def _input_rows(layout: Layout, judge: Judge, job: Job) -> Iterator[dict[str, An
 def _input_row(result: dict[str, Any], reads: frozenset[str], target: str | None) -> dict[str, Any]:
     values = {name: result[name] for name in reads}
     if target is not None:
-        values["target"] = None if result[target] is None else text_of(result[target])
+        values["target"] = None if result[target] is None else target_text(result[target])
     answered = result["status"] == Status.OK
     return values | {"custom_id": result["custom_id"], "response": result["response"] if answered else None}
 

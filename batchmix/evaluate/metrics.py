@@ -50,7 +50,7 @@ def estimate(scores: Floats, rows: Ints) -> Estimate:
     clusters, error = clustered_stderr(scores, rows)
     if error is None:
         return Estimate(len(scores), clusters, mean, None, None, None)
-    if is_binary(scores):
+    if all_zero_or_one(scores):
         low, high = _wilson(mean, _effective(scores, mean, clusters, error))
     else:
         low, high = mean - Z95 * error, mean + Z95 * error
@@ -81,7 +81,7 @@ def _firsts(rows: Ints) -> Ints:
     return np.flatnonzero(np.diff(rows, prepend=-1))
 
 
-def is_binary(scores: Floats) -> bool:
+def all_zero_or_one(scores: Floats) -> bool:
     """Return whether all scores are 0 or 1."""
     return bool(np.all((scores == 0) | (scores == 1)))
 
@@ -108,7 +108,7 @@ def pass_at(scores: Floats, rows: Ints) -> dict[int, float]:
     al., "Evaluating Large Language Models Trained on Code" (2021), equation 1: the mean over rows of
     1 - C(n - c, k) / C(n, k), if c of n samples are right. Rows with fewer than k samples are left out of pass@k.
     """
-    if not len(scores) or not is_binary(scores):
+    if not len(scores) or not all_zero_or_one(scores):
         return {}
     samples = np.diff(np.append(_firsts(rows), len(rows)))
     max_samples = int(samples.max())

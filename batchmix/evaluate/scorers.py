@@ -17,8 +17,8 @@ import msgspec
 
 from batchmix.errors import JobError
 from batchmix.evaluate.custom_scorer import CustomFunction, ScorerCall
-from batchmix.evaluate.extract import NOTHING, choice, json_value, numbers
-from batchmix.formats.text import text_of as value_text
+from batchmix.evaluate.extract import NOTHING, choice, find_json, numbers
+from batchmix.formats.text import text_of
 from batchmix.job.eval_table import Choice, Custom, Exact, Includes, Json, Number, Regex, Scorer, Similarity
 
 _MAX_CHARS = 50_000
@@ -59,11 +59,11 @@ def score_function(config: Scorer, folder: Path | None) -> ScoreFunction:
     return _SCORERS[type(config)](config, folder)
 
 
-def text_of(value: Any) -> str:
-    """Return a target as text. A whole number gets no `.0`, even if it is stored as a double."""
+def target_text(value: Any) -> str:
+    """Return a target, or what is compared with it, as text. A whole number stored as a double gets no `.0`."""
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False)
-    return value_text(value)
+    return text_of(value)
 
 
 def _exact(config: Exact, response: str, target: str, _: Row) -> Score:
@@ -85,7 +85,7 @@ def _number(config: Number, response: str, target: str, _: Row) -> Score:
         return Score(0.0, target, None, "no number in the answer")
     value = found[-1 if config.take == "last" else 0]
     near = math.isclose(value, wanted[0], rel_tol=config.relative, abs_tol=config.tolerance)
-    return Score(float(near), target, text_of(value))
+    return Score(float(near), target, target_text(value))
 
 
 def _choice(config: Choice, response: str, target: str, _: Row) -> Score:
@@ -97,13 +97,13 @@ def _choice(config: Choice, response: str, target: str, _: Row) -> Score:
 
 
 def _json(config: Json, response: str, target: str, _: Row) -> Score:
-    wanted = json_value(target)
+    wanted = find_json(target)
     if wanted is NOTHING:
         return Score(None, target, None, "the target is not JSON")
-    found = json_value(response)
+    found = find_json(response)
     if found is NOTHING:
         return Score(0.0, target, None, "no JSON in the answer")
-    extracted = text_of(found)
+    extracted = target_text(found)
     if not isinstance(wanted, dict):
         return Score(float(_equal(found, wanted, config)), target, extracted)
     fields = config.fields or tuple(wanted)
@@ -150,7 +150,7 @@ def _regex(config: Regex, _: Path | None) -> ScoreFunction:
     def score(response: str, target: Any, _: Row) -> Score:
         nonlocal slow
         limit_s = _REGEX_S if slow < _SLOW_MATCHES else _LATE_REGEX_S
-        wanted = None if target is None else text_of(target)
+        wanted = None if target is None else target_text(target)
         try:
             match = pattern.search(response, timeout=limit_s)
         except TimeoutError:
@@ -188,7 +188,7 @@ class CustomScorer:
     def scores(self, calls: Sequence[ScorerCall]) -> list[Score]:
         """Score answers, each with its target and its row."""
         return [
-            Score(number, None if target is None else text_of(target), None, explanation)
+            Score(number, None if target is None else target_text(target), None, explanation)
             for (number, explanation), (_, target, _) in zip(self._function.scores(calls), calls, strict=True)
         ]
 
@@ -198,7 +198,7 @@ def _with_text(compare: Callable[[Any, str, Any, Row], Score]) -> ScorerMaker:
 
     def make(config: Scorer, _: Path | None) -> ScoreFunction:
         def score(response: str, target: Any, row: Row) -> Score:
-            return compare(config, response, None if target is None else text_of(target), row)
+            return compare(config, response, None if target is None else target_text(target), row)
 
         return score
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from batchmix.engine import reader
 from batchmix.errors import RunError
 from batchmix.evaluate.judge import JudgeRows, JudgeScores
-from batchmix.evaluate.scorers import CustomScorer, Score, ScoreFunction, text_of
+from batchmix.evaluate.scorers import CustomScorer, Score, ScoreFunction, target_text
 from batchmix.formats.arrow_values import row_values
 from batchmix.job import Job
 from batchmix.job.eval_table import Eval, Scorer
@@ -97,7 +97,7 @@ def _batches(
                 score = _without_answer(result, target, needed=column is not None)
                 if score is None and function is None:
                     judged = judge_scores[scorer.name].at(judge_rows.row_number(result))
-                    score = msgspec.structs.replace(judged, target=None if target is None else text_of(target))
+                    score = msgspec.structs.replace(judged, target=None if target is None else target_text(target))
                 rows.append(_row(result, scorer.name, score or _scored(function, result, target)))
         if rows:
             yield _record(rows)
@@ -121,7 +121,7 @@ def _for_batch(
 
 def _without_answer(result: dict[str, Any], target: Any, *, needed: bool) -> Score | None:
     """Return the score of a result without text, or without a target that is needed. None for any other result."""
-    text = None if target is None else text_of(target)
+    text = None if target is None else target_text(target)
     if target is None and needed:
         return Score(None, None, None, "the row has no target")
     if result["status"] != Status.OK:

@@ -194,7 +194,7 @@ def _uuid(value: str) -> str:
     return str(uuid.UUID(bytes=base64.b64decode(value)))
 
 
-def json_value(text: str) -> Any:
+def json_or_text(text: str) -> Any:
     """Return the value of a JSON text, or the text itself if it is not valid JSON."""
     try:
         return msgspec.json.decode(text)
@@ -215,7 +215,7 @@ def _any(scalar: pa.Scalar) -> Any:
         return str(scalar)
 
 
-_MEANINGS: dict[str, Callable[[Any], Any]] = {"arrow.uuid": _uuid, "arrow.json": json_value, "arrow.bool8": bool}
+_MEANINGS: dict[str, Callable[[Any], Any]] = {"arrow.uuid": _uuid, "arrow.json": json_or_text, "arrow.bool8": bool}
 _READERS: list[tuple[Callable[[pa.DataType], bool], _Read]] = [
     (is_extension, _extension),
     (Types.is_dictionary, _dictionary),

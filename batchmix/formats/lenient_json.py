@@ -72,7 +72,7 @@ def _whole(digits: str) -> int | float:
         return math.inf
 
 
-def json_text(value: Any, *, readable: bool = False) -> str | None:
+def nonempty_json(value: Any, *, readable: bool = False) -> str | None:
     """Return a value as JSON text. None if the value is empty or can't be written. Never raises.
 
     The text is ASCII. If `readable`, other letters are not escaped, and lone surrogates become U+FFFD. NaN and infinity

@@ -87,7 +87,7 @@ class Accepted(msgspec.Struct):
     amount: float = 0.0
 
 
-class _Mark(msgspec.Struct):
+class _Snapshot(msgspec.Struct):
     """The number of requests that the provider had accepted by the time `clock_s`, and their amount.
 
     The amount is counted in requests or in tokens, depending on the limit.
@@ -106,7 +106,7 @@ class RateEstimate:
         """From this time on, the bucket calls `mark` when a request leaves."""
         self._began_at = now
         self._accepted = accepted
-        self._empties: collections.deque[_Mark] = collections.deque(maxlen=32)  # at the throttles
+        self._empties: collections.deque[_Snapshot] = collections.deque(maxlen=32)  # at the throttles
         self._is_informative = False  # the last throttle says something about the rate
         self._guessed = False  # the first guess was made
         self._request_amount = 1.0  # the amount of the last throttled request
@@ -117,7 +117,7 @@ class RateEstimate:
         self._peak = (0.0, now, 0)  # the highest rate, when it was measured, and requests accepted by then
         self._is_peak_reliable = False  # the rates measured around that time agreed
         self._rates: collections.deque[tuple[float, int]] = collections.deque(maxlen=COMPARED)
-        self._marks = collections.deque([_Mark(now, 0, 0.0)] * 3, maxlen=3)
+        self._marks = collections.deque([_Snapshot(now, 0, 0.0)] * 3, maxlen=3)
 
     @property
     def is_found(self) -> bool:
@@ -131,7 +131,7 @@ class RateEstimate:
     def mark(self, now: float) -> None:
         """Remember how much was accepted so far, if at least 20 requests were accepted since the last mark."""
         if self._accepted.requests >= self._marks[-1].requests + _COUNTED:
-            self._marks.append(_Mark(now, self._accepted.requests, self._accepted.amount))
+            self._marks.append(_Snapshot(now, self._accepted.requests, self._accepted.amount))
             self.mark_at = now + _RECENT_S
 
     def recent_per_s(self, now: float) -> float:
@@ -154,7 +154,7 @@ class RateEstimate:
         if self._is_informative:
             self._request_amount = max(amount, 1.0)
             self._pause_s = pause_s
-            self._empties.append(_Mark(now - self._lost_total_s, self._accepted.requests, self._accepted.amount))
+            self._empties.append(_Snapshot(now - self._lost_total_s, self._accepted.requests, self._accepted.amount))
             self._lost_s = max(0.0, min(pause_s, ROUNDING_S) - capacity_s)
             self._lost_total_s += min(self._lost_s, 0.5 * max(0.0, now - self._lost_at))
             self._lost_at = now

@@ -152,7 +152,7 @@ REPLY_KINDS: dict[str, ReplyKind] = {
     "few_vectors": _broken("one embedding too few", edit_body=oddities.one_vector_missing, endpoint=_EMBEDDINGS),
     "oversized": _broken("an answer of 80 MB", endless_bytes=80_000_000),
     "stream_ids": _stream("an id of its own in each chunk", answer=True, edit_events=streams.changing_ids),
-    "stream_zeros": _stream("a usage of zeros in each chunk before the last", answer=True, edit_events=streams.zero_usage),
+    "stream_zeros": _stream("a usage of zeros in each chunk before the last", answer=True, edit_events=streams.add_zero_usage),
     "stream_comments": _stream("a keep-alive comment before each chunk", answer=True, edit_events=streams.comments),
     "stream_no_done": _stream("no `[DONE]`", answer=True, edit_events=streams.no_done),
     "stream_ignored": _stream("the whole answer as plain JSON", answer=True, streams=False),

@@ -89,7 +89,7 @@ def no_done(events: list[Event]) -> list[Event]:
     return [event for event in events if event != DONE]
 
 
-def zero_usage(events: list[Event]) -> list[Event]:
+def add_zero_usage(events: list[Event]) -> list[Event]:
     """Add a usage of zeros to each event with a choice, as Gemini does."""
     return [
         {**event, "usage": _NO_USAGE} if isinstance(event, dict) and event["choices"] else event for event in events

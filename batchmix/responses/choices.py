@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from batchmix.formats.lenient_json import json_text, plain_text
+from batchmix.formats.lenient_json import nonempty_json, plain_text
 from batchmix.records import Completion
 from batchmix.responses.usage import count
 
@@ -89,7 +89,7 @@ def _completion(message: dict[str, Any], text: Any, reason: str | None) -> Compl
         reasoning=text_in(message.get("reasoning_content")) or text_in(message.get("reasoning"))
         or text_in(message.get("reasoning_details")) or _thinking(content),
         refusal=plain_text(message.get("refusal")) or refusal_in(content),
-        tool_calls=json_text(message.get("tool_calls")) or _function_calls(message.get("function_call"), content),
+        tool_calls=nonempty_json(message.get("tool_calls")) or _function_calls(message.get("function_call"), content),
         finish_reason=reason,
     )  # fmt: skip
 
@@ -100,10 +100,10 @@ def content_text(value: Any) -> str | None:
         return plain_text(value)
     if isinstance(value, list):
         kept = [part for part in value if not (isinstance(part, dict) and part.get("type") in _NO_RESPONSE_TYPES)]
-        return text_in(value) or json_text(kept, readable=True)
+        return text_in(value) or nonempty_json(kept, readable=True)
     if isinstance(value, dict) and value.get("type") in _TEXT_TYPES:
         return text_in(value)
-    text = json_text([value], readable=True)
+    text = nonempty_json([value], readable=True)
     return text and text[1:-1]
 
 
@@ -141,6 +141,6 @@ def _thinking(content: Any) -> str | None:
 def _function_calls(function: Any, content: Any) -> str | None:
     """Return the function calls in OpenAI's older field `function_call`, or else those among Claude's content parts."""
     if function:
-        return json_text([{"type": "function", "function": function}])
+        return nonempty_json([{"type": "function", "function": function}])
     parts = content if isinstance(content, list) else []
-    return json_text([part for part in parts if isinstance(part, dict) and part.get("type") == "tool_use"])
+    return nonempty_json([part for part in parts if isinstance(part, dict) and part.get("type") == "tool_use"])

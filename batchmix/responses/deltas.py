@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from batchmix.formats.lenient_json import json_text
+from batchmix.formats.lenient_json import nonempty_json
 from batchmix.responses.usage import count
 
 _JOINED = frozenset(
@@ -99,7 +99,7 @@ class PartialAnswer:
         try:
             return msgspec.json.encode(body)
         except (ValueError, TypeError, OverflowError, RecursionError):  # lone surrogates, whole numbers of any size
-            text = json_text(body)
+            text = nonempty_json(body)
             return text.encode() if text else None
 
     def _add_choice(self, place: int, choice: _Node) -> None:

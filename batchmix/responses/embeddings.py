@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from batchmix.formats.lenient_json import json_text, shallow
+from batchmix.formats.lenient_json import nonempty_json, shallow
 from batchmix.records import Completion
 from batchmix.responses.choices import index_of
 
@@ -42,7 +42,7 @@ def read_embeddings(decoded: dict[str, Any], body: bytes, inputs: int) -> Comple
         return f"has {len(data)} embeddings where {wanted} were requested"
     if sorted(order) != list(range(wanted)):
         return "has embeddings whose indexes are not those of the inputs"
-    texts = _raw_vectors(body) or [json_text(item["embedding"]) or "null" for item in data]
+    texts = _raw_vectors(body) or [nonempty_json(item["embedding"]) or "null" for item in data]
     if any(text.startswith("[") and "null" in text for text in texts):
         return "has an embedding with nothing in it"
     if len({(type(vector), len(vector)) for item in data if _is_plain(vector := item["embedding"])}) > 1:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from batchmix.formats.lenient_json import json_text, read_json
+from batchmix.formats.lenient_json import nonempty_json, read_json
 from batchmix.records import Exchange
 from batchmix.responses.choices import has_content
 
@@ -155,7 +155,7 @@ def _finding(part: Any) -> str:
 
 
 def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else json_text(value) or "null"
+    return value if isinstance(value, str) else nonempty_json(value) or "null"
 
 
 def body_as_text(exchange: Exchange) -> str:

@@ -36,7 +36,7 @@ class _Message(msgspec.Struct, gc=False):
     audio: msgspec.Raw = _ABSENT
 
 
-class _Choice(msgspec.Struct, gc=False):
+class _OrdinaryChoice(msgspec.Struct, gc=False):
     message: _Message
     finish_reason: str | None = None
     index: int | None = None
@@ -55,7 +55,7 @@ class _CompletionDetails(msgspec.Struct, gc=False):
     reasoning_tokens: int | None = None
 
 
-class _Usage(msgspec.Struct, gc=False):
+class _OrdinaryUsage(msgspec.Struct, gc=False):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
@@ -72,8 +72,8 @@ class _Usage(msgspec.Struct, gc=False):
 
 
 class _Chat(msgspec.Struct, gc=False):
-    choices: list[_Choice]
-    usage: _Usage
+    choices: list[_OrdinaryChoice]
+    usage: _OrdinaryUsage
     model: str | None = None
     error: msgspec.Raw = _ABSENT
 
@@ -158,7 +158,7 @@ def _ordinary(chat: _Chat, served_model: str | None) -> Completion:
     )
 
 
-def _ordinary_usage(usage: _Usage) -> Usage:
+def _ordinary_usage(usage: _OrdinaryUsage) -> Usage:
     """Convert the usage of an ordinary answer.
 
     Raises `_Unusual` if the counts contradict each other, or if tokens were written to a cache. The caller then uses

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from batchmix.formats.lenient_json import json_text, plain_text
+from batchmix.formats.lenient_json import nonempty_json, plain_text
 from batchmix.records import Completion
 from batchmix.responses.choices import content_text, is_error_reason, refusal_in, text_in
 
@@ -53,7 +53,7 @@ def read_response(decoded: dict[str, Any], _body: bytes, _inputs: int) -> Comple
         response="".join(filter(None, texts)) or whole,
         reasoning="".join(filter(None, map(_reasoning_in, items))) or None,
         refusal="".join(filter(None, refusals)) or None,
-        tool_calls=json_text(calls),
+        tool_calls=nonempty_json(calls),
         finish_reason=_finish_reason("incomplete" if is_cut else status, decoded.get("incomplete_details"), calls),
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from batchmix.formats.lenient_json import json_text, read_json
+from batchmix.formats.lenient_json import nonempty_json, read_json
 from batchmix.responses.choices import has_content
 from batchmix.responses.deltas import PartialAnswer
 from batchmix.responses.error_body import BLOCKED, find_error
@@ -193,5 +193,5 @@ def last_response(body: bytes) -> bytes | None:
         event.get("response") for event in decoded if isinstance(event, dict) and event.get("type") in _LAST_EVENTS
     ]
     errors = [event for event in decoded if isinstance(event, dict) and event.get("type") == "error"]
-    text = json_text((responses or errors)[-1]) if responses or errors else None
+    text = nonempty_json((responses or errors)[-1]) if responses or errors else None
     return text.encode() if text else None

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from batchmix.errors import UsageError
-from batchmix.formats.lenient_json import json_text, read_json
+from batchmix.formats.lenient_json import nonempty_json, read_json
 from batchmix.records import Status
 from batchmix.store.export_file import exported
 
@@ -42,7 +42,7 @@ def write_batch_files(path: Path, batches: Iterator[pa.RecordBatch], *, several:
         for batch in batches:
             for row in batch.select(_COLUMNS).to_pylist():
                 file = good if row["status"] == Status.OK else bad
-                file.write(f"{json_text(_line(row, several=several), readable=True)}\n")
+                file.write(f"{nonempty_json(_line(row, several=several), readable=True)}\n")
 
 
 def _check_errors_file(path: Path) -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from batchmix.errors import PartDamaged
 from batchmix.store.events import JournalHeader
-from batchmix.store.journal_reader import Damage, Line, open_journal, read_lines, read_own_lines
+from batchmix.store.journal_reader import Damage, Line, open_journal, read_events, read_own_lines
 from batchmix.store.ledger import LastState, ShardLeftOpen, ShardSealed
 from batchmix.store.parts import list_parts, part_path, read_part, read_through
 from batchmix.store.run_folder import Layout
@@ -95,7 +95,7 @@ class Inventory:
                 elif not isinstance(entry.event, JournalHeader):
                     end = entry.offset + entry.length
             file.seek(0)
-            first = next(read_lines(file), None)
+            first = next(read_events(file), None)
         if not isinstance(first, Line):
             return
         header = first.event if isinstance(first.event, JournalHeader) else None

@@ -76,7 +76,7 @@ class Damage(msgspec.Struct, frozen=True, gc=False):
         return f"{name}: {self.length} bytes at {self.offset} are {what} and were skipped"
 
 
-def read_lines(file: BinaryIO) -> Iterator[Line | Damage]:
+def read_events(file: BinaryIO) -> Iterator[Line | Damage]:
     """Yield the events and the damage in a journal in order.
 
     An incomplete last line is left out, since any kill may leave one. A complete last line that can't be decoded is
@@ -135,7 +135,7 @@ def read_own_lines(file: BinaryIO, shard: int, lane: int) -> Iterator[Line | Dam
     Lines after the header of another journal are damage.
     """
     other: int | None = None
-    for entry in read_lines(file):
+    for entry in read_events(file):
         if isinstance(entry, Line) and isinstance(entry.event, JournalHeader):
             is_own = (entry.event.shard, entry.event.lane) == (shard, lane)
             if other is not None and is_own:
@@ -151,7 +151,7 @@ def has_event(path: Path) -> bool:
     """Return whether a file is a journal with at least one event. Raises `RunError` for a link."""
     try:
         with open_journal(path) as file:
-            return any(isinstance(entry, Line) for entry in read_lines(file))
+            return any(isinstance(entry, Line) for entry in read_events(file))
     except FileNotFoundError:
         return False
 

@@ -22,7 +22,7 @@ from batchmix.store.first_rows import FirstRows, PartAnswers, first_rows_in
 from batchmix.store.ledger import ShardLeftOpen, ShardSealed
 from batchmix.store.parts import SealHooks, list_parts, part_path, seal_part
 from batchmix.store.result_rows import Price, ResultRows, by_row
-from batchmix.store.row_state import CacheBudget
+from batchmix.store.row_state import CacheMemory
 from batchmix.store.run_folder import Layout
 from batchmix.store.schema import PartFooter, Seal
 from batchmix.store.shard import JournalSettings, Shard
@@ -82,8 +82,8 @@ class OpenShards:
         self._lanes = lanes
         self._on_error = on_error
         self._reserve = Reserve(layout.journal)
-        self.cache = CacheBudget()
-        """The memory budget for answers that are kept until their shard is sealed."""
+        self.cache = CacheMemory()
+        """The memory for answers that are kept until their shard is sealed."""
         self._settings = JournalSettings(spec.header, layout.mode, self._on_created, self._on_no_space)
         self._journals = layout.journals()
         self._open: dict[int, Shard] = {}

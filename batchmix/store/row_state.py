@@ -27,8 +27,8 @@ class LinePosition(msgspec.Struct, frozen=True, gc=False):
     length: int
 
 
-class CacheBudget:
-    """The memory budget for answers that are kept until their shard is sealed.
+class CacheMemory:
+    """The limited memory for answers that are kept until their shard is sealed.
 
     Reading an answer again takes as long as all other work on its result row. Used on the event loop only.
     """
@@ -38,7 +38,7 @@ class CacheBudget:
         self._taken: dict[int, int] = {}
 
     def resize(self, size: int) -> None:
-        """Set the size of the budget in bytes, before anything is taken."""
+        """Set the size in bytes, before anything is taken."""
         self._left = size
 
     def take(self, shard: int, event: ResponseReceived) -> bool:

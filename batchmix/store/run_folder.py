@@ -17,7 +17,7 @@ import pyarrow as pa
 from batchmix import __version__
 from batchmix.errors import RunError, RunUnreadable
 from batchmix.job import Price
-from batchmix.records import CanarySample
+from batchmix.records import CanaryDraw
 from batchmix.redact import Secrets
 from batchmix.store.filesystem import PRIVATE, names_in, not_plain, open_plain, replace_file, set_mode
 from batchmix.store.ledger import Ledger
@@ -79,7 +79,7 @@ class RunFile(msgspec.Struct):
     starts: list[Start]
     prices: dict[str, Price] = {}
     """The prices of this run, by model name or id. Later starts use the same prices."""
-    canary: dict[str, CanarySample] = {}
+    canary: dict[str, CanaryDraw] = {}
     """The rows of the last canary, by model."""
     version: int = _VERSION
     batchmix: str = __version__

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchmix.engine.retries import OpenRequest, RetryBudget, RetryQueue, RowAttempts, next_wait
+from batchmix.engine.retries import OpenRequest, RetryBucket, RetryQueue, RowAttempts, next_wait
 from batchmix.engine.run_status import LaneStatus
 from batchmix.errors import FailureAction
 from batchmix.records import Exchange, Failure, Request
@@ -125,7 +125,7 @@ async def test_clear_removes_all_rows_and_remove_only_one() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_the_retry_budget_spreads_retries_after_errors_but_not_throttled_ones() -> None:
+async def test_the_retry_bucket_spreads_retries_after_errors_but_not_throttled_ones() -> None:
     for failure, last in ((RETRY, 20.0), (PAUSE, 1.0)):
         queue, begun = Queue(), asyncio.get_running_loop().time()
         for row in range(300):
@@ -136,11 +136,11 @@ async def test_the_retry_budget_spreads_retries_after_errors_but_not_throttled_o
 
 
 @given(st.lists(st.floats(0, 0.5), max_size=300))
-def test_the_retry_budget_allows_a_quarter_of_all_requests_and_ten_a_second(gaps: list[float]) -> None:
-    budget, now = RetryBudget(0.0), 0.0
+def test_the_retry_bucket_allows_a_quarter_of_all_requests_and_ten_a_second(gaps: list[float]) -> None:
+    bucket, now = RetryBucket(0.0), 0.0
     sent_at = []
     for sent, gap in enumerate(gaps):
         now += gap
-        sent_at.append(now + budget.wait_s(now, sent + 1))
+        sent_at.append(now + bucket.wait_s(now, sent + 1))
     for at in sent_at:
         assert sum(earlier <= at for earlier in sent_at) <= 100 + 10 * at + 0.25 * len(sent_at) + 1

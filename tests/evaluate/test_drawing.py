@@ -7,7 +7,7 @@ import hypothesis.strategies as st
 import pytest
 
 from batchmix.evaluate.charts import IntervalRow, LineSeries, interval_chart, line_chart
-from batchmix.evaluate.drawing import fitted, ticks, width_of
+from batchmix.evaluate.drawing import shortened, ticks, width_of
 
 NUMBERS = st.floats(-1e9, 1e9, allow_nan=False).map(lambda number: number if abs(number) > 1e-200 else 0.0)
 
@@ -38,7 +38,7 @@ def test_ticks_cover_the_span_and_are_few(one: float, other: float) -> None:
 
 @hypothesis.given(st.text(), st.integers(0, 500))
 def test_a_label_is_no_wider_than_its_space(text: str, room: int) -> None:
-    shown = fitted(text, room)
+    shown = shortened(text, room)
     assert width_of(shown) <= max(room, 16)
     assert shown.isprintable()
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from batchmix.evaluate.extract import NOTHING, choice, json_value, numbers
+from batchmix.evaluate.extract import NOTHING, choice, find_json, numbers
 from batchmix.formats.lenient_json import MAX_DEPTH
 
 
@@ -92,7 +92,7 @@ def test_a_choice_is_found_and_never_guessed(text: str, letter: str | None) -> N
     ],
 )
 def test_json_is_found_alone_fenced_or_in_prose(text: str, value: object) -> None:
-    assert json_value(text) == value
+    assert find_json(text) == value
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_bad_text_costs_little_time(text: str) -> None:
     began = time.process_time()  # CPU time of this process, independent of the machine's load
     numbers(text)
     choice(text, "ABCD")
-    json_value(text)
+    find_json(text)
     assert time.process_time() - began < 3
 
 
@@ -123,11 +123,11 @@ def test_deeply_nested_json_is_read_to_the_same_depth_from_anywhere_in_the_stack
     """At any depth of the stack, so a text that is scored twice has the same score twice."""
 
     def deeper(levels: int, text: str) -> object:
-        return deeper(levels - 1, text) if levels else json_value(text)
+        return deeper(levels - 1, text) if levels else find_json(text)
 
     nested = '{"a": 1, "b": ' + "[" * depth + "7" + "]" * depth + "}"
     for text in (nested, f"```json\n{nested}\n```", f"It is {nested}, I think", "[" * depth + nested):
-        found = json_value(text)
+        found = find_json(text)
         assert deeper(400, text) == found
         if text[0] != "[":
             assert isinstance(found, dict)

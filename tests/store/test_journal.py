@@ -16,7 +16,7 @@ from batchmix.errors import DiskError, NoSpace
 from batchmix.records import Exchange, Request
 from batchmix.store.events import AttemptSent, Event, RowFailed
 from batchmix.store.journal import Journal, encode_line
-from batchmix.store.journal_reader import Damage, Line, decode_line, read_lines
+from batchmix.store.journal_reader import Damage, Line, decode_line, read_events
 from batchmix.store.lane_log import response_received
 
 bodies = st.one_of(
@@ -43,7 +43,7 @@ several = st.lists(st.tuples(st.integers(0, 9), bodies), min_size=1, max_size=4)
 
 
 def found_in(data: bytes) -> list[Event]:
-    return [found.event for found in read_lines(io.BytesIO(data)) if isinstance(found, Line)]
+    return [found.event for found in read_events(io.BytesIO(data)) if isinstance(found, Line)]
 
 
 def appended(path: Path, event: Event) -> None:
@@ -125,9 +125,9 @@ def test_a_damaged_byte_costs_only_the_line_it_is_in(
 
 def test_damage_in_the_middle_is_reported_and_a_torn_tail_is_not(tmp_path: Path) -> None:
     line = encode_line(AttemptSent(1, "m", 0, 1, "h", 17))
-    torn = list(read_lines(io.BytesIO(line + line[:20])))
+    torn = list(read_events(io.BytesIO(line + line[:20])))
     assert [type(found) for found in torn] == [Line]
-    damaged = list(read_lines(io.BytesIO(line + b"rubbish\n" + line)))
+    damaged = list(read_events(io.BytesIO(line + b"rubbish\n" + line)))
     assert [type(found) for found in damaged] == [Line, Damage, Line]
     assert damaged[1] == Damage(len(line), 8)
 

@@ -13,7 +13,7 @@ from batchmix.errors import FailureAction
 from batchmix.records import Exchange, Failure, RejectedRow, Request
 from batchmix.store.lane_log import LaneLog, RowCounts
 from batchmix.store.result_rows import ResultRows, named
-from batchmix.store.row_state import CacheBudget
+from batchmix.store.row_state import CacheMemory
 from batchmix.store.shard import Shard
 
 REJECTED = Failure(FailureAction.REJECT, "rejected", "no")
@@ -35,10 +35,10 @@ BAD = Exchange(1, 2, 0.1, 500, b"x")
 class Opened:
     """A shard, and the log of a lane that works on it."""
 
-    def __init__(self, journals: dict[int, Path], part: Path, cache: CacheBudget | None = None) -> None:
+    def __init__(self, journals: dict[int, Path], part: Path, cache: CacheMemory | None = None) -> None:
         self.shard = Shard(0, journals, part)
         self.states = self.shard.states
-        self.cache = cache or CacheBudget()
+        self.cache = cache or CacheMemory()
         self.log = LaneLog(self, 0, 1000, RowCounts("m"), retry_rejected=False)  # type: ignore[arg-type]
         asyncio.run(self.log.open(0))
 
@@ -98,7 +98,7 @@ def test_an_answered_request_has_no_work_left(opened) -> None:
 
 def test_cached_answers_equal_those_in_the_journals(opened, tmp_path: Path) -> None:
     """They are cached as far as there is space, never after another answer or failure replaced them."""
-    cache = CacheBudget(3500)
+    cache = CacheMemory(3500)
     journals = {0: tmp_path / "00000-000.jsonl"}
     shard = Opened(journals, tmp_path / "part", cache)
     with contextlib.closing(shard.shard):

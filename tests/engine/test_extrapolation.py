@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from batchmix.engine.sampling import Bounds, draw_positions, estimate_total
+from batchmix.engine.extrapolation import Bounds, draw_positions, estimate_total
 
 Length = Callable[[random.Random, int], float]
 SHAPES: dict[str, Length] = {

@@ -1,4 +1,4 @@
-"""Draws a sample of rows, and estimates totals over all rows from the sample."""
+"""Draws random rows, and estimates totals over all rows from those drawn."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _STRATA = 5
 two values."""
 _QUANTILE = 2.576
 """Quantile of the normal distribution for 99 %. With about 50 skewed values, an interval covers the true total less
-often than its nominal level promises. With this quantile, it does in 95 % of cases (tests/engine/test_sampling.py has
-the shares for several distributions)."""
+often than its nominal level promises. With this quantile, it does in 95 % of cases (the shares for several
+distributions are in tests/engine/test_extrapolation.py)."""
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -32,7 +32,7 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 def draw_positions(sizes: Sequence[int], count: int, seed: str) -> list[int]:
-    """Draw a random sample of `count` values, stratified by size; return their positions, ordered by size.
+    """Draw `count` random values, stratified by size; return their positions, ordered by size.
 
     The values are sorted by size and divided into `count` equal groups, and one value is drawn from each group. The
     same seed draws the same positions. Memory grows with the number of different sizes.
@@ -61,9 +61,9 @@ def draw_positions(sizes: Sequence[int], count: int, seed: str) -> list[int]:
 def estimate_total(
     predicted: Sequence[float], measured: Sequence[float], all_predicted: float, count: int
 ) -> Bounds | None:
-    """Estimate the total of a quantity over `count` rows from a sample of them. None for fewer than ten sampled rows.
+    """Estimate the total of a quantity over `count` rows from drawn ones. None for fewer than ten drawn rows.
 
-    `measured` is the quantity of each sampled row, in the order of `draw_positions`. `predicted` is the part of it that
+    `measured` is the quantity of each drawn row, in the order of `draw_positions`. `predicted` is the part of it that
     is known beforehand, and `all_predicted` is the sum of that part over all rows. Only the difference is extrapolated
     (the difference estimator: Särndal, Swensson and Wretman, Model Assisted Survey Sampling, 6.3). The interval allows
     for skewness by Hall's transformation (P. Hall, On the Removal of Skewness by Transformation, JRSS B 54, 1992).
