@@ -33,7 +33,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     """The URL path after `base_url`, such as `/chat/completions`."""
     body: bytes
     prompt_tokens: int
-    """An estimate, used for pacing until the answer's usage is known."""
+    """The estimated prompt tokens, used for pacing until the answer's usage is known."""
     max_tokens: int | None
     """The most tokens that all choices of the answer may have together. None if the request sets no limit."""
     streamed_choices: int = 0
@@ -190,7 +190,7 @@ class Completion(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def lacks_usage(self) -> bool:
-        """Whether the provider did not report both token counts."""
+        """Whether the provider left out one or both token counts."""
         return self.usage.prompt_tokens is None or self.usage.completion_tokens is None
 
     def tokens(self, prompt_tokens: int) -> Tokens:

@@ -123,7 +123,7 @@ def _outcome(root: Path, job: Job, metrics: Metrics) -> EvalOutcome:
 
 
 def _job_to_evaluate(original: Job, job_file: Job | None) -> Job:
-    """Return the job of a run, with the evaluation and all settings of the provider from the job file, if given."""
+    """Return the job of a run. A job file, if given, replaces the evaluation and the settings of the provider."""
     if job_file is None:
         if original.provider.headers and any(isinstance(scorer, Judge) for scorer in (original.eval or Eval()).scorers):
             raise JobError("the job sends its own headers, which a run folder does not keep; give the job file")

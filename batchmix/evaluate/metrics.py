@@ -87,7 +87,7 @@ def all_zero_or_one(scores: Floats) -> bool:
 
 
 def _effective(scores: Floats, mean: float, clusters: int, error: float) -> float:
-    """Return how many independent scores of 0 or 1 would have this standard error."""
+    """Return the number of independent scores of 0 or 1 that would have this standard error."""
     n = len(scores)
     if clusters == n or error == 0:
         return clusters

@@ -186,7 +186,7 @@ class CustomScorer:
         return self.scores([(response, target, row)])[0]
 
     def scores(self, calls: Sequence[ScorerCall]) -> list[Score]:
-        """Score answers, each with its target and its row."""
+        """Score many answers, each with its target and its row."""
         return [
             Score(number, None if target is None else target_text(target), None, explanation)
             for (number, explanation), (_, target, _) in zip(self._function.scores(calls), calls, strict=True)

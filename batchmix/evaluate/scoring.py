@@ -56,7 +56,7 @@ def scores_path(layout: Layout) -> Path:
 
 @contextlib.contextmanager
 def open_scores(layout: Layout) -> Iterator[pq.ParquetFile]:
-    """Open a run's scores for reading. Raises `RunError`, even later if a checksum turns out to be wrong."""
+    """Open a run's scores for reading. Raises `RunError` if they can't be read or a checksum is wrong."""
     path = scores_path(layout)
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:

@@ -91,7 +91,7 @@ class RunHistory(msgspec.Struct):
         return schedule.following(max(_utc(now), self._through))
 
     def begin(self, due: datetime.datetime, folder: str, now: datetime.datetime) -> ScheduledRun:
-        """Record a start of the run that is not over, or else of a new run with this due time. Returns that run."""
+        """Record a start of the run that is not over. If all are over, add one with this due time. Returns the run."""
         run = self.open
         if run is None:
             run = ScheduledRun(due.date(), due, folder, now)
