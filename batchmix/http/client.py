@@ -44,6 +44,7 @@ _TRACE = istr("x-aihubmix-request-id")
 _REQUEST_ID = istr("X-Request-Id")
 _MODEL = istr("X-Aihubmix-Model")
 _ROUTED_MODEL = istr("X-Aihubmix-Router-Resolved-Model")
+_REMAINING_REQUESTS, _REMAINING_TOKENS = istr(REMAINING_REQUESTS), istr(REMAINING_TOKENS)
 
 
 class Client:
@@ -158,7 +159,7 @@ class Client:
             fault = self._refusal(status, headers, fault)
         served = headers.get(_MODEL) or headers.get(_ROUTED_MODEL)
         request_id = headers.get(_TRACE) or self._other_request_id(status, headers, body)
-        has_quotas = REMAINING_REQUESTS in headers or REMAINING_TOKENS in headers
+        has_quotas = _REMAINING_REQUESTS in headers or _REMAINING_TOKENS in headers
         return Exchange(
             *when,
             status,

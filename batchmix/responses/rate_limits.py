@@ -9,8 +9,6 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from multidict import istr
-
 from batchmix.formats.lenient_json import read_json
 from batchmix.records import Quota
 from batchmix.responses.error_body import find_error, without_quotes
@@ -56,10 +54,10 @@ _MAX_NUMBER = 1e15
 """Numbers of this size or more are neither durations nor times, and are ignored."""
 _MAX_RETRY_AFTER_S = 7 * 86_400.0
 """Longer waits are cut to this many seconds. A timer set centuries ahead would overflow."""
-REMAINING_REQUESTS, REMAINING_TOKENS = istr("x-ratelimit-remaining-requests"), istr("x-ratelimit-remaining-tokens")
+REMAINING_REQUESTS, REMAINING_TOKENS = "x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens"
 """Without either of these headers, `quotas` returns None for both limits."""
-_REQUESTS = REMAINING_REQUESTS, istr("x-ratelimit-limit-requests"), istr("x-ratelimit-reset-requests")
-_TOKENS = REMAINING_TOKENS, istr("x-ratelimit-limit-tokens"), istr("x-ratelimit-reset-tokens")
+_REQUESTS = REMAINING_REQUESTS, "x-ratelimit-limit-requests", "x-ratelimit-reset-requests"
+_TOKENS = REMAINING_TOKENS, "x-ratelimit-limit-tokens", "x-ratelimit-reset-tokens"
 _LIMITS = (
     *(
         (f"{family}-remaining{of}", f"{family}-reset{of}")
