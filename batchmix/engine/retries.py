@@ -29,7 +29,7 @@ _MAX_THROTTLED_WAIT_S = 5.0
 """The longest back-off of a throttled row if the provider did not say how long to wait. The whole lane pauses too, and
 the row should not wait longer than the lane."""
 _MAX_THROTTLED_S = 3600.0
-"""A row is given up once its waits after throttling add up to this many seconds."""
+"""A row is given up if its waits after throttling, with the next one, add up to this many seconds."""
 _MAX_PUT_OFF = 2
 """A row is given up when the provider asks for a wait longer than `retry.outage_s` for the second time. The first time
 may be a single wrong header."""
@@ -58,6 +58,7 @@ class RowAttempts:
         self.costly = 0
         """Number of failed attempts that count towards the limit. Throttled attempts do not count."""
         self.throttled_s = 0.0
+        """The sum of the waits after throttling."""
         self.retry_after_s: float | None = None
         """The wait in seconds that the provider asked for after the last failure, shortened if it was too long. None if
         the provider asked for no wait."""
@@ -75,11 +76,16 @@ class RowAttempts:
         if failure.action is FailureAction.RETRY and not is_free:
             self.costly += 1
 
-    def used_up(self, now: float) -> bool:
-        """Return whether no further attempt is allowed."""
+    def count_wait(self, failure: Failure, wait_s: float) -> None:
+        """Count the wait that follows on a failure, if the failure is a throttling."""
+        if failure.action is FailureAction.PAUSE:
+            self.throttled_s += wait_s
+
+    def used_up(self, now: float, throttled_s: float) -> bool:
+        """Return whether no further attempt is allowed. `throttled_s` is the sum of waits after throttling."""
         if self._put_off >= _MAX_PUT_OFF:
             return True
-        return self.costly >= self._most or self.throttled_s >= _MAX_THROTTLED_S or now >= self._until
+        return self.costly >= self._most or throttled_s >= _MAX_THROTTLED_S or now >= self._until
 
 
 def is_retryable(outcome: Outcome) -> TypeGuard[Failure]:
@@ -91,17 +97,18 @@ def next_wait(attempts: RowAttempts, failure: Failure, now: float) -> float | No
     """Return how many seconds a row has to wait after a failure before it is retried. None if the row is given up.
 
     Waits are random, grow exponentially, and are never shorter than the provider asked for. Throttled attempts do not
-    count towards the limit of attempts, but their waits are added up. `attempts` must include this failure already.
+    count towards the limit of attempts, but their waits are added up. `attempts` must include this failure already. The
+    caller counts the wait.
     """
     state = tenacity.RetryCallState(_retrying, None, (), {})
     state.attempt_number = attempts.failed
-    requested_s = attempts.retry_after_s or 0.0
+    requested_s, throttled_s = attempts.retry_after_s or 0.0, attempts.throttled_s
     if failure.action is FailureAction.PAUSE:
         wait_s = requested_s or min(_back_off(state), _MAX_THROTTLED_WAIT_S)
-        attempts.throttled_s += wait_s
+        throttled_s += wait_s
     else:
         wait_s = max(requested_s, _back_off(state))
-    return None if attempts.used_up(now) else wait_s
+    return None if attempts.used_up(now, throttled_s) else wait_s
 
 
 class RetryBucket:
@@ -168,6 +175,7 @@ class RetryQueue:
         wait_s = next_wait(item.attempts, failure, now)
         if wait_s is None:
             return False
+        item.attempts.count_wait(failure, wait_s)
         if failure.action is FailureAction.RETRY:
             wait_s = max(wait_s, self._bucket.wait_s(now, sent))
         heapq.heappush(self._waiting, (now + wait_s, next(self._numbers), item))

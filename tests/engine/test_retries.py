@@ -24,6 +24,7 @@ def waits(failure: Failure, times: int, retry_after_s: float | None = None) -> l
         attempts.count(failure, Exchange(0, 0, 0.1, 503, retry_after_s=retry_after_s))
         wait_s = next_wait(attempts, failure, sum(waited))
         assert wait_s is not None
+        attempts.count_wait(failure, wait_s)
         waited.append(wait_s)
     return waited
 
@@ -53,14 +54,27 @@ def test_a_row_is_given_up_after_its_attempts_its_time_or_an_hour_of_throttling(
     def attempts_until_given_up(attempts: RowAttempts, failure: Failure, each_s: float = 1.0) -> int:
         for count in range(1, 1000):
             attempts.count(failure, Exchange(0, 0, 0.1, 503, retry_after_s=400.0 if failure is PAUSE else None))
-            if next_wait(attempts, failure, count * each_s) is None:
+            wait_s = next_wait(attempts, failure, count * each_s)
+            if wait_s is None:
                 return count
+            attempts.count_wait(failure, wait_s)
         raise AssertionError("never given up")
 
     assert attempts_until_given_up(RowAttempts(6), RETRY) == 6
     assert attempts_until_given_up(RowAttempts(6, until=3.0), RETRY) == 3
     assert attempts_until_given_up(RowAttempts(1), PAUSE) == 9
     assert attempts_until_given_up(RowAttempts(6, longest_s=300.0), PAUSE) == 2, "each wait is too long"
+
+
+def test_deciding_on_a_wait_changes_nothing() -> None:
+    """The wait is counted once the row is queued for it."""
+    attempts = RowAttempts(6)
+    attempts.count(PAUSE, Exchange(0, 0, 0.1, 429, retry_after_s=7.0))
+    assert [next_wait(attempts, PAUSE, 0.0) for _ in range(3)] == [7.0] * 3
+    assert attempts.throttled_s == 0
+    attempts.count_wait(PAUSE, 7.0)
+    attempts.count_wait(RETRY, 5.0)
+    assert attempts.throttled_s == 7.0
 
 
 class Queue:
