@@ -15,7 +15,7 @@ from batchmix.records import Failure
 
 _IN_A_ROW = 20
 """How many failures in a row open the breaker."""
-_FIRST_PAUSE_S, _MAX_PAUSE_S = 1.0, 30.0
+_FIRST_TRIAL_PAUSE_S, _MAX_TRIAL_PAUSE_S = 1.0, 30.0
 """The first and the longest pause before a trial request, in seconds. The pause doubles in between."""
 _FIRST_OUTAGE_S = 60.0
 """Replaces a longer `outage_s` until a request has succeeded, because the address may be wrong."""
@@ -39,7 +39,7 @@ class Breaker:
         self._failures = 0  # temporary failures in a row
         self._open_since = 0.0
         self._next_at = 0.0  # when the next trial request may leave
-        self._pause_s = _FIRST_PAUSE_S
+        self._pause_s = _FIRST_TRIAL_PAUSE_S
         self._in_trial = False
 
     def wait_s(self, now: float) -> float:
@@ -58,7 +58,7 @@ class Breaker:
         self._failures = 0
         self.is_open = False
         self._in_trial = False
-        self._pause_s = _FIRST_PAUSE_S
+        self._pause_s = _FIRST_TRIAL_PAUSE_S
 
     def inconclusive(self) -> None:
         """Record that a trial request was throttled, which proves nothing. Another trial may leave."""
@@ -75,7 +75,7 @@ class Breaker:
                 self._next_at = now + self._pause_s
         elif sent_at >= self._next_at:  # a trial request: all others left before the pause was over
             self._in_trial = False
-            self._pause_s = min(2 * self._pause_s, _MAX_PAUSE_S)
+            self._pause_s = min(2 * self._pause_s, _MAX_TRIAL_PAUSE_S)
             self._next_at = now + self._pause_s
             outage_s = self._outage_s if self._ever_succeeded else min(self._outage_s, _FIRST_OUTAGE_S)
             if self._next_at - self._open_since > outage_s:

@@ -15,18 +15,18 @@ import math
 
 from batchmix.pacing.limit_search import COMPARED, FAR, StepSearch, relative_spread
 
-_START = 128
+_FIRST_SIZE = 128
 """The first window, in requests. Halved, simulation "3000 requests, configured" fails with random throttles."""
 _MIN_HOLD_S, _MAX_HOLD_S = 7.0, 20.0
 """The shortest and the longest hold: the seconds for which the window keeps its size after a throttle.
 
 Simulations pass with 3.5–14 s for the shortest, and with up to 40 s for the longest.
 """
-_COST = 20
+_HOLD_TO_PAUSE = 20
 """The hold is this many times the pause after the throttle, within the bounds above. Simulations pass with 10–40."""
-_SPACED = 40
+_HOLD_COMPLETIONS = 40
 """The hold lasts at least as long as this many completions take. Simulations pass with 20–80."""
-_RECENT_S, _RECENT = 10.0, 256
+_RECENT_COMPLETIONS_S, _RECENT_COMPLETIONS = 10.0, 256
 """The recent completions show which number in flight the provider accepts: those of this many seconds, and at most so
 many. Simulations pass with 5–20 s and 128–512 completions.
 """
@@ -46,7 +46,7 @@ _USELESS_GROWTH = 1.5
 """A window that grew by this factor without a gain shrinks back. Halved or doubled, "no limit, slow" fails."""
 _GAIN = 1.1
 """Goodput counts as higher only if it grew by this factor. Doubled, simulation "no limit, slow" fails."""
-_HELD_S = 30.0
+_NO_GROWTH_S = 30.0
 """Seconds without growth after growth that gained nothing. Simulations pass with 15–60 s."""
 
 
@@ -59,7 +59,7 @@ class Window:
 
     def __init__(self, ceiling: int, now: float) -> None:
         self.in_flight = 0
-        self.size = float(min(ceiling, _START))
+        self.size = float(min(ceiling, _FIRST_SIZE))
         self._ceiling = float(ceiling)
         self._search = StepSearch()
         # The numbers in flight at the last throttles, not counting the throttled request.
@@ -67,7 +67,7 @@ class Window:
         self._early = 0  # consecutive throttles at a size that had been accepted before
         self._largest = 0.0  # the highest number accepted at a throttle, fading
         self._pause_s = 0.0
-        self._accepted: collections.deque[tuple[float, int]] = collections.deque(maxlen=_RECENT)
+        self._accepted: collections.deque[tuple[float, int]] = collections.deque(maxlen=_RECENT_COMPLETIONS)
         self._held_back = False
         self._entered_at = now
         self._goodput = Goodput(self.size, now)
@@ -140,7 +140,8 @@ class Window:
 
     def cut(self) -> None:
         """Set the window to about the number that was accepted at the last throttle, and hold it there for a while."""
-        hold_s = max(_MIN_HOLD_S, min(_COST * self._pause_s, _MAX_HOLD_S), _SPACED / self._completions_per_s())
+        after_pause_s = min(_HOLD_TO_PAUSE * self._pause_s, _MAX_HOLD_S)
+        hold_s = max(_MIN_HOLD_S, after_pause_s, _HOLD_COMPLETIONS / self._completions_per_s())
         self._search.hit(max(1, round(_UNDER * self._at_throttles[-1])), hold_s)
         self._largest = max(self._search.base, _FADING * self._largest)
         self.size = min(self._ceiling, self._search.value)
@@ -154,7 +155,8 @@ class Window:
     def _accepted_more(self, in_flight: int) -> bool:
         if not self._accepted:
             return False
-        since = self._accepted[-1][0] - _RECENT_S  # from the last completion: in a long pause, there are none
+        # From the last completion: in a long pause, there are none.
+        since = self._accepted[-1][0] - _RECENT_COMPLETIONS_S
         more = [at for at, others in self._accepted if at >= since and others > _NOISE * in_flight + 1]
         return len(more) > 1
 
@@ -187,7 +189,7 @@ class Goodput:
         if rates[0] > _GAIN * self._best[0] or rates[1] > _GAIN * self._best[1]:
             self._best, self._best_size = rates, began_with
         elif began_with >= _USELESS_GROWTH * self._best_size:
-            self.held_until = now + _HELD_S
+            self.held_until = now + _NO_GROWTH_S
             self._best = rates
             self._restart(now, self._best_size)
             return self._best_size

@@ -30,16 +30,16 @@ from batchmix.records import Quota, Usage
 _logger = logging.getLogger(__name__)
 _FIRST_COMPLETION = 256
 """The estimated tokens of a completion before the first completion arrives."""
-_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 15.0
+_FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.5, 15.0
 """The first and the longest pause without a `Retry-After`, in seconds. The pause doubles in between.
 
 Up to half of it is cut at random.
 """
 _GAP_S = 2.0
 """The searches advance by the time between two requests: at most this many seconds, or as long as a bucket required."""
-_HOLD_S = 2.0
+_NO_RAISE_S = 2.0
 """Seconds for which limits are not raised after temporary failures."""
-_USUAL = 0.1
+_USUAL_FAILURES = 0.1
 """A share of failed requests up to this is normal, and no sign that the provider is overloaded."""
 
 
@@ -182,8 +182,8 @@ class Governor:
         If more than a tenth of the last requests failed, limits are not raised for a while. Nothing is lowered.
         """
         self._failures.add(self._sent.total)
-        if self._failures.value(self._sent.total)[0] > _USUAL:
-            self._hold_until = now + _HOLD_S
+        if self._failures.value(self._sent.total)[0] > _USUAL_FAILURES:
+            self._hold_until = now + _NO_RAISE_S
 
     def follow(self, now: float, ticket: Ticket, quotas: tuple[Quota | None, Quota | None]) -> None:
         """Adopt the limits that a response reports: of requests and of tokens, each None if it is not reported."""
@@ -225,7 +225,7 @@ class Governor:
             retry_after_s = 0.0
             if now >= self._pause_until:
                 self._pauses += is_new
-                longest = min(_MAX_PAUSE_S, _FIRST_PAUSE_S * 2 ** max(0, self._pauses - 1))
+                longest = min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** max(0, self._pauses - 1))
                 retry_after_s = random.uniform(longest / 2, longest)
         self._pause_until = max(self._pause_until, now + retry_after_s)
 

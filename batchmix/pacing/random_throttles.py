@@ -15,7 +15,7 @@ import math
 
 import msgspec
 
-_RECENT = 100
+_RECENT_REQUESTS = 100
 """The number of throttles among this many last requests is compared with the expected number.
 
 Halved, simulation "shared, seconds, 60 s apart" fails; double passes.
@@ -70,7 +70,7 @@ class RandomThrottles:
         self._all.add(sent.total)
         if far:
             self._far.add(sent.far)
-        while self._throttled and self._throttled[0] <= sent.total - _RECENT:
+        while self._throttled and self._throttled[0] <= sent.total - _RECENT_REQUESTS:
             self._throttled.popleft()
         if self.is_overloaded:
             self.forget()
@@ -78,7 +78,7 @@ class RandomThrottles:
         share, count = self._far.value(sent.far)
         if count < _FEWEST:
             return False
-        expected = min(share, self._all.value(sent.total)[0]) * min(_RECENT, sent.total - self._since)
+        expected = min(share, self._all.value(sent.total)[0]) * min(_RECENT_REQUESTS, sent.total - self._since)
         return len(self._throttled) <= max(1.0, expected + _SIGMAS * math.sqrt(expected))
 
     @property
@@ -95,7 +95,7 @@ class RandomThrottles:
         number in the order of sending.
         """
         sent = self._sent.total
-        if self._cleared_at and self.is_overloaded and sent < self._cleared_at + _RECENT:
+        if self._cleared_at and self.is_overloaded and sent < self._cleared_at + _RECENT_REQUESTS:
             self._cleared_at = -1  # the last proof was wrong: requests that are sent together may arrive in any order
         self._suspect = (number, sent_at) if self._cleared_at >= 0 else None
         self.is_watching = self._suspect is not None

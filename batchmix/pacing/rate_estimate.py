@@ -30,13 +30,13 @@ _COUNTED, _MANY = 20, 40
 With 40 for the first, simulation "shared, ms, 60 s apart" fails. With 20 for the second, "200k reserved tokens, uneven,
 reported" fails with configured limits.
 """
-_SPACED, _FEW = 25, 12
+_PERIOD_REQUESTS, _MIN_PERIOD_REQUESTS = 25, 12
 """How many requests should be accepted before the search for a higher rate leads to the next throttle.
 
 The second is the minimum, for a rate that was measured over few requests. With the first halved or doubled, simulation
 "shared, ms, 5 s apart" fails. Simulations pass with 6–24 for the second.
 """
-_COST = 10
+_PERIOD_TO_LOSS = 10
 """The search for a higher rate takes at least this many times the seconds of throughput that the last pause cost.
 
 Doubled, simulation "1200 requests in a sliding minute" fails.
@@ -58,7 +58,7 @@ _HALF_LIFE_S, _HALF_LIFE = 60.0, 300
 With 30 s, simulation "halved after 75 s" fails; with 120 s, "shared, ms, 60 s apart" does. Simulations pass with
 150–600 requests.
 """
-_RECENT_S = 2.0
+_RECENT_RATE_S = 2.0
 """The recent rate is averaged over two to three times this many seconds. Simulations pass with 1–4 s."""
 _LOWERED = 0.8
 """A measured limit below this share of the former one shows that the provider has lowered its limit.
@@ -102,7 +102,7 @@ class RateEstimate:
     """Measures a provider's rate from what it accepts between throttles. Times are seconds; `now` is monotonic."""
 
     def __init__(self, now: float, accepted: Accepted) -> None:
-        self.mark_at = now + _RECENT_S
+        self.mark_at = now + _RECENT_RATE_S
         """From this time on, the bucket calls `mark` when a request leaves."""
         self._began_at = now
         self._accepted = accepted
@@ -132,12 +132,12 @@ class RateEstimate:
         """Remember how much was accepted so far, if at least 20 requests were accepted since the last mark."""
         if self._accepted.requests >= self._marks[-1].requests + _COUNTED:
             self._marks.append(_Snapshot(now, self._accepted.requests, self._accepted.amount))
-            self.mark_at = now + _RECENT_S
+            self.mark_at = now + _RECENT_RATE_S
 
     def recent_per_s(self, now: float) -> float:
         """Return the rate that was accepted over the last seconds, in units per second."""
         mark = self._marks[0]
-        return (self._accepted.amount - mark.amount) / max(now - mark.clock_s, _RECENT_S)
+        return (self._accepted.amount - mark.amount) / max(now - mark.clock_s, _RECENT_RATE_S)
 
     def peak(self, now: float) -> float:
         """Return the highest measured rate, lowered by the time and the requests since then."""
@@ -225,8 +225,8 @@ class RateEstimate:
             cut = _OVERLOADED_CUT if overloaded else _DEEPEST_CUT
             per_s = min(throttled_per_s, max(per_s, throttled_per_s * cut ** max(1.0, requests / _MANY)))
         # A rate that was measured over few requests is raised sooner.
-        spaced_s = min(_SPACED, max(_FEW, 2 * requests)) * self._request_amount / per_s
-        pauses_s = max(2 * self._pause_s, _COST * self._lost_s)
+        spaced_s = min(_PERIOD_REQUESTS, max(_MIN_PERIOD_REQUESTS, 2 * requests)) * self._request_amount / per_s
+        pauses_s = max(2 * self._pause_s, _PERIOD_TO_LOSS * self._lost_s)
         is_reliable = requests >= _COUNTED and per_s <= 1.02 * measured
         return NextRate(per_s, max(4.0, spaced_s, pauses_s), is_reliable)
 
