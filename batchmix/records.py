@@ -216,6 +216,29 @@ Outcome = Completion | Failure
 """The outcome of one attempt."""
 
 
+class Bottleneck(enum.StrEnum):
+    """The reason why a lane can't send its next request yet. The values are shown, and stored in `run.json`."""
+
+    NONE = ""
+    REQUESTS = "requests per minute"
+    TOKENS = "tokens per minute"
+    WINDOW = "window"
+    """The window of the pacing is full."""
+    PAUSE = "pause"
+    """The provider throttled a request, and the lane pauses."""
+    OUTAGE = "outage"
+    REFUSALS = "refusals"
+    """Requests were refused. The lane waits to see whether all requests are."""
+    RETRIES = "retries"
+    """Too many rows wait for a retry."""
+    INPUT = "input"
+    BUDGET = "budget"
+    CONCURRENCY = "concurrency"
+    """As many requests are in flight as the job allows."""
+    LAST_ROWS = "last rows"
+    DISK = "disk"
+
+
 class CanaryDraw(msgspec.Struct, frozen=True):
     """Random rows of one model. Their answers predict what all rows of the model will cost."""
 

@@ -19,13 +19,13 @@ import pytest
 from batchmix import errors
 from batchmix.cli import cli
 from batchmix.cli.progress import bar_lines
-from batchmix.engine.run_status import Bottleneck, Idle, LaneStatus, Phase, RunStatus
+from batchmix.engine.run_status import Idle, LaneStatus, Phase, RunStatus
 from batchmix.errors import FailureAction
 from batchmix.evaluate.history import HISTORY_SCHEMA
 from batchmix.evaluate.measure import ModelMetrics, ScoreMetrics
 from batchmix.evaluate.metrics import Estimate
 from batchmix.evaluate.scoring import SCORES_SCHEMA
-from batchmix.records import Usage
+from batchmix.records import Bottleneck, Usage
 from batchmix.responses.error_rules import RULES, UNKNOWN
 from batchmix.store.run_folder import Start
 from batchmix.store.schema import RESULT_SCHEMA

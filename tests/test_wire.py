@@ -24,8 +24,9 @@ import pytest
 from batchmix.cli.progress_lines import summary_line
 from batchmix.cli.run import _warn_of_plain_http
 from batchmix.engine import bottlenecks, early_failures
-from batchmix.engine.run_status import Bottleneck, LaneStatus, Phase, RunStatus
+from batchmix.engine.run_status import LaneStatus, Phase, RunStatus
 from batchmix.errors import ProviderStopped
+from batchmix.records import Bottleneck
 from tests.calling import batchmix
 from tests.conftest import Bench
 from tests.polling import WITHIN_S, wait_until

@@ -11,8 +11,9 @@ import msgspec
 
 from batchmix.cli.output import printable
 from batchmix.engine.bottlenecks import bottleneck_of
-from batchmix.engine.run_status import Bottleneck, LaneStatus, Phase, RunStatus
+from batchmix.engine.run_status import LaneStatus, Phase, RunStatus
 from batchmix.formats.amounts import counted, usd
+from batchmix.records import Bottleneck
 
 _MIN_BAR = 8
 """Columns of the shortest bar that is drawn."""

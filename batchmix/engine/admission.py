@@ -14,16 +14,15 @@ from collections.abc import Callable, Collection
 from batchmix.engine.early_failures import LaneEarlyFailures
 from batchmix.engine.outcomes import SendingRules
 from batchmix.engine.retries import OpenRequest, RowAttempts
-from batchmix.engine.run_status import Bottleneck, LaneStatus
+from batchmix.engine.run_status import LaneStatus
 from batchmix.engine.wait_limit import WaitLimit, requested_wait_s
 from batchmix.errors import FailureAction
 from batchmix.pacing.breaker import Breaker
-from batchmix.pacing.governor import Governor, Limit, Ticket
-from batchmix.records import Completion, Exchange, Failure
+from batchmix.pacing.governor import Governor, Ticket
+from batchmix.records import Bottleneck, Completion, Exchange, Failure
 from batchmix.responses.stream import UNFINISHED
 
 _UNREPORTED = (None, None)
-_BOTTLENECKS: dict[Limit, Bottleneck] = {limit: Bottleneck(limit.value) for limit in Limit if limit is not Limit.NONE}
 _LONG_PAUSE_S = 2.0
 """The status shows when a pause ends only if the pause is longer than this. A shorter one is over too soon."""
 _AT_ONCE = 16
@@ -75,8 +74,8 @@ class Admission:
         tokens = governor.estimate(request.prompt_tokens, request.max_tokens)
         wait_s = governor.wait_s(now, tokens)
         if wait_s > 0:
-            self._status.limit(_BOTTLENECKS[governor.limited_by])
-            if governor.limited_by is Limit.PAUSE and wait_s > _LONG_PAUSE_S:
+            self._status.limit(governor.limited_by)
+            if governor.limited_by is Bottleneck.PAUSE and wait_s > _LONG_PAUSE_S:
                 self._status.pause(time.time() + wait_s)
             return wait_s
         if self._budget is not None and not self._budget.admits(request, self._on_room):

@@ -7,8 +7,9 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 
-from batchmix.engine.run_status import Bottleneck, LaneStatus, Phase, RunStatus
+from batchmix.engine.run_status import LaneStatus, Phase, RunStatus
 from batchmix.errors import BatchmixError
+from batchmix.records import Bottleneck
 from batchmix.store.run_folder import Start
 
 _RECORDS_PER_S = 4

@@ -21,12 +21,12 @@ from batchmix.engine.admission import Admission, IdleWorkers
 from batchmix.engine.outcomes import Outcomes, RowLog, SendingRules
 from batchmix.engine.repeated_failures import RepeatedFailures
 from batchmix.engine.retries import OpenRequest, RetryQueue, is_retryable
-from batchmix.engine.run_status import Bottleneck, LaneStatus
+from batchmix.engine.run_status import LaneStatus
 from batchmix.engine.shutdown import Shutdown
 from batchmix.engine.stream_fallback import StreamFallback
 from batchmix.errors import FailureAction
 from batchmix.pacing.governor import Governor
-from batchmix.records import Exchange, Failure, Outcome, Request
+from batchmix.records import Bottleneck, Exchange, Failure, Outcome, Request
 from batchmix.responses.stream import UNFINISHED
 
 _logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from batchmix.records import Status, Usage
+from batchmix.records import Bottleneck, Status, Usage
 from batchmix.store.lane_log import RowCounts
 
 
@@ -26,29 +26,6 @@ class Phase(enum.StrEnum):
     """Nothing more is sent; requests in flight may finish."""
     SEALING = "sealing"
     """All requests have finished; the last parts are written."""
-
-
-class Bottleneck(enum.StrEnum):
-    """The reason why a lane can't send its next request yet. The values are shown, and stored in `run.json`."""
-
-    NONE = ""
-    REQUESTS = "requests per minute"
-    TOKENS = "tokens per minute"
-    WINDOW = "window"
-    """The window of the pacing is full."""
-    PAUSE = "pause"
-    """The provider throttled a request, and the lane pauses."""
-    OUTAGE = "outage"
-    REFUSALS = "refusals"
-    """Requests were refused. The lane waits to see whether all requests are."""
-    RETRIES = "retries"
-    """Too many rows wait for a retry."""
-    INPUT = "input"
-    BUDGET = "budget"
-    CONCURRENCY = "concurrency"
-    """As many requests are in flight as the job allows."""
-    LAST_ROWS = "last rows"
-    DISK = "disk"
 
 
 class Idle(enum.StrEnum):

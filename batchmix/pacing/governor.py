@@ -12,7 +12,6 @@ No method waits or reads a clock. The caller passes the time as `now`, in second
 
 from __future__ import annotations
 
-import enum
 import logging
 import math
 import random
@@ -25,7 +24,7 @@ from batchmix.pacing.bucket import Bucket
 from batchmix.pacing.concurrency import Window
 from batchmix.pacing.random_throttles import FadingShare, RandomThrottles, SentCount
 from batchmix.pacing.rate_estimate import AGREE
-from batchmix.records import Quota, Usage
+from batchmix.records import Bottleneck, Quota, Usage
 
 _logger = logging.getLogger(__name__)
 _FIRST_COMPLETION = 256
@@ -41,16 +40,6 @@ _NO_RAISE_S = 2.0
 """Seconds for which limits are not raised after temporary failures."""
 _USUAL_FAILURES = 0.1
 """A share of failed requests up to this is normal, and no sign that the provider is overloaded."""
-
-
-class Limit(enum.Enum):
-    """The reason why the next request can't be sent yet."""
-
-    NONE = "none"
-    REQUESTS = "requests per minute"
-    TOKENS = "tokens per minute"
-    WINDOW = "window"
-    PAUSE = "pause"
 
 
 class Ticket(msgspec.Struct, gc=False):
@@ -78,7 +67,7 @@ class Governor:
     """
 
     def __init__(self, limits: Limits, now: float) -> None:
-        self.limited_by = Limit.NONE
+        self.limited_by = Bottleneck.NONE
         """The reason for the wait that `wait_s` returned last."""
         self._window = Window(limits.concurrency, now)
         self._requests = Bucket(limits.requests_per_minute, now)
@@ -114,19 +103,19 @@ class Governor:
         """Return the seconds that the next request has to wait; infinity while too many requests are in flight."""
         if self._window.in_flight >= int(self._window.size):
             self._window.hold_back()
-            self.limited_by = Limit.WINDOW
+            self.limited_by = Bottleneck.WINDOW
             return math.inf
         if now < self._pause_until:
-            self.limited_by = Limit.PAUSE
+            self.limited_by = Bottleneck.PAUSE
             return self._pause_until - now
         by_requests = self._requests.wait_s(now, 1) if self._requests.per_s < math.inf else 0.0
         by_tokens = self._tokens.wait_s(now, tokens) if self._tokens.per_s < math.inf else 0.0
         if by_requests or by_tokens:
             self._paced = True
-            self.limited_by = Limit.TOKENS if by_tokens > by_requests else Limit.REQUESTS
+            self.limited_by = Bottleneck.TOKENS if by_tokens > by_requests else Bottleneck.REQUESTS
             self._waited_s = max(by_requests, by_tokens)
             return self._waited_s
-        self.limited_by = Limit.NONE
+        self.limited_by = Bottleneck.NONE
         return 0.0
 
     def admit(self, now: float, tokens: float) -> Ticket:

@@ -13,9 +13,10 @@ import pytest
 from batchmix.cli import progress
 from batchmix.cli.progress import bar_lines, progress_shown
 from batchmix.cli.progress_lines import last_line, span_text, summary_line
-from batchmix.engine.run_status import Bottleneck, Idle, LaneStatus, Phase, RunStatus
+from batchmix.engine.run_status import Idle, LaneStatus, Phase, RunStatus
 from batchmix.job import Price
 from batchmix.prices.cost import Prices
+from batchmix.records import Bottleneck
 from tests.polling import wait_until
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from batchmix.evaluate.comparison import DRIFTS
 from batchmix.evaluate.metric_text import LIMITS, interval, metric_value, p_value
-from batchmix.pacing.governor import Limit
+from batchmix.records import Bottleneck
 
 
 @pytest.mark.parametrize(
@@ -40,4 +40,4 @@ def test_p_values_are_rounded() -> None:
 def test_each_metric_and_each_limit_has_a_label() -> None:
     for metric in ("score", *DRIFTS):
         assert metric_value(metric, 1.0)
-    assert {limit.value for limit in Limit} - {"none"} <= LIMITS.keys()
+    assert set(Bottleneck) == LIMITS.keys()

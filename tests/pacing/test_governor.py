@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchmix.job import Limits
-from batchmix.pacing.governor import Governor, Limit, Ticket
-from batchmix.records import Quota, Usage
+from batchmix.pacing.governor import Governor, Ticket
+from batchmix.records import Bottleneck, Quota, Usage
 
 
 def drive(governor: Governor, seconds: float, tokens: float, hold_s: float = 0.5) -> list[float]:
@@ -76,7 +76,7 @@ def test_the_window_bounds_the_requests_in_flight() -> None:
     governor = Governor(Limits(concurrency=3), 0.0)
     tickets = admitted(governor, 0.0, 3)
     assert governor.wait_s(0.0, 1) == math.inf
-    assert governor.limited_by is Limit.WINDOW
+    assert governor.limited_by is Bottleneck.WINDOW
     governor.settle(tickets[0], 1)
     assert governor.wait_s(0.0, 1) == 0
 
@@ -87,7 +87,7 @@ def test_a_throttle_pauses_all_requests_for_its_retry_after_and_no_longer() -> N
     governor.throttled(10.0, ticket, 2.5)
     governor.settle(ticket, 0)
     assert governor.wait_s(10.0, 1) == 2.5
-    assert governor.limited_by is Limit.PAUSE
+    assert governor.limited_by is Bottleneck.PAUSE
     assert governor.wait_s(12.5, 1) == 0
 
 
@@ -149,7 +149,7 @@ def test_a_budget_reported_in_responses_is_kept_without_a_throttle() -> None:
             break
     governor.follow(0.0, ticket, (Quota(1200, 5, 59.75), None))
     assert governor.wait_s(0.0, 1) > 0
-    assert governor.limited_by is Limit.REQUESTS
+    assert governor.limited_by is Bottleneck.REQUESTS
 
 
 def test_a_daily_budget_is_not_taken_for_a_budget_per_minute() -> None:
