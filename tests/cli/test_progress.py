@@ -47,7 +47,7 @@ def lane(model: str = "gpt-4o-mini", **more: object) -> LaneStatus:
     given: dict[str, object] = {
         "results": 100_000, "ok": 12_345, "failed": 2, "in_flight": 64, "answers": 400, "tokens": 80_000,
         "prompt_tokens": 40_000, "completion_tokens": 40_000, "usd_of": Prices({"m": Price(1, 10)}, ()).usd_of_sums("m"),
-        "earlier_usd": 0.1, "limited_by": Bottleneck.REQUESTS, "workers": 512, "retrying": 3,
+        "earlier_usd": 0.1, "limited_by": Bottleneck.REQUESTS, "max_in_flight": 512, "retrying": 3,
     }  # fmt: skip
     return LaneStatus(model, **(given | more))  # type: ignore[arg-type]
 
