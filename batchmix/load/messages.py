@@ -22,7 +22,7 @@ from batchmix.load.parameters import (
 from batchmix.load.prompts import Mode
 from batchmix.load.template import BadRowError, Template, UndefinedError
 from batchmix.load.template_names import nearest, spelt
-from batchmix.responses.endpoints import CHAT, RESPONSES, SUPPORTED, endpoint_of
+from batchmix.responses.endpoints import CHAT, SUPPORTED, endpoint_of
 
 BATCH_KEYS = frozenset({"custom_id", "method", "url", "body"})
 _SYSTEM_CLASH = (
@@ -165,7 +165,7 @@ class BatchLines:
         path = _path_of(row.get("url"))
         if path is None or not endpoint_of(path).is_supported:
             return _BAD_URL if path is None else _unsupported(path)
-        if path == RESPONSES and body.get("background"):
+        if endpoint_of(path).offers_background and body.get("background"):
             return "requests a response in the background, which is not supported; take background out of its body"
         model = body.get("model")
         if self.names_model and not is_model(model):

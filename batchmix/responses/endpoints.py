@@ -18,7 +18,6 @@ from batchmix.responses.responses_api import read_response
 from batchmix.responses.stream import join_chunks, last_response
 
 CHAT = "/chat/completions"
-RESPONSES = "/responses"
 
 Reader = Callable[[dict[str, Any], bytes, int], Completion | str]
 """A function that takes the decoded body, its bytes, and the number of embeddings requested (0 if unknown).
@@ -47,6 +46,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     """Whether an answer has completion tokens. If not, a missing count of them means 0, not unknown."""
     counts_inputs: bool = False
     """Whether to count the items of the request's `input`, since the answer must have one vector for each."""
+    offers_background: bool = False
+    """Whether the endpoint can answer in the background, which rows may not request."""
     is_supported: bool = True
     """Whether requests can be sent to this endpoint."""
 
@@ -54,7 +55,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 ENDPOINTS = (
     Endpoint(CHAT, read_choices, can_stream=True),
     Endpoint("/completions", read_choices, can_stream=True),
-    Endpoint(RESPONSES, read_response, last_response),
+    Endpoint("/responses", read_response, last_response, offers_background=True),
     Endpoint("/embeddings", read_embeddings, has_completion_tokens=False, counts_inputs=True),
     # Requests are no longer sent to these, but run folders of earlier versions may hold their answers.
     Endpoint("/rerank", has_completion_tokens=False, is_supported=False),
