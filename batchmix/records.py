@@ -17,6 +17,10 @@ from batchmix.errors import FailureAction
 CLASSIFIER_VERSION = 2
 """The version of `responses.classify`, stored in the header of each journal. Raise it when fewer responses count as
 answers. A start whose open journals have another version then warns the user before it requests answers again."""
+RUN_FOLDER_NAMES = frozenset(
+    {"data", "journal", "input", "evaluation", "run.json", "summary.json", "ledger.jsonl", "lock", "report.html"}
+)
+"""Names of the files and folders in a run folder. They are neither input nor a target of an export."""
 Key = tuple[int, str, int]
 """(row, model, sample), which identifies a request, its journal lines and its result row."""
 

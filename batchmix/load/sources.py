@@ -24,6 +24,7 @@ from batchmix.load.files import STDIN, Source, head_of, shown, unreadable
 from batchmix.load.jsonl_rows import JsonlReader
 from batchmix.load.parquet_rows import ParquetReader
 from batchmix.load.row_reader import RowReader
+from batchmix.records import RUN_FOLDER_NAMES
 
 
 class InputFormat(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,7 +167,7 @@ def _in_folder(path: str) -> list[str]:
     with os.scandir(path) as entries:
         paths = sorted(e.path for e in entries if not e.name.startswith(".") and _format(e.path)[0] and e.is_file())
     if Path(path, "run.json").is_file():
-        paths = [name for name in paths if Path(name).name != "ledger.jsonl"]  # the ledger of a run, not rows
+        paths = [name for name in paths if Path(name).name not in RUN_FOLDER_NAMES]  # such as the run's ledger
     if not paths:
         data = Path(path, "data")
         hint = f"; did you mean {shown(str(data))}?" if any(data.glob("*.parquet")) else ""

@@ -16,10 +16,11 @@ import pyarrow.csv as pa_csv
 from batchmix.errors import NO_SPACE, PartDamaged, RunError, UsageError, disk_error
 from batchmix.formats.arrow_values import row_values, values
 from batchmix.formats.text import json_text
+from batchmix.records import RUN_FOLDER_NAMES
 from batchmix.store.filesystem import atomic_replacement, is_regular_or_missing
 from batchmix.store.parts import list_parts, part_path, read_part_of, row_groups, write_rows
 from batchmix.store.result_rows import Price, ResultRows, by_row
-from batchmix.store.run_folder import OWN_NAMES, Layout, RunFile
+from batchmix.store.run_folder import Layout, RunFile
 from batchmix.store.schema import columns_of
 from batchmix.store.shard import Shard
 
@@ -119,7 +120,7 @@ def exported(path: Path, mode: int | None) -> Iterator[Path]:
 def refuse_own_file(path: Path, target: Path) -> None:
     """Raise `UsageError` if `target`, to which `path` leads, is a file that belongs to a run."""
     for folder in target.parents:
-        if (folder / "run.json").exists() and target.relative_to(folder).parts[0] in OWN_NAMES:
+        if (folder / "run.json").exists() and target.relative_to(folder).parts[0] in RUN_FOLDER_NAMES:
             raise UsageError(f"{path}: would replace a file of the run {folder}; name another file")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 import pyarrow as pa
 
@@ -62,3 +64,21 @@ CARRIED_AT = len(_BEFORE_CARRIED)
 """The position of the carried input columns among the result columns."""
 COLUMNS = [*_BEFORE_CARRIED, *_AFTER_CARRIED]
 """The result columns in the order in which they are stored."""
+
+
+def check_columns(
+    columns: Iterable[ResultColumn], filled: Iterable[tuple[type[Completion | Usage] | None, str]]
+) -> None:
+    """Raise `TypeError` unless the values that result rows are filled with have a column each, and the reverse.
+
+    `filled` are the source and the name of each value. Not every attribute of an answer needs a column. This is checked
+    when the package is imported: a shard is sealed only after its requests have been paid for.
+    """
+    wanted, filled = {(column.source, column.name) for column in columns}, set(filled)
+    unfilled = [name for source, name in wanted - filled]
+    unlisted = [name for source, name in filled - wanted if source is None]
+    if unfilled or unlisted:
+        raise TypeError(
+            f"result_columns.COLUMNS and result_rows differ: not filled: {sorted(unfilled)}, not in the table:"
+            f" {sorted(unlisted)}"
+        )

@@ -14,7 +14,7 @@ from msgspec.structs import astuple
 from batchmix.records import Completion, Key, Status, Usage
 from batchmix.store.events import Event, ResponseReceived, RowFailed
 from batchmix.store.parts import row_groups
-from batchmix.store.result_columns import COLUMNS
+from batchmix.store.result_columns import COLUMNS, check_columns
 from batchmix.store.row_state import RowState
 from batchmix.store.schema import columns_of
 from batchmix.store.shard import Shard
@@ -32,18 +32,34 @@ size.
 """
 _COLUMNS = [column for column in COLUMNS if column.name != "custom_id"]
 _KEY = ("row", "model", "sample")
-_Own = msgspec.defstruct(
-    "_Own",
-    [column.name for column in _COLUMNS if column.source is None and column.name not in _KEY],
-    kw_only=True,
-    gc=False,
-)
-"""The values of the columns without a source, except the key: it takes each of these columns by name, and no others."""
+
+
+class _Own(msgspec.Struct, kw_only=True, gc=False):
+    """The values of the columns without a source, except the key, in a row with an answer or with a failure."""
+
+    status: Status
+    cost_usd: float | None
+    attempts: int
+    maybe_billed: int
+    reused_from: str | None
+    latency_s: float | None
+    sent_at: int | None
+    finished_at: int | None
+    http_status: int | None
+    error_type: str | None
+    error_code: str | None
+    error_message: str | None
+    request_id: str | None
+    request_hash: str
+    raw: str | None
+
+
 _SLOTS = [
     *((None, name) for name in (*_KEY, *_Own.__struct_fields__)),
     *((source, name) for source in (Completion, Usage) for name in source.__struct_fields__),
 ]
 """The positions of a `ResultRow`: the source and the attribute of each."""
+check_columns(_COLUMNS, _SLOTS)
 _POSITIONS = {column.name: _SLOTS.index((column.source, column.name)) for column in _COLUMNS}
 _TYPES = {column.name: column.type for column in _COLUMNS}
 _NO_ANSWER = (None,) * sum(source is not None for source, _ in _SLOTS)

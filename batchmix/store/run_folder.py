@@ -28,12 +28,6 @@ _CHECKSUM = b',\n "crc": "'
 _JOURNAL_NAME = re.compile(r"([0-9]{5,})-([0-9]{3,})\.jsonl")
 
 
-OWN_NAMES = frozenset(
-    {"data", "journal", "input", "evaluation", "run.json", "summary.json", "ledger.jsonl", "lock", "report.html"}
-)
-"""Names of the files and folders in a run folder."""
-
-
 class Start(msgspec.Struct):
     """One start of a run, and its result."""
 

@@ -9,6 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchmix.errors import InputError
+from batchmix.load.sources import FORMATS, InputFormat
+from batchmix.records import RUN_FOLDER_NAMES
 from tests.load.conftest import jsonl, make_job, open_rows, prompts_of
 
 
@@ -69,6 +71,16 @@ def test_a_run_folder_as_input_is_refused_with_the_path_of_its_data(tmp_path: Pa
         (tmp_path / name).write_text("{}\n")
     assert "did you mean" in (message := _refused(tmp_path, spool))
     assert message.endswith("data?")
+
+
+def test_a_format_with_the_suffix_of_a_run_folders_own_files_does_not_read_them(
+    tmp_path: Path, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = InputFormat(name="every", suffixes=(".json", ".html", ""), reader=FORMATS[0].reader)
+    monkeypatch.setattr("batchmix.load.sources.FORMATS", (*FORMATS, every))
+    for name in RUN_FOLDER_NAMES:
+        (tmp_path / name).write_text("{}\n")
+    assert "nothing to read in this folder" in _refused(tmp_path, spool)
 
 
 def test_jsonl_and_parquet_are_not_mixed(tmp_path: Path, spool: Path) -> None:

@@ -16,6 +16,7 @@ from batchmix.engine import reader
 from batchmix.job import Price
 from batchmix.prices.cost import cost_usd
 from batchmix.records import Usage
+from batchmix.store.result_columns import COLUMNS, ResultColumn, check_columns
 from batchmix.store.schema import VERSION
 from tests.conftest import Bench
 from tests.gateway import Gateway
@@ -139,3 +140,14 @@ def test_a_new_column_needs_one_line_in_the_table_of_columns(caching: Bench, gat
     assert after["hour_tokens"].null_count == 16
     new = {pq.read_schema(part).metadata[b"batchmix.schema"] for part in parts.iterdir()}
     assert new == {str(int(VERSION) + 1).encode()}
+
+
+@pytest.mark.parametrize("source", [None, Usage])
+def test_a_column_that_no_row_fills_is_found_before_anything_is_sent(source: type[Usage] | None) -> None:
+    """The modules that fill the rows call the check when they are imported."""
+    filled = [(column.source, column.name) for column in COLUMNS]
+    check_columns(COLUMNS, [*filled, (Usage, "without_a_column")])
+    with pytest.raises(TypeError, match=r"not filled: \['brand_new'\]"):
+        check_columns([*COLUMNS, ResultColumn("brand_new", pa.string(), source)], filled)
+    with pytest.raises(TypeError, match=r"not in the table: \['brand_new'\]"):
+        check_columns(COLUMNS, [*filled, (None, "brand_new")])
