@@ -120,6 +120,25 @@ def test_errors_do_not_reduce_the_window() -> None:
     assert (governor.window, governor.wait_s(1.0, 1)) == before
 
 
+def test_limits_are_not_raised_for_two_seconds_after_a_tenth_of_the_last_requests_failed() -> None:
+    governor = Governor(Limits(concurrency=2000), 0.0)
+    tickets = admitted(governor, 0.0, 128)
+
+    def grew(now: float) -> bool:
+        """Complete a request and send another; return whether the window grew."""
+        before = governor.window
+        governor.completed(now, tickets.pop(), 10, Usage(10, 10, 20))
+        tickets.extend(admitted(governor, now, int(governor.window - before) + 1))
+        return governor.window > before
+
+    for _ in range(7):  # of about 70 requests: older ones have faded
+        governor.failed(0.0)
+    assert grew(0.0)
+    governor.failed(0.0)
+    assert not grew(1.9)
+    assert grew(2.1)
+
+
 def test_the_window_grows_only_while_it_is_the_limit() -> None:
     governor = Governor(Limits(concurrency=2000), 0.0)
     start = governor.window
