@@ -17,9 +17,15 @@ from batchmix.pacing.rate_estimate import ROUNDING_S, Accepted, RateEstimate
 from batchmix.records import Quota
 
 _MINUTE_S = 60.0
-"""The capacity for a stated limit, in seconds. Providers count by the minute and start with a full bucket."""
+"""The capacity for a stated limit, in seconds. Providers count by the minute and start with a full bucket.
+
+tests/pacing/test_governor.py fails with half and double; the simulations of stated and reported limits pass.
+"""
 _MAX_DEBT_S = 600.0
-"""The longest delay, in seconds, that a single request can cause by costing more than estimated."""
+"""The longest delay, in seconds, that a single request can cause by costing more than estimated.
+
+Chosen; no simulated request costs that much. Doubled, tests/pacing/test_governor.py fails; half passes.
+"""
 _MIN_CAPACITY_S = 0.05
 """The smallest capacity that is assumed, in seconds. Simulations pass with any of 0.025–0.1 s."""
 _BURST_S = 0.1

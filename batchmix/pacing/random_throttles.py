@@ -23,13 +23,20 @@ Halved, simulation "shared, seconds, 60 s apart" fails; double passes.
 _REMEMBERED = 1000.0
 """How many requests the random share is averaged over. Halved, simulation "shared, seconds, 5 s apart" fails."""
 _FEWEST = 3
-"""How many `far` requests must have been throttled before any throttle counts as random."""
+"""How many `far` requests must have been throttled before any throttle counts as random.
+
+Doubled, simulation "3000 requests" with random throttles fails; half passes.
+"""
 _OVERLOAD, _OVERLOAD_RECENT = 0.3, 40
-"""If more than this share of the last 40 requests is throttled, a limit is the reason in any case."""
+"""If more than this share of so many last requests is throttled, a limit is the reason in any case.
+
+With either halved, simulation "shared, seconds, 60 s apart" fails; with either doubled, "shared, ms, 60 s apart" does.
+"""
 _SIGMAS = 4.0
 """How many standard deviations above the expected number still count as chance.
 
-The standard deviation is the square root of that number (Poisson).
+The standard deviation is the square root of that number (Poisson). Halved, simulation "no limit" fails; doubled,
+"shared, seconds, 60 s apart" does.
 """
 _TOGETHER_S, _WITNESSES, _MAX_THROTTLED = 0.05, 20, 0.3
 """Proof that a throttle was random: of 20 requests that were sent within 50 ms after the throttled one, at most 30 %
