@@ -38,8 +38,16 @@ _WINDOWED_S = 10.0
 
 Simulations pass with 5–20 s.
 """
-_FAR_LEVEL_S = 5.0
-"""A stated limit with this many seconds' worth left is far from used up. Simulations pass with 2.5–10 s."""
+_FAR_LEVEL_S, _FAR_LEVEL = 5.0, 3.0
+"""A stated limit with this many seconds' worth and so many units left is far from used up.
+
+Simulations pass with 2.5–10 s. No simulation of a stated limit changes its result between 1.5 and 6 units.
+"""
+_USED_UP_S = 0.5
+"""A stated limit with less than this many seconds' worth left explains a throttle.
+
+Simulations of stated and reported limits pass with 0.25–1 s.
+"""
 _AS_STATED = 0.9
 """A measured rate of at least this share of the stated rate confirms it. Simulations pass with 0.45–1.8."""
 _MARGIN_S, _MAX_MARGIN_S = 0.5, 6.0
@@ -48,11 +56,20 @@ _MARGIN_S, _MAX_MARGIN_S = 0.5, 6.0
 Requests may arrive in another order than they were sent in, and may cost more than estimated. Simulations pass with
 half and double of each.
 """
-_WIDENED_S = 5.0
-"""Throttles widen the margin at most once in this many seconds. Simulations pass with 2.5–10 s."""
+_WIDENED_S, _WIDENED = 5.0, 1.5
+"""Throttles widen the margin at most once in this many seconds, by this factor.
+
+Simulations pass with 2.5–10 s; those of reported limits pass with 1.25–2 for the factor.
+"""
 _TRUSTED_S, _TRUSTED_SHARE = 5.0, 0.15
 """A provider's reports are trusted once they have agreed with the model of a bucket for this many seconds, or while the
 used part of the limit changed by this share of the limit. Simulations pass with half and double of each.
+"""
+_MIN_USED, _RESET_ERROR = 0.02, 0.1
+"""A report is checked once this share of the limit is used. The time that it reports may be wrong by this share.
+
+No simulation of a reported limit changes its result between 0.01 and 0.04 for the first. All pass with 0.05–0.2 for the
+second.
 """
 
 
@@ -91,7 +108,7 @@ class Bucket:
         """
         self._fill(now)
         missing = min(amount, self.per_s * self._capacity_s) - self._level
-        if missing <= 1e-9 * amount:
+        if missing <= 1e-9 * amount:  # a rounding error
             return 0.0
         self._held_back = True
         return missing / self.per_s
@@ -136,15 +153,15 @@ class Bucket:
 
     @property
     def is_used_up(self) -> bool:
-        """Whether less than half a second's worth of a stated limit is left, which explains a throttle."""
-        return self._stated_per_s < math.inf and self._level < self.per_s * 0.5
+        """Whether so little of a stated limit is left that this explains a throttle."""
+        return self._stated_per_s < math.inf and self._level < self.per_s * _USED_UP_S
 
     def is_far(self, now: float) -> bool | None:
         """Return whether the limit is far from used up; None if unknown."""
         if self._check.is_trusted:
             return None  # the provider's level is uncertain: requests in flight may cost more than estimated
         if self.per_s == self._stated_per_s < math.inf:
-            return self._level > max(_FAR_LEVEL_S * self.per_s, 3.0)
+            return self._level > max(_FAR_LEVEL_S * self.per_s, _FAR_LEVEL)
         if not self._estimate.is_found:
             return None
         if self._is_reliable and self._search.is_below:
@@ -178,7 +195,7 @@ class Bucket:
         if overloaded or self._estimate.is_lowered:
             self._estimate.forget_peak()
         if self._check.is_trusted and now >= self._widened_at + _WIDENED_S:
-            self._margin_s = min(_MAX_MARGIN_S, 1.5 * self._margin_s)
+            self._margin_s = min(_MAX_MARGIN_S, _WIDENED * self._margin_s)
             self._widened_at = now
         self._level = 0.0
         self._at = now
@@ -261,7 +278,7 @@ class _QuotaCheck:
         if self.is_trusted:
             return True
         per_s, used = quota.limit / 60, quota.limit - quota.remaining
-        if used <= 0.02 * quota.limit or abs(used - per_s * quota.reset_s) >= max(0.1 * used, per_s):
+        if used <= _MIN_USED * quota.limit or abs(used - per_s * quota.reset_s) >= max(_RESET_ERROR * used, per_s):
             self._since = None
             return False
         since_s, used_then = self._since = self._since or (now, used)

@@ -46,6 +46,10 @@ _USELESS_GROWTH = 1.5
 """A window that grew by this factor without a gain shrinks back. Halved or doubled, "no limit, slow" fails."""
 _GAIN = 1.1
 """Goodput counts as higher only if it grew by this factor. Doubled, simulation "no limit, slow" fails."""
+_NEARLY_FULL = 2
+"""The window grows only if at most this many places in it are free. Simulations pass with 1–4."""
+_MAX_STEP_S = 1.0
+"""The search for a larger window advances by at most this many seconds per request. Simulations pass with 0.5–2 s."""
 _NO_GROWTH_S = 30.0
 """Seconds without growth after growth that gained nothing. Simulations pass with 15–60 s."""
 
@@ -87,7 +91,7 @@ class Window:
         if self._held_back:
             self._held_back = False
             if grow and self._search.is_found:
-                self._search.grow(min(1.0, now - self._entered_at))
+                self._search.grow(min(_MAX_STEP_S, now - self._entered_at))
                 self.size = min(self._ceiling, max(1.0, self._search.value))
         self._entered_at = now
         return self.in_flight
@@ -108,7 +112,7 @@ class Window:
         better = self._goodput.completed(now, tokens, self.size)
         if better is not None:
             self.size = better
-        elif grow and others >= self.size - 2 and now >= self._goodput.held_until:
+        elif grow and others >= self.size - _NEARLY_FULL and now >= self._goodput.held_until:
             self.size = min(self._ceiling, self.size + 1)
 
     def throttled(self, in_flight: int, pause_s: float) -> None:

@@ -5,8 +5,10 @@ in flight. Both advance only by the time in which it was the searched limit that
 
 The constants of this package were tuned with the simulated providers ("simulations") of
 tests/pacing/test_simulation.py. A note that names a simulation says which one fails when the constant is halved or
-doubled. "Simulations pass with a–b" means that all pass with both ends of that range. Simulations of more than 3,000
-requests per minute were mostly left out of these trials.
+doubled. "Simulations pass with a–b" means that all tried ones pass with both ends of that range. A trial ran those that
+the constant may concern, with the seeds 3 and 7; most that send more than 3,000 requests per minute were left out.
+
+A constant whose note names no source was chosen, and then tuned by such trials.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ _DOUBLING_S, _QUICKLY = 3.0, 3
 """Once the old limit counts as gone, the rate doubles every 3 s (every half period, if that is longer), three times.
 
 Then it doubles half as fast, because a full bucket at the provider may hide its limit for a while. Simulations pass
-with 1.5–6 s and 2–6 times.
+with 1.5–6 s and 2–6 times, and if it then doubles as fast or a quarter as fast. With the whole period instead,
+simulation "halved after 75 s" fails; with a quarter, "shared, ms, 60 s apart" does.
 """
 _STEP_S = 0.7
 """Seconds between two steps of a `StepSearch`: longer than a throttled response takes. Simulations pass
@@ -105,7 +108,7 @@ class CubicSearch(_Search):
         doublings = max(0.0, periods - _LEFT) * self._period_s / max(_DOUBLING_S, self._period_s / 2)
         if doublings > _QUICKLY:
             doublings = _QUICKLY + (doublings - _QUICKLY) / 2
-        return float(more * 2.0 ** min(doublings, 60.0))
+        return float(more * 2.0 ** min(doublings, 60.0))  # 60: a float must not overflow
 
 
 class StepSearch(_Search):
