@@ -15,9 +15,10 @@ from batchmix.engine import signals
 from batchmix.engine.run_status import RunStatus
 from batchmix.errors import Interrupted, JobError, Stopped
 from batchmix.job import Job, merge_settings, parse_setting, read_job
-from batchmix.job.eval_table import Eval, Judge
+from batchmix.job.eval_table import Eval
 from batchmix.job.secrets import read_secrets
 from batchmix.redact import Secrets
+from batchmix.scorers.kinds import Judge
 
 if TYPE_CHECKING:
     from batchmix.evaluate.judge import JudgeContext

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import select
 import signal
 import struct
@@ -20,7 +21,7 @@ from typing import IO, Any
 import msgspec
 
 from batchmix.errors import JobError
-from batchmix.job.eval_table import Custom
+from batchmix.scorers.kinds import Custom, Row, Score, target_text
 
 _logger = logging.getLogger(__name__)
 _PROGRAM = Path(__file__).with_name("custom_process.py")
@@ -175,3 +176,31 @@ def _log_lines(lines: IO[bytes], name: str) -> None:
     with lines, contextlib.suppress(OSError, ValueError):
         while line := lines.readline(_MAX_LINE):
             _logger.info("%s prints: %s", name, line.decode(errors="replace").rstrip("\n"))
+
+
+class CustomScorer:
+    """Scores answers with a user's own function (kind `own`), which runs in a separate process.
+
+    `scores` sends many answers at once, which saves round trips to the process.
+    """
+
+    def __init__(self, config: Custom, folder: Path | None) -> None:
+        if folder is None:
+            raise JobError(
+                f"eval.scorers: {config.name} is a function of your own; give the job file, since a run folder names no"
+                " code"
+            )
+        if not re.fullmatch(r"[^:]+:[^:]+", config.python):
+            raise JobError(f"eval.scorers: {config.name}: python must be module:function")
+        self._function = CustomFunction(config, folder)
+
+    def __call__(self, response: str, target: Any, row: Row) -> Score:
+        """Score one answer."""
+        return self.scores([(response, target, row)])[0]
+
+    def scores(self, calls: Sequence[ScorerCall]) -> list[Score]:
+        """Score many answers, each with its target and its row."""
+        return [
+            Score(number, None if target is None else target_text(target), None, explanation)
+            for (number, explanation), (_, target, _) in zip(self._function.scores(calls), calls, strict=True)
+        ]

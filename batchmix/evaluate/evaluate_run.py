@@ -12,12 +12,12 @@ from batchmix.errors import JobError, RunError, disk_errors
 from batchmix.evaluate.history import previous_run
 from batchmix.evaluate.judge import JudgeContext, JudgeScores, JudgeUsage, judge_price, run_judge
 from batchmix.evaluate.measure import Metrics, metrics_path, write_metrics
-from batchmix.evaluate.scorers import score_function
-from batchmix.evaluate.scoring import SCORES_SCHEMA, PreparedScorer, scores_path, write_scores
+from batchmix.evaluate.scoring import SCORES_SCHEMA, PreparedScorer, score_function, scores_path, write_scores
 from batchmix.formats.pyarrow_setup import set_up_arrow
 from batchmix.job import Job
-from batchmix.job.eval_table import Eval, Judge
+from batchmix.job.eval_table import Eval
 from batchmix.load import rubric
+from batchmix.scorers.kinds import Judge
 from batchmix.store.filesystem import is_ours
 from batchmix.store.run_folder import Layout
 

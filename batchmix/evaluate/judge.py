@@ -18,16 +18,16 @@ from batchmix.engine.account import used_so_far
 from batchmix.engine.plan import Plan
 from batchmix.engine.run import Options, run_job
 from batchmix.engine.run_status import RunStatus
-from batchmix.evaluate.extract import grade_in
-from batchmix.evaluate.scorers import Score, target_text
 from batchmix.formats.arrow_values import row_values
 from batchmix.job import Budget, Input, Job, Limits, Model, Output, Price, Reuse
-from batchmix.job.eval_table import Eval, Judge
+from batchmix.job.eval_table import Eval
 from batchmix.load import RESULT_NAMES, rubric_columns
 from batchmix.prices.cost import Prices
 from batchmix.prices.lookup import PriceLookup
 from batchmix.records import BYTES_PER_TOKEN, Status
 from batchmix.redact import Secrets
+from batchmix.scorers.extract import grade_in
+from batchmix.scorers.kinds import Judge, Score, target_text
 from batchmix.store.filesystem import atomic_replacement
 from batchmix.store.run_folder import Layout
 from batchmix.store.view import judges_in

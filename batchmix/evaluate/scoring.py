@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 
 from batchmix.engine import reader
 from batchmix.errors import RunError
+from batchmix.evaluate.custom_scorer import CustomScorer
 from batchmix.evaluate.judge import JudgeRows, JudgeScores
-from batchmix.evaluate.scorers import CustomScorer, Score, ScoreFunction, target_text
 from batchmix.formats.arrow_values import row_values
 from batchmix.job import Job
-from batchmix.job.eval_table import Eval, Scorer
+from batchmix.job.eval_table import Eval
 from batchmix.records import Status
+from batchmix.scorers.kinds import Custom, Score, ScoreFunction, ScorerSettings, target_text
 from batchmix.store.filesystem import atomic_replacement
 from batchmix.store.parts import write_rows
 from batchmix.store.run_folder import Layout
@@ -44,9 +45,18 @@ _MAX_TEXT_CHARS = 4_000
 class PreparedScorer(NamedTuple):
     """A scorer of the job with its function."""
 
-    config: Scorer
+    config: ScorerSettings
     function: ScoreFunction | None
     """The function that scores an answer. None for a judge, which scores through its own job."""
+
+
+def score_function(config: ScorerSettings, folder: Path | None) -> ScoreFunction:
+    """Return the function for a scorer other than a judge, given its settings. Raises `JobError`.
+
+    `folder` is the folder of the job file. It is None if there is no job file. Then custom scorers are refused, because
+    a run folder may come from somebody else and must not name code to run.
+    """
+    return CustomScorer(config, folder) if isinstance(config, Custom) else config.score_function()
 
 
 def scores_path(layout: Layout) -> Path:

@@ -6,117 +6,12 @@ import functools
 import operator
 import re
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from batchmix.errors import JobError
-
-Share = Annotated[float, msgspec.Meta(ge=0)]
-
-
-class ScorerSettings(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
-    """The keys that every table of `[[eval.scorers]]` may have. Each subclass adds the keys of one kind of scorer."""
-
-    needs_target: ClassVar[bool] = True
-    """Whether a scorer of this kind must have a target column."""
-    name: str = ""
-    """The name under which the scores are reported. It is unique in the job. Default: the kind of scorer."""
-    target: str | None = None
-    """The carried column with the right answers. Default: `eval.target`."""
-
-    @property
-    def kind(self) -> str:
-        """The kind of scorer, which is the value of the key `kind` in the job file."""
-        return str(self.__struct_config__.tag)
-
-    @property
-    def title(self) -> str:
-        """The scorer's name, or its kind if no name was given."""
-        return self.name or self.kind
-
-
-class Exact(ScorerSettings, frozen=True, kw_only=True, tag="exact"):
-    """Scores 1 if the answer equals the target, otherwise 0."""
-
-    strip: bool = True
-    casefold: bool = False
-
-
-class Includes(ScorerSettings, frozen=True, kw_only=True, tag="includes"):
-    """Scores 1 if the answer contains the target, otherwise 0."""
-
-    casefold: bool = True
-
-
-class Regex(ScorerSettings, frozen=True, kw_only=True, tag="regex"):
-    """Scores 1 if the pattern matches, otherwise 0.
-
-    With a target, the first group (or the whole match) must also equal it.
-    """
-
-    needs_target: ClassVar[bool] = False
-    pattern: str
-    casefold: bool = False
-
-
-class Number(ScorerSettings, frozen=True, kw_only=True, tag="number"):
-    """Scores 1 if the first or last number in the answer equals the number in the target, otherwise 0."""
-
-    take: Literal["first", "last"] = "last"
-    tolerance: Share = 0.0
-    """The largest difference that counts as equal."""
-    relative: Share = 0.0
-    """The largest difference that counts as equal, as a share of the larger number. Either bound is enough."""
-
-
-class Choice(ScorerSettings, frozen=True, kw_only=True, tag="choice"):
-    """Scores 1 if the answer chooses the same letter as the target, otherwise 0."""
-
-    letters: str = "ABCD"
-
-
-class Json(ScorerSettings, frozen=True, kw_only=True, tag="json"):
-    """Scores the share of the target's JSON fields that have the same value in the answer's JSON."""
-
-    fields: tuple[str, ...] = ()
-    """The fields to compare. Empty for all fields of the target."""
-    casefold: bool = False
-
-
-class Similarity(ScorerSettings, frozen=True, kw_only=True, tag="similarity"):
-    """Scores how similar the answer's text is to the target, from 0 to 1."""
-
-    casefold: bool = False
-
-
-class Custom(ScorerSettings, frozen=True, kw_only=True, tag="own"):
-    """Scores with the user's own Python function, from a module beside the job file or an installed one."""
-
-    needs_target: ClassVar[bool] = False
-    python: str
-    """`module:function`, called as `function(response, target, row)`."""
-    timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
-    """The maximum time, in seconds, that the function may take for one answer."""
-
-
-class Judge(ScorerSettings, frozen=True, kw_only=True, tag="judge"):
-    """Scores with another model, which grades the answer on a scale. The grade is converted to a score from 0 to 1."""
-
-    needs_target: ClassVar[bool] = False
-    model: str
-    rubric: str
-    """A template over the carried columns, `response` and `target`."""
-    scale: tuple[float, float] = (0.0, 1.0)
-    """The worst and the best number."""
-    params: dict[str, Any] = {}
-    requests_per_minute: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    tokens_per_minute: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    concurrency: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
-    """If one of these three limits is None, the job's limit applies."""
-    max_usd: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    """The maximum cost of judging a run. None for the part of the job's budget that the run did not use."""
-
+from batchmix.scorers.kinds import ScorerSettings, Share
 
 if TYPE_CHECKING:
     Scorer = ScorerSettings
@@ -191,20 +86,10 @@ def checked_eval(table: Eval, models: tuple[str, ...]) -> Eval:
             raise JobError(f"eval.scorers: {scorer.name!r} is there twice; give each scorer a name of its own")
         if scorer.needs_target and table.target_of(scorer) is None:
             raise JobError(f"eval.scorers: {scorer.name} needs a target, the column with the right answers")
-        _check_judge(scorer)
+        scorer.check()
     for guard in table.guards:
         _check_guard(guard, names, models)
     return msgspec.structs.replace(table, scorers=scorers)
-
-
-def _check_judge(scorer: Scorer) -> None:
-    if isinstance(scorer, Judge):
-        if not scorer.scale[0] < scorer.scale[1]:
-            raise JobError("eval.scorers.scale: the worst number comes first, then the best")
-        if "response" not in scorer.rubric:
-            raise JobError("eval.scorers.rubric: must show the answer, {{ response }}")
-        if not scorer.model.strip():
-            raise JobError("eval.scorers.model: is empty; give the judge's id, such as gpt-4o")
 
 
 def _check_guard(guard: Guard, scorers: list[str], models: tuple[str, ...]) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 from batchmix.errors import InputError, JobError
 from batchmix.formats.display import clean, column_list
 from batchmix.job import Input, Job
-from batchmix.job.eval_table import Eval, Judge
+from batchmix.job.eval_table import Eval
 from batchmix.load.prompts import Mode
 from batchmix.load.scan import Scan
 from batchmix.load.template import Template
 from batchmix.load.template_names import NO_COLUMNS, spelt
+from batchmix.scorers.kinds import Judge
 
 _BRACED = (
     r"(?<![{$#])\{\s*(?:\w+[.\[]['\"]?)?COLUMN(?:['\"]?\])?\s*(?:[!:.\[][^{}]*)?\}",

@@ -17,8 +17,8 @@ from batchmix.errors import BudgetSpent, JobError, ProviderStopped
 from batchmix.evaluate.evaluate_run import prepare_scorers
 from batchmix.evaluate.judge import judge_plans, score_in
 from batchmix.job import read_job
-from batchmix.job.eval_table import Judge
 from batchmix.load.template_check import rubric_columns
+from batchmix.scorers.kinds import Judge
 from tests.conftest import Provider
 from tests.evaluate.conftest import EvalBench
 from tests.killing import fetch, kill_until_done, provider

@@ -15,8 +15,10 @@ import msgspec
 import pytest
 
 from batchmix.errors import JobError
-from batchmix.evaluate.scorers import _SCORERS, CustomScorer, Score, score_function
-from batchmix.job.eval_table import (
+from batchmix.evaluate.custom_scorer import CustomScorer
+from batchmix.evaluate.scoring import score_function
+from batchmix.job.eval_table import Scorer
+from batchmix.scorers.kinds import (
     Choice,
     Custom,
     Exact,
@@ -25,7 +27,7 @@ from batchmix.job.eval_table import (
     Judge,
     Number,
     Regex,
-    Scorer,
+    Score,
     ScorerSettings,
     Similarity,
 )
@@ -35,7 +37,8 @@ from tests.polling import first_line, wait_until
 def test_each_kind_of_scorer_is_accepted_in_a_job_file_and_has_a_function() -> None:
     kinds = set(ScorerSettings.__subclasses__())
     assert set(typing.get_args(Scorer)) == kinds
-    assert set(_SCORERS) == kinds - {Judge}
+    for kind in kinds - {Custom, Judge}:
+        assert kind.score is not ScorerSettings.score or kind.score_function is not ScorerSettings.score_function
 
 
 def scored(scorer: Scorer, response: str, target: Any = None, folder: Path | None = None) -> Score:
@@ -96,7 +99,7 @@ def test_an_invalid_target_gives_no_score_and_is_reported(scorer: Scorer, target
 
 
 def test_a_pattern_that_takes_too_long_is_cut_off_and_sooner_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batchmix.evaluate.scorers._REGEX_S", 0.1)
+    monkeypatch.setattr("batchmix.scorers.kinds._REGEX_S", 0.1)
     score = score_function(Regex(name="r", pattern=r"(a|aa)+$"), None)
     evil = "a" * 5000 + "b"
     began = time.process_time()
@@ -303,8 +306,8 @@ def test_a_function_receives_values_unchanged(folder: Path) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-from batchmix.job.eval_table import Custom
-from batchmix.evaluate.scorers import CustomScorer
+from batchmix.evaluate.custom_scorer import CustomScorer
+from batchmix.scorers.kinds import Custom
 score = CustomScorer(Custom(name="own", python="own_scorers:" + sys.argv[2], timeout_s=600), Path(sys.argv[1]))
 score("x", None, {}) if sys.argv[2] == "forks" else None
 print(score._function._process.group, flush=True)

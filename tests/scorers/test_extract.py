@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from batchmix.evaluate.extract import NOTHING, choice, find_json, numbers
 from batchmix.formats.lenient_json import MAX_DEPTH
+from batchmix.scorers.extract import NOTHING, choice, find_json, numbers
 
 
 @pytest.mark.parametrize(
