@@ -108,3 +108,29 @@ def test_imports_point_down_and_each_library_has_its_owner(path: Path) -> None:
 def test_every_room_has_its_layer() -> None:
     rooms = {path.relative_to(ROOT).parts[0].removesuffix(".py") for path in FILES}
     assert rooms == set().union(*LAYERS)
+
+
+def attributes_set(path: Path) -> Iterator[tuple[str, bool, int]]:
+    """Yield each attribute that a module sets, whether on `self` (or in a class body), and the line."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id, True, node.lineno
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del):
+            yield node.attr, isinstance(node.value, ast.Name) and node.value.id in {"self", "cls"}, node.lineno
+
+
+def test_no_room_sets_attributes_of_another_rooms_objects() -> None:
+    """By name: an attribute that is set on another object than `self` belongs to a class of the same room."""
+    rooms = [(path, room_of(str(path.relative_to(ROOT).with_suffix("")))) for path in FILES]
+    owners: dict[str, set[str]] = {}
+    for path, room in rooms:
+        for name, own, _ in attributes_set(path):
+            if own:
+                owners.setdefault(name, set()).add(room)
+    foreign = [
+        f"{path.relative_to(ROOT)}:{line}: sets .{name} of {'/'.join(sorted(owners[name]))}; use a method"
+        for path, room in rooms
+        for name, own, line in attributes_set(path)
+        if not own and room not in owners.get(name, {room}) and not name.startswith("_")  # ruff refuses private ones
+    ]
+    assert foreign == []

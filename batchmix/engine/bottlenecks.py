@@ -101,7 +101,7 @@ async def _record(
             recent.add(0.0, lane.model, bottleneck_of(run_status, lane))
         if at_s >= next_s:
             before = start.limited_now, start.surplus_answers, start.unstreamed
-            start.limited_now = {model: spans[-1][1] for model, spans in recent.spans().items()}
+            start.limit({model: spans[-1][1] for model, spans in recent.spans().items()})
             update()
             recent, next_s = BottleneckHistory(), at_s + _EVERY_S
             if (start.limited_now, start.surplus_answers, start.unstreamed) != before:
@@ -109,4 +109,4 @@ async def _record(
                     await asyncio.to_thread(write)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(over.wait(), 1 / _RECORDS_PER_S)
-    start.limited_by, start.limited_now = history.spans(), {}
+    start.limit({}, history.spans())

@@ -47,10 +47,9 @@ def draw_canary(dataset: Dataset, work: PendingWork, job: Job, count: int) -> No
     With `reuse.dedupe`, only the first of several rows with the same request can be drawn.
     """
     seed = work.run.accepted
-    work.run.canary = {model.name: _draw(_Sizes(dataset, model, job), count, seed) for model in dataset.models}
+    work.run.draw({model.name: _draw(_Sizes(dataset, model, job), count, seed) for model in dataset.models})
     drawn_shards = {row // work.run.shard_rows for draw in work.run.canary.values() for row, _ in draw.rows}
-    work.shards = [index for index in work.shards if index in drawn_shards]
-    work.outdated_shards = []
+    work.limit_to(drawn_shards)
 
 
 class _Sizes:

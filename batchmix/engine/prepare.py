@@ -100,7 +100,7 @@ def prepare(
             previous, update=options.update, retry_rejected=options.retry_rejected
         )
         _check_models(options.models, [model.name for model in dataset.models])
-        work.run.prices = lookup.settled(dataset.models)
+        work.run.fix_prices(lookup.settled(dataset.models))
         reusable = _reusable(job)
         if options.canary:
             draw_canary(dataset, work, job, options.canary)

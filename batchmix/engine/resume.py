@@ -7,6 +7,7 @@ If an answer would be dropped or requested again, the start is refused; `--updat
 from __future__ import annotations
 
 import base64
+from collections.abc import Container
 
 import msgspec
 
@@ -41,6 +42,11 @@ class PendingWork(msgspec.Struct):
     """Shards whose parts are damaged. Their parts are written again."""
     ledger_updates: list[ShardSealed | ShardLeftOpen]
     """Lines to append to the ledger before anything else in the folder changes."""
+
+    def limit_to(self, shards: Container[int]) -> None:
+        """Leave the work in other shards, and the rewriting of outdated parts, to another start."""
+        self.shards = [index for index in self.shards if index in shards]
+        self.outdated_shards = []
 
 
 class Resume:

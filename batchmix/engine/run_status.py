@@ -1,8 +1,8 @@
 """The progress of a run and of its lanes: counters that the engine updates and the progress bar reads.
 
-Only the methods here change the counters, and only the event loop's thread calls these methods. The progress bar reads
-the counters in its own thread without a lock. That is safe because each attribute is replaced as a whole. A sum over
-several counters may be one request behind for a moment.
+Only methods of these classes change the counters, and only the run's own thread calls them: before, on and after its
+event loop. The progress bar reads the counters in its own thread without a lock. That is safe because each attribute is
+replaced as a whole, and lists are only appended to. A sum over several counters may be one request behind for a moment.
 """
 
 from __future__ import annotations

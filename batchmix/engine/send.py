@@ -85,7 +85,7 @@ class _Sending:
             await self._run_lanes(self._context(client, shards, shutdown), results_left, client.max_connections)
             run_status.enter(Phase.SEALING)
         if self._budget is not None:
-            self._start.spent = self._budget.spent
+            self._start.spend(self._budget.spent)
         run_status.warn(shards.damage)
         if shutdown.reason:
             raise shutdown.reason
@@ -120,9 +120,7 @@ class _Sending:
 
     def _update_start(self) -> None:
         """Update the start's entry: the number of surplus answers, and the models for which streaming is off."""
-        if self._client:
-            self._start.surplus_answers = self._client.surplus_answers
-        self._start.unstreamed = sorted(self._unstreamed)
+        self._start.learn(self._unstreamed, self._client.surplus_answers if self._client else 0)
 
     async def _open_client(self, stack: contextlib.AsyncExitStack, concurrency: int) -> Client:
         behaviour = rehearsal_behaviour(self._job)
@@ -176,7 +174,7 @@ class _Sending:
         if self._job.budget == Budget():
             return None
         prices = self._prepared.prices
-        used = used_so_far(read_view(self._prepared.layout, prices, idle=True), prices)
+        used = used_so_far(read_view(self._prepared.layout, prices, self._work.run), prices)
         return RunBudget(self._job.budget, used, shutdown.stop)
 
     def _shard_spec(self) -> ShardSpec:

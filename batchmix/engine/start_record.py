@@ -34,7 +34,7 @@ class StartRecord:
 
     def begin(self) -> None:
         """Add this start to `run.json`."""
-        self._run.starts.append(self._start)
+        self._run.begin(self._start)
         # The ledger first: users who have accepted missing answers must not be asked again after a crash.
         self._layout.ledger.append(*self._prepared.work.ledger_updates)
         self._layout.write_run(self._run)
@@ -55,12 +55,11 @@ class StartRecord:
         self._write(*_code_and_reason(error))
 
     def _read(self) -> None:
-        self.view = read_view(self._layout, self._prepared.prices, idle=True)
-        self.view.run = self._run
+        self.view = read_view(self._layout, self._prepared.prices, self._run)
 
     def _write(self, code: int, reason: str) -> None:
-        start, view = self._start, self.view
-        start.ended_at, start.exit_code, start.reason = now_text(), code, reason
+        view = self.view
+        self._start.end(code, reason)
         self._layout.ledger.append(*view.left)
         self._layout.write_run(self._run)
         self._layout.write_summary(view.summary())

@@ -59,7 +59,7 @@ async def read_stream(content: Content, stream: AnswerStream, idle_s: float) -> 
     except TimeoutError:
         if not limit.expired():
             raise
-        stream.silent_s = idle_s
+        stream.give_up(idle_s)
 
 
 def stream_result(stream: AnswerStream, fault: Fault) -> tuple[bytes, Fault]:

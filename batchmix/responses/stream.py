@@ -91,6 +91,10 @@ class AnswerStream:
             self.is_too_large = True
             self._plain, self._events, self._deltas = None, EventDecoder(), PartialAnswer(1)
 
+    def give_up(self, silent_s: float) -> None:
+        """Record that nothing came for `silent_s` seconds, and that nothing more is waited for."""
+        self.silent_s = silent_s
+
     def end(self) -> StreamResult:
         """Return the result. No bytes may be added afterwards. Never raises."""
         if self.is_too_large:

@@ -204,7 +204,7 @@ class LaneLog:
         index = request.row // self._shard_rows
         opened = self._open[index]
         if failure is None:
-            self._counts.ok += 1
+            self._counts.count(Status.OK)
         else:
             status = Status.REJECTED if failure.action is FailureAction.REJECT else Status.FAILED
             self._fail(opened, request, status, failure)

@@ -8,6 +8,7 @@ import os
 import re
 import time
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,24 @@ class Start(msgspec.Struct):
     surplus_answers: int = 0
     """How often the provider sent more than one response to a request. The surplus was dropped."""
 
+    def end(self, exit_code: int, reason: str) -> None:
+        """Record that the start ends now, and how."""
+        self.ended_at, self.exit_code, self.reason = now_text(), exit_code, reason
+
+    def spend(self, spent: tuple[float, float]) -> None:
+        """Record the USD and tokens that the budget has counted over all starts."""
+        self.spent = spent
+
+    def limit(self, now: dict[str, str], history: dict[str, list[tuple[float, str]]] | None = None) -> None:
+        """Record what limits each model's speed now, and, once the sending is over, what limited it over time."""
+        self.limited_now = now
+        if history is not None:
+            self.limited_by = history
+
+    def learn(self, unstreamed: Iterable[str], surplus_answers: int) -> None:
+        """Record which models are no longer streamed, and how many surplus answers the provider has sent."""
+        self.unstreamed, self.surplus_answers = sorted(unstreamed), surplus_answers
+
 
 class RunFile(msgspec.Struct):
     """`run.json`: the job, its input, and the starts of the run."""
@@ -77,6 +96,18 @@ class RunFile(msgspec.Struct):
     """The rows of the last canary, by model."""
     version: int = _VERSION
     batchmix: str = __version__
+
+    def begin(self, start: Start) -> None:
+        """Add a start."""
+        self.starts.append(start)
+
+    def fix_prices(self, prices: dict[str, Price]) -> None:
+        """Record the prices that this start and all later ones use."""
+        self.prices = prices
+
+    def draw(self, canary: dict[str, CanaryDraw]) -> None:
+        """Record the rows of a new canary, by model."""
+        self.canary = canary
 
     def carried_schema(self) -> pa.Schema:
         """Return the carried columns' schema. Raises `RunUnreadable` if the schema is damaged."""

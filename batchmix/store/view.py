@@ -156,15 +156,16 @@ def _iso(ms: int | None) -> str | None:
     return None if ms is None else time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ms // 1000)) + f".{ms % 1000:03}Z"
 
 
-def read_view(layout: Layout, price: Price, *, idle: bool = False) -> View:
+def read_view(layout: Layout, price: Price, own: RunFile | None = None) -> View:
     """Return the content of a run folder, even while another process works on it. Raises `RunError`.
 
-    `idle` says that this process holds the lock and has nothing in flight, so no more responses can arrive.
+    `own` is the run of this process, if it holds the lock and has nothing in flight, so that no more responses can
+    arrive. The view then holds `own` instead of what `run.json` says.
     """
-    run = layout.read_run()
+    run = own or layout.read_run()
     if run is None:
         raise RunError(f"{layout.root}: is not a run folder: it has no run.json")
-    view = View(layout, run, None if idle else holder(layout), Totals(), [], [], [], [], [])
+    view = View(layout, run, None if own else holder(layout), Totals(), [], [], [], [], [])
     last_states = layout.ledger.read()  # read first, since parts and journals may change meanwhile
     journals, parts = layout.journals(), list_parts(layout.data)
     sealed = {index for index, last in last_states.items() if last.has_part}
