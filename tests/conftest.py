@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import compileall
 import dataclasses
+import functools
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -39,7 +40,9 @@ def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run tests that are marked `virtual_time` on an event loop with a simulated clock."""
-    return {"virtual": VirtualTimeLoop} if item.get_closest_marker("virtual_time") else {"real": asyncio.new_event_loop}
+    if marker := item.get_closest_marker("virtual_time"):
+        return {"virtual": functools.partial(VirtualTimeLoop, **marker.kwargs)}
+    return {"real": asyncio.new_event_loop}
 
 
 # How long an example takes depends more on the machine than on the code.

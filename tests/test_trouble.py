@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import socket
 import time
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,11 @@ import pytest
 from batchmix.engine import early_failures, retries
 from batchmix.engine.repeated_failures import RepeatedFailures
 from batchmix.errors import ProviderStopped, Stopped
-from tests.calling import batchmix
+from tests.calling import batchmix, called
 from tests.conftest import Bench, Provider
-from tests.killing import fetch, results, status, write_rows
-from tests.polling import WITHIN_S
+from tests.deadlines import deadline_counts_from
+from tests.killing import command, fetch, results, status, write_rows
+from tests.polling import WITHIN_S, wait_until
 
 
 def account(standin: Provider) -> dict[str, Any]:
@@ -27,12 +31,27 @@ def account(standin: Provider) -> dict[str, Any]:
     return found
 
 
+@contextlib.contextmanager
+def behaving_after(standin: Provider, requests: int, behaviour: str) -> Iterator[None]:
+    """Replace the provider's behaviour once it has received so many requests."""
+
+    def behave() -> None:
+        wait_until(lambda: standin.request_count() >= requests)
+        standin.behave(behaviour)
+
+    with ThreadPoolExecutor(1) as pool:
+        replaced = pool.submit(behave)
+        yield
+    replaced.result()
+
+
 @pytest.mark.parametrize("how", ["503_down", "refused"])
 def test_an_outage_is_waited_out_with_few_requests(bench: Bench, standin: Provider, how: str) -> None:
     bench.settings["limits"]["concurrency"] = 20
     bench.write(400)
-    standin.behave(f"latency=0.05&outage=0.4:2.2:{how}")
-    assert bench.run().totals.ok == 400
+    standin.behave("latency=0.1")
+    with behaving_after(standin, 60, f"latency=0.1&outage=0.2:2.2:{how}"):
+        assert bench.run().totals.ok == 400
     found = account(standin)
     assert found["answered"] == 400
     assert found["again"] == 0
@@ -48,7 +67,7 @@ def test_an_outage_is_waited_out_with_few_requests(bench: Bench, standin: Provid
 def test_a_lasting_outage_stops_the_run_and_the_next_start_resumes(bench: Bench, standin: Provider) -> None:
     bench.settings["retry"] = {"outage_s": 2}
     bench.write(200)
-    standin.behave("latency=0.02&outage=0.3:60")
+    standin.behave("latency=0.02&balance=100&broke=503_down")
     with pytest.raises(ProviderStopped, match=r"retry.outage_s.*at last"):
         bench.run()
     assert bench.start()["exit_code"] == 3
@@ -126,30 +145,49 @@ def test_a_run_stops_when_all_remaining_rows_are_refused_alike(
     assert status(bench.out)["unanswered"] == 500
 
 
-def test_a_run_stops_at_its_deadline_and_the_next_start_resumes(tmp_path: Path, standin: Provider) -> None:
+def test_a_run_stops_at_its_deadline_and_the_next_start_resumes(
+    tmp_path: Path, standin: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After some answers all requests hang, so that the run lasts until then."""
     write_rows(tmp_path / "rows.jsonl", 150)
-    standin.behave("latency=0.1-0.2")
+    standin.behave("latency=0.1-0.2&balance=50&broke=hang")
     call = (
         "run", str(tmp_path / "rows.jsonl"), "--model", "m", "--prompt", "Say {{ text }}", "--base-url", standin.url,
         "--out", str(tmp_path / "out"), "--concurrency", "8", "--progress", "none", "--set", "provider.api_key_env=",
     )  # fmt: skip
-    done = batchmix(*call, "--deadline", "2")
+    with monkeypatch.context() as patched:
+        deadline_counts_from(patched, lambda: fetch(standin.url, "totals").get("hang") == 8)
+        done = called(patched, *call, "--deadline", "0.5")
     assert done.returncode == 3
-    assert "the deadline of 2 s (timeouts.job_s) has come" in done.stderr
+    assert "the deadline of 0.5 s (timeouts.job_s) has come" in done.stderr
     record = status(tmp_path / "out")
-    assert record["ok"] > 0
+    assert record["ok"] == 50
     assert record["failed"] == record["rejected"] == 0
     assert record["ok"] + record["unanswered"] == 150
+    standin.behave()
     assert batchmix(*call).returncode == 0
     assert account(standin)["again"] == 0
 
 
-def test_a_deadline_cancels_hanging_requests_and_counts_them(bench: Bench, standin: Provider) -> None:
+def test_the_deadline_counts_from_the_start(tmp_path: Path, standin: Provider) -> None:
+    """Nothing is ever answered, so only the deadline ends the run, before or after it has sent something."""
+    write_rows(tmp_path / "rows.jsonl", 10)
+    standin.behave("hang=1")
+    done = batchmix(*command(standin.url, tmp_path / "rows.jsonl", tmp_path / "out", "--deadline", "2")[3:])
+    assert done.returncode == 3
+    assert "the deadline of 2 s (timeouts.job_s) has come" in done.stderr
+
+
+def test_a_deadline_cancels_hanging_requests_and_counts_them(
+    bench: Bench, standin: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench.settings["timeouts"] = {"job_s": 1}
     bench.write(10)
     bench.write(2, first=10, text="word {} [[rehearsal:hangx1]]")
-    with pytest.raises(Stopped, match="deadline"):
-        bench.run()
+    with monkeypatch.context() as patched:
+        deadline_counts_from(patched, lambda: bench.run_status.ok == 10 and standin.request_count() == 12)
+        with pytest.raises(Stopped, match="deadline"):
+            bench.run()
     record = status(bench.out)
     assert (record["ok"], record["unanswered"], record["maybe_billed"]) == (10, 2, 2)
     assert [entry["row"] for entry in record["maybe_billed_requests"]] == [10, 11]
@@ -166,14 +204,14 @@ def test_timeouts_and_broken_responses_are_counted_as_maybe_billed_everywhere(
     kinds = ["hang", "stall", "drop", "cut", "500", "429_ms", "answer"]
     rows = [json.dumps({"text": f"{kind} [[rehearsal:{kind}x1]]"}) for kind in kinds]
     (tmp_path / "rows.jsonl").write_text("\n".join(rows))
-    more = ("params.stream=true", "timeouts.idle_s=0.3") if streamed else ("timeouts.total_s=0.3",)
+    more = ("params.stream=true", "timeouts.idle_s=5") if streamed else ("timeouts.total_s=5",)
     began = time.monotonic()
     done = batchmix(
         "run", str(tmp_path / "rows.jsonl"), "--model", "m", "--prompt", "{{ text }}", "--base-url", standin.url, "--out",
         str(tmp_path / "out"), "--set", "provider.api_key_env=", *(part for one in more for part in ("--set", one)),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - began < 2 * WITHIN_S, "each silence ends after 0.3 s, not after ten minutes"
+    assert time.monotonic() - began < 2 * WITHIN_S, "each silence ends after 5 s, not after ten minutes"
     assert results(tmp_path / "out")["status"].to_pylist() == ["ok"] * len(kinds)
     columns = pq.read_table(tmp_path / "out/data", columns=["attempts", "maybe_billed"]).to_pydict()
     assert columns == {"attempts": [2, 2, 2, 2, 2, 2, 1], "maybe_billed": [1, 1, 1, 1, 0, 0, 0]}

@@ -19,6 +19,7 @@ from batchmix.store.shard import Shard
 from batchmix.store.view import View
 from tests.calling import MARKER
 from tests.conftest import Bench
+from tests.deadlines import deadline_counts_from
 from tests.gateway import Gateway
 
 TOLD = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
@@ -183,10 +184,11 @@ def test_a_budget_counts_answers_that_were_replaced(job: Bench, gateway: Gateway
     assert account(job)[1] == pytest.approx(len(gateway.posts) * 0.0012)
 
 
-def test_the_summary_and_status_report_cancelled_requests_alike(bench: Bench) -> None:
+def test_the_summary_and_status_report_cancelled_requests_alike(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.write(6)
-    bench.standin.behave("latency=30")
+    bench.standin.behave("hang=1")
     bench.settings |= {"timeouts": {"job_s": 0.3, "drain_s": 0}, "prices": {"m": {"input": 1, "output": 2}}}
+    deadline_counts_from(monkeypatch, lambda: bench.standin.request_count() == 6)
     with pytest.raises(Stopped):
         bench.run()
     summary = json.loads((bench.out / "summary.json").read_text())

@@ -177,6 +177,11 @@ class Wire:
         for writer in self._writers:
             writer.write(data)
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether any connection is open."""
+        return bool(self._writers)
+
     def hang_up(self) -> None:
         """Close all connections within this turn of the event loop."""
         for writer in self._writers:

@@ -73,10 +73,12 @@ async def test_a_large_request_is_sent_whole(wire: Wire) -> None:
 
 async def test_more_than_a_hundred_requests_are_in_flight_at_once(wire: Wire) -> None:
     wire.replies = [None]
-    async with Client(wire.url, Secrets(), Timeouts(total_s=0.5), 150) as client:
-        received = await asyncio.gather(*(client.post(REQUEST) for _ in range(150)))
-    assert wire.connections == 150
-    assert {found.fault for found in received} == {"timeout"}
+    async with Client(wire.url, Secrets(), Timeouts(), 150) as client:
+        sending = [asyncio.create_task(client.post(REQUEST)) for _ in range(150)]
+        await until(lambda: len(wire.requests) == 150)
+        assert wire.connections == 150
+        wire.hang_up()
+        assert {found.fault for found in await asyncio.gather(*sending)} == {"connection"}
 
 
 async def test_the_limit_of_file_descriptors_is_raised_for_many_connections(wire: Wire) -> None:
@@ -100,7 +102,9 @@ async def test_netrc_is_never_read(wire: Wire, tmp_path: Path, monkeypatch: pyte
 
 
 async def test_an_exchange_holds_the_response_and_its_times(wire: Wire) -> None:
+    began = time.perf_counter()
     received = await wire.exchange(reply(200, GOOD, "x-aihubmix-request-id: rid-7", "X-Aihubmix-Model: billed"))
+    took_s = time.perf_counter() - began
     assert received == Exchange(
         received.sent_at_ms,
         received.finished_at_ms,
@@ -112,7 +116,7 @@ async def test_an_exchange_holds_the_response_and_its_times(wire: Wire) -> None:
         "billed",
     )
     assert 1.6e12 < received.sent_at_ms <= received.finished_at_ms
-    assert 0 < received.latency_s < 5
+    assert 0 < received.latency_s <= took_s
     assert abs(received.finished_at_ms - received.sent_at_ms - received.latency_s * 1000) <= 1
 
 
@@ -205,6 +209,7 @@ async def test_the_billed_model_is_read_from_the_gateways_or_the_routers_header(
         "not HTTP", "endless headers",
     ],
 )  # fmt: skip
+@pytest.mark.virtual_time(sockets=True)
 async def test_each_broken_response_gives_an_exchange_with_its_fault(
     wire: Wire,
     answer: Reply,
@@ -230,6 +235,7 @@ async def test_a_whole_answer_counts_although_its_connection_broke(wire: Wire) -
         assert isinstance(classify(received), Completion)
 
 
+@pytest.mark.virtual_time(sockets=True)
 async def test_a_request_after_a_broken_connection_gets_a_new_one(wire: Wire) -> None:
     wire.replies = [reply(200, b"x" * 200_000), reply(200, BODY), None]
     async with wire.client(total_s=0.5) as client:
@@ -403,7 +409,7 @@ async def test_surplus_data_is_not_taken_as_the_next_response(wire: Wire, late: 
         assert (await client.post(REQUEST)).body == BODY
         if late:
             wire.send_unrequested(unrequested)
-            await asyncio.sleep(0.05)
+            await until(lambda: not wire.is_connected)  # the client has read it, and closed the connection
         assert (await client.post(REQUEST)).body == BODY
     assert wire.connections == 2
 
@@ -420,6 +426,7 @@ async def test_a_cancellation_propagates_and_spoils_no_connection(wire: Wire) ->
     assert wire.connections == 2
 
 
+@pytest.mark.virtual_time(sockets=True)
 async def test_a_timeout_leaves_the_task_uncancelled(wire: Wire) -> None:
     task = asyncio.current_task()
     assert task
@@ -641,7 +648,7 @@ streams = st.lists(st.one_of(heads, st.binary(max_size=30), st.just(reply(200, G
 def test_no_bytes_break_the_client(stream: bytes, reset: bool) -> None:
     async def ask() -> Exchange:
         async with Wire().listening() as wire:
-            return await wire.exchange(Closing(stream, reset), total_s=2)
+            return await wire.exchange(Closing(stream, reset), total_s=20)
 
     received: Any = asyncio.run(ask())
     assert isinstance(received, Exchange)

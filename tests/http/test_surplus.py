@@ -22,7 +22,7 @@ from batchmix.records import Completion
 from batchmix.redact import Secrets
 from batchmix.responses.classify import classify
 from tests.http.test_client import chunked
-from tests.polling import until
+from tests.polling import WITHIN_S, until
 from tests.streams import PARIS, events
 from tests.wire import GOOD, KEY, REQUEST, Closing, Wire, reply
 
@@ -72,7 +72,7 @@ async def test_surplus_data_after_a_response_is_given_to_no_request_and_costs_no
     wire: Wire, form: bytes
 ) -> None:
     wire.replies = [sent for surplus in SURPLUS.values() for sent in (form + surplus, reply(200, BODY))]
-    async with wire.client(total_s=5) as client:
+    async with wire.client(total_s=WITHIN_S) as client:
         for number, name in enumerate(SURPLUS, 1):
             received = [await client.post(REQUEST) for _ in range(2)]
             assert [(found.fault, found.status, found.body) for found in received] == [(None, 200, BODY)] * 2, name
@@ -85,7 +85,7 @@ async def test_surplus_data_after_a_response_is_given_to_no_request_and_costs_no
 async def test_surplus_data_on_an_idle_connection_is_given_to_no_request(wire: Wire, is_read: bool) -> None:
     """The loop has read it before the connection is reused, or it is still in the kernel."""
     wire.replies = [reply(200, BODY)]
-    async with wire.client(total_s=5) as client:
+    async with wire.client(total_s=WITHIN_S) as client:
         for number, (name, surplus) in enumerate(SURPLUS.items(), 1):
             assert (await client.post(REQUEST)).body == BODY, name
             wire.send_unrequested(surplus)
@@ -99,7 +99,7 @@ async def test_surplus_data_on_an_idle_connection_is_given_to_no_request(wire: W
 
 async def test_surplus_data_received_before_a_request_is_sent_is_not_its_response(wire: Wire) -> None:
     wire.replies = [reply(200, BODY)]
-    async with wire.client(total_s=5) as client:
+    async with wire.client(total_s=WITHIN_S) as client:
         for number, (name, surplus) in enumerate(SURPLUS.items(), 1):
             assert (await client.post(REQUEST)).body == BODY, name
             sending = asyncio.create_task(client.post(REQUEST))
@@ -112,7 +112,7 @@ async def test_surplus_data_received_before_a_request_is_sent_is_not_its_respons
 
 async def test_a_request_whose_connection_closes_before_it_is_sent_uses_another(wire: Wire) -> None:
     wire.replies = [reply(200, BODY)]
-    async with wire.client(total_s=5) as client:
+    async with wire.client(total_s=WITHIN_S) as client:
         await client.post(REQUEST)
         sending = asyncio.create_task(client.post(REQUEST))
         await asyncio.sleep(0)
@@ -140,7 +140,7 @@ async def test_a_response_sent_before_the_request_arrived_is_not_its_response(mo
     server = await asyncio.start_server(serve, sock=listener, limit=4096)
     long = msgspec.structs.replace(REQUEST, body=b" " * 8_000_000 + REQUEST.body)
     url = "http://127.0.0.1:{1}/v1".format(*listener.getsockname())
-    async with server, Client(url, Secrets(KEY), Timeouts(total_s=5), 4) as client:
+    async with server, Client(url, Secrets(KEY), Timeouts(total_s=WITHIN_S), 4) as client:
         assert (await client.post(long)).body == BODY
         sending = asyncio.create_task(client.post(REQUEST))
         for _ in range(9):  # until it is sent
@@ -155,7 +155,7 @@ async def test_a_response_sent_before_the_request_arrived_is_not_its_response(mo
 
 async def test_a_request_that_is_cancelled_before_sending_is_not_sent(wire: Wire) -> None:
     wire.replies = [reply(200, BODY)]
-    async with wire.client(total_s=5) as client:
+    async with wire.client(total_s=WITHIN_S) as client:
         await client.post(REQUEST)
         sending = asyncio.create_task(client.post(REQUEST))
         await asyncio.sleep(0)
@@ -172,7 +172,7 @@ async def test_an_answer_in_several_pieces_is_kept_when_surplus_data_follows(wir
     for form in (FORMS["length"], FORMS["chunked"], FORMS["after hints"]):
         for cut in range(1, len(form), 23):
             wire.replies = [b""]
-            async with wire.client(total_s=5) as client:
+            async with wire.client(total_s=WITHIN_S) as client:
                 sending = asyncio.create_task(client.post(REQUEST))
                 before = len(wire.requests)
                 await until(lambda: len(wire.requests) > before)  # noqa: B023 - awaited at once
@@ -191,7 +191,7 @@ async def test_a_whole_answer_is_kept_when_its_chunked_body_ends_wrongly(wire: W
     streamed = msgspec.structs.replace(REQUEST, streamed_choices=1)
     for request, body in ((REQUEST, BODY), (streamed, events(*PARIS))):
         wire.replies = [chunked(body, end=False) + rubbish]
-        async with wire.client(total_s=5) as client:
+        async with wire.client(total_s=WITHIN_S) as client:
             assert isinstance(classify(await client.post(request)), Completion)
 
 
@@ -206,7 +206,7 @@ async def test_an_answer_without_a_length_is_kept_when_surplus_data_follows(wire
 async def test_a_broken_body_is_no_answer_and_holds_up_no_request(wire: Wire) -> None:
     """A chunk without a size, after the head: the client does not wait for the rest."""
     wire.replies = [b"", reply(200, BODY)]
-    async with wire.client(total_s=5) as client:
+    async with wire.client(total_s=WITHIN_S) as client:
         sending = asyncio.create_task(client.post(REQUEST))
         await until(lambda: wire.requests)
         wire.send_unrequested(chunked(BODY[:20], end=False))
@@ -248,7 +248,7 @@ async def test_surplus_data_buffered_by_tls_is_given_to_no_request(secure: Wire)
     """TLS may buffer data that the kernel no longer has, if it arrived faster than it was read."""
     large = json.dumps({**GOOD, "padding": "x" * 900_000}).encode()
     secure.replies = [reply(200, large) + OTHER, reply(200, BODY) + OTHER[:40], reply(200, large), reply(200, BODY)]
-    timeouts = Timeouts(total_s=5)
+    timeouts = Timeouts(total_s=WITHIN_S)
     async with Client(f"https://{secure.address}/v1", Secrets(KEY), timeouts, 4, max_answer_bytes=2**20) as client:
         bodies = [(await client.post(REQUEST)).body for _ in range(4)]
         assert [body == sent for body, sent in zip(bodies, (large, BODY, large, BODY), strict=True)] == [True] * 4
@@ -265,7 +265,10 @@ async def test_data_sent_before_any_request_is_no_response() -> None:
     async with (
         server,
         Client(
-            "http://127.0.0.1:{1}/v1".format(*server.sockets[0].getsockname()), Secrets(KEY), Timeouts(total_s=2), 4
+            "http://127.0.0.1:{1}/v1".format(*server.sockets[0].getsockname()),
+            Secrets(KEY),
+            Timeouts(total_s=WITHIN_S),
+            4,
         ) as client,
     ):
         received = await client.post(REQUEST)
@@ -274,7 +277,7 @@ async def test_data_sent_before_any_request_is_no_response() -> None:
 
 
 async def test_a_switch_of_protocols_is_no_response(wire: Wire) -> None:
-    received = await wire.exchange(SURPLUS["a switch"], total_s=5)
+    received = await wire.exchange(SURPLUS["a switch"], total_s=WITHIN_S)
     assert (received.fault, received.status) == ("bad_answer", None)
 
 

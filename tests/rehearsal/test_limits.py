@@ -81,6 +81,7 @@ async def test_rate_headers_may_be_left_out(calling):
     ]
 
 
+@pytest.mark.virtual_time(sockets=True)
 async def test_concurrency(calling):
     async with calling("concurrency=3&latency=0.2") as caller:
         response = await asyncio.gather(*(caller.send(str(number)) for number in range(5)))

@@ -63,12 +63,13 @@ async def test_a_model_has_limits_of_its_own(calling):
 
 
 async def test_a_model_has_a_concurrency_and_a_latency_of_its_own(calling):
-    async with calling("concurrency[one]=1&latency[one]=0.2") as caller:
+    async with calling("concurrency[one]=1&latency[one]=1") as caller:
         response = await asyncio.gather(*(caller.send(str(n), model=model) for n in range(3) for model in ("one", "m")))
         slow = next(record for record in caller.rehearsal.records if (record.model, record.kind) == ("one", "answer"))
-        quick = next(record for record in caller.rehearsal.records if record.model == "m")
+        quick = [record for record in caller.rehearsal.records if record.model == "m"]
     assert sorted(one.status for one in response) == [200, 200, 200, 200, 429, 429]
-    assert slow.finished - slow.begun >= 0.19 > quick.finished - quick.begun
+    assert slow.finished - slow.begun >= 0.99
+    assert all(record.finished < slow.finished for record in quick)
 
 
 async def test_an_answer_takes_as_long_as_its_words(calling):

@@ -79,6 +79,7 @@ async def test_the_account_counts_repeated_requests_and_faults(calling):
     assert len(bodies[2]["digest"]) == 64
 
 
+@pytest.mark.virtual_time(sockets=True)
 async def test_requests_in_flight_together_are_not_repeated_ones(calling):
     async with calling("latency=0.05") as caller:
         await asyncio.gather(*(caller.send() for _ in range(3)))

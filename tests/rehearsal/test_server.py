@@ -129,7 +129,7 @@ def test_process_stops_at_once_while_a_request_hangs():
 
 
 def test_process_refuses_connections_for_a_while():
-    call = [sys.executable, "-W", "error", "-m", "batchmix.rehearsal", "outage=0:0.5:refused"]
+    call = [sys.executable, "-W", "error", "-m", "batchmix.rehearsal", "outage=0:2:refused"]
     with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         url = first_line(process.stdout).strip() + "/models"

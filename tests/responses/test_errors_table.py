@@ -176,6 +176,7 @@ TO_DO = ("top up", "set the right key", "choose", "copy the model's id", "ask th
 
 
 @pytest.mark.parametrize(("name", "answered", "following", "kind", "code"), TABLE, ids=[row[0] for row in TABLE])
+@pytest.mark.virtual_time(sockets=True)
 async def test_each_line_of_the_error_table_is_classified(
     wire: Wire, name: str, answered: Reply, following: str, kind: str, code: str | None
 ) -> None:
@@ -205,6 +206,7 @@ async def test_an_answer_that_only_mentions_the_blocked_text_is_an_answer(wire: 
     ids=["plain", "odd"],
 )  # fmt: skip
 @pytest.mark.parametrize("hangs", [True, False], ids=["hangs", "breaks off"])
+@pytest.mark.virtual_time(sockets=True)
 async def test_a_whole_body_is_an_answer_however_its_connection_ended(wire: Wire, longer: bytes, hangs: bool) -> None:
     received = await wire.exchange(longer if hangs else Closing(longer), total_s=0.3 if hangs else 30)
     assert received.fault == ("timeout" if hangs else "cut_off")
