@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,10 @@ from batchmix.evaluate.report_page import write_report
 from batchmix.job import read_job
 from batchmix.redact import Secrets
 from batchmix.store.schema import RESULT_SCHEMA
+from tests import odd_provider
 from tests.conftest import Bench
 from tests.killing import VARYING
+from tests.wire import GOOD, reply
 
 
 def test_each_row_becomes_one_row_in_order(bench: Bench) -> None:
@@ -336,16 +337,18 @@ def test_batch_lines_are_sent_as_they_are(bench: Bench) -> None:
     ]
 
 
-def test_an_input_that_changes_during_the_run_stops_it(bench: Bench) -> None:
-    bench.write(30)
-    bench.standin.behave("latency=0.2")
-    change = threading.Timer(
-        0.35, lambda: bench.source.write_text(bench.source.read_text().replace("word 3", "ward 3"))
-    )
-    change.start()
+def test_an_input_that_changes_during_the_run_stops_it(bench: Bench, provider: odd_provider.Provider) -> None:
+    bench.write(300, text="row {}")
+    source = bench.source.read_text()
+
+    def answer(row: int, attempt: int, nth: int) -> bytes:
+        if row == 0:
+            bench.source.write_text(source.replace("row 3", "row 4"))
+        return reply(200, GOOD)
+
+    provider.answer = answer
     with pytest.raises(InputChanged):
         bench.run()
-    change.join()
     assert bench.start()["exit_code"] == 3
 
 
