@@ -25,8 +25,11 @@ from batchmix.evaluate.history import HISTORY_SCHEMA
 from batchmix.evaluate.measure import ModelMetrics, ScoreMetrics
 from batchmix.evaluate.metrics import Estimate
 from batchmix.evaluate.scoring import SCORES_SCHEMA
+from batchmix.load.sources import FORMATS
 from batchmix.records import Bottleneck, Usage
+from batchmix.responses.endpoints import SUPPORTED
 from batchmix.responses.error_rules import RULES, UNKNOWN
+from batchmix.scorers.kinds import ScorerSettings
 from batchmix.store.run_folder import Start
 from batchmix.store.schema import RESULT_SCHEMA
 from tests.conftest import Bench
@@ -85,6 +88,16 @@ def test_the_pages_have_what_a_finished_scheduled_run_reports_and_what_limits_a_
         assert f'"{quoted(row["key"])[0]}"' in runner
     limits = [value for row in table("jobs/limits.md", "value") for value in quoted(row["value"])]
     assert sorted(["", *limits]) == sorted([*Bottleneck, *Idle])
+
+
+def test_the_pages_have_each_input_format_endpoint_and_scorer() -> None:
+    words = set(quoted(without_blocks(page("jobs/input.md"))))
+    assert {suffix for one in FORMATS for suffix in one.suffixes} | set(SUPPORTED) <= words
+    kinds = {str(one.__struct_config__.tag): one for one in ScorerSettings.__subclasses__()}
+    assert sorted(kinds) == sorted(quoted(row["kind"])[0] for row in table("jobs/evaluation.md", "kind"))
+    keys = {(quoted(row["kind"])[0], quoted(row["key"])[0]) for row in table("jobs/job-file.md", "kind", "key")}
+    common = set(ScorerSettings.__struct_fields__)
+    assert keys == {(kind, key) for kind, one in kinds.items() for key in set(one.__struct_fields__) - common}
 
 
 # Failures and commands
