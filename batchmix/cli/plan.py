@@ -134,9 +134,8 @@ def _lines(run_plan: Any, judging: list[str]) -> list[str]:
             f"  own params   {', '.join(run_plan.own_params)}, of each row (--set input.params='' leaves them out)"
         )
     if run_plan.rejected:
-        lines.append(
-            f"  rejected     {counted(run_plan.rejected, 'row')} can't be sent, such as {run_plan.rejected_example}"
-        )
+        rejected = counted(run_plan.rejected, "result")
+        lines.append(f"  rejected     {rejected} without a request, such as {run_plan.rejected_example}")
     max_output = "without a bound" if run_plan.max_tokens is None else f"at most {run_plan.max_tokens:,}"
     lines.append(f"  tokens       about {run_plan.prompt_tokens:,} in, out {max_output}")
     lines += [*_cost_lines(run_plan), *judging]

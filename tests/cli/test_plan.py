@@ -60,8 +60,8 @@ def test_it_says_what_is_sent_and_what_is_not(job: str, bench: Bench, monkeypatc
         "repeated 1 use the answer of an earlier row with the same request",
         "(temperature is not 0: these answers are repeated, not sampled again)",
         "to send 3, 3 of them different",
-        "rejected 1 row can't be sent, such as row 4: rows.jsonl:5: has no column 'text', which the template names; it"
-        """ has 'no text'; for 'no text' write {{ row["no text"] }}""",
+        "rejected 1 result without a request, such as row 4: rows.jsonl:5: has no column 'text', which the template names;"
+        """ it has 'no text'; for 'no text' write {{ row["no text"] }}""",
     ]
     assert "time at least 30 s by the configured limits" in lines
     assert '"content": "Say same"' in lines
