@@ -46,7 +46,7 @@ Chosen; the simulations of limits in tokens pass with 0.01–0.04.
 _GAP_S = 2.0
 """The searches advance by the time between two requests: at most this many seconds, or as long as a bucket required.
 
-Chosen: time without requests to send counts little. Simulations pass with 1–4 s.
+Chosen: time without requests to send counts little. Simulations pass with 1–4 s, and without a bound.
 """
 _NO_RAISE_S = 2.0
 """Seconds for which limits are not raised after temporary failures.

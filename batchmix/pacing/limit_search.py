@@ -41,8 +41,8 @@ _DOUBLING_S, _QUICKLY = 3.0, 3
 """Once the old limit counts as gone, the rate doubles every 3 s (every half period, if that is longer), three times.
 
 Then it doubles half as fast, because a full bucket at the provider may hide its limit for a while. Simulations pass
-with 1.5–6 s and 2–6 times, and if it then doubles as fast or a quarter as fast. With the whole period instead,
-simulation "halved after 75 s" fails; with a quarter, "shared, ms, 60 s apart" does.
+with 1.5–6 s and 2–6 times, and if it then doubles as fast or a quarter as fast. If the rate
+doubles every period, simulation "halved after 75 s" fails; if every quarter period, "shared, ms, 60 s apart" does.
 """
 _STEP_S = 0.7
 """Seconds between two steps of a `StepSearch`: longer than a throttled response takes. Simulations pass

@@ -41,6 +41,16 @@ _PERIOD_TO_LOSS = 10
 
 Doubled, simulation "1200 requests in a sliding minute" fails.
 """
+_MIN_PERIOD_S = 4.0
+"""The shortest time in seconds until the search tries more.
+
+Halved, simulation "shared, ms, 0 s apart" fails; double passes.
+"""
+_PERIOD_TO_PAUSE = 2
+"""Until the search tries more, at least this many times the last pause passes.
+
+Doubled, simulation "1200 requests in a sliding minute" fails; half passes.
+"""
 _FIRST_GUESS = 0.5
 """The share of the accepted rate that is tried after the first throttle. A full bucket allowed that rate until then.
 
@@ -58,8 +68,15 @@ _HALF_LIFE_S, _HALF_LIFE = 60.0, 300
 With 30 s, simulation "halved after 75 s" fails; with 120 s, "shared, ms, 60 s apart" does. Simulations pass with
 150–600 requests.
 """
-_RECENT_RATE_S = 2.0
-"""The recent rate is averaged over two to three times this many seconds. Simulations pass with 1–4 s."""
+_RECENT_RATE_S, _RECENT_MARKS = 2.0, 3
+"""The recent rate is averaged over two to three times this many seconds: since the oldest of so many marks.
+
+Simulations pass with 1–4 s. With 2 marks, simulation "shared, ms, 60 s apart" fails; with 6, all pass.
+"""
+_THROTTLES = 32
+"""How many throttles are remembered, to bound the memory. No simulation changes its result between 16 and 64."""
+_AS_MEASURED = 1.02
+"""A rate up to this multiple of the measured one does not count as raised. Simulations pass with 1.01–1.04."""
 _LOWERED = 0.8
 """A measured limit below this share of the former one shows that the provider has lowered its limit.
 
@@ -106,7 +123,7 @@ class RateEstimate:
         """From this time on, the bucket calls `mark` when a request leaves."""
         self._began_at = now
         self._accepted = accepted
-        self._empties: collections.deque[_Snapshot] = collections.deque(maxlen=32)  # at the throttles
+        self._empties: collections.deque[_Snapshot] = collections.deque(maxlen=_THROTTLES)  # at the throttles
         self._is_informative = False  # the last throttle says something about the rate
         self._guessed = False  # the first guess was made
         self._request_amount = 1.0  # the amount of the last throttled request
@@ -117,7 +134,7 @@ class RateEstimate:
         self._peak = (0.0, now, 0)  # the highest rate, when it was measured, and requests accepted by then
         self._is_peak_reliable = False  # the rates measured around that time agreed
         self._rates: collections.deque[tuple[float, int]] = collections.deque(maxlen=COMPARED)
-        self._marks = collections.deque([_Snapshot(now, 0, 0.0)] * 3, maxlen=3)
+        self._marks = collections.deque([_Snapshot(now, 0, 0.0)] * _RECENT_MARKS, maxlen=_RECENT_MARKS)
 
     @property
     def is_found(self) -> bool:
@@ -226,9 +243,9 @@ class RateEstimate:
             per_s = min(throttled_per_s, max(per_s, throttled_per_s * cut ** max(1.0, requests / _MANY)))
         # A rate that was measured over few requests is raised sooner.
         spaced_s = min(_PERIOD_REQUESTS, max(_MIN_PERIOD_REQUESTS, 2 * requests)) * self._request_amount / per_s
-        pauses_s = max(2 * self._pause_s, _PERIOD_TO_LOSS * self._lost_s)
-        is_reliable = requests >= _COUNTED and per_s <= 1.02 * measured
-        return NextRate(per_s, max(4.0, spaced_s, pauses_s), is_reliable)
+        pauses_s = max(_PERIOD_TO_PAUSE * self._pause_s, _PERIOD_TO_LOSS * self._lost_s)
+        is_reliable = requests >= _COUNTED and per_s <= _AS_MEASURED * measured
+        return NextRate(per_s, max(_MIN_PERIOD_S, spaced_s, pauses_s), is_reliable)
 
     def _per_s(self) -> tuple[float, int]:
         """Return the rate up to the last throttle, and the number of accepted requests over which it was measured.
