@@ -40,8 +40,8 @@ class Options(msgspec.Struct, frozen=True):
     reject_bad_rows: bool = False
     keep_going: bool = False
     canary: int | None = None
-    """Number of rows per model in a random sample. Only the sample is sent; the other rows are left for another start.
-    None: all rows are sent."""
+    """Number of random rows per model. Only these are sent; the other rows are left for another start. None: all rows
+    are sent."""
     models: tuple[str, ...] = ()
     """Names of the models to send to. Empty: all models of the job."""
     wait: bool = False
@@ -63,7 +63,7 @@ class PreparedRun(msgspec.Struct, frozen=True):
 
     @property
     def canary(self) -> dict[str, CanaryDraw]:
-        """The sample of rows that this start sends, by model. Empty if it sends all rows."""
+        """The drawn rows that this start sends, by model. Empty if it sends all rows."""
         return self.work.run.canary if self.options.canary else {}
 
 
