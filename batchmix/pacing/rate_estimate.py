@@ -36,6 +36,8 @@ _PERIOD_REQUESTS, _MIN_PERIOD_REQUESTS = 25, 12
 The second is the minimum, for a rate that was measured over few requests. With the first halved or doubled, simulation
 "shared, ms, 5 s apart" fails. Simulations pass with 6–24 for the second.
 """
+_PERIOD_TO_COUNT = 2
+"""A rate that was measured over few requests is kept for this many times their number. Simulations pass with 1–4."""
 _PERIOD_TO_LOSS = 10
 """The search for a higher rate takes at least this many times the seconds of throughput that the last pause cost.
 
@@ -55,6 +57,17 @@ _FIRST_GUESS = 0.5
 """The share of the accepted rate that is tried after the first throttle. A full bucket allowed that rate until then.
 
 Doubled, simulation "60 requests" fails; halved, "1200 requests, a second saved up" fails with configured limits.
+"""
+_GUESS_PERIOD_S = 1.0
+"""Seconds until the search tries more than the first guess.
+
+Halved, simulation "shared, seconds, 60 s apart" fails; double passes.
+"""
+_SECOND_CUT, _SECOND_PERIOD_S = 0.1, 2.0
+"""The second throttle may lower the guessed rate to this share of itself. It takes so many seconds to try more again.
+
+With the share halved, simulation "shared, ms, 60 s apart" fails; doubled, "shared, ms, 0 s apart" does. With the
+seconds halved, "shared, seconds, 5 s apart" fails; doubled, "shared, ms, 5 s apart" does.
 """
 _DEEPEST_CUT, _OVERLOADED_CUT = 0.7, 0.3
 """One throttle may lower the rate to this share of itself: usually, and while many requests are throttled.
@@ -194,7 +207,7 @@ class RateEstimate:
         self._guessed = True
         last = self._empties[-1]
         passed_s = last.clock_s - self._began_at + self._pause_s
-        return NextRate(_FIRST_GUESS * max(last.amount, self._request_amount) / max(passed_s, 0.01), 1.0)
+        return NextRate(_FIRST_GUESS * max(last.amount, self._request_amount) / max(passed_s, 0.01), _GUESS_PERIOD_S)
 
     @property
     def spread(self) -> float:
@@ -233,7 +246,7 @@ class RateEstimate:
         """
         per_s, requests = self._per_s()
         if self._guessed and len(self._empties) == 2:
-            return NextRate(min(throttled_per_s, max(per_s, 0.1 * throttled_per_s)), 2.0)
+            return NextRate(min(throttled_per_s, max(per_s, _SECOND_CUT * throttled_per_s)), _SECOND_PERIOD_S)
         measured = per_s
         if requests >= _COUNTED:
             self._peak = (max(per_s, self.peak(now)), now, self._accepted.requests)
@@ -242,7 +255,8 @@ class RateEstimate:
             cut = _OVERLOADED_CUT if overloaded else _DEEPEST_CUT
             per_s = min(throttled_per_s, max(per_s, throttled_per_s * cut ** max(1.0, requests / _MANY)))
         # A rate that was measured over few requests is raised sooner.
-        spaced_s = min(_PERIOD_REQUESTS, max(_MIN_PERIOD_REQUESTS, 2 * requests)) * self._request_amount / per_s
+        spaced = min(_PERIOD_REQUESTS, max(_MIN_PERIOD_REQUESTS, _PERIOD_TO_COUNT * requests))
+        spaced_s = spaced * self._request_amount / per_s
         pauses_s = max(_PERIOD_TO_PAUSE * self._pause_s, _PERIOD_TO_LOSS * self._lost_s)
         is_reliable = requests >= _COUNTED and per_s <= _AS_MEASURED * measured
         return NextRate(per_s, max(_MIN_PERIOD_S, spaced_s, pauses_s), is_reliable)
