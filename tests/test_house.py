@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,3 +135,14 @@ def test_no_room_sets_attributes_of_another_rooms_objects() -> None:
         if not own and room not in owners.get(name, {room}) and not name.startswith("_")  # ruff refuses private ones
     ]
     assert foreign == []
+
+
+def test_no_class_and_no_public_function_has_the_name_of_another() -> None:
+    """Not even with an underscore in front, for classes. Each command has its `command`, and each program its `main`."""
+    classes, functions = list[str](), list[str]()
+    for path in FILES:
+        tree = ast.parse(path.read_text())
+        classes += [node.name.lstrip("_") for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+        functions += [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    public = [name for name in functions if not name.startswith("_") and name not in {"command", "main"}]
+    assert [name for names in (classes, public) for name, count in Counter(names).items() if count > 1] == []
