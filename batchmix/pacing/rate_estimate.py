@@ -53,6 +53,11 @@ _PERIOD_TO_PAUSE = 2
 
 Doubled, simulation "1200 requests in a sliding minute" fails; half passes.
 """
+_MAX_LOST = 0.5
+"""At most this share of the time between two throttles is left out as time in which a full bucket did not refill.
+
+Halved, simulation "half of 50 at once" fails; double passes.
+"""
 _FIRST_GUESS = 0.5
 """The share of the accepted rate that is tried after the first throttle. A full bucket allowed that rate until then.
 
@@ -186,7 +191,7 @@ class RateEstimate:
             self._pause_s = pause_s
             self._empties.append(_Snapshot(now - self._lost_total_s, self._accepted.requests, self._accepted.amount))
             self._lost_s = max(0.0, min(pause_s, ROUNDING_S) - capacity_s)
-            self._lost_total_s += min(self._lost_s, 0.5 * max(0.0, now - self._lost_at))
+            self._lost_total_s += min(self._lost_s, _MAX_LOST * max(0.0, now - self._lost_at))
             self._lost_at = now
             if self.is_found:
                 self._rates.append(self._per_s())
@@ -272,6 +277,6 @@ class RateEstimate:
             if last.requests - empty.requests >= _COUNTED:
                 first = empty
                 break
-        passed_s = max(last.clock_s - first.clock_s, 0.01)
+        passed_s = max(last.clock_s - first.clock_s, 0.01)  # 0.01: no division by zero
         amount = max(last.amount - first.amount, 0.01 * self._request_amount)
         return amount / passed_s, last.requests - first.requests
