@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from batchmix.engine import early_failures, retries
+from batchmix.engine import early_failures, reader, retries
 from batchmix.engine.repeated_failures import RepeatedFailures
 from batchmix.errors import ProviderStopped, Stopped
 from tests.calling import batchmix, called
@@ -156,7 +156,10 @@ def test_a_run_stops_at_its_deadline_and_the_next_start_resumes(
         "--out", str(tmp_path / "out"), "--concurrency", "8", "--progress", "none", "--set", "provider.api_key_env=",
     )  # fmt: skip
     with monkeypatch.context() as patched:
-        deadline_counts_from(patched, lambda: fetch(standin.url, "totals").get("hang") == 8)
+        out = tmp_path / "out"
+        deadline_counts_from(
+            patched, lambda: fetch(standin.url, "totals").get("hang") and reader.look(out).totals.ok == 50
+        )
         done = called(patched, *call, "--deadline", "0.5")
     assert done.returncode == 3
     assert "the deadline of 0.5 s (timeouts.job_s) has come" in done.stderr
