@@ -70,24 +70,16 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     hide_secrets(secrets)
     _warn_of_plain_http(job.provider.base_url)
     from batchmix.cli.progress import progress_shown
-    from batchmix.engine.run import run_job
     from batchmix.engine.start_record import exit_code
 
     scorers = _scorers(job, source)
-    stopped: BatchmixError | None = None
     run_options = _run_options(options)
     if options["canary"] and not _canary_accepted(job, run_options, options):
         return Stopped.exit_code
     run_status = RunStatus()
     began = time.monotonic()
-    view: View | None
     with progress_shown(run_status, options["progress"]):
-        try:
-            view = run_job(job, secrets, run_options, run_status)
-        except UsageError:
-            raise
-        except BatchmixError as error:
-            stopped, view = error, _current_view(Path(job.output.path))
+        view, stopped = _run(job, secrets, run_options, run_status)
     for warning in run_status.warnings:
         echo_error(warning)
     if not options["as_json"]:
@@ -102,6 +94,20 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     assert stopped is not None
     echo_error(f"{stopped}\n{_how_to_resume(stopped)}: {_same_command()}")
     return stopped.exit_code
+
+
+def _run(
+    job: Job, secrets: Secrets, options: Options, run_status: RunStatus
+) -> tuple[View | None, BatchmixError | None]:
+    """Run a job. Return the content of its run folder, and the error that stopped it early. Raises `UsageError`."""
+    from batchmix.engine.run import run_job
+
+    try:
+        return run_job(job, secrets, options, run_status), None
+    except UsageError:
+        raise
+    except BatchmixError as error:
+        return _current_view(Path(job.output.path)), error
 
 
 def _current_view(folder: Path) -> View | None:

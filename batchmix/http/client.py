@@ -110,8 +110,7 @@ class Client:
         task = asyncio.current_task()
         assert task is not None
         cancels = task.cancelling()
-        sent_at_ms = time.time_ns() // 1_000_000
-        began = time.perf_counter()
+        sent_at_ms, began = time.time_ns() // 1_000_000, time.perf_counter()
         response: Response | None = None
         pieces: list[bytes] = []
         stream: AnswerStream | None = None
