@@ -120,7 +120,7 @@ def _cells(model: ModelProgress, narrow: int, name_room: int) -> tuple[str, ...]
 def run_line(run_status: RunStatus, rates: Rates, width: int, *, limits: bool) -> str:
     """Return the line of a run: percentage, bar, rows, and as many other parts as fit.
 
-    `limits` says whether one of these parts may be what limits the run.
+    `limits` says whether the line may name what limits the run, such as a rate limit.
     """
     if not run_status.results or run_status.phase in {Phase.STARTING, Phase.SCANNING}:
         return printable(summary_line(run_status, rates))[:width]

@@ -1,4 +1,4 @@
-"""Early failures: failures before the first answer that a wrong job may have caused (`Failure.early_action`).
+"""Early failures: failures before the first answer that a mistake in the job may have caused (`Failure.early_action`).
 
 With a wrong address, for example, each request gets a web page, a redirect or an untrusted certificate, or the host
 does not exist. But if one of many servers behind a right address is broken, or if a server is still starting, the
@@ -32,7 +32,7 @@ _OF_A_PATH = (FailureAction.STOP_PATH, FailureAction.STOP_RUN)
 
 
 class EarlyFailures:
-    """The early failures of one lane, or of one path of a lane. Decides whether a wrong job is their cause."""
+    """The early failures of one lane, or of one path of a lane. Decides whether a mistake in the job is their cause."""
 
     def __init__(self, run_status: RunStatus, *, of_a_path: bool = False) -> None:
         """`run_status` counts the answers and replies of all lanes: any of them proves that the address is right."""
@@ -56,7 +56,7 @@ class EarlyFailures:
         self._clear()
 
     def failed(self, sent_at: float, now: float, failure: Failure) -> bool:
-        """Record a failure; return whether a wrong job may be its cause. Times are of the monotonic clock."""
+        """Record a failure; return whether a mistake in the job may be its cause. Times are monotonic."""
         if not self._covers(failure):
             return False
         self._count += 1
@@ -95,7 +95,7 @@ class EarlyFailures:
         return None if in_flight or (elsewhere and last.early_action is FailureAction.STOP_RUN) else last
 
     def _covers(self, failure: Failure) -> bool:
-        """Return whether a wrong job may be the cause of a failure, given the answers and replies so far."""
+        """Return whether a mistake in the job may be the cause of a failure, given the answers and replies so far."""
         if failure.early_action is None or self._has_answer:
             return False
         if self._of_a_path or failure.early_action is FailureAction.STOP_MODEL:
@@ -133,7 +133,7 @@ class LaneEarlyFailures:
             self._at(path).answered()
 
     def failed(self, request: Request, sent_at: float, now: float, failure: Failure) -> bool:
-        """Record a failure; return whether a wrong job may be its cause. Times are of the monotonic clock."""
+        """Record a failure; return whether a mistake in the job may be its cause. Times are monotonic."""
         if self._keep_going and failure.early_action is FailureAction.STOP_PATH:
             return False
         is_of_a_path = failure.early_action in _OF_A_PATH and failure.type not in _OF_THE_HOST

@@ -61,12 +61,13 @@ def draw_positions(sizes: Sequence[int], count: int, seed: str) -> list[int]:
 def estimate_total(
     predicted: Sequence[float], measured: Sequence[float], all_predicted: float, count: int
 ) -> Bounds | None:
-    """Estimate the total of a quantity over `count` rows from drawn ones. None for fewer than ten drawn rows.
+    """Estimate the total of a quantity over all `count` rows, with an interval, from a random sample of them.
 
-    `measured` is the quantity of each drawn row, in the order of `draw_positions`. `predicted` is the part of it that
-    is known beforehand, and `all_predicted` is the sum of that part over all rows. Only the difference is extrapolated
-    (the difference estimator: Särndal, Swensson and Wretman, Model Assisted Survey Sampling, 6.3). The interval allows
-    for skewness by Hall's transformation (P. Hall, On the Removal of Skewness by Transformation, JRSS B 54, 1992).
+    `measured` is the quantity of each sampled row, in the order of `draw_positions`. `predicted` is the part of it that
+    was known beforehand, and `all_predicted` is the sum of that part over all rows. Only `measured` minus `predicted`
+    is extrapolated (the difference estimator: Särndal, Swensson and Wretman, Model Assisted Survey Sampling, 6.3).
+    Returns None if the sample has fewer than ten rows. The interval allows for skewness by Hall's transformation
+    (P. Hall, On the Removal of Skewness by Transformation, JRSS B 54, 1992).
     """
     size = len(measured)
     if size < 2 * _STRATA:

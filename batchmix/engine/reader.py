@@ -160,7 +160,10 @@ def prices_of(run: RunFile) -> Prices:
 
 
 def _layout(folder: Path, run: RunFile) -> Layout:
-    """Return the layout of a run folder. The run's secrets, if set, are masked in answers from journals."""
+    """Return the layout of a run folder, with the run's secrets if the environment has them.
+
+    They are masked in answers that are read from journals.
+    """
     return Layout(folder, secrets=secrets_if_set(_job(run).provider, os.environ))
 
 

@@ -59,7 +59,7 @@ def _read(source: int, size: int) -> bytes:
 def _guard(worker: int, life: int, scores: int, ended: int) -> None:
     """Wait until the worker or batchmix has ended, then kill the whole group, including this process.
 
-    If it is the worker, report first how it ended.
+    If the worker ended first, report how before killing the group.
     """
     done = 0
     while not done:

@@ -21,11 +21,11 @@ _FORM = "--set takes KEY=VALUE with a dotted key, such as --set limits.concurren
 
 
 def parse_setting(text: str) -> dict[str, Any]:
-    """Parse a setting, such as `limits.concurrency=64` to `{"limits": {"concurrency": 64}}`.
+    """Parse a setting: `limits.concurrency=64` becomes `{"limits": {"concurrency": 64}}`.
 
     The value of a text setting is taken literally. For other settings, a TOML value, or a JSON object or list, is
     parsed; `.5`, `True` and `null` are accepted too. Any other value is taken as text. Raises `JobError` if the key is
-    not valid, or if the value is damaged JSON.
+    not valid, or if the value is malformed JSON.
     """
     key, equals, value = text.partition("=")
     path = _key(key) if equals else ()

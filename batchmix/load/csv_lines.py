@@ -28,7 +28,7 @@ _encode = msgspec.json.encode
 
 
 def decode_converted(line: bytes) -> dict[str, Any]:
-    """Return the row on a line that `csv_to_json` wrote. Raises `BadLineError` with the reason if the row is bad."""
+    """Decode a line written by `csv_to_json` into its row. Raises `BadLineError` with the reason if the row is bad."""
     if line.startswith(b'"'):
         raise BadLineError(decode_value(line))
     return decode_row(line)

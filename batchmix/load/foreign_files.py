@@ -136,7 +136,10 @@ def _row_format(head: bytes) -> str | None:
 
 
 def _wrapped(head: bytes) -> str | None:
-    """Return the format of a file that is one JSON object with all rows in it. None if it is not."""
+    """Describe a file that is one JSON object with all rows in it, and give the command that converts it.
+
+    None for any other file.
+    """
     text = head.decode(errors="replace").lstrip("\ufeff \n\r\t")
     if _PANDAS.match(text):
         return (
@@ -150,7 +153,10 @@ def _wrapped(head: bytes) -> str | None:
 
 
 def _by_columns(head: bytes) -> str | None:
-    """Return the format of a file that is one JSON object with a list for each column. None if it is not."""
+    """Describe a file that is one JSON object with a list per column, and give the command that converts it.
+
+    None for any other file.
+    """
     row = _row(_lines(head)[0]) or {}
     # A row may have lists too, but seldom all of one length.
     lengths = {len(value) if isinstance(value, list) else -1 for value in row.values()}

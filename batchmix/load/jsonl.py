@@ -105,9 +105,9 @@ def decode_value(text: bytes) -> Any:
 
 
 def decode_cell(value: Any) -> Any:
-    """Return the JSON value of a cell of a table, such as `messages`, which may be JSON text or an Arrow struct.
+    """Return the JSON value of a table cell, such as `messages`, which may be JSON text or an Arrow struct.
 
-    Text that is not JSON stays text. Nulls that only fill up an Arrow struct are left out.
+    Text that is not JSON stays text. Nulls that merely pad an Arrow struct are left out.
     """
     if isinstance(value, str):
         try:

@@ -152,7 +152,7 @@ class JsonlReader:
             yield batch
 
     def is_unchanged(self, shard: ShardRange, scan: Scan) -> bool:
-        """Return whether a shard's bytes have not changed since the scan."""
+        """Return whether a shard's bytes are unchanged since the scan."""
         return segments_digest(self._paths, shard.segments) == shard.digest
 
     def has_same_bytes(self, scan: Scan) -> bool:
@@ -191,7 +191,7 @@ class JsonlScan:
         self._digest = hashlib.sha256()
 
     def run(self, sources: tuple[Source, ...], paths: tuple[str, ...]) -> ScannedRows:
-        """Read the files. Raises `InputError`."""
+        """Scan the files in order. Return their shards, columns and number of rows. Raises `InputError`."""
         for number, (source, path) in enumerate(zip(sources, paths, strict=True)):
             self._file(number, path, source.label)
         self._end_shard()

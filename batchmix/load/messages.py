@@ -104,7 +104,7 @@ class MessageRows:
         return CHAT, {"model": model.id, "messages": messages, **params}
 
     def model_of(self, row: Mapping[str, Any]) -> str:
-        """Return empty text, since the job names the model."""
+        """Return an empty string, since the job names the model."""
         return ""
 
 

@@ -34,7 +34,7 @@ class Spool:
         self._temporary = self.folder.with_suffix(".tmp")
 
     def add(self, number: int, source: Source, stream: Readable | None) -> tuple[str, str]:
-        """Spool one source, from `stream` for stdin. Return the path that the copy will have, and the copy's SHA-256.
+        """Spool one source, read from `stream` if it is stdin. Return the future path of the copy, and its SHA-256.
 
         Raises `InputError` and `NoSpace`. In both cases the caller must call `discard`.
         """

@@ -56,7 +56,7 @@ def prompt_tokens(body: dict[str, Any], size: int) -> int:
 
 
 def _ids(prompt: list[Any]) -> int:
-    """Return the number of token ids, in one list or several."""
+    """Return the number of token ids in a prompt, which is a list of them or a list of such lists."""
     return sum(len(each) if type(each) is list else 1 for each in prompt)
 
 

@@ -97,7 +97,7 @@ class CubicSearch(_Search):
 
     @property
     def is_below(self) -> bool:
-        """Whether the curve is still in the part that counts as below the throttled rate."""
+        """Whether the curve is so early in its period that its rate is taken to be below the throttled one."""
         return self._age_s < _BELOW * self._period_s
 
     @property

@@ -170,7 +170,7 @@ class RateEstimate:
             self.mark_at = now + _RECENT_RATE_S
 
     def recent_per_s(self, now: float) -> float:
-        """Return the rate that was accepted over the last seconds, in units per second."""
+        """Return the rate that was accepted over the last few seconds, in units per second."""
         mark = self._marks[0]
         return (self._accepted.amount - mark.amount) / max(now - mark.clock_s, _RECENT_RATE_S)
 

@@ -154,7 +154,10 @@ class Behaviour:
         return None
 
     def drawn_kind(self, digest: str, attempt: int) -> str | None:
-        """Return the kind of reply that the shares give to this attempt at a body. None for a plain answer."""
+        """Draw the kind of faulty reply for an attempt by the share configured for each kind. None for a plain answer.
+
+        `digest` identifies the request's body. With the same seed, the same body and attempt always draw the same kind.
+        """
         if not self._shares:
             return None
         point = self.draw(digest, "fault", attempt)
@@ -165,7 +168,7 @@ class Behaviour:
         return None
 
     def latency_s(self, digest: str, attempt: int) -> float:
-        """Return the latency of this attempt at a body, in seconds."""
+        """Return the latency of this attempt to send a body, in seconds."""
         low, high = self.latency
         return low if low == high else low + (high - low) * self.draw(digest, "latency", attempt)
 

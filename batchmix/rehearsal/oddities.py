@@ -159,12 +159,12 @@ def streamed(body: Json) -> bytes:
 
 
 def huge(body: Json) -> bytes:
-    """Encode a body with an integer beyond 64 bits."""
+    """Encode a body, with an integer added that does not fit into 64 bits."""
     return json.dumps({**body, "created": _HUGE}).encode()
 
 
 def nan(body: Json) -> bytes:
-    """Encode a body with a NaN, which JSON does not allow."""
+    """Encode a body, with a NaN added, which JSON does not allow."""
     return json.dumps({**body, "score": math.nan}).encode()
 
 

@@ -168,9 +168,9 @@ def _key(request: web.BaseRequest) -> str:
 
 
 class _Listener:
-    """A listening socket that can refuse connections for a time and then listen at the same port again.
+    """A listening socket that can refuse connections for a time and then listen on the same port again.
 
-    Port 0 takes a free port.
+    With port 0, a free port is chosen.
     """
 
     def __init__(self, server: web.Server, host: str, port: int) -> None:

@@ -50,11 +50,11 @@ class StreamResult(msgspec.Struct, frozen=True):
 
 
 class AnswerStream:
-    """Joins the pieces of a stream, which may be cut anywhere. It keeps the joined answer in memory, not the events.
+    """Joins the pieces of a stream, which may be split anywhere. It keeps the joined answer in memory, not the events.
 
     `choices` is the number of choices requested. The answer is complete when every requested choice has a finish
     reason. Not every provider honours `n`, so the answer is also complete if `[DONE]` arrives and every choice that has
-    begun has a finish reason. Without a finish reason the answer is cut off. `max_bytes` bounds the memory.
+    begun has a finish reason. An answer without a finish reason counts as cut off. `max_bytes` bounds the memory.
     """
 
     def __init__(self, choices: int, max_bytes: int) -> None:

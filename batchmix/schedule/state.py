@@ -101,7 +101,7 @@ class RunHistory(msgspec.Struct):
 
     @property
     def _through(self) -> datetime.datetime:
-        """The time after which a run must be due to be started."""
+        """The time up to which the schedule is settled. Only a run that is due after it can be started."""
         return max(_utc(self.since), _utc(self.runs[-1].due)) if self.runs else _utc(self.since)
 
 

@@ -162,7 +162,7 @@ class Reserve:
         self._file: IO[bytes] | None = None
 
     def hold(self, size: int) -> None:
-        """Reserve `size` bytes. Raises `NoSpace` if there is too little space."""
+        """Reserve `size` bytes of disk space. Raises `NoSpace` if there is not enough."""
         try:
             self._file = tempfile.TemporaryFile(dir=self._folder, prefix=".reserve-")  # noqa: SIM115 - open until `release`
             allocate(self._file.fileno(), 0, size)
