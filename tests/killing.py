@@ -102,7 +102,10 @@ class Outcome:
     repeated: list[str] = dataclasses.field(default_factory=list)
     """The answers requested again although their last byte was sent earlier than that. There must be none."""
     unnamed: list[int] = dataclasses.field(default_factory=list)
-    """The rows that were in flight at a kill and that `status` did not list."""
+    """The rows that were in flight at a kill, that `status` did not list, and that were requested again.
+
+    One that was not requested again was stored: the provider was slow to note that its answer had left.
+    """
     named: int = 0
 
 
@@ -123,6 +126,7 @@ def kill_until_done(
     rng = random.Random(seed)
     outcome = Outcome()
     kills: list[float] = []
+    unlisted: list[dict[str, Any]] = []
     for call in calls:
         for kill in itertools.count():
             process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -135,7 +139,7 @@ def kill_until_done(
                 if code not in (-number, 128 + number, 0):
                     raise AssertionError(f"exit code {code} after signal {number}") from None
                 if number == signal.SIGKILL:
-                    _compare_status(outcome, url, out, kills[-1])
+                    unlisted += _compare_status(outcome, url, out, kills[-1])
                 if code == 0:
                     break
                 continue
@@ -143,19 +147,28 @@ def kill_until_done(
             break
     outcome.kills = len(kills)
     compare_ledger(outcome, url, kills)
+    last = {record["digest"]: record["begun"] for record in fetch(url, "ledger")}
+    outcome.unnamed = [_row(record) for record in unlisted if last[record["digest"]] > record["begun"]]
     return outcome
 
 
-def _compare_status(outcome: Outcome, url: str, out: Path, killed_at: float) -> None:
+def _row(record: dict[str, Any]) -> int:
+    return int(record["prompt"].rsplit(" ", 1)[1])
+
+
+def _compare_status(outcome: Outcome, url: str, out: Path, killed_at: float) -> list[dict[str, Any]]:
+    """Return the provider's records of the requests that were in flight at a kill and that `status` does not list."""
     if not (out / "run.json").exists():
-        return
+        return []
     named = {entry["row"] for entry in status(out)["maybe_billed_requests"]}
     outcome.named += len(named)
-    for record in fetch(url, "ledger"):
-        under_way = record["begun"] < killed_at and (record["finished"] is None or record["finished"] > killed_at)
-        row = int(record["prompt"].rsplit(" ", 1)[1])
-        if under_way and row not in named:
-            outcome.unnamed.append(row)
+    return [
+        record
+        for record in fetch(url, "ledger")
+        if record["begun"] < killed_at
+        and (record["finished"] is None or record["finished"] > killed_at)
+        and _row(record) not in named
+    ]
 
 
 def compare_ledger(outcome: Outcome, url: str, kills: list[float]) -> None:
