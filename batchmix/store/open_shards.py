@@ -134,7 +134,6 @@ class OpenShards:
                     await self._sealed.wait()
                 shard = await asyncio.to_thread(self._read, index)
                 if shard.part_damage and index not in self._spec.damaged_parts:
-                    shard.close()
                     raise PartDamaged("; ".join(shard.part_damage))
                 self.damage.extend(shard.warnings)
                 self._open[index] = shard
@@ -152,7 +151,9 @@ class OpenShards:
         journals = {lane: self._layout.journal_path(index, lane) for lane in range(self._lanes)}
         journals |= self._journals.get(index, {})
         part = part_path(self._layout.data, index)
-        return Shard(index, journals, part, secrets=self._layout.secrets, settings=self._settings)
+        shard = Shard(index, journals, part, secrets=self._layout.secrets, settings=self._settings)
+        shard.close()  # a lane that is stopped meanwhile drops the shard
+        return shard
 
     def _on_created(self, index: int) -> None:
         self._layout.ledger.append(ShardLeftOpen(index), sync=False)
@@ -199,8 +200,7 @@ class OpenShards:
         with self._reading:
             if (index, is_unfinished) not in self._unopened:
                 self._unopened = {}  # first, so that there is never more than one in memory
-                shard = self._unopened[index, is_unfinished] = self._read(index)
-                shard.close()
+                self._unopened[index, is_unfinished] = self._read(index)
             return self._unopened[index, is_unfinished]
 
     def first_rows(self, model: str) -> FirstRows:

@@ -80,17 +80,18 @@ class Shard:
         """Lanes whose journals end with lines of another shard or lane."""
         self._writing: dict[int, Journal] = {}
         self._reading: dict[int, BinaryIO] = {}
-        for lane in sorted(journals):
-            with contextlib.suppress(FileNotFoundError):
-                self._file(lane)
-        self._read_part(part)
-        for lane, file in self._reading.items():
-            self._read_journal(file, lane)
-
-    @property
-    def has_journals(self) -> bool:
-        """Whether the shard has journals, whose events may not be in the part."""
-        return bool(self._reading or self._writing)
+        try:
+            for lane in sorted(journals):
+                with contextlib.suppress(FileNotFoundError):
+                    self._file(lane)
+            self.has_journals = bool(self._reading)
+            """Whether the shard has journals, whose events may not be in the part."""
+            self._read_part(part)
+            for lane, file in self._reading.items():
+                self._read_journal(file, lane)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def answers(self) -> int:
@@ -204,7 +205,7 @@ class Shard:
 
     def open_for_writing(self, lane: int) -> Journal:
         """Return the journal of a lane, and create it if it is missing. Raises `NoSpace` and `DiskError`."""
-        is_first, settings = not self.has_journals, self._settings
+        settings = self._settings
         journal = self._writing.get(lane)
         if journal is None:
             journal = self._writing[lane] = Journal(self._journals[lane], settings.on_no_space)
@@ -212,8 +213,9 @@ class Shard:
         if settings.header and (journal.is_new or lane in self._without_header):
             journal.append(msgspec.structs.replace(settings.header, shard=self.index, lane=lane))
             self._without_header.discard(lane)
-        if is_first:
+        if not self.has_journals:
             settings.on_created(self.index)
+            self.has_journals = True
         return journal
 
 

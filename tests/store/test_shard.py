@@ -209,3 +209,29 @@ def test_an_answer_that_is_rejected_at_sealing_is_stored_as_a_failure(opened, mo
     assert (row["status"], row["error_type"], row["error_message"], row["raw"], row["latency_s"]) == (
         "failed", "bad_answer", "no", good().body.decode(), 0.1
     )  # fmt: skip
+
+
+def test_a_shard_that_can_not_be_read_leaves_no_file_open(opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = opened()
+    assert needs(before, request(0))
+    before.answer(request(0))
+    files = []
+
+    def broken(file: object, *_: object) -> None:
+        files.append(file)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("batchmix.store.shard.read_own_lines", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        opened()
+    assert [file.closed for file in files] == [True]
+
+
+def test_a_shard_is_still_known_to_have_journals_once_its_files_are_closed(opened) -> None:
+    before = opened()
+    assert needs(before, request(0))
+    before.answer(request(0))
+    again = opened()
+    again.shard.close()
+    assert again.shard.has_journals
+    assert not needs(again, request(0))
