@@ -14,13 +14,13 @@ _SHOWN = 10
 
 def main(report: str, bound: str) -> int:
     """Print the figure and the modules with the most branches that no test takes; return the exit code."""
-    found = json.loads(Path(report).read_text())
-    missing = {name: file["summary"]["missing_branches"] for name, file in found["files"].items()}
+    coverage = json.loads(Path(report).read_text())
+    missing = {name: file["summary"]["missing_branches"] for name, file in coverage["files"].items()}
     for name in sorted(missing, key=lambda name: -missing[name])[:_SHOWN]:
         print(f"{missing[name]:5} not taken in {name}")
-    all_, covered = found["totals"]["num_branches"], found["totals"]["covered_branches"]
-    percent = 100 * covered / all_
-    print(f"{covered:,} of {all_:,} branches are covered: {percent:.2f} %; at least {bound} % must be")
+    count, covered = coverage["totals"]["num_branches"], coverage["totals"]["covered_branches"]
+    percent = 100 * covered / count
+    print(f"{covered:,} of {count:,} branches are covered: {percent:.2f} %; at least {bound} % must be")
     return 0 if percent >= float(bound) else 1
 
 
