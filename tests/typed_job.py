@@ -7,11 +7,11 @@ from pathlib import Path
 
 import batchmix
 from batchmix.engine.run import Options, run_job
-from batchmix.job import Job, read_job
+from batchmix.job import CheckedJob, read_job
 
 
 def rows_per_shard(path: Path) -> int:
-    job: Job = read_job(path, {}, {})
+    job: CheckedJob = read_job(path, {}, {})
     return job.output.shard_rows
 
 

@@ -33,9 +33,9 @@ def command(before: Path, after: Path, *, show: int, as_json: bool, verbose: int
       batchmix diff runs/nightly-2026-11-22 runs/nightly-2026-11-23
     """
     log_to_stderr(verbose)
-    from batchmix.evaluate.comparison import diff
+    from batchmix.evaluate.comparison import compare_runs
 
-    return print_diff(diff(before, after), show, as_json=as_json)
+    return print_diff(compare_runs(before, after), show, as_json=as_json)
 
 
 def print_diff(diff: Diff, show: int, *, as_json: bool) -> int:

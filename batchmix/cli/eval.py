@@ -14,7 +14,7 @@ from batchmix.cli.output import echo, echo_error, echo_json, hide_secrets, log_t
 from batchmix.engine import signals
 from batchmix.engine.run_status import RunStatus
 from batchmix.errors import Interrupted, JobError, Stopped
-from batchmix.job import Job, merge_settings, parse_setting, read_job
+from batchmix.job import CheckedJob, merge_settings, parse_setting, read_job
 from batchmix.job.eval_table import Eval
 from batchmix.job.secrets import read_secrets
 from batchmix.redact import Secrets
@@ -100,12 +100,12 @@ def run_evaluation(
     return _outcome(root, judge_context.job, metrics)
 
 
-def _outcome(root: Path, job: Job, metrics: Metrics) -> EvalOutcome:
+def _outcome(root: Path, job: CheckedJob, metrics: Metrics) -> EvalOutcome:
     """Add a run's metrics to the history, and compare the run with the job's baseline, if there is one."""
     from batchmix.cli.diff import diff_record
     from batchmix.cli.diff_lines import diff_lines, missed_lines
     from batchmix.cli.tables import metrics_lines
-    from batchmix.evaluate.comparison import diff
+    from batchmix.evaluate.comparison import compare_runs
     from batchmix.evaluate.evaluate_run import baseline_of
     from batchmix.evaluate.history import write_history
     from batchmix.evaluate.measure import missed_thresholds
@@ -113,7 +113,7 @@ def _outcome(root: Path, job: Job, metrics: Metrics) -> EvalOutcome:
 
     write_history(root.resolve().parent, Layout(root, mode=job.output.permissions).file_mode)
     baseline = baseline_of(root, job)
-    compared = diff(baseline, root) if baseline else None
+    compared = compare_runs(baseline, root) if baseline else None
     misses = missed_thresholds(metrics)
     whole = msgspec.to_builtins(metrics, str_keys=True)
     return EvalOutcome(
@@ -123,7 +123,7 @@ def _outcome(root: Path, job: Job, metrics: Metrics) -> EvalOutcome:
     )
 
 
-def _job_to_evaluate(original: Job, job_file: Job | None) -> Job:
+def _job_to_evaluate(original: CheckedJob, job_file: CheckedJob | None) -> CheckedJob:
     """Return the job of a run. A job file, if given, replaces the evaluation and the settings of the provider."""
     if job_file is None:
         if original.provider.headers and any(isinstance(scorer, Judge) for scorer in (original.eval or Eval()).scorers):

@@ -13,11 +13,11 @@ from batchmix.engine.canary import Forecast, forecast
 from batchmix.engine.run import Options, run_job
 from batchmix.engine.run_status import RunStatus
 from batchmix.formats.amounts import counted, usd
-from batchmix.job import Job
+from batchmix.job import CheckedJob
 from batchmix.job.secrets import read_secrets
 
 
-def send_canary(job: Job, options: Options, count: int, progress: str) -> Forecast:
+def send_canary(job: CheckedJob, options: Options, count: int, progress: str) -> Forecast:
     """Send `count` rows of a job as part of its run, and return a forecast for the rest. Raises `BatchmixError`."""
     secrets = read_secrets(job.provider, os.environ)
     hide_secrets(secrets)

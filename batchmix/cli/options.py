@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from batchmix.job import Job, checked_local, closest, merge_settings, parse_setting, read_job
+from batchmix.job import CheckedJob, checked_local, closest, merge_settings, parse_setting, read_job
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -80,7 +80,7 @@ def verbose_option(command: Command) -> Command:
     return click.option("-v", "--verbose", count=True, help="Log what happens; -vv logs every detail.")(command)
 
 
-def job_from(source: str, settings: tuple[str, ...], flags: dict[str, Any]) -> Job:
+def job_from(source: str, settings: tuple[str, ...], flags: dict[str, Any]) -> CheckedJob:
     """Return the job that a command line describes. Raises `JobError`.
 
     `source` is a job file or an input. `settings` (from `--set`) override the job file, and `flags` override both.

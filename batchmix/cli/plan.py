@@ -19,7 +19,7 @@ from batchmix.job.secrets import read_secrets
 if TYPE_CHECKING:
     from batchmix.engine.plan import Plan
     from batchmix.evaluate.judge import JudgePlan
-    from batchmix.job import Job
+    from batchmix.job import CheckedJob
 
 
 @click.command("plan")
@@ -51,7 +51,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
         secrets = read_secrets(job.provider, os.environ)
         hide_secrets(secrets)
     from batchmix.cli.forecast import print_forecast, send_canary
-    from batchmix.engine.plan import plan
+    from batchmix.engine.plan import plan_run
     from batchmix.engine.run import Options
 
     run_options = Options(
@@ -61,7 +61,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
         reject_bad_rows=options["bad_rows"] == "reject",
     )
     forecast = send_canary(job, run_options, options["canary"], "auto") if options["canary"] else None
-    run_plan = plan(job, run_options, secrets)
+    run_plan = plan_run(job, run_options, secrets)
     if run_plan.shortage:
         echo_error(f"warning: {run_plan.shortage}")
     if run_plan.duplicates_warning:
@@ -100,7 +100,7 @@ def _range(least_usd: float | None, most_usd: float | None) -> str:
     return f"{usd(least_usd)} to {usd(most_usd)}"
 
 
-def _judges(job: Job, run_plan: Plan) -> list[JudgePlan]:
+def _judges(job: CheckedJob, run_plan: Plan) -> list[JudgePlan]:
     if job.eval is None:
         return []
     from batchmix.evaluate.judge import judge_plans

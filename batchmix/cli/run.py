@@ -20,7 +20,7 @@ from batchmix.cli.output import echo, echo_error, echo_json, hide_secrets, log_t
 from batchmix.engine.run_status import RunStatus
 from batchmix.errors import BatchmixError, BudgetSpent, JobRefused, PartDamaged, Stopped, UsageError
 from batchmix.http.proxies import is_loopback
-from batchmix.job import Job
+from batchmix.job import CheckedJob
 from batchmix.job.masking import shown_call
 from batchmix.job.secrets import read_secrets
 from batchmix.redact import Secrets
@@ -97,7 +97,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
 
 
 def _run(
-    job: Job, secrets: Secrets, options: Options, run_status: RunStatus
+    job: CheckedJob, secrets: Secrets, options: Options, run_status: RunStatus
 ) -> tuple[View | None, BatchmixError | None]:
     """Run a job. Return the content of its run folder, and the error that stopped it early. Raises `UsageError`."""
     from batchmix.engine.run import run_job
@@ -140,7 +140,7 @@ def _run_options(options: dict[str, Any]) -> Options:
     )
 
 
-def _canary_accepted(job: Job, run_options: Options, options: dict[str, Any]) -> bool:
+def _canary_accepted(job: CheckedJob, run_options: Options, options: dict[str, Any]) -> bool:
     """Send the canary, print its forecast, and return whether to send the rest."""
     from batchmix.cli.forecast import print_forecast, send_canary
 
@@ -169,7 +169,7 @@ def _drain_when_stdin_ends() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _scorers(job: Job, source: str) -> list[PreparedScorer]:
+def _scorers(job: CheckedJob, source: str) -> list[PreparedScorer]:
     """Return the scorers of the job, prepared. A mistake in one is found here, before any request is sent."""
     if job.eval is None:
         return []
@@ -178,7 +178,7 @@ def _scorers(job: Job, source: str) -> list[PreparedScorer]:
     return prepare_scorers(job, Path(source).parent if source.endswith(".toml") else None)
 
 
-def _evaluated(job: Job, secrets: Secrets, scorers: list[PreparedScorer], progress: str) -> EvalOutcome | None:
+def _evaluated(job: CheckedJob, secrets: Secrets, scorers: list[PreparedScorer], progress: str) -> EvalOutcome | None:
     if job.eval is None:
         return None
     from batchmix.cli.eval import run_evaluation

@@ -6,7 +6,7 @@ from threading import Thread
 
 from batchmix.engine.rehearsal_setup import rehearsal_behaviour
 from batchmix.formats.amounts import usd
-from batchmix.job import Job, Price
+from batchmix.job import CheckedJob, Price
 from batchmix.prices.balance import get_balance
 from batchmix.prices.catalogue import has_catalogue
 from batchmix.prices.cost import Prices
@@ -23,7 +23,7 @@ _WAIT_S = 2.0
 class BalanceLookup:
     """Looks up the account's balance in a thread, while the input is read."""
 
-    def __init__(self, job: Job, secrets: Secrets) -> None:
+    def __init__(self, job: CheckedJob, secrets: Secrets) -> None:
         self._usd: float | None = None
         self._fetching = Thread(target=self._fetch, args=(job.provider.base_url, secrets), daemon=True)
         behaviour = rehearsal_behaviour(job)

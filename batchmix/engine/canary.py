@@ -10,7 +10,7 @@ import msgspec
 from batchmix.engine.distinct import DistinctCounter, distinct_warning
 from batchmix.engine.extrapolation import Bounds, draw_positions, estimate_total
 from batchmix.engine.resume import PendingWork
-from batchmix.job import Job, Model, Price
+from batchmix.job import CheckedJob, Model, Price
 from batchmix.load import Dataset
 from batchmix.prices.cost import Prices
 from batchmix.records import CanaryDraw, Request, Status
@@ -41,7 +41,7 @@ class Forecast(msgspec.Struct, frozen=True):
     """A warning that suspiciously many requests are the same; empty if there is none."""
 
 
-def draw_canary(dataset: Dataset, work: PendingWork, job: Job, count: int) -> None:
+def draw_canary(dataset: Dataset, work: PendingWork, job: CheckedJob, count: int) -> None:
     """Draw `count` random rows for each model, and limit `work` to the shards of these rows.
 
     With `reuse.dedupe`, only the first of several rows with the same request can be drawn.
@@ -55,7 +55,7 @@ def draw_canary(dataset: Dataset, work: PendingWork, job: Job, count: int) -> No
 class _Sizes:
     """The rows of one model that can be drawn, each with the estimated prompt tokens of all its samples."""
 
-    def __init__(self, dataset: Dataset, model: Model, job: Job) -> None:
+    def __init__(self, dataset: Dataset, model: Model, job: CheckedJob) -> None:
         self.rows, self.tokens = array("q"), array("q")
         self.hashes = DistinctCounter()
         firsts = FirstRows() if job.reuse.dedupe else None
@@ -75,7 +75,7 @@ def _draw(sizes: _Sizes, count: int, seed: str) -> CanaryDraw:
     return CanaryDraw(len(sizes.rows), sum(sizes.tokens), rows, len(sizes.hashes))
 
 
-def forecast(view: View, job: Job) -> Forecast:
+def forecast(view: View, job: CheckedJob) -> Forecast:
     """Forecast tokens, cost and duration of the remaining requests, from the answers to the run's last canary."""
     models = job.models or tuple(Model(name, name, {}, job.limits) for name in view.run.models)
     prices = Prices(view.run.prices, models)

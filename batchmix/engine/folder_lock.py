@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from batchmix.errors import TEMPORARY_ERRORS, BatchmixError, PartDamaged, RunError, disk_error
-from batchmix.job import Job
+from batchmix.job import CheckedJob
 from batchmix.load import is_spool, remove_spool
 from batchmix.redact import Secrets
 from batchmix.store.filesystem import TEMPORARY, is_regular_or_missing, not_plain
@@ -26,7 +26,7 @@ _RESERVE = "reserve"
 
 
 @contextlib.contextmanager
-def locked_folder(job: Job, secrets: Secrets, *, wait: bool = False) -> Iterator[Layout]:
+def locked_folder(job: CheckedJob, secrets: Secrets, *, wait: bool = False) -> Iterator[Layout]:
     """Lock a job's run folder until the block ends; create the folder if it does not exist.
 
     Temporary files of a killed process are removed first. If the run never begins, everything that was created for it

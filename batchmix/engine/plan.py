@@ -16,7 +16,7 @@ from batchmix.engine.folder_lock import check_ours
 from batchmix.engine.prepare import Options, PreparedRun, prepare
 from batchmix.engine.run_status import RunStatus
 from batchmix.formats.lenient_json import read_json
-from batchmix.job import Job, Limits, Price, masked, masked_url
+from batchmix.job import CheckedJob, Limits, Price, masked, masked_url
 from batchmix.records import RejectedRow, Request
 from batchmix.redact import MASK, Secrets
 from batchmix.store.first_rows import FirstRows, first_rows_in
@@ -147,7 +147,7 @@ class Plan(msgspec.Struct):
         return fields | {name: getattr(self, name) for name in whole}
 
 
-def plan(job: Job, options: Options, secrets: Secrets | None = None) -> Plan:
+def plan_run(job: CheckedJob, options: Options, secrets: Secrets | None = None) -> Plan:
     """Plan a run: read its input and its folder, and count the requests that are left.
 
     The account's balance is looked up only if `secrets` are given. Raises the `UsageError` that the run would raise.

@@ -17,7 +17,7 @@ from batchmix.engine.run_status import Phase, RunStatus
 from batchmix.engine.shutdown import check_deadline
 from batchmix.errors import JobError, PartDamaged, RunError, RunUnreadable
 from batchmix.formats.pyarrow_setup import set_up_arrow
-from batchmix.job import Job
+from batchmix.job import CheckedJob
 from batchmix.load import STDIN, Dataset, ScanOptions, check_rubrics, find_sources, open_dataset
 from batchmix.prices.cost import Prices
 from batchmix.prices.lookup import PriceLookup
@@ -51,7 +51,7 @@ class Options(msgspec.Struct, frozen=True):
 class PreparedRun(msgspec.Struct, frozen=True):
     """The result of `prepare`: the checked job, its input, its work and its prices."""
 
-    job: Job
+    job: CheckedJob
     options: Options
     layout: Layout
     dataset: Dataset
@@ -68,7 +68,7 @@ class PreparedRun(msgspec.Struct, frozen=True):
 
 
 def prepare(
-    job: Job, layout: Layout, options: Options, run_status: RunStatus, spool: Path | None = None
+    job: CheckedJob, layout: Layout, options: Options, run_status: RunStatus, spool: Path | None = None
 ) -> PreparedRun:
     """Check a job against its input and its run folder, and return everything that a start needs for sending.
 
@@ -110,7 +110,7 @@ def prepare(
     return PreparedRun(job, options, layout, dataset, work, Prices(work.run.prices, dataset.models), reusable, balance)
 
 
-def _price_lookup(job: Job, previous: RunFile | None) -> PriceLookup:
+def _price_lookup(job: CheckedJob, previous: RunFile | None) -> PriceLookup:
     behaviour = rehearsal_behaviour(job)
     catalogue = rehearsal_catalogue(behaviour) if behaviour else None
     if previous is None:
@@ -118,7 +118,7 @@ def _price_lookup(job: Job, previous: RunFile | None) -> PriceLookup:
     return PriceLookup(job, previous.prices, previous.models, catalogue)
 
 
-def _check_same_run(job: Job, previous: RunFile | None, inventory: Inventory) -> None:
+def _check_same_run(job: CheckedJob, previous: RunFile | None, inventory: Inventory) -> None:
     """Raise `RunError` if a file in the folder belongs to another job, or if rehearsed and real answers would mix."""
     root = inventory.layout.root
     own = [FileOrigin(root, previous.name, previous.rehearsal, previous.shard_rows)] if previous else []
@@ -141,7 +141,7 @@ def _check_same_run(job: Job, previous: RunFile | None, inventory: Inventory) ->
             )
 
 
-def _refuse_own_files(job: Job, layout: Layout) -> None:
+def _refuse_own_files(job: CheckedJob, layout: Layout) -> None:
     """Raise `JobError` if an input file is one of the files that the run itself writes."""
     own = [folder.resolve() for folder in (layout.data, layout.journal, layout.input, layout.evaluation)]
     for source in find_sources(job.input.path):
@@ -172,7 +172,7 @@ def _run_file(layout: Layout, inventory: Inventory) -> RunFile | None:
     return run
 
 
-def _progress(job: Job, run_status: RunStatus) -> Callable[[int], None]:
+def _progress(job: CheckedJob, run_status: RunStatus) -> Callable[[int], None]:
     """Return a function that records the number of scanned rows and, after the job's deadline, raises `Stopped`."""
     began = time.monotonic()
 
@@ -183,7 +183,7 @@ def _progress(job: Job, run_status: RunStatus) -> Callable[[int], None]:
     return progress
 
 
-def _reusable(job: Job) -> ReusableAnswers | None:
+def _reusable(job: CheckedJob) -> ReusableAnswers | None:
     """Open the answers of the runs that the job names in `reuse.from`; None if it names none. Raises `JobError`."""
     if not job.reuse.folders:
         return None

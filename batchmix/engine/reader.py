@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from batchmix.engine.resume import previous_scan
 from batchmix.errors import InputError, RunError, Stopped, UsageError
-from batchmix.job import Job
+from batchmix.job import CheckedJob
 from batchmix.job.secrets import secrets_if_set
 from batchmix.load import Dataset, ScanOptions, open_dataset
 from batchmix.prices.cost import Prices
@@ -88,7 +88,7 @@ def damaged_parts(folder: Path) -> list[str]:
     return list(Inventory(Layout(folder), whole=True).damaged_parts.values())
 
 
-def job_of(folder: Path) -> Job:
+def job_of(folder: Path) -> CheckedJob:
     """Return the job as recorded in a run folder. Raises `RunError`."""
     return _job(_run_file(folder))
 
@@ -134,7 +134,7 @@ def _check_shapes(run: RunFile, folder: Path) -> None:
         )
 
 
-def _carried(run: RunFile, job: Job, folder: Path, index: int) -> list[pa.RecordBatch]:
+def _carried(run: RunFile, job: CheckedJob, folder: Path, index: int) -> list[pa.RecordBatch]:
     scan = previous_scan(run)
     dataset = _dataset(run, job, folder)
     spans = dataset.scan.shards[index : index + 1]
@@ -144,7 +144,7 @@ def _carried(run: RunFile, job: Job, folder: Path, index: int) -> list[pa.Record
     return list(dataset.carried(index))
 
 
-def _dataset(run: RunFile, job: Job, folder: Path) -> Dataset:
+def _dataset(run: RunFile, job: CheckedJob, folder: Path) -> Dataset:
     return open_dataset(
         job,
         ScanOptions(run.shard_rows, run.scan.get("limit"), reject_bad_rows=True, reserved=RESULT_COLUMNS),
@@ -213,8 +213,8 @@ def _job_name(folder: Path) -> str:
     return run.name if run else ""
 
 
-def _job(run: RunFile) -> Job:
+def _job(run: RunFile) -> CheckedJob:
     try:
-        return msgspec.convert(run.job, Job)
+        return msgspec.convert(run.job, CheckedJob)
     except msgspec.ValidationError as error:
         raise RunError(f"run.json: its job can't be read by this version of batchmix: {error}") from error

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from batchmix.errors import JobError
-from batchmix.job import REHEARSAL, Job
+from batchmix.job import REHEARSAL, CheckedJob
 from batchmix.prices.catalogue import Catalogue, read_catalogue
 
 if TYPE_CHECKING:
     from batchmix.rehearsal import Behaviour, Rehearsal
 
 
-def rehearsal_behaviour(job: Job) -> Behaviour | None:
+def rehearsal_behaviour(job: CheckedJob) -> Behaviour | None:
     """Return the behaviour that the job's rehearsal URL sets; None for a real provider. Raises `JobError`."""
     if not job.provider.rehearsal:
         return None

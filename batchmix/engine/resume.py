@@ -15,7 +15,7 @@ from batchmix.engine.missing_answers import check_missing
 from batchmix.engine.shard_comparison import Digests, ShardComparison
 from batchmix.errors import RunError
 from batchmix.formats.amounts import counted
-from batchmix.job import Job
+from batchmix.job import CheckedJob
 from batchmix.load import Dataset, Scan
 from batchmix.store.filesystem import sync_folder
 from batchmix.store.inventory import Inventory
@@ -52,7 +52,7 @@ class PendingWork(msgspec.Struct):
 class Resume:
     """Finds the work that is left, by comparing a job and its input with a run folder."""
 
-    def __init__(self, job: Job, dataset: Dataset, inventory: Inventory) -> None:
+    def __init__(self, job: CheckedJob, dataset: Dataset, inventory: Inventory) -> None:
         self._job = job
         self._dataset = dataset
         self._inventory = inventory

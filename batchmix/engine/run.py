@@ -14,7 +14,7 @@ import time
 
 from batchmix.engine import folder_lock, plan, prepare, send, shutdown, start_record
 from batchmix.engine.run_status import RunStatus
-from batchmix.job import Job
+from batchmix.job import CheckedJob
 from batchmix.redact import Secrets
 from batchmix.store.view import View
 
@@ -24,7 +24,7 @@ Options = prepare.Options
 
 
 @shutdown.stops_as_errors()
-def run_job(job: Job, secrets: Secrets, options: Options, run_status: RunStatus) -> View:
+def run_job(job: CheckedJob, secrets: Secrets, options: Options, run_status: RunStatus) -> View:
     """Run a job as far as possible; return a view of the run folder afterwards.
 
     Raises `UsageError`, before anything is sent, if the job or its folder must be fixed. Raises `Stopped` or

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from batchmix.job import Job
+from batchmix.job import CheckedJob
 from batchmix.load import STREAMING, Dataset
 from batchmix.records import Status
 from batchmix.store.inventory import Inventory
@@ -22,7 +22,7 @@ with the new requests."""
 class Digests:
     """Digests of the job and the input. They show whether a part still belongs to this job and input."""
 
-    def __init__(self, job: Job, dataset: Dataset) -> None:
+    def __init__(self, job: CheckedJob, dataset: Dataset) -> None:
         source = job.input
         self.requests = _digest(
             {
@@ -48,7 +48,7 @@ class Digests:
 class ShardComparison:
     """Compares a job and its input with the shards in a run folder."""
 
-    def __init__(self, job: Job, dataset: Dataset, inventory: Inventory) -> None:
+    def __init__(self, job: CheckedJob, dataset: Dataset, inventory: Inventory) -> None:
         self.digests = Digests(job, dataset)
         self.inventory = inventory
         self.count = len(dataset.scan.shards)

@@ -98,7 +98,7 @@ class _EvaluatedRun(msgspec.Struct):
         return read_targets(self.layout, self.metrics.settings, scorer, self.results.count)
 
 
-def diff(before: Path, after: Path) -> Diff:
+def compare_runs(before: Path, after: Path) -> Diff:
     """Compare two evaluated runs. Raises `RunError` if one of them has not been evaluated."""
     set_up_arrow()
     old, new = _evaluated_run(before), _evaluated_run(after)

@@ -14,7 +14,7 @@ from batchmix.evaluate.judge import JudgeContext, JudgeScores, JudgeUsage, judge
 from batchmix.evaluate.measure import Metrics, metrics_path, write_metrics
 from batchmix.evaluate.scoring import SCORES_SCHEMA, PreparedScorer, score_function, scores_path, write_scores
 from batchmix.formats.pyarrow_setup import set_up_arrow
-from batchmix.job import Job
+from batchmix.job import CheckedJob
 from batchmix.job.eval_table import Eval
 from batchmix.load import rubric
 from batchmix.scorers.kinds import Judge
@@ -22,7 +22,7 @@ from batchmix.store.filesystem import is_ours
 from batchmix.store.run_folder import Layout
 
 
-def prepare_scorers(job: Job, folder: Path | None) -> list[PreparedScorer]:
+def prepare_scorers(job: CheckedJob, folder: Path | None) -> list[PreparedScorer]:
     """Return the job's scorers with their functions. Raises `JobError` if a scorer's settings have a mistake.
 
     `folder` is the folder of the job file, from which custom scorers are imported. None if there is no job file.
@@ -85,7 +85,7 @@ def _run_judges(
         layout.write_summary(reader.look(layout.root).summary())
 
 
-def baseline_of(root: Path, job: Job) -> Path | None:
+def baseline_of(root: Path, job: CheckedJob) -> Path | None:
     """Return the run that `eval.against` names. None if it is not set, or if there is no previous run."""
     if job.eval is None or job.eval.against is None:
         return None

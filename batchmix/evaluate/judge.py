@@ -19,7 +19,7 @@ from batchmix.engine.plan import Plan
 from batchmix.engine.run import Options, run_job
 from batchmix.engine.run_status import RunStatus
 from batchmix.formats.arrow_values import row_values
-from batchmix.job import Budget, Input, Job, Limits, Model, Output, Price, Reuse
+from batchmix.job import Budget, CheckedJob, Input, Limits, Model, Output, Price, Reuse
 from batchmix.job.eval_table import Eval
 from batchmix.load import RESULT_NAMES, rubric_columns
 from batchmix.prices.cost import Prices
@@ -41,7 +41,7 @@ _TOKEN_SHARES = (0.5, 1.5)
 class JudgeContext(msgspec.Struct, frozen=True):
     """The job and secrets of the judged run, and the `RunStatus` that shows the progress of its judges."""
 
-    job: Job
+    job: CheckedJob
     secrets: Secrets
     run_status: RunStatus
 
@@ -61,7 +61,7 @@ class JudgeUsage(msgspec.Struct, frozen=True):
 class JudgeRows:
     """Maps the results of a run to row numbers in the judge's input."""
 
-    def __init__(self, job: Job, models: list[str]) -> None:
+    def __init__(self, job: CheckedJob, models: list[str]) -> None:
         lanes = models if job.models else []
         self._lane = {model: number for number, model in enumerate(lanes)}
         self._lanes = max(1, len(lanes))
@@ -154,7 +154,7 @@ def _spent(folder: Path) -> tuple[float, float]:
     return used_so_far(view, reader.prices_of(view.run))
 
 
-def judge_job(job: Job, judge: Judge, folder: Path) -> Job:
+def judge_job(job: CheckedJob, judge: Judge, folder: Path) -> CheckedJob:
     """Return the job that sends a judge's requests. Its input and its run folder are in `folder`."""
     limits = Limits(
         judge.requests_per_minute or job.limits.requests_per_minute,
@@ -176,13 +176,13 @@ def judge_job(job: Job, judge: Judge, folder: Path) -> Job:
     )
 
 
-def _write_input(layout: Layout, judge: Judge, job: Job, path: Path) -> None:
+def _write_input(layout: Layout, judge: Judge, job: CheckedJob, path: Path) -> None:
     with atomic_replacement(path, layout.file_mode) as temporary, temporary.open("w", encoding="utf-8") as file:
         for row in _input_rows(layout, judge, job):
             file.write(json.dumps(row) + "\n")
 
 
-def _input_rows(layout: Layout, judge: Judge, job: Job) -> Iterator[dict[str, Any]]:
+def _input_rows(layout: Layout, judge: Judge, job: CheckedJob) -> Iterator[dict[str, Any]]:
     """Yield the rows of a judge's input, one for each row number up to that of the last result.
 
     A row without a response is a bad row, which is not sent.
@@ -229,7 +229,7 @@ class JudgePlan(msgspec.Struct, frozen=True):
     length of the answers has no bound."""
 
 
-def judge_price(job: Job, judge: Judge) -> Price | None:
+def judge_price(job: CheckedJob, judge: Judge) -> Price | None:
     """Return the price of a judge's model. None if the price is unknown.
 
     Raises `JobError` if the model is unknown, or if it has no price although the budget is in USD.
@@ -240,7 +240,7 @@ def judge_price(job: Job, judge: Judge) -> Price | None:
     return Prices(PriceLookup(judging).settled(judging.models), judging.models).price_of(judge.model)
 
 
-def judge_plans(job: Job, run_plan: Plan) -> list[JudgePlan]:
+def judge_plans(job: CheckedJob, run_plan: Plan) -> list[JudgePlan]:
     """Return a plan for each judge. `run_plan` is the plan of the run to judge. Raises `JobError`."""
     done = judges_in(Path(job.output.path) / "evaluation")
     judges = [scorer for scorer in (job.eval or Eval()).scorers if isinstance(scorer, Judge)]
@@ -250,7 +250,7 @@ def judge_plans(job: Job, run_plan: Plan) -> list[JudgePlan]:
     ]
 
 
-def _plan(job: Job, judge: Judge, run_plan: Plan, requests: int) -> JudgePlan:
+def _plan(job: CheckedJob, judge: Judge, run_plan: Plan, requests: int) -> JudgePlan:
     price, least_usd, most_usd = judge_price(job, judge), None, None
     if price:
         rubric = len(judge.rubric.encode()) / BYTES_PER_TOKEN

@@ -14,7 +14,7 @@ import msgspec
 from batchmix.engine import reader
 from batchmix.errors import RunError
 from batchmix.evaluate import panels
-from batchmix.evaluate.comparison import Comparison, Diff, diff
+from batchmix.evaluate.comparison import Comparison, Diff, compare_runs
 from batchmix.evaluate.drawing import Drawing
 from batchmix.evaluate.examples import Answer, Example, Worst, examples, worst
 from batchmix.evaluate.history import past_runs
@@ -66,7 +66,7 @@ def _values(folder: Path, baseline: Path | None) -> dict[str, Any]:
     view, layout = reader.look(folder), Layout(folder)
     evaluated = scores_path(layout).exists()
     metrics = read_metrics(layout) if evaluated else measure(layout, Eval(), ())
-    compared = diff(baseline, folder) if baseline else None
+    compared = compare_runs(baseline, folder) if baseline else None
     times = panels.read_response_times(folder, view.run)
     runs = past_runs(folder.resolve().parent, metrics.name)
     past = [past_run for past_run in runs if past_run.started_at <= metrics.started_at]

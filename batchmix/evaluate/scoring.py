@@ -16,7 +16,7 @@ from batchmix.errors import RunError
 from batchmix.evaluate.custom_scorer import CustomScorer
 from batchmix.evaluate.judge import JudgeRows, JudgeScores
 from batchmix.formats.arrow_values import row_values
-from batchmix.job import Job
+from batchmix.job import CheckedJob
 from batchmix.job.eval_table import Eval
 from batchmix.records import Status
 from batchmix.scorers.kinds import Custom, Score, ScoreFunction, ScorerSettings, target_text
@@ -76,7 +76,7 @@ def open_scores(layout: Layout) -> Iterator[pq.ParquetFile]:
 
 
 def write_scores(
-    layout: Layout, job: Job, scorers: list[PreparedScorer], judge_scores: Mapping[str, JudgeScores]
+    layout: Layout, job: CheckedJob, scorers: list[PreparedScorer], judge_scores: Mapping[str, JudgeScores]
 ) -> None:
     """Score the answers of a run and write the scores. `judge_scores` maps the name of each judge to its scores.
 
@@ -88,7 +88,7 @@ def write_scores(
 
 
 def _batches(
-    layout: Layout, job: Job, scorers: list[PreparedScorer], judge_scores: Mapping[str, JudgeScores]
+    layout: Layout, job: CheckedJob, scorers: list[PreparedScorer], judge_scores: Mapping[str, JudgeScores]
 ) -> Iterator[pa.RecordBatch]:
     settings, run = job.eval or Eval(), layout.read_run()
     if run is None:

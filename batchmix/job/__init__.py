@@ -1,6 +1,6 @@
 """job: reads and checks the settings of a run.
 
-`read_job` takes a TOML file, settings from the command line, or both. It returns a checked `Job`, or raises a
+`read_job` takes a TOML file, settings from the command line, or both. It returns a checked `CheckedJob`, or raises a
 `JobError` that names the wrong setting.
 """
 
@@ -15,9 +15,9 @@ from batchmix.job.values import (
     MAX_USD,
     REHEARSAL,
     Budget,
+    CheckedJob,
     Column,
     Input,
-    Job,
     Limits,
     Model,
     Output,
@@ -33,9 +33,9 @@ __all__ = [
     "MAX_USD",
     "REHEARSAL",
     "Budget",
+    "CheckedJob",
     "Column",
     "Input",
-    "Job",
     "Limits",
     "Model",
     "Output",

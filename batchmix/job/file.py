@@ -20,7 +20,7 @@ from batchmix.job.mistakes import Mistake, mistakes_in
 from batchmix.job.settings import merged
 from batchmix.job.table import JobTable, ModelEntry
 from batchmix.job.toml_file import Places, read_toml
-from batchmix.job.values import DEFAULT_BASE_URL, REHEARSAL, Input, Job, Model, Output, Provider
+from batchmix.job.values import DEFAULT_BASE_URL, REHEARSAL, CheckedJob, Input, Model, Output, Provider
 
 _MAX_NAME_CHARS = 200
 _MAX_MISTAKES = 30
@@ -36,7 +36,7 @@ def read_job(
     settings: Mapping[str, Any],
     environ: Mapping[str, str] = os.environ,
     scheduled: datetime.date | None = None,
-) -> Job:
+) -> CheckedJob:
     """Return the checked job from a file and the command line's settings, which override the file.
 
     `settings` is nested like the file. An input path in the file is relative to the file. All other paths are relative
@@ -72,7 +72,7 @@ def _check(raw: Mapping[str, Any], places: Places) -> None:
         raise JobError("\n  ".join([f"{len(texts)} settings of the job are wrong:", *texts[:_MAX_MISTAKES], *more]))
 
 
-def _placed(job: Job, places: Places) -> Job:
+def _placed(job: CheckedJob, places: Places) -> CheckedJob:
     """Return the job with `places` filled in, which says where each parameter was given."""
     of_job = places.of_job()
     models = tuple(
@@ -84,7 +84,7 @@ def _placed(job: Job, places: Places) -> Job:
 
 def _checked(
     table: JobTable, source: Input, path: Path | None, environ: Mapping[str, str], scheduled: datetime.date | None
-) -> Job:
+) -> CheckedJob:
     name = table.name if table.name is not None else _plain(_default_name(path, table.input.path))
     if not re.fullmatch(r"[^/\x00-\x1f\x7f]+", name) or len(name) > _MAX_NAME_CHARS or name in {".", ".."}:
         raise JobError("name: must be a plain name of 1 to 200 characters without / in it")
@@ -103,7 +103,7 @@ def _checked(
     for scorer in table.eval.scorers if table.eval else ():
         _check_params(getattr(scorer, "params", {}))
     settings = msgspec.structs.asdict(table)
-    del settings["model"]  # a `Job` has it in `models`
+    del settings["model"]  # a `CheckedJob` has it in `models`
     settings |= {
         "name": name,
         "models": models,
@@ -112,7 +112,7 @@ def _checked(
         "output": _checked_output(table.output, name, date),
         "eval": checked_eval(table.eval, tuple(model.name for model in models)) if table.eval else None,
     }
-    return Job(**settings)
+    return CheckedJob(**settings)
 
 
 def _plain(stem: str) -> str:

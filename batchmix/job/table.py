@@ -36,7 +36,7 @@ class ModelEntry(msgspec.Struct, frozen=True):
 class JobTable(JobSettings, frozen=True):
     """The top level of the job file, before the checks.
 
-    `file.py` copies every key except `model` to the `Job`. A key that `Job` lacks raises an error there.
+    `file.py` copies every key except `model` to the `CheckedJob`. A key that `CheckedJob` lacks raises an error there.
     """
 
     name: str | None = None

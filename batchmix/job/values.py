@@ -1,4 +1,4 @@
-"""The checked job: `Job` and its parts, as immutable values."""
+"""The checked job: `CheckedJob` and its parts, as immutable values."""
 
 from __future__ import annotations
 
@@ -169,14 +169,14 @@ class Output(msgspec.Struct, frozen=True):
 
 
 class JobSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The top-level keys that have the same type in the job file (`JobTable`) and in the checked `Job`."""
+    """The top-level keys that have the same type in the job file (`JobTable`) and in the checked `CheckedJob`."""
 
     input: Input
     provider: Provider = Provider()
     output: Output = Output()
     samples: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
     params: dict[str, Any] = {}
-    """Parameters of all requests. A checked `Job` has them for models that the rows name, since each `Model` has a
+    """Parameters of all requests. A `CheckedJob` has them for models that the rows name, since each `Model` has a
     copy.
     """
     limits: Limits = Limits()
@@ -191,7 +191,7 @@ class JobSettings(msgspec.Struct, frozen=True, kw_only=True):
     """None if the answers are not scored."""
 
 
-class Job(JobSettings, frozen=True):
+class CheckedJob(JobSettings, frozen=True):
     """The settings of a run, checked and complete."""
 
     name: str

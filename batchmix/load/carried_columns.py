@@ -11,7 +11,7 @@ from batchmix.errors import InputError
 from batchmix.formats.arrow_values import values
 from batchmix.formats.display import clean, quoted, unknown_column
 from batchmix.formats.text import text_of
-from batchmix.job import Column, Job
+from batchmix.job import CheckedJob, Column
 from batchmix.load.column_types import ColumnType, column_types
 from batchmix.load.messages import BATCH_KEYS
 from batchmix.load.parameters import CHAT_PARAMETERS, EXTRA_PARAMETERS
@@ -93,7 +93,7 @@ class CarriedColumns:
         return pa.RecordBatch.from_arrays([pa.array(texts, pa.string()), *arrays], schema=self.schema)
 
 
-def carried_columns(job: Job, scan: Scan, source: ColumnSource, reserved: frozenset[str]) -> CarriedColumns:
+def carried_columns(job: CheckedJob, scan: Scan, source: ColumnSource, reserved: frozenset[str]) -> CarriedColumns:
     """Return the carried columns of a job. `reserved` are the names of the output's own columns.
 
     Raises `InputError` if a column is unknown, if names collide, or if types don't fit together.

@@ -14,7 +14,7 @@ import pyarrow as pa
 from batchmix.formats.display import clean, quoted
 from batchmix.formats.iso_times import PER_SECOND, days_of
 from batchmix.formats.text import json_text, text_of, utf8
-from batchmix.job import Column, Job
+from batchmix.job import CheckedJob, Column
 
 Converter = Callable[[Any], Any]
 """Converts a value that is not null to one that Arrow accepts. Raises `ValueError` if it does not fit the type."""
@@ -86,13 +86,13 @@ class ColumnType:
         return None
 
 
-def column_type_names(job: Job) -> dict[str, str]:
+def column_type_names(job: CheckedJob) -> dict[str, str]:
     """Return the types that a job configures, by input column."""
     columns = job.input.columns or ()
     return {column.source: column.type for column in columns if isinstance(column, Column) and column.type is not None}
 
 
-def column_types(job: Job) -> dict[str, ColumnType]:
+def column_types(job: CheckedJob) -> dict[str, ColumnType]:
     """Return the types that a job configures, by input column, as objects that can convert values."""
     return {source: ColumnType(name) for source, name in column_type_names(job).items()}
 

@@ -12,7 +12,7 @@ import msgspec
 import pyarrow as pa
 
 from batchmix.errors import InputChanged, InputError
-from batchmix.job import Job, Model
+from batchmix.job import CheckedJob, Model
 from batchmix.load.carried_columns import carried_columns
 from batchmix.load.decompress import piped
 from batchmix.load.parameters import STREAMING, warn_unsent_columns
@@ -147,7 +147,7 @@ def _changes_reported() -> Iterator[None]:
 
 
 def open_dataset(
-    job: Job,
+    job: CheckedJob,
     options: ScanOptions,
     *,
     spool: Path,

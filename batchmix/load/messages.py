@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from batchmix.errors import InputError, JobError
 from batchmix.formats.display import clean, column_list, kind_of, quoted
-from batchmix.job import Job, Model
+from batchmix.job import CheckedJob, Model
 from batchmix.load.jsonl import decode_cell
 from batchmix.load.parameters import (
     CHAT_PARAMETERS,
@@ -45,7 +45,7 @@ class MessageRows:
     checks_types = False
     is_text = False
 
-    def __init__(self, job: Job, system: Template | None, columns: Collection[str] | None = None) -> None:
+    def __init__(self, job: CheckedJob, system: Template | None, columns: Collection[str] | None = None) -> None:
         self._system = system
         self.required = system.required if system else frozenset()
         names = frozenset() if job.input.params is not None else frozenset(self._parameters())
@@ -114,7 +114,7 @@ class RequestBodies(MessageRows):
     mode = Mode.BODIES
     names_model = True
 
-    def __init__(self, job: Job, system: Template | None, columns: Collection[str] | None = None) -> None:
+    def __init__(self, job: CheckedJob, system: Template | None, columns: Collection[str] | None = None) -> None:
         super().__init__(job, system, columns)
         self.reads = None if self.reads is None else self.reads | {"model"}
 
@@ -146,7 +146,7 @@ class BatchLines:
     checks_types = False
     is_text = False
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: CheckedJob) -> None:
         if job.params or any(model.params for model in job.models):
             raise JobError("params: the lines of an OpenAI Batch file bring their own; take params out of the job")
         if job.input.system is not None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from batchmix.formats.display import column_list, kind_of
-from batchmix.job import Job
+from batchmix.job import CheckedJob
 from batchmix.load.jsonl import decode_cell
 from batchmix.responses.endpoints import STREAMED, endpoint_of
 
@@ -82,7 +82,7 @@ are silent for so long, but bill the response."""
 _logger = logging.getLogger(__name__)
 
 
-def warn_unsent_columns(job: Job, columns: Collection[str], mode: str, sent: Collection[str]) -> None:
+def warn_unsent_columns(job: CheckedJob, columns: Collection[str], mode: str, sent: Collection[str]) -> None:
     """Warn of columns that look like request parameters but are not sent, if rows have messages or a prompt.
 
     `sent` are the columns that are sent.

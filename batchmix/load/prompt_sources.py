@@ -8,7 +8,7 @@ from typing import Any
 
 from batchmix.errors import JobError
 from batchmix.formats.display import column_list, kind_of, quoted
-from batchmix.job import Job, Model
+from batchmix.job import CheckedJob, Model
 from batchmix.load.column_types import ColumnType, column_types, type_problem
 from batchmix.load.jsonl import decode_cell
 from batchmix.load.messages import BatchLines, MessageRows, RequestBodies, is_model, missing_column
@@ -21,7 +21,7 @@ from batchmix.responses.endpoints import CHAT
 class PromptSources:
     """The prompt sources of a job. The job's template is compiled once, when it is first needed."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: CheckedJob) -> None:
         self.job = job
 
     @cached_property
@@ -83,7 +83,7 @@ class RowSettings:
 
     checks_types = False
 
-    def __init__(self, source: PromptSource, job: Job) -> None:
+    def __init__(self, source: PromptSource, job: CheckedJob) -> None:
         self._source = source
         self._model = job.input.model
         self._params = job.input.params or None

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from batchmix.job import Job, Model
+from batchmix.job import CheckedJob, Model
 
 
 class Mode(enum.StrEnum):
@@ -57,12 +57,12 @@ class PromptSource(Protocol):
         """Return the model that a row without a problem names. Empty if the job names the model."""
 
 
-def has_template(job: Job) -> bool:
+def has_template(job: CheckedJob) -> bool:
     """Return whether the job has a template, which turns rows into messages."""
     return job.input.prompt is not None or job.input.messages is not None
 
 
-def detect_mode(job: Job, first: Mapping[str, Any]) -> Mode:
+def detect_mode(job: CheckedJob, first: Mapping[str, Any]) -> Mode:
     """Return the mode for an input whose first row is `first`. Only the columns of this row matter."""
     if has_template(job):
         return Mode.TEMPLATE
@@ -71,6 +71,6 @@ def detect_mode(job: Job, first: Mapping[str, Any]) -> Mode:
     return Mode.BODIES if rows_must_name_models(job) and first.keys() >= {"model", "messages"} else Mode.PLAIN
 
 
-def rows_must_name_models(job: Job) -> bool:
+def rows_must_name_models(job: CheckedJob) -> bool:
     """Return whether each row must have a `model` field, because the job sets neither a model nor a model column."""
     return not job.models and job.input.model is None

@@ -10,7 +10,7 @@ from typing import Any
 
 from batchmix.errors import InputError, JobError
 from batchmix.formats.display import clean, column_list
-from batchmix.job import Input, Job
+from batchmix.job import CheckedJob, Input
 from batchmix.job.eval_table import Eval
 from batchmix.load.prompts import Mode
 from batchmix.load.scan import Scan
@@ -34,7 +34,7 @@ RESULT_NAMES = ("row", "custom_id", "model", "sample", "status", "response")
 _logger = logging.getLogger(__name__)
 
 
-def check_template_columns(job: Job, scan: Scan, reads: frozenset[str] | None) -> None:
+def check_template_columns(job: CheckedJob, scan: Scan, reads: frozenset[str] | None) -> None:
     """Raise `InputError` if a template would make the same prompt for all rows. The message names a column to use.
 
     `reads` are the columns that the template uses, or None if it may use any. The prompts may be the same if rows have

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from threading import Thread
 
 from batchmix.errors import JobError
-from batchmix.job import Job, Model, Price
+from batchmix.job import CheckedJob, Model, Price
 from batchmix.prices.catalogue import Catalogue, get_catalogue, has_catalogue
 from batchmix.prices.cost import Prices
 from batchmix.prices.genai_prices import listed_price
@@ -23,7 +23,7 @@ class PriceLookup:
 
     def __init__(
         self,
-        job: Job,
+        job: CheckedJob,
         earlier: Mapping[str, Price] | None = None,
         models: Sequence[str] = (),
         catalogue: Catalogue | None = None,

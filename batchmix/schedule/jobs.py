@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from batchmix.errors import JobError
-from batchmix.job import Job, read_job
+from batchmix.job import CheckedJob, read_job
 from batchmix.job.cron import Schedule
 
 
@@ -17,7 +17,7 @@ class ScheduledJob(msgspec.Struct, frozen=True):
 
     path: Path
     """The absolute path of the job file."""
-    job: Job
+    job: CheckedJob
     schedule: Schedule
 
     @property

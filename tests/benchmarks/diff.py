@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from batchmix.engine.run import Options, run_job
 from batchmix.engine.run_status import RunStatus
-from batchmix.evaluate.comparison import diff
+from batchmix.evaluate.comparison import compare_runs
 from batchmix.evaluate.evaluate_run import evaluate_run, prepare_scorers
 from batchmix.evaluate.judge import JudgeContext
 from batchmix.job import read_job
@@ -78,7 +78,7 @@ def alarms(runs: tuple[Path, Path], draw: np.random.Generator, drop: float) -> s
     before = first_night(draw)
     put(runs[0], before)
     put(runs[1], next_night(draw, before, drop))
-    return {one.model for one in diff(*runs).worse}
+    return {one.model for one in compare_runs(*runs).worse}
 
 
 def main() -> None:

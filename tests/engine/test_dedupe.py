@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchmix.engine import dedupe
-from batchmix.engine.plan import plan
+from batchmix.engine.plan import plan_run
 from batchmix.engine.run import Options
 from batchmix.errors import BatchmixError, JobError, ProviderStopped
 from batchmix.job import read_job
@@ -210,10 +210,10 @@ def test_a_changed_row_is_sent_and_the_others_keep_their_answer(twice: Bench) ->
 def test_a_plan_counts_the_requests_that_need_not_be_sent(twice: Bench) -> None:
     texts = [f"word {number % 4}" for number in range(45)]
     write(twice, texts)
-    found = plan(read_job(None, twice.settings, {}), Options())
+    found = plan_run(read_job(None, twice.settings, {}), Options())
     assert (found.requests, found.repeated) == (4, 41)
     twice.run(limit=2)
-    found = plan(read_job(None, twice.settings, {}), Options())
+    found = plan_run(read_job(None, twice.settings, {}), Options())
     assert (found.done, found.requests, found.repeated) == (2, 2, 41)
 
 

@@ -87,7 +87,7 @@ def test_a_folder_with_foreign_files_is_refused_and_left_untouched(kind: str, be
     with pytest.raises(RunError, match=r"run"):
         bench.run()
     with pytest.raises(RunError, match=r"run"):
-        plan.plan(read_job(None, bench.settings, {}), Options())
+        plan.plan_run(read_job(None, bench.settings, {}), Options())
     assert tree(bench.root) == before
     assert lock_holder(bench.out / "lock") is None
     assert bench.standin.request_count() == 0

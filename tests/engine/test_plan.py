@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from batchmix.engine.plan import Plan, plan
+from batchmix.engine.plan import Plan, plan_run
 from batchmix.engine.run import Options
 from batchmix.errors import JobError
 from batchmix.job import read_job
@@ -17,7 +17,7 @@ from tests.conftest import Bench
 
 
 def planned(bench: Bench) -> Plan:
-    return plan(read_job(None, bench.settings, {}), Options())
+    return plan_run(read_job(None, bench.settings, {}), Options())
 
 
 @pytest.fixture
@@ -109,8 +109,8 @@ def test_arrow_allocates_from_the_system_and_does_not_import_pandas(bench: Bench
     bench.write(2)
     (bench.root / "pandas.py").write_text("raise SystemExit('pandas was imported')")
     code = (
-        "import sys; import pyarrow; from batchmix.engine.run import Options; from batchmix.engine.plan import plan;"
-        "from batchmix.job import read_job; plan(read_job(None, eval(sys.argv[1]), {}), Options());"
+        "import sys; import pyarrow; from batchmix.engine.run import Options; from batchmix.engine.plan import plan_run;"
+        "from batchmix.job import read_job; plan_run(read_job(None, eval(sys.argv[1]), {}), Options());"
         "pyarrow.array([1, 2]); print(pyarrow.default_memory_pool().backend_name)"
     )
     done = subprocess.run(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from batchmix.errors import RunError
-from batchmix.evaluate.comparison import Comparison, Diff, diff, with_verdicts
+from batchmix.evaluate.comparison import Comparison, Diff, compare_runs, with_verdicts
 from batchmix.evaluate.evaluate_run import baseline_of
 from batchmix.evaluate.examples import examples
 from batchmix.evaluate.history import HISTORY_SCHEMA, past_runs, previous_run, write_history
@@ -49,7 +49,7 @@ def two_nights(bench: EvalBench, before: list[float | None], after: list[float |
     made = [evaluated_run(bench, name, rows([True] * len(before))) for name in ("first", "second")]
     put_scores(made[0], before)
     put_scores(made[1], after)
-    return diff(*made)
+    return compare_runs(*made)
 
 
 def test_wins_losses_and_ties_are_counted_and_a_clear_drop_is_worse(evaluated: EvalBench) -> None:
@@ -81,7 +81,7 @@ def test_rows_whose_request_or_target_changed_are_left_out_and_counted(evaluated
     changed = rows([True, True, True, True, True, False])
     changed[0]["said"] = "something else"
     after = evaluated_run(evaluated, "second", [*changed, {"id": "new", "said": "x", "answer": "x"}])
-    found = diff(before, after)
+    found = compare_runs(before, after)
     assert (found.paired, found.changed, found.unpaired) == (4, 2, 1)
     assert found.comparisons[0].paired.n == 4
 
@@ -89,7 +89,7 @@ def test_rows_whose_request_or_target_changed_are_left_out_and_counted(evaluated
 def test_a_changed_scorer_is_left_out_and_named(evaluated: EvalBench) -> None:
     before = evaluated_run(evaluated, "first", rows([True] * 3))
     evaluated.settings["eval"]["scorers"] = [{"kind": "includes", "casefold": False}, {"kind": "exact"}]
-    found = diff(before, evaluated_run(evaluated, "second", rows([True] * 3)))
+    found = compare_runs(before, evaluated_run(evaluated, "second", rows([True] * 3)))
     assert [text.partition(":")[0] for text in found.left_out] == ["scorer includes", "scorer exact"]
     assert {one.metric for one in found.comparisons} == {"answered", "refused", "response_chars", "latency_s"}
 
@@ -98,12 +98,12 @@ def test_runs_that_are_not_evaluated_or_have_grown_are_refused(evaluated: EvalBe
     evaluated.write_said(rows([True] * 4))
     evaluated.run(limit=3)
     with pytest.raises(RunError, match="batchmix eval"):
-        diff(evaluated.out, evaluated.out)
+        compare_runs(evaluated.out, evaluated.out)
     evaluated.evaluate()
-    assert diff(evaluated.out, evaluated.out).paired == 3
+    assert compare_runs(evaluated.out, evaluated.out).paired == 3
     evaluated.run()
     with pytest.raises(RunError, match="more results than when it was evaluated"):
-        diff(evaluated.out, evaluated.out)
+        compare_runs(evaluated.out, evaluated.out)
 
 
 def comparison(before: list[float], after: list[float], metric: str = "score", model: str = "m") -> Comparison:

@@ -11,7 +11,7 @@ import pytest
 
 from batchmix.cli.summary import state_lines
 from batchmix.engine import reader
-from batchmix.engine.plan import plan
+from batchmix.engine.plan import plan_run
 from batchmix.engine.run import Options
 from batchmix.errors import BudgetSpent, JobError, ProviderStopped
 from batchmix.evaluate.evaluate_run import prepare_scorers
@@ -138,7 +138,7 @@ def test_the_cost_of_judging_is_in_the_plan_and_in_the_summary(judged: EvalBench
     judged.settings["params"] = {"max_tokens": 40}
     judged.settings["eval"]["scorers"][0]["params"]["max_tokens"] = 60
     job = read_job(None, judged.settings, {})
-    [before] = judge_plans(job, plan(job, Options()))
+    [before] = judge_plans(job, plan_run(job, Options()))
     assert (before.scorer, before.model, before.requests) == ("judge", "j", 8)
     judged.run()
     judged.evaluate()
@@ -147,7 +147,7 @@ def test_the_cost_of_judging_is_in_the_plan_and_in_the_summary(judged: EvalBench
     assert found["ok"] == 8
     assert found["cost_usd"] == pytest.approx((10 * found["prompt_tokens"] + 20 * found["completion_tokens"]) / 1e6)
     assert (before.least_usd or 9) < found["cost_usd"] < (before.most_usd or 0)
-    [after] = judge_plans(job, plan(job, Options()))
+    [after] = judge_plans(job, plan_run(job, Options()))
     assert (after.requests, after.least_usd) == (0, 0)
     assert any("judging" in line and "judge" in line for line in state_lines(reader.look(judged.out), None))
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batchmix.evaluate.comparison import diff
+from batchmix.evaluate.comparison import compare_runs
 from tests.evaluate.conftest import EvalBench
 
 _D = decimal.Decimal
@@ -64,6 +64,6 @@ def test_targets_of_any_type_are_compared_in_the_text_that_a_prompt_has(odd: Eva
 def test_two_runs_over_such_columns_are_compared(odd: EvalBench) -> None:
     """All rows are the same in both, including NaN."""
     ran(odd, odd.root / "two")
-    found = diff(odd.root / "one", odd.root / "two")
+    found = compare_runs(odd.root / "one", odd.root / "two")
     assert found.changed == 0
     assert found.paired == 3

@@ -7,11 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from batchmix.job import Job, Model, file, read_job
+from batchmix.job import CheckedJob, Model, file, read_job
 from batchmix.job.table import JobTable, ModelEntry
 
 
-@pytest.mark.parametrize(("table", "checked"), [(JobTable, Job), (ModelEntry, Model)])
+@pytest.mark.parametrize(("table", "checked"), [(JobTable, CheckedJob), (ModelEntry, Model)])
 def test_the_checked_value_has_each_key_of_the_table(
     table: type[msgspec.Struct], checked: type[msgspec.Struct]
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from batchmix.job import Job, Model, read_job
+from batchmix.job import CheckedJob, Model, read_job
 from batchmix.load import Dataset, Scan, ScanOptions, open_dataset
 
 MODEL = "gpt-4o-mini"
@@ -18,7 +18,7 @@ MODEL = "gpt-4o-mini"
 
 def make_job(
     path: str | Path, *, settings: dict[str, Any] | None = None, model: str | None = MODEL, **input_settings: Any
-) -> Job:
+) -> CheckedJob:
     """Return a job over an input; `input_settings` are settings of [input]."""
     base: dict[str, Any] = {"input": {"path": str(path), **input_settings}, **(settings or {})}
     if model is not None:
@@ -32,7 +32,7 @@ def jsonl(rows: Iterable[Any]) -> bytes:
 
 
 def open_rows(
-    job: Job,
+    job: CheckedJob,
     spool: Path,
     *,
     shard_rows: int = 3,
@@ -48,17 +48,17 @@ def open_rows(
     )
 
 
-def requests_of(dataset: Dataset, job: Job, shard: int, model: Model | None = None) -> list[Any]:
+def requests_of(dataset: Dataset, job: CheckedJob, shard: int, model: Model | None = None) -> list[Any]:
     """Return all requests of a shard to a model."""
     return [request for batch in dataset.requests(shard, model or job.models[0]) for request in batch]
 
 
-def all_requests(dataset: Dataset, job: Job, model: Model | None = None) -> list[Any]:
+def all_requests(dataset: Dataset, job: CheckedJob, model: Model | None = None) -> list[Any]:
     """Return all requests of all shards in order."""
     return [r for shard in range(len(dataset.scan.shards)) for r in requests_of(dataset, job, shard, model)]
 
 
-def prompts_of(dataset: Dataset, job: Job) -> list[Any]:
+def prompts_of(dataset: Dataset, job: CheckedJob) -> list[Any]:
     """Return the text of each request's last message, or the message of the failure in its place."""
     return [
         json.loads(r.body)["messages"][-1]["content"] if hasattr(r, "body") else r.failure.message

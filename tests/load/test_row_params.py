@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batchmix.engine.plan import plan
+from batchmix.engine.plan import plan_run
 from batchmix.engine.run import Options
 from batchmix.errors import InputError, JobError, RunError
 from batchmix.job import Limits, Model, read_job
@@ -166,6 +166,6 @@ def test_the_plan_lists_the_parameters_of_rows_and_a_change_is_reported(bench: B
     del bench.settings["input"]["params"]
     with pytest.raises(RunError, match="request 1 existing answer again"):
         bench.run()
-    found = plan(read_job(None, bench.settings, {}), Options(update=True))
+    found = plan_run(read_job(None, bench.settings, {}), Options(update=True))
     assert (found.own_params, found.first["temperature"]) == (("temperature",), 0.5)
     assert msgspec.json.decode(msgspec.json.encode(found.as_json()))["own_params"] == ["temperature"]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchmix.engine.plan import plan
+from batchmix.engine.plan import plan_run
 from batchmix.engine.run import Options
 from batchmix.errors import BudgetSpent
 from batchmix.job import read_job
@@ -123,7 +123,7 @@ def test_six_photos_fit_under_a_small_cap(bench: Bench, gateway: Gateway) -> Non
     rows = [{"messages": [{"role": "user", "content": [picture(photo, "jpeg")]}]} for _ in range(6)]
     bench.source.write_text("\n".join(map(json.dumps, rows)))
     gateway.usage = {"prompt_tokens": 800, "completion_tokens": 50, "total_tokens": 850}
-    found = plan(read_job(None, bench.settings, {}), Options())
+    found = plan_run(read_job(None, bench.settings, {}), Options())
     assert 6 * 765 < found.prompt_tokens < 4900
     assert bench.run().totals.ok == 6
     # What the answers tell corrects the estimate, for the cap too: none more leaves than has room.

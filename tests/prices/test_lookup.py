@@ -151,7 +151,7 @@ def test_the_start_against_a_local_server_imports_no_price_package(bench: Bench)
     bench.write(2)
     code = (
         "import sys; from pathlib import Path; from batchmix.engine.run import Options; from batchmix.job import read_job;"
-        "from batchmix.engine.plan import plan; plan(read_job(None, eval(sys.argv[1]), {}), Options());"
+        "from batchmix.engine.plan import plan_run; plan_run(read_job(None, eval(sys.argv[1]), {}), Options());"
         "print('genai_prices' in sys.modules, 'httpx' in sys.modules)"
     )
     done = subprocess.run(

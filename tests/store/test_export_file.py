@@ -16,12 +16,12 @@ from batchmix.evaluate.evaluate_run import evaluate_run, prepare_scorers
 from batchmix.evaluate.history import write_history
 from batchmix.evaluate.judge import JudgeContext
 from batchmix.evaluate.report_page import write_report
-from batchmix.job import Job, read_job
+from batchmix.job import CheckedJob, read_job
 from batchmix.redact import Secrets
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+def job(tmp_path_factory: pytest.TempPathFactory) -> CheckedJob:
     """A job that was run."""
     root = tmp_path_factory.mktemp("exports")
     (root / "rows.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
@@ -34,7 +34,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
 
 
 @pytest.fixture
-def run(job: Job) -> Path:
+def run(job: CheckedJob) -> Path:
     return Path(job.output.path)
 
 
@@ -92,7 +92,7 @@ def test_an_errors_file_is_overwritten_only_if_batchmix_wrote_it(run: Path, tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a-errors.jsonl", "a.jsonl", "b-errors.jsonl"]
 
 
-def test_foreign_files_in_place_of_scores_reports_or_a_history_are_kept(job: Job, run: Path) -> None:
+def test_foreign_files_in_place_of_scores_reports_or_a_history_are_kept(job: CheckedJob, run: Path) -> None:
     def evaluated() -> None:
         evaluate_run(run, JudgeContext(job, Secrets(), RunStatus()), prepare_scorers(job, None))
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from batchmix.engine import reader
-from batchmix.engine.plan import plan
+from batchmix.engine.plan import plan_run
 from batchmix.engine.run import Options
 from batchmix.errors import JobError, ProviderStopped
 from batchmix.job import read_job
@@ -106,7 +106,7 @@ def test_a_run_without_answers_has_none_to_reuse(bench: Bench) -> None:
 
 def test_a_plan_counts_the_requests_that_need_not_be_sent(yesterday: Bench) -> None:
     yesterday.write(5, first=25)
-    found = plan(read_job(None, yesterday.settings, {}), Options())
+    found = plan_run(read_job(None, yesterday.settings, {}), Options())
     assert (found.reused, found.requests, found.same_draws) == (25, 5, True)
     assert yesterday.standin.request_count() == 25
 
