@@ -18,7 +18,6 @@ import pytest
 
 from batchmix import errors
 from batchmix.cli import cli
-from batchmix.cli.progress import bar_lines
 from batchmix.engine.run_status import Idle, LaneStatus, Phase, RunStatus
 from batchmix.errors import FailureAction
 from batchmix.evaluate.history import HISTORY_SCHEMA
@@ -26,6 +25,7 @@ from batchmix.evaluate.measure import ModelMetrics, ScoreMetrics
 from batchmix.evaluate.metrics import Estimate
 from batchmix.evaluate.scoring import SCORES_SCHEMA
 from batchmix.load.sources import FORMATS
+from batchmix.progress.terminal import bar_lines
 from batchmix.records import Bottleneck, Usage
 from batchmix.responses.endpoints import SUPPORTED
 from batchmix.responses.error_rules import RULES, UNKNOWN

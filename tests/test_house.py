@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent / "batchmix"
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"evaluate", "schedule"},
+    {"evaluate", "progress", "schedule"},
     {"engine"},
     {"load", "pacing", "prices", "store"},
     {"http"},
@@ -42,7 +42,7 @@ OWNERS = {
     "rapidfuzz": {"scorers/kinds.py"},
     "regex": {"scorers/kinds.py"},
     "tenacity": {"engine/retries.py"},
-    "tqdm": {"cli/"},
+    "tqdm": {"progress/"},
     "uvloop": {"engine/send.py", "rehearsal/server.py"},
     "yarl": {"http/"},
 }

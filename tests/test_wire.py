@@ -21,11 +21,11 @@ from typing import Any
 
 import pytest
 
-from batchmix.cli.progress_lines import summary_line
 from batchmix.cli.run import _warn_of_plain_http
 from batchmix.engine import bottlenecks, early_failures
 from batchmix.engine.run_status import LaneStatus, Phase, RunStatus
 from batchmix.errors import ProviderStopped
+from batchmix.progress.lines import summary_line
 from batchmix.records import Bottleneck
 from tests.calling import batchmix
 from tests.conftest import Bench

@@ -1,6 +1,7 @@
 """The command line. Each command is a module here: it parses its options, calls the engine, and returns an exit code.
 
-No other package prints. A command's module is imported when the command is called, so that `batchmix --help` is fast.
+Beside it, only `progress` writes to the terminal. A command's module is imported when the command is called, so that
+`batchmix --help` is fast.
 """
 
 from __future__ import annotations

@@ -87,8 +87,8 @@ def run_evaluation(
     root: Path, judge_context: JudgeContext, scorers: list[PreparedScorer], progress: str
 ) -> EvalOutcome:
     """Evaluate a run and show the progress of its judges."""
-    from batchmix.cli.progress import progress_shown
     from batchmix.evaluate.evaluate_run import evaluate_run
+    from batchmix.progress.terminal import progress_shown
 
     judged = any(score is None for _, score in scorers)
     try:

@@ -7,7 +7,6 @@ import os
 import msgspec
 
 from batchmix.cli.output import echo, echo_error, hide_secrets
-from batchmix.cli.progress import progress_shown
 from batchmix.cli.summary import summary_row
 from batchmix.engine.canary import Forecast, forecast
 from batchmix.engine.run import Options, run_job
@@ -15,6 +14,7 @@ from batchmix.engine.run_status import RunStatus
 from batchmix.formats.amounts import counted, usd
 from batchmix.job import CheckedJob
 from batchmix.job.secrets import read_secrets
+from batchmix.progress.terminal import progress_shown
 
 
 def send_canary(job: CheckedJob, options: Options, count: int, progress: str) -> Forecast:

@@ -69,8 +69,8 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     secrets = read_secrets(job.provider, os.environ)
     hide_secrets(secrets)
     _warn_of_plain_http(job.provider.base_url)
-    from batchmix.cli.progress import progress_shown
     from batchmix.engine.start_record import exit_code
+    from batchmix.progress.terminal import progress_shown
 
     scorers = _scorers(job, source)
     run_options = _run_options(options)

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from batchmix.cli.output import printable
-from batchmix.cli.progress_lines import ModelProgress, left_s, model_lines, span_text
 from batchmix.engine.run_status import Idle, RunStatus
 from batchmix.formats.amounts import counted, usd
+from batchmix.progress.lines import ModelProgress, left_s, model_lines, span_text
 from batchmix.records import Status
 from batchmix.store.parts import list_parts
 from batchmix.store.run_folder import Start

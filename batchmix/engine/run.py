@@ -31,6 +31,7 @@ def run_job(job: CheckedJob, secrets: Secrets, options: Options, run_status: Run
     `Interrupted` if the run ended early. The same call then resumes it.
     """
     began = time.monotonic()
+    run_status.hide(secrets)
     with folder_lock.locked_folder(job, secrets, wait=options.wait) as layout:
         prepared = prepare.prepare(job, layout, options, run_status)
         plan.warn_of_shortage(prepared)

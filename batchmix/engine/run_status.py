@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from batchmix.records import Bottleneck, Status, Usage
+from batchmix.redact import Secrets
 from batchmix.store.lane_log import RowCounts
 
 
@@ -155,6 +156,8 @@ class RunStatus(msgspec.Struct):
     lanes: list[LaneStatus] = []
     """The status of each lane; there is one lane per model, in the job's order."""
     warnings: list[str] = []
+    secrets: Secrets = Secrets()
+    """The run's secrets, to be masked wherever the progress is shown."""
 
     @property
     def ok(self) -> int:
@@ -186,6 +189,10 @@ class RunStatus(msgspec.Struct):
         """The estimated cost of all answers so far; None if no price is known."""
         costs = [usd for lane in self.lanes if (usd := lane.cost_usd) is not None]
         return sum(costs) if costs else None
+
+    def hide(self, secrets: Secrets) -> None:
+        """Set the run's secrets, to be masked wherever the progress is shown."""
+        self.secrets = secrets
 
     def enter(self, phase: Phase) -> None:
         """Set the phase of the start."""

@@ -10,13 +10,14 @@ import time
 
 import pytest
 
-from batchmix.cli import progress
-from batchmix.cli.progress import bar_lines, progress_shown
-from batchmix.cli.progress_lines import last_line, span_text, summary_line
 from batchmix.engine.run_status import Idle, LaneStatus, Phase, RunStatus
 from batchmix.job import Price
 from batchmix.prices.cost import Prices
+from batchmix.progress import terminal
+from batchmix.progress.lines import last_line, span_text, summary_line
+from batchmix.progress.terminal import bar_lines, progress_shown
 from batchmix.records import Bottleneck
+from batchmix.redact import Secrets
 from tests.polling import wait_until
 
 
@@ -84,6 +85,15 @@ def test_the_bar_shows_no_rate_before_the_first_answer_and_no_cost_without_a_pri
 def test_no_control_character_of_an_error_or_a_model_name_reaches_the_terminal() -> None:
     nasty = LaneStatus("m\x1b[2J", results=1, tail=1, retrying=1, retrying_after="\x1b[2J503")
     assert "\x1b" not in "".join(bar_lines(busy(nasty, nasty), [], 79, 10))
+
+
+def test_no_secret_in_a_model_name_is_shown() -> None:
+    key = "sk-1234567890abcdef"
+    run_status = busy(lane(key, limited_by=Bottleneck.TOKENS), lane("b"))
+    assert key in summary_line(run_status, [])
+    run_status.hide(Secrets(key))
+    shown = [*bar_lines(run_status, [], 150, 10), summary_line(run_status, [])]
+    assert ("***" in shown[1], "(***)" in shown[-1], key in "".join(shown)) == (True, True, False)
 
 
 def test_the_last_line_of_the_bar_has_the_rows_and_no_time_or_rate() -> None:
@@ -178,17 +188,17 @@ class Terminal(io.StringIO):
 def test_log_lines_are_printed_above_the_bar_and_no_remains_of_it_stay(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    terminal, run_status = Terminal(), busy(lane("a"), lane("b"))
-    monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setattr(progress, "_BAR_S", 0.01)
-    handler = logging.StreamHandler(terminal)
+    screen, run_status = Terminal(), busy(lane("a"), lane("b"))
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(terminal, "_BAR_S", 0.01)
+    handler = logging.StreamHandler(screen)
     logging.getLogger().addHandler(handler)
     try:
         with progress_shown(run_status, "bar"):
-            wait_until(lambda: "\nb" in terminal.getvalue().replace("\x1b[2K", ""))
+            wait_until(lambda: "\nb" in screen.getvalue().replace("\x1b[2K", ""))
             logging.getLogger("x").warning("b is tired")
             logging.getLogger("x").warning("b sleeps")
-            assert [row.split(" ")[0] for row in terminal.rows()][-3:] == ["", "a", "b"]
+            assert [row.split(" ")[0] for row in screen.rows()][-3:] == ["", "a", "b"]
     finally:
         logging.getLogger().removeHandler(handler)
-    assert terminal.rows() == ["b is tired", "b sleeps", " 12% 24,694/200,000, $1.0800, 4 failed", ""]
+    assert screen.rows() == ["b is tired", "b sleeps", " 12% 24,694/200,000, $1.0800, 4 failed", ""]

@@ -14,9 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from batchmix.cli.output import printable
-from batchmix.cli.progress_lines import Rates, last_line, model_lines, model_progress, run_line, summary_line
 from batchmix.engine.run_status import RunStatus
+from batchmix.progress.lines import Rates, last_line, model_lines, model_progress, run_line, summary_line
 
 _BAR_S = 0.2
 """Seconds between two updates of the bar."""
@@ -143,5 +142,5 @@ def _lines(run_status: RunStatus, over: threading.Event) -> None:
     meter.now()
     while not over.wait(_LINE_S):
         line = f"{run_status.finished:,}/{run_status.results:,} rows, {summary_line(run_status, meter.now())}"
-        sys.stderr.write(printable(line) + "\n")
+        sys.stderr.write(line + "\n")
         sys.stderr.flush()

@@ -9,10 +9,10 @@ from typing import TypeVar
 
 import msgspec
 
-from batchmix.cli.output import printable
 from batchmix.engine.bottlenecks import bottleneck_of
 from batchmix.engine.run_status import LaneStatus, Phase, RunStatus
 from batchmix.formats.amounts import counted, usd
+from batchmix.formats.display import clean
 from batchmix.records import Bottleneck
 
 _MIN_BAR = 8
@@ -21,6 +21,8 @@ _MIN_NAME = 8
 """The fewest columns for the name of a model."""
 _MAX_NAME = 40
 """The most columns for the name of a model."""
+_MAX_LINE = 4_000
+"""The most characters of a line without a width of its own."""
 _T = TypeVar("_T")
 
 Rates = Sequence[tuple[float, float]]
@@ -52,7 +54,7 @@ def model_progress(run_status: RunStatus, rates: Rates) -> list[ModelProgress]:
     """Return the progress of each model of the run in this process."""
     return [
         ModelProgress(
-            printable(lane.model),
+            _clean(run_status, lane.model),
             lane.finished,
             lane.results,
             lane.failed + lane.rejected,
@@ -123,13 +125,12 @@ def run_line(run_status: RunStatus, rates: Rates, width: int, *, limits: bool) -
     `limits` says whether the line may name what limits the run, such as a rate limit.
     """
     if not run_status.results or run_status.phase in {Phase.STARTING, Phase.SCANNING}:
-        return printable(summary_line(run_status, rates))[:width]
+        return summary_line(run_status, rates)[:width]
     done, results = run_status.finished, run_status.results
 
     def lines_for(narrow: int) -> list[str]:
         rows = f"{done:,}/{results:,}" if narrow < 7 else f"{done:,}"
-        rest = ", ".join(_parts(run_status, rates, narrow, limits=limits))
-        return [f"{rows} {printable(rest)}".rstrip()]
+        return [f"{rows} {_joined(run_status, rates, narrow, limits=limits)}".rstrip()]
 
     head = _percent(done, results)
     (rest,) = _first_fitting(lines_for, range(8), width - len(head) - 1)
@@ -144,7 +145,7 @@ def summary_line(run_status: RunStatus, rates: Rates) -> str:
         return f"scanning the input: {counted(run_status.scanned, 'row')}"
     if not run_status.results:
         return run_status.phase.value
-    return ", ".join(_parts(run_status, rates, 0, limits=True))
+    return _joined(run_status, rates, 0, limits=True)
 
 
 def last_line(run_status: RunStatus, width: int) -> str:
@@ -157,6 +158,15 @@ def last_line(run_status: RunStatus, width: int) -> str:
         f"{run_status.failed + run_status.rejected:,} failed",
     ]
     return ", ".join(filter(None, parts))[:width]
+
+
+def _joined(run_status: RunStatus, rates: Rates, narrow: int, *, limits: bool) -> str:
+    return _clean(run_status, ", ".join(_parts(run_status, rates, narrow, limits=limits)))
+
+
+def _clean(run_status: RunStatus, text: str) -> str:
+    """Return text that is safe to show: secrets masked, control codes escaped."""
+    return clean(run_status.secrets.redacted_text(text), _MAX_LINE)
 
 
 def _parts(run_status: RunStatus, rates: Rates, narrow: int, *, limits: bool) -> list[str]:
