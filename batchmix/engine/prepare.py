@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -14,11 +15,11 @@ from batchmix.engine.canary import draw_canary
 from batchmix.engine.rehearsal_setup import rehearsal_behaviour, rehearsal_catalogue
 from batchmix.engine.resume import PendingWork, Resume, previous_scan
 from batchmix.engine.run_status import Phase, RunStatus
-from batchmix.engine.shutdown import check_deadline
+from batchmix.engine.shutdown import StopRequest, check_deadline
 from batchmix.errors import JobError, PartDamaged, RunError, RunUnreadable
 from batchmix.formats.pyarrow_setup import set_up_arrow
 from batchmix.job import CheckedJob
-from batchmix.load import STDIN, Dataset, ScanOptions, check_rubrics, find_sources, open_dataset
+from batchmix.load import Dataset, ScanOptions, check_rubrics, find_sources, open_dataset
 from batchmix.prices.cost import Prices
 from batchmix.prices.lookup import PriceLookup
 from batchmix.records import CanaryDraw
@@ -32,7 +33,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Options(msgspec.Struct, frozen=True):
-    """The options of one start. They do not change any request."""
+    """What the caller gives for one start, beside the job. It does not change any request."""
 
     limit: int | None = None
     update: bool = False
@@ -46,6 +47,11 @@ class Options(msgspec.Struct, frozen=True):
     """Names of the models to send to. Empty: all models of the job."""
     wait: bool = False
     """Whether to wait for another process that works on the folder, instead of raising `RunLocked`."""
+    rows: BinaryIO | None = None
+    """Replaces stdin, or has the rows that the job's `input.path` says are in memory. None for the process's stdin, and
+    for the run folder's copy of rows in memory. If it is empty, the run folder's copy is read in both cases."""
+    stop_request: StopRequest = msgspec.field(default_factory=StopRequest)
+    """Through it, another thread can stop the run."""
 
 
 class PreparedRun(msgspec.Struct, frozen=True):
@@ -89,9 +95,11 @@ def prepare(
         options.limit,
         reject_bad_rows=options.reject_bad_rows,
         reserved=RESULT_COLUMNS,
-        on_progress=_progress(job, run_status),
+        on_progress=_progress(job, run_status, options.stop_request),
     )
-    dataset = open_dataset(job, scan_options, spool=spool or layout.input, previous=previous_scan(previous))
+    dataset = open_dataset(
+        job, scan_options, spool=spool or layout.input, previous=previous_scan(previous), stdin=options.rows
+    )
     try:
         if job.eval:
             job.eval.check_columns(dataset.carried_schema.names)
@@ -145,7 +153,7 @@ def _refuse_own_files(job: CheckedJob, layout: Layout) -> None:
     """Raise `JobError` if an input file is one of the files that the run itself writes."""
     own = [folder.resolve() for folder in (layout.data, layout.journal, layout.input, layout.evaluation)]
     for source in find_sources(job.input.path):
-        if source.path != STDIN and any(Path(source.path).resolve().is_relative_to(folder) for folder in own):
+        if not source.is_stream and any(Path(source.path).resolve().is_relative_to(folder) for folder in own):
             raise JobError(f"input.path: {source.label} lies in the run's own folder; choose another with --out")
 
 
@@ -172,12 +180,16 @@ def _run_file(layout: Layout, inventory: Inventory) -> RunFile | None:
     return run
 
 
-def _progress(job: CheckedJob, run_status: RunStatus) -> Callable[[int], None]:
-    """Return a function that records the number of scanned rows and, after the job's deadline, raises `Stopped`."""
+def _progress(job: CheckedJob, run_status: RunStatus, stop_request: StopRequest) -> Callable[[int], None]:
+    """Return a function that records the number of scanned rows.
+
+    It raises `Stopped` after the job's deadline, and the reason of the stop request if the run is to stop.
+    """
     began = time.monotonic()
 
     def progress(rows: int) -> None:
         run_status.set_scanned(rows)
+        stop_request.check()
         check_deadline(job.timeouts, began)
 
     return progress

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import gc
 import logging
 import math
-import sys
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 
 from batchmix.engine.account import used_so_far
 from batchmix.engine.bottlenecks import bottlenecks_recorded
+from batchmix.engine.interpreter import tuned_interpreter
 from batchmix.engine.lane import Lane, LaneContext, run_lanes
 from batchmix.engine.outcomes import SendingRules
 from batchmix.engine.prepare import PreparedRun
@@ -68,7 +67,7 @@ class _Sending:
         shutdown = Shutdown(self._job.timeouts.drain_s)
         run_status.begin(*self._lanes_before())
         async with contextlib.AsyncExitStack() as stack:
-            stack.enter_context(interrupts(shutdown, run_status))
+            stack.enter_context(interrupts(shutdown, self._prepared.options.stop_request, run_status))
             stack.enter_context(deadline(self._job.timeouts, self._began, shutdown, run_status))
             await stack.enter_async_context(
                 bottlenecks_recorded(run_status, self._start, self._update_start, self._write_run)
@@ -195,16 +194,11 @@ class _Sending:
 
 
 def _run_loop(work: Coroutine[None, None, None]) -> None:
-    # The event loop shares the interpreter's lock with the threads that read and seal, and releases it at each system
-    # call. With the default switch interval, it would then wait for 5 ms to get the lock back, and read no answers.
-    sys.setswitchinterval(0.00005)
-    # Imported objects never become garbage, and scanning them would stop the loop for tens of milliseconds.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
     try:
         import uvloop
     except ImportError:
-        asyncio.run(work)
+        run = asyncio.run
     else:
-        uvloop.run(work)
+        run = uvloop.run
+    with tuned_interpreter():
+        run(work)

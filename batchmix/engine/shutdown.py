@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
+import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 
 from batchmix.engine.run_status import Phase, RunStatus
-from batchmix.engine.signals import handling_signals, signals_as_errors
+from batchmix.engine.signals import handling_signals, signal_error, signals_as_errors
 from batchmix.errors import Interrupted, Stopped, disk_errors
 from batchmix.job import Timeouts
 
@@ -45,6 +45,45 @@ class Shutdown:
             self.stop(error)
 
 
+class StopRequest:
+    """Stops a run from another thread. It may be used before the run begins, and after it has ended."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reasons: list[Interrupted] = []
+        self._act: Callable[[Interrupted], None] | None = None
+
+    def stop(self, reason: Interrupted) -> None:
+        """Stop sending. A second call cuts off the requests in flight. Callable from any thread."""
+        with self._lock:
+            self._reasons.append(reason)
+            if self._act:
+                self._act(reason)
+
+    def check(self) -> None:
+        """Raise the reason of the first call of `stop`, if there was one. This is for the time before sending."""
+        if self._reasons:
+            raise self._reasons[0]
+
+    @contextlib.contextmanager
+    def acting(self, act: Callable[[Interrupted], None]) -> Iterator[None]:
+        """Call `act` on the running event loop for each call of `stop` so far, and for those during the block."""
+        loop = asyncio.get_running_loop()
+
+        def on_loop(reason: Interrupted) -> None:
+            loop.call_soon_threadsafe(act, reason)
+
+        with self._lock:
+            self._act = on_loop
+            for reason in self._reasons:
+                on_loop(reason)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._act = None
+
+
 @contextlib.contextmanager
 def stops_as_errors() -> Iterator[None]:
     """Turn a signal or a disk error in the block into a `BatchmixError` with a message for the user."""
@@ -53,16 +92,16 @@ def stops_as_errors() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def interrupts(shutdown: Shutdown, run_status: RunStatus) -> Iterator[None]:
-    """Handle SIGINT, SIGTERM and SIGHUP: the first signal stops sending, the second cuts off requests in flight."""
+def interrupts(shutdown: Shutdown, stop_request: StopRequest, run_status: RunStatus) -> Iterator[None]:
+    """Handle SIGINT, SIGTERM and SIGHUP, and stop requests: the first stops sending, the second cuts off requests."""
 
-    def interrupted(number: signal.Signals) -> None:
+    def interrupted(reason: Interrupted) -> None:
         if shutdown.stopping.is_set():
             shutdown.cutting.set()
         run_status.enter(Phase.DRAINING)
-        shutdown.stop(Interrupted(f"interrupted by {number.name}", number))
+        shutdown.stop(reason)
 
-    with handling_signals(interrupted):
+    with handling_signals(lambda number: interrupted(signal_error(number))), stop_request.acting(interrupted):
         yield
 
 

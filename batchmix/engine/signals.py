@@ -21,7 +21,12 @@ class SignalExit(SystemExit):
 
     def as_interrupted(self) -> Interrupted:
         """Return the error with a message about the signal for the user."""
-        return Interrupted(f"interrupted by {self.number.name}", self.number)
+        return signal_error(self.number)
+
+
+def signal_error(number: signal.Signals) -> Interrupted:
+    """Return the error of a run that a signal stopped."""
+    return Interrupted(f"interrupted by {number.name}", number)
 
 
 class _Raising:

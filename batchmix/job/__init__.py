@@ -13,6 +13,7 @@ from batchmix.job.settings import merge_settings, parse_setting
 from batchmix.job.values import (
     DEFAULT_BASE_URL,
     MAX_USD,
+    MEMORY,
     REHEARSAL,
     Budget,
     CheckedJob,
@@ -31,6 +32,7 @@ from batchmix.job.values import (
 __all__ = [
     "DEFAULT_BASE_URL",
     "MAX_USD",
+    "MEMORY",
     "REHEARSAL",
     "Budget",
     "CheckedJob",

@@ -20,7 +20,7 @@ from batchmix.job.mistakes import Mistake, mistakes_in
 from batchmix.job.settings import merged
 from batchmix.job.table import JobTable, ModelEntry
 from batchmix.job.toml_file import Places, read_toml
-from batchmix.job.values import DEFAULT_BASE_URL, REHEARSAL, CheckedJob, Input, Model, Output, Provider
+from batchmix.job.values import DEFAULT_BASE_URL, MEMORY, REHEARSAL, CheckedJob, Input, Model, Output, Provider
 
 _MAX_NAME_CHARS = 200
 _MAX_MISTAKES = 30
@@ -176,6 +176,8 @@ def _checked_input(source: Input, folder: Path) -> Input:
     columns = None if source.columns is None else checked_columns(source.columns)
     if source.path in _STDIN:
         return msgspec.structs.replace(source, path="-", columns=columns)
+    if source.path.startswith(MEMORY):
+        return msgspec.structs.replace(source, columns=columns)
     path = absolute(checked_local(source.path, "input.path", "copy the file here first"), folder, "input.path")
     return msgspec.structs.replace(source, path=path, columns=columns)
 

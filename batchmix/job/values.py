@@ -16,6 +16,11 @@ DEFAULT_BASE_URL = "https://aihubmix.com/v1"
 REHEARSAL = "rehearsal:"
 """A base URL with this scheme selects the built-in rehearsal provider. Options follow a `?`."""
 
+MEMORY = "memory:"
+"""An input path with this scheme stands for rows that were handed over in memory. The format follows: `memory:jsonl`.
+
+The run folder has a copy of them. Without such a copy, a job with this path can only be run from Python."""
+
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 
@@ -34,7 +39,7 @@ class Input(msgspec.Struct, frozen=True):
     """The job file's `[input]`: the source of the rows, and the template of the prompt for each row."""
 
     path: str
-    """A file, a folder or a glob, or `-` for stdin. Absolute in a checked job."""
+    """A file, a folder or a glob, or `-` for stdin. Absolute in a checked job. See also `MEMORY`."""
     prompt: str | None = None
     system: str | None = None
     messages: tuple[dict[str, Any], ...] | None = None

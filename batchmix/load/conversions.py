@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from batchmix.formats.display import clean
+from batchmix.job import MEMORY
 from batchmix.load.files import STDIN, shown
 
 _EACH = "{python} 'import json, sys; [print(json.dumps({each})) for r in {rows}]' < {file} > {jsonl}"
@@ -160,7 +161,7 @@ def fill_in(sentence: str, path: str) -> str:
     """
     from batchmix.load.sources import supported_suffixes  # the table of formats imports this module
 
-    name = "FILE" if path == STDIN else shown(path)
+    name = "FILE" if path == STDIN or path.startswith(MEMORY) else shown(path)
     folder, stem = Path(name).parent, Path(name).name.partition(".")[0] or "rows"
     names = {"file": shlex.quote(name), "name": name.replace('"', '\\"').replace("'", "'\\''")}
     suffixes = supported_suffixes()

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from batchmix.errors import InputError
 from batchmix.formats.display import clean
+from batchmix.job import MEMORY
 from batchmix.load.files import STDIN, Source, unreadable
 from batchmix.load.sources import GZIP, MAGIC, compression_of, is_pipe
 
@@ -90,13 +91,15 @@ class _Gunzipped:
 
 @contextlib.contextmanager
 def piped(stdin: BinaryIO | None, path: str) -> Iterator[Readable | None]:
-    """Yield the stream to read if `path` is `-` or a pipe. None if the stream is empty, closed or a terminal.
+    """Yield the stream to read if `path` is `-`, a pipe, or rows in memory. None if it is empty, closed or a terminal.
 
-    None also for any other path. `stdin` replaces the process's standard input, as tests do.
+    None also for any other path. `stdin` replaces the process's standard input, or has the rows in memory.
     """
     with contextlib.ExitStack() as stack:
         stream: BinaryIO | None = stdin
-        if path != STDIN:
+        if path.startswith(MEMORY):
+            pass
+        elif path != STDIN:
             stream = stack.enter_context(_open(path)) if is_pipe(path) else None
         elif stdin is None and sys.stdin is not None and not sys.stdin.closed and not sys.stdin.isatty():
             stream = sys.stdin.buffer

@@ -10,6 +10,7 @@ import msgspec
 
 from batchmix.errors import InputError
 from batchmix.formats.display import clean
+from batchmix.job import MEMORY
 
 STDIN = "-"
 """The path that stands for stdin."""
@@ -30,14 +31,19 @@ class Source(msgspec.Struct, frozen=True):
     compression: str | None = None
 
     @property
+    def is_stream(self) -> bool:
+        """Whether the rows are handed over by the caller, through stdin or in memory, and can be read only once."""
+        return self.path == STDIN or self.path.startswith(MEMORY)
+
+    @property
     def label(self) -> str:
         """The path as messages show it."""
-        return "stdin" if self.path == STDIN else shown(self.path)
+        return stream_label(self.path) if self.is_stream else shown(self.path)
 
     @property
     def name(self) -> str:
         """The file's name without its folder, so that it does not depend on the working directory."""
-        return "stdin" if self.path == STDIN else clean(os.path.basename(self.path), 200)  # noqa: PTH119
+        return stream_label(self.path) if self.is_stream else clean(os.path.basename(self.path), 200)  # noqa: PTH119
 
 
 class Stamp(msgspec.Struct, frozen=True):
@@ -53,6 +59,11 @@ class Stamp(msgspec.Struct, frozen=True):
     def proves(self, now: Stamp) -> bool:
         """Return whether a file with the stamp `now` still has the contents that were read under this stamp."""
         return msgspec.structs.replace(now, settled=True) == self
+
+
+def stream_label(path: str) -> str:
+    """Return how messages name the rows of a stream."""
+    return "stdin" if path == STDIN else "data"
 
 
 def stamp(path: str) -> Stamp:

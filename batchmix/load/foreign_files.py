@@ -60,7 +60,7 @@ def wrong_content(source: Source, head: bytes, *, sends_rows: bool) -> str | Non
     actual = _actual_format(source, head, sends_rows=sends_rows)
     if actual is None:
         return None
-    if source.path == STDIN:
+    if source.is_stream:
         actual = re.sub(r": mv .*", ", which can't be piped in; give the file's path", actual)
         return f"is {fill_in(actual, STDIN)}"
     if source.compression is None:

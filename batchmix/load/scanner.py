@@ -24,6 +24,9 @@ _COMPARED = (
 """The fields that are equal in two scans of the same rows."""
 
 
+_AGAIN = {True: "pipe the rows in again", False: "hand the same rows over again, from Python"}
+
+
 class _Files(msgspec.Struct, frozen=True):
     """The files of an input, as in the fields of `Scan` with the same names."""
 
@@ -52,9 +55,9 @@ class InputScanner:
         if has_template(self._job):
             _ = self._prompt_sources.template  # an error in a template is found before the data is read
         sources = find_sources(self._job.input.path)
-        stamps = tuple(None if source.path == STDIN else stamp(source.path) for source in sources)
-        if sources[0].path == STDIN and stream is None and (previous is None or previous.sources != sources):
-            raise InputError("stdin is empty; pipe the rows in, as in: batchmix run - … < prompts.jsonl")
+        stamps = tuple(None if source.is_stream else stamp(source.path) for source in sources)
+        if sources[0].is_stream and stream is None and (previous is None or previous.sources != sources):
+            raise InputError(_nothing_in(sources[0]))
         same = None
         if previous is not None:
             previous = _relocated(previous, self._root)
@@ -117,8 +120,8 @@ class InputScanner:
             if is_spooled(source):
                 if self._spool is None:
                     self._spool = Spool(self._root, sends_rows=sends_rows)
-                path, digest = self._spool.add(number, source, stream if source.path == STDIN else None)
-                digest = digest if source.path == STDIN else file_digest(source.path)
+                path, digest = self._spool.add(number, source, stream if source.is_stream else None)
+                digest = digest if source.is_stream else file_digest(source.path)
             elif problem := wrong_content(source, head_of(path), sends_rows=sends_rows):
                 raise InputError(f"{source.label}: {problem}")
             paths.append(path)
@@ -133,7 +136,7 @@ class InputScanner:
         checker = RowChecker(prompts, reject_bad_rows=options.reject_bad_rows)
         content = reader.scan(prompts, checker, options)
         if content.rows == 0:
-            label = "stdin" if job.input.path == STDIN else shown(job.input.path)
+            label = files.sources[0].label if files.sources[0].is_stream else shown(job.input.path)
             raise InputError(f"{label}: there are no rows in it")
         checker.finish()
         return Scan(
@@ -158,6 +161,16 @@ class InputScanner:
         )
 
 
+def _nothing_in(source: Source) -> str:
+    """Return the message for a stream without a byte."""
+    if source.path == STDIN:
+        return "stdin is empty; pipe the rows in, as in: batchmix run - … < prompts.jsonl"
+    return (
+        f"input.path: {source.path} stands for rows that were handed over from Python, and the run folder has no copy"
+        " of them; give the run folder (batchmix resume RUN), or a file"
+    )
+
+
 def _relocated(previous: Scan, spool: Path) -> Scan:
     """Return a scan with the paths of its spooled files in this run folder, which may have been moved since."""
     pairs = zip(previous.sources, previous.paths, strict=True)
@@ -176,8 +189,8 @@ def _refreshed(previous: Scan, sources: tuple[Source, ...], stamps: tuple[Stamp 
     unproven = False
     for number, (source, now) in enumerate(zip(sources, stamps, strict=True)):
         if is_spooled(source) and not has_size(previous.paths[number], previous.sizes[number]):
-            if source.path == STDIN:
-                raise InputError("the spooled copy of stdin is gone; pipe the rows in again")
+            if source.is_stream:
+                raise InputError(f"the spooled copy of {source.label} is gone; {_AGAIN[source.path == STDIN]}")
             return None
         old_stamp = previous.stamps[number]
         if now is None or (old_stamp is not None and old_stamp.proves(now)):

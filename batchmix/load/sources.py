@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from batchmix.errors import InputError
-from batchmix.job import closest_file
+from batchmix.job import MEMORY, closest_file
 from batchmix.load.csv_lines import csv_to_json, decode_converted
 from batchmix.load.files import STDIN, Source, head_of, shown, unreadable
 from batchmix.load.jsonl_rows import JsonlReader
@@ -112,7 +112,7 @@ def _supported() -> str:
 
 def is_spooled(source: Source) -> bool:
     """Return whether a source is first copied into the run folder, decompressed or converted, and read from there."""
-    return source.path == STDIN or source.compression is not None or format_of(source).to_json_lines is not None
+    return source.is_stream or source.compression is not None or format_of(source).to_json_lines is not None
 
 
 def open_reader(sources: tuple[Source, ...], paths: tuple[str, ...]) -> RowReader:
@@ -134,6 +134,8 @@ def find_sources(path: str) -> tuple[Source, ...]:
     """Return the files that a path, a folder or a glob stands for, in name order. Raises `InputError`."""
     if path == STDIN or is_pipe(path):
         return (Source(STDIN, JSONL),)
+    if path.startswith(MEMORY):
+        return (_in_memory(path),)
     try:
         paths = _paths(path)
     except OSError as error:
@@ -148,6 +150,14 @@ def find_sources(path: str) -> tuple[Source, ...]:
                 f" *{format_of(sources[0]).suffixes[0]} that matches only one of them"
             )
     return sources
+
+
+def _in_memory(path: str) -> Source:
+    """Return the source for rows that were handed over in memory. Raises `InputError` if their format is unknown."""
+    named = next((each for each in FORMATS if path == f"{MEMORY}{each.name}"), None)
+    if named is None:
+        raise InputError(f"{path}: rows in memory are {' or '.join(f'{MEMORY}{each.name}' for each in FORMATS)}")
+    return Source(path, named.name)
 
 
 def _paths(path: str) -> list[str]:

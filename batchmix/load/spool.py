@@ -20,7 +20,7 @@ from batchmix.load.sources import format_of
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FOLDER = re.compile(r"[0-9]{6,}(\.tmp)?")
-_FILE = re.compile(r"[0-9]{5,}\.jsonl")
+_FILE = re.compile(r"[0-9]{5,}\.(jsonl|parquet)")
 
 
 class Spool:
@@ -38,7 +38,8 @@ class Spool:
 
         Raises `InputError` and `NoSpace`. In both cases the caller must call `discard`.
         """
-        name = f"{number:05}.jsonl"
+        format_ = format_of(source)
+        name = f"{number:05}{'.jsonl' if format_.to_json_lines else format_.suffixes[0]}"
         with contextlib.ExitStack() as stack:
             reading = plain(stream, source) if stream is not None else stack.enter_context(opened(source))
             first = block(reading, source)
@@ -51,7 +52,7 @@ class Spool:
                 fd = os.open(self._temporary / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             stack.callback(os.close, fd)
             blocks = _blocks(first, reading, source)
-            convert = format_of(source).to_json_lines
+            convert = format_.to_json_lines
             digest = self._copied(convert(blocks, source) if convert is not None else blocks, fd)
         return str(self.folder / name), digest
 
