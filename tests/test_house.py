@@ -42,6 +42,7 @@ OWNERS = {
     "rapidfuzz": {"scorers/kinds.py"},
     "regex": {"scorers/kinds.py"},
     "tenacity": {"engine/retries.py"},
+    "tomli_w": {"job/toml_text.py"},
     "tqdm": {"progress/"},
     "uvloop": {"engine/send.py", "rehearsal/server.py"},
     "yarl": {"http/"},

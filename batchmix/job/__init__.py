@@ -10,6 +10,7 @@ from batchmix.job.file import read_job
 from batchmix.job.hints import settings_of
 from batchmix.job.masking import masked, masked_url
 from batchmix.job.settings import merge_settings, parse_setting
+from batchmix.job.toml_text import job_settings, to_toml
 from batchmix.job.values import (
     DEFAULT_BASE_URL,
     MAX_USD,
@@ -50,10 +51,12 @@ __all__ = [
     "checked_url",
     "closest",
     "closest_file",
+    "job_settings",
     "masked",
     "masked_url",
     "merge_settings",
     "parse_setting",
     "read_job",
     "settings_of",
+    "to_toml",
 ]

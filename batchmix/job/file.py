@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,13 @@ from batchmix.job.addresses import absolute, checked_local, checked_url
 from batchmix.job.columns import checked_columns
 from batchmix.job.cron import scheduled_date
 from batchmix.job.eval_table import checked_eval
+from batchmix.job.masking import masked_paths
 from batchmix.job.mistakes import Mistake, mistakes_in
 from batchmix.job.settings import merged
-from batchmix.job.table import JobTable, ModelEntry
+from batchmix.job.table import JobTable, ModelEntry, dotted
 from batchmix.job.toml_file import Places, read_toml
 from batchmix.job.values import DEFAULT_BASE_URL, MEMORY, REHEARSAL, CheckedJob, Input, Model, Output, Provider
+from batchmix.redact import MASK
 
 _MAX_NAME_CHARS = 200
 _MAX_MISTAKES = 30
@@ -61,7 +63,7 @@ def read_job(
 
 def _check(raw: Mapping[str, Any], places: Places) -> None:
     """Raise `JobError` if any settings are wrong. The message lists all mistakes, each with its line."""
-    mistakes = mistakes_in(raw)
+    mistakes = [*mistakes_in(raw), *_masks_in(raw)]
     if "model" in raw and "models" in raw:
         mistakes.append(Mistake(("models",), "give either model or [[models]], not both"))
     texts = [f"{places.prefix_for(mistake.path)}{mistake.text}" for mistake in mistakes]
@@ -70,6 +72,18 @@ def _check(raw: Mapping[str, Any], places: Places) -> None:
     if texts:
         more = [f"and {len(texts) - _MAX_MISTAKES} more"] if len(texts) > _MAX_MISTAKES else []
         raise JobError("\n  ".join([f"{len(texts)} settings of the job are wrong:", *texts[:_MAX_MISTAKES], *more]))
+
+
+def _masks_in(raw: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Yield the settings whose value is masked, because they were copied from where secrets are not shown."""
+    for path in masked_paths(raw):
+        whole = path[: next((at for at, key in enumerate(path) if isinstance(key, int)), len(path))]
+        value = "env:NAME" if path[:2] == ("provider", "headers") else "…"
+        yield Mistake(
+            path,
+            f"{dotted(path)}: is masked ({MASK}), since a run folder keeps no secrets; give it again: --set"
+            f" {dotted(whole)}={value}",
+        )
 
 
 def _placed(job: CheckedJob, places: Places) -> CheckedJob:
@@ -215,11 +229,14 @@ def _output_path(template: str, name: str, date: datetime.date) -> str:
     values = {"name": name, "date": date.isoformat()}
 
     def value(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return match[0][0]  # a doubled brace stands for one
         if match[1] not in values:
             raise JobError(f"output.path: {{{match[1]}}} is unknown; use {{name}} or {{date}}")
         return values[match[1]]
 
-    path = absolute(checked_local(re.sub(r"\{(\w*)\}", value, template), "output.path"), Path.cwd(), "output.path")
+    filled = re.sub(r"\{\{|\}\}|\{(\w*)\}", value, template)
+    path = absolute(checked_local(filled, "output.path"), Path.cwd(), "output.path")
     if path.encode(errors="replace").decode() != path:
         raise JobError("output.path: is not UTF-8; choose another folder with --out")
     return path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from batchmix.redact import MASK
@@ -26,6 +26,23 @@ def masked(value: Any) -> Any:
             for key, inner in value.items()
         }
     return [masked(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def masked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return headers with their values masked, except for the names of variables, which are no secrets."""
+    return {name: value if value.startswith("env:") else MASK for name, value in headers.items()}
+
+
+def masked_paths(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the path of each setting that `masked`, `masked_headers` or `masked_url` has masked."""
+    if isinstance(value, Mapping | list):
+        for key, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from masked_paths(inner, (*path, key))
+    elif path == ("provider", "base_url"):
+        if MASK in str(value):
+            yield path
+    elif value == MASK and (path[:2] == ("provider", "headers") or SECRET_NAME.fullmatch(str(path[-1]))):
+        yield path
 
 
 def masked_url(url: str) -> str:

@@ -9,8 +9,7 @@ import msgspec
 
 from batchmix.job.cron import Schedule
 from batchmix.job.eval_table import Eval
-from batchmix.job.masking import masked, masked_url
-from batchmix.redact import MASK
+from batchmix.job.masking import masked, masked_headers, masked_url
 
 DEFAULT_BASE_URL = "https://aihubmix.com/v1"
 REHEARSAL = "rehearsal:"
@@ -208,13 +207,13 @@ class CheckedJob(JobSettings, frozen=True):
     def public(self) -> dict[str, Any]:
         """Return the job as JSON values that can be written to a file.
 
-        Values that may be secrets are masked (headers, and texts whose key suggests a secret) or left out
-        (`on_finish`). `places` is left out too, since it only concerns this call.
+        Values that may be secrets are masked (headers, unless they name a variable, and texts whose key suggests a
+        secret) or left out (`on_finish`). `places` is left out too, since it only concerns this call.
         """
         record: dict[str, Any] = masked(msgspec.to_builtins(self))
         for params in (record, *record["models"]):
             del params["places"]
-        record["provider"]["headers"] = dict.fromkeys(self.provider.headers, MASK)
+        record["provider"]["headers"] = masked_headers(self.provider.headers)
         record["provider"]["base_url"] = masked_url(self.provider.base_url)
         if self.schedule:
             record["schedule"]["on_finish"] = []
