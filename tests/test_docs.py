@@ -20,10 +20,10 @@ from batchmix import errors
 from batchmix.cli import cli
 from batchmix.engine.run_status import Idle, LaneStatus, Phase, RunStatus
 from batchmix.errors import FailureAction
-from batchmix.evaluate.history import HISTORY_SCHEMA
-from batchmix.evaluate.measure import ModelMetrics, ScoreMetrics
-from batchmix.evaluate.metrics import Estimate
-from batchmix.evaluate.scoring import SCORES_SCHEMA
+from batchmix.evaluation.history import HISTORY_SCHEMA
+from batchmix.evaluation.measure import ModelMetrics, ScoreMetrics
+from batchmix.evaluation.metrics import Estimate
+from batchmix.evaluation.scoring import SCORES_SCHEMA
 from batchmix.load.sources import FORMATS
 from batchmix.progress.terminal import bar_lines
 from batchmix.records import Bottleneck, Usage

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent / "batchmix"
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"evaluate", "progress", "schedule"},
+    {"evaluation", "progress", "schedule"},
     {"engine"},
     {"load", "pacing", "prices", "store"},
     {"http"},
@@ -34,11 +34,11 @@ OWNERS = {
     "click": {"cli/"},
     "cronsim": {"job/cron.py"},
     "genai_prices": {"prices/genai_prices.py"},
-    "minijinja": {"evaluate/report_page.py", "load/template"},
+    "minijinja": {"evaluation/report_page.py", "load/template"},
     "msgspec": {""},
     "multidict": {"http/"},
-    "numpy": {"evaluate/"},
-    "pyarrow": {"engine/reader.py", "evaluate/", "formats/", "load/", "store/"},
+    "numpy": {"evaluation/"},
+    "pyarrow": {"engine/reader.py", "evaluation/", "formats/", "load/", "store/"},
     "rapidfuzz": {"scorers/kinds.py"},
     "regex": {"scorers/kinds.py"},
     "tenacity": {"engine/retries.py"},
@@ -48,7 +48,7 @@ OWNERS = {
     "yarl": {"http/"},
 }
 """The paths that may import each library. Only msgspec is for all."""
-CUSTOM_FUNCTION = ("evaluate/custom_process.py", "module")
+CUSTOM_FUNCTION = ("evaluation/custom_process.py", "module")
 """Imports the module of a user's scorer. No other module's name is in a variable."""
 FILES = sorted(ROOT.rglob("*.py"))
 

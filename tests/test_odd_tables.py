@@ -15,9 +15,9 @@ import pytest
 
 from batchmix.engine import reader
 from batchmix.engine.run_status import RunStatus
-from batchmix.evaluate.evaluate_run import evaluate_run, prepare_scorers
-from batchmix.evaluate.judge import JudgeContext
-from batchmix.evaluate.report_page import write_report
+from batchmix.evaluation.evaluate_run import evaluate_run, prepare_scorers
+from batchmix.evaluation.judge import JudgeContext
+from batchmix.evaluation.report_page import write_report
 from batchmix.formats.arrow_cast import fit
 from batchmix.job import read_job
 from batchmix.redact import Secrets

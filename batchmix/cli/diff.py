@@ -12,7 +12,7 @@ from batchmix.cli.options import LocalPath, verbose_option
 from batchmix.cli.output import echo, echo_json, log_to_stderr
 
 if TYPE_CHECKING:
-    from batchmix.evaluate.comparison import Diff
+    from batchmix.evaluation.comparison import Diff
 
 
 @click.command("diff")
@@ -33,7 +33,7 @@ def command(before: Path, after: Path, *, show: int, as_json: bool, verbose: int
       batchmix diff runs/nightly-2026-11-22 runs/nightly-2026-11-23
     """
     log_to_stderr(verbose)
-    from batchmix.evaluate.comparison import compare_runs
+    from batchmix.evaluation.comparison import compare_runs
 
     return print_diff(compare_runs(before, after), show, as_json=as_json)
 
@@ -44,7 +44,7 @@ def print_diff(diff: Diff, show: int, *, as_json: bool) -> int:
     `show` is the number of worse answers, and of better answers, to print for each model and scorer.
     """
     from batchmix.cli.diff_lines import diff_lines
-    from batchmix.evaluate.examples import examples
+    from batchmix.evaluation.examples import examples
 
     chosen = examples(diff, show)
     if as_json:

@@ -11,8 +11,8 @@ from batchmix.cli.tables import cell, in_columns
 from batchmix.formats.amounts import counted
 
 if TYPE_CHECKING:
-    from batchmix.evaluate.comparison import Comparison, Diff
-    from batchmix.evaluate.examples import Example
+    from batchmix.evaluation.comparison import Comparison, Diff
+    from batchmix.evaluation.examples import Example
 
 _WIDTH = 56
 """The width of each of the two columns of answers, in characters."""
@@ -36,7 +36,7 @@ def diff_lines(diff: Diff, examples: list[Example]) -> list[str]:
 
 
 def _cells(comparison: Comparison) -> tuple[str, ...]:
-    from batchmix.evaluate.metric_text import interval, metric_name, metric_value, p_value
+    from batchmix.evaluation.metric_text import interval, metric_name, metric_value, p_value
 
     paired = comparison.paired
     return (
@@ -55,7 +55,7 @@ def _cells(comparison: Comparison) -> tuple[str, ...]:
 
 
 def _verdict_lines(diff: Diff) -> Iterator[str]:
-    from batchmix.evaluate.metric_text import metric_name, metric_value
+    from batchmix.evaluation.metric_text import metric_name, metric_value
 
     for comparison in diff.worse:
         difference = metric_value(comparison.metric, comparison.paired.difference, signed=True)

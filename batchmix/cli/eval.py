@@ -21,9 +21,9 @@ from batchmix.redact import Secrets
 from batchmix.scorers.kinds import Judge
 
 if TYPE_CHECKING:
-    from batchmix.evaluate.judge import JudgeContext
-    from batchmix.evaluate.measure import Metrics
-    from batchmix.evaluate.scoring import PreparedScorer
+    from batchmix.evaluation.judge import JudgeContext
+    from batchmix.evaluation.measure import Metrics
+    from batchmix.evaluation.scoring import PreparedScorer
 
 
 @click.command("eval")
@@ -53,8 +53,8 @@ def command(folder: Path, job_file: Path | None, settings: tuple[str, ...], **op
     """
     log_to_stderr(options["verbose"])
     from batchmix.engine import reader
-    from batchmix.evaluate.evaluate_run import prepare_scorers
-    from batchmix.evaluate.judge import JudgeContext
+    from batchmix.evaluation.evaluate_run import prepare_scorers
+    from batchmix.evaluation.judge import JudgeContext
 
     original = reader.job_of(folder)
     job_given = (
@@ -87,7 +87,7 @@ def run_evaluation(
     root: Path, judge_context: JudgeContext, scorers: list[PreparedScorer], progress: str
 ) -> EvalOutcome:
     """Evaluate a run and show the progress of its judges."""
-    from batchmix.evaluate.evaluate_run import evaluate_run
+    from batchmix.evaluation.evaluate_run import evaluate_run
     from batchmix.progress.terminal import progress_shown
 
     judged = any(score is None for _, score in scorers)
@@ -105,10 +105,10 @@ def _outcome(root: Path, job: CheckedJob, metrics: Metrics) -> EvalOutcome:
     from batchmix.cli.diff import diff_record
     from batchmix.cli.diff_lines import diff_lines, missed_lines
     from batchmix.cli.tables import metrics_lines
-    from batchmix.evaluate.comparison import compare_runs
-    from batchmix.evaluate.evaluate_run import baseline_of
-    from batchmix.evaluate.history import write_history
-    from batchmix.evaluate.measure import missed_thresholds
+    from batchmix.evaluation.comparison import compare_runs
+    from batchmix.evaluation.evaluate_run import baseline_of
+    from batchmix.evaluation.history import write_history
+    from batchmix.evaluation.measure import missed_thresholds
     from batchmix.store.run_folder import Layout
 
     write_history(root.resolve().parent, Layout(root, mode=job.output.permissions).file_mode)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from batchmix.cli.tables import cell, in_columns, number
 
 if TYPE_CHECKING:
-    from batchmix.evaluate.history import PastRun
-    from batchmix.evaluate.measure import ScoreMetrics
+    from batchmix.evaluation.history import PastRun
+    from batchmix.evaluation.measure import ScoreMetrics
 
 _BARS = "▁▂▃▄▅▆▇█"
 _HEAD = ("run", "started", "state", "model", "scorer", "score", "95 %")

@@ -18,7 +18,7 @@ from batchmix.job.secrets import read_secrets
 
 if TYPE_CHECKING:
     from batchmix.engine.plan import Plan
-    from batchmix.evaluate.judge import JudgePlan
+    from batchmix.evaluation.judge import JudgePlan
     from batchmix.job import CheckedJob
 
 
@@ -103,7 +103,7 @@ def _range(least_usd: float | None, most_usd: float | None) -> str:
 def _judges(job: CheckedJob, run_plan: Plan) -> list[JudgePlan]:
     if job.eval is None:
         return []
-    from batchmix.evaluate.judge import judge_plans
+    from batchmix.evaluation.judge import judge_plans
 
     return judge_plans(job, run_plan)
 

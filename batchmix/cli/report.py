@@ -23,7 +23,7 @@ def command(folder: Path, *, against: Path | None, verbose: int) -> int:
     """
     log_to_stderr(verbose)
     from batchmix.engine import reader
-    from batchmix.evaluate.report_page import write_report
+    from batchmix.evaluation.report_page import write_report
 
     damaged = reader.damaged_parts(folder)
     for message in damaged:

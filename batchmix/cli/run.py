@@ -28,7 +28,7 @@ from batchmix.redact import Secrets
 if TYPE_CHECKING:
     from batchmix.cli.eval import EvalOutcome
     from batchmix.engine.run import Options
-    from batchmix.evaluate.scoring import PreparedScorer
+    from batchmix.evaluation.scoring import PreparedScorer
     from batchmix.store.view import View
 
 
@@ -173,7 +173,7 @@ def _scorers(job: CheckedJob, source: str) -> list[PreparedScorer]:
     """Return the scorers of the job, prepared. A mistake in one is found here, before any request is sent."""
     if job.eval is None:
         return []
-    from batchmix.evaluate.evaluate_run import prepare_scorers
+    from batchmix.evaluation.evaluate_run import prepare_scorers
 
     return prepare_scorers(job, Path(source).parent if source.endswith(".toml") else None)
 
@@ -182,7 +182,7 @@ def _evaluated(job: CheckedJob, secrets: Secrets, scorers: list[PreparedScorer],
     if job.eval is None:
         return None
     from batchmix.cli.eval import run_evaluation
-    from batchmix.evaluate.judge import JudgeContext
+    from batchmix.evaluation.judge import JudgeContext
 
     return run_evaluation(Path(job.output.path), JudgeContext(job, secrets, RunStatus()), scorers, progress)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from batchmix.formats.amounts import counted, usd
 
 if TYPE_CHECKING:
-    from batchmix.evaluate.measure import Metrics, ModelMetrics, ScoreMetrics
+    from batchmix.evaluation.measure import Metrics, ModelMetrics, ScoreMetrics
 
 
 def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -232,7 +232,7 @@ class Similarity(ScorerSettings, frozen=True, kw_only=True, tag="similarity"):
 class Custom(ScorerSettings, frozen=True, kw_only=True, tag="own"):
     """Scores with the user's own Python function, from a module beside the job file or an installed one.
 
-    The function runs in a process of its own, which `evaluate.custom_scorer` starts.
+    The function runs in a process of its own, which `evaluation.custom_scorer` starts.
     """
 
     needs_target: ClassVar[bool] = False
@@ -245,7 +245,7 @@ class Custom(ScorerSettings, frozen=True, kw_only=True, tag="own"):
 class Judge(ScorerSettings, frozen=True, kw_only=True, tag="judge"):
     """Scores with another model, which grades the answer on a scale. The grade is converted to a score from 0 to 1.
 
-    `evaluate.judge` runs it as a job.
+    `evaluation.judge` runs it as a job.
     """
 
     needs_target: ClassVar[bool] = False

@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 
 from batchmix.engine.run import Options, run_job
 from batchmix.engine.run_status import RunStatus
-from batchmix.evaluate.comparison import compare_runs
-from batchmix.evaluate.evaluate_run import evaluate_run, prepare_scorers
-from batchmix.evaluate.judge import JudgeContext
+from batchmix.evaluation.comparison import compare_runs
+from batchmix.evaluation.evaluate_run import evaluate_run, prepare_scorers
+from batchmix.evaluation.judge import JudgeContext
 from batchmix.job import read_job
 from batchmix.redact import Secrets
 

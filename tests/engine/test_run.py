@@ -10,9 +10,9 @@ import pytest
 from batchmix.engine import reader
 from batchmix.engine.folder_lock import locked_folder
 from batchmix.errors import InputChanged, InputError, JobError, ProviderStopped, RunError, RunLocked
-from batchmix.evaluate.evaluate_run import evaluate_run, prepare_scorers
-from batchmix.evaluate.judge import JudgeContext
-from batchmix.evaluate.report_page import write_report
+from batchmix.evaluation.evaluate_run import evaluate_run, prepare_scorers
+from batchmix.evaluation.judge import JudgeContext
+from batchmix.evaluation.report_page import write_report
 from batchmix.job import read_job
 from batchmix.redact import Secrets
 from batchmix.store.schema import RESULT_SCHEMA

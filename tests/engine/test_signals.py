@@ -87,7 +87,7 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("at", "words"),
     [("engine.plan:prepare", ["plan", "ROWS"]), ("engine.reader:read_view", ["status", "RUN"]), ("engine.reader:Export", ["export", "RUN", "OUT"]),
-     ("evaluate.report_page:_page", ["report", "RUN"])],
+     ("evaluation.report_page:_page", ["report", "RUN"])],
 )  # fmt: skip
 def test_the_other_commands_report_a_signal_too(at: str, words: list[str], tmp_path: Path) -> None:
     write_rows(tmp_path / "rows.jsonl", 2)

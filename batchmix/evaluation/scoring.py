@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from batchmix.engine import reader
 from batchmix.errors import RunError
-from batchmix.evaluate.custom_scorer import CustomScorer
-from batchmix.evaluate.judge import JudgeRows, JudgeScores
+from batchmix.evaluation.custom_scorer import CustomScorer
+from batchmix.evaluation.judge import JudgeRows, JudgeScores
 from batchmix.formats.arrow_values import row_values
 from batchmix.job import CheckedJob
 from batchmix.job.eval_table import Eval

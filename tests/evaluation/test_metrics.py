@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from batchmix.evaluate.metrics import estimate, pass_at, percentiles
-from batchmix.evaluate.result_arrays import floats
+from batchmix.evaluation.metrics import estimate, pass_at, percentiles
+from batchmix.evaluation.result_arrays import floats
 
 RNG = np.random.default_rng(7)
 

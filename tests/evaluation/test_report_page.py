@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from batchmix.errors import RunError
-from batchmix.evaluate.report_page import write_report
+from batchmix.evaluation.report_page import write_report
 from tests.calling import batchmix
-from tests.evaluate.conftest import EvalBench
-from tests.evaluate.test_comparison import evaluated_run, put_scores, rows
+from tests.evaluation.conftest import EvalBench
+from tests.evaluation.test_comparison import evaluated_run, put_scores, rows
 from tests.polling import wait_until
 
 VOID = {"meta", "br", "link", "img"}

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from batchmix.evaluate import custom_process
+from batchmix.evaluation import custom_process
 
 _LENGTH = struct.Struct("<I")
 _WITHIN_S = 60.0

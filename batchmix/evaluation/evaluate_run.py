@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 
 from batchmix.engine import reader
 from batchmix.errors import JobError, RunError, disk_errors
-from batchmix.evaluate.history import previous_run
-from batchmix.evaluate.judge import JudgeContext, JudgeScores, JudgeUsage, judge_price, run_judge
-from batchmix.evaluate.measure import Metrics, metrics_path, write_metrics
-from batchmix.evaluate.scoring import SCORES_SCHEMA, PreparedScorer, score_function, scores_path, write_scores
+from batchmix.evaluation.history import previous_run
+from batchmix.evaluation.judge import JudgeContext, JudgeScores, JudgeUsage, judge_price, run_judge
+from batchmix.evaluation.measure import Metrics, metrics_path, write_metrics
+from batchmix.evaluation.scoring import SCORES_SCHEMA, PreparedScorer, score_function, scores_path, write_scores
 from batchmix.formats.pyarrow_setup import set_up_arrow
 from batchmix.job import CheckedJob
 from batchmix.job.eval_table import Eval

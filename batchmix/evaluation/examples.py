@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from batchmix.engine import reader
 from batchmix.errors import RunError
-from batchmix.evaluate.comparison import Diff, ScoreChange
-from batchmix.evaluate.scoring import open_scores
+from batchmix.evaluation.comparison import Diff, ScoreChange
+from batchmix.evaluation.scoring import open_scores
 from batchmix.formats.arrow_values import row_values
 from batchmix.records import Key
 from batchmix.store.run_folder import Layout

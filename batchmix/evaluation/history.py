@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchmix.errors import RunError, disk_errors
-from batchmix.evaluate.measure import Metrics, ModelMetrics, model_value, read_metrics
+from batchmix.evaluation.measure import Metrics, ModelMetrics, model_value, read_metrics
 from batchmix.store.filesystem import PRIVATE, atomic_replacement, is_ours
 from batchmix.store.parts import write_rows
 from batchmix.store.run_folder import Layout, RunFile, run_folders

@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from batchmix import __version__
 from batchmix.errors import RunError
-from batchmix.evaluate.judge import JudgeUsage
-from batchmix.evaluate.metrics import Estimate, Floats, Ints, estimate, pass_at, percentiles
-from batchmix.evaluate.result_arrays import Array, ResultArrays, floats, hashes, read_result_arrays
-from batchmix.evaluate.scoring import open_scores
+from batchmix.evaluation.judge import JudgeUsage
+from batchmix.evaluation.metrics import Estimate, Floats, Ints, estimate, pass_at, percentiles
+from batchmix.evaluation.result_arrays import Array, ResultArrays, floats, hashes, read_result_arrays
+from batchmix.evaluation.scoring import open_scores
 from batchmix.job.eval_table import Eval, Guard
 from batchmix.store.filesystem import replace_file
 from batchmix.store.run_folder import Layout, now_text

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from batchmix.evaluate.report_page import write_report
+from batchmix.evaluation.report_page import write_report
 from tests.browser import Browser, browser, file_url, needs_browser
-from tests.evaluate.conftest import EvalBench
-from tests.evaluate.test_comparison import evaluated_run, put_scores
+from tests.evaluation.conftest import EvalBench
+from tests.evaluation.test_comparison import evaluated_run, put_scores
 
 pytestmark = needs_browser
 EVIL = (

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from batchmix.engine import reader
 from batchmix.errors import RunError
-from batchmix.evaluate.metrics import Floats, Ints
+from batchmix.evaluation.metrics import Floats, Ints
 from batchmix.formats.arrow_values import is_text, values
 from batchmix.formats.text import text_of
 from batchmix.records import Status

@@ -14,13 +14,13 @@ from batchmix.engine import reader
 from batchmix.engine.plan import plan_run
 from batchmix.engine.run import Options
 from batchmix.errors import BudgetSpent, JobError, ProviderStopped
-from batchmix.evaluate.evaluate_run import prepare_scorers
-from batchmix.evaluate.judge import judge_plans, score_in
+from batchmix.evaluation.evaluate_run import prepare_scorers
+from batchmix.evaluation.judge import judge_plans, score_in
 from batchmix.job import read_job
 from batchmix.load.template_check import rubric_columns
 from batchmix.scorers.kinds import Judge
 from tests.conftest import Provider
-from tests.evaluate.conftest import EvalBench
+from tests.evaluation.conftest import EvalBench
 from tests.killing import fetch, kill_until_done, provider
 
 RUBRIC = "[[rehearsal:echo]] {{ text }} is {{ response }}, I say, score: {{ points }}"

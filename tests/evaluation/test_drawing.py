@@ -6,8 +6,8 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from batchmix.evaluate.charts import IntervalRow, LineSeries, interval_chart, line_chart
-from batchmix.evaluate.drawing import shortened, ticks, width_of
+from batchmix.evaluation.charts import IntervalRow, LineSeries, interval_chart, line_chart
+from batchmix.evaluation.drawing import shortened, ticks, width_of
 
 NUMBERS = st.floats(-1e9, 1e9, allow_nan=False).map(lambda number: number if abs(number) > 1e-200 else 0.0)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batchmix.evaluate.comparison import Comparison
+from batchmix.evaluation.comparison import Comparison
 
 _NAMES = {
     "answered": "answered",

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from batchmix.evaluate.paired import compare, holm, sign_flip_p
+from batchmix.evaluation.paired import compare, holm, sign_flip_p
 
 RNG = np.random.default_rng(11)
 

@@ -9,10 +9,10 @@ import msgspec
 import numpy as np
 
 from batchmix.errors import RunError
-from batchmix.evaluate.measure import Metrics, guarded, missed_thresholds, read_metrics, read_scores, read_targets
-from batchmix.evaluate.metrics import Floats, Ints
-from batchmix.evaluate.paired import Paired, compare, holm
-from batchmix.evaluate.result_arrays import ResultArrays, read_result_arrays
+from batchmix.evaluation.measure import Metrics, guarded, missed_thresholds, read_metrics, read_scores, read_targets
+from batchmix.evaluation.metrics import Floats, Ints
+from batchmix.evaluation.paired import Paired, compare, holm
+from batchmix.evaluation.result_arrays import ResultArrays, read_result_arrays
 from batchmix.formats.pyarrow_setup import set_up_arrow
 from batchmix.job.eval_table import LESS_IS_BETTER, Guard
 from batchmix.store.run_folder import Layout

@@ -7,7 +7,7 @@ import datetime
 import numpy as np
 import pytest
 
-from batchmix.evaluate.timeline import timeline
+from batchmix.evaluation.timeline import timeline
 from batchmix.store.run_folder import RunFile, Start
 
 

@@ -15,8 +15,8 @@ import msgspec
 import pytest
 
 from batchmix.errors import JobError
-from batchmix.evaluate.custom_scorer import CustomScorer
-from batchmix.evaluate.scoring import score_function
+from batchmix.evaluation.custom_scorer import CustomScorer
+from batchmix.evaluation.scoring import score_function
 from batchmix.job.eval_table import Scorer
 from batchmix.scorers.kinds import (
     Choice,
@@ -306,7 +306,7 @@ def test_a_function_receives_values_unchanged(folder: Path) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-from batchmix.evaluate.custom_scorer import CustomScorer
+from batchmix.evaluation.custom_scorer import CustomScorer
 from batchmix.scorers.kinds import Custom
 score = CustomScorer(Custom(name="own", python="own_scorers:" + sys.argv[2], timeout_s=600), Path(sys.argv[1]))
 score("x", None, {}) if sys.argv[2] == "forks" else None

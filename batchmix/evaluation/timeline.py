@@ -12,7 +12,7 @@ from itertools import pairwise
 import msgspec
 import numpy as np
 
-from batchmix.evaluate.metrics import Floats, Ints
+from batchmix.evaluation.metrics import Floats, Ints
 from batchmix.store.run_folder import RunFile, Start
 
 _SLOTS = 64

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from batchmix.errors import RunError
-from batchmix.evaluate.comparison import Comparison, Diff, compare_runs, with_verdicts
-from batchmix.evaluate.evaluate_run import baseline_of
-from batchmix.evaluate.examples import examples
-from batchmix.evaluate.history import HISTORY_SCHEMA, past_runs, previous_run, write_history
-from batchmix.evaluate.paired import compare
+from batchmix.evaluation.comparison import Comparison, Diff, compare_runs, with_verdicts
+from batchmix.evaluation.evaluate_run import baseline_of
+from batchmix.evaluation.examples import examples
+from batchmix.evaluation.history import HISTORY_SCHEMA, past_runs, previous_run, write_history
+from batchmix.evaluation.paired import compare
 from batchmix.job import read_job
 from batchmix.job.eval_table import Guard
 from tests.benchmarks.diff import DROP, MODELS, PLANTED, first_night, next_night
-from tests.evaluate.conftest import EvalBench
+from tests.evaluation.conftest import EvalBench
 
 
 def evaluated_run(bench: EvalBench, name: str, rows: list[dict[str, Any]]) -> Path:

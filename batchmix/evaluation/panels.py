@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from batchmix.evaluate.charts import (
+from batchmix.evaluation.charts import (
     BarRow,
     BoxRow,
     IntervalRow,
@@ -21,14 +21,14 @@ from batchmix.evaluate.charts import (
     rate_chart,
     tone,
 )
-from batchmix.evaluate.comparison import Comparison, Diff
-from batchmix.evaluate.drawing import Drawing
-from batchmix.evaluate.history import PastRun
-from batchmix.evaluate.measure import Metrics
-from batchmix.evaluate.metric_text import LIMITS, metric_value
-from batchmix.evaluate.metrics import Floats, percentiles
-from batchmix.evaluate.result_arrays import read_result_arrays
-from batchmix.evaluate.timeline import Timeline, timeline
+from batchmix.evaluation.comparison import Comparison, Diff
+from batchmix.evaluation.drawing import Drawing
+from batchmix.evaluation.history import PastRun
+from batchmix.evaluation.measure import Metrics
+from batchmix.evaluation.metric_text import LIMITS, metric_value
+from batchmix.evaluation.metrics import Floats, percentiles
+from batchmix.evaluation.result_arrays import read_result_arrays
+from batchmix.evaluation.timeline import Timeline, timeline
 from batchmix.formats.amounts import usd
 from batchmix.store.run_folder import RunFile
 from batchmix.store.totals import Totals

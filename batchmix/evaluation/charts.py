@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from batchmix.evaluate.drawing import COLOURS, LEFT, RIGHT, Drawing, Scale, shortened, ticks, width_of
+from batchmix.evaluation.drawing import COLOURS, LEFT, RIGHT, Drawing, Scale, shortened, ticks, width_of
 
 _ROW = 42
 

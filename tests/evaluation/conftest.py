@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchmix.engine.run_status import RunStatus
-from batchmix.evaluate.evaluate_run import evaluate_run, prepare_scorers
-from batchmix.evaluate.judge import JudgeContext
-from batchmix.evaluate.measure import Metrics
+from batchmix.evaluation.evaluate_run import evaluate_run, prepare_scorers
+from batchmix.evaluation.judge import JudgeContext
+from batchmix.evaluation.measure import Metrics
 from batchmix.job import read_job
 from batchmix.redact import Secrets
 from tests.conftest import Bench, Provider

@@ -8,8 +8,8 @@ import json
 import pytest
 
 from batchmix.errors import JobError
-from batchmix.evaluate.scoring import SCORES_SCHEMA
-from tests.evaluate.conftest import EvalBench
+from batchmix.evaluation.scoring import SCORES_SCHEMA
+from tests.evaluation.conftest import EvalBench
 
 ROWS = [
     {"id": "a", "said": "it is one", "answer": "one", "kind": "x"},

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from batchmix.evaluate.metrics import Z95, Floats, Ints, clustered_stderr, row_sums
+from batchmix.evaluation.metrics import Z95, Floats, Ints, clustered_stderr, row_sums
 
 _EXACT = 1_000
 """The most rows with a difference for which the test is exact. With more, the normal approximation is as good."""

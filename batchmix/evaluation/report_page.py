@@ -13,14 +13,14 @@ import msgspec
 
 from batchmix.engine import reader
 from batchmix.errors import RunError
-from batchmix.evaluate import panels
-from batchmix.evaluate.comparison import Comparison, Diff, compare_runs
-from batchmix.evaluate.drawing import Drawing
-from batchmix.evaluate.examples import Answer, Example, Worst, examples, worst
-from batchmix.evaluate.history import past_runs
-from batchmix.evaluate.measure import Metrics, ModelMetrics, ScoreMetrics, measure, missed_thresholds, read_metrics
-from batchmix.evaluate.metric_text import interval, metric_name, metric_value, p_value
-from batchmix.evaluate.scoring import scores_path
+from batchmix.evaluation import panels
+from batchmix.evaluation.comparison import Comparison, Diff, compare_runs
+from batchmix.evaluation.drawing import Drawing
+from batchmix.evaluation.examples import Answer, Example, Worst, examples, worst
+from batchmix.evaluation.history import past_runs
+from batchmix.evaluation.measure import Metrics, ModelMetrics, ScoreMetrics, measure, missed_thresholds, read_metrics
+from batchmix.evaluation.metric_text import interval, metric_name, metric_value, p_value
+from batchmix.evaluation.scoring import scores_path
 from batchmix.formats.amounts import usd
 from batchmix.formats.display import clean
 from batchmix.formats.pyarrow_setup import set_up_arrow
@@ -57,7 +57,7 @@ def write_report(folder: Path, baseline: Path | None) -> Path:
 
 def _page(values: dict[str, Any]) -> str:
     environment = minijinja.Environment(undefined_behavior="strict", auto_escape_callback=lambda _: "html", debug=False)
-    environment.add_template("report.html", (resources.files("batchmix.evaluate") / "report.html").read_text())
+    environment.add_template("report.html", (resources.files("batchmix.evaluation") / "report.html").read_text())
     return environment.render_template("report.html", **values)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from batchmix.evaluate.comparison import DRIFTS
-from batchmix.evaluate.metric_text import LIMITS, interval, metric_value, p_value
+from batchmix.evaluation.comparison import DRIFTS
+from batchmix.evaluation.metric_text import LIMITS, interval, metric_value, p_value
 from batchmix.records import Bottleneck
 
 
