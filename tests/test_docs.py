@@ -25,7 +25,7 @@ from batchmix.evaluation.measure import ModelMetrics, ScoreMetrics
 from batchmix.evaluation.metrics import Estimate
 from batchmix.evaluation.scoring import SCORES_SCHEMA
 from batchmix.load.sources import FORMATS
-from batchmix.progress.terminal import bar_lines
+from batchmix.progress.lines import bar_lines
 from batchmix.records import Bottleneck, Usage
 from batchmix.responses.endpoints import SUPPORTED
 from batchmix.responses.error_rules import RULES, UNKNOWN

@@ -88,11 +88,12 @@ def run_evaluation(
 ) -> EvalOutcome:
     """Evaluate a run and show the progress of its judges."""
     from batchmix.evaluation.evaluate_run import evaluate_run
-    from batchmix.progress.terminal import progress_shown
+    from batchmix.progress.shown import progress_shown, terminal_mode
 
     judged = any(score is None for _, score in scorers)
     try:
-        with progress_shown(judge_context.run_status, progress if judged else "none"), signals.signals_as_errors():
+        mode = terminal_mode(progress) if judged else "none"
+        with progress_shown(judge_context.run_status, mode), signals.signals_as_errors():
             metrics = evaluate_run(root, judge_context, scorers)
     except (Stopped, Interrupted):
         echo_error("the run itself is complete; the same command resumes its evaluation")

@@ -14,7 +14,7 @@ from batchmix.engine.run_status import RunStatus
 from batchmix.formats.amounts import counted, usd
 from batchmix.job import CheckedJob
 from batchmix.job.secrets import read_secrets
-from batchmix.progress.terminal import progress_shown
+from batchmix.progress.shown import progress_shown, terminal_mode
 
 
 def send_canary(job: CheckedJob, options: Options, count: int, progress: str) -> Forecast:
@@ -22,7 +22,7 @@ def send_canary(job: CheckedJob, options: Options, count: int, progress: str) ->
     secrets = read_secrets(job.provider, os.environ)
     hide_secrets(secrets)
     run_status = RunStatus()
-    with progress_shown(run_status, progress):
+    with progress_shown(run_status, terminal_mode(progress)):
         view = run_job(job, secrets, msgspec.structs.replace(options, canary=count), run_status)
     for warning in run_status.warnings:
         echo_error(warning)

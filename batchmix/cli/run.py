@@ -70,7 +70,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     hide_secrets(secrets)
     _warn_of_plain_http(job.provider.base_url)
     from batchmix.engine.start_record import exit_code
-    from batchmix.progress.terminal import progress_shown
+    from batchmix.progress.shown import progress_shown, terminal_mode
 
     scorers = _scorers(job, source)
     run_options = _run_options(options)
@@ -78,7 +78,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
         return Stopped.exit_code
     run_status = RunStatus()
     began = time.monotonic()
-    with progress_shown(run_status, options["progress"]):
+    with progress_shown(run_status, terminal_mode(options["progress"])):
         view, stopped = _run(job, secrets, run_options, run_status)
     for warning in run_status.warnings:
         echo_error(warning)

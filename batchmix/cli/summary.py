@@ -11,7 +11,8 @@ from pathlib import Path
 from batchmix.cli.output import printable
 from batchmix.engine.run_status import Idle, RunStatus
 from batchmix.formats.amounts import counted, usd
-from batchmix.progress.lines import ModelProgress, left_s, model_lines, span_text
+from batchmix.progress.lines import model_lines, span_text
+from batchmix.progress.speeds import ModelProgress, left_s
 from batchmix.records import Status
 from batchmix.store.parts import list_parts
 from batchmix.store.run_folder import Start

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TypeVar
-
-import msgspec
 
 from batchmix.engine.bottlenecks import bottleneck_of
 from batchmix.engine.run_status import LaneStatus, Phase, RunStatus
 from batchmix.formats.amounts import counted, usd
-from batchmix.formats.display import clean
+from batchmix.progress.speeds import ModelProgress, Rates, left_s, model_progress, pause_end, shown_text
 from batchmix.records import Bottleneck
 
 _MIN_BAR = 8
@@ -21,73 +19,36 @@ _MIN_NAME = 8
 """The fewest columns for the name of a model."""
 _MAX_NAME = 40
 """The most columns for the name of a model."""
-_MAX_LINE = 4_000
-"""The most characters of a line without a width of its own."""
 _T = TypeVar("_T")
 
-Rates = Sequence[tuple[float, float]]
-"""For each lane, the answers and the tokens per second."""
 
-
-class ModelProgress(msgspec.Struct, frozen=True):
-    """The progress of one model."""
-
-    model: str
-    finished: int
-    results: int
-    """The number of results once the run is complete; 0 if unknown."""
-    failed: int
-    answers_per_s: float
-    cost_usd: float | None
-    limited_by: str
-    idle: bool = False
-    """Whether no more requests are sent to the model."""
-
-    @property
-    def left_s(self) -> float | None:
-        """The seconds until the model is finished at this rate. None if unknown."""
-        left = self.results - self.finished
-        return left / self.answers_per_s if self.answers_per_s > 0 and left > 0 and not self.idle else None
-
-
-def model_progress(run_status: RunStatus, rates: Rates) -> list[ModelProgress]:
-    """Return the progress of each model of the run in this process."""
-    return [
-        ModelProgress(
-            _clean(run_status, lane.model),
-            lane.finished,
-            lane.results,
-            lane.failed + lane.rejected,
-            answers_per_s,
-            lane.cost_usd,
-            "done"
-            if lane.finished >= lane.results > 0
-            else bottleneck_of(run_status, lane) + _until([lane], " until {}"),
-            bool(lane.idle) or run_status.phase is not Phase.SENDING,
-        )
-        for lane, (answers_per_s, _) in zip(
-            run_status.lanes, [*rates, *[(0.0, 0.0)] * len(run_status.lanes)], strict=False
-        )
-    ]
-
-
-def left_s(models: Iterable[ModelProgress]) -> float | None:
-    """Return the seconds until the last model is finished. None if unknown."""
-    active = [model for model in models if model.finished < model.results and not model.idle]
-    each = [model.left_s for model in active]
-    return None if None in each else max(filter(None, each), default=None)
+def bar_lines(run_status: RunStatus, rates: Rates, width: int, height: int) -> list[str]:
+    """Return the lines of the bar: one for the run and, if there are several models, one for each that fits."""
+    several = len(run_status.lanes) > 1 and run_status.results > 0 and height > 2
+    lines = [run_line(run_status, rates, width, limits=not several)]
+    return lines + model_lines(model_progress(run_status, rates), width, height - 1) if several else lines
 
 
 def model_lines(models: list[ModelProgress], width: int, max_lines: int) -> list[str]:
     """Return a line of at most `width` columns for each model. If they are too many, only the fastest have a line."""
-    shown = models
-    if len(models) > max_lines:
-        busiest = sorted(range(len(models)), key=lambda at: (-models[at].answers_per_s, at))[: max(0, max_lines - 1)]
-        shown = [models[at] for at in sorted(busiest)]
+    shown = busiest(models, max_lines)
     lines = _first_fitting(lambda narrow: _aligned(shown, narrow), range(6), width)
     if len(shown) < len(models):
-        lines.append(f"… and {len(models) - len(shown)} more")
+        lines.append(and_more(models, shown))
     return [_cut(line, width) for line in lines[: max(0, max_lines)]]
+
+
+def busiest(models: list[ModelProgress], max_lines: int) -> list[ModelProgress]:
+    """Return the models to show: all, or only the fastest, with a line left to say how many more there are."""
+    if len(models) <= max_lines:
+        return models
+    fastest = sorted(range(len(models)), key=lambda at: (-models[at].answers_per_s, at))[: max(0, max_lines - 1)]
+    return [models[at] for at in sorted(fastest)]
+
+
+def and_more(models: list[ModelProgress], shown: list[ModelProgress]) -> str:
+    """Return the line that says how many models are not shown."""
+    return f"… and {len(models) - len(shown)} more"
 
 
 def _aligned(models: list[ModelProgress], narrow: int) -> list[str]:
@@ -110,7 +71,7 @@ def _cells(model: ModelProgress, narrow: int, name_room: int) -> tuple[str, ...]
     has_total, left = model.results > 0, model.left_s
     return (
         _middle_out(model.model, name_room),
-        _percent(model.finished, model.results) if has_total else "",
+        percent(model.finished, model.results) if has_total else "",
         f"{model.finished:,}/{model.results:,}" if has_total and narrow < 4 else f"{model.finished:,}",
         "" if left is None else span_text(left) + (" left" if narrow < 2 else ""),
         "" if model.cost_usd is None else usd(model.cost_usd),
@@ -132,7 +93,7 @@ def run_line(run_status: RunStatus, rates: Rates, width: int, *, limits: bool) -
         rows = f"{done:,}/{results:,}" if narrow < 7 else f"{done:,}"
         return [f"{rows} {_joined(run_status, rates, narrow, limits=limits)}".rstrip()]
 
-    head = _percent(done, results)
+    head = percent(done, results)
     (rest,) = _first_fitting(lines_for, range(8), width - len(head) - 1)
     room = width - len(head) - _width(rest) - 4
     drawn = f" |{'█' * round(room * min(1.0, done / results)):<{room}}|" if room >= _MIN_BAR else ""
@@ -152,21 +113,23 @@ def last_line(run_status: RunStatus, width: int) -> str:
     """Return the line that replaces the bar at the end. It shows the results, but no rates."""
     if not run_status.results:
         return ""
-    parts = [
-        f"{_percent(run_status.finished, run_status.results)} {run_status.finished:,}/{run_status.results:,}",
-        "" if run_status.cost_usd is None else usd(run_status.cost_usd),
-        f"{run_status.failed + run_status.rejected:,} failed",
-    ]
-    return ", ".join(filter(None, parts))[:width]
+    rows = f"{percent(run_status.finished, run_status.results)} {run_status.finished:,}/{run_status.results:,}"
+    return ", ".join([rows, *last_parts(run_status)])[:width]
+
+
+def last_parts(run_status: RunStatus) -> list[str]:
+    """Return what a run's last line says beside its rows."""
+    cost = run_status.cost_usd
+    return [*([] if cost is None else [usd(cost)]), f"{run_status.failed + run_status.rejected:,} failed"]
 
 
 def _joined(run_status: RunStatus, rates: Rates, narrow: int, *, limits: bool) -> str:
-    return _clean(run_status, ", ".join(_parts(run_status, rates, narrow, limits=limits)))
+    return ", ".join(run_parts(run_status, rates, narrow, limits=limits))
 
 
-def _clean(run_status: RunStatus, text: str) -> str:
-    """Return text that is safe to show: secrets masked, control codes escaped."""
-    return clean(run_status.secrets.redacted_text(text), _MAX_LINE)
+def run_parts(run_status: RunStatus, rates: Rates, narrow: int = 0, *, limits: bool) -> list[str]:
+    """Return what a run's line says beside its rows, such as `12 min left`. The higher `narrow`, the less."""
+    return [shown_text(run_status, part) for part in _parts(run_status, rates, narrow, limits=limits)]
 
 
 def _parts(run_status: RunStatus, rates: Rates, narrow: int, *, limits: bool) -> list[str]:
@@ -208,19 +171,11 @@ def _limited(run_status: RunStatus, *, short: bool) -> str:
     if short:
         return _short(", ".join(different))
     limited_by = ", ".join(f"{limit} ({model})" for model, limit in limits.items()) if different[1:] else different[0]
-    return f"limited by {limited_by}{_until(run_status.lanes, ' (requested by the provider until {})')}"
+    return f"limited by {limited_by}{pause_end(run_status.lanes, ' (requested by the provider until {})')}"
 
 
 def _short(limited_by: str) -> str:
     return limited_by.replace(" per minute", "/min")
-
-
-def _until(lanes: list[LaneStatus], template: str) -> str:
-    """Return `template` with the time at which a pause requested by the provider ends. Empty if there is no pause."""
-    until = max((lane.paused_until for lane in lanes if lane.limited_by is Bottleneck.PAUSE), default=0.0)
-    if until <= time.time():
-        return ""
-    return template.format(time.strftime("%H:%M:%S", time.localtime(until)))
 
 
 def _time_left(run_status: RunStatus, rates: Rates) -> str:
@@ -260,7 +215,7 @@ def span_text(seconds: float) -> str:
     return f"{hours} h {minutes:02} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
-def _percent(done: int, results: int) -> str:
+def percent(done: int, results: int) -> str:
     """Return a percentage. It is rounded down, so only a finished run shows 100 %."""
     return f"{100 * done // results:3}%"
 

@@ -5,77 +5,24 @@ If the run has several models, each has a line below the bar.
 
 from __future__ import annotations
 
-import collections
-import contextlib
 import os
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from batchmix.engine.run_status import RunStatus
-from batchmix.progress.lines import Rates, last_line, model_lines, model_progress, run_line, summary_line
+from batchmix.progress.lines import bar_lines, last_line, summary_line
+from batchmix.progress.speeds import RateMeter
 
 _BAR_S = 0.2
 """Seconds between two updates of the bar."""
 _LINE_S = 30.0
 """Seconds between two lines of the mode `log`."""
-_SPAN_S = 10.0
-"""Seconds over which rates are averaged."""
 
 
-@contextlib.contextmanager
-def progress_shown(run_status: RunStatus, mode: str) -> Iterator[None]:
-    """Show the progress of a run while the `with` block runs. `mode` is `auto`, `bar`, `log` or `none`.
-
-    A thread reads the status without a lock, while the run's thread changes it. An outdated number does no harm,
-    because the status is only displayed.
-    """
-    if mode == "auto":
-        mode = "bar" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else "log"
-    if mode == "none":
-        yield
-        return
-    over = threading.Event()
-    show = _bar if mode == "bar" else _lines
-
-    def watch() -> None:
-        with contextlib.suppress(OSError, ValueError):  # the terminal was closed
-            show(run_status, over)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
-class _RateMeter:
-    """Measures the answers and tokens per second of each lane (one per model)."""
-
-    def __init__(self, run_status: RunStatus) -> None:
-        self._run_status = run_status
-        self._seen: collections.deque[tuple[float, list[tuple[int, int]]]] = collections.deque()
-
-    def now(self) -> Rates:
-        counts = [(lane.answers, lane.tokens) for lane in self._run_status.lanes]
-        if self._seen and len(counts) != len(self._seen[-1][1]):
-            self._seen.clear()  # the lanes have just been created
-        self._seen.append((time.monotonic(), counts))
-        while len(self._seen) > 2 and self._seen[-1][0] - self._seen[0][0] > _SPAN_S:
-            self._seen.popleft()
-        (then, before), (at, now) = self._seen[0], self._seen[-1]
-        span = max(at - then, 1e-9)
-        return [
-            ((answers - answers_then) / span, (tokens - tokens_then) / span)
-            for (answers_then, tokens_then), (answers, tokens) in zip(before, now, strict=True)
-        ]
-
-
-def _bar(run_status: RunStatus, over: threading.Event) -> None:
+def show_bar(run_status: RunStatus, over: threading.Event) -> None:
+    """Show a bar on stderr until the run is over; then leave one line of it."""
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -99,7 +46,7 @@ def _bar(run_status: RunStatus, over: threading.Event) -> None:
 
             return paint
 
-    meter = _RateMeter(run_status)
+    meter = RateMeter(run_status)
     with (
         ProgressBar(total=None, file=sys.stderr, mininterval=0, smoothing=0, ncols=0, bar_format="{desc}") as bar,
         logging_redirect_tqdm(tqdm_class=ProgressBar),
@@ -109,13 +56,6 @@ def _bar(run_status: RunStatus, over: threading.Event) -> None:
         last = last_line(run_status, _room()[0])
         bar.set_description_str(last, refresh=True)
         bar.leave = bool(last)
-
-
-def bar_lines(run_status: RunStatus, rates: Rates, width: int, height: int) -> list[str]:
-    """Return the lines of the bar: one for the run and, if there are several models, one for each that fits."""
-    several = len(run_status.lanes) > 1 and run_status.results > 0 and height > 2
-    lines = [run_line(run_status, rates, width, limits=not several)]
-    return lines + model_lines(model_progress(run_status, rates), width, height - 1) if several else lines
 
 
 def _encodable(text: str, encoding: str | None) -> str:
@@ -137,8 +77,9 @@ def _room() -> tuple[int, int]:
     return max(20, size.columns - 1), max(1, size.lines - 1)
 
 
-def _lines(run_status: RunStatus, over: threading.Event) -> None:
-    meter = _RateMeter(run_status)
+def show_log_lines(run_status: RunStatus, over: threading.Event) -> None:
+    """Write a line to stderr every 30 s until the run is over."""
+    meter = RateMeter(run_status)
     meter.now()
     while not over.wait(_LINE_S):
         line = f"{run_status.finished:,}/{run_status.results:,} rows, {summary_line(run_status, meter.now())}"

@@ -14,8 +14,8 @@ from batchmix.engine.run_status import Idle, LaneStatus, Phase, RunStatus
 from batchmix.job import Price
 from batchmix.prices.cost import Prices
 from batchmix.progress import terminal
-from batchmix.progress.lines import last_line, span_text, summary_line
-from batchmix.progress.terminal import bar_lines, progress_shown
+from batchmix.progress.lines import bar_lines, last_line, span_text, summary_line
+from batchmix.progress.shown import progress_shown
 from batchmix.records import Bottleneck
 from batchmix.redact import Secrets
 from tests.polling import wait_until
