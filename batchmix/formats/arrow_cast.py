@@ -95,7 +95,7 @@ def _from_dictionary(column: pa.Array, arrow_type: pa.DataType, leaf: _Leaf) -> 
         return pa.DictionaryArray.from_arrays(
             column.indices.cast(arrow_type.index_type),
             _rebuilt(column.dictionary, arrow_type.value_type, leaf),
-            arrow_type.ordered,
+            ordered=arrow_type.ordered,
         )
     return _rebuilt(column.dictionary, arrow_type, leaf).take(column.indices)
 
@@ -144,12 +144,17 @@ def nullable(arrow_type: pa.DataType) -> pa.DataType:
 def storable(arrow_type: pa.DataType) -> pa.DataType:
     """Return the type with which to write a column to Parquet, so that every reader can read the column.
 
-    The null type becomes text. Views become ordinary types, and so do dictionaries inside lists and structs, because
-    pyarrow can't read two row groups of such dictionaries at once.
+    The null type becomes text. Views become ordinary types, also as the values of a dictionary. Dictionaries inside
+    lists and structs become ordinary types too, because pyarrow can't read two row groups of such dictionaries at once.
     """
     if Types.is_null(arrow_type):
         return pa.string()
-    return arrow_type if Types.is_dictionary(arrow_type) else _plain(arrow_type)
+    if not Types.is_dictionary(arrow_type):
+        return _plain(arrow_type)
+    value_type = _plain(arrow_type.value_type)
+    if value_type == arrow_type.value_type:
+        return arrow_type
+    return pa.dictionary(arrow_type.index_type, value_type, arrow_type.ordered)
 
 
 def _plain(arrow_type: pa.DataType) -> pa.DataType:

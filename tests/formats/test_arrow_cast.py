@@ -35,6 +35,11 @@ _STRUCT = pa.struct([("a", pa.int64()), ("b", pa.string())])
             pa.map_(pa.string(), pa.int64()),
             [[("k", 1)], None, [("l", 2), ("m", 3)]],
         ),
+        (
+            pa.array(["y", None, "x"]).dictionary_encode(),
+            pa.dictionary(pa.uint32(), pa.large_string(), ordered=True),
+            ["y", None, "x"],
+        ),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, pa.DataType) else "",
 )
@@ -71,6 +76,7 @@ def test_views_and_nulls_are_stored_as_common_types() -> None:
     assert storable(pa.null()) == pa.string()
     words = pa.dictionary(pa.int8(), pa.string())
     assert storable(pa.struct([("d", pa.list_(words))])) == pa.struct([("d", pa.list_(pa.string()))])
+    assert storable(pa.dictionary(pa.uint32(), pa.string_view())) == pa.dictionary(pa.uint32(), pa.string())
     for kind in (words, pa.list_(pa.int8(), 2), _STRUCT, pa.decimal256(50, 1)):
         assert storable(kind) is kind
 
