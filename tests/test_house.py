@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent / "batchmix"
 LAYERS = [
     {"__main__"},
     {"cli"},
+    {"api"},
     {"evaluation", "progress", "schedule"},
     {"engine"},
     {"load", "pacing", "prices", "store"},
@@ -38,7 +39,7 @@ OWNERS = {
     "msgspec": {""},
     "multidict": {"http/"},
     "numpy": {"evaluation/"},
-    "pyarrow": {"engine/reader.py", "evaluation/", "formats/", "load/", "store/"},
+    "pyarrow": {"api/", "engine/reader.py", "evaluation/", "formats/", "load/", "store/"},
     "rapidfuzz": {"scorers/kinds.py"},
     "regex": {"scorers/kinds.py"},
     "tenacity": {"engine/retries.py"},

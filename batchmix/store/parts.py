@@ -11,7 +11,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import pyarrow as pa
@@ -193,9 +193,11 @@ def _damaged(path: Path, why: str) -> PartDamaged:
     return PartDamaged(f"{path}: is damaged ({why})")
 
 
-def write_rows(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch], pace: Callable[[], None]) -> None:
+def write_rows(
+    file: Path | BinaryIO, schema: pa.Schema, batches: Iterator[pa.RecordBatch], pace: Callable[[], None]
+) -> None:
     """Write batches to an existing empty file as Parquet. `pace` is called after each batch."""
-    with _writer(path, schema) as writer:
+    with _writer(file, schema) as writer:
         _write(writer, schema, batches, pace)
 
 
@@ -216,10 +218,10 @@ def seal_part(
         hooks.record(footer, seal)
 
 
-def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+def _writer(file: Path | BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
     # Columns whose values hardly repeat get no dictionary, which would cost time and save nothing.
     repeating = [name for name in schema.names if name not in _UNIQUE]
-    return pq.ParquetWriter(path, schema, **_COMPRESSED, use_dictionary=repeating, write_page_checksum=True)
+    return pq.ParquetWriter(file, schema, **_COMPRESSED, use_dictionary=repeating, write_page_checksum=True)
 
 
 def _write(

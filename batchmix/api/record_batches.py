@@ -1,0 +1,189 @@
+"""Tables of other libraries as streams of Arrow batches, and as Parquet can store them."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from batchmix.api.libraries import is_from, type_shown
+from batchmix.api.pandas_batches import pandas_batches
+from batchmix.errors import InputError
+from batchmix.formats.arrow_cast import fitted, storable
+from batchmix.formats.arrow_values import is_extension, is_text
+from batchmix.formats.display import clean, quoted
+
+Types = pa.types
+_READ_ROWS = 8192
+"""The number of rows that are asked of a library at once. Libraries may return more."""
+_STREAMED_ROWS = 1024
+"""The number of rows that are collected from a library that returns single rows."""
+
+
+def with_one_column(data: Any, name: str) -> Any:
+    """Return a Series, or an array of Arrow, as a table with one column. Any other data is returned unchanged."""
+    if is_from(data, "pandas", "Series") or is_from(data, "polars", "Series"):
+        return data.to_frame(name)
+    return pa.table({name: data}) if isinstance(data, pa.Array | pa.ChunkedArray) else data
+
+
+def record_batches(data: Any) -> pa.RecordBatchReader | None:
+    """Return the rows of a table as Arrow batches, in the types of the table. None if the data is not a table.
+
+    A one-shot reader is read by reading the result. Raises `InputError` for a table that Arrow can't hold.
+    """
+    if is_from(data, "pandas", "DataFrame"):
+        return pandas_batches(data)
+    if is_from(data, "polars", "DataFrame", "LazyFrame"):
+        return _polars(data)
+    if is_from(data, "datasets", "Dataset", "IterableDataset", "DatasetDict", "IterableDatasetDict"):
+        return _hugging_face(data)
+    if isinstance(data, dict):
+        return _columns(data)
+    if isinstance(data, pa.RecordBatchReader):
+        return data
+    if isinstance(data, pa.RecordBatch):
+        return pa.RecordBatchReader.from_batches(data.schema, [data])
+    return _other(data)
+
+
+def _other(data: Any) -> pa.RecordBatchReader | None:
+    try:
+        if is_from(data, "pyarrow.dataset", "Dataset"):
+            return data.scanner(batch_size=_READ_ROWS, batch_readahead=2, fragment_readahead=1).to_reader()
+        if is_from(data, "pyarrow.dataset", "Scanner"):
+            return data.to_reader()
+        if hasattr(data, "__arrow_c_stream__"):
+            return pa.RecordBatchReader.from_stream(data)
+        if hasattr(data, "__arrow_c_array__"):
+            return record_batches(pa.record_batch(data))
+    except (pa.ArrowException, TypeError) as error:
+        raise InputError(f"Arrow can't read the data, of the type {type_shown(data)}: {_first_line(error)}") from error
+    return None
+
+
+def _columns(data: dict[Any, Any]) -> pa.RecordBatchReader:
+    columns: dict[str, Any] = {}
+    for name, column in data.items():
+        if isinstance(column, str | bytes | dict) or not (hasattr(column, "__len__") or hasattr(column, "__iter__")):
+            raise InputError(
+                f"the data is a dictionary, whose values must be columns, but {quoted(str(name))} is of the type"
+                f" {type_shown(column)}; a single row goes into a list: [{{…}}]"
+            )
+        try:
+            is_arrow = hasattr(column, "__arrow_c_stream__") or isinstance(column, pa.Array | pa.ChunkedArray)
+            columns[str(name)] = (
+                pa.chunked_array(column) if is_arrow else pa.array(list(column) if _is_nested(column) else column)
+            )
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise no_column(str(name), error) from error
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        shown = ", ".join(f"{quoted(name)} has {length}" for name, length in list(lengths.items())[:10])
+        raise InputError(f"the columns have different numbers of rows: {shown}")
+    return pa.table(columns).to_reader()
+
+
+def _is_nested(column: Any) -> bool:
+    return is_from(column, "numpy", "ndarray") and column.ndim > 1
+
+
+def _polars(data: Any) -> pa.RecordBatchReader:
+    polars = sys.modules["polars"]
+    schema = data.collect_schema()
+    for name, dtype in schema.items():
+        try:
+            if dtype == polars.Object:
+                raise TypeError("Polars can't pass objects of Python on")
+            pa.RecordBatchReader.from_stream(polars.DataFrame(schema={name: dtype}))
+        except (pa.ArrowException, TypeError) as error:
+            raise no_column(name, error, str(dtype)) from error
+    if isinstance(data, polars.DataFrame):
+        return pa.RecordBatchReader.from_stream(data)
+    empty = pa.RecordBatchReader.from_stream(polars.DataFrame(schema=schema))
+    return pa.RecordBatchReader.from_batches(empty.schema, _collected(data))
+
+
+def _collected(data: Any) -> Iterator[pa.RecordBatch]:
+    if hasattr(data, "collect_batches"):
+        frames = data.collect_batches(chunk_size=_READ_ROWS, maintain_order=True)
+    else:  # an older Polars
+        frames = [data.collect()]
+    for frame in frames:
+        yield from pa.RecordBatchReader.from_stream(frame)
+
+
+def _hugging_face(data: Any) -> pa.RecordBatchReader | None:
+    if isinstance(data, dict):
+        raise InputError(f"the data has several splits; pass one of them, such as data[{next(iter(data), 'train')!r}]")
+    if data.features is None:  # its batches may differ in their types
+        return None
+    schema = pa.schema([pa.field(field.name, _storage(field.type)) for field in data.features.arrow_schema])
+    batches = _stored_rows(data) if is_from(data, "datasets", "Dataset") else _streamed_rows(data)
+    return pa.RecordBatchReader.from_batches(schema, (fitted(batch, schema) for batch in batches))
+
+
+def _stored_rows(data: Any) -> Iterator[pa.RecordBatch]:
+    for table in data.with_format("arrow").iter(_READ_ROWS):
+        yield from table.to_batches()
+
+
+def _streamed_rows(data: Any) -> Iterator[pa.RecordBatch]:
+    # Asked for Arrow, an IterableDataset guesses types for each batch, and fails where they differ.
+    features, schema = data.features, data.features.arrow_schema
+    rows = iter(data.decode(enable=False).with_format(None))
+    while some := list(islice(rows, _STREAMED_ROWS)):
+        encoded = [features.encode_example(row) for row in some]
+        columns = [pa.array([row.get(field.name) for row in encoded], _storage(field.type)) for field in schema]
+        yield pa.RecordBatch.from_arrays(columns, names=schema.names)
+
+
+def _storage(dtype: pa.DataType) -> pa.DataType:
+    return dtype.storage_type if is_extension(dtype) else dtype
+
+
+def no_column(name: str, error: Exception, dtype: str = "") -> InputError:
+    """Return the error for a column that Arrow or Parquet can't hold."""
+    kind = f", of the type {clean(dtype, 80)}," if dtype else ""
+    return InputError(
+        f"the column {quoted(name)}{kind} can't be read: {_first_line(error)}; convert it or leave it out"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return clean(str(error).splitlines()[0] if str(error) else type(error).__name__)
+
+
+def parquet_schema(schema: pa.Schema) -> pa.Schema:
+    """Return the schema with which to write a table, without metadata. Types that Parquet lacks become similar ones.
+
+    Raises `InputError` if there is no column, two have one name, or one has a type that Parquet can't store.
+    """
+    if not schema.names:
+        raise InputError("the table has no columns")
+    for name, count in Counter(schema.names).items():
+        if count > 1:
+            raise InputError(f"the table has {count} columns named {quoted(name)}")
+    fields = [pa.field(field.name, _stored(field.type)) for field in schema]
+    for field in fields:
+        try:
+            pq.write_table(pa.table({field.name: pa.nulls(1, field.type)}), io.BytesIO())
+        except (pa.ArrowException, TypeError) as error:
+            raise no_column(field.name, error, str(field.type)) from error
+    return pa.schema(fields)
+
+
+def _stored(dtype: pa.DataType) -> pa.DataType:
+    if is_extension(dtype) and not dtype.extension_name.startswith("arrow."):
+        # Another process, which has not imported the type's library, would read its storage.
+        return _stored(dtype.storage_type)
+    dtype = storable(dtype)
+    if Types.is_dictionary(dtype) and not is_text(dtype.value_type):
+        return _stored(dtype.value_type)
+    return dtype

@@ -1,0 +1,102 @@
+"""Writes a table or rows from memory to an unnamed temporary file, which a run then reads like a file of the input."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import AsyncIterable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+import pyarrow as pa
+
+from batchmix.api.content_digest import ContentDigest
+from batchmix.api.libraries import type_shown
+from batchmix.api.record_batches import parquet_schema, record_batches, with_one_column
+from batchmix.api.row_dicts import json_lines
+from batchmix.errors import NO_SPACE, InputError, disk_error
+from batchmix.formats.arrow_cast import fitted
+from batchmix.store.parts import write_rows
+
+TAKES = (
+    "a DataFrame of pandas or Polars, an Arrow table, reader or dataset, a Dataset of Hugging Face, a relation of"
+    " DuckDB, a dictionary of columns, or an iterable of dictionaries or strings"
+)
+"""The kinds of data in memory, for messages."""
+_SLICE_ROWS = 2048
+"""The number of rows of a table that are converted at once, if they are short."""
+_SLICE_BYTES = 1 << 20
+"""The number of bytes that are converted at once, which bounds the memory, and the size of row groups."""
+
+
+class MemoryRows(msgspec.Struct, frozen=True):
+    """Rows from memory in a temporary file, which vanishes when it is closed or the process ends."""
+
+    file: BinaryIO
+    """Positioned at its beginning. The caller closes it."""
+    format: str
+    """`parquet` or `jsonl`."""
+    digest: str
+    """The SHA-256 of the content in hex: the same for the same data in another process."""
+    rows: int
+
+
+def memory_rows(data: Any, folder: Path, name_of_text: str) -> MemoryRows:
+    """Write data to a temporary file in `folder`: tables as Parquet, anything else as JSON lines.
+
+    Iterators and readers are consumed, in bounded memory. A string becomes a row with one column, `name_of_text`.
+    Raises `InputError` for what batchmix can't take, and `NoSpace`. An exception of an iterator passes unchanged. In
+    all these cases no file is left.
+    """
+    data = with_one_column(data, name_of_text)
+    reader = record_batches(data)
+    file: BinaryIO = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the caller closes it
+    try:
+        written = _json_lines(data, file, name_of_text) if reader is None else _parquet(reader, file)
+        file.seek(0)
+    except OSError as error:
+        file.close()
+        if error.errno in NO_SPACE:
+            raise disk_error(error, folder) from error
+        raise
+    except BaseException:
+        file.close()
+        raise
+    return written
+
+
+def _json_lines(data: Any, file: BinaryIO, name_of_text: str) -> MemoryRows:
+    digest, rows = hashlib.sha256(), 0
+    for line in json_lines(_iterable(data), name_of_text):
+        digest.update(line)
+        file.write(line)
+        rows += 1
+    return MemoryRows(file, "jsonl", digest.hexdigest(), rows)
+
+
+def _iterable(data: Any) -> Iterable[Any]:
+    if isinstance(data, AsyncIterable):
+        raise InputError(
+            "the data is an async iterator, which a run can't wait for; collect it first: [row async for row in rows]"
+        )
+    if isinstance(data, Iterable) and not isinstance(data, str | bytes | bytearray | memoryview):
+        return data
+    raise InputError(f"the data is of the type {type_shown(data)}; batchmix takes {TAKES}")
+
+
+def _parquet(reader: pa.RecordBatchReader, file: BinaryIO) -> MemoryRows:
+    schema = parquet_schema(reader.schema)
+    digest = ContentDigest(schema)
+    write_rows(file, schema, _converted(reader, schema, digest), lambda: None)
+    return MemoryRows(file, "parquet", digest.hexdigest(), digest.rows)
+
+
+def _converted(reader: pa.RecordBatchReader, schema: pa.Schema, digest: ContentDigest) -> Iterator[pa.RecordBatch]:
+    for batch in reader:
+        weight = batch.nbytes / max(1, batch.num_rows)
+        rows = int(min(_SLICE_ROWS, max(16, _SLICE_BYTES / max(1, weight))))
+        for start in range(0, batch.num_rows, rows):
+            converted = fitted(batch.slice(start, rows), schema)
+            digest.update(converted)
+            yield converted
