@@ -78,7 +78,7 @@ def went_through(bench: Bench, table: pa.Table) -> None:
     assert pa_csv.read_csv(bench.root / "all.csv", convert_options=cells, parse_options=parsing).num_rows == len(rows)
     job = read_job(None, bench.settings, {})
     judge_context = JudgeContext(job, Secrets(""), RunStatus())
-    metrics = evaluate_run(bench.out, judge_context, prepare_scorers(job, None))
+    metrics = evaluate_run(bench.out, judge_context, prepare_scorers(job))
     assert {score.scorer for score in metrics.scores} == set(names)
     write_report(bench.out, None)
 

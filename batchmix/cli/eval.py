@@ -61,7 +61,7 @@ def command(folder: Path, job_file: Path | None, settings: tuple[str, ...], **op
         read_job(job_file, merge_settings([parse_setting(setting) for setting in settings])) if job_file else None
     )
     job = _job_to_evaluate(original, job_given)
-    scorers = prepare_scorers(job, job_file.parent if job_file else None)
+    scorers = prepare_scorers(job)
     judged = any(score is None for _, score in scorers)
     secrets = read_secrets(job.provider, os.environ) if judged else Secrets()
     hide_secrets(secrets)
@@ -130,5 +130,5 @@ def _job_to_evaluate(original: CheckedJob, job_file: CheckedJob | None) -> Check
         if original.provider.headers and any(isinstance(scorer, Judge) for scorer in (original.eval or Eval()).scorers):
             raise JobError("the job sends its own headers, which a run folder does not keep; give the job file")
         return original
-    replaced = {name: getattr(job_file, name) for name in ("eval", "provider", "limits", "retry", "timeouts", "prices")}
-    return msgspec.structs.replace(original, **replaced)
+    names = ("eval", "provider", "limits", "retry", "timeouts", "prices", "scorer_folder")
+    return msgspec.structs.replace(original, **{name: getattr(job_file, name) for name in names})

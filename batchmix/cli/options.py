@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from batchmix.job import CheckedJob, checked_local, closest, merge_settings, parse_setting, read_job
+from batchmix.job import CheckedJob, checked_local, closest, job_of_call, parse_setting
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -55,17 +55,6 @@ _JOB_OPTIONS = [
     click.option("--bad-rows", type=OneOf(["refuse", "reject"]), default="refuse", show_default=True,
                  help="Refuse a file with bad rows, or give each bad row a result with its error."),
 ]  # fmt: skip
-_FLAGS = {
-    "model": "model",
-    "prompt": "input.prompt",
-    "base_url": "provider.base_url",
-    "out": "output.path",
-    "rpm": "limits.requests_per_minute",
-    "tpm": "limits.tokens_per_minute",
-    "concurrency": "limits.concurrency",
-    "deadline": "timeouts.job_s",
-}
-"""The setting of the job for each option, by the option's name."""
 
 
 def job_options(command: Command) -> Command:
@@ -85,19 +74,5 @@ def job_from(source: str, settings: tuple[str, ...], flags: dict[str, Any]) -> C
 
     `source` is a job file or an input. `settings` (from `--set`) override the job file, and `flags` override both.
     """
-    is_job = source.endswith(".toml")
-    layers: list[dict[str, Any]] = [] if is_job else [{"input": {"path": source}}]
-    layers += [parse_setting(setting) for setting in settings]
-    for flag, key in _FLAGS.items():
-        if flags[flag] is not None:
-            layers.append(_nested(key, flags[flag]))
-    path = Path(checked_local(source, "JOB.toml", "copy the job file here first") if is_job else source)
     scheduled = flags["date"].date() if flags["date"] else None
-    return read_job(path if is_job else None, merge_settings(layers), scheduled=scheduled)
-
-
-def _nested(key: str, value: Any) -> dict[str, Any]:
-    for name in reversed(key.split(".")):
-        value = {name: value}
-    nested: dict[str, Any] = value
-    return nested
+    return job_of_call(source, map(parse_setting, settings), flags, scheduled=scheduled)

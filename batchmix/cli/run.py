@@ -72,7 +72,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     from batchmix.engine.start_record import exit_code
     from batchmix.progress.shown import progress_shown, terminal_mode
 
-    scorers = _scorers(job, source)
+    scorers = _scorers(job)
     run_options = _run_options(options)
     if options["canary"] and not _canary_accepted(job, run_options, options):
         return Stopped.exit_code
@@ -169,13 +169,13 @@ def _drain_when_stdin_ends() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _scorers(job: CheckedJob, source: str) -> list[PreparedScorer]:
+def _scorers(job: CheckedJob) -> list[PreparedScorer]:
     """Return the scorers of the job, prepared. A mistake in one is found here, before any request is sent."""
     if job.eval is None:
         return []
     from batchmix.evaluation.evaluate_run import prepare_scorers
 
-    return prepare_scorers(job, Path(source).parent if source.endswith(".toml") else None)
+    return prepare_scorers(job)
 
 
 def _evaluated(job: CheckedJob, secrets: Secrets, scorers: list[PreparedScorer], progress: str) -> EvalOutcome | None:

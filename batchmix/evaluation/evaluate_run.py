@@ -22,13 +22,11 @@ from batchmix.store.filesystem import is_ours
 from batchmix.store.run_folder import Layout
 
 
-def prepare_scorers(job: CheckedJob, folder: Path | None) -> list[PreparedScorer]:
-    """Return the job's scorers with their functions. Raises `JobError` if a scorer's settings have a mistake.
-
-    `folder` is the folder of the job file, from which custom scorers are imported. None if there is no job file.
-    """
+def prepare_scorers(job: CheckedJob) -> list[PreparedScorer]:
+    """Return the job's scorers with their functions. Raises `JobError` if a scorer's settings have a mistake."""
     if job.eval is None:
         raise JobError("the job has no [eval]; give a job file that has one")
+    folder = Path(job.scorer_folder) if job.scorer_folder else None
     scorers: list[PreparedScorer] = []
     for scorer in job.eval.scorers:
         if isinstance(scorer, Judge):

@@ -5,11 +5,13 @@
 """
 
 from batchmix.job.addresses import checked_local, checked_url
+from batchmix.job.call import job_of_call
 from batchmix.job.closest import closest, closest_file
 from batchmix.job.file import read_job
 from batchmix.job.hints import settings_of
 from batchmix.job.masking import masked, masked_url
 from batchmix.job.settings import merge_settings, parse_setting
+from batchmix.job.toml_file import parse_toml
 from batchmix.job.toml_text import job_settings, to_toml
 from batchmix.job.values import (
     DEFAULT_BASE_URL,
@@ -51,11 +53,13 @@ __all__ = [
     "checked_url",
     "closest",
     "closest_file",
+    "job_of_call",
     "job_settings",
     "masked",
     "masked_url",
     "merge_settings",
     "parse_setting",
+    "parse_toml",
     "read_job",
     "settings_of",
     "to_toml",

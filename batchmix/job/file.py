@@ -38,27 +38,29 @@ def read_job(
     settings: Mapping[str, Any],
     environ: Mapping[str, str] = os.environ,
     scheduled: datetime.date | None = None,
+    option: str = "--set ",
 ) -> CheckedJob:
     """Return the checked job from a file and the command line's settings, which override the file.
 
     `settings` is nested like the file. An input path in the file is relative to the file. All other paths are relative
-    to the working directory. `scheduled` is the value of `{date}`, or None for the last scheduled date. Raises
-    `JobError` if a setting is wrong.
+    to the working directory. `scheduled` is the value of `{date}`, or None for the last scheduled date. `option` stands
+    before a setting where a message says that `settings` gave it. Raises `JobError` if a setting is wrong.
     """
     try:
         text, raw = read_toml(path) if path else ("", {})
     except JobError as error:
         raise JobError(f"{path}{error}") from error.__cause__
-    places = Places(path, text, settings)
+    places = Places(path, text, settings, option)
     raw = merged(raw, settings)
     _check(raw, places)
     try:
         table = msgspec.convert(raw, JobTable)
         source = _checked_input(table.input, _folder(path, settings))
-        return _placed(_checked(table, source, path, environ, scheduled), places)
+        job = _placed(_checked(table, source, path, environ, scheduled), places)
     except JobError as error:
         setting = str(error).partition(":")[0].split(".")
         raise JobError(f"{places.prefix_for(tuple(setting))}{error}") from error.__cause__
+    return job if path is None else msgspec.structs.replace(job, scorer_folder=str(path.absolute().parent))
 
 
 def _check(raw: Mapping[str, Any], places: Places) -> None:
@@ -139,6 +141,8 @@ def _default_name(path: Path | None, source: str) -> str:
         return path.stem
     if source in _STDIN or source.startswith(_PIPES):
         return "stdin"
+    if source.startswith(MEMORY):
+        return "data"
     stem = Path(source).name.partition(".")[0]
     return re.sub(r"[*?\[\]]+", "", stem) or "batch"
 

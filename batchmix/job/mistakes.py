@@ -36,13 +36,14 @@ class Mistake(NamedTuple):
 
 def mistakes_in(raw: Mapping[str, Any]) -> list[Mistake]:
     """Return all mistakes in the settings `raw`. If there are none, `raw` can be converted to a `JobTable`."""
-    mistakes = list(_in_table(raw, JobTable, ()))
+    mistakes = list(mistakes_in_table(raw, JobTable))
     if not isinstance(raw.get("input", {}), Mapping) or "path" in raw.get("input", {}):
         return mistakes
     return [*mistakes, Mistake(("input", "path"), "input.path is missing: the file with the rows")]
 
 
-def _in_table(raw: Mapping[str, Any], table: type, path: KeyPath) -> Iterator[Mistake]:
+def mistakes_in_table(raw: Mapping[str, Any], table: type, path: KeyPath = ()) -> Iterator[Mistake]:
+    """Yield the mistakes in a table at `path`, whose keys and types are those of a struct."""
     fields = {field.encode_name: field for field in msgspec.structs.fields(table)}
     tag = table.__struct_config__.tag_field  # type: ignore[attr-defined]
     for key, value in raw.items():
@@ -81,13 +82,13 @@ def _without_none(type_: Any) -> Any:
 def _in_one_of(value: Mapping[str, Any], tables: list[type], path: KeyPath) -> Iterator[Mistake]:
     """Yield the mistakes in a table that may have one of several types. The tag, such as `kind`, says which."""
     if len(tables) == 1:
-        yield from _in_table(value, tables[0], path)
+        yield from mistakes_in_table(value, tables[0], path)
         return
     by_tag = {table.__struct_config__.tag: table for table in tables}  # type: ignore[attr-defined]
     tag = tables[0].__struct_config__.tag_field  # type: ignore[attr-defined]
     given = value.get(tag)
     if given in by_tag:
-        yield from _in_table(value, by_tag[given], path)
+        yield from mistakes_in_table(value, by_tag[given], path)
         return
     what = " is missing" if given is None else f": there is no {given!r}"
     yield Mistake((*path, tag), f"{dotted((*path, tag))}{what}; {_closest_of(str(given), by_tag)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from batchmix.errors import JobError
@@ -31,15 +31,23 @@ def parse_setting(text: str) -> dict[str, Any]:
     path = _key(key) if equals else ()
     if not path:
         raise JobError(_FORM)
-    nested = _value(path, value)
+    setting = _value(path, value)
     for name in reversed(path):
-        nested = {name: nested}
-    given: dict[str, Any] = nested
+        setting = {name: setting}
+    given: dict[str, Any] = setting
     return given
 
 
-def merge_settings(settings: list[dict[str, Any]]) -> dict[str, Any]:
-    """Merge a list of nested settings. Later settings override earlier ones."""
+def nested(key: str, value: Any) -> dict[str, Any]:
+    """Return nested settings with one setting, whose key has dots, as in `limits.concurrency`."""
+    for name in reversed(key.split(".")):
+        value = {name: value}
+    settings: dict[str, Any] = value
+    return settings
+
+
+def merge_settings(settings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Merge several nested settings. Later settings override earlier ones."""
     together: dict[str, Any] = {}
     for setting in settings:
         together = merged(together, setting)

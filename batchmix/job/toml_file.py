@@ -30,7 +30,7 @@ def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
     Raises `JobError`, whose message starts with a colon, so that the caller can put the file's name in front.
     """
     text = _read_text(path)
-    return text, _parsed(text)
+    return text, parse_toml(text)
 
 
 def _read_text(path: Path) -> str:
@@ -52,7 +52,8 @@ def _read_text(path: Path) -> str:
     return text.replace("\r\n", "\n")
 
 
-def _parsed(text: str) -> dict[str, Any]:
+def parse_toml(text: str) -> dict[str, Any]:
+    """Return the values of a TOML document. Raises `JobError`, whose message starts with a colon."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -77,17 +78,21 @@ def _shown(reason: str, text: str) -> str:
 
 
 class Places:
-    """Finds where a setting was given: in the job file (`job.toml:12`), or by `--set`, which overrides the file."""
+    """Finds where a setting was given: in the job file (`job.toml:12`), or in `settings`, which override the file.
 
-    def __init__(self, file: Path | None, text: str, settings: Mapping[str, Any]) -> None:
+    `option` stands before a setting of `settings`, such as `--set `.
+    """
+
+    def __init__(self, file: Path | None, text: str, settings: Mapping[str, Any], option: str) -> None:
         self._file = file
         self._lines = lines_of(text)
         self._settings = settings
+        self._option = option
 
     def prefix_for(self, path: KeyPath) -> str:
         """Return the location prefix for a message about a setting, such as `job.toml:12: `.
 
-        Empty if `--set` gave the setting.
+        Empty if `settings` gave the setting.
         """
         given: Any = self._settings
         for key in path:
@@ -101,14 +106,18 @@ class Places:
 
     def of_job(self) -> dict[str, str]:
         """Return where each parameter under `[params]` was given."""
-        return self._in_file("params") | {key: f"--set params.{key}" for key in self._settings.get("params", {})}
+        return self._in_file("params") | {
+            key: f"{self._option}params.{key}" for key in self._settings.get("params", {})
+        }
 
     def of_entry(self, number: int) -> dict[str, str]:
         """Return where each parameter of one table of `[[models]]` was given."""
         given = self._settings.get("models")
         if given is None:
             return self._in_file("models", number, "params")
-        return dict.fromkeys(given[number].get("params", {}), "--set models")  # `--set` replaces a list as a whole
+        return dict.fromkeys(
+            given[number].get("params", {}), f"{self._option}models"
+        )  # `settings` replaces a list as a whole
 
     def _in_file(self, *table: str | int) -> dict[str, str]:
         return {str(path[-1]): f"{self._file}:{line}" for path, line in self._lines.items() if path[:-1] == table}

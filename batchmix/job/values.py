@@ -203,16 +203,20 @@ class CheckedJob(JobSettings, frozen=True):
     """Empty if each row names its model, as lines of an OpenAI Batch file do."""
     places: dict[str, str] = {}
     """Where each of `params` was given: `job.toml:12`, or the command-line option."""
+    scorer_folder: str = ""
+    """The folder from which the modules of custom scorers are imported: the job file's. Empty if there is none."""
 
     def public(self) -> dict[str, Any]:
         """Return the job as JSON values that can be written to a file.
 
         Values that may be secrets are masked (headers, unless they name a variable, and texts whose key suggests a
-        secret) or left out (`on_finish`). `places` is left out too, since it only concerns this call.
+        secret) or left out (`on_finish`). `places` and `scorer_folder` are left out too: they only concern this call,
+        and a run folder, which may come from somebody else, must not name code to run.
         """
         record: dict[str, Any] = masked(msgspec.to_builtins(self))
         for params in (record, *record["models"]):
             del params["places"]
+        del record["scorer_folder"]
         record["provider"]["headers"] = masked_headers(self.provider.headers)
         record["provider"]["base_url"] = masked_url(self.provider.base_url)
         if self.schedule:

@@ -45,7 +45,7 @@ def evaluated_run(root: Path, name: str) -> Path:
     }
     job = read_job(None, settings, {})
     run_job(job, Secrets(), Options(), RunStatus())
-    evaluate_run(root / name, JudgeContext(job, Secrets(), RunStatus()), prepare_scorers(job, None))
+    evaluate_run(root / name, JudgeContext(job, Secrets(), RunStatus()), prepare_scorers(job))
     return root / name
 
 

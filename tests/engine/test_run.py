@@ -391,7 +391,7 @@ def test_a_job_sets_the_mode_of_all_its_files(bench: Bench) -> None:
     bench.standin.behave("")
     bench.run()
     job = read_job(None, bench.settings, {})
-    evaluate_run(bench.out, JudgeContext(job, Secrets(), bench.run_status), prepare_scorers(job, None))
+    evaluate_run(bench.out, JudgeContext(job, Secrets(), bench.run_status), prepare_scorers(job))
     write_report(bench.out, None)
     modes = {path.stat().st_mode & 0o777 for path in bench.out.rglob("*") if path.is_file()}
     assert (modes, len(list(bench.out.rglob("*"))) > 9) == ({0o640}, True)

@@ -33,7 +33,7 @@ class EvalBench(Bench):
     def evaluate(self) -> Metrics:
         """Evaluate the run in its present state."""
         job = read_job(None, self.settings, {})
-        return evaluate_run(self.out, JudgeContext(job, Secrets(), RunStatus()), prepare_scorers(job, self.root))
+        return evaluate_run(self.out, JudgeContext(job, Secrets(), RunStatus()), prepare_scorers(job))
 
     def scores(self) -> list[dict[str, Any]]:
         """Return the rows of scores.parquet."""

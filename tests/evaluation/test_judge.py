@@ -175,7 +175,7 @@ def test_a_judge_may_spend_the_rest_of_the_budget(judged: EvalBench) -> None:
 def test_a_run_with_a_budget_and_an_unpriced_judge_is_refused_before_anything_is_sent(judged: EvalBench) -> None:
     judged.settings["eval"]["scorers"][0]["max_usd"] = 1.0
     with pytest.raises(JobError, match="no price is known for j"):
-        prepare_scorers(read_job(None, judged.settings, {}), None)
+        prepare_scorers(read_job(None, judged.settings, {}))
 
 
 def test_an_answer_that_was_cut_off_has_no_grade(judged: EvalBench) -> None:
@@ -234,7 +234,7 @@ def test_judging_under_a_budget_without_a_price_is_refused_before_anything_is_se
     judged.settings["prices"] = {"m": {"input": 10.0, "output": 10.0}}
     judged.settings["budget"] = {"max_usd": 100.0}
     with pytest.raises(JobError, match="no price is known for j"):
-        prepare_scorers(read_job(None, judged.settings, {}), None)
+        prepare_scorers(read_job(None, judged.settings, {}))
 
 
 def test_a_rubric_names_any_column_and_shows_the_answer() -> None:

@@ -94,7 +94,7 @@ def test_an_errors_file_is_overwritten_only_if_batchmix_wrote_it(run: Path, tmp_
 
 def test_foreign_files_in_place_of_scores_reports_or_a_history_are_kept(job: CheckedJob, run: Path) -> None:
     def evaluated() -> None:
-        evaluate_run(run, JudgeContext(job, Secrets(), RunStatus()), prepare_scorers(job, None))
+        evaluate_run(run, JudgeContext(job, Secrets(), RunStatus()), prepare_scorers(job))
 
     for path in (run / "evaluation/scores.parquet", run / "evaluation/metrics.json", run / "report.html"):
         path.parent.mkdir(exist_ok=True)

@@ -1,0 +1,170 @@
+"""The keyword arguments that describe a job in Python, and the checked job that they make."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypedDict
+
+import msgspec
+
+from batchmix.api.examples import Examples, with_examples
+from batchmix.engine.run import Options
+from batchmix.errors import JobError
+from batchmix.job import CheckedJob, closest, job_of_call
+from batchmix.job.call import FLAGS
+from batchmix.job.mistakes import mistakes_in_table
+
+Table = Mapping[str, Any]
+"""A table of the job file, with the same keys: `limits={"concurrency": 64}`."""
+
+
+class JobKeywords(TypedDict, total=False):
+    """The keyword arguments that describe a job, beside the input, `prompt`, `model` and `out`.
+
+    The first are short names for single settings. The others are the tables of the job file; jobs/job-file.md lists
+    their keys. A short name overrides the same setting in a table.
+    """
+
+    system: str
+    """The template of the system message."""
+    messages: Sequence[Mapping[str, Any]]
+    """The templates of all messages, instead of `prompt` and `system`."""
+    examples: Examples
+    """Pairs of a question and its answer, which stand before the prompt: `[("I loved it", "pos")]`.
+
+    The question is the value of the only column that the prompt reads, or a dict of all columns that it reads.
+    """
+    base_url: str
+    """The API's address; `"rehearsal:"` for the rehearsal provider."""
+    rpm: float
+    """The provider's limit of requests per minute."""
+    tpm: float
+    """The provider's limit of tokens per minute."""
+    concurrency: int
+    """The most requests in flight."""
+    deadline: float
+    """Stop after so many seconds. The next start sends the rest."""
+
+    name: str
+    """The run's name."""
+    models: Sequence[Table]
+    """Several models, instead of `model`: `[{"id": "gpt-4o-mini"}, {"id": "gpt-4.1-mini", "limits": {…}}]`."""
+    samples: int
+    """How many answers to each row by each model."""
+    input: Table
+    params: Table
+    """Goes into each request body as it is: `{"temperature": 0}`."""
+    provider: Table
+    limits: Table
+    retry: Table
+    timeouts: Table
+    budget: Table
+    reuse: Table
+    prices: Mapping[str, Table]
+    """Prices in USD per 1M tokens, by model: `{"gpt-4o-mini": {"input": 0.15, "output": 0.6}}`."""
+    output: Table
+    eval: Table
+    schedule: Table
+
+
+class Settings(JobKeywords, total=False):
+    """The keyword arguments of a call that runs or plans a job: those of the job, and those of this start."""
+
+    limit: int
+    """Only the input's first rows."""
+    canary: int
+    """Send only so many random rows of each model. A later start sends the rest."""
+    update: bool
+    """Send changed requests again, and drop answers of removed rows."""
+    retry_rejected: bool
+    """Send rows again that the provider rejected."""
+    bad_rows: Literal["refuse", "reject"]
+    """Refuse an input with bad rows, which is the default, or give each bad row a result with its error."""
+    keep_going: bool
+    """Continue even if the first rows are all refused for one reason."""
+    progress: bool
+    """Whether to show the progress."""
+
+
+_OF_JOB = frozenset(JobKeywords.__annotations__)
+_OF_START = frozenset(Settings.__annotations__) - _OF_JOB
+_Rows = Annotated[int, msgspec.Meta(ge=1)] | None
+
+
+class StartKeywords(msgspec.Struct, frozen=True):
+    """The keyword arguments of one start, checked."""
+
+    limit: _Rows = None
+    canary: _Rows = None
+    update: bool = False
+    retry_rejected: bool = False
+    bad_rows: Literal["refuse", "reject"] = "refuse"
+    keep_going: bool = False
+    progress: bool | None = None
+
+
+def checked_job(
+    source: str | os.PathLike[str] | None, prompt: str | None, model: str | None, out: str | os.PathLike[str] | None,
+    settings: JobKeywords,
+) -> CheckedJob:  # fmt: skip
+    """Return the job that the arguments of a call describe. Raises `JobError`, which names the nearest right keyword.
+
+    `source` is a job file, an input, or None if `settings["input"]` has the path. Relative paths start from the working
+    directory. Keywords of a start (`start_options`) are left out.
+    """
+    given = {key: as_in_a_file(value) for key, value in settings.items() if key not in _OF_START}
+    _check_names(given)
+    flags = {name: given.pop(name, None) for name in FLAGS} | {
+        "prompt": prompt,
+        "model": model,
+        "out": as_in_a_file(out),
+    }
+    examples = given.pop("examples", None)
+    job = job_of_call(as_in_a_file(source), [given], flags, option="")
+    if examples is not None:
+        job = msgspec.structs.replace(job, input=with_examples(job.input, examples))
+    return with_own_code(job)
+
+
+def with_own_code(job: CheckedJob) -> CheckedJob:
+    """Return a job that may import custom scorers from the working directory, unless it has a job file's folder.
+
+    Unlike a run folder, which may come from somebody else, a program may name code of its own.
+    """
+    return job if job.scorer_folder else msgspec.structs.replace(job, scorer_folder=str(Path.cwd()))
+
+
+def start_options(settings: Settings) -> Options:
+    """Return the options of a start that are among the keyword arguments of a call. Raises `JobError`."""
+    given = {key: value for key, value in settings.items() if key in _OF_START}
+    mistakes = [mistake.text for mistake in mistakes_in_table(given, StartKeywords)]
+    if mistakes:
+        raise JobError("\n  ".join(mistakes))
+    start = msgspec.convert(given, StartKeywords)
+    return Options(
+        limit=start.limit,
+        update=start.update,
+        retry_rejected=start.retry_rejected,
+        reject_bad_rows=start.bad_rows == "reject",
+        keep_going=start.keep_going,
+        canary=start.canary,
+    )
+
+
+def as_in_a_file(value: Any) -> Any:
+    """Return a copy of a setting as a job file would have it: paths as text, tuples as lists, any mapping as a dict."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return {key: as_in_a_file(inner) for key, inner in value.items()}
+    return [as_in_a_file(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _check_names(given: Mapping[str, Any]) -> None:
+    """Raise `JobError` for a misspelt keyword. What is like no keyword is left to the checks of the job."""
+    known = _OF_JOB | _OF_START | {"prompt", "model", "out"}
+    for name in given:
+        if name not in known and (near := closest(name, sorted(known))):
+            raise JobError(f"unknown keyword argument {name}: did you mean {near}?")
