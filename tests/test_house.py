@@ -39,6 +39,8 @@ OWNERS = {
     "msgspec": {""},
     "multidict": {"http/"},
     "numpy": {"evaluation/"},
+    "pandas": {"api/"},
+    "polars": {"api/"},
     "pyarrow": {"api/", "engine/reader.py", "evaluation/", "formats/", "load/", "store/"},
     "rapidfuzz": {"scorers/kinds.py"},
     "regex": {"scorers/kinds.py"},

@@ -1,0 +1,132 @@
+"""Checks that a table has the rows that a run was made from, before they are joined."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+
+from batchmix.api.record_batches import record_batches, with_one_column
+from batchmix.api.row_dicts import json_line, row_dict
+from batchmix.errors import UsageError
+from batchmix.formats.arrow_cast import fit
+from batchmix.formats.arrow_values import values
+from batchmix.formats.display import clean, quoted
+from batchmix.formats.text import json_text, text_of, utf8
+from batchmix.load.jsonl import decode_row
+
+COMPARED_ROWS = 1024
+"""The number of rows that are compared at once."""
+Rows = Any
+"""Consecutive rows: a batch of Arrow, or a list of dictionaries."""
+
+
+def check_aligned(data: Any, carried: pa.Table, name_of_text: str = "prompt") -> None:
+    """Raise `UsageError` unless a table has the same rows as a run, in the same order.
+
+    `carried` has columns of the run, one row per row of the input. They are compared with the table's columns of the
+    same names. A lazy table is evaluated once. A one-shot reader or iterator is not read, since that would use it up.
+    """
+    if not is_one_shot(data):
+        for first, here, there in paired(rows_in(data, name_of_text), carried.to_batches(COMPARED_ROWS)):
+            check_rows(first, here, there)
+
+
+def is_one_shot(data: Any) -> bool:
+    """Return whether data can be read only once."""
+    return isinstance(data, pa.RecordBatchReader | Iterator)
+
+
+def rows_in(data: Any, name_of_text: str) -> Iterator[Rows]:
+    """Yield the rows of any data in small batches. Raises `InputError`."""
+    data = with_one_column(data, name_of_text)
+    batches = record_batches(data)
+    return _row_dicts(data, name_of_text) if batches is None else batches
+
+
+def _row_dicts(rows: Iterable[Any], name_of_text: str) -> Iterator[list[dict[str, Any]]]:
+    numbered = enumerate(rows)
+    while some := [row_dict(row, number, name_of_text) for number, row in islice(numbered, COMPARED_ROWS)]:
+        yield some
+
+
+def paired(table: Iterable[Rows], run: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, Any, pa.RecordBatch]]:
+    """Yield the same rows of a table and of a run, as (number of the first row, rows of the table, rows of the run).
+
+    Raises `UsageError` at the end of the shorter one, if the other has more rows.
+    """
+    results, first = iter(run), 0
+    there = _next(results)
+    for rows in table:
+        here = rows
+        while size := min(len(here), COMPARED_ROWS):
+            if there is None:
+                raise UsageError(f"the table has more rows than the run, which has {first:,}; {_ADVICE}")
+            size = min(size, len(there))
+            yield first, _slice(here, 0, size), there.slice(0, size)
+            first, here, there = first + size, _slice(here, size, len(here)), there.slice(size)
+            if not len(there):
+                there = _next(results)
+    if there is not None:
+        raise other_number(first, first + len(there) + sum(map(len, results)))
+
+
+_ADVICE = "join the table that the run was made from"
+
+
+def other_number(rows: int, of_run: int) -> UsageError:
+    """Return the error for a table that has another number of rows than the run."""
+    advice = _ADVICE if rows else "a reader or an iterator is used up by a run, so make it anew"
+    return UsageError(f"the table has {rows:,} rows and the run has {of_run:,}; {advice}")
+
+
+def _next(batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
+    return next((batch for batch in batches if len(batch)), None)
+
+
+def _slice(rows: Any, start: int, stop: int) -> Any:
+    return rows[start:stop] if isinstance(rows, list) else rows.slice(start, stop - start)
+
+
+def check_rows(first: int, table: Rows, run: pa.RecordBatch) -> None:
+    """Raise `UsageError` if a column that both have differs in a row. `first` is the number of the first row."""
+    if isinstance(table, list):
+        there = set(run.schema.names)
+        decoded = [
+            decode_row(json_line({name: row[name] for name in there & row.keys()}, number))
+            for number, row in enumerate(table, first)
+        ]
+        for name in {name for row in decoded for name in row}:
+            _check_values(first, name, zip((row.get(name) for row in decoded), values(run.column(name)), strict=True))
+    else:
+        for name in run.schema.names:
+            if name in table.schema.names and not _is_same(table.column(name), run.column(name)):
+                _check_values(first, name, zip(values(table.column(name)), values(run.column(name)), strict=True))
+
+
+def _is_same(table: pa.Array, run: pa.Array) -> bool:
+    """Return whether two columns are the same, as far as Arrow can tell: not if they have a NaN or other types."""
+    try:
+        return bool(fit(table, run.type).equals(run))
+    except (pa.ArrowException, TypeError, NotImplementedError):
+        return False
+
+
+def _check_values(first: int, name: str, pairs: Iterable[tuple[Any, Any]]) -> None:
+    for row, (here, there) in enumerate(pairs, first):
+        if here != there and not _is_text_of(there, here):
+            raise UsageError(
+                f"row {row} of the table is not row {row} of the run: the column {quoted(name)} is {_shown(here)} in"
+                f" the table and {_shown(there)} in the run; {_ADVICE}, in the same order"
+            )
+
+
+def _is_text_of(text: Any, value: Any) -> bool:
+    """Return whether a carried text stands for a JSON value, as in a column of values of several types."""
+    return isinstance(text, str) and text in (json_text(value), utf8(value) if isinstance(value, str) else None)
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else quoted(clean(text_of(value), 60))
