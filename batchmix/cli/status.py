@@ -42,13 +42,12 @@ def command(folder: Path, *, root: Path, as_json: bool, verbose: int) -> int:
     if not folder.exists():
         raise reader.no_run(folder, root)
     view = reader.look(folder)
-    start = view.run.starts[-1] if view.run.starts else None
     if as_json:
         echo_json(_record(view))
         return 1 if view.lost else 0
     from batchmix.cli.summary import state_lines
 
-    for line in state_lines(view, start):
+    for line in state_lines(view):
         echo(line)
     return 1 if view.lost else 0
 

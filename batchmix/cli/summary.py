@@ -11,21 +11,18 @@ from pathlib import Path
 from batchmix.cli.output import printable
 from batchmix.engine.run_status import Idle, RunStatus
 from batchmix.formats.amounts import counted, usd
+from batchmix.progress.folder_text import headline, short_message, state_of
 from batchmix.progress.lines import model_lines, span_text
 from batchmix.progress.speeds import ModelProgress, left_s
 from batchmix.records import Status
 from batchmix.store.parts import list_parts
-from batchmix.store.run_folder import Start
 from batchmix.store.totals import Totals
 from batchmix.store.view import View
-
-_MAX_MESSAGE = 240
-"""The most characters of an error message that are shown."""
 
 
 def closing_lines(view: View, run_status: RunStatus, elapsed_s: float) -> list[str]:
     """Return the summary at the end of a run."""
-    lines = [f"{view.run.name}: {_headline(view)}", *_total_lines(view)]
+    lines = [f"{view.run.name}: {headline(view)}", *_total_lines(view)]
     answers = sum(lane.answers for lane in run_status.lanes)
     rate = f", {answers / elapsed_s:,.0f} answers/s" if answers and elapsed_s > 0 else ""
     lines.append(summary_row("time", f"{elapsed_s:.1f} s{rate}"))
@@ -46,7 +43,9 @@ def _total_lines(view: View) -> list[str]:
     if view.unanswered:
         lines.append(summary_row("unanswered", f"{view.unanswered:,}"))
     for kind, example in sorted(totals.failures.items(), key=lambda item: -item[1].count):
-        lines.append(summary_row("", f"{example.count:,} {kind}, such as row {example.row}: {_short(example.message)}"))
+        lines.append(
+            summary_row("", f"{example.count:,} {kind}, such as row {example.row}: {short_message(example.message)}")
+        )
     lines.append(summary_row("tokens", f"{totals.prompt_tokens:,} in, {totals.completion_tokens:,} out"))
     lines += [*_cost_lines(totals), *_judge_lines(view)]
     if totals.billed_retries:
@@ -91,9 +90,9 @@ def _judge_lines(view: View) -> list[str]:
     return [summary_row("judging", f"{usd(cost)} {name}") for name, cost in costs]
 
 
-def state_lines(view: View, start: Start | None) -> list[str]:
+def state_lines(view: View) -> list[str]:
     """Return the state of a run as lines, for `batchmix status`."""
-    lines = [f"{view.run.name}: {_state(view, start)}", *_total_lines(view)]
+    lines = [f"{view.run.name}: {state_of(view)}", *_total_lines(view)]
     lines += _pace_lines(view)
     if view.in_flight:
         lines.append(summary_row("in flight", f"{len(view.in_flight):,}"))
@@ -160,23 +159,6 @@ def _width() -> int:
     return max(60, shutil.get_terminal_size((120, 24)).columns) - 3
 
 
-def _state(view: View, start: Start | None) -> str:
-    if view.holder is not None:
-        return f"running ({view.holder})"
-    if not view.unanswered:
-        return _headline(view)
-    if start is None or start.ended_at is None:
-        return "not finished; the last process was killed; the same command resumes it"
-    reason = f": {start.reason}" if start.reason else ""
-    return f"not finished; stopped at {start.ended_at}{reason}"
-
-
-def _headline(view: View) -> str:
-    if view.unanswered:
-        return "not finished"
-    return "finished" if view.totals.ok == view.run.results else "finished, some rows have no answer"
-
-
 def _data_lines(view: View) -> list[str]:
     data = _relative(view.layout.data)
     if not list_parts(view.layout.data):
@@ -201,9 +183,3 @@ def _relative(path: Path) -> str:
 def summary_row(label: str, text: str) -> str:
     """Return an indented line with a label and a text. The texts of several such lines are aligned."""
     return f"  {label:<12} {text}"
-
-
-def _short(text: str) -> str:
-    """Return a message on one line. A long message loses its middle, because its end has the advice."""
-    text = " ".join(text.split())
-    return text if len(text) <= _MAX_MESSAGE else f"{text[: _MAX_MESSAGE // 3]} … {text[-_MAX_MESSAGE * 2 // 3 :]}"

@@ -35,7 +35,7 @@ def notebook_display() -> Callable[[RunStatus, threading.Event], None] | None:
     publisher, cell = shell.display_pub, shell.get_parent()
 
     def show(run_status: RunStatus, over: threading.Event) -> None:
-        if hasattr(publisher, "set_thread_parent"):  # ipykernel 7.0 to 7.3 goes by the thread's context instead, and
+        if hasattr(publisher, "set_thread_parent"):  # ipykernel 7.1 to 7.3 goes by the thread's context instead, and
             publisher.set_thread_parent(cell)  # with earlier ones the front end finds the output by its ID alone
         _show(run_status, over, publisher.publish)
 

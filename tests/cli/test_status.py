@@ -34,7 +34,7 @@ def test_status_shows_the_rate_of_a_run_and_its_time_left(bench: Bench, sealed: 
         view.run.results = 100
         assert view.answers_per_s is not None
         assert 20 / 60 <= view.answers_per_s <= 25
-        (line,) = [line for line in state_lines(view, view.run.starts[-1]) if "answers/s" in line]
+        (line,) = [line for line in state_lines(view) if "answers/s" in line]
         assert line.endswith(" left")
     finally:
         os.close(lock)
@@ -72,7 +72,7 @@ def test_status_shows_the_limit_the_cost_and_the_time_left_of_each_model(
     try:
         view = reader.look(bench.out)
         view.run.results, view.run.starts[-1].limited_now = 400, {"fast": "tokens per minute", "slow": "stopped"}
-        lines = [" ".join(line.split()) for line in state_lines(view, view.run.starts[-1])]
+        lines = [" ".join(line.split()) for line in state_lines(view)]
         assert any(line.startswith("fast 4% 8/200") and line.endswith("tokens per minute") for line in lines)
         (fast,) = [line for line in lines if line.startswith("fast")]
         assert " left $" in fast
