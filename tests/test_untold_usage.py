@@ -200,12 +200,12 @@ def test_the_table_shows_why_a_cost_is_unknown(job: Bench, gateway: Gateway) -> 
     gateway.usage = None
     job.write(3)
     job.run()
-    lines = "\n".join(state_lines(reader.look(job.out), None))
+    lines = "\n".join(state_lines(reader.look(job.out)))
     assert "unknown: 3 answers came without usage" in lines
     gateway.usage = TOLD
     job.write(2, first=3)
     job.run()
-    lines = "\n".join(state_lines(reader.look(job.out), None))
+    lines = "\n".join(state_lines(reader.look(job.out)))
     assert "$0.0024 (3 answers without a price, 3 of them without usage)" in lines
 
 

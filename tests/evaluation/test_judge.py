@@ -149,7 +149,7 @@ def test_the_cost_of_judging_is_in_the_plan_and_in_the_summary(judged: EvalBench
     assert (before.least_usd or 9) < found["cost_usd"] < (before.most_usd or 0)
     [after] = judge_plans(job, plan_run(job, Options()))
     assert (after.requests, after.least_usd) == (0, 0)
-    assert any("judging" in line and "judge" in line for line in state_lines(reader.look(judged.out), None))
+    assert any("judging" in line and "judge" in line for line in state_lines(reader.look(judged.out)))
 
 
 def test_a_judge_may_spend_the_rest_of_the_budget(judged: EvalBench) -> None:
