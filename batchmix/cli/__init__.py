@@ -24,6 +24,7 @@ from batchmix.errors import BatchmixError, disk_error
 
 _COMMANDS = {
     "run": "Run a job, or resume it.",
+    "resume": "Go on with a run from its folder alone.",
     "plan": "Show what a run would send; sends nothing.",
     "status": "Show the state of a run, also while it runs.",
     "export": "Write a run's results into one file.",
@@ -35,7 +36,7 @@ _COMMANDS = {
     "rehearse": "Start a rehearsal provider on this machine.",
 }
 _ALIASES = {
-    "resume": "run", "continue": "run", "start": "run", "validate": "plan", "check": "plan", "estimate": "plan",
+    "continue": "resume", "restart": "resume", "start": "run", "validate": "plan", "check": "plan", "estimate": "plan",
     "evaluate": "eval", "compare": "diff", "list": "status", "help": "--help", "version": "--version",
 }  # fmt: skip
 """Names that users may know from other programs, with the command to suggest for each."""

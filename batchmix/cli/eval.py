@@ -13,7 +13,7 @@ from batchmix.cli.options import LocalPath, OneOf, verbose_option
 from batchmix.cli.output import echo, echo_error, echo_json, hide_secrets, log_to_stderr
 from batchmix.engine import signals
 from batchmix.engine.run_status import RunStatus
-from batchmix.errors import Interrupted, JobError, Stopped
+from batchmix.errors import Interrupted, Stopped
 from batchmix.job import CheckedJob, merge_settings, parse_setting, read_job
 from batchmix.job.eval_table import Eval
 from batchmix.job.secrets import read_secrets
@@ -52,15 +52,10 @@ def command(folder: Path, job_file: Path | None, settings: tuple[str, ...], **op
       batchmix eval runs/nightly jobs/nightly.toml
     """
     log_to_stderr(options["verbose"])
-    from batchmix.engine import reader
     from batchmix.evaluation.evaluate_run import prepare_scorers
     from batchmix.evaluation.judge import JudgeContext
 
-    original = reader.job_of(folder)
-    job_given = (
-        read_job(job_file, merge_settings([parse_setting(setting) for setting in settings])) if job_file else None
-    )
-    job = _job_to_evaluate(original, job_given)
+    job = _job_to_evaluate(folder, job_file, merge_settings(map(parse_setting, settings)))
     scorers = prepare_scorers(job)
     judged = any(score is None for _, score in scorers)
     secrets = read_secrets(job.provider, os.environ) if judged else Secrets()
@@ -124,11 +119,15 @@ def _outcome(root: Path, job: CheckedJob, metrics: Metrics) -> EvalOutcome:
     )
 
 
-def _job_to_evaluate(original: CheckedJob, job_file: CheckedJob | None) -> CheckedJob:
+def _job_to_evaluate(folder: Path, job_file: Path | None, settings: dict[str, Any]) -> CheckedJob:
     """Return the job of a run. A job file, if given, replaces the evaluation and the settings of the provider."""
-    if job_file is None:
-        if original.provider.headers and any(isinstance(scorer, Judge) for scorer in (original.eval or Eval()).scorers):
-            raise JobError("the job sends its own headers, which a run folder does not keep; give the job file")
-        return original
-    names = ("eval", "provider", "limits", "retry", "timeouts", "prices", "scorer_folder")
-    return msgspec.structs.replace(original, **{name: getattr(job_file, name) for name in names})
+    from batchmix.engine import reader
+    from batchmix.engine.recorded_job import recorded_job
+
+    original = reader.job_of(folder)
+    if job_file is not None:
+        given = read_job(job_file, settings)
+        names = ("eval", "provider", "limits", "retry", "timeouts", "prices", "scorer_folder")
+        return msgspec.structs.replace(original, **{name: getattr(given, name) for name in names})
+    sends = any(isinstance(scorer, Judge) for scorer in (original.eval or Eval()).scorers)
+    return recorded_job(folder, settings) if sends or settings else original

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,14 +38,7 @@ class OneOf(click.Choice[str]):
         return super().convert(value, param, ctx)
 
 
-_JOB_OPTIONS = [
-    click.argument("source", metavar="JOB.toml|INPUT"),
-    click.option("--model", help="The model's id."),
-    click.option("--prompt", help="A template such as 'Translate: {{ text }}'."),
-    click.option("--base-url", help="The API's address; 'rehearsal:' for the rehearsal provider."),
-    click.option("--out", metavar="DIR", help="The run folder.  [default: runs/{name}]"),
-    click.option("--date", type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD",
-                 help="The date for {date} in the output's path.  [default: the last scheduled date, or today]"),
+_START_OPTIONS = [
     click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the input's first N rows."),
     click.option("--rpm", type=float, help="The provider's limit of requests per minute."),
     click.option("--tpm", type=float, help="The provider's limit of tokens per minute."),
@@ -55,11 +48,51 @@ _JOB_OPTIONS = [
     click.option("--bad-rows", type=OneOf(["refuse", "reject"]), default="refuse", show_default=True,
                  help="Refuse a file with bad rows, or give each bad row a result with its error."),
 ]  # fmt: skip
+_JOB_OPTIONS = [
+    click.argument("source", metavar="JOB.toml|INPUT"),
+    click.option("--model", help="The model's id."),
+    click.option("--prompt", help="A template such as 'Translate: {{ text }}'."),
+    click.option("--base-url", help="The API's address; 'rehearsal:' for the rehearsal provider."),
+    click.option("--out", metavar="DIR", help="The run folder.  [default: runs/{name}]"),
+    click.option("--date", type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD",
+                 help="The date for {date} in the output's path.  [default: the last scheduled date, or today]"),
+    *_START_OPTIONS,
+]  # fmt: skip
+_SENDING_OPTIONS = [
+    click.option("--update", is_flag=True, help="Send changed requests again, and drop answers of removed rows."),
+    click.option("--retry-rejected", is_flag=True, help="Send rows again that the provider rejected."),
+    click.option("--models", metavar="NAME,…", default="", help="Use only these models of the job."),
+    click.option("--keep-going", is_flag=True, help="Continue even if the first rows are all refused for one reason."),
+]
+_OUTPUT_OPTIONS = [
+    click.option("--progress", type=OneOf(["auto", "bar", "log", "none"]), default="auto", show_default=True,
+                 help="A bar, a line every 30 s, or nothing."),
+    click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON."),
+]  # fmt: skip
 
 
 def job_options(command: Command) -> Command:
     """Decorate a command with the argument and the options that describe a job."""
-    for option in reversed(_JOB_OPTIONS):
+    return _decorated(command, _JOB_OPTIONS)
+
+
+def restart_options(command: Command) -> Command:
+    """Decorate a command with the options that change a recorded job for its next start."""
+    return _decorated(command, _START_OPTIONS)
+
+
+def sending_options(command: Command) -> Command:
+    """Decorate a command with the options that say what is sent."""
+    return _decorated(command, _SENDING_OPTIONS)
+
+
+def output_options(command: Command) -> Command:
+    """Decorate a command with the options that say what is shown."""
+    return _decorated(command, _OUTPUT_OPTIONS)
+
+
+def _decorated(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
+    for option in reversed(options):
         command = option(command)
     return command
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import click
 
 from batchmix.cli.confirm import confirmed
-from batchmix.cli.options import OneOf, job_from, job_options, verbose_option
+from batchmix.cli.options import job_from, job_options, output_options, sending_options, verbose_option
 from batchmix.cli.output import echo, echo_error, echo_json, hide_secrets, log_to_stderr
 from batchmix.engine.run_status import RunStatus
 from batchmix.errors import BatchmixError, BudgetSpent, JobRefused, PartDamaged, Stopped, UsageError
@@ -34,17 +34,12 @@ if TYPE_CHECKING:
 
 @click.command("run")
 @job_options
-@click.option("--update", is_flag=True, help="Send changed requests again, and drop answers of removed rows.")
-@click.option("--retry-rejected", is_flag=True, help="Send rows again that the provider rejected.")
-@click.option("--models", metavar="NAME,…", default="", help="Use only these models of the job.")
-@click.option("--keep-going", is_flag=True, help="Continue even if the first rows are all refused for one reason.")
+@sending_options
 @click.option(
     "--canary", type=click.IntRange(min=1), metavar="N", help="Send N rows first, and forecast the cost of the rest."
 )
 @click.option("--yes", is_flag=True, help="Send the rest after the canary without confirmation.")
-@click.option("--progress", type=OneOf(["auto", "bar", "log", "none"]), default="auto", show_default=True,
-              help="A bar, a line every 30 s, or nothing.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@output_options
 @click.option("--scheduled", is_flag=True, hidden=True)
 @verbose_option
 def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
@@ -66,6 +61,14 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     if options["scheduled"]:
         _drain_when_stdin_ends()
     job = job_from(source, settings, options)
+    return run_and_report(job, run_options_of(options), options)
+
+
+def run_and_report(job: CheckedJob, run_options: Options, options: dict[str, Any]) -> int:
+    """Run a job, show its progress, print its summary, and evaluate it. Return the exit code. Raises `UsageError`.
+
+    `options` are those of the command line, such as `progress` and `as_json`.
+    """
     secrets = read_secrets(job.provider, os.environ)
     hide_secrets(secrets)
     _warn_of_plain_http(job.provider.base_url)
@@ -73,8 +76,7 @@ def command(source: str, settings: tuple[str, ...], **options: Any) -> int:
     from batchmix.progress.shown import progress_shown, terminal_mode
 
     scorers = _scorers(job)
-    run_options = _run_options(options)
-    if options["canary"] and not _canary_accepted(job, run_options, options):
+    if options.get("canary") and not _canary_accepted(job, run_options, options):
         return Stopped.exit_code
     run_status = RunStatus()
     began = time.monotonic()
@@ -126,7 +128,8 @@ def _print_summary(view: View | None, run_status: RunStatus, elapsed_s: float) -
         echo(line)
 
 
-def _run_options(options: dict[str, Any]) -> Options:
+def run_options_of(options: dict[str, Any]) -> Options:
+    """Return the options of a start that a command line gives."""
     from batchmix.engine.run import Options
 
     return Options(
@@ -136,7 +139,7 @@ def _run_options(options: dict[str, Any]) -> Options:
         reject_bad_rows=options["bad_rows"] == "reject",
         keep_going=options["keep_going"],
         models=tuple(name.strip() for name in options["models"].split(",") if name.strip()),
-        wait=options["scheduled"],
+        wait=options.get("scheduled", False),
     )
 
 

@@ -36,7 +36,7 @@ _SHOWN = 5
 
 def look(folder: Path) -> View:
     """Read a run folder and return a view of it. Raises `RunError`."""
-    run = _run_file(folder)
+    run = run_of(folder)
     return read_view(_layout(folder, run), prices_of(run))
 
 
@@ -47,7 +47,7 @@ def export(
 
     Unreadable data in the parts is left out. The warnings about it are also added to `lost`. Raises `UsageError`.
     """
-    run = _run_file(folder)
+    run = run_of(folder)
     scan = previous_scan(run)
     for source in scan.sources if scan else ():
         for path in (file, errors_path(file)):
@@ -55,7 +55,7 @@ def export(
                 raise UsageError(f"{path}: is the run's input; name another file")
     exporting = Export(_layout(folder, run), run, part_schema(run.carried_schema(), run.name), prices_of(run))
     warnings: list[str] = []
-    mode = _job(run).output.permissions
+    mode = recorded_job_in(run).output.permissions
     carried = _carried_or_empty(run, folder, warnings)
     if openai_batch:
         _check_shapes(run, folder)
@@ -73,7 +73,7 @@ def results(folder: Path, columns: Collection[str], lost: list[str] | None = Non
     The columns have the same order as in a part. Columns that the run does not have are left out. Unreadable data in
     the parts is left out too, with a message in `lost`. Raises `RunError`.
     """
-    run = _run_file(folder)
+    run = run_of(folder)
     whole = part_schema(run.carried_schema(), run.name)
     schema = pa.schema([field for field in whole if field.name in columns])
     exporting = Export(_layout(folder, run), run, schema, prices_of(run))
@@ -84,17 +84,17 @@ def results(folder: Path, columns: Collection[str], lost: list[str] | None = Non
 
 def damaged_parts(folder: Path) -> list[str]:
     """Read all parts of a run, and return a message for each damaged part. Raises `RunError`."""
-    _run_file(folder)
+    run_of(folder)
     return list(Inventory(Layout(folder), whole=True).damaged_parts.values())
 
 
 def job_of(folder: Path) -> CheckedJob:
     """Return the job as recorded in a run folder. Raises `RunError`."""
-    return _job(_run_file(folder))
+    return recorded_job_in(run_of(folder))
 
 
 def _carried_or_empty(run: RunFile, folder: Path, warnings: list[str]) -> Carried:
-    job, schema = _job(run), run.carried_schema()
+    job, schema = recorded_job_in(run), run.carried_schema()
 
     def carried(index: int) -> Iterator[pa.RecordBatch]:
         """Yield a shard's carried columns, or nulls if the input has changed or can't be read."""
@@ -115,7 +115,7 @@ def _check_shapes(run: RunFile, folder: Path) -> None:
 
     Without them, only chat completions can be rebuilt from the result columns.
     """
-    job, scan = _job(run), previous_scan(run)
+    job, scan = recorded_job_in(run), previous_scan(run)
     if job.output.raw or scan is None or scan.mode != "batch":
         return
     kept = f"{folder}: holds no raw answers (output.raw = false)"
@@ -156,7 +156,7 @@ def _dataset(run: RunFile, job: CheckedJob, folder: Path) -> Dataset:
 
 def prices_of(run: RunFile) -> Prices:
     """Return the prices of a run. Raises `RunError`."""
-    return Prices(run.prices, _job(run).models)
+    return Prices(run.prices, recorded_job_in(run).models)
 
 
 def _layout(folder: Path, run: RunFile) -> Layout:
@@ -164,10 +164,11 @@ def _layout(folder: Path, run: RunFile) -> Layout:
 
     They are masked in answers that are read from journals.
     """
-    return Layout(folder, secrets=secrets_if_set(_job(run).provider, os.environ))
+    return Layout(folder, secrets=secrets_if_set(recorded_job_in(run).provider, os.environ))
 
 
-def _run_file(folder: Path) -> RunFile:
+def run_of(folder: Path) -> RunFile:
+    """Return the `run.json` of a run folder. Raises `RunError`."""
     layout = Layout(folder)
     run = layout.read_run()
     if run is None:
@@ -213,7 +214,8 @@ def _job_name(folder: Path) -> str:
     return run.name if run else ""
 
 
-def _job(run: RunFile) -> CheckedJob:
+def recorded_job_in(run: RunFile) -> CheckedJob:
+    """Return the job in a `run.json`, as it was recorded: some values are masked. Raises `RunError`."""
     try:
         return msgspec.convert(run.job, CheckedJob)
     except msgspec.ValidationError as error:

@@ -16,7 +16,9 @@ from batchmix.engine.shard_comparison import Digests, ShardComparison
 from batchmix.errors import RunError
 from batchmix.formats.amounts import counted
 from batchmix.job import CheckedJob
+from batchmix.job.masking import redacted_paths
 from batchmix.load import Dataset, Scan
+from batchmix.redact import Secrets
 from batchmix.store.filesystem import sync_folder
 from batchmix.store.inventory import Inventory
 from batchmix.store.ledger import ShardDropped, ShardLeftOpen, ShardSealed
@@ -103,12 +105,13 @@ class Resume:
     def _run_file(self, previous: RunFile | None) -> RunFile:
         scan = self._dataset.scan
         names = [model.name for model in self._dataset.models]
+        job, secrets = self._job.public(), self._inventory.layout.secrets or Secrets()
         models_of_each = len(names) if self._job.models else 1
         return RunFile(
             name=self._job.name,
             rehearsal=self._job.provider.rehearsal,
             shard_rows=scan.shard_rows,
-            job=self._job.public(),
+            job=job,
             requests=self._comparison.digests.requests,
             accepted=self._comparison.digests.accepted,
             columns=self._comparison.digests.columns,
@@ -119,6 +122,7 @@ class Resume:
             scan=msgspec.to_builtins(scan),
             starts=previous.starts if previous else [],
             canary=previous.canary if previous else {},
+            masked=[list(path) for path in redacted_paths(job, secrets)],
         )
 
     def _has_work(self, index: int, *, retry_rejected: bool) -> bool:

@@ -10,7 +10,7 @@ from batchmix.job.closest import closest, closest_file
 from batchmix.job.file import read_job
 from batchmix.job.hints import settings_of
 from batchmix.job.masking import masked, masked_url
-from batchmix.job.settings import merge_settings, parse_setting
+from batchmix.job.settings import merge_settings, parse_setting, setting_in
 from batchmix.job.toml_file import parse_toml
 from batchmix.job.toml_text import job_settings, to_toml
 from batchmix.job.values import (
@@ -61,6 +61,7 @@ __all__ = [
     "parse_setting",
     "parse_toml",
     "read_job",
+    "setting_in",
     "settings_of",
     "to_toml",
 ]

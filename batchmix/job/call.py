@@ -47,6 +47,10 @@ def job_of_call(
         path = Path(checked_local(source, "JOB.toml", "copy the job file here first"))
     elif source is not None:
         layers.append({"input": {"path": source}})
-    layers += settings
-    layers += [nested(key, flags[flag]) for flag, key in FLAGS.items() if flags.get(flag) is not None]
+    layers += [*settings, settings_of_flags(flags)]
     return read_job(path, merge_settings(layers), scheduled=scheduled, option=option)
+
+
+def settings_of_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the nested settings for flags by their short names, without those that are None."""
+    return merge_settings(nested(key, flags[flag]) for flag, key in FLAGS.items() if flags.get(flag) is not None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,11 @@ from batchmix.job.addresses import absolute, checked_local, checked_url
 from batchmix.job.columns import checked_columns
 from batchmix.job.cron import scheduled_date
 from batchmix.job.eval_table import checked_eval
-from batchmix.job.masking import masked_paths
 from batchmix.job.mistakes import Mistake, mistakes_in
 from batchmix.job.settings import merged
-from batchmix.job.table import JobTable, ModelEntry, dotted
+from batchmix.job.table import JobTable, ModelEntry
 from batchmix.job.toml_file import Places, read_toml
 from batchmix.job.values import DEFAULT_BASE_URL, MEMORY, REHEARSAL, CheckedJob, Input, Model, Output, Provider
-from batchmix.redact import MASK
 
 _MAX_NAME_CHARS = 200
 _MAX_MISTAKES = 30
@@ -42,16 +40,17 @@ def read_job(
 ) -> CheckedJob:
     """Return the checked job from a file and the command line's settings, which override the file.
 
-    `settings` is nested like the file. An input path in the file is relative to the file. All other paths are relative
-    to the working directory. `scheduled` is the value of `{date}`, or None for the last scheduled date. `option` stands
-    before a setting where a message says that `settings` gave it. Raises `JobError` if a setting is wrong.
+    `settings` is nested like the file. A top-level one that is None leaves out what the file says. An input path in the
+    file is relative to the file. All other paths are relative to the working directory. `scheduled` is the value of
+    `{date}`, or None for the last scheduled date. `option` stands before a setting where a message says that `settings`
+    gave it. Raises `JobError` if a setting is wrong.
     """
     try:
         text, raw = read_toml(path) if path else ("", {})
     except JobError as error:
         raise JobError(f"{path}{error}") from error.__cause__
     places = Places(path, text, settings, option)
-    raw = merged(raw, settings)
+    raw = {name: value for name, value in merged(raw, settings).items() if value is not None}
     _check(raw, places)
     try:
         table = msgspec.convert(raw, JobTable)
@@ -65,7 +64,7 @@ def read_job(
 
 def _check(raw: Mapping[str, Any], places: Places) -> None:
     """Raise `JobError` if any settings are wrong. The message lists all mistakes, each with its line."""
-    mistakes = [*mistakes_in(raw), *_masks_in(raw)]
+    mistakes = mistakes_in(raw)
     if "model" in raw and "models" in raw:
         mistakes.append(Mistake(("models",), "give either model or [[models]], not both"))
     texts = [f"{places.prefix_for(mistake.path)}{mistake.text}" for mistake in mistakes]
@@ -74,18 +73,6 @@ def _check(raw: Mapping[str, Any], places: Places) -> None:
     if texts:
         more = [f"and {len(texts) - _MAX_MISTAKES} more"] if len(texts) > _MAX_MISTAKES else []
         raise JobError("\n  ".join([f"{len(texts)} settings of the job are wrong:", *texts[:_MAX_MISTAKES], *more]))
-
-
-def _masks_in(raw: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Yield the settings whose value is masked, because they were copied from where secrets are not shown."""
-    for path in masked_paths(raw):
-        whole = path[: next((at for at, key in enumerate(path) if isinstance(key, int)), len(path))]
-        value = "env:NAME" if path[:2] == ("provider", "headers") else "…"
-        yield Mistake(
-            path,
-            f"{dotted(path)}: is masked ({MASK}), since a run folder keeps no secrets; give it again: --set"
-            f" {dotted(whole)}={value}",
-        )
 
 
 def _placed(job: CheckedJob, places: Places) -> CheckedJob:

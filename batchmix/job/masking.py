@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from batchmix.redact import MASK
+from batchmix.redact import MASK, Secrets
 
 SECRET_NAME = re.compile(
     r"(?:.*[_.-])?(?:api[_-]?key|access[_-]?key|private[_-]?key|secret(?:[_-]?key)?|passw(?:or)?d|authorization"
@@ -42,6 +42,15 @@ def masked_paths(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple
         if MASK in str(value):
             yield path
     elif value == MASK and (path[:2] == ("provider", "headers") or SECRET_NAME.fullmatch(str(path[-1]))):
+        yield path
+
+
+def redacted_paths(value: Any, secrets: Secrets, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the path of each text in nested settings that contains one of the secrets."""
+    if isinstance(value, Mapping | list):
+        for key, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from redacted_paths(inner, secrets, (*path, key))
+    elif isinstance(value, str) and secrets.redacted_text(value) != value:
         yield path
 
 

@@ -13,8 +13,10 @@ import msgspec
 
 from batchmix.job.closest import closest
 from batchmix.job.hints import hint
+from batchmix.job.masking import masked_paths
 from batchmix.job.table import JobTable, KeyPath, dotted, item_type, tables_in
 from batchmix.job.values import Limits, Provider, Timeouts
+from batchmix.redact import MASK
 
 _NOT_SENT = {
     field.encode_name: place
@@ -36,10 +38,21 @@ class Mistake(NamedTuple):
 
 def mistakes_in(raw: Mapping[str, Any]) -> list[Mistake]:
     """Return all mistakes in the settings `raw`. If there are none, `raw` can be converted to a `JobTable`."""
-    mistakes = list(mistakes_in_table(raw, JobTable))
+    mistakes = [*mistakes_in_table(raw, JobTable), *map(masked_mistake, masked_paths(raw))]
     if not isinstance(raw.get("input", {}), Mapping) or "path" in raw.get("input", {}):
         return mistakes
     return [*mistakes, Mistake(("input", "path"), "input.path is missing: the file with the rows")]
+
+
+def masked_mistake(path: KeyPath) -> Mistake:
+    """Return the mistake of a setting that was masked where it was recorded. It says how to give the value again."""
+    whole = path[: next((at for at, key in enumerate(path) if isinstance(key, int)), len(path))]
+    value = "env:NAME" if path[:2] == ("provider", "headers") else "…"
+    return Mistake(
+        path,
+        f"{dotted(path)}: is masked ({MASK}), since a run folder keeps no secrets; give it again: --set"
+        f" {dotted(whole)}={value}",
+    )
 
 
 def mistakes_in_table(raw: Mapping[str, Any], table: type, path: KeyPath = ()) -> Iterator[Mistake]:

@@ -46,6 +46,16 @@ def nested(key: str, value: Any) -> dict[str, Any]:
     return settings
 
 
+def setting_in(settings: Mapping[str, Any], path: KeyPath) -> Any:
+    """Return a setting in nested settings, None if it is not there. An item of a list is found if the list is there."""
+    given: Any = settings
+    for key in path:
+        if not isinstance(given, Mapping):
+            break  # settings replace a list as a whole
+        given = given.get(key)
+    return given
+
+
 def merge_settings(settings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Merge several nested settings. Later settings override earlier ones."""
     together: dict[str, Any] = {}

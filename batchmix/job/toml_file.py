@@ -11,6 +11,7 @@ from typing import Any
 
 from batchmix.errors import JobError
 from batchmix.job.closest import closest_file
+from batchmix.job.settings import setting_in
 from batchmix.job.table import KeyPath
 
 _BEFORE, _SHOWN = 50, 72
@@ -94,13 +95,10 @@ class Places:
 
         Empty if `settings` gave the setting.
         """
-        given: Any = self._settings
-        for key in path:
-            given = given.get(key) if isinstance(given, Mapping) else None
         within = [line for other, line in self._lines.items() if other[: len(path)] == path]
         above = [self._lines[path[:end]] for end in range(len(path) - 1, 0, -1) if path[:end] in self._lines]
         line = next(iter(within + above), None)
-        if given is not None or self._file is None:
+        if setting_in(self._settings, path) is not None or self._file is None:
             return ""
         return f"{self._file}: " if line is None else f"{self._file}:{line}: "
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -219,6 +220,10 @@ class CheckedJob(JobSettings, frozen=True):
         del record["scorer_folder"]
         record["provider"]["headers"] = masked_headers(self.provider.headers)
         record["provider"]["base_url"] = masked_url(self.provider.base_url)
+        # Relative ones start from the working directory, which a run that goes on from its folder does not know.
+        record["reuse"]["from"] = [os.path.abspath(folder) for folder in self.reuse.folders]  # noqa: PTH100
+        if self.eval and self.eval.against not in {None, "previous"}:
+            record["eval"]["against"] = os.path.abspath(self.eval.against)  # noqa: PTH100
         if self.schedule:
             record["schedule"]["on_finish"] = []
         return record

@@ -94,6 +94,8 @@ class RunFile(msgspec.Struct):
     """The prices of this run, by model name or id. Later starts use the same prices."""
     canary: dict[str, CanaryDraw] = {}
     """The rows of the last canary, by model."""
+    masked: list[list[str | int]] = []
+    """The settings of the job in which a secret was masked, as lists of keys."""
     version: int = _VERSION
     batchmix: str = __version__
 

@@ -17,9 +17,10 @@ from tests.calling import MARKER, called, refused
         ("rum job.toml", ["'rum'", "did you mean batchmix run?"]),
         ("job.toml", ["did you mean batchmix run job.toml?"]),
         ("prompts.jsonl --model m", ["did you mean batchmix run prompts.jsonl?"]),
-        ("nonsense", ["run, plan, status"]),
+        ("nonsense", ["run, resume, plan, status"]),
         ("RUN job.toml", ["did you mean batchmix run?"]),
-        ("resume job.toml", ["did you mean batchmix run?"]),
+        ("continue runs/first", ["did you mean batchmix resume?"]),
+        ("resume job.toml", ["job.toml: is a file", "did you mean batchmix run job.toml?"]),
         ("help run", ["did you mean batchmix --help?"]),
         (
             "run rows.jsonl --temperature 1",

@@ -141,12 +141,14 @@ def test_a_stopped_judge_resumes_with_the_same_command(job: Path, standin: Provi
     assert standin.request_count() - sent == 12
 
 
-def test_eval_of_a_run_with_masked_headers_needs_the_job_file(job: Path) -> None:
+def test_eval_of_a_run_with_masked_headers_needs_them_again_or_the_job_file(job: Path) -> None:
     text = job.read_text().replace('api_key_env = ""', 'api_key_env = ""\nheaders = {"X-Own" = "something-secret"}')
     job.write_text(text.replace('kind = "includes"', 'kind = "judge"\nmodel = "j"\nrubric = "{{ response }}"'))
     batchmix("run", str(job))
     run = str(job.parent / "runs" / "night")
-    refused(batchmix("eval", run), "give the job file")
+    again = "provider.headers.X-Own=env:NAME"
+    refused(batchmix("eval", run), "provider.headers.X-Own: is masked (***)", f"give it again: --set {again}")
+    assert batchmix("eval", run, "--set", again, NAME="something-secret").returncode == 0
     assert batchmix("eval", run, str(job)).returncode == 0
     for path in (job.parent / "runs").rglob("*"):
         assert path.is_dir() or b"something-secret" not in path.read_bytes()
