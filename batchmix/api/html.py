@@ -31,7 +31,7 @@ _MAX_CHARS = 240
 """The most characters of an answer, or of another text from outside, that are shown."""
 _MAX_PATH = 5_000
 """The most characters of a path or command; no path of a system that batchmix runs on is longer."""
-_PAGE = "max-width: 60em; margin: 0.2em 0; line-height: 1.5"
+_PAGE = "max-width: 60em; overflow-x: auto; margin: 0.2em 0; line-height: 1.5"
 _TABLE = "margin: 0.5em 0; border-collapse: collapse; table-layout: auto"
 _CELL = "padding: 0.1em 1.2em 0.1em 0; text-align: left; vertical-align: top"
 _NARROW = f"{_CELL}; white-space: nowrap"
@@ -73,7 +73,7 @@ def _counts(view: View) -> list[str]:
 def _figures(folder: Path, view: View) -> Html:
     totals, models, several = view.totals, view.run.models, view.run.results != view.run.rows
     rows = {
-        "rows": counted(view.run.rows, "row") + several * f", {view.run.results:,} results",
+        "rows": f"{view.run.rows:,}" + several * f" ({view.run.results:,} results)",
         "answers": ", ".join(_counts(view)),
         "cost": "unknown" if totals.cost_usd is None else usd(totals.cost_usd),
         "tokens": f"{totals.prompt_tokens:,} in, {totals.completion_tokens:,} out",

@@ -19,15 +19,15 @@ _MAX_WARNINGS = 5
 """The most warnings that are shown at the end."""
 _BUSY, _DONE, _FAILED, _EMPTY = "#2196f3", "#43a047", "#e5533d", "rgba(128, 128, 128, 0.25)"
 """The colours of a bar: of finished rows while the run goes on, and at its end; of failed rows; of all others."""
-_PAGE = "max-width: 60em; margin: 0.2em 0; line-height: 1.5"
+_PAGE = "max-width: 60em; overflow-x: auto; margin: 0.2em 0; line-height: 1.5"
 _FRAME = f"display: flex; height: 0.6em; background-color: {_EMPTY}; border-radius: 0.3em; overflow: hidden"
-_CELL = "padding: 0.1em 1.2em 0.1em 0; white-space: nowrap"
+_CELL = "padding: 0.1em 1em 0.1em 0; vertical-align: top; text-align"
 _TABLE = "margin: 0.3em 0; border-collapse: collapse; table-layout: auto; font-variant-numeric: tabular-nums"
-_COLUMNS = ("model", "bar", "%", "rows", "time left", "cost", "answers/s", "failed", "limited by")
-_LAST_COLUMNS = ("model", "bar", "%", "rows", "cost", "failed", "state")
+_COLUMNS = ("model", "bar", "rows", "time left", "cost", "answers/s", "failed", "limited by")
+_LAST_COLUMNS = ("model", "bar", "rows", "cost", "failed", "state")
 _ENDS = frozenset({"done", *Idle})
 """What may be the state of a model at the end."""
-_UNNAMED, _LEFT_ALIGNED = frozenset({"bar", "%", "state"}), frozenset({"model", "limited by", "state"})
+_UNNAMED, _LEFT_ALIGNED = frozenset({"bar", "state"}), frozenset({"model", "limited by", "state"})
 
 
 def progress_page(run_status: RunStatus, rates: Rates) -> Html:
@@ -53,7 +53,8 @@ def final_page(run_status: RunStatus, elapsed_s: float) -> Html:
 def _head(run_status: RunStatus, parts: Sequence[str], colour: str) -> list[Html]:
     finished, results = run_status.finished, run_status.results
     failed = run_status.failed + run_status.rejected
-    rows = tag("div", tag("b", percent(finished, results).strip()), f" {finished:,}/{results:,} rows")
+    noun = "rows" if len(run_status.lanes) == 1 else "results"
+    rows = tag("div", tag("b", percent(finished, results).strip()), f" {finished:,}/{results:,} {noun}")
     return [rows, _bar(finished - failed, failed, results, colour), tag("div", " · ".join(parts))]
 
 
@@ -79,7 +80,7 @@ def _model_table(models: list[ModelProgress], columns: Sequence[str]) -> Html:
 
 
 def _cell(column: str) -> str:
-    return f"{_CELL}; text-align: {'left' if column in _LEFT_ALIGNED else 'right'}"
+    return f"{_CELL}: left" if column in _LEFT_ALIGNED else f"{_CELL}: right; white-space: nowrap"
 
 
 def _text(model: ModelProgress, column: str) -> str:
@@ -88,7 +89,6 @@ def _text(model: ModelProgress, column: str) -> str:
     texts = {
         "model": model.model,
         "bar": _bar(model.finished - failed, failed, model.results, colour, "6em"),
-        "%": percent(model.finished, model.results).strip() if model.results else "",
         "rows": f"{model.finished:,}/{model.results:,}" if model.results else f"{model.finished:,}",
         "time left": "" if model.left_s is None else span_text(model.left_s),
         "cost": "" if model.cost_usd is None else usd(model.cost_usd),

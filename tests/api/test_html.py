@@ -77,7 +77,7 @@ def test_a_finished_run_shows_its_figures_five_rows_and_its_failures(folder: Pat
     assert re.fullmatch(r"\d\.\d s", figures.pop("time"))
     assert re.fullmatch(r"\$\d\.\d{4}", figures.pop("cost"))
     assert figures == {
-        "rows": "20 rows", "answers": "19 of 20 answered, 1 rejected", "model": "m", "folder": str(folder),
+        "rows": "20", "answers": "19 of 20 answered, 1 rejected", "model": "m", "folder": str(folder),
     }  # fmt: skip
     assert page.rows[7] == ["row", "text", "response"]
     assert [row[:2] for row in page.rows[8:13] if row[0] != "1"] == [
@@ -114,7 +114,7 @@ def test_an_unfinished_run_says_how_to_go_on_and_several_models_are_named(tmp_pa
     folder = tmp_path / "it's" / "run"
     page = Tables(run_html(folder))
     assert ["models", "a, b<i>"] in page.rows
-    assert ["rows", "50 rows, 100 results"] in page.rows
+    assert ["rows", "50 (100 results)"] in page.rows
     assert ["row", "text", "model", "response"] in page.rows
     assert page.text.startswith("tried: not finished; stopped at ")
     left = re.findall(r"To send the other (\d+) requests: bm\.open\((.*)\)\.go_on\(\), or in a shell (.*)", page.text)
