@@ -18,7 +18,8 @@ concern the whole run are raised:
     │   ├── PartDamaged       a finished part can no longer be read
     │   ├── NoSpace           the disk is full
     │   └── DiskError         a file can't be read or written
-    └── Interrupted           exit 129, 130 or 143, after a signal and draining; the same command resumes
+    ├── Interrupted           exit 129, 130 or 143, after a signal and draining; the same command resumes
+    └── RowsFailed            exit 1: some rows have no answer; raised only on request, from Python
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ import contextlib
 import enum
 import errno
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from batchmix import Run
 
 
 class FailureAction(enum.Enum):
@@ -50,6 +55,14 @@ class BatchmixError(Exception):
     """An error whose message is shown to the user, without a traceback."""
 
     exit_code = 2
+    run: Run | None = None
+    """From Python, the run that this error ended, with its results so far: `error.run.go_on()` goes on with it. None if
+    the run did not begin."""
+
+    def of_run(self, run: Run) -> Self:
+        """Set `run`, and return the error."""
+        self.run = run
+        return self
 
 
 class UsageError(BatchmixError):
@@ -159,3 +172,9 @@ class Interrupted(BatchmixError):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+class RowsFailed(BatchmixError):
+    """Some rows have no answer. A run does not raise it by itself."""
+
+    exit_code = 1

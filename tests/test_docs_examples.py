@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
 import contextlib
 import io
 import json
@@ -33,9 +35,13 @@ def test_each_command_and_each_piece_of_python_in_the_pages_runs(
                 assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
                 assert "Traceback" not in done.stderr
     for path in PAGES:
-        for block in blocks(path.read_text(), "python"):
-            with contextlib.redirect_stdout(io.StringIO()):
-                exec(compile(block, str(path), "exec"), {})
+        names: dict[str, object] = {}
+        with asyncio.Runner() as runner, contextlib.redirect_stdout(io.StringIO()):
+            for block in blocks(path.read_text(), "python"):
+                code = compile(block, str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+                awaited = eval(code, names)
+                if awaited is not None:
+                    runner.run(awaited)
 
 
 def make_inputs(folder: Path) -> None:

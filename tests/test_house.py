@@ -26,10 +26,13 @@ LAYERS = [
     {"formats"},
     {"redact"},
     {"records"},
-    {"errors", "__init__"},
+    {"errors"},
+    {"__init__"},
     {"rehearsal"},  # it plays the provider, so it imports nothing of the client
 ]
-"""From top to bottom. A room imports from itself and from the layers below it, never from its neighbours."""
+"""From top to bottom. A room imports from itself and from the layers below it, never from its neighbours.
+
+`__init__` has the version, and hands out the names of `api` without importing them."""
 OWNERS = {
     "aiohttp": {"http/", "rehearsal/"},
     "click": {"cli/"},
@@ -101,11 +104,12 @@ def late():
 def test_imports_point_down_and_each_library_has_its_owner(path: Path) -> None:
     inside = path.relative_to(ROOT)
     room = room_of(str(inside.with_suffix("")))
+    hands_out = {"api", "errors"} if room == "__init__" else set[str]()
     for module in imported(path.read_text(), ".".join(path.relative_to(ROOT.parent).parent.parts)):
         library = module.partition(".")[0]
         if library == "batchmix":
             other = room_of(module)
-            assert other == room or layer(other) > layer(room), f"{inside} imports {module}"
+            assert other == room or layer(other) > layer(room) or other in hands_out, f"{inside} imports {module}"
         elif library not in sys.stdlib_module_names and (str(inside), module) != CUSTOM_FUNCTION:
             assert any(str(inside).startswith(owner) for owner in OWNERS[library]), f"{inside} imports {module}"
 

@@ -69,8 +69,8 @@ class JobKeywords(TypedDict, total=False):
     schedule: Table
 
 
-class Settings(JobKeywords, total=False):
-    """The keyword arguments of a call that runs or plans a job: those of the job, and those of this start."""
+class StartSettings(TypedDict, total=False):
+    """The keyword arguments of one start, which change no request."""
 
     limit: int
     """Only the input's first rows."""
@@ -84,12 +84,16 @@ class Settings(JobKeywords, total=False):
     """Refuse an input with bad rows, which is the default, or give each bad row a result with its error."""
     keep_going: bool
     """Continue even if the first rows are all refused for one reason."""
-    progress: bool
-    """Whether to show the progress."""
+    progress: Literal["auto", "bar", "log", "none"]
+    """`auto`, which is the default, shows it in a notebook, `bar` and `log` on stderr, `none` nowhere."""
+
+
+class Settings(JobKeywords, StartSettings, total=False):
+    """The keyword arguments of a call that runs or plans a job: those of the job, and those of this start."""
 
 
 _OF_JOB = frozenset(JobKeywords.__annotations__)
-_OF_START = frozenset(Settings.__annotations__) - _OF_JOB
+_OF_START = frozenset(StartSettings.__annotations__)
 _Rows = Annotated[int, msgspec.Meta(ge=1)] | None
 
 
@@ -102,7 +106,7 @@ class StartKeywords(msgspec.Struct, frozen=True):
     retry_rejected: bool = False
     bad_rows: Literal["refuse", "reject"] = "refuse"
     keep_going: bool = False
-    progress: bool | None = None
+    progress: Literal["auto", "bar", "log", "none"] = "auto"
 
 
 def checked_job(
@@ -136,7 +140,7 @@ def with_own_code(job: CheckedJob) -> CheckedJob:
     return job if job.scorer_folder else msgspec.structs.replace(job, scorer_folder=str(Path.cwd()))
 
 
-def start_options(settings: Settings) -> Options:
+def start_options(settings: StartSettings) -> Options:
     """Return the options of a start that are among the keyword arguments of a call. Raises `JobError`."""
     given = {key: value for key, value in settings.items() if key in _OF_START}
     mistakes = [mistake.text for mistake in mistakes_in_table(given, StartKeywords)]

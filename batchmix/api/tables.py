@@ -17,6 +17,8 @@ from batchmix.api.record_batches import parquet_schema, record_batches, with_one
 from batchmix.api.row_dicts import json_lines
 from batchmix.errors import NO_SPACE, InputError, disk_error
 from batchmix.formats.arrow_cast import fitted
+from batchmix.job import Input
+from batchmix.load.template import Template
 from batchmix.store.parts import write_rows
 
 TAKES = (
@@ -64,6 +66,12 @@ def memory_rows(data: Any, folder: Path, name_of_text: str) -> MemoryRows:
         file.close()
         raise
     return written
+
+
+def name_of_text(source: Input) -> str:
+    """Return the column for rows that are only a text: the only one that the template reads, or the prompt itself."""
+    columns = Template(source).required
+    return next(iter(columns)) if len(columns) == 1 else "prompt"
 
 
 def _json_lines(data: Any, file: BinaryIO, name_of_text: str) -> MemoryRows:

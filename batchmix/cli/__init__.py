@@ -186,6 +186,9 @@ def _spare_memory() -> None:
     """
     import ctypes  # not for --help
 
+    from batchmix.formats.pyarrow_setup import claim_process
+
+    claim_process()
     with contextlib.suppress(AttributeError, OSError):  # other C libraries have no such setting
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")

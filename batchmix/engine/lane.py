@@ -19,6 +19,7 @@ from batchmix.job import Model
 from batchmix.records import Failure, RejectedRow, Request
 from batchmix.store.lane_log import LaneLog
 from batchmix.store.open_shards import OpenShards
+from batchmix.store.result_feed import ResultFeed
 
 _logger = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ class LaneContext(msgspec.Struct, frozen=True):
     shutdown: Shutdown
     run_status: RunStatus
     rules_of: Callable[[Model], SendingRules]
+    feed: ResultFeed | None
+    """Hands the results to the caller. None if the caller does not wait for them."""
 
 
 class Lane:
@@ -95,6 +98,8 @@ class Lane:
                     yield needed
                 if dedup_log:
                     await dedup_log.wait_for_room(pool)
+                if self._context.feed:
+                    await self._context.feed.wait_for_room()
             if dedup_log and (needed := await dedup_log.late(at_least=1)):
                 yield needed
             self._log.all_read(index, unfinished=self._rows is not None)

@@ -25,6 +25,7 @@ from batchmix.prices.lookup import PriceLookup
 from batchmix.records import CanaryDraw
 from batchmix.redact import Secrets
 from batchmix.store.inventory import FileOrigin, Inventory
+from batchmix.store.result_feed import ResultQueue
 from batchmix.store.reuse import ReusableAnswers
 from batchmix.store.run_folder import Layout, RunFile
 from batchmix.store.schema import RESULT_COLUMNS
@@ -50,6 +51,8 @@ class Options(msgspec.Struct, frozen=True):
     rows: BinaryIO | None = None
     """Replaces stdin, or has the rows that the job's `input.path` says are in memory. None for the process's stdin, and
     for the run folder's copy of rows in memory. If it is empty, the run folder's copy is read in both cases."""
+    results: ResultQueue | None = None
+    """Gets each result of the run as soon as it is there, also those of earlier starts. None if they are not needed."""
     stop_request: StopRequest = msgspec.field(default_factory=StopRequest)
     """Through it, another thread can stop the run."""
 

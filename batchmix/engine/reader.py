@@ -82,6 +82,12 @@ def results(folder: Path, columns: Collection[str], lost: list[str] | None = Non
         lost.extend(exporting.lost)
 
 
+def result_schema(folder: Path) -> pa.Schema:
+    """Return the schema of a run's results. Raises `RunError`."""
+    run = run_of(folder)
+    return part_schema(run.carried_schema(), run.name)
+
+
 def damaged_parts(folder: Path) -> list[str]:
     """Read all parts of a run, and return a message for each damaged part. Raises `RunError`."""
     run_of(folder)

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import logging
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 
 from batchmix.engine.account import used_so_far
@@ -27,6 +27,7 @@ from batchmix.records import CLASSIFIER_VERSION, Status
 from batchmix.redact import Secrets
 from batchmix.store.events import JournalHeader
 from batchmix.store.open_shards import OpenShards, ShardSpec
+from batchmix.store.result_feed import ResultFeed
 from batchmix.store.schema import part_schema
 from batchmix.store.view import read_view
 
@@ -42,7 +43,7 @@ def send(prepared: PreparedRun, run_status: RunStatus, began: float) -> None:
     prepared.layout.make_folders()
     prepared.dataset.drop_stale_spools()
     drop_stale(prepared.layout, prepared.work.stale)
-    if prepared.work.shards or prepared.work.outdated_shards:
+    if prepared.work.shards or prepared.work.outdated_shards or prepared.options.results:
         _run_loop(_Sending(prepared, run_status, began).run())
 
 
@@ -76,12 +77,16 @@ class _Sending:
             results_left = run_status.results - run_status.ok - run_status.rejected
             client = self._client = await self._open_client(stack, min(concurrency, max(1, results_left)))
             stack.callback(self._update_start)
-            shards = OpenShards(self._prepared.layout, self._shard_spec(), len(models), shutdown.stop)
+            spec = self._shard_spec()
+            feed = self._feed(spec)
+            shards = OpenShards(self._prepared.layout, spec, len(models), shutdown.stop, feed)
             await stack.enter_async_context(shards)
+            if feed:
+                await stack.enter_async_context(_repeating(feed, self._sealed_shards(), shutdown))
             shards.reserve(min(concurrency, results_left))
             run_status.enter(Phase.SENDING)
             _logger.info("%d of %d shards have work left", len(work.shards), len(self._prepared.dataset.scan.shards))
-            await self._run_lanes(self._context(client, shards, shutdown), results_left, client.max_connections)
+            await self._run_lanes(self._context(client, shards, shutdown, feed), results_left, client.max_connections)
             run_status.enter(Phase.SEALING)
         if self._budget is not None:
             self._start.spend(self._budget.spent)
@@ -128,7 +133,15 @@ class _Sending:
             Client(url, self._prepared.layout.secrets or Secrets(), self._job.timeouts, concurrency)
         )
 
-    def _context(self, client: Client, shards: OpenShards, shutdown: Shutdown) -> LaneContext:
+    def _feed(self, spec: ShardSpec) -> ResultFeed | None:
+        queue, layout = self._prepared.options.results, self._prepared.layout
+        return ResultFeed(queue, layout, spec.schema, spec.carried, spec.shard_rows) if queue else None
+
+    def _sealed_shards(self) -> list[int]:
+        """Return the shards in which nothing is left to do. The lanes do not read them."""
+        return [footer.shard for footer in self._work.done if footer.shard not in self._work.outdated_shards]
+
+    def _context(self, client: Client, shards: OpenShards, shutdown: Shutdown, feed: ResultFeed | None) -> LaneContext:
         self._budget = self._open_budget(shutdown)
         return LaneContext(
             prepared=self._prepared,
@@ -137,6 +150,7 @@ class _Sending:
             shutdown=shutdown,
             run_status=self._run_status,
             rules_of=self._rules_of(),
+            feed=feed,
         )
 
     async def _run_lanes(self, context: LaneContext, max_in_flight: int, max_connections: int) -> None:
@@ -191,6 +205,20 @@ class _Sending:
             header=JournalHeader(job.name, job.provider.rehearsal, work.run.shard_rows, 0, 0, CLASSIFIER_VERSION),
             damaged_parts=work.damaged_parts,
         )
+
+
+@contextlib.asynccontextmanager
+async def _repeating(feed: ResultFeed, shards: list[int], shutdown: Shutdown) -> AsyncIterator[None]:
+    """Pass on the results of sealed shards beside the block, and after it, until the run is stopped."""
+    task = asyncio.create_task(shutdown.guarded(feed.repeat(shards)))
+    stopping = asyncio.create_task(shutdown.stopping.wait())
+    try:
+        yield
+        await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in (task, stopping):
+            each.cancel()
+        await asyncio.gather(task, stopping, return_exceptions=True)
 
 
 def _run_loop(work: Coroutine[None, None, None]) -> None:

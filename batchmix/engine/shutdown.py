@@ -49,7 +49,7 @@ class StopRequest:
     """Stops a run from another thread. It may be used before the run begins, and after it has ended."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may call `stop` while the same thread is in it
         self._reasons: list[Interrupted] = []
         self._act: Callable[[Interrupted], None] | None = None
 

@@ -96,6 +96,24 @@ def handling_signals(act: Callable[[signal.Signals], None]) -> Iterator[None]:
             signal.signal(number, old)
 
 
+@contextlib.contextmanager
+def passing_on_sigint(act: Callable[[], None]) -> Iterator[None]:
+    """Call `act` for each SIGINT while the block runs, instead of raising `KeyboardInterrupt`.
+
+    For a program that is not ours: this has no effect outside the main thread, or if SIGINT has another handler than
+    Python's own. No other signal is handled.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *_: act())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def _numbers() -> list[signal.Signals]:
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # otherwise the process runs under nohup

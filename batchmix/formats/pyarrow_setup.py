@@ -9,7 +9,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-import pyarrow as pa
+_is_ours = False
 
 
 def compute() -> Any:
@@ -28,13 +28,25 @@ class _NoPandas(MetaPathFinder):
         return None
 
 
+def claim_process() -> None:
+    """Declare that this process is batchmix's own, so that `set_up_arrow` may change pyarrow for all its code."""
+    global _is_ours  # noqa: PLW0603 - it is a property of the process
+    _is_ours = True
+
+
 def set_up_arrow() -> None:
-    """Make pyarrow use the system's memory allocator, and keep it from importing pandas.
+    """Make pyarrow use the system's memory allocator, and not import pandas, in a process of batchmix's own.
 
     pyarrow's own memory pool does not return memory, so memory use would grow with the input. And pyarrow would import
     pandas, which is not used here, when it first converts a list to an array. That takes 60 MB and half a second, in
-    which no response is read. After this call pyarrow assumes that pandas is missing. Other code can still import it.
+    which no response is read. After this call pyarrow takes pandas for missing, for good. So in a program that only
+    calls batchmix, pyarrow imports pandas, where it is installed, but here and not while responses come in.
     """
+    import pyarrow as pa
+
+    if not _is_ours:
+        pa.array([0])
+        return
     pa.set_memory_pool(pa.system_memory_pool())
     if "pandas" in sys.modules:
         return

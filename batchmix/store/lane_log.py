@@ -12,6 +12,7 @@ from batchmix.responses.classify import classify
 from batchmix.store.events import AttemptSent, ResponseReceived, RowFailed
 from batchmix.store.journal import Journal
 from batchmix.store.open_shards import OpenShards
+from batchmix.store.result_rows import ResultRows
 from batchmix.store.reuse import ReusedAnswer
 from batchmix.store.row_state import LinePosition
 from batchmix.store.shard import Shard
@@ -57,8 +58,10 @@ class RowCounts(msgspec.Struct):
 class _LaneShard:
     """A shard that a lane works on."""
 
-    def __init__(self, shard: Shard) -> None:
+    def __init__(self, shard: Shard, rows: ResultRows | None) -> None:
         self.shard = shard
+        self.rows = rows
+        """Builds the rows of the results that are told to a listener. None if there is no listener."""
         self.states = shard.states
         self.journal: Journal | None = None
         """None until the lane has something to record."""
@@ -91,7 +94,7 @@ class LaneLog:
     async def open(self, index: int) -> None:
         """Open a shard for the first time in this start."""
         shard = await self._shards.open(index)
-        self._open[index] = _LaneShard(shard)
+        self._open[index] = _LaneShard(shard, self._shards.rows_to_tell(shard))
         if (usd := self._shards.earlier_usd(shard, self._counts.model)) is not None:
             self._counts.count_earlier_usd(usd)
 
@@ -105,7 +108,8 @@ class LaneLog:
         if index in self._open:
             self._open[index].requests_left = 1
         else:
-            self._open[index] = _LaneShard(await self._shards.open(index))
+            shard = await self._shards.open(index)
+            self._open[index] = _LaneShard(shard, self._shards.rows_to_tell(shard))
         return True
 
     def fail_rest(self, index: int, requests: list[Request | RejectedRow], failure: Failure) -> None:
@@ -130,6 +134,7 @@ class LaneLog:
         for request, needs_work in zip(requests, needed, strict=True):
             if not needs_work:
                 self._counts.count(opened.states[request.key].status)
+                self._tell(opened, request.key)
             elif isinstance(request, Request):
                 to_send.append(request)
             else:
@@ -165,6 +170,7 @@ class LaneLog:
         for request, needs_work in zip(requests, needed, strict=True):
             if not needs_work:
                 self._counts.count(opened.states[request.key].status)
+                self._tell(opened, request.key)
         return any(needed)
 
     def all_read(self, index: int, *, unfinished: bool) -> None:
@@ -205,6 +211,7 @@ class LaneLog:
         opened = self._open[index]
         if failure is None:
             self._counts.count(Status.OK)
+            self._tell(opened, request.key)
         else:
             status = Status.REJECTED if failure.action is FailureAction.REJECT else Status.FAILED
             self._fail(opened, request, status, failure)
@@ -220,6 +227,11 @@ class LaneLog:
         offset, length = (opened.journal or self._new_journal(opened)).append(event)
         state.failed(status, request.hash, LinePosition(self._lane, offset, length))
         self._counts.count(status)
+        self._tell(opened, request.key)
+
+    def _tell(self, opened: _LaneShard, key: Key) -> None:
+        if opened.rows and self._shards.listener:
+            self._shards.listener.finished(opened.rows.row(key))
 
     def _new_journal(self, opened: _LaneShard) -> Journal:
         opened.journal = opened.shard.open_for_writing(self._lane)

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
+from typing import Protocol
 
 import msgspec
 import pyarrow as pa
@@ -21,7 +22,7 @@ from batchmix.store.filesystem import Reserve
 from batchmix.store.first_rows import FirstRows, PartAnswers, first_rows_in
 from batchmix.store.ledger import ShardLeftOpen, ShardSealed
 from batchmix.store.parts import SealHooks, list_parts, part_path, seal_part
-from batchmix.store.result_rows import Price, ResultRows, by_row
+from batchmix.store.result_rows import Price, ResultRow, ResultRows, by_row
 from batchmix.store.row_state import CacheMemory
 from batchmix.store.run_folder import Layout
 from batchmix.store.schema import PartFooter, Seal
@@ -66,6 +67,19 @@ class ShardSpec(msgspec.Struct, frozen=True):
     """
 
 
+class ResultListener(Protocol):
+    """Is told each result as soon as it is in the journal, also the results that open shards have already."""
+
+    def open(self, index: int) -> None:
+        """Prepare for the results of a shard. Called in a thread."""
+
+    def finished(self, row: ResultRow) -> None:
+        """Take a result. Called on the event loop."""
+
+    def close(self, index: int) -> None:
+        """Forget a shard, which has no more results in this start."""
+
+
 class OpenShards:
     """Opens shards, and syncs their journals and seals them in the background.
 
@@ -74,13 +88,22 @@ class OpenShards:
     Methods are called on the event loop, except for `answer` and `first_rows`, which any thread may call.
     """
 
-    def __init__(self, layout: Layout, spec: ShardSpec, lanes: int, on_error: Callable[[Exception], None]) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        spec: ShardSpec,
+        lanes: int,
+        on_error: Callable[[Exception], None],
+        listener: ResultListener | None = None,
+    ) -> None:
         self.damage: list[str] = []
         """Messages about damage in journals."""
         self._layout = layout
         self._spec = spec
         self._lanes = lanes
         self._on_error = on_error
+        self.listener = listener
+        """Is told each result. None if nobody needs them before the end."""
         self._reserve = Reserve(layout.journal)
         self.cache = CacheMemory()
         """The memory for answers that are kept until their shard is sealed."""
@@ -136,8 +159,14 @@ class OpenShards:
                 if shard.part_damage and index not in self._spec.damaged_parts:
                     raise PartDamaged("; ".join(shard.part_damage))
                 self.damage.extend(shard.warnings)
+                if self.listener:
+                    await asyncio.to_thread(self.listener.open, index)
                 self._open[index] = shard
             return shard
+
+    def rows_to_tell(self, shard: Shard) -> ResultRows | None:
+        """Return the builder of the rows for the listener. None if there is no listener."""
+        return ResultRows(shard, self._spec.price, raw=False, keep_cached=True) if self.listener else None
 
     def earlier_usd(self, shard: Shard, model: str) -> float | None:
         """Return the cost of the model's answers in a shard when it was opened. None if no answer has a price."""
@@ -173,6 +202,8 @@ class OpenShards:
             self._unfinished.add(index)
         if self._lanes_done[index] < self._lanes:
             return
+        if self.listener:
+            self.listener.close(index)
         if index in self._unfinished:
             shard = self._open.pop(index)
             shard.close()

@@ -77,16 +77,18 @@ Copying all of them takes less time than reading those that have a column.
 class ResultRows:
     """Builds the result rows of one shard.
 
-    Rows without new events in the journals are copied from the old part. `totals` covers all batches built so far.
+    Rows without new events in the journals are copied from the old part. `totals` covers all batches built so far. With
+    `keep_cached`, answers that are cached for the sealing of the shard stay cached.
     """
 
-    def __init__(self, shard: Shard, price: Price, *, raw: bool) -> None:
+    def __init__(self, shard: Shard, price: Price, *, raw: bool, keep_cached: bool = False) -> None:
         self.totals = Totals()
         self._add_usage_beside_rows(shard, price)
         self._shard = shard
         self._part_rows = _PartRows(shard.part)
         self._price = price
         self._raw = raw
+        self._keep_cached = keep_cached
 
     def _add_usage_beside_rows(self, shard: Shard, price: Price) -> None:
         """Add the usage that no result row contains, such as that of billed attempts without an answer.
@@ -125,7 +127,7 @@ class ResultRows:
     def row(self, key: Key) -> ResultRow:
         """Return the result row of a key, which must have a result. Keys must be passed in input order."""
         state = self._shard.states[key]
-        if cached := state.take_cached():
+        if cached := state.cached if self._keep_cached else state.take_cached():
             return self._answer(key, state, *cached)
         if state.result is None:
             return _updated(self._part_rows.row(key), state)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
 import pickle
-import pkgutil
 from pathlib import Path
 
 import pytest
 
-import batchmix.api
 from batchmix.api.job import Job
 from batchmix.errors import JobError
 
 ROOT = Path(__file__).parent.parent.parent
-MODULES = [f"batchmix.api.{module.name}" for module in pkgutil.iter_modules(batchmix.api.__path__)]
 
 
 def test_a_job_is_the_same_from_a_call_a_file_and_its_own_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,9 +66,3 @@ def test_the_repr_is_one_plain_line_without_secrets() -> None:
 def test_a_wrong_text_is_refused(text: str, message: str) -> None:
     with pytest.raises(JobError, match=message):
         Job.from_toml(text)
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_the_examples_in_the_docstrings_are_true(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert doctest.testmod(importlib.import_module(name)).failed == 0

@@ -84,7 +84,7 @@ def test_a_wrong_argument_is_refused_with_the_nearest_right_one(settings: dict[s
 
 
 def test_the_options_of_a_start_are_no_part_of_the_job() -> None:
-    settings: Settings = {"limit": 3, "canary": 20, "update": True, "bad_rows": "reject", "progress": False}
+    settings: Settings = {"limit": 3, "canary": 20, "update": True, "bad_rows": "reject", "progress": "none"}
     options = start_options(settings)
     wanted = Options(limit=3, canary=20, update=True, reject_bad_rows=True, stop_request=options.stop_request)
     assert options == wanted

@@ -1,0 +1,120 @@
+"""The functions that run a job: at once, on the caller's event loop, or result by result; and that open a run
+folder."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any, Unpack
+
+from batchmix.api.results import Result
+from batchmix.api.run import Run
+from batchmix.api.settings import Settings
+from batchmix.api.start import Arguments, begin, prepared_call
+from batchmix.engine import reader
+from batchmix.errors import BatchmixError
+from batchmix.store.result_feed import ResultQueue
+
+
+def run(
+    data: Any,
+    prompt: str | None = None,
+    *,
+    model: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    **settings: Unpack[Settings],
+) -> Run:
+    """Send a request for each row of `data`, and return the run once it has finished. The same call resumes it.
+
+    `data` is a table in memory (a DataFrame of pandas or Polars, an Arrow table, reader or dataset, a Dataset of
+    Hugging Face, a DuckDB relation, dicts, strings, an iterator of them), the path of an input or of a job file, or a
+    `Job`. `prompt` is a template such as `"Classify: {{ text }}"`. `out` is the run folder; without it, data in memory
+    has a folder below `runs/` that is named by a digest of the rows and of what is asked, so that the same call again
+    costs nothing. `settings` are the tables of a job file and the short names of the command line.
+
+    Rows without an answer raise nothing: see `Run.failures`. Raises `UsageError` if the call, the job or the input is
+    wrong, before anything is sent; `Stopped` if the run stopped early, and `Interrupted` after Ctrl-C, once the
+    requests in flight have returned. The latter two have the run so far as `error.run`.
+
+    >>> run = bm.run([{"text": "I loved it"}], "Classify: {{ text }}", model="gpt-4o-mini", base_url="rehearsal:")
+    >>> run.to_arrow(["row", "status"]).to_pylist()
+    [{'row': 0, 'status': 'ok'}]
+    """
+    call = prepared_call(Arguments(data, prompt, model, out, settings))
+    with call.shown():
+        return begin(call).wait()
+
+
+async def arun(
+    data: Any,
+    prompt: str | None = None,
+    *,
+    model: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    **settings: Unpack[Settings],
+) -> Run:
+    """Do what `run` does without blocking the caller's event loop.
+
+    Cancelling drains the run: the requests in flight return and are kept, and then the cancellation goes on. Cancelling
+    again cuts them off. An iterator is consumed in another thread.
+
+    >>> call = bm.arun(["I loved it"], "Classify: {{ text }}", model="gpt-4o-mini", base_url="rehearsal:")
+    >>> asyncio.run(call).status
+    'finished'
+    """
+    call = await asyncio.to_thread(prepared_call, Arguments(data, prompt, model, out, settings))
+    with call.shown():
+        return await begin(call).wait_async()
+
+
+async def stream(
+    data: Any,
+    prompt: str | None = None,
+    *,
+    model: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    **settings: Unpack[Settings],
+) -> AsyncGenerator[Result, None]:
+    """Do what `run` does, and yield each result as soon as it is in the run folder, in the order in which they come.
+
+    The results of earlier starts are yielded too, so that each result of the run is yielded once. No more rows are sent
+    while a thousand results wait to be taken. Closing the generator drains the run: the requests in flight return and
+    are kept. `async for … break` closes it; `contextlib.aclosing` makes sure of it after an exception too.
+
+    >>> async def show() -> None:
+    ...     stream = bm.stream(["I loved it"], "Classify: {{ text }}", model="gpt-4o-mini", base_url="rehearsal:")
+    ...     async with contextlib.aclosing(stream) as results:
+    ...         async for result in results:
+    ...             print(result.row, result.status)
+    >>> asyncio.run(show())
+    0 ok
+    """
+    call = await asyncio.to_thread(prepared_call, Arguments(data, prompt, model, out, settings))
+    queue = ResultQueue()
+    with call.shown():
+        worker = begin(call, queue)
+        is_over = False
+        try:
+            while (values := await queue.get()) is not None:
+                yield Result(**values)
+            is_over = True
+        finally:
+            if not is_over:
+                queue.close()
+                worker.stop("the results are no longer taken")
+                with contextlib.suppress(BatchmixError):  # the run is over, as it was to be
+                    await worker.wait_async()
+        await worker.wait_async()
+
+
+def open(folder: str | os.PathLike[str]) -> Run:  # noqa: A001 - as in gzip or tarfile
+    """Open a run folder, whoever made it, also while it runs. Raises `RunError` if it is none.
+
+    >>> bm.open(run.folder).status
+    'finished'
+    """
+    reader.look(Path(folder))
+    return Run(Path(folder))

@@ -1,0 +1,264 @@
+"""A run as a Python object: its results as tables or values, its state, and what can be done with it next."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Unpack
+
+import pyarrow as pa
+
+from batchmix.api.results import Result, results_in
+from batchmix.api.settings import StartSettings
+from batchmix.engine import reader
+from batchmix.engine.canary import Forecast
+from batchmix.errors import PartDamaged, RowsFailed, UsageError
+from batchmix.formats.amounts import counted
+from batchmix.formats.pyarrow_setup import compute
+from batchmix.job import CheckedJob, Column
+from batchmix.records import Status
+from batchmix.store.schema import RESULT_COLUMNS
+from batchmix.store.view import View
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+_FAILURE_COLUMNS = (
+    "row", "custom_id", "model", "sample", "status", "error_type", "error_code", "error_message", "http_status",
+    "attempts",
+)  # fmt: skip
+
+
+class Run:
+    """A run folder: what was answered so far, and how it goes on.
+
+    `bm.run` returns it; `bm.open` opens any run folder, also one that the command line made, also while it runs. Each
+    attribute and method reads the folder anew. All raise `RunError` if the folder is not a run folder.
+
+    >>> run = bm.run([{"text": "I loved it"}], "Classify: {{ text }}", model="gpt-4o-mini", base_url="rehearsal:")
+    >>> run.status, len(run), run.folder.parent.name
+    ('finished', 1, 'runs')
+    """
+
+    def __init__(self, folder: Path, job: CheckedJob | None = None, forecast: Forecast | None = None) -> None:
+        self.folder = folder
+        """The run folder."""
+        self._job = job
+        """The job, if this process ran it. None if only the run folder has it, without secrets."""
+        self.forecast = forecast
+        """After a canary: the tokens, the cost and the time of the rest. None otherwise."""
+
+    def __repr__(self) -> str:
+        from batchmix.api.html import run_repr
+
+        return run_repr(self.folder)
+
+    def _repr_html_(self) -> str:
+        """Return the run as HTML, which a notebook shows at the end of a cell."""
+        from batchmix.api.html import run_html
+
+        return run_html(self.folder)
+
+    def _view(self) -> View:
+        return reader.look(self.folder)
+
+    @property
+    def status(self) -> Literal["running", "finished", "unfinished"]:
+        """`finished` once each row has a result, be it an answer or a failure; `running` while a process works."""
+        view = self._view()
+        if view.holder is not None:
+            return "running"
+        return "unfinished" if view.unanswered else "finished"
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The totals of the whole run, as in `summary.json`: rows by status, tokens, cost, time, failures by kind."""
+        return self._view().summary()
+
+    @property
+    def cost_usd(self) -> float | None:
+        """The cost of all answers in USD. None if no price is known."""
+        return self._view().totals.cost_usd
+
+    def __len__(self) -> int:
+        """Return the number of results so far."""
+        return self._view().totals.finished
+
+    def __iter__(self) -> Iterator[Result]:
+        """Yield the results so far, in the order of the input. Only a part of them is in memory at a time."""
+        for batch in self.scan():
+            yield from results_in(batch)
+
+    def scan(self, columns: Iterable[str] | None = None) -> pa.RecordBatchReader:
+        """Return a reader of the results so far, in the order of the input, with only a part in memory at a time.
+
+        DuckDB, Polars, pandas and others read it as it is. `columns` are the names of the columns to read; None for
+        all. Raises `PartDamaged` at its end if results can't be read, and `UsageError` for an unknown column.
+
+        >>> run.scan(["row", "response"]).read_all().num_rows
+        1
+        """
+        schema = reader.result_schema(self.folder)
+        names = schema.names if columns is None else list(columns)
+        for name in names:
+            if name not in schema.names:
+                raise UsageError(f"{self.folder}: has no column {name!r}; it has {', '.join(schema.names)}")
+        schema = pa.schema([schema.field(name) for name in names], metadata=schema.metadata)
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            lost: list[str] = []
+            for batch in reader.results(self.folder, names, lost):
+                yield batch.select(names)
+            if lost:
+                raise PartDamaged("; ".join(lost))
+
+        return pa.RecordBatchReader.from_batches(schema, batches())
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Export the results so far as an Arrow stream, so that other libraries take a run as a table."""
+        return self.scan().__arrow_c_stream__(requested_schema)
+
+    def to_arrow(self, columns: Iterable[str] | None = None) -> pa.Table:
+        """Return the results so far as an Arrow table, one row per result, in the order of the input."""
+        return self.scan(columns).read_all()
+
+    def to_pandas(self, columns: Iterable[str] | None = None) -> pd.DataFrame:
+        """Return the results so far as a pandas DataFrame. Columns of integers are `Int64`, as they may have gaps."""
+        from batchmix.api.frames import to_pandas
+
+        return to_pandas(self.to_arrow(columns))
+
+    def to_polars(self, columns: Iterable[str] | None = None) -> pl.DataFrame:
+        """Return the results so far as a Polars DataFrame."""
+        from batchmix.api.frames import to_polars
+
+        return to_polars(self.to_arrow(columns))
+
+    def failures(self) -> pa.Table:
+        """Return the rows without an answer, failed or rejected, as an Arrow table with the reason of each."""
+        scan = self.scan(_FAILURE_COLUMNS)
+        failed = [
+            batch.filter(compute().not_equal(batch.column("status"), Status.OK.value)).select(_FAILURE_COLUMNS)
+            for batch in scan
+        ]
+        return pa.Table.from_batches(failed, pa.schema([scan.schema.field(name) for name in _FAILURE_COLUMNS]))
+
+    def raise_for_failures(self) -> None:
+        """Raise `RowsFailed` unless each row has an answer. The message names the kinds of failures.
+
+        >>> run.raise_for_failures()
+        """
+        view = self._view()
+        missing = view.run.results - view.totals.ok
+        if missing:
+            kinds = sorted(view.totals.failures.items(), key=lambda item: -item[1].count)
+            texts = [f"{first.count:,} {kind}, such as row {first.row}: {first.message}" for kind, first in kinds]
+            if view.unanswered:
+                texts.append(f"{view.unanswered:,} not sent yet")
+            what = f"{counted(missing, 'result')} of {view.run.results:,} without an answer"
+            raise RowsFailed(f"{self.folder}: {what}: {'; '.join(texts)}").of_run(self)
+
+    def join(
+        self,
+        data: Any,
+        columns: Mapping[str, str] | Iterable[str] = ("response",),
+        *,
+        model: str | None = None,
+        sample: int = 0,
+    ) -> Any:
+        """Return `data`, the table that the run was made from, with columns of the results beside its rows.
+
+        The same kind of table, the same order and index, one row per row: a row without an answer has nulls there.
+        `columns` maps each new column's name to a result column; of a list, the names are the same. With several
+        models, `model` names the one to take; with several samples, `sample` its number. Raises `UsageError` if the
+        table is not the one that the run was made from, as far as the run's columns show.
+
+        >>> run.join([{"text": "I loved it"}], {"answer": "status"})
+        [{'text': 'I loved it', 'answer': 'ok'}]
+        """
+        from batchmix.api.alignment import check_aligned
+        from batchmix.api.join import joined_table
+        from batchmix.api.tables import name_of_text
+
+        wanted = dict(columns) if isinstance(columns, Mapping) else {name: name for name in columns}
+        carried, text = self._carried_as_they_are(), name_of_text(self._known_job().input)
+        table = self._one_per_row([*wanted.values(), *carried], model, sample)
+        if carried:
+            check_aligned(data, table.select(carried), text)
+        return joined_table(data, {new: table.column(name) for new, name in wanted.items()}, text)
+
+    def go_on(self, **settings: Unpack[StartSettings]) -> Run:
+        """Go on with the run: send what has no answer yet, after a canary, an interruption or a kill, and failed rows.
+
+        It is what `batchmix resume` does: the job and, if they were in memory, the rows are those in the run folder.
+        The keyword arguments are those of a start, such as `retry_rejected=True`. Raises what `bm.run` raises.
+
+        >>> run.go_on().status
+        'finished'
+        """
+        from batchmix.api.start import begin, resumed_call
+
+        call = resumed_call(self.folder, self._job, settings)
+        with call.shown():
+            return begin(call).wait()
+
+    def then(
+        self,
+        prompt: str,
+        *,
+        model: str | None = None,
+        out: str | os.PathLike[str] | None = None,
+        **settings_and_columns: Any,
+    ) -> Run:
+        """Run a job over the results of this run, one row per result, and return that run.
+
+        Its rows have the columns that this run carries, and result columns under new names: with `draft="response"`,
+        the template has `{{ draft }}`. The other keyword arguments are those of `bm.run`. The provider, its limits and
+        prices, and the model of a run with a single one, are taken over. A row without an answer is `rejected` and
+        keeps its place. Without `out`, the run folder is beside this one, named by a digest as in `bm.run`.
+
+        >>> step = run.then("Criticise: {{ draft }}", draft="response")
+        >>> len(step)
+        1
+        """
+        from batchmix.api.chain import next_run
+
+        return next_run(self, self._known_job(), prompt, out, {**settings_and_columns, "model": model})
+
+    def _known_job(self) -> CheckedJob:
+        return self._job or reader.job_of(self.folder)
+
+    def _carried_as_they_are(self) -> list[str]:
+        """Return the carried columns that have the name and the type that they have in the input."""
+        carried = [name for name in reader.result_schema(self.folder).names if name not in RESULT_COLUMNS]
+        columns = reader.job_of(self.folder).input.columns
+        if columns is None:
+            return carried
+        same = {column if isinstance(column, str) else column.name for column in columns if _is_unchanged(column)}
+        return [name for name in carried if name in same]
+
+    def _one_per_row(self, columns: list[str], model: str | None, sample: int) -> pa.Table:
+        """Return result columns with one row per row of the input, null where there is no result."""
+        view, samples = self._view(), reader.job_of(self.folder).samples
+        is_known = sample in range(samples)
+        if not is_known:
+            raise UsageError(f"{self.folder}: there is no sample {sample}; there are samples 0 to {samples - 1}")
+        if model is not None and model not in view.run.models:
+            raise UsageError(f"{self.folder}: there is no model {model!r}; there are {', '.join(view.run.models)}")
+        if model is None and view.run.results > view.run.rows * samples:
+            raise UsageError(f"{self.folder}: has an answer of each model; name one, as model={view.run.models[0]!r}")
+        table = self.to_arrow(dict.fromkeys(["row", "model", "sample", *columns]))
+        equal = compute().equal
+        chosen = equal(table.column("sample"), sample)
+        if model is not None:
+            chosen = compute().and_(chosen, equal(table.column("model"), model))
+        table = table.filter(chosen)
+        if table.num_rows < view.run.rows:
+            table = table.take(compute().index_in(pa.array(range(view.run.rows)), value_set=table.column("row")))
+        return table
+
+
+def _is_unchanged(column: str | Column) -> bool:
+    return isinstance(column, str) or (column.type is None and column.name in {"", column.source})

@@ -1,0 +1,152 @@
+"""Prepares the run that a call describes, and starts it in a worker thread."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import os
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from batchmix.api.job import Job
+from batchmix.api.run import Run
+from batchmix.api.settings import JobKeywords, Settings, StartSettings, checked_job, start_options
+from batchmix.api.tables import memory_rows, name_of_text
+from batchmix.api.worker import Worker
+from batchmix.engine.canary import forecast
+from batchmix.engine.recorded_job import resumed
+from batchmix.engine.run import Options, run_job
+from batchmix.engine.run_status import RunStatus
+from batchmix.engine.shutdown import StopRequest
+from batchmix.errors import BatchmixError, JobError, UsageError
+from batchmix.job import MEMORY, CheckedJob, job_settings
+from batchmix.job.secrets import read_secrets
+from batchmix.progress.shown import progress_shown
+from batchmix.redact import Secrets
+from batchmix.store.result_feed import ResultQueue
+
+_logger = logging.getLogger(__name__)
+_NAME = "table"
+"""The name of a run over data in memory, unless it has a name or a folder."""
+_DIGITS = 12
+"""The number of digits of the digest in the name of a run folder."""
+
+
+class PreparedCall(msgspec.Struct, frozen=True):
+    """A checked job with its rows, ready to start."""
+
+    job: CheckedJob
+    options: Options
+    progress: str | None
+    run_status: RunStatus
+
+    def shown(self) -> AbstractContextManager[None]:
+        """Show the progress during the block, which the caller enters in its own thread and task."""
+        return progress_shown(self.run_status, self.progress)
+
+    def discard(self) -> None:
+        """Close the rows in memory."""
+        if self.options.rows is not None:
+            self.options.rows.close()
+
+
+class Arguments(msgspec.Struct, frozen=True):
+    """The arguments of a call that runs or plans a job."""
+
+    data: Any
+    prompt: str | None
+    model: str | None
+    out: str | os.PathLike[str] | None
+    settings: Settings
+
+
+def prepared_call(arguments: Arguments, runs: Path | None = None) -> PreparedCall:
+    """Return what a call describes. Rows in memory are written to a temporary file. Raises `UsageError`.
+
+    `data` is a path, a `Job`, or rows in memory. The settings are checked before the rows are read. `runs` is the
+    folder for a run over rows in memory without `out`; None for the default.
+    """
+    data, prompt, model, out, settings = msgspec.structs.astuple(arguments)
+    options, progress = start_options(settings), settings.get("progress")
+    keywords: JobKeywords = settings
+    if isinstance(data, Job):
+        given = [name for name, value in (("prompt", prompt), ("model", model), ("out", out)) if value is not None]
+        given += keywords.keys() & JobKeywords.__annotations__.keys()
+        if given:
+            raise JobError(f"{given[0]}: the Job says this; give it to bm.Job(…)")
+        return PreparedCall(data.checked, options, progress, RunStatus())
+    if isinstance(data, str | os.PathLike):
+        return PreparedCall(checked_job(data, prompt, model, out, keywords), options, progress, RunStatus())
+    named = cast("JobKeywords", {"name": _NAME if out is None else Path(out).resolve().name, **keywords})
+    job = checked_job(f"{MEMORY}jsonl", prompt, model, out, named)
+    is_default = out is None and "path" not in keywords.get("output", {})
+    folder = runs / job.name if is_default and runs else Path(job.output.path)
+    rows = memory_rows(data, _existing(folder.parent), name_of_text(job.input))
+    job = _with_input(job, f"{MEMORY}{rows.format}")
+    if is_default:
+        job = _with_output(job, folder.with_name(f"{folder.name}-{_digest(job, rows.digest)}"))
+    return PreparedCall(job, msgspec.structs.replace(options, rows=rows.file), progress, RunStatus())
+
+
+def _existing(folder: Path) -> Path:
+    """Return the folder, or its nearest parent that exists."""
+    return next(path for path in (folder, *folder.parents) if path.is_dir())
+
+
+def _with_input(job: CheckedJob, path: str) -> CheckedJob:
+    return msgspec.structs.replace(job, input=msgspec.structs.replace(job.input, path=path))
+
+
+def _with_output(job: CheckedJob, folder: Path) -> CheckedJob:
+    return msgspec.structs.replace(job, output=msgspec.structs.replace(job.output, path=str(folder)))
+
+
+def _digest(job: CheckedJob, rows: str) -> str:
+    """Return a digest of the rows and of all that their answers depend on."""
+    public = job.public()
+    parts = [rows, *(public[name] for name in ("input", "params", "samples")), public["provider"]["base_url"]]
+    parts += [[model["id"], model["name"], model["params"]] for model in public["models"]]
+    encoded = msgspec.json.encode(parts, order="deterministic")
+    return hashlib.sha256(encoded).hexdigest()[:_DIGITS]
+
+
+def begin(call: PreparedCall, results: ResultQueue | None = None) -> Worker:
+    """Start a run in a thread; return the worker to wait for. `results` gets each result. Raises `JobError`."""
+    try:
+        secrets = read_secrets(call.job.provider, os.environ)
+    except UsageError:
+        call.discard()
+        raise
+    return Worker(functools.partial(_execute, call, secrets, results))
+
+
+def _execute(call: PreparedCall, secrets: Secrets, results: ResultQueue | None, stop_request: StopRequest) -> Run:
+    """Run the job. Raises what `run_job` raises; an error that ended a run that had begun has the run."""
+    job, run_status = call.job, call.run_status
+    options = msgspec.structs.replace(call.options, results=results, stop_request=stop_request)
+    try:
+        view = run_job(job, secrets, options, run_status)
+    except UsageError:
+        raise
+    except BatchmixError as error:
+        raise error.of_run(Run(Path(job.output.path), job)) from error.__cause__
+    finally:
+        call.discard()
+        if results is not None:
+            results.close()
+        for warning in run_status.warnings:
+            _logger.warning("%s", warning)
+    return Run(Path(job.output.path), job, forecast(view, job) if options.canary else None)
+
+
+def resumed_call(folder: Path, job: CheckedJob | None, settings: StartSettings) -> PreparedCall:
+    """Return the call that goes on with a run. `job` has the secrets that its folder lacks. Raises `UsageError`."""
+    known = {} if job is None else job_settings(job)
+    for table in ("input", "output"):
+        known.get(table, {}).pop("path", None)  # those are the folder's
+    resumed_job, options = resumed(folder, known, start_options(settings))
+    return PreparedCall(resumed_job, options, settings.get("progress"), RunStatus())

@@ -1,0 +1,167 @@
+"""Hands each result of a run to the caller once it is in the journal, and not faster than the caller takes them."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import datetime
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from batchmix.formats.arrow_values import row_values
+from batchmix.store.parts import part_path, row_groups
+from batchmix.store.result_rows import ResultRow, named
+from batchmix.store.run_folder import Layout
+from batchmix.store.schema import RESULT_COLUMNS, columns_of
+
+_MAX_WAITING = 1000
+"""No more rows are sent while this many results wait for the caller. It bounds their memory, and what is paid for if
+the caller never takes them."""
+_BATCH_ROWS = 256
+"""The number of rows of a part that are converted at a time."""
+_TIMES = ("sent_at", "finished_at")
+
+
+class ResultQueue:
+    """Passes results from a run's event loop to the caller's. Each result is a dictionary: the result columns without
+    `raw`, and `input` with the carried columns.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._results: collections.deque[dict[str, Any]] = collections.deque()
+        self._is_over = False
+        self._wake_producers: list[Callable[[], None]] = []
+        self._wake_consumer: Callable[[], None] | None = None
+
+    def put(self, result: dict[str, Any]) -> None:
+        """Add a result. After `close` it is dropped, since nobody takes it."""
+        with self._lock:
+            if not self._is_over:
+                self._results.append(result)
+            self._wake()
+
+    async def wait_for_room(self) -> None:
+        """Wait until few enough results wait. At once after `close`."""
+        while True:
+            with self._lock:
+                if len(self._results) < _MAX_WAITING or self._is_over:
+                    return
+                event = _ThreadsafeEvent()
+                self._wake_producers.append(event.set)
+            await event.wait()
+
+    def close(self) -> None:
+        """End the queue: the caller gets the results that are in it, and no more. Callable from any thread."""
+        with self._lock:
+            self._is_over = True
+            self._wake()
+            self._let_producers_go()
+
+    async def get(self) -> dict[str, Any] | None:
+        """Return the next result. None at the end."""
+        while True:
+            with self._lock:
+                if self._results:
+                    result = self._results.popleft()
+                    if len(self._results) <= _MAX_WAITING // 2:
+                        self._let_producers_go()
+                    return result
+                if self._is_over:
+                    return None
+                event = _ThreadsafeEvent()
+                self._wake_consumer = event.set
+            await event.wait()
+
+    def _wake(self) -> None:
+        wake, self._wake_consumer = self._wake_consumer, None
+        if wake:
+            wake()
+
+    def _let_producers_go(self) -> None:
+        while self._wake_producers:
+            self._wake_producers.pop()()
+
+
+class _ThreadsafeEvent:
+    """An event of the running event loop that other threads may set."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._event = asyncio.Event()
+        self.wait = self._event.wait
+
+    def set(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self._event.set)
+
+
+class ResultFeed:
+    """Puts the results of a run into a queue, joined with the carried columns. It is a `ResultListener`."""
+
+    def __init__(
+        self,
+        queue: ResultQueue,
+        layout: Layout,
+        schema: pa.Schema,
+        carried: Callable[[int], Iterator[pa.RecordBatch]],
+        shard_rows: int,
+    ) -> None:
+        self._queue = queue
+        self._layout = layout
+        self._schema = pa.schema([field for field in schema if field.name != "raw"])
+        self._carried = carried
+        self._shard_rows = shard_rows
+        self._inputs: dict[int, list[dict[str, Any]]] = {}
+        """The carried values of each row of the open shards."""
+
+    def open(self, index: int) -> None:
+        """Read the carried columns of a shard."""
+        self._inputs[index] = [row for batch in self._carried(index) for row in row_values(batch)]
+
+    def finished(self, row: ResultRow) -> None:
+        """Pass on a result."""
+        values = named(row)
+        index, position = divmod(values["row"], self._shard_rows)
+        carried = self._inputs[index][position]
+        del values["raw"]
+        for name in _TIMES:
+            if (ms := values[name]) is not None:
+                values[name] = datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC)
+        own = {"custom_id": carried["custom_id"]}
+        self._queue.put(values | own | {"input": {name: carried[name] for name in carried if name not in own}})
+
+    def close(self, index: int) -> None:
+        """Forget the carried columns of a shard."""
+        self._inputs.pop(index, None)
+
+    async def wait_for_room(self) -> None:
+        """Wait until the caller has taken enough results."""
+        await self._queue.wait_for_room()
+
+    async def repeat(self, shards: list[int]) -> None:
+        """Pass on the results of sealed shards in which nothing is left to do."""
+        for index in shards:
+            batches = self._batches(index)
+            while (results := await asyncio.to_thread(next, batches, None)) is not None:
+                for result in results:
+                    self._queue.put(result)
+                await self._queue.wait_for_room()
+
+    def _batches(self, index: int) -> Iterator[list[dict[str, Any]]]:
+        for group in row_groups(part_path(self._layout.data, index), self._schema.names, []):
+            for batch in group.to_batches(_BATCH_ROWS):
+                columns = columns_of(batch, self._schema)
+                own = [field.name in RESULT_COLUMNS for field in self._schema]
+                yield _results(pa.RecordBatch.from_arrays(columns, schema=self._schema), own)
+
+
+def _results(batch: pa.RecordBatch, own: list[bool]) -> list[dict[str, Any]]:
+    names = batch.schema.names
+    results = batch.select([name for name, is_own in zip(names, own, strict=True) if is_own]).to_pylist()
+    inputs = row_values(batch.select([name for name, is_own in zip(names, own, strict=True) if not is_own]))
+    return [result | {"input": carried} for result, carried in zip(results, inputs, strict=True)]
